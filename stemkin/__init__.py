@@ -1,0 +1,49 @@
+"""stemkin: from movies of moving atoms to kinetics with error bars.
+
+>>> import stemkin as sk
+>>> movie = sk.simulate_movie("paper", n_frames=4, shape=(128, 128), seed=1)   # or sk.open_movie("stack.tif", ...)
+
+The names below are the whole public interface; each is loaded when it is first used, so that importing stemkin is quick.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_ROOM_OF = {
+    "Archive": "archive",
+    "FourierDetector": "detectors",
+    "Model": "learning",
+    "Movie": "movie",
+    "RunConfig": "config",
+    "cluster": "clustering",
+    "connect": "scheduling",
+    "convert": "convert",
+    "detect": "detection",
+    "dwell_times": "kinetics",
+    "fit_diffusion": "diffusion",
+    "learn": "learning",
+    "link": "linking",
+    "msd": "diffusion",
+    "open_archive": "archive",
+    "open_movie": "movie",
+    "populations": "kinetics",
+    "run": "pipeline",
+    "score": "scoring",
+    "simulate_movie": "simulation",
+    "transitions": "kinetics",
+}
+
+__all__ = sorted(_ROOM_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        msg = f"module 'stemkin' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"stemkin.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,83 @@
+"""The array library of a task: NumPy, CuPy or torch, chosen by the worker and never by the client.
+
+A kernel asks its argument which library it belongs to (`namespace`) and uses only the array-API standard, so one code
+path serves all of them. A task does ``to_device → kernel → to_host``; blocks enter and leave it as NumPy.
+
+>>> import numpy as np
+>>> namespace(np.ones(3)).__name__.startswith("array_api_compat.numpy") or namespace(np.ones(3)) is np
+True
+>>> to_host(to_device(np.arange(3), "cpu")).tolist()
+[0, 1, 2]
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import array_api_compat
+import numpy as np
+
+Device = Literal["auto", "cpu", "cuda", "torch"]
+Array = Any
+"""An array of any library that follows the array-API standard; shapes and units stand in the docstrings."""
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array-API namespace that `arrays` share.
+
+    Raises
+    ------
+    TypeError
+        If they belong to different libraries.
+    """
+    return array_api_compat.array_namespace(*arrays)
+
+
+def has_gpu() -> bool:
+    """Tell whether CuPy is installed and finds a GPU on this worker."""
+    try:
+        import cupy
+    except ImportError:
+        return False
+    return bool(cupy.cuda.is_available())
+
+
+def to_device(block: np.ndarray, device: Device = "auto") -> Array:
+    """Move a NumPy block to where this worker computes.
+
+    Parameters
+    ----------
+    block
+        Any NumPy array.
+    device
+        ``"auto"``: CuPy where the worker has a GPU, else NumPy. ``"cpu"``: NumPy. ``"cuda"``: CuPy.
+        ``"torch"``: a torch tensor, on its GPU where there is one.
+
+    Raises
+    ------
+    RuntimeError
+        If ``"cuda"`` is asked for on a worker without CuPy or a GPU.
+    """
+    if device == "torch":
+        import torch
+
+        return torch.as_tensor(block, device="cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cpu" or (device == "auto" and not has_gpu()):
+        return block
+    if not has_gpu():
+        msg = 'device="cuda" was asked for, but this worker has no CuPy or no GPU; pip install "stemkin[gpu]" or use device="auto"'
+        raise RuntimeError(msg)
+    import cupy
+
+    return cupy.asarray(block)
+
+
+def to_host(array: Array) -> np.ndarray:
+    """Return `array` as NumPy, wherever it lives."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "get"):  # CuPy
+        return np.asarray(array.get())
+    if hasattr(array, "detach"):  # torch
+        return np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array)

@@ -1,0 +1,142 @@
+"""A movie: frames that are read when they are needed, and what is known of them.
+
+>>> import numpy as np
+>>> movie = Movie.from_array(np.zeros((6, 32, 32)), name="tiny", pixel_size_nm=0.03, frame_time_s=2.25)
+>>> movie.frames.shape, movie.pixel_size_nm
+((6, 32, 32), 0.03)
+>>> movie.block_edges(frames_per_block=4)
+[(0, 4), (4, 6)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.readers import ArrayReader, Calibration, Reader
+
+BLOCK_MIB = 64
+"""What a block of frames aims at: seconds of work for a task, and several fit into a laptop's memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Movie:
+    """Frames with their calibration; immutable, picklable, nothing read yet.
+
+    Attributes
+    ----------
+    reader
+        Where the frames come from.
+    name
+        Unique in its archive.
+    calibration
+        After arguments and manifest have overridden what the file says.
+    """
+
+    reader: Reader
+    name: str
+    calibration: Calibration
+
+    @classmethod
+    def from_array(cls, array: np.ndarray, *, name: str = "movie", **calibration: float | None) -> Movie:
+        """Make a movie of an array (n, y, x) in memory; `calibration` as in `Calibration`."""
+        known = Calibration(**calibration)
+        return cls(ArrayReader(array, known), name, known)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width)."""
+        return self.reader.shape
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return self.reader.shape[0]
+
+    @property
+    def source(self) -> str:
+        """Path or URL."""
+        return self.reader.source
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """Edge of a pixel [nm], or None."""
+        return self.calibration.pixel_size_nm
+
+    @property
+    def frame_time_s(self) -> float | None:
+        """Time from frame to frame [s], or None."""
+        return self.calibration.frame_time_s
+
+    @property
+    def dose_rate_e_per_nm2_s(self) -> float | None:
+        """Electrons per nm2 and second, or None."""
+        return self.calibration.dose_rate_e_per_nm2_s
+
+    @property
+    def frames(self) -> Any:
+        """The frames (t, y, x) as a Dask array with whole frames per chunk. Lazy."""
+        return self.to_dask()
+
+    def to_dask(self, *, frames_per_block: int | None = None) -> Any:
+        """Return the frames as a Dask array (t, y, x) in blocks as `block_edges` gives them. Lazy."""
+        import dask.array as da
+
+        edges = self.block_edges(frames_per_block=frames_per_block)
+        _, height, width = self.shape
+
+        def read_block(block_info: Any = None) -> np.ndarray:
+            (start, stop), *_ = block_info[None]["array-location"]
+            return self.reader.read(int(start), int(stop))
+
+        chunks = (tuple(stop - start for start, stop in edges), (height,), (width,))
+        return da.map_blocks(
+            read_block, chunks=chunks, dtype=self.reader.dtype, meta=np.empty((0, 0, 0), self.reader.dtype)
+        )
+
+    def block_edges(self, *, frames_per_block: int | None = None) -> list[tuple[int, int]]:
+        """Return (start, stop) of every block: whole storage chunks, about `BLOCK_MIB` unless told otherwise."""
+        n, height, width = self.shape
+        if frames_per_block is None:
+            frames_per_block = max(1, (BLOCK_MIB * 2**20) // max(1, height * width * self.reader.dtype.itemsize))
+            whole = self.reader.frames_per_chunk
+            frames_per_block = max(whole, frames_per_block // whole * whole)
+        return [(start, min(start + frames_per_block, n)) for start in range(0, n, frames_per_block)]
+
+    def table_row(self) -> dict[str, Any]:
+        """Return this movie's row of the table ``movies``; unknown calibration is NaN."""
+        n, height, width = self.shape
+        nan = float("nan")
+        return {
+            "movie": self.name,
+            "n_frames": n,
+            "height_px": height,
+            "width_px": width,
+            "pixel_size_nm": nan if self.pixel_size_nm is None else self.pixel_size_nm,
+            "frame_time_s": nan if self.frame_time_s is None else self.frame_time_s,
+            "dose_rate_e_per_nm2_s": nan if self.dose_rate_e_per_nm2_s is None else self.dose_rate_e_per_nm2_s,
+            "source": self.source,
+        }
+
+
+Movies = Movie | Iterable[Movie]
+"""What the verbs take: one movie, an archive, or any iterable of movies."""
+
+
+def each_movie(movies: Movies) -> Iterator[Movie]:
+    """Yield the movies of a movie, an archive or an iterable."""
+    if isinstance(movies, Movie):
+        yield movies
+    else:
+        yield from movies
+
+
+def movies_table(movies: Movies) -> pd.DataFrame:
+    """Return the table ``movies`` of `movies`."""
+    rows = [movie.table_row() for movie in each_movie(movies)]
+    return tables.conform(pd.DataFrame(rows, columns=list(tables.COLUMNS["movies"])), "movies")

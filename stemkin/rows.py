@@ -1,0 +1,49 @@
+"""A Dask DataFrame that remembers the experiment behind its rows.
+
+``detect`` and ``link`` return `Rows`: an ordinary `dask.dataframe.DataFrame`, plus ``.experiment`` (calibration, frames,
+class names). Any pandas-like operation gives a plain Dask DataFrame again, without it; hand it on by name then:
+``link(strong, experiment=detections.experiment)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask.dataframe as dd
+import pandas as pd
+
+from stemkin.tables import Experiment
+
+
+class Rows(dd.DataFrame):
+    """A Dask DataFrame with ``.experiment``; see the module's docstring."""
+
+    def __init__(self, expr: Any, experiment: Experiment | None = None) -> None:
+        """Wrap the expression `expr` of a Dask DataFrame."""
+        super().__init__(expr)
+        object.__setattr__(self, "experiment", experiment)
+
+
+def with_experiment(rows: Any, experiment: Experiment) -> Rows:
+    """Return the Dask DataFrame `rows` as `Rows` that know their `experiment`. Lazy."""
+    return Rows(rows.expr, experiment)
+
+
+def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment:
+    """Return `experiment`, or the one that `rows` remember.
+
+    Raises
+    ------
+    ValueError
+        If neither is known.
+    """
+    known = experiment if experiment is not None else getattr(rows, "experiment", None)
+    if not isinstance(known, Experiment):
+        msg = "the calibration behind these rows is not known; pass experiment=... (for instance experiment=detections.experiment)"
+        raise ValueError(msg)
+    return known
+
+
+def as_dask(rows: Any) -> dd.DataFrame:
+    """Return `rows` (pandas or Dask) as a Dask DataFrame; a pandas table becomes one partition. Lazy."""
+    return dd.from_pandas(rows, npartitions=1, sort=False) if isinstance(rows, pd.DataFrame) else rows

@@ -1,0 +1,240 @@
+"""The contract: which columns each table has, in which unit and type.
+
+Every stage takes one of these tables and gives another, so two stages need to know nothing of each other but
+what stands here. Units are in the names; bare ``y``, ``x`` are pixels of the raw frame and pixel (0, 0) has its
+*centre* at (0.0, 0.0). A class is a small number everywhere (``class_id``, -1 = not named); its name lives in ``classes``.
+
+>>> list(empty("populations").columns)
+['movie', 'frame', 'time_s', 'class_id', 'n']
+>>> empty("detections", n_descriptors=2).columns[-2:].tolist()
+['d00', 'd01']
+
+Tables that come from stemkin's own verbs also know the *experiment* behind them (`Experiment`: calibration, frames,
+class names), so that ``link(detections)`` needs no second argument. The knowledge stays with the collection that the
+verb returned; a filtered copy is a plain Dask DataFrame, to be passed on with ``experiment=detections.experiment``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "movies": {
+        "movie": "str",
+        "n_frames": "int64",
+        "height_px": "int32",
+        "width_px": "int32",
+        "pixel_size_nm": "float64",
+        "frame_time_s": "float64",
+        "dose_rate_e_per_nm2_s": "float64",
+        "source": "str",
+    },
+    "detections": {
+        "movie": "str",
+        "frame": "int32",
+        "y": "float32",
+        "x": "float32",
+        "score": "float32",
+        "class_id": "int16",
+        "probability": "float32",
+        "orientation": "int8",
+    },
+    "tracks": {
+        "movie": "str",
+        "frame": "int32",
+        "y": "float32",
+        "x": "float32",
+        "score": "float32",
+        "class_id": "int16",
+        "probability": "float32",
+        "orientation": "int8",
+        "particle": "int64",
+        "y_nm": "float64",
+        "x_nm": "float64",
+    },
+    "frames": {
+        "movie": "str",
+        "frame": "int32",
+        "time_s": "float64",
+        "status": "str",
+        "shift_y": "float64",
+        "shift_x": "float64",
+        "shift_quality": "float32",
+        "n_detections": "int32",
+        "ordered": "float32",
+        "disordered": "float32",
+        "vacuum": "float32",
+    },
+    "classes": {"class_id": "int16", "name": "str", "n_detections": "int64", "mean_patch": "object"},
+    "populations": {"movie": "str", "frame": "int32", "time_s": "float64", "class_id": "int16", "n": "int32"},
+    "transitions": {
+        "movie": "str",
+        "lag_frames": "int32",
+        "from_id": "int16",
+        "to_id": "int16",
+        "count": "int64",
+        "probability": "float64",
+        "low": "float64",
+        "high": "float64",
+        "rate_per_s": "float64",
+        "rate_low": "float64",
+        "rate_high": "float64",
+    },
+    "dwell_times": {
+        "movie": "str",
+        "class_id": "int16",
+        "n_exits": "int64",
+        "time_at_risk_s": "float64",
+        "exit_rate_per_s": "float64",
+        "low": "float64",
+        "high": "float64",
+        "mean_dwell_s": "float64",
+        "n_censored": "int64",
+    },
+    "msd": {
+        "movie": "str",
+        "class_id": "int16",
+        "lag_frames": "int32",
+        "lag_s": "float64",
+        "msd_nm2": "float64",
+        "n": "int64",
+        "n_independent": "float64",
+        "std_error": "float64",
+    },
+    "diffusion": {
+        "movie": "str",
+        "class_id": "int16",
+        "method": "str",
+        "D_nm2_per_s": "float64",
+        "low": "float64",
+        "high": "float64",
+        "sigma_nm": "float64",
+        "alpha": "float64",
+        "n_tracks": "int64",
+        "n_displacements": "int64",
+    },
+}
+"""Columns and dtypes of every table, in order. ``detections`` and ``tracks`` may end in descriptors ``d00..``."""
+
+SORT_KEYS: Mapping[str, list[str]] = {
+    "detections": ["movie", "frame", "y", "x"],
+    "tracks": ["movie", "frame", "y", "x"],
+    "frames": ["movie", "frame"],
+    "populations": ["movie", "frame", "class_id"],
+}
+
+POOLED = "*"
+"""The ``movie`` of a row that pools every movie."""
+
+NOT_NAMED = -1
+"""The ``class_id`` of a detection that no class explains, and the ``orientation`` of one that has none."""
+
+OK, BLANK, SATURATED, TRUNCATED, CORRUPT = "ok", "blank", "saturated", "truncated", "corrupt"
+STATUSES = (OK, BLANK, SATURATED, TRUNCATED, CORRUPT)
+"""What ``frames.status`` may say. Only ``ok`` frames are searched for defects; the others are gaps in time."""
+
+DETECTION = np.dtype([("frame", "i4"), ("y", "f4"), ("x", "f4"), ("score", "f4")])
+"""What a detector returns for a block: one record per defect, ordered by frame, y, x."""
+
+
+def descriptor_columns(n_descriptors: int) -> list[str]:
+    """Return the names ``d00, d01, ...`` of `n_descriptors` descriptors."""
+    return [f"d{i:02d}" for i in range(n_descriptors)]
+
+
+def dtypes(name: str, *, n_descriptors: int = 0) -> dict[str, str]:
+    """Return column → dtype of the table `name`, in order."""
+    return {**COLUMNS[name], **dict.fromkeys(descriptor_columns(n_descriptors), "float32")}
+
+
+def empty(name: str, *, n_descriptors: int = 0) -> pd.DataFrame:
+    """Return the table `name` without rows: every column is there, with its dtype."""
+    return pd.DataFrame({c: pd.Series([], dtype=t) for c, t in dtypes(name, n_descriptors=n_descriptors).items()})
+
+
+def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
+    """Return `rows` with exactly the columns, order and dtypes of the table `name`; descriptors are kept.
+
+    Raises
+    ------
+    ValueError
+        If a column of the contract is missing.
+    """
+    rows = pd.DataFrame(rows)
+    check_columns(rows, name)
+    descriptors = [c for c in rows.columns if is_descriptor(c)] if name in ("detections", "tracks") else []
+    types = {**COLUMNS[name], **dict.fromkeys(descriptors, "float32")}
+    return rows[list(types)].astype(types).reset_index(drop=True)
+
+
+def is_descriptor(column: str) -> bool:
+    """Tell whether `column` is one of ``d00, d01, ...``."""
+    return len(column) == 3 and column[0] == "d" and column[1:].isdigit()
+
+
+def check_columns(rows: Any, name: str, *, needed: tuple[str, ...] | None = None) -> None:
+    """Check that `rows` (pandas or Dask) has the columns of the table `name`, or those in `needed`.
+
+    Raises
+    ------
+    ValueError
+        Naming the missing columns and those that were met.
+    """
+    wanted = COLUMNS[name] if needed is None else needed
+    missing = [c for c in wanted if c not in rows.columns]
+    if missing:
+        msg = f"a {name} table needs the columns {missing}, but this one has {list(rows.columns)}; see stemkin.tables.COLUMNS"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What is known of the movies behind a table.
+
+    Attributes
+    ----------
+    movies
+        pandas table ``movies``: one row per movie with its calibration.
+    frames
+        Table ``frames`` (pandas, or Dask with one partition per movie), or None where no frame was looked at.
+    classes
+        pandas table ``classes``; empty where nothing was named.
+    """
+
+    movies: pd.DataFrame
+    frames: Any = None
+    classes: pd.DataFrame | None = None
+
+    def of_movie(self, movie: str) -> pd.Series:
+        """Return the row of `movies` that belongs to `movie`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such movie.
+        """
+        rows = self.movies[self.movies["movie"] == movie]
+        if rows.empty:
+            msg = f"no calibration is known for movie {movie!r}; known are {self.movies['movie'].tolist()[:5]}"
+            raise ValueError(msg)
+        return rows.iloc[0]
+
+    def class_id(self, name: str) -> int:
+        """Return the number of the class called `name`.
+
+        Raises
+        ------
+        ValueError
+            If no class has that name.
+        """
+        classes = empty("classes") if self.classes is None else self.classes
+        ids = classes.loc[classes["name"] == name, "class_id"]
+        if ids.empty:
+            msg = f"no class is called {name!r}; the classes are {classes['name'].tolist()}"
+            raise ValueError(msg)
+        return int(ids.iloc[0])
