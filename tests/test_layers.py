@@ -12,7 +12,7 @@ LAYERS = {
     "kernels": 1,
     "network": 2, "detectors": 2, "readers": 2,
     "movie": 3,
-    "archive": 4, "convert": 4, "simulation": 4, "scheduling": 4,
+    "archive": 4, "convert": 4, "simulation": 4, "scheduling": 4, "streaming": 3,
     "detection": 4, "learning": 4, "clustering": 4, "linking": 4, "kinetics": 4, "diffusion": 4, "phases": 4, "scoring": 4,
     "config": 5, "store": 5, "report": 5,
     "pipeline": 6,

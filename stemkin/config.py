@@ -1,0 +1,160 @@
+"""The settings of a run, as a TOML file says them; every key has a default that a physicist would choose.
+
+>>> print(RunConfig().to_toml())  # doctest: +ELLIPSIS
+[calibration]
+...
+>>> RunConfig.from_toml("[link]\\nmax_stepp_nm = 0.4")
+Traceback (most recent call last):
+stemkin.config.ConfigError: the settings have no key 'link.max_stepp_nm'; [link] knows max_step_nm, max_gap_frames
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; its message is one sentence."""
+
+
+class Section(BaseModel):
+    """A table of the TOML file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Calibration(Section):
+    """What overrides the files' own metadata; unset means that the file (or the manifest) says it."""
+
+    pixel_size_nm: PositiveFloat | None = None
+    frame_time_s: PositiveFloat | None = None
+    dose_rate_e_per_nm2_s: PositiveFloat | None = None
+
+
+class Learn(Section):
+    """How the detector and the taxonomy are learned from a sample."""
+
+    n_frames: PositiveInt = 16
+    n_classes: PositiveInt | None = None
+    seed: int = 0
+
+
+class Detect(Section):
+    """How defects are found."""
+
+    false_positives_per_frame: PositiveFloat = 1.0
+    frames_per_block: PositiveInt | None = None
+    device: Literal["auto", "cpu", "cuda", "torch"] = "auto"
+
+
+class Link(Section):
+    """How detections become tracks."""
+
+    max_step_nm: PositiveFloat | None = None
+    max_gap_frames: int = Field(default=0, ge=0)
+
+
+class Kinetics(Section):
+    """How tracks become numbers."""
+
+    lag_frames: PositiveInt = 1
+    max_lag_frames: PositiveInt = 10
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    diffusion_methods: tuple[Literal["cve", "mle", "ols", "hop"], ...] = ("cve",)
+    null_controls: bool = True
+
+
+class Run(Section):
+    """How the run treats the machine."""
+
+    retries: int = Field(default=2, ge=0)
+    gpu_per_task: float | None = Field(default=None, gt=0)
+
+
+class RunConfig(Section):
+    """All settings of a run."""
+
+    calibration: Calibration = Calibration()
+    learn: Learn = Learn()
+    detect: Detect = Detect()
+    link: Link = Link()
+    kinetics: Kinetics = Kinetics()
+    run: Run = Run()
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> RunConfig:
+        """Return the settings of nested tables.
+
+        Raises
+        ------
+        ConfigError
+            One sentence that names the key, the value met and what is allowed.
+        """
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error)) from None
+
+    @classmethod
+    def from_toml(cls, text: str) -> RunConfig:
+        """Return the settings that a TOML text says."""
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            msg = f"the settings are no valid TOML: {error}"
+            raise ConfigError(msg) from None
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> RunConfig:
+        """Return the settings of a TOML file; errors name the file."""
+        try:
+            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
+        except ConfigError as error:
+            msg = f"{path}: {error}"
+            raise ConfigError(msg) from None
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"the settings file {path} cannot be read: {error}"
+            raise ConfigError(msg) from None
+
+    def with_values(self, **sections: dict[str, Any]) -> RunConfig:
+        """Return a copy with some keys of some sections replaced; None leaves a key as it is."""
+        settings = self.model_dump()
+        for section, values in sections.items():
+            settings[section] |= {key: value for key, value in values.items() if value is not None}
+        return RunConfig.from_dict(settings)
+
+    def to_toml(self) -> str:
+        """Return the settings as TOML; a key that is not set stands as a comment."""
+        lines = []
+        for section, values in self.model_dump(mode="json").items():
+            lines.append(f"[{section}]")
+            lines += [f"# {k} is not set" if v is None else f"{k} = {_toml(v)}" for k, v in values.items()]
+            lines.append("")
+        return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return str(value)
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return what is wrong with the first key that cannot be used."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        section = RunConfig.model_fields[path[0]].annotation if len(path) > 1 else RunConfig
+        known = ", ".join(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else ""
+        where = f"[{path[0]}]" if len(path) > 1 else "the file"
+        return f"the settings have no key {key!r}; {where} knows {known}"
+    return f"the setting {key} cannot be {first['input']!r}: {first['msg'].lower()}"

@@ -1,0 +1,219 @@
+"""The results folder: what its files are called, how they appear, and how a good one is told from a stale one.
+
+Files appear whole or not at all (a temporary file is renamed; an object store gets one PUT). Each Parquet file carries
+the *fingerprint* of what made it: the input's identity, the model, the settings and the version of the stage. A file
+whose fingerprint is the wanted one need not be made again, and that is all there is to resuming a run.
+
+A results folder is a path, or any URL that fsspec knows (``s3://bucket/results``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from stemkin import tables
+
+METADATA_KEY = b"stemkin"
+RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
+BLOCK_TABLES = ("steps", "detections", "frames", "tracks")
+"""Tables with one file per block of frames; `steps` are the frames as measured, before their shifts are summed."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Frames `start` to `stop` (excluded) of the movie called `movie`."""
+
+    movie: str
+    start: int
+    stop: int
+
+    @property
+    def file_name(self) -> str:
+        """Name that sorts as the frames do."""
+        return f"{self.start:09d}-{self.stop:09d}.parquet"
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return a short hash of `parts` (anything JSON can say); equal parts give equal fingerprints on every machine."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def folder_name(movie: str) -> str:
+    """Return a folder name for `movie`: no two movies share one, and none leaves its parent folder.
+
+    >>> folder_name("stack 4"), folder_name("../etc"), folder_name("µ/1")
+    ('stack 4', '%2E.%2Fetc', '%C2%B5%2F1')
+    """
+    name = quote(movie, safe=" -_+=(),.@")
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    if len(name) > 150:
+        name = f"{name[:120]}-{hashlib.sha256(movie.encode()).hexdigest()[:24]}"
+    return name or "%"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A results folder at `root` (path or URL); picklable, so that each worker writes its own rows."""
+
+    root: str
+
+    @classmethod
+    def at(cls, root: str | os.PathLike[str]) -> Store:
+        """Return the store at `root`; a relative path is made absolute, since workers may stand elsewhere."""
+        text = os.fspath(root)
+        return cls(text.rstrip("/") if "://" in text else str(Path(text).absolute()))
+
+    @cached_property
+    def _fs(self) -> Any:
+        import fsspec
+
+        return fsspec.core.url_to_fs(self.root)[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether this is a folder of the machine's own file system."""
+        return "://" not in self.root
+
+    def path(self, *parts: str) -> str:
+        """Return the path or URL of a file in the folder."""
+        return "/".join([self.root, *parts])
+
+    # --- bytes -------------------------------------------------------------------------------------------------
+
+    def exists(self, *parts: str) -> bool:
+        """Tell whether there is such a file or folder."""
+        return bool(self._fs.exists(self.path(*parts)))
+
+    def read_bytes(self, *parts: str) -> bytes:
+        """Return a file's content."""
+        return bytes(self._fs.cat_file(self.path(*parts)))
+
+    def write_bytes(self, content: bytes, *parts: str) -> None:
+        """Write a file so that it appears whole or not at all."""
+        if not self.is_local:
+            self._fs.pipe_file(self.path(*parts), content)
+            return
+        target = Path(self.path(*parts))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+    def names(self, *parts: str) -> list[str]:
+        """Return the names in a folder, sorted; none where there is no such folder."""
+        try:
+            found = self._fs.ls(self.path(*parts), detail=False)
+        except FileNotFoundError:
+            return []
+        names = sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
+        return [n for n in names if not n.startswith(".")]
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file or folder, if it is there."""
+        if self.exists(*parts):
+            self._fs.rm(self.path(*parts), recursive=True)
+
+    # --- JSON --------------------------------------------------------------------------------------------------
+
+    def read_json(self, *parts: str) -> Any:
+        """Return a JSON file's content, None where there is no such file."""
+        return json.loads(self.read_bytes(*parts)) if self.exists(*parts) else None
+
+    def write_json(self, content: Any, *parts: str) -> None:
+        """Write a JSON file."""
+        self.write_bytes(json.dumps(content, indent=2, default=str).encode() + b"\n", *parts)
+
+    # --- tables ------------------------------------------------------------------------------------------------
+
+    def write_table(self, rows: pd.DataFrame, made_of: str, *parts: str) -> None:
+        """Write a table with the fingerprint `made_of`; equal rows give equal bytes."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrow = pa.Table.from_pandas(rows, preserve_index=False)
+        note = json.dumps({"fingerprint": made_of, "n_rows": len(rows)}, sort_keys=True).encode()
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), METADATA_KEY: note})
+        buffer = io.BytesIO()
+        pq.write_table(arrow, buffer, compression="zstd")
+        self.write_bytes(buffer.getvalue(), *parts)
+
+    def read_table(self, *parts: str, columns: Iterable[str] | None = None) -> pd.DataFrame:
+        """Return a table."""
+        return pd.read_parquet(io.BytesIO(self.read_bytes(*parts)), columns=None if columns is None else list(columns))
+
+    def made_of(self, *parts: str) -> str | None:
+        """Return the fingerprint in a table's file; None if there is no such file or it is not whole."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with self._fs.open(self.path(*parts), "rb") as file:
+                metadata = pq.read_schema(file).metadata or {}
+        except (FileNotFoundError, pa.ArrowException):
+            return None
+        note = metadata.get(METADATA_KEY)
+        return None if note is None else str(json.loads(note)["fingerprint"])
+
+    # --- blocks of frames --------------------------------------------------------------------------------------
+
+    def write_block(self, table: str, block: Block, rows: pd.DataFrame, made_of: str) -> None:
+        """Write the rows of `block` into the folder of `table`."""
+        self.write_table(rows, made_of, table, folder_name(block.movie), block.file_name)
+
+    def read_block(self, table: str, block: Block) -> pd.DataFrame:
+        """Return the rows of `block`."""
+        return self.read_table(table, folder_name(block.movie), block.file_name)
+
+    def block_made_of(self, table: str, block: Block) -> str | None:
+        """Return the fingerprint of a block's file, None where there is no whole one."""
+        return self.made_of(table, folder_name(block.movie), block.file_name)
+
+    def block_paths(self, table: str, movie: str) -> list[str]:
+        """Return the files of `movie` in the folder of `table`, in the order of their frames."""
+        return [self.path(table, folder_name(movie), name) for name in self.names(table, folder_name(movie))]
+
+    def keep_only(self, table: str, movie: str, blocks: Iterable[Block]) -> int:
+        """Remove files of `movie` that are none of `blocks` (left by another block size); return how many there were."""
+        wanted = {block.file_name for block in blocks}
+        stale = [name for name in self.names(table, folder_name(movie)) if name not in wanted]
+        for name in stale:
+            self.remove(table, folder_name(movie), name)
+        return len(stale)
+
+    def read_movie(self, table: str, movie: str) -> pd.DataFrame:
+        """Return all rows of one movie; for small tables (`frames`, `steps`) and for looking at one movie."""
+        parts = [pd.read_parquet(io.BytesIO(self._fs.cat_file(path))) for path in self.block_paths(table, movie)]
+        parts = [part for part in parts if len(part)]
+        kind = "frames" if table == "steps" else table
+        return pd.concat(parts, ignore_index=True) if parts else tables.empty(kind)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

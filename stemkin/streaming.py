@@ -1,0 +1,181 @@
+"""Many tasks through a small window: what keeps a petabyte's graph as small as a gigabyte's.
+
+`stream` hands items to the active scheduler a few at a time and yields what came of each, in the order in which they
+end. The scheduler never holds more than the window, the client never more than one result, and an item that fails is
+an answer like any other: it comes with its error and the rest goes on.
+
+>>> outcomes = stream(lambda n: 1 / n, [1, 2, 0], retries=0)
+>>> sorted((o.item, o.result, type(o.error).__name__) for o in outcomes)
+[(0, None, 'ZeroDivisionError'), (1, 1.0, 'NoneType'), (2, 0.5, 'NoneType')]
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+TASKS_PER_THREAD = 2
+"""Tasks in flight for each thread: one that runs, one that waits so that no worker ever does."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Result]):
+    """What came of one item: a result, or the error that every try ended in."""
+
+    item: Item
+    result: Result | None = None
+    error: BaseException | None = None
+
+
+def stream(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    retries: int = 2,
+    window: int | None = None,
+    resources: dict[str, float] | None = None,
+) -> Iterator[Outcome[Item, Result]]:
+    """Call `function` on every item through the active scheduler and yield outcomes as they come. Lazy.
+
+    Parameters
+    ----------
+    function
+        Any picklable function; it should write big results itself and return a summary.
+    items
+        May be longer than memory: only the window is drawn ahead.
+    retries
+        How often a failing item is tried again.
+    window
+        Tasks in flight; by default twice the scheduler's threads, followed as workers come and go.
+    resources
+        What a task asks of its worker, for instance ``{"GPU": 1}``; for a `distributed` client only.
+
+    Raises
+    ------
+    ValueError
+        If no worker offers one of the `resources` (such a task would wait for ever).
+    """
+    client = active_client()
+    if client is None:
+        yield from _stream_in_threads(function, items, retries, window)
+    else:
+        check_resources(client, resources)
+        yield from _stream_through(client, function, items, retries, window, resources)
+
+
+def active_client() -> Any:
+    """Return the `distributed` client that is active here, or None."""
+    import dask
+
+    if dask.config.get("scheduler", None) in ("threads", "synchronous", "sync", "single-threaded"):
+        return None
+    from distributed import get_client
+
+    try:
+        return get_client()
+    except ValueError:
+        return None
+
+
+def n_threads() -> int:
+    """Return how many tasks the active scheduler runs at once."""
+    client = active_client()
+    if client is not None:
+        return max(1, int(sum(client.nthreads().values())))
+    import dask
+
+    from_config = dask.config.get("num_workers", None)
+    if dask.config.get("scheduler", None) in ("synchronous", "sync", "single-threaded"):
+        return 1
+    return int(from_config) if from_config else available_cores()
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_resources(client: Any, resources: dict[str, float] | None) -> None:
+    """Check that some worker of `client` offers each of the `resources`."""
+    if not resources:
+        return
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    offered = set().union(*(w.get("resources", {}) for w in workers)) if workers else set()
+    missing = sorted(set(resources) - offered)
+    if missing:
+        msg = f"no worker offers the resource {missing[0]!r}; start workers with --resources {missing[0]}=1, or do not ask for it"
+        raise ValueError(msg)
+
+
+def _stream_through(
+    client: Any,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    retries: int,
+    window: int | None,
+    resources: dict[str, float] | None,
+) -> Iterator[Outcome[Item, Result]]:
+    """Keep a window of futures in flight on a `distributed` scheduler."""
+    from distributed import as_completed
+
+    source = iter(items)
+    in_flight: dict[Any, Item] = {}
+    done = as_completed()
+    try:
+        while True:
+            width = window or max(2, TASKS_PER_THREAD * n_threads())
+            for item in itertools.islice(source, max(0, width - len(in_flight))):
+                future = client.submit(function, item, retries=retries, resources=resources, pure=False)
+                in_flight[future] = item
+                done.add(future)
+            if not in_flight:
+                return
+            future = next(done)
+            yield _outcome(in_flight.pop(future), future)
+            future.release()
+    finally:
+        client.cancel(list(in_flight), force=True)
+
+
+def _stream_in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], retries: int, window: int | None
+) -> Iterator[Outcome[Item, Result]]:
+    """Keep a window of futures in flight on threads of this process."""
+
+    def persistent(item: Item) -> Result:
+        for _ in range(retries):
+            try:
+                return function(item)
+            except Exception:  # noqa: BLE001, S112 - the last try below raises
+                continue
+        return function(item)
+
+    source = iter(items)
+    in_flight: dict[Future[Result], Item] = {}
+    width = window or TASKS_PER_THREAD * n_threads()
+    pool = ThreadPoolExecutor(n_threads(), thread_name_prefix="stemkin")
+    try:
+        while True:
+            for item in itertools.islice(source, width - len(in_flight)):
+                in_flight[pool.submit(persistent, item)] = item
+            if not in_flight:
+                return
+            for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+                yield _outcome(in_flight.pop(future), future)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _outcome(item: Item, future: Any) -> Outcome[Item, Result]:
+    """Return what became of a finished future."""
+    if future.cancelled():
+        return Outcome(item, error=RuntimeError("the task was cancelled by the scheduler"))
+    error = future.exception()
+    return Outcome(item, error=error) if error is not None else Outcome(item, result=future.result())
