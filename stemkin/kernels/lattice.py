@@ -1,0 +1,148 @@
+"""The crystal of a frame: its lattice vectors, where its two sublattices sit, and the lattice coordinates of any point.
+
+A point is r = metal + u a1 + v a2, so metal columns have whole-numbered (u, v) and, in a honeycomb such as WS2 seen
+from above, chalcogen columns have (1/3, 1/3) more. Points are (y, x) in pixels of the raw frame.
+
+>>> lattice = honeycomb(10.0)
+>>> u, v, sublattice = lattice_coordinates(lattice, lattice.metal + 2 * lattice.a1 - lattice.a2 + lattice.bond)
+>>> round(float(u[0]), 3), round(float(v[0]), 3), int(sublattice[0])
+(2.333, -0.667, 1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+METAL, CHALCOGEN = 0, 1
+"""The two sublattices: METAL is the brighter one (W, Mo), CHALCOGEN the dimmer (S2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """The lattice of one frame.
+
+    In a honeycomb the vectors are chosen so that a1 and a2 enclose 60 degrees, a2 follows a1 when turning from +x to
+    +y, and chalcogen = metal + (a1 + a2) / 3. Three choices remain (the crystal has a threefold axis); the one
+    whose a1 points closest to +x is taken. So the vectors carry over from frame to frame and from movie to movie.
+
+    Attributes
+    ----------
+    a1, a2
+        (2,) real-space vectors (y, x) [px].
+    metal
+        (2,) position (y, x) [px] of one column of the brighter sublattice, close to the middle of the frame.
+    chalcogen
+        (2,) position (y, x) [px] of a neighbouring column of the dimmer sublattice.
+    quality
+        Signal-to-noise of the weakest of the reflections that define the vectors; below about 5 a lattice is doubtful.
+    is_honeycomb
+        False for any other two-dimensional crystal; `chalcogen` is then the second maximum of the unit cell.
+    """
+
+    a1: np.ndarray
+    a2: np.ndarray
+    metal: np.ndarray
+    chalcogen: np.ndarray
+    quality: float
+    is_honeycomb: bool = True
+
+    @property
+    def reciprocal(self) -> np.ndarray:
+        """(2, 2) reciprocal vectors (y, x) [cycles per px] as rows: ``reciprocal @ a1 = [1, 0]``."""
+        return np.asarray(np.linalg.inv(np.stack([self.a1, self.a2], axis=1)))
+
+    @property
+    def bond(self) -> np.ndarray:
+        """(2,) step (y, x) [px] from a metal column to the chalcogen column beside it."""
+        return np.asarray(self.chalcogen - self.metal)
+
+    @property
+    def spacing_px(self) -> float:
+        """Lattice constant [px]: the geometric mean of the lengths of a1 and a2."""
+        return float(np.sqrt(np.linalg.norm(self.a1) * np.linalg.norm(self.a2)))
+
+    @property
+    def angle_deg(self) -> float:
+        """Direction of a1, turning from +x to +y [degrees]."""
+        return float(np.degrees(np.arctan2(self.a1[0], self.a1[1])))
+
+
+def honeycomb(spacing_px: float, *, angle_deg: float = 0.0, metal: tuple[float, float] = (0.0, 0.0)) -> Lattice:
+    """Return a perfect honeycomb lattice.
+
+    Parameters
+    ----------
+    spacing_px
+        Lattice constant [px].
+    angle_deg
+        Direction of a1, turning from +x to +y [degrees].
+    metal
+        (y, x) of one metal column [px].
+
+    Examples
+    --------
+    >>> honeycomb(10.0).a2.round(2).tolist()
+    [8.66, 5.0]
+    """
+    angles = np.radians(angle_deg + np.array([0.0, 60.0]))
+    a1, a2 = spacing_px * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    origin = np.asarray(metal, dtype=float)
+    return Lattice(a1, a2, origin, origin + (a1 + a2) / 3, quality=np.inf)
+
+
+def lattice_coordinates(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the lattice coordinates of `points` and the sublattice that each is closest to.
+
+    Parameters
+    ----------
+    lattice
+        The crystal.
+    points
+        (m, 2) or (2,) positions (y, x) [px].
+
+    Returns
+    -------
+    u, v
+        (m,) coordinates along a1 and a2, counted from `lattice.metal`.
+    sublattice
+        (m,) int8, METAL or CHALCOGEN.
+    """
+    points = np.atleast_2d(np.asarray(points, dtype=float))
+    uv = (points - lattice.metal) @ lattice.reciprocal.T
+    distances = [_distance_to_sites(lattice, uv - shift) for shift in (np.zeros(2), lattice.reciprocal @ lattice.bond)]
+    return uv[:, 0], uv[:, 1], (distances[1] < distances[0]).astype(np.int8)
+
+
+def nearest_site(lattice: Lattice, points: np.ndarray, sublattice: np.ndarray) -> np.ndarray:
+    """Return the (m, 2) site (y, x) [px] of the given `sublattice` (m,) that is closest to each of the (m, 2) `points`."""
+    origins = np.stack([lattice.metal, lattice.chalcogen])[np.asarray(sublattice, dtype=int)]
+    uv = (np.atleast_2d(points) - origins) @ lattice.reciprocal.T
+    return np.asarray(points - _offset_from_sites(lattice, uv))
+
+
+def sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> np.ndarray:
+    """Return all (m, 2) positions (y, x) [px] of one `sublattice` whose pixel lies within a frame of `shape`."""
+    height, width = shape
+    origin = lattice.metal if sublattice == METAL else lattice.chalcogen
+    corners = np.array([[y, x] for y in (-0.5, height - 0.5) for x in (-0.5, width - 0.5)])
+    uv = (corners - origin) @ lattice.reciprocal.T
+    low, high = np.floor(uv.min(axis=0)).astype(int), np.ceil(uv.max(axis=0)).astype(int)
+    u, v = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij")
+    points = origin + u.reshape(-1, 1) * lattice.a1 + v.reshape(-1, 1) * lattice.a2
+    inside = ((points >= -0.5) & (points < np.array([height, width]) - 0.5)).all(axis=1)
+    return np.asarray(points[inside])
+
+
+def _offset_from_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:
+    """Return the (m, 2) vector [px] from the closest lattice point to each (m, 2) coordinate pair `uv`."""
+    cell = uv - np.round(uv)
+    corners = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
+    offsets = (cell[:, None, :] - corners) @ np.stack([lattice.a1, lattice.a2])
+    closest = np.argmin((offsets**2).sum(axis=2), axis=1)
+    return np.asarray(np.take_along_axis(offsets, closest[:, None, None], axis=1)[:, 0])
+
+
+def _distance_to_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:
+    return np.asarray(np.hypot(*_offset_from_sites(lattice, uv).T))
