@@ -158,10 +158,7 @@ def _reach(where: str, **options: Any) -> Any:
     """Return a client of a scheduler that runs already."""
     from distributed import Client
 
-    if where.startswith("tcp://") and not any(host in where for host in ("127.0.0.1", "localhost", "[::1]")):
-        log.warning(
-            "%s is not encrypted: whoever reaches it can run code there; use tls:// outside a private network", where
-        )
+    warn_if_open(where)
     try:
         client = Client(timeout=START_TIMEOUT_S, set_as_default=True, **options)
     except (OSError, TimeoutError) as error:
@@ -169,6 +166,14 @@ def _reach(where: str, **options: Any) -> Any:
         raise ConnectionError(msg) from error
     check_workers(client)
     return client
+
+
+def warn_if_open(address: str) -> None:
+    """Warn of an unencrypted scheduler that is not on this machine."""
+    if address.startswith("tcp://") and not any(host in address for host in ("//127.", "//localhost", "//[::1]")):
+        log.warning(
+            "%s is not encrypted: whoever reaches it can run code there; use tls:// outside a private network", address
+        )
 
 
 def check_workers(client: Any) -> None:

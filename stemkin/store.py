@@ -197,6 +197,11 @@ class Store:
         """Return the files of `movie` in the folder of `table`, in the order of their frames."""
         return [self.path(table, folder_name(movie), name) for name in self.names(table, folder_name(movie))]
 
+    def blocks(self, table: str, movie: str) -> list[Block]:
+        """Return the blocks of `movie` that have a file in the folder of `table`, in the order of their frames."""
+        edges = [name.removesuffix(".parquet").split("-") for name in self.names(table, folder_name(movie))]
+        return [Block(movie, int(start), int(stop)) for start, stop in edges]
+
     def keep_only(self, table: str, movie: str, blocks: Iterable[Block]) -> int:
         """Remove files of `movie` that are none of `blocks` (left by another block size); return how many there were."""
         wanted = {block.file_name for block in blocks}

@@ -1,0 +1,305 @@
+"""The command line: parse, call, print. Exit codes: 0 done; 2 bad usage; 3 done but something failed; 130 interrupted."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from stemkin.config import RunConfig
+
+DONE, BAD_USAGE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
+
+app = typer.Typer(
+    name="stemkin",
+    help="From movies of moving atoms to kinetics with error bars.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help="Movies, folders, globs, URLs or a CSV/TOML manifest.")
+]
+Folder = Annotated[Path, typer.Argument(metavar="RESULTS", help="A results folder.")]
+Out = Annotated[str, typer.Option("--out", "-o", help="Results folder (a path or an fsspec URL).")]
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size-nm", help="Edge of a pixel; overrides what the files say.")
+]
+FrameTime = Annotated[
+    float | None, typer.Option("--frame-time-s", help="Time from frame to frame; overrides what the files say.")
+]
+DoseRate = Annotated[float | None, typer.Option("--dose-rate-e-per-nm2-s", help="Electrons per nm2 and second.")]
+Settings = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
+ModelFolder = Annotated[
+    Path | None, typer.Option("--model", help="A learned model; without it one is learned from the input.")
+]
+Cluster = Annotated[
+    str, typer.Option("--cluster", help="processes | threads | gpu | tcp://HOST:PORT | scheduler.json | cluster.toml")
+]
+Workers = Annotated[int | None, typer.Option("--workers", help="How many processes, threads or jobs to start.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Remove what the results folder holds and start over.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what happens.")] = False,
+) -> None:
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    if version:
+        from stemkin import __version__
+
+        typer.echo(f"stemkin {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    inputs: Inputs,
+    out: Out,
+    pixel_size_nm: PixelSize = None,
+    frame_time_s: FrameTime = None,
+    dose_rate_e_per_nm2_s: DoseRate = None,
+    config: Settings = None,
+    model: ModelFolder = None,
+    cluster: Cluster = "processes",
+    workers: Workers = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    fresh: Fresh = False,
+) -> None:
+    """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
+    settings = _settings(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    if dry_run:
+        from stemkin.pipeline import plan
+
+        typer.echo(plan(inputs, config=settings).describe())
+        return
+    _run(inputs, out, settings, model, cluster, workers, fresh=fresh)
+
+
+@app.command()
+def demo(
+    out: Out = "stemkin-demo",
+    cluster: Cluster = "processes",
+    workers: Workers = None,
+) -> None:
+    """Simulate three small movies of Mo-doped WS2, run everything on them and compare with the truth."""
+    from stemkin.demo import compare_with_truth, write_movies
+
+    movies = write_movies(Path(out) / "movies")
+    _run([str(movies)], f"{out}/results", _settings(None), None, cluster, workers, fresh=False)
+    typer.echo(compare_with_truth(Path(out)))
+
+
+@app.command()
+def simulate(
+    preset: Annotated[str, typer.Argument(help="paper, low-dose, rotated, long, late-stage, null, frozen or archive.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for movies and their truth.")],
+    n_frames: Annotated[int | None, typer.Option("--frames", help="Frames per movie.")] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Height and width in pixels.")] = None,
+    file_format: Annotated[str, typer.Option("--format", help="zarr, tiff or hdf5.")] = "zarr",
+    seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal bits.")] = 0,
+) -> None:
+    """Write movies whose defects, rates and diffusion are known exactly."""
+    from stemkin.simulation import write
+
+    shape = None if size is None else (size, size)
+    for path in write(preset, out, format=file_format, n_frames=n_frames, shape=shape, seed=seed):
+        typer.echo(str(path))
+
+
+@app.command()
+def info(inputs: Inputs) -> None:
+    """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
+    from stemkin.archive import describe
+
+    table = describe(inputs)
+    typer.echo(table.to_string(index=False) if len(table) else "no movies")
+
+
+@app.command()
+def convert(
+    inputs: Inputs,
+    out: Annotated[str, typer.Option("--out", "-o", help="The OME-Zarr store to write.")],
+    pixel_size_nm: PixelSize = None,
+    frame_time_s: FrameTime = None,
+    cluster: Cluster = "threads",
+    workers: Workers = None,
+) -> None:
+    """Copy movies into a fast calibrated store (OME-Zarr), checked block by block."""
+    from stemkin.convert import convert as convert_movies
+    from stemkin.scheduling import connect
+
+    with connect(cluster, workers=workers):
+        for path in convert_movies(inputs, out, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s):
+            typer.echo(str(path))
+
+
+@app.command()
+def learn(
+    inputs: Inputs,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
+    pixel_size_nm: PixelSize = None,
+    frame_time_s: FrameTime = None,
+    config: Settings = None,
+    cluster: Cluster = "threads",
+    workers: Workers = None,
+) -> None:
+    """Learn a detector and a taxonomy from a few frames."""
+    from stemkin.pipeline import learn_model
+    from stemkin.scheduling import connect
+
+    with connect(cluster, workers=workers):
+        model = learn_model(inputs, out, config=_settings(config, pixel_size_nm, frame_time_s))
+    typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
+
+
+@app.command()
+def detect(
+    inputs: Inputs,
+    out: Out,
+    model: ModelFolder = None,
+    pixel_size_nm: PixelSize = None,
+    frame_time_s: FrameTime = None,
+    config: Settings = None,
+    cluster: Cluster = "processes",
+    workers: Workers = None,
+    fresh: Fresh = False,
+) -> None:
+    """Find and name the defects of every frame; stop before linking them."""
+    settings = _settings(config, pixel_size_nm, frame_time_s)
+    _run(inputs, out, settings, model, cluster, workers, fresh=fresh, until="detect")
+
+
+@app.command()
+def link(
+    results: Folder,
+    config: Settings = None,
+    cluster: Cluster = "threads",
+    workers: Workers = None,
+) -> None:
+    """Link the detections of a results folder into tracks."""
+    _continue(results, config, cluster, workers, ("link",))
+
+
+@app.command()
+def kinetics(
+    results: Folder,
+    config: Settings = None,
+    cluster: Cluster = "threads",
+    workers: Workers = None,
+) -> None:
+    """Compute transitions, rates, dwell times and diffusion from the tracks of a results folder."""
+    _continue(results, config, cluster, workers, ("link", "kinetics"))
+
+
+@app.command()
+def report(results: Folder) -> None:
+    """Write report.html from the tables of a results folder."""
+    from stemkin.report import write_report
+
+    typer.echo(str(write_report(results)))
+
+
+def _settings(
+    config: Path | None,
+    pixel_size_nm: float | None = None,
+    frame_time_s: float | None = None,
+    dose_rate_e_per_nm2_s: float | None = None,
+) -> RunConfig:
+    """Return the settings of the file, overridden by what the command line says."""
+    from stemkin.config import RunConfig
+
+    settings = RunConfig() if config is None else RunConfig.from_file(config)
+    return settings.with_values(
+        calibration={
+            "pixel_size_nm": pixel_size_nm,
+            "frame_time_s": frame_time_s,
+            "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s,
+        }
+    )
+
+
+def _run(
+    inputs: list[str],
+    out: str,
+    settings: RunConfig,
+    model: Path | None,
+    cluster: str,
+    workers: int | None,
+    *,
+    fresh: bool,
+    until: str | None = None,
+) -> None:
+    """Run on a scheduler and leave with the exit code of what came."""
+    from stemkin.pipeline import run as run_all
+    from stemkin.progress import shown
+    from stemkin.scheduling import connect
+
+    with connect(cluster, workers=workers), shown() as watch:
+        outcome = run_all(inputs, out, config=settings, model=model, fresh=fresh, until=until, watch=watch)
+    _close(outcome)
+
+
+def _continue(results: Path, config: Path | None, cluster: str, workers: int | None, stages: tuple[str, ...]) -> None:
+    """Redo the named stages of a results folder, and the report."""
+    from stemkin.pipeline import resume
+    from stemkin.progress import shown
+    from stemkin.scheduling import connect
+
+    settings = None if config is None else _settings(config)
+    with connect(cluster, workers=workers), shown() as watch:
+        outcome = resume(results, stages=(*stages, "report"), config=settings, watch=watch)
+    _close(outcome)
+
+
+def _close(outcome: Any) -> None:
+    typer.echo(outcome.describe())
+    if outcome.exit_code != DONE:
+        raise typer.Exit(outcome.exit_code)
+
+
+def main() -> None:
+    """Run the command line; the user's mistakes are told in one sentence, never in a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last door: each error becomes one sentence
+        code = _tell(error)
+    sys.exit(code or DONE)
+
+
+def _tell(error: Exception) -> int:
+    """Print what is wrong in one sentence; a fault of our own keeps its traceback in a file."""
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED
+    if hasattr(error, "format_message"):  # a usage error of click, which typer may bring along under its own name
+        typer.echo(f"error: {error.format_message()} (see stemkin --help)", err=True)
+        return BAD_USAGE
+    if isinstance(error, (ValueError, OSError)):
+        logging.getLogger(__name__).debug("traceback", exc_info=error)
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        return BAD_USAGE
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="stemkin-", suffix=".log", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    typer.echo(
+        f"error: stemkin itself failed ({type(error).__name__}: {error}); please report it with {file.name}", err=True
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""From movies to a report: the only room that knows the order of the stages.
+
+    archive → learn → detect → (frames) → link → kinetics → report
+
+`run` computes nothing itself: it opens the archive, asks each stage for what is missing in the results folder, and keeps
+``run.json``. The pixels are read once, block by block, through a small window of tasks (`stemkin.streaming`), and each
+worker writes its own rows; a run that was stopped, by whatever, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from stemkin.config import RunConfig
+from stemkin.journal import Journal, locked
+from stemkin.pipeline.looking import write_gallery
+from stemkin.pipeline.modelling import learn_model, settle_model
+from stemkin.pipeline.numbers import compute_kinetics
+from stemkin.pipeline.opening import Inputs, open_inputs
+from stemkin.pipeline.pixels import run_pixel_pass
+from stemkin.pipeline.planning import Plan, plan
+from stemkin.pipeline.tracks import link_movies
+from stemkin.progress import Unwatched, Watch
+from stemkin.report import write_report
+from stemkin.store import Store
+
+__all__ = ["Outcome", "Plan", "learn_model", "plan", "resume", "run"]
+
+DONE, INCOMPLETE = 0, 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    folder
+        The results folder.
+    exit_code
+        0 all done; 3 done, but some movies or blocks failed.
+    problems
+        One sentence for each of those.
+    report
+        Path of ``report.html``, None where the run stopped before it.
+    """
+
+    folder: str
+    exit_code: int
+    problems: list[str] = field(default_factory=list)
+    report: str | None = None
+
+    def describe(self) -> str:
+        """Return the few lines that the command line prints."""
+        lines = [f"failed: {problem}" for problem in self.problems]
+        lines.append(f"results: {self.folder}")
+        if self.report:
+            lines.append(f"report: {self.report}")
+        return "\n".join(lines)
+
+
+def run(
+    inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    config: RunConfig | None = None,
+    model: str | PathLike[str] | None = None,
+    fresh: bool = False,
+    until: str | None = None,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Turn movies into a folder of results with a report. Computes once; a second call redoes only what is stale.
+
+    Parameters
+    ----------
+    inputs
+        A movie, a folder, a glob, a URL or a manifest, or several of them.
+    out
+        Results folder: a path or an fsspec URL.
+    config
+        Settings; by default those of `RunConfig`.
+    model
+        Folder of a learned model; without it one is learned from the inputs.
+    fresh
+        Remove what the folder holds and start over.
+    until
+        ``"detect"`` stops before tracks are linked.
+    watch
+        Who is told of the progress.
+
+    Returns
+    -------
+    Outcome
+        Whether all went well, and where the report is.
+
+    Raises
+    ------
+    ValueError
+        If no movie can be used, or the folder belongs to another run.
+    """
+    config, watch = config or RunConfig(), watch or Unwatched()
+    store = Store.at(out)
+    found = open_inputs(inputs, config)
+    with locked(store):
+        journal = Journal.start(
+            store, found.sources, config.model_dump(mode="json"), fresh=fresh, command=" ".join(sys.argv)
+        )
+        journal.content["movies"] = found.listing()
+        journal.save()
+        with journal.stage("learn") as record:
+            model_print = settle_model(
+                found.movies, store, config, None if model is None else Path(fspath(model)), record
+            )
+        with journal.stage("detect") as record:
+            run_pixel_pass(found.movies, store, config, model_print, journal, record, watch)
+        stages = () if until == "detect" else ("link", "kinetics", "report")
+        return _tables_and_report(store, journal, config, stages, watch, found)
+
+
+def resume(
+    out: str | PathLike[str],
+    *,
+    stages: Sequence[str] = ("link", "kinetics", "report"),
+    config: RunConfig | None = None,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Do the named stages of an existing results folder; no pixel is read. Computes once.
+
+    Raises
+    ------
+    ValueError
+        If `out` is no results folder, or its movies were never searched.
+    """
+    store = Store.at(out)
+    with locked(store):
+        journal = Journal.read(store)
+        settings = config or RunConfig.from_dict(journal.content["config"])
+        journal.content["config"] = settings.model_dump(mode="json")
+        return _tables_and_report(store, journal, settings, stages, watch or Unwatched(), None)
+
+
+def _tables_and_report(
+    store: Store, journal: Journal, config: RunConfig, stages: Sequence[str], watch: Watch, found: Inputs | None
+) -> Outcome:
+    """Do what follows the pixels, and close the journal."""
+    if "link" in stages:
+        with journal.stage("link") as record:
+            link_movies(store, journal, config, record, watch)
+    if "kinetics" in stages:
+        with journal.stage("kinetics") as record:
+            compute_kinetics(store, journal, config, record)
+    if found is not None:
+        write_gallery(store, found.movies, journal)
+    problems = _problems(journal)
+    code = INCOMPLETE if problems else DONE
+    journal.finish(code)
+    report = None
+    if "report" in stages:
+        with journal.stage("report"):
+            report = str(write_report(store.root))
+    return Outcome(store.root, code, problems, report)
+
+
+def _problems(journal: Journal) -> list[str]:
+    """Return one sentence for each movie and each block that failed."""
+    movies = [f"{m['source']}: {m['reason']}" for m in journal.content["movies"] if m["status"] == "failed"]
+    blocks = [
+        f"{b['movie']}, frames {b['start']} to {b['stop'] - 1}: {b['error']}"
+        for b in journal.content["blocks"]["failed"]
+    ]
+    return movies + blocks

@@ -1,0 +1,91 @@
+"""The model of a run: given by the user, kept from before, or learned from a sample of the movies."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from stemkin.config import RunConfig
+from stemkin.detectors import FourierDetector
+from stemkin.learning import Model, learn
+from stemkin.movie import Movie
+from stemkin.pipeline.opening import open_inputs
+from stemkin.store import Store, fingerprint
+
+STAGE_VERSION = 1
+"""Raised when the same sample would give another model than before."""
+MADE_OF = "made_of.json"
+
+
+def settle_model(
+    movies: Sequence[Movie], store: Store, config: RunConfig, given: Path | None, record: dict[str, Any]
+) -> str:
+    """Put the run's model into its results folder and return the fingerprint of its content. Computes once.
+
+    Raises
+    ------
+    ValueError
+        If `given` is no model that this version can use.
+    """
+    if given is not None:
+        wanted = fingerprint("given", _content(given))
+        Model.load(given)  # refuses a damaged or foreign model before anything is written
+    else:
+        identities = [(movie.name, movie.reader.identity, movie.calibration) for movie in movies]
+        wanted = fingerprint("learn", STAGE_VERSION, identities, config.learn.model_dump(), _detector_settings(config))
+    kept = store.read_json("model", MADE_OF) if store.exists("model", MADE_OF) else None
+    record["reused"] = kept is not None and kept["made_of"] == wanted
+    if record["reused"]:
+        return str(kept["content"])
+    store.remove("model")
+    if given is not None:
+        content = _put(given, store)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            _learned(movies, config).save(scratch)
+            content = _put(Path(scratch), store)
+    store.write_json({"made_of": wanted, "content": content}, "model", MADE_OF)  # last: the model is whole
+    return content
+
+
+def learn_model(
+    inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    config: RunConfig | None = None,
+) -> Model:
+    """Learn a model from `inputs` and save it in the folder `out`. Computes once."""
+    config = config or RunConfig()
+    model = _learned(open_inputs(inputs, config).movies, config)
+    model.save(out)
+    return model
+
+
+def _learned(movies: Iterable[Movie], config: RunConfig) -> Model:
+    settings = config.learn
+    detector = FourierDetector(**_detector_settings(config))
+    return learn(
+        movies, n_frames=settings.n_frames, n_classes=settings.n_classes, detector=detector, seed=settings.seed
+    )
+
+
+def _detector_settings(config: RunConfig) -> dict[str, Any]:
+    return {"false_positives_per_frame": config.detect.false_positives_per_frame, "device": config.detect.device}
+
+
+def _put(folder: Path, store: Store) -> str:
+    """Copy a model's files into the results folder and return the fingerprint of their content."""
+    for file in _files(folder):
+        store.write_bytes(file.read_bytes(), "model", file.name)
+    return _content(folder)
+
+
+def _content(folder: Path) -> str:
+    return fingerprint(*[(file.name, file.read_bytes().hex()) for file in _files(folder)])
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.name != MADE_OF and not p.name.startswith("."))

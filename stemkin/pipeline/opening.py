@@ -1,0 +1,78 @@
+"""Which movies a run works on: those that open and are calibrated; the others are listed with their reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from stemkin.archive import Archive, open_archive
+from stemkin.config import RunConfig
+from stemkin.movie import Movie
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The movies of a run, and the sources that are none."""
+
+    sources: list[str]
+    movies: list[Movie]
+    problems: list[tuple[str, str]]
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Return what ``run.json`` says of each movie."""
+        good = [{**_none_for_nan(movie.table_row()), "status": "ok", "reason": ""} for movie in self.movies]
+        bad = [
+            {"movie": Path(s).name, "source": s, "status": "failed", "reason": reason} for s, reason in self.problems
+        ]
+        return good + bad
+
+
+def open_inputs(inputs: str | PathLike[str] | Sequence[str | PathLike[str]], config: RunConfig) -> Inputs:
+    """Open what the user named. Lazy: no frame is read.
+
+    Raises
+    ------
+    ValueError
+        If not one of the movies can be used; the message gives the first reason.
+    """
+    given = [inputs] if isinstance(inputs, (str, PathLike)) else list(inputs)
+    sources = [_absolute(fspath(source)) for source in given]
+    archive = open_archive(sources if len(sources) > 1 else sources[0], **config.calibration.model_dump())
+    return usable(archive, sources)
+
+
+def usable(archive: Archive, sources: list[str]) -> Inputs:
+    """Tell the movies that can be analysed from those that cannot."""
+    movies, problems = [], list(archive.problems)
+    for movie in archive:
+        reason = uncalibrated(movie)
+        if reason is None:
+            movies.append(movie)
+        else:
+            problems.append((movie.source, reason))
+    if not movies:
+        source, reason = problems[0] if problems else (", ".join(sources), "no movies were found there")
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        msg = reason if source in reason else f"{source}: {reason}{more}"
+        raise ValueError(msg)
+    return Inputs(sources, movies, problems)
+
+
+def uncalibrated(movie: Movie) -> str | None:
+    """Return what is missing before positions are lengths and frames are times; None if nothing is."""
+    if movie.pixel_size_nm is None:
+        return "the file does not say how large a pixel is; give it with --pixel-size-nm or in a manifest"
+    if movie.frame_time_s is None and movie.n_frames > 1:
+        return "the file does not say how long a frame takes; give it with --frame-time-s or in a manifest"
+    return None
+
+
+def _absolute(source: str) -> str:
+    return source if "://" in source else str(Path(source).absolute())
+
+
+def _none_for_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if value != value else value for key, value in row.items()}  # noqa: PLR0124 - NaN differs from itself

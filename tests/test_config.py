@@ -1,0 +1,48 @@
+"""Settings come from TOML, go back to it, and each mistake is one sentence."""
+
+import pytest
+
+from stemkin.config import ConfigError, RunConfig
+
+
+def test_settings_survive_the_way_to_toml_and_back():
+    config = RunConfig.from_toml(
+        '[calibration]\npixel_size_nm = 0.03\n[kinetics]\ndiffusion_methods = ["cve"]\nconfidence = 0.9'
+    )
+    assert RunConfig.from_toml(config.to_toml()) == config
+    assert config.kinetics.confidence == 0.9
+
+
+def test_every_default_is_valid_toml():
+    assert RunConfig.from_toml(RunConfig().to_toml()) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "[link]\nmax_stepp_nm = 1",
+            r"the settings have no key 'link.max_stepp_nm'; \[link\] knows max_step_nm, max_gap_frames",
+        ),
+        ("[lnk]\n", r"the settings have no key 'lnk'; the file knows calibration, learn"),
+        ("[link]\nmax_step_nm = -1", r"link.max_step_nm cannot be -1: input should be greater than 0"),
+        ("[kinetics]\nconfidence = 95", r"kinetics.confidence cannot be 95"),
+        ("[detect]\ndevice = 'tpu'", r"detect.device cannot be 'tpu'"),
+        ("[detect", r"no valid TOML"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_key_and_the_cure(text, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        RunConfig.from_toml(text)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="nowhere.toml cannot be read"):
+        RunConfig.from_file(tmp_path / "nowhere.toml")
+
+
+def test_the_command_line_overrides_the_file_key_by_key():
+    config = RunConfig.from_toml("[calibration]\npixel_size_nm = 0.03\nframe_time_s = 2.25")
+    changed = config.with_values(calibration={"pixel_size_nm": 0.05, "frame_time_s": None})
+    assert changed.calibration.pixel_size_nm == 0.05
+    assert changed.calibration.frame_time_s == 2.25

@@ -1,0 +1,91 @@
+"""Many tasks through a small window, on every scheduler."""
+
+import itertools
+import os
+import threading
+
+import pytest
+
+from stemkin.scheduling import connect
+from stemkin.streaming import n_threads, stream
+
+
+def square(n):
+    return n * n
+
+
+def fail_on_three(n):
+    if n == 3:
+        msg = "three is refused"
+        raise ValueError(msg)
+    return n
+
+
+def die_on_three(n):
+    if n == 3:
+        os._exit(1)
+    return n
+
+
+@pytest.mark.parametrize("where", ["synchronous", "threads", "processes"])
+def test_every_item_is_answered_once_on_every_scheduler(where):
+    with connect(where, workers=2):
+        answers = sorted((o.item, o.result) for o in stream(square, range(25)))
+    assert answers == [(n, n * n) for n in range(25)]
+
+
+@pytest.mark.parametrize("where", ["threads", "processes"])
+def test_a_failing_item_comes_with_its_error_and_the_rest_goes_on(where):
+    with connect(where, workers=2):
+        outcomes = {o.item: o for o in stream(fail_on_three, range(6), retries=1)}
+    assert [n for n, o in outcomes.items() if o.error] == [3]
+    assert "three is refused" in str(outcomes[3].error)
+    assert outcomes[5].result == 5
+
+
+def test_an_item_that_kills_its_worker_costs_itself_alone():
+    with connect("processes", workers=2):
+        outcomes = {o.item: o for o in stream(die_on_three, range(6), retries=0)}
+    assert type(outcomes[3].error).__name__ == "KilledWorker"
+    assert sorted(n for n, o in outcomes.items() if o.error is None) == [0, 1, 2, 4, 5]
+
+
+def test_a_failing_item_is_tried_again():
+    tries = itertools.count()
+
+    def fails_once(_):
+        if next(tries) == 0:
+            msg = "not yet"
+            raise OSError(msg)
+        return "done"
+
+    with connect("threads", workers=1):
+        assert [o.result for o in stream(fails_once, [0], retries=1)] == ["done"]
+
+
+def test_only_the_window_is_drawn_ahead():
+    drawn, gate = [], threading.Event()
+
+    def items():
+        for n in range(1000):
+            drawn.append(n)
+            yield n
+
+    with connect("threads", workers=2):
+        outcomes = stream(lambda n: gate.wait(10) and n, items(), window=5)
+        gate.set()
+        next(outcomes)
+        assert len(drawn) <= 10
+        outcomes.close()
+
+
+def test_a_resource_that_no_worker_has_is_refused_instead_of_waited_for():
+    with connect("processes", workers=1), pytest.raises(ValueError, match="no worker offers the resource 'GPU'"):
+        next(stream(square, [1], resources={"GPU": 1}))
+
+
+def test_threads_are_counted_on_every_scheduler():
+    with connect("threads", workers=3):
+        assert n_threads() == 3
+    with connect("synchronous"):
+        assert n_threads() == 1
