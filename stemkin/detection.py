@@ -1,0 +1,271 @@
+"""Movies become tables: every frame is searched once, and pixels are not looked at again.
+
+>>> from stemkin.movie import Movie
+>>> from stemkin.detectors import FourierDetector
+>>> frames = np.random.default_rng(1).poisson(9.0, (2, 48, 48)).astype("uint16")
+>>> frames[1, 20:23, 30:33] += 60
+>>> movie = Movie.from_array(frames, name="one blob", pixel_size_nm=0.03, frame_time_s=2.0)
+>>> found = detect(movie, FourierDetector(snr=7.0))
+>>> found.compute()[["movie", "frame", "y", "x"]].round(0).values.tolist()
+[['one blob', 1, 21.0, 31.0]]
+>>> found.experiment.frames.compute()["n_detections"].tolist()
+[0, 1]
+
+One function, `detect_block`, does the whole work on a block of frames; `detect` lays it over a Dask collection. Each
+number depends on one frame and the one before it, never on how the movie was cut into blocks.
+
+Positions stay in pixels of the raw frame. Where the specimen drifted is said in ``frames``: ``shift_y``, ``shift_x`` is the
+cumulative displacement of the specimen's image since frame 0, so a corrected position is raw minus shift.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.detectors import FourierDetector, Survey
+from stemkin.kernels import shifts
+from stemkin.movie import Movie, Movies, each_movie, movies_table
+from stemkin.rows import Rows, with_experiment
+
+logger = logging.getLogger(__name__)
+
+AREAS = ("ordered", "disordered", "vacuum")
+
+
+@dataclass(frozen=True, eq=False)
+class BlockResult:
+    """What one block of frames gave.
+
+    Attributes
+    ----------
+    detections
+        Rows of the table ``detections``.
+    frames
+        One row per frame as in the table ``frames``, but with `step_y`, `step_x` [px] (since the frame before; NaN
+        where unknown) in place of the cumulative shift, which `assemble_frames` sums.
+    """
+
+    detections: pd.DataFrame
+    frames: pd.DataFrame
+
+
+def detect(movies: Movies, model: Any, *, frames_per_block: int | None = None) -> Rows:
+    """Find the defects in every frame of `movies`. Lazy: one partition per block of frames.
+
+    Parameters
+    ----------
+    movies
+        A movie, an archive or any iterable of movies.
+    model
+        A `Model`, which also describes and names what it finds, or a detector: any callable as in `stemkin.detectors`.
+    frames_per_block
+        Frames per block; about 64 MiB of pixels unless given.
+
+    Returns
+    -------
+    Rows of the table ``detections``, sorted by movie, frame, y, x. ``.experiment.frames`` is the table ``frames``, lazy, one
+    partition per movie; computing both at once (``dask.compute(rows, rows.experiment.frames)``) reads each frame once.
+
+    Raises
+    ------
+    ValueError
+        If there are no movies, or two have the same name.
+    """
+    import dask.dataframe as dd
+    from dask import delayed
+
+    listed = list(each_movie(movies))
+    _check_names([movie.name for movie in listed])
+    empty = tables.empty("detections", n_descriptors=_n_descriptors(model))
+    parts, frame_tables = [], []
+    for movie in listed:
+        blocks = _lay_out(movie, model, frames_per_block)
+        parts += [delayed(_detections_of)(block) for block in blocks]
+        frame_tables.append(delayed(_frames_of)(blocks))
+    frames = dd.from_delayed(frame_tables, meta=tables.empty("frames"), verify_meta=False)
+    experiment = tables.Experiment(movies_table(listed), frames, getattr(model, "classes", None))
+    return with_experiment(dd.from_delayed(parts, meta=empty, verify_meta=False), experiment)
+
+
+def detect_block(
+    frames: np.ndarray, previous: np.ndarray, *, first_frame: int, movie: Movie, model: Any
+) -> BlockResult:
+    """Search one block of frames: status, defects, classes and steps. Computes once.
+
+    Parameters
+    ----------
+    frames
+        (n, y, x) pixels.
+    previous
+        (1, y, x): the frame before the block; (0, y, x) at the start of a movie.
+    first_frame
+        Movie frame number of ``frames[0]``.
+    movie
+        The movie's name and calibration; its pixels are not touched.
+    model
+        A `Model` or a detector.
+    """
+    both = np.concatenate([previous, frames]) if len(previous) else frames
+    n_before = len(both) - len(frames)
+    status = frame_status(both)
+    good = np.flatnonzero(status == tables.OK)
+    detector = getattr(model, "detector", model)
+    survey = _survey(detector, both[good])
+    records = survey.records.copy()
+    records["frame"] = good[records["frame"]] + first_frame - n_before
+    own = records["frame"] >= first_frame
+    records = records[own]
+    named = _describe(model, both, good, records, survey, first_frame - n_before, movie)
+    detections = tables.conform(
+        {"movie": np.full(len(records), movie.name), **{c: records[c] for c in ("frame", "y", "x", "score")}, **named},
+        "detections",
+    )
+    steps = _steps(survey, good, len(both))[n_before:]
+    counts = np.bincount(records["frame"] - first_frame, minlength=len(frames))
+    numbers = np.arange(first_frame, first_frame + len(frames))
+    nan = float("nan")
+    areas = {name: np.full(len(both), nan) for name in AREAS}
+    for name in AREAS:
+        if name in survey.extra:
+            areas[name][good] = survey.extra[name]
+    rows = pd.DataFrame(
+        {
+            "movie": movie.name,
+            "frame": numbers.astype(np.int32),
+            "time_s": numbers * (nan if movie.frame_time_s is None else movie.frame_time_s),
+            "status": pd.Series(status[n_before:], dtype="str"),
+            "step_y": [step.y for step in steps],
+            "step_x": [step.x for step in steps],
+            "shift_quality": np.array([step.quality for step in steps], dtype=np.float32),
+            "n_detections": counts.astype(np.int32),
+            **{name: areas[name][n_before:].astype(np.float32) for name in AREAS},
+        }
+    )
+    return BlockResult(detections, rows)
+
+
+def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFrame:
+    """Make the table ``frames`` of one or more movies from the frame rows of their blocks. Computes once.
+
+    Parameters
+    ----------
+    steps
+        `BlockResult.frames` of every block, in any order.
+
+    Returns
+    -------
+    The table ``frames``: steps summed to the displacement since frame 0 of each movie. A step that is not known counts as 0
+    and leaves ``shift_quality`` 0 at that frame.
+    """
+    rows = steps if isinstance(steps, pd.DataFrame) else pd.concat(list(steps), ignore_index=True)
+    rows = rows.sort_values(["movie", "frame"], kind="stable", ignore_index=True)
+    for axis in ("y", "x"):
+        rows[f"shift_{axis}"] = rows[f"step_{axis}"].fillna(0.0).groupby(rows["movie"], sort=False).cumsum()
+    return tables.conform(rows, "frames")
+
+
+def frame_status(frames: np.ndarray) -> np.ndarray:
+    """Return the status (n,) of each frame: ``corrupt`` where a pixel is not finite, ``blank`` where all are equal."""
+    status = np.full(len(frames), tables.OK, dtype=object)
+    for i, frame in enumerate(frames):
+        if not np.isfinite(frame).all():
+            status[i] = tables.CORRUPT
+        elif frame.size == 0 or frame.min() == frame.max():
+            status[i] = tables.BLANK
+    return status
+
+
+def _lay_out(movie: Movie, model: Any, frames_per_block: int | None) -> list[Any]:
+    """Return one delayed `BlockResult` per block of `movie`; each block also sees the last frame before it."""
+    import dask.array as da
+
+    frames = movie.to_dask(frames_per_block=frames_per_block)
+    starts = np.cumsum([0, *frames.chunks[0]])
+    with_halo = da.overlap.overlap(frames, depth={0: (1, 0), 1: 0, 2: 0}, boundary="none")
+
+    def search(block: np.ndarray, block_id: tuple[int, ...] | None = None) -> np.ndarray:
+        n_before = 0 if block_id is None or block_id[0] == 0 else 1
+        first = 0 if block_id is None else int(starts[block_id[0]])
+        result = np.empty(1, dtype=object)
+        result[0] = detect_block(block[n_before:], block[:n_before], first_frame=first, movie=movie, model=model)
+        return result
+
+    blocks = with_halo.map_blocks(
+        search,
+        dtype=object,
+        drop_axis=(1, 2),
+        chunks=((1,) * frames.numblocks[0],),
+        meta=np.empty(0, dtype=object),
+        name=None,
+    )
+    return list(blocks.to_delayed().ravel())
+
+
+def _detections_of(block: np.ndarray) -> pd.DataFrame:
+    return block[0].detections  # type: ignore[no-any-return]
+
+
+def _frames_of(blocks: list[np.ndarray]) -> pd.DataFrame:
+    return assemble_frames([block[0].frames for block in blocks])
+
+
+def _survey(detector: Any, frames: np.ndarray) -> Survey:
+    """Search good frames, numbered from 0; a plain callable is completed with the lattice and the remainder."""
+    if hasattr(detector, "survey"):
+        survey: Survey = detector.survey(frames, first_frame=0)
+        return survey
+    records = np.asarray(detector(frames, first_frame=0), dtype=tables.DETECTION)
+    behind = FourierDetector().survey(frames, first_frame=0)
+    return Survey(np.sort(records, order=["frame", "y", "x"]), behind.lattices, behind.residuals, behind.extra)
+
+
+def _describe(
+    model: Any, frames: np.ndarray, good: np.ndarray, records: np.ndarray, survey: Survey, first: int, movie: Movie
+) -> Mapping[str, np.ndarray]:
+    """Return the columns that come after `score`: those of the model, or those that say "not named"."""
+    if not hasattr(model, "describe"):
+        n = len(records)
+        return {
+            "class_id": np.full(n, tables.NOT_NAMED, np.int16),
+            "probability": np.full(n, np.nan, np.float32),
+            "orientation": np.full(n, tables.NOT_NAMED, np.int8),
+        }
+    lattices: list[Any] = [None] * len(frames)
+    residuals = np.zeros(frames.shape, dtype=np.float32)
+    for i, lattice, rest in zip(good, survey.lattices, survey.residuals, strict=True):
+        lattices[i], residuals[i] = lattice, rest
+    named: Mapping[str, np.ndarray] = model.describe(
+        frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals
+    )
+    return named
+
+
+def _steps(survey: Survey, good: np.ndarray, n_frames: int) -> list[shifts.Step]:
+    """Return the step into each frame; unknown where it or the frame before it is not good."""
+    steps = [shifts.UNKNOWN] * n_frames
+    for i in range(1, len(good)):
+        if good[i] == good[i - 1] + 1:
+            pair = survey.residuals[i - 1], survey.residuals[i]
+            steps[good[i]] = shifts.frame_step(*pair, lattices=(survey.lattices[i - 1], survey.lattices[i]))
+    return steps
+
+
+def _n_descriptors(model: Any) -> int:
+    return int(getattr(model, "n_descriptors", 0))
+
+
+def _check_names(names: list[str]) -> None:
+    if not names:
+        msg = "there is no movie to search; check the folder or pattern that was opened"
+        raise ValueError(msg)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"two movies are called {twice[0]!r}; give each its own name, for instance open_movie(path, name=...)"
+        raise ValueError(msg)

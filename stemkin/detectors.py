@@ -1,0 +1,129 @@
+"""What finds defects in a block of frames.
+
+A detector is any callable ``(frames (n, y, x), *, first_frame=0) -> records of tables.DETECTION``, ordered by frame, y, x; a
+function will do. One that also has ``survey`` gives its by-products (lattice, remainder) to the stages that follow, so that
+nothing is computed twice.
+
+>>> import numpy as np
+>>> from stemkin import tables
+>>> def brightest_pixel(frames, *, first_frame=0):
+...     rows = np.empty(len(frames), tables.DETECTION)
+...     for i, frame in enumerate(frames):
+...         rows[i] = (first_frame + i, *np.unravel_index(frame.argmax(), frame.shape), frame.max())
+...     return rows
+>>> isinstance(brightest_pixel, Detector)
+True
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from stemkin import tables
+from stemkin.devices import Device, to_device, to_host
+from stemkin.kernels import peaks, residual
+from stemkin.kernels.lattice import Lattice
+
+logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds defects in a block of frames."""
+
+    def __call__(self, frames: np.ndarray, *, first_frame: int = 0) -> np.ndarray:
+        """Return the records (`tables.DETECTION`) of the defects in `frames` (n, y, x), ordered by frame, y, x."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a detector knows of a block of frames once it has searched them.
+
+    Attributes
+    ----------
+    records
+        (m,) records of `tables.DETECTION`, ordered by frame, y, x.
+    lattices
+        One per frame; None where no lattice was found.
+    residuals
+        (n, y, x) float32: what is left of each frame without its crystal, in units of its own noise.
+    extra
+        Further by-products by name, one entry per frame.
+    """
+
+    records: np.ndarray
+    lattices: list[Lattice | None]
+    residuals: np.ndarray
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FourierDetector:
+    """Finds what the perfect crystal does not explain; needs no training.
+
+    Attributes
+    ----------
+    false_positives_per_frame
+        How many detections a frame without any defect gives on average; sets the threshold unless `snr` does.
+    snr
+        Smallest |signal-to-noise| of a detection, or None to follow from `false_positives_per_frame`.
+    feature_px
+        Standard deviation [px] of the features sought where there is no lattice to tell the scale.
+    device
+        Where to compute; the worker decides when ``"auto"``.
+    """
+
+    false_positives_per_frame: float = 1.0
+    snr: float | None = None
+    feature_px: float = 2.0
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not self.false_positives_per_frame > 0:
+            msg = (
+                f"false_positives_per_frame must be positive, not {self.false_positives_per_frame}; 1 is a usual choice"
+            )
+            raise ValueError(msg)
+        if self.snr is not None and not self.snr > 0:
+            msg = f"snr must be positive, not {self.snr}; leave it None to follow from false_positives_per_frame"
+            raise ValueError(msg)
+
+    def __call__(self, frames: np.ndarray, *, first_frame: int = 0) -> np.ndarray:
+        """Return the records of the defects in `frames` (n, y, x), ordered by frame, y, x."""
+        return self.survey(frames, first_frame=first_frame).records
+
+    def survey(self, frames: np.ndarray, *, first_frame: int = 0) -> Survey:
+        """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
+        residuals = np.zeros(frames.shape, dtype=np.float32)
+        records, lattices = [np.empty(0, tables.DETECTION)], []
+        for i, frame in enumerate(frames):
+            rest = self.remainder(frame)
+            records.append(self._records(rest, first_frame + i))
+            lattices.append(rest.lattice)
+            residuals[i] = to_host(rest.noise_units)
+        return Survey(np.concatenate(records), lattices, residuals)
+
+    def remainder(self, frame: np.ndarray) -> residual.Remainder:
+        """Return one frame (y, x) without its crystal, or without its background where there is no crystal."""
+        image = to_device(np.asarray(frame, dtype=np.float32), self.device)
+        rest = residual.remove_crystal(image)
+        return residual.remove_background(image, filter_sd_px=self.feature_px) if rest is None else rest
+
+    def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
+        threshold = self.snr
+        if threshold is None:
+            height, width = rest.snr.shape
+            threshold = peaks.threshold_for(self.false_positives_per_frame, (height, width), rest.filter_sd_px)
+        y, x, score = peaks.extrema(rest.snr, threshold=threshold, border_px=2)
+        spacing = 4 * rest.filter_sd_px if rest.lattice is None else 0.35 * rest.lattice.spacing_px
+        kept = peaks.merge(y, x, score, min_distance_px=spacing)
+        rows = np.empty(len(kept), tables.DETECTION)
+        rows["frame"], rows["y"], rows["x"], rows["score"] = frame, y[kept], x[kept], np.abs(score[kept])
+        return np.sort(rows, order=["frame", "y", "x"])
