@@ -238,8 +238,8 @@ def _describe(
             "orientation": np.full(n, tables.NOT_NAMED, np.int8),
         }
     lattices: list[Any] = [None] * len(frames)
-    residuals = np.zeros(frames.shape, dtype=np.float32)
-    for i, lattice, rest in zip(good, survey.lattices, survey.residuals, strict=True):
+    residuals: Any = [None] * len(frames)
+    for i, lattice, rest in zip(good, survey.lattices, survey.extra.get("rest", residuals[: len(good)]), strict=True):
         lattices[i], residuals[i] = lattice, rest
     named: Mapping[str, np.ndarray] = model.describe(
         frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals

@@ -54,7 +54,7 @@ class Survey:
     residuals
         (n, y, x) float32: what is left of each frame without its crystal, in units of its own noise.
     extra
-        Further by-products by name, one entry per frame.
+        Further by-products by name, one entry per frame; ``"rest"`` is the residual in the frame's own units.
     """
 
     records: np.ndarray
@@ -101,14 +101,14 @@ class FourierDetector:
 
     def survey(self, frames: np.ndarray, *, first_frame: int = 0) -> Survey:
         """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
-        residuals = np.zeros(frames.shape, dtype=np.float32)
+        residuals, rests = np.zeros((2, *frames.shape), dtype=np.float32)
         records, lattices = [np.empty(0, tables.DETECTION)], []
         for i, frame in enumerate(frames):
             rest = self.remainder(frame)
             records.append(self._records(rest, first_frame + i))
             lattices.append(rest.lattice)
-            residuals[i] = to_host(rest.noise_units)
-        return Survey(np.concatenate(records), lattices, residuals)
+            residuals[i], rests[i] = to_host(rest.noise_units), to_host(rest.rest)
+        return Survey(np.concatenate(records), lattices, residuals, {"rest": rests})
 
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or without its background where there is no crystal."""

@@ -31,6 +31,8 @@ class Remainder:
 
     Attributes
     ----------
+    rest
+        (y, x) remainder in the frame's own units.
     noise_units
         (y, x) remainder over its standard deviation.
     snr
@@ -43,6 +45,7 @@ class Remainder:
         (height,) displacement of the rows along x [px]; zeros without a lattice.
     """
 
+    rest: Array
     noise_units: Array
     snr: Array
     filter_sd_px: float
@@ -110,7 +113,7 @@ def remove_crystal(frame: Array) -> Remainder | None:
     rest = rest + slope * xp.asarray(more, dtype=frame.dtype)[:, None]
     weight = 1 / variance_of(rest, model)
     sd = FILTER_SD * lattice.spacing_px
-    return Remainder(rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, lattice, jitter + more)
+    return Remainder(rest, rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, lattice, jitter + more)
 
 
 def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
@@ -132,7 +135,7 @@ def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
     snr = band / xp.sqrt(power + 1e-6 * xp.mean(power) + 1e-30)
     rest = frame - gaussian(frame, wide)
     sd = xp.sqrt(gaussian(xp.minimum(rest**2, 9 * xp.mean(rest**2)), 2 * wide) + 1e-30)
-    return Remainder(rest / sd, snr, filter_sd_px, None, np.zeros(int(frame.shape[0])))
+    return Remainder(rest, rest / sd, snr, filter_sd_px, None, np.zeros(int(frame.shape[0])))
 
 
 def variance_of(rest: Array, model: Array) -> Array:
