@@ -49,7 +49,9 @@ class Journal:
         return cls(store, content)
 
     @classmethod
-    def start(cls, store: Store, inputs: Sequence[str], config: dict[str, Any], *, fresh: bool, command: str = "") -> Journal:
+    def start(
+        cls, store: Store, inputs: Sequence[str], config: dict[str, Any], *, fresh: bool, command: str = ""
+    ) -> Journal:
         """Begin or resume a run of `inputs` in the folder of `store`.
 
         Raises

@@ -1,0 +1,167 @@
+"""The command line: exit codes, one sentence per mistake, nothing lost."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stemkin import cli
+
+CALIBRATION = ["--pixel-size-nm", "0.03", "--frame-time-s", "2.25", "--cluster", "threads"]
+
+
+def call(monkeypatch, capsys, *words):
+    """Run the command line in this process; return exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["stemkin", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return stop.value.code, out, err
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """A movie of pure noise: no lattice, nothing to find."""
+    path = tmp_path / "noise.npy"
+    np.save(path, np.random.default_rng(0).poisson(100, (4, 64, 64)).astype(np.uint16))
+    return path
+
+
+def test_the_program_answers_for_help_without_loading_the_libraries():
+    code = "import sys, runpy; sys.argv = ['stemkin', '--help']\ntry: runpy.run_module('stemkin.cli', run_name='__main__')\nexcept SystemExit: pass\nprint(sorted({'torch', 'dask', 'pandas', 'numpy', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for command in ("run", "demo", "simulate", "info", "convert", "learn", "detect", "link", "kinetics", "report"):
+        assert command in done.stdout
+
+
+BAD_FILES = {
+    "empty.npy": b"",
+    "torn.npy": b"\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'fortran_order': False, 'shape': (100, 512, 512), }",
+    "text.tif": b"this is no TIFF",
+    "text.zarr.txt": b"what is this",
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_is_no_movie_is_one_sentence(monkeypatch, capsys, tmp_path, name):
+    (tmp_path / name).write_bytes(BAD_FILES[name])
+    code, _, err = call(monkeypatch, capsys, "run", tmp_path / name, "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert name in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_missing_file_is_one_sentence(monkeypatch, capsys, tmp_path):
+    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "nowhere.tif", "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 2
+    assert "nowhere.tif" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_folder_without_movies_is_one_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "in").mkdir()
+    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 2
+    assert "no movies" in err
+
+
+def test_a_movie_without_calibration_says_how_to_give_it(monkeypatch, capsys, tmp_path, noise):
+    code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--cluster", "threads")
+    assert code == 2
+    assert "--pixel-size-nm" in err
+    code, _, err = call(
+        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--cluster", "threads", "--pixel-size-nm", "0.03"
+    )
+    assert code == 2
+    assert "--frame-time-s" in err
+
+
+def test_an_unknown_key_in_the_settings_is_one_sentence(monkeypatch, capsys, tmp_path, noise):
+    (tmp_path / "s.toml").write_text("[link]\nmax_stepp_nm = 0.4")
+    code, _, err = call(
+        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--config", tmp_path / "s.toml", *CALIBRATION
+    )
+    assert code == 2
+    assert "no key 'link.max_stepp_nm'" in err
+
+
+def test_an_output_folder_of_another_run_is_refused_and_kept(monkeypatch, capsys, tmp_path, noise):
+    out = tmp_path / "out"
+    assert call(monkeypatch, capsys, "run", noise, "-o", out, *CALIBRATION)[0] == 0
+    before = {p: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+    np.save(tmp_path / "other.npy", np.zeros((2, 64, 64), np.uint8))
+    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "other.npy", "-o", out, *CALIBRATION)
+    assert code == 2
+    assert "belongs to another run" in err
+    assert {p: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [
+        ("noise", None),
+        ("constant", np.full((4, 64, 64), 7, np.uint16)),
+        ("nan", np.full((4, 64, 64), np.nan, np.float32)),
+        ("tiny", np.random.default_rng(1).poisson(50, (3, 5, 5)).astype(np.uint16)),
+        ("single", np.random.default_rng(2).poisson(50, (64, 64)).astype(np.uint16)),
+    ],
+)
+def test_movies_with_nothing_to_find_end_well_with_empty_tables(monkeypatch, capsys, tmp_path, noise, name, frames):
+    path = noise
+    if frames is not None:
+        path = tmp_path / f"{name}.npy"
+        np.save(path, frames)
+    code, out, _ = call(monkeypatch, capsys, "run", path, "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 0
+    assert "report.html" in out
+    assert (tmp_path / "out" / "report.html").exists()
+    for table in ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times"):
+        pd.read_parquet(tmp_path / "out" / f"{table}.parquet")
+
+
+def test_a_broken_movie_costs_itself_and_the_rest_goes_on(monkeypatch, capsys, tmp_path, noise):
+    (tmp_path / "in").mkdir()
+    noise.rename(tmp_path / "in" / "good.npy")
+    (tmp_path / "in" / "bad.npy").write_bytes(BAD_FILES["torn.npy"])
+    code, out, _ = call(monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 3
+    assert "bad.npy" in out
+    listed = json.loads((tmp_path / "out" / "run.json").read_text())["movies"]
+    assert {m["movie"]: m["status"] for m in listed} == {"good": "ok", "bad.npy": "failed"}
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(monkeypatch, capsys, tmp_path, noise):
+    code, out, _ = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--dry-run", *CALIBRATION)
+    assert code == 0
+    assert "frames: 4" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_leaves_130_and_a_folder_to_go_on_with(monkeypatch, capsys, tmp_path, noise):
+    import stemkin.pipeline as pipeline
+
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        patch.setattr(pipeline, "link_movies", interrupted)
+        code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 130
+    assert "run the same command again" in err
+    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)[0] == 0
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["blocks"]["reused"] == 1
+
+
+def test_a_folder_that_is_no_results_folder_is_one_sentence(monkeypatch, capsys, tmp_path):
+    for command in ("link", "kinetics", "report"):
+        code, _, err = call(monkeypatch, capsys, command, tmp_path)
+        assert code == 2
+        assert "results folder" in err
