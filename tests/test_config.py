@@ -37,7 +37,7 @@ def test_a_mistake_is_one_sentence_with_the_key_and_the_cure(text, sentence):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.toml cannot be read"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
         RunConfig.from_file(tmp_path / "nowhere.toml")
 
 

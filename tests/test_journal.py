@@ -37,9 +37,8 @@ def test_a_folder_of_other_files_is_never_touched(tmp_path, fresh):
 
 def test_two_runs_cannot_share_a_folder(tmp_path):
     store = Store.at(tmp_path)
-    with locked(store):
-        with pytest.raises(FolderError, match="is being written by another run"), locked(store):
-            pass
+    with locked(store), pytest.raises(FolderError, match="is being written by another run"), locked(store):
+        pass
     with locked(store):
         pass
 
