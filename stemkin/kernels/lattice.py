@@ -11,7 +11,7 @@ from above, chalcogen columns have (1/3, 1/3) more. Points are (y, x) in pixels 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class Lattice:
         Signal-to-noise of the weakest of the reflections that define the vectors; below about 5 a lattice is doubtful.
     is_honeycomb
         False for any other two-dimensional crystal; `chalcogen` is then the second maximum of the unit cell.
+    scan
+        (height, 2) and (width, 2) slow displacements (y, x) [px] of the frame's rows and columns by the scan, or None: a
+        lattice point at r is seen at ``r + rows[y] + columns[x]``. The vectors and origins are those before it.
     """
 
     a1: np.ndarray
@@ -47,6 +50,7 @@ class Lattice:
     chalcogen: np.ndarray
     quality: float
     is_honeycomb: bool = True
+    scan: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def reciprocal(self) -> np.ndarray:
@@ -109,7 +113,7 @@ def lattice_coordinates(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarra
     sublattice
         (m,) int8, METAL or CHALCOGEN.
     """
-    points = np.atleast_2d(np.asarray(points, dtype=float))
+    points = unbent(lattice, np.atleast_2d(np.asarray(points, dtype=float)))
     uv = (points - lattice.metal) @ lattice.reciprocal.T
     distances = [_distance_to_sites(lattice, uv - shift) for shift in (np.zeros(2), lattice.reciprocal @ lattice.bond)]
     return uv[:, 0], uv[:, 1], (distances[1] < distances[0]).astype(np.int8)
@@ -117,9 +121,26 @@ def lattice_coordinates(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarra
 
 def nearest_site(lattice: Lattice, points: np.ndarray, sublattice: np.ndarray) -> np.ndarray:
     """Return the (m, 2) site (y, x) [px] of the given `sublattice` (m,) that is closest to each of the (m, 2) `points`."""
+    points = np.atleast_2d(np.asarray(points, dtype=float))
     origins = np.stack([lattice.metal, lattice.chalcogen])[np.asarray(sublattice, dtype=int)]
-    uv = (np.atleast_2d(points) - origins) @ lattice.reciprocal.T
-    return np.asarray(points - _offset_from_sites(lattice, uv))
+    straight = unbent(lattice, points)
+    uv = (straight - origins) @ lattice.reciprocal.T
+    return bent(lattice, straight - _offset_from_sites(lattice, uv))
+
+
+def unbent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
+    """Return where the (m, 2) `points` (y, x) [px] of the frame lie once the scan's distortion is taken away."""
+    return points if lattice.scan is None else points - _scan_at(lattice.scan, points)
+
+
+def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
+    """Return where the frame shows the (m, 2) `points` (y, x) [px] of the undistorted lattice; undoes `unbent`."""
+    if lattice.scan is None:
+        return points
+    seen = points
+    for _ in range(3):
+        seen = points + _scan_at(lattice.scan, seen)
+    return seen
 
 
 def sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> np.ndarray:
@@ -127,12 +148,21 @@ def sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> np.ndarr
     height, width = shape
     origin = lattice.metal if sublattice == METAL else lattice.chalcogen
     corners = np.array([[y, x] for y in (-0.5, height - 0.5) for x in (-0.5, width - 0.5)])
-    uv = (corners - origin) @ lattice.reciprocal.T
-    low, high = np.floor(uv.min(axis=0)).astype(int), np.ceil(uv.max(axis=0)).astype(int)
+    uv = (unbent(lattice, corners) - origin) @ lattice.reciprocal.T
+    low, high = np.floor(uv.min(axis=0)).astype(int) - 1, np.ceil(uv.max(axis=0)).astype(int) + 1
     u, v = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij")
-    points = origin + u.reshape(-1, 1) * lattice.a1 + v.reshape(-1, 1) * lattice.a2
+    points = bent(lattice, origin + u.reshape(-1, 1) * lattice.a1 + v.reshape(-1, 1) * lattice.a2)
     inside = ((points >= -0.5) & (points < np.array([height, width]) - 0.5)).all(axis=1)
     return np.asarray(points[inside])
+
+
+def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:
+    """Return the scan's displacement (m, 2) at the (m, 2) `points`; beyond the frame it is that of the edge."""
+    total = np.zeros_like(points)
+    for field, place in zip(scan, points.T, strict=True):
+        for axis in (0, 1):
+            total[:, axis] += np.interp(place, np.arange(len(field)), field[:, axis])
+    return total
 
 
 def _offset_from_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:

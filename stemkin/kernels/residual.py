@@ -7,16 +7,19 @@ the matched filter z = sum(t rest / v) / sqrt(sum(t^2 / v)), which again has uni
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
-from stemkin.kernels import crystal, fourier
+from stemkin.kernels import cell, crystal, distortion, fourier
 from stemkin.kernels.lattice import Lattice
 
 MIN_QUALITY = 5.0
 """Signal-to-noise of the weakest defining reflection below which a frame is said to have no lattice."""
+
+MIN_EDGE_PX = 16
+"""Smaller frames hold too few cells to tell a lattice."""
 
 MIN_EXPLAINED = 0.45
 """Share of the spectral peaks' amplitude that one lattice must explain."""
@@ -66,28 +69,25 @@ def find_lattice(frame: Array) -> tuple[Lattice, crystal.Waves, np.ndarray, Arra
     The lattice, its plane waves, the tiles' amplitude sums and the row sums they were made of; None without a lattice.
     """
     shape = (int(frame.shape[0]), int(frame.shape[1]))
-    if min(shape) < 16:
+    if min(shape) < MIN_EDGE_PX:
         return None
     frequencies, power = fourier.spectral_peaks(frame)
     found = fourier.explain_peaks(frequencies, power, tolerance=1.0 / min(shape))
     if found is None or found[1] < MIN_EXPLAINED:
         return None
-    waves = crystal.waves_of(found[0], shape)
+    first = crystal.waves_of(found[0], shape)
+    rows = crystal.row_sums(frame, first)
+    sums, waves, coherence = distortion.straighten(crystal.tile_sums(rows, first), first)
+    quality = float(np.sqrt(power[:3].min())) * coherence
+    if quality < MIN_QUALITY or np.linalg.norm(waves.basis - found[0]) > 0.2 * np.linalg.norm(found[0]):
+        return None
     rows = crystal.row_sums(frame, waves)
     sums = crystal.tile_sums(rows, waves)
-    change, coherence = crystal.refine_basis(sums, waves)
-    if not np.isfinite(change).all() or np.abs(change).max() > 2.0 / min(shape):
-        change = np.zeros((2, 2))
-    sums, waves = crystal.with_basis_change(sums, waves, change)
-    quality = float(np.sqrt(power[: min(3, len(power))].min())) * coherence
-    if quality < MIN_QUALITY:
-        return None
-    lattice = crystal.lattice_of(found[0] + change, sums, waves, quality=quality)
-    return lattice, waves, sums, rows
+    return cell.lattice_of(sums, waves, quality=quality), waves, sums, rows
 
 
 def remove_crystal(frame: Array) -> Remainder | None:
-    """Remove the perfect crystal, scan-line jitter included; None where the frame has no lattice.
+    """Remove the perfect crystal, scan distortion and jitter included; None where the frame has no lattice.
 
     Parameters
     ----------
@@ -103,13 +103,13 @@ def remove_crystal(frame: Array) -> Remainder | None:
     smoothing_px = 3.0 * lattice.spacing_px
     model, slope = crystal.render(crystal.smooth_amplitudes(sums, waves, sd_px=smoothing_px), waves, frame)
     weight = 1 / variance_of(frame - model, model)
-    jitter = crystal.row_jitter(clipped(frame - model), slope, weight, limit_px=0.15 * lattice.spacing_px)
-    sums = crystal.tile_sums(rows, waves, jitter)
-    amplitudes = crystal.smooth_amplitudes(sums, waves, sd_px=smoothing_px)
-    model, slope = crystal.render(amplitudes, waves, frame, jitter=jitter)
+    jitter = distortion.row_jitter(clipped(frame - model), slope, weight, limit_px=0.15 * lattice.spacing_px)
+    waves = replace(waves, rows=waves.rows + np.outer(jitter, [0, 1]))
+    sums = crystal.tile_sums(rows, waves)
+    model, slope = crystal.render(crystal.smooth_amplitudes(sums, waves, sd_px=smoothing_px), waves, frame)
     rest = frame - model
     weight = 1 / variance_of(rest, model)
-    more = crystal.row_jitter(clipped(rest), slope, weight, limit_px=0.05 * lattice.spacing_px)
+    more = distortion.row_jitter(clipped(rest), slope, weight, limit_px=0.05 * lattice.spacing_px)
     rest = rest + slope * xp.asarray(more, dtype=frame.dtype)[:, None]
     weight = 1 / variance_of(rest, model)
     sd = FILTER_SD * lattice.spacing_px

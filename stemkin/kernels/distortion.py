@@ -1,0 +1,144 @@
+"""What the scan did to the lattice: mean strain, slow distortion of rows and columns, and the jitter of single lines.
+
+The phase of a reflection g turns by -2 pi g . u where the image is displaced by u, so the phases of a few reflections on
+small tiles tell u there. Neighbouring tiles are compared first, so that a displacement of many lattice vectors across the
+frame is followed (no phase is ever unwrapped over more than one tile).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.crystal import Waves
+
+N_REFLECTIONS = 6
+"""How many of the shortest reflections are asked; those with little amplitude have little weight."""
+
+
+def straighten(sums: np.ndarray, waves: Waves) -> tuple[np.ndarray, Waves, float]:
+    """Measure the mean lattice and the slow distortion of rows and columns.
+
+    Parameters
+    ----------
+    sums
+        (ny, nx, K) as `crystal.tile_sums` gives them.
+    waves
+        The waves with which they were made, about right.
+
+    Returns
+    -------
+    sums, waves
+        The sums as they would be (to first order) with the waves returned: corrected reciprocal vectors, `rows` and `columns`.
+    coherence
+        The share (0..1) of the reflections' amplitude that now adds up in phase over the frame.
+    """
+    chosen = np.flatnonzero((waves.indices != 0).any(axis=1))[:N_REFLECTIONS]
+    g = waves.frequencies[chosen]
+    local = _neighbourhood_mean(sums[:, :, chosen], waves.areas)
+    step_y = _displacement(local[1:] * np.conj(local[:-1]), g, axes=1)
+    step_x = _displacement(local[:, 1:] * np.conj(local[:, :-1]), g, axes=0)
+    rows = np.concatenate([np.zeros((1, 2)), np.cumsum(step_y, axis=0)])
+    columns = np.concatenate([np.zeros((1, 2)), np.cumsum(step_x, axis=0)])
+    for _ in range(4):
+        turned = sums[:, :, chosen] * _turns(g, rows, columns)
+        columns = columns + _displacement(turned * np.conj(turned.sum(axis=(0, 1))), g, axes=0)
+        turned = sums[:, :, chosen] * _turns(g, rows, columns)
+        rows = rows + _displacement(turned * np.conj(turned.sum(axis=(0, 1))), g, axes=1)
+    turned = sums[:, :, chosen] * _turns(g, rows, columns)
+    coherence = float(np.abs(turned.sum(axis=(0, 1))).sum() / max(np.abs(turned).sum(), 1e-30))
+    return *_split_off_strain(sums, waves, rows, columns), coherence
+
+
+def row_jitter(rest: Array, slope: Array, weight: Array, *, limit_px: float) -> np.ndarray:
+    """Measure how far each row is displaced along x beyond what the model knows.
+
+    Parameters
+    ----------
+    rest
+        (y, x) frame minus model.
+    slope
+        (y, x) dM/dx [per px].
+    weight
+        (y, x) inverse variance of `rest`, 0 where a pixel is not to be used.
+    limit_px
+        No row is moved further than this [px].
+
+    Returns
+    -------
+    (height,) displacements [px], shrunk towards 0 by the share of their scatter that noise explains.
+    """
+    xp = namespace(rest)
+    weighted = slope * weight
+    top = to_host(xp.sum(weighted * rest, axis=1)).astype(float)
+    bottom = to_host(xp.sum(weighted * slope, axis=1)).astype(float)
+    bottom = np.maximum(bottom, 1e-12 + 1e-3 * bottom.max())
+    raw, variance = -top / bottom, 1 / bottom
+    spread = max(float(np.median(raw**2) / 0.455 - np.median(variance)), 0.0)
+    return np.asarray(np.clip(raw * spread / (spread + variance), -limit_px, limit_px))
+
+
+def _split_off_strain(
+    sums: np.ndarray, waves: Waves, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, Waves]:
+    """Put the mean slope of the displacements into the reciprocal vectors, the rest into `rows` and `columns`."""
+    y, x = waves.centres
+    weight_y, weight_x = waves.areas.sum(axis=1), waves.areas.sum(axis=0)
+    slope_y, rows = _detrend(y, rows, weight_y)
+    slope_x, columns = _detrend(x, columns, weight_x)
+    gradient = np.stack([slope_y, slope_x])  # d u / d (y, x)
+    frequencies = waves.frequencies - waves.frequencies @ gradient.T
+    change = frequencies - waves.frequencies
+    turn = np.exp(-2j * np.pi * (y[:, None, None] * change[:, 0] + x[None, :, None] * change[:, 1]))
+    fields = _to_pixels(y, rows, waves.shape[0]), _to_pixels(x, columns, waves.shape[1])
+    moved = replace(waves, frequencies=frequencies, rows=waves.rows + fields[0], columns=waves.columns + fields[1])
+    return sums * turn * _turns(frequencies, rows, columns), moved
+
+
+def _detrend(c: np.ndarray, u: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slope (2,) of `u` (n, 2) along `c` (n,), and `u` without its straight line."""
+    if len(c) < 2:
+        return np.zeros(2), np.zeros_like(u)
+    centre = (weight @ c) / weight.sum()
+    mean = (weight @ u) / weight.sum()
+    slope = (weight * (c - centre)) @ (u - mean) / (weight @ (c - centre) ** 2)
+    return slope, u - mean - np.outer(c - centre, slope)
+
+
+def _to_pixels(centres: np.ndarray, u: np.ndarray, n: int) -> np.ndarray:
+    """Interpolate `u` (tiles, 2) to every pixel (n, 2), straight on beyond the outer centres."""
+    if len(centres) < 2:
+        return np.zeros((n, 2))
+    position = (np.arange(n) - centres[0]) / (centres[1] - centres[0])
+    low = np.clip(position.astype(int), 0, len(centres) - 2)
+    share = (position - low)[:, None]
+    return np.asarray(u[low] * (1 - share) + u[low + 1] * share)
+
+
+def _turns(g: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return (ny, nx, K) factors that undo the displacement of the tiles."""
+    return np.asarray(np.exp(2j * np.pi * (rows @ g.T)[:, None, :]) * np.exp(2j * np.pi * (columns @ g.T)[None, :, :]))
+
+
+def _displacement(products: np.ndarray, g: np.ndarray, *, axes: int) -> np.ndarray:
+    """Return the displacement (m, 2) [px] that explains the phases of complex `products` (ny, nx, K), pooled over `axes`."""
+    pooled = products.sum(axis=axes)
+    weight = np.abs(pooled)
+    phase = np.angle(pooled)
+    normal = np.einsum("mk,ka,kb->mab", weight, g, g)
+    right = -np.einsum("mk,ka,mk->ma", weight, g, phase) / (2 * np.pi)
+    ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-30 * np.eye(2)
+    return np.asarray(np.linalg.solve(normal + ridge, right[:, :, None])[:, :, 0])
+
+
+def _neighbourhood_mean(sums: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """Return each tile's amplitude averaged with its neighbours', weights 1 2 1 along both axes."""
+
+    def blur(a: np.ndarray) -> np.ndarray:
+        padded = np.pad(a, [(1, 1), (1, 1), (0, 0)])
+        a = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+        return np.asarray(a[:, :-2] + 2 * a[:, 1:-1] + a[:, 2:])
+
+    return np.asarray(blur(sums) / blur(areas[:, :, None]))
