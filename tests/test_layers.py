@@ -11,7 +11,7 @@ LAYERS = {
     "tables": 0, "rows": 0, "devices": 0,
     "kernels": 1,
     "network": 2, "detectors": 2, "readers": 2,
-    "movie": 3,
+    "movie": 3, "model": 3,
     "archive": 4, "convert": 4, "simulation": 4, "scheduling": 4, "streaming": 3,
     "clustering": 3, "detection": 4, "learning": 4, "linking": 4, "kinetics": 4, "diffusion": 4, "phases": 4, "scoring": 4,
     "config": 5, "store": 5, "progress": 5, "report": 6, "journal": 6,

@@ -1,0 +1,235 @@
+"""What is said of a detection: how bright each lattice site around it is, compared with the perfect crystal.
+
+Amplitudes are in units of a metal column's height above the hollow sites: an S vacancy reads about -0.07, a missing W column -1,
+Mo in place of W -0.6, whatever the dose, the pixel size or the rotation. Around a site of a honeycomb stand two
+triangles of sites at a/sqrt(3) (one occupied, one not), then six of its own kind at a:
+
+    centre 1 | occupied triangle 3 | other triangle 3 | mean of the six 1
+
+Neighbourhoods that differ by a turn of 120 degrees are the same defect: the occupied triangle is turned until its most
+deviating column comes first, and the turn is kept as the `orientation` (0, 1, 2: which of the three columns).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, sites
+from stemkin.kernels.patches import (
+    HOLLOW,
+    STEP,
+    axes_of,
+    centre_sites,
+    crops,
+    gaussian_means,
+    hollow_of,
+    patches,
+    turn_of,
+)
+
+SITE_NAMES = ("site", "centre", "near_0", "near_1", "near_2", "gap_0", "gap_1", "gap_2", "ring")
+"""The physical descriptors, in order: the kind of site, then the amplitudes (see the module's docstring)."""
+
+FILTER_SD = 0.09
+"""Standard deviation of the weights over the lattice constant: wider ones see the bright neighbours."""
+
+_BOND = np.array([np.sin(np.pi / 6), np.cos(np.pi / 6)]) / np.sqrt(3)
+_PLUS = turn_of(np.arange(3)) @ _BOND
+_SIX = np.stack([np.sin(np.arange(6) * np.pi / 3), np.cos(np.arange(6) * np.pi / 3)], axis=1)
+_OCCUPIED_SIGN = {METAL: 1.0, CHALCOGEN: -1.0, HOLLOW: 1.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """What one unit of amplitude is in a frame.
+
+    Attributes
+    ----------
+    height
+        Weighted mean of the frame at metal sites minus that at hollow sites, in the frame's units.
+    noise
+        Standard deviation of an amplitude that shot noise alone gives, in units of `height`.
+    level
+        Weighted mean of the frame at hollow sites, in the frame's units.
+    """
+
+    height: float
+    noise: float
+    level: float
+
+
+def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale:
+    """Measure the unit of amplitude.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities.
+    rest
+        (y, x) the frame without its crystal, same units.
+    lattice
+        Of the frame.
+    """
+    sd = FILTER_SD * lattice.spacing_px
+    metal = sites(lattice, frame.shape, METAL)
+    hollow = metal + hollow_of(lattice) - lattice.metal
+    hollow = hollow[((hollow > 0) & (hollow < np.array(frame.shape) - 1)).all(axis=1)]
+    levels = [np.median(gaussian_means(frame, points, sd)) if len(points) else np.nan for points in (metal, hollow)]
+    height = float(levels[0] - levels[1])
+    pixel_noise = float(np.median(np.abs(rest[::3, ::3]))) / 0.6745
+    return Scale(height, pixel_noise / (2 * np.sqrt(np.pi) * sd) / height if height > 0 else np.nan, float(levels[1]))
+
+
+def site_offsets(kinds: np.ndarray) -> np.ndarray:
+    """Return the (m, 13, 2) canonical steps from sites of the given (m,) `kinds` to themselves, the occupied triangle, the other one, the six."""
+    sign = np.array([_OCCUPIED_SIGN[METAL], _OCCUPIED_SIGN[CHALCOGEN], _OCCUPIED_SIGN[HOLLOW]])[np.asarray(kinds, int)]
+    near = sign[:, None, None] * _PLUS
+    centre, six = np.zeros((len(near), 1, 2)), np.broadcast_to(_SIX, (len(near), 6, 2))
+    return np.concatenate([centre, near, -near, six], axis=1)
+
+
+def site_amplitudes(
+    rest: np.ndarray, centres: np.ndarray, kinds: np.ndarray, lattice: Lattice, scale: Scale
+) -> np.ndarray:
+    """Return the (m, 13) amplitudes of the sites around `centres`, ordered as `site_offsets`; 0 beyond the frame.
+
+    Parameters
+    ----------
+    rest
+        (y, x) the frame without its crystal.
+    centres, kinds
+        (m, 2) [px] and (m,), as `patches.centre_sites` gives them.
+    """
+    points = centres[:, None, :] + site_offsets(kinds) @ axes_of(lattice).T
+    amplitudes = gaussian_means(rest, points, FILTER_SD * lattice.spacing_px) / scale.height
+    return np.nan_to_num(amplitudes)
+
+
+def fold(amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn each neighbourhood so that the most deviating column of its occupied triangle comes first.
+
+    Parameters
+    ----------
+    amplitudes
+        (m, 13) as `site_amplitudes` gives them.
+
+    Returns
+    -------
+    (m, 8) folded amplitudes (centre, near x3, gap x3, mean of the six) and the (m,) int8 turn in thirds: the
+    `orientation`.
+
+    Examples
+    --------
+    >>> a = np.zeros((1, 13)); a[0, 0] = -0.6; a[0, 3] = -0.07   # Mo, and an S missing in direction 2
+    >>> folded, orientation = fold(a)
+    >>> folded[0, :4].tolist(), orientation.tolist()
+    ([-0.6, -0.07, 0.0, 0.0], [2])
+    """
+    centre, near, gap, six = np.split(amplitudes, [1, 4, 7], axis=1)
+    thirds = np.abs(near).argmax(axis=1) if len(near) else np.empty(0, int)
+    order = (thirds[:, None] + np.arange(3)) % 3
+    turned = [np.take_along_axis(triangle, order, axis=1) for triangle in (near, gap)]
+    return np.concatenate([centre, *turned, six.mean(axis=1, keepdims=True)], axis=1), thirds.astype(np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class Describer:
+    """Turns detections into rows of numbers: the physical descriptors and then principal components of the patch.
+
+    Attributes
+    ----------
+    uses_lattice
+        False for movies without a lattice: then raw crops in units of the frame's noise, and principal components only.
+    mean
+        (p,) mean patch of the sample, flattened.
+    components
+        (k, p) principal components.
+    """
+
+    uses_lattice: bool
+    mean: np.ndarray
+    components: np.ndarray
+
+    @property
+    def names(self) -> list[str]:
+        """What each descriptor is."""
+        physical = list(SITE_NAMES) if self.uses_lattice else []
+        return physical + [f"pc_{i}" for i in range(len(self.components))]
+
+    def describe(self, look: Look) -> np.ndarray:
+        """Return the (m, d) float32 descriptors of the detections of one frame; NaN where its lattice is missing."""
+        if self.uses_lattice != look.has_lattice:
+            return np.full((len(look.patches), len(self.names)), np.nan, np.float32)
+        flat = look.patches.reshape(len(look.patches), -1) - self.mean
+        # einsum and not a matrix product: a row's bits must not depend on how many rows there are
+        scores = np.einsum("mp,kp->mk", flat, self.components, optimize=False)
+        return np.concatenate([look.physical, scores], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen around the detections of one frame.
+
+    Attributes
+    ----------
+    has_lattice
+        Whether the frame has one.
+    physical
+        (m, 9) physical descriptors (`SITE_NAMES`), or (m, 0) without a lattice.
+    patches
+        (m, p, p) float32 of the remainder: canonical, or raw crops without a lattice.
+    pictures
+        Like `patches`, of the frame itself, its background at 0 and its metal columns at 1; empty unless asked for.
+    orientation
+        (m,) int8, -1 without a lattice.
+    noise
+        Standard deviation of an amplitude by shot noise; NaN without a lattice.
+    """
+
+    has_lattice: bool
+    physical: np.ndarray
+    patches: np.ndarray
+    pictures: np.ndarray
+    orientation: np.ndarray
+    noise: float
+
+
+def look_at(
+    frame: np.ndarray, rest: np.ndarray, lattice: Lattice | None, points: np.ndarray, *, pictures: bool = False
+) -> Look:
+    """Look at the neighbourhoods of `points` in one frame.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities.
+    rest
+        (y, x) the frame without its crystal (or background), same units.
+    lattice
+        Of the frame, or None.
+    points
+        (m, 2) positions (y, x) [px].
+    pictures
+        Whether to fill `Look.pictures`.
+    """
+    frame, rest = np.asarray(frame, dtype=np.float32), np.asarray(rest, dtype=np.float32)
+    scale = None if lattice is None or not lattice.is_honeycomb else scale_of(frame, rest, lattice)
+    if lattice is None or scale is None or not scale.height > 0:
+        unit = float(np.median(np.abs(rest))) / 0.6745 or 1.0
+        level = float(np.median(frame))
+        none = np.empty((len(points), 0), np.float32)
+        seen = crops((frame - level) / unit, points) if pictures else none
+        return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), np.nan)
+    centres, kinds = centre_sites(lattice, points)
+    folded, orientation = fold(site_amplitudes(rest, centres, kinds, lattice, scale))
+    axes, sd = axes_of(lattice), 0.6 * STEP * lattice.spacing_px
+    smooth = ndimage.gaussian_filter(rest / np.float32(scale.height), sd, truncate=3.0)
+    seen = np.empty((len(points), 0))
+    if pictures:
+        whole = ndimage.gaussian_filter((frame - scale.level) / np.float32(scale.height), sd, truncate=3.0)
+        seen = patches(whole, centres, axes, orientation)
+    physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
+    return Look(True, physical, patches(smooth, centres, axes, orientation), seen, orientation, scale.noise)

@@ -1,0 +1,125 @@
+"""Neighbourhoods in the lattice's own frame: turned, scaled and sheared by the measured vectors, centred on a lattice site.
+
+In canonical axes the lattice constant is 1, a1 points along +x and a2 is 60 degrees further towards +y. So a vacancy looks
+the same in a rotated, differently sampled or slightly strained movie, and one taxonomy serves an archive.
+
+>>> from stemkin.kernels.lattice import honeycomb
+>>> lattice = honeycomb(10.0, angle_deg=20.0)
+>>> (axes_of(lattice) @ np.array([0.0, 1.0])).round(6).tolist() == lattice.a1.round(6).tolist()
+True
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, nearest_site
+
+HOLLOW = 2
+"""The third site of a honeycomb cell, where nothing stands; with METAL and CHALCOGEN the `kind` of a site."""
+
+PATCH = 25
+"""Edge of a patch [samples]."""
+
+STEP = 0.1
+"""Distance between the samples of a patch, over the lattice constant: a patch reaches 1.2 lattice constants each way."""
+
+CROP = 32
+"""Edge of a raw crop [px], where there is no lattice to give the scale."""
+
+_CANONICAL = np.array([[0.0, np.sin(np.pi / 3)], [1.0, np.cos(np.pi / 3)]])  # columns: a1, a2 as (y, x)
+
+
+def axes_of(lattice: Lattice) -> np.ndarray:
+    """Return the (2, 2) matrix that takes canonical (y, x) [lattice constants] to (y, x) [px].
+
+    For a crystal that is no honeycomb it only turns and scales, so that its cell keeps its shape.
+    """
+    if lattice.is_honeycomb:
+        return np.asarray(np.stack([lattice.a1, lattice.a2], axis=1) @ np.linalg.inv(_CANONICAL))
+    angle, scale = np.radians(lattice.angle_deg), lattice.spacing_px
+    return scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def turn_of(thirds: int | np.ndarray) -> np.ndarray:
+    """Return the (..., 2, 2) matrices that turn (y, x) by `thirds` x 120 degrees from +x to +y."""
+    angle = np.asarray(thirds) * (2 * np.pi / 3)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([np.stack([cos, sin], axis=-1), np.stack([-sin, cos], axis=-1)], axis=-2)
+
+
+def hollow_of(lattice: Lattice) -> np.ndarray:
+    """Return (y, x) [px] of the hollow site beside ``lattice.metal``, opposite to its bond."""
+    return np.asarray(lattice.metal - lattice.bond)
+
+
+def centre_sites(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (m, 2) site [px] closest to each of the (m, 2) `points` [px], and its (m,) int8 kind.
+
+    Kinds are METAL, CHALCOGEN and, in a honeycomb, HOLLOW.
+    """
+    points = np.asarray(points, dtype=float).reshape(-1, 2)
+    n = len(points)
+    sites = [nearest_site(lattice, points, np.full(n, kind)) for kind in (METAL, CHALCOGEN)]
+    if lattice.is_honeycomb:
+        move = hollow_of(lattice) - lattice.metal
+        sites.append(nearest_site(lattice, points - move, np.full(n, METAL)) + move)
+    distances = np.stack([np.hypot(*(points - site).T) for site in sites])
+    kind = distances.argmin(axis=0) if n else np.empty(0, int)
+    return np.take_along_axis(np.stack(sites), kind[None, :, None], axis=0)[0], kind.astype(np.int8)
+
+
+def patches(image: np.ndarray, centres: np.ndarray, axes: np.ndarray, thirds: np.ndarray | None = None) -> np.ndarray:
+    """Sample `image` (y, x) around `centres` in canonical axes.
+
+    Parameters
+    ----------
+    image
+        (y, x); smooth it to about `STEP` first if its pixels are finer.
+    centres
+        (m, 2) [px].
+    axes
+        (2, 2) as `axes_of` gives it.
+    thirds
+        (m,) turns by 120 degrees, by which each neighbourhood is turned back; none unless given.
+
+    Returns
+    -------
+    (m, PATCH, PATCH) float32; 0 beyond the frame.
+    """
+    reach = STEP * (np.arange(PATCH) - PATCH // 2)
+    grid = np.stack(np.meshgrid(reach, reach, indexing="ij")).reshape(2, -1)
+    turns = turn_of(np.zeros(len(centres), int) if thirds is None else thirds)
+    points = centres[:, :, None] + axes @ turns @ grid  # (m, 2, PATCH**2)
+    values = ndimage.map_coordinates(image, points.transpose(1, 0, 2), order=1, mode="constant", cval=0.0)
+    return np.asarray(values, dtype=np.float32).reshape(-1, PATCH, PATCH)
+
+
+def crops(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return raw (m, CROP, CROP) float32 crops of `image` (y, x) around the pixels closest to `points` (m, 2); 0 beyond the frame."""
+    padded = np.pad(np.asarray(image, dtype=np.float32), CROP)
+    corner = np.round(points).astype(int).reshape(-1, 2) + CROP - CROP // 2
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (CROP, CROP))
+    return np.asarray(windows[corner[:, 0], corner[:, 1]])
+
+
+def gaussian_means(image: np.ndarray, points: np.ndarray, sd_px: float) -> np.ndarray:
+    """Return the mean of `image` (y, x) around each of `points` (..., 2), weighted by a Gaussian of `sd_px` centred there exactly.
+
+    Pixels beyond the frame carry no weight; a point without any pixel of the frame gives NaN.
+    """
+    flat = np.asarray(points, dtype=float).reshape(-1, 2)
+    reach = np.arange(-int(np.ceil(3 * sd_px)), int(np.ceil(3 * sd_px)) + 1)
+    centre = np.round(flat).astype(int)
+    weights, places = [], []
+    for axis in (0, 1):
+        at = centre[:, axis, None] + reach
+        weight = np.exp(-0.5 * ((at - flat[:, axis, None]) / sd_px) ** 2)
+        weights.append(weight * ((at >= 0) & (at < image.shape[axis])))
+        places.append(np.clip(at, 0, image.shape[axis] - 1))
+    windows = image[places[0][:, :, None], places[1][:, None, :]]
+    top = np.einsum("my,myx,mx->m", weights[0], windows, weights[1])
+    bottom = weights[0].sum(axis=1) * weights[1].sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(top / bottom).reshape(np.asarray(points).shape[:-1])

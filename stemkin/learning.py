@@ -1,0 +1,229 @@
+"""What kinds of defects are there? A model is learned from a few frames, and then names every detection of an archive.
+
+    model = learn(archive)                       # some frames → detector + descriptors + classes
+    model.classes[["name", "n_detections"]]
+    model = model.rename({"class 3": "W_ad"})
+    model.save("model/")
+
+Each detection is described in the lattice's own frame (`kernels.patches`): how bright each site around it is compared with
+the perfect crystal (`kernels.descriptors`), and the principal components of its patch. A Gaussian mixture of these rows
+(`clustering.cluster`) gives the classes; each is named after the motif it resembles (`kernels.motifs`), or ``class 3``
+where none fits. What no class explains is -1.
+
+How to read the answer: ``probability`` is the mixture's own; ``orientation`` says in which of the three equivalent directions of the
+lattice the defect points, and is -1 for classes that look the same in all three. Traps: classes are only as good as the
+sample (``n_frames``); a movie without a lattice is described by raw crops, whose classes do not carry over to other
+rotations or pixel sizes (a log line says so).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stemkin import tables
+from stemkin.detectors import FourierDetector, Survey
+from stemkin.kernels import motifs
+from stemkin.kernels.descriptors import SITE_NAMES, Describer, Look
+from stemkin.model import Model, look_at_detections, scaled
+from stemkin.movie import Movie, Movies, each_movie
+
+__all__ = ["Model", "learn"]
+
+logger = logging.getLogger(__name__)
+
+N_COMPONENTS = 8
+"""Principal components of a patch in the lattice's frame."""
+
+N_RAW_COMPONENTS = 12
+"""Principal components of a raw crop, which has nothing else to go by."""
+
+MAX_PATCHES = 20_000
+"""Patches from which components are made, drawn with the seed: 50 MB."""
+
+
+def learn(
+    movies: Movies,
+    *,
+    n_frames: int = 16,
+    n_classes: int | None = None,
+    detector: Any = None,
+    seed: int = 0,
+    material: str | motifs.Elements = "WS2",
+) -> Model:
+    """Learn what kinds of defects there are. Computes once, on whichever Dask scheduler is active.
+
+    Parameters
+    ----------
+    movies
+        A movie, an archive or any iterable of movies.
+    n_frames
+        Frames to learn from, spread over all movies by the seed (all of them where there are fewer).
+    n_classes
+        How many classes; None lets the Bayesian information criterion choose.
+    detector
+        Any detector as in `stemkin.detectors`; `FourierDetector` unless given.
+    seed
+        Decides the frames and the starts; the same seed gives the same model, however the movies are stored or chunked.
+    material
+        ``"WS2"``, ``"MoS2"``, ``"WSe2"``, ``"MoSe2"`` or `kernels.motifs.Elements`: what the classes are named after.
+
+    Returns
+    -------
+    A `Model`. Without detections, or with fewer than two, it names nothing: every ``class_id`` is -1.
+
+    Raises
+    ------
+    ValueError
+        If there is no movie, or the material is not known.
+    """
+    from dask import compute, delayed
+
+    elements = _elements(material)
+    listed = list(each_movie(movies))
+    if not listed:
+        msg = "there is no movie to learn from; check the folder or pattern that was opened"
+        raise ValueError(msg)
+    detector = FourierDetector() if detector is None else detector
+    frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
+    looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
+    sample = _gather([look for look in looks if look is not None], seed=seed)
+    return _model(sample, detector, n_classes, elements, seed)
+
+
+def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
+    """Choose `n_frames` of movies with the given `lengths`: (movie, frame) pairs, one drawn from each equal stretch of the whole.
+
+    Examples
+    --------
+    >>> sample_frames([3, 2], 9, seed=0)
+    [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    """
+    total = sum(lengths)
+    n = min(n_frames, total)
+    edges = np.linspace(0, total, n + 1)
+    drawn = np.floor(edges[:-1] + np.random.default_rng(seed).random(n) * np.diff(edges)).astype(int)
+    chosen = np.arange(total) if n == total else drawn
+    starts = np.cumsum([0, *lengths])
+    movie = np.searchsorted(starts, chosen, side="right") - 1
+    return [(int(i), int(k - starts[i])) for i, k in zip(movie, chosen, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """All looks of one kind (with a lattice, or without) put together."""
+
+    uses_lattice: bool
+    looks: list[Look]
+    n_frames: int
+
+    def stack(self, name: str) -> np.ndarray:
+        return np.concatenate([getattr(look, name) for look in self.looks])
+
+
+def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
+    """Detect in one frame and look at what was found; None for a frame that is not fit to be searched."""
+    pixels = movie.reader.read(frame, frame + 1)
+    if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
+        return None
+    if hasattr(detector, "survey"):
+        survey: Survey = detector.survey(pixels, first_frame=0)
+        rest = survey.extra["rest"][0] if "rest" in survey.extra else None
+        return look_at_detections(pixels[0], survey.records, lattice=survey.lattices[0], rest=rest, pictures=True)
+    records = np.asarray(detector(pixels, first_frame=0), dtype=tables.DETECTION)
+    return look_at_detections(pixels[0], records, pictures=True)
+
+
+def _gather(looks: list[Look], *, seed: int) -> _Sample:  # noqa: ARG001
+    counts = {kind: sum(len(look.patches) for look in looks if look.has_lattice == kind) for kind in (True, False)}
+    uses_lattice = counts[True] >= counts[False]
+    if not uses_lattice:
+        logger.warning(
+            "most sampled detections lie in frames without a lattice: they are described by raw crops, "
+            "so the classes do not carry over to other rotations or pixel sizes"
+        )
+    return _Sample(uses_lattice, [look for look in looks if look.has_lattice == uses_lattice], len(looks))
+
+
+def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int) -> Model:
+    from stemkin.clustering import cluster, principal_components
+    from stemkin.kernels.taxonomy import nothing
+
+    side = (25, 25) if sample.uses_lattice else (32, 32)
+    n_found = sum(len(look.patches) for look in sample.looks)
+    report: dict[str, Any] = {"n_frames": sample.n_frames, "n_detections": n_found, "seed": seed}
+    if n_found < 2:
+        logger.warning("%d detections in %d frames: too few to learn classes from", n_found, sample.n_frames)
+        describer = Describer(sample.uses_lattice, np.zeros(side[0] * side[1]), np.zeros((0, side[0] * side[1])))
+        scale = np.ones(len(describer.names))
+        return Model(detector, describer, nothing(), tables.empty("classes"), scale, np.empty(0, bool), report)
+    patches = sample.stack("patches").reshape(n_found, -1).astype(np.float64)
+    chosen = np.sort(np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES])
+    n_components = N_COMPONENTS if sample.uses_lattice else N_RAW_COMPONENTS
+    mean, components, _ = principal_components(patches[chosen], n_components)
+    describer = Describer(sample.uses_lattice, mean, components)
+    rows = np.concatenate([describer.describe(look) for look in sample.looks])
+    scale = _scale(sample, rows)
+    taxonomy = cluster(scaled(rows, scale), n_classes=n_classes, seed=seed)
+    class_id, _ = taxonomy.assign(scaled(rows, scale))
+    noise = float(np.median([look.noise for look in sample.looks])) if sample.uses_lattice else np.nan
+    return _named(
+        Model(detector, describer, taxonomy, tables.empty("classes"), scale, np.empty(0, bool), report),
+        rows, class_id, sample.stack("pictures"), noise, motifs.library(elements),
+    )  # fmt: skip
+
+
+def _scale(sample: _Sample, rows: np.ndarray) -> np.ndarray:
+    """Amplitudes over their noise; the kind of site counts as far apart; principal components are left out of the naming."""
+    scale = np.zeros(rows.shape[1])
+    if not sample.uses_lattice:
+        return np.full(rows.shape[1], float(rows.std(axis=0).mean()) or 1.0)
+    noise = float(np.median([look.noise for look in sample.looks]))
+    scale[: len(SITE_NAMES)] = noise
+    scale[0] = 0.05
+    return scale
+
+
+def _named(
+    model: Model,
+    rows: np.ndarray,
+    class_id: np.ndarray,
+    pictures: np.ndarray,
+    noise: float,
+    library: list[motifs.Motif],
+) -> Model:
+    """Give the classes names, sizes and mean patches."""
+    ids = model.taxonomy.classes
+    names, oriented, matches = [], [], []
+    for i in ids:
+        members = rows[class_id == i]
+        name, turns = f"class {i}", False
+        if model.describer.uses_lattice and len(members):
+            found = motifs.match(members[:, : len(SITE_NAMES)].mean(axis=0), noise, library)
+            matches.append({"class_id": int(i), **vars(found)})
+            name, turns = (found.name, found.oriented) if found.holds else (name, False)
+        names.append(name)
+        oriented.append(turns)
+    sizes = np.array([(class_id == i).sum() for i in ids])
+    means = [
+        pictures[class_id == i].mean(axis=0) if n else np.zeros(pictures.shape[1:])
+        for i, n in zip(ids, sizes, strict=True)
+    ]
+    unique = [name if names.index(name) == k else f"{name} ({k})" for k, name in enumerate(names)]
+    classes = tables.conform({"class_id": ids, "name": unique, "n_detections": sizes, "mean_patch": means}, "classes")
+    report = {**model.report, "matches": matches, "noise": noise}
+    return Model(
+        model.detector, model.describer, model.taxonomy, classes, model.scale, np.array(oriented, bool), report
+    )
+
+
+def _elements(material: str | motifs.Elements) -> motifs.Elements:
+    if isinstance(material, motifs.Elements):
+        return material
+    if material not in motifs.MATERIALS:
+        msg = f"the material {material!r} is not known; give one of {sorted(motifs.MATERIALS)} or motifs.Elements(...)"
+        raise ValueError(msg)
+    return motifs.MATERIALS[material]

@@ -1,0 +1,305 @@
+"""A learned model: what names every detection of an archive, and how it is kept on disk (model.json + arrays.npz, never pickle).
+
+`learning.learn` makes one; `detection.detect` uses it. Each detection is described by the look of its own frame alone, so
+the answer does not depend on how a movie was cut into blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.detectors import FourierDetector
+from stemkin.kernels.descriptors import Describer, Look, look_at
+from stemkin.kernels.mixture import Mixture
+from stemkin.kernels.taxonomy import Taxonomy
+
+FORMAT = 1
+"""Raised when a saved model can no longer be read by this version."""
+
+NO_CLASS = "-"
+"""The new name that dissolves a class in `Model.rename`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A detector, a way to describe what it finds, and the classes of what was found.
+
+    Attributes
+    ----------
+    detector
+        Any detector as in `stemkin.detectors`.
+    describer
+        From detections to rows of numbers.
+    taxonomy
+        From rows of numbers to classes.
+    classes
+        Table ``classes``; in ``mean_patch`` the background is 0 and a metal column 1.
+    scale
+        (d,) by which descriptors are divided before they are sorted into classes; 0 leaves one out.
+    oriented
+        (n_classes,) whether a class changes when it is turned by 120 degrees.
+    report
+        How it was learned: sample, selection of the number of classes, matches of the names.
+    """
+
+    detector: Any
+    describer: Describer
+    taxonomy: Taxonomy
+    classes: pd.DataFrame
+    scale: np.ndarray
+    oriented: np.ndarray
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_descriptors(self) -> int:
+        """How many descriptors each detection gets."""
+        return len(self.describer.names)
+
+    def describe(
+        self,
+        frames: np.ndarray,
+        records: np.ndarray,
+        *,
+        first_frame: int,
+        pixel_size_nm: float | None = None,  # noqa: ARG002 - the lattice is the ruler here
+        lattices: Sequence[Any] | None = None,
+        residuals: Sequence[Any] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Describe and name detections; each row depends on its own frame only. Computes once.
+
+        Parameters
+        ----------
+        frames
+            (n, y, x) pixels.
+        records
+            (m,) records of `tables.DETECTION`.
+        first_frame
+            Movie frame number of ``frames[0]``.
+        pixel_size_nm
+            Not needed: the lattice is the ruler.
+        lattices, residuals
+            What the detector already knows of each frame: its lattice, and the (y, x) frame without its crystal in the
+            frame's own units; found again for frames whose residual is None.
+
+        Returns
+        -------
+        Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table ``detections``.
+        """
+        n, names = len(records), tables.descriptor_columns(self.n_descriptors)
+        columns = {
+            "class_id": np.full(n, tables.NOT_NAMED, np.int16),
+            "probability": np.zeros(n, np.float32),
+            "orientation": np.full(n, tables.NOT_NAMED, np.int8),
+            **{name: np.full(n, np.nan, np.float32) for name in names},
+        }
+        for number in np.unique(records["frame"]):
+            rows = np.flatnonzero(records["frame"] == number)
+            i = int(number) - first_frame
+            lattice, rest = (None if known is None else known[i] for known in (lattices, residuals))
+            look = look_at_detections(frames[i], records[rows], lattice=lattice, rest=rest)
+            named = self.name(look)
+            for name, values in named.items():
+                columns[name][rows] = values
+        return columns
+
+    def name(self, look: Look) -> dict[str, np.ndarray]:
+        """Return the columns of `describe` for the detections of one frame."""
+        described = self.describer.describe(look)
+        class_id, probability = self.taxonomy.assign(scaled(described, self.scale))
+        turned = np.append(self.oriented, False)[class_id]  # the last one serves class -1
+        orientation = np.where(turned, look.orientation, tables.NOT_NAMED).astype(np.int8)
+        values = dict(zip(tables.descriptor_columns(self.n_descriptors), described.T, strict=True))
+        return {"class_id": class_id, "probability": probability, "orientation": orientation, **values}
+
+    def rename(self, mapping: Mapping[str, str] | str | PathLike[str]) -> Model:
+        """Return the model with classes renamed, and those that share a name merged; no pixel is looked at again.
+
+        Parameters
+        ----------
+        mapping
+            Old name → new name, or a JSON file of such pairs. The new name ``"-"`` dissolves a class: -1.
+
+        Raises
+        ------
+        ValueError
+            If an old name is no class of this model.
+        """
+        pairs: Mapping[str, str] = mapping if isinstance(mapping, Mapping) else json.loads(Path(mapping).read_text())
+        names = self.classes["name"].tolist()
+        unknown = [old for old in pairs if old not in names]
+        if unknown:
+            msg = f"no class is called {unknown[0]!r}; the classes are {names}"
+            raise ValueError(msg)
+        after = [pairs.get(name, name) for name in names]
+        kept = [name for name in dict.fromkeys(after) if name != NO_CLASS]
+        moved = np.array([kept.index(name) if name in kept else tables.NOT_NAMED for name in after], np.int16)
+        groups = [np.flatnonzero(moved == i) for i in range(len(kept))]
+        sizes = self.classes["n_detections"].to_numpy()
+        patches = [np.asarray(patch) for patch in self.classes["mean_patch"]]
+        rows = {
+            "class_id": np.arange(len(kept)),
+            "name": kept,
+            "n_detections": [int(sizes[group].sum()) for group in groups],
+            "mean_patch": [_mean_patch([patches[i] for i in group], sizes[group]) for group in groups],
+        }
+        class_ids = np.where(self.taxonomy.class_ids >= 0, moved[self.taxonomy.class_ids], tables.NOT_NAMED)
+        return replace(
+            self,
+            taxonomy=replace(self.taxonomy, class_ids=class_ids.astype(np.int16)),
+            classes=tables.conform(rows, "classes"),
+            oriented=np.array([bool(self.oriented[group].any()) for group in groups], bool),
+        )
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write ``model.json`` and ``arrays.npz`` to `folder`.
+
+        A detector of your own is not written: pass it to `load` again.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        detector = {"kind": "your own"}
+        if isinstance(self.detector, FourierDetector):
+            detector = {"kind": "FourierDetector", **asdict(self.detector)}
+        elif hasattr(self.detector, "save"):
+            detector = {"kind": type(self.detector).__name__}
+            self.detector.save(place / "detector")
+        arrays = self._arrays()
+        packed = io.BytesIO()
+        np.savez(packed, allow_pickle=False, **arrays)
+        about = {
+            "format": FORMAT,
+            "arrays_sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
+            "detector": detector,
+            "uses_lattice": self.describer.uses_lattice,
+            "descriptors": self.describer.names,
+            "covariance": None if self.taxonomy.mixture is None else self.taxonomy.mixture.covariance,
+            "outlier_limit": self.taxonomy.outlier_limit,
+            "classes": self.classes.drop(columns="mean_patch").to_dict("records"),
+            "report": dict(self.report),
+        }
+        (place / "arrays.npz").write_bytes(packed.getvalue())
+        (place / "model.json").write_text(json.dumps(about, indent=1))
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str], *, detector: Any = None) -> Model:
+        """Read a model from `folder`; pass the `detector` if it is one of your own.
+
+        Raises
+        ------
+        ValueError
+            If there is no model, it is damaged, it is of another version, or its detector is not known.
+        """
+        place = Path(folder)
+        about, arrays = _read(place)
+        if detector is None:
+            detector = _detector(about["detector"], place)
+        mixture = None
+        if about["covariance"] is not None:
+            mixture = Mixture(arrays["weights"], arrays["means"], arrays["covariances"], about["covariance"])
+        patches = [arrays[f"mean_patch_{i}"] for i in range(len(about["classes"]))]
+        columns = ["class_id", "name", "n_detections"]
+        classes = pd.DataFrame(about["classes"], columns=columns).assign(mean_patch=pd.Series(patches, dtype=object))
+        return cls(
+            detector,
+            Describer(about["uses_lattice"], arrays["pca_mean"], arrays["pca_components"]),
+            Taxonomy(mixture, arrays["component_class"], about["outlier_limit"]),
+            tables.conform(classes, "classes"),
+            arrays["scale"],
+            arrays["oriented"],
+            about["report"],
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {
+            "pca_mean": self.describer.mean,
+            "pca_components": self.describer.components,
+            "component_class": self.taxonomy.class_ids,
+            "scale": self.scale,
+            "oriented": self.oriented,
+            **{f"mean_patch_{i}": np.asarray(patch) for i, patch in enumerate(self.classes["mean_patch"])},
+        }
+        mixture = self.taxonomy.mixture
+        if mixture is not None:
+            arrays |= {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
+        return arrays
+
+
+def look_at_detections(
+    frame: np.ndarray,
+    records: np.ndarray,
+    *,
+    lattice: Any = None,
+    rest: np.ndarray | None = None,
+    pictures: bool = False,
+) -> Look:
+    """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless `rest` is known."""
+    if rest is None:
+        behind = FourierDetector(device="cpu").remainder(frame)
+        lattice, rest = behind.lattice, np.asarray(behind.rest)
+    points = np.stack([records["y"], records["x"]], axis=1).astype(float)
+    return look_at(frame, rest, lattice, points, pictures=pictures)
+
+
+def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the descriptors (m, d) that sort into classes, over their `scale` (d,)."""
+    kept = scale > 0
+    return np.asarray(described[:, kept].astype(np.float64) / scale[kept])
+
+
+def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:
+    share = sizes / max(sizes.sum(), 1)
+    return np.asarray(sum(patch * part for patch, part in zip(patches, share, strict=True)))
+
+
+def _read(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not (place / "model.json").is_file():
+        msg = f"there is no model in {place} (no model.json); make one with stemkin.learn(...).save({str(place)!r})"
+        raise ValueError(msg)
+    again = "learn it again, or copy the folder again from where it was made"
+    try:
+        about: dict[str, Any] = json.loads((place / "model.json").read_text())
+    except ValueError as error:
+        msg = f"{place / 'model.json'} is damaged ({error}); {again}"
+        raise ValueError(msg) from error
+    if about.get("format") != FORMAT:
+        msg = f"the model in {place} has format {about.get('format')}, and this version of stemkin reads {FORMAT}; learn it again"
+        raise ValueError(msg)
+    try:
+        packed = (place / "arrays.npz").read_bytes()
+        _check_sum(packed, about["arrays_sha256"])
+        with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
+            return about, dict(stored)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        msg = f"{place / 'arrays.npz'} is missing or damaged ({error}); {again}"
+        raise ValueError(msg) from error
+
+
+def _check_sum(packed: bytes, wanted: str) -> None:
+    if hashlib.sha256(packed).hexdigest() != wanted:
+        msg = "its content is not what model.json says"
+        raise ValueError(msg)
+
+
+def _detector(about: Mapping[str, Any], place: Path) -> Any:
+    settings = {key: value for key, value in about.items() if key != "kind"}
+    if about["kind"] == "FourierDetector":
+        return FourierDetector(**settings)
+    from stemkin import detectors
+
+    kind = getattr(detectors, about["kind"], None)
+    if kind is not None and hasattr(kind, "load"):
+        return kind.load(place / "detector")
+    msg = f"the model in {place} was learned with a detector of your own; pass it again: Model.load(..., detector=...)"
+    raise ValueError(msg)
