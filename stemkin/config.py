@@ -41,6 +41,7 @@ class Learn(Section):
     n_frames: PositiveInt = 16
     n_classes: PositiveInt | None = None
     seed: int = 0
+    material: str = "WS2"
 
 
 class Detect(Section):

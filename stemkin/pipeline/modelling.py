@@ -51,6 +51,16 @@ def settle_model(
     return content
 
 
+def load_model(store: Store) -> Model:
+    """Return the model of a results folder; one in an object store is fetched first."""
+    if store.is_local:
+        return Model.load(store.path("model"))
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in store.names("model"):
+            (Path(scratch) / name).write_bytes(store.read_bytes("model", name))
+        return Model.load(scratch)
+
+
 def learn_model(
     inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
     out: str | PathLike[str],

@@ -75,4 +75,4 @@ def _absolute(source: str) -> str:
 
 
 def _none_for_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if value != value else value for key, value in row.items()}  # noqa: PLR0124 - NaN differs from itself
+    return {key: None if value != value else value for key, value in row.items()}

@@ -16,8 +16,8 @@ import numpy as np
 from stemkin.config import RunConfig
 from stemkin.detection import detect_block
 from stemkin.journal import Journal
-from stemkin.learning import Model
 from stemkin.movie import Movie
+from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
 from stemkin.store import BLOCK_TABLES, Block, Store, fingerprint, folder_name
 from stemkin.streaming import stream
@@ -33,7 +33,6 @@ class PixelTask:
     movie: Movie
     block: Block
     store: Store
-    model_folder: str
     model_print: str
     made_of: str
 
@@ -68,7 +67,7 @@ def run_pixel_pass(
         for table in BLOCK_TABLES:
             store.keep_only(table, name, [Block(name, *pair) for pair in pairs])
     watch.stage("detect", sum(movie.n_frames for movie in movies))
-    tasks = pixel_tasks(movies, store, model_folder=store.path("model"), model_print=model_print, edges=edges)
+    tasks = pixel_tasks(movies, store, model_print=model_print, edges=edges)
     resources = None if config.run.gpu_per_task is None else {"GPU": config.run.gpu_per_task}
     seen = PassTotals()
     for outcome in stream(detect_to_store, tasks, retries=config.run.retries, resources=resources):
@@ -135,7 +134,6 @@ def pixel_tasks(
     movies: Iterable[Movie],
     store: Store,
     *,
-    model_folder: str,
     model_print: str,
     edges: dict[str, list[tuple[int, int]]],
 ) -> Iterator[PixelTask]:
@@ -145,7 +143,7 @@ def pixel_tasks(
             made_of = fingerprint(
                 "detect", STAGE_VERSION, movie.name, movie.reader.identity, movie.calibration, start, stop, model_print
             )
-            yield PixelTask(movie, Block(movie.name, start, stop), store, model_folder, model_print, made_of)
+            yield PixelTask(movie, Block(movie.name, start, stop), store, model_print, made_of)
 
 
 def detect_to_store(task: PixelTask) -> PixelSummary:
@@ -160,7 +158,7 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         previous,
         first_frame=block.start,
         movie=task.movie,
-        model=_model(task.model_folder, task.model_print),
+        model=_model(task.store, task.model_print),
     )
     store.write_block("detections", block, found.detections, task.made_of)
     store.write_block("steps", block, found.frames, task.made_of)  # last: its presence says that the block is done
@@ -176,9 +174,9 @@ def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=2)
-def _model(folder: str, version: str) -> Any:  # noqa: ARG001 - the version makes a new model load
-    """Return the model in `folder`, loaded once per worker."""
-    return Model.load(folder)
+def _model(store: Store, version: str) -> Any:  # noqa: ARG001 - another version is another model
+    """Return the model of the results folder, loaded once per worker."""
+    return load_model(store)
 
 
 def peak_memory_mib() -> float:
