@@ -98,7 +98,7 @@ class Model:
         Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table ``detections``.
         """
         n, names = len(records), tables.descriptor_columns(self.n_descriptors)
-        columns = {
+        columns: dict[str, np.ndarray] = {
             "class_id": np.full(n, tables.NOT_NAMED, np.int16),
             "probability": np.zeros(n, np.float32),
             "orientation": np.full(n, tables.NOT_NAMED, np.int8),
