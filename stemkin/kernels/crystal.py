@@ -150,19 +150,31 @@ def tile_sums(rows: Array, waves: Waves) -> np.ndarray:
     return np.asarray(to_host(total_real) + 1j * to_host(total_imag)).transpose(1, 0, 2)
 
 
-def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float) -> np.ndarray:
-    """Average the tiles' amplitudes with a Gaussian of standard deviation `sd_px`; edges are normalised.
+def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarray) -> np.ndarray:
+    """Average the tiles' amplitudes with a Gaussian; edges are normalised.
+
+    Parameters
+    ----------
+    sums
+        (ny, nx, K) as `tile_sums` gives them.
+    waves
+        The same waves.
+    sd_px
+        Standard deviation of the Gaussian [px], for all waves or (K,) for each.
 
     Returns
     -------
     (ny, nx, K) complex amplitudes A_k such that the model is ``A_0 + sum Re[A_k exp(2 pi i g_k . (r - u))]``.
     """
-    gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd_px) ** 2) for c in waves.centres)
-    ny, nx, n = sums.shape
-    smooth = (gy @ sums.reshape(ny, nx * n)).reshape(ny, nx, n)
-    smooth = np.matmul(gx, smooth)
+    smooth = np.empty_like(sums)
+    each = np.broadcast_to(np.asarray(sd_px, dtype=float), sums.shape[2:])
+    for sd in np.unique(each):
+        gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd) ** 2) for c in waves.centres)
+        mine = each == sd
+        part = np.tensordot(gy, sums[:, :, mine], axes=1)
+        smooth[:, :, mine] = np.matmul(gx, part) / (gy @ waves.areas @ gx.T)[:, :, None]
     double = np.where((waves.indices == 0).all(axis=1), 1.0, 2.0)
-    return np.asarray(double * smooth / (gy @ waves.areas @ gx.T)[:, :, None])
+    return np.asarray(double * smooth)
 
 
 def render(amplitudes: np.ndarray, waves: Waves, like: Array) -> tuple[Array, Array]:

@@ -52,32 +52,44 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[np.ndarray, Waves, float
     return *_split_off_strain(sums, waves, rows, columns), coherence
 
 
-def row_jitter(rest: Array, slope: Array, weight: Array, *, limit_px: float) -> np.ndarray:
-    """Measure how far each row is displaced along x beyond what the model knows.
+def row_displacements(rest: Array, model: Array, slope: Array, weight: Array, *, limit_px: float) -> np.ndarray:
+    """Measure how far each row is displaced beyond what the model knows, by regressing it on the model's derivatives.
 
     Parameters
     ----------
     rest
         (y, x) frame minus model.
-    slope
-        (y, x) dM/dx [per px].
+    model, slope
+        (y, x) M and dM/dx [per px].
     weight
-        (y, x) inverse variance of `rest`, 0 where a pixel is not to be used.
+        (y, x) inverse variance of `rest`.
     limit_px
-        No row is moved further than this [px].
+        No row is moved further than this along either axis [px].
 
     Returns
     -------
-    (height,) displacements [px], shrunk towards 0 by the share of their scatter that noise explains.
+    (height, 2) displacements (y, x) [px]. Each is shrunk towards 0 by the share of its scatter that noise explains
+    (ridge regression whose prior variance is the measured one), so rows of a steady scan stay where they are.
     """
     xp = namespace(rest)
-    weighted = slope * weight
-    top = to_host(xp.sum(weighted * rest, axis=1)).astype(float)
-    bottom = to_host(xp.sum(weighted * slope, axis=1)).astype(float)
-    bottom = np.maximum(bottom, 1e-12 + 1e-3 * bottom.max())
-    raw, variance = -top / bottom, 1 / bottom
-    spread = max(float(np.median(raw**2) / 0.455 - np.median(variance)), 0.0)
-    return np.asarray(np.clip(raw * spread / (spread + variance), -limit_px, limit_px))
+    descent = xp.concat(
+        [model[:1, :] - model[1:2, :], (model[:-2, :] - model[2:, :]) / 2, model[-2:-1, :] - model[-1:, :]]
+    )
+    regressors = (descent, -slope)
+    tops, bottoms = [], {}
+    for a, regressor in enumerate(regressors):
+        weighted = regressor * weight
+        tops.append(to_host(xp.sum(weighted * rest, axis=1)).astype(float))
+        for b in range(a + 1):
+            bottoms[a, b] = to_host(xp.sum(weighted * regressors[b], axis=1)).astype(float)
+    normal = np.array([[bottoms[0, 0], bottoms[1, 0]], [bottoms[1, 0], bottoms[1, 1]]]).transpose(2, 0, 1)
+    for a in (0, 1):
+        information = np.maximum(normal[:, a, a], 1e-6 * normal[:, a, a].max() + 1e-12)
+        raw = np.clip(tops[a] / information, -limit_px, limit_px)
+        spread = float((information**2 * (raw**2 - 1 / information)).sum() / (information**2).sum())
+        normal[:, a, a] = information + 1 / max(spread, 1e-6 * limit_px**2)
+    moved = np.linalg.solve(normal, np.stack(tops, axis=1)[:, :, None])[:, :, 0]
+    return np.asarray(np.clip(moved, -limit_px, limit_px))
 
 
 def _split_off_strain(

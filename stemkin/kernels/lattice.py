@@ -159,9 +159,9 @@ def sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> np.ndarr
 def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:
     """Return the scan's displacement (m, 2) at the (m, 2) `points`; beyond the frame it is that of the edge."""
     total = np.zeros_like(points)
-    for field, place in zip(scan, points.T, strict=True):
+    for moved, place in zip(scan, points.T, strict=True):
         for axis in (0, 1):
-            total[:, axis] += np.interp(place, np.arange(len(field)), field[:, axis])
+            total[:, axis] += np.interp(place, np.arange(len(moved)), moved[:, axis])
     return total
 
 

@@ -24,6 +24,9 @@ MIN_EDGE_PX = 16
 MIN_EXPLAINED = 0.45
 """Share of the spectral peaks' amplitude that one lattice must explain."""
 
+CRYSTAL_SD, BACKGROUND_SD = 3.0, 1.5
+"""Standard deviations, over the lattice constant, of the windows in which the crystal and the background are averaged."""
+
 FILTER_SD = 0.09
 """Standard deviation of the matched filter over the lattice constant: wider ones see the bright neighbours."""
 
@@ -45,7 +48,7 @@ class Remainder:
     lattice
         The crystal that was removed, or None where none was found and only a smooth background was.
     jitter
-        (height,) displacement of the rows along x [px]; zeros without a lattice.
+        (height, 2) displacement (y, x) of single rows [px]; zeros without a lattice.
     """
 
     rest: Array
@@ -100,20 +103,27 @@ def remove_crystal(frame: Array) -> Remainder | None:
     if found is None:
         return None
     lattice, waves, sums, rows = found
-    smoothing_px = 3.0 * lattice.spacing_px
-    model, slope = crystal.render(crystal.smooth_amplitudes(sums, waves, sd_px=smoothing_px), waves, frame)
-    weight = 1 / variance_of(frame - model, model)
-    jitter = distortion.row_jitter(clipped(frame - model), slope, weight, limit_px=0.15 * lattice.spacing_px)
-    waves = replace(waves, rows=waves.rows + np.outer(jitter, [0, 1]))
+    limit = 0.15 * lattice.spacing_px
+    model, slope = _model(waves, sums, frame, lattice)
+    rest = frame - model
+    moved = distortion.row_displacements(clipped(rest), model, slope, 1 / variance_of(rest, model), limit_px=limit)
+    waves = replace(waves, rows=waves.rows + moved)
     sums = crystal.tile_sums(rows, waves)
-    model, slope = crystal.render(crystal.smooth_amplitudes(sums, waves, sd_px=smoothing_px), waves, frame)
+    model, slope = _model(waves, sums, frame, lattice)
     rest = frame - model
     weight = 1 / variance_of(rest, model)
-    more = distortion.row_jitter(clipped(rest), slope, weight, limit_px=0.05 * lattice.spacing_px)
-    rest = rest + slope * xp.asarray(more, dtype=frame.dtype)[:, None]
+    more = distortion.row_displacements(clipped(rest), model, slope, weight, limit_px=limit)
+    waves = replace(waves, rows=waves.rows + more)
+    model, slope = _model(waves, crystal.tile_sums(rows, waves), frame, lattice)
+    rest = frame - model
     weight = 1 / variance_of(rest, model)
     sd = FILTER_SD * lattice.spacing_px
-    return Remainder(rest, rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, lattice, jitter + more)
+    return Remainder(rest, rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, lattice, moved + more)
+
+
+def _model(waves: crystal.Waves, sums: np.ndarray, frame: Array, lattice: Lattice) -> tuple[Array, Array]:
+    sd_px = np.where((waves.indices == 0).all(axis=1), BACKGROUND_SD, CRYSTAL_SD) * lattice.spacing_px
+    return crystal.render(crystal.smooth_amplitudes(sums, waves, sd_px=sd_px), waves, frame)
 
 
 def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
@@ -135,7 +145,7 @@ def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
     snr = band / xp.sqrt(power + 1e-6 * xp.mean(power) + 1e-30)
     rest = frame - gaussian(frame, wide)
     sd = xp.sqrt(gaussian(xp.minimum(rest**2, 9 * xp.mean(rest**2)), 2 * wide) + 1e-30)
-    return Remainder(rest, rest / sd, snr, filter_sd_px, None, np.zeros(int(frame.shape[0])))
+    return Remainder(rest, rest / sd, snr, filter_sd_px, None, np.zeros((int(frame.shape[0]), 2)))
 
 
 def variance_of(rest: Array, model: Array) -> Array:
