@@ -1,0 +1,102 @@
+"""The true numbers of a simulated movie, each with its derivation.
+
+**Diffusion.** A vacancy that hops at rate k to one of six neighbours a away, all alike, has after a time t made n ~
+Poisson(k t) independent steps of zero mean and <step^2> = a^2, so <r^2> = k t a^2. In two dimensions <r^2> = 4 D t:
+D = k a^2 / 4 (Chandrasekhar, Rev. Mod. Phys. 15, 1 (1943)).
+
+**A dopant's states** are: bare (B), and a vacancy in its column 0, 1 or 2. A bound vacancy moves to each of the two
+other columns at rotation/2, leaves at detach (to any of four neighbours) and is refilled at the healing rate. A bare
+dopant gains a vacancy in one column by the beam at (atoms per column) x (cross-section beside a dopant) x dose rate, and
+by a free vacancy that hops in: each column has four outer neighbours, each holds a free vacancy with probability c,
+which comes at hop/6. With k_on = atoms sigma J + (4/6) c hop per column and k_off = detach + healing:
+
+    Q = [ -3 k_on    k_on           k_on           k_on         ]
+        [ k_off    -(k_off + R)     R/2            R/2          ]   R: rotation rate, both columns together
+        [ k_off      R/2          -(k_off + R)     R/2          ]
+        [ k_off      R/2            R/2          -(k_off + R)   ]
+
+Every entry is exact except for c hop, which is a mean field: whether a vacancy stands next to a dopant has a memory.
+With hop_rate_per_s = 0, or vacancies that are rare, it is exact altogether.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from stemkin.simulation.kinetics import Rates
+from stemkin.simulation.settings import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY, Settings
+
+
+def diffusion_coefficient(settings: Settings) -> float:
+    """Return D = k a2 / 4 of a free vacancy [nm2/s]."""
+    return settings.kinetics.hop_rate_per_s * settings.material.a_nm**2 / 4
+
+
+def diffusion_table(settings: Settings) -> pd.DataFrame:
+    """Return `kind`, `hop_rate_per_s`, `D_nm2_per_s` of vacancies and adatoms."""
+    kinds, k = settings.material.kinds, settings.kinetics
+    rates = np.array([k.hop_rate_per_s, k.adatom_hop_rate_per_s])
+    return pd.DataFrame(
+        {
+            "kind": [kinds[VACANCY], kinds[ADATOM]],
+            "hop_rate_per_s": rates,
+            "D_nm2_per_s": rates * settings.material.a_nm**2 / 4,
+        }
+    )
+
+
+def vacancy_concentration(settings: Settings) -> float:
+    """Return the mean share of columns with a free vacancy over the movie, in the mean field without pairing.
+
+    c' = atoms sigma J (1 - c) - heal c from c(0) = vacancy_fraction, averaged over the frames of an area.
+    """
+    rates, k = Rates.of(settings), settings.kinetics
+    gain = settings.material.atoms_per_chalcogen_column * rates.create_per_atom
+    loss = gain + rates.heal
+    duration = min(k.area_frames, settings.n_frames) * settings.instrument.frame_time_s
+    if loss == 0:
+        return k.vacancy_fraction
+    settled = gain / loss
+    return settled + (k.vacancy_fraction - settled) * -np.expm1(-loss * duration) / (loss * duration)
+
+
+def generator(settings: Settings) -> pd.DataFrame:
+    """Return Q [1/s] of a dopant's states, as derived above; rows and columns are named like ``Mo_W`` and ``Mo_W+V_S/0``."""
+    rates = Rates.of(settings)
+    m, kinds = settings.material, settings.material.kinds
+    on = m.atoms_per_chalcogen_column * rates.create_at_dopant_per_atom
+    on += 4 / 6 * rates.hop * vacancy_concentration(settings)
+    off = rates.detach + rates.heal_complex
+    Q = np.full((4, 4), rates.rotate / 2)
+    Q[0, :], Q[:, 0] = on, off
+    np.fill_diagonal(Q, 0.0)
+    np.fill_diagonal(Q, -Q.sum(axis=1))
+    names = [kinds[DOPANT], *(f"{kinds[COMPLEX]}/{n}" for n in range(3))]
+    return pd.DataFrame(Q, pd.Index(names, name="from"), pd.Index(names, name="to"))
+
+
+def rates_table(settings: Settings) -> pd.DataFrame:
+    """Return the elementary steps: `step`, `kind` (per one of which the rate counts), `rate_per_s`, `cross_section_barn`.
+
+    For the steps of the beam the rate counts per atom, and its cross-section is given; it is NaN for the others.
+    """
+    r, k, kinds = Rates.of(settings), settings.kinetics, settings.material.kinds
+    nan = float("nan")
+    rows = [
+        ("hop", kinds[VACANCY], r.hop, nan),
+        ("heal", kinds[VACANCY], r.heal, nan),
+        ("rotate", kinds[COMPLEX], r.rotate, nan),
+        ("detach", kinds[COMPLEX], r.detach, nan),
+        ("heal", kinds[COMPLEX], r.heal_complex, nan),
+        ("split", kinds[DOUBLE_VACANCY], r.split, nan),
+        ("create", settings.material.chalcogen, r.create_per_atom, k.cross_section_barn),
+        (
+            "create", f"{settings.material.chalcogen} beside {kinds[DOPANT]}",
+            r.create_at_dopant_per_atom, k.cross_section_barn * k.cross_section_at_dopant,
+        ),
+        ("lose_metal", kinds[METAL_VACANCY], r.lose_metal, k.metal_cross_section_barn),
+        ("hop", kinds[ADATOM], r.hop_adatom, nan),
+        ("desorb", kinds[ADATOM], r.desorb, nan),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["step", "kind", "rate_per_s", "cross_section_barn"])

@@ -1,0 +1,64 @@
+"""Which columns of atoms differ from the perfect crystal, and by how much."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stemkin.simulation.crystal import BOND, BOUND
+from stemkin.simulation.scene import crystal
+from stemkin.simulation.settings import (
+    ADATOM,
+    COMPLEX,
+    DOPANT,
+    DOUBLE_VACANCY,
+    METAL_VACANCY,
+    VACANCY,
+    Settings,
+)
+
+_METALS_AROUND = np.array([[0, 0], [1, 0], [0, 1]]) - BOND
+"""(3, 2) steps (u, v) from a chalcogen column to the three metal columns around it."""
+
+
+def changed_columns(settings: Settings, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the columns to add to the image of the perfect crystal.
+
+    Parameters
+    ----------
+    settings
+        The movie.
+    seen
+        (m,) records `scene.SIGHTING` of one frame.
+
+    Returns
+    -------
+    y, x
+        (n,) places on the sample [px].
+    weights
+        (n,) volumes [counts px2], negative where something is missing.
+    """
+    m, vectors = settings.material, crystal(settings).vectors
+    one, metal = settings.counts_px2(m.Z_chalcogen), settings.counts_px2(m.Z_metal)
+    change = np.zeros(6)
+    change[[VACANCY, DOUBLE_VACANCY, METAL_VACANCY, ADATOM]] = -one, -2 * one, -metal, metal
+    change[[DOPANT, COMPLEX]] = settings.counts_px2(m.Z_dopant) - metal
+    at = np.stack([seen["sample_y"], seen["sample_x"]], axis=1)
+    bound = seen["kind"] == COMPLEX
+    places = at[bound] + (BOUND[seen["orientation"][bound]] + BOND) @ vectors.T
+    points = np.concatenate([at, places])
+    weights = np.concatenate([change[seen["kind"]], np.full(len(places), -one)])
+    if settings.optics.relaxation_nm:
+        vacancies = np.concatenate([at[np.isin(seen["kind"], (VACANCY, DOUBLE_VACANCY))], places])
+        moved_points, moved_weights = _relaxed(settings, vacancies, metal)
+        points, weights = np.concatenate([points, moved_points]), np.concatenate([weights, moved_weights])
+    return points[:, 0], points[:, 1], weights
+
+
+def _relaxed(settings: Settings, vacancies: np.ndarray, metal: float) -> tuple[np.ndarray, np.ndarray]:
+    """Move the metal neighbours of `vacancies` (m, 2) away from them."""
+    steps = _METALS_AROUND @ crystal(settings).vectors.T
+    away = steps / np.linalg.norm(steps, axis=1, keepdims=True)
+    away = away * settings.optics.relaxation_nm / settings.instrument.pixel_size_nm
+    old = (vacancies[:, None] + steps).reshape(-1, 2)
+    new = (vacancies[:, None] + steps + away).reshape(-1, 2)
+    return np.concatenate([old, new]), np.repeat([-metal, metal], len(old))

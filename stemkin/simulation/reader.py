@@ -1,0 +1,169 @@
+"""Frames on demand: a reader whose file is a seed.
+
+`SimulatedReader.read` renders the frames it is asked for from the movie's settings and the frames' numbers alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from stemkin.kernels.rendering import (
+    ROW_BITS,
+    Probe,
+    add_columns,
+    column_factors,
+    crystal_waves,
+    on_grid,
+    row_factors,
+)
+from stemkin.kernels.shotnoise import poisson_counts
+from stemkin.readers import Calibration
+from stemkin.simulation.columns import changed_columns
+from stemkin.simulation.drift import shifts_px
+from stemkin.simulation.scene import crystal, sightings
+from stemkin.simulation.settings import Settings, probe_sd_nm
+from stemkin.tables import BLANK, OK, SATURATED, TRUNCATED
+
+
+@dataclass(frozen=True)
+class SimulatedReader:
+    """A movie that is computed where it is read; picklable, a few hundred bytes whatever the movie's length.
+
+    Attributes
+    ----------
+    settings
+        Everything the frames follow from.
+    label
+        The preset's name, for `source`.
+    """
+
+    settings: Settings
+    label: str = "simulated"
+    frames_per_chunk: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width)."""
+        return (self.settings.n_frames, *self.settings.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of one pixel."""
+        return np.dtype(self.settings.instrument.dtype)
+
+    @property
+    def calibration(self) -> Calibration:
+        """Pixel size, frame time and dose rate of the settings."""
+        i = self.settings.instrument
+        return Calibration(i.pixel_size_nm, i.frame_time_s, i.dose_rate_e_per_nm2_s)
+
+    @property
+    def source(self) -> str:
+        """Say which simulation this is."""
+        return f"simulated://{self.label}?seed={self.settings.seed}"
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of the settings: equal for movies of equal bits."""
+        text = json.dumps(self.settings.as_dict(), sort_keys=True)
+        return f"simulation {hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return frames `start` to `stop` (excluded) as a (n, y, x) array. Computes once."""
+        start, stop, _ = slice(start, stop).indices(self.settings.n_frames)
+        block = np.empty((max(0, stop - start), *self.settings.shape), self.dtype)
+        for n, (frame, means) in enumerate(_mean_frames(self.settings, start, stop)):
+            block[n] = _record(self.settings, frame, means)
+        return block
+
+
+def expected_counts(settings: Settings, frame: int) -> np.ndarray:
+    """Return the (y, x) mean number of electrons per pixel of one frame, float64: the image before chance comes in."""
+    ((_, means),) = _mean_frames(settings, frame, frame + 1)
+    return means
+
+
+def statuses(settings: Settings, start: int, stop: int) -> list[str]:
+    """Return what frames `start` to `stop` (excluded) are: ``ok``, ``blank``, ``saturated`` or ``truncated``."""
+    i, n = settings.instrument, settings.n_frames
+    named = ((BLANK, i.blank_frames), (SATURATED, i.saturated_frames), (TRUNCATED, i.truncated_frames))
+    bad = {frame % n: status for status, frames in named for frame in frames}
+    return [bad.get(frame, _chance_status(settings, frame)) for frame in range(start, stop)]
+
+
+def _chance_status(settings: Settings, frame: int) -> str:
+    probability = settings.instrument.bad_frame_probability
+    if probability == 0:
+        return OK
+    rng = _generator(settings, 5, frame)
+    return str(rng.choice([BLANK, SATURATED, TRUNCATED])) if rng.random() < probability else OK
+
+
+def _generator(settings: Settings, stream: int, frame: int) -> np.random.Generator:
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(settings.seed, spawn_key=(stream, frame))))
+
+
+@lru_cache(maxsize=4)
+def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return frequencies, amplitudes and column factors of the perfect crystal, background included."""
+    m, pixel2 = settings.material, settings.instrument.pixel_size_nm**2
+    weights = (settings.counts_px2(m.Z_metal), m.atoms_per_chalcogen_column * settings.counts_px2(m.Z_chalcogen))
+    frequencies, amplitudes = crystal_waves(crystal(settings).lattice, weights, probe(settings))
+    amplitudes = amplitudes.copy()
+    amplitudes[0] += settings.dose_e_per_nm2 * pixel2 * settings.optics.background_fraction
+    return frequencies, amplitudes, column_factors(frequencies, settings.shape[1])
+
+
+def probe(settings: Settings) -> Probe:
+    """Return the image of a point [px]."""
+    o, pixel = settings.optics, settings.instrument.pixel_size_nm
+    return Probe(probe_sd_nm(o) / pixel, o.tail_fraction, o.tail_sd_nm / pixel)
+
+
+def _mean_frames(settings: Settings, start: int, stop: int):  # type: ignore[no-untyped-def]
+    """Yield (frame number, (y, x) expected counts) of each frame."""
+    frequencies, amplitudes, columns = _waves(settings)
+    shape, i = settings.shape, settings.instrument
+    margin = 5 * settings.optics.tail_sd_nm / i.pixel_size_nm + 10
+    seen = sightings(settings, start, stop, margin_px=margin)
+    edges = np.searchsorted(seen["frame"], np.arange(start, stop + 1))
+    shifts = shifts_px(settings, np.arange(start, stop))
+    for n, frame in enumerate(range(start, stop)):
+        rng = _generator(settings, 6, frame)
+        jitter = rng.standard_normal((2, shape[0])) * np.array([[i.jitter_y_nm], [i.jitter_x_nm]]) / i.pixel_size_nm
+        beam = np.maximum(0, 1 + i.frame_flicker * rng.standard_normal()) * np.maximum(
+            0, 1 + i.line_flicker * rng.standard_normal(shape[0])
+        )
+        row_y = np.arange(shape[0]) + jitter[0] - shifts[n, 0]
+        row_x0 = jitter[1] - shifts[n, 1]
+        rows = row_factors(frequencies, amplitudes, row_y, row_x0) * beam[:, None]
+        means = on_grid(rows, ROW_BITS) @ columns
+        y, x, weights = changed_columns(settings, seen[edges[n] : edges[n + 1]])
+        change = np.zeros(shape)
+        add_columns(change, y, x, weights, probe(settings), row_y=row_y, row_x0=row_x0)
+        means += change * beam[:, None]
+        yield frame, np.maximum(means, 0.0)
+
+
+def _record(settings: Settings, frame: int, means: np.ndarray) -> np.ndarray:
+    """Return what the detector writes for the expected counts `means` (y, x)."""
+    i = settings.instrument
+    rng = _generator(settings, 7, frame)
+    (status,) = statuses(settings, frame, frame + 1)
+    counts = np.zeros(means.shape, np.int32) if status == BLANK else poisson_counts(means, rng)
+    signal = counts * np.float32(i.gain) + np.float32(i.offset)
+    if i.read_noise > 0:
+        signal += rng.standard_normal(means.shape, dtype=np.float32) * np.float32(i.read_noise)
+    if status == TRUNCATED:
+        signal[len(signal) // 2 :] = 0
+    if i.dtype == "float32":
+        return np.asarray(np.full_like(signal, signal.max()) if status == SATURATED else signal)
+    top = np.iinfo(i.dtype).max
+    if status == SATURATED:
+        signal[:] = top
+    return np.asarray(np.clip(np.rint(signal), 0, top).astype(i.dtype))

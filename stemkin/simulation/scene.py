@@ -1,0 +1,100 @@
+"""Which defects are in sight in a frame, and where: the truth that both the images and the tables are made from.
+
+A movie visits one area after another, `Kinetics.area_frames` frames each (most movies have only one). The sojourns of
+an area follow from the seed and the area's number; a worker simulates an area when it first needs it and keeps the last
+few. So frame 10**9 costs no more than the first frames do, and no worker ever needs what another one has computed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from stemkin.simulation.crystal import BOND, Crystal, crystal_of
+from stemkin.simulation.drift import shifts_px
+from stemkin.simulation.kinetics import simulate_area
+from stemkin.simulation.settings import DOUBLE_VACANCY, VACANCY, Settings
+
+SIGHTING = np.dtype(
+    [
+        ("frame", "i8"), ("kind", "i1"), ("orientation", "i1"), ("site", "i8"), ("particle", "i8"),
+        ("y", "f8"), ("x", "f8"), ("sample_y", "f8"), ("sample_x", "f8"),
+    ]
+)  # fmt: skip
+"""One defect in one frame: `y`, `x` in the raw frame, `sample_y`, `sample_x` where frame 0 would show it [px]."""
+
+
+@lru_cache(maxsize=16)
+def crystal(settings: Settings) -> Crystal:
+    """Return the crystal of a movie, kept for the next frame."""
+    return crystal_of(settings)
+
+
+@lru_cache(maxsize=4)
+def sojourns(settings: Settings, area: int) -> np.ndarray:
+    """Return the sojourns of one area of a movie (`kinetics.SOJOURN`), kept for the next frame."""
+    frames = min(settings.kinetics.area_frames, settings.n_frames - area * settings.kinetics.area_frames)
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(4, area)))
+    duration_s = frames * settings.instrument.frame_time_s
+    return simulate_area(settings, crystal(settings).patch, duration_s=duration_s, rng=rng)
+
+
+def sightings(settings: Settings, start: int, stop: int, *, margin_px: float = 0.0) -> np.ndarray:
+    """Return the defects in sight in frames `start` to `stop` (excluded).
+
+    Parameters
+    ----------
+    settings
+        The movie.
+    start, stop
+        Frame numbers.
+    margin_px
+        How far beyond the frame's edges (half a pixel outside the centres of its outermost pixels) to look.
+
+    Returns
+    -------
+    (m,) records `SIGHTING`, ordered by frame, y, x.
+    """
+    per_area = settings.kinetics.area_frames
+    parts = [np.empty(0, SIGHTING)]
+    for area in range(start // per_area, -(-stop // per_area)):
+        first = area * per_area
+        parts.append(_of_area(settings, area, max(start, first), min(stop, first + per_area), margin_px))
+    return np.concatenate(parts)
+
+
+def _of_area(settings: Settings, area: int, start: int, stop: int, margin_px: float) -> np.ndarray:
+    rows = sojourns(settings, area)
+    first = area * settings.kinetics.area_frames
+    tau = settings.instrument.frame_time_s
+    # frame k is a snapshot at (k - first) tau: a sojourn [start_s, end_s) is seen in the frames between
+    begin = np.maximum(np.ceil(rows["start_s"] / tau).astype(np.int64) + first, start)
+    end = np.minimum(np.ceil(rows["end_s"] / tau).astype(np.int64) + first, stop)
+    times = np.maximum(end - begin, 0)
+    which = np.repeat(np.arange(len(rows)), times)
+    frames = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times) + begin[which]
+    return _place(settings, area, rows[which], frames, margin_px)
+
+
+def _place(settings: Settings, area: int, rows: np.ndarray, frames: np.ndarray, margin_px: float) -> np.ndarray:
+    """Put each row at its place in its frame, and keep those in sight."""
+    c = crystal(settings)
+    shift = shifts_px(settings, frames)
+    cell = np.stack([rows["u"], rows["v"]], axis=1).astype(np.int64)
+    on_chalcogen = (rows["kind"] == VACANCY) | (rows["kind"] == DOUBLE_VACANCY)
+    uv = cell + on_chalcogen[:, None] * BOND
+    centre = c.coordinates(np.asarray(c.shape) / 2 - shift)
+    image, uv = c.patch.nearest_image(uv, centre)
+    found = np.empty(len(rows), SIGHTING)
+    sample = c.position(uv)
+    found["frame"], found["kind"], found["orientation"] = frames, rows["kind"], rows["orientation"]
+    found["site"] = 2 * c.patch.index(cell) + on_chalcogen
+    found["particle"] = (area << 40) | ((image[:, 0] + 128) << 32) | ((image[:, 1] + 128) << 24) | rows["particle"]
+    found["sample_y"], found["sample_x"] = sample.T
+    found["y"], found["x"] = (sample + shift).T
+    height, width = c.shape
+    low, high = -0.5 - margin_px, margin_px - 0.5
+    seen = (found["y"] >= low) & (found["y"] < height + high) & (found["x"] >= low) & (found["x"] < width + high)
+    found = found[seen]
+    return found[np.lexsort((found["x"], found["y"], found["frame"]))]
