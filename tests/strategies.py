@@ -3,6 +3,7 @@
 >>> from tests.strategies import assert_same_rows, computes, time_chunkings
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ def time_chunkings(draw: st.DrawFn, n_frames: int) -> tuple[int, ...]:
     """Draw a split of `n_frames` frames into blocks: any lengths of at least one frame that add up."""
     cuts = draw(st.sets(st.integers(1, n_frames - 1))) if n_frames > 1 else set()
     edges = [0, *sorted(cuts), n_frames]
-    return tuple(stop - start for start, stop in zip(edges, edges[1:], strict=False))
+    return tuple(stop - start for start, stop in itertools.pairwise(edges))
 
 
 class _Counter(Callback):
