@@ -1,0 +1,183 @@
+"""What was seen: frames with their detections, the classes, how many there are in time, drift, phases, training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin.report import figures, images, summaries
+from stemkin.report.palette import mark_of, role_of
+from stemkin.report.rates import label_of, legend
+from stemkin.report.results import Picture, Results
+from stemkin.report.words import counted, plain
+from stemkin.tables import NOT_NAMED, OK, STATUSES
+
+MAX_CURVES = 6
+MAX_CLASSES = 24
+
+
+def pictures(results: Results) -> dict[str, Any]:
+    """Return the example frames with what was found in them."""
+    nothing = None if results.pictures else _sentence(results.why("gallery", "no frame was kept"))
+    return {"nothing": nothing, "frames": [_picture(results, picture) for picture in results.pictures]}
+
+
+def _picture(results: Results, picture: Picture) -> dict[str, Any]:
+    small, n = images.shrunk(picture.frame)
+    height, width = picture.frame.shape
+    ids = sorted({int(i) for i in picture.class_id}, key=lambda i: (i == NOT_NAMED, i))
+    known = math.isfinite(picture.pixel_size_nm) and picture.pixel_size_nm > 0
+    bar_nm = images.scale_bar_nm(width * picture.pixel_size_nm) if known else None
+    frame_time_s = results.calibration(picture.movie, "frame_time_s")
+    return {
+        "movie": picture.movie,
+        "frame_number": picture.frame_number,
+        "time": f"{plain(picture.frame_number * frame_time_s)} s" if math.isfinite(frame_time_s) else "",
+        "image": images.data_uri(images.grey_levels(small)),
+        "height": height, "width": width, "image_height": small.shape[0] * n, "image_width": small.shape[1] * n,
+        "bar_nm": None if bar_nm is None else plain(bar_nm), "bar_px": 0 if bar_nm is None else bar_nm / picture.pixel_size_nm,
+        "mark_px": max(4.0, min(height, width) / 62),
+        "legend": [{**entry, "n": int(np.sum(picture.class_id == i))} for i, entry in zip(ids, legend(results, ids), strict=True)],
+        "marks": [
+            {"y": round(float(y), 2), "x": round(float(x), 2), "role": role_of(int(i)), "mark": mark_of(int(i)),
+             "says": f"{results.class_names.get(int(i), i)}, signal-to-noise {score:.1f}, y {y:.1f}, x {x:.1f} px"}
+            for y, x, i, score in zip(picture.y, picture.x, picture.class_id, picture.score, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def classes(results: Results) -> dict[str, Any]:
+    """Return the classes with their mean images, all in one scale of grey."""
+    rows = results.found["classes"]
+    if rows.empty:
+        return {"nothing": _sentence(results.why("classes", "nothing was named")), "cards": []}
+    rows = rows.sort_values("class_id", key=lambda ids: ids.mask(ids == NOT_NAMED, 32767))
+    patches = [images.as_patch(value) for value in rows["mean_patch"].head(MAX_CLASSES)]
+    values = np.concatenate([p[np.isfinite(p)] for p in patches if p is not None] or [np.array([0.0, 1.0])])
+    low, high = float(values.min()), float(values.max())
+    total, density = max(1, int(rows["n_detections"].sum())), _frame_area_nm2(results)
+    cards = []
+    for patch, (_, row) in zip(patches, rows.iterrows(), strict=False):
+        class_id, n = int(row["class_id"]), int(row["n_detections"])
+        cards.append(
+            {
+                "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "class_id": class_id,
+                "image": None if patch is None else images.data_uri(images.grey_levels(patch, low=low, high=high)),
+                "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
+                "density": f"{plain(100 * n / density, 2)} per 100 nm²" if density else "",
+            }
+        )  # fmt: skip
+    return {"nothing": None, "cards": cards, "hidden": max(0, len(rows) - MAX_CLASSES)}
+
+
+def _frame_area_nm2(results: Results) -> float:
+    """Return the area of all good frames together [nm²], 0 where it is not known of every movie."""
+    if results.n_movies_unread or results.frames.empty:
+        return 0.0
+    good = results.frames.loc[results.frames["status"] == OK, "movie"].value_counts()
+    movies = results.movies.drop_duplicates("movie").set_index("movie")
+    area = movies["height_px"] * movies["width_px"] * movies["pixel_size_nm"] ** 2
+    total = float((good * area.reindex(good.index)).sum(skipna=False))
+    return total if math.isfinite(total) else 0.0
+
+
+def populations(results: Results) -> dict[str, Any]:
+    """Return the number of defects per class against time."""
+    rows = results.found["populations"]
+    if rows.empty:
+        return {"nothing": _sentence(results.why("populations", "no defect was found in any frame"))}
+    read = set(results.frames["movie"])
+    rows = rows[rows["movie"].isin(read)] if read & set(rows["movie"]) else rows
+    means = summaries.mean_populations(rows, results.frames)
+    ids = [int(i) for i in means["class_id"].unique()]
+    ids = sorted(ids, key=lambda i: (i == NOT_NAMED, i))
+    in_frames = not summaries.has_times(rows)
+    if means["bin"].nunique() < 2:
+        return {"nothing": None, "figure": None, "counts": _single_counts(results, means, ids)}
+    figure = figures.populations(means, ids, in_frames=in_frames)
+    return {"nothing": None, "figure": figure, "legend": legend(results, ids), "n_movies": rows["movie"].nunique()}
+
+
+def _single_counts(results: Results, means: pd.DataFrame, ids: list[int]) -> list[dict[str, Any]]:
+    """Return the counts of movies that are one frame long: no curve, but numbers."""
+    by_class = means.set_index("class_id")
+    return [
+        {**entry, "n": plain(by_class.loc[i, "mean"], 3)} for i, entry in zip(ids, legend(results, ids), strict=True)
+    ]
+
+
+def phases(results: Results) -> dict[str, Any]:
+    """Return the area fractions against time."""
+    fractions = summaries.mean_fractions(results.frames)
+    if len(fractions) < 2:
+        return {"nothing": "The order of the lattice was not measured in this run."}
+    in_frames = not summaries.has_times(results.frames)
+    first, last = fractions.iloc[0], fractions.iloc[-1]
+    changes = [
+        (name, 100 * float(first[name]), 100 * float(last[name])) for name in ("ordered", "disordered", "vacuum")
+    ]
+    return {"nothing": None, "figure": figures.phase_fractions(fractions, in_frames=in_frames), "changes": changes}
+
+
+def drift(results: Results) -> dict[str, Any]:
+    """Return drift and the status of frames, movie by movie."""
+    frames = results.frames
+    if frames.empty:
+        return {"nothing": _sentence(results.why("frames", "no frame was looked at"))}
+    shown = list(dict.fromkeys(frames["movie"]))
+    statuses = frames["status"].value_counts()
+    return {
+        "nothing": None,
+        "curves": [_drift_of(results, movie, i) for i, movie in enumerate(shown[:MAX_CURVES])],
+        "n_hidden": len(shown) - min(len(shown), MAX_CURVES),
+        "statuses": [{"role": s, "n": f"{int(statuses.get(s, 0)):,}"} for s in STATUSES if statuses.get(s, 0)],
+    }
+
+
+def _drift_of(results: Results, movie: str, number: int) -> dict[str, Any]:
+    rows = results.frames[results.frames["movie"] == movie]
+    pixel_size_nm = results.calibration(movie, "pixel_size_nm")
+    bad = int((rows["status"] != OK).sum())
+    if len(rows) < 2:
+        return {"movie": movie, "figure": None, "note": "one frame"}
+    figure = figures.drift(
+        rows, pixel_size_nm=pixel_size_nm, in_frames=not summaries.has_times(rows), name=f"drift{number}"
+    )
+    return {
+        "movie": movie,
+        "figure": figure,
+        "note": f"{counted(len(rows), 'frame')}, {bad:,} set aside" if bad else counted(len(rows), "frame"),
+    }
+
+
+def training(results: Results) -> dict[str, Any] | None:
+    """Return the training curve that the model's record holds, None where it has none."""
+    record = results.model.get("training")
+    if not isinstance(record, Mapping):
+        return None
+    nested = next((record[k] for k in ("curve", "history", "curves") if isinstance(record.get(k), Mapping)), record)
+    columns = {str(k): _numbers(v) for k, v in nested.items()}
+    columns = {k: v for k, v in columns.items() if v is not None}
+    x_name = next((k for k in ("epoch", "step", "epochs", "steps") if k in columns), None)
+    length = len(columns[x_name] or ()) if x_name else max((len(v) for v in columns.values() if v), default=0)
+    curves = {k: v for k, v in columns.items() if k != x_name and v is not None and len(v) == length}
+    if length < 2 or not curves:
+        return None
+    x = columns[x_name] if x_name else [float(i + 1) for i in range(length)]
+    chosen = dict(list(curves.items())[:3])
+    return {"figure": figures.training(chosen, x_name or "epoch", x or []), "names": list(chosen)}
+
+
+def _numbers(values: Any) -> list[float] | None:
+    if not isinstance(values, list) or len(values) < 2:
+        return None
+    good = all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
+    return [float(v) for v in values] if good else None
+
+
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:].rstrip(".") + "."

@@ -1,0 +1,85 @@
+"""Micrographs as PNG inside the page, and what is drawn over them."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+
+MAX_EDGE_PX = 1024
+
+
+def grey_levels(image: np.ndarray, *, low: float | None = None, high: float | None = None) -> np.ndarray:
+    """Return `image` (y, x) as bytes; black and white are the 0.5 and 99.5 percentiles unless said. NaN is black.
+
+    >>> grey_levels(np.array([[0.0, 1.0, np.nan]]), low=0, high=1).tolist()
+    [[0, 255, 0]]
+    """
+    image = np.asarray(image, dtype=np.float64)
+    finite = image[np.isfinite(image)]
+    if low is None or high is None:
+        low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 1.0)
+    span = high - low if high > low else 1.0
+    levels = np.clip((np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / span, 0, 1)
+    return np.asarray(np.round(255 * levels), dtype=np.uint8)
+
+
+def png(levels: np.ndarray) -> bytes:
+    """Return 8-bit grey `levels` (y, x) as a PNG file (ISO/IEC 15948)."""
+    height, width = levels.shape
+    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter: 0, none
+    rows[:, 1:] = levels
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        _chunk(kind, content)
+        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def data_uri(levels: np.ndarray) -> str:
+    """Return grey `levels` as an address that holds the whole image."""
+    return "data:image/png;base64," + base64.b64encode(png(levels)).decode()
+
+
+def shrunk(image: np.ndarray, max_edge_px: int = MAX_EDGE_PX) -> tuple[np.ndarray, int]:
+    """Return `image` averaged over squares until no edge is longer than `max_edge_px`, and the edge of the squares."""
+    n = math.ceil(max(image.shape) / max_edge_px)
+    if n == 1:
+        return image, 1
+    height, width = (edge // n * n for edge in image.shape)
+    return image[:height, :width].reshape(height // n, n, width // n, n).mean(axis=(1, 3)), n
+
+
+def as_patch(value: Any) -> np.ndarray | None:
+    """Return a class's mean patch as (y, x); files may hold it nested or flat. None where there is none.
+
+    >>> as_patch([[0, 1], [2, 3]]).shape, as_patch(range(9)).shape, as_patch(None), as_patch("no")
+    ((2, 2), (3, 3), None, None)
+    """
+    try:
+        patch = np.array([np.asarray(row, dtype=np.float64) for row in value], dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if patch.ndim == 1:
+        edge = math.isqrt(patch.size)
+        patch = patch.reshape(edge, edge) if edge * edge == patch.size else patch
+    return patch if patch.ndim == 2 and patch.size and np.isfinite(patch).any() else None
+
+
+def scale_bar_nm(width_nm: float) -> float:
+    """Return a length of 1, 2 or 5 times a power of ten, up to a quarter of `width_nm`.
+
+    >>> scale_bar_nm(15.36), scale_bar_nm(4.0), scale_bar_nm(0.9)
+    (2.0, 1.0, 0.2)
+    """
+    limit = width_nm / 4
+    power = 10.0 ** math.floor(math.log10(limit))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= limit * (1 + 1e-9)))

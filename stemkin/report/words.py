@@ -1,0 +1,162 @@
+"""Numbers as a physicist writes them: as many digits as the interval bears, one power of ten, units."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from markupsafe import Markup, escape
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SUBSCRIPT = re.compile(r"_\{?([A-Za-z0-9]{1,4})\}?")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A value with its 95 % interval; NaN where either is not known."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    unit: str = ""
+    given_exponent: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether there is a value."""
+        return math.isfinite(self.value)
+
+    @property
+    def has_interval(self) -> bool:
+        """Tell whether both ends are known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def exponent(self) -> int:
+        """Power of ten that is written once behind value and interval."""
+        if self.given_exponent is not None:
+            return self.given_exponent
+        ends = [abs(v) for v in (self.value, self.low, self.high) if math.isfinite(v) and v != 0]
+        largest = max(ends, default=1.0)
+        return 0 if 1e-2 <= largest < 1e5 else math.floor(math.log10(abs(self.value) or largest))
+
+    def like(self, other: Quantity) -> Quantity:
+        """Return the same quantity, written with the power of ten of `other`."""
+        return replace(self, given_exponent=other.exponent)
+
+    @property
+    def decimals(self) -> int:
+        """Decimals after the point: two significant digits of half the interval, three of the value without one."""
+        scale = 10.0**self.exponent
+        if self.has_interval and self.high > self.low:
+            step = (self.high - self.low) / 2 / scale
+            return min(6, max(0, 1 - math.floor(math.log10(step))))
+        size = abs(self.value) / scale if self.is_known and self.value else 1.0
+        return min(6, max(0, 2 - math.floor(math.log10(size))))
+
+    def digits(self, value: float) -> str:
+        """Return `value` in the units of the power of ten."""
+        if math.isnan(value):
+            return "–"
+        if math.isinf(value):
+            return "∞" if value > 0 else "−∞"
+        text = f"{value / 10.0**self.exponent:,.{self.decimals}f}"
+        return text.replace("-", "−") if float(text.replace(",", "")) else text.removeprefix("-")
+
+    @property
+    def text(self) -> str:
+        """Value alone.
+
+        >>> Quantity(8.64e-4, 5.2e-4, 12.1e-4).text
+        '8.6'
+        """
+        return self.digits(self.value) if self.is_known else "not measured"
+
+    @property
+    def interval(self) -> str:
+        """Both ends, empty where not known.
+
+        >>> Quantity(8.64e-4, 5.2e-4, 12.1e-4).interval
+        '5.2 to 12.1'
+        """
+        if math.isnan(self.low) or math.isnan(self.high):
+            return ""
+        return f"{self.digits(self.low)} to {self.digits(self.high)}"
+
+    @property
+    def power(self) -> Markup:
+        """The power of ten and the unit, as HTML.
+
+        >>> Quantity(8.64e-4, 5.2e-4, 12.1e-4, "nm²/s").power
+        Markup('× 10<sup>−4</sup> nm²/s')
+        """
+        return Markup(" ").join(part for part in (self.times, escape(self.unit)) if part)
+
+    @property
+    def times(self) -> Markup:
+        """The power of ten alone, as HTML; empty where it is one."""
+        return Markup("× 10<sup>{}</sup>").format(str(self.exponent).replace("-", "−")) if self.exponent else Markup("")
+
+
+def class_label(name: Any) -> Markup:
+    """Return a class name as HTML, ``V_S`` with its subscript; anything else in it is harmless text.
+
+    >>> class_label("Mo_W+V_S"), class_label("<b>")
+    (Markup('Mo<sub>W</sub>+V<sub>S</sub>'), Markup('&lt;b&gt;'))
+    """
+    return Markup(SUBSCRIPT.sub(r"<sub>\1</sub>", str(escape(str(name)))))  # noqa: S704 - escaped just here
+
+
+def power_of_ten(value: float) -> str:
+    """Return a power of ten in Unicode, for axes.
+
+    >>> power_of_ten(0.001), power_of_ten(1), power_of_ten(10)
+    ('10⁻³', '1', '10')
+    """
+    exponent = round(math.log10(value))
+    return {0: "1", 1: "10"}.get(exponent, "10" + str(exponent).translate(SUPERSCRIPT))
+
+
+def plain(value: Any, digits: int = 4) -> str:
+    """Return a number of a table: thousands separated, no needless digits.
+
+    >>> plain(12345), plain(0.03), plain(2.25), plain(float("nan")), plain(0.00012)
+    ('12,345', '0.03', '2.25', '–', '1.2 × 10⁻⁴')
+    """
+    number = float(value)
+    if math.isnan(number):
+        return "–"
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
+    if number and not 1e-3 <= abs(number) < 1e7:
+        mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')} × 10{str(int(exponent)).translate(SUPERSCRIPT)}".replace("-", "−")
+    text = f"{number:,.{digits}g}" if abs(number) < 10**digits else f"{number:,.0f}"
+    return text.replace("-", "−")
+
+
+def seconds(value: Any) -> str:
+    """Return a duration in the unit that suits it.
+
+    >>> seconds(0.42), seconds(75), seconds(7300)
+    ('0.42 s', '1 min 15 s', '2 h 2 min')
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        return "–"
+    if number < 60:
+        return f"{number:.2g} s" if number < 10 else f"{number:.0f} s"
+    if number < 3600:
+        return f"{int(number // 60)} min {number % 60:.0f} s"
+    return f"{int(number // 3600)} h {number % 3600 / 60:.0f} min"
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "movie"), counted(1200, "frame")
+    ('1 movie', '1,200 frames')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
