@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.readers import ArrayReader, Calibration, Reader
+from stemkin.readers import ArrayReader, Calibration, MovieError, Options, Reader, open_reader, stem_of
+from stemkin.readers.tolerant import TolerantReader
+
+log = logging.getLogger(__name__)
 
 BLOCK_MIB = 64
 """What a block of frames aims at: seconds of work for a task, and several fit into a laptop's memory."""
@@ -43,9 +48,17 @@ class Movie:
     calibration: Calibration
 
     @classmethod
-    def from_array(cls, array: np.ndarray, *, name: str = "movie", **calibration: float | None) -> Movie:
-        """Make a movie of an array (n, y, x) in memory; `calibration` as in `Calibration`."""
-        known = Calibration(**calibration)
+    def from_array(
+        cls,
+        array: np.ndarray,
+        *,
+        name: str = "movie",
+        pixel_size_nm: float | None = None,
+        frame_time_s: float | None = None,
+        dose_rate_e_per_nm2_s: float | None = None,
+    ) -> Movie:
+        """Make a movie of an array (n, y, x) in memory; calibration as in `open_movie`."""
+        known = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
         return cls(ArrayReader(array, known), name, known)
 
     @property
@@ -140,3 +153,68 @@ def movies_table(movies: Movies) -> pd.DataFrame:
     """Return the table ``movies`` of `movies`."""
     rows = [movie.table_row() for movie in each_movie(movies)]
     return tables.conform(pd.DataFrame(rows, columns=list(tables.COLUMNS["movies"])), "movies")
+
+
+def open_movie(
+    path: str | os.PathLike[str],
+    *,
+    pixel_size_nm: float | None = None,
+    frame_time_s: float | None = None,
+    dose_rate_e_per_nm2_s: float | None = None,
+    name: str | None = None,
+    dataset: str | None = None,
+    channel: int | None = None,
+) -> Movie:
+    """Open a movie, whatever its format. Lazy: no frame is read.
+
+    Parameters
+    ----------
+    path
+        File, folder (Zarr) or URL. One image (y, x) is a movie of one frame.
+    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s
+        Calibration; what is given here counts more than what the file says. What neither says stays None.
+    name
+        What to call the movie; the file's name without its suffix unless told otherwise.
+    dataset
+        Path of the array inside a Zarr group, an HDF5 or an NPZ file that holds several.
+    channel
+        Which detector, where the file holds several.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    MovieError
+        If it does not open, or its pixels are not square and no `pixel_size_nm` is given. A ValueError.
+    """
+    given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    source = os.fspath(path)
+    return movie_of(open_reader(source, Options(dataset, channel)), given, name=name)
+
+
+def argument_calibration(
+    origin: str, pixel_size_nm: float | None, frame_time_s: float | None, dose_rate_e_per_nm2_s: float | None
+) -> Calibration:
+    """Return what the user says of a movie, `origin` saying where: an argument, or a manifest."""
+    given = Calibration(pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    return Calibration(**given.known(), origin=dict.fromkeys(given.known(), origin))
+
+
+def movie_of(reader: Reader, given: Calibration, *, name: str | None = None) -> Movie:
+    """Return the movie of a reader, calibrated by what is `given` before what the file says. Lazy.
+
+    Raises
+    ------
+    MovieError
+        If its pixels are not square and no pixel size is given.
+    """
+    edges = getattr(reader, "pixel_sizes_nm", None)
+    if edges is not None and given.pixel_size_nm is None:
+        msg = (
+            f"{reader.source} says that its pixels are {edges[0]:g} nm high and {edges[1]:g} nm wide; stemkin needs square pixels: "
+            "resample the movie, or give pixel_size_nm if the file is wrong"
+        )
+        raise MovieError(msg)
+    for note in getattr(reader, "notes", ()):
+        log.warning("%s: %s", reader.source, note)
+    return Movie(TolerantReader(reader), name or stem_of(reader.source), reader.calibration.overridden_by(given))

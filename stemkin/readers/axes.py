@@ -1,0 +1,167 @@
+"""Which axes of a stored array are time, y and x, and how frames are taken out of it.
+
+>>> plan = frames_in((1, 5, 1, 64, 32), "TZCYX".replace("TZ", "ZT"), np.dtype("u2"), "stack.tif")
+>>> plan.shape
+(5, 64, 32)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.base import MovieError, Options
+
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+"""Weights of red, green and blue (ITU-R BT.709), which make a false-colour map monotonic again."""
+
+STACKED = "tzqi"
+"""Letters that a stack of frames may carry where nothing is called time: many programs store movies as z stacks."""
+
+
+@dataclass(frozen=True)
+class AxisPlan:
+    """How to take frames (t, y, x) out of an array.
+
+    Attributes
+    ----------
+    index
+        Per axis of the array: ``"t"``, ``"y"``, ``"x"``, ``"colour"``, or the one index that is taken of it.
+    lengths
+        Of every axis.
+    note
+        What was reinterpreted, empty where nothing was.
+    """
+
+    index: tuple[str | int, ...]
+    lengths: tuple[int, ...]
+    note: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width)."""
+        n = self.lengths[self.index.index("t")] if "t" in self.index else 1
+        return n, self.lengths[self.index.index("y")], self.lengths[self.index.index("x")]
+
+    @property
+    def has_colour(self) -> bool:
+        """Tell whether frames are red, green and blue."""
+        return "colour" in self.index
+
+    def dtype(self, stored: np.dtype) -> np.dtype:
+        """Return the type of the frames: luminance is float32, truth values become 0 and 1."""
+        if self.has_colour:
+            return np.dtype(np.float32)
+        return np.dtype(np.uint8) if stored.kind == "b" else stored.newbyteorder("=")
+
+    def axis(self, letter: str) -> int | None:
+        """Return which axis is ``"t"``, ``"y"`` or ``"x"``; None where there is none."""
+        return self.index.index(letter) if letter in self.index else None
+
+    def take(self, array: Any, start: int, stop: int) -> np.ndarray:
+        """Return frames `start` to `stop` of `array` (anything that slices to NumPy) as (n, y, x)."""
+        found = np.asarray(array[self.selection(start, stop)])
+        return self.order(found)
+
+    def selection(self, start: int, stop: int) -> tuple[slice | int, ...]:
+        """Return the index into the array that selects frames `start` to `stop`."""
+        whole = {"t": slice(start, stop), "y": slice(None), "x": slice(None), "colour": slice(0, 3)}
+        return tuple(whole[i] if isinstance(i, str) else i for i in self.index)
+
+    def order(self, found: np.ndarray) -> np.ndarray:
+        """Bring what `selection` selected into the order (t, y, x), colours turned into luminance."""
+        letters = [i for i in self.index if isinstance(i, str)]
+        if "t" not in letters:
+            found, letters = found[None], ["t", *letters]
+        wanted = ["t", "y", "x", *(["colour"] if self.has_colour else [])]
+        found = found.transpose([letters.index(letter) for letter in wanted])
+        if not self.has_colour:
+            return found
+        weights = np.asarray(LUMINANCE, np.float32)
+        return found.astype(np.float32) @ weights
+
+
+def frames_in(
+    shape: Sequence[int],
+    axes: str | None,
+    dtype: np.dtype,
+    source: str,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> AxisPlan:
+    """Work out which axes are time, y and x.
+
+    Parameters
+    ----------
+    shape
+        Of the stored array.
+    axes
+        One letter per axis as the file names them (``"TCYX"``, any case; ``"S"`` is colour samples), or None where it does not.
+    dtype, source, options
+        Type of the pixels; source for messages; which channel the user wants.
+
+    Raises
+    ------
+    MovieError
+        If the array cannot be (t, y, x).
+    """
+    lengths = tuple(int(n) for n in shape)
+    letters = list(axes.lower()) if axes is not None else _usual_axes(lengths, dtype)
+    if len(letters) != len(lengths) or "y" not in letters or "x" not in letters:
+        msg = (
+            f"{source} holds an array of shape {lengths}, which is no movie; frames are (t, y, x), one image is (y, x)"
+        )
+        raise MovieError(msg)
+    colour = {i for i, (letter, n) in enumerate(zip(letters, lengths, strict=True)) if letter == "s" and n in (3, 4)}
+    long = [i for i, n in enumerate(lengths) if n > 1 and letters[i] not in "yx" and i not in colour]
+    time = _time_axis(letters, lengths, long)
+    index: list[str | int] = []
+    for i, letter in enumerate(letters):
+        if letter in "yx":
+            index.append(letter)
+        elif i == time:
+            index.append("t")
+        elif i in colour:
+            index.append("colour")
+        else:
+            index.append(0 if i not in long else _one_of(letter, lengths[i], lengths, source, options))
+    note = f"its {letters[time]!r} axis is read as time" if time is not None and letters[time] == "z" else ""
+    return AxisPlan(tuple(index), lengths, note)
+
+
+def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
+    """Name the axes of an array that does not: (y, x), (t, y, x), and colours last where 8-bit values suggest them."""
+    kept = [i for i, n in enumerate(lengths) if n != 1] if len(lengths) > 3 else list(range(len(lengths)))
+    coloured = bool(kept) and len(kept) >= 3 and lengths[kept[-1]] in (3, 4) and dtype == np.uint8
+    spatial = kept[:-1] if coloured else kept
+    names = {2: ["y", "x"], 3: ["t", "y", "x"]}.get(len(spatial), [])
+    letters = ["1"] * len(lengths)
+    for i, name in zip(spatial, names, strict=False):
+        letters[i] = name
+    if coloured:
+        letters[kept[-1]] = "s"
+    return letters
+
+
+def _time_axis(letters: list[str], lengths: tuple[int, ...], long: list[int]) -> int | None:
+    """Return the axis of frames: t if it is there, else the only long axis that programs stack frames along."""
+    if "t" in letters and (lengths[letters.index("t")] > 1 or not any(letters[i] in STACKED for i in long)):
+        return letters.index("t")
+    stacked = [i for i in long if letters[i] in STACKED]
+    return stacked[0] if len(stacked) == 1 else None
+
+
+def _one_of(letter: str, n: int, lengths: tuple[int, ...], source: str, options: Options) -> int:
+    """Return the index to take of an axis that is neither time nor space."""
+    if letter == "c" and options.channel is not None:
+        if not 0 <= options.channel < n:
+            msg = f"channel {options.channel} was asked of {source}, which has channels 0 to {n - 1}"
+            raise MovieError(msg)
+        return options.channel
+    what = (
+        "channels; choose one with channel=" if letter == "c" else f"steps along {letter!r}; frames have only (t, y, x)"
+    )
+    msg = f"{source} has shape {lengths} with {n} {what}"
+    raise MovieError(msg)

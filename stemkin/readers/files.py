@@ -1,0 +1,144 @@
+"""Bytes of a path or URL: their number, a range of them, an open file. Local paths by the system, URLs by fsspec."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from stemkin.readers.base import DamagedDataError, MovieError
+
+HEAD_BYTES = 4096
+"""Enough of a file's beginning to tell its format."""
+
+
+def is_url(source: str) -> bool:
+    """Tell whether `source` is a URL; ``file://`` counts as a local path.
+
+    >>> is_url("s3://bucket/a.zarr"), is_url("/data/a.zarr"), is_url("file:///data/a.zarr")
+    (True, False, False)
+    """
+    return "://" in source and not source.startswith("file://")
+
+
+def local(source: str) -> str:
+    """Return a local path without ``file://``."""
+    return source.removeprefix("file://")
+
+
+@lru_cache(maxsize=64)
+def _filesystem(protocol: str, process: int) -> Any:  # noqa: ARG001 - one per process: connections do not survive a fork
+    import fsspec
+
+    try:
+        return fsspec.filesystem(protocol)
+    except ImportError as error:
+        msg = f'{protocol}:// needs a package that is not installed ({error}); pip install "stemkin[cloud]"'
+        raise MovieError(msg) from error
+    except ValueError as error:
+        msg = f"{protocol}:// is not a kind of storage that is known: {error}"
+        raise MovieError(msg) from error
+
+
+def filesystem(url: str) -> Any:
+    """Return fsspec's file system for `url`."""
+    import fsspec
+
+    return _filesystem(fsspec.utils.get_protocol(url), os.getpid())
+
+
+def missing(source: str) -> FileNotFoundError:
+    """Return the error for a source that is not there."""
+    return FileNotFoundError(f"there is no file or folder {source}")
+
+
+def is_folder(source: str) -> bool:
+    """Tell whether `source` is a folder (or a prefix of an object store)."""
+    return bool(filesystem(source).isdir(source)) if is_url(source) else os.path.isdir(local(source))
+
+
+def exists(source: str) -> bool:
+    """Tell whether there is such a file or folder."""
+    return bool(filesystem(source).exists(source)) if is_url(source) else os.path.exists(local(source))
+
+
+def size_of(source: str) -> int:
+    """Return the number of bytes of a file."""
+    return int(filesystem(source).size(source) or 0) if is_url(source) else os.stat(local(source)).st_size
+
+
+def identity_of(source: str) -> str:
+    """Return what changes when the file does: where it is, its size, when it was written (or its checksum, in a store)."""
+    if not is_url(source):
+        status = os.stat(local(source))
+        return f"{Path(local(source)).absolute()} {status.st_size} {status.st_mtime_ns}"
+    info = filesystem(source).info(source)
+    marks = [
+        info.get(key)
+        for key in ("size", "ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+    ]
+    return " ".join([source, *(str(mark) for mark in marks if mark is not None)])
+
+
+@contextmanager
+def opened(source: str) -> Iterator[BinaryIO]:
+    """Open a file for reading; closed again at the end of the ``with``."""
+    with filesystem(source).open(source, "rb") if is_url(source) else open(local(source), "rb") as file:
+        yield file
+
+
+def head_of(source: str, n_bytes: int = HEAD_BYTES) -> bytes:
+    """Return the first bytes of a file."""
+    return bytes_of(source, 0, n_bytes)
+
+
+def bytes_of(source: str, start: int, stop: int) -> bytes:
+    """Return bytes `start` to `stop`; fewer where the file ends before."""
+    if is_url(source):
+        stop = min(stop, size_of(source))
+        return bytes(filesystem(source).cat_file(source, start=start, end=stop)) if stop > start else b""
+    with open(local(source), "rb", buffering=0) as file:
+        file.seek(start)
+        return file.read(max(0, min(stop, size_of(source)) - start))
+
+
+def bytes_view(array: np.ndarray) -> memoryview:
+    """Return the bytes of a contiguous array, to be written into."""
+    return memoryview(cast(Any, array.reshape(-1).view(np.uint8)))
+
+
+def read_into(source: str, offset: int, array: np.ndarray) -> None:
+    """Fill `array` (contiguous) with the bytes from `offset` on.
+
+    Raises
+    ------
+    DamagedDataError
+        If the file ends before.
+    """
+    view = bytes_view(array)
+    if is_url(source):
+        content = bytes_of(source, offset, offset + len(view))
+        done = len(content)
+        view[:done] = content
+    else:
+        with open(local(source), "rb", buffering=0) as file:
+            done = _fill(file, offset, view)
+    if done < len(view):
+        msg = f"{source} ends {len(view) - done} bytes too early"
+        raise DamagedDataError(msg)
+
+
+def _fill(file: Any, offset: int, view: memoryview) -> int:
+    file.seek(offset)
+    done = 0
+    while done < len(view):
+        n = file.readinto(view[done : done + 2**30])
+        if not n:
+            break
+        done += n
+    return done

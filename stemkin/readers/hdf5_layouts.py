@@ -1,0 +1,254 @@
+"""Where in an HDF5 file the frames are, by convention: Velox EMD, Berkeley EMD, HyperSpy, NeXus, or the only dataset that can be.
+
+Each convention is a function that lists the movies it sees in a file, with their axes and calibration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.base import MovieError, Options
+from stemkin.readers.units import calibrated, named_values, nanometres, seconds
+
+MAX_DATASETS = 10_000
+SMALLEST_EDGE = 8
+"""Arrays narrower than so many pixels are tables, not images."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A dataset that can be a movie: its path, the letters of its axes if known, and what is known of its calibration."""
+
+    path: str
+    axes: str | None
+    convention: str
+    about: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+
+def find_dataset(file: Any, source: str, options: Options) -> Found:
+    """Return the dataset that holds the frames.
+
+    Raises
+    ------
+    MovieError
+        If there is none, or several and `options` chooses none of them.
+    """
+    candidates = next(filter(None, (list(_tried(look, file)) for look in CONVENTIONS)), [])
+    if options.dataset is not None:
+        return _chosen(file, source, options.dataset, candidates)
+    if not candidates:
+        msg = f"{source} holds no dataset that can be frames (real numbers, (t, y, x) or (y, x))"
+        raise MovieError(msg)
+    if len(candidates) > 1 and options.channel is not None and candidates[0].convention == "Velox EMD":
+        if not 0 <= options.channel < len(candidates):
+            msg = f"channel {options.channel} was asked of {source}, which has channels 0 to {len(candidates) - 1}"
+            raise MovieError(msg)
+        return candidates[options.channel]
+    if len(candidates) > 1:
+        names = ", ".join(repr(c.path) + (f" ({c.label})" if c.label else "") for c in candidates[:8])
+        msg = f"{source} holds {len(candidates)} datasets that can be movies; choose one with dataset=: {names}"
+        raise MovieError(msg)
+    return candidates[0]
+
+
+def _tried(look: Callable[[Any], Iterator[Found]], file: Any) -> Iterator[Found]:
+    """Yield what a convention sees; a file that follows it only half is not of that convention."""
+    with suppress(KeyError, ValueError, TypeError, AttributeError, IndexError, UnicodeError):
+        yield from look(file)
+
+
+def _chosen(file: Any, source: str, path: str, candidates: list[Found]) -> Found:
+    import h5py
+
+    for candidate in candidates:
+        if candidate.path.strip("/") == path.strip("/"):
+            return candidate
+    if path not in file or not isinstance(file[path], h5py.Dataset):
+        msg = f"{source} holds no dataset {path!r}; it can be one of {[c.path for c in candidates[:8]]}"
+        raise MovieError(msg)
+    return _plain(file[path])
+
+
+def _velox(file: Any) -> Iterator[Found]:
+    """Thermo Fisher's Velox: ``Data/Image/<id>/Data`` (y, x, t), with JSON per frame beside it."""
+    for group in file["Data/Image"].values():
+        dataset = group["Data"]
+        if dataset.dtype.kind not in "iuf":
+            continue
+        about: dict[str, Any] = {}
+        label = ""
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
+            said = json.loads(bytes(np.asarray(group["Metadata"][:, 0])).rstrip(b"\0"))
+            label = str(said.get("BinaryResult", {}).get("Detector", ""))
+            about = _velox_calibration(said)
+        yield Found(dataset.name, "YXT"[: dataset.ndim], "Velox EMD", about, label)
+
+
+def _velox_calibration(said: dict[str, Any]) -> dict[str, Any]:
+    binary = said["BinaryResult"]
+    size = binary["PixelSize"]
+    y, x = (
+        nanometres(size[edge], binary.get(unit) or "m")
+        for edge, unit in (("height", "PixelUnitY"), ("width", "PixelUnitX"))
+    )
+    return calibrated(y, x, seconds(said.get("Scan", {}).get("FrameTime"), "s"), "Velox metadata")
+
+
+def _berkeley(file: Any) -> Iterator[Found]:
+    """EMD of the Berkeley group: groups marked ``emd_group_type``, with ``dim1``... beside ``data``."""
+    for group in _groups(file):
+        if "emd_group_type" not in group.attrs or "data" not in group or getattr(group["data"], "ndim", 0) < 2:
+            continue
+        dataset = group["data"]
+        vectors = [group.get(f"dim{i + 1}") for i in range(dataset.ndim)]
+        axes = [
+            _axis_of(v, None if v is None else v.attrs.get("units"), None if v is None else v.attrs.get("name"))
+            for v in vectors
+        ]
+        yield Found(dataset.name, _letters(axes), "Berkeley EMD", _calibration(axes, "EMD dimensions"))
+
+
+def _hyperspy(file: Any) -> Iterator[Found]:
+    """HyperSpy: ``Experiments/<title>/data``, with a group per axis."""
+    for group in file["Experiments"].values():
+        dataset = group["data"]
+        axes = []
+        for i in range(dataset.ndim):
+            said = dict(group[f"axis-{i}"].attrs)
+            axes.append(_Axis(_text(said.get("name")), said.get("scale"), _text(said.get("units"))))
+        yield Found(dataset.name, _letters(axes), "HyperSpy", _calibration(axes, "HyperSpy axes"))
+
+
+def _nexus(file: Any) -> Iterator[Found]:
+    """NeXus: groups of class NXdata whose ``signal`` is the frames, ``axes`` naming their coordinates."""
+    default = _default_of(file)
+    groups = (
+        [default] if default is not None else [g for g in _groups(file) if _text(g.attrs.get("NX_class")) == "NXdata"]
+    )
+    for group in groups:
+        signal = _text(group.attrs.get("signal"))
+        if not signal or signal not in group or group[signal].ndim < 2:
+            continue
+        dataset = group[signal]
+        names = [_text(name) for name in np.atleast_1d(group.attrs.get("axes", []))]
+        vectors = [group.get(name) if name not in ("", ".") else None for name in names] or [None] * dataset.ndim
+        axes = [
+            _axis_of(v, None if v is None else v.attrs.get("units"), name)
+            for v, name in zip(vectors, names or [""] * dataset.ndim, strict=False)
+        ]
+        yield Found(dataset.name, _letters(axes), "NeXus", _calibration(axes, "NeXus axes"))
+
+
+def _default_of(file: Any) -> Any:
+    group, seen = file, 0
+    while (name := _text(group.attrs.get("default"))) and name in group and seen < 8:
+        group, seen = group[name], seen + 1
+    return group if _text(group.attrs.get("NX_class")) == "NXdata" else None
+
+
+def _any_dataset(file: Any) -> Iterator[Found]:
+    """Whatever is shaped like frames; stacks of images before single images."""
+    import h5py
+
+    found: list[Any] = []
+
+    def look(_name: str, item: Any) -> bool | None:
+        if isinstance(item, h5py.Dataset) and _can_be_frames(item):
+            found.append(item)
+        return True if len(found) >= MAX_DATASETS else None
+
+    file.visititems(look)
+    stacks = [d for d in found if d.ndim > 2]
+    yield from (_plain(dataset) for dataset in stacks or found)
+
+
+def _can_be_frames(dataset: Any) -> bool:
+    shape = dataset.shape or ()
+    return dataset.dtype.kind in "biuf" and 2 <= len(shape) <= 6 and sum(n >= SMALLEST_EDGE for n in shape) >= 2
+
+
+def _plain(dataset: Any) -> Found:
+    about = None
+    with suppress(ValueError, TypeError):
+        about = named_values(dict(dataset.attrs), "attributes") or named_values(
+            dict(dataset.parent.attrs), "attributes"
+        )
+    return Found(dataset.name, None, "HDF5", about or {})
+
+
+CONVENTIONS: tuple[Callable[[Any], Iterator[Found]], ...] = (_velox, _berkeley, _hyperspy, _nexus, _any_dataset)
+"""Tried in this order; the first that sees a movie decides."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    name: str = ""
+    scale: Any = None
+    units: str = ""
+
+    @property
+    def letter(self) -> str:
+        name = self.name.lower().strip()
+        return {
+            "time": "t",
+            "t": "t",
+            "frame": "t",
+            "frames": "t",
+            "y": "y",
+            "height": "y",
+            "x": "x",
+            "width": "x",
+        }.get(name, "")
+
+
+def _axis_of(vector: Any, units: Any, name: Any) -> _Axis:
+    """Return the axis whose coordinates are `vector` (dataset or None); unequal steps have no scale."""
+    scale = None
+    if vector is not None and getattr(vector, "ndim", 0) == 1 and 2 <= vector.size <= 10**7:
+        values = np.asarray(vector[:], float)
+        steps = np.diff(values)
+        scale = float(steps.mean()) if np.allclose(steps, steps.mean(), rtol=1e-3, atol=0) else None
+    return _Axis(_text(name), scale, _text(units))
+
+
+def _letters(axes: list[_Axis]) -> str | None:
+    """Return the axes' letters if their names say them all; None leaves it to the shape: (t, y, x)."""
+    letters = "".join(axis.letter for axis in axes)
+    return (
+        letters if len(letters) == len(axes) and len(set(letters)) == len(axes) and {"y", "x"} <= set(letters) else None
+    )
+
+
+def _calibration(axes: list[_Axis], where: str) -> dict[str, Any]:
+    letters = _letters(axes) or "tyx"[-len(axes) :]
+    by_letter = dict(zip(letters, axes, strict=False)) if len(letters) == len(axes) else {}
+    nothing = _Axis()
+    y, x, t = (by_letter.get(letter, nothing) for letter in "yxt")
+    return calibrated(nanometres(y.scale, y.units), nanometres(x.scale, x.units), seconds(t.scale, t.units), where)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""
+
+
+def _groups(file: Any) -> Iterator[Any]:
+    import h5py
+
+    found = [file]
+
+    def look(_name: str, item: Any) -> bool | None:
+        if isinstance(item, h5py.Group):
+            found.append(item)
+        return True if len(found) >= MAX_DATASETS else None
+
+    file.visititems(look)
+    yield from found

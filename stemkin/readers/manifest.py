@@ -1,0 +1,126 @@
+"""Manifests: a CSV or TOML file that names the movies of an archive and says what their files do not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from stemkin.readers.base import CALIBRATED, Calibration, Options
+from stemkin.readers.files import bytes_of, is_url, size_of
+from stemkin.readers.listing import Source
+
+KNOWN = ("path", "name", *CALIBRATED, "dataset", "channel")
+MAX_BYTES = 2**26
+
+
+def read_manifest(source: str) -> list[Source]:
+    """Return the movies that a ``.csv`` or ``.toml`` manifest names, in its order.
+
+    Raises
+    ------
+    ValueError
+        If it is no table, has an unknown column, a movie without path, or a value that is no positive number; the line is named.
+    """
+    if size_of(source) > MAX_BYTES:
+        msg = f"{source} is larger than {MAX_BYTES >> 20} MiB, which no manifest is"
+        raise ValueError(msg)
+    try:
+        text = bytes_of(source, 0, MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"the manifest {source} is not UTF-8 text: {error}"
+        raise ValueError(msg) from error
+    rows = _rows_of_toml(text, source) if source.lower().endswith(".toml") else _rows_of_csv(text, source)
+    if not rows:
+        msg = f"the manifest {source} names no movies"
+        raise ValueError(msg)
+    return [_source_of(row, where, source) for where, row in rows]
+
+
+def _rows_of_csv(text: str, source: str) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        msg = f"the manifest {source} is no valid CSV: {error}"
+        raise ValueError(msg) from error
+    if not lines or not any(lines[0]):
+        return []
+    header = [column.strip() for column in lines[0]]
+    _check_keys(header, f"line 1 of {source}")
+    if len(set(header)) < len(header) or "path" not in header:
+        msg = f"the manifest {source} needs one column 'path', and each column once; it has {header}"
+        raise ValueError(msg)
+    rows = []
+    for n, values in enumerate(lines[1:], 2):
+        if not any(value.strip() for value in values):
+            continue
+        if len(values) != len(header):
+            msg = f"line {n} of {source} has {len(values)} values for {len(header)} columns"
+            raise ValueError(msg)
+        rows.append((f"line {n} of {source}", {k: v.strip() for k, v in zip(header, values, strict=True) if v.strip()}))
+    return rows
+
+
+def _rows_of_toml(text: str, source: str) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        content = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        msg = f"the manifest {source} is no valid TOML: {error}"
+        raise ValueError(msg) from error
+    movies = content.pop("movie", [])
+    _check_keys(content, source, known=(*CALIBRATED, "dataset", "channel"))
+    if not isinstance(movies, list) or not all(isinstance(movie, dict) for movie in movies):
+        msg = f"the manifest {source} needs one [[movie]] table per movie"
+        raise ValueError(msg)
+    rows = [(f"movie {n} of {source}", {**content, **movie}) for n, movie in enumerate(movies, 1)]
+    for where, row in rows:
+        _check_keys(row, where)
+    return rows
+
+
+def _check_keys(keys: Any, where: str, *, known: tuple[str, ...] = KNOWN) -> None:
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        msg = f"{where}: {unknown[0]!r} is not known; known are {', '.join(known)}"
+        raise ValueError(msg)
+
+
+def _source_of(row: Mapping[str, Any], where: str, manifest: str) -> Source:
+    path = row.get("path")
+    if not isinstance(path, str) or not path or "\0" in path:
+        msg = f"{where}: each movie needs a path, but this one has {path!r}"
+        raise ValueError(msg)
+    values = {name: _number(row[name], name, where) for name in CALIBRATED if name in row}
+    try:
+        calibration = Calibration(**values, origin=dict.fromkeys(values, "manifest"))
+    except ValueError as error:
+        msg = f"{where}: {error}"
+        raise ValueError(msg) from error
+    name, dataset = (_text(row.get(key), key, where) for key in ("name", "dataset"))
+    channel = None if "channel" not in row else int(_number(row["channel"], "channel", where))
+    return Source(_beside(manifest, path), path.replace("\\", "/"), name, calibration, Options(dataset, channel))
+
+
+def _beside(manifest: str, path: str) -> str:
+    """Return `path` as seen from the manifest's folder."""
+    if is_url(path) or path.startswith(("/", "file://")) or path[1:3] in (":\\", ":/"):
+        return path
+    folder, slash, _ = manifest.replace("\\", "/").rpartition("/")
+    return f"{folder}{slash}{path}"
+
+
+def _number(value: Any, name: str, where: str) -> float:
+    try:
+        return float(value if not isinstance(value, bool) else str(value))
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = f"{where}: {name} must be a number, but is {value!r}"
+        raise ValueError(msg) from error
+
+
+def _text(value: Any, name: str, where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    msg = f"{where}: {name} must be text, but is {value!r}"
+    raise ValueError(msg)

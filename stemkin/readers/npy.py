@@ -1,0 +1,166 @@
+"""NumPy's own files: ``.npy`` (one array) and ``.npz`` (several, perhaps compressed)."""
+
+from __future__ import annotations
+
+import ast
+import struct
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from stemkin.readers.axes import frames_in
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.files import bytes_of, bytes_view, opened
+from stemkin.readers.raw import raw_reader
+
+MAGIC = b"\x93NUMPY"
+MAX_HEADER_BYTES = 65_536
+PIECE_BYTES = 2**22
+
+
+def open_npy(source: str, options: Options) -> FileReader:
+    """Open an ``.npy`` file. Lazy: only its header is read.
+
+    Raises
+    ------
+    MovieError
+        If it is no array of numbers (t, y, x) or (y, x).
+    """
+    shape, dtype, order, offset = parse_header(bytes_of(source, 0, 12 + MAX_HEADER_BYTES), source)
+    plan = frames_in(shape, None, dtype, source, options)
+    return raw_reader(source, plan, dtype, offset=offset, order=order, format="NPY")
+
+
+def open_npz(source: str, options: Options) -> FileReader:
+    """Open the only movie of an ``.npz`` file, or the one called `options.dataset`. Lazy: only headers are read.
+
+    Raises
+    ------
+    MovieError
+        If it is no ZIP file, or holds no array that can be a movie, or several.
+    """
+    try:
+        with opened(source) as file, zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            found = {name: _member(source, archive, info, options) for name, info in members.items()}
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
+        msg = f"{source} is not a whole NPZ file: {error}"
+        raise MovieError(msg) from error
+    readers = {name: reader for name, reader in found.items() if reader is not None}
+    if options.dataset is not None:
+        if readers.get(options.dataset) is None:
+            msg = f"{source} holds no movie called {options.dataset!r}; it holds {sorted(readers)}"
+            raise MovieError(msg)
+        return readers[options.dataset]
+    stacks = {name: reader for name, reader in readers.items() if reader.shape[0] > 1} or readers
+    if len(stacks) != 1:
+        msg = f"{source} holds {len(stacks)} arrays that can be movies, {sorted(stacks)}; choose one with dataset="
+        raise MovieError(msg)
+    return next(iter(stacks.values()))
+
+
+def parse_header(head: bytes, source: str) -> tuple[tuple[int, ...], np.dtype, str, int]:
+    """Return shape, dtype, order ("C" or "F") and the offset of the data from the beginning of an ``.npy`` file.
+
+    Raises
+    ------
+    MovieError
+        If this is no such beginning.
+    """
+    try:
+        return _parsed(head)
+    except (
+        ValueError, TypeError, KeyError, IndexError, SyntaxError, struct.error, RecursionError, MemoryError, OverflowError,
+    ) as error:  # fmt: skip
+        msg = f"{source} is not a whole NPY file of numbers: {error}"
+        raise MovieError(msg) from error
+
+
+def _parsed(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
+    if not head.startswith(MAGIC):
+        msg = "it does not begin as NPY files do"
+        raise ValueError(msg)
+    size, length = (2, "<H") if head[6] == 1 else (4, "<I")
+    (n_header,) = struct.unpack_from(length, head, 8)
+    offset = 8 + size + n_header
+    if offset > len(head):
+        msg = "its header is cut short or too long"
+        raise ValueError(msg)
+    header = ast.literal_eval(head[8 + size : offset].decode("latin1").strip())
+    shape = tuple(int(n) for n in header["shape"])
+    if min(shape, default=1) < 0:
+        msg = f"its shape is {shape}"
+        raise ValueError(msg)
+    return shape, np.dtype(str(header["descr"])), "F" if header.get("fortran_order") else "C", offset
+
+
+def _member(source: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: Options) -> FileReader | None:
+    """Return a reader of one member; None where it can be no movie."""
+    with archive.open(info) as file:
+        head = file.read(12 + MAX_HEADER_BYTES)
+    try:
+        shape, dtype, order, offset = parse_header(head, source)
+        if len(shape) < 2:
+            return None
+        plan = frames_in(shape, None, dtype, source, options)
+        if info.compress_type == zipfile.ZIP_STORED:
+            return raw_reader(
+                source, plan, dtype, offset=_data_offset(source, info) + offset, order=order, format="NPZ"
+            )
+        if plan.index not in (("t", "y", "x"), ("y", "x")) or order != "C":
+            return None
+        n, height, width = plan.shape
+        held = min(n, max(0, info.file_size - offset) // max(1, height * width * dtype.itemsize))
+        return NpzReader(
+            source=source, shape=(held, height, width), dtype=plan.dtype(dtype), member=info.filename, stored_dtype=dtype,
+            format="NPZ", offset=offset, notes=("compressed: each read starts from its beginning; convert it once",),
+        )  # fmt: skip
+    except MovieError:
+        return None
+
+
+def _data_offset(source: str, info: zipfile.ZipInfo) -> int:
+    """Return where a member's bytes begin: behind its local header, whose extra field may differ from the directory's."""
+    local_header = bytes_of(source, info.header_offset, info.header_offset + 30)
+    n_name, n_extra = struct.unpack_from("<HH", local_header, 26)
+    return info.header_offset + 30 + int(n_name) + int(n_extra)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NpzReader(FileReader):
+    """A compressed member: unpacked from its beginning up to the frames that are wanted, in small pieces."""
+
+    member: str
+    stored_dtype: np.dtype
+    offset: int
+
+    def _frames(self, start: int, stop: int) -> Any:
+        frames = np.empty((stop - start, *self.shape[1:]), self.stored_dtype)
+        view = bytes_view(frames)
+        with self._unpacked() as file:
+            to_skip = self.offset + start * frames[0].nbytes
+            while to_skip:
+                to_skip -= len(_some(file, min(to_skip, PIECE_BYTES), self.source))
+            done = 0
+            while done < len(view):
+                piece = _some(file, min(len(view) - done, PIECE_BYTES), self.source)
+                view[done : done + len(piece)] = piece
+                done += len(piece)
+        return frames
+
+    @contextmanager
+    def _unpacked(self) -> Iterator[BinaryIO]:
+        with opened(self.source) as file, zipfile.ZipFile(file) as archive, archive.open(self.member) as member:
+            yield member  # type: ignore[misc]
+
+
+def _some(file: BinaryIO, n_bytes: int, source: str) -> bytes:
+    piece = file.read(n_bytes)
+    if not piece:
+        msg = f"{source} is cut short"
+        raise DamagedDataError(msg)
+    return piece

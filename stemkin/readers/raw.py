@@ -1,0 +1,135 @@
+"""Frames that lie in a file as they are: NPY, and what other formats turn out to hold uncompressed (TIFF, HDF5, MRC, SER, DM).
+
+They are read with one system call per block straight into the array that the caller gets, as fast as a memory map, and
+a file that was cut short gives an error instead of killing the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemkin.readers.axes import AxisPlan
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError
+from stemkin.readers.files import is_url, local, read_into, size_of
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RawReader(FileReader):
+    """Frames at known places of a file.
+
+    Attributes
+    ----------
+    stored_dtype
+        With the file's byte order.
+    offset, stride
+        Byte of the first frame, and from frame to frame.
+    offsets
+        (n_frames,) byte of every frame where they lie irregularly; then `offset` and `stride` do not count.
+    """
+
+    stored_dtype: np.dtype
+    offset: int = 0
+    stride: int = 0
+    offsets: np.ndarray | None = None
+
+    def _frames(self, start: int, stop: int) -> np.ndarray:
+        frames = np.empty((stop - start, *self.shape[1:]), self.stored_dtype)
+        frame_bytes = frames[0].nbytes
+        if self.offsets is None and self.stride == frame_bytes:
+            read_into(self.source, self.offset + start * frame_bytes, frames)
+        else:
+            for i, at in enumerate(self._starts(start, stop)):
+                read_into(self.source, int(at), frames[i])
+        return frames if self.stored_dtype.isnative else frames.byteswap(inplace=True).view(self.dtype)
+
+    def _starts(self, start: int, stop: int) -> np.ndarray:
+        if self.offsets is not None:
+            return self.offsets[start:stop]
+        return self.offset + np.arange(start, stop) * self.stride
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MappedReader(FileReader):
+    """Frames that do not lie one after the other (time last, several channels): picked out of a memory map."""
+
+    stored_dtype: np.dtype
+    stored_shape: tuple[int, ...]
+    plan: AxisPlan
+    offset: int = 0
+    order: str = "C"
+
+    def _frames(self, start: int, stop: int) -> np.ndarray:
+        if size_of(self.source) < self.offset + _n_bytes(self.stored_shape, self.stored_dtype):
+            msg = f"{self.source} has been cut short"
+            raise DamagedDataError(msg)
+        mapped = np.memmap(local(self.source), self.stored_dtype, "r", self.offset, self.stored_shape, self.order)  # type: ignore[call-overload]
+        return np.ascontiguousarray(self.plan.take(mapped, start, stop)).astype(self.dtype, copy=False)
+
+
+def raw_reader(
+    source: str,
+    plan: AxisPlan,
+    stored_dtype: np.dtype,
+    *,
+    offset: int,
+    order: str = "C",
+    **about: object,
+) -> FileReader:
+    """Return the reader for an uncompressed array at `offset` of a file; `about` goes to `FileReader`.
+
+    Frames that the header promises beyond the file's end are left out, and a note says so.
+
+    Raises
+    ------
+    MovieError
+        If the file does not hold a single frame.
+    """
+    n, height, width = plan.shape
+    if stored_dtype.itemsize == 0 or stored_dtype.kind not in "biuf":
+        msg = f"{source} holds {stored_dtype} values; intensities are real numbers"
+        raise MovieError(msg)
+    frame_bytes = height * width * stored_dtype.itemsize
+    available = max(0, size_of(source) - offset)
+    notes = tuple(note for note in (plan.note, *about.pop("notes", ())) if note)  # type: ignore[misc]
+    common = {
+        "source": source,
+        "dtype": plan.dtype(stored_dtype),
+        "stored_dtype": stored_dtype,
+        "offset": offset,
+        **about,
+    }
+    if order == "C" and _frames_follow_each_other(plan):
+        held = min(n, available // max(1, frame_bytes))
+        if held < n:
+            notes = (*notes, cut_short(n, held))
+        if held == 0 and n > 0:
+            msg = f"{source} is cut short: its header promises {n} frames of {frame_bytes} bytes, but only {available} bytes follow"
+            raise MovieError(msg)
+        return RawReader(**common, shape=(held, height, width), stride=frame_bytes, notes=notes)  # type: ignore[arg-type]
+    if _n_bytes(plan.lengths, stored_dtype) > available:
+        msg = f"{source} is cut short: its header promises {_n_bytes(plan.lengths, stored_dtype)} bytes, but {available} follow"
+        raise MovieError(msg)
+    if is_url(source):
+        msg = f"the frames in {source} do not lie one after the other; copy it to a local disk first (stemkin convert reads it there)"
+        raise MovieError(msg)
+    return MappedReader(**common, shape=plan.shape, stored_shape=plan.lengths, plan=plan, order=order, notes=notes)  # type: ignore[arg-type]
+
+
+def cut_short(promised: int, held: int) -> str:
+    """Return the note for a file that holds fewer frames than its header promises."""
+    return f"its header promises {promised} frames, but the file ends after {held}"
+
+
+def _frames_follow_each_other(plan: AxisPlan) -> bool:
+    """Tell whether frames lie in the file whole and one after the other."""
+    long = [i for i, n in zip(plan.index, plan.lengths, strict=True) if n > 1 or isinstance(i, str)]
+    return long in (["t", "y", "x"], ["y", "x"])
+
+
+def _n_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    n = dtype.itemsize
+    for length in shape:
+        n *= length
+    return n

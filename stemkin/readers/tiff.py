@@ -1,0 +1,153 @@
+"""TIFF: ImageJ stacks, OME-TIFF, BigTIFF, page-by-page files; uncompressed contiguous frames are read raw.
+
+Calibration comes from ImageJ's ``unit``, resolution and ``finterval`` (its ``fps`` is how fast to play, and does not count),
+from OME's PhysicalSize and TimeIncrement, from DigitalMicrograph's and FEI's own tags, or from a JSON description
+with stemkin's names (``tifffile.imwrite(..., metadata={"pixel_size_nm": 0.03})``). A bare resolution per inch or cm
+is what printers are told and does not count.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.axes import AxisPlan, frames_in
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.files import opened
+from stemkin.readers.raw import cut_short, raw_reader
+from stemkin.readers.tiff_calibration import calibration_in
+
+
+def open_tiff(source: str, options: Options) -> FileReader:
+    """Open a TIFF file. Lazy: only its directories are read.
+
+    Raises
+    ------
+    MovieError
+        If it is no TIFF file, or its images cannot be frames.
+    """
+    try:
+        with _tiff(source) as tiff:
+            return _reader(tiff, source, options)
+    except MovieError:
+        raise
+    except Exception as error:  # a broken file may fail anywhere in tifffile
+        if isinstance(error, (MemoryError, PermissionError, FileNotFoundError, ConnectionError)):
+            raise
+        msg = f"{source} could not be opened as a TIFF file: {error}"
+        raise MovieError(msg) from error
+
+
+def _reader(tiff: Any, source: str, options: Options) -> FileReader:
+    first = tiff.pages.first
+    shape, axes, promised = _stack(tiff)
+    plan = frames_in(shape, axes, first.dtype, source, options)
+    about: dict[str, Any] = {"format": "OME-TIFF" if tiff.is_ome else "ImageJ TIFF" if tiff.is_imagej else "TIFF"}
+    about.update(calibration_in(tiff))
+    if first.is_contiguous and first.dtype.kind in "biuf" and (offset := _data_offset(tiff, promised)) is not None:
+        return raw_reader(source, plan, first.dtype.newbyteorder(tiff.byteorder), offset=offset, **about)
+    _check_codec(first, source)
+    n_pages = len(tiff.pages)
+    per_frame = plan.lengths[plan.index.index("t")] if "t" in plan.index else 1
+    held = per_frame if tiff.is_ome else min(per_frame, n_pages)
+    notes = tuple(
+        note for note in (plan.note, cut_short(promised, held) if held < promised and "t" in plan.index else "") if note
+    )
+    return TiffReader(
+        source=source, shape=(held, *plan.shape[1:]), dtype=plan.dtype(first.dtype), plan=plan, notes=notes,
+        chunks=(1, *first.chunks[:2]), **about,
+    )  # fmt: skip
+
+
+def _stack(tiff: Any) -> tuple[tuple[int, ...], str, int]:
+    """Return shape and axes of the images as one array, and the number of frames that the header promises."""
+    first, n_pages = tiff.pages.first, len(tiff.pages)
+    page_axes = first.axes
+    described = tiff.imagej_metadata or {}
+    images = int(described.get("images", 0) or 0)
+    series = tiff.series[0] if len(tiff.series) else None
+    if series is not None and (tiff.is_ome or (len(tiff.series) == 1 and _n_images(series) >= max(n_pages, images))):
+        letters = series.axes.replace("Q", "I")
+        return tuple(series.shape), letters, _n_images(series)
+    if images > n_pages == 1:  # one directory for all images, and the file is too short for them
+        return (images, *first.shape), "I" + page_axes, images
+    return (n_pages, *first.shape), "I" + page_axes, max(n_pages, images)
+
+
+def _n_images(series: Any) -> int:
+    n = 1
+    for length, axis in zip(series.shape, series.axes, strict=True):
+        n *= 1 if axis in "YXS" else length
+    return n
+
+
+def _data_offset(tiff: Any, promised: int) -> int | None:
+    """Return where the frames begin if they lie one after the other, else None."""
+    first = tiff.pages.first
+    if len(tiff.series) == 1 and tiff.series[0].dataoffset is not None:
+        return int(tiff.series[0].dataoffset)
+    return int(first.dataoffsets[0]) if promised > 1 == len(tiff.pages) else None
+
+
+def _check_codec(page: Any, source: str) -> None:
+    import tifffile
+
+    try:
+        tifffile.TIFF.DECOMPRESSORS[page.compression]
+        if page.predictor != 1:
+            tifffile.TIFF.UNPREDICTORS[page.predictor]
+    except (KeyError, ValueError) as error:
+        msg = f'{source} is compressed with {page.compression.name}, which needs more: pip install "stemkin[formats]"'
+        raise MovieError(msg) from error
+
+
+@contextmanager
+def _tiff(source: str) -> Iterator[Any]:
+    import tifffile
+
+    if not (own := logging.getLogger("tifffile")).level:
+        own.setLevel(logging.CRITICAL)  # what it complains of reaches the user as a note or a damaged frame
+    with opened(source) as file, tifffile.TiffFile(file, name=source) as tiff:
+        yield tiff
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TiffReader(FileReader):
+    """Frames that are compressed or lie page by page: decoded by tifffile, opened anew in each task."""
+
+    plan: AxisPlan
+
+    def _frames(self, start: int, stop: int) -> Any:
+        with _tiff(self.source) as tiff:
+            pages = tiff.series[0].pages if tiff.is_ome else tiff.pages
+            return np.stack([self._frame(pages, i) for i in range(start, stop)])
+
+    def _frame(self, pages: Any, i: int) -> np.ndarray:
+        number = self._page(i)
+        page = pages[number] if number < len(pages) else None
+        if page is None:
+            msg = f"{self.source} does not hold frame {i}"
+            raise DamagedDataError(msg)
+        page = page.aspage()
+        stored = np.asarray(page.asarray(maxworkers=1))
+        letters = page.axes.lower()
+        if stored.shape[: len(letters)] != page.shape or len(letters) != stored.ndim:
+            msg = f"frame {i} of {self.source} has shape {stored.shape}"
+            raise DamagedDataError(msg)
+        one = frames_in(stored.shape, page.axes, stored.dtype, self.source)
+        frame: np.ndarray = one.order(stored[one.selection(0, 1)])[0]
+        return frame
+
+    def _page(self, i: int) -> int:
+        """Return the number of the page that holds frame `i`."""
+        number = 0
+        for letter, length in zip(self.plan.index, self.plan.lengths, strict=True):
+            if letter in ("y", "x", "colour"):
+                continue
+            number = number * length + (i if letter == "t" else int(letter))
+        return number

@@ -1,0 +1,77 @@
+"""What a TIFF file says of pixel size and frame time: ImageJ, OME, DigitalMicrograph, FEI and stemkin's own names."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from stemkin.readers.units import calibrated, named_values, nanometres, seconds
+
+GATAN_UNIT_Y, GATAN_UNIT_X, GATAN_SCALE_Y, GATAN_SCALE_X = 65004, 65003, 65010, 65009
+"""Private tags that DigitalMicrograph writes when it exports an image."""
+
+
+def calibration_in(tiff: Any) -> dict[str, Any]:
+    """Return the arguments of `FileReader` for what `tiff` (an open TiffFile) says; metadata that is broken says nothing."""
+    for look in (_own, _ome, _imagej, _gatan, _fei):
+        with suppress(
+            ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError, OverflowError, SyntaxError
+        ):
+            found = look(tiff)
+            if found is not None and (found["calibration"].known() or "pixel_sizes_nm" in found):
+                return found
+    return {}
+
+
+def _own(tiff: Any) -> dict[str, Any] | None:
+    described = (tiff.shaped_metadata or [{}])[0]
+    return named_values(described, "its JSON description")
+
+
+def _imagej(tiff: Any) -> dict[str, Any] | None:
+    described = tiff.imagej_metadata
+    if not described:
+        return None
+    unit = str(described.get("unit", "")).encode().decode("unicode_escape") if described.get("unit") else None
+    tags = tiff.pages.first.tags
+    edges = [nanometres(_per_unit(tags.get(name)), unit) for name in ("YResolution", "XResolution")]
+    interval = described.get("finterval")
+    return calibrated(edges[0], edges[1], seconds(interval, described.get("tunit", "s")), "ImageJ metadata")
+
+
+def _per_unit(tag: Any) -> float | None:
+    if tag is None:
+        return None
+    pixels, units = tag.value
+    return float(units) / float(pixels)
+
+
+def _ome(tiff: Any) -> dict[str, Any] | None:
+    if not tiff.is_ome:
+        return None
+    import tifffile
+
+    image = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
+    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    edges = [nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in "YX"]
+    interval = seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    return calibrated(edges[0], edges[1], interval, "OME metadata")
+
+
+def _gatan(tiff: Any) -> dict[str, Any] | None:
+    tags = tiff.pages.first.tags
+    if GATAN_SCALE_X not in tags:
+        return None
+    y, x = (
+        nanometres(tags[scale].value, tags[unit].value)
+        for scale, unit in ((GATAN_SCALE_Y, GATAN_UNIT_Y), (GATAN_SCALE_X, GATAN_UNIT_X))
+    )
+    return calibrated(y, x, None, "DigitalMicrograph's tags")
+
+
+def _fei(tiff: Any) -> dict[str, Any] | None:
+    scan = (tiff.fei_metadata or {}).get("Scan")
+    if not scan:
+        return None
+    y, x = (nanometres(scan.get(name), "m") for name in ("PixelHeight", "PixelWidth"))
+    return calibrated(y, x, seconds(scan.get("FrameTime"), "s"), "FEI metadata")

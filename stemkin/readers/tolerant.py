@@ -1,0 +1,86 @@
+"""A broken frame costs itself and nothing else: what a file cannot give back is marked, and the numbering stays.
+
+`TolerantReader` wraps any reader. Where a block does not decode it is read again piece by piece (a frame, or the chunk that is decoded together); the pieces
+at fault come out as `stemkin.kernels.quality.damaged`, which every later look at them calls corrupt. Trouble of the moment (a
+file that is gone, a connection that broke) is no damage: it is raised, and the caller may try again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from stemkin.kernels.quality import damaged
+from stemkin.readers.base import Calibration, Reader
+
+log = logging.getLogger(__name__)
+
+PASSING = (FileNotFoundError, MemoryError, ImportError, IndexError, NotImplementedError, RecursionError)
+"""Errors that say nothing of the file's content."""
+
+
+@dataclass(frozen=True, eq=False)
+class TolerantReader:
+    """The frames of `inner`; those that cannot be decoded are marked instead of raising."""
+
+    inner: Reader
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width)."""
+        return self.inner.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of one pixel."""
+        return self.inner.dtype
+
+    @property
+    def calibration(self) -> Calibration:
+        """What the file says of itself."""
+        return self.inner.calibration
+
+    @property
+    def source(self) -> str:
+        """Path or URL."""
+        return self.inner.source
+
+    @property
+    def frames_per_chunk(self) -> int:
+        """Frames that the storage keeps together."""
+        return self.inner.frames_per_chunk
+
+    @property
+    def identity(self) -> str:
+        """Changes when the content does."""
+        return self.inner.identity
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return frames `start` to `stop` (excluded); those that cannot be decoded are marked as damaged."""
+        try:
+            return self.inner.read(start, stop)
+        except Exception as error:
+            if not is_damage(error):
+                raise
+        piece = max(1, getattr(self.inner, "piece", 1))
+        edges = [start, *range((start // piece + 1) * piece, stop, piece), stop]
+        return np.concatenate([self._piece(*pair) for pair in pairwise(edges)])
+
+    def _piece(self, start: int, stop: int) -> np.ndarray:
+        try:
+            return self.inner.read(start, stop)
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            log.warning("frames %d to %d of %s are damaged: %s", start, stop, self.source, error)
+            return damaged(stop - start, *self.shape[1:], self.dtype)
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell whether an error comes from what the file holds, rather than from the moment it was read in."""
+    if isinstance(error, PASSING):
+        return False
+    return not isinstance(error, OSError) or error.errno is None or isinstance(error, ValueError)

@@ -1,0 +1,100 @@
+"""Published videos: AVI, MP4 and whatever else FFmpeg decodes, through PyAV.
+
+A video stores colours and a *playback* rate. Colours become intensity by their luminance (which a false-colour map such as
+"fire" raises monotonically), said in a log line; the playback rate is not how fast the microscope scanned, so the frame
+time stays unknown until it is given. Lossy compression smears shot noise: positions survive it better than intensities.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.files import filesystem, identity_of, is_url, local
+
+log = logging.getLogger(__name__)
+
+COLOURED = 8
+"""Red, green and blue further apart than this (of 255) somewhere make a frame coloured, beyond what compression does."""
+
+
+def open_video(source: str, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
+    """Open a video. Lazy: its packets are counted and its first frame is decoded, for its size and colours.
+
+    Raises
+    ------
+    MovieError
+        If FFmpeg finds no video in it.
+    """
+    import av
+
+    try:
+        stamps, _ = _index(source, identity_of(source))
+        with _container(source) as container:
+            first = next(container.decode(video=0))
+            rgb = first.to_ndarray(format="rgb24").astype(np.int16)
+            bits = max((component.bits for component in first.format.components), default=8)
+    except (av.error.FFmpegError, StopIteration, IndexError, ValueError) as error:
+        msg = f"{source} could not be opened as a video: {getattr(error, 'strerror', None) or error or 'it has no frames'}"
+        raise MovieError(msg) from error
+    coloured = int(np.ptp(rgb, axis=-1).max()) > COLOURED
+    notes = ("false colours are read as their luminance",) if coloured else ()
+    if coloured:
+        log.info("%s is in colour; its intensities are the luminance of the colours", source)
+    return VideoReader(
+        source=source, shape=(len(stamps), first.height, first.width), dtype=np.dtype(np.uint16 if bits > 8 else np.uint8),
+        frames_per_chunk=1, format=f"video ({first.format.name})", notes=notes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VideoReader(FileReader):
+    """Frames of a video by number: seek to the key frame before, decode, keep what was asked for."""
+
+    def _frames(self, start: int, stop: int) -> Any:
+        stamps, keys = _index(self.source, identity_of(self.source))
+        frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        number = {stamp: i for i, stamp in enumerate(stamps)}
+        found = np.zeros(stop - start, bool)
+        with _container(self.source) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            earlier = [stamp for stamp in keys if stamp <= stamps[start]]
+            if start and earlier:
+                container.seek(max(earlier), stream=stream, backward=True)
+            counted = 0
+            for frame in container.decode(stream):
+                i = number.get(frame.pts, counted) - start
+                counted = i + start + 1
+                if 0 <= i < len(frames):
+                    frames[i] = frame.to_ndarray(format="gray16le" if self.dtype.itemsize == 2 else "gray")
+                    found[i] = True
+                if found.all() or i >= len(frames) + 64:
+                    break
+        if not found.all():
+            msg = f"frame {start + int(np.argmin(found))} of {self.source} could not be decoded"
+            raise DamagedDataError(msg)
+        return frames
+
+
+def _container(source: str) -> Any:
+    import av
+
+    return av.open(filesystem(source).open(source, "rb") if is_url(source) else local(source))
+
+
+@lru_cache(maxsize=16)
+def _index(source: str, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001 - a changed file is indexed anew
+    """Return the time stamps of all frames in order, and those of key frames; packets are counted, nothing is decoded."""
+    with _container(source) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard]
+    stamps = [p.pts if p.pts is not None else p.dts for p in packets]
+    if None in stamps or len(set(stamps)) < len(stamps):
+        return list(range(len(stamps))), []
+    keys = [stamp for stamp, p in zip(stamps, packets, strict=True) if p.is_keyframe]
+    return sorted(stamps), sorted(keys)

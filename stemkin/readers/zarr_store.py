@@ -1,0 +1,232 @@
+"""Zarr v2 and v3, plain or OME-Zarr 0.4 and 0.5, in a folder, a ZIP file or an object store.
+
+The array is the one given (``dataset="0"``), the full-resolution level of the image, or the only array that can be
+frames. Each task opens the store by itself. A chunk that was never written reads as zeros in Zarr, so its frames come out
+blank; in stores that ``stemkin convert`` finished every chunk is there, and a missing one makes its frames corrupt.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.axes import AxisPlan, frames_in
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.files import exists, filesystem, identity_of, is_url, local
+from stemkin.readers.units import calibrated, named_values, nanometres, seconds
+
+COMPLETE = "stemkin"
+"""The attribute by which ``stemkin convert`` says that every chunk was written and checked."""
+
+MAX_CHUNK_BYTES = 2**32
+MAX_ARRAYS = 1000
+
+
+def open_zarr(source: str, options: Options) -> FileReader:
+    """Open a Zarr array or group. Lazy: only its metadata are read.
+
+    Raises
+    ------
+    MovieError
+        If there is no array in it that can be frames, or several.
+    """
+    import zarr
+
+    try:
+        node = zarr.open(_store(source), mode="r", path=None)
+        array, axes, about = _find(node, source, options)
+        return _reader(array, axes, about, source, options)
+    except MovieError:
+        raise
+    except Exception as error:  # a broken store may fail anywhere in zarr
+        if isinstance(error, (MemoryError, PermissionError, ConnectionError, TimeoutError)):
+            raise
+        msg = f"{source} could not be opened as a Zarr store: {str(error) or type(error).__name__}"
+        raise MovieError(msg) from error
+
+
+def is_zarr_folder(source: str) -> bool:
+    """Tell whether a folder is a Zarr array or group."""
+    return any(exists(f"{source.rstrip('/')}/{name}") for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
+def _store(source: str) -> Any:
+    if source.lower().endswith(".zip"):
+        from zarr.storage import ZipStore
+
+        if is_url(source):
+            msg = f"{source} is a ZIP file in an object store; copy it to a local disk first"
+            raise MovieError(msg)
+        return ZipStore(local(source), mode="r")
+    if is_url(source):
+        from zarr.storage import FsspecStore
+
+        return FsspecStore.from_url(source, read_only=True)
+    return local(source)
+
+
+def _find(node: Any, source: str, options: Options) -> tuple[Any, str | None, dict[str, Any]]:
+    """Return the array, its axes if named, and what is known of its calibration."""
+    import zarr
+
+    if isinstance(node, zarr.Array):
+        return node, _named_dimensions(node), named_values(dict(node.attrs), "attributes") or {}
+    attributes = dict(node.attrs)
+    scales = (attributes.get("ome") or attributes).get("multiscales")
+    if isinstance(scales, list) and scales and options.dataset in (None, scales[0]["datasets"][0]["path"]):
+        image = scales[0]
+        array = node[image["datasets"][0]["path"]]
+        version = str((attributes.get("ome") or image).get("version", ""))
+        return array, _ome_axes(image), {"format": f"OME-Zarr {version}".strip(), **_ome_calibration(image)}
+    if options.dataset is not None:
+        array = node.get(options.dataset)
+        if not isinstance(array, zarr.Array):
+            msg = f"{source} holds no array {options.dataset!r}; it holds {_names(node)}"
+            raise MovieError(msg)
+    else:
+        array = _only_array(node, source)
+    about = named_values(dict(array.attrs), "attributes") or named_values(attributes, "attributes") or {}
+    return array, _named_dimensions(array), about
+
+
+def _only_array(node: Any, source: str) -> Any:
+    arrays = [member for _, member in node.members(max_depth=4) if hasattr(member, "shards") and member.ndim >= 2][
+        :MAX_ARRAYS
+    ]
+    stacks = [array for array in arrays if array.ndim > 2] or arrays
+    if len(stacks) != 1:
+        names = [array.path for array in stacks[:8]]
+        msg = f"{source} holds {len(stacks)} arrays that can be frames, {names}; choose one with dataset="
+        raise MovieError(msg)
+    return stacks[0]
+
+
+def _names(node: Any) -> list[str]:
+    return [name for name, _ in node.members(max_depth=4)][:8]
+
+
+def _named_dimensions(array: Any) -> str | None:
+    """Return the letters of Zarr v3 dimension names, if they are such letters."""
+    names = getattr(array.metadata, "dimension_names", None) or dict(array.attrs).get("_ARRAY_DIMENSIONS") or ()
+    letters = [{"time": "t"}.get(str(name).lower(), str(name).lower()) for name in names]
+    ok = all(len(letter) == 1 for letter in letters) and {"y", "x"} <= set(letters) and len(set(letters)) == array.ndim
+    return "".join(letters) if ok else None
+
+
+def _ome_axes(image: dict[str, Any]) -> str | None:
+    axes = image.get("axes")
+    names = [axis["name"] if isinstance(axis, dict) else str(axis) for axis in axes or ()]
+    return "".join(name[0].lower() for name in names) or None
+
+
+def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
+    """Return what the coordinate transformations say: the scale of the level times that of the image."""
+    axes = [axis for axis in image.get("axes") or () if isinstance(axis, dict)]
+    scale = np.ones(len(axes))
+    for transformations in (
+        image["datasets"][0].get("coordinateTransformations"),
+        image.get("coordinateTransformations"),
+    ):
+        for step in transformations or ():
+            if step.get("type") == "scale" and len(step.get("scale", ())) == len(axes):
+                scale = scale * np.asarray(step["scale"], float)
+    by_name = {axis["name"].lower()[:1]: (value, axis.get("unit")) for axis, value in zip(axes, scale, strict=True)}
+    y, x = (nanometres(*by_name.get(name, (None, None))) for name in "yx")
+    stated = named_values(image.get("metadata") or {}, "OME-Zarr metadata") or {}
+    dose = stated["calibration"].dose_rate_e_per_nm2_s if stated else None
+    return calibrated(y, x, seconds(*by_name.get("t", (None, None))), "OME-Zarr axes", dose_rate_e_per_nm2_s=dose)
+
+
+def _reader(array: Any, axes: str | None, about: dict[str, Any], source: str, options: Options) -> FileReader:
+    stored = np.dtype(array.dtype)
+    plan = frames_in(array.shape, axes, stored, source, options)
+    unit = array.shards or array.chunks
+    if math.prod(unit) * stored.itemsize > MAX_CHUNK_BYTES:
+        msg = f"{source} is cut into chunks of over {MAX_CHUNK_BYTES >> 30} GiB, {unit}; its metadata are broken"
+        raise MovieError(msg)
+    _check_promise(array, source)
+    time = plan.axis("t")
+    whole = 1 if time is None else min(int(unit[time]), plan.shape[0])
+    inner = 1 if time is None else int(array.chunks[time])
+    return ZarrReader(
+        source=source, shape=plan.shape, dtype=plan.dtype(stored), plan=plan, array_path=array.path, frames_per_chunk=whole, piece=inner,
+        chunks=tuple(unit), notes=(plan.note,) if plan.note else (), finished=_finished(array, source),
+        **{"format": f"Zarr v{array.metadata.zarr_format}", **about},
+    )  # fmt: skip
+
+
+def _check_promise(array: Any, source: str) -> None:
+    """Refuse a shape with far more chunks than are stored, before anything walks through them."""
+    n_chunks = math.prod(-(-n // c) for n, c in zip(array.shape, array.shards or array.chunks, strict=True))
+    if n_chunks > 10**6 and array.nchunks_initialized * 1000 < n_chunks:
+        msg = f"{source} promises {n_chunks} chunks, of which almost none are stored; its metadata are broken"
+        raise MovieError(msg)
+
+
+def _finished(array: Any, source: str) -> bool:
+    return bool(dict(array.attrs).get(COMPLETE, {}).get("complete")) and not source.lower().endswith(".zip")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ZarrReader(FileReader):
+    """Frames of a Zarr array, opened anew in each task.
+
+    Attributes
+    ----------
+    array_path
+        Of the array inside the store; empty if the source itself is the array.
+    piece
+        Frames that are decoded together: the inner chunk of a shard, or the chunk.
+    finished
+        Whether the store says of itself that every chunk was written.
+    """
+
+    plan: AxisPlan
+    array_path: str
+    piece: int = 1
+    finished: bool = False
+
+    @property
+    def identity(self) -> str:
+        """The array's metadata, and name, size and time of all its chunk files."""
+        import hashlib
+
+        folder = f"{self.source.rstrip('/')}/{self.array_path}".rstrip("/")
+        if self.source.lower().endswith(".zip"):
+            return identity_of(self.source)
+        return f"{self.source} {hashlib.sha256(_marks(folder).encode()).hexdigest()[:32]}"
+
+    def _frames(self, start: int, stop: int) -> Any:
+        import zarr
+
+        array = zarr.open_array(_store(self.source), mode="r", path=self.array_path or None)
+        if self.finished:
+            self._check_chunks(array, start, stop)
+        return self.plan.take(array, start, stop)
+
+    def _check_chunks(self, array: Any, start: int, stop: int) -> None:
+        """Raise where a chunk of a finished store is gone."""
+        folder = f"{self.source.rstrip('/')}/{self.array_path}".rstrip("/")
+        step = self.frames_per_chunk
+        for i in range(start // step, -(-stop // step)):
+            index = tuple(i if letter == "t" else 0 for letter in self.plan.index)
+            if not exists(f"{folder}/{array.metadata.encode_chunk_key(index)}"):
+                msg = f"chunk {array.metadata.encode_chunk_key(index)} of {self.source} is missing"
+                raise DamagedDataError(msg)
+
+
+def _marks(folder: str) -> str:
+    """Return a text that changes with any file of an array."""
+    if is_url(folder):
+        found = filesystem(folder).find(folder, detail=True)
+        return "\n".join(
+            f"{name} {info.get('size')} {info.get('ETag') or info.get('mtime') or ''}"
+            for name, info in sorted(found.items())
+        )
+    from pathlib import Path
+
+    files = sorted(p for p in Path(local(folder)).rglob("*") if p.is_file())
+    return "\n".join(f"{p.relative_to(local(folder))} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files)
