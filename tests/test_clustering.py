@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin import clustering
-from stemkin.clustering import GaussianMixture, cluster, kmeans, principal_components
+from stemkin import gaussian_mixture
+from stemkin.clustering import cluster, held_out, kmeans, principal_components
+from stemkin.gaussian_mixture import GaussianMixture
 from stemkin.kernels import mixture as kernel
 
 CENTRES = np.array([[0.0, 0, 0], [8, 0, 0], [0, 8, 0], [0, 0, 8]])
@@ -24,7 +25,7 @@ def rows_and_truth(n_rows=600, seed=0):
 @pytest.fixture
 def small_leaves(monkeypatch):
     monkeypatch.setattr(kernel, "LEAF_ROWS", 64)
-    monkeypatch.setattr(clustering, "LEAF_ROWS", 64)
+    monkeypatch.setattr(gaussian_mixture, "LEAF_ROWS", 64)
 
 
 def splits(n_rows):
@@ -39,9 +40,9 @@ def test_classes_do_not_depend_on_the_chunking(chunks):
     rows, _ = rows_and_truth()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "LEAF_ROWS", 64)
-        patch.setattr(clustering, "LEAF_ROWS", 64)
-        whole = cluster(rows, n_classes=4, n_init=1)
-        split = cluster(da.from_array(rows, chunks=(chunks, -1)), n_classes=4, n_init=1)
+        patch.setattr(gaussian_mixture, "LEAF_ROWS", 64)
+        whole = cluster(rows, n_classes=4, n_init=1, covariance="full")
+        split = cluster(da.from_array(rows, chunks=(chunks, -1)), n_classes=4, n_init=1, covariance="full")
     np.testing.assert_array_equal(split.mixture.means, whole.mixture.means)
     np.testing.assert_array_equal(split.mixture.covariances, whole.mixture.covariances)
     np.testing.assert_array_equal(split.class_ids, whole.class_ids)
@@ -134,11 +135,30 @@ def test_identical_rows_are_one_class():
     assert taxonomy.assign(np.ones((3, 3)))[0].tolist() == [0, 0, 0]
 
 
+def test_a_first_guess_finds_classes_that_k_means_would_not():
+    # two classes that differ in one descriptor only, while the others scatter widely
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 300)
+    rows = np.stack([truth * 6.0 + rng.normal(size=600), *rng.normal(scale=40.0, size=(3, 600))], axis=1)
+    guess = np.where(rows[:, 0] > 3, 1, 0)
+    guess[::5] = -1
+    taxonomy = cluster(rows, start_labels=guess, n_classes=2)
+    assert abs((taxonomy.assign(rows)[0] == truth).mean() - 0.5) > 0.48
+
+
+def test_rows_that_were_not_seen_also_choose_the_number_of_classes():
+    rows, _ = rows_and_truth(1200)
+    table = held_out(rows, [1, 2, 3, 4])
+    assert table["bic"].idxmin() == table["held_out"].idxmax() == 3
+
+
 def test_nan_in_a_dask_array_is_refused_with_a_cure():
     rows, _ = rows_and_truth(100)
     rows[3, 1] = np.nan
     with pytest.raises(ValueError, match="isfinite"):
         GaussianMixture(1, weights_init=[1.0], means_init=[[0, 0, 0.0]], precisions_init=[np.eye(3)]).fit(rows)
+    with pytest.raises(ValueError, match="isfinite"):
+        cluster(da.from_array(rows, chunks=(30, 3)))
 
 
 def test_unknown_chunks_and_unknown_shapes_are_refused_with_a_cure():

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +34,14 @@ class Taxonomy:
         stands for no class.
     outlier_limit
         Largest squared Mahalanobis distance from the closest component at which a row still belongs to a class.
+    selection
+        What was tried to find the number of classes: ``n_classes``, ``covariance``, ``bic`` each.
     """
 
     mixture: Mixture | None
     class_ids: np.ndarray
     outlier_limit: float = np.inf
+    selection: tuple[dict[str, Any], ...] = ()
 
     @property
     def classes(self) -> np.ndarray:
