@@ -15,7 +15,7 @@ def lattice_of(sums: np.ndarray, waves: Waves, *, quality: float) -> Lattice:
     Parameters
     ----------
     sums
-        (ny, nx, K) as `crystal.tile_sums` gives them, for `waves`.
+        (ny, nx, K) as `crystal.node_sums` gives them, for `waves`.
     waves
         The plane waves of the lattice.
     quality

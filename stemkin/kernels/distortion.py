@@ -1,8 +1,8 @@
 """What the scan did to the lattice: mean strain, slow distortion of rows and columns, and the jitter of single lines.
 
 The phase of a reflection g turns by -2 pi g . u where the image is displaced by u, so the phases of a few reflections on
-small tiles tell u there. Neighbouring tiles are compared first, so that a displacement of many lattice vectors across the
-frame is followed (no phase is ever unwrapped over more than one tile).
+a grid of nodes tell u there. Neighbouring nodes are compared first, so that a displacement of many lattice vectors across the
+frame is followed (no phase is ever unwrapped over more than one step).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[np.ndarray, Waves, float
     Parameters
     ----------
     sums
-        (ny, nx, K) as `crystal.tile_sums` gives them.
+        (ny, nx, K) as `crystal.node_sums` gives them.
     waves
         The waves with which they were made, about right.
 
@@ -37,30 +37,33 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[np.ndarray, Waves, float
     """
     chosen = np.flatnonzero((waves.indices != 0).any(axis=1))[:N_REFLECTIONS]
     g = waves.frequencies[chosen]
-    local = _neighbourhood_mean(sums[:, :, chosen], waves.areas)
+    inner = tuple(_whole(window) for window in waves.windows)
+    local = sums[np.ix_(*inner, chosen)]
     step_y = _displacement(local[1:] * np.conj(local[:-1]), g, axes=1)
     step_x = _displacement(local[:, 1:] * np.conj(local[:, :-1]), g, axes=0)
     rows = np.concatenate([np.zeros((1, 2)), np.cumsum(step_y, axis=0)])
     columns = np.concatenate([np.zeros((1, 2)), np.cumsum(step_x, axis=0)])
     for _ in range(4):
-        turned = sums[:, :, chosen] * _turns(g, rows, columns)
+        turned = local * _turns(g, rows, columns)
         columns = columns + _displacement(turned * np.conj(turned.sum(axis=(0, 1))), g, axes=0)
-        turned = sums[:, :, chosen] * _turns(g, rows, columns)
+        turned = local * _turns(g, rows, columns)
         rows = rows + _displacement(turned * np.conj(turned.sum(axis=(0, 1))), g, axes=1)
-    turned = sums[:, :, chosen] * _turns(g, rows, columns)
+    turned = local * _turns(g, rows, columns)
     coherence = float(np.abs(turned.sum(axis=(0, 1))).sum() / max(np.abs(turned).sum(), 1e-30))
+    y, x = waves.nodes
+    rows, columns = _straight_on(y[inner[0]], rows, y), _straight_on(x[inner[1]], columns, x)
     return *_split_off_strain(sums, waves, rows, columns), coherence
 
 
-def row_displacements(rest: Array, model: Array, slope: Array, weight: Array, *, limit_px: float) -> np.ndarray:
+def row_displacements(rest: Array, slopes: tuple[Array, Array], weight: Array, *, limit_px: float) -> np.ndarray:
     """Measure how far each row is displaced beyond what the model knows, by regressing it on the model's derivatives.
 
     Parameters
     ----------
     rest
         (y, x) frame minus model.
-    model, slope
-        (y, x) M and dM/dx [per px].
+    slopes
+        (y, x) dM/dy and dM/dx [per px].
     weight
         (y, x) inverse variance of `rest`.
     limit_px
@@ -72,10 +75,7 @@ def row_displacements(rest: Array, model: Array, slope: Array, weight: Array, *,
     (ridge regression whose prior variance is the measured one), so rows of a steady scan stay where they are.
     """
     xp = namespace(rest)
-    descent = xp.concat(
-        [model[:1, :] - model[1:2, :], (model[:-2, :] - model[2:, :]) / 2, model[-2:-1, :] - model[-1:, :]]
-    )
-    regressors = (descent, -slope)
+    regressors = tuple(-slope for slope in slopes)
     tops, bottoms = [], {}
     for a, regressor in enumerate(regressors):
         weighted = regressor * weight
@@ -96,8 +96,8 @@ def _split_off_strain(
     sums: np.ndarray, waves: Waves, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, Waves]:
     """Put the mean slope of the displacements into the reciprocal vectors, the rest into `rows` and `columns`."""
-    y, x = waves.centres
-    weight_y, weight_x = waves.areas.sum(axis=1), waves.areas.sum(axis=0)
+    y, x = waves.nodes
+    weight_y, weight_x = (window.sum(axis=1) for window in waves.windows)
     slope_y, rows = _detrend(y, rows, weight_y)
     slope_x, columns = _detrend(x, columns, weight_x)
     gradient = np.stack([slope_y, slope_x])  # d u / d (y, x)
@@ -119,18 +119,27 @@ def _detrend(c: np.ndarray, u: np.ndarray, weight: np.ndarray) -> tuple[np.ndarr
     return slope, u - mean - np.outer(c - centre, slope)
 
 
-def _to_pixels(centres: np.ndarray, u: np.ndarray, n: int) -> np.ndarray:
-    """Interpolate `u` (tiles, 2) to every pixel (n, 2), straight on beyond the outer centres."""
-    if len(centres) < 2:
-        return np.zeros((n, 2))
-    position = (np.arange(n) - centres[0]) / (centres[1] - centres[0])
-    low = np.clip(position.astype(int), 0, len(centres) - 2)
-    share = (position - low)[:, None]
+def _whole(window: np.ndarray) -> np.ndarray:
+    """Return the numbers of the nodes whose windows (n, length) lie within the frame; all where none or one does."""
+    area = window.sum(axis=1)
+    whole = np.flatnonzero(area > 0.95 * area.max())
+    return whole if len(whole) > 1 else np.arange(len(area))
+
+
+def _straight_on(inner: np.ndarray, u: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Continue `u` (m, 2), known at the nodes `inner`, to all `nodes` (n,) along straight lines."""
+    low = np.clip(np.searchsorted(inner, nodes) - 1, 0, len(inner) - 2)
+    share = ((nodes - inner[low]) / (inner[low + 1] - inner[low]))[:, None]
     return np.asarray(u[low] * (1 - share) + u[low + 1] * share)
 
 
+def _to_pixels(nodes: np.ndarray, u: np.ndarray, n: int) -> np.ndarray:
+    """Interpolate `u` (nodes, 2) to every pixel (n, 2)."""
+    return np.stack([np.interp(np.arange(n), nodes, u[:, axis]) for axis in (0, 1)], axis=1)
+
+
 def _turns(g: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return (ny, nx, K) factors that undo the displacement of the tiles."""
+    """Return (ny, nx, K) factors that undo the displacement of the nodes."""
     return np.asarray(np.exp(2j * np.pi * (rows @ g.T)[:, None, :]) * np.exp(2j * np.pi * (columns @ g.T)[None, :, :]))
 
 
@@ -143,14 +152,3 @@ def _displacement(products: np.ndarray, g: np.ndarray, *, axes: int) -> np.ndarr
     right = -np.einsum("mk,ka,mk->ma", weight, g, phase) / (2 * np.pi)
     ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-30 * np.eye(2)
     return np.asarray(np.linalg.solve(normal + ridge, right[:, :, None])[:, :, 0])
-
-
-def _neighbourhood_mean(sums: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Return each tile's amplitude averaged with its neighbours', weights 1 2 1 along both axes."""
-
-    def blur(a: np.ndarray) -> np.ndarray:
-        padded = np.pad(a, [(1, 1), (1, 1), (0, 0)])
-        a = padded[:-2] + 2 * padded[1:-1] + padded[2:]
-        return np.asarray(a[:, :-2] + 2 * a[:, 1:-1] + a[:, 2:])
-
-    return np.asarray(blur(sums) / blur(areas[:, :, None]))

@@ -23,6 +23,9 @@ MIN_PERIOD_PX = 2.3
 PEAK_POWER = 20.0
 """Power over the noise floor that makes a spectral peak: noise alone exceeds it in 1 of 5e8 frequencies."""
 
+SIDE_LOBE = 1e-4
+"""Peaks this much weaker than the strongest may be side lobes of the window."""
+
 
 def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.ndarray]:
     """Find the sharp peaks in the spectrum of a frame.
@@ -49,10 +52,12 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     ring, inside = _rings(height, width)
     floor = np.bincount(ring, weights=np.log(power.ravel() + 1e-30)) / np.maximum(np.bincount(ring), 1)
     power = power * np.exp(-floor - np.euler_gamma).astype(power.dtype)[ring].reshape(power.shape)
-    rows, columns = np.nonzero((power > PEAK_POWER) & inside)
-    strongest = np.argsort(-power[rows, columns], kind="stable")[:600]
-    kept = _suppress(rows[strongest], columns[strongest], height, n_max)
-    rows, columns = rows[strongest][kept], columns[strongest][kept]
+    strongest = float(power[inside].max(initial=0.0))
+    rows, columns = np.nonzero((power > max(PEAK_POWER, SIDE_LOBE * strongest)) & inside)
+    order = np.argsort(-power[rows, columns], kind="stable")[:600]
+    rows, columns = rows[order], columns[order]
+    kept = _suppress(rows, columns, height, n_max)
+    rows, columns = rows[kept], columns[kept]
     frequencies = [_refine(power, row, column) for row, column in zip(rows, columns, strict=True)]
     found = np.array(frequencies, dtype=float).reshape(-1, 2) / (height, width)
     return found - np.round(found), power[rows, columns]

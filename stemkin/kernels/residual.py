@@ -69,7 +69,7 @@ def find_lattice(frame: Array) -> tuple[Lattice, crystal.Waves, np.ndarray, Arra
 
     Returns
     -------
-    The lattice, its plane waves, the tiles' amplitude sums and the row sums they were made of; None without a lattice.
+    The lattice, its plane waves, the nodes' amplitude sums and the row sums they were made of; None without a lattice.
     """
     shape = (int(frame.shape[0]), int(frame.shape[1]))
     if min(shape) < MIN_EDGE_PX:
@@ -80,12 +80,12 @@ def find_lattice(frame: Array) -> tuple[Lattice, crystal.Waves, np.ndarray, Arra
         return None
     first = crystal.waves_of(found[0], shape)
     rows = crystal.row_sums(frame, first)
-    sums, waves, coherence = distortion.straighten(crystal.tile_sums(rows, first), first)
+    sums, waves, coherence = distortion.straighten(crystal.node_sums(rows, first), first)
     quality = float(np.sqrt(power[:3].min())) * coherence
     if quality < MIN_QUALITY or np.linalg.norm(waves.basis - found[0]) > 0.2 * np.linalg.norm(found[0]):
         return None
     rows = crystal.row_sums(frame, waves)
-    sums = crystal.tile_sums(rows, waves)
+    sums = crystal.node_sums(rows, waves)
     return cell.lattice_of(sums, waves, quality=quality), waves, sums, rows
 
 
@@ -104,26 +104,23 @@ def remove_crystal(frame: Array) -> Remainder | None:
         return None
     lattice, waves, sums, rows = found
     limit = 0.15 * lattice.spacing_px
-    model, slope = _model(waves, sums, frame, lattice)
+    model, *slopes = crystal.draw_mean(crystal.mean_amplitudes(sums, waves), waves, frame)
     rest = frame - model
-    moved = distortion.row_displacements(clipped(rest), model, slope, 1 / variance_of(rest, model), limit_px=limit)
+    moved = distortion.row_displacements(clipped(rest), slopes, 1 / variance_of(rest, model), limit_px=limit)
     waves = replace(waves, rows=waves.rows + moved)
-    sums = crystal.tile_sums(rows, waves)
-    model, slope = _model(waves, sums, frame, lattice)
+    mean = crystal.mean_amplitudes(crystal.node_sums(rows, waves), waves)
+    model, *slopes = crystal.draw_mean(mean, waves, frame)
     rest = frame - model
+    sums = crystal.node_sums(crystal.row_sums(rest, waves), waves)
+    sd_px = np.where(waves.is_background, BACKGROUND_SD, CRYSTAL_SD) * lattice.spacing_px
+    change = crystal.draw_local(crystal.smooth_amplitudes(sums, waves, sd_px=sd_px), waves, frame)
+    rest, model = rest - change, model + change
     weight = 1 / variance_of(rest, model)
-    more = distortion.row_displacements(clipped(rest), model, slope, weight, limit_px=limit)
-    waves = replace(waves, rows=waves.rows + more)
-    model, slope = _model(waves, crystal.tile_sums(rows, waves), frame, lattice)
-    rest = frame - model
+    more = distortion.row_displacements(clipped(rest), slopes, weight, limit_px=limit)
+    rest = rest + sum(xp.asarray(more[:, axis, None], dtype=frame.dtype) * slopes[axis] for axis in (0, 1))
     weight = 1 / variance_of(rest, model)
     sd = FILTER_SD * lattice.spacing_px
     return Remainder(rest, rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, lattice, moved + more)
-
-
-def _model(waves: crystal.Waves, sums: np.ndarray, frame: Array, lattice: Lattice) -> tuple[Array, Array]:
-    sd_px = np.where((waves.indices == 0).all(axis=1), BACKGROUND_SD, CRYSTAL_SD) * lattice.spacing_px
-    return crystal.render(crystal.smooth_amplitudes(sums, waves, sd_px=sd_px), waves, frame)
 
 
 def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
