@@ -49,7 +49,8 @@ class BlockResult:
         Rows of the table ``detections``.
     frames
         One row per frame as in the table ``frames``, but with `step_y`, `step_x` [px] (since the frame before; NaN
-        where unknown) in place of the cumulative shift, which `assemble_frames` sums.
+        where unknown) in place of the cumulative shift, which `assemble_frames` sums, and with `lattice_px`, the lattice
+        constant that was found in the frame.
     """
 
     detections: pd.DataFrame
@@ -84,14 +85,16 @@ def detect(movies: Movies, model: Any, *, frames_per_block: int | None = None) -
     listed = list(each_movie(movies))
     _check_names([movie.name for movie in listed])
     empty = tables.empty("detections", n_descriptors=_n_descriptors(model))
-    parts, frame_tables = [], []
+    parts, owners, frame_tables = [], [], []
     for movie in listed:
         blocks = _lay_out(movie, model, frames_per_block)
         parts += [delayed(_detections_of)(block) for block in blocks]
+        owners += [movie.name] * len(blocks)
         frame_tables.append(delayed(_frames_of)(blocks))
     frames = dd.from_delayed(frame_tables, meta=tables.empty("frames"), verify_meta=False)
     experiment = tables.Experiment(movies_table(listed), frames, getattr(model, "classes", None))
-    return with_experiment(dd.from_delayed(parts, meta=empty, verify_meta=False), experiment)
+    rows = dd.from_delayed(parts, meta=empty, verify_meta=False)
+    return with_experiment(rows, experiment, movie_of_partition=owners)
 
 
 def detect_block(
@@ -145,6 +148,7 @@ def detect_block(
             "step_x": [step.x for step in steps],
             "shift_quality": np.array([step.quality for step in steps], dtype=np.float32),
             "n_detections": counts.astype(np.int32),
+            "lattice_px": _spacings(survey, good, len(both))[n_before:],
             **{name: areas[name][n_before:].astype(np.float32) for name in AREAS},
         }
     )
@@ -245,6 +249,13 @@ def _describe(
         frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals
     )
     return named
+
+
+def _spacings(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return the lattice constant [px] of each frame, NaN where no lattice was found."""
+    spacing = np.full(n_frames, np.nan)
+    spacing[good] = [np.nan if lattice is None else lattice.spacing_px for lattice in survey.lattices]
+    return spacing
 
 
 def _steps(survey: Survey, good: np.ndarray, n_frames: int) -> list[shifts.Step]:
