@@ -3,10 +3,13 @@
 ``detect`` and ``link`` return `Rows`: an ordinary `dask.dataframe.DataFrame`, plus ``.experiment`` (calibration, frames,
 class names). Any pandas-like operation gives a plain Dask DataFrame again, without it; hand it on by name then:
 ``link(strong, experiment=detections.experiment)``.
+
+Where the movie of each partition is known before computing, `Rows` say so in ``.movie_of_partition``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import dask.dataframe as dd
@@ -18,15 +21,28 @@ from stemkin.tables import Experiment
 class Rows(dd.DataFrame):
     """A Dask DataFrame with ``.experiment``; see the module's docstring."""
 
-    def __init__(self, expr: Any, experiment: Experiment | None = None) -> None:
+    def __init__(
+        self, expr: Any, experiment: Experiment | None = None, movie_of_partition: Sequence[str] | None = None
+    ) -> None:
         """Wrap the expression `expr` of a Dask DataFrame."""
         super().__init__(expr)
         object.__setattr__(self, "experiment", experiment)
+        object.__setattr__(self, "movie_of_partition", movie_of_partition)
 
 
-def with_experiment(rows: Any, experiment: Experiment) -> Rows:
-    """Return the Dask DataFrame `rows` as `Rows` that know their `experiment`. Lazy."""
-    return Rows(rows.expr, experiment)
+def with_experiment(rows: Any, experiment: Experiment, *, movie_of_partition: Sequence[str] | None = None) -> Rows:
+    """Return the Dask DataFrame `rows` as `Rows` that know their `experiment`. Lazy.
+
+    Parameters
+    ----------
+    rows
+        Any Dask DataFrame.
+    experiment
+        What is known of the movies.
+    movie_of_partition
+        The movie of each partition, where every partition holds rows of one movie only and that is known already.
+    """
+    return Rows(rows.expr, experiment, movie_of_partition)
 
 
 def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment:
