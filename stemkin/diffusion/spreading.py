@@ -1,0 +1,110 @@
+"""The mean squared displacement against lag."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from stemkin.diffusion.stays import ClassOf, chosen_classes, stays_of
+from stemkin.kernels.displacement import squared_displacements
+from stemkin.kernels.exact import group_sums, total
+from stemkin.tables import POOLED, Experiment, conform, empty
+from stemkin.trajectories import Sums, frame_times, sum_over
+
+FEW_UNITS = 10
+"""With fewer tracks than this the spread between them says little, and Gaussian motion is assumed for the error."""
+
+
+def msd(
+    tracks: Any,
+    *,
+    max_lag_frames: int = 10,
+    class_name: str | None = None,
+    class_id: int | None = None,
+    class_of: ClassOf = "rows",
+    by: Literal["pooled", "movie"] = "movie",
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
+) -> pd.DataFrame:
+    """Return the mean squared displacement per class and lag. Computes once: one pass over the tracks.
+
+    Parameters
+    ----------
+    tracks
+        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+    max_lag_frames
+        Largest lag.
+    class_name, class_id
+        One class only; by default all.
+    class_of
+        ``"rows"``: a displacement counts for a class when the particle had it all the way; ``"track"``: a whole track
+        counts for the class that it has most often; ``"all"``: classes are not told apart (class_id -1).
+    by
+        ``"movie"`` for each movie and all together ("*"); ``"pooled"`` for "*" only.
+    experiment, frame_time_s
+        Where the frame times come from; by default from the tracks themselves.
+
+    Returns
+    -------
+    Table ``msd``. `n` displacements overlap; `n_independent` of them do not (those beginning at a frame that the lag
+    divides). `std_error` is taken from the spread between tracks (with fewer than 10 tracks: as for Gaussian motion,
+    MSD over the root of `n_independent`). Lags are pooled over movies with the same frame time only: those of other
+    movies have rows "*" of their own, told apart by `lag_s`.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a particle is twice in one frame, or a frame time is not known.
+    """
+    if max_lag_frames < 1:
+        msg = f"max_lag_frames must be 1 or more, but it is {max_lag_frames}"
+        raise ValueError(msg)
+    time_of = frame_times(tracks, experiment, frame_time_s)
+    classes = chosen_classes(tracks, experiment, class_name, class_id)
+    kernel = partial(add_squares, max_lag=max_lag_frames, class_of=class_of, class_ids=classes)
+    sums = sum_over(tracks, kernel)
+    rows: list[pd.DataFrame] = []
+    pooled: dict[tuple[int, float], np.ndarray] = {}
+    for (movie, number), vector in sorted(sums.items()):
+        seconds = time_of(movie)
+        if by == "movie":
+            rows.append(_curve(movie, number, seconds, vector))
+        key = (number, seconds)
+        pooled[key] = pooled[key] + vector if key in pooled else vector
+    rows += [_curve(POOLED, number, seconds, vector) for (number, seconds), vector in sorted(pooled.items())]
+    return conform(pd.concat(rows), "msd") if rows else empty("msd")
+
+
+def add_squares(rows: pd.DataFrame, *, max_lag: int, class_of: ClassOf, class_ids: tuple[int, ...] | None) -> Sums:
+    """Return movie, class → (max_lag, 7, 4) exact sums over units. Computes once.
+
+    The seven are n, squares, independent, squares², n squares, n² and the number of units with a displacement.
+    """
+    stays = stays_of(rows, class_of=class_of, class_ids=class_ids)
+    n, squared, independent = squared_displacements(
+        stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit, n_units=stays.n_units, max_lag=max_lag
+    )
+    keys, group = stays.groups()
+    numbers = np.stack([n, squared, independent, squared**2, n * squared, n**2, n > 0], axis=2)
+    sums = group_sums(numbers.reshape(stays.n_units, max_lag * 7), group, len(keys))
+    return {key: sums[i].reshape(max_lag, 7, 4) for i, key in enumerate(keys)}
+
+
+def _curve(movie: str, class_id: int, frame_time_s: float, sums: np.ndarray) -> pd.DataFrame:
+    """Return the rows of one curve; lags without a displacement are left out."""
+    n, squared, independent, squares2, n_squared, n2, units = total(sums).T
+    lag = np.arange(1, len(n) + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = squared / n
+        between = np.sqrt(np.maximum(squares2 - 2 * mean * n_squared + mean**2 * n2, 0) * units / (units - 1)) / n
+        gaussian = mean / np.sqrt(np.maximum(independent, 1))
+    table = pd.DataFrame(
+        {
+            "movie": movie, "class_id": class_id, "lag_frames": lag, "lag_s": lag * frame_time_s, "msd_nm2": mean,
+            "n": n, "n_independent": independent, "std_error": np.where(units >= FEW_UNITS, between, gaussian),
+        }
+    )  # fmt: skip
+    return pd.DataFrame(table[n > 0])

@@ -1,0 +1,107 @@
+"""How many defects of each class there are, frame by frame."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from stemkin.kinetics.switching import class_names
+from stemkin.tables import OK, Experiment, check_columns, conform, empty
+from stemkin.trajectories import ONLY_MOVIE, Sums, frame_times, sum_over
+
+
+def populations(
+    detections: Any, *, experiment: Experiment | None = None, frame_time_s: float | None = None
+) -> pd.DataFrame:
+    """Return how many defects of each class there are in every frame. Computes once: one pass over the rows.
+
+    Parameters
+    ----------
+    detections
+        Table ``detections`` or ``tracks`` (pandas or Dask, cut anywhere).
+    experiment
+        Tells which frames were looked at: those with status "ok" of its table ``frames``; without that table all frames
+        of the movie; without an experiment those from 0 to the last one with a row. A frame that was looked at and in
+        which a class is not found has the number 0.
+    frame_time_s
+        One frame time for all movies, instead of the experiment's.
+
+    Returns
+    -------
+    Table ``populations``, sorted by movie, frame and class.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or a frame time is not known.
+    """
+    known = experiment if experiment is not None else getattr(detections, "experiment", None)
+    time_of = frame_times(detections, experiment, frame_time_s)
+    sums = sum_over(detections, count_per_frame)
+    movies = sorted({movie for movie, _ in sums} | (set() if known is None else set(known.movies["movie"].astype(str))))
+    classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
+    parts = [_of_movie(m, classes, sums, *_looked_at(known, m, sums), time_of(m)) for m in movies] if classes else []
+    return conform(pd.concat(parts), "populations") if parts else empty("populations")
+
+
+def count_per_frame(rows: pd.DataFrame) -> Sums:
+    """Return movie, class → (2, m) frames with a detection and how many. Computes once."""
+    check_columns(rows, "detections", needed=("frame", "class_id"))
+    keys = [rows["movie"] if "movie" in rows.columns else pd.Series(ONLY_MOVIE, index=rows.index), rows["class_id"]]
+    sums: Sums = {}
+    for key, frames in rows["frame"].groupby(keys, observed=True):
+        movie, class_id = cast("tuple[str, int]", key)
+        first = int(frames.min())
+        counts = np.bincount(frames.to_numpy().astype(np.int64) - first)
+        sums[str(movie), int(class_id)] = _Numbers(first, counts)
+    return sums
+
+
+class _Numbers:
+    """Numbers of consecutive frames, from `first` on; adding aligns them."""
+
+    def __init__(self, first: int, counts: np.ndarray) -> None:
+        self.first, self.counts = first, counts
+
+    def __add__(self, other: _Numbers) -> _Numbers:
+        first = min(self.first, other.first)
+        stop = max(self.first + len(self.counts), other.first + len(other.counts))
+        return _Numbers(first, self.between(first, stop) + other.between(first, stop))
+
+    def between(self, first: int, stop: int) -> np.ndarray:
+        """Return the numbers of frames `first` to `stop` (excluded)."""
+        counts = np.zeros(stop - first, dtype=np.int64)
+        start, end = max(first, self.first), min(stop, self.first + len(self.counts))
+        if end > start:
+            counts[start - first : end - first] = self.counts[start - self.first : end - self.first]
+        return counts
+
+
+def _looked_at(known: Experiment | None, movie: str, sums: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the frames of `movie` that were looked at, and their times where the table ``frames`` says them."""
+    if known is not None and known.frames is not None:
+        frames = known.frames[known.frames["movie"] == movie]
+        frames = frames if isinstance(frames, pd.DataFrame) else frames.compute()
+        if len(frames):
+            frames = frames[frames["status"] == OK].sort_values("frame")
+            return frames["frame"].to_numpy(np.int64), frames["time_s"].to_numpy(np.float64)
+    n = 0 if known is None else int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
+    ends = [numbers.first + len(numbers.counts) for (name, _), numbers in sums.items() if name == movie]
+    return np.arange(n or max(ends, default=0)), None
+
+
+def _of_movie(
+    movie: str, classes: list[int], sums: Any, frames: np.ndarray, times: np.ndarray | None, frame_time_s: float
+) -> pd.DataFrame:
+    seconds = frames * frame_time_s if times is None else np.where(np.isfinite(times), times, frames * frame_time_s)
+    stop = int(frames[-1]) + 1 if len(frames) else 0
+    nobody = _Numbers(0, np.zeros(0, dtype=np.int64))
+    n = np.stack([sums.get((movie, i), nobody).between(0, stop)[frames] for i in classes], axis=1)
+    return pd.DataFrame(
+        {
+            "movie": movie, "frame": np.repeat(frames, len(classes)), "time_s": np.repeat(seconds, len(classes)),
+            "class_id": np.tile(np.array(classes), len(frames)), "n": n.ravel(),
+        }
+    )  # fmt: skip

@@ -1,0 +1,152 @@
+"""MSD and diffusion coefficients: by hand, for every partitioning, beside other libraries."""
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import stemkin as sk
+from stemkin.tables import COLUMNS, empty
+
+
+def random_walks(n_particles=30, n_frames=25, step=0.1, noise=0.02, missing=0.0, seed=0, movies=("a",)):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for movie in movies:
+        walk = rng.normal(0, step, (n_particles, n_frames, 2)).cumsum(axis=1) + rng.normal(
+            0, noise, (n_particles, n_frames, 2)
+        )
+        rows.append(
+            pd.DataFrame(
+                {
+                    "movie": movie, "particle": np.repeat(np.arange(n_particles), n_frames),
+                    "frame": np.tile(np.arange(n_frames), n_particles), "y_nm": walk[..., 0].ravel(),
+                    "x_nm": walk[..., 1].ravel(), "class_id": np.repeat(np.arange(n_particles) % 2, n_frames),
+                }
+            )
+        )  # fmt: skip
+    table = pd.concat(rows, ignore_index=True)
+    table = table[rng.random(len(table)) >= missing]
+    return table.sort_values(["movie", "frame", "y_nm"], ignore_index=True)
+
+
+def in_partitions(rows, rng, n):
+    groups = rows.groupby(["movie", "particle"]).ngroup().to_numpy()
+    number = rng.integers(n, size=groups.max() + 1)[groups]
+    return dd.from_map(
+        lambda i: rows[number == i].sample(frac=1, random_state=int(i)), rng.permutation(n), meta=rows.iloc[:0]
+    )
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+def test_five_positions_are_squared_by_hand():
+    rows = pd.DataFrame({"particle": 1, "frame": [0, 1, 2, 4, 5], "y_nm": [0.0, 1, 1, 1, 3], "x_nm": [0.0, 0, 2, 2, 2]})
+    found = sk.msd(rows, frame_time_s=0.5, max_lag_frames=3, by="pooled")
+    assert found["n"].tolist() == [3, 2, 2]
+    np.testing.assert_allclose(found["msd_nm2"], [(1 + 4 + 4) / 3, (5 + 0) / 2, (4 + 4) / 2])
+    assert found["lag_s"].tolist() == [0.5, 1.0, 1.5]
+    assert found["n_independent"].tolist() == [3, 2, 0]
+
+
+def test_the_covariance_estimator_is_its_formula():
+    rows = pd.DataFrame({"particle": 1, "frame": range(4), "y_nm": [0.0, 1, 0.5, 2.5], "x_nm": 0.0})
+    found = sk.fit_diffusion(rows, frame_time_s=2.0, method="cve").iloc[0]
+    d = np.array([1, -0.5, 2])
+    expected = ((d**2).mean() / 2 / 2 + (d[1:] * d[:-1]).mean() / 2) / 2  # the other axis does not move
+    assert found["D_nm2_per_s"] == pytest.approx(expected)
+    assert found["n_displacements"] == 3
+
+
+def test_a_displacement_belongs_to_a_class_that_lasted():
+    rows = pd.DataFrame(
+        {"particle": 1, "frame": range(5), "class_id": [0, 0, 1, 1, 0], "y_nm": [0.0, 1, 5, 7, 0], "x_nm": 0.0}
+    )
+    found = sk.msd(rows, frame_time_s=1.0, max_lag_frames=4, by="pooled")
+    assert found[["class_id", "lag_frames", "msd_nm2", "n"]].to_numpy().tolist() == [[0, 1, 1, 1], [1, 1, 4, 1]]
+    whole = sk.msd(rows, frame_time_s=1.0, max_lag_frames=4, by="pooled", class_of="track")
+    assert whole["class_id"].unique().tolist() == [0]
+    assert whole["n"].tolist() == [4, 3, 2, 1]
+
+
+# --- partitions and schedulers -----------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=15)
+@given(n=st.integers(1, 9), seed=st.integers(0, 2**20))
+def test_numbers_are_the_same_bits_for_every_partitioning(n, seed):
+    rows = random_walks(missing=0.2, movies=("a", "b"))
+    split = in_partitions(rows, np.random.default_rng(seed), n)
+    pd.testing.assert_frame_equal(sk.msd(split, frame_time_s=1.5), sk.msd(rows, frame_time_s=1.5), check_exact=True)
+    pd.testing.assert_frame_equal(
+        sk.fit_diffusion(split, frame_time_s=1.5), sk.fit_diffusion(rows, frame_time_s=1.5), check_exact=True
+    )
+
+
+def test_every_scheduler_gives_the_same_table():
+    split = in_partitions(random_walks(missing=0.1), np.random.default_rng(0), 5)
+    tables = []
+    for scheduler in ("synchronous", "threads", "processes"):
+        with dask.config.set(scheduler=scheduler, num_workers=2):
+            tables.append(sk.msd(split, frame_time_s=1.0))
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
+
+
+# --- beside other libraries ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_the_curve_is_that_of_trackpy(missing):
+    tp = pytest.importorskip("trackpy")
+    rows = random_walks(missing=missing)
+    own = sk.msd(rows, frame_time_s=0.5, max_lag_frames=8, by="pooled", class_of="all")
+    theirs = tp.emsd(rows.rename(columns={"x_nm": "x", "y_nm": "y"}), mpp=1, fps=2, max_lagtime=8, detail=True)
+    if not missing:
+        np.testing.assert_allclose(own["msd_nm2"], theirs["msd"], rtol=1e-12)
+    else:  # trackpy weighs tracks by a formula for tracks without gaps
+        np.testing.assert_allclose(own["msd_nm2"], theirs["msd"], rtol=0.05)
+
+
+# --- what is wrong is said -------------------------------------------------------------------------------------------
+
+
+def test_no_tracks_give_tables_with_columns():
+    nothing = empty("tracks")
+    assert list(sk.msd(nothing, frame_time_s=1.0).columns) == list(COLUMNS["msd"])
+    assert list(sk.fit_diffusion(nothing, frame_time_s=1.0).columns) == list(COLUMNS["diffusion"])
+
+
+def test_a_track_of_one_frame_moves_nowhere_and_nan_is_a_gap():
+    one = pd.DataFrame({"particle": [1, 2], "frame": [0, 0], "y_nm": 0.0, "x_nm": 0.0})
+    assert sk.msd(one, frame_time_s=1.0).empty
+    assert np.isnan(sk.fit_diffusion(one, frame_time_s=1.0)["D_nm2_per_s"]).all()
+    rows = pd.DataFrame({"particle": 1, "frame": range(3), "y_nm": [0.0, np.nan, 2.0], "x_nm": 0.0})
+    assert sk.msd(rows, frame_time_s=1.0, by="pooled")["lag_frames"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"method": "guess"}, "method must be one of"),
+        ({"class_of": "mood"}, "class_of must be one of"),
+        ({"class_name": "V_S"}, "experiment"),
+        ({"class_name": "V_S", "class_id": 1}, "not both"),
+        ({"frame_time_s": -1.0}, "positive"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(words, message):
+    with pytest.raises(ValueError, match=message):
+        sk.fit_diffusion(random_walks(n_particles=2), **{"frame_time_s": 1.0, **words})
+
+
+def test_missing_columns_and_calibration_are_named():
+    with pytest.raises(ValueError, match="y_nm"):
+        sk.msd(pd.DataFrame({"particle": [1], "frame": [0]}), frame_time_s=1.0)
+    with pytest.raises(ValueError, match="frame_time_s"):
+        sk.msd(random_walks(n_particles=2))
