@@ -28,6 +28,9 @@ from stemkin import tables
 from stemkin.detectors import FourierDetector, Survey
 from stemkin.kernels import motifs
 from stemkin.kernels.descriptors import SITE_NAMES, Describer, Look
+from stemkin.kernels.naming import name_components
+from stemkin.kernels.patches import CROP, PATCH
+from stemkin.kernels.taxonomy import Taxonomy, nothing
 from stemkin.model import Model, look_at_detections, scaled
 from stemkin.movie import Movie, Movies, each_movie
 
@@ -40,6 +43,12 @@ N_COMPONENTS = 8
 
 N_RAW_COMPONENTS = 12
 """Principal components of a raw crop, which has nothing else to go by."""
+
+SITE_SCALE = 0.05
+"""Unit of the descriptor `site` (0, 1, 2): so small that no class mixes sites."""
+
+MAX_UNKNOWN = 4
+"""Classes that may be found beyond the known motifs."""
 
 MAX_PATCHES = 20_000
 """Patches from which components are made, drawn with the seed: 50 MB."""
@@ -123,6 +132,10 @@ class _Sample:
     def stack(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(look, name) for look in self.looks])
 
+    def median(self, name: str) -> float:
+        """Return the median over frames of a number of their `Scale`."""
+        return float(np.median([getattr(look.scale, name) for look in self.looks]))
+
 
 def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
     """Detect in one frame and look at what was found; None for a frame that is not fit to be searched."""
@@ -130,10 +143,10 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
     if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         return None
     if hasattr(detector, "survey"):
-        survey: Survey = detector.survey(pixels, first_frame=0)
+        survey: Survey = detector.survey(pixels, first_frame=frame)
         rest = survey.extra["rest"][0] if "rest" in survey.extra else None
         return look_at_detections(pixels[0], survey.records, lattice=survey.lattices[0], rest=rest, pictures=True)
-    records = np.asarray(detector(pixels, first_frame=0), dtype=tables.DETECTION)
+    records = np.asarray(detector(pixels, first_frame=frame), dtype=tables.DETECTION)
     return look_at_detections(pixels[0], records, pictures=True)
 
 
@@ -149,75 +162,81 @@ def _gather(looks: list[Look], *, seed: int) -> _Sample:  # noqa: ARG001
 
 
 def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int) -> Model:
-    from stemkin.clustering import cluster, principal_components
-    from stemkin.kernels.taxonomy import nothing
+    from stemkin.clustering import principal_components
 
-    side = (25, 25) if sample.uses_lattice else (32, 32)
     n_found = sum(len(look.patches) for look in sample.looks)
     report: dict[str, Any] = {"n_frames": sample.n_frames, "n_detections": n_found, "seed": seed}
     if n_found < 2:
-        logger.warning("%d detections in %d frames: too few to learn classes from", n_found, sample.n_frames)
-        describer = Describer(sample.uses_lattice, np.zeros(side[0] * side[1]), np.zeros((0, side[0] * side[1])))
-        scale = np.ones(len(describer.names))
-        return Model(detector, describer, nothing(), tables.empty("classes"), scale, np.empty(0, bool), report)
+        logger.warning("%d detections in %d frames are too few to learn classes from", n_found, sample.n_frames)
+        n_pixels = PATCH**2 if sample.uses_lattice else CROP**2
+        describer = Describer(sample.uses_lattice, np.zeros(n_pixels), np.zeros((0, n_pixels)))
+        n = len(describer.names)
+        return Model(
+            detector, describer, nothing(), tables.empty("classes"), np.ones(n), np.empty(0, bool), 1.0, report
+        )
     patches = sample.stack("patches").reshape(n_found, -1).astype(np.float64)
     chosen = np.sort(np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES])
-    n_components = N_COMPONENTS if sample.uses_lattice else N_RAW_COMPONENTS
-    mean, components, _ = principal_components(patches[chosen], n_components)
+    mean, components, _ = principal_components(
+        patches[chosen], N_COMPONENTS if sample.uses_lattice else N_RAW_COMPONENTS
+    )
     describer = Describer(sample.uses_lattice, mean, components)
     rows = np.concatenate([describer.describe(look) for look in sample.looks])
-    scale = _scale(sample, rows)
-    taxonomy = cluster(scaled(rows, scale), n_classes=n_classes, seed=seed)
+    sort = _sort_by_motif if sample.uses_lattice else _sort_by_look
+    scale, taxonomy, names, oriented, found = sort(sample, rows, n_classes, elements, seed)
     class_id, _ = taxonomy.assign(scaled(rows, scale))
-    noise = float(np.median([look.noise for look in sample.looks])) if sample.uses_lattice else np.nan
-    return _named(
-        Model(detector, describer, taxonomy, tables.empty("classes"), scale, np.empty(0, bool), report),
-        rows, class_id, sample.stack("pictures"), noise, motifs.library(elements),
-    )  # fmt: skip
-
-
-def _scale(sample: _Sample, rows: np.ndarray) -> np.ndarray:
-    """Amplitudes over their noise; the kind of site counts as far apart; principal components are left out of the naming."""
-    scale = np.zeros(rows.shape[1])
-    if not sample.uses_lattice:
-        return np.full(rows.shape[1], float(rows.std(axis=0).mean()) or 1.0)
-    noise = float(np.median([look.noise for look in sample.looks]))
-    scale[: len(SITE_NAMES)] = noise
-    scale[0] = 0.05
-    return scale
-
-
-def _named(
-    model: Model,
-    rows: np.ndarray,
-    class_id: np.ndarray,
-    pictures: np.ndarray,
-    noise: float,
-    library: list[motifs.Motif],
-) -> Model:
-    """Give the classes names, sizes and mean patches."""
-    ids = model.taxonomy.classes
-    names, oriented, matches = [], [], []
-    for i in ids:
-        members = rows[class_id == i]
-        name, turns = f"class {i}", False
-        if model.describer.uses_lattice and len(members):
-            found = motifs.match(members[:, : len(SITE_NAMES)].mean(axis=0), noise, library)
-            matches.append({"class_id": int(i), **vars(found)})
-            name, turns = (found.name, found.oriented) if found.holds else (name, False)
-        names.append(name)
-        oriented.append(turns)
-    sizes = np.array([(class_id == i).sum() for i in ids])
-    means = [
-        pictures[class_id == i].mean(axis=0) if n else np.zeros(pictures.shape[1:])
-        for i, n in zip(ids, sizes, strict=True)
-    ]
-    unique = [name if names.index(name) == k else f"{name} ({k})" for k, name in enumerate(names)]
-    classes = tables.conform({"class_id": ids, "name": unique, "n_detections": sizes, "mean_patch": means}, "classes")
-    report = {**model.report, "matches": matches, "noise": noise}
-    return Model(
-        model.detector, model.describer, model.taxonomy, classes, model.scale, np.array(oriented, bool), report
+    sizes = np.array([(class_id == i).sum() for i in range(len(names))], int)
+    pictures = sample.stack("pictures")
+    means = [pictures[class_id == i].mean(axis=0) if n else np.zeros(pictures.shape[1:]) for i, n in enumerate(sizes)]
+    classes = tables.conform(
+        {"class_id": np.arange(len(names)), "name": names, "n_detections": sizes, "mean_patch": means}, "classes"
     )
+    report |= {"n_unexplained": int((class_id < 0).sum()), "selection": list(taxonomy.selection), "matches": found}
+    noise = sample.median("noise") if sample.uses_lattice else 1.0
+    return Model(detector, describer, taxonomy, classes, scale, oriented, noise, report)
+
+
+_Sorted = tuple[np.ndarray, Taxonomy, list[str], np.ndarray, list[dict[str, Any]]]
+"""Scale of the descriptors, taxonomy, and of each class its name and whether it is oriented; then the matches."""
+
+
+def _sort_by_look(
+    sample: _Sample,  # noqa: ARG001
+    rows: np.ndarray,
+    n_classes: int | None,
+    elements: motifs.Elements,  # noqa: ARG001
+    seed: int,
+) -> _Sorted:
+    """Sort raw crops by their principal components; nothing tells their names."""
+    from stemkin.clustering import cluster
+
+    scale = np.full(rows.shape[1], float(rows.std(axis=0).mean()) or 1.0)
+    taxonomy = cluster(scaled(rows, scale), n_classes=n_classes, seed=seed)
+    n = len(taxonomy.classes)
+    return scale, taxonomy, [f"class {i}" for i in range(n)], np.zeros(n, bool), []
+
+
+def _sort_by_motif(
+    sample: _Sample, rows: np.ndarray, n_classes: int | None, elements: motifs.Elements, seed: int
+) -> _Sorted:
+    """Sort by the amplitudes of the sites, starting from the motif that each detection resembles."""
+    from stemkin.clustering import cluster
+
+    noise, height = sample.median("noise"), sample.median("chalcogen")
+    library = motifs.library(elements, chalcogen=height if 0.02 < height < 1 else None)
+    n_physical = len(SITE_NAMES)
+    guess, present = motifs.first_guess(rows[:, :n_physical], noise, library)
+    scale = np.zeros(rows.shape[1])
+    scale[: n_physical - 1] = noise
+    scale[0] = SITE_SCALE
+    start = guess if n_classes is None or len(present) <= n_classes else None
+    taxonomy = cluster(
+        scaled(rows, scale), n_classes=n_classes, max_classes=len(present) + MAX_UNKNOWN, start_labels=start,
+        regularisation=0.05, seed=seed,
+    )  # fmt: skip
+    if taxonomy.mixture is None:
+        return scale, taxonomy, [], np.empty(0, bool), []
+    kept = scale > 0
+    return (scale, *name_components(taxonomy, scale[kept], noise, library, merge=n_classes is None))
 
 
 def _elements(material: str | motifs.Elements) -> motifs.Elements:

@@ -28,6 +28,9 @@ from stemkin.kernels.taxonomy import Taxonomy
 FORMAT = 1
 """Raised when a saved model can no longer be read by this version."""
 
+NOISE_RANGE = (0.7, 3.0)
+"""How much less or more noisy than the sample a frame may be taken to be."""
+
 NO_CLASS = "-"
 """The new name that dissolves a class in `Model.rename`."""
 
@@ -50,6 +53,8 @@ class Model:
         (d,) by which descriptors are divided before they are sorted into classes; 0 leaves one out.
     oriented
         (n_classes,) whether a class changes when it is turned by 120 degrees.
+    noise
+        Standard deviation of an amplitude in the sample: in noisier frames the classes are taken to be wider.
     report
         How it was learned: sample, selection of the number of classes, matches of the names.
     """
@@ -60,6 +65,7 @@ class Model:
     classes: pd.DataFrame
     scale: np.ndarray
     oriented: np.ndarray
+    noise: float = 1.0
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,7 +123,8 @@ class Model:
     def name(self, look: Look) -> dict[str, np.ndarray]:
         """Return the columns of `describe` for the detections of one frame."""
         described = self.describer.describe(look)
-        class_id, probability = self.taxonomy.assign(scaled(described, self.scale))
+        noise = 1.0 if look.scale is None else float(np.clip(look.scale.noise / self.noise, *NOISE_RANGE))
+        class_id, probability = self.taxonomy.assign(scaled(described, self.scale), noise=noise)
         turned = np.append(self.oriented, False)[class_id]  # the last one serves class -1
         orientation = np.where(turned, look.orientation, tables.NOT_NAMED).astype(np.int8)
         values = dict(zip(tables.descriptor_columns(self.n_descriptors), described.T, strict=True))
@@ -186,6 +193,7 @@ class Model:
             "descriptors": self.describer.names,
             "covariance": None if self.taxonomy.mixture is None else self.taxonomy.mixture.covariance,
             "outlier_limit": self.taxonomy.outlier_limit,
+            "noise": self.noise,
             "classes": self.classes.drop(columns="mean_patch").to_dict("records"),
             "report": dict(self.report),
         }
@@ -218,6 +226,7 @@ class Model:
             tables.conform(classes, "classes"),
             arrays["scale"],
             arrays["oriented"],
+            about["noise"],
             about["report"],
         )
 

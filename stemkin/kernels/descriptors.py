@@ -6,8 +6,8 @@ triangles of sites at a/sqrt(3) (one occupied, one not), then six of its own kin
 
     centre 1 | occupied triangle 3 | other triangle 3 | mean of the six 1
 
-Neighbourhoods that differ by a turn of 120 degrees are the same defect: the occupied triangle is turned until its most
-deviating column comes first, and the turn is kept as the `orientation` (0, 1, 2: which of the three columns).
+Neighbourhoods that differ by a turn of 120 degrees are the same defect: the occupied triangle is turned until the column
+that lost most comes first, and the turn is kept as the `orientation` (0, 1, 2: which of the three columns).
 """
 
 from __future__ import annotations
@@ -54,11 +54,14 @@ class Scale:
         Standard deviation of an amplitude that shot noise alone gives, in units of `height`.
     level
         Weighted mean of the frame at hollow sites, in the frame's units.
+    chalcogen
+        Height of a chalcogen column, in units of `height`.
     """
 
     height: float
     noise: float
     level: float
+    chalcogen: float
 
 
 def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale:
@@ -75,12 +78,17 @@ def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale:
     """
     sd = FILTER_SD * lattice.spacing_px
     metal = sites(lattice, frame.shape, METAL)
-    hollow = metal + hollow_of(lattice) - lattice.metal
-    hollow = hollow[((hollow > 0) & (hollow < np.array(frame.shape) - 1)).all(axis=1)]
-    levels = [np.median(gaussian_means(frame, points, sd)) if len(points) else np.nan for points in (metal, hollow)]
-    height = float(levels[0] - levels[1])
+    steps = (np.zeros(2), hollow_of(lattice) - lattice.metal, lattice.bond)
+    on_metal, in_hollow, on_chalcogen = (_median_level(frame, metal + step, sd) for step in steps)
+    height = on_metal - in_hollow
     pixel_noise = float(np.median(np.abs(rest[::3, ::3]))) / 0.6745
-    return Scale(height, pixel_noise / (2 * np.sqrt(np.pi) * sd) / height if height > 0 else np.nan, float(levels[1]))
+    noise = pixel_noise / (2 * np.sqrt(np.pi) * sd) / height if height > 0 else np.nan
+    return Scale(height, noise, in_hollow, (on_chalcogen - in_hollow) / height if height > 0 else np.nan)
+
+
+def _median_level(frame: np.ndarray, points: np.ndarray, sd_px: float) -> float:
+    inside = ((points > 0) & (points < np.array(frame.shape) - 1)).all(axis=1)
+    return float(np.median(gaussian_means(frame, points[inside], sd_px))) if inside.any() else np.nan
 
 
 def site_offsets(kinds: np.ndarray) -> np.ndarray:
@@ -109,7 +117,7 @@ def site_amplitudes(
 
 
 def fold(amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn each neighbourhood so that the most deviating column of its occupied triangle comes first.
+    """Turn each neighbourhood so that the column of its occupied triangle that lost most comes first.
 
     Parameters
     ----------
@@ -129,7 +137,7 @@ def fold(amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ([-0.6, -0.07, 0.0, 0.0], [2])
     """
     centre, near, gap, six = np.split(amplitudes, [1, 4, 7], axis=1)
-    thirds = np.abs(near).argmax(axis=1) if len(near) else np.empty(0, int)
+    thirds = near.argmin(axis=1) if len(near) else np.empty(0, int)
     order = (thirds[:, None] + np.arange(3)) % 3
     turned = [np.take_along_axis(triangle, order, axis=1) for triangle in (near, gap)]
     return np.concatenate([centre, *turned, six.mean(axis=1, keepdims=True)], axis=1), thirds.astype(np.int8)
@@ -185,8 +193,8 @@ class Look:
         Like `patches`, of the frame itself, its background at 0 and its metal columns at 1; empty unless asked for.
     orientation
         (m,) int8, -1 without a lattice.
-    noise
-        Standard deviation of an amplitude by shot noise; NaN without a lattice.
+    scale
+        The unit of amplitude and its noise; None without a lattice.
     """
 
     has_lattice: bool
@@ -194,7 +202,7 @@ class Look:
     patches: np.ndarray
     pictures: np.ndarray
     orientation: np.ndarray
-    noise: float
+    scale: Scale | None
 
 
 def look_at(
@@ -222,7 +230,7 @@ def look_at(
         level = float(np.median(frame))
         none = np.empty((len(points), 0), np.float32)
         seen = crops((frame - level) / unit, points) if pictures else none
-        return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), np.nan)
+        return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), None)
     centres, kinds = centre_sites(lattice, points)
     folded, orientation = fold(site_amplitudes(rest, centres, kinds, lattice, scale))
     axes, sd = axes_of(lattice), 0.6 * STEP * lattice.spacing_px
@@ -232,4 +240,4 @@ def look_at(
         whole = ndimage.gaussian_filter((frame - scale.level) / np.float32(scale.height), sd, truncate=3.0)
         seen = patches(whole, centres, axes, orientation)
     physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
-    return Look(True, physical, patches(smooth, centres, axes, orientation), seen, orientation, scale.noise)
+    return Look(True, physical, patches(smooth, centres, axes, orientation), seen, orientation, scale)

@@ -1,7 +1,7 @@
 """What each known defect looks like to the descriptors, and which one a class resembles.
 
 A motif is the row of site amplitudes that a defect would give without noise, from I ~ Z^1.7 (Krivanek et al., Nature 464,
-571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row (the most deviating of three columns is put first), so classes
+571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row (the column that lost most is put first), so classes
 are compared with motifs that were given the same noise.
 
 >>> names = [motif.name for motif in library(WS2)]
@@ -22,8 +22,17 @@ from stemkin.kernels.patches import HOLLOW
 EXPONENT = 1.7
 """Of the atomic number in the intensity of a column."""
 
-MIN_SCORE = 0.6
-"""Match below which a class stays unnamed: 1 is equal, 0 is as far apart as two unrelated motifs."""
+MIN_SCORE = 0.3
+"""Match below which a class stays unnamed; 1 is equal."""
+
+TOLERANCE = 0.15
+"""Relative uncertainty of a motif's amplitudes: exponent, probe and strain."""
+
+FLOOR = 0.01
+"""Absolute uncertainty of any amplitude: relaxation, probe tails, and what the perfect crystal's fit takes with it."""
+
+REACH = 30.0
+"""Squared distance beyond which a detection does not resemble a motif, in units of noise and tolerance."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +85,29 @@ class Motif:
         draws = self.amplitudes + noise * np.random.default_rng(0).normal(size=(n_draws, 13))
         return np.append(float(self.site), fold(draws)[0].mean(axis=0))
 
+    def distances(self, rows: np.ndarray, noise: float) -> np.ndarray:
+        """Return the (m,) squared distances of `rows` (m, 9), each amplitude known to `noise`; infinite on other sites.
 
-def library(elements: Elements) -> list[Motif]:
-    """Return the motifs of a crystal; a defect that may be detected from two of its sites comes twice, under one name."""
+        The mean of the outer ring, which is as much the neighbours' as the defect's, is left out.
+        """
+        expected = self.expected_row(noise)[1:8]
+        unit = np.sqrt(noise**2 + FLOOR**2 + (TOLERANCE * expected) ** 2)
+        distance = (((rows[:, 1:8] - expected) / unit) ** 2).sum(axis=1)
+        return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
+
+
+def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif]:
+    """Return the motifs of a crystal; a defect that may be detected from two of its sites comes twice, under one name.
+
+    Parameters
+    ----------
+    elements
+        Of the crystal.
+    chalcogen
+        Height of a chalcogen column over that of a metal column, as measured; from the atomic numbers unless given.
+    """
     metal = float(elements.Z_metal**EXPONENT)
-    one = elements.Z_chalcogen**EXPONENT / metal
+    one = elements.Z_chalcogen**EXPONENT / metal if chalcogen is None else chalcogen / 2
     swap = elements.Z_dopant**EXPONENT / metal - 1
     vacancy, dopant = f"V_{elements.chalcogen}", f"{elements.dopant}_{elements.metal}"
     pair, adatom = f"{dopant}+{vacancy}", f"{elements.metal}_ad"
@@ -129,14 +156,40 @@ def match(row: np.ndarray, noise: float, motifs: list[Motif]) -> Match:
     """Find the motif that resembles the mean physical descriptors `row` (9,) most, given the `noise` of an amplitude."""
     scores: dict[str, tuple[float, bool]] = {}
     for motif in motifs:
-        expected = motif.expected_row(noise)
-        away = np.linalg.norm(row[1:] - expected[1:])
-        size = max(float(np.abs(expected[1:]).max()), float(np.abs(row[1:]).max()), 1e-12)
-        score = max(0.0, 1.0 - float(away) / size) if round(float(row[0])) == motif.site else 0.0
+        score = float(np.exp(-motif.distances(row[None], noise)[0] / 4))
         if score >= scores.get(motif.name, (-1.0, False))[0]:
             scores[motif.name] = (score, motif.oriented)
     (name, (score, oriented)), (second, (second_score, _)) = sorted(scores.items(), key=lambda item: -item[1][0])[:2]
     return Match(name, score, second, second_score, oriented)
+
+
+def first_guess(
+    rows: np.ndarray, noise: float, motifs: list[Motif], *, min_count: int = 5
+) -> tuple[np.ndarray, list[Motif]]:
+    """Sort detections by the motif they resemble most.
+
+    Parameters
+    ----------
+    rows
+        (m, 9) physical descriptors.
+    noise
+        Standard deviation of an amplitude.
+    motifs
+        As `library` gives them.
+    min_count
+        Motifs with fewer detections are left out.
+
+    Returns
+    -------
+    (m,) labels 0, 1, ... and -1 for detections that resemble no motif, and the motif of each label.
+    """
+    distances = np.stack([motif.distances(rows, noise) for motif in motifs], axis=1)
+    nearest = np.where(distances.min(axis=1, initial=np.inf) <= REACH, distances.argmin(axis=1), -1)
+    kept = [i for i in range(len(motifs)) if (nearest == i).sum() >= min_count]
+    labels = np.full(len(rows), -1)
+    for label, i in enumerate(kept):
+        labels[nearest == i] = label
+    return labels, [motifs[i] for i in kept]
 
 
 def _amplitudes(places: dict[int, float]) -> np.ndarray:

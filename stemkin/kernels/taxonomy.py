@@ -59,7 +59,8 @@ class Taxonomy:
             How much wider than in the sample each class is spread here (1 = the same).
         """
         rows = np.asarray(rows, dtype=np.float64)
-        found = np.zeros((len(rows), len(self.classes)))
+        classes = self.classes
+        found = np.zeros((len(rows), len(classes)))
         known = np.isfinite(rows).all(axis=1)
         if self.mixture is None or not known.any():
             return found
@@ -67,7 +68,7 @@ class Taxonomy:
             self.mixture if noise == 1.0 else replace(self.mixture, covariances=self.mixture.covariances * noise**2)
         )
         per_component = mixtures.posterior(rows[known], widened)[1]
-        per_class = (self.class_ids[:, None] == self.classes[None, :]).astype(float)
+        per_class = (self.class_ids[:, None] == classes[None, :]).astype(float)
         distance = mixtures.mahalanobis_squared(rows[known], widened).min(axis=1)
         found[known] = np.where((distance <= self.outlier_limit)[:, None], per_component @ per_class, 0.0)
         return found
@@ -75,15 +76,16 @@ class Taxonomy:
     def assign(self, rows: np.ndarray, *, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Return the (n,) int16 most probable class of the `rows` (n, d) and its (n,) float32 probability.
 
-        Rows that no class explains get `UNEXPLAINED` and probability 0.
+        Rows that no class explains, or that more probably belong to no class, get `UNEXPLAINED` and probability 0.
         """
         found = self.probabilities(rows, noise=noise)
         if found.shape[1] == 0:
             return np.full(len(found), UNEXPLAINED, np.int16), np.zeros(len(found), np.float32)
         best = found.argmax(axis=1)
         probability = np.take_along_axis(found, best[:, None], axis=1)[:, 0]
-        named = np.where(probability > 0, self.classes[best], UNEXPLAINED)
-        return named.astype(np.int16), probability.astype(np.float32)
+        explained = probability > 1 - found.sum(axis=1)
+        named = np.where(explained, self.classes[best], UNEXPLAINED)
+        return named.astype(np.int16), np.where(explained, probability, 0.0).astype(np.float32)
 
 
 def nothing() -> Taxonomy:

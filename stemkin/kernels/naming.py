@@ -1,0 +1,107 @@
+"""From components of a mixture to classes with names.
+
+Components that resemble the same motif are one class; one that resembles none gets a number for a name; one whose mean
+cannot be told from the perfect crystal is noise and no class. Known motifs too rare to be in the sample are added, as wide
+as the classes that were seen, so that a rare defect is named when it comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stemkin.kernels import motifs
+from stemkin.kernels.mixture import Mixture
+from stemkin.kernels.motifs import Motif
+from stemkin.kernels.taxonomy import UNEXPLAINED, Taxonomy
+
+
+def name_components(
+    taxonomy: Taxonomy, scale: np.ndarray, noise: float, library: list[Motif], *, merge: bool
+) -> tuple[Taxonomy, list[str], np.ndarray, list[dict[str, Any]]]:
+    """Turn the components of a taxonomy into named classes.
+
+    Parameters
+    ----------
+    taxonomy
+        Of site kind and 7 amplitudes (`descriptors.SITE_NAMES` without the ring), each over its `scale`.
+    scale
+        (8,) units of the descriptors.
+    noise
+        Standard deviation of an amplitude.
+    library
+        Known motifs.
+    merge
+        Whether to merge, drop and add classes as the module's docstring says; otherwise every component stays a class of its own.
+
+    Returns
+    -------
+    The taxonomy, the names of its classes, whether each is oriented, and how each component was matched.
+    """
+    assert taxonomy.mixture is not None
+    mixture = taxonomy.mixture
+    order = np.argsort(-mixture.weights, kind="stable")
+    names: list[str] = []
+    oriented: list[bool] = []
+    matches: list[dict[str, Any]] = []
+    class_ids = np.full(len(order), UNEXPLAINED, np.int16)
+    for k in order:
+        row = np.append(mixture.means[k] * scale, 0.0)
+        found = motifs.match(row, noise, library)
+        matches.append({**vars(found), "weight": float(mixture.weights[k])})
+        if merge and not found.holds and is_noise(mixture, int(k)):
+            continue
+        name = found.name if found.holds else f"class {len(names)}"
+        if name in names and merge:
+            class_ids[k] = names.index(name)
+            continue
+        class_ids[k] = len(names)
+        names.append(name if name not in names else f"{name} ({len(names)})")
+        oriented.append(found.holds and found.oriented)
+    named = replace(taxonomy, class_ids=class_ids)
+    if merge:
+        named = with_rare_motifs(named, scale, noise, library, names, oriented)
+    return named, names, np.array(oriented, bool), matches
+
+
+def is_noise(mixture: Mixture, k: int) -> bool:
+    """Tell whether the mean amplitudes of component `k` all lie within one standard deviation of the perfect crystal's."""
+    spread = mixture.covariances if mixture.covariance == "tied" else mixture.covariances[k]
+    variances = spread if mixture.covariance == "diag" else np.diag(spread)
+    return bool((mixture.means[k, 1:] ** 2 < variances[1:]).all())
+
+
+def with_rare_motifs(
+    taxonomy: Taxonomy, scale: np.ndarray, noise: float, library: list[Motif], names: list[str], oriented: list[bool]
+) -> Taxonomy:
+    """Add a light component for every motif that no component stands for; `names` and `oriented` grow with new classes."""
+    mixture = taxonomy.mixture
+    assert mixture is not None
+    seen = [k for k, i in enumerate(taxonomy.class_ids) if i != UNEXPLAINED]
+    if not seen or mixture.covariance == "tied":
+        return taxonomy
+    means, class_ids = [], []
+    for motif in library:
+        expected = motif.expected_row(noise)[:8] / scale
+        distance = motif.distances(np.append(mixture.means * scale, np.zeros((len(mixture.means), 1)), axis=1), noise)
+        if (distance[seen] < motifs.REACH / 3).any():
+            continue
+        if motif.name not in names:
+            names.append(motif.name)
+            oriented.append(motif.oriented)
+        means.append(expected)
+        class_ids.append(names.index(motif.name))
+    if not means:
+        return taxonomy
+    weight = mixture.weights[seen]
+    shape = np.tensordot(weight / weight.sum(), mixture.covariances[seen], axes=1)
+    light = np.full(len(means), 1e-3 * float(weight.min()))
+    grown = Mixture(
+        np.append(mixture.weights, light) / (1 + light.sum()),
+        np.concatenate([mixture.means, np.stack(means)]),
+        np.concatenate([mixture.covariances, np.repeat(shape[None], len(means), axis=0)]),
+        mixture.covariance,
+    )
+    return replace(taxonomy, mixture=grown, class_ids=np.append(taxonomy.class_ids, class_ids).astype(np.int16))
