@@ -53,7 +53,9 @@ def _root(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what happens.")] = False,
 ) -> None:
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setLevel(level)  # on the handler: libraries set the levels of their own loggers
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", handlers=[handler])
     if version:
         from stemkin import __version__
 
@@ -240,12 +242,14 @@ def _run(
     until: str | None = None,
 ) -> None:
     """Run on a scheduler and leave with the exit code of what came."""
+    from stemkin.pipeline import open_inputs
     from stemkin.pipeline import run as run_all
     from stemkin.progress import shown
     from stemkin.scheduling import connect
 
+    found = open_inputs(inputs, settings)  # before any worker is started: most mistakes show here
     with connect(cluster, workers=workers), shown() as watch:
-        outcome = run_all(inputs, out, config=settings, model=model, fresh=fresh, until=until, watch=watch)
+        outcome = run_all(found, out, config=settings, model=model, fresh=fresh, until=until, watch=watch)
     _close(outcome)
 
 

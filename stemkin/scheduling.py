@@ -47,9 +47,7 @@ QUEUES = {
 
 
 @contextmanager
-def connect(
-    where: str | None = None, *, workers: int | None = None, security: Any = None, dashboard: bool = False
-) -> Iterator[Any]:
+def connect(where: str | None = None, *, workers: int | None = None, security: Any = None) -> Iterator[Any]:
     """Make a Dask scheduler active for the length of a ``with`` block and yield its client (None for threads).
 
     Parameters
@@ -61,8 +59,6 @@ def connect(
         Not for schedulers that run already: their workers are theirs.
     security
         `distributed.Security` for ``tls://`` addresses.
-    dashboard
-        Whether a local cluster serves its dashboard, on loopback only.
 
     Raises
     ------
@@ -82,15 +78,15 @@ def connect(
             stack.enter_context(dask.config.set(scheduler=where, num_workers=workers or available_cores()))
             yield None
         else:
-            yield stack.enter_context(_client(where, workers, security, dashboard, stack))
+            yield stack.enter_context(_client(where, workers, security, stack))
 
 
-def _client(where: str, workers: int | None, security: Any, dashboard: bool, stack: ExitStack) -> Any:
+def _client(where: str, workers: int | None, security: Any, stack: ExitStack) -> Any:
     """Return a client for `where`; whatever is started for it is closed by `stack`."""
     from distributed import Client
 
     if where == "processes":
-        return Client(stack.enter_context(_local_cluster(workers or available_cores(), dashboard)))
+        return Client(stack.enter_context(_local_cluster(workers or available_cores())))
     if where == "gpu":
         return Client(stack.enter_context(_gpu_cluster(workers)))
     if "://" in where:
@@ -107,16 +103,15 @@ def _client(where: str, workers: int | None, security: Any, dashboard: bool, sta
     raise ValueError(msg)
 
 
-def _local_cluster(n_workers: int, dashboard: bool, **options: Any) -> Any:
-    """Start one single-threaded process per worker on this machine; kernels bring their own threads."""
+def _local_cluster(n_workers: int) -> Any:
+    """Start one single-threaded process per worker on this machine; its dashboard is on loopback alone."""
     from distributed import LocalCluster
 
     return LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,
         host="127.0.0.1",
-        dashboard_address="127.0.0.1:0" if dashboard else None,
-        **options,
+        dashboard_address="127.0.0.1:0",
     )
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
 
 from stemkin.config import RunConfig
 from stemkin.journal import Journal, locked
@@ -29,7 +28,7 @@ from stemkin.progress import Unwatched, Watch
 from stemkin.report import write_report
 from stemkin.store import Store
 
-__all__ = ["Outcome", "Plan", "learn_model", "plan", "resume", "run"]
+__all__ = ["Inputs", "Outcome", "Plan", "learn_model", "open_inputs", "plan", "resume", "run"]
 
 DONE, INCOMPLETE = 0, 3
 
@@ -65,7 +64,7 @@ class Outcome:
 
 
 def run(
-    inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
+    inputs: str | PathLike[str] | Sequence[str | PathLike[str]] | Inputs,
     out: str | PathLike[str],
     *,
     config: RunConfig | None = None,
@@ -79,7 +78,7 @@ def run(
     Parameters
     ----------
     inputs
-        A movie, a folder, a glob, a URL or a manifest, or several of them.
+        A movie, a folder, a glob, a URL or a manifest, or several of them; or what `open_inputs` made of these.
     out
         Results folder: a path or an fsspec URL.
     config
@@ -105,7 +104,7 @@ def run(
     """
     config, watch = config or RunConfig(), watch or Unwatched()
     store = Store.at(out)
-    found = open_inputs(inputs, config)
+    found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config)
     with locked(store):
         journal = Journal.start(
             store, found.sources, config.model_dump(mode="json"), fresh=fresh, command=" ".join(sys.argv)

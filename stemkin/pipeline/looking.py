@@ -45,7 +45,7 @@ def picture(store: Store, movie: Movie) -> bytes | None:
         buffer,
         frame=frame[top : top + MAX_EDGE_PX, left : left + MAX_EDGE_PX],
         frame_number=number,
-        pixel_size_nm=movie.pixel_size_nm,
+        pixel_size_nm=np.float64(np.nan if movie.pixel_size_nm is None else movie.pixel_size_nm),
         y=rows["y"].to_numpy() - top,
         x=rows["x"].to_numpy() - left,
         class_id=rows["class_id"].to_numpy(),

@@ -38,7 +38,7 @@ def settle_model(
         wanted = fingerprint("learn", STAGE_VERSION, identities, config.learn.model_dump(), _detector_settings(config))
     kept = store.read_json("model", MADE_OF) if store.exists("model", MADE_OF) else None
     record["reused"] = kept is not None and kept["made_of"] == wanted
-    if record["reused"]:
+    if kept is not None and record["reused"]:
         return str(kept["content"])
     store.remove("model")
     if given is not None:

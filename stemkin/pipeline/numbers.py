@@ -1,0 +1,88 @@
+"""From tracks to the tables that people quote; each is small, whatever the archive's size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.config import Kinetics, RunConfig
+from stemkin.diffusion import fit_diffusion, msd
+from stemkin.journal import Journal
+from stemkin.kinetics import dwell_times, populations, transitions
+from stemkin.pipeline.modelling import load_model
+from stemkin.pipeline.tracks import analysed_movies, movies_of
+from stemkin.store import Block, Store, fingerprint
+from stemkin.trajectories import read_tracks
+
+STAGE_VERSION = 1
+"""Raised when the same tracks would give other numbers than before."""
+WRITTEN = ("classes", "populations", "transitions", "dwell_times", "msd", "diffusion")
+
+
+def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any]) -> None:
+    """Write the small tables of a run. Computes once; they are kept where the tracks and settings did not change."""
+    movies = analysed_movies(journal)
+    blocks = [block for movie in movies for block in store.blocks("tracks", movie["movie"])]
+    parts = [store.block_made_of("tracks", block) for block in blocks]
+    made_of = fingerprint("kinetics", STAGE_VERSION, parts, config.kinetics.model_dump(), movies)
+    record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in WRITTEN)
+    if record["reused"]:
+        return
+    for name, rows in small_tables(store, movies, config.kinetics).items():
+        store.write_table(rows, made_of, f"{name}.parquet")
+
+
+def small_tables(store: Store, movies: list[dict[str, Any]], settings: Kinetics) -> dict[str, pd.DataFrame]:
+    """Return the tables of `WRITTEN` by name."""
+    import dask.dataframe as dd
+
+    names = [movie["movie"] for movie in movies]
+    classes = load_model(store).classes
+    frames = dd.from_map(store.read_movie, ["frames"] * len(names), names, meta=tables.empty("frames"))
+    experiment = tables.Experiment(movies_of(movies), frames, classes)
+    moving = {m["movie"]: store.block_paths("tracks", m["movie"]) for m in movies if m["frame_time_s"] is not None}
+    tracks = read_tracks(moving, experiment)
+    numbers = populations(_detections(store, names), experiment=experiment)
+    return {
+        "classes": counted(classes, numbers),
+        "populations": numbers,
+        "transitions": transitions(
+            tracks, lag_frames=settings.lag_frames, by="movie", experiment=experiment, confidence=settings.confidence
+        ).table,
+        "dwell_times": dwell_times(tracks, by="movie", experiment=experiment, confidence=settings.confidence),
+        "msd": msd(tracks, max_lag_frames=settings.max_lag_frames, experiment=experiment),
+        "diffusion": pd.concat(
+            [
+                fit_diffusion(tracks, method=method, experiment=experiment, confidence=settings.confidence)
+                for method in settings.diffusion_methods
+            ],
+            ignore_index=True,
+        ),
+    }
+
+
+def counted(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return the model's classes with the numbers of detections of this run, and patches as lists that Parquet can hold."""
+    n = numbers.groupby("class_id")["n"].sum()
+    rows = classes.assign(
+        n_detections=classes["class_id"].map(n).fillna(0).astype(np.int64),
+        mean_patch=[np.asarray(patch, dtype=np.float64).tolist() for patch in classes["mean_patch"]],
+    )
+    return tables.conform(rows, "classes")
+
+
+def _detections(store: Store, movies: list[str]) -> Any:
+    """Return the detections of a run, one partition per file, with the columns that counting needs. Lazy."""
+    import dask.dataframe as dd
+
+    columns = ["movie", "frame", "class_id"]
+    meta = tables.empty("detections")[columns]
+    blocks = [block for movie in movies for block in store.blocks("detections", movie)]
+
+    def read(block: Block) -> pd.DataFrame:
+        return store.read_block("detections", block)[columns]
+
+    return dd.from_map(read, blocks, meta=meta) if blocks else dd.from_pandas(meta, npartitions=1)

@@ -1,0 +1,157 @@
+"""From the rows of blocks to tracks: drift summed, detections linked, one movie per task, no pixel read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.config import Link, RunConfig
+from stemkin.detection import assemble_frames
+from stemkin.journal import Journal
+from stemkin.linking import MAX_STEP_LATTICES, link
+from stemkin.progress import Watch
+from stemkin.rows import with_experiment
+from stemkin.store import Block, Store, fingerprint
+from stemkin.streaming import stream
+
+STAGE_VERSION = 1
+"""Raised when the same detections would give other tracks than before."""
+
+STEP_WITHOUT_LATTICE_NM = 0.41
+"""Where a movie shows no lattice, a step of 1.3 lattice constants of WS2; the run says so in a warning."""
+
+
+@dataclass(frozen=True)
+class LinkTask:
+    """All that a worker needs to link one movie."""
+
+    movie: dict[str, Any]
+    blocks: tuple[Block, ...]
+    failed: tuple[Block, ...]
+    store: Store
+    settings: Link
+
+
+@dataclass(frozen=True)
+class LinkSummary:
+    """What comes back from one movie."""
+
+    movie: str
+    n_tracks: int
+    n_rows: int
+    reused: bool
+    warning: str = ""
+
+
+def link_movies(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any], watch: Watch) -> None:
+    """Link every movie through the active scheduler. Computes once; movies whose detections did not change are kept."""
+    movies = analysed_movies(journal)
+    failed = [Block(b["movie"], b["start"], b["stop"]) for b in journal.content["blocks"]["failed"]]
+    watch.stage("link", len(movies))
+    tasks = (
+        LinkTask(
+            m,
+            tuple(store.blocks("steps", m["movie"])),
+            tuple(b for b in failed if b.movie == m["movie"]),
+            store,
+            config.link,
+        )
+        for m in movies
+    )
+    record.update({"movies": len(movies), "reused": 0, "tracks": 0, "rows": 0})
+    for outcome in stream(link_to_store, tasks, retries=config.run.retries):
+        watch.advance()
+        if outcome.result is None:
+            raise outcome.error or RuntimeError(outcome.item.movie["movie"])
+        record["reused"] += outcome.result.reused
+        record["tracks"] += outcome.result.n_tracks
+        record["rows"] += outcome.result.n_rows
+        if outcome.result.warning:
+            journal.warn(outcome.result.warning)
+
+
+def analysed_movies(journal: Journal) -> list[dict[str, Any]]:
+    """Return what ``run.json`` says of the movies that could be used.
+
+    Raises
+    ------
+    ValueError
+        If none of them was searched yet.
+    """
+    movies = [m for m in journal.content["movies"] if m["status"] == "ok"]
+    if not movies or not journal.content["stages"].get("detect"):
+        msg = f"{journal.store.root} holds no detections yet; run `stemkin run INPUT -o {journal.store.root}` first"
+        raise ValueError(msg)
+    return movies
+
+
+def link_to_store(task: LinkTask) -> LinkSummary:
+    """Sum the drift of one movie, link its detections and write frames and tracks, block by block. Computes once."""
+    store, name = task.store, task.movie["movie"]
+    parts = [store.block_made_of("steps", block) for block in task.blocks]
+    made_of = fingerprint("link", STAGE_VERSION, parts, task.failed, task.settings.model_dump(), task.movie)
+    every = sorted((*task.blocks, *task.failed), key=lambda block: block.start)
+    if every and all(store.block_made_of("tracks", block) == made_of for block in every):
+        return LinkSummary(name, 0, 0, True)
+    steps = pd.concat(
+        [*(store.read_block("steps", b) for b in task.blocks), *(unread(b, task.movie) for b in task.failed)]
+    )
+    frames = assemble_frames(steps)
+    step_nm, warning = _step_limit(task, steps)
+    tracks = _tracks_of(task, frames, step_nm)
+    for table, rows in (("frames", frames), ("tracks", tracks)):
+        for block in every:
+            store.write_block(table, block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of)
+    return LinkSummary(name, tracks["particle"].nunique(), len(tracks), False, warning)
+
+
+def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
+    """Return frame rows for a block that could not be searched: its frames are gaps in time."""
+    numbers = np.arange(block.start, block.stop, dtype=np.int32)
+    rows = pd.DataFrame({"movie": block.movie, "frame": numbers, "time_s": numbers * (movie["frame_time_s"] or np.nan)})
+    return rows.assign(
+        status=tables.CORRUPT, step_y=np.nan, step_x=np.nan, shift_quality=0.0, n_detections=0,
+        ordered=np.nan, disordered=np.nan, vacuum=np.nan, lattice_px=np.nan,
+    )  # fmt: skip
+
+
+def _tracks_of(task: LinkTask, frames: pd.DataFrame, step_nm: float) -> pd.DataFrame:
+    """Return the tracks of one movie; the linker sees it block by block."""
+    import dask
+    import dask.dataframe as dd
+
+    if not task.blocks:
+        return tables.empty("tracks")
+    experiment = tables.Experiment(movies_of([task.movie]), frames)
+    meta = task.store.read_block("detections", task.blocks[0]).iloc[:0]
+    detections = dd.from_map(task.store.read_block, ["detections"] * len(task.blocks), task.blocks, meta=meta)
+    settings = {**task.settings.model_dump(), "max_step_nm": step_nm}
+    with dask.config.set(scheduler="synchronous"):
+        rows: pd.DataFrame = link(with_experiment(detections, experiment), **settings).compute()
+    return rows
+
+
+def _step_limit(task: LinkTask, steps: pd.DataFrame) -> tuple[float, str]:
+    """Return the largest step between frames [nm], and a warning where no lattice could tell it."""
+    if task.settings.max_step_nm is not None:
+        return task.settings.max_step_nm, ""
+    lattice_px = float(steps["lattice_px"].median())
+    if lattice_px > 0:
+        return MAX_STEP_LATTICES * lattice_px * float(task.movie["pixel_size_nm"]), ""
+    warning = (
+        f"{task.movie['movie']} shows no lattice that could tell how far a defect may step between frames; "
+        f"{STEP_WITHOUT_LATTICE_NM} nm was used; set max_step_nm in [link] if that is wrong"
+    )
+    return STEP_WITHOUT_LATTICE_NM, warning
+
+
+def movies_of(listed: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return the table ``movies`` of what ``run.json`` lists."""
+    rows = pd.DataFrame(list(listed), columns=[*tables.COLUMNS["movies"]])
+    numbers = [c for c, t in tables.COLUMNS["movies"].items() if t == "float64"]
+    return tables.conform(rows.astype(dict.fromkeys(numbers, "float64")), "movies")
