@@ -25,8 +25,8 @@ from stemkin.kernels.lattice import Lattice
 ROW_BITS, COLUMN_BITS = 24, 21
 """Bits kept of the two factors; with up to 2**8 terms their sums stay below the 53 bits of a double."""
 
-STAMP_REACH = 4.5
-"""How many standard deviations of a Gaussian are drawn: beyond, it is below 4e-5 of its peak."""
+STAMP_CUT = 1e-4
+"""A column's image is drawn as far as it is above this fraction of its peak."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,15 @@ def on_grid(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def add_columns(
-    image: np.ndarray, y: np.ndarray, x: np.ndarray, weights: np.ndarray, probe: Probe, *,
-    row_y: np.ndarray, row_x0: np.ndarray,
-) -> None:  # fmt: skip
+    image: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    weights: np.ndarray,
+    probe: Probe,
+    *,
+    row_y: np.ndarray,
+    row_x0: np.ndarray,
+) -> None:
     """Add the images of single columns of atoms to `image`, in place.
 
     Parameters
@@ -169,23 +175,44 @@ def add_columns(
     probe
         The image of a point.
     row_y, row_x0
-        (height,) where each scan row lies on the sample, and where its first pixel does [px].
+        (height,) where each scan row lies on the sample, and where its first pixel does [px]; about one px apart.
     """
     height, width = image.shape
-    if len(y) == 0:
-        return
     top, left = float(np.mean(row_y - np.arange(height))), float(np.mean(row_x0))
-    for share, sd in probe.parts:
-        reach = int(np.ceil(STAMP_REACH * sd))
-        window = np.arange(-reach, reach + 1)
-        rows = np.rint(y - top).astype(np.int64)[:, None] + window
-        cols = np.rint(x - left).astype(np.int64)[:, None] + window
-        inside_row, inside_col = (rows >= 0) & (rows < height), (cols >= 0) & (cols < width)
-        rows, cols = np.where(inside_row, rows, 0), np.where(inside_col, cols, 0)
-        dy = (row_y[rows] - y[:, None]) / sd
-        dx = (cols[:, None, :] + row_x0[rows][:, :, None] - x[:, None, None]) / sd
-        peak = (share / (2 * np.pi * sd**2)) * weights
-        stamp = np.exp(-0.5 * (dx * dx + (dy * dy)[:, :, None])) * peak[:, None, None]
-        keep = inside_row[:, :, None] & inside_col[:, None, :]
-        flat = (rows * width)[:, :, None] + cols[:, None, :]
-        image += np.bincount(flat[keep], stamp[keep], minlength=image.size).reshape(image.shape)
+    row, col = np.rint(y - top).astype(np.int64), np.rint(x - left).astype(np.int64)
+    for (share, sd), reach in zip(probe.parts, _reaches(probe), strict=True):
+        near = (row >= -reach) & (row < height + reach) & (col >= -reach) & (col < width + reach)
+        peak = share / (2 * np.pi * sd**2) * weights[near]
+        _add_gaussians(image, y[near], x[near], row[near], col[near], peak, sd, reach, row_y, row_x0)
+
+
+def _reaches(probe: Probe) -> list[int]:
+    """Return how far [px] each part of the probe is drawn: to `STAMP_CUT` of the probe's own peak."""
+    peak = max(share / sd**2 for share, sd in probe.parts)
+    heights = [share / sd**2 / peak for share, sd in probe.parts]
+    return [
+        max(1, int(np.ceil(sd * np.sqrt(2 * np.log(max(h / STAMP_CUT, 1.0))))))
+        for h, (_, sd) in zip(heights, probe.parts, strict=True)
+    ]
+
+
+def _add_gaussians(
+    image: np.ndarray, y: np.ndarray, x: np.ndarray, row: np.ndarray, col: np.ndarray, peak: np.ndarray,
+    sd: float, reach: int, row_y: np.ndarray, row_x0: np.ndarray,
+) -> None:  # fmt: skip
+    """Add Gaussians of (m,) `peak` at `y`, `x`, around the pixels `row`, `col`; each row is scanned where it is scanned."""
+    padded = np.zeros((image.shape[0] + 4 * reach, image.shape[1] + 4 * reach))
+    at_y = np.pad(row_y, 2 * reach, mode="edge")  # rows outside the frame are drawn anyhow and then forgotten
+    at_x0 = np.pad(row_x0, 2 * reach, mode="edge")
+    window = np.arange(-reach, reach + 1)
+    rows = row[:, None] + (2 * reach + window)
+    dy = (at_y[rows] - y[:, None]) * (np.sqrt(0.5) / sd)
+    dx = (window + (col - x)[:, None, None] + at_x0[rows][:, :, None]) * (np.sqrt(0.5) / sd)
+    np.multiply(dx, dx, out=dx)
+    dx += (dy * dy)[:, :, None]
+    stamps = np.exp(np.negative(dx, out=dx), out=dx)
+    stamps *= peak[:, None, None]
+    size = 2 * reach + 1
+    for first_row, first_col, stamp in zip((row + reach).tolist(), (col + reach).tolist(), stamps, strict=True):
+        padded[first_row : first_row + size, first_col : first_col + size] += stamp
+    image += padded[2 * reach : -2 * reach, 2 * reach : -2 * reach]

@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 from stemkin.movie import Movie
+from stemkin.simulation.material import MATERIALS, Material
 from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader
 from stemkin.simulation.scene import crystal
-from stemkin.simulation.settings import MATERIALS, Damage, Instrument, Kinetics, Material, Optics, Settings
+from stemkin.simulation.settings import Damage, Instrument, Kinetics, Optics, Settings
 from stemkin.simulation.truth import Truth, truth_of
 
 __all__ = [

@@ -24,19 +24,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stemkin.simulation.kinetics import Rates
-from stemkin.simulation.settings import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY, Settings
+from stemkin.simulation.material import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY
+from stemkin.simulation.rates import Rates
+from stemkin.simulation.settings import Settings
 
 
 def diffusion_coefficient(settings: Settings) -> float:
     """Return D = k a2 / 4 of a free vacancy [nm2/s]."""
-    return settings.kinetics.hop_rate_per_s * settings.material.a_nm**2 / 4
+    return Rates.of(settings).hop * settings.material.a_nm**2 / 4
 
 
 def diffusion_table(settings: Settings) -> pd.DataFrame:
     """Return `kind`, `hop_rate_per_s`, `D_nm2_per_s` of vacancies and adatoms."""
-    kinds, k = settings.material.kinds, settings.kinetics
-    rates = np.array([k.hop_rate_per_s, k.adatom_hop_rate_per_s])
+    kinds, r = settings.material.kinds, Rates.of(settings)
+    rates = np.array([r.hop, r.hop_adatom])
     return pd.DataFrame(
         {
             "kind": [kinds[VACANCY], kinds[ADATOM]],
@@ -58,7 +59,7 @@ def vacancy_concentration(settings: Settings) -> float:
     if loss == 0:
         return k.vacancy_fraction
     settled = gain / loss
-    return settled + (k.vacancy_fraction - settled) * -np.expm1(-loss * duration) / (loss * duration)
+    return float(settled + (k.vacancy_fraction - settled) * -np.expm1(-loss * duration) / (loss * duration))
 
 
 def generator(settings: Settings) -> pd.DataFrame:

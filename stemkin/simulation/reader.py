@@ -14,19 +14,18 @@ import numpy as np
 
 from stemkin.kernels.rendering import (
     ROW_BITS,
-    Probe,
     add_columns,
     column_factors,
     crystal_waves,
     on_grid,
     row_factors,
 )
-from stemkin.kernels.shotnoise import poisson_counts
+from stemkin.kernels.shotnoise import AT_ONCE, poisson_counts
 from stemkin.readers import Calibration
-from stemkin.simulation.columns import changed_columns
+from stemkin.simulation.columns import changed_columns, probe
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.scene import crystal, sightings
-from stemkin.simulation.settings import Settings, probe_sd_nm
+from stemkin.simulation.settings import Settings
 from stemkin.tables import BLANK, OK, SATURATED, TRUNCATED
 
 
@@ -85,7 +84,7 @@ class SimulatedReader:
 def expected_counts(settings: Settings, frame: int) -> np.ndarray:
     """Return the (y, x) mean number of electrons per pixel of one frame, float64: the image before chance comes in."""
     ((_, means),) = _mean_frames(settings, frame, frame + 1)
-    return means
+    return np.asarray(means)
 
 
 def statuses(settings: Settings, start: int, stop: int) -> list[str]:
@@ -119,12 +118,6 @@ def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frequencies, amplitudes, column_factors(frequencies, settings.shape[1])
 
 
-def probe(settings: Settings) -> Probe:
-    """Return the image of a point [px]."""
-    o, pixel = settings.optics, settings.instrument.pixel_size_nm
-    return Probe(probe_sd_nm(o) / pixel, o.tail_fraction, o.tail_sd_nm / pixel)
-
-
 def _mean_frames(settings: Settings, start: int, stop: int):  # type: ignore[no-untyped-def]
     """Yield (frame number, (y, x) expected counts) of each frame."""
     frequencies, amplitudes, columns = _waves(settings)
@@ -143,9 +136,9 @@ def _mean_frames(settings: Settings, start: int, stop: int):  # type: ignore[no-
         row_x0 = jitter[1] - shifts[n, 1]
         rows = row_factors(frequencies, amplitudes, row_y, row_x0) * beam[:, None]
         means = on_grid(rows, ROW_BITS) @ columns
-        y, x, weights = changed_columns(settings, seen[edges[n] : edges[n + 1]])
         change = np.zeros(shape)
-        add_columns(change, y, x, weights, probe(settings), row_y=row_y, row_x0=row_x0)
+        for part, (y, x, weights) in changed_columns(settings, seen[edges[n] : edges[n + 1]]):
+            add_columns(change, y, x, weights, part, row_y=row_y, row_x0=row_x0)
         means += change * beam[:, None]
         yield frame, np.maximum(means, 0.0)
 
@@ -155,15 +148,22 @@ def _record(settings: Settings, frame: int, means: np.ndarray) -> np.ndarray:
     i = settings.instrument
     rng = _generator(settings, 7, frame)
     (status,) = statuses(settings, frame, frame + 1)
-    counts = np.zeros(means.shape, np.int32) if status == BLANK else poisson_counts(means, rng)
-    signal = counts * np.float32(i.gain) + np.float32(i.offset)
-    if i.read_noise > 0:
-        signal += rng.standard_normal(means.shape, dtype=np.float32) * np.float32(i.read_noise)
-    if status == TRUNCATED:
-        signal[len(signal) // 2 :] = 0
-    if i.dtype == "float32":
-        return np.asarray(np.full_like(signal, signal.max()) if status == SATURATED else signal)
-    top = np.iinfo(i.dtype).max
+    top = np.finfo(np.float32).max if i.dtype == "float32" else np.float32(np.iinfo(i.dtype).max)
+    written = np.empty(means.shape, i.dtype)
+    band = max(1, AT_ONCE // means.shape[1])  # rows worked on at once, so that they stay in a core's own cache
+    for start in range(0, len(means), band):
+        rows = slice(start, start + band)
+        signal = poisson_counts(0 * means[rows] if status == BLANK else means[rows], rng).astype(np.float32)
+        signal *= np.float32(i.gain)
+        signal += np.float32(i.offset)
+        if i.read_noise > 0:
+            signal += np.float32(i.read_noise) * rng.standard_normal(signal.shape, dtype=np.float32)
+        if i.dtype != "float32":
+            np.rint(signal, out=signal)
+            np.minimum(np.maximum(signal, 0, out=signal), top, out=signal)
+        written[rows] = signal
     if status == SATURATED:
-        signal[:] = top
-    return np.asarray(np.clip(np.rint(signal), 0, top).astype(i.dtype))
+        written[:] = top if i.dtype != "float32" else written.max()
+    if status == TRUNCATED:
+        written[len(written) // 2 :] = 0
+    return written

@@ -14,7 +14,8 @@ import numpy as np
 from stemkin.simulation.crystal import BOND, Crystal, crystal_of
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.kinetics import simulate_area
-from stemkin.simulation.settings import DOUBLE_VACANCY, VACANCY, Settings
+from stemkin.simulation.material import DOUBLE_VACANCY, VACANCY
+from stemkin.simulation.settings import Settings
 
 SIGHTING = np.dtype(
     [

@@ -7,54 +7,13 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from stemkin.simulation.material import MATERIALS, Material
+
 BARN_NM2 = 1e-10
 """One barn (1e-28 m2) in nm2."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """A honeycomb crystal seen from above.
-
-    Attributes
-    ----------
-    formula
-        For labels.
-    a_nm
-        Lattice constant [nm].
-    metal, chalcogen, dopant
-        Symbols of the brighter sublattice, the dimmer one, and of what replaces a metal atom.
-    Z_metal, Z_chalcogen, Z_dopant
-        Their atomic numbers.
-    atoms_per_chalcogen_column
-        2 in a transition-metal dichalcogenide, 1 in graphene.
-    """
-
-    formula: str = "WS2"
-    a_nm: float = 0.3153
-    metal: str = "W"
-    chalcogen: str = "S"
-    dopant: str = "Mo"
-    Z_metal: int = 74
-    Z_chalcogen: int = 16
-    Z_dopant: int = 42
-    atoms_per_chalcogen_column: int = 2
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Names of the defects: vacancy, double vacancy, dopant, dopant with vacancy, metal vacancy, adatom."""
-        vacancy, dopant = f"V_{self.chalcogen}", f"{self.dopant}_{self.metal}"
-        return (vacancy, f"{vacancy}2", dopant, f"{dopant}+{vacancy}", f"V_{self.metal}", f"{self.metal}_ad")
-
-
-VACANCY, DOUBLE_VACANCY, DOPANT, COMPLEX, METAL_VACANCY, ADATOM = range(6)
-"""Positions of the kinds in `Material.kinds`."""
-
-MATERIALS = {
-    "WS2": Material(),
-    "MoS2": Material("MoS2", 0.3160, "Mo", "S", "W", 42, 16, 74, 2),
-    "WSe2": Material("WSe2", 0.3282, "W", "Se", "Mo", 74, 34, 42, 2),
-    "graphene": Material("graphene", 0.2460, "C", "C", "Si", 6, 6, 14, 1),
-}
+BOLTZMANN_EV_PER_K = 8.617333262e-5
+ROOM_K = 300.0
+"""The temperature at which the rates of `Kinetics` hold."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +48,9 @@ class Kinetics:
         Metal sites with an adatom on top, at the start and on average.
     adatom_hop_rate_per_s, adatom_desorption_rate_per_s
         Hops of an adatom in all six directions; its loss, balanced by arrivals.
+    temperature_K, hop_energy_eV
+        The rates of moving (hop, rotation, detach, split) hold at 300 K; at another temperature they are
+        exp(-E/k (1/T - 1/300 K)) times as large.
     area_frames
         After so many frames the beam visits a fresh area: what makes any frame of an endless movie reachable.
     """
@@ -108,6 +70,8 @@ class Kinetics:
     adatom_fraction: float = 0.0
     adatom_hop_rate_per_s: float = 0.2
     adatom_desorption_rate_per_s: float = 0.01
+    temperature_K: float = 300.0
+    hop_energy_eV: float = 0.6
     area_frames: int = 1000
 
 
@@ -258,7 +222,7 @@ class Settings:
     def counts_px2(self, Z: float) -> float:
         """Return the volume of the image of one atom [counts px2], for a flat dose."""
         contrast = (Z / 74) ** self.optics.contrast_exponent
-        return self.dose_e_per_nm2 * self.optics.cross_section_nm2 * contrast
+        return float(self.dose_e_per_nm2 * self.optics.cross_section_nm2 * contrast)
 
     def with_values(self, **values: Any) -> Settings:
         """Return these settings with some replaced, by the bare name of any setting.

@@ -20,7 +20,7 @@ from stemkin import tables
 from stemkin.movie import Movie
 from stemkin.simulation import closed_form
 from stemkin.simulation.drift import shifts_px
-from stemkin.simulation.kinetics import CAUSES
+from stemkin.simulation.rates import CAUSES, Rates
 from stemkin.simulation.reader import SimulatedReader, statuses
 from stemkin.simulation.scene import sightings, sojourns
 from stemkin.simulation.settings import Settings
@@ -147,7 +147,7 @@ class Truth:
     @property
     def hop_rate_per_s(self) -> float:
         """Hops of a free vacancy per second."""
-        return self.settings.kinetics.hop_rate_per_s
+        return Rates.of(self.settings).hop
 
     @property
     def diffusion(self) -> pd.DataFrame:
