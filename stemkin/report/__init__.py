@@ -46,7 +46,7 @@ def write_report(folder: str | PathLike[str]) -> str:
 
     store = Store.at(folder)
     page = render(read_results(store))
-    store.write_bytes(page.encode(), REPORT_FILE)
+    store.write_bytes(page.encode(errors="backslashreplace"), REPORT_FILE)
     log.info("wrote %s (%.1f MB)", store.path(REPORT_FILE), len(page) / 1e6)
     return store.path(REPORT_FILE)
 
@@ -57,6 +57,7 @@ def render(results: Results) -> str:
 
     return str(
         _template().render(
+            level=provenance.level(results),
             status=provenance.status(results),
             summary=provenance.summary(results),
             run=results.run,

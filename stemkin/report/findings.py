@@ -12,7 +12,7 @@ import pandas as pd
 from stemkin.report import figures, images, summaries
 from stemkin.report.palette import mark_of, role_of
 from stemkin.report.rates import label_of, legend
-from stemkin.report.results import Picture, Results
+from stemkin.report.results import Picture, Results, number
 from stemkin.report.words import counted, plain
 from stemkin.tables import NOT_NAMED, OK, STATUSES
 
@@ -67,7 +67,7 @@ def classes(results: Results) -> dict[str, Any]:
             {
                 "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "class_id": class_id,
                 "image": None if patch is None else images.data_uri(images.grey_levels(patch, low=low, high=high)),
-                "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
+                "match": _match(results, class_id), "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
                 "density": f"{plain(100 * n / density, 2)} per 100 nm²" if density else "",
             }
         )  # fmt: skip
@@ -156,7 +156,7 @@ def _drift_of(results: Results, movie: str, number: int) -> dict[str, Any]:
 
 def training(results: Results) -> dict[str, Any] | None:
     """Return the training curve that the model's record holds, None where it has none."""
-    record = results.model.get("training")
+    record = results.model.get("training", _mapping(results.model.get("report")).get("training"))
     if not isinstance(record, Mapping):
         return None
     nested = next((record[k] for k in ("curve", "history", "curves") if isinstance(record.get(k), Mapping)), record)
@@ -170,6 +170,22 @@ def training(results: Results) -> dict[str, Any] | None:
     x = columns[x_name] if x_name else [float(i + 1) for i in range(length)]
     chosen = dict(list(curves.items())[:3])
     return {"figure": figures.training(chosen, x_name or "epoch", x or []), "names": list(chosen)}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _match(results: Results, class_id: int) -> str:
+    """Return what a class resembles, as the model recorded it; empty where it did not."""
+    matches = _mapping(results.model.get("report")).get("matches")
+    for match in matches if isinstance(matches, list) else []:
+        if isinstance(match, Mapping) and match.get("class_id") == class_id:
+            score, second = number(match.get("score")), number(match.get("runner_up_score"))
+            if math.isfinite(score):
+                rival = f", {match.get('runner_up')} {second:.2f}" if math.isfinite(second) else ""
+                return f"match: {match.get('name')} {score:.2f}{rival}"
+    return ""
 
 
 def _numbers(values: Any) -> list[float] | None:

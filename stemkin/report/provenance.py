@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from stemkin.report.results import Results, number
 from stemkin.report.words import counted, plain, seconds
 
 MAX_LISTED = 100
+MACHINE = {"memory_gib": "memory (GiB)", "python": "Python"}
 ENDS = {
     0: ("good", "complete"),
     3: ("warn", "complete, but not everything worked"),
@@ -23,7 +24,16 @@ def status(results: Results) -> tuple[str, str]:
     if not results.run:
         return "warn", "no record of the run"
     code = results.run.get("exit_code")
-    return ("warn", "not finished") if code is None else ENDS.get(code, ("warn", f"ended with exit code {code}"))
+    if code is None:
+        return "warn", "not finished"
+    return ENDS[code] if isinstance(code, int) and code in ENDS else ("warn", f"ended with exit code {code}")
+
+
+def level(results: Results) -> str:
+    """Return the confidence of the run's intervals, such as "95 %"."""
+    confidence = number(_of(_of(results.run, "config"), "kinetics").get("confidence"))
+    percent = 100 * confidence if 0 < confidence < 1 else 95.0
+    return f"{percent:g}\N{NO-BREAK SPACE}%"
 
 
 def summary(results: Results) -> list[str]:
@@ -74,7 +84,7 @@ def provenance(results: Results) -> dict[str, Any]:
         "movies": [_movie(row) for _, row in results.movies.head(MAX_LISTED).iterrows()],
         "n_hidden": max(0, len(results.movies) - MAX_LISTED),
         "settings": [(str(k), _pairs(v)) for k, v in _of(run, "config").items()],
-        "model": _pairs({k: v for k, v in results.model.items() if isinstance(v, (str, int, float, bool))}),
+        "model": list(_scalars(results.model)),
         "blocks": {
             k: f"{int(number(blocks[k])):,}"
             for k in ("total", "done", "reused")
@@ -93,7 +103,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("finished", when(run.get("finished"))),
         ("command", str(run.get("command") or "")),
         ("input", "\n".join(str(i) for i in inputs[:20]) if isinstance(inputs, list) else ""),
-        *[(str(k).replace("_", " "), str(v)) for k, v in machine.items()],
+        *[(MACHINE.get(str(k), str(k).replace("_", " ")), _short(v)) for k, v in machine.items()],
     ]
 
 
@@ -140,6 +150,15 @@ def _pairs(section: Any) -> list[tuple[str, str]]:
     if isinstance(section, Mapping):
         return [(str(k), _short(v)) for k, v in section.items()]
     return [("", _short(section))]
+
+
+def _scalars(content: Mapping[str, Any], *, depth: int = 2) -> Iterator[tuple[str, str]]:
+    """Yield the single values in `content` and in the mappings inside it."""
+    for key, value in content.items():
+        if isinstance(value, (str, int, float, bool)):
+            yield str(key), _short(value)
+        elif isinstance(value, Mapping) and depth > 1:
+            yield from _scalars(value, depth=depth - 1)
 
 
 def _short(value: Any) -> str:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -77,6 +78,7 @@ def transitions(results: Results) -> dict[str, Any]:
     return {
         "nothing": None,
         "movie": movie,
+        "mixed": not np.isfinite(rows["probability"]).any() and bool(rows["count"].sum()),
         "lag_frames": int(rows["lag_frames"].iloc[0]),
         "matrix": _matrix(results, rows),
         "null_matrix": _matrix(results, null_rows) if len(null_rows) else None,
@@ -176,6 +178,7 @@ def _cell(row: pd.Series) -> dict[str, Any]:
         "probability": f"{p:.3f}" if known else "–",
         "interval": f"{row['low']:.3f} – {row['high']:.3f}" if math.isfinite(row["low"]) else "",
         "count": f"{int(row['count']):,}",
+        "counted": int(row["count"]) > 0,
         "shade": round(100 * math.sqrt(min(1.0, max(0.0, p)))) if known else 0,
         "known": known,
     }

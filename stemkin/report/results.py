@@ -118,8 +118,8 @@ def read_results(store: Store) -> Results:
         raise FileNotFoundError(msg)
     absent: dict[str, str] = {}
     run = _read_json(store, absent, RUN_FILE)
-    found = {name: _read_table(store, absent, name, f"{name}.parquet", present) for name in TABLES}
-    nulls = {name: _read_table(store, absent, name, f"null_{name}.parquet", present) for name in NULL_TABLES}
+    found = {name: _read_table(store, absent, name, name, present) for name in TABLES}
+    nulls = {name: _read_table(store, absent, f"null_{name}", name, present) for name in NULL_TABLES}
     frames, unread = _read_frames(store, absent)
     return Results(
         run=run,
@@ -134,15 +134,16 @@ def read_results(store: Store) -> Results:
 
 
 def number(value: Any) -> float:
-    """Return `value` as a float, NaN where it is none.
+    """Return `value` as a finite float, NaN where it is none.
 
-    >>> number("3"), number(None), number("x")
-    (3.0, nan, nan)
+    >>> number("3"), number(None), number("x"), number(1e999)
+    (3.0, nan, nan, nan)
     """
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        known = float(value)
+    except (TypeError, ValueError, OverflowError):
         return math.nan
+    return known if math.isfinite(known) else math.nan
 
 
 def _list(value: Any) -> list[Any]:
@@ -168,15 +169,16 @@ def _read_json(store: Store, absent: dict[str, str], *path: str) -> Mapping[str,
     return content if isinstance(content, dict) else {}
 
 
-def _read_table(store: Store, absent: dict[str, str], name: str, file: str, present: list[str]) -> pd.DataFrame:
-    """Return a table, empty where its file is missing or not what it should be."""
+def _read_table(store: Store, absent: dict[str, str], stem: str, name: str, present: list[str]) -> pd.DataFrame:
+    """Return the table `name` in the file called `stem`, empty where that is missing or not what it should be."""
+    file = f"{stem}.parquet"
     if file not in present:
-        absent.setdefault(name, f"there is no {file}")
+        absent[stem] = f"there is no {file}"
         return tables.empty(name)
     try:
         return _conformed(store.read_table(file), name)
     except (ValueError, OSError, TypeError) as error:
-        absent[name] = f"{file} cannot be read ({error})"
+        absent[stem] = f"{file} cannot be read ({error})"
         return tables.empty(name)
 
 

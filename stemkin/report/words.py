@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-SUBSCRIPT = re.compile(r"_\{?([A-Za-z0-9]{1,4})\}?")
+SUBSCRIPT = re.compile(r"\b([A-Z][a-z]?)_([A-Z][a-z]?\d*)(?![A-Za-z0-9])")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,12 @@ class Quantity:
         """Power of ten that is written once behind value and interval."""
         if self.given_exponent is not None:
             return self.given_exponent
-        ends = [abs(v) for v in (self.value, self.low, self.high) if math.isfinite(v) and v != 0]
+        ends = [abs(v) for v in (self.value, self.low, self.high) if math.isfinite(v) and abs(v) > 1e-300]
         largest = max(ends, default=1.0)
-        return 0 if 1e-2 <= largest < 1e5 else math.floor(math.log10(abs(self.value) or largest))
+        if 1e-2 <= largest < 1e5:
+            return 0
+        leading = abs(self.value) if self.is_known and abs(self.value) > largest / 20 else largest
+        return math.floor(math.log10(leading))
 
     def like(self, other: Quantity) -> Quantity:
         """Return the same quantity, written with the power of ten of `other`."""
@@ -103,10 +106,10 @@ class Quantity:
 def class_label(name: Any) -> Markup:
     """Return a class name as HTML, ``V_S`` with its subscript; anything else in it is harmless text.
 
-    >>> class_label("Mo_W+V_S"), class_label("<b>")
-    (Markup('Mo<sub>W</sub>+V<sub>S</sub>'), Markup('&lt;b&gt;'))
+    >>> class_label("Mo_W+V_S2"), class_label("hole_edge"), class_label("<b>")
+    (Markup('Mo<sub>W</sub>+V<sub>S2</sub>'), Markup('hole_edge'), Markup('&lt;b&gt;'))
     """
-    return Markup(SUBSCRIPT.sub(r"<sub>\1</sub>", str(escape(str(name)))))  # noqa: S704 - escaped just here
+    return Markup(SUBSCRIPT.sub(r"\1<sub>\2</sub>", str(escape(str(name)))))  # noqa: S704 - escaped just here
 
 
 def power_of_ten(value: float) -> str:
