@@ -26,7 +26,7 @@ import numpy as np
 
 from stemkin import tables
 from stemkin.devices import Device, to_device, to_host
-from stemkin.kernels import peaks, residual
+from stemkin.kernels import defects, residual
 from stemkin.kernels.lattice import Lattice
 
 logger = logging.getLogger(__name__)
@@ -117,13 +117,12 @@ class FourierDetector:
         return residual.remove_background(image, filter_sd_px=self.feature_px) if rest is None else rest
 
     def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
-        threshold = self.snr
-        if threshold is None:
-            height, width = rest.snr.shape
-            threshold = peaks.threshold_for(self.false_positives_per_frame, (height, width), rest.filter_sd_px)
-        y, x, score = peaks.extrema(rest.snr, threshold=threshold, border_px=2)
-        spacing = 4 * rest.filter_sd_px if rest.lattice is None else 0.35 * rest.lattice.spacing_px
-        kept = peaks.merge(y, x, score, min_distance_px=spacing)
-        rows = np.empty(len(kept), tables.DETECTION)
-        rows["frame"], rows["y"], rows["x"], rows["score"] = frame, y[kept], x[kept], np.abs(score[kept])
+        asked, threshold = self.false_positives_per_frame, self.snr
+        if rest.lattice is None:
+            y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)
+        else:
+            y, x, score = defects.on_lattice(rest.snr, rest.lattice, false_positives=asked, threshold=threshold)
+            y, x = residual.without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
+        rows = np.empty(len(y), tables.DETECTION)
+        rows["frame"], rows["y"], rows["x"], rows["score"] = frame, y, x, np.abs(score)
         return np.sort(rows, order=["frame", "y", "x"])

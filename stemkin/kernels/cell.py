@@ -65,3 +65,40 @@ def climb(coefficients: np.ndarray, waves: Waves, point: np.ndarray) -> np.ndarr
             return point
         point = point - np.linalg.solve(hessian, gradient)
     return point
+
+
+def probe_sd(amplitudes: np.ndarray, waves: Waves, *, is_honeycomb: bool) -> float | None:
+    """Estimate the width of a column's image from how fast the reflections fade.
+
+    A Gaussian of standard deviation s multiplies the reflection g by exp(-2 pi^2 s^2 g^2). In a honeycomb of columns with
+    intensities 1 and r every third reflection (h - k = 3 n for vectors 60 degrees apart) has the structure factor 1 + r, the
+    others sqrt(1 - r + r^2).
+
+    Parameters
+    ----------
+    amplitudes
+        (K,) complex amplitudes of the mean crystal.
+    waves
+        The plane waves.
+    is_honeycomb
+        False takes all structure factors as equal.
+
+    Returns
+    -------
+    Standard deviation [px]; None where fewer than three reflections are seen.
+    """
+    strength = np.abs(amplitudes) * ~waves.is_background
+    seen = strength > 0.01 * strength.max(initial=0.0)
+    if seen.sum() < 3:
+        return None
+    g2 = (waves.frequencies[seen] ** 2).sum(axis=1)
+    logs, weight = np.log(strength[seen]), strength[seen]
+    sign = -1 if waves.basis[0] @ waves.basis[1] > 0 else 1
+    both = (waves.indices[seen] @ [1, sign]) % 3 == 0
+    best = (np.inf, 0.0)
+    for r in np.linspace(0.0, 1.0, 21) if is_honeycomb else (0.0,):
+        factor = np.where(both, 1 + r, np.sqrt(1 - r + r * r)) if is_honeycomb else np.ones(len(g2))
+        slope, offset = np.polyfit(g2, logs - np.log(factor), 1, w=weight)
+        miss = float((weight**2 * (logs - np.log(factor) - offset - slope * g2) ** 2).sum())
+        best = min(best, (miss, float(np.sqrt(max(-slope, 0.0) / (2 * np.pi**2)))))
+    return best[1]

@@ -54,8 +54,8 @@ def extrema(snr: Array, *, threshold: float, border_px: int = 1) -> tuple[np.nda
         if top.any()
         else np.zeros(0)
     )
-    dy = _vertex(values[:, :, 1])
-    dx = _vertex(values[:, 1, :])
+    dy = vertex(values[:, :, 1])
+    dx = vertex(values[:, 1, :])
     return rows + dy, columns + dx, score
 
 
@@ -107,7 +107,7 @@ def threshold_for(false_positives: float, shape: tuple[int, int], filter_sd_px: 
     return float(levels[np.argmax(expected <= false_positives)])
 
 
-def _vertex(triples: np.ndarray) -> np.ndarray:
+def vertex(triples: np.ndarray) -> np.ndarray:
     """Return where the parabola through (m, 3) equidistant values peaks, counted from the middle one."""
     low, mid, high = triples[:, 0], triples[:, 1], triples[:, 2]
     bend = low - 2 * mid + high

@@ -27,8 +27,11 @@ MIN_EXPLAINED = 0.45
 CRYSTAL_SD, BACKGROUND_SD = 3.0, 1.5
 """Standard deviations, over the lattice constant, of the windows in which the crystal and the background are averaged."""
 
-FILTER_SD = 0.09
-"""Standard deviation of the matched filter over the lattice constant: wider ones see the bright neighbours."""
+FILTER_SD = 0.15
+"""Standard deviation of the matched filter over the lattice constant where the lattice does not tell that of the probe."""
+
+FILTER_RANGE = (0.08, 0.2)
+"""Smallest and largest standard deviation of the filter over the lattice constant: wider ones see the neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,8 @@ def remove_crystal(frame: Array) -> Remainder | None:
     more = distortion.row_displacements(clipped(rest), slopes, weight, limit_px=limit)
     rest = rest + sum(xp.asarray(more[:, axis, None], dtype=frame.dtype) * slopes[axis] for axis in (0, 1))
     weight = 1 / variance_of(rest, model)
-    sd = FILTER_SD * lattice.spacing_px
+    sd = cell.probe_sd(mean, waves, is_honeycomb=lattice.is_honeycomb) or FILTER_SD * lattice.spacing_px
+    sd = float(np.clip(sd, *np.array(FILTER_RANGE) * lattice.spacing_px))
     return Remainder(rest, rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, lattice, moved + more)
 
 
@@ -143,6 +147,17 @@ def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
     rest = frame - gaussian(frame, wide)
     sd = xp.sqrt(gaussian(xp.minimum(rest**2, 9 * xp.mean(rest**2)), 2 * wide) + 1e-30)
     return Remainder(rest, rest / sd, snr, filter_sd_px, None, np.zeros((int(frame.shape[0]), 2)))
+
+
+def without_jitter(y: np.ndarray, x: np.ndarray, jitter: np.ndarray, *, sd_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions y, x (m,) [px] freed of the displacement (height, 2) of the rows that each was seen in.
+
+    A feature of standard deviation `sd_px` is located by the rows around it, each with the weight of its intensity there.
+    """
+    rows = np.arange(len(jitter))
+    weight = np.exp(-0.5 * ((y[:, None] - rows) / sd_px) ** 2)
+    moved = (weight @ jitter) / np.maximum(weight.sum(axis=1, keepdims=True), 1e-30)
+    return y - moved[:, 0], x - moved[:, 1]
 
 
 def variance_of(rest: Array, model: Array) -> Array:

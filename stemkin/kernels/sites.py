@@ -1,0 +1,115 @@
+"""Signal-to-noise at the sites of the lattice, each compared with its own neighbourhood.
+
+A defect that sits on the lattice needs to be looked for at a few thousand places only, not at every pixel; so at the same
+rate of false positives a weaker signal is enough. What the crystal model leaves over locally (contamination, strain, the
+edge of a hole) shows in many sites at once: each site's value is freed of the mean of the sites around it and divided by
+their scatter where that is larger than noise alone explains.
+
+>>> image = np.arange(36.0).reshape(6, 6)
+>>> interpolate(image, np.array([[2.5, 2.25]])).round(6).tolist()
+[17.25]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, sites
+
+CLIP = 2.5
+"""Sites beyond this many standard deviations count as if they were there: they may be defects."""
+
+CLIPPED_VARIANCE = 0.978
+"""Mean of min(z^2, CLIP^2) of a normal z."""
+
+TOLERATED = 1.25
+"""Scatter of a neighbourhood that noise alone may show: two standard errors of the variance of its about 130 sites."""
+
+NEIGHBOURHOOD = 3.0
+"""Standard deviation, over the lattice constant, of the window in which sites are compared."""
+
+
+def site_signals(snr: Array, lattice: Lattice, *, border_px: float = 2.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a signal-to-noise map at the sites of both sublattices.
+
+    Parameters
+    ----------
+    snr
+        (y, x) signed signal-to-noise, any library.
+    lattice
+        The crystal.
+    border_px
+        Sites closer than this to the edge are left out; at least 1.
+
+    Returns
+    -------
+    points
+        (m, 2) sites (y, x) [px].
+    sublattice
+        (m,) int8, METAL or CHALCOGEN.
+    signal
+        (m,) signed signal-to-noise, of mean 0 and standard deviation 1 in each neighbourhood without defects.
+    """
+    height, width = (int(n) for n in snr.shape)
+    points, sublattices, signals = [np.zeros((0, 2))], [np.zeros(0, np.int8)], [np.zeros(0)]
+    for sublattice in (METAL, CHALCOGEN):
+        places = sites(lattice, (height, width), sublattice)
+        high = np.array([height, width]) - 1 - border_px
+        places = places[((places >= border_px) & (places <= high)).all(axis=1)]
+        values = interpolate(snr, places)
+        signals.append(normalised(places, values, sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)))
+        points.append(places)
+        sublattices.append(np.full(len(places), sublattice, np.int8))
+    return np.concatenate(points), np.concatenate(sublattices), np.concatenate(signals)
+
+
+def normalised(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
+    """Free `values` (m,) at `points` (m, 2) of their local mean, and divide by their local scatter where it exceeds 1."""
+    if len(values) < 8:
+        return values
+    overall = np.median(np.abs(values - np.median(values))) / 0.6745
+    limit = CLIP * max(float(overall), 1.0)
+    mean = _local_mean(points, np.clip(values, -limit, limit), sd_px=sd_px, shape=shape)
+    values = values - mean
+    scatter = _local_mean(points, np.minimum(values**2, limit**2), sd_px=sd_px, shape=shape) / CLIPPED_VARIANCE
+    return np.asarray(values / np.sqrt(np.maximum(scatter / TOLERATED, 1.0)))
+
+
+def interpolate(image: Array, points: np.ndarray) -> np.ndarray:
+    """Return the values (m,) of (y, x) `image` at `points` (m, 2) [px], by cubic convolution (Keys 1981).
+
+    Points must lie at least one pixel inside the frame.
+    """
+    xp = namespace(image)
+    height, width = (int(n) for n in image.shape)
+    if not len(points):
+        return np.zeros(0)
+    base = np.clip(np.floor(points).astype(np.int64), 1, np.array([height, width]) - 3)
+    wy, wx = (_cubic_weights(points[:, axis] - base[:, axis]) for axis in (0, 1))
+    steps = np.arange(-1, 3)
+    index = (base[:, 0, None, None] + steps[:, None]) * width + base[:, 1, None, None] + steps
+    flat = xp.take(xp.reshape(image, (-1,)), xp.asarray(index.reshape(-1), dtype=xp.int64))
+    values = np.asarray(to_host(flat), dtype=float).reshape(-1, 4, 4)
+    return np.asarray(np.einsum("mij,mi,mj->m", values, wy, wx))
+
+
+def _cubic_weights(share: np.ndarray) -> np.ndarray:
+    """Return (m, 4) weights of the pixels at -1, 0, 1, 2 for positions `share` (m,) between 0 and 1."""
+    d = np.abs(share[:, None] - np.arange(-1, 3))
+    near = 1.5 * d**3 - 2.5 * d**2 + 1
+    far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+def _local_mean(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
+    """Return the Gaussian mean of `values` around each point, by way of a grid of cells half an sd wide."""
+    cell = sd_px / 2
+    grid = [int(n / cell) + 1 for n in shape]
+    where = np.floor((points + 0.5) / cell).astype(np.int64)
+    number = where[:, 0] * grid[1] + where[:, 1]
+    total = np.bincount(number, weights=values, minlength=grid[0] * grid[1]).reshape(grid)
+    count = np.bincount(number, minlength=grid[0] * grid[1]).reshape(grid)
+    gy, gx = (np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) * 0.5) ** 2) for n in grid)
+    mean = (gy @ total @ gx) / np.maximum(gy @ count @ gx, 1e-12)
+    return np.asarray(mean[where[:, 0], where[:, 1]])
