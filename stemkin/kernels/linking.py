@@ -28,7 +28,7 @@ BATCH_CANDIDATES = 2_000_000
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Candidate pairs, ordered by `earlier`, then `later`.
+    """Candidate pairs, in no order.
 
     Attributes
     ----------
@@ -116,9 +116,7 @@ def near_pairs(ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: np.ndarray,
         return nothing
     order, runs = _cell_runs(ordinal, points_nm, float(reach_nm.max()), n_apart)
     found = [_within_reach(order, chunk, points_nm, reach_nm) for chunk in _bounded(runs)]
-    earlier, later, squared = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    by_row = np.argsort(earlier * len(ordinal) + later)
-    return Pairs(earlier[by_row], later[by_row], squared[by_row])
+    return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _cell_runs(
@@ -133,7 +131,7 @@ def _cell_runs(
     low, high = points_nm.min(axis=0), points_nm.max(axis=0)
     frames = int(ordinal[-1] - ordinal[0]) + 1
     per_row = np.prod(high - low) * frames / len(ordinal)
-    edge = max(2 * reach * (1 + SLACK), float(np.sqrt(per_row)), float((high - low).max()) / 2**20)
+    edge = max(2 * reach * (1 + SLACK), 0.5 * float(np.sqrt(per_row)), float((high - low).max()) / 2**20)
     while True:
         place = (points_nm - low) / edge + 1  # one empty cell all around
         n_x = int(place[:, 1].max()) + 2
@@ -183,11 +181,10 @@ def _within_reach(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Measure every pair of the runs and keep the near ones: (earlier, later, squared distance)."""
     row, start, length = runs
-    later = np.repeat(row, length)
-    offset = np.arange(len(later)) - np.repeat(np.cumsum(length) - length - start, length)
-    earlier = order[offset]
     y, x = points_nm[:, 0], points_nm[:, 1]
-    squared = (y[earlier] - y[later]) ** 2 + (x[earlier] - x[later]) ** 2
-    near = squared <= (reach_nm[later] * (1 + SLACK / 2)) ** 2
-    near &= reach_nm[later] > 0
-    return earlier[near], later[near], squared[near]
+    later = np.repeat(row, length)
+    place = np.arange(len(later)) + np.repeat(start - np.cumsum(length) + length, length)
+    squared = (y[order][place] - y[later]) ** 2 + (x[order][place] - x[later]) ** 2
+    limit = np.where(reach_nm > 0, (reach_nm * (1 + SLACK / 2)) ** 2, -1.0)
+    near = np.flatnonzero(squared <= limit[later])
+    return order[place[near]], later[near], squared[near]

@@ -130,7 +130,7 @@ def best_matching(i: np.ndarray, j: np.ndarray, saving: np.ndarray, *, n_left: i
     Parameters
     ----------
     i, j
-        (p,) candidate pairs: left point and right point, ordered by `i`, then `j`; no pair twice.
+        (p,) candidate pairs: left point and right point; no pair twice.
     saving
         (p,) what each pair saves; only positive savings are candidates.
     n_left, n_right
@@ -163,30 +163,26 @@ def _take_dominant(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the `pairs` that save no less than both points' next-best pairs together, and the pairs still open."""
     i, j, saving = i[pairs], j[pairs], saving[pairs]
-    best_of_i, next_of_i = _best_two(i, saving, n_left)
-    best_of_j, next_of_j = _best_two(j, saving, n_right)
-    index = np.arange(len(pairs))
-    sure = (best_of_i[i] == index) & (best_of_j[j] == index)
-    sure &= saving >= next_of_i[i] + next_of_j[j]
+    only = (np.bincount(i, minlength=n_left)[i] == 1) & (np.bincount(j, minlength=n_right)[j] == 1)
+    sure = [pairs[only]]
+    pairs, i, j, saving = (part[~only] for part in (pairs, i, j, saving))
+    is_best_of_i, next_of_i = _best_and_next(i, saving, n_left)
+    is_best_of_j, next_of_j = _best_and_next(j, saving, n_right)
+    clear = is_best_of_i & is_best_of_j & (saving >= next_of_i + next_of_j)
+    sure.append(pairs[clear])
     gone_i, gone_j = np.zeros(n_left, bool), np.zeros(n_right, bool)
-    gone_i[i[sure]] = True
-    gone_j[j[sure]] = True
-    return pairs[sure], pairs[~(gone_i[i] | gone_j[j])]
+    gone_i[i[clear]] = True
+    gone_j[j[clear]] = True
+    return np.concatenate(sure), pairs[~(gone_i[i] | gone_j[j])]
 
 
-def _best_two(point: np.ndarray, saving: np.ndarray, n_points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each point, the index of its best pair and the saving of its second-best (0 where there is none)."""
-    order = np.lexsort((-saving, point))
-    sorted_point = point[order]
-    first = np.ones(len(order), bool)
-    first[1:] = sorted_point[1:] != sorted_point[:-1]
-    second = np.zeros(len(order), bool)
-    second[1:] = first[:-1] & ~first[1:]
-    best = np.full(n_points, -1)
-    best[sorted_point[first]] = order[first]
-    following = np.zeros(n_points)
-    following[sorted_point[second]] = saving[order[second]]
-    return best, following
+def _best_and_next(point: np.ndarray, saving: np.ndarray, n_points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Say for each pair whether it alone is the best of its `point`, and what that point's second-best pair saves."""
+    best, following = np.zeros(n_points), np.zeros(n_points)
+    np.maximum.at(best, point, saving)
+    is_best = saving == best[point]
+    np.maximum.at(following, point[~is_best], saving[~is_best])
+    return is_best & (np.bincount(point[is_best], minlength=n_points)[point] == 1), following[point]
 
 
 def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarray:
@@ -273,6 +269,7 @@ def _solve_large(r: np.ndarray, c: np.ndarray, saving: np.ndarray, n_rows: int, 
     table = csr_array(
         (cost, (np.concatenate([c, alone]), np.concatenate([r, n_rows + alone]))), shape=(n_columns, n_rows + n_columns)
     )
+    table.sort_indices()
     columns, rows = min_weight_full_bipartite_matching(table)
     pair_of = csr_array((np.arange(1, len(r) + 1), (c, r)), shape=(n_columns, n_rows))
     real = rows < n_rows
