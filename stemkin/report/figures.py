@@ -42,16 +42,21 @@ def _style() -> Iterator[None]:
         "xtick.color": muted, "ytick.color": muted, "xtick.labelcolor": ink, "ytick.labelcolor": ink,
         "xtick.major.size": 3, "ytick.major.size": 0, "xtick.minor.size": 0, "ytick.minor.size": 0,
         "figure.facecolor": "none", "savefig.facecolor": "none", "svg.fonttype": "none", "svg.hashsalt": "stemkin",
-        "figure.constrained_layout.use": True, "lines.linewidth": 1.6, "path.simplify": True,
+        "lines.linewidth": 1.6, "path.simplify": True,
     }  # fmt: skip
     with mpl.rc_context(settings):
         yield
 
 
 def _new(size: tuple[float, float]) -> Figure:
+    """Return an empty figure with the same margins [inches] as all others, so that axes stand below each other."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=size)
+    width, height = size
+    left, right, bottom, top = 0.68, 0.12, 0.5, 0.1
+    figure = Figure(figsize=size)
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, hspace=0.06)
+    return figure
 
 
 def as_markup(figure: Figure, name: str, says: str) -> Markup:
