@@ -15,12 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, sites
 from stemkin.kernels.patches import (
     HOLLOW,
-    STEP,
     axes_of,
     centre_sites,
     crops,
@@ -33,12 +31,26 @@ from stemkin.kernels.patches import (
 SITE_NAMES = ("site", "centre", "near_0", "near_1", "near_2", "gap_0", "gap_1", "gap_2", "ring")
 """The physical descriptors, in order: the kind of site, then the amplitudes (see the module's docstring)."""
 
-FILTER_SD = 0.09
-"""Standard deviation of the weights over the lattice constant: wider ones see the bright neighbours."""
+FILTER_SD = 0.14
+"""Standard deviation of the weights over the lattice constant: about that of a column's image, which is where noise weighs least."""
+
+LEAKAGE = float(np.exp(-1 / (12 * FILTER_SD**2)))
+"""Share of a column that the weights of a neighbour at a/sqrt(3) see, for an image as wide as the weights; it is undone."""
+
+MIN_SHARE = 0.6
+"""Share of a site's weight that must lie within the frame; else the site counts as perfect."""
+
+LEVEL_SITES = 400
+"""Sites from which the levels of a frame are taken."""
 
 _BOND = np.array([np.sin(np.pi / 6), np.cos(np.pi / 6)]) / np.sqrt(3)
 _PLUS = turn_of(np.arange(3)) @ _BOND
 _SIX = np.stack([np.sin(np.arange(6) * np.pi / 3), np.cos(np.arange(6) * np.pi / 3)], axis=1)
+_PLACES = np.concatenate([np.zeros((1, 2)), _PLUS, -_PLUS, _SIX])
+_APART = np.linalg.norm(_PLACES[:, None] - _PLACES[None], axis=2)
+_UNMIX = np.linalg.inv(np.exp(-(_APART**2) / (4 * FILTER_SD**2)))
+"""(13, 13) from what the weights see to the amplitudes of the columns, each a Gaussian as wide as the weights."""
+
 _OCCUPIED_SIGN = {METAL: 1.0, CHALCOGEN: -1.0, HOLLOW: 1.0}
 
 
@@ -80,15 +92,20 @@ def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale:
     metal = sites(lattice, frame.shape, METAL)
     steps = (np.zeros(2), hollow_of(lattice) - lattice.metal, lattice.bond)
     on_metal, in_hollow, on_chalcogen = (_median_level(frame, metal + step, sd) for step in steps)
-    height = on_metal - in_hollow
+    height = (on_metal - in_hollow) / (
+        1 - 3 * LEAKAGE
+    )  # a hollow sees three metal columns, a metal column three hollows
     pixel_noise = float(np.median(np.abs(rest[::3, ::3]))) / 0.6745
     noise = pixel_noise / (2 * np.sqrt(np.pi) * sd) / height if height > 0 else np.nan
-    return Scale(height, noise, in_hollow, (on_chalcogen - in_hollow) / height if height > 0 else np.nan)
+    return Scale(
+        height, noise, in_hollow, (on_chalcogen - in_hollow) / (on_metal - in_hollow) if height > 0 else np.nan
+    )
 
 
 def _median_level(frame: np.ndarray, points: np.ndarray, sd_px: float) -> float:
-    inside = ((points > 0) & (points < np.array(frame.shape) - 1)).all(axis=1)
-    return float(np.median(gaussian_means(frame, points[inside], sd_px))) if inside.any() else np.nan
+    points = points[((points > 0) & (points < np.array(frame.shape) - 1)).all(axis=1)]
+    points = points[:: max(1, len(points) // LEVEL_SITES)]
+    return float(np.median(gaussian_means(frame, points, sd_px))) if len(points) else np.nan
 
 
 def site_offsets(kinds: np.ndarray) -> np.ndarray:
@@ -112,8 +129,9 @@ def site_amplitudes(
         (m, 2) [px] and (m,), as `patches.centre_sites` gives them.
     """
     points = centres[:, None, :] + site_offsets(kinds) @ axes_of(lattice).T
-    amplitudes = gaussian_means(rest, points, FILTER_SD * lattice.spacing_px) / scale.height
-    return np.nan_to_num(amplitudes)
+    sd = FILTER_SD * lattice.spacing_px
+    seen = np.nan_to_num(gaussian_means(rest, points, sd, min_share=MIN_SHARE) / scale.height)
+    return np.asarray(np.einsum("ms,ts->mt", seen, _UNMIX, optimize=False))
 
 
 def fold(amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,11 +251,10 @@ def look_at(
         return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), None)
     centres, kinds = centre_sites(lattice, points)
     folded, orientation = fold(site_amplitudes(rest, centres, kinds, lattice, scale))
-    axes, sd = axes_of(lattice), 0.6 * STEP * lattice.spacing_px
-    smooth = ndimage.gaussian_filter(rest / np.float32(scale.height), sd, truncate=3.0)
+    axes = axes_of(lattice)
     seen = np.empty((len(points), 0))
     if pictures:
-        whole = ndimage.gaussian_filter((frame - scale.level) / np.float32(scale.height), sd, truncate=3.0)
-        seen = patches(whole, centres, axes, orientation)
+        seen = patches((frame - scale.level) / np.float32(scale.height), centres, axes, orientation)
     physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
-    return Look(True, physical, patches(smooth, centres, axes, orientation), seen, orientation, scale)
+    shapes = patches(rest / np.float32(scale.height), centres, axes, orientation)
+    return Look(True, physical, shapes, seen, orientation, scale)

@@ -19,10 +19,10 @@ from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, nearest_site
 HOLLOW = 2
 """The third site of a honeycomb cell, where nothing stands; with METAL and CHALCOGEN the `kind` of a site."""
 
-PATCH = 25
+PATCH = 21
 """Edge of a patch [samples]."""
 
-STEP = 0.1
+STEP = 0.12
 """Distance between the samples of a patch, over the lattice constant: a patch reaches 1.2 lattice constants each way."""
 
 CROP = 32
@@ -76,7 +76,7 @@ def patches(image: np.ndarray, centres: np.ndarray, axes: np.ndarray, thirds: np
     Parameters
     ----------
     image
-        (y, x); smooth it to about `STEP` first if its pixels are finer.
+        (y, x).
     centres
         (m, 2) [px].
     axes
@@ -104,22 +104,25 @@ def crops(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(windows[corner[:, 0], corner[:, 1]])
 
 
-def gaussian_means(image: np.ndarray, points: np.ndarray, sd_px: float) -> np.ndarray:
+def gaussian_means(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_share: float = 0.0) -> np.ndarray:
     """Return the mean of `image` (y, x) around each of `points` (..., 2), weighted by a Gaussian of `sd_px` centred there exactly.
 
-    Pixels beyond the frame carry no weight; a point without any pixel of the frame gives NaN.
+    Pixels beyond the frame carry no weight; a point with no more than `min_share` of its weight inside gives NaN.
     """
     flat = np.asarray(points, dtype=float).reshape(-1, 2)
-    reach = np.arange(-int(np.ceil(3 * sd_px)), int(np.ceil(3 * sd_px)) + 1)
+    reach = np.arange(-int(np.ceil(2.7 * sd_px)), int(np.ceil(2.7 * sd_px)) + 1)
     centre = np.round(flat).astype(int)
-    weights, places = [], []
+    weights, places, share = [], [], np.ones(len(flat))
     for axis in (0, 1):
         at = centre[:, axis, None] + reach
         weight = np.exp(-0.5 * ((at - flat[:, axis, None]) / sd_px) ** 2)
-        weights.append(weight * ((at >= 0) & (at < image.shape[axis])))
+        seen = weight * ((at >= 0) & (at < image.shape[axis]))
+        share *= seen.sum(axis=1) / weight.sum(axis=1)
+        weights.append(seen)
         places.append(np.clip(at, 0, image.shape[axis] - 1))
     windows = image[places[0][:, :, None], places[1][:, None, :]]
-    top = np.einsum("my,myx,mx->m", weights[0], windows, weights[1])
+    top = np.matmul(np.matmul(weights[0][:, None, :], windows), weights[1][:, :, None])[:, 0, 0]
     bottom = weights[0].sum(axis=1) * weights[1].sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(top / bottom).reshape(np.asarray(points).shape[:-1])
+        means = np.where(share > min_share, top / bottom, np.nan)
+    return np.asarray(means).reshape(np.asarray(points).shape[:-1])
