@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 from stemkin.movie import Movie
+from stemkin.simulation.checks import check_physical
+from stemkin.simulation.crystal import crystal
 from stemkin.simulation.material import MATERIALS, Material
 from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader
-from stemkin.simulation.scene import crystal
 from stemkin.simulation.settings import Damage, Instrument, Kinetics, Optics, Settings
 from stemkin.simulation.truth import Truth, truth_of
 
@@ -60,6 +61,7 @@ def simulate_movie(
     settings, label = _settings(preset)
     sizes = {"n_frames": n_frames, "shape": shape, "seed": seed}
     settings = settings.with_values(**{k: v for k, v in sizes.items() if v is not None}, **overrides)
+    check_physical(settings)
     crystal(settings)
     reader = SimulatedReader(settings, label)
     return Movie(reader, name if name is not None else f"{label}-{seed}", reader.calibration)

@@ -12,7 +12,7 @@ True
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -107,8 +107,9 @@ class Crystal:
         return np.asarray((points - self.lattice.metal) @ self.lattice.reciprocal.T)
 
 
-def crystal_of(settings: Settings) -> Crystal:
-    """Return the crystal of a movie; its origin within a cell follows from the seed.
+@lru_cache(maxsize=16)
+def crystal(settings: Settings) -> Crystal:
+    """Return the crystal of a movie, kept for the next frame; its origin within a cell follows from the seed.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -22,9 +23,11 @@ from stemkin.kernels.rendering import (
 )
 from stemkin.kernels.shotnoise import AT_ONCE, poisson_counts
 from stemkin.readers import Calibration
-from stemkin.simulation.columns import changed_columns, probe
+from stemkin.simulation.columns import broken_columns, changed_columns, column_weights, probe
+from stemkin.simulation.crystal import crystal
+from stemkin.simulation.damage import is_damaged
 from stemkin.simulation.drift import shifts_px
-from stemkin.simulation.scene import crystal, sightings
+from stemkin.simulation.scene import area_and_time, sightings
 from stemkin.simulation.settings import Settings
 from stemkin.tables import BLANK, OK, SATURATED, TRUNCATED
 
@@ -108,39 +111,85 @@ def _generator(settings: Settings, stream: int, frame: int) -> np.random.Generat
 
 
 @lru_cache(maxsize=4)
-def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return frequencies, amplitudes and column factors of the perfect crystal, background included."""
-    m, pixel2 = settings.material, settings.instrument.pixel_size_nm**2
-    weights = (settings.counts_px2(m.Z_metal), m.atoms_per_chalcogen_column * settings.counts_px2(m.Z_chalcogen))
-    frequencies, amplitudes = crystal_waves(crystal(settings).lattice, weights, probe(settings))
+def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return frequencies, amplitudes of the crystal and of full contamination, and column factors."""
+    frequencies, amplitudes = crystal_waves(crystal(settings).lattice, column_weights(settings), probe(settings))
     amplitudes = amplitudes.copy()
-    amplitudes[0] += settings.dose_e_per_nm2 * pixel2 * settings.optics.background_fraction
-    return frequencies, amplitudes, column_factors(frequencies, settings.shape[1])
+    amplitudes[0] += (
+        settings.dose_e_per_nm2 * settings.instrument.pixel_size_nm**2 * settings.optics.background_fraction
+    )
+    slow, strength = _contamination(settings, float(amplitudes[0].real))
+    frequencies = np.concatenate([frequencies, slow])
+    dirt = np.concatenate([np.zeros(len(amplitudes)), strength])
+    amplitudes = np.concatenate([amplitudes, np.zeros(len(strength))])
+    return frequencies, amplitudes, dirt, column_factors(frequencies, settings.shape[1])
 
 
-def _mean_frames(settings: Settings, start: int, stop: int):  # type: ignore[no-untyped-def]
+def _contamination(settings: Settings, mean: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return (5, 2) frequencies and (5,) amplitudes of a background between zero and the strongest contamination."""
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(9,)))
+    field = np.linalg.norm(settings.shape)
+    angle, length = rng.random(4) * 2 * np.pi, (0.5 + rng.random(4)) / field
+    frequencies = np.concatenate([np.zeros((1, 2)), (length * np.array([np.sin(angle), np.cos(angle)])).T])
+    waves = np.concatenate([[1.0], 0.25 * np.exp(2j * np.pi * rng.random(4))])
+    return frequencies, 0.5 * settings.instrument.contamination * mean * waves
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Where and how strongly one frame was scanned.
+
+    Attributes
+    ----------
+    row_y, row_x0
+        (height,) where each row lies on the sample, and where its first pixel does [px].
+    beam
+        (height,) beam current, relative to its mean.
+    """
+
+    row_y: np.ndarray
+    row_x0: np.ndarray
+    beam: np.ndarray
+
+
+def scan_of(settings: Settings, frame: int) -> Scan:
+    """Return how a frame was scanned: drift, scan-line jitter and flicker."""
+    i, height = settings.instrument, settings.shape[0]
+    rng = _generator(settings, 6, frame)
+    jitter_y, jitter_x = rng.standard_normal((2, height)) / i.pixel_size_nm
+    shift_y, shift_x = shifts_px(settings, np.array([frame]))[0]
+    flicker = (1 + i.frame_flicker * rng.standard_normal()) * (1 + i.line_flicker * rng.standard_normal(height))
+    row_y = np.arange(height) + i.jitter_y_nm * jitter_y - shift_y
+    return Scan(row_y, i.jitter_x_nm * jitter_x - shift_x, np.maximum(flicker, 0.0))
+
+
+def _mean_frames(settings: Settings, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (frame number, (y, x) expected counts) of each frame."""
-    frequencies, amplitudes, columns = _waves(settings)
-    shape, i = settings.shape, settings.instrument
-    margin = 5 * settings.optics.tail_sd_nm / i.pixel_size_nm + 10
+    margin = 5 * settings.optics.tail_sd_nm / settings.instrument.pixel_size_nm + 10
     seen = sightings(settings, start, stop, margin_px=margin)
     edges = np.searchsorted(seen["frame"], np.arange(start, stop + 1))
-    shifts = shifts_px(settings, np.arange(start, stop))
     for n, frame in enumerate(range(start, stop)):
-        rng = _generator(settings, 6, frame)
-        jitter = rng.standard_normal((2, shape[0])) * np.array([[i.jitter_y_nm], [i.jitter_x_nm]]) / i.pixel_size_nm
-        beam = np.maximum(0, 1 + i.frame_flicker * rng.standard_normal()) * np.maximum(
-            0, 1 + i.line_flicker * rng.standard_normal(shape[0])
-        )
-        row_y = np.arange(shape[0]) + jitter[0] - shifts[n, 0]
-        row_x0 = jitter[1] - shifts[n, 1]
-        rows = row_factors(frequencies, amplitudes, row_y, row_x0) * beam[:, None]
-        means = on_grid(rows, ROW_BITS) @ columns
-        change = np.zeros(shape)
-        for part, (y, x, weights) in changed_columns(settings, seen[edges[n] : edges[n + 1]]):
-            add_columns(change, y, x, weights, part, row_y=row_y, row_x0=row_x0)
-        means += change * beam[:, None]
-        yield frame, np.maximum(means, 0.0)
+        defects = seen[edges[n] : edges[n + 1]]
+        yield frame, render(settings, frame, scan_of(settings, frame), defects)
+
+
+def render(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> np.ndarray:
+    """Return the (y, x) expected counts of a frame scanned in this way with these `defects` (`scene.SIGHTING`)."""
+    frequencies, amplitudes, dirt, columns = _waves(settings)
+    area, time_s = area_and_time(settings, frame)
+    grown = -np.expm1(-time_s / settings.instrument.contamination_time_s)
+    rows = row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0) * scan.beam[:, None]
+    means = np.asarray(on_grid(rows, ROW_BITS) @ columns)
+    change = np.zeros(settings.shape)
+    drawn = changed_columns(settings, defects)
+    if is_damaged(settings):
+        shift, margin = shifts_px(settings, np.array([frame]))[0], 5 * settings.optics.tail_sd_nm
+        broken = broken_columns(settings, area, time_s, shift, margin_px=margin / settings.instrument.pixel_size_nm)
+        drawn.append((probe(settings), broken))
+    for part, (y, x, weights) in drawn:
+        add_columns(change, y, x, weights, part, row_y=scan.row_y, row_x0=scan.row_x0)
+    means += change * scan.beam[:, None]
+    return np.asarray(np.maximum(means, 0.0, out=means))
 
 
 def _record(settings: Settings, frame: int, means: np.ndarray) -> np.ndarray:

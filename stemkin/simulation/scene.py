@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from stemkin.simulation.crystal import BOND, Crystal, crystal_of
+from stemkin.simulation.crystal import BOND, crystal
+from stemkin.simulation.damage import fate_of, is_damaged
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.kinetics import simulate_area
 from stemkin.simulation.material import DOUBLE_VACANCY, VACANCY
@@ -20,16 +21,10 @@ from stemkin.simulation.settings import Settings
 SIGHTING = np.dtype(
     [
         ("frame", "i8"), ("kind", "i1"), ("orientation", "i1"), ("site", "i8"), ("particle", "i8"),
-        ("y", "f8"), ("x", "f8"), ("sample_y", "f8"), ("sample_x", "f8"),
+        ("y", "f8"), ("x", "f8"), ("sample_y", "f8"), ("sample_x", "f8"), ("turn", "f8"),
     ]
 )  # fmt: skip
-"""One defect in one frame: `y`, `x` in the raw frame, `sample_y`, `sample_x` where frame 0 would show it [px]."""
-
-
-@lru_cache(maxsize=16)
-def crystal(settings: Settings) -> Crystal:
-    """Return the crystal of a movie, kept for the next frame."""
-    return crystal_of(settings)
+"""One defect in one frame: `y`, `x` in the raw frame, `sample_y`, `sample_x` where frame 0 would show it [px]; its surroundings have turned by `turn` [rad]."""
 
 
 @lru_cache(maxsize=4)
@@ -39,6 +34,12 @@ def sojourns(settings: Settings, area: int) -> np.ndarray:
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(4, area)))
     duration_s = frames * settings.instrument.frame_time_s
     return simulate_area(settings, crystal(settings).patch, duration_s=duration_s, rng=rng)
+
+
+def area_and_time(settings: Settings, frame: int) -> tuple[int, float]:
+    """Return which area a frame shows, and the time [s] since the area's start."""
+    area, within = divmod(frame, settings.kinetics.area_frames)
+    return area, within * settings.instrument.frame_time_s
 
 
 def sightings(settings: Settings, start: int, stop: int, *, margin_px: float = 0.0) -> np.ndarray:
@@ -87,15 +88,29 @@ def _place(settings: Settings, area: int, rows: np.ndarray, frames: np.ndarray, 
     uv = cell + on_chalcogen[:, None] * BOND
     centre = c.coordinates(np.asarray(c.shape) / 2 - shift)
     image, uv = c.patch.nearest_image(uv, centre)
-    found = np.empty(len(rows), SIGHTING)
+    found = np.zeros(len(rows), SIGHTING)
     sample = c.position(uv)
     found["frame"], found["kind"], found["orientation"] = frames, rows["kind"], rows["orientation"]
     found["site"] = 2 * c.patch.index(cell) + on_chalcogen
-    found["particle"] = (area << 40) | ((image[:, 0] + 128) << 32) | ((image[:, 1] + 128) << 24) | rows["particle"]
+    found["particle"] = particle_numbers(area, image, rows["particle"])
+    gone = np.zeros(len(rows), bool)
+    if is_damaged(settings):
+        time_s = (frames - area * settings.kinetics.area_frames) * settings.instrument.frame_time_s
+        fate = fate_of(settings, area, sample, found["site"], time_s)
+        gone, sample, found["turn"] = fate.gone, fate.points, fate.turn
     found["sample_y"], found["sample_x"] = sample.T
     found["y"], found["x"] = (sample + shift).T
     height, width = c.shape
     low, high = -0.5 - margin_px, margin_px - 0.5
     seen = (found["y"] >= low) & (found["y"] < height + high) & (found["x"] >= low) & (found["x"] < width + high)
-    found = found[seen]
+    found = found[seen & ~gone]
     return found[np.lexsort((found["x"], found["y"], found["frame"]))]
+
+
+def particle_numbers(area: int, image: np.ndarray, particle: np.ndarray) -> np.ndarray:
+    """Return the (m,) int64 identity of defects: that of their area and periodic `image` (m, 2) too.
+
+    A defect that leaves the patch on one side and comes back on the other is another one to an observer.
+    """
+    code = (image % 256).astype(np.int64)
+    return np.asarray((area << 40) | (code[:, 0] << 32) | (code[:, 1] << 24) | particle)

@@ -170,6 +170,8 @@ class Instrument:
         Chance per frame of a sudden displacement, and its sd.
     contamination
         Background of the carbon that grows on the sample, as a multiple of the mean intensity, at its strongest.
+    contamination_time_s
+        How fast it grows: it has come to 63 % after so long.
     blank_frames, saturated_frames, truncated_frames
         Numbers of bad frames; negative numbers count from the end.
     bad_frame_probability
@@ -195,6 +197,7 @@ class Instrument:
     jump_probability: float = 0.0
     jump_nm: float = 0.1
     contamination: float = 0.05
+    contamination_time_s: float = 150.0
     blank_frames: tuple[int, ...] = ()
     saturated_frames: tuple[int, ...] = ()
     truncated_frames: tuple[int, ...] = ()
