@@ -9,19 +9,19 @@ from stemkin.kernels.fourier import reduce_basis
 from stemkin.kernels.lattice import Lattice
 
 
-def lattice_of(sums: np.ndarray, waves: Waves, *, quality: float) -> Lattice:
+def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Lattice:
     """Return the real-space lattice: canonical vectors (see `Lattice`), and where the unit cell is brightest.
 
     Parameters
     ----------
-    sums
-        (ny, nx, K) as `crystal.node_sums` gives them, for `waves`.
+    amplitudes
+        (K,) as `crystal.mean_amplitudes` gives them.
     waves
         The plane waves of the lattice.
     quality
         Handed on to the `Lattice`.
     """
-    coefficients = sums.sum(axis=(0, 1)) * (waves.indices != 0).any(axis=1)
+    coefficients = amplitudes * ~waves.is_background
     a1, a2 = reduce_basis(np.linalg.inv(waves.basis).T)
     a2 = a2 if a1 @ a2 >= 0 else -a2
     a1, a2 = (a1, a2) if a1[1] * a2[0] > a1[0] * a2[1] else (a2, a1)
@@ -92,13 +92,14 @@ def probe_sd(amplitudes: np.ndarray, waves: Waves, *, is_honeycomb: bool) -> flo
     if seen.sum() < 3:
         return None
     g2 = (waves.frequencies[seen] ** 2).sum(axis=1)
-    logs, weight = np.log(strength[seen]), strength[seen]
     sign = -1 if waves.basis[0] @ waves.basis[1] > 0 else 1
     both = (waves.indices[seen] @ [1, sign]) % 3 == 0
-    best = (np.inf, 0.0)
-    for r in np.linspace(0.0, 1.0, 21) if is_honeycomb else (0.0,):
-        factor = np.where(both, 1 + r, np.sqrt(1 - r + r * r)) if is_honeycomb else np.ones(len(g2))
-        slope, offset = np.polyfit(g2, logs - np.log(factor), 1, w=weight)
-        miss = float((weight**2 * (logs - np.log(factor) - offset - slope * g2) ** 2).sum())
-        best = min(best, (miss, float(np.sqrt(max(-slope, 0.0) / (2 * np.pi**2)))))
-    return best[1]
+    ratio = np.linspace(0.0, 1.0, 21)[:, None] if is_honeycomb else np.zeros((1, 1))
+    factor = np.where(both, 1 + ratio, np.sqrt(1 - ratio + ratio**2)) if is_honeycomb else np.ones((1, 1))
+    logs = np.log(strength[seen]) - np.log(factor)  # one row per ratio
+    weight = strength[seen] ** 2 / (strength[seen] ** 2).sum()
+    g2 = g2 - weight @ g2
+    logs = logs - (logs @ weight)[:, None]
+    slope = (logs * g2) @ weight / (weight @ g2**2)
+    miss = (logs - slope[:, None] * g2) ** 2 @ weight
+    return float(np.sqrt(max(-slope[np.argmin(miss)], 0.0) / (2 * np.pi**2)))

@@ -13,7 +13,8 @@ Everything that touches pixels is a matrix product of the array-API standard, on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,8 +35,8 @@ class Waves:
     ----------
     indices
         (K, 2) whole numbers h, k; the first is (0, 0), the background.
-    frequencies
-        (K, 2) g = h b1 + k b2 (y, x) [cycles per px].
+    basis
+        (2, 2) reciprocal vectors b1, b2 as rows (y, x) [cycles per px].
     pitch
         Distance between nodes [px]; the first node lies on the frame's upper left corner, the last on or beyond the lower right.
     shape
@@ -45,16 +46,16 @@ class Waves:
     """
 
     indices: np.ndarray
-    frequencies: np.ndarray
+    basis: np.ndarray
     pitch: int
     shape: tuple[int, int]
     rows: np.ndarray
     columns: np.ndarray
 
     @property
-    def basis(self) -> np.ndarray:
-        """(2, 2) reciprocal vectors as rows (y, x) [cycles per px]."""
-        return np.asarray(np.linalg.lstsq(self.indices.astype(float), self.frequencies, rcond=None)[0])
+    def frequencies(self) -> np.ndarray:
+        """(K, 2) g = h b1 + k b2 (y, x) [cycles per px]."""
+        return np.asarray(self.indices @ self.basis)
 
     @property
     def is_background(self) -> np.ndarray:
@@ -70,11 +71,11 @@ class Waves:
     @property
     def windows(self) -> tuple[np.ndarray, np.ndarray]:
         """(ny, height) and (nx, width) Hann windows around the nodes; they add up to 1 everywhere."""
-        y, x = (
-            np.cos(np.pi / 2 * np.clip((np.arange(n) - nodes[:, None]) / self.pitch, -1, 1)) ** 2
-            for n, nodes in zip(self.shape, self.nodes, strict=True)
-        )
-        return y, x
+        return _hann_windows(self.shape[0], self.pitch), _hann_windows(self.shape[1], self.pitch)
+
+    def only(self, kept: np.ndarray) -> Waves:
+        """Return the waves with the numbers `kept`."""
+        return replace(self, indices=self.indices[kept])
 
 
 def waves_of(basis: np.ndarray, shape: tuple[int, int], *, pitch: int | None = None) -> Waves:
@@ -98,7 +99,7 @@ def waves_of(basis: np.ndarray, shape: tuple[int, int], *, pitch: int | None = N
     kept = np.flatnonzero(half & (length <= (MAX_ORDER + 0.2) * shortest) & (np.abs(g) < 0.46).all(axis=1))
     kept = kept[np.argsort(length[kept], kind="stable")]
     still = np.zeros((shape[0], 2)), np.zeros((shape[1], 2))
-    return Waves(np.stack([h, k], axis=1)[kept], g[kept], pitch or max(6, round(PITCH / shortest)), shape, *still)
+    return Waves(np.stack([h, k], axis=1)[kept], basis, pitch or max(6, round(PITCH / shortest)), shape, *still)
 
 
 def row_sums(frame: Array, waves: Waves) -> Array:
@@ -175,11 +176,19 @@ def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarr
     return np.asarray(np.where(waves.is_background, 1.0, 2.0) * smooth)
 
 
-def mean_amplitudes(sums: np.ndarray, waves: Waves) -> np.ndarray:
-    """Return the (K,) complex amplitudes of the whole frame, as `smooth_amplitudes` does for every node."""
-    return np.asarray(
-        np.where(waves.is_background, 1.0, 2.0) * sums.sum(axis=(0, 1)) / (waves.shape[0] * waves.shape[1])
-    )
+def line_sums(frame: Array, waves: Waves) -> np.ndarray:
+    """Sum ``frame * exp(-2 pi i (g_x x - g . columns[x]))`` over each whole row: (height, K) complex, on the host."""
+    xp = namespace(frame)
+    cos, sin = _column_waves(waves)
+    total = to_host(xp.matmul(frame, xp.asarray(np.concatenate([cos, -sin], axis=1), dtype=frame.dtype)))
+    return np.asarray(total[:, : cos.shape[1]] + 1j * total[:, cos.shape[1] :])
+
+
+def mean_amplitudes(lines: np.ndarray, waves: Waves) -> np.ndarray:
+    """Return the (K,) complex amplitudes of the whole frame (defined as for `smooth_amplitudes`) from its `line_sums`."""
+    cos, sin = _row_waves(waves)
+    total = (lines * (cos - 1j * sin)).sum(axis=0) / (waves.shape[0] * waves.shape[1])
+    return np.asarray(np.where(waves.is_background, 1.0, 2.0) * total)
 
 
 def draw_mean(amplitudes: np.ndarray, waves: Waves, like: Array) -> tuple[Array, Array, Array]:
@@ -238,18 +247,32 @@ def _drawing_table(waves: Waves) -> np.ndarray:
     return np.asarray(table.reshape(n, pitch, -1).transpose(0, 2, 1))
 
 
+@lru_cache(maxsize=16)
+def _hann_windows(n: int, pitch: int) -> np.ndarray:
+    nodes = np.arange(-(-n // pitch) + 1) * pitch - 0.5
+    return np.asarray(np.cos(np.pi / 2 * np.clip((np.arange(n) - nodes[:, None]) / pitch, -1, 1)) ** 2)
+
+
 def _column_waves(waves: Waves) -> tuple[np.ndarray, np.ndarray]:
     """Return cos and sin (width, K) of ``2 pi (g_x x - g . columns[x])``."""
-    return _phases(waves.frequencies, 1, waves.columns)
+    return _phases(waves, 1, waves.columns)
 
 
 def _row_waves(waves: Waves) -> tuple[np.ndarray, np.ndarray]:
     """Return cos and sin (height, K) of ``2 pi (g_y y - g . rows[y])``."""
-    return _phases(waves.frequencies, 0, waves.rows)
+    return _phases(waves, 0, waves.rows)
 
 
-def _phases(frequencies: np.ndarray, axis: int, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _phases(waves: Waves, axis: int, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return cos and sin of 2 pi g . (place - moved), as products of powers of the two waves of the basis."""
     place = -moved
     place[:, axis] += np.arange(len(moved))
-    phase = 2 * np.pi * (place @ frequencies.T)
-    return np.cos(phase), np.sin(phase)
+    both = np.exp(2j * np.pi * (place @ waves.basis.T))
+    order = int(np.abs(waves.indices).max(initial=0))
+    powers = np.ones((2 * order + 1, *both.shape), dtype=complex)
+    for n in range(1, order + 1):
+        powers[order + n] = powers[order + n - 1] * both
+        powers[order - n] = np.conj(powers[order + n])
+    h, k = (waves.indices + order).T
+    turned = (powers[h, :, 0] * powers[k, :, 1]).T
+    return turned.real, turned.imag

@@ -14,31 +14,28 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal import Waves
 
-N_REFLECTIONS = 6
-"""How many of the shortest reflections are asked; those with little amplitude have little weight."""
 
-
-def straighten(sums: np.ndarray, waves: Waves) -> tuple[np.ndarray, Waves, float]:
+def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     """Measure the mean lattice and the slow distortion of rows and columns.
 
     Parameters
     ----------
     sums
-        (ny, nx, K) as `crystal.node_sums` gives them.
+        (ny, nx, K) as `crystal.node_sums` gives them for a few of the shortest reflections, without the background; those with
+        little amplitude have little weight.
     waves
         The waves with which they were made, about right.
 
     Returns
     -------
-    sums, waves
-        The sums as they would be (to first order) with the waves returned: corrected reciprocal vectors, `rows` and `columns`.
+    waves
+        With corrected reciprocal vectors, `rows` and `columns`.
     coherence
         The share (0..1) of the reflections' amplitude that now adds up in phase over the frame.
     """
-    chosen = np.flatnonzero((waves.indices != 0).any(axis=1))[:N_REFLECTIONS]
-    g = waves.frequencies[chosen]
+    g = waves.frequencies
     inner = tuple(_whole(window) for window in waves.windows)
-    local = sums[np.ix_(*inner, chosen)]
+    local = sums[np.ix_(*inner)]
     step_y = _displacement(local[1:] * np.conj(local[:-1]), g, axes=1)
     step_x = _displacement(local[:, 1:] * np.conj(local[:, :-1]), g, axes=0)
     rows = np.concatenate([np.zeros((1, 2)), np.cumsum(step_y, axis=0)])
@@ -52,7 +49,7 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[np.ndarray, Waves, float
     coherence = float(np.abs(turned.sum(axis=(0, 1))).sum() / max(np.abs(turned).sum(), 1e-30))
     y, x = waves.nodes
     rows, columns = _straight_on(y[inner[0]], rows, y), _straight_on(x[inner[1]], columns, x)
-    return *_split_off_strain(sums, waves, rows, columns), coherence
+    return _split_off_strain(waves, rows, columns), coherence
 
 
 def row_displacements(rest: Array, slopes: tuple[Array, Array], weight: Array, *, limit_px: float) -> np.ndarray:
@@ -75,13 +72,12 @@ def row_displacements(rest: Array, slopes: tuple[Array, Array], weight: Array, *
     (ridge regression whose prior variance is the measured one), so rows of a steady scan stay where they are.
     """
     xp = namespace(rest)
-    regressors = tuple(-slope for slope in slopes)
     tops, bottoms = [], {}
-    for a, regressor in enumerate(regressors):
-        weighted = regressor * weight
-        tops.append(to_host(xp.sum(weighted * rest, axis=1)).astype(float))
+    for a, slope in enumerate(slopes):
+        weighted = slope * weight
+        tops.append(-to_host(xp.vecdot(weighted, rest)).astype(float))
         for b in range(a + 1):
-            bottoms[a, b] = to_host(xp.sum(weighted * regressors[b], axis=1)).astype(float)
+            bottoms[a, b] = to_host(xp.vecdot(weighted, slopes[b])).astype(float)
     normal = np.array([[bottoms[0, 0], bottoms[1, 0]], [bottoms[1, 0], bottoms[1, 1]]]).transpose(2, 0, 1)
     for a in (0, 1):
         information = np.maximum(normal[:, a, a], 1e-6 * normal[:, a, a].max() + 1e-12)
@@ -92,21 +88,16 @@ def row_displacements(rest: Array, slopes: tuple[Array, Array], weight: Array, *
     return np.asarray(np.clip(moved, -limit_px, limit_px))
 
 
-def _split_off_strain(
-    sums: np.ndarray, waves: Waves, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, Waves]:
+def _split_off_strain(waves: Waves, rows: np.ndarray, columns: np.ndarray) -> Waves:
     """Put the mean slope of the displacements into the reciprocal vectors, the rest into `rows` and `columns`."""
     y, x = waves.nodes
     weight_y, weight_x = (window.sum(axis=1) for window in waves.windows)
     slope_y, rows = _detrend(y, rows, weight_y)
     slope_x, columns = _detrend(x, columns, weight_x)
     gradient = np.stack([slope_y, slope_x])  # d u / d (y, x)
-    frequencies = waves.frequencies - waves.frequencies @ gradient.T
-    change = frequencies - waves.frequencies
-    turn = np.exp(-2j * np.pi * (y[:, None, None] * change[:, 0] + x[None, :, None] * change[:, 1]))
     fields = _to_pixels(y, rows, waves.shape[0]), _to_pixels(x, columns, waves.shape[1])
-    moved = replace(waves, frequencies=frequencies, rows=waves.rows + fields[0], columns=waves.columns + fields[1])
-    return sums * turn * _turns(frequencies, rows, columns), moved
+    basis = waves.basis - waves.basis @ gradient.T
+    return replace(waves, basis=basis, rows=waves.rows + fields[0], columns=waves.columns + fields[1])
 
 
 def _detrend(c: np.ndarray, u: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

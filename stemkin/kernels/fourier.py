@@ -46,14 +46,16 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     """
     xp = namespace(frame)
     height, width = (int(n) for n in frame.shape)
-    window_y, window_x = (xp.asarray(np.hanning(n + 2)[1:-1], dtype=frame.dtype) for n in (height, width))
+    window_y, window_x = (xp.asarray(_hanning(n), dtype=frame.dtype) for n in (height, width))
     spectrum = xp.fft.rfftn((frame - xp.mean(frame)) * window_y[:, None] * window_x[None, :])
     power = to_host(xp.real(spectrum) ** 2 + xp.imag(spectrum) ** 2)
-    ring, inside = _rings(height, width)
-    floor = np.bincount(ring, weights=np.log(power.ravel() + 1e-30)) / np.maximum(np.bincount(ring), 1)
-    power = power * np.exp(-floor - np.euler_gamma).astype(power.dtype)[ring].reshape(power.shape)
-    strongest = float(power[inside].max(initial=0.0))
-    rows, columns = np.nonzero((power > max(PEAK_POWER, SIDE_LOBE * strongest)) & inside)
+    ring, inside, sample, counts = _rings(height, width)
+    floor = (
+        np.bincount(ring.ravel()[sample], weights=np.log(power.ravel()[sample] + 1e-30), minlength=len(counts)) / counts
+    )
+    power = power * np.exp(-floor - np.euler_gamma).astype(power.dtype)[ring]
+    rows, columns = np.nonzero((power > PEAK_POWER) & inside)
+    rows, columns = _above(power, rows, columns, SIDE_LOBE * float(power[rows, columns].max(initial=0.0)))
     order = np.argsort(-power[rows, columns], kind="stable")[:600]
     rows, columns = rows[order], columns[order]
     kept = _suppress(rows, columns, height, n_max)
@@ -109,30 +111,45 @@ def _are_independent(g: np.ndarray, h: np.ndarray) -> bool:
     return bool(abs(g[0] * h[1] - g[1] * h[0]) > 0.4 * np.hypot(*g) * np.hypot(*h))
 
 
+@lru_cache(maxsize=16)
+def _hanning(n: int) -> np.ndarray:
+    return np.hanning(n + 2)[1:-1]
+
+
+def _above(power: np.ndarray, rows: np.ndarray, columns: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    kept = power[rows, columns] > least
+    return rows[kept], columns[kept]
+
+
 @lru_cache(maxsize=8)
-def _rings(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ring number of every frequency (flat), and which frequencies may hold a lattice (y, x)."""
+def _rings(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what depends on the shape alone.
+
+    The ring number of every frequency (y, x); which frequencies may hold a lattice (y, x); flat indices of every third
+    frequency, enough to tell the floor; how many of those each ring has.
+    """
     gy, gx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     radius = np.hypot(gy, gx)
-    lowest = MIN_CELLS / min(height, width)
-    inside = (radius >= lowest) & (radius <= 1 / MIN_PERIOD_PX)
+    inside = (radius >= MIN_CELLS / min(height, width)) & (radius <= 1 / MIN_PERIOD_PX)
     inside &= ~((gx == 0) & (gy < 0))
-    return np.minimum((radius * 96).astype(np.int64), 64).ravel(), inside
+    ring = np.minimum((radius * 96).astype(np.int64), 64)
+    sample = np.arange(0, ring.size, 3)
+    counts = np.maximum(np.bincount(ring.ravel()[sample], minlength=65), 1)
+    return ring, inside, sample, counts
 
 
-def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) -> list[int]:
+def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) -> np.ndarray:
     """Return the indices of the entries (strongest first) that are at least 4 bins from every stronger one."""
     kept: list[int] = []
-    for i in range(len(rows)):
-        dy = np.abs(rows[kept] - rows[i])
-        clash = (np.minimum(dy, height - dy) < 4) & (np.abs(columns[kept] - columns[i]) < 4)
-        mirror = np.abs(rows[kept] + rows[i] - height) < 4
-        clash |= (mirror | ((rows[kept] + rows[i]) < 4)) & (columns[kept] + columns[i] < 4)
-        if not clash.any():
-            kept.append(i)
-        if len(kept) == n_max:
-            break
-    return kept
+    left = np.arange(len(rows))
+    while len(left) and len(kept) < n_max:
+        first = left[0]
+        kept.append(int(first))
+        dy, sum_y = np.abs(rows[left] - rows[first]), rows[left] + rows[first]
+        clash = (np.minimum(dy, height - dy) < 4) & (np.abs(columns[left] - columns[first]) < 4)
+        clash |= ((np.abs(sum_y - height) < 4) | (sum_y < 4)) & (columns[left] + columns[first] < 4)
+        left = left[~clash]
+    return np.array(kept, dtype=np.int64)
 
 
 def _refine(power: np.ndarray, row: int, column: int) -> tuple[float, float]:

@@ -138,7 +138,7 @@ def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
     if lattice.scan is None:
         return points
     seen = points
-    for _ in range(3):
+    for _ in range(2):
         seen = points + _scan_at(lattice.scan, seen)
     return seen
 
@@ -160,8 +160,7 @@ def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndar
     """Return the scan's displacement (m, 2) at the (m, 2) `points`; beyond the frame it is that of the edge."""
     total = np.zeros_like(points)
     for moved, place in zip(scan, points.T, strict=True):
-        for axis in (0, 1):
-            total[:, axis] += np.interp(place, np.arange(len(moved)), moved[:, axis])
+        total += moved[np.clip(np.rint(place).astype(np.int64), 0, len(moved) - 1)]
     return total
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stemkin.devices import Array, namespace, to_host
+from stemkin.devices import Array, namespace
 from stemkin.kernels import cell, crystal, distortion, fourier
 from stemkin.kernels.lattice import Lattice
 
@@ -26,6 +26,15 @@ MIN_EXPLAINED = 0.45
 
 CRYSTAL_SD, BACKGROUND_SD = 3.0, 1.5
 """Standard deviations, over the lattice constant, of the windows in which the crystal and the background are averaged."""
+
+N_PHASES = 6
+"""How many of the shortest reflections tell the distortion of the scan."""
+
+N_LOCAL = 10
+"""How many waves, the background among them, may differ from place to place; further ones are too weak to matter."""
+
+JITTER = 0.15
+"""Largest displacement of a single row over the lattice constant."""
 
 FILTER_SD = 0.15
 """Standard deviation of the matched filter over the lattice constant where the lattice does not tell that of the probe."""
@@ -62,17 +71,32 @@ class Remainder:
     jitter: np.ndarray
 
 
-def find_lattice(frame: Array) -> tuple[Lattice, crystal.Waves, np.ndarray, Array] | None:
-    """Find the lattice of one frame in its own spectrum.
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """The crystal of a frame as far as the whole frame tells it.
+
+    Attributes
+    ----------
+    lattice
+        Vectors and origins.
+    waves
+        Its plane waves, with what the scan did to them.
+    lines
+        (height, K) complex `crystal.line_sums` of the frame.
+    """
+
+    lattice: Lattice
+    waves: crystal.Waves
+    lines: np.ndarray
+
+
+def find_crystal(frame: Array) -> Crystal | None:
+    """Find the lattice of one frame in its own spectrum; None where there is none.
 
     Parameters
     ----------
     frame
-        (y, x) floating-point intensities, any library; its mean should be about 0.
-
-    Returns
-    -------
-    The lattice, its plane waves, the nodes' amplitude sums and the row sums they were made of; None without a lattice.
+        (y, x) floating-point intensities of mean 0, any library.
     """
     shape = (int(frame.shape[0]), int(frame.shape[1]))
     if min(shape) < MIN_EDGE_PX:
@@ -81,15 +105,15 @@ def find_lattice(frame: Array) -> tuple[Lattice, crystal.Waves, np.ndarray, Arra
     found = fourier.explain_peaks(frequencies, power, tolerance=1.0 / min(shape))
     if found is None or found[1] < MIN_EXPLAINED:
         return None
-    first = crystal.waves_of(found[0], shape)
-    rows = crystal.row_sums(frame, first)
-    sums, waves, coherence = distortion.straighten(crystal.node_sums(rows, first), first)
+    waves = crystal.waves_of(found[0], shape)
+    few = waves.only(np.flatnonzero(~waves.is_background)[:N_PHASES])
+    straight, coherence = distortion.straighten(crystal.node_sums(crystal.row_sums(frame, few), few), few)
     quality = float(np.sqrt(power[:3].min())) * coherence
-    if quality < MIN_QUALITY or np.linalg.norm(waves.basis - found[0]) > 0.2 * np.linalg.norm(found[0]):
+    if quality < MIN_QUALITY or np.linalg.norm(straight.basis - found[0]) > 0.2 * np.linalg.norm(found[0]):
         return None
-    rows = crystal.row_sums(frame, waves)
-    sums = crystal.node_sums(rows, waves)
-    return cell.lattice_of(sums, waves, quality=quality), waves, sums, rows
+    waves = replace(waves, basis=straight.basis, rows=straight.rows, columns=straight.columns)
+    lines = crystal.line_sums(frame, waves)
+    return Crystal(cell.lattice_of(crystal.mean_amplitudes(lines, waves), waves, quality=quality), waves, lines)
 
 
 def remove_crystal(frame: Array) -> Remainder | None:
@@ -102,29 +126,35 @@ def remove_crystal(frame: Array) -> Remainder | None:
     """
     xp = namespace(frame)
     frame = frame - xp.mean(frame)
-    found = find_lattice(frame)
+    found = find_crystal(frame)
     if found is None:
         return None
-    lattice, waves, sums, rows = found
-    limit = 0.15 * lattice.spacing_px
-    model, *slopes = crystal.draw_mean(crystal.mean_amplitudes(sums, waves), waves, frame)
-    rest = frame - model
-    moved = distortion.row_displacements(clipped(rest), slopes, 1 / variance_of(rest, model), limit_px=limit)
-    waves = replace(waves, rows=waves.rows + moved)
-    mean = crystal.mean_amplitudes(crystal.node_sums(rows, waves), waves)
+    spacing = found.lattice.spacing_px
+    jitter, waves = _row_jitter(frame, found)
+    mean = crystal.mean_amplitudes(found.lines, waves)
     model, *slopes = crystal.draw_mean(mean, waves, frame)
     rest = frame - model
-    sums = crystal.node_sums(crystal.row_sums(rest, waves), waves)
-    sd_px = np.where(waves.is_background, BACKGROUND_SD, CRYSTAL_SD) * lattice.spacing_px
-    change = crystal.draw_local(crystal.smooth_amplitudes(sums, waves, sd_px=sd_px), waves, frame)
+    local = waves.only(np.arange(min(N_LOCAL, len(waves.indices))))
+    sums = crystal.node_sums(crystal.row_sums(rest, local), local)
+    sd_px = np.where(local.is_background, BACKGROUND_SD, CRYSTAL_SD) * spacing
+    change = crystal.draw_local(crystal.smooth_amplitudes(sums, local, sd_px=sd_px), local, frame)
     rest, model = rest - change, model + change
-    weight = 1 / variance_of(rest, model)
-    more = distortion.row_displacements(clipped(rest), slopes, weight, limit_px=limit)
+    more = distortion.row_displacements(clipped(rest), slopes, 1 / variance_of(rest, model), limit_px=JITTER * spacing)
     rest = rest + sum(xp.asarray(more[:, axis, None], dtype=frame.dtype) * slopes[axis] for axis in (0, 1))
     weight = 1 / variance_of(rest, model)
-    sd = cell.probe_sd(mean, waves, is_honeycomb=lattice.is_honeycomb) or FILTER_SD * lattice.spacing_px
-    sd = float(np.clip(sd, *np.array(FILTER_RANGE) * lattice.spacing_px))
-    return Remainder(rest, rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, lattice, moved + more)
+    sd = cell.probe_sd(mean, waves, is_honeycomb=found.lattice.is_honeycomb) or FILTER_SD * spacing
+    sd = float(np.clip(sd, *np.array(FILTER_RANGE) * spacing))
+    return Remainder(rest, rest * xp.sqrt(weight), matched_snr(rest, weight, sd), sd, found.lattice, jitter + more)
+
+
+def _row_jitter(frame: Array, found: Crystal) -> tuple[np.ndarray, crystal.Waves]:
+    """Return the displacement (height, 2) of single rows from the mean crystal, and the waves that know of it."""
+    model, *slopes = crystal.draw_mean(crystal.mean_amplitudes(found.lines, found.waves), found.waves, frame)
+    rest = frame - model
+    weight = 1 / variance_of(rest, model)
+    limit = JITTER * found.lattice.spacing_px
+    jitter = distortion.row_displacements(clipped(rest), slopes, weight, limit_px=limit)
+    return jitter, replace(found.waves, rows=found.waves.rows + jitter)
 
 
 def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
@@ -161,22 +191,26 @@ def without_jitter(y: np.ndarray, x: np.ndarray, jitter: np.ndarray, *, sd_px: f
 
 
 def variance_of(rest: Array, model: Array) -> Array:
-    """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects clipped."""
+    """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects clipped.
+
+    The two numbers are fitted to every other pixel of every other row, which is plenty.
+    """
     xp = namespace(rest)
-    squares = rest**2
+    some, squares = model[::2, ::2], rest[::2, ::2] ** 2
     mean = xp.mean(squares)
     for _ in range(2):
         squares = xp.minimum(squares, 9 * mean)
         mean = xp.mean(squares)
-    centred = model - xp.mean(model)
+    middle = xp.mean(some)
+    centred = some - middle
     beta = xp.mean(centred * squares) / (xp.mean(centred**2) + 1e-30)
-    return xp.maximum(mean + beta * centred, 0.1 * mean + 1e-30)
+    return xp.maximum(mean - beta * middle + beta * model, 0.1 * mean + 1e-30)
 
 
 def clipped(rest: Array, *, n_sd: float = 3.0) -> Array:
     """Return `rest` with everything beyond `n_sd` standard deviations cut off, so that defects weigh little."""
     xp = namespace(rest)
-    sd = xp.sqrt(xp.mean(rest**2))
+    sd = xp.sqrt(xp.mean(rest[::2, ::2] ** 2))
     return xp.minimum(xp.maximum(rest, -n_sd * sd), n_sd * sd)
 
 
@@ -189,18 +223,38 @@ def matched_snr(rest: Array, weight: Array, sd_px: float) -> Array:
 
 
 def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
-    """Convolve (y, x) `image` with a Gaussian of peak 1 (or sum 1, edges included, if `normalised`)."""
+    """Convolve (y, x) `image` with a Gaussian of peak 1 (or of sum 1 everywhere, edges included, if `normalised`)."""
     xp = namespace(image)
-    matrices = []
-    for n in image.shape:
-        kernel = np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)[None, :]) / sd_px) ** 2)
-        kernel[kernel < 1e-4] = 0
-        matrices.append(
-            xp.asarray(kernel / (kernel.sum(axis=1, keepdims=True) if normalised else 1), dtype=image.dtype)
-        )
-    return xp.matmul(xp.matmul(matrices[0], image), matrices[1].T)
+    reach = int(np.ceil(4 * sd_px))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sd_px) ** 2)
+    blurred = image
+    for axis in (0, 1):
+        n = int(image.shape[axis])
+        blurred = _banded_product(blurred, kernel, axis)
+        if normalised:
+            total = np.convolve(np.ones(n), kernel)[reach : reach + n]
+            share = xp.asarray(1 / total, dtype=image.dtype)
+            blurred = blurred * (share[:, None] if axis == 0 else share[None, :])
+    return blurred
 
 
-def robust_sd(values: Array) -> float:
-    """Return the standard deviation that the median of |values| implies for Gaussian noise."""
-    return float(np.median(np.abs(to_host(values)))) / 0.6745
+def _banded_product(image: Array, kernel: np.ndarray, axis: int) -> Array:
+    """Convolve along one axis, zeros beyond the edge, as matrix products of blocks with a banded matrix."""
+    xp = namespace(image)
+    reach, n = len(kernel) // 2, int(image.shape[axis])
+    block = max(32, 2 * reach)
+    whole = -(-n // block) * block
+    before, after = (reach, reach + whole - n)
+    other = int(image.shape[1 - axis])
+    zeros = [xp.zeros((m, other) if axis == 0 else (other, m), dtype=image.dtype) for m in (before, after)]
+    padded = xp.concat([zeros[0], image, zeros[1]], axis=axis)
+    offset = np.arange(block + 2 * reach) - np.arange(block)[:, None]
+    band = np.where((offset >= 0) & (offset <= 2 * reach), kernel[np.clip(offset, 0, 2 * reach)], 0.0)
+    matrix = xp.asarray(band if axis == 0 else np.ascontiguousarray(band.T), dtype=image.dtype)
+    parts = []
+    for start in range(0, whole, block):
+        stop = start + block + 2 * reach
+        part = xp.matmul(matrix, padded[start:stop, :]) if axis == 0 else xp.matmul(padded[:, start:stop], matrix)
+        parts.append(part)
+    joined = xp.concat(parts, axis=axis)
+    return joined[:n, :] if axis == 0 else joined[:, :n]
