@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 LOCAL = ("processes", "threads", "synchronous")
 START_TIMEOUT_S = 20.0
+WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 64 * 2**20}
+"""Dask makes its workers give every freed megabyte back to the system at once, so that each array of a frame's size is paged
+in anew; with these the pixel pass takes less than half the time. Set them for your own workers too (see examples)."""
+
 QUEUES = {
     "slurm": "SLURMCluster",
     "pbs": "PBSCluster",
@@ -105,14 +109,17 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
 
 def _local_cluster(n_workers: int) -> Any:
     """Start one single-threaded process per worker on this machine; its dashboard is on loopback alone."""
+    import dask
     from distributed import LocalCluster
 
-    return LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-    )
+    environment = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        return LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        )
 
 
 def _gpu_cluster(workers: int | None) -> Any:
