@@ -19,7 +19,7 @@ _ROOM_OF = {
     "RunConfig": "config",
     "cluster": "clustering",
     "connect": "scheduling",
-    "convert": "convert",
+    "convert": "conversion",
     "detect": "detection",
     "dwell_times": "kinetics",
     "fit_diffusion": "diffusion",

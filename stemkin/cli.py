@@ -137,7 +137,7 @@ def convert(
     workers: Workers = None,
 ) -> None:
     """Copy movies into a fast calibrated store (OME-Zarr), checked block by block."""
-    from stemkin.convert import convert as convert_movies
+    from stemkin.conversion import convert as convert_movies
     from stemkin.scheduling import connect
 
     with connect(cluster, workers=workers):

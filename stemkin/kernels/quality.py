@@ -15,7 +15,7 @@ exact zeros over whole lines looks the same as lost lines: no frame by itself ca
 >>> frames = np.random.default_rng(0).poisson(20, (3, 32, 32)).astype("uint16")
 >>> frames[1, 20:] = 0
 >>> frames[2] = 7
->>> frame_status(frames)
+>>> frame_status(frames).tolist()
 ['ok', 'truncated', 'blank']
 >>> frame_quality(frames)[1].reason
 'the last 12 of 32 lines hold one value, 0'
@@ -51,12 +51,12 @@ class FrameQuality(NamedTuple):
     reason: str = ""
 
 
-def frame_status(frames: Array) -> list[str]:
-    """Return the status of every frame of a block (n, y, x): 'ok', 'blank', 'saturated', 'truncated' or 'corrupt'.
+def frame_status(frames: Array) -> np.ndarray:
+    """Return the status of every frame of a block (n, y, x), as (n,) texts: 'ok', 'blank', 'saturated', 'truncated' or 'corrupt'.
 
     See `frame_quality`, which also gives the reasons.
     """
-    return [quality.status for quality in frame_quality(frames)]
+    return np.array([quality.status for quality in frame_quality(frames)], dtype=object)
 
 
 def frame_quality(frames: Array) -> list[FrameQuality]:
@@ -107,6 +107,17 @@ def damaged(n_frames: int, height: int, width: int, dtype: np.dtype) -> np.ndarr
     low, high = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
     board = np.where(_chequers(height, width), high, low)
     return np.broadcast_to(board, (n_frames, height, width)).copy()
+
+
+def is_damaged(frames: np.ndarray) -> np.ndarray:
+    """Tell for each frame of a block (n, y, x) whether it is one of `damaged`: (n,) truth values."""
+    height, width = frames.shape[1:]
+    mark = damaged(1, height, width, frames.dtype)[0]
+    suspect = (frames[:, :2, :2] == mark[:2, :2]) | (np.isnan(frames[:, :2, :2]) if frames.dtype.kind == "f" else False)
+    found: np.ndarray = suspect.all(axis=(1, 2))
+    for i in np.nonzero(found)[0]:
+        found[i] = np.array_equal(frames[i], mark, equal_nan=frames.dtype.kind == "f")
+    return found
 
 
 def _measure(frames: Array) -> dict[str, np.ndarray]:

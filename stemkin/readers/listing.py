@@ -11,10 +11,12 @@ from typing import Any
 from stemkin.readers.base import Calibration, Options
 from stemkin.readers.files import exists, filesystem, is_folder, is_url, local, missing
 from stemkin.readers.registry import FORMATS
+from stemkin.readers.tiff_folder import is_sequence
 from stemkin.readers.zarr_store import is_zarr_folder
 
 MANIFESTS = (".csv", ".toml")
-SUFFIXES = tuple(suffix for one in FORMATS for suffix in one.suffixes)
+SUFFIXES = tuple(suffix for one in FORMATS if one.name != "EMI" for suffix in one.suffixes)
+"""What a folder is searched for; an EMI file has no frames of its own, its SER file has."""
 RESULTS_MARK = "run.json"
 """A folder with this file holds results, not movies."""
 
@@ -66,9 +68,14 @@ def expand(source: str) -> list[Source]:
         return [Source(source, source.rstrip("/").rsplit("/", 1)[-1])]
     if not exists(source):
         raise missing(source)
-    if not is_folder(source) or is_zarr_folder(source):
+    if not is_folder(source) or is_one_movie(source):
         return [Source(source, os.path.basename(source.rstrip("/\\")))]
     return _sorted(_movies_below(source), source)
+
+
+def is_one_movie(folder: str) -> bool:
+    """Tell whether a folder is a movie itself: a Zarr store, or the numbered TIFF files of one."""
+    return folder.rstrip("/").lower().endswith(".zarr") or is_zarr_folder(folder) or is_sequence(folder)
 
 
 def _sorted(paths: list[str], root: str) -> list[Source]:
@@ -88,7 +95,7 @@ def _movies_below(folder: str) -> list[str]:
             name = path.rsplit("/", 1)[-1]
             if name.startswith("."):
                 continue
-            if is_dir and not (name.lower().endswith(".zarr") or is_zarr_folder(path)):
+            if is_dir and not is_one_movie(path):
                 to_look.append(path)
             elif is_dir or name.lower().endswith(SUFFIXES):
                 found.append(path)

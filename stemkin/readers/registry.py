@@ -51,7 +51,16 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format("NPY", (".npy",), "stemkin.readers.npy:open_npy", begins(b"\x93NUMPY")),
     Format("NPZ", (".npz",), "stemkin.readers.npy:open_npz", begins(b"PK\x03\x04")),
+    Format("MRC", (".mrc", ".mrcs", ".st", ".ali", ".rec"), "stemkin.readers.mrc:open_mrc", begins(b"MAP ", at=208)),
+    Format("DM", (".dm3", ".dm4"), "stemkin.readers.dm:open_dm", begins(b"\0\0\0\3", b"\0\0\0\4")),
+    Format("SER", (".ser",), "stemkin.readers.ser:open_ser", begins(b"II\x97\x01")),
+    Format("EMI", (".emi",), "stemkin.readers.ser:open_emi"),
     Format("video", (".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm"), "stemkin.readers.video:open_video", _is_video),
+    Format(
+        "RosettaSciIO",
+        (".mib", ".blo", ".tvips", ".prz", ".dens", ".unf", ".rpl", ".de5", ".mrcz"),
+        "stemkin.readers.rosetta:open_rosetta",
+    ),
 )
 """Every format; the first whose suffix or first bytes fit is taken."""
 
@@ -102,11 +111,14 @@ def format_of(source: str, head: bytes) -> Format:
 
 
 def _open_folder(source: str, options: Options) -> FileReader:
+    from stemkin.readers.tiff_folder import is_sequence, open_tiff_folder
     from stemkin.readers.zarr_store import is_zarr_folder
 
     if is_zarr_folder(source):
         return FORMATS[0].open(source, options)
-    msg = f"{source} is a folder, and no Zarr store; open_archive opens a folder of movies"
+    if is_sequence(source):
+        return open_tiff_folder(source, options)
+    msg = f"{source} is a folder, but neither a Zarr store nor the numbered TIFF files of one movie; open_archive opens a folder of movies"
     raise MovieError(msg)
 
 

@@ -17,6 +17,7 @@ from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
 from stemkin.readers.files import exists, filesystem, identity_of, is_url, local
 from stemkin.readers.units import calibrated, named_values, nanometres, seconds
+from stemkin.readers.zarr_blocks import Layout, layout_of
 
 COMPLETE = "stemkin"
 """The attribute by which ``stemkin convert`` says that every chunk was written and checked."""
@@ -153,9 +154,20 @@ def _reader(array: Any, axes: str | None, about: dict[str, Any], source: str, op
     inner = 1 if time is None else int(array.chunks[time])
     return ZarrReader(
         source=source, shape=plan.shape, dtype=plan.dtype(stored), plan=plan, array_path=array.path, frames_per_chunk=whole, piece=inner,
-        chunks=tuple(unit), notes=(plan.note,) if plan.note else (), finished=_finished(array, source),
+        chunks=tuple(unit), layout=_layout(array, plan, source), notes=(plan.note,) if plan.note else (), finished=_finished(array, source),
         **{"format": f"Zarr v{array.metadata.zarr_format}", **about},
     )  # fmt: skip
+
+
+def _layout(array: Any, plan: AxisPlan, source: str) -> Layout | None:
+    if plan.index != ("t", "y", "x") or source.lower().endswith(".zip"):
+        return None
+    return layout_of(array, folder_of(source, array.path))
+
+
+def folder_of(source: str, array_path: str) -> str:
+    """Return the folder or URL of an array in a store."""
+    return f"{source.rstrip('/')}/{array_path}".rstrip("/")
 
 
 def _check_promise(array: Any, source: str) -> None:
@@ -180,6 +192,8 @@ class ZarrReader(FileReader):
         Of the array inside the store; empty if the source itself is the array.
     piece
         Frames that are decoded together: the inner chunk of a shard, or the chunk.
+    layout
+        How to read it without zarr-python, None where that cannot be.
     finished
         Whether the store says of itself that every chunk was written.
     """
@@ -188,13 +202,14 @@ class ZarrReader(FileReader):
     array_path: str
     piece: int = 1
     finished: bool = False
+    layout: Layout | None = None
 
     @property
     def identity(self) -> str:
         """The array's metadata, and name, size and time of all its chunk files."""
         import hashlib
 
-        folder = f"{self.source.rstrip('/')}/{self.array_path}".rstrip("/")
+        folder = folder_of(self.source, self.array_path)
         if self.source.lower().endswith(".zip"):
             return identity_of(self.source)
         return f"{self.source} {hashlib.sha256(_marks(folder).encode()).hexdigest()[:32]}"
@@ -202,19 +217,18 @@ class ZarrReader(FileReader):
     def _frames(self, start: int, stop: int) -> Any:
         import zarr
 
+        if self.layout is not None:
+            if self.finished:
+                self._check_files(self.layout, start, stop)
+            return self.layout.read(start, stop)
         array = zarr.open_array(_store(self.source), mode="r", path=self.array_path or None)
-        if self.finished:
-            self._check_chunks(array, start, stop)
         return self.plan.take(array, start, stop)
 
-    def _check_chunks(self, array: Any, start: int, stop: int) -> None:
+    def _check_files(self, layout: Layout, start: int, stop: int) -> None:
         """Raise where a chunk of a finished store is gone."""
-        folder = f"{self.source.rstrip('/')}/{self.array_path}".rstrip("/")
-        step = self.frames_per_chunk
-        for i in range(start // step, -(-stop // step)):
-            index = tuple(i if letter == "t" else 0 for letter in self.plan.index)
-            if not exists(f"{folder}/{array.metadata.encode_chunk_key(index)}"):
-                msg = f"chunk {array.metadata.encode_chunk_key(index)} of {self.source} is missing"
+        for i in range(start // layout.frames_per_file, -(-stop // layout.frames_per_file)):
+            if not exists(layout.key.format(i)):
+                msg = f"{layout.key.format(i)} is missing"
                 raise DamagedDataError(msg)
 
 

@@ -1,0 +1,213 @@
+"""DM3 and DM4, the files of Gatan's DigitalMicrograph: a tree of tags, with the pixels as one of them.
+
+The format is not documented by its maker; this follows the description by C. B. Boothroyd ("The DM3 image file format") and what
+files show. Tags are read one after the other; long arrays are passed over and only their place is kept. The image is
+the largest one (the others are previews), its pixel size and, where its third axis is a time, its frame time come from its own
+calibrations. How long a scanned frame took is often not in the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.axes import frames_in
+from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.files import size_of
+from stemkin.readers.paging import Pages
+from stemkin.readers.raw import raw_reader
+from stemkin.readers.units import calibrated, nanometres, seconds
+
+TYPES = {
+    2: "i2", 3: "i4", 4: "u2", 5: "u4", 6: "f4", 7: "f8", 8: "u1", 9: "i1", 10: "i1", 11: "i8", 12: "u8",
+}  # fmt: skip
+"""Codes of simple values in tags."""
+PIXELS = {1: "i2", 2: "f4", 6: "u1", 7: "i4", 9: "i1", 10: "u2", 11: "u4", 12: "f8", 14: "u1", 39: "i8", 40: "u8"}
+"""Codes of pixel types; the others are complex or coloured."""
+STRUCT, STRING, ARRAY = 15, 18, 20
+GROUP, DATA = 20, 21
+LONGEST_TEXT = 2048
+MAX_TAGS = 10**6
+MAX_DEPTH = 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """A long array in the file: where it is, its code and number of values."""
+
+    offset: int
+    code: int
+    n: int
+
+
+@dataclass
+class Tags:
+    """Reads the tree of tags of one file into nested dictionaries."""
+
+    pages: Pages
+    is_dm4: bool
+    order: str
+    n_left: int = MAX_TAGS
+    at: int = field(default=0)
+
+    def number(self, form: str) -> int:
+        """Read one number; `form` as in `struct`, with byte order."""
+        size = struct.calcsize(form)
+        value: int = struct.unpack(form, self.pages.read(self.at, size))[0]
+        self.at += size
+        return value
+
+    def length(self) -> int:
+        """Read a big-endian length, as long as this version writes them."""
+        return self.number(">q" if self.is_dm4 else ">i")
+
+    def group(self, depth: int = 0) -> dict[str, Any]:
+        """Read a group of tags; those without a name are called by their number."""
+        if depth > MAX_DEPTH:
+            msg = "its tags are nested too deeply"
+            raise ValueError(msg)
+        self.at += 2  # sorted, open
+        found: dict[str, Any] = {}
+        for i in range(self._plausible(self.length())):
+            kind = self.number("B")
+            if kind not in (GROUP, DATA):
+                if kind == 0:
+                    break
+                msg = f"it has a tag of kind {kind}"
+                raise ValueError(msg)
+            n_name = self.number(">H")
+            name = self.pages.read(self.at, n_name).decode("latin1") or str(i)
+            self.at += n_name + (8 if self.is_dm4 else 0)
+            found[name] = self.group(depth + 1) if kind == GROUP else self.value()
+        return found
+
+    def _plausible(self, n: int) -> int:
+        self.n_left -= max(n, 0)
+        if n < 0 or self.n_left < 0:
+            msg = f"it promises {n} tags in one group"
+            raise ValueError(msg)
+        return n
+
+    def value(self) -> Any:
+        """Read one value: a number, a tuple of numbers, a text, or the place of a long array."""
+        if self.pages.read(self.at, 4) != b"%%%%":
+            msg = f"no value stands where one should, at byte {self.at}"
+            raise ValueError(msg)
+        self.at += 4
+        n_info = self.length()
+        if not 1 <= n_info <= 1000:
+            msg = f"a value has a description of {n_info} numbers"
+            raise ValueError(msg)
+        info = [self.length() for _ in range(n_info)]
+        return self._value(info)
+
+    def _value(self, info: list[int]) -> Any:
+        code = info[0]
+        if code in TYPES:
+            return self._simple(code)
+        if code == STRUCT:
+            return tuple(self._simple(c) for c in self._fields(info))
+        if code == STRING:
+            return self._array(4, info[1])
+        if code == ARRAY and info[1] == STRUCT:
+            size = sum(np.dtype(TYPES[c]).itemsize for c in self._fields(info[1:-1]))
+            self.at += size * self._not_negative(info[-1])
+            return None
+        if code == ARRAY:
+            return self._array(info[1], info[2])
+        msg = f"a value has the unknown type {code}"
+        raise ValueError(msg)
+
+    def _fields(self, info: list[int]) -> list[int]:
+        return [info[4 + 2 * i] for i in range(info[2])]
+
+    def _simple(self, code: int) -> Any:
+        dtype = np.dtype(self.order + TYPES[code])
+        value = np.frombuffer(self.pages.read(self.at, dtype.itemsize), dtype)[0].item()
+        self.at += dtype.itemsize
+        return value
+
+    def _array(self, code: int, n: int) -> Any:
+        dtype = np.dtype(self.order + TYPES[code])
+        place = Place(self.at, code, self._not_negative(n))
+        self.at += n * dtype.itemsize
+        if n > LONGEST_TEXT or code != 4:
+            return place
+        return self.pages.read(place.offset, 2 * n).decode("utf-16-le" if self.order == "<" else "utf-16-be", "replace")
+
+    @staticmethod
+    def _not_negative(n: int) -> int:
+        if n < 0:
+            msg = f"an array has {n} values"
+            raise ValueError(msg)
+        return n
+
+
+def open_dm(source: str, options: Options) -> FileReader:
+    """Open a DM3 or DM4 file. Lazy: its tags are read, its pixels are not.
+
+    Raises
+    ------
+    MovieError
+        If its tags are not whole, or it holds no image of real numbers.
+    """
+    try:
+        tree, order = _tree(source)
+        image = max(_images(tree), key=lambda one: one["Data"].n)
+        shape = tuple(int(image["Dimensions"][str(i)]) for i in range(len(image["Dimensions"])))[::-1]
+        code = int(image["DataType"])
+    except (
+        struct.error,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        EOFError,
+        OverflowError,
+        RecursionError,
+        AttributeError,
+    ) as error:
+        msg = f"{source} is not a whole DM file: {error if str(error) else type(error).__name__}"
+        raise MovieError(msg) from error
+    if code not in PIXELS:
+        msg = f"{source} holds pixels of DigitalMicrograph's type {code}; intensities are real numbers"
+        raise MovieError(msg)
+    stored = np.dtype(order + PIXELS[code])
+    edges = [_axis(image, axis) for axis in range(len(shape))][::-1]
+    if len(shape) == 3 and any(unit.lower() in ("ev", "kev") for _, unit in edges):
+        msg = f"{source} is a spectrum image (one axis is an energy), not a movie"
+        raise MovieError(msg)
+    plan = frames_in(shape, "tyx"[-len(shape) :] if len(shape) <= 3 else None, stored, source, options)
+    time_s = seconds(*edges[0]) if len(shape) == 3 else None
+    about = calibrated(nanometres(*edges[-2]), nanometres(*edges[-1]), time_s, "DM calibration")
+    return raw_reader(source, plan, stored, offset=image["Data"].offset, format=f"DM{tree['version']}", **about)
+
+
+def _tree(source: str) -> tuple[dict[str, Any], str]:
+    """Return the tags of a file, its version among them, and the byte order of its values."""
+    tags = Tags(Pages(source, size_of(source)), is_dm4=False, order="<")
+    version = tags.number(">i")
+    if version not in (3, 4):
+        msg = f"it is of version {version}"
+        raise ValueError(msg)
+    tags.is_dm4 = version == 4
+    tags.length()
+    tags.order = "<" if tags.number(">i") == 1 else ">"
+    return {**tags.group(), "version": version}, tags.order
+
+
+def _images(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [image["ImageData"] for image in tree["ImageList"].values() if "ImageData" in image]
+    return [image for image in found if isinstance(image.get("Data"), Place) and len(image.get("Dimensions", ())) >= 2]
+
+
+def _axis(image: dict[str, Any], axis: int) -> tuple[float | None, str]:
+    """Return scale and unit of an axis (0 is x), where the file has them."""
+    try:
+        said = image["Calibrations"]["Dimension"][str(axis)]
+        return abs(float(said["Scale"])), str(said["Units"])
+    except (KeyError, TypeError, ValueError):
+        return None, ""

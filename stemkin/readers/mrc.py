@@ -1,0 +1,74 @@
+"""MRC (MRC2014 and its older kin): a 1024-byte header, then sections of one type; sections are frames.
+
+The pixel size is the cell length over the grid's intervals, in angstrom. MRC knows no time. Rows are taken as they are stored.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Literal
+
+import numpy as np
+
+from stemkin.readers.axes import frames_in
+from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.files import bytes_of
+from stemkin.readers.raw import raw_reader
+from stemkin.readers.units import calibrated, nanometres
+
+HEADER_BYTES = 1024
+MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+LONGEST_EDGE = 2**20
+
+
+def open_mrc(source: str, options: Options) -> FileReader:
+    """Open an MRC file. Lazy: only its header is read.
+
+    Raises
+    ------
+    MovieError
+        If the header is not whole, or its numbers are none of an image stack.
+    """
+    head = bytes_of(source, 0, HEADER_BYTES)
+    if len(head) < HEADER_BYTES:
+        msg = f"{source} is not a whole MRC file: it has {len(head)} bytes, less than its header"
+        raise MovieError(msg)
+    endian = _byte_order(head)
+    nx, ny, nz, mode = struct.unpack_from(endian + "4i", head)
+    if mode not in MODES or not (0 < nx <= LONGEST_EDGE and 0 < ny <= LONGEST_EDGE and nz > 0):
+        msg = f"{source} is no MRC stack of images: its header says {nx} x {ny} x {nz} pixels of mode {mode}"
+        raise MovieError(msg)
+    extended = struct.unpack_from(endian + "i", head, 92)[0]
+    if extended < 0:
+        msg = f"{source} is not a whole MRC file: its extended header has {extended} bytes"
+        raise MovieError(msg)
+    plan = frames_in((nz, ny, nx), "tyx", np.dtype(MODES[mode]), source, options)
+    about = calibrated(*_edges_nm(head, endian, (ny, nx)), None, "MRC header")
+    stored = np.dtype(MODES[mode] if not _is_unsigned(head, endian, mode) else "u1").newbyteorder(endian)
+    return raw_reader(source, plan, stored, offset=HEADER_BYTES + extended, format="MRC", **about)
+
+
+def _byte_order(head: bytes) -> Literal["<", ">"]:
+    """Return the byte order by the machine stamp, or, in old files, the one in which the mode makes sense."""
+    if head[212] == 0x11:
+        return ">"
+    little = struct.unpack_from("<i", head, 12)[0]
+    return "<" if head[212] == 0x44 or 0 <= little <= 128 else ">"
+
+
+def _is_unsigned(head: bytes, endian: str, mode: int) -> bool:
+    """Tell whether bytes are unsigned, as IMOD says by its stamp and a cleared flag."""
+    imod, flags = struct.unpack_from(endian + "2i", head, 152)
+    return mode == 0 and imod == 1146047817 and not flags & 1
+
+
+def _edges_nm(head: bytes, endian: str, shape: tuple[int, int]) -> tuple[float | None, float | None]:
+    """Return height and width of a pixel; a cell as large as the image in pixels means that nobody set it."""
+    intervals = struct.unpack_from(endian + "3i", head, 28)
+    cell = struct.unpack_from(endian + "3f", head, 40)
+    edges = []
+    for length, n, n_pixels in ((cell[1], intervals[1], shape[0]), (cell[0], intervals[0], shape[1])):
+        unset = n <= 0 or not math.isfinite(length) or length <= 0 or (length == n == n_pixels)
+        edges.append(None if unset else nanometres(length / n, "angstrom"))
+    return edges[0], edges[1]

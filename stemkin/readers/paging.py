@@ -1,0 +1,42 @@
+"""Small reads all over a file, kept cheap: pages of it are held for as long as its header is parsed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from stemkin.readers.files import bytes_of
+
+PAGE_BYTES = 2**16
+N_PAGES = 64
+
+
+@dataclass
+class Pages:
+    """Bytes of a file of `size` bytes, read in pages of which the latest few are kept."""
+
+    source: str
+    size: int
+    _kept: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
+
+    def read(self, start: int, n: int) -> bytes:
+        """Return `n` bytes from `start` on.
+
+        Raises
+        ------
+        EOFError
+            If the file ends before.
+        """
+        if start < 0 or n < 0 or start + n > self.size:
+            msg = f"it ends at byte {self.size}, before what its header points to"
+            raise EOFError(msg)
+        first, last = start // PAGE_BYTES, (start + max(n, 1) - 1) // PAGE_BYTES
+        joined = b"".join(self._page(i) for i in range(first, last + 1))
+        return joined[start - first * PAGE_BYTES :][:n]
+
+    def _page(self, i: int) -> bytes:
+        if i not in self._kept:
+            self._kept[i] = bytes_of(self.source, i * PAGE_BYTES, (i + 1) * PAGE_BYTES)
+            if len(self._kept) > N_PAGES:
+                self._kept.popitem(last=False)
+        return self._kept[i]

@@ -1,0 +1,86 @@
+"""Vendor formats through RosettaSciIO, the optional ``formats`` extra (GPL: imported here, when such a file is opened, and nowhere else).
+
+It is good at metadata; its lazy arrays are opened anew in each task. For long movies convert once (``stemkin convert``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.axes import AxisPlan, frames_in
+from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.files import is_url, local
+from stemkin.readers.units import calibrated, nanometres, seconds
+
+
+def open_rosetta(source: str, options: Options) -> FileReader:
+    """Open a vendor's file through RosettaSciIO. Lazy as far as that library is.
+
+    Raises
+    ------
+    MovieError
+        If RosettaSciIO is not installed, does not read the file, or finds no frames in it.
+    """
+    if is_url(source):
+        msg = f"{source} is of a vendor's format that is read from local disks alone; copy it there first"
+        raise MovieError(msg)
+    module = _module_for(source)
+    try:
+        signals = [one for one in _load(module, source) if one["data"].ndim >= 2]
+        signal = signals[options.channel or 0]
+    except Exception as error:  # a foreign library may fail in any way
+        msg = f"{source} could not be opened by RosettaSciIO ({module}): {str(error) or type(error).__name__}"
+        raise MovieError(msg) from error
+    if len(signals) > 1 and options.channel is None:
+        msg = f"{source} holds {len(signals)} signals; choose one with channel="
+        raise MovieError(msg)
+    data = signal["data"]
+    plan = frames_in(data.shape, None, data.dtype, source, options)
+    axes = [(axis.get("scale"), axis.get("units")) for axis in signal["axes"]]
+    time_s = seconds(*axes[-3]) if len(axes) > 2 else None
+    about = calibrated(nanometres(*axes[-2]), nanometres(*axes[-1]), time_s, "RosettaSciIO axes")
+    return RosettaReader(
+        source=source, shape=plan.shape, dtype=plan.dtype(data.dtype), plan=plan, module=module, signal=options.channel or 0,
+        format=f"RosettaSciIO {module.rsplit('.', 1)[-1]}", **about,
+    )  # fmt: skip
+
+
+def _module_for(source: str) -> str:
+    """Return the module of RosettaSciIO that reads files with this suffix."""
+    try:
+        from rsciio import IO_PLUGINS
+    except ImportError as error:
+        msg = f'{source} is of a vendor\'s format that needs RosettaSciIO; pip install "stemkin[formats]"'
+        raise MovieError(msg) from error
+    suffix = source.rsplit(".", 1)[-1].lower()
+    for plugin in IO_PLUGINS:
+        if suffix in [extension.lower() for extension in plugin["file_extensions"]]:
+            return str(plugin["api"])
+    msg = f"{source}: RosettaSciIO reads no files that end in .{suffix}"
+    raise MovieError(msg)
+
+
+def _load(module: str, source: str) -> list[dict[str, Any]]:
+    reader = import_module(module).file_reader
+    return list(reader(local(source), lazy=True))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RosettaReader(FileReader):
+    """Frames of one signal in a vendor's file."""
+
+    plan: AxisPlan
+    module: str
+    signal: int
+
+    def _frames(self, start: int, stop: int) -> np.ndarray:
+        import dask
+
+        signals = [one for one in _load(self.module, self.source) if one["data"].ndim >= 2]
+        data = signals[self.signal]["data"]
+        with dask.config.set(scheduler="synchronous"):  # this is a task already
+            return self.plan.take(data, start, stop)

@@ -1,0 +1,142 @@
+"""A folder of single-frame TIFF files is one movie: ``frame_0001.tif``, ``frame_0002.tif``, ...
+
+The frame number is the number in the file's name (less the smallest one), so that a file that is missing or broken leaves
+a gap and shifts nothing. Where more numbers are missing than present, files are simply counted in natural order.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.files import filesystem, identity_of, is_url, local
+from stemkin.readers.tiff import open_tiff
+
+SUFFIXES = (".tif", ".tiff")
+N_SAMPLED = 8
+"""So many files are opened to see that they are alike; the others are compared when they are read."""
+
+
+def is_sequence(folder: str) -> bool:
+    """Tell whether a folder holds the frames of one movie: numbered TIFF files of one image each, and no other movies."""
+    numbered = _numbered(_names(folder, _mark(folder)))
+    if numbered is None:
+        return False
+    try:
+        first = open_tiff(f"{folder.rstrip('/')}/{numbered[min(numbered)]}", Options())
+    except (MovieError, OSError):
+        return len(numbered) > N_SAMPLED
+    return first.shape[0] == 1
+
+
+def open_tiff_folder(source: str, options: Options) -> FileReader:
+    """Open a folder of single-frame TIFF files as one movie. Lazy: a few headers are read.
+
+    Raises
+    ------
+    MovieError
+        If the files differ in shape or type, or none opens.
+    """
+    numbered = _numbered(_names(source, _mark(source))) or {}
+    n_frames = max(numbered, default=-1) + 1
+    sampled = sorted(numbered)[:: max(1, len(numbered) // N_SAMPLED)]
+    opened, reason = {}, ""
+    for i in sampled:
+        try:
+            opened[numbered[i]] = open_tiff(f"{source.rstrip('/')}/{numbered[i]}", options)
+        except MovieError as error:
+            reason = str(error)
+    if not opened:
+        msg = f"none of the TIFF files in {source} opens: {reason}"
+        raise MovieError(msg)
+    (name, first), *others = opened.items()
+    for other, reader in others:
+        if (reader.shape, reader.dtype) != (first.shape, first.dtype):
+            what = " and ".join(
+                f"{n} has {r.shape[1]} x {r.shape[2]} pixels of {r.dtype}" for n, r in ((name, first), (other, reader))
+            )
+            msg = f"the files in {source} are not frames of one movie: {what}; put each movie into a folder of its own"
+            raise MovieError(msg)
+    notes = [f"its {len(numbered)} TIFF files are read as the frames of one movie"]
+    notes += (
+        [f"{n_frames - len(numbered)} numbers between the first file and the last are missing"]
+        if n_frames > len(numbered)
+        else []
+    )
+    return TiffFolderReader(
+        source=source, shape=(n_frames, *first.shape[1:]), dtype=first.dtype, calibration=first.calibration,
+        pixel_sizes_nm=first.pixel_sizes_nm, format=f"folder of {first.format}", notes=tuple(notes), options=options,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TiffFolderReader(FileReader):
+    """One file per frame; the files are listed by each process, so that the reader stays small."""
+
+    options: Options
+
+    @property
+    def identity(self) -> str:
+        """The folder, and name, size and time of every file in it."""
+        import hashlib
+
+        names = _names(self.source, _mark(self.source))
+        marks = "\n".join(identity_of(f"{self.source.rstrip('/')}/{name}") for name in names)
+        return f"{self.source} {hashlib.sha256(marks.encode()).hexdigest()[:32]}"
+
+    def _frames(self, start: int, stop: int) -> Any:
+        numbered = _numbered(_names(self.source, _mark(self.source))) or {}
+        frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for i in range(start, stop):
+            if i not in numbered:
+                msg = f"the file of frame {i} is missing in {self.source}"
+                raise DamagedDataError(msg)
+            one = open_tiff(f"{self.source.rstrip('/')}/{numbered[i]}", self.options)
+            if one.shape != (1, *self.shape[1:]) or one.dtype != self.dtype:
+                msg = f"{one.source} has shape {one.shape[1:]} and type {one.dtype}, unlike the other frames"
+                raise DamagedDataError(msg)
+            frames[i - start] = one.read(0, 1)[0]
+        return frames
+
+
+def _mark(folder: str) -> int:
+    """Return what changes when files come or go (for object stores: nothing, the listing is kept)."""
+    return 0 if is_url(folder) else os.stat(local(folder)).st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _names(folder: str, mark: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is listed anew
+    if is_url(folder):
+        names = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in filesystem(folder).ls(folder, detail=False)]
+    else:
+        names = os.listdir(local(folder))
+    return tuple(sorted(name for name in names if not name.startswith(".") and name.lower().endswith(SUFFIXES)))
+
+
+def _numbered(names: tuple[str, ...]) -> dict[int, str] | None:
+    """Return frame number → file name; None if the names are not those of one movie's frames.
+
+    >>> _numbered(("m2_f07.tif", "m2_f09.tif", "m2_f08.tif"))
+    {0: 'm2_f07.tif', 1: 'm2_f08.tif', 2: 'm2_f09.tif'}
+    >>> _numbered(("a.tif", "b.tif")) is None
+    True
+    """
+    parts = [re.split(r"(\d+)", name) for name in names]
+    if len(names) < 2 or len({tuple(p[::2]) for p in parts}) > 1:
+        return None
+    varying = [i for i in range(1, len(parts[0]), 2) if len({int(p[i]) for p in parts}) > 1]
+    if len(varying) != 1:
+        return None
+    numbers = [int(p[varying[0]]) for p in parts]
+    if len(set(numbers)) < len(numbers):
+        return None
+    step, lowest = math.gcd(*(n - min(numbers) for n in numbers)), min(numbers)
+    by_number = {(n - lowest) // step: name for n, name in sorted(zip(numbers, names, strict=True))}
+    return by_number if max(by_number) < 2 * len(names) else dict(enumerate(by_number.values()))

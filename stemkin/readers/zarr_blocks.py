@@ -1,0 +1,240 @@
+"""Whole frames out of Zarr's chunks and shards at the codec's own speed.
+
+zarr-python reads anything; for the layout that movies have (chunks along time alone, compressed with blosc or zstd, or
+not at all, perhaps in shards, perhaps with checksums) this file reads the bytes of a block in one request and decodes
+each chunk straight into its place in the result. `layout_of` says whether an array has that layout; others go to zarr-python.
+
+Nothing is allocated but the frames asked for and their compressed bytes: what a chunk's header claims is checked against
+the place that it has.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.base import DamagedDataError
+from stemkin.readers.files import bytes_of, exists, size_of
+
+ABSENT = 2**64 - 1
+"""The offset and length by which a shard's index says that a chunk was never written."""
+CRC_BYTES = 4
+PROBE = 123_456_789
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the chunks of an array are and how one is decoded.
+
+    Attributes
+    ----------
+    key
+        The path of chunk file ``i``, with ``{}`` for `i`.
+    frames_per_file, frames_per_chunk
+        Frames in a file (shard, or chunk where there are no shards) and in a chunk.
+    n_frames
+        Of the array; the last chunk is filled up with frames that do not count.
+    sharded
+        Whether a file begins or ends with an index of several chunks.
+    stored_dtype
+        With the byte order in the file.
+    codec
+        ``"blosc"``, ``"zstd"`` or empty.
+    checksum
+        Whether a CRC32C follows each chunk.
+    index_checksum
+        Whether one follows the shard's index.
+    fill
+        Value of what was never written.
+    """
+
+    key: str
+    frame_shape: tuple[int, int]
+    n_frames: int
+    frames_per_file: int
+    frames_per_chunk: int
+    sharded: bool
+    stored_dtype: np.dtype
+    codec: str
+    checksum: bool
+    index_checksum: bool
+    fill: float
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return frames `start` to `stop`.
+
+        Raises
+        ------
+        DamagedDataError
+            If a chunk does not decode into what it should, or fails its checksum.
+        """
+        frames = np.empty((stop - start, *self.frame_shape), self.stored_dtype)
+        for i in range(start // self.frames_per_file, -(-stop // self.frames_per_file)):
+            base = i * self.frames_per_file
+            first, last = max(start, base), min(stop, base + self.frames_per_file)
+            self._read_file(self.key.format(i), first - base, last - base, frames[first - start : last - start])
+        return frames
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk in memory."""
+        return self.frames_per_chunk * self.frame_shape[0] * self.frame_shape[1] * self.stored_dtype.itemsize
+
+    def _read_file(self, path: str, first: int, last: int, out: np.ndarray) -> None:
+        """Fill `out` with frames `first` to `last` of one file."""
+        if not exists(path):
+            out[:] = np.asarray(self.fill).astype(self.stored_dtype)
+            return
+        n = self.frames_per_chunk
+        chunks = range(first // n, -(-last // n))
+        places = self._places(path, chunks) if self.sharded else np.array([[0, size_of(path)]], np.uint64)
+        present = places[places[:, 0] != ABSENT]
+        low = int(present[:, 0].min()) if len(present) else 0
+        high = int((present[:, 0] + present[:, 1]).max()) if len(present) else 0
+        if high - low > 4 * self.chunk_bytes * len(chunks) + 2**20:
+            content, low = None, 0  # scattered all over a large file: one request each
+        else:
+            content = memoryview(bytes_of(path, low, high))
+        for chunk, (offset, length) in zip(chunks, places.tolist(), strict=True):
+            begin, end = max(first, chunk * n), min(last, (chunk + 1) * n)
+            into = out[begin - first : end - first]
+            if offset == ABSENT:
+                into[:] = np.asarray(self.fill).astype(self.stored_dtype)
+                continue
+            raw = (
+                memoryview(bytes_of(path, offset, offset + length))
+                if content is None
+                else content[offset - low : offset - low + length]
+            )
+            self._decode(raw, length, into, begin - chunk * n, path)
+
+    def _places(self, path: str, chunks: range) -> np.ndarray:
+        """Return (offset, length) of the chunks of a shard, from the index at its end."""
+        n_chunks = self.frames_per_file // self.frames_per_chunk
+        n_bytes = 16 * n_chunks + (CRC_BYTES if self.index_checksum else 0)
+        size = size_of(path)
+        raw = bytes_of(path, max(0, size - n_bytes), size)
+        if len(raw) < n_bytes:
+            msg = f"{path} is cut short"
+            raise DamagedDataError(msg)
+        if self.index_checksum:
+            _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], path)
+        places = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)[chunks.start : chunks.stop]
+        absent = places[:, 0] == ABSENT
+        if (~absent & ((places[:, 0] > size) | (places[:, 1] > size) | (places.sum(axis=1) > size))).any():
+            msg = f"the index of {path} points beyond its end"
+            raise DamagedDataError(msg)
+        return places
+
+    def _decode(self, raw: memoryview, length: int, into: np.ndarray, skip: int, path: str) -> None:
+        """Decode one chunk; `into` takes its frames from `skip` on."""
+        if len(raw) < length:
+            msg = f"{path} is cut short"
+            raise DamagedDataError(msg)
+        if self.checksum:
+            _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], path)
+            raw = raw[:-CRC_BYTES]
+        whole = len(into) == self.frames_per_chunk
+        chunk = into if whole else np.empty((self.frames_per_chunk, *self.frame_shape), self.stored_dtype)
+        try:
+            self._decompress(raw, chunk)
+        except (ValueError, RuntimeError, TypeError) as error:
+            msg = f"a chunk in {path} does not decode: {error}"
+            raise DamagedDataError(msg) from error
+        if not whole:
+            into[:] = chunk[skip : skip + len(into)]
+
+    def _decompress(self, raw: memoryview, chunk: np.ndarray) -> None:
+        flat = chunk.reshape(-1).view(np.uint8)
+        promised = _promised(self.codec, raw)
+        if promised is not None and promised != flat.nbytes:
+            msg = f"it has {promised} bytes, not {flat.nbytes}"
+            raise ValueError(msg)
+        if self.codec:
+            _codec(self.codec).decode(raw, out=flat)
+        else:
+            flat[:] = np.frombuffer(raw, np.uint8)
+
+
+def layout_of(array: Any, folder: str) -> Layout | None:
+    """Return the layout of a Zarr array (t, y, x) in `folder`, or None where zarr-python has to read it."""
+    metadata = array.metadata
+    unit, inner = array.shards or array.chunks, array.chunks
+    stored = np.dtype(array.dtype)
+    if array.ndim != 3 or unit[1:] != array.shape[1:] or inner[1:] != array.shape[1:] or unit[0] % inner[0]:
+        return None
+    coded = (
+        _v2_codec(metadata) if metadata.zarr_format == 2 else _v3_codec([codec.to_dict() for codec in metadata.codecs])
+    )
+    if coded is None:
+        return None
+    codec, checksum, index_checksum, order = coded
+    before, probed, after = str(metadata.encode_chunk_key((PROBE, 0, 0))).partition(str(PROBE))
+    folder = folder.replace("{", "{{").replace("}", "}}")
+    if not probed:
+        return None
+    return Layout(
+        key=f"{folder}/{before}{{}}{after}", frame_shape=(int(array.shape[1]), int(array.shape[2])), n_frames=int(array.shape[0]),
+        frames_per_file=int(unit[0]), frames_per_chunk=int(inner[0]), sharded=array.shards is not None,
+        stored_dtype=stored.newbyteorder(order) if stored.itemsize > 1 else stored, codec=codec, checksum=checksum,
+        index_checksum=index_checksum, fill=float(array.fill_value) if array.fill_value is not None else 0.0,
+    )  # fmt: skip
+
+
+def _v3_codec(codecs: list[dict[str, Any]]) -> tuple[str, bool, bool, Any] | None:
+    """Return (codec, checksum, index checksum, byte order) of a chain that is understood."""
+    index_checksum = False
+    if len(codecs) == 1 and codecs[0]["name"] == "sharding_indexed":
+        said = codecs[0]["configuration"]
+        index = [_as_dict(codec)["name"] for codec in said["index_codecs"]]
+        if said.get("index_location", "end") not in ("end",) and "end" not in str(said["index_location"]):
+            return None
+        if index not in (["bytes", "crc32c"], ["bytes"]):
+            return None
+        index_checksum, codecs = index == ["bytes", "crc32c"], [_as_dict(codec) for codec in said["codecs"]]
+    names = [codec["name"] for codec in codecs]
+    checksum = names[-1] == "crc32c"
+    names, codecs = (names[:-1], codecs[:-1]) if checksum else (names, codecs)
+    if names not in (["bytes"], ["bytes", "blosc"], ["bytes", "zstd"]):
+        return None
+    endian = str((codecs[0].get("configuration") or {}).get("endian") or "little")
+    return names[1] if len(names) > 1 else "", checksum, index_checksum, ">" if "big" in endian else "<"
+
+
+def _as_dict(codec: Any) -> dict[str, Any]:
+    return codec if isinstance(codec, dict) else dict(codec.to_dict())
+
+
+def _v2_codec(metadata: Any) -> tuple[str, bool, bool, Any] | None:
+    if metadata.filters or metadata.order != "C":
+        return None
+    config = metadata.compressor.get_config() if metadata.compressor is not None else {"id": ""}
+    return (config["id"], False, False, "=") if config["id"] in ("", "blosc", "zstd") else None
+
+
+def _promised(codec: str, raw: memoryview) -> int | None:
+    """Return how many bytes a compressed chunk says that it holds, None where it does not say."""
+    if codec == "blosc":
+        if len(raw) < 16 or struct.unpack_from("<I", raw, 12)[0] != len(raw):
+            msg = "its compressed size is not what its header says"
+            raise ValueError(msg)
+        return int(struct.unpack_from("<I", raw, 4)[0])
+    return len(raw) if not codec else None
+
+
+def _codec(name: str) -> Any:
+    import numcodecs  # type: ignore[import-untyped]
+
+    return numcodecs.Blosc() if name == "blosc" else numcodecs.Zstd()
+
+
+def _check(content: bytes | memoryview, checksum: bytes | memoryview, path: str) -> None:
+    """Raise where the CRC32C of `content` is another one."""
+    import google_crc32c
+
+    if google_crc32c.value(bytes(content)) != int.from_bytes(checksum, "little"):
+        msg = f"a checksum in {path} does not match: bytes were changed since it was written"
+        raise DamagedDataError(msg)

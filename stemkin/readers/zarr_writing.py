@@ -1,0 +1,249 @@
+"""Writing an OME-Zarr 0.5 store block by block, so that it appears whole or not at all and can be gone on with.
+
+A local store is built in ``<target>.part/store`` and renamed at the end; in an object store the root's metadata, without which it
+is no image, are written last. Each block that was read back leaves a marker in ``<target>.part``; what has one is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from stemkin.readers.files import exists, is_url, local
+from stemkin.readers.zarr_blocks import layout_of
+from stemkin.readers.zarr_store import COMPLETE
+
+ARRAY = "0"
+RECORD = "job.json"
+VERSION = 1
+"""Raised when the same movie would be written in other bytes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One store to be written; picklable and small.
+
+    Attributes
+    ----------
+    target
+        Path or URL of the store.
+    name, source, identity
+        Of the movie; another identity makes another job.
+    shape, dtype
+        (n_frames, height, width); the type as NumPy writes it.
+    calibration
+        (name, value) of what is known.
+    frames_per_shard, frames_per_chunk
+        A shard is written by one task.
+    """
+
+    target: str
+    name: str
+    source: str
+    identity: str
+    shape: tuple[int, int, int]
+    dtype: str
+    calibration: tuple[tuple[str, float], ...]
+    frames_per_shard: int
+    frames_per_chunk: int
+
+    @property
+    def work(self) -> str:
+        """Where the store is built."""
+        return self.target if is_url(self.target) else f"{self.markers}/store"
+
+    @property
+    def markers(self) -> str:
+        """The folder that says what is done."""
+        return f"{self.target if is_url(self.target) else local(self.target)}.part"
+
+    @cached_property
+    def fs(self) -> Any:
+        """The file system of the store."""
+        import fsspec
+
+        return fsspec.core.url_to_fs(self.markers)[0]
+
+    def record(self) -> dict[str, Any]:
+        """Return what identifies this job to a later call."""
+        said = {key: value for key, value in asdict(self).items() if key not in ("target", "source")}
+        return json.loads(json.dumps({**said, "version": VERSION}))  # type: ignore[no-any-return]
+
+
+def is_finished(job: Job) -> bool:
+    """Tell whether the target is the whole store that this job would write; what is left of making it is removed."""
+    root = _json(job, f"{job.target}/zarr.json")
+    said = (root or {}).get("attributes", {}).get(COMPLETE, {})
+    finished = bool(said.get("complete")) and said.get("made_of") == _made_of(job)
+    if finished and _json(job, f"{job.markers}/{RECORD}") is not None:
+        _remove(job, job.markers)
+    return finished
+
+
+def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
+    """Make the place where the store is built, or find what is done of it: the markers by their first frame.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something else, and it may not be overwritten.
+    """
+    if exists(job.target) and (not is_url(job.target) or exists(f"{job.target}/zarr.json")):
+        if not overwrite:
+            msg = f"{job.target} exists and was not made from {job.source} as it is now; choose another name, or overwrite=True"
+            raise FileExistsError(msg)
+        _remove(job, job.target)
+    earlier = _json(job, f"{job.markers}/{RECORD}")
+    if earlier == job.record():
+        return _markers(job)
+    if exists(job.markers):
+        if not overwrite:
+            msg = f"{job.markers} was begun with another movie or other settings; remove it, or overwrite=True"
+            raise FileExistsError(msg)
+        _remove(job, job.markers)
+        _remove(job, job.work)
+    _create(job)
+    _write_json(job, f"{job.markers}/{RECORD}", job.record())
+    return {}
+
+
+def write_frames(job: Job, start: int, frames: np.ndarray) -> None:
+    """Write the shard that begins with frame `start`; it belongs to the caller alone."""
+    _array(job, "r+")[start : start + len(frames)] = frames
+    if not is_url(job.target):
+        _to_disk(f"{job.work}/{ARRAY}/c/{start // job.frames_per_shard}/0/0")
+
+
+def read_back(job: Job, start: int, stop: int) -> np.ndarray:
+    """Return frames from the store as it is now, every chunk checked."""
+    array = _array(job, "r")
+    layout = layout_of(array, f"{job.work}/{ARRAY}")
+    return np.asarray(array[start:stop]) if layout is None else layout.read(start, stop)
+
+
+def mark_done(job: Job, note: dict[str, Any]) -> None:
+    """Leave the marker of a block."""
+    _write_json(job, f"{job.markers}/{note['start']:012d}.json", note)
+
+
+def finish(job: Job, notes: list[dict[str, Any]]) -> None:
+    """Give the store its metadata and its name; `notes` are those of all blocks in order."""
+    import zarr
+
+    damaged = [frame for note in notes for frame in note["damaged"]]
+    said = {
+        "complete": True,
+        "made_of": _made_of(job),
+        "crc32": [note["crc32"] for note in notes],
+        "damaged_frames": damaged,
+    }
+    _array(job, "r+").update_attributes({COMPLETE: said})
+    short = {key: said[key] for key in ("complete", "made_of", "damaged_frames")}
+    zarr.create_group(job.work, zarr_format=3, overwrite=False, attributes={"ome": ome_metadata(job), COMPLETE: short})
+    if not is_url(job.target):
+        os.rename(job.work, local(job.target))
+    _remove(job, job.markers)
+
+
+def ome_metadata(job: Job) -> dict[str, Any]:
+    """Return the OME-NGFF 0.5 metadata of the image: axes with units, and the scale where it is known."""
+    known = dict(job.calibration)
+    size, time_s = known.get("pixel_size_nm"), known.get("frame_time_s")
+    axes: list[dict[str, str]] = [
+        {"name": "t", "type": "time", **({"unit": "second"} if time_s else {})},
+        *({"name": name, "type": "space", **({"unit": "nanometer"} if size else {})} for name in "yx"),
+    ]
+    scale = [time_s or 1.0, size or 1.0, size or 1.0]
+    image: dict[str, Any] = {
+        "name": job.name,
+        "axes": axes,
+        "datasets": [{"path": ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
+    }
+    if "dose_rate_e_per_nm2_s" in known:
+        image["metadata"] = {"dose_rate_e_per_nm2_s": known["dose_rate_e_per_nm2_s"]}
+    return {"version": "0.5", "multiscales": [image]}
+
+
+def _create(job: Job) -> None:
+    """Make an empty array, compressed and sharded."""
+    import zarr
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    dtype = np.dtype(job.dtype)
+    if not is_url(job.target):
+        os.makedirs(job.work)
+    shape = job.shape
+    zarr.create_array(
+        f"{job.work}/{ARRAY}", shape=shape, dtype=dtype, chunks=(job.frames_per_chunk, *shape[1:]),
+        shards=(job.frames_per_shard, *shape[1:]), fill_value=0, dimension_names=("t", "y", "x"), zarr_format=3,
+        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()],
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
+
+
+def _array(job: Job, mode: Any) -> Any:
+    import zarr
+
+    return zarr.open_array(f"{job.work}/{ARRAY}", mode=mode, config={"write_empty_chunks": True})
+
+
+def _made_of(job: Job) -> str:
+    import hashlib
+
+    return hashlib.sha256(json.dumps(job.record(), sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _markers(job: Job) -> dict[int, dict[str, Any]]:
+    found = {}
+    for path in job.fs.ls(f"{job.markers}", detail=False):
+        name = str(path).rsplit("/", 1)[-1]
+        if name.endswith(".json") and name[:-5].isdigit():
+            note = _json(job, f"{job.markers}/{name}")
+            if note is not None:
+                found[int(note["start"])] = note
+    return found
+
+
+def _json(job: Job, path: str) -> Any:
+    """Return a JSON file's content; None if it is not there or not whole."""
+    try:
+        return json.loads(job.fs.cat_file(path))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _write_json(job: Job, path: str, content: Any) -> None:
+    """Write a JSON file so that it appears whole or not at all."""
+    raw = json.dumps(content).encode()
+    if is_url(path):
+        job.fs.pipe_file(path, raw)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(f"{path}.{os.getpid()}.tmp", "wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+
+
+def _to_disk(path: str) -> None:
+    """Have the system write a file out, so that its marker does not outlive it when the power fails."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove(job: Job, path: str) -> None:
+    if is_url(path):
+        with suppress(FileNotFoundError):
+            job.fs.rm(path, recursive=True)
+    elif os.path.isdir(local(path)):
+        shutil.rmtree(local(path))
+    elif exists(path):
+        os.unlink(local(path))
