@@ -553,8 +553,22 @@ def test_long_movies_are_binned_without_losing_a_count():
     frames = pd.DataFrame({"movie": "m", "frame": frame, "time_s": 0.5 * frame, "status": "ok"})
     means = summaries.mean_populations(counts, frames)
     assert len(means) <= summaries.MAX_BINS + 1
-    assert means["n"].sum() == counts["n"].sum()
-    assert means["n_frames"].sum() == 1000
+    assert (17 * means["mean"].iloc[:58]).sum() == pytest.approx(counts["n"][: 58 * 17].sum())
+
+
+def test_a_gap_in_one_movie_makes_no_step_in_the_mean_of_all():
+    """A crowded and an empty movie; the empty one is blank in the middle, which must not raise the mean."""
+    frame = np.arange(10)
+    rows = [("full", f, float(f), 0, 8) for f in frame]
+    counts = pd.DataFrame(rows, columns=list(tables.COLUMNS["populations"]))
+    status = ["blank" if 3 <= f < 6 else "ok" for f in frame]
+    frames = pd.concat([
+        pd.DataFrame({"movie": "full", "frame": frame, "time_s": 1.0 * frame, "status": "ok"}),
+        pd.DataFrame({"movie": "empty", "frame": frame, "time_s": 1.0 * frame, "status": status}),
+    ])  # fmt: skip
+    means = summaries.mean_populations(counts, frames)
+    assert means["mean"].tolist() == [4.0] * 10
+    assert means["n_movies"].tolist() == [2, 2, 2, 1, 1, 1, 2, 2, 2, 2]
 
 
 def test_a_png_shows_the_levels_it_was_given():

@@ -100,7 +100,12 @@ def populations(means: pd.DataFrame, class_ids: Sequence[int], *, in_frames: boo
             rows = means[means["class_id"] == class_id]
             time, colour = rows["time"].to_numpy() / scale, stand_in(class_id)
             axes.fill_between(
-                time, rows["low"].to_numpy(), rows["high"].to_numpy(), color=colour, alpha=0.16, linewidth=0
+                time,
+                rows["low"].to_numpy(),
+                rows["high"].to_numpy(),
+                color=colour,
+                alpha=0.16 if len(class_ids) < 4 else 0.11,
+                linewidth=0,
             )
             few = len(time) <= 40
             mark = MATPLOTLIB_MARKS[mark_of(class_id)] if few else None

@@ -56,7 +56,8 @@ def classes(results: Results) -> dict[str, Any]:
     if rows.empty:
         return {"nothing": _sentence(results.why("classes", "nothing was named")), "cards": []}
     rows = rows.sort_values("class_id", key=lambda ids: ids.mask(ids == NOT_NAMED, 32767))
-    patches = [images.as_patch(value) for value in rows["mean_patch"].head(MAX_CLASSES)]
+    shown = rows["mean_patch"].where(rows["n_detections"] > 0).head(MAX_CLASSES)
+    patches = [images.as_patch(value) for value in shown]
     values = np.concatenate([p[np.isfinite(p)] for p in patches if p is not None] or [np.array([0.0, 1.0])])
     low, high = float(values.min()), float(values.max())
     total, density = max(1, int(rows["n_detections"].sum())), _frame_area_nm2(results)
@@ -67,7 +68,7 @@ def classes(results: Results) -> dict[str, Any]:
             {
                 "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "class_id": class_id,
                 "image": None if patch is None else images.data_uri(images.grey_levels(patch, low=low, high=high)),
-                "match": _match(results, class_id), "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
+                "match": _match(results, class_id), "seen": n > 0, "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
                 "density": f"{plain(100 * n / density, 2)} per 100 nm²" if density else "",
             }
         )  # fmt: skip
@@ -93,8 +94,10 @@ def populations(results: Results) -> dict[str, Any]:
     read = set(results.frames["movie"])
     rows = rows[rows["movie"].isin(read)] if read & set(rows["movie"]) else rows
     means = summaries.mean_populations(rows, results.frames)
-    ids = [int(i) for i in means["class_id"].unique()]
-    ids = sorted(ids, key=lambda i: (i == NOT_NAMED, i))
+    seen = rows.groupby("class_id")["n"].sum()
+    ids = sorted((int(i) for i in seen.index[seen > 0]), key=lambda i: (i == NOT_NAMED, i))
+    if not ids:
+        return {"nothing": "No defect was found in any frame."}
     in_frames = not summaries.has_times(rows)
     if means["bin"].nunique() < 2:
         return {"nothing": None, "figure": None, "counts": _single_counts(results, means, ids)}
@@ -177,15 +180,20 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _match(results: Results, class_id: int) -> str:
-    """Return what a class resembles, as the model recorded it; empty where it did not."""
+    """Return how well a class resembles the motif it is named after, by the model's record; empty where it says nothing."""
     matches = _mapping(results.model.get("report")).get("matches")
-    for match in matches if isinstance(matches, list) else []:
-        if isinstance(match, Mapping) and match.get("class_id") == class_id:
-            score, second = number(match.get("score")), number(match.get("runner_up_score"))
-            if math.isfinite(score):
-                rival = f", {match.get('runner_up')} {second:.2f}" if math.isfinite(second) else ""
-                return f"match: {match.get('name')} {score:.2f}{rival}"
-    return ""
+    matches = [m for m in matches if isinstance(m, Mapping)] if isinstance(matches, list) else []
+    own = [
+        m
+        for m in matches
+        if m.get("name") == results.class_names.get(class_id) and math.isfinite(number(m.get("score")))
+    ]
+    if not own:
+        return ""
+    best = max(own, key=lambda m: (number(m.get("weight")) or 0, number(m.get("score"))))
+    second = number(best.get("runner_up_score"))
+    rival = f" (next: {best.get('runner_up')} {second:.2f})" if math.isfinite(second) else ""
+    return f"likeness {number(best.get('score')):.2f}{rival}"
 
 
 def _numbers(values: Any) -> list[float] | None:

@@ -68,7 +68,7 @@ def transitions(results: Results) -> dict[str, Any]:
     """Return the matrix and the rates."""
     found = _shortest_lag(results.found["transitions"])
     rows, movie = summaries.pooled(found)
-    if rows.empty:
+    if not rows["count"].sum():
         return {
             "nothing": _sentence(results.why("transitions", "no track has two frames in a row, so nothing was counted"))
         }
@@ -81,7 +81,7 @@ def transitions(results: Results) -> dict[str, Any]:
         "mixed": not np.isfinite(rows["probability"]).any() and bool(rows["count"].sum()),
         "lag_frames": int(rows["lag_frames"].iloc[0]),
         "matrix": _matrix(results, rows),
-        "null_matrix": _matrix(results, null_rows) if len(null_rows) else None,
+        "null_matrix": _matrix(results, null_rows) if null_rows["count"].sum() else None,
         "rates": interval_table(
             "rate", "per s", [_rate_row(results, row) for _, row in changes.iterrows()], ("counted",)
         ),
@@ -91,12 +91,13 @@ def transitions(results: Results) -> dict[str, Any]:
 def dwell_times(results: Results) -> dict[str, Any]:
     """Return the mean time that defects stay in a class."""
     rows, movie = summaries.pooled(results.found["dwell_times"])
+    rows = rows[(rows["time_at_risk_s"] > 0) | (rows["n_exits"] > 0)]
     if rows.empty:
         return {
             "nothing": _sentence(results.why("dwell_times", "no track was long enough to tell how long a class lasts"))
         }
     table = []
-    for class_id in _ordered(rows["class_id"], keep_unnamed=True):
+    for class_id in _ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
         cells = (f"{int(row['n_exits']):,}", f"{int(row['n_censored']):,}", plain(row["time_at_risk_s"]))
         null = _one(results.nulls.get("dwell_times"), movie=movie, class_id=class_id)
@@ -110,9 +111,10 @@ def diffusion(results: Results) -> dict[str, Any]:
     """Return the MSD figure, D by every method, and D movie by movie."""
     curves, _ = summaries.pooled(results.found["msd"])
     curves = curves[(curves["msd_nm2"] > 0) & (curves["lag_s"] > 0)]
+    curves = curves[curves["class_id"].isin(_ordered(curves["class_id"]))]
     rows, movie = summaries.pooled(results.found["diffusion"])
     fits = {int(str(i)): summaries.fit_of(group) for i, group in rows.groupby("class_id")}
-    shown = _ordered(curves["class_id"], keep_unnamed=True)
+    shown = _ordered(curves["class_id"])
     figure = (
         figures.mean_squared_displacement(curves, {i: f for i, f in fits.items() if f is not None}) if shown else None
     )
@@ -134,7 +136,7 @@ def diffusion(results: Results) -> dict[str, Any]:
 
 def _methods_table(results: Results, rows: pd.DataFrame, movie: str) -> IntervalTable | None:
     table = []
-    for class_id in _ordered(rows["class_id"], keep_unnamed=True):
+    for class_id in _ordered(rows["class_id"]):
         for _, row in summaries.preferred(rows[rows["class_id"] == class_id]).iterrows():
             sigma_pm = plain(1000 * row["sigma_nm"], 3)
             cells = (sigma_pm, plain(row["alpha"], 3), f"{int(row['n_tracks']):,}", f"{int(row['n_displacements']):,}")
@@ -142,7 +144,9 @@ def _methods_table(results: Results, rows: pd.DataFrame, movie: str) -> Interval
             made = _row(results, class_id, summaries.diffusion_quantity(row), null, cells)
             table.append(replace(made, below=summaries.method_name(str(row["method"]))))
     headings = ("σ (pm)", "exponent α", "tracks", "steps")
-    return interval_table("D", "nm²/s", table, headings) if table else None
+    kept = [i for i in range(len(headings)) if any(row.cells[i] != "–" for row in table)]
+    table = [replace(row, cells=tuple(row.cells[i] for i in kept)) for row in table]
+    return interval_table("D", "nm²/s", table, tuple(headings[i] for i in kept)) if table else None
 
 
 def _by_movie(results: Results) -> list[tuple[Markup, IntervalTable]]:
@@ -225,10 +229,10 @@ def _shortest_lag(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["lag_frames"] == rows["lag_frames"].min()] if len(rows) else rows
 
 
-def _ordered(class_ids: pd.Series, *, keep_unnamed: bool = False) -> list[int]:
+def _ordered(class_ids: pd.Series) -> list[int]:
     """Return the class numbers once each, not-named last, or only where nothing is named."""
     ids = sorted({int(i) for i in class_ids}, key=lambda i: (i == NOT_NAMED, i))
-    return ids if keep_unnamed or ids == [NOT_NAMED] else [i for i in ids if i != NOT_NAMED]
+    return ids if ids == [NOT_NAMED] else [i for i in ids if i != NOT_NAMED]
 
 
 def label_of(results: Results, class_id: int) -> Markup:

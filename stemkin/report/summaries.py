@@ -56,31 +56,32 @@ def binned(rows: pd.DataFrame) -> pd.DataFrame:
 def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
     """Return the mean number of defects per frame, with a 95 % band, for each class and time bin.
 
-    Frames in which a class has no row count as zero. The frames of one bin and movie show largely the same defects, so
-    the band takes them as one look: it is the Poisson interval of the mean times the number of movies in the bin.
+    Each movie counts alike. Frames in which a class has no row count as zero; where a movie has no good frame, its own
+    neighbours in time stand in, so that a gap in one movie makes no step in the mean of all. The frames of one bin and
+    movie show largely the same defects, so the band takes them as one look: it is the Poisson interval of the mean times
+    the number of movies that were seen in the bin.
 
     Returns
     -------
-    Columns `class_id`, `bin`, `time`, `mean`, `low`, `high`.
+    Columns `class_id`, `bin`, `time`, `mean`, `low`, `high`, `n_movies`.
     """
     looked = frames.loc[frames["status"] == OK, ["movie", "frame", "time_s"]]
     looks = pd.concat([looked, populations[["movie", "frame", "time_s"]]]).drop_duplicates(["movie", "frame"])
     looks = binned(looks)
-    per_bin = looks.groupby("bin").agg(
-        n_frames=("frame", "size"), n_movies=("movie", "nunique"), time=("time", "first")
-    )
-    counts = (
-        populations.merge(looks[["movie", "frame", "bin"]], on=["movie", "frame"])
-        .groupby(["class_id", "bin"])["n"]
-        .sum()
-    )
-    grid = pd.MultiIndex.from_product(
-        [sorted(populations["class_id"].unique()), per_bin.index], names=["class_id", "bin"]
-    )
-    means = counts.reindex(grid, fill_value=0).rename("n").reset_index().merge(per_bin, on="bin")
-    means["mean"] = means["n"] / means["n_frames"]
+    n_frames = looks.groupby(["movie", "bin"]).size()
+    time = looks.groupby("bin")["time"].first()
+    placed = populations.merge(looks[["movie", "frame", "bin"]], on=["movie", "frame"])
+    parts = []
+    for class_id in sorted(populations["class_id"].unique()):
+        n = placed[placed["class_id"] == class_id].groupby(["movie", "bin"])["n"].sum()
+        by_movie = (n.reindex(n_frames.index, fill_value=0) / n_frames).unstack("movie").reindex(time.index)  # noqa: PD010
+        mean = by_movie.interpolate(method="index", limit_area="inside").mean(axis=1)
+        parts.append(
+            pd.DataFrame({"class_id": class_id, "time": time, "mean": mean, "n_movies": by_movie.notna().sum(axis=1)})
+        )
+    means = pd.concat(parts).rename_axis("bin").reset_index()
     low, high = poisson_interval((means["mean"] * means["n_movies"]).to_numpy())
-    return means.assign(low=low / means["n_movies"], high=high / means["n_movies"]).sort_values(["class_id", "bin"])
+    return means.assign(low=low / means["n_movies"], high=high / means["n_movies"])
 
 
 def mean_fractions(frames: pd.DataFrame) -> pd.DataFrame:
@@ -148,8 +149,10 @@ def fit_of(rows: pd.DataFrame) -> tuple[float, float] | None:
 
 
 def matrix(rows: pd.DataFrame) -> tuple[list[int], dict[tuple[int, int], pd.Series]]:
-    """Return the class numbers of a transition table (not-named last) and its rows by (from, to)."""
-    ids = sorted({int(i) for i in rows["from_id"]} | {int(i) for i in rows["to_id"]}, key=lambda i: (i == NOT_NAMED, i))
+    """Return the class numbers that were counted in a transition table (not-named last), and its rows by (from, to)."""
+    counted = rows[rows["count"] > 0]
+    rows = counted if counted.empty else rows
+    ids = sorted({int(i) for i in (*counted["from_id"], *counted["to_id"])}, key=lambda i: (i == NOT_NAMED, i))
     return ids, {(int(row["from_id"]), int(row["to_id"])): row for _, row in rows.iterrows()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-SUBSCRIPT = re.compile(r"\b([A-Z][a-z]?)_([A-Z][a-z]?\d*)(?![A-Za-z0-9])")
+SUBSCRIPT = re.compile(r"\b([A-Z][a-z]?)_([A-Z][a-z]?\d*|ad)(?![A-Za-z0-9])")
 
 
 @dataclass(frozen=True)
