@@ -3,74 +3,48 @@
 >>> movie = simulate_movie("paper", n_frames=4, shape=(128, 128), seed=1)
 >>> movie.shape, movie.pixel_size_nm
 ((4, 128, 128), 0.03)
->>> truth_of(movie).defects["kind"].unique().tolist()
-['V_S', 'Mo_W+V_S', 'Mo_W']
+>>> truth = truth_of(movie)
+>>> sorted(truth.defects["kind"].unique())
+['Mo_W', 'Mo_W+V_S', 'V_S']
 
-A frame is computed where it is read, from the movie's settings and the frame's number alone, so a movie of a petabyte
-costs nothing to make and every chunking gives the same bits.
+**What is simulated.** Point defects of a monolayer such as WS2 that hop, bind, pair, are made by the beam and heal, as a
+continuous-time Markov chain without a time step (`kinetics`); holes and a fragment that turns (`damage`); the annular dark-field
+image of every column of atoms (`kernels.rendering`); drift (`drift`), scan-line jitter, flicker, contamination, counting
+statistics (`kernels.shotnoise`), gain, offset and read noise (`reader`). What is true of it is in closed form (`closed_form`),
+as tables (`Truth`), and as what an ideal observer could reach (`limits`).
+
+**Any length.** A frame is computed where it is read, from the settings and the frame's number alone: equal bits for every
+chunking, worker and order. The defects of a frame follow from an exact simulation that begins with the frame's *area* (the
+field is exchanged for a fresh one every `Kinetics.area_frames` frames), so frame 10**9 costs what frame 10**3 costs: some
+milliseconds of kinetics once per worker and area, then the rendering. Within an area the process is exactly Markov and nothing
+is approximated; between areas there is no memory, and the defects' identities end. A frame is a snapshot at its start.
+
+**Traps.** `simulate_movie("paper")` for more than 1,000 frames has several areas; ask for ``area_frames=n_frames`` to have one.
+Dopants keep 2.7 lattice constants apart. The mean count of a pixel is what `reader.expected_counts` says, before gain and offset.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
-from stemkin.movie import Movie
-from stemkin.simulation.checks import check_physical
-from stemkin.simulation.crystal import crystal
+from stemkin.simulation.archive import simulate_archive, simulate_movie
 from stemkin.simulation.material import MATERIALS, Material
 from stemkin.simulation.presets import PRESETS
-from stemkin.simulation.reader import SimulatedReader
+from stemkin.simulation.reader import SimulatedReader, expected_counts
 from stemkin.simulation.settings import Damage, Instrument, Kinetics, Optics, Settings
 from stemkin.simulation.truth import Truth, truth_of
+from stemkin.simulation.writing import write
 
 __all__ = [
-    "MATERIALS", "PRESETS", "Damage", "Instrument", "Kinetics", "Material", "Optics", "Settings", "SimulatedReader", "Truth",
-    "simulate_movie", "truth_of",
-]  # fmt: skip
-
-
-def simulate_movie(
-    preset: str | Settings = "paper",
-    *,
-    n_frames: int | None = None,
-    shape: tuple[int, int] | None = None,
-    seed: int = 0,
-    name: str | None = None,
-    **overrides: Any,
-) -> Movie:
-    """Make a movie with a known answer. Lazy: nothing is computed before frames are read.
-
-    Parameters
-    ----------
-    preset
-        "paper", "low-dose", "rotated", "long", "late-stage", "null", "frozen", "archive", or settings of your own.
-    n_frames, shape
-        Length and (height, width) in pixels; the preset's where not given.
-    seed
-        Equal seeds (and settings) give equal bits.
-    name
-        Of the movie; by default preset and seed.
-    **overrides
-        Any setting by its name, for instance ``hop_rate_per_s=0.1``; see `Settings`.
-
-    Raises
-    ------
-    ValueError
-        If a preset or setting is unknown or unphysical.
-    """
-    settings, label = _settings(preset)
-    sizes = {"n_frames": n_frames, "shape": shape, "seed": seed}
-    settings = settings.with_values(**{k: v for k, v in sizes.items() if v is not None}, **overrides)
-    check_physical(settings)
-    crystal(settings)
-    reader = SimulatedReader(settings, label)
-    return Movie(reader, name if name is not None else f"{label}-{seed}", reader.calibration)
-
-
-def _settings(preset: str | Settings) -> tuple[Settings, str]:
-    if isinstance(preset, Settings):
-        return preset, "simulated"
-    if preset not in PRESETS:
-        msg = f"no preset is called {preset!r}; choose from {sorted(PRESETS)}"
-        raise ValueError(msg)
-    return PRESETS[preset], preset
+    "MATERIALS",
+    "PRESETS",
+    "Damage",
+    "Instrument",
+    "Kinetics",
+    "Material",
+    "Optics",
+    "Settings",
+    "SimulatedReader",
+    "Truth",
+    "expected_counts",
+    "simulate_archive",
+    "simulate_movie",
+    "truth_of",
+    "write",
+]

@@ -10,20 +10,27 @@ True
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stemkin import tables
 from stemkin.movie import Movie
 from stemkin.simulation import closed_form
+from stemkin.simulation.damage import area_fractions, is_damaged
 from stemkin.simulation.drift import shifts_px
+from stemkin.simulation.limits import limits_table
 from stemkin.simulation.rates import CAUSES, Rates
 from stemkin.simulation.reader import SimulatedReader, statuses
-from stemkin.simulation.scene import sightings, sojourns
+from stemkin.simulation.scene import area_and_time, sightings, sojourns
 from stemkin.simulation.settings import Settings
+
+TRUTH, PARAMS = "truth", "params.json"
+"""Folder and file that `write` puts beside the movies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +84,37 @@ class Truth:
 
     @cached_property
     def frames(self) -> pd.DataFrame:
-        """Per frame: `movie`, `frame`, `time_s`, `status`, `shift_y`, `shift_x` [px, cumulative], `n_defects`. Computes once."""
-        n = self.settings.n_frames
-        shifts = shifts_px(self.settings, np.arange(n))
-        counts = np.bincount(sightings(self.settings, 0, n)["frame"], minlength=n)
-        return pd.DataFrame(
-            {
-                "movie": pd.Series(self.movie, index=range(n), dtype="str"),
-                "frame": np.arange(n, dtype=np.int32),
-                "time_s": np.arange(n) * self.settings.instrument.frame_time_s,
-                "status": pd.Series(statuses(self.settings, 0, n), dtype="str"),
-                "shift_y": shifts[:, 0],
-                "shift_x": shifts[:, 1],
-                "n_defects": counts,
-            }
-        )
+        """What is true of each frame; for a movie too long for memory use `frames_between`. Computes once."""
+        return self.frames_between(0, self.settings.n_frames)
+
+    def frames_between(self, start: int, stop: int) -> pd.DataFrame:
+        """Return what is true of frames `start` to `stop` (excluded). Computes once.
+
+        Columns: `movie`, `frame`, `time_s`, `status`, `shift_y`, `shift_x` [px, cumulative: a static point of frame 0 at y
+        is seen at y + shift_y], `n_defects`, `vacuum`, `moved` (area fractions of holes and of the moved fragment).
+        """
+        s, frames = self.settings, np.arange(start, stop)
+        shifts = shifts_px(s, frames)
+        broken = np.zeros((len(frames), 2))
+        if is_damaged(s):
+            broken = np.array(
+                [
+                    area_fractions(s, *area_and_time(s, k), shift)
+                    for k, shift in zip(frames.tolist(), shifts, strict=True)
+                ]
+            ).reshape(-1, 2)
+        columns = {
+            "movie": pd.Series(self.movie, index=range(len(frames)), dtype="str"),
+            "frame": frames.astype(np.int32),
+            "time_s": frames * s.instrument.frame_time_s,
+            "status": pd.Series(statuses(s, start, stop), dtype="str"),
+            "shift_y": shifts[:, 0],
+            "shift_x": shifts[:, 1],
+            "n_defects": np.bincount(sightings(s, start, stop)["frame"] - start, minlength=len(frames)),
+            "vacuum": broken[:, 0],
+            "moved": broken[:, 1],
+        }
+        return pd.DataFrame(columns)
 
     @property
     def drift(self) -> pd.DataFrame:
@@ -99,27 +122,41 @@ class Truth:
         return self.frames[["movie", "frame", "shift_y", "shift_x"]]
 
     @cached_property
+    def sojourns(self) -> pd.DataFrame:
+        """Every state of every defect of the movie, in and out of sight; see `sojourns_of`. Computes once."""
+        n_areas = -(-self.settings.n_frames // self.settings.kinetics.area_frames)
+        return pd.concat([self.sojourns_of(area) for area in range(n_areas)], ignore_index=True)
+
+    def sojourns_of(self, area: int) -> pd.DataFrame:
+        """Return every state of every defect of one area, from when to when to the last bit. Computes once.
+
+        Columns: `movie`, `area`, `particle` (within the area; in the frames its periodic image is told apart too), `kind`,
+        `orientation`, `start_s`, `end_s` (since the movie's start), `cause`, `fate` (what began and what ended the state:
+        hop, attach, pair, rotate, detach, split, create, heal, ...; "begin" and "end" are those of the area).
+        """
+        rows, s = sojourns(self.settings, area), self.settings
+        start_s = area * s.kinetics.area_frames * s.instrument.frame_time_s
+        names = np.asarray(CAUSES, dtype=object)
+        columns = {
+            "movie": pd.Series(self.movie, index=range(len(rows)), dtype="str"),
+            "area": np.full(len(rows), area, np.int32),
+            "particle": rows["particle"],
+            "kind": pd.Series(np.asarray(self.kinds, dtype=object)[rows["kind"]], dtype="str"),
+            "orientation": rows["orientation"],
+            "start_s": rows["start_s"] + start_s,
+            "end_s": rows["end_s"] + start_s,
+            "cause": pd.Series(names[rows["cause"]], dtype="str"),
+            "fate": pd.Series(names[rows["fate"]], dtype="str"),
+        }
+        return pd.DataFrame(columns)
+
+    @property
     def events(self) -> pd.DataFrame:
-        """Every change of a defect at its exact time, in and out of sight: `time_s`, `event`, `particle`, `kind` (after). Computes once."""
-        s = self.settings
-        parts = []
-        for area in range(-(-s.n_frames // s.kinetics.area_frames)):
-            rows = sojourns(s, area)
-            rows = rows[rows["cause"] > CAUSES.index("end")]
-            offset = area * s.kinetics.area_frames * s.instrument.frame_time_s
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "time_s": rows["start_s"] + offset,
-                        "area": area,
-                        "event": pd.Series(np.asarray(CAUSES, dtype=object)[rows["cause"]], dtype="str"),
-                        "particle": rows["particle"],
-                        "kind": pd.Series(np.asarray(self.kinds, dtype=object)[rows["kind"]], dtype="str"),
-                        "orientation": rows["orientation"],
-                    }
-                )
-            )
-        return pd.concat(parts, ignore_index=True)
+        """Every change at its exact time: `movie`, `time_s`, `event`, `particle`, `kind` and `orientation` (those before it)."""
+        ended = self.sojourns[self.sojourns["fate"] != "end"]
+        columns = {"end_s": "time_s", "fate": "event"}
+        found = ended.rename(columns=columns)[["movie", "time_s", "event", "particle", "kind", "orientation"]]
+        return found.sort_values("time_s", kind="stable", ignore_index=True)
 
     @cached_property
     def rates(self) -> pd.DataFrame:
@@ -154,26 +191,27 @@ class Truth:
         """`kind`, `hop_rate_per_s`, `D_nm2_per_s` of every kind that moves."""
         return closed_form.diffusion_table(self.settings)
 
+    @cached_property
+    def limits(self) -> pd.DataFrame:
+        """What an ideal observer could reach on this movie; see `limits.limits_table`. Computes once."""
+        return limits_table(self.settings)
+
 
 def truth_of(movie: Movie) -> Truth:
-    """Return the truth of a movie that `simulate_movie` made.
+    """Return the truth of a movie that `simulate_movie` made, or that was opened from what `write` has written.
 
     Raises
     ------
     ValueError
         If the movie was not simulated.
     """
-    if not isinstance(movie.reader, SimulatedReader):
-        msg = f"movie {movie.name!r} comes from {movie.source!r}, not from simulate_movie; its truth is not known"
-        raise ValueError(msg)
-    return Truth(movie.name, movie.reader.settings)
-
-
-def experiment_of_truth(truth: Truth) -> tables.Experiment:
-    """Return the experiment a perfect observer would have known: calibration and the kinds as classes 0, 1, ..."""
-    classes = pd.DataFrame(
-        {"class_id": range(len(truth.kinds)), "name": truth.kinds, "n_detections": 0, "mean_patch": None}
-    )
-    movie = Movie(SimulatedReader(truth.settings), truth.movie, SimulatedReader(truth.settings).calibration)
-    movies = tables.conform(pd.DataFrame([movie.table_row()]), "movies")
-    return tables.Experiment(movies, None, tables.conform(classes, "classes"))
+    reader: Any = movie.reader
+    reader = getattr(reader, "reader", reader)  # what stands between a movie and its file
+    if isinstance(reader, SimulatedReader):
+        return Truth(movie.name, reader.settings)
+    path = Path(movie.source)
+    written = path.parent / TRUTH / path.name.split(".")[0] / PARAMS
+    if written.exists():
+        return Truth(movie.name, Settings.from_dict(json.loads(written.read_text())["settings"]))
+    msg = f"movie {movie.name!r} comes from {movie.source!r}, not from simulate_movie; its truth is not known"
+    raise ValueError(msg)
