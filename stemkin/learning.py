@@ -27,7 +27,7 @@ import numpy as np
 from stemkin import tables
 from stemkin.detectors import FourierDetector, Survey
 from stemkin.kernels import motifs
-from stemkin.kernels.descriptors import SITE_NAMES, Describer, Look
+from stemkin.kernels.descriptors import PLACE_KINDS, SITE_NAMES, Describer, Look
 from stemkin.kernels.naming import name_components
 from stemkin.kernels.patches import CROP, PATCH
 from stemkin.kernels.taxonomy import Taxonomy, nothing
@@ -44,7 +44,7 @@ N_COMPONENTS = 8
 N_RAW_COMPONENTS = 12
 """Principal components of a raw crop, which has nothing else to go by."""
 
-SITE_SCALE = 0.05
+SITE_SCALE = 1e-4
 """Unit of the descriptor `site` (0, 1, 2): so small that no class mixes sites."""
 
 MAX_UNKNOWN = 4
@@ -132,9 +132,9 @@ class _Sample:
     def stack(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(look, name) for look in self.looks])
 
-    def median(self, name: str) -> float:
-        """Return the median over frames of a number of their `Scale`."""
-        return float(np.median([getattr(look.scale, name) for look in self.looks]))
+    def median(self, name: str) -> Any:
+        """Return the median over frames of what their `Scale` says."""
+        return np.median([getattr(look.scale, name) for look in self.looks], axis=0)
 
 
 def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
@@ -172,7 +172,14 @@ def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: moti
         describer = Describer(sample.uses_lattice, np.zeros(n_pixels), np.zeros((0, n_pixels)))
         n = len(describer.names)
         return Model(
-            detector, describer, nothing(), tables.empty("classes"), np.ones(n), np.empty(0, bool), 1.0, report
+            detector,
+            describer,
+            nothing(),
+            tables.empty("classes"),
+            np.ones((1, n)),
+            np.empty(0, bool),
+            np.ones(3),
+            report,
         )
     patches = sample.stack("patches").reshape(n_found, -1).astype(np.float64)
     chosen = np.sort(np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES])
@@ -191,7 +198,7 @@ def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: moti
         {"class_id": np.arange(len(names)), "name": names, "n_detections": sizes, "mean_patch": means}, "classes"
     )
     report |= {"n_unexplained": int((class_id < 0).sum()), "selection": list(taxonomy.selection), "matches": found}
-    noise = sample.median("noise") if sample.uses_lattice else 1.0
+    noise = sample.median("noise") if sample.uses_lattice else np.ones(3)
     return Model(detector, describer, taxonomy, classes, scale, oriented, noise, report)
 
 
@@ -209,7 +216,7 @@ def _sort_by_look(
     """Sort raw crops by their principal components; nothing tells their names."""
     from stemkin.clustering import cluster
 
-    scale = np.full(rows.shape[1], float(rows.std(axis=0).mean()) or 1.0)
+    scale = np.full((1, rows.shape[1]), float(rows.std(axis=0).mean()) or 1.0)
     taxonomy = cluster(scaled(rows, scale), n_classes=n_classes, seed=seed)
     n = len(taxonomy.classes)
     return scale, taxonomy, [f"class {i}" for i in range(n)], np.zeros(n, bool), []
@@ -221,13 +228,13 @@ def _sort_by_motif(
     """Sort by the amplitudes of the sites, starting from the motif that each detection resembles."""
     from stemkin.clustering import cluster
 
-    noise, height = sample.median("noise"), sample.median("chalcogen")
+    noise, height = sample.median("noise"), float(sample.median("chalcogen"))
     library = motifs.library(elements, chalcogen=height if 0.02 < height < 1 else None)
     n_physical = len(SITE_NAMES)
     guess, present = motifs.first_guess(rows[:, :n_physical], noise, library)
-    scale = np.zeros(rows.shape[1])
-    scale[: n_physical - 1] = noise
-    scale[0] = SITE_SCALE
+    scale = np.zeros((3, rows.shape[1]))
+    scale[:, 0] = SITE_SCALE
+    scale[:, 1 : n_physical - 1] = noise[PLACE_KINDS[:, : n_physical - 2]]
     start = guess if n_classes is None or len(present) <= n_classes else None
     taxonomy = cluster(
         scaled(rows, scale), n_classes=n_classes, max_classes=len(present) + MAX_UNKNOWN, start_labels=start,
@@ -235,8 +242,12 @@ def _sort_by_motif(
     )  # fmt: skip
     if taxonomy.mixture is None:
         return scale, taxonomy, [], np.empty(0, bool), []
-    kept = scale > 0
-    return (scale, *name_components(taxonomy, scale[kept], noise, library, merge=n_classes is None))
+    return (
+        scale,
+        *name_components(
+            taxonomy, scale[:, : n_physical - 1], noise, library, n_rows=len(rows), merge=n_classes is None
+        ),
+    )
 
 
 def _elements(material: str | motifs.Elements) -> motifs.Elements:

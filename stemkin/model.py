@@ -50,11 +50,12 @@ class Model:
     classes
         Table ``classes``; in ``mean_patch`` the background is 0 and a metal column 1.
     scale
-        (d,) by which descriptors are divided before they are sorted into classes; 0 leaves one out.
+        (3, d) by which descriptors are divided before they are sorted into classes, for detections on metal, chalcogen and
+        hollow sites, or (1, d) without a lattice; 0 leaves a descriptor out.
     oriented
         (n_classes,) whether a class changes when it is turned by 120 degrees.
     noise
-        Standard deviation of an amplitude in the sample: in noisier frames the classes are taken to be wider.
+        (3,) standard deviation of an amplitude in the sample, by kind of site: in noisier frames the classes are wider.
     report
         How it was learned: sample, selection of the number of classes, matches of the names.
     """
@@ -65,7 +66,7 @@ class Model:
     classes: pd.DataFrame
     scale: np.ndarray
     oriented: np.ndarray
-    noise: float = 1.0
+    noise: np.ndarray = field(default_factory=lambda: np.ones(3))
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,7 +124,7 @@ class Model:
     def name(self, look: Look) -> dict[str, np.ndarray]:
         """Return the columns of `describe` for the detections of one frame."""
         described = self.describer.describe(look)
-        noise = 1.0 if look.scale is None else float(np.clip(look.scale.noise / self.noise, *NOISE_RANGE))
+        noise = 1.0 if look.scale is None else float(np.clip(np.median(look.scale.noise / self.noise), *NOISE_RANGE))
         class_id, probability = self.taxonomy.assign(scaled(described, self.scale), noise=noise)
         turned = np.append(self.oriented, False)[class_id]  # the last one serves class -1
         orientation = np.where(turned, look.orientation, tables.NOT_NAMED).astype(np.int8)
@@ -193,7 +194,6 @@ class Model:
             "descriptors": self.describer.names,
             "covariance": None if self.taxonomy.mixture is None else self.taxonomy.mixture.covariance,
             "outlier_limit": self.taxonomy.outlier_limit,
-            "noise": self.noise,
             "classes": self.classes.drop(columns="mean_patch").to_dict("records"),
             "report": dict(self.report),
         }
@@ -226,7 +226,7 @@ class Model:
             tables.conform(classes, "classes"),
             arrays["scale"],
             arrays["oriented"],
-            about["noise"],
+            arrays["noise"],
             about["report"],
         )
 
@@ -237,6 +237,7 @@ class Model:
             "component_class": self.taxonomy.class_ids,
             "scale": self.scale,
             "oriented": self.oriented,
+            "noise": self.noise,
             **{f"mean_patch_{i}": np.asarray(patch) for i, patch in enumerate(self.classes["mean_patch"])},
         }
         mixture = self.taxonomy.mixture
@@ -262,9 +263,10 @@ def look_at_detections(
 
 
 def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the descriptors (m, d) that sort into classes, over their `scale` (d,)."""
-    kept = scale > 0
-    return np.asarray(described[:, kept].astype(np.float64) / scale[kept])
+    """Return the descriptors (m, d) that sort into classes, over the `scale` (3 or 1, d) of their kind of site."""
+    kept = (scale > 0).all(axis=0)
+    kind = np.nan_to_num(described[:, 0]).astype(int) if len(scale) == 3 else np.zeros(len(described), int)
+    return np.asarray(described[:, kept].astype(np.float64) / scale[:, kept][kind])
 
 
 def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:

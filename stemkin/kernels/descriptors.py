@@ -46,12 +46,27 @@ LEVEL_SITES = 400
 _BOND = np.array([np.sin(np.pi / 6), np.cos(np.pi / 6)]) / np.sqrt(3)
 _PLUS = turn_of(np.arange(3)) @ _BOND
 _SIX = np.stack([np.sin(np.arange(6) * np.pi / 3), np.cos(np.arange(6) * np.pi / 3)], axis=1)
-_PLACES = np.concatenate([np.zeros((1, 2)), _PLUS, -_PLUS, _SIX])
-_APART = np.linalg.norm(_PLACES[:, None] - _PLACES[None], axis=2)
-_UNMIX = np.linalg.inv(np.exp(-(_APART**2) / (4 * FILTER_SD**2)))
-"""(13, 13) from what the weights see to the amplitudes of the columns, each a Gaussian as wide as the weights."""
+_SIGN = np.array([1.0, -1.0, 1.0])
+"""Of METAL, CHALCOGEN and HOLLOW: whether the occupied triangle points along the bonds of a metal site or against them."""
 
-_OCCUPIED_SIGN = {METAL: 1.0, CHALCOGEN: -1.0, HOLLOW: 1.0}
+
+def _unmixing(sign: float) -> np.ndarray:
+    places = np.concatenate([np.zeros((1, 2)), sign * _PLUS, -sign * _PLUS, _SIX])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    return np.asarray(np.linalg.inv(np.exp(-(apart**2) / (4 * FILTER_SD**2))))
+
+
+_UNMIX = np.stack([_unmixing(sign) for sign in _SIGN])
+"""(3, 13, 13) from what the weights see to the amplitudes of the columns, each a Gaussian as wide as the weights."""
+
+PLACE_KINDS = np.array(
+    [
+        [METAL, *[CHALCOGEN] * 3, *[HOLLOW] * 3, *[METAL] * 6],
+        [CHALCOGEN, *[METAL] * 3, *[HOLLOW] * 3, *[CHALCOGEN] * 6],
+        [HOLLOW, *[METAL] * 3, *[CHALCOGEN] * 3, *[HOLLOW] * 6],
+    ]
+)
+"""(3, 13) kinds of the places of `site_offsets` around a METAL, CHALCOGEN or HOLLOW site."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +78,7 @@ class Scale:
     height
         Weighted mean of the frame at metal sites minus that at hollow sites, in the frame's units.
     noise
-        Standard deviation of an amplitude that shot noise alone gives, in units of `height`.
+        (3,) standard deviation of an amplitude at METAL, CHALCOGEN and HOLLOW sites, in units of `height`.
     level
         Weighted mean of the frame at hollow sites, in the frame's units.
     chalcogen
@@ -71,13 +86,13 @@ class Scale:
     """
 
     height: float
-    noise: float
+    noise: np.ndarray
     level: float
     chalcogen: float
 
 
-def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale:
-    """Measure the unit of amplitude.
+def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale | None:
+    """Measure the unit of amplitude; None where no column stands out.
 
     Parameters
     ----------
@@ -90,28 +105,29 @@ def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale:
     """
     sd = FILTER_SD * lattice.spacing_px
     metal = sites(lattice, frame.shape, METAL)
-    steps = (np.zeros(2), hollow_of(lattice) - lattice.metal, lattice.bond)
-    on_metal, in_hollow, on_chalcogen = (_median_level(frame, metal + step, sd) for step in steps)
-    height = (on_metal - in_hollow) / (
-        1 - 3 * LEAKAGE
-    )  # a hollow sees three metal columns, a metal column three hollows
-    pixel_noise = float(np.median(np.abs(rest[::3, ::3]))) / 0.6745
-    noise = pixel_noise / (2 * np.sqrt(np.pi) * sd) / height if height > 0 else np.nan
-    return Scale(
-        height, noise, in_hollow, (on_chalcogen - in_hollow) / (on_metal - in_hollow) if height > 0 else np.nan
-    )
+    both = np.stack([frame, rest])
+    steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
+    levels, spreads = np.array([_level_and_spread(both, metal + step, sd) for step in steps]).T
+    contrast = float(levels[METAL] - levels[HOLLOW])
+    height = contrast / (1 - 3 * LEAKAGE)  # a hollow site sees three metal columns, a metal column three hollow sites
+    if not height > 0:
+        return None
+    return Scale(height, spreads / height, float(levels[HOLLOW]), float(levels[CHALCOGEN] - levels[HOLLOW]) / contrast)
 
 
-def _median_level(frame: np.ndarray, points: np.ndarray, sd_px: float) -> float:
-    points = points[((points > 0) & (points < np.array(frame.shape) - 1)).all(axis=1)]
+def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tuple[float, float]:
+    """Return the median of the frame and the scatter of the remainder at the sites `points`, defects left out."""
+    points = points[((points > 0) & (points < np.array(both.shape[1:]) - 1)).all(axis=1)]
     points = points[:: max(1, len(points) // LEVEL_SITES)]
-    return float(np.median(gaussian_means(frame, points, sd_px))) if len(points) else np.nan
+    if not len(points):
+        return np.nan, np.nan
+    level, rest = gaussian_means(both, points, sd_px)
+    return float(np.median(level)), float(np.median(np.abs(rest - np.median(rest)))) / 0.6745
 
 
 def site_offsets(kinds: np.ndarray) -> np.ndarray:
     """Return the (m, 13, 2) canonical steps from sites of the given (m,) `kinds` to themselves, the occupied triangle, the other one, the six."""
-    sign = np.array([_OCCUPIED_SIGN[METAL], _OCCUPIED_SIGN[CHALCOGEN], _OCCUPIED_SIGN[HOLLOW]])[np.asarray(kinds, int)]
-    near = sign[:, None, None] * _PLUS
+    near = _SIGN[np.asarray(kinds, int)][:, None, None] * _PLUS
     centre, six = np.zeros((len(near), 1, 2)), np.broadcast_to(_SIX, (len(near), 6, 2))
     return np.concatenate([centre, near, -near, six], axis=1)
 
@@ -131,7 +147,7 @@ def site_amplitudes(
     points = centres[:, None, :] + site_offsets(kinds) @ axes_of(lattice).T
     sd = FILTER_SD * lattice.spacing_px
     seen = np.nan_to_num(gaussian_means(rest, points, sd, min_share=MIN_SHARE) / scale.height)
-    return np.asarray(np.einsum("ms,ts->mt", seen, _UNMIX, optimize=False))
+    return np.asarray(np.einsum("ms,mts->mt", seen, _UNMIX[np.asarray(kinds, int)], optimize=False))
 
 
 def fold(amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,7 +259,7 @@ def look_at(
     """
     frame, rest = np.asarray(frame, dtype=np.float32), np.asarray(rest, dtype=np.float32)
     scale = None if lattice is None or not lattice.is_honeycomb else scale_of(frame, rest, lattice)
-    if lattice is None or scale is None or not scale.height > 0:
+    if lattice is None or scale is None:
         unit = float(np.median(np.abs(rest))) / 0.6745 or 1.0
         level = float(np.median(frame))
         none = np.empty((len(points), 0), np.float32)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemkin.kernels.descriptors import fold
+from stemkin.kernels.descriptors import PLACE_KINDS, fold
 from stemkin.kernels.lattice import CHALCOGEN, METAL
 from stemkin.kernels.patches import HOLLOW
 
@@ -80,18 +80,22 @@ class Motif:
         """Whether it changes when turned by 120 degrees."""
         return bool(np.ptp(self.amplitudes[1:4]) > 1e-9 or np.ptp(self.amplitudes[4:7]) > 1e-9)
 
-    def expected_row(self, noise: float, *, n_draws: int = 500) -> np.ndarray:
-        """Return the (9,) mean of the physical descriptors when each amplitude has standard deviation `noise`."""
-        draws = self.amplitudes + noise * np.random.default_rng(0).normal(size=(n_draws, 13))
+    def expected_row(self, noise: np.ndarray, *, n_draws: int = 500) -> np.ndarray:
+        """Return the (9,) mean of the physical descriptors, given the (3,) `noise` of an amplitude on each kind of site."""
+        sd = noise[PLACE_KINDS[self.site]]
+        draws = self.amplitudes + sd * np.random.default_rng(0).normal(size=(n_draws, 13))
         return np.append(float(self.site), fold(draws)[0].mean(axis=0))
 
-    def distances(self, rows: np.ndarray, noise: float) -> np.ndarray:
-        """Return the (m,) squared distances of `rows` (m, 9), each amplitude known to `noise`; infinite on other sites.
+    def distances(self, rows: np.ndarray, noise: np.ndarray, *, spread: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return the (m,) squared distances of `rows` (m, 9) from this motif; infinite on other sites.
 
-        The mean of the outer ring, which is as much the neighbours' as the defect's, is left out.
+        Amplitudes are compared in units of their (3,) `noise`, the motif's tolerance and the rows' own (7,) `spread`. The mean
+        of the outer ring, which is as much the neighbours' as the defect's, is left out.
         """
         expected = self.expected_row(noise)[1:8]
-        unit = np.sqrt(noise**2 + FLOOR**2 + (TOLERANCE * expected) ** 2)
+        sd = noise[PLACE_KINDS[self.site, :7]]
+        own = np.minimum(spread, 2 * sd)  # what scatters more widely is no class of this motif
+        unit = np.sqrt(sd**2 + FLOOR**2 + (TOLERANCE * expected) ** 2 + own**2)
         distance = (((rows[:, 1:8] - expected) / unit) ** 2).sum(axis=1)
         return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
 
@@ -152,11 +156,11 @@ class Match:
         return self.score >= MIN_SCORE
 
 
-def match(row: np.ndarray, noise: float, motifs: list[Motif]) -> Match:
-    """Find the motif that resembles the mean physical descriptors `row` (9,) most, given the `noise` of an amplitude."""
+def match(row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0) -> Match:
+    """Find the motif that resembles the mean physical descriptors `row` (9,) of a class most; see `Motif.distances`."""
     scores: dict[str, tuple[float, bool]] = {}
     for motif in motifs:
-        score = float(np.exp(-motif.distances(row[None], noise)[0] / 4))
+        score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))
         if score >= scores.get(motif.name, (-1.0, False))[0]:
             scores[motif.name] = (score, motif.oriented)
     (name, (score, oriented)), (second, (second_score, _)) = sorted(scores.items(), key=lambda item: -item[1][0])[:2]
@@ -164,7 +168,7 @@ def match(row: np.ndarray, noise: float, motifs: list[Motif]) -> Match:
 
 
 def first_guess(
-    rows: np.ndarray, noise: float, motifs: list[Motif], *, min_count: int = 5
+    rows: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, min_count: int = 5
 ) -> tuple[np.ndarray, list[Motif]]:
     """Sort detections by the motif they resemble most.
 
@@ -173,7 +177,7 @@ def first_guess(
     rows
         (m, 9) physical descriptors.
     noise
-        Standard deviation of an amplitude.
+        (3,) standard deviation of an amplitude on each kind of site.
     motifs
         As `library` gives them.
     min_count

@@ -17,9 +17,12 @@ from stemkin.kernels.mixture import Mixture
 from stemkin.kernels.motifs import Motif
 from stemkin.kernels.taxonomy import UNEXPLAINED, Taxonomy
 
+MIN_UNKNOWN = 20
+"""Detections below which a class that resembles no motif is none: a few strange neighbourhoods are not a kind of defect."""
+
 
 def name_components(
-    taxonomy: Taxonomy, scale: np.ndarray, noise: float, library: list[Motif], *, merge: bool
+    taxonomy: Taxonomy, scale: np.ndarray, noise: np.ndarray, library: list[Motif], *, n_rows: int, merge: bool
 ) -> tuple[Taxonomy, list[str], np.ndarray, list[dict[str, Any]]]:
     """Turn the components of a taxonomy into named classes.
 
@@ -28,11 +31,13 @@ def name_components(
     taxonomy
         Of site kind and 7 amplitudes (`descriptors.SITE_NAMES` without the ring), each over its `scale`.
     scale
-        (8,) units of the descriptors.
+        (3, 8) units of the descriptors on each kind of site.
     noise
-        Standard deviation of an amplitude.
+        (3,) standard deviation of an amplitude on each kind of site.
     library
         Known motifs.
+    n_rows
+        Detections that the taxonomy was made of.
     merge
         Whether to merge, drop and add classes as the module's docstring says; otherwise every component stays a class of its own.
 
@@ -47,11 +52,12 @@ def name_components(
     oriented: list[bool] = []
     matches: list[dict[str, Any]] = []
     class_ids = np.full(len(order), UNEXPLAINED, np.int16)
+    means, spreads = _physical(mixture, scale)
     for k in order:
-        row = np.append(mixture.means[k] * scale, 0.0)
-        found = motifs.match(row, noise, library)
+        found = motifs.match(means[k], noise, library, spread=spreads[k])
         matches.append({**vars(found), "weight": float(mixture.weights[k])})
-        if merge and not found.holds and is_noise(mixture, int(k)):
+        rare = mixture.weights[k] * n_rows < MIN_UNKNOWN
+        if merge and not found.holds and (rare or is_noise(mixture, int(k))):
             continue
         name = found.name if found.holds else f"class {len(names)}"
         if name in names and merge:
@@ -67,14 +73,31 @@ def name_components(
 
 
 def is_noise(mixture: Mixture, k: int) -> bool:
-    """Tell whether the mean amplitudes of component `k` all lie within one standard deviation of the perfect crystal's."""
-    spread = mixture.covariances if mixture.covariance == "tied" else mixture.covariances[k]
-    variances = spread if mixture.covariance == "diag" else np.diag(spread)
-    return bool((mixture.means[k, 1:] ** 2 < variances[1:]).all())
+    """Tell whether no mean amplitude of component `k` differs from the perfect crystal's by more than its own scatter, or twice the noise."""
+    return bool((mixture.means[k, 1:] ** 2 < np.maximum(_variances(mixture)[k, 1:], 4.0)).all())
+
+
+def _variances(mixture: Mixture) -> np.ndarray:
+    """Return the (k, d) variances of the components."""
+    spread = mixture.covariances
+    diagonal = spread if mixture.covariance == "diag" else np.diagonal(spread, axis1=-2, axis2=-1)
+    return np.broadcast_to(diagonal, mixture.means.shape)
+
+
+def _physical(mixture: Mixture, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the components' means as (k, 9) physical descriptors (the ring at 0) and the (k, 7) spreads of the amplitudes."""
+    site = np.clip(np.round(mixture.means[:, 0] * scale[0, 0]), 0, 2).astype(int)
+    means = mixture.means * scale[site]
+    return np.append(means, np.zeros((len(means), 1)), axis=1), np.sqrt(_variances(mixture))[:, 1:] * scale[site, 1:]
 
 
 def with_rare_motifs(
-    taxonomy: Taxonomy, scale: np.ndarray, noise: float, library: list[Motif], names: list[str], oriented: list[bool]
+    taxonomy: Taxonomy,
+    scale: np.ndarray,
+    noise: np.ndarray,
+    library: list[Motif],
+    names: list[str],
+    oriented: list[bool],
 ) -> Taxonomy:
     """Add a light component for every motif that no component stands for; `names` and `oriented` grow with new classes."""
     mixture = taxonomy.mixture
@@ -82,11 +105,11 @@ def with_rare_motifs(
     seen = [k for k, i in enumerate(taxonomy.class_ids) if i != UNEXPLAINED]
     if not seen or mixture.covariance == "tied":
         return taxonomy
+    physical, _ = _physical(mixture, scale)
     means, class_ids = [], []
     for motif in library:
-        expected = motif.expected_row(noise)[:8] / scale
-        distance = motif.distances(np.append(mixture.means * scale, np.zeros((len(mixture.means), 1)), axis=1), noise)
-        if (distance[seen] < motifs.REACH / 3).any():
+        expected = motif.expected_row(noise)[:8] / scale[motif.site]
+        if (motif.distances(physical[seen], noise) < motifs.REACH / 3).any():
             continue
         if motif.name not in names:
             names.append(motif.name)

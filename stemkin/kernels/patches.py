@@ -107,22 +107,25 @@ def crops(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 def gaussian_means(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_share: float = 0.0) -> np.ndarray:
     """Return the mean of `image` (y, x) around each of `points` (..., 2), weighted by a Gaussian of `sd_px` centred there exactly.
 
-    Pixels beyond the frame carry no weight; a point with no more than `min_share` of its weight inside gives NaN.
+    Pixels beyond the frame carry no weight; a point with no more than `min_share` of its weight inside gives NaN. With a
+    stack of images (k, y, x) the means are (k, ...).
     """
     flat = np.asarray(points, dtype=float).reshape(-1, 2)
+    stack = image if image.ndim == 3 else image[None]
     reach = np.arange(-int(np.ceil(2.7 * sd_px)), int(np.ceil(2.7 * sd_px)) + 1)
     centre = np.round(flat).astype(int)
     weights, places, share = [], [], np.ones(len(flat))
     for axis in (0, 1):
         at = centre[:, axis, None] + reach
         weight = np.exp(-0.5 * ((at - flat[:, axis, None]) / sd_px) ** 2)
-        seen = weight * ((at >= 0) & (at < image.shape[axis]))
+        seen = weight * ((at >= 0) & (at < stack.shape[axis + 1]))
         share *= seen.sum(axis=1) / weight.sum(axis=1)
         weights.append(seen)
-        places.append(np.clip(at, 0, image.shape[axis] - 1))
-    windows = image[places[0][:, :, None], places[1][:, None, :]]
-    top = np.matmul(np.matmul(weights[0][:, None, :], windows), weights[1][:, :, None])[:, 0, 0]
+        places.append(np.clip(at, 0, stack.shape[axis + 1] - 1))
+    windows = stack[:, places[0][:, :, None], places[1][:, None, :]]
+    top = np.matmul(np.matmul(weights[0][:, None, :], windows), weights[1][:, :, None])[..., 0, 0]
     bottom = weights[0].sum(axis=1) * weights[1].sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(share > min_share, top / bottom, np.nan)
-    return np.asarray(means).reshape(np.asarray(points).shape[:-1])
+    shape = np.asarray(points).shape[:-1]
+    return np.asarray(means).reshape(shape if image.ndim == 2 else (len(stack), *shape))
