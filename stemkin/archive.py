@@ -22,16 +22,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Any, overload
+
+import pandas as pd
 
 from stemkin.movie import Movie, argument_calibration, movie_of
-from stemkin.readers import Calibration, MovieError, Options, open_reader, stem_of
+from stemkin.readers import CALIBRATED, Calibration, MovieError, Options, Reader
+from stemkin.readers.corrected import Corrections
 from stemkin.readers.files import exists, is_folder, missing
-from stemkin.readers.listing import Source, expand, is_manifest
+from stemkin.readers.headers import Headers
+from stemkin.readers.listing import Source, expand, is_manifest, named
 from stemkin.readers.manifest import read_manifest
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,8 @@ def open_archive(
     dose_rate_e_per_nm2_s: float | None = None,
     dataset: str | None = None,
     channel: int | None = None,
+    corrections: Corrections | None = None,
+    cache: StrPath | None = None,
 ) -> Archive:
     """Open all movies of a folder, glob, URL prefix, manifest or list of such. Lazy: no frame is read.
 
@@ -107,8 +112,11 @@ def open_archive(
     ----------
     source
         Folder (searched with its subfolders), glob (``"movies/**/*.tif"``), ``.csv`` or ``.toml`` manifest, URL, one movie, or a list.
-    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel
+    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel, corrections
         As in `open_movie`, for every movie; they count more than manifest and file.
+    cache
+        File (JSON) that remembers what the headers said, so that thousands of movies open fast the next time; a movie that changed
+        is looked at again. Its folder must exist.
 
     Raises
     ------
@@ -124,9 +132,12 @@ def open_archive(
         sources = _sources_in(os.fspath(source))
     else:
         sources, problems = _sources_of_list([os.fspath(one) for one in source])
-    sources = _named([_overridden(one, given, options) for one in sources])
+    sources = named([_overridden(one, given, options) for one in sources])
+    known = Headers() if cache is None else Headers.load(os.fspath(cache))
     with ThreadPoolExecutor(N_THREADS) as pool:
-        opened = list(pool.map(_open, sources))
+        opened = list(pool.map(lambda one: _open(one, corrections, known), sources))
+    if cache is not None:
+        known.save(os.fspath(cache))
     movies = [movie for movie in opened if isinstance(movie, Movie)]
     problems += [problem for problem in opened if not isinstance(problem, Movie)]
     for where, reason in problems:
@@ -172,33 +183,76 @@ def _overridden(source: Source, given: Calibration, options: Options) -> Source:
     return replace(source, calibration=source.calibration.overridden_by(given), options=chosen)
 
 
-def _named(sources: list[Source]) -> list[Source]:
-    """Give every source a name of its own that depends on its path alone, where the paths allow it."""
-    names = [source.name or _short_name(source.label) for source in sources]
-    shared = {name for name, n in Counter(names).items() if n > 1}
-    names = [
-        source.label if name in shared and not source.name else name
-        for source, name in zip(sources, names, strict=True)
-    ]
-    shared = {name for name, n in Counter(names).items() if n > 1}
-    names = [
-        source.path if name in shared and not source.name else name for source, name in zip(sources, names, strict=True)
-    ]
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        msg = f"{len(twice)} movie names are not unique, such as {twice[0]!r}; give each movie a name of its own in the manifest"
-        raise ValueError(msg)
-    return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
-
-
-def _short_name(label: str) -> str:
-    folder, _, _ = label.rstrip("/").rpartition("/")
-    return f"{folder}/{stem_of(label)}" if folder else stem_of(label)
-
-
-def _open(source: Source) -> Movie | tuple[str, str]:
+def _open(source: Source, corrections: Corrections | None, known: Headers) -> Movie | tuple[str, str]:
     """Return the movie, or why there is none."""
     try:
-        return movie_of(open_reader(source.path, source.options), source.calibration, name=source.name)
+        reader = known.opened(source.path, source.options)
+        return movie_of(reader, source.calibration, name=source.name, corrections=corrections)
     except (MovieError, OSError, ValueError, ImportError) as error:
         return source.path, str(error) or type(error).__name__
+
+
+COLUMNS = (
+    "movie", "format", "shape", "dtype", "chunks", "bytes", "pixel_size_nm", "pixel_size_from", "frame_time_s", "frame_time_from",
+    "dose_rate_e_per_nm2_s", "dose_rate_from", "problems", "source",
+)  # fmt: skip
+"""What `describe` says of each movie."""
+
+
+def describe(source: StrPath | Sequence[StrPath] | Archive, **opening: Any) -> pd.DataFrame:
+    """Say what movies are. Computes once: headers are read, no frame is.
+
+    Parameters
+    ----------
+    source
+        An archive, or whatever `open_archive` opens.
+    **opening
+        Further arguments of `open_archive`.
+
+    Returns
+    -------
+    One row per movie, and one per source that did not open: its shape (frames, y, x), type, the shape of a stored chunk, bytes in
+    memory, calibration and where each value comes from ("argument", "manifest", or what in the file), and problems. What is not
+    known is empty.
+    """
+    archive = source if isinstance(source, Archive) else open_archive(_one_or_many(source), **opening)
+    rows = [_description(movie) for movie in archive]
+    rows += [{"problems": reason, "source": where} for where, reason in archive.problems]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    numbers = list(CALIBRATED)
+    table[numbers] = table[numbers].astype(float)
+    table["bytes"] = table["bytes"].astype("Int64")
+    return table.astype(dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], "str")).fillna(
+        dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], "")
+    )
+
+
+def _one_or_many(source: StrPath | Sequence[StrPath]) -> StrPath | Sequence[StrPath]:
+    return source[0] if isinstance(source, (list, tuple)) and len(source) == 1 else source
+
+
+def _description(movie: Movie) -> dict[str, Any]:
+    reader = stored(movie)
+    n, height, width = movie.shape
+    chunks = getattr(reader, "chunks", None)
+    row: dict[str, Any] = {
+        "movie": movie.name,
+        "format": getattr(reader, "format", type(reader).__name__),
+        "shape": f"{n} x {height} x {width}",
+        "dtype": str(movie.reader.dtype),
+        "chunks": " x ".join(map(str, chunks)) if chunks else "",
+        "bytes": n * height * width * movie.reader.dtype.itemsize,
+        "problems": "; ".join(getattr(reader, "notes", ())),
+        "source": movie.source,
+    }
+    for name, origin in zip(CALIBRATED, ("pixel_size_from", "frame_time_from", "dose_rate_from"), strict=True):
+        row[name], row[origin] = getattr(movie, name), movie.calibration.origin.get(name, "")
+    return row
+
+
+def stored(movie: Movie) -> Reader:
+    """Return the reader of a movie's file, below tolerance and corrections."""
+    reader = movie.reader
+    while hasattr(reader, "inner"):
+        reader = reader.inner
+    return reader

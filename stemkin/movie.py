@@ -21,6 +21,7 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.readers import ArrayReader, Calibration, MovieError, Options, Reader, open_reader, stem_of
+from stemkin.readers.corrected import CorrectedReader, Corrections
 from stemkin.readers.tolerant import TolerantReader
 
 log = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ def open_movie(
     name: str | None = None,
     dataset: str | None = None,
     channel: int | None = None,
+    corrections: Corrections | None = None,
 ) -> Movie:
     """Open a movie, whatever its format. Lazy: no frame is read.
 
@@ -179,6 +181,8 @@ def open_movie(
         Path of the array inside a Zarr group, an HDF5 or an NPZ file that holds several.
     channel
         Which detector, where the file holds several.
+    corrections
+        What the detector did to the frames, to be undone as they are read: dark, gain, dead pixels, flyback columns, ...
 
     Raises
     ------
@@ -189,7 +193,7 @@ def open_movie(
     """
     given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
     source = os.fspath(path)
-    return movie_of(open_reader(source, Options(dataset, channel)), given, name=name)
+    return movie_of(open_reader(source, Options(dataset, channel)), given, name=name, corrections=corrections)
 
 
 def argument_calibration(
@@ -200,13 +204,15 @@ def argument_calibration(
     return Calibration(**given.known(), origin=dict.fromkeys(given.known(), origin))
 
 
-def movie_of(reader: Reader, given: Calibration, *, name: str | None = None) -> Movie:
+def movie_of(
+    reader: Reader, given: Calibration, *, name: str | None = None, corrections: Corrections | None = None
+) -> Movie:
     """Return the movie of a reader, calibrated by what is `given` before what the file says. Lazy.
 
     Raises
     ------
     MovieError
-        If its pixels are not square and no pixel size is given.
+        If its pixels are not square and no pixel size is given, or the corrections do not fit its frames.
     """
     edges = getattr(reader, "pixel_sizes_nm", None)
     if edges is not None and given.pixel_size_nm is None:
@@ -217,4 +223,7 @@ def movie_of(reader: Reader, given: Calibration, *, name: str | None = None) -> 
         raise MovieError(msg)
     for note in getattr(reader, "notes", ()):
         log.warning("%s: %s", reader.source, note)
-    return Movie(TolerantReader(reader), name or stem_of(reader.source), reader.calibration.overridden_by(given))
+    name, calibration = name or stem_of(reader.source), reader.calibration.overridden_by(given)
+    if corrections is not None:
+        reader = CorrectedReader(reader, corrections)
+    return Movie(TolerantReader(reader), name, calibration)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stemkin.readers.base import Calibration, Options
 from stemkin.readers.files import exists, filesystem, is_folder, is_url, local, missing
-from stemkin.readers.registry import FORMATS
+from stemkin.readers.registry import FORMATS, stem_of
 from stemkin.readers.tiff_folder import is_sequence
 from stemkin.readers.zarr_store import is_zarr_folder
 
@@ -127,3 +128,27 @@ def _is_movie(path: str) -> bool:
 def _before_wildcards(pattern: str) -> str:
     kept = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     return kept.rpartition("/")[0]
+
+
+def named(sources: list[Source]) -> list[Source]:
+    """Give every source a name of its own that depends on its path alone, where the paths allow it."""
+    names = [source.name or _short_name(source.label) for source in sources]
+    shared = {name for name, n in Counter(names).items() if n > 1}
+    names = [
+        source.label if name in shared and not source.name else name
+        for source, name in zip(sources, names, strict=True)
+    ]
+    shared = {name for name, n in Counter(names).items() if n > 1}
+    names = [
+        source.path if name in shared and not source.name else name for source, name in zip(sources, names, strict=True)
+    ]
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        msg = f"{len(twice)} movie names are not unique, such as {twice[0]!r}; give each movie a name of its own in the manifest"
+        raise ValueError(msg)
+    return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
+
+
+def _short_name(label: str) -> str:
+    folder, _, _ = label.rstrip("/").rpartition("/")
+    return f"{folder}/{stem_of(label)}" if folder else stem_of(label)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,11 +30,10 @@ def is_sequence(folder: str) -> bool:
     numbered = _numbered(_names(folder, _mark(folder)))
     if numbered is None:
         return False
-    try:
-        first = open_tiff(f"{folder.rstrip('/')}/{numbered[min(numbered)]}", Options())
-    except (MovieError, OSError):
-        return len(numbered) > N_SAMPLED
-    return first.shape[0] == 1
+    for i in {min(numbered), sorted(numbered)[len(numbered) // 2], max(numbered)}:
+        with suppress(MovieError, OSError):
+            return open_tiff(f"{folder.rstrip('/')}/{numbered[i]}", Options()).shape[0] == 1
+    return False
 
 
 def open_tiff_folder(source: str, options: Options) -> FileReader:
