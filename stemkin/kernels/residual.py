@@ -18,7 +18,10 @@ from stemkin.kernels.lattice import Lattice
 MIN_QUALITY = 5.0
 """Signal-to-noise of the weakest defining reflection below which a frame is said to have no lattice."""
 
-MIN_EDGE_PX = 16
+CLIPPED_SQUARE = 0.99
+"""Mean of min(z^2, 9) of a normal z."""
+
+MIN_EDGE_PX = 32
 """Smaller frames hold too few cells to tell a lattice."""
 
 MIN_EXPLAINED = 0.45
@@ -193,18 +196,24 @@ def without_jitter(y: np.ndarray, x: np.ndarray, jitter: np.ndarray, *, sd_px: f
 def variance_of(rest: Array, model: Array) -> Array:
     """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects clipped.
 
-    The two numbers are fitted to every other pixel of every other row, which is plenty.
+    The two numbers are fitted to every other pixel of every other row, which is plenty: three rounds of least squares with the
+    weights 1 / variance^2 that the squares of Gaussian noise ask for.
     """
     xp = namespace(rest)
     some, squares = model[::2, ::2], rest[::2, ::2] ** 2
-    mean = xp.mean(squares)
-    for _ in range(2):
-        squares = xp.minimum(squares, 9 * mean)
-        mean = xp.mean(squares)
     middle = xp.mean(some)
     centred = some - middle
-    beta = xp.mean(centred * squares) / (xp.mean(centred**2) + 1e-30)
-    return xp.maximum(mean - beta * middle + beta * model, 0.1 * mean + 1e-30)
+    variance = xp.mean(squares) + 0 * centred
+    alpha, beta = xp.mean(squares), 0 * middle
+    for _ in range(3):
+        shares = xp.minimum(squares, 9 * variance) / variance / CLIPPED_SQUARE
+        weight, slope = 1 / variance, centred / variance
+        w1, wx, wxx = xp.sum(weight**2), xp.sum(weight * slope), xp.sum(slope**2)
+        y1, yx = xp.sum(weight * shares), xp.sum(slope * shares)
+        bottom = w1 * wxx - wx * wx + 1e-30
+        alpha, beta = (y1 * wxx - yx * wx) / bottom, (w1 * yx - wx * y1) / bottom
+        variance = xp.maximum(alpha + beta * centred, 0.05 * alpha + 1e-30)
+    return xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30)
 
 
 def clipped(rest: Array, *, n_sd: float = 3.0) -> Array:

@@ -20,6 +20,9 @@ from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, sites
 CLIP = 2.5
 """Sites beyond this many standard deviations count as if they were there: they may be defects."""
 
+MIN_SITES = 100
+"""With fewer sites their scatter is not known, and taken as that of the map: 1."""
+
 CLIPPED_VARIANCE = 0.978
 """Mean of min(z^2, CLIP^2) of a normal z."""
 
@@ -65,14 +68,16 @@ def site_signals(snr: Array, lattice: Lattice, *, border_px: float = 2.0) -> tup
 
 
 def normalised(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
-    """Free `values` (m,) at `points` (m, 2) of their local mean, and divide by their local scatter where it exceeds 1."""
-    if len(values) < 8:
+    """Free `values` (m,) at `points` (m, 2) of their local mean, divide by their scatter, and by the local one where larger.
+
+    The scatter of all is a little below 1 even in a perfect frame, because a fitted crystal takes some of the noise with it.
+    """
+    if len(values) < MIN_SITES:
         return values
-    overall = np.median(np.abs(values - np.median(values))) / 0.6745
-    limit = CLIP * max(float(overall), 1.0)
-    mean = _local_mean(points, np.clip(values, -limit, limit), sd_px=sd_px, shape=shape)
-    values = values - mean
-    scatter = _local_mean(points, np.minimum(values**2, limit**2), sd_px=sd_px, shape=shape) / CLIPPED_VARIANCE
+    overall = max(float(np.median(np.abs(values - np.median(values)))) / 0.6745, 0.5)
+    values = values / overall
+    values = values - _local_mean(points, np.clip(values, -CLIP, CLIP), sd_px=sd_px, shape=shape)
+    scatter = _local_mean(points, np.minimum(values**2, CLIP**2), sd_px=sd_px, shape=shape) / CLIPPED_VARIANCE
     return np.asarray(values / np.sqrt(np.maximum(scatter / TOLERATED, 1.0)))
 
 
