@@ -19,7 +19,7 @@ field is exchanged for a fresh one every `Kinetics.area_frames` frames), so fram
 milliseconds of kinetics once per worker and area, then the rendering. Within an area the process is exactly Markov and nothing
 is approximated; between areas there is no memory, and the defects' identities end. A frame is a snapshot at its start.
 
-**Traps.** `simulate_movie("paper")` for more than 1,000 frames has several areas; ask for ``area_frames=n_frames`` to have one.
+**Traps.** `simulate_movie("paper")` for more than 500 frames has several areas; ask for ``area_frames=n_frames`` to have one.
 Dopants keep 2.7 lattice constants apart. The mean count of a pixel is what `reader.expected_counts` says, before gain and offset.
 """
 

@@ -8,7 +8,7 @@ PRESETS: dict[str, Settings] = {
     "paper": Settings(),
     "low-dose": Settings().with_values(dose_rate_e_per_nm2_s=3e5, cross_section_barn=3.2),
     "rotated": Settings().with_values(rotation_deg=17.3),
-    "long": Settings(n_frames=10_000).with_values(cross_section_barn=0.15, vacancy_fraction=0.011, drift_y_nm_per_frame=0.0, drift_x_nm_per_frame=0.0, wander_nm=0.3, wander_frames=2000.0),
+    "long": Settings(n_frames=10_000).with_values(area_frames=2000, cross_section_barn=0.15, vacancy_fraction=0.011, drift_y_nm_per_frame=0.0, drift_x_nm_per_frame=0.0, wander_nm=0.3, wander_frames=2000.0),
     "late-stage": Settings().with_values(
         n_holes=2, hole_start_s=60.0, hole_speed_nm_per_s=0.012, hole_largest_nm=2.5, fragment_radius_nm=2.2,
         fragment_start_s=110.0, contamination=0.15, metal_cross_section_barn=0.02, adatom_fraction=0.001,

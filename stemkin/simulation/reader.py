@@ -27,6 +27,7 @@ from stemkin.simulation.columns import broken_columns, changed_columns, column_w
 from stemkin.simulation.crystal import crystal
 from stemkin.simulation.damage import is_damaged
 from stemkin.simulation.drift import shifts_px
+from stemkin.simulation.motifs import add_motifs, digest, drawn_by_motif
 from stemkin.simulation.scene import area_and_time, sightings
 from stemkin.simulation.settings import Settings
 from stemkin.tables import BLANK, OK, SATURATED, TRUNCATED
@@ -72,7 +73,8 @@ class SimulatedReader:
     @cached_property
     def identity(self) -> str:
         """A digest of the settings: equal for movies of equal bits."""
-        text = json.dumps(self.settings.as_dict(), sort_keys=True)
+        motifs = self.settings.optics.motifs
+        text = json.dumps(self.settings.as_dict(), sort_keys=True) + (digest(motifs) if motifs else "")
         return f"simulation {hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -181,7 +183,9 @@ def render(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> n
     rows = row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0) * scan.beam[:, None]
     means = np.asarray(on_grid(rows, ROW_BITS) @ columns)
     change = np.zeros(settings.shape)
-    drawn = changed_columns(settings, defects)
+    as_motif = drawn_by_motif(settings, defects)
+    add_motifs(change, settings, defects[as_motif], scan.row_y, scan.row_x0)
+    drawn = changed_columns(settings, defects[~as_motif])
     if is_damaged(settings):
         shift, margin = shifts_px(settings, np.array([frame]))[0], 5 * settings.optics.tail_sd_nm
         broken = broken_columns(settings, area, time_s, shift, margin_px=margin / settings.instrument.pixel_size_nm)

@@ -72,7 +72,7 @@ class Kinetics:
     adatom_desorption_rate_per_s: float = 0.01
     temperature_K: float = 300.0
     hop_energy_eV: float = 0.6
-    area_frames: int = 1000
+    area_frames: int = 500
 
 
 @dataclass(frozen=True)
