@@ -31,6 +31,8 @@ import pandas as pd
 from stemkin import tables
 from stemkin.detectors import FourierDetector, Survey
 from stemkin.kernels import shifts
+from stemkin.kernels.order import order_fractions
+from stemkin.kernels.quality import frame_status
 from stemkin.movie import Movie, Movies, each_movie, movies_table
 from stemkin.rows import Rows, with_experiment
 
@@ -117,7 +119,7 @@ def detect_block(
     """
     both = np.concatenate([previous, frames]) if len(previous) else frames
     n_before = len(both) - len(frames)
-    status = frame_status(both)
+    status = np.array(frame_status(both), dtype=object)
     good = np.flatnonzero(status == tables.OK)
     detector = getattr(model, "detector", model)
     survey = _survey(detector, both[good])
@@ -134,10 +136,7 @@ def detect_block(
     counts = np.bincount(records["frame"] - first_frame, minlength=len(frames))
     numbers = np.arange(first_frame, first_frame + len(frames))
     nan = float("nan")
-    areas = {name: np.full(len(both), nan) for name in AREAS}
-    for name in AREAS:
-        if name in survey.extra:
-            areas[name][good] = survey.extra[name]
+    areas = _areas(survey, both, good, n_before)
     rows = pd.DataFrame(
         {
             "movie": movie.name,
@@ -149,7 +148,7 @@ def detect_block(
             "shift_quality": np.array([step.quality for step in steps], dtype=np.float32),
             "n_detections": counts.astype(np.int32),
             "lattice_px": _spacings(survey, good, len(both))[n_before:],
-            **{name: areas[name][n_before:].astype(np.float32) for name in AREAS},
+            **{name: areas[n_before:, i] for i, name in enumerate(AREAS)},
         }
     )
     return BlockResult(detections, rows)
@@ -173,17 +172,6 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
     for axis in ("y", "x"):
         rows[f"shift_{axis}"] = rows[f"step_{axis}"].fillna(0.0).groupby(rows["movie"], sort=False).cumsum()
     return tables.conform(rows, "frames")
-
-
-def frame_status(frames: np.ndarray) -> np.ndarray:
-    """Return the status (n,) of each frame: ``corrupt`` where a pixel is not finite, ``blank`` where all are equal."""
-    status = np.full(len(frames), tables.OK, dtype=object)
-    for i, frame in enumerate(frames):
-        if not np.isfinite(frame).all():
-            status[i] = tables.CORRUPT
-        elif frame.size == 0 or frame.min() == frame.max():
-            status[i] = tables.BLANK
-    return status
 
 
 def _lay_out(movie: Movie, model: Any, frames_per_block: int | None) -> list[Any]:
@@ -249,6 +237,15 @@ def _describe(
         frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals
     )
     return named
+
+
+def _areas(survey: Survey, frames: np.ndarray, good: np.ndarray, n_before: int) -> np.ndarray:
+    """Return the (n, 3) float32 area fractions of each frame after the halo (`AREAS`), NaN where they are not known."""
+    areas = np.full((len(frames), len(AREAS)), np.nan, np.float32)
+    for i, lattice in zip(good, survey.lattices, strict=True):
+        if i >= n_before:
+            areas[i] = order_fractions(frames[i], lattice)
+    return areas
 
 
 def _spacings(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:
