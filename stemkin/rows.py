@@ -4,14 +4,19 @@
 class names). Any pandas-like operation gives a plain Dask DataFrame again, without it; hand it on by name then:
 ``link(strong, experiment=detections.experiment)``.
 
+`Rows` are lazy: two questions to ``tracks`` would read the pixels twice. ``detections.persist()`` keeps the rows, and the
+frames behind them, where they were computed.
+
 Where the movie of each partition is known before computing, `Rows` say so in ``.movie_of_partition``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import dask
 import dask.dataframe as dd
 import pandas as pd
 
@@ -28,6 +33,25 @@ class Rows(dd.DataFrame):
         super().__init__(expr)
         object.__setattr__(self, "experiment", experiment)
         object.__setattr__(self, "movie_of_partition", movie_of_partition)
+
+    def persist(self, **kwargs: Any) -> Rows:
+        """Keep the rows, and the table of frames behind them, in memory. Computes once: each frame of a movie is read once.
+
+        Parameters
+        ----------
+        kwargs
+            As for `dask.persist`.
+
+        Returns
+        -------
+        The same `Rows`, held by the workers (or by this process, without a cluster).
+        """
+        experiment = self.experiment
+        frames = None if experiment is None else experiment.frames
+        if not dask.is_dask_collection(frames):
+            return Rows(dask.persist(self, **kwargs)[0].expr, experiment, self.movie_of_partition)
+        rows, frames = dask.persist(self, frames, **kwargs)
+        return Rows(rows.expr, replace(experiment, frames=frames), self.movie_of_partition)
 
 
 def with_experiment(rows: Any, experiment: Experiment, *, movie_of_partition: Sequence[str] | None = None) -> Rows:
