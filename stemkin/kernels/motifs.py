@@ -31,6 +31,12 @@ TOLERANCE = 0.15
 FLOOR = 0.01
 """Absolute uncertainty of any amplitude: relaxation, probe tails, and what the perfect crystal's fit takes with it."""
 
+PERFECT = "perfect crystal"
+"""The motif without a change, against which every defect has to stand."""
+
+SIMPLER = 0.8
+"""Of motifs whose scores differ by no more than this factor, the one that changes the fewest columns is taken."""
+
 REACH = 30.0
 """Squared distance beyond which a detection does not resemble a motif, in units of noise and tolerance."""
 
@@ -94,7 +100,7 @@ class Motif:
         """
         expected = self.expected_row(noise)[1:8]
         sd = noise[PLACE_KINDS[self.site, :7]]
-        own = np.minimum(spread, 2 * sd)  # what scatters more widely is no class of this motif
+        own = np.minimum(spread, sd)  # what scatters more widely is no class of this motif
         unit = np.sqrt(sd**2 + FLOOR**2 + (TOLERANCE * expected) ** 2 + own**2)
         distance = (((rows[:, 1:8] - expected) / unit) ** 2).sum(axis=1)
         return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
@@ -126,6 +132,7 @@ def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif
         (adatom, CHALCOGEN, {0: 1.0}),
         (pair, CHALCOGEN, {0: -one, 1: swap}),
         (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one}),
+        *[(PERFECT, site, {}) for site in (METAL, CHALCOGEN, HOLLOW)],
     ]
     return [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
 
@@ -137,7 +144,8 @@ class Match:
     Attributes
     ----------
     name, score
-        Of the best motif; a score of 1 is equal, 0 unrelated.
+        Of the best motif (of two that are about as good, the one that changes fewer columns); a score of 1 is equal, 0
+        unrelated. `PERFECT` is the perfect crystal.
     runner_up, runner_up_score
         Of the best motif with another name.
     oriented
@@ -153,18 +161,26 @@ class Match:
     @property
     def holds(self) -> bool:
         """Whether the class may bear the name."""
-        return self.score >= MIN_SCORE
+        return self.score >= MIN_SCORE and not self.is_perfect
+
+    @property
+    def is_perfect(self) -> bool:
+        """Whether the class resembles the perfect crystal more than any defect: then it is noise."""
+        return self.name == PERFECT
 
 
 def match(row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0) -> Match:
     """Find the motif that resembles the mean physical descriptors `row` (9,) of a class most; see `Motif.distances`."""
-    scores: dict[str, tuple[float, bool]] = {}
+    best: dict[str, tuple[float, Motif]] = {}
     for motif in motifs:
         score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))
-        if score >= scores.get(motif.name, (-1.0, False))[0]:
-            scores[motif.name] = (score, motif.oriented)
-    (name, (score, oriented)), (second, (second_score, _)) = sorted(scores.items(), key=lambda item: -item[1][0])[:2]
-    return Match(name, score, second, second_score, oriented)
+        if motif.name not in best or score > best[motif.name][0]:
+            best[motif.name] = (score, motif)
+    ranked = sorted(best.values(), key=lambda pair: -pair[0])
+    close = [pair for pair in ranked if pair[0] >= SIMPLER * ranked[0][0]]
+    score, chosen = min(close, key=lambda pair: int(np.count_nonzero(pair[1].amplitudes)))
+    second_score, second = next(pair for pair in ranked if pair[1] is not chosen)
+    return Match(chosen.name, score, second.name, second_score, chosen.oriented)
 
 
 def first_guess(

@@ -57,7 +57,7 @@ def name_components(
         found = motifs.match(means[k], noise, library, spread=spreads[k])
         matches.append({**vars(found), "weight": float(mixture.weights[k])})
         rare = mixture.weights[k] * n_rows < MIN_UNKNOWN
-        if merge and not found.holds and (rare or is_noise(mixture, int(k))):
+        if merge and not found.holds and (rare or found.is_perfect or is_noise(mixture, int(k))):
             continue
         name = found.name if found.holds else f"class {len(names)}"
         if name in names and merge:
@@ -108,6 +108,8 @@ def with_rare_motifs(
     physical, _ = _physical(mixture, scale)
     means, class_ids = [], []
     for motif in library:
+        if motif.name == motifs.PERFECT:
+            continue
         expected = motif.expected_row(noise)[:8] / scale[motif.site]
         if (motif.distances(physical[seen], noise) < motifs.REACH / 3).any():
             continue
