@@ -91,6 +91,9 @@ class FourierDetector:
                 f"false_positives_per_frame must be positive, not {self.false_positives_per_frame}; 1 is a usual choice"
             )
             raise ValueError(msg)
+        if not self.feature_px > 0:
+            msg = f"feature_px must be positive, not {self.feature_px}; it is the standard deviation of the features in pixels"
+            raise ValueError(msg)
         if self.snr is not None and not self.snr > 0:
             msg = f"snr must be positive, not {self.snr}; leave it None to follow from false_positives_per_frame"
             raise ValueError(msg)
@@ -108,6 +111,12 @@ class FourierDetector:
             records.append(self._records(rest, first_frame + i))
             lattices.append(rest.lattice)
             residuals[i], rests[i] = to_host(rest.noise_units), to_host(rest.rest)
+        n_without = sum(lattice is None for lattice in lattices)
+        if n_without:
+            logger.warning(
+                "no lattice in %d of %d frames from frame %d on: blobs above the local background are sought there instead",
+                n_without, len(lattices), first_frame,
+            )  # fmt: skip
         return Survey(np.concatenate(records), lattices, residuals, {"rest": rests})
 
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
