@@ -49,7 +49,17 @@ FORMATS_WRITTEN = {
 }
 
 
-NEEDS_ITS_END = {"a.npz", "compressed.npz", "chunked.h5", "velox.emd", "a.dm3", "a.dm4"}
+NEEDS_ITS_END = {
+    "a.npz",
+    "compressed.npz",
+    "chunked.h5",
+    "velox.emd",
+    "berkeley.emd",
+    "a.hspy",
+    "a.nxs",
+    "a.dm3",
+    "a.dm4",
+}
 """What these hold cannot be found without the end of the file, or is checked against its size."""
 
 

@@ -1,7 +1,8 @@
 """SER, the series files of FEI's TIA, and the EMI file beside them.
 
 A SER file holds one element per frame, each with its own small header; pixels are in metres per definition. Its time
-tags count whole seconds, too coarse for a frame time. Rows are taken as they are stored (RosettaSciIO does so too, ncempy turns them over). An ``.emi`` leads to the ``.ser`` of the same name.
+tags count whole seconds, too coarse for a frame time. Rows are taken as they are stored (RosettaSciIO does so too, ncempy
+turns frames upside down). An ``.emi`` leads to the ``.ser`` of the same name.
 """
 
 from __future__ import annotations
