@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -107,7 +107,7 @@ def simulate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for movies and their truth.")],
     n_frames: Annotated[int | None, typer.Option("--frames", help="Frames per movie.")] = None,
     size: Annotated[int | None, typer.Option("--size", help="Height and width in pixels.")] = None,
-    file_format: Annotated[str, typer.Option("--format", help="zarr, tiff or hdf5.")] = "zarr",
+    file_format: Annotated[Literal["zarr", "tiff", "hdf5"], typer.Option("--format", help="What to write.")] = "zarr",
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal bits.")] = 0,
 ) -> None:
     """Write movies whose defects, rates and diffusion are known exactly."""

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stemkin.diffusion import fit_diffusion
 from stemkin.kernels.matching import match_points
-from stemkin.movie import Movie
+from stemkin.kinetics import transitions
+from stemkin.movie import Movie, movies_table
 from stemkin.simulation import simulate_movie, truth_of
 from stemkin.simulation.writing import write
 from stemkin.store import Store
+from stemkin.tables import POOLED, Experiment
 
 N_MOVIES, N_FRAMES, SHAPE, SEED = 3, 60, (384, 384), 7
 RADIUS_NM = 0.12
@@ -80,23 +83,38 @@ def _detections(store: Store, names: dict[int, str]) -> pd.DataFrame:
 
 
 def _numbers(store: Store, class_ids: dict[str, int]) -> list[str]:
-    """Return D of the vacancies and the switching of the dopants beside their true values."""
-    truth = truth_of(demo_movies()[0])
-    lines = []
+    """Return D of the vacancies and the switching of the dopants beside what the true tracks and the true rates give."""
+    movies = demo_movies()
+    truth = truth_of(movies[0])
+    own = dict.fromkeys(("V_S", "Mo_W", "Mo_W+V_S"), -2) | class_ids
+    true_rows = pd.concat([truth_of(movie).defects for movie in movies], ignore_index=True)
+    true_tracks = true_rows.assign(class_id=true_rows["kind"].map(own))
+    experiment = Experiment(movies_table(movies))
     D = store.read_table("diffusion.parquet")
-    for row in D[(D["movie"] == "*") & (D["class_id"] == class_ids.get("V_S", -2))].itertuples():
-        lines.append(
-            f"D of V_S ({row.method}): {row.D_nm2_per_s:.2e} [{row.low:.2e}, {row.high:.2e}] nm2/s; true {truth.D_nm2_per_s:.2e}"
-        )
+    lines = []
+    for method in D["method"].unique():
+        found = D[(D["movie"] == "*") & (D["class_id"] == own["V_S"]) & (D["method"] == method)]
+        best = fit_diffusion(true_tracks, class_id=own["V_S"], method=method, by="pooled", experiment=experiment)
+        lines += [
+            f"D of V_S, {method}: {_interval(found, 'D_nm2_per_s')} nm2/s; from the true tracks "
+            f"{best['D_nm2_per_s'].iloc[0]:.3g}; hop rate a2/4 = {truth.D_nm2_per_s:.3g}"
+        ]
     P = store.read_table("transitions.parquet")
-    P = P[P["movie"] == "*"].set_index(["from_id", "to_id"])
-    true = truth.transition_probabilities().to_numpy()
-    pairs = [("Mo_W", "Mo_W+V_S", 1 - true[0, 0]), ("Mo_W+V_S", "Mo_W", true[1, 0])]
-    for start, end, value in pairs:
-        key = class_ids.get(start, -2), class_ids.get(end, -2)
-        if key in P.index:
-            row = P.loc[key]
-            lines.append(
-                f"P({start} -> {end}) per frame: {row['probability']:.3f} [{row['low']:.3f}, {row['high']:.3f}]; true {value:.3f}"
-            )
+    best = transitions(true_tracks, experiment=experiment).table
+    for start, end in (("Mo_W", "Mo_W+V_S"), ("Mo_W+V_S", "Mo_W")):
+        found, true = (_entry(table, own[start], own[end]) for table in (P, best))
+        lines.append(
+            f"P({start} -> {end}): {_interval(found, 'probability')} per frame; from the true tracks {_interval(true, 'probability')}"
+        )
     return lines
+
+
+def _entry(table: pd.DataFrame, start: int, end: int) -> pd.DataFrame:
+    return table[(table["movie"] == POOLED) & (table["from_id"] == start) & (table["to_id"] == end)]
+
+
+def _interval(rows: pd.DataFrame, column: str) -> str:
+    if rows.empty:
+        return "not measured"
+    row = rows.iloc[0]
+    return f"{row[column]:.3g} [{row['low']:.3g}, {row['high']:.3g}]"

@@ -35,7 +35,11 @@ log = logging.getLogger(__name__)
 
 LOCAL = ("processes", "threads", "synchronous")
 START_TIMEOUT_S = 20.0
-WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 64 * 2**20}
+WORKER_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
+    "MALLOC_MMAP_THRESHOLD_": 64 * 2**20,
+    "DASK_LOGGING__DISTRIBUTED": "critical",  # what a task raises comes back with it; the rest is noise at shutdown
+}
 """Dask makes its workers give every freed megabyte back to the system at once, so that each array of a frame's size is paged
 in anew; with these the pixel pass takes less than half the time. Set them for your own workers too (see examples)."""
 
@@ -119,6 +123,7 @@ def _local_cluster(n_workers: int) -> Any:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
         )
 
 
