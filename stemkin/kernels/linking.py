@@ -18,6 +18,7 @@ import numpy as np
 
 from stemkin.kernels.matching import SLACK, best_matching, tie_break
 from stemkin.kernels.seams import ranks
+from stemkin.kernels.steps import StepModel
 
 BATCH_ROWS = 30_000
 """Rows whose candidates are looked for together: they fit into a processor's cache."""
@@ -43,12 +44,41 @@ class Pairs:
     squared: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """How detections look, as far as it counts.
+
+    Attributes
+    ----------
+    class_id
+        (n,) their classes.
+    brightness_nm
+        (n,) logarithm of their scores, times the distance that a factor e counts as [nm].
+    class_penalty_nm
+        What a difference of class counts as [nm].
+    """
+
+    class_id: np.ndarray
+    brightness_nm: np.ndarray
+    class_penalty_nm: float = 0.0
+
+    def squared_nm2(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Return what the looks of the pairs `i`, `j` add to their squared distances [nm2]."""
+        other = self.class_penalty_nm**2 * (self.class_id[i] != self.class_id[j])
+        return np.asarray(other + (self.brightness_nm[i] - self.brightness_nm[j]) ** 2)
+
+    def take(self, rows: np.ndarray) -> Looks:
+        """Return the looks of `rows`."""
+        return Looks(self.class_id[rows], self.brightness_nm[rows], self.class_penalty_nm)
+
+
 def links(
     ordinal: np.ndarray,
     points_nm: np.ndarray,
     *,
     reach_nm: np.ndarray,
-    penalty_nm2: np.ndarray | None = None,
+    looks: Looks | None = None,
+    model: StepModel | None = None,
 ) -> np.ndarray:
     """Say which row of the frame before each row continues.
 
@@ -60,13 +90,15 @@ def links(
         (n, 2) drift-corrected positions (y, x) [nm].
     reach_nm
         (n,) largest distance from the frame before to this row [nm]; 0 where nothing may be continued.
-    penalty_nm2
-        (n, k) marks; a pair costs the squared difference of its marks [nm2] on top of its squared distance. None: no marks.
+    looks
+        Of the rows; what differs adds to a pair's squared distance. None: only distance counts.
+    model
+        Odds of steps; then the links that are most likely together are chosen. None: those whose squared distances, with
+        the squared reach for each row of the earlier frame that is not continued, add up to the least.
 
     Returns
     -------
-    (n,) row in the frame before, -1 where a track begins. Total cost is least for each pair of frames, where a row of the
-    earlier frame that is not continued costs the reach squared.
+    (n,) row in the frame before, -1 where a track begins.
 
     Examples
     --------
@@ -78,11 +110,15 @@ def links(
     rank = ranks(ordinal)
     for start, stop in batches(ordinal):
         pairs = near_pairs(ordinal[start:stop], points_nm[start:stop], reach_nm[start:stop])
-        i, j, limit = pairs.earlier + start, pairs.later + start, reach_nm[pairs.later + start] ** 2
-        cost = pairs.squared
-        if penalty_nm2 is not None:
-            cost = cost + ((penalty_nm2[i] - penalty_nm2[j]) ** 2).sum(axis=1)
-        saving = limit * (1 + 2 * SLACK) - cost + limit * tie_break(rank[i], rank[j])
+        i, j = pairs.earlier + start, pairs.later + start
+        squared, limit = pairs.squared, reach_nm[j] ** 2
+        if looks is not None:
+            squared = squared + looks.squared_nm2(i, j)
+        unique = tie_break(rank[i], rank[j])
+        if model is None:
+            saving = limit * (1 + 2 * SLACK + unique) - squared
+        else:
+            saving = model.log_odds(squared, limit / model.reach_nm**2) + unique
         taken = best_matching(pairs.earlier, pairs.later, saving, n_left=stop - start, n_right=stop - start)
         before[j[taken]] = i[taken]
     return before

@@ -48,7 +48,7 @@ def ranks(frame: np.ndarray) -> np.ndarray:
     return np.asarray(np.arange(len(frame)) - first[np.cumsum(is_first) - 1])
 
 
-def name_tracks(before: np.ndarray, frame: np.ndarray, *, n_previous: int) -> tuple[np.ndarray, Seam]:
+def name_tracks(before: np.ndarray, frame: np.ndarray, *, n_previous: int) -> tuple[np.ndarray, np.ndarray, Seam]:
     """Name the track of every row.
 
     Parameters
@@ -62,7 +62,8 @@ def name_tracks(before: np.ndarray, frame: np.ndarray, *, n_previous: int) -> tu
 
     Returns
     -------
-    (n - n_previous,) names of the block's own rows, int64, negative where a track came in; and the block's `Seam`.
+    (n - n_previous,) names of the block's own rows, int64, negative where a track came in; (n,) the same for all rows; and
+    the block's `Seam`.
     """
     head = np.where(before >= 0, before, np.arange(len(before)))
     while True:  # each turn doubles how far every row looks back
@@ -74,7 +75,7 @@ def name_tracks(before: np.ndarray, frame: np.ndarray, *, n_previous: int) -> tu
     name[:n_previous] = -1 - np.arange(n_previous)
     name = name[head]
     last = name[frame == frame[-1]] if len(frame) else name
-    return name[n_previous:], Seam(n_previous, last)
+    return name[n_previous:], name, Seam(n_previous, last)
 
 
 def settle(names: np.ndarray, incoming: np.ndarray) -> np.ndarray:

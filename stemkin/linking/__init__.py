@@ -9,10 +9,12 @@ r"""Detections become tracks: which detection of one frame is which of the next.
 >>> tracks[["frame", "particle", "y_nm"]].round(2).values.tolist()
 [[0.0, 0.0, 0.27], [0.0, 1.0, 1.2], [1.0, 0.0, 0.27], [1.0, 1.0, 1.23], [2.0, 0.0, 0.3]]
 
-Between two frames the detections are matched one to one so that the squared distances, with ``max_step_nm`` squared for
-every detection that is not continued, add up to the least possible (as trackpy does; exactly, however crowded it is).
-Distances are measured in nanometres after the drift is taken out. Frames whose status is not ``ok`` are stepped over:
-they are no absence, and across g frame times a step may be sqrt(g) times as long.
+Between two frames the detections are matched one to one, as well as possible all together and exactly, however crowded
+it is. What is best is said by `cost`: the likelihood of all links, from how far defects step, how often they are lost and
+how often new ones begin, all counted in the movie itself (`stemkin.kernels.steps`); or the sum of squared distances, with
+``max_step_nm`` squared for each detection that is not continued, as trackpy does. Distances are measured in nanometres
+after the drift is taken out. Frames whose status is not ``ok`` are stepped over: they are no absence, and across g frame
+times a step may be sqrt(g) times as long. With `max_gap_frames`, ends and starts of tracks are then matched likewise.
 
 How to read the answer: a row of ``tracks`` is a detection with its track's name, ``particle``. The name is
 ``first_frame * 2**24 + rank`` of the track's first detection, so it is the same however the movie was cut into blocks; it
@@ -26,36 +28,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from stemkin import tables
 from stemkin.linking.blocks import (
-    MAX_STEP_LATTICES,
     BlockLinks,
-    Clock,
-    Settings,
+    Names,
+    Summary,
     block_tracks,
+    fit_steps,
     join_links,
     last_frame,
     link_block,
     prepare,
 )
+from stemkin.linking.clock import MAX_STEP_LATTICES, Clock, Cost, Settings
 from stemkin.linking.layout import lay_out
 from stemkin.rows import Rows, as_dask, experiment_of
 
 __all__ = [
-    "MAX_STEP_LATTICES",
-    "BlockLinks",
-    "Clock",
-    "Settings",
-    "block_tracks",
-    "join_links",
-    "last_frame",
-    "link",
-    "link_block",
-    "prepare",
-    "step_limit_nm",
-]
+    "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "Summary", "block_tracks", "fit_steps", "join_links",
+    "last_frame", "link", "link_block", "prepare",
+]  # fmt: skip
 
 
 def link(
@@ -65,6 +57,7 @@ def link(
     max_step_nm: float | None = None,
     max_gap_frames: int = 0,
     max_blind_frames: int = 5,
+    cost: Cost = "likelihood",
     class_penalty_nm: float = 0.0,
     brightness_penalty_nm: float = 0.0,
 ) -> Rows:
@@ -84,6 +77,9 @@ def link(
         How many good frames in a row a defect may be missed without its track ending.
     max_blind_frames
         A track ends where more frames than this in a row are bad.
+    cost
+        ``"likelihood"``: the links that are most likely all together, given the steps, losses and births counted in the movie.
+        ``"distance"``: those whose squared distances add up to the least; needs no counting and no waiting for it.
     class_penalty_nm
         A pair of different classes counts as this much farther apart, in quadrature [nm]. It biases the rates of change
         between classes; leave it 0 where those are measured.
@@ -103,35 +99,17 @@ def link(
     Notes
     -----
     Blocks are linked in parallel, each with one frame of the block before it, and joined by names afterwards. A task
-    holds one block (about 250 bytes a row), the last one a movie's rows.
+    holds one block (about 300 bytes a row), the last one a movie's rows; to link files of a movie that is too large for
+    that, see `stemkin.linking.files`.
     """
-    if max_gap_frames:
-        msg = f"gaps are not closed yet, so max_gap_frames must be 0, but is {max_gap_frames}"
-        raise NotImplementedError(msg)
     experiment = experiment_of(detections, experiment)
-    tables.check_columns(detections, "detections", needed=("movie", "frame", "y", "x", "score", "class_id"))
-    settings = Settings(
-        step_limit_nm(experiment, max_step_nm), max_blind_frames, class_penalty_nm, brightness_penalty_nm
-    )
+    tables.check_columns(detections, "detections")
+    settings = Settings(max_step_nm, max_gap_frames, max_blind_frames, cost, class_penalty_nm, brightness_penalty_nm)
+    if max_step_nm is None and not _lattice_may_be_known(experiment):
+        Clock("*", 1.0).step_limit_nm()
     return lay_out(as_dask(detections), experiment, settings, owners=getattr(detections, "movie_of_partition", None))
 
 
-def step_limit_nm(experiment: tables.Experiment, max_step_nm: float | None = None) -> float:
-    """Return `max_step_nm`, or 1.3 lattice constants where the experiment knows its lattice.
-
-    Raises
-    ------
-    ValueError
-        If neither is known.
-    """
-    if max_step_nm is not None:
-        return max_step_nm
-    if "lattice_nm" in experiment.movies.columns:
-        known = experiment.movies["lattice_nm"].dropna()
-        if len(known):
-            return MAX_STEP_LATTICES * float(np.median(known))
-    msg = (
-        "how far a defect may step between frames is not known, since these movies come without a lattice; pass max_step_nm=, "
-        f"about {MAX_STEP_LATTICES} lattice constants (0.41 nm for WS2)"
-    )
-    raise ValueError(msg)
+def _lattice_may_be_known(experiment: tables.Experiment) -> bool:
+    """Tell whether the movies, or the frames that are still to be computed, can say a lattice constant."""
+    return "lattice_nm" in experiment.movies or "lattice_px" in getattr(experiment.frames, "columns", ())

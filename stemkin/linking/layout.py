@@ -1,16 +1,17 @@
-"""How `link` lies over Dask: blocks in parallel, a halo of one frame, names handed on, whole movies at the end.
+"""How `link` lies over Dask: blocks in parallel, a halo of one frame, names joined, whole movies at the end.
 
-    detections   prepare ── link_block ─────────── block_tracks ─┐
-                    └─ last_frame ─┐     └ seam ─┐      (names)  ├─ one partition per movie
-    detections   prepare ── link_block ─────────── block_tracks ─┘
+    detections   prepare ── count ── link ─── name ─┐
+                    └─ last frame ─┐   └── names    ├─ one partition per movie
+    detections   prepare ── count ── link ─── name ─┘
 
-Only `last_frame` and the names go from block to block; both are a frame's worth of rows.
+Only the last frame, the counted steps and the names go from block to block: a frame's worth of rows, a histogram, and (where
+gaps are closed) the ends and starts of tracks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -19,13 +20,27 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.kernels.seams import settle
-from stemkin.linking.blocks import BlockLinks, Clock, Settings, block_tracks, last_frame, link_block, prepare
+from stemkin.kernels.steps import StepModel
+from stemkin.linking.blocks import (
+    BlockLinks,
+    Names,
+    Summary,
+    block_tracks,
+    fit_steps,
+    join_links,
+    last_frame,
+    link_block,
+    prepare,
+)
+from stemkin.linking.clock import Clock, Settings
 from stemkin.rows import Rows, with_experiment
 
 Pieces = dict[str, pd.DataFrame]
 """Movie → its prepared rows in a partition."""
-Names = tuple[str, np.ndarray] | None
-"""Names of the tracks in that frame, and its movie."""
+Models = dict[str, StepModel] | None
+"""Movie → its odds of steps; None where distance decides."""
+Known = tuple[str, np.ndarray] | None
+"""A movie, and the names of the tracks in its last occupied frame so far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +69,16 @@ def lay_out(
     """
     import dask.dataframe as dd
 
+    empty = tables.conform(detections._meta.assign(particle=0, y_nm=0.0, x_nm=0.0), "tracks")
     parts = detections.to_delayed()
     if owners is None:
-        tracks = _link_group(parts, _frames_of(experiment, None), experiment, settings, None)
+        tracks = _link_group(parts, _frames_of(experiment, None), experiment, settings, None, empty)
     else:
         tracks = []
         for movie, numbers in groupby(range(len(parts)), key=lambda k: owners[k]):
             group = [parts[k] for k in numbers]
-            tracks += _link_group(group, _frames_of(experiment, movie), experiment, settings, movie)
-    names = [c for c in detections.columns if tables.is_descriptor(c)]
-    meta = tables.empty("tracks").assign(**{c: pd.Series([], dtype="float32") for c in names})
-    return with_experiment(dd.from_delayed(tracks, meta=meta, verify_meta=False), experiment)
+            tracks += _link_group(group, _frames_of(experiment, movie), experiment, settings, movie, empty)
+    return with_experiment(dd.from_delayed(tracks, meta=empty, verify_meta=False), experiment)
 
 
 def _frames_of(experiment: tables.Experiment, movie: str | None) -> Any:
@@ -82,24 +96,34 @@ def _frames_of(experiment: tables.Experiment, movie: str | None) -> Any:
 
 
 def _link_group(
-    parts: Sequence[Any], frames: Any, experiment: tables.Experiment, settings: Settings, movie: str | None
+    parts: Sequence[Any],
+    frames: Any,
+    experiment: tables.Experiment,
+    settings: Settings,
+    movie: str | None,
+    empty: pd.DataFrame,
 ) -> list[Any]:
     """Return the delayed tracks of partitions that belong together, in the order of time."""
     from dask import delayed
 
     known = experiment.movies if movie is None else experiment.movies[experiment.movies["movie"] == movie]
-    clocks = delayed(_clocks)(frames, known[["movie", "pixel_size_nm"]])
+    clocks = delayed(_clocks)(frames, known[[c for c in ("movie", "pixel_size_nm", "lattice_nm") if c in known]])
+    pieces: list[Any] = [delayed(_prepare)(part, clocks) for part in parts]
+    halos: list[Any] = []
     halo: Any = None
-    names: Any = None
-    tracks, unfinished = [], None
-    for part in parts:
-        pieces = delayed(_prepare)(part, clocks)
-        links = delayed(_link)(pieces, halo, clocks, settings)
-        tracks.append(delayed(_name)(pieces, links, names))
-        halo, names = delayed(_next_halo)(pieces, halo), delayed(_next_names)(links, names)
+    for piece in pieces:
+        halos.append(halo)
+        halo = delayed(_next_halo)(piece, halo)
+    models = None
+    if settings.cost == "likelihood":
+        counted = [delayed(_count)(p, h, clocks, settings) for p, h in zip(pieces, halos, strict=True)]
+        models = delayed(_fit)(counted, clocks, settings)
+    links = [delayed(_link)(p, h, clocks, settings, models) for p, h in zip(pieces, halos, strict=True)]
+    names = _names(links, clocks, settings, models)
+    tracks = [delayed(_name)(p, own, n, empty) for p, own, n in zip(pieces, links, names, strict=True)]
     if movie is not None or len(tracks) == 1:
-        return [delayed(_gather)(tracks)]
-    whole = []
+        return [delayed(_gather)(tracks, empty)]
+    whole, unfinished = [], None
     for number, block in enumerate(tracks):
         both = delayed(_set_apart, nout=2)(unfinished, block, number == len(tracks) - 1)
         whole.append(both[0])
@@ -107,12 +131,32 @@ def _link_group(
     return whole
 
 
+def _names(links: list[Any], clocks: Any, settings: Settings, models: Any) -> list[Any]:
+    """Return, delayed, how the tracks of every partition are called.
+
+    Without gaps each partition waits only for those before it; with gaps for all of them.
+    """
+    from dask import delayed
+
+    if settings.max_gap_frames:
+        summaries = [delayed(_summaries)(own) for own in links]
+        joined = delayed(_join)(summaries, clocks, settings, models)
+        return [joined[number] for number in range(len(links))]
+    names, known = [], None
+    for own in links:
+        names.append(delayed(_names_of)(own, known))
+        known = delayed(_next_known)(own, known)
+    return names
+
+
 def _clocks(frames: pd.DataFrame | None, movies: pd.DataFrame) -> dict[str, Clock]:
     """Return the clock of every movie."""
+    lattices = movies["lattice_nm"] if "lattice_nm" in movies else pd.Series(np.nan, movies.index)
     clocks = {}
-    for movie, pixel_size_nm in zip(movies["movie"], movies["pixel_size_nm"], strict=True):
-        own = None if frames is None else frames[frames["movie"] == movie]
-        clocks[movie] = Clock.of(movie, pixel_size_nm=pixel_size_nm, frames=own)
+    for movie, pixel_size_nm, lattice_nm in zip(movies["movie"], movies["pixel_size_nm"], lattices, strict=True):
+        own = None if frames is None else frames[(frames["movie"] == movie).to_numpy()]
+        known = float(lattice_nm) if lattice_nm > 0 else None
+        clocks[movie] = Clock.of(movie, pixel_size_nm=pixel_size_nm, frames=own, lattice_nm=known)
     return clocks
 
 
@@ -126,18 +170,51 @@ def _prepare(part: pd.DataFrame, clocks: dict[str, Clock]) -> Pieces:
     return {movie: prepare(part[(part["movie"] == movie).to_numpy()], clocks[movie]) for movie in movies}
 
 
-def _link(pieces: Pieces, halo: Halo | None, clocks: dict[str, Clock], settings: Settings) -> dict[str, BlockLinks]:
+def _link(
+    pieces: Pieces, halo: Halo | None, clocks: dict[str, Clock], settings: Settings, models: Models
+) -> dict[str, BlockLinks]:
     """Link each movie of a partition; the halo belongs to at most one of them."""
     back = sorted(set(pieces) & halo.finished) if halo else []
     if back:
         msg = f"movie {back[0]!r} comes back after other movies; its partitions must follow each other: sort the rows by movie, frame"
         raise ValueError(msg)
+    found = {}
+    for movie, block in pieces.items():
+        previous = halo.rows if halo and halo.movie == movie else block.iloc[:0]
+        model = None if models is None else models[movie]
+        found[movie] = link_block(block, previous, clock=clocks[movie], settings=settings, model=model)
+    return found
+
+
+def _count(pieces: Pieces, halo: Halo | None, clocks: dict[str, Clock], settings: Settings) -> dict[str, Summary]:
+    """Link each movie of a partition by distance, only to see how far defects step."""
+    return _summaries(_link(pieces, halo, clocks, replace(settings, max_gap_frames=0), None))
+
+
+def _fit(counted: list[dict[str, Summary]], clocks: dict[str, Clock], settings: Settings) -> dict[str, StepModel]:
+    """Return each movie's odds of steps."""
     return {
-        movie: link_block(
-            block, halo.rows if halo and halo.movie == movie else block.iloc[:0], clock=clocks[movie], settings=settings
-        )
-        for movie, block in pieces.items()
+        movie: fit_steps([part[movie] for part in counted if movie in part], clocks[movie], settings)
+        for movie in dict.fromkeys(movie for part in counted for movie in part)
     }
+
+
+def _summaries(links: dict[str, BlockLinks]) -> dict[str, Summary]:
+    return {movie: own.summary for movie, own in links.items()}
+
+
+def _join(
+    summaries: list[dict[str, Summary]], clocks: dict[str, Clock], settings: Settings, models: Models
+) -> list[dict[str, Names]]:
+    """Close the gaps of every movie; return the names for every partition."""
+    names: list[dict[str, Names]] = [{} for _ in summaries]
+    for movie in dict.fromkeys(movie for part in summaries for movie in part):
+        where = [k for k, part in enumerate(summaries) if movie in part]
+        own = [summaries[k][movie] for k in where]
+        joined = join_links(own, clocks[movie], settings, model=None if models is None else models[movie])
+        for k, of_block in zip(where, joined, strict=True):
+            names[k][movie] = of_block
+    return names
 
 
 def _next_halo(pieces: Pieces, halo: Halo | None) -> Halo | None:
@@ -149,27 +226,30 @@ def _next_halo(pieces: Pieces, halo: Halo | None) -> Halo | None:
     return Halo(occupied[-1], last_frame(pieces[occupied[-1]]), frozenset(seen - {occupied[-1]}))
 
 
-def _next_names(links: dict[str, BlockLinks], names: Names) -> Names:
+def _names_of(links: dict[str, BlockLinks], known: Known) -> dict[str, Names]:
+    """Return how the tracks of a partition are called, where the last frame before it is known."""
+    none = np.empty(0, np.int64)
+    return {movie: Names(known[1] if known is not None and known[0] == movie else none, none, none) for movie in links}
+
+
+def _next_known(links: dict[str, BlockLinks], known: Known) -> Known:
     """Return the names of the tracks in the last occupied frame after this partition."""
-    for movie, of_movie in reversed(links.items()):
-        if len(of_movie.names):
-            return movie, settle(of_movie.seam.last, _incoming(movie, names))
-    return names
+    occupied = [movie for movie, own in links.items() if len(own.names)]
+    if not occupied:
+        return known
+    movie = occupied[-1]
+    return movie, settle(links[movie].summary.seam.last, _names_of(links, known)[movie].incoming)
 
 
-def _incoming(movie: str, names: Names) -> np.ndarray:
-    return names[1] if names is not None and names[0] == movie else np.empty(0, np.int64)
-
-
-def _name(pieces: Pieces, links: dict[str, BlockLinks], names: Names) -> pd.DataFrame:
+def _name(pieces: Pieces, links: dict[str, BlockLinks], names: dict[str, Names], empty: pd.DataFrame) -> pd.DataFrame:
     """Return the tracks of a partition."""
-    return _gather([block_tracks(block, links[movie], _incoming(movie, names)) for movie, block in pieces.items()])
+    return _gather([block_tracks(block, links[movie], names[movie]) for movie, block in pieces.items()], empty)
 
 
-def _gather(tracks: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of all blocks as one table."""
-    filled = [rows for rows in tracks if len(rows)] or tracks[:1]
-    return pd.concat(filled, ignore_index=True) if filled else tables.empty("tracks")
+def _gather(tracks: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of all blocks as one table; `empty` where there are none."""
+    filled = [rows for rows in tracks if len(rows)]
+    return pd.concat(filled, ignore_index=True) if filled else empty
 
 
 def _set_apart(
@@ -178,11 +258,11 @@ def _set_apart(
     """Return the movies that ended, and the rows so far (by block) of the one that may go on."""
     before = unfinished or []
     if is_last:
-        return _gather([*before, block]), []
+        return _gather([*before, block], block.iloc[:0]), []
     if not len(block):
         return block, before
     last_movie = block["movie"].iloc[-1]
     if before and before[0]["movie"].iloc[0] == last_movie:
         return block.iloc[:0], [*before, block]
     going_on = (block["movie"] == last_movie).to_numpy()
-    return _gather([*before, block[~going_on]]), [block[going_on]]
+    return _gather([*before, block[~going_on]], block.iloc[:0]), [block[going_on]]

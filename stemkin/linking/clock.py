@@ -1,0 +1,177 @@
+"""What a linker knows of a movie and of its task: which frames are good, where the specimen was, what may be linked."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+
+logger = logging.getLogger(__name__)
+
+MAX_STEP_LATTICES = 1.3
+"""The default of `max_step_nm`, in lattice constants: a hop to a neighbouring site and its localisation error, but not the
+next-nearest site (1.73 lattice constants away in a triangular lattice)."""
+
+Cost = Literal["likelihood", "distance"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes a link.
+
+    Attributes
+    ----------
+    max_step_nm
+        Largest step between neighbouring frames [nm]; None: `MAX_STEP_LATTICES` times the movie's own lattice constant.
+    max_gap_frames
+        Good frames in a row that a defect may be missed.
+    max_blind_frames
+        A track ends where more frames than this in a row are bad.
+    cost
+        ``"likelihood"`` or ``"distance"``; see `stemkin.linking.link`.
+    class_penalty_nm
+        A pair of different classes counts as this much farther apart, in quadrature [nm].
+    brightness_penalty_nm
+        Likewise for each factor e between the scores.
+    """
+
+    max_step_nm: float | None
+    max_gap_frames: int = 0
+    max_blind_frames: int = 5
+    cost: Cost = "likelihood"
+    class_penalty_nm: float = 0.0
+    brightness_penalty_nm: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        if self.max_step_nm is not None and not (np.isfinite(self.max_step_nm) and self.max_step_nm > 0):
+            msg = f"max_step_nm must be a positive number of nanometres, but is {self.max_step_nm}"
+            raise ValueError(msg)
+        for name in ("max_gap_frames", "max_blind_frames", "class_penalty_nm", "brightness_penalty_nm"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                msg = f"{name} must be a number that is not negative, but is {getattr(self, name)}"
+                raise ValueError(msg)
+        if self.cost not in ("likelihood", "distance"):
+            msg = f'cost must be "likelihood" or "distance", but is {self.cost!r}'
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """Which frames of a movie are good, where the specimen was in each, and what a pixel measures.
+
+    Attributes
+    ----------
+    movie
+        Its name.
+    pixel_size_nm
+        Edge of a pixel [nm].
+    good
+        (k,) numbers of the good frames, ascending; None: every frame is good.
+    shift_px
+        (k, 2) cumulative shift (y, x) of each good frame [px]; None: no drift.
+    lattice_nm
+        Lattice constant [nm]; None where it is not known.
+    """
+
+    movie: str
+    pixel_size_nm: float
+    good: np.ndarray | None = None
+    shift_px: np.ndarray | None = None
+    lattice_nm: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        movie: str,
+        *,
+        pixel_size_nm: float,
+        frames: pd.DataFrame | None = None,
+        lattice_nm: float | None = None,
+    ) -> Clock:
+        """Return the clock of `movie`.
+
+        Parameters
+        ----------
+        movie
+            Its name.
+        pixel_size_nm
+            Edge of a pixel [nm].
+        frames
+            Table ``frames``, of this movie or of more; a column ``lattice_px`` tells the lattice constant.
+        lattice_nm
+            Lattice constant [nm], where it is known otherwise.
+
+        Raises
+        ------
+        ValueError
+            If the pixel size is not known, a good frame has no shift, or a frame is listed twice.
+        """
+        if not (np.isfinite(pixel_size_nm) and pixel_size_nm > 0):
+            msg = (
+                f"movie {movie!r} needs a pixel size to be linked in nanometres, but it is {pixel_size_nm}; "
+                "give it when the movie is opened: open_movie(path, pixel_size_nm=...)"
+            )
+            raise ValueError(msg)
+        if frames is None:
+            logger.info("movie %r: no table of frames, so no drift is corrected and every frame counts as good", movie)
+            return cls(movie, float(pixel_size_nm), lattice_nm=lattice_nm)
+        good = _good_frames(movie, frames)
+        if lattice_nm is None and "lattice_px" in good and good["lattice_px"].notna().any():
+            lattice_nm = float(good["lattice_px"].median()) * float(pixel_size_nm)
+        shift = good[["shift_y", "shift_x"]].to_numpy(np.float64)
+        return cls(movie, float(pixel_size_nm), good["frame"].to_numpy(np.int64), shift, lattice_nm)
+
+    def ordinal(self, frame: np.ndarray) -> np.ndarray:
+        """Return the number (n,) of each frame among the good frames; -1 for a frame that is not good."""
+        if self.good is None:
+            return frame.astype(np.int64)
+        if not len(self.good):
+            return np.full(len(frame), -1)
+        place = np.searchsorted(self.good, frame).clip(max=len(self.good) - 1)
+        return np.where(self.good[place] == frame, place, -1)
+
+    def since_last(self, ordinal: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        """Return the frame times (n,) since the good frame before each; very many at the start of the movie."""
+        if self.good is None:
+            return np.ones(len(frame), np.int64)
+        return np.where(ordinal > 0, frame - self.good[(ordinal - 1).clip(min=0)], 2**40)
+
+    def step_limit_nm(self, max_step_nm: float | None = None) -> float:
+        """Return `max_step_nm`, or `MAX_STEP_LATTICES` lattice constants.
+
+        Raises
+        ------
+        ValueError
+            If neither is known.
+        """
+        if max_step_nm is not None:
+            return max_step_nm
+        if self.lattice_nm is not None and self.lattice_nm > 0:
+            return MAX_STEP_LATTICES * self.lattice_nm
+        msg = (
+            f"how far a defect of movie {self.movie!r} may step between frames is not known, since no lattice was found; pass "
+            f"max_step_nm=, about {MAX_STEP_LATTICES} lattice constants (0.41 nm for WS2)"
+        )
+        raise ValueError(msg)
+
+
+def _good_frames(movie: str, frames: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the good frames of `movie`, in order, each once and with its shift."""
+    tables.check_columns(frames, "frames", needed=("movie", "frame", "status", "shift_y", "shift_x"))
+    own = frames[(frames["movie"] == movie).to_numpy()].sort_values("frame")
+    twice = own["frame"].duplicated()
+    if twice.any():
+        msg = f"movie {movie!r}: frame {own.loc[twice, 'frame'].iloc[0]} is listed twice in the table of frames"
+        raise ValueError(msg)
+    good = own[(own["status"] == tables.OK).to_numpy()]
+    lost = good[["shift_y", "shift_x"]].isna().any(axis=1)
+    if lost.any():
+        msg = f"movie {movie!r}: good frame {good.loc[lost, 'frame'].iloc[0]} has no shift in the table of frames; put 0 where there is no drift"
+        raise ValueError(msg)
+    return good
