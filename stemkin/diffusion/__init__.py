@@ -1,7 +1,9 @@
 """Diffusion: how far defects go, and how fast, with errors.
 
     tracks ──▶ msd             mean squared displacement against lag    ──▶ look at it
-           └─▶ fit_diffusion   D, its interval, localisation error      ──▶ quote it
+           ├─▶ fit_diffusion   D, its interval, localisation error      ──▶ quote it
+           ├─▶ gaussianity     are steps as Brownian motion has them?   ──▶ if not, quote hops
+           └─▶ hop_rates       hops per second on a known lattice
 
 Displacements count within a *stay*: rows of one track and one class; frames without a detection are gaps inside it.
 With ``class_of="track"`` a whole track counts for the class it is named most often.
@@ -9,7 +11,7 @@ With ``class_of="track"`` a whole track counts for the class it is named most of
 >>> rng = np.random.default_rng(2)
 >>> steps = rng.normal(0, 0.1, (200, 2))
 >>> rows = pd.DataFrame({"particle": 0, "frame": range(200), "y_nm": steps[:, 0].cumsum(), "x_nm": steps[:, 1].cumsum()})
->>> fit = fit_diffusion(rows, frame_time_s=1.0, method="cve").iloc[0]
+>>> fit = fit_diffusion(rows, frame_time_s=1.0, method="mle").iloc[0]
 >>> bool(fit["low"] < 0.1**2 / 2 < fit["high"])
 True
 
@@ -21,7 +23,8 @@ different lags share displacements: a straight line through them has errors that
 import numpy as np  # noqa: F401 - for the example above
 import pandas as pd  # noqa: F401
 
-from stemkin.diffusion.fitting import fit_diffusion
+from stemkin.diffusion.fitting import fit_diffusion, gaussianity
+from stemkin.diffusion.hopping import hop_rates
 from stemkin.diffusion.spreading import msd
 
-__all__ = ["fit_diffusion", "msd"]
+__all__ = ["fit_diffusion", "gaussianity", "hop_rates", "msd"]

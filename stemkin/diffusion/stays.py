@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,8 +29,8 @@ class Stays:
         (n,) rows ordered by segment and frame.
     unit
         (n,) unit of each row: a track, as far as it belongs to one class.
-    movie, class_id
-        (n_units,) what each unit belongs to.
+    movie, class_id, particle, track
+        (n_units,) what each unit belongs to; the number of the track never decreases.
     """
 
     movies: list[str]
@@ -40,11 +41,28 @@ class Stays:
     unit: np.ndarray
     movie: np.ndarray
     class_id: np.ndarray
+    particle: np.ndarray
+    track: np.ndarray
 
     @property
     def n_units(self) -> int:
         """Number of units."""
         return len(self.movie)
+
+    def strips(self, n_rows: int) -> Iterator[Stays]:
+        """Yield the stays in pieces of about `n_rows` rows; each track is whole in one piece, and units keep their order."""
+        own_track = self.track[self.unit]
+        if len(own_track) == 0:
+            return
+        begins = np.flatnonzero(np.append(True, own_track[1:] != own_track[:-1]))
+        edges = np.unique(begins[np.searchsorted(begins, np.arange(0, len(own_track), n_rows), side="right") - 1])
+        for start, stop in zip(edges, [*edges[1:], len(own_track)], strict=True):
+            rows = slice(start, stop)
+            units = slice(*np.searchsorted(self.track, [own_track[start], own_track[stop - 1] + 1]))
+            yield Stays(
+                self.movies, self.segment[rows], self.frame[rows], self.y_nm[rows], self.x_nm[rows],
+                self.unit[rows] - units.start, self.movie[units], self.class_id[units], self.particle[units], self.track[units],
+            )  # fmt: skip
 
     def groups(self) -> tuple[list[tuple[str, int]], np.ndarray]:
         """Return (movie, class) of each group, and the (n_units,) group of each unit."""
@@ -70,9 +88,9 @@ def stays_of(rows: pd.DataFrame, *, class_of: ClassOf, class_ids: tuple[int, ...
     units = np.flatnonzero(there)
     unit = (np.cumsum(there) - 1)[owner]
     track, own_class = np.divmod(units, n_classes)
-    movie = tracks.movie[track] if len(units) else np.zeros(0, dtype=np.int64)
     return Stays(
-        tracks.movies, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit, movie, own_class + lowest
+        tracks.movies, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit,
+        tracks.movie[track], own_class + lowest, tracks.particle[track], track,
     )  # fmt: skip
 
 

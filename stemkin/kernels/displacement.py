@@ -15,7 +15,7 @@ With D the diffusion coefficient, t the frame time and s the localisation error 
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 
 def squared_displacements(
@@ -75,17 +75,19 @@ def covariance_sums(
 
     Returns
     -------
-    (n_units, 5): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of d_i · d_i+1, number of
-    neighbouring pairs of such pairs.
+    (n_units, 6): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of d_i · d_i+1, number of
+    neighbouring pairs of such pairs, sum of |d_i|⁴.
     """
-    sums = np.zeros((5, n_units))
+    sums = np.zeros((6, n_units))
     if len(frame) < 2:
         return sums.T
     step = (segment[1:] == segment[:-1]) & (frame[1:] == frame[:-1] + 1)
     dy, dx = np.where(step, np.diff(y), 0.0), np.where(step, np.diff(x), 0.0)
     owner = unit[:-1]
     sums[0] = np.bincount(owner[step], minlength=n_units)
-    sums[1] = np.bincount(owner, weights=dy**2 + dx**2, minlength=n_units)
+    squared = dy**2 + dx**2
+    sums[1] = np.bincount(owner, weights=squared, minlength=n_units)
+    sums[5] = np.bincount(owner, weights=squared**2, minlength=n_units)
     twice = step[1:] & step[:-1]
     sums[2] = np.bincount(owner[:-1][twice], minlength=n_units)
     sums[3] = np.bincount(
@@ -95,30 +97,44 @@ def covariance_sums(
     return sums.T
 
 
-def covariance_estimate(sums: np.ndarray, frame_time: float) -> tuple[float, float, float]:
-    """Return D, its standard error for Gaussian motion, and the squared localisation error s².
+def covariance_estimate(sums: np.ndarray) -> tuple[float, float, float]:
+    """Return D t, its standard error and the squared localisation error s².
 
     ``D = <dx²> / 2t + <dx_i dx_i+1> / t`` and ``s² = -<dx_i dx_i+1>`` per axis (Vestergaard, Blainey & Flyvbjerg, Phys.
     Rev. E 89, 022726 (2014), eq. 14, for an image taken in an instant). The error is the exact variance of the two means
-    for Gaussian displacements, tracks of any lengths pooled.
+    for Gaussian displacements, tracks of any lengths pooled, and what |d|⁴ adds to it where they are not.
 
     Parameters
     ----------
     sums
-        (5,) of `covariance_sums`, pooled.
-    frame_time
-        [time]
+        (6,) of `covariance_sums`, pooled.
 
-    >>> covariance_estimate(np.array([4.0, 8.0, 3.0, 0.0, 2.0]), 1.0)[0]
+    >>> covariance_estimate(np.array([4.0, 8.0, 3.0, 0.0, 2.0, 32.0]))[0]
     0.5
     """
-    n, squared, n_pairs, product, n_double = (float(v) for v in sums)
+    n, squared, n_pairs, product, n_double, fourth = (float(v) for v in sums)
     if n == 0 or n_pairs == 0:
         return np.nan, np.nan, np.nan
     c0, c1 = squared / n / 2, product / n_pairs / 2  # per axis
-    D = c0 / (2 * frame_time) + c1 / frame_time
-    variance = covariance_variance(n, n_pairs, n_double, c0, c1) / frame_time**2
-    return D, float(np.sqrt(variance)), -c1
+    excess = max(fourth / n - 8 * c0**2, 0.0) / 16 / n
+    variance = covariance_variance(n, n_pairs, n_double, c0, c1) + excess
+    return c0 / 2 + c1, float(np.sqrt(variance)), -c1
+
+
+def excess_kurtosis(sums: np.ndarray) -> tuple[float, float]:
+    """Return how far one-frame displacements are from Gaussian, and the standard error of that if they are.
+
+    ``<|d|⁴> / (2 <|d|²>²) - 1`` is 0 for Gaussian displacements in two dimensions and positive where a few are much longer
+    than most. Its error is that of Laguerre's second polynomial of |d|², neighbours correlated by c1/c0.
+
+    >>> excess_kurtosis(np.array([100.0, 100.0, 99.0, 0.0, 98.0, 200.0]))
+    (0.0, 0.1)
+    """
+    n, squared, n_pairs, product, _, fourth = (float(v) for v in sums)
+    if n == 0 or squared == 0:
+        return np.nan, np.nan
+    correlation = 0.0 if n_pairs == 0 else (product / n_pairs) / (squared / n)
+    return fourth * n / (2 * squared**2) - 1, float(np.sqrt((1 + 2 * correlation**4) / n))
 
 
 def covariance_variance(n: float, n_pairs: float, n_double: float, c0: float, c1: float) -> float:
@@ -132,10 +148,21 @@ def covariance_variance(n: float, n_pairs: float, n_double: float, c0: float, c1
     return float(of_c0 / 4 + of_c1 + both)
 
 
-def variance_interval(value: float, std_error: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of a positive `value` that is spread like a variance: a scaled chi² with the same error.
+def variance_interval(
+    value: float, std_error: float, *, confidence: float = 0.95, freedom: float = np.inf
+) -> tuple[float, float]:
+    """Return the interval of a `value` that is spread like a variance: a scaled chi² with the same error.
 
-    Where the error is as large as the value, or the value negative, the interval is symmetric and ends at 0.
+    Where the error is more than half the value the interval is symmetric, and may hold negative numbers.
+
+    Parameters
+    ----------
+    value, std_error
+        The estimate and its standard error.
+    confidence
+        Of the interval.
+    freedom
+        Degrees of freedom from which `std_error` itself is known; fewer widen the interval as Student's t does.
 
     >>> tuple(round(v, 2) for v in variance_interval(1.0, 0.1))
     (0.83, 1.23)
@@ -145,10 +172,75 @@ def variance_interval(value: float, std_error: float, *, confidence: float = 0.9
     if std_error == 0:
         return value, value
     tail = (1 - confidence) / 2
+    normal = -special.ndtri(tail)
+    student = normal if np.isinf(freedom) else -special.stdtrit(max(freedom, 1.0), tail)
+    std_error = std_error * float(student / normal)
     if value > 2 * std_error:
         shape = (value / std_error) ** 2
-        return float(value * shape / special.gammaincinv(shape, 1 - tail)), float(
-            value * shape / special.gammaincinv(shape, tail)
-        )
-    reach = float(-special.ndtri(tail)) * std_error
-    return max(0.0, value - reach), max(0.0, value + reach)
+        low, high = (value * shape / special.gammaincinv(shape, t) for t in (1 - tail, tail))
+        return float(low), float(high)
+    return float(value - normal * std_error), float(value + normal * std_error)
+
+
+def optimal_lags(x: float, n: float) -> int:
+    """Return how many points of an MSD curve give the best D by unweighted least squares.
+
+    Parameters
+    ----------
+    x
+        Reduced localisation error s²/(D t).
+    n
+        Length of the tracks [frames].
+
+    Source: Michalet & Berglund, Phys. Rev. E 85, 061916 (2012), eqs. 13 and 14.
+
+    >>> optimal_lags(0.1, 100), optimal_lags(10.0, 100)
+    (2, 7)
+    """
+    longest = 0.8 + 0.564 * n
+    if not np.isfinite(x) or x > 1e6:
+        return max(2, int(longest))
+    x = max(x, 0.0)
+    wanted = 2 + 1.35 * x**0.6
+    return max(2, round(float(wanted * longest / (wanted**3 + longest**3) ** (1 / 3))))
+
+
+def line_through(msd: np.ndarray, n_lags: int) -> tuple[float, float]:
+    """Return slope and intercept of the straight line through the first `n_lags` points (lags 1, 2, ...)."""
+    slope, intercept = np.polyfit(np.arange(1, n_lags + 1), msd[:n_lags], 1)
+    return float(slope), float(intercept)
+
+
+def power_law(msd: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
+    """Fit ``msd = A n^alpha + C`` with A, C >= 0 to an MSD curve by weighted least squares.
+
+    Parameters
+    ----------
+    msd, weight
+        (k,) points at lags n = 1 .. k and their weights; at least 4 of them.
+
+    Returns
+    -------
+    alpha, A, C; alpha is 1 for diffusion, below where the particle is held back, above where it is driven.
+
+    >>> n = np.arange(1, 9)
+    >>> [round(v, 3) for v in power_law(2 * n**0.7 + 0.5, np.ones(8))]
+    [0.7, 2.0, 0.5]
+    """
+    if len(msd) < 4 or not (np.isfinite(msd).all() and (msd > 0).all()):
+        return np.nan, np.nan, np.nan
+    n, root = np.arange(1, len(msd) + 1), np.sqrt(weight / weight.max())
+
+    def fit(alpha: float) -> tuple[np.ndarray, float]:
+        design = np.stack([n**alpha, np.ones(len(n))], axis=1) * root[:, None]
+        found, rest = optimize.nnls(design, msd * root)
+        return found, rest
+
+    grid = np.linspace(0.02, 3, 150)
+    best = int(np.argmin([fit(a)[1] for a in grid]))
+    ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    alpha = float(
+        optimize.minimize_scalar(lambda a: fit(a)[1], bounds=ends, method="bounded", options={"xatol": 1e-8}).x
+    )
+    (A, C), _ = fit(alpha)
+    return alpha, float(A), float(C)

@@ -1,0 +1,77 @@
+"""How often defects hop from site to site."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin.diffusion.fitting import By, add_estimate
+from stemkin.diffusion.methods import recipe
+from stemkin.diffusion.stays import ClassOf, chosen_classes
+from stemkin.kernels.hops import most_likely_rate
+from stemkin.tables import POOLED, Experiment
+from stemkin.trajectories import frame_times, sum_over
+
+COLUMNS = {
+    "movie": "str", "class_id": "int16", "hop_rate_per_s": "float64", "low": "float64", "high": "float64",
+    "n_hops": "float64", "D_nm2_per_s": "float64", "sigma_nm": "float64", "n_tracks": "int64", "n_displacements": "int64",
+}  # fmt: skip
+"""Columns of the table that `hop_rates` returns."""
+
+
+def hop_rates(
+    tracks: Any,
+    *,
+    hop_length_nm: float,
+    class_name: str | None = None,
+    class_id: int | None = None,
+    class_of: ClassOf = "rows",
+    by: By = "movie",
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return how often defects of each class hop to a neighbouring site. Computes once: one pass over the tracks.
+
+    Parameters
+    ----------
+    tracks, class_name, class_id, class_of, by, experiment, frame_time_s, confidence
+        As for `fit_diffusion`.
+    hop_length_nm
+        Distance between neighbouring sites of the (triangular) lattice; 0.3153 for the sulphur sites of WS2.
+
+    Returns
+    -------
+    Columns as in `COLUMNS`. `n_hops` is the number of hops that the interval is worth: the relative error of the rate is
+    ``1/sqrt(n_hops)``. It is less than the number of hops made where several fall into one frame, since some of those
+    lead back; and where tracks differ more than chance allows.
+
+    Raises
+    ------
+    ValueError
+        As `fit_diffusion`.
+    """
+    how = recipe("hop", hop_length_nm)
+    time_of = frame_times(tracks, experiment, frame_time_s)
+    classes = chosen_classes(tracks, experiment, class_name, class_id)
+    sums = sum_over(tracks, partial(add_estimate, add=how.add, class_of=class_of, class_ids=classes))
+    pooled: dict[tuple[str, int, float], np.ndarray] = {}
+    for (movie, number), vector in sums.items():
+        seconds = time_of(movie)
+        for name in (movie, POOLED) if by == "movie" else (POOLED,):
+            key = (name, number, seconds)
+            pooled[key] = pooled[key] + vector if key in pooled else vector
+    rows = [_row(*key, vector, hop_length_nm, confidence) for key, vector in sorted(pooled.items())]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _row(movie: str, class_id: int, seconds: float, sums: np.ndarray, a: float, confidence: float) -> dict[str, Any]:
+    fit = most_likely_rate(sums, confidence=confidence)
+    return {
+        "movie": movie, "class_id": class_id, "hop_rate_per_s": fit.rate / seconds, "low": fit.low / seconds,
+        "high": fit.high / seconds, "n_hops": fit.n_hops, "D_nm2_per_s": a**2 * fit.rate / 4 / seconds,
+        "sigma_nm": fit.s * a, "n_tracks": fit.n_units, "n_displacements": fit.n,
+    }  # fmt: skip

@@ -1,0 +1,221 @@
+"""How D is estimated: each method says what a track adds, and what follows from the total."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from stemkin.diffusion.stays import Stays
+from stemkin.kernels import hops, likelihood
+from stemkin.kernels.displacement import (
+    covariance_estimate,
+    covariance_sums,
+    line_through,
+    optimal_lags,
+    power_law,
+    squared_displacements,
+    variance_interval,
+)
+from stemkin.kernels.exact import N_SLICES, group_sums, total
+from stemkin.trajectories import mixed
+
+Method = Literal["auto", "mle", "cve", "ols", "hop"]
+
+MAX_LAG = 20
+"""Longest lag that least squares looks at."""
+
+N_PARTS = 20
+"""Parts of the tracks that are left out in turn, where an error has no formula (jackknife)."""
+
+STRIP_ROWS = 100_000
+"""Rows worked on at a time by the likelihood, whose per-track numbers are many."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One D with its interval, in nm²/s, and the localisation variance in nm²."""
+
+    D: float
+    low: float
+    high: float
+    s2: float
+    n_tracks: int
+    n_displacements: int
+    alpha: float = np.nan
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method: from stays to sums, from sums to a number.
+
+    Attributes
+    ----------
+    add
+        Returns the exact sums (n_groups, ...) that stays add, given the (n_units,) group of each unit.
+    solve
+        Returns the estimate from the sums of a group, the frame time [s] and the confidence.
+    """
+
+    add: Callable[[Stays, np.ndarray, int], np.ndarray]
+    solve: Callable[[np.ndarray, float, float], Estimate]
+
+
+def recipe(method: Method, hop_length_nm: float | None = None) -> Recipe:
+    """Return the recipe of `method`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method, or it needs a hop length that is not given.
+    """
+    if method == "hop":
+        if hop_length_nm is None or not hop_length_nm > 0:
+            msg = f"method 'hop' needs the distance between neighbouring sites, but hop_length_nm is {hop_length_nm}; for WS2 it is 0.3153"
+            raise ValueError(msg)
+        length = float(hop_length_nm)
+        return Recipe(_HopAdder(length), _HopSolver(length))
+    recipes = {"mle": Recipe(add_likelihood, solve_likelihood), "cve": Recipe(add_covariance, solve_covariance),
+               "ols": Recipe(add_squares, solve_squares)}  # fmt: skip
+    if method not in recipes:
+        msg = f"method must be one of 'auto', 'mle', 'cve', 'ols', 'hop', but it is {method!r}"
+        raise ValueError(msg)
+    return recipes[method]
+
+
+# --- exact likelihood ----------------------------------------------------------------------------------------------
+
+
+def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return (n_groups, N_NUMBERS, 4) sums of `kernels.likelihood.likelihood_numbers`."""
+    sums = np.zeros((n_groups, likelihood.N_NUMBERS, N_SLICES))
+    done = 0
+    for part in stays.strips(STRIP_ROWS):
+        rows = (part.segment, part.frame, part.y_nm, part.x_nm, part.unit)
+        each = likelihood.likelihood_numbers(*rows, n_units=part.n_units)
+        sums += group_sums(each, group[done : done + part.n_units], n_groups)
+        done += part.n_units
+    return sums
+
+
+def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
+    """Return D at the maximum of the likelihood."""
+    evidence = likelihood.Evidence(total(sums), frame_time_s)
+    fit = likelihood.most_likely(evidence, confidence=confidence)
+    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.m))
+
+
+# --- covariance estimator ------------------------------------------------------------------------------------------
+
+_PRODUCTS = np.triu_indices(4)
+
+
+def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return (n_groups, 17, 4): sums of `covariance_sums`, number of units, sums of products of the first four."""
+    each = covariance_sums(stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit, n_units=stays.n_units)
+    products = each[:, _PRODUCTS[0]] * each[:, _PRODUCTS[1]]
+    return group_sums(np.column_stack([each, each[:, 0] > 0, products]), group, n_groups)
+
+
+def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
+    """Return D of the covariance estimator; its error comes from the spread between tracks where these are many."""
+    numbers = total(sums)
+    Dt, error, s2 = covariance_estimate(numbers[:6])
+    n, squared, n_pairs, product = numbers[:4]
+    units, freedom = float(numbers[6]), np.inf
+    if units >= likelihood.MANY_UNITS and np.isfinite(Dt):
+        slope = np.array([-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2])
+        square = np.zeros((4, 4))
+        square[_PRODUCTS] = numbers[7:]
+        square = square + np.triu(square, 1).T
+        error, freedom = float(np.sqrt(slope @ square @ slope * units / (units - 1))), units - 1
+    low, high = variance_interval(Dt, error, confidence=confidence, freedom=freedom)
+    t = frame_time_s
+    return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(n)))
+
+
+# --- least squares of the MSD --------------------------------------------------------------------------------------
+
+
+def add_squares(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4): n and squares of each lag, number of units and of rows, per part."""
+    rows = (stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit)
+    n, squared, _ = squared_displacements(*rows, n_units=stays.n_units, max_lag=MAX_LAG)
+    part = (mixed(stays.particle) % np.uint64(N_PARTS)).astype(np.int64)
+    length = np.bincount(stays.unit, minlength=stays.n_units) * (n[:, 0] > 0)
+    each = np.column_stack([n, squared, n[:, 0] > 0, length])
+    return group_sums(each, group * N_PARTS + part, n_groups * N_PARTS).reshape(n_groups, N_PARTS, -1, N_SLICES)
+
+
+def solve_squares(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
+    """Return D from a straight line through the optimal number of MSD points, and the anomalous exponent."""
+    parts = total(sums)
+    whole = parts.sum(axis=0)
+    units, n_steps = round(float(whole[-2])), round(float(whole[0]))
+    D, s2 = _line(whole)
+    used = parts[parts[:, -2] > 0]
+    if len(used) < N_PARTS // 2 or not np.isfinite(D):
+        return Estimate(D / frame_time_s, np.nan, np.nan, s2, units, n_steps, exponent(whole))
+    left_out = np.array([_line(whole - part)[0] for part in used])
+    k = len(used)
+    error = float(np.sqrt((k - 1) / k * ((left_out - left_out.mean()) ** 2).sum()))
+    low, high = variance_interval(D, error, confidence=confidence, freedom=k - 1)
+    t = frame_time_s
+    return Estimate(D / t, low / t, high / t, s2, units, n_steps, exponent(whole))
+
+
+def _line(numbers: np.ndarray) -> tuple[float, float]:
+    """Return D t and s² from one total of `add_squares`."""
+    n, squared, units = numbers[:MAX_LAG], numbers[MAX_LAG:-2], numbers[-2]
+    usable = int((np.cumsum(n <= 0) == 0).sum())
+    if usable < 2:
+        return np.nan, np.nan
+    msd = squared[:usable] / n[:usable]
+    n_lags, D, s2 = 2, np.nan, np.nan
+    for _ in range(10):
+        slope, intercept = line_through(msd, n_lags)
+        D, s2 = slope / 4, intercept / 4
+        x = max(s2, 0.0) / D if D > 0 else np.inf
+        wanted = min(optimal_lags(x, float(numbers[-1] / units)), usable)
+        if wanted == n_lags:
+            break
+        n_lags = wanted
+    return D, s2
+
+
+def exponent(numbers: np.ndarray) -> float:
+    """Return the anomalous exponent from one total of `add_squares`: lags up to a quarter of the mean length."""
+    n, squared, units = numbers[:MAX_LAG], numbers[MAX_LAG:-2], numbers[-2]
+    usable = int((np.cumsum(n <= 0) == 0).sum())
+    if units <= 0 or usable < 4:
+        return np.nan
+    k = min(max(4, int(numbers[-1] / units / 4)), usable)
+    msd = squared[:k] / n[:k]
+    if not (msd > 0).all():
+        return np.nan
+    return power_law(msd, n[:k] / np.arange(1, k + 1) / msd**2)[0]
+
+
+# --- hops ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _HopAdder:
+    length_nm: float
+
+    def __call__(self, stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+        rows = (stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit)
+        return hops.hop_numbers(*rows, group, n_units=stays.n_units, n_groups=n_groups, hop_length=self.length_nm)
+
+
+@dataclass(frozen=True)
+class _HopSolver:
+    length_nm: float
+
+    def __call__(self, sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
+        fit = hops.most_likely_rate(sums, confidence=confidence)
+        scale = self.length_nm**2 / 4 / frame_time_s
+        s2 = (fit.s * self.length_nm) ** 2
+        return Estimate(fit.rate * scale, fit.low * scale, fit.high * scale, s2, fit.n_units, fit.n)
