@@ -53,6 +53,7 @@ NEEDS_ITS_END = {
     "a.npz",
     "compressed.npz",
     "chunked.h5",
+    "contiguous.hdf5",
     "velox.emd",
     "berkeley.emd",
     "a.hspy",
