@@ -1,0 +1,203 @@
+"""A whole run: the same tables on every scheduler, from every cut, after every interruption."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stemkin as sk
+from stemkin import pipeline
+from stemkin.config import RunConfig
+from stemkin.pipeline import pixels
+from stemkin.scheduling import connect
+from stemkin.simulation import simulate_movie
+
+CONFIG = RunConfig().with_values(
+    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25}, learn={"n_frames": 6}, detect={"frames_per_block": 4}
+)
+
+
+@pytest.fixture(scope="module")
+def movies(tmp_path_factory):
+    """Two short movies on disk."""
+    folder = tmp_path_factory.mktemp("movies")
+    for seed in (1, 2):
+        movie = simulate_movie("paper", n_frames=10, shape=(128, 128), seed=seed)
+        np.save(folder / f"movie {seed}.npy", movie.reader.read(0, 10))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(movies, tmp_path_factory):
+    """The results of an undisturbed run on threads."""
+    out = tmp_path_factory.mktemp("calm") / "results"
+    with connect("threads", workers=2):
+        assert sk.run(movies, out, config=CONFIG).exit_code == 0
+    return out
+
+
+def tables_of(results):
+    """Return the bytes of every table of a results folder."""
+    return {p.relative_to(results).as_posix(): p.read_bytes() for p in results.rglob("*.parquet")}
+
+
+def rows_of(results, table):
+    """Return all rows of a block table, whatever its files."""
+    files = sorted((results / table).rglob("*.parquet"))
+    return pd.concat([pd.read_parquet(f) for f in files], ignore_index=True)
+
+
+def journal(results):
+    return json.loads((results / "run.json").read_text())
+
+
+def test_a_run_leaves_the_folder_that_the_design_promises(calm):
+    names = {p.relative_to(calm).as_posix() for p in calm.rglob("*") if p.is_file()}
+    small = {f"{t}.parquet" for t in ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")}
+    assert small | {"run.json", "report.html", "model/model.json"} <= names
+    for table in ("detections", "frames", "tracks"):
+        assert f"{table}/movie 1/000000000-000000004.parquet" in names
+    assert not [n for n in names if n.endswith((".part", ".pkl", ".lock"))]
+    assert list(rows_of(calm, "tracks").columns[:11]) == list(sk.tables.COLUMNS["tracks"])
+
+
+def test_two_processes_and_threads_write_the_same_bytes(movies, calm, tmp_path):
+    with connect("processes", workers=2):
+        assert sk.run(movies, tmp_path / "results", config=CONFIG).exit_code == 0
+    assert tables_of(tmp_path / "results") == tables_of(calm)
+
+
+@pytest.mark.parametrize("frames_per_block", [1, 3, 10])
+def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_per_block):
+    config = CONFIG.with_values(detect={"frames_per_block": frames_per_block})
+    with connect("synchronous"):
+        sk.run(movies, tmp_path / "results", config=config)
+    for table in ("detections", "frames", "tracks"):
+        pd.testing.assert_frame_equal(rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True)
+    for table in ("populations", "transitions", "msd", "diffusion", "dwell_times"):
+        name = f"{table}.parquet"
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(tmp_path / "results" / name), pd.read_parquet(calm / name), check_exact=True
+        )
+
+
+def test_the_lazy_verbs_give_the_rows_that_a_run_writes(movies, calm):
+    from stemkin.learning import Model
+
+    archive = sk.open_archive(movies, pixel_size_nm=0.03, frame_time_s=2.25)
+    with connect("threads", workers=2):
+        detections = sk.detect(archive, Model.load(calm / "model"), frames_per_block=3).compute().reset_index(drop=True)
+    pd.testing.assert_frame_equal(detections, rows_of(calm, "detections"), check_exact=True)
+
+
+def test_a_second_run_reads_no_pixel_and_changes_no_byte(movies, calm, tmp_path, monkeypatch):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    monkeypatch.setattr(pixels, "read_with_halo", lambda *_: pytest.fail("a pixel was read"))
+    with connect("threads", workers=2):
+        sk.run(movies, again, config=CONFIG)
+    assert tables_of(again) == tables_of(calm)
+    assert journal(again)["blocks"]["reused"] == journal(again)["blocks"]["total"] == 6
+
+
+def test_a_kinetics_setting_changes_numbers_without_reading_pixels(movies, calm, tmp_path, monkeypatch):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    monkeypatch.setattr(pixels, "read_with_halo", lambda *_: pytest.fail("a pixel was read"))
+    with connect("threads", workers=2):
+        sk.run(movies, again, config=CONFIG.with_values(kinetics={"max_lag_frames": 3}))
+    assert pd.read_parquet(again / "msd.parquet")["lag_frames"].max() <= 3
+    assert journal(again)["stages"]["link"]["reused"] == 2
+
+
+def test_a_lost_or_torn_file_is_made_again(movies, calm, tmp_path):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    (again / "detections" / "movie 1" / "000000004-000000008.parquet").unlink()
+    torn = again / "tracks" / "movie 2" / "000000000-000000004.parquet"
+    torn.write_bytes(torn.read_bytes()[:100])
+    with connect("threads", workers=2):
+        sk.run(movies, again, config=CONFIG)
+    assert tables_of(again) == tables_of(calm)
+    assert journal(again)["blocks"]["reused"] == 5
+
+
+def test_a_block_that_fails_is_listed_and_the_rest_goes_on_until_a_later_run_heals_it(
+    movies, calm, tmp_path, monkeypatch
+):
+    read = pixels.read_with_halo
+
+    def broken_disk(movie, block):
+        if (movie.name, block.start) == ("movie 1", 4):
+            raise OSError(5, "Input/output error")
+        return read(movie, block)
+
+    out = tmp_path / "results"
+    with connect("threads", workers=2), monkeypatch.context() as patch:
+        patch.setattr(pixels, "read_with_halo", broken_disk)
+        outcome = sk.run(movies, out, config=CONFIG)
+    assert outcome.exit_code == 3
+    assert outcome.problems == ["movie 1, frames 4 to 7: OSError: [Errno 5] Input/output error"]
+    frames = rows_of(out, "frames").query("movie == 'movie 1'")
+    assert frames["status"].tolist() == ["ok"] * 4 + ["corrupt"] * 4 + ["ok"] * 2
+    with connect("threads", workers=2):
+        assert sk.run(movies, out, config=CONFIG).exit_code == 0
+    assert tables_of(out) == tables_of(calm)
+
+
+def test_another_model_makes_every_block_stale(movies, calm, tmp_path):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    with connect("threads", workers=2):
+        sk.run(movies, again, config=CONFIG.with_values(learn={"seed": 5, "n_frames": 3}))
+    assert journal(again)["blocks"]["reused"] == 0
+
+
+def test_a_model_learned_elsewhere_is_used_as_it_is(movies, calm, tmp_path):
+    with connect("threads", workers=2):
+        sk.run(movies, tmp_path / "results", config=CONFIG, model=calm / "model")
+    assert tables_of(tmp_path / "results") == tables_of(calm)
+
+
+def test_a_folder_that_holds_no_model_is_refused_before_anything_is_written(movies, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with connect("synchronous"), pytest.raises((ValueError, OSError)):
+        sk.run(movies, tmp_path / "results", config=CONFIG, model=tmp_path / "empty")
+    assert not (tmp_path / "results" / "detections").exists()
+
+
+def test_an_object_store_holds_the_same_tables(movies, calm):
+    import fsspec
+
+    with connect("synchronous"):
+        sk.run(movies, "memory://a run", config=CONFIG)
+    stored = fsspec.filesystem("memory").find("/a run")
+    found = {
+        p.removeprefix("/a run/"): fsspec.filesystem("memory").cat_file(p) for p in stored if p.endswith(".parquet")
+    }
+    assert found == tables_of(calm)
+
+
+def test_a_plan_counts_what_a_run_will_do(movies):
+    planned = pipeline.plan(movies, config=CONFIG)
+    assert (planned.n_movies, planned.n_frames, planned.n_blocks) == (2, 20, 6)
+    assert planned.n_bytes == 20 * 128 * 128 * 2
+    assert planned.largest_block_mib == 4 * 128 * 128 * 2 / 2**20
+
+
+def test_blocks_that_were_kept_count_as_done_but_not_as_read():
+    task = pixels.PixelSummary(pixels.Block("a", 0, 1), 1, 2, 3, False, 0.1, 100.0)
+    totals = pixels.PassTotals()
+    totals.add(task)
+    totals.add(replace(task, reused=True, n_detections=0, peak_memory_mib=50.0))
+    assert (totals.n_blocks, totals.n_reused, totals.n_frames, totals.peak_memory_mib) == (2, 1, 1, 100.0)
