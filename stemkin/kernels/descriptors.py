@@ -205,7 +205,7 @@ class Describer:
         """Return the (m, d) float32 descriptors of the detections of one frame; NaN where its lattice is missing."""
         if self.uses_lattice != look.has_lattice:
             return np.full((len(look.patches), len(self.names)), np.nan, np.float32)
-        flat = look.patches.reshape(len(look.patches), -1) - self.mean
+        flat = look.patches.reshape(len(look.patches), self.mean.size) - self.mean
         # einsum and not a matrix product: a row's bits must not depend on how many rows there are
         scores = np.einsum("mp,kp->mk", flat, self.components, optimize=False)
         return np.concatenate([look.physical, scores], axis=1).astype(np.float32)
