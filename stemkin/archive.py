@@ -77,7 +77,7 @@ class Archive(Sequence[Movie]):
 
         Raises
         ------
-        KeyError
+        ValueError
             If no movie has that name.
         """
         if isinstance(which, slice):
@@ -88,7 +88,7 @@ class Archive(Sequence[Movie]):
             if movie.name == which:
                 return movie
         msg = f"no movie is called {which!r}; there are {len(self)}, such as {[m.name for m in self.movies[:5]]}"
-        raise KeyError(msg)
+        raise ValueError(msg)
 
     def __repr__(self) -> str:
         """Say how many there are."""
@@ -141,7 +141,7 @@ def open_archive(
     movies = [movie for movie in opened if isinstance(movie, Movie)]
     problems += [problem for problem in opened if not isinstance(problem, Movie)]
     for where, reason in problems:
-        log.warning("skipped %s: %s", where, reason)
+        log.warning("skipped %s", reason if where in reason else f"{where}: {reason}")
     return Archive(tuple(movies), tuple(problems))
 
 
