@@ -106,18 +106,20 @@ class FourierDetector:
         """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
         residuals, rests = np.zeros((2, *frames.shape), dtype=np.float32)
         records, lattices = [np.empty(0, tables.DETECTION)], []
+        areas = np.full((len(frames), 3), np.nan, dtype=np.float32)
         for i, frame in enumerate(frames):
             rest = self.remainder(frame)
             records.append(self._records(rest, first_frame + i))
             lattices.append(rest.lattice)
-            residuals[i], rests[i] = to_host(rest.noise_units), to_host(rest.rest)
+            residuals[i], rests[i], areas[i] = to_host(rest.noise_units), to_host(rest.rest), rest.areas
         n_without = sum(lattice is None for lattice in lattices)
         if n_without:
             logger.warning(
                 "no lattice in %d of %d frames from frame %d on: blobs above the local background are sought there instead",
                 n_without, len(lattices), first_frame,
             )  # fmt: skip
-        return Survey(np.concatenate(records), lattices, residuals, {"rest": rests})
+        extra = {"rest": rests, "ordered": areas[:, 0], "disordered": areas[:, 1], "vacuum": areas[:, 2]}
+        return Survey(np.concatenate(records), lattices, residuals, extra)
 
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or without its background where there is no crystal."""
@@ -127,11 +129,12 @@ class FourierDetector:
 
     def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
         asked, threshold = self.false_positives_per_frame, self.snr
-        if rest.lattice is None:
-            y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)
-        else:
-            y, x, score = defects.on_lattice(rest.snr, rest.lattice, false_positives=asked, threshold=threshold)
+        if rest.grains:
+            crystals = [(g.lattice, None if g.mask is None else to_host(g.mask) > 0) for g in rest.grains]
+            y, x, score = defects.on_lattices(rest.snr, crystals, false_positives=asked, threshold=threshold)
             y, x = residual.without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
+        else:
+            y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)
         rows = np.empty(len(y), tables.DETECTION)
         rows["frame"], rows["y"], rows["x"], rows["score"] = frame, y, x, np.abs(score)
         return np.sort(rows, order=["frame", "y", "x"])

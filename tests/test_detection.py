@@ -110,6 +110,7 @@ def test_threads_give_the_same_rows(movie, whole):
 
 
 @pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_two_processes_give_the_same_rows(movie, whole):
     from distributed import Client, LocalCluster
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stemkin.kernels import crystal, fourier, residual
+from stemkin.kernels.finding import find_crystal
 from stemkin.kernels.lattice import (
     CHALCOGEN,
     METAL,
@@ -72,7 +73,7 @@ def test_a_lattice_of_any_rotation_and_pixel_size_is_found(spacing, angle):
     truth = honeycomb(spacing, angle_deg=angle, metal=(101.3, 97.6))
     frame = draw(truth, (200, 220), sd_px=0.15 * spacing)
     frame = np.random.default_rng(1).poisson(frame + 10).astype(np.float32)
-    found = residual.find_crystal(frame - frame.mean()).lattice
+    found = find_crystal(frame - frame.mean()).lattice
     assert found.is_honeycomb
     assert found.spacing_px == pytest.approx(spacing, rel=2e-3)
     for place, sublattice in ((found.metal, METAL), (found.chalcogen, CHALCOGEN)):
@@ -85,25 +86,25 @@ def test_a_lattice_of_any_rotation_and_pixel_size_is_found(spacing, angle):
 def test_the_same_lattice_is_found_in_float32_and_float64():
     frame = draw(honeycomb(10.5, angle_deg=4.0), (128, 128))
     frame = np.random.default_rng(2).poisson(frame + 10).astype(np.float64)
-    single = residual.find_crystal((frame - frame.mean()).astype(np.float32)).lattice
-    double = residual.find_crystal(frame - frame.mean()).lattice
+    single = find_crystal((frame - frame.mean()).astype(np.float32)).lattice
+    double = find_crystal(frame - frame.mean()).lattice
     assert np.allclose(single.a1, double.a1, atol=1e-3)
     assert np.allclose(single.metal, double.metal, atol=1e-2)
 
 
 def test_noise_has_no_lattice():
     rng = np.random.default_rng(3)
-    assert all(residual.find_crystal(rng.normal(size=(128, 160)).astype(np.float32)) is None for _ in range(20))
+    assert all(find_crystal(rng.normal(size=(128, 160)).astype(np.float32)) is None for _ in range(20))
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (15, 200), (16, 16)])
 def test_a_frame_of_a_few_cells_has_no_lattice(shape):
     frame = draw(honeycomb(10.5), shape)
-    assert residual.find_crystal(frame - frame.mean()) is None
+    assert find_crystal(frame - frame.mean()) is None
 
 
 def test_a_constant_frame_has_no_lattice():
-    assert residual.find_crystal(np.zeros((64, 64), np.float32)) is None
+    assert find_crystal(np.zeros((64, 64), np.float32)) is None
 
 
 def test_spectral_peaks_of_two_waves_by_hand():
@@ -154,7 +155,7 @@ def test_a_distorted_scan_is_followed():
 
     frame = map_coordinates(straight, [y - moved_y + 3, x - moved_x + 20], order=3, mode="nearest").astype(np.float32)
     frame = np.random.default_rng(0).poisson(np.maximum(frame, 0) + 5).astype(np.float32)
-    found = residual.find_crystal(frame - frame.mean()).lattice
+    found = find_crystal(frame - frame.mean()).lattice
     seen = sites(found, frame.shape, METAL)
     seen = seen[((seen > 20) & (seen < 235)).all(axis=1)]
     back = np.stack(
@@ -170,3 +171,21 @@ def test_bending_and_unbending_are_inverse():
     lattice = type(lattice)(lattice.a1, lattice.a2, lattice.metal, lattice.chalcogen, 9.0, scan=(rows, columns))
     points = np.random.default_rng(0).uniform(5, 70, (40, 2))
     assert np.abs(bent(lattice, unbent(lattice, points)) - points).max() < 0.06
+
+
+def test_a_fragment_that_turned_keeps_its_own_lattice_and_a_hole_is_vacuum():
+    lattice = honeycomb(10.5, angle_deg=3.0)
+    straight = draw(lattice, (256, 256))
+    turned = draw(honeycomb(10.5, angle_deg=18.0), (256, 256))
+    y, x = np.mgrid[:256, :256]
+    fragment, hole = np.hypot(y - 80, x - 90) < 45, np.hypot(y - 190, x - 190) < 35
+    frame = np.where(hole, 0, np.where(fragment, turned, straight))
+    frame = np.random.default_rng(0).poisson(frame + 5).astype(np.float32)
+    rest = residual.remove_crystal(frame)
+    assert len(rest.grains) == 2
+    turns = [(grain.lattice.angle_deg + 60) % 120 - 60 for grain in rest.grains]
+    assert turns == pytest.approx([3.0, 18.0], abs=0.5)
+    assert rest.grains[0].mask[hole].mean() < 0.1
+    assert rest.grains[1].mask[fragment].mean() > 0.8
+    assert rest.areas[0] == pytest.approx(1 - hole.mean(), abs=0.06)
+    assert not rest.snr[np.hypot(y - 190, x - 190) < 30].any(), "nothing is sought in a hole"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels import defects, peaks, residual, sites
+from stemkin.kernels import defects, filters, peaks, sites
 from stemkin.kernels.lattice import honeycomb
 
 
@@ -70,7 +70,7 @@ def test_noise_gives_as_many_extrema_as_asked_for(asked):
     rng = np.random.default_rng(0)
     found = []
     for _ in range(60):
-        snr = residual.matched_snr(rng.normal(size=(128, 128)).astype(np.float32), np.ones((128, 128), np.float32), 1.5)
+        snr = filters.matched_snr(rng.normal(size=(128, 128)).astype(np.float32), np.ones((128, 128), np.float32), 1.5)
         found.append(len(defects.anywhere(snr, 1.5, false_positives=asked)[0]))
     assert np.mean(found) == pytest.approx(asked, rel=0.5)
 
@@ -80,9 +80,9 @@ def test_noise_gives_as_many_defects_at_sites_as_asked_for():
     ones = np.ones((200, 200), np.float32)
     found = [
         len(
-            defects.on_lattice(
-                residual.matched_snr(rng.normal(size=ones.shape).astype(np.float32), ones, 1.5),
-                lattice,
+            defects.on_lattices(
+                filters.matched_snr(rng.normal(size=ones.shape).astype(np.float32), ones, 1.5),
+                [(lattice, None)],
                 false_positives=3.0,
             )[0]
         )
@@ -95,14 +95,14 @@ def test_a_weak_signal_is_seen_at_a_site_and_not_between_sites():
     lattice = honeycomb(10.0, metal=(30.0, 30.0))
     at_site = spot((64, 64), *lattice.chalcogen, -3.4)
     between = spot((64, 64), *(lattice.metal - lattice.bond), -3.4)  # the hollow of the honeycomb
-    assert len(defects.on_lattice(at_site, lattice, false_positives=1.0)[0]) == 1
-    assert len(defects.on_lattice(between, lattice, false_positives=1.0)[0]) == 0
+    assert len(defects.on_lattices(at_site, [(lattice, None)], false_positives=1.0)[0]) == 1
+    assert len(defects.on_lattices(between, [(lattice, None)], false_positives=1.0)[0]) == 0
 
 
 def test_a_bright_adatom_in_the_hollow_is_found():
     lattice = honeycomb(10.0, metal=(30.0, 30.0))
     hollow = lattice.metal - lattice.bond
-    y, x, score = defects.on_lattice(spot((64, 64), *hollow, 12), lattice, false_positives=1.0)
+    y, x, score = defects.on_lattices(spot((64, 64), *hollow, 12), [(lattice, None)], false_positives=1.0)
     assert (y[0], x[0]) == pytest.approx(tuple(hollow), abs=0.1)
     assert score[0] > 11
 
@@ -118,11 +118,11 @@ def test_cubic_interpolation_agrees_with_scipy():
 
 def test_a_matched_filter_has_unit_noise_and_the_signal_of_theory():
     rng = np.random.default_rng(0)
-    noise = residual.matched_snr(
+    noise = filters.matched_snr(
         rng.normal(0, 3, (200, 200)).astype(np.float32), np.full((200, 200), 1 / 9, np.float32), 1.5
     )
     assert np.std(noise) == pytest.approx(1, abs=0.05)
-    signal = residual.matched_snr(spot((41, 41), 20, 20, 6), np.full((41, 41), 1 / 9, np.float32), 1.5)
+    signal = filters.matched_snr(spot((41, 41), 20, 20, 6), np.full((41, 41), 1 / 9, np.float32), 1.5)
     assert signal[20, 20] == pytest.approx(6 / 3 * np.sqrt(np.pi) * 1.5, rel=0.01)
 
 
@@ -131,5 +131,5 @@ def test_a_gaussian_agrees_with_scipy():
 
     image = np.random.default_rng(0).normal(size=(70, 51))
     inner = (slice(20, -20), slice(20, -20))
-    assert np.allclose(residual.gaussian(image, 3.0)[inner], gaussian_filter(image, 3.0)[inner], atol=1e-4)
-    assert np.allclose(residual.gaussian(np.ones((9, 40)), 6.0), 1), "edges are normalised"
+    assert np.allclose(filters.gaussian(image, 3.0)[inner], gaussian_filter(image, 3.0)[inner], atol=1e-4)
+    assert np.allclose(filters.gaussian(np.ones((9, 40)), 6.0), 1), "edges are normalised"

@@ -149,7 +149,9 @@ def node_sums(rows: Array, waves: Waves) -> np.ndarray:
     return np.asarray(total[:, :, :n] + 1j * total[:, :, n:]).transpose(1, 0, 2)
 
 
-def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarray) -> np.ndarray:
+def smooth_amplitudes(
+    sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarray, areas: np.ndarray | None = None
+) -> np.ndarray:
     """Average the nodes' amplitudes with a Gaussian; edges are normalised.
 
     Parameters
@@ -160,6 +162,8 @@ def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarr
         The same waves.
     sd_px
         Standard deviation of the Gaussian [px], for all waves or (K,) for each.
+    areas
+        (ny, nx) weight of each node's window in pixels; that of the whole frame unless given.
 
     Returns
     -------
@@ -167,13 +171,21 @@ def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarr
     """
     smooth = np.empty_like(sums)
     each = np.broadcast_to(np.asarray(sd_px, dtype=float), sums.shape[2:])
-    areas = [window.sum(axis=1) for window in waves.windows]
+    if areas is None:
+        areas = np.outer(*(window.sum(axis=1) for window in waves.windows))
     for sd in np.unique(each):
         gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd) ** 2) for c in waves.nodes)
         mine = each == sd
         part = np.tensordot(gy, sums[:, :, mine], axes=1)
-        smooth[:, :, mine] = np.matmul(gx, part) / np.outer(gy @ areas[0], gx @ areas[1])[:, :, None]
+        smooth[:, :, mine] = np.matmul(gx, part) / np.maximum(gy @ areas @ gx.T, 1e-3)[:, :, None]
     return np.asarray(np.where(waves.is_background, 1.0, 2.0) * smooth)
+
+
+def node_areas(mask: Array, waves: Waves) -> np.ndarray:
+    """Return the (ny, nx) sums of `mask` (y, x) over the windows of the nodes, on the host."""
+    xp = namespace(mask)
+    y, x = (xp.asarray(window, dtype=mask.dtype) for window in waves.windows)
+    return to_host(xp.matmul(xp.matmul(y, mask), x.T)).astype(float)
 
 
 def line_sums(frame: Array, waves: Waves) -> np.ndarray:

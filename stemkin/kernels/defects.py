@@ -27,17 +27,21 @@ BORDER_PX = 2
 """Nothing is looked for closer to the edge than this."""
 
 
-def on_lattice(
-    snr: Array, lattice: Lattice, *, false_positives: float, threshold: float | None = None
+def on_lattices(
+    snr: Array,
+    crystals: list[tuple[Lattice, np.ndarray | None]],
+    *,
+    false_positives: float,
+    threshold: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the defects of a frame with a lattice.
+    """List the defects of a frame with one lattice or several.
 
     Parameters
     ----------
     snr
         (y, x) signed matched-filter signal-to-noise, any library; its noise is Gaussian with standard deviation 1.
-    lattice
-        The crystal of the frame.
+    crystals
+        Each lattice, with the mask (y, x) of the pixels that belong to it; None for all.
     false_positives
         How many defects a perfect frame gives on average.
     threshold
@@ -50,28 +54,33 @@ def on_lattice(
     score
         (m,) signed signal-to-noise.
     """
-    shape = int(snr.shape[0]), int(snr.shape[1])
-    points, _, signal = site_signals(snr, lattice, border_px=BORDER_PX)
-    at_sites, elsewhere = (
-        (threshold, threshold) if threshold else _thresholds(false_positives, len(points), snr, lattice)
-    )
+    height, width = int(snr.shape[0]), int(snr.shape[1])
+    spacing = crystals[0][0].spacing_px
+    read = [site_signals(snr, lattice, mask=mask, border_px=BORDER_PX) for lattice, mask in crystals]
+    points, signal = (np.concatenate([part[i] for part in read]) for i in (0, 2))
+    at_sites, elsewhere = threshold, threshold
+    if at_sites is None or elsewhere is None:
+        filter_sd_px = 0.15 * spacing
+        at_sites = site_threshold(AT_SITES * false_positives, len(points))
+        elsewhere = peaks.threshold_for((1 - AT_SITES) * false_positives, (height, width), filter_sd_px)
     strong = np.abs(signal) >= at_sites
     y, x, score = peaks.extrema(snr, threshold=elsewhere, border_px=BORDER_PX)
-    reach = REACH * lattice.spacing_px
+    reach = REACH * spacing
     site_y, site_x = nearby_extrema(snr, points[strong], np.sign(signal[strong]), reach_px=reach)
     free = ~_close(np.stack([y, x], axis=1), points, reach)
     y, x = np.concatenate([site_y, y[free]]), np.concatenate([site_x, x[free]])
     score = np.concatenate([signal[strong], score[free]])
-    kept = peaks.merge(y, x, score, min_distance_px=MERGE * lattice.spacing_px)
+    kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing)
     kept = kept[np.lexsort((x[kept], y[kept]))]
-    inside = (y[kept] > -0.5) & (y[kept] < shape[0] - 0.5) & (x[kept] > -0.5) & (x[kept] < shape[1] - 0.5)
-    return y[kept][inside], x[kept][inside], score[kept][inside]
+    y, x, score = y[kept], x[kept], score[kept]
+    inside = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
+    return y[inside], x[inside], score[inside]
 
 
 def anywhere(
     snr: Array, filter_sd_px: float, *, false_positives: float, threshold: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the defects of a frame without a lattice: extrema of the map; arguments and result as in `on_lattice`."""
+    """List the defects of a frame without a lattice: extrema of the map; arguments and result as in `on_lattices`."""
     if threshold is None:
         threshold = peaks.threshold_for(false_positives, (int(snr.shape[0]), int(snr.shape[1])), filter_sd_px)
     y, x, score = peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)
@@ -116,14 +125,6 @@ def nearby_extrema(
     y = rows[which, i] + peaks.vertex(np.stack([window[which, i + s, j] for s in (-1, 0, 1)], axis=1))
     x = columns[which, j] + peaks.vertex(np.stack([window[which, i, j + s] for s in (-1, 0, 1)], axis=1))
     return y, x
-
-
-def _thresholds(false_positives: float, n_sites: int, snr: Array, lattice: Lattice) -> tuple[float, float]:
-    """Return the thresholds at the sites and between them."""
-    shape = int(snr.shape[0]), int(snr.shape[1])
-    filter_sd_px = 0.15 * lattice.spacing_px
-    elsewhere = peaks.threshold_for((1 - AT_SITES) * false_positives, shape, filter_sd_px)
-    return site_threshold(AT_SITES * false_positives, n_sites), elsewhere
 
 
 def _close(points: np.ndarray, others: np.ndarray, reach_px: float) -> np.ndarray:

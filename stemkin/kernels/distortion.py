@@ -14,6 +14,9 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal import Waves
 
+JITTER = 0.15
+"""Largest displacement of a single row over the lattice constant."""
+
 
 def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     """Measure the mean lattice and the slow distortion of rows and columns.

@@ -33,7 +33,9 @@ NEIGHBOURHOOD = 3.0
 """Standard deviation, over the lattice constant, of the window in which sites are compared."""
 
 
-def site_signals(snr: Array, lattice: Lattice, *, border_px: float = 2.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def site_signals(
+    snr: Array, lattice: Lattice, *, mask: np.ndarray | None = None, border_px: float = 2.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read a signal-to-noise map at the sites of both sublattices.
 
     Parameters
@@ -42,6 +44,8 @@ def site_signals(snr: Array, lattice: Lattice, *, border_px: float = 2.0) -> tup
         (y, x) signed signal-to-noise, any library.
     lattice
         The crystal.
+    mask
+        (y, x) True where a pixel belongs to this crystal; None for the whole frame.
     border_px
         Sites closer than this to the edge are left out; at least 1.
 
@@ -60,7 +64,12 @@ def site_signals(snr: Array, lattice: Lattice, *, border_px: float = 2.0) -> tup
         places = sites(lattice, (height, width), sublattice)
         high = np.array([height, width]) - 1 - border_px
         places = places[((places >= border_px) & (places <= high)).all(axis=1)]
+        if mask is not None:
+            pixel = np.rint(places).astype(np.int64)
+            places = places[mask[pixel[:, 0], pixel[:, 1]]]
         values = interpolate(snr, places)
+        if mask is not None:
+            places, values = places[values != 0], values[values != 0]  # at the rim of its grain no site is judged
         signals.append(normalised(places, values, sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)))
         points.append(places)
         sublattices.append(np.full(len(places), sublattice, np.int8))

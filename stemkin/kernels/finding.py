@@ -1,0 +1,80 @@
+"""The lattice of a frame, found in the frame's own spectrum and followed through its scan distortion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stemkin.devices import Array
+from stemkin.kernels import cell, crystal, distortion, fourier
+from stemkin.kernels.lattice import Lattice
+
+MIN_QUALITY = 5.0
+"""Signal-to-noise of the weakest defining reflection below which a frame is said to have no lattice."""
+
+MIN_EDGE_PX = 32
+"""Smaller frames hold too few cells to tell a lattice."""
+
+MIN_EXPLAINED = 0.45
+"""Share of the spectral peaks' amplitude that one lattice must explain."""
+
+N_PHASES = 6
+"""How many of the shortest reflections tell the distortion of the scan."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """The crystal of a frame as far as the whole frame tells it.
+
+    Attributes
+    ----------
+    lattice
+        Vectors and origins.
+    waves
+        Its plane waves, with what the scan did to them.
+    lines
+        (height, K) complex `crystal.line_sums` of the frame.
+    evenness
+        Strength of the first reflections in the poorest neighbourhood of the frame, over that in a good one.
+    """
+
+    lattice: Lattice
+    waves: crystal.Waves
+    lines: np.ndarray
+    evenness: float = 1.0
+
+
+def find_crystal(frame: Array) -> Crystal | None:
+    """Find the lattice of one frame in its own spectrum; None where there is none.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities of mean 0, any library.
+    """
+    shape = (int(frame.shape[0]), int(frame.shape[1]))
+    if min(shape) < MIN_EDGE_PX:
+        return None
+    frequencies, power = fourier.spectral_peaks(frame)
+    found = fourier.explain_peaks(frequencies, power, tolerance=1.0 / min(shape))
+    if found is None or found[1] < MIN_EXPLAINED:
+        return None
+    waves = crystal.waves_of(found[0], shape)
+    few = waves.only(np.flatnonzero(~waves.is_background)[:N_PHASES])
+    sums = crystal.node_sums(crystal.row_sums(frame, few), few)
+    straight, coherence = distortion.straighten(sums, few)
+    quality = float(np.sqrt(power[:3].min())) * coherence
+    if quality < MIN_QUALITY or np.linalg.norm(straight.basis - found[0]) > 0.2 * np.linalg.norm(found[0]):
+        return None
+    waves = replace(waves, basis=straight.basis, rows=straight.rows, columns=straight.columns)
+    lines = crystal.line_sums(frame, waves)
+    lattice = cell.lattice_of(crystal.mean_amplitudes(lines, waves), waves, quality=quality)
+    return Crystal(lattice, waves, lines, _evenness(sums, few))
+
+
+def _evenness(sums: np.ndarray, waves: crystal.Waves) -> float:
+    """Return the smallest over a good strength of the reflections among the nodes that lie within the frame."""
+    area = np.outer(*(window.sum(axis=1) for window in waves.windows))
+    strength = np.abs(sums).sum(axis=2)[area > 0.95 * area.max()]
+    return float(strength.min() / max(np.percentile(strength, 80), 1e-30)) if strength.size else 1.0

@@ -1,0 +1,218 @@
+"""A broken crystal: which pixels belong to which grain, and which to none.
+
+A pixel belongs to the model that leaves the least scatter around it: the crystal of a grain, or no crystal at all (the local
+mean). Where a large area is left over although it has the contrast of a crystal, another lattice is looked for there; so
+fragments that turned keep their own. What stays without a grain is disordered where it has contrast beyond noise, vacuum
+where it has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels import cell, crystal, distortion
+from stemkin.kernels.filters import clipped, gaussian, variance_of
+from stemkin.kernels.finding import MIN_EDGE_PX, Crystal, find_crystal
+from stemkin.kernels.lattice import Lattice
+
+BROKEN = 0.5
+"""A frame whose reflections are weaker than this somewhere, relative to elsewhere, is searched for grains."""
+
+AROUND = 0.6
+"""Standard deviation, over the lattice constant, of the neighbourhood that decides to which grain a pixel belongs."""
+
+MIN_CELLS = 30
+"""Smaller areas are not searched for a lattice of their own."""
+
+HOLE_CELLS = 6
+"""Smaller gaps in a grain are defects."""
+
+MAX_GRAINS = 4
+"""At most so many lattices in one frame."""
+
+CONTRAST = 0.4
+"""Scatter over that of the crystal from which an area is searched for a lattice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grain:
+    """A piece of crystal.
+
+    Attributes
+    ----------
+    lattice
+        Its vectors and origins.
+    waves
+        Its plane waves, with the displacement of every row.
+    mean
+        (K,) complex mean amplitudes.
+    mask
+        (y, x) 1 where a pixel belongs to it, else 0; None for the whole frame.
+    """
+
+    lattice: Lattice
+    waves: crystal.Waves
+    mean: np.ndarray
+    mask: Array | None
+
+
+def is_broken(found: Crystal) -> bool:
+    """Tell whether the crystal is so much weaker somewhere that it may be absent there."""
+    return found.evenness < BROKEN
+
+
+def find_grains(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, tuple[float, float, float]]:
+    """Divide a frame into grains.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities of mean 0, any library.
+    found
+        The lattice that most of the frame has.
+
+    Returns
+    -------
+    The grains, the largest first; the displacement (height, 2) of single rows [px]; and the shares of the frame that are
+    ordered, disordered and vacuum.
+    """
+    spacing = found.lattice.spacing_px
+    around = AROUND * spacing
+    flat = _scatter(frame, around)
+    mean = crystal.mean_amplitudes(found.lines, found.waves)
+    main = Grain(found.lattice, found.waves, mean, None)
+    main = _fitted(frame, replace(main, mask=_claim([_misfit(frame, main, around)], flat, spacing)[0]))
+    jitter = _row_jitter(frame, main)
+    main = _fitted(frame, replace(main, waves=replace(main.waves, rows=main.waves.rows + jitter)))
+    grains = [main]
+    misfits = [_misfit(frame, main, around)]
+    masks = _claim(misfits, flat, spacing)
+    while len(grains) < MAX_GRAINS:
+        more = _another(frame, grains, masks, flat)
+        if more is None:
+            break
+        misfit = _misfit(frame, more, around)
+        claims = _claim([*misfits, misfit], flat, spacing)
+        if float(to_host(namespace(frame).sum(claims[-1]))) < MIN_CELLS * 0.866 * spacing**2:
+            break
+        grains, misfits, masks = [*grains, more], [*misfits, misfit], claims
+    grains = [_fitted(frame, replace(grain, mask=mask)) for grain, mask in zip(grains, masks, strict=True)]
+    grains = [replace(g, lattice=cell.lattice_of(g.mean, g.waves, quality=g.lattice.quality)) for g in grains]
+    sizes = [float(to_host(namespace(frame).sum(mask))) for mask in masks]
+    order = np.argsort(-np.array(sizes), kind="stable")
+    return [grains[i] for i in order], jitter, _areas(frame, grains, masks, flat)
+
+
+def _scatter(values: Array, sd_px: float) -> Array:
+    """Return the (y, x) variance of `values` in a Gaussian neighbourhood of every pixel."""
+    xp = namespace(values)
+    variance = gaussian(values**2, sd_px) - gaussian(values, sd_px) ** 2
+    return xp.maximum(variance, 0 * variance + 1e-12 * xp.max(variance))
+
+
+def _misfit(frame: Array, grain: Grain, sd_px: float) -> Array:
+    model, _, _ = crystal.draw_mean(grain.mean, grain.waves, frame)
+    return _scatter(frame - model, sd_px)
+
+
+def _claim(misfits: list[Array], flat: Array, spacing_px: float) -> list[Array]:
+    """Give each pixel to the grain that fits it best, or to none: masks (y, x) of 0 and 1, one per grain.
+
+    A grain must leave less than half-way between what it leaves where it fits well and what no crystal at all leaves. A gap of
+    a few cells is a defect, not a hole, and stays with the grain around it.
+    """
+    xp = namespace(flat)
+    least_px = HOLE_CELLS * 0.866 * spacing_px**2
+    shares = [misfit / flat for misfit in misfits]
+    best = shares[0]
+    for share in shares[1:]:
+        best = xp.minimum(best, share)
+    fits_well = float(np.percentile(to_host(best)[::4, ::4], 30))
+    allowed = (1 + min(fits_well, 1.0)) / 2
+    masks, taken = [], xp.zeros_like(flat)
+    smallest = xp.asarray(_small_gaps(to_host(best) >= allowed, least_px), dtype=flat.dtype)
+    allowed = allowed + 1e9 * smallest
+    for share in shares:
+        mask = xp.astype((share <= best) & (share < allowed), flat.dtype) * (1 - taken)
+        masks.append(mask)
+        taken = taken + mask
+    return masks
+
+
+def _small_gaps(gap: np.ndarray, least_px: float) -> np.ndarray:
+    """Return where (y, x) `gap` is in one piece of fewer than `least_px` pixels."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(gap)
+    sizes = np.bincount(labels.ravel())
+    return np.asarray(gap & (sizes[labels] < least_px))
+
+
+def _fitted(frame: Array, grain: Grain, *, n_rounds: int = 3) -> Grain:
+    """Fit the mean amplitudes of a grain to the pixels of its mask."""
+    xp = namespace(frame)
+    share = float(to_host(xp.mean(grain.mask)))
+    if share == 0:
+        return grain
+    mean = grain.mean
+    for _ in range(n_rounds):
+        model, _, _ = crystal.draw_mean(mean, grain.waves, frame)
+        lines = crystal.line_sums((frame - model) * grain.mask, grain.waves)
+        mean = mean + crystal.mean_amplitudes(lines, grain.waves) / share
+    return replace(grain, mean=mean)
+
+
+def _row_jitter(frame: Array, grain: Grain) -> np.ndarray:
+    model, *slopes = crystal.draw_mean(grain.mean, grain.waves, frame)
+    rest = (frame - model) * grain.mask
+    weight = grain.mask / variance_of(rest, model)
+    limit = distortion.JITTER * grain.lattice.spacing_px
+    return distortion.row_displacements(clipped(rest), slopes, weight, limit_px=limit)
+
+
+def _another(frame: Array, grains: list[Grain], masks: list[Array], flat: Array) -> Grain | None:
+    """Look for a lattice in the largest area that has contrast but no grain."""
+    from scipy import ndimage
+
+    xp = namespace(frame)
+    spacing = grains[0].lattice.spacing_px
+    taken = to_host(sum(masks)) > 0
+    scatter = to_host(flat)
+    free = ~taken & (scatter > CONTRAST * np.median(scatter[taken])) if taken.any() else np.zeros(taken.shape, bool)
+    labels, n = ndimage.label(ndimage.binary_opening(free, iterations=max(1, round(0.3 * spacing))))
+    if n == 0:
+        return None
+    sizes = np.bincount(labels.ravel())[1:]
+    largest = int(np.argmax(sizes)) + 1
+    if sizes[largest - 1] < MIN_CELLS * 0.866 * spacing**2:
+        return None
+    region = labels == largest
+    rows, columns = ndimage.find_objects(region.astype(np.int8))[0]
+    if min(rows.stop - rows.start, columns.stop - columns.start) < MIN_EDGE_PX:
+        return None
+    mask = xp.asarray(region, dtype=frame.dtype)
+    window = gaussian(mask, 0.5 * spacing)
+    level = xp.sum(frame * mask) / xp.sum(mask)
+    cut = ((frame - level) * window)[rows, columns]
+    found = find_crystal(cut - xp.mean(cut))
+    if found is None:
+        return None
+    main = grains[0].waves
+    waves = crystal.waves_of(found.waves.basis, main.shape)
+    waves = replace(waves, rows=main.rows, columns=main.columns)
+    grain = Grain(found.lattice, waves, np.zeros(len(waves.indices), dtype=complex), mask)
+    return _fitted(frame, grain)
+
+
+def _areas(frame: Array, grains: list[Grain], masks: list[Array], flat: Array) -> tuple[float, float, float]:
+    """Return the shares of the frame that are ordered, disordered and vacuum."""
+    xp = namespace(frame)
+    inside = sum(masks)
+    ordered = float(to_host(xp.mean(inside)))
+    model = crystal.draw_mean(grains[0].mean, grains[0].waves, frame)[0]
+    noise = variance_of((frame - model) * masks[0], model)
+    rough = float(to_host(xp.mean((1 - inside) * xp.astype(flat > 2 * gaussian(noise, 8.0), frame.dtype))))
+    return ordered, rough, max(0.0, 1.0 - ordered - rough)
