@@ -11,8 +11,9 @@ from scipy import special
 
 from stemkin.diffusion.methods import Estimate, Method, Recipe, recipe
 from stemkin.diffusion.stays import ClassOf, chosen_classes, stays_of
-from stemkin.kernels.displacement import excess_kurtosis, variance_interval
+from stemkin.kernels.displacement import excess_kurtosis
 from stemkin.kernels.exact import total
+from stemkin.kernels.intervals import variance_interval
 from stemkin.tables import POOLED, Experiment, conform, empty
 from stemkin.trajectories import Sums, frame_times, sum_over
 

@@ -17,9 +17,9 @@ from stemkin.kernels.displacement import (
     optimal_lags,
     power_law,
     squared_displacements,
-    variance_interval,
 )
 from stemkin.kernels.exact import N_SLICES, group_sums, total
+from stemkin.kernels.intervals import variance_interval
 from stemkin.trajectories import mixed
 
 Method = Literal["auto", "mle", "cve", "ols", "hop"]

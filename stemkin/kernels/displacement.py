@@ -15,7 +15,7 @@ With D the diffusion coefficient, t the frame time and s the localisation error 
 from __future__ import annotations
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize
 
 
 def squared_displacements(
@@ -146,40 +146,6 @@ def covariance_variance(n: float, n_pairs: float, n_double: float, c0: float, c1
     of_c1 = (n_pairs * (c0**2 + c1**2) + 2 * n_double * c1**2) / (2 * n_pairs) ** 2 * 2
     both = 4 * n_pairs * c0 * c1 / (4 * n * n_pairs) * 2
     return float(of_c0 / 4 + of_c1 + both)
-
-
-def variance_interval(
-    value: float, std_error: float, *, confidence: float = 0.95, freedom: float = np.inf
-) -> tuple[float, float]:
-    """Return the interval of a `value` that is spread like a variance: a scaled chi² with the same error.
-
-    Where the error is more than half the value the interval is symmetric, and may hold negative numbers.
-
-    Parameters
-    ----------
-    value, std_error
-        The estimate and its standard error.
-    confidence
-        Of the interval.
-    freedom
-        Degrees of freedom from which `std_error` itself is known; fewer widen the interval as Student's t does.
-
-    >>> tuple(round(v, 2) for v in variance_interval(1.0, 0.1))
-    (0.83, 1.23)
-    """
-    if not (np.isfinite(value) and np.isfinite(std_error)):
-        return np.nan, np.nan
-    if std_error == 0:
-        return value, value
-    tail = (1 - confidence) / 2
-    normal = -special.ndtri(tail)
-    student = normal if np.isinf(freedom) else -special.stdtrit(max(freedom, 1.0), tail)
-    std_error = std_error * float(student / normal)
-    if value > 2 * std_error:
-        shape = (value / std_error) ** 2
-        low, high = (value * shape / special.gammaincinv(shape, t) for t in (1 - tail, tail))
-        return float(low), float(high)
-    return float(value - normal * std_error), float(value + normal * std_error)
 
 
 def optimal_lags(x: float, n: float) -> int:

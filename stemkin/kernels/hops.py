@@ -24,7 +24,7 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special
 
-from stemkin.kernels.markov import count_interval
+from stemkin.kernels.intervals import count_interval
 
 BINS_PER_HOP = 40
 N_BINS = 6 * BINS_PER_HOP

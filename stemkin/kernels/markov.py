@@ -21,7 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import linalg, optimize
+
+from stemkin.kernels.intervals import rate_interval, share_interval
 
 FASTEST = 20.0
 """A rate of more than this per shortest gap cannot be told from an infinite one."""
@@ -56,30 +58,6 @@ def transition_probabilities(
     low, high = share_interval(counts / overlap, n / overlap, confidence=confidence)
     unseen = np.broadcast_to(n == 0, counts.shape)
     return probability, np.where(unseen, np.nan, low), np.where(unseen, np.nan, high)
-
-
-def share_interval(part: np.ndarray, whole: np.ndarray, *, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of the probability behind `part` successes in `whole` trials (Jeffreys' prior).
-
-    >>> share_interval(np.array(0), np.array(10))[1].round(3)
-    np.float64(0.217)
-    """
-    tail = (1 - confidence) / 2
-    low = special.betaincinv(part + 0.5, whole - part + 0.5, tail)
-    high = special.betaincinv(part + 0.5, whole - part + 0.5, 1 - tail)
-    return np.where(part == 0, 0.0, low), np.where(part == whole, 1.0, high)
-
-
-def count_interval(count: np.ndarray, *, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of the mean of a Poisson number that came out as `count` (Jeffreys' prior).
-
-    >>> [v.round(2).tolist() for v in count_interval(np.array([0, 10]))]
-    [[0.0, 5.14], [2.51, 17.74]]
-    """
-    tail = (1 - confidence) / 2
-    count = np.asarray(count, dtype=np.float64)
-    low = special.gammaincinv(count + 0.5, tail)
-    return np.where(count == 0, 0.0, low), np.asarray(special.gammaincinv(count + 0.5, 1 - tail))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,27 +106,33 @@ def fit_generator(
         nothing = np.full((k, k), np.nan)
         return Generator(nothing, nothing, nothing, 0.0)
     unit = float(np.min(times))
-    problem = _Likelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
+    problem = RateLikelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
     x = problem.maximise()
-    low, high, exit_low, exit_high = problem.intervals(x, confidence)
-    fitted, below, above = (problem.matrix(v) for v in (x, low, high))
-    below[np.arange(k), np.arange(k)], above[np.arange(k), np.arange(k)] = -exit_high, -exit_low
-    for matrix in (fitted, below, above):
-        matrix[~left] = np.nan
-    saturated = bool((x > 0.99 * FASTEST).any())
-    return Generator(fitted / unit, below / unit, above / unit, -problem.loss(x)[0], saturated)
+    return problem.summary(x, unit=unit, log_likelihood=-problem.loss(x)[0], confidence=confidence)
 
 
-class _Likelihood:
-    """The likelihood of counts as a function of the free rates x, in units of the shortest gap."""
+class RateLikelihood:
+    """The likelihood of counts as a function of the free rates x.
+
+    Parameters
+    ----------
+    counts
+        (m, k, k) pairs of each gap.
+    times
+        (m,) gaps, in units of the shortest.
+    rows, columns
+        (n_free,) which rates are free.
+    """
 
     floor = 1e-9
 
     def __init__(self, counts: np.ndarray, times: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Keep the counts; see the class's docstring."""
         self.counts, self.times, self.rows, self.columns = counts, times, rows, columns
         self.k = counts.shape[-1]
 
     def matrix(self, x: np.ndarray) -> np.ndarray:
+        """Return the generator whose free rates are `x`."""
         Q = np.zeros((self.k, self.k))
         Q[self.rows, self.columns] = x
         Q[np.arange(self.k), np.arange(self.k)] = -Q.sum(axis=1)
@@ -166,6 +150,7 @@ class _Likelihood:
         return -float((self.counts * np.log(P)).sum()), -gradient
 
     def maximise(self) -> np.ndarray:
+        """Return the free rates at the maximum; 0 where they ran into their lower end."""
         stayed = np.einsum("mij,m->ij", self.counts, self.times)
         pooled = self.counts.sum(axis=0)
         start = (pooled[self.rows, self.columns] + 0.1) / (stayed.sum(axis=1)[self.rows] + 0.1)
@@ -198,60 +183,46 @@ class _Likelihood:
             information += np.einsum("i,uij,vij->uv", counts.sum(axis=1), slope / P, slope)
         return information
 
-    def intervals(self, x: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def intervals(
+        self, x: np.ndarray, confidence: float, *, information: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the bounds of each rate, and of the total rate of leaving each state."""
-        inside = x > 0
-        covariance = np.zeros((len(x), len(x)))
-        if inside.any():
-            information = self.information(np.maximum(x, self.floor))
-            covariance[np.ix_(inside, inside)] = linalg.pinvh(information[np.ix_(inside, inside)])
+        covariance = self.covariance(x, information)
         exposure = np.maximum(self.loss(np.maximum(x, self.floor))[1], 1e-12)  # -d log L / dx where x is 0
-        low, high = _gamma_interval(x, np.diag(covariance), exposure, confidence)
+        low, high = rate_interval(x, np.diag(covariance), exposure, confidence)
         leaving, spread, at_risk = (np.zeros(self.k) for _ in range(3))
         for i in range(self.k):
             own = self.rows == i
             leaving[i], spread[i] = x[own].sum(), covariance[np.ix_(own, own)].sum()
             at_risk[i] = exposure[own].min(initial=np.inf)
-        exit_low, exit_high = _gamma_interval(leaving, spread, at_risk, confidence)
+        exit_low, exit_high = rate_interval(leaving, spread, at_risk, confidence)
         return low, high, exit_low, exit_high
 
+    def summary(
+        self,
+        x: np.ndarray,
+        *,
+        unit: float,
+        log_likelihood: float,
+        confidence: float,
+        information: np.ndarray | None = None,
+    ) -> Generator:
+        """Return the rates `x` as a generator per unit of time, with intervals."""
+        low, high, exit_low, exit_high = self.intervals(x, confidence, information=information)
+        fitted, below, above = (self.matrix(v) for v in (x, low, high))
+        diagonal = np.arange(self.k)
+        below[diagonal, diagonal], above[diagonal, diagonal] = -exit_high, -exit_low
+        unknown = ~np.isin(diagonal, self.rows)
+        for matrix in (fitted, below, above):
+            matrix[unknown] = np.nan
+        saturated = bool((x > 0.99 * FASTEST).any())
+        return Generator(fitted / unit, below / unit, above / unit, log_likelihood, saturated)
 
-def _gamma_interval(
-    rate: np.ndarray, variance: np.ndarray, exposure: np.ndarray, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of `rate` as if it were a number of events over an exposure."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        events = np.where(rate > 0, rate**2 / variance, 0.0)
-        exposure = np.where(rate > 0, rate / variance, exposure)
-        low, high = count_interval(events, confidence=confidence)
-        return low / exposure, high / exposure
-
-
-def stationary_distribution(P: np.ndarray) -> np.ndarray:
-    """Return the (k,) shares that a chain with the transition matrix `P` keeps; NaN where it has none or several.
-
-    >>> stationary_distribution(np.array([[0.9, 0.1], [0.2, 0.8]])).round(3).tolist()
-    [0.667, 0.333]
-    """
-    k = len(P)
-    if not np.isfinite(P).all():
-        return np.full(k, np.nan)
-    values, vectors = np.linalg.eig(P.T)
-    ones = np.abs(values - 1) < 1e-9
-    if ones.sum() != 1:
-        return np.full(k, np.nan)
-    share = np.real(vectors[:, ones][:, 0])
-    return np.asarray(share / share.sum())
-
-
-def implied_timescales(P: np.ndarray, lag: float) -> np.ndarray:
-    """Return the (k - 1,) times over which a chain forgets, ``-lag / ln |eigenvalue|``, the longest first.
-
-    >>> implied_timescales(np.array([[0.9, 0.1], [0.2, 0.8]]), 1.0).round(3).tolist()
-    [2.804]
-    """
-    if not np.isfinite(P).all():
-        return np.full(len(P) - 1, np.nan)
-    size = np.sort(np.abs(np.linalg.eigvals(P)))[::-1][1:]
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.where(size >= 1 - 1e-12, np.inf, -lag / np.log(np.minimum(size, 1.0))))
+    def covariance(self, x: np.ndarray, information: np.ndarray | None = None) -> np.ndarray:
+        """Return the covariance of the rates; 0 for those at their lower end."""
+        inside = np.flatnonzero(x > 0)
+        covariance = np.zeros((len(x), len(x)))
+        if len(inside):
+            known = self.information(np.maximum(x, self.floor)) if information is None else information
+            covariance[np.ix_(inside, inside)] = linalg.pinvh(known[np.ix_(inside, inside)])
+        return covariance

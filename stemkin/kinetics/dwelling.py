@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kernels.counting import run_starts
-from stemkin.kernels.markov import share_interval
+from stemkin.kernels.intervals import share_interval
 from stemkin.kinetics.switching import By, class_names
 from stemkin.tables import NOT_NAMED, POOLED, Experiment, conform, empty
 from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over

@@ -1,0 +1,243 @@
+"""What the same rows would say if nothing happened, or if other tracks had been seen: controls for every number.
+
+A control changes the rows and leaves the code alone: the table goes through the same verbs, and what comes out is what
+those verbs say of tracks without any motion or change.
+
+    shuffled    each track's rows in random order of time: same places and names, no dynamics. D is consistent with 0;
+                P is the chance level, the share of each name, which a real transition matrix must differ from.
+    immobile    each particle stays where it is, seen with a localisation error and, if wanted, misnamed now and then.
+                D is consistent with 0, and every change of class is a naming error.
+    resampled   tracks (or movies) drawn anew with replacement: `bootstrap` does so many times for the interval of any number.
+
+Chance comes from `seed`, movie, particle and frame alone, so controls too are the same for every partitioning.
+
+>>> rows = pd.DataFrame({"particle": 1, "frame": range(4), "class_id": [0, 0, 1, 1], "y_nm": [0.0, 1, 2, 3], "x_nm": 0.0})
+>>> shuffled(rows, seed=1)["frame"].tolist(), sorted(shuffled(rows, seed=1)["y_nm"])
+([0, 1, 2, 3], [0.0, 1.0, 2.0, 3.0])
+>>> len(immobile(rows, sigma_nm=0.01)["class_id"].unique())
+1
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from stemkin.rows import with_experiment
+from stemkin.tables import POOLED, Experiment, check_columns
+from stemkin.trajectories import ONLY_MOVIE, mixed
+
+Unit = Literal["track", "movie"]
+
+KEYS = ("movie", "class_id", "from_id", "to_id", "lag_frames", "method", "frame")
+"""Columns that say what a number is about, in any table."""
+
+
+def shuffled(tracks: Any, *, seed: int = 0) -> Any:
+    """Return `tracks` with the rows of each track in random order of time. Lazy for a Dask table.
+
+    Places, names and everything else move together from one frame of the track to another.
+
+    Parameters
+    ----------
+    tracks
+        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+    seed
+        Another seed gives another order.
+    """
+    return _mapped(tracks, partial(_shuffle, seed=seed))
+
+
+def immobile(
+    tracks: Any, *, sigma_nm: float, confusion: Sequence[Sequence[float]] | np.ndarray | None = None, seed: int = 0
+) -> Any:
+    """Return `tracks` as they would be if no particle ever moved or changed. Lazy for a Dask table.
+
+    Parameters
+    ----------
+    tracks
+        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+    sigma_nm
+        Localisation error per axis with which the mean place of a track is seen.
+    confusion
+        (k, k) probabilities that a defect of class i (row) is named j; by default names are right. A particle keeps the
+        class that it has most often.
+    seed
+        Another seed gives other errors.
+
+    Raises
+    ------
+    ValueError
+        If `confusion` has rows that do not add up to 1, or too few for the classes that occur.
+    """
+    matrix = None if confusion is None else checked_confusion(confusion)
+    return _mapped(tracks, partial(_hold_still, sigma_nm=sigma_nm, confusion=matrix, seed=seed))
+
+
+def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
+    """Return `tracks` with each track (or movie) there 0, 1, 2, ... times, a Poisson number with mean 1. Lazy for a Dask table.
+
+    Copies are particles of their own.
+    """
+    if unit not in ("track", "movie"):
+        msg = f"unit must be 'track' or 'movie', but it is {unit!r}"
+        raise ValueError(msg)
+    return _mapped(tracks, partial(_resample, unit=unit, seed=seed))
+
+
+def bootstrap(
+    verb: Callable[..., pd.DataFrame],
+    tracks: Any,
+    *,
+    value: str,
+    n_resamples: int = 200,
+    unit: Unit = "track",
+    confidence: float = 0.95,
+    seed: int = 0,
+    **words: Any,
+) -> pd.DataFrame:
+    """Return the table of `verb` with intervals from resampled tracks or movies. Computes `n_resamples` + 1 times.
+
+    Parameters
+    ----------
+    verb
+        For instance `fit_diffusion`; or ``lambda tracks, **words: transitions(tracks, **words).table``.
+    tracks
+        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+    value
+        The column whose interval is wanted, for instance ``"D_nm2_per_s"``.
+    n_resamples
+        How often tracks are drawn anew.
+    unit
+        ``"track"``: tracks are independent; ``"movie"``: only movies are (pooled rows only).
+    confidence
+        Of the interval, between quantiles of the resamples.
+    seed, words
+        Of the resampling; all else goes to `verb`.
+
+    Returns
+    -------
+    The verb's table with ``low`` and ``high`` replaced (or added).
+
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), with Poisson weights, which need no second pass.
+    """
+    table = verb(tracks, **words)
+    keys = [key for key in KEYS if key in table.columns]
+    if unit == "movie":
+        table = table[table["movie"] == POOLED].reset_index(drop=True)
+    parts = [verb(resampled(tracks, unit=unit, seed=seed + 1 + i), **words)[[*keys, value]] for i in range(n_resamples)]
+    drawn = pd.concat(parts).groupby(keys, observed=True)[value]
+    tail = (1 - confidence) / 2
+    index = pd.MultiIndex.from_frame(table[keys])
+    ends = {name: drawn.quantile(q).reindex(index).to_numpy() for name, q in (("low", tail), ("high", 1 - tail))}
+    return table.assign(**ends)
+
+
+def checked_confusion(confusion: Any) -> np.ndarray:
+    """Return a matrix of naming probabilities, rows true and columns named, as an array.
+
+    Raises
+    ------
+    ValueError
+        If it is not square, has a negative entry, or a row that does not add up to 1.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        msg = f"a confusion matrix is square (rows: true class, columns: named), but this one has the shape {matrix.shape}"
+        raise ValueError(msg)
+    if (matrix < 0).any() or not np.allclose(matrix.sum(axis=1), 1, atol=1e-6):
+        msg = f"each row of a confusion matrix holds probabilities that add up to 1, but the sums are {matrix.sum(axis=1).tolist()}"
+        raise ValueError(msg)
+    return matrix
+
+
+def _mapped(tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
+    """Return `change` of every partition; the experiment stays with the rows."""
+    check_columns(tracks, "tracks", needed=("frame", "particle"))
+    if isinstance(tracks, pd.DataFrame):
+        return change(tracks)
+    rows = tracks.map_partitions(change, meta=change(tracks._meta))
+    known = getattr(tracks, "experiment", None)
+    return with_experiment(rows, known) if isinstance(known, Experiment) else rows
+
+
+def _track_names(rows: pd.DataFrame) -> np.ndarray:
+    """Return the (n,) 64-bit name of each row's track, from movie and particle alone."""
+    return mixed(mixed(rows["particle"].to_numpy().astype(np.int64)) ^ _movie_names(rows))
+
+
+def _movie_names(rows: pd.DataFrame) -> np.ndarray:
+    if "movie" not in rows.columns:
+        return np.full(len(rows), zlib.crc32(ONLY_MOVIE.encode()), dtype=np.uint64)
+    code, names = pd.factorize(rows["movie"])
+    return np.array([zlib.crc32(str(name).encode()) for name in names], dtype=np.uint64)[code]
+
+
+def _chance(rows: pd.DataFrame, seed: int) -> np.ndarray:
+    """Return (n,) uniform numbers in (0, 1) that belong to each row's movie, particle and frame."""
+    number = mixed(_track_names(rows) ^ mixed(rows["frame"].to_numpy().astype(np.int64), seed), seed)
+    return np.asarray(((number >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+
+
+def _shuffle(rows: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    track = _track_names(rows)
+    in_time = np.lexsort((rows["frame"].to_numpy(), track))
+    at_random = np.lexsort((_chance(rows, seed), track))
+    source = np.empty(len(rows), dtype=np.int64)
+    source[in_time] = at_random
+    fixed = [c for c in ("movie", "particle", "frame") if c in rows.columns]
+    moved = rows.iloc[source].set_axis(rows.index)
+    return moved.assign(**{column: rows[column] for column in fixed})
+
+
+def _hold_still(rows: pd.DataFrame, *, sigma_nm: float, confusion: np.ndarray | None, seed: int) -> pd.DataFrame:
+    check_columns(rows, "tracks", needed=("y_nm", "x_nm"))
+    track, first = pd.factorize(_track_names(rows))
+    n = np.maximum(np.bincount(track, minlength=len(first)), 1)
+    in_order = np.lexsort((rows["frame"].to_numpy(), track))  # sums of floats in an order of their own
+    columns: dict[str, Any] = {}
+    for i, column in enumerate(("y_nm", "x_nm")):
+        values = rows[column].to_numpy(dtype=np.float64)
+        mean = np.bincount(track[in_order], weights=values[in_order], minlength=len(first)) / n
+        columns[column] = mean[track] + sigma_nm * special.ndtri(_chance(rows, seed + 1 + i))
+    if "class_id" in rows.columns and len(rows):
+        named = _renamed(rows, track, len(first), confusion, seed)
+        columns["class_id"] = pd.Series(named, index=rows.index).astype(rows["class_id"].dtype)
+    return rows.assign(**columns)
+
+
+def _renamed(
+    rows: pd.DataFrame, track: np.ndarray, n_tracks: int, confusion: np.ndarray | None, seed: int
+) -> np.ndarray:
+    """Return the class that each row is given: the most frequent one of its track, misnamed by chance."""
+    class_id = rows["class_id"].to_numpy().astype(np.int64)
+    lowest, n = int(class_id.min()), int(class_id.max() - class_id.min()) + 1
+    votes = np.bincount(track * n + class_id - lowest, minlength=n_tracks * n).reshape(n_tracks, n)
+    true = (votes.argmax(axis=1) + lowest)[track]
+    if confusion is None:
+        return np.asarray(true)
+    if true.max() >= len(confusion):
+        msg = f"the confusion matrix is for classes 0 to {len(confusion) - 1}, but class {int(true.max())} occurs"
+        raise ValueError(msg)
+    bounds = np.cumsum(confusion, axis=1)
+    named = (_chance(rows, seed)[:, None] > bounds[np.maximum(true, 0)]).sum(axis=1)
+    return np.asarray(np.where(true < 0, true, np.minimum(named, len(confusion) - 1)))
+
+
+def _resample(rows: pd.DataFrame, *, unit: Unit, seed: int) -> pd.DataFrame:
+    names = _track_names(rows) if unit == "track" else _movie_names(rows)
+    number = mixed(names, seed)
+    uniform = (number >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    weight = np.searchsorted(np.cumsum([0.36787944117144233 / special.factorial(k) for k in range(12)]), uniform)
+    copies = np.repeat(np.arange(len(rows)), weight)
+    which = np.arange(len(copies)) - np.repeat(np.cumsum(weight) - weight, weight)
+    drawn = rows.iloc[copies]
+    particle = drawn["particle"].to_numpy().astype(np.int64)
+    own = mixed(mixed(particle) + which.astype(np.uint64)) >> np.uint64(1)
+    return drawn.assign(particle=own.astype(np.int64)).reset_index(drop=True)
