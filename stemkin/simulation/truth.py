@@ -21,9 +21,12 @@ import pandas as pd
 
 from stemkin.movie import Movie
 from stemkin.simulation import closed_form
+from stemkin.simulation.columns import turned
+from stemkin.simulation.crystal import BOND, BOUND
 from stemkin.simulation.damage import area_fractions, is_damaged
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.limits import limits_table
+from stemkin.simulation.material import COMPLEX
 from stemkin.simulation.rates import CAUSES, Rates
 from stemkin.simulation.reader import SimulatedReader, statuses
 from stemkin.simulation.scene import area_and_time, sightings, sojourns
@@ -47,6 +50,21 @@ class Truth:
 
     movie: str
     settings: Settings
+
+    @property
+    def n_frames(self) -> int:
+        """Length of the movie."""
+        return self.settings.n_frames
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) [px]."""
+        return self.settings.shape
+
+    @property
+    def pixel_size_nm(self) -> float:
+        """Edge of a pixel [nm]."""
+        return self.settings.instrument.pixel_size_nm
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -79,6 +97,22 @@ class Truth:
             "x": seen["x"],
             "y_nm": seen["sample_y"] * pixel,
             "x_nm": seen["sample_x"] * pixel,
+        }
+        return pd.DataFrame(columns)
+
+    def partners_between(self, start: int, stop: int) -> pd.DataFrame:
+        """Return where the vacancies of the complexes are: `movie`, `frame`, `particle` (of the complex), `y`, `x`. Computes once."""
+        seen = sightings(
+            self.settings, start, stop, margin_px=self.settings.material.a_nm / self.settings.instrument.pixel_size_nm
+        )
+        seen = seen[seen["kind"] == COMPLEX]
+        offset = turned(self.settings, BOUND[seen["orientation"]] + BOND, seen["turn"])
+        columns = {
+            "movie": pd.Series(self.movie, index=range(len(seen)), dtype="str"),
+            "frame": seen["frame"].astype(np.int32),
+            "particle": seen["particle"],
+            "y": seen["y"] + offset[:, 0],
+            "x": seen["x"] + offset[:, 1],
         }
         return pd.DataFrame(columns)
 
@@ -157,6 +191,31 @@ class Truth:
         columns = {"end_s": "time_s", "fate": "event"}
         found = ended.rename(columns=columns)[["movie", "time_s", "event", "particle", "kind", "orientation"]]
         return found.sort_values("time_s", kind="stable", ignore_index=True)
+
+    @cached_property
+    def exit_rates(self) -> pd.DataFrame:
+        """How often each kind became another or ended: `kind`, `n_exits`, `time_at_risk_s`, `exit_rate_per_s`. Computes once.
+
+        Hops and rotations are no exits; counted over the whole patch, in sight or not, with exact times.
+        """
+        rows = self.sojourns
+        stays = rows["fate"].isin(("hop", "rotate", "end"))
+        table = pd.DataFrame(
+            {
+                "n_exits": (~stays).groupby(rows["kind"]).sum(),
+                "time_at_risk_s": (rows["end_s"] - rows["start_s"]).groupby(rows["kind"]).sum(),
+            }
+        )
+        table["exit_rate_per_s"] = table["n_exits"] / table["time_at_risk_s"]
+        return table.reset_index()
+
+    def transition_counts(self, lag_frames: int = 1) -> pd.DataFrame:
+        """Return what a perfect observer counts: from kind (rows) to kind (columns), of the same defect, `lag_frames` apart."""
+        before = self.defects[["particle", "frame", "kind"]]
+        after = before.assign(frame=before["frame"] - lag_frames)
+        pairs = before.merge(after, on=["particle", "frame"], suffixes=("", "_after"))
+        counts = pd.crosstab(pairs["kind"], pairs["kind_after"])
+        return counts.reindex(index=self.kinds, columns=self.kinds, fill_value=0)
 
     @cached_property
     def rates(self) -> pd.DataFrame:

@@ -1,0 +1,163 @@
+"""Estimated numbers against true ones: diffusion, transitions, rates of leaving, populations, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin.tables import COLUMNS, POOLED
+
+COLUMNS_OUT = ["quantity", "movie", "what", "true", "found", "low", "high", "relative_error", "inside"]
+
+
+def estimates_table(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> pd.DataFrame:
+    """Return each estimate beside its true value; columns as in `Score.estimates`.
+
+    Parameters
+    ----------
+    found
+        One of the tables ``diffusion``, ``transitions``, ``dwell_times``, ``populations``, ``frames``.
+    truths
+        By movie; rows of the pooled movie are compared with the mean over these.
+    names
+        Class → kind.
+
+    Raises
+    ------
+    ValueError
+        If the table is none of these.
+    """
+    for table, compare in _COMPARISONS.items():
+        if set(COLUMNS[table]) <= set(found.columns):
+            rows = compare(found, truths, names)
+            return _with_errors(pd.DataFrame(rows, columns=COLUMNS_OUT[:-2]))
+    msg = f"a table with the columns {list(found.columns)} cannot be scored; give detections, tracks or one of {sorted(_COMPARISONS)}"
+    raise ValueError(msg)
+
+
+def _with_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    true, found = rows["true"].astype(float), rows["found"].astype(float)
+    known = np.isfinite(rows["low"].astype(float)) & np.isfinite(true)
+    inside = (rows["low"] <= true) & (true <= rows["high"])
+    rows["relative_error"] = np.where(true != 0, found / true.where(true != 0) - 1, np.nan)
+    rows["inside"] = inside.where(known, None)
+    return rows
+
+
+def _of(truths: Mapping[str, Any], movie: str) -> list[Any]:
+    return list(truths.values()) if movie == POOLED else [truths[movie]] if movie in truths else []
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else np.nan
+
+
+def _diffusion(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+    rows = []
+    for row in found.to_dict("records"):
+        kind = names.get(int(row["class_id"]))
+        if kind is None:
+            continue
+        true = _mean([_D_of(one, kind) for one in _of(truths, row["movie"])])
+        rows.append(
+            (
+                "D_nm2_per_s",
+                row["movie"],
+                f"{kind} ({row['method']})",
+                true,
+                row["D_nm2_per_s"],
+                row["low"],
+                row["high"],
+            )
+        )
+    return rows
+
+
+def _D_of(truth: Any, kind: str) -> float:  # noqa: N802 - physics writes D
+    """Return the true diffusion coefficient of a kind; what does not hop has none."""
+    own = truth.diffusion.loc[truth.diffusion["kind"] == kind, "D_nm2_per_s"]
+    return float(own.iloc[0]) if len(own) else 0.0
+
+
+def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+    rows = []
+    for row in found.to_dict("records"):
+        start, end = (names.get(int(row[name])) for name in ("from_id", "to_id"))
+        if start is None or end is None:
+            continue
+        some = _of(truths, row["movie"])
+        counts = _counts(some, int(row["lag_frames"]))
+        if counts is None or counts.loc[start].sum() == 0:
+            continue
+        true = float(counts.loc[start].to_numpy()[counts.columns.get_loc(end)] / counts.loc[start].sum())
+        what = f"{start} → {end} (lag {row['lag_frames']})"
+        rows.append(("probability", row["movie"], what, true, row["probability"], row["low"], row["high"]))
+    return rows
+
+
+def _counts(truths: list[Any], lag_frames: int) -> pd.DataFrame | None:
+    """Return the transitions that a perfect observer counts in several movies together."""
+    tables = [one.transition_counts(lag_frames) for one in truths]
+    return reduce(lambda a, b: a.add(b, fill_value=0), tables) if tables else None
+
+
+def _dwell_times(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+    rows = []
+    for row in found.to_dict("records"):
+        kind = names.get(int(row["class_id"]))
+        some = [one.exit_rates.set_index("kind") for one in _of(truths, row["movie"])]
+        some = [one.loc[kind] for one in some if kind in one.index]
+        if not some:
+            continue
+        time = sum(one["time_at_risk_s"] for one in some)
+        true = sum(one["n_exits"] for one in some) / time if time else np.nan
+        rows.append(("exit_rate_per_s", row["movie"], kind, true, row["exit_rate_per_s"], row["low"], row["high"]))
+    return rows
+
+
+def _populations(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+    rows = []
+    pairs: Any = found.groupby(["movie", "class_id"])
+    for (movie, class_id), own in pairs:
+        kind = names.get(int(class_id))
+        for one in _of(truths, str(movie)):
+            if kind is None:
+                continue
+            frames = own["frame"].unique()
+            true = one.defects[(one.defects["kind"] == kind) & one.defects["frame"].isin(frames)]
+            rows.append(("mean_number", movie, kind, len(true) / len(frames), own["n"].mean(), np.nan, np.nan))
+    return rows
+
+
+def _frames(found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, str]) -> list[tuple[Any, ...]]:
+    """Return rms errors of the drift [px] (true value 0), and the share of frames judged rightly."""
+    rows: list[tuple[Any, ...]] = []
+    for movie, own in found.groupby("movie"):
+        for one in _of(truths, str(movie)):
+            both = own.merge(one.frames, on="frame", suffixes=("", "_true"))
+            for axis in ("shift_y", "shift_x"):
+                error = (both[axis] - both[f"{axis}_true"]).to_numpy(float)
+                error = error[np.isfinite(error)]
+                error = error - error[:1]
+                rms = float(np.sqrt(np.mean(error**2))) if len(error) else np.nan
+                rows.append((f"{axis}_rms_error", movie, "px", 0.0, rms, np.nan, np.nan))
+            right = float((both["status"] == both["status_true"]).mean())
+            rows.append(("status_right", movie, "share of frames", 1.0, right, np.nan, np.nan))
+            if one.frames["vacuum"].any() and both["vacuum"].notna().any():
+                rows.append(
+                    ("vacuum", movie, "mean", both["vacuum_true"].mean(), both["vacuum"].mean(), np.nan, np.nan)
+                )
+    return rows
+
+
+_COMPARISONS = {
+    "transitions": _transitions,
+    "diffusion": _diffusion,
+    "dwell_times": _dwell_times,
+    "frames": _frames,
+    "populations": _populations,
+}
