@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.markov import share_interval
+from stemkin.kernels.intervals import share_interval
 from stemkin.kernels.matching import match_points
 from stemkin.tables import NOT_NAMED, OK, check_columns
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ class Labels:
     def defects_between(self, start: int, stop: int) -> pd.DataFrame:
         """Return the defects of frames `start` to `stop` (excluded), with every column that `score` needs."""
         rows = self.defects[(self.defects["frame"] >= start) & (self.defects["frame"] < stop)]
-        known = {"movie": self.movie, "kind": "defect", "particle": np.arange(len(rows))}
+        known: dict[str, Any] = {"movie": self.movie, "kind": "defect", "particle": np.arange(len(rows))}
         return rows.assign(**{name: value for name, value in known.items() if name not in rows.columns})
 
     def frames_between(self, start: int, stop: int) -> pd.DataFrame:
