@@ -471,6 +471,20 @@ def test_estimates_that_do_not_exist_are_not_drawn(small):
     assert "nan%" not in page
 
 
+def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
+    classes = small.read_table("classes.parquet").assign(n_detections=[5, 4, 3, 0])
+    small.write_table(classes, "x", "classes.parquet")
+    seen = Reader(render(read_results(small)))
+    assert "Known to the model and not seen: V S2 ." in seen.text
+    assert len([tag for tag, attrs in seen.elements if tag == "img"]) == 3
+
+
+def test_the_likeness_to_a_motif_stands_beside_its_class(small):
+    match = {"name": "V_S", "score": 0.957, "runner_up": "V_S2", "runner_up_score": 0.29, "weight": 0.5}
+    small.write_json({"report": {"matches": [match, {**match, "weight": 0.1, "score": 0.2}]}}, "model", "model.json")
+    assert "likeness 0.96, next V S2 0.29" in Reader(render(read_results(small))).text
+
+
 def test_order_that_was_not_measured_is_said(small):
     frames = small.read_movie("frames", "only").assign(ordered=np.nan, disordered=np.nan, vacuum=np.nan)
     small.write_block("frames", Block("only", 0, 6), frames, "x")

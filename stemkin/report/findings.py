@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from stemkin.report import figures, images, summaries
 from stemkin.report.palette import mark_of, role_of
 from stemkin.report.rates import label_of, legend
 from stemkin.report.results import Picture, Results, number
-from stemkin.report.words import counted, plain
+from stemkin.report.words import class_label, counted, plain
 from stemkin.tables import NOT_NAMED, OK, STATUSES
 
 MAX_CURVES = 6
@@ -54,10 +55,11 @@ def classes(results: Results) -> dict[str, Any]:
     """Return the classes with their mean images, all in one scale of grey."""
     rows = results.found["classes"]
     if rows.empty:
-        return {"nothing": _sentence(results.why("classes", "nothing was named")), "cards": []}
+        return {"nothing": _sentence(results.why("classes", "nothing was named")), "cards": [], "unseen": []}
     rows = rows.sort_values("class_id", key=lambda ids: ids.mask(ids == NOT_NAMED, 32767))
-    shown = rows["mean_patch"].where(rows["n_detections"] > 0).head(MAX_CLASSES)
-    patches = [images.as_patch(value) for value in shown]
+    unseen = [label_of(results, int(i)) for i in rows.loc[rows["n_detections"] == 0, "class_id"]]
+    rows = rows[rows["n_detections"] > 0]
+    patches = [images.as_patch(value) for value in rows["mean_patch"].head(MAX_CLASSES)]
     values = np.concatenate([p[np.isfinite(p)] for p in patches if p is not None] or [np.array([0.0, 1.0])])
     low, high = float(values.min()), float(values.max())
     total, density = max(1, int(rows["n_detections"].sum())), _frame_area_nm2(results)
@@ -68,11 +70,12 @@ def classes(results: Results) -> dict[str, Any]:
             {
                 "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "class_id": class_id,
                 "image": None if patch is None else images.data_uri(images.grey_levels(patch, low=low, high=high)),
-                "match": _match(results, class_id), "seen": n > 0, "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
+                "match": _match(results, class_id), "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
                 "density": f"{plain(100 * n / density, 2)} per 100 nm²" if density else "",
             }
         )  # fmt: skip
-    return {"nothing": None, "cards": cards, "hidden": max(0, len(rows) - MAX_CLASSES)}
+    nothing = None if cards else "No detection was named."
+    return {"nothing": nothing, "cards": cards, "unseen": unseen, "hidden": max(0, len(rows) - MAX_CLASSES)}
 
 
 def _frame_area_nm2(results: Results) -> float:
@@ -179,7 +182,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _match(results: Results, class_id: int) -> str:
+def _match(results: Results, class_id: int) -> Markup:
     """Return how well a class resembles the motif it is named after, by the model's record; empty where it says nothing."""
     matches = _mapping(results.model.get("report")).get("matches")
     matches = [m for m in matches if isinstance(m, Mapping)] if isinstance(matches, list) else []
@@ -189,11 +192,13 @@ def _match(results: Results, class_id: int) -> str:
         if m.get("name") == results.class_names.get(class_id) and math.isfinite(number(m.get("score")))
     ]
     if not own:
-        return ""
+        return Markup("")
     best = max(own, key=lambda m: (number(m.get("weight")) or 0, number(m.get("score"))))
     second = number(best.get("runner_up_score"))
-    rival = f" (next: {best.get('runner_up')} {second:.2f})" if math.isfinite(second) else ""
-    return f"likeness {number(best.get('score')):.2f}{rival}"
+    rival = (
+        Markup(", next {} {:.2f}").format(class_label(best.get("runner_up")), second) if math.isfinite(second) else ""
+    )
+    return Markup("likeness {:.2f}{}").format(number(best.get("score")), rival)
 
 
 def _numbers(values: Any) -> list[float] | None:
