@@ -55,6 +55,7 @@ def _root(
     level = logging.INFO if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setLevel(level)  # on the handler: libraries set the levels of their own loggers
+    handler.addFilter(lambda record: record.levelno >= logging.ERROR or not record.name.startswith("distributed"))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", handlers=[handler])
     if version:
         from stemkin import __version__
@@ -275,7 +276,7 @@ def main() -> None:
     """Run the command line; the user's mistakes are told in one sentence, never in a traceback."""
     try:
         code = app(standalone_mode=False)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # click turns the one into the other
         typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: each error becomes one sentence
@@ -285,8 +286,6 @@ def main() -> None:
 
 def _tell(error: Exception) -> int:
     """Print what is wrong in one sentence; a fault of our own keeps its traceback in a file."""
-    if isinstance(error, typer.Abort):
-        return INTERRUPTED
     if hasattr(error, "format_message"):  # a usage error of click, which typer may bring along under its own name
         typer.echo(f"error: {error.format_message()} (see stemkin --help)", err=True)
         return BAD_USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -42,8 +43,19 @@ def populations(
     sums = sum_over(detections, count_per_frame)
     movies = sorted({movie for movie, _ in sums} | (set() if known is None else set(known.movies["movie"].astype(str))))
     classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
-    parts = [_of_movie(m, classes, sums, *_looked_at(known, m, sums), time_of(m)) for m in movies] if classes else []
+    parts = (
+        [_of_movie(m, classes, sums, *_looked_at(known, m, sums), _time_of(m, known, time_of)) for m in movies]
+        if classes
+        else []
+    )
     return conform(pd.concat(parts), "populations") if parts else empty("populations")
+
+
+def _time_of(movie: str, known: Experiment | None, time_of: Callable[[str], float]) -> float:
+    """Return the frame time of `movie`; a single frame needs none, for it is at time 0."""
+    if known is not None and (known.movies.loc[known.movies["movie"] == movie, "n_frames"] == 1).all():
+        return 0.0
+    return time_of(movie)
 
 
 def count_per_frame(rows: pd.DataFrame) -> Sums:
