@@ -276,11 +276,12 @@ def main() -> None:
     """Run the command line; the user's mistakes are told in one sentence, never in a traceback."""
     try:
         code = app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):  # click turns the one into the other
-        typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
+    except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: each error becomes one sentence
         code = _tell(error)
+    if code == INTERRUPTED:
+        typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
     sys.exit(code or DONE)
 
 
