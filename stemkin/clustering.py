@@ -36,6 +36,7 @@ def cluster(
     start_labels: np.ndarray | None = None,
     n_init: int = 4,
     regularisation: float | None = None,
+    prior_rows: float = 0.0,
     outlier_probability: float = 1e-4,
     seed: int = 0,
 ) -> Taxonomy:
@@ -56,6 +57,8 @@ def cluster(
         Seeded starts where there is no first guess; the most likely wins.
     regularisation
         Added to every variance; 1e-4 of the mean variance of a descriptor unless given.
+    prior_rows
+        As if each class had shown so many more rows of variance 1: for descriptors in units of their own noise.
     outlier_probability
         Share of a Gaussian class that may be mistaken for outliers: it sets the distance beyond which a row is unexplained.
     seed
@@ -84,7 +87,14 @@ def cluster(
     fits: list[tuple[float, GaussianMixture]] = []
     for kind in kinds:
         for k in counts:
-            fit = GaussianMixture(k, covariance_type=kind, n_init=n_init, reg_covar=regularisation, random_state=seed)
+            fit = GaussianMixture(
+                k,
+                covariance_type=kind,
+                n_init=n_init,
+                reg_covar=regularisation,
+                prior_rows=prior_rows,
+                random_state=seed,
+            )
             if start_labels is not None and k >= known:
                 fit.set_params(**_start_from(np.asarray(descriptors), start_labels, k, kind, regularisation, seed))
             fits.append((fit.fit(descriptors).bic(descriptors), fit))
@@ -139,7 +149,7 @@ def kmeans(rows: Any, n_clusters: int, *, seed: int = 0, max_iter: int = 100) ->
 
     rows = as_leaves(rows)
     start = kmeans_plusplus(sample_rows(rows, seed=seed), n_clusters, random_state=seed)[0]
-    with _quiet():
+    with _quiet(rows):
         fit = KMeans(n_clusters, init=np.ascontiguousarray(start), max_iter=max_iter, random_state=seed).fit(rows)
         return np.asarray(fit.cluster_centers_), np.asarray(fit.labels_.compute())
 
@@ -158,7 +168,7 @@ def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.n
 
         fit = SmallPCA(k, svd_solver="full").fit(np.asarray(rows))
     else:
-        with _quiet():
+        with _quiet(rows):
             fit = PCA(k, svd_solver="full").fit(rows)
     return np.asarray(fit.mean_), np.asarray(fit.components_), np.asarray(fit.explained_variance_)
 
@@ -171,8 +181,14 @@ def ward(means: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what dask-ml 2025.1 warns of under today's dask and scikit-learn; its results were checked."""
-    with warnings.catch_warnings():
+def _quiet(rows: Any) -> Iterator[None]:
+    """Hold back what dask-ml 2025.1 warns of under today's dask and scikit-learn (its results were checked).
+
+    A table of one leaf is not worth a message to the workers: it is worked on here, whichever scheduler is active.
+    """
+    import dask
+
+    here = {"scheduler": "synchronous"} if rows.numblocks[0] == 1 else {}
+    with warnings.catch_warnings(), dask.config.set(**here):
         warnings.simplefilter("ignore")
         yield

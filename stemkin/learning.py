@@ -47,6 +47,9 @@ N_RAW_COMPONENTS = 12
 SITE_SCALE = 1e-4
 """Unit of the descriptor `site` (0, 1, 2): so small that no class mixes sites."""
 
+PRIOR_ROWS = 10.0
+"""Rows of pure noise that are added to each class, so that a small class is no narrower than the noise."""
+
 MAX_UNKNOWN = 4
 """Classes that may be found beyond the known motifs."""
 
@@ -78,7 +81,7 @@ def learn(
     seed
         Decides the frames and the starts; the same seed gives the same model, however the movies are stored or chunked.
     material
-        ``"WS2"``, ``"MoS2"``, ``"WSe2"``, ``"MoSe2"`` or `kernels.motifs.Elements`: what the classes are named after.
+        ``"WS2"``, ``"MoS2"``, ``"WSe2"``, ``"MoSe2"``, ``"graphene"`` or `kernels.motifs.Elements`: what classes are named after.
 
     Returns
     -------
@@ -238,7 +241,7 @@ def _sort_by_motif(
     start = guess if n_classes is None or len(present) <= n_classes else None
     taxonomy = cluster(
         scaled(rows, scale), n_classes=n_classes, max_classes=len(present) + MAX_UNKNOWN, start_labels=start,
-        regularisation=0.05, seed=seed,
+        regularisation=0.05, prior_rows=PRIOR_ROWS, seed=seed,
     )  # fmt: skip
     if taxonomy.mixture is None:
         return scale, taxonomy, [], np.empty(0, bool), []

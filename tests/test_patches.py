@@ -68,9 +68,7 @@ def test_thirds_turn_a_neighbourhood_back():
     lattice = honeycomb(12.0, metal=(40.0, 40.0))
     steps = turn_of(np.arange(3)) @ lattice.bond
     images = [blobs((80, 80), lattice.metal + step, 1.5) for step in steps]
-    folded = [
-        patches(image, lattice.metal[None], axes_of(lattice), np.array([k]))[0] for k, image in enumerate(images)
-    ]
+    folded = [patches(image, lattice.metal[None], axes_of(lattice), np.array([k]))[0] for k, image in enumerate(images)]
     np.testing.assert_allclose(folded[1], folded[0], atol=0.1)
     np.testing.assert_allclose(folded[2], folded[0], atol=0.1)
     assert np.abs(patches(images[1], lattice.metal[None], axes_of(lattice))[0] - folded[0]).max() > 0.5
@@ -88,8 +86,7 @@ def test_gaussian_means_are_weighted_means():
     image = np.random.default_rng(0).random((30, 30))
     y, x = np.mgrid[:30, :30]
     weight = np.exp(-0.5 * (((y - 14.3) / 1.1) ** 2 + ((x - 15.6) / 1.1) ** 2))
-    near = np.abs(y - 14) <= 4
-    near &= np.abs(x - 16) <= 4
+    near = (np.abs(y - 14) <= 3) & (np.abs(x - 16) <= 3)  # 2.7 standard deviations
     expected = (weight * near * image).sum() / (weight * near).sum()
     assert gaussian_means(image, np.array([14.3, 15.6]), 1.1) == pytest.approx(expected)
 

@@ -175,8 +175,10 @@ def tree_sum(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0]
 
 
-def next_mixture(sums: Sums, mixture: Mixture, *, regularisation: float = 1e-6) -> Mixture:
-    """Return the mixture that maximises the likelihood given the responsibilities behind `sums`.
+def next_mixture(
+    sums: Sums, mixture: Mixture, *, regularisation: float = 1e-6, prior_rows: float = 0.0, prior_variance: float = 1.0
+) -> Mixture:
+    """Return the mixture that maximises the likelihood (or the posterior) given the responsibilities behind `sums`.
 
     Parameters
     ----------
@@ -186,13 +188,17 @@ def next_mixture(sums: Sums, mixture: Mixture, *, regularisation: float = 1e-6) 
         Where the step starts.
     regularisation
         Added to every variance, in squared units of the rows.
+    prior_rows, prior_variance
+        As if each component had shown so many more rows of this variance: keeps small components from closing in on a
+        few rows where the noise of a row is known.
     """
     n = sums.n + 10 * np.finfo(float).eps
     mean_y = sums.first / n[:, None]
     if mixture.covariance == "diag":
         unwhiten = np.sqrt(mixture.covariances)
         shift = mean_y * unwhiten
-        covariances = (sums.second / n[:, None] - mean_y**2) * mixture.covariances + regularisation
+        spread = (sums.second / n[:, None] - mean_y**2) * mixture.covariances
+        covariances = _with_prior(spread, n[:, None], 1.0, prior_rows, prior_variance) + regularisation
     else:
         lower = np.linalg.cholesky(mixture.covariances)  # W^-T
         shift = np.einsum("...ij,kj->ki", lower, mean_y) if lower.ndim == 2 else np.einsum("kij,kj->ki", lower, mean_y)
@@ -203,7 +209,9 @@ def next_mixture(sums: Sums, mixture: Mixture, *, regularisation: float = 1e-6) 
             spread = sums.second / n[:, None, None] - outer
         covariances = lower @ spread @ np.swapaxes(lower, -1, -2)
         covariances = (covariances + np.swapaxes(covariances, -1, -2)) / 2
-        covariances = covariances + regularisation * np.eye(covariances.shape[-1])
+        unit = np.eye(covariances.shape[-1])
+        rows = n.sum() if mixture.covariance == "tied" else n[:, None, None]
+        covariances = _with_prior(covariances, rows, unit, prior_rows, prior_variance) + regularisation * unit
     return Mixture(n / n.sum(), mixture.means + shift, covariances, mixture.covariance)
 
 
@@ -298,6 +306,14 @@ def _normalised(log_density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     weight = np.exp(log_density - peak)
     total = weight.sum(axis=1, keepdims=True)
     return (peak + np.log(total))[:, 0], weight / total
+
+
+def _with_prior(
+    spread: np.ndarray, n: np.ndarray | float, unit: np.ndarray | float, prior_rows: float, prior_variance: float
+) -> np.ndarray:
+    if prior_rows == 0:
+        return spread
+    return np.asarray((spread * n + prior_rows * prior_variance * unit) / (n + prior_rows))
 
 
 def _scatter(rows: np.ndarray) -> np.ndarray:

@@ -4,9 +4,8 @@ A motif is the row of site amplitudes that a defect would give without noise, fr
 571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row (the column that lost most is put first), so classes
 are compared with motifs that were given the same noise.
 
->>> names = [motif.name for motif in library(WS2)]
->>> names[:6]
-['V_S', 'V_S2', 'Mo_W', 'Mo_W+V_S', 'V_W', 'W_ad']
+>>> sorted({motif.name for motif in library(WS2)})
+['Mo_W', 'Mo_W+V_S', 'Mo_W+V_S2', 'V_S', 'V_S2', 'V_W', 'W_ad', 'perfect crystal']
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ REACH = 30.0
 
 @dataclass(frozen=True)
 class Elements:
-    """The atoms of a honeycomb crystal: symbols and atomic numbers of metal, chalcogen (two per column) and dopant."""
+    """The atoms of a honeycomb crystal: symbols and atomic numbers of metal, chalcogen and dopant; atoms per chalcogen column."""
 
     metal: str
     chalcogen: str
@@ -51,6 +50,7 @@ class Elements:
     Z_metal: int
     Z_chalcogen: int
     Z_dopant: int
+    per_column: int = 2
 
 
 WS2 = Elements("W", "S", "Mo", 74, 16, 42)
@@ -59,6 +59,7 @@ MATERIALS = {
     "MoS2": Elements("Mo", "S", "V", 42, 16, 23),
     "WSe2": Elements("W", "Se", "Mo", 74, 34, 42),
     "MoSe2": Elements("Mo", "Se", "W", 42, 34, 74),
+    "graphene": Elements("C", "C", "Si", 6, 6, 14, per_column=1),
 }
 """Known crystals with their usual dopant."""
 
@@ -117,23 +118,28 @@ def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif
         Height of a chalcogen column over that of a metal column, as measured; from the atomic numbers unless given.
     """
     metal = float(elements.Z_metal**EXPONENT)
-    one = elements.Z_chalcogen**EXPONENT / metal if chalcogen is None else chalcogen / 2
+    one = elements.Z_chalcogen**EXPONENT / metal if chalcogen is None else chalcogen / elements.per_column
     swap = elements.Z_dopant**EXPONENT / metal - 1
     vacancy, dopant = f"V_{elements.chalcogen}", f"{elements.dopant}_{elements.metal}"
     pair, adatom = f"{dopant}+{vacancy}", f"{elements.metal}_ad"
     parts: list[tuple[str, int, dict[int, float]]] = [
         (vacancy, CHALCOGEN, {0: -one}),
-        (f"{vacancy}2", CHALCOGEN, {0: -2 * one}),
         (dopant, METAL, {0: swap}),
-        (pair, METAL, {0: swap, 1: -one}),
         (f"V_{elements.metal}", METAL, {0: -1.0}),
         (adatom, HOLLOW, {0: 1.0}),
-        (adatom, METAL, {0: 1.0}),
-        (adatom, CHALCOGEN, {0: 1.0}),
-        (pair, CHALCOGEN, {0: -one, 1: swap}),
-        (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one}),
         *[(PERFECT, site, {}) for site in (METAL, CHALCOGEN, HOLLOW)],
     ]
+    if elements.metal == elements.chalcogen:  # both sublattices are alike
+        parts += [(dopant, CHALCOGEN, {0: swap})]
+    else:
+        parts += [
+            (adatom, METAL, {0: 1.0}),
+            (adatom, CHALCOGEN, {0: 1.0}),
+            (pair, METAL, {0: swap, 1: -one}),
+            (pair, CHALCOGEN, {0: -one, 1: swap}),
+        ]
+    if elements.per_column > 1:
+        parts += [(f"{vacancy}2", CHALCOGEN, {0: -2 * one}), (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one})]
     return [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
 
 
@@ -184,7 +190,7 @@ def match(row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np
 
 
 def first_guess(
-    rows: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, min_count: int = 5
+    rows: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, min_count: int = 15
 ) -> tuple[np.ndarray, list[Motif]]:
     """Sort detections by the motif they resemble most.
 

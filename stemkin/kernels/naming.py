@@ -68,7 +68,7 @@ def name_components(
         oriented.append(found.holds and found.oriented)
     named = replace(taxonomy, class_ids=class_ids)
     if merge:
-        named = with_rare_motifs(named, scale, noise, library, names, oriented)
+        named = with_rare_motifs(named, scale, noise, library, names, oriented, weight=0.5 / n_rows)
     return named, names, np.array(oriented, bool), matches
 
 
@@ -98,20 +98,23 @@ def with_rare_motifs(
     library: list[Motif],
     names: list[str],
     oriented: list[bool],
+    *,
+    weight: float,
 ) -> Taxonomy:
-    """Add a light component for every motif that no component stands for; `names` and `oriented` grow with new classes."""
+    """Add a component of small `weight` for every motif that no component stands for; `names` and `oriented` grow with it."""
     mixture = taxonomy.mixture
     assert mixture is not None
     seen = [k for k, i in enumerate(taxonomy.class_ids) if i != UNEXPLAINED]
     if not seen or mixture.covariance == "tied":
         return taxonomy
-    physical, _ = _physical(mixture, scale)
+    sites = np.round(_physical(mixture, scale)[0][:, 0]).astype(int)
+    known = {(names[taxonomy.class_ids[k]], int(sites[k])) for k in seen}
     means, class_ids = [], []
     for motif in library:
         if motif.name == motifs.PERFECT:
             continue
         expected = motif.expected_row(noise)[:8] / scale[motif.site]
-        if (motif.distances(physical[seen], noise) < motifs.REACH / 3).any():
+        if (motif.name, motif.site) in known:
             continue
         if motif.name not in names:
             names.append(motif.name)
@@ -120,9 +123,9 @@ def with_rare_motifs(
         class_ids.append(names.index(motif.name))
     if not means:
         return taxonomy
-    weight = mixture.weights[seen]
-    shape = np.tensordot(weight / weight.sum(), mixture.covariances[seen], axes=1)
-    light = np.full(len(means), 1e-3 * float(weight.min()))
+    share = mixture.weights[seen] / mixture.weights[seen].sum()
+    shape = np.tensordot(share, mixture.covariances[seen], axes=1)
+    light = np.full(len(means), weight)
     grown = Mixture(
         np.append(mixture.weights, light) / (1 + light.sum()),
         np.concatenate([mixture.means, np.stack(means)]),

@@ -1,0 +1,254 @@
+"""A model learned from a few frames names the rest, and is the same whoever computes it; it survives the disk and nothing else does."""
+
+import json
+import logging
+from itertools import pairwise
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+
+from stemkin import tables
+from stemkin.detection import detect
+from stemkin.detectors import FourierDetector
+from stemkin.kernels.motifs import Elements
+from stemkin.learning import Model, learn, sample_frames
+from stemkin.movie import Movie
+from stemkin.simulation import simulate_movie, truth_of
+from tests.strategies import assert_same_rows, computes, time_chunkings
+
+
+@pytest.fixture(scope="module")
+def paper_movie():
+    """Like the shared one, with more dopants and complexes than fit into so few frames otherwise."""
+    return simulate_movie(
+        "paper", n_frames=12, shape=(160, 160), seed=7, name="paper", dopant_fraction=0.03, complex_fraction=0.5
+    )
+
+
+@pytest.fixture(scope="module")
+def paper_truth(paper_movie):
+    return truth_of(paper_movie)
+
+
+@pytest.fixture(scope="module")
+def paper_frames(paper_movie):
+    return paper_movie.reader.read(0, paper_movie.n_frames)
+
+
+@pytest.fixture(scope="module")
+def model(paper_movie):
+    return learn(paper_movie, n_frames=8, seed=1)
+
+
+def assert_same_model(a, b):
+    pd.testing.assert_frame_equal(a.classes.drop(columns="mean_patch"), b.classes.drop(columns="mean_patch"))
+    for one, other in zip(a.classes["mean_patch"], b.classes["mean_patch"], strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name, values in a._arrays().items():
+        np.testing.assert_array_equal(values, b._arrays()[name])
+
+
+def noise_movie(n=2, shape=(64, 64)):
+    frames = np.random.default_rng(0).poisson(20.0, (n, *shape)).astype("uint16")
+    return Movie.from_array(frames, name="noise", pixel_size_nm=0.03, frame_time_s=1.0)
+
+
+def test_frames_are_drawn_evenly_over_all_movies():
+    drawn = sample_frames([100, 300], 8, seed=3)
+    assert [movie for movie, _ in drawn] == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert drawn == sorted(set(drawn))
+    assert drawn != sample_frames([100, 300], 8, seed=4)
+    assert sample_frames([1, 1], 1, seed=0) in ([(0, 0)], [(1, 0)])
+
+
+def test_the_classes_are_those_of_the_simulation(model, paper_movie, paper_truth):
+    rows = detect(paper_movie, model).compute()
+    names = dict(zip(model.classes["class_id"], model.classes["name"], strict=True))
+    right = total = turned = pairs = 0
+    for frame, found in rows.groupby("frame"):
+        truth = paper_truth.defects[paper_truth.defects["frame"] == frame]
+        apart = np.hypot(*(found[["y", "x"]].to_numpy()[:, None] - truth[["y", "x"]].to_numpy()).transpose(2, 0, 1))
+        for i, j in zip(*np.nonzero(apart < 3), strict=True):
+            kind, true_turn = truth["kind"].iloc[j], truth["orientation"].iloc[j]
+            total += 1
+            right += names.get(found["class_id"].iloc[i]) == kind
+            if kind == names.get(found["class_id"].iloc[i]) == "Mo_W+V_S":
+                pairs += 1
+                turned += found["orientation"].iloc[i] == true_turn
+    assert total > 50
+    assert right / total >= 0.95
+    assert pairs > 5
+    assert turned / pairs >= 0.95
+
+
+def test_only_classes_that_point_somewhere_have_an_orientation(model, paper_movie):
+    rows = detect(paper_movie, model).compute()
+    oriented = dict(zip(model.classes["class_id"], model.oriented, strict=True)) | {-1: False}
+    assert (rows["orientation"].ge(0) == rows["class_id"].map(oriented)).all()
+
+
+@settings(max_examples=6)
+@given(chunks=time_chunkings(n_frames=12))
+def test_names_do_not_depend_on_the_chunking(model, paper_movie, paper_frames, chunks):
+    survey = model.detector.survey(paper_frames, first_frame=0)
+    whole = model.describe(paper_frames, survey.records, first_frame=0)
+    starts = np.cumsum([0, *chunks])
+    for start, stop in pairwise(starts):
+        rows = (survey.records["frame"] >= start) & (survey.records["frame"] < stop)
+        part = model.describe(
+            paper_frames[start:stop], survey.records[rows], first_frame=int(start),
+            lattices=survey.lattices[start:stop], residuals=survey.extra["rest"][start:stop],
+        )  # fmt: skip
+        for name, values in part.items():
+            np.testing.assert_array_equal(values, whole[name][rows])
+
+
+def test_detecting_with_a_model_is_lazy_and_keeps_the_contract(model, paper_movie):
+    with computes(at_most=0):
+        lazy = detect(paper_movie, model, frames_per_block=5)
+    rows = lazy.compute()
+    assert rows.dtypes.astype(str).to_dict() == {
+        k: {"str": "str"}.get(v, v) for k, v in tables.dtypes("detections", n_descriptors=model.n_descriptors).items()
+    }
+    assert model.n_descriptors <= 20
+    assert_same_rows(detect(paper_movie, model), rows)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_every_scheduler_learns_the_same_model(model, paper_movie, scheduler):
+    with dask.config.set(scheduler=scheduler):
+        assert_same_model(learn(paper_movie, n_frames=8, seed=1), model)
+
+
+@pytest.mark.cluster
+def test_two_processes_learn_the_same_model(model, paper_movie):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        assert_same_model(learn(paper_movie, n_frames=8, seed=1), model)
+
+
+def test_a_model_survives_the_disk(model, paper_movie, tmp_path):
+    model.save(tmp_path / "model")
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["arrays.npz", "model.json"]
+    again = Model.load(tmp_path / "model")
+    assert_same_model(again, model)
+    assert again.detector == model.detector
+    assert again.report["n_detections"] == model.report["n_detections"]
+    assert_same_rows(detect(paper_movie, again), detect(paper_movie, model))
+
+
+def test_saving_twice_gives_the_same_bytes(model, tmp_path):
+    for name in ("a", "b"):
+        model.save(tmp_path / name)
+    for file in ("model.json", "arrays.npz"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_damaged_or_foreign_model_is_refused_with_a_cure(model, tmp_path):
+    with pytest.raises(ValueError, match=r"no model\.json.*learn"):
+        Model.load(tmp_path)
+    folder = tmp_path / "model"
+    model.save(folder)
+    about, arrays = (folder / "model.json").read_text(), (folder / "arrays.npz").read_bytes()
+    (folder / "arrays.npz").write_bytes(arrays[:-100])
+    with pytest.raises(ValueError, match=r"missing or damaged.*learn it again"):
+        Model.load(folder)
+    (folder / "arrays.npz").unlink()
+    with pytest.raises(ValueError, match="missing or damaged"):
+        Model.load(folder)
+    (folder / "arrays.npz").write_bytes(arrays)
+    (folder / "model.json").write_text(about[: len(about) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        Model.load(folder)
+    (folder / "model.json").write_text(json.dumps(json.loads(about) | {"format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        Model.load(folder)
+
+
+def test_a_detector_of_your_own_is_asked_for_again(tmp_path, paper_movie):
+    def mine(frames, *, first_frame=0):
+        return FourierDetector()(frames, first_frame=first_frame)
+
+    model = learn(paper_movie, n_frames=4, detector=mine)
+    assert len(model.classes) > 0
+    model.save(tmp_path)
+    with pytest.raises(ValueError, match=r"detector=\.\.\."):
+        Model.load(tmp_path)
+    assert Model.load(tmp_path, detector=mine).detector is mine
+
+
+def test_classes_are_renamed_merged_and_dissolved_without_pixels(model, paper_movie, tmp_path):
+    (tmp_path / "names.json").write_text(json.dumps({"Mo_W": "Mo", "Mo_W+V_S": "Mo", "V_S": "-"}))
+    renamed = model.rename(tmp_path / "names.json")
+    assert "Mo" in set(renamed.classes["name"])
+    assert renamed.classes["class_id"].tolist() == list(range(len(renamed.classes)))
+    sizes = model.classes.set_index("name")["n_detections"]
+    assert renamed.classes.set_index("name")["n_detections"]["Mo"] == sizes["Mo_W"] + sizes["Mo_W+V_S"]
+    before, after = detect(paper_movie, model).compute(), detect(paper_movie, renamed).compute()
+    old, new = (dict(zip(m.classes["class_id"], m.classes["name"], strict=True)) | {-1: "-"} for m in (model, renamed))
+    wanted = before["class_id"].map(old).replace({"Mo_W": "Mo", "Mo_W+V_S": "Mo", "V_S": "-"})
+    assert (after["class_id"].map(new) == wanted).mean() > 0.99
+    with pytest.raises(ValueError, match="no class is called 'gold'"):
+        model.rename({"gold": "Au"})
+
+
+def test_a_movie_without_detections_gives_a_model_that_names_nothing(caplog):
+    quiet = FourierDetector(snr=50.0)
+    with caplog.at_level(logging.WARNING):
+        model = learn(noise_movie(), detector=quiet)
+    assert "too few to learn classes from" in caplog.text
+    assert model.classes.empty
+    assert detect(noise_movie(), model).compute().empty
+    found = detect(noise_movie(), model.__class__(FourierDetector(snr=3.0), *list(vars(model).values())[1:])).compute()
+    assert len(found) > 0
+    assert set(found["class_id"]) == {-1}
+
+
+def test_a_movie_without_a_lattice_is_described_by_raw_crops_and_says_so(caplog, paper_movie):
+    with caplog.at_level(logging.WARNING):
+        model = learn(noise_movie(), detector=FourierDetector(snr=2.5))
+    assert "without a lattice" in caplog.text
+    assert not model.describer.uses_lattice
+    assert all(name.startswith("class ") for name in model.classes["name"])
+    crystal = detect(paper_movie, model).compute()  # a model that does not fit the movie
+    assert set(crystal["class_id"]) == {-1}
+    assert crystal["d00"].isna().all()
+
+
+def test_bad_frames_are_not_learned_from(paper_frames):
+    frames = paper_frames.astype("float32")
+    frames[3] = np.nan
+    frames[5] = 7.0
+    model = learn(Movie.from_array(frames, name="holes", pixel_size_nm=0.03), n_frames=12)
+    assert model.report["n_frames"] == 10
+    assert len(model.classes) > 0
+
+
+def test_the_number_of_classes_can_be_asked_for(paper_movie):
+    assert len(learn(paper_movie, n_frames=6, n_classes=3).classes) == 3
+
+
+def test_fewer_detections_than_classes_give_fewer_classes(caplog):
+    movie = simulate_movie("paper", n_frames=1, shape=(64, 64), seed=2)
+    with caplog.at_level(logging.WARNING):
+        model = learn(movie, n_classes=40)
+    assert len(model.classes) < 40
+
+
+def test_no_movie_and_an_unknown_material_are_refused_with_a_cure(paper_movie):
+    with pytest.raises(ValueError, match="no movie to learn from"):
+        learn([])
+    with pytest.raises(ValueError, match=r"'kryptonite'.*WS2"):
+        learn(paper_movie, material="kryptonite")
+
+
+def test_names_follow_the_material(paper_movie):
+    model = learn(paper_movie, n_frames=6, material=Elements("Ta", "Te", "Nb", 74, 16, 42))
+    assert {"V_Te", "Nb_Ta"} < set(model.classes["name"])
