@@ -225,7 +225,7 @@ def chunking(movie: Movie) -> tuple[int, int]:
     whole = math.lcm(per_chunk, movie.reader.frames_per_chunk)
     if whole * frame_bytes > 2 * BLOCK_MIB * 2**20:
         per_chunk, whole = 1, movie.reader.frames_per_chunk
-    per_shard = max(whole, BLOCK_MIB * 2**20 // frame_bytes // whole * whole)
+    per_shard = max(whole, int(BLOCK_MIB * 2**20) // frame_bytes // whole * whole)
     return min(per_shard, -(-n // per_chunk) * per_chunk), per_chunk
 
 

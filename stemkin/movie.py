@@ -117,7 +117,7 @@ class Movie:
         """Return (start, stop) of every block: whole storage chunks, about `BLOCK_MIB` unless told otherwise."""
         n, height, width = self.shape
         if frames_per_block is None:
-            frames_per_block = max(1, (BLOCK_MIB * 2**20) // max(1, height * width * self.reader.dtype.itemsize))
+            frames_per_block = max(1, int(BLOCK_MIB * 2**20) // max(1, height * width * self.reader.dtype.itemsize))
             whole = self.reader.frames_per_chunk
             frames_per_block = max(whole, frames_per_block // whole * whole)
         return [(start, min(start + frames_per_block, n)) for start in range(0, n, frames_per_block)]

@@ -67,6 +67,19 @@ def exists(source: str) -> bool:
     return bool(filesystem(source).exists(source)) if is_url(source) else os.path.exists(local(source))
 
 
+def names_in(folder: str) -> list[str]:
+    """Return the names in a folder."""
+    if not is_url(folder):
+        return os.listdir(local(folder))
+    return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in filesystem(folder).ls(folder, detail=False)]
+
+
+def forget_listings(source: str) -> None:
+    """Have the next look at a store see what came since the last one; file systems of URLs remember their listings."""
+    if is_url(source):
+        filesystem(source).invalidate_cache()
+
+
 def size_of(source: str) -> int:
     """Return the number of bytes of a file."""
     return int(filesystem(source).size(source) or 0) if is_url(source) else os.stat(local(source)).st_size
@@ -101,7 +114,12 @@ def bytes_of(source: str, start: int, stop: int) -> bytes:
     """Return bytes `start` to `stop`; fewer where the file ends before."""
     if is_url(source):
         stop = min(stop, size_of(source))
-        return bytes(filesystem(source).cat_file(source, start=start, end=stop)) if stop > start else b""
+        if stop <= start:
+            return b""
+        content = bytes(filesystem(source).cat_file(source, start=start, end=stop))
+        return (
+            content if len(content) <= stop - start else content[start:stop]
+        )  # a web server that sends whole files only
     with open(local(source), "rb", buffering=0) as file:
         file.seek(start)
         return file.read(max(0, min(stop, size_of(source)) - start))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stemkin.readers.base import Calibration, Options
-from stemkin.readers.files import exists, filesystem, is_folder, is_url, local, missing
+from stemkin.readers.files import exists, filesystem, forget_listings, is_folder, is_url, local, missing
 from stemkin.readers.registry import FORMATS, stem_of
 from stemkin.readers.tiff_folder import is_sequence
 from stemkin.readers.zarr_store import is_zarr_folder
@@ -61,6 +61,7 @@ def expand(source: str) -> list[Source]:
     FileNotFoundError
         If it is no glob and not there.
     """
+    forget_listings(source)
     if is_pattern(source):
         root = _before_wildcards(source)
         found = [path for path in _glob(source) if _is_movie(path)]
@@ -80,9 +81,9 @@ def is_one_movie(folder: str) -> bool:
 
 
 def _sorted(paths: list[str], root: str) -> list[Source]:
-    root = root.rstrip("/\\")
+    root = _as_listed(root).rstrip("/\\")
     sources = [Source(path, path[len(root) :].lstrip("/\\") if path.startswith(root) else path) for path in paths]
-    return sorted(sources, key=lambda one: natural(one.label))
+    return sorted(sources, key=lambda one: (natural(_short_name(one.label)), one.label))
 
 
 def _movies_below(folder: str) -> list[str]:
@@ -101,6 +102,14 @@ def _movies_below(folder: str) -> list[str]:
             elif is_dir or name.lower().endswith(SUFFIXES):
                 found.append(path)
     return found
+
+
+def _as_listed(url: str) -> str:
+    """Return a URL in the form that its file system lists it in."""
+    if not is_url(url):
+        return url
+    fs = filesystem(url)
+    return str(fs.unstrip_protocol(fs._strip_protocol(url)))
 
 
 def _inside(folder: str) -> list[tuple[str, bool]]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
-from stemkin.readers.files import filesystem, identity_of, is_url, local
+from stemkin.readers.files import identity_of, is_url, local, names_in
 from stemkin.readers.tiff import open_tiff
 
 SUFFIXES = (".tif", ".tiff")
@@ -113,11 +113,9 @@ def _mark(folder: str) -> int:
 
 @lru_cache(maxsize=64)
 def _names(folder: str, mark: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is listed anew
-    if is_url(folder):
-        names = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in filesystem(folder).ls(folder, detail=False)]
-    else:
-        names = os.listdir(local(folder))
-    return tuple(sorted(name for name in names if not name.startswith(".") and name.lower().endswith(SUFFIXES)))
+    return tuple(
+        sorted(name for name in names_in(folder) if not name.startswith(".") and name.lower().endswith(SUFFIXES))
+    )
 
 
 def _numbered(names: tuple[str, ...]) -> dict[int, str] | None:

@@ -15,13 +15,14 @@ import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
-from stemkin.readers.files import exists, filesystem, identity_of, is_url, local
+from stemkin.readers.files import exists, filesystem, identity_of, is_url, local, names_in
 from stemkin.readers.units import calibrated, named_values, nanometres, seconds
 from stemkin.readers.zarr_blocks import Layout, layout_of
 
 COMPLETE = "stemkin"
 """The attribute by which ``stemkin convert`` says that every chunk was written and checked."""
 
+ZARR_FILES = frozenset({"zarr.json", ".zarray", ".zgroup"})
 MAX_CHUNK_BYTES = 2**32
 MAX_ARRAYS = 1000
 
@@ -51,7 +52,9 @@ def open_zarr(source: str, options: Options) -> FileReader:
 
 def is_zarr_folder(source: str) -> bool:
     """Tell whether a folder is a Zarr array or group."""
-    return any(exists(f"{source.rstrip('/')}/{name}") for name in ("zarr.json", ".zarray", ".zgroup"))
+    if is_url(source) and not source.startswith("http"):
+        return bool(ZARR_FILES & set(names_in(source)))
+    return any(exists(f"{source.rstrip('/')}/{name}") for name in ZARR_FILES)
 
 
 def _store(source: str) -> Any:
