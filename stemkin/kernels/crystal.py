@@ -149,9 +149,7 @@ def node_sums(rows: Array, waves: Waves) -> np.ndarray:
     return np.asarray(total[:, :, :n] + 1j * total[:, :, n:]).transpose(1, 0, 2)
 
 
-def smooth_amplitudes(
-    sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarray, areas: np.ndarray | None = None
-) -> np.ndarray:
+def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarray, areas: np.ndarray) -> np.ndarray:
     """Average the nodes' amplitudes with a Gaussian; edges are normalised.
 
     Parameters
@@ -163,7 +161,7 @@ def smooth_amplitudes(
     sd_px
         Standard deviation of the Gaussian [px], for all waves or (K,) for each.
     areas
-        (ny, nx) weight of each node's window in pixels; that of the whole frame unless given.
+        (ny, nx) as `node_areas` gives them.
 
     Returns
     -------
@@ -171,8 +169,6 @@ def smooth_amplitudes(
     """
     smooth = np.empty_like(sums)
     each = np.broadcast_to(np.asarray(sd_px, dtype=float), sums.shape[2:])
-    if areas is None:
-        areas = np.outer(*(window.sum(axis=1) for window in waves.windows))
     for sd in np.unique(each):
         gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd) ** 2) for c in waves.nodes)
         mine = each == sd
@@ -181,8 +177,42 @@ def smooth_amplitudes(
     return np.asarray(np.where(waves.is_background, 1.0, 2.0) * smooth)
 
 
-def node_areas(mask: Array, waves: Waves) -> np.ndarray:
-    """Return the (ny, nx) sums of `mask` (y, x) over the windows of the nodes, on the host."""
+def even_scale(sums: np.ndarray, areas: np.ndarray, waves: Waves, sds_px: tuple[float, ...]) -> float:
+    """Choose over which length the amplitudes may be averaged: the longest over which they do not change.
+
+    Each node's amplitudes are predicted from the nodes around it, those whose windows overlap with its own left out
+    (cross-validation); the length that predicts best is taken. In a flat, even crystal that is the longest.
+
+    Parameters
+    ----------
+    sums, areas
+        (ny, nx, K) and (ny, nx), as `node_sums` and `node_areas` give them.
+    waves
+        The same waves.
+    sds_px
+        Standard deviations [px] to choose from.
+    """
+    best = (np.inf, sds_px[-1])
+    for sd in sds_px:
+        gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd) ** 2) for c in waves.nodes)
+        near_y, near_x = (np.where(np.abs(np.subtract.outer(*[np.arange(len(g))] * 2)) <= 1, g, 0) for g in (gy, gx))
+        around = _separable(gy, gx, sums) - _separable(near_y, near_x, sums)
+        weight = _separable(gy, gx, areas[:, :, None]) - _separable(near_y, near_x, areas[:, :, None])
+        known = weight > 1e-2 * weight.max()
+        miss = sums - areas[:, :, None] * around / np.where(known, weight, 1.0)
+        error = float((np.abs(miss) ** 2 * known / np.maximum(areas, 1.0)[:, :, None]).sum())
+        best = min(best, (error, sd))
+    return best[1]
+
+
+def _separable(gy: np.ndarray, gx: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.matmul(gx, np.tensordot(gy, values, axes=1)))
+
+
+def node_areas(mask: Array | None, waves: Waves) -> np.ndarray:
+    """Return the (ny, nx) sums of `mask` (y, x) over the windows of the nodes, on the host; None is a mask of ones."""
+    if mask is None:
+        return np.outer(*(window.sum(axis=1) for window in waves.windows))
     xp = namespace(mask)
     y, x = (xp.asarray(window, dtype=mask.dtype) for window in waves.windows)
     return to_host(xp.matmul(xp.matmul(y, mask), x.T)).astype(float)

@@ -10,8 +10,8 @@ from stemkin.devices import Array
 from stemkin.kernels import cell, crystal, distortion, fourier
 from stemkin.kernels.lattice import Lattice
 
-MIN_QUALITY = 5.0
-"""Signal-to-noise of the weakest defining reflection below which a frame is said to have no lattice."""
+MIN_COHERENCE = 0.6
+"""Share of the first reflections' amplitude that must add up over the frame; chance peaks reach about 0.3."""
 
 MIN_EDGE_PX = 32
 """Smaller frames hold too few cells to tell a lattice."""
@@ -64,13 +64,19 @@ def find_crystal(frame: Array) -> Crystal | None:
     few = waves.only(np.flatnonzero(~waves.is_background)[:N_PHASES])
     sums = crystal.node_sums(crystal.row_sums(frame, few), few)
     straight, coherence = distortion.straighten(sums, few)
-    quality = float(np.sqrt(power[:3].min())) * coherence
-    if quality < MIN_QUALITY or np.linalg.norm(straight.basis - found[0]) > 0.2 * np.linalg.norm(found[0]):
+    if coherence < MIN_COHERENCE or np.linalg.norm(straight.basis - found[0]) > 0.2 * np.linalg.norm(found[0]):
         return None
+    quality = coherence * np.sqrt(min(_power_at(g, frequencies, power) for g in found[0]))
     waves = replace(waves, basis=straight.basis, rows=straight.rows, columns=straight.columns)
     lines = crystal.line_sums(frame, waves)
-    lattice = cell.lattice_of(crystal.mean_amplitudes(lines, waves), waves, quality=quality)
+    lattice = cell.lattice_of(crystal.mean_amplitudes(lines, waves), waves, quality=float(quality))
     return Crystal(lattice, waves, lines, _evenness(sums, few))
+
+
+def _power_at(g: np.ndarray, frequencies: np.ndarray, power: np.ndarray) -> float:
+    """Return the power of the peak closest to `g` or -g."""
+    distance = np.minimum(np.linalg.norm(frequencies - g, axis=1), np.linalg.norm(frequencies + g, axis=1))
+    return float(power[np.argmin(distance)])
 
 
 def _evenness(sums: np.ndarray, waves: crystal.Waves) -> float:

@@ -17,8 +17,8 @@ from stemkin.devices import Array, namespace, to_host
 MIN_CELLS = 4
 """A frame narrower than this many lattice planes has no spectrum to speak of."""
 
-MIN_PERIOD_PX = 2.3
-"""Planes closer than this are beyond what the pixels resolve."""
+MIN_PERIOD_PX = 3.0
+"""Planes closer than this are beyond what a probe shows; video codecs leave sharp peaks there."""
 
 PEAK_POWER = 20.0
 """Power over the noise floor that makes a spectral peak: noise alone exceeds it in 1 of 5e8 frequencies."""

@@ -21,6 +21,18 @@ from stemkin.kernels.lattice import Lattice
 BROKEN = 0.5
 """A frame whose reflections are weaker than this somewhere, relative to elsewhere, is searched for grains."""
 
+CRYSTAL_SD = (1.4, 2.0, 3.0, 4.5)
+"""Over the lattice constant: windows in which the crystal is averaged, the longest that it allows."""
+
+STIFF_SD = 4.0
+"""The same where it is asked which pixels belong to a grain: a softer crystal would bend into its neighbour."""
+
+BACKGROUND_SD = 1.5
+"""The same for the background, which need not be even."""
+
+N_LOCAL = 10
+"""How many waves, the background among them, may differ from place to place; further ones are too weak to matter."""
+
 AROUND = 0.6
 """Standard deviation, over the lattice constant, of the neighbourhood that decides to which grain a pixel belongs."""
 
@@ -57,6 +69,37 @@ class Grain:
     waves: crystal.Waves
     mean: np.ndarray
     mask: Array | None
+
+
+def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> tuple[Array, list[Array]]:
+    """Draw the crystal of a grain everywhere: its mean, and what differs locally within its mask.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities of mean 0, any library.
+    grain
+        The grain.
+    least_sd
+        No window, over the lattice constant, is shorter than this.
+
+    Returns
+    -------
+    The model (y, x), and the derivatives of its mean along y and x [per px].
+    """
+    spacing = grain.lattice.spacing_px
+    model, *slopes = crystal.draw_mean(grain.mean, grain.waves, frame)
+    rest = frame - model if grain.mask is None else (frame - model) * grain.mask
+    local = grain.waves.only(np.arange(min(N_LOCAL, len(grain.waves.indices))))
+    sums = crystal.node_sums(crystal.row_sums(rest, local), local)
+    areas = crystal.node_areas(grain.mask, local)
+    crystalline = ~local.is_background
+    even = crystal.even_scale(
+        sums[:, :, crystalline], areas, local, tuple(max(sd, least_sd) * spacing for sd in CRYSTAL_SD)
+    )
+    sd_px = np.where(crystalline, even, BACKGROUND_SD * spacing)
+    change = crystal.smooth_amplitudes(sums, local, sd_px=sd_px, areas=areas)
+    return model + crystal.draw_local(change, local, frame), slopes
 
 
 def is_broken(found: Crystal) -> bool:
@@ -114,8 +157,7 @@ def _scatter(values: Array, sd_px: float) -> Array:
 
 
 def _misfit(frame: Array, grain: Grain, sd_px: float) -> Array:
-    model, _, _ = crystal.draw_mean(grain.mean, grain.waves, frame)
-    return _scatter(frame - model, sd_px)
+    return _scatter(frame - draw_grain(frame, grain, least_sd=STIFF_SD)[0], sd_px)
 
 
 def _claim(misfits: list[Array], flat: Array, spacing_px: float) -> list[Array]:
