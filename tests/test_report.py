@@ -471,6 +471,34 @@ def test_estimates_that_do_not_exist_are_not_drawn(small):
     assert "nan%" not in page
 
 
+def test_hop_rates_lead_where_displacements_are_not_gaussian(small):
+    hops = {"movie": "*", "class_id": 2, "hop_rate_per_s": 0.0347, "low": 0.0318, "high": 0.0377, "n_hops": 533.0}
+    small.write_table(pd.DataFrame([hops]), "x", "hop_rates.parquet")
+    tested = {
+        "movie": "*",
+        "class_id": [0, 2],
+        "n": 900,
+        "excess": [0.0, 3.1],
+        "p_value": [0.4, 0.0],
+        "gaussian": [True, False],
+    }
+    small.write_table(pd.DataFrame(tested), "x", "gaussianity.parquet")
+    diffusion = small.read_table("diffusion.parquet")
+    hop = diffusion[(diffusion["class_id"] == 2) & (diffusion["method"] == "mle")].assign(
+        method="hop", D_nm2_per_s=8.8e-4
+    )
+    small.write_table(pd.concat([diffusion, hop]), "x", "diffusion.parquet")
+    text = Reader(render(read_results(small))).text
+    assert "8.80 × 10 −4 nm²/s 7.90 to 9.30 × 10 −4 (95 %) 4,300 steps of 320 tracks, hops on the lattice" in text
+    assert "0.0347 per s 0.0318 to 0.0377 (95 %) worth 533 hops" in text
+    assert "Steps of V S are not Gaussian" in text
+
+
+def test_a_further_table_that_is_damaged_is_named(small):
+    small.write_table(pd.DataFrame({"movie": ["*"]}), "x", "hop_rates.parquet")
+    assert "hop_rates.parquet cannot be read (it has no class_id" in Reader(render(read_results(small))).text
+
+
 def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
     classes = small.read_table("classes.parquet").assign(n_detections=[5, 4, 3, 0])
     small.write_table(classes, "x", "classes.parquet")

@@ -53,7 +53,8 @@ def write_report(folder: str | PathLike[str]) -> str:
 
 def render(results: Results) -> str:
     """Return the report of `results` as HTML. Computes once."""
-    from stemkin.report import findings, provenance, rates
+    from stemkin.report import findings, motion, provenance, rates
+    from stemkin.report.headline import headline
 
     return str(
         _template().render(
@@ -64,13 +65,13 @@ def render(results: Results) -> str:
             finished=provenance.when(results.run.get("finished") or results.run.get("created")),
             problems=provenance.problems(results),
             warnings=provenance.warnings(results),
-            headline=rates.headline(results),
+            headline=headline(results),
             pictures=findings.pictures(results),
             classes=findings.classes(results),
             populations=findings.populations(results),
             transitions=rates.transitions(results),
             dwell_times=rates.dwell_times(results),
-            diffusion=rates.diffusion(results),
+            diffusion=motion.diffusion(results),
             phases=findings.phases(results),
             drift=findings.drift(results),
             training=findings.training(results),

@@ -11,8 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from stemkin.report import figures, images, summaries
+from stemkin.report.lookups import label_of, legend, sentence
 from stemkin.report.palette import mark_of, role_of
-from stemkin.report.rates import label_of, legend
 from stemkin.report.results import Picture, Results, number
 from stemkin.report.words import class_label, counted, plain
 from stemkin.tables import NOT_NAMED, OK, STATUSES
@@ -23,7 +23,7 @@ MAX_CLASSES = 24
 
 def pictures(results: Results) -> dict[str, Any]:
     """Return the example frames with what was found in them."""
-    nothing = None if results.pictures else _sentence(results.why("gallery", "no frame was kept"))
+    nothing = None if results.pictures else sentence(results.why("gallery", "no frame was kept"))
     return {"nothing": nothing, "frames": [_picture(results, picture) for picture in results.pictures]}
 
 
@@ -55,7 +55,7 @@ def classes(results: Results) -> dict[str, Any]:
     """Return the classes with their mean images, all in one scale of grey."""
     rows = results.found["classes"]
     if rows.empty:
-        return {"nothing": _sentence(results.why("classes", "nothing was named")), "cards": [], "unseen": []}
+        return {"nothing": sentence(results.why("classes", "nothing was named")), "cards": [], "unseen": []}
     rows = rows.sort_values("class_id", key=lambda ids: ids.mask(ids == NOT_NAMED, 32767))
     unseen = [label_of(results, int(i)) for i in rows.loc[rows["n_detections"] == 0, "class_id"]]
     rows = rows[rows["n_detections"] > 0]
@@ -93,7 +93,7 @@ def populations(results: Results) -> dict[str, Any]:
     """Return the number of defects per class against time."""
     rows = results.found["populations"]
     if rows.empty:
-        return {"nothing": _sentence(results.why("populations", "no defect was found in any frame"))}
+        return {"nothing": sentence(results.why("populations", "no defect was found in any frame"))}
     read = set(results.frames["movie"])
     rows = rows[rows["movie"].isin(read)] if read & set(rows["movie"]) else rows
     means = summaries.mean_populations(rows, results.frames)
@@ -133,7 +133,7 @@ def drift(results: Results) -> dict[str, Any]:
     """Return drift and the status of frames, movie by movie."""
     frames = results.frames
     if frames.empty:
-        return {"nothing": _sentence(results.why("frames", "no frame was looked at"))}
+        return {"nothing": sentence(results.why("frames", "no frame was looked at"))}
     shown = list(dict.fromkeys(frames["movie"]))
     statuses = frames["status"].value_counts()
     return {
@@ -206,7 +206,3 @@ def _numbers(values: Any) -> list[float] | None:
         return None
     good = all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
     return [float(v) for v in values] if good else None
-
-
-def _sentence(clause: str) -> str:
-    return clause[:1].upper() + clause[1:].rstrip(".") + "."

@@ -18,8 +18,13 @@ from stemkin import tables
 from stemkin.store import RUN_FILE, Store, folder_name
 
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
-NULL_TABLES = ("transitions", "diffusion", "msd", "dwell_times")
+NULL_TABLES = ("transitions", "diffusion", "hop_rates", "dwell_times")
 """Null controls are the same tables, of the same code, in files called ``null_<table>.parquet``."""
+FURTHER = {
+    "hop_rates": ("movie", "class_id", "hop_rate_per_s", "low", "high", "n_hops"),
+    "gaussianity": ("movie", "class_id", "n", "excess", "p_value", "gaussian"),
+}
+"""Tables that a run may write besides those of the contract, and the columns that are looked at."""
 MAX_MOVIES_READ = 200
 """The frames of more movies than this are not read: the report says how many it looked at."""
 MAX_PICTURES = 4
@@ -118,7 +123,7 @@ def read_results(store: Store) -> Results:
         raise FileNotFoundError(msg)
     absent: dict[str, str] = {}
     run = _read_json(store, absent, RUN_FILE)
-    found = {name: _read_table(store, absent, name, name, present) for name in TABLES}
+    found = {name: _read_table(store, absent, name, name, present) for name in (*TABLES, *FURTHER)}
     nulls = {name: _read_table(store, absent, f"null_{name}", name, present) for name in NULL_TABLES}
     frames, unread = _read_frames(store, absent)
     return Results(
@@ -174,16 +179,26 @@ def _read_table(store: Store, absent: dict[str, str], stem: str, name: str, pres
     file = f"{stem}.parquet"
     if file not in present:
         absent[stem] = f"there is no {file}"
-        return tables.empty(name)
+        return _empty(name)
     try:
         return _conformed(store.read_table(file), name)
     except (ValueError, OSError, TypeError) as error:
         absent[stem] = f"{file} cannot be read ({error})"
-        return tables.empty(name)
+        return _empty(name)
+
+
+def _empty(name: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=FURTHER[name]) if name in FURTHER else tables.empty(name)
 
 
 def _conformed(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return `rows` as the table `name`; a mean patch keeps whatever shape its file gave it."""
+    if name in FURTHER:
+        missing = sorted(set(FURTHER[name]) - set(rows.columns))
+        if missing:
+            msg = f"it has no {', '.join(missing)}"
+            raise ValueError(msg)
+        return rows[list(FURTHER[name])]
     if name == "classes" and "mean_patch" not in rows.columns:
         rows = rows.assign(mean_patch=None)
     return tables.conform(rows, name)

@@ -14,7 +14,8 @@ from stemkin.tables import NOT_NAMED, OK, POOLED
 
 MAX_BINS = 60
 METHODS = ("mle", "hop", "cve", "ols")
-"""Which estimate of D is quoted first, where there are several; others follow in the order of the table."""
+"""Which estimate of D is quoted first, where there are several; others follow in the order of the table. Displacements
+that are not Gaussian come from hops, whatever else is there."""
 METHOD_NAMES = {
     "mle": "maximum likelihood",
     "hop": "hops on the lattice",
@@ -111,9 +112,10 @@ def method_name(method: str) -> str:
     return METHOD_NAMES.get(method, method)
 
 
-def preferred(rows: pd.DataFrame) -> pd.DataFrame:
+def preferred(rows: pd.DataFrame, *, gaussian: bool = True) -> pd.DataFrame:
     """Return `rows` of ``diffusion`` with the estimate that is quoted first on top, those without a value last."""
-    rank = rows["method"].map({m: i for i, m in enumerate(METHODS)}).fillna(len(METHODS))
+    methods = METHODS if gaussian else sorted(METHODS, key=lambda m: m != "hop")
+    rank = rows["method"].map({m: i for i, m in enumerate(methods)}).fillna(len(methods))
     ranked = rows.assign(_unknown=~np.isfinite(rows["D_nm2_per_s"]), _rank=rank)
     return ranked.sort_values(["_unknown", "_rank"], kind="stable").drop(columns=["_unknown", "_rank"])
 
@@ -121,6 +123,11 @@ def preferred(rows: pd.DataFrame) -> pd.DataFrame:
 def diffusion_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
     """Return D of a row of ``diffusion``."""
     return Quantity(float(row["D_nm2_per_s"]), float(row["low"]), float(row["high"]), "nm²/s")
+
+
+def hop_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
+    """Return the rate of a row of ``hop_rates``."""
+    return Quantity(float(row["hop_rate_per_s"]), float(row["low"]), float(row["high"]), "per s")
 
 
 def rate_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
