@@ -62,6 +62,8 @@ def _check_rest(settings: Settings) -> None:
         )
     if settings.n_frames < 1:
         _refuse("n_frames", settings.n_frames, "a movie has at least one frame")
+    if settings.seed < 0:
+        _refuse("seed", settings.seed, "use a whole number from 0 on")
     if k.area_frames < 1:
         _refuse("area_frames", k.area_frames, "an area is looked at for at least one frame")
     if len(settings.shape) != 2 or min(settings.shape) < 1:

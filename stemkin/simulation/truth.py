@@ -69,7 +69,7 @@ class Truth:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of the kinds of defects, whether they occur or not."""
-        return self.settings.material.kinds
+        return tuple(dict.fromkeys(self.settings.material.kinds))
 
     @cached_property
     def defects(self) -> pd.DataFrame:
@@ -89,7 +89,7 @@ class Truth:
         columns = {
             "movie": pd.Series(self.movie, index=range(len(seen)), dtype="str"),
             "frame": seen["frame"].astype(np.int32),
-            "kind": pd.Series(np.asarray(self.kinds, dtype=object)[seen["kind"]], dtype="str"),
+            "kind": pd.Series(np.asarray(self.settings.material.kinds, dtype=object)[seen["kind"]], dtype="str"),
             "orientation": seen["orientation"],
             "site": seen["site"],
             "particle": seen["particle"],
@@ -175,7 +175,7 @@ class Truth:
             "movie": pd.Series(self.movie, index=range(len(rows)), dtype="str"),
             "area": np.full(len(rows), area, np.int32),
             "particle": rows["particle"],
-            "kind": pd.Series(np.asarray(self.kinds, dtype=object)[rows["kind"]], dtype="str"),
+            "kind": pd.Series(np.asarray(self.settings.material.kinds, dtype=object)[rows["kind"]], dtype="str"),
             "orientation": rows["orientation"],
             "start_s": rows["start_s"] + start_s,
             "end_s": rows["end_s"] + start_s,
