@@ -65,7 +65,7 @@ class Kinetics(Section):
     lag_frames: PositiveInt = 1
     max_lag_frames: PositiveInt = 10
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    diffusion_methods: tuple[Literal["cve", "mle", "ols", "hop"], ...] = ("cve",)
+    diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = ("auto", "mle", "cve")
     null_controls: bool = True
 
 

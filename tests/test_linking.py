@@ -328,7 +328,7 @@ def test_descriptors_travel_with_their_rows():
 
 
 def test_a_step_follows_from_the_lattice_where_it_is_known():
-    rows = detections([(0, 10, 10), (1, 10, 14), (2, 10, 18.2)])  # steps of 0.40 and 0.42 nm; 1.3 * 0.3153 nm = 0.41 nm
+    rows = detections([(0, 10, 10), (1, 10, 16.9), (2, 10, 23.9)])  # steps of 0.69 and 0.70 nm; 2.2 * 0.3153 nm = 0.694 nm
     known = experiment(lattice_nm=0.3153)
     assert link(rows, experiment=known).compute()["particle"].tolist() == [0, 0, 2 * ID]
     frames = frames_table(3).assign(lattice_px=3.153)
@@ -338,7 +338,7 @@ def test_a_step_follows_from_the_lattice_where_it_is_known():
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        (detections([(0, 1, 1)]), {"max_step_nm": None}, "pass max_step_nm=, about 1.3 lattice constants"),
+        (detections([(0, 1, 1)]), {"max_step_nm": None}, "pass max_step_nm=, about 2.2 lattice constants"),
         (detections([(0, 1, 1)]), {"max_step_nm": -1}, "positive number of nanometres, but is -1"),
         (detections([(0, 1, 1)]), {"max_gap_frames": -1}, "max_gap_frames must be a number"),
         (detections([(0, 1, 1)]), {"cost": "magic"}, "but is 'magic'"),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.config import Kinetics, RunConfig
+from stemkin.controls import shuffled
 from stemkin.diffusion import fit_diffusion, msd
 from stemkin.journal import Journal
 from stemkin.kinetics import dwell_times, populations, transitions
@@ -20,6 +21,8 @@ from stemkin.trajectories import read_tracks
 STAGE_VERSION = 1
 """Raised when the same tracks would give other numbers than before."""
 WRITTEN = ("classes", "populations", "transitions", "dwell_times", "msd", "diffusion")
+NULLS = ("null_transitions", "null_diffusion")
+"""The same numbers of the same tracks with the frames of each in random order: what chance alone gives."""
 
 
 def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any]) -> None:
@@ -27,16 +30,23 @@ def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: 
     movies = analysed_movies(journal)
     blocks = [block for movie in movies for block in store.blocks("tracks", movie["movie"])]
     parts = [store.block_made_of("tracks", block) for block in blocks]
-    made_of = fingerprint("kinetics", STAGE_VERSION, parts, config.kinetics.model_dump(), movies)
-    record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in WRITTEN)
+    lattices = [a for a in journal.content.get("lattice_nm", {}).values() if a is not None]
+    hop_length_nm = float(np.median(lattices)) if lattices else None
+    made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, config.kinetics.model_dump(), movies)
+    wanted = WRITTEN + (NULLS if config.kinetics.null_controls else ())
+    record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in wanted)
     if record["reused"]:
         return
-    for name, rows in small_tables(store, movies, config.kinetics).items():
+    for name in NULLS:
+        store.remove(f"{name}.parquet")
+    for name, rows in small_tables(store, movies, config.kinetics, hop_length_nm).items():
         store.write_table(rows, made_of, f"{name}.parquet")
 
 
-def small_tables(store: Store, movies: list[dict[str, Any]], settings: Kinetics) -> dict[str, pd.DataFrame]:
-    """Return the tables of `WRITTEN` by name."""
+def small_tables(
+    store: Store, movies: list[dict[str, Any]], settings: Kinetics, hop_length_nm: float | None
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of a run by name."""
     import dask.dataframe as dd
 
     names = [movie["movie"] for movie in movies]
@@ -45,23 +55,39 @@ def small_tables(store: Store, movies: list[dict[str, Any]], settings: Kinetics)
     experiment = tables.Experiment(movies_of(movies), frames, classes)
     moving = {m["movie"]: store.block_paths("tracks", m["movie"]) for m in movies if m["frame_time_s"] is not None}
     tracks = read_tracks(moving, experiment)
-    numbers = populations(_detections(store, names), experiment=experiment)
-    return {
-        "classes": counted(classes, numbers),
-        "populations": numbers,
-        "transitions": transitions(
-            tracks, lag_frames=settings.lag_frames, by="movie", experiment=experiment, confidence=settings.confidence
-        ).table,
+    found = {
+        "populations": populations(_detections(store, names), experiment=experiment),
+        "transitions": _transitions(tracks, experiment, settings),
         "dwell_times": dwell_times(tracks, by="movie", experiment=experiment, confidence=settings.confidence),
         "msd": msd(tracks, max_lag_frames=settings.max_lag_frames, experiment=experiment),
-        "diffusion": pd.concat(
-            [
-                fit_diffusion(tracks, method=method, experiment=experiment, confidence=settings.confidence)
-                for method in settings.diffusion_methods
-            ],
-            ignore_index=True,
-        ),
+        "diffusion": _diffusion(tracks, experiment, settings, hop_length_nm),
     }
+    found["classes"] = counted(classes, found["populations"])
+    if settings.null_controls:
+        chance = shuffled(tracks)
+        found["null_transitions"] = _transitions(chance, experiment, settings)
+        found["null_diffusion"] = _diffusion(chance, experiment, settings, hop_length_nm)
+    return found
+
+
+def _transitions(tracks: Any, experiment: tables.Experiment, settings: Kinetics) -> pd.DataFrame:
+    words: dict[str, Any] = {"lag_frames": settings.lag_frames, "confidence": settings.confidence}
+    return transitions(tracks, by="movie", experiment=experiment, **words).table
+
+
+def _diffusion(
+    tracks: Any, experiment: tables.Experiment, settings: Kinetics, hop_length_nm: float | None
+) -> pd.DataFrame:
+    """Return D by every method that was asked for; the first row of a class is the one to quote."""
+    methods = [m for m in settings.diffusion_methods if m != "hop" or hop_length_nm is not None]
+    words: dict[str, Any] = {
+        "experiment": experiment,
+        "confidence": settings.confidence,
+        "hop_length_nm": hop_length_nm,
+    }
+    fits = [fit_diffusion(tracks, method=method, **words) for method in methods]
+    rows = pd.concat(fits, ignore_index=True).drop_duplicates(["movie", "class_id", "method"])
+    return rows.sort_values(["movie", "class_id"], kind="stable", ignore_index=True)
 
 
 def counted(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:

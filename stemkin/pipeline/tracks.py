@@ -22,8 +22,8 @@ from stemkin.streaming import stream
 STAGE_VERSION = 1
 """Raised when the same detections would give other tracks than before."""
 
-STEP_WITHOUT_LATTICE_NM = 0.41
-"""Where a movie shows no lattice, a step of 1.3 lattice constants of WS2; the run says so in a warning."""
+STEP_WITHOUT_LATTICE_NM = 0.69
+"""Where a movie shows no lattice, a step of 2.2 lattice constants of WS2; the run says so in a warning."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class LinkSummary:
     n_tracks: int
     n_rows: int
     reused: bool
+    lattice_nm: float | None
     warning: str = ""
 
 
@@ -64,6 +65,7 @@ def link_movies(store: Store, journal: Journal, config: RunConfig, record: dict[
         for m in movies
     )
     record.update({"movies": len(movies), "reused": 0, "tracks": 0, "rows": 0})
+    lattices = journal.content["lattice_nm"] = {}
     for outcome in stream(link_to_store, tasks, retries=config.run.retries):
         watch.advance()
         if outcome.result is None:
@@ -71,6 +73,7 @@ def link_movies(store: Store, journal: Journal, config: RunConfig, record: dict[
         record["reused"] += outcome.result.reused
         record["tracks"] += outcome.result.n_tracks
         record["rows"] += outcome.result.n_rows
+        lattices[outcome.result.movie] = outcome.result.lattice_nm
         if outcome.result.warning:
             journal.warn(outcome.result.warning)
 
@@ -96,18 +99,18 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     parts = [store.block_made_of("steps", block) for block in task.blocks]
     made_of = fingerprint("link", STAGE_VERSION, parts, task.failed, task.settings.model_dump(), task.movie)
     every = sorted((*task.blocks, *task.failed), key=lambda block: block.start)
+    failed = [unread(b, task.movie) for b in task.failed]
+    steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
+    lattice_nm = _lattice_nm(steps, task.movie)
     if every and all(store.block_made_of("tracks", block) == made_of for block in every):
-        return LinkSummary(name, 0, 0, True)
-    steps = pd.concat(
-        [*(store.read_block("steps", b) for b in task.blocks), *(unread(b, task.movie) for b in task.failed)]
-    )
+        return LinkSummary(name, 0, 0, True, lattice_nm)
     frames = assemble_frames(steps)
-    step_nm, warning = _step_limit(task, steps)
+    step_nm, warning = _step_limit(task, lattice_nm)
     tracks = _tracks_of(task, frames, step_nm)
     for table, rows in (("frames", frames), ("tracks", tracks)):
         for block in every:
             store.write_block(table, block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of)
-    return LinkSummary(name, tracks["particle"].nunique(), len(tracks), False, warning)
+    return LinkSummary(name, tracks["particle"].nunique(), len(tracks), False, lattice_nm, warning)
 
 
 def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
@@ -136,13 +139,18 @@ def _tracks_of(task: LinkTask, frames: pd.DataFrame, step_nm: float) -> pd.DataF
     return rows
 
 
-def _step_limit(task: LinkTask, steps: pd.DataFrame) -> tuple[float, str]:
+def _lattice_nm(steps: pd.DataFrame, movie: dict[str, Any]) -> float | None:
+    """Return the lattice constant [nm] that most frames of a movie show, None where fewer than half show one."""
+    median = float(np.median(steps["lattice_px"].fillna(0.0))) if len(steps) else 0.0
+    return median * float(movie["pixel_size_nm"]) if median > 0 else None
+
+
+def _step_limit(task: LinkTask, lattice_nm: float | None) -> tuple[float, str]:
     """Return the largest step between frames [nm], and a warning where no lattice could tell it."""
     if task.settings.max_step_nm is not None:
         return task.settings.max_step_nm, ""
-    lattice_px = float(steps["lattice_px"].median())
-    if lattice_px > 0:
-        return MAX_STEP_LATTICES * lattice_px * float(task.movie["pixel_size_nm"]), ""
+    if lattice_nm is not None:
+        return MAX_STEP_LATTICES * lattice_nm, ""
     warning = (
         f"{task.movie['movie']} shows no lattice that could tell how far a defect may step between frames; "
         f"{STEP_WITHOUT_LATTICE_NM} nm was used; set max_step_nm in [link] if that is wrong"
