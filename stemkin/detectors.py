@@ -25,7 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from stemkin import tables
-from stemkin.devices import Device, to_device, to_host
+from stemkin.devices import Device, keep_freed_memory, to_device, to_host
 from stemkin.kernels import defects, residual
 from stemkin.kernels.lattice import Lattice
 
@@ -104,6 +104,7 @@ class FourierDetector:
 
     def survey(self, frames: np.ndarray, *, first_frame: int = 0) -> Survey:
         """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
+        keep_freed_memory()
         residuals, rests = np.zeros((2, *frames.shape), dtype=np.float32)
         records, lattices = [np.empty(0, tables.DETECTION)], []
         areas = np.full((len(frames), 3), np.nan, dtype=np.float32)

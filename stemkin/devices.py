@@ -12,6 +12,9 @@ True
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from functools import lru_cache
 from typing import Any, Literal
 
 import array_api_compat
@@ -81,3 +84,25 @@ def to_host(array: Array) -> np.ndarray:
     if hasattr(array, "detach"):  # torch
         return np.asarray(array.detach().cpu().numpy())
     return np.asarray(array)
+
+
+@lru_cache(maxsize=1)
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep up to 64 MiB of freed memory for the next array, once per process.
+
+    A frame's work makes hundreds of arrays of about a megabyte. By default glibc hands each back to the system and asks for it
+    again, and the workers of `distributed` are started with an even smaller threshold (``MALLOC_TRIM_THRESHOLD_=65536``):
+    measured on 512 x 512 frames, 117 ms per frame there, 52 ms by default, 34 ms with memory kept. Does nothing without glibc.
+
+    Returns
+    -------
+    Whether the thresholds were set.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    return bool(mallopt(m_mmap_threshold, 32 * 2**20) and mallopt(m_trim_threshold, 64 * 2**20))

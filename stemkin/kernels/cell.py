@@ -26,7 +26,7 @@ def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Latti
     a2 = a2 if a1 @ a2 >= 0 else -a2
     a1, a2 = (a1, a2) if a1[1] * a2[0] > a1[0] * a2[1] else (a2, a1)
     vectors = np.stack([a1, a2])
-    steps = np.stack(np.meshgrid(np.arange(24), np.arange(24), indexing="ij"), axis=-1).reshape(-1, 2) / 24
+    steps = np.stack(np.meshgrid(np.arange(16), np.arange(16), indexing="ij"), axis=-1).reshape(-1, 2) / 16
     cell = steps @ vectors
     metal = climb(coefficients, waves, cell[np.argmax(cell_value(coefficients, waves, cell))])
     middle = (np.array(waves.shape) - 1) / 2

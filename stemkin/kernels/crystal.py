@@ -193,14 +193,16 @@ def even_scale(sums: np.ndarray, areas: np.ndarray, waves: Waves, sds_px: tuple[
         Standard deviations [px] to choose from.
     """
     best = (np.inf, sds_px[-1])
-    for sd in sds_px:
-        gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd) ** 2) for c in waves.nodes)
+    sums, areas = sums.astype(np.complex64), areas.astype(np.float32)
+    share = np.maximum(areas, 1.0)[:, :, None]
+    for sd in sorted(set(sds_px)):
+        gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd) ** 2).astype(np.float32) for c in waves.nodes)
         near_y, near_x = (np.where(np.abs(np.subtract.outer(*[np.arange(len(g))] * 2)) <= 1, g, 0) for g in (gy, gx))
         around = _separable(gy, gx, sums) - _separable(near_y, near_x, sums)
         weight = _separable(gy, gx, areas[:, :, None]) - _separable(near_y, near_x, areas[:, :, None])
         known = weight > 1e-2 * weight.max()
         miss = sums - areas[:, :, None] * around / np.where(known, weight, 1.0)
-        error = float((np.abs(miss) ** 2 * known / np.maximum(areas, 1.0)[:, :, None]).sum())
+        error = float(((miss.real**2 + miss.imag**2) * known / share).sum())
         best = min(best, (error, sd))
     return best[1]
 

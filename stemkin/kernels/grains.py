@@ -33,6 +33,9 @@ BACKGROUND_SD = 1.5
 N_LOCAL = 10
 """How many waves, the background among them, may differ from place to place; further ones are too weak to matter."""
 
+N_ASKED = 6
+"""How many of them are asked over which length they are even."""
+
 AROUND = 0.6
 """Standard deviation, over the lattice constant, of the neighbourhood that decides to which grain a pixel belongs."""
 
@@ -94,9 +97,8 @@ def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> tuple[Ar
     sums = crystal.node_sums(crystal.row_sums(rest, local), local)
     areas = crystal.node_areas(grain.mask, local)
     crystalline = ~local.is_background
-    even = crystal.even_scale(
-        sums[:, :, crystalline], areas, local, tuple(max(sd, least_sd) * spacing for sd in CRYSTAL_SD)
-    )
+    lengths = tuple(max(sd, least_sd) * spacing for sd in CRYSTAL_SD)
+    even = crystal.even_scale(sums[:, :, np.flatnonzero(crystalline)[:N_ASKED]], areas, local, lengths)
     sd_px = np.where(crystalline, even, BACKGROUND_SD * spacing)
     change = crystal.smooth_amplitudes(sums, local, sd_px=sd_px, areas=areas)
     return model + crystal.draw_local(change, local, frame), slopes

@@ -84,7 +84,6 @@ def remove_crystal(frame: Array) -> Remainder | None:
     weight = 1 / variance_of(rest, model)
     more = distortion.row_displacements(clipped(rest), slopes, weight, limit_px=distortion.JITTER * spacing)
     rest = rest + sum(xp.asarray(more[:, axis, None], dtype=frame.dtype) * slopes[axis] for axis in (0, 1))
-    weight = 1 / variance_of(rest, model)
     sd = cell.probe_sd(grains[0].mean, grains[0].waves, is_honeycomb=found.lattice.is_honeycomb)
     sd = float(np.clip(sd or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
     snr = matched_snr(rest, weight, sd)

@@ -59,21 +59,30 @@ def site_signals(
         (m,) signed signal-to-noise, of mean 0 and standard deviation 1 in each neighbourhood without defects.
     """
     height, width = (int(n) for n in snr.shape)
-    points, sublattices, signals = [np.zeros((0, 2))], [np.zeros(0, np.int8)], [np.zeros(0)]
-    for sublattice in (METAL, CHALCOGEN):
-        places = sites(lattice, (height, width), sublattice)
-        high = np.array([height, width]) - 1 - border_px
-        places = places[((places >= border_px) & (places <= high)).all(axis=1)]
-        if mask is not None:
-            pixel = np.rint(places).astype(np.int64)
-            places = places[mask[pixel[:, 0], pixel[:, 1]]]
-        values = interpolate(snr, places)
-        if mask is not None:
-            places, values = places[values != 0], values[values != 0]  # at the rim of its grain no site is judged
-        signals.append(normalised(places, values, sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)))
-        points.append(places)
-        sublattices.append(np.full(len(places), sublattice, np.int8))
-    return np.concatenate(points), np.concatenate(sublattices), np.concatenate(signals)
+    both = [_inner_sites(lattice, (height, width), which, mask, border_px) for which in (METAL, CHALCOGEN)]
+    points = np.concatenate(both)
+    sublattice = np.repeat(np.array([METAL, CHALCOGEN], dtype=np.int8), [len(places) for places in both])
+    signal = interpolate(snr, points)
+    if mask is not None:  # at the rim of its grain no site is judged
+        judged = signal != 0
+        points, sublattice, signal = points[judged], sublattice[judged], signal[judged]
+    for which in (METAL, CHALCOGEN):
+        own = sublattice == which
+        signal[own] = normalised(
+            points[own], signal[own], sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)
+        )
+    return points, sublattice, signal
+
+
+def _inner_sites(
+    lattice: Lattice, shape: tuple[int, int], which: int, mask: np.ndarray | None, border_px: float
+) -> np.ndarray:
+    places = sites(lattice, shape, which)
+    places = places[((places >= border_px) & (places <= np.array(shape) - 1 - border_px)).all(axis=1)]
+    if mask is None:
+        return places
+    pixel = np.rint(places).astype(np.int64)
+    return places[mask[pixel[:, 0], pixel[:, 1]]]
 
 
 def normalised(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
@@ -105,15 +114,17 @@ def interpolate(image: Array, points: np.ndarray) -> np.ndarray:
     index = (base[:, 0, None, None] + steps[:, None]) * width + base[:, 1, None, None] + steps
     flat = xp.take(xp.reshape(image, (-1,)), xp.asarray(index.reshape(-1), dtype=xp.int64))
     values = np.asarray(to_host(flat), dtype=float).reshape(-1, 4, 4)
-    return np.asarray(np.einsum("mij,mi,mj->m", values, wy, wx))
+    along_x = np.matmul(values, wx[:, :, None])[:, :, 0]
+    return np.asarray((along_x * wy).sum(axis=1))
 
 
 def _cubic_weights(share: np.ndarray) -> np.ndarray:
     """Return (m, 4) weights of the pixels at -1, 0, 1, 2 for positions `share` (m,) between 0 and 1."""
-    d = np.abs(share[:, None] - np.arange(-1, 3))
-    near = 1.5 * d**3 - 2.5 * d**2 + 1
-    far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    t = share
+    before = ((-0.5 * t + 1) * t - 0.5) * t
+    first = (1.5 * t - 2.5) * t * t + 1
+    second = ((-1.5 * t + 2) * t + 0.5) * t
+    return np.stack([before, first, second, (0.5 * t - 0.5) * t * t], axis=1)
 
 
 def _local_mean(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
