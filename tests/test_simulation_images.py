@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stemkin.kernels.ideal import best_recall, cramer_rao_sd, detectability
 from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb, sites
-from stemkin.kernels.rendering import Probe, add_columns, crystal_waves, plane_wave_factors
+from stemkin.kernels.rendering import Probe, Scan, add_columns, crystal_waves, plane_wave_factors
 from stemkin.kernels.shotnoise import N_LEVELS, STEP, WIDTH, _integer_probabilities, alias_tables, poisson_counts
 from stemkin.simulation import PRESETS, expected_counts, simulate_movie, truth_of
 from stemkin.simulation.crystal import crystal
@@ -59,7 +59,9 @@ def test_a_column_is_drawn_where_its_row_was_scanned():
     probe, image = Probe(1.5, 0.2, 3.0), np.zeros((31, 31))
     rng = np.random.default_rng(1)
     row_y, row_x0 = np.arange(31) + rng.normal(0, 0.1, 31), rng.normal(0, 0.1, 31)
-    add_columns(image, np.array([15.3]), np.array([14.6]), np.array([50.0]), probe, row_y=row_y, row_x0=row_x0)
+    add_columns(
+        image, np.array([15.3]), np.array([14.6]), np.array([50.0]), probe, scan=Scan(row_y, row_x0, np.ones(31))
+    )
     wanted = 50.0 * probe.profile(row_y[:, None] - 15.3, np.arange(31) + row_x0[:, None] - 14.6)
     np.testing.assert_allclose(image, wanted, atol=2e-4 * wanted.max())
 
@@ -67,7 +69,7 @@ def test_a_column_is_drawn_where_its_row_was_scanned():
 def test_columns_at_the_edge_and_outside_cost_nothing_and_add_only_what_is_seen():
     probe, image = Probe(1.5), np.zeros((8, 8))
     y, x = np.array([0.0, -50.0]), np.array([7.4, 3.0])
-    add_columns(image, y, x, np.ones(2), probe, row_y=np.arange(8.0), row_x0=np.zeros(8))
+    add_columns(image, y, x, np.ones(2), probe, scan=Scan(np.arange(8.0), np.zeros(8), np.ones(8)))
     wanted = probe.profile(np.arange(8.0)[:, None], np.arange(8.0) - 7.4)
     np.testing.assert_allclose(image, wanted, atol=2e-4 * wanted.max())
 

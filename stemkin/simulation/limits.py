@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kernels.ideal import best_recall, cramer_rao_sd, detectability
+from stemkin.kernels.rendering import Scan
 from stemkin.simulation.crystal import BOND, crystal
 from stemkin.simulation.material import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY
-from stemkin.simulation.reader import Scan, render
+from stemkin.simulation.reader import render
 from stemkin.simulation.scene import SIGHTING
 from stemkin.simulation.settings import Settings
 

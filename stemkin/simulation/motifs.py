@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stemkin.kernels.rendering import Scan
 from stemkin.simulation.crystal import crystal
 from stemkin.simulation.material import COMPLEX
 from stemkin.simulation.settings import Settings
@@ -94,9 +95,7 @@ def drawn_by_motif(settings: Settings, defects: np.ndarray) -> np.ndarray:
     return np.array([_key(kinds, kind, orientation) in known for kind, orientation in keys], dtype=bool)
 
 
-def add_motifs(
-    image: np.ndarray, settings: Settings, defects: np.ndarray, row_y: np.ndarray, row_x0: np.ndarray
-) -> None:
+def add_motifs(image: np.ndarray, settings: Settings, defects: np.ndarray, scan: Scan) -> None:
     """Add the motifs of `defects` (all of which have one) to the expected counts `image` (y, x), in place."""
     if len(defects) == 0 or settings.optics.motifs is None:
         return
@@ -105,7 +104,7 @@ def add_motifs(
     for one in defects:
         motif = known[_key(kinds, int(one["kind"]), int(one["orientation"]))]
         angle = motif.turn + one["turn"] + np.radians(crystal(settings).lattice.angle_deg)
-        _add(image, motif, one, float(angle), dose, settings.instrument.pixel_size_nm, row_y, row_x0)
+        _add(image, motif, one, float(angle), dose, settings.instrument.pixel_size_nm, scan)
 
 
 def _key(kinds: tuple[str, ...], kind: int, orientation: int) -> tuple[str, int]:
@@ -113,7 +112,7 @@ def _key(kinds: tuple[str, ...], kind: int, orientation: int) -> tuple[str, int]
 
 
 def _add(
-    image: np.ndarray, motif: Motif, one: np.void, angle: float, dose: float, pixel_nm: float, row_y: np.ndarray, row_x0: np.ndarray
+    image: np.ndarray, motif: Motif, one: np.void, angle: float, dose: float, pixel_nm: float, scan: Scan
 ) -> None:  # fmt: skip
     """Sample one motif where the scan passes over it."""
     from scipy import ndimage
@@ -125,13 +124,13 @@ def _add(
     cols = np.arange(max(0, col - reach), min(image.shape[1], col + reach + 1))
     if len(rows) == 0 or len(cols) == 0:
         return
-    dy = np.broadcast_to((row_y[rows] - one["sample_y"])[:, None], (len(rows), len(cols))) * scale
-    dx = (cols + row_x0[rows][:, None] - one["sample_x"]) * scale
+    dy = np.broadcast_to((scan.row_y[rows] - one["sample_y"])[:, None], (len(rows), len(cols))) * scale
+    dx = (cols + scan.row_x0[rows][:, None] - one["sample_x"]) * scale
     cos, sin = np.cos(angle), np.sin(angle)
     middle = (np.array(motif.values.shape) - 1) / 2
     at = np.stack([middle[0] + cos * dy - sin * dx, middle[1] + cos * dx + sin * dy])
     values = ndimage.map_coordinates(motif.coefficients, at, order=3, mode="constant", prefilter=False)
-    image[np.ix_(rows, cols)] += dose * values
+    image[np.ix_(rows, cols)] += dose * scan.beam[rows][:, None] * values
 
 
 def save_example() -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 
 from stemkin.kernels.rendering import (
     ROW_BITS,
+    Scan,
     add_columns,
     column_factors,
     crystal_waves,
@@ -137,23 +138,6 @@ def _contamination(settings: Settings, mean: float) -> tuple[np.ndarray, np.ndar
     return frequencies, 0.5 * settings.instrument.contamination * mean * waves
 
 
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """Where and how strongly one frame was scanned.
-
-    Attributes
-    ----------
-    row_y, row_x0
-        (height,) where each row lies on the sample, and where its first pixel does [px].
-    beam
-        (height,) beam current, relative to its mean.
-    """
-
-    row_y: np.ndarray
-    row_x0: np.ndarray
-    beam: np.ndarray
-
-
 def scan_of(settings: Settings, frame: int) -> Scan:
     """Return how a frame was scanned: drift, scan-line jitter and flicker."""
     i, height = settings.instrument, settings.shape[0]
@@ -182,17 +166,15 @@ def render(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> n
     grown = -np.expm1(-time_s / settings.instrument.contamination_time_s)
     rows = row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0) * scan.beam[:, None]
     means = np.asarray(on_grid(rows, ROW_BITS) @ columns)
-    change = np.zeros(settings.shape)
     as_motif = drawn_by_motif(settings, defects)
-    add_motifs(change, settings, defects[as_motif], scan.row_y, scan.row_x0)
+    add_motifs(means, settings, defects[as_motif], scan)
     drawn = changed_columns(settings, defects[~as_motif])
     if is_damaged(settings):
         shift, margin = shifts_px(settings, np.array([frame]))[0], 5 * settings.optics.tail_sd_nm
         broken = broken_columns(settings, area, time_s, shift, margin_px=margin / settings.instrument.pixel_size_nm)
         drawn.append((probe(settings), broken))
     for part, (y, x, weights) in drawn:
-        add_columns(change, y, x, weights, part, row_y=scan.row_y, row_x0=scan.row_x0)
-    means += change * scan.beam[:, None]
+        add_columns(means, y, x, weights, part, scan=scan)
     return np.asarray(np.maximum(means, 0.0, out=means))
 
 
