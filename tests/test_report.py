@@ -519,6 +519,14 @@ def test_order_that_was_not_measured_is_said(small):
     assert "The order of the lattice was not measured" in Reader(render(read_results(small))).text
 
 
+def test_order_that_does_not_change_is_said_and_not_drawn(small):
+    frames = small.read_movie("frames", "only").assign(ordered=0.9, disordered=0.1, vacuum=0.0)
+    small.write_block("frames", Block("only", 0, 6), frames, "x")
+    page = render(read_results(small))
+    assert "90.0 % of the area ordered, 10.0 % disordered and 0.0 % vacuum" in page
+    assert "share of the area" not in page
+
+
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=8)  # fmt: skip
 KEYS = (
     "version",
@@ -567,9 +575,16 @@ def test_every_value_lies_on_its_scale(values):
     assert len(scale.ticks()) <= 9
 
 
-def test_a_logarithmic_scale_is_used_only_where_all_is_positive():
+def test_a_logarithmic_scale_is_for_positive_values_that_are_far_apart():
     assert scale_for([Quantity(1e-5), Quantity(1e-3)]).logarithmic
+    assert not scale_for([Quantity(1e-4), Quantity(1e-3)]).logarithmic
     assert not scale_for([Quantity(-1e-5), Quantity(1e-3)]).logarithmic
+    pinned = scale_for([Quantity(1e-5), Quantity(1e-3), Quantity(-1e-7)])
+    assert pinned.logarithmic
+    assert pinned.at(-1e-7) == 0
+    assert scale_for([Quantity(1e-30), Quantity(1.0)]).low >= 1e-7, (
+        "an estimate at its bound does not stretch the scale"
+    )
     assert Scale(1e-5, 1e-3, logarithmic=True).at(1e-4) == 50
 
 

@@ -223,7 +223,7 @@ def phase_fractions(fractions: pd.DataFrame, *, in_frames: bool) -> Markup:
     scale, unit = (1.0, "") if in_frames else time_axis(float(fractions["time"].max()))
     names = ("ordered", "disordered", "vacuum")
     with _style():
-        figure = _new(WIDE)
+        figure = _new((WIDE[0], 2.5))
         axes = figure.add_subplot()
         parts = [100 * fractions[name].to_numpy() for name in names]
         time = fractions["time"].to_numpy() / scale

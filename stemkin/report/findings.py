@@ -19,6 +19,8 @@ from stemkin.tables import NOT_NAMED, OK, STATUSES
 
 MAX_CURVES = 6
 MAX_CLASSES = 24
+SAME_AREA = 0.005
+"""Area fractions that change by less than this need no figure."""
 
 
 def pictures(results: Results) -> dict[str, Any]:
@@ -123,6 +125,12 @@ def phases(results: Results) -> dict[str, Any]:
         return {"nothing": "The order of the lattice was not measured in this run."}
     in_frames = not summaries.has_times(results.frames)
     first, last = fractions.iloc[0], fractions.iloc[-1]
+    if float(np.ptp(fractions[["ordered", "disordered", "vacuum"]].to_numpy(), axis=0).max()) < SAME_AREA:
+        mean = 100 * fractions.mean()
+        return {
+            "nothing": f"The lattice did not change: {mean['ordered']:.1f} % of the area ordered, {mean['disordered']:.1f} % "
+            f"disordered and {mean['vacuum']:.1f} % vacuum, from the first frame to the last."
+        }
     changes = [
         (name, 100 * float(first[name]), 100 * float(last[name])) for name in ("ordered", "disordered", "vacuum")
     ]

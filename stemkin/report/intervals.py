@@ -10,6 +10,9 @@ from markupsafe import Markup
 
 from stemkin.report.words import Quantity, plain, power_of_ten
 
+FAR_APART = 30
+"""Values whose ratio is larger than this are drawn on a logarithmic scale."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -54,16 +57,20 @@ def _round_step(length: float) -> float:
 
 
 def scale_for(leading: Iterable[Quantity], others: Iterable[Quantity] = ()) -> Scale:
-    """Return a scale that holds all of them: logarithmic where the `leading` ones are positive and span a factor of 30."""
+    """Return a scale that holds all of them: logarithmic where most of the `leading` ones are positive and far apart.
+
+    On a logarithmic scale zero, what is negative, and what is a million times less than the largest lie at the left edge.
+    """
     known = [q for q in leading if q.is_known]
     values = [v for q in (*known, *others) for v in (q.value, q.low, q.high) if math.isfinite(v)]
     if not values:
         return Scale(0.0, 1.0)
     positive = [q.value for q in known if q.value > 0]
-    if len(positive) == len(known) and positive and max(positive) > 30 * min(positive):
-        low = min(v for v in values if v > 0)
-        low = max(low, min(positive) / 30)  # an interval that almost reaches zero must not push the rest aside
-        return Scale(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(max(values))), logarithmic=True)
+    if 2 * len(positive) > len(known) and max(positive) > FAR_APART * min(positive):
+        largest = max(values)
+        smallest = min(v for v in values if v > 0)
+        low = max(smallest, min(positive) / FAR_APART, 1e-6 * largest)
+        return Scale(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(largest)), logarithmic=True)
     low, high = min(0.0, *values), max(0.0, *values)
     margin = 0.04 * ((high - low) or 1.0)
     return Scale(low - margin if low < 0 else 0.0, high + margin)
@@ -97,6 +104,12 @@ class IntervalTable:
     def has_nulls(self) -> bool:
         """Tell whether any row has a null control."""
         return any(row.null is not None for row in self.rows)
+
+    @property
+    def has_edge(self) -> bool:
+        """Tell whether a value lies at the left edge because the scale has no place for it."""
+        values = [q.value for row in self.rows for q in (row.quantity, row.null) if q is not None and q.is_known]
+        return self.scale.logarithmic and any(v < self.scale.low for v in values)
 
     @property
     def heading(self) -> Markup:

@@ -34,7 +34,11 @@ def diffusion(results: Results) -> dict[str, Any]:
     curves = curves[(curves["msd_nm2"] > 0) & (curves["lag_s"] > 0)]
     curves = curves[curves["class_id"].isin(ordered(curves["class_id"]))]
     rows, movie = summaries.pooled(results.found["diffusion"])
-    fits = {int(str(i)): summaries.fit_of(group) for i, group in rows.groupby("class_id")}
+    rows = rows[(rows["n_tracks"] > 0) | rows["D_nm2_per_s"].notna()]
+    fits = {
+        i: summaries.fit_of(rows[rows["class_id"] == i], gaussian=is_gaussian(results, movie, i))
+        for i in ordered(rows["class_id"])
+    }
     shown = ordered(curves["class_id"])
     figure = (
         figures.mean_squared_displacement(curves, {i: f for i, f in fits.items() if f is not None}) if shown else None
@@ -75,6 +79,7 @@ def _methods_table(results: Results, rows: pd.DataFrame, movie: str) -> Interval
 
 def _hop_table(results: Results) -> IntervalTable | None:
     rows, movie = summaries.pooled(results.found["hop_rates"])
+    rows = rows[rows["hop_rate_per_s"].notna()]
     table = []
     for class_id in ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
@@ -88,6 +93,7 @@ def _hop_table(results: Results) -> IntervalTable | None:
 def _by_movie(results: Results) -> list[tuple[Markup, IntervalTable]]:
     """Return one table per class: D in each movie, where there are several movies."""
     found = summaries.per_movie(results.found["diffusion"])
+    found = found[found["D_nm2_per_s"].notna()]
     tables = []
     for class_id in ordered(found["class_id"]):
         rows = found[found["class_id"] == class_id]

@@ -146,9 +146,9 @@ def dwell_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
     )
 
 
-def fit_of(rows: pd.DataFrame) -> tuple[float, float] | None:
+def fit_of(rows: pd.DataFrame, *, gaussian: bool = True) -> tuple[float, float] | None:
     """Return D [nm²/s] and the offset 4 sigma² [nm²] of the first estimate with a positive D in `rows` of ``diffusion``."""
-    for _, row in preferred(rows).iterrows():
+    for _, row in preferred(rows, gaussian=gaussian).iterrows():
         D_nm2_per_s, sigma_nm = float(row["D_nm2_per_s"]), float(row["sigma_nm"])
         if math.isfinite(D_nm2_per_s) and D_nm2_per_s > 0:
             return D_nm2_per_s, 4 * sigma_nm**2 if math.isfinite(sigma_nm) else 0.0

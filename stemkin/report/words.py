@@ -65,6 +65,8 @@ class Quantity:
             return "–"
         if math.isinf(value):
             return "∞" if value > 0 else "−∞"
+        if value == 0:
+            return "0"
         text = f"{value / 10.0**self.exponent:,.{self.decimals}f}"
         return text.replace("-", "−") if float(text.replace(",", "")) else text.removeprefix("-")
 
