@@ -235,18 +235,27 @@ def mean_amplitudes(lines: np.ndarray, waves: Waves) -> np.ndarray:
     return np.asarray(np.where(waves.is_background, 1.0, 2.0) * total)
 
 
-def draw_mean(amplitudes: np.ndarray, waves: Waves, like: Array) -> tuple[Array, Array, Array]:
-    """Draw the crystal whose amplitudes (K,) are the same everywhere: M, dM/dy and dM/dx [per px], each (y, x)."""
-    xp = namespace(like)
-    cos, sin = _row_waves(waves)
-    fields = amplitudes * (cos + 1j * sin)
-    rate = 2j * np.pi * waves.frequencies
-    along = np.concatenate([fields, fields * rate[:, 0], fields * rate[:, 1]])
-    table = np.concatenate(_column_waves(waves), axis=1)
-    rows = np.concatenate([along.real, -along.imag], axis=1)
-    drawn = xp.matmul(xp.asarray(rows, dtype=like.dtype), xp.asarray(np.ascontiguousarray(table.T), dtype=like.dtype))
+def draw_mean(amplitudes: np.ndarray, waves: Waves, like: Array) -> Array:
+    """Draw (y, x) the crystal whose amplitudes (K,) are the same everywhere, in the library and type of `like`."""
+    return _drawn([amplitudes], waves, like)
+
+
+def draw_mean_and_slopes(amplitudes: np.ndarray, waves: Waves, like: Array) -> tuple[Array, Array, Array]:
+    """Draw M as `draw_mean` does, with dM/dy and dM/dx [per px], each (y, x)."""
+    rate = 2j * np.pi * waves.frequencies.T
+    drawn = _drawn([amplitudes, amplitudes * rate[0], amplitudes * rate[1]], waves, like)
     height = waves.shape[0]
     return drawn[:height, :], drawn[height : 2 * height, :], drawn[2 * height :, :]
+
+
+def _drawn(several: list[np.ndarray], waves: Waves, like: Array) -> Array:
+    """Draw crystals of constant amplitudes (K,) below one another."""
+    xp = namespace(like)
+    cos, sin = _row_waves(waves)
+    fields = np.concatenate([amplitudes * (cos + 1j * sin) for amplitudes in several])
+    rows = np.concatenate([fields.real, -fields.imag], axis=1)
+    columns = np.concatenate(_column_waves(waves), axis=1).T
+    return xp.matmul(xp.asarray(rows, dtype=like.dtype), xp.asarray(np.ascontiguousarray(columns), dtype=like.dtype))
 
 
 def draw_local(amplitudes: np.ndarray, waves: Waves, like: Array) -> Array:

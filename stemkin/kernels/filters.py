@@ -12,8 +12,11 @@ import numpy as np
 
 from stemkin.devices import Array, namespace
 
-CLIPPED_SQUARE = 0.99
-"""Mean of min(z^2, 9) of a normal z."""
+CLIP = 4.0
+"""Squares beyond this many variances count as if they were there: they may be defects."""
+
+CLIPPED_SQUARE = 0.9205
+"""Mean of min(z^2, CLIP) of a normal z."""
 
 
 def variance_of(rest: Array, model: Array) -> Array:
@@ -29,7 +32,7 @@ def variance_of(rest: Array, model: Array) -> Array:
     variance = xp.mean(squares) + 0 * centred
     alpha, beta = xp.mean(squares), 0 * middle
     for _ in range(3):
-        shares = xp.minimum(squares, 9 * variance) / variance / CLIPPED_SQUARE
+        shares = xp.minimum(squares, CLIP * variance) / variance / CLIPPED_SQUARE
         weight, slope = 1 / variance, centred / variance
         w1, wx, wxx = xp.sum(weight**2), xp.sum(weight * slope), xp.sum(slope**2)
         y1, yx = xp.sum(weight * shares), xp.sum(slope * shares)

@@ -74,7 +74,7 @@ class Grain:
     mask: Array | None
 
 
-def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> tuple[Array, list[Array]]:
+def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> Array:
     """Draw the crystal of a grain everywhere: its mean, and what differs locally within its mask.
 
     Parameters
@@ -88,10 +88,10 @@ def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> tuple[Ar
 
     Returns
     -------
-    The model (y, x), and the derivatives of its mean along y and x [per px].
+    The model (y, x).
     """
     spacing = grain.lattice.spacing_px
-    model, *slopes = crystal.draw_mean(grain.mean, grain.waves, frame)
+    model = crystal.draw_mean(grain.mean, grain.waves, frame)
     rest = frame - model if grain.mask is None else (frame - model) * grain.mask
     local = grain.waves.only(np.arange(min(N_LOCAL, len(grain.waves.indices))))
     sums = crystal.node_sums(crystal.row_sums(rest, local), local)
@@ -101,7 +101,7 @@ def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> tuple[Ar
     even = crystal.even_scale(sums[:, :, np.flatnonzero(crystalline)[:N_ASKED]], areas, local, lengths)
     sd_px = np.where(crystalline, even, BACKGROUND_SD * spacing)
     change = crystal.smooth_amplitudes(sums, local, sd_px=sd_px, areas=areas)
-    return model + crystal.draw_local(change, local, frame), slopes
+    return model + crystal.draw_local(change, local, frame)
 
 
 def is_broken(found: Crystal) -> bool:
@@ -159,7 +159,7 @@ def _scatter(values: Array, sd_px: float) -> Array:
 
 
 def _misfit(frame: Array, grain: Grain, sd_px: float) -> Array:
-    return _scatter(frame - draw_grain(frame, grain, least_sd=STIFF_SD)[0], sd_px)
+    return _scatter(frame - draw_grain(frame, grain, least_sd=STIFF_SD), sd_px)
 
 
 def _claim(misfits: list[Array], flat: Array, spacing_px: float) -> list[Array]:
@@ -203,14 +203,14 @@ def _fitted(frame: Array, grain: Grain, *, n_rounds: int = 3) -> Grain:
         return grain
     mean = grain.mean
     for _ in range(n_rounds):
-        model, _, _ = crystal.draw_mean(mean, grain.waves, frame)
+        model = crystal.draw_mean(mean, grain.waves, frame)
         lines = crystal.line_sums((frame - model) * grain.mask, grain.waves)
         mean = mean + crystal.mean_amplitudes(lines, grain.waves) / share
     return replace(grain, mean=mean)
 
 
 def _row_jitter(frame: Array, grain: Grain) -> np.ndarray:
-    model, *slopes = crystal.draw_mean(grain.mean, grain.waves, frame)
+    model, *slopes = crystal.draw_mean_and_slopes(grain.mean, grain.waves, frame)
     rest = (frame - model) * grain.mask
     weight = grain.mask / variance_of(rest, model)
     limit = distortion.JITTER * grain.lattice.spacing_px
@@ -256,7 +256,7 @@ def _areas(frame: Array, grains: list[Grain], masks: list[Array], flat: Array) -
     xp = namespace(frame)
     inside = sum(masks)
     ordered = float(to_host(xp.mean(inside)))
-    model = crystal.draw_mean(grains[0].mean, grains[0].waves, frame)[0]
+    model = crystal.draw_mean(grains[0].mean, grains[0].waves, frame)
     noise = variance_of((frame - model) * masks[0], model)
     rough = float(to_host(xp.mean((1 - inside) * xp.astype(flat > 2 * gaussian(noise, 8.0), frame.dtype))))
     return ordered, rough, max(0.0, 1.0 - ordered - rough)

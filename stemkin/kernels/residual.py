@@ -79,36 +79,34 @@ def remove_crystal(frame: Array) -> Remainder | None:
         return None
     spacing = found.lattice.spacing_px
     grains, jitter, areas = find_grains(frame, found) if is_broken(found) else _one_grain(frame, found)
-    model, slopes, inside = _draw(frame, grains, spacing)
+    model, inside = _draw(frame, grains, spacing)
     rest = frame - model
     weight = 1 / variance_of(rest, model)
-    more = distortion.row_displacements(clipped(rest), slopes, weight, limit_px=distortion.JITTER * spacing)
-    rest = rest + sum(xp.asarray(more[:, axis, None], dtype=frame.dtype) * slopes[axis] for axis in (0, 1))
     sd = cell.probe_sd(grains[0].mean, grains[0].waves, is_honeycomb=found.lattice.is_honeycomb)
     sd = float(np.clip(sd or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
     snr = matched_snr(rest, weight, sd)
     snr = snr if inside is None else snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
     snr = snr / scale_of(to_host(snr[::3, ::3]))
-    return Remainder(rest, rest * xp.sqrt(weight), snr, sd, grains, jitter + more, areas)
+    return Remainder(rest, rest * xp.sqrt(weight), snr, sd, grains, jitter, areas)
 
 
 def scale_of(snr: np.ndarray) -> float:
     """Return the standard deviation of the noise in a map of signal-to-noise, zeros left out.
 
     It is a little below 1 where a fitted crystal took some of the noise with it, and above 1 where the noise of neighbouring
-    pixels is alike (compressed video, interpolated frames). The larger of what the median and the 95th percentile of |z| imply
-    for a normal z is taken; defects cover less than 5 % of a frame.
+    pixels is alike (compressed video, interpolated frames). The larger of what the median and the 90th percentile of |z| imply
+    for a normal z is taken, since defects cover but a few percent of a frame.
     """
     values = np.abs(snr[snr != 0])
     if len(values) < 100:
         return 1.0
-    middle, high = np.quantile(values, [0.5, 0.95])
-    return max(float(middle) / 0.6745, float(high) / 1.960, 0.5)
+    middle, high = np.quantile(values, [0.5, 0.9])
+    return max(float(middle) / 0.6745, float(high) / 1.645, 0.5)
 
 
 def _one_grain(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, tuple[float, float, float]]:
     """Return the whole frame as one grain, and the displacement (height, 2) of its rows."""
-    model, *slopes = crystal.draw_mean(crystal.mean_amplitudes(found.lines, found.waves), found.waves, frame)
+    model, *slopes = crystal.draw_mean_and_slopes(crystal.mean_amplitudes(found.lines, found.waves), found.waves, frame)
     rest = frame - model
     limit = distortion.JITTER * found.lattice.spacing_px
     jitter = distortion.row_displacements(clipped(rest), slopes, 1 / variance_of(rest, model), limit_px=limit)
@@ -116,19 +114,17 @@ def _one_grain(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, t
     return [Grain(found.lattice, waves, crystal.mean_amplitudes(found.lines, waves), None)], jitter, (1.0, 0.0, 0.0)
 
 
-def _draw(frame: Array, grains: list[Grain], spacing_px: float) -> tuple[Array, list[Array], Array | None]:
-    """Draw all grains: the model (y, x), its derivatives along y and x, and where there is any grain (None: everywhere)."""
-    parts = [draw_grain(frame, grain) for grain in grains]
-    if grains[0].mask is None:
-        return *parts[0], None
-    inside = sum(grain.mask for grain in grains)
+def _draw(frame: Array, grains: list[Grain], spacing_px: float) -> tuple[Array, Array | None]:
+    """Draw all grains: the model (y, x), and where there is any grain (None: everywhere)."""
+    models = [draw_grain(frame, grain) for grain in grains]
+    masks = [grain.mask for grain in grains if grain.mask is not None]
+    if not masks:
+        return models[0], None
+    inside = sum(masks)
     outside = 1 - inside
-    level = gaussian(frame * outside, spacing_px, normalised=False) / (
-        gaussian(outside, spacing_px, normalised=False) + 1e-6
-    )
-    model = level * outside + sum(model * grain.mask for (model, _), grain in zip(parts, grains, strict=True))
-    slopes = [sum(part[1][a] * grain.mask for part, grain in zip(parts, grains, strict=True)) for a in (0, 1)]
-    return model, slopes, inside
+    level = gaussian(frame * outside, spacing_px, normalised=False)
+    level = level / (gaussian(outside, spacing_px, normalised=False) + 1e-6)
+    return level * outside + sum(model * mask for model, mask in zip(models, masks, strict=True)), inside
 
 
 def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
