@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from stemkin.kernels.lattice import METAL, Lattice, sites
 from stemkin.kernels.patches import gaussian_means, hollow_of
@@ -46,12 +47,15 @@ class OrderMap:
         (ny, nx) order, 1 in the frame's good crystal.
     intensity
         (ny, nx) mean intensity, 0 at the level of hollow sites and 1 in the frame's good crystal.
+    turn_deg
+        (ny, nx) direction of the local lattice relative to the frame's, turning from +x to +y, -30 to 30 [degrees].
     tile
         Distance between the windows [px]; window (0, 0) is centred at ((tile - 1) / 2, (tile - 1) / 2).
     """
 
     order: np.ndarray
     intensity: np.ndarray
+    turn_deg: np.ndarray
     tile: int
 
     @property
@@ -100,12 +104,77 @@ def order_map(frame: np.ndarray, lattice: Lattice | None, *, tile: int | None = 
     mean = _smoothed(np.ascontiguousarray(sums[..., 0].real), areas, MEAN_SD * spacing / edge)
     power = np.abs(_smoothed(sums[..., 1:], areas, WINDOW_SD * spacing / edge))
     third = N_DIRECTIONS // 3
-    triples = [power[..., k] * power[..., k + third] * power[..., k + 2 * third] for k in range(third)]
-    order = np.cbrt(np.max(triples, axis=0))
+    triples = np.stack(
+        [power[..., k] * power[..., k + third] * power[..., k + 2 * third] for k in range(third)], axis=-1
+    )
+    order = np.cbrt(triples.max(axis=-1))
     good_mean, good_order = np.quantile(mean, 0.75), np.quantile(order, 0.75)
     if not (good_mean > 0 and good_order > 0):
         return None
-    return OrderMap(order / good_order, mean / good_mean, edge)
+    return OrderMap(order / good_order, mean / good_mean, _turn(triples, lattice), edge)
+
+
+def _turn(triples: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Return where between the (ny, nx, directions) responses the largest lies: the vertex of a parabola through their logarithms."""
+    n = triples.shape[-1]
+    best = triples.argmax(axis=-1)
+    logs = np.log(triples + np.float32(1e-30))
+    before, at, after = (np.take_along_axis(logs, (best + k)[..., None] % n, axis=-1)[..., 0] for k in (-1, 0, 1))
+    bend = before - 2 * at + after
+    shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1.0), 0.0)
+    b1 = lattice.reciprocal[0]
+    away = (best + np.clip(shift, -0.5, 0.5)) * (180.0 / N_DIRECTIONS) - np.degrees(np.arctan2(b1[0], b1[1]))
+    return np.asarray((away + 30) % 60 - 30)
+
+
+def regions(found: OrderMap, *, min_tiles: int = 8, min_turn_deg: float = 4.0) -> list[Region]:
+    """List the holes, disordered areas and turned fragments of a frame, largest first.
+
+    Parameters
+    ----------
+    found
+        As `order_map` gives it.
+    min_tiles
+        Smaller regions are left out.
+    min_turn_deg
+        An ordered region whose lattice is turned by less belongs to the crystal around it.
+    """
+    phase = found.phase
+    turned = np.abs(found.turn_deg) >= min_turn_deg
+    masks = [("hole", phase == VACUUM), ("disordered", phase == DISORDERED), ("fragment", (phase == ORDERED) & turned)]
+    listed = []
+    for kind, mask in masks:
+        labels, n = ndimage.label(mask)
+        for i in range(1, n + 1):
+            y, x = np.nonzero(labels == i)
+            if len(y) >= min_tiles:
+                centre = (np.array([y.mean(), x.mean()]) + 0.5) * found.tile - 0.5
+                turn = float(np.median(found.turn_deg[y, x])) if kind == "fragment" else np.nan
+                listed.append(Region(kind, float(centre[0]), float(centre[1]), len(y) * found.tile**2, turn))
+    return sorted(listed, key=lambda region: (-region.area_px, region.y, region.x))
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of a frame that is not the crystal around it.
+
+    Attributes
+    ----------
+    kind
+        ``"hole"``, ``"disordered"`` or ``"fragment"`` (ordered, but turned).
+    y, x
+        Its centre [px].
+    area_px
+        Its area [px2].
+    turn_deg
+        Of a fragment: how far its lattice is turned [degrees]; NaN for the others.
+    """
+
+    kind: str
+    y: float
+    x: float
+    area_px: float
+    turn_deg: float
 
 
 def _hollow_level(frame: np.ndarray, lattice: Lattice) -> float:
