@@ -94,7 +94,13 @@ def _numbers(store: Store, class_ids: dict[str, int]) -> list[str]:
     lines = []
     for method in D["method"].unique():
         found = D[(D["movie"] == "*") & (D["class_id"] == own["V_S"]) & (D["method"] == method)]
-        best = fit_diffusion(true_tracks, class_id=own["V_S"], method=method, by="pooled", experiment=experiment)
+        words = {
+            "method": method,
+            "by": "pooled",
+            "experiment": experiment,
+            "hop_length_nm": truth.settings.material.a_nm,
+        }
+        best = fit_diffusion(true_tracks, class_id=own["V_S"], **words)
         lines += [
             f"D of V_S, {method}: {_interval(found, 'D_nm2_per_s')} nm2/s; from the true tracks "
             f"{best['D_nm2_per_s'].iloc[0]:.3g}; hop rate a2/4 = {truth.D_nm2_per_s:.3g}"

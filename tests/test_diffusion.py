@@ -152,3 +152,23 @@ def test_missing_columns_and_calibration_are_named():
         sk.msd(pd.DataFrame({"particle": [1], "frame": [0]}), frame_time_s=1.0)
     with pytest.raises(ValueError, match="frame_time_s"):
         sk.msd(random_walks(n_particles=2))
+
+
+def test_auto_quotes_hops_where_they_are_and_spreading_elsewhere_whatever_classes_there_are():
+    rng = np.random.default_rng(3)
+    steps = rng.normal(0, 0.05, (400, 2))
+    hops = np.zeros((400, 2))
+    hopping = rng.random(400) < 0.1
+    angle = rng.integers(6, size=400) * np.pi / 3
+    hops[hopping] = 0.3153 * np.column_stack([np.sin(angle), np.cos(angle)])[hopping]
+    parts = [
+        pd.DataFrame(
+            {"particle": i, "frame": range(len(d)), "class_id": i, "y_nm": d[:, 0].cumsum(), "x_nm": d[:, 1].cumsum()}
+        )
+        for i, d in enumerate([steps, hops + rng.normal(0, 0.001, hops.shape), steps[:1]])
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    found = fit_diffusion(rows, method="auto", hop_length_nm=0.3153, frame_time_s=1.0, by="pooled").set_index(
+        "class_id"
+    )
+    assert found.loc[[0, 1], "method"].tolist() == ["mle", "hop"]

@@ -85,9 +85,11 @@ def fit_diffusion(
         return brownian
     hopping = _fit(tracks, "hop", recipe("hop", hop_length_nm), **words)
     shape = gaussianity(tracks, class_of=class_of, by=by, experiment=experiment, frame_time_s=frame_time_s)
-    odd = shape[~shape["gaussian"].astype(bool)].set_index(["movie", "class_id"]).index
-    keys = pd.MultiIndex.from_frame(brownian[["movie", "class_id"]])
-    return brownian.where(~keys.isin(odd), hopping).pipe(conform, "diffusion")
+    odd = pd.MultiIndex.from_frame(shape.loc[~shape["gaussian"].astype(bool), ["movie", "class_id"]])
+    spread, hopped = (pd.MultiIndex.from_frame(rows[["movie", "class_id"]]) for rows in (brownian, hopping))
+    by_hops = spread.isin(odd) & spread.isin(hopped)
+    rows = pd.concat([brownian[~by_hops], hopping[hopped.isin(spread[by_hops])]])
+    return conform(rows.sort_values(["movie", "class_id"], kind="stable"), "diffusion")
 
 
 def gaussianity(
