@@ -168,7 +168,7 @@ def test_auto_quotes_hops_where_they_are_and_spreading_elsewhere_whatever_classe
         for i, d in enumerate([steps, hops + rng.normal(0, 0.001, hops.shape), steps[:1]])
     ]
     rows = pd.concat(parts, ignore_index=True)
-    found = fit_diffusion(rows, method="auto", hop_length_nm=0.3153, frame_time_s=1.0, by="pooled").set_index(
+    found = sk.fit_diffusion(rows, method="auto", hop_length_nm=0.3153, frame_time_s=1.0, by="pooled").set_index(
         "class_id"
     )
     assert found.loc[[0, 1], "method"].tolist() == ["mle", "hop"]
