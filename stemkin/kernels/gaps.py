@@ -5,9 +5,10 @@ An end and a start with m good frames between them, g frame times and a distance
 
     log f_g(d) + log(q_m / (1 - q_1 - q_2 - ...)) - log(births)                                           (1)
 
-f_g is the density of steps across g frame times (`stemkin.kernels.steps`; the reach widens as sqrt(g)) and q_m the share of
-ends that come back after m missed frames: the pairs within reach, less those that chance brings there. The odds of all
-closed gaps together are the largest possible.
+f_g is the density of steps across g frame times (`stemkin.kernels.steps`; the reach widens as sqrt(g)), q_m the share of ends
+that come back after m missed frames, and `births` the density of starts that continue nothing [1/(frame nm2)]. The shares
+and the births are those under which all the ends and starts are most likely. The odds of all closed gaps together are the
+largest possible.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemkin.kernels.linking import Looks, near_pairs
+from stemkin.kernels.candidates import near_pairs
+from stemkin.kernels.linking import Looks
 from stemkin.kernels.matching import best_matching, tie_break
 from stemkin.kernels.steps import StepModel
+
+N_ROUNDS = 30
+"""Rounds of expectation-maximisation for the shares of ends that come back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +100,40 @@ def close_gaps(
     order = np.lexsort((both.name, both.point_nm[:, 1], both.point_nm[:, 0], both.ordinal))
     tips, is_end = both.take(order), order < len(ends)
     found = [_candidates(tips, is_end, model, m, max_blind_frames) for m in range(1, max_gap_frames + 1)]
-    returning = np.array([_share(len(ends), i, j, m + 1, model) for m, (i, j, _, _) in enumerate(found, start=1)])
-    returning *= min(1.0, 0.95 / returning.sum())
-    chance = model.births_per_nm2 * (1 - returning.sum())
-    i, j, odds = [], [], []
-    for (earlier, later, squared, apart), share in zip(found, returning, strict=True):
-        i.append(earlier)
-        j.append(later)
-        odds.append(model.log_density(squared, apart) + np.log(share / chance))
-    left, right, saving = np.concatenate(i), np.concatenate(j), np.concatenate(odds)
-    saving = saving + tie_break(left, right)
+    left, right, squared, apart = (np.concatenate(column) for column in zip(*found, strict=True))
+    missed = np.repeat(np.arange(max_gap_frames), [len(f[0]) for f in found])
+    odds = _log_odds(left, model.density_per_nm2(squared, apart), missed, len(ends), len(starts), model)
+    saving = odds + tie_break(left, right)
     taken = best_matching(left, right, saving, n_left=len(tips), n_right=len(tips))
     return order[left[taken]], order[right[taken]] - len(ends)
+
+
+def _log_odds(
+    end: np.ndarray, density: np.ndarray, missed: np.ndarray, n_ends: int, n_starts: int, model: StepModel
+) -> np.ndarray:
+    """Return the log odds (1) of every pair; the shares of ends that come back are found by expectation-maximisation.
+
+    Parameters
+    ----------
+    end, density, missed
+        (p,) the pair's end, its f_g(d) [1/nm2], and the number of frames missed, less one.
+    n_ends, n_starts
+        How many there are.
+    model
+        Tells how many frames of which area the starts lie in.
+    """
+    n_shares = int(missed.max(initial=0)) + 1
+    share = np.full(n_shares, 0.2 / n_shares)
+    births = n_starts / model.room_nm2
+    for _ in range(N_ROUNDS):
+        weight = share[missed] * density / births
+        total = 1 - share.sum() + np.bincount(end, weight, minlength=1)
+        belongs = weight / total[end]
+        share = (np.bincount(missed, belongs, minlength=n_shares) + 0.1) / (n_ends + 1)
+        share *= min(1.0, 0.99 / share.sum())
+        births = max(n_starts - belongs.sum(), 0.05 * n_starts) / model.room_nm2
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(share[missed] * density) - np.log(births * (1 - share.sum())))
 
 
 def _candidates(
@@ -123,13 +150,6 @@ def _candidates(
     apart = (tips.frame[later] - tips.frame[earlier]).astype(np.float64)
     near = (apart <= n_missed + 1 + max_blind_frames) & (squared <= model.reach_nm**2 * apart)
     return earlier[near], later[near], squared[near], apart[near]
-
-
-def _share(n_ends: int, earlier: np.ndarray, later: np.ndarray, apart: int, model: StepModel) -> float:
-    """Return the share of ends that come back after `apart` frames: pairs within reach, less those by chance."""
-    by_chance = n_ends * model.births_per_nm2 * np.pi * model.reach_nm**2 * apart
-    n_pairs = min(len(np.unique(earlier)), len(np.unique(later)))
-    return float((max(n_pairs - by_chance, 0.0) + 0.5) / (n_ends + 1.0))
 
 
 def one_name(first: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,47 +1,42 @@
 r"""From frame to frame: which detection continues which, for a whole block of frames at once.
 
-Candidates are found on a grid: with cells at least twice the reach, what lies near a point is in 2 x 2 cells, and those
-are two runs of the points sorted by cell. So no tree is built and no frame is visited by itself; the pairs of all frames
-go through `stemkin.kernels.matching` together, which takes the clear ones in a few array operations.
+By *distance*: for each pair of neighbouring frames the squared distances, with the squared reach for each detection that
+is not continued, add up to the least (Crocker & Grier, J. Colloid Interface Sci. 179, 298 (1996)). A pair of frames that lie
+g frame times apart (bad ones between them) may be sqrt(g) as far apart as neighbours: the spread of a random walk.
 
-Frames are given as *ordinals*: the number of a frame among the good ones, so that a bad frame is no absence. A pair of
-frames that lie `g` frame times apart (bad ones between them) may be sqrt(g) as far apart as neighbours: the spread of a
-random walk.
+By *likelihood*: the log odds of all links of a pair of frames add up to the most. The odds that detection i of one frame is
+detection j of the next, against i being lost and j being another (`stemkin.kernels.steps`), are
+
+    f(d_ij) p / ((1 - p) A_i births B_j)                                                                      (1)
+
+and the two factors A and B ask the frames beside: a detection that comes back one frame later was only missed, and its
+neighbour's should not be taken for it. With r the share of lost detections that are found again in the frame after,
+
+    A_i = 1 - r + r sum_k f2(d_ik) / births,    k: begins a track two frames after i                          (2)
+    B_j = 1 + r / (1 - r) sum_k f2(d_kj) / births,    k: ends a track two frames before j
+
+where f2 is the density of steps across two frames. Who ends and who begins is taken from a first answer with A = B = 1, and
+the answer is then improved `N_ROUNDS` times; so a link depends on the `CONTEXT` frames around it and on no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from stemkin.kernels.candidates import Pairs, near_pairs, windows
 from stemkin.kernels.matching import SLACK, best_matching, tie_break
 from stemkin.kernels.seams import ranks
-from stemkin.kernels.steps import StepModel
+from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel, by_length
 
-BATCH_ROWS = 30_000
-"""Rows whose candidates are looked for together: they fit into a processor's cache."""
+N_ROUNDS = 2
+"""How often the links are chosen anew, knowing who ended and who began before."""
 
-BATCH_CANDIDATES = 2_000_000
-"""Upper bound of the pairs that are measured at once (about 50 bytes each), however crowded the frames are."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Candidate pairs, in no order.
-
-    Attributes
-    ----------
-    earlier, later
-        (p,) rows.
-    squared
-        (p,) squared distances [nm2].
-    """
-
-    earlier: np.ndarray
-    later: np.ndarray
-    squared: np.ndarray
+CONTEXT = (N_ROUNDS + 1, N_ROUNDS)
+"""Good frames before and after a frame that a link into it may depend on; at least two on either side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,39 +57,82 @@ class Looks:
     brightness_nm: np.ndarray
     class_penalty_nm: float = 0.0
 
-    def squared_nm2(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    @cached_property
+    def all_alike(self) -> bool:
+        """Tell whether nothing differs that counts."""
+        return not self.class_penalty_nm and not self.brightness_nm.any()
+
+    def squared_nm2(self, i: np.ndarray, j: np.ndarray) -> np.ndarray | float:
         """Return what the looks of the pairs `i`, `j` add to their squared distances [nm2]."""
+        if self.all_alike:
+            return 0.0
         other = self.class_penalty_nm**2 * (self.class_id[i] != self.class_id[j])
         return np.asarray(other + (self.brightness_nm[i] - self.brightness_nm[j]) ** 2)
 
-    def take(self, rows: np.ndarray) -> Looks:
+    def take(self, rows: np.ndarray | slice) -> Looks:
         """Return the looks of `rows`."""
         return Looks(self.class_id[rows], self.brightness_nm[rows], self.class_penalty_nm)
 
 
-def links(
-    ordinal: np.ndarray,
-    points_nm: np.ndarray,
-    *,
-    reach_nm: np.ndarray,
-    looks: Looks | None = None,
-    model: StepModel | None = None,
-) -> np.ndarray:
-    """Say which row of the frame before each row continues.
+@dataclass(frozen=True, eq=False)
+class Sightings:
+    """Detections of consecutive frames.
 
-    Parameters
+    Attributes
     ----------
     ordinal
         (n,) frame of each row, counted among the good frames; ascending.
-    points_nm
+    frame
+        (n,) its number in the movie.
+    point_nm
         (n, 2) drift-corrected positions (y, x) [nm].
-    reach_nm
-        (n,) largest distance from the frame before to this row [nm]; 0 where nothing may be continued.
+    since_last, since_second
+        (n,) frame times since the last good frame before each row's, and since the one before that.
     looks
-        Of the rows; what differs adds to a pair's squared distance. None: only distance counts.
-    model
-        Odds of steps; then the links that are most likely together are chosen. None: those whose squared distances, with
-        the squared reach for each row of the earlier frame that is not continued, add up to the least.
+        How they look; what differs adds to a pair's squared distance. None: only distance counts.
+    longest
+        Frame times after which nothing is continued.
+    """
+
+    ordinal: np.ndarray
+    frame: np.ndarray
+    point_nm: np.ndarray
+    since_last: np.ndarray
+    since_second: np.ndarray
+    looks: Looks
+    longest: float = np.inf
+
+    def reach_nm(self, max_step_nm: float, n_apart: int = 1) -> np.ndarray:
+        """Return the largest distance (n,) from the frame `n_apart` good frames before [nm]; 0 where nothing goes on."""
+        since = self.since_last if n_apart == 1 else self.since_second
+        return np.where(since <= self.longest + n_apart - 1, max_step_nm * np.sqrt(since), 0.0)
+
+    def pairs(self, reach_nm: np.ndarray, n_apart: int = 1) -> Pairs:
+        """Return the candidate pairs; what differs in looks adds to their squared distances."""
+        pairs = near_pairs(self.ordinal, self.point_nm, reach_nm, n_apart=n_apart)
+        return replace(pairs, squared=pairs.squared + self.looks.squared_nm2(pairs.earlier, pairs.later))
+
+    def part(self, start: int, stop: int) -> Sightings:
+        """Return the rows `start` to `stop` (excluded)."""
+        rows = slice(start, stop)
+        return replace(
+            self,
+            ordinal=self.ordinal[rows],
+            frame=self.frame[rows],
+            point_nm=self.point_nm[rows],
+            since_last=self.since_last[rows],
+            since_second=self.since_second[rows],
+            looks=self.looks.take(rows),
+        )
+
+    @cached_property
+    def rank(self) -> np.ndarray:
+        """(n,) rank of each row within its frame."""
+        return ranks(self.ordinal)
+
+
+def links_by_distance(seen: Sightings, max_step_nm: float) -> np.ndarray:
+    """Say which row of the frame before each row continues, at the least total squared distance.
 
     Returns
     -------
@@ -102,125 +140,111 @@ def links(
 
     Examples
     --------
-    >>> points = np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.1], [0.0, 0.2]])
-    >>> links(np.array([0, 0, 1, 2]), points, reach_nm=np.full(4, 0.4)).tolist()
+    >>> frame, points = np.array([0, 0, 1, 2]), np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.1], [0.0, 0.2]])
+    >>> seen = Sightings(frame, frame, points, np.ones(4), np.full(4, 2.0), Looks(np.zeros(4), np.zeros(4)))
+    >>> links_by_distance(seen, 0.4).tolist()
     [-1, -1, 0, 2]
     """
-    before = np.full(len(ordinal), -1, np.int64)
-    rank = ranks(ordinal)
-    for start, stop in batches(ordinal):
-        pairs = near_pairs(ordinal[start:stop], points_nm[start:stop], reach_nm[start:stop])
-        i, j = pairs.earlier + start, pairs.later + start
-        squared, limit = pairs.squared, reach_nm[j] ** 2
-        if looks is not None:
-            squared = squared + looks.squared_nm2(i, j)
-        unique = tie_break(rank[i], rank[j])
-        if model is None:
-            saving = limit * (1 + 2 * SLACK + unique) - squared
-        else:
-            saving = model.log_odds(squared, limit / model.reach_nm**2) + unique
-        taken = best_matching(pairs.earlier, pairs.later, saving, n_left=stop - start, n_right=stop - start)
-        before[j[taken]] = i[taken]
-    return before
+
+    def of_window(part: Sightings) -> np.ndarray:
+        reach = part.reach_nm(max_step_nm)
+        pairs = part.pairs(reach)
+        limit = reach[pairs.later] ** 2
+        unique = tie_break(part.rank[pairs.earlier], part.rank[pairs.later])
+        return _best(pairs, limit * (1 + 2 * SLACK + unique) - pairs.squared, len(reach))
+
+    return _by_windows(seen, of_window, before=1, after=0)
 
 
-def batches(ordinal: np.ndarray, rows: int | None = None) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of runs of whole frames, about `BATCH_ROWS` rows each; neighbours share one frame."""
-    rows = BATCH_ROWS if rows is None else rows
-    n = len(ordinal)
-    start = 0
-    while start < n:
-        wanted = int(np.searchsorted(ordinal, ordinal[min(start + rows, n) - 1], side="right"))
-        two_frames = int(np.searchsorted(ordinal, ordinal[start] + 1, side="right"))
-        stop = max(wanted, two_frames)
-        yield start, stop
-        if stop == n:
-            return
-        start = int(np.searchsorted(ordinal, ordinal[stop - 1], side="left"))
-
-
-def near_pairs(ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: np.ndarray, *, n_apart: int = 1) -> Pairs:
-    """Return every pair of rows, `n_apart` good frames apart, within the reach of the later one.
-
-    Parameters
-    ----------
-    ordinal, points_nm, reach_nm
-        As in `links`; a row whose reach is 0 has no pairs.
-    """
-    nothing = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    if not len(ordinal) or not reach_nm.any():
-        return nothing
-    order, runs = _cell_runs(ordinal, points_nm, float(reach_nm.max()), n_apart)
-    found = [_within_reach(order, chunk, points_nm, reach_nm) for chunk in _bounded(runs)]
-    return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-def _cell_runs(
-    ordinal: np.ndarray, points_nm: np.ndarray, reach: float, n_apart: int
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Sort the rows into grid cells and say which runs of the sorted rows lie around each row, `n_apart` frames before.
+def links_by_likelihood(seen: Sightings, model: StepModel) -> np.ndarray:
+    """Say which row of the frame before each row continues, so that all links together are most likely (eq. 1).
 
     Returns
     -------
-    The rows sorted by cell; and (row, start, length) of the runs.
+    (n,) row in the frame before, -1 where a track begins. As for a whole movie in those frames that have `CONTEXT` frames
+    around them, or the movie's ends.
     """
-    low, high = points_nm.min(axis=0), points_nm.max(axis=0)
-    frames = int(ordinal[-1] - ordinal[0]) + 1
-    per_row = np.prod(high - low) * frames / len(ordinal)
-    edge = max(2 * reach * (1 + SLACK), 0.5 * float(np.sqrt(per_row)), float((high - low).max()) / 2**20)
-    while True:
-        place = (points_nm - low) / edge + 1  # one empty cell all around
-        n_x = int(place[:, 1].max()) + 2
-        n_y = int(place[:, 0].max()) + 2
-        cell = place.astype(np.int64)
-        frame = ordinal - ordinal[0]
-        key = (frame * n_y + cell[:, 0]) * n_x + cell[:, 1]
-        order = np.argsort(key, kind="stable")
-        # of the cells around, only those on the nearer side in y and in x can hold something within half an edge
-        y0 = cell[:, 0] - (place[:, 0] - cell[:, 0] < 0.5)
-        x0 = cell[:, 1] - (place[:, 1] - cell[:, 1] < 0.5)
-        first = ((frame - n_apart) * n_y + y0) * n_x + x0
-        row = np.flatnonzero(frame >= n_apart)
-        sought = np.concatenate([first[row], first[row] + n_x])
-        start, stop = _find_runs(key[order], sought, n_cells=frames * n_y * n_x)
-        length = stop - start
-        if length.sum() <= 32 * len(row) or edge <= 4 * reach:
-            break
-        edge = max(2 * reach * (1 + SLACK), edge / 4, float((high - low).max()) / 2**20)
-    return order, (np.tile(row, 2), start, length)
+
+    def of_window(part: Sightings) -> np.ndarray:
+        n = len(part.ordinal)
+        pairs = part.pairs(part.reach_nm(model.reach_nm))
+        i, j = pairs.earlier, pairs.later
+        odds = model.log_odds(pairs.squared, part.since_last[j]) + tie_break(part.rank[i], part.rank[j])
+        links = _best(pairs, odds, n)
+        two = part.pairs(part.reach_nm(model.reach_nm, 2), 2)
+        density = model.density_per_nm2(two.squared, part.since_second[two.later])
+        for _ in range(N_ROUNDS):
+            begins = (links < 0)[two.later]
+            ends = ~_goes_on(links)[two.earlier]
+            lost = np.bincount(two.earlier[begins], density[begins], minlength=n)
+            found = np.bincount(two.later[ends], density[ends], minlength=n)
+            links = _best(pairs, odds - model.log_lost(lost)[i] - model.log_found(found)[j], n)
+        return links
+
+    return _by_windows(seen, of_window, before=CONTEXT[0], after=CONTEXT[1])
 
 
-def _find_runs(sorted_key: np.ndarray, sought: np.ndarray, *, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where, in `sorted_key`, the cells `sought` and `sought` + 1 begin and end."""
-    if n_cells <= 8 * len(sorted_key) + 1024:
-        begin = np.zeros(n_cells + 2, np.int64)
-        np.cumsum(np.bincount(sorted_key, minlength=n_cells + 1), out=begin[1:])
-        return begin[sought], begin[sought + 2]
-    return np.searchsorted(sorted_key, sought), np.searchsorted(sorted_key, sought + 2)
+def count_steps(seen: Sightings, links: np.ndarray, max_step_nm: float, own: slice) -> StepCounts:
+    """Count steps, losses, births and returns.
+
+    Parameters
+    ----------
+    seen
+        Rows of a block and, where there are any, of two occupied frames before and after it.
+    links
+        (n,) row that each row continues, by distance.
+    max_step_nm
+        Largest step between neighbouring frames [nm].
+    own
+        The block's rows; the counts of all blocks of a movie add up to those of the movie.
+    """
+    first, last = own.start, own.stop
+    if first == last:
+        return NO_STEPS
+    ordinal, point, reach = seen.ordinal, seen.point_nm, seen.reach_nm(max_step_nm)
+    later = first + np.flatnonzero(links[own] >= 0)
+    steps = by_length(((point[later] - point[links[later]]) ** 2).sum(axis=1), reach[later])
+    reach_two = np.where(links < 0, seen.reach_nm(max_step_nm, 2), 0.0)
+    reach_two[:first] = reach_two[last:] = 0.0
+    pairs = near_pairs(ordinal, point, reach_two, n_apart=2)
+    goes_on = _goes_on(links)
+    again = ~goes_on[pairs.earlier]
+    lost = ordinal[own][~goes_on[own]]
+    return StepCounts(
+        steps=steps,
+        returns=by_length(pairs.squared[again], reach_two[pairs.later[again]]),
+        n_ended=int((lost < ordinal[-1]).sum()),
+        n_begun=int(((links[own] < 0) & (ordinal[own] > ordinal[0])).sum()),
+        n_before_two=int((lost + 2 <= ordinal[-1]).sum()),
+        n_pairs=int(ordinal[last - 1] - ordinal[max(first - 1, 0)]),
+        low_nm=point[own].min(axis=0),
+        high_nm=point[own].max(axis=0),
+    )
 
 
-def _bounded(runs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield the runs in portions of at most about `BATCH_CANDIDATES` pairs."""
-    row, start, length = runs
-    total = np.cumsum(length)
-    n_parts = max(1, -(-int(total[-1] if len(total) else 0) // BATCH_CANDIDATES))
-    edges = np.searchsorted(total, np.arange(1, n_parts) * BATCH_CANDIDATES)
-    for chunk in np.split(np.arange(len(row)), edges):
-        yield row[chunk], start[chunk], length[chunk]
+def _goes_on(links: np.ndarray) -> np.ndarray:
+    """Return whether each row (n,) is continued."""
+    goes_on = np.zeros(len(links), bool)
+    goes_on[links[links >= 0]] = True
+    return goes_on
 
 
-def _within_reach(
-    order: np.ndarray,
-    runs: tuple[np.ndarray, np.ndarray, np.ndarray],
-    points_nm: np.ndarray,
-    reach_nm: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Measure every pair of the runs and keep the near ones: (earlier, later, squared distance)."""
-    row, start, length = runs
-    y, x = points_nm[:, 0], points_nm[:, 1]
-    later = np.repeat(row, length)
-    place = np.arange(len(later)) + np.repeat(start - np.cumsum(length) + length, length)
-    squared = (y[order][place] - y[later]) ** 2 + (x[order][place] - x[later]) ** 2
-    limit = np.where(reach_nm > 0, (reach_nm * (1 + SLACK / 2)) ** 2, -1.0)
-    near = np.flatnonzero(squared <= limit[later])
-    return order[place[near]], later[near], squared[near]
+def _best(pairs: Pairs, saving: np.ndarray, n: int) -> np.ndarray:
+    """Return the row (n,) that each row continues in the best choice of `pairs`."""
+    taken = best_matching(pairs.earlier, pairs.later, saving, n_left=n, n_right=n)
+    links = np.full(n, -1, np.int64)
+    links[pairs.later[taken]] = pairs.earlier[taken]
+    return links
+
+
+def _by_windows(
+    seen: Sightings, of_window: Callable[[Sightings], np.ndarray], *, before: int, after: int
+) -> np.ndarray:
+    """Link a few frames at a time, each window with so many frames before and after; memory stays that of a window."""
+    links = np.full(len(seen.ordinal), -1, np.int64)
+    for window in windows(seen.ordinal, before=before, after=after):
+        found = of_window(seen.part(window.start, window.stop))[
+            window.first - window.start : window.last - window.start
+        ]
+        links[window.first : window.last] = np.where(found >= 0, found + window.start, -1)
+    return links

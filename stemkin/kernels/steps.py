@@ -24,6 +24,11 @@ import numpy as np
 N_BINS = 64
 """Bins of the step length, from 0 to the reach."""
 
+EDGES = np.arange(N_BINS + 1) / N_BINS
+MIDDLES = (EDGES[1:] + EDGES[:-1]) / 2
+RINGS = EDGES[1:] ** 2 - EDGES[:-1] ** 2
+"""Edges, middles and areas (in units of the whole disc) of the bins."""
+
 PRIOR_STEPS = 20.0
 """Weight, in steps, of the prior: a normal distribution whose sd is 0.4 reaches, as good as squared distances."""
 
@@ -36,17 +41,23 @@ class StepCounts:
     ----------
     steps
         (`N_BINS`,) links by length, in units of their reach.
+    returns
+        (`N_BINS`,) ends and starts of tracks with one good frame between them, by distance in units of their reach.
     n_ended, n_begun
         Detections not continued in the next good frame, and those that continue nothing.
+    n_before_two
+        Ends with a good frame two frames later, in which they could come back.
     n_pairs
-        Pairs of neighbouring good frames.
+        Pairs of neighbouring good frames, from the first occupied one to the last.
     low_nm, high_nm
         (2,) extremes of the positions.
     """
 
     steps: np.ndarray
+    returns: np.ndarray
     n_ended: int
     n_begun: int
+    n_before_two: int
     n_pairs: int
     low_nm: np.ndarray
     high_nm: np.ndarray
@@ -55,46 +66,26 @@ class StepCounts:
         """Return the counts of both."""
         return StepCounts(
             self.steps + other.steps,
+            self.returns + other.returns,
             self.n_ended + other.n_ended,
             self.n_begun + other.n_begun,
+            self.n_before_two + other.n_before_two,
             self.n_pairs + other.n_pairs,
             np.minimum(self.low_nm, other.low_nm),
             np.maximum(self.high_nm, other.high_nm),
         )
 
 
-NO_STEPS = StepCounts(np.zeros(N_BINS, np.int64), 0, 0, 0, np.full(2, np.inf), np.full(2, -np.inf))
+NO_STEPS = StepCounts(
+    np.zeros(N_BINS, np.int64), np.zeros(N_BINS, np.int64), 0, 0, 0, 0, np.full(2, np.inf), np.full(2, -np.inf)
+)
 """What nothing says."""
 
 
-def count_steps(
-    ordinal: np.ndarray, points_nm: np.ndarray, before: np.ndarray, reach_nm: np.ndarray, *, n_previous: int = 0
-) -> StepCounts:
-    """Count the steps into every frame of a block but those of its halo.
-
-    Parameters
-    ----------
-    ordinal, points_nm, reach_nm
-        (n,), (n, 2), (n,): as in `stemkin.kernels.linking.links`.
-    before
-        (n,) row that each row continues, -1 for none.
-    n_previous
-        So many of the first rows are the halo; the steps into that frame were counted with the block before.
-    """
-    if not len(ordinal):
-        return NO_STEPS
-    later = np.flatnonzero(before >= 0)
-    later = later[later >= n_previous]
-    length = np.sqrt(((points_nm[later] - points_nm[before[later]]) ** 2).sum(axis=1)) / reach_nm[later]
-    steps = np.bincount((length * N_BINS).astype(np.int64).clip(max=N_BINS - 1), minlength=N_BINS)
-    occupied, first = np.unique(ordinal, return_index=True)
-    follows = np.zeros(len(occupied), bool)  # frames whose neighbour before is occupied too, and within reach
-    follows[1:] = (np.diff(occupied) == 1) & (reach_nm[first[1:]] > 0)
-    size = np.diff(np.r_[first, len(ordinal)])
-    n_into, n_from = size[follows].sum(), size[np.flatnonzero(follows) - 1].sum()
-    low, high = points_nm.min(axis=0), points_nm.max(axis=0)
-    n_links = int(steps.sum())
-    return StepCounts(steps, int(n_from) - n_links, int(n_into) - n_links, int(follows.sum()), low, high)
+def by_length(squared: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Return how many of the distances, in units of the reach, fall into each of `N_BINS` bins."""
+    bins = (np.sqrt(squared) / reach * N_BINS).astype(np.int64).clip(max=N_BINS - 1)
+    return np.bincount(bins, minlength=N_BINS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +95,7 @@ class StepModel:
     Attributes
     ----------
     counts
-        What was counted.
+        What was counted in links by distance.
     reach_nm
         Largest step between neighbouring frames [nm].
     """
@@ -119,6 +110,11 @@ class StepModel:
         return float(extent.prod()) if np.isfinite(extent).all() else 100 * self.reach_nm**2
 
     @cached_property
+    def room_nm2(self) -> float:
+        """Area times pairs of frames: where detections may begin [frame nm2]."""
+        return max(self.counts.n_pairs, 1) * self.area_nm2
+
+    @cached_property
     def n_by_chance(self) -> float:
         """Links between a lost defect and another that was found, as many as chance makes.
 
@@ -126,8 +122,7 @@ class StepModel:
         the number of discs of that radius in all frames; what is seen to end and to begin is less by as much.
         """
         c = self.counts
-        discs = max(c.n_pairs, 1) * self.area_nm2 / (np.pi * self.reach_nm**2)
-        half = (discs - c.n_ended - c.n_begun) / 2
+        half = (self.room_nm2 / (np.pi * self.reach_nm**2) - c.n_ended - c.n_begun) / 2
         root = half**2 - float(c.n_ended) * c.n_begun
         found = half - np.sqrt(root) if half > 0 and root > 0 else np.inf
         return float(min(found, 0.5 * c.steps.sum()))
@@ -135,13 +130,11 @@ class StepModel:
     @cached_property
     def density(self) -> np.ndarray:
         """(`N_BINS`,) probability of a step per unit of area, in units of the reach: f(d) = density / reach**2."""
-        edges = np.arange(N_BINS + 1) / N_BINS
-        ring = edges[1:] ** 2 - edges[:-1] ** 2
-        prior = np.exp(-(edges[:-1] ** 2) / 0.32) - np.exp(-(edges[1:] ** 2) / 0.32)
+        prior = np.exp(-(EDGES[:-1] ** 2) / 0.32) - np.exp(-(EDGES[1:] ** 2) / 0.32)
         steps = self.counts.steps
         smooth = np.convolve(np.concatenate([steps[:1], steps, steps[-1:]]), [0.25, 0.5, 0.25], mode="valid")
-        true = np.maximum(smooth - self.n_by_chance * ring, 0.0) + PRIOR_STEPS * prior / prior.sum()
-        return np.asarray(true / true.sum() / (np.pi * ring))
+        true = np.maximum(smooth - self.n_by_chance * RINGS, 0.0) + PRIOR_STEPS * prior / prior.sum()
+        return np.asarray(true / true.sum() / (np.pi * RINGS))
 
     @cached_property
     def p_continued(self) -> float:
@@ -151,11 +144,40 @@ class StepModel:
 
     @cached_property
     def births_per_nm2(self) -> float:
-        """Detections per frame and nm2 that continue nothing."""
-        return float((self.counts.n_begun + self.n_by_chance + 1) / max(self.counts.n_pairs, 1) / self.area_nm2)
+        """Detections per frame and nm2 that continue nothing in the frame before."""
+        return float((self.counts.n_begun + self.n_by_chance + 1) / self.room_nm2)
 
-    def log_density(self, squared_nm2: np.ndarray, apart: np.ndarray) -> np.ndarray:
-        """Return log f of steps across `apart` frame times [log 1/nm2]; minus infinity beyond the reach.
+    @cached_property
+    def share_found_again(self) -> float:
+        """Share of lost detections that are found again after one missed frame.
+
+        The distances between ends and starts are a mixture of steps across two frames and of pairs by chance, whose
+        number per area is even; its weights are found by expectation-maximisation.
+        """
+        pairs, n_ends = self.counts.returns.astype(np.float64), self.counts.n_before_two + 1.0
+        again = (
+            np.pi
+            * RINGS
+            * 2
+            * self.reach_nm**2
+            * self.density_per_nm2(2 * MIDDLES**2 * self.reach_nm**2, np.full(N_BINS, 2.0))
+        )
+        share, chance = 0.2, pairs.sum() / n_ends + 1e-3
+        for _ in range(50):
+            of_return = share * again / (share * again + chance * RINGS)
+            share = min((float((pairs * of_return).sum()) + 0.1) / n_ends, 0.95)
+            chance = (float((pairs * (1 - of_return)).sum()) + 1e-3) / n_ends
+        return share
+
+    @cached_property
+    def new_per_nm2(self) -> float:
+        """Detections per frame and nm2 that continue nothing, neither in the frame before nor in the one before that."""
+        return self.births_per_nm2 * max(
+            1 - self.share_found_again * self.counts.n_before_two / (self.counts.n_begun + 1), 0.05
+        )
+
+    def density_per_nm2(self, squared_nm2: np.ndarray, apart: np.ndarray) -> np.ndarray:
+        """Return f of steps across `apart` frame times [1/nm2].
 
         Across g frame times, half of the defects are taken to have made one step and half to have spread by sqrt(g).
         """
@@ -165,16 +187,26 @@ class StepModel:
         if len(later):
             spread = self._at(squared[later] / apart[later]) / apart[later]
             density[later] = (density[later] + spread) / 2
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(density) - 2 * np.log(self.reach_nm))
+        return density / self.reach_nm**2
 
     def _at(self, squared: np.ndarray) -> np.ndarray:
         """Return the density at squared distances in units of the reach; 0 beyond it."""
-        middle = (np.arange(N_BINS) + 0.5) / N_BINS
-        inside = np.exp(np.interp(np.sqrt(squared), middle, np.log(self.density)))
+        inside = np.exp(np.interp(np.sqrt(squared), MIDDLES, np.log(self.density)))
         return np.asarray(np.where(squared <= 1 + 1e-6, inside, 0.0))
 
     def log_odds(self, squared_nm2: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """Return the log odds (1) that two detections of neighbouring good frames are one defect."""
         p = self.p_continued
-        return np.asarray(self.log_density(squared_nm2, apart) + np.log(p / (1 - p)) - np.log(self.births_per_nm2))
+        with np.errstate(divide="ignore"):
+            odds = np.log(self.density_per_nm2(squared_nm2, apart))
+        return np.asarray(odds + np.log(p / (1 - p)) - np.log(self.births_per_nm2))
+
+    def log_lost(self, density: np.ndarray) -> np.ndarray:
+        """Return how much likelier a detection was lost, given the density of steps from it to starts two frames later."""
+        share = self.share_found_again
+        return np.asarray(np.log(1 - share + share * density / self.new_per_nm2))
+
+    def log_found(self, density: np.ndarray) -> np.ndarray:
+        """Return how much likelier a detection continues nothing, given the density of steps to it from ends two frames ago."""
+        share = self.share_found_again
+        return np.asarray(np.log((self.new_per_nm2 + share / (1 - share) * density) / self.births_per_nm2))

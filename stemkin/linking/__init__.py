@@ -34,9 +34,11 @@ from stemkin.linking.blocks import (
     Names,
     Summary,
     block_tracks,
+    count_block,
+    first_frames,
     fit_steps,
     join_links,
-    last_frame,
+    last_frames,
     link_block,
     prepare,
 )
@@ -45,8 +47,8 @@ from stemkin.linking.layout import lay_out
 from stemkin.rows import Rows, as_dask, experiment_of
 
 __all__ = [
-    "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "Summary", "block_tracks", "fit_steps", "join_links",
-    "last_frame", "link", "link_block", "prepare",
+    "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "Summary", "block_tracks", "count_block", "first_frames",
+    "fit_steps", "join_links", "last_frames", "link", "link_block", "prepare",
 ]  # fmt: skip
 
 
@@ -98,8 +100,8 @@ def link(
 
     Notes
     -----
-    Blocks are linked in parallel, each with one frame of the block before it, and joined by names afterwards. A task
-    holds one block (about 300 bytes a row), the last one a movie's rows; to link files of a movie that is too large for
+    Blocks are linked in parallel, each with a few frames of its neighbours, and joined by names afterwards. A task
+    holds one block (about 200 bytes a row), the last one a movie's rows; to link files of a movie that is too large for
     that, see `stemkin.linking.files`.
     """
     experiment = experiment_of(detections, experiment)

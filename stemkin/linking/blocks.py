@@ -1,20 +1,22 @@
 """Linking one block of a movie's detections: what a worker does with one file.
 
-    block    = prepare(rows of this block, clock)
-    previous = last_frame(prepare(rows of the block before, clock))           # the halo: one frame
-    links    = link_block(block, previous, clock=clock, settings=settings)    # every block by itself
-    model    = fit_steps([links.summary for every block], clock, settings)    # how far defects step: a few numbers
-    links    = link_block(block, previous, ..., model=model)                  # again, now by likelihood
-    names    = join_links([links.summary for every block], ...)               # seams and gaps: a few numbers per track
-    tracks   = block_tracks(block, links, names[k])                           # the block's rows of the table `tracks`
+    block  = prepare(rows of this block, clock)
+    before = last_frames(prepare(rows before this block, clock))          # three frames
+    after  = first_frames(prepare(rows after it, clock))                  # two frames
+    counts = count_block(block, before, after, clock, settings)           # every block by itself
+    model  = fit_steps([counts of every block], clock, settings)          # how far defects step: a few numbers
+    links  = link_block(block, before, after, clock, settings, model)     # every block by itself
+    names  = join_links([links.summary of every block], ...)              # seams and gaps: a few numbers per track
+    tracks = block_tracks(block, links, names[k])                         # the block's rows of the table `tracks`
 
-`link` lays this over a Dask table and `link_in_blocks` over files. Each pair of frames is assigned by itself, so blocks may be
-cut anywhere between frames. A block of n rows takes about 300 n bytes while it is linked; joining takes 8 bytes per row of each
-block's last frame and, where gaps are closed, about 150 bytes per track.
+`link` lays this over a Dask table and `link_files` over files. A link depends on the few frames around it, so blocks may be cut
+anywhere between frames. A block of n rows takes about 200 n bytes while it is linked; joining takes 8 bytes per row of each
+block's last frame and, where gaps are closed, about 200 bytes per track.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +26,15 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.kernels.gaps import Tips, close_gaps, one_name, renamed
-from stemkin.kernels.linking import Looks, links
+from stemkin.kernels.linking import CONTEXT, Looks, Sightings, count_steps, links_by_distance, links_by_likelihood
 from stemkin.kernels.seams import ID_STRIDE, Seam, join, name_tracks, settle
-from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel, count_steps
+from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel
 from stemkin.linking.clock import Clock, Settings
 
 logger = logging.getLogger(__name__)
+
+BEFORE, AFTER = CONTEXT
+"""Occupied frames before and after a block that are looked at with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +45,6 @@ class Summary:
     ----------
     seam
         The tracks in its last frame.
-    counts
-        Its steps, losses and births.
     starts, ends
         First detections of tracks that begin in the block, last ones of those that end in it or in its halo. Empty where
         gaps are not closed.
@@ -50,7 +53,6 @@ class Summary:
     """
 
     seam: Seam
-    counts: StepCounts
     starts: Tips
     ends: Tips
     last_frame: int
@@ -136,14 +138,40 @@ def _order(rows: pd.DataFrame, frame: np.ndarray, position: np.ndarray) -> np.nd
     return np.lexsort((*extra, x, y, frame))
 
 
-def last_frame(prepared: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last occupied frame: the halo of the next block. An empty block gives no rows."""
-    frame = prepared["frame"].to_numpy()
-    return prepared.iloc[np.searchsorted(frame, frame[-1]) :] if len(frame) else prepared
+def last_frames(prepared: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the last occupied frames, as many as the block after them must see."""
+    return prepared.iloc[_occupied_from_end(prepared["frame"].to_numpy(), BEFORE) :]
+
+
+def first_frames(prepared: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first occupied frames, as many as the block before them must see."""
+    return prepared.iloc[: len(prepared) - _occupied_from_end(-prepared["frame"].to_numpy()[::-1], AFTER)]
+
+
+def _occupied_from_end(frame: np.ndarray, n_frames: int) -> int:
+    """Return the row where the last `n_frames` different values of the ascending `frame` begin."""
+    row = len(frame)
+    for _ in range(n_frames):
+        row = int(np.searchsorted(frame, frame[row - 1])) if row else 0
+    return row
+
+
+def count_block(
+    block: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, clock: Clock, settings: Settings
+) -> StepCounts:
+    """Link a block by distance, only to count steps, losses and births; arguments as in `link_block`. Computes once."""
+    limit = clock.step_limit_nm(settings.max_step_nm)
+    seen, own = _sightings(block, before, after, clock, settings)
+    return count_steps(seen, links_by_distance(seen, limit), limit, own)
 
 
 def link_block(
-    block: pd.DataFrame, previous: pd.DataFrame, *, clock: Clock, settings: Settings, model: StepModel | None = None
+    block: pd.DataFrame,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    clock: Clock,
+    settings: Settings,
+    model: StepModel | None = None,
 ) -> BlockLinks:
     """Link the frames of a block among each other and to the last occupied frame before it. Computes once.
 
@@ -151,8 +179,8 @@ def link_block(
     ----------
     block
         Rows of whole frames, from `prepare`.
-    previous
-        `last_frame` of the nearest block before that has any rows; no rows at the start of a movie.
+    before, after
+        `last_frames` of all rows before the block, and `first_frames` of all rows after it; no rows at the movie's ends.
     clock, settings
         As for every block of the movie.
     model
@@ -161,35 +189,52 @@ def link_block(
     Raises
     ------
     ValueError
-        If `previous` does not lie before the block, or no step limit is known.
+        If the rows do not follow each other in time, or no step limit is known.
     """
-    _check_order(block, previous, clock)
-    both = [previous, block]
-    frame, ordinal = (np.concatenate([p[c].to_numpy(np.int64) for p in both]) for c in ("frame", "ordinal"))
-    point = np.concatenate([p[["y_nm", "x_nm"]].to_numpy(np.float64) for p in both])
-    looks = _looks(both, settings)
-    apart = clock.since_last(ordinal, frame)
-    limit = clock.step_limit_nm(settings.max_step_nm)
-    reach = np.where(apart <= settings.max_blind_frames + 1, limit * np.sqrt(apart), 0.0)
-    n_previous = len(previous)
-    before = links(ordinal, point, reach_nm=reach, looks=looks, model=model)
-    names, of_all, seam = name_tracks(before, frame, n_previous=n_previous)
-    counts = count_steps(ordinal, point, before, reach, n_previous=n_previous)
-    tips = Tips(of_all, ordinal, frame, point, looks)
-    starts, ends = _tips(before, frame, n_previous) if settings.max_gap_frames else (np.empty(0, np.int64),) * 2
+    seen, own = _sightings(block, before, after, clock, settings)
+    if model is None:
+        links = links_by_distance(seen, clock.step_limit_nm(settings.max_step_nm))
+    else:
+        links = links_by_likelihood(seen, model)
+    frame = before["frame"].to_numpy()
+    halo = int(np.searchsorted(frame, frame[-1])) if len(frame) else 0  # where the last occupied frame before begins
+    rows = slice(halo, own.stop)
+    links = np.where(links[rows] >= 0, links[rows] - halo, -1)
+    links[: own.start - halo] = -1
+    seen = seen.part(rows.start, rows.stop)
+    names, of_all, seam = name_tracks(links, seen.frame, n_previous=own.start - halo)
+    nothing = np.empty(0, np.int64)
+    starts, ends = _tips(links, seen.frame, own.start - halo) if settings.max_gap_frames else (nothing, nothing)
+    tips = Tips(of_all, seen.ordinal, seen.frame, seen.point_nm, seen.looks)
     last = int(block["frame"].iloc[-1]) if len(block) else -1
-    return BlockLinks(names, Summary(seam, counts, tips.take(starts), tips.take(ends), last))
+    return BlockLinks(names, Summary(seam, tips.take(starts), tips.take(ends), last))
 
 
-def _check_order(block: pd.DataFrame, previous: pd.DataFrame, clock: Clock) -> None:
-    """Check that the halo lies before the block."""
-    if not len(block) or not len(previous):
-        return
-    now, then = int(block["frame"].iloc[0]), int(previous["frame"].iloc[0])
-    if then >= now:
-        what = f"frame {now} is cut in two" if now == then else f"frame {now} comes after frame {then}"
-        msg = f"movie {clock.movie!r}: {what}; partitions must hold whole frames in the order of time, as detect() returns them"
-        raise ValueError(msg)
+def _sightings(
+    block: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, clock: Clock, settings: Settings
+) -> tuple[Sightings, slice]:
+    """Return the rows of a block and those around it as arrays, and which of them are the block's own."""
+    parts = [before, block, after]
+    _check_order([part["frame"].to_numpy() for part in parts if len(part)], clock)
+    frame, ordinal = (np.concatenate([p[c].to_numpy(np.int64) for p in parts]) for c in ("frame", "ordinal"))
+    point = np.concatenate([p[["y_nm", "x_nm"]].to_numpy(np.float64) for p in parts])
+    since_last, since_second = (clock.since(ordinal, frame, n_apart) for n_apart in (1, 2))
+    looks, longest = _looks(parts, settings), settings.max_blind_frames + 1
+    seen = Sightings(ordinal, frame, point, since_last, since_second, looks, longest)
+    return seen, slice(len(before), len(before) + len(block))
+
+
+def _check_order(frames: Sequence[np.ndarray], clock: Clock) -> None:
+    """Check that blocks follow each other in time."""
+    for then, now in itertools.pairwise(frames):
+        if then[-1] >= now[0]:
+            what = (
+                f"frame {now[0]} is cut in two"
+                if now[0] == then[-1]
+                else f"frame {now[0]} comes after frame {then[-1]}"
+            )
+            msg = f"movie {clock.movie!r}: {what}; partitions must hold whole frames in the order of time, as detect() returns them"
+            raise ValueError(msg)
 
 
 def _looks(parts: Sequence[pd.DataFrame], settings: Settings) -> Looks:
@@ -213,15 +258,12 @@ def _tips(before: np.ndarray, frame: np.ndarray, n_previous: int) -> tuple[np.nd
     return starts[starts >= n_previous], ends
 
 
-def fit_steps(summaries: Sequence[Summary], clock: Clock, settings: Settings) -> StepModel:
+def fit_steps(counts: Sequence[StepCounts], clock: Clock, settings: Settings) -> StepModel:
     """Return how far the defects of a movie step and how often they are missed. Computes once; any order of blocks."""
-    counts = sum((summary.counts for summary in summaries), start=NO_STEPS)
-    return StepModel(counts, clock.step_limit_nm(settings.max_step_nm))
+    return StepModel(sum(counts, start=NO_STEPS), clock.step_limit_nm(settings.max_step_nm))
 
 
-def join_links(
-    summaries: Sequence[Summary], clock: Clock, settings: Settings, *, model: StepModel | None = None
-) -> list[Names]:
+def join_links(summaries: Sequence[Summary], model: StepModel, settings: Settings) -> list[Names]:
     """Return, for each block of a movie in the order of time, how its tracks are called. Computes once.
 
     Gaps are closed here, between the ends and the starts of all tracks of the movie.
@@ -230,8 +272,10 @@ def join_links(
     ----------
     summaries
         Of every block, also of those without rows.
-    clock, settings, model
-        As the blocks were linked with; without a model, `fit_steps` makes one of the summaries.
+    model
+        Odds of steps, from `fit_steps`.
+    settings
+        As the blocks were linked with.
     """
     incoming = join([summary.seam for summary in summaries])
     old = new = np.empty(0, np.int64)
@@ -239,15 +283,10 @@ def join_links(
         known_end = [settle(s.ends.name, names) for s, names in zip(summaries, incoming, strict=True)]
         end = replace(Tips.concatenated([s.ends for s in summaries]), name=np.concatenate(known_end))
         start = Tips.concatenated([s.starts for s in summaries])
-        i, j = close_gaps(
-            end,
-            start,
-            model=model or fit_steps(summaries, clock, settings),
-            max_gap_frames=settings.max_gap_frames,
-            max_blind_frames=settings.max_blind_frames,
-        )
+        limits = {"max_gap_frames": settings.max_gap_frames, "max_blind_frames": settings.max_blind_frames}
+        i, j = close_gaps(end, start, model=model, **limits)
         old, new = one_name(end.name[i], start.name[j])
-        logger.info("movie %r: %d gaps closed among %d tracks", clock.movie, len(old), len(start))
+        logger.info("%d gaps closed among %d tracks", len(old), len(start))
     names = []
     for summary, known in zip(summaries, incoming, strict=True):  # a block needs no names of tracks that begin after it
         n = int(np.searchsorted(old, (summary.last_frame + 1) * ID_STRIDE))

@@ -136,11 +136,12 @@ class Clock:
         place = np.searchsorted(self.good, frame).clip(max=len(self.good) - 1)
         return np.where(self.good[place] == frame, place, -1)
 
-    def since_last(self, ordinal: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """Return the frame times (n,) since the good frame before each; very many at the start of the movie."""
+    def since(self, ordinal: np.ndarray, frame: np.ndarray, n_apart: int) -> np.ndarray:
+        """Return the frame times (n,) since the good frame `n_apart` before each; very many where there is none."""
         if self.good is None:
-            return np.ones(len(frame), np.int64)
-        return np.where(ordinal > 0, frame - self.good[(ordinal - 1).clip(min=0)], 2**40)
+            return np.full(len(frame), float(n_apart))
+        passed = frame - self.good[(ordinal - n_apart).clip(min=0)]
+        return np.where(ordinal >= n_apart, passed, 2.0**40)
 
     def step_limit_nm(self, max_step_nm: float | None = None) -> float:
         """Return `max_step_nm`, or `MAX_STEP_LATTICES` lattice constants.

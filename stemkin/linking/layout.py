@@ -1,17 +1,17 @@
-"""How `link` lies over Dask: blocks in parallel, a halo of one frame, names joined, whole movies at the end.
+"""How `link` lies over Dask: blocks in parallel, a halo of a few frames, names joined, whole movies at the end.
 
     detections   prepare ── count ── link ─── name ─┐
-                    └─ last frame ─┐   └── names    ├─ one partition per movie
+                    └─ frames ─┤      └── names     ├─ one partition per movie
     detections   prepare ── count ── link ─── name ─┘
 
-Only the last frame, the counted steps and the names go from block to block: a frame's worth of rows, a histogram, and (where
-gaps are closed) the ends and starts of tracks.
+Only the frames around a seam, the counted steps and the names go from block to block: a few frames' worth of rows, two
+histograms, and (where gaps are closed) the ends and starts of tracks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -20,15 +20,17 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.kernels.seams import settle
-from stemkin.kernels.steps import StepModel
+from stemkin.kernels.steps import StepCounts, StepModel
 from stemkin.linking.blocks import (
     BlockLinks,
     Names,
     Summary,
     block_tracks,
+    count_block,
+    first_frames,
     fit_steps,
     join_links,
-    last_frame,
+    last_frames,
     link_block,
     prepare,
 )
@@ -37,19 +39,19 @@ from stemkin.rows import Rows, with_experiment
 
 Pieces = dict[str, pd.DataFrame]
 """Movie → its prepared rows in a partition."""
-Models = dict[str, StepModel] | None
-"""Movie → its odds of steps; None where distance decides."""
+Models = dict[str, StepModel]
+"""Movie → its odds of steps."""
 Known = tuple[str, np.ndarray] | None
 """A movie, and the names of the tracks in its last occupied frame so far."""
 
 
 @dataclass(frozen=True, eq=False)
 class Halo:
-    """The last occupied frame so far, its movie, and the movies that ended before."""
+    """Rows of the occupied frames next to a seam, their movie, and the movies that lie beyond it."""
 
     movie: str
     rows: pd.DataFrame
-    finished: frozenset[str]
+    beyond: frozenset[str]
 
 
 def lay_out(
@@ -109,17 +111,11 @@ def _link_group(
     known = experiment.movies if movie is None else experiment.movies[experiment.movies["movie"] == movie]
     clocks = delayed(_clocks)(frames, known[[c for c in ("movie", "pixel_size_nm", "lattice_nm") if c in known]])
     pieces: list[Any] = [delayed(_prepare)(part, clocks) for part in parts]
-    halos: list[Any] = []
-    halo: Any = None
-    for piece in pieces:
-        halos.append(halo)
-        halo = delayed(_next_halo)(piece, halo)
-    models = None
-    if settings.cost == "likelihood":
-        counted = [delayed(_count)(p, h, clocks, settings) for p, h in zip(pieces, halos, strict=True)]
-        models = delayed(_fit)(counted, clocks, settings)
-    links = [delayed(_link)(p, h, clocks, settings, models) for p, h in zip(pieces, halos, strict=True)]
-    names = _names(links, clocks, settings, models)
+    blocks = list(zip(pieces, _halos(pieces), reversed(_halos(pieces[::-1], backwards=True)), strict=True))
+    models = delayed(_fit)([delayed(_count)(*block, clocks, settings) for block in blocks], clocks, settings)
+    by_odds = models if settings.cost == "likelihood" else None
+    links = [delayed(_link)(*block, clocks, settings, by_odds) for block in blocks]
+    names = _names(links, settings, models)
     tracks = [delayed(_name)(p, own, n, empty) for p, own, n in zip(pieces, links, names, strict=True)]
     if movie is not None or len(tracks) == 1:
         return [delayed(_gather)(tracks, empty)]
@@ -131,7 +127,17 @@ def _link_group(
     return whole
 
 
-def _names(links: list[Any], clocks: Any, settings: Settings, models: Any) -> list[Any]:
+def _halos(pieces: Sequence[Any], *, backwards: bool = False) -> list[Any]:
+    """Return, delayed, what each partition must see of those before it (or after it: `pieces` in reverse)."""
+    from dask import delayed
+
+    halos: list[Any] = [None]
+    for piece in pieces[:-1]:
+        halos.append(delayed(_next_halo)(piece, halos[-1], backwards))
+    return halos[: len(pieces)]
+
+
+def _names(links: list[Any], settings: Settings, models: Any) -> list[Any]:
     """Return, delayed, how the tracks of every partition are called.
 
     Without gaps each partition waits only for those before it; with gaps for all of them.
@@ -140,7 +146,7 @@ def _names(links: list[Any], clocks: Any, settings: Settings, models: Any) -> li
 
     if settings.max_gap_frames:
         summaries = [delayed(_summaries)(own) for own in links]
-        joined = delayed(_join)(summaries, clocks, settings, models)
+        joined = delayed(_join)(summaries, models, settings)
         return [joined[number] for number in range(len(links))]
     names, known = [], None
     for own in links:
@@ -171,27 +177,44 @@ def _prepare(part: pd.DataFrame, clocks: dict[str, Clock]) -> Pieces:
 
 
 def _link(
-    pieces: Pieces, halo: Halo | None, clocks: dict[str, Clock], settings: Settings, models: Models
+    pieces: Pieces,
+    before: Halo | None,
+    after: Halo | None,
+    clocks: dict[str, Clock],
+    settings: Settings,
+    models: Models | None,
 ) -> dict[str, BlockLinks]:
-    """Link each movie of a partition; the halo belongs to at most one of them."""
-    back = sorted(set(pieces) & halo.finished) if halo else []
+    """Link each movie of a partition."""
+    return {
+        movie: link_block(*block, clocks[movie], settings, None if models is None else models[movie])
+        for movie, block in _with_halos(pieces, before, after).items()
+    }
+
+
+def _count(
+    pieces: Pieces, before: Halo | None, after: Halo | None, clocks: dict[str, Clock], settings: Settings
+) -> dict[str, StepCounts]:
+    """Count the steps of each movie of a partition."""
+    blocks = _with_halos(pieces, before, after)
+    return {movie: count_block(*block, clocks[movie], settings) for movie, block in blocks.items()}
+
+
+def _with_halos(
+    pieces: Pieces, before: Halo | None, after: Halo | None
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """Return each movie's block with the rows before and after it; a halo belongs to at most one movie."""
+    back = sorted(set(pieces) & before.beyond) if before else []
     if back:
         msg = f"movie {back[0]!r} comes back after other movies; its partitions must follow each other: sort the rows by movie, frame"
         raise ValueError(msg)
-    found = {}
-    for movie, block in pieces.items():
-        previous = halo.rows if halo and halo.movie == movie else block.iloc[:0]
-        model = None if models is None else models[movie]
-        found[movie] = link_block(block, previous, clock=clocks[movie], settings=settings, model=model)
-    return found
+
+    def of(halo: Halo | None, movie: str, block: pd.DataFrame) -> pd.DataFrame:
+        return halo.rows if halo and halo.movie == movie else block.iloc[:0]
+
+    return {movie: (block, of(before, movie, block), of(after, movie, block)) for movie, block in pieces.items()}
 
 
-def _count(pieces: Pieces, halo: Halo | None, clocks: dict[str, Clock], settings: Settings) -> dict[str, Summary]:
-    """Link each movie of a partition by distance, only to see how far defects step."""
-    return _summaries(_link(pieces, halo, clocks, replace(settings, max_gap_frames=0), None))
-
-
-def _fit(counted: list[dict[str, Summary]], clocks: dict[str, Clock], settings: Settings) -> dict[str, StepModel]:
+def _fit(counted: list[dict[str, StepCounts]], clocks: dict[str, Clock], settings: Settings) -> Models:
     """Return each movie's odds of steps."""
     return {
         movie: fit_steps([part[movie] for part in counted if movie in part], clocks[movie], settings)
@@ -203,27 +226,29 @@ def _summaries(links: dict[str, BlockLinks]) -> dict[str, Summary]:
     return {movie: own.summary for movie, own in links.items()}
 
 
-def _join(
-    summaries: list[dict[str, Summary]], clocks: dict[str, Clock], settings: Settings, models: Models
-) -> list[dict[str, Names]]:
+def _join(summaries: list[dict[str, Summary]], models: Models, settings: Settings) -> list[dict[str, Names]]:
     """Close the gaps of every movie; return the names for every partition."""
     names: list[dict[str, Names]] = [{} for _ in summaries]
     for movie in dict.fromkeys(movie for part in summaries for movie in part):
         where = [k for k, part in enumerate(summaries) if movie in part]
-        own = [summaries[k][movie] for k in where]
-        joined = join_links(own, clocks[movie], settings, model=None if models is None else models[movie])
+        joined = join_links([summaries[k][movie] for k in where], models[movie], settings)
         for k, of_block in zip(where, joined, strict=True):
             names[k][movie] = of_block
     return names
 
 
-def _next_halo(pieces: Pieces, halo: Halo | None) -> Halo | None:
-    """Return what the partition after this one must see."""
+def _next_halo(pieces: Pieces, halo: Halo | None, backwards: bool) -> Halo | None:
+    """Return what the partition after this one (before it, if `backwards`) must see."""
     occupied = [movie for movie, block in pieces.items() if len(block)]
     if not occupied:
         return halo
-    seen = set(occupied) | (halo.finished | {halo.movie} if halo else set())
-    return Halo(occupied[-1], last_frame(pieces[occupied[-1]]), frozenset(seen - {occupied[-1]}))
+    movie = occupied[0 if backwards else -1]
+    rows = [pieces[movie]]
+    if halo and halo.movie == movie:
+        rows = [*rows, halo.rows] if backwards else [halo.rows, *rows]
+    together = rows[0] if len(rows) == 1 else pd.concat(rows, ignore_index=True)
+    seen = set(occupied) | (halo.beyond | {halo.movie} if halo else set())
+    return Halo(movie, first_frames(together) if backwards else last_frames(together), frozenset(seen - {movie}))
 
 
 def _names_of(links: dict[str, BlockLinks], known: Known) -> dict[str, Names]:
