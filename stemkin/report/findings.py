@@ -72,7 +72,7 @@ def classes(results: Results) -> dict[str, Any]:
             {
                 "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "class_id": class_id,
                 "image": None if patch is None else images.data_uri(images.grey_levels(patch, low=low, high=high)),
-                "match": _match(results, class_id), "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}%",
+                "match": _match(results, class_id), "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}% of the named",
                 "density": f"{plain(100 * n / density, 2)} per 100 nm²" if density else "",
             }
         )  # fmt: skip

@@ -46,8 +46,11 @@ class Scale:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             every = max(1, math.ceil((last - first + 1) / 5))
             return [(self.at(10.0**e), power_of_ten(10.0**e)) for e in range(first, last + 1, every)]
-        step = _round_step((self.high - self.low) / 3.5)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        for n_steps in (3.5, 7):
+            step = _round_step((self.high - self.low) / n_steps)
+            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+            if last - first >= 2:
+                break
         return [(self.at(i * step), plain(i * step / 10.0**exponent, 3)) for i in range(first, last + 1)]
 
 
