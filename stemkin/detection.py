@@ -231,8 +231,9 @@ def _describe(
         }
     lattices: list[Any] = [None] * len(frames)
     residuals: Any = [None] * len(frames)
-    for i, lattice, rest in zip(good, survey.lattices, survey.extra.get("rest", residuals[: len(good)]), strict=True):
-        lattices[i], residuals[i] = lattice, rest
+    rests, crystals = (survey.extra.get(name, [None] * len(good)) for name in ("rest", "crystals"))
+    for i, lattice, rest, pieces in zip(good, survey.lattices, rests, crystals, strict=True):
+        lattices[i], residuals[i] = pieces or lattice, rest
     named: Mapping[str, np.ndarray] = model.describe(
         frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals
     )

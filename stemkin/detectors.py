@@ -19,15 +19,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from stemkin import tables
 from stemkin.devices import Device, keep_freed_memory, to_device, to_host
-from stemkin.kernels import defects, residual
+from stemkin.kernels import defects, relaxation, residual
 from stemkin.kernels.lattice import Lattice
+
+FAIRLY_SURE = -3.3
+"""Signal beyond which a dark site counts as a vacancy when many frames are pooled."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,8 @@ class Survey:
     residuals
         (n, y, x) float32: what is left of each frame without its crystal, in units of its own noise.
     extra
-        Further by-products by name, one entry per frame; ``"rest"`` is the residual in the frame's own units.
+        Further by-products by name, one entry per frame; ``"rest"`` is the residual in the frame's own units, ``"crystals"``
+        lists the pieces of crystal, each a lattice and the mask (y, x) of its pixels (None for all).
     """
 
     records: np.ndarray
@@ -75,6 +79,9 @@ class FourierDetector:
         Smallest |signal-to-noise| of a detection, or None to follow from `false_positives_per_frame`.
     feature_px
         Standard deviation [px] of the features sought where there is no lattice to tell the scale.
+    relaxation
+        How much the neighbours of a vacancy tell over what its own site does (`kernels.relaxation`); 0 to look at sites alone,
+        None to measure it on each frame that shows enough vacancies. `tuned` measures it on many frames.
     device
         Where to compute; the worker decides when ``"auto"``.
     """
@@ -82,6 +89,7 @@ class FourierDetector:
     false_positives_per_frame: float = 1.0
     snr: float | None = None
     feature_px: float = 2.0
+    relaxation: float | None = None
     device: Device = "auto"
 
     def __post_init__(self) -> None:
@@ -108,10 +116,12 @@ class FourierDetector:
         residuals, rests = np.zeros((2, *frames.shape), dtype=np.float32)
         records, lattices = [np.empty(0, tables.DETECTION)], []
         areas = np.full((len(frames), 3), np.nan, dtype=np.float32)
+        crystals = []
         for i, frame in enumerate(frames):
             rest = self.remainder(frame)
             records.append(self._records(rest, first_frame + i))
             lattices.append(rest.lattice)
+            crystals.append(_crystals(rest))
             residuals[i], rests[i], areas[i] = to_host(rest.noise_units), to_host(rest.rest), rest.areas
         n_without = sum(lattice is None for lattice in lattices)
         if n_without:
@@ -119,8 +129,32 @@ class FourierDetector:
                 "no lattice in %d of %d frames from frame %d on: blobs above the local background are sought there instead",
                 n_without, len(lattices), first_frame,
             )  # fmt: skip
-        extra = {"rest": rests, "ordered": areas[:, 0], "disordered": areas[:, 1], "vacuum": areas[:, 2]}
+        extra = {
+            "rest": rests,
+            "crystals": crystals,
+            "ordered": areas[:, 0],
+            "disordered": areas[:, 1],
+            "vacuum": areas[:, 2],
+        }
         return Survey(np.concatenate(records), lattices, residuals, extra)
+
+    def tuned(self, frames: np.ndarray) -> FourierDetector:
+        """Return this detector with `relaxation` measured on `frames` (n, y, x): for doses at which one frame cannot tell.
+
+        Vacancies that are fairly clear by themselves are pooled over the frames, less what noise alone gives. Some twenty
+        frames are enough; without a significant result `relaxation` is 0.
+        """
+        signals, breaths, n_asked = [np.zeros(0)], [np.zeros(0)], 0
+        for frame in frames:
+            rest = self.remainder(frame)
+            for grain in rest.grains:
+                mask = None if grain.mask is None else to_host(grain.mask) > 0
+                _, signal, dark, breath, n = defects.dark_sites(rest.snr, grain.lattice, mask)
+                signals.append(signal[dark])
+                breaths.append(breath)
+                n_asked += n
+        r = relaxation.ratio(np.concatenate(signals), np.concatenate(breaths), n_sites=n_asked, sure=FAIRLY_SURE)
+        return replace(self, relaxation=r)
 
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or without its background where there is no crystal."""
@@ -131,11 +165,14 @@ class FourierDetector:
     def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
         asked, threshold = self.false_positives_per_frame, self.snr
         if rest.grains:
-            crystals = [(g.lattice, None if g.mask is None else to_host(g.mask) > 0) for g in rest.grains]
-            y, x, score = defects.on_lattices(rest.snr, crystals, false_positives=asked, threshold=threshold)
+            y, x, score = defects.on_lattices(rest.snr, _crystals(rest), false_positives=asked, threshold=threshold)
             y, x = residual.without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
         else:
             y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)
         rows = np.empty(len(y), tables.DETECTION)
         rows["frame"], rows["y"], rows["x"], rows["score"] = frame, y, x, np.abs(score)
         return np.sort(rows, order=["frame", "y", "x"])
+
+
+def _crystals(rest: residual.Remainder) -> list[tuple[Lattice, np.ndarray | None]]:
+    return [(g.lattice, None if g.mask is None else to_host(g.mask) > 0) for g in rest.grains or ()]

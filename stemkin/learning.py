@@ -148,7 +148,8 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
     if hasattr(detector, "survey"):
         survey: Survey = detector.survey(pixels, first_frame=frame)
         rest = survey.extra["rest"][0] if "rest" in survey.extra else None
-        return look_at_detections(pixels[0], survey.records, lattice=survey.lattices[0], rest=rest, pictures=True)
+        crystal = survey.extra["crystals"][0] if "crystals" in survey.extra else survey.lattices[0]
+        return look_at_detections(pixels[0], survey.records, lattice=crystal, rest=rest, pictures=True)
     records = np.asarray(detector(pixels, first_frame=frame), dtype=tables.DETECTION)
     return look_at_detections(pixels[0], records, pictures=True)
 

@@ -21,7 +21,7 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.detectors import FourierDetector
-from stemkin.kernels.descriptors import Describer, Look, look_at
+from stemkin.kernels.descriptors import Describer, Look, look_at, look_at_pieces
 from stemkin.kernels.mixture import Mixture
 from stemkin.kernels.taxonomy import Taxonomy
 
@@ -97,8 +97,9 @@ class Model:
         pixel_size_nm
             Not needed: the lattice is the ruler.
         lattices, residuals
-            What the detector already knows of each frame: its lattice, and the (y, x) frame without its crystal in the
-            frame's own units; found again for frames whose residual is None.
+            What the detector already knows of each frame: its lattice (or its pieces of crystal, each a lattice and the mask of
+            its pixels), and the (y, x) frame without its crystal in the frame's own units; found again for frames whose
+            residual is None.
 
         Returns
         -------
@@ -254,12 +255,19 @@ def look_at_detections(
     rest: np.ndarray | None = None,
     pictures: bool = False,
 ) -> Look:
-    """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless `rest` is known."""
+    """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless `rest` is known.
+
+    `lattice` is one lattice, None, or the pieces of a broken crystal: (lattice, mask) pairs, the mask None for all pixels.
+    """
     if rest is None:
-        behind = FourierDetector(device="cpu").remainder(frame)
-        lattice, rest = behind.lattice, np.asarray(behind.rest)
+        survey = FourierDetector(device="cpu").survey(frame[None])
+        lattice, rest = survey.extra["crystals"][0], survey.extra["rest"][0]
     points = np.stack([records["y"], records["x"]], axis=1).astype(float)
-    return look_at(frame, rest, lattice, points, pictures=pictures)
+    pieces = lattice if isinstance(lattice, list) else [(lattice, None)]
+    if len(pieces) < 2:
+        only, mask = pieces[0] if pieces else (None, None)
+        return look_at(frame, rest, only, points, mask=mask, pictures=pictures)
+    return look_at_pieces(frame, rest, pieces, points, pictures=pictures)
 
 
 def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -91,7 +91,7 @@ class Scale:
     chalcogen: float
 
 
-def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale | None:
+def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.ndarray | None = None) -> Scale | None:
     """Measure the unit of amplitude; None where no column stands out.
 
     Parameters
@@ -102,9 +102,13 @@ def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice) -> Scale | N
         (y, x) the frame without its crystal, same units.
     lattice
         Of the frame.
+    mask
+        (y, x) of the pixels that belong to it; all unless given.
     """
     sd = FILTER_SD * lattice.spacing_px
-    metal = sites(lattice, frame.shape, METAL)
+    metal = sites(lattice, (frame.shape[0], frame.shape[1]), METAL)
+    if mask is not None:
+        metal = metal[mask[tuple(np.clip(np.round(metal).astype(int), 0, np.array(mask.shape) - 1).T)]]
     both = np.stack([frame, rest])
     steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
     levels, spreads = np.array([_level_and_spread(both, metal + step, sd) for step in steps]).T
@@ -240,7 +244,13 @@ class Look:
 
 
 def look_at(
-    frame: np.ndarray, rest: np.ndarray, lattice: Lattice | None, points: np.ndarray, *, pictures: bool = False
+    frame: np.ndarray,
+    rest: np.ndarray,
+    lattice: Lattice | None,
+    points: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    pictures: bool = False,
 ) -> Look:
     """Look at the neighbourhoods of `points` in one frame.
 
@@ -254,11 +264,13 @@ def look_at(
         Of the frame, or None.
     points
         (m, 2) positions (y, x) [px].
+    mask
+        (y, x) of the pixels that belong to `lattice`; all unless given.
     pictures
         Whether to fill `Look.pictures`.
     """
     frame, rest = np.asarray(frame, dtype=np.float32), np.asarray(rest, dtype=np.float32)
-    scale = None if lattice is None or not lattice.is_honeycomb else scale_of(frame, rest, lattice)
+    scale = None if lattice is None or not lattice.is_honeycomb else scale_of(frame, rest, lattice, mask=mask)
     if lattice is None or scale is None:
         unit = float(np.median(np.abs(rest))) / 0.6745 or 1.0
         level = float(np.median(frame))
@@ -274,3 +286,41 @@ def look_at(
     physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
     shapes = patches(rest / np.float32(scale.height), centres, axes, orientation)
     return Look(True, physical, shapes, seen, orientation, scale)
+
+
+def look_at_pieces(
+    frame: np.ndarray,
+    rest: np.ndarray,
+    pieces: list[tuple[Lattice, np.ndarray | None]],
+    points: np.ndarray,
+    *,
+    pictures: bool = False,
+) -> Look:
+    """Look at the neighbourhoods of `points` in a broken crystal, each in the lattice of its own piece.
+
+    Parameters
+    ----------
+    frame, rest, points, pictures
+        As for `look_at`.
+    pieces
+        Lattices with the masks (y, x) of their pixels, the largest first; points in none belong to the first.
+    """
+    pixel = np.clip(np.round(points).astype(int), 0, np.array(frame.shape) - 1)
+    owner = np.zeros(len(points), int)
+    for i, (_, mask) in enumerate(pieces[1:], 1):
+        if mask is not None:
+            owner[mask[pixel[:, 0], pixel[:, 1]]] = i
+    looks = [
+        look_at(frame, rest, lattice, points[owner == i], mask=mask, pictures=pictures)
+        for i, (lattice, mask) in enumerate(pieces)
+    ]
+    if (
+        len({look.has_lattice for look in looks}) > 1
+    ):  # a piece too small to tell its own unit is looked at in the first lattice
+        return look_at(frame, rest, pieces[0][0], points, mask=pieces[0][1], pictures=pictures)
+    back = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
+    joined = {
+        name: np.concatenate([getattr(look, name) for look in looks])[back]
+        for name in ("physical", "patches", "pictures", "orientation")
+    }
+    return Look(looks[0].has_lattice, scale=looks[0].scale, **joined)
