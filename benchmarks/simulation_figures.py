@@ -110,16 +110,17 @@ def waiting(axis):
             area_frames=2000,
             shape=(256, 256),
             hop_rate_per_s=0.0,
+            detach_rate_per_s=0.0,
             cross_section_barn=1e-6,
             cross_section_at_dopant=1e7,
         )
     ).sojourns
     rows = rows[(rows["kind"] == "Mo_W+V_S") & (rows["start_s"] < 4000)]
     wait = np.sort(rows["end_s"] - rows["start_s"])
-    rate = 0.2 + 0.012 + 0.0044
+    rate = 0.2 + 0.0044
     axis.semilogy(wait, 1 - np.arange(len(wait)) / len(wait), "k-", drawstyle="steps", label=f"{len(wait)} stays")
     t = np.array([0, wait.max()])
-    axis.semilogy(t, np.exp(-rate * t), "r-", label="exp(-(rotate + detach + heal) t)")
+    axis.semilogy(t, np.exp(-rate * t), "r-", label="exp(-(rotate + heal) t)")
     axis.set(
         xlabel="time in one column [s]", ylabel="still there", title="a bound vacancy", ylim=(0.3 / len(wait), 1.2)
     )

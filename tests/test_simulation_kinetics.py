@@ -77,7 +77,8 @@ def test_hops_go_to_all_six_neighbours_alike():
     ("rates", "kind", "fates", "rate"),
     [
         ({"vacancy_fraction": 0.003, "hop_rate_per_s": 0.2}, "V_S", ("hop", "pair"), 0.2),
-        ({"vacancy_fraction": 0.05, "healing_rate_per_s": 0.01}, "V_S", ("heal",), 0.01),
+        ({"vacancy_fraction": 0.2, "healing_rate_per_s": 0.01}, "V_S", ("heal",), 0.01),
+        ({"vacancy_fraction": 0.4, "cross_section_barn": 1.0, "cross_section_at_dopant": 1.0}, "V_S", ("create",), 1.6e-4),
         ({"dopant_fraction": 0.03, "complex_fraction": 1.0, "rotation_rate_per_s": 0.1}, "Mo_W+V_S", ("rotate",), 0.1),
         ({"dopant_fraction": 0.03, "complex_fraction": 1.0, "complex_healing_rate_per_s": 0.01}, "Mo_W+V_S", ("heal",), 0.01),
         ({"dopant_fraction": 0.03, "complex_fraction": 1.0, "detach_rate_per_s": 0.01}, "Mo_W+V_S", ("detach",), 0.01),
@@ -85,8 +86,8 @@ def test_hops_go_to_all_six_neighbours_alike():
     ],
 )  # fmt: skip
 def test_each_step_happens_at_its_rate(rates, kind, fates, rate):
-    n, time_s = exits_and_time(truth(n_frames=1000, **rates).sojourns, fates, [kind])
-    assert n > 30
+    n, time_s = exits_and_time(truth(n_frames=1000, shape=(420, 420), **rates).sojourns, fates, [kind])
+    assert n > 80
     assert within(n, rate * time_s)
 
 

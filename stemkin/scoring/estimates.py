@@ -96,6 +96,13 @@ def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
         true = float(counts.loc[start].to_numpy()[counts.columns.get_loc(end)] / counts.loc[start].sum())
         what = f"{start} → {end} (lag {row['lag_frames']})"
         rows.append(("probability", row["movie"], what, true, row["probability"], row["low"], row["high"]))
+        if start != end and int(row["lag_frames"]) == 1:
+            rates = [one.kind_rates for one in some if hasattr(one, "kind_rates")]
+            true = _mean(
+                [float(table.to_numpy()[table.index.get_loc(start), table.columns.get_loc(end)]) for table in rates]
+            )
+            found_rate = (row["rate_per_s"], row["rate_low"], row["rate_high"])
+            rows.append(("rate_per_s", row["movie"], f"{start} → {end}", true, *found_rate))
     return rows
 
 

@@ -209,6 +209,22 @@ class Truth:
         table["exit_rate_per_s"] = table["n_exits"] / table["time_at_risk_s"]
         return table.reset_index()
 
+    @cached_property
+    def kind_rates(self) -> pd.DataFrame:
+        """Rates [1/s] from kind (rows) to kind (columns) as they came out: changes of the same defect over time spent. Computes once.
+
+        Counted over the whole patch, in sight or not, with exact times; a kind that was never there is a row of NaN.
+        """
+        rows = self.sojourns.sort_values(["area", "particle", "start_s"])
+        after = rows[["area", "particle", "kind"]].shift(-1)
+        same = (
+            (after["particle"] == rows["particle"]) & (after["area"] == rows["area"]) & (after["kind"] != rows["kind"])
+        )
+        counts = pd.crosstab(rows["kind"][same], after["kind"][same])
+        counts = counts.reindex(index=self.kinds, columns=self.kinds, fill_value=0)
+        time_s = (rows["end_s"] - rows["start_s"]).groupby(rows["kind"]).sum().reindex(self.kinds)
+        return counts.div(time_s, axis=0)
+
     def transition_counts(self, lag_frames: int = 1) -> pd.DataFrame:
         """Return what a perfect observer counts: from kind (rows) to kind (columns), of the same defect, `lag_frames` apart."""
         before = self.defects[["particle", "frame", "kind"]]
