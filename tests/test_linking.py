@@ -328,7 +328,9 @@ def test_descriptors_travel_with_their_rows():
 
 
 def test_a_step_follows_from_the_lattice_where_it_is_known():
-    rows = detections([(0, 10, 10), (1, 10, 16.9), (2, 10, 23.9)])  # steps of 0.69 and 0.70 nm; 2.2 * 0.3153 nm = 0.694 nm
+    rows = detections(
+        [(0, 10, 10), (1, 10, 16.9), (2, 10, 23.9)]
+    )  # steps of 0.69 and 0.70 nm; 2.2 * 0.3153 nm = 0.694 nm
     known = experiment(lattice_nm=0.3153)
     assert link(rows, experiment=known).compute()["particle"].tolist() == [0, 0, 2 * ID]
     frames = frames_table(3).assign(lattice_px=3.153)
