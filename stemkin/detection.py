@@ -128,6 +128,8 @@ def detect_block(
     own = records["frame"] >= first_frame
     records = records[own]
     named = _describe(model, both, good, records, survey, first_frame - n_before, movie)
+    keep = named.pop("keep", np.ones(len(records), bool))
+    records, named = records[keep], {name: values[keep] for name, values in named.items()}
     detections = tables.conform(
         {"movie": np.full(len(records), movie.name), **{c: records[c] for c in ("frame", "y", "x", "score")}, **named},
         "detections",
@@ -220,8 +222,8 @@ def _survey(detector: Any, frames: np.ndarray) -> Survey:
 
 def _describe(
     model: Any, frames: np.ndarray, good: np.ndarray, records: np.ndarray, survey: Survey, first: int, movie: Movie
-) -> Mapping[str, np.ndarray]:
-    """Return the columns that come after `score`: those of the model, or those that say "not named"."""
+) -> dict[str, np.ndarray]:
+    """Return the columns that come after `score`: those of the model, or those that say "not named"; ``keep`` may be among them."""
     if not hasattr(model, "describe"):
         n = len(records)
         return {
@@ -237,7 +239,7 @@ def _describe(
     named: Mapping[str, np.ndarray] = model.describe(
         frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals
     )
-    return named
+    return dict(named)
 
 
 def _areas(survey: Survey, frames: np.ndarray, good: np.ndarray, n_before: int) -> np.ndarray:

@@ -19,7 +19,7 @@ rotations or pixel sizes (a log line says so).
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -168,6 +168,7 @@ def _gather(looks: list[Look], *, seed: int) -> _Sample:  # noqa: ARG001
 def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int) -> Model:
     from stemkin.clustering import principal_components
 
+    sample = replace(sample, looks=[look.only(~look.satellite) for look in sample.looks])
     n_found = sum(len(look.patches) for look in sample.looks)
     report: dict[str, Any] = {"n_frames": sample.n_frames, "n_detections": n_found, "seed": seed}
     if n_found < 2:

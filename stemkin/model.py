@@ -103,7 +103,8 @@ class Model:
 
         Returns
         -------
-        Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table ``detections``.
+        Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table ``detections``, and ``keep``: False for
+        a detection that is but a part of another one in the same frame (`descriptors.satellites`).
         """
         n, names = len(records), tables.descriptor_columns(self.n_descriptors)
         columns: dict[str, np.ndarray] = {
@@ -111,14 +112,14 @@ class Model:
             "probability": np.zeros(n, np.float32),
             "orientation": np.full(n, tables.NOT_NAMED, np.int8),
             **{name: np.full(n, np.nan, np.float32) for name in names},
+            "keep": np.ones(n, bool),
         }
         for number in np.unique(records["frame"]):
             rows = np.flatnonzero(records["frame"] == number)
             i = int(number) - first_frame
             lattice, rest = (None if known is None else known[i] for known in (lattices, residuals))
             look = look_at_detections(frames[i], records[rows], lattice=lattice, rest=rest)
-            named = self.name(look)
-            for name, values in named.items():
+            for name, values in {**self.name(look), "keep": ~look.satellite}.items():
                 columns[name][rows] = values
         return columns
 

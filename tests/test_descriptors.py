@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin.kernels import motifs, naming
-from stemkin.kernels.descriptors import SITE_NAMES, Describer, fold, look_at, scale_of
+from stemkin.kernels.descriptors import SITE_NAMES, Describer, fold, look_at, look_at_pieces, scale_of
 from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb, nearest_site, sites
 from stemkin.kernels.mixture import Mixture
 from stemkin.kernels.patches import CROP, HOLLOW, PATCH, turn_of
@@ -102,6 +102,34 @@ def test_a_frame_without_a_lattice_gives_raw_crops():
     lattice_only = Describer(True, np.zeros(PATCH**2), np.zeros((2, PATCH**2)))
     assert np.isnan(lattice_only.describe(look)).all()
     assert Describer(False, np.zeros(CROP**2), np.ones((2, CROP**2))).describe(look).shape == (1, 2)
+
+
+def test_a_vacancy_beside_a_dopant_is_part_of_it():
+    lattice = honeycomb(10.0, metal=(32.0, 32.0))
+    far = lattice.chalcogen + 2 * lattice.a1
+    changes = [(lattice.metal, -0.6), (lattice.chalcogen, -S2 / 2), (far, -S2 / 2)]
+    frame, rest = draw(lattice, (64, 64), changes)
+    look = look_at(frame, rest, lattice, np.stack([point for point, _ in changes]))
+    assert look.satellite.tolist() == [False, True, False]
+    assert len(look.only(~look.satellite).physical) == 2
+
+
+def test_a_turned_fragment_is_described_in_its_own_lattice():
+    straight = honeycomb(10.0, metal=(32.0, 32.0))
+    turned = honeycomb(10.0, angle_deg=13.0, metal=(32.0, 96.0))
+    halves = [
+        draw(lattice, (64, 128), [(lattice.metal, -0.6), (lattice.chalcogen, -S2 / 2)])
+        for lattice in (straight, turned)
+    ]
+    left = np.zeros((64, 128), bool)
+    left[:, :64] = True
+    frame, rest = (np.where(left, *pair) for pair in zip(*halves, strict=True))
+    points = np.stack([turned.metal, straight.metal])
+    look = look_at_pieces(frame, rest, [(straight, left), (turned, ~left)], points)
+    np.testing.assert_allclose(look.physical[0], look.physical[1], atol=0.03)
+    assert look.orientation.tolist() == [0, 0]
+    wrong = look_at(frame, rest, straight, points)
+    assert np.abs(wrong.physical[0] - wrong.physical[1]).max() > 0.05
 
 
 def test_no_detections_are_no_rows():

@@ -124,6 +124,7 @@ def test_every_scheduler_learns_the_same_model(model, paper_movie, scheduler):
 
 
 @pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # distributed's sockets, on closing
 def test_two_processes_learn_the_same_model(model, paper_movie):
     from distributed import Client, LocalCluster
 

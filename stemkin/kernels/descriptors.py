@@ -12,7 +12,7 @@ that lost most comes first, and the turn is kept as the `orientation` (0, 1, 2: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,8 +40,13 @@ LEAKAGE = float(np.exp(-1 / (12 * FILTER_SD**2)))
 MIN_SHARE = 0.6
 """Share of a site's weight that must lie within the frame; else the site counts as perfect."""
 
+CHANGED_METAL = -0.25
+"""Amplitude of a metal site below which another atom, or none, stands there."""
+
 LEVEL_SITES = 400
 """Sites from which the levels of a frame are taken."""
+
+_PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite")
 
 _BOND = np.array([np.sin(np.pi / 6), np.cos(np.pi / 6)]) / np.sqrt(3)
 _PLUS = turn_of(np.arange(3)) @ _BOND
@@ -231,6 +236,8 @@ class Look:
         Like `patches`, of the frame itself, its background at 0 and its metal columns at 1; empty unless asked for.
     orientation
         (m,) int8, -1 without a lattice.
+    satellite
+        (m,) whether a detection on a chalcogen site belongs to a defect that was detected on the metal site beside it.
     scale
         The unit of amplitude and its noise; None without a lattice.
     """
@@ -240,7 +247,12 @@ class Look:
     patches: np.ndarray
     pictures: np.ndarray
     orientation: np.ndarray
+    satellite: np.ndarray
     scale: Scale | None
+
+    def only(self, kept: np.ndarray) -> Look:
+        """Return the look without the detections where `kept` (m,) is False."""
+        return replace(self, **{name: getattr(self, name)[kept] for name in _PER_DETECTION if len(getattr(self, name))})
 
 
 def look_at(
@@ -275,8 +287,9 @@ def look_at(
         unit = float(np.median(np.abs(rest))) / 0.6745 or 1.0
         level = float(np.median(frame))
         none = np.empty((len(points), 0), np.float32)
+        alone = np.zeros(len(points), bool)
         seen = crops((frame - level) / unit, points) if pictures else none
-        return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), None)
+        return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), alone, None)
     centres, kinds = centre_sites(lattice, points)
     folded, orientation = fold(site_amplitudes(rest, centres, kinds, lattice, scale))
     axes = axes_of(lattice)
@@ -285,7 +298,31 @@ def look_at(
         seen = patches((frame - scale.level) / np.float32(scale.height), centres, axes, orientation)
     physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
     shapes = patches(rest / np.float32(scale.height), centres, axes, orientation)
-    return Look(True, physical, shapes, seen, orientation, scale)
+    return Look(True, physical, shapes, seen, orientation, satellites(centres, physical, lattice), scale)
+
+
+def satellites(centres: np.ndarray, physical: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Tell which detections are seen twice: on a chalcogen site, while the metal column beside it was detected as well.
+
+    The amplitudes around the metal site say it all (``near_0``, and the orientation which column), so the other one is not
+    a defect of its own.
+
+    Parameters
+    ----------
+    centres
+        (m, 2) sites [px].
+    physical
+        (m, 9) physical descriptors.
+    lattice
+        Of the frame.
+    """
+    metal = (physical[:, 0] == METAL) & (physical[:, 1] < CHANGED_METAL)
+    here, there = np.flatnonzero(physical[:, 0] == CHALCOGEN), np.flatnonzero(metal)
+    found = np.zeros(len(centres), bool)
+    if len(here) and len(there):
+        apart = np.linalg.norm(centres[here][:, None] - centres[there][None], axis=2) / lattice.spacing_px
+        found[here] = (np.abs(apart - 1 / np.sqrt(3)) < 0.12).any(axis=1)
+    return found
 
 
 def look_at_pieces(
@@ -319,8 +356,5 @@ def look_at_pieces(
     ):  # a piece too small to tell its own unit is looked at in the first lattice
         return look_at(frame, rest, pieces[0][0], points, mask=pieces[0][1], pictures=pictures)
     back = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
-    joined = {
-        name: np.concatenate([getattr(look, name) for look in looks])[back]
-        for name in ("physical", "patches", "pictures", "orientation")
-    }
+    joined = {name: np.concatenate([getattr(look, name) for look in looks])[back] for name in _PER_DETECTION}
     return Look(looks[0].has_lattice, scale=looks[0].scale, **joined)
