@@ -36,6 +36,9 @@ FrameTime = Annotated[
     float | None, typer.Option("--frame-time-s", help="Time from frame to frame; overrides what the files say.")
 ]
 DoseRate = Annotated[float | None, typer.Option("--dose-rate-e-per-nm2-s", help="Electrons per nm2 and second.")]
+Material = Annotated[
+    str | None, typer.Option("--material", help="WS2, MoS2, WSe2 or MoSe2: what classes are named after.")
+]
 Settings = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A learned model; without it one is learned from the input.")
@@ -71,6 +74,7 @@ def run(
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
     dose_rate_e_per_nm2_s: DoseRate = None,
+    material: Material = None,
     config: Settings = None,
     model: ModelFolder = None,
     cluster: Cluster = "processes",
@@ -79,7 +83,7 @@ def run(
     fresh: Fresh = False,
 ) -> None:
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
-    settings = _settings(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    settings = _settings(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material)
     if dry_run:
         from stemkin.pipeline import plan
 
@@ -152,6 +156,7 @@ def learn(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
+    material: Material = None,
     config: Settings = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
@@ -161,7 +166,7 @@ def learn(
     from stemkin.scheduling import connect
 
     with connect(cluster, workers=workers):
-        model = learn_model(inputs, out, config=_settings(config, pixel_size_nm, frame_time_s))
+        model = learn_model(inputs, out, config=_settings(config, pixel_size_nm, frame_time_s, material=material))
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
 
 
@@ -217,6 +222,7 @@ def _settings(
     pixel_size_nm: float | None = None,
     frame_time_s: float | None = None,
     dose_rate_e_per_nm2_s: float | None = None,
+    material: str | None = None,
 ) -> RunConfig:
     """Return the settings of the file, overridden by what the command line says."""
     from stemkin.config import RunConfig
@@ -227,7 +233,8 @@ def _settings(
             "pixel_size_nm": pixel_size_nm,
             "frame_time_s": frame_time_s,
             "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s,
-        }
+        },
+        learn={"material": material},
     )
 
 
