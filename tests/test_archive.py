@@ -47,7 +47,7 @@ def test_a_folder_gives_its_movies_in_natural_order_and_its_broken_files_with_th
     assert [m.name for m in archive[:2]] == NAMES[:2]
     [(source, reason)] = archive.problems
     assert source.endswith("broken.dm3")
-    assert "not a whole DM file" in reason
+    assert "could not be opened as DM" in reason
     assert "5 movies" in repr(archive)
     with pytest.raises(ValueError, match="no movie is called 'x'"):
         archive["x"]
@@ -165,7 +165,7 @@ def test_describe_says_what_is_known_and_where_from(folder):
     assert (row["frame_time_s"], row["frame_time_from"]) == (1.5, "argument")
     assert np.isnan(row["dose_rate_e_per_nm2_s"])
     assert table["chunks"].tolist()[2] == "4 x 16 x 32"
-    assert "not a whole DM file" in table["problems"].iloc[-1]
+    assert "could not be opened as DM" in table["problems"].iloc[-1]
     assert "read as the frames of one movie" in table.set_index("movie").loc["frames", "problems"]
     assert len(table) == 6
     assert describe([str(folder)]).equals(describe(folder))

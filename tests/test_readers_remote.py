@@ -90,7 +90,7 @@ def test_what_needs_a_local_disk_says_so(tmp_path, in_memory):
         open_movie(f"{in_memory}/a.npy")
     with pytest.raises(FileNotFoundError, match="there is no file or folder memory://"):
         open_movie(f"{in_memory}/b.npy")
-    with pytest.raises(MovieError, match="could not be opened as a Zarr"):
+    with pytest.raises(MovieError, match="could not be opened as Zarr"):
         open_movie(f"{in_memory}/b.zarr")
 
 

@@ -109,7 +109,7 @@ def frames_in(
     """
     lengths = tuple(int(n) for n in shape)
     letters = list(axes.lower()) if axes is not None else _usual_axes(lengths, dtype)
-    if len(letters) != len(lengths) or "y" not in letters or "x" not in letters:
+    if len(letters) != len(lengths) or letters.count("y") != 1 or letters.count("x") != 1:
         msg = (
             f"{source} holds an array of shape {lengths}, which is no movie; frames are (t, y, x), one image is (y, x)"
         )

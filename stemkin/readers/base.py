@@ -6,6 +6,7 @@ or forking). Nothing is read or allocated before `Reader.read` is called.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -16,12 +17,67 @@ MAX_FRAME_BYTES = 2**31
 """No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is taken for a broken one."""
 
 
+MAX_EXPANSION = 10_000
+"""Frames that fill more than so many times their stored bytes do not come from a codec (deflate reaches 1,032) but from a broken header."""
+ALWAYS_PLAUSIBLE_BYTES = 2**26
+"""So much may be promised by a file that stores nothing: blank frames cost no bytes."""
+
+
 class MovieError(ValueError):
     """A source that does not open as a movie; the message says what it is, what was met and the cure."""
 
 
 class DamagedDataError(ValueError):
     """Frames that the file cannot give back: cut off, failing their checksum, not decodable. The other frames can be read."""
+
+
+class NoSuchFrameError(IndexError):
+    """Frames that a movie does not have were asked for."""
+
+
+PASSING = (
+    FileNotFoundError,
+    PermissionError,
+    ConnectionError,
+    TimeoutError,
+    MemoryError,
+    ImportError,
+    NoSuchFrameError,
+)
+NETWORK = frozenset({"aiohttp", "aiobotocore", "botocore", "google", "gcsfs", "requests", "urllib3"})
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell whether an error comes from what a file holds, rather than from the moment it was read in.
+
+    Trouble of the moment may pass when it is tried again: a file that is gone, no memory, no connection, a failing disk.
+
+    >>> is_damage(ValueError("bad header")), is_damage(OSError(5, "I/O error")), is_damage(FileNotFoundError("gone"))
+    (True, False, False)
+    """
+    if isinstance(error, MovieError | DamagedDataError):
+        return True
+    if isinstance(error, PASSING) or type(error).__module__.split(".")[0] in NETWORK:
+        return False
+    nonsense = (
+        None,
+        errno.EINVAL,
+        errno.EOVERFLOW,
+    )  # a place in the file that cannot be; libraries raise OSError without number
+    return not isinstance(error, OSError) or isinstance(error, ValueError) or error.errno in nonsense
+
+
+def check_promise(promised: float, stored: float, source: str) -> None:
+    """Refuse a header that promises `promised` bytes of pixels where `stored` bytes lie in the file.
+
+    Raises
+    ------
+    MovieError
+        If no codec could make the one of the other.
+    """
+    if promised > ALWAYS_PLAUSIBLE_BYTES + MAX_EXPANSION * stored:
+        msg = f"{source} promises {promised:.3g} bytes of pixels, but stores {stored:.3g}; its header is broken"
+        raise MovieError(msg)
 
 
 @dataclass(frozen=True)
@@ -209,14 +265,14 @@ class FileReader:
 
         Raises
         ------
-        IndexError
-            If the movie has no such frames.
+        NoSuchFrameError
+            If the movie has no such frames. An IndexError.
         DamagedDataError
             If the file cannot give them back.
         """
         if not 0 <= start <= stop <= self.shape[0]:
             msg = f"frames {start} to {stop} were asked of {self.source}, which has frames 0 to {self.shape[0]}"
-            raise IndexError(msg)
+            raise NoSuchFrameError(msg)
         wanted = (stop - start, *self.shape[1:])
         if start == stop:
             return np.empty(wanted, self.dtype)

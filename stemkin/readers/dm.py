@@ -154,24 +154,14 @@ def open_dm(source: str, options: Options) -> FileReader:
     MovieError
         If its tags are not whole, or it holds no image of real numbers.
     """
-    try:
-        tree, order = _tree(source)
-        image = max(_images(tree), key=lambda one: one["Data"].n)
-        shape = tuple(int(image["Dimensions"][str(i)]) for i in range(len(image["Dimensions"])))[::-1]
-        code = int(image["DataType"])
-    except (
-        struct.error,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        EOFError,
-        OverflowError,
-        RecursionError,
-        AttributeError,
-    ) as error:
-        msg = f"{source} is not a whole DM file: {error if str(error) else type(error).__name__}"
-        raise MovieError(msg) from error
+    tree, order = _tree(source)
+    images = _images(tree)
+    if not images:
+        msg = f"{source} holds no image"
+        raise MovieError(msg)
+    image = max(images, key=lambda one: one["Data"].n)
+    shape = tuple(int(image["Dimensions"][str(i)]) for i in range(len(image["Dimensions"])))[::-1]
+    code = int(image["DataType"])
     if code not in PIXELS:
         msg = f"{source} holds pixels of DigitalMicrograph's type {code}; intensities are real numbers"
         raise MovieError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,9 +101,24 @@ def identity_of(source: str) -> str:
 
 @contextmanager
 def opened(source: str) -> Iterator[BinaryIO]:
-    """Open a file for reading; closed again at the end of the ``with``."""
-    with filesystem(source).open(source, "rb") if is_url(source) else open(local(source), "rb") as file:
-        yield file
+    """Open a file for reading; closed again at the end of the ``with``. Local reads never ask for more than is there."""
+    if is_url(source):
+        with filesystem(source).open(source, "rb") as file:
+            yield file
+    else:
+        with _Capped(io.FileIO(local(source))) as file:
+            yield cast(BinaryIO, file)
+
+
+class _Capped(io.BufferedReader):
+    """A file whose `read` allocates no more than is left of it, however large a number some header holds."""
+
+    def read(self, n: int | None = -1, /) -> bytes:
+        """Return up to `n` bytes."""
+        if n is None or n < 0 or n <= io.DEFAULT_BUFFER_SIZE:
+            return super().read(n)
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(max(0, min(n, left)))
 
 
 def head_of(source: str, n_bytes: int = HEAD_BYTES) -> bytes:

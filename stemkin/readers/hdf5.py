@@ -7,21 +7,17 @@ that can be a movie. Calibration comes from those conventions, or from attribute
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from stemkin.readers.axes import AxisPlan, frames_in
-from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, MovieError, Options, check_promise
 from stemkin.readers.files import filesystem, is_url, local
 from stemkin.readers.hdf5_layouts import Found, find_dataset
 from stemkin.readers.raw import raw_reader
-
-MAX_EXPANSION = 10_000
-"""A file that promises more than so many times the bytes that it stores is broken (deflate reaches 1,032)."""
 
 
 def open_hdf5(source: str, options: Options) -> FileReader:
@@ -32,16 +28,8 @@ def open_hdf5(source: str, options: Options) -> FileReader:
     MovieError
         If it is not whole, or holds nothing that can be a movie, or several such things.
     """
-    try:
-        with _file(source) as file:
-            return _reader(file, source, options)
-    except MovieError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, UnicodeError) as error:
-        if isinstance(error, (FileNotFoundError, PermissionError, ConnectionError)):
-            raise
-        msg = f"{source} could not be opened as an HDF5 file: {error}"
-        raise MovieError(msg) from error
+    with _file(source) as file:
+        return _reader(file, source, options)
 
 
 def _reader(file: Any, source: str, options: Options) -> FileReader:
@@ -83,11 +71,8 @@ def _check_promise(dataset: Any, source: str) -> None:
     stored = dataset.id.get_storage_size()
     if dataset.is_virtual or dataset.external:
         return
-    n_bytes = int(np.prod([float(n) for n in dataset.shape])) * dataset.dtype.itemsize
-    if n_bytes > 2**30 + MAX_EXPANSION * stored:
-        msg = f"{source} promises {n_bytes} bytes of frames, but stores {stored}; its header is broken"
-        raise MovieError(msg)
-    if dataset.chunks is not None and np.prod([float(n) for n in dataset.chunks]) * dataset.dtype.itemsize > 2**32:
+    check_promise(math.prod(dataset.shape) * dataset.dtype.itemsize, stored, source)
+    if dataset.chunks is not None and math.prod(dataset.chunks) * dataset.dtype.itemsize > 2**32:
         msg = f"{source} is cut into chunks of over 4 GiB, {dataset.chunks}; its header is broken"
         raise MovieError(msg)
 

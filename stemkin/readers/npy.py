@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stemkin.readers.axes import frames_in
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options, check_promise, is_damage
 from stemkin.readers.files import bytes_of, bytes_view, opened
 from stemkin.readers.raw import raw_reader
 
@@ -30,7 +30,7 @@ def open_npy(source: str, options: Options) -> FileReader:
     MovieError
         If it is no array of numbers (t, y, x) or (y, x).
     """
-    shape, dtype, order, offset = parse_header(bytes_of(source, 0, 12 + MAX_HEADER_BYTES), source)
+    shape, dtype, order, offset = parse_header(bytes_of(source, 0, 12 + MAX_HEADER_BYTES))
     plan = frames_in(shape, None, dtype, source, options)
     return raw_reader(source, plan, dtype, offset=offset, order=order, format="NPY")
 
@@ -43,13 +43,9 @@ def open_npz(source: str, options: Options) -> FileReader:
     MovieError
         If it is no ZIP file, or holds no array that can be a movie, or several.
     """
-    try:
-        with opened(source) as file, zipfile.ZipFile(file) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            found = {name: _member(source, archive, info, options) for name, info in members.items()}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
-        msg = f"{source} is not a whole NPZ file: {error}"
-        raise MovieError(msg) from error
+    with opened(source) as file, zipfile.ZipFile(file) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        found = {name: _member(source, archive, info, options) for name, info in members.items()}
     readers = {name: reader for name, reader in found.items() if reader is not None}
     if options.dataset is not None:
         if readers.get(options.dataset) is None:
@@ -63,24 +59,14 @@ def open_npz(source: str, options: Options) -> FileReader:
     return next(iter(stacks.values()))
 
 
-def parse_header(head: bytes, source: str) -> tuple[tuple[int, ...], np.dtype, str, int]:
+def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     """Return shape, dtype, order ("C" or "F") and the offset of the data from the beginning of an ``.npy`` file.
 
     Raises
     ------
-    MovieError
-        If this is no such beginning.
+    ValueError
+        If this is no such beginning; also what reading a broken literal raises (SyntaxError, KeyError, struct.error, ...).
     """
-    try:
-        return _parsed(head)
-    except (
-        ValueError, TypeError, KeyError, IndexError, SyntaxError, struct.error, RecursionError, MemoryError, OverflowError,
-    ) as error:  # fmt: skip
-        msg = f"{source} is not a whole NPY file of numbers: {error}"
-        raise MovieError(msg) from error
-
-
-def _parsed(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     if not head.startswith(MAGIC):
         msg = "it does not begin as NPY files do"
         raise ValueError(msg)
@@ -100,26 +86,28 @@ def _parsed(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
 
 def _member(source: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: Options) -> FileReader | None:
     """Return a reader of one member; None where it can be no movie."""
-    with archive.open(info) as file:
-        head = file.read(12 + MAX_HEADER_BYTES)
     try:
-        shape, dtype, order, offset = parse_header(head, source)
+        with archive.open(info) as file:
+            shape, dtype, order, offset = parse_header(file.read(12 + MAX_HEADER_BYTES))
         if len(shape) < 2:
             return None
         plan = frames_in(shape, None, dtype, source, options)
         if info.compress_type == zipfile.ZIP_STORED:
-            return raw_reader(
-                source, plan, dtype, offset=_data_offset(source, info) + offset, order=order, format="NPZ"
-            )
+            at = _data_offset(source, info) + offset
+            return raw_reader(source, plan, dtype, offset=at, order=order, format="NPZ")
         if plan.index not in (("t", "y", "x"), ("y", "x")) or order != "C":
             return None
         n, height, width = plan.shape
-        held = min(n, max(0, info.file_size - offset) // max(1, height * width * dtype.itemsize))
+        frame_bytes = height * width * dtype.itemsize
+        check_promise(frame_bytes, info.compress_size, source)
+        held = min(n, max(0, info.file_size - offset) // max(1, frame_bytes))
         return NpzReader(
             source=source, shape=(held, height, width), dtype=plan.dtype(dtype), member=info.filename, stored_dtype=dtype,
             format="NPZ", offset=offset, notes=("compressed: each read starts from its beginning; convert it once",),
         )  # fmt: skip
-    except MovieError:
+    except Exception as error:
+        if not is_damage(error):
+            raise
         return None
 
 

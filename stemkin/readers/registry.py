@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
 
-from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, MovieError, Options, is_damage
 from stemkin.readers.files import exists, head_of, is_folder, is_url, missing
 
 
@@ -21,9 +21,24 @@ class Format:
     matches: Callable[[bytes], bool] | None = None
 
     def open(self, source: str, options: Options) -> FileReader:
-        """Open `source`; the format's module is imported now."""
+        """Open `source`; the format's module is imported now.
+
+        Raises
+        ------
+        MovieError
+            If it does not open, for whatever reason lies in the file.
+        """
         module, function = self.opener.split(":")
-        return cast(FileReader, getattr(import_module(module), function)(source, options))
+        try:
+            return cast(FileReader, getattr(import_module(module), function)(source, options))
+        except MovieError:
+            raise
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            said = " ".join(str(error).split()) or type(error).__name__
+            msg = f"{source} could not be opened as {self.name}: {said[:300]}"
+            raise MovieError(msg) from error
 
 
 def begins(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:

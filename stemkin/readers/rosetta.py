@@ -29,12 +29,11 @@ def open_rosetta(source: str, options: Options) -> FileReader:
         msg = f"{source} is of a vendor's format that is read from local disks alone; copy it there first"
         raise MovieError(msg)
     module = _module_for(source)
-    try:
-        signals = [one for one in _load(module, source) if one["data"].ndim >= 2]
-        signal = signals[options.channel or 0]
-    except Exception as error:  # a foreign library may fail in any way
-        msg = f"{source} could not be opened by RosettaSciIO ({module}): {str(error) or type(error).__name__}"
-        raise MovieError(msg) from error
+    signals = [one for one in _load(module, source) if one["data"].ndim >= 2]
+    if not signals:
+        msg = f"{source} holds no images"
+        raise MovieError(msg)
+    signal = signals[options.channel or 0]
     if len(signals) > 1 and options.channel is None:
         msg = f"{source} holds {len(signals)} signals; choose one with channel="
         raise MovieError(msg)

@@ -55,12 +55,11 @@ def open_ser(source: str, options: Options) -> FileReader:  # noqa: ARG001 - eve
     MovieError
         If it is no whole series of images.
     """
-    try:
-        offsets, promised = _offsets(source)
-        first = ELEMENT.unpack(bytes_of(source, int(offsets[0]), int(offsets[0]) + ELEMENT.size))
-    except (struct.error, ValueError, IndexError, OverflowError) as error:
-        msg = error if isinstance(error, MovieError) else f"{source} is not a whole SER file: {error}"
-        raise MovieError(msg) from error
+    offsets, promised = _offsets(source)
+    if not len(offsets):
+        msg = f"{source} is cut short: its list of frames points nowhere"
+        raise MovieError(msg)
+    first = ELEMENT.unpack(bytes_of(source, int(offsets[0]), int(offsets[0]) + ELEMENT.size))
     _, dx, _, _, dy, _, kind, width, height = first
     if kind not in TYPES or width <= 0 or height <= 0:
         msg = f"{source} holds elements of type {kind} with {width} x {height} pixels, which are no images of real numbers"
@@ -82,7 +81,8 @@ def _offsets(source: str) -> tuple[np.ndarray, int]:
     """Return where the elements begin, and how many the header promises."""
     head = bytes_of(source, 0, 64)
     if not head.startswith(MAGIC):
-        raise struct.error("it does not begin as SER files do")  # noqa: EM101 - becomes the sentence of the caller
+        msg = "it does not begin as SER files do"
+        raise ValueError(msg)
     version, kind, _, total, valid = struct.unpack_from("<hiiii", head, 4)
     if kind != IMAGES:
         msg = f"{source} holds spectra, not images"

@@ -9,6 +9,7 @@ is what printers are told and does not count.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
-from stemkin.readers.files import opened
+from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options, check_promise
+from stemkin.readers.files import opened, size_of
 from stemkin.readers.raw import cut_short, raw_reader
 from stemkin.readers.tiff_calibration import calibration_in
 
@@ -31,16 +32,8 @@ def open_tiff(source: str, options: Options) -> FileReader:
     MovieError
         If it is no TIFF file, or its images cannot be frames.
     """
-    try:
-        with _tiff(source) as tiff:
-            return _reader(tiff, source, options)
-    except MovieError:
-        raise
-    except Exception as error:  # a broken file may fail anywhere in tifffile
-        if isinstance(error, (MemoryError, PermissionError, FileNotFoundError, ConnectionError)):
-            raise
-        msg = f"{source} could not be opened as a TIFF file: {error}"
-        raise MovieError(msg) from error
+    with _tiff(source) as tiff:
+        return _reader(tiff, source, options)
 
 
 def _reader(tiff: Any, source: str, options: Options) -> FileReader:
@@ -52,6 +45,9 @@ def _reader(tiff: Any, source: str, options: Options) -> FileReader:
     if first.is_contiguous and first.dtype.kind in "biuf" and (offset := _data_offset(tiff, promised)) is not None:
         return raw_reader(source, plan, first.dtype.newbyteorder(tiff.byteorder), offset=offset, **about)
     _check_codec(first, source)
+    check_promise(
+        math.prod(first.shape) * first.dtype.itemsize, min(sum(first.databytecounts), size_of(source)), source
+    )
     n_pages = len(tiff.pages)
     per_frame = plan.lengths[plan.index.index("t")] if "t" in plan.index else 1
     held = per_frame if tiff.is_ome else min(per_frame, n_pages)
@@ -59,7 +55,7 @@ def _reader(tiff: Any, source: str, options: Options) -> FileReader:
         note for note in (plan.note, cut_short(promised, held) if held < promised and "t" in plan.index else "") if note
     )
     return TiffReader(
-        source=source, shape=(held, *plan.shape[1:]), dtype=plan.dtype(first.dtype), plan=plan, notes=notes,
+        source=source, shape=(held, *plan.shape[1:]), dtype=plan.dtype(first.dtype), plan=plan, page_shape=tuple(first.shape), notes=notes,
         chunks=(1, *first.chunks[:2]), **about,
     )  # fmt: skip
 
@@ -121,6 +117,7 @@ class TiffReader(FileReader):
     """Frames that are compressed or lie page by page: decoded by tifffile, opened anew in each task."""
 
     plan: AxisPlan
+    page_shape: tuple[int, ...]
 
     def _frames(self, start: int, stop: int) -> Any:
         with _tiff(self.source) as tiff:
@@ -134,11 +131,10 @@ class TiffReader(FileReader):
             msg = f"{self.source} does not hold frame {i}"
             raise DamagedDataError(msg)
         page = page.aspage()
-        stored = np.asarray(page.asarray(maxworkers=1))
-        letters = page.axes.lower()
-        if stored.shape[: len(letters)] != page.shape or len(letters) != stored.ndim:
-            msg = f"frame {i} of {self.source} has shape {stored.shape}"
+        if page.shape != self.page_shape:
+            msg = f"frame {i} of {self.source} has shape {page.shape}, not {self.page_shape}"
             raise DamagedDataError(msg)
+        stored = np.asarray(page.asarray(maxworkers=1))
         one = frames_in(stored.shape, page.axes, stored.dtype, self.source)
         frame: np.ndarray = one.order(stored[one.selection(0, 1)])[0]
         return frame

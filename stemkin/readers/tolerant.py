@@ -14,12 +14,9 @@ from itertools import pairwise
 import numpy as np
 
 from stemkin.kernels.quality import damaged
-from stemkin.readers.base import Calibration, Reader
+from stemkin.readers.base import Calibration, Reader, is_damage
 
 log = logging.getLogger(__name__)
-
-PASSING = (FileNotFoundError, MemoryError, ImportError, IndexError, NotImplementedError, RecursionError)
-"""Errors that say nothing of the file's content."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +74,3 @@ class TolerantReader:
                 raise
             log.warning("frames %d to %d of %s are damaged: %s", start, stop, self.source, error)
             return damaged(stop - start, *self.shape[1:], self.dtype)
-
-
-def is_damage(error: Exception) -> bool:
-    """Tell whether an error comes from what the file holds, rather than from the moment it was read in."""
-    if isinstance(error, PASSING):
-        return False
-    return not isinstance(error, OSError) or error.errno is None or isinstance(error, ValueError)

@@ -19,6 +19,7 @@ from stemkin.readers.files import filesystem, identity_of, is_url, local
 
 log = logging.getLogger(__name__)
 
+MAX_PIXELS = 2**26
 COLOURED = 8
 """Red, green and blue further apart than this (of 255) somewhere make a frame coloured, beyond what compression does."""
 
@@ -31,17 +32,11 @@ def open_video(source: str, options: Options) -> FileReader:  # noqa: ARG001 - e
     MovieError
         If FFmpeg finds no video in it.
     """
-    import av
-
-    try:
-        stamps, _ = _index(source, identity_of(source))
-        with _container(source) as container:
-            first = next(container.decode(video=0))
-            rgb = first.to_ndarray(format="rgb24").astype(np.int16)
-            bits = max((component.bits for component in first.format.components), default=8)
-    except (av.error.FFmpegError, StopIteration, IndexError, ValueError) as error:
-        msg = f"{source} could not be opened as a video: {getattr(error, 'strerror', None) or error or 'it has no frames'}"
-        raise MovieError(msg) from error
+    stamps, _ = _index(source, identity_of(source))
+    with _container(source) as container:
+        first = _first_frame(container, source)
+        rgb = first.to_ndarray(format="rgb24").astype(np.int16)
+        bits = max((component.bits for component in first.format.components), default=8)
     coloured = int(np.ptp(rgb, axis=-1).max()) > COLOURED
     notes = ("false colours are read as their luminance",) if coloured else ()
     if coloured:
@@ -50,6 +45,21 @@ def open_video(source: str, options: Options) -> FileReader:  # noqa: ARG001 - e
         source=source, shape=(len(stamps), first.height, first.width), dtype=np.dtype(np.uint16 if bits > 8 else np.uint8),
         frames_per_chunk=1, format=f"video ({first.format.name})", notes=notes,
     )  # fmt: skip
+
+
+def _first_frame(container: Any, source: str) -> Any:
+    if not container.streams.video:
+        msg = f"{source} holds no video"
+        raise MovieError(msg)
+    stream = container.streams.video[0]
+    if stream.width * stream.height > MAX_PIXELS:
+        msg = f"{source} promises video frames of {stream.width} x {stream.height} pixels; its header is broken"
+        raise MovieError(msg)
+    first = next(container.decode(video=0), None)
+    if first is None:
+        msg = f"{source} holds no video frame that can be decoded"
+        raise MovieError(msg)
+    return first
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
