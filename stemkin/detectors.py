@@ -147,9 +147,8 @@ class FourierDetector:
         signals, breaths, n_asked = [np.zeros(0)], [np.zeros(0)], 0
         for frame in frames:
             rest = self.remainder(frame)
-            for grain in rest.grains:
-                mask = None if grain.mask is None else to_host(grain.mask) > 0
-                _, signal, dark, breath, n = defects.dark_sites(rest.snr, grain.lattice, mask)
+            for lattice, mask in _crystals(rest):
+                (_, _, signal), dark, breath, n = defects.dark_sites(rest.snr, lattice, mask)
                 signals.append(signal[dark])
                 breaths.append(breath)
                 n_asked += n
@@ -165,7 +164,9 @@ class FourierDetector:
     def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
         asked, threshold = self.false_positives_per_frame, self.snr
         if rest.grains:
-            y, x, score = defects.on_lattices(rest.snr, _crystals(rest), false_positives=asked, threshold=threshold)
+            y, x, score = defects.on_lattices(
+                rest.snr, _crystals(rest), false_positives=asked, threshold=threshold, relaxation=self.relaxation
+            )
             y, x = residual.without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
         else:
             y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)

@@ -2,7 +2,7 @@
 
 On the lattice a defect is a site whose own signal is too large for noise; elsewhere it is an extremum of the map. The two
 searches make different numbers of attempts, so they have different thresholds, and share the false positives that are
-allowed: most of them go to the sites, because most defects sit there.
+allowed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels import peaks
-from stemkin.kernels.lattice import Lattice
+from stemkin.kernels import relaxation as relaxation_of
+from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, nearest_site
 from stemkin.kernels.sites import site_signals
 
-AT_SITES = 0.8
-"""Share of the false positives that is given to the sites of the lattice."""
+SHARES = {(METAL, -1): 0.1, (METAL, 1): 0.05, (CHALCOGEN, -1): 0.7, (CHALCOGEN, 1): 0.05}
+"""How the false positives are shared among dark and bright sites; the rest is for what lies between them.
+
+Most go where the signal is weakest: to the missing chalcogen atom. A metal atom more or less is never close to the threshold.
+"""
 
 REACH = 0.25
 """How far from its site, over the lattice constant, a defect on the lattice may appear."""
@@ -33,6 +37,7 @@ def on_lattices(
     *,
     false_positives: float,
     threshold: float | None = None,
+    relaxation: float | None = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """List the defects of a frame with one lattice or several.
 
@@ -46,6 +51,9 @@ def on_lattices(
         How many defects a perfect frame gives on average.
     threshold
         Smallest |signal-to-noise|, on the lattice and off, in place of `false_positives`.
+    relaxation
+        How much the neighbours of a vacancy tell over what its own site does, see `kernels.relaxation`; None to measure
+        it on this frame.
 
     Returns
     -------
@@ -56,18 +64,19 @@ def on_lattices(
     """
     height, width = int(snr.shape[0]), int(snr.shape[1])
     spacing = crystals[0][0].spacing_px
-    read = [site_signals(snr, lattice, mask=mask, border_px=BORDER_PX) for lattice, mask in crystals]
-    points, signal = (np.concatenate([part[i] for part in read]) for i in (0, 2))
-    at_sites, elsewhere = threshold, threshold
-    if at_sites is None or elsewhere is None:
-        filter_sd_px = 0.15 * spacing
-        at_sites = site_threshold(AT_SITES * false_positives, len(points))
-        elsewhere = peaks.threshold_for((1 - AT_SITES) * false_positives, (height, width), filter_sd_px)
-    strong = np.abs(signal) >= at_sites
+    read = [_signals(snr, lattice, mask, relaxation) for lattice, mask in crystals]
+    points, sublattice, signal = (np.concatenate([part[i] for part in read]) for i in (0, 1, 2))
+    if threshold is None:
+        least = _site_thresholds(sublattice, np.sign(signal), false_positives)
+        share = 1 - sum(SHARES.values())
+        elsewhere = peaks.threshold_for(share * false_positives, (height, width), 0.15 * spacing)
+    else:
+        least, elsewhere = np.full(len(points), threshold), threshold
+    strong = np.abs(signal) >= least
     y, x, score = peaks.extrema(snr, threshold=elsewhere, border_px=BORDER_PX)
     reach = REACH * spacing
     site_y, site_x = nearby_extrema(snr, points[strong], np.sign(signal[strong]), reach_px=reach)
-    free = ~_close(np.stack([y, x], axis=1), points, reach)
+    free = ~_at_a_site(np.stack([y, x], axis=1), crystals, reach)
     y, x = np.concatenate([site_y, y[free]]), np.concatenate([site_x, x[free]])
     score = np.concatenate([signal[strong], score[free]])
     kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing)
@@ -89,16 +98,25 @@ def anywhere(
 
 
 def site_threshold(false_positives: float, n_sites: int) -> float:
-    """Return the |z| that on average `false_positives` of `n_sites` normal values exceed.
+    """Return the z that on average `false_positives` of `n_sites` normal values exceed on one side.
 
     Examples
     --------
-    >>> round(site_threshold(1.0, 5400), 2)
-    3.74
+    >>> round(site_threshold(1.0, 2700), 2)
+    3.37
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    return float(norm.isf(min(0.4, false_positives / (2 * max(n_sites, 1)))))
+    return float(-ndtri(min(0.4, false_positives / max(n_sites, 1))))
+
+
+def _site_thresholds(sublattice: np.ndarray, sign: np.ndarray, false_positives: float) -> np.ndarray:
+    """Return the |z| (m,) from which each site is a defect."""
+    least = np.full(len(sublattice), np.inf)
+    for (which, side), share in SHARES.items():
+        own = sublattice == which
+        least[own & (sign == side)] = site_threshold(share * false_positives, int(own.sum()))
+    return least
 
 
 def nearby_extrema(
@@ -127,11 +145,45 @@ def nearby_extrema(
     return y, x
 
 
-def _close(points: np.ndarray, others: np.ndarray, reach_px: float) -> np.ndarray:
-    """Tell which of the (m, 2) `points` have one of the (n, 2) `others` within `reach_px`."""
-    from scipy.spatial import cKDTree
+def dark_sites(
+    snr: Array, lattice: Lattice, mask: np.ndarray | None
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray, int]:
+    """Look for vacancies.
 
-    if not len(points) or not len(others):
-        return np.zeros(len(points), dtype=bool)
-    distance, _ = cKDTree(others).query(points, distance_upper_bound=reach_px)
-    return np.asarray(np.isfinite(distance))
+    Returns
+    -------
+    What `site_signals` returns; the numbers (k,) of the sites that may be vacancies; their breathing (k,); and how many
+    sites were asked.
+    """
+    points, sublattice, signal = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX)
+    room = 1.2 * lattice.spacing_px + BORDER_PX
+    high = np.array([int(n) for n in snr.shape]) - 1 - room
+    asked = (sublattice == CHALCOGEN) & ((points > room) & (points < high)).all(axis=1) & lattice.is_honeycomb
+    looked_at = np.flatnonzero(asked & (np.abs(signal) > relaxation_of.LIKELY))
+    breath = relaxation_of.breathing(snr, lattice, points[looked_at], signal[looked_at])
+    dark = signal[looked_at] < 0
+    return (points, sublattice, signal), looked_at[dark], breath[dark], int(asked.sum())
+
+
+def _signals(
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, relaxation: float | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `site_signals` returns, vacancies with what their neighbours tell."""
+    if relaxation == 0:
+        return site_signals(snr, lattice, mask=mask, border_px=BORDER_PX)
+    (points, sublattice, signal), dark, breath, n_asked = dark_sites(snr, lattice, mask)
+    r = relaxation_of.ratio(signal[dark], breath, n_sites=n_asked) if relaxation is None else relaxation
+    signal[dark] = relaxation_of.combined(signal[dark], breath, r)
+    return points, sublattice, signal
+
+
+def _at_a_site(points: np.ndarray, crystals: list[tuple[Lattice, np.ndarray | None]], reach_px: float) -> np.ndarray:
+    """Tell which of the (m, 2) `points` lie within `reach_px` of a site of the crystal that they belong to."""
+    close = np.zeros(len(points), dtype=bool)
+    for lattice, mask in crystals:
+        pixel = np.rint(points).astype(np.int64)
+        own = np.ones(len(points), dtype=bool) if mask is None else mask[pixel[:, 0], pixel[:, 1]]
+        for sublattice in (METAL, CHALCOGEN):
+            site = nearest_site(lattice, points, np.full(len(points), sublattice))
+            close |= own & (np.linalg.norm(site - points, axis=1) < reach_px)
+    return close

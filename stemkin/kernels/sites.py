@@ -104,18 +104,31 @@ def interpolate(image: Array, points: np.ndarray) -> np.ndarray:
 
     Points must lie at least one pixel inside the frame.
     """
+    values, shares = _windows(image, points)
+    wy, wx = _cubic_weights(shares[:, 0]), _cubic_weights(shares[:, 1])
+    return np.asarray((np.matmul(values, wx[:, :, None])[:, :, 0] * wy).sum(axis=1))
+
+
+def gradient(image: Array, points: np.ndarray) -> np.ndarray:
+    """Return the slopes (m, 2) along y and x of what `interpolate` returns [per px]."""
+    values, shares = _windows(image, points)
+    (wy, wx), (sy, sx) = ([f(shares[:, axis]) for axis in (0, 1)] for f in (_cubic_weights, _cubic_slopes))
+    along_y = (np.matmul(values, wx[:, :, None])[:, :, 0] * sy).sum(axis=1)
+    along_x = (np.matmul(values, sx[:, :, None])[:, :, 0] * wy).sum(axis=1)
+    return np.stack([along_y, along_x], axis=1)
+
+
+def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (m, 4, 4) pixels around each point, and where in the middle square it lies (m, 2), 0 to 1."""
     xp = namespace(image)
     height, width = (int(n) for n in image.shape)
-    if not len(points):
-        return np.zeros(0)
     base = np.clip(np.floor(points).astype(np.int64), 1, np.array([height, width]) - 3)
-    wy, wx = (_cubic_weights(points[:, axis] - base[:, axis]) for axis in (0, 1))
     steps = np.arange(-1, 3)
     index = (base[:, 0, None, None] + steps[:, None]) * width + base[:, 1, None, None] + steps
+    if not len(points):
+        return np.zeros((0, 4, 4)), np.zeros((0, 2))
     flat = xp.take(xp.reshape(image, (-1,)), xp.asarray(index.reshape(-1), dtype=xp.int64))
-    values = np.asarray(to_host(flat), dtype=float).reshape(-1, 4, 4)
-    along_x = np.matmul(values, wx[:, :, None])[:, :, 0]
-    return np.asarray((along_x * wy).sum(axis=1))
+    return np.asarray(to_host(flat), dtype=float).reshape(-1, 4, 4), points - base
 
 
 def _cubic_weights(share: np.ndarray) -> np.ndarray:
@@ -125,6 +138,14 @@ def _cubic_weights(share: np.ndarray) -> np.ndarray:
     first = (1.5 * t - 2.5) * t * t + 1
     second = ((-1.5 * t + 2) * t + 0.5) * t
     return np.stack([before, first, second, (0.5 * t - 0.5) * t * t], axis=1)
+
+
+def _cubic_slopes(share: np.ndarray) -> np.ndarray:
+    """Return the derivatives (m, 4) of `_cubic_weights`."""
+    t = share
+    before = (-1.5 * t + 2) * t - 0.5
+    second = (-4.5 * t + 4) * t + 0.5
+    return np.stack([before, (4.5 * t - 5) * t, second, (1.5 * t - 1) * t], axis=1)
 
 
 def _local_mean(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
