@@ -230,6 +230,9 @@ def test_diffusion_is_put_beside_its_true_value(truth):
     found = score(table, truth, classes={3: "V_S", 4: "Mo_W"}).estimates
     assert found["true"].tolist() == pytest.approx([truth.D_nm2_per_s, 0.0])
     assert found["relative_error"].iloc[0] == pytest.approx(3.3e-3 / truth.D_nm2_per_s - 1)
+    hops = truth.sojourns[truth.sojourns["kind"] == "V_S"]
+    counted = (hops["fate"] == "hop").sum() / (hops["end_s"] - hops["start_s"]).sum() * 0.3153**2 / 4
+    assert found["counted"].tolist() == pytest.approx([counted, 0.0])
     assert found["inside"].tolist() == [True, True]
 
 
@@ -243,6 +246,28 @@ def test_transitions_are_put_beside_what_a_perfect_observer_counts(truth):
     found = score(table, truth, classes={4: "Mo_W", 0: "Mo_W+V_S"}).estimates.iloc[0]
     assert found["true"] == pytest.approx(P) == found["found"]
     assert not found["inside"]
+
+
+def test_rates_of_change_are_put_beside_those_that_happened(truth):
+    rows = truth.sojourns[truth.sojourns["kind"] == "Mo_W"]
+    rate = rows["fate"].isin(("attach", "create")).sum() / (rows["end_s"] - rows["start_s"]).sum()
+    assert rate > 0
+    table = {
+        "movie": "*",
+        "lag_frames": 1,
+        "from_id": [4],
+        "to_id": [0],
+        "count": 3,
+        "probability": 0.1,
+        "low": 0.0,
+        "high": 1.0,
+    }
+    table |= {"rate_per_s": 2 * rate, "rate_low": rate * 0.9, "rate_high": 3 * rate}
+    found = score(conform(pd.DataFrame(table), "transitions"), truth, classes={4: "Mo_W", 0: "Mo_W+V_S"}).estimates
+    own = found.set_index("quantity").loc["rate_per_s"]
+    assert own["true"] == pytest.approx(rate)
+    assert own["relative_error"] == pytest.approx(1.0)
+    assert own["inside"]
 
 
 def test_drift_status_and_numbers_are_compared(truth):

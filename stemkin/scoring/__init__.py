@@ -57,7 +57,9 @@ class Score:
     association
         One row per kind and ``all``: `hota`, `det_a`, `ass_a`, `switches`, `n_links`, `links_found`, `links_wrong`, ...
     estimates
-        `quantity`, `movie`, `what`, `true`, `found`, `low`, `high`, `relative_error`, `inside`.
+        `quantity`, `movie`, `what`, `true` (D: closed form for a lone defect; transitions and rates of leaving: as a perfect
+        observer counts them in these movies), `found`, `low`, `high`, `counted` (D from the hops that happened),
+        `relative_error` and `inside` (the interval holds the truth) of `found` against `true`.
     mapping
         Class → kind, as used.
     ari

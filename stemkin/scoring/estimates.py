@@ -11,7 +11,7 @@ import pandas as pd
 
 from stemkin.tables import COLUMNS, POOLED
 
-COLUMNS_OUT = ["quantity", "movie", "what", "true", "found", "low", "high", "relative_error", "inside"]
+COLUMNS_OUT = ["quantity", "movie", "what", "true", "found", "low", "high", "counted", "relative_error", "inside"]
 
 
 def estimates_table(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> pd.DataFrame:
@@ -33,13 +33,15 @@ def estimates_table(found: pd.DataFrame, truths: Mapping[str, Any], names: Mappi
     """
     for table, compare in _COMPARISONS.items():
         if set(COLUMNS[table]) <= set(found.columns):
-            rows = compare(found, truths, names)
-            return _with_errors(pd.DataFrame(rows, columns=COLUMNS_OUT[:-2]))
+            return _with_errors(compare(found, truths, names))
     msg = f"a table with the columns {list(found.columns)} cannot be scored; give detections, tracks or one of {sorted(_COMPARISONS)}"
     raise ValueError(msg)
 
 
-def _with_errors(rows: pd.DataFrame) -> pd.DataFrame:
+def _with_errors(values: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """Return the rows with the relative error and whether the interval holds the truth; `counted` may be left out."""
+    nothing = (np.nan,)
+    rows = pd.DataFrame([value if len(value) == 8 else value + nothing for value in values], columns=COLUMNS_OUT[:-2])
     true, found = rows["true"].astype(float), rows["found"].astype(float)
     known = np.isfinite(rows["low"].astype(float)) & np.isfinite(true)
     inside = (rows["low"] <= true) & (true <= rows["high"])
@@ -62,24 +64,19 @@ def _diffusion(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[in
         kind = names.get(int(row["class_id"]))
         if kind is None:
             continue
-        true = _mean([_D_of(one, kind) for one in _of(truths, row["movie"])])
-        rows.append(
-            (
-                "D_nm2_per_s",
-                row["movie"],
-                f"{kind} ({row['method']})",
-                true,
-                row["D_nm2_per_s"],
-                row["low"],
-                row["high"],
-            )
-        )
+        some = _of(truths, row["movie"])
+        true, counted = (_mean([_D_of(one, kind, column) for one in some]) for column in _D_COLUMNS)
+        found_D = (row["D_nm2_per_s"], row["low"], row["high"])
+        rows.append(("D_nm2_per_s", row["movie"], f"{kind} ({row['method']})", true, *found_D, counted))
     return rows
 
 
-def _D_of(truth: Any, kind: str) -> float:  # noqa: N802 - physics writes D
+_D_COLUMNS = ("D_nm2_per_s", "D_counted_nm2_per_s")
+
+
+def _D_of(truth: Any, kind: str, column: str) -> float:  # noqa: N802 - physics writes D
     """Return the true diffusion coefficient of a kind; what does not hop has none."""
-    own = truth.diffusion.loc[truth.diffusion["kind"] == kind, "D_nm2_per_s"]
+    own = truth.diffusion.loc[truth.diffusion["kind"] == kind, column]
     return float(own.iloc[0]) if len(own) else 0.0
 
 

@@ -2,7 +2,9 @@
 
 **Diffusion.** A vacancy that hops at rate k to one of six neighbours a away, all alike, has after a time t made n ~
 Poisson(k t) independent steps of zero mean and <step^2> = a^2, so <r^2> = k t a^2. In two dimensions <r^2> = 4 D t:
-D = k a^2 / 4 (Chandrasekhar, Rev. Mod. Phys. 15, 1 (1943)).
+D = k a^2 / 4 (Chandrasekhar, Rev. Mod. Phys. 15, 1 (1943)). This is a lone vacancy. Among others it is slower, since moves
+onto columns that are taken do not happen: with the paper's numbers 5 to 10 % of them. And who measures only those that
+stay in sight, sees those that moved less.
 
 **A dopant's states** are: bare (B), and a vacancy in its column 0, 1 or 2. A bound vacancy moves to each of the two
 other columns at rotation/2, leaves at detach (to any of four neighbours) and is refilled at the healing rate. A bare

@@ -261,10 +261,20 @@ class Truth:
         """Hops of a free vacancy per second."""
         return Rates.of(self.settings).hop
 
-    @property
+    @cached_property
     def diffusion(self) -> pd.DataFrame:
-        """`kind`, `hop_rate_per_s`, `D_nm2_per_s` of every kind that moves."""
-        return closed_form.diffusion_table(self.settings)
+        """How each kind that moves does so: in closed form, and as it came out. Computes once.
+
+        `kind`, `hop_rate_per_s` and `D_nm2_per_s` of a lone defect; `n_hops`, `time_at_risk_s` and `D_counted_nm2_per_s` = n_hops
+        a2 / (4 time), counted over the whole patch. The latter is smaller where columns are taken: moves onto them do not happen.
+        """
+        table, rows = closed_form.diffusion_table(self.settings), self.sojourns
+        hops = (rows["fate"] == "hop").groupby(rows["kind"]).sum()
+        time_s = (rows["end_s"] - rows["start_s"]).groupby(rows["kind"]).sum()
+        table["n_hops"] = hops.reindex(table["kind"], fill_value=0).to_numpy()
+        table["time_at_risk_s"] = time_s.reindex(table["kind"], fill_value=0.0).to_numpy()
+        table["D_counted_nm2_per_s"] = table["n_hops"] / table["time_at_risk_s"] * self.settings.material.a_nm**2 / 4
+        return table
 
     @cached_property
     def limits(self) -> pd.DataFrame:
