@@ -37,7 +37,7 @@ def fingerprint(tables: list[pd.DataFrame]) -> str:
 
 
 def main(places: list[str], workers: int | None) -> None:
-    movies = [sk.simulate_movie("paper", n_frames=24, shape=(192, 192), seed=seed) for seed in (1, 2)]
+    movies = [sk.simulate_movie("paper", n_frames=16, shape=(192, 192), seed=seed) for seed in (1, 2)]
     for place in places:
         started = not place.startswith(("tcp://", "tls://")) and not place.endswith(".json")
         with sk.connect(place, workers=workers if started else None):
