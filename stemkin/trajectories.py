@@ -58,7 +58,9 @@ class Trajectories:
     class_id
         (n,) class of each row, -1 where it has none.
     y_nm, x_nm
-        (n,) drift-corrected position; NaN where it was not asked for.
+        (n,) drift-corrected position; empty where it was not asked for.
+    row
+        (n,) where each row stands in the table that it came from.
     """
 
     movies: list[str]
@@ -69,6 +71,7 @@ class Trajectories:
     class_id: np.ndarray
     y_nm: np.ndarray
     x_nm: np.ndarray
+    row: np.ndarray
 
     @classmethod
     def of(cls, rows: pd.DataFrame, *, need: tuple[str, ...] = ()) -> Trajectories:
@@ -99,10 +102,8 @@ class Trajectories:
         frame, code = frame[order], code[order]
         _refuse_twins(code, frame, particle)
         named = rows["class_id"].to_numpy()[order] if "class_id" in rows.columns else np.full(len(frame), NOT_NAMED)
-        where = [
-            rows[c].to_numpy(dtype=np.float64)[order] if c in need else np.full(0, np.nan) for c in ("y_nm", "x_nm")
-        ]
-        return cls(movies, movie_of, particle, code, frame, named.astype(np.int64), *where)
+        y, x = (rows[c].to_numpy(np.float64)[order] if c in need else np.zeros(0) for c in ("y_nm", "x_nm"))
+        return cls(movies, movie_of, particle, code, frame, named.astype(np.int64), y, x, order)
 
     @property
     def n_tracks(self) -> int:
@@ -111,28 +112,41 @@ class Trajectories:
 
     def keep(self, rows: np.ndarray) -> Trajectories:
         """Return only the rows where the mask `rows` (n,) is true; tracks keep their numbers."""
-        where = [v[rows] if len(v) else v for v in (self.y_nm, self.x_nm)]
-        kept = (self.track[rows], self.frame[rows], self.class_id[rows])
-        return Trajectories(self.movies, self.movie, self.particle, *kept, *where)
+        y, x = (v[rows] if len(v) else v for v in (self.y_nm, self.x_nm))
+        return Trajectories(
+            self.movies, self.movie, self.particle, self.track[rows], self.frame[rows], self.class_id[rows], y, x,
+            self.row[rows],
+        )  # fmt: skip
 
 
-def sum_over(tracks: Any, kernel: Callable[[pd.DataFrame], Sums]) -> Sums:
+def sum_over(tracks: Any, kernel: Callable[[Any], Sums]) -> Sums:
     """Return the sums of `kernel` over all partitions of `tracks`, added as a tree. Computes once.
 
     Parameters
     ----------
     tracks
-        pandas table, or Dask DataFrame whose partitions hold whole tracks.
+        pandas table, Dask DataFrame whose partitions hold whole tracks, or what `held` returned.
     kernel
-        Picklable; from the rows of a partition to what they add.
+        Picklable; from the rows of a partition (or what is held of them) to what they add.
     """
     if isinstance(tracks, pd.DataFrame):
         return kernel(tracks)
-    parts = [dask.delayed(kernel)(part) for part in tracks.to_delayed()]
+    pieces = tracks if isinstance(tracks, list) else tracks.to_delayed()
+    parts = [dask.delayed(kernel)(piece) for piece in pieces]
     while len(parts) > 1:
         parts = [dask.delayed(added)(parts[i : i + 8]) for i in range(0, len(parts), 8)]
     (result,) = dask.compute(parts[0]) if parts else ({},)
     return dict(result)
+
+
+def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
+    """Return what `compact` keeps of each partition, in the workers' memory, for verbs that pass over it many times.
+
+    Computes once: one pass over the tracks.
+    """
+    if isinstance(tracks, pd.DataFrame):
+        return [dask.delayed(compact(tracks))]
+    return list(dask.persist(*[dask.delayed(compact)(part) for part in tracks.to_delayed()]))
 
 
 def added(parts: Sequence[Sums]) -> Sums:

@@ -95,14 +95,14 @@ def test_frames_that_were_not_looked_at_are_no_frames_without_defects():
 # --- partitions, laziness, schedulers ------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(n=st.integers(1, 12), seed=st.integers(0, 2**20))
 def test_numbers_do_not_depend_on_how_tracks_are_spread_over_partitions(n, seed):
     rows = a_walk_through_classes()
     split = in_partitions(rows, np.random.default_rng(seed), n)
     pd.testing.assert_frame_equal(
-        sk.transitions(split, lag_frames=(1, 2, 5), by="movie", frame_time_s=1.5).table,
-        sk.transitions(rows, lag_frames=(1, 2, 5), by="movie", frame_time_s=1.5).table,
+        sk.transitions(split, lag_frames=(1, 3), by="movie", frame_time_s=1.5).table,
+        sk.transitions(rows, lag_frames=(1, 3), by="movie", frame_time_s=1.5).table,
         check_exact=True,
     )
     for verb in (sk.dwell_times, sk.populations):

@@ -35,14 +35,38 @@ def count_interval(count: np.ndarray, *, confidence: float = 0.95) -> tuple[np.n
 
 
 def rate_interval(
-    rate: np.ndarray, variance: np.ndarray, exposure: np.ndarray, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of `rate` as if it were a number of events over an exposure."""
+    rate: np.ndarray, variance: np.ndarray, at_risk: np.ndarray, slope: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the interval of a rate that was fitted, not counted, and whether a count explains its variance.
+
+    Where its variance is that of events over a time at risk, it is the interval of a count. Where it is more (some events
+    are only apparent: wrong names, or two steps in one frame) and the rate small, it is that of a normal number cut at 0.
+
+    Parameters
+    ----------
+    rate, variance
+        (n,) most likely rates, and their variances at the maximum (for a rate of 0: as if it were free).
+    at_risk
+        (n,) time at risk of each.
+    slope
+        (n,) by how much the log-likelihood falls per unit of rate, for rates of 0.
+    confidence
+        Of the interval.
+    """
+    tail = (1 - confidence) / 2
+    found = rate > 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        events = np.where(rate > 0, rate**2 / variance, 0.0)
-        exposure = np.where(rate > 0, rate / variance, exposure)
-        low, high = count_interval(events, confidence=confidence)
-        return low / exposure, high / exposure
+        events = np.where(found, rate**2 / variance, 0.0)
+        low, high = (v / np.where(found, rate / variance, slope) for v in count_interval(events, confidence=confidence))
+        poisson = np.where(found, variance <= 1.3 * rate / at_risk, slope >= 0.5 * at_risk)
+        error = np.sqrt(variance)
+        centre = np.where(found, rate, -variance * slope)
+        reach = -special.ndtri(tail)
+        cut_high = centre - error * special.ndtri(2 * tail * special.ndtr(centre / error))
+        far = found & (rate > reach * error)
+        low_cut, high_cut = np.where(far, rate - reach * error, 0.0), np.where(far, rate + reach * error, cut_high)
+    like_a_count = poisson | (events >= 9)
+    return np.where(like_a_count, low, low_cut), np.where(like_a_count, high, high_cut), poisson | (events >= 25)
 
 
 def variance_interval(

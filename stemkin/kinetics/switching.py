@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kernels.counting import pair_counts
-from stemkin.kernels.markov import Generator, fit_generator, transition_probabilities
+from stemkin.kernels.generator import Generator, fit_generator
+from stemkin.kernels.markov import transition_probabilities
 from stemkin.tables import NOT_NAMED, POOLED, Experiment, conform, empty
 from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over
 
