@@ -102,7 +102,7 @@ def _integer_probabilities(means: np.ndarray, first: np.ndarray) -> np.ndarray:
     logarithm = xlogy(values, means[:, None]) - means[:, None] - gammaln(values + 1.0)
     weights = np.rint(np.exp(logarithm) * 2.0**_WORD).astype(np.int64)
     weights[np.arange(len(means)), weights.argmax(axis=1)] += (1 << _WORD) - weights.sum(axis=1)
-    return weights
+    return np.asarray(weights)
 
 
 def _alias_table(weights: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.movie import Movie
-from stemkin.simulation import closed_form
+from stemkin.simulation import closed_form, counted
 from stemkin.simulation.columns import turned
 from stemkin.simulation.crystal import BOND, BOUND
 from stemkin.simulation.damage import area_fractions, is_damaged
@@ -194,36 +194,13 @@ class Truth:
 
     @cached_property
     def exit_rates(self) -> pd.DataFrame:
-        """How often each kind became another or ended: `kind`, `n_exits`, `time_at_risk_s`, `exit_rate_per_s`. Computes once.
-
-        Hops and rotations are no exits; counted over the whole patch, in sight or not, with exact times.
-        """
-        rows = self.sojourns
-        stays = rows["fate"].isin(("hop", "rotate", "end"))
-        table = pd.DataFrame(
-            {
-                "n_exits": (~stays).groupby(rows["kind"]).sum(),
-                "time_at_risk_s": (rows["end_s"] - rows["start_s"]).groupby(rows["kind"]).sum(),
-            }
-        )
-        table["exit_rate_per_s"] = table["n_exits"] / table["time_at_risk_s"]
-        return table.reset_index()
+        """How often each kind became another or ended; see `counted.exit_rates`. Computes once."""
+        return counted.exit_rates(self.sojourns)
 
     @cached_property
     def kind_rates(self) -> pd.DataFrame:
-        """Rates [1/s] from kind (rows) to kind (columns) as they came out: changes of the same defect over time spent. Computes once.
-
-        Counted over the whole patch, in sight or not, with exact times; a kind that was never there is a row of NaN.
-        """
-        rows = self.sojourns.sort_values(["area", "particle", "start_s"])
-        after = rows[["area", "particle", "kind"]].shift(-1)
-        same = (
-            (after["particle"] == rows["particle"]) & (after["area"] == rows["area"]) & (after["kind"] != rows["kind"])
-        )
-        counts = pd.crosstab(rows["kind"][same], after["kind"][same])
-        counts = counts.reindex(index=self.kinds, columns=self.kinds, fill_value=0)
-        time_s = (rows["end_s"] - rows["start_s"]).groupby(rows["kind"]).sum().reindex(self.kinds)
-        return counts.div(time_s, axis=0)
+        """Rates [1/s] from kind (rows) to kind (columns) as they came out; see `counted.kind_rates`. Computes once."""
+        return counted.kind_rates(self.sojourns, self.kinds)
 
     def transition_counts(self, lag_frames: int = 1) -> pd.DataFrame:
         """Return what a perfect observer counts: from kind (rows) to kind (columns), of the same defect, `lag_frames` apart."""
@@ -263,18 +240,8 @@ class Truth:
 
     @cached_property
     def diffusion(self) -> pd.DataFrame:
-        """How each kind that moves does so: in closed form, and as it came out. Computes once.
-
-        `kind`, `hop_rate_per_s` and `D_nm2_per_s` of a lone defect; `n_hops`, `time_at_risk_s` and `D_counted_nm2_per_s` = n_hops
-        a2 / (4 time), counted over the whole patch. The latter is smaller where columns are taken: moves onto them do not happen.
-        """
-        table, rows = closed_form.diffusion_table(self.settings), self.sojourns
-        hops = (rows["fate"] == "hop").groupby(rows["kind"]).sum()
-        time_s = (rows["end_s"] - rows["start_s"]).groupby(rows["kind"]).sum()
-        table["n_hops"] = hops.reindex(table["kind"], fill_value=0).to_numpy()
-        table["time_at_risk_s"] = time_s.reindex(table["kind"], fill_value=0.0).to_numpy()
-        table["D_counted_nm2_per_s"] = table["n_hops"] / table["time_at_risk_s"] * self.settings.material.a_nm**2 / 4
-        return table
+        """How each kind that moves does so: in closed form, and as it came out; see `counted.diffusion`. Computes once."""
+        return counted.diffusion(closed_form.diffusion_table(self.settings), self.sojourns, self.settings.material.a_nm)
 
     @cached_property
     def limits(self) -> pd.DataFrame:
