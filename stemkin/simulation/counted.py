@@ -31,8 +31,8 @@ def kind_rates(sojourns: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
     after = rows[["area", "particle", "kind"]].shift(-1)
     same = (after["particle"] == rows["particle"]) & (after["area"] == rows["area"]) & (after["kind"] != rows["kind"])
     counts = pd.crosstab(rows["kind"][same], after["kind"][same])
-    counts = counts.reindex(index=kinds, columns=kinds, fill_value=0)
-    return counts.div(_time_s(rows).reindex(kinds), axis=0)
+    counts = counts.reindex(index=list(kinds), columns=list(kinds), fill_value=0)
+    return counts.div(_time_s(rows).reindex(list(kinds)), axis=0)
 
 
 def diffusion(table: pd.DataFrame, sojourns: pd.DataFrame, a_nm: float) -> pd.DataFrame:
