@@ -82,6 +82,9 @@ class FourierDetector:
     relaxation
         How much the neighbours of a vacancy tell over what its own site does (`kernels.relaxation`); 0 to look at sites alone,
         None to measure it on each frame that shows enough vacancies. `tuned` measures it on many frames.
+    off_site
+        How far defects on the lattice lie from their sites, as a standard deviation over the lattice constant. Positions are
+        averages of where a defect is seen and of its site, weighted accordingly; infinity leaves them as seen.
     device
         Where to compute; the worker decides when ``"auto"``.
     """
@@ -90,6 +93,7 @@ class FourierDetector:
     snr: float | None = None
     feature_px: float = 2.0
     relaxation: float | None = None
+    off_site: float = 0.02
     device: Device = "auto"
 
     def __post_init__(self) -> None:
@@ -101,6 +105,9 @@ class FourierDetector:
             raise ValueError(msg)
         if not self.feature_px > 0:
             msg = f"feature_px must be positive, not {self.feature_px}; it is the standard deviation of the features in pixels"
+            raise ValueError(msg)
+        if not self.off_site > 0:
+            msg = f"off_site must be positive, not {self.off_site}; 0.02 is a usual choice, float('inf') takes positions as seen"
             raise ValueError(msg)
         if self.snr is not None and not self.snr > 0:
             msg = f"snr must be positive, not {self.snr}; leave it None to follow from false_positives_per_frame"
@@ -125,7 +132,7 @@ class FourierDetector:
             residuals[i], rests[i], areas[i] = to_host(rest.noise_units), to_host(rest.rest), rest.areas
         n_without = sum(lattice is None for lattice in lattices)
         if n_without:
-            logger.warning(
+            logger.info(
                 "no lattice in %d of %d frames from frame %d on: blobs above the local background are sought there instead",
                 n_without, len(lattices), first_frame,
             )  # fmt: skip
@@ -164,10 +171,12 @@ class FourierDetector:
     def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
         asked, threshold = self.false_positives_per_frame, self.snr
         if rest.grains:
-            y, x, score = defects.on_lattices(
+            y, x, score, site = defects.on_lattices(
                 rest.snr, _crystals(rest), false_positives=asked, threshold=threshold, relaxation=self.relaxation
             )
             y, x = residual.without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
+            spread_px = self.off_site * rest.grains[0].lattice.spacing_px
+            y, x = defects.towards_sites(y, x, score, site, filter_sd_px=rest.filter_sd_px, spread_px=spread_px)
         else:
             y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)
         rows = np.empty(len(y), tables.DETECTION)

@@ -217,3 +217,25 @@ def test_agrees_with_trackpy_on_blobs():
     for place in places:
         assert np.linalg.norm(ours - place, axis=1).min() < 0.3
         assert np.linalg.norm(theirs - place, axis=1).min() < 0.3
+
+
+@pytest.mark.real
+def test_the_silicon_atom_of_a_real_movie_is_found_in_every_frame():
+    """It moves by a few pixels per frame, so the strongest detections make one path."""
+    import os
+    from pathlib import Path
+
+    from stemkin.movie import open_movie
+
+    folder = Path(os.environ.get("STEMKIN_REAL_DATA", "../shared/data"))
+    path = folder / "moving-si" / "moving-Si-1.mp4"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    rows = detect(open_movie(path, pixel_size_nm=0.02, frame_time_s=0.2), FourierDetector()).compute()
+    assert rows.groupby("frame").size().mean() < 7
+    y, x = 211.0, 66.0
+    for frame in range(30):
+        here = rows[rows["frame"] == frame]
+        distance = np.hypot(here["y"] - y, here["x"] - x)
+        assert distance.min() < 20, f"lost in frame {frame}"
+        y, x = here.loc[distance.idxmin(), ["y", "x"]]

@@ -151,7 +151,7 @@ def test_a_blob_without_a_lattice_is_found():
 
 def test_no_lattice_is_said_once_for_a_block(caplog):
     frames = np.random.default_rng(0).poisson(20, (3, 64, 64)).astype(np.uint16)
-    with caplog.at_level("WARNING", logger="stemkin"):
+    with caplog.at_level("INFO", logger="stemkin"):
         FourierDetector()(frames, first_frame=7)
     assert [r.getMessage() for r in caplog.records] == [
         "no lattice in 3 of 3 frames from frame 7 on: blobs above the local background are sought there instead"

@@ -102,9 +102,10 @@ def test_a_weak_signal_is_seen_at_a_site_and_not_between_sites():
 def test_a_bright_adatom_in_the_hollow_is_found():
     lattice = honeycomb(10.0, metal=(30.0, 30.0))
     hollow = lattice.metal - lattice.bond
-    y, x, score = defects.on_lattices(spot((64, 64), *hollow, 12), [(lattice, None)], false_positives=1.0)
+    y, x, score, site = defects.on_lattices(spot((64, 64), *hollow, 12), [(lattice, None)], false_positives=1.0)
     assert (y[0], x[0]) == pytest.approx(tuple(hollow), abs=0.1)
     assert score[0] > 11
+    assert np.isnan(site).all(), "it has no site"
 
 
 def test_cubic_interpolation_agrees_with_scipy():
@@ -133,3 +134,31 @@ def test_a_gaussian_agrees_with_scipy():
     inner = (slice(20, -20), slice(20, -20))
     assert np.allclose(filters.gaussian(image, 3.0)[inner], gaussian_filter(image, 3.0)[inner], atol=1e-4)
     assert np.allclose(filters.gaussian(np.ones((9, 40)), 6.0), 1), "edges are normalised"
+
+
+def test_a_large_bright_blob_beside_a_site_is_found():
+    lattice = honeycomb(16.0, metal=(64.0, 64.0))
+    y, x, score, _ = defects.on_lattices(
+        spot((128, 128), 66.5, 61.5, 20, sd=5.0), [(lattice, None)], false_positives=1.0
+    )
+    best = np.argmax(score)
+    assert (y[best], x[best]) == pytest.approx((66.5, 61.5), abs=0.6)
+
+
+def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
+    rng = np.random.default_rng(0)
+    snr = filters.gaussian(rng.exponential(size=(200, 200)) ** 2, 1.5)
+    snr = (snr - snr.mean()) / snr.std()
+    found = len(defects.anywhere(snr, 1.5, false_positives=1.0)[0])
+    plain = len(peaks.extrema(snr, threshold=peaks.threshold_for(1.0, (200, 200), 1.5))[0])
+    assert found < plain / 2
+
+
+def test_a_weak_defect_is_placed_near_its_site_and_a_strong_one_where_it_is_seen():
+    site = np.array([[10.0, 10.0], [30.0, 30.0], [np.nan, np.nan], [50.0, 50.0]])
+    y, x, score = np.array([10.4, 30.1, 20.3, 53.0]), np.array([10, 30, 20, 50.0]), np.array([-4.0, -100, 9, -6])
+    y, _ = defects.towards_sites(y, x, score, site, filter_sd_px=1.5, spread_px=0.2)
+    assert 10.0 < y[0] < 10.1, "noise of 0.5 px against a lattice known to 0.2 px"
+    assert y[1] == pytest.approx(30.1, abs=0.01)
+    assert y[2] == pytest.approx(20.3), "no site"
+    assert y[3] == pytest.approx(53.0), "too far from its site to belong there"

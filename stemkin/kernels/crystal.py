@@ -121,9 +121,9 @@ def row_sums(frame: Array, waves: Waves) -> Array:
     window = np.sin(np.pi * (np.arange(2 * pitch) + 0.5) / (2 * pitch)) ** 2
     table = np.zeros(((n + 2) * pitch, 2 * len(waves.indices)))
     table[pitch : pitch + width] = np.concatenate([cos, -sin], axis=1)
-    table = table.reshape(n + 2, pitch, -1)
-    table = np.concatenate([table[:-1], table[1:]], axis=1) * window[:, None]
-    return xp.matmul(columns, xp.asarray(table, dtype=frame.dtype))
+    by_strip = table.reshape(n + 2, pitch, -1)
+    by_node = np.concatenate([by_strip[:-1], by_strip[1:]], axis=1) * window[:, None]
+    return xp.matmul(columns, xp.asarray(by_node, dtype=frame.dtype))
 
 
 def node_sums(rows: Array, waves: Waves) -> np.ndarray:

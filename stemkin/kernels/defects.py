@@ -12,7 +12,7 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels import peaks
 from stemkin.kernels import relaxation as relaxation_of
-from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, nearest_site
+from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice
 from stemkin.kernels.sites import site_signals
 
 SHARES = {(METAL, -1): 0.1, (METAL, 1): 0.05, (CHALCOGEN, -1): 0.7, (CHALCOGEN, 1): 0.05}
@@ -27,6 +27,15 @@ REACH = 0.25
 MERGE = 0.35
 """Two extrema closer than this, over the lattice constant, are one defect."""
 
+STRONG, ENOUGH = 8.0, 5
+"""So many defects of such a signal-to-noise tell how far defects lie from their sites in a frame."""
+
+TAIL = 1.7
+"""No threshold is raised by more: beyond, a tail is made of features and not of noise."""
+
+MANY = 1000
+"""Pixels from which the tails of the noise are known."""
+
 BORDER_PX = 2
 """Nothing is looked for closer to the edge than this."""
 
@@ -38,7 +47,7 @@ def on_lattices(
     false_positives: float,
     threshold: float | None = None,
     relaxation: float | None = 0.0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """List the defects of a frame with one lattice or several.
 
     Parameters
@@ -61,6 +70,8 @@ def on_lattices(
         (m,) positions [px], ordered by y, x.
     score
         (m,) signed signal-to-noise.
+    site
+        (m, 2) site (y, x) [px] of each defect on the lattice, NaN elsewhere.
     """
     height, width = int(snr.shape[0]), int(snr.shape[1])
     spacing = crystals[0][0].spacing_px
@@ -73,17 +84,54 @@ def on_lattices(
     else:
         least, elsewhere = np.full(len(points), threshold), threshold
     strong = np.abs(signal) >= least
-    y, x, score = peaks.extrema(snr, threshold=elsewhere, border_px=BORDER_PX)
+    y, x, score = _tall_extrema(snr, elsewhere)
     reach = REACH * spacing
     site_y, site_x = nearby_extrema(snr, points[strong], np.sign(signal[strong]), reach_px=reach)
-    free = ~_at_a_site(np.stack([y, x], axis=1), crystals, reach)
+    free = ~_close(np.stack([y, x], axis=1), points[strong], reach)
     y, x = np.concatenate([site_y, y[free]]), np.concatenate([site_x, x[free]])
     score = np.concatenate([signal[strong], score[free]])
     kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing)
-    kept = kept[np.lexsort((x[kept], y[kept]))]
-    y, x, score = y[kept], x[kept], score[kept]
+    site = np.concatenate([points[strong], np.full((int(free.sum()), 2), np.nan)])
     inside = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
-    return y[inside], x[inside], score[inside]
+    kept = kept[inside[kept]]
+    return y[kept], x[kept], score[kept], site[kept]
+
+
+def towards_sites(
+    y: np.ndarray, x: np.ndarray, score: np.ndarray, site: np.ndarray, *, filter_sd_px: float, spread_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Combine where a defect is seen with where its site is.
+
+    A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse than the lattice is known; a
+    defect on the lattice lies within `spread_px` or so of its site. Both are averaged with their inverse variances. The
+    spread is widened to what the strong defects of the frame show, and a defect that lies three standard deviations or more
+    from its site stays where it is seen.
+
+    Parameters
+    ----------
+    y, x, score, site
+        As `on_lattices` gives them, freed of jitter.
+    filter_sd_px
+        Width of the matched filter [px].
+    spread_px
+        Standard deviation of defects about their sites, along each axis [px].
+
+    Returns
+    -------
+    y, x
+        (m,) [px].
+    """
+    away = np.stack([y, x], axis=1) - site
+    variance = 2 * filter_sd_px**2 / np.maximum(np.abs(score), 1.0) ** 2
+    strong = np.isfinite(away[:, 0]) & (np.abs(score) > STRONG)
+    spread = spread_px**2
+    if strong.sum() >= ENOUGH:
+        seen = np.median(away[strong] ** 2) / 0.455 - np.median(variance[strong])
+        spread = max(spread, float(seen))
+    share = spread / (spread + variance)
+    far = ~((away**2).max(axis=1) < 9 * (spread + variance))
+    moved = np.where(far[:, None], np.stack([y, x], axis=1), site + share[:, None] * away)
+    return moved[:, 0], moved[:, 1]
 
 
 def anywhere(
@@ -92,7 +140,7 @@ def anywhere(
     """List the defects of a frame without a lattice: extrema of the map; arguments and result as in `on_lattices`."""
     if threshold is None:
         threshold = peaks.threshold_for(false_positives, (int(snr.shape[0]), int(snr.shape[1])), filter_sd_px)
-    y, x, score = peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)
+    y, x, score = _tall_extrema(snr, threshold)
     kept = peaks.merge(y, x, score, min_distance_px=4 * filter_sd_px)
     return y[kept], x[kept], score[kept]
 
@@ -177,13 +225,24 @@ def _signals(
     return points, sublattice, signal
 
 
-def _at_a_site(points: np.ndarray, crystals: list[tuple[Lattice, np.ndarray | None]], reach_px: float) -> np.ndarray:
-    """Tell which of the (m, 2) `points` lie within `reach_px` of a site of the crystal that they belong to."""
-    close = np.zeros(len(points), dtype=bool)
-    for lattice, mask in crystals:
-        pixel = np.rint(points).astype(np.int64)
-        own = np.ones(len(points), dtype=bool) if mask is None else mask[pixel[:, 0], pixel[:, 1]]
-        for sublattice in (METAL, CHALCOGEN):
-            site = nearest_site(lattice, points, np.full(len(points), sublattice))
-            close |= own & (np.linalg.norm(site - points, axis=1) < reach_px)
-    return close
+def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return y, x, score (m,) of the extrema beyond `threshold`, raised on the side whose noise has a heavy tail.
+
+    Compressed video and images of few counts are skewed: the 99th percentile of either sign tells by how much.
+    """
+    some = to_host(snr[::2, ::2])
+    some = some[some != 0]
+    if len(some) < MANY:
+        return peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)
+    dark, bright = np.clip(np.abs(np.quantile(some, [0.01, 0.99])) / 2.326, 1.0, TAIL) * threshold
+    y, x, score = peaks.extrema(snr, threshold=min(dark, bright), border_px=BORDER_PX)
+    tall = (score > bright) | (score < -dark)
+    return y[tall], x[tall], score[tall]
+
+
+def _close(points: np.ndarray, others: np.ndarray, reach_px: float) -> np.ndarray:
+    """Tell which of the (m, 2) `points` have one of the (n, 2) `others` within `reach_px`."""
+    if not len(points) or not len(others):
+        return np.zeros(len(points), dtype=bool)
+    distance = np.hypot(*(points[:, None] - others).transpose(2, 0, 1))
+    return np.asarray(distance.min(axis=1) < reach_px)

@@ -7,6 +7,7 @@ frame is followed (no phase is ever unwrapped over more than one step).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,7 +56,7 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     return _split_off_strain(waves, rows, columns), coherence
 
 
-def row_displacements(rest: Array, slopes: tuple[Array, Array], weight: Array, *, limit_px: float) -> np.ndarray:
+def row_displacements(rest: Array, slopes: Sequence[Array], weight: Array, *, limit_px: float) -> np.ndarray:
     """Measure how far each row is displaced beyond what the model knows, by regressing it on the model's derivatives.
 
     Parameters

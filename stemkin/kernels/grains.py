@@ -36,6 +36,9 @@ N_LOCAL = 10
 N_ASKED = 6
 """How many of them are asked over which length they are even."""
 
+MIN_QUALITY = 8.0
+"""A lattice that is hardly seen in the whole frame cannot be missed in a part of it."""
+
 AROUND = 0.6
 """Standard deviation, over the lattice constant, of the neighbourhood that decides to which grain a pixel belongs."""
 
@@ -106,7 +109,7 @@ def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> Array:
 
 def is_broken(found: Crystal) -> bool:
     """Tell whether the crystal is so much weaker somewhere that it may be absent there."""
-    return found.evenness < BROKEN
+    return found.evenness < BROKEN and found.lattice.quality > MIN_QUALITY
 
 
 def find_grains(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, tuple[float, float, float]]:

@@ -111,4 +111,4 @@ def vertex(triples: np.ndarray) -> np.ndarray:
     """Return where the parabola through (m, 3) equidistant values peaks, counted from the middle one."""
     low, mid, high = triples[:, 0], triples[:, 1], triples[:, 2]
     bend = low - 2 * mid + high
-    return np.clip(0.5 * (low - high) / np.where(bend < 0, bend, -np.inf), -0.5, 0.5)
+    return np.asarray(np.clip(0.5 * (low - high) / np.where(bend < 0, bend, -np.inf), -0.5, 0.5))

@@ -94,7 +94,7 @@ def ratio(signal: np.ndarray, breath: np.ndarray, *, n_sites: int, sure: float =
     if breath[used].sum() > -PROVEN * np.sqrt(max(used.sum(), 1)):
         return 0.0
     by_chance = min(n_sites * float(ndtr(sure)), 0.8 * used.sum())
-    mean_by_chance = -_density(sure) / float(ndtr(sure))
+    mean_by_chance = -float(_density(np.array(sure))) / float(ndtr(sure))
     n = used.sum() - by_chance
     mean_signal = (signal[used].sum() - by_chance * mean_by_chance) / n
     return float(-breath[used].sum() / n / _before_selection(float(mean_signal), sure))
@@ -109,8 +109,8 @@ def _before_selection(mean_signal: float, sure: float) -> float:
     return float(d[np.argmin(np.abs(kept - mean_signal))])
 
 
-def _density(z: np.ndarray | float) -> np.ndarray | float:
-    return np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi)
+def _density(z: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi))
 
 
 def combined(signal: np.ndarray, breath: np.ndarray, r: float) -> np.ndarray:

@@ -82,7 +82,7 @@ def _inner_sites(
     if mask is None:
         return places
     pixel = np.rint(places).astype(np.int64)
-    return places[mask[pixel[:, 0], pixel[:, 1]]]
+    return np.asarray(places[mask[pixel[:, 0], pixel[:, 1]]])
 
 
 def normalised(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
