@@ -1,0 +1,121 @@
+"""How well and how fast defects are found: recall, precision and position beside the ideal observer, and speed beside trackpy.
+
+Every preset is searched at its default setting, one false positive per frame, and scored against the truth. With `--tuned` the
+breathing of vacancies is first measured on frames of the same movie that are not scored. The null curve says how many
+detections per frame a perfect crystal gives for what was asked. Speed is CPU time on one thread, the fastest of several
+runs, for the whole detector and for ``trackpy.locate`` on the residual that the detector hands it for nothing.
+
+    OMP_NUM_THREADS=1 python benchmarks/bench_detection.py --presets paper low-dose rotated late-stage null
+    OMP_NUM_THREADS=1 python benchmarks/bench_detection.py --presets paper --speed --null-curve -o detection.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import stemkin as sk
+from stemkin.detectors import FourierDetector
+from stemkin.journal import machine
+from stemkin.movie import Movie
+from stemkin.scoring import score
+from stemkin.simulation import simulate_movie, truth_of
+
+EDGE_NM = 0.15
+"""Nothing closer to the edge is judged: half of its image is missing."""
+
+ASKED = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool) -> dict:
+    """Return the table of kinds and the false positives per frame of one preset."""
+    movie = simulate_movie(preset, seed=seed, n_frames=None if preset == "late-stage" else n_frames + 24)
+    detector = FourierDetector()
+    first = movie.n_frames - n_frames
+    if tuned:
+        detector = detector.tuned(movie.reader.read(first - 24, first))
+    rows = sk.detect(movie, detector, frames_per_block=1).partitions[first:].compute()
+    judged = score(rows, truth_of(movie), frames=(first, movie.n_frames), edge_nm=EDGE_NM)
+    columns = ["n_true", "n_matched", "recall", "best_recall", "rmse_nm", "bound_nm"]
+    false = float(judged.confusion.loc["false"].sum()) / n_frames if "false" in judged.confusion.index else 0.0
+    print(f"\n{preset} (seed {seed}, {n_frames} frames, relaxation {detector.relaxation})")
+    print(judged.detection[columns].to_string(float_format=lambda value: f"{value:.4f}"))
+    print(f"false positives per frame: {false:.2f}")
+    kinds = judged.detection[columns].reset_index().to_dict("records")
+    return {"preset": preset, "false_per_frame": false, "kinds": kinds}
+
+
+def null_curve(*, n_frames: int, seed: int) -> dict:
+    """Return asked and found false positives per frame on a perfect crystal."""
+    frames = simulate_movie("null", seed=seed, n_frames=n_frames, rotation_deg=17.0).reader.read(0, n_frames)
+    found = {asked: len(FourierDetector(false_positives_per_frame=asked)(frames)) / n_frames for asked in ASKED}
+    print("\nfalse positives per frame, asked: found", {asked: round(n, 2) for asked, n in found.items()})
+    return {"asked_found": list(found.items())}
+
+
+def cpu_seconds(call, *, repeats: int) -> float:
+    """Return the shortest CPU time of `repeats` calls."""
+    times = []
+    for _ in range(repeats):
+        began = time.process_time()
+        call()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def speed(*, repeats: int, seed: int) -> dict:
+    """Return CPU milliseconds per 512 x 512 frame of the detector and of trackpy."""
+    import trackpy
+
+    trackpy.quiet()
+    warnings.simplefilter("ignore")
+    movie: Movie = simulate_movie("paper", seed=seed, n_frames=1)
+    frames, detector = movie.reader.read(0, 1), FourierDetector()
+    dark = np.clip(-detector.survey(frames).residuals[0], 0, None)
+    times = {"FourierDetector, all of it": cpu_seconds(lambda: detector(frames), repeats=repeats)}
+    for engine in ("python", "numba"):
+        try:
+            trackpy.locate(dark, 7, topn=100, engine=engine)
+        except (ImportError, ValueError):
+            continue
+        times[f"trackpy.locate, {engine}"] = cpu_seconds(
+            lambda engine=engine: trackpy.locate(dark, 7, topn=100, engine=engine), repeats=repeats
+        )
+    print("\nCPU ms per frame", {name: round(1e3 * seconds, 1) for name, seconds in times.items()})
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="*", default=["paper"])
+    parser.add_argument("--frames", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tuned", action="store_true", help="measure the breathing of vacancies on other frames first")
+    parser.add_argument("--null-curve", action="store_true")
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")
+    options = parser.parse_args()
+
+    print(f"{platform.platform()}; {json.dumps(machine())}")
+    results: dict = {"machine": machine(), "accuracy": []}
+    for preset in options.presets:
+        results["accuracy"].append(
+            accuracy(preset, n_frames=options.frames, seed=options.seed, tuned=options.tuned and preset != "null")
+        )
+    if options.null_curve:
+        results["null"] = null_curve(n_frames=2 * options.frames, seed=options.seed)
+    if options.speed:
+        results["speed_s"] = speed(repeats=options.repeats, seed=options.seed)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=1, default=float))
+
+
+if __name__ == "__main__":
+    main()
