@@ -27,7 +27,7 @@ from stemkin.movie import Movie
 from stemkin.scoring import score
 from stemkin.simulation import simulate_movie, truth_of
 
-EDGE_NM = 0.15
+EDGE_NM = 0.2
 """Nothing closer to the edge is judged: half of its image is missing."""
 
 ASKED = (0.1, 0.3, 1.0, 3.0, 10.0)

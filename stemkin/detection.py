@@ -69,7 +69,8 @@ def detect(movies: Movies, model: Any, *, frames_per_block: int | None = None) -
     model
         A `Model`, which also describes and names what it finds, or a detector: any callable as in `stemkin.detectors`.
     frames_per_block
-        Frames per block; about 64 MiB of pixels unless given.
+        Frames per block; about 64 MiB of pixels unless given. A task needs about 2.5 times its block's pixels as
+        float32, and some 100 MiB for the frame in work.
 
     Returns
     -------
@@ -134,26 +135,33 @@ def detect_block(
         {"movie": np.full(len(records), movie.name), **{c: records[c] for c in ("frame", "y", "x", "score")}, **named},
         "detections",
     )
-    steps = _steps(survey, good, len(both))[n_before:]
     counts = np.bincount(records["frame"] - first_frame, minlength=len(frames))
-    numbers = np.arange(first_frame, first_frame + len(frames))
-    nan = float("nan")
-    areas = _areas(survey, both, good, n_before)
-    rows = pd.DataFrame(
-        {
-            "movie": movie.name,
-            "frame": numbers.astype(np.int32),
-            "time_s": numbers * (nan if movie.frame_time_s is None else movie.frame_time_s),
-            "status": pd.Series(status[n_before:], dtype="str"),
-            "step_y": [step.y for step in steps],
-            "step_x": [step.x for step in steps],
-            "shift_quality": np.array([step.quality for step in steps], dtype=np.float32),
-            "n_detections": counts.astype(np.int32),
-            "lattice_px": _spacings(survey, good, len(both))[n_before:],
-            **{name: areas[n_before:, i] for i, name in enumerate(AREAS)},
-        }
-    )
+    known = {
+        "status": status,
+        "lattice_px": _spacings(survey, good, len(both)),
+        **dict(zip(AREAS, _areas(survey, both, good, n_before).T, strict=True)),
+    }
+    steps = _steps(survey, good, len(both))
+    rows = _frame_rows(movie, first_frame, counts, {name: values[n_before:] for name, values in known.items()})
+    rows["step_y"] = [step.y for step in steps[n_before:]]
+    rows["step_x"] = [step.x for step in steps[n_before:]]
+    rows["shift_quality"] = np.array([step.quality for step in steps[n_before:]], dtype=np.float32)
     return BlockResult(detections, rows)
+
+
+def _frame_rows(movie: Movie, first_frame: int, counts: np.ndarray, known: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Return one row per frame (n,): number, time and what is known of it, without the steps."""
+    numbers = np.arange(first_frame, first_frame + len(counts))
+    frame_time_s = float("nan") if movie.frame_time_s is None else movie.frame_time_s
+    rows = {
+        "movie": movie.name,
+        "frame": numbers.astype(np.int32),
+        "time_s": numbers * frame_time_s,
+        "n_detections": counts.astype(np.int32),
+        **known,
+        "status": pd.Series(known["status"], dtype="str"),
+    }
+    return pd.DataFrame(rows)
 
 
 def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFrame:
