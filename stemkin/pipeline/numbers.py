@@ -9,8 +9,8 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.config import Kinetics, RunConfig
-from stemkin.controls import shuffled
-from stemkin.diffusion import fit_diffusion, msd
+from stemkin.controls import immobile, shuffled
+from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates, msd
 from stemkin.journal import Journal
 from stemkin.kinetics import dwell_times, populations, transitions
 from stemkin.pipeline.modelling import load_model
@@ -21,8 +21,12 @@ from stemkin.trajectories import read_tracks
 STAGE_VERSION = 1
 """Raised when the same tracks would give other numbers than before."""
 WRITTEN = ("classes", "populations", "transitions", "dwell_times", "msd", "diffusion")
+HOPS = ("hop_rates", "gaussianity")
+"""Further tables of movies that show a lattice."""
 NULLS = ("null_transitions", "null_diffusion")
-"""The same numbers of the same tracks with the frames of each in random order: what chance alone gives."""
+"""What the same code says of the same tracks without dynamics: each track's frames in random order (and, for hops, each
+particle at rest)."""
+NULL_HOPS = ("null_hop_rates",)
 
 
 def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any]) -> None:
@@ -33,11 +37,12 @@ def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: 
     lattices = [a for a in journal.content.get("lattice_nm", {}).values() if a is not None]
     hop_length_nm = float(np.median(lattices)) if lattices else None
     made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, config.kinetics.model_dump(), movies)
-    wanted = WRITTEN + (NULLS if config.kinetics.null_controls else ())
+    hops, nulls = hop_length_nm is not None, config.kinetics.null_controls
+    wanted = WRITTEN + HOPS * hops + NULLS * nulls + NULL_HOPS * (hops and nulls)
     record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in wanted)
     if record["reused"]:
         return
-    for name in NULLS:
+    for name in {*HOPS, *NULLS, *NULL_HOPS} - set(wanted):
         store.remove(f"{name}.parquet")
     for name, rows in small_tables(store, movies, config.kinetics, hop_length_nm).items():
         store.write_table(rows, made_of, f"{name}.parquet")
@@ -63,11 +68,40 @@ def small_tables(
         "diffusion": _diffusion(tracks, experiment, settings, hop_length_nm),
     }
     found["classes"] = counted(classes, found["populations"])
+    if hop_length_nm is not None:
+        found["hop_rates"] = _hop_rates(tracks, experiment, settings, hop_length_nm)
+        found["gaussianity"] = gaussianity(tracks, experiment=experiment)
     if settings.null_controls:
-        chance = shuffled(tracks)
-        found["null_transitions"] = _transitions(chance, experiment, settings)
-        found["null_diffusion"] = _diffusion(chance, experiment, settings, hop_length_nm)
+        found |= _nulls(tracks, experiment, settings, hop_length_nm, found["diffusion"])
     return found
+
+
+def _nulls(
+    tracks: Any, experiment: tables.Experiment, settings: Kinetics, hop_length_nm: float | None, measured: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Return the null controls; `measured` tells how well a particle at rest is seen."""
+    chance = shuffled(tracks)
+    spread = settings.model_copy(
+        update={"diffusion_methods": [m for m in ("mle", "cve") if m in settings.diffusion_methods]}
+    )
+    found = {
+        "null_transitions": _transitions(chance, experiment, settings),
+        "null_diffusion": _diffusion(chance, experiment, spread, None),
+    }
+    sigma_nm = float(measured["sigma_nm"].where(measured["sigma_nm"] > 0).median())
+    if hop_length_nm is not None and sigma_nm > 0:
+        at_rest = immobile(tracks, sigma_nm=sigma_nm)
+        hopping = settings.model_copy(update={"diffusion_methods": ("hop",)})
+        by_hops = _diffusion(at_rest, experiment, hopping, hop_length_nm)
+        found["null_diffusion"] = pd.concat([found["null_diffusion"], by_hops], ignore_index=True)
+        found["null_hop_rates"] = _hop_rates(at_rest, experiment, settings, hop_length_nm)
+    elif hop_length_nm is not None:
+        found["null_hop_rates"] = _hop_rates(tracks, experiment, settings, hop_length_nm).iloc[:0]
+    return found
+
+
+def _hop_rates(tracks: Any, experiment: tables.Experiment, settings: Kinetics, hop_length_nm: float) -> pd.DataFrame:
+    return hop_rates(tracks, hop_length_nm=hop_length_nm, experiment=experiment, confidence=settings.confidence)
 
 
 def _transitions(tracks: Any, experiment: tables.Experiment, settings: Kinetics) -> pd.DataFrame:
@@ -85,6 +119,8 @@ def _diffusion(
         "confidence": settings.confidence,
         "hop_length_nm": hop_length_nm,
     }
+    if not methods:
+        return tables.empty("diffusion")
     fits = [fit_diffusion(tracks, method=method, **words) for method in methods]
     rows = pd.concat(fits, ignore_index=True).drop_duplicates(["movie", "class_id", "method"])
     return rows.sort_values(["movie", "class_id"], kind="stable", ignore_index=True)
