@@ -102,7 +102,8 @@ def learn(
     detector = FourierDetector() if detector is None else detector
     frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
     looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
-    sample = _gather([look for look in looks if look is not None], seed=seed)
+    pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
+    sample = _gather([(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None])
     return _model(sample, detector, n_classes, elements, seed)
 
 
@@ -131,6 +132,7 @@ class _Sample:
     uses_lattice: bool
     looks: list[Look]
     n_frames: int
+    spacing_nm: float
 
     def stack(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(look, name) for look in self.looks])
@@ -154,15 +156,18 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
     return look_at_detections(pixels[0], records, pictures=True)
 
 
-def _gather(looks: list[Look], *, seed: int) -> _Sample:  # noqa: ARG001
-    counts = {kind: sum(len(look.patches) for look in looks if look.has_lattice == kind) for kind in (True, False)}
+def _gather(looks: list[tuple[Look, float | None]]) -> _Sample:
+    counts = {kind: sum(len(look.patches) for look, _ in looks if look.has_lattice == kind) for kind in (True, False)}
     uses_lattice = counts[True] >= counts[False]
     if not uses_lattice:
         logger.warning(
             "most sampled detections lie in frames without a lattice: they are described by raw crops, "
             "so the classes do not carry over to other rotations or pixel sizes"
         )
-    return _Sample(uses_lattice, [look for look in looks if look.has_lattice == uses_lattice], len(looks))
+    kept = [(look, size) for look, size in looks if look.has_lattice == uses_lattice]
+    spacings_nm = [look.scale.spacing_px * size for look, size in kept if look.scale is not None and size is not None]
+    spacing_nm = float(np.median(spacings_nm)) if spacings_nm else float("nan")
+    return _Sample(uses_lattice, [look for look, _ in kept], len(looks), spacing_nm)
 
 
 def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int) -> Model:
@@ -234,7 +239,14 @@ def _sort_by_motif(
     from stemkin.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
-    library = motifs.library(elements, chalcogen=height if 0.02 < height < 1 else None)
+    library = motifs.library(elements, chalcogen=height)
+    if not elements.fits(sample.spacing_nm, height):
+        logger.warning(
+            "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the material (%.4f nm, %.2f): "
+            "classes are numbered, not named; give material=... or check pixel_size_nm",
+            sample.spacing_nm, height, elements.a_nm, elements.chalcogen_height,
+        )  # fmt: skip
+        library = motifs.perfect()
     n_physical = len(SITE_NAMES)
     guess, present = motifs.first_guess(rows[:, :n_physical], noise, library)
     scale = np.zeros((3, rows.shape[1]))

@@ -213,10 +213,17 @@ def test_components_of_one_motif_become_one_class_and_rare_motifs_are_added():
 def test_noise_and_small_strange_groups_become_no_class():
     noise, strange = np.append(1.0, 0.003 * np.ones(8)), np.array([2.0, -0.5, 0.4, 0.3, 0.2, 0.5, 0.1, 0.0, 0.0])
     row = motif("V_S").expected_row(NOISE)
-    taxonomy, names, _, _ = components([row, noise, strange], [0.8, 0.19, 0.01])
+    taxonomy, names, _, _ = components([row, noise, strange], [0.8, 0.198, 0.002])
     assert taxonomy.class_ids[:3].tolist() == [0, -1, -1]
     taxonomy, names, _, _ = components([row, noise, strange], [0.8, 0.1, 0.1])
     assert names[taxonomy.class_ids[2]] == "class 1"
+
+
+def test_nameless_components_alike_on_different_sites_are_one_class():
+    bright = [np.array([site, 3.0, *[0.0] * 7]) for site in (0.0, 1.0)]
+    taxonomy, names, _, _ = components([motif("V_S").expected_row(NOISE), *bright], [0.6, 0.3, 0.1])
+    assert names[1] == "class 1"
+    assert taxonomy.class_ids[:3].tolist() == [0, 1, 1]
 
 
 def test_asked_for_components_stay_as_they_are():

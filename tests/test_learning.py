@@ -250,6 +250,18 @@ def test_no_movie_and_an_unknown_material_are_refused_with_a_cure(paper_movie):
         learn(paper_movie, material="kryptonite")
 
 
+def test_a_lattice_that_is_not_the_materials_gives_numbers_for_names(paper_movie, paper_frames, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = learn(paper_movie, n_frames=6, material="graphene")
+    assert "not that of the material" in caplog.text
+    assert len(model.classes) > 0
+    assert all(name.startswith("class ") for name in model.classes["name"])
+    wrong_scale = Movie.from_array(paper_frames, name="wrong", pixel_size_nm=0.02)
+    assert all(name.startswith("class ") for name in learn(wrong_scale, n_frames=6).classes["name"])
+    no_scale = Movie.from_array(paper_frames, name="none")
+    assert "Mo_W" in set(learn(no_scale, n_frames=6).classes["name"])
+
+
 def test_names_follow_the_material(paper_movie):
-    model = learn(paper_movie, n_frames=6, material=Elements("Ta", "Te", "Nb", 74, 16, 42))
+    model = learn(paper_movie, n_frames=6, material=Elements("Ta", "Te", "Nb", 74, 16, 42, 0.3153))
     assert {"V_Te", "Nb_Ta"} < set(model.classes["name"])

@@ -88,12 +88,15 @@ class Scale:
         Weighted mean of the frame at hollow sites, in the frame's units.
     chalcogen
         Height of a chalcogen column, in units of `height`.
+    spacing_px
+        Lattice constant [px].
     """
 
     height: float
     noise: np.ndarray
     level: float
     chalcogen: float
+    spacing_px: float
 
 
 def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.ndarray | None = None) -> Scale | None:
@@ -121,7 +124,8 @@ def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.
     height = contrast / (1 - 3 * LEAKAGE)  # a hollow site sees three metal columns, a metal column three hollow sites
     if not height > 0:
         return None
-    return Scale(height, spreads / height, float(levels[HOLLOW]), float(levels[CHALCOGEN] - levels[HOLLOW]) / contrast)
+    chalcogen = float(levels[CHALCOGEN] - levels[HOLLOW]) / contrast
+    return Scale(height, spreads / height, float(levels[HOLLOW]), chalcogen, lattice.spacing_px)
 
 
 def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tuple[float, float]:

@@ -42,7 +42,19 @@ REACH = 30.0
 
 @dataclass(frozen=True)
 class Elements:
-    """The atoms of a honeycomb crystal: symbols and atomic numbers of metal, chalcogen and dopant; atoms per chalcogen column."""
+    """The atoms of a honeycomb crystal.
+
+    Attributes
+    ----------
+    metal, chalcogen, dopant
+        Symbols of the brighter sublattice, of the dimmer one, and of what may stand on the brighter one.
+    Z_metal, Z_chalcogen, Z_dopant
+        Their atomic numbers.
+    a_nm
+        Lattice constant [nm].
+    per_column
+        Atoms per chalcogen column.
+    """
 
     metal: str
     chalcogen: str
@@ -50,16 +62,31 @@ class Elements:
     Z_metal: int
     Z_chalcogen: int
     Z_dopant: int
+    a_nm: float
     per_column: int = 2
 
+    @property
+    def chalcogen_height(self) -> float:
+        """Height of a chalcogen column over that of a metal column."""
+        return float(self.per_column * (self.Z_chalcogen / self.Z_metal) ** EXPONENT)
 
-WS2 = Elements("W", "S", "Mo", 74, 16, 42)
+    def fits(self, spacing_nm: float, chalcogen: float) -> bool:
+        """Tell whether a crystal may be this one, from its lattice constant [nm] (NaN: not known) and the height of its chalcogen columns.
+
+        Calibrations are trusted to 8 %, heights to a factor of 2.5.
+        """
+        if not np.isnan(spacing_nm) and abs(spacing_nm / self.a_nm - 1) > 0.08:
+            return False
+        return bool(0.4 < chalcogen / self.chalcogen_height < 2.5)
+
+
+WS2 = Elements("W", "S", "Mo", 74, 16, 42, 0.3153)
 MATERIALS = {
     "WS2": WS2,
-    "MoS2": Elements("Mo", "S", "V", 42, 16, 23),
-    "WSe2": Elements("W", "Se", "Mo", 74, 34, 42),
-    "MoSe2": Elements("Mo", "Se", "W", 42, 34, 74),
-    "graphene": Elements("C", "C", "Si", 6, 6, 14, per_column=1),
+    "MoS2": Elements("Mo", "S", "V", 42, 16, 23, 0.3160),
+    "WSe2": Elements("W", "Se", "Mo", 74, 34, 42, 0.3282),
+    "MoSe2": Elements("Mo", "Se", "W", 42, 34, 74, 0.3288),
+    "graphene": Elements("C", "C", "Si", 6, 6, 14, 0.2460, per_column=1),
 }
 """Known crystals with their usual dopant."""
 
@@ -118,7 +145,7 @@ def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif
         Height of a chalcogen column over that of a metal column, as measured; from the atomic numbers unless given.
     """
     metal = float(elements.Z_metal**EXPONENT)
-    one = elements.Z_chalcogen**EXPONENT / metal if chalcogen is None else chalcogen / elements.per_column
+    one = (elements.chalcogen_height if chalcogen is None else chalcogen) / elements.per_column
     swap = elements.Z_dopant**EXPONENT / metal - 1
     vacancy, dopant = f"V_{elements.chalcogen}", f"{elements.dopant}_{elements.metal}"
     pair, adatom = f"{dopant}+{vacancy}", f"{elements.metal}_ad"
@@ -127,7 +154,6 @@ def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif
         (dopant, METAL, {0: swap}),
         (f"V_{elements.metal}", METAL, {0: -1.0}),
         (adatom, HOLLOW, {0: 1.0}),
-        *[(PERFECT, site, {}) for site in (METAL, CHALCOGEN, HOLLOW)],
     ]
     if elements.metal == elements.chalcogen:  # both sublattices are alike
         parts += [(dopant, CHALCOGEN, {0: swap})]
@@ -140,7 +166,12 @@ def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif
         ]
     if elements.per_column > 1:
         parts += [(f"{vacancy}2", CHALCOGEN, {0: -2 * one}), (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one})]
-    return [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
+    return [Motif(name, site, _amplitudes(places)) for name, site, places in parts] + perfect()
+
+
+def perfect() -> list[Motif]:
+    """Return the motifs of a perfect crystal: all that is known of a material that is not."""
+    return [Motif(PERFECT, site, np.zeros(13)) for site in (METAL, CHALCOGEN, HOLLOW)]
 
 
 @dataclass(frozen=True)
@@ -167,12 +198,12 @@ class Match:
     @property
     def holds(self) -> bool:
         """Whether the class may bear the name."""
-        return self.score >= MIN_SCORE and not self.is_perfect
+        return self.score >= MIN_SCORE and self.name != PERFECT
 
     @property
     def is_perfect(self) -> bool:
         """Whether the class resembles the perfect crystal more than any defect: then it is noise."""
-        return self.name == PERFECT
+        return self.name == PERFECT and self.score >= MIN_SCORE
 
 
 def match(row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0) -> Match:
@@ -185,8 +216,8 @@ def match(row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np
     ranked = sorted(best.values(), key=lambda pair: -pair[0])
     close = [pair for pair in ranked if pair[0] >= SIMPLER * ranked[0][0]]
     score, chosen = min(close, key=lambda pair: int(np.count_nonzero(pair[1].amplitudes)))
-    second_score, second = next(pair for pair in ranked if pair[1] is not chosen)
-    return Match(chosen.name, score, second.name, second_score, chosen.oriented)
+    others = [(motif.name, value) for value, motif in ranked if motif is not chosen] or [("", 0.0)]
+    return Match(chosen.name, score, *others[0], chosen.oriented)
 
 
 def first_guess(

@@ -17,8 +17,18 @@ from stemkin.kernels.mixture import Mixture
 from stemkin.kernels.motifs import Motif
 from stemkin.kernels.taxonomy import UNEXPLAINED, Taxonomy
 
-MIN_UNKNOWN = 20
-"""Detections below which a class that resembles no motif is none: a few strange neighbourhoods are not a kind of defect."""
+ALIKE = 0.3
+"""Nameless components on different sites are one class if their centres differ by less than this share."""
+
+MIN_UNKNOWN, MIN_UNMISTAKABLE = 10, 3
+"""Detections below which a class that resembles no motif is none: a few strange neighbourhoods are not a kind of
+defect. Fewer will do where the centre exceeds `UNMISTAKABLE` times the noise."""
+
+SELECTED = 5.0
+"""Noise that was selected for being large may have mean amplitudes up to so many standard deviations."""
+
+UNMISTAKABLE = 10.0
+"""A mean amplitude, over the noise, that no selection of noise explains."""
 
 
 def name_components(
@@ -52,17 +62,27 @@ def name_components(
     oriented: list[bool] = []
     matches: list[dict[str, Any]] = []
     class_ids = np.full(len(order), UNEXPLAINED, np.int16)
+    unnamed: dict[int, float] = {}
     means, spreads = _physical(mixture, scale)
     for k in order:
         found = motifs.match(means[k], noise, library, spread=spreads[k])
         matches.append({**vars(found), "weight": float(mixture.weights[k])})
-        rare = mixture.weights[k] * n_rows < MIN_UNKNOWN
-        if merge and not found.holds and (rare or found.is_perfect or is_noise(mixture, int(k))):
+        if (
+            merge
+            and not found.holds
+            and (found.is_perfect or is_noise(mixture, int(k)) or _is_rare(mixture, int(k), n_rows))
+        ):
+            continue
+        alike = [i for i, centre in unnamed.items() if abs(centre - means[k, 1]) < ALIKE * abs(centre)]
+        if merge and not found.holds and alike:
+            class_ids[k] = alike[0]
             continue
         name = found.name if found.holds else f"class {len(names)}"
         if name in names and merge:
             class_ids[k] = names.index(name)
             continue
+        if not found.holds:
+            unnamed[len(names)] = float(means[k, 1])
         class_ids[k] = len(names)
         names.append(name if name not in names else f"{name} ({len(names)})")
         oriented.append(found.holds and found.oriented)
@@ -73,8 +93,13 @@ def name_components(
 
 
 def is_noise(mixture: Mixture, k: int) -> bool:
-    """Tell whether no mean amplitude of component `k` differs from the perfect crystal's by more than its own scatter, or twice the noise."""
-    return bool((mixture.means[k, 1:] ** 2 < np.maximum(_variances(mixture)[k, 1:], 4.0)).all())
+    """Tell whether no mean amplitude of component `k` exceeds its own scatter, or what noise that was selected may show."""
+    return bool((mixture.means[k, 1:] ** 2 < np.maximum(_variances(mixture)[k, 1:], SELECTED**2)).all())
+
+
+def _is_rare(mixture: Mixture, k: int, n_rows: int) -> bool:
+    clear = abs(mixture.means[k, 1]) > UNMISTAKABLE
+    return bool(mixture.weights[k] * n_rows < (MIN_UNMISTAKABLE if clear else MIN_UNKNOWN))
 
 
 def _variances(mixture: Mixture) -> np.ndarray:
