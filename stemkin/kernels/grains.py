@@ -36,7 +36,7 @@ N_LOCAL = 10
 N_ASKED = 6
 """How many of them are asked over which length they are even."""
 
-MIN_QUALITY = 8.0
+MIN_QUALITY = 15.0
 """A lattice that is hardly seen in the whole frame cannot be missed in a part of it."""
 
 AROUND = 0.6
