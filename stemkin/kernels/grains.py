@@ -18,7 +18,7 @@ from stemkin.kernels.filters import clipped, gaussian, variance_of
 from stemkin.kernels.finding import MIN_EDGE_PX, Crystal, find_crystal
 from stemkin.kernels.lattice import Lattice
 
-BROKEN = 0.5
+BROKEN = 0.4
 """A frame whose reflections are weaker than this somewhere, relative to elsewhere, is searched for grains."""
 
 CRYSTAL_SD = (1.4, 2.0, 3.0, 4.5)
@@ -36,7 +36,7 @@ N_LOCAL = 10
 N_ASKED = 6
 """How many of them are asked over which length they are even."""
 
-MIN_QUALITY = 15.0
+MIN_QUALITY = 8.0
 """A lattice that is hardly seen in the whole frame cannot be missed in a part of it."""
 
 AROUND = 0.6
