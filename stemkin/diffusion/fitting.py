@@ -19,6 +19,9 @@ from stemkin.trajectories import Sums, frame_times, sum_over
 
 By = Literal["pooled", "movie"]
 
+FEWEST_DISPLACEMENTS = 3
+"""Fewer cannot tell D from the localisation error, and any interval would be without end."""
+
 NOT_GAUSSIAN = 0.01
 """Below this probability displacements are not taken for Gaussian."""
 
@@ -188,6 +191,9 @@ def merged(estimates: list[Estimate], confidence: float) -> Estimate:
 
 
 def _row(movie: str, class_id: int, method: str, e: Estimate) -> dict[str, Any]:
+    if e.n_displacements < FEWEST_DISPLACEMENTS:
+        nothing = float("nan")
+        e = Estimate(nothing, nothing, nothing, nothing, e.n_tracks, e.n_displacements)
     sigma = np.nan if np.isnan(e.s2) else np.sqrt(max(e.s2, 0.0))
     return {
         "movie": movie, "class_id": class_id, "method": method, "D_nm2_per_s": e.D, "low": e.low, "high": e.high,
