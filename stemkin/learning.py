@@ -23,18 +23,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stemkin import tables
 from stemkin.detectors import FourierDetector, Survey
 from stemkin.kernels import motifs
 from stemkin.kernels.descriptors import PLACE_KINDS, SITE_NAMES, Describer, Look
+from stemkin.kernels.matching import match_points
 from stemkin.kernels.naming import name_components
 from stemkin.kernels.patches import CROP, PATCH
 from stemkin.kernels.taxonomy import Taxonomy, nothing
 from stemkin.model import Model, look_at_detections, scaled
 from stemkin.movie import Movie, Movies, each_movie
 
-__all__ = ["Model", "learn"]
+__all__ = ["Model", "learn", "with_confusion"]
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +109,57 @@ def learn(
     return _model(sample, detector, n_classes, elements, seed)
 
 
+def with_confusion(model: Model, movie: Movie, truth: pd.DataFrame, *, max_distance_px: float) -> Model:
+    """Measure how often the model confuses classes, on a movie whose defects are known. Computes once.
+
+    Parameters
+    ----------
+    model
+        A learned model.
+    movie
+        The movie; only the frames that `truth` speaks of are looked at.
+    truth
+        `frame`, `y`, `x` [px] and `kind` of every defect, for instance ``truth_of(movie).defects``.
+    max_distance_px
+        How far a detection may lie from the defect that it is.
+
+    Returns
+    -------
+    The model with two more entries in its `report`: ``confusion`` (``true``: kinds; ``found``: names of the classes, "-" for
+    not named and "missed"; ``counts``: one row per kind) and ``calibration_error``, the mean difference between the
+    probability of a name and how often it was right, over ten bins weighted by size.
+    """
+    from dask import compute, delayed
+
+    numbers = [int(number) for number in np.unique(truth["frame"])]
+    pairs = pd.concat(
+        compute(*[delayed(_compared)(model, movie, n, truth[truth["frame"] == n], max_distance_px) for n in numbers])
+    )
+    kinds = sorted(truth["kind"].unique())
+    names = [*model.classes["name"], "-", "missed"]
+    counts = pd.crosstab(pairs["kind"], pairs["name"]).reindex(index=kinds, columns=names, fill_value=0)
+    called = pairs[~pairs["name"].isin(["-", "missed"])]
+    bins = np.minimum((called["probability"] * 10).astype(int), 9)
+    gaps = (called["probability"] - (called["kind"] == called["name"])).groupby(bins).sum().abs().sum()
+    found = {"true": kinds, "found": names, "counts": counts.to_numpy().tolist()}
+    error = float(gaps / len(called)) if len(called) else float("nan")
+    return replace(model, report={**model.report, "confusion": found, "calibration_error": error})
+
+
+def _compared(model: Model, movie: Movie, frame: int, truth: pd.DataFrame, max_distance_px: float) -> pd.DataFrame:
+    """Return `kind`, `name` and `probability` of every true defect of one frame."""
+    pixels = movie.reader.read(frame, frame + 1)
+    records = np.asarray(model.detector(pixels, first_frame=frame))
+    named = model.describe(pixels, records, first_frame=frame)
+    records, class_id = records[named["keep"]], named["class_id"][named["keep"]]
+    found = np.stack([records["y"], records["x"]], axis=1).astype(float)
+    i, j = match_points(found, truth[["y", "x"]].to_numpy(float), max_distance=max_distance_px)
+    names = np.array([*model.classes["name"], "-"], dtype=object)
+    name, probability = np.full(len(truth), "missed", dtype=object), np.zeros(len(truth))
+    name[j], probability[j] = names[class_id[i]], named["probability"][named["keep"]][i]
+    return pd.DataFrame({"kind": truth["kind"].to_numpy(), "name": name, "probability": probability})
+
+
 def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
     """Choose `n_frames` of movies with the given `lengths`: (movie, frame) pairs, one drawn from each equal stretch of the whole.
 
@@ -134,7 +187,7 @@ class _Sample:
     n_frames: int
     spacing_nm: float
 
-    def stack(self, name: str) -> np.ndarray:
+    def joined(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(look, name) for look in self.looks])
 
     def median(self, name: str) -> Any:
@@ -191,7 +244,7 @@ def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: moti
             np.ones(3),
             report,
         )
-    patches = sample.stack("patches").reshape(n_found, -1).astype(np.float64)
+    patches = sample.joined("patches").reshape(n_found, -1).astype(np.float64)
     chosen = np.sort(np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES])
     mean, components, _ = principal_components(
         patches[chosen], N_COMPONENTS if sample.uses_lattice else N_RAW_COMPONENTS
@@ -202,7 +255,7 @@ def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: moti
     scale, taxonomy, names, oriented, found = sort(sample, rows, n_classes, elements, seed)
     class_id, _ = taxonomy.assign(scaled(rows, scale))
     sizes = np.array([(class_id == i).sum() for i in range(len(names))], int)
-    pictures = sample.stack("pictures")
+    pictures = sample.joined("pictures")
     means = [pictures[class_id == i].mean(axis=0) if n else np.zeros(pictures.shape[1:]) for i, n in enumerate(sizes)]
     classes = tables.conform(
         {"class_id": np.arange(len(names)), "name": names, "n_detections": sizes, "mean_patch": means}, "classes"

@@ -14,7 +14,7 @@ from stemkin import tables
 from stemkin.detection import detect
 from stemkin.detectors import FourierDetector
 from stemkin.kernels.motifs import Elements
-from stemkin.learning import Model, learn, sample_frames
+from stemkin.learning import Model, learn, sample_frames, with_confusion
 from stemkin.movie import Movie
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
@@ -241,6 +241,20 @@ def test_fewer_detections_than_classes_give_fewer_classes(caplog):
     with caplog.at_level(logging.WARNING):
         model = learn(movie, n_classes=40)
     assert len(model.classes) < 40
+
+
+def test_the_confusion_is_measured_and_kept(model, paper_movie, paper_truth, tmp_path):
+    truth = paper_truth.defects[paper_truth.defects["frame"] < 4]
+    measured = with_confusion(model, paper_movie, truth, max_distance_px=3.0)
+    measured.save(tmp_path)
+    report = Model.load(tmp_path).report
+    counts = pd.DataFrame(report["confusion"]["counts"], report["confusion"]["true"], report["confusion"]["found"])
+    assert counts.to_numpy().sum() == len(truth)
+    assert counts.loc["Mo_W", "Mo_W"] / counts.loc["Mo_W"].sum() > 0.9
+    assert report["calibration_error"] <= 0.03
+    shifted = truth.assign(y=truth["y"] + 25.0, x=truth["x"] + 7.0)
+    lost = with_confusion(model, paper_movie, shifted, max_distance_px=1.0).report["confusion"]
+    assert np.array(lost["counts"])[:, lost["found"].index("missed")].sum() > 0.8 * len(truth)
 
 
 def test_no_movie_and_an_unknown_material_are_refused_with_a_cure(paper_movie):
