@@ -9,27 +9,23 @@ from os import PathLike
 from stemkin.config import RunConfig
 from stemkin.pipeline.opening import open_inputs
 
-COPIES = 2.0
-"""A task holds its block as stored, and about as much again while it searches a few frames at a time."""
-WORKER_BASE_MIB = 450.0
-"""What a worker holds before its first block: Python and the libraries (measured; see benchmarks)."""
+FLOAT_COPIES = 2.5
+"""A task holds its block as stored, and this many copies of its pixels as float32 while it searches (measured)."""
+WORKER_BASE_MIB = 440.0
+"""What a worker holds before its first block: Python and the libraries (measured)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The size of a run."""
+    """The size of a run; `peak_memory_mib` is what a worker with one thread should hold at most."""
 
     n_movies: int
     n_frames: int
     n_blocks: int
     n_bytes: int
     largest_block_mib: float
+    peak_memory_mib: float
     problems: list[str]
-
-    @property
-    def peak_memory_mib(self) -> float:
-        """Most memory that one task's worker should hold [MiB]."""
-        return WORKER_BASE_MIB + COPIES * self.largest_block_mib
 
     def describe(self) -> str:
         """Return the plan as the lines that ``--dry-run`` prints."""
@@ -53,14 +49,18 @@ def plan(inputs: str | PathLike[str] | Sequence[str | PathLike[str]], *, config:
     """
     config = config or RunConfig()
     found = open_inputs(inputs, config)
-    n_blocks, n_bytes, largest = 0, 0, 0
+    n_blocks, n_bytes, largest, peak = 0, 0, 0, 0.0
     for movie in found.movies:
         n, height, width = movie.shape
         frame_bytes = height * width * movie.reader.dtype.itemsize
         edges = movie.block_edges(frames_per_block=config.detect.frames_per_block)
         n_blocks += len(edges)
         n_bytes += n * frame_bytes
-        largest = max([largest, *((stop - start) * frame_bytes for start, stop in edges)])
+        frames = max((stop - start for start, stop in edges), default=0)
+        largest = max(largest, frames * frame_bytes)
+        peak = max(peak, frames * (frame_bytes + FLOAT_COPIES * 4 * height * width))
     problems = [f"{source}: {reason}" for source, reason in found.problems]
     n_frames = sum(movie.n_frames for movie in found.movies)
-    return Plan(len(found.movies), n_frames, n_blocks, n_bytes, largest / 2**20, problems)
+    return Plan(
+        len(found.movies), n_frames, n_blocks, n_bytes, largest / 2**20, WORKER_BASE_MIB + peak / 2**20, problems
+    )
