@@ -13,6 +13,7 @@ Frames are given as *ordinals*: the number of a frame among the good ones, so th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -85,80 +86,100 @@ def near_pairs(ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: np.ndarray,
         (n,) frame of each row, counted among the good frames, ascending; (n, 2) positions (y, x) [nm]; (n,) largest distance
         [nm] to the rows before, where 0 asks for none.
     """
-    nothing = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    if not len(ordinal) or not reach_nm.any():
-        return nothing
-    order, runs = _cell_runs(ordinal, points_nm, float(reach_nm.max()), n_apart)
-    found = [_within_reach(order, chunk, points_nm, reach_nm) for chunk in _bounded(runs)]
-    return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    rows = np.flatnonzero(reach_nm > 0)
+    if not len(rows):
+        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    later, earlier, squared = Grid(ordinal, points_nm, float(reach_nm.max())).near(rows, reach_nm[rows], -n_apart)
+    return Pairs(earlier, later, squared)
 
 
-def _cell_runs(
-    ordinal: np.ndarray, points_nm: np.ndarray, reach: float, n_apart: int
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Sort the rows into grid cells and say which runs of the sorted rows lie around each row, `n_apart` frames before.
+class Grid:
+    """Rows sorted by frame and cell, in which neighbours are found."""
 
-    Returns
-    -------
-    The rows sorted by cell; and (row, start, length) of the runs.
-    """
-    low, high = points_nm.min(axis=0), points_nm.max(axis=0)
-    frames = int(ordinal[-1] - ordinal[0]) + 1
-    per_row = np.prod(high - low) * frames / len(ordinal)
-    edge = max(2 * reach * (1 + SLACK), 0.5 * float(np.sqrt(per_row)), float((high - low).max()) / 2**20)
-    while True:
-        place = (points_nm - low) / edge + 1  # one empty cell all around
-        n_x = int(place[:, 1].max()) + 2
-        n_y = int(place[:, 0].max()) + 2
+    def __init__(self, ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: float) -> None:
+        """Sort the rows (arguments as in `near_pairs`) so that neighbours up to `reach_nm` can be found."""
+        n = len(ordinal)
+        self._points, self._frame = points_nm, ordinal - ordinal[:1]
+        n_frames = int(self._frame[-1]) + 1 if n else 1
+        self._low = points_nm.min(axis=0) if n else np.zeros(2)
+        extent = points_nm.max(axis=0) - self._low if n else np.zeros(2)
+        least = max(2 * reach_nm * (1 + SLACK), float(extent.max()) / 2**20, 1e-300)
+        # few empty cells where points are sparse; small ones where they crowd somewhere
+        edge = max(least, 0.5 * float(np.sqrt(extent.prod() * n_frames / max(n, 1))))
+        while True:
+            self._edge = edge
+            place = self._place(points_nm).astype(np.int64)
+            self._n_y, self._n_x = (int(place[:, k].max(initial=0)) + 2 for k in (0, 1))
+            key = (self._frame * self._n_y + place[:, 0]) * self._n_x + place[:, 1]
+            self._order = np.argsort(key, kind="stable")
+            self._key = key[self._order]
+            crowd = np.diff(np.flatnonzero(np.r_[True, self._key[1:] != self._key[:-1], True]))
+            if edge == least or (crowd.astype(np.float64) ** 2).sum() <= 8 * n:
+                break
+            edge = max(least, edge / 4)
+        self._n_cells = n_frames * self._n_y * self._n_x
+        self._begin = None
+        if self._n_cells <= 8 * n + 1024:
+            self._begin = np.zeros(self._n_cells + 2, np.int64)
+            np.cumsum(np.bincount(self._key, minlength=self._n_cells + 1), out=self._begin[1:])
+
+    def _place(self, points_nm: np.ndarray) -> np.ndarray:
+        """Return positions in cells; one empty cell lies all around."""
+        return np.asarray((points_nm - self._low) / self._edge + 1)
+
+    def near(self, rows: np.ndarray, reach_nm: np.ndarray, n_later: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what lies near some rows in another frame.
+
+        Parameters
+        ----------
+        rows
+            (k,) rows.
+        reach_nm
+            (k,) largest distance from each; not more than the grid was made for.
+        n_later
+            Where to look: so many good frames later, or earlier if it is negative.
+
+        Returns
+        -------
+        (p,) rows, (p,) what lies near them, (p,) squared distances [nm2].
+        """
+        frame = self._frame[rows] + n_later
+        inside = (frame >= 0) & (frame <= self._frame[-1]) if len(rows) else np.empty(0, bool)
+        rows, reach_nm, frame = rows[inside], reach_nm[inside], frame[inside]
+        place = self._place(self._points[rows])
         cell = place.astype(np.int64)
-        frame = ordinal - ordinal[0]
-        key = (frame * n_y + cell[:, 0]) * n_x + cell[:, 1]
-        order = np.argsort(key, kind="stable")
-        # of the cells around, only those on the nearer side in y and in x can hold something within half an edge
-        y0 = cell[:, 0] - (place[:, 0] - cell[:, 0] < 0.5)
-        x0 = cell[:, 1] - (place[:, 1] - cell[:, 1] < 0.5)
-        first = ((frame - n_apart) * n_y + y0) * n_x + x0
-        row = np.flatnonzero(frame >= n_apart)
-        sought = np.concatenate([first[row], first[row] + n_x])
-        start, stop = _find_runs(key[order], sought, n_cells=frames * n_y * n_x)
-        length = stop - start
-        if length.sum() <= 32 * len(row) or edge <= 4 * reach:
-            break
-        edge = max(2 * reach * (1 + SLACK), edge / 4, float((high - low).max()) / 2**20)
-    return order, (np.tile(row, 2), start, length)
+        # of the cells around, only those on the nearer side in y and in x hold something within half an edge
+        cell -= place - cell < 0.5
+        first = (frame * self._n_y + cell[:, 0]) * self._n_x + cell[:, 1]
+        start, stop = self._runs(np.concatenate([first, first + self._n_x]))
+        limit = np.tile((reach_nm * (1 + SLACK / 2)) ** 2, 2)
+        found = [self._measured(*part) for part in _bounded(np.tile(rows, 2), start, stop - start, limit)]
+        of_row, other, squared = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return of_row, other, squared
+
+    def _runs(self, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the sorted rows of each `cell` begin, and where those of the next cell end."""
+        if self._begin is not None:
+            return self._begin[cell], self._begin[cell + 2]
+        return np.searchsorted(self._key, cell), np.searchsorted(self._key, cell + 2)
+
+    def _measured(
+        self, row: np.ndarray, start: np.ndarray, length: np.ndarray, limit: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Measure every row against its run of the sorted rows and keep what is near."""
+        of_row = np.repeat(np.arange(len(row)), length)
+        place = np.arange(len(of_row)) + np.repeat(start - np.cumsum(length) + length, length)
+        other = self._order[place]
+        apart = self._points[other] - self._points[row][of_row]
+        squared = apart[:, 0] ** 2 + apart[:, 1] ** 2
+        near = np.flatnonzero(squared <= limit[of_row])
+        return row[of_row[near]], other[near], squared[near]
 
 
-def _find_runs(sorted_key: np.ndarray, sought: np.ndarray, *, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where, in `sorted_key`, the cells `sought` and `sought` + 1 begin and end."""
-    if n_cells <= 8 * len(sorted_key) + 1024:
-        begin = np.zeros(n_cells + 2, np.int64)
-        np.cumsum(np.bincount(sorted_key, minlength=n_cells + 1), out=begin[1:])
-        return begin[sought], begin[sought + 2]
-    return np.searchsorted(sorted_key, sought), np.searchsorted(sorted_key, sought + 2)
-
-
-def _bounded(runs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield the runs in portions of at most about `BATCH_CANDIDATES` pairs."""
-    row, start, length = runs
-    total = np.cumsum(length)
+def _bounded(*columns: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Yield the runs (row, start, length, ...) in portions of at most about `BATCH_CANDIDATES` pairs."""
+    total = np.cumsum(columns[2])
     n_parts = max(1, -(-int(total[-1] if len(total) else 0) // BATCH_CANDIDATES))
-    edges = np.searchsorted(total, np.arange(1, n_parts) * BATCH_CANDIDATES)
-    for chunk in np.split(np.arange(len(row)), edges):
-        yield row[chunk], start[chunk], length[chunk]
-
-
-def _within_reach(
-    order: np.ndarray,
-    runs: tuple[np.ndarray, np.ndarray, np.ndarray],
-    points_nm: np.ndarray,
-    reach_nm: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Measure every pair of the runs and keep the near ones: (earlier, later, squared distance)."""
-    row, start, length = runs
-    y, x = points_nm[:, 0], points_nm[:, 1]
-    later = np.repeat(row, length)
-    place = np.arange(len(later)) + np.repeat(start - np.cumsum(length) + length, length)
-    squared = (y[order][place] - y[later]) ** 2 + (x[order][place] - x[later]) ** 2
-    limit = np.where(reach_nm > 0, (reach_nm * (1 + SLACK / 2)) ** 2, -1.0)
-    near = np.flatnonzero(squared <= limit[later])
-    return order[place[near]], later[near], squared[near]
+    edges = [0, *np.searchsorted(total, np.arange(1, n_parts) * BATCH_CANDIDATES), len(total)]
+    for first, last in itertools.pairwise(edges):
+        yield [column[first:last] for column in columns]

@@ -27,7 +27,7 @@ from functools import cached_property
 
 import numpy as np
 
-from stemkin.kernels.candidates import Pairs, near_pairs, windows
+from stemkin.kernels.candidates import Grid, Pairs, near_pairs, windows
 from stemkin.kernels.matching import SLACK, best_matching, tie_break
 from stemkin.kernels.seams import ranks
 from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel, by_length
@@ -171,17 +171,40 @@ def links_by_likelihood(seen: Sightings, model: StepModel) -> np.ndarray:
         i, j = pairs.earlier, pairs.later
         odds = model.log_odds(pairs.squared, part.since_last[j]) + tie_break(part.rank[i], part.rank[j])
         links = _best(pairs, odds, n)
-        two = part.pairs(part.reach_nm(model.reach_nm, 2), 2)
-        density = model.density_per_nm2(two.squared, part.since_second[two.later])
+        rivals = _Rivals(part, model)
         for _ in range(N_ROUNDS):
-            begins = (links < 0)[two.later]
-            ends = ~_goes_on(links)[two.earlier]
-            lost = np.bincount(two.earlier[begins], density[begins], minlength=n)
-            found = np.bincount(two.later[ends], density[ends], minlength=n)
-            links = _best(pairs, odds - model.log_lost(lost)[i] - model.log_found(found)[j], n)
+            lost, found = rivals.log_odds(links)
+            links = _best(pairs, odds - lost[i] - found[j], n)
         return links
 
     return _by_windows(seen, of_window, before=CONTEXT[0], after=CONTEXT[1])
+
+
+class _Rivals:
+    """What the frames beside say against the links of a window."""
+
+    def __init__(self, seen: Sightings, model: StepModel) -> None:
+        """Sort the rows of `seen`; the odds are those of `model`."""
+        self._seen, self._model = seen, model
+        self._reach = seen.reach_nm(model.reach_nm, 2)
+        self._grid = Grid(seen.ordinal, seen.point_nm, float(self._reach.max(initial=0.0)))
+
+    def log_odds(self, links: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the logarithms (n,) of A and B of eqs. 1 and 2, when the tracks are those of `links`."""
+        begins = np.flatnonzero((links < 0) & (self._reach > 0))
+        start, row, squared = self._grid.near(begins, self._reach[begins], -2)
+        lost = np.bincount(row, self._density(row, start, squared), minlength=len(links))
+        # seen from an end, the reach is that of the frame two good frames later: the largest in the window is enough to look
+        ends = np.flatnonzero(~_goes_on(links))
+        end, row, squared = self._grid.near(ends, np.full(len(ends), self._reach.max(initial=0.0)), 2)
+        found = np.bincount(row, self._density(end, row, squared), minlength=len(links))
+        return self._model.log_lost(lost), self._model.log_found(found)
+
+    def _density(self, earlier: np.ndarray, later: np.ndarray, squared: np.ndarray) -> np.ndarray:
+        """Return the density of steps from `earlier` to `later` rows, 0 where the time between is too long."""
+        squared = squared + self._seen.looks.squared_nm2(earlier, later)
+        density = self._model.density_per_nm2(squared, self._seen.since_second[later])
+        return np.where(self._reach[later] > 0, density, 0.0)
 
 
 def count_steps(seen: Sightings, links: np.ndarray, max_step_nm: float, own: slice) -> StepCounts:
@@ -204,11 +227,12 @@ def count_steps(seen: Sightings, links: np.ndarray, max_step_nm: float, own: sli
     ordinal, point, reach = seen.ordinal, seen.point_nm, seen.reach_nm(max_step_nm)
     later = first + np.flatnonzero(links[own] >= 0)
     steps = by_length(((point[later] - point[links[later]]) ** 2).sum(axis=1), reach[later])
-    reach_two = np.where(links < 0, seen.reach_nm(max_step_nm, 2), 0.0)
-    reach_two[:first] = reach_two[last:] = 0.0
-    pairs = near_pairs(ordinal, point, reach_two, n_apart=2)
-    goes_on = _goes_on(links)
-    again = ~goes_on[pairs.earlier]
+    goes_on, reach_two = _goes_on(links), seen.reach_nm(max_step_nm, 2)
+    begins = first + np.flatnonzero((links[own] < 0) & (reach_two[own] > 0))
+    tips = np.union1d(np.flatnonzero(~goes_on), begins)
+    reach_two = np.where(np.isin(tips, begins), reach_two[tips], 0.0)
+    pairs = near_pairs(ordinal[tips], point[tips], reach_two, n_apart=2)
+    again = ~goes_on[tips[pairs.earlier]]
     lost = ordinal[own][~goes_on[own]]
     return StepCounts(
         steps=steps,

@@ -182,24 +182,36 @@ class StepModel:
         Across g frame times, half of the defects are taken to have made one step and half to have spread by sqrt(g).
         """
         squared = squared_nm2 / self.reach_nm**2
-        density = self._at(squared)
+        density = np.exp(self._log_density(squared))
         later = np.flatnonzero(apart > 1)
         if len(later):
-            spread = self._at(squared[later] / apart[later]) / apart[later]
+            spread = np.exp(self._log_density(squared[later] / apart[later])) / apart[later]
             density[later] = (density[later] + spread) / 2
-        return density / self.reach_nm**2
+        return np.asarray(density / self.reach_nm**2)
 
-    def _at(self, squared: np.ndarray) -> np.ndarray:
-        """Return the density at squared distances in units of the reach; 0 beyond it."""
-        inside = np.exp(np.interp(np.sqrt(squared), MIDDLES, np.log(self.density)))
-        return np.asarray(np.where(squared <= 1 + 1e-6, inside, 0.0))
+    @cached_property
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        """The logarithm of the density at `MIDDLES`, and by how much the next one differs."""
+        value = np.log(self.density)
+        return value, np.append(np.diff(value), 0.0)
+
+    def _log_density(self, squared: np.ndarray) -> np.ndarray:
+        """Return the log density at squared distances in units of the reach, interpolated; minus infinity beyond it."""
+        value, rise = self._table
+        place = np.maximum(np.sqrt(squared) * N_BINS - 0.5, 0.0)
+        below = np.minimum(place.astype(np.int64), N_BINS - 1)
+        inside = value[below] + rise[below] * (place - below)
+        return np.asarray(np.where(squared <= 1 + 1e-6, inside, -np.inf))
 
     def log_odds(self, squared_nm2: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """Return the log odds (1) that two detections of neighbouring good frames are one defect."""
         p = self.p_continued
-        with np.errstate(divide="ignore"):
-            odds = np.log(self.density_per_nm2(squared_nm2, apart))
-        return np.asarray(odds + np.log(p / (1 - p)) - np.log(self.births_per_nm2))
+        odds = self._log_density(squared_nm2 / self.reach_nm**2) - 2 * np.log(self.reach_nm)
+        later = np.flatnonzero(apart > 1)
+        if len(later):
+            with np.errstate(divide="ignore"):
+                odds[later] = np.log(self.density_per_nm2(squared_nm2[later], apart[later]))
+        return np.asarray(odds + (np.log(p / (1 - p)) - np.log(self.births_per_nm2)))
 
     def log_lost(self, density: np.ndarray) -> np.ndarray:
         """Return how much likelier a detection was lost, given the density of steps from it to starts two frames later."""
