@@ -68,7 +68,9 @@ def named(movie, model, frames, *, detector=None):
         found = pd.DataFrame({**{c: records[c] for c in ("frame", "y", "x", "score")}, **columns})
         truth = truth_of(movie).defects_between(frame, frame + 1).reset_index(drop=True)
         i, j = match_points(
-            found[["y", "x"]].to_numpy(float), truth[["y", "x"]].to_numpy(float), max_distance=NEAR_PX_PER_A * spacing_px
+            found[["y", "x"]].to_numpy(float),
+            truth[["y", "x"]].to_numpy(float),
+            max_distance=NEAR_PX_PER_A * spacing_px,
         )
         found["kind"], found["true_orientation"] = "", -1
         found.loc[i, "kind"] = truth["kind"].to_numpy()[j]
@@ -165,11 +167,17 @@ def speed(n_rows):
     from stemkin.kernels.mixture import mixture_of_labels
 
     rng = np.random.default_rng(0)
-    parts = [rng.normal(size=(n_rows // 6, 16)) @ rng.normal(size=(16, 16)) * 0.3 + rng.normal(size=16) * 3 for _ in range(6)]
+    parts = [
+        rng.normal(size=(n_rows // 6, 16)) @ rng.normal(size=(16, 16)) * 0.3 + rng.normal(size=16) * 3 for _ in range(6)
+    ]
     rows = np.concatenate(parts)
     start = mixture_of_labels(rows, rng.integers(0, 6, len(rows)), 6, covariance="full", regularisation=1e-6)
     factor = start.precisions_cholesky
-    given = {"weights_init": start.weights, "means_init": start.means, "precisions_init": factor @ factor.swapaxes(1, 2)}
+    given = {
+        "weights_init": start.weights,
+        "means_init": start.means,
+        "precisions_init": factor @ factor.swapaxes(1, 2),
+    }
     seconds = {}
     for steps in (1, 4):
         begin = time.perf_counter()
