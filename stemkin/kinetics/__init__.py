@@ -20,7 +20,20 @@ interval says so. (3) Probabilities belong to a frame time; movies with other fr
 import pandas as pd  # noqa: F401 - for the example above
 
 from stemkin.kinetics.dwelling import dwell_times
+from stemkin.kinetics.hidden import hidden_transitions
+from stemkin.kinetics.judging import chapman_kolmogorov, connected, implied_timescales, reversibility, stationary
 from stemkin.kinetics.numbers import populations
 from stemkin.kinetics.switching import Transitions, transitions
 
-__all__ = ["Transitions", "dwell_times", "populations", "transitions"]
+__all__ = [
+    "Transitions",
+    "chapman_kolmogorov",
+    "connected",
+    "dwell_times",
+    "hidden_transitions",
+    "implied_timescales",
+    "populations",
+    "reversibility",
+    "stationary",
+    "transitions",
+]

@@ -41,10 +41,14 @@ def populations(
     known = experiment if experiment is not None else getattr(detections, "experiment", None)
     time_of = frame_times(detections, experiment, frame_time_s)
     sums = sum_over(detections, count_per_frame)
+    looked_at = _frames_looked_at(known)
     movies = sorted({movie for movie, _ in sums} | (set() if known is None else set(known.movies["movie"].astype(str))))
     classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
     parts = (
-        [_of_movie(m, classes, sums, *_looked_at(known, m, sums), _time_of(m, known, time_of)) for m in movies]
+        [
+            _of_movie(m, classes, sums, *_looked_at(known, looked_at, m, classes, sums), _time_of(m, known, time_of))
+            for m in movies
+        ]
         if classes
         else []
     )
@@ -91,17 +95,26 @@ class _Numbers:
         return counts
 
 
-def _looked_at(known: Experiment | None, movie: str, sums: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
+    """Return movie → its rows of the table ``frames``; one row per frame is read, no pixel. Computes once."""
+    if known is None or known.frames is None:
+        return {}
+    frames = known.frames[["movie", "frame", "status", "time_s"]]
+    frames = frames if isinstance(frames, pd.DataFrame) else frames.compute()
+    return {str(movie): own for movie, own in frames.groupby("movie", observed=True)}
+
+
+def _looked_at(
+    known: Experiment | None, frames: dict[str, pd.DataFrame], movie: str, classes: list[int], sums: Any
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the frames of `movie` that were looked at, and their times where the table ``frames`` says them."""
-    if known is not None and known.frames is not None:
-        frames = known.frames[known.frames["movie"] == movie]
-        frames = frames if isinstance(frames, pd.DataFrame) else frames.compute()
-        if len(frames):
-            frames = frames[frames["status"] == OK].sort_values("frame")
-            return frames["frame"].to_numpy(np.int64), frames["time_s"].to_numpy(np.float64)
+    if movie in frames:
+        own = frames[movie]
+        own = own[own["status"] == OK].sort_values("frame")
+        return own["frame"].to_numpy(np.int64), own["time_s"].to_numpy(np.float64)
     n = 0 if known is None else int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
-    ends = [numbers.first + len(numbers.counts) for (name, _), numbers in sums.items() if name == movie]
-    return np.arange(n or max(ends, default=0)), None
+    own_numbers = (sums[movie, i] for i in classes if (movie, i) in sums)
+    return np.arange(n or max((numbers.first + len(numbers.counts) for numbers in own_numbers), default=0)), None
 
 
 def _of_movie(
