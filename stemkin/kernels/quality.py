@@ -105,8 +105,10 @@ def damaged(n_frames: int, height: int, width: int, dtype: np.dtype) -> np.ndarr
     if dtype.kind == "f":
         return np.full((n_frames, height, width), np.nan, dtype)
     low, high = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
-    board = np.where(_chequers(height, width), high, low)
-    return np.broadcast_to(board, (n_frames, height, width)).copy()
+    frames = np.full((n_frames, height, width), low, dtype)
+    frames[:, 0::2, 1::2] = high
+    frames[:, 1::2, 0::2] = high
+    return frames
 
 
 def is_damaged(frames: np.ndarray) -> np.ndarray:
@@ -182,9 +184,6 @@ def _judge_lines(frame: dict[str, Any], height: int, width: int) -> FrameQuality
     return FrameQuality(CORRUPT, f"{n_lost} of {height} lines hold one value each")
 
 
-def _chequers(height: int, width: int) -> np.ndarray:
-    return np.asarray((np.arange(height)[:, None] + np.arange(width)) % 2 == 1)
-
-
 def _is_chequered(corner: np.ndarray) -> bool:
-    return bool((corner == np.where(_chequers(*corner.shape), corner.max(), corner.min())).all())
+    odd = np.indices(corner.shape).sum(axis=0) % 2 == 1
+    return bool((corner == np.where(odd, corner.max(), corner.min())).all())

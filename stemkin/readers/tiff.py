@@ -23,6 +23,8 @@ from stemkin.readers.files import opened, size_of
 from stemkin.readers.raw import cut_short, raw_reader
 from stemkin.readers.tiff_calibration import calibration_in
 
+UNCOMPRESSED = 1
+
 
 def open_tiff(source: str, options: Options) -> FileReader:
     """Open a TIFF file. Lazy: only its directories are read.
