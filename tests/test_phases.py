@@ -101,8 +101,8 @@ def test_areas_are_those_of_the_simulation():
     movie = simulate_movie("late-stage", n_frames=5, seed=2, frame_time_s=45.0)
     found, truth = phases(movie).compute(), truth_of(movie).frames
     assert truth["vacuum"].max() > 0.05
-    np.testing.assert_allclose(found["vacuum"], truth["vacuum"], atol=0.02)
-    np.testing.assert_allclose(found["ordered"], 1 - truth["vacuum"], atol=0.02)
+    np.testing.assert_allclose(found["vacuum"], truth["vacuum"], atol=0.007)
+    np.testing.assert_allclose(found["ordered"], 1 - truth["vacuum"], atol=0.01)
 
 
 def test_the_pixel_pass_says_the_same(late_movie):
