@@ -57,6 +57,10 @@ def is_damage(error: Exception) -> bool:
     """
     if isinstance(error, MovieError | DamagedDataError):
         return True
+    if (
+        type(error).__module__.split(".")[0] == "av"
+    ):  # FFmpeg borrows the system's numbers for streams that do not decode
+        return not isinstance(error, FileNotFoundError)
     if isinstance(error, PASSING) or type(error).__module__.split(".")[0] in NETWORK:
         return False
     nonsense = (
