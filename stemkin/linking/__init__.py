@@ -1,6 +1,5 @@
 r"""Detections become tracks: which detection of one frame is which of the next.
 
->>> import pandas as pd
 >>> from stemkin import tables
 >>> rows = pd.DataFrame({"movie": "m", "frame": [0, 0, 1, 1, 2], "y": [9.0, 40, 9, 41, 10], "x": [5.0, 8, 6, 8, 6], "score": 9.0})
 >>> rows = tables.conform(rows.assign(class_id=0, probability=1.0, orientation=-1), "detections")
@@ -28,6 +27,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from stemkin import tables
 from stemkin.linking.blocks import (
     BlockLinks,
@@ -48,7 +50,7 @@ from stemkin.rows import Rows, as_dask, experiment_of
 
 __all__ = [
     "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "Summary", "block_tracks", "count_block", "first_frames",
-    "fit_steps", "join_links", "last_frames", "link", "link_block", "prepare",
+    "fit_steps", "join_links", "last_frames", "link", "link_block", "prepare", "to_napari",
 ]  # fmt: skip
 
 
@@ -101,8 +103,8 @@ def link(
     Notes
     -----
     Blocks are linked in parallel, each with a few frames of its neighbours, and joined by names afterwards. A task
-    holds one block (about 200 bytes a row), the last one a movie's rows; to link files of a movie that is too large for
-    that, see `stemkin.linking.files`.
+    holds one block (about 200 bytes a row), the last one a movie's rows; a movie that is too large for that is
+    linked file by file with the functions of `stemkin.linking.blocks`.
     """
     experiment = experiment_of(detections, experiment)
     tables.check_columns(detections, "detections")
@@ -115,3 +117,36 @@ def link(
 def _lattice_may_be_known(experiment: tables.Experiment) -> bool:
     """Tell whether the movies, or the frames that are still to be computed, can say a lattice constant."""
     return "lattice_nm" in experiment.movies or "lattice_px" in getattr(experiment.frames, "columns", ())
+
+
+def to_napari(tracks: pd.DataFrame) -> np.ndarray:
+    """Return tracks as the array of a napari Tracks layer. Computes once.
+
+    Parameters
+    ----------
+    tracks
+        pandas table ``tracks``, of one movie.
+
+    Returns
+    -------
+    (n, 4) float64: track (0, 1, ... in the order of their names), frame, y, x [px, raw frame], sorted by track and frame.
+
+    Raises
+    ------
+    ValueError
+        If the rows belong to more than one movie.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"movie": "m", "frame": [0, 1], "particle": 2**24, "y": [3.0, 4.0], "x": [5.0, 6.0]})
+    >>> to_napari(rows).tolist()
+    [[0.0, 0.0, 3.0, 5.0], [0.0, 1.0, 4.0, 6.0]]
+    """
+    tables.check_columns(tracks, "tracks", needed=("movie", "frame", "particle", "y", "x"))
+    movies = tracks["movie"].unique().tolist()
+    if len(movies) > 1:
+        msg = f"a layer shows the tracks of one movie, but these are of {movies[:5]}; choose one: tracks[tracks['movie'] == name]"
+        raise ValueError(msg)
+    rows = tracks.sort_values(["particle", "frame"])
+    number = np.unique(rows["particle"].to_numpy(), return_inverse=True)[1]
+    return np.column_stack([number, rows[["frame", "y", "x"]].to_numpy(np.float64)])

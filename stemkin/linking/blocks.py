@@ -9,7 +9,7 @@
     names  = join_links([links.summary of every block], ...)              # seams and gaps: a few numbers per track
     tracks = block_tracks(block, links, names[k])                         # the block's rows of the table `tracks`
 
-`link` lays this over a Dask table and `link_files` over files. A link depends on the few frames around it, so blocks may be cut
+`link` lays this over a Dask table. A link depends on the few frames around it, so blocks may be cut
 anywhere between frames. A block of n rows takes about 200 n bytes while it is linked; joining takes 8 bytes per row of each
 block's last frame and, where gaps are closed, about 200 bytes per track.
 """
