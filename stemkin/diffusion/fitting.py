@@ -72,8 +72,8 @@ def fit_diffusion(
     Table ``diffusion``. `alpha` is the anomalous exponent where the method tells it ("ols"), NaN elsewhere. Movies with
     one frame time are pooled track by track; movies with different ones as a mean weighted by the inverse variance.
 
-    Particles that leave the field take their long steps with them: in a small field D is biased low, by about the share of
-    steps that cross its border (5 % in a field of 8 nm at the rates of the preset "paper"). No correction is made.
+    Particles that leave the field take their long steps with them: in a small field D is biased low, roughly by the
+    share of steps that cross its border. No correction is made.
 
     Raises
     ------
