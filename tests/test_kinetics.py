@@ -1,5 +1,7 @@
 """Populations, transitions and dwell times: by hand, for every chunking and scheduler, beside other libraries."""
 
+import itertools
+
 import dask
 import dask.dataframe as dd
 import numpy as np
@@ -9,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemkin as sk
+from stemkin.kernels.hidden_markov import expected_counts
+from stemkin.kinetics import cross_section, hidden_transitions
 from stemkin.rows import with_experiment
 from stemkin.tables import COLUMNS, Experiment, empty
 from stemkin.trajectories import Trajectories, read_tracks
@@ -233,3 +237,45 @@ def test_one_frame_tracks_and_gaps_longer_than_the_movie_are_fine():
     rows = pd.DataFrame({"particle": [1, 2, 2], "frame": [0, 0, 10**9], "class_id": [0, 1, 1]})
     assert sk.transitions(rows).counts.to_numpy().sum() == 0
     assert Trajectories.of(rows).n_tracks == 2
+
+
+# --- names that may be wrong, and what the beam makes ---------------------------------------------------------------
+
+
+def test_expected_counts_are_those_of_every_history_written_out():
+    P = np.array([[0.8, 0.2], [0.3, 0.7]])
+    chance = np.array([[0.9, 0.2], [0.1, 0.8], [0.9, 0.2], [0.5, 0.5]])
+    start = np.array([0.6, 0.4])
+    total, counts = 0.0, np.zeros((2, 2))
+    for history in itertools.product(range(2), repeat=4):
+        weight = start[history[0]] * np.prod([chance[i, s] for i, s in enumerate(history)])
+        weight *= np.prod([P[a, b] for a, b in itertools.pairwise(history)])
+        total += weight
+        for a, b in itertools.pairwise(history):
+            counts[a, b] += weight
+    found = expected_counts(np.array([0, 4]), np.zeros(4, dtype=int), chance, P[None], start)
+    np.testing.assert_allclose(found.log_likelihood, np.log(total))
+    np.testing.assert_allclose(found.counts[0, 0], counts / total)
+
+
+def test_sure_names_give_the_raw_rates_and_partitions_do_not_matter():
+    rows = a_walk_through_classes(n_particles=25)
+    words = {"confusion": np.eye(3), "frame_time_s": 2.0}
+    found = hidden_transitions(rows, **words)
+    split = in_partitions(rows, np.random.default_rng(1), 4)
+    pd.testing.assert_frame_equal(hidden_transitions(split, **words).table, found.table, check_exact=True)
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("confusion", [np.ones((3, 3)), np.eye(2), [[0.5, 0.5]]])
+def test_a_confusion_matrix_that_cannot_be_one_is_refused(confusion):
+    with pytest.raises(ValueError, match="confusion matrix"):
+        hidden_transitions(a_walk_through_classes(n_particles=2), confusion=confusion, frame_time_s=1.0)
+
+
+def test_a_cross_section_is_its_count_over_the_exposure():
+    value, low, high = cross_section(10, 1e10, efficiency=0.5)
+    assert value == pytest.approx(20)
+    assert low < value < high
+    with pytest.raises(ValueError, match="positive exposure"):
+        cross_section(1, 0)

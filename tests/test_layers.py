@@ -20,7 +20,19 @@ LAYERS = {
     "pipeline": 7, "demo": 7,
     "cli": 8,
 }  # fmt: skip
-DESCENDS_WITHIN = {"kernels", "readers", "report", "simulation", "cli", "network", "pipeline", "kinetics", "diffusion", "linking", "scoring"}
+DESCENDS_WITHIN = {
+    "kernels",
+    "readers",
+    "report",
+    "simulation",
+    "cli",
+    "network",
+    "pipeline",
+    "kinetics",
+    "diffusion",
+    "linking",
+    "scoring",
+}
 """Packages whose own files may import each other; kernels may use kernels, stages may not use stages."""
 
 SCIENCE_ONLY = {"dask", "distributed", "pandas", "pyarrow", "zarr", "pathlib", "os", "io"}

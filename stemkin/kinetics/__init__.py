@@ -19,6 +19,7 @@ interval says so. (3) Probabilities belong to a frame time; movies with other fr
 
 import pandas as pd  # noqa: F401 - for the example above
 
+from stemkin.kinetics.creation import cross_section
 from stemkin.kinetics.dwelling import dwell_times
 from stemkin.kinetics.hidden import hidden_transitions
 from stemkin.kinetics.judging import chapman_kolmogorov, connected, implied_timescales, reversibility, stationary
@@ -29,6 +30,7 @@ __all__ = [
     "Transitions",
     "chapman_kolmogorov",
     "connected",
+    "cross_section",
     "dwell_times",
     "hidden_transitions",
     "implied_timescales",
