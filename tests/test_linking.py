@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.linking import link
+from stemkin.kernels import candidates
+from stemkin.linking import link, to_napari
 from tests.strategies import assert_same_rows, computes
 
 ID = 2**24
@@ -197,6 +198,22 @@ def test_tracks_do_not_depend_on_how_the_rows_are_cut(drawn, max_gap_frames, cos
     assert not homes.duplicated().any(), "a movie's tracks lie in two partitions"
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_in_a_crowd_neither_cuts_nor_windows_change_a_track(seed, monkeypatch):
+    """Crowded enough that links hang on the frames beside: a context one frame too short is seen here."""
+    rng = np.random.default_rng(seed)
+    points, _, frames = wanderers(rng, 30, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0)
+    rows = detections(points)
+    options = {"experiment": experiment(frames), "max_step_nm": 0.5, "max_gap_frames": 2}
+    starts = np.flatnonzero(rows["frame"].diff().ne(0)).tolist()
+    cuts = sorted(rng.choice(starts, 12, replace=False).tolist())
+    with dask.config.set(scheduler="synchronous"):
+        whole = link(rows, **options).compute()
+        monkeypatch.setattr(candidates, "WINDOW_ROWS", 150)
+        monkeypatch.setattr(candidates, "WINDOW_FRAMES", 2)
+        assert_same_rows(link(in_blocks(rows, cuts), **options).compute(), whole)
+
+
 @given(movies_and_cuts(), st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=15)
 def test_tracks_do_not_depend_on_the_order_of_the_rows(drawn, random):
@@ -376,3 +393,10 @@ def test_a_movie_that_comes_back_is_refused():
     rows = pd.concat([detections([(0, 1, 1)], movie=m) for m in "aba"])
     with pytest.raises(ValueError, match="movie 'a' comes back"):
         link(in_blocks(rows, [1, 2]), experiment=experiment(movies=["a", "b"]), max_step_nm=0.5).compute()
+
+
+def test_a_napari_layer_takes_one_movie():
+    rows = pd.concat([link_now(detections([(0, 1, 1)])), link_now(detections([(0, 1, 1)])).assign(movie="n")])
+    with pytest.raises(ValueError, match="tracks of one movie"):
+        to_napari(rows)
+    assert to_napari(rows[:1]).tolist() == [[0, 0, 1, 1]]
