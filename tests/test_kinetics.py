@@ -258,7 +258,7 @@ def test_expected_counts_are_those_of_every_history_written_out():
     np.testing.assert_allclose(found.counts[0, 0], counts / total)
 
 
-def test_sure_names_give_the_raw_rates_and_partitions_do_not_matter():
+def test_hidden_rates_do_not_depend_on_how_tracks_are_spread_over_partitions():
     rows = a_walk_through_classes(n_particles=25)
     words = {"confusion": np.eye(3), "frame_time_s": 2.0}
     found = hidden_transitions(rows, **words)
