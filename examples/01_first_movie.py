@@ -25,7 +25,7 @@ def main(path: str | None, pixel_size_nm: float | None, frame_time_s: float | No
     with sk.connect("threads"):
         model = sk.learn(movie)  # a few frames → a detector and named classes
         detections = sk.detect(movie, model).persist()  # the one pass over the pixels; the rows stay in memory
-        tracks = sk.link(detections, max_step_nm=0.4)
+        tracks = sk.link(detections, max_step_nm=0.7)
 
         names = model.classes[["class_id", "name"]]
         counts = sk.populations(detections).merge(names, on="class_id")

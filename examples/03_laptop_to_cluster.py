@@ -23,7 +23,7 @@ def analyse(movies: list[sk.Movie]) -> list[pd.DataFrame]:
     """Return the tables of `movies`, computed by whichever scheduler is active."""
     model = sk.learn(movies, n_frames=8)
     detections = sk.detect(movies, model, frames_per_block=8).persist()
-    tracks = sk.link(detections, max_step_nm=0.4).persist()
+    tracks = sk.link(detections, max_step_nm=0.7).persist()
     rows, frames = dask.compute(tracks, detections.experiment.frames)
     return [rows, frames, sk.transitions(tracks).table, sk.fit_diffusion(tracks, class_name="V_S", by="pooled")]
 
