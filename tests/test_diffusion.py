@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemkin as sk
+from stemkin.kernels.likelihood import LOG_R, Evidence, innovation_sums, likelihood_numbers, most_likely
 from stemkin.tables import COLUMNS, empty
 
 
@@ -172,3 +173,31 @@ def test_auto_quotes_hops_where_they_are_and_spreading_elsewhere_whatever_classe
         "class_id"
     )
     assert found.loc[[0, 1], "method"].tolist() == ["mle", "hop"]
+
+
+# --- the likelihood, written out -----------------------------------------------------------------------------------------
+
+
+def test_the_likelihood_is_that_of_the_whole_covariance_matrix_gaps_included():
+    rng = np.random.default_rng(0)
+    frame = np.flatnonzero(rng.random(25) > 0.3)
+    y, x = rng.normal(size=(2, len(frame)))
+    _, m, log_b, quadratic, _ = innovation_sums(np.zeros(len(frame), dtype=int), frame, y, x)
+    assert m.tolist() == [len(frame) - 1]
+    for i in (3, 16, 28):
+        r, n = np.exp(LOG_R[i]), len(frame) - 1
+        covariance = np.diag(2.0 * np.diff(frame) + 2 * r) - r * (np.eye(n, k=1) + np.eye(n, k=-1))
+        inverse = np.linalg.inv(covariance)
+        assert log_b[0, i] == pytest.approx(np.linalg.slogdet(covariance)[1])
+        assert quadratic[0, i] == pytest.approx(np.diff(y) @ inverse @ np.diff(y) + np.diff(x) @ inverse @ np.diff(x))
+
+
+def test_with_few_tracks_the_error_of_hops_is_taken_from_their_steps():
+    rng = np.random.default_rng(1)
+    angle = rng.integers(6, size=600) * np.pi / 3
+    steps = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (rng.random((600, 1)) < 0.1)
+    y, x = (steps.cumsum(axis=0) + rng.normal(0, 0.05, (600, 2))).T
+    track, frame = np.zeros(600, dtype=int), np.arange(600)
+    fit = most_likely(Evidence(likelihood_numbers(track, frame, y, x, track, n_units=1)[0], 1.0))
+    assert 2.5 < fit.inflation < 8
+    assert fit.low < 0.1 / 4 < fit.high
