@@ -146,8 +146,13 @@ def convert(
     from stemkin.scheduling import connect
 
     with connect(cluster, workers=workers):
-        for path in convert_movies(inputs, out, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s):
-            typer.echo(str(path))
+        stores = convert_movies(inputs, out, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s)
+    for path in stores:
+        typer.echo(path)
+    for source, reason in stores.problems:
+        typer.echo(f"failed: {reason if source in reason else f'{source}: {reason}'}")
+    if stores.problems:
+        raise typer.Exit(INCOMPLETE if stores else BAD_USAGE)
 
 
 @app.command()

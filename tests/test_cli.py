@@ -165,3 +165,49 @@ def test_a_folder_that_is_no_results_folder_is_one_sentence(monkeypatch, capsys,
         code, _, err = call(monkeypatch, capsys, command, tmp_path)
         assert code == 2
         assert "results folder" in err
+
+
+def test_converting_costs_only_the_movies_that_are_broken(monkeypatch, capsys, tmp_path, noise):
+    (tmp_path / "in").mkdir()
+    noise.rename(tmp_path / "in" / "good.npy")
+    code, out, _ = call(monkeypatch, capsys, "convert", tmp_path / "in", "-o", tmp_path / "stores", *CALIBRATION)
+    assert code == 0
+    assert "good" in out
+    (tmp_path / "in" / "bad.npy").write_bytes(BAD_FILES["torn.npy"])
+    code, out, _ = call(monkeypatch, capsys, "convert", tmp_path / "in", "-o", tmp_path / "more", *CALIBRATION)
+    assert code == 3
+    assert "failed: " in out
+    assert "bad.npy" in out
+
+
+def test_info_lists_what_is_there_and_what_is_wrong(monkeypatch, capsys, tmp_path, noise):
+    (tmp_path / "bad.npy").write_bytes(BAD_FILES["torn.npy"])
+    code, out, _ = call(monkeypatch, capsys, "info", tmp_path)
+    assert code == 0
+    assert "noise" in out
+    assert "bad.npy" in out
+
+
+def test_the_stages_run_one_by_one_from_the_command_line(monkeypatch, capsys, tmp_path, noise):
+    out = tmp_path / "out"
+    assert call(monkeypatch, capsys, "detect", noise, "-o", out, *CALIBRATION)[0] == 0
+    assert not (out / "tracks").exists()
+    assert call(monkeypatch, capsys, "link", out)[0] == 0
+    assert (out / "tracks").exists()
+    assert call(monkeypatch, capsys, "kinetics", out)[0] == 0
+    assert (out / "transitions.parquet").exists()
+    (out / "report.html").unlink()
+    assert call(monkeypatch, capsys, "report", out)[0] == 0
+    assert (out / "report.html").exists()
+
+
+def test_a_simulated_movie_is_learned_from_the_command_line(monkeypatch, capsys, tmp_path):
+    code, out, _ = call(
+        monkeypatch, capsys, "simulate", "paper", "-o", tmp_path / "movies", "--frames", 4, "--size", 128
+    )
+    assert code == 0
+    assert "paper" in out
+    code, out, _ = call(monkeypatch, capsys, "learn", tmp_path / "movies", "-o", tmp_path / "model")
+    assert code == 0
+    assert "V_S" in out
+    assert (tmp_path / "model" / "model.json").exists()
