@@ -31,7 +31,7 @@ class Scale:
         if self.logarithmic:
             if value <= 0:
                 return 0.0
-            part = math.log(value / self.low) / math.log(self.high / self.low)
+            part = (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         else:
             part = (value - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, part)), 2)
