@@ -211,3 +211,18 @@ def test_a_simulated_movie_is_learned_from_the_command_line(monkeypatch, capsys,
     assert code == 0
     assert "V_S" in out
     assert (tmp_path / "model" / "model.json").exists()
+
+
+def test_classes_are_named_after_the_material_that_was_said(monkeypatch, capsys, tmp_path):
+    from stemkin.simulation import simulate_movie
+
+    movie = simulate_movie("paper", material="MoS2", n_frames=4, shape=(160, 160), seed=3)
+    np.save(tmp_path / "mos2.npy", movie.reader.read(0, 4))
+    learn = ("learn", tmp_path / "mos2.npy", "-o", tmp_path / "model", *CALIBRATION)
+    code, out, _ = call(monkeypatch, capsys, *learn, "--material", "MoS2")
+    assert code == 0
+    assert "V_S" in out
+    assert "Mo_W" not in out
+    code, _, err = call(monkeypatch, capsys, *learn, "--material", "unobtainium")
+    assert code == 2
+    assert "'unobtainium' is not known" in err

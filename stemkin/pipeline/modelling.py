@@ -75,11 +75,8 @@ def learn_model(
 
 
 def _learned(movies: Iterable[Movie], config: RunConfig) -> Model:
-    settings = config.learn
     detector = FourierDetector(**_detector_settings(config))
-    return learn(
-        movies, n_frames=settings.n_frames, n_classes=settings.n_classes, detector=detector, seed=settings.seed
-    )
+    return learn(movies, detector=detector, **config.learn.model_dump())
 
 
 def _detector_settings(config: RunConfig) -> dict[str, Any]:
