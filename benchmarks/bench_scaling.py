@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -80,7 +79,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scaling"))
     options = parser.parse_args()
-    print(f"{platform.platform()}, {machine()}")
+    print(machine())
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for n_frames in options.frames:

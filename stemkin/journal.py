@@ -189,7 +189,7 @@ def machine() -> dict[str, Any]:
     import psutil
 
     return {
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
