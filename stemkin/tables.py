@@ -121,13 +121,6 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 }
 """Columns and dtypes of every table, in order. ``detections`` and ``tracks`` may end in descriptors ``d00..``."""
 
-SORT_KEYS: Mapping[str, list[str]] = {
-    "detections": ["movie", "frame", "y", "x"],
-    "tracks": ["movie", "frame", "y", "x"],
-    "frames": ["movie", "frame"],
-    "populations": ["movie", "frame", "class_id"],
-}
-
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""
 

@@ -44,13 +44,12 @@ def room(module: str) -> str:
     return parts[1] if len(parts) > 1 else ""
 
 
-def imports(path: Path, *, also_type_checking: bool = False) -> set[str]:
+def imports(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     skipped = set()
-    if not also_type_checking:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-                skipped |= {id(inner) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped |= {id(inner) for inner in ast.walk(node)}
     found = set()
     for node in ast.walk(tree):
         if id(node) in skipped:
