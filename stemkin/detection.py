@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.detectors import FourierDetector, Survey
+from stemkin.detectors import EDGE, FourierDetector, Survey
 from stemkin.kernels import shifts
 from stemkin.kernels.order import order_fractions
 from stemkin.kernels.quality import frame_status
@@ -124,7 +124,8 @@ def detect_block(
     good = np.flatnonzero(status == tables.OK)
     detector = getattr(model, "detector", model)
     survey = _survey(detector, both[good])
-    records = survey.records.copy()
+    spacing = _spacings(survey, good, len(both))
+    records = _located(survey, spacing[good], frames.shape[1:])
     records["frame"] = good[records["frame"]] + first_frame - n_before
     own = records["frame"] >= first_frame
     records = records[own]
@@ -132,13 +133,13 @@ def detect_block(
     keep = named.pop("keep", np.ones(len(records), bool))
     records, named = records[keep], {name: values[keep] for name, values in named.items()}
     detections = tables.conform(
-        {"movie": np.full(len(records), movie.name), **{c: records[c] for c in ("frame", "y", "x", "score")}, **named},
+        {"movie": np.full(len(records), movie.name), **{c: records[c] for c in tables.LOCATED.names or ()}, **named},
         "detections",
     )
     counts = np.bincount(records["frame"] - first_frame, minlength=len(frames))
     known = {
         "status": status,
-        "lattice_px": _spacings(survey, good, len(both)),
+        "lattice_px": spacing,
         **dict(zip(AREAS, _areas(survey, both, good, n_before).T, strict=True)),
     }
     steps = _steps(survey, good, len(both))
@@ -223,9 +224,24 @@ def _survey(detector: Any, frames: np.ndarray) -> Survey:
     if hasattr(detector, "survey"):
         survey: Survey = detector.survey(frames, first_frame=0)
         return survey
-    records = np.asarray(detector(frames, first_frame=0), dtype=tables.DETECTION)
+    records = np.asarray(detector(frames, first_frame=0))
     behind = FourierDetector().survey(frames, first_frame=0)
-    return Survey(np.sort(records, order=["frame", "y", "x"]), behind.lattices, behind.residuals, behind.extra)
+    return Survey(records, behind.lattices, behind.residuals, behind.extra)
+
+
+def _located(survey: Survey, spacing_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the records of a survey with what their detector may have left out; `spacing_px` (n,) is NaN without a lattice."""
+    n = len(spacing_px)
+    records = tables.located(survey.records, shape)
+    strange = records["frame"][(records["frame"] < 0) | (records["frame"] >= n)]
+    if len(strange):
+        msg = f"the detector returned frame {strange[0]} of a block of {n} frames; its frame numbers must count from first_frame"
+        raise ValueError(msg)
+    if "at_edge" not in (survey.records.dtype.names or ()):
+        own = spacing_px[records["frame"]]
+        edge_px = np.where(np.isnan(own), tables.EDGE_PX, EDGE * own)
+        records["at_edge"] = tables.is_at_edge(records["y"], records["x"], shape, edge_px)
+    return np.sort(records, order=["frame", "y", "x"])
 
 
 def _describe(

@@ -1,7 +1,7 @@
 """What finds defects in a block of frames.
 
 A detector is any callable ``(frames (n, y, x), *, first_frame=0) -> records of tables.DETECTION``, ordered by frame, y, x; a
-function will do. One that also has ``survey`` gives its by-products (lattice, remainder) to the stages that follow, so that
+function will do. Records of `tables.LOCATED` also tell how well each defect is located and whether the edge cuts it. One that also has ``survey`` gives its by-products (lattice, remainder) to the stages that follow, so that
 nothing is computed twice.
 
 >>> import numpy as np
@@ -29,6 +29,9 @@ from stemkin.devices import Device, keep_freed_memory, to_device, to_host
 from stemkin.kernels import defects, relaxation, residual
 from stemkin.kernels.lattice import Lattice
 
+EDGE = 0.65
+"""Over the lattice constant: a defect closer than this to the frame's edge loses part of its image."""
+
 FAIRLY_SURE = -3.3
 """Signal beyond which a dark site counts as a vacancy when many frames are pooled."""
 
@@ -51,7 +54,7 @@ class Survey:
     Attributes
     ----------
     records
-        (m,) records of `tables.DETECTION`, ordered by frame, y, x.
+        (m,) records of `tables.DETECTION` or `tables.LOCATED`, ordered by frame, y, x.
     lattices
         One per frame; None where no lattice was found.
     residuals
@@ -121,7 +124,7 @@ class FourierDetector:
         """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
         keep_freed_memory()
         residuals, rests = np.zeros((2, *frames.shape), dtype=np.float32)
-        records, lattices = [np.empty(0, tables.DETECTION)], []
+        records, lattices = [np.empty(0, tables.LOCATED)], []
         areas = np.full((len(frames), 3), np.nan, dtype=np.float32)
         crystals = []
         for i, frame in enumerate(frames):
@@ -176,11 +179,15 @@ class FourierDetector:
             )
             y, x = residual.without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
             spread_px = self.off_site * rest.grains[0].lattice.spacing_px
-            y, x = defects.towards_sites(y, x, score, site, filter_sd_px=rest.filter_sd_px, spread_px=spread_px)
+            y, x, error = defects.towards_sites(y, x, score, site, filter_sd_px=rest.filter_sd_px, spread_px=spread_px)
+            edge_px = EDGE * rest.grains[0].lattice.spacing_px
         else:
             y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)
-        rows = np.empty(len(y), tables.DETECTION)
-        rows["frame"], rows["y"], rows["x"], rows["score"] = frame, y, x, np.abs(score)
+            error, edge_px = defects.seen_error(score, rest.filter_sd_px), 3 * rest.filter_sd_px
+        rows = np.zeros(len(y), tables.LOCATED)
+        rows["frame"], rows["y"], rows["x"], rows["score"], rows["position_error"] = frame, y, x, np.abs(score), error
+        height, width = (int(n) for n in rest.snr.shape)
+        rows["at_edge"] = tables.is_at_edge(y, x, (height, width), edge_px)
         return np.sort(rows, order=["frame", "y", "x"])
 
 

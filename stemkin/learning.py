@@ -205,7 +205,7 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
         rest = survey.extra["rest"][0] if "rest" in survey.extra else None
         crystal = survey.extra["crystals"][0] if "crystals" in survey.extra else survey.lattices[0]
         return look_at_detections(pixels[0], survey.records, lattice=crystal, rest=rest, pictures=True)
-    records = np.asarray(detector(pixels, first_frame=frame), dtype=tables.DETECTION)
+    records = tables.located(detector(pixels, first_frame=frame), pixels.shape[1:])
     return look_at_detections(pixels[0], records, pictures=True)
 
 

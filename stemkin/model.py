@@ -91,7 +91,7 @@ class Model:
         frames
             (n, y, x) pixels.
         records
-            (m,) records of `tables.DETECTION`.
+            (m,) records with the fields of `tables.DETECTION`.
         first_frame
             Movie frame number of ``frames[0]``.
         pixel_size_nm

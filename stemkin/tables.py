@@ -2,7 +2,8 @@
 
 Every stage takes one of these tables and gives another, so two stages need to know nothing of each other but
 what stands here. Units are in the names; bare ``y``, ``x`` are pixels of the raw frame and pixel (0, 0) has its
-*centre* at (0.0, 0.0). A class is a small number everywhere (``class_id``, -1 = not named); its name lives in ``classes``.
+*centre* at (0.0, 0.0). ``position_error`` [px] is the standard deviation of a detection's place along each axis, and ``at_edge``
+says that part of its image lies beyond the frame. A class is a small number everywhere (``class_id``, -1 = not named); its name lives in ``classes``.
 
 >>> list(empty("populations").columns)
 ['movie', 'frame', 'time_s', 'class_id', 'n']
@@ -40,6 +41,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "y": "float32",
         "x": "float32",
         "score": "float32",
+        "position_error": "float32",
+        "at_edge": "bool",
         "class_id": "int16",
         "probability": "float32",
         "orientation": "int8",
@@ -50,6 +53,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "y": "float32",
         "x": "float32",
         "score": "float32",
+        "position_error": "float32",
+        "at_edge": "bool",
         "class_id": "int16",
         "probability": "float32",
         "orientation": "int8",
@@ -121,6 +126,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 }
 """Columns and dtypes of every table, in order. ``detections`` and ``tracks`` may end in descriptors ``d00..``."""
 
+UNKNOWN: Mapping[str, Any] = {"position_error": np.nan, "at_edge": False}
+"""Columns of ``detections`` and ``tracks`` that rows from elsewhere may lack, and what then stands there."""
+
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""
 
@@ -132,7 +140,58 @@ STATUSES = (OK, BLANK, SATURATED, TRUNCATED, CORRUPT)
 """What ``frames.status`` may say. Only ``ok`` frames are searched for defects; the others are gaps in time."""
 
 DETECTION = np.dtype([("frame", "i4"), ("y", "f4"), ("x", "f4"), ("score", "f4")])
-"""What a detector returns for a block: one record per defect, ordered by frame, y, x."""
+"""What a detector returns for a block, at least: one record per defect, ordered by frame, y, x."""
+
+LOCATED = np.dtype([*DETECTION.descr, ("position_error", "f4"), ("at_edge", "?")])
+"""The same from a detector that also knows how well it located each defect [px], and which ones the frame's edge cuts."""
+
+EDGE_PX = 6.0
+"""A defect closer to the edge than this is cut by it, where neither its detector nor a lattice tells how large it is."""
+
+
+def located(records: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what a detector returned as records of `LOCATED`.
+
+    Parameters
+    ----------
+    records
+        (m,) records with the fields of `DETECTION` or of `LOCATED`.
+    shape
+        (height, width) of the frames [px].
+
+    Returns
+    -------
+    (m,) records. A ``position_error`` that was not told is NaN; ``at_edge`` is then what lies within `EDGE_PX`.
+
+    Examples
+    --------
+    >>> rows = np.array([(0, 3.0, 50.0, 9.0), (0, 40.0, 50.0, 9.0)], DETECTION)
+    >>> located(rows, (64, 64))[["position_error", "at_edge"]].tolist()
+    [(nan, True), (nan, False)]
+
+    Raises
+    ------
+    ValueError
+        If a field of `DETECTION` is missing.
+    """
+    given = np.asarray(records)
+    known = given.dtype.names or ()
+    missing = [name for name in DETECTION.names or () if name not in known]
+    if missing:
+        msg = f"a detector must return records with the fields {DETECTION.names}, but {missing} are missing; see stemkin.tables.DETECTION"
+        raise ValueError(msg)
+    rows = np.empty(len(given), LOCATED)
+    for name in LOCATED.names or ():
+        rows[name] = given[name] if name in known else UNKNOWN.get(name)
+    if "at_edge" not in known:
+        rows["at_edge"] = is_at_edge(rows["y"], rows["x"], shape, EDGE_PX)
+    return rows
+
+
+def is_at_edge(y: np.ndarray, x: np.ndarray, shape: tuple[int, ...], edge_px: Any) -> np.ndarray:
+    """Tell which places y, x (m,) lie closer than `edge_px` to the edge of a frame of `shape`, which is half a pixel outside."""
+    room = np.minimum(np.minimum(y, shape[0] - 1 - y), np.minimum(x, shape[1] - 1 - x)) + 0.5
+    return np.asarray(room < edge_px)
 
 
 def descriptor_columns(n_descriptors: int) -> list[str]:
@@ -153,6 +212,8 @@ def empty(name: str, *, n_descriptors: int = 0) -> pd.DataFrame:
 def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
     """Return `rows` with exactly the columns, order and dtypes of the table `name`; descriptors are kept.
 
+    What `UNKNOWN` lists is filled in where it is missing.
+
     Raises
     ------
     ValueError
@@ -162,6 +223,7 @@ def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
     check_columns(rows, name)
     descriptors = [c for c in rows.columns if is_descriptor(c)] if name in ("detections", "tracks") else []
     types = {**COLUMNS[name], **dict.fromkeys(descriptors, "float32")}
+    rows = rows.assign(**{c: value for c, value in UNKNOWN.items() if c in types and c not in rows.columns})
     return rows[list(types)].astype(types).reset_index(drop=True)
 
 
@@ -171,7 +233,7 @@ def is_descriptor(column: str) -> bool:
 
 
 def check_columns(rows: Any, name: str, *, needed: tuple[str, ...] | None = None) -> None:
-    """Check that `rows` (pandas or Dask) has the columns of the table `name`, or those in `needed`.
+    """Check that `rows` (pandas or Dask) has the columns of the table `name` but for those in `UNKNOWN`, or those in `needed`.
 
     Raises
     ------
@@ -179,7 +241,8 @@ def check_columns(rows: Any, name: str, *, needed: tuple[str, ...] | None = None
         Naming the missing columns and those that were met.
     """
     wanted = COLUMNS[name] if needed is None else needed
-    missing = [c for c in wanted if c not in rows.columns]
+    given = UNKNOWN if needed is None else ()
+    missing = [c for c in wanted if c not in rows.columns and c not in given]
     if missing:
         msg = f"a {name} table needs the columns {missing}, but this one has {list(rows.columns)}; see stemkin.tables.COLUMNS"
         raise ValueError(msg)

@@ -60,6 +60,37 @@ def test_three_bright_pixels_by_hand():
     assert (rows["orientation"] == tables.NOT_NAMED).all()
 
 
+def test_what_a_plain_detector_does_not_tell_is_filled_in():
+    frames = np.zeros((2, 40, 40))
+    frames[0, 3, 20], frames[1, 20, 20] = 9, 8
+    rows = detect(Movie.from_array(frames, name="hand"), brightest_pixel).compute()
+    assert np.isnan(rows["position_error"]).all()
+    assert rows["at_edge"].tolist() == [True, False], "without a lattice, 6 px count as the edge"
+
+
+def test_what_a_detector_tells_of_its_errors_is_kept():
+    def sure(frames, *, first_frame=0):
+        rows = tables.located(brightest_pixel(frames, first_frame=first_frame), frames.shape[1:])
+        rows["position_error"], rows["at_edge"] = 0.25, True
+        return rows
+
+    rows = detect(Movie.from_array(np.eye(40)[None], name="hand"), sure).compute()
+    assert rows[["position_error", "at_edge"]].to_numpy().tolist() == [[0.25, True]]
+
+
+def test_a_detector_that_returns_something_else_is_told_so():
+    frames = np.eye(40)[None]
+    movie = Movie.from_array(frames, name="hand")
+    with pytest.raises(ValueError, match="the detector returned frame 7 of a block of 1 frames"):
+        detect_block(frames, frames[:0], first_frame=7, movie=movie,
+                     model=lambda frames, *, first_frame=0: brightest_pixel(frames, first_frame=7))  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"records with the fields \('frame', 'y', 'x', 'score'\), but \['score'\] are missing"
+    ):
+        detect_block(frames, frames[:0], first_frame=0, movie=movie,
+                     model=lambda frames, *, first_frame=0: np.zeros(1, [("frame", int), ("y", float), ("x", float)]))  # fmt: skip
+
+
 @given(chunks=time_chunkings(n_frames=N_FRAMES))
 @settings(max_examples=12)
 def test_rows_do_not_depend_on_how_the_movie_is_cut(movie, frames, whole, chunks):

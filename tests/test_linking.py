@@ -335,6 +335,17 @@ def test_no_detections_give_a_table_with_columns(max_gap_frames):
     assert tracks.dtypes.astype(str).to_dict() == {**tables.COLUMNS["tracks"], "d00": "float32"}
 
 
+def test_position_errors_and_edge_flags_come_along_and_are_filled_in_where_missing():
+    rows = detections([(0, 1, 1), (1, 1, 1.5)])
+    known = link_now(rows.assign(position_error=np.float32([0.1, 0.2]), at_edge=[True, False]))
+    assert known["position_error"].tolist() == pytest.approx([0.1, 0.2])
+    assert known["at_edge"].tolist() == [True, False]
+    plain = link_now(rows.drop(columns=["position_error", "at_edge"]))
+    assert plain["position_error"].isna().all()
+    assert not plain["at_edge"].any()
+    assert plain.dtypes.astype(str).to_dict() == tables.COLUMNS["tracks"]
+
+
 def test_one_frame_and_one_detection_are_tracks_of_their_own():
     assert particles(detections([(7, 1, 1), (7, 5, 5)])) == [(7, 0), (7, 1)]
 

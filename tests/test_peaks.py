@@ -157,7 +157,7 @@ def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
 def test_a_weak_defect_is_placed_near_its_site_and_a_strong_one_where_it_is_seen():
     site = np.array([[10.0, 10.0], [30.0, 30.0], [np.nan, np.nan], [50.0, 50.0]])
     y, x, score = np.array([10.4, 30.1, 20.3, 53.0]), np.array([10, 30, 20, 50.0]), np.array([-4.0, -100, 9, -6])
-    y, _ = defects.towards_sites(y, x, score, site, filter_sd_px=1.5, spread_px=0.2)
+    y, _, _ = defects.towards_sites(y, x, score, site, filter_sd_px=1.5, spread_px=0.2)
     assert 10.0 < y[0] < 10.1, "noise of 0.5 px against a lattice known to 0.2 px"
     assert y[1] == pytest.approx(30.1, abs=0.01)
     assert y[2] == pytest.approx(20.3), "no site"

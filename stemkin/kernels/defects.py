@@ -99,7 +99,7 @@ def on_lattices(
 
 def towards_sites(
     y: np.ndarray, x: np.ndarray, score: np.ndarray, site: np.ndarray, *, filter_sd_px: float, spread_px: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Combine where a defect is seen with where its site is.
 
     A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse than the lattice is known; a
@@ -120,18 +120,29 @@ def towards_sites(
     -------
     y, x
         (m,) [px].
+    error
+        (m,) standard deviation of either [px].
     """
     away = np.stack([y, x], axis=1) - site
-    variance = 2 * filter_sd_px**2 / np.maximum(np.abs(score), 1.0) ** 2
+    variance = seen_error(score, filter_sd_px) ** 2
     strong = np.isfinite(away[:, 0]) & (np.abs(score) > STRONG)
     spread = spread_px**2
     if strong.sum() >= ENOUGH:
         seen = np.median(away[strong] ** 2) / 0.455 - np.median(variance[strong])
         spread = max(spread, float(seen))
-    share = spread / (spread + variance)
+    share = 1 / (1 + variance / spread)
     far = ~((away**2).max(axis=1) < 9 * (spread + variance))
     moved = np.where(far[:, None], np.stack([y, x], axis=1), site + share[:, None] * away)
-    return moved[:, 0], moved[:, 1]
+    error = np.sqrt(np.where(far, variance, share * variance))
+    return moved[:, 0], moved[:, 1], error
+
+
+def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:
+    """Return the standard deviation (m,) [px], along each axis, of the place of Gaussian features of signal-to-noise `score`.
+
+    It is the Cramer-Rao bound sqrt(2) s / z of a feature of standard deviation s in white noise.
+    """
+    return np.asarray(np.sqrt(2) * filter_sd_px / np.maximum(np.abs(score), 1.0))
 
 
 def anywhere(

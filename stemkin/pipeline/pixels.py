@@ -22,7 +22,7 @@ from stemkin.progress import Watch
 from stemkin.store import BLOCK_TABLES, Block, Store, fingerprint, folder_name
 from stemkin.streaming import stream
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised when the same pixels and model would give other rows than before."""
 
 

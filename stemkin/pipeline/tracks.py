@@ -19,7 +19,7 @@ from stemkin.rows import with_experiment
 from stemkin.store import Block, Store, fingerprint
 from stemkin.streaming import stream
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised when the same detections would give other tracks than before."""
 
 STEP_WITHOUT_LATTICE_NM = 0.69
