@@ -44,7 +44,7 @@ def least_time(function):
 
 
 def by_likelihood(seen):
-    counts = count_steps(seen, links_by_distance(seen, REACH), REACH, slice(0, len(seen.frame)))
+    counts = count_steps(seen, REACH, slice(0, len(seen.frame)))
     return links_by_likelihood(seen, StepModel(counts, REACH))
 
 

@@ -15,8 +15,9 @@ neighbour's should not be taken for it. With r the share of lost detections that
     A_i = 1 - r + r sum_k f2(d_ik) / births,    k: begins a track two frames after i                          (2)
     B_j = 1 + r / (1 - r) sum_k f2(d_kj) / births,    k: ends a track two frames before j
 
-where f2 is the density of steps across two frames. Who ends and who begins is taken from a first answer with A = B = 1, and
-the answer is then improved `N_ROUNDS` times; so a link depends on the `CONTEXT` frames around it and on no others.
+where f2 is the density of steps across two frames. Who ends and who begins is taken from a first answer without the sums,
+and the answer is then improved `N_ROUNDS` times, where the sums say something new: only the groups of candidates that they
+touch are matched anew. So a link depends on the `CONTEXT` frames around it and on no others.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel, by_length
 
 N_ROUNDS = 2
 """How often the links are chosen anew, knowing who ended and who began before."""
+
+STRETCH, ENOUGH_ROWS = 16, 256
+"""Frames that are counted together, and rows per frame of which more are not needed to know how defects step."""
 
 CONTEXT = (N_ROUNDS + 1, N_ROUNDS)
 """Good frames before and after a frame that a link into it may depend on; at least two on either side."""
@@ -112,9 +116,8 @@ class Sightings:
         pairs = near_pairs(self.ordinal, self.point_nm, reach_nm, n_apart=n_apart)
         return replace(pairs, squared=pairs.squared + self.looks.squared_nm2(pairs.earlier, pairs.later))
 
-    def part(self, start: int, stop: int) -> Sightings:
-        """Return the rows `start` to `stop` (excluded)."""
-        rows = slice(start, stop)
+    def take(self, rows: np.ndarray | slice) -> Sightings:
+        """Return the sightings of `rows`, which are ascending."""
         return replace(
             self,
             ordinal=self.ordinal[rows],
@@ -169,12 +172,19 @@ def links_by_likelihood(seen: Sightings, model: StepModel) -> np.ndarray:
         n = len(part.ordinal)
         pairs = part.pairs(part.reach_nm(model.reach_nm))
         i, j = pairs.earlier, pairs.later
-        odds = model.log_odds(pairs.squared, part.since_last[j]) + tie_break(part.rank[i], part.rank[j])
-        links = _best(pairs, odds, n)
+        plain = model.log_odds(pairs.squared, part.since_last[j]) + tie_break(part.rank[i], part.rank[j])
         rivals = _Rivals(part, model)
+        lost, found = rivals.nobody
+        odds = plain - lost[i] - found[j]
+        links = _best(pairs, odds, n)
         for _ in range(N_ROUNDS):
-            lost, found = rivals.log_odds(links)
-            links = _best(pairs, odds - lost[i] - found[j], n)
+            before, (lost, found) = (lost, found), rivals.log_odds(links)
+            again = _touched(pairs, (lost != before[0]) | (found != before[1]))
+            i, j = pairs.earlier[again], pairs.later[again]
+            links[j] = -1
+            chosen = Pairs(i, j, pairs.squared[again])
+            better = _best(chosen, plain[again] - lost[i] - found[j], n)
+            links = np.where(better >= 0, better, links)
         return links
 
     return _by_windows(seen, of_window, before=CONTEXT[0], after=CONTEXT[1])
@@ -188,6 +198,12 @@ class _Rivals:
         self._seen, self._model = seen, model
         self._reach = seen.reach_nm(model.reach_nm, 2)
         self._grid = Grid(seen.ordinal, seen.point_nm, float(self._reach.max(initial=0.0)))
+
+    @property
+    def nobody(self) -> tuple[np.ndarray, np.ndarray]:
+        """The logarithms (n,) of A and B where nobody ends or begins nearby."""
+        none = np.zeros(len(self._reach))
+        return self._model.log_lost(none), self._model.log_found(none)
 
     def log_odds(self, links: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the logarithms (n,) of A and B of eqs. 1 and 2, when the tracks are those of `links`."""
@@ -207,43 +223,90 @@ class _Rivals:
         return np.where(self._reach[later] > 0, density, 0.0)
 
 
-def count_steps(seen: Sightings, links: np.ndarray, max_step_nm: float, own: slice) -> StepCounts:
-    """Count steps, losses, births and returns.
+def counted_frames(ordinal: np.ndarray) -> np.ndarray:
+    """Return for how many frames each row's frame is counted: 1 where all are, k where one stretch in k is, 0 in the others.
+
+    A crowded frame says as much as many sparse ones: of all stretches of `STRETCH` frames so many are counted that there
+    are about `ENOUGH_ROWS` rows per frame of the movie. It follows from a frame's number and its rows alone.
+
+    Parameters
+    ----------
+    ordinal
+        (n,) frame of each row, counted among the good frames; ascending, whole frames.
+
+    Examples
+    --------
+    >>> counted_frames(np.repeat([0, STRETCH, 2 * STRETCH], [1, 500, 500]))[[0, 1, 501]].tolist()
+    [1, 0, 2]
+    """
+    starts, size = _frames(ordinal)
+    one_in = 2 ** np.ceil(np.log2(np.maximum(size / ENOUGH_ROWS, 1))).astype(np.int64)
+    return np.repeat(np.where(ordinal[starts] // STRETCH % one_in == 0, one_in, 0), size)
+
+
+def count_steps(seen: Sightings, max_step_nm: float, own: slice) -> StepCounts:
+    """Count steps, losses, births and returns in links by distance.
 
     Parameters
     ----------
     seen
         Rows of a block and, where there are any, of two occupied frames before and after it.
-    links
-        (n,) row that each row continues, by distance.
     max_step_nm
         Largest step between neighbouring frames [nm].
     own
         The block's rows; the counts of all blocks of a movie add up to those of the movie.
     """
-    first, last = own.start, own.stop
-    if first == last:
+    weight = counted_frames(seen.ordinal)
+    weight[: own.start] = weight[own.stop :] = 0
+    if not weight.any():
         return NO_STEPS
+    first, last = int(seen.ordinal[0]), int(seen.ordinal[-1])
+    starts, _ = _frames(seen.ordinal)
+    n_pairs = int(weight[starts] @ np.diff(seen.ordinal[starts], prepend=first))
+    if not weight[own].all():  # a frame asks for the links into itself, the frame before and the frame after
+        counted = np.unique(seen.ordinal[weight > 0])
+        rows = np.flatnonzero(np.isin(seen.ordinal, np.concatenate([counted + k for k in (-2, -1, 0, 1)])))
+        seen, weight = seen.take(rows), weight[rows]
     ordinal, point, reach = seen.ordinal, seen.point_nm, seen.reach_nm(max_step_nm)
-    later = first + np.flatnonzero(links[own] >= 0)
-    steps = by_length(((point[later] - point[links[later]]) ** 2).sum(axis=1), reach[later])
+    links = links_by_distance(seen, max_step_nm)
+    later = np.flatnonzero((links >= 0) & (weight > 0))
+    steps = by_length(((point[later] - point[links[later]]) ** 2).sum(axis=1), reach[later], weight[later])
     goes_on, reach_two = _goes_on(links), seen.reach_nm(max_step_nm, 2)
-    begins = first + np.flatnonzero((links[own] < 0) & (reach_two[own] > 0))
-    tips = np.union1d(np.flatnonzero(~goes_on), begins)
-    reach_two = np.where(np.isin(tips, begins), reach_two[tips], 0.0)
+    begins = (links < 0) & (weight > 0)
+    tips = np.flatnonzero(~goes_on | begins)
+    reach_two = np.where(begins & (reach_two > 0), reach_two, 0.0)[tips]
     pairs = near_pairs(ordinal[tips], point[tips], reach_two, n_apart=2)
     again = ~goes_on[tips[pairs.earlier]]
-    lost = ordinal[own][~goes_on[own]]
+    start = pairs.later[again]
+    own_points = [axis[weight > 0] for axis in point.T]
     return StepCounts(
         steps=steps,
-        returns=by_length(pairs.squared[again], reach_two[pairs.later[again]]),
-        n_ended=int((lost < ordinal[-1]).sum()),
-        n_begun=int(((links[own] < 0) & (ordinal[own] > ordinal[0])).sum()),
-        n_before_two=int((lost + 2 <= ordinal[-1]).sum()),
-        n_pairs=int(ordinal[last - 1] - ordinal[max(first - 1, 0)]),
-        low_nm=point[own].min(axis=0),
-        high_nm=point[own].max(axis=0),
+        returns=by_length(pairs.squared[again], reach_two[start], weight[tips[start]]),
+        n_ended=int(weight[~goes_on & (ordinal < last)].sum()),
+        n_begun=int(weight[begins & (ordinal > first)].sum()),
+        n_before_two=int(weight[~goes_on & (ordinal + 2 <= last)].sum()),
+        n_pairs=n_pairs,
+        low_nm=np.array([axis.min() for axis in own_points]),
+        high_nm=np.array([axis.max() for axis in own_points]),
     )
+
+
+def _frames(ordinal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each frame's rows begin, and how many they are; `ordinal` (n,) is ascending."""
+    starts = np.flatnonzero(np.r_[True, ordinal[1:] != ordinal[:-1]][: len(ordinal)])
+    return starts, np.diff(np.append(starts, len(ordinal)))
+
+
+def _touched(pairs: Pairs, changed: np.ndarray) -> np.ndarray:
+    """Return which pairs hang together with a row that `changed` (n,), through rows that they share."""
+    touched = changed[pairs.earlier] | changed[pairs.later]
+    n_before = -1
+    while n_before < (n_touched := int(np.count_nonzero(touched))):
+        earlier, later = np.zeros_like(changed), np.zeros_like(changed)
+        earlier[pairs.earlier[touched]] = later[pairs.later[touched]] = True
+        touched = earlier[pairs.earlier] | later[pairs.later]
+        n_before = n_touched
+    return np.flatnonzero(touched)
 
 
 def _goes_on(links: np.ndarray) -> np.ndarray:
@@ -267,7 +330,7 @@ def _by_windows(
     """Link a few frames at a time, each window with so many frames before and after; memory stays that of a window."""
     links = np.full(len(seen.ordinal), -1, np.int64)
     for window in windows(seen.ordinal, before=before, after=after):
-        found = of_window(seen.part(window.start, window.stop))[
+        found = of_window(seen.take(slice(window.start, window.stop)))[
             window.first - window.start : window.last - window.start
         ]
         links[window.first : window.last] = np.where(found >= 0, found + window.start, -1)

@@ -187,9 +187,7 @@ def _best_and_next(point: np.ndarray, saving: np.ndarray, n_points: int) -> tupl
 
 def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarray:
     """Return the indices of the best pairs, group by connected group."""
-    _, i = np.unique(i, return_inverse=True)
-    _, j = np.unique(j, return_inverse=True)
-    n_left, n_right = int(i.max()) + 1, int(j.max()) + 1
+    (i, n_left), (j, n_right) = _renumbered(i), _renumbered(j)
     graph = coo_array((np.ones(len(i), np.int8), (i, n_left + j)), shape=(n_left + n_right,) * 2)
     _, group = connected_components(graph, directed=False)
     n_groups = int(group.max()) + 1
@@ -203,16 +201,24 @@ def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarra
     c = np.where(swap[of_pair], local_i[i], local_j[j])
     long, short = np.maximum(rows, columns), np.minimum(rows, columns)
     chosen = [np.empty(0, np.int64)]
-    for shape in np.unique(np.stack([long, short])[:, short <= SMALL_SIDE], axis=1).T:
-        groups = np.flatnonzero((long == shape[0]) & (short == shape[1]))
-        place = np.full(n_groups, -1)
-        place[groups] = np.arange(len(groups))
-        pairs = np.flatnonzero(place[of_pair] >= 0)
-        chosen.append(pairs[_enumerate(place[of_pair[pairs]], r[pairs], c[pairs], saving[pairs], *shape)])
+    shape = long * (SMALL_SIDE + 1) + np.minimum(short, SMALL_SIDE + 1)
+    for one in np.unique(shape[short <= SMALL_SIDE]).tolist():
+        place = np.cumsum(shape == one) - 1
+        pairs = np.flatnonzero((shape == one)[of_pair])
+        group_of = place[of_pair[pairs]]
+        chosen.append(pairs[_enumerate(group_of, r[pairs], c[pairs], saving[pairs], *divmod(one, SMALL_SIDE + 1))])
     for group_id in np.flatnonzero(short > SMALL_SIDE):
         pairs = order[ends[group_id - 1] if group_id else 0 : ends[group_id]]
         chosen.append(pairs[_solve_large(r[pairs], c[pairs], saving[pairs], long[group_id], short[group_id])])
     return np.concatenate(chosen)
+
+
+def _renumbered(points: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the numbers of `points` among those that occur, and how many do."""
+    there = np.zeros(int(points.max()) + 1, bool)
+    there[points] = True
+    number = np.cumsum(there)
+    return number[points] - 1, int(number[-1])
 
 
 def _rank_in_group(group: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:

@@ -82,10 +82,10 @@ NO_STEPS = StepCounts(
 """What nothing says."""
 
 
-def by_length(squared: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Return how many of the distances, in units of the reach, fall into each of `N_BINS` bins."""
+def by_length(squared: np.ndarray, reach: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return how many of the distances, in units of the reach, fall into each of `N_BINS` bins; each counts `weight` times."""
     bins = (np.sqrt(squared) / reach * N_BINS).astype(np.int64).clip(max=N_BINS - 1)
-    return np.bincount(bins, minlength=N_BINS)
+    return np.bincount(bins, weights=weight, minlength=N_BINS).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

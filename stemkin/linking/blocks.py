@@ -162,7 +162,7 @@ def count_block(
     """Link a block by distance, only to count steps, losses and births; arguments as in `link_block`. Computes once."""
     limit = clock.step_limit_nm(settings.max_step_nm)
     seen, own = _sightings(block, before, after, clock, settings)
-    return count_steps(seen, links_by_distance(seen, limit), limit, own)
+    return count_steps(seen, limit, own)
 
 
 def link_block(
@@ -201,7 +201,7 @@ def link_block(
     rows = slice(halo, own.stop)
     links = np.where(links[rows] >= 0, links[rows] - halo, -1)
     links[: own.start - halo] = -1
-    seen = seen.part(rows.start, rows.stop)
+    seen = seen.take(rows)
     names, of_all, seam = name_tracks(links, seen.frame, n_previous=own.start - halo)
     nothing = np.empty(0, np.int64)
     starts, ends = _tips(links, seen.frame, own.start - halo) if settings.max_gap_frames else (nothing, nothing)
