@@ -25,7 +25,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.counting import order_by_track
+from stemkin.kernels.counting import Packed, order_by_track, packed
 from stemkin.rows import Rows, with_experiment
 from stemkin.tables import NOT_NAMED, Experiment, check_columns
 
@@ -117,6 +117,28 @@ class Trajectories:
             self.movies, self.movie, self.particle, self.track[rows], self.frame[rows], self.class_id[rows], y, x,
             self.row[rows],
         )  # fmt: skip
+
+
+def packed_rows(rows: pd.DataFrame, *, max_lag: int) -> tuple[str, Packed] | None:
+    """Return the one movie of `rows` and its rows packed for counting; None where there are several movies, or no room.
+
+    Raises
+    ------
+    ValueError
+        As `Trajectories.of`.
+    """
+    check_columns(rows, "tracks", needed=("frame", "particle", "class_id"))
+    movies, _ = _codes(rows)
+    if len(movies) != 1 or not len(rows):
+        return None
+    named = rows["class_id"].to_numpy()
+    if named.dtype.kind not in "iu":
+        return None
+    pack = packed(_integers(rows, "particle"), _integers(rows, "frame"), named, max_lag=max_lag)
+    twins = None if pack is None else pack.twins
+    if twins is not None:
+        raise _twins(*twins)
+    return None if pack is None else (movies[0], pack)
 
 
 def sum_over(tracks: Any, kernel: Callable[[Any], Sums]) -> Sums:
@@ -309,8 +331,11 @@ def _integers(rows: pd.DataFrame, column: str) -> np.ndarray:
 def _refuse_twins(track: np.ndarray, frame: np.ndarray, particle: np.ndarray) -> None:
     twin = np.flatnonzero((track[1:] == track[:-1]) & (frame[1:] == frame[:-1]))
     if len(twin):
-        msg = (
-            f"particle {int(particle[track[twin[0]]])} is twice in frame {int(frame[twin[0]])} ({len(twin)} such rows); a particle "
-            "is in one place at a time: drop the duplicates, or give each movie its own name in the column 'movie'"
-        )
-        raise ValueError(msg)
+        raise _twins(int(particle[track[twin[0]]]), int(frame[twin[0]]), len(twin))
+
+
+def _twins(particle: int, frame: int, n_twins: int) -> ValueError:
+    return ValueError(
+        f"particle {particle} is twice in frame {frame} ({n_twins} such rows); a particle is in one place at a time: "
+        "drop the duplicates, or give each movie its own name in the column 'movie'"
+    )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import stemkin as sk
 from stemkin.kernels.hidden_markov import expected_counts
 from stemkin.kinetics import cross_section, hidden_transitions
+from stemkin.kinetics.switching import count_transitions
 from stemkin.rows import with_experiment
 from stemkin.tables import COLUMNS, Experiment, empty
 from stemkin.trajectories import Trajectories, read_tracks
@@ -130,6 +131,29 @@ def test_files_cut_anywhere_in_time_give_the_same_numbers(tmp_path_factory, edge
         sk.transitions(read, lag_frames=(1, 4), frame_time_s=1.0).table,
         sk.transitions(rows, lag_frames=(1, 4), frame_time_s=1.0).table,
     )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**20), max_lag=st.integers(1, 6), far=st.sampled_from([1, 2**24, 2**58]), n=st.integers(1, 80)
+)
+def test_packed_rows_are_counted_as_written_out(seed, max_lag, far, n):
+    """Names too long for one whole number (the largest `far`) go the other way; both ways count the same."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"particle": rng.integers(4, size=n) * far, "frame": rng.integers(-3, 40, n)}).drop_duplicates()
+    rows["class_id"] = rng.integers(-1, 3, len(rows)).astype(np.int16)
+    seen = {(p, f): c for p, f, c in rows.itertuples(index=False) if c >= 0}
+    for states in (None, (0, 2)):
+        wanted = {}
+        for (particle, frame), start in seen.items():
+            for lag in range(1, max_lag + 1):
+                end = seen.get((particle, frame + lag), -1)
+                if end >= 0 and (states is None or {start, end} <= set(states)):
+                    wanted[start, end, lag] = wanted.get((start, end, lag), 0) + 1
+        found = count_transitions(rows, max_lag=max_lag, states=states)
+        counted = {(i, j, lag + 1): k for (_, i, j), each in found.items() for lag, k in enumerate(each.tolist()) if k}
+        assert counted == wanted
+        assert {i for _, i, _ in found} == {c for c in seen.values() if states is None or c in states}
 
 
 def test_every_scheduler_gives_the_same_table():

@@ -15,6 +15,10 @@ The pair of frames 2 and 4 is no one-frame pair: it is not counted at lag 1, but
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
 import numpy as np
 from scipy import sparse
 
@@ -92,6 +96,110 @@ def pair_counts(
         counts += np.bincount(where[pair], minlength=len(counts))
     shape = (max_lag, n_states, n_states)
     return counts.reshape(shape if group is None else (n_groups, *shape))
+
+
+STRIP = 2**16
+"""Packed rows that are looked at together: they fit into a processor's cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Rows of tracks as sorted whole numbers: owner, frame and state in the bits of one.
+
+    Sorting these costs less than finding out which rows belong together, and afterwards a track is a run of neighbours.
+
+    Attributes
+    ----------
+    rows
+        (n,) ascending, all of one group.
+    lowest
+        (owner, frame, state) that stand for zero.
+    frame_bits, state_bits
+        Width of the fields; frames that are `max_lag` apart or less never belong to two owners.
+    max_lag
+        Largest lag that can be counted [frames].
+    """
+
+    rows: np.ndarray
+    lowest: tuple[int, int, int]
+    frame_bits: int
+    state_bits: int
+    max_lag: int
+
+    @property
+    def n_states(self) -> int:
+        """Number of states that the bits can tell apart."""
+        return 1 << self.state_bits
+
+    @cached_property
+    def twins(self) -> tuple[int, int, int] | None:
+        """Owner and frame that are there twice, and how often that happens; None where it never does."""
+        first, n_twins = 0, 0
+        for strip in self._strips(1):
+            twin = np.diff(strip >> self.state_bits) == 0
+            if n := int(np.count_nonzero(twin)):
+                first = first if n_twins else int(strip[twin.argmax()])
+                n_twins += n
+        owner, frame = divmod(first >> self.state_bits, 1 << self.frame_bits)
+        return (owner + self.lowest[0], frame + self.lowest[1], n_twins) if n_twins else None
+
+    @cached_property
+    def states(self) -> np.ndarray:
+        """The states that occur, ascending."""
+        each = (np.bincount(strip & (self.n_states - 1), minlength=self.n_states) for strip in self._strips(0))
+        return np.flatnonzero(sum(each, np.zeros(self.n_states, np.int64))) + self.lowest[2]
+
+    def without(self, states: Iterable[int]) -> Packed:
+        """Return the rows that are in none of `states`."""
+        gone = np.intersect1d(list(states), self.states) - self.lowest[2]
+        if not len(gone):
+            return self
+        mask = np.ones(self.n_states, bool)
+        mask[gone] = False
+        return replace(self, rows=self.rows[mask[self.rows & (self.n_states - 1)]])
+
+    def pair_counts(self) -> np.ndarray:
+        """Return the (max_lag, n_states, n_states) counts of `pair_counts`; the first state is ``lowest[2]``."""
+        mask, n_kinds = self.n_states - 1, self.n_states**2
+        counts = np.zeros(self.max_lag * n_kinds, np.int64)
+        for offset in range(1, self.max_lag + 1):
+            for strip in self._strips(offset):
+                time, state = strip >> self.state_bits, strip & mask
+                gap = time[offset:] - time[:-offset]
+                kind = ((gap - 1) << 2 * self.state_bits) + (state[:-offset] << self.state_bits) + state[offset:]
+                counts += np.bincount(kind[gap <= self.max_lag], minlength=len(counts))
+        return counts.reshape(self.max_lag, self.n_states, self.n_states)
+
+    def _strips(self, overlap: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(self.rows) - overlap, STRIP):
+            yield self.rows[start : start + STRIP + overlap]
+
+
+def packed(owner: np.ndarray, frame: np.ndarray, state: np.ndarray, *, max_lag: int) -> Packed | None:
+    """Pack rows, in any order, into one whole number each; None where 63 bits do not hold them.
+
+    Parameters
+    ----------
+    owner, frame, state
+        (n,) whole numbers, at least one row.
+    max_lag
+        Largest lag that will be counted [frames].
+
+    >>> pack = packed(np.array([8, 7, 8]), np.array([1, 0, 0]), np.array([5, 4, 4]), max_lag=1)
+    >>> pack.pair_counts().tolist(), pack.states.tolist()
+    ([[[0, 1], [0, 0]]], [4, 5])
+    """
+    ends = [(int(v.min()), int(v.max())) for v in (owner, frame, state)]
+    bits = [(high - low + extra).bit_length() for (low, high), extra in zip(ends, (0, max_lag, 0), strict=True)]
+    if sum(bits) > 63 or bits[2] > 8:
+        return None
+    rows = owner - np.int64(ends[0][0])
+    for value, (low, _), width in zip((frame, state), ends[1:], bits[1:], strict=True):
+        rows <<= width
+        rows += value
+        rows -= low
+    rows.sort()
+    return Packed(rows, (ends[0][0], ends[1][0], ends[2][0]), bits[1], bits[2], max_lag)
 
 
 def neighbour_counts(

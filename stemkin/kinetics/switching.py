@@ -14,7 +14,7 @@ from stemkin.kernels.counting import pair_counts
 from stemkin.kernels.generator import Generator, fit_generator
 from stemkin.kernels.markov import transition_probabilities
 from stemkin.tables import NOT_NAMED, POOLED, Experiment, conform, empty
-from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over
+from stemkin.trajectories import Sums, Trajectories, frame_times, packed_rows, sum_over
 
 By = Literal["pooled", "movie"]
 
@@ -150,6 +150,14 @@ def transitions(
 
 def count_transitions(rows: pd.DataFrame, *, max_lag: int, states: tuple[int, ...] | None = None) -> Sums:
     """Return movie, from, to → (max_lag,) counts of the pairs in the `rows` of whole tracks. Computes once."""
+    pack = packed_rows(rows, max_lag=max_lag)
+    if pack is not None:
+        movie, pairs = pack
+        left_out = () if states is None else set(pairs.states.tolist()) - set(states)
+        pairs = pairs.without({NOT_NAMED, *left_out})
+        found = pairs.states
+        at = found - pairs.lowest[2]
+        return _as_sums([movie], found, pairs.pair_counts()[None][:, :, at[:, None], at])
     tracks = Trajectories.of(rows, need=("class_id",))
     wanted = tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states)
     if not wanted.all():
@@ -162,9 +170,14 @@ def count_transitions(rows: pd.DataFrame, *, max_lag: int, states: tuple[int, ..
     counts = pair_counts(
         tracks.track, tracks.frame, state, n_states=k, max_lag=max_lag, group=group, n_groups=n_movies
     ).reshape(-1, max_lag, k, k)
-    seen: Sums = {(m, int(i), int(i)): np.zeros(max_lag, np.int64) for m in tracks.movies for i in found}
+    return _as_sums(tracks.movies, found, counts)
+
+
+def _as_sums(movies: Sequence[str], found: np.ndarray, counts: np.ndarray) -> Sums:
+    """Return movie, from, to → (max_lag,) counts (n_movies, max_lag, k, k) of the classes `found`."""
+    seen: Sums = {(m, int(i), int(i)): np.zeros(counts.shape[1], np.int64) for m in movies for i in found}
     where = zip(*np.nonzero(counts.any(axis=1)), strict=True)
-    return seen | {(tracks.movies[m], int(found[i]), int(found[j])): counts[m, :, i, j] for m, i, j in where}
+    return seen | {(movies[m], int(found[i]), int(found[j])): counts[m, :, i, j] for m, i, j in where}
 
 
 def small_codes(class_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
