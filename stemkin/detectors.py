@@ -32,9 +32,6 @@ from stemkin.kernels.lattice import Lattice
 EDGE = 0.65
 """Over the lattice constant: a defect closer than this to the frame's edge loses part of its image."""
 
-FAIRLY_SURE = -3.3
-"""Signal beyond which a dark site counts as a vacancy when many frames are pooled."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -154,16 +151,14 @@ class FourierDetector:
         Vacancies that are fairly clear by themselves are pooled over the frames, less what noise alone gives. Some twenty
         frames are enough; without a significant result `relaxation` is 0.
         """
-        signals, breaths, n_asked = [np.zeros(0)], [np.zeros(0)], 0
+        signals, breaths = [np.zeros(0)], [np.zeros(0)]
         for frame in frames:
             rest = self.remainder(frame)
             for lattice, mask in _crystals(rest):
-                (_, _, signal), dark, breath, n = defects.dark_sites(rest.snr, lattice, mask)
-                signals.append(signal[dark])
+                signal, breath = defects.vacancy_signals(rest.snr, lattice, mask, rest.skew)
+                signals.append(signal)
                 breaths.append(breath)
-                n_asked += n
-        r = relaxation.ratio(np.concatenate(signals), np.concatenate(breaths), n_sites=n_asked, sure=FAIRLY_SURE)
-        return replace(self, relaxation=r)
+        return replace(self, relaxation=relaxation.ratio(np.concatenate(signals), np.concatenate(breaths)))
 
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or without its background where there is no crystal."""
@@ -174,12 +169,16 @@ class FourierDetector:
     def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
         asked, threshold = self.false_positives_per_frame, self.snr
         if rest.grains:
-            y, x, score, site = defects.on_lattices(
-                rest.snr, _crystals(rest), false_positives=asked, threshold=threshold, relaxation=self.relaxation
-            )
-            y, x = residual.without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
+            found = defects.on_lattices(
+                rest.snr, _crystals(rest), false_positives=asked, threshold=threshold, relaxation=self.relaxation,
+                skew=rest.skew, filter_sd_px=rest.filter_sd_px,
+            )  # fmt: skip
+            y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
             spread_px = self.off_site * rest.grains[0].lattice.spacing_px
-            y, x, error = defects.towards_sites(y, x, score, site, filter_sd_px=rest.filter_sd_px, spread_px=spread_px)
+            y, x, error = defects.towards_sites(
+                found, y, x, filter_sd_px=rest.filter_sd_px, spread_px=spread_px, site_error_px=rest.site_error_px
+            )
+            score = found.score
             edge_px = EDGE * rest.grains[0].lattice.spacing_px
         else:
             y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)

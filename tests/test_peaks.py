@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels import defects, filters, peaks, sites
+from stemkin.kernels import defects, filters, peaks, relaxation, sites
 from stemkin.kernels.lattice import honeycomb
 
 
@@ -84,7 +84,7 @@ def test_noise_gives_as_many_defects_at_sites_as_asked_for():
                 filters.matched_snr(rng.normal(size=ones.shape).astype(np.float32), ones, 1.5),
                 [(lattice, None)],
                 false_positives=3.0,
-            )[0]
+            ).y
         )
         for _ in range(40)
     ]
@@ -95,17 +95,17 @@ def test_a_weak_signal_is_seen_at_a_site_and_not_between_sites():
     lattice = honeycomb(10.0, metal=(30.0, 30.0))
     at_site = spot((64, 64), *lattice.chalcogen, -3.4)
     between = spot((64, 64), *(lattice.metal - lattice.bond), -3.4)  # the hollow of the honeycomb
-    assert len(defects.on_lattices(at_site, [(lattice, None)], false_positives=1.0)[0]) == 1
-    assert len(defects.on_lattices(between, [(lattice, None)], false_positives=1.0)[0]) == 0
+    assert len(defects.on_lattices(at_site, [(lattice, None)], false_positives=1.0).y) == 1
+    assert len(defects.on_lattices(between, [(lattice, None)], false_positives=1.0).y) == 0
 
 
 def test_a_bright_adatom_in_the_hollow_is_found():
     lattice = honeycomb(10.0, metal=(30.0, 30.0))
     hollow = lattice.metal - lattice.bond
-    y, x, score, site = defects.on_lattices(spot((64, 64), *hollow, 12), [(lattice, None)], false_positives=1.0)
-    assert (y[0], x[0]) == pytest.approx(tuple(hollow), abs=0.1)
-    assert score[0] > 11
-    assert np.isnan(site).all(), "it has no site"
+    found = defects.on_lattices(spot((64, 64), *hollow, 12), [(lattice, None)], false_positives=1.0)
+    assert (found.y[0], found.x[0]) == pytest.approx(tuple(hollow), abs=0.1)
+    assert found.score[0] > 11
+    assert np.isnan(found.site).all(), "it has no site"
 
 
 def test_cubic_interpolation_agrees_with_scipy():
@@ -138,11 +138,9 @@ def test_a_gaussian_agrees_with_scipy():
 
 def test_a_large_bright_blob_beside_a_site_is_found():
     lattice = honeycomb(16.0, metal=(64.0, 64.0))
-    y, x, score, _ = defects.on_lattices(
-        spot((128, 128), 66.5, 61.5, 20, sd=5.0), [(lattice, None)], false_positives=1.0
-    )
-    best = np.argmax(score)
-    assert (y[best], x[best]) == pytest.approx((66.5, 61.5), abs=0.6)
+    found = defects.on_lattices(spot((128, 128), 66.5, 61.5, 20, sd=5.0), [(lattice, None)], false_positives=1.0)
+    best = np.argmax(found.score)
+    assert (found.y[best], found.x[best]) == pytest.approx((66.5, 61.5), abs=0.6)
 
 
 def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
@@ -154,11 +152,93 @@ def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
     assert found < plain / 2
 
 
+def found_at(site, y, x, score, lean=None):
+    lean = np.zeros_like(site) if lean is None else lean
+    return defects.Found(np.asarray(y), np.asarray(x), np.asarray(score), np.asarray(score), np.asarray(site), lean)
+
+
 def test_a_weak_defect_is_placed_near_its_site_and_a_strong_one_where_it_is_seen():
     site = np.array([[10.0, 10.0], [30.0, 30.0], [np.nan, np.nan], [50.0, 50.0]])
     y, x, score = np.array([10.4, 30.1, 20.3, 53.0]), np.array([10, 30, 20, 50.0]), np.array([-4.0, -100, 9, -6])
-    y, _, _ = defects.towards_sites(y, x, score, site, filter_sd_px=1.5, spread_px=0.2)
+    found = found_at(site, y, x, score)
+    y, _, error = defects.towards_sites(found, y, x, filter_sd_px=1.5, spread_px=0.2)
     assert 10.0 < y[0] < 10.1, "noise of 0.5 px against a lattice known to 0.2 px"
     assert y[1] == pytest.approx(30.1, abs=0.01)
     assert y[2] == pytest.approx(20.3), "no site"
     assert y[3] == pytest.approx(53.0), "too far from its site to belong there"
+    seen = np.sqrt(2) * 1.5 / np.abs(score)
+    assert error[2:] == pytest.approx(seen[2:]), "what is not moved is known as well as it was seen"
+    assert error[0] < 0.2 < seen[0]
+    assert error[1] == pytest.approx(seen[1], rel=0.05)
+
+
+@pytest.mark.parametrize("spread_px", [0.02, 0.15])
+def test_stated_errors_are_those_that_are_made(spread_px):
+    """Forty defects off their sites by a known spread, seen with known noise; the frame tells the spread by itself."""
+    rng, pulls, far_off = np.random.default_rng(0), [], []
+    for _ in range(50):
+        site = rng.uniform(20, 400, (40, 2))
+        true = site + rng.normal(0, spread_px, site.shape)
+        score = -rng.uniform(6, 30, 40)
+        seen = true + rng.normal(size=site.shape) * (np.sqrt(2) * 1.5 / -score)[:, None]
+        y, _, error = defects.towards_sites(
+            found_at(site, *seen.T, score), *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.02
+        )
+        pulls.append((y - true[:, 0]) / error)
+        far_off.append((seen[:, 0] - true[:, 0]) / error)
+    assert np.std(pulls) == pytest.approx(1, abs=0.1)
+    assert np.std(far_off) > 1.1, "as seen they would be worse than stated"
+
+
+def test_the_pull_of_a_vacancy_on_the_dopant_beside_it_is_taken_out():
+    rng = np.random.default_rng(1)
+    site, lean = rng.uniform(20, 400, (30, 2)), np.zeros((30, 2))
+    angles = rng.uniform(0, 2 * np.pi, 15)
+    lean[:15] = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    seen = site + 0.25 * lean + rng.normal(0, 0.05, site.shape)
+    found = found_at(site, *seen.T, np.full(30, -40.0), lean)
+    y, x, _ = defects.towards_sites(found, *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.01)
+    assert np.hypot(y - site[:, 0], x - site[:, 1]).max() < 0.15
+
+
+def test_without_a_bound_on_the_spread_positions_stay_where_they_are_seen():
+    site, seen = np.array([[10.0, 10.0]]), np.array([[10.7, 9.8]])
+    y, x, error = defects.towards_sites(
+        found_at(site, *seen.T, np.array([-4.0])), *seen.T, filter_sd_px=1.5, spread_px=np.inf
+    )
+    assert (y[0], x[0], error[0]) == pytest.approx((10.7, 9.8, np.sqrt(2) * 1.5 / 4))
+
+
+def test_counting_noise_is_as_likely_bright_as_dark_once_its_skewness_is_out():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(3.0, (60, 200, 200)).astype(np.float32)
+    thirds = {False: 0.0, True: 0.0}
+    for frame in counts:
+        rest = frame - 3.0
+        weight = np.full_like(rest, 1 / 3)
+        z = filters.matched_snr(rest, weight, 1.5)[8:-8:6, 8:-8:6].ravel().astype(float)
+        skew = filters.skewness(weight, 1.0, 1.5)[8:-8:6, 8:-8:6].ravel()
+        thirds[False] += (z**3).mean() / 60
+        thirds[True] += (sites.unskewed(z, skew) ** 3).mean() / 60
+    assert thirds[False] == pytest.approx(float(skew[0]), rel=0.25)
+    assert abs(thirds[True]) < 0.3 * thirds[False]
+
+
+def test_vacancies_tell_how_their_neighbours_move_and_noise_does_not():
+    """By hand: three metal columns pushed outwards by 0.2 px, as dipoles around a missing chalcogen."""
+    rng, lattice = np.random.default_rng(3), honeycomb(10.0, angle_deg=7.0, metal=(100.0, 100.0))
+    ones = np.ones((220, 220), np.float32)
+    image = rng.normal(size=ones.shape).astype(np.float32)
+    noise = defects.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None)
+    assert relaxation.ratio(*noise) == 0
+    cells = [(u, v) for u in range(-8, 9, 3) for v in range(-8, 9, 3)]
+    for u, v in cells:
+        place = lattice.chalcogen + u * lattice.a1 + v * lattice.a2
+        image += spot(image.shape, *place, -2.0)
+        for du, dv in sites.BONDED:
+            out = du * lattice.a1 + dv * lattice.a2 - lattice.bond
+            metal, step = place + out, 0.2 * out / np.linalg.norm(out)
+            image += spot(image.shape, *(metal + step), 8.0) - spot(image.shape, *metal, 8.0)
+    r = relaxation.ratio(*defects.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None))
+    # three dipoles, each of 0.2 px / (s sqrt 2) of the matched signal of 8, over the vacancy's own of 2
+    assert r == pytest.approx(np.sqrt(3) * 8 * 0.2 / (1.5 * np.sqrt(2)) / 2, rel=0.25)

@@ -7,18 +7,21 @@ allowed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels import peaks
 from stemkin.kernels import relaxation as relaxation_of
 from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.sites import site_signals
+from stemkin.kernels.sites import BONDED, Grid, Sites, gradient, interpolate, shifted, site_signals
+from stemkin.kernels.sites import STRONG as STRONG_SITE
 
-SHARES = {(METAL, -1): 0.1, (METAL, 1): 0.05, (CHALCOGEN, -1): 0.7, (CHALCOGEN, 1): 0.05}
+SHARES = {(METAL, -1): 0.04, (METAL, 1): 0.02, (CHALCOGEN, -1): 0.88, (CHALCOGEN, 1): 0.02}
 """How the false positives are shared among dark and bright sites; the rest is for what lies between them.
 
-Most go where the signal is weakest: to the missing chalcogen atom. A metal atom more or less is never close to the threshold.
+Nearly all go where the signal is weakest: to the missing chalcogen atom. A metal atom more or less is never close to the threshold.
 """
 
 REACH = 0.25
@@ -27,8 +30,14 @@ REACH = 0.25
 MERGE = 0.35
 """Two extrema closer than this, over the lattice constant, are one defect."""
 
-STRONG, ENOUGH = 8.0, 5
-"""So many defects of such a signal-to-noise tell how far defects lie from their sites in a frame."""
+STRONG = 8.0
+"""The extremum of such a signal-to-noise is not displaced by noise beside it."""
+
+VACANT = -3.0
+"""Signal of a site beside a dark metal column that is taken for a vacancy."""
+
+FAR = 4.0
+"""From so many standard deviations on a defect does not belong to its site."""
 
 TAIL = 1.7
 """No threshold is raised by more: beyond, a tail is made of features and not of noise."""
@@ -40,6 +49,32 @@ BORDER_PX = 2
 """Nothing is looked for closer to the edge than this."""
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The defects of a frame.
+
+    Attributes
+    ----------
+    y, x
+        (m,) where they are seen [px], ordered by y, x.
+    score
+        (m,) signed signal-to-noise.
+    alone
+        (m,) signal-to-noise of what is seen at the place itself, without what its neighbours tell.
+    site
+        (m, 2) site (y, x) [px] of each defect on the lattice, NaN elsewhere.
+    lean
+        (m, 2) unit vector (y, x) from a dark metal column towards the vacancy beside it, zeros where there is none.
+    """
+
+    y: np.ndarray
+    x: np.ndarray
+    score: np.ndarray
+    alone: np.ndarray
+    site: np.ndarray
+    lean: np.ndarray
+
+
 def on_lattices(
     snr: Array,
     crystals: list[tuple[Lattice, np.ndarray | None]],
@@ -47,7 +82,9 @@ def on_lattices(
     false_positives: float,
     threshold: float | None = None,
     relaxation: float | None = 0.0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    skew: Array | None = None,
+    filter_sd_px: float | None = None,
+) -> Found:
     """List the defects of a frame with one lattice or several.
 
     Parameters
@@ -63,58 +100,63 @@ def on_lattices(
     relaxation
         How much the neighbours of a vacancy tell over what its own site does, see `kernels.relaxation`; None to measure
         it on this frame.
-
-    Returns
-    -------
-    y, x
-        (m,) positions [px], ordered by y, x.
-    score
-        (m,) signed signal-to-noise.
-    site
-        (m, 2) site (y, x) [px] of each defect on the lattice, NaN elsewhere.
+    skew
+        (y, x) skewness of the noise of `snr`; None for none.
+    filter_sd_px
+        Width of the matched filter [px]; 0.15 lattice constants unless given.
     """
     height, width = int(snr.shape[0]), int(snr.shape[1])
     spacing = crystals[0][0].spacing_px
-    read = [_signals(snr, lattice, mask, relaxation) for lattice, mask in crystals]
-    points, sublattice, signal = (np.concatenate([part[i] for part in read]) for i in (0, 1, 2))
+    filter_sd_px = filter_sd_px or 0.15 * spacing
+    read = [_signals(snr, lattice, mask, relaxation, skew) for lattice, mask in crystals]
+    points, sublattice, signal, alone = (
+        np.concatenate([getattr(places, n) for places in read]) for n in ("points", "sublattice", "signal", "alone")
+    )
     if threshold is None:
         least = _site_thresholds(sublattice, np.sign(signal), false_positives)
         share = 1 - sum(SHARES.values())
-        elsewhere = peaks.threshold_for(share * false_positives, (height, width), 0.15 * spacing)
+        elsewhere = peaks.threshold_for(share * false_positives, (height, width), filter_sd_px)
     else:
         least, elsewhere = np.full(len(points), threshold), threshold
     strong = np.abs(signal) >= least
     y, x, score = _tall_extrema(snr, elsewhere)
     reach = REACH * spacing
-    site_y, site_x = nearby_extrema(snr, points[strong], np.sign(signal[strong]), reach_px=reach)
+    site_y, site_x = _places(snr, points[strong], alone[strong], filter_sd_px=filter_sd_px, reach_px=reach)
     free = ~_close(np.stack([y, x], axis=1), points[strong], reach)
     y, x = np.concatenate([site_y, y[free]]), np.concatenate([site_x, x[free]])
+    alone = np.concatenate([alone[strong], score[free]])
     score = np.concatenate([signal[strong], score[free]])
     kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing)
     site = np.concatenate([points[strong], np.full((int(free.sum()), 2), np.nan)])
+    lean = np.concatenate([_leans(read)[strong], np.zeros((int(free.sum()), 2))])
     inside = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
     kept = kept[inside[kept]]
-    return y[kept], x[kept], score[kept], site[kept]
+    return Found(y[kept], x[kept], score[kept], alone[kept], site[kept], lean[kept])
 
 
 def towards_sites(
-    y: np.ndarray, x: np.ndarray, score: np.ndarray, site: np.ndarray, *, filter_sd_px: float, spread_px: float
+    found: Found, y: np.ndarray, x: np.ndarray, *, filter_sd_px: float, spread_px: float, site_error_px: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Combine where a defect is seen with where its site is.
 
     A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse than the lattice is known; a
-    defect on the lattice lies within `spread_px` or so of its site. Both are averaged with their inverse variances. The
-    spread is widened to what the strong defects of the frame show, and a defect that lies three standard deviations or more
-    from its site stays where it is seen.
+    defect on the lattice lies close to its site. Both are averaged with their inverse variances. How close is asked of the
+    frame: the squares of all distances, less what noise explains, each with the weight that it deserves and `spread_px`
+    as one more. A vacancy pulls the image of the metal column beside it; that pull is the same everywhere, and measured
+    in the same way. A defect that lies `FAR` standard deviations or more from its site stays where it is seen.
 
     Parameters
     ----------
-    y, x, score, site
-        As `on_lattices` gives them, freed of jitter.
+    found
+        As `on_lattices` gives it.
+    y, x
+        (m,) where they are seen [px], freed of jitter.
     filter_sd_px
         Width of the matched filter [px].
     spread_px
-        Standard deviation of defects about their sites, along each axis [px].
+        Standard deviation of defects about their sites, along each axis [px], before the frame is asked.
+    site_error_px
+        How well the sites themselves are known, along each axis [px].
 
     Returns
     -------
@@ -123,18 +165,37 @@ def towards_sites(
     error
         (m,) standard deviation of either [px].
     """
-    away = np.stack([y, x], axis=1) - site
-    variance = seen_error(score, filter_sd_px) ** 2
-    strong = np.isfinite(away[:, 0]) & (np.abs(score) > STRONG)
-    spread = spread_px**2
-    if strong.sum() >= ENOUGH:
-        seen = np.median(away[strong] ** 2) / 0.455 - np.median(variance[strong])
-        spread = max(spread, float(seen))
+    variance = seen_error(found.alone, filter_sd_px) ** 2
+    seen = np.stack([y, x], axis=1)
+    away = seen - found.site
+    on_site = np.isfinite(away[:, 0])
+    leaning = on_site & (found.lean != 0).any(axis=1)
+    pull = 0.0
+    if leaning.any() and np.isfinite(spread_px):
+        weight = 1 / variance[leaning]
+        along = (away[leaning] * found.lean[leaning]).sum(axis=1)
+        pull = float((weight @ along) / (weight.sum() + 1 / spread_px**2))
+    away = away - pull * found.lean
+    spread = _spread(away[on_site], variance[on_site], prior_px=spread_px, least_px=site_error_px)
     share = 1 / (1 + variance / spread)
-    far = ~((away**2).max(axis=1) < 9 * (spread + variance))
-    moved = np.where(far[:, None], np.stack([y, x], axis=1), site + share[:, None] * away)
-    error = np.sqrt(np.where(far, variance, share * variance))
-    return moved[:, 0], moved[:, 1], error
+    far = ~((away**2).max(axis=1) < FAR**2 * (spread + variance))
+    moved = np.where(far[:, None], seen, found.site + share[:, None] * away)
+    return moved[:, 0], moved[:, 1], np.sqrt(np.where(far, variance, share * variance))
+
+
+def _spread(away: np.ndarray, variance: np.ndarray, *, prior_px: float, least_px: float) -> float:
+    """Return the variance [px2] of defects about their sites: how far (m, 2) `away` is beyond its noise (m,) `variance`."""
+    spread, least = prior_px**2, min(least_px, prior_px) ** 2
+    if not np.isfinite(prior_px):
+        return spread
+    prior = 1 / (2 * spread**2)
+    for _ in range(4):
+        near = (away**2).max(axis=1, initial=0.0) < FAR**2 * (spread + variance)
+        weight = near / (spread + variance) ** 2  # of two squares, each with the variance 2 (spread + variance)^2
+        total = float(weight.sum()) + prior
+        seen = (float(weight @ ((away**2).mean(axis=1) - variance)) + prior * prior_px**2) / total
+        spread = max(seen - 1 / np.sqrt(total), least)  # what is not significant is noise
+    return max(spread, 1e-12)
 
 
 def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:
@@ -205,35 +266,83 @@ def nearby_extrema(
 
 
 def dark_sites(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray, int]:
-    """Look for vacancies.
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Array | None = None
+) -> tuple[Sites, np.ndarray, np.ndarray]:
+    """Look at all sites of a lattice and, in a honeycomb, at how the neighbours of its chalcogen sites move.
 
     Returns
     -------
-    What `site_signals` returns; the numbers (k,) of the sites that may be vacancies; their breathing (k,); and how many
-    sites were asked.
+    The sites; rows (k,) of those that may be vacancies; how they breathe (k,).
     """
-    points, sublattice, signal = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX)
-    room = 1.2 * lattice.spacing_px + BORDER_PX
-    high = np.array([int(n) for n in snr.shape]) - 1 - room
-    asked = (sublattice == CHALCOGEN) & ((points > room) & (points < high)).all(axis=1) & lattice.is_honeycomb
-    looked_at = np.flatnonzero(asked & (np.abs(signal) > relaxation_of.LIKELY))
-    breath = relaxation_of.breathing(snr, lattice, points[looked_at], signal[looked_at])
-    dark = signal[looked_at] < 0
-    return (points, sublattice, signal), looked_at[dark], breath[dark], int(asked.sum())
+    places = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
+    if not lattice.is_honeycomb or not len(places.points):
+        return places, np.zeros(0, np.int64), np.zeros(0)
+    return places, *relaxation_of.breathing(snr, lattice, places)
+
+
+def vacancy_signals(
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Array | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the signal and the breathing (k,) of the sites that tell how vacancies breathe: see `relaxation.ratio`."""
+    return _told(*dark_sites(snr, lattice, mask, skew))
+
+
+def _told(places: Sites, numbers: np.ndarray, breath: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the sites that see a strong defect beside them."""
+    lonely = ~places.beside_strong[numbers] | (places.signal[numbers] < -STRONG_SITE)
+    return places.signal[numbers[lonely]], breath[lonely]
 
 
 def _signals(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None, relaxation: float | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `site_signals` returns, vacancies with what their neighbours tell."""
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, relaxation: float | None, skew: Array | None
+) -> Sites:
+    """Return the sites, vacancies with what their neighbours tell."""
     if relaxation == 0:
-        return site_signals(snr, lattice, mask=mask, border_px=BORDER_PX)
-    (points, sublattice, signal), dark, breath, n_asked = dark_sites(snr, lattice, mask)
-    r = relaxation_of.ratio(signal[dark], breath, n_sites=n_asked) if relaxation is None else relaxation
-    signal[dark] = relaxation_of.combined(signal[dark], breath, r)
-    return points, sublattice, signal
+        return site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
+    places, numbers, breath = dark_sites(snr, lattice, mask, skew)
+    r = relaxation_of.ratio(*_told(places, numbers, breath)) if relaxation is None else relaxation
+    return relaxation_of.combined(places, numbers, breath, r) if r > 0 else places
+
+
+def _leans(read: list[Sites]) -> np.ndarray:
+    """Return (m, 2) for all sites of all crystals: the unit vector from a dark metal column to a vacancy beside it, or zeros."""
+    return np.concatenate([_leans_of(places) for places in read])
+
+
+def _leans_of(places: Sites) -> np.ndarray:
+    lean = np.zeros_like(places.points)
+    if not len(lean):
+        return lean
+    grid = Grid.of(places)
+    signal, y, x = (grid.spread(places, v, CHALCOGEN) for v in (places.signal, *places.points.T))
+    dark = np.flatnonzero((places.sublattice == METAL) & (places.signal < -STRONG_SITE))
+    at = tuple((places.cells[dark] - grid.low).T)
+    beside = [(shifted(signal, -du, -dv)[at], shifted(y, -du, -dv)[at], shifted(x, -du, -dv)[at]) for du, dv in BONDED]
+    signals = np.nan_to_num(np.stack([b[0] for b in beside]), nan=0.0)
+    deepest = signals.argmin(axis=0)
+    which = np.arange(len(dark))
+    steps = np.stack([np.stack(b[1:], axis=1) for b in beside])[deepest, which] - places.points[dark]
+    vacant = signals[deepest, which] < VACANT
+    lean[dark[vacant]] = (steps / np.linalg.norm(steps, axis=1, keepdims=True))[vacant]
+    return lean
+
+
+def _places(
+    snr: Array, points: np.ndarray, signal: np.ndarray, *, filter_sd_px: float, reach_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where defects at the sites `points` (m, 2) are seen: y, x (m,) [px].
+
+    Strong ones at the extremum close by. A weak extremum may belong to the noise beside the site; there the slope at the site
+    tells the offset, 2 s^2 grad z / z for a Gaussian seen through its own filter.
+    """
+    y, x = nearby_extrema(snr, points, np.sign(signal), reach_px=reach_px)
+    weak = np.flatnonzero(np.abs(signal) < STRONG)
+    if len(weak):
+        offset = 2 * filter_sd_px**2 * gradient(snr, points[weak]) / interpolate(snr, points[weak])[:, None]
+        small = (np.abs(offset) < reach_px / 2).all(axis=1)
+        weak, moved = weak[small], points[weak[small]] + offset[small]
+        y[weak], x[weak] = moved[:, 0], moved[:, 1]
+    return y, x
 
 
 def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

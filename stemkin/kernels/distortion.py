@@ -56,7 +56,9 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     return _split_off_strain(waves, rows, columns), coherence
 
 
-def row_displacements(rest: Array, slopes: Sequence[Array], weight: Array, *, limit_px: float) -> np.ndarray:
+def row_displacements(
+    rest: Array, slopes: Sequence[Array], weight: Array, *, window: np.ndarray, limit_px: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Measure how far each row is displaced beyond what the model knows, by regressing it on the model's derivatives.
 
     Parameters
@@ -67,13 +69,19 @@ def row_displacements(rest: Array, slopes: Sequence[Array], weight: Array, *, li
         (y, x) dM/dy and dM/dx [per px].
     weight
         (y, x) inverse variance of `rest`.
+    window
+        (n, height) windows over which rows were averaged when the slow distortion was measured.
     limit_px
         No row is moved further than this along either axis [px].
 
     Returns
     -------
-    (height, 2) displacements (y, x) [px]. Each is shrunk towards 0 by the share of its scatter that noise explains
-    (ridge regression whose prior variance is the measured one), so rows of a steady scan stay where they are.
+    moved
+        (height, 2) displacements (y, x) [px]. Each is shrunk towards 0 by the share of its scatter that noise explains
+        (ridge regression whose prior variance is the measured one), so rows of a steady scan stay where they are.
+    hidden
+        (2,) standard deviation (y, x) [px] of what the slow distortion has taken of displacements that differ from row to row:
+        their mean over a window, in which rows between the columns of atoms hardly count.
     """
     xp = namespace(rest)
     tops, bottoms = [], {}
@@ -82,14 +90,19 @@ def row_displacements(rest: Array, slopes: Sequence[Array], weight: Array, *, li
         tops.append(-to_host(xp.vecdot(weighted, rest)).astype(float))
         for b in range(a + 1):
             bottoms[a, b] = to_host(xp.vecdot(weighted, slopes[b])).astype(float)
+    hidden = []
     normal = np.array([[bottoms[0, 0], bottoms[1, 0]], [bottoms[1, 0], bottoms[1, 1]]]).transpose(2, 0, 1)
     for a in (0, 1):
         information = np.maximum(normal[:, a, a], 1e-6 * normal[:, a, a].max() + 1e-12)
         raw = np.clip(tops[a] / information, -limit_px, limit_px)
         spread = float((information**2 * (raw**2 - 1 / information)).sum() / (information**2).sum())
-        normal[:, a, a] = information + 1 / max(spread, 1e-6 * limit_px**2)
+        spread = max(spread, 1e-6 * limit_px**2)
+        counts = window * information
+        share = (counts**2).sum(axis=1) / np.maximum(counts.sum(axis=1), 1e-30) ** 2
+        hidden.append(np.sqrt(spread * float(np.median(share))))
+        normal[:, a, a] = information + 1 / spread
     moved = np.linalg.solve(normal, np.stack(tops, axis=1)[:, :, None])[:, :, 0]
-    return np.asarray(np.clip(moved, -limit_px, limit_px))
+    return np.clip(moved, -limit_px, limit_px), np.array(hidden)
 
 
 def _split_off_strain(waves: Waves, rows: np.ndarray, columns: np.ndarray) -> Waves:

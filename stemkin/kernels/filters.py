@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stemkin.devices import Array, namespace
+from stemkin.devices import Array, namespace, to_host
 
 CLIP = 4.0
 """Squares beyond this many variances count as if they were there: they may be defects."""
@@ -20,7 +20,12 @@ CLIPPED_SQUARE = 0.9205
 
 
 def variance_of(rest: Array, model: Array) -> Array:
-    """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects clipped.
+    """Return the (y, x) variance of `rest`; see `noise_of`."""
+    return noise_of(rest, model)[0]
+
+
+def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
+    """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects clipped, and beta.
 
     The two numbers are fitted to every other pixel of every other row, which is plenty: three rounds of least squares with the
     weights 1 / variance^2 that the squares of Gaussian noise ask for.
@@ -39,7 +44,27 @@ def variance_of(rest: Array, model: Array) -> Array:
         bottom = w1 * wxx - wx * wx + 1e-30
         alpha, beta = (y1 * wxx - yx * wx) / bottom, (w1 * yx - wx * y1) / bottom
         variance = xp.maximum(alpha + beta * centred, 0.05 * alpha + 1e-30)
-    return xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30)
+    return xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30), float(to_host(beta))
+
+
+def skewness(weight: Array, gain: float, sd_px: float) -> Array:
+    """Return the skewness (y, x) of the noise that `matched_snr` leaves of Poisson counts.
+
+    Counts of mean and variance n / gain^2 have a third moment of gain n, so a sum of them with weights t / v, where t is
+    a Gaussian of standard deviation s, has the skewness gain sum(t^3 / v^2) / sum(t^2 / v)^(3/2), which is
+    (2 / 3) gain / (s sqrt(pi v)) where v does not change much.
+
+    Parameters
+    ----------
+    weight
+        (y, x) inverse variance 1 / v.
+    gain
+        Variance of a pixel per intensity; 0 or less for noise that is no counting noise.
+    sd_px
+        Width s of the filter [px].
+    """
+    xp = namespace(weight)
+    return float(min(max(gain, 0.0), 1e30) * 2 / (3 * sd_px * np.sqrt(np.pi))) * xp.sqrt(weight)
 
 
 def clipped(rest: Array, *, n_sd: float = 3.0) -> Array:

@@ -15,20 +15,20 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels import cell, crystal, distortion
 from stemkin.kernels.filters import clipped, gaussian, variance_of
-from stemkin.kernels.finding import MIN_EDGE_PX, Crystal, find_crystal
+from stemkin.kernels.finding import MIN_EDGE_PX, N_PHASES, Crystal, find_crystal
 from stemkin.kernels.lattice import Lattice
 
 BROKEN = 0.4
 """A frame whose reflections are weaker than this somewhere, relative to elsewhere, is searched for grains."""
 
-CRYSTAL_SD = (1.4, 2.0, 3.0, 4.5)
+CRYSTAL_SD = (1.4, 2.0, 3.0, 4.5, 7.0)
 """Over the lattice constant: windows in which the crystal is averaged, the longest that it allows."""
 
 STIFF_SD = 4.0
 """The same where it is asked which pixels belong to a grain: a softer crystal would bend into its neighbour."""
 
-BACKGROUND_SD = 1.5
-"""The same for the background, which need not be even."""
+BACKGROUND_SD = (1.5, 2.5, 4.0)
+"""The same for the background, which need not be even where the crystal is. A short window takes a part of each defect with it."""
 
 N_LOCAL = 10
 """How many waves, the background among them, may differ from place to place; further ones are too weak to matter."""
@@ -77,6 +77,28 @@ class Grain:
     mask: Array | None
 
 
+@dataclass(frozen=True, eq=False)
+class Division:
+    """A frame as pieces of crystal.
+
+    Attributes
+    ----------
+    grains
+        The largest first.
+    jitter
+        (height, 2) displacement (y, x) of single rows [px].
+    hidden
+        (2,) what the slow distortion has taken of it [px]: see `distortion.row_displacements`.
+    areas
+        Shares of the frame that are ordered, disordered and vacuum.
+    """
+
+    grains: list[Grain]
+    jitter: np.ndarray
+    hidden: np.ndarray
+    areas: tuple[float, float, float]
+
+
 def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> Array:
     """Draw the crystal of a grain everywhere: its mean, and what differs locally within its mask.
 
@@ -102,7 +124,8 @@ def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> Array:
     crystalline = ~local.is_background
     lengths = tuple(max(sd, least_sd) * spacing for sd in CRYSTAL_SD)
     even = crystal.even_scale(sums[:, :, np.flatnonzero(crystalline)[:N_ASKED]], areas, local, lengths)
-    sd_px = np.where(crystalline, even, BACKGROUND_SD * spacing)
+    plain = crystal.even_scale(sums[:, :, ~crystalline], areas, local, tuple(sd * spacing for sd in BACKGROUND_SD))
+    sd_px = np.where(crystalline, even, plain)
     change = crystal.smooth_amplitudes(sums, local, sd_px=sd_px, areas=areas)
     return model + crystal.draw_local(change, local, frame)
 
@@ -112,7 +135,7 @@ def is_broken(found: Crystal) -> bool:
     return found.evenness < BROKEN and found.lattice.quality > MIN_QUALITY
 
 
-def find_grains(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, tuple[float, float, float]]:
+def find_grains(frame: Array, found: Crystal) -> Division:
     """Divide a frame into grains.
 
     Parameters
@@ -121,19 +144,15 @@ def find_grains(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, 
         (y, x) floating-point intensities of mean 0, any library.
     found
         The lattice that most of the frame has.
-
-    Returns
-    -------
-    The grains, the largest first; the displacement (height, 2) of single rows [px]; and the shares of the frame that are
-    ordered, disordered and vacuum.
     """
     spacing = found.lattice.spacing_px
     around = AROUND * spacing
     flat = _scatter(frame, around)
     mean = crystal.mean_amplitudes(found.lines, found.waves)
     main = Grain(found.lattice, found.waves, mean, None)
-    main = _fitted(frame, replace(main, mask=_claim([_misfit(frame, main, around)], flat, spacing)[0]))
-    jitter = _row_jitter(frame, main)
+    main = _straightened(frame, replace(main, mask=_claim([_misfit(frame, main, around)], flat, spacing)[0]))
+    slow = main.waves.rows
+    jitter, hidden = _row_jitter(frame, main)
     main = _fitted(frame, replace(main, waves=replace(main.waves, rows=main.waves.rows + jitter)))
     grains = [main]
     misfits = [_misfit(frame, main, around)]
@@ -148,10 +167,25 @@ def find_grains(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, 
             break
         grains, misfits, masks = [*grains, more], [*misfits, misfit], claims
     grains = [_fitted(frame, replace(grain, mask=mask)) for grain, mask in zip(grains, masks, strict=True)]
-    grains = [replace(g, lattice=cell.lattice_of(g.mean, g.waves, quality=g.lattice.quality)) for g in grains]
+    grains = [replace(g, lattice=_lattice_of(g, slow)) for g in grains]
     sizes = [float(to_host(namespace(frame).sum(mask))) for mask in masks]
     order = np.argsort(-np.array(sizes), kind="stable")
-    return [grains[i] for i in order], jitter, _areas(frame, grains, masks, flat)
+    return Division([grains[i] for i in order], jitter, hidden, _areas(frame, grains, masks, flat))
+
+
+def _straightened(frame: Array, grain: Grain) -> Grain:
+    """Follow the scan through the pixels of a grain alone, and fit its mean amplitudes."""
+    few = grain.waves.only(np.flatnonzero(~grain.waves.is_background)[:N_PHASES])
+    sums = crystal.node_sums(crystal.row_sums(frame * grain.mask, few), few)
+    straight, _ = distortion.straighten(sums, few)
+    waves = replace(grain.waves, basis=straight.basis, rows=straight.rows, columns=straight.columns)
+    return _fitted(frame, replace(grain, waves=waves))
+
+
+def _lattice_of(grain: Grain, rows: np.ndarray) -> Lattice:
+    """Return the lattice of a grain, its scan the slow one of `rows` (height, 2): sites do not jitter."""
+    steady = replace(grain.waves, rows=rows)
+    return cell.lattice_of(grain.mean, steady, quality=grain.lattice.quality)
 
 
 def _scatter(values: Array, sd_px: float) -> Array:
@@ -212,12 +246,13 @@ def _fitted(frame: Array, grain: Grain, *, n_rounds: int = 3) -> Grain:
     return replace(grain, mean=mean)
 
 
-def _row_jitter(frame: Array, grain: Grain) -> np.ndarray:
+def _row_jitter(frame: Array, grain: Grain) -> tuple[np.ndarray, np.ndarray]:
     model, *slopes = crystal.draw_mean_and_slopes(grain.mean, grain.waves, frame)
     rest = (frame - model) * grain.mask
     weight = grain.mask / variance_of(rest, model)
     limit = distortion.JITTER * grain.lattice.spacing_px
-    return distortion.row_displacements(clipped(rest), slopes, weight, limit_px=limit)
+    window = grain.waves.windows[0]
+    return distortion.row_displacements(clipped(rest), slopes, weight, window=window, limit_px=limit)
 
 
 def _another(frame: Array, grains: list[Grain], masks: list[Array], flat: Array) -> Grain | None:

@@ -145,15 +145,27 @@ def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
 
 def sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> np.ndarray:
     """Return all (m, 2) positions (y, x) [px] of one `sublattice` whose pixel lies within a frame of `shape`."""
-    height, width = shape
+    return numbered_sites(lattice, shape, sublattice)[1]
+
+
+def numbered_sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells (m, 2) (whole-numbered u, v) of all `sites` and their positions (m, 2) (y, x) [px].
+
+    The metal columns around the chalcogen of cell (u, v) are those of the cells (u, v), (u + 1, v) and (u, v + 1).
+    """
+    size = np.array(shape)
     origin = lattice.metal if sublattice == METAL else lattice.chalcogen
-    corners = np.array([[y, x] for y in (-0.5, height - 0.5) for x in (-0.5, width - 0.5)])
+    corners = np.array([[y, x] for y in (-0.5, size[0] - 0.5) for x in (-0.5, size[1] - 0.5)])
     uv = (unbent(lattice, corners) - origin) @ lattice.reciprocal.T
     low, high = np.floor(uv.min(axis=0)).astype(int) - 1, np.ceil(uv.max(axis=0)).astype(int) + 1
     u, v = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij")
-    points = bent(lattice, origin + u.reshape(-1, 1) * lattice.a1 + v.reshape(-1, 1) * lattice.a2)
-    inside = ((points >= -0.5) & (points < np.array([height, width]) - 0.5)).all(axis=1)
-    return np.asarray(points[inside])
+    cells = np.stack([u.ravel(), v.ravel()], axis=1)
+    points = origin + cells @ np.stack([lattice.a1, lattice.a2])
+    margin = 0.5 if lattice.scan is None else 1.0 + sum(float(np.abs(moved).max(initial=0.0)) for moved in lattice.scan)
+    near = np.flatnonzero(((points >= -margin) & (points < size - 1 + margin)).all(axis=1))
+    points = bent(lattice, points[near])
+    inside = ((points >= -0.5) & (points < size - 0.5)).all(axis=1)
+    return cells[near[inside]], np.asarray(points[inside])
 
 
 def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:

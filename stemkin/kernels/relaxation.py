@@ -2,36 +2,37 @@
 
 When a chalcogen atom is missing, the three metal columns around it relax by a few picometres. Each is so bright that even this
 is seen: a column of amplitude A displaced by d along n leaves -d n . grad A, so the slope of the matched-filter signal along
-n at its site is proportional to d. The sum over the three neighbours is the *breathing* of the site. It is independent of the
-signal at the site itself, so with weights 1 and r (the ratio of the two signals of a vacancy) both add up to
+n at its site is proportional to d. The sum over the three neighbours is the *breathing* of the site. Freed of what it shares
+with the signal at the site itself it is independent of it, so with weights 1 and r (the ratio of the two signals of a
+vacancy) both add up to
 
-    z = (signal + r breathing) / sqrt(1 + r^2).
+    z = (signal + r breathing) / sqrt(1 + r^2),
 
-r depends on the material, not on the site, so it is measured on the vacancies that are clear without it.
+which is the matched filter of the whole image of a vacancy. r depends on the material, not on the site: it is the maximum
+likelihood estimate from all sites of a frame (or of several), of which some unknown few are vacancies.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from stemkin.devices import Array
-from stemkin.kernels.lattice import Lattice
-from stemkin.kernels.sites import gradient
+from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.sites import BONDED, Grid, Sites, gradient, shifted
 
-LIKELY = 1.0
-"""Weaker signals are not looked at again."""
-
-DOUBTFUL = 2.5
-"""Bright sites with a weaker signal are noise: they tell what breathing is by chance."""
-
-SURE = -4.3
-"""Signal beyond which a dark site counts as a vacancy when r is measured on one frame."""
+LIKELY = -1.5
+"""Sites whose signal is above this are no vacancies."""
 
 PROVEN = 4.0
-"""By how many standard deviations r must differ from 0 to be used."""
+"""By how many standard deviations the breathing of vacancies must differ from 0 to be used."""
+
+N_ROUNDS = 60
+"""Rounds of expectation and maximisation."""
 
 
-def breathing(snr: Array, lattice: Lattice, points: np.ndarray, signal: np.ndarray) -> np.ndarray:
+def breathing(snr: Array, lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
     """Return how much the metal neighbours of chalcogen sites move.
 
     Parameters
@@ -40,40 +41,49 @@ def breathing(snr: Array, lattice: Lattice, points: np.ndarray, signal: np.ndarr
         (y, x) signed signal-to-noise, any library.
     lattice
         The crystal, a honeycomb.
-    points
-        (m, 2) chalcogen sites (y, x) [px], at least two bonds from the edge.
-    signal
-        (m,) the sites' own signals. What they share with the breathing by chance (filters overlap) is taken out; how much that
-        is, and the scatter, are learned from the moderately bright sites among them, where no vacancy is.
+    places
+        Its sites, with their signals.
 
     Returns
     -------
-    (m,) in units of their own scatter; negative where the neighbours move outwards, as the signal of a vacancy is.
+    numbers
+        (k,) rows of `places`: the chalcogen sites all of whose three neighbours are among the sites.
+    breath
+        (k,) in units of its own scatter; negative where the neighbours move outwards, as the signal of a vacancy is.
     """
-    if not len(points):
-        return np.zeros(0)
-    steps = np.stack([np.zeros(2), lattice.a1, lattice.a2]) - lattice.bond
-    outwards = steps / np.linalg.norm(steps, axis=1, keepdims=True)
-    slopes = gradient(snr, (points[:, None] + steps).reshape(-1, 2)).reshape(-1, 3, 2)
-    total = -(slopes * outwards).sum(axis=(1, 2))
-    noise = (signal > 0) & (signal < DOUBTFUL)
-    shared = float((total[noise] * signal[noise]).sum() / max((signal[noise] ** 2).sum(), 1e-12))
-    total = total - shared * signal
-    scatter = np.median(np.abs(total[noise])) / 0.6745 if noise.any() else 1.0
-    return np.asarray(total / max(float(scatter), 1e-6))
+    metal = places.sublattice == METAL
+    slopes = np.zeros((len(metal), 2))
+    slopes[metal] = gradient(snr, places.points[metal])
+    grid = Grid.of(places)
+    laid = grid.spread(places, slopes, METAL)
+    total = np.zeros(grid.shape)
+    for du, dv in BONDED:
+        outwards = du * lattice.a1 + dv * lattice.a2 - lattice.bond
+        total -= shifted(laid, du, dv) @ (outwards / np.linalg.norm(outwards))
+    numbers = np.flatnonzero(places.sublattice == CHALCOGEN)
+    breath = total[tuple((places.cells[numbers] - grid.low).T)]
+    asked = np.isfinite(breath)
+    numbers, breath = numbers[asked], breath[asked]
+    signal = places.signal[numbers]
+    plain = ~places.beside_strong[numbers] & (np.abs(signal) < -2 * LIKELY)
+    if not plain.any():
+        return numbers, np.zeros(len(numbers))
+    shared = (breath[plain] @ signal[plain]) / max(float(signal[plain] @ signal[plain]), 1e-12)
+    breath = breath - shared * signal
+    scatter = float(np.median(np.abs(breath[plain]))) / 0.6745
+    return numbers, breath / max(scatter, 1e-6)
 
 
-def ratio(signal: np.ndarray, breath: np.ndarray, *, n_sites: int, sure: float = SURE) -> float:
+def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
     """Estimate r, the breathing of a vacancy over its signal.
+
+    The sites are a mixture of two normal distributions of unit width, one around (0, 0) and one around (-a, -r a), the
+    vacancies, whose number is not known either. Sites with a signal above `LIKELY` are left out, which the likelihood allows for.
 
     Parameters
     ----------
     signal, breath
-        (m,) of dark sites.
-    n_sites
-        How many sites were looked at to find them: what noise alone puts beyond `sure` is allowed for.
-    sure
-        Signal beyond which a site is used. That the strongest were chosen is allowed for, too.
+        (m,) of all sites that may be vacancies, independent of each other.
 
     Returns
     -------
@@ -82,37 +92,56 @@ def ratio(signal: np.ndarray, breath: np.ndarray, *, n_sites: int, sure: float =
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> signal, breath = rng.normal(-6, 1, 40), rng.normal(-3, 1, 40)
-    >>> abs(ratio(signal, breath, n_sites=2700) - 0.5) < 0.1
-    True
-    >>> ratio(signal, rng.normal(size=40), n_sites=2700)
+    >>> signal, breath = rng.normal(size=(2, 2700))
+    >>> ratio(signal, breath)
     0.0
+    >>> signal[:60] -= 4; breath[:60] -= 2
+    >>> abs(ratio(signal, breath) - 0.5) < 0.15
+    True
     """
-    from scipy.special import ndtr
-
-    used = signal < sure
-    if breath[used].sum() > -PROVEN * np.sqrt(max(used.sum(), 1)):
+    used = signal < LIKELY
+    n, signal, breath = len(signal), signal[used], breath[used]
+    alone, _ = _vacancies(signal, np.zeros_like(breath), n)
+    if -(alone @ breath) < PROVEN * np.sqrt(max(float(alone @ alone), 1e-12)):
         return 0.0
-    by_chance = min(n_sites * float(ndtr(sure)), 0.8 * used.sum())
-    mean_by_chance = -float(_density(np.array(sure))) / float(ndtr(sure))
-    n = used.sum() - by_chance
-    mean_signal = (signal[used].sum() - by_chance * mean_by_chance) / n
-    return float(-breath[used].sum() / n / _before_selection(float(mean_signal), sure))
+    share, depth = _vacancies(signal, breath, n)
+    return max(float(-(share @ breath) / max(share.sum(), 1e-12) / depth), 0.0)
 
 
-def _before_selection(mean_signal: float, sure: float) -> float:
-    """Return d such that normal values around -d, of which only those below `sure` were kept, have the mean `mean_signal`."""
+def _vacancies(signal: np.ndarray, breath: np.ndarray, n_sites: int) -> tuple[np.ndarray, float]:
+    """Return the probability (m,) that each site is a vacancy, and the depth a of the vacancies' signals."""
     from scipy.special import ndtr
 
-    d = np.linspace(0.5, 40.0, 4000)
-    kept = -d - _density(sure + d) / np.maximum(ndtr(sure + d), 1e-300)
-    return float(d[np.argmin(np.abs(kept - mean_signal))])
+    depth, swing, n_vacancies = 4.5, 0.0, 0.01 * n_sites
+    share = np.zeros_like(signal)
+    for _ in range(N_ROUNDS):
+        odds = np.exp(np.clip(-depth * signal - swing * breath - (depth**2 + swing**2) / 2, -60, 60))
+        share = n_vacancies * odds / (n_vacancies * odds + n_sites - n_vacancies)
+        total = max(float(share.sum()), 1e-9)
+        seen = max(float(ndtr(LIKELY + depth)), 1e-3)
+        n_vacancies = min(total / seen, 0.5 * n_sites)
+        swing = -float(share @ breath) / total
+        missed = (
+            float(np.exp(-0.5 * (LIKELY + depth) ** 2)) / np.sqrt(2 * np.pi) / seen
+        )  # those above `LIKELY` are shallower
+        depth = float(np.clip(-float(share @ signal) / total - missed, 2.0, 40.0))
+    return share, depth
 
 
-def _density(z: np.ndarray) -> np.ndarray:
-    return np.asarray(np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi))
+def combined(places: Sites, numbers: np.ndarray, breath: np.ndarray, r: float) -> Sites:
+    """Return `places` whose dark chalcogen sites have the signal-to-noise of site and neighbours together.
 
-
-def combined(signal: np.ndarray, breath: np.ndarray, r: float) -> np.ndarray:
-    """Return the signal-to-noise (m,) of site and neighbours together."""
-    return np.asarray((signal + r * breath) / np.sqrt(1 + r * r))
+    Parameters
+    ----------
+    places
+        The sites.
+    numbers, breath
+        As `breathing` gives them.
+    r
+        The breathing of a vacancy over its signal.
+    """
+    signal = places.signal.copy()
+    alone = signal[numbers]
+    both = (alone + r * breath) / np.sqrt(1 + r * r)
+    signal[numbers] = np.where(alone > -both, alone, both)
+    return replace(places, signal=signal)

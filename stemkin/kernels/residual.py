@@ -13,16 +13,20 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels import cell, crystal, distortion
-from stemkin.kernels.filters import clipped, gaussian, matched_snr, variance_of
+from stemkin.kernels.filters import clipped, gaussian, matched_snr, noise_of, skewness, variance_of
 from stemkin.kernels.finding import Crystal, find_crystal
-from stemkin.kernels.grains import Grain, draw_grain, find_grains, is_broken
-from stemkin.kernels.lattice import Lattice
+from stemkin.kernels.grains import Division, Grain, draw_grain, find_grains, is_broken
+from stemkin.kernels.lattice import METAL, Lattice, sites
+from stemkin.kernels.sites import interpolate
 
 FILTER_SD = 0.15
 """Standard deviation of the matched filter over the lattice constant where the lattice does not tell that of the probe."""
 
 FILTER_RANGE = (0.08, 0.2)
 """Smallest and largest standard deviation of the filter over the lattice constant: wider ones see the neighbours."""
+
+MOST_SKEWED = 0.3
+"""No more skewness is allowed for: noise of so few counts is no longer nearly normal."""
 
 RIM = 0.5
 """Over the lattice constant: how far from the edge of its grain a site is no longer judged."""
@@ -48,6 +52,10 @@ class Remainder:
         (height, 2) displacement (y, x) of single rows [px]; zeros without a lattice.
     areas
         Shares of the frame that are ordered, disordered and vacuum; NaN without a lattice.
+    skew
+        (y, x) skewness of the noise of `snr`; None where it is not known.
+    site_error_px
+        Standard deviation, along each axis, of where the lattice says that its sites are [px].
     """
 
     rest: Array
@@ -57,6 +65,8 @@ class Remainder:
     grains: list[Grain]
     jitter: np.ndarray
     areas: tuple[float, float, float]
+    skew: Array | None = None
+    site_error_px: float = 0.0
 
     @property
     def lattice(self) -> Lattice | None:
@@ -78,16 +88,38 @@ def remove_crystal(frame: Array) -> Remainder | None:
     if found is None:
         return None
     spacing = found.lattice.spacing_px
-    grains, jitter, areas = find_grains(frame, found) if is_broken(found) else _one_grain(frame, found)
+    division = find_grains(frame, found) if is_broken(found) else _one_grain(frame, found)
+    grains = division.grains
     model, inside = _draw(frame, grains, spacing)
     rest = frame - model
-    weight = 1 / variance_of(rest, model)
+    variance, gain = noise_of(rest, model)
+    weight = 1 / variance
     sd = cell.probe_sd(grains[0].mean, grains[0].waves, is_honeycomb=found.lattice.is_honeycomb)
     sd = float(np.clip(sd or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
     snr = matched_snr(rest, weight, sd)
     snr = snr if inside is None else snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
     snr = snr / scale_of(to_host(snr[::3, ::3]))
-    return Remainder(rest, rest * xp.sqrt(weight), snr, sd, grains, jitter, areas)
+    skew = xp.minimum(skewness(weight, gain, sd), MOST_SKEWED + 0 * weight)
+    error = _site_error(grains[0], weight, division.hidden, sd)
+    return Remainder(rest, rest * xp.sqrt(weight), snr, sd, grains, division.jitter, division.areas, skew, error)
+
+
+def _site_error(grain: Grain, weight: Array, hidden: np.ndarray, sd_px: float) -> float:
+    """Return the standard deviation [px] of the sites of a lattice that was followed through the scan.
+
+    The scan's slow distortion is told by the columns in a row of windows: each metal column is located to
+    sqrt(2) s / z, and the rows that a window averages do not lie evenly themselves.
+    """
+    waves, spacing = grain.waves, grain.lattice.spacing_px
+    columns = sites(grain.lattice, waves.shape, METAL)[::7]
+    inner = ((columns >= 1) & (columns < np.array(waves.shape) - 2)).all(axis=1)
+    if not inner.any():
+        return 0.0
+    height = float(cell.cell_value(grain.mean * ~waves.is_background, waves, grain.lattice.metal[None])[0])
+    precise = float(np.median(interpolate(weight, columns[inner])))
+    z = max(height, 1e-30) * np.sqrt(np.pi * max(precise, 0.0)) * sd_px
+    n_columns = waves.shape[1] * 2 * waves.pitch / (0.866 * spacing**2)
+    return float(np.sqrt(2 * sd_px**2 / max(z, 1.0) ** 2 / max(n_columns, 1.0) + (hidden**2).mean()))
 
 
 def scale_of(snr: np.ndarray) -> float:
@@ -104,14 +136,16 @@ def scale_of(snr: np.ndarray) -> float:
     return max(float(middle) / 0.6745, float(high) / 1.645, 0.5)
 
 
-def _one_grain(frame: Array, found: Crystal) -> tuple[list[Grain], np.ndarray, tuple[float, float, float]]:
-    """Return the whole frame as one grain, and the displacement (height, 2) of its rows."""
+def _one_grain(frame: Array, found: Crystal) -> Division:
+    """Return the whole frame as one grain."""
     model, *slopes = crystal.draw_mean_and_slopes(crystal.mean_amplitudes(found.lines, found.waves), found.waves, frame)
     rest = frame - model
     limit = distortion.JITTER * found.lattice.spacing_px
-    jitter = distortion.row_displacements(clipped(rest), slopes, 1 / variance_of(rest, model), limit_px=limit)
+    weight, window = 1 / variance_of(rest, model), found.waves.windows[0]
+    jitter, hidden = distortion.row_displacements(clipped(rest), slopes, weight, window=window, limit_px=limit)
     waves = replace(found.waves, rows=found.waves.rows + jitter)
-    return [Grain(found.lattice, waves, crystal.mean_amplitudes(found.lines, waves), None)], jitter, (1.0, 0.0, 0.0)
+    grain = Grain(found.lattice, waves, crystal.mean_amplitudes(found.lines, waves), None)
+    return Division([grain], jitter, hidden, (1.0, 0.0, 0.0))
 
 
 def _draw(frame: Array, grains: list[Grain], spacing_px: float) -> tuple[Array, Array | None]:

@@ -12,30 +12,113 @@ their scatter where that is larger than noise alone explains.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
-from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, sites
+from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 
 CLIP = 2.5
-"""Sites beyond this many standard deviations count as if they were there: they may be defects."""
+"""Sites beyond this many standard deviations do not count: they may be defects."""
 
 MIN_SITES = 100
 """With fewer sites their scatter is not known, and taken as that of the map: 1."""
 
-CLIPPED_VARIANCE = 0.978
-"""Mean of min(z^2, CLIP^2) of a normal z."""
+CLIPPED_VARIANCE = 0.9113
+"""Mean of z^2 of those normal z that lie within `CLIP`."""
 
 TOLERATED = 1.25
 """Scatter of a neighbourhood that noise alone may show: two standard errors of the variance of its about 130 sites."""
+
+STRONG = 5.0
+"""Sites with such a signal hold a defect; what is seen beside them is not noise alone."""
+
+SKEWED = 4.0
+"""Beyond so many standard deviations a signal is not noise, and its skewness does not matter."""
+
+BONDED = ((0, 0), (1, 0), (0, 1))
+"""Steps (u, v) from the cell of a chalcogen column to those of the three metal columns around it."""
+
+AROUND = ((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1), (1, -1), (-1, 1))
+"""Steps (u, v) from a column to itself and to its six neighbours of the same kind."""
 
 NEIGHBOURHOOD = 3.0
 """Standard deviation, over the lattice constant, of the window in which sites are compared."""
 
 
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """The sites of a lattice that are judged, and what a signal-to-noise map shows there.
+
+    Attributes
+    ----------
+    cells
+        (m, 2) whole-numbered u, v.
+    points
+        (m, 2) places (y, x) [px].
+    sublattice
+        (m,) int8, METAL or CHALCOGEN.
+    signal
+        (m,) signed signal-to-noise, of mean 0 and standard deviation 1 in each neighbourhood without defects.
+    alone
+        (m,) the same of the site alone, where `signal` also tells what its neighbours do.
+    """
+
+    cells: np.ndarray
+    points: np.ndarray
+    sublattice: np.ndarray
+    signal: np.ndarray
+    alone: np.ndarray
+
+    @property
+    def beside_strong(self) -> np.ndarray:
+        """(m,) True where a site is, or neighbours, one whose signal is so strong that it shows around it, too."""
+        grid = Grid.of(self)
+        strong = [grid.spread(self, np.abs(self.signal) > STRONG, which) > 0 for which in (METAL, CHALCOGEN)]
+        near = [_or(strong[METAL], AROUND), _or(strong[CHALCOGEN], AROUND)]
+        near[METAL] |= _or(strong[CHALCOGEN], [(0, 0), (-1, 0), (0, -1)])
+        near[CHALCOGEN] |= _or(strong[METAL], BONDED)
+        at = tuple((self.cells - grid.low).T)
+        return np.asarray(np.where(self.sublattice == METAL, near[METAL][at], near[CHALCOGEN][at]))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values of sites laid out by cell: entry [u - low_u, v - low_v]; one empty cell lies all around."""
+
+    low: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, places: Sites) -> Grid:
+        """Return the grid of all cells in which there is a site."""
+        if not len(places.cells):
+            return cls(np.zeros(2, np.int64), (3, 3))
+        low, high = places.cells.min(axis=0) - 1, places.cells.max(axis=0) + 1
+        return cls(low, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1))
+
+    def spread(self, places: Sites, values: np.ndarray, which: int) -> np.ndarray:
+        """Lay out `values` (m, ...) of the sublattice `which`; NaN where it has no site."""
+        own = places.sublattice == which
+        laid = np.full((*self.shape, *values.shape[1:]), np.nan)
+        laid[tuple((places.cells[own] - self.low).T)] = values[own]
+        return laid
+
+
+def shifted(laid: np.ndarray, du: int, dv: int) -> np.ndarray:
+    """Return what a `Grid` holds `du`, `dv` cells further on: entry [u, v] is that of [u + du, v + dv]."""
+    return np.roll(laid, (-du, -dv), axis=(0, 1))
+
+
+def _or(laid: np.ndarray, steps: Sequence[tuple[int, int]]) -> np.ndarray:
+    return np.asarray(np.logical_or.reduce([shifted(laid, *step) for step in steps]))
+
+
 def site_signals(
-    snr: Array, lattice: Lattice, *, mask: np.ndarray | None = None, border_px: float = 2.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    snr: Array, lattice: Lattice, *, mask: np.ndarray | None = None, border_px: float = 2.0, skew: Array | None = None
+) -> Sites:
     """Read a signal-to-noise map at the sites of both sublattices.
 
     Parameters
@@ -48,55 +131,96 @@ def site_signals(
         (y, x) True where a pixel belongs to this crystal; None for the whole frame.
     border_px
         Sites closer than this to the edge are left out; at least 1.
-
-    Returns
-    -------
-    points
-        (m, 2) sites (y, x) [px].
-    sublattice
-        (m,) int8, METAL or CHALCOGEN.
-    signal
-        (m,) signed signal-to-noise, of mean 0 and standard deviation 1 in each neighbourhood without defects.
+    skew
+        (y, x) skewness of the noise of `snr`, or None for none. It is taken out (`unskewed`), so that a weak dark and a weak
+        bright signal are equally likely to be noise.
     """
     height, width = (int(n) for n in snr.shape)
     both = [_inner_sites(lattice, (height, width), which, mask, border_px) for which in (METAL, CHALCOGEN)]
-    points = np.concatenate(both)
-    sublattice = np.repeat(np.array([METAL, CHALCOGEN], dtype=np.int8), [len(places) for places in both])
+    cells, points = (np.concatenate([part[i] for part in both]) for i in (0, 1))
+    sublattice = np.repeat(np.array([METAL, CHALCOGEN], dtype=np.int8), [len(part[0]) for part in both])
     signal = interpolate(snr, points)
     if mask is not None:  # at the rim of its grain no site is judged
         judged = signal != 0
-        points, sublattice, signal = points[judged], sublattice[judged], signal[judged]
+        cells, points, sublattice, signal = cells[judged], points[judged], sublattice[judged], signal[judged]
+    places = Sites(cells, points, sublattice, signal, signal)
+    plain = ~places.beside_strong
     for which in (METAL, CHALCOGEN):
         own = sublattice == which
         signal[own] = normalised(
-            points[own], signal[own], sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)
+            points[own], signal[own], plain[own], sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)
         )
-    return points, sublattice, signal
+    if skew is not None:
+        signal = unskewed(signal, interpolate(skew, points))
+    return replace(places, signal=signal, alone=signal)
+
+
+def unskewed(signal: np.ndarray, skew: np.ndarray) -> np.ndarray:
+    """Return the signal-to-noise (m,) of normal noise that is as unlikely as `signal` (m,) in noise of skewness `skew` (m,).
+
+    The first term of Cornish & Fisher (1938); a signal beyond `SKEWED` standard deviations is not noise, and moves no more
+    than one of that size.
+
+    Examples
+    --------
+    >>> unskewed(np.array([-3.0, 3.0]), np.array([0.15, 0.15])).round(2).tolist()
+    [-3.2, 2.8]
+    """
+    return np.asarray(signal - skew / 6 * (np.minimum(signal**2, SKEWED**2) - 1))
 
 
 def _inner_sites(
     lattice: Lattice, shape: tuple[int, int], which: int, mask: np.ndarray | None, border_px: float
-) -> np.ndarray:
-    places = sites(lattice, shape, which)
-    places = places[((places >= border_px) & (places <= np.array(shape) - 1 - border_px)).all(axis=1)]
+) -> tuple[np.ndarray, np.ndarray]:
+    cells, places = numbered_sites(lattice, shape, which)
+    inner = ((places >= border_px) & (places <= np.array(shape) - 1 - border_px)).all(axis=1)
+    cells, places = cells[inner], places[inner]
     if mask is None:
-        return places
+        return cells, places
     pixel = np.rint(places).astype(np.int64)
-    return np.asarray(places[mask[pixel[:, 0], pixel[:, 1]]])
+    within = mask[pixel[:, 0], pixel[:, 1]]
+    return cells[within], places[within]
 
 
-def normalised(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
+def normalised(
+    points: np.ndarray, values: np.ndarray, plain: np.ndarray, *, sd_px: float, shape: tuple[int, int]
+) -> np.ndarray:
     """Free `values` (m,) at `points` (m, 2) of their local mean, divide by their scatter, and by the local one where larger.
 
-    The scatter of all is a little below 1 even in a perfect frame, because a fitted crystal takes some of the noise with it.
+    Only `plain` (m,) sites tell the scatter of all, since those beside strong defects see these. It is a little below 1 even in
+    a perfect frame, because a fitted crystal takes some of the noise with it.
     """
     if len(values) < MIN_SITES:
         return values
-    overall = max(float(np.median(np.abs(values - np.median(values)))) / 0.6745, 0.5)
-    values = values / overall
-    values = values - _local_mean(points, np.clip(values, -CLIP, CLIP), sd_px=sd_px, shape=shape)
-    scatter = _local_mean(points, np.minimum(values**2, CLIP**2), sd_px=sd_px, shape=shape) / CLIPPED_VARIANCE
+    told = values[plain] if plain.sum() >= MIN_SITES else values
+    values = values / max(scatter_of(told), 0.5)
+    ordinary = np.flatnonzero(plain & (np.abs(values) < CLIP))
+    grid = _Cells.of(points, sd_px=sd_px, shape=shape)
+    values = values - grid.mean(values, ordinary)
+    ordinary = ordinary[np.abs(values[ordinary]) < CLIP]
+    scatter = grid.mean(values**2, ordinary) / CLIPPED_VARIANCE
     return np.asarray(values / np.sqrt(np.maximum(scatter / TOLERATED, 1.0)))
+
+
+def scatter_of(values: np.ndarray) -> float:
+    """Return the standard deviation of normal `values` (m,), few of which are defects: that of the middle 95 %, corrected.
+
+    Defects of moderate strength raise a median deviation more.
+
+    Examples
+    --------
+    >>> values = np.random.default_rng(0).normal(size=4000); values[:80] -= 3
+    >>> abs(scatter_of(values) - 1) < 0.04
+    True
+    """
+    middle = float(np.median(values))
+    spread = float(np.median(np.abs(values - middle))) / 0.6745
+    for _ in range(4):
+        near = values[np.abs(values - middle) < 2 * spread]
+        if not len(near):
+            break
+        middle, spread = float(near.mean()), float(near.std()) / 0.8796
+    return spread
 
 
 def interpolate(image: Array, points: np.ndarray) -> np.ndarray:
@@ -148,14 +272,25 @@ def _cubic_slopes(share: np.ndarray) -> np.ndarray:
     return np.stack([before, (4.5 * t - 5) * t, second, (1.5 * t - 1) * t], axis=1)
 
 
-def _local_mean(points: np.ndarray, values: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> np.ndarray:
-    """Return the Gaussian mean of `values` around each point, by way of a grid of cells half an sd wide."""
-    cell = sd_px / 2
-    grid = [int(n / cell) + 1 for n in shape]
-    where = np.floor((points + 0.5) / cell).astype(np.int64)
-    number = where[:, 0] * grid[1] + where[:, 1]
-    total = np.bincount(number, weights=values, minlength=grid[0] * grid[1]).reshape(grid)
-    count = np.bincount(number, minlength=grid[0] * grid[1]).reshape(grid)
-    gy, gx = (np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) * 0.5) ** 2) for n in grid)
-    mean = (gy @ total @ gx) / np.maximum(gy @ count @ gx, 1e-12)
-    return np.asarray(mean[where[:, 0], where[:, 1]])
+@dataclass(frozen=True)
+class _Cells:
+    """Squares half an sd wide, by way of which Gaussian means around points are taken."""
+
+    number: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, points: np.ndarray, *, sd_px: float, shape: tuple[int, int]) -> _Cells:
+        cell = sd_px / 2
+        grid = (int(shape[0] / cell) + 1, int(shape[1] / cell) + 1)
+        where = np.floor((points + 0.5) / cell).astype(np.int64)
+        return cls(where[:, 0] * grid[1] + where[:, 1], grid)
+
+    def mean(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the Gaussian mean of ``values[rows]`` around every point."""
+        n, number = self.shape[0] * self.shape[1], self.number[rows]
+        total = np.bincount(number, weights=values[rows], minlength=n).reshape(self.shape)
+        count = np.bincount(number, minlength=n).reshape(self.shape)
+        gy, gx = (np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) * 0.5) ** 2) for n in self.shape)
+        mean = (gy @ total @ gx) / np.maximum(gy @ count @ gx, 1e-12)
+        return np.asarray(mean.ravel()[self.number])
