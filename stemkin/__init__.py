@@ -12,12 +12,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _ROOM_OF = {
+    "abundances": "kinetics",
     "Archive": "archive",
+    "beam_cross_sections": "kinetics",
+    "Bins": "kinetics",
     "bootstrap": "controls",
     "chapman_kolmogorov": "kinetics",
     "cluster": "clustering",
     "connect": "scheduling",
     "convert": "conversion",
+    "creation": "kinetics",
     "describe": "archive",
     "detect": "detection",
     "dwell_times": "kinetics",
@@ -45,6 +49,7 @@ _ROOM_OF = {
     "simulate_archive": "simulation",
     "simulate_movie": "simulation",
     "stationary": "kinetics",
+    "survival": "kinetics",
     "transitions": "kinetics",
     "truth_of": "simulation",
 }

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 import stemkin as sk
 from stemkin.kernels.hidden_markov import expected_counts
+from stemkin.kernels.intervals import count_interval
 from stemkin.kinetics import cross_section, hidden_transitions
-from stemkin.kinetics.switching import count_transitions
+from stemkin.kinetics.switching import MAX_GAP, count_transitions
+from stemkin.movie import movies_table
 from stemkin.rows import with_experiment
 from stemkin.tables import COLUMNS, Experiment, empty
 from stemkin.trajectories import Trajectories, read_tracks
@@ -56,7 +58,8 @@ def test_an_eight_symbol_sequence_is_counted_by_hand():
     assert stays["n_exits"].tolist() == [2, 1]
     assert stays["time_at_risk_s"].tolist() == [8.0, 6.0]
     assert stays["n_censored"].tolist() == [0, 1]
-    np.testing.assert_allclose(stays["exit_rate_per_s"], [-np.log(1 / 2) / 2, -np.log(2 / 3) / 2])
+    both = -np.log(1 / 2 + 2 / 3 - 1) / 2  # two states: exp(-(a + b) t) is the second eigenvalue of P
+    np.testing.assert_allclose(stays["exit_rate_per_s"], [both * 3 / 5, both * 2 / 5], rtol=1e-5)
 
 
 def test_a_gap_is_no_step_and_two_tracks_in_one_frame_are_no_transition():
@@ -97,6 +100,130 @@ def test_frames_that_were_not_looked_at_are_no_frames_without_defects():
     assert found[["frame", "time_s", "n"]].to_numpy().tolist() == [[0, 0, 1], [2, 2.5, 0]]
 
 
+def test_survival_counts_each_age_with_late_entries_behind_gaps():
+    rows = pd.DataFrame(
+        {
+            "particle": [1] * 6 + [2] * 4 + [3] * 2,
+            "frame": [0, 1, 2, 3, 4, 5, 1, 2, 4, 5, 0, 1],
+            "class_id": [0, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 0],
+        }
+    )
+    # class 1: particle 1 stays 3 frames; particle 2 begins at frame 1, is missed at age 3, and leaves at age 4; particle 3 is there from the start
+    found = sk.survival(rows, frame_time_s=2.0, begun="seen").query("class_id == 1")
+    assert found["time_s"].tolist() == [2, 4, 6, 8]
+    assert found["n_at_risk"].tolist() == [2, 1, 1, 1]
+    assert found["n_exits"].tolist() == [0, 0, 1, 1]
+    assert found["survival"].tolist() == [1, 1, 0, 0]
+    changed = sk.survival(rows, frame_time_s=2.0, begun="change").query("class_id == 1")
+    assert changed[["n_at_risk", "n_exits"]].to_numpy().tolist() == [[1, 0], [1, 0], [1, 1]]
+    everything = sk.survival(rows, frame_time_s=2.0, begun="any").query("class_id == 1")
+    assert everything["n_at_risk"].tolist() == [3, 1, 1, 1]
+    stays = sk.dwell_times(rows, frame_time_s=2.0).set_index("class_id")
+    assert stays.loc[1, ["n_exits", "n_censored", "n_left_censored"]].tolist() == [3, 1, 3]
+
+
+def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_stay():
+    rows = pd.DataFrame(
+        {"movie": "m", "particle": np.repeat(range(8), 10), "frame": np.tile(range(10), 8), "class_id": 0}
+    )
+    one = sk.abundances(rows).iloc[0]
+    low, high = count_interval(np.array(8.0))
+    assert (one["mean_number"], one["low"], one["high"]) == (8.0, pytest.approx(low), pytest.approx(high))
+    assert np.isnan(one["efficiency"])
+    by_hand = rows[
+        ~((rows["particle"] == 0) & rows["frame"].isin([3, 6])) & ~((rows["particle"] == 1) & (rows["frame"] == 0))
+    ]
+    missed = sk.abundances(by_hand).iloc[0]
+    assert missed["efficiency"] == pytest.approx(
+        1 - 2 / (2 + 6 * 8 + 7 + 2)
+    )  # particle 0 was seen between two sightings twice
+    assert missed["corrected_low"] < 8 < missed["corrected_high"]
+    half = sk.abundances(rows, efficiency=0.5).iloc[0]
+    assert half["corrected_number"] == 16
+    frames = pd.DataFrame(
+        {"movie": "m", "frame": range(10), "status": ["ok"] * 5 + ["blank"] + ["ok"] * 4, "time_s": 0.0}
+    )
+    known = Experiment(pd.DataFrame({"movie": ["m"], "n_frames": [10]}), frames)
+    blank = sk.abundances(rows[rows["frame"] != 5], experiment=known).iloc[0]
+    assert np.isnan(blank["efficiency"])  # a frame that was not looked at is no miss
+    assert blank["mean_number"] == 8
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+
+def test_groups_are_bins_of_time_or_dose_and_columns_of_rows_or_movies():
+    rows = a_walk_through_classes()
+    movies = pd.DataFrame({"movie": ["a", "b"], "n_frames": 30, "frame_time_s": 2.0, "dose_rate_e_per_nm2_s": [1e6, 2e6], "kelvin": [300, 400]})  # fmt: skip
+    known = Experiment(movies)
+    by_time = sk.transitions(rows, by=sk.Bins(20.0, "s"), experiment=known)
+    for start in (0.0, 20.0):
+        own = rows[
+            (rows["frame"] >= start / 2) & (rows["frame"] <= start / 2 + 10)
+        ]  # a change begins in its bin, and ends one frame later
+        later = own[own["frame"] < start / 2 + 10]
+        whole, inner = (
+            sk.transitions(r, frame_time_s=2.0, class_ids=range(3)).counts.to_numpy().sum() for r in (own, later)
+        )
+        assert inner < by_time.matrix("count", from_s=start).to_numpy().sum() == whole
+    everything = sk.transitions(rows, experiment=known)
+    assert by_time.table["count"].sum() == everything.table["count"].sum()
+    by_dose = sk.transitions(rows, by=["movie", sk.Bins(2e7, "e_per_nm2")], experiment=known).table
+    assert by_dose.query("movie == 'a'")["from_e_per_nm2"].max() == 4e7
+    assert by_dose.query("movie == 'b'")["from_e_per_nm2"].max() == 1e8
+    assert by_dose.query("movie == '*'")["count"].sum() == everything.table["count"].sum()
+    by_kelvin = sk.dwell_times(rows, by="kelvin", experiment=known)
+    single = sk.dwell_times(rows[rows["movie"] == "b"], experiment=known)
+    pd.testing.assert_frame_equal(
+        by_kelvin.query("kelvin == 400").drop(columns="kelvin").reset_index(drop=True), single
+    )
+    own_column = sk.transitions(rows.assign(side=rows["particle"] % 2), by="side", experiment=known)
+    assert own_column.table.columns[:3].tolist() == ["movie", "side", "lag_frames"]
+    with pytest.raises(ValueError, match="say which of the groups"):
+        _ = own_column.counts
+    assert own_column.matrix("count", side=1).to_numpy().sum() > 0
+    numbers = sk.abundances(rows, by=sk.Bins(20.0, "s"), experiment=known)
+    assert numbers.groupby("from_s")["n_frames"].first().tolist() == [20, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("nothing", "there is no column 'nothing'"),
+        (sk.Bins(10.0, "e_per_nm2"), "dose rate is not known"),
+        (["movie", "gone"], "rows have no value of 'gone'"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused_in_one_sentence(by, message):
+    rows = a_walk_through_classes(n_particles=3, movies=("a",)).head(60).assign(gone=np.nan)
+    with pytest.raises(ValueError, match=message):
+        sk.transitions(rows, by=by, experiment=Experiment(pd.DataFrame({"movie": ["a"], "frame_time_s": [1.0]})))
+
+
+def test_bins_need_a_width_and_a_unit():
+    for width, unit in ((0, "s"), (np.nan, "s"), (1.0, "hours")):
+        with pytest.raises(ValueError, match="positive width"):
+            sk.Bins(width, unit)
+
+
+def test_rates_per_dose_are_those_per_second_over_the_dose_rate():
+    rows = a_walk_through_classes()
+    movies = pd.DataFrame({"movie": ["a", "b"], "frame_time_s": [1.0, 0.5], "dose_rate_e_per_nm2_s": [1e6, 2e6]})
+    found = sk.beam_cross_sections(rows, experiment=Experiment(movies))  # each frame adds the same dose
+    plain = sk.transitions(rows, frame_time_s=1.0).table
+    np.testing.assert_allclose(found["cross_section_barn"], plain["rate_per_s"] / 1e6 * 1e10, rtol=1e-4)
+    with pytest.raises(ValueError, match="no dose rate"):
+        sk.beam_cross_sections(rows, frame_time_s=1.0)
+
+
+def test_gaps_enter_the_rates_with_their_own_time():
+    rows = pd.DataFrame({"particle": 1, "frame": range(0, 40, 2), "class_id": [0, 0, 1, 1, 0, 0, 1, 0, 0, 0] * 2})
+    dense = rows.assign(frame=rows["frame"] // 2)
+    gapped = sk.transitions(rows, frame_time_s=1.0)
+    assert gapped.counts.to_numpy().sum() == 0
+    np.testing.assert_allclose(gapped.rates, sk.transitions(dense, frame_time_s=2.0).rates, rtol=1e-5)
+
+
 # --- partitions, laziness, schedulers ------------------------------------------------------------------------------
 
 
@@ -110,8 +237,12 @@ def test_numbers_do_not_depend_on_how_tracks_are_spread_over_partitions(n, seed)
         sk.transitions(rows, lag_frames=(1, 3), by="movie", frame_time_s=1.5).table,
         check_exact=True,
     )
-    for verb in (sk.dwell_times, sk.populations):
-        pd.testing.assert_frame_equal(verb(split, frame_time_s=1.5), verb(rows, frame_time_s=1.5), check_exact=True)
+    by = ("movie", sk.Bins(12.0, "s"))
+    for verb, words in (
+        (sk.dwell_times, {"by": by}), (sk.survival, {"by": by, "begun": "any"}), (sk.abundances, {"by": by}), (sk.populations, {}),
+    ):  # fmt: skip
+        found, whole = verb(split, frame_time_s=1.5, **words), verb(rows, frame_time_s=1.5, **words)
+        pd.testing.assert_frame_equal(found, whole, check_exact=True)
 
 
 @settings(deadline=None, max_examples=15)
@@ -151,8 +282,16 @@ def test_packed_rows_are_counted_as_written_out(seed, max_lag, far, n):
                 if end >= 0 and (states is None or {start, end} <= set(states)):
                     wanted[start, end, lag] = wanted.get((start, end, lag), 0) + 1
         found = count_transitions(rows, max_lag=max_lag, states=states)
-        counted = {(i, j, lag + 1): k for (_, i, j), each in found.items() for lag, k in enumerate(each.tolist()) if k}
+        lagged = {key: each[:max_lag].tolist() for key, each in found.items()}
+        counted = {(i, j, lag + 1): k for (_, i, j), each in lagged.items() for lag, k in enumerate(each) if k}
         assert counted == wanted
+        follow = {}
+        named = sorted((p, f, c) for (p, f), c in seen.items() if states is None or c in states)
+        for (p, f, i), (q, g, j) in itertools.pairwise(named):
+            if p == q and g - f <= MAX_GAP:
+                follow[i, j, g - f] = follow.get((i, j, g - f), 0) + 1
+        gaps = {key: each[max_lag:].tolist() for key, each in found.items()}
+        assert {(i, j, g + 1): k for (_, i, j), each in gaps.items() for g, k in enumerate(each) if k} == follow
         assert {i for _, i, _ in found} == {c for c in seen.values() if states is None or c in states}
 
 
@@ -295,6 +434,27 @@ def test_hidden_rates_do_not_depend_on_how_tracks_are_spread_over_partitions():
 def test_a_confusion_matrix_that_cannot_be_one_is_refused(confusion):
     with pytest.raises(ValueError, match="confusion matrix"):
         hidden_transitions(a_walk_through_classes(n_particles=2), confusion=confusion, frame_time_s=1.0)
+
+
+@pytest.mark.parametrize("share_found", [1.0, 0.97])
+def test_the_beam_s_cross_section_is_found_on_perfect_tracks_and_on_tracks_with_gaps(share_found):
+    movies = [sk.simulate_movie("paper", seed=seed, name=f"m{seed}") for seed in range(2)]
+    truths = [sk.truth_of(movie) for movie in movies]
+    kinds, a_nm = list(truths[0].kinds), truths[0].settings.material.a_nm
+    rows = pd.concat([truth.defects for truth in truths], ignore_index=True)
+    rows = rows.assign(class_id=rows["kind"].map({kind: i for i, kind in enumerate(kinds)}))
+    rows = rows[np.random.default_rng(0).random(len(rows)) < share_found]
+    classes = pd.DataFrame({"class_id": range(len(kinds)), "name": kinds, "n_detections": 1, "mean_patch": None})
+    words = {"sites_per_nm2": 4 / (np.sqrt(3) * a_nm**2), "reach_nm": 2.2 * a_nm}
+    known = Experiment(movies_table(movies), None, classes)
+    whole = sk.creation(rows, experiment=known, **words)
+    found = whole.iloc[0]
+    assert found["low"] < 0.6 < found["high"]  # barn, what the simulator was told
+    assert found["n_created"] > 100
+    split = in_partitions(rows, np.random.default_rng(1), 5)
+    pd.testing.assert_frame_equal(sk.creation(split, experiment=known, **words), whole, check_exact=True)
+    halves = sk.creation(rows, by=["movie", sk.Bins(112.5, "s")], experiment=known, **words)
+    assert halves.query("movie != '*'")["n_created"].sum() == found["n_created"]
 
 
 def test_a_cross_section_is_its_count_over_the_exposure():

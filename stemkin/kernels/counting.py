@@ -64,6 +64,7 @@ def pair_counts(
     max_lag: int,
     group: np.ndarray | None = None,
     n_groups: int = 1,
+    neighbours: bool = False,
 ) -> np.ndarray:
     """Count the pairs of one track that are 1 to `max_lag` frames apart.
 
@@ -79,13 +80,15 @@ def pair_counts(
         (n,) group of the earlier row of a pair, 0 to ``n_groups - 1``; by default all are one group.
     n_groups
         Number of groups.
+    neighbours
+        Count only rows that follow each other in a track, whatever the gap between them.
 
     Returns
     -------
     (max_lag, n_states, n_states) counts, from row to column; with groups (n_groups, max_lag, n_states, n_states).
     """
     counts = np.zeros(n_groups * max_lag * n_states**2, dtype=np.int64)
-    for offset in range(1, min(max_lag, len(track) - 1) + 1):
+    for offset in range(1, min(1 if neighbours else max_lag, len(track) - 1) + 1):
         gap = frame[offset:] - frame[:-offset]
         pair = (track[offset:] == track[:-offset]) & (gap <= max_lag)
         if not pair.any():
@@ -158,17 +161,25 @@ class Packed:
         mask[gone] = False
         return replace(self, rows=self.rows[mask[self.rows & (self.n_states - 1)]])
 
-    def pair_counts(self) -> np.ndarray:
+    def pair_counts(self, max_lag: int | None = None) -> np.ndarray:
         """Return the (max_lag, n_states, n_states) counts of `pair_counts`; the first state is ``lowest[2]``."""
+        max_lag = self.max_lag if max_lag is None else max_lag
+        return self._counts(max_lag, range(1, max_lag + 1))
+
+    def neighbour_counts(self, max_gap: int) -> np.ndarray:
+        """Return the (max_gap, n_states, n_states) counts of rows that follow each other, by the gap between them."""
+        return self._counts(max_gap, range(1, 2))
+
+    def _counts(self, max_lag: int, offsets: Iterable[int]) -> np.ndarray:
         mask, n_kinds = self.n_states - 1, self.n_states**2
-        counts = np.zeros(self.max_lag * n_kinds, np.int64)
-        for offset in range(1, self.max_lag + 1):
+        counts = np.zeros(max_lag * n_kinds, np.int64)
+        for offset in offsets:
             for strip in self._strips(offset):
                 time, state = strip >> self.state_bits, strip & mask
                 gap = time[offset:] - time[:-offset]
                 kind = ((gap - 1) << 2 * self.state_bits) + (state[:-offset] << self.state_bits) + state[offset:]
-                counts += np.bincount(kind[gap <= self.max_lag], minlength=len(counts))
-        return counts.reshape(self.max_lag, self.n_states, self.n_states)
+                counts += np.bincount(kind[gap <= max_lag], minlength=len(counts))
+        return counts.reshape(max_lag, self.n_states, self.n_states)
 
     def _strips(self, overlap: int) -> Iterator[np.ndarray]:
         for start in range(0, len(self.rows) - overlap, STRIP):

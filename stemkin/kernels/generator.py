@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg, optimize, special
 
-from stemkin.kernels.intervals import rate_interval
+from stemkin.kernels.intervals import count_interval, rate_interval
 
 FASTEST = 20.0
 """A rate of more than this per shortest gap cannot be told from an infinite one."""
@@ -76,6 +76,47 @@ def fit_generator(
     problem = RateLikelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
     x = problem.maximise()
     return problem.summary(x, unit=unit, log_likelihood=-problem.loss(x)[0], confidence=confidence)
+
+
+def exit_rates(
+    counts: np.ndarray, times: np.ndarray, *, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rate of leaving each state for any other, and its interval; all rates together make the counts most likely.
+
+    Parameters
+    ----------
+    counts
+        (m, k, k) pairs of each gap, from row to column.
+    times
+        (m,) the gaps, in units of time.
+    confidence
+        Of the intervals.
+
+    Returns
+    -------
+    rate, low, high
+        (k,) NaN for states that nothing is known of.
+
+    >>> rate, low, high = exit_rates(np.array([[[90, 10], [20, 80]]]), np.array([2.0]))
+    >>> rate.round(4).tolist(), (low < rate).all() and (rate < high).all()
+    ([0.0594, 0.1189], np.True_)
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    k = counts.shape[-1]
+    if not counts.any():
+        nothing = np.full(k, np.nan)
+        return nothing, nothing, nothing
+    left = counts.sum(axis=(0, 2)) > 0
+    rows, columns = np.nonzero(~np.eye(k, dtype=bool) & left[:, None])
+    if len(rows) == 0:
+        at_risk = np.einsum("mij,m->i", counts, times)
+        return np.zeros(1), np.zeros(1), np.asarray(count_interval(np.zeros(1), confidence=confidence)[1] / at_risk)
+    unit = float(np.min(times))
+    problem = RateLikelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
+    x = problem.maximise()
+    low, high = problem.exit_intervals(x, problem.information(np.maximum(x, 1e-7)), confidence)
+    rate = np.bincount(rows, weights=x, minlength=k)
+    return tuple(np.where(left, v, np.nan) / unit for v in (rate, low, high))  # type: ignore[return-value]
 
 
 class RateLikelihood:
@@ -183,13 +224,18 @@ class RateLikelihood:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the bounds of each rate, and of the total rate of leaving each state."""
         known = self.information(np.maximum(x, 1e-7)) if information is None else information
-        covariance = self.covariance(x, known)
-        variance = np.where(x > 0, np.diag(covariance), np.diag(linalg.pinvh(known)))
-        slope = np.maximum(self.loss(np.maximum(x, self.floor))[1], 1e-12)  # -d log L / dx where x is 0
-        at_risk = np.einsum("mij,m->i", self.counts, self.times)
+        variance, slope, at_risk = self._spread(x, known)
         low, high, counted = rate_interval(x, variance, at_risk[self.rows], slope, confidence)
         for i in np.flatnonzero(~counted).tolist() if information is None and self.k <= FEW_STATES else []:
             low[i], high[i] = self.profile_interval(x, i, confidence)
+        return low, high, *self.exit_intervals(x, known, confidence)
+
+    def exit_intervals(
+        self, x: np.ndarray, information: np.ndarray, confidence: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the (k,) bounds of the total rate of leaving each state."""
+        covariance = self.covariance(x, information)
+        variance, slope, at_risk = self._spread(x, information)
         leaving, spread, least = (np.zeros(self.k) for _ in range(3))
         for state in range(self.k):
             own = self.rows == state
@@ -197,8 +243,14 @@ class RateLikelihood:
             least[state] = slope[own].min(initial=np.inf)
             if leaving[state] == 0 and own.any():
                 spread[state] = variance[own].max()
-        exit_low, exit_high, _ = rate_interval(leaving, spread, at_risk, least, confidence)
-        return low, high, exit_low, exit_high
+        low, high, _ = rate_interval(leaving, spread, at_risk, least, confidence)
+        return low, high
+
+    def _spread(self, x: np.ndarray, information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the variance of each rate (for a rate of 0: as if it were free), how fast the likelihood falls, and times at risk."""
+        variance = np.where(x > 0, np.diag(self.covariance(x, information)), np.diag(linalg.pinvh(information)))
+        slope = np.maximum(self.loss(np.maximum(x, self.floor))[1], 1e-12)  # -d log L / dx where x is 0
+        return variance, slope, np.einsum("mij,m->i", self.counts, self.times)
 
     def summary(
         self,

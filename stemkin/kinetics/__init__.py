@@ -1,8 +1,15 @@
 """Kinetics: how many defects of each class there are, how long they stay, and into what they turn.
 
-    tracks ──▶ transitions   counts, probabilities P, rates Q         ──▶ which class becomes which, how fast
-           ├─▶ dwell_times   exits over time at risk                  ──▶ how long a class lasts
-           └─▶ populations   numbers per class, movie and frame       ──▶ what there is
+    tracks ──▶ transitions          counts, probabilities P, rates Q         ──▶ which class becomes which, how fast
+           ├─▶ hidden_transitions   the same behind names that may be wrong
+           ├─▶ dwell_times          rates of leaving                         ──▶ how long a class lasts
+           ├─▶ survival             Kaplan-Meier curves of the stays         ──▶ whether leaving depends on age
+           ├─▶ populations          numbers per class, movie and frame       ──▶ what there is
+           ├─▶ abundances           mean numbers, corrected for missed ones
+           └─▶ creation             vacancies made per site and dose         ──▶ cross-section in barn
+
+Every verb counts for all movies together, for each movie, for bins of time or dose, or for any column: ``by="movie"``,
+``by=Bins(60, "s")``, ``by=["movie", Bins(5e8, "e_per_nm2")]``, ``by="temperature_K"``.
 
 Counts are pooled over tracks and divided once. Only pairs of rows of the *same track* count, a missing frame is a gap
 and never a step, and a state that was never left has no probabilities rather than invented ones.
@@ -19,17 +26,24 @@ interval says so. (3) Probabilities belong to a frame time; movies with other fr
 
 import pandas as pd  # noqa: F401 - for the example above
 
-from stemkin.kinetics.creation import cross_section
-from stemkin.kinetics.dwelling import dwell_times
+from stemkin.kinetics.abundance import abundances
+from stemkin.kinetics.creation import creation, cross_section
+from stemkin.kinetics.dosing import beam_cross_sections
+from stemkin.kinetics.dwelling import dwell_times, survival
+from stemkin.kinetics.grouping import Bins
 from stemkin.kinetics.hidden import hidden_transitions
 from stemkin.kinetics.judging import chapman_kolmogorov, connected, implied_timescales, reversibility, stationary
 from stemkin.kinetics.numbers import populations
 from stemkin.kinetics.switching import Transitions, transitions
 
 __all__ = [
+    "Bins",
     "Transitions",
+    "abundances",
+    "beam_cross_sections",
     "chapman_kolmogorov",
     "connected",
+    "creation",
     "cross_section",
     "dwell_times",
     "hidden_transitions",
@@ -37,5 +51,6 @@ __all__ = [
     "populations",
     "reversibility",
     "stationary",
+    "survival",
     "transitions",
 ]

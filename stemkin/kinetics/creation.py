@@ -1,17 +1,39 @@
-"""How fast the beam makes defects: creation rate per site, and its cross-section.
+"""How fast the beam makes vacancies: creation rate per site, and its cross-section.
 
 >>> round(float(cross_section(10, 1e4 * 1e6)[0]), 2)
 10.0
+
+A vacancy that appears was made by the beam only if it came from nowhere. It may as well have hopped out of a complex, been lost
+by the linker and found again, or been a wrong name. So every gain of a vacancy (a track that begins, a class that takes one up) is
+matched with a loss nearby (a track that ends, a class that lets one go), as well as possible all together; gains that are left over were
+made, losses that are left over were healed. A false detection gains and loses at once, and cancels.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 import numpy as np
+import pandas as pd
 
 from stemkin.kernels.intervals import count_interval
+from stemkin.kernels.matching import match_points
+from stemkin.kinetics.grouping import By, Grouping, Key
+from stemkin.kinetics.numbers import frames_looked_at
+from stemkin.kinetics.switching import class_names
+from stemkin.tables import NOT_NAMED, OK, Experiment, check_columns
+from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over
 
 NM2_IN_BARN = 1e10
 """One square nanometre in barn."""
+
+WINDOW = 3
+"""A gain and a loss that are farther apart in time than this [frames] are two events. As many frames at both ends of a movie only serve
+to match: what is first seen there may have been missed before."""
 
 
 def cross_section(
@@ -45,3 +67,199 @@ def cross_section(
     low, high = count_interval(np.array(n_created), confidence=confidence)
     scale = NM2_IN_BARN / (exposure_e_per_nm2 * efficiency)
     return float(n_created * scale), float(low * scale), float(high * scale)
+
+
+def vacancies_in(name: str, chalcogen: str = "S") -> int:
+    """Return how many chalcogen atoms a defect of this name lacks.
+
+    >>> [vacancies_in(name) for name in ("V_S", "V_S2", "Mo_W+V_S", "Mo_W", "V_Se")]
+    [1, 2, 1, 0, 0]
+    """
+    found = (re.fullmatch(rf"V_{re.escape(chalcogen)}(\d*)", part) for part in name.split("+"))
+    return sum(int(match[1] or 1) for match in found if match)
+
+
+def creation(
+    tracks: Any,
+    *,
+    sites_per_nm2: float,
+    reach_nm: float,
+    atoms_per_column: int = 2,
+    vacancies: Mapping[int, int] | None = None,
+    by: By = "pooled",
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return how many vacancies the beam made per site and dose. Computes once: one pass over the tracks.
+
+    Parameters
+    ----------
+    tracks
+        Table ``tracks`` with `y`, `x` [px], `y_nm`, `x_nm` (pandas, or Dask whose partitions hold whole tracks).
+    sites_per_nm2
+        Atoms per area that could be removed; in a 2H monolayer of lattice constant a two atoms in each cell of sqrt(3) a²/2.
+    reach_nm
+        How far a vacancy may go unseen between two sightings, 2.2 lattice constants for instance. As near as this to the edge of
+        the frame nothing is counted, since vacancies hop in.
+    atoms_per_column
+        Atoms above each other. A column with a vacancy, and the three around any other defect, are no sites of an undisturbed crystal
+        and leave the exposure.
+    vacancies
+        Class → how many atoms it lacks; by default read off the classes' names (``V_S``, ``V_S2``, ``Mo_W+V_S``).
+    by
+        As in `transitions`.
+    experiment, frame_time_s
+        Where calibration and good frames come from; by default from the tracks themselves.
+    confidence
+        Of the intervals (Poisson, Jeffreys' prior).
+
+    Returns
+    -------
+    Table ``creation``: `n_created` atoms away from other defects (the cross-section is theirs), `n_at_dopants` those that made a
+    vacancy beside another defect (a class with a + in its name), `n_healed`; `n_sites` is the mean number of atoms that were watched, `dose_e_per_nm2` what each of
+    them saw, `rate_per_site_s`. The cross-section is NaN where a dose rate is not known. Vacancies that are made and gone within one frame are not seen.
+
+    Raises
+    ------
+    ValueError
+        If a column, the size of a pixel or a frame time is missing.
+    """
+    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    if not isinstance(known, Experiment):
+        msg = "the size of the field is not known; pass experiment=... (detections.experiment), whose movies say height, width and pixel size"
+        raise ValueError(msg)
+    time_of = frame_times(tracks, experiment, frame_time_s)
+    check_columns(tracks, "tracks", needed=("frame", "particle", "class_id", "y", "x", "y_nm", "x_nm"))
+    names = class_names(known)
+    lacks = dict(vacancies) if vacancies is not None else {i: vacancies_in(name) for i, name in names.items()}
+    crowded = frozenset(i for i, name in names.items() if "+" in name)
+    sums = sum_over(tracks, partial(vacancy_events, lacks=lacks, crowded=crowded))
+    grouping = Grouping.of(by, tracks.iloc[:0] if isinstance(tracks, pd.DataFrame) else tracks, experiment=known, frame_time_s=frame_time_s)  # fmt: skip
+    looked = frames_looked_at(known)
+    counts: dict[Key, np.ndarray] = {}
+    for movie in sorted({*known.movies["movie"].astype(str)} & {*(k[1] for k in sums), *looked}):
+        events = sums.get(("events", movie), _Events.none())
+        taken = int(sums.get(("columns", movie), 0)) * atoms_per_column
+        counts |= _of_movie(movie, events, known, looked, grouping, reach_nm, time_of(movie), sites_per_nm2, taken)
+    rows = [
+        (group, _row(np.sum([counts[key] for key in keys], axis=0), confidence))
+        for group, keys in grouping.groups(counts)
+    ]
+    return grouping.table(rows, "creation")
+
+
+@dataclass(frozen=True, eq=False)
+class _Events:
+    """Gains and losses of one movie: (n, 7) frame, y_nm, x_nm, y, x, vacancies gained, whether beside another defect."""
+
+    rows: np.ndarray
+
+    def __add__(self, other: _Events) -> _Events:
+        return _Events(np.concatenate([self.rows, other.rows]))
+
+    @classmethod
+    def none(cls) -> _Events:
+        return cls(np.zeros((0, 7)))
+
+
+def vacancy_events(rows: pd.DataFrame, *, lacks: Mapping[int, int], crowded: frozenset[int]) -> Sums:
+    """Return ("events", movie) → gains and losses of vacancies, ("columns", movie) → columns that defects take up. Computes once."""
+    tracks = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
+    tracks = tracks.keep(tracks.class_id != NOT_NAMED)
+    if len(tracks.frame) == 0:
+        return {}
+    ids = np.unique(tracks.class_id)
+    where = np.searchsorted(ids, tracks.class_id)
+    held = np.array([lacks.get(int(i), 0) for i in ids])[where]
+    beside = np.array([int(i) in crowded for i in ids])[where]
+    raw = rows[["y", "x"]].to_numpy(np.float64)[tracks.row]
+    first = np.append(True, tracks.track[1:] != tracks.track[:-1])
+    last = np.append(first[1:], True)
+    before = np.where(first, 0, np.append(0, held[:-1]))
+    place = np.column_stack([tracks.frame, tracks.y_nm, tracks.x_nm, raw, held - before, beside])
+    ended = place[last].copy()
+    ended[:, 0] += 1
+    ended[:, 5] = -held[last]
+    was_beside = np.append(False, beside[:-1])
+    place[:, 6] = np.where(held >= before, beside, was_beside)
+    events = np.concatenate([place, ended])
+    movie = np.concatenate([tracks.movie[tracks.track], tracks.movie[tracks.track[last]]])
+    real = events[:, 5] != 0
+    columns = np.bincount(tracks.movie[tracks.track], weights=np.where((held > 0) & ~beside, 1, 3))
+    found: Sums = {("events", tracks.movies[m]): _Events(events[real & (movie == m)]) for m in np.unique(movie[real])}
+    return found | {("columns", tracks.movies[m]): int(n) for m, n in enumerate(columns) if n}
+
+
+def _of_movie(
+    movie: str,
+    events: _Events,
+    known: Experiment,
+    looked: Mapping[str, pd.DataFrame],
+    grouping: Grouping,
+    reach_nm: float,
+    step_s: float,
+    sites_per_nm2: float,
+    taken: int,
+) -> dict[Key, np.ndarray]:
+    """Return key → (made, made beside another defect, healed, sites x time [s], sites x dose [e/nm²], time [s])."""
+    about = known.of_movie(movie)
+    pixel = float(about["pixel_size_nm"])
+    if not pixel > 0:
+        msg = f"movie {movie!r} has no pixel size; give pixel_size_nm in the manifest"
+        raise ValueError(msg)
+    rows = looked.get(movie)
+    good = (
+        np.arange(int(about["n_frames"]))
+        if rows is None
+        else np.sort(rows.loc[rows["status"] == OK, "frame"].to_numpy())
+    )
+    n_looked = max(len(good), 1)
+    ends, good = good[[0, -1]] if len(good) else good, good[WINDOW : max(len(good) - WINDOW, WINDOW)]
+    whole = [float(about[name]) * pixel for name in ("height_px", "width_px")]
+    if not len(good) or min(whole) <= 2 * reach_nm:
+        return {}
+    sites = (sites_per_nm2 - taken / n_looked / np.prod(whole)) * np.prod([length - 2 * reach_nm for length in whole])
+    rate = float(about["dose_rate_e_per_nm2_s"]) if "dose_rate_e_per_nm2_s" in about.index else np.nan
+    keys, code = grouping.codes([movie], np.zeros(len(good), int), good, pd.DataFrame(index=range(len(good))))
+    table = np.zeros((len(keys), 6))
+    n = np.bincount(code, minlength=len(keys)) * step_s
+    table[:, 3], table[:, 4], table[:, 5] = n * sites, n * sites * rate, n
+    inner = (events.rows[:, 0] > ends[0]) & (
+        events.rows[:, 0] <= ends[1]
+    )  # a movie's ends are neither gains nor losses
+    left = _unmatched(events.rows[inner], reach_nm)
+    edge = reach_nm / pixel - 0.5
+    far = [
+        np.abs(left[:, c] - (size - 1) / 2) < (size - 1) / 2 - edge
+        for c, size in ((3, about["height_px"]), (4, about["width_px"]))
+    ]
+    left = left[far[0] & far[1] & np.isin(left[:, 0], good)]
+    group = code[np.searchsorted(good, left[:, 0])]
+    gained, beside = left[:, 5] > 0, left[:, 6] > 0
+    for column, own in enumerate((gained & ~beside, gained & beside, ~gained)):
+        table[:, column] = np.bincount(group[own], minlength=len(keys))
+    return dict(zip(keys, table, strict=True))
+
+
+def _unmatched(events: np.ndarray, reach_nm: float) -> np.ndarray:
+    """Return the gains and losses that nothing nearby explains, one row for each vacancy."""
+    events = events[np.lexsort(events.T[::-1])]
+    single = events[np.repeat(np.arange(len(events)), np.abs(events[:, 5]).astype(int))]
+    point = single[:, :3] * (reach_nm / (WINDOW + 1), 1.0, 1.0)
+    gains, losses = np.flatnonzero(single[:, 5] > 0), np.flatnonzero(single[:, 5] < 0)
+    i, j = match_points(point[gains], point[losses], max_distance=reach_nm)
+    left = np.ones(len(single), bool)
+    left[gains[i]] = left[losses[j]] = False
+    return np.asarray(single[left])
+
+
+def _row(total: np.ndarray, confidence: float) -> dict[str, Any]:
+    made, beside, healed, site_time, site_dose, time_s = total
+    low, high = count_interval(np.array(made), confidence=confidence)
+    barn = cross_section(int(made), site_dose, confidence=confidence) if site_dose > 0 else (np.nan,) * 3
+    return {
+        "n_created": made, "n_at_dopants": beside, "n_healed": healed, "n_sites": site_time / time_s,
+        "dose_e_per_nm2": site_dose / site_time * time_s if site_dose > 0 else np.nan, "rate_per_site_s": made / site_time,
+        "rate_low": low / site_time, "rate_high": high / site_time, "cross_section_barn": barn[0], "low": barn[1], "high": barn[2],
+    }  # fmt: skip

@@ -1,18 +1,27 @@
-"""How long a class lasts: exits over time at risk."""
+"""How long a class lasts: rates of leaving, and survival curves of the stays themselves.
+
+>>> rows = pd.DataFrame({"particle": 1, "frame": range(9), "class_id": [0, 0, 1, 1, 1, 0, 1, 0, 0]})
+>>> survival(rows, frame_time_s=2.0)[["class_id", "time_s", "n_at_risk", "n_exits", "survival"]].to_numpy().tolist()
+[[0.0, 2.0, 2.0, 1.0, 0.5], [1.0, 2.0, 2.0, 1.0, 0.5], [1.0, 4.0, 1.0, 0.0, 0.5], [1.0, 6.0, 1.0, 1.0, 0.0]]
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.counting import run_starts
-from stemkin.kernels.intervals import share_interval
-from stemkin.kinetics.switching import By, class_names
-from stemkin.tables import NOT_NAMED, POOLED, Experiment, conform, empty
+from stemkin.kernels.generator import exit_rates
+from stemkin.kernels.survival import Stays, kaplan_meier, stays_of
+from stemkin.kinetics.grouping import By, Grouping, Key
+from stemkin.kinetics.switching import MAX_GAP, class_names, count_transitions, counts_of, small_codes, spans
+from stemkin.tables import NOT_NAMED, Experiment
 from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over
+
+Begun = Literal["change", "seen", "any"]
 
 
 def dwell_times(
@@ -25,26 +34,27 @@ def dwell_times(
 ) -> pd.DataFrame:
     """Return how fast each class is left for another one. Computes once: one pass over the tracks.
 
-    A particle of class i that is seen in two frames running was *at risk* for one frame time, whether it left or not;
-    so stays whose beginning or end was not seen count with the time for which they were seen (right and left
-    censoring). With p exits per frame at risk the rate is ``-ln(1 - p) / frame time``; it is exact for a class that
-    does not come back within one frame, and too low where it does (see `transitions` for rates that allow for it).
+    A particle that is seen twice running was at risk in between, whether it left or not; so stays whose beginning or end was
+    not seen count with the time for which they were seen (left and right censoring). The rate of leaving is that of the
+    generator that makes all changes most likely (see `transitions`), so it allows for particles that left and came back
+    between two frames, and across gaps of up to `MAX_GAP` frames.
 
     Parameters
     ----------
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
     by
-        ``"pooled"`` for all movies together ("*"); ``"movie"`` for each movie as well.
+        As in `transitions`.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.
     confidence
-        Of the interval of the rate (of the exits among the frames at risk, Jeffreys' prior).
+        Of the interval of the rate.
 
     Returns
     -------
-    Table ``dwell_times``. `n_censored` counts the stays whose end was not seen. Movies with different frame times are
-    pooled as exits over time at risk, with the mean frame time in the logarithm.
+    Table ``dwell_times``. `n_exits` and `time_at_risk_s` count neighbouring frames; `n_censored` the stays whose end was not
+    seen, `n_left_censored` those whose beginning was not. The mean time is that of an exponential law: see `survival` for the
+    curve itself.
 
     Raises
     ------
@@ -53,49 +63,145 @@ def dwell_times(
     """
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = frame_times(tracks, experiment, frame_time_s)
-    sums = sum_over(tracks, partial(count_stays))
-    seconds = {movie: time_of(movie) for movie, _ in sums}
-    classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
-    groups = [(movie, [movie]) for movie in sorted(seconds)] if by == "movie" else []
+    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    sums = sum_over(tracks, partial(_changes_and_stays, grouping=grouping))
+    changes = {key[1:]: v for key, v in sums.items() if key[0] == "changes"}
+    stays = {key[1:]: v for key, v in sums.items() if key[0] == "stays"}
+    classes = tuple(sorted({*class_names(known), *(i for _, i in stays)}))
+    counts = counts_of(changes, classes)
+    rows = [
+        (group, _dwell_rows({key: counts[key] for key in keys}, stays, classes, time_of, confidence))
+        for group, keys in grouping.groups(counts)
+    ]
+    return grouping.table(rows, "dwell_times")
+
+
+def _changes_and_stays(rows: pd.DataFrame, *, grouping: Grouping) -> Sums:
+    """Return ("changes", ...) → counts as of `count_transitions`, and ("stays", key, class) → (2,) ends and beginnings not seen."""
+    changes: Sums = {("changes", *key): v for key, v in count_transitions(rows, max_lag=1, grouping=grouping).items()}
+    tracks = Trajectories.of(rows, need=("class_id",))
+    tracks = tracks.keep(tracks.class_id != NOT_NAMED)
+    if len(tracks.frame) == 0:
+        return changes
+    keys, code = grouping.codes(tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row])
+    linked = (tracks.track[1:] == tracks.track[:-1]) & (tracks.frame[1:] == tracks.frame[:-1] + 1)
+    found, state = small_codes(tracks.class_id)
+    n = len(keys) * len(found)
+    lost, met = ~np.append(linked, False), ~np.append(False, linked)
+    open_ended = [np.bincount((code * len(found) + state)[mask], minlength=n) for mask in (lost, met)]
+    table = np.stack(open_ended, axis=1).reshape(len(keys), len(found), 2)
+    where = ((m, i) for m in range(len(keys)) for i in range(len(found)))
+    return changes | {("stays", keys[m], int(found[i])): table[m, i] for m, i in where}
+
+
+def _dwell_rows(
+    parts: Mapping[Key, np.ndarray], stays: Sums, classes: tuple[int, ...], time_of: Any, confidence: float
+) -> pd.DataFrame:
+    times = [time_of(key[0]) for key in parts]
+    near = [matrix[-MAX_GAP:] for matrix in parts.values()]
+    rate, low, high = exit_rates(*spans(near, times), confidence=confidence)
+    one_step = np.stack([matrix[0] for matrix in parts.values()])
+    exits = (one_step.sum(axis=2) - np.diagonal(one_step, axis1=1, axis2=2)).sum(axis=0)
+    at_risk_s = np.array(times) @ one_step.sum(axis=2)
+    unseen = [np.sum([stays.get((key, i), np.zeros(2, np.int64)) for key in parts], axis=0) for i in classes]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = 1.0 / rate
+    return pd.DataFrame(
+        {
+            "class_id": classes, "n_exits": exits, "time_at_risk_s": at_risk_s, "exit_rate_per_s": rate, "low": low,
+            "high": high, "mean_dwell_s": mean, "n_censored": [n[0] for n in unseen],
+            "n_left_censored": [n[1] for n in unseen],
+        }
+    )  # fmt: skip
+
+
+def survival(
+    tracks: Any,
+    *,
+    begun: Begun = "seen",
+    by: By = "pooled",
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return the share of stays in a class that last longer than a time, by Kaplan and Meier. Computes once.
+
+    A stay ends (is an exit) where the particle is seen in another class in the next frame. It is censored where the track ends or has a
+    gap; behind a gap it comes back with its age, if the class is the same (delayed entry, so the gap itself is not at risk).
+
+    Parameters
+    ----------
+    tracks
+        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+    begun
+        Which stays count. ``"change"``: those that began with a change from another class. ``"seen"``: also those of tracks that
+        begin after the movie's first frame. ``"any"``: all, aged from when they were first seen; right only where leaving
+        does not depend on age.
+    by
+        As in `transitions`; a stay belongs to the group in which it began.
+    experiment, frame_time_s
+        Where the frame times come from; by default from the tracks themselves.
+    confidence
+        Of the interval.
+
+    Returns
+    -------
+    Table ``survival``: `movie`, `class_id`, `time_s`, `n_at_risk`, `n_exits`, `survival`, `low`, `high`; one row per age up to the oldest
+    that was seen. Where nothing falls on the logarithmic scale of an exponential law, leaving depends on age: the class hides more than one
+    state. A lost track that is found again by another name begins a stay of its own: see `begun`.
+
+    Raises
+    ------
+    ValueError
+        If movies of different frame times are pooled, `begun` is none of these words, or as in `transitions`.
+    """
+    if begun not in ("change", "seen", "any"):
+        msg = f"begun must be 'change', 'seen' or 'any', but it is {begun!r}"
+        raise ValueError(msg)
+    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    time_of = frame_times(tracks, experiment, frame_time_s)
+    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    sums = sum_over(tracks, partial(count_ages, begun=begun, grouping=grouping))
     rows = []
-    for name, movies in [*groups, (POOLED, sorted(seconds))] if seconds else []:
-        for class_id in classes:
-            parts = np.array([[*sums.get((m, class_id), np.zeros(3, np.int64)), seconds[m]] for m in movies])
-            rows.append(_row(name, class_id, parts, confidence))
-    return conform(pd.DataFrame(rows), "dwell_times") if rows else empty("dwell_times")
+    for group, keys in grouping.groups(key for key, _ in sums):
+        for class_id in sorted({i for key, i in sums if key in keys}):
+            by_time: dict[float, Stays] = {}
+            for key in keys:
+                if (key, class_id) in sums:
+                    step = time_of(key[0])
+                    by_time[step] = by_time[step] + sums[key, class_id] if step in by_time else sums[key, class_id]
+            if len(by_time) > 1:
+                continue  # ages of different frame times cannot be added
+            (step, stays), *_ = by_time.items()
+            rows.append((group, _curve(stays, class_id, step, confidence)))
+    return grouping.table(rows, "survival")
 
 
-def count_stays(rows: pd.DataFrame) -> Sums:
-    """Return movie, class → (frames at risk, exits, stays whose end was not seen). Computes once."""
+def count_ages(rows: pd.DataFrame, *, begun: Begun, grouping: Grouping) -> Sums:
+    """Return key, class → how many stays were at risk and left at each age. Computes once."""
     tracks = Trajectories.of(rows, need=("class_id",))
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
         return {}
-    neighbours = (tracks.track[1:] == tracks.track[:-1]) & (tracks.frame[1:] == tracks.frame[:-1] + 1)
-    starts = run_starts(tracks.track, tracks.class_id)
-    left = np.append(neighbours & starts[1:], False)
-    seen_on = np.append(neighbours, False)
-    n_classes = int(tracks.class_id.max()) + 1
-    where = tracks.movie[tracks.track] * n_classes + tracks.class_id
-    n = len(tracks.movies) * n_classes
-    counts = [np.bincount(where[mask], minlength=n) for mask in (seen_on, left, ~seen_on)]
-    table = np.stack(counts, axis=1).reshape(len(tracks.movies), n_classes, 3)
-    return {(tracks.movies[m], int(i)): table[m, i] for m, i in zip(*np.nonzero(table.any(axis=2)), strict=True)}
+    keys, code = grouping.codes(tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row])
+    found, state = small_codes(tracks.class_id)
+    ages = stays_of(tracks.track, tracks.frame, state)
+    wanted = ages.changed if begun == "change" else ages.changed | (ages.first_frame > 0)
+    wanted = np.ones_like(wanted) if begun == "any" else wanted
+    group = code[ages.first_row] * len(found) + state
+    sums: Sums = {}
+    for which in np.unique(group[wanted & ages.at_risk]).tolist():
+        own = wanted & ages.at_risk & (group == which)
+        key = (keys[which // len(found)], int(found[which % len(found)]))
+        sums[key] = Stays.of(ages.age[own], ages.left[own])
+    return sums
 
 
-def _row(movie: str, class_id: int, parts: np.ndarray, confidence: float) -> dict[str, Any]:
-    """Return one row from (m, 4) frames at risk, exits, censored stays and frame time of each movie."""
-    at_risk, exits, censored = (int(v) for v in parts[:, :3].sum(axis=0))
-    time_at_risk = float(parts[:, 0] @ parts[:, 3])
-    rate = low = high = mean = np.nan
-    if at_risk:
-        with np.errstate(divide="ignore"):
-            share = np.array(
-                [exits / at_risk, *share_interval(np.array(exits), np.array(at_risk), confidence=confidence)]
-            )
-            rate, low, high = -np.log1p(-share) * at_risk / time_at_risk
-            mean = float(np.divide(1.0, rate))
-    return {
-        "movie": movie, "class_id": class_id, "n_exits": exits, "time_at_risk_s": time_at_risk, "exit_rate_per_s": rate,
-        "low": low, "high": high, "mean_dwell_s": mean, "n_censored": censored,
-    }  # fmt: skip
+def _curve(stays: Stays, class_id: int, step: float, confidence: float) -> pd.DataFrame:
+    share, low, high = kaplan_meier(stays.at_risk, stays.exits, confidence=confidence)
+    return pd.DataFrame(
+        {
+            "class_id": class_id, "time_s": step * np.arange(1, len(share) + 1), "n_at_risk": stays.at_risk,
+            "n_exits": stays.exits, "survival": share, "low": low, "high": high,
+        }
+    )  # fmt: skip

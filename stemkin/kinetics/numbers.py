@@ -41,7 +41,7 @@ def populations(
     known = experiment if experiment is not None else getattr(detections, "experiment", None)
     time_of = frame_times(detections, experiment, frame_time_s)
     sums = sum_over(detections, count_per_frame)
-    looked_at = _frames_looked_at(known)
+    looked_at = frames_looked_at(known)
     movies = sorted({movie for movie, _ in sums} | (set() if known is None else set(known.movies["movie"].astype(str))))
     classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
     parts = (
@@ -95,7 +95,7 @@ class _Numbers:
         return counts
 
 
-def _frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
+def frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
     """Return movie → its rows of the table ``frames``; one row per frame is read, no pixel. Computes once."""
     if known is None or known.frames is None:
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,12 @@ import pandas as pd
 from stemkin.kernels.counting import pair_counts
 from stemkin.kernels.generator import Generator, fit_generator
 from stemkin.kernels.markov import transition_probabilities
-from stemkin.tables import NOT_NAMED, POOLED, Experiment, conform, empty
+from stemkin.kinetics.grouping import By, Grouping, Key
+from stemkin.tables import NOT_NAMED, POOLED, Experiment
 from stemkin.trajectories import Sums, Trajectories, frame_times, packed_rows, sum_over
 
-By = Literal["pooled", "movie"]
+MAX_GAP = 16
+"""Rows of a track that follow each other with at most this gap [frames] enter the rates, each with its own exp(Q gap)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class Transitions:
         why = "never seen in two frames of one track at this lag: nothing is known of what becomes of it"
         return pd.Series(why, index=never.index[never], name="reason", dtype="str")
 
-    def matrix(self, column: str, *, movie: str = POOLED, lag_frames: int | None = None) -> pd.DataFrame:
+    def matrix(self, column: str, *, movie: str = POOLED, lag_frames: int | None = None, **group: Any) -> pd.DataFrame:
         """Return one column of `table` as a matrix, labelled by class.
 
         Parameters
@@ -70,25 +72,34 @@ class Transitions:
             A movie, or "*" for all.
         lag_frames
             By default the first lag.
+        group
+            Where the table has columns of groups, the group meant, for instance ``from_s=60.0``.
 
         Raises
         ------
         ValueError
-            If the table has no such column, movie or lag.
+            If the table has no such column, movie, lag or group, or it does not say which group of several is meant.
         """
-        if column not in self.table.columns[4:]:
-            msg = f"transitions have no column {column!r}; there are {self.table.columns[4:].tolist()}"
+        columns = self.table.columns.tolist()
+        values = columns[columns.index("to_id") + 1 :]
+        if column not in values:
+            msg = f"transitions have no column {column!r}; there are {values}"
             raise ValueError(msg)
         labels = pd.Index([self.names.get(i, i) for i in self.class_ids], dtype=object)
         k = len(labels)
         if k == 0:
             return pd.DataFrame(index=labels, columns=labels, dtype=self.table[column].dtype)
         lags = self.table["lag_frames"].unique().tolist()
-        lag = lags[0] if lag_frames is None else lag_frames
+        lag = lags[0] if lag_frames is None and lags else lag_frames
         rows = self.table[(self.table["movie"] == movie) & (self.table["lag_frames"] == lag)]
+        for name, value in group.items():
+            rows = rows[rows[name] == value] if name in rows.columns else rows.iloc[:0]
         if len(rows) != k * k:
             known = self.table["movie"].unique().tolist()
-            msg = f"there are no transitions of movie {movie!r} at lag {lag}; movies {known[:5]}, lags {lags}"
+            wanted = "".join(f", {name} {value}" for name, value in group.items())
+            msg = f"there are no transitions of movie {movie!r} at lag {lag}{wanted}; movies {known[:5]}, lags {lags}"
+            groups = columns[1 : columns.index("lag_frames")]
+            msg += f"; say which of the groups is meant, by {groups}" if groups else ""
             raise ValueError(msg)
         return pd.DataFrame(rows[column].to_numpy().reshape(k, k), index=labels, columns=labels)
 
@@ -112,7 +123,8 @@ def transitions(
     lag_frames
         One lag or several. At a lag above 1 pairs overlap, and intervals are widened by the square root of the lag.
     by
-        ``"pooled"`` for all movies together ("*"); ``"movie"`` for each movie as well.
+        ``"pooled"`` for all movies together ("*"); ``"movie"`` for each movie as well; `Bins` of time or dose, or any column
+        of the rows or of the movies; or several of these. A change belongs to the group of its earlier row.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves. Without any, rates are NaN.
     class_ids
@@ -124,40 +136,72 @@ def transitions(
     Returns
     -------
     Transitions
-        Rates maximise the likelihood of the counts. Pooled over movies with different frame times they still do, each
-        count with its own time; pooled probabilities are then NaN, since P belongs to a frame time.
+        At lag 1 rates maximise the likelihood of all rows that follow each other in a track, also across gaps of up to
+        `MAX_GAP` frames, each with its own exp(Q gap); at other lags that of the pairs. Pooled over movies with different
+        frame times they still do; pooled probabilities are then NaN, since P belongs to a frame time.
 
     Raises
     ------
     ValueError
         If a column is missing, a particle is twice in one frame, or a lag is below 1.
     """
-    lags = _lags(lag_frames)
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
-    names = class_names(known)
+    time_of = _maybe_times(tracks, known, frame_time_s)
+    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    return counted_and_fitted(
+        tracks,
+        grouping,
+        time_of,
+        lags=_lags(lag_frames),
+        names=class_names(known),
+        class_ids=class_ids,
+        confidence=confidence,
+    )
+
+
+def counted_and_fitted(
+    tracks: Any,
+    grouping: Grouping,
+    time_of: Callable[[str], float],
+    *,
+    lags: list[int],
+    names: Mapping[int, str],
+    class_ids: Iterable[int] | None,
+    confidence: float,
+) -> Transitions:
+    """Return the transitions of `tracks`; `time_of` tells what passes from frame to frame of a movie: time, or dose."""
     states = None if class_ids is None else tuple(sorted({int(i) for i in class_ids}))
-    sums = sum_over(tracks, partial(count_transitions, max_lag=max(lags), states=states))
+    sums = sum_over(tracks, partial(count_transitions, max_lag=max(lags), states=states, grouping=grouping))
     if states is None:
         states = tuple(sorted({*names, *(i for _, *pair in sums for i in pair)}))
-    counts = _by_movie(sums, states, lags)
-    time_of = _maybe_times(tracks, known, frame_time_s)
+    counts = counts_of(sums, states)
     rows = [
-        row for movie, parts in _groups(counts, by) for row in _rows_of(movie, parts, states, lags, time_of, confidence)
+        (group, part)
+        for group, keys in grouping.groups(counts)
+        for part in _rows_of({key: counts[key] for key in keys}, states, lags, time_of, confidence)
     ]
-    table = conform(pd.concat(rows), "transitions") if rows else empty("transitions")
-    return Transitions(table, names, states)
+    return Transitions(grouping.table(rows, "transitions"), names, states)
 
 
-def count_transitions(rows: pd.DataFrame, *, max_lag: int, states: tuple[int, ...] | None = None) -> Sums:
-    """Return movie, from, to → (max_lag,) counts of the pairs in the `rows` of whole tracks. Computes once."""
-    pack = packed_rows(rows, max_lag=max_lag)
+def count_transitions(
+    rows: pd.DataFrame, *, max_lag: int, states: tuple[int, ...] | None = None, grouping: Grouping | None = None
+) -> Sums:
+    """Return key, from, to → counts of the pairs in the `rows` of whole tracks. Computes once.
+
+    Each vector holds `max_lag` counts of the pairs that are 1, 2, ... frames apart, and then `MAX_GAP` counts of the rows that
+    follow each other in a track with a gap of 1, 2, ... frames.
+    """
+    grouping = Grouping() if grouping is None else grouping
+    pack = packed_rows(rows, max_lag=max(max_lag, MAX_GAP)) if not grouping.parts else None
     if pack is not None:
         movie, pairs = pack
         left_out = () if states is None else set(pairs.states.tolist()) - set(states)
         pairs = pairs.without({NOT_NAMED, *left_out})
         found = pairs.states
         at = found - pairs.lowest[2]
-        return _as_sums([movie], found, pairs.pair_counts()[None][:, :, at[:, None], at])
+        near = pairs.neighbour_counts(MAX_GAP)
+        counts = np.concatenate([near[:1] if max_lag == 1 else pairs.pair_counts(max_lag), near])
+        return _as_sums([(movie,)], found, counts[None][:, :, at[:, None], at])
     tracks = Trajectories.of(rows, need=("class_id",))
     wanted = tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states)
     if not wanted.all():
@@ -165,19 +209,20 @@ def count_transitions(rows: pd.DataFrame, *, max_lag: int, states: tuple[int, ..
     if len(tracks.frame) == 0:
         return {}
     found, state = small_codes(tracks.class_id)
-    k, n_movies = len(found), len(tracks.movies)
-    group = tracks.movie[tracks.track] if n_movies > 1 else None
-    counts = pair_counts(
-        tracks.track, tracks.frame, state, n_states=k, max_lag=max_lag, group=group, n_groups=n_movies
-    ).reshape(-1, max_lag, k, k)
-    return _as_sums(tracks.movies, found, counts)
+    keys, group = grouping.codes(tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row])
+    words: Any = {"n_states": len(found), "group": group, "n_groups": len(keys)}
+    where = (tracks.track, tracks.frame, state)
+    near = pair_counts(*where, max_lag=MAX_GAP, neighbours=True, **words)
+    lagged = near[:, :1] if max_lag == 1 else pair_counts(*where, max_lag=max_lag, **words)
+    return _as_sums(keys, found, np.concatenate([lagged, near], axis=1))
 
 
-def _as_sums(movies: Sequence[str], found: np.ndarray, counts: np.ndarray) -> Sums:
-    """Return movie, from, to → (max_lag,) counts (n_movies, max_lag, k, k) of the classes `found`."""
-    seen: Sums = {(m, int(i), int(i)): np.zeros(counts.shape[1], np.int64) for m in movies for i in found}
+def _as_sums(keys: Sequence[Key], found: np.ndarray, counts: np.ndarray) -> Sums:
+    """Return key, from, to → counts, of (n_keys, n_lags, k, k) counts of the classes `found`."""
+    nothing = np.zeros(counts.shape[1], np.int64)
+    seen: Sums = {(key, int(i), int(i)): nothing for key in keys for i in found}
     where = zip(*np.nonzero(counts.any(axis=1)), strict=True)
-    return seen | {(movies[m], int(found[i]), int(found[j])): counts[m, :, i, j] for m, i, j in where}
+    return seen | {(keys[m], int(found[i]), int(found[j])): counts[m, :, i, j] for m, i, j in where}
 
 
 def small_codes(class_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -209,23 +254,15 @@ def _lags(lag_frames: int | Sequence[int]) -> list[int]:
     return lags
 
 
-def _by_movie(sums: Sums, states: tuple[int, ...], lags: list[int]) -> dict[str, np.ndarray]:
-    """Return movie → (n_lags, k, k) counts, movies in order of their names."""
+def counts_of(sums: Sums, states: tuple[int, ...]) -> dict[Key, np.ndarray]:
+    """Return key → (n, k, k) counts of the sums of `count_transitions`, in order of the keys."""
     place = {state: i for i, state in enumerate(states)}
-    counts: dict[str, np.ndarray] = {}
-    for (movie, start, end), vector in sorted(sums.items()):
+    counts: dict[Key, np.ndarray] = {}
+    for (key, start, end), vector in sorted(sums.items()):
         if start in place and end in place:
-            matrix = counts.setdefault(movie, np.zeros((len(lags), len(states), len(states)), dtype=np.int64))
-            matrix[:, place[start], place[end]] = vector[np.array(lags) - 1]
+            matrix = counts.setdefault(key, np.zeros((len(vector), len(states), len(states)), dtype=np.int64))
+            matrix[:, place[start], place[end]] = vector
     return counts
-
-
-def _groups(counts: dict[str, np.ndarray], by: By) -> list[tuple[str, dict[str, np.ndarray]]]:
-    if by not in ("pooled", "movie"):
-        msg = f"by must be 'pooled' or 'movie', but it is {by!r}"
-        raise ValueError(msg)
-    each = [(movie, {movie: matrix}) for movie, matrix in counts.items()] if by == "movie" else []
-    return [*each, (POOLED, counts)] if counts else []
 
 
 def _maybe_times(tracks: Any, experiment: Experiment | None, frame_time_s: float | None) -> Callable[[str], float]:
@@ -236,41 +273,60 @@ def _maybe_times(tracks: Any, experiment: Experiment | None, frame_time_s: float
 
 
 def _rows_of(
-    movie: str,
-    parts: dict[str, np.ndarray],
+    parts: dict[Key, np.ndarray],
     states: tuple[int, ...],
     lags: list[int],
     time_of: Callable[[str], float],
     confidence: float,
 ) -> Iterable[pd.DataFrame]:
-    """Yield the rows of one group of movies, lag by lag."""
-    times = {name: time_of(name) for name in parts}
+    """Yield the rows of one group, lag by lag."""
+    times = {key: time_of(key[0]) for key in parts}
     k = len(states)
     from_id, to_id = np.repeat(states, k), np.tile(states, k)
-    for position, lag in enumerate(lags):
-        by_time: dict[float, np.ndarray] = {}
-        for name, matrix in parts.items():
-            seconds = times[name]
-            by_time[seconds] = by_time.get(seconds, 0) + matrix[position]
-        count = np.sum([matrix[position] for matrix in parts.values()], axis=0)
+    for lag in lags:
+        count = np.sum([matrix[lag - 1] for matrix in parts.values()], axis=0)
         P, low, high = transition_probabilities(count, confidence=confidence, overlap=lag)
-        if len(by_time) > 1 and not np.isnan(list(by_time)).any():
+        distinct = set(times.values())
+        if len(distinct) > 1 and not np.isnan(list(distinct)).any():
             P, low, high = (np.full((k, k), np.nan) for _ in range(3))
-        rates = _rates(by_time, lag, confidence)
+        if lag == 1:
+            rates = _fitted(
+                *spans([matrix[-MAX_GAP:] for matrix in parts.values()], list(times.values())), 1, confidence
+            )
+        else:
+            own = [matrix[lag - 1 : lag] for matrix in parts.values()]
+            rates = _fitted(*spans(own, [lag * seconds for seconds in times.values()]), lag, confidence)
         yield pd.DataFrame(
             {
-                "movie": movie, "lag_frames": lag, "from_id": from_id, "to_id": to_id, "count": count.ravel(),
+                "lag_frames": lag, "from_id": from_id, "to_id": to_id, "count": count.ravel(),
                 "probability": P.ravel(), "low": low.ravel(), "high": high.ravel(),
                 "rate_per_s": rates.rates.ravel(), "rate_low": rates.low.ravel(), "rate_high": rates.high.ravel(),
             }
         )  # fmt: skip
 
 
-def _rates(by_time: dict[float, np.ndarray], lag: int, confidence: float) -> Generator:
-    """Return the generator of counts whose frame times are known; NaN where one is not."""
-    stacked = np.stack(list(by_time.values()))
-    times = np.array(list(by_time)) * lag
-    if np.isnan(times).any() or not stacked.any():
-        nothing = np.full(stacked.shape[1:], np.nan)
+def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (m, k, k) counts of each time that passed, and the (m,) times, of counts (gaps, k, k) of several movies.
+
+    Parameters
+    ----------
+    counts
+        One array per movie: counts of the pairs that are 1, 2, ... steps apart.
+    times
+        What passes in one step of each movie.
+    """
+    together: dict[float, np.ndarray] = {}
+    for own, step in zip(counts, times, strict=True):
+        for gap in np.flatnonzero(own.any(axis=(1, 2))).tolist():
+            together[(gap + 1) * step] = together.get((gap + 1) * step, 0) + own[gap]
+    if not together:
+        return np.zeros((0, *counts[0].shape[1:])), np.zeros(0)
+    return np.stack([together[t] for t in sorted(together)]), np.array(sorted(together))
+
+
+def _fitted(counts: np.ndarray, times: np.ndarray, overlap: int, confidence: float) -> Generator:
+    """Return the generator of counts whose times are known; NaN where one is not, or there are none."""
+    if not len(times) or np.isnan(times).any():
+        nothing = np.full(counts.shape[1:], np.nan)
         return Generator(nothing, nothing, nothing, 0.0)
-    return fit_generator(stacked, times, confidence=confidence, overlap=lag)
+    return fit_generator(counts, times, confidence=confidence, overlap=overlap)

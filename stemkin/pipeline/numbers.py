@@ -18,7 +18,7 @@ from stemkin.pipeline.tracks import analysed_movies, movies_of
 from stemkin.store import Block, Store, fingerprint
 from stemkin.trajectories import read_tracks
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised when the same tracks would give other numbers than before."""
 WRITTEN = ("classes", "populations", "transitions", "dwell_times", "msd", "diffusion")
 HOPS = ("hop_rates", "gaussianity")

@@ -1,0 +1,82 @@
+"""Rates per dose: what a change of class costs in electrons, as a cross-section.
+
+If the beam drives a change, its rate per second grows with the dose rate and its rate per electron does not. Movies of different dose
+rates then share the cross-section, and `by="dose_rate_e_per_nm2_s"` shows whether they do.
+
+>>> rows = pd.DataFrame({"movie": "m", "particle": 1, "frame": range(6), "class_id": [0, 0, 1, 1, 0, 0]})
+>>> movies = pd.DataFrame({"movie": ["m"], "frame_time_s": [2.0], "dose_rate_e_per_nm2_s": [1e6]})
+>>> found = beam_cross_sections(rows, experiment=Experiment(movies))
+>>> found.query("from_id == 1 and to_id == 0")[["count", "cross_section_barn"]].round(-2).to_numpy().tolist()
+[[0.0, 5400.0]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from stemkin.kinetics.creation import NM2_IN_BARN
+from stemkin.kinetics.grouping import By, Grouping
+from stemkin.kinetics.switching import class_names, counted_and_fitted
+from stemkin.tables import Experiment
+from stemkin.trajectories import frame_times
+
+
+def beam_cross_sections(
+    tracks: Any,
+    *,
+    by: By = "pooled",
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
+    class_ids: Iterable[int] | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return the rates of `transitions` per electron and area, as cross-sections. Computes once: one pass over the tracks.
+
+    Parameters
+    ----------
+    tracks
+        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+    by, class_ids, confidence
+        As in `transitions`.
+    experiment, frame_time_s
+        Where frame times and dose rates come from; by default from the tracks themselves.
+
+    Returns
+    -------
+    `movie`, columns of groups, `from_id`, `to_id`, `count`, `cross_section_barn`, `low`, `high`; on the diagonal minus that of leaving. The generator is
+    fitted with the dose as its clock, so movies of different dose rates and frame times are pooled as they should.
+
+    Raises
+    ------
+    ValueError
+        If a movie has no frame time or no dose rate.
+    """
+    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    doses = _doses(frame_times(tracks, experiment, frame_time_s), known)
+    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    found = counted_and_fitted(
+        tracks, grouping, doses, lags=[1], names=class_names(known), class_ids=class_ids, confidence=confidence
+    ).table
+    rates = {"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
+    kept = found[["movie", *grouping.columns, "from_id", "to_id", "count", *rates]].rename(columns=rates)
+    return kept.assign(**{name: kept[name] * NM2_IN_BARN for name in rates.values()})
+
+
+def _doses(times: Callable[[str], float], experiment: Experiment | None) -> Callable[[str], float]:
+    """Return what tells the dose that one frame of a movie adds [e/nm²]."""
+    rates: dict[str, float] = {}
+    if experiment is not None and "dose_rate_e_per_nm2_s" in experiment.movies.columns:
+        given = experiment.movies["dose_rate_e_per_nm2_s"].astype(float)
+        rates = dict(zip(experiment.movies["movie"].astype(str), given, strict=True))
+
+    def of_movie(movie: str) -> float:
+        rate = rates.get(movie, float("nan"))
+        if not rate > 0:
+            msg = f"movie {movie!r} has no dose rate; give dose_rate_e_per_nm2_s in the manifest or the settings"
+            raise ValueError(msg)
+        return times(movie) * rate
+
+    return of_movie

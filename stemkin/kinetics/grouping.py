@@ -1,0 +1,205 @@
+"""What numbers are counted for: all movies together, each movie, bins of time or dose, or any column.
+
+>>> rows = pd.DataFrame({"particle": 1, "frame": range(6), "class_id": [0, 0, 1, 1, 0, 1], "side": list("llrrrl")})
+>>> grouping = Grouping.of(Bins(4.0, "s"), rows, frame_time_s=2.0)
+>>> keys, code = grouping.codes(["m"], np.zeros(6, int), np.arange(6), rows)
+>>> keys, code.tolist()
+([('m', 0.0), ('m', 4.0), ('m', 8.0)], [0, 0, 1, 1, 2, 2])
+>>> Grouping.of(["movie", "side"], rows).codes(["m"], np.zeros(6, int), np.arange(6), rows)[0]
+[('m', 'l'), ('m', 'r')]
+
+A change belongs to the group of its earlier row. Each group is a key of the sums that partitions add, so the answer does not
+depend on how the rows were cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from stemkin.tables import POOLED, Experiment, conform, empty
+
+Unit = Literal["s", "e_per_nm2", "frames"]
+Key = tuple[Any, ...]
+"""A movie, and the values of the columns and bins."""
+
+_COLUMNS: Mapping[str, str] = {"s": "from_s", "e_per_nm2": "from_e_per_nm2", "frames": "from_frame"}
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Equal bins of time or dose since the movie's start, each called by its lower end.
+
+    Attributes
+    ----------
+    width
+        Of a bin, in its unit.
+    unit
+        ``"s"``, ``"e_per_nm2"`` (electrons per nm² that each place has seen) or ``"frames"``.
+    """
+
+    width: float
+    unit: Unit
+
+    def __post_init__(self) -> None:
+        """Check the width and the unit.
+
+        Raises
+        ------
+        ValueError
+            If the width is not positive, or the unit is none of these.
+        """
+        if self.unit not in _COLUMNS or not (np.isfinite(self.width) and self.width > 0):
+            msg = f"bins need a positive width and one of the units {sorted(_COLUMNS)}, but these are {self.width} {self.unit!r}"
+            raise ValueError(msg)
+
+    @property
+    def column(self) -> str:
+        """The column that holds the lower end of each bin."""
+        return _COLUMNS[self.unit]
+
+
+By = str | Bins | Sequence[str | Bins]
+"""``"pooled"``; ``"movie"``; the name of a column of the rows or of the movies; `Bins`; or several of these."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How rows are told apart; small and picklable, so that it travels with every task.
+
+    Attributes
+    ----------
+    parts
+        Columns and bins, in the order asked for, without ``"movie"``.
+    each_movie
+        Whether each movie is a group of its own beside all of them together.
+    per_frame
+        (bins, movie) → what a frame adds to time or dose.
+    of_movie
+        (column, movie) → value, for columns that the movies have and the rows have not.
+    """
+
+    parts: tuple[str | Bins, ...] = ()
+    each_movie: bool = False
+    per_frame: Mapping[tuple[Bins, str], float] = field(default_factory=dict)
+    of_movie: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, by: By, rows: Any, *, experiment: Experiment | None = None, frame_time_s: float | None = None
+    ) -> Grouping:
+        """Return the grouping that `by` means for the table `rows`.
+
+        Raises
+        ------
+        ValueError
+            If a column is neither among those of the rows nor of the movies, or bins need a calibration that is not known.
+        """
+        asked = [by] if isinstance(by, str | Bins) else list(by)
+        parts = tuple(dict.fromkeys(part for part in asked if part not in ("movie", "pooled")))
+        known = experiment if experiment is not None else getattr(rows, "experiment", None)
+        movies = known.movies if isinstance(known, Experiment) else pd.DataFrame({"movie": []})
+        of_movie: dict[tuple[str, str], Any] = {}
+        per_frame: dict[tuple[Bins, str], float] = {}
+        for part in parts:
+            if isinstance(part, Bins):
+                per_frame |= {(part, str(m["movie"])): _adds(part, m, frame_time_s) for m in movies.to_dict("records")}
+                per_frame[part, ""] = _adds(part, {}, frame_time_s)
+            elif part not in rows.columns:
+                if part not in movies.columns:
+                    there = [*rows.columns, *(c for c in movies.columns if c not in rows.columns)]
+                    msg = f"by must be 'pooled', 'movie', Bins or a column, but there is no column {part!r}; there are {there}"
+                    raise ValueError(msg)
+                of_movie |= {(part, str(m)): v for m, v in zip(movies["movie"], movies[part], strict=True)}
+        return cls(parts, "movie" in asked, per_frame, of_movie)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that tell groups apart, besides ``movie``."""
+        return [part.column if isinstance(part, Bins) else part for part in self.parts]
+
+    def codes(
+        self, movies: Sequence[str], movie: np.ndarray, frame: np.ndarray, rows: pd.DataFrame
+    ) -> tuple[list[Key], np.ndarray]:
+        """Return the keys that occur, in order, and which of them each row has.
+
+        Parameters
+        ----------
+        movies, movie
+            Names of the movies, and the (n,) index of each row's.
+        frame
+            (n,) frames.
+        rows
+            The n rows, for their columns.
+        """
+        code, keys = movie.astype(np.int64), [(m,) for m in movies]
+        for part in self.parts:
+            own, values = pd.factorize(self._values(part, movies, movie, frame, rows), sort=True)
+            if (own < 0).any():
+                msg = f"{int((own < 0).sum())} rows have no value of {part!r} to be grouped by; fill it, or drop these rows"
+                raise ValueError(msg)
+            code, joint = pd.factorize(code * max(len(values), 1) + own, sort=True)
+            first, second = np.divmod(joint, max(len(values), 1))
+            plain = np.asarray(values).tolist()
+            keys = [(*keys[a], plain[b]) for a, b in zip(first, second, strict=True)]
+        return keys, code
+
+    def _values(
+        self, part: str | Bins, movies: Sequence[str], movie: np.ndarray, frame: np.ndarray, rows: pd.DataFrame
+    ) -> Any:
+        if isinstance(part, Bins):
+            step = np.array([self._per_frame(part, m) for m in movies])
+            return np.floor(frame * step[movie] / part.width + 1e-9) * part.width
+        if part in rows.columns:
+            return rows[part].to_numpy()
+        return np.array([self.of_movie.get((part, m), np.nan) for m in movies], dtype=object)[movie]
+
+    def _per_frame(self, part: Bins, movie: str) -> float:
+        adds = self.per_frame.get((part, movie), self.per_frame[part, ""])
+        if not adds > 0:
+            what = {"s": "frame time", "e_per_nm2": "frame time or dose rate"}[part.unit]
+            msg = f"movie {movie!r} cannot be cut into bins of {part.width} {part.unit}: its {what} is not known; give it in the manifest"
+            raise ValueError(msg)
+        return adds
+
+    def groups(self, keys: Iterable[Key]) -> list[tuple[Key, list[Key]]]:
+        """Return each group with the keys that it pools: movies one by one where asked for, then all of them ("*")."""
+        ordered = sorted(set(keys))
+        pooled: dict[Key, list[Key]] = {}
+        for key in ordered:
+            pooled.setdefault((POOLED, *key[1:]), []).append(key)
+        each = [(key, [key]) for key in ordered] if self.each_movie else []
+        return [*each, *pooled.items()]
+
+    def table(self, rows: Sequence[tuple[Key, pd.DataFrame | Mapping[str, Any]]], name: str) -> pd.DataFrame:
+        """Return the table `name` of the parts of each group, with the group's columns behind ``movie``."""
+        if not rows:
+            table = empty(name)
+            return _with_columns(table, {column: pd.Series([], dtype=object) for column in self.columns})
+        parts = [part if isinstance(part, pd.DataFrame) else pd.DataFrame([part]) for _, part in rows]
+        whole = pd.concat(
+            [part.assign(movie=key[0]) for (key, _), part in zip(rows, parts, strict=True)], ignore_index=True
+        )
+        values = {
+            column: [v for (key, _), part in zip(rows, parts, strict=True) for v in [key[1 + i]] * len(part)]
+            for i, column in enumerate(self.columns)
+        }
+        return _with_columns(conform(whole, name), values)
+
+
+def _with_columns(table: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+    for place, (column, own) in enumerate(values.items()):
+        table.insert(1 + place, column, own)
+    return table
+
+
+def _adds(bins: Bins, movie: Mapping[Any, Any], frame_time_s: float | None) -> float:
+    """Return what one frame of `movie` adds to time or dose; NaN where it is not known."""
+    if bins.unit == "frames":
+        return 1.0
+    seconds = float(movie.get("frame_time_s") or np.nan) if frame_time_s is None else frame_time_s
+    return seconds if bins.unit == "s" else seconds * float(movie.get("dose_rate_e_per_nm2_s") or np.nan)
