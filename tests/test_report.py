@@ -157,7 +157,7 @@ def diffusion_table(movies, rng):
 
 def dwell_row(class_id, exits, time_s):
     rate, e = exits / time_s, 1.96 * np.sqrt(exits) / time_s
-    row = (tables.POOLED, class_id, exits, time_s, rate, rate - e, rate + e, 1 / rate, 40)
+    row = (tables.POOLED, class_id, exits, time_s, rate, rate - e, rate + e, 1 / rate, 40, 25)
     return tables.conform(pd.DataFrame([row], columns=list(tables.COLUMNS["dwell_times"])), "dwell_times")
 
 

@@ -287,7 +287,7 @@ def test_drift_status_and_numbers_are_compared(truth):
 
 def test_rates_of_leaving_are_compared(truth):
     true = truth.exit_rates.set_index("kind").loc["V_S"]
-    table = pd.DataFrame({**{c: [0.0] for c in ("low", "high", "mean_dwell_s", "time_at_risk_s")}, "n_exits": 1, "n_censored": 0, "movie": "*", "class_id": 3,
+    table = pd.DataFrame({**{c: [0.0] for c in ("low", "high", "mean_dwell_s", "time_at_risk_s")}, "n_exits": 1, "n_censored": 0, "n_left_censored": 0, "movie": "*", "class_id": 3,
                           "exit_rate_per_s": 2 * true["exit_rate_per_s"]})  # fmt: skip
     assert score(conform(table, "dwell_times"), truth, classes={3: "V_S"}).estimates["relative_error"].iloc[
         0
