@@ -22,6 +22,7 @@ _ROOM_OF = {
     "connect": "scheduling",
     "convert": "conversion",
     "creation": "kinetics",
+    "crystallography": "structures",
     "describe": "archive",
     "detect": "detection",
     "dwell_times": "kinetics",

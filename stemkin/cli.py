@@ -47,6 +47,10 @@ Cluster = Annotated[
     str, typer.Option("--cluster", help="processes | threads | gpu | tcp://HOST:PORT | scheduler.json | cluster.toml")
 ]
 Workers = Annotated[int | None, typer.Option("--workers", help="How many processes, threads or jobs to start.")]
+Edit = Annotated[
+    Path | None,
+    typer.Option("--classes", help="TOML file that renames, merges or splits classes; see `stemkin classes`."),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Remove what the results folder holds and start over.")]
 
 
@@ -79,6 +83,7 @@ def run(
     model: ModelFolder = None,
     cluster: Cluster = "processes",
     workers: Workers = None,
+    classes: Edit = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     fresh: Fresh = False,
 ) -> None:
@@ -89,7 +94,7 @@ def run(
 
         typer.echo(plan(inputs, config=settings).describe())
         return
-    _run(inputs, out, settings, model, cluster, workers, fresh=fresh)
+    _run(inputs, out, settings, model, cluster, workers, fresh=fresh, classes=classes)
 
 
 @app.command()
@@ -215,6 +220,28 @@ def kinetics(
 
 
 @app.command()
+def classes(
+    results: Folder,
+    edit: Annotated[
+        Path | None,
+        typer.Option(
+            "--edit", help="TOML file with tables [split], [merge], [rename]; the numbers and the report follow."
+        ),
+    ] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Take back every edit.")] = False,
+    cluster: Cluster = "threads",
+    workers: Workers = None,
+) -> None:
+    """Show the classes of a results folder; rename, merge or split them without reading a pixel."""
+    if edit is not None or reset:
+        _continue(results, None, cluster, workers, ("link", "kinetics"), classes={} if edit is None else edit)
+    from stemkin.store import Store
+
+    table = Store.at(results).read_table("classes.parquet").drop(columns="mean_patch")
+    typer.echo(table.to_string(index=False, float_format="%.2f"))
+
+
+@app.command()
 def report(results: Folder) -> None:
     """Write report.html from the tables of a results folder."""
     from stemkin.report import write_report
@@ -253,6 +280,7 @@ def _run(
     *,
     fresh: bool,
     until: str | None = None,
+    classes: Path | None = None,
 ) -> None:
     """Run on a scheduler and leave with the exit code of what came."""
     from stemkin.pipeline import open_inputs
@@ -262,11 +290,15 @@ def _run(
 
     found = open_inputs(inputs, settings)  # before any worker is started: most mistakes show here
     with connect(cluster, workers=workers), shown() as watch:
-        outcome = run_all(found, out, config=settings, model=model, fresh=fresh, until=until, watch=watch)
+        outcome = run_all(
+            found, out, config=settings, model=model, fresh=fresh, until=until, classes=classes, watch=watch
+        )
     _close(outcome)
 
 
-def _continue(results: Path, config: Path | None, cluster: str, workers: int | None, stages: tuple[str, ...]) -> None:
+def _continue(
+    results: Path, config: Path | None, cluster: str, workers: int | None, stages: tuple[str, ...], classes: Any = None
+) -> None:
     """Redo the named stages of a results folder, and the report."""
     from stemkin.pipeline import resume
     from stemkin.progress import shown
@@ -274,7 +306,7 @@ def _continue(results: Path, config: Path | None, cluster: str, workers: int | N
 
     settings = None if config is None else _settings(config)
     with connect(cluster, workers=workers), shown() as watch:
-        outcome = resume(results, stages=(*stages, "report"), config=settings, watch=watch)
+        outcome = resume(results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch)
     _close(outcome)
 
 

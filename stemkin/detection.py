@@ -30,8 +30,7 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.detectors import EDGE, FourierDetector, Survey
-from stemkin.kernels import shifts
-from stemkin.kernels.order import order_fractions
+from stemkin.kernels import order, shifts
 from stemkin.kernels.quality import frame_status
 from stemkin.movie import Movie, Movies, each_movie, movies_table
 from stemkin.rows import Rows, with_experiment
@@ -53,13 +52,22 @@ class BlockResult:
         One row per frame as in the table ``frames``, but with `step_y`, `step_x` [px] (since the frame before; NaN
         where unknown) in place of the cumulative shift, which `assemble_frames` sums, and with `lattice_px`, the lattice
         constant that was found in the frame.
+    regions
+        Rows of the table ``regions``: holes, disordered areas and turned fragments.
+    maps
+        (n, ny, nx) int8 phase at reduced resolution (`kernels.order.tile_of`), -1 where it is not known.
+    neighbours
+        Rows of the table ``neighbours``, one for each of `detections`; None unless asked for.
     """
 
     detections: pd.DataFrame
     frames: pd.DataFrame
+    regions: pd.DataFrame
+    maps: np.ndarray
+    neighbours: pd.DataFrame | None = None
 
 
-def detect(movies: Movies, model: Any, *, frames_per_block: int | None = None) -> Rows:
+def detect(movies: Movies, model: Any, *, neighbours: bool = False, frames_per_block: int | None = None) -> Rows:
     """Find the defects in every frame of `movies`. Lazy: one partition per block of frames.
 
     Parameters
@@ -68,6 +76,9 @@ def detect(movies: Movies, model: Any, *, frames_per_block: int | None = None) -
         A movie, an archive or any iterable of movies.
     model
         A `Model`, which also describes and names what it finds, or a detector: any callable as in `stemkin.detectors`.
+    neighbours
+        Whether to measure where the atoms around each detection stand, too: columns of the table ``neighbours``, for
+        `crystallography`.
     frames_per_block
         Frames per block; about 64 MiB of pixels unless given. A task needs about 2.5 times its block's pixels as
         float32, and some 100 MiB for the frame in work.
@@ -88,9 +99,11 @@ def detect(movies: Movies, model: Any, *, frames_per_block: int | None = None) -
     listed = list(each_movie(movies))
     _check_names([movie.name for movie in listed])
     empty = tables.empty("detections", n_descriptors=_n_descriptors(model))
+    if neighbours:
+        empty = _beside(empty, tables.empty("neighbours"))
     parts, owners, frame_tables = [], [], []
     for movie in listed:
-        blocks = _lay_out(movie, model, frames_per_block)
+        blocks = _lay_out(movie, model, frames_per_block, neighbours=neighbours)
         parts += [delayed(_detections_of)(block) for block in blocks]
         owners += [movie.name] * len(blocks)
         frame_tables.append(delayed(_frames_of)(blocks))
@@ -101,7 +114,13 @@ def detect(movies: Movies, model: Any, *, frames_per_block: int | None = None) -
 
 
 def detect_block(
-    frames: np.ndarray, previous: np.ndarray, *, first_frame: int, movie: Movie, model: Any
+    frames: np.ndarray,
+    previous: np.ndarray,
+    *,
+    first_frame: int,
+    movie: Movie,
+    model: Any,
+    neighbours: bool = False,
 ) -> BlockResult:
     """Search one block of frames: status, defects, classes and steps. Computes once.
 
@@ -117,6 +136,8 @@ def detect_block(
         The movie's name and calibration; its pixels are not touched.
     model
         A `Model` or a detector.
+    neighbours
+        Whether to measure the atoms around each detection.
     """
     both = np.concatenate([previous, frames]) if len(previous) else frames
     n_before = len(both) - len(frames)
@@ -129,25 +150,26 @@ def detect_block(
     records["frame"] = good[records["frame"]] + first_frame - n_before
     own = records["frame"] >= first_frame
     records = records[own]
-    named = _describe(model, both, good, records, survey, first_frame - n_before, movie)
+    named = _describe(model, both, good, records, survey, first_frame - n_before, movie, neighbours=neighbours)
     keep = named.pop("keep", np.ones(len(records), bool))
     records, named = records[keep], {name: values[keep] for name, values in named.items()}
-    detections = tables.conform(
-        {"movie": np.full(len(records), movie.name), **{c: records[c] for c in tables.LOCATED.names or ()}, **named},
-        "detections",
-    )
+    about = {"movie": np.full(len(records), movie.name), **{c: records[c] for c in tables.LOCATED.names or ()}, **named}
     counts = np.bincount(records["frame"] - first_frame, minlength=len(frames))
-    known = {
-        "status": status,
-        "lattice_px": spacing,
-        **dict(zip(AREAS, _areas(survey, both, good, n_before).T, strict=True)),
-    }
-    steps = _steps(survey, good, len(both))
-    rows = _frame_rows(movie, first_frame, counts, {name: values[n_before:] for name, values in known.items()})
-    rows["step_y"] = [step.y for step in steps[n_before:]]
-    rows["step_x"] = [step.x for step in steps[n_before:]]
-    rows["shift_quality"] = np.array([step.quality for step in steps[n_before:]], dtype=np.float32)
-    return BlockResult(detections, rows)
+    maps = _order(survey, both, good, n_before)
+    areas = np.array([(np.nan,) * 3 if found is None else found.fractions for found in maps], np.float32).reshape(-1, 3)
+    known = {"status": status[n_before:], "lattice_px": spacing[n_before:], **dict(zip(AREAS, areas.T, strict=True))}
+    steps = _steps(survey, good, len(both))[n_before:]
+    rows = _frame_rows(movie, first_frame, counts, known)
+    rows["step_y"] = [step.y for step in steps]
+    rows["step_x"] = [step.x for step in steps]
+    rows["shift_quality"] = np.array([step.quality for step in steps], dtype=np.float32)
+    return BlockResult(
+        tables.conform(about, "detections"),
+        rows,
+        _regions(maps, movie, first_frame),
+        order.at_tiles(maps, frames.shape[1:], order.tile_of(movie.pixel_size_nm)),
+        tables.conform(about, "neighbours") if neighbours else None,
+    )
 
 
 def _frame_rows(movie: Movie, first_frame: int, counts: np.ndarray, known: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -185,7 +207,7 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
     return tables.conform(rows, "frames")
 
 
-def _lay_out(movie: Movie, model: Any, frames_per_block: int | None) -> list[Any]:
+def _lay_out(movie: Movie, model: Any, frames_per_block: int | None, *, neighbours: bool) -> list[Any]:
     """Return one delayed `BlockResult` per block of `movie`; each block also sees the last frame before it."""
     import dask.array as da
 
@@ -197,7 +219,9 @@ def _lay_out(movie: Movie, model: Any, frames_per_block: int | None) -> list[Any
         n_before = 0 if block_id is None or block_id[0] == 0 else 1
         first = 0 if block_id is None else int(starts[block_id[0]])
         result = np.empty(1, dtype=object)
-        result[0] = detect_block(block[n_before:], block[:n_before], first_frame=first, movie=movie, model=model)
+        result[0] = detect_block(
+            block[n_before:], block[:n_before], first_frame=first, movie=movie, model=model, neighbours=neighbours
+        )
         return result
 
     blocks = with_halo.map_blocks(
@@ -212,7 +236,13 @@ def _lay_out(movie: Movie, model: Any, frames_per_block: int | None) -> list[Any
 
 
 def _detections_of(block: np.ndarray) -> pd.DataFrame:
-    return block[0].detections  # type: ignore[no-any-return]
+    found: BlockResult = block[0]
+    return found.detections if found.neighbours is None else _beside(found.detections, found.neighbours)
+
+
+def _beside(detections: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:
+    """Return `detections` with the columns of their `neighbours`."""
+    return pd.concat([detections, neighbours.drop(columns=["movie", "frame"])], axis=1)
 
 
 def _frames_of(blocks: list[np.ndarray]) -> pd.DataFrame:
@@ -245,12 +275,24 @@ def _located(survey: Survey, spacing_px: np.ndarray, shape: tuple[int, ...]) -> 
 
 
 def _describe(
-    model: Any, frames: np.ndarray, good: np.ndarray, records: np.ndarray, survey: Survey, first: int, movie: Movie
+    model: Any,
+    frames: np.ndarray,
+    good: np.ndarray,
+    records: np.ndarray,
+    survey: Survey,
+    first: int,
+    movie: Movie,
+    *,
+    neighbours: bool,
 ) -> dict[str, np.ndarray]:
     """Return the columns that come after `score`: those of the model, or those that say "not named"; ``keep`` may be among them."""
     if not hasattr(model, "describe"):
         n = len(records)
+        unknown = {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS} if neighbours else {}
         return {
+            **unknown,
+            "turn": np.full(n, tables.NOT_NAMED, np.int8),
+            "noise": np.ones(n, np.float32),
             "class_id": np.full(n, tables.NOT_NAMED, np.int16),
             "probability": np.full(n, np.nan, np.float32),
             "orientation": np.full(n, tables.NOT_NAMED, np.int8),
@@ -261,18 +303,25 @@ def _describe(
     for i, lattice, rest, pieces in zip(good, survey.lattices, rests, crystals, strict=True):
         lattices[i], residuals[i] = pieces or lattice, rest
     named: Mapping[str, np.ndarray] = model.describe(
-        frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals
-    )
+        frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals,
+        **({"neighbours": True} if neighbours else {}),
+    )  # fmt: skip
     return dict(named)
 
 
-def _areas(survey: Survey, frames: np.ndarray, good: np.ndarray, n_before: int) -> np.ndarray:
-    """Return the (n, 3) float32 area fractions of each frame after the halo (`AREAS`), NaN where they are not known."""
-    areas = np.full((len(frames), len(AREAS)), np.nan, np.float32)
+def _order(survey: Survey, frames: np.ndarray, good: np.ndarray, n_before: int) -> list[order.OrderMap | None]:
+    """Return the order of each frame after the halo, None where it is not known."""
+    maps: list[order.OrderMap | None] = [None] * (len(frames) - n_before)
     for i, lattice in zip(good, survey.lattices, strict=True):
         if i >= n_before:
-            areas[i] = order_fractions(frames[i], lattice)
-    return areas
+            maps[i - n_before] = order.order_map(frames[i], lattice)
+    return maps
+
+
+def _regions(maps: list[order.OrderMap | None], movie: Movie, first_frame: int) -> pd.DataFrame:
+    """Return the rows of ``regions`` that the order of the frames from `first_frame` on says."""
+    found = [(i, r) for i, one in enumerate(maps, first_frame) if one is not None for r in order.regions(one)]
+    return tables.region_rows(found, movie.name, movie.pixel_size_nm, movie.frame_time_s)
 
 
 def _spacings(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:

@@ -28,12 +28,13 @@ import pandas as pd
 from stemkin import tables
 from stemkin.detectors import FourierDetector, Survey
 from stemkin.kernels import motifs
-from stemkin.kernels.descriptors import PLACE_KINDS, SITE_NAMES, Describer, Look
+from stemkin.kernels.descriptors import SITE_NAMES, Describer, Look
 from stemkin.kernels.matching import match_points
-from stemkin.kernels.naming import name_components
+from stemkin.kernels.naming import Names, name_components
+from stemkin.kernels.neighbours import PLACE_KINDS
 from stemkin.kernels.patches import CROP, PATCH
 from stemkin.kernels.taxonomy import Taxonomy, nothing
-from stemkin.model import Model, look_at_detections, scaled
+from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, look_at_detections, scaled
 from stemkin.movie import Movie, Movies, each_movie
 
 __all__ = ["Model", "learn", "with_confusion"]
@@ -49,14 +50,14 @@ N_RAW_COMPONENTS = 12
 SITE_SCALE = 1e-4
 """Unit of the descriptor `site` (0, 1, 2): so small that no class mixes sites."""
 
-PRIOR_ROWS = 10.0
-"""Rows of pure noise that are added to each class, so that a small class is no narrower than the noise."""
-
 MAX_UNKNOWN = 4
 """Classes that may be found beyond the known motifs."""
 
 MAX_PATCHES = 20_000
-"""Patches from which components are made, drawn with the seed: 50 MB."""
+"""Patches from which components are made, drawn with the seed: 50 MB. The descriptors of as many are kept with the model."""
+
+MAX_PICTURES = 2_000
+"""Patches that are kept with the model, to look at: 1.8 MB."""
 
 
 def learn(
@@ -252,21 +253,39 @@ def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: moti
     describer = Describer(sample.uses_lattice, mean, components)
     rows = np.concatenate([describer.describe(look) for look in sample.looks])
     sort = _sort_by_motif if sample.uses_lattice else _sort_by_look
-    scale, taxonomy, names, oriented, found = sort(sample, rows, n_classes, elements, seed)
+    scale, taxonomy, called = sort(sample, rows, n_classes, elements, seed)
     class_id, _ = taxonomy.assign(scaled(rows, scale))
-    sizes = np.array([(class_id == i).sum() for i in range(len(names))], int)
     pictures = sample.joined("pictures")
-    means = [pictures[class_id == i].mean(axis=0) if n else np.zeros(pictures.shape[1:]) for i, n in enumerate(sizes)]
-    classes = tables.conform(
-        {"class_id": np.arange(len(names)), "name": names, "n_detections": sizes, "mean_patch": means}, "classes"
-    )
-    report |= {"n_unexplained": int((class_id < 0).sum()), "selection": list(taxonomy.selection), "matches": found}
+    classes = _classes(called, class_id, pictures)
+    report |= {
+        "n_unexplained": int((class_id < 0).sum()), "selection": list(taxonomy.selection), "matches": called.components,
+    }  # fmt: skip
     noise = sample.median("noise") if sample.uses_lattice else np.ones(3)
-    return Model(detector, describer, taxonomy, classes, scale, oriented, noise, report)
+    drawn = np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES]
+    kept = Sample(rows[drawn].astype(np.float32), pictures[drawn[:MAX_PICTURES]].astype(np.float16))
+    return Model(
+        detector, describer, taxonomy, classes, scale, np.array(called.oriented, bool), noise, report, sample=kept
+    )
 
 
-_Sorted = tuple[np.ndarray, Taxonomy, list[str], np.ndarray, list[dict[str, Any]]]
-"""Scale of the descriptors, taxonomy, and of each class its name and whether it is oriented; then the matches."""
+def _classes(called: Names, class_id: np.ndarray, pictures: np.ndarray) -> pd.DataFrame:
+    """Return the table ``classes`` of a sample."""
+    ids = range(len(called.names))
+    sizes = [int((class_id == i).sum()) for i in ids]
+    means = [pictures[class_id == i].mean(axis=0) if sizes[i] else np.zeros(pictures.shape[1:]) for i in ids]
+    return tables.conform(
+        {
+            "class_id": np.arange(len(sizes)), "name": called.names, "n_detections": sizes, "mean_patch": means,
+            "match_score": [np.nan if m is None else m.score for m in called.matches],
+            "runner_up": ["" if m is None else m.runner_up for m in called.matches],
+            "runner_up_score": [np.nan if m is None else m.runner_up_score for m in called.matches],
+        },
+        "classes",
+    )  # fmt: skip
+
+
+_Sorted = tuple[np.ndarray, Taxonomy, Names]
+"""Scale of the descriptors, taxonomy, and what its classes are called."""
 
 
 def _sort_by_look(
@@ -281,8 +300,10 @@ def _sort_by_look(
 
     scale = np.full((1, rows.shape[1]), float(rows.std(axis=0).mean()) or 1.0)
     taxonomy = cluster(scaled(rows, scale), n_classes=n_classes, seed=seed)
-    n = len(taxonomy.classes)
-    return scale, taxonomy, [f"class {i}" for i in range(n)], np.zeros(n, bool), []
+    called = Names()
+    for i in range(len(taxonomy.classes)):
+        called.add(f"class {i}", oriented=False, match=None)
+    return scale, taxonomy, called
 
 
 def _sort_by_motif(
@@ -308,16 +329,12 @@ def _sort_by_motif(
     start = guess if n_classes is None or len(present) <= n_classes else None
     taxonomy = cluster(
         scaled(rows, scale), n_classes=n_classes, max_classes=len(present) + MAX_UNKNOWN, start_labels=start,
-        regularisation=0.05, prior_rows=PRIOR_ROWS, seed=seed,
+        regularisation=REGULARISATION, prior_rows=PRIOR_ROWS, seed=seed,
     )  # fmt: skip
     if taxonomy.mixture is None:
-        return scale, taxonomy, [], np.empty(0, bool), []
-    return (
-        scale,
-        *name_components(
-            taxonomy, scale[:, : n_physical - 1], noise, library, n_rows=len(rows), merge=n_classes is None
-        ),
-    )
+        return scale, taxonomy, Names()
+    used = scale[:, : n_physical - 1]
+    return scale, *name_components(taxonomy, used, noise, library, n_rows=len(rows), merge=n_classes is None)
 
 
 def _elements(material: str | motifs.Elements) -> motifs.Elements:

@@ -28,11 +28,36 @@ from stemkin.kernels.taxonomy import Taxonomy
 FORMAT = 1
 """Raised when a saved model can no longer be read by this version."""
 
+MATCHED = ("match_score", "runner_up", "runner_up_score")
+"""Columns of ``classes`` that say how well a class resembles the motif that it was named after."""
+
 NOISE_RANGE = (0.7, 3.0)
 """How much less or more noisy than the sample a frame may be taken to be."""
 
+REGULARISATION = 0.05
+"""Added to every variance of a class, in units of the noise of an amplitude."""
+
+PRIOR_ROWS = 10.0
+"""Rows of pure noise that are added to each class, so that a small class is no narrower than the noise."""
+
 NO_CLASS = "-"
 """The new name that dissolves a class in `Model.rename`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A bounded random sample of what the model was learned from, so that classes can be split and looked at without pixels.
+
+    Attributes
+    ----------
+    rows
+        (s, d) float32 descriptors, in random order.
+    pictures
+        (p, e, e) float16 patches of the first p of them: the frame itself, background 0, metal columns 1.
+    """
+
+    rows: np.ndarray
+    pictures: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +83,8 @@ class Model:
         (3,) standard deviation of an amplitude in the sample, by kind of site: in noisier frames the classes are wider.
     report
         How it was learned: sample, selection of the number of classes, matches of the names.
+    sample
+        Some of the detections that it was learned from; None where there were none.
     """
 
     detector: Any
@@ -68,6 +95,7 @@ class Model:
     oriented: np.ndarray
     noise: np.ndarray = field(default_factory=lambda: np.ones(3))
     report: Mapping[str, Any] = field(default_factory=dict)
+    sample: Sample | None = None
 
     @property
     def n_descriptors(self) -> int:
@@ -83,6 +111,7 @@ class Model:
         pixel_size_nm: float | None = None,  # noqa: ARG002 - the lattice is the ruler here
         lattices: Sequence[Any] | None = None,
         residuals: Sequence[Any] | None = None,
+        neighbours: bool = False,
     ) -> dict[str, np.ndarray]:
         """Describe and name detections; each row depends on its own frame only. Computes once.
 
@@ -100,11 +129,14 @@ class Model:
             What the detector already knows of each frame: its lattice (or its pieces of crystal, each a lattice and the mask of
             its pixels), and the (y, x) frame without its crystal in the frame's own units; found again for frames whose
             residual is None.
+        neighbours
+            Whether to measure where the atoms around each detection stand, too.
 
         Returns
         -------
         Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table ``detections``, and ``keep``: False for
-        a detection that is but a part of another one in the same frame (`descriptors.satellites`).
+        a detection that is but a part of another one in the same frame (`descriptors.satellites`). With `neighbours` also
+        ``turn`` and the atoms, as in the table ``neighbours``.
         """
         n, names = len(records), tables.descriptor_columns(self.n_descriptors)
         columns: dict[str, np.ndarray] = {
@@ -114,24 +146,58 @@ class Model:
             **{name: np.full(n, np.nan, np.float32) for name in names},
             "keep": np.ones(n, bool),
         }
+        if neighbours:
+            columns |= {"turn": np.full(n, tables.NOT_NAMED, np.int8), "noise": np.ones(n, np.float32)}
+            columns |= {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS}
         for number in np.unique(records["frame"]):
             rows = np.flatnonzero(records["frame"] == number)
             i = int(number) - first_frame
             lattice, rest = (None if known is None else known[i] for known in (lattices, residuals))
-            look = look_at_detections(frames[i], records[rows], lattice=lattice, rest=rest)
-            for name, values in {**self.name(look), "keep": ~look.satellite}.items():
+            look = look_at_detections(frames[i], records[rows], lattice=lattice, rest=rest, neighbours=neighbours)
+            found = {**self.name(look), "keep": ~look.satellite}
+            if neighbours and look.has_lattice:
+                atoms = look.atoms.reshape(len(rows), -1).T
+                found |= {
+                    "turn": look.orientation,
+                    "noise": np.full(len(rows), self.noise_of(look)),
+                    **dict(zip(tables.ATOM_COLUMNS, atoms, strict=True)),
+                }
+            for name, values in found.items():
                 columns[name][rows] = values
         return columns
 
     def name(self, look: Look) -> dict[str, np.ndarray]:
         """Return the columns of `describe` for the detections of one frame."""
         described = self.describer.describe(look)
-        noise = 1.0 if look.scale is None else float(np.clip(np.median(look.scale.noise / self.noise), *NOISE_RANGE))
+        values = dict(zip(tables.descriptor_columns(self.n_descriptors), described.T, strict=True))
+        return {**self.sort(described, look.orientation, noise=self.noise_of(look)), **values}
+
+    def noise_of(self, look: Look) -> float:
+        """Return how much noisier than the sample a frame is taken to be; a number that float32 can hold."""
+        if look.scale is None:
+            return 1.0
+        return float(np.float32(np.clip(np.median(look.scale.noise / self.noise), *NOISE_RANGE)))
+
+    def sort(self, described: np.ndarray, turn: np.ndarray, *, noise: float) -> dict[str, np.ndarray]:
+        """Sort rows of descriptors into classes; no pixel is looked at.
+
+        Parameters
+        ----------
+        described
+            (m, d) descriptors, as in the table ``detections``.
+        turn
+            (m,) turn of each neighbourhood, as in the table ``neighbours``.
+        noise
+            As `noise_of` gives it.
+
+        Returns
+        -------
+        Columns ``class_id``, ``probability``, ``orientation``.
+        """
         class_id, probability = self.taxonomy.assign(scaled(described, self.scale), noise=noise)
         turned = np.append(self.oriented, False)[class_id]  # the last one serves class -1
-        orientation = np.where(turned, look.orientation, tables.NOT_NAMED).astype(np.int8)
-        values = dict(zip(tables.descriptor_columns(self.n_descriptors), described.T, strict=True))
-        return {"class_id": class_id, "probability": probability, "orientation": orientation, **values}
+        orientation = np.where(turned, turn, tables.NOT_NAMED).astype(np.int8)
+        return {"class_id": class_id, "probability": probability, "orientation": orientation}
 
     def rename(self, mapping: Mapping[str, str] | str | PathLike[str]) -> Model:
         """Return the model with classes renamed, and those that share a name merged; no pixel is looked at again.
@@ -158,11 +224,13 @@ class Model:
         groups = [np.flatnonzero(moved == i) for i in range(len(kept))]
         sizes = self.classes["n_detections"].to_numpy()
         patches = [np.asarray(patch) for patch in self.classes["mean_patch"]]
+        largest = [group[np.argmax(sizes[group])] for group in groups]
         rows = {
             "class_id": np.arange(len(kept)),
             "name": kept,
             "n_detections": [int(sizes[group].sum()) for group in groups],
             "mean_patch": [_mean_patch([patches[i] for i in group], sizes[group]) for group in groups],
+            **{name: self.classes[name].to_numpy()[largest] for name in MATCHED},
         }
         class_ids = np.where(self.taxonomy.class_ids >= 0, moved[self.taxonomy.class_ids], tables.NOT_NAMED)
         return replace(
@@ -170,6 +238,7 @@ class Model:
             taxonomy=replace(self.taxonomy, class_ids=class_ids.astype(np.int16)),
             classes=tables.conform(rows, "classes"),
             oriented=np.array([bool(self.oriented[group].any()) for group in groups], bool),
+            report=_report_renamed(self.report, dict(zip(names, after, strict=True)), kept),
         )
 
     def save(self, folder: str | PathLike[str]) -> None:
@@ -196,7 +265,7 @@ class Model:
             "descriptors": self.describer.names,
             "covariance": None if self.taxonomy.mixture is None else self.taxonomy.mixture.covariance,
             "outlier_limit": self.taxonomy.outlier_limit,
-            "classes": self.classes.drop(columns="mean_patch").to_dict("records"),
+            "classes": _plain_records(self.classes.drop(columns="mean_patch")),
             "report": dict(self.report),
         }
         (place / "arrays.npz").write_bytes(packed.getvalue())
@@ -219,8 +288,10 @@ class Model:
         if about["covariance"] is not None:
             mixture = Mixture(arrays["weights"], arrays["means"], arrays["covariances"], about["covariance"])
         patches = [arrays[f"mean_patch_{i}"] for i in range(len(about["classes"]))]
-        columns = ["class_id", "name", "n_detections"]
+        columns = [c for c in tables.COLUMNS["classes"] if c != "mean_patch"]
         classes = pd.DataFrame(about["classes"], columns=columns).assign(mean_patch=pd.Series(patches, dtype=object))
+        classes["runner_up"] = classes["runner_up"].fillna("")
+        sample = Sample(arrays["sample_rows"], arrays["sample_pictures"]) if "sample_rows" in arrays else None
         return cls(
             detector,
             Describer(about["uses_lattice"], arrays["pca_mean"], arrays["pca_components"]),
@@ -230,6 +301,7 @@ class Model:
             arrays["oriented"],
             arrays["noise"],
             about["report"],
+            sample,
         )
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -245,6 +317,8 @@ class Model:
         mixture = self.taxonomy.mixture
         if mixture is not None:
             arrays |= {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
+        if self.sample is not None:
+            arrays |= {"sample_rows": self.sample.rows, "sample_pictures": self.sample.pictures}
         return arrays
 
 
@@ -255,6 +329,7 @@ def look_at_detections(
     lattice: Any = None,
     rest: np.ndarray | None = None,
     pictures: bool = False,
+    neighbours: bool = False,
 ) -> Look:
     """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless `rest` is known.
 
@@ -267,8 +342,8 @@ def look_at_detections(
     pieces = lattice if isinstance(lattice, list) else [(lattice, None)]
     if len(pieces) < 2:
         only, mask = pieces[0] if pieces else (None, None)
-        return look_at(frame, rest, only, points, mask=mask, pictures=pictures)
-    return look_at_pieces(frame, rest, pieces, points, pictures=pictures)
+        return look_at(frame, rest, only, points, mask=mask, pictures=pictures, neighbours=neighbours)
+    return look_at_pieces(frame, rest, pieces, points, pictures=pictures, neighbours=neighbours)
 
 
 def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -276,6 +351,25 @@ def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
     kept = (scale > 0).all(axis=0)
     kind = np.nan_to_num(described[:, 0]).astype(int) if len(scale) == 3 else np.zeros(len(described), int)
     return np.asarray(described[:, kept].astype(np.float64) / scale[:, kept][kind])
+
+
+def _plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as JSON can say them: what is not known becomes null."""
+    return [
+        {str(key): None if value != value else value for key, value in row.items()} for row in rows.to_dict("records")
+    ]
+
+
+def _report_renamed(report: Mapping[str, Any], after: Mapping[str, str], kept: list[str]) -> dict[str, Any]:
+    """Return a report whose confusion matrix, if it has one, speaks of the classes as they are called now."""
+    if "confusion" not in report:
+        return dict(report)
+    old = report["confusion"]
+    found, before = [*kept, NO_CLASS, "missed"], [after.get(name, name) for name in old["found"]]
+    counts = np.zeros((len(old["true"]), len(found)), int)
+    for name, column in zip(before, np.transpose(old["counts"]), strict=True):
+        counts[:, found.index(name)] += column
+    return {**report, "confusion": {"true": old["true"], "found": found, "counts": counts.tolist()}}
 
 
 def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:

@@ -19,21 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin import tables
 from stemkin.kernels import order
 from stemkin.kernels.finding import find_crystal
 from stemkin.kernels.matching import match_points
-from stemkin.kernels.order import OrderMap, order_map
+from stemkin.kernels.order import UNKNOWN, OrderMap, order_map, tile_of
 from stemkin.movie import Movie, Movies, each_movie
 
 PHASES = ("ordered", "disordered", "vacuum")
-UNKNOWN = -1
-"""The value of a map where a frame has no lattice to compare with."""
-
 PHASE_COLUMNS = {"movie": "str", "frame": "int32", "time_s": "float64", **dict.fromkeys(PHASES, "float32")}
-REGION_COLUMNS = {
-    "movie": "str", "frame": "int32", "time_s": "float64", "kind": "str",
-    "y": "float32", "x": "float32", "area_px": "float32", "area_nm2": "float64", "turn_deg": "float32",
-}  # fmt: skip
 
 
 def phases(movies: Movies, *, frames_per_block: int | None = None) -> Any:
@@ -58,13 +52,14 @@ def regions(movies: Movies, *, frames_per_block: int | None = None) -> Any:
 
     Returns
     -------
-    Dask DataFrame `movie`, `frame`, `time_s`, `kind` (hole, disordered, fragment), centre `y`, `x` [px], `area_px`,
-    `area_nm2` (NaN without a calibration), `turn_deg` (of a fragment's lattice against the frame's), the largest first.
+    Dask DataFrame, the table ``regions``: `kind` (hole, disordered, fragment), centre `y`, `x` [px], `area_px`, `area_nm2` (NaN
+    without a calibration), `turn_deg` (of a fragment's lattice against the frame's), the largest first; `region` is -1 (see
+    `follow`).
     """
-    return _rows(movies, _region_rows, REGION_COLUMNS, frames_per_block)
+    return _rows(movies, _region_rows, dict(tables.COLUMNS["regions"]), frames_per_block)
 
 
-def follow(found: pd.DataFrame, *, max_step_px: float = 30.0) -> pd.DataFrame:
+def follow(found: pd.DataFrame, *, max_step_px: float = 30.0, max_gap_frames: int = 2) -> pd.DataFrame:
     """Give the same region the same number from frame to frame. Computes once.
 
     Parameters
@@ -73,12 +68,14 @@ def follow(found: pd.DataFrame, *, max_step_px: float = 30.0) -> pd.DataFrame:
         As `regions(...).compute()` gives it.
     max_step_px
         How far a centre may move from one frame to the next.
+    max_gap_frames
+        For how many frames a region may be out of sight, for instance while it is too small to count.
 
     Returns
     -------
     The rows with `region`, a number that is unique within a movie; of the same kind, the closest centres are joined.
     """
-    parts = [_follow_one(rows, max_step_px) for _, rows in found.groupby(["movie", "kind"], sort=True)]
+    parts = [_follow_one(rows, max_step_px, max_gap_frames) for _, rows in found.groupby(["movie", "kind"], sort=True)]
     if not parts:
         return found.assign(region=pd.Series([], dtype="int64"))
     rows = pd.concat(parts).sort_values(["movie", "frame", "kind", "region"], kind="stable", ignore_index=True)
@@ -88,6 +85,25 @@ def follow(found: pd.DataFrame, *, max_step_px: float = 30.0) -> pd.DataFrame:
     numbers = pd.Series(order_of.reindex(keys).to_numpy(), index=rows.index)
     start = numbers.groupby(rows["movie"]).transform("min")
     return rows.assign(region=(numbers - start).astype("int64"))
+
+
+def histories(followed: pd.DataFrame) -> pd.DataFrame:
+    """Sum up each followed region: when it was there, and how large. Computes once.
+
+    Returns
+    -------
+    The table ``phases``: one row per movie and region, the largest of each movie first.
+    """
+    if followed.empty:
+        return tables.empty("phases")
+    groups = followed.sort_values("frame", kind="stable").groupby(["movie", "region"], sort=True)
+    rows = groups.agg(
+        kind=("kind", "first"), n_frames=("frame", "size"), first_frame=("frame", "first"), last_frame=("frame", "last"),
+        first_time_s=("time_s", "first"), last_time_s=("time_s", "last"), largest_px=("area_px", "max"), largest_nm2=("area_nm2", "max"),
+        last_px=("area_px", "last"), last_nm2=("area_nm2", "last"), last_turn_deg=("turn_deg", "last"),
+    ).reset_index()  # fmt: skip
+    order_of = ["movie", "largest_px", "region"]
+    return tables.conform(rows.sort_values(order_of, ascending=[True, False, True], kind="stable"), "phases")
 
 
 def order_maps(movie: Movie, *, tile_px: int | None = None, frames_per_block: int | None = None) -> Any:
@@ -106,7 +122,7 @@ def order_maps(movie: Movie, *, tile_px: int | None = None, frames_per_block: in
     -------
     Dask array (t, ny, nx) int8: 0 ordered, 1 disordered, 2 vacuum, -1 not known.
     """
-    tile = tile_of(movie) if tile_px is None else tile_px
+    tile = tile_of(movie.pixel_size_nm) if tile_px is None else tile_px
     frames = movie.to_dask(frames_per_block=frames_per_block)
     grid = tuple(-(-n // tile) for n in movie.shape[1:])
 
@@ -127,7 +143,7 @@ def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | N
     import dask.array as da
     import zarr
 
-    tile = tile_of(movie) if tile_px is None else tile_px
+    tile = tile_of(movie.pixel_size_nm) if tile_px is None else tile_px
     maps = order_maps(movie, tile_px=tile)
     chunk = (max(maps.chunks[0]), *maps.shape[1:])
     store = zarr.create_array(
@@ -146,11 +162,6 @@ def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | N
     da.store(maps, store, lock=False)  # blocks and chunks coincide, so no two tasks write to one chunk
 
 
-def tile_of(movie: Movie) -> int:
-    """Return the pixels per sample of the maps: 0.15 nm, about half a lattice constant, or 5 px without calibration."""
-    return 5 if movie.pixel_size_nm is None else max(2, round(0.15 / movie.pixel_size_nm))
-
-
 def _rows(movies: Movies, rows_of: Any, columns: dict[str, str], frames_per_block: int | None) -> Any:
     """Lay `rows_of` over the blocks of all movies: one partition each."""
     import dask.dataframe as dd
@@ -164,32 +175,26 @@ def _rows(movies: Movies, rows_of: Any, columns: dict[str, str], frames_per_bloc
     if not parts:
         msg = "there is no movie to look at; check the folder or pattern that was opened"
         raise ValueError(msg)
-    return dd.from_delayed(parts, meta=_table([], columns), verify_meta=False)
+    return dd.from_delayed(parts, meta=pd.DataFrame(columns=list(columns)).astype(columns), verify_meta=False)
 
 
 def _block(movie: Movie, start: int, stop: int, rows_of: Any, columns: dict[str, str]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for number, frame in enumerate(movie.reader.read(start, stop), start):
-        time_s = np.nan if movie.frame_time_s is None else number * movie.frame_time_s
-        about = {"movie": movie.name, "frame": number, "time_s": time_s}
-        rows += [{**about, **row} for row in rows_of(_map_of(frame), movie)]
-    return _table(rows, columns)
+    found = [(number, _map_of(frame)) for number, frame in enumerate(movie.reader.read(start, stop), start)]
+    return pd.DataFrame(rows_of(found, movie)).reindex(columns=list(columns)).astype(columns)
 
 
-def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame({c: pd.Series([row[c] for row in rows], dtype=t) for c, t in columns.items()})
+def _phase_rows(found: list[tuple[int, OrderMap | None]], movie: Movie) -> list[dict[str, Any]]:
+    time_s = movie.frame_time_s or np.nan
+    return [
+        {"movie": movie.name, "frame": number, "time_s": number * time_s,
+         **dict(zip(PHASES, (np.nan,) * 3 if one is None else one.fractions, strict=True))}
+        for number, one in found
+    ]  # fmt: skip
 
 
-def _phase_rows(found: OrderMap | None, movie: Movie) -> list[dict[str, Any]]:  # noqa: ARG001
-    areas = (np.nan,) * 3 if found is None else found.fractions
-    return [dict(zip(PHASES, areas, strict=True))]
-
-
-def _region_rows(found: OrderMap | None, movie: Movie) -> list[dict[str, Any]]:
-    if found is None:
-        return []
-    nm2 = np.nan if movie.pixel_size_nm is None else movie.pixel_size_nm**2
-    return [{**vars(region), "area_nm2": region.area_px * nm2} for region in order.regions(found)]
+def _region_rows(found: list[tuple[int, OrderMap | None]], movie: Movie) -> pd.DataFrame:
+    seen = [(number, region) for number, one in found if one is not None for region in order.regions(one)]
+    return tables.region_rows(seen, movie.name, movie.pixel_size_nm, movie.frame_time_s)
 
 
 def _map_of(frame: np.ndarray, tile: int | None = None) -> OrderMap | None:
@@ -201,19 +206,19 @@ def _map_of(frame: np.ndarray, tile: int | None = None) -> OrderMap | None:
     return None if crystal is None else order_map(pixels, crystal.lattice, tile=tile)
 
 
-def _follow_one(rows: pd.DataFrame, max_step_px: float) -> pd.DataFrame:
+def _follow_one(rows: pd.DataFrame, max_step_px: float, max_gap_frames: int) -> pd.DataFrame:
     """Number the regions of one kind in one movie."""
     rows = rows.sort_values(["frame", "y", "x"], kind="stable")
-    numbers = np.empty(len(rows), np.int64)
+    numbers = np.full(len(rows), -1, np.int64)
     frame, places = rows["frame"].to_numpy(), rows[["y", "x"]].to_numpy(float)
-    next_number, before = 0, np.empty(0, np.int64)
+    last_seen: dict[int, int] = {}  # number → row
     for number in np.unique(frame):
         here = np.flatnonzero(frame == number)
-        adjacent = before if len(before) and frame[before[0]] == number - 1 else np.empty(0, np.int64)
-        i, j = match_points(places[adjacent], places[here], max_distance=max_step_px)
-        numbers[here] = -1
-        numbers[here[j]] = numbers[adjacent[i]]
+        last_seen = {k: row for k, row in last_seen.items() if number - frame[row] <= 1 + max_gap_frames}
+        known, before = np.array([*last_seen], np.int64), np.array([*last_seen.values()], np.int64)
+        i, j = match_points(places[before], places[here], max_distance=max_step_px)
+        numbers[here[j]] = known[i]
         new = here[numbers[here] < 0]
-        numbers[new] = next_number + np.arange(len(new))
-        next_number, before = next_number + len(new), here
+        numbers[new] = numbers.max() + 1 + np.arange(len(new))
+        last_seen |= dict(zip(numbers[here].tolist(), here.tolist(), strict=True))
     return rows.assign(region=numbers)

@@ -29,8 +29,11 @@ from stemkin import tables
 METADATA_KEY = b"stemkin"
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
-BLOCK_TABLES = ("steps", "detections", "frames", "tracks")
-"""Tables with one file per block of frames; `steps` are the frames as measured, before their shifts are summed."""
+PIXEL_TABLES = ("detections", "neighbours", "breaks", "steps")
+"""What the pixel pass writes for each block of frames, `steps` last: the frames as measured, before their shifts are summed;
+`breaks` are the regions before they are followed."""
+BLOCK_TABLES = (*PIXEL_TABLES, "frames", "tracks", "regions")
+"""Tables with one file per block of frames."""
 
 
 @dataclass(frozen=True)
@@ -150,14 +153,14 @@ class Store:
 
     # --- tables ------------------------------------------------------------------------------------------------
 
-    def write_table(self, rows: pd.DataFrame, made_of: str, *parts: str) -> None:
-        """Write a table with the fingerprint `made_of`; equal rows give equal bytes."""
+    def write_table(self, rows: pd.DataFrame, made_of: str, *parts: str, **note: str) -> None:
+        """Write a table with the fingerprint `made_of` and any further `note`; equal rows give equal bytes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         arrow = pa.Table.from_pandas(rows, preserve_index=False)
-        note = json.dumps({"fingerprint": made_of, "n_rows": len(rows)}, sort_keys=True).encode()
-        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), METADATA_KEY: note})
+        about = json.dumps({"fingerprint": made_of, "n_rows": len(rows), **note}, sort_keys=True).encode()
+        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), METADATA_KEY: about})
         buffer = io.BytesIO()
         pq.write_table(arrow, buffer, compression="zstd")
         self.write_bytes(buffer.getvalue(), *parts)
@@ -168,6 +171,10 @@ class Store:
 
     def made_of(self, *parts: str) -> str | None:
         """Return the fingerprint in a table's file; None if there is no such file or it is not whole."""
+        return self.note(*parts).get("fingerprint")
+
+    def note(self, *parts: str) -> dict[str, str]:
+        """Return what a table's file says of itself; nothing if there is no such file or it is not whole."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -175,15 +182,15 @@ class Store:
             with self._fs.open(self.path(*parts), "rb") as file:
                 metadata = pq.read_schema(file).metadata or {}
         except (FileNotFoundError, pa.ArrowException):
-            return None
+            return {}
         note = metadata.get(METADATA_KEY)
-        return None if note is None else str(json.loads(note)["fingerprint"])
+        return {} if note is None else {key: str(value) for key, value in json.loads(note).items()}
 
     # --- blocks of frames --------------------------------------------------------------------------------------
 
-    def write_block(self, table: str, block: Block, rows: pd.DataFrame, made_of: str) -> None:
-        """Write the rows of `block` into the folder of `table`."""
-        self.write_table(rows, made_of, table, folder_name(block.movie), block.file_name)
+    def write_block(self, table: str, block: Block, rows: pd.DataFrame, made_of: str, **note: str) -> None:
+        """Write the rows of `block` into the folder of `table`; see `write_table`."""
+        self.write_table(rows, made_of, table, folder_name(block.movie), block.file_name, **note)
 
     def read_block(self, table: str, block: Block) -> pd.DataFrame:
         """Return the rows of `block`."""
@@ -192,6 +199,10 @@ class Store:
     def block_made_of(self, table: str, block: Block) -> str | None:
         """Return the fingerprint of a block's file, None where there is no whole one."""
         return self.made_of(table, folder_name(block.movie), block.file_name)
+
+    def block_note(self, table: str, block: Block) -> dict[str, str]:
+        """Return what a block's file says of itself, nothing where there is no whole one."""
+        return self.note(table, folder_name(block.movie), block.file_name)
 
     def block_paths(self, table: str, movie: str) -> list[str]:
         """Return the files of `movie` in the folder of `table`, in the order of their frames."""

@@ -17,12 +17,15 @@ verb returned; a filtered copy is a plain Dask DataFrame, to be passed on with `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+ATOM_COLUMNS = tuple(f"a{i}{what}" for i in range(10) for what in "yxh")
+"""Of the ten atoms around a detection: moment along y and x, change of height (`kernels.neighbours.atoms_around`)."""
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "movies": {
@@ -75,7 +78,89 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "disordered": "float32",
         "vacuum": "float32",
     },
-    "classes": {"class_id": "int16", "name": "str", "n_detections": "int64", "mean_patch": "object"},
+    "classes": {
+        "class_id": "int16",
+        "name": "str",
+        "n_detections": "int64",
+        "mean_patch": "object",
+        "match_score": "float32",
+        "runner_up": "str",
+        "runner_up_score": "float32",
+    },
+    "neighbours": {
+        "movie": "str",
+        "frame": "int32",
+        "turn": "int8",
+        "noise": "float32",
+        **dict.fromkeys(ATOM_COLUMNS, "float32"),
+    },
+    "structure": {
+        "class_id": "int16",
+        "site": "str",
+        "n": "int64",
+        "atom": "int8",
+        "column": "str",
+        "y_a": "float64",
+        "x_a": "float64",
+        "height": "float64",
+        "dy_a": "float64",
+        "dx_a": "float64",
+        "error_y_a": "float64",
+        "error_x_a": "float64",
+        "covariance_yx_a2": "float64",
+    },
+    "modes": {
+        "class_id": "int16",
+        "site": "str",
+        "mode": "int8",
+        "variance_a2": "float64",
+        "share": "float64",
+        "atom": "int8",
+        "dy": "float64",
+        "dx": "float64",
+    },
+    "strain": {
+        "class_id": "int16",
+        "site": "str",
+        "n": "int64",
+        "e_yy": "float64",
+        "e_xx": "float64",
+        "e_xy": "float64",
+        "rotation_rad": "float64",
+        "e_yy_error": "float64",
+        "e_xx_error": "float64",
+        "e_xy_error": "float64",
+        "rotation_rad_error": "float64",
+        "breathing_a": "float64",
+        "breathing_error_a": "float64",
+    },
+    "regions": {
+        "movie": "str",
+        "frame": "int32",
+        "time_s": "float64",
+        "kind": "str",
+        "y": "float32",
+        "x": "float32",
+        "area_px": "float32",
+        "area_nm2": "float64",
+        "turn_deg": "float32",
+        "region": "int64",
+    },
+    "phases": {
+        "movie": "str",
+        "region": "int64",
+        "kind": "str",
+        "n_frames": "int32",
+        "first_frame": "int32",
+        "last_frame": "int32",
+        "first_time_s": "float64",
+        "last_time_s": "float64",
+        "largest_px": "float32",
+        "largest_nm2": "float64",
+        "last_px": "float32",
+        "last_nm2": "float64",
+        "last_turn_deg": "float32",
+    },
     "populations": {"movie": "str", "frame": "int32", "time_s": "float64", "class_id": "int16", "n": "int32"},
     "transitions": {
         "movie": "str",
@@ -168,8 +253,10 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 }
 """Columns and dtypes of every table, in order. ``detections`` and ``tracks`` may end in descriptors ``d00..``."""
 
-UNKNOWN: Mapping[str, Any] = {"position_error": np.nan, "at_edge": False}
-"""Columns of ``detections`` and ``tracks`` that rows from elsewhere may lack, and what then stands there."""
+UNKNOWN: Mapping[str, Any] = {
+    "position_error": np.nan, "at_edge": False, "match_score": np.nan, "runner_up": "", "runner_up_score": np.nan,
+}  # fmt: skip
+"""Columns of ``detections``, ``tracks`` and ``classes`` that rows from elsewhere may lack, and what then stands there."""
 
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""
@@ -267,6 +354,18 @@ def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
     types = {**COLUMNS[name], **dict.fromkeys(descriptors, "float32")}
     rows = rows.assign(**{c: value for c, value in UNKNOWN.items() if c in types and c not in rows.columns})
     return rows[list(types)].astype(types).reset_index(drop=True)
+
+
+def region_rows(
+    found: Sequence[tuple[int, Any]], movie: str, pixel_size_nm: float | None, frame_time_s: float | None
+) -> pd.DataFrame:
+    """Return rows of the table ``regions`` from (frame, `kernels.order.Region`) pairs; they are not followed yet: ``region`` is -1."""
+    nm2, time_s = (np.nan if pixel_size_nm is None else pixel_size_nm**2), (frame_time_s or np.nan)
+    rows = [
+        {"movie": movie, "frame": frame, "time_s": frame * time_s, **vars(region), "area_nm2": region.area_px * nm2, "region": -1}
+        for frame, region in found
+    ]  # fmt: skip
+    return conform(pd.DataFrame(rows), "regions") if rows else empty("regions")
 
 
 def is_descriptor(column: str) -> bool:

@@ -186,7 +186,33 @@ def test_folding_noise_is_expected_of_a_symmetric_motif():
 
 
 def test_graphene_has_one_atom_per_column():
-    assert {m.name for m in motifs.library(motifs.MATERIALS["graphene"])} == {"V_C", "Si_C", "C_ad", "perfect crystal"}
+    assert {m.name for m in motifs.library(motifs.MATERIALS["graphene"])} == {
+        "V_C",
+        "Si_C",
+        "C_ad",
+        "hole edge",
+        "perfect crystal",
+    }
+
+
+@settings(deadline=None, max_examples=15)
+@given(kind=st.sampled_from([METAL, CHALCOGEN]), angle=st.floats(-29, 29), edge=st.floats(0, 6.28))
+def test_the_edge_of_a_hole_is_recognised(kind, angle, edge):
+    """The site is the first that a hole, whose rim runs in any direction here, has taken."""
+    lattice = honeycomb(10.0, angle_deg=angle, metal=(32.3, 31.6))
+    centre = lattice.metal if kind == METAL else lattice.chalcogen
+    towards = np.array([np.sin(edge), np.cos(edge)])
+    columns = [(p, -h) for k, h in ((METAL, 1.0), (CHALCOGEN, S2)) for p in sites(lattice, (64, 64), k)]
+    lost = [(p, h) for p, h in columns if (p - centre) @ towards > -0.9 and np.linalg.norm(p - centre) < 17]
+    frame, rest = draw(lattice, (64, 64), lost)
+    found = motifs.match(look_at(frame, rest, lattice, centre[None]).physical[0], NOISE, WS2)
+    assert found.name == motifs.HOLE_EDGE
+    assert found.score > 0.3
+
+
+def test_the_edge_of_a_hole_takes_no_name_from_another_defect():
+    for other in ("V_S", "V_S2", "Mo_W", "Mo_W+V_S", "V_W", "W_ad"):
+        assert motifs.match(motif(other).expected_row(NOISE), NOISE, WS2).name == other
 
 
 def components(rows, weights, n_rows=1000, merge=True):
@@ -198,9 +224,19 @@ def components(rows, weights, n_rows=1000, merge=True):
     return naming.name_components(taxonomy, scale, NOISE, WS2, n_rows=n_rows, merge=merge)
 
 
+def test_a_class_knows_its_match_and_the_next_best():
+    _, called = components([motif("V_S").expected_row(NOISE)], [1.0])
+    first, rare = called.matches[0], called.matches[called.names.index("V_W")]
+    assert first.name == "V_S"
+    assert first.score > 0.9 > first.runner_up_score
+    assert first.runner_up not in ("V_S", "")
+    assert rare is None
+
+
 def test_components_of_one_motif_become_one_class_and_rare_motifs_are_added():
     row = motif("V_S").expected_row(NOISE)
-    taxonomy, names, oriented, _ = components([row, row + 0.002 * (np.arange(9) == 1)], [0.6, 0.4])
+    taxonomy, called = components([row, row + 0.002 * (np.arange(9) == 1)], [0.6, 0.4])
+    names, oriented = called.names, called.oriented
     assert names[0] == "V_S"
     assert taxonomy.class_ids[:2].tolist() == [0, 0]
     assert {"Mo_W", "W_ad", "V_W"} < set(names[1:])
@@ -213,23 +249,23 @@ def test_components_of_one_motif_become_one_class_and_rare_motifs_are_added():
 def test_noise_and_small_strange_groups_become_no_class():
     noise, strange = np.append(1.0, 0.003 * np.ones(8)), np.array([2.0, -0.5, 0.4, 0.3, 0.2, 0.5, 0.1, 0.0, 0.0])
     row = motif("V_S").expected_row(NOISE)
-    taxonomy, names, _, _ = components([row, noise, strange], [0.8, 0.198, 0.002])
+    taxonomy, _ = components([row, noise, strange], [0.8, 0.198, 0.002])
     assert taxonomy.class_ids[:3].tolist() == [0, -1, -1]
-    taxonomy, names, _, _ = components([row, noise, strange], [0.8, 0.1, 0.1])
-    assert names[taxonomy.class_ids[2]] == "class 1"
+    taxonomy, called = components([row, noise, strange], [0.8, 0.1, 0.1])
+    assert called.names[taxonomy.class_ids[2]] == "class 1"
 
 
 def test_nameless_components_alike_on_different_sites_are_one_class():
     bright = [np.array([site, 3.0, *[0.0] * 7]) for site in (0.0, 1.0)]
-    taxonomy, names, _, _ = components([motif("V_S").expected_row(NOISE), *bright], [0.6, 0.3, 0.1])
-    assert names[1] == "class 1"
+    taxonomy, called = components([motif("V_S").expected_row(NOISE), *bright], [0.6, 0.3, 0.1])
+    assert called.names[1] == "class 1"
     assert taxonomy.class_ids[:3].tolist() == [0, 1, 1]
 
 
 def test_asked_for_components_stay_as_they_are():
     row = motif("V_S").expected_row(NOISE)
-    taxonomy, names, _, _ = components([row, row], [0.6, 0.4], merge=False)
-    assert names == ["V_S", "V_S (1)"]
+    taxonomy, called = components([row, row], [0.6, 0.4], merge=False)
+    assert called.names == ["V_S", "V_S (1)"]
     assert taxonomy.class_ids.tolist() == [0, 1]
 
 

@@ -154,7 +154,8 @@ def test_a_region_keeps_its_number_and_a_new_one_gets_its_own():
             "y": [10.0, 12.0, 80.0, 13.0, 81.0, 13.0], "x": [10.0, 10.0, 80.0, 12.0, 80.0, 12.0],
         }
     )  # fmt: skip
-    assert follow(found)["region"].tolist() == [0, 0, 1, 0, 1, 2]
+    assert follow(found)["region"].tolist() == [0, 0, 1, 0, 1, 0]
+    assert follow(found, max_gap_frames=0)["region"].tolist() == [0, 0, 1, 0, 1, 2]
     assert follow(found.iloc[:0])["region"].empty
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 import stemkin as sk
 from stemkin import pipeline
@@ -78,7 +79,15 @@ def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_pe
         sk.run(movies, tmp_path / "results", config=config)
     for table in ("detections", "frames", "tracks"):
         pd.testing.assert_frame_equal(rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True)
-    for table in ("populations", "transitions", "msd", "diffusion", "dwell_times"):
+    for table in ("neighbours", "regions"):
+        pd.testing.assert_frame_equal(rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True)
+    for movie in ("movie 1", "movie 2"):
+        maps = [zarr.open_array(f"{folder}/maps/{movie}.zarr", mode="r")[:] for folder in (tmp_path / "results", calm)]
+        np.testing.assert_array_equal(*maps)
+        assert maps[0].shape == (10, 26, 26)
+        assert (maps[0] == 0).mean() > 0.95
+    small = ("populations", "transitions", "msd", "diffusion", "dwell_times", "structure", "modes", "strain", "phases")
+    for table in small:
         name = f"{table}.parquet"
         pd.testing.assert_frame_equal(
             pd.read_parquet(tmp_path / "results" / name), pd.read_parquet(calm / name), check_exact=True
@@ -116,6 +125,77 @@ def test_a_kinetics_setting_changes_numbers_without_reading_pixels(movies, calm,
         sk.run(movies, again, config=CONFIG.with_values(kinetics={"max_lag_frames": 3}))
     assert pd.read_parquet(again / "msd.parquet")["lag_frames"].max() <= 3
     assert journal(again)["stages"]["link"]["reused"] == 2
+
+
+def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_back(movies, calm, tmp_path, monkeypatch):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    monkeypatch.setattr(pixels, "read_with_halo", lambda *_: pytest.fail("a pixel was read"))
+    names = pd.read_parquet(calm / "classes.parquet").set_index("class_id")["name"]
+    kinds = {"Mo_W": "Mo", "Mo_W+V_S": "Mo"}
+    file = tmp_path / "classes.toml"
+    file.write_text('[split]\nV_S = 2\n[merge]\nMo = ["Mo_W", "Mo_W+V_S"]\n[rename]\n"V_S (1)" = "clear"')
+    with connect("threads", workers=2):
+        pipeline.resume(again, classes=file)
+    after = pd.read_parquet(again / "classes.parquet").set_index("class_id")["name"]
+    assert {"Mo", "clear", "V_S (2)"} <= set(after)
+    before = rows_of(calm, "detections")["class_id"].map(names).replace(kinds)
+    for table in ("detections", "tracks"):
+        rows = rows_of(again, table)
+        now = rows["class_id"].map(after)
+        if table == "detections":
+            settled = before.eq("Mo")
+            assert settled.sum() > 20
+            assert (now[settled] == "Mo").mean() > 0.98
+            assert now[before == "V_S"].isin(["clear", "V_S (2)"]).mean() > 0.98
+        assert set(now.dropna()) <= set(after)
+    assert set(pd.read_parquet(again / "strain.parquet")["class_id"]) <= set(after.index)
+    with connect("threads", workers=2):
+        sk.run(movies, again, config=CONFIG)  # a run that goes on keeps the edits, and reads nothing
+    assert set(pd.read_parquet(again / "classes.parquet")["name"]) == set(after)
+    assert journal(again)["stages"]["name"] | {"seconds": 0} == {
+        "status": "done",
+        "seconds": 0,
+        "edited": True,
+        "blocks": 0,
+    }
+    with connect("threads", workers=2):
+        pipeline.resume(again, classes={})
+    assert tables_of(again) == tables_of(calm)
+
+
+def test_edits_that_do_not_fit_are_refused_before_anything_is_written(calm, tmp_path):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    with pytest.raises(ValueError, match="no class is called 'gold'"):
+        pipeline.resume(again, classes={"rename": {"gold": "Au"}})
+    with pytest.raises(ValueError, match=r"\['split', 'merge', 'rename'\], not by 'fuse'"):
+        pipeline.resume(again, classes={"fuse": {"gold": "Au"}})
+    with pytest.raises(ValueError, match="a list of names, not for 'Mo_W'"):
+        pipeline.resume(again, classes={"merge": {"Mo": "Mo_W"}})
+    with pytest.raises(ValueError, match="cannot be split into 5000"):
+        pipeline.resume(again, classes={"split": {"V_S": 5000}})
+    with pytest.raises(ValueError, match=r"no\.toml cannot be read"):
+        pipeline.resume(again, classes=tmp_path / "no.toml")
+    assert tables_of(again) == tables_of(calm)
+    assert not (again / "edits.json").exists()
+
+
+def test_a_lost_map_is_drawn_again(movies, calm, tmp_path):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    shutil.rmtree(again / "maps" / "movie 1.zarr")
+    with connect("threads", workers=2):
+        sk.run(movies, again, config=CONFIG)
+    maps = [zarr.open_array(f"{folder}/maps/movie 1.zarr", mode="r")[:] for folder in (again, calm)]
+    np.testing.assert_array_equal(*maps)
+    assert journal(again)["blocks"]["reused"] == 3
 
 
 def test_a_lost_or_torn_file_is_made_again(movies, calm, tmp_path):

@@ -17,16 +17,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, sites
-from stemkin.kernels.patches import (
-    HOLLOW,
-    axes_of,
-    centre_sites,
-    crops,
-    gaussian_means,
-    hollow_of,
-    patches,
-    turn_of,
+from stemkin.kernels.neighbours import (
+    atoms_around,
+    contrast,
+    fall,
+    places_around,
+    slopes_at,
+    smooth_variance,
 )
+from stemkin.kernels.patches import HOLLOW, axes_of, centre_sites, crops, gaussian_means, hollow_of, patches
 
 SITE_NAMES = ("site", "centre", "near_0", "near_1", "near_2", "gap_0", "gap_1", "gap_2", "ring")
 """The physical descriptors, in order: the kind of site, then the amplitudes (see the module's docstring)."""
@@ -46,32 +45,18 @@ CHANGED_METAL = -0.25
 LEVEL_SITES = 400
 """Sites from which the levels of a frame are taken."""
 
-_PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite")
-
-_BOND = np.array([np.sin(np.pi / 6), np.cos(np.pi / 6)]) / np.sqrt(3)
-_PLUS = turn_of(np.arange(3)) @ _BOND
-_SIX = np.stack([np.sin(np.arange(6) * np.pi / 3), np.cos(np.arange(6) * np.pi / 3)], axis=1)
-_SIGN = np.array([1.0, -1.0, 1.0])
-"""Of METAL, CHALCOGEN and HOLLOW: whether the occupied triangle points along the bonds of a metal site or against them."""
+_PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite", "atoms")
 
 
-def _unmixing(sign: float) -> np.ndarray:
-    places = np.concatenate([np.zeros((1, 2)), sign * _PLUS, -sign * _PLUS, _SIX])
+def _unmixing(site: int) -> np.ndarray:
+    places = places_around(site)
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     return np.asarray(np.linalg.inv(np.exp(-(apart**2) / (4 * FILTER_SD**2))))
 
 
-_UNMIX = np.stack([_unmixing(sign) for sign in _SIGN])
+_PLACES = np.stack([places_around(site) for site in (METAL, CHALCOGEN, HOLLOW)])
+_UNMIX = np.stack([_unmixing(site) for site in (METAL, CHALCOGEN, HOLLOW)])
 """(3, 13, 13) from what the weights see to the amplitudes of the columns, each a Gaussian as wide as the weights."""
-
-PLACE_KINDS = np.array(
-    [
-        [METAL, *[CHALCOGEN] * 3, *[HOLLOW] * 3, *[METAL] * 6],
-        [CHALCOGEN, *[METAL] * 3, *[HOLLOW] * 3, *[CHALCOGEN] * 6],
-        [HOLLOW, *[METAL] * 3, *[CHALCOGEN] * 3, *[HOLLOW] * 6],
-    ]
-)
-"""(3, 13) kinds of the places of `site_offsets` around a METAL, CHALCOGEN or HOLLOW site."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +66,7 @@ class Scale:
     Attributes
     ----------
     height
-        Weighted mean of the frame at metal sites minus that at hollow sites, in the frame's units.
+        Height of a metal column as the weights see it, in the frame's units.
     noise
         (3,) standard deviation of an amplitude at METAL, CHALCOGEN and HOLLOW sites, in units of `height`.
     level
@@ -90,6 +75,8 @@ class Scale:
         Height of a chalcogen column, in units of `height`.
     spacing_px
         Lattice constant [px].
+    contrast
+        Weighted mean of the frame at metal sites minus that at hollow sites, in the frame's units.
     """
 
     height: float
@@ -97,6 +84,7 @@ class Scale:
     level: float
     chalcogen: float
     spacing_px: float
+    contrast: float
 
 
 def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.ndarray | None = None) -> Scale | None:
@@ -114,24 +102,28 @@ def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.
         (y, x) of the pixels that belong to it; all unless given.
     """
     sd = FILTER_SD * lattice.spacing_px
+    metal, both = _within(lattice, frame, mask), np.stack([frame, rest])
+    steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
+    levels, spreads = np.array([_level_and_spread(both, metal + step, sd) for step in steps]).T
+    seen = float(levels[METAL] - levels[HOLLOW])
+    height = seen / (1 - 3 * LEAKAGE)  # a hollow site sees three metal columns, a metal column three hollow sites
+    if not height > 0:
+        return None
+    chalcogen = float(levels[CHALCOGEN] - levels[HOLLOW]) / seen
+    return Scale(height, spreads / height, float(levels[HOLLOW]), chalcogen, lattice.spacing_px, seen)
+
+
+def _within(lattice: Lattice, frame: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Return the (m, 2) metal sites [px] of a frame, of those within `mask`: about `LEVEL_SITES` of them."""
     metal = sites(lattice, (frame.shape[0], frame.shape[1]), METAL)
     if mask is not None:
         metal = metal[mask[tuple(np.clip(np.round(metal).astype(int), 0, np.array(mask.shape) - 1).T)]]
-    both = np.stack([frame, rest])
-    steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
-    levels, spreads = np.array([_level_and_spread(both, metal + step, sd) for step in steps]).T
-    contrast = float(levels[METAL] - levels[HOLLOW])
-    height = contrast / (1 - 3 * LEAKAGE)  # a hollow site sees three metal columns, a metal column three hollow sites
-    if not height > 0:
-        return None
-    chalcogen = float(levels[CHALCOGEN] - levels[HOLLOW]) / contrast
-    return Scale(height, spreads / height, float(levels[HOLLOW]), chalcogen, lattice.spacing_px)
+    return metal[:: max(1, len(metal) // LEVEL_SITES)]
 
 
 def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tuple[float, float]:
     """Return the median of the frame and the scatter of the remainder at the sites `points`, defects left out."""
     points = points[((points > 0) & (points < np.array(both.shape[1:]) - 1)).all(axis=1)]
-    points = points[:: max(1, len(points) // LEVEL_SITES)]
     if not len(points):
         return np.nan, np.nan
     level, rest = gaussian_means(both, points, sd_px)
@@ -140,36 +132,32 @@ def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tup
 
 def site_offsets(kinds: np.ndarray) -> np.ndarray:
     """Return the (m, 13, 2) canonical steps from sites of the given (m,) `kinds` to themselves, the occupied triangle, the other one, the six."""
-    near = _SIGN[np.asarray(kinds, int)][:, None, None] * _PLUS
-    centre, six = np.zeros((len(near), 1, 2)), np.broadcast_to(_SIX, (len(near), 6, 2))
-    return np.concatenate([centre, near, -near, six], axis=1)
+    return np.asarray(_PLACES[np.asarray(kinds, int)])
 
 
-def site_amplitudes(
-    rest: np.ndarray, centres: np.ndarray, kinds: np.ndarray, lattice: Lattice, scale: Scale
-) -> np.ndarray:
-    """Return the (m, 13) amplitudes of the sites around `centres`, ordered as `site_offsets`; 0 beyond the frame.
+def site_amplitudes(seen: np.ndarray, kinds: np.ndarray, scale: Scale) -> np.ndarray:
+    """Return the (m, 13) amplitudes of the sites around detections, ordered as `site_offsets`; 0 beyond the frame.
 
     Parameters
     ----------
-    rest
-        (y, x) the frame without its crystal.
-    centres, kinds
-        (m, 2) [px] and (m,), as `patches.centre_sites` gives them.
+    seen
+        (m, 13) weighted means of the frame without its crystal at `site_offsets`; NaN beyond the frame.
+    kinds
+        (m,), as `patches.centre_sites` gives them.
     """
-    points = centres[:, None, :] + site_offsets(kinds) @ axes_of(lattice).T
-    sd = FILTER_SD * lattice.spacing_px
-    seen = np.nan_to_num(gaussian_means(rest, points, sd, min_share=MIN_SHARE) / scale.height)
-    return np.asarray(np.einsum("ms,mts->mt", seen, _UNMIX[np.asarray(kinds, int)], optimize=False))
+    values = np.nan_to_num(seen / scale.height)
+    return np.asarray(np.einsum("ms,mts->mt", values, _UNMIX[np.asarray(kinds, int)], optimize=False))
 
 
-def fold(amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fold(amplitudes: np.ndarray, thirds: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Turn each neighbourhood so that the column of its occupied triangle that lost most comes first.
 
     Parameters
     ----------
     amplitudes
         (m, 13) as `site_amplitudes` gives them.
+    thirds
+        (m,) which column comes first instead.
 
     Returns
     -------
@@ -184,7 +172,8 @@ def fold(amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ([-0.6, -0.07, 0.0, 0.0], [2])
     """
     centre, near, gap, six = np.split(amplitudes, [1, 4, 7], axis=1)
-    thirds = near.argmin(axis=1) if len(near) else np.empty(0, int)
+    if thirds is None:
+        thirds = near.argmin(axis=1) if len(near) else np.empty(0, int)
     order = (thirds[:, None] + np.arange(3)) % 3
     turned = [np.take_along_axis(triangle, order, axis=1) for triangle in (near, gap)]
     return np.concatenate([centre, *turned, six.mean(axis=1, keepdims=True)], axis=1), thirds.astype(np.int8)
@@ -242,6 +231,8 @@ class Look:
         (m,) int8, -1 without a lattice.
     satellite
         (m,) whether a detection on a chalcogen site belongs to a defect that was detected on the metal site beside it.
+    atoms
+        (m, 10, 3) float32 where the atoms around stand (`neighbours.atoms_around`); empty unless asked for, or without a lattice.
     scale
         The unit of amplitude and its noise; None without a lattice.
     """
@@ -252,6 +243,7 @@ class Look:
     pictures: np.ndarray
     orientation: np.ndarray
     satellite: np.ndarray
+    atoms: np.ndarray
     scale: Scale | None
 
     def only(self, kept: np.ndarray) -> Look:
@@ -267,6 +259,7 @@ def look_at(
     *,
     mask: np.ndarray | None = None,
     pictures: bool = False,
+    neighbours: bool = False,
 ) -> Look:
     """Look at the neighbourhoods of `points` in one frame.
 
@@ -282,8 +275,8 @@ def look_at(
         (m, 2) positions (y, x) [px].
     mask
         (y, x) of the pixels that belong to `lattice`; all unless given.
-    pictures
-        Whether to fill `Look.pictures`.
+    pictures, neighbours
+        Whether to fill `Look.pictures` and `Look.atoms`.
     """
     frame, rest = np.asarray(frame, dtype=np.float32), np.asarray(rest, dtype=np.float32)
     scale = None if lattice is None or not lattice.is_honeycomb else scale_of(frame, rest, lattice, mask=mask)
@@ -293,16 +286,27 @@ def look_at(
         none = np.empty((len(points), 0), np.float32)
         alone = np.zeros(len(points), bool)
         seen = crops((frame - level) / unit, points) if pictures else none
-        return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), alone, None)
+        return Look(False, none, crops(rest / unit, points), seen, np.full(len(points), -1, np.int8), alone, none, None)
     centres, kinds = centre_sites(lattice, points)
-    folded, orientation = fold(site_amplitudes(rest, centres, kinds, lattice, scale))
-    axes = axes_of(lattice)
-    seen = np.empty((len(points), 0))
+    axes, sd_px = axes_of(lattice), FILTER_SD * lattice.spacing_px
+    around = centres[:, None, :] + site_offsets(kinds) @ axes.T
+    if neighbours:
+        seen = slopes_at(rest, around, lattice, sd_px=sd_px, min_share=MIN_SHARE)
+    else:
+        seen = gaussian_means(rest, around, sd_px, min_share=MIN_SHARE)[None]
+    folded, orientation = fold(site_amplitudes(seen[0], kinds, scale))
+    atoms = np.empty((len(points), 0), np.float32)
+    if neighbours:
+        steepness = fall(frame, _within(lattice, frame, mask), lattice, sd_px=sd_px) / scale.contrast
+        variance = float(smooth_variance(steepness, chalcogen=scale.chalcogen))
+        height = scale.contrast / float(contrast(variance))
+        atoms = atoms_around(seen, kinds, orientation, variance=variance, height=height, chalcogen=scale.chalcogen)
+    drawn = np.empty((len(points), 0))
     if pictures:
-        seen = patches((frame - scale.level) / np.float32(scale.height), centres, axes, orientation)
+        drawn = patches((frame - scale.level) / np.float32(scale.height), centres, axes, orientation)
     physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
     shapes = patches(rest / np.float32(scale.height), centres, axes, orientation)
-    return Look(True, physical, shapes, seen, orientation, satellites(centres, physical, lattice), scale)
+    return Look(True, physical, shapes, drawn, orientation, satellites(centres, physical, lattice), atoms, scale)
 
 
 def satellites(centres: np.ndarray, physical: np.ndarray, lattice: Lattice) -> np.ndarray:
@@ -336,12 +340,13 @@ def look_at_pieces(
     points: np.ndarray,
     *,
     pictures: bool = False,
+    neighbours: bool = False,
 ) -> Look:
     """Look at the neighbourhoods of `points` in a broken crystal, each in the lattice of its own piece.
 
     Parameters
     ----------
-    frame, rest, points, pictures
+    frame, rest, points, pictures, neighbours
         As for `look_at`.
     pieces
         Lattices with the masks (y, x) of their pixels, the largest first; points in none belong to the first.
@@ -352,13 +357,13 @@ def look_at_pieces(
         if mask is not None:
             owner[mask[pixel[:, 0], pixel[:, 1]]] = i
     looks = [
-        look_at(frame, rest, lattice, points[owner == i], mask=mask, pictures=pictures)
+        look_at(frame, rest, lattice, points[owner == i], mask=mask, pictures=pictures, neighbours=neighbours)
         for i, (lattice, mask) in enumerate(pieces)
     ]
     if (
         len({look.has_lattice for look in looks}) > 1
     ):  # a piece too small to tell its own unit is looked at in the first lattice
-        return look_at(frame, rest, pieces[0][0], points, mask=pieces[0][1], pictures=pictures)
+        return look_at(frame, rest, pieces[0][0], points, mask=pieces[0][1], pictures=pictures, neighbours=neighbours)
     back = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
     joined = {name: np.concatenate([getattr(look, name) for look in looks])[back] for name in _PER_DETECTION}
     return Look(looks[0].has_lattice, scale=looks[0].scale, **joined)

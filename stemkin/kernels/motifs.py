@@ -5,7 +5,7 @@ A motif is the row of site amplitudes that a defect would give without noise, fr
 are compared with motifs that were given the same noise.
 
 >>> sorted({motif.name for motif in library(WS2)})
-['Mo_W', 'Mo_W+V_S', 'Mo_W+V_S2', 'V_S', 'V_S2', 'V_W', 'W_ad', 'perfect crystal']
+['Mo_W', 'Mo_W+V_S', 'Mo_W+V_S2', 'V_S', 'V_S2', 'V_W', 'W_ad', 'hole edge', 'perfect crystal']
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemkin.kernels.descriptors import PLACE_KINDS, fold
+from stemkin.kernels.descriptors import fold
 from stemkin.kernels.lattice import CHALCOGEN, METAL
+from stemkin.kernels.neighbours import PLACE_KINDS, places_around
 from stemkin.kernels.patches import HOLLOW
 
 EXPONENT = 1.7
@@ -32,6 +33,12 @@ FLOOR = 0.01
 
 PERFECT = "perfect crystal"
 """The motif without a change, against which every defect has to stand."""
+
+HOLE_EDGE = "hole edge"
+"""The motif of a site from which on, in some direction, every column is gone."""
+
+RAGGED = 0.2
+"""Relative uncertainty of the amplitudes beside a hole, where columns lean, and the crystal that is compared with ends."""
 
 SIMPLER = 0.8
 """Of motifs whose scores differ by no more than this factor, the one that changes the fewest columns is taken."""
@@ -103,11 +110,17 @@ class Motif:
         Kind of the site at its centre.
     amplitudes
         (13,) site amplitudes, ordered as `descriptors.site_offsets`.
+    tolerance
+        Their relative uncertainty.
+    first
+        Which column of the occupied triangle comes first; None where noise decides.
     """
 
     name: str
     site: int
     amplitudes: np.ndarray
+    tolerance: float = TOLERANCE
+    first: int | None = None
 
     @property
     def oriented(self) -> bool:
@@ -116,6 +129,8 @@ class Motif:
 
     def expected_row(self, noise: np.ndarray, *, n_draws: int = 500) -> np.ndarray:
         """Return the (9,) mean of the physical descriptors, given the (3,) `noise` of an amplitude on each kind of site."""
+        if self.first is not None:
+            return np.append(float(self.site), fold(self.amplitudes[None], np.array([self.first]))[0][0])
         sd = noise[PLACE_KINDS[self.site]]
         draws = self.amplitudes + sd * np.random.default_rng(0).normal(size=(n_draws, 13))
         return np.append(float(self.site), fold(draws)[0].mean(axis=0))
@@ -129,7 +144,7 @@ class Motif:
         expected = self.expected_row(noise)[1:8]
         sd = noise[PLACE_KINDS[self.site, :7]]
         own = np.minimum(spread, sd)  # what scatters more widely is no class of this motif
-        unit = np.sqrt(sd**2 + FLOOR**2 + (TOLERANCE * expected) ** 2 + own**2)
+        unit = np.sqrt(sd**2 + FLOOR**2 + (self.tolerance * expected) ** 2 + own**2)
         distance = (((rows[:, 1:8] - expected) / unit) ** 2).sum(axis=1)
         return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
 
@@ -166,7 +181,30 @@ def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif
         ]
     if elements.per_column > 1:
         parts += [(f"{vacancy}2", CHALCOGEN, {0: -2 * one}), (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one})]
-    return [Motif(name, site, _amplitudes(places)) for name, site, places in parts] + perfect()
+    known = [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
+    return known + hole_edges(one * elements.per_column) + perfect()
+
+
+def hole_edges(chalcogen: float) -> list[Motif]:
+    """Return the motifs of a site at the edge of a hole, for chalcogen columns of this height over that of a metal column.
+
+    Beyond a straight line every column is gone: the line runs in any direction, just before or just behind the site.
+    Sites that would look like another defect (nothing but the site itself, or one chalcogen column beside it, is missing) are
+    left out, as are those that look alike once folded. Of several columns that are gone, each may come first.
+    """
+    found: dict[tuple[float, ...], Motif] = {}
+    for site in (METAL, CHALCOGEN):
+        places = places_around(site)
+        heights = np.array([1.0, chalcogen, 0.0])[PLACE_KINDS[site]]
+        for angle in np.radians(np.arange(0, 360, 10)):
+            outwards = places @ np.array([np.sin(angle), np.cos(angle)])
+            for line in (-0.1, 0.1):
+                lost = -heights * (outwards > line)
+                few = lost[0] == 0 and np.count_nonzero(lost[1:7]) < 2 and site == METAL
+                for first in np.flatnonzero(lost[1:4]) if not few else ():
+                    row = (float(site), *np.round(fold(lost[None], np.array([first]))[0][0, :7], 6))
+                    found.setdefault(row, Motif(HOLE_EDGE, site, lost, RAGGED, int(first)))
+    return list(found.values())
 
 
 def perfect() -> list[Motif]:

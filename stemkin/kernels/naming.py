@@ -7,14 +7,14 @@ as the classes that were seen, so that a rare defect is named when it comes.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from stemkin.kernels import motifs
 from stemkin.kernels.mixture import Mixture
-from stemkin.kernels.motifs import Motif
+from stemkin.kernels.motifs import Match, Motif
 from stemkin.kernels.taxonomy import UNEXPLAINED, Taxonomy
 
 ALIKE = 0.3
@@ -31,9 +31,38 @@ UNMISTAKABLE = 10.0
 """A mean amplitude, over the noise, that no selection of noise explains."""
 
 
+@dataclass
+class Names:
+    """What classes are called, in the order of their numbers.
+
+    Attributes
+    ----------
+    names
+        Of the classes.
+    oriented
+        Whether each changes when it is turned by 120 degrees.
+    matches
+        How well the largest component of each resembles its motif; None where there is nothing to compare.
+    components
+        How each component of the mixture was matched, whether it became a class or not.
+    """
+
+    names: list[str] = field(default_factory=list)
+    oriented: list[bool] = field(default_factory=list)
+    matches: list[Match | None] = field(default_factory=list)
+    components: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, name: str, *, oriented: bool, match: Match | None) -> int:
+        """Add a class and return its number."""
+        self.names.append(name if name not in self.names else f"{name} ({len(self.names)})")
+        self.oriented.append(oriented)
+        self.matches.append(match)
+        return len(self.names) - 1
+
+
 def name_components(
     taxonomy: Taxonomy, scale: np.ndarray, noise: np.ndarray, library: list[Motif], *, n_rows: int, merge: bool
-) -> tuple[Taxonomy, list[str], np.ndarray, list[dict[str, Any]]]:
+) -> tuple[Taxonomy, Names]:
     """Turn the components of a taxonomy into named classes.
 
     Parameters
@@ -53,43 +82,32 @@ def name_components(
 
     Returns
     -------
-    The taxonomy, the names of its classes, whether each is oriented, and how each component was matched.
+    The taxonomy, and what its classes are called.
     """
     assert taxonomy.mixture is not None
     mixture = taxonomy.mixture
     order = np.argsort(-mixture.weights, kind="stable")
-    names: list[str] = []
-    oriented: list[bool] = []
-    matches: list[dict[str, Any]] = []
+    called = Names()
     class_ids = np.full(len(order), UNEXPLAINED, np.int16)
     unnamed: dict[int, float] = {}
     means, spreads = _physical(mixture, scale)
     for k in order:
         found = motifs.match(means[k], noise, library, spread=spreads[k])
-        matches.append({**vars(found), "weight": float(mixture.weights[k])})
-        if (
-            merge
-            and not found.holds
-            and (found.is_perfect or is_noise(mixture, int(k)) or _is_rare(mixture, int(k), n_rows))
-        ):
+        called.components.append({**vars(found), "weight": float(mixture.weights[k])})
+        if merge and not found.holds and (found.is_perfect or is_noise(mixture, int(k)) or _is_rare(mixture, int(k), n_rows)):  # fmt: skip
             continue
         alike = [i for i, centre in unnamed.items() if abs(centre - means[k, 1]) < ALIKE * abs(centre)]
         if merge and not found.holds and alike:
             class_ids[k] = alike[0]
-            continue
-        name = found.name if found.holds else f"class {len(names)}"
-        if name in names and merge:
-            class_ids[k] = names.index(name)
-            continue
-        if not found.holds:
-            unnamed[len(names)] = float(means[k, 1])
-        class_ids[k] = len(names)
-        names.append(name if name not in names else f"{name} ({len(names)})")
-        oriented.append(found.holds and found.oriented)
+        elif merge and found.holds and found.name in called.names:
+            class_ids[k] = called.names.index(found.name)
+        else:
+            name = found.name if found.holds else f"class {len(called.names)}"
+            class_ids[k] = called.add(name, oriented=found.holds and found.oriented, match=found)
+            if not found.holds:
+                unnamed[int(class_ids[k])] = float(means[k, 1])
     named = replace(taxonomy, class_ids=class_ids)
-    if merge:
-        named = with_rare_motifs(named, scale, noise, library, names, oriented, weight=0.5 / n_rows)
-    return named, names, np.array(oriented, bool), matches
+    return (with_rare_motifs(named, scale, noise, library, called, weight=0.5 / n_rows) if merge else named), called
 
 
 def is_noise(mixture: Mixture, k: int) -> bool:
@@ -121,40 +139,41 @@ def with_rare_motifs(
     scale: np.ndarray,
     noise: np.ndarray,
     library: list[Motif],
-    names: list[str],
-    oriented: list[bool],
+    called: Names,
     *,
     weight: float,
 ) -> Taxonomy:
-    """Add a component of small `weight` for every motif that no component stands for; `names` and `oriented` grow with it."""
+    """Add a component of small `weight` for every motif that no component stands for; `called` grows with it."""
     mixture = taxonomy.mixture
     assert mixture is not None
     seen = [k for k, i in enumerate(taxonomy.class_ids) if i != UNEXPLAINED]
     if not seen or mixture.covariance == "tied":
         return taxonomy
     sites = np.round(_physical(mixture, scale)[0][:, 0]).astype(int)
-    known = {(names[taxonomy.class_ids[k]], int(sites[k])) for k in seen}
-    means, class_ids = [], []
+    known = {(called.names[taxonomy.class_ids[k]], int(sites[k])) for k in seen}
+    means, class_ids, extra = [], [], []
     for motif in library:
         if motif.name == motifs.PERFECT:
             continue
         expected = motif.expected_row(noise)[:8] / scale[motif.site]
         if (motif.name, motif.site) in known:
             continue
-        if motif.name not in names:
-            names.append(motif.name)
-            oriented.append(motif.oriented)
+        if motif.name not in called.names:
+            called.add(motif.name, oriented=motif.oriented, match=None)
         means.append(expected)
-        class_ids.append(names.index(motif.name))
+        extra.append(max(motif.tolerance - motifs.TOLERANCE, 0.0) * expected * (np.arange(8) > 0))
+        class_ids.append(called.names.index(motif.name))
     if not means:
         return taxonomy
     share = mixture.weights[seen] / mixture.weights[seen].sum()
     shape = np.tensordot(share, mixture.covariances[seen], axes=1)
     light = np.full(len(means), weight)
+    wider = np.stack(extra) ** 2
+    shapes = shape + (wider if mixture.covariance == "diag" else wider[:, :, None] * np.eye(8))
     grown = Mixture(
         np.append(mixture.weights, light) / (1 + light.sum()),
         np.concatenate([mixture.means, np.stack(means)]),
-        np.concatenate([mixture.covariances, np.repeat(shape[None], len(means), axis=0)]),
+        np.concatenate([mixture.covariances, shapes]),
         mixture.covariance,
     )
     return replace(taxonomy, mixture=grown, class_ids=np.append(taxonomy.class_ids, class_ids).astype(np.int16))

@@ -24,6 +24,9 @@ from stemkin.kernels.patches import gaussian_means, hollow_of
 ORDERED, DISORDERED, VACUUM = 0, 1, 2
 """What a window may be."""
 
+UNKNOWN = -1
+"""The phase where a frame has no lattice to compare with."""
+
 N_DIRECTIONS = 18
 """Directions over half a turn: 10 degrees apart, which is the width of a reflection under the window."""
 
@@ -125,6 +128,23 @@ def _turn(triples: np.ndarray, lattice: Lattice) -> np.ndarray:
     b1 = lattice.reciprocal[0]
     away = (best + np.clip(shift, -0.5, 0.5)) * (180.0 / N_DIRECTIONS) - np.degrees(np.arctan2(b1[0], b1[1]))
     return np.asarray((away + 30) % 60 - 30)
+
+
+def tile_of(pixel_size_nm: float | None) -> int:
+    """Return the pixels per sample of the maps that are kept: 0.15 nm, about half a lattice constant, or 5 px without calibration."""
+    return 5 if pixel_size_nm is None else max(2, round(0.15 / pixel_size_nm))
+
+
+def at_tiles(maps: list[OrderMap | None], shape: tuple[int, ...], tile: int) -> np.ndarray:
+    """Return the (n, ny, nx) int8 phases of frames of this `shape` [px] at the centres of tiles of `tile` px; UNKNOWN without a map."""
+    grid = [-(-n // tile) for n in shape]
+    phases = np.full((len(maps), *grid), UNKNOWN, np.int8)
+    centres = [np.arange(n) * tile + tile // 2 for n in grid]
+    for i, found in enumerate(maps):
+        if found is not None:
+            places = zip(centres, found.order.shape, strict=True)
+            phases[i] = found.phase[np.ix_(*(np.minimum(at // found.tile, n - 1) for at, n in places))]
+    return phases
 
 
 def regions(found: OrderMap, *, min_tiles: int = 8, min_turn_deg: float = 4.0) -> list[Region]:

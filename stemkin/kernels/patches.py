@@ -110,22 +110,50 @@ def gaussian_means(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_s
     Pixels beyond the frame carry no weight; a point with no more than `min_share` of its weight inside gives NaN. With a
     stack of images (k, y, x) the means are (k, ...).
     """
-    flat = np.asarray(points, dtype=float).reshape(-1, 2)
     stack = image if image.ndim == 3 else image[None]
-    reach = np.arange(-int(np.ceil(2.7 * sd_px)), int(np.ceil(2.7 * sd_px)) + 1)
-    centre = np.round(flat).astype(int)
-    weights, places, share = [], [], np.ones(len(flat))
-    for axis in (0, 1):
-        at = centre[:, axis, None] + reach
-        weight = np.exp(-0.5 * ((at - flat[:, axis, None]) / sd_px) ** 2)
-        seen = weight * ((at >= 0) & (at < stack.shape[axis + 1]))
-        share *= seen.sum(axis=1) / weight.sum(axis=1)
-        weights.append(seen)
-        places.append(np.clip(at, 0, stack.shape[axis + 1] - 1))
-    windows = stack[:, places[0][:, :, None], places[1][:, None, :]]
-    top = np.matmul(np.matmul(weights[0][:, None, :], windows), weights[1][:, :, None])[..., 0, 0]
-    bottom = weights[0].sum(axis=1) * weights[1].sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(share > min_share, top / bottom, np.nan)
+    (down, across), _, windows, inside = _windows(stack, points, sd_px, min_share)
+    means = np.where(inside, _contracted(windows, down, across), np.nan)
     shape = np.asarray(points).shape[:-1]
     return np.asarray(means).reshape(shape if image.ndim == 2 else (len(stack), *shape))
+
+
+def gaussian_slopes(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_share: float = 0.0) -> np.ndarray:
+    """Return (3, ...) what `gaussian_means` does, and how that changes along y and along x [per px].
+
+    The slopes are exact where the image is a plane.
+    """
+    weights, steps, windows, inside = _windows(image[None], points, sd_px, min_share)
+    sloped = []
+    for weight, step in zip(weights, steps, strict=True):
+        step = step - (weight * step).sum(axis=1, keepdims=True)
+        spread = (weight * step**2).sum(axis=1, keepdims=True)
+        sloped.append(np.divide(weight * step, spread, out=np.zeros_like(step), where=spread > 0))
+    pairs = [(weights[0], weights[1]), (sloped[0], weights[1]), (weights[0], sloped[1])]
+    found = [np.where(inside, _contracted(windows, *pair)[0], np.nan) for pair in pairs]
+    return np.stack(found).reshape(3, *np.asarray(points).shape[:-1])
+
+
+def _windows(
+    stack: np.ndarray, points: np.ndarray, sd_px: float, min_share: float
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return Gaussian weights (y and x: (n, w), adding up to one) and steps from each point, the (k, n, w, w) pixels, and whether enough is inside."""
+    flat = np.asarray(points, dtype=float).reshape(-1, 2)
+    reach = np.arange(-int(np.ceil(2.7 * sd_px)), int(np.ceil(2.7 * sd_px)) + 1)
+    centre = np.round(flat).astype(int)
+    weights, steps, places, share = [], [], [], np.ones(len(flat))
+    for axis in (0, 1):
+        at = centre[:, axis, None] + reach
+        step = at - flat[:, axis, None]
+        weight = np.exp(-0.5 * (step / sd_px) ** 2)
+        seen = weight * ((at >= 0) & (at < stack.shape[axis + 1]))
+        total = seen.sum(axis=1)
+        share *= total / weight.sum(axis=1)
+        weights.append(np.divide(seen, total[:, None], out=np.zeros_like(seen), where=total[:, None] > 0))
+        steps.append(step)
+        places.append(np.clip(at, 0, stack.shape[axis + 1] - 1))
+    return weights, steps, stack[:, places[0][:, :, None], places[1][:, None, :]], share > min_share
+
+
+def _contracted(windows: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Return the (k, n) sums of `windows` (k, n, w, w) with the weights (n, w) of their rows and columns."""
+    return np.asarray(np.matmul(np.matmul(down[:, None, :], windows), across[:, :, None])[..., 0, 0])

@@ -1,6 +1,6 @@
 """From movies to a report: the only room that knows the order of the stages.
 
-    archive → learn → detect → (frames) → link → kinetics → report
+    archive → learn → detect → (name again) → (frames, phases) → link → kinetics → report
 
 `run` computes nothing itself: it opens the archive, asks each stage for what is missing in the results folder, and keeps
 ``run.json``. The pixels are read once, block by block, through a small window of tasks (`stemkin.streaming`), and each
@@ -10,17 +10,20 @@ worker writes its own rows; a run that was stopped, by whatever, goes on where i
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 
 from stemkin.config import RunConfig
+from stemkin.editing import Edits, read_edits
 from stemkin.journal import Journal, locked
 from stemkin.pipeline.looking import write_gallery
 from stemkin.pipeline.modelling import learn_model, settle_model
+from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.numbers import compute_kinetics
 from stemkin.pipeline.opening import Inputs, open_inputs
+from stemkin.pipeline.phases import follow_phases
 from stemkin.pipeline.pixels import run_pixel_pass
 from stemkin.pipeline.planning import Plan, plan
 from stemkin.pipeline.tracks import link_movies
@@ -71,6 +74,7 @@ def run(
     model: str | PathLike[str] | None = None,
     fresh: bool = False,
     until: str | None = None,
+    classes: Edits | str | PathLike[str] | None = None,
     watch: Watch | None = None,
 ) -> Outcome:
     """Turn movies into a folder of results with a report. Computes once; a second call redoes only what is stale.
@@ -89,6 +93,9 @@ def run(
         Remove what the folder holds and start over.
     until
         ``"detect"`` stops before tracks are linked.
+    classes
+        How classes are renamed, merged or split (`stemkin.editing`): a file, or what it says; an empty mapping takes back what was
+        said before, None keeps it.
     watch
         Who is told of the progress.
 
@@ -102,7 +109,7 @@ def run(
     ValueError
         If no movie can be used, or the folder belongs to another run.
     """
-    config, watch = config or RunConfig(), watch or Unwatched()
+    config, watch, edits = config or RunConfig(), watch or Unwatched(), _said(classes)
     store = Store.at(out)
     found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config)
     with locked(store):
@@ -115,6 +122,7 @@ def run(
             model_print = settle_model(
                 found.movies, store, config, None if model is None else Path(fspath(model)), record
             )
+        settle_edits(store, edits)
         with journal.stage("detect") as record:
             run_pixel_pass(found.movies, store, config, model_print, journal, record, watch)
         stages = () if until == "detect" else ("link", "kinetics", "report")
@@ -126,20 +134,24 @@ def resume(
     *,
     stages: Sequence[str] = ("link", "kinetics", "report"),
     config: RunConfig | None = None,
+    classes: Edits | str | PathLike[str] | None = None,
     watch: Watch | None = None,
 ) -> Outcome:
     """Do the named stages of an existing results folder; no pixel is read. Computes once.
+
+    `classes` are as for `run`.
 
     Raises
     ------
     ValueError
         If `out` is no results folder, or its movies were never searched.
     """
-    store = Store.at(out)
+    store, edits = Store.at(out), _said(classes)
     with locked(store):
         journal = Journal.read(store)
         settings = config or RunConfig.from_dict(journal.content["config"])
         journal.content["config"] = settings.model_dump(mode="json")
+        settle_edits(store, edits)
         return _tables_and_report(store, journal, settings, stages, watch or Unwatched(), None)
 
 
@@ -147,6 +159,10 @@ def _tables_and_report(
     store: Store, journal: Journal, config: RunConfig, stages: Sequence[str], watch: Watch, found: Inputs | None
 ) -> Outcome:
     """Do what follows the pixels, and close the journal."""
+    with journal.stage("name") as record:
+        name_again(store, journal, config.run.retries, record, watch)
+    with journal.stage("phases") as record:
+        follow_phases(store, journal, config.run.retries, record, watch)
     if "link" in stages:
         with journal.stage("link") as record:
             link_movies(store, journal, config, record, watch)
@@ -163,6 +179,10 @@ def _tables_and_report(
         with journal.stage("report"):
             report = str(write_report(store.root))
     return Outcome(store.root, code, problems, report)
+
+
+def _said(classes: Edits | str | PathLike[str] | None) -> Edits | None:
+    return classes if classes is None or isinstance(classes, Mapping) else read_edits(classes)
 
 
 def _problems(journal: Journal) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from stemkin.config import RunConfig
 from stemkin.detectors import FourierDetector
+from stemkin.editing import Edits, edited
 from stemkin.learning import Model, learn
 from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
@@ -18,6 +19,7 @@ from stemkin.store import Store, fingerprint
 STAGE_VERSION = 1
 """Raised when the same sample would give another model than before."""
 MADE_OF = "made_of.json"
+EDITS_FILE = "edits.json"
 
 
 def settle_model(
@@ -51,8 +53,32 @@ def settle_model(
     return content
 
 
-def load_model(store: Store) -> Model:
-    """Return the model of a results folder; one in an object store is fetched first."""
+def edits_of(store: Store) -> Edits | None:
+    """Return how the user edited the classes of a results folder; None where nobody did."""
+    edits: Edits | None = store.read_json(EDITS_FILE)
+    return edits
+
+
+def load_model(store: Store, *, edits: Edits | None = None, as_learned: bool = False) -> Model:
+    """Return the model of a results folder; one in an object store is fetched first.
+
+    Parameters
+    ----------
+    store
+        The results folder.
+    edits
+        How its classes are edited; those that the folder keeps unless given.
+    as_learned
+        Leave the classes as they were learned.
+    """
+    model = _stored_model(store)
+    if as_learned:
+        return model
+    edits = edits_of(store) if edits is None else edits
+    return model if edits is None else edited(model, edits)
+
+
+def _stored_model(store: Store) -> Model:
     if store.is_local:
         return Model.load(store.path("model"))
     with tempfile.TemporaryDirectory() as scratch:

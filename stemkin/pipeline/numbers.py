@@ -16,11 +16,12 @@ from stemkin.kinetics import dwell_times, populations, transitions
 from stemkin.pipeline.modelling import load_model
 from stemkin.pipeline.tracks import analysed_movies, movies_of
 from stemkin.store import Block, Store, fingerprint
+from stemkin.structures import SITE_COLUMN, crystallography
 from stemkin.trajectories import read_tracks
 
 STAGE_VERSION = 2
 """Raised when the same tracks would give other numbers than before."""
-WRITTEN = ("classes", "populations", "transitions", "dwell_times", "msd", "diffusion")
+WRITTEN = ("classes", "populations", "transitions", "dwell_times", "msd", "diffusion", "structure", "modes", "strain")
 HOPS = ("hop_rates", "gaussianity")
 """Further tables of movies that show a lattice."""
 NULLS = ("null_transitions", "null_diffusion")
@@ -68,6 +69,7 @@ def small_tables(
         "diffusion": _diffusion(tracks, experiment, settings, hop_length_nm),
     }
     found["classes"] = counted(classes, found["populations"])
+    found |= vars(crystallography(_neighbourhoods(store, names)))
     if hop_length_nm is not None:
         found["hop_rates"] = _hop_rates(tracks, experiment, settings, hop_length_nm)
         found["gaussianity"] = gaussianity(tracks, experiment=experiment)
@@ -134,6 +136,20 @@ def counted(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
         mean_patch=[np.asarray(patch, dtype=np.float64).tolist() for patch in classes["mean_patch"]],
     )
     return tables.conform(rows, "classes")
+
+
+def _neighbourhoods(store: Store, movies: list[str]) -> Any:
+    """Return the columns that crystallography needs, one partition per file. Lazy."""
+    import dask.dataframe as dd
+
+    def read(block: Block) -> pd.DataFrame:
+        rows = store.read_block("detections", block).reindex(columns=["class_id", SITE_COLUMN])
+        return pd.concat([rows, store.read_block("neighbours", block)[list(tables.ATOM_COLUMNS)]], axis=1)
+
+    meta = pd.DataFrame({"class_id": pd.Series([], dtype="int16"), SITE_COLUMN: pd.Series([], dtype="float32")})
+    meta = pd.concat([meta, tables.empty("neighbours")[list(tables.ATOM_COLUMNS)]], axis=1)
+    blocks = [block for movie in movies for block in store.blocks("detections", movie)]
+    return dd.from_map(read, blocks, meta=meta) if blocks else dd.from_pandas(meta, npartitions=1)
 
 
 def _detections(store: Store, movies: list[str]) -> Any:

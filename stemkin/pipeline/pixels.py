@@ -17,9 +17,10 @@ from stemkin.config import RunConfig
 from stemkin.detection import detect_block
 from stemkin.journal import Journal
 from stemkin.movie import Movie
+from stemkin.pipeline import maps
 from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
-from stemkin.store import BLOCK_TABLES, Block, Store, fingerprint, folder_name
+from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
 from stemkin.streaming import stream
 
 STAGE_VERSION = 2
@@ -66,6 +67,9 @@ def run_pixel_pass(
     for name, pairs in edges.items():
         for table in BLOCK_TABLES:
             store.keep_only(table, name, [Block(name, *pair) for pair in pairs])
+    for movie in movies:
+        if maps.prepare(movie, store, edges[movie.name]):
+            store.keep_only("steps", movie.name, [])  # a block counts as done only if its map is there
     watch.stage("detect", sum(movie.n_frames for movie in movies))
     tasks = pixel_tasks(movies, store, model_print=model_print, edges=edges)
     resources = None if config.run.gpu_per_task is None else {"GPU": config.run.gpu_per_task}
@@ -89,7 +93,7 @@ def run_pixel_pass(
 
 def forget(store: Store, block: Block) -> None:
     """Remove what an earlier run may have left of a block that now fails."""
-    for table in ("detections", "steps"):
+    for table in PIXEL_TABLES:
         store.remove(table, folder_name(block.movie), block.file_name)
 
 
@@ -150,7 +154,7 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
     """Search one block and write its rows; a block that was done already is left as it is. Computes once."""
     began = time.perf_counter()
     block, store = task.block, task.store
-    if store.block_made_of("steps", block) == task.made_of == store.block_made_of("detections", block):
+    if all(store.block_made_of(table, block) == task.made_of for table in PIXEL_TABLES):
         return PixelSummary(block, block.stop - block.start, 0, 0, True, time.perf_counter() - began, peak_memory_mib())
     frames, previous = read_with_halo(task.movie, block)
     found = detect_block(
@@ -159,9 +163,13 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         first_frame=block.start,
         movie=task.movie,
         model=_model(task.store, task.model_print),
+        neighbours=True,
     )
-    store.write_block("detections", block, found.detections, task.made_of)
-    store.write_block("steps", block, found.frames, task.made_of)  # last: its presence says that the block is done
+    maps.write(store, block, found.maps)
+    assert found.neighbours is not None
+    rows = dict(zip(PIXEL_TABLES, (found.detections, found.neighbours, found.regions, found.frames), strict=True))
+    for table in PIXEL_TABLES:  # steps last: they say that the block is done
+        store.write_block(table, block, rows[table], task.made_of)
     seconds = time.perf_counter() - began
     return PixelSummary(block, len(frames), len(found.detections), frames.nbytes, False, seconds, peak_memory_mib())
 
@@ -176,7 +184,7 @@ def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=2)
 def _model(store: Store, version: str) -> Any:  # noqa: ARG001 - another version is another model
     """Return the model of the results folder, loaded once per worker."""
-    return load_model(store)
+    return load_model(store, as_learned=True)
 
 
 def peak_memory_mib() -> float:

@@ -96,7 +96,8 @@ def analysed_movies(journal: Journal) -> list[dict[str, Any]]:
 def link_to_store(task: LinkTask) -> LinkSummary:
     """Sum the drift of one movie, link its detections and write frames and tracks, block by block. Computes once."""
     store, name = task.store, task.movie["movie"]
-    parts = [store.block_made_of("steps", block) for block in task.blocks]
+    notes = [store.block_note("detections", block) for block in task.blocks]
+    parts = [(note.get("fingerprint"), note.get("named", "")) for note in notes]
     made_of = fingerprint("link", STAGE_VERSION, parts, task.failed, task.settings.model_dump(), task.movie)
     every = sorted((*task.blocks, *task.failed), key=lambda block: block.start)
     failed = [unread(b, task.movie) for b in task.failed]

@@ -1,0 +1,64 @@
+"""Maps of the phases at reduced resolution: one Zarr array per movie, written chunk by chunk in the pixel pass.
+
+A chunk is a block of frames and has one writer. Where no block was searched, the map says -1, "not known".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stemkin.kernels.order import UNKNOWN, tile_of
+from stemkin.movie import Movie
+from stemkin.store import Block, Store, folder_name
+
+FOLDER = "maps"
+VALUES = {"-1": "not known", "0": "ordered", "1": "disordered", "2": "vacuum"}
+
+
+def prepare(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> bool:
+    """Make the array of `movie` for blocks of these `edges`; tell whether it is new, so that every block has to be searched. Computes once."""
+    import zarr
+
+    shape, chunk = _layout(movie, edges)
+    about = _about(movie)
+    try:
+        kept = zarr.open_array(_path(store, movie.name), mode="r")
+        if kept.shape == shape and kept.chunks == chunk and dict(kept.attrs) == about:
+            return False
+    except (FileNotFoundError, ValueError, KeyError):
+        pass  # there is none, or it is not whole: it is made anew
+    store.remove(FOLDER, f"{folder_name(movie.name)}.zarr")
+    zarr.create_array(
+        _path(store, movie.name), shape=shape, chunks=chunk, dtype="int8", fill_value=UNKNOWN, attributes=about
+    )
+    return True
+
+
+def write(store: Store, block: Block, maps: np.ndarray) -> None:
+    """Write the maps (n, ny, nx) of `block`. Computes once."""
+    import zarr
+
+    array: Any = zarr.open_array(_path(store, block.movie), mode="r+")
+    array[block.start : block.stop] = maps
+
+
+def _path(store: Store, movie: str) -> str:
+    return store.path(FOLDER, f"{folder_name(movie)}.zarr")
+
+
+def _layout(movie: Movie, edges: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    tile = tile_of(movie.pixel_size_nm)
+    grid = tuple(-(-n // tile) for n in movie.shape[1:])
+    longest = max((stop - start for start, stop in edges), default=1)
+    return (movie.shape[0], *grid), (longest, *grid)
+
+
+def _about(movie: Movie) -> dict[str, Any]:
+    tile = tile_of(movie.pixel_size_nm)
+    size_nm = None if movie.pixel_size_nm is None else movie.pixel_size_nm * tile
+    return {
+        "axes": ["t", "y", "x"], "values": VALUES, "movie": movie.name, "tile_px": tile,
+        "pixel_size_nm": size_nm, "frame_time_s": movie.frame_time_s,
+    }  # fmt: skip

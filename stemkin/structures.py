@@ -1,0 +1,166 @@
+"""Local crystallography: where the atoms around the defects of each class stand, how they move together, and the strain.
+
+    rows = detect(archive, model, neighbours=True)       # detections, and the ten atoms around each
+    found = crystallography(rows)
+    found.structure                                      # mean positions with standard errors, one row per class and atom
+    found.modes                                          # principal modes of deformation
+    found.strain                                         # best affine map, breathing of the nearest three
+
+The frame is the lattice's own: lengths are in lattice constants (``_a``), a1 along +x, and neighbourhoods that differ by a third
+of a turn are folded together as the class's `orientation` says. So movies of any rotation and pixel size are pooled. Each
+partition is reduced to sums that add in any order, to the bit (`kernels.structure`).
+
+How to read the answer: a displacement is that of the mean column, relative to the crystal fitted through the frame; errors are
+those of the mean over detections. Modes are the principal axes of single measurements, so the smaller ones are noise; compare
+them with those of a class that does not deform. Traps: detections of one defect in many frames are not independent, so
+errors are too small where defects differ lastingly from each other; a faint column (S) beside one that is changed altogether
+(Mo for W) is seen displaced by up to 2 pm, because columns are not exactly Gaussian.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.kernels import structure as kernel
+from stemkin.kernels.lattice import CHALCOGEN, METAL
+from stemkin.kernels.neighbours import N_ATOMS, kinds_of
+from stemkin.kernels.patches import HOLLOW
+from stemkin.rows import as_dask
+
+SITES = {METAL: "metal", CHALCOGEN: "chalcogen", HOLLOW: "hollow"}
+"""Words for the kinds of sites."""
+
+SITE_COLUMN = "d00"
+"""The descriptor that says which kind of site a detection lies on (`kernels.descriptors.SITE_NAMES`)."""
+
+NEEDED = ("class_id", SITE_COLUMN, *tables.ATOM_COLUMNS)
+"""Columns that are looked at."""
+
+FAN = 16
+"""Partial sums that one task adds."""
+
+_Sums = dict[tuple[int, int], np.ndarray]
+"""(class, kind of site) → `kernels.structure` sums."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crystallography:
+    """What the neighbourhoods of each class look like; three tables of `tables.COLUMNS`.
+
+    Attributes
+    ----------
+    structure
+        ``structure``: one row per class, kind of site and atom.
+    modes
+        ``modes``: one row per class, kind of site, mode and atom.
+    strain
+        ``strain``: one row per class and kind of site.
+    """
+
+    structure: pd.DataFrame
+    modes: pd.DataFrame
+    strain: pd.DataFrame
+
+
+def crystallography(detections: Any) -> Crystallography:
+    """Describe the neighbourhoods of each class. Computes once, one pass over the rows.
+
+    Parameters
+    ----------
+    detections
+        Rows (pandas or Dask) of ``detect(..., neighbours=True)``: ``class_id``, the descriptor ``d00`` and the atoms.
+
+    Returns
+    -------
+    `Crystallography`, classes by number, the kind of site with the most detections first. Detections that are not named, have no
+    lattice, or lie so close to the edge that atoms are missing do not count; nothing is left of a class that has no others.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+    """
+    from dask import compute, delayed
+
+    rows = as_dask(detections)
+    tables.check_columns(rows, "neighbours", needed=NEEDED)
+    parts = [delayed(sums_of)(part) for part in rows[list(NEEDED)].to_delayed()]
+    while len(parts) > 1:
+        parts = [delayed(added)(parts[i : i + FAN]) for i in range(0, len(parts), FAN)]
+    return described(compute(parts[0])[0])
+
+
+def sums_of(rows: pd.DataFrame) -> _Sums:
+    """Return the sums of a partition by class and kind of site."""
+    atoms = rows[list(tables.ATOM_COLUMNS)].to_numpy().reshape(len(rows), N_ATOMS, 3)
+    class_id, site = rows["class_id"].to_numpy(), rows[SITE_COLUMN].to_numpy()
+    pairs = [(int(c), s) for c in np.unique(class_id[class_id >= 0]) for s in SITES]
+    group = np.full(len(rows), -1)
+    for i, (c, s) in enumerate(pairs):
+        group[(class_id == c) & (site == s)] = i
+    found = kernel.total(atoms, group, len(pairs))
+    return {pair: sums for pair, sums in zip(pairs, found, strict=True) if sums[0] > 0}
+
+
+def added(parts: list[_Sums]) -> _Sums:
+    """Return the sum of partial sums."""
+    total: _Sums = {}
+    for part in parts:
+        for pair, sums in part.items():
+            total[pair] = total[pair] + sums if pair in total else sums
+    return total
+
+
+def described(sums: _Sums) -> Crystallography:
+    """Return the tables that the sums over all detections say."""
+    pairs = sorted(sums, key=lambda pair: (pair[0], -sums[pair][0], pair[1]))
+    found = [(c, s, kernel.describe(sums[c, s], site=s)) for c, s in pairs]
+    return Crystallography(
+        _table("structure", [row for c, s, one in found for row in _atoms(c, s, one)]),
+        _table("modes", [row for c, s, one in found for row in _modes(c, s, one)]),
+        _table("strain", [_strain(c, s, one) for c, s, one in found]),
+    )
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return tables.conform(pd.DataFrame(rows), name) if rows else tables.empty(name)
+
+
+def _atoms(class_id: int, site: int, found: kernel.Structure) -> list[dict[str, Any]]:
+    return [
+        {
+            "class_id": class_id, "site": SITES[site], "n": found.n, "atom": i, "column": SITES[kind],
+            "y_a": found.places[i, 0], "x_a": found.places[i, 1], "height": found.heights[i],
+            "dy_a": found.displacements[i, 0], "dx_a": found.displacements[i, 1],
+            "error_y_a": np.sqrt(found.covariances[i, 0, 0]), "error_x_a": np.sqrt(found.covariances[i, 1, 1]),
+            "covariance_yx_a2": found.covariances[i, 0, 1],
+        }
+        for i, kind in enumerate(kinds_of(site)) if np.isfinite(found.heights[i])
+    ]  # fmt: skip
+
+
+def _modes(class_id: int, site: int, found: kernel.Structure) -> list[dict[str, Any]]:
+    return [
+        {
+            "class_id": class_id, "site": SITES[site], "mode": m, "variance_a2": variance,
+            "share": variance / found.total_variance if found.total_variance > 0 else np.nan,
+            "atom": i, "dy": mode[i, 0], "dx": mode[i, 1],
+        }
+        for m, (variance, mode) in enumerate(zip(found.variances, found.modes, strict=True))
+        for i in range(N_ATOMS) if np.isfinite(found.displacements[i, 0])
+    ]  # fmt: skip
+
+
+def _strain(class_id: int, site: int, found: kernel.Structure) -> dict[str, Any]:
+    names = ("e_yy", "e_xx", "e_xy", "rotation_rad")
+    return {
+        "class_id": class_id, "site": SITES[site], "n": found.n,
+        **dict(zip(names, found.strain, strict=True)),
+        **dict(zip((f"{name}_error" for name in names), found.strain_errors, strict=True)),
+        "breathing_a": found.breathing, "breathing_error_a": found.breathing_error,
+    }  # fmt: skip
