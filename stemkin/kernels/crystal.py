@@ -14,7 +14,7 @@ Everything that touches pixels is a matrix product of the array-API standard, on
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -73,9 +73,31 @@ class Waves:
         """(ny, height) and (nx, width) Hann windows around the nodes; they add up to 1 everywhere."""
         return _hann_windows(self.shape[0], self.pitch), _hann_windows(self.shape[1], self.pitch)
 
+    @cached_property
+    def column_waves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cos and sin (width, K) of ``2 pi (g_x x - g . columns[x])``."""
+        return _phases(self, 1, self.columns)
+
+    @cached_property
+    def row_waves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cos and sin (height, K) of ``2 pi (g_y y - g . rows[y])``."""
+        return _phases(self, 0, self.rows)
+
     def only(self, kept: np.ndarray) -> Waves:
         """Return the waves with the numbers `kept`."""
-        return replace(self, indices=self.indices[kept])
+        fewer = replace(self, indices=self.indices[kept])
+        for name in ("column_waves", "row_waves"):
+            if name in self.__dict__:  # so that nothing is computed twice
+                cos, sin = self.__dict__[name]
+                fewer.__dict__[name] = np.ascontiguousarray(cos[:, kept]), np.ascontiguousarray(sin[:, kept])
+        return fewer
+
+    def shaken(self, jitter: np.ndarray) -> Waves:
+        """Return the waves whose rows are displaced by `jitter` (height, 2) [px] more."""
+        other = replace(self, rows=self.rows + jitter)
+        if "column_waves" in self.__dict__:
+            other.__dict__["column_waves"] = self.column_waves
+        return other
 
 
 def waves_of(basis: np.ndarray, shape: tuple[int, int], *, pitch: int | None = None) -> Waves:
@@ -117,7 +139,7 @@ def row_sums(frame: Array, waves: Waves) -> Array:
     strips = xp.reshape(xp.concat([margin, frame, beyond], axis=1), (height, n + 2, pitch))
     strips = xp.permute_dims(strips, (1, 0, 2))
     columns = xp.concat([strips[:-1, :, :], strips[1:, :, :]], axis=2)
-    cos, sin = _column_waves(waves)
+    cos, sin = waves.column_waves
     window = np.sin(np.pi * (np.arange(2 * pitch) + 0.5) / (2 * pitch)) ** 2
     table = np.zeros(((n + 2) * pitch, 2 * len(waves.indices)))
     table[pitch : pitch + width] = np.concatenate([cos, -sin], axis=1)
@@ -142,7 +164,7 @@ def node_sums(rows: Array, waves: Waves) -> np.ndarray:
     """
     xp = namespace(rows)
     n = len(waves.indices)
-    cos, sin = (xp.asarray(a, dtype=rows.dtype) for a in _row_waves(waves))
+    cos, sin = (xp.asarray(a, dtype=rows.dtype) for a in waves.row_waves)
     real, imag = rows[:, :, :n], rows[:, :, n:]
     turned = xp.concat([real * cos + imag * sin, imag * cos - real * sin], axis=2)
     total = to_host(xp.matmul(xp.asarray(waves.windows[0], dtype=rows.dtype), turned))
@@ -192,23 +214,26 @@ def even_scale(sums: np.ndarray, areas: np.ndarray, waves: Waves, sds_px: tuple[
     sds_px
         Standard deviations [px] to choose from.
     """
-    best = (np.inf, sds_px[-1])
-    sums, areas = sums.astype(np.complex64), areas.astype(np.float32)
-    share = np.maximum(areas, 1.0)[:, :, None]
-    for sd in sorted(set(sds_px)):
-        gy, gx = (np.exp(-0.5 * ((c[:, None] - c[None, :]) / sd) ** 2).astype(np.float32) for c in waves.nodes)
-        near_y, near_x = (np.where(np.abs(np.subtract.outer(*[np.arange(len(g))] * 2)) <= 1, g, 0) for g in (gy, gx))
-        around = _separable(gy, gx, sums) - _separable(near_y, near_x, sums)
-        weight = _separable(gy, gx, areas[:, :, None]) - _separable(near_y, near_x, areas[:, :, None])
-        known = weight > 1e-2 * weight.max()
-        miss = sums - areas[:, :, None] * around / np.where(known, weight, 1.0)
-        error = float(((miss.real**2 + miss.imag**2) * known / share).sum())
-        best = min(best, (error, sd))
-    return best[1]
+    lengths = sorted(set(sds_px))
+    height, width, n = sums.shape
+    flat = np.concatenate([sums.real, sums.imag], axis=2).astype(np.float32)
+    areas = areas.astype(np.float32)
+    gy, gx = (np.exp(-0.5 * (np.subtract.outer(c, c) / np.array(lengths)[:, None, None]) ** 2) for c in waves.nodes)
+    around, weight = np.zeros((len(lengths), height, width, 2 * n), np.float32), np.zeros(1, np.float32)
+    for sign, fy, fx in ((1, gy, gx), (-1, _overlapping(gy), _overlapping(gx))):
+        along_y = np.matmul(fy.astype(np.float32), flat.reshape(height, -1)).reshape(len(lengths), height, width, 2 * n)
+        around += sign * np.matmul(fx.astype(np.float32)[:, None], along_y)
+        weight = weight + sign * np.matmul(np.matmul(fy, areas), fx)
+    known = weight > 1e-2 * weight.max(axis=(1, 2), keepdims=True)
+    miss = flat - (areas / np.where(known, weight, 1.0)).astype(np.float32)[:, :, :, None] * around
+    error = np.einsum("lyxk,lyxk,lyx->l", miss, miss, known / np.maximum(areas, 1.0))
+    return lengths[int(np.argmin(error))]
 
 
-def _separable(gy: np.ndarray, gx: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.asarray(np.matmul(gx, np.tensordot(gy, values, axes=1)))
+def _overlapping(g: np.ndarray) -> np.ndarray:
+    """Return of `g` (lengths, n, n) what belongs to nodes whose windows overlap: each node and the ones beside it."""
+    number = np.arange(g.shape[1])
+    return np.where(np.abs(np.subtract.outer(number, number)) <= 1, g, 0.0)
 
 
 def node_areas(mask: Array | None, waves: Waves) -> np.ndarray:
@@ -223,14 +248,14 @@ def node_areas(mask: Array | None, waves: Waves) -> np.ndarray:
 def line_sums(frame: Array, waves: Waves) -> np.ndarray:
     """Sum ``frame * exp(-2 pi i (g_x x - g . columns[x]))`` over each whole row: (height, K) complex, on the host."""
     xp = namespace(frame)
-    cos, sin = _column_waves(waves)
+    cos, sin = waves.column_waves
     total = to_host(xp.matmul(frame, xp.asarray(np.concatenate([cos, -sin], axis=1), dtype=frame.dtype)))
     return np.asarray(total[:, : cos.shape[1]] + 1j * total[:, cos.shape[1] :])
 
 
 def mean_amplitudes(lines: np.ndarray, waves: Waves) -> np.ndarray:
     """Return the (K,) complex amplitudes of the whole frame (defined as for `smooth_amplitudes`) from its `line_sums`."""
-    cos, sin = _row_waves(waves)
+    cos, sin = waves.row_waves
     total = (lines * (cos - 1j * sin)).sum(axis=0) / (waves.shape[0] * waves.shape[1])
     return np.asarray(np.where(waves.is_background, 1.0, 2.0) * total)
 
@@ -251,10 +276,10 @@ def draw_mean_and_slopes(amplitudes: np.ndarray, waves: Waves, like: Array) -> t
 def _drawn(several: list[np.ndarray], waves: Waves, like: Array) -> Array:
     """Draw crystals of constant amplitudes (K,) below one another."""
     xp = namespace(like)
-    cos, sin = _row_waves(waves)
+    cos, sin = waves.row_waves
     fields = np.concatenate([amplitudes * (cos + 1j * sin) for amplitudes in several])
     rows = np.concatenate([fields.real, -fields.imag], axis=1)
-    columns = np.concatenate(_column_waves(waves), axis=1).T
+    columns = np.concatenate(waves.column_waves, axis=1).T
     return xp.matmul(xp.asarray(rows, dtype=like.dtype), xp.asarray(np.ascontiguousarray(columns), dtype=like.dtype))
 
 
@@ -281,7 +306,7 @@ def draw_local(amplitudes: np.ndarray, waves: Waves, like: Array) -> Array:
     weights = np.maximum(1 - np.abs(np.arange(height)[:, None] - waves.nodes[0]) / pitch, 0)
     stretched = xp.matmul(xp.asarray(weights, dtype=like.dtype), xp.asarray(fields, dtype=like.dtype))
     stretched = xp.permute_dims(xp.reshape(stretched, (height, nx, 2 * n)), (1, 0, 2))
-    cos, sin = (xp.asarray(a, dtype=like.dtype) for a in _row_waves(waves))
+    cos, sin = (xp.asarray(a, dtype=like.dtype) for a in waves.row_waves)
     real, imag = stretched[:, :, :n], stretched[:, :, n:]
     turned = xp.concat([real * cos - imag * sin, real * sin + imag * cos], axis=2)
     turned = xp.concat([turned[:-1, :, :], turned[1:, :, :]], axis=2)
@@ -293,7 +318,7 @@ def _drawing_table(waves: Waves) -> np.ndarray:
     """Return (nx - 1, 4K, pitch): what the fields at two nodes are multiplied with to give M between them."""
     n, pitch, width = len(waves.nodes[1]) - 1, waves.pitch, waves.shape[1]
     value = np.zeros((n * pitch, 2 * len(waves.indices)))
-    cos, sin = _column_waves(waves)
+    cos, sin = waves.column_waves
     value[:width] = np.concatenate([cos, -sin], axis=1)
     share = ((np.arange(n * pitch) % pitch + 0.5) / pitch)[:, None]
     table = np.concatenate([(1 - share) * value, share * value], axis=1)
@@ -304,16 +329,6 @@ def _drawing_table(waves: Waves) -> np.ndarray:
 def _hann_windows(n: int, pitch: int) -> np.ndarray:
     nodes = np.arange(-(-n // pitch) + 1) * pitch - 0.5
     return np.asarray(np.cos(np.pi / 2 * np.clip((np.arange(n) - nodes[:, None]) / pitch, -1, 1)) ** 2)
-
-
-def _column_waves(waves: Waves) -> tuple[np.ndarray, np.ndarray]:
-    """Return cos and sin (width, K) of ``2 pi (g_x x - g . columns[x])``."""
-    return _phases(waves, 1, waves.columns)
-
-
-def _row_waves(waves: Waves) -> tuple[np.ndarray, np.ndarray]:
-    """Return cos and sin (height, K) of ``2 pi (g_y y - g . rows[y])``."""
-    return _phases(waves, 0, waves.rows)
 
 
 def _phases(waves: Waves, axis: int, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

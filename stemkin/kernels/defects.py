@@ -15,7 +15,7 @@ from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels import peaks
 from stemkin.kernels import relaxation as relaxation_of
 from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.sites import BONDED, Grid, Sites, gradient, interpolate, shifted, site_signals
+from stemkin.kernels.sites import BONDED, Grid, Patches, Sites, shifted, site_signals
 from stemkin.kernels.sites import STRONG as STRONG_SITE
 
 SHARES = {(METAL, -1): 0.04, (METAL, 1): 0.02, (CHALCOGEN, -1): 0.88, (CHALCOGEN, 1): 0.02}
@@ -112,6 +112,7 @@ def on_lattices(
     points, sublattice, signal, alone = (
         np.concatenate([getattr(places, n) for places in read]) for n in ("points", "sublattice", "signal", "alone")
     )
+    leans = np.concatenate([_leans(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)])
     if threshold is None:
         least = _site_thresholds(sublattice, np.sign(signal), false_positives)
         share = 1 - sum(SHARES.values())
@@ -128,7 +129,7 @@ def on_lattices(
     score = np.concatenate([signal[strong], score[free]])
     kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing)
     site = np.concatenate([points[strong], np.full((int(free.sum()), 2), np.nan)])
-    lean = np.concatenate([_leans(read)[strong], np.zeros((int(free.sum()), 2))])
+    lean = np.concatenate([leans[strong], np.zeros((int(free.sum()), 2))])
     inside = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
     kept = kept[inside[kept]]
     return Found(y[kept], x[kept], score[kept], alone[kept], site[kept], lean[kept])
@@ -304,26 +305,20 @@ def _signals(
     return relaxation_of.combined(places, numbers, breath, r) if r > 0 else places
 
 
-def _leans(read: list[Sites]) -> np.ndarray:
-    """Return (m, 2) for all sites of all crystals: the unit vector from a dark metal column to a vacancy beside it, or zeros."""
-    return np.concatenate([_leans_of(places) for places in read])
-
-
-def _leans_of(places: Sites) -> np.ndarray:
+def _leans(places: Sites, lattice: Lattice) -> np.ndarray:
+    """Return for all sites the unit vector (m, 2) from a dark metal column to the clearest vacancy beside it, or zeros."""
     lean = np.zeros_like(places.points)
     if not len(lean):
         return lean
-    grid = Grid.of(places)
-    signal, y, x = (grid.spread(places, v, CHALCOGEN) for v in (places.signal, *places.points.T))
+    grid, chalcogen = Grid.of(places.cells), places.sublattice == CHALCOGEN
+    vacant = chalcogen & (places.signal < VACANT)
+    signal = grid.laid(places.cells[vacant], places.signal[vacant], 0.0)
     dark = np.flatnonzero((places.sublattice == METAL) & (places.signal < -STRONG_SITE))
-    at = tuple((places.cells[dark] - grid.low).T)
-    beside = [(shifted(signal, -du, -dv)[at], shifted(y, -du, -dv)[at], shifted(x, -du, -dv)[at]) for du, dv in BONDED]
-    signals = np.nan_to_num(np.stack([b[0] for b in beside]), nan=0.0)
-    deepest = signals.argmin(axis=0)
-    which = np.arange(len(dark))
-    steps = np.stack([np.stack(b[1:], axis=1) for b in beside])[deepest, which] - places.points[dark]
-    vacant = signals[deepest, which] < VACANT
-    lean[dark[vacant]] = (steps / np.linalg.norm(steps, axis=1, keepdims=True))[vacant]
+    at = grid.at(places.cells[dark])
+    beside = np.stack([shifted(signal, -du, -dv)[at] for du, dv in BONDED])
+    deepest, leaning = beside.argmin(axis=0), (beside < 0).any(axis=0)
+    steps = lattice.bond - np.array(BONDED) @ np.stack([lattice.a1, lattice.a2])
+    lean[dark[leaning]] = (steps / np.linalg.norm(steps, axis=1, keepdims=True))[deepest[leaning]]
     return lean
 
 
@@ -338,7 +333,8 @@ def _places(
     y, x = nearby_extrema(snr, points, np.sign(signal), reach_px=reach_px)
     weak = np.flatnonzero(np.abs(signal) < STRONG)
     if len(weak):
-        offset = 2 * filter_sd_px**2 * gradient(snr, points[weak]) / interpolate(snr, points[weak])[:, None]
+        patches = Patches.of(snr, points[weak])
+        offset = 2 * filter_sd_px**2 * patches.slopes / patches.values[:, None]
         small = (np.abs(offset) < reach_px / 2).all(axis=1)
         weak, moved = weak[small], points[weak[small]] + offset[small]
         y[weak], x[weak] = moved[:, 0], moved[:, 1]
@@ -350,7 +346,7 @@ def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray,
 
     Compressed video and images of few counts are skewed: the 99th percentile of either sign tells by how much.
     """
-    some = to_host(snr[::2, ::2])
+    some = to_host(snr[::3, ::5])
     some = some[some != 0]
     if len(some) < MANY:
         return peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)

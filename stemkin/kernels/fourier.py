@@ -7,12 +7,13 @@ taken whose whole-numbered combinations explain most of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
 
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.peaks import vertex
 
 MIN_CELLS = 4
 """A frame narrower than this many lattice planes has no spectrum to speak of."""
@@ -49,20 +50,19 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     window_y, window_x = (xp.asarray(_hanning(n), dtype=frame.dtype) for n in (height, width))
     spectrum = xp.fft.rfftn((frame - xp.mean(frame)) * window_y[:, None] * window_x[None, :])
     power = to_host(xp.real(spectrum) ** 2 + xp.imag(spectrum) ** 2)
-    ring, inside, sample, counts = _rings(height, width)
-    floor = (
-        np.bincount(ring.ravel()[sample], weights=np.log(power.ravel()[sample] + 1e-30), minlength=len(counts)) / counts
-    )
-    power = power * np.exp(-floor - np.euler_gamma).astype(power.dtype)[ring]
-    rows, columns = np.nonzero((power > PEAK_POWER) & inside)
-    rows, columns = _above(power, rows, columns, SIDE_LOBE * float(power[rows, columns].max(initial=0.0)))
-    order = np.argsort(-power[rows, columns], kind="stable")[:600]
-    rows, columns = rows[order], columns[order]
+    rings = _rings(height, width)
+    logs = np.log(power.ravel()[rings.sample] + 1e-30)
+    floor = np.bincount(rings.of_sample, weights=logs, minlength=len(rings.counts)) / rings.counts
+    scale = np.exp(-floor - np.euler_gamma).astype(power.dtype)
+    over = power.ravel()[rings.inside] * scale[rings.of_inside]
+    high = np.flatnonzero(over > max(PEAK_POWER, SIDE_LOBE * float(over.max(initial=0.0))))
+    over, at = over[high], rings.inside[high]
+    order = np.argsort(-over, kind="stable")[:600]
+    rows, columns, over = *np.divmod(at[order], power.shape[1]), over[order]
     kept = _suppress(rows, columns, height, n_max)
     rows, columns = rows[kept], columns[kept]
-    frequencies = [_refine(power, row, column) for row, column in zip(rows, columns, strict=True)]
-    found = np.array(frequencies, dtype=float).reshape(-1, 2) / (height, width)
-    return found - np.round(found), power[rows, columns]
+    found = _refined(power, rows, columns) / (height, width)
+    return found - np.round(found), over[kept]
 
 
 def explain_peaks(frequencies: np.ndarray, power: np.ndarray, *, tolerance: float) -> tuple[np.ndarray, float] | None:
@@ -81,10 +81,11 @@ def explain_peaks(frequencies: np.ndarray, power: np.ndarray, *, tolerance: floa
     None where there are no two peaks in different directions.
     """
     strong = frequencies[:14]
-    pairs = [(i, j) for i, j in combinations(range(len(strong)), 2) if _are_independent(strong[i], strong[j])]
-    if not pairs:
+    first, second = np.triu_indices(len(strong), k=1)
+    bases = np.stack([strong[first], strong[second]], axis=1)
+    bases = bases[np.abs(np.linalg.det(bases)) > 0.4 * np.linalg.norm(bases, axis=2).prod(axis=1)]
+    if not len(bases):
         return None
-    bases = np.array([[strong[i], strong[j]] for i, j in pairs])
     weights = np.sqrt(power) / np.sqrt(power).sum()
     indices = frequencies @ np.linalg.inv(bases)
     nearest = np.round(indices)
@@ -107,35 +108,41 @@ def reduce_basis(basis: np.ndarray) -> np.ndarray:
         short, long = long, short
 
 
-def _are_independent(g: np.ndarray, h: np.ndarray) -> bool:
-    return bool(abs(g[0] * h[1] - g[1] * h[0]) > 0.4 * np.hypot(*g) * np.hypot(*h))
-
-
 @lru_cache(maxsize=16)
 def _hanning(n: int) -> np.ndarray:
     return np.hanning(n + 2)[1:-1]
 
 
-def _above(power: np.ndarray, rows: np.ndarray, columns: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    kept = power[rows, columns] > least
-    return rows[kept], columns[kept]
+@dataclass(frozen=True, eq=False)
+class _Rings:
+    """What depends on the shape of a spectrum alone.
+
+    Attributes
+    ----------
+    inside, of_inside
+        Flat indices of the frequencies that may hold a lattice, and the ring number of each.
+    sample, of_sample
+        Every third frequency, enough to tell the noise floor, and the ring number of each.
+    counts
+        How many of the sample each ring has.
+    """
+
+    inside: np.ndarray
+    of_inside: np.ndarray
+    sample: np.ndarray
+    of_sample: np.ndarray
+    counts: np.ndarray
 
 
 @lru_cache(maxsize=8)
-def _rings(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what depends on the shape alone.
-
-    The ring number of every frequency (y, x); which frequencies may hold a lattice (y, x); flat indices of every third
-    frequency, enough to tell the floor; how many of those each ring has.
-    """
+def _rings(height: int, width: int) -> _Rings:
     gy, gx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     radius = np.hypot(gy, gx)
     inside = (radius >= MIN_CELLS / min(height, width)) & (radius <= 1 / MIN_PERIOD_PX)
     inside &= ~((gx == 0) & (gy < 0))
-    ring = np.minimum((radius * 96).astype(np.int64), 64)
-    sample = np.arange(0, ring.size, 3)
-    counts = np.maximum(np.bincount(ring.ravel()[sample], minlength=65), 1)
-    return ring, inside, sample, counts
+    ring = np.minimum((radius * 96).astype(np.int64), 64).ravel()
+    sample, flat = np.arange(0, ring.size, 3), np.flatnonzero(inside)
+    return _Rings(flat, ring[flat], sample, ring[sample], np.maximum(np.bincount(ring[sample], minlength=65), 1))
 
 
 def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) -> np.ndarray:
@@ -152,16 +159,12 @@ def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) ->
     return np.array(kept, dtype=np.int64)
 
 
-def _refine(power: np.ndarray, row: int, column: int) -> tuple[float, float]:
-    """Return the vertex of the parabola through the logarithm of the peak and its neighbours, in bins."""
+def _refined(power: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the (m, 2) vertices of the parabolas through the logarithm of peaks and their neighbours, in bins."""
     height, width = power.shape
-    logs = np.log(power[[(row - 1) % height, row, (row + 1) % height], column] + 1e-30)
-    dy = _vertex(logs)
-    across = power[row, [abs(column - 1), column, min(column + 1, width - 1)]]
-    return row + dy, column + _vertex(np.log(across + 1e-30))
-
-
-def _vertex(values: np.ndarray) -> float:
-    low, mid, high = (float(v) for v in values)
-    bend = low - 2 * mid + high
-    return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend < 0 else 0.0
+    steps = np.arange(-1, 2)
+    down = power[(rows[:, None] + steps) % height, columns[:, None]]
+    across = power[rows[:, None], np.minimum(np.abs(columns[:, None] + steps), width - 1)]
+    return np.asarray(
+        np.stack([rows, columns], axis=1) + np.stack([vertex(np.log(v + 1e-30)) for v in (down, across)], axis=1)
+    )

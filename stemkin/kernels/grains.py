@@ -153,7 +153,7 @@ def find_grains(frame: Array, found: Crystal) -> Division:
     main = _straightened(frame, replace(main, mask=_claim([_misfit(frame, main, around)], flat, spacing)[0]))
     slow = main.waves.rows
     jitter, hidden = _row_jitter(frame, main)
-    main = _fitted(frame, replace(main, waves=replace(main.waves, rows=main.waves.rows + jitter)))
+    main = _fitted(frame, replace(main, waves=main.waves.shaken(jitter)))
     grains = [main]
     misfits = [_misfit(frame, main, around)]
     masks = _claim(misfits, flat, spacing)

@@ -14,6 +14,7 @@ likelihood estimate from all sites of a frame (or of several), of which some unk
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +30,7 @@ PROVEN = 4.0
 """By how many standard deviations the breathing of vacancies must differ from 0 to be used."""
 
 N_ROUNDS = 60
-"""Rounds of expectation and maximisation."""
+"""At most so many rounds of expectation and maximisation."""
 
 
 def breathing(snr: Array, lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
@@ -51,17 +52,14 @@ def breathing(snr: Array, lattice: Lattice, places: Sites) -> tuple[np.ndarray, 
     breath
         (k,) in units of its own scatter; negative where the neighbours move outwards, as the signal of a vacancy is.
     """
-    metal = places.sublattice == METAL
-    slopes = np.zeros((len(metal), 2))
-    slopes[metal] = gradient(snr, places.points[metal])
-    grid = Grid.of(places)
-    laid = grid.spread(places, slopes, METAL)
+    metal, numbers = np.flatnonzero(places.sublattice == METAL), np.flatnonzero(places.sublattice == CHALCOGEN)
+    grid = Grid.of(places.cells)
+    slopes = grid.laid(places.cells[metal], gradient(snr, places.points[metal]))
     total = np.zeros(grid.shape)
     for du, dv in BONDED:
         outwards = du * lattice.a1 + dv * lattice.a2 - lattice.bond
-        total -= shifted(laid, du, dv) @ (outwards / np.linalg.norm(outwards))
-    numbers = np.flatnonzero(places.sublattice == CHALCOGEN)
-    breath = total[tuple((places.cells[numbers] - grid.low).T)]
+        total -= shifted(slopes @ (outwards / np.linalg.norm(outwards)), du, dv)
+    breath = total[grid.at(places.cells[numbers])]
     asked = np.isfinite(breath)
     numbers, breath = numbers[asked], breath[asked]
     signal = places.signal[numbers]
@@ -101,30 +99,37 @@ def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
     """
     used = signal < LIKELY
     n, signal, breath = len(signal), signal[used], breath[used]
-    alone, _ = _vacancies(signal, np.zeros_like(breath), n)
+    alone, _ = _vacancies(signal, None, n)
     if -(alone @ breath) < PROVEN * np.sqrt(max(float(alone @ alone), 1e-12)):
         return 0.0
     share, depth = _vacancies(signal, breath, n)
     return max(float(-(share @ breath) / max(share.sum(), 1e-12) / depth), 0.0)
 
 
-def _vacancies(signal: np.ndarray, breath: np.ndarray, n_sites: int) -> tuple[np.ndarray, float]:
-    """Return the probability (m,) that each site is a vacancy, and the depth a of the vacancies' signals."""
-    from scipy.special import ndtr
+def _vacancies(signal: np.ndarray, breath: np.ndarray | None, n_sites: int) -> tuple[np.ndarray, float]:
+    """Return the probability (m,) that each site is a vacancy, and the depth a of the vacancies' signals.
 
+    Expectation and maximisation; `breath` None looks at the signals alone.
+    """
     depth, swing, n_vacancies = 4.5, 0.0, 0.01 * n_sites
-    share = np.zeros_like(signal)
+    share, before = np.zeros_like(signal), 0.0
     for _ in range(N_ROUNDS):
-        odds = np.exp(np.clip(-depth * signal - swing * breath - (depth**2 + swing**2) / 2, -60, 60))
-        share = n_vacancies * odds / (n_vacancies * odds + n_sites - n_vacancies)
+        exponent = -depth * signal - (depth**2 + swing**2) / 2
+        if breath is not None:
+            exponent -= swing * breath
+        odds = n_vacancies / (n_sites - n_vacancies) * np.exp(np.minimum(exponent, 60.0))
+        share = odds / (odds + 1)
         total = max(float(share.sum()), 1e-9)
-        seen = max(float(ndtr(LIKELY + depth)), 1e-3)
+        # vacancies above `LIKELY` were left out: there are more, and they are shallower, than those that are seen
+        edge = LIKELY + depth
+        seen = max(0.5 * math.erfc(-edge / math.sqrt(2)), 1e-3)
         n_vacancies = min(total / seen, 0.5 * n_sites)
-        swing = -float(share @ breath) / total
-        missed = (
-            float(np.exp(-0.5 * (LIKELY + depth) ** 2)) / np.sqrt(2 * np.pi) / seen
-        )  # those above `LIKELY` are shallower
-        depth = float(np.clip(-float(share @ signal) / total - missed, 2.0, 40.0))
+        beyond = math.exp(-0.5 * edge**2) / math.sqrt(2 * math.pi) / seen
+        depth = min(max(-float(share @ signal) / total - beyond, 2.0), 40.0)
+        swing = 0.0 if breath is None else -float(share @ breath) / total
+        if abs(total - before) < 1e-3 * total:
+            break
+        before = total
     return share, depth
 
 

@@ -7,7 +7,7 @@ lattice and a mask of its own, and what belongs to none is compared with its loc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from stemkin.kernels import cell, crystal, distortion
 from stemkin.kernels.filters import clipped, gaussian, matched_snr, noise_of, skewness, variance_of
 from stemkin.kernels.finding import Crystal, find_crystal
 from stemkin.kernels.grains import Division, Grain, draw_grain, find_grains, is_broken
-from stemkin.kernels.lattice import METAL, Lattice, sites
-from stemkin.kernels.sites import interpolate
+from stemkin.kernels.lattice import METAL, Lattice, nearest_site
+from stemkin.kernels.sites import pixels
 
 FILTER_SD = 0.15
 """Standard deviation of the matched filter over the lattice constant where the lattice does not tell that of the probe."""
@@ -111,12 +111,10 @@ def _site_error(grain: Grain, weight: Array, hidden: np.ndarray, sd_px: float) -
     sqrt(2) s / z, and the rows that a window averages do not lie evenly themselves.
     """
     waves, spacing = grain.waves, grain.lattice.spacing_px
-    columns = sites(grain.lattice, waves.shape, METAL)[::7]
-    inner = ((columns >= 1) & (columns < np.array(waves.shape) - 2)).all(axis=1)
-    if not inner.any():
-        return 0.0
+    middle = np.stack(np.meshgrid(*((np.arange(1, 8) * n / 8) for n in waves.shape), indexing="ij"), axis=-1)
+    columns = nearest_site(grain.lattice, middle.reshape(-1, 2), np.full(middle.size // 2, METAL))
     height = float(cell.cell_value(grain.mean * ~waves.is_background, waves, grain.lattice.metal[None])[0])
-    precise = float(np.median(interpolate(weight, columns[inner])))
+    precise = float(np.median(pixels(weight, columns)))
     z = max(height, 1e-30) * np.sqrt(np.pi * max(precise, 0.0)) * sd_px
     n_columns = waves.shape[1] * 2 * waves.pitch / (0.866 * spacing**2)
     return float(np.sqrt(2 * sd_px**2 / max(z, 1.0) ** 2 / max(n_columns, 1.0) + (hidden**2).mean()))
@@ -143,7 +141,7 @@ def _one_grain(frame: Array, found: Crystal) -> Division:
     limit = distortion.JITTER * found.lattice.spacing_px
     weight, window = 1 / variance_of(rest, model), found.waves.windows[0]
     jitter, hidden = distortion.row_displacements(clipped(rest), slopes, weight, window=window, limit_px=limit)
-    waves = replace(found.waves, rows=found.waves.rows + jitter)
+    waves = found.waves.shaken(jitter)
     grain = Grain(found.lattice, waves, crystal.mean_amplitudes(found.lines, waves), None)
     return Division([grain], jitter, hidden, (1.0, 0.0, 0.0))
 

@@ -12,8 +12,7 @@ their scatter where that is larger than noise alone explains.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -64,6 +63,8 @@ class Sites:
         (m,) signed signal-to-noise, of mean 0 and standard deviation 1 in each neighbourhood without defects.
     alone
         (m,) the same of the site alone, where `signal` also tells what its neighbours do.
+    beside_strong
+        (m,) True where a site is, or neighbours, one whose signal is so strong that it shows around it, too.
     """
 
     cells: np.ndarray
@@ -71,17 +72,7 @@ class Sites:
     sublattice: np.ndarray
     signal: np.ndarray
     alone: np.ndarray
-
-    @property
-    def beside_strong(self) -> np.ndarray:
-        """(m,) True where a site is, or neighbours, one whose signal is so strong that it shows around it, too."""
-        grid = Grid.of(self)
-        strong = [grid.spread(self, np.abs(self.signal) > STRONG, which) > 0 for which in (METAL, CHALCOGEN)]
-        near = [_or(strong[METAL], AROUND), _or(strong[CHALCOGEN], AROUND)]
-        near[METAL] |= _or(strong[CHALCOGEN], [(0, 0), (-1, 0), (0, -1)])
-        near[CHALCOGEN] |= _or(strong[METAL], BONDED)
-        at = tuple((self.cells - grid.low).T)
-        return np.asarray(np.where(self.sublattice == METAL, near[METAL][at], near[CHALCOGEN][at]))
+    beside_strong: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -92,28 +83,27 @@ class Grid:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, places: Sites) -> Grid:
-        """Return the grid of all cells in which there is a site."""
-        if not len(places.cells):
+    def of(cls, cells: np.ndarray) -> Grid:
+        """Return the grid of all `cells` (m, 2)."""
+        if not len(cells):
             return cls(np.zeros(2, np.int64), (3, 3))
-        low, high = places.cells.min(axis=0) - 1, places.cells.max(axis=0) + 1
+        low, high = cells.min(axis=0) - 1, cells.max(axis=0) + 1
         return cls(low, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1))
 
-    def spread(self, places: Sites, values: np.ndarray, which: int) -> np.ndarray:
-        """Lay out `values` (m, ...) of the sublattice `which`; NaN where it has no site."""
-        own = places.sublattice == which
-        laid = np.full((*self.shape, *values.shape[1:]), np.nan)
-        laid[tuple((places.cells[own] - self.low).T)] = values[own]
-        return laid
+    def at(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the index of the entries of `cells` (m, 2)."""
+        return cells[:, 0] - self.low[0], cells[:, 1] - self.low[1]
+
+    def laid(self, cells: np.ndarray, values: np.ndarray, empty: float | bool = np.nan) -> np.ndarray:
+        """Lay out `values` (m, ...) of `cells` (m, 2); `empty` elsewhere."""
+        spread = np.full((*self.shape, *values.shape[1:]), empty, dtype=values.dtype)
+        spread[self.at(cells)] = values
+        return spread
 
 
 def shifted(laid: np.ndarray, du: int, dv: int) -> np.ndarray:
     """Return what a `Grid` holds `du`, `dv` cells further on: entry [u, v] is that of [u + du, v + dv]."""
     return np.roll(laid, (-du, -dv), axis=(0, 1))
-
-
-def _or(laid: np.ndarray, steps: Sequence[tuple[int, int]]) -> np.ndarray:
-    return np.asarray(np.logical_or.reduce([shifted(laid, *step) for step in steps]))
 
 
 def site_signals(
@@ -143,16 +133,32 @@ def site_signals(
     if mask is not None:  # at the rim of its grain no site is judged
         judged = signal != 0
         cells, points, sublattice, signal = cells[judged], points[judged], sublattice[judged], signal[judged]
-    places = Sites(cells, points, sublattice, signal, signal)
-    plain = ~places.beside_strong
+    beside = _beside(cells, sublattice, np.abs(signal) > STRONG)
+    plain = ~beside
     for which in (METAL, CHALCOGEN):
         own = sublattice == which
         signal[own] = normalised(
             points[own], signal[own], plain[own], sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)
         )
     if skew is not None:
-        signal = unskewed(signal, interpolate(skew, points))
-    return replace(places, signal=signal, alone=signal)
+        signal = unskewed(signal, pixels(skew, points))
+    return Sites(cells, points, sublattice, signal, signal, beside)
+
+
+def _beside(cells: np.ndarray, sublattice: np.ndarray, strong: np.ndarray) -> np.ndarray:
+    """Return (m,) whether a site or one of its neighbours is `strong` (m,)."""
+    grid, near = Grid.of(cells), np.zeros(len(cells), bool)
+    metal, chalcogen = (
+        grid.laid(cells[own], strong[own], False) for own in (sublattice == METAL, sublattice == CHALCOGEN)
+    )
+    for which, same, other, bonds in (
+        (METAL, metal, chalcogen, -np.array(BONDED)),
+        (CHALCOGEN, chalcogen, metal, BONDED),
+    ):
+        around = [shifted(same, *step) for step in AROUND] + [shifted(other, *step) for step in bonds]
+        own = sublattice == which
+        near[own] = np.logical_or.reduce(around)[grid.at(cells[own])]
+    return near
 
 
 def unskewed(signal: np.ndarray, skew: np.ndarray) -> np.ndarray:
@@ -228,18 +234,54 @@ def interpolate(image: Array, points: np.ndarray) -> np.ndarray:
 
     Points must lie at least one pixel inside the frame.
     """
-    values, shares = _windows(image, points)
-    wy, wx = _cubic_weights(shares[:, 0]), _cubic_weights(shares[:, 1])
-    return np.asarray((np.matmul(values, wx[:, :, None])[:, :, 0] * wy).sum(axis=1))
+    return Patches.of(image, points).values
+
+
+def pixels(image: Array, points: np.ndarray) -> np.ndarray:
+    """Return the (m,) pixels of (y, x) `image` in which the (m, 2) `points` lie."""
+    xp = namespace(image)
+    height, width = (int(n) for n in image.shape)
+    if not len(points):
+        return np.zeros(0)
+    nearest = np.clip(np.rint(points).astype(np.int64), 0, np.array([height, width]) - 1)
+    flat = xp.take(xp.reshape(image, (-1,)), xp.asarray(nearest[:, 0] * width + nearest[:, 1], dtype=xp.int64))
+    return np.asarray(to_host(flat), dtype=float)
 
 
 def gradient(image: Array, points: np.ndarray) -> np.ndarray:
     """Return the slopes (m, 2) along y and x of what `interpolate` returns [per px]."""
-    values, shares = _windows(image, points)
-    (wy, wx), (sy, sx) = ([f(shares[:, axis]) for axis in (0, 1)] for f in (_cubic_weights, _cubic_slopes))
-    along_y = (np.matmul(values, wx[:, :, None])[:, :, 0] * sy).sum(axis=1)
-    along_x = (np.matmul(values, sx[:, :, None])[:, :, 0] * wy).sum(axis=1)
-    return np.stack([along_y, along_x], axis=1)
+    return Patches.of(image, points).slopes
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """The (m, 4, 4) pixels around points, and where in the middle square each lies (m, 2), 0 to 1."""
+
+    pixels: np.ndarray
+    shares: np.ndarray
+
+    @classmethod
+    def of(cls, image: Array, points: np.ndarray) -> Patches:
+        """Take the pixels of (y, x) `image` around the (m, 2) `points`."""
+        return cls(*_windows(image, points))
+
+    def only(self, kept: np.ndarray) -> Patches:
+        """Return those of the points `kept`."""
+        return Patches(self.pixels[kept], self.shares[kept])
+
+    @property
+    def values(self) -> np.ndarray:
+        """(m,) what `interpolate` returns."""
+        along_x = np.matmul(self.pixels, _cubic_weights(self.shares[:, 1])[:, :, None])[:, :, 0]
+        return np.asarray((along_x * _cubic_weights(self.shares[:, 0])).sum(axis=1))
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """(m, 2) what `gradient` returns."""
+        wy, wx = (_cubic_weights(self.shares[:, axis]) for axis in (0, 1))
+        sy, sx = (_cubic_slopes(self.shares[:, axis]) for axis in (0, 1))
+        both = np.matmul(self.pixels, np.stack([wx, sx], axis=2))
+        return np.stack([(both[:, :, 0] * sy).sum(axis=1), (both[:, :, 1] * wy).sum(axis=1)], axis=1)
 
 
 def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
