@@ -129,7 +129,7 @@ def row_sums(frame: Array, waves: Waves) -> Array:
 
     Returns
     -------
-    (nx, height, 2K): the K real parts and then the K imaginary parts.
+    (nx, 2K, height): the K real parts and then the K imaginary parts.
     """
     xp = namespace(frame)
     (height, width), pitch = waves.shape, waves.pitch
@@ -145,7 +145,8 @@ def row_sums(frame: Array, waves: Waves) -> Array:
     table[pitch : pitch + width] = np.concatenate([cos, -sin], axis=1)
     by_strip = table.reshape(n + 2, pitch, -1)
     by_node = np.concatenate([by_strip[:-1], by_strip[1:]], axis=1) * window[:, None]
-    return xp.matmul(columns, xp.asarray(by_node, dtype=frame.dtype))
+    tables = xp.asarray(np.ascontiguousarray(by_node.transpose(0, 2, 1)), dtype=frame.dtype)
+    return xp.matmul(tables, xp.permute_dims(columns, (0, 2, 1)))
 
 
 def node_sums(rows: Array, waves: Waves) -> np.ndarray:
@@ -164,11 +165,12 @@ def node_sums(rows: Array, waves: Waves) -> np.ndarray:
     """
     xp = namespace(rows)
     n = len(waves.indices)
-    cos, sin = (xp.asarray(a, dtype=rows.dtype) for a in waves.row_waves)
-    real, imag = rows[:, :, :n], rows[:, :, n:]
-    turned = xp.concat([real * cos + imag * sin, imag * cos - real * sin], axis=2)
-    total = to_host(xp.matmul(xp.asarray(waves.windows[0], dtype=rows.dtype), turned))
-    return np.asarray(total[:, :, :n] + 1j * total[:, :, n:]).transpose(1, 0, 2)
+    cos, sin = (xp.asarray(np.ascontiguousarray(a.T), dtype=rows.dtype) for a in waves.row_waves)
+    real, imag = rows[:, :n, :], rows[:, n:, :]
+    turned = xp.concat([real * cos + imag * sin, imag * cos - real * sin], axis=1)
+    windows = xp.asarray(np.ascontiguousarray(waves.windows[0].T), dtype=rows.dtype)
+    total = to_host(xp.matmul(turned, windows))
+    return np.asarray(total[:, :n, :] + 1j * total[:, n:, :]).transpose(2, 0, 1)
 
 
 def smooth_amplitudes(sums: np.ndarray, waves: Waves, *, sd_px: float | np.ndarray, areas: np.ndarray) -> np.ndarray:
@@ -302,15 +304,15 @@ def draw_local(amplitudes: np.ndarray, waves: Waves, like: Array) -> Array:
     xp = namespace(like)
     pitch, (height, width) = waves.pitch, waves.shape
     ny, nx, n = amplitudes.shape
-    fields = np.concatenate([amplitudes.real, amplitudes.imag], axis=2).reshape(ny, -1)
-    weights = np.maximum(1 - np.abs(np.arange(height)[:, None] - waves.nodes[0]) / pitch, 0)
-    stretched = xp.matmul(xp.asarray(weights, dtype=like.dtype), xp.asarray(fields, dtype=like.dtype))
-    stretched = xp.permute_dims(xp.reshape(stretched, (height, nx, 2 * n)), (1, 0, 2))
-    cos, sin = (xp.asarray(a, dtype=like.dtype) for a in waves.row_waves)
-    real, imag = stretched[:, :, :n], stretched[:, :, n:]
-    turned = xp.concat([real * cos - imag * sin, real * sin + imag * cos], axis=2)
-    turned = xp.concat([turned[:-1, :, :], turned[1:, :, :]], axis=2)
-    drawn = xp.matmul(turned, xp.asarray(_drawing_table(waves), dtype=like.dtype))
+    fields = np.concatenate([amplitudes.real, amplitudes.imag], axis=2).transpose(1, 2, 0).reshape(-1, ny)
+    weights = np.maximum(1 - np.abs(np.arange(height) - waves.nodes[0][:, None]) / pitch, 0)
+    stretched = xp.matmul(xp.asarray(fields, dtype=like.dtype), xp.asarray(weights, dtype=like.dtype))
+    stretched = xp.reshape(stretched, (nx, 2 * n, height))
+    cos, sin = (xp.asarray(np.ascontiguousarray(a.T), dtype=like.dtype) for a in waves.row_waves)
+    real, imag = stretched[:, :n, :], stretched[:, n:, :]
+    turned = xp.concat([real * cos - imag * sin, real * sin + imag * cos], axis=1)
+    turned = xp.concat([turned[:-1, :, :], turned[1:, :, :]], axis=1)
+    drawn = xp.matmul(xp.permute_dims(turned, (0, 2, 1)), xp.asarray(_drawing_table(waves), dtype=like.dtype))
     return xp.reshape(xp.permute_dims(drawn, (1, 0, 2)), (height, (nx - 1) * pitch))[:, :width]
 
 

@@ -42,6 +42,9 @@ FAR = 4.0
 TAIL = 1.7
 """No threshold is raised by more: beyond, a tail is made of features and not of noise."""
 
+TAIL_PIXELS = 20_000
+"""About so many pixels are looked at to see the tails of the noise."""
+
 MANY = 1000
 """Pixels from which the tails of the noise are known."""
 
@@ -278,7 +281,7 @@ def dark_sites(
     places = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
     if not lattice.is_honeycomb or not len(places.points):
         return places, np.zeros(0, np.int64), np.zeros(0)
-    return places, *relaxation_of.breathing(snr, lattice, places)
+    return places, *relaxation_of.breathing(lattice, places)
 
 
 def vacancy_signals(
@@ -346,11 +349,13 @@ def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray,
 
     Compressed video and images of few counts are skewed: the 99th percentile of either sign tells by how much.
     """
-    some = to_host(snr[::3, ::5])
+    step = max(1, round(np.sqrt(int(snr.shape[0]) * int(snr.shape[1]) / TAIL_PIXELS)))
+    some = to_host(snr[::step, ::step])
     some = some[some != 0]
     if len(some) < MANY:
         return peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)
-    dark, bright = np.clip(np.abs(np.quantile(some, [0.01, 0.99])) / 2.326, 1.0, TAIL) * threshold
+    ranks = [len(some) // 100, len(some) - 1 - len(some) // 100]
+    dark, bright = np.clip(np.abs(np.partition(some, ranks)[ranks]) / 2.326, 1.0, TAIL) * threshold
     y, x, score = peaks.extrema(snr, threshold=min(dark, bright), border_px=BORDER_PX)
     tall = (score > bright) | (score < -dark)
     return y[tall], x[tall], score[tall]

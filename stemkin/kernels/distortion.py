@@ -44,7 +44,7 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     step_x = _displacement(local[:, 1:] * np.conj(local[:, :-1]), g, axes=0)
     rows = np.concatenate([np.zeros((1, 2)), np.cumsum(step_y, axis=0)])
     columns = np.concatenate([np.zeros((1, 2)), np.cumsum(step_x, axis=0)])
-    for _ in range(4):
+    for _ in range(2):
         turned = local * _turns(g, rows, columns)
         columns = columns + _displacement(turned * np.conj(turned.sum(axis=(0, 1))), g, axes=0)
         turned = local * _turns(g, rows, columns)

@@ -19,6 +19,12 @@ MIN_EDGE_PX = 32
 MIN_EXPLAINED = 0.45
 """Share of the spectral peaks' amplitude that one lattice must explain."""
 
+LARGE_PX = 256
+"""Frames of this edge or more are searched at half their resolution."""
+
+COARSE_PX = 6.0
+"""Planes at least so far apart are well seen at half the resolution."""
+
 N_PHASES = 6
 """How many of the shortest reflections tell the distortion of the scan."""
 
@@ -48,6 +54,9 @@ class Crystal:
 def find_crystal(frame: Array) -> Crystal | None:
     """Find the lattice of one frame in its own spectrum; None where there is none.
 
+    A large frame is searched at half its resolution first, which is four times less work and shows any lattice whose planes
+    are `COARSE_PX` or more apart as well.
+
     Parameters
     ----------
     frame
@@ -56,6 +65,36 @@ def find_crystal(frame: Array) -> Crystal | None:
     shape = (int(frame.shape[0]), int(frame.shape[1]))
     if min(shape) < MIN_EDGE_PX:
         return None
+    followed = _follow(halved(frame)) if min(shape) >= LARGE_PX else None
+    if followed is not None and np.abs(followed.waves.basis).max() * COARSE_PX < 2:
+        waves = _doubled(followed.waves, shape)
+    else:
+        followed = _follow(frame)
+        if followed is None:
+            return None
+        waves = followed.waves
+    lines = crystal.line_sums(frame, waves)
+    lattice = cell.lattice_of(crystal.mean_amplitudes(lines, waves), waves, quality=followed.quality)
+    return Crystal(lattice, waves, lines, followed.evenness)
+
+
+def halved(frame: Array) -> Array:
+    """Return `frame` (y, x) at half its resolution: means of 2 x 2 pixels, an odd last row or column left out."""
+    height, width = (2 * (int(n) // 2) for n in frame.shape)
+    rows = frame[0:height:2, :width] + frame[1:height:2, :width]
+    return (rows[:, 0::2] + rows[:, 1::2]) * 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    waves: crystal.Waves
+    quality: float
+    evenness: float
+
+
+def _follow(frame: Array) -> _Followed | None:
+    """Find the waves of a frame and follow them through the distortion of its scan; None without a lattice."""
+    shape = (int(frame.shape[0]), int(frame.shape[1]))
     frequencies, power = fourier.spectral_peaks(frame)
     found = fourier.explain_peaks(frequencies, power, tolerance=1.0 / min(shape))
     if found is None or found[1] < MIN_EXPLAINED:
@@ -68,9 +107,16 @@ def find_crystal(frame: Array) -> Crystal | None:
         return None
     quality = coherence * np.sqrt(min(_power_at(g, frequencies, power) for g in found[0]))
     waves = replace(waves, basis=straight.basis, rows=straight.rows, columns=straight.columns)
-    lines = crystal.line_sums(frame, waves)
-    lattice = cell.lattice_of(crystal.mean_amplitudes(lines, waves), waves, quality=float(quality))
-    return Crystal(lattice, waves, lines, _evenness(sums, few))
+    return _Followed(waves, float(quality), _evenness(sums, few))
+
+
+def _doubled(waves: crystal.Waves, shape: tuple[int, int]) -> crystal.Waves:
+    """Return the waves of a frame of `shape` from those of the frame at half its resolution."""
+    moved = []
+    for n, known in zip(shape, (waves.rows, waves.columns), strict=True):
+        place = (np.arange(n) - 0.5) / 2  # pixels 2 i and 2 i + 1 became pixel i
+        moved.append(2 * np.stack([np.interp(place, np.arange(len(known)), u) for u in known.T], axis=1))
+    return replace(crystal.waves_of(waves.basis / 2, shape), rows=moved[0], columns=moved[1])
 
 
 def _power_at(g: np.ndarray, frequencies: np.ndarray, power: np.ndarray) -> float:

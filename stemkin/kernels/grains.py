@@ -30,7 +30,7 @@ STIFF_SD = 4.0
 BACKGROUND_SD = (1.5, 2.5, 4.0)
 """The same for the background, which need not be even where the crystal is. A short window takes a part of each defect with it."""
 
-N_LOCAL = 10
+N_LOCAL = 7
 """How many waves, the background among them, may differ from place to place; further ones are too weak to matter."""
 
 N_ASKED = 6

@@ -172,7 +172,7 @@ def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndar
     """Return the scan's displacement (m, 2) at the (m, 2) `points`; beyond the frame it is that of the edge."""
     total = np.zeros_like(points)
     for moved, place in zip(scan, points.T, strict=True):
-        total += moved[np.clip(np.rint(place).astype(np.int64), 0, len(moved) - 1)]
+        total += moved.take(np.rint(place).astype(np.int64), axis=0, mode="clip")
     return total
 
 

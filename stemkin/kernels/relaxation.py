@@ -19,9 +19,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from stemkin.devices import Array
 from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.sites import BONDED, Grid, Sites, gradient, shifted
+from stemkin.kernels.sites import BONDED, Grid, Sites, shifted
 
 LIKELY = -1.5
 """Sites whose signal is above this are no vacancies."""
@@ -33,13 +32,11 @@ N_ROUNDS = 60
 """At most so many rounds of expectation and maximisation."""
 
 
-def breathing(snr: Array, lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
+def breathing(lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
     """Return how much the metal neighbours of chalcogen sites move.
 
     Parameters
     ----------
-    snr
-        (y, x) signed signal-to-noise, any library.
     lattice
         The crystal, a honeycomb.
     places
@@ -54,7 +51,7 @@ def breathing(snr: Array, lattice: Lattice, places: Sites) -> tuple[np.ndarray, 
     """
     metal, numbers = np.flatnonzero(places.sublattice == METAL), np.flatnonzero(places.sublattice == CHALCOGEN)
     grid = Grid.of(places.cells)
-    slopes = grid.laid(places.cells[metal], gradient(snr, places.points[metal]))
+    slopes = grid.laid(places.cells[metal], places.patches.only(metal).slopes)
     total = np.zeros(grid.shape)
     for du, dv in BONDED:
         outwards = du * lattice.a1 + dv * lattice.a2 - lattice.bond

@@ -98,7 +98,7 @@ def remove_crystal(frame: Array) -> Remainder | None:
     sd = float(np.clip(sd or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
     snr = matched_snr(rest, weight, sd)
     snr = snr if inside is None else snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
-    snr = snr / scale_of(to_host(snr[::3, ::3]))
+    snr = snr / scale_of(to_host(snr[::5, ::7]))
     skew = xp.minimum(skewness(weight, gain, sd), MOST_SKEWED + 0 * weight)
     error = _site_error(grains[0], weight, division.hidden, sd)
     return Remainder(rest, rest * xp.sqrt(weight), snr, sd, grains, division.jitter, division.areas, skew, error)
@@ -130,7 +130,8 @@ def scale_of(snr: np.ndarray) -> float:
     values = np.abs(snr[snr != 0])
     if len(values) < 100:
         return 1.0
-    middle, high = np.quantile(values, [0.5, 0.9])
+    ranks = [len(values) // 2, int(0.9 * len(values))]
+    middle, high = np.partition(values, ranks)[ranks]
     return max(float(middle) / 0.6745, float(high) / 1.645, 0.5)
 
 

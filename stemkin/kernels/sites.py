@@ -65,6 +65,8 @@ class Sites:
         (m,) the same of the site alone, where `signal` also tells what its neighbours do.
     beside_strong
         (m,) True where a site is, or neighbours, one whose signal is so strong that it shows around it, too.
+    patches
+        What the map shows around each site.
     """
 
     cells: np.ndarray
@@ -73,6 +75,7 @@ class Sites:
     signal: np.ndarray
     alone: np.ndarray
     beside_strong: np.ndarray
+    patches: Patches
 
 
 @dataclass(frozen=True)
@@ -129,10 +132,12 @@ def site_signals(
     both = [_inner_sites(lattice, (height, width), which, mask, border_px) for which in (METAL, CHALCOGEN)]
     cells, points = (np.concatenate([part[i] for part in both]) for i in (0, 1))
     sublattice = np.repeat(np.array([METAL, CHALCOGEN], dtype=np.int8), [len(part[0]) for part in both])
-    signal = interpolate(snr, points)
+    patches = Patches.of(snr, points)
+    signal = patches.values
     if mask is not None:  # at the rim of its grain no site is judged
-        judged = signal != 0
+        judged = np.flatnonzero(signal != 0)
         cells, points, sublattice, signal = cells[judged], points[judged], sublattice[judged], signal[judged]
+        patches = patches.only(judged)
     beside = _beside(cells, sublattice, np.abs(signal) > STRONG)
     plain = ~beside
     for which in (METAL, CHALCOGEN):
@@ -142,7 +147,7 @@ def site_signals(
         )
     if skew is not None:
         signal = unskewed(signal, pixels(skew, points))
-    return Sites(cells, points, sublattice, signal, signal, beside)
+    return Sites(cells, points, sublattice, signal, signal, beside, patches)
 
 
 def _beside(cells: np.ndarray, sublattice: np.ndarray, strong: np.ndarray) -> np.ndarray:
@@ -272,16 +277,18 @@ class Patches:
     @property
     def values(self) -> np.ndarray:
         """(m,) what `interpolate` returns."""
-        along_x = np.matmul(self.pixels, _cubic_weights(self.shares[:, 1])[:, :, None])[:, :, 0]
-        return np.asarray((along_x * _cubic_weights(self.shares[:, 0])).sum(axis=1))
+        return self._sum(*(_cubic_weights(self.shares[:, axis]) for axis in (0, 1)))
 
     @property
     def slopes(self) -> np.ndarray:
         """(m, 2) what `gradient` returns."""
         wy, wx = (_cubic_weights(self.shares[:, axis]) for axis in (0, 1))
         sy, sx = (_cubic_slopes(self.shares[:, axis]) for axis in (0, 1))
-        both = np.matmul(self.pixels, np.stack([wx, sx], axis=2))
-        return np.stack([(both[:, :, 0] * sy).sum(axis=1), (both[:, :, 1] * wy).sum(axis=1)], axis=1)
+        return np.stack([self._sum(sy, wx), self._sum(wy, sx)], axis=1)
+
+    def _sum(self, wy: np.ndarray, wx: np.ndarray) -> np.ndarray:
+        """Return the (m,) sums of the pixels with the weights ``wy[:, i] * wx[:, j]``."""
+        return np.asarray((np.einsum("mij,mj->mi", self.pixels, wx) * wy).sum(axis=1))
 
 
 def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
