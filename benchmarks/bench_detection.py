@@ -1,7 +1,9 @@
 """How well and how fast defects are found: recall, precision and position beside the ideal observer, and speed beside trackpy.
 
 Every preset is searched at its default setting, one false positive per frame, and scored against the truth. With `--tuned` the
-breathing of vacancies is first measured on frames of the same movie that are not scored. The null curve says how many
+breathing of vacancies is first measured on frames of the same movie that are not scored. `ideal_here` is the recall of an
+ideal observer who makes as many false positives as were found. The second table leaves out what lies on a rim (some of its
+twelve neighbours are gone) or at the frame's edge; `pull` is the standard deviation of (found - true) / stated error. The null curve says how many
 detections per frame a perfect crystal gives for what was asked. Speed is CPU time on one thread, the fastest of several
 runs, for the whole detector and for ``trackpy.locate`` on the residual that the detector hands it for nothing.
 
@@ -19,16 +21,27 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
 
 import stemkin as sk
 from stemkin.detectors import FourierDetector
 from stemkin.journal import machine
+from stemkin.kernels.ideal import best_recall
+from stemkin.kernels.matching import match_points
 from stemkin.movie import Movie
 from stemkin.scoring import score
 from stemkin.simulation import simulate_movie, truth_of
+from stemkin.simulation.damage import columns_in_sight, fate_of, is_damaged
+from stemkin.simulation.drift import shifts_px
+from stemkin.simulation.scene import area_and_time
+from stemkin.simulation.truth import Truth
 
 EDGE_NM = 0.2
 """Nothing closer to the edge is judged: half of its image is missing."""
+
+SITE_PX2 = 95.66
+"""Area of a unit cell of WS2 at 0.03 nm per pixel: one chalcogen site each."""
 
 ASKED = (0.1, 0.3, 1.0, 3.0, 10.0)
 
@@ -42,13 +55,80 @@ def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool) -> dict:
         detector = detector.tuned(movie.reader.read(first - 24, first))
     rows = sk.detect(movie, detector, frames_per_block=1).partitions[first:].compute()
     judged = score(rows, truth_of(movie), frames=(first, movie.n_frames), edge_nm=EDGE_NM)
-    columns = ["n_true", "n_matched", "recall", "best_recall", "rmse_nm", "bound_nm"]
+    columns = ["n_true", "n_matched", "recall", "best_recall", "ideal_here", "rmse_nm", "bound_nm"]
     false = float(judged.confusion.loc["false"].sum()) / n_frames if "false" in judged.confusion.index else 0.0
+    limits = truth_of(movie).limits.query("against == 'crystal'").set_index("kind")["d_prime"]
+    n_sites = round(np.prod(movie.shape[1:]) / SITE_PX2)
+    judged.detection["ideal_here"] = [
+        best_recall(limits[kind], n_sites=n_sites, false_positives=max(false, 0.01)) if kind in limits else np.nan
+        for kind in judged.detection.index
+    ]
+    inner = away_from_rims(movie, rows, range(first, movie.n_frames))
     print(f"\n{preset} (seed {seed}, {n_frames} frames, relaxation {detector.relaxation})")
     print(judged.detection[columns].to_string(float_format=lambda value: f"{value:.4f}"))
-    print(f"false positives per frame: {false:.2f}")
+    print(
+        f"false positives per frame: {false:.2f}\naway from rims:\n{inner.to_string(float_format=lambda value: f'{value:.3f}')}"
+    )
     kinds = judged.detection[columns].reset_index().to_dict("records")
-    return {"preset": preset, "false_per_frame": false, "kinds": kinds}
+    inner = inner.reset_index().to_dict("records")
+    return {"preset": preset, "false_per_frame": false, "kinds": kinds, "away_from_rims": inner}
+
+
+def away_from_rims(movie: Movie, rows: pd.DataFrame, frames: range) -> pd.DataFrame:
+    """Return recall, rms error [pm per axis] and pull of each kind where the crystal is whole, and ``false`` per frame there."""
+    truth, pixel = truth_of(movie), movie.pixel_size_nm
+    found = rows[~rows["at_edge"]]
+    parts, false = [], 0
+    for frame in frames:
+        true, seen = truth.defects_between(frame, frame + 1), found[found["frame"] == frame]
+        place, at = true[["y", "x"]].to_numpy(), seen[["y", "x"]].to_numpy(float)
+        i, j = match_points(place, at, max_distance=0.1 / pixel)
+        hit = np.zeros(len(true), bool)
+        hit[i] = True
+        table = true.assign(hit=hit, error=np.nan, dy=np.nan, dx=np.nan)
+        error = seen["position_error"].to_numpy()
+        for column, values in (("error", error[j]), *zip(("dy", "dx"), (at[j] - place[i]).T, strict=True)):
+            table.iloc[i, table.columns.get_loc(column)] = values
+        parts.append(table[is_whole(truth, frame, place)])
+        partners = truth.partners_between(frame, frame + 1)[["y", "x"]].to_numpy()
+        lonely = np.delete(at, j, axis=0)
+        lonely = np.delete(lonely, match_points(partners, lonely, max_distance=0.1 / pixel)[1], axis=0)
+        false += int(is_whole(truth, frame, lonely).sum())
+    table = pd.concat(parts)
+    edge = EDGE_NM / pixel
+    high = np.array(movie.shape[1:]) - 1 - edge
+    table = table[((table[["y", "x"]] > edge) & (table[["y", "x"]] < high)).all(axis=1)]
+    kinds = {}
+    for kind, own in table.groupby("kind"):
+        miss = own.loc[own["hit"], ["dy", "dx"]].to_numpy()
+        pulls = miss / own.loc[own["hit"], ["error"]].to_numpy()
+        kinds[kind] = {
+            "n": len(own),
+            "recall": own["hit"].mean(),
+            "rms_pm": 1e3 * pixel * _rms(miss),
+            "pull": _rms(pulls),
+        }
+    kinds["false"] = {"n": false, "recall": false / len(frames)}
+    return pd.DataFrame.from_dict(kinds, orient="index").rename_axis("kind")
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean())) if values.size else float("nan")
+
+
+def is_whole(truth: Truth, frame: int, points: np.ndarray) -> np.ndarray:
+    """Tell around which `points` (m, 2) [px, raw frame] all twelve nearest columns of the crystal are still there."""
+    settings = truth.settings
+    if not is_damaged(settings) or not len(points):
+        return np.ones(len(points), bool)
+    (shift,) = shifts_px(settings, np.array([frame]))
+    area, time_s = area_and_time(settings, frame)
+    columns, sites = columns_in_sight(settings, shift, margin_px=20.0)
+    fate = fate_of(settings, area, columns, sites, np.full(len(columns), time_s))
+    present = fate.points[~fate.gone] + shift
+    a_px = settings.material.a_nm / settings.instrument.pixel_size_nm
+    near = cKDTree(present).query_ball_point(points, 1.3 * a_px, return_length=True)
+    return near >= 13
 
 
 def null_curve(*, n_frames: int, seed: int) -> dict:

@@ -162,10 +162,17 @@ def numbered_sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) ->
     cells = np.stack([u.ravel(), v.ravel()], axis=1)
     points = origin + cells @ np.stack([lattice.a1, lattice.a2])
     margin = 0.5 if lattice.scan is None else 1.0 + sum(float(np.abs(moved).max(initial=0.0)) for moved in lattice.scan)
-    near = np.flatnonzero(((points >= -margin) & (points < size - 1 + margin)).all(axis=1))
+    near = _inside(points, shape, margin)
     points = bent(lattice, points[near])
-    inside = ((points >= -0.5) & (points < size - 0.5)).all(axis=1)
-    return cells[near[inside]], np.asarray(points[inside])
+    inside = _inside(points, shape, 0.5)
+    return cells[near[inside]], points[inside]
+
+
+def _inside(points: np.ndarray, shape: tuple[int, int], margin_px: float) -> np.ndarray:
+    """Return the numbers of the (m, 2) `points` that lie in a frame of `shape`, or within `margin_px` of its outermost pixels."""
+    y, x = points.T
+    within = (y >= -margin_px) & (y < shape[0] - 1 + margin_px) & (x >= -margin_px) & (x < shape[1] - 1 + margin_px)
+    return np.flatnonzero(within)
 
 
 def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:

@@ -184,7 +184,8 @@ def _inner_sites(
     lattice: Lattice, shape: tuple[int, int], which: int, mask: np.ndarray | None, border_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
     cells, places = numbered_sites(lattice, shape, which)
-    inner = ((places >= border_px) & (places <= np.array(shape) - 1 - border_px)).all(axis=1)
+    (y, x), (low, high_y, high_x) = places.T, (border_px, shape[0] - 1 - border_px, shape[1] - 1 - border_px)
+    inner = np.flatnonzero((y >= low) & (y <= high_y) & (x >= low) & (x <= high_x))
     cells, places = cells[inner], places[inner]
     if mask is None:
         return cells, places
