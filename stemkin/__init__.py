@@ -38,6 +38,7 @@ _ROOM_OF = {
     "link": "linking",
     "Model": "learning",
     "Movie": "movie",
+    "measure_motion": "diffusion",
     "msd": "diffusion",
     "open_archive": "archive",
     "open_movie": "movie",

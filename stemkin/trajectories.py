@@ -228,7 +228,7 @@ def read_tracks(
     files: Mapping[str, Sequence[str]],
     experiment: Experiment | None = None,
     *,
-    columns: Sequence[str] = ("movie", "frame", "particle", "class_id", "y_nm", "x_nm"),
+    columns: Sequence[str] = ("movie", "frame", "y", "x", "class_id", "particle", "y_nm", "x_nm"),
     rows_per_partition: int = ROWS_PER_PARTITION,
 ) -> Rows | dd.DataFrame:
     """Read Parquet files of tracks, cut anywhere in time, as partitions that hold whole tracks. Lazy.
@@ -240,7 +240,7 @@ def read_tracks(
     experiment
         Travels with the rows.
     columns
-        What to read.
+        What to read; ``y``, ``x`` (by which D is corrected at the borders) only where the files have them.
     rows_per_partition
         A movie with more rows is split by particle; each of its n partitions reads the movie's files once.
 
@@ -252,6 +252,8 @@ def read_tracks(
     for paths in files.values():
         n_parts = max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
         jobs += [(tuple(paths), part, n_parts) for part in range(n_parts)]
+    there = _columns(jobs[0][0][0]) if jobs else set(columns)
+    columns = [c for c in columns if c in there or c not in ("y", "x")]
     meta = _read_part((jobs[0][0][:1], 0, 1), columns=tuple(columns)).iloc[:0] if jobs else _no_rows(columns)
     if not jobs:
         return dd.from_pandas(meta, npartitions=1)
@@ -285,11 +287,19 @@ def mixed(numbers: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def _n_rows(path: str) -> int:
+    return int(_metadata(path).num_rows)
+
+
+def _columns(path: str) -> set[str]:
+    return set(_metadata(path).schema.to_arrow_schema().names)
+
+
+def _metadata(path: str) -> Any:
     import fsspec
     import pyarrow.parquet as pq
 
     with fsspec.open(path, "rb") as file:
-        return int(pq.read_metadata(file).num_rows)
+        return pq.read_metadata(file)
 
 
 def _no_rows(columns: Sequence[str]) -> pd.DataFrame:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemkin as sk
+from stemkin.kernels.borders import Room
 from stemkin.kernels.likelihood import LOG_R, Evidence, innovation_sums, likelihood_numbers, most_likely
-from stemkin.tables import COLUMNS, empty
+from stemkin.tables import COLUMNS, Experiment, empty
 
 
 def random_walks(n_particles=30, n_frames=25, step=0.1, noise=0.02, missing=0.0, seed=0, movies=("a",)):
@@ -81,12 +82,15 @@ def test_a_displacement_belongs_to_a_class_that_lasted():
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**20))
 def test_numbers_are_the_same_bits_for_every_partitioning(n, seed):
     rows = random_walks(missing=0.2, movies=("a", "b"))
+    rows = rows.assign(y=rows["y_nm"] * 10 + 20, x=rows["x_nm"] * 10 + 20)
     split = in_partitions(rows, np.random.default_rng(seed), n)
     pd.testing.assert_frame_equal(sk.msd(split, frame_time_s=1.5), sk.msd(rows, frame_time_s=1.5), check_exact=True)
-    for method in ("mle", "cve", "ols", "hop"):
-        words = {"method": method, "frame_time_s": 1.5, "hop_length_nm": 0.3}
+    words = {"method": ("mle", "cve", "ols", "hop"), "hop_length_nm": 0.3}
+    sizes = {"height_px": [30, 40], "width_px": 35, "pixel_size_nm": 0.1, "frame_time_s": 1.5}
+    fields = Experiment(pd.DataFrame({"movie": ["a", "b"], **sizes}))
+    for known in ({"frame_time_s": 1.5}, {"experiment": fields}):
         pd.testing.assert_frame_equal(
-            sk.fit_diffusion(split, **words), sk.fit_diffusion(rows, **words), check_exact=True
+            sk.fit_diffusion(split, **words, **known), sk.fit_diffusion(rows, **words, **known), check_exact=True
         )
 
 
@@ -175,6 +179,68 @@ def test_auto_quotes_hops_where_they_are_and_spreading_elsewhere_whatever_classe
     assert found.loc[[0, 1], "method"].tolist() == ["mle", "hop"]
 
 
+# --- what leaves the field ------------------------------------------------------------------------------------------
+
+
+def hoppers_in_a_field(n, n_frames, *, edge_nm, a=0.3153, per_frame=0.3, sigma=0.01, seed=0):
+    """Particles that hop on an endless plane, seen in a square field; the border cuts their tracks."""
+    rng = np.random.default_rng(seed)
+    place = rng.uniform(-3, edge_nm + 3, (n, 2))
+    rows = []
+    name, inside = np.arange(n), np.zeros(n, bool)
+    for frame in range(n_frames):
+        now = ((place > 0) & (place < edge_nm)).all(axis=1)
+        name = np.where(now & ~inside, rng.integers(2**40, size=n), name)  # who comes back is a new track
+        inside = now
+        seen = place[now] + rng.normal(0, sigma, (now.sum(), 2))
+        rows.append(pd.DataFrame({"frame": frame, "particle": name[now], "y_nm": seen[:, 0], "x_nm": seen[:, 1]}))
+        for _ in range(4):
+            hop, angle = rng.random(n) < per_frame / 4, rng.integers(6, size=n) * np.pi / 3 + 0.3
+            place = place + (a * hop)[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    table = pd.concat(rows, ignore_index=True)
+    return table.assign(movie="m", class_id=0, y=table["y_nm"] / 0.03, x=table["x_nm"] / 0.03)
+
+
+def test_steps_that_leave_the_field_are_made_up_for_whatever_the_method():
+    rows = hoppers_in_a_field(900, 60, edge_nm=5.0)
+    size = round(5.0 / 0.03) + 1
+    movies = {"movie": ["m"], "pixel_size_nm": 0.03, "frame_time_s": 1.0, "height_px": size, "width_px": size}
+    known = Experiment(pd.DataFrame(movies))
+    words = {"method": ("mle", "cve", "ols", "hop"), "by": "pooled", "experiment": known, "hop_length_nm": 0.3153}
+    true = 0.3 * 0.3153**2 / 4
+    plain = sk.fit_diffusion(rows, border_px=None, **words)
+    right = sk.fit_diffusion(rows, border_px=0.0, **words)
+    assert (plain["high"] < true).all()
+    assert ((right["low"] < true) & (true < right["high"])).all()
+    assert (right["high"] - right["low"] < 0.1 * true).all()
+    assert right["n_displacements"].tolist()[:2] == plain["n_displacements"].tolist()[:2]
+    rates = sk.hop_rates(rows, hop_length_nm=0.3153, by="pooled", experiment=known, border_px=0.0).iloc[0]
+    assert rates["low"] < 0.3 < rates["high"]
+
+
+def test_in_a_corner_the_share_of_directions_is_that_of_a_drawn_circle():
+    angle = (np.arange(100_000) + 0.5) / 100_000 * 2 * np.pi
+    place = np.array([[0.3, 0.1, 4.9, 2.5], [0.2, 4.4, 4.8, 2.5]])
+    y, x = (
+        place[k][:, None] + np.array([1.0, 1.5, 0.7, 3.0])[:, None] * f(angle) for k, f in enumerate((np.sin, np.cos))
+    )
+    seen = ((y > 0) & (y < 5) & (x > 0) & (x < 5)).mean(axis=1)
+    found = Room(place, np.array([[5.0], [5.0]])).weights(np.arange(4), np.array([1.0, 1.5, 0.7, 3.0]))
+    np.testing.assert_allclose(found, 1 / seen, atol=1 / 64)
+
+
+def test_one_pass_says_what_the_verbs_say_one_by_one():
+    rows = random_walks(n_particles=40, movies=("a", "b"))
+    words = {"frame_time_s": 1.5, "hop_length_nm": 0.3}
+    found = sk.measure_motion(rows, methods=("auto", "mle", "cve", "hop"), **words)
+    for method in ("mle", "cve", "hop"):
+        own = found.diffusion[found.diffusion["method"] == method].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, sk.fit_diffusion(rows, method=method, **words), check_exact=True)
+    pd.testing.assert_frame_equal(found.hop_rates, sk.hop_rates(rows, **words), check_exact=True)
+    pd.testing.assert_frame_equal(found.gaussianity, sk.gaussianity(rows, frame_time_s=1.5), check_exact=True)
+    assert sk.measure_motion(rows, frame_time_s=1.5).hop_rates.empty
+
+
 # --- the likelihood, written out -----------------------------------------------------------------------------------------
 
 
@@ -182,8 +248,8 @@ def test_the_likelihood_is_that_of_the_whole_covariance_matrix_gaps_included():
     rng = np.random.default_rng(0)
     frame = np.flatnonzero(rng.random(25) > 0.3)
     y, x = rng.normal(size=(2, len(frame)))
-    _, m, log_b, quadratic, _ = innovation_sums(np.zeros(len(frame), dtype=int), frame, y, x)
-    assert m.tolist() == [len(frame) - 1]
+    _, n, m, log_b, quadratic, _ = innovation_sums(np.zeros(len(frame), dtype=int), frame, y, x)
+    assert n.tolist() == m.tolist() == [len(frame) - 1]
     for i in (3, 16, 28):
         r, n = np.exp(LOG_R[i]), len(frame) - 1
         covariance = np.diag(2.0 * np.diff(frame) + 2 * r) - r * (np.eye(n, k=1) + np.eye(n, k=-1))

@@ -25,6 +25,7 @@ import pandas as pd  # noqa: F401
 
 from stemkin.diffusion.fitting import fit_diffusion, gaussianity
 from stemkin.diffusion.hopping import hop_rates
+from stemkin.diffusion.motion import Motion, measure_motion
 from stemkin.diffusion.spreading import msd
 
-__all__ = ["fit_diffusion", "gaussianity", "hop_rates", "msd"]
+__all__ = ["Motion", "fit_diffusion", "gaussianity", "hop_rates", "measure_motion", "msd"]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.fitting import By, add_estimate
+from stemkin.diffusion.fitting import Asked, By, collected
 from stemkin.diffusion.methods import recipe
-from stemkin.diffusion.stays import ClassOf, chosen_classes
+from stemkin.diffusion.stays import BORDER_PX, Choice, ClassOf
 from stemkin.kernels.hops import most_likely_rate
-from stemkin.tables import POOLED, Experiment
-from stemkin.trajectories import frame_times, sum_over
+from stemkin.tables import Experiment
+from stemkin.trajectories import Sums, frame_times
 
 COLUMNS = {
     "movie": "str", "class_id": "int16", "hop_rate_per_s": "float64", "low": "float64", "high": "float64",
@@ -30,6 +29,7 @@ def hop_rates(
     class_id: int | None = None,
     class_of: ClassOf = "rows",
     by: By = "movie",
+    border_px: float | None = BORDER_PX,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
@@ -38,7 +38,7 @@ def hop_rates(
 
     Parameters
     ----------
-    tracks, class_name, class_id, class_of, by, experiment, frame_time_s, confidence
+    tracks, class_name, class_id, class_of, by, border_px, experiment, frame_time_s, confidence
         As for `fit_diffusion`.
     hop_length_nm
         Distance between neighbouring sites of the (triangular) lattice; 0.3153 for the sulphur sites of WS2.
@@ -54,17 +54,26 @@ def hop_rates(
     ValueError
         As `fit_diffusion`.
     """
-    how = recipe("hop", hop_length_nm)
-    time_of = frame_times(tracks, experiment, frame_time_s)
-    classes = chosen_classes(tracks, experiment, class_name, class_id)
-    sums = sum_over(tracks, partial(add_estimate, add=how.add, class_of=class_of, class_ids=classes))
-    pooled: dict[tuple[str, int, float], np.ndarray] = {}
-    for (movie, number), vector in sums.items():
-        seconds = time_of(movie)
-        for name in (movie, POOLED) if by == "movie" else (POOLED,):
-            key = (name, number, seconds)
-            pooled[key] = pooled[key] + vector if key in pooled else vector
-    rows = [_row(*key, vector, hop_length_nm, confidence) for key, vector in sorted(pooled.items())]
+    needed = {"hop": recipe("hop", hop_length_nm)}
+    words: dict[str, Any] = {
+        "class_name": class_name,
+        "class_id": class_id,
+        "class_of": class_of,
+        "border_px": border_px,
+    }
+    asked = Asked(frame_times(tracks, experiment, frame_time_s), by, confidence, hop_length_nm)
+    return hop_table(collected(tracks, needed, Choice.of(tracks, experiment, **words)), asked)
+
+
+def hop_table(sums: Sums, asked: Asked) -> pd.DataFrame:
+    """Return the table of `hop_rates` of what `collected` returned for the recipe "hop"."""
+    length_nm = float(asked.hop_length_nm or np.nan)
+    rows = [
+        _row(movie, number, seconds, vector, length_nm, asked.confidence)
+        for movie, number, parts in asked.groups(sums, "hop")
+        for seconds, vector in sorted(parts.items())
+    ]
+    rows.sort(key=lambda row: (row["movie"], row["class_id"]))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -93,8 +93,7 @@ def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray
     sums = np.zeros((n_groups, likelihood.N_NUMBERS, N_SLICES))
     done = 0
     for part in stays.strips(STRIP_ROWS):
-        rows = (part.segment, part.frame, part.y_nm, part.x_nm, part.unit)
-        each = likelihood.likelihood_numbers(*rows, n_units=part.n_units)
+        each = likelihood.likelihood_numbers(*part.rows, n_units=part.n_units, weights=part.weights)
         sums += group_sums(each, group[done : done + part.n_units], n_groups)
         done += part.n_units
     return sums
@@ -104,7 +103,7 @@ def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float) -
     """Return D at the maximum of the likelihood."""
     evidence = likelihood.Evidence(total(sums), frame_time_s)
     fit = likelihood.most_likely(evidence, confidence=confidence)
-    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.m))
+    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.n))
 
 
 # --- covariance estimator ------------------------------------------------------------------------------------------
@@ -113,8 +112,8 @@ _PRODUCTS = np.triu_indices(4)
 
 
 def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, 17, 4): sums of `covariance_sums`, number of units, sums of products of the first four."""
-    each = covariance_sums(stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit, n_units=stays.n_units)
+    """Return (n_groups, 18, 4): sums of `covariance_sums`, number of units, sums of products of the first four."""
+    each = covariance_sums(*stays.rows, n_units=stays.n_units, weights=stays.weights)
     products = each[:, _PRODUCTS[0]] * each[:, _PRODUCTS[1]]
     return group_sums(np.column_stack([each, each[:, 0] > 0, products]), group, n_groups)
 
@@ -124,16 +123,16 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
     numbers = total(sums)
     Dt, error, s2 = covariance_estimate(numbers[:6])
     n, squared, n_pairs, product = numbers[:4]
-    units, freedom = float(numbers[6]), np.inf
+    units, freedom = float(numbers[7]), float(numbers[6]) / 2  # two means of products know their own error so well
     if units >= likelihood.MANY_UNITS and np.isfinite(Dt):
         slope = np.array([-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2])
         square = np.zeros((4, 4))
-        square[_PRODUCTS] = numbers[7:]
+        square[_PRODUCTS] = numbers[8:]
         square = square + np.triu(square, 1).T
         error, freedom = float(np.sqrt(slope @ square @ slope * units / (units - 1))), units - 1
     low, high = variance_interval(Dt, error, confidence=confidence, freedom=freedom)
     t = frame_time_s
-    return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(n)))
+    return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(numbers[6])))
 
 
 # --- least squares of the MSD --------------------------------------------------------------------------------------
@@ -141,8 +140,8 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
 
 def add_squares(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4): n and squares of each lag, number of units and of rows, per part."""
-    rows = (stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit)
-    n, squared, _ = squared_displacements(*rows, n_units=stays.n_units, max_lag=MAX_LAG)
+    words: dict[str, Any] = {"n_units": stays.n_units, "max_lag": MAX_LAG, "weights": stays.weights}
+    n, squared, _ = squared_displacements(*stays.rows, **words)
     part = (mixed(stays.particle) % np.uint64(N_PARTS)).astype(np.int64)
     length = np.bincount(stays.unit, minlength=stays.n_units) * (n[:, 0] > 0)
     each = np.column_stack([n, squared, n[:, 0] > 0, length])
@@ -206,8 +205,8 @@ class _HopAdder:
     length_nm: float
 
     def __call__(self, stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-        rows = (stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit)
-        return hops.hop_numbers(*rows, group, n_units=stays.n_units, n_groups=n_groups, hop_length=self.length_nm)
+        words: dict[str, Any] = {"n_units": stays.n_units, "n_groups": n_groups, "weights": stays.weights}
+        return hops.hop_numbers(*stays.rows, group, hop_length=self.length_nm, **words)
 
 
 @dataclass(frozen=True)

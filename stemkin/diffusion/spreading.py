@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.stays import ClassOf, chosen_classes, stays_of
+from stemkin.diffusion.stays import Choice, ClassOf, stays_of
 from stemkin.kernels.displacement import squared_displacements
 from stemkin.kernels.exact import group_sums, total
 from stemkin.tables import POOLED, Experiment, conform, empty
@@ -63,9 +63,8 @@ def msd(
         msg = f"max_lag_frames must be 1 or more, but it is {max_lag_frames}"
         raise ValueError(msg)
     time_of = frame_times(tracks, experiment, frame_time_s)
-    classes = chosen_classes(tracks, experiment, class_name, class_id)
-    kernel = partial(add_squares, max_lag=max_lag_frames, class_of=class_of, class_ids=classes)
-    sums = sum_over(tracks, kernel)
+    choice = Choice.of(tracks, experiment, class_name=class_name, class_id=class_id, class_of=class_of)
+    sums = sum_over(tracks, partial(add_squares, max_lag=max_lag_frames, choice=choice))
     rows: list[pd.DataFrame] = []
     pooled: dict[tuple[int, float], np.ndarray] = {}
     for (movie, number), vector in sorted(sums.items()):
@@ -78,15 +77,13 @@ def msd(
     return conform(pd.concat(rows), "msd") if rows else empty("msd")
 
 
-def add_squares(rows: pd.DataFrame, *, max_lag: int, class_of: ClassOf, class_ids: tuple[int, ...] | None) -> Sums:
+def add_squares(rows: pd.DataFrame, *, max_lag: int, choice: Choice) -> Sums:
     """Return movie, class → (max_lag, 7, 4) exact sums over units. Computes once.
 
     The seven are n, squares, independent, squares², n squares, n² and the number of units with a displacement.
     """
-    stays = stays_of(rows, class_of=class_of, class_ids=class_ids)
-    n, squared, independent = squared_displacements(
-        stays.segment, stays.frame, stays.y_nm, stays.x_nm, stays.unit, n_units=stays.n_units, max_lag=max_lag
-    )
+    stays = stays_of(rows, choice)
+    n, squared, independent = squared_displacements(*stays.rows, n_units=stays.n_units, max_lag=max_lag)
     keys, group = stays.groups()
     numbers = np.stack([n, squared, independent, squared**2, n * squared, n**2, n > 0], axis=2)
     sums = group_sums(numbers.reshape(stays.n_units, max_lag * 7), group, len(keys))

@@ -1,20 +1,116 @@
-"""Which displacements count, and for which class: tracks cut into stays."""
+"""Which displacements count, for which class, and for how much: tracks cut into stays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from stemkin.kernels.borders import Room, Weights, all_alike
 from stemkin.kernels.counting import run_starts
 from stemkin.tables import NOT_NAMED, Experiment
 from stemkin.trajectories import Trajectories
 
 ClassOf = Literal["rows", "track", "all"]
 CLASS_OF: tuple[ClassOf, ...] = ("rows", "track", "all")
+
+BORDER_PX = 2.0
+"""How close to the edge of a frame nothing is looked for; the default of `fit_diffusion` and of the detectors."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Where defects can be seen in the frames of each movie: (border_px, height_px, width_px, pixel_size_nm).
+
+    Attributes
+    ----------
+    usual
+        Of most movies.
+    others
+        Movie → that of the others.
+    """
+
+    usual: tuple[float, ...]
+    others: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, experiment: Experiment | None, border_px: float | None) -> Fields | None:
+        """Return the fields of the movies; None where `border_px` is None or the frames' sizes are not known."""
+        needed = ("movie", "height_px", "width_px", "pixel_size_nm")
+        if border_px is None or experiment is None or not set(needed) <= set(experiment.movies.columns):
+            return None
+        columns = [experiment.movies[c].tolist() for c in needed]
+        each = {
+            str(movie): (float(border_px), float(h), float(w), float(p))
+            for movie, h, w, p in zip(*columns, strict=True)
+        }
+        if not each:
+            return None
+        usual = Counter(each.values()).most_common(1)[0][0]
+        return cls(usual, {movie: own for movie, own in each.items() if own != usual})
+
+    def room(self, rows: pd.DataFrame, tracks: Trajectories) -> Room | None:
+        """Return where the `tracks` of `rows` are in their fields; None where the rows do not say."""
+        if not {"y", "x"} <= set(rows.columns):
+            return None
+        own = np.array([self.others.get(movie, self.usual) for movie in tracks.movies]).T  # (4, n_movies)
+        border, shape, pixel = own[0], own[1:3], own[3]
+        of_row = slice(None) if len(tracks.movies) == 1 else tracks.movie[tracks.track]
+        place = np.stack([rows[c].to_numpy(np.float32)[tracks.row] for c in ("y", "x")])
+        place = (place - border[of_row].astype(np.float32)) * pixel[of_row].astype(np.float32)
+        return Room(place, ((shape - 1 - 2 * border) * pixel)[:, of_row].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a verb of this room looks at; small, since it travels with every task.
+
+    Attributes
+    ----------
+    class_of
+        ``"rows"``: a displacement counts for a class when the particle had it all the way; ``"track"``: a whole track counts
+        for the class that it has most often; ``"all"``: classes are not told apart.
+    class_ids
+        These classes only; None: all.
+    fields
+        Where defects can be seen; None: everywhere.
+    """
+
+    class_of: ClassOf = "rows"
+    class_ids: tuple[int, ...] | None = None
+    fields: Fields | None = None
+
+    @classmethod
+    def of(
+        cls,
+        tracks: Any,
+        experiment: Experiment | None,
+        *,
+        class_name: str | None = None,
+        class_id: int | None = None,
+        class_of: ClassOf = "rows",
+        border_px: float | None = None,
+    ) -> Choice:
+        """Return what the words of a verb say; `experiment` defaults to what `tracks` remember.
+
+        Raises
+        ------
+        ValueError
+            If both a name and a number of a class are given, no class has that name, or `border_px` is negative.
+        """
+        known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+        known = known if isinstance(known, Experiment) else None
+        if class_of not in CLASS_OF:
+            msg = f"class_of must be one of {CLASS_OF}, but it is {class_of!r}"
+            raise ValueError(msg)
+        if border_px is not None and not border_px >= 0:
+            msg = f"border_px must be a number of pixels, 0 or more, or None for no correction, but it is {border_px}"
+            raise ValueError(msg)
+        return cls(class_of, _chosen_classes(known, class_name, class_id), Fields.of(known, border_px))
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +127,8 @@ class Stays:
         (n,) unit of each row: a track, as far as it belongs to one class.
     movie, class_id, particle, track
         (n_units,) what each unit belongs to; the number of the track never decreases.
+    room
+        Where the rows are in the field; None where that is not known or does not count.
     """
 
     movies: list[str]
@@ -43,6 +141,17 @@ class Stays:
     class_id: np.ndarray
     particle: np.ndarray
     track: np.ndarray
+    room: Room | None = None
+
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Segment, frame, y, x and unit of the rows, as the kernels take them."""
+        return self.segment, self.frame, self.y_nm, self.x_nm, self.unit
+
+    @property
+    def weights(self) -> Weights:
+        """What displacements stand for, since others left the field (`stemkin.kernels.borders`)."""
+        return all_alike if self.room is None else self.room.weights
 
     @property
     def n_units(self) -> int:
@@ -61,7 +170,8 @@ class Stays:
             units = slice(*np.searchsorted(self.track, [own_track[start], own_track[stop - 1] + 1]))
             yield Stays(
                 self.movies, self.segment[rows], self.frame[rows], self.y_nm[rows], self.x_nm[rows],
-                self.unit[rows] - units.start, self.movie[units], self.class_id[units], self.particle[units], self.track[units],
+                self.unit[rows] - units.start, self.movie[units], self.class_id[units], self.particle[units],
+                self.track[units], None if self.room is None else self.room.take(rows),
             )  # fmt: skip
 
     def groups(self) -> tuple[list[tuple[str, int]], np.ndarray]:
@@ -71,18 +181,18 @@ class Stays:
         return [(self.movies[m], int(c)) for m, c in pairs], group.ravel()
 
 
-def stays_of(rows: pd.DataFrame, *, class_of: ClassOf, class_ids: tuple[int, ...] | None) -> Stays:
+def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:
     """Return the stays in the `rows` of whole tracks; rows without a finite position are left out. Computes once."""
     tracks = Trajectories.of(rows, need=("y_nm", "x_nm"))
     finite = np.isfinite(tracks.y_nm) & np.isfinite(tracks.x_nm)
     tracks = tracks if finite.all() else tracks.keep(finite)
-    class_id = _classes(tracks, class_of)
+    class_id = _classes(tracks, choice.class_of)
     segment = np.cumsum(run_starts(tracks.track, class_id)) - 1
     lowest = int(class_id.min(initial=0))
     n_classes = int(class_id.max(initial=0)) - lowest + 1
     owner = tracks.track * n_classes + (class_id - lowest)
-    if class_ids is not None:
-        wanted = np.isin(class_id, class_ids)
+    if choice.class_ids is not None:
+        wanted = np.isin(class_id, choice.class_ids)
         tracks, segment, owner = tracks.keep(wanted), segment[wanted], owner[wanted]
     there = np.bincount(owner, minlength=1) > 0
     units = np.flatnonzero(there)
@@ -91,14 +201,12 @@ def stays_of(rows: pd.DataFrame, *, class_of: ClassOf, class_ids: tuple[int, ...
     return Stays(
         tracks.movies, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit,
         tracks.movie[track], own_class + lowest, tracks.particle[track], track,
+        None if choice.fields is None else choice.fields.room(rows, tracks),
     )  # fmt: skip
 
 
 def _classes(tracks: Trajectories, class_of: ClassOf) -> np.ndarray:
     """Return the (n,) class for which each row counts."""
-    if class_of not in CLASS_OF:
-        msg = f"class_of must be one of {CLASS_OF}, but it is {class_of!r}"
-        raise ValueError(msg)
     if class_of == "rows" or len(tracks.track) == 0:
         return tracks.class_id
     if class_of == "all":
@@ -110,16 +218,8 @@ def _classes(tracks: Trajectories, class_of: ClassOf) -> np.ndarray:
     return np.asarray(votes.argmax(axis=1)[tracks.track] + lowest)
 
 
-def chosen_classes(
-    tracks: Any, experiment: Experiment | None, class_name: str | None, class_id: int | None
-) -> tuple[int, ...] | None:
-    """Return the classes that a verb is asked for, None for all.
-
-    Raises
-    ------
-    ValueError
-        If both a name and a number are given, or no class has that name.
-    """
+def _chosen_classes(known: Experiment | None, class_name: str | None, class_id: int | None) -> tuple[int, ...] | None:
+    """Return the classes that a verb is asked for, None for all."""
     if class_name is not None and class_id is not None:
         msg = f"give class_name or class_id, not both (met {class_name!r} and {class_id})"
         raise ValueError(msg)
@@ -127,7 +227,6 @@ def chosen_classes(
         return (int(class_id),)
     if class_name is None:
         return None
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     if known is None:
         msg = f"the class {class_name!r} cannot be looked up without experiment=...; give its number as class_id=..."
         raise ValueError(msg)

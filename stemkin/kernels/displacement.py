@@ -17,6 +17,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize
 
+from stemkin.kernels.borders import Weights, all_alike
+
 
 def squared_displacements(
     segment: np.ndarray,
@@ -27,6 +29,7 @@ def squared_displacements(
     *,
     n_units: int,
     max_lag: int,
+    weights: Weights = all_alike,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Add up the squared displacements over 1 to `max_lag` frames. A missing frame leaves its pairs out.
 
@@ -40,11 +43,13 @@ def squared_displacements(
         Number of units.
     max_lag
         Largest lag [frames].
+    weights
+        What each displacement stands for (`stemkin.kernels.borders`).
 
     Returns
     -------
     n
-        (n_units, max_lag) number of displacements.
+        (n_units, max_lag) number of displacements, weighted.
     squared
         (n_units, max_lag) their sum of squares [length²].
     independent
@@ -58,10 +63,14 @@ def squared_displacements(
             break
         squared = (y[pair + offset] - y[pair]) ** 2 + (x[pair + offset] - x[pair]) ** 2
         lag, owner = gap[pair], unit[pair]
+        weight = None if weights is all_alike else weights(pair, np.sqrt(squared))
+        squared = squared if weight is None else squared * weight
         alone = frame[pair] % lag == 0
         for value in np.unique(lag) if (lag != offset).any() else (offset,):
             at = slice(None) if value == offset == lag[0] and (lag == offset).all() else lag == value
-            sums[0, value - 1] += np.bincount(owner[at], minlength=n_units)
+            sums[0, value - 1] += np.bincount(
+                owner[at], weights=None if weight is None else weight[at], minlength=n_units
+            )
             sums[1, value - 1] += np.bincount(owner[at], weights=squared[at], minlength=n_units)
             sums[2, value - 1] += np.bincount(owner[at], weights=alone[at], minlength=n_units)
     n, squared_sum, independent = sums.transpose(0, 2, 1)
@@ -69,31 +78,39 @@ def squared_displacements(
 
 
 def covariance_sums(
-    segment: np.ndarray, frame: np.ndarray, y: np.ndarray, x: np.ndarray, unit: np.ndarray, *, n_units: int
+    segment: np.ndarray,
+    frame: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    unit: np.ndarray,
+    *,
+    n_units: int,
+    weights: Weights = all_alike,
 ) -> np.ndarray:
     """Add up what the covariance estimator needs, from one-frame displacements d_i.
 
     Returns
     -------
-    (n_units, 6): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of d_i · d_i+1, number of
-    neighbouring pairs of such pairs, sum of |d_i|⁴.
+    (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of d_i · d_i+1, number of
+    neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by what d_i (of a pair: the later one) stands for;
+    and the number of d_i as they are.
     """
-    sums = np.zeros((6, n_units))
+    sums = np.zeros((7, n_units))
     if len(frame) < 2:
         return sums.T
     step = (segment[1:] == segment[:-1]) & (frame[1:] == frame[:-1] + 1)
     dy, dx = np.where(step, np.diff(y), 0.0), np.where(step, np.diff(x), 0.0)
     owner = unit[:-1]
-    sums[0] = np.bincount(owner[step], minlength=n_units)
     squared = dy**2 + dx**2
-    sums[1] = np.bincount(owner, weights=squared, minlength=n_units)
-    sums[5] = np.bincount(owner, weights=squared**2, minlength=n_units)
-    twice = step[1:] & step[:-1]
-    sums[2] = np.bincount(owner[:-1][twice], minlength=n_units)
-    sums[3] = np.bincount(
-        owner[:-1], weights=np.where(twice, dy[1:] * dy[:-1] + dx[1:] * dx[:-1], 0.0), minlength=n_units
-    )
-    sums[4] = np.bincount(owner[:-2][twice[1:] & twice[:-1]], minlength=n_units)
+    stands_for = weights(np.arange(len(owner)), np.sqrt(squared)) * step
+    twice = stands_for[1:] * step[:-1]
+    product = dy[1:] * dy[:-1] + dx[1:] * dx[:-1]
+    values = (
+        (owner, stands_for), (owner, stands_for * squared), (owner[:-1], twice), (owner[:-1], twice * product),
+        (owner[:-2], twice[1:] * step[:-2]), (owner, stands_for * squared**2), (owner, step),
+    )  # fmt: skip
+    for i, (of_unit, value) in enumerate(values):
+        sums[i] = np.bincount(of_unit, weights=value, minlength=n_units)
     return sums.T
 
 

@@ -24,6 +24,7 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special
 
+from stemkin.kernels.borders import Weights, all_alike
 from stemkin.kernels.intervals import count_interval
 
 BINS_PER_HOP = 40
@@ -32,7 +33,7 @@ MAX_GAP = 4
 """Distances are counted in bins of a/40 up to 6 a, for displacements over 1 to 4 frames."""
 
 MOST_HOPS = 24
-N_NUMBERS = MAX_GAP * N_BINS + 6
+N_NUMBERS = MAX_GAP * N_BINS + 7
 """Length of what a group adds: see `hop_numbers`."""
 
 
@@ -47,6 +48,7 @@ def hop_numbers(
     n_units: int,
     n_groups: int,
     hop_length: float,
+    weights: Weights = all_alike,
 ) -> np.ndarray:
     """Count distances between rows that follow each other in a segment.
 
@@ -58,11 +60,14 @@ def hop_numbers(
         (n,) unit of each row; (n_units,) group of each unit.
     hop_length
         The lattice constant a [length].
+    weights
+        What each displacement stands for (`stemkin.kernels.borders`), in multiples of 1/64.
 
     Returns
     -------
-    (n_groups, N_NUMBERS) whole numbers: the histogram of each gap; then over units the number with a displacement, the
-    sums of hops h (steps of more than a/2), of frames at risk f, of h², h f and f².
+    (n_groups, N_NUMBERS) multiples of 1/64: the histogram of each gap, weighted; then over units the number with a
+    displacement, the sums of hops h (steps of more than a/2), of frames at risk f, of h², h f and f², and the number of
+    displacements as they are.
     """
     numbers = np.zeros((n_groups, N_NUMBERS))
     if len(frame) < 2:
@@ -73,11 +78,13 @@ def hop_numbers(
     position = np.minimum((distance * BINS_PER_HOP).astype(np.int64), N_BINS - 1)
     owner = unit[pair]
     where = (group[owner] * MAX_GAP + gap[pair] - 1) * N_BINS + position
-    histogram = np.bincount(where, minlength=n_groups * MAX_GAP * N_BINS)
+    stands_for = weights(pair, distance * hop_length)
+    histogram = np.bincount(where, weights=stands_for, minlength=n_groups * MAX_GAP * N_BINS)
     numbers[:, : MAX_GAP * N_BINS] = histogram.reshape(n_groups, -1)
     hops = np.bincount(owner, weights=np.minimum(np.rint(distance), 6), minlength=n_units)
     frames = np.bincount(owner, weights=gap[pair], minlength=n_units)
-    for i, value in enumerate((frames > 0, hops, frames, hops**2, hops * frames, frames**2)):
+    n = np.bincount(owner, minlength=n_units)
+    for i, value in enumerate((frames > 0, hops, frames, hops**2, hops * frames, frames**2, n)):
         numbers[:, MAX_GAP * N_BINS + i] = np.bincount(group, weights=value, minlength=n_groups)
     return numbers
 
@@ -158,7 +165,7 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
         Of the interval.
     """
     histogram = numbers[: MAX_GAP * N_BINS].reshape(MAX_GAP, N_BINS)
-    n, n_units = int(histogram.sum()), int(numbers[-6])
+    n, n_units = int(numbers[-1]), int(numbers[-7])
     if n == 0:
         return HopRate(np.nan, np.nan, np.nan, 0.0, np.nan, 0, n_units)
     gaps = np.arange(1, MAX_GAP + 1)
@@ -184,7 +191,7 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
         return loss(x) / n
 
     best = optimize.minimize(scaled, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13}).x
-    n_hops = _effective_count(loss, best) / _overdispersion(numbers[-6:])
+    n_hops = _effective_count(loss, best) / _overdispersion(numbers[-7:-1]) * n / histogram.sum()
     rate = float(np.exp(best[0]))
     if n_hops < 0.5:
         return HopRate(

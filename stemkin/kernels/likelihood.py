@@ -24,6 +24,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
+from stemkin.kernels.borders import Weights, all_alike
+
 N_NODES = 32
 LOWEST, HIGHEST = np.log(1e-3), np.log(3e3)
 """Range of ln r; r below it stands for no localisation error, r above it for no diffusion."""
@@ -38,7 +40,7 @@ _SLOPE = np.stack(
 _FINE = np.linspace(LOWEST, HIGHEST, 1501)
 _FINE_FROM_NODES = chebyshev.chebvander(np.linspace(-1, 1, len(_FINE)), N_NODES - 1) @ _TO_COEFFICIENTS
 
-N_NUMBERS = 3 + 12 * N_NODES
+N_NUMBERS = 4 + 12 * N_NODES
 """Length of what a unit adds: see `likelihood_numbers`."""
 
 _STRIP = 1024
@@ -46,44 +48,50 @@ _STRIP = 1024
 
 
 def innovation_sums(
-    segment: np.ndarray, frame: np.ndarray, y: np.ndarray, x: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    segment: np.ndarray, frame: np.ndarray, y: np.ndarray, x: np.ndarray, weights: Weights = all_alike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what each segment adds to the likelihood, at the 32 nodes.
 
     Parameters
     ----------
     segment, frame, y, x
         (n,) rows ordered by segment and frame; positions [length].
+    weights
+        What each displacement stands for (`stemkin.kernels.borders`): given the past, its innovation counts so often.
 
     Returns
     -------
     first
         (k,) first row of each segment that has a displacement.
-    m
-        (k,) number of displacements.
+    n, m
+        (k,) number of displacements, and what they stand for.
     log_b, quadratic, fourth
         (k, 32) l, Q [length²] and the sum of ((e_y² + e_x²)/b)² [length⁴], which tells Gaussian steps from others.
     """
     step = np.flatnonzero(segment[1:] == segment[:-1])
     gap, dy, dx = (np.diff(v)[step].astype(np.float64) for v in (frame, y, x))
     starts = np.flatnonzero(np.append(True, segment[step][1:] != segment[step][:-1])) if len(step) else step
-    m = np.diff(np.append(starts, len(step)))
-    order = np.argsort(-m, kind="stable")
-    sums = np.zeros((3, len(m), N_NODES))
+    n = np.diff(np.append(starts, len(step)))
+    weight = weights(step, np.hypot(dy, dx))
+    m = np.add.reduceat(weight, starts) if len(starts) else n.astype(np.float64)
+    order = np.argsort(-n, kind="stable")
+    sums = np.zeros((3, len(n), N_NODES))
     for strip in np.array_split(order, max(1, len(order) // _STRIP)):
-        sums[:, strip] = _strip_sums(starts[strip], m[strip], gap, dy, dx)
-    return step[starts], m, *sums
+        sums[:, strip] = _strip_sums(starts[strip], n[strip], gap, dy, dx, weight)
+    return step[starts], n, m, *sums
 
 
-def _strip_sums(starts: np.ndarray, m: np.ndarray, gap: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
-    """Run along the segments (longest first) side by side."""
+def _strip_sums(
+    starts: np.ndarray, n: np.ndarray, gap: np.ndarray, dy: np.ndarray, dx: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Run along the segments (longest first, of `n` displacements) side by side."""
     r = np.exp(LOG_R)
-    sums = np.zeros((3, len(m), N_NODES))
+    sums = np.zeros((3, len(n), N_NODES))
     even = bool((gap == 1).all())  # without gaps all segments share their b
     b = ey = ex = np.zeros((0, N_NODES))
-    product = np.ones((len(m), N_NODES))
-    for i in range(int(m.max(initial=0))):
-        k = int(np.searchsorted(-m, -i))  # segments with a displacement number i
+    product = np.ones((len(n), N_NODES))
+    for i in range(int(n.max(initial=0))):
+        k = int(np.searchsorted(-n, -i))  # segments with a displacement number i
         at = starts[:k] + i
         diagonal = 2 * (1 + r)[None] if even else 2 * (gap[at, None] + r)
         if i == 0:
@@ -93,6 +101,12 @@ def _strip_sums(starts: np.ndarray, m: np.ndarray, gap: np.ndarray, dy: np.ndarr
             b = diagonal - r * share
             ey, ex = dy[at, None] + share * ey[:k], dx[at, None] + share * ex[:k]
         u = (ey**2 + ex**2) / b
+        more = np.flatnonzero(weight[at] != 1)
+        if len(more):
+            w = weight[at[more], None]
+            sums[0, more] += (w - 1) * np.log(b if even else b[more])
+            sums[2, more] += (w - 1) * u[more] ** 2
+            sums[1, more] += (w - 1) * u[more]
         sums[1, :k] += u
         sums[2, :k] += u * u
         product[:k] *= b
@@ -104,18 +118,25 @@ def _strip_sums(starts: np.ndarray, m: np.ndarray, gap: np.ndarray, dy: np.ndarr
 
 
 def likelihood_numbers(
-    segment: np.ndarray, frame: np.ndarray, y: np.ndarray, x: np.ndarray, unit: np.ndarray, *, n_units: int
+    segment: np.ndarray,
+    frame: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    unit: np.ndarray,
+    *,
+    n_units: int,
+    weights: Weights = all_alike,
 ) -> np.ndarray:
     """Return what each unit adds to the pooled likelihood and to its robust error.
 
     Returns
     -------
-    (n_units, N_NUMBERS): m, m² and whether there is any displacement; then, at each node, l, Q, the fourth-order sum, and
-    the products over units m Q, m l', m Q', Q², Q l', Q Q', l'², l' Q', Q'² (a prime is the slope in ln r).
+    (n_units, N_NUMBERS): m, m², whether there is any displacement, and how many; then, at each node, l, Q, the fourth-order
+    sum, and the products over units m Q, m l', m Q', Q², Q l', Q Q', l'², l' Q', Q'² (a prime is the slope in ln r).
     """
-    first, m_segment, *sums = innovation_sums(segment, frame, y, x)
+    first, n_segment, m_segment, *sums = innovation_sums(segment, frame, y, x, weights)
     owner = unit[first] if len(first) else np.zeros(0, dtype=np.int64)
-    m = np.bincount(owner, weights=m_segment, minlength=n_units).astype(np.float64)[:, None]
+    n, m = (np.bincount(owner, weights=v, minlength=n_units).astype(float)[:, None] for v in (n_segment, m_segment))
     if len(owner) == n_units and (np.diff(owner) == 1).all():
         log_b, quadratic, fourth = sums
     else:
@@ -123,7 +144,7 @@ def likelihood_numbers(
     dl, dq = _slopes(log_b), _slopes(quadratic)
     return np.concatenate(
         [
-            m, m**2, m > 0, log_b, quadratic, fourth, m * quadratic, m * dl, m * dq, quadratic**2, quadratic * dl,
+            m, m**2, m > 0, n, log_b, quadratic, fourth, m * quadratic, m * dl, m * dq, quadratic**2, quadratic * dl,
             quadratic * dq, dl**2, dl * dq, dq**2,
         ], axis=1,
     )  # fmt: skip
@@ -153,8 +174,13 @@ class Evidence:
 
     @property
     def m(self) -> float:
-        """Number of displacements."""
+        """What the displacements stand for: their number, without borders."""
         return float(self.totals[0])
+
+    @property
+    def n(self) -> float:
+        """Number of displacements."""
+        return float(self.totals[3])
 
     @property
     def n_units(self) -> float:
@@ -163,7 +189,7 @@ class Evidence:
 
     def at_nodes(self, i: int) -> np.ndarray:
         """Return the (32,) values of the i-th function of ln r."""
-        return np.asarray(self.totals[3 + i * N_NODES : 3 + (i + 1) * N_NODES])
+        return np.asarray(self.totals[4 + i * N_NODES : 4 + (i + 1) * N_NODES])
 
     def at(self, i: int, log_r: np.ndarray | float) -> np.ndarray:
         """Return the i-th function at `log_r`."""
@@ -193,6 +219,8 @@ class Diffusion:
 
 
 UNKNOWN = Diffusion(np.nan, np.nan, np.nan, np.nan)
+SURE = 2.33
+"""Standard errors (1 %) by which steps must differ from Gaussian ones before their error is taken for larger."""
 MANY_UNITS = 20
 """From this many tracks on the error is taken from the spread between tracks; below, from that between steps."""
 
@@ -203,7 +231,8 @@ def most_likely(evidence: Evidence, *, confidence: float = 0.95) -> Diffusion:
     The interval holds every D for which some r is not much less likely than the maximum. "Much" is scaled by
     `inflation`, the ratio of the variance that is seen (between tracks, or between steps if tracks are few) to the one
     that Gaussian steps would have; so the interval stays honest for hops (a sandwich estimate: White, Econometrica 50,
-    1 (1982)). Its quantile is that of an F distribution with the degrees of freedom of the displacements.
+    1 (1982)). Its quantile is that of an F distribution with three degrees of freedom per displacement: between the two that
+    a sum of squares has and the many of large numbers, so that single tracks of 10 steps are covered as they should be.
     """
     m = evidence.m
     if m < 1 or not evidence.at_nodes(1).any():
@@ -213,9 +242,13 @@ def most_likely(evidence: Evidence, *, confidence: float = 0.95) -> Diffusion:
     best = int(profile.argmax())
     log_r = _polished(evidence, best)
     Dt = float(evidence.at(1, log_r)) / (2 * m)
-    inflation, freedom = _inflation(evidence, log_r, Dt)
-    drop = float(inflation * special.fdtri(1, freedom, confidence) / 2)
+    inflation, alone, freedom = _inflation(evidence, log_r, Dt)
+    drop, drop_alone = (float(v * special.fdtri(1, freedom, confidence) / 2) for v in (inflation, alone))
     low, high = _bounds(profile, Q / (2 * m), m, drop)
+    if profile[0] > profile.max() - drop:  # perhaps there is no localisation error, and only D varies
+        spare = drop_alone - (profile.max() - profile[0])
+        least = _bounds(profile[:1], Q[:1] / (2 * m), m, max(spare, 0.0))
+        low, high = min(low, least[0]), max(high, least[1])
     at_end = profile[-1] >= profile.max() - drop
     t = evidence.frame_time
     s2 = Dt * np.exp(log_r) if best > 0 else 0.0
@@ -247,22 +280,31 @@ def _bounds(profile: np.ndarray, Dt: np.ndarray, m: float, drop: float) -> tuple
     return float((Dt[inside] * lowest).min()), float((Dt[inside] * highest).max())
 
 
-def _inflation(evidence: Evidence, log_r: float, Dt: float) -> tuple[float, float]:
-    """Return the ratio of the robust to the Gaussian variance of ln D, and the degrees of freedom of the former."""
+def _inflation(evidence: Evidence, log_r: float, Dt: float) -> tuple[float, float, float]:
+    """Return the ratio of the robust to the Gaussian variance of ln D, the same where r is known, and their degrees of freedom."""
     m, m2 = evidence.m, float(evidence.totals[1])
     _, _, fourth, mQ, ml, mq, QQ, Ql, Qq, ll, lq, qq = (float(evidence.at(i, log_r)) for i in range(12))
     bread = np.linalg.pinv(_curvature(evidence, log_r, Dt))
-    freedom = max(2 * m - 2, 1.0)
+    freedom = 3 * m
     if evidence.n_units < MANY_UNITS:
         b = 1 + np.exp(log_r) + np.sqrt(1 + 2 * np.exp(log_r))  # of a long track without gaps
-        excess = max(fourth / m / Dt**2 - 8, 0) / 4  # <u²> of two squared normal numbers is 8
-        return 1 + float(excess * b**2 / 4 / m / bread[0, 0]), freedom
+        excess = fourth / m / Dt**2 - 8  # <u²> of two squared normal numbers is 8, its standard deviation sqrt(320)
+        stretch = m / evidence.n
+        if excess < SURE * np.sqrt(320 / m) or log_r >= HIGHEST:
+            return stretch, stretch, freedom
+        more = float(excess / 4 * b**2 / 4 / m)
+        return stretch * (1 + more / bread[0, 0]), stretch * (1 + more * m), freedom
     h = 1 / (2 * Dt)
     own = np.array([[m2 - 2 * h * mQ + h**2 * QQ, ml + h * mq - h * Ql - h**2 * Qq], [0, ll + 2 * h * lq + h**2 * qq]])
     own[1, 0] = own[0, 1]
-    own *= evidence.n_units / (evidence.n_units - 1)
+    own *= evidence.n_units / (evidence.n_units - 2)
     ratio = float((bread @ own @ bread)[0, 0] / bread[0, 0])
-    return float(np.clip(ratio, 0.05, 1e4)), min(freedom, evidence.n_units - 1)
+    alone = float(own[0, 0]) / m
+    return _ratio(ratio), _ratio(alone), min(freedom, evidence.n_units - 1)
+
+
+def _ratio(value: float) -> float:
+    return float(np.clip(value, 0.05, 1e4))
 
 
 def _curvature(evidence: Evidence, log_r: float, Dt: float) -> np.ndarray:

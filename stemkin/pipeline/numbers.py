@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import Kinetics, RunConfig
 from stemkin.controls import immobile, shuffled
-from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates, msd
+from stemkin.diffusion import Motion, measure_motion, msd
 from stemkin.journal import Journal
 from stemkin.kinetics import dwell_times, populations, transitions
 from stemkin.pipeline.modelling import load_model
@@ -66,13 +67,13 @@ def small_tables(
         "transitions": _transitions(tracks, experiment, settings),
         "dwell_times": dwell_times(tracks, by="movie", experiment=experiment, confidence=settings.confidence),
         "msd": msd(tracks, max_lag_frames=settings.max_lag_frames, experiment=experiment),
-        "diffusion": _diffusion(tracks, experiment, settings, hop_length_nm),
     }
     found["classes"] = counted(classes, found["populations"])
     found |= vars(crystallography(_neighbourhoods(store, names)))
+    motion = _motion(tracks, experiment, settings, settings.diffusion_methods, hop_length_nm)
+    found["diffusion"] = motion.diffusion
     if hop_length_nm is not None:
-        found["hop_rates"] = _hop_rates(tracks, experiment, settings, hop_length_nm)
-        found["gaussianity"] = gaussianity(tracks, experiment=experiment)
+        found |= {"hop_rates": motion.hop_rates, "gaussianity": motion.gaussianity}
     if settings.null_controls:
         found |= _nulls(tracks, experiment, settings, hop_length_nm, found["diffusion"])
     return found
@@ -83,49 +84,34 @@ def _nulls(
 ) -> dict[str, pd.DataFrame]:
     """Return the null controls; `measured` tells how well a particle at rest is seen."""
     chance = shuffled(tracks)
-    spread = settings.model_copy(
-        update={"diffusion_methods": [m for m in ("mle", "cve") if m in settings.diffusion_methods]}
-    )
-    found = {
-        "null_transitions": _transitions(chance, experiment, settings),
-        "null_diffusion": _diffusion(chance, experiment, spread, None),
-    }
+    spread = [m for m in ("mle", "cve") if m in settings.diffusion_methods]
+    at_random = _motion(chance, experiment, settings, spread, None)
+    found = {"null_transitions": _transitions(chance, experiment, settings), "null_diffusion": at_random.diffusion}
+    if hop_length_nm is None:
+        return found
     sigma_nm = float(measured["sigma_nm"].where(measured["sigma_nm"] > 0).median())
-    if hop_length_nm is not None and sigma_nm > 0:
-        at_rest = immobile(tracks, sigma_nm=sigma_nm)
-        hopping = settings.model_copy(update={"diffusion_methods": ("hop",)})
-        by_hops = _diffusion(at_rest, experiment, hopping, hop_length_nm)
-        found["null_diffusion"] = pd.concat([found["null_diffusion"], by_hops], ignore_index=True)
-        found["null_hop_rates"] = _hop_rates(at_rest, experiment, settings, hop_length_nm)
-    elif hop_length_nm is not None:
-        found["null_hop_rates"] = _hop_rates(tracks, experiment, settings, hop_length_nm).iloc[:0]
-    return found
+    if not sigma_nm > 0:
+        return found | {"null_hop_rates": at_random.hop_rates}  # without a lattice: no rows
+    at_rest = _motion(immobile(tracks, sigma_nm=sigma_nm), experiment, settings, ("hop",), hop_length_nm)
+    both = pd.concat([found["null_diffusion"], at_rest.diffusion], ignore_index=True)
+    return found | {"null_diffusion": both, "null_hop_rates": at_rest.hop_rates}
 
 
-def _hop_rates(tracks: Any, experiment: tables.Experiment, settings: Kinetics, hop_length_nm: float) -> pd.DataFrame:
-    return hop_rates(tracks, hop_length_nm=hop_length_nm, experiment=experiment, confidence=settings.confidence)
+def _motion(
+    tracks: Any,
+    experiment: tables.Experiment,
+    settings: Kinetics,
+    methods: Sequence[Any],
+    hop_length_nm: float | None,
+) -> Motion:
+    """Return D by every method that is asked for; the first row of a class is the one to quote."""
+    words: dict[str, Any] = {"experiment": experiment, "confidence": settings.confidence}
+    return measure_motion(tracks, methods=methods, hop_length_nm=hop_length_nm, **words)
 
 
 def _transitions(tracks: Any, experiment: tables.Experiment, settings: Kinetics) -> pd.DataFrame:
     words: dict[str, Any] = {"lag_frames": settings.lag_frames, "confidence": settings.confidence}
     return transitions(tracks, by="movie", experiment=experiment, **words).table
-
-
-def _diffusion(
-    tracks: Any, experiment: tables.Experiment, settings: Kinetics, hop_length_nm: float | None
-) -> pd.DataFrame:
-    """Return D by every method that was asked for; the first row of a class is the one to quote."""
-    methods = [m for m in settings.diffusion_methods if m != "hop" or hop_length_nm is not None]
-    words: dict[str, Any] = {
-        "experiment": experiment,
-        "confidence": settings.confidence,
-        "hop_length_nm": hop_length_nm,
-    }
-    if not methods:
-        return tables.empty("diffusion")
-    fits = [fit_diffusion(tracks, method=method, **words) for method in methods]
-    rows = pd.concat(fits, ignore_index=True).drop_duplicates(["movie", "class_id", "method"])
-    return rows.sort_values(["movie", "class_id"], kind="stable", ignore_index=True)
 
 
 def counted(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
