@@ -18,7 +18,7 @@ from stemkin.kernels.filters import clipped, gaussian, variance_of
 from stemkin.kernels.finding import MIN_EDGE_PX, N_PHASES, Crystal, find_crystal
 from stemkin.kernels.lattice import Lattice
 
-BROKEN = 0.4
+BROKEN = 0.35
 """A frame whose reflections are weaker than this somewhere, relative to elsewhere, is searched for grains."""
 
 CRYSTAL_SD = (1.4, 2.0, 3.0, 4.5, 7.0)
@@ -166,6 +166,7 @@ def find_grains(frame: Array, found: Crystal) -> Division:
         if float(to_host(namespace(frame).sum(claims[-1]))) < MIN_CELLS * 0.866 * spacing**2:
             break
         grains, misfits, masks = [*grains, more], [*misfits, misfit], claims
+    masks[0] = masks[0] + _bent(frame, main, masks, flat)
     grains = [_fitted(frame, replace(grain, mask=mask)) for grain, mask in zip(grains, masks, strict=True)]
     grains = [replace(g, lattice=_lattice_of(g, slow)) for g in grains]
     sizes = [float(to_host(namespace(frame).sum(mask))) for mask in masks]
@@ -195,8 +196,32 @@ def _scatter(values: Array, sd_px: float) -> Array:
     return xp.maximum(variance, 0 * variance + 1e-12 * xp.max(variance))
 
 
-def _misfit(frame: Array, grain: Grain, sd_px: float) -> Array:
-    return _scatter(frame - draw_grain(frame, grain, least_sd=STIFF_SD), sd_px)
+def _misfit(frame: Array, grain: Grain, sd_px: float, *, least_sd: float = STIFF_SD) -> Array:
+    return _scatter(frame - draw_grain(frame, grain, least_sd=least_sd), sd_px)
+
+
+def _bent(frame: Array, main: Grain, masks: list[Array], flat: Array) -> Array:
+    """Return where (y, x) the main crystal, were it soft, would fit what no grain has claimed: it is strained there, not gone.
+
+    The rim of a hole could be fitted in that way, too; so only areas that are no rims count.
+    """
+    from scipy import ndimage
+
+    xp = namespace(frame)
+    spacing = main.lattice.spacing_px
+    free = to_host(sum(masks)) == 0
+    if not free.any():
+        return 0 * flat
+    wider = replace(main, mask=masks[0] + xp.asarray(free, dtype=frame.dtype))
+    share = to_host(_misfit(frame, wider, AROUND * spacing, least_sd=0.0) / flat)
+    fits_well = float(np.percentile(share[::4, ::4], 30))
+    fits = ndimage.binary_opening(
+        free & (share < (1 + min(fits_well, 1.0)) / 2), iterations=max(1, round(0.3 * spacing))
+    )
+    labels, _ = ndimage.label(fits)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return xp.asarray(sizes[labels] >= HOLE_CELLS * 0.866 * spacing**2, dtype=frame.dtype)
 
 
 def _claim(misfits: list[Array], flat: Array, spacing_px: float) -> list[Array]:
