@@ -40,6 +40,7 @@ _ROOM_OF = {
     "Movie": "movie",
     "measure_motion": "diffusion",
     "msd": "diffusion",
+    "NetworkDetector": "network",
     "open_archive": "archive",
     "open_movie": "movie",
     "populations": "kinetics",

@@ -39,6 +39,12 @@ DoseRate = Annotated[float | None, typer.Option("--dose-rate-e-per-nm2-s", help=
 Material = Annotated[
     str | None, typer.Option("--material", help="WS2, MoS2, WSe2 or MoSe2: what classes are named after.")
 ]
+DetectorName = Annotated[
+    Literal["fourier", "network", "paper"] | None,
+    typer.Option(
+        "--detector", help="How defects are found: a filter, a network learned from the input, or the paper's."
+    ),
+]
 Settings = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A learned model; without it one is learned from the input.")
@@ -79,6 +85,7 @@ def run(
     frame_time_s: FrameTime = None,
     dose_rate_e_per_nm2_s: DoseRate = None,
     material: Material = None,
+    detector: DetectorName = None,
     config: Settings = None,
     model: ModelFolder = None,
     cluster: Cluster = "processes",
@@ -88,7 +95,7 @@ def run(
     fresh: Fresh = False,
 ) -> None:
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
-    settings = _settings(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material)
+    settings = _settings(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector)
     if dry_run:
         from stemkin.pipeline import plan
 
@@ -167,6 +174,7 @@ def learn(
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
     material: Material = None,
+    detector: DetectorName = None,
     config: Settings = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
@@ -176,7 +184,8 @@ def learn(
     from stemkin.scheduling import connect
 
     with connect(cluster, workers=workers):
-        model = learn_model(inputs, out, config=_settings(config, pixel_size_nm, frame_time_s, material=material))
+        settings = _settings(config, pixel_size_nm, frame_time_s, material=material, detector=detector)
+        model = learn_model(inputs, out, config=settings)
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
 
 
@@ -255,6 +264,7 @@ def _settings(
     frame_time_s: float | None = None,
     dose_rate_e_per_nm2_s: float | None = None,
     material: str | None = None,
+    detector: str | None = None,
 ) -> RunConfig:
     """Return the settings of the file, overridden by what the command line says."""
     from stemkin.config import RunConfig
@@ -266,7 +276,7 @@ def _settings(
             "frame_time_s": frame_time_s,
             "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s,
         },
-        learn={"material": material},
+        learn={"material": material, "detector": detector},
     )
 
 

@@ -42,6 +42,7 @@ class Learn(Section):
     n_classes: PositiveInt | None = None
     seed: int = 0
     material: str = "WS2"
+    detector: Literal["fourier", "network", "paper"] = "fourier"
 
 
 class Detect(Section):

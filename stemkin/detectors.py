@@ -67,6 +67,36 @@ class Survey:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+class ByProducts:
+    """What is kept of a block's frames, one after another, once they are searched; becomes a `Survey`."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """Make room for frames of `shape` (n, y, x)."""
+        self._residuals, self._rests = np.zeros((2, *shape), dtype=np.float32)
+        self._lattices: list[Lattice | None] = []
+        self._crystals: list[list[tuple[Lattice, np.ndarray | None]]] = []
+        self._areas = np.full((shape[0], 3), np.nan, dtype=np.float32)
+
+    def keep(self, rest: residual.Remainder) -> None:
+        """Keep what belongs to the next frame."""
+        i = len(self._lattices)
+        self._lattices.append(rest.lattice)
+        self._crystals.append(_crystals(rest))
+        self._residuals[i], self._rests[i], self._areas[i] = to_host(rest.noise_units), to_host(rest.rest), rest.areas
+
+    def survey(self, records: np.ndarray, *, first_frame: int) -> Survey:
+        """Return the survey with the `records` found; frames without a lattice are said once."""
+        n_without = sum(lattice is None for lattice in self._lattices)
+        if n_without:
+            logger.info(
+                "no lattice in %d of %d frames from frame %d on: blobs above the local background are sought there instead",
+                n_without, len(self._lattices), first_frame,
+            )  # fmt: skip
+        areas = dict(zip(("ordered", "disordered", "vacuum"), self._areas.T, strict=True))
+        extra = {"rest": self._rests, "crystals": self._crystals, **areas}
+        return Survey(records, self._lattices, self._residuals, extra)
+
+
 @dataclass(frozen=True)
 class FourierDetector:
     """Finds what the perfect crystal does not explain; needs no training.
@@ -120,30 +150,12 @@ class FourierDetector:
     def survey(self, frames: np.ndarray, *, first_frame: int = 0) -> Survey:
         """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
         keep_freed_memory()
-        residuals, rests = np.zeros((2, *frames.shape), dtype=np.float32)
-        records, lattices = [np.empty(0, tables.LOCATED)], []
-        areas = np.full((len(frames), 3), np.nan, dtype=np.float32)
-        crystals = []
+        records, kept = [np.empty(0, tables.LOCATED)], ByProducts(frames.shape)
         for i, frame in enumerate(frames):
             rest = self.remainder(frame)
             records.append(self._records(rest, first_frame + i))
-            lattices.append(rest.lattice)
-            crystals.append(_crystals(rest))
-            residuals[i], rests[i], areas[i] = to_host(rest.noise_units), to_host(rest.rest), rest.areas
-        n_without = sum(lattice is None for lattice in lattices)
-        if n_without:
-            logger.info(
-                "no lattice in %d of %d frames from frame %d on: blobs above the local background are sought there instead",
-                n_without, len(lattices), first_frame,
-            )  # fmt: skip
-        extra = {
-            "rest": rests,
-            "crystals": crystals,
-            "ordered": areas[:, 0],
-            "disordered": areas[:, 1],
-            "vacuum": areas[:, 2],
-        }
-        return Survey(np.concatenate(records), lattices, residuals, extra)
+            kept.keep(rest)
+        return kept.survey(np.concatenate(records), first_frame=first_frame)
 
     def tuned(self, frames: np.ndarray) -> FourierDetector:
         """Return this detector with `relaxation` measured on `frames` (n, y, x): for doses at which one frame cannot tell.

@@ -19,6 +19,7 @@ rotations or pixel sizes (a log line says so).
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,13 +34,17 @@ from stemkin.kernels.matching import match_points
 from stemkin.kernels.naming import Names, name_components
 from stemkin.kernels.neighbours import PLACE_KINDS
 from stemkin.kernels.patches import CROP, PATCH
+from stemkin.kernels.quality import frame_status
 from stemkin.kernels.taxonomy import Taxonomy, nothing
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, look_at_detections, scaled
 from stemkin.movie import Movie, Movies, each_movie
 
-__all__ = ["Model", "learn", "with_confusion"]
+__all__ = ["DETECTORS", "Model", "learn", "learn_detector", "sample_frames", "with_confusion"]
 
 logger = logging.getLogger(__name__)
+
+DETECTORS = ("fourier", "network", "paper")
+"""The detectors that `learn` knows by name."""
 
 N_COMPONENTS = 8
 """Principal components of a patch in the lattice's frame."""
@@ -80,7 +85,8 @@ def learn(
     n_classes
         How many classes; None lets the Bayesian information criterion choose.
     detector
-        Any detector as in `stemkin.detectors`; `FourierDetector` unless given.
+        ``"fourier"``, ``"network"`` or ``"paper"`` (`learn_detector` says what each one is), or any detector as in
+        `stemkin.detectors`. `FourierDetector` unless given.
     seed
         Decides the frames and the starts; the same seed gives the same model, however the movies are stored or chunked.
     material
@@ -102,12 +108,69 @@ def learn(
     if not listed:
         msg = "there is no movie to learn from; check the folder or pattern that was opened"
         raise ValueError(msg)
-    detector = FourierDetector() if detector is None else detector
     frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
+    if detector is None or isinstance(detector, str):
+        detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
     looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
     pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
     sample = _gather([(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None])
     return _model(sample, detector, n_classes, elements, seed)
+
+
+def learn_detector(
+    movies: Sequence[Movie],
+    kind: str,
+    *,
+    frames: Sequence[tuple[int, int]],
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Any:
+    """Learn a detector of a named kind. Computes once, as one task on whichever Dask scheduler is active.
+
+    Parameters
+    ----------
+    movies
+        Where the frames are.
+    kind
+        ``"fourier"``: `detectors.FourierDetector`, which needs no learning. ``"network"``: `network.learn_network` from all `frames`.
+        ``"paper"``: the net and the recipe of Maksov et al. (2019), from the first of the `frames` only; takes hours.
+    frames
+        (movie, frame) numbers; frames that are not ok are left out.
+    seed
+        Decides the weights.
+    settings
+        ``false_positives_per_frame`` and ``device`` of the detector.
+
+    Raises
+    ------
+    ValueError
+        If the kind is not known, no frame is ok, or none has a lattice where one is needed.
+    """
+    from dask import delayed
+
+    if kind not in DETECTORS:
+        msg = f"no detector is called {kind!r}; choose from {DETECTORS} or pass a detector of your own"
+        raise ValueError(msg)
+    if kind == "fourier":
+        return FourierDetector(**(settings or {}))
+    return delayed(_learned_network)(list(movies), kind, list(frames), seed, dict(settings or {})).compute()
+
+
+def _learned_network(
+    movies: list[Movie], kind: str, frames: list[tuple[int, int]], seed: int, settings: dict[str, Any]
+) -> Any:
+    from stemkin import network
+
+    read = [movies[i].reader.read(frame, frame + 1) for i, frame in frames]
+    good = [pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK]
+    if not good:
+        msg = f"none of the {len(frames)} sampled frames is ok (blank, saturated, truncated or corrupt), so no network can be learned"
+        raise ValueError(msg)
+    if kind == "network":
+        return network.learn_network(good, seed=seed, **settings)
+    lattice = FourierDetector(device="cpu").remainder(good[0]).lattice
+    spacing_px = 10.0 if lattice is None else lattice.spacing_px
+    return network.learn_paper_network(good[0], spacing_px=spacing_px, seed=seed, **settings)
 
 
 def with_confusion(model: Model, movie: Movie, truth: pd.DataFrame, *, max_distance_px: float) -> Model:

@@ -24,6 +24,7 @@ from stemkin.detectors import FourierDetector
 from stemkin.kernels.descriptors import Describer, Look, look_at, look_at_pieces
 from stemkin.kernels.mixture import Mixture
 from stemkin.kernels.taxonomy import Taxonomy
+from stemkin.network import NetworkDetector, load_network
 
 FORMAT = 1
 """Raised when a saved model can no longer be read by this version."""
@@ -242,7 +243,7 @@ class Model:
         )
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write ``model.json`` and ``arrays.npz`` to `folder`.
+        """Write ``model.json`` and ``arrays.npz`` to `folder`, and the network if its detector is one.
 
         A detector of your own is not written: pass it to `load` again.
         """
@@ -251,9 +252,9 @@ class Model:
         detector = {"kind": "your own"}
         if isinstance(self.detector, FourierDetector):
             detector = {"kind": "FourierDetector", **asdict(self.detector)}
-        elif hasattr(self.detector, "save"):
-            detector = {"kind": type(self.detector).__name__}
-            self.detector.save(place / "detector")
+        elif isinstance(self.detector, NetworkDetector):
+            detector = {"kind": "NetworkDetector", **self.detector.settings}
+            self.detector.save(place)
         arrays = self._arrays()
         packed = io.BytesIO()
         np.savez(packed, allow_pickle=False, **arrays)
@@ -410,10 +411,7 @@ def _detector(about: Mapping[str, Any], place: Path) -> Any:
     settings = {key: value for key, value in about.items() if key != "kind"}
     if about["kind"] == "FourierDetector":
         return FourierDetector(**settings)
-    from stemkin import detectors
-
-    kind = getattr(detectors, about["kind"], None)
-    if kind is not None and hasattr(kind, "load"):
-        return kind.load(place / "detector")
+    if about["kind"] == "NetworkDetector":
+        return load_network(place, **settings)
     msg = f"the model in {place} was learned with a detector of your own; pass it again: Model.load(..., detector=...)"
     raise ValueError(msg)

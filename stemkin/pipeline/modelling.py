@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stemkin.config import RunConfig
-from stemkin.detectors import FourierDetector
 from stemkin.editing import Edits, edited
-from stemkin.learning import Model, learn
+from stemkin.learning import Model, learn, learn_detector, sample_frames
 from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
 from stemkin.store import Store, fingerprint
@@ -101,8 +100,12 @@ def learn_model(
 
 
 def _learned(movies: Iterable[Movie], config: RunConfig) -> Model:
-    detector = FourierDetector(**_detector_settings(config))
-    return learn(movies, detector=detector, **config.learn.model_dump())
+    listed, settings = list(movies), config.learn.model_dump()
+    frames = sample_frames([movie.n_frames for movie in listed], config.learn.n_frames, seed=config.learn.seed)
+    detector = learn_detector(
+        listed, settings.pop("detector"), frames=frames, seed=config.learn.seed, settings=_detector_settings(config)
+    )
+    return learn(listed, detector=detector, **settings)
 
 
 def _detector_settings(config: RunConfig) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""Examples to learn from: scenes that were drawn, and windows of the movie's own frames, as batches of tensors.
+
+An example follows from the seed and its number alone, so it does not matter who makes it, when, and in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemkin.kernels.labels import Labels
+from stemkin.kernels.localnorm import evened
+from stemkin.kernels.specimen import Specimen
+from stemkin.kernels.staging import Variety, draw_scene
+from stemkin.network.targets import Target, target_of
+
+WOBBLE = 4.0
+"""Largest rotation [degrees] of a window of an own frame; and as many hundredths of zoom, half as many."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnFrame:
+    """A frame (y, x) of the movie, and what is labelled on it."""
+
+    frame: np.ndarray
+    labels: Labels
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Tensors: `frames` (n, 1, y, x), and `marks`, `offsets`, `near`, `judged` as in `targets.Target`."""
+
+    frames: Tensor
+    marks: Tensor
+    offsets: Tensor
+    near: Tensor
+    judged: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where examples come from.
+
+    Attributes
+    ----------
+    specimen, variety
+        What is drawn.
+    own
+        Frames of the movie with labels; may be empty.
+    own_share
+        Share of the examples that are windows of those.
+    size
+        Edge of an example [px].
+    """
+
+    specimen: Specimen
+    variety: Variety
+    own: Sequence[OwnFrame]
+    own_share: float
+    size: int
+
+    def batch(self, seed: int, number: int, n: int) -> Batch:
+        """Return the batch of that number: `n` examples."""
+        made = [self._one(np.random.default_rng([seed, number, i])) for i in range(n)]
+        frames = np.stack([frame for frame, _ in made])[:, None]
+        maps = [np.stack([getattr(t, name) for _, t in made]) for name in ("marks", "offsets", "near", "judged")]
+        return Batch(torch.from_numpy(frames), *(torch.from_numpy(m) for m in maps))
+
+    def _one(self, rng: np.random.Generator) -> tuple[np.ndarray, Target]:
+        shape, spacing = (self.size, self.size), self.specimen.spacing_px
+        if self.own and rng.random() < self.own_share:
+            frame, labels = window_of(self.own[int(rng.integers(len(self.own)))], self.size, rng)
+            points, channel, doubtful = labels.points, labels.channel, labels.doubtful
+        else:
+            scene = draw_scene(self.specimen, shape, self.variety, rng)
+            frame = scene.exposed(rng)
+            points, channel, doubtful = scene.points, scene.channel, np.zeros((0, 2))
+        level = np.asarray(evened(frame, spacing_px=spacing), np.float32)
+        return level, target_of(points, channel, doubtful, shape, spacing)
+
+
+def window_of(own: OwnFrame, size: int, rng: np.random.Generator) -> tuple[np.ndarray, Labels]:
+    """Cut a window out of a frame, turned and zoomed a little, flipped, with more noise, blur or contrast.
+
+    Returns
+    -------
+    (size, size) float32 window, and the labels on it.
+    """
+    from scipy import ndimage
+
+    frame = own.frame
+    turn = np.radians(rng.uniform(-WOBBLE, WOBBLE)) if rng.random() < 0.5 else 0.0
+    zoom = 1 + 0.005 * rng.uniform(-WOBBLE, WOBBLE) if turn else 1.0
+    room = np.maximum(np.array(frame.shape) - size, 0)
+    corner = np.rint(rng.random(2) * room)
+    middle = (size - 1) / 2
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
+    matrix = np.array([[cos, -sin], [sin, cos]])  # from the window to the frame
+    offset = corner + middle - matrix @ np.array([middle, middle])
+    window: np.ndarray = ndimage.affine_transform(
+        frame.astype(np.float32), matrix, offset, output_shape=(size, size), order=3 if turn else 0, mode="mirror"
+    )
+    back = np.linalg.inv(matrix).T
+    points, doubtful = (
+        (places - offset) @ back if len(places) else places for places in (own.labels.points, own.labels.doubtful)
+    )
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            window = np.flip(window, axis)
+            points, doubtful = (_flipped(places, axis, size) for places in (points, doubtful))
+    if rng.random() < 0.2:
+        window = ndimage.gaussian_filter(window, rng.uniform(0.2, 0.5))
+    spread = float(window.std())
+    window = window * rng.uniform(0.7, 1.4) + spread * rng.uniform(0, 0.08) * rng.standard_normal(window.shape)
+    inside = ((points > -0.5) & (points < size - 0.5)).all(axis=1)
+    return np.ascontiguousarray(window, np.float32), Labels(points[inside], own.labels.channel[inside], doubtful)
+
+
+def _flipped(points: np.ndarray, axis: int, size: int) -> np.ndarray:
+    turned = points.copy()
+    turned[:, axis] = size - 1 - turned[:, axis]
+    return turned
