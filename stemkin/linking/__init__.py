@@ -31,7 +31,11 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.kernels.seams import ID_STRIDE
+from stemkin.kernels.steps import StepCounts, StepModel
 from stemkin.linking.blocks import (
+    AFTER,
+    BEFORE,
     BlockLinks,
     Names,
     Summary,
@@ -49,7 +53,7 @@ from stemkin.linking.layout import lay_out
 from stemkin.rows import Rows, as_dask, experiment_of
 
 __all__ = [
-    "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "Summary", "block_tracks", "count_block", "first_frames",
+    "AFTER", "BEFORE", "ID_STRIDE", "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "StepCounts", "StepModel", "Summary", "block_tracks", "count_block", "first_frames",
     "fit_steps", "join_links", "last_frames", "link", "link_block", "prepare", "to_napari",
 ]  # fmt: skip
 
@@ -103,8 +107,8 @@ def link(
     Notes
     -----
     Blocks are linked in parallel, each with a few frames of its neighbours, and joined by names afterwards. A task
-    holds one block (about 200 bytes a row), the last one a movie's rows; a movie that is too large for that is
-    linked file by file with the functions of `stemkin.linking.blocks`.
+    holds one block (about 200 bytes a row), the last one a movie's rows; `run` links a movie that is too large for
+    that file by file, with the functions of `stemkin.linking.blocks`.
     """
     experiment = experiment_of(detections, experiment)
     tables.check_columns(detections, "detections")

@@ -7,7 +7,7 @@
     model  = fit_steps([counts of every block], clock, settings)          # how far defects step: a few numbers
     links  = link_block(block, before, after, clock, settings, model)     # every block by itself
     names  = join_links([links.summary of every block], ...)              # seams and gaps: a few numbers per track
-    tracks = block_tracks(block, links, names[k])                         # the block's rows of the table `tracks`
+    tracks = block_tracks(block, links.names, names[k])                         # the block's rows of the table `tracks`
 
 `link` lays this over a Dask table. A link depends on the few frames around it, so blocks may be cut
 anywhere between frames. A block of n rows takes about 200 n bytes while it is linked; joining takes 8 bytes per row of each
@@ -118,8 +118,9 @@ def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
     if len(kept) < len(rows):
         logger.warning("movie %r: %d detections lie in bad frames and are left out", clock.movie, len(rows) - len(kept))
     position, ordinal = position[kept], ordinal[kept]
-    if clock.shift_px is not None:
-        position -= clock.shift_px[ordinal]
+    shift_px = clock.shift_at(ordinal)
+    if shift_px is not None:
+        position -= shift_px
     position *= clock.pixel_size_nm
     in_order = np.array_equal(kept, np.arange(len(rows)))
     rows = (rows if in_order else rows.iloc[kept]).reset_index(drop=True)
@@ -287,14 +288,19 @@ def join_links(summaries: Sequence[Summary], model: StepModel, settings: Setting
         i, j = close_gaps(end, start, model=model, **limits)
         old, new = one_name(end.name[i], start.name[j])
         logger.info("%d gaps closed among %d tracks", len(old), len(start))
-    names = []
-    for summary, known in zip(summaries, incoming, strict=True):  # a block needs no names of tracks that begin after it
-        n = int(np.searchsorted(old, (summary.last_frame + 1) * ID_STRIDE))
-        names.append(Names(known, old[:n], new[:n]))
+    names, begun = [], 0
+    for summary, known in zip(
+        summaries, incoming, strict=True
+    ):  # a block has the tracks of its halo and those that begin in it
+        first, last = np.searchsorted(old, [begun, (summary.last_frame + 1) * ID_STRIDE])
+        came_in = old[:first][np.isin(old[:first], known)]
+        own_old = np.concatenate([came_in, old[first:last]])
+        names.append(Names(known, own_old, renamed(own_old, old, new)))
+        begun = max(begun, (summary.last_frame + 1) * ID_STRIDE)
     return names
 
 
-def block_tracks(block: pd.DataFrame, links: BlockLinks, names: Names) -> pd.DataFrame:
-    """Return the block's rows of the table ``tracks``, sorted as the block is. Computes once."""
-    particle = renamed(settle(links.names, names.incoming), names.old, names.new)
+def block_tracks(block: pd.DataFrame, own: np.ndarray, names: Names) -> pd.DataFrame:
+    """Return the block's rows of the table ``tracks``, sorted as the block is; `own` are its `BlockLinks.names`. Computes once."""
+    particle = renamed(settle(own, names.incoming), names.old, names.new)
     return tables.conform(block.assign(particle=particle), "tracks")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -77,6 +77,8 @@ class Clock:
         (k, 2) cumulative shift (y, x) of each good frame [px]; None: no drift.
     lattice_nm
         Lattice constant [nm]; None where it is not known.
+    n_before
+        Good frames of the movie before the first of `good`.
     """
 
     movie: str
@@ -84,6 +86,7 @@ class Clock:
     good: np.ndarray | None = None
     shift_px: np.ndarray | None = None
     lattice_nm: float | None = None
+    n_before: int = 0
 
     @classmethod
     def of(
@@ -127,6 +130,19 @@ class Clock:
         shift = good[["shift_y", "shift_x"]].to_numpy(np.float64)
         return cls(movie, float(pixel_size_nm), good["frame"].to_numpy(np.int64), shift, lattice_nm)
 
+    def between(self, first: int, last: int) -> Clock:
+        """Return what the clock says of the frames `first` to `last` (included), and of the two good frames before them."""
+        if self.good is None:
+            return self
+        start, stop = np.searchsorted(self.good, [first, last + 1])
+        start = max(int(start) - 2, 0)
+        shift = None if self.shift_px is None else self.shift_px[start:stop]
+        return replace(self, good=self.good[start:stop], shift_px=shift, n_before=self.n_before + start)
+
+    def shift_at(self, ordinal: np.ndarray) -> np.ndarray | None:
+        """Return the shift (n, 2) of the good frames `ordinal` (n,) [px]; None: no drift."""
+        return None if self.shift_px is None else self.shift_px[ordinal - self.n_before]
+
     def ordinal(self, frame: np.ndarray) -> np.ndarray:
         """Return the number (n,) of each frame among the good frames; -1 for a frame that is not good."""
         if self.good is None:
@@ -134,13 +150,13 @@ class Clock:
         if not len(self.good):
             return np.full(len(frame), -1)
         place = np.searchsorted(self.good, frame).clip(max=len(self.good) - 1)
-        return np.where(self.good[place] == frame, place, -1)
+        return np.where(self.good[place] == frame, place + self.n_before, -1)
 
     def since(self, ordinal: np.ndarray, frame: np.ndarray, n_apart: int) -> np.ndarray:
         """Return the frame times (n,) since the good frame `n_apart` before each; very many where there is none."""
         if self.good is None:
             return np.full(len(frame), float(n_apart))
-        passed = frame - self.good[(ordinal - n_apart).clip(min=0)]
+        passed = frame - self.good[(ordinal - n_apart - self.n_before).clip(min=0)]
         return np.where(ordinal >= n_apart, passed, 2.0**40)
 
     def step_limit_nm(self, max_step_nm: float | None = None) -> float:

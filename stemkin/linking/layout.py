@@ -268,7 +268,7 @@ def _next_known(links: dict[str, BlockLinks], known: Known) -> Known:
 
 def _name(pieces: Pieces, links: dict[str, BlockLinks], names: dict[str, Names], empty: pd.DataFrame) -> pd.DataFrame:
     """Return the tracks of a partition."""
-    return _gather([block_tracks(block, links[movie], names[movie]) for movie, block in pieces.items()], empty)
+    return _gather([block_tracks(block, links[movie].names, names[movie]) for movie, block in pieces.items()], empty)
 
 
 def _gather(tracks: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""From the rows of blocks to tracks: drift summed, detections linked, one movie per task, no pixel read."""
+"""From the rows of blocks to tracks: drift summed, detections linked, one movie per task (a large one: one block), no pixel read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from stemkin import tables
 from stemkin.config import Link, RunConfig
 from stemkin.detection import assemble_frames
 from stemkin.journal import Journal
-from stemkin.linking import MAX_STEP_LATTICES, link
+from stemkin.linking import MAX_STEP_LATTICES, Settings, link
+from stemkin.pipeline.large import LargeMovie, link_large
 from stemkin.progress import Watch
 from stemkin.rows import with_experiment
 from stemkin.store import Block, Store, fingerprint
@@ -47,6 +48,11 @@ class LinkSummary:
     reused: bool
     lattice_nm: float | None
     warning: str = ""
+    large: LargeMovie | None = None
+
+
+ROWS_AT_ONCE = 4_000_000
+"""A movie with more detections is linked block by block; one with fewer in one task (about 200 bytes a row)."""
 
 
 def link_movies(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any], watch: Watch) -> None:
@@ -70,12 +76,16 @@ def link_movies(store: Store, journal: Journal, config: RunConfig, record: dict[
         watch.advance()
         if outcome.result is None:
             raise outcome.error or RuntimeError(outcome.item.movie["movie"])
-        record["reused"] += outcome.result.reused
-        record["tracks"] += outcome.result.n_tracks
-        record["rows"] += outcome.result.n_rows
-        lattices[outcome.result.movie] = outcome.result.lattice_nm
-        if outcome.result.warning:
-            journal.warn(outcome.result.warning)
+        summary = outcome.result
+        n_tracks, n_rows = summary.n_tracks, summary.n_rows
+        if summary.large is not None:
+            n_tracks, n_rows = link_large(summary.large, retries=config.run.retries)
+        record["reused"] += summary.reused
+        record["tracks"] += n_tracks
+        record["rows"] += n_rows
+        lattices[summary.movie] = summary.lattice_nm
+        if summary.warning:
+            journal.warn(summary.warning)
 
 
 def analysed_movies(journal: Journal) -> list[dict[str, Any]]:
@@ -107,6 +117,10 @@ def link_to_store(task: LinkTask) -> LinkSummary:
         return LinkSummary(name, 0, 0, True, lattice_nm)
     frames = assemble_frames(steps)
     step_nm, warning = _step_limit(task, lattice_nm)
+    if frames["n_detections"].sum() > ROWS_AT_ONCE:
+        settings = Settings(**{**task.settings.model_dump(), "max_step_nm": step_nm})
+        large = LargeMovie(store, task.movie, task.blocks, tuple(every), frames, settings, made_of)
+        return LinkSummary(name, 0, 0, False, lattice_nm, warning, large)
     tracks = _tracks_of(task, frames, step_nm)
     for table, rows in (("frames", frames), ("tracks", tracks)):
         for block in every:

@@ -1,0 +1,106 @@
+"""A movie that is linked block by block has the same tracks, and the same bytes, as one that is linked at once."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stemkin import tables
+from stemkin.config import Link
+from stemkin.pipeline import large, tracks
+from stemkin.scheduling import connect
+from stemkin.store import Block, Store
+
+N_FRAMES = 40
+MOVIE = {
+    "movie": "m", "n_frames": N_FRAMES, "height_px": 60, "width_px": 60, "pixel_size_nm": 0.1, "frame_time_s": 1.0,
+    "dose_rate_e_per_nm2_s": None, "source": "nowhere",
+}  # fmt: skip
+
+
+def detections(rng, n, *, edge_px=60, missed=0.2, empty=(), drift_px=0.7):
+    """Walkers with drift, misses and false detections; no row in the frames `empty`."""
+    position = rng.uniform(0, edge_px, (n, 2))
+    step = rng.normal(0, drift_px, (N_FRAMES, 2))
+    rows = []
+    for frame, shift in enumerate(step.cumsum(axis=0)):
+        position = position + rng.normal(0, 1.5, position.shape)
+        if frame in empty:
+            continue
+        points = np.concatenate([position[rng.random(n) > missed], rng.uniform(0, edge_px, (3, 2))]) + shift
+        rows.append(np.c_[np.full(len(points), frame), points][np.lexsort(points.T[::-1])])
+    table = pd.DataFrame(np.concatenate(rows), columns=["frame", "y", "x"])
+    known = {"movie": "m", "score": 5.0, "class_id": 0, "probability": 1.0, "orientation": -1, "d00": 0.5}
+    full = {**dict.fromkeys(tables.COLUMNS["detections"], 0), **known}
+    return tables.conform(table.assign(**{c: v for c, v in full.items() if c not in table}), "detections"), step
+
+
+def write_blocks(store, rows, step, edges, *, bad=(), failed=()):
+    """Write detections and steps as the pixel pass leaves them; return the task that links them."""
+    blocks = [Block("m", a, b) for a, b in itertools.pairwise(edges)]
+    lost = [block for k, block in enumerate(blocks) if k in failed]
+    kept = [block for block in blocks if block not in lost]
+    for block in kept:
+        frame = np.arange(block.start, block.stop)
+        own = rows[rows["frame"].between(block.start, block.stop - 1)]
+        seen = np.bincount(own["frame"] - block.start, minlength=len(frame))
+        frames = tracks.unread(block, MOVIE).assign(
+            status=np.where(np.isin(frame, bad), tables.BLANK, tables.OK), n_detections=seen,
+            step_y=step[frame, 0], step_x=step[frame, 1], lattice_px=3.0,
+        )  # fmt: skip
+        store.write_block("steps", block, frames, "made")
+        store.write_block("detections", block, own.reset_index(drop=True), "made")
+    words = {"max_step_nm": 0.5, "max_gap_frames": 2}
+    return tracks.LinkTask(MOVIE, tuple(kept), tuple(lost), store, Link(**words))
+
+
+def files(folder):
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.parquet")}
+    return {name: content for name, content in found.items() if name.startswith(("tracks", "frames"))}
+
+
+@given(
+    cuts=st.sets(st.integers(1, N_FRAMES - 1), max_size=12),
+    seed=st.integers(0, 2**20),
+    bad=st.sets(st.integers(0, N_FRAMES - 1), max_size=5),
+    empty=st.sets(st.integers(0, N_FRAMES - 1), max_size=8),
+    failed=st.sets(st.integers(1, 5), max_size=2),
+)
+@settings(deadline=None, max_examples=15)
+def test_block_by_block_gives_the_same_files_as_at_once(tmp_path_factory, cuts, seed, bad, empty, failed):
+    rows, step = detections(np.random.default_rng(seed), 15, empty=empty)
+    rows = rows[~rows["frame"].isin(bad)]
+    edges = sorted({0, N_FRAMES, *cuts})
+    summaries, written = [], []
+    for rows_at_once in (10**9, -1):
+        folder = tmp_path_factory.mktemp("results")
+        task = write_blocks(Store.at(folder), rows, step, edges, bad=bad, failed=failed)
+        with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tracks, "ROWS_AT_ONCE", rows_at_once)
+            summary = tracks.link_to_store(task)
+            numbers = (summary.n_tracks, summary.n_rows)
+            if summary.large is not None:
+                numbers = large.link_large(summary.large, retries=0)
+            assert tracks.link_to_store(task).reused
+        summaries.append(numbers)
+        written.append(files(folder))
+        assert not (folder / large.LINKS).exists()
+    assert summaries[0] == summaries[1]
+    assert written[0] == written[1]
+
+
+def test_a_worker_holds_a_few_frames_besides_its_block():
+    rng = np.random.default_rng(0)
+    frames = pd.DataFrame({"movie": "m", "frame": np.arange(1000), "status": "ok", "n_detections": 5})
+    frames = frames.assign(shift_y=rng.normal(size=1000), shift_x=0.0)
+    edges = np.arange(0, 1001, 10)
+    blocks = tuple(Block("m", a, b) for a, b in itertools.pairwise(edges.tolist()))
+    movie = large.LargeMovie(None, MOVIE, blocks, blocks, frames, tracks.Settings(0.5), "made")
+    pieces = list(movie.pieces())
+    assert max(len(piece.clock.good) for piece in pieces) == 10 + 3 + 2 + 2
+    assert pieces[50].beside.tolist() == [497, 498, 499, 510, 511]
+    assert [block.start for block in pieces[50].halo] == [490, 510]
+    assert pieces[50].clock.ordinal(np.array([499, 505])).tolist() == [499, 505]
