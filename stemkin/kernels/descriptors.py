@@ -42,8 +42,11 @@ MIN_SHARE = 0.6
 CHANGED_METAL = -0.25
 """Amplitude of a metal site below which another atom, or none, stands there."""
 
-LEVEL_SITES = 400
+LEVEL_SITES = 256
 """Sites from which the levels of a frame are taken."""
+
+STEEP_SITES = 64
+"""Sites beside which it is measured how steeply columns fall."""
 
 _PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite", "atoms")
 
@@ -77,6 +80,8 @@ class Scale:
         Lattice constant [px].
     contrast
         Weighted mean of the frame at metal sites minus that at hollow sites, in the frame's units.
+    metal
+        (m, 2) metal sites [px] at which it was measured, about `LEVEL_SITES`.
     """
 
     height: float
@@ -85,6 +90,7 @@ class Scale:
     chalcogen: float
     spacing_px: float
     contrast: float
+    metal: np.ndarray
 
 
 def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.ndarray | None = None) -> Scale | None:
@@ -110,7 +116,7 @@ def scale_of(frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.
     if not height > 0:
         return None
     chalcogen = float(levels[CHALCOGEN] - levels[HOLLOW]) / seen
-    return Scale(height, spreads / height, float(levels[HOLLOW]), chalcogen, lattice.spacing_px, seen)
+    return Scale(height, spreads / height, float(levels[HOLLOW]), chalcogen, lattice.spacing_px, seen, metal)
 
 
 def _within(lattice: Lattice, frame: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -297,7 +303,9 @@ def look_at(
     folded, orientation = fold(site_amplitudes(seen[0], kinds, scale))
     atoms = np.empty((len(points), 0), np.float32)
     if neighbours:
-        steepness = fall(frame, _within(lattice, frame, mask), lattice, sd_px=sd_px) / scale.contrast
+        steepness = (
+            fall(frame, scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)], lattice, sd_px=sd_px) / scale.contrast
+        )
         variance = float(smooth_variance(steepness, chalcogen=scale.chalcogen))
         height = scale.contrast / float(contrast(variance))
         atoms = atoms_around(seen, kinds, orientation, variance=variance, height=height, chalcogen=scale.chalcogen)
