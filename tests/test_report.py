@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
+from stemkin.phases import histories
 from stemkin.report import images, palette, render, summaries, write_report
 from stemkin.report.intervals import Scale, scale_for
 from stemkin.report.results import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity
 from stemkin.store import Block, Store, folder_name
+from stemkin.structures import described, sums_of
 
 NAMES = {0: "Mo_W", 1: "Mo_W+V_S", 2: "V_S", 3: "V_S2"}
 P = np.array([[0.93, 0.05, 0.015, 0.005], [0.07, 0.9, 0.02, 0.01], [0.02, 0.03, 0.94, 0.01], [0.01, 0.02, 0.05, 0.92]])
@@ -508,9 +510,32 @@ def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
 
 
 def test_the_likeness_to_a_motif_stands_beside_its_class(small):
-    match = {"name": "V_S", "score": 0.957, "runner_up": "V_S2", "runner_up_score": 0.29, "weight": 0.5}
-    small.write_json({"report": {"matches": [match, {**match, "weight": 0.1, "score": 0.2}]}}, "model", "model.json")
+    match = {"match_score": [0.957, np.nan, 0.1, 0.2], "runner_up": ["V_S2", "", "", ""], "runner_up_score": [0.29, np.nan, 0, 0]}  # fmt: skip
+    small.write_table(small.read_table("classes.parquet").assign(**match), "x", "classes.parquet")
     assert "likeness 0.96, next V S2 0.29" in Reader(render(read_results(small))).text
+
+
+def test_neighbourhoods_and_regions_are_shown_where_they_were_measured(small):
+    text = Reader(render(read_results(small))).text
+    assert "There is no structure.parquet." in text
+    atoms = np.zeros((40, 10, 3))
+    atoms[:, 1:4, 1] = np.round(np.random.default_rng(0).normal(0.0127, 0.004, (40, 3)) * 4096) / 4096
+    rows = pd.DataFrame(atoms.reshape(40, 30), columns=list(tables.ATOM_COLUMNS)).assign(class_id=2, d00=0.0)
+    for name, table in vars(described(sums_of(rows))).items():
+        small.write_table(table, "x", f"{name}.parquet")
+    small.write_json({**small.read_json("run.json"), "lattice_nm": {"only": 0.3153}}, "run.json")
+    seen = pd.DataFrame({"movie": "only", "frame": [0, 1, 2], "time_s": [0.0, 2.0, 4.0], "kind": "hole", "y": 9.0, "x": 9.0,
+                         "area_px": [90.0, 140.0, 200.0], "area_nm2": [0.09, 0.14, 0.2], "turn_deg": np.nan, "region": 0})  # fmt: skip
+    small.write_block("regions", Block("only", 0, 6), tables.conform(seen, "regions"), "x")
+    small.write_table(histories(seen), "x", "phases.parquet")
+    page = Reader(render(read_results(small)))
+    assert "40 detections on metal sites" in page.text
+    assert re.search(r"Nearest three atoms outwards: .0\.\d ± 0\.\d pm", page.text)
+    assert "0: hole, 0.09 → 0.2 nm², from 0 to 4 s" in page.text
+    figures = [attrs.get("aria-label", "") for tag, attrs in page.elements if tag == "svg"]
+    assert sum("Mean positions of the atoms" in says for says in figures) == 1
+    assert sum("Area of the largest holes" in says for says in figures) == 1
+    assert sum("mean images are most alike" in says for says in figures) == 1
 
 
 def test_order_that_was_not_measured_is_said(small):

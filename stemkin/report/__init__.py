@@ -27,7 +27,7 @@ def write_report(folder: str | PathLike[str]) -> str:
     Parameters
     ----------
     folder
-        Results folder: a path or an fsspec URL. Only its small tables are read, neither detections nor tracks.
+        Results folder: a path or an fsspec URL. Only its small tables (and the regions of one movie) are read, neither detections nor tracks.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def write_report(folder: str | PathLike[str]) -> str:
 
 def render(results: Results) -> str:
     """Return the report of `results` as HTML. Computes once."""
-    from stemkin.report import findings, motion, provenance, rates
+    from stemkin.report import findings, motion, neighbourhoods, provenance, rates
     from stemkin.report.headline import headline
 
     return str(
@@ -68,6 +68,9 @@ def render(results: Results) -> str:
             headline=headline(results),
             pictures=findings.pictures(results),
             classes=findings.classes(results),
+            likeness=neighbourhoods.likeness(results),
+            structures=neighbourhoods.structures(results),
+            regions=neighbourhoods.regions(results),
             populations=findings.populations(results),
             transitions=rates.transitions(results),
             dwell_times=rates.dwell_times(results),

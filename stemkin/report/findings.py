@@ -72,7 +72,7 @@ def classes(results: Results) -> dict[str, Any]:
             {
                 "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "class_id": class_id,
                 "image": None if patch is None else images.data_uri(images.grey_levels(patch, low=low, high=high)),
-                "match": _match(results, class_id), "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}% of the named",
+                "match": _match(row), "n": counted(n, "detection"), "share": f"{100 * n / total:.0f}\N{NO-BREAK SPACE}% of the named",
                 "density": f"{plain(100 * n / density, 2)} per 100 nm²" if density else "",
             }
         )  # fmt: skip
@@ -190,23 +190,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _match(results: Results, class_id: int) -> Markup:
-    """Return how well a class resembles the motif it is named after, by the model's record; empty where it says nothing."""
-    matches = _mapping(results.model.get("report")).get("matches")
-    matches = [m for m in matches if isinstance(m, Mapping)] if isinstance(matches, list) else []
-    own = [
-        m
-        for m in matches
-        if m.get("name") == results.class_names.get(class_id) and math.isfinite(number(m.get("score")))
-    ]
-    if not own:
+def _match(row: pd.Series) -> Markup:
+    """Return how well a class resembles the motif it is named after; empty where it was not compared."""
+    score, second = number(row.get("match_score")), number(row.get("runner_up_score"))
+    if not math.isfinite(score):
         return Markup("")
-    best = max(own, key=lambda m: (number(m.get("weight")) or 0, number(m.get("score"))))
-    second = number(best.get("runner_up_score"))
-    rival = (
-        Markup(", next {} {:.2f}").format(class_label(best.get("runner_up")), second) if math.isfinite(second) else ""
-    )
-    return Markup("likeness {:.2f}{}").format(number(best.get("score")), rival)
+    rival = Markup(", next {} {:.2f}").format(class_label(row["runner_up"]), second) if math.isfinite(second) else ""
+    return Markup("likeness {:.2f}{}").format(score, rival)
 
 
 def _numbers(values: Any) -> list[float] | None:

@@ -18,6 +18,8 @@ from stemkin import tables
 from stemkin.store import RUN_FILE, Store, folder_name
 
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
+NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")
+"""Tables that results of earlier versions lack."""
 NULL_TABLES = ("transitions", "diffusion", "hop_rates", "dwell_times")
 """Null controls are the same tables, of the same code, in files called ``null_<table>.parquet``."""
 FURTHER = {
@@ -60,6 +62,8 @@ class Results:
         Table name → table, empty where there is no such file.
     nulls
         The same of the null controls; only those that have rows.
+    regions
+        Table ``regions`` of the movie with the largest hole (or other region).
     absent
         Name of what is not there → why, as a clause.
     """
@@ -72,6 +76,7 @@ class Results:
     pictures: list[Picture]
     absent: Mapping[str, str]
     n_movies_unread: int = 0
+    regions: pd.DataFrame = field(default_factory=lambda: tables.empty("regions"))
     _cache: dict[str, Any] = field(default_factory=dict)
 
     def why(self, name: str, otherwise: str) -> str:
@@ -123,7 +128,7 @@ def read_results(store: Store) -> Results:
         raise FileNotFoundError(msg)
     absent: dict[str, str] = {}
     run = _read_json(store, absent, RUN_FILE)
-    found = {name: _read_table(store, absent, name, name, present) for name in (*TABLES, *FURTHER)}
+    found = {name: _read_table(store, absent, name, name, present) for name in (*TABLES, *NEIGHBOURHOODS, *FURTHER)}
     nulls = {name: _read_table(store, absent, f"null_{name}", name, present) for name in NULL_TABLES}
     frames, unread = _read_frames(store, absent)
     return Results(
@@ -135,6 +140,7 @@ def read_results(store: Store) -> Results:
         pictures=_read_pictures(store, absent, run),
         absent=absent,
         n_movies_unread=unread,
+        regions=_read_regions(store, absent, found["phases"]),
     )
 
 
@@ -220,6 +226,20 @@ def _read_frames(store: Store, absent: dict[str, str]) -> tuple[pd.DataFrame, in
         return tables.empty("frames"), 0
     frames = pd.concat(parts, ignore_index=True).sort_values(["movie", "frame"], kind="stable", ignore_index=True)
     return frames, max(0, len(folders) - MAX_MOVIES_READ)
+
+
+def _read_regions(store: Store, absent: dict[str, str], phases: pd.DataFrame) -> pd.DataFrame:
+    """Return the regions of the movie in which holes (or else other regions) grow largest."""
+    if phases.empty:
+        return tables.empty("regions")
+    holes = phases[phases["kind"] == "hole"]
+    rows = holes if len(holes) else phases
+    movie = str(rows["movie"].iloc[int(rows["largest_px"].argmax())])
+    try:
+        return tables.conform(store.read_movie("regions", movie), "regions")
+    except (ValueError, OSError) as error:
+        absent["regions"] = f"regions/{folder_name(movie)} cannot be read ({error})"
+        return tables.empty("regions")
 
 
 def _read_pictures(store: Store, absent: dict[str, str], run: Mapping[str, Any]) -> list[Picture]:
