@@ -11,8 +11,8 @@ of a turn are folded together as the class's `orientation` says. So movies of an
 partition is reduced to sums that add in any order, to the bit (`kernels.structure`).
 
 How to read the answer: a displacement is that of the mean column, relative to the crystal fitted through the frame; errors are
-those of the mean over detections. Modes are the principal axes of single measurements, so the smaller ones are noise; compare
-them with those of a class that does not deform. Traps: detections of one defect in many frames are not independent, so
+those of the mean over detections. A mode of deformation is one only if its variance ``over_noise`` lies clearly above
+``noise_edge``, the most that noise gives. Traps: detections of one defect in many frames are not independent, so
 errors are too small where defects differ lastingly from each other; a faint column (S) beside one that is changed altogether
 (Mo for W) is seen displaced by up to 2 pm, because columns are not exactly Gaussian.
 """
@@ -145,13 +145,13 @@ def _atoms(class_id: int, site: int, found: kernel.Structure) -> list[dict[str, 
 
 
 def _modes(class_id: int, site: int, found: kernel.Structure) -> list[dict[str, Any]]:
+    about = {"class_id": class_id, "site": SITES[site], "noise_edge": kernel.noise_edge(found.n)}
     return [
         {
-            "class_id": class_id, "site": SITES[site], "mode": m, "variance_a2": variance,
-            "share": variance / found.total_variance if found.total_variance > 0 else np.nan,
+            **about, "mode": m, "variance_a2": found.variances[m], "share": found.shares[m], "over_noise": found.over_noise[m],
             "atom": i, "dy": mode[i, 0], "dx": mode[i, 1],
         }
-        for m, (variance, mode) in enumerate(zip(found.variances, found.modes, strict=True))
+        for m, mode in enumerate(found.modes)
         for i in range(N_ATOMS) if np.isfinite(found.displacements[i, 0])
     ]  # fmt: skip
 

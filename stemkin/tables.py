@@ -115,6 +115,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "mode": "int8",
         "variance_a2": "float64",
         "share": "float64",
+        "over_noise": "float64",
+        "noise_edge": "float64",
         "atom": "int8",
         "dy": "float64",
         "dx": "float64",

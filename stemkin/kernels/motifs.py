@@ -29,7 +29,10 @@ TOLERANCE = 0.15
 """Relative uncertainty of a motif's amplitudes: exponent, probe and strain."""
 
 FLOOR = 0.01
-"""Absolute uncertainty of any amplitude: relaxation, probe tails, and what the perfect crystal's fit takes with it."""
+"""Absolute uncertainty of any amplitude: relaxation, and what the perfect crystal's fit takes with it."""
+
+TAIL = 0.015
+"""Share of a change that may be seen on every site around it: the tails of the probe reach farther than a Gaussian."""
 
 PERFECT = "perfect crystal"
 """The motif without a change, against which every defect has to stand."""
@@ -144,7 +147,8 @@ class Motif:
         expected = self.expected_row(noise)[1:8]
         sd = noise[PLACE_KINDS[self.site, :7]]
         own = np.minimum(spread, sd)  # what scatters more widely is no class of this motif
-        unit = np.sqrt(sd**2 + FLOOR**2 + (self.tolerance * expected) ** 2 + own**2)
+        seen = TAIL * np.abs(self.amplitudes).sum()
+        unit = np.sqrt(sd**2 + FLOOR**2 + seen**2 + (self.tolerance * expected) ** 2 + own**2)
         distance = (((rows[:, 1:8] - expected) / unit) ** 2).sum(axis=1)
         return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
 

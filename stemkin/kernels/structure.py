@@ -5,16 +5,18 @@ All below follows from n, sum of v and sum of v v^T. A displacement is a ratio o
 one detection deviates from it by w = (p - u h) / (1 + <h>), minus its mean, so the covariance J C J^T of w gives
 
 - the error of u: J C J^T / n,
-- the modes of deformation: its principal axes (Pearson 1901), as in the notebooks of Maksov et al. (2019); they hold the noise
-  of a single measurement as well as what atoms do,
+- the modes of deformation: its principal axes (Pearson 1901), as in the notebooks of Maksov et al. (2019), but with each atom's
+  displacement over its noise, since a faint column is measured ten times worse than a bright one and would fill every mode.
+  The noise is that of the quietest column of the same kind. Noise alone gives variances up to (1 + sqrt(20 / n))^2 (Marchenko &
+  Pastur 1967),
 - the strain: the affine map of the neighbourhood that fits u best, weighted by the errors.
 
 Rows lie on a grid (`neighbours.GRID`), so the sums are exact: the same to the bit for every split and order.
 
 >>> atoms = np.zeros((4, 10, 3)); atoms[:, 1, 0] = [0.25, 0.25, 0.5, 0.5]
 >>> found = describe(total(atoms, np.zeros(4, int), 1)[0], site=0)
->>> found.n, found.displacements[1].tolist(), found.variances[:2].round(6).tolist()
-(4, [0.375, 0.0], [0.020833, 0.0])
+>>> found.n, found.displacements[1].tolist(), found.covariances[1].round(6).tolist()
+(4, [0.375, 0.0], [[0.005208, 0.0], [0.0, 0.0]])
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemkin.kernels.neighbours import N_ATOMS, atoms_of, places_around
+from stemkin.kernels.neighbours import GRID, N_ATOMS, atoms_of, kinds_of, places_around
 
 N_NUMBERS = 3 * N_ATOMS
 N_SUMS = 1 + N_NUMBERS + N_NUMBERS**2
@@ -50,9 +52,9 @@ class Structure:
     displacements, covariances
         (10, 2) mean displacements and (10, 2, 2) covariances of their errors; NaN for an atom that is missing.
     variances, modes
-        (m,) variance of the displacements of single detections along each mode and (m, 10, 2) modes of length 1, the largest first.
-    total_variance
-        Of all displacements together.
+        (m,) variance of single detections along each mode, and (m, 10, 2) modes of length 1, the most significant first.
+    over_noise, shares
+        (m,) the same variance over that of noise, and its share of the sum over all modes.
     strain, strain_errors
         (4,) e_yy, e_xx, e_xy and rotation [rad, from +x to +y] of the best affine map, and their standard errors.
     breathing, breathing_error
@@ -66,7 +68,8 @@ class Structure:
     covariances: np.ndarray
     variances: np.ndarray
     modes: np.ndarray
-    total_variance: float
+    over_noise: np.ndarray
+    shares: np.ndarray
     strain: np.ndarray
     strain_errors: np.ndarray
     breathing: float
@@ -100,16 +103,19 @@ def describe(sums: np.ndarray, *, site: int) -> Structure:
     u = np.stack([mean[:N_ATOMS], mean[N_ATOMS : 2 * N_ATOMS]], axis=1) / np.where(stands, heights, np.nan)[:, None]
     to_u = _deviations(u, heights, stands)
     covariance = to_u @ spread @ to_u.T
-    variances, modes = _modes(covariance, stands) if n > 1 else (np.zeros(0), np.zeros((0, N_ATOMS, 2)))
+    modes = _modes(covariance, np.nan_to_num(heights), kinds_of(site), stands)
     error = covariance / max(n, 1)
     places = places_around(site)[np.maximum(atoms, 0)]
     strain, strain_errors = _strain(places, u, error, stands)
     breathing, breathing_error = _breathing(places, u, error, stands)
     own = np.einsum("iaja->aij", error.reshape(2, N_ATOMS, 2, N_ATOMS))
-    return Structure(
-        n, places, heights, u, np.where(stands[:, None, None], own, np.nan), variances, modes,
-        float(np.trace(covariance)), strain, strain_errors, breathing, breathing_error,
-    )  # fmt: skip
+    own = np.where(stands[:, None, None], own, np.nan)
+    return Structure(n, places, heights, u, own, *modes, strain, strain_errors, breathing, breathing_error)
+
+
+def noise_edge(n: int) -> float:
+    """Return the largest variance over noise that noise alone gives a mode of `n` detections."""
+    return float((1 + np.sqrt(2 * N_ATOMS / max(n, 1))) ** 2)
 
 
 def _deviations(u: np.ndarray, heights: np.ndarray, stands: np.ndarray) -> np.ndarray:
@@ -123,14 +129,28 @@ def _deviations(u: np.ndarray, heights: np.ndarray, stands: np.ndarray) -> np.nd
     return matrix
 
 
-def _modes(covariance: np.ndarray, stands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest variances and their modes (m, 10, 2); the largest displacement of each is positive."""
-    values, vectors = np.linalg.eigh(covariance)
-    kept = min(N_MODES, 2 * int(stands.sum()))
-    order = np.argsort(-values, kind="stable")[:kept]
-    vectors = vectors[:, order].T
-    vectors *= np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1))
-    return np.maximum(values[order], 0.0), vectors.reshape(-1, 2, N_ATOMS).transpose(0, 2, 1)
+def _modes(
+    covariance: np.ndarray, heights: np.ndarray, kinds: np.ndarray, stands: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return variances, modes (m, 10, 2), variances over noise and shares; the largest displacement of each mode is positive."""
+    used = np.flatnonzero(np.concatenate([stands, stands]))
+    if not len(used) or not np.isfinite(covariance).all():
+        return np.zeros(0), np.zeros((0, N_ATOMS, 2)), np.zeros(0), np.zeros(0)
+    quiet = np.zeros(N_ATOMS)
+    moments = np.diagonal(covariance).reshape(2, N_ATOMS).mean(axis=0) * heights**2
+    for kind in np.unique(kinds[stands]):
+        same = stands & (kinds == kind)
+        quiet[same] = moments[same].min() / heights[same] ** 2
+    sd = np.sqrt(np.maximum(np.concatenate([quiet, quiet])[used], GRID**2 / 12))
+    values, vectors = np.linalg.eigh(covariance[np.ix_(used, used)] / np.outer(sd, sd))
+    order = np.argsort(-values, kind="stable")[:N_MODES]
+    moves = np.zeros((len(order), 2 * N_ATOMS))
+    moves[:, used] = vectors[:, order].T * sd
+    lengths = np.linalg.norm(moves, axis=1, keepdims=True)
+    largest = np.take_along_axis(moves, np.abs(moves).argmax(axis=1)[:, None], axis=1)
+    over_noise = np.maximum(values[order], 0.0)
+    modes = (moves / lengths * np.sign(largest)).reshape(-1, 2, N_ATOMS).transpose(0, 2, 1)
+    return over_noise * lengths[:, 0] ** 2, modes, over_noise, over_noise / max(float(values.sum()), 1e-30)
 
 
 def _strain(places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

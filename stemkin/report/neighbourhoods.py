@@ -42,15 +42,15 @@ def _structure(results: Results, row: pd.Series, pm: float) -> dict[str, Any]:
     figure = structure_figures.structure(own["structure"], own["modes"], name=f"structure{class_id}")
     unit, length = ("pm", pm) if math.isfinite(pm) else ("% of a", 100.0)
     breathing, error = row["breathing_a"] * length, row["breathing_error_a"] * length
-    modes = own["modes"].drop_duplicates("mode").head(2)
+    modes = [mode for _, mode in own["modes"].groupby("mode") if structure_figures.is_significant(mode)][:2]
     return {
         "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "figure": figure,
         "n": counted(int(row["n"]), "detection"), "site": str(row["site"]),
         "breathing": f"{breathing:+.1f} ± {1.96 * error:.1f} {unit}" if math.isfinite(breathing) else "",
         "strain": ", ".join(f"{words} {100 * row[c]:+.2f} ± {196 * row[c + '_error']:.2f} %" for c, words in
                             (("e_yy", "ε(yy)"), ("e_xx", "ε(xx)"), ("e_xy", "ε(xy)")) if math.isfinite(row[c])),
-        "modes": ", ".join(f"{100 * share:.0f} % (± {length * math.sqrt(max(v, 0)):.1f} {unit})"
-                           for share, v in zip(modes["share"], modes["variance_a2"], strict=True)),
+        "modes": "; ".join(f"mode {mode['mode'].iloc[0] + 1} varies {plain(mode['over_noise'].iloc[0], 2)} times as much as noise "
+                           f"({length * math.sqrt(mode['variance_a2'].iloc[0]):.1f} {unit})" for mode in modes),
     }  # fmt: skip
 
 

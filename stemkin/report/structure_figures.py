@@ -19,6 +19,9 @@ N_MODES = 2
 LARGEST_ARROW = 0.32
 """Length of the longest arrow [lattice constants]: displacements are drawn so many times larger than they are."""
 
+CLEARLY = 1.3
+"""How far beyond the noise's edge a mode counts."""
+
 SIZES = {"metal": 70.0, "chalcogen": 34.0, "hollow": 20.0}
 """Area of the discs that stand for columns [points squared]."""
 
@@ -40,14 +43,21 @@ def structure(atoms: pd.DataFrame, modes: pd.DataFrame, *, name: str) -> Markup:
         for m, axes in enumerate(panels[1:]):
             mode = modes[modes["mode"] == m].set_index("atom").reindex(atoms["atom"])
             _columns(axes, atoms)
-            if mode["dy"].notna().any():
+            if mode["dy"].notna().any() and is_significant(mode):
                 moves = np.nan_to_num(mode[["dy", "dx"]].to_numpy()) * np.sqrt(float(mode["variance_a2"].max()))
                 reach = _reach(moves)
                 _arrows(axes, atoms, moves * reach, both=True)
                 axes.set_title(f"mode {m + 1}, one standard deviation ×{reach:g}", fontsize=9)
+            else:
+                axes.set_title(f"mode {m + 1}: no more than noise", fontsize=9)
         return as_markup(
             figure, name, "Mean positions of the atoms around the defect with 95 % ellipses, and the first modes"
         )
+
+
+def is_significant(mode: pd.DataFrame) -> bool:
+    """Tell whether a mode (its rows of the table ``modes``) varies clearly more than noise."""
+    return bool(mode["over_noise"].max() > CLEARLY * mode["noise_edge"].max())
 
 
 def _reach(moves: np.ndarray) -> float:
