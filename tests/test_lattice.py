@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemkin.kernels import crystal, fourier, residual
+from stemkin.kernels import crystal, fourier, perfect, residual, strain
 from stemkin.kernels.finding import find_crystal
 from stemkin.kernels.lattice import (
     CHALCOGEN,
@@ -16,6 +16,7 @@ from stemkin.kernels.lattice import (
     unbent,
 )
 from stemkin.simulation import simulate_movie
+from stemkin.simulation.reader import expected_counts
 
 
 def draw(lattice, shape, *, amplitudes=(100.0, 20.0), sd_px=1.5):
@@ -189,3 +190,72 @@ def test_a_fragment_that_turned_keeps_its_own_lattice_and_a_hole_is_vacuum():
     assert rest.grains[1].mask[fragment].mean() > 0.8
     assert rest.areas[0] == pytest.approx(1 - hole.mean(), abs=0.06)
     assert not rest.snr[np.hypot(y - 190, x - 190) < 30].any(), "nothing is sought in a hole"
+
+
+def test_the_strain_between_two_lattices_by_hand():
+    """Stretched by 3 % along y and compressed by 1 % along x, then turned by 5 degrees."""
+    perfect = honeycomb(10.0, angle_deg=12.0)
+    stretch = np.diag([1.03, 0.99])
+    angle = np.radians(5.0)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # (y, x), from +x to +y
+    a1, a2 = (turn @ stretch @ a for a in (perfect.a1, perfect.a2))
+    found, rotation_deg = strain.strain_between(type(perfect)(a1, a2, perfect.metal, perfect.metal, 9.0), perfect)
+    assert rotation_deg == pytest.approx(5.0)
+    assert np.allclose(turn.T @ found @ turn, stretch - np.eye(2))
+
+
+def test_a_strained_half_of_a_frame_shows_in_the_map():
+    """The right half is 3 % wider along x and sheared by 1 %; the left half is perfect."""
+    y, x = np.mgrid[:256, :256].astype(float)
+    beyond = np.maximum(x - 128, 0)
+    lattice = honeycomb(10.5, angle_deg=7.0)
+    u, v = (np.stack([y - 0.02 * beyond, x - beyond * (1 - 1 / 1.03)], axis=-1) @ lattice.reciprocal.T).transpose(
+        2, 0, 1
+    )
+    frame = sum(np.cos(2 * np.pi * phase) for phase in (u, v, u - v)) + np.random.default_rng(0).normal(0, 0.5, y.shape)
+    found = strain.strain_map(frame.astype(np.float32), scan=True)
+    inner_y = (found.y > 40) & (found.y < 215)
+    left, right = (found.tensor[np.ix_(inner_y, where)].mean(axis=(0, 1))
+                   for where in ((found.x > 35) & (found.x < 90), (found.x > 165) & (found.x < 220)))  # fmt: skip
+    assert (right - left)[1, 1] == pytest.approx(0.03, abs=0.004)
+    assert (right - left)[0, 1] == pytest.approx(0.01, abs=0.003)
+    assert (right - left)[0, 0] == pytest.approx(0.0, abs=0.003)
+    turned = (
+        found.rotation_deg[np.ix_(inner_y, (found.x > 165) & (found.x < 220))].mean()
+        - found.rotation_deg[np.ix_(inner_y, (found.x > 35) & (found.x < 90))].mean()
+    )
+    assert turned == pytest.approx(np.degrees(0.01), abs=0.15)
+
+
+def test_a_frame_without_a_lattice_has_no_strain():
+    assert strain.strain_map(np.random.default_rng(3).normal(size=(96, 96)).astype(np.float32)) is None
+
+
+def test_the_perfect_crystal_by_reflections_and_by_unit_cells_agree():
+    """Each drawn from a noisy frame with a missing column; both are the crystal as it was without noise or defect."""
+    movie = simulate_movie(
+        "null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, contamination=0.0, jitter_x_nm=0.0
+    )
+    frame = movie.reader.read(0, 1)[0].astype(np.float32)
+    whole = expected_counts(movie.reader.settings, 0) * 20 + 200
+    found = find_crystal(frame - frame.mean())
+    gone = nearest_site(found.lattice, np.array([[128.0, 128.0]]), np.array([METAL]))[0]
+    y, x = np.mgrid[:256, :256]
+    frame -= (0.9 * (whole.max() - whole.min()) * np.exp(-((y - gone[0]) ** 2 + (x - gone[1]) ** 2) / 5)).astype(
+        np.float32
+    )
+    cell = perfect.unit_cell(frame, found.lattice, n=24)
+    assert not np.isnan(cell).any()
+    contrast = whole.std()
+    for drawn in (perfect.bragg_filtered(frame, found), perfect.tiled(cell, found.lattice, frame.shape)):
+        assert np.sqrt(np.mean((drawn - whole) ** 2)) < 0.06 * contrast
+    assert cell[8, 8] > cell[16, 16], "the chalcogen column is at (1/3, 1/3), the hollow at (2/3, 2/3)"
+    assert cell.argmax() == 0, "the metal column is at (0, 0)"
+
+
+def test_pixels_outside_a_mask_do_not_count_in_the_unit_cell():
+    lattice = honeycomb(8.0, metal=(20.0, 20.0))
+    frame, mask = np.ones((40, 40)), np.ones((40, 40), bool)
+    frame[:, 20:], mask[:, 20:] = 99.0, False
+    cell = perfect.unit_cell(frame, lattice, n=6, mask=mask)
+    assert (cell == 1).all()

@@ -153,10 +153,16 @@ def _turns(g: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 def _displacement(products: np.ndarray, g: np.ndarray, *, axes: int) -> np.ndarray:
     """Return the displacement (m, 2) [px] that explains the phases of complex `products` (ny, nx, K), pooled over `axes`."""
-    pooled = products.sum(axis=axes)
-    weight = np.abs(pooled)
-    phase = np.angle(pooled)
-    normal = np.einsum("mk,ka,kb->mab", weight, g, g)
-    right = -np.einsum("mk,ka,mk->ma", weight, g, phase) / (2 * np.pi)
-    ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-30 * np.eye(2)
-    return np.asarray(np.linalg.solve(normal + ridge, right[:, :, None])[:, :, 0])
+    return displacements(products.sum(axis=axes), g)
+
+
+def displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return the displacement (..., 2) [px] that explains the phases of complex `products` (..., K) of reflections `g` (K, 2).
+
+    The phase of a reflection turns by -2 pi g . u; least squares, each with the weight of its amplitude.
+    """
+    weight, phase = np.abs(products), np.angle(products)
+    normal = np.einsum("...k,ka,kb->...ab", weight, g, g)
+    right = -np.einsum("...k,ka->...a", weight * phase, g) / (2 * np.pi)
+    ridge = 1e-6 * np.trace(normal, axis1=-2, axis2=-1)[..., None, None] * np.eye(2) + 1e-30 * np.eye(2)
+    return np.asarray(np.linalg.solve(normal + ridge, right[..., None])[..., 0])
