@@ -55,3 +55,29 @@ def test_simulated_drift_is_measured_to_a_tenth_of_a_pixel(drift_px):
     found = np.array([(step.y, step.x) for step in steps])
     assert np.abs(found - truth).max() < 0.1
     assert min(step.quality for step in steps) > shifts.CLEAR
+
+
+def test_a_perfect_crystal_hides_its_steps_and_the_doubt_is_said():
+    """Without a defect nothing tells lattice vectors apart: every step is flagged, and the shortest is nearly always taken."""
+    movie = simulate_movie("null", n_frames=8, shape=(192, 192), seed=5, rotation_deg=11.0)
+    survey = FourierDetector().survey(movie.reader.read(0, 8))
+    steps = [
+        shifts.frame_step(*survey.residuals[i : i + 2], lattices=tuple(survey.lattices[i : i + 2])) for i in range(7)
+    ]
+    assert max(step.quality for step in steps) < shifts.CLEAR
+    truth = truth_of(movie).frames[["shift_y", "shift_x"]].diff().to_numpy()[1:]
+    right = np.abs(np.array([(step.y, step.x) for step in steps]) - truth).max(axis=1) < 0.1
+    assert right.mean() > 0.7
+
+
+def test_a_sudden_jump_of_several_lattice_vectors_is_followed_or_flagged():
+    movie = simulate_movie("paper", n_frames=6, shape=(192, 192), seed=5, jump_probability=0.6, jump_nm=0.8)
+    survey = FourierDetector().survey(movie.reader.read(0, 6))
+    truth = truth_of(movie).frames[["shift_y", "shift_x"]].diff().to_numpy()[1:]
+    followed = 0
+    for i, wanted in enumerate(truth):
+        step = shifts.frame_step(*survey.residuals[i : i + 2], lattices=tuple(survey.lattices[i : i + 2]))
+        right = (step.y, step.x) == pytest.approx(tuple(wanted), abs=0.3)
+        assert right or step.quality < shifts.CLEAR, "a slip is flagged"
+        followed += right and np.hypot(*wanted) > 20
+    assert followed >= 2, "jumps of more than two lattice constants"

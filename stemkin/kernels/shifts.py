@@ -25,6 +25,10 @@ CLEAR = 4.0
 """Quality above which a step is not in doubt."""
 
 
+UNLIKELY = 1.5
+"""By how many standard deviations of the correlation a step must be ahead for each lattice vector that it is longer, up to two."""
+
+
 @dataclass(frozen=True)
 class Step:
     """The move of the specimen's image between two frames.
@@ -104,8 +108,8 @@ def _best_candidate(correlation: np.ndarray, pool: int, steps: np.ndarray, spaci
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
             values = np.maximum(values, correlation[nearest[:, 0] + dy, nearest[:, 1] + dx])
-    # Where the correlation cannot decide, the shortest step is the likeliest.
-    values = values - 0.5 * np.hypot(*steps.T) / spacing_px
+    # where the correlation cannot decide, the shortest step is the likeliest; how far a jump goes, nobody knows
+    values = values - np.minimum(UNLIKELY * np.hypot(*steps.T) / spacing_px, 2 * UNLIKELY)
     order = np.argsort(-values, kind="stable")
     ahead = float(values[order[0]] - values[order[1]]) if len(steps) > 1 else float(values[order[0]])
     return Step(float(steps[order[0], 0]), float(steps[order[0], 1]), ahead)
