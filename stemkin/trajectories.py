@@ -32,8 +32,8 @@ from stemkin.tables import NOT_NAMED, Experiment, check_columns
 ONLY_MOVIE = "movie"
 """What the movie is called where the rows do not say."""
 
-ROWS_PER_PARTITION = 8_000_000
-"""Rows that one partition of `read_tracks` holds at most, about: 0.5 GB with all their temporary arrays."""
+ROWS_PER_PARTITION = 4_000_000
+"""Rows that one partition of `read_tracks` holds at most, about: 1 GB with all their temporary arrays."""
 
 Sums = dict[tuple[Any, ...], Any]
 """What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of them combine by addition, in any order."""
@@ -264,13 +264,22 @@ def read_tracks(
 def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return the rows in `paths` whose particle falls into `part` of `n_parts`."""
     paths, part, n_parts = job
-    kept = []
-    for path in paths:
-        rows = pd.read_parquet(path, columns=list(columns))
-        if n_parts > 1:
-            rows = rows[mixed(rows["particle"].to_numpy()) % np.uint64(n_parts) == part]
-        kept.append(rows)
+    kept = [_read_file(path, part, n_parts, columns) for path in paths]
     return pd.concat(kept, ignore_index=True) if kept else _no_rows(columns)
+
+
+def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of one file whose particle falls into `part` of `n_parts`; only these become a pandas table."""
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if n_parts == 1:
+        return pd.read_parquet(path, columns=list(columns))
+    with fsspec.open(path, "rb") as file:
+        rows = pq.read_table(file, columns=list(columns))
+    own = mixed(rows["particle"].to_numpy()) % np.uint64(n_parts) == part
+    return pd.DataFrame(rows.filter(pa.array(own)).to_pandas())
 
 
 def mixed(numbers: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stemkin.diffusion.stays import Stays
+from stemkin.diffusion.stays import Stays, sums_of
 from stemkin.kernels import hops, likelihood
 from stemkin.kernels.displacement import (
     covariance_estimate,
@@ -18,7 +18,7 @@ from stemkin.kernels.displacement import (
     power_law,
     squared_displacements,
 )
-from stemkin.kernels.exact import N_SLICES, group_sums, total
+from stemkin.kernels.exact import N_SLICES, total
 from stemkin.kernels.intervals import variance_interval
 from stemkin.trajectories import mixed
 
@@ -29,9 +29,6 @@ MAX_LAG = 20
 
 N_PARTS = 20
 """Parts of the tracks that are left out in turn, where an error has no formula (jackknife)."""
-
-STRIP_ROWS = 100_000
-"""Rows worked on at a time by the likelihood, whose per-track numbers are many."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +87,11 @@ def recipe(method: Method, hop_length_nm: float | None = None) -> Recipe:
 
 def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, N_NUMBERS, 4) sums of `kernels.likelihood.likelihood_numbers`."""
-    sums = np.zeros((n_groups, likelihood.N_NUMBERS, N_SLICES))
-    done = 0
-    for part in stays.strips(STRIP_ROWS):
-        each = likelihood.likelihood_numbers(*part.rows, n_units=part.n_units, weights=part.weights)
-        sums += group_sums(each, group[done : done + part.n_units], n_groups)
-        done += part.n_units
-    return sums
+
+    def each(part: Stays) -> np.ndarray:
+        return likelihood.likelihood_numbers(*part.rows, n_units=part.n_units, weights=part.weights)
+
+    return sums_of(stays, group, n_groups, each, n_numbers=likelihood.N_NUMBERS)
 
 
 def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
@@ -113,9 +108,12 @@ _PRODUCTS = np.triu_indices(4)
 
 def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, 18, 4): sums of `covariance_sums`, number of units, sums of products of the first four."""
-    each = covariance_sums(*stays.rows, n_units=stays.n_units, weights=stays.weights)
-    products = each[:, _PRODUCTS[0]] * each[:, _PRODUCTS[1]]
-    return group_sums(np.column_stack([each, each[:, 0] > 0, products]), group, n_groups)
+
+    def each(part: Stays) -> np.ndarray:
+        own = covariance_sums(*part.rows, n_units=part.n_units, weights=part.weights)
+        return np.column_stack([own, own[:, 0] > 0, own[:, _PRODUCTS[0]] * own[:, _PRODUCTS[1]]])
+
+    return sums_of(stays, group, n_groups, each, n_numbers=8 + len(_PRODUCTS[0]))
 
 
 def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
@@ -140,12 +138,16 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
 
 def add_squares(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4): n and squares of each lag, number of units and of rows, per part."""
-    words: dict[str, Any] = {"n_units": stays.n_units, "max_lag": MAX_LAG, "weights": stays.weights}
-    n, squared, _ = squared_displacements(*stays.rows, **words)
-    part = (mixed(stays.particle) % np.uint64(N_PARTS)).astype(np.int64)
-    length = np.bincount(stays.unit, minlength=stays.n_units) * (n[:, 0] > 0)
-    each = np.column_stack([n, squared, n[:, 0] > 0, length])
-    return group_sums(each, group * N_PARTS + part, n_groups * N_PARTS).reshape(n_groups, N_PARTS, -1, N_SLICES)
+    part_of = (mixed(stays.particle) % np.uint64(N_PARTS)).astype(np.int64)
+
+    def each(part: Stays) -> np.ndarray:
+        words: dict[str, Any] = {"n_units": part.n_units, "max_lag": MAX_LAG, "weights": part.weights}
+        n, squared, _ = squared_displacements(*part.rows, **words)
+        length = np.bincount(part.unit, minlength=part.n_units) * (n[:, 0] > 0)
+        return np.column_stack([n, squared, n[:, 0] > 0, length])
+
+    sums = sums_of(stays, group * N_PARTS + part_of, n_groups * N_PARTS, each, n_numbers=2 * MAX_LAG + 2)
+    return sums.reshape(n_groups, N_PARTS, -1, N_SLICES)
 
 
 def solve_squares(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:

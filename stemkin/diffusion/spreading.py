@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.stays import Choice, ClassOf, stays_of
+from stemkin.diffusion.stays import Choice, ClassOf, Stays, stays_of, sums_of
 from stemkin.kernels.displacement import squared_displacements
-from stemkin.kernels.exact import group_sums, total
+from stemkin.kernels.exact import total
 from stemkin.tables import POOLED, Experiment, conform, empty
 from stemkin.trajectories import Sums, frame_times, sum_over
 
@@ -83,10 +83,14 @@ def add_squares(rows: pd.DataFrame, *, max_lag: int, choice: Choice) -> Sums:
     The seven are n, squares, independent, squares², n squares, n² and the number of units with a displacement.
     """
     stays = stays_of(rows, choice)
-    n, squared, independent = squared_displacements(*stays.rows, n_units=stays.n_units, max_lag=max_lag)
     keys, group = stays.groups()
-    numbers = np.stack([n, squared, independent, squared**2, n * squared, n**2, n > 0], axis=2)
-    sums = group_sums(numbers.reshape(stays.n_units, max_lag * 7), group, len(keys))
+
+    def each(part: Stays) -> np.ndarray:
+        n, squared, independent = squared_displacements(*part.rows, n_units=part.n_units, max_lag=max_lag)
+        numbers = np.stack([n, squared, independent, squared**2, n * squared, n**2, n > 0], axis=2)
+        return numbers.reshape(part.n_units, max_lag * 7)
+
+    sums = sums_of(stays, group, len(keys), each, n_numbers=max_lag * 7)
     return {key: sums[i].reshape(max_lag, 7, 4) for i, key in enumerate(keys)}
 
 

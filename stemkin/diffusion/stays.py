@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from stemkin.kernels.borders import Room, Weights, all_alike
 from stemkin.kernels.counting import run_starts
+from stemkin.kernels.exact import N_SLICES, group_sums
 from stemkin.tables import NOT_NAMED, Experiment
 from stemkin.trajectories import Trajectories
 
@@ -179,6 +180,36 @@ class Stays:
         both = np.stack([self.movie, self.class_id], axis=1)
         pairs, group = np.unique(both, axis=0, return_inverse=True)
         return [(self.movies[m], int(c)) for m, c in pairs], group.ravel()
+
+
+STRIP_ROWS = 100_000
+"""Rows worked on at a time: their arrays fit into a processor's cache, and the numbers per track into little memory."""
+
+
+def sums_of(
+    stays: Stays, group: np.ndarray, n_groups: int, each: Callable[[Stays], np.ndarray], *, n_numbers: int
+) -> np.ndarray:
+    """Return the exact sums (n_groups, n_numbers, 4) of what each unit adds, strip by strip.
+
+    Parameters
+    ----------
+    stays
+        All of them.
+    group
+        (n_units,) group of each unit.
+    n_groups
+        Number of groups.
+    each
+        From a strip of stays to the (n_units, n_numbers) of its units.
+    n_numbers
+        How many numbers a unit adds.
+    """
+    sums = np.zeros((n_groups, n_numbers, N_SLICES))
+    done = 0
+    for part in stays.strips(STRIP_ROWS):
+        sums += group_sums(each(part), group[done : done + part.n_units], n_groups)
+        done += part.n_units
+    return sums
 
 
 def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:

@@ -1,0 +1,111 @@
+"""One giant movie's rows, linked block by block, counted and MSD'd: rows per second and peak memory against the number of rows.
+
+    python benchmarks/bench_long_movie.py --rows 1e6 1e7 1e8 -o long_movie.json
+
+Each size runs in a process of its own that is scheduler, client and worker at once, so that its peak is an upper bound for a
+worker's. The rows (1,000 hoppers per frame, 5 % missed, classes that switch) are written first, in blocks of 250 frames.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+
+import stemkin as sk
+from stemkin import tables
+from stemkin.config import Link
+from stemkin.pipeline import large, tracks
+from stemkin.scheduling import connect
+from stemkin.store import Block, Store
+from stemkin.trajectories import read_tracks
+
+N_POINTS, BLOCK_FRAMES, EDGE_PX, A_PX = 1000, 250, 2000, 10.5
+
+
+def write(folder, n_rows):
+    """Write detections and steps as the pixel pass leaves them; return the task that links them."""
+    store, rng = Store.at(folder), np.random.default_rng(0)
+    n_frames = -(-n_rows // N_POINTS // BLOCK_FRAMES) * BLOCK_FRAMES
+    sizes = {"n_frames": n_frames, "height_px": EDGE_PX, "width_px": EDGE_PX, "pixel_size_nm": 0.03}
+    movie = {"movie": "m", "frame_time_s": 1.0, "dose_rate_e_per_nm2_s": None, "source": "nowhere", **sizes}
+    place, state, blocks = rng.uniform(0, EDGE_PX, (N_POINTS, 2)), rng.integers(3, size=N_POINTS), []
+    for start in range(0, n_frames, BLOCK_FRAMES):
+        parts = []
+        for frame in range(start, start + BLOCK_FRAMES):
+            hop, angle = rng.random(N_POINTS) < 0.1, rng.integers(6, size=N_POINTS) * np.pi / 3
+            place = (place + A_PX * hop[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)) % EDGE_PX
+            state = np.where(rng.random(N_POINTS) < 0.05, rng.integers(3, size=N_POINTS), state)
+            seen = np.flatnonzero(rng.random(N_POINTS) > 0.05)
+            points = place[seen] + rng.normal(0, 0.3, (len(seen), 2))
+            order = np.lexsort(points.T[::-1])
+            parts.append(np.column_stack([np.full(len(seen), frame), points[order], state[seen][order]]))
+        frame, y, x, class_id = np.concatenate(parts).T
+        known = {"movie": "m", "score": 9.0, "probability": 1.0, "orientation": -1, "class_id": class_id}
+        rows = pd.DataFrame({"frame": frame, "y": y, "x": x, **known})
+        rows = rows.assign(**{c: 0.0 for c in tables.COLUMNS["detections"] if c not in rows})
+        block = Block("m", start, start + BLOCK_FRAMES)
+        seen = np.bincount(rows["frame"].astype(int) - start, minlength=BLOCK_FRAMES)
+        steps = tracks.unread(block, movie).assign(
+            status="ok", n_detections=seen, step_y=0.0, step_x=0.0, lattice_px=A_PX
+        )
+        store.write_block("steps", block, steps, "made")
+        store.write_block("detections", block, tables.conform(rows, "detections"), "made")
+        blocks.append(block)
+    return tracks.LinkTask(movie, tuple(blocks), (), store, Link())
+
+
+def measure(n_rows):
+    with tempfile.TemporaryDirectory(dir=os.environ.get("STEMKIN_BENCH_TMP")) as folder, connect("synchronous"):
+        task = write(folder, n_rows)
+        after_writing = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        start = time.process_time()
+        tracks.ROWS_AT_ONCE = 0
+        n_tracks, n = large.link_large(tracks.link_to_store(task).large, retries=0)
+        linked = time.process_time()
+        movies = tracks.movies_of([task.movie])
+        rows = read_tracks({"m": task.store.block_paths("tracks", "m")}, tables.Experiment(movies))
+        counts = sk.transitions(rows).counts.to_numpy().sum()
+        counted = time.process_time()
+        curve = sk.msd(rows, by="pooled", class_of="all")
+        squared = time.process_time()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "rows": n, "tracks": n_tracks, "pairs_counted": int(counts), "msd_nm2": float(curve["msd_nm2"].iloc[0]),
+        "link_s": linked - start, "count_s": counted - linked, "msd_s": squared - counted,
+        "link_rows_per_s": n / (linked - start), "peak_mib": peak, "peak_after_writing_mib": after_writing,
+    }  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=float, nargs="+", default=[1e6, 1e7])
+    parser.add_argument("-o", "--json", help="also write the results to this file")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.here:
+        print(json.dumps(measure(int(words.rows[0]))))
+        return
+    machine = f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    print(machine)
+    found = []
+    for n_rows in words.rows:
+        command = [sys.executable, __file__, "--here", "--rows", str(n_rows)]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print({key: round(value, 3) if value < 10 else round(value) for key, value in found[-1].items()}, flush=True)
+    if words.json:
+        with open(words.json, "w", encoding="utf-8") as file:
+            json.dump({"machine": machine, "sizes": found}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
