@@ -91,13 +91,15 @@ def detect(movies: Movies, model: Any, *, neighbours: bool = False, frames_per_b
     Raises
     ------
     ValueError
-        If there are no movies, or two have the same name.
+        If there are no movies, two have the same name, or one has no frames or pixels that are no intensities.
     """
     import dask.dataframe as dd
     from dask import delayed
 
     listed = list(each_movie(movies))
     _check_names([movie.name for movie in listed])
+    for movie in listed:
+        _check_pixels(movie)
     empty = tables.empty("detections", n_descriptors=_n_descriptors(model))
     if neighbours:
         empty = _beside(empty, tables.empty("neighbours"))
@@ -343,6 +345,16 @@ def _steps(survey: Survey, good: np.ndarray, n_frames: int) -> list[shifts.Step]
 
 def _n_descriptors(model: Any) -> int:
     return int(getattr(model, "n_descriptors", 0))
+
+
+def _check_pixels(movie: Movie) -> None:
+    kind = np.dtype(movie.reader.dtype).kind
+    if movie.n_frames == 0:
+        msg = f"movie {movie.name!r} has no frames; leave it out, or check how it was written"
+        raise ValueError(msg)
+    if kind not in "uif":
+        msg = f"the pixels of movie {movie.name!r} are {movie.reader.dtype}, not intensities; convert them to float32 first"
+        raise ValueError(msg)
 
 
 def _check_names(names: list[str]) -> None:

@@ -29,6 +29,9 @@ from stemkin.devices import Device, keep_freed_memory, to_device, to_host
 from stemkin.kernels import defects, relaxation, residual
 from stemkin.kernels.lattice import Lattice
 
+OUTLIER = 20.0
+"""Pixels this many times the frame's contrast away from its middle hold no atom."""
+
 EDGE = 0.65
 """Over the lattice constant: a defect closer than this to the frame's edge loses part of its image."""
 
@@ -111,10 +114,12 @@ class FourierDetector:
         Standard deviation [px] of the features sought where there is no lattice to tell the scale.
     relaxation
         How much the neighbours of a vacancy tell over what its own site does (`kernels.relaxation`); 0 to look at sites alone,
-        None to measure it on each frame that shows enough vacancies. `tuned` measures it on many frames.
+        None to measure it on each frame that shows enough vacancies. `tuned` measures it on many frames, which helps where one
+        shows too few.
     off_site
-        How far defects on the lattice lie from their sites, as a standard deviation over the lattice constant. Positions are
-        averages of where a defect is seen and of its site, weighted accordingly; infinity leaves them as seen.
+        How far defects on the lattice lie from their sites, as a standard deviation over the lattice constant, before the frame
+        is asked. Positions are averages of where a defect is seen and of its site, weighted accordingly; infinity leaves
+        them as seen.
     device
         Where to compute; the worker decides when ``"auto"``.
     """
@@ -174,9 +179,11 @@ class FourierDetector:
 
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or without its background where there is no crystal."""
-        image = to_device(np.asarray(frame, dtype=np.float32), self.device)
+        scaled, scale = _in_own_contrast(frame)
+        image = to_device(scaled, self.device)
         rest = residual.remove_crystal(image)
-        return residual.remove_background(image, filter_sd_px=self.feature_px) if rest is None else rest
+        rest = residual.remove_background(image, filter_sd_px=self.feature_px) if rest is None else rest
+        return replace(rest, rest=rest.rest * scale)
 
     def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
         asked, threshold = self.false_positives_per_frame, self.snr
@@ -200,6 +207,21 @@ class FourierDetector:
         height, width = (int(n) for n in rest.snr.shape)
         rows["at_edge"] = tables.is_at_edge(y, x, (height, width), edge_px)
         return np.sort(rows, order=["frame", "y", "x"])
+
+
+def _in_own_contrast(frame: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return a frame (y, x) as float32 in units of its own contrast, and that unit; its zero is the middle of it.
+
+    So currents in ampere and counts in millions have squares that float32 can hold. What is `OUTLIER` contrasts away is no
+    column of atoms but a hot pixel or a cosmic ray, and is cut off: it would outshine the whole lattice.
+    """
+    some = np.asarray(frame[:: max(1, frame.shape[0] // 64), :: max(1, frame.shape[1] // 64)], dtype=float)
+    low, high = np.percentile(some, [2, 98]) if some.size else (0.0, 0.0)
+    scale = float(high - low) or float(np.std(frame, dtype=float)) or 1.0
+    scaled = frame.astype(np.float32 if frame.dtype.itemsize <= 2 else np.float64)
+    np.subtract(scaled, (low + high) / 2, out=scaled)
+    np.multiply(scaled, 1 / scale, out=scaled)
+    return np.clip(scaled, -OUTLIER, OUTLIER, out=scaled).astype(np.float32, copy=False), scale
 
 
 def _crystals(rest: residual.Remainder) -> list[tuple[Lattice, np.ndarray | None]]:

@@ -225,6 +225,19 @@ def test_a_model_names_what_its_detector_finds(movie, frames):
     assert (found["class_id"] == 3).all()
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (np.zeros((0, 64, 64)), "movie 'odd' has no frames"),
+        (np.zeros((2, 64, 64), bool), "the pixels of movie 'odd' are bool, not intensities; convert them to float32"),
+        (np.zeros((2, 64, 64), np.complex64), "the pixels of movie 'odd' are complex64, not intensities"),
+    ],
+)
+def test_movies_that_cannot_be_searched_are_refused_before_a_frame_is_read(frames, said):
+    with pytest.raises(ValueError, match=said):
+        detect(Movie.from_array(frames, name="odd"), FourierDetector())
+
+
 def test_no_movie_and_equal_names_are_refused(movie):
     with pytest.raises(ValueError, match="there is no movie to search"):
         detect([], FourierDetector())

@@ -8,7 +8,7 @@ import pytest
 from stemkin import tables
 from stemkin.detectors import Detector, FourierDetector, Survey
 from stemkin.devices import to_host
-from stemkin.kernels import residual
+from stemkin.kernels import defects, residual
 from stemkin.kernels.lattice import CHALCOGEN, METAL, nearest_site, sites
 from stemkin.kernels.matching import match_points
 from stemkin.simulation import simulate_movie, truth_of
@@ -113,6 +113,60 @@ def test_brightness_and_contrast_do_not_matter():
     first, second = FourierDetector()(frames), FourierDetector()(1e-3 * frames - 7)
     assert len(first) == len(second)
     assert np.allclose(first["score"], second["score"], rtol=2e-2)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e7])
+def test_currents_in_ampere_and_counts_in_millions_give_the_same_defects(unit):
+    """The squares of their variances are beyond what float32 holds."""
+    frames = simulate_movie("paper", n_frames=1, shape=(128, 128), seed=6, dtype="float32").reader.read(0, 1)
+    first, second = FourierDetector().survey(frames), FourierDetector().survey(frames * np.float32(unit))
+    assert len(first.records) > 0
+    for name in ("y", "x", "score"):
+        assert np.allclose(first.records[name], second.records[name], rtol=1e-2)
+    assert np.allclose(second.extra["rest"], unit * first.extra["rest"], atol=1e-3 * unit * first.extra["rest"].std())
+
+
+def test_a_cosmic_ray_does_not_outshine_the_lattice():
+    frames = simulate_movie("paper", n_frames=1, shape=(160, 160), seed=6).reader.read(0, 1).astype(np.float32)
+    wanted = FourierDetector()(frames)
+    frames[0, 80, 77] = 1e8
+    survey = FourierDetector().survey(frames)
+    assert survey.lattices[0] is not None
+    far = np.hypot(survey.records["y"] - 80, survey.records["x"] - 77) > 12
+    there = np.hypot(wanted["y"] - 80, wanted["x"] - 77) > 12
+    found = survey.records[far]
+    assert len(match_points(found_of(wanted[there], 0), found_of(found, 0), max_distance=1.0)[0]) >= there.sum() - 1
+
+
+@pytest.mark.parametrize("library", ["torch", "array_api_strict"])
+@pytest.mark.parametrize("relaxation", [0.0, None])
+def test_other_array_libraries_list_the_same_defects(library, relaxation):
+    xp = pytest.importorskip(library)
+    frame = simulate_movie("paper", n_frames=1, shape=(160, 176), seed=6).reader.read(0, 1)[0].astype(np.float32)
+    listed = []
+    for image in (frame, xp.asarray(frame)):
+        rest = residual.remove_crystal(image)
+        listed.append(
+            defects.on_lattices(
+                rest.snr, [(rest.lattice, None)], false_positives=3.0, relaxation=relaxation,
+                skew=rest.skew, filter_sd_px=rest.filter_sd_px,
+            )
+        )  # fmt: skip
+    wanted, found = listed
+    assert len(wanted.y) == len(found.y) > 3
+    for name in ("y", "x", "score", "alone", "lean"):
+        assert np.allclose(getattr(found, name), getattr(wanted, name), atol=0.02), name
+
+
+@pytest.mark.parametrize("library", ["torch", "array_api_strict"])
+def test_other_array_libraries_divide_a_broken_frame_alike(library):
+    xp = pytest.importorskip(library)
+    movie = simulate_movie("late-stage", shape=(256, 256), seed=6, n_frames=95)
+    frame = movie.reader.read(94, 95)[0].astype(np.float32)
+    wanted, found = residual.remove_crystal(frame), residual.remove_crystal(xp.asarray(frame))
+    assert len(wanted.grains) == len(found.grains)
+    assert found.areas == pytest.approx(wanted.areas, abs=0.01)
+    assert np.mean(np.abs(to_host(found.snr) - wanted.snr) > 0.05) < 0.01
 
 
 @pytest.mark.parametrize("library", ["torch", "array_api_strict"])

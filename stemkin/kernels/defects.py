@@ -355,7 +355,8 @@ def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray,
     if len(some) < MANY:
         return peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)
     ranks = [len(some) // 100, len(some) - 1 - len(some) // 100]
-    dark, bright = np.clip(np.abs(np.partition(some, ranks)[ranks]) / 2.326, 1.0, TAIL) * threshold
+    tails = np.clip(np.abs(np.partition(some, ranks)[ranks]) / 2.326, 1.0, TAIL)
+    dark, bright = (threshold * float(tail) for tail in tails)
     y, x, score = peaks.extrema(snr, threshold=min(dark, bright), border_px=BORDER_PX)
     tall = (score > bright) | (score < -dark)
     return y[tall], x[tall], score[tall]

@@ -95,6 +95,8 @@ def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
     True
     """
     used = signal < LIKELY
+    if not used.any():
+        return 0.0
     n, signal, breath = len(signal), signal[used], breath[used]
     alone, _ = _vacancies(signal, None, n)
     if -(alone @ breath) < PROVEN * np.sqrt(max(float(alone @ alone), 1e-12)):
