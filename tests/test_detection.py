@@ -1,5 +1,8 @@
 """detect: from movies to rows, the same whatever the blocks, the scheduler and the workers."""
 
+import tracemalloc
+from functools import partial
+
 import dask
 import numpy as np
 import pandas as pd
@@ -7,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from stemkin import tables
-from stemkin.detection import assemble_frames, detect, detect_block
+from stemkin.detection import assemble_frames, detect, detect_block, task_bytes
 from stemkin.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.readers import ArrayReader
@@ -236,6 +239,19 @@ def test_a_model_names_what_its_detector_finds(movie, frames):
 def test_movies_that_cannot_be_searched_are_refused_before_a_frame_is_read(frames, said):
     with pytest.raises(ValueError, match=said):
         detect(Movie.from_array(frames, name="odd"), FourierDetector())
+
+
+@pytest.mark.parametrize(("n_frames", "size"), [(2, 256), (12, 256), (3, 384)])
+def test_a_task_needs_the_memory_that_is_stated(n_frames, size):
+    movie = simulate_movie("paper", n_frames=n_frames, shape=(size, size), seed=1)
+    frames = movie.reader.read(0, n_frames)
+    search = partial(detect_block, first_frame=0, movie=movie, model=FourierDetector())
+    search(frames[:1], frames[:0])  # tables that are kept
+    tracemalloc.start()
+    search(frames, frames[:0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak == pytest.approx(task_bytes(n_frames, (size, size)), rel=0.2)
 
 
 def test_no_movie_and_equal_names_are_refused(movie):

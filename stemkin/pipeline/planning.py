@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from os import PathLike
 
 from stemkin.config import RunConfig
+from stemkin.detection import task_bytes
 from stemkin.pipeline.opening import open_inputs
 
-FLOAT_COPIES = 2.5
-"""A task holds its block as stored, and this many copies of its pixels as float32 while it searches (measured)."""
 WORKER_BASE_MIB = 440.0
 """What a worker holds before its first block: Python and the libraries (measured)."""
 
@@ -58,7 +57,7 @@ def plan(inputs: str | PathLike[str] | Sequence[str | PathLike[str]], *, config:
         n_bytes += n * frame_bytes
         frames = max((stop - start for start, stop in edges), default=0)
         largest = max(largest, frames * frame_bytes)
-        peak = max(peak, frames * (frame_bytes + FLOAT_COPIES * 4 * height * width))
+        peak = max(peak, frames * frame_bytes + task_bytes(frames, (height, width)))
     problems = [f"{source}: {reason}" for source, reason in found.problems]
     n_frames = sum(movie.n_frames for movie in found.movies)
     return Plan(
