@@ -42,7 +42,7 @@ MIN_SHARE = 0.6
 CHANGED_METAL = -0.25
 """Amplitude of a metal site below which another atom, or none, stands there."""
 
-LEVEL_SITES = 256
+LEVEL_SITES = 160
 """Sites from which the levels of a frame are taken."""
 
 STEEP_SITES = 64

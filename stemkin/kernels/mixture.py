@@ -141,10 +141,13 @@ def posterior(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarra
     return _normalised(log_densities(rows, mixture))
 
 
-def mahalanobis_squared(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Return the (n, k) squared distances of `rows` (n, d) from the means, in units of each component's own spread."""
-    whitened = _Whitener(mixture).whiten(np.asarray(rows, dtype=np.float64))
-    return np.asarray(np.einsum("nkd,nkd->nk", whitened, whitened))
+def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n, k) probabilities of `rows` (n, d), and their squared distances from the means in units of each component's own spread."""
+    whitener = _Whitener(mixture)
+    log_density, _ = whitener.log_densities(np.asarray(rows, dtype=np.float64))
+    with np.errstate(invalid="ignore"):  # a component without weight is infinitely far
+        distances = np.nan_to_num(2 * (whitener.constant - log_density), nan=np.inf)
+    return _normalised(log_density)[1], distances
 
 
 def step_sums(rows: np.ndarray, mixture: Mixture) -> np.ndarray:

@@ -151,9 +151,13 @@ def _windows(
         weights.append(np.divide(seen, total[:, None], out=np.zeros_like(seen), where=total[:, None] > 0))
         steps.append(step)
         places.append(np.clip(at, 0, stack.shape[axis + 1] - 1))
-    return weights, steps, stack[:, places[0][:, :, None], places[1][:, None, :]], share > min_share
+    pixels = places[0][:, :, None] * stack.shape[2] + places[1][:, None, :]
+    windows = np.stack([image.ravel().take(pixels) for image in stack])
+    return weights, steps, windows, share > min_share
 
 
 def _contracted(windows: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
     """Return the (k, n) sums of `windows` (k, n, w, w) with the weights (n, w) of their rows and columns."""
-    return np.asarray(np.matmul(np.matmul(down[:, None, :], windows), across[:, :, None])[..., 0, 0])
+    down, across = down.astype(windows.dtype, copy=False), across.astype(windows.dtype, copy=False)
+    rows = np.matmul(down[:, None, :], windows)[..., 0, :]
+    return np.asarray((rows * across).sum(axis=-1), dtype=np.float64)

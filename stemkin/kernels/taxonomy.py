@@ -67,10 +67,10 @@ class Taxonomy:
         widened = (
             self.mixture if noise == 1.0 else replace(self.mixture, covariances=self.mixture.covariances * noise**2)
         )
-        per_component = mixtures.posterior(rows[known], widened)[1]
+        per_component, distances = mixtures.posterior_and_distances(rows[known], widened)
         per_class = (self.class_ids[:, None] == classes[None, :]).astype(float)
-        distance = mixtures.mahalanobis_squared(rows[known], widened).min(axis=1)
-        found[known] = np.where((distance <= self.outlier_limit)[:, None], per_component @ per_class, 0.0)
+        explained = distances.min(axis=1) <= self.outlier_limit
+        found[known] = np.where(explained[:, None], per_component @ per_class, 0.0)
         return found
 
     def assign(self, rows: np.ndarray, *, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
