@@ -1,17 +1,24 @@
-"""How right are the names? And how fast is the mixture?
+"""How right are the names? How much do they cost? And how fast is the mixture?
 
-Scores the taxonomy on simulated movies whose defects are known: the adjusted Rand index (ARI) of `class_id` against the
-true kinds, given the true positions and end to end; what is lost on a movie of another rotation, pixel size and dose;
-the orientation of complexes; the calibration of the probabilities. Beside it the recipe of Maksov et al. (2019): a full-covariance
-Gaussian mixture of 5 components on raw 32x32 crops. Then a step of expectation-maximisation is timed against scikit-learn's.
+Accuracy, on simulated movies whose defects are known: adjusted Rand index (ARI) of `class_id` against the true kinds, given
+the true positions and end to end; what is lost on a movie of another rotation, pixel size and dose; the orientation of
+complexes; the calibration of the probabilities; area fractions of the phases. Beside it, given the true positions,
 
-    python benchmarks/bench_clustering.py --frames 12 --json names.json
+- the recipe of Maksov et al. (2019): scikit-learn's Gaussian mixture of 5 full components on raw 32x32 crops;
+- that of AtomAI 0.8.1 (`imlocal.gmm`): the same with diagonal components; and `imlocal.pca_gmm`, on principal components.
+
+Cost: what naming, and the atoms around each detection, add to the detection pass. Speed: a step of expectation-maximisation
+against scikit-learn's, and steps over more rows than memory holds, made block by block in worker processes.
+
+    python benchmarks/bench_clustering.py --frames 12 -o names.json
+    python benchmarks/bench_clustering.py --only stream --stream-rows 100_000_000 --workers 2
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import time
 import warnings
@@ -107,27 +114,76 @@ def calibration_error(probability, right, *, n_bins=10):
     return float(sum(gaps))
 
 
-def paper_recipe(movie, frames, kinds_of):
-    """Return the ARI of scikit-learn's mixture of 5 full components on raw crops around the true positions."""
-    from sklearn.metrics import adjusted_rand_score
-    from sklearn.mixture import GaussianMixture
-
+def crops_of(movie, frames):
+    """Return raw 32x32 crops around the true positions, flattened, and the true kinds."""
     seen, kinds = [], []
     for frame in frames:
-        truth = kinds_of(frame)
+        truth = truth_of(movie).defects_between(frame, frame + 1)
         seen.append(crops(movie.reader.read(frame, frame + 1)[0], truth[["y", "x"]].to_numpy()).reshape(len(truth), -1))
         kinds += truth["kind"].tolist()
     rows = np.concatenate(seen).astype(float)
-    rows /= rows.max()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit = GaussianMixture(5, covariance_type="full", random_state=1).fit(rows)
-    return adjusted_rand_score(kinds, fit.predict(rows))
+    return rows / rows.max(), kinds
+
+
+def recipes_on_crops(movie, frames):
+    """Return the ARI of the recipes on raw crops, given the true positions and 5 classes."""
+    from sklearn.decomposition import PCA
+    from sklearn.metrics import adjusted_rand_score
+    from sklearn.mixture import GaussianMixture
+
+    rows, kinds = crops_of(movie, frames)
+    scores_by_pca = PCA(10, random_state=1).fit_transform(rows)
+    table = {}
+    for label, covariance, x in (
+        ("2019: mixture of 5 full on crops", "full", rows),
+        ("AtomAI gmm: 5 diagonal on crops", "diag", rows),
+        ("AtomAI pca_gmm: 5 diagonal on 10 components", "diag", scores_by_pca),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = GaussianMixture(5, covariance_type=covariance, random_state=1).fit_predict(x)
+        table[label] = {"n": len(kinds), "ari": adjusted_rand_score(kinds, found)}
+    return table
+
+
+def areas(seed):
+    """Return the largest errors of the area fractions on a movie in which holes open and a fragment turns."""
+    from stemkin.phases import phases
+
+    movie = simulate_movie("late-stage", seed=seed, n_frames=12, frame_time_s=19.0)
+    found, truth = phases(movie).compute(), truth_of(movie).frames
+    whole = 1 - truth["vacuum"].to_numpy()
+    return {
+        "largest_vacuum": float(truth["vacuum"].max()),
+        "error_vacuum": float(np.abs(found["vacuum"] - truth["vacuum"]).max()),
+        "error_ordered": float(np.abs(found["ordered"] - whole).max()),
+    }
+
+
+def cost(seed):
+    """Return processor time per frame [ms] of the detection pass without names, with them, and with the atoms around."""
+    from stemkin.detection import detect_block
+
+    movie = simulate_movie("paper", seed=seed, n_frames=60)
+    model = learn(movie, n_frames=8, seed=1)
+    frames, before = movie.reader.read(20, 36), movie.reader.read(19, 20)
+
+    def spent(what, **words):
+        times = []
+        for _ in range(3):
+            began = time.process_time()
+            detect_block(frames, before, first_frame=20, movie=movie, model=what, **words)
+            times.append((time.process_time() - began) / 17 * 1e3)
+        return min(times)
+
+    bare, with_names, with_atoms = spent(model.detector), spent(model), spent(model, neighbours=True)
+    return {
+        "without_names_ms": bare, "with_names_ms": with_names, "with_atoms_ms": with_atoms,
+        "naming_share": with_names / bare - 1, "atoms_share": (with_atoms - with_names) / bare,
+    }  # fmt: skip
 
 
 def accuracy(n_frames, seed):
-    from stemkin.model import Model  # noqa: F401
-
     movie = simulate_movie("paper", seed=seed, n_frames=100)
     frames = range(0, 100, max(1, 100 // n_frames))
     table = {}
@@ -145,10 +201,7 @@ def accuracy(n_frames, seed):
             named(other, known, range(0, 20, 2), detector=TruePositions(other)), known
         )
         print(label, confusion, sep="\n")
-    table["recipe of 2019, true positions"] = {
-        "ari": paper_recipe(movie, frames, lambda f: truth_of(movie).defects_between(f, f + 1))
-    }
-    return table
+    return table | recipes_on_crops(movie, frames)
 
 
 OTHERS = {
@@ -193,21 +246,84 @@ def speed(n_rows):
     return {"rows": len(rows), "ours_s": ours, "scikit_learn_s": theirs, "ratio": ours / theirs}
 
 
+def block_of(number, *, n_rows):
+    """Return one block of rows (n, 16) float32: six Gaussians, the same for the same number."""
+    rng = np.random.default_rng(number)
+    centres = np.random.default_rng(0).normal(size=(6, 16)) * 3
+    return (rng.standard_normal((n_rows, 16), np.float32) + centres[rng.integers(0, 6, n_rows)]).astype(np.float32)
+
+
+def streamed(n_rows, n_workers, n_steps=2):
+    """Return seconds per step and the most memory of any worker, over rows that are made block by block and never kept."""
+    import dask
+    import dask.array as da
+
+    from stemkin.gaussian_mixture import TASK_LEAVES, GaussianMixture
+    from stemkin.kernels.mixture import LEAF_ROWS, mixture_of_labels
+    from stemkin.scheduling import connect
+
+    size = LEAF_ROWS * TASK_LEAVES
+    sizes = [min(size, n_rows - start) for start in range(0, n_rows, size)]
+    make = dask.delayed(block_of)
+    rows = da.concatenate([da.from_delayed(make(i, n_rows=n), (n, 16), np.float32) for i, n in enumerate(sizes)])
+    first = block_of(0, n_rows=10_000)
+    labels = np.random.default_rng(1).integers(0, 6, len(first))
+    start = mixture_of_labels(first, labels, 6, covariance="full", regularisation=1e-6)
+    factor = start.precisions_cholesky
+    given = {
+        "weights_init": start.weights,
+        "means_init": start.means,
+        "precisions_init": factor @ factor.swapaxes(1, 2),
+    }
+    with connect("processes", workers=n_workers) as client:
+        before = client.run(peak_mib)
+        began = time.perf_counter()
+        fit = GaussianMixture(6, tol=0.0, max_iter=n_steps, **given).fit(rows)
+        seconds = time.perf_counter() - began
+        after = client.run(peak_mib)
+    return {
+        "rows": n_rows, "gigabytes": n_rows * 16 * 4 / 1e9, "workers": n_workers, "steps": fit.n_iter_, "s_per_step": seconds / fit.n_iter_,
+        "rows_per_s": n_rows * fit.n_iter_ / seconds, "worker_mib_before": max(before.values()), "worker_peak_mib": max(after.values()),
+        "client_peak_mib": peak_mib(), "log_likelihood": fit.lower_bound_,
+    }  # fmt: skip
+
+
+def peak_mib():
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+PARTS = ("accuracy", "areas", "cost", "speed", "stream")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS[:-1], help="what to measure")
     parser.add_argument("--frames", type=int, default=12, help="frames to learn from and to score on")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the timed step; 0 leaves it out")
-    parser.add_argument("--json", type=Path, help="where to write the numbers")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the timed step")
+    parser.add_argument("--stream-rows", type=int, default=10_000_000, help="rows of the streamed steps")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of the streamed steps")
+    parser.add_argument("-o", "--out", type=Path, help="where to write the numbers as JSON")
     arguments = parser.parse_args()
-    print(platform.platform(), platform.processor(), f"NumPy {np.__version__}")
-    result = {"accuracy": accuracy(arguments.frames, arguments.seed)}
-    print(pd.DataFrame(result["accuracy"]).T.round(3).to_string())
-    if arguments.rows:
-        result["speed"] = speed(arguments.rows)
-        print(result["speed"])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1))
+    machine = (
+        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
+    )
+    print(machine)
+    parts = {
+        "accuracy": lambda: accuracy(arguments.frames, arguments.seed),
+        "areas": lambda: areas(arguments.seed),
+        "cost": lambda: cost(arguments.seed),
+        "speed": lambda: speed(arguments.rows),
+        "stream": lambda: streamed(arguments.stream_rows, arguments.workers),
+    }
+    result = {"machine": machine, **{name: parts[name]() for name in arguments.only}}
+    for name in arguments.only:
+        text = pd.DataFrame(result[name]).T.round(3).to_string() if name == "accuracy" else json.dumps(result[name])
+        print(name, text, sep="\n")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":
