@@ -14,8 +14,10 @@ runs, for the whole detector and for ``trackpy.locate`` on the residual that the
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import platform
+import pstats
 import time
 import warnings
 from pathlib import Path
@@ -46,10 +48,10 @@ SITE_PX2 = 95.66
 ASKED = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool) -> dict:
+def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool, asked: float) -> dict:
     """Return the table of kinds and the false positives per frame of one preset."""
     movie = simulate_movie(preset, seed=seed, n_frames=None if preset == "late-stage" else n_frames + 24)
-    detector = FourierDetector()
+    detector = FourierDetector(false_positives_per_frame=asked)
     first = movie.n_frames - n_frames
     if tuned:
         detector = detector.tuned(movie.reader.read(first - 24, first))
@@ -64,14 +66,16 @@ def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool) -> dict:
         for kind in judged.detection.index
     ]
     inner = away_from_rims(movie, rows, range(first, movie.n_frames))
-    print(f"\n{preset} (seed {seed}, {n_frames} frames, relaxation {detector.relaxation})")
+    print(
+        f"\n{preset} (seed {seed}, {n_frames} frames, relaxation {detector.relaxation}, {asked:g} false positives per frame asked)"
+    )
     print(judged.detection[columns].to_string(float_format=lambda value: f"{value:.4f}"))
     print(
         f"false positives per frame: {false:.2f}\naway from rims:\n{inner.to_string(float_format=lambda value: f'{value:.3f}')}"
     )
     kinds = judged.detection[columns].reset_index().to_dict("records")
     inner = inner.reset_index().to_dict("records")
-    return {"preset": preset, "false_per_frame": false, "kinds": kinds, "away_from_rims": inner}
+    return {"preset": preset, "asked": asked, "false_per_frame": false, "kinds": kinds, "away_from_rims": inner}
 
 
 def away_from_rims(movie: Movie, rows: pd.DataFrame, frames: range) -> pd.DataFrame:
@@ -171,13 +175,33 @@ def speed(*, repeats: int, seed: int) -> dict:
     return times
 
 
+def kernel_share(*, n_frames: int, seed: int) -> float:
+    """Return the share of the whole pass over the pixels, reading left out, that is spent inside `stemkin.kernels`."""
+    frames = simulate_movie("paper", seed=seed, n_frames=n_frames).reader.read(0, n_frames)
+    movie = Movie.from_array(frames, name="in memory", pixel_size_nm=0.03, frame_time_s=2.25)
+    profile = cProfile.Profile()
+    rows = sk.detect(movie, FourierDetector())
+    rows.compute(scheduler="sync")  # what is loaded once, and memory that the system has not handed out before
+    began = time.perf_counter()
+    profile.runcall(rows.compute, scheduler="sync")
+    whole = time.perf_counter() - began
+    inside = 0.0
+    for (path, *_), (*_, callers) in pstats.Stats(profile).stats.items():
+        if "stemkin/kernels" in path:
+            inside += sum(times[3] for (caller, *_), times in callers.items() if "stemkin/kernels" not in caller)
+    print(f"\nshare of the pass inside kernels ({n_frames} frames): {inside / whole:.3f}")
+    return inside / whole
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="*", default=["paper"])
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--asked", type=float, default=1.0, help="false positives per frame asked for")
     parser.add_argument("--tuned", action="store_true", help="measure the breathing of vacancies on other frames first")
     parser.add_argument("--null-curve", action="store_true")
+    parser.add_argument("--share", action="store_true", help="how much of the pass is spent inside kernels")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")
@@ -187,10 +211,18 @@ def main() -> None:
     results: dict = {"machine": machine(), "accuracy": []}
     for preset in options.presets:
         results["accuracy"].append(
-            accuracy(preset, n_frames=options.frames, seed=options.seed, tuned=options.tuned and preset != "null")
+            accuracy(
+                preset,
+                n_frames=options.frames,
+                seed=options.seed,
+                tuned=options.tuned and preset != "null",
+                asked=options.asked,
+            )
         )
     if options.null_curve:
         results["null"] = null_curve(n_frames=2 * options.frames, seed=options.seed)
+    if options.share:
+        results["kernel_share"] = kernel_share(n_frames=4 * options.frames, seed=options.seed)
     if options.speed:
         results["speed_s"] = speed(repeats=options.repeats, seed=options.seed)
     if options.out:
