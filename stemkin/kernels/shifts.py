@@ -131,9 +131,11 @@ def _maximum(correlation: np.ndarray, pool: int, limit_px: float) -> Step:
 def _pooled(image: Array, pool: int) -> Array:
     xp = namespace(image)
     image = xp.minimum(xp.maximum(image, -6.0 + 0 * image), 6.0 + 0 * image)
-    height, width = (int(n) // pool for n in image.shape)
-    cells = xp.reshape(image[: height * pool, : width * pool], (height, pool, width, pool))
-    return xp.sum(xp.sum(cells, axis=3), axis=1)
+    if pool == 1:
+        return image
+    height, width = (pool * (int(n) // pool) for n in image.shape)
+    rows = sum(image[i:height:pool, :width] for i in range(pool))
+    return sum(rows[:, i::pool] for i in range(pool))
 
 
 def _correlate(previous: Array, current: Array) -> np.ndarray:
