@@ -39,6 +39,7 @@ _ROOM_OF = {
     "Model": "learning",
     "Movie": "movie",
     "measure_motion": "diffusion",
+    "meetings": "linking",
     "msd": "diffusion",
     "NetworkDetector": "network",
     "open_archive": "archive",

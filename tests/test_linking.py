@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stemkin import tables
 from stemkin.kernels import candidates
 from stemkin.kernels import linking as frame_to_frame
-from stemkin.linking import link, to_napari
+from stemkin.linking import link, meetings, to_napari
 from tests.strategies import assert_same_rows, computes
 
 ID = 2**24
@@ -137,12 +137,58 @@ def test_class_and_brightness_may_decide_between_equally_near_candidates():
     assert particles(rows, brightness_penalty_nm=0.5) == [(0, 0), (0, 1), (0, 1), (1, 1)]
 
 
+def test_on_a_lattice_a_step_leads_from_site_to_site():
+    rows = detections([(0, 10, 10), (0, 40, 40), (1, 10, 11.8), (1, 40, 43.1), (2, 10, 11.9), (2, 40, 43.2)])
+    known = experiment(lattice_nm=0.3153)
+    free, bound = (
+        link(rows, experiment=known, lattice=lattice).compute()["particle"].tolist() for lattice in (False, True)
+    )
+    assert free == [0, 1, 0, 1, 0, 1]
+    assert bound == [0, 1, ID, 1, ID, 1]  # 0.57 lattice constants are no lattice vector, 0.98 are one
+    with pytest.raises(ValueError, match="shows no lattice whose sites could be linked"):
+        link(rows, experiment=experiment(), lattice=True, max_step_nm=0.5).compute()
+
+
 def test_one_name_per_frame_and_movies_are_apart():
     one, other = detections([(0, 5, 5), (1, 5, 5)], movie="a"), detections([(0, 5, 5), (1, 5, 6)], movie="b")
     both = pd.concat([one, other])
     tracks = link(both, experiment=experiment(movies=["a", "b"]), max_step_nm=0.5).compute()
     assert tracks["particle"].tolist() == [0, 0, 0, 0]
     assert not tracks.duplicated(["movie", "particle", "frame"]).any()
+
+
+def a_pair_that_meets(movie="m"):
+    """Two vacancies (class 0) become a double one (class 1) and part again; a third passes by and ends for another reason."""
+    rows = [(f, 1, 0, 10, 10) for f in range(3)] + [(f, 1, 1, 10, 10) for f in range(3, 6)] + [(6, 1, 0, 10, 10)]
+    rows += [(f, 2, 0, 10, 13) for f in range(3)] + [(f, 3, 0, 10, 7) for f in (6, 7)]
+    rows += [(f, 4, 0, 40, 40) for f in range(4)] + [(f, 5, 0, 40, 43) for f in range(2)]
+    table = pd.DataFrame(rows, columns=["frame", "particle", "class_id", "y_nm", "x_nm"]).assign(movie=movie)
+    return table.assign(y_nm=table["y_nm"] * 0.1, x_nm=table["x_nm"] * 0.1)
+
+
+def test_meeting_and_parting_are_events_by_hand():
+    found = meetings(a_pair_that_meets(), reach_nm=0.4)
+    columns = ["frame", "event", "particle", "from_id", "to_id", "other", "other_id"]
+    assert found[columns].to_numpy().tolist() == [[3, "merge", 1, 0, 1, 2, 0], [6, "split", 1, 1, 0, 3, 0]]
+    np.testing.assert_allclose(found["distance_nm"], 0.3)
+    assert meetings(a_pair_that_meets(), reach_nm=0.2).empty
+
+
+def test_meetings_do_not_depend_on_partitions_or_the_order_of_rows():
+    rows = pd.concat([a_pair_that_meets("a"), a_pair_that_meets("b")], ignore_index=True)
+    whole = meetings(rows, reach_nm=0.4)
+    assert len(whole) == 4
+    parts = [dask.delayed(rows[rows["movie"] == m].sample(frac=1, random_state=1)) for m in "ba"]
+    split = dd.from_delayed(parts, meta=rows.iloc[:0], verify_meta=False)
+    assert_same_rows(meetings(split, reach_nm=0.4), whole)
+
+
+def test_no_tracks_never_meet_and_a_reach_is_asked_for():
+    nothing = meetings(tables.empty("tracks"), reach_nm=0.4)
+    assert nothing.columns.tolist()[:3] == ["movie", "frame", "event"]
+    assert nothing.empty
+    with pytest.raises(ValueError, match="one hop is 1"):
+        meetings(a_pair_that_meets(), reach_nm=0)
 
 
 # --- chunking, order, laziness, schedulers -----------------------------------------------------------------------

@@ -96,6 +96,9 @@ class Sightings:
         How they look; what differs adds to a pair's squared distance. None: only distance counts.
     longest
         Frame times after which nothing is continued.
+    spacing_nm
+        Distance of neighbouring sites: only steps that are lattice vectors, as far as their length tells, are candidates;
+        None: all steps are.
     """
 
     ordinal: np.ndarray
@@ -105,6 +108,7 @@ class Sightings:
     since_second: np.ndarray
     looks: Looks
     longest: float = np.inf
+    spacing_nm: float | None = None
 
     def reach_nm(self, max_step_nm: float, n_apart: int = 1) -> np.ndarray:
         """Return the largest distance (n,) from the frame `n_apart` good frames before [nm]; 0 where nothing goes on."""
@@ -114,6 +118,9 @@ class Sightings:
     def pairs(self, reach_nm: np.ndarray, n_apart: int = 1) -> Pairs:
         """Return the candidate pairs; what differs in looks adds to their squared distances."""
         pairs = near_pairs(self.ordinal, self.point_nm, reach_nm, n_apart=n_apart)
+        if self.spacing_nm is not None:
+            kept = np.flatnonzero(from_site_to_site(pairs.squared, self.spacing_nm))
+            pairs = Pairs(pairs.earlier[kept], pairs.later[kept], pairs.squared[kept])
         return replace(pairs, squared=pairs.squared + self.looks.squared_nm2(pairs.earlier, pairs.later))
 
     def take(self, rows: np.ndarray | slice) -> Sightings:
@@ -132,6 +139,25 @@ class Sightings:
     def rank(self) -> np.ndarray:
         """(n,) rank of each row within its frame."""
         return ranks(self.ordinal)
+
+
+SITE_TOLERANCE = 0.3
+"""How far the length of a step may be from that of a lattice vector, in lattice constants. A step from a chalcogen site to a
+metal site (0.58) is none, and neither is half a step."""
+
+
+def from_site_to_site(squared: np.ndarray, spacing: float) -> np.ndarray:
+    """Tell which steps, given their squared lengths (p,), may lead from site to site of a triangular lattice.
+
+    >>> from_site_to_site(np.array([0.1, 0.577, 1.0, 1.4, 1.75]) ** 2, 1.0).tolist()
+    [True, False, True, False, True]
+    """
+    length = np.sqrt(squared) / spacing
+    u = np.arange(int(length.max(initial=0.0)) + 3)
+    shells = np.unique(np.sqrt(u[:, None] ** 2 + u[:, None] * u + u**2))
+    place = np.searchsorted(shells, length)
+    nearest = np.minimum(np.abs(shells[place] - length), np.abs(length - shells[np.maximum(place - 1, 0)]))
+    return np.asarray(nearest <= SITE_TOLERANCE)
 
 
 def links_by_distance(seen: Sightings, max_step_nm: float) -> np.ndarray:

@@ -50,11 +50,12 @@ from stemkin.linking.blocks import (
 )
 from stemkin.linking.clock import MAX_STEP_LATTICES, Clock, Cost, Settings
 from stemkin.linking.layout import lay_out
+from stemkin.linking.meeting import meetings
 from stemkin.rows import Rows, as_dask, experiment_of
 
 __all__ = [
     "AFTER", "BEFORE", "ID_STRIDE", "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "StepCounts", "StepModel", "Summary", "block_tracks", "count_block", "first_frames",
-    "fit_steps", "join_links", "last_frames", "link", "link_block", "prepare", "to_napari",
+    "fit_steps", "join_links", "last_frames", "link", "link_block", "meetings", "prepare", "to_napari",
 ]  # fmt: skip
 
 
@@ -68,6 +69,7 @@ def link(
     cost: Cost = "likelihood",
     class_penalty_nm: float = 0.0,
     brightness_penalty_nm: float = 0.0,
+    lattice: bool = False,
 ) -> Rows:
     """Link detections to tracks. Lazy: one partition per movie, so that every partition holds whole tracks.
 
@@ -93,6 +95,9 @@ def link(
         between classes; leave it 0 where those are measured.
     brightness_penalty_nm
         Likewise for each factor e between the scores.
+    lattice
+        Link site to site: a step between frames whose length is no lattice vector's (within 0.3 lattice constants) is no
+        step, for instance one from a chalcogen to a metal site. For defects that sit on sites of one triangular lattice.
 
     Returns
     -------
@@ -112,7 +117,9 @@ def link(
     """
     experiment = experiment_of(detections, experiment)
     tables.check_columns(detections, "detections")
-    settings = Settings(max_step_nm, max_gap_frames, max_blind_frames, cost, class_penalty_nm, brightness_penalty_nm)
+    settings = Settings(
+        max_step_nm, max_gap_frames, max_blind_frames, cost, class_penalty_nm, brightness_penalty_nm, lattice
+    )
     if max_step_nm is None and not _lattice_may_be_known(experiment):
         Clock("*", 1.0).step_limit_nm()
     return lay_out(as_dask(detections), experiment, settings, owners=getattr(detections, "movie_of_partition", None))

@@ -221,7 +221,7 @@ def _sightings(
     point = np.concatenate([p[["y_nm", "x_nm"]].to_numpy(np.float64) for p in parts])
     since_last, since_second = (clock.since(ordinal, frame, n_apart) for n_apart in (1, 2))
     looks, longest = _looks(parts, settings), settings.max_blind_frames + 1
-    seen = Sightings(ordinal, frame, point, since_last, since_second, looks, longest)
+    seen = Sightings(ordinal, frame, point, since_last, since_second, looks, longest, clock.spacing_nm(settings))
     return seen, slice(len(before), len(before) + len(block))
 
 

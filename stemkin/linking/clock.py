@@ -38,6 +38,8 @@ class Settings:
         A pair of different classes counts as this much farther apart, in quadrature [nm].
     brightness_penalty_nm
         Likewise for each factor e between the scores.
+    lattice
+        Link site to site only: steps are lattice vectors.
     """
 
     max_step_nm: float | None
@@ -46,6 +48,7 @@ class Settings:
     cost: Cost = "likelihood"
     class_penalty_nm: float = 0.0
     brightness_penalty_nm: float = 0.0
+    lattice: bool = False
 
     def __post_init__(self) -> None:
         """Check every number."""
@@ -158,6 +161,24 @@ class Clock:
             return np.full(len(frame), float(n_apart))
         passed = frame - self.good[(ordinal - n_apart - self.n_before).clip(min=0)]
         return np.where(ordinal >= n_apart, passed, 2.0**40)
+
+    def spacing_nm(self, settings: Settings) -> float | None:
+        """Return the distance of the sites that are linked to each other; None where any step is a step.
+
+        Raises
+        ------
+        ValueError
+            If sites are asked for and the lattice is not known.
+        """
+        if not settings.lattice:
+            return None
+        if self.lattice_nm is not None and self.lattice_nm > 0:
+            return self.lattice_nm
+        msg = (
+            f"movie {self.movie!r} shows no lattice whose sites could be linked; pass lattice=False, or give the lattice constant "
+            "as a column lattice_nm of the movies"
+        )
+        raise ValueError(msg)
 
     def step_limit_nm(self, max_step_nm: float | None = None) -> float:
         """Return `max_step_nm`, or `MAX_STEP_LATTICES` lattice constants.
