@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from stemkin.kernels.corrections import Correction, Wrap, correct
-from stemkin.readers.base import Calibration, MovieError, Reader
+from stemkin.readers.base import MovieError
 from stemkin.readers.files import identity_of
 from stemkin.readers.registry import open_reader
+from stemkin.readers.wrapping import WrappingReader
 
 Image = np.ndarray | float | str | os.PathLike[str] | None
 
@@ -76,10 +77,9 @@ class Corrections:
 
 
 @dataclass(frozen=True, eq=False)
-class CorrectedReader:
+class CorrectedReader(WrappingReader):
     """The frames of `inner`, corrected."""
 
-    inner: Reader
     corrections: Corrections
 
     def __post_init__(self) -> None:
@@ -108,26 +108,6 @@ class CorrectedReader:
     def dtype(self) -> np.dtype:
         """Of one corrected pixel."""
         return self._correction.dtype(self.inner.dtype)
-
-    @property
-    def calibration(self) -> Calibration:
-        """What the file says of itself."""
-        return self.inner.calibration
-
-    @property
-    def source(self) -> str:
-        """Path or URL."""
-        return self.inner.source
-
-    @property
-    def frames_per_chunk(self) -> int:
-        """Frames that the storage keeps together."""
-        return self.inner.frames_per_chunk
-
-    @property
-    def piece(self) -> int:
-        """Frames that are decoded together."""
-        return int(getattr(self.inner, "piece", 1))
 
     @property
     def identity(self) -> str:

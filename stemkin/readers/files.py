@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -139,6 +139,54 @@ def bytes_of(source: str, start: int, stop: int) -> bytes:
     with open(local(source), "rb", buffering=0) as file:
         file.seek(start)
         return file.read(max(0, min(stop, size_of(source)) - start))
+
+
+@contextmanager
+def pieces_of(source: str, places: Sequence[tuple[int, int]]) -> Iterator[Callable[[int, int], np.ndarray]]:
+    """Give access to pieces of one file that will be asked for one after another.
+
+    The system is told of all of them at once, so that the disk works on the next ones while the first is decoded; from a store
+    they come in one request, or one each where they lie scattered.
+
+    Parameters
+    ----------
+    source
+        Path or URL.
+    places
+        (offset, length) of the pieces [bytes].
+
+    Yields
+    ------
+    A function of (offset, length) that returns the bytes (m,), fewer where the file ends before; they hold until the next call.
+    """
+    if is_url(source):
+        low = min((offset for offset, _ in places), default=0)
+        high = max((offset + length for offset, length in places), default=0)
+        together = high - low <= 4 * sum(length for _, length in places) + 2**20
+        content = np.frombuffer(bytes_of(source, low, high), np.uint8) if together else None
+        yield (
+            lambda offset, length: (
+                np.frombuffer(bytes_of(source, offset, offset + length), np.uint8)
+                if content is None
+                else content[offset - low : offset - low + length]
+            )
+        )
+        return
+    with open(local(source), "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if hasattr(os, "posix_fadvise"):
+            for offset, length in places:
+                os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
+        buffer = np.empty(0, np.uint8)
+
+        def fetch(offset: int, length: int) -> np.ndarray:
+            nonlocal buffer
+            length = max(0, min(length, size - offset))
+            if len(buffer) < length:
+                buffer = np.empty(length + length // 8, np.uint8)
+            return buffer[: _fill(file, offset, memoryview(cast(Any, buffer))[:length])]
+
+        yield fetch
 
 
 def bytes_view(array: np.ndarray) -> memoryview:

@@ -14,46 +14,15 @@ from itertools import pairwise
 import numpy as np
 
 from stemkin.kernels.quality import damaged
-from stemkin.readers.base import Calibration, Reader, is_damage
+from stemkin.readers.base import is_damage
+from stemkin.readers.wrapping import WrappingReader
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class TolerantReader:
+class TolerantReader(WrappingReader):
     """The frames of `inner`; those that cannot be decoded are marked instead of raising."""
-
-    inner: Reader
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n_frames, height, width)."""
-        return self.inner.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of one pixel."""
-        return self.inner.dtype
-
-    @property
-    def calibration(self) -> Calibration:
-        """What the file says of itself."""
-        return self.inner.calibration
-
-    @property
-    def source(self) -> str:
-        """Path or URL."""
-        return self.inner.source
-
-    @property
-    def frames_per_chunk(self) -> int:
-        """Frames that the storage keeps together."""
-        return self.inner.frames_per_chunk
-
-    @property
-    def identity(self) -> str:
-        """Changes when the content does."""
-        return self.inner.identity
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop` (excluded); those that cannot be decoded are marked as damaged."""
@@ -62,8 +31,7 @@ class TolerantReader:
         except Exception as error:
             if not is_damage(error):
                 raise
-        piece = max(1, getattr(self.inner, "piece", 1))
-        edges = [start, *range((start // piece + 1) * piece, stop, piece), stop]
+        edges = [start, *range((start // self.piece + 1) * self.piece, stop, self.piece), stop]
         return np.concatenate([self._piece(*pair) for pair in pairwise(edges)])
 
     def _piece(self, start: int, stop: int) -> np.ndarray:

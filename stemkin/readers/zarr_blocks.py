@@ -1,8 +1,8 @@
 """Whole frames out of Zarr's chunks and shards at the codec's own speed.
 
 zarr-python reads anything; for the layout that movies have (chunks along time alone, compressed with blosc or zstd, or
-not at all, perhaps in shards, perhaps with checksums) this file reads the bytes of a block in one request and decodes
-each chunk straight into its place in the result. `layout_of` says whether an array has that layout; others go to zarr-python.
+not at all, perhaps in shards, perhaps with checksums) this file asks for the bytes of a block at once and decodes
+each chunk straight into its place in the result while the disk fetches the next. `layout_of` says whether an array has that layout; others go to zarr-python.
 
 Nothing is allocated but the frames asked for and their compressed bytes: what a chunk's header claims is checked against
 the place that it has.
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.base import DamagedDataError
-from stemkin.readers.files import bytes_of, exists, size_of
+from stemkin.readers.files import bytes_of, exists, pieces_of, size_of
 
 ABSENT = 2**64 - 1
 """The offset and length by which a shard's index says that a chunk was never written."""
@@ -78,11 +78,6 @@ class Layout:
             self._read_file(self.key.format(i), first - base, last - base, frames[first - start : last - start])
         return frames
 
-    @property
-    def chunk_bytes(self) -> int:
-        """Bytes of a chunk in memory."""
-        return self.frames_per_chunk * self.frame_shape[0] * self.frame_shape[1] * self.stored_dtype.itemsize
-
     def _read_file(self, path: str, first: int, last: int, out: np.ndarray) -> None:
         """Fill `out` with frames `first` to `last` of one file."""
         if not exists(path):
@@ -91,25 +86,15 @@ class Layout:
         n = self.frames_per_chunk
         chunks = range(first // n, -(-last // n))
         places = self._places(path, chunks) if self.sharded else np.array([[0, size_of(path)]], np.uint64)
-        present = places[places[:, 0] != ABSENT]
-        low = int(present[:, 0].min()) if len(present) else 0
-        high = int((present[:, 0] + present[:, 1]).max()) if len(present) else 0
-        if high - low > 4 * self.chunk_bytes * len(chunks) + 2**20:
-            content, low = None, 0  # scattered all over a large file: one request each
-        else:
-            content = memoryview(bytes_of(path, low, high))
-        for chunk, (offset, length) in zip(chunks, places.tolist(), strict=True):
-            begin, end = max(first, chunk * n), min(last, (chunk + 1) * n)
-            into = out[begin - first : end - first]
-            if offset == ABSENT:
-                into[:] = np.asarray(self.fill).astype(self.stored_dtype)
-                continue
-            raw = (
-                memoryview(bytes_of(path, offset, offset + length))
-                if content is None
-                else content[offset - low : offset - low + length]
-            )
-            self._decode(raw, length, into, begin - chunk * n, path)
+        wanted = [(offset, length) for offset, length in places.tolist() if offset != ABSENT]
+        with pieces_of(path, wanted) as fetch:
+            for chunk, (offset, length) in zip(chunks, places.tolist(), strict=True):
+                begin, end = max(first, chunk * n), min(last, (chunk + 1) * n)
+                into = out[begin - first : end - first]
+                if offset == ABSENT:
+                    into[:] = np.asarray(self.fill).astype(self.stored_dtype)
+                else:
+                    self._decode(fetch(offset, length), length, into, begin - chunk * n, path)
 
     def _places(self, path: str, chunks: range) -> np.ndarray:
         """Return (offset, length) of the chunks of a shard, from the index at its end."""
@@ -121,7 +106,8 @@ class Layout:
             msg = f"{path} is cut short"
             raise DamagedDataError(msg)
         if self.index_checksum:
-            _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], path)
+            content = np.frombuffer(raw, np.uint8)
+            _check(content[:-CRC_BYTES], content[-CRC_BYTES:], path)
         places = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)[chunks.start : chunks.stop]
         absent = places[:, 0] == ABSENT
         if (~absent & ((places[:, 0] > size) | (places[:, 1] > size) | (places.sum(axis=1) > size))).any():
@@ -129,7 +115,7 @@ class Layout:
             raise DamagedDataError(msg)
         return places
 
-    def _decode(self, raw: memoryview, length: int, into: np.ndarray, skip: int, path: str) -> None:
+    def _decode(self, raw: np.ndarray, length: int, into: np.ndarray, skip: int, path: str) -> None:
         """Decode one chunk; `into` takes its frames from `skip` on."""
         if len(raw) < length:
             msg = f"{path} is cut short"
@@ -147,7 +133,7 @@ class Layout:
         if not whole:
             into[:] = chunk[skip : skip + len(into)]
 
-    def _decompress(self, raw: memoryview, chunk: np.ndarray) -> None:
+    def _decompress(self, raw: np.ndarray, chunk: np.ndarray) -> None:
         flat = chunk.reshape(-1).view(np.uint8)
         promised = _promised(self.codec, raw)
         if promised is not None and promised != flat.nbytes:
@@ -156,7 +142,7 @@ class Layout:
         if self.codec:
             _codec(self.codec).decode(raw, out=flat)
         else:
-            flat[:] = np.frombuffer(raw, np.uint8)
+            flat[:] = raw
 
 
 def layout_of(array: Any, folder: str) -> Layout | None:
@@ -215,7 +201,7 @@ def _v2_codec(metadata: Any) -> tuple[str, bool, bool, Any] | None:
     return (config["id"], False, False, "=") if config["id"] in ("", "blosc", "zstd") else None
 
 
-def _promised(codec: str, raw: memoryview) -> int | None:
+def _promised(codec: str, raw: np.ndarray) -> int | None:
     """Return how many bytes a compressed chunk says that it holds, None where it does not say."""
     if codec == "blosc":
         if len(raw) < 16 or struct.unpack_from("<I", raw, 12)[0] != len(raw):
@@ -231,10 +217,10 @@ def _codec(name: str) -> Any:
     return numcodecs.Blosc() if name == "blosc" else numcodecs.Zstd()
 
 
-def _check(content: bytes | memoryview, checksum: bytes | memoryview, path: str) -> None:
+def _check(content: np.ndarray, checksum: np.ndarray, path: str) -> None:
     """Raise where the CRC32C of `content` is another one."""
     import google_crc32c
 
-    if google_crc32c.value(bytes(content)) != int.from_bytes(checksum, "little"):
+    if google_crc32c.value(content) != int.from_bytes(checksum.tobytes(), "little"):
         msg = f"a checksum in {path} does not match: bytes were changed since it was written"
         raise DamagedDataError(msg)
