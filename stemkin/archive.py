@@ -104,7 +104,7 @@ def open_archive(
     dataset: str | None = None,
     channel: int | None = None,
     corrections: Corrections | None = None,
-    cache: StrPath | None = None,
+    cache: StrPath | Headers | None = None,
 ) -> Archive:
     """Open all movies of a folder, glob, URL prefix, manifest or list of such. Lazy: no frame is read.
 
@@ -116,7 +116,7 @@ def open_archive(
         As in `open_movie`, for every movie; they count more than manifest and file.
     cache
         File (JSON) that remembers what the headers said, so that thousands of movies open fast the next time; a movie that changed
-        is looked at again. Its folder must exist.
+        is looked at again. Its folder must exist. `Headers` that were loaded already are used and added to, not saved.
 
     Raises
     ------
@@ -133,10 +133,10 @@ def open_archive(
     else:
         sources, problems = _sources_of_list([os.fspath(one) for one in source])
     sources = named([_overridden(one, given, options) for one in sources])
-    known = Headers() if cache is None else Headers.load(os.fspath(cache))
+    known = cache if isinstance(cache, Headers) else Headers() if cache is None else Headers.load(os.fspath(cache))
     with ThreadPoolExecutor(N_THREADS) as pool:
         opened = list(pool.map(lambda one: _open(one, corrections, known), sources))
-    if cache is not None:
+    if cache is not None and not isinstance(cache, Headers):
         known.save(os.fspath(cache))
     movies = [movie for movie in opened if isinstance(movie, Movie)]
     problems += [problem for problem in opened if not isinstance(problem, Movie)]

@@ -298,7 +298,7 @@ def _run(
     from stemkin.progress import shown
     from stemkin.scheduling import connect
 
-    found = open_inputs(inputs, settings)  # before any worker is started: most mistakes show here
+    found = open_inputs(inputs, settings, results=out)  # before any worker is started: most mistakes show here
     with connect(cluster, workers=workers), shown() as watch:
         outcome = run_all(
             found, out, config=settings, model=model, fresh=fresh, until=until, classes=classes, watch=watch

@@ -115,6 +115,16 @@ def test_a_second_run_reads_no_pixel_and_changes_no_byte(movies, calm, tmp_path,
     assert journal(again)["blocks"]["reused"] == journal(again)["blocks"]["total"] == 6
 
 
+def test_the_next_run_opens_unchanged_movies_without_reading_their_headers(movies, calm, tmp_path, monkeypatch):
+    from stemkin.readers import headers
+
+    monkeypatch.setattr(headers, "open_reader", lambda *_: pytest.fail("a header was read"))
+    again = pipeline.open_inputs(movies, CONFIG, results=calm)
+    assert [movie.name for movie in again.movies] == ["movie 1", "movie 2"]
+    with pytest.raises(pytest.fail.Exception, match="a header was read"):
+        pipeline.open_inputs(movies, CONFIG, results=tmp_path)
+
+
 def test_a_kinetics_setting_changes_numbers_without_reading_pixels(movies, calm, tmp_path, monkeypatch):
     import shutil
 

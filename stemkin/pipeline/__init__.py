@@ -111,13 +111,14 @@ def run(
     """
     config, watch, edits = config or RunConfig(), watch or Unwatched(), _said(classes)
     store = Store.at(out)
-    found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config)
+    found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config, results=out)
     with locked(store):
         journal = Journal.start(
             store, found.sources, config.model_dump(mode="json"), fresh=fresh, command=" ".join(sys.argv)
         )
         journal.content["movies"] = found.listing()
         journal.save()
+        found.remember(store)
         with journal.stage("learn") as record:
             model_print = settle_model(
                 found.movies, store, config, None if model is None else Path(fspath(model)), record

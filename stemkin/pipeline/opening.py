@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,11 @@ from typing import Any
 from stemkin.archive import Archive, open_archive
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
+from stemkin.readers.headers import Headers
+from stemkin.store import Store
+
+HEADERS_FILE = "headers.json"
+"""What the movies' headers said, kept in a local results folder: the next run opens thousands of movies without reading one."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,12 @@ class Inputs:
     sources: list[str]
     movies: list[Movie]
     problems: list[tuple[str, str]]
+    headers: Headers = field(default_factory=Headers)
+
+    def remember(self, store: Store) -> None:
+        """Keep what the headers said beside the results."""
+        if store.is_local:
+            self.headers.save(store.path(HEADERS_FILE))
 
     def listing(self) -> list[dict[str, Any]]:
         """Return what ``run.json`` says of each movie."""
@@ -30,8 +41,15 @@ class Inputs:
         return good + bad
 
 
-def open_inputs(inputs: str | PathLike[str] | Sequence[str | PathLike[str]], config: RunConfig) -> Inputs:
+def open_inputs(
+    inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
+    config: RunConfig,
+    *,
+    results: str | PathLike[str] | None = None,
+) -> Inputs:
     """Open what the user named. Lazy: no frame is read.
+
+    Where the folder `results` of an earlier run remembers what the headers said, those of unchanged movies are not read again.
 
     Raises
     ------
@@ -40,8 +58,11 @@ def open_inputs(inputs: str | PathLike[str] | Sequence[str | PathLike[str]], con
     """
     given = [inputs] if isinstance(inputs, (str, PathLike)) else list(inputs)
     sources = [_absolute(fspath(source)) for source in given]
-    archive = open_archive(sources if len(sources) > 1 else sources[0], **config.calibration.model_dump())
-    return usable(archive, sources)
+    store = None if results is None else Store.at(results)
+    known = Headers.load(store.path(HEADERS_FILE)) if store is not None and store.is_local else Headers()
+    given_as = sources if len(sources) > 1 else sources[0]
+    archive = open_archive(given_as, cache=known, **config.calibration.model_dump())
+    return replace(usable(archive, sources), headers=known)
 
 
 def usable(archive: Archive, sources: list[str]) -> Inputs:

@@ -79,7 +79,7 @@ class Headers:
                 said = json.load(file)
             if said["version"] != VERSION:
                 return cls()
-            return cls({key: (mark, _plain_to_value(reader)) for key, (mark, reader) in said["readers"].items()})
+            return cls({key: (mark, plain_to_value(reader)) for key, (mark, reader) in said["readers"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
@@ -87,7 +87,7 @@ class Headers:
         """Write what is remembered, whole or not at all, if it has changed."""
         if not self.changed:
             return
-        readers = {key: (mark, _value_to_plain(reader)) for key, (mark, reader) in sorted(self.known.items())}
+        readers = {key: (mark, value_to_plain(reader)) for key, (mark, reader) in sorted(self.known.items())}
         part = f"{path}.{os.getpid()}.part"
         with open(part, "w", encoding="utf-8") as file:
             json.dump({"version": VERSION, "readers": readers}, file)
@@ -109,7 +109,7 @@ def mark_of(source: str) -> str | None:
         return None
 
 
-def _value_to_plain(value: Any) -> Any:
+def value_to_plain(value: Any) -> Any:
     """Turn a reader, or a value in it, into what JSON can say."""
     if isinstance(value, np.dtype):
         return {"dtype": value.str}
@@ -122,25 +122,25 @@ def _value_to_plain(value: Any) -> Any:
     if type(value).__name__ in KINDS:
         return {
             "kind": type(value).__name__,
-            **{f.name: _value_to_plain(getattr(value, f.name)) for f in fields(value)},
+            **{f.name: value_to_plain(getattr(value, f.name)) for f in fields(value)},
         }
     if isinstance(value, (tuple, list)):
-        return {"tuple": [_value_to_plain(one) for one in value]}
+        return {"tuple": [value_to_plain(one) for one in value]}
     if hasattr(value, "items"):
-        return {"mapping": {str(key): _value_to_plain(one) for key, one in value.items()}}
+        return {"mapping": {str(key): value_to_plain(one) for key, one in value.items()}}
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _plain_to_value(plain: Any) -> Any:
-    """Build again what `_value_to_plain` took apart."""
+def plain_to_value(plain: Any) -> Any:
+    """Build again what `value_to_plain` took apart."""
     if not isinstance(plain, dict):
         return plain
     if "kind" in plain:
-        return KINDS[plain["kind"]](**{key: _plain_to_value(value) for key, value in plain.items() if key != "kind"})
+        return KINDS[plain["kind"]](**{key: plain_to_value(value) for key, value in plain.items() if key != "kind"})
     if "tuple" in plain:
-        return tuple(_plain_to_value(one) for one in plain["tuple"])
+        return tuple(plain_to_value(one) for one in plain["tuple"])
     if "mapping" in plain:
-        return {key: _plain_to_value(one) for key, one in plain["mapping"].items()}
+        return {key: plain_to_value(one) for key, one in plain["mapping"].items()}
     if "dtype" in plain:
         return np.dtype(plain["dtype"])
     return np.frombuffer(base64.b64decode(plain["array"]), plain["of"]).reshape(plain["shape"]).copy()

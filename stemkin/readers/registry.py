@@ -13,12 +13,38 @@ from stemkin.readers.files import exists, head_of, is_folder, is_url, missing
 
 @dataclass(frozen=True)
 class Format:
-    """A format: its name, its suffixes, where its opener is (``module:function``), and how its files begin."""
+    """A format: how its files are told and opened. A new one is a file with an opener, and a line in `FORMATS`.
+
+    An opener returns a `FileReader` subclass, whose `_frames` gives frames `start` to `stop` and opens the file anew::
+
+        # stemkin/readers/pgm.py
+        def open_pgm(source: str, options: Options) -> FileReader:
+            width, height = (int(n) for n in head_of(source).split()[1:3])
+            n = size_of(source) // (width * height)
+            return PgmReader(source=source, shape=(n, height, width), dtype=np.dtype("u1"), format="PGM")
+
+        # stemkin/readers/registry.py
+        Format("PGM", (".pgm",), "stemkin.readers.pgm:open_pgm", begins(b"P5")),
+
+    Attributes
+    ----------
+    name
+        For tables and messages.
+    suffixes
+        Of its files, in small letters.
+    opener
+        ``module:function`` of (source, options).
+    matches
+        Tells the format by a file's first bytes, where it has a mark.
+    guarded
+        Whether the library behind it may hang on a damaged file: local ones are then opened by a process that can be stopped.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     opener: str
     matches: Callable[[bytes], bool] | None = None
+    guarded: bool = False
 
     def open(self, source: str, options: Options) -> FileReader:
         """Open `source`; the format's module is imported now.
@@ -28,17 +54,34 @@ class Format:
         MovieError
             If it does not open, for whatever reason lies in the file.
         """
-        module, function = self.opener.split(":")
-        try:
-            return cast(FileReader, getattr(import_module(module), function)(source, options))
-        except MovieError:
+        if self.guarded and not is_url(source):
+            from stemkin.readers.guarded import opened_by_a_child
+
+            reader = opened_by_a_child(self.name, self.opener, source, options)
+            if reader is not None:
+                return reader
+        return open_as(self.name, self.opener, source, options)
+
+
+def open_as(name: str, opener: str, source: str, options: Options) -> FileReader:
+    """Open `source` with `opener` (``module:function``) in this process; `name` is the format's.
+
+    Raises
+    ------
+    MovieError
+        If it does not open, for whatever reason lies in the file.
+    """
+    module, function = opener.split(":")
+    try:
+        return cast(FileReader, getattr(import_module(module), function)(source, options))
+    except MovieError:
+        raise
+    except Exception as error:
+        if not is_damage(error):
             raise
-        except Exception as error:
-            if not is_damage(error):
-                raise
-            said = " ".join(str(error).split()) or type(error).__name__
-            msg = f"{source} could not be opened as {self.name}: {said[:300]}"
-            raise MovieError(msg) from error
+        said = " ".join(str(error).split()) or type(error).__name__
+        msg = f"{source} could not be opened as {name}: {said[:300]}"
+        raise MovieError(msg) from error
 
 
 def begins(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:
@@ -63,6 +106,7 @@ FORMATS: tuple[Format, ...] = (
         (".h5", ".hdf5", ".hdf", ".nxs", ".hspy", ".emd"),
         "stemkin.readers.hdf5:open_hdf5",
         begins(b"\x89HDF\r\n\x1a\n"),
+        guarded=True,
     ),
     Format("NPY", (".npy",), "stemkin.readers.npy:open_npy", begins(b"\x93NUMPY")),
     Format("NPZ", (".npz",), "stemkin.readers.npy:open_npz", begins(b"PK\x03\x04")),

@@ -1,0 +1,171 @@
+"""Headers that are read by a process of their own, which can be stopped.
+
+A damaged HDF5 file can send the HDF5 library round in circles, or crash it, and nothing within a process stops that. So files of such
+formats are opened by a child that answers with what the header says; one that does not answer in time is stopped, and its file
+is refused in a sentence. A child serves one file after the other and starts in about half a second, so that thousands of files
+cost no more than one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from stemkin.readers.base import FileReader, MovieError, Options
+
+LIMIT_S = 20.0
+"""Headers take milliseconds; slow network disks are allowed more."""
+
+
+def opened_by_a_child(
+    name: str, opener: str, source: str, options: Options, *, limit_s: float = LIMIT_S
+) -> FileReader | None:
+    """Return the reader of `source`, opened in another process; None where that process met trouble that is not the file's.
+
+    Parameters
+    ----------
+    name
+        Of the format.
+    opener
+        ``module:function`` that takes `source` and `options`.
+    source
+        Local path.
+    options
+        What the user said of where the frames lie.
+    limit_s
+        How long it may take [s].
+
+    Raises
+    ------
+    MovieError
+        If the file does not open, or not in time.
+    """
+    from stemkin.readers.headers import plain_to_value
+
+    asked = {"name": name, "opener": opener, "source": source, "dataset": options.dataset, "channel": options.channel}
+    child = _CHILDREN.take()
+    answer = child.ask({**asked, "limit_s": limit_s}, limit_s)
+    if answer is None:
+        msg = f"{source} is damaged: its header could not be read within {limit_s:g} s, or stopped the library that reads it"
+        raise MovieError(msg)
+    _CHILDREN.give(child)
+    if "refused" in answer:
+        raise MovieError(answer["refused"])
+    reader = answer.get("reader")
+    return None if reader is None else plain_to_value(reader)  # type: ignore[no-any-return]
+
+
+class _Child:
+    """A process that opens files."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+
+    def ask(self, question: dict[str, Any], limit_s: float) -> dict[str, Any] | None:
+        """Return the answer to a question; None, and the child is gone, if none came in time."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        timer = threading.Timer(limit_s + START_S, self._process.kill)
+        timer.start()
+        try:
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        finally:
+            timer.cancel()
+        if not line.endswith(b"\n"):
+            self.stop()
+            return None
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+START_S = 10.0
+"""A child that has just been started needs this long at most before it listens."""
+
+
+@dataclass
+class _Children:
+    """The children of this process that wait for work."""
+
+    idle: list[_Child] = field(default_factory=list)
+    owner: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> _Child:
+        """Return a child that is free."""
+        with self.lock:
+            if self.owner != os.getpid():  # a fork does not inherit them
+                self.idle, self.owner = [], os.getpid()
+            child = self.idle.pop() if self.idle else None
+        return _Child() if child is None else child
+
+    def give(self, child: _Child) -> None:
+        """Have `child` wait for the next file."""
+        with self.lock:
+            if len(self.idle) < MAX_IDLE:
+                self.idle.append(child)
+                return
+        child.stop()
+
+    def stop(self) -> None:
+        """End all that wait."""
+        with self.lock:
+            idle, self.idle = self.idle, []
+        if self.owner == os.getpid():
+            for child in idle:
+                child.stop()
+
+
+MAX_IDLE = 2
+_CHILDREN = _Children()
+atexit.register(_CHILDREN.stop)
+
+
+def main() -> None:
+    """Answer questions, one JSON line each, until there are no more."""
+    from stemkin.readers.headers import value_to_plain
+    from stemkin.readers.registry import open_as
+
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if hasattr(signal, "alarm"):  # also when the parent is gone: SIGALRM ends even a loop within C
+            signal.alarm(max(1, round(asked["limit_s"])))
+        try:
+            reader = open_as(
+                asked["name"], asked["opener"], asked["source"], Options(asked["dataset"], asked["channel"])
+            )
+            answer = {"reader": value_to_plain(reader)}
+        except MovieError as error:
+            answer = {"refused": str(error)}
+        except Exception as error:  # noqa: BLE001 - the parent meets it again, in its own words
+            answer = {"trouble": type(error).__name__}
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A header that hangs or crashes its library costs its file and a few seconds, nothing else."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from stemkin.readers import MovieError, Options, open_reader
+from stemkin.readers.guarded import opened_by_a_child
+from tests import movie_files as files
+
+OPTIONS = Options()
+
+
+def hangs(source, options):
+    while True:
+        time.sleep(1)
+
+
+def crashes(source, options):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def is_gone(source, options):
+    raise FileNotFoundError(source)
+
+
+def test_a_header_that_never_ends_is_a_sentence():
+    began = time.monotonic()
+    with pytest.raises(MovieError, match=r"a\.x is damaged: its header could not be read within 1 s"):
+        opened_by_a_child("X", "tests.test_guarded:hangs", "a.x", OPTIONS, limit_s=1)
+    assert time.monotonic() - began < 10
+
+
+def test_a_header_that_crashes_the_library_is_a_sentence_and_the_next_file_opens(tmp_path):
+    with pytest.raises(MovieError, match=r"a\.x is damaged"):
+        opened_by_a_child("X", "tests.test_guarded:crashes", "a.x", OPTIONS)
+    files.write_hdf5(tmp_path / "b.h5", files.pixels(n=3))
+    np.testing.assert_array_equal(open_reader(str(tmp_path / "b.h5")).read(0, 3), files.pixels(n=3))
+
+
+def test_trouble_that_is_not_the_files_is_left_to_the_caller():
+    assert opened_by_a_child("X", "tests.test_guarded:is_gone", "a.x", OPTIONS) is None
+
+
+def test_a_child_reads_the_same_header_as_this_process(tmp_path):
+    from stemkin.readers.hdf5 import open_hdf5
+    from stemkin.readers.headers import value_to_plain
+
+    for name, write in {
+        "a.h5": files.write_hdf5,
+        "a b é.emd": files.write_berkeley_emd,
+        "a.hspy": files.write_hspy,
+    }.items():
+        write(tmp_path / name, files.pixels())
+        source = str(tmp_path / name)
+        assert value_to_plain(open_reader(source)) == value_to_plain(open_hdf5(source, OPTIONS))
