@@ -192,6 +192,9 @@ def _open(source: Source, corrections: Corrections | None, known: Headers) -> Mo
         return source.path, str(error) or type(error).__name__
 
 
+ORIGINS = ("pixel_size_from", "frame_time_from", "dose_rate_from")
+"""Where each value of `CALIBRATED` comes from."""
+
 COLUMNS = (
     "movie", "format", "shape", "dtype", "chunks", "bytes", "pixel_size_nm", "pixel_size_from", "frame_time_s", "frame_time_from",
     "dose_rate_e_per_nm2_s", "dose_rate_from", "problems", "source",
@@ -227,6 +230,19 @@ def describe(source: StrPath | Sequence[StrPath] | Archive, **opening: Any) -> p
     )
 
 
+def listing(described: pd.DataFrame) -> str:
+    """Return the table of `describe` as lines to be read: movies first, then a sentence for each problem."""
+    movies = described[described["movie"] != ""].drop(columns=["problems", "source"])
+    movies = movies.loc[:, [c for c in movies if c not in CALIBRATED or movies[c].notna().any()]]
+    for value, origin in zip(CALIBRATED, ORIGINS, strict=True):
+        if value not in movies:
+            movies = movies.drop(columns=origin)
+    lines = [movies.to_string(index=False, na_rep="") if len(movies) else "no movies"]
+    told = described[described["problems"] != ""]
+    pairs = zip(told["source"].astype(str), told["problems"].astype(str), strict=True)
+    return "\n".join(lines + [said if where in said else f"{where}: {said}" for where, said in pairs])
+
+
 def _one_or_many(source: StrPath | Sequence[StrPath]) -> StrPath | Sequence[StrPath]:
     return source[0] if isinstance(source, (list, tuple)) and len(source) == 1 else source
 
@@ -245,7 +261,7 @@ def _description(movie: Movie) -> dict[str, Any]:
         "problems": "; ".join(getattr(reader, "notes", ())),
         "source": movie.source,
     }
-    for name, origin in zip(CALIBRATED, ("pixel_size_from", "frame_time_from", "dose_rate_from"), strict=True):
+    for name, origin in zip(CALIBRATED, ORIGINS, strict=True):
         row[name], row[origin] = getattr(movie, name), movie.calibration.origin.get(name, "")
     return row
 

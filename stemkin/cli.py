@@ -138,10 +138,9 @@ def simulate(
 @app.command()
 def info(inputs: Inputs) -> None:
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
-    from stemkin.archive import describe
+    from stemkin.archive import describe, listing
 
-    table = describe(inputs)
-    typer.echo(table.to_string(index=False) if len(table) else "no movies")
+    typer.echo(listing(describe(inputs)))
 
 
 @app.command()

@@ -59,7 +59,7 @@ def opened_by_a_child(
     if "refused" in answer:
         raise MovieError(answer["refused"])
     reader = answer.get("reader")
-    return None if reader is None else plain_to_value(reader)  # type: ignore[no-any-return]
+    return None if reader is None else plain_to_value(reader)
 
 
 class _Child:

@@ -204,10 +204,10 @@ def _v2_codec(metadata: Any) -> tuple[str, bool, bool, Any] | None:
 def _promised(codec: str, raw: np.ndarray) -> int | None:
     """Return how many bytes a compressed chunk says that it holds, None where it does not say."""
     if codec == "blosc":
-        if len(raw) < 16 or struct.unpack_from("<I", raw, 12)[0] != len(raw):
+        if len(raw) < 16 or struct.unpack_from("<I", raw.data, 12)[0] != len(raw):
             msg = "its compressed size is not what its header says"
             raise ValueError(msg)
-        return int(struct.unpack_from("<I", raw, 4)[0])
+        return int(struct.unpack_from("<I", raw.data, 4)[0])
     return len(raw) if not codec else None
 
 
