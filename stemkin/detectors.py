@@ -26,7 +26,7 @@ import numpy as np
 
 from stemkin import tables
 from stemkin.devices import Device, keep_freed_memory, to_device, to_host
-from stemkin.kernels import defects, relaxation, residual
+from stemkin.kernels import defects, placing, relaxation, residual
 from stemkin.kernels.lattice import Lattice
 
 OUTLIER = 20.0
@@ -194,14 +194,14 @@ class FourierDetector:
             )  # fmt: skip
             y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
             spread_px = self.off_site * rest.grains[0].lattice.spacing_px
-            y, x, error = defects.towards_sites(
+            y, x, error = placing.towards_sites(
                 found, y, x, filter_sd_px=rest.filter_sd_px, spread_px=spread_px, site_error_px=rest.site_error_px
             )
             score = found.score
             edge_px = EDGE * rest.grains[0].lattice.spacing_px
         else:
             y, x, score = defects.anywhere(rest.snr, rest.filter_sd_px, false_positives=asked, threshold=threshold)
-            error, edge_px = defects.seen_error(score, rest.filter_sd_px), 3 * rest.filter_sd_px
+            error, edge_px = placing.seen_error(score, rest.filter_sd_px), 3 * rest.filter_sd_px
         rows = np.zeros(len(y), tables.LOCATED)
         rows["frame"], rows["y"], rows["x"], rows["score"], rows["position_error"] = frame, y, x, np.abs(score), error
         height, width = (int(n) for n in rest.snr.shape)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels import defects, filters, peaks, relaxation, sites
+from stemkin.kernels import defects, filters, interpolation, peaks, placing, relaxation, sites
 from stemkin.kernels.lattice import honeycomb
 
 
@@ -114,7 +114,7 @@ def test_cubic_interpolation_agrees_with_scipy():
     rows, columns = np.mgrid[:40, :40]
     image = np.sin(rows / 5) * np.cos(columns / 6)
     points = np.random.default_rng(0).uniform(4, 35, (100, 2))
-    assert np.allclose(sites.interpolate(image, points), map_coordinates(image, points.T, order=3), atol=2e-3)
+    assert np.allclose(interpolation.interpolate(image, points), map_coordinates(image, points.T, order=3), atol=2e-3)
 
 
 def test_a_matched_filter_has_unit_noise_and_the_signal_of_theory():
@@ -154,14 +154,14 @@ def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
 
 def found_at(site, y, x, score, lean=None):
     lean = np.zeros_like(site) if lean is None else lean
-    return defects.Found(np.asarray(y), np.asarray(x), np.asarray(score), np.asarray(score), np.asarray(site), lean)
+    return placing.Found(np.asarray(y), np.asarray(x), np.asarray(score), np.asarray(score), np.asarray(site), lean)
 
 
 def test_a_weak_defect_is_placed_near_its_site_and_a_strong_one_where_it_is_seen():
     site = np.array([[10.0, 10.0], [30.0, 30.0], [np.nan, np.nan], [50.0, 50.0]])
     y, x, score = np.array([10.4, 30.1, 20.3, 53.0]), np.array([10, 30, 20, 50.0]), np.array([-4.0, -100, 9, -6])
     found = found_at(site, y, x, score)
-    y, _, error = defects.towards_sites(found, y, x, filter_sd_px=1.5, spread_px=0.2)
+    y, _, error = placing.towards_sites(found, y, x, filter_sd_px=1.5, spread_px=0.2)
     assert 10.0 < y[0] < 10.1, "noise of 0.5 px against a lattice known to 0.2 px"
     assert y[1] == pytest.approx(30.1, abs=0.01)
     assert y[2] == pytest.approx(20.3), "no site"
@@ -181,7 +181,7 @@ def test_stated_errors_are_those_that_are_made(spread_px):
         true = site + rng.normal(0, spread_px, site.shape)
         score = -rng.uniform(6, 30, 40)
         seen = true + rng.normal(size=site.shape) * (np.sqrt(2) * 1.5 / -score)[:, None]
-        y, _, error = defects.towards_sites(
+        y, _, error = placing.towards_sites(
             found_at(site, *seen.T, score), *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.02
         )
         pulls.append((y - true[:, 0]) / error)
@@ -197,13 +197,13 @@ def test_the_pull_of_a_vacancy_on_the_dopant_beside_it_is_taken_out():
     lean[:15] = np.stack([np.sin(angles), np.cos(angles)], axis=1)
     seen = site + 0.25 * lean + rng.normal(0, 0.05, site.shape)
     found = found_at(site, *seen.T, np.full(30, -40.0), lean)
-    y, x, _ = defects.towards_sites(found, *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.01)
+    y, x, _ = placing.towards_sites(found, *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.01)
     assert np.hypot(y - site[:, 0], x - site[:, 1]).max() < 0.15
 
 
 def test_without_a_bound_on_the_spread_positions_stay_where_they_are_seen():
     site, seen = np.array([[10.0, 10.0]]), np.array([[10.7, 9.8]])
-    y, x, error = defects.towards_sites(
+    y, x, error = placing.towards_sites(
         found_at(site, *seen.T, np.array([-4.0])), *seen.T, filter_sd_px=1.5, spread_px=np.inf
     )
     assert (y[0], x[0], error[0]) == pytest.approx((10.7, 9.8, np.sqrt(2) * 1.5 / 4))

@@ -16,8 +16,8 @@ from stemkin.kernels import cell, crystal, distortion
 from stemkin.kernels.filters import clipped, gaussian, matched_snr, noise_of, skewness, variance_of
 from stemkin.kernels.finding import Crystal, find_crystal
 from stemkin.kernels.grains import Division, Grain, draw_grain, find_grains, is_broken
+from stemkin.kernels.interpolation import pixels
 from stemkin.kernels.lattice import METAL, Lattice, nearest_site
-from stemkin.kernels.sites import pixels
 
 FILTER_SD = 0.15
 """Standard deviation of the matched filter over the lattice constant where the lattice does not tell that of the probe."""

@@ -13,7 +13,7 @@ import numpy as np
 from stemkin import tables
 from stemkin.detectors import EDGE, ByProducts, FourierDetector, Survey
 from stemkin.devices import Device, keep_freed_memory, to_host
-from stemkin.kernels import defects
+from stemkin.kernels import placing
 from stemkin.kernels.lattice import CHALCOGEN, METAL, nearest_site
 from stemkin.kernels.localnorm import evened
 from stemkin.kernels.residual import Remainder, without_jitter
@@ -203,12 +203,12 @@ def _on_sites(
             near = mine & (np.hypot(*(close - seen).T) < REACH * grain.lattice.spacing_px)
             site[near] = close[near]
     spacing = rest.grains[0].lattice.spacing_px
-    y, x = defects.nearby_extrema(rest.snr, seen, sign, reach_px=0.12 * spacing)
+    y, x = placing.nearby_extrema(rest.snr, seen, sign, reach_px=0.12 * spacing)
     y, x = without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
     signed = sign * score
     nothing = np.zeros_like(seen)
-    found = defects.Found(y, x, signed, signed, site, nothing)
-    y, x, better = defects.towards_sites(
+    found = placing.Found(y, x, signed, signed, site, nothing)
+    y, x, better = placing.towards_sites(
         found, y, x, filter_sd_px=rest.filter_sd_px, spread_px=off_site * spacing, site_error_px=rest.site_error_px
     )
     on_site = np.isfinite(site[:, 0])
