@@ -262,6 +262,23 @@ def mean_amplitudes(lines: np.ndarray, waves: Waves) -> np.ndarray:
     return np.asarray(np.where(waves.is_background, 1.0, 2.0) * total)
 
 
+def decoupled(amplitudes: np.ndarray, waves: Waves) -> np.ndarray:
+    """Free (K,) mean amplitudes of what one wave leaves in another where the frame holds no whole number of their beats.
+
+    That is about one part in pi times the number of lattice planes, and would displace the lattice by as much of a period. The
+    overlaps are products of sums over rows and over columns; one step of Jacobi's iteration leaves their square.
+    """
+    phases = [cos + 1j * sin for cos, sin in (waves.row_waves, waves.column_waves)]
+    like, unlike = (np.ones((len(amplitudes),) * 2, complex) for _ in range(2))
+    for wave in phases:
+        like *= np.conj(wave.T) @ wave / len(wave)
+        unlike *= np.conj(wave.T @ wave) / len(wave)
+    halves = np.where(waves.is_background, 1.0, 0.5) * amplitudes  # M is the sum of halves exp(i) and their conjugates
+    turning = np.where(waves.is_background, 0.0, 1.0) * np.conj(halves)
+    seen = like @ halves + unlike @ turning
+    return np.asarray(np.where(waves.is_background, 1.0, 2.0) * (2 * halves - seen))
+
+
 def draw_mean(amplitudes: np.ndarray, waves: Waves, like: Array) -> Array:
     """Draw (y, x) the crystal whose amplitudes (K,) are the same everywhere, in the library and type of `like`."""
     return _drawn([amplitudes], waves, like)

@@ -74,7 +74,8 @@ def find_crystal(frame: Array) -> Crystal | None:
             return None
         waves = followed.waves
     lines = crystal.line_sums(frame, waves)
-    lattice = cell.lattice_of(crystal.mean_amplitudes(lines, waves), waves, quality=followed.quality)
+    mean = crystal.decoupled(crystal.mean_amplitudes(lines, waves), waves)
+    lattice = cell.lattice_of(mean, waves, quality=followed.quality)
     return Crystal(lattice, waves, lines, followed.evenness)
 
 
