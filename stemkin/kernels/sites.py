@@ -40,6 +40,9 @@ STRONG = 5.0
 SKEWED = 4.0
 """Beyond so many standard deviations a signal is not noise, and its skewness does not matter."""
 
+FINE = 1.1
+"""By no more than this factor is the scale of the signals corrected in the end, when their skewness is out."""
+
 BONDED = ((0, 0), (1, 0), (0, 1))
 """Steps (u, v) from the cell of a chalcogen column to those of the three metal columns around it."""
 
@@ -150,6 +153,11 @@ def site_signals(
         )
     if skew is not None:
         signal = unskewed(signal, pixels(skew, points))
+    for which in (METAL, CHALCOGEN):
+        own = sublattice == which
+        told = signal[own & plain]
+        if len(told) >= MIN_SITES:
+            signal[own] /= np.clip(scatter_of(told, bright=True), 1 / FINE, FINE)
     return Sites(cells, points, sublattice, signal, signal, beside, patches)
 
 
@@ -217,10 +225,11 @@ def normalised(
     return np.asarray(values / np.sqrt(np.maximum(scatter / TOLERATED, 1.0)))
 
 
-def scatter_of(values: np.ndarray) -> float:
+def scatter_of(values: np.ndarray, *, bright: bool = False) -> float:
     """Return the standard deviation of normal `values` (m,), few of which are defects: that of the middle 95 %, corrected.
 
-    Defects of moderate strength raise a median deviation more.
+    Defects of moderate strength raise a median deviation more. `bright` looks at the values above the middle only: nearly all
+    weak defects are dark.
 
     Examples
     --------
@@ -235,6 +244,9 @@ def scatter_of(values: np.ndarray) -> float:
         if not len(near):
             break
         middle, spread = float(near.mean()), float(near.std()) / 0.8796
+    if bright:
+        above = values[(values > middle) & (values < middle + 2 * spread)] - middle
+        spread = float(np.sqrt((above**2).mean())) / 0.8796 if len(above) else spread
     return spread
 
 
