@@ -130,6 +130,15 @@ def test_fewer_distinct_rows_than_classes_give_fewer_classes(caplog):
     assert len(set(taxonomy.assign(rows)[0].tolist())) == 2
 
 
+def test_one_class_only():
+    rows, _ = rows_and_truth()
+    taxonomy = cluster(rows, n_classes=1)
+    assert taxonomy.classes.tolist() == [0]
+    class_id, probability = taxonomy.assign(rows)
+    assert (class_id == 0).mean() > 0.99
+    assert (probability[class_id == 0] == 1).all()
+
+
 def test_identical_rows_are_one_class():
     taxonomy = cluster(np.ones((30, 3)))
     assert taxonomy.assign(np.ones((3, 3)))[0].tolist() == [0, 0, 0]

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from stemkin import tables
 from stemkin.detection import detect
 from stemkin.detectors import FourierDetector
+from stemkin.editing import edited
 from stemkin.kernels.motifs import Elements
 from stemkin.learning import Model, learn, sample_frames, with_confusion
+from stemkin.model import scaled
 from stemkin.movie import Movie
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
@@ -210,6 +212,64 @@ def test_a_movie_without_detections_gives_a_model_that_names_nothing(caplog):
     found = detect(noise_movie(), model.__class__(FourierDetector(snr=3.0), *list(vars(model).values())[1:])).compute()
     assert len(found) > 0
     assert set(found["class_id"]) == {-1}
+
+
+def test_no_class_is_made_for_noise():
+    """A crystal without defects, searched so eagerly that noise is found: some of it may pass for the faintest defect."""
+    movie = simulate_movie("null", n_frames=12, shape=(192, 192), seed=4)
+    model = learn(movie, n_frames=12, detector=FourierDetector(false_positives_per_frame=6.0), seed=1)
+    assert model.report["n_detections"] > 30
+    assert not [name for name in model.classes["name"] if name.startswith("class")]
+    rows = detect(movie, model).compute()
+    assert (rows["class_id"] >= 0).mean() < 0.2
+    faintest = model.classes.loc[model.classes["name"] == "V_S", "class_id"]
+    assert set(rows["class_id"]) <= {-1, *faintest}
+
+
+def test_the_sample_that_is_kept_is_bounded_and_survives_the_disk(model, tmp_path, monkeypatch):
+    from stemkin import learning
+
+    monkeypatch.setattr(learning, "MAX_PATCHES", 12)
+    monkeypatch.setattr(learning, "MAX_PICTURES", 5)
+    small = learn(simulate_movie("paper", n_frames=4, shape=(160, 160), seed=7), n_frames=4, seed=1)
+    assert small.sample.rows.shape == (12, small.n_descriptors)
+    assert small.sample.pictures.shape == (5, 21, 21)
+    small.save(tmp_path)
+    np.testing.assert_array_equal(Model.load(tmp_path).sample.rows, small.sample.rows)
+
+
+def test_a_class_is_split_by_its_descriptors(model):
+    """What was merged before is told apart again."""
+    joined = model.rename({"Mo_W": "Mo", "Mo_W+V_S": "Mo"})
+    parts = edited(joined, {"split": {"Mo": 2}, "rename": {"Mo (1)": "larger"}})
+    assert {"larger", "Mo (2)"} <= set(parts.classes["name"])
+    rows = scaled(model.sample.rows, model.scale)
+    wanted, found = model.taxonomy.assign(rows)[0], parts.taxonomy.assign(rows)[0]
+    names = model.classes.set_index("name")["class_id"]
+    two = np.isin(wanted, [names["Mo_W"], names["Mo_W+V_S"]])
+    agree = pd.crosstab(wanted[two], found[two]).to_numpy()
+    assert agree.max(axis=1).sum() / agree.sum() > 0.95
+    assert len(set(found[two])) >= 2
+    assert parts.classes["n_detections"].sum() == pytest.approx(joined.classes["n_detections"].sum(), abs=1)
+
+
+def test_a_renamed_confusion_speaks_of_the_new_classes(model, paper_movie, paper_truth):
+    truth = paper_truth.defects[paper_truth.defects["frame"] < 3]
+    measured = with_confusion(model, paper_movie, truth, max_distance_px=3.0)
+    after = measured.rename({"Mo_W": "Mo", "Mo_W+V_S": "Mo", "V_S": "-"}).report["confusion"]
+    before = measured.report["confusion"]
+    assert after["found"] == [
+        "Mo",
+        *[n for n in model.classes["name"] if n not in ("Mo_W", "Mo_W+V_S", "V_S")],
+        "-",
+        "missed",
+    ]
+
+    def of(said, name):
+        return np.array(said["counts"])[:, said["found"].index(name)]
+
+    np.testing.assert_array_equal(of(after, "Mo"), of(before, "Mo_W") + of(before, "Mo_W+V_S"))
+    np.testing.assert_array_equal(of(after, "-"), of(before, "-") + of(before, "V_S"))
 
 
 def test_a_movie_without_a_lattice_is_described_by_raw_crops_and_says_so(caplog, paper_movie):

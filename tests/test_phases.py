@@ -13,7 +13,7 @@ from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb, sites
 from stemkin.kernels.order import DISORDERED, ORDERED, VACUUM, order_fractions, order_map
 from stemkin.kernels.order import regions as regions_of
 from stemkin.movie import Movie
-from stemkin.phases import follow, order_maps, phases, regions, save_order_maps
+from stemkin.phases import follow, histories, order_maps, phases, regions, save_order_maps
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
 
@@ -166,3 +166,24 @@ def test_holes_of_the_simulation_are_followed_and_grow(late_movie):
     areas = holes[holes["region"] == longest]["area_nm2"].to_numpy()
     assert len(areas) >= 3
     assert areas[-1] > areas[0]
+
+
+def test_holes_and_the_fragment_keep_one_number_from_when_they_open():
+    """Two holes and a fragment that turns; the truth tells when each begins, and the area of all holes together."""
+    movie = simulate_movie("late-stage", n_frames=16, seed=2, frame_time_s=14.0, contamination=0.0)
+    rows = follow(regions(movie).compute(), max_gap_frames=2)
+    largest = histories(rows)
+    holes, pieces = (largest[largest["kind"] == kind].iloc[:n] for kind, n in (("hole", 2), ("fragment", 1)))
+    truth = truth_of(movie)
+    open_at = truth.settings.damage.hole_start_s * np.array([1.0, 1.5])
+    assert (holes["last_frame"] == 15).all()
+    for first in holes["first_time_s"]:  # a hole of three columns or so is the smallest that counts
+        assert 0 <= (first - open_at).min(initial=np.inf, where=first >= open_at) < 60
+    for region in holes["region"]:
+        own = rows[rows["region"] == region]
+        assert own["frame"].is_unique
+        assert len(own) >= own["frame"].iloc[-1] - own["frame"].iloc[0]  # at most one frame is missing
+    assert pieces["first_time_s"].iloc[0] >= truth.settings.damage.fragment_start_s
+    assert abs(pieces["last_turn_deg"].iloc[0]) > 4
+    found = rows[rows["kind"] == "hole"].groupby("frame")["area_px"].sum().reindex(range(16), fill_value=0.0)
+    np.testing.assert_allclose(found / np.prod(movie.shape[1:]), truth.frames["vacuum"], atol=0.01)

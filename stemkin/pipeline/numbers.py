@@ -134,7 +134,7 @@ def _neighbourhoods(store: Store, movies: list[str]) -> Any:
 
     meta = pd.DataFrame({"class_id": pd.Series([], dtype="int16"), SITE_COLUMN: pd.Series([], dtype="float32")})
     meta = pd.concat([meta, tables.empty("neighbours")[list(tables.ATOM_COLUMNS)]], axis=1)
-    blocks = [block for movie in movies for block in store.blocks("detections", movie)]
+    blocks = [block for movie in movies for block in store.blocks("neighbours", movie)]  # earlier versions wrote none
     return dd.from_map(read, blocks, meta=meta) if blocks else dd.from_pandas(meta, npartitions=1)
 
 
