@@ -196,6 +196,13 @@ def size(pair: tuple[str, tuple[int, int]]) -> int:
     return int(open_movie(path).reader.read(*edge).nbytes)
 
 
+def cpu_and_wall(process: psutil.Process, call: Callable[[], object]) -> tuple[float, float]:
+    """Return the processor time of `process` and the wall time [s] while something is done."""
+    before, start = sum(process.cpu_times()[:2]), time.perf_counter()
+    call()
+    return sum(process.cpu_times()[:2]) - before, time.perf_counter() - start
+
+
 def scheduling(path: Path, n_blocks: int) -> dict[str, float]:
     """Return the processor time [ms] that the scheduler of two workers spends on a block, and the block's own wall time."""
     from distributed import Client
@@ -237,9 +244,9 @@ def scheduling(path: Path, n_blocks: int) -> dict[str, float]:
                 work = [(str(path), edges[i % len(edges)]) for i in range(n_blocks)]
                 client.gather(client.map(size, work[:8], pure=False))
                 process = psutil.Process(scheduler.pid)
-                before, start = sum(process.cpu_times()[:2]), time.perf_counter()
-                client.gather(client.map(size, work, pure=False))
-                spent, wall = sum(process.cpu_times()[:2]) - before, time.perf_counter() - start
+                idle, _ = cpu_and_wall(process, lambda: time.sleep(3))
+                spent, wall = cpu_and_wall(process, lambda: client.gather(client.map(size, work, pure=False)))
+                spent -= idle / 3 * wall  # heartbeats, which come whether there is work or not
         finally:
             for one in (workers, scheduler):
                 one.terminate()

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin import conversion
+from stemkin.archive import open_archive
 from stemkin.conversion import chunking, convert
 from stemkin.kernels.quality import frame_status
 from stemkin.movie import Movie, open_movie
@@ -143,6 +144,7 @@ def test_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path, small_blocks):
         n_copied.append(len(list(tmp_path.glob("b.zarr.part/0*.json"))))
         assert not (tmp_path / "b.zarr").exists()
     assert 0 < n_copied[0] < n_copied[-1] < 25
+    assert [movie.name for movie in open_archive(tmp_path)] == ["a", "expected"]
     with pytest.MonkeyPatch.context() as patch:
         copied = []
         plain = conversion.copy_block
@@ -150,6 +152,23 @@ def test_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path, small_blocks):
         convert(tmp_path / "a.npy", tmp_path / "b.zarr")
     assert len(copied) == 25 - n_copied[-1]
     assert content(tmp_path / "b.zarr") == content(tmp_path / "expected.zarr")
+    assert not (tmp_path / "b.zarr.part").exists()
+
+
+@pytest.mark.parametrize("step", ["_write_json", "_create", "os.replace"])
+def test_a_conversion_killed_before_its_first_block_begins_anew(tmp_path, monkeypatch, step):
+    from stemkin.readers import zarr_writing
+
+    np.save(tmp_path / "a.npy", files.pixels(n=20, height=32, width=32))
+    with monkeypatch.context() as patch:
+        owner, name = (os, "replace") if step == "os.replace" else (zarr_writing, step)
+        patch.setattr(owner, name, lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception, match="killed"):
+            convert(tmp_path / "a.npy", tmp_path / "b.zarr")
+    convert(tmp_path / "a.npy", tmp_path / "b.zarr")
+    np.testing.assert_array_equal(
+        open_movie(tmp_path / "b.zarr").reader.read(0, 20), files.pixels(n=20, height=32, width=32)
+    )
     assert not (tmp_path / "b.zarr.part").exists()
 
 

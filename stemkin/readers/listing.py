@@ -18,6 +18,8 @@ from stemkin.readers.zarr_store import is_zarr_folder
 MANIFESTS = (".csv", ".toml")
 SUFFIXES = tuple(suffix for one in FORMATS if one.name != "EMI" for suffix in one.suffixes)
 """What a folder is searched for; an EMI file has no frames of its own, its SER file has."""
+UNFINISHED = ".zarr.part"
+"""What ``stemkin convert`` has not finished."""
 RESULTS_MARK = "run.json"
 """A folder with this file holds results, not movies."""
 
@@ -95,7 +97,7 @@ def _movies_below(folder: str) -> list[str]:
             continue
         for path, is_dir in inside:
             name = path.rsplit("/", 1)[-1]
-            if name.startswith("."):
+            if name.startswith(".") or name.endswith(UNFINISHED):
                 continue
             if is_dir and not is_one_movie(path):
                 to_look.append(path)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.files import exists, is_url, local
+from stemkin.readers.files import exists, is_url, local, names_in
 from stemkin.readers.zarr_blocks import layout_of
 from stemkin.readers.zarr_store import COMPLETE
 
@@ -102,16 +102,23 @@ def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
         _remove(job, job.target)
     earlier = _json(job, f"{job.markers}/{RECORD}")
     if earlier == job.record():
+        if not exists(f"{job.work}/{ARRAY}/zarr.json"):
+            _create(job)
         return _markers(job)
     if exists(job.markers):
-        if not overwrite:
+        if not overwrite and not _barely_begun(job):
             msg = f"{job.markers} was begun with another movie or other settings; remove it, or overwrite=True"
             raise FileExistsError(msg)
         _remove(job, job.markers)
         _remove(job, job.work)
-    _create(job)
     _write_json(job, f"{job.markers}/{RECORD}", job.record())
+    _create(job)
     return {}
+
+
+def _barely_begun(job: Job) -> bool:
+    """Tell whether a job was stopped while it wrote down what it is, before anything else."""
+    return all(name.startswith(f"{RECORD}.") for name in names_in(job.markers))
 
 
 def write_frames(job: Job, start: int, frames: np.ndarray) -> None:
@@ -178,7 +185,7 @@ def _create(job: Job) -> None:
 
     dtype = np.dtype(job.dtype)
     if not is_url(job.target):
-        os.makedirs(job.work)
+        os.makedirs(job.work, exist_ok=True)
     shape = job.shape
     zarr.create_array(
         f"{job.work}/{ARRAY}", shape=shape, dtype=dtype, chunks=(job.frames_per_chunk, *shape[1:]),
