@@ -65,12 +65,12 @@ def in_a_field(n_sets, n, n_frames, rng, *, edge_nm, hops, sigma):
 
 
 def bound(n_tracks, n_steps, D, sigma):
-    """Relative Cramer-Rao error of D with unknown localisation error."""
+    """Relative Cramer-Rao errors of D with unknown and with known localisation error."""
     second = 2 * np.eye(n_steps) - np.eye(n_steps, k=1) - np.eye(n_steps, k=-1)
     inverse = np.linalg.inv(2 * D * np.eye(n_steps) + sigma**2 * second)
     slopes = [2 * inverse, second @ inverse]
     information = n_tracks * np.array([[np.trace(a @ b) for a in slopes] for b in slopes])
-    return np.sqrt(np.linalg.inv(information)[0, 0]) / D
+    return np.sqrt(np.linalg.inv(information)[0, 0]) / D, 1 / np.sqrt(information[0, 0]) / D
 
 
 def as_often_used(rows):
@@ -116,7 +116,10 @@ def main():
             sigma = float(np.sqrt(D) / snr)
             rows = walks(words.sets, n_tracks, n_steps, rng, D=D, sigma=sigma)
             regime = {"motion": "Brownian", "tracks": n_tracks, "steps": n_steps, "snr": snr}
-            found += measure(rows, D, bound(n_tracks, n_steps, D, sigma), regime, methods=("mle", "cve", "ols"))
+            least, known_least = bound(n_tracks, n_steps, D, sigma)
+            found += measure(rows, D, least, regime, methods=("mle", "cve", "ols"))
+            known = measure(rows, D, known_least, regime, methods=("mle",), sigma_nm=sigma)
+            found += [row | {"method": "mle, s known"} for row in known]
     for n_tracks, n_steps, hops in ((1, 300, 0.1), (30, 30, 0.1), (30, 30, 0.5), (60, 100, 0.3)):
         rows = walks(words.sets, n_tracks, n_steps, rng, hops=hops, sigma=0.01)
         regime = {"motion": "hops", "tracks": n_tracks, "steps": n_steps, "hops_per_frame": hops}

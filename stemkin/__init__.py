@@ -14,11 +14,13 @@ __version__ = "0.1.0"
 _ROOM_OF = {
     "abundances": "kinetics",
     "Archive": "archive",
+    "arrhenius": "diffusion",
     "beam_cross_sections": "kinetics",
     "Bins": "kinetics",
     "bootstrap": "controls",
     "chapman_kolmogorov": "kinetics",
     "cluster": "clustering",
+    "compare_diffusion": "diffusion",
     "connect": "scheduling",
     "convert": "conversion",
     "creation": "kinetics",

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemkin as sk
+from stemkin.diffusion import arrhenius, compare_diffusion
 from stemkin.kernels.borders import Room
 from stemkin.kernels.likelihood import LOG_R, Evidence, innovation_sums, likelihood_numbers, most_likely
 from stemkin.tables import COLUMNS, Experiment, empty
@@ -270,3 +271,47 @@ def test_with_few_tracks_the_error_of_hops_is_taken_from_their_steps():
     assert larger.inflation == pytest.approx(fit.inflation)
     np.testing.assert_allclose(larger.D, 49 * fit.D)
     assert fit.low < 0.1 / 4 < fit.high
+
+
+# --- between movies ------------------------------------------------------------------------------------------------------
+
+
+def movies_with(ln_D, error, rng):
+    """One row per movie whose D is known to `error` (sd of ln D)."""
+    seen = np.asarray(ln_D) + rng.normal(0, error, len(ln_D))
+    rows = {"movie": [f"m{k}" for k in range(len(seen))], "class_id": 0, "method": "hop", "D_nm2_per_s": np.exp(seen)}
+    return pd.DataFrame({**rows, "low": np.exp(seen - 1.96 * error), "high": np.exp(seen + 1.96 * error)})
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.3])
+def test_the_intervals_of_groups_and_energies_hold_as_often_as_they_say(scatter):
+    rng = np.random.default_rng(4)
+    kT = 8.617333262e-5 * np.repeat([300.0, 350.0, 400.0], 4)
+    names, hits = [f"m{k}" for k in range(12)], []
+    for _ in range(400):
+        rows = movies_with(5 - 0.3 / kT + rng.normal(0, scatter, 12), 0.1, rng)
+        fit = arrhenius(rows, temperature_k=dict(zip(names, kT / 8.617333262e-5, strict=True))).iloc[0]
+        groups = compare_diffusion(rows, dict(zip(names, np.repeat(["cold", "hot", "warm"], [4, 4, 4]), strict=True)))
+        true = np.exp(5 - 0.3 / kT[4])
+        ratio = true / np.exp(5 - 0.3 / kT[0])
+        second = groups[groups["group"] == "hot"].iloc[0]
+        hits.append(
+            [
+                fit["E_low"] < 0.3 < fit["E_high"],
+                fit["D0_low"] < np.exp(5) < fit["D0_high"],
+                second["low"] < true < second["high"],
+                second["ratio_low"] < ratio < second["ratio_high"],
+            ]
+        )
+    assert (np.mean(hits, axis=0) > 0.93).all()
+    assert (np.mean(hits, axis=0) < 0.995).all()
+
+
+def test_too_few_movies_tell_no_energy_and_cold_is_not_below_zero():
+    rows = movies_with([0.0, 0.1], 0.1, np.random.default_rng(0))
+    assert np.isnan(arrhenius(rows, temperature_k={"m0": 300.0, "m1": 310.0})["E_ev"]).all()
+    assert arrhenius(empty("diffusion"), temperature_k={"m0": 300.0}).empty
+    with pytest.raises(ValueError, match="in kelvin and above 0, but of 'm0' it is -5"):
+        arrhenius(rows, temperature_k={"m0": -5.0})
+    with pytest.raises(ValueError, match="no movie of the table is in a group"):
+        compare_diffusion(rows, {"other": 1})

@@ -431,6 +431,12 @@ def test_one_frame_and_one_detection_are_tracks_of_their_own():
     assert particles(detections([(7, 1, 1), (7, 5, 5)])) == [(7, 0), (7, 1)]
 
 
+def test_a_gap_longer_than_the_movie_is_no_longer_than_the_movie():
+    rows = detections([(0, 10, 10), (1, 10, 10), (5, 10, 10), (6, 10, 10), (6, 40, 40)])
+    assert particles(rows, max_gap_frames=10**9) == particles(rows, max_gap_frames=6)
+    assert particles(detections([(3, 1, 1)]), max_gap_frames=10**9) == [(3, 0)]
+
+
 def test_descriptors_travel_with_their_rows():
     rows = detections([(0, 9, 9), (1, 9, 9)]).assign(d00=np.float32([1, 2]), d01=np.float32([3, 4]))
     assert link_now(rows)[["d00", "d01"]].to_numpy().tolist() == [[1, 3], [2, 4]]

@@ -66,6 +66,19 @@ def test_the_likelihood_interval_of_d_holds_the_truth_for_spreading_and_for_hops
     assert np.mean([fit.D for fit in fits]) == pytest.approx(truth, rel=0.05)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_one_short_track_at_low_signal_has_an_interval_that_holds_and_ends(known):
+    n_sets, sigma = 500, 2.0
+    places = walks(n_sets, 11, np.random.default_rng(5), D=1.0, sigma=sigma)
+    rows = as_rows(places)
+    words = {"frame_time_s": 1.0, "method": "mle", "sigma_nm": sigma if known else None}
+    found = fit_diffusion(rows.assign(movie=rows["particle"].astype(str)), **words).query("movie != '*'")
+    assert 0.93 < ((found["low"] <= 1) & (found["high"] >= 1)).mean() < 0.985
+    assert (found["high"] < 40).mean() > 0.98
+    spread = found["D_nm2_per_s"].std()
+    assert 0.65 < spread < 0.95 if known else 0.85 < spread < 1.1  # Cramer-Rao: 0.81 if it is known, 0.97 if not
+
+
 def test_the_hop_rate_is_as_sure_as_the_number_of_hops():
     rng = np.random.default_rng(2)
     found = []

@@ -5,6 +5,8 @@
            ├─▶ gaussianity     are steps as Brownian motion has them?   ──▶ if not, quote hops
            └─▶ hop_rates       hops per second on a known lattice
 
+    D of many movies ──▶ compare_diffusion   by dose, temperature, ...; arrhenius: the activation energy
+
 Displacements count within a *stay*: rows of one track and one class; frames without a detection are gaps inside it.
 With ``class_of="track"`` a whole track counts for the class it is named most often.
 
@@ -23,9 +25,12 @@ different lags share displacements: a straight line through them has errors that
 import numpy as np  # noqa: F401 - for the example above
 import pandas as pd  # noqa: F401
 
+from stemkin.diffusion.comparing import arrhenius, compare_diffusion
 from stemkin.diffusion.fitting import fit_diffusion, gaussianity
 from stemkin.diffusion.hopping import hop_rates
 from stemkin.diffusion.motion import Motion, measure_motion
 from stemkin.diffusion.spreading import msd
 
-__all__ = ["Motion", "fit_diffusion", "gaussianity", "hop_rates", "measure_motion", "msd"]
+__all__ = [
+    "Motion", "arrhenius", "compare_diffusion", "fit_diffusion", "gaussianity", "hop_rates", "measure_motion", "msd",
+]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -60,21 +61,27 @@ class Recipe:
     solve: Callable[[np.ndarray, float, float], Estimate]
 
 
-def recipe(method: Method, hop_length_nm: float | None = None) -> Recipe:
-    """Return the recipe of `method`.
+def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: float | None = None) -> Recipe:
+    """Return the recipe of `method`; with `sigma_nm` the localisation error of "mle" is known.
 
     Raises
     ------
     ValueError
-        If there is no such method, or it needs a hop length that is not given.
+        If there is no such method, it needs a hop length that is not given, or `sigma_nm` is not positive.
     """
+    if sigma_nm is not None and not (np.isfinite(sigma_nm) and sigma_nm > 0):
+        msg = (
+            f"sigma_nm must be a positive number of nanometres, or None where it is to be fitted, but it is {sigma_nm}"
+        )
+        raise ValueError(msg)
     if method == "hop":
         if hop_length_nm is None or not hop_length_nm > 0:
             msg = f"method 'hop' needs the distance between neighbouring sites, but hop_length_nm is {hop_length_nm}; for WS2 it is 0.3153"
             raise ValueError(msg)
         length = float(hop_length_nm)
         return Recipe(_HopAdder(length), _HopSolver(length))
-    recipes = {"mle": Recipe(add_likelihood, solve_likelihood), "cve": Recipe(add_covariance, solve_covariance),
+    known_s2 = None if sigma_nm is None else sigma_nm**2
+    recipes = {"mle": Recipe(add_likelihood, partial(solve_likelihood, s2=known_s2)), "cve": Recipe(add_covariance, solve_covariance),
                "ols": Recipe(add_squares, solve_squares)}  # fmt: skip
     if method not in recipes:
         msg = f"method must be one of 'auto', 'mle', 'cve', 'ols', 'hop', but it is {method!r}"
@@ -94,10 +101,10 @@ def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray
     return sums_of(stays, group, n_groups, each, n_numbers=likelihood.N_NUMBERS)
 
 
-def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D at the maximum of the likelihood."""
+def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float, *, s2: float | None = None) -> Estimate:
+    """Return D at the maximum of the likelihood; with `s2` [nm²] the localisation error is known."""
     evidence = likelihood.Evidence(total(sums), frame_time_s)
-    fit = likelihood.most_likely(evidence, confidence=confidence)
+    fit = likelihood.most_likely(evidence, confidence=confidence, s2=s2)
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.n))
 
 

@@ -96,6 +96,9 @@ def close_gaps(
     none = np.empty(0, np.int64)
     if not len(ends) or not len(starts) or max_gap_frames < 1:
         return none, none
+    max_gap_frames = min(max_gap_frames, int(starts.ordinal.max() - ends.ordinal.min()))
+    if max_gap_frames < 1:
+        return none, none
     both = Tips.concatenated([ends, starts])
     order = np.lexsort((both.name, both.point_nm[:, 1], both.point_nm[:, 0], both.ordinal))
     tips, is_end = both.take(order), order < len(ends)

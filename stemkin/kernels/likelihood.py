@@ -225,7 +225,7 @@ MANY_UNITS = 20
 """From this many tracks on the error is taken from the spread between tracks; below, from that between steps."""
 
 
-def most_likely(evidence: Evidence, *, confidence: float = 0.95) -> Diffusion:
+def most_likely(evidence: Evidence, *, confidence: float = 0.95, s2: float | None = None) -> Diffusion:
     """Return D at the maximum of the likelihood, with the interval that its profile gives.
 
     The interval holds every D for which some r is not much less likely than the maximum. "Much" is scaled by
@@ -233,10 +233,21 @@ def most_likely(evidence: Evidence, *, confidence: float = 0.95) -> Diffusion:
     that Gaussian steps would have; so the interval stays honest for hops (a sandwich estimate: White, Econometrica 50,
     1 (1982)). Its quantile is that of an F distribution with three degrees of freedom per displacement: between the two that
     a sum of squares has and the many of large numbers, so that single tracks of 10 steps are covered as they should be.
+
+    Parameters
+    ----------
+    evidence
+        Of tracks that share a frame time.
+    confidence
+        Of the interval.
+    s2
+        Squared localisation error per axis [length²], where it is known; then only D is fitted.
     """
     m = evidence.m
     if m < 1 or not evidence.at_nodes(1).any():
         return UNKNOWN if m < 2 else Diffusion(0.0, 0.0, 0.0, 0.0)
+    if s2 is not None and s2 > 0:
+        return _with_known_error(evidence, s2, confidence)
     log_b, Q = (_FINE_FROM_NODES @ evidence.at_nodes(i) for i in (0, 1))
     profile = -m * np.log(Q / (2 * m)) - log_b
     best = int(profile.argmax())
@@ -282,8 +293,7 @@ def _bounds(profile: np.ndarray, Dt: np.ndarray, m: float, drop: float) -> tuple
 
 def _inflation(evidence: Evidence, log_r: float, Dt: float) -> tuple[float, float, float]:
     """Return the ratio of the robust to the Gaussian variance of ln D, the same where r is known, and their degrees of freedom."""
-    m, m2 = evidence.m, float(evidence.totals[1])
-    _, _, fourth, mQ, ml, mq, QQ, Ql, Qq, ll, lq, qq = (float(evidence.at(i, log_r)) for i in range(12))
+    m, fourth = evidence.m, float(evidence.at(2, log_r))
     bread = np.linalg.pinv(_curvature(evidence, log_r, Dt))
     freedom = 3 * m
     if evidence.n_units < MANY_UNITS:
@@ -294,13 +304,43 @@ def _inflation(evidence: Evidence, log_r: float, Dt: float) -> tuple[float, floa
             return stretch, stretch, freedom
         more = float(excess / 4 * b**2 / 4 / m)
         return stretch * (1 + more / bread[0, 0]), stretch * (1 + more * m), freedom
-    h = 1 / (2 * Dt)
-    own = np.array([[m2 - 2 * h * mQ + h**2 * QQ, ml + h * mq - h * Ql - h**2 * Qq], [0, ll + 2 * h * lq + h**2 * qq]])
-    own[1, 0] = own[0, 1]
-    own *= evidence.n_units / (evidence.n_units - 2)
+    own = _squared_scores(evidence, log_r, Dt)
     ratio = float((bread @ own @ bread)[0, 0] / bread[0, 0])
     alone = float(own[0, 0]) / m
     return _ratio(ratio), _ratio(alone), min(freedom, evidence.n_units - 1)
+
+
+def _squared_scores(evidence: Evidence, log_r: float, Dt: float) -> np.ndarray:
+    """Return the (2, 2) sums over units of the products of their slopes in (ln D, ln r)."""
+    h, n = 1 / (2 * Dt), evidence.n_units
+    mQ, ml, mq, QQ, Ql, Qq, ll, lq, qq = (float(evidence.at(i, log_r)) for i in range(3, 12))
+    in_D = float(evidence.totals[1]) - 2 * h * mQ + h**2 * QQ
+    both, in_r = ml + h * mq - h * Ql - h**2 * Qq, ll + 2 * h * lq + h**2 * qq
+    return np.array([[in_D, both], [both, in_r]]) * n / (n - 2)
+
+
+def _with_known_error(evidence: Evidence, s2: float, confidence: float) -> Diffusion:
+    """Return D at the maximum along D t = s²/r, with the interval that the likelihood gives there."""
+    m, Dt = evidence.m, s2 / np.exp(_FINE)
+    log_b, Q = (_FINE_FROM_NODES @ evidence.at_nodes(i) for i in (0, 1))
+    profile = -m * np.log(Dt) - log_b - Q / (2 * Dt)
+    best = int(np.clip(profile.argmax(), 1, len(_FINE) - 2))
+    at_end = profile.argmax() == len(_FINE) - 1
+    width = _FINE[1] - _FINE[0]
+    bend = float(2 * profile[best] - profile[best - 1] - profile[best + 1]) / width**2
+    shift = 0.0 if at_end or bend <= 0 else float(profile[best + 1] - profile[best - 1]) / (2 * bend * width**2)
+    log_r = float(_FINE[best] + np.clip(shift, -1, 1) * width)
+    inflation, freedom = evidence.m / evidence.n, 3 * m
+    if evidence.n_units >= MANY_UNITS and bend > 0 and not at_end:
+        own = _squared_scores(evidence, log_r, s2 / np.exp(log_r))  # along the line ln r falls as ln D rises
+        inflation, freedom = (
+            _ratio(float(own[0, 0] - 2 * own[0, 1] + own[1, 1]) / bend),
+            min(freedom, evidence.n_units - 1),
+        )
+    inside = np.flatnonzero(profile >= profile.max() - inflation * special.fdtri(1, freedom, confidence) / 2)
+    t, none = evidence.frame_time, inside[-1] == len(_FINE) - 1
+    D = 0.0 if at_end else s2 / np.exp(log_r) / t
+    return Diffusion(float(D), 0.0 if none else float(Dt[inside[-1]]) / t, float(Dt[inside[0]]) / t, s2, inflation)
 
 
 def _ratio(value: float) -> float:
