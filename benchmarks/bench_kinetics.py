@@ -13,7 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.likelihood import Evidence, likelihood_numbers, most_likely
+from stemkin.kernels.brownian import Evidence, most_likely
+from stemkin.kernels.likelihood import likelihood_numbers
 
 
 def walks(n_tracks, n_steps, rng, *, D, sigma, hops):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
 from stemkin.kernels.borders import Room
-from stemkin.kernels.likelihood import LOG_R, Evidence, innovation_sums, likelihood_numbers, most_likely
+from stemkin.kernels.brownian import Evidence, most_likely
+from stemkin.kernels.likelihood import LOG_R, innovation_sums, likelihood_numbers
 from stemkin.tables import COLUMNS, Experiment, empty
 
 

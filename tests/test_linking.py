@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.kernels import candidates
-from stemkin.kernels import linking as frame_to_frame
+from stemkin.kernels import candidates, stepping
+from stemkin.kernels.sightings import Looks, Sightings
 from stemkin.linking import link, meetings, to_napari
 from tests.strategies import assert_same_rows, computes
 
@@ -263,13 +263,13 @@ def test_in_a_crowd_neither_cuts_nor_windows_change_a_track(seed, monkeypatch):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_where_only_some_stretches_of_a_crowded_movie_are_counted_cuts_change_nothing(seed, monkeypatch):
-    monkeypatch.setattr(frame_to_frame, "ENOUGH_ROWS", 15)
-    monkeypatch.setattr(frame_to_frame, "STRETCH", 3)
+    monkeypatch.setattr(stepping, "ENOUGH_ROWS", 15)
+    monkeypatch.setattr(stepping, "STRETCH", 3)
     rng = np.random.default_rng(seed)
     points, _, frames = wanderers(rng, 30, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0)
     rows = detections(points)
     good = np.setdiff1d(np.arange(30), [7, 8, 20])
-    counted = frame_to_frame.counted_frames(np.searchsorted(good, rows["frame"]))
+    counted = stepping.counted_frames(np.searchsorted(good, rows["frame"]))
     assert set(counted) >= {0, 4}
     options = {"experiment": experiment(frames), "max_step_nm": 0.5, "max_gap_frames": 2}
     starts = np.flatnonzero(rows["frame"].diff().ne(0)).tolist()
@@ -282,14 +282,14 @@ def test_where_only_some_stretches_of_a_crowded_movie_are_counted_cuts_change_no
 def test_steps_are_counted_by_hand():
     frame = np.array([0, 0, 1, 2, 2, 3])
     points = np.array([[0.0, 0.0], [9.0, 9.0], [0.0, 0.25], [0.0, 0.5], [9.0, 9.25], [0.0, 0.5]])
-    looks = frame_to_frame.Looks(np.zeros(6), np.zeros(6))
-    seen = frame_to_frame.Sightings(frame, frame, points, np.ones(6), np.full(6, 2.0), looks)
-    counts = frame_to_frame.count_steps(seen, 0.5, slice(0, 6))
+    looks = Looks(np.zeros(6), np.zeros(6))
+    seen = Sightings(frame, frame, points, np.ones(6), np.full(6, 2.0), looks)
+    counts = stepping.count_steps(seen, 0.5, slice(0, 6))
     assert counts.steps.nonzero()[0].tolist() == [0, 32]
     assert counts.steps[[0, 32]].tolist() == [1, 2]  # three steps of the first defect: 0, 0.25 and 0.25 of reach 0.5
     assert counts.returns.sum() == 1  # the other is missed in frame 1
     assert (counts.n_ended, counts.n_begun, counts.n_before_two, counts.n_pairs) == (2, 1, 1, 3)
-    parts = [frame_to_frame.count_steps(seen, 0.5, own) for own in (slice(0, 2), slice(2, 5), slice(5, 6))]
+    parts = [stepping.count_steps(seen, 0.5, own) for own in (slice(0, 2), slice(2, 5), slice(5, 6))]
     total = parts[0] + parts[1] + parts[2]
     assert total.steps.tolist() == counts.steps.tolist()
     assert (total.n_ended, total.n_begun, total.n_before_two, total.n_pairs) == (2, 1, 1, 3)

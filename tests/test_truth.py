@@ -12,9 +12,10 @@ from scipy import linalg
 from stemkin import kinetics
 from stemkin.controls import immobile, shuffled
 from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates
+from stemkin.kernels.brownian import Evidence, most_likely
 from stemkin.kernels.counting import neighbour_counts
 from stemkin.kernels.generator import fit_generator
-from stemkin.kernels.likelihood import Evidence, likelihood_numbers, most_likely
+from stemkin.kernels.likelihood import likelihood_numbers
 from stemkin.kernels.markov import transition_probabilities
 
 Q = np.array([[-0.03, 0.02, 0.01], [0.02, -0.04, 0.02], [0.01, 0.02, -0.03]])

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stemkin.diffusion.stays import Stays, sums_of
-from stemkin.kernels import hops, likelihood
+from stemkin.kernels import brownian, hops, likelihood
 from stemkin.kernels.displacement import (
     covariance_estimate,
     covariance_sums,
@@ -103,8 +103,8 @@ def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray
 
 def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float, *, s2: float | None = None) -> Estimate:
     """Return D at the maximum of the likelihood; with `s2` [nm²] the localisation error is known."""
-    evidence = likelihood.Evidence(total(sums), frame_time_s)
-    fit = likelihood.most_likely(evidence, confidence=confidence, s2=s2)
+    evidence = brownian.Evidence(total(sums), frame_time_s)
+    fit = brownian.most_likely(evidence, confidence=confidence, s2=s2)
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.n))
 
 
@@ -129,7 +129,7 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
     Dt, error, s2 = covariance_estimate(numbers[:6])
     n, squared, n_pairs, product = numbers[:4]
     units, freedom = float(numbers[7]), float(numbers[6]) / 2  # two means of products know their own error so well
-    if units >= likelihood.MANY_UNITS and np.isfinite(Dt):
+    if units >= brownian.MANY_UNITS and np.isfinite(Dt):
         slope = np.array([-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2])
         square = np.zeros((4, 4))
         square[_PRODUCTS] = numbers[8:]

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.candidates import near_pairs
-from stemkin.kernels.linking import Looks
 from stemkin.kernels.matching import best_matching, tie_break
+from stemkin.kernels.sightings import Looks
 from stemkin.kernels.steps import StepModel
 
 N_ROUNDS = 30

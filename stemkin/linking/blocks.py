@@ -26,8 +26,10 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.kernels.gaps import Tips, close_gaps, one_name, renamed
-from stemkin.kernels.linking import CONTEXT, Looks, Sightings, count_steps, links_by_distance, links_by_likelihood
+from stemkin.kernels.linking import CONTEXT, links_by_distance, links_by_likelihood
 from stemkin.kernels.seams import ID_STRIDE, Seam, join, name_tracks, settle
+from stemkin.kernels.sightings import Looks, Sightings
+from stemkin.kernels.stepping import count_steps
 from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel
 from stemkin.linking.clock import Clock, Settings
 
