@@ -139,7 +139,7 @@ def _pooled(values: np.ndarray, errors: np.ndarray) -> tuple[float, float, float
         return float(mean[0]), float(errors[0]), np.inf, 0.0
     # the spread of the movies around their mean says how well it is known (Hartung & Knapp, Stat. Med. 20, 3875 (2001))
     spread = float((weight * (values - mean[0]) ** 2).sum() / (len(values) - 1))
-    return float(mean[0]), float(np.sqrt(max(spread, 1.0) / weight.sum())), float(len(values) - 1), tau
+    return float(mean[0]), float(np.sqrt(spread / weight.sum())), float(len(values) - 1), tau
 
 
 def _with_scatter(design: np.ndarray, values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, float]:
@@ -166,7 +166,7 @@ def _line(x: np.ndarray, y: np.ndarray, errors: np.ndarray, confidence: float) -
     inverse = np.linalg.inv(design.T @ (weight[:, None] * design))
     rest = y - design @ np.array([level, slope])
     freedom = len(x) - 2
-    inverse = inverse * max(float((weight * rest**2).sum() / freedom), 1.0)
+    inverse = inverse * float((weight * rest**2).sum() / freedom)
     plain = y - design @ np.linalg.solve(design.T @ (design / errors[:, None] ** 2), design.T @ (y / errors**2))
     at_zero = np.array([1.0, -centre])
     low, high = _interval(slope, float(np.sqrt(inverse[1, 1])), freedom, confidence)
