@@ -15,6 +15,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,12 +52,11 @@ def opened_by_a_child(
     from stemkin.readers.headers import plain_to_value
 
     asked = {"name": name, "opener": opener, "source": source, "dataset": options.dataset, "channel": options.channel}
-    child = _CHILDREN.take()
-    answer = child.ask({**asked, "limit_s": limit_s}, limit_s)
+    with _CHILDREN.one() as child:
+        answer = child.ask({**asked, "limit_s": limit_s}, limit_s)
     if answer is None:
         msg = f"{source} is damaged: its header could not be read within {limit_s:g} s, or stopped the library that reads it"
         raise MovieError(msg)
-    _CHILDREN.give(child)
     if "refused" in answer:
         raise MovieError(answer["refused"])
     reader = answer.get("reader")
@@ -95,12 +96,19 @@ class _Child:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    @property
+    def listens(self) -> bool:
+        """Tell whether it can be asked again."""
+        return self._process.poll() is None
+
     def stop(self) -> None:
         """End the process."""
         self._process.kill()
         self._process.communicate()
 
 
+MAX_CHILDREN = 4
+"""So many serve at once; they mostly wait for the disk."""
 START_S = 10.0
 """A child that has just been started needs this long at most before it listens."""
 
@@ -112,22 +120,25 @@ class _Children:
     idle: list[_Child] = field(default_factory=list)
     owner: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MAX_CHILDREN))
 
-    def take(self) -> _Child:
-        """Return a child that is free."""
-        with self.lock:
-            if self.owner != os.getpid():  # a fork does not inherit them
-                self.idle, self.owner = [], os.getpid()
-            child = self.idle.pop() if self.idle else None
-        return _Child() if child is None else child
-
-    def give(self, child: _Child) -> None:
-        """Have `child` wait for the next file."""
-        with self.lock:
-            if len(self.idle) < MAX_IDLE:
-                self.idle.append(child)
-                return
-        child.stop()
+    @contextmanager
+    def one(self) -> Iterator[_Child]:
+        """Lend a child that is free; one that has ended does not come back."""
+        with self.places:
+            with self.lock:
+                if self.owner != os.getpid():  # a fork does not inherit them
+                    self.idle, self.owner = [], os.getpid()
+                child = self.idle.pop() if self.idle else None
+            child = _Child() if child is None else child
+            try:
+                yield child
+            except BaseException:  # stopped in the middle of an answer
+                child.stop()
+                raise
+            with self.lock:
+                if child.listens:
+                    self.idle.append(child)
 
     def stop(self) -> None:
         """End all that wait."""
@@ -138,7 +149,6 @@ class _Children:
                 child.stop()
 
 
-MAX_IDLE = 2
 _CHILDREN = _Children()
 atexit.register(_CHILDREN.stop)
 
