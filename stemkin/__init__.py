@@ -18,6 +18,7 @@ _ROOM_OF = {
     "beam_cross_sections": "kinetics",
     "Bins": "kinetics",
     "bootstrap": "controls",
+    "chain_states": "kinetics",
     "chapman_kolmogorov": "kinetics",
     "cluster": "clustering",
     "compare_diffusion": "diffusion",

@@ -57,7 +57,7 @@ class Link(Section):
     """How detections become tracks."""
 
     max_step_nm: PositiveFloat | None = None
-    max_gap_frames: int = Field(default=0, ge=0)
+    max_gap_frames: int = Field(default=1, ge=0)
 
 
 class Kinetics(Section):
@@ -68,6 +68,7 @@ class Kinetics(Section):
     confidence: float = Field(default=0.95, gt=0, lt=1)
     diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = ("auto", "mle", "cve")
     null_controls: bool = True
+    correct_names: bool = True
 
 
 class Run(Section):

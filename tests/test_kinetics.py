@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stemkin as sk
+from stemkin.kernels import chains
 from stemkin.kernels.hidden_markov import expected_counts
 from stemkin.kernels.intervals import count_interval
 from stemkin.kinetics import cross_section, hidden_transitions
@@ -336,6 +337,60 @@ def test_counts_are_those_of_deeptime_and_of_pandas():
     assert (pd.crosstab(rows["class_id"], after).to_numpy() == own.counts.to_numpy()).all()
 
 
+def test_what_a_chain_implies_is_what_deeptime_says():
+    msm = pytest.importorskip("deeptime.markov.msm")
+    from deeptime.markov.tools.analysis import stationary_distribution
+
+    counts = np.array([[90, 8, 2], [5, 70, 25], [1, 29, 170]])
+    rows = pd.concat(
+        [pd.DataFrame({"particle": 1000 * i + 100 * j + np.arange(n) // 1, "a": i, "b": j}) for i, r in enumerate(counts) for j, n in enumerate(r)]
+    ).reset_index(drop=True)  # fmt: skip
+    rows["particle"] = range(len(rows))
+    pairs = rows.melt("particle", ["a", "b"], value_name="class_id").assign(
+        frame=lambda t: (t["variable"] == "b").astype(int)
+    )
+    found = sk.transitions(pairs, frame_time_s=2.0)
+    assert (found.counts.to_numpy() == counts).all()
+    theirs = msm.MaximumLikelihoodMSM(reversible=False).fit_fetch(counts)
+    times = sk.implied_timescales(found, frame_time_s=2.0)
+    np.testing.assert_allclose(times["timescale_s"], 2 * theirs.timescales(), rtol=1e-6)
+    np.testing.assert_allclose(sk.stationary(found), stationary_distribution(theirs.transition_matrix), rtol=1e-6)
+    np.testing.assert_allclose(sk.chain_states(found)["stationary_share"], sk.stationary(found))
+    balanced = msm.MaximumLikelihoodMSM(reversible=True).fit_fetch(counts).transition_matrix
+    np.testing.assert_allclose(chains.reversible_transitions(counts), balanced, atol=1e-5)
+    ratio = 2 * (counts * np.log(theirs.transition_matrix / balanced)).sum()
+    assert sk.reversibility(found)["statistic"] == pytest.approx(ratio, rel=1e-3)
+
+
+def test_a_chain_that_falls_apart_is_told_set_by_set():
+    rows = pd.DataFrame(
+        {
+            "particle": np.repeat([1, 2, 3], [12, 12, 4]),
+            "frame": [*range(12), *range(12), *range(4)],
+            "class_id": [0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 3, 3, 4, 4, 3, 4, 4, 4, 3, 3, 3, 4, 5, 5, 0, 0],
+        }
+    )
+    found = sk.transitions(rows, lag_frames=(1, 2), frame_time_s=1.0, class_ids=range(7))
+    told = sk.chain_states(found).set_index("class_id")
+    assert told["set"].tolist() == [0, 0, -1, 1, 1, 2, -1]
+    assert told["stationary_share"].groupby(told["set"]).sum().tolist() == pytest.approx([0, 1, 1, 0])
+    assert np.isnan(sk.stationary(found)).all()
+    times = sk.implied_timescales(found, frame_time_s=1.0).query("lag_frames == 1")
+    assert times["set"].tolist() == [0, 1, 2]
+    for class_ids, where in (((0, 1), 0), ((3, 4), 1)):
+        alone = sk.transitions(rows[rows["class_id"].isin(class_ids)], frame_time_s=1.0)
+        assert times["timescale_s"].iloc[where] == pytest.approx(
+            sk.implied_timescales(alone, frame_time_s=1.0)["timescale_s"].iloc[0]
+        )
+    assert times["timescale_s"].iloc[2] == pytest.approx(
+        -1 / np.log(1 / 2)
+    )  # class 5 is left for good, after two frames on average
+    tested = sk.chapman_kolmogorov(found)
+    assert set(tested["from_id"]) == {0, 1, 3, 4, 5}
+    assert np.isfinite(tested["predicted"]).all()
+    assert sk.reversibility(found)["degrees_of_freedom"] == 0
+
+
 # --- the experiment travels, and what is wrong is said ---------------------------------------------------------------
 
 
@@ -393,7 +448,18 @@ def test_no_tracks_give_tables_with_columns():
     assert list(sk.transitions(nothing).table.columns) == list(COLUMNS["transitions"])
     assert list(sk.dwell_times(nothing, frame_time_s=1.0).columns) == list(COLUMNS["dwell_times"])
     assert list(sk.populations(nothing, frame_time_s=1.0).columns) == list(COLUMNS["populations"])
+    assert list(sk.survival(nothing, frame_time_s=1.0).columns) == list(COLUMNS["survival"])
+    assert list(sk.abundances(nothing).columns) == list(COLUMNS["abundances"])
     assert read_tracks({}).compute().empty
+    unseen = sk.transitions(
+        pd.DataFrame({"particle": [1, 2], "frame": 0, "class_id": 0}), lag_frames=(1, 2), frame_time_s=1.0
+    )
+    assert sk.chain_states(unseen)["set"].tolist() == [-1]
+    assert sk.implied_timescales(unseen, frame_time_s=1.0).empty
+    assert sk.chapman_kolmogorov(unseen).empty
+    assert sk.reversibility(unseen)["p_value"] == 1
+    lone = pd.DataFrame({"particle": 1, "frame": range(4), "class_id": 3, "probability": 0.9})
+    assert np.isnan(hidden_transitions(lone, frame_time_s=1.0).rates).all(axis=None)
 
 
 def test_one_frame_tracks_and_gaps_longer_than_the_movie_are_fine():

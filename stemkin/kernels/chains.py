@@ -56,13 +56,51 @@ def implied_timescales(P: np.ndarray, lag: float) -> np.ndarray:
     return np.asarray(np.where(known[..., None], times, np.nan))
 
 
-def sampled_matrices(counts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def set_timescales(P: np.ndarray, sets: np.ndarray, lag: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the timescales of each connected set by itself, the longest first, and which set each belongs to.
+
+    A set that is never left has one timescale less than states; one that is left for good also has that of its loss.
+
+    Parameters
+    ----------
+    P
+        (..., k, k) transition matrices, zero where no pair joins two sets.
+    sets
+        (k,) as of `connected_sets`.
+    lag
+        Time that they span.
+
+    >>> P = np.array([[0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0], [0, 0, 1, 0], [0, 0, 0.5, 0.5]])
+    >>> times, which = set_timescales(P, np.array([0, 0, 1, 2]), 1.0)
+    >>> times.round(2).tolist(), which.tolist()
+    ([4.48, 1.44], [0, 2])
+    """
+    times: list[np.ndarray] = [np.zeros((*P.shape[:-2], 0))]
+    which: list[int] = []
+    for number in np.unique(sets).tolist():
+        own = np.flatnonzero(sets == number)
+        block = P[..., own[:, None], own]
+        known = np.isfinite(block).all(axis=(-1, -2))
+        size = np.abs(np.linalg.eigvals(np.where(known[..., None, None], block, 0.0)))
+        size = np.sort(size, axis=-1)[..., ::-1]
+        closed = np.allclose(block.sum(axis=-1)[known], 1.0)
+        with np.errstate(divide="ignore"):
+            kept = np.where(known[..., None], -lag / np.log(np.clip(size[..., int(closed) :], 0, 1)), np.nan)
+        times.append(kept)
+        which += [number] * kept.shape[-1]
+    return np.concatenate(times, axis=-1), np.array(which, dtype=np.int64)
+
+
+def sampled_matrices(
+    counts: np.ndarray, n: int, rng: np.random.Generator, *, sets: np.ndarray | None = None
+) -> np.ndarray:
     """Draw (n, k, k) transition matrices from the Dirichlet posterior of `counts` (k, k), a prior of 1/k for each entry.
 
-    Rows without counts are NaN.
+    Rows without counts are NaN. With `sets` (k,) pairs of different sets have no prior: what was never seen to be joined stays apart.
     """
     k = len(counts)
-    gammas = rng.standard_gamma(counts + 1 / k, size=(n, k, k))
+    allowed = np.ones((k, k), bool) if sets is None else (sets[:, None] == sets) | (counts > 0)
+    gammas = rng.standard_gamma(np.where(allowed, counts + 1 / max(k, 1), 0.0), size=(n, k, k))
     P: np.ndarray = gammas / gammas.sum(axis=2, keepdims=True)
     P[:, counts.sum(axis=1) == 0] = np.nan
     return P
@@ -93,8 +131,9 @@ def reversibility_test(counts: np.ndarray) -> tuple[float, int, float]:
 
     Returns
     -------
-    Twice the difference of the log-likelihoods, its degrees of freedom ``(k - 1)(k - 2) / 2``, and the probability of at
-    least that much if the chain is reversible (chi²). Two states always are: 0 degrees of freedom, probability 1.
+    Twice the difference of the log-likelihoods, its degrees of freedom (the number of independent cycles of changes that were
+    seen; ``(k - 1)(k - 2) / 2`` where every state turns into every other), and the probability of at least that much if the chain
+    is reversible (chi²). Without a cycle it always is: 0 degrees of freedom, probability 1.
 
     >>> reversibility_test(np.array([[90, 10, 0], [0, 90, 10], [10, 0, 90]]))[2] < 1e-6
     True
@@ -102,8 +141,12 @@ def reversibility_test(counts: np.ndarray) -> tuple[float, int, float]:
     used = (counts.sum(axis=1) > 0) & (counts.sum(axis=0) > 0)
     counts = np.asarray(counts, dtype=np.float64)[np.ix_(used, used)]
     k = len(counts)
-    freedom = (k - 1) * (k - 2) // 2
-    if k < 3:
+    joined = (counts + counts.T > 0) & ~np.eye(k, dtype=bool)
+    pieces, _ = (
+        csgraph.connected_components(sparse.csr_matrix(joined.astype(np.int8)), directed=False) if k else (0, None)
+    )
+    freedom = int(joined.sum()) // 2 - k + int(pieces)
+    if freedom == 0:
         return 0.0, 0, 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         free, reversible = counts / counts.sum(axis=1, keepdims=True), reversible_transitions(counts)

@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 from scipy import linalg, optimize, special
 
-from stemkin.kernels.intervals import count_interval, rate_interval
+from stemkin.kernels.intervals import rate_interval
 
 FASTEST = 20.0
 """A rate of more than this per shortest gap cannot be told from an infinite one."""
+
+PLAIN = 0.3
+"""A rate of leaving of more than this per shortest gap has a likelihood too far from that of a count for its curvature to do."""
 
 FEW_STATES = 8
 """With more states the exact interval of a rate that is hard to tell costs too much, and its curvature has to do."""
@@ -81,7 +84,11 @@ def fit_generator(
 def exit_rates(
     counts: np.ndarray, times: np.ndarray, *, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rate of leaving each state for any other, and its interval; all rates together make the counts most likely.
+    """Return the rate of leaving each state for any other, and its interval.
+
+    Each state is set against all others together, as a chain of two states that makes the counts most likely. This allows for
+    returns between two looks, and a rarely seen state does not spoil the interval of a common one. (The others together are no
+    exact Markov state: at 0.4 exits per look the rate comes out 0.6 % too low.)
 
     Parameters
     ----------
@@ -98,25 +105,37 @@ def exit_rates(
         (k,) NaN for states that nothing is known of.
 
     >>> rate, low, high = exit_rates(np.array([[[90, 10], [20, 80]]]), np.array([2.0]))
-    >>> rate.round(4).tolist(), (low < rate).all() and (rate < high).all()
-    ([0.0594, 0.1189], np.True_)
+    >>> rate.round(4).tolist(), bool((low < rate).all() and (rate < high).all())
+    ([0.0594, 0.1189], True)
     """
     counts = np.asarray(counts, dtype=np.float64)
     k = counts.shape[-1]
+    found = np.full((3, k), np.nan)
     if not counts.any():
-        nothing = np.full(k, np.nan)
-        return nothing, nothing, nothing
-    left = counts.sum(axis=(0, 2)) > 0
-    rows, columns = np.nonzero(~np.eye(k, dtype=bool) & left[:, None])
-    if len(rows) == 0:
-        at_risk = np.einsum("mij,m->i", counts, times)
-        return np.zeros(1), np.zeros(1), np.asarray(count_interval(np.zeros(1), confidence=confidence)[1] / at_risk)
+        return found[0], found[1], found[2]
     unit = float(np.min(times))
-    problem = RateLikelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
-    x = problem.maximise()
-    low, high = problem.exit_intervals(x, problem.information(np.maximum(x, 1e-7)), confidence)
-    rate = np.bincount(rows, weights=x, minlength=k)
-    return tuple(np.where(left, v, np.nan) / unit for v in (rate, low, high))  # type: ignore[return-value]
+    for state in np.flatnonzero(counts.sum(axis=(0, 2)) > 0):
+        lumped = _against_the_rest(counts, int(state))
+        left = lumped.sum(axis=(0, 2)) > 0
+        rows, columns = np.nonzero(~np.eye(2, dtype=bool) & left[:, None])
+        problem = RateLikelihood(lumped, np.asarray(times, dtype=np.float64) / unit, rows, columns)
+        x = problem.maximise()
+        if x[0] > PLAIN:
+            low, high = problem.profile_interval(x, 0, confidence)
+        else:
+            low, high = (v[0] for v in problem.exit_intervals(x, problem.information(np.maximum(x, 1e-7)), confidence))
+        found[:, state] = np.array([x[0], low, high]) / unit
+    return found[0], found[1], found[2]
+
+
+def _against_the_rest(counts: np.ndarray, state: int) -> np.ndarray:
+    """Return (m, 2, 2) counts between `state` and all other states together."""
+    other = np.arange(counts.shape[-1]) != state
+    lumped = np.empty((len(counts), 2, 2))
+    lumped[:, 0, 0], lumped[:, 0, 1] = counts[:, state, state], counts[:, state, other].sum(axis=1)
+    lumped[:, 1, 0] = counts[:, other, state].sum(axis=1)
+    lumped[:, 1, 1] = counts[:, other][:, :, other].sum(axis=(1, 2))
+    return lumped
 
 
 class RateLikelihood:
@@ -228,7 +247,11 @@ class RateLikelihood:
         low, high, counted = rate_interval(x, variance, at_risk[self.rows], slope, confidence)
         for i in np.flatnonzero(~counted).tolist() if information is None and self.k <= FEW_STATES else []:
             low[i], high[i] = self.profile_interval(x, i, confidence)
-        return low, high, *self.exit_intervals(x, known, confidence)
+        if information is not None:
+            return low, high, *self.exit_intervals(x, known, confidence)
+        total = np.bincount(self.rows, weights=x, minlength=self.k)
+        _, below, above = exit_rates(self.counts, self.times, confidence=confidence)
+        return low, high, np.minimum(below, total), np.maximum(above, total)
 
     def exit_intervals(
         self, x: np.ndarray, information: np.ndarray, confidence: float

@@ -12,12 +12,41 @@ come from `stemkin.kernels.counting`, rates from `stemkin.kernels.generator`.
 from __future__ import annotations
 
 import numpy as np
+from scipy import linalg  # noqa: F401 - for an example
 
 from stemkin.kernels.intervals import share_interval
 
 
+def overlap(P: np.ndarray) -> np.ndarray:
+    """Return how many times each independent pair was counted, where pairs of the longest lag begin at every frame.
+
+    A pair that begins s frames after another, inside it, says partly the same: with p = P_ij of the lag L, the variance of the
+    share of pairs that go from i to j is p (1 - p) + 2 sum over 0 < s < L of P(s)_ii P(L - s)_ij (P(s)_jj - p), over the number of pairs.
+
+    Parameters
+    ----------
+    P
+        (L, k, k) transition matrices of the lags 1, 2, ... L.
+
+    Returns
+    -------
+    (k, k) factors, between 1 and L.
+
+    >>> slow = np.stack([linalg.expm(lag * 1e-6 * np.array([[-1.0, 1], [1, -1]])) for lag in (1, 2, 3)])
+    >>> overlap(slow).round(2).tolist(), overlap(np.full((3, 2, 2), 0.5)).tolist()
+    ([[3.0, 3.0], [3.0, 3.0]], [[1.0, 1.0], [1.0, 1.0]])
+    """
+    n_lags, p = len(P), P[-1]
+    stay = np.diagonal(P, axis1=1, axis2=2)
+    factor = np.ones_like(p)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for s in range(1, n_lags):
+            factor += 2 * stay[s - 1][:, None] * P[n_lags - s - 1] * (stay[s - 1] - p) / (p * (1 - p))
+    return np.clip(np.where(np.isfinite(factor), factor, n_lags), 1.0, n_lags)
+
+
 def transition_probabilities(
-    counts: np.ndarray, *, confidence: float = 0.95, overlap: float = 1.0
+    counts: np.ndarray, *, confidence: float = 0.95, overlap: float | np.ndarray = 1.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Divide pooled counts once, with the interval of each entry.
 
@@ -32,7 +61,7 @@ def transition_probabilities(
     confidence
         Of the intervals.
     overlap
-        How many times each independent pair was counted: the lag, for overlapping pairs. Widens the intervals.
+        How many times each independent pair was counted (see `overlap`; one number, or one for each entry). Widens the intervals.
 
     Returns
     -------

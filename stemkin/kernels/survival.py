@@ -16,6 +16,7 @@ import numpy as np
 from scipy import special
 
 from stemkin.kernels.counting import run_starts
+from stemkin.kernels.intervals import share_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +113,10 @@ def kaplan_meier(
         reach = -special.ndtri((1 - confidence) / 2) * np.sqrt(greenwood) / np.abs(np.log(share))
         low, high = share ** np.exp(reach), share ** np.exp(-reach)
     none, all_gone = share == 1, share == 0
-    tail = (1 - confidence) / 2
-    low = np.where(none, tail ** (1 / np.maximum(n, 1)), np.where(all_gone, 0.0, low))
+    low = np.where(none, share_interval(n, n, confidence=confidence)[0], np.where(all_gone, 0.0, low))
     high = np.where(none, 1.0, high)
     before = np.flatnonzero(all_gone)
     if len(before):
-        high[before] = high[before[0] - 1] if before[0] else 1 - tail ** (1 / max(n[0], 1))
+        first = before[0]
+        high[before] = high[first - 1] if first else share_interval(d[:1] * 0, n[:1], confidence=confidence)[1][0]
     return tuple(np.where(known, v, np.nan) for v in (share, low, high))  # type: ignore[return-value]

@@ -32,7 +32,14 @@ from stemkin.kinetics.dosing import beam_cross_sections
 from stemkin.kinetics.dwelling import dwell_times, survival
 from stemkin.kinetics.grouping import Bins
 from stemkin.kinetics.hidden import hidden_transitions
-from stemkin.kinetics.judging import chapman_kolmogorov, connected, implied_timescales, reversibility, stationary
+from stemkin.kinetics.judging import (
+    chain_states,
+    chapman_kolmogorov,
+    connected,
+    implied_timescales,
+    reversibility,
+    stationary,
+)
 from stemkin.kinetics.numbers import populations
 from stemkin.kinetics.switching import Transitions, transitions
 
@@ -41,6 +48,7 @@ __all__ = [
     "Transitions",
     "abundances",
     "beam_cross_sections",
+    "chain_states",
     "chapman_kolmogorov",
     "connected",
     "creation",

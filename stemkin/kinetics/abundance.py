@@ -2,12 +2,12 @@
 
 A defect that stays is seen again and again, so its frames are not independent looks. Where defects come and go independently of each
 other, the sum of all sightings is a compound Poisson number: with L_i sightings of track i its variance is the sum of L_i², whatever
-their lifetimes are. So the mean is worth n = (sum L)² / sum L² independent counts, and has the interval of such a count.
+their lifetimes are. So the mean is worth about n = (sum L)² / sum L² independent counts, and has the interval of such a count.
 
 >>> rows = pd.DataFrame({"movie": "m", "particle": [1, 1, 1, 2], "frame": [0, 1, 2, 1], "class_id": 0})
 >>> found = abundances(rows)
 >>> found[["n_tracks", "mean_number"]].round(2).to_numpy().tolist(), found[["low", "high"]].round(2).to_numpy().tolist()
-([[2.0, 1.33]], [[0.23, 4.79]])
+([[2.0, 1.33]], [[0.19, 5.4]])
 """
 
 from __future__ import annotations
@@ -79,12 +79,15 @@ def abundances(
     exposure = _exposure(grouping, known, looked, {k[1]: v.frame for k, v in sums.items() if k[0] == "last"})
     counts = {k[1:]: v for k, v in sums.items() if k[0] == "count"}
     classes = sorted({*class_names(known), *(i for _, i in counts)})
+    bridged = any(total[4] for total in counts.values())
     rows = []
     for group, keys in grouping.groups(exposure):
         frames, area = np.sum([exposure[key] for key in keys], axis=0)
         for class_id in classes:
             total = np.sum([counts.get((key, class_id), np.zeros(5, np.int64)) for key in keys], axis=0)
-            share = given.get(class_id, given.get(None)) if efficiency != "gaps" else None
+            share = _efficiency(int(total[3]), int(total[4]), confidence) if bridged else (np.nan,) * 3
+            if efficiency != "gaps":
+                share = (given.get(class_id, given.get(None, np.nan)),) * 3
             rows.append((group, _row(class_id, total, frames, area, len({k[0] for k in keys}), share, confidence)))
     return grouping.table(rows, "abundances")
 
@@ -166,17 +169,23 @@ def _exposure(
 
 
 def _row(
-    class_id: int, total: np.ndarray, frames: float, area: float, n_movies: int, given: float | None, confidence: float
+    class_id: int,
+    total: np.ndarray,
+    frames: float,
+    area: float,
+    n_movies: int,
+    efficiency: tuple[float, float, float],
+    confidence: float,
 ) -> dict[str, Any]:
     sightings, tracks, squares, seen, missed = (int(v) for v in total)
-    worth = sightings**2 / squares if squares else 0.0
+    worth = _worth(sightings, squares, tracks)
     low, high = count_interval(np.array(worth), confidence=confidence)
     unit = (
         sightings / worth / frames if worth and frames else 1.0 / n_movies
     )  # one that stays for ever would be seen in every frame
     mean = sightings / frames if frames else np.nan
-    share, least, most = _efficiency(seen, missed, given, confidence)
-    spread = 0.0 if given is not None or not share > 0 else share * (1 - share) / max(seen + missed, 1) / share**2
+    share, least, most = efficiency
+    spread = 0.0 if least == most or not share > 0 else (1 - share) / share / _looks(seen, missed)
     joint = 1 / (1 / worth + spread) if worth else 0.0
     below, above = count_interval(np.array(joint), confidence=confidence)
     scale = mean / joint / share if joint else unit / share
@@ -188,10 +197,28 @@ def _row(
     }  # fmt: skip
 
 
-def _efficiency(seen: int, missed: int, given: float | None, confidence: float) -> tuple[float, float, float]:
-    if given is not None:
-        return given, given, given
-    if not missed:
+def _worth(sightings: int, squares: int, tracks: int) -> float:
+    """Return how many independent counts the sightings are worth.
+
+    The sum of squares of few tracks is itself uncertain, which a part 2 / n more of the spread of their lengths allows for (found by
+    trying: 95 % intervals then hold the truth in 93.5 to 95 % of simulated data sets).
+    """
+    if not squares:
+        return 0.0
+    plain = squares / sightings**2
+    return 1 / (1 / tracks + (plain - 1 / tracks) * (1 + 2 * plain))
+
+
+def _looks(seen: int, missed: int) -> float:
+    """Return how many independent looks tell the efficiency: neighbouring ones share sightings, by 1 + 2 e (1 - e)."""
+    share = seen / max(seen + missed, 1)
+    return (seen + missed) / (1 + 2 * share * (1 - share))
+
+
+def _efficiency(seen: int, missed: int, confidence: float) -> tuple[float, float, float]:
+    """Return the share of the looks between two sightings that saw the defect, and its interval."""
+    if not seen + missed:
         return np.nan, np.nan, np.nan
-    low, high = share_interval(np.array(seen), np.array(seen + missed), confidence=confidence)
-    return seen / (seen + missed), float(low), float(high)
+    share, looks = seen / (seen + missed), _looks(seen, missed)
+    low, high = share_interval(np.array(share * looks), np.array(looks), confidence=confidence)
+    return share, float(low), float(high)

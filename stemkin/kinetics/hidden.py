@@ -21,7 +21,7 @@ from stemkin.kernels.exact import slices, total
 from stemkin.kernels.generator import Generator, RateLikelihood
 from stemkin.kernels.hidden_markov import expected_counts
 from stemkin.kernels.intervals import share_interval
-from stemkin.kinetics.switching import Transitions, class_names
+from stemkin.kinetics.switching import Transitions, class_names, transitions
 from stemkin.tables import NOT_NAMED, POOLED, Experiment, conform, empty
 from stemkin.trajectories import Sums, Trajectories, frame_times, held, sum_over
 
@@ -60,7 +60,8 @@ def hidden_transitions(
         the workers' memory.
     confusion
         (k, k) probability that a defect of class i (row) is named j (column), in the order of the classes. None: each
-        row's own ``probability`` says how sure its name is, the rest is shared by the other classes.
+        row's own ``probability`` p says how sure its name is. Such a posterior holds the share w of the name as a prior, so what
+        was seen is p / (1 - p) times (1 - w) / w as likely in the named class as in any other.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.
     class_ids
@@ -89,8 +90,12 @@ def hidden_transitions(
     keys = sorted(k[1:] for k in seen if k[0] == "gap")
     if not states or not keys:
         return Transitions(empty("transitions"), class_names(known), states)
+    if len(states) < 2:  # a single class has no other to be taken for
+        words: Any = {"experiment": experiment, "frame_time_s": frame_time_s, "confidence": confidence}
+        return transitions(tracks, class_ids=states, **words)
     times = {key: time_of(key[0]) * key[1] for key in keys}
-    fit = _BaumWelch(names, states, times, _emission_table(confusion, states))
+    named = np.array([seen.get(("state", state), 0) for state in states], dtype=np.float64)
+    fit = _BaumWelch(names, states, times, _emission_table(confusion, states), (named + 0.5) / (named + 0.5).sum())
     return Transitions(fit.table(confidence), class_names(known), states)
 
 
@@ -121,8 +126,8 @@ def _names_of(rows: pd.DataFrame, *, states: tuple[int, ...] | None, with_probab
 
 
 def _contents(names: _Names) -> Sums:
-    """Return which classes and gaps occur."""
-    states = {("state", int(i)): np.zeros(0) for i in np.unique(names.name)}
+    """Return how often each class is named, and which gaps occur."""
+    states = {("state", int(i)): int(n) for i, n in zip(*np.unique(names.name, return_counts=True), strict=True)}
     return states | {("gap", *gap): np.zeros(0) for gap in names.gaps}
 
 
@@ -132,6 +137,7 @@ def _expectation(
     states: tuple[int, ...],
     powers: dict[tuple[str, int], np.ndarray],
     emission: np.ndarray | None,
+    prior: np.ndarray,
     start: np.ndarray,
 ) -> Sums:
     """Return what the tracks of a partition add to one step, as exact sums over tracks. Computes once."""
@@ -144,8 +150,10 @@ def _expectation(
     else:
         assert names.sure is not None
         sure = np.clip(np.nan_to_num(names.sure, nan=1.0), 1e-6, 1 - 1e-9)
-        chance = np.repeat(((1 - sure) / max(k - 1, 1))[:, None], k, axis=1)
-        chance[np.arange(len(place)), place] = sure
+        share = np.clip(prior[place], 1e-9, 1 - 1e-9)
+        chance = np.repeat(((1 - sure) / (1 - share))[:, None], k, axis=1)
+        chance[np.arange(len(place)), place] = sure / share
+        chance /= chance.max(axis=1, keepdims=True)
     matrices = np.stack([powers[gap] for gap in names.gaps]) if names.gaps else np.eye(k)[None]
     log_likelihood, counts, begin = np.zeros(4), np.zeros((*matrices.shape, 4)), np.zeros((k, 4))
     for i in range(0, len(names.edges) - 1, STRIP_TRACKS):
@@ -166,8 +174,9 @@ class _BaumWelch:
         states: tuple[int, ...],
         times: dict[tuple[str, int], float],
         emission: np.ndarray | None,
+        prior: np.ndarray,
     ) -> None:
-        self.names, self.states, self.emission, self.k = names, states, emission, len(states)
+        self.names, self.states, self.emission, self.prior, self.k = names, states, emission, prior, len(states)
         self.unit = min(t / gap for (_, gap), t in times.items())  # the shortest frame time
         self.distinct = np.unique(np.array(list(times.values())) / self.unit)
         self.position = {key: int(np.searchsorted(self.distinct, t / self.unit)) for key, t in times.items()}
@@ -187,7 +196,14 @@ class _BaumWelch:
         powers = {key: np.maximum(at_time[i], 0.0) for key, i in self.position.items()}
         sums = sum_over(
             self.names,
-            partial(_expectation, states=self.states, powers=powers, emission=self.emission, start=self.start),
+            partial(
+                _expectation,
+                states=self.states,
+                powers=powers,
+                emission=self.emission,
+                prior=self.prior,
+                start=self.start,
+            ),
         )
         counts = np.zeros((len(self.distinct), self.k, self.k))
         for key, i in self.position.items():

@@ -36,10 +36,48 @@ def connected(found: Transitions, *, movie: str = POOLED) -> pd.Series:
 def stationary(found: Transitions, *, movie: str = POOLED, lag_frames: int | None = None) -> pd.Series:
     """Return the share of each class that the chain would keep for ever; NaN where there is none, or several.
 
-    That is not the share that was seen: a movie is short, and defects are made and lost.
+    Classes that were never seen in a track have no share (NaN), and do not spoil that of the others. This is not the share that was
+    seen: a movie is short, and defects are made and lost.
     """
     P = found.matrix("probability", movie=movie, lag_frames=lag_frames)
-    return pd.Series(chains.stationary_distribution(P.to_numpy()), index=P.index, name="stationary")
+    seen = _seen(found, movie, lag_frames)
+    share = np.full(len(P), np.nan)
+    share[seen] = chains.stationary_distribution(P.to_numpy()[np.ix_(seen, seen)])
+    return pd.Series(share, index=P.index, name="stationary")
+
+
+def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
+    """Return what the chain says of each class: `class_id`, `set` (see `connected`), `seen_share` of all pairs, `stationary_share`.
+
+    Each set that is never left is a chain of its own, whose shares add up to 1; the classes of a set that is left for good have the share 0. A
+    class that was never seen in two frames of a track is in no set (-1).
+    """
+    ids = np.array(found.class_ids, dtype=np.int64)
+    table = pd.DataFrame({"class_id": ids.astype(np.int16), "set": -1, "seen_share": 0.0, "stationary_share": np.nan})
+    if not len(ids) or found.table.empty:
+        return table.iloc[:0]
+    counts, P = (found.matrix(column, movie=movie).to_numpy() for column in ("count", "probability"))
+    seen = _seen(found, movie, None)
+    sets = np.full(len(ids), -1)
+    sets[seen] = chains.connected_sets(counts[np.ix_(seen, seen)])
+    share = np.full(len(ids), np.nan)
+    for number in range(sets.max() + 1):
+        own = np.flatnonzero(sets == number)
+        left = counts[own].sum() > counts[np.ix_(own, own)].sum()
+        share[own] = 0.0 if left else chains.stationary_distribution(P[np.ix_(own, own)])
+    at_risk = counts.sum(axis=1)
+    return table.assign(set=sets, seen_share=at_risk / max(at_risk.sum(), 1), stationary_share=share)
+
+
+def _seen(found: Transitions, movie: str, lag_frames: int | None) -> np.ndarray:
+    """Return the places of the classes that were counted at all."""
+    counts = found.matrix("count", movie=movie, lag_frames=lag_frames).to_numpy()
+    return np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1) > 0)
+
+
+def _known(found: Transitions, movie: str, lag_frames: int) -> np.ndarray:
+    """Return the places of the classes of which something is known: what was never seen again is lost, and never comes back."""
+    return np.flatnonzero(found.matrix("count", movie=movie, lag_frames=lag_frames).to_numpy().sum(axis=1) > 0)
 
 
 def implied_timescales(
@@ -62,22 +100,25 @@ def implied_timescales(
 
     Returns
     -------
-    Columns `lag_frames`, `rank` (1 is the slowest), `timescale_s`, `low`, `high`.
+    Columns `lag_frames`, `set`, `rank` (1 is the slowest of its set), `timescale_s`, `low`, `high`. Classes that were never seen to turn into each
+    other belong to different sets (see `chain_states`), each with timescales of its own; classes that were never seen in a track are left out.
     """
     rows = []
-    for lag in found.table["lag_frames"].unique().tolist():
-        P, count = (found.matrix(c, movie=movie, lag_frames=lag).to_numpy() for c in ("probability", "count"))
-        times = chains.implied_timescales(P, lag * frame_time_s)
-        drawn = chains.sampled_matrices(count / lag, N_SAMPLES, np.random.default_rng(seed))
-        sampled = chains.implied_timescales(drawn, lag * frame_time_s)
+    lags = found.table["lag_frames"].unique().tolist()
+    for lag in lags:
+        seen = np.ix_(*(_known(found, movie, lags[0]),) * 2)
+        P, count = (found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen] for c in ("probability", "count"))
+        sets = chains.connected_sets(found.matrix("count", movie=movie, lag_frames=lags[0]).to_numpy()[seen])
+        drawn = chains.sampled_matrices(count / lag, N_SAMPLES, np.random.default_rng(seed), sets=sets)
+        times, which = chains.set_timescales(P, sets, lag * frame_time_s)
+        sampled, _ = chains.set_timescales(drawn, sets, lag * frame_time_s)
         tail = (1 - confidence) / 2
-        low, high = np.quantile(sampled, (tail, 1 - tail), axis=0)
-        ranks = zip(times, low, high, strict=True)
-        rows += [
-            {"lag_frames": lag, "rank": i + 1, "timescale_s": t, "low": a, "high": b}
-            for i, (t, a, b) in enumerate(ranks)
-        ]
-    return pd.DataFrame(rows, columns=["lag_frames", "rank", "timescale_s", "low", "high"])
+        low, high = np.quantile(sampled, (tail, 1 - tail), axis=0) if len(which) else (times, times)
+        rank = [int((which[:i] == which[i]).sum()) + 1 for i in range(len(which))]
+        own = {"set": which, "rank": rank, "timescale_s": times, "low": low, "high": high}
+        rows.append(pd.DataFrame({"lag_frames": lag, **own}))
+    columns = ["lag_frames", "set", "rank", "timescale_s", "low", "high"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
 
 def chapman_kolmogorov(
@@ -98,7 +139,7 @@ def chapman_kolmogorov(
 
     Returns
     -------
-    Columns `lag_frames`, `from_id`, `to_id`, `predicted`, its `low` and `high`, `measured`, its `measured_low` and
+    Columns `lag_frames`, `from_id`, `to_id` (of the classes that were seen), `predicted`, its `low` and `high`, `measured`, its `measured_low` and
     `measured_high`, and `agrees`: the two differ by less than both errors together allow. Wrong names break the test at
     short lags first (they look like fast switching that does not add up).
     """
@@ -117,21 +158,21 @@ def chapman_kolmogorov(
     ]
     if not lags:
         return pd.DataFrame(columns=columns)
-    first = lags[0]
-    P, count = (found.matrix(c, movie=movie, lag_frames=first).to_numpy() for c in ("probability", "count"))
+    first, places = lags[0], _known(found, movie, lags[0])
+    seen = np.ix_(places, places)
+    P, count = (found.matrix(c, movie=movie, lag_frames=first).to_numpy()[seen] for c in ("probability", "count"))
     drawn = chains.sampled_matrices(count / first, N_SAMPLES, np.random.default_rng(seed))
-    tail, ids = (1 - confidence) / 2, np.array(found.class_ids)
+    tail, ids = (1 - confidence) / 2, np.array(found.class_ids)[places]
     parts = []
     for lag in (lag for lag in lags[1:] if lag % first == 0):
         predicted, spread = (np.linalg.matrix_power(m, lag // first) for m in (P, drawn))
         low, high = np.quantile(spread, (tail, 1 - tail), axis=0)
-        seen, below, above = (
-            found.matrix(c, movie=movie, lag_frames=lag).to_numpy() for c in ("probability", "low", "high")
+        measured, below, above = (
+            found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen] for c in ("probability", "low", "high")
         )
-        gap = np.where(
-            seen > predicted, np.hypot(seen - below, high - predicted), np.hypot(above - seen, predicted - low)
-        )
-        values = (predicted, low, high, seen, below, above, np.abs(seen - predicted) <= gap)
+        over, under = np.hypot(measured - below, high - predicted), np.hypot(above - measured, predicted - low)
+        gap = np.where(measured > predicted, over, under)
+        values = (predicted, low, high, measured, below, above, np.abs(measured - predicted) <= gap)
         part = dict(zip(columns[3:], (v.ravel() for v in values), strict=True))
         parts.append(
             pd.DataFrame(

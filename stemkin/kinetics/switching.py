@@ -12,7 +12,7 @@ import pandas as pd
 
 from stemkin.kernels.counting import pair_counts
 from stemkin.kernels.generator import Generator, fit_generator
-from stemkin.kernels.markov import transition_probabilities
+from stemkin.kernels.markov import overlap, transition_probabilities
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
 from stemkin.trajectories import Sums, Trajectories, frame_times, packed_rows, sum_over
@@ -121,7 +121,7 @@ def transitions(
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
     lag_frames
-        One lag or several. At a lag above 1 pairs overlap, and intervals are widened by the square root of the lag.
+        One lag or several. At a lag above 1 pairs overlap, and intervals are widened by as much as that repeats itself.
     by
         ``"pooled"`` for all movies together ("*"); ``"movie"`` for each movie as well; `Bins` of time or dose, or any column
         of the rows or of the movies; or several of these. A change belongs to the group of its earlier row.
@@ -284,8 +284,9 @@ def _rows_of(
     k = len(states)
     from_id, to_id = np.repeat(states, k), np.tile(states, k)
     for lag in lags:
-        count = np.sum([matrix[lag - 1] for matrix in parts.values()], axis=0)
-        P, low, high = transition_probabilities(count, confidence=confidence, overlap=lag)
+        lagged = np.sum([matrix[:lag] for matrix in parts.values()], axis=0)
+        count, repeats = lagged[-1], overlap(transition_probabilities(lagged)[0])
+        P, low, high = transition_probabilities(count, confidence=confidence, overlap=repeats)
         distinct = set(times.values())
         if len(distinct) > 1 and not np.isnan(list(distinct)).any():
             P, low, high = (np.full((k, k), np.nan) for _ in range(3))

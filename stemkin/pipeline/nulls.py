@@ -1,0 +1,58 @@
+"""What the code of a run says where nothing happens: controls that stand beside its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from stemkin.config import Kinetics
+from stemkin.controls import immobile, shuffled
+from stemkin.kinetics import dwell_times, transitions
+from stemkin.pipeline.motion import motion_of
+from stemkin.pipeline.switching import Confusion, transition_table
+from stemkin.tables import Experiment, empty
+
+NULLS = ("null_transitions", "null_dwell_times", "null_diffusion", "null_static_transitions")
+"""The same tracks with each one's frames in random order (for hops: with each particle at rest); and static defects that are misnamed
+as often as the model misnames."""
+NULL_HOPS = ("null_hop_rates",)
+
+
+def null_tables(
+    tracks: Any,
+    experiment: Experiment,
+    settings: Kinetics,
+    hop_length_nm: float | None,
+    measured: pd.DataFrame,
+    confusion: Confusion,
+) -> dict[str, pd.DataFrame]:
+    """Return the null controls; `measured` diffusion tells how well a particle at rest is seen."""
+    chance = shuffled(tracks)
+    spread = [m for m in ("mle", "cve") if m in settings.diffusion_methods]
+    at_random = motion_of(chance, experiment, settings, spread, None)
+    found = {
+        "null_transitions": transition_table(chance, experiment, settings),
+        "null_dwell_times": dwell_times(chance, by="movie", experiment=experiment, confidence=settings.confidence),
+        "null_diffusion": at_random.diffusion,
+        "null_static_transitions": _static(tracks, experiment, settings, confusion),
+    }
+    if hop_length_nm is None:
+        return found
+    sigma_nm = float(measured["sigma_nm"].where(measured["sigma_nm"] > 0).median())
+    if not sigma_nm > 0:
+        return found | {"null_hop_rates": at_random.hop_rates}  # without a lattice: no rows
+    at_rest = motion_of(immobile(tracks, sigma_nm=sigma_nm), experiment, settings, ("hop",), hop_length_nm)
+    both = pd.concat([found["null_diffusion"], at_rest.diffusion], ignore_index=True)
+    return found | {"null_diffusion": both, "null_hop_rates": at_rest.hop_rates}
+
+
+def _static(tracks: Any, experiment: Experiment, settings: Kinetics, confusion: Confusion) -> pd.DataFrame:
+    """Return the transitions that naming errors alone would show, of defects that keep their class."""
+    errors = confusion.for_all(tracks)
+    if errors is None:
+        return empty("transitions")
+    at_rest = immobile(tracks, sigma_nm=0.0, confusion=errors, seed=1)
+    return transitions(
+        at_rest, lag_frames=settings.lag_frames, experiment=experiment, confidence=settings.confidence
+    ).table
