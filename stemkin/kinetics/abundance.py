@@ -217,7 +217,7 @@ def _looks(seen: int, missed: int) -> float:
 
 def _efficiency(seen: int, missed: int, confidence: float) -> tuple[float, float, float]:
     """Return the share of the looks between two sightings that saw the defect, and its interval."""
-    if not seen + missed:
+    if not seen:
         return np.nan, np.nan, np.nan
     share, looks = seen / (seen + missed), _looks(seen, missed)
     low, high = share_interval(np.array(share * looks), np.array(looks), confidence=confidence)

@@ -21,13 +21,14 @@ NULL_HOPS = ("null_hop_rates",)
 
 def null_tables(
     tracks: Any,
+    whole: Any,
     experiment: Experiment,
     settings: Kinetics,
     hop_length_nm: float | None,
     measured: pd.DataFrame,
     confusion: Confusion,
 ) -> dict[str, pd.DataFrame]:
-    """Return the null controls; `measured` diffusion tells how well a particle at rest is seen."""
+    """Return the null controls; `measured` diffusion tells how well a particle at rest is seen, `whole` tracks how sure names are."""
     chance = shuffled(tracks)
     spread = [m for m in ("mle", "cve") if m in settings.diffusion_methods]
     at_random = motion_of(chance, experiment, settings, spread, None)
@@ -35,7 +36,7 @@ def null_tables(
         "null_transitions": transition_table(chance, experiment, settings),
         "null_dwell_times": dwell_times(chance, by="movie", experiment=experiment, confidence=settings.confidence),
         "null_diffusion": at_random.diffusion,
-        "null_static_transitions": _static(tracks, experiment, settings, confusion),
+        "null_static_transitions": _static(whole, experiment, settings, confusion),
     }
     if hop_length_nm is None:
         return found

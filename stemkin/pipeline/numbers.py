@@ -80,7 +80,7 @@ def small_tables(
     if hop_length_nm is not None:
         found |= {"hop_rates": motion.hop_rates, "gaussianity": motion.gaussianity}
     if settings.null_controls:
-        found |= null_tables(whole, experiment, settings, hop_length_nm, found["diffusion"], confusion)
+        found |= null_tables(tracks, whole, experiment, settings, hop_length_nm, found["diffusion"], confusion)
     return found
 
 

@@ -72,6 +72,7 @@ def render(results: Results) -> str:
             structures=neighbourhoods.structures(results),
             regions=neighbourhoods.regions(results),
             populations=findings.populations(results),
+            numbers=findings.numbers(results),
             transitions=rates.transitions(results),
             dwell_times=rates.dwell_times(results),
             diffusion=motion.diffusion(results),

@@ -119,6 +119,49 @@ def populations(means: pd.DataFrame, class_ids: Sequence[int], *, in_frames: boo
         )
 
 
+def survival(curves: pd.DataFrame, class_ids: Sequence[int], mean_s: Mapping[int, float]) -> Markup:
+    """Draw the share of stays that last longer than a time, with bands, on a logarithmic scale; dashed: exponential laws.
+
+    Parameters
+    ----------
+    curves
+        `class_id`, `time_s`, `survival`, `low`, `high`, `n_at_risk`.
+    class_ids
+        The classes to draw.
+    mean_s
+        Mean time of the law of each class [s].
+    """
+    with _style():
+        figure = _new((WIDE[0], 3.6))
+        axes = figure.add_subplot()
+        last = 0.0
+        for class_id in class_ids:
+            rows = curves[(curves["class_id"] == class_id) & (curves["survival"] > 0) & (curves["n_at_risk"] >= 3)]
+            if rows.empty:
+                continue
+            time = np.concatenate([[0.0], rows["time_s"]])
+            share, low, high = (np.concatenate([[1.0], rows[c]]) for c in ("survival", "low", "high"))
+            colour, last = stand_in(class_id), max(last, float(time[-1]))
+            axes.fill_between(time, low, high, step="post", color=colour, alpha=0.13, linewidth=0)
+            axes.step(time, share, where="post", color=colour)
+            if mean_s.get(class_id, 0.0) > 0:
+                smooth = np.linspace(0, time[-1], 60)
+                axes.plot(
+                    smooth, np.exp(-smooth / mean_s[class_id]), color=colour, linestyle=(0, (3, 2)), linewidth=1.1
+                )
+        scale, unit = time_axis(last)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / scale:g}")
+        axes.set_yscale("log")
+        axes.set_ylim(max(0.005, axes.get_ylim()[0]), 1.08)
+        _plain_logarithms(axes)
+        axes.margins(x=0.01)
+        axes.set_xlabel(f"time in the class ({unit})")
+        axes.set_ylabel("share still there")
+        return as_markup(
+            figure, "survival", "Share of stays that last longer than a time, for each class, with 95 % bands"
+        )
+
+
 def mean_squared_displacement(curves: pd.DataFrame, fits: Mapping[int, tuple[float, float]]) -> Markup:
     """Draw the MSD of each class on logarithmic axes; `fits` gives D [nm²/s] and the offset 4 sigma² [nm²] per class."""
     with _style():

@@ -11,10 +11,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from stemkin.report import figures, images, summaries
-from stemkin.report.lookups import label_of, legend, sentence
+from stemkin.report.intervals import interval_table
+from stemkin.report.lookups import interval_row, label_of, legend, ordered, sentence
 from stemkin.report.palette import mark_of, role_of
 from stemkin.report.results import Picture, Results, number
-from stemkin.report.words import class_label, counted, plain
+from stemkin.report.words import Quantity, class_label, counted, plain
 from stemkin.tables import NOT_NAMED, OK, STATUSES
 
 MAX_CURVES = 6
@@ -108,6 +109,43 @@ def populations(results: Results) -> dict[str, Any]:
         return {"nothing": None, "figure": None, "counts": _single_counts(results, means, ids)}
     figure = figures.populations(means, ids, in_frames=in_frames)
     return {"nothing": None, "figure": figure, "legend": legend(results, ids), "n_movies": rows["movie"].nunique()}
+
+
+def numbers(results: Results) -> dict[str, Any]:
+    """Return the mean numbers per frame, as seen and corrected, and the vacancies that the beam made."""
+    rows, _ = summaries.pooled(results.found["abundances"])
+    rows = rows[rows["n_detections"] > 0]
+    table = []
+    for class_id in ordered(rows["class_id"]):
+        row = rows[rows["class_id"] == class_id].iloc[0]
+        seen, with_missed = summaries.number_quantities(row)
+        known = math.isfinite(row["efficiency"])
+        share = (
+            f"{100 * row['efficiency']:.2f} ({100 * row['efficiency_low']:.2f} – {100 * row['efficiency_high']:.2f})"
+            if known
+            else "–"
+        )
+        corrected = f"{with_missed.text} ({with_missed.interval})" if known else "–"
+        density = plain(100 * row["density_per_nm2"], 3)
+        cells = (share, corrected, density, f"{int(row['n_tracks']):,}")
+        table.append(interval_row(results, class_id, seen, None, cells))
+    headings = ("efficiency (%)", "with the missed ones", "per 100 nm²", "tracks")
+    made, _ = summaries.pooled(results.found["creation"])
+    return {
+        "table": interval_table("seen per frame", "mean", table, headings) if table else None,
+        "creation": None if made.empty else _made(made.iloc[0]),
+    }
+
+
+def _made(row: pd.Series) -> dict[str, Any]:
+    """Return the numbers of a row of ``creation``."""
+    rate = Quantity(float(row["rate_per_site_s"]), float(row["rate_low"]), float(row["rate_high"]), "per atom and s")
+    barn = summaries.barn_quantity(row)
+    return {
+        "rate": rate, "barn": barn if barn.is_known else None, "n_created": counted(int(row["n_created"]), "vacancy", "vacancies"),
+        "n_at_dopants": f"{int(row['n_at_dopants']):,}", "n_healed": f"{int(row['n_healed']):,}",
+        "n_sites": f"{row['n_sites']:,.0f}", "dose": plain(row["dose_e_per_nm2"], 3),
+    }  # fmt: skip
 
 
 def _single_counts(results: Results, means: pd.DataFrame, ids: list[int]) -> list[dict[str, Any]]:

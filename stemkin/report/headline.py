@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from stemkin.report import summaries
 from stemkin.report.lookups import (
+    corrected_rate,
     is_gaussian,
     label_of,
     null_diffusion,
@@ -31,6 +32,7 @@ def headline(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
         ("Diffusion coefficients", _diffusion_cards(results)),
         ("Hop rates", _hop_cards(results)),
         ("Transition rates", _rate_cards(results)),
+        ("Vacancies made by the beam", _creation_cards(results)),
     ]
     return [(title, cards) for title, cards in groups if cards]
 
@@ -72,8 +74,21 @@ def _rate_cards(results: Results) -> list[dict[str, Any]]:
         source, target = int(row["from_id"]), int(row["to_id"])
         what = Markup("{} → {}").format(label_of(results, source), label_of(results, target))
         detail = f"{counted(int(row['count']), 'change')} counted"
+        better = corrected_rate(results, row)
+        if better is not None:
+            better = better.like(summaries.rate_quantity(row))
+            detail += f"; names corrected: {better.text} ({better.interval})"
         cards.append(_card(what, source, summaries.rate_quantity(row), detail, null_rate(results, row)))
     return cards
+
+
+def _creation_cards(results: Results) -> list[dict[str, Any]]:
+    rows, _ = summaries.pooled(results.found["creation"])
+    if rows.empty or not math.isfinite(rows["cross_section_barn"].iloc[0]):
+        return []
+    row = rows.iloc[0]
+    detail = f"{counted(int(row['n_created']), 'vacancy', 'vacancies')} made, {int(row['n_healed']):,} healed"
+    return [_card(Markup("cross-section per atom"), 0, summaries.barn_quantity(row), detail, None)]
 
 
 def _card(what: Markup, class_id: int, quantity: Quantity, detail: str, null: Quantity | None) -> dict[str, Any]:

@@ -78,6 +78,13 @@ def null_rate(results: Results, row: pd.Series) -> Quantity | None:
     return None if null is None or not math.isfinite(null["rate_per_s"]) else summaries.rate_quantity(null)
 
 
+def corrected_rate(results: Results, row: pd.Series) -> Quantity | None:
+    """Return the rate of the same change of class with naming errors taken out, None where there is none."""
+    same = {key: row[key] for key in ("movie", "from_id", "to_id")}
+    found = one(results.found["hidden_transitions"], **same)
+    return None if found is None or not math.isfinite(found["rate_per_s"]) else summaries.rate_quantity(found)
+
+
 def sentence(clause: str) -> str:
     """Return a clause as a sentence.
 

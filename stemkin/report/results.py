@@ -20,12 +20,21 @@ from stemkin.store import RUN_FILE, Store, folder_name
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
 NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")
 """Tables that results of earlier versions lack."""
-NULL_TABLES = ("transitions", "diffusion", "hop_rates", "dwell_times")
+KINETICS = ("hidden_transitions", "survival", "abundances", "creation")
+"""Likewise; `hidden_transitions` has the columns of ``transitions``."""
+NULL_TABLES = ("transitions", "diffusion", "hop_rates", "dwell_times", "static_transitions")
 """Null controls are the same tables, of the same code, in files called ``null_<table>.parquet``."""
 FURTHER = {
     "hop_rates": ("movie", "class_id", "hop_rate_per_s", "low", "high", "n_hops"),
     "gaussianity": ("movie", "class_id", "n", "excess", "p_value", "gaussian"),
+    "chain": ("class_id", "set", "seen_share", "stationary_share"),
+    "timescales": ("lag_frames", "set", "rank", "timescale_s", "low", "high"),
+    "chapman_kolmogorov": ("lag_frames", "from_id", "to_id", "predicted", "measured", "agrees"),
+    "reversibility": ("statistic", "degrees_of_freedom", "p_value", "reversible"),
+    "beam_transitions": ("movie", "from_id", "to_id", "count", "cross_section_barn", "low", "high"),
 }
+SAME_COLUMNS = {"hidden_transitions": "transitions", "static_transitions": "transitions"}
+"""Tables that have the columns of another one."""
 """Tables that a run may write besides those of the contract, and the columns that are looked at."""
 MAX_MOVIES_READ = 200
 """The frames of more movies than this are not read: the report says how many it looked at."""
@@ -128,7 +137,10 @@ def read_results(store: Store) -> Results:
         raise FileNotFoundError(msg)
     absent: dict[str, str] = {}
     run = _read_json(store, absent, RUN_FILE)
-    found = {name: _read_table(store, absent, name, name, present) for name in (*TABLES, *NEIGHBOURHOODS, *FURTHER)}
+    found = {
+        name: _read_table(store, absent, name, name, present)
+        for name in (*TABLES, *NEIGHBOURHOODS, *KINETICS, *FURTHER)
+    }
     nulls = {name: _read_table(store, absent, f"null_{name}", name, present) for name in NULL_TABLES}
     frames, unread = _read_frames(store, absent)
     return Results(
@@ -194,7 +206,7 @@ def _read_table(store: Store, absent: dict[str, str], stem: str, name: str, pres
 
 
 def _empty(name: str) -> pd.DataFrame:
-    return pd.DataFrame(columns=FURTHER[name]) if name in FURTHER else tables.empty(name)
+    return pd.DataFrame(columns=FURTHER[name]) if name in FURTHER else tables.empty(SAME_COLUMNS.get(name, name))
 
 
 def _conformed(rows: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -207,7 +219,7 @@ def _conformed(rows: pd.DataFrame, name: str) -> pd.DataFrame:
         return rows[list(FURTHER[name])]
     if name == "classes" and "mean_patch" not in rows.columns:
         rows = rows.assign(mean_patch=None)
-    return tables.conform(rows, name)
+    return tables.conform(rows, SAME_COLUMNS.get(name, name))
 
 
 def _read_frames(store: Store, absent: dict[str, str]) -> tuple[pd.DataFrame, int]:

@@ -146,6 +146,25 @@ def dwell_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
     )
 
 
+def leaving_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
+    """Return the mean dwell time of a diagonal row of ``transitions``: the inverse of minus its rate."""
+    leaving = (-float(row["rate_per_s"]), -float(row["rate_high"]), -float(row["rate_low"]))
+    value, high, low = (1 / rate if rate > 0 else math.inf for rate in leaving)
+    return Quantity(value, low, high, "s")
+
+
+def number_quantities(row: Mapping[str, Any] | pd.Series) -> tuple[Quantity, Quantity]:
+    """Return the mean number per frame of a row of ``abundances``, as seen and with the missed ones."""
+    seen = Quantity(float(row["mean_number"]), float(row["low"]), float(row["high"]), "per frame")
+    ends = (float(row["corrected_low"]), float(row["corrected_high"]))
+    return seen, Quantity(float(row["corrected_number"]), *ends, "per frame")
+
+
+def barn_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
+    """Return the cross-section of a row of ``creation`` or ``beam_transitions``."""
+    return Quantity(float(row["cross_section_barn"]), float(row["low"]), float(row["high"]), "barn")
+
+
 def fit_of(rows: pd.DataFrame, *, gaussian: bool = True) -> tuple[float, float] | None:
     """Return D [nm²/s] and the offset 4 sigma² [nm²] of the first estimate with a positive D in `rows` of ``diffusion``."""
     for _, row in preferred(rows, gaussian=gaussian).iterrows():
