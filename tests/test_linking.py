@@ -145,6 +145,11 @@ def test_on_a_lattice_a_step_leads_from_site_to_site():
     )
     assert free == [0, 1, 0, 1, 0, 1]
     assert bound == [0, 1, ID, 1, ID, 1]  # 0.57 lattice constants are no lattice vector, 0.98 are one
+    gap = detections([(0, 10, 10), (0, 40, 40), (2, 10, 11.8), (2, 40, 43.1), (3, 10, 11.9), (3, 40, 43.1)])
+    words = {"experiment": known, "max_gap_frames": 2}
+    free, bound = (link(gap, lattice=lattice, **words).compute()["particle"].tolist() for lattice in (False, True))
+    assert free == [0, 1, 0, 1, 0, 1]
+    assert bound == [0, 1, 2 * ID, 1, 2 * ID, 1]
     with pytest.raises(ValueError, match="shows no lattice whose sites could be linked"):
         link(rows, experiment=experiment(), lattice=True, max_step_nm=0.5).compute()
 

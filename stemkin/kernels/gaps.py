@@ -20,7 +20,7 @@ import numpy as np
 
 from stemkin.kernels.candidates import near_pairs
 from stemkin.kernels.matching import best_matching, tie_break
-from stemkin.kernels.sightings import Looks
+from stemkin.kernels.sightings import Looks, from_site_to_site
 from stemkin.kernels.steps import StepModel
 
 N_ROUNDS = 30
@@ -148,6 +148,8 @@ def _candidates(
     reach = np.where(is_end, 0.0, widest)
     pairs = near_pairs(tips.ordinal, tips.point_nm, reach, n_apart=n_missed + 1)
     chosen = is_end[pairs.earlier]
+    if model.spacing_nm is not None:
+        chosen &= from_site_to_site(pairs.squared, model.spacing_nm)
     earlier, later, squared = pairs.earlier[chosen], pairs.later[chosen], pairs.squared[chosen]
     squared = squared + tips.looks.squared_nm2(earlier, later)
     apart = (tips.frame[later] - tips.frame[earlier]).astype(np.float64)

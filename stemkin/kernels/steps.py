@@ -98,10 +98,13 @@ class StepModel:
         What was counted in links by distance.
     reach_nm
         Largest step between neighbouring frames [nm].
+    spacing_nm
+        Distance of neighbouring sites [nm], where only steps from site to site are steps.
     """
 
     counts: StepCounts
     reach_nm: float
+    spacing_nm: float | None = None
 
     @cached_property
     def area_nm2(self) -> float:

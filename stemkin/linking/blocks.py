@@ -28,7 +28,7 @@ from stemkin import tables
 from stemkin.kernels.gaps import Tips, close_gaps, one_name, renamed
 from stemkin.kernels.linking import CONTEXT, links_by_distance, links_by_likelihood
 from stemkin.kernels.seams import ID_STRIDE, Seam, join, name_tracks, settle
-from stemkin.kernels.sightings import Looks, Sightings
+from stemkin.kernels.sightings import Looks, Sightings, goes_on
 from stemkin.kernels.stepping import count_steps
 from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel
 from stemkin.linking.clock import Clock, Settings
@@ -254,16 +254,15 @@ def _looks(parts: Sequence[pd.DataFrame], settings: Settings) -> Looks:
 
 def _tips(before: np.ndarray, frame: np.ndarray, n_previous: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows where tracks begin in the block, and those where they end before its last frame."""
-    goes_on = np.zeros(len(before), bool)
-    goes_on[before[before >= 0]] = True
     starts = np.flatnonzero(before < 0)
-    ends = np.flatnonzero(~goes_on & (frame < frame[-1])) if len(frame) else np.empty(0, np.int64)
+    ends = np.flatnonzero(~goes_on(before) & (frame < frame[-1])) if len(frame) else np.empty(0, np.int64)
     return starts[starts >= n_previous], ends
 
 
 def fit_steps(counts: Sequence[StepCounts], clock: Clock, settings: Settings) -> StepModel:
     """Return how far the defects of a movie step and how often they are missed. Computes once; any order of blocks."""
-    return StepModel(sum(counts, start=NO_STEPS), clock.step_limit_nm(settings.max_step_nm))
+    limit_nm, spacing_nm = clock.step_limit_nm(settings.max_step_nm), clock.spacing_nm(settings)
+    return StepModel(sum(counts, start=NO_STEPS), limit_nm, spacing_nm)
 
 
 def join_links(summaries: Sequence[Summary], model: StepModel, settings: Settings) -> list[Names]:
@@ -291,9 +290,8 @@ def join_links(summaries: Sequence[Summary], model: StepModel, settings: Setting
         old, new = one_name(end.name[i], start.name[j])
         logger.info("%d gaps closed among %d tracks", len(old), len(start))
     names, begun = [], 0
-    for summary, known in zip(
-        summaries, incoming, strict=True
-    ):  # a block has the tracks of its halo and those that begin in it
+    for summary, known in zip(summaries, incoming, strict=True):
+        # a block holds the tracks of its halo and those that begin in it
         first, last = np.searchsorted(old, [begun, (summary.last_frame + 1) * ID_STRIDE])
         came_in = old[:first][np.isin(old[:first], known)]
         own_old = np.concatenate([came_in, old[first:last]])
