@@ -19,7 +19,8 @@ True
 
 Known traps. (1) Localisation error adds a constant to every MSD: its first point over 4t is no D. (2) MSD points at
 different lags share displacements: a straight line through them has errors that least squares cannot know; quote
-`fit_diffusion`. (3) Hops on a lattice are not Gaussian: see `method="hop"`.
+`fit_diffusion`. (3) Hops on a lattice are not Gaussian: see `method="hop"`. (4) Long steps near the border leave the field
+unseen; `fit_diffusion` makes up for them where the experiment says how large the frames are, `msd` does not.
 """
 
 import numpy as np  # noqa: F401 - for the example above

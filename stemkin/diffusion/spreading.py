@@ -52,7 +52,8 @@ def msd(
     Table ``msd``. `n` displacements overlap; `n_independent` of them do not (those beginning at a frame that the lag
     divides). `std_error` is taken from the spread between tracks (with fewer than 10 tracks: as for Gaussian motion,
     MSD over the root of `n_independent`). Lags are pooled over movies with the same frame time only: those of other
-    movies have rows "*" of their own, told apart by `lag_s`.
+    movies have rows "*" of their own, told apart by `lag_s`. Particles that leave the field take their long steps with
+    them: a curve from a small field lies low and bends down. `fit_diffusion` corrects for that.
 
     Raises
     ------
