@@ -58,14 +58,13 @@ class Fields:
         """Return where the `tracks` of `rows` are in their fields; None where the rows do not say."""
         if not {"y", "x"} <= set(rows.columns):
             return None
-        own = (
-            np.array([self.others.get(movie, self.usual) for movie in tracks.movies]).reshape(-1, 4).T
-        )  # (4, n_movies)
-        border, shape, pixel = own[0], own[1:3], own[3]
+        each = [self.others.get(movie, self.usual) for movie in tracks.movies]
+        border, height, width, pixel = np.array(each).reshape(-1, 4).T
         of_row = slice(None) if len(tracks.movies) == 1 else tracks.movie[tracks.track]
         place = np.stack([rows[c].to_numpy(np.float32)[tracks.row] for c in ("y", "x")])
         place = (place - border[of_row].astype(np.float32)) * pixel[of_row].astype(np.float32)
-        return Room(place, ((shape - 1 - 2 * border) * pixel)[:, of_row].astype(np.float32))
+        size = (np.stack([height, width]) - 1 - 2 * border) * pixel
+        return Room(place, size[:, of_row].astype(np.float32))
 
 
 @dataclass(frozen=True)
