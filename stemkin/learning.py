@@ -396,8 +396,11 @@ def _sort_by_motif(
     )  # fmt: skip
     if taxonomy.mixture is None:
         return scale, taxonomy, Names()
-    used = scale[:, : n_physical - 1]
-    return scale, *name_components(taxonomy, used, noise, library, n_rows=len(rows), merge=n_classes is None)
+    used, component = scale[:, : n_physical - 1], taxonomy.components_of(scaled(rows, scale))
+    rings = np.array([rows[component == k, n_physical - 1].mean() if (component == k).any() else 0.0
+                      for k in range(taxonomy.mixture.n_components)])  # fmt: skip
+    naming: dict[str, Any] = {"rings": rings, "n_rows": len(rows), "merge": n_classes is None}
+    return scale, *name_components(taxonomy, used, noise, library, **naming)
 
 
 def _elements(material: str | motifs.Elements) -> motifs.Elements:

@@ -211,6 +211,14 @@ def test_the_edge_of_a_hole_is_recognised(kind, angle, edge):
 
 
 def test_the_edge_of_a_hole_takes_no_name_from_another_defect():
+    edge = motif(motifs.HOLE_EDGE).expected_row(NOISE)
+    assert edge[8] < -0.3
+    assert motifs.match(edge, NOISE, WS2).name == motifs.HOLE_EDGE
+    two_columns = np.array([METAL, -1.0, -S2, 0, 0, 0, 0, 0, 0])  # gone, in a crystal that is whole around them
+    assert (
+        motifs.match(two_columns, NOISE, WS2).name != motifs.HOLE_EDGE
+        or not motifs.match(two_columns, NOISE, WS2).holds
+    )
     for other in ("V_S", "V_S2", "Mo_W", "Mo_W+V_S", "V_W", "W_ad"):
         assert motifs.match(motif(other).expected_row(NOISE), NOISE, WS2).name == other
 
@@ -221,7 +229,8 @@ def components(rows, weights, n_rows=1000, merge=True):
     means = np.stack(rows)[:, :8] / scale[0]
     mixture = Mixture(np.array(weights), means, np.ones((len(rows), 8)), "diag")
     taxonomy = Taxonomy(mixture, np.arange(len(rows)))
-    return naming.name_components(taxonomy, scale, NOISE, WS2, n_rows=n_rows, merge=merge)
+    rings = np.array([row[8] for row in rows])
+    return naming.name_components(taxonomy, scale, NOISE, WS2, rings=rings, n_rows=n_rows, merge=merge)
 
 
 def test_a_class_knows_its_match_and_the_next_best():

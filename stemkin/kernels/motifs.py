@@ -142,14 +142,17 @@ class Motif:
         """Return the (m,) squared distances of `rows` (m, 9) from this motif; infinite on other sites.
 
         Amplitudes are compared in units of their (3,) `noise`, the motif's tolerance and the rows' own (7,) `spread`. The mean
-        of the outer ring, which is as much the neighbours' as the defect's, is left out.
+        of the outer ring, which is as much the neighbours' as the defect's, is looked at only where it tells the edge of a hole
+        from a vacancy.
         """
-        expected = self.expected_row(noise)[1:8]
+        expected = self.expected_row(noise)
         sd = noise[PLACE_KINDS[self.site, :7]]
         own = np.minimum(spread, sd)  # what scatters more widely is no class of this motif
-        seen = TAIL * np.abs(self.amplitudes).sum()
-        unit = np.sqrt(sd**2 + FLOOR**2 + seen**2 + (self.tolerance * expected) ** 2 + own**2)
-        distance = (((rows[:, 1:8] - expected) / unit) ** 2).sum(axis=1)
+        fixed = FLOOR**2 + (TAIL * np.abs(self.amplitudes).sum()) ** 2
+        unit = np.sqrt(sd**2 + fixed + (self.tolerance * expected[1:8]) ** 2 + own**2)
+        distance = (((rows[:, 1:8] - expected[1:8]) / unit) ** 2).sum(axis=1)
+        if self.name == HOLE_EDGE:
+            distance += (rows[:, 8] - expected[8]) ** 2 / (fixed + (RAGGED * expected[8]) ** 2)
         return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
 
 
@@ -209,6 +212,11 @@ def hole_edges(chalcogen: float) -> list[Motif]:
                     row = (float(site), *np.round(fold(lost[None], np.array([first]))[0][0, :7], 6))
                     found.setdefault(row, Motif(HOLE_EDGE, site, lost, RAGGED, int(first)))
     return list(found.values())
+
+
+def needs_ring(motif: Motif) -> bool:
+    """Tell whether only the outer ring tells this motif from a vacancy: at a metal site with one column gone beside it."""
+    return motif.name == HOLE_EDGE and motif.site == METAL and int(np.count_nonzero(motif.amplitudes[1:7])) < 2
 
 
 def perfect() -> list[Motif]:

@@ -61,7 +61,14 @@ class Names:
 
 
 def name_components(
-    taxonomy: Taxonomy, scale: np.ndarray, noise: np.ndarray, library: list[Motif], *, n_rows: int, merge: bool
+    taxonomy: Taxonomy,
+    scale: np.ndarray,
+    noise: np.ndarray,
+    library: list[Motif],
+    *,
+    rings: np.ndarray,
+    n_rows: int,
+    merge: bool,
 ) -> tuple[Taxonomy, Names]:
     """Turn the components of a taxonomy into named classes.
 
@@ -75,6 +82,8 @@ def name_components(
         (3,) standard deviation of an amplitude on each kind of site.
     library
         Known motifs.
+    rings
+        (k,) mean amplitude of the outer ring of the detections of each component.
     n_rows
         Detections that the taxonomy was made of.
     merge
@@ -91,6 +100,7 @@ def name_components(
     class_ids = np.full(len(order), UNEXPLAINED, np.int16)
     unnamed: dict[int, float] = {}
     means, spreads = _physical(mixture, scale)
+    means[:, 8] = rings
     for k in order:
         found = motifs.match(means[k], noise, library, spread=spreads[k])
         called.components.append({**vars(found), "weight": float(mixture.weights[k])})
@@ -156,7 +166,7 @@ def with_rare_motifs(
         if motif.name == motifs.PERFECT:
             continue
         expected = motif.expected_row(noise)[:8] / scale[motif.site]
-        if (motif.name, motif.site) in known:
+        if (motif.name, motif.site) in known or motifs.needs_ring(motif):
             continue
         if motif.name not in called.names:
             called.add(motif.name, oriented=motif.oriented, match=None)

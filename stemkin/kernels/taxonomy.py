@@ -48,6 +48,11 @@ class Taxonomy:
         """The class numbers in use, in order."""
         return np.unique(self.class_ids[self.class_ids != UNEXPLAINED])
 
+    def components_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the (n,) most probable component of the `rows` (n, d)."""
+        assert self.mixture is not None
+        return np.asarray(mixtures.log_densities(rows, self.mixture).argmax(axis=1))
+
     def probabilities(self, rows: np.ndarray, *, noise: float = 1.0) -> np.ndarray:
         """Return the (n, c) probabilities of the `rows` (n, d) for each of `classes`; outliers and NaN rows are all zero.
 
