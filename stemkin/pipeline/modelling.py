@@ -15,7 +15,7 @@ from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
 from stemkin.store import Store, fingerprint
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised when the same sample would give another model than before."""
 MADE_OF = "made_of.json"
 EDITS_FILE = "edits.json"

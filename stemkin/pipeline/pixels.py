@@ -23,7 +23,7 @@ from stemkin.progress import Watch
 from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
 from stemkin.streaming import stream
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Raised when the same pixels and model would give other rows than before."""
 
 
