@@ -1,4 +1,8 @@
-"""The command line: parse, call, print. Exit codes: 0 done; 2 bad usage; 3 done but something failed; 130 interrupted."""
+"""The command line: parse, call, print.
+
+Exit codes: 0 done; 2 bad usage; 3 done, but something failed; 4 stopped (disk full, scheduler lost: the same command goes on);
+130 interrupted, by Ctrl-C or by the system's request to end (SIGTERM).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from stemkin.config import RunConfig
 
-DONE, BAD_USAGE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
+DONE, BAD_USAGE, INCOMPLETE, STOPPED, INTERRUPTED = 0, 2, 3, 4, 130
 
 app = typer.Typer(
     name="stemkin",
@@ -91,17 +95,34 @@ def run(
     cluster: Cluster = "processes",
     workers: Workers = None,
     classes: Edit = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan (blocks, bytes, memory, time from a few frames) and stop.")
+    ] = False,
+    performance_report: Annotated[
+        bool, typer.Option("--performance-report", help="Keep Dask's report of the run as performance.html.")
+    ] = False,
     fresh: Fresh = False,
 ) -> None:
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
     settings = _settings(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector)
     if dry_run:
         from stemkin.pipeline import plan
+        from stemkin.streaming import available_cores
 
-        typer.echo(plan(inputs, config=settings).describe())
+        planned = plan(inputs, config=settings, workers=workers or available_cores(), look=True)
+        typer.echo(planned.describe())
         return
-    _run(inputs, out, settings, model, cluster, workers, fresh=fresh, classes=classes)
+    _run(
+        inputs,
+        out,
+        settings,
+        model,
+        cluster,
+        workers,
+        fresh=fresh,
+        classes=classes,
+        performance_report=performance_report,
+    )
 
 
 @app.command()
@@ -290,6 +311,7 @@ def _run(
     fresh: bool,
     until: str | None = None,
     classes: Path | None = None,
+    performance_report: bool = False,
 ) -> None:
     """Run on a scheduler and leave with the exit code of what came."""
     from stemkin.pipeline import open_inputs
@@ -300,7 +322,15 @@ def _run(
     found = open_inputs(inputs, settings, results=out)  # before any worker is started: most mistakes show here
     with connect(cluster, workers=workers), shown() as watch:
         outcome = run_all(
-            found, out, config=settings, model=model, fresh=fresh, until=until, classes=classes, watch=watch
+            found,
+            out,
+            config=settings,
+            model=model,
+            fresh=fresh,
+            until=until,
+            classes=classes,
+            watch=watch,
+            performance_report=performance_report,
         )
     _close(outcome)
 
@@ -327,6 +357,9 @@ def _close(outcome: Any) -> None:
 
 def main() -> None:
     """Run the command line; the user's mistakes are told in one sentence, never in a traceback."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # queues ask for the end in this way: leave as on Ctrl-C
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
@@ -344,9 +377,10 @@ def _tell(error: Exception) -> int:
         typer.echo(f"error: {error.format_message()} (see stemkin --help)", err=True)
         return BAD_USAGE
     if isinstance(error, (ValueError, OSError)):
+        stopped = type(error).__name__ in ("UnwritableError", "LostSchedulerError")
         logging.getLogger(__name__).debug("traceback", exc_info=error)
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        return BAD_USAGE
+        return STOPPED if stopped else BAD_USAGE
     import tempfile
     import traceback
 

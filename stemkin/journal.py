@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stemkin import __version__
-from stemkin.store import LOCK_FILE, RUN_FILE, Store
+from stemkin.store import LOCK_FILE, RUN_FILE, Store, UnwritableError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,15 @@ class Journal:
         if content is None:
             msg = f"{store.root} is no results folder: it has no {RUN_FILE}; make one with `stemkin run INPUT -o {store.root}`"
             raise FolderError(msg)
+        parts = {"config": dict, "movies": list, "stages": dict, "blocks": dict}
+        wrong = [
+            key
+            for key, kind in parts.items()
+            if not isinstance(content, dict) or not isinstance(content.get(key), kind)
+        ]
+        if wrong:
+            msg = f"{store.path(RUN_FILE)} is damaged (it has no {wrong[0]!r}); start over with --fresh, or in another folder with -o"
+            raise FolderError(msg)
         return cls(store, content)
 
     @classmethod
@@ -59,7 +68,7 @@ class Journal:
         FolderError
             If the folder holds another run, or files that are none of stemkin's.
         """
-        known = store.read_json(RUN_FILE) if store.exists(RUN_FILE) else None
+        known = _known(store, fresh=fresh)
         if known is None and store.names():
             msg = f"{store.root} holds files but no {RUN_FILE}, so it is no results folder; choose an empty one with -o"
             raise FolderError(msg)
@@ -67,12 +76,12 @@ class Journal:
             msg = f"{store.root} belongs to another run, of {_some(known.get('inputs', []))}; choose another folder with -o, or start over with --fresh"
             raise FolderError(msg)
         if known is not None and fresh:
-            for name in store.names():
+            for name in sorted(store.names(), key=lambda name: name == RUN_FILE):  # last: a results folder to the end
                 store.remove(name)
-        created = known["created"] if known is not None and not fresh else now()
-        content = {
+        before = {} if known is None or fresh else known
+        content: dict[str, Any] = {
             "version": __version__,
-            "created": created,
+            "created": before.get("created") or now(),
             "finished": None,
             "command": command,
             "inputs": list(inputs),
@@ -80,7 +89,7 @@ class Journal:
             "machine": machine(),
             "movies": [],
             "stages": {},
-            "blocks": {"total": 0, "done": 0, "reused": 0, "failed": []},
+            "blocks": {"mib": _block_mib(before), "total": 0, "done": 0, "reused": 0, "stale": 0, "failed": []},
             "warnings": [],
             "exit_code": None,
         }
@@ -101,15 +110,27 @@ class Journal:
         began = datetime.now(UTC)
         record: dict[str, Any] = {"status": "running", "seconds": None}
         self.content["stages"][name] = record
+        log.info("%s begins", name, extra={"fields": {"stage": name}})
         try:
             yield record
             record["status"] = "done"
         except BaseException as error:
             record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            record["error"] = f"{type(error).__name__}: {error}"
             raise
         finally:
             record["seconds"] = round((datetime.now(UTC) - began).total_seconds(), 3)
+            log.info("%s: %s", name, record["status"], extra={"fields": {"stage": name, **record}})
+            self._save_if_possible(record)
+
+    def _save_if_possible(self, record: dict[str, Any]) -> None:
+        """Save, unless the stage has failed already: then its own error is the one to tell."""
+        try:
             self.save()
+        except UnwritableError:
+            if record["status"] == "done":
+                raise
+            log.warning("run.json could not be written either")
 
     def finish(self, exit_code: int) -> None:
         """Record the end of the run."""
@@ -118,49 +139,91 @@ class Journal:
         self.save()
 
 
+def _block_mib(before: dict[str, Any]) -> float | None:
+    """Return how large blocks were cut before: a run goes on with them, whoever joined its archive meanwhile."""
+    blocks = before.get("blocks")
+    mib = blocks.get("mib") if isinstance(blocks, dict) else None
+    return float(mib) if isinstance(mib, (int, float)) and mib > 0 else None
+
+
+def _known(store: Store, *, fresh: bool) -> dict[str, Any] | None:
+    """Return what the folder's ``run.json`` says; where a run starts over, a damaged one is an empty one."""
+    try:
+        known = store.read_json(RUN_FILE)
+        if known is not None and not isinstance(known, dict):
+            msg = f"{store.path(RUN_FILE)} is damaged (it holds no table); start over with --fresh, or in another folder with -o"
+            raise FolderError(msg)
+    except ValueError:
+        if not fresh:
+            raise
+        return {}
+    return dict(known) if known is not None else None
+
+
 @contextmanager
 def locked(store: Store) -> Iterator[None]:
     """Keep other runs out of the folder of `store`; a lock whose process is gone is taken over.
-
-    Object stores have no locks: there the last writer wins, file by whole file.
 
     Raises
     ------
     FolderError
         If another run is writing there.
     """
-    if not store.is_local:
-        yield
-        return
-    path = Path(store.path(LOCK_FILE))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _take(path, store)
+        _take_in_store(store) if not store.is_local else _take(Path(store.path(LOCK_FILE)), store)
     except OSError as error:
-        msg = f"the results folder {store.root} cannot be written: {error.strerror}; choose another one with -o"
+        why = error.strerror or error
+        msg = f"the results folder {store.root} cannot be written: {why}; choose another one with -o"
         raise FolderError(msg) from error
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):
-            path.unlink()
+        with suppress(
+            OSError
+        ):  # a store that is out of reach keeps the lock, which the next run of this machine takes over
+            store.remove(LOCK_FILE)
 
 
 def _take(path: Path, store: Store) -> None:
-    """Make the lock file appear with its content, once more after removing a stale one."""
+    """Make the lock file appear with its content; runs that start at once look at a stale one in turn."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    turn = os.open(path.parent, os.O_RDONLY)
     signed = path.with_name(f"{path.name}.{os.getpid()}")
-    signed.write_text(_signature())
     try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        signed.write_text(_signature())
         os.link(signed, path)
     except FileExistsError:
-        holder = path.read_text()
-        if not _is_gone(holder):
-            msg = f"{store.root} is being written by another run ({holder}); wait for it, or choose another folder with -o"
-            raise FolderError(msg) from None
-        log.warning("the lock of %s was left by a run that is gone (%s); taking it over", store.root, holder)
+        _check_gone(path.read_text(), store)
         os.replace(signed, path)
     finally:
         signed.unlink(missing_ok=True)
+        os.close(turn)
+
+
+def _take_in_store(store: Store) -> None:
+    """Write the lock of an object store: created only where there is none, if the store can promise that."""
+    if store.exists(LOCK_FILE):
+        _check_gone(store.read_bytes(LOCK_FILE).decode(errors="replace"), store)
+        store.write_bytes(_signature().encode(), LOCK_FILE)
+    else:
+        store.create_bytes(_signature().encode(), LOCK_FILE)
+
+
+def _check_gone(holder: str, store: Store) -> None:
+    """Check that the run that signed a lock has ended.
+
+    Raises
+    ------
+    FolderError
+        If it has not, or nobody can tell.
+    """
+    if not _is_gone(holder):
+        msg = f"{store.root} is being written by another run ({holder}); wait for it, or choose another folder with -o (if it is gone, remove {store.path(LOCK_FILE)})"
+        raise FolderError(msg)
+    log.warning("the lock of %s was left by a run that is gone (%s); taking it over", store.root, holder)
 
 
 def _signature() -> str:

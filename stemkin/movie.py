@@ -113,11 +113,13 @@ class Movie:
             read_block, chunks=chunks, dtype=self.reader.dtype, meta=np.empty((0, 0, 0), self.reader.dtype)
         )
 
-    def block_edges(self, *, frames_per_block: int | None = None) -> list[tuple[int, int]]:
-        """Return (start, stop) of every block: whole storage chunks, about `BLOCK_MIB` unless told otherwise."""
+    def block_edges(
+        self, *, frames_per_block: int | None = None, block_mib: float = BLOCK_MIB
+    ) -> list[tuple[int, int]]:
+        """Return (start, stop) of every block: whole storage chunks, about `block_mib` unless told otherwise."""
         n, height, width = self.shape
         if frames_per_block is None:
-            frames_per_block = max(1, int(BLOCK_MIB * 2**20) // max(1, height * width * self.reader.dtype.itemsize))
+            frames_per_block = max(1, int(block_mib * 2**20) // max(1, height * width * self.reader.dtype.itemsize))
             whole = self.reader.frames_per_chunk
             frames_per_block = max(whole, frames_per_block // whole * whole)
         return [(start, min(start + frames_per_block, n)) for start in range(0, n, frames_per_block)]

@@ -36,6 +36,10 @@ BLOCK_TABLES = (*PIXEL_TABLES, "frames", "tracks", "regions")
 """Tables with one file per block of frames."""
 
 
+class UnwritableError(OSError):
+    """A file of the results folder that cannot be written; no fault of what was to be written."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Frames `start` to `stop` (excluded) of the movie called `movie`."""
@@ -86,7 +90,8 @@ class Store:
     def _fs(self) -> Any:
         import fsspec
 
-        return fsspec.core.url_to_fs(self.root)[0]
+        # listings are not remembered: other processes write here, and a file that they made must be seen
+        return fsspec.core.url_to_fs(self.root, **({} if self.is_local else {"use_listings_cache": False}))[0]
 
     @property
     def is_local(self) -> bool:
@@ -108,24 +113,40 @@ class Store:
         return bytes(self._fs.cat_file(self.path(*parts)))
 
     def write_bytes(self, content: bytes, *parts: str) -> None:
-        """Write a file so that it appears whole or not at all."""
-        if not self.is_local:
-            self._fs.pipe_file(self.path(*parts), content)
-            return
-        target = Path(self.path(*parts))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        """Write a file so that it appears whole or not at all.
+
+        Raises
+        ------
+        UnwritableError
+            If it cannot be written: no space, no permission, no connection.
+        """
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+            if self.is_local:
+                _replace(Path(self.path(*parts)), content)
+            else:
+                self._fs.pipe_file(self.path(*parts), content)
+        except Exception as error:
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            msg = f"{self.path(*parts)} cannot be written ({why}); what is done is kept: make room or mend access, and the same command goes on"
+            raise UnwritableError(msg) from error
+
+    def create_bytes(self, content: bytes, *parts: str) -> None:
+        """Write a file of an object store only where there is none, as far as the store can tell.
+
+        Raises
+        ------
+        FileExistsError
+            If there is one.
+        """
+        try:
+            self._fs.pipe_file(self.path(*parts), content, mode="create")
+        except FileExistsError:
             raise
+        except OSError as error:  # s3fs gives the store's answer in words alone
+            if "PreconditionFailed" not in str(error) and "At least one of the pre-conditions" not in str(error):
+                raise
+            msg = f"{self.path(*parts)} appeared this moment"
+            raise FileExistsError(msg) from error
 
     def names(self, *parts: str) -> list[str]:
         """Return the names in a folder, sorted; none where there is no such folder."""
@@ -136,6 +157,12 @@ class Store:
         names = sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
         return [n for n in names if not n.startswith(".")]
 
+    def sweep(self, *parts: str) -> None:
+        """Remove what writers that were killed have left unfinished in a folder of the machine's own file system."""
+        if self.is_local:
+            for left in Path(self.path(*parts)).glob(".*.part"):
+                left.unlink(missing_ok=True)
+
     def remove(self, *parts: str) -> None:
         """Remove a file or folder, if it is there."""
         if self.exists(*parts):
@@ -144,8 +171,18 @@ class Store:
     # --- JSON --------------------------------------------------------------------------------------------------
 
     def read_json(self, *parts: str) -> Any:
-        """Return a JSON file's content, None where there is no such file."""
-        return json.loads(self.read_bytes(*parts)) if self.exists(*parts) else None
+        """Return a JSON file's content, None where there is no such file.
+
+        Raises
+        ------
+        ValueError
+            If it is no JSON.
+        """
+        try:
+            return json.loads(self.read_bytes(*parts)) if self.exists(*parts) else None
+        except ValueError as error:
+            msg = f"{self.path(*parts)} is damaged ({error}); start over with --fresh, or in another folder with -o"
+            raise ValueError(msg) from error
 
     def write_json(self, content: Any, *parts: str) -> None:
         """Write a JSON file."""
@@ -215,6 +252,7 @@ class Store:
 
     def keep_only(self, table: str, movie: str, blocks: Iterable[Block]) -> int:
         """Remove files of `movie` that are none of `blocks` (left by another block size); return how many there were."""
+        self.sweep(table, folder_name(movie))
         wanted = {block.file_name for block in blocks}
         stale = [name for name in self.names(table, folder_name(movie)) if name not in wanted]
         for name in stale:
@@ -227,6 +265,23 @@ class Store:
         parts = [part for part in parts if len(part)]
         kind = "frames" if table == "steps" else table
         return pd.concat(parts, ignore_index=True) if parts else tables.empty(kind)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Put `content` in the place of the file `target` in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
 
 
 def _umask() -> int:

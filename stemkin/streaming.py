@@ -12,17 +12,24 @@ an answer like any other: it comes with its error and the rest goes on.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+log = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 TASKS_PER_THREAD = 2
 """Tasks in flight for each thread: one that runs, one that waits so that no worker ever does."""
+
+
+class LostSchedulerError(ConnectionError):
+    """The scheduler is gone, and with it all that was in flight."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ def stream(
     ------
     ValueError
         If no worker offers one of the `resources` (such a task would wait for ever).
+    LostSchedulerError
+        If the scheduler is lost. Items are not to blame; the caller may start again where it was.
     """
     client = active_client()
     if client is None:
@@ -122,7 +131,31 @@ def _stream_through(
     window: int | None,
     resources: dict[str, float] | None,
 ) -> Iterator[Outcome[Item, Result]]:
-    """Keep a window of futures in flight on a `distributed` scheduler."""
+    """Keep a window of futures in flight on a `distributed` scheduler; items whose worker died are tried alone at the end.
+
+    The scheduler blames every task of a worker that dies, so two items share the blame for what one of them did. Alone,
+    an item that kills its worker again is found out, and the other one has its result.
+    """
+    from distributed import KilledWorker
+
+    def send(item: Item) -> Any:
+        return client.submit(function, item, retries=retries, resources=resources, pure=False)
+
+    suspects = []
+    for outcome in _windowed(client, send, items, window):
+        if isinstance(outcome.error, KilledWorker):
+            log.warning("a worker died under one of its blocks; they are tried again, one at a time, at the end")
+            suspects.append(outcome.item)
+        else:
+            yield outcome
+    for item in suspects:
+        yield from _windowed(client, send, [item], 1)
+
+
+def _windowed(
+    client: Any, send: Callable[[Item], Any], items: Iterable[Item], window: int | None
+) -> Iterator[Outcome[Item, Any]]:
+    """Yield what came of every item, at most `window` of them in flight."""
     from distributed import as_completed
 
     source = iter(items)
@@ -132,16 +165,32 @@ def _stream_through(
         while True:
             width = window or max(2, TASKS_PER_THREAD * n_threads())
             for item in itertools.islice(source, max(0, width - len(in_flight))):
-                future = client.submit(function, item, retries=retries, resources=resources, pure=False)
+                future = send(item)
                 in_flight[future] = item
                 done.add(future)
             if not in_flight:
                 return
             future = next(done)
+            check_alive(client, future)
             yield _outcome(in_flight.pop(future), future)
             future.release()
     finally:
-        client.cancel(list(in_flight), force=True)
+        if client.status == "running":
+            client.cancel(list(in_flight), force=True)
+
+
+def check_alive(client: Any, future: Any) -> None:
+    """Check that the scheduler of `client` is the one that took `future`.
+
+    Raises
+    ------
+    LostSchedulerError
+        If the connection to it broke: whatever was in flight is lost, whether or not another one answers there by now.
+    """
+    lost = future.cancelled() and getattr(future._state.exception, "reason", "") == "scheduler-connection-lost"
+    if lost or client.status in ("closing", "closed"):
+        msg = "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same command goes on"
+        raise LostSchedulerError(msg)
 
 
 def _stream_in_threads(

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from distributed import Client
 
 from stemkin import scheduling
 from stemkin.scheduling import connect
@@ -107,13 +108,36 @@ def test_workers_must_be_positive():
         pass
 
 
-def test_workers_of_another_version_are_refused():
+@pytest.mark.parametrize(
+    ("package", "version", "met"),
+    [("stemkin", "0.0.1", "stemkin 0.0.1"), ("stemkin", None, "no stemkin"), ("dask", "1.0", "dask 1.0")],
+)
+def test_a_worker_of_another_version_is_named(package, version, met):
     class Cluster:
-        def run(self, _):
-            return {"tcp://a": "0.0.1", "tcp://b": None}
+        def run(self, function):
+            return {"tcp://a": function(), "tcp://b": {**function(), package: version}}
 
-    with pytest.raises(ConnectionError, match=r"2 of the cluster's workers .* tcp://a has stemkin 0\.0\.1"):
+    with pytest.raises(ConnectionError, match=f"the worker tcp://b cannot run this: it has {met}"):
         scheduling.check_workers(Cluster())
+
+
+def test_a_worker_without_a_needed_package_is_named_with_the_extra_that_brings_it():
+    class Cluster:
+        def run(self, function, *arguments):
+            return {"tcp://a": [], "tcp://b": function(*arguments)}
+
+    with pytest.raises(ConnectionError, match=r'tcp://b lacks no_such_package.*pip install "stemkin\[cloud\]"'):
+        scheduling.check_modules(Cluster(), {"json": "cloud", "no_such_package": "cloud"})
+
+
+@pytest.mark.cluster
+def test_a_real_worker_without_stemkin_is_named_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "stemkin.py").write_text("raise ImportError")
+    with real_cluster(tmp_path, n_workers=1) as file, Client(scheduler_file=str(file)) as client:
+        client.wait_for_workers(1, timeout=20)
+        with pytest.raises(ConnectionError, match=r"no stemkin"):
+            scheduling.check_workers(client)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 from stemkin.config import RunConfig
 from stemkin.editing import Edits, read_edits
 from stemkin.journal import Journal, locked
+from stemkin.pipeline.blocks import block_mib
 from stemkin.pipeline.looking import write_gallery
 from stemkin.pipeline.modelling import learn_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
@@ -26,14 +29,19 @@ from stemkin.pipeline.opening import Inputs, open_inputs
 from stemkin.pipeline.phases import follow_phases
 from stemkin.pipeline.pixels import run_pixel_pass
 from stemkin.pipeline.planning import Plan, plan
+from stemkin.pipeline.readiness import check_ready
 from stemkin.pipeline.tracks import link_movies
 from stemkin.progress import Unwatched, Watch
 from stemkin.report import write_report
+from stemkin.runlog import logged, performance_reported
 from stemkin.store import Store
+from stemkin.streaming import active_client
 
 __all__ = ["Inputs", "Outcome", "Plan", "learn_model", "open_inputs", "plan", "resume", "run"]
 
 DONE, INCOMPLETE = 0, 3
+MEMORY_TOLERANCE = 1.1
+"""A worker may hold so much more than was projected before the run says so."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +58,21 @@ class Outcome:
         One sentence for each of those.
     report
         Path of ``report.html``, None where the run stopped before it.
+    blocks
+        How many blocks there are, how many were done before, and how many of the others were stale.
     """
 
     folder: str
     exit_code: int
     problems: list[str] = field(default_factory=list)
     report: str | None = None
+    blocks: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Return the few lines that the command line prints."""
         lines = [f"failed: {problem}" for problem in self.problems]
+        if self.blocks.get("reused") or self.blocks.get("stale"):
+            lines.append(kept_and_redone(self.blocks))
         lines.append(f"results: {self.folder}")
         if self.report:
             lines.append(f"report: {self.report}")
@@ -76,6 +89,7 @@ def run(
     until: str | None = None,
     classes: Edits | str | PathLike[str] | None = None,
     watch: Watch | None = None,
+    performance_report: bool = False,
 ) -> Outcome:
     """Turn movies into a folder of results with a report. Computes once; a second call redoes only what is stale.
 
@@ -98,6 +112,8 @@ def run(
         said before, None keeps it.
     watch
         Who is told of the progress.
+    performance_report
+        Whether to keep Dask's own report of the run (tasks, transfers, profile), as ``performance.html``.
 
     Returns
     -------
@@ -107,27 +123,45 @@ def run(
     Raises
     ------
     ValueError
-        If no movie can be used, or the folder belongs to another run.
+        If no movie can be used, the folder belongs to another run, or blocks do not fit the workers' memory.
+    UnwritableError, LostSchedulerError
+        If the results folder cannot be written any more, or the scheduler is gone; what is done is kept.
     """
     config, watch, edits = config or RunConfig(), watch or Unwatched(), _said(classes)
     store = Store.at(out)
     found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config, results=out)
-    with locked(store):
+    client = active_client()
+    with locked(store), ExitStack() as stack:
+        projected_mib = check_ready(found.movies, store, config, block_mib(found.movies), client)
         journal = Journal.start(
             store, found.sources, config.model_dump(mode="json"), fresh=fresh, command=" ".join(sys.argv)
         )
+        stack.enter_context(logged(store, client))
+        if performance_report:
+            stack.enter_context(performance_reported(store, client))
         journal.content["movies"] = found.listing()
         journal.save()
         found.remember(store)
         with journal.stage("learn") as record:
-            model_print = settle_model(
-                found.movies, store, config, None if model is None else Path(fspath(model)), record
-            )
+            given = None if model is None else Path(fspath(model))
+            model_print = settle_model(found.movies, store, config, given, record)
         settle_edits(store, edits)
         with journal.stage("detect") as record:
+            record["projected_peak_memory_mib"] = round(projected_mib, 1)
             run_pixel_pass(found.movies, store, config, model_print, journal, record, watch)
+            judge_memory(record, journal)
         stages = () if until == "detect" else ("link", "kinetics", "report")
         return _tables_and_report(store, journal, config, stages, watch, found)
+
+
+def judge_memory(record: Mapping[str, Any], journal: Journal) -> None:
+    """Warn where a worker held more than was said before."""
+    measured, projected = record["worker_peak_memory_mib"], record["projected_peak_memory_mib"]
+    if measured > MEMORY_TOLERANCE * projected:
+        journal.warn(
+            f"a worker held {measured:.0f} MiB, and {projected:.0f} MiB were projected; "
+            "if that is too much, set a smaller frames_per_block in [detect]"
+        )
 
 
 def resume(
@@ -148,7 +182,7 @@ def resume(
         If `out` is no results folder, or its movies were never searched.
     """
     store, edits = Store.at(out), _said(classes)
-    with locked(store):
+    with locked(store), logged(store, active_client()):
         journal = Journal.read(store)
         settings = config or RunConfig.from_dict(journal.content["config"])
         journal.content["config"] = settings.model_dump(mode="json")
@@ -179,11 +213,25 @@ def _tables_and_report(
     if "report" in stages:
         with journal.stage("report"):
             report = str(write_report(store.root))
-    return Outcome(store.root, code, problems, report)
+    return Outcome(store.root, code, problems, report, journal.content["blocks"])
 
 
 def _said(classes: Edits | str | PathLike[str] | None) -> Edits | None:
     return classes if classes is None or isinstance(classes, Mapping) else read_edits(classes)
+
+
+def kept_and_redone(blocks: Mapping[str, Any]) -> str:
+    """Say how much of the pixel pass was done before.
+
+    >>> kept_and_redone({"total": 10, "done": 9, "reused": 6, "stale": 1, "failed": [{}]})
+    'blocks: 6 of 10 were done before and kept, 1 was stale and done again, 2 were new, 1 failed'
+    """
+    done, reused, stale, failed = blocks["done"], blocks["reused"], blocks["stale"], len(blocks["failed"])
+    new = done - reused - stale
+    words = [f"{reused:,} of {blocks['total']:,} were done before and kept"]
+    words += [f"{stale:,} {'was' if stale == 1 else 'were'} stale and done again"] * (stale > 0)
+    words += [f"{new:,} {'was' if new == 1 else 'were'} new"] * (new > 0)
+    return "blocks: " + ", ".join([*words, *([f"{failed:,} failed"] * (failed > 0))])
 
 
 def _problems(journal: Journal) -> list[str]:

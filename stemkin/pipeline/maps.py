@@ -17,23 +17,27 @@ FOLDER = "maps"
 VALUES = {"-1": "not known", "0": "ordered", "1": "disordered", "2": "vacuum"}
 
 
-def prepare(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> bool:
-    """Make the array of `movie` for blocks of these `edges`; tell whether it is new, so that every block has to be searched. Computes once."""
+def stands(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> bool:
+    """Tell whether the array of `movie` is there, for blocks of these `edges`."""
     import zarr
 
     shape, chunk = _layout(movie, edges)
-    about = _about(movie)
     try:
         kept = zarr.open_array(_path(store, movie.name), mode="r")
-        if kept.shape == shape and kept.chunks == chunk and dict(kept.attrs) == about:
-            return False
     except (FileNotFoundError, ValueError, KeyError):
-        pass  # there is none, or it is not whole: it is made anew
+        return False  # there is none, or it is not whole
+    return kept.shape == shape and kept.chunks == chunk and dict(kept.attrs) == _about(movie)
+
+
+def make(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
+    """Make the array of `movie` anew: nothing is known in it, so every block has to be searched. Computes once."""
+    import zarr
+
+    shape, chunk = _layout(movie, edges)
     store.remove(FOLDER, f"{folder_name(movie.name)}.zarr")
     zarr.create_array(
-        _path(store, movie.name), shape=shape, chunks=chunk, dtype="int8", fill_value=UNKNOWN, attributes=about
+        _path(store, movie.name), shape=shape, chunks=chunk, dtype="int8", fill_value=UNKNOWN, attributes=_about(movie)
     )
-    return True
 
 
 def write(store: Store, block: Block, maps: np.ndarray) -> None:

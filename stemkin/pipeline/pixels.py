@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -18,13 +19,22 @@ from stemkin.detection import detect_block
 from stemkin.journal import Journal
 from stemkin.movie import Movie
 from stemkin.pipeline import maps
+from stemkin.pipeline.blocks import edges_of, settled_mib
 from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
-from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
+from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, UnwritableError, fingerprint, folder_name
 from stemkin.streaming import stream
 
 STAGE_VERSION = 3
 """Raised when the same pixels and model would give other rows than before."""
+
+
+SAVE_EVERY_S = 10.0
+"""How often ``run.json`` is written during the pass."""
+FAILURES_SAVED_AT_ONCE = 100
+"""The first failures stand in ``run.json`` at once; more of them with the next regular writing."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class PixelSummary:
     reused: bool
     seconds: float
     peak_memory_mib: float
+    stale: bool = False
 
 
 def run_pixel_pass(
@@ -60,35 +71,65 @@ def run_pixel_pass(
     record: dict[str, Any],
     watch: Watch,
 ) -> None:
-    """Search every block of every movie through the active scheduler. Computes once; blocks done before are kept."""
-    edges = {movie.name: movie.block_edges(frames_per_block=config.detect.frames_per_block) for movie in movies}
+    """Search every block of every movie through the active scheduler. Computes once; blocks done before are kept.
+
+    Raises
+    ------
+    UnwritableError
+        If the results folder cannot be written: no block is to blame, so the run stops and can go on later.
+    """
     blocks = journal.content["blocks"]
-    blocks["total"] = sum(map(len, edges.values()))
-    for name, pairs in edges.items():
-        for table in BLOCK_TABLES:
-            store.keep_only(table, name, [Block(name, *pair) for pair in pairs])
-    for movie in movies:
-        if maps.prepare(movie, store, edges[movie.name]):
-            store.keep_only("steps", movie.name, [])  # a block counts as done only if its map is there
+    mib = settled_mib(movies, blocks)
+    tidy(movies, store, config, blocks)
     watch.stage("detect", sum(movie.n_frames for movie in movies))
-    tasks = pixel_tasks(movies, store, model_print=model_print, edges=edges)
-    resources = None if config.run.gpu_per_task is None else {"GPU": config.run.gpu_per_task}
-    seen = PassTotals()
-    for outcome in stream(detect_to_store, tasks, retries=config.run.retries, resources=resources):
+    tasks = pixel_tasks(movies, store, config, model_print=model_print, block_mib=mib)
+    seen, saved = PassTotals(), time.monotonic()
+    for outcome in stream(detect_to_store, tasks, retries=config.run.retries, resources=gpu_resource(config)):
         block = outcome.item.block
+        if isinstance(outcome.error, UnwritableError):
+            raise outcome.error
         if outcome.result is None:
             forget(store, block)
-            error = f"{type(outcome.error).__name__}: {outcome.error}"
-            trace = "".join(traceback.format_exception(outcome.error))
-            blocks["failed"].append(
-                {"movie": block.movie, "start": block.start, "stop": block.stop, "error": error, "traceback": trace}
-            )
-            journal.save()
+            blocks["failed"].append(_failure(block, outcome.error))
         else:
             seen.add(outcome.result)
         watch.advance(block.stop - block.start, seen.note())
-    blocks["done"], blocks["reused"] = seen.n_blocks, seen.n_reused
+        blocks |= seen.blocks()
+        first_failures = outcome.result is None and len(blocks["failed"]) <= FAILURES_SAVED_AT_ONCE
+        if first_failures or time.monotonic() - saved > SAVE_EVERY_S:
+            journal.save()
+            saved = time.monotonic()
+    blocks |= seen.blocks()
     record.update(seen.summary())
+
+
+def tidy(movies: Iterable[Movie], store: Store, config: RunConfig, blocks: dict[str, Any]) -> None:
+    """Remove files that no block of this cut owns, make the arrays of maps, and count blocks."""
+    blocks["total"], swept = 0, 0
+    for movie in movies:
+        edges = edges_of(movie, config, blocks["mib"])
+        blocks["total"] += len(edges)
+        kept = [Block(movie.name, *pair) for pair in edges]
+        for table in BLOCK_TABLES:
+            n = store.keep_only(table, movie.name, kept)
+            swept += n if table == "steps" else 0
+        if not maps.stands(movie, store, edges):
+            store.keep_only("steps", movie.name, [])  # a block counts as done only if its map is there
+            maps.make(movie, store, edges)
+    if swept:
+        log.warning("%d blocks of another size were removed; their frames are searched again", swept)
+
+
+def gpu_resource(config: RunConfig) -> dict[str, float] | None:
+    """Return what a task asks of its worker."""
+    return None if config.run.gpu_per_task is None else {"GPU": config.run.gpu_per_task}
+
+
+def _failure(block: Block, error: BaseException | None) -> dict[str, Any]:
+    """Return what ``run.json`` keeps of a block that failed every time it was tried."""
+    said = f"{type(error).__name__}: {error}"
+    log.error("a block is given up: %s", said, extra={"fields": asdict(block)})
+    return {**asdict(block), "error": said, "traceback": "".join(traceback.format_exception(error))}
 
 
 def forget(store: Store, block: Block) -> None:
@@ -103,20 +144,28 @@ class PassTotals:
 
     n_blocks: int = 0
     n_reused: int = 0
+    n_stale: int = 0
     n_frames: int = 0
     n_detections: int = 0
     n_bytes: int = 0
     peak_memory_mib: float = 0.0
+    busy_s: float = 0.0
     began: float = field(default_factory=time.perf_counter)
 
     def add(self, summary: PixelSummary) -> None:
         """Count one block."""
         self.n_blocks += 1
         self.n_reused += summary.reused
+        self.n_stale += summary.stale
+        self.busy_s += summary.seconds
         self.n_frames += 0 if summary.reused else summary.n_frames
         self.n_detections += summary.n_detections
         self.n_bytes += summary.n_bytes
         self.peak_memory_mib = max(self.peak_memory_mib, summary.peak_memory_mib)
+
+    def blocks(self) -> dict[str, int]:
+        """Return how many blocks are done, how many of them were done before, and how many had to be done again."""
+        return {"done": self.n_blocks, "reused": self.n_reused, "stale": self.n_stale}
 
     def summary(self) -> dict[str, Any]:
         """Return what ``run.json`` keeps."""
@@ -126,24 +175,22 @@ class PassTotals:
             "detections_found": self.n_detections,
             "bytes_read": self.n_bytes,
             "frames_per_s": round(self.n_frames / seconds, 2),
+            "busy_s": round(self.busy_s, 2),
             "worker_peak_memory_mib": round(self.peak_memory_mib, 1),
         }
 
     def note(self) -> str:
-        """Return the speed so far."""
-        return f"{self.n_frames / (time.perf_counter() - self.began):.1f} frames/s"
+        """Return the speed so far, and how many blocks were done before."""
+        kept = f", {self.n_reused} blocks kept" if self.n_reused else ""
+        return f"{self.n_frames / (time.perf_counter() - self.began):.1f} frames/s{kept}"
 
 
 def pixel_tasks(
-    movies: Iterable[Movie],
-    store: Store,
-    *,
-    model_print: str,
-    edges: dict[str, list[tuple[int, int]]],
+    movies: Iterable[Movie], store: Store, config: RunConfig, *, model_print: str, block_mib: float
 ) -> Iterator[PixelTask]:
-    """Yield one task per block of every movie, in order."""
+    """Yield one task per block of every movie, in order; no more than one movie's blocks are in memory."""
     for movie in movies:
-        for start, stop in edges[movie.name]:
+        for start, stop in edges_of(movie, config, block_mib):
             made_of = fingerprint(
                 "detect", STAGE_VERSION, movie.name, movie.reader.identity, movie.calibration, start, stop, model_print
             )
@@ -154,8 +201,10 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
     """Search one block and write its rows; a block that was done already is left as it is. Computes once."""
     began = time.perf_counter()
     block, store = task.block, task.store
-    if all(store.block_made_of(table, block) == task.made_of for table in PIXEL_TABLES):
+    before = [store.block_made_of(table, block) for table in PIXEL_TABLES]
+    if all(made_of == task.made_of for made_of in before):
         return PixelSummary(block, block.stop - block.start, 0, 0, True, time.perf_counter() - began, peak_memory_mib())
+    stale = any(made_of not in (None, task.made_of) for made_of in before)
     frames, previous = read_with_halo(task.movie, block)
     found = detect_block(
         frames,
@@ -171,7 +220,8 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
     for table in PIXEL_TABLES:  # steps last: they say that the block is done
         store.write_block(table, block, rows[table], task.made_of)
     seconds = time.perf_counter() - began
-    return PixelSummary(block, len(frames), len(found.detections), frames.nbytes, False, seconds, peak_memory_mib())
+    n_found, n_bytes = len(found.detections), frames.nbytes
+    return PixelSummary(block, len(frames), n_found, n_bytes, False, seconds, peak_memory_mib(), stale)
 
 
 def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:

@@ -1,17 +1,39 @@
-"""What a run would do, said before it starts: movies, blocks, bytes and memory."""
+"""What a run would do, said before it starts: movies, blocks, bytes, memory and, after a look at a few frames, time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
+import numpy as np
+
 from stemkin.config import RunConfig
-from stemkin.detection import task_bytes
-from stemkin.pipeline.opening import open_inputs
+from stemkin.detection import detect_block, task_bytes
+from stemkin.detectors import FourierDetector
+from stemkin.movie import Movie
+from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
+from stemkin.pipeline.opening import Inputs, open_inputs
 
 WORKER_BASE_MIB = 440.0
 """What a worker holds before its first block: Python and the libraries (measured)."""
+BYTES_PER_DETECTION = 270.0
+"""What one detection costs in all tables of the results folder (measured, compressed)."""
+NAMING_SHARE = 1.25
+"""What describing, naming and writing add to the time of detection (measured)."""
+PROBED_SPOTS, PROBED_PIXELS = 3, 2**21
+"""The probe looks at so many places of the archive, at about so many pixels in each."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few frames cost on this machine and one thread."""
+
+    read_s_per_frame: float
+    search_s_per_frame: float
+    detections_per_frame: float
+    n_frames: int
 
 
 @dataclass(frozen=True)
@@ -25,21 +47,67 @@ class Plan:
     largest_block_mib: float
     peak_memory_mib: float
     problems: list[str]
+    probe: Probe | None = None
+    workers: int = 1
+
+    @property
+    def n_tasks(self) -> int:
+        """Tasks of a run: one per block, and one per movie for linking; only a window of them is ever in the scheduler."""
+        return self.n_blocks + self.n_movies
+
+    @property
+    def bytes_to_write(self) -> float | None:
+        """Bytes of all tables, as the probe lets expect; None without one."""
+        return None if self.probe is None else self.n_frames * self.probe.detections_per_frame * BYTES_PER_DETECTION
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the pass over the pixels should take, as the probe lets expect; None without one."""
+        if self.probe is None:
+            return None
+        each = self.probe.read_s_per_frame + NAMING_SHARE * self.probe.search_s_per_frame
+        return self.n_frames * each / min(self.workers, max(1, self.n_blocks))
 
     def describe(self) -> str:
         """Return the plan as the lines that ``--dry-run`` prints."""
         lines = [
-            f"movies: {self.n_movies}",
+            f"movies: {self.n_movies:,}",
             f"frames: {self.n_frames:,}",
-            f"blocks: {self.n_blocks:,} (one task each, largest {self.largest_block_mib:.1f} MiB)",
-            f"to read: {self.n_bytes / 2**30:.2f} GiB, each frame once",
-            f"memory: about {self.peak_memory_mib:.0f} MiB per worker",
+            f"blocks: {self.n_blocks:,} (largest {self.largest_block_mib:.1f} MiB)",
+            f"tasks: {self.n_tasks:,} (one per block, one per movie; two per thread in the scheduler at a time)",
+            f"to read: {_bytes(self.n_bytes)}, each frame once",
         ]
+        if self.probe is not None and self.bytes_to_write is not None and self.seconds is not None:
+            probe = self.probe
+            lines += [
+                f"to write: about {_bytes(self.bytes_to_write)} ({probe.detections_per_frame:.0f} detections per frame)",
+                f"time: about {_duration(self.seconds)} on {self.workers} workers of this machine's kind"
+                f" ({1e3 * probe.read_s_per_frame:.1f} ms to read and {1e3 * probe.search_s_per_frame:.1f} ms to search a frame,"
+                f" from {probe.n_frames} frames)",
+            ]
+        lines.append(f"memory: about {self.peak_memory_mib:.0f} MiB per worker")
         return "\n".join([*lines, *(f"skipped: {problem}" for problem in self.problems)])
 
 
-def plan(inputs: str | PathLike[str] | Sequence[str | PathLike[str]], *, config: RunConfig | None = None) -> Plan:
-    """Say what a run of `inputs` would do. Lazy: no frame is read.
+def plan(
+    inputs: str | PathLike[str] | Sequence[str | PathLike[str]] | Inputs,
+    *,
+    config: RunConfig | None = None,
+    workers: int = 1,
+    look: bool = False,
+) -> Plan:
+    """Say what a run of `inputs` would do. No frame is read, unless `look`: then a few are, to tell the time.
+
+    Parameters
+    ----------
+    inputs
+        As for `run`.
+    config
+        Settings; by default those of `RunConfig`.
+    workers
+        How many will share the work.
+    look
+        Whether to search a few frames for the sake of an estimate of time and of bytes to write.
 
     Raises
     ------
@@ -47,19 +115,86 @@ def plan(inputs: str | PathLike[str] | Sequence[str | PathLike[str]], *, config:
         If not one of the movies can be used.
     """
     config = config or RunConfig()
-    found = open_inputs(inputs, config)
-    n_blocks, n_bytes, largest, peak = 0, 0, 0, 0.0
+    found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config)
+    mib = block_mib(found.movies)
+    n_blocks, n_bytes, largest = 0, 0, 0.0
     for movie in found.movies:
-        n, height, width = movie.shape
-        frame_bytes = height * width * movie.reader.dtype.itemsize
-        edges = movie.block_edges(frames_per_block=config.detect.frames_per_block)
+        edges = edges_of(movie, config, mib)
         n_blocks += len(edges)
-        n_bytes += n * frame_bytes
-        frames = max((stop - start for start, stop in edges), default=0)
-        largest = max(largest, frames * frame_bytes)
-        peak = max(peak, frames * frame_bytes + task_bytes(frames, (height, width)))
-    problems = [f"{source}: {reason}" for source, reason in found.problems]
-    n_frames = sum(movie.n_frames for movie in found.movies)
+        n_bytes += movie.n_frames * int(frame_mib(movie) * 2**20)
+        largest = max(largest, _longest(edges) * frame_mib(movie))
     return Plan(
-        len(found.movies), n_frames, n_blocks, n_bytes, largest / 2**20, WORKER_BASE_MIB + peak / 2**20, problems
+        len(found.movies),
+        sum(movie.n_frames for movie in found.movies),
+        n_blocks,
+        n_bytes,
+        largest,
+        WORKER_BASE_MIB + largest_task_mib(found.movies, config, mib),
+        [f"{source}: {reason}" for source, reason in found.problems],
+        probe(found.movies, config) if look else None,
+        workers,
     )
+
+
+def task_mib(movie: Movie, n_frames: int) -> float:
+    """Return what a task holds for a block of `n_frames` [MiB]: its frames as stored, and what searching them takes."""
+    return n_frames * frame_mib(movie) + task_bytes(n_frames, movie.shape[1:]) / 2**20
+
+
+def largest_task_mib(movies: Iterable[Movie], config: RunConfig, mib: float) -> float:
+    """Return what the largest task of a run should hold [MiB], beyond what its worker holds anyway."""
+    return max((task_mib(m, _longest(edges_of(m, config, mib))) for m in movies), default=0.0)
+
+
+def probe(movies: Sequence[Movie], config: RunConfig) -> Probe:
+    """Read and search a few frames here and now, in the middle of some movies. Computes once."""
+    detector = FourierDetector(
+        false_positives_per_frame=config.detect.false_positives_per_frame, device=config.detect.device
+    )
+    chosen = [movies[i] for i in np.unique(np.linspace(0, len(movies) - 1, PROBED_SPOTS).round().astype(int))]
+    read_s, search_s, n_found, n_frames = 0.0, 0.0, 0, 0
+    _search(chosen[0], 0, 1, detector)  # what is made once per worker is made now
+    for movie in chosen:
+        length = max(1, min(movie.n_frames, PROBED_PIXELS // (movie.shape[1] * movie.shape[2])))
+        start = (movie.n_frames - length) // 2
+        seconds, n = _search(movie, start, start + length, detector)
+        read_s, search_s, n_found, n_frames = read_s + seconds[0], search_s + seconds[1], n_found + n, n_frames + length
+    return Probe(read_s / n_frames, search_s / n_frames, n_found / n_frames, n_frames)
+
+
+def _search(movie: Movie, start: int, stop: int, detector: FourierDetector) -> tuple[tuple[float, float], int]:
+    """Return the seconds to read and to search frames of a movie, and how many detections they hold."""
+    began = time.perf_counter()
+    frames = movie.reader.read(start, stop)
+    read = time.perf_counter()
+    found = detect_block(frames, frames[:0], first_frame=start, movie=movie, model=detector)
+    return (read - began, time.perf_counter() - read), len(found.detections)
+
+
+def _longest(edges: Sequence[tuple[int, int]]) -> int:
+    return max((stop - start for start, stop in edges), default=0)
+
+
+def _bytes(n: float) -> str:
+    """Return a number of bytes as people write it.
+
+    >>> _bytes(3 * 2**40), _bytes(5e6)
+    ('3.00 TiB', '4.77 MiB')
+    """
+    for unit, name in ((2**40, "TiB"), (2**30, "GiB")):
+        if n >= unit:
+            return f"{n / unit:.2f} {name}"
+    return f"{n / 2**20:.2f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    >>> _duration(42), _duration(7200), _duration(1e6)
+    ('42 s', '2.0 h', '11.6 days')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
