@@ -28,6 +28,9 @@ TASKS_PER_THREAD = 2
 """Tasks in flight for each thread: one that runs, one that waits so that no worker ever does."""
 
 
+LOST = "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same command goes on"
+
+
 class LostSchedulerError(ConnectionError):
     """The scheduler is gone, and with it all that was in flight."""
 
@@ -163,34 +166,44 @@ def _windowed(
     done = as_completed()
     try:
         while True:
-            width = window or max(2, TASKS_PER_THREAD * n_threads())
-            for item in itertools.islice(source, max(0, width - len(in_flight))):
+            for item in itertools.islice(source, max(0, (window or _width()) - len(in_flight))):
                 future = send(item)
                 in_flight[future] = item
                 done.add(future)
             if not in_flight:
                 return
             future = next(done)
-            check_alive(client, future)
-            yield _outcome(in_flight.pop(future), future)
+            yield _answer(client, in_flight.pop(future), future)
             future.release()
     finally:
         if client.status == "running":
             client.cancel(list(in_flight), force=True)
 
 
-def check_alive(client: Any, future: Any) -> None:
-    """Check that the scheduler of `client` is the one that took `future`.
+def _width() -> int:
+    """Return how many tasks keep all threads of a cluster busy, as it is at this moment."""
+    try:
+        return max(2, TASKS_PER_THREAD * n_threads())
+    except OSError as error:
+        raise LostSchedulerError(LOST) from error
+
+
+def _answer(client: Any, item: Item, future: Any) -> Outcome[Item, Any]:
+    """Return what became of a finished future of `client`.
 
     Raises
     ------
     LostSchedulerError
-        If the connection to it broke: whatever was in flight is lost, whether or not another one answers there by now.
+        If the connection to the scheduler broke: whatever was in flight is lost, whether or not another one answers there by now.
     """
+    try:
+        outcome: Outcome[Item, Any] = _outcome(item, future)
+    except OSError as error:  # the result itself could not be fetched
+        raise LostSchedulerError(LOST) from error
     lost = future.cancelled() and getattr(future._state.exception, "reason", "") == "scheduler-connection-lost"
     if lost or client.status in ("closing", "closed"):
-        msg = "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same command goes on"
-        raise LostSchedulerError(msg)
+        raise LostSchedulerError(LOST)
+    return outcome
 
 
 def _stream_in_threads(

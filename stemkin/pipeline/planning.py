@@ -16,7 +16,7 @@ from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
 from stemkin.pipeline.opening import Inputs, open_inputs
 
-WORKER_BASE_MIB = 440.0
+WORKER_BASE_MIB = 490.0
 """What a worker holds before its first block: Python and the libraries (measured)."""
 BYTES_PER_DETECTION = 270.0
 """What one detection costs in all tables of the results folder (measured, compressed)."""
