@@ -205,7 +205,8 @@ def even_scale(sums: np.ndarray, areas: np.ndarray, waves: Waves, sds_px: tuple[
     """Choose over which length the amplitudes may be averaged: the longest over which they do not change.
 
     Each node's amplitudes are predicted from the nodes around it, those whose windows overlap with its own left out
-    (cross-validation); the length that predicts best is taken. In a flat, even crystal that is the longest.
+    (cross-validation); lengths are tried from the longest on, until a shorter one predicts worse. In a flat, even crystal the
+    longest is taken.
 
     Parameters
     ----------
@@ -216,26 +217,33 @@ def even_scale(sums: np.ndarray, areas: np.ndarray, waves: Waves, sds_px: tuple[
     sds_px
         Standard deviations [px] to choose from.
     """
-    lengths = sorted(set(sds_px))
-    height, width, n = sums.shape
     flat = np.concatenate([sums.real, sums.imag], axis=2).astype(np.float32)
     areas = areas.astype(np.float32)
-    gy, gx = (np.exp(-0.5 * (np.subtract.outer(c, c) / np.array(lengths)[:, None, None]) ** 2) for c in waves.nodes)
-    around, weight = np.zeros((len(lengths), height, width, 2 * n), np.float32), np.zeros(1, np.float32)
+    best = (np.inf, sds_px[-1])
+    for sd in sorted(set(sds_px), reverse=True):
+        error = _unpredicted(flat, areas, waves, sd)
+        if error >= best[0]:
+            break
+        best = (error, sd)
+    return best[1]
+
+
+def _unpredicted(flat: np.ndarray, areas: np.ndarray, waves: Waves, sd_px: float) -> float:
+    """Return how much of the nodes' real and imaginary parts (ny, nx, 2K) those further away do not predict."""
+    gy, gx = (np.exp(-0.5 * (np.subtract.outer(c, c) / sd_px) ** 2).astype(np.float32) for c in waves.nodes)
+    around, weight = np.zeros_like(flat), np.zeros_like(areas)
     for sign, fy, fx in ((1, gy, gx), (-1, _overlapping(gy), _overlapping(gx))):
-        along_y = np.matmul(fy.astype(np.float32), flat.reshape(height, -1)).reshape(len(lengths), height, width, 2 * n)
-        around += sign * np.matmul(fx.astype(np.float32)[:, None], along_y)
-        weight = weight + sign * np.matmul(np.matmul(fy, areas), fx)
-    known = weight > 1e-2 * weight.max(axis=(1, 2), keepdims=True)
-    miss = flat - (areas / np.where(known, weight, 1.0)).astype(np.float32)[:, :, :, None] * around
-    error = np.einsum("lyxk,lyxk,lyx->l", miss, miss, known / np.maximum(areas, 1.0))
-    return lengths[int(np.argmin(error))]
+        around += sign * np.matmul(fx, (fy @ flat.reshape(len(fy), -1)).reshape(flat.shape))
+        weight += sign * (fy @ areas @ fx)
+    known = weight > 1e-2 * weight.max()
+    miss = flat - (areas / np.where(known, weight, 1.0))[:, :, None] * around
+    return float(((miss**2).sum(axis=2) * known / np.maximum(areas, 1.0)).sum())
 
 
 def _overlapping(g: np.ndarray) -> np.ndarray:
-    """Return of `g` (lengths, n, n) what belongs to nodes whose windows overlap: each node and the ones beside it."""
-    number = np.arange(g.shape[1])
-    return np.where(np.abs(np.subtract.outer(number, number)) <= 1, g, 0.0)
+    """Return of `g` (n, n) what belongs to nodes whose windows overlap: each node and the ones beside it."""
+    number = np.arange(len(g))
+    return np.where(np.abs(np.subtract.outer(number, number)) <= 1, g, np.float32(0))
 
 
 def node_areas(mask: Array | None, waves: Waves) -> np.ndarray:

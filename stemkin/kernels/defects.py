@@ -12,6 +12,7 @@ import numpy as np
 from stemkin.devices import Array, to_host
 from stemkin.kernels import peaks
 from stemkin.kernels import relaxation as relaxation_of
+from stemkin.kernels.filters import Skewness
 from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice
 from stemkin.kernels.placing import Found, leans_of, places_of
 from stemkin.kernels.sites import STRONG as STRONG_SITE
@@ -49,7 +50,7 @@ def on_lattices(
     false_positives: float,
     threshold: float | None = None,
     relaxation: float | None = 0.0,
-    skew: Array | None = None,
+    skew: Skewness | None = None,
     filter_sd_px: float | None = None,
 ) -> Found:
     """List the defects of a frame with one lattice or several.
@@ -68,7 +69,7 @@ def on_lattices(
         How much the neighbours of a vacancy tell over what its own site does, see `kernels.relaxation`; None to measure
         it on this frame.
     skew
-        (y, x) skewness of the noise of `snr`; None for none.
+        Skewness of the noise of `snr`; None for none.
     filter_sd_px
         Width of the matched filter [px]; 0.15 lattice constants unless given.
     """
@@ -136,7 +137,7 @@ def _site_thresholds(sublattice: np.ndarray, sign: np.ndarray, false_positives: 
 
 
 def dark_sites(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Array | None = None
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
 ) -> tuple[Sites, np.ndarray, np.ndarray]:
     """Look at all sites of a lattice and, in a honeycomb, at how the neighbours of its chalcogen sites move.
 
@@ -151,7 +152,7 @@ def dark_sites(
 
 
 def vacancy_signals(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Array | None = None
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the signal and the breathing (k,) of the sites that tell how vacancies breathe: see `relaxation.ratio`."""
     return _told(*dark_sites(snr, lattice, mask, skew))
@@ -164,7 +165,7 @@ def _told(places: Sites, numbers: np.ndarray, breath: np.ndarray) -> tuple[np.nd
 
 
 def _signals(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None, relaxation: float | None, skew: Array | None
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, relaxation: float | None, skew: Skewness | None
 ) -> Sites:
     """Return the sites, vacancies with what their neighbours tell."""
     if relaxation == 0:

@@ -8,12 +8,18 @@ array library.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.interpolation import pixels
 
 CLIP = 4.0
 """Squares beyond this many variances count as if they were there: they may be defects."""
+
+MOST_SKEWED = 0.3
+"""No more skewness is allowed for: noise of so few counts is no longer nearly normal."""
 
 CLIPPED_SQUARE = 0.9205
 """Mean of min(z^2, CLIP) of a normal z."""
@@ -47,14 +53,15 @@ def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
     return xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30), float(to_host(beta))
 
 
-def skewness(weight: Array, gain: float, sd_px: float) -> Array:
-    """Return the skewness (y, x) of the noise that `matched_snr` leaves of Poisson counts.
+@dataclass(frozen=True, eq=False)
+class Skewness:
+    """The skewness of the noise that `matched_snr` leaves of Poisson counts.
 
     Counts of mean and variance n / gain^2 have a third moment of gain n, so a sum of them with weights t / v, where t is
     a Gaussian of standard deviation s, has the skewness gain sum(t^3 / v^2) / sum(t^2 / v)^(3/2), which is
     (2 / 3) gain / (s sqrt(pi v)) where v does not change much.
 
-    Parameters
+    Attributes
     ----------
     weight
         (y, x) inverse variance 1 / v.
@@ -63,8 +70,15 @@ def skewness(weight: Array, gain: float, sd_px: float) -> Array:
     sd_px
         Width s of the filter [px].
     """
-    xp = namespace(weight)
-    return float(min(max(gain, 0.0), 1e30) * 2 / (3 * sd_px * np.sqrt(np.pi))) * xp.sqrt(weight)
+
+    weight: Array
+    gain: float
+    sd_px: float
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Return the skewness (m,) in the pixels of the (m, 2) `points`, no more than `MOST_SKEWED`."""
+        factor = max(self.gain, 0.0) * 2 / (3 * self.sd_px * np.sqrt(np.pi))
+        return np.asarray(np.minimum(factor * np.sqrt(pixels(self.weight, points)), MOST_SKEWED))
 
 
 def clipped(rest: Array, *, n_sd: float = 3.0) -> Array:

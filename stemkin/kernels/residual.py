@@ -13,7 +13,7 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels import cell, crystal, distortion
-from stemkin.kernels.filters import clipped, gaussian, matched_snr, noise_of, skewness, variance_of
+from stemkin.kernels.filters import Skewness, clipped, gaussian, matched_snr, noise_of, variance_of
 from stemkin.kernels.finding import Crystal, find_crystal
 from stemkin.kernels.grains import Division, Grain, draw_grain, find_grains, is_broken
 from stemkin.kernels.interpolation import pixels
@@ -24,9 +24,6 @@ FILTER_SD = 0.15
 
 FILTER_RANGE = (0.08, 0.2)
 """Smallest and largest standard deviation of the filter over the lattice constant: wider ones see the neighbours."""
-
-MOST_SKEWED = 0.3
-"""No more skewness is allowed for: noise of so few counts is no longer nearly normal."""
 
 RIM = 0.5
 """Over the lattice constant: how far from the edge of its grain a site is no longer judged."""
@@ -53,7 +50,7 @@ class Remainder:
     areas
         Shares of the frame that are ordered, disordered and vacuum; NaN without a lattice.
     skew
-        (y, x) skewness of the noise of `snr`; None where it is not known.
+        Skewness of the noise of `snr`; None where it is not known.
     site_error_px
         Standard deviation, along each axis, of where the lattice says that its sites are [px].
     """
@@ -65,7 +62,7 @@ class Remainder:
     grains: list[Grain]
     jitter: np.ndarray
     areas: tuple[float, float, float]
-    skew: Array | None = None
+    skew: Skewness | None = None
     site_error_px: float = 0.0
 
     @property
@@ -99,8 +96,7 @@ def remove_crystal(frame: Array) -> Remainder | None:
     snr = matched_snr(rest, weight, sd)
     snr = snr if inside is None else snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
     snr = snr / scale_of(to_host(snr[::5, ::7]))
-    skew = xp.minimum(skewness(weight, gain, sd), MOST_SKEWED + 0 * weight)
-    error = _site_error(grains[0], weight, division.hidden, sd)
+    skew, error = Skewness(weight, gain, sd), _site_error(grains[0], weight, division.hidden, sd)
     return Remainder(rest, rest * xp.sqrt(weight), snr, sd, grains, division.jitter, division.areas, skew, error)
 
 

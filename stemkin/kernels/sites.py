@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.devices import Array
-from stemkin.kernels.interpolation import Patches, pixels
+from stemkin.kernels.filters import Skewness
+from stemkin.kernels.interpolation import Patches
 from stemkin.kernels.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 
 CLIP = 2.5
@@ -116,7 +117,12 @@ def shifted(laid: np.ndarray, du: int, dv: int) -> np.ndarray:
 
 
 def site_signals(
-    snr: Array, lattice: Lattice, *, mask: np.ndarray | None = None, border_px: float = 2.0, skew: Array | None = None
+    snr: Array,
+    lattice: Lattice,
+    *,
+    mask: np.ndarray | None = None,
+    border_px: float = 2.0,
+    skew: Skewness | None = None,
 ) -> Sites:
     """Read a signal-to-noise map at the sites of both sublattices.
 
@@ -131,7 +137,7 @@ def site_signals(
     border_px
         Sites closer than this to the edge are left out; at least 1.
     skew
-        (y, x) skewness of the noise of `snr`, or None for none. It is taken out (`unskewed`), so that a weak dark and a weak
+        Skewness of the noise of `snr`, or None for none. It is taken out (`unskewed`), so that a weak dark and a weak
         bright signal are equally likely to be noise.
     """
     height, width = (int(n) for n in snr.shape)
@@ -152,7 +158,7 @@ def site_signals(
             points[own], signal[own], plain[own], sd_px=NEIGHBOURHOOD * lattice.spacing_px, shape=(height, width)
         )
     if skew is not None:
-        signal = unskewed(signal, pixels(skew, points))
+        signal = unskewed(signal, skew.at(points))
     for which in (METAL, CHALCOGEN):
         own = sublattice == which
         told = signal[own & plain]
