@@ -38,6 +38,7 @@ from stemkin.kernels.quality import frame_status
 from stemkin.kernels.taxonomy import Taxonomy, nothing
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, look_at_detections, scaled
 from stemkin.movie import Movie, Movies, each_movie
+from stemkin.network import NetworkDetector
 
 __all__ = ["DETECTORS", "Model", "learn", "learn_detector", "sample_frames", "with_confusion"]
 
@@ -293,6 +294,8 @@ def _model(sample: _Sample, detector: Any, n_classes: int | None, elements: moti
     sample = replace(sample, looks=[look.only(~look.satellite) for look in sample.looks])
     n_found = sum(len(look.patches) for look in sample.looks)
     report: dict[str, Any] = {"n_frames": sample.n_frames, "n_detections": n_found, "seed": seed}
+    if isinstance(detector, NetworkDetector):
+        report["training"] = dict(detector.weights.record)
     if n_found < 2:
         logger.warning("%d detections in %d frames are too few to learn classes from", n_found, sample.n_frames)
         n_pixels = PATCH**2 if sample.uses_lattice else CROP**2

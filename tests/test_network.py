@@ -332,6 +332,7 @@ def test_a_model_keeps_its_network(tiny, movie, tmp_path):
     model.save(tmp_path / "model")
     again = Model.load(tmp_path / "model")
     assert again.detector == model.detector
+    assert again.report["training"]["curve"] == tiny.weights.record["curve"], "the report draws it"
     assert again.detector.false_positives_per_frame == 0.5
     assert again.detector.weights.folder == str((tmp_path / "model").resolve())
     assert_same_rows(detect(movie, again).compute(), detect(movie, model).compute())
