@@ -12,6 +12,8 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy as np
 from stemkin.detectors import FourierDetector
 from stemkin.devices import has_gpu, to_host
 from stemkin.journal import machine
+from stemkin.network import load_network
 from stemkin.simulation import simulate_movie
 
 TOLERANCE = {"y": 0.01, "x": 0.01, "score": 0.02}
@@ -50,7 +53,7 @@ def differences(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
     return {name: float(np.abs(found[name] - wanted[name]).max(initial=0.0)) for name in TOLERANCE}
 
 
-def seconds_per_frame(detector: FourierDetector, frames: np.ndarray, *, repeats: int) -> float:
+def seconds_per_frame(detector: Callable[..., np.ndarray], frames: np.ndarray, *, repeats: int) -> float:
     """Return the shortest of `repeats` timings of the whole block."""
     detector(frames[:2])
     times = []
@@ -61,6 +64,32 @@ def seconds_per_frame(detector: FourierDetector, frames: np.ndarray, *, repeats:
     return min(times)
 
 
+def network_rows(folder: Path, frames: np.ndarray, *, repeats: int) -> list[dict]:
+    """Return what the network in `folder`, in float32, gives on torch's CPU and, where there is one, on its GPU."""
+    import torch
+
+    loaded = load_network(folder)
+    exact = replace(loaded, weights=replace(loaded.weights, bf16=False))
+    wanted, rows = replace(exact, device="cpu").find(frames), []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        find = replace(exact, device=device).find
+        difference = differences(find(frames), wanted)
+        agrees = all(difference[column] <= allowed for column, allowed in TOLERANCE.items())
+        seconds = seconds_per_frame(find, frames, repeats=repeats)
+        rows.append(
+            {
+                "library": f"network on torch {device}",
+                "agrees": agrees,
+                "difference": difference,
+                "frames_per_s": 1 / seconds,
+            }
+        )
+        print(
+            f"{rows[-1]['library']:48s} {'agrees' if agrees else 'DIFFERS'} {difference}  {1 / seconds:8.1f} frames/s"
+        )
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512, help="edge of a frame [px]")
@@ -68,6 +97,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--network", type=Path, help="compare the network in this folder too")
     parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")
     options = parser.parse_args()
 
@@ -84,6 +114,8 @@ def main() -> None:
         seconds = seconds_per_frame(detector, frames, repeats=options.repeats) if agrees else float("nan")
         rows.append({"library": name, "agrees": agrees, "difference": difference, "frames_per_s": 1 / seconds})
         print(f"{name:48s} {'agrees' if agrees else 'DIFFERS'} {difference}  {1 / seconds:8.1f} frames/s")
+    if options.network:
+        rows += network_rows(options.network, frames, repeats=options.repeats)
     if "cuda" not in libraries() and "GPU" not in str(libraries()):
         print("no GPU on this machine: nothing is claimed about GPUs")
     if options.out:

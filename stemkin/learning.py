@@ -87,7 +87,8 @@ def learn(
         How many classes; None lets the Bayesian information criterion choose.
     detector
         ``"fourier"``, ``"network"`` or ``"paper"`` (`learn_detector` says what each one is), or any detector as in
-        `stemkin.detectors`. `FourierDetector` unless given.
+        `stemkin.detectors`. `FourierDetector` unless given: on the simulator's presets it finds as much as the network or a
+        little more (see `stemkin.network`), and needs no learning.
     seed
         Decides the frames and the starts; the same seed gives the same model, however the movies are stored or chunked.
     material
