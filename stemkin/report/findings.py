@@ -121,18 +121,17 @@ def numbers(results: Results) -> dict[str, Any]:
         seen, with_missed = summaries.number_quantities(row)
         known = math.isfinite(row["efficiency"])
         share = (
-            f"{100 * row['efficiency']:.2f} ({100 * row['efficiency_low']:.2f} – {100 * row['efficiency_high']:.2f})"
+            f"{100 * row['efficiency']:.1f} ({100 * row['efficiency_low']:.1f} – {100 * row['efficiency_high']:.1f})"
             if known
             else "–"
         )
         corrected = f"{with_missed.text} ({with_missed.interval})" if known else "–"
-        density = plain(100 * row["density_per_nm2"], 3)
-        cells = (share, corrected, density, f"{int(row['n_tracks']):,}")
+        cells = (share, corrected, f"{int(row['n_tracks']):,}")
         table.append(interval_row(results, class_id, seen, None, cells))
-    headings = ("efficiency (%)", "with the missed ones", "per 100 nm²", "tracks")
+    headings = ("efficiency (%)", "with the missed ones", "tracks")
     made, _ = summaries.pooled(results.found["creation"])
     return {
-        "table": interval_table("seen per frame", "mean", table, headings) if table else None,
+        "table": interval_table("seen", "per frame", table, headings) if table else None,
         "creation": None if made.empty else _made(made.iloc[0]),
     }
 

@@ -24,6 +24,8 @@ from stemkin.report.words import Quantity, counted, plain
 from stemkin.tables import POOLED
 
 MAX_CARDS = 4
+MUCH_MORE = 1e4
+"""A control that is larger than this, in the power of ten of its number, is written in a power of its own."""
 
 
 def headline(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -92,7 +94,8 @@ def _creation_cards(results: Results) -> list[dict[str, Any]]:
 
 
 def _card(what: Markup, class_id: int, quantity: Quantity, detail: str, null: Quantity | None) -> dict[str, Any]:
-    null = null.like(quantity) if null is not None else None
+    if null is not None and not max(abs(null.value), abs(null.high)) > MUCH_MORE * 10.0**quantity.exponent:
+        null = null.like(quantity)
     return {
         "what": what,
         "role": role_of(class_id),

@@ -17,7 +17,7 @@ wrong, and counts as ``partner``. Frames that are not ``ok`` are left out.
 links: of the steps of the true defects whose both ends were found, how many were linked; of the found links, how many are
 wrong, which is what falsifies kinetics.
 
-**Estimates** (``diffusion``, ``transitions``, ``dwell_times``, ``populations``, ``frames``) are put beside their true values, with the
+**Estimates** (``diffusion``, ``transitions``, ``dwell_times``, ``populations``, ``abundances``, ``creation``, ``frames``) are put beside their true values, with the
 relative error and whether the interval holds the truth.
 
 A truth is what `stemkin.simulation.truth_of` returns, or `Labels` of your own (for detections and tracks).
@@ -59,6 +59,7 @@ class Score:
     estimates
         `quantity`, `movie`, `what`, `true` (D: closed form for a lone defect; transitions and rates of leaving: as a perfect
         observer counts them in these movies), `found`, `low`, `high`, `counted` (D from the hops that happened),
+        `limit` (the standard error of a perfect observer: sqrt(P (1 - P) / n) of probabilities, rate / sqrt(events) of rates and D),
         `relative_error` and `inside` (the interval holds the truth) of `found` against `true`.
     mapping
         Class → kind, as used.

@@ -11,7 +11,19 @@ import pandas as pd
 
 from stemkin.tables import COLUMNS, POOLED
 
-COLUMNS_OUT = ["quantity", "movie", "what", "true", "found", "low", "high", "counted", "relative_error", "inside"]
+COLUMNS_OUT = [
+    "quantity",
+    "movie",
+    "what",
+    "true",
+    "found",
+    "low",
+    "high",
+    "counted",
+    "limit",
+    "relative_error",
+    "inside",
+]
 
 
 def estimates_table(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> pd.DataFrame:
@@ -39,9 +51,9 @@ def estimates_table(found: pd.DataFrame, truths: Mapping[str, Any], names: Mappi
 
 
 def _with_errors(values: list[tuple[Any, ...]]) -> pd.DataFrame:
-    """Return the rows with the relative error and whether the interval holds the truth; `counted` may be left out."""
-    nothing = (np.nan,)
-    rows = pd.DataFrame([value if len(value) == 8 else value + nothing for value in values], columns=COLUMNS_OUT[:-2])
+    """Return the rows with the relative error and whether the interval holds the truth; `counted` and `limit` may be left out."""
+    names = COLUMNS_OUT[:-2]
+    rows = pd.DataFrame([value + (np.nan,) * (len(names) - len(value)) for value in values], columns=names)
     true, found = rows["true"].astype(float), rows["found"].astype(float)
     known = np.isfinite(rows["low"].astype(float)) & np.isfinite(true)
     inside = (rows["low"] <= true) & (true <= rows["high"])
@@ -66,8 +78,10 @@ def _diffusion(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[in
             continue
         some = _of(truths, row["movie"])
         true, counted = (_mean([_D_of(one, kind, column) for one in some]) for column in _D_COLUMNS)
+        n_hops = sum(_D_of(one, kind, "n_hops") for one in some)
         found_D = (row["D_nm2_per_s"], row["low"], row["high"])
-        rows.append(("D_nm2_per_s", row["movie"], f"{kind} ({row['method']})", true, *found_D, counted))
+        limit = true / np.sqrt(n_hops) if n_hops else np.nan
+        rows.append(("D_nm2_per_s", row["movie"], f"{kind} ({row['method']})", true, *found_D, counted, limit))
     return rows
 
 
@@ -90,9 +104,13 @@ def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
         counts = _counts(some, int(row["lag_frames"]))
         if counts is None or counts.loc[start].sum() == 0:
             continue
-        true = float(counts.loc[start].to_numpy()[counts.columns.get_loc(end)] / counts.loc[start].sum())
+        n = float(counts.loc[start].sum())
+        true = float(counts.loc[start].to_numpy()[counts.columns.get_loc(end)] / n)
         what = f"{start} → {end} (lag {row['lag_frames']})"
-        rows.append(("probability", row["movie"], what, true, row["probability"], row["low"], row["high"]))
+        limit = np.sqrt(true * (1 - true) / n)
+        rows.append(
+            ("probability", row["movie"], what, true, row["probability"], row["low"], row["high"], np.nan, limit)
+        )
         if start != end and int(row["lag_frames"]) == 1:
             rates = [one.kind_rates for one in some if hasattr(one, "kind_rates")]
             true = _mean(
@@ -118,8 +136,11 @@ def _dwell_times(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
         if not some:
             continue
         time = sum(one["time_at_risk_s"] for one in some)
-        true = sum(one["n_exits"] for one in some) / time if time else np.nan
-        rows.append(("exit_rate_per_s", row["movie"], kind, true, row["exit_rate_per_s"], row["low"], row["high"]))
+        n_exits = sum(one["n_exits"] for one in some)
+        true = n_exits / time if time else np.nan
+        found_rate = (row["exit_rate_per_s"], row["low"], row["high"])
+        limit = true / np.sqrt(n_exits) if n_exits else np.nan
+        rows.append(("exit_rate_per_s", row["movie"], kind, true, *found_rate, np.nan, limit))
     return rows
 
 
@@ -134,6 +155,34 @@ def _populations(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
             frames = own["frame"].unique()
             true = one.defects[(one.defects["kind"] == kind) & one.defects["frame"].isin(frames)]
             rows.append(("mean_number", movie, kind, len(true) / len(frames), own["n"].mean(), np.nan, np.nan))
+    return rows
+
+
+def _abundances(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+    """Return the mean numbers per frame, as seen and with the missed ones, beside the true ones of the same movies."""
+    rows = []
+    for row in found.to_dict("records"):
+        kind = names.get(int(row["class_id"]))
+        some = [one.defects for one in _of(truths, row["movie"])]
+        if kind is None or not some:
+            continue
+        true = sum(int((own["kind"] == kind).sum()) for own in some) / row["n_frames"]
+        rows.append(("mean_number", row["movie"], kind, true, row["mean_number"], row["low"], row["high"]))
+        corrected = (row["corrected_number"], row["corrected_low"], row["corrected_high"])
+        rows.append(("corrected_number", row["movie"], kind, true, *corrected))
+    return rows
+
+
+def _creation(found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, str]) -> list[tuple[Any, ...]]:
+    """Return the cross-sections per atom away from other defects, beside what the simulator was told."""
+    rows = []
+    for row in found.to_dict("records"):
+        told = [
+            one.settings.kinetics.cross_section_barn for one in _of(truths, row["movie"]) if hasattr(one, "settings")
+        ]
+        if told:
+            barn = (row["cross_section_barn"], row["low"], row["high"])
+            rows.append(("cross_section_barn", row["movie"], "creation", _mean(told), *barn))
     return rows
 
 
@@ -164,4 +213,6 @@ _COMPARISONS = {
     "dwell_times": _dwell_times,
     "frames": _frames,
     "populations": _populations,
+    "abundances": _abundances,
+    "creation": _creation,
 }
