@@ -79,6 +79,25 @@ def test_a_state_that_was_never_left_has_no_probabilities_but_a_reason():
     assert found.table["rate_per_s"].notna().sum() == 2
 
 
+def test_a_class_that_was_never_seen_changes_no_rate_and_has_a_bound():
+    rows = a_walk_through_classes(movies=("a",))
+    few, all_of_them = (sk.transitions(rows, frame_time_s=2.0, class_ids=range(n)) for n in (3, 6))
+    for column in ("rate_per_s", "rate_low", "rate_high"):
+        whole = all_of_them.matrix(column).to_numpy()
+        np.testing.assert_allclose(whole[:3, :3], few.matrix(column), rtol=1e-6)
+        assert np.isnan(whole[3:]).all()
+    assert (all_of_them.matrix("rate_per_s").to_numpy()[:3, 3:] == 0).all()
+    bound = all_of_them.matrix("rate_high").to_numpy()[0, 3]
+    assert bound == pytest.approx(count_interval(np.array(0.0))[1] / _at_risk_s(rows, 0))
+
+
+def _at_risk_s(rows, class_id):
+    """Seconds at risk of one class, across gaps, at 2 s per frame."""
+    ordered = rows.sort_values(["particle", "frame"])
+    gap = ordered.groupby("particle")["frame"].shift(-1) - ordered["frame"]
+    return 2.0 * gap[ordered["class_id"] == class_id].sum()
+
+
 def test_unnamed_rows_are_frames_in_which_nothing_is_known():
     rows = pd.DataFrame({"particle": 1, "frame": range(4), "class_id": [0, -1, 0, 0]})
     assert sk.transitions(rows).counts.to_numpy().tolist() == [[1]]

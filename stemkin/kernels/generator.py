@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg, optimize, special
 
-from stemkin.kernels.intervals import rate_interval
+from stemkin.kernels.intervals import count_interval, rate_interval
 
 FASTEST = 20.0
 """A rate of more than this per shortest gap cannot be told from an infinite one."""
@@ -70,6 +70,10 @@ def fit_generator(
     """
     counts = np.asarray(counts, dtype=np.float64) / overlap
     k = counts.shape[-1]
+    seen = np.flatnonzero(counts.sum(axis=(0, 1)) + counts.sum(axis=(0, 2)) > 0)
+    if 0 < len(seen) < k:
+        only = fit_generator(counts[:, seen[:, None], seen], times, confidence=confidence)
+        return _with_unseen(only, counts, np.asarray(times, dtype=np.float64), seen, confidence)
     left = counts.sum(axis=(0, 2)) > 0
     rows, columns = np.nonzero(~np.eye(k, dtype=bool) & left[:, None])
     if len(rows) == 0:
@@ -79,6 +83,27 @@ def fit_generator(
     problem = RateLikelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
     x = problem.maximise()
     return problem.summary(x, unit=unit, log_likelihood=-problem.loss(x)[0], confidence=confidence)
+
+
+def _with_unseen(
+    only: Generator, counts: np.ndarray, times: np.ndarray, seen: np.ndarray, confidence: float
+) -> Generator:
+    """Return the generator of the `seen` states with all others: nothing went there in the time at risk, as far as was seen."""
+    k = counts.shape[-1]
+    known = np.zeros((k, k))
+    known[seen] = np.where(counts.sum(axis=(0, 2)) > 0, 0.0, np.nan)[seen, None]
+    known[np.setdiff1d(np.arange(k), seen)] = np.nan
+    rates, low, high = known.copy(), known.copy(), known.copy()
+    at_risk = np.maximum(np.einsum("mij,m->i", counts, times), 1e-300)
+    high += (count_interval(np.zeros(1), confidence=confidence)[1] / at_risk)[:, None]
+    for whole, part in ((rates, only.rates), (low, only.low), (high, only.high)):
+        whole[np.ix_(seen, seen)] = part
+    alone = seen[
+        np.isnan(rates[seen, seen]) & (counts.sum(axis=(0, 2)) > 0)[seen]
+    ]  # a single state that was only ever kept
+    rates[alone, alone], high[alone, alone] = 0.0, 0.0
+    low[alone, alone] = -high[alone].max(axis=1, initial=0.0)
+    return Generator(rates, low, high, only.log_likelihood, only.saturated)
 
 
 def exit_rates(

@@ -95,7 +95,7 @@ def _D_of(truth: Any, kind: str, column: str) -> float:  # noqa: N802 - physics 
 
 
 def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for row in found.to_dict("records"):
         start, end = (names.get(int(row[name])) for name in ("from_id", "to_id"))
         if start is None or end is None:
@@ -104,8 +104,8 @@ def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
         counts = _counts(some, int(row["lag_frames"]))
         if counts is None or counts.loc[start].sum() == 0:
             continue
-        n = float(counts.loc[start].sum())
-        true = float(counts.loc[start].to_numpy()[counts.columns.get_loc(end)] / n)
+        own = counts.loc[start].to_numpy(dtype=float)
+        n, true = float(own.sum()), float(own[counts.columns.get_loc(end)] / own.sum())
         what = f"{start} → {end} (lag {row['lag_frames']})"
         limit = np.sqrt(true * (1 - true) / n)
         rows.append(
