@@ -233,27 +233,26 @@ def test_the_strain_between_two_lattices_by_hand():
     assert np.allclose(turn.T @ found @ turn, stretch - np.eye(2))
 
 
-def test_a_strained_half_of_a_frame_shows_in_the_map():
-    """The right half is 3 % wider along x and sheared by 1 %; the left half is perfect."""
+@pytest.mark.parametrize(("shear", "turn_rad"), [(0.01, 0.01), (0.0, 0.02)])
+def test_a_strained_half_of_a_frame_shows_in_the_map(shear, turn_rad):
+    """The right half is 3 % wider along x, sheared and turned: u_y = (shear + turn) x, u_x = (shear - turn) y beyond the middle."""
     y, x = np.mgrid[:256, :256].astype(float)
     beyond = np.maximum(x - 128, 0)
+    u_y = (shear + turn_rad) * beyond
+    u_x = (1 - 1 / 1.03) * beyond + (shear - turn_rad) * (y - 128) * (x > 128)
     lattice = honeycomb(10.5, angle_deg=7.0)
-    u, v = (np.stack([y - 0.02 * beyond, x - beyond * (1 - 1 / 1.03)], axis=-1) @ lattice.reciprocal.T).transpose(
-        2, 0, 1
-    )
-    frame = sum(np.cos(2 * np.pi * phase) for phase in (u, v, u - v)) + np.random.default_rng(0).normal(0, 0.5, y.shape)
+    u, v = (np.stack([y - u_y, x - u_x], axis=-1) @ lattice.reciprocal.T).transpose(2, 0, 1)
+    frame = sum(np.cos(2 * np.pi * phase) for phase in (u, v, u - v))
+    frame = frame + np.random.default_rng(0).normal(0, 0.5, y.shape)
     found = strain.strain_map(frame.astype(np.float32), scan=True)
-    inner_y = (found.y > 40) & (found.y < 215)
-    left, right = (found.tensor[np.ix_(inner_y, where)].mean(axis=(0, 1))
-                   for where in ((found.x > 35) & (found.x < 90), (found.x > 165) & (found.x < 220)))  # fmt: skip
-    assert (right - left)[1, 1] == pytest.approx(0.03, abs=0.004)
-    assert (right - left)[0, 1] == pytest.approx(0.01, abs=0.003)
-    assert (right - left)[0, 0] == pytest.approx(0.0, abs=0.003)
-    turned = (
-        found.rotation_deg[np.ix_(inner_y, (found.x > 165) & (found.x < 220))].mean()
-        - found.rotation_deg[np.ix_(inner_y, (found.x > 35) & (found.x < 90))].mean()
-    )
-    assert turned == pytest.approx(np.degrees(0.01), abs=0.15)
+    rows = (found.y > 40) & (found.y < 215)
+    left, right = (found.x > 35) & (found.x < 90), (found.x > 165) & (found.x < 220)
+    change = found.tensor[np.ix_(rows, right)].mean(axis=(0, 1)) - found.tensor[np.ix_(rows, left)].mean(axis=(0, 1))
+    assert change[1, 1] == pytest.approx(0.03, abs=0.004)
+    assert change[0, 1] == pytest.approx(shear, abs=0.003)
+    assert change[0, 0] == pytest.approx(0.0, abs=0.003)
+    turned = found.rotation_deg[np.ix_(rows, right)].mean() - found.rotation_deg[np.ix_(rows, left)].mean()
+    assert turned == pytest.approx(np.degrees(turn_rad), abs=0.15)
 
 
 def test_a_frame_without_a_lattice_has_no_strain():
