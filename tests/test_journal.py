@@ -75,3 +75,70 @@ def test_a_stage_that_fails_is_remembered(tmp_path):
 def test_a_folder_without_a_journal_is_no_results_folder(tmp_path):
     with pytest.raises(FolderError, match=r"no results folder: it has no run.json; make one with `stemkin run"):
         Journal.read(Store.at(tmp_path))
+
+
+def test_a_damaged_journal_is_refused_until_the_run_starts_over(tmp_path):
+    store = Store.at(tmp_path)
+    (tmp_path / "run.json").write_text('{"inputs": [')
+    with pytest.raises(ValueError, match="is damaged"):
+        start(store)
+    start(store, fresh=True)
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"config": {}, "movies": {}, "stages": {}, "blocks": {}}'])
+def test_a_journal_that_is_none_is_one_sentence(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(FolderError, match="is damaged"):
+        Journal.read(Store.at(tmp_path))
+
+
+@pytest.mark.parametrize(("mib", "kept"), [(12.5, 12.5), (-1, None), ("x", None), (None, None)])
+def test_a_run_that_goes_on_keeps_the_size_of_its_blocks(tmp_path, mib, kept):
+    store = Store.at(tmp_path)
+    journal = start(store)
+    journal.content["blocks"]["mib"] = mib
+    journal.save()
+    assert start(store).content["blocks"]["mib"] == kept
+
+
+def test_an_object_store_is_locked_too_and_a_stale_lock_is_taken_over(request):
+    import socket
+
+    store = Store.at(f"memory://{request.node.name}")
+    with (
+        locked(store),
+        pytest.raises(FolderError, match=r"being written by another run .* remove memory://"),
+        locked(store),
+    ):
+        pass
+    assert not store.exists(".lock")
+    store.write_bytes(f"process 999999999 started 1 on {socket.gethostname()}".encode(), ".lock")
+    with locked(store):
+        assert b"999999999" not in store.read_bytes(".lock")
+
+
+def test_one_of_many_runs_that_start_at_once_takes_a_stale_lock(tmp_path):
+    import socket
+    import subprocess
+    import sys
+
+    (tmp_path / ".lock").write_text(f"process 999999999 started 1 on {socket.gethostname()}")
+    code = (
+        "import sys, time; from stemkin.journal import locked, FolderError; from stemkin.store import Store\n"
+        f"try:\n    with locked(Store.at({str(tmp_path)!r})): print('mine', flush=True); time.sleep(3)\n"
+        "except FolderError: pass"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert "".join(run.communicate()[0] for run in runs).split() == ["mine"]
+
+
+def test_fresh_removes_the_journal_last(tmp_path, monkeypatch):
+    store = Store.at(tmp_path)
+    start(store).save()
+    for name in ("a.parquet", "tracks.parquet"):
+        store.write_bytes(b"rows", name)
+    removed = []
+    monkeypatch.setattr(Store, "remove", lambda _, *parts: removed.append(parts[0]))
+    start(store, fresh=True)
+    assert removed == ["a.parquet", "tracks.parquet", "run.json"]

@@ -293,3 +293,111 @@ def test_blocks_that_were_kept_count_as_done_but_not_as_read():
     totals.add(task)
     totals.add(replace(task, reused=True, n_detections=0, peak_memory_mib=50.0))
     assert (totals.n_blocks, totals.n_reused, totals.n_frames, totals.peak_memory_mib) == (2, 1, 1, 100.0)
+
+
+def test_a_short_movie_is_cut_for_many_cores_and_a_long_one_into_whole_blocks():
+    from stemkin.pipeline.blocks import block_mib, edges_of
+    from stemkin.simulation.archive import simulate_movie as movie_of
+
+    short, long = (movie_of("paper", n_frames=n, shape=(512, 512)) for n in (128, 100_000))
+    config = RunConfig()
+    assert edges_of(short, config, block_mib([short])) == [(i, i + 16) for i in range(0, 128, 16)]
+    assert {b - a for a, b in edges_of(long, config, block_mib([long]))[:-1]} == {128}
+    assert block_mib([short, long]) == 64
+
+
+def test_a_block_that_cannot_fit_is_refused_with_the_setting_that_fits():
+    import re
+
+    from stemkin.pipeline.readiness import check_memory
+
+    movie = simulate_movie("paper", n_frames=1000, shape=(512, 512))
+    with pytest.raises(
+        ValueError, match=r"blocks of 128 frames .* whose limit is 800 MiB; set frames_per_block = \d+"
+    ) as met:
+        check_memory([movie], RunConfig(), 64.0, limit_mib=800)
+    fitting = int(re.search(r"frames_per_block = (\d+)", str(met.value))[1])
+    for frames, fits in ((fitting, True), (fitting + 1, False)):
+        config = RunConfig().with_values(detect={"frames_per_block": frames})
+        if fits:
+            check_memory([movie], config, 64.0, limit_mib=800)
+        else:
+            with pytest.raises(ValueError, match="frames_per_block"):
+                check_memory([movie], config, 64.0, limit_mib=800)
+    with pytest.raises(ValueError, match="not even a single frame fits"):
+        check_memory([movie], RunConfig(), 64.0, limit_mib=500)
+
+
+def test_a_folder_that_fills_up_stops_the_run_and_it_goes_on_later(movies, calm, tmp_path, monkeypatch):
+    from stemkin import store
+
+    replace_file, written = store._replace, []
+
+    def full(target, content):
+        written.append(target)
+        if target.suffix == ".parquet" and len(written) > 12:
+            raise OSError(28, "No space left on device")
+        replace_file(target, content)
+
+    out = tmp_path / "results"
+    with connect("threads", workers=2), monkeypatch.context() as patch:
+        patch.setattr(store, "_replace", full)
+        with pytest.raises(store.UnwritableError, match="No space left on device"):
+            sk.run(movies, out, config=CONFIG)
+    assert journal(out)["stages"]["detect"]["status"] == "failed"
+    assert journal(out)["blocks"]["failed"] == []
+    with connect("threads", workers=2):
+        assert sk.run(movies, out, config=CONFIG).exit_code == 0
+    assert tables_of(out) == tables_of(calm)
+
+
+def test_a_run_says_what_it_kept_what_was_stale_and_what_was_new(movies, calm, tmp_path):
+    import shutil
+
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    (again / "steps" / "movie 1" / "000000004-000000008.parquet").unlink()
+    with connect("threads", workers=2):
+        said = sk.run(movies, again, config=CONFIG).describe()
+        assert "blocks: 5 of 6 were done before and kept, 1 was new" in said
+        other = CONFIG.with_values(learn={"seed": 5, "n_frames": 3})
+        assert (
+            "blocks: 0 of 6 were done before and kept, 6 were stale and done again"
+            in sk.run(movies, again, config=other).describe()
+        )
+
+
+def test_the_log_is_one_object_a_line_and_tells_the_stages(calm):
+    lines = [json.loads(line) for line in (calm / "log.jsonl").read_text().splitlines()]
+    assert {"time", "level", "room", "message"} <= set(lines[0])
+    done = [line["stage"] for line in lines if line.get("status") == "done"]
+    assert [s for s in done if s in ("learn", "detect", "link", "kinetics")] == ["learn", "detect", "link", "kinetics"]
+
+
+def test_a_measured_peak_stands_beside_the_projected_one(calm):
+    detect = journal(calm)["stages"]["detect"]
+    assert detect["worker_peak_memory_mib"] > 0
+    assert detect["projected_peak_memory_mib"] > 0
+    warned = [w for w in journal(calm)["warnings"] if "were projected" in w]
+    assert bool(warned) == (detect["worker_peak_memory_mib"] > 1.1 * detect["projected_peak_memory_mib"])
+
+
+def test_a_plan_with_a_look_says_time_and_bytes_to_write(movies):
+    one, two = (pipeline.plan(movies, config=CONFIG, workers=n, look=True) for n in (1, 2))
+    assert "time: about" in one.describe()
+    assert one.bytes_to_write > 0
+    assert one.probe.n_frames == 20
+    assert two.seconds < one.seconds
+
+
+def test_a_terabyte_is_planned_in_seconds():
+    import time
+
+    from stemkin.pipeline.opening import Inputs
+
+    movie = simulate_movie("paper", n_frames=2_100_000, shape=(512, 512))
+    began = time.perf_counter()
+    planned = pipeline.plan(Inputs([movie.source], [movie], []), workers=2, look=True)
+    assert time.perf_counter() - began < 10
+    assert planned.n_bytes > 1e12
+    assert planned.n_blocks == 16407

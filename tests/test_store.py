@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.store import Block, Store, fingerprint, folder_name
+from stemkin.store import Block, Store, UnwritableError, fingerprint, folder_name
 
 ROWS = pd.DataFrame({"movie": ["a", "a"], "frame": [0, 1]})
 
@@ -61,7 +61,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UnwritableError, match=r"a cannot be written \(No space left on device\); what is done is kept"):
         store.write_bytes(b"new", "a")
     assert store.read_bytes("a") == b"old"
     assert [p.name for p in Path(tmp_path).iterdir()] == ["a"]
@@ -93,3 +93,23 @@ def test_fingerprints_follow_every_part_and_nothing_else():
 
 def test_a_movie_without_rows_is_an_empty_table_with_columns(tmp_path):
     assert list(Store.at(tmp_path).read_movie("frames", "none").columns) == list(tables.COLUMNS["frames"])
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
+    store = Store.at(tmp_path)
+    store.write_block("steps", Block("a", 0, 4), ROWS, "x")
+    (tmp_path / "steps" / "a" / ".000000004-000000008.parquet.abc.part").write_bytes(b"half")
+    assert store.keep_only("steps", "a", [Block("a", 0, 4)]) == 0
+    assert [p.name for p in (tmp_path / "steps" / "a").iterdir()] == ["000000000-000000004.parquet"]
+
+
+def test_a_damaged_json_is_one_sentence(tmp_path):
+    (tmp_path / "run.json").write_text('{"inputs": [')
+    with pytest.raises(ValueError, match=r"run.json is damaged .*start over with --fresh"):
+        Store.at(tmp_path).read_json("run.json")
+
+
+def test_an_error_of_writing_travels_between_processes():
+    import pickle
+
+    assert pickle.loads(pickle.dumps(UnwritableError("full"))).args == ("full",)

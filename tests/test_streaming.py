@@ -89,3 +89,37 @@ def test_threads_are_counted_on_every_scheduler():
         assert n_threads() == 3
     with connect("synchronous"):
         assert n_threads() == 1
+
+
+def test_items_that_shared_a_worker_with_a_killer_keep_their_results():
+    with connect("processes", workers=1):  # what waits on the worker is blamed with what killed it
+        outcomes = {o.item: o for o in stream(die_on_three, range(6), retries=0)}
+    assert type(outcomes[3].error).__name__ == "KilledWorker"
+    assert {n: o.result for n, o in outcomes.items() if n != 3} == {n: n for n in (0, 1, 2, 4, 5)}
+
+
+@pytest.mark.parametrize("broken", ["future", "fetch"])
+def test_a_lost_scheduler_is_told_from_a_failing_item(broken):
+    from types import SimpleNamespace
+
+    from stemkin.streaming import LostSchedulerError, _answer
+
+    def gone():
+        raise ConnectionResetError
+
+    lost = SimpleNamespace(exception=SimpleNamespace(reason="scheduler-connection-lost"))
+    futures = {
+        "future": SimpleNamespace(cancelled=lambda: True, _state=lost),
+        "fetch": SimpleNamespace(cancelled=lambda: False, exception=lambda: None, result=gone),
+    }
+    with pytest.raises(LostSchedulerError, match="the same command goes on"):
+        _answer(SimpleNamespace(status="running"), 0, futures[broken])
+
+
+def test_an_error_of_the_network_inside_an_item_is_its_own():
+    def no_network(_):
+        raise ConnectionResetError
+
+    with connect("processes", workers=1):
+        (outcome,) = stream(no_network, [0], retries=0)
+    assert isinstance(outcome.error, ConnectionResetError)
