@@ -107,7 +107,7 @@ class RunConfig(Section):
         """Return the settings that a TOML text says."""
         try:
             return cls.from_dict(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             msg = f"the settings are no valid TOML: {error}"
             raise ConfigError(msg) from None
 

@@ -282,7 +282,16 @@ class Model:
             If there is no model, it is damaged, it is of another version, or its detector is not known.
         """
         place = Path(folder)
-        about, arrays = _read(place)
+        try:
+            return cls._of(place, *_read(place), detector)
+        except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            msg = f"the model in {place} is damaged, or stemkin never wrote it ({said}); learn it again, or copy the folder again"
+            raise ValueError(msg) from error
+
+    @classmethod
+    def _of(cls, place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], detector: Any) -> Model:
+        """Return the model that the files in `place` describe."""
         if detector is None:
             detector = _detector(about["detector"], place)
         mixture = None

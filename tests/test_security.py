@@ -1,0 +1,225 @@
+"""What others made is data: it is never executed, never leaves its folder, never speaks in a report."""
+
+import ast
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stemkin as sk
+from stemkin.archive import open_archive
+from stemkin.config import ConfigError, RunConfig
+from stemkin.learning import Model
+from stemkin.readers import MovieError
+from stemkin.scheduling import connect
+from stemkin.simulation import simulate_movie
+
+ROOT = Path(sk.__file__).parent
+CALIBRATION = {"pixel_size_nm": 0.03, "frame_time_s": 1.0}
+SCRIPT = "<script>alert(1)</script>"
+
+
+class Bomb:
+    """What a pickle runs when it is loaded."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+@pytest.fixture(autouse=True)
+def nothing_explodes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not Path("exploded").exists(), "something that was read was executed"
+
+
+def calls(tree):
+    """Yield (name of what is called, its keywords) in a parsed file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {k.arg: k.value for k in node.keywords}
+
+
+FORBIDDEN = {
+    "eval",
+    "exec",
+    "os.system",
+    "os.popen",
+    "pickle.load",
+    "pickle.loads",
+    "torch.load",
+    "joblib.load",
+    "yaml.load",
+    "pd.read_pickle",
+    "marshal.loads",
+}
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_room_can_execute_what_it_reads(file):
+    tree = ast.parse(file.read_text())
+    for name, keywords in calls(tree):
+        assert name not in FORBIDDEN, name
+        assert not (name.startswith("subprocess.") and "shell" in keywords), "a shell"
+        if name in ("np.load", "numpy.load"):
+            allow = keywords.get("allow_pickle")
+            assert allow is None or (isinstance(allow, ast.Constant) and allow.value is False), "NumPy's pickles"
+
+
+def test_the_search_for_forbidden_calls_finds_them():
+    tree = ast.parse("import os\nos.system('x')\nnp.load(f, allow_pickle=True)\neval('1')")
+    assert {name for name, _ in calls(tree)} & FORBIDDEN == {"os.system", "eval"}
+
+
+@pytest.mark.parametrize("name", ["bomb.npy", "bomb.npz", "bomb.h5", "bomb.tif", "bomb.zarr", "bomb.mrc"])
+def test_a_pickle_in_the_place_of_a_movie_is_refused_unread(name):
+    with open(name, "wb") as file:
+        if name.endswith("z"):
+            np.savez(file, frames=np.array([Bomb()], dtype=object))
+        elif name.endswith(".npy"):
+            np.save(file, np.array([Bomb()], dtype=object), allow_pickle=True)
+        else:
+            pickle.dump(Bomb(), file)
+    with pytest.raises((MovieError, ValueError, OSError)):
+        sk.open_movie(name, **CALIBRATION).reader.read(0, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../outside", "/etc/outside", "..", "a/../../b", "C:\\outside", f"{SCRIPT}", "x" * 3000, "\x00\n"]
+)
+def test_a_hostile_name_stays_in_the_results_folder_and_is_text_in_the_report(tmp_path, name):
+    movie = simulate_movie("paper", n_frames=4, shape=(96, 96), seed=1, name=name)
+    from stemkin.pipeline import Inputs, run
+
+    config = RunConfig().with_values(calibration=CALIBRATION, learn={"n_frames": 2}, kinetics={"null_controls": False})
+    before = set(tmp_path.rglob("*"))
+    with connect("threads", workers=1):
+        run(Inputs([name], [movie], []), tmp_path / "deep" / "results", config=config)
+    made = set(tmp_path.rglob("*")) - before
+    assert all((tmp_path / "deep") in (p, *p.parents) for p in made)
+    assert not [p for p in (tmp_path / "deep").iterdir() if p.name != "results"]
+    report = (tmp_path / "deep" / "results" / "report.html").read_text()
+    assert SCRIPT not in report
+    assert 'src="http' not in report
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source,movie\n../../../../etc/passwd,x\n",
+        "source,movie\nmovie.npy,../../outside\n",
+        "source,pixel_size_nm\nmovie.npy,__import__('os').system('touch exploded')\n",
+        "source,movie\n" + "a" * 100_000 + ",x\n",
+        "\x00\x00\x00",
+        "=cmd|' /C touch exploded'!A0\n",
+    ],
+)
+def test_a_hostile_manifest_is_one_sentence_or_a_movie_of_that_name(tmp_path, text):
+    np.save("movie.npy", np.zeros((2, 16, 16)))
+    Path("manifest.csv").write_text(text)
+    said = []
+    try:
+        said += [reason for _, reason in open_archive("manifest.csv", **CALIBRATION).problems]
+    except (ValueError, OSError) as error:
+        said.append(str(error))
+    assert all(len(sentence.splitlines()) == 1 for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[detect]\n__class__ = 1", "no key"),
+        ("[run]\nretries = \"__import__('os')\"", "cannot be"),
+        ("[run]\nretries = -1", "cannot be"),
+        ("[detect]\nfalse_positives_per_frame = nan", "cannot be"),
+        ("[kinetics]\nmax_lag_frames = 1e999", "cannot be"),
+        ("a = " + "[" * 5000, "TOML"),
+        ("!!python/object/apply:os.system ['touch exploded']", "TOML"),
+    ],
+)
+def test_hostile_settings_are_one_sentence(text, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        RunConfig.from_toml(text)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    sk.learn(simulate_movie("paper", n_frames=4, shape=(96, 96), seed=1), n_frames=2).save(folder)
+    return folder
+
+
+def spoiled(model, folder, change):
+    """A copy of a model folder, changed."""
+    import shutil
+
+    shutil.copytree(model, folder)
+    change(folder)
+    return folder
+
+
+def set_json(**values):
+    def change(folder):
+        file = folder / "model.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+    return change
+
+
+def put_pickles(folder):
+    for file in folder.iterdir():
+        if file.suffix == ".npz":
+            np.savez(file.with_suffix(""), **{"weights": np.array([Bomb()], dtype=object)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_json(detector={"kind": "os.system", "settings": {"command": "touch exploded"}}),
+        set_json(detector="__import__('os').system('touch exploded')"),
+        set_json(detector={"kind": "../../../etc/passwd"}),
+        lambda folder: (folder / "model.json").write_bytes(pickle.dumps(Bomb())),
+        lambda folder: (folder / "model.json").write_text("[" * 3000),
+        lambda folder: (folder / "model.json").write_text("[]"),
+        put_pickles,
+    ],
+    ids=["a call", "code", "a path", "a pickle", "deep JSON", "no table", "pickled arrays"],
+)
+def test_an_untrusted_model_runs_no_code_and_is_one_sentence(model, tmp_path, change):
+    with pytest.raises((ValueError, OSError)) as refused:
+        Model.load(spoiled(model, tmp_path / "model", change))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "null", '{"inputs": 5}', '{"config": [], "movies": {}, "stages": 0, "blocks": []}', "\x00"]
+)
+def test_a_damaged_journal_is_one_sentence(tmp_path, text):
+    from stemkin.pipeline import resume
+
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "run.json").write_text(text)
+    with pytest.raises((ValueError, OSError)) as refused:
+        resume(tmp_path / "results")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_cluster_file_is_data(tmp_path):
+    (tmp_path / "cluster.toml").write_text("kind = \"__import__('os').system('touch exploded')\"")
+    with pytest.raises(ValueError, match="must be one of"), connect("cluster.toml"):
+        pass
+
+
+def test_the_recipe_for_slurm_is_a_cluster_file_that_makes_a_job_script():
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    import tomllib
+
+    options = tomllib.loads((Path(__file__).parents[1] / "examples" / "clusters" / "slurm.toml").read_text())
+    assert options.pop("kind") == "slurm"
+    options.pop("jobs"), options.pop("maximum_jobs")
+    with jobqueue.SLURMCluster(**options, scheduler_options={"dashboard_address": ":0"}) as cluster:
+        script = cluster.job_script()
+    assert "#SBATCH -p standard" in script
+    assert "--nworkers 16" in script
