@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,6 +15,8 @@ import numpy as np
 
 from stemkin.readers.base import DamagedDataError, MovieError
 
+ANNOUNCED_BYTES = 2**20
+"""The system looks no further ahead than about this at a time."""
 HEAD_BYTES = 4096
 """Enough of a file's beginning to tell its format."""
 
@@ -174,9 +177,8 @@ def pieces_of(source: str, places: Sequence[tuple[int, int]]) -> Iterator[Callab
         return
     with open(local(source), "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        if hasattr(os, "posix_fadvise"):
-            for offset, length in places:
-                os.posix_fadvise(file.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
+        ahead = threading.Thread(target=_announce, args=(file.fileno(), places), daemon=True)
+        ahead.start()  # telling the system costs half as much as waiting for the disk, so it is not waited for either
         buffer = np.empty(0, np.uint8)
 
         def fetch(offset: int, length: int) -> np.ndarray:
@@ -186,7 +188,19 @@ def pieces_of(source: str, places: Sequence[tuple[int, int]]) -> Iterator[Callab
                 buffer = np.empty(length + length // 8, np.uint8)
             return buffer[: _fill(file, offset, memoryview(cast(Any, buffer))[:length])]
 
-        yield fetch
+        try:
+            yield fetch
+        finally:
+            ahead.join()
+
+
+def _announce(file: int, places: Sequence[tuple[int, int]]) -> None:
+    """Have the system fetch pieces of an open file into its cache."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for offset, length in places:
+        for start in range(offset, offset + length, ANNOUNCED_BYTES):
+            os.posix_fadvise(file, start, min(ANNOUNCED_BYTES, offset + length - start), os.POSIX_FADV_WILLNEED)
 
 
 def bytes_view(array: np.ndarray) -> memoryview:
