@@ -286,6 +286,11 @@ def test_tiny_and_no_frames_give_no_error(tiny, shape):
 # on disk and on its way to a worker
 
 
+def _of_another_width(folder):
+    about = json.loads((folder / "network.json").read_text())
+    (folder / "network.json").write_text(json.dumps({**about, "width": 10**9}))
+
+
 def test_a_network_survives_the_disk_and_travels_by_its_path(tiny, tmp_path, frames):
     saved = tiny.save(tmp_path / "net")
     assert sorted(p.name for p in (tmp_path / "net").iterdir()) == ["network.json", "network.safetensors"]
@@ -315,6 +320,7 @@ def test_a_network_that_was_replaced_is_refused_on_the_worker(tiny, tmp_path):
             "has format 99, and this version of stemkin reads 1",
         ),
         (lambda p: (p / "network.json").write_text('{"format": 1, "kind": "resnet"}'), "the kind 'resnet' is none of"),
+        (_of_another_width, "of shape .* does not belong to the net that network.json describes"),
         (lambda p: (p / "network.safetensors").unlink(), "is missing or damaged"),
         (lambda p: (p / "network.safetensors").write_bytes(b"\x00" * 50), "its content is not what network.json says"),
     ],

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 
 from stemkin.kernels.peaks import threshold_for
+from stemkin.kernels.residual import FILTER_SD
 
 CHANNELS = ("dark", "bright")
 
 SHARES = {"dark": 0.9, "bright": 0.1}
 """Of the false positives. An atom more is never close to the threshold."""
-
-FILTER_SD = 0.15
-"""Standard deviation, over the lattice constant, of the filter whose noise has the same meaning."""
 
 N_KNOTS = 24
 TAIL = 40

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from stemkin.kernels import peaks
-from stemkin.network.calibration import CHANNELS, FILTER_SD, logit_of, snr_of, summits
+from stemkin.kernels.defects import MERGE
+from stemkin.kernels.residual import FILTER_SD
+from stemkin.network.calibration import CHANNELS, logit_of, snr_of, summits
 
 STRIDE = 2
 """Pixels per cell of the local net's maps."""
-
-MERGE = 0.35
-"""Two places closer than this, over the lattice constant, are one defect."""
 
 SURE, LEAST_PX, MOST_PX = 0.95, 5, 700
 """The paper's: probability of a defect's pixels, and how many of them a defect has."""

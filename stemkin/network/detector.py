@@ -14,6 +14,7 @@ from stemkin import tables
 from stemkin.detectors import EDGE, ByProducts, FourierDetector, Survey
 from stemkin.devices import Device, keep_freed_memory, to_host
 from stemkin.kernels import placing
+from stemkin.kernels.defects import REACH
 from stemkin.kernels.lattice import CHALCOGEN, METAL, nearest_site
 from stemkin.kernels.localnorm import evened
 from stemkin.kernels.residual import Remainder, without_jitter
@@ -27,9 +28,6 @@ SAME_SCALE = 0.06
 
 SCALES = (0.4, 2.5)
 """Smallest and largest factor by which a frame is resampled to the net's scale."""
-
-REACH = 0.25
-"""How far from its site, over the lattice constant, a defect on the lattice may appear."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,6 +24,7 @@ from stemkin.kernels.specimen import Specimen
 from stemkin.kernels.staging import Variety
 from stemkin.network.decoding import stretched
 from stemkin.network.examples import Batch, OwnFrame, Source
+from stemkin.network.inference import one_thread
 from stemkin.network.nets import LocalNet, PaperNet, channels_last
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def train_local(
     started = time.perf_counter()
     source = Source(specimen, recipe.variety, own, recipe.own_share, recipe.size)
     apart = Source(specimen, recipe.variety, held_out, recipe.own_share, recipe.size)
-    with _one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = channels_last(LocalNet(1, recipe.width, recipe.dilations))
         optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=1e-4)
@@ -176,7 +176,7 @@ def train_paper(frame: np.ndarray, *, recipe: PaperRecipe, seed: int) -> Trained
     corners = [(y, x) for y in range(0, frame.shape[0] - size + 1, recipe.stride_px) for x in range(0, frame.shape[1] - size + 1, recipe.stride_px)]  # fmt: skip
     rng = np.random.default_rng(seed)
     curve: dict[str, list[float]] = {"step": [], "training": []}
-    with _one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = channels_last(PaperNet())
         optimiser = torch.optim.Adam(net.parameters(), lr=recipe.rate)
@@ -219,17 +219,6 @@ def _drawn_ahead(source: Source, seed: int, recipe: Recipe) -> Iterator[Batch]:
             if number + AHEAD < recipe.steps:
                 waiting.append(pool.submit(source.batch, seed, number + AHEAD, recipe.batch))
             yield batch
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread of torch meanwhile, so that sums are taken in the same order everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _plain(values: Any) -> Any:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -136,12 +137,16 @@ class Weights:
             msg = f"the network in {place} has format {version}, and this version of stemkin reads {FORMAT}; learn it again"
             raise ValueError(msg)
         try:
+            kind = _known_kind(about["kind"])
+            width, dilations = int(about["width"]), tuple(int(d) for d in about["dilations"])
+            arrays = load(_read(place / ARRAYS, about["arrays_sha256"]))
+            _check_layers(kind, arrays, width, dilations)
             return cls(
-                kind=_known_kind(about["kind"]),
-                arrays=load(_read(place / ARRAYS, about["arrays_sha256"])),
+                kind=kind,
+                arrays=arrays,
                 spacing_px=float(about["spacing_px"]),
-                width=int(about["width"]),
-                dilations=tuple(int(d) for d in about["dilations"]),
+                width=width,
+                dilations=dilations,
                 bf16=bool(about["bf16"]),
                 calibration=about["calibration"],
                 record=about["record"],
@@ -162,6 +167,24 @@ def _read(path: Path, wanted: str) -> bytes:
         msg = f"its content is not what {ABOUT} says"
         raise ValueError(msg)
     return packed
+
+
+def _check_layers(kind: str, arrays: Mapping[str, np.ndarray], width: int, dilations: tuple[int, ...]) -> None:
+    """Check that the arrays are those of the net that is described."""
+    sizes = [1, 20, 40, 40, 20] if kind == "paper" else [4, *[width] * (len(dilations) + 1)]
+    wanted: dict[str, tuple[int, ...]] = {}
+    for i, (a, b) in enumerate(pairwise(sizes)):
+        wanted |= {f"layers.{i}.weight": (b, a, 3, 3), f"layers.{i}.bias": (b,)}
+    wanted |= (
+        {"head.weight": (2, 20, 3, 3), "head.bias": (2,)}
+        if kind == "paper"
+        else {"head.weight": (4, width, 1, 1), "head.bias": (4,)}
+    )
+    found = {name: values.shape for name, values in arrays.items()}
+    if found != wanted:
+        strange = sorted(set(found.items()) ^ set(wanted.items()))[0]
+        msg = f"{strange[0]} of shape {strange[1]} does not belong to the net that {ABOUT} describes, or is missing"
+        raise ValueError(msg)
 
 
 def _known_kind(kind: str) -> str:
