@@ -286,12 +286,12 @@ def test_drift_status_and_numbers_are_compared(truth):
 
 
 def test_rates_of_leaving_are_compared(truth):
-    true = truth.exit_rates.set_index("kind").loc["V_S"]
+    true = truth.kind_rates.loc["Mo_W+V_S"].sum()
     table = pd.DataFrame({**{c: [0.0] for c in ("low", "high", "mean_dwell_s", "time_at_risk_s")}, "n_exits": 1, "n_censored": 0, "n_left_censored": 0, "movie": "*", "class_id": 3,
-                          "exit_rate_per_s": 2 * true["exit_rate_per_s"]})  # fmt: skip
-    assert score(conform(table, "dwell_times"), truth, classes={3: "V_S"}).estimates["relative_error"].iloc[
-        0
-    ] == pytest.approx(1.0)
+                          "exit_rate_per_s": 2 * true})  # fmt: skip
+    found = score(conform(table, "dwell_times"), truth, classes={3: "Mo_W+V_S"}).estimates.iloc[0]
+    assert found["relative_error"] == pytest.approx(1.0)
+    assert 0 < found["limit"] < found["true"]
 
 
 def test_an_empty_score_says_nothing():

@@ -166,3 +166,14 @@ def test_chain_tests_pass_for_a_chain_and_fail_for_wrong_names():
     expected = -1 / np.sort(np.linalg.eigvals(Q).real)[-2]
     assert ((slowest["low"] < expected) & (expected < slowest["high"])).sum() >= 2
     assert kinetics.reversibility(true)["degrees_of_freedom"] == 1
+
+
+def test_a_long_movie_gives_its_numbers_back_from_its_pixels(tmp_path):
+    """A small version of `benchmarks/bench_truth.py`: D, rates, numbers and the cross-section, from the pixels, beside the truth."""
+    from benchmarks.bench_truth import compare
+
+    found = compare(60, 192, 1, 5, str(tmp_path)).set_index(["table", "quantity", "what"]).sort_index()
+    assert found.loc[("diffusion", "D_nm2_per_s", "V_S (hop)"), "inside"]
+    judged = found.loc[found["inside"].notna() & (found["true"] > 0), "inside"].astype(bool)
+    assert len(judged) >= 8
+    assert judged.mean() >= 0.85

@@ -128,18 +128,19 @@ def _counts(truths: list[Any], lag_frames: int) -> pd.DataFrame | None:
 
 
 def _dwell_times(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
-    rows = []
+    """Return the rates of leaving for another kind; what ends (heals, is taken up) leaves no track to count it in."""
+    rows: list[tuple[Any, ...]] = []
     for row in found.to_dict("records"):
-        kind = names.get(int(row["class_id"]))
-        some = [one.exit_rates.set_index("kind") for one in _of(truths, row["movie"])]
-        some = [one.loc[kind] for one in some if kind in one.index]
-        if not some:
+        kind, changes, time_s = names.get(int(row["class_id"])), 0.0, 0.0
+        for one in _of(truths, row["movie"]):
+            at_risk = one.exit_rates.set_index("kind")["time_at_risk_s"]
+            if kind in at_risk.index:
+                time_s += float(at_risk[kind])
+                changes += float(one.kind_rates.loc[kind].sum() * at_risk[kind])
+        if not time_s:
             continue
-        time = sum(one["time_at_risk_s"] for one in some)
-        n_exits = sum(one["n_exits"] for one in some)
-        true = n_exits / time if time else np.nan
-        found_rate = (row["exit_rate_per_s"], row["low"], row["high"])
-        limit = true / np.sqrt(n_exits) if n_exits else np.nan
+        true, found_rate = changes / time_s, (row["exit_rate_per_s"], row["low"], row["high"])
+        limit = true / np.sqrt(changes) if changes else np.nan
         rows.append(("exit_rate_per_s", row["movie"], kind, true, *found_rate, np.nan, limit))
     return rows
 
