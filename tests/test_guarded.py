@@ -23,6 +23,11 @@ def crashes(source, options):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def chatters(source, options):
+    os.write(1, b"a library says something\n")
+    raise MovieError("it is refused")
+
+
 def is_gone(source, options):
     raise FileNotFoundError(source)
 
@@ -39,6 +44,11 @@ def test_a_header_that_crashes_the_library_is_a_sentence_and_the_next_file_opens
         opened_by_a_child("X", "tests.test_guarded:crashes", "a.x", OPTIONS)
     files.write_hdf5(tmp_path / "b.h5", files.pixels(n=3))
     np.testing.assert_array_equal(open_reader(str(tmp_path / "b.h5")).read(0, 3), files.pixels(n=3))
+
+
+def test_what_a_library_prints_is_no_answer():
+    with pytest.raises(MovieError, match="it is refused"):
+        opened_by_a_child("X", "tests.test_guarded:chatters", "a.x", OPTIONS)
 
 
 def test_trouble_that_is_not_the_files_is_left_to_the_caller():

@@ -158,6 +158,8 @@ def main() -> None:
     from stemkin.readers.headers import value_to_plain
     from stemkin.readers.registry import open_as
 
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
         asked = json.loads(line)
         if hasattr(signal, "alarm"):  # also when the parent is gone: SIGALRM ends even a loop within C
@@ -173,8 +175,8 @@ def main() -> None:
             answer = {"trouble": type(error).__name__}
         if hasattr(signal, "alarm"):
             signal.alarm(0)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":
