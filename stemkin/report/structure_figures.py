@@ -25,7 +25,7 @@ CLEARLY = 1.3
 SIZES = {"metal": 70.0, "chalcogen": 34.0, "hollow": 20.0}
 """Area of the discs that stand for columns [points squared]."""
 
-REGION_ROLES = {"hole": "vacuum", "disordered": "disordered", "fragment": "accent"}
+REGION_ROLES = {"hole": "ink", "disordered": "disordered", "fragment": "accent"}
 
 
 def structure(atoms: pd.DataFrame, modes: pd.DataFrame, *, name: str) -> Markup:
