@@ -133,6 +133,7 @@ def draw(lines, path):
         axes.axvline(own["true"].iloc[0], color="k", linewidth=0.8)
         axes.set_yticks(place, own["estimator"])
         axes.set_xlim(left=0)
+        axes.locator_params(axis="x", nbins=4)
         axes.set_title(f"{quantity}: line = truth", fontsize=10)
     figure.savefig(path, dpi=110)
 
