@@ -355,11 +355,20 @@ def _close(outcome: Any) -> None:
         raise typer.Exit(outcome.exit_code)
 
 
+def _interrupt(*_: Any) -> None:
+    """Stop, as on Ctrl-C; a run looks at the flag, too, should the exception be lost."""
+    streaming = sys.modules.get("stemkin.streaming")
+    if streaming is not None:
+        streaming.interrupted.set()
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; the user's mistakes are told in one sentence, never in a traceback."""
     import signal
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # queues ask for the end in this way: leave as on Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # queues ask for the end by the second one
+        signal.signal(number, _interrupt)
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -121,7 +123,7 @@ def _local_cluster(n_workers: int) -> Any:
         "distributed.nanny.pre-spawn-environ": environment,
         "distributed.scheduler.allowed-failures": 0,  # `stream` tries what was on a dead worker again, alone
     }
-    with dask.config.set(settings):
+    with dask.config.set(settings), _ctrl_c_is_ours():
         return LocalCluster(
             n_workers=n_workers,
             threads_per_worker=1,
@@ -129,6 +131,19 @@ def _local_cluster(n_workers: int) -> Any:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         )
+
+
+@contextmanager
+def _ctrl_c_is_ours() -> Iterator[None]:
+    """Start processes that do not hear the terminal's Ctrl-C: this process ends them in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _gpu_cluster(workers: int | None) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ Result = TypeVar("Result")
 TASKS_PER_THREAD = 2
 """Tasks in flight for each thread: one that runs, one that waits so that no worker ever does."""
 
+
+interrupted = threading.Event()
+"""Set by whoever handles Ctrl-C: Python drops a KeyboardInterrupt that meets a callback of its garbage collector."""
 
 LOST = "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same command goes on"
 
@@ -173,6 +177,8 @@ def _windowed(
             if not in_flight:
                 return
             future = next(done)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             yield _answer(client, in_flight.pop(future), future)
             future.release()
     finally:

@@ -226,3 +226,37 @@ def test_classes_are_named_after_the_material_that_was_said(monkeypatch, capsys,
     code, _, err = call(monkeypatch, capsys, *learn, "--material", "unobtainium")
     assert code == 2
     assert "'unobtainium' is not known" in err
+
+
+@pytest.mark.cluster
+def test_ctrl_c_at_the_terminal_stops_in_seconds_and_the_run_goes_on_later(tmp_path):
+    import os
+    import signal
+    import time
+
+    frames = np.random.default_rng(0).poisson(100, (1200, 64, 64)).astype(np.uint16)
+    np.save(tmp_path / "noise.npy", frames)
+    (tmp_path / "s.toml").write_text("[detect]\nframes_per_block = 4\n[learn]\nn_frames = 1")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "stemkin.cli", "run", str(tmp_path / "noise.npy"), "-o", str(out)]
+    command += [
+        "--pixel-size-nm",
+        "0.03",
+        "--frame-time-s",
+        "1",
+        "--workers",
+        "1",
+        "--config",
+        str(tmp_path / "s.toml"),
+    ]
+    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while not (out / "steps").is_dir():
+        assert run.poll() is None
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)  # a terminal sends it to the workers too
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    assert json.loads((out / "run.json").read_text())["stages"]["detect"]["status"] == "interrupted"
+    assert not (out / ".lock").exists()
