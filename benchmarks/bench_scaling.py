@@ -1,10 +1,15 @@
-"""How fast a run is with more workers and longer movies, and what scheduling costs.
+"""How fast is the pass over the pixels with more workers, and what does scheduling cost?
 
-Frames are simulated beforehand into one Zarr movie per length, so that a run reads and searches as it would any movie.
-Timings are ratios against the same run with one worker; equal tables are checked before any time is believed.
+*Strong* scaling: one movie, more workers. *Weak* scaling: as many frames for each worker. *Overhead*: the part of the pass, by one
+worker and in blocks of 64 MiB, in which the worker has no block. Frames are simulated beforehand into Zarr movies, so that a run reads
+and searches as it would any movie; the workers have started and loaded their libraries, and the model is learned, before the
+clock starts. Of `--repeats` in turn the fastest counts. *Ceiling*: what as many processes gain that search the same blocks without Dask, each
+for itself: what this machine's memory and cores allow. Tables are checked to be equal for all numbers of workers before any time is believed.
 
-    python benchmarks/bench_scaling.py --frames 128 256 --workers 1 2 --size 512
-    python benchmarks/bench_scaling.py --cluster tcp://scheduler:8786 --workers 4 8 16
+    python benchmarks/bench_scaling.py --frames 128 512 --workers 1 2 --size 512
+    python benchmarks/bench_scaling.py --cluster tcp://scheduler:8786 --workers 16 --frames 8192 --folder /shared/scratch
+
+A cluster that runs already has the workers that it has: give `--workers` once, and start the script again for another number.
 """
 
 from __future__ import annotations
@@ -12,13 +17,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import stemkin as sk
+from stemkin.config import RunConfig
 from stemkin.journal import machine
+from stemkin.scheduling import WORKER_ENVIRONMENT
 from stemkin.simulation import write
+from stemkin.streaming import stream
+
+BIG_BLOCK_MIB = 64
 
 
 def content(results: Path) -> str:
@@ -29,44 +43,130 @@ def content(results: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def timed_run(movies: Path, results: Path, cluster: str, n_workers: int, model: Path | None) -> dict:
-    """Run everything once and return what it took."""
-    started = cluster if "://" in cluster or cluster.endswith(".json") else None
+def warm(model: str) -> None:
+    """Load in a worker what its first block would load."""
+    from stemkin.learning import Model
+    from stemkin.pipeline import pixels  # noqa: F401 - for its libraries
+
+    Model.load(model)
+
+
+def timed_pass(
+    movies: Path, results: Path, cluster: str, n_workers: int, model: Path, frames_per_block: int | None
+) -> dict[str, Any]:
+    """Search `movies` once and return what it took."""
+    started = "://" in cluster or cluster.endswith(".json")
+    config = RunConfig().with_values(detect={"frames_per_block": frames_per_block})
     with sk.connect(cluster, workers=None if started else n_workers) as client:
         if client is not None:
             client.wait_for_workers(n_workers, timeout=300)
+            client.run(warm, str(model))
+            n_workers = len(client.nthreads())
         began = time.perf_counter()
-        outcome = sk.run(movies, results, model=model)
+        outcome = sk.run(movies, results, config=config, model=model, until="detect")
         seconds = time.perf_counter() - began
     assert outcome.exit_code == 0, outcome.problems
     run = json.loads((results / "run.json").read_text())
     detect = run["stages"]["detect"]
-    n_rows = detect["detections_found"]
     return {
         "workers": n_workers,
         "frames": detect["frames_read"],
-        "rows": n_rows,
+        "blocks": run["blocks"]["total"],
+        "rows": detect["detections_found"],
+        "pass_s": detect["seconds"],
+        "busy_s": detect["busy_s"],
         "seconds": seconds,
-        "stages": {name: stage["seconds"] for name, stage in run["stages"].items()},
         "frames_per_s": detect["frames_read"] / detect["seconds"],
-        "rows_per_s": n_rows / max(1e-9, run["stages"]["link"]["seconds"] + run["stages"]["kinetics"]["seconds"]),
+        "idle": 1 - detect["busy_s"] / (n_workers * detect["seconds"]),
         "worker_peak_memory_mib": detect["worker_peak_memory_mib"],
+        "projected_peak_memory_mib": detect["projected_peak_memory_mib"],
         "content": content(results),
     }
 
 
-def plot(rows: list[dict], path: Path) -> None:
-    """Draw the speed of the pixel pass against workers, one line per movie length."""
+def search(movies: Path, model: Path, n_blocks: int, n_frames: int) -> float:
+    """Return the seconds that the first blocks of a movie take in this process, without Dask."""
+    from stemkin.detection import detect_block
+    from stemkin.learning import Model
+
+    (movie,), known = sk.open_archive(movies), Model.load(model)
+    began = time.perf_counter()
+    for start in range(0, n_blocks * n_frames, n_frames):
+        frames = movie.reader.read(start, start + n_frames)
+        detect_block(frames, frames[:0], first_frame=start, movie=movie, model=known, neighbours=True)
+    return time.perf_counter() - began
+
+
+def tasks_per_s(cluster: str, n_workers: int, n_tasks: int = 3000) -> float:
+    """Return how many empty tasks a second go through the window of a run: what scheduler and client can do at most."""
+    started = "://" in cluster or cluster.endswith(".json")
+    with sk.connect(cluster, workers=None if started else n_workers) as client:
+        if client is not None:
+            client.wait_for_workers(n_workers, timeout=300)
+        began = time.perf_counter()
+        assert sum(outcome.result or 0 for outcome in stream(abs, range(n_tasks))) == n_tasks * (n_tasks - 1) // 2
+        return n_tasks / (time.perf_counter() - began)
+
+
+def ceiling(movies: Path, model: Path, n_processes: int, repeats: int) -> float:
+    """Return how many times faster so many processes are than one, each for itself on the same four blocks of 16 frames."""
+    os.environ.update({key: str(value) for key, value in WORKER_ENVIRONMENT.items()})
+    took: dict[int, float] = {}
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        for n in [n_processes, *([1, n_processes] * repeats)]:  # the first only loads libraries
+            jobs = [pool.submit(search, movies, model, 4, 16) for _ in range(n)]
+            took[n] = min(took.get(n, float("inf")), max(job.result() for job in jobs))
+    return n_processes * took[1] / took[n_processes]
+
+
+def learned(movies: Path, folder: Path) -> Path:
+    """Learn the model that every pass uses."""
+    with sk.connect("threads"):
+        sk.learn(sk.open_archive(movies)).save(folder)
+    return folder
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw the speed of the pass against workers: strong scaling by movie, and what is ideal."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     for n in sorted({r["frames"] for r in rows}):
         chosen = sorted((r for r in rows if r["frames"] == n), key=lambda r: r["workers"])
-        axes.plot([r["workers"] for r in chosen], [r["frames_per_s"] for r in chosen], "o-", label=f"{n} frames")
-    axes.set(xlabel="workers", ylabel="pixel pass [frames/s]", ylim=(0, None))
+        label = f"{n} frames, {chosen[0]['blocks']} blocks"
+        (line,) = axes.plot([r["workers"] for r in chosen], [r["frames_per_s"] for r in chosen], "o-", label=label)
+        first = chosen[0]["frames_per_s"] / chosen[0]["workers"]
+        axes.plot([0, chosen[-1]["workers"]], [0, first * chosen[-1]["workers"]], ":", color=line.get_color(), lw=1)
+    axes.set(
+        xlabel="workers",
+        ylabel="pass over the pixels [frames/s]",
+        ylim=(0, None),
+        xlim=(0, None),
+        title="dotted: ideal",
+    )
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
+
+
+def summary(rows: list[dict[str, Any]], overhead: dict[str, Any] | None) -> dict[str, Any]:
+    """Return speed-ups of each movie, the weak scaling where rows allow it, and the overhead."""
+    strong = {}
+    for n in sorted({r["frames"] for r in rows}):
+        own = sorted((r for r in rows if r["frames"] == n), key=lambda r: r["workers"])
+        strong[n] = {r["workers"]: round(own[0]["pass_s"] / r["pass_s"], 3) for r in own}
+    weak = {}
+    for r in rows:
+        alone = next((o for o in rows if o["workers"] == 1 and o["frames"] * r["workers"] == r["frames"]), None)
+        if alone is not None and r["workers"] > 1:
+            weak[f"{alone['frames']} frames on 1, {r['frames']} on {r['workers']}"] = round(
+                alone["pass_s"] / r["pass_s"], 3
+            )
+    return {
+        "strong": strong,
+        "weak_efficiency": weak,
+        "overhead_at_64_mib": None if overhead is None else round(overhead["idle"], 4),
+    }
 
 
 def main() -> None:
@@ -74,31 +174,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--cluster", default="processes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where movies and results go; it must be one that all workers see")
+    parser.add_argument("--no-overhead", action="store_true", help="leave out the pass in blocks of 64 MiB")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scaling"))
     options = parser.parse_args()
     print(machine())
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
+    rows, overhead, limit = [], None, {}
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+        place, model = Path(scratch), None
         for n_frames in options.frames:
-            movies = Path(scratch) / f"{n_frames}"
+            movies = place / f"{n_frames}"
             write("paper", movies, n_frames=n_frames, shape=(options.size,) * 2, seed=options.seed)
-            model = None
-            for n_workers in options.workers:
-                results = Path(scratch) / f"results-{n_frames}-{n_workers}"
-                row = timed_run(movies, results, options.cluster, n_workers, model)
-                model = model or results / "model"
-                rows.append(row)
-                print(
-                    f"{n_frames:6d} frames {n_workers:3d} workers: {row['frames_per_s']:7.1f} frames/s, {row['seconds']:6.1f} s in all"
-                )
-            if len({r["content"] for r in rows if r["frames"] == n_frames}) != 1:
-                raise SystemExit(f"the tables differ between worker counts at {n_frames} frames")
+            model = model or learned(movies, place / "model")
+            own: dict[int, dict[str, Any]] = {}
+            for repeat in range(options.repeats):
+                for n_workers in options.workers:
+                    results = place / f"results-{n_frames}-{n_workers}-{repeat}"
+                    row = timed_pass(movies, results, options.cluster, n_workers, model, None)
+                    print(line(row), flush=True)
+                    if row["content"] != own.get(options.workers[0], row)["content"]:
+                        raise SystemExit(f"the tables differ between worker counts at {n_frames} frames")
+                    own[n_workers] = min(row, own.get(n_workers, row), key=lambda r: r["pass_s"])
+            rows += own.values()
+        most = max(options.workers)
+        if options.cluster == "processes" and most > 1:
+            limit = {most: round(ceiling(movies, model, most, options.repeats), 3)}
+        rate = tasks_per_s(options.cluster, most)
+        if not options.no_overhead:
+            assert model is not None
+            big = max(1, int(BIG_BLOCK_MIB * 2**20 / (options.size**2 * 2)))
+            overhead = timed_pass(movies, place / "results-big", options.cluster, options.workers[0], model, big)
+            print(f"blocks of {BIG_BLOCK_MIB} MiB: {line(overhead)}")
+    found = {**summary(rows, overhead), "ceiling": limit, "empty_tasks_per_s": round(rate)}
+    print(json.dumps(found, indent=2))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+    report = {"machine": machine(), "summary": found, "rows": rows, "big_blocks": overhead}
+    options.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     plot(rows, options.out.with_suffix(".png"))
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return one pass as one line."""
+    return (
+        f"{row['frames']:6d} frames {row['blocks']:4d} blocks {row['workers']:3d} workers: {row['frames_per_s']:7.1f} frames/s, "
+        f"pass {row['pass_s']:6.1f} s, idle {100 * row['idle']:4.1f} %, peak {row['worker_peak_memory_mib']:.0f} MiB of {row['projected_peak_memory_mib']:.0f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,367 @@
+"""Things that break while a run goes on, for real: processes killed, disks full, links cut, stores that fail. Nothing is lost."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stemkin as sk
+from stemkin.config import RunConfig
+from stemkin.movie import Movie
+from stemkin.pipeline import Inputs
+from stemkin.scheduling import connect
+from stemkin.simulation import simulate_movie
+from stemkin.store import UnwritableError
+from stemkin.streaming import LostSchedulerError, stream
+
+CONFIG = RunConfig().with_values(
+    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25}, learn={"n_frames": 4}, detect={"frames_per_block": 1}
+)
+N_FRAMES = 12
+
+pytestmark = pytest.mark.cluster
+
+square = lambda n: n * n  # noqa: E731 - a lambda travels by value, to workers that cannot import this file
+
+
+def the_benchmark():
+    """`benchmarks/bench_chaos.py`, which has the cluster of real processes and the failing store."""
+    path = Path(__file__).parents[1] / "benchmarks" / "bench_chaos.py"
+    spec = importlib.util.spec_from_file_location("bench_chaos", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+chaos = the_benchmark()
+
+
+class Striking:
+    """A watch that calls `strike` once, when so many frames are searched."""
+
+    def __init__(self, strike, after=4):
+        self.strike, self.left = strike, after
+
+    def stage(self, name, total):
+        """Say nothing."""
+
+    def advance(self, steps=1, note=""):
+        self.left -= steps
+        if self.left <= 0 and self.strike is not None:
+            strike, self.strike = self.strike, None
+            strike()
+
+
+@pytest.fixture(scope="module")
+def movies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("movies")
+    np.save(
+        folder / "movie.npy",
+        simulate_movie("paper", n_frames=N_FRAMES, shape=(96, 96), seed=1).reader.read(0, N_FRAMES),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(movies, tmp_path_factory):
+    """The results of an undisturbed run."""
+    out = tmp_path_factory.mktemp("calm") / "results"
+    with connect("threads", workers=2):
+        assert sk.run(movies, out, config=CONFIG).exit_code == 0
+    return out
+
+
+def run(movies, out, calm, watch=None):
+    return sk.run(movies, out, config=CONFIG, model=calm / "model", watch=watch)
+
+
+@pytest.fixture(scope="module")
+def quiet(movies, calm, tmp_path_factory):
+    """The tables of an undisturbed run with the model of `calm`, which is what the disturbed ones have."""
+    out = tmp_path_factory.mktemp("quiet") / "results"
+    with connect("threads", workers=2):
+        run(movies, out, calm)
+    return tables_of(out)
+
+
+def tables_of(results):
+    return {p.relative_to(results).as_posix(): p.read_bytes() for p in Path(results).rglob("*.parquet")}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Real scheduler and worker processes; `start` brings back what was killed."""
+    with real_cluster(tmp_path_factory.mktemp("cluster")) as processes:
+        yield processes
+
+
+@contextlib.contextmanager
+def real_cluster(folder, **environment):
+    processes = chaos.Cluster(folder, {**os.environ, **environment})
+    try:
+        processes.start()
+        yield processes
+    finally:
+        processes.stop()
+
+
+def test_a_worker_that_is_killed_costs_nothing(movies, calm, quiet, cluster, tmp_path):
+    cluster.start()
+    with connect(str(cluster.file)):
+        outcome = run(movies, tmp_path / "results", calm, Striking(lambda: cluster.worker().kill()))
+    assert outcome.exit_code == 0, outcome.problems
+    assert tables_of(tmp_path / "results") == quiet
+
+
+def test_a_scheduler_that_is_killed_stops_the_run_in_seconds_and_the_next_goes_on(
+    movies, calm, quiet, cluster, tmp_path
+):
+    cluster.start()
+    out = tmp_path / "results"
+    with pytest.raises(LostSchedulerError, match="the same command goes on"), connect(str(cluster.file)):
+        run(movies, out, calm, Striking(lambda: chaos.kill_group(cluster.scheduler)))
+    with connect("threads", workers=2):
+        assert run(movies, out, calm).exit_code == 0
+    assert tables_of(out) == quiet
+    assert json.loads((out / "run.json").read_text())["blocks"]["reused"] >= 3
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_client_that_is_killed_or_interrupted_leaves_a_folder_that_goes_on(movies, calm, quiet, tmp_path, how):
+    out = tmp_path / "results"
+    (tmp_path / "settings.toml").write_text(CONFIG.to_toml())
+    command = [
+        sys.executable,
+        "-m",
+        "stemkin.cli",
+        "run",
+        str(movies),
+        "-o",
+        str(out),
+        "--config",
+        str(tmp_path / "settings.toml"),
+    ]
+    client = subprocess.Popen(
+        [*command, "--cluster", "threads", "--workers", "1", "--model", str(calm / "model")],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    assert chaos.wait_for(lambda: len(list(out.glob("steps/*/*.parquet"))) >= 3, 60)
+    client.send_signal(how)
+    began = time.monotonic()
+    code = client.wait(20)
+    assert time.monotonic() - began < 10
+    assert code == (-9 if how == signal.SIGKILL else 130)
+    with connect("threads", workers=2):
+        assert run(movies, out, calm).exit_code == 0
+    assert tables_of(out) == quiet
+    assert not list(out.rglob("*.part"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, which `mount` may make small."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(place)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("no right to mount a file system here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_blames_no_block_and_the_run_goes_on_when_there_is_room(movies, calm, quiet, small_disk):
+    out = small_disk / "results"
+    used = lambda: os.statvfs(small_disk)  # noqa: E731
+
+    def strike():
+        full = used()
+        chaos.mount("-o", f"remount,size={(full.f_blocks - full.f_bfree) * full.f_frsize + 8192}", str(small_disk))
+
+    with (
+        pytest.raises(UnwritableError, match=r"No space left on device.*the same command goes on"),
+        connect("threads", workers=2),
+    ):
+        run(movies, out, calm, Striking(strike))
+    chaos.mount("-o", "remount,size=100m", str(small_disk))
+    assert json.loads((out / "run.json").read_text())["blocks"]["failed"] == []
+    with connect("threads", workers=2):
+        assert run(movies, out, calm).exit_code == 0
+    assert tables_of(out) == quiet
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A reader whose frame 5 ends the process that reads it."""
+
+    inner: Any
+    deadly: bool = True
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def read(self, start, stop):
+        if self.deadly and start <= 5 < stop:
+            os._exit(1)
+        return self.inner.read(start, stop)
+
+
+def test_a_block_that_kills_its_worker_is_quarantined_with_its_traceback_until_it_is_mended(calm, tmp_path):
+    whole = simulate_movie("paper", n_frames=N_FRAMES, shape=(96, 96), seed=1, name="movie")
+    out = tmp_path / "results"
+
+    def inputs(*, deadly):
+        return Inputs(["one"], [Movie(Deadly(whole.reader, deadly), "movie", whole.calibration)], [])
+
+    config = CONFIG.with_values(detect={"frames_per_block": 4})
+    with connect("processes", workers=2):
+        outcome = sk.run(inputs(deadly=True), out, config=config, model=calm / "model", until="detect")
+    assert outcome.exit_code == 3
+    failed = json.loads((out / "run.json").read_text())["blocks"]["failed"]
+    assert [(b["start"], b["stop"]) for b in failed] == [(4, 8)]
+    assert "KilledWorker" in failed[0]["error"]
+    assert "Traceback" in failed[0]["traceback"] or "KilledWorker" in failed[0]["traceback"]
+    with connect("threads", workers=2):
+        assert sk.run(inputs(deadly=False), out, config=config, model=calm / "model", until="detect").exit_code == 0
+        sk.run(inputs(deadly=False), tmp_path / "calm", config=config, model=calm / "model", until="detect")
+    assert tables_of(out) == tables_of(tmp_path / "calm")
+
+
+def certificate(folder, name):
+    """A certificate of its own that signs itself."""
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem"],
+        cwd=folder, check=False, capture_output=True,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("no openssl here")
+    return folder / f"{name}.pem", folder / f"{name}.key"
+
+
+def test_a_cluster_over_tls_serves_who_has_its_certificate_and_nobody_else(tmp_path, monkeypatch):
+    from distributed import Security
+
+    from stemkin import scheduling
+
+    monkeypatch.setattr(scheduling, "START_TIMEOUT_S", 3.0)
+    ours, key = certificate(tmp_path, "ours")
+    others, other_key = certificate(tmp_path, "others")
+    tls = ["--tls-ca-file", str(ours), "--tls-cert", str(ours), "--tls-key", str(key)]
+    with real_cluster_over(tmp_path, tls) as address:
+        assert address.startswith("tls://")
+        good = Security(
+            tls_ca_file=str(ours), tls_client_cert=str(ours), tls_client_key=str(key), require_encryption=True
+        )
+        with connect(address, security=good) as client:
+            client.wait_for_workers(1, timeout=20)
+            assert sorted(o.result for o in stream(square, range(5))) == [0, 1, 4, 9, 16]
+        bad = Security(
+            tls_ca_file=str(others), tls_client_cert=str(others), tls_client_key=str(other_key), require_encryption=True
+        )
+        for security, where in ((bad, address), (None, address.replace("tls://", "tcp://"))):
+            with pytest.raises(ConnectionError, match="no Dask scheduler answered"), connect(where, security=security):
+                pass
+
+
+@contextlib.contextmanager
+def real_cluster_over(folder, tls):
+    file = folder / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    started = [chaos.launch([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--protocol", "tls", "--no-dashboard", "--scheduler-file", str(file), *tls], folder, os.environ)]  # fmt: skip
+    try:
+        assert chaos.wait_for(file.exists, 30)
+        address = json.loads(file.read_text())["address"]
+        started.append(
+            chaos.launch([*dask, "worker", address, "--nthreads", "1", "--no-dashboard", *tls], folder, os.environ)
+        )
+        yield address
+    finally:
+        for process in started:
+            chaos.kill_group(process)
+
+
+@pytest.fixture
+def two_networks():
+    """A network namespace with a cable to this one: the addresses of both ends, and who cuts it."""
+    name, here, there = f"stk{os.getpid() % 10000}", "10.231.7.1", "10.231.7.2"
+
+    def ip(*words):
+        return subprocess.run(["ip", *words], check=False, capture_output=True).returncode == 0
+
+    made = ip("netns", "add", name) and ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b")
+    made = made and ip("link", "set", f"{name}b", "netns", name) and ip("addr", "add", f"{here}/24", "dev", f"{name}a")
+    made = (
+        made and ip("link", "set", f"{name}a", "up") and ip("-n", name, "addr", "add", f"{there}/24", "dev", f"{name}b")
+    )
+    made = made and ip("-n", name, "link", "set", f"{name}b", "up") and ip("-n", name, "link", "set", "lo", "up")
+    try:
+        if not made:
+            pytest.skip("no right to make network namespaces here")
+        yield name, here, there, lambda: ip("link", "set", f"{name}a", "down")
+    finally:
+        ip("link", "del", f"{name}a")
+        ip("netns", "del", name)
+
+
+def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(movies, calm, quiet, two_networks, tmp_path):
+    name, here, there, cut = two_networks
+    file, out = tmp_path / "scheduler.json", tmp_path / "results"
+    soon = {
+        **os.environ,
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s",
+    }
+    dask = [sys.executable, "-m", "dask"]
+    worker = [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
+    started = [
+        chaos.launch(
+            [*dask, "scheduler", "--host", here, "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
+            tmp_path,
+            soon,
+        )
+    ]
+    try:
+        assert chaos.wait_for(file.exists, 30)
+        started.append(chaos.launch([*worker, "--host", here], tmp_path, soon))
+        started.append(chaos.launch(["ip", "netns", "exec", name, *worker, "--host", there], tmp_path, soon))
+        with connect(str(file)) as client:
+            client.wait_for_workers(2, timeout=30)
+            assert {w.split("//")[1].split(":")[0] for w in client.nthreads()} == {here, there}
+            outcome = run(movies, out, calm, Striking(cut))
+            assert [w.split("//")[1].split(":")[0] for w in client.nthreads()] == [here]
+        assert outcome.exit_code == 0, outcome.problems
+        assert tables_of(out) == quiet
+    finally:
+        for process in started:
+            chaos.kill_group(process)
+
+
+def test_rows_that_are_lost_or_doubled_are_seen_by_the_benchmark_of_chaos():
+    rows = pd.DataFrame({"frame": [0, 1], "y": [1.0, 2.0], "x": [3.0, 4.0]})
+    calm_rows = {"/detections/a.parquet": rows}
+    assert chaos.compare(calm_rows, calm_rows) == {"rows_lost": 0, "rows_doubled": 0, "equal": True}
+    less, more = rows.iloc[:1], pd.concat([rows, rows.iloc[:1]])
+    assert chaos.compare({"/detections/a.parquet": less}, calm_rows) == {
+        "rows_lost": 1,
+        "rows_doubled": 0,
+        "equal": False,
+    }
+    assert chaos.compare({"/detections/a.parquet": more}, calm_rows) == {
+        "rows_lost": 0,
+        "rows_doubled": 1,
+        "equal": False,
+    }
