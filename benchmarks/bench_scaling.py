@@ -91,7 +91,8 @@ def search(movies: Path, model: Path, n_blocks: int, n_frames: int) -> float:
 
     (movie,), known = sk.open_archive(movies), Model.load(model)
     began = time.perf_counter()
-    for start in range(0, n_blocks * n_frames, n_frames):
+    for block in range(n_blocks):  # again from the start where the movie ends
+        start = block * n_frames % max(1, movie.n_frames - n_frames + 1)
         frames = movie.reader.read(start, start + n_frames)
         detect_block(frames, frames[:0], first_frame=start, movie=movie, model=known, neighbours=True)
     return time.perf_counter() - began
