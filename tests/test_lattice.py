@@ -98,6 +98,12 @@ def test_noise_has_no_lattice():
     assert all(find_crystal(rng.normal(size=(128, 160)).astype(np.float32)) is None for _ in range(20))
 
 
+@pytest.mark.parametrize("edge", [48, 64, 96])
+def test_small_frames_of_noise_have_no_lattice(edge):
+    found = [find_crystal(np.random.default_rng(seed).normal(size=(edge, edge))) for seed in range(20)]
+    assert found == [None] * 20
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (15, 200), (16, 16)])
 def test_a_frame_of_a_few_cells_has_no_lattice(shape):
     frame = draw(honeycomb(10.5), shape)

@@ -14,7 +14,13 @@ MIN_COHERENCE = 0.6
 """Share of the first reflections' amplitude that must add up over the frame; chance peaks reach about 0.3."""
 
 MIN_EDGE_PX = 32
-"""Smaller frames hold too few cells to tell a lattice."""
+"""Smaller frames, or pieces of them, hold too few cells to tell a lattice."""
+
+SURE_EDGE_PX = 64
+"""In frames smaller than this noise looks like some lattice about as often as not."""
+
+SURE_CELLS = 6
+"""So many lattice constants must fit into a frame, for the same reason."""
 
 MIN_EXPLAINED = 0.45
 """Share of the spectral peaks' amplitude that one lattice must explain."""
@@ -51,7 +57,7 @@ class Crystal:
     evenness: float = 1.0
 
 
-def find_crystal(frame: Array) -> Crystal | None:
+def find_crystal(frame: Array, *, is_piece: bool = False) -> Crystal | None:
     """Find the lattice of one frame in its own spectrum; None where there is none.
 
     A large frame is searched at half its resolution first, which is four times less work and shows any lattice whose planes
@@ -61,9 +67,11 @@ def find_crystal(frame: Array) -> Crystal | None:
     ----------
     frame
         (y, x) floating-point intensities of mean 0, any library.
+    is_piece
+        Whether this is cut out of a frame that is known to be a crystal: then fewer cells are enough.
     """
     shape = (int(frame.shape[0]), int(frame.shape[1]))
-    if min(shape) < MIN_EDGE_PX:
+    if min(shape) < (MIN_EDGE_PX if is_piece else SURE_EDGE_PX):
         return None
     followed = _follow(halved(frame)) if min(shape) >= LARGE_PX else None
     if followed is not None and np.abs(followed.waves.basis).max() * COARSE_PX < 2:
@@ -76,6 +84,8 @@ def find_crystal(frame: Array) -> Crystal | None:
     lines = crystal.line_sums(frame, waves)
     mean = crystal.decoupled(crystal.mean_amplitudes(lines, waves), waves)
     lattice = cell.lattice_of(mean, waves, quality=followed.quality)
+    if not is_piece and min(shape) < SURE_CELLS * lattice.spacing_px:
+        return None
     return Crystal(lattice, waves, lines, followed.evenness)
 
 

@@ -304,7 +304,7 @@ def _another(frame: Array, grains: list[Grain], masks: list[Array], flat: Array)
     window = gaussian(mask, 0.5 * spacing)
     level = xp.sum(frame * mask) / xp.sum(mask)
     cut = ((frame - level) * window)[rows, columns]
-    found = find_crystal(cut - xp.mean(cut))
+    found = find_crystal(cut - xp.mean(cut), is_piece=True)
     if found is None:
         return None
     main = grains[0].waves
