@@ -4,7 +4,7 @@ The paper trained a net on one Fourier-filtered frame, so that it goes on workin
 filter of the whole frame fails. This room does the same, better: from a few frames it measures how the movie looks (`kernels.specimen`:
 lattice, image of a column, dose, jitter), draws thousands of scenes of its kind whose defects are known exactly
 (`kernels.staging`), adds windows of the movie's own frames labelled by their noise-normalised residual (`kernels.labels`), and trains a
-fully convolutional net of 38,000 weights on them (`training`, two minutes on two cores). Its logits are calibrated on drawn frames
+fully convolutional net of 38,000 weights on them (`training`, a minute and a half on two cores). Its logits are calibrated on drawn frames
 without defects (`calibration`), so that a threshold is a rate of false positives per frame.
 
     detector = learn_network(frames)                    # frames: a few good ones, (y, x) each
