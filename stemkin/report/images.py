@@ -59,9 +59,9 @@ def shrunk(image: np.ndarray, max_edge_px: int = MAX_EDGE_PX) -> tuple[np.ndarra
 
 
 def as_patch(value: Any) -> np.ndarray | None:
-    """Return a class's mean patch as (y, x); files may hold it nested or flat. None where there is none.
+    """Return a class's mean patch as (y, x); files may hold it nested or flat. None where there is none, or nothing to see on it.
 
-    >>> as_patch([[0, 1], [2, 3]]).shape, as_patch(range(9)).shape, as_patch(None), as_patch("no")
+    >>> as_patch([[0, 1], [2, 3]]).shape, as_patch(range(9)).shape, as_patch([[0, 0], [0, 0]]), as_patch("no")
     ((2, 2), (3, 3), None, None)
     """
     try:
@@ -71,7 +71,8 @@ def as_patch(value: Any) -> np.ndarray | None:
     if patch.ndim == 1:
         edge = math.isqrt(patch.size)
         patch = patch.reshape(edge, edge) if edge * edge == patch.size else patch
-    return patch if patch.ndim == 2 and patch.size and np.isfinite(patch).any() else None
+    seen = patch[np.isfinite(patch)]
+    return patch if patch.ndim == 2 and seen.size and seen.min() < seen.max() else None
 
 
 def scale_bar_nm(width_nm: float) -> float:
