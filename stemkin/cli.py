@@ -161,7 +161,6 @@ def info(inputs: Inputs) -> None:
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
     from stemkin.archive import describe, listing
 
-    logging.getLogger("stemkin").setLevel(logging.ERROR)  # what is wrong stands below the table
     typer.echo(listing(describe(inputs)))
 
 
