@@ -319,8 +319,7 @@ class Scene:
         elif fault == "Ctrl-C":
             client.send_signal(signal.SIGINT)
         elif fault == "disk full":
-            used = shutil.disk_usage(Path(out).parent).used
-            mount("-o", f"remount,size={used + 16384}", str(Path(out).parent))
+            fill(Path(out).parent)
         elif fault == "permission lost":
             for path in [Path(out), *(p for p in Path(out).rglob("*") if p.is_dir())]:
                 path.chmod(0o555)
@@ -461,6 +460,19 @@ def chaos(
                         subprocess.run(["umount", "-l", str(place)], check=True)
         finally:
             scene.cluster.stop()
+
+
+def fill(disk: Path) -> None:
+    """Leave almost no room on a small disk; what is written meanwhile may need another try."""
+    for spare in (2**14, 2**16, 2**18, 2**20):
+        used = shutil.disk_usage(disk).used
+        try:
+            mount("-o", f"remount,size={used + spare}", str(disk))
+        except subprocess.CalledProcessError:
+            continue
+        return
+    msg = f"{disk} could not be made smaller while it was written to"
+    raise RuntimeError(msg)
 
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:
