@@ -32,6 +32,9 @@ DESCENDS_WITHIN = {
     "diffusion",
     "linking",
     "scoring",
+    "learning",
+    "detection",
+    "model",
 }
 """Packages whose own files may import each other; kernels may use kernels, stages may not use stages."""
 

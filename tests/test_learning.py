@@ -227,10 +227,10 @@ def test_no_class_is_made_for_noise():
 
 
 def test_the_sample_that_is_kept_is_bounded_and_survives_the_disk(model, tmp_path, monkeypatch):
-    from stemkin import learning
+    from stemkin.learning import sorting
 
-    monkeypatch.setattr(learning, "MAX_PATCHES", 12)
-    monkeypatch.setattr(learning, "MAX_PICTURES", 5)
+    monkeypatch.setattr(sorting, "MAX_PATCHES", 12)
+    monkeypatch.setattr(sorting, "MAX_PICTURES", 5)
     small = learn(simulate_movie("paper", n_frames=4, shape=(160, 160), seed=7), n_frames=4, seed=1)
     assert small.sample.rows.shape == (12, small.n_descriptors)
     assert small.sample.pictures.shape == (5, 21, 21)

@@ -1,27 +1,8 @@
-"""Movies become tables: every frame is searched once, and pixels are not looked at again.
-
->>> from stemkin.movie import Movie
->>> from stemkin.detectors import FourierDetector
->>> frames = np.random.default_rng(1).poisson(9.0, (2, 48, 48)).astype("uint16")
->>> frames[1, 20:23, 30:33] += 60
->>> movie = Movie.from_array(frames, name="one blob", pixel_size_nm=0.03, frame_time_s=2.0)
->>> found = detect(movie, FourierDetector(snr=7.0))
->>> found.compute()[["movie", "frame", "y", "x"]].round(0).values.tolist()
-[['one blob', 1, 21.0, 31.0]]
->>> found.experiment.frames.compute()["n_detections"].tolist()
-[0, 1]
-
-One function, `detect_block`, does the whole work on a block of frames; `detect` lays it over a Dask collection. Each
-number depends on one frame and the one before it, never on how the movie was cut into blocks.
-
-Positions stay in pixels of the raw frame. Where the specimen drifted is said in ``frames``: ``shift_y``, ``shift_x`` is the
-cumulative displacement of the specimen's image since frame 0, so a corrected position is raw minus shift.
-"""
+"""One block of frames is searched: status, defects, names, order and drift steps of each frame, in one look at its pixels."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +13,7 @@ from stemkin import tables
 from stemkin.detectors import EDGE, FourierDetector, Survey
 from stemkin.kernels import order, shifts
 from stemkin.kernels.quality import frame_status
-from stemkin.movie import Movie, Movies, each_movie, movies_table
-from stemkin.rows import Rows, with_experiment
-
-logger = logging.getLogger(__name__)
-
-BLOCK_COPIES, FRAME_COPIES = 2.5, 18
-"""Copies as float32 of its block, and of the frame in work, that a task holds while it searches (measured)."""
+from stemkin.movie import Movie
 
 AREAS = ("ordered", "disordered", "vacuum")
 
@@ -68,74 +43,6 @@ class BlockResult:
     regions: pd.DataFrame
     maps: np.ndarray
     neighbours: pd.DataFrame | None = None
-
-
-def detect(movies: Movies, model: Any, *, neighbours: bool = False, frames_per_block: int | None = None) -> Rows:
-    """Find the defects in every frame of `movies`. Lazy: one partition per block of frames.
-
-    Parameters
-    ----------
-    movies
-        A movie, an archive or any iterable of movies.
-    model
-        A `Model`, which also describes and names what it finds, or a detector: any callable as in `stemkin.detectors`.
-    neighbours
-        Whether to measure where the atoms around each detection stand, too: columns of the table ``neighbours``, for
-        `crystallography`.
-    frames_per_block
-        Frames per block; about 64 MiB of pixels unless given. `task_bytes` says what a task needs in memory.
-
-    Returns
-    -------
-    Rows of the table ``detections``, sorted by movie, frame, y, x. ``.experiment.frames`` is the table ``frames``, lazy, one
-    partition per movie; computing both at once (``dask.compute(rows, rows.experiment.frames)``) reads each frame once.
-
-    Raises
-    ------
-    ValueError
-        If there are no movies, two have the same name, or one has no frames or pixels that are no intensities.
-    """
-    import dask.dataframe as dd
-    from dask import delayed
-
-    listed = list(each_movie(movies))
-    _check_names([movie.name for movie in listed])
-    for movie in listed:
-        _check_pixels(movie)
-    empty = tables.empty("detections", n_descriptors=_n_descriptors(model))
-    if neighbours:
-        empty = _beside(empty, tables.empty("neighbours"))
-    parts, owners, frame_tables = [], [], []
-    for movie in listed:
-        blocks = _lay_out(movie, model, frames_per_block, neighbours=neighbours)
-        parts += [delayed(_detections_of)(block) for block in blocks]
-        owners += [movie.name] * len(blocks)
-        frame_tables.append(delayed(_frames_of)(blocks))
-    frames = dd.from_delayed(frame_tables, meta=tables.empty("frames"), verify_meta=False)
-    experiment = tables.Experiment(movies_table(listed), frames, getattr(model, "classes", None))
-    rows = dd.from_delayed(parts, meta=empty, verify_meta=False)
-    return with_experiment(rows, experiment, movie_of_partition=owners)
-
-
-def task_bytes(n_frames: int, shape: tuple[int, int]) -> int:
-    """Return how much memory the search of a block needs at most, besides the block as it was read and the libraries.
-
-    Two and a half copies of the block as float32 (its remainder in two units, and the good frames gathered), and eighteen of
-    the frame in work; measured, and held within 20 % by a test.
-
-    Parameters
-    ----------
-    n_frames
-        Of the block.
-    shape
-        (height, width) of a frame [px].
-
-    Examples
-    --------
-    >>> round(task_bytes(128, (512, 512)) / 2**20)
-    338
-    """
-    return round((BLOCK_COPIES * n_frames + FRAME_COPIES) * 4 * shape[0] * shape[1])
 
 
 def detect_block(
@@ -210,68 +117,6 @@ def _frame_rows(movie: Movie, first_frame: int, counts: np.ndarray, known: Mappi
         "status": pd.Series(known["status"], dtype="str"),
     }
     return pd.DataFrame(rows)
-
-
-def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFrame:
-    """Make the table ``frames`` of one or more movies from the frame rows of their blocks. Computes once.
-
-    Parameters
-    ----------
-    steps
-        `BlockResult.frames` of every block, in any order.
-
-    Returns
-    -------
-    The table ``frames``: steps summed to the displacement since frame 0 of each movie. A step that is not known counts as 0
-    and leaves ``shift_quality`` 0 at that frame.
-    """
-    rows = steps if isinstance(steps, pd.DataFrame) else pd.concat(list(steps), ignore_index=True)
-    rows = rows.sort_values(["movie", "frame"], kind="stable", ignore_index=True)
-    for axis in ("y", "x"):
-        rows[f"shift_{axis}"] = rows[f"step_{axis}"].fillna(0.0).groupby(rows["movie"], sort=False).cumsum()
-    return tables.conform(rows, "frames")
-
-
-def _lay_out(movie: Movie, model: Any, frames_per_block: int | None, *, neighbours: bool) -> list[Any]:
-    """Return one delayed `BlockResult` per block of `movie`; each block also sees the last frame before it."""
-    import dask.array as da
-
-    frames = movie.to_dask(frames_per_block=frames_per_block)
-    starts = np.cumsum([0, *frames.chunks[0]])
-    with_halo = da.overlap.overlap(frames, depth={0: (1, 0), 1: 0, 2: 0}, boundary="none")
-
-    def search(block: np.ndarray, block_id: tuple[int, ...] | None = None) -> np.ndarray:
-        n_before = 0 if block_id is None or block_id[0] == 0 else 1
-        first = 0 if block_id is None else int(starts[block_id[0]])
-        result = np.empty(1, dtype=object)
-        result[0] = detect_block(
-            block[n_before:], block[:n_before], first_frame=first, movie=movie, model=model, neighbours=neighbours
-        )
-        return result
-
-    blocks = with_halo.map_blocks(
-        search,
-        dtype=object,
-        drop_axis=(1, 2),
-        chunks=((1,) * frames.numblocks[0],),
-        meta=np.empty(0, dtype=object),
-        name=None,
-    )
-    return list(blocks.to_delayed().ravel())
-
-
-def _detections_of(block: np.ndarray) -> pd.DataFrame:
-    found: BlockResult = block[0]
-    return found.detections if found.neighbours is None else _beside(found.detections, found.neighbours)
-
-
-def _beside(detections: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:
-    """Return `detections` with the columns of their `neighbours`."""
-    return pd.concat([detections, neighbours.drop(columns=["movie", "frame"])], axis=1)
-
-
-def _frames_of(blocks: list[np.ndarray]) -> pd.DataFrame:
-    return assemble_frames([block[0].frames for block in blocks])
 
 
 def _survey(detector: Any, frames: np.ndarray) -> Survey:
@@ -364,27 +209,3 @@ def _steps(survey: Survey, good: np.ndarray, n_frames: int) -> list[shifts.Step]
             pair = survey.residuals[i - 1], survey.residuals[i]
             steps[good[i]] = shifts.frame_step(*pair, lattices=(survey.lattices[i - 1], survey.lattices[i]))
     return steps
-
-
-def _n_descriptors(model: Any) -> int:
-    return int(getattr(model, "n_descriptors", 0))
-
-
-def _check_pixels(movie: Movie) -> None:
-    kind = np.dtype(movie.reader.dtype).kind
-    if movie.n_frames == 0:
-        msg = f"movie {movie.name!r} has no frames; leave it out, or check how it was written"
-        raise ValueError(msg)
-    if kind not in "uif":
-        msg = f"the pixels of movie {movie.name!r} are {movie.reader.dtype}, not intensities; convert them to float32 first"
-        raise ValueError(msg)
-
-
-def _check_names(names: list[str]) -> None:
-    if not names:
-        msg = "there is no movie to search; check the folder or pattern that was opened"
-        raise ValueError(msg)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        msg = f"two movies are called {twice[0]!r}; give each its own name, for instance open_movie(path, name=...)"
-        raise ValueError(msg)

@@ -1,0 +1,189 @@
+"""What kinds of defects are there? A model is learned from a few frames, and then names every detection of an archive.
+
+    model = learn(archive)                       # some frames → detector + descriptors + classes
+    model.classes[["name", "n_detections"]]
+    model = model.rename({"class 3": "W_ad"})
+    model.save("model/")
+
+Each detection is described in the lattice's own frame (`kernels.patches`): how bright each site around it is compared with
+the perfect crystal (`kernels.descriptors`), and the principal components of its patch. A Gaussian mixture of these rows
+(`clustering.cluster`) gives the classes; each is named after the motif it resembles (`kernels.motifs`), or ``class 3``
+where none fits. What no class explains is -1.
+
+How to read the answer: ``probability`` is the mixture's own; ``orientation`` says in which of the three equivalent directions of the
+lattice the defect points, and is -1 for classes that look the same in all three. Traps: classes are only as good as the
+sample (``n_frames``); a movie without a lattice is described by raw crops, whose classes do not carry over to other
+rotations or pixel sizes (a log line says so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stemkin import tables
+from stemkin.detectors import FourierDetector, Survey
+from stemkin.kernels import motifs
+from stemkin.kernels.descriptors import Look
+from stemkin.kernels.quality import frame_status
+from stemkin.learning.confusion import with_confusion
+from stemkin.learning.sorting import gather, model_of
+from stemkin.model import Model, look_at_detections
+from stemkin.movie import Movie, Movies, each_movie
+
+__all__ = ["DETECTORS", "Model", "learn", "learn_detector", "sample_frames", "with_confusion"]
+
+DETECTORS = ("fourier", "network", "paper")
+"""The detectors that `learn` knows by name."""
+
+
+def learn(
+    movies: Movies,
+    *,
+    n_frames: int = 16,
+    n_classes: int | None = None,
+    detector: Any = None,
+    seed: int = 0,
+    material: str | motifs.Elements = "WS2",
+) -> Model:
+    """Learn what kinds of defects there are. Computes once, on whichever Dask scheduler is active.
+
+    Parameters
+    ----------
+    movies
+        A movie, an archive or any iterable of movies.
+    n_frames
+        Frames to learn from, spread over all movies by the seed (all of them where there are fewer).
+    n_classes
+        How many classes; None lets the Bayesian information criterion choose.
+    detector
+        ``"fourier"``, ``"network"`` or ``"paper"`` (`learn_detector` says what each one is), or any detector as in
+        `stemkin.detectors`. `FourierDetector` unless given: on the simulator's presets it finds as much as the network or a
+        little more (see `stemkin.network`), and needs no learning.
+    seed
+        Decides the frames and the starts; the same seed gives the same model, however the movies are stored or chunked.
+    material
+        ``"WS2"``, ``"MoS2"``, ``"WSe2"``, ``"MoSe2"``, ``"graphene"`` or `kernels.motifs.Elements`: what classes are named after.
+
+    Returns
+    -------
+    A `Model`. Without detections, or with fewer than two, it names nothing: every ``class_id`` is -1.
+
+    Raises
+    ------
+    ValueError
+        If there is no movie, or the material is not known.
+    """
+    from dask import compute, delayed
+
+    elements = _elements(material)
+    listed = list(each_movie(movies))
+    if not listed:
+        msg = "there is no movie to learn from; check the folder or pattern that was opened"
+        raise ValueError(msg)
+    frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
+    if detector is None or isinstance(detector, str):
+        detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
+    looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
+    pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
+    sample = gather([(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None])
+    return model_of(sample, detector, n_classes, elements, seed)
+
+
+def learn_detector(
+    movies: Sequence[Movie],
+    kind: str,
+    *,
+    frames: Sequence[tuple[int, int]],
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Any:
+    """Learn a detector of a named kind. Computes once, as one task on whichever Dask scheduler is active.
+
+    Parameters
+    ----------
+    movies
+        Where the frames are.
+    kind
+        ``"fourier"``: `detectors.FourierDetector`, which needs no learning. ``"network"``: `network.learn_network` from all `frames`.
+        ``"paper"``: the net and the recipe of Maksov et al. (2019), from the first of the `frames` only; takes hours.
+    frames
+        (movie, frame) numbers; frames that are not ok are left out.
+    seed
+        Decides the weights.
+    settings
+        ``false_positives_per_frame`` and ``device`` of the detector.
+
+    Raises
+    ------
+    ValueError
+        If the kind is not known, no frame is ok, or none has a lattice where one is needed.
+    """
+    from dask import delayed
+
+    if kind not in DETECTORS:
+        msg = f"no detector is called {kind!r}; choose from {DETECTORS} or pass a detector of your own"
+        raise ValueError(msg)
+    if kind == "fourier":
+        return FourierDetector(**(settings or {}))
+    return delayed(_learned_network)(list(movies), kind, list(frames), seed, dict(settings or {})).compute()
+
+
+def _learned_network(
+    movies: list[Movie], kind: str, frames: list[tuple[int, int]], seed: int, settings: dict[str, Any]
+) -> Any:
+    from stemkin import network
+
+    read = [movies[i].reader.read(frame, frame + 1) for i, frame in frames]
+    good = [pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK]
+    if not good:
+        msg = f"none of the {len(frames)} sampled frames is ok (blank, saturated, truncated or corrupt), so no network can be learned"
+        raise ValueError(msg)
+    if kind == "network":
+        return network.learn_network(good, seed=seed, **settings)
+    lattice = FourierDetector(device="cpu").remainder(good[0]).lattice
+    spacing_px = 10.0 if lattice is None else lattice.spacing_px
+    return network.learn_paper_network(good[0], spacing_px=spacing_px, seed=seed, **settings)
+
+
+def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
+    """Choose `n_frames` of movies with the given `lengths`: (movie, frame) pairs, one drawn from each equal stretch of the whole.
+
+    Examples
+    --------
+    >>> sample_frames([3, 2], 9, seed=0)
+    [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    """
+    total = sum(lengths)
+    n = min(n_frames, total)
+    edges = np.linspace(0, total, n + 1)
+    drawn = np.floor(edges[:-1] + np.random.default_rng(seed).random(n) * np.diff(edges)).astype(int)
+    chosen = np.arange(total) if n == total else drawn
+    starts = np.cumsum([0, *lengths])
+    movie = np.searchsorted(starts, chosen, side="right") - 1
+    return [(int(i), int(k - starts[i])) for i, k in zip(movie, chosen, strict=True)]
+
+
+def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
+    """Detect in one frame and look at what was found; None for a frame that is not fit to be searched."""
+    pixels = movie.reader.read(frame, frame + 1)
+    if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
+        return None
+    if hasattr(detector, "survey"):
+        survey: Survey = detector.survey(pixels, first_frame=frame)
+        rest = survey.extra["rest"][0] if "rest" in survey.extra else None
+        crystal = survey.extra["crystals"][0] if "crystals" in survey.extra else survey.lattices[0]
+        return look_at_detections(pixels[0], survey.records, lattice=crystal, rest=rest, pictures=True)
+    records = tables.located(detector(pixels, first_frame=frame), pixels.shape[1:])
+    return look_at_detections(pixels[0], records, pictures=True)
+
+
+def _elements(material: str | motifs.Elements) -> motifs.Elements:
+    if isinstance(material, motifs.Elements):
+        return material
+    if material not in motifs.MATERIALS:
+        msg = f"the material {material!r} is not known; give one of {sorted(motifs.MATERIALS)} or motifs.Elements(...)"
+        raise ValueError(msg)
+    return motifs.MATERIALS[material]
