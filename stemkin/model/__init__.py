@@ -6,12 +6,9 @@ the answer does not depend on how a movie was cut into blocks.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,14 +17,21 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.detectors import FourierDetector
-from stemkin.kernels.descriptors import Describer, Look, look_at, look_at_pieces
-from stemkin.kernels.mixture import Mixture
+from stemkin.kernels.descriptors import Describer, Look
 from stemkin.kernels.taxonomy import Taxonomy
-from stemkin.network import NetworkDetector, load_network
+from stemkin.model import files
+from stemkin.model.looks import Sample, look_at_detections, scaled
 
-FORMAT = 1
-"""Raised when a saved model can no longer be read by this version."""
+__all__ = [
+    "MATCHED",
+    "NO_CLASS",
+    "PRIOR_ROWS",
+    "REGULARISATION",
+    "Model",
+    "Sample",
+    "look_at_detections",
+    "scaled",
+]
 
 MATCHED = ("match_score", "runner_up", "runner_up_score")
 """Columns of ``classes`` that say how well a class resembles the motif that it was named after."""
@@ -43,22 +47,6 @@ PRIOR_ROWS = 10.0
 
 NO_CLASS = "-"
 """The new name that dissolves a class in `Model.rename`."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A bounded random sample of what the model was learned from, so that classes can be split and looked at without pixels.
-
-    Attributes
-    ----------
-    rows
-        (s, d) float32 descriptors, in random order.
-    pictures
-        (p, e, e) float16 patches of the first p of them: the frame itself, background 0, metal columns 1.
-    """
-
-    rows: np.ndarray
-    pictures: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,30 +235,7 @@ class Model:
 
         A detector of your own is not written: pass it to `load` again.
         """
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        detector = {"kind": "your own"}
-        if isinstance(self.detector, FourierDetector):
-            detector = {"kind": "FourierDetector", **asdict(self.detector)}
-        elif isinstance(self.detector, NetworkDetector):
-            detector = {"kind": "NetworkDetector", **self.detector.settings}
-            self.detector.save(place)
-        arrays = self._arrays()
-        packed = io.BytesIO()
-        np.savez(packed, allow_pickle=False, **arrays)
-        about = {
-            "format": FORMAT,
-            "arrays_sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
-            "detector": detector,
-            "uses_lattice": self.describer.uses_lattice,
-            "descriptors": self.describer.names,
-            "covariance": None if self.taxonomy.mixture is None else self.taxonomy.mixture.covariance,
-            "outlier_limit": self.taxonomy.outlier_limit,
-            "classes": _plain_records(self.classes.drop(columns="mean_patch")),
-            "report": dict(self.report),
-        }
-        (place / "arrays.npz").write_bytes(packed.getvalue())
-        (place / "model.json").write_text(json.dumps(about, indent=1))
+        files.write(self, Path(folder))
 
     @classmethod
     def load(cls, folder: str | PathLike[str], *, detector: Any = None) -> Model:
@@ -281,93 +246,7 @@ class Model:
         ValueError
             If there is no model, it is damaged, it is of another version, or its detector is not known.
         """
-        place = Path(folder)
-        try:
-            return cls._of(place, *_read(place), detector)
-        except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            msg = f"the model in {place} is damaged, or stemkin never wrote it ({said}); learn it again, or copy the folder again"
-            raise ValueError(msg) from error
-
-    @classmethod
-    def _of(cls, place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], detector: Any) -> Model:
-        """Return the model that the files in `place` describe."""
-        if detector is None:
-            detector = _detector(about["detector"], place)
-        mixture = None
-        if about["covariance"] is not None:
-            mixture = Mixture(arrays["weights"], arrays["means"], arrays["covariances"], about["covariance"])
-        patches = [arrays[f"mean_patch_{i}"] for i in range(len(about["classes"]))]
-        columns = [c for c in tables.COLUMNS["classes"] if c != "mean_patch"]
-        classes = pd.DataFrame(about["classes"], columns=columns).assign(mean_patch=pd.Series(patches, dtype=object))
-        classes["runner_up"] = classes["runner_up"].fillna("")
-        sample = Sample(arrays["sample_rows"], arrays["sample_pictures"]) if "sample_rows" in arrays else None
-        return cls(
-            detector,
-            Describer(about["uses_lattice"], arrays["pca_mean"], arrays["pca_components"]),
-            Taxonomy(mixture, arrays["component_class"], about["outlier_limit"]),
-            tables.conform(classes, "classes"),
-            arrays["scale"],
-            arrays["oriented"],
-            arrays["noise"],
-            about["report"],
-            sample,
-        )
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {
-            "pca_mean": self.describer.mean,
-            "pca_components": self.describer.components,
-            "component_class": self.taxonomy.class_ids,
-            "scale": self.scale,
-            "oriented": self.oriented,
-            "noise": self.noise,
-            **{f"mean_patch_{i}": np.asarray(patch) for i, patch in enumerate(self.classes["mean_patch"])},
-        }
-        mixture = self.taxonomy.mixture
-        if mixture is not None:
-            arrays |= {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
-        if self.sample is not None:
-            arrays |= {"sample_rows": self.sample.rows, "sample_pictures": self.sample.pictures}
-        return arrays
-
-
-def look_at_detections(
-    frame: np.ndarray,
-    records: np.ndarray,
-    *,
-    lattice: Any = None,
-    rest: np.ndarray | None = None,
-    pictures: bool = False,
-    neighbours: bool = False,
-) -> Look:
-    """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless `rest` is known.
-
-    `lattice` is one lattice, None, or the pieces of a broken crystal: (lattice, mask) pairs, the mask None for all pixels.
-    """
-    if rest is None:
-        survey = FourierDetector(device="cpu").survey(frame[None])
-        lattice, rest = survey.extra["crystals"][0], survey.extra["rest"][0]
-    points = np.stack([records["y"], records["x"]], axis=1).astype(float)
-    pieces = lattice if isinstance(lattice, list) else [(lattice, None)]
-    if len(pieces) < 2:
-        only, mask = pieces[0] if pieces else (None, None)
-        return look_at(frame, rest, only, points, mask=mask, pictures=pictures, neighbours=neighbours)
-    return look_at_pieces(frame, rest, pieces, points, pictures=pictures, neighbours=neighbours)
-
-
-def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the descriptors (m, d) that sort into classes, over the `scale` (3 or 1, d) of their kind of site."""
-    kept = (scale > 0).all(axis=0)
-    kind = np.nan_to_num(described[:, 0]).astype(int) if len(scale) == 3 else np.zeros(len(described), int)
-    return np.asarray(described[:, kept].astype(np.float64) / scale[:, kept][kind])
-
-
-def _plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as JSON can say them: what is not known becomes null."""
-    return [
-        {str(key): None if value != value else value for key, value in row.items()} for row in rows.to_dict("records")
-    ]
+        return cls(**files.read(Path(folder), detector))
 
 
 def _report_renamed(report: Mapping[str, Any], after: Mapping[str, str], kept: list[str]) -> dict[str, Any]:
@@ -385,42 +264,3 @@ def _report_renamed(report: Mapping[str, Any], after: Mapping[str, str], kept: l
 def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:
     share = sizes / max(sizes.sum(), 1)
     return np.asarray(sum(patch * part for patch, part in zip(patches, share, strict=True)))
-
-
-def _read(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not (place / "model.json").is_file():
-        msg = f"there is no model in {place} (no model.json); make one with stemkin.learn(...).save({str(place)!r})"
-        raise ValueError(msg)
-    again = "learn it again, or copy the folder again from where it was made"
-    try:
-        about: dict[str, Any] = json.loads((place / "model.json").read_text())
-    except ValueError as error:
-        msg = f"{place / 'model.json'} is damaged ({error}); {again}"
-        raise ValueError(msg) from error
-    if about.get("format") != FORMAT:
-        msg = f"the model in {place} has format {about.get('format')}, and this version of stemkin reads {FORMAT}; learn it again"
-        raise ValueError(msg)
-    try:
-        packed = (place / "arrays.npz").read_bytes()
-        _check_sum(packed, about["arrays_sha256"])
-        with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
-            return about, dict(stored)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        msg = f"{place / 'arrays.npz'} is missing or damaged ({error}); {again}"
-        raise ValueError(msg) from error
-
-
-def _check_sum(packed: bytes, wanted: str) -> None:
-    if hashlib.sha256(packed).hexdigest() != wanted:
-        msg = "its content is not what model.json says"
-        raise ValueError(msg)
-
-
-def _detector(about: Mapping[str, Any], place: Path) -> Any:
-    settings = {key: value for key, value in about.items() if key != "kind"}
-    if about["kind"] == "FourierDetector":
-        return FourierDetector(**settings)
-    if about["kind"] == "NetworkDetector":
-        return load_network(place, **settings)
-    msg = f"the model in {place} was learned with a detector of your own; pass it again: Model.load(..., detector=...)"
-    raise ValueError(msg)

@@ -1,0 +1,160 @@
+"""How a model is kept on disk: ``model.json`` and ``arrays.npz``, and a network's weights; never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.detectors import FourierDetector
+from stemkin.kernels.descriptors import Describer
+from stemkin.kernels.mixture import Mixture
+from stemkin.kernels.taxonomy import Taxonomy
+from stemkin.model.looks import Sample
+from stemkin.network import NetworkDetector, load_network
+
+if TYPE_CHECKING:
+    from stemkin.model import Model
+
+FORMAT = 1
+"""Raised when a saved model can no longer be read by this version."""
+
+
+def write(model: Model, place: Path) -> None:
+    """Write ``model.json`` and ``arrays.npz`` to the folder `place`, and the network if its detector is one."""
+    place.mkdir(parents=True, exist_ok=True)
+    detector = {"kind": "your own"}
+    if isinstance(model.detector, FourierDetector):
+        detector = {"kind": "FourierDetector", **asdict(model.detector)}
+    elif isinstance(model.detector, NetworkDetector):
+        detector = {"kind": "NetworkDetector", **model.detector.settings}
+        model.detector.save(place)
+    arrays = _arrays(model)
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, **arrays)
+    about = {
+        "format": FORMAT,
+        "arrays_sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
+        "detector": detector,
+        "uses_lattice": model.describer.uses_lattice,
+        "descriptors": model.describer.names,
+        "covariance": None if model.taxonomy.mixture is None else model.taxonomy.mixture.covariance,
+        "outlier_limit": model.taxonomy.outlier_limit,
+        "classes": _plain_records(model.classes.drop(columns="mean_patch")),
+        "report": dict(model.report),
+    }
+    (place / "arrays.npz").write_bytes(packed.getvalue())
+    (place / "model.json").write_text(json.dumps(about, indent=1))
+
+
+def read(place: Path, detector: Any = None) -> dict[str, Any]:
+    """Read the fields of the `Model` that was written to `place`.
+
+    Raises
+    ------
+    ValueError
+        If there is no model, it is damaged, it is of another version, or its detector is not known.
+    """
+    try:
+        return _fields(place, *_opened(place), detector)
+    except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        msg = f"the model in {place} is damaged, or stemkin never wrote it ({said}); learn it again, or copy the folder again"
+        raise ValueError(msg) from error
+
+
+def _fields(place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], detector: Any) -> dict[str, Any]:
+    if detector is None:
+        detector = _detector(about["detector"], place)
+    mixture = None
+    if about["covariance"] is not None:
+        mixture = Mixture(arrays["weights"], arrays["means"], arrays["covariances"], about["covariance"])
+    patches = [arrays[f"mean_patch_{i}"] for i in range(len(about["classes"]))]
+    columns = [c for c in tables.COLUMNS["classes"] if c != "mean_patch"]
+    classes = pd.DataFrame(about["classes"], columns=columns).assign(mean_patch=pd.Series(patches, dtype=object))
+    classes["runner_up"] = classes["runner_up"].fillna("")
+    sample = Sample(arrays["sample_rows"], arrays["sample_pictures"]) if "sample_rows" in arrays else None
+    return {
+        "detector": detector,
+        "describer": Describer(about["uses_lattice"], arrays["pca_mean"], arrays["pca_components"]),
+        "taxonomy": Taxonomy(mixture, arrays["component_class"], about["outlier_limit"]),
+        "classes": tables.conform(classes, "classes"),
+        "scale": arrays["scale"],
+        "oriented": arrays["oriented"],
+        "noise": arrays["noise"],
+        "report": about["report"],
+        "sample": sample,
+    }
+
+
+def _arrays(model: Model) -> dict[str, np.ndarray]:
+    arrays = {
+        "pca_mean": model.describer.mean,
+        "pca_components": model.describer.components,
+        "component_class": model.taxonomy.class_ids,
+        "scale": model.scale,
+        "oriented": model.oriented,
+        "noise": model.noise,
+        **{f"mean_patch_{i}": np.asarray(patch) for i, patch in enumerate(model.classes["mean_patch"])},
+    }
+    mixture = model.taxonomy.mixture
+    if mixture is not None:
+        arrays |= {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
+    if model.sample is not None:
+        arrays |= {"sample_rows": model.sample.rows, "sample_pictures": model.sample.pictures}
+    return arrays
+
+
+def _plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as JSON can say them: what is not known becomes null."""
+    return [
+        {str(key): None if value != value else value for key, value in row.items()} for row in rows.to_dict("records")
+    ]
+
+
+def _opened(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not (place / "model.json").is_file():
+        msg = f"there is no model in {place} (no model.json); make one with stemkin.learn(...).save({str(place)!r})"
+        raise ValueError(msg)
+    again = "learn it again, or copy the folder again from where it was made"
+    try:
+        about: dict[str, Any] = json.loads((place / "model.json").read_text())
+    except ValueError as error:
+        msg = f"{place / 'model.json'} is damaged ({error}); {again}"
+        raise ValueError(msg) from error
+    if about.get("format") != FORMAT:
+        msg = f"the model in {place} has format {about.get('format')}, and this version of stemkin reads {FORMAT}; learn it again"
+        raise ValueError(msg)
+    try:
+        packed = (place / "arrays.npz").read_bytes()
+        _check_sum(packed, about["arrays_sha256"])
+        with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
+            return about, dict(stored)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        msg = f"{place / 'arrays.npz'} is missing or damaged ({error}); {again}"
+        raise ValueError(msg) from error
+
+
+def _check_sum(packed: bytes, wanted: str) -> None:
+    if hashlib.sha256(packed).hexdigest() != wanted:
+        msg = "its content is not what model.json says"
+        raise ValueError(msg)
+
+
+def _detector(about: Mapping[str, Any], place: Path) -> Any:
+    settings = {key: value for key, value in about.items() if key != "kind"}
+    if about["kind"] == "FourierDetector":
+        return FourierDetector(**settings)
+    if about["kind"] == "NetworkDetector":
+        return load_network(place, **settings)
+    msg = f"the model in {place} was learned with a detector of your own; pass it again: Model.load(..., detector=...)"
+    raise ValueError(msg)
