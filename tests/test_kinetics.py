@@ -15,7 +15,7 @@ from stemkin.kernels import chains
 from stemkin.kernels.hidden_markov import expected_counts
 from stemkin.kernels.intervals import count_interval
 from stemkin.kinetics import cross_section, hidden_transitions
-from stemkin.kinetics.switching import MAX_GAP, count_transitions
+from stemkin.kinetics.counting import MAX_GAP, count_transitions
 from stemkin.movie import movies_table
 from stemkin.rows import with_experiment
 from stemkin.tables import COLUMNS, Experiment, empty

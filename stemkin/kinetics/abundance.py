@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kernels.intervals import count_interval, share_interval
+from stemkin.kinetics.counting import small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.kinetics.numbers import frames_looked_at
-from stemkin.kinetics.switching import class_names, small_codes
+from stemkin.kinetics.switching import class_names
 from stemkin.tables import OK, Experiment
 from stemkin.trajectories import Sums, Trajectories, sum_over
 

@@ -16,8 +16,9 @@ import pandas as pd
 
 from stemkin.kernels.generator import exit_rates
 from stemkin.kernels.survival import Stays, kaplan_meier, stays_of
+from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of, small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
-from stemkin.kinetics.switching import MAX_GAP, class_names, count_transitions, counts_of, small_codes, spans
+from stemkin.kinetics.switching import class_names, spans
 from stemkin.tables import NOT_NAMED, Experiment
 from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over
 

@@ -1,0 +1,83 @@
+"""Which class is followed by which in the rows of whole tracks: the sums behind every transition, rate and dwell time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin.kernels.counting import pair_counts
+from stemkin.kinetics.grouping import Grouping, Key
+from stemkin.tables import NOT_NAMED
+from stemkin.trajectories import Sums, Trajectories, packed_rows
+
+MAX_GAP = 16
+"""Rows of a track that follow each other with at most this gap [frames] enter the rates, each with its own exp(Q gap)."""
+
+
+def count_transitions(
+    rows: pd.DataFrame, *, max_lag: int, states: tuple[int, ...] | None = None, grouping: Grouping | None = None
+) -> Sums:
+    """Return key, from, to → counts of the pairs in the `rows` of whole tracks. Computes once.
+
+    Each vector holds `max_lag` counts of the pairs that are 1, 2, ... frames apart, and then `MAX_GAP` counts of the rows that
+    follow each other in a track with a gap of 1, 2, ... frames.
+    """
+    grouping = Grouping() if grouping is None else grouping
+    pack = packed_rows(rows, max_lag=max(max_lag, MAX_GAP)) if not grouping.parts else None
+    if pack is not None:
+        movie, pairs = pack
+        left_out = () if states is None else set(pairs.states.tolist()) - set(states)
+        pairs = pairs.without({NOT_NAMED, *left_out})
+        found = pairs.states
+        at = found - pairs.lowest[2]
+        near = pairs.neighbour_counts(MAX_GAP)
+        counts = np.concatenate([near[:1] if max_lag == 1 else pairs.pair_counts(max_lag), near])
+        return _as_sums([(movie,)], found, counts[None][:, :, at[:, None], at])
+    tracks = Trajectories.of(rows, need=("class_id",))
+    wanted = tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states)
+    if not wanted.all():
+        tracks = tracks.keep(wanted)
+    if len(tracks.frame) == 0:
+        return {}
+    found, state = small_codes(tracks.class_id)
+    keys, group = grouping.codes(tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row])
+    words: Any = {"n_states": len(found), "group": group, "n_groups": len(keys)}
+    where = (tracks.track, tracks.frame, state)
+    near = pair_counts(*where, max_lag=MAX_GAP, neighbours=True, **words)
+    lagged = near[:, :1] if max_lag == 1 else pair_counts(*where, max_lag=max_lag, **words)
+    return _as_sums(keys, found, np.concatenate([lagged, near], axis=1))
+
+
+def _as_sums(keys: Sequence[Key], found: np.ndarray, counts: np.ndarray) -> Sums:
+    """Return key, from, to → counts, of (n_keys, n_lags, k, k) counts of the classes `found`."""
+    nothing = np.zeros(counts.shape[1], np.int64)
+    seen: Sums = {(key, int(i), int(i)): nothing for key in keys for i in found}
+    where = zip(*np.nonzero(counts.any(axis=1)), strict=True)
+    return seen | {(keys[m], int(found[i]), int(found[j])): counts[m, :, i, j] for m, i, j in where}
+
+
+def counts_of(sums: Sums, states: tuple[int, ...]) -> dict[Key, np.ndarray]:
+    """Return key → (n, k, k) counts of the sums of `count_transitions`, in order of the keys."""
+    place = {state: i for i, state in enumerate(states)}
+    counts: dict[Key, np.ndarray] = {}
+    for (key, start, end), vector in sorted(sums.items()):
+        if start in place and end in place:
+            matrix = counts.setdefault(key, np.zeros((len(vector), len(states), len(states)), dtype=np.int64))
+            matrix[:, place[start], place[end]] = vector
+    return counts
+
+
+def small_codes(class_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class numbers that occur, increasing, and each row's place among them. Linear for small numbers.
+
+    >>> small_codes(np.array([7, 0, 7]))[0].tolist(), small_codes(np.array([7, 0, 7]))[1].tolist()
+    ([0, 7], [1, 0, 1])
+    """
+    if len(class_id) == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    lowest = class_id.min()
+    there = np.bincount(class_id - lowest) > 0
+    return np.flatnonzero(there) + lowest, (np.cumsum(there) - 1)[class_id - lowest]
