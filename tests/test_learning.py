@@ -17,6 +17,7 @@ from stemkin.editing import edited
 from stemkin.kernels.motifs import Elements
 from stemkin.learning import Model, learn, sample_frames, with_confusion
 from stemkin.model import scaled
+from stemkin.model.files import arrays_of
 from stemkin.movie import Movie
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
@@ -49,8 +50,8 @@ def assert_same_model(a, b):
     pd.testing.assert_frame_equal(a.classes.drop(columns="mean_patch"), b.classes.drop(columns="mean_patch"))
     for one, other in zip(a.classes["mean_patch"], b.classes["mean_patch"], strict=True):
         np.testing.assert_array_equal(one, other)
-    for name, values in a._arrays().items():
-        np.testing.assert_array_equal(values, b._arrays()[name])
+    for name, values in arrays_of(a).items():
+        np.testing.assert_array_equal(values, arrays_of(b)[name])
 
 
 def noise_movie(n=2, shape=(64, 64)):

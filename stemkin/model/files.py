@@ -38,7 +38,7 @@ def write(model: Model, place: Path) -> None:
     elif isinstance(model.detector, NetworkDetector):
         detector = {"kind": "NetworkDetector", **model.detector.settings}
         model.detector.save(place)
-    arrays = _arrays(model)
+    arrays = arrays_of(model)
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)
     about = {
@@ -96,7 +96,8 @@ def _fields(place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], d
     }
 
 
-def _arrays(model: Model) -> dict[str, np.ndarray]:
+def arrays_of(model: Model) -> dict[str, np.ndarray]:
+    """Return everything a model has learned but its detector, by the name it has in ``arrays.npz``."""
     arrays = {
         "pca_mean": model.describer.mean,
         "pca_components": model.describer.components,
