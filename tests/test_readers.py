@@ -338,6 +338,19 @@ def test_what_is_no_movie_is_one_sentence(shape, axes, sentence):
         frames_in(shape, axes, np.dtype("u2"), "x")
 
 
+def test_an_imagej_stack_that_calls_its_frames_channels_is_a_movie(tmp_path):
+    """What ``tifffile.imwrite(..., imagej=True)`` makes of a stack whose axes nobody named."""
+    frames = np.random.default_rng(3).integers(0, 900, (20, 12, 14)).astype("u2")
+    tifffile.imwrite(tmp_path / "a.tif", frames, imagej=True, metadata={"axes": "CYX"})
+    reader = open_reader(str(tmp_path / "a.tif"), Options())
+    assert "its 'c' axis is read as time" in reader.notes
+    np.testing.assert_array_equal(reader.read(3, 9), frames[3:9])
+    assert open_reader(str(tmp_path / "a.tif"), Options(channel=4)).shape == (1, 12, 14)
+    tifffile.imwrite(tmp_path / "few.tif", frames[:4], imagej=True, metadata={"axes": "CYX"})
+    with pytest.raises(MovieError, match="4 channels; choose one"):
+        open_reader(str(tmp_path / "few.tif"), Options())
+
+
 def test_a_channel_is_chosen(tmp_path):
     both = np.stack([files.pixels(), files.pixels(seed=1)], axis=1)
     tifffile.imwrite(tmp_path / "a.tif", both, imagej=True, metadata={"axes": "TCYX"})

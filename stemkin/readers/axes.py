@@ -21,6 +21,9 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 STACKED = "tzqi"
 """Letters that a stack of frames may carry where nothing is called time: many programs store movies as z stacks."""
 
+MAX_CHANNELS = 16
+"""More "channels" than any microscope has detectors are frames: so ImageJ and its writers name a stack that says nothing of itself."""
+
 
 @dataclass(frozen=True)
 class AxisPlan:
@@ -116,7 +119,7 @@ def frames_in(
         raise MovieError(msg)
     colour = {i for i, (letter, n) in enumerate(zip(letters, lengths, strict=True)) if letter == "s" and n in (3, 4)}
     long = [i for i, n in enumerate(lengths) if n > 1 and letters[i] not in "yx" and i not in colour]
-    time = _time_axis(letters, lengths, long)
+    time = _time_axis(letters, lengths, long, options)
     index: list[str | int] = []
     for i, letter in enumerate(letters):
         if letter in "yx":
@@ -127,7 +130,7 @@ def frames_in(
             index.append("colour")
         else:
             index.append(0 if i not in long else _one_of(letter, lengths[i], lengths, source, options))
-    note = f"its {letters[time]!r} axis is read as time" if time is not None and letters[time] == "z" else ""
+    note = f"its {letters[time]!r} axis is read as time" if time is not None and letters[time] in "zc" else ""
     return AxisPlan(tuple(index), lengths, note)
 
 
@@ -145,8 +148,10 @@ def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
     return letters
 
 
-def _time_axis(letters: list[str], lengths: tuple[int, ...], long: list[int]) -> int | None:
+def _time_axis(letters: list[str], lengths: tuple[int, ...], long: list[int], options: Options) -> int | None:
     """Return the axis of frames: t if it is there, else the only long axis that programs stack frames along."""
+    if long and all(letters[i] == "c" for i in long) and lengths[long[0]] > MAX_CHANNELS and options.channel is None:
+        return long[0]
     if "t" in letters and (lengths[letters.index("t")] > 1 or not any(letters[i] in STACKED for i in long)):
         return letters.index("t")
     stacked = [i for i in long if letters[i] in STACKED]
