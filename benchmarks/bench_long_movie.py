@@ -3,21 +3,26 @@
     python benchmarks/bench_long_movie.py --rows 1e6 1e7 1e8 -o long_movie.json
 
 Each size runs in a process of its own that is scheduler, client and worker at once, so that its peak is an upper bound for a
-worker's. The rows (1,000 hoppers per frame, 5 % missed, classes that switch) are written first, in blocks of 250 frames.
+worker's; the peak of each stage is its own (Linux). The rows (1,000 hoppers per frame, 5 % missed, classes that switch) are
+written first, in blocks of 250 frames. Linking closes gaps of one frame, as `run` does, and ends with files of whole tracks;
+counting and MSD read these. `rows_read` is how many rows each of the two was given, all partitions together: each row once.
+STEMKIN_BENCH_TMP says where the data go (about 170 bytes a row).
 """
 
 import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import dask
 import numpy as np
 import pandas as pd
 
@@ -25,11 +30,13 @@ import stemkin as sk
 from stemkin import tables
 from stemkin.config import Link
 from stemkin.pipeline import large, tracks
+from stemkin.pipeline.gathering import track_files
 from stemkin.scheduling import connect
 from stemkin.store import Block, Store
 from stemkin.trajectories import read_tracks
 
 N_POINTS, BLOCK_FRAMES, EDGE_PX, A_PX = 1000, 250, 2000, 10.5
+RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def write(folder, n_rows):
@@ -64,26 +71,36 @@ def write(folder, n_rows):
     return tracks.LinkTask(movie, tuple(blocks), (), store, Link())
 
 
+@contextmanager
+def stage(found, name):
+    """Add to `found` how long the stage `name` took, on one core and by the clock, and the most memory it held."""
+    if RESET.exists():
+        RESET.write_text("5")  # the peak starts anew from what is held now
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    found[f"{name}_s"], found[f"{name}_cpu_s"] = time.perf_counter() - wall, time.process_time() - cpu
+    status = dict(line.split(":", 1) for line in STATUS.read_text().splitlines()) if STATUS.exists() else {}
+    found[f"{name}_peak_mib"] = int(status["VmHWM"].split()[0]) / 1024 if status else float("nan")
+
+
 def measure(n_rows):
+    found = {}
     with tempfile.TemporaryDirectory(dir=os.environ.get("STEMKIN_BENCH_TMP")) as folder, connect("synchronous"):
-        task = write(folder, n_rows)
-        after_writing = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        start = time.process_time()
+        with stage(found, "write"):
+            task = write(folder, n_rows)
         tracks.ROWS_AT_ONCE = 0
-        n_tracks, n = large.link_large(tracks.link_to_store(task).large, retries=0)
-        linked = time.process_time()
-        movies = tracks.movies_of([task.movie])
-        rows = read_tracks({"m": task.store.block_paths("tracks", "m")}, tables.Experiment(movies))
-        counts = sk.transitions(rows).counts.to_numpy().sum()
-        counted = time.process_time()
-        curve = sk.msd(rows, by="pooled", class_of="all")
-        squared = time.process_time()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {
-        "rows": n, "tracks": n_tracks, "pairs_counted": int(counts), "msd_nm2": float(curve["msd_nm2"].iloc[0]),
-        "link_s": linked - start, "count_s": counted - linked, "msd_s": squared - counted,
-        "link_rows_per_s": n / (linked - start), "peak_mib": peak, "peak_after_writing_mib": after_writing,
-    }  # fmt: skip
+        with stage(found, "link"):
+            found["tracks"], found["rows"] = large.link_large(tracks.link_to_store(task).large, retries=0)
+        paths, is_whole = track_files(task.store, "m")
+        experiment = tables.Experiment(tracks.movies_of([task.movie]))
+        rows = read_tracks({"m": paths}, experiment, whole=["m"] if is_whole else [])
+        with stage(found, "count"):
+            found["pairs_counted"] = int(sk.transitions(rows).counts.to_numpy().sum())
+        with stage(found, "msd"):
+            found["msd_nm2"] = float(sk.msd(rows, by="pooled", class_of="all")["msd_nm2"].iloc[0])
+        found["rows_read"] = int(sum(dask.compute(*[dask.delayed(len)(part) for part in rows.to_delayed()])))
+    found["partitions"] = rows.npartitions
+    return found | {f"{name}_rows_per_s": found["rows"] / found[f"{name}_s"] for name in ("link", "count", "msd")}
 
 
 def main():

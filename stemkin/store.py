@@ -14,7 +14,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,6 +111,11 @@ class Store:
     def read_bytes(self, *parts: str) -> bytes:
         """Return a file's content."""
         return bytes(self._fs.cat_file(self.path(*parts)))
+
+    def read_ranges(self, files: Sequence[tuple[str, ...]], starts: list[int], stops: list[int]) -> list[bytes]:
+        """Return the bytes `starts` to `stops` (excluded) of each of the `files`; an object store is asked for all of them at once."""
+        paths = [self.path(*file) for file in files]
+        return list(self._fs.cat_ranges(paths, starts, stops, on_error="raise"))
 
     def write_bytes(self, content: bytes, *parts: str) -> None:
         """Write a file so that it appears whole or not at all.

@@ -15,7 +15,7 @@ without a column ``movie`` all rows belong to one movie, called ``"movie"``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -230,6 +230,7 @@ def read_tracks(
     *,
     columns: Sequence[str] = ("movie", "frame", "y", "x", "class_id", "particle", "y_nm", "x_nm"),
     rows_per_partition: int = ROWS_PER_PARTITION,
+    whole: Collection[str] = (),
 ) -> Rows | dd.DataFrame:
     """Read Parquet files of tracks, cut anywhere in time, as partitions that hold whole tracks. Lazy.
 
@@ -243,13 +244,19 @@ def read_tracks(
         What to read; ``y``, ``x`` (by which D is corrected at the borders) only where the files have them.
     rows_per_partition
         A movie with more rows is split by particle; each of its n partitions reads the movie's files once.
+    whole
+        Movies each of whose files holds whole tracks, as `run` writes them of large movies: a file is a partition, and each
+        row is read once.
 
     Returns
     -------
     One partition per movie, or several where it is large.
     """
-    jobs = []
-    for paths in files.values():
+    jobs: list[tuple[tuple[str, ...], int, int]] = []
+    for movie, paths in files.items():
+        if movie in whole:
+            jobs += [((path,), 0, 1) for path in paths]
+            continue
         n_parts = max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
         jobs += [(tuple(paths), part, n_parts) for part in range(n_parts)]
     there = _columns(jobs[0][0][0]) if jobs else set(columns)
@@ -278,8 +285,17 @@ def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd
         return pd.read_parquet(path, columns=list(columns))
     with fsspec.open(path, "rb") as file:
         rows = pq.read_table(file, columns=list(columns))
-    own = mixed(rows["particle"].to_numpy()) % np.uint64(n_parts) == part
+    own = part_of(rows["particle"].to_numpy(), n_parts) == part
     return pd.DataFrame(rows.filter(pa.array(own)).to_pandas())
+
+
+def part_of(particle: np.ndarray, n_parts: int) -> np.ndarray:
+    """Return which of `n_parts` even shares of all particles each `particle` (n,) belongs to; its name alone decides.
+
+    >>> part_of(np.array([7, 8, 7]), 3).tolist()
+    [0, 1, 0]
+    """
+    return (mixed(particle) % np.uint64(n_parts)).astype(np.int64)
 
 
 def mixed(numbers: np.ndarray, seed: int = 0) -> np.ndarray:

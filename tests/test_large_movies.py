@@ -1,18 +1,23 @@
 """A movie that is linked block by block has the same tracks, and the same bytes, as one that is linked at once."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import stemkin as sk
 from stemkin import tables
 from stemkin.config import Link
-from stemkin.pipeline import large, tracks
+from stemkin.pipeline import gathering, large, tracks
 from stemkin.scheduling import connect
 from stemkin.store import Block, Store
+from stemkin.trajectories import read_tracks
 
 N_FRAMES = 40
 MOVIE = {
@@ -104,3 +109,77 @@ def test_a_worker_holds_a_few_frames_besides_its_block():
     assert pieces[50].beside.tolist() == [497, 498, 499, 510, 511]
     assert [block.start for block in pieces[50].halo] == [490, 510]
     assert pieces[50].clock.ordinal(np.array([499, 505])).tolist() == [499, 505]
+
+
+def linked(folder, rows, step, edges, *, rows_per_part):
+    """Link block by block, with parts of `rows_per_part` rows; return the store."""
+    task = write_blocks(Store.at(folder), rows, step, edges)
+    with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracks, "ROWS_AT_ONCE", -1)
+        patch.setattr(large, "ROWS_PER_PARTITION", rows_per_part)
+        large.link_large(tracks.link_to_store(task).large, retries=0)
+        assert tracks.link_to_store(task).reused
+    return task
+
+
+@given(cuts=st.sets(st.integers(1, N_FRAMES - 1), max_size=12), rows_per_part=st.sampled_from([60, 200, 10**6]))
+@settings(deadline=None, max_examples=8)
+def test_whole_tracks_are_the_same_rows_for_every_cut(tmp_path_factory, cuts, rows_per_part):
+    rows, step = detections(np.random.default_rng(1), 15)
+    found = []
+    for edges in (sorted({0, N_FRAMES, *cuts}), [0, N_FRAMES]):
+        store = linked(tmp_path_factory.mktemp("results"), rows, step, edges, rows_per_part=rows_per_part).store
+        paths, is_whole = gathering.track_files(store, "m")
+        assert is_whole
+        assert len(paths) == -(-len(rows) // rows_per_part)
+        found.append([pd.read_parquet(path) for path in paths])
+        blocks = pd.concat([store.read_block("tracks", block) for block in store.blocks("tracks", "m")])
+        together = pd.concat(found[-1]).sort_values(["frame", "y", "x"], ignore_index=True)
+        pd.testing.assert_frame_equal(together, blocks[[*together]].reset_index(drop=True), check_exact=True)
+        of_particle = pd.concat([part.assign(part=k) for k, part in enumerate(found[-1])]).groupby("particle")["part"]
+        assert (of_particle.nunique() == 1).all()
+    for part, other in zip(*found, strict=True):
+        pd.testing.assert_frame_equal(part, other, check_exact=True)
+
+
+@pytest.mark.parametrize("n_parts", [1, 4, 16])
+def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypatch, n_parts):
+    """The cost of a giant movie is linear in its rows: with more partitions, none of them reads another's rows."""
+    rows, step = detections(np.random.default_rng(2), 15)
+    moved, read = [], []
+    ranges, table = Store.read_ranges, pq.read_table
+    monkeypatch.setattr(Store, "read_ranges", lambda *words: [moved.append(len(b)) or b for b in ranges(*words)])
+    per_part = -(-len(rows) // n_parts)
+    store = linked(tmp_path, rows, step, list(range(0, N_FRAMES + 1, 5)), rows_per_part=per_part).store
+    assert sum(moved) == len(rows) * gathering.RECORD.itemsize
+    paths, is_whole = gathering.track_files(store, "m")
+    partitions = read_tracks({"m": paths}, whole=["m"] if is_whole else [])
+    assert partitions.npartitions == n_parts
+
+    def counted(*words, **settings):
+        found = table(*words, **settings)
+        read.append(found.num_rows)
+        return found
+
+    monkeypatch.setattr(pq, "read_table", counted)
+    with connect("synchronous"):
+        sk.transitions(partitions, frame_time_s=1.0)
+    assert sum(read) == len(rows)
+
+
+def test_whole_tracks_are_made_anew_where_one_is_missing_or_stale(tmp_path):
+    rows, step = detections(np.random.default_rng(3), 8)
+    task = linked(tmp_path, rows, step, [0, 20, N_FRAMES], rows_per_part=100)
+    paths, _ = gathering.track_files(task.store, "m")
+    content = [Path(path).read_bytes() for path in paths]
+    with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracks, "ROWS_AT_ONCE", -1)
+        patch.setattr(large, "ROWS_PER_PARTITION", 100)
+        Path(paths[1]).unlink()
+        assert gathering.track_files(task.store, "m") == (task.store.block_paths("tracks", "m"), False)
+        large.link_large(tracks.link_to_store(task).large, retries=0)
+        assert [Path(path).read_bytes() for path in paths] == content
+        patch.setattr(tracks, "ROWS_AT_ONCE", 10**9)
+        tracks.link_to_store(replace(task, settings=Link(max_step_nm=0.3)))
+        assert gathering.track_files(task.store, "m") == (task.store.block_paths("tracks", "m"), False)
+        assert not Path(paths[0]).exists()

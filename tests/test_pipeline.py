@@ -1,6 +1,7 @@
 """A whole run: the same tables on every scheduler, from every cut, after every interruption."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import zarr
 import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
-from stemkin.pipeline import pixels
+from stemkin.pipeline import large, pixels, tracks
 from stemkin.scheduling import connect
 from stemkin.simulation import simulate_movie
 
@@ -70,6 +71,21 @@ def test_two_processes_and_threads_write_the_same_bytes(movies, calm, tmp_path):
     with connect("processes", workers=2):
         assert sk.run(movies, tmp_path / "results", config=CONFIG).exit_code == 0
     assert tables_of(tmp_path / "results") == tables_of(calm)
+
+
+def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkeypatch):
+    """Linked block by block, and every number summed over files of whole tracks instead of files of frames."""
+    out = shutil.copytree(calm, tmp_path / "results")
+    for table in out.glob("*.parquet"):
+        table.unlink()
+    monkeypatch.setattr(tracks, "ROWS_AT_ONCE", -1)
+    monkeypatch.setattr(large, "ROWS_PER_PARTITION", 30)
+    with connect("synchronous"):
+        pipeline.resume(out, stages=("link", "kinetics"))
+    found = tables_of(out)
+    parts = [name for name in found if name.startswith("whole_tracks/movie 1/")]
+    assert len(parts) == 3  # of 65 rows
+    assert {name: found[name] for name in tables_of(calm)} == tables_of(calm)
 
 
 @pytest.mark.parametrize("frames_per_block", [1, 3, 10])

@@ -1,6 +1,6 @@
 """A movie too large for one task: linked block by block, in parallel, to the same tracks and the same bytes.
 
-    count ──▶ steps of all blocks: two histograms ──▶ link ──▶ seams, ends and starts ──▶ name
+    count ──▶ steps of all blocks: two histograms ──▶ link ──▶ seams, ends and starts ──▶ name ──▶ gather whole tracks
 
 Each arrow is one number of tasks through the window of `stemkin.streaming`; a task holds one block and a few frames beside
 it. What comes back is small: of each block the names in its last frame and, where gaps are closed, its ends and starts.
@@ -34,8 +34,10 @@ from stemkin.linking import (
     link_block,
     prepare,
 )
+from stemkin.pipeline.gathering import WHOLE, gather, parts_of, scatter
 from stemkin.store import Block, Store, folder_name
 from stemkin.streaming import stream
+from stemkin.trajectories import ROWS_PER_PARTITION
 
 LINKS = "links"
 """Folder of the names that blocks give their tracks before they are joined; removed when the movie is done."""
@@ -68,6 +70,12 @@ class LargeMovie:
     frames: pd.DataFrame
     settings: Settings
     made_of: str
+
+    @property
+    def n_parts(self) -> int:
+        """Number of shares into which its tracks are gathered."""
+        seen = self.frames.loc[self.frames["status"] == tables.OK, "n_detections"]
+        return max(1, -(-int(seen.sum()) // ROWS_PER_PARTITION))
 
     def pieces(self) -> Iterator[Piece]:
         """Yield what a worker must know of each block. Lazy."""
@@ -126,6 +134,11 @@ class Piece:
         """Where the names of its tracks wait for the other blocks."""
         return LINKS, folder_name(self.block.movie), self.block.file_name
 
+    @property
+    def records(self) -> tuple[str, str, str]:
+        """Where the rows of its tracks wait to be gathered."""
+        return LINKS, folder_name(self.block.movie), f"{self.block.file_name}.records"
+
     def own(self) -> pd.DataFrame:
         """Return the block's prepared detections."""
         rows = self.store.read_block("detections", self.block if self.searched else self.like)
@@ -143,21 +156,26 @@ class Piece:
 
 
 def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
-    """Link a movie block by block and write its frames and tracks. Computes once, through the active scheduler.
+    """Link a movie block by block and write its frames, tracks and whole tracks. Computes once, through the active scheduler.
 
     Returns
     -------
     Numbers of tracks and of rows.
     """
     movie.store.remove(LINKS)
+    movie.store.remove(WHOLE, folder_name(movie.movie["movie"]))
     pieces = list(movie.pieces())
     counts: list[StepCounts] = [result for _, result in _done(count_piece, pieces, retries)]
     model = fit_steps(counts, pieces[0].clock, movie.settings)
     linked: dict[int, Summary] = dict(_done(partial(link_piece, model=model), pieces, retries))
     names = join_links([linked[k] for k in range(len(pieces))], model, movie.settings)
-    named = dict(_done(name_piece, list(zip(pieces, names, strict=True)), retries))
+    named = dict(_done(partial(name_piece, n_parts=movie.n_parts), list(zip(pieces, names, strict=True)), retries))
+    counts_of_parts = np.array([named[k][1] for k in range(len(pieces))])
+    records = tuple(piece.records for piece in pieces)
+    parts = parts_of(movie.store, movie.movie["movie"], records, counts_of_parts, movie.made_of)
+    n_rows = sum(n for _, n in _done(gather, parts, retries))
     movie.store.remove(LINKS)
-    return sum(n for n, _ in named.values()), sum(n for _, n in named.values())
+    return sum(begun for begun, _ in named.values()), n_rows
 
 
 def _done(function: Callable[[Any], Result], items: list[Any], retries: int) -> Iterator[tuple[int, Result]]:
@@ -182,12 +200,12 @@ def link_piece(piece: Piece, *, model: StepModel) -> Summary:
     return links.summary
 
 
-def name_piece(item: tuple[Piece, Names]) -> tuple[int, int]:
-    """Write a block's frames and tracks; return how many tracks begin in it, and its number of rows."""
+def name_piece(item: tuple[Piece, Names], *, n_parts: int) -> tuple[int, np.ndarray]:
+    """Write a block's frames and tracks; return how many tracks begin in it, and its number of rows in each part."""
     piece, names = item
     own = piece.store.read_table(*piece.file)["name"].to_numpy()
     tracks = block_tracks(piece.own(), own, names)
     piece.store.write_block("frames", piece.block, piece.frames, piece.made_of)
     piece.store.write_block("tracks", piece.block, tracks, piece.made_of)
     begins = tracks["particle"].to_numpy() // ID_STRIDE == tracks["frame"].to_numpy()
-    return int(begins.sum()), len(tracks)
+    return int(begins.sum()), scatter(tracks, n_parts, piece.store, *piece.records)

@@ -12,6 +12,7 @@ from stemkin.config import RunConfig
 from stemkin.diffusion import msd
 from stemkin.journal import Journal
 from stemkin.kinetics import dwell_times, populations, survival
+from stemkin.pipeline.gathering import track_files
 from stemkin.pipeline.modelling import load_model
 from stemkin.pipeline.motion import motion_of
 from stemkin.pipeline.nulls import NULL_HOPS, NULLS, null_tables
@@ -59,10 +60,12 @@ def small_tables(
     model = load_model(store)
     frames = dd.from_map(store.read_movie, ["frames"] * len(names), names, meta=tables.empty("frames"))
     experiment = tables.Experiment(movies_of(movies), frames, model.classes)
-    files = {m["movie"]: store.block_paths("tracks", m["movie"]) for m in movies}
+    found_files = {name: track_files(store, name) for name in names}
+    files = {name: paths for name, (paths, _) in found_files.items()}
+    large = [name for name, (_, is_whole) in found_files.items() if is_whole]
     timed = {m["movie"]: files[m["movie"]] for m in movies if m["frame_time_s"] is not None}
-    tracks = read_tracks(timed, experiment)
-    whole = read_tracks(timed, experiment, columns=tuple(tables.COLUMNS["tracks"]))
+    tracks = read_tracks(timed, experiment, whole=large)
+    whole = read_tracks(timed, experiment, columns=tuple(tables.COLUMNS["tracks"]), whole=large)
     found = {
         "populations": populations(_detections(store, names), experiment=experiment),
         "dwell_times": dwell_times(tracks, by="movie", experiment=experiment, confidence=settings.confidence),
@@ -74,7 +77,7 @@ def small_tables(
     confusion = confusion_of(model.report, found["classes"])
     found |= switching_tables(whole, experiment, settings, found["classes"], confusion)
     material = material_of(config.learn.material, hop_length_nm)
-    found |= numbers_per_frame(read_tracks(files, experiment), whole, experiment, settings, material)
+    found |= numbers_per_frame(read_tracks(files, experiment, whole=large), whole, experiment, settings, material)
     motion = motion_of(tracks, experiment, settings, settings.diffusion_methods, hop_length_nm)
     found["diffusion"] = motion.diffusion
     if hop_length_nm is not None:

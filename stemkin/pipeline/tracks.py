@@ -14,10 +14,11 @@ from stemkin.config import Link, RunConfig
 from stemkin.detection import assemble_frames
 from stemkin.journal import Journal
 from stemkin.linking import MAX_STEP_LATTICES, Settings, link
+from stemkin.pipeline.gathering import WHOLE, whole_tracks
 from stemkin.pipeline.large import LargeMovie, link_large
 from stemkin.progress import Watch
 from stemkin.rows import with_experiment
-from stemkin.store import Block, Store, fingerprint
+from stemkin.store import Block, Store, fingerprint, folder_name
 from stemkin.streaming import stream
 
 STAGE_VERSION = 2
@@ -113,14 +114,17 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     failed = [unread(b, task.movie) for b in task.failed]
     steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
     lattice_nm = _lattice_nm(steps, task.movie)
-    if every and all(store.block_made_of("tracks", block) == made_of for block in every):
+    is_large = steps["n_detections"].sum() > ROWS_AT_ONCE
+    done = bool(every) and all(store.block_made_of("tracks", block) == made_of for block in every)
+    if done and (not is_large or whole_tracks(store, name, made_of)):
         return LinkSummary(name, 0, 0, True, lattice_nm)
     frames = assemble_frames(steps)
     step_nm, warning = _step_limit(task, lattice_nm)
-    if frames["n_detections"].sum() > ROWS_AT_ONCE:
+    if is_large:
         settings = Settings(**{**task.settings.model_dump(), "max_step_nm": step_nm})
         large = LargeMovie(store, task.movie, task.blocks, tuple(every), frames, settings, made_of)
         return LinkSummary(name, 0, 0, False, lattice_nm, warning, large)
+    store.remove(WHOLE, folder_name(name))
     tracks = _tracks_of(task, frames, step_nm)
     for table, rows in (("frames", frames), ("tracks", tracks)):
         for block in every:
