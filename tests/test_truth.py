@@ -122,6 +122,20 @@ def test_five_per_cent_of_wrong_names_no_longer_bias_the_rates():
     assert np.mean(inside) > 0.85
 
 
+def test_few_tracks_with_many_wrong_names_have_rates_that_are_not_too_sure_of_being_small():
+    """A small rate found by chance has a small variance: its upper end must not believe it (it lay too low in 6 of 100 once)."""
+    confusion, off = np.full((3, 3), 0.05) + np.eye(3) * 0.85, ~np.eye(3, dtype=bool)
+    inside, above = [], []
+    for seed in range(80):
+        rows = as_rows(np.zeros((60, 30, 2)), chains(60, 30, np.random.default_rng(seed), confusion=confusion))
+        found = kinetics.hidden_transitions(rows, confusion=confusion, frame_time_s=1.0)
+        low, high = (found.matrix(c).to_numpy()[off] for c in ("rate_low", "rate_high"))
+        inside.append((low <= Q[off]) & (Q[off] <= high))
+        above.append(Q[off] > high)
+    assert 0.92 < np.mean(inside) < 0.98
+    assert np.mean(above) < 0.04
+
+
 def test_nothing_moves_and_nothing_changes_in_the_controls():
     zero_d, zero_static = [], []
     for seed in range(40):

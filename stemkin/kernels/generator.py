@@ -13,15 +13,12 @@ gap entering with its own exp(Q t) (Kalbfleisch & Lawless, J. Am. Stat. Assoc. 8
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import linalg
 
-from stemkin.kernels.intervals import count_interval, rate_interval
-
-FASTEST = 20.0
-"""A rate of more than this per shortest gap cannot be told from an infinite one."""
+from stemkin.kernels.intervals import count_interval, rate_interval, share_interval
+from stemkin.kernels.rate_likelihood import FASTEST, RateLikelihood
 
 PLAIN = 0.3
 """A rate of leaving of more than this per shortest gap has a likelihood too far from that of a count for its curvature to do."""
@@ -82,7 +79,7 @@ def fit_generator(
     unit = float(np.min(times))
     problem = RateLikelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
     x = problem.maximise()
-    return problem.summary(x, unit=unit, log_likelihood=-problem.loss(x)[0], confidence=confidence)
+    return summary(problem, x, unit=unit, log_likelihood=-problem.loss(x)[0], confidence=confidence)
 
 
 def _with_unseen(
@@ -148,7 +145,9 @@ def exit_rates(
         if x[0] > PLAIN:
             low, high = problem.profile_interval(x, 0, confidence)
         else:
-            low, high = (v[0] for v in problem.exit_intervals(x, problem.information(np.maximum(x, 1e-7)), confidence))
+            low, high = (
+                v[0] for v in _exit_intervals(problem, x, problem.information(np.maximum(x, 1e-7)), confidence)
+            )
         found[:, state] = np.array([x[0], low, high]) / unit
     return found[0], found[1], found[2]
 
@@ -163,167 +162,92 @@ def _against_the_rest(counts: np.ndarray, state: int) -> np.ndarray:
     return lumped
 
 
-class RateLikelihood:
-    """The likelihood of counts as a function of the free rates x.
+def summary(
+    problem: RateLikelihood,
+    x: np.ndarray,
+    *,
+    unit: float,
+    log_likelihood: float,
+    confidence: float,
+    information: np.ndarray | None = None,
+) -> Generator:
+    """Return the most likely rates `x` as a generator per `unit` of time, with intervals.
 
     Parameters
     ----------
-    counts
-        (m, k, k) pairs of each gap.
-    times
-        (m,) gaps, in units of the shortest.
-    rows, columns
-        (n_free,) which rates are free.
+    problem
+        The likelihood that `x` maximises.
+    x
+        (n_free,) free rates per shortest gap.
+    unit
+        The shortest gap, in units of time.
+    log_likelihood
+        At `x`.
+    confidence
+        Of the intervals.
+    information
+        (n_free, n_free) minus the second derivatives of the log-likelihood, where they are not those of `problem`.
     """
+    low, high, exit_low, exit_high = _intervals(problem, x, confidence, information)
+    fitted, below, above = (problem.matrix(v) for v in (x, low, high))
+    diagonal = np.arange(problem.k)
+    below[diagonal, diagonal], above[diagonal, diagonal] = -exit_high, -exit_low
+    unknown = ~np.isin(diagonal, problem.rows)
+    for matrix in (fitted, below, above):
+        matrix[unknown] = np.nan
+    saturated = bool((x > 0.99 * FASTEST).any())
+    return Generator(fitted / unit, below / unit, above / unit, log_likelihood, saturated)
 
-    floor = 1e-9
 
-    def __init__(self, counts: np.ndarray, times: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
-        """Keep the counts; see the class's docstring."""
-        self.counts, self.times, self.rows, self.columns = counts, times, rows, columns
-        self.k = counts.shape[-1]
+def _intervals(
+    problem: RateLikelihood, x: np.ndarray, confidence: float, information: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the bounds of each rate, and of the total rate of leaving each state."""
+    known = problem.information(np.maximum(x, 1e-7)) if information is None else information
+    variance, slope, at_risk = _spread(problem, x, known)
+    low, high, counted = rate_interval(x, variance, at_risk[problem.rows], slope, confidence)
+    if information is not None:
+        return low, high, *_exit_intervals(problem, x, known, confidence)
+    for i in np.flatnonzero(~counted).tolist() if problem.k <= FEW_STATES else []:
+        low[i], high[i] = problem.profile_interval(x, i, confidence)
+    total = np.bincount(problem.rows, weights=x, minlength=problem.k)
+    _, below, above = exit_rates(problem.counts, problem.times, confidence=confidence)
+    return low, high, np.minimum(below, total), np.maximum(above, total)
 
-    def matrix(self, x: np.ndarray) -> np.ndarray:
-        """Return the generator whose free rates are `x`."""
-        Q = np.zeros((self.k, self.k))
-        Q[self.rows, self.columns] = x
-        Q[np.arange(self.k), np.arange(self.k)] = -Q.sum(axis=1)
-        return Q
 
-    def loss(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return minus the log-likelihood and its gradient (by the adjoint of the Frechet derivative)."""
-        k, Qt = self.k, self.matrix(x).T
-        P = np.maximum(linalg.expm(self.times[:, None, None] * Qt.T), 1e-300)
-        block = np.zeros((len(self.times), 2 * k, 2 * k))
-        block[:, :k, :k] = block[:, k:, k:] = self.times[:, None, None] * Qt
-        block[:, :k, k:] = self.counts / P
-        slope = np.einsum("m,mij->ij", self.times, linalg.expm(block)[:, :k, k:])
-        gradient = slope[self.rows, self.columns] - slope[self.rows, self.rows]
-        return -float((self.counts * np.log(P)).sum()), -gradient
+def _exit_intervals(
+    problem: RateLikelihood, x: np.ndarray, information: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (k,) bounds of the total rate of leaving each state."""
+    covariance = problem.covariance(x, information)
+    variance, slope, at_risk = _spread(problem, x, information)
+    leaving, spread, least = (np.zeros(problem.k) for _ in range(3))
+    for state in range(problem.k):
+        own = problem.rows == state
+        leaving[state], spread[state] = x[own].sum(), covariance[np.ix_(own, own)].sum()
+        least[state] = slope[own].min(initial=np.inf)
+        if leaving[state] == 0 and own.any():
+            spread[state] = variance[own].max()
+    low, high, _ = rate_interval(leaving, spread, at_risk, least, confidence)
+    return low, high
 
-    def maximise(self, *, start: np.ndarray | None = None, held: int | None = None) -> np.ndarray:
-        """Return the free rates at the maximum; 0 where they ran into their lower end.
 
-        Parameters
-        ----------
-        start
-            Where to begin.
-        held
-            A rate that stays at its `start`.
-        """
-        start = self.guess() if start is None else start
-        n = max(self.counts.sum(), 1.0)
+def _spread(
+    problem: RateLikelihood, x: np.ndarray, information: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the variance of each rate (for a rate of 0: as if it were free), how fast the likelihood falls, and times at risk."""
+    variance = np.where(x > 0, np.diag(problem.covariance(x, information)), np.diag(linalg.pinvh(information)))
+    slope = np.maximum(problem.loss(np.maximum(x, problem.floor))[1], 1e-12)  # -d log L / dx where x is 0
+    return variance, slope, np.einsum("mij,m->i", problem.counts, problem.times)
 
-        def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = self.loss(x)
-            return value / n, gradient / n
 
-        ends: list[Any] = [(self.floor, FASTEST) if i != held else (float(v), float(v)) for i, v in enumerate(start)]
-        begin = np.array([np.clip(v, *end) for v, end in zip(start, ends, strict=True)])
-        options: dict[str, Any] = {"maxiter": 500, "ftol": 1e-14, "gtol": 1e-9, "maxcor": 30}
-        found: Any = optimize.minimize(scaled, begin, jac=True, method="L-BFGS-B", bounds=ends, options=options)  # type: ignore[call-overload]
-        return np.where(found.x <= 10 * self.floor, 0.0, found.x)
-
-    def guess(self) -> np.ndarray:
-        """Return where to look first: changes over the time at risk."""
-        stayed = np.einsum("mij,m->ij", self.counts, self.times)
-        pooled = self.counts.sum(axis=0)
-        rates = (pooled[self.rows, self.columns] + 0.1) / (stayed.sum(axis=1)[self.rows] + 0.1)
-        return np.asarray(np.clip(rates, 1e-6, 1.0))
-
-    def profile_interval(self, x: np.ndarray, i: int, confidence: float) -> tuple[float, float]:
-        """Return the values of the i-th rate at which the best likelihood has fallen as far as chance lets it."""
-        lowest, reach = self.loss(np.maximum(x, self.floor))[0], float(np.sqrt(special.chdtri(1, 1 - confidence)))
-
-        def spare(value: float) -> float:  # nearly a straight line in the rate, so that few steps find its zero
-            kept = np.where(np.arange(len(x)) == i, value, x)
-            fallen = self.loss(np.maximum(self.maximise(start=kept, held=i), self.floor))[0] - lowest
-            return float(np.sqrt(max(2 * fallen, 0.0))) - reach
-
-        best, top = max(float(x[i]), self.floor), max(2 * float(x[i]), 1e-3)
-        while spare(top) < 0 and top < FASTEST:
-            top *= 2
-        low = 0.0 if spare(self.floor) < 0 else optimize.brentq(spare, self.floor, best, rtol=5e-3)
-        return float(low), np.inf if top >= FASTEST else float(optimize.brentq(spare, best, top, rtol=5e-3))
-
-    def information(self, x: np.ndarray) -> np.ndarray:
-        """Return the expected information of the rates, sum of n_i dP_ij dP_ij / P_ij."""
-        k, n_free = self.k, len(x)
-        Q = self.matrix(x)
-        direction = np.zeros((n_free, k, k))
-        direction[np.arange(n_free), self.rows, self.columns] = 1
-        direction[np.arange(n_free), self.rows, self.rows] = -1
-        information = np.zeros((n_free, n_free))
-        for counts, time in zip(self.counts, self.times, strict=True):
-            block = np.zeros((n_free, 2 * k, 2 * k))
-            block[:, :k, :k] = block[:, k:, k:] = Q * time
-            block[:, :k, k:] = direction * time
-            power = linalg.expm(block)
-            P, slope = np.maximum(power[0, :k, :k], 1e-12), power[:, :k, k:]
-            information += np.einsum("i,uij,vij->uv", counts.sum(axis=1), slope / P, slope)
-        return information
-
-    def intervals(
-        self, x: np.ndarray, confidence: float, *, information: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the bounds of each rate, and of the total rate of leaving each state."""
-        known = self.information(np.maximum(x, 1e-7)) if information is None else information
-        variance, slope, at_risk = self._spread(x, known)
-        low, high, counted = rate_interval(x, variance, at_risk[self.rows], slope, confidence)
-        for i in np.flatnonzero(~counted).tolist() if information is None and self.k <= FEW_STATES else []:
-            low[i], high[i] = self.profile_interval(x, i, confidence)
-        if information is not None:
-            return low, high, *self.exit_intervals(x, known, confidence)
-        total = np.bincount(self.rows, weights=x, minlength=self.k)
-        _, below, above = exit_rates(self.counts, self.times, confidence=confidence)
-        return low, high, np.minimum(below, total), np.maximum(above, total)
-
-    def exit_intervals(
-        self, x: np.ndarray, information: np.ndarray, confidence: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the (k,) bounds of the total rate of leaving each state."""
-        covariance = self.covariance(x, information)
-        variance, slope, at_risk = self._spread(x, information)
-        leaving, spread, least = (np.zeros(self.k) for _ in range(3))
-        for state in range(self.k):
-            own = self.rows == state
-            leaving[state], spread[state] = x[own].sum(), covariance[np.ix_(own, own)].sum()
-            least[state] = slope[own].min(initial=np.inf)
-            if leaving[state] == 0 and own.any():
-                spread[state] = variance[own].max()
-        low, high, _ = rate_interval(leaving, spread, at_risk, least, confidence)
-        return low, high
-
-    def _spread(self, x: np.ndarray, information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the variance of each rate (for a rate of 0: as if it were free), how fast the likelihood falls, and times at risk."""
-        variance = np.where(x > 0, np.diag(self.covariance(x, information)), np.diag(linalg.pinvh(information)))
-        slope = np.maximum(self.loss(np.maximum(x, self.floor))[1], 1e-12)  # -d log L / dx where x is 0
-        return variance, slope, np.einsum("mij,m->i", self.counts, self.times)
-
-    def summary(
-        self,
-        x: np.ndarray,
-        *,
-        unit: float,
-        log_likelihood: float,
-        confidence: float,
-        information: np.ndarray | None = None,
-    ) -> Generator:
-        """Return the rates `x` as a generator per unit of time, with intervals."""
-        low, high, exit_low, exit_high = self.intervals(x, confidence, information=information)
-        fitted, below, above = (self.matrix(v) for v in (x, low, high))
-        diagonal = np.arange(self.k)
-        below[diagonal, diagonal], above[diagonal, diagonal] = -exit_high, -exit_low
-        unknown = ~np.isin(diagonal, self.rows)
-        for matrix in (fitted, below, above):
-            matrix[unknown] = np.nan
-        saturated = bool((x > 0.99 * FASTEST).any())
-        return Generator(fitted / unit, below / unit, above / unit, log_likelihood, saturated)
-
-    def covariance(self, x: np.ndarray, information: np.ndarray) -> np.ndarray:
-        """Return the covariance of the rates; 0 for those at their lower end."""
-        inside = np.flatnonzero(x > 0)
-        covariance = np.zeros((len(x), len(x)))
-        if len(inside):
-            covariance[np.ix_(inside, inside)] = linalg.pinvh(information[np.ix_(inside, inside)])
-        return covariance
+def probability_interval(
+    problem: RateLikelihood, x: np.ndarray, information: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return P = exp(Q) of a gap of 1, and its (k, k) intervals, as of shares with the same variance."""
+    P, slopes = linalg.expm(problem.matrix(x)), problem.slopes(x)
+    variance = np.einsum("uij,uv,vij->ij", slopes, problem.covariance(x, information), slopes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n = np.where(variance > 0, P * (1 - P) / variance, 1e12)
+    low, high = share_interval(P * n, n, confidence=confidence)
+    return P, low, high

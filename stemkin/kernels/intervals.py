@@ -37,10 +37,12 @@ def count_interval(count: np.ndarray, *, confidence: float = 0.95) -> tuple[np.n
 def rate_interval(
     rate: np.ndarray, variance: np.ndarray, at_risk: np.ndarray, slope: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the interval of a rate that was fitted, not counted, and whether a count explains its variance.
+    """Return the interval of a rate x that was fitted, not counted, and whether a count explains its variance.
 
-    Where its variance is that of events over a time at risk, it is the interval of a count. Where it is more (some events
-    are only apparent: wrong names, or two steps in one frame) and the rate small, it is that of a normal number cut at 0.
+    Near its maximum the likelihood is taken for that of a count above a known background b (changes that are only apparent:
+    wrong names, or two steps in one frame), log L = n log(x + b) - T (x + b) in the time T at risk. Its curvature 1 / variance
+    and its slope at the maximum say how large n and b are; without a background the interval is that of the count n, where the
+    background is large that of a normal number cut at 0.
 
     Parameters
     ----------
@@ -52,21 +54,24 @@ def rate_interval(
         (n,) by how much the log-likelihood falls per unit of rate, for rates of 0.
     confidence
         Of the interval.
+
+    >>> rates, variances = np.array([0.1, 0.1, 0.0]), np.array([0.001, 0.004, 0.001])
+    >>> low, high, explained = rate_interval(rates, variances, np.full(3, 100.0), np.full(3, 50.0), 0.95)
+    >>> low.round(3).tolist(), high.round(3).tolist(), explained.tolist()
+    ([0.051, 0.0, 0.0], [0.177, 0.24, 0.049], [True, False, True])
     """
-    tail = (1 - confidence) / 2
-    found = rate > 0
+    tail, found = (1 - confidence) / 2, rate > 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        events = np.where(found, rate**2 / variance, 0.0)
-        low, high = (v / np.where(found, rate / variance, slope) for v in count_interval(events, confidence=confidence))
-        poisson = np.where(found, variance <= 1.3 * rate / at_risk, slope >= 0.5 * at_risk)
-        error = np.sqrt(variance)
-        centre = np.where(found, rate, -variance * slope)
-        reach = -special.ndtri(tail)
-        cut_high = centre - error * special.ndtri(2 * tail * special.ndtr(centre / error))
-        far = found & (rate > reach * error)
-        low_cut, high_cut = np.where(far, rate - reach * error, 0.0), np.where(far, rate + reach * error, cut_high)
-    like_a_count = poisson | (events >= 9)
-    return np.where(like_a_count, low, low_cut), np.where(like_a_count, high, high_cut), poisson | (events >= 25)
+        time = np.where(found, np.maximum(at_risk, rate / variance), at_risk)
+        rises = np.where(found, time, np.maximum(time - slope, 0.0))  # n / (x + b) at the maximum
+        background = np.maximum(variance * rises - rate, 0.0)
+        events = (rate + background) * rises + 0.5
+        explained = np.where(found, variance <= 1.3 * rate / at_risk, slope >= 0.5 * at_risk)
+        explained = explained | (found & (rate**2 >= 25 * variance))
+    low = special.gammaincinv(events, tail) / time - background
+    above = special.gammaincc(events, background * time)  # of the posterior of x + b only what lies above b
+    high = special.gammainccinv(events, tail * above) / time - background
+    return np.where(found, np.maximum(low, 0.0), 0.0), high, explained
 
 
 def variance_interval(

@@ -18,9 +18,9 @@ from scipy import linalg
 
 from stemkin.controls import checked_confusion
 from stemkin.kernels.exact import slices, total
-from stemkin.kernels.generator import Generator, RateLikelihood
+from stemkin.kernels.generator import Generator, probability_interval, summary
 from stemkin.kernels.hidden_markov import expected_counts
-from stemkin.kernels.intervals import share_interval
+from stemkin.kernels.rate_likelihood import RateLikelihood
 from stemkin.kinetics.switching import Transitions, class_names, transitions
 from stemkin.tables import NOT_NAMED, POOLED, Experiment, conform, empty
 from stemkin.trajectories import Sums, Trajectories, frame_times, held, sum_over
@@ -234,11 +234,9 @@ class _BaumWelch:
     def table(self, confidence: float) -> pd.DataFrame:
         """Return the table ``transitions``."""
         problem, information = self.problem(self.counts), self.information()
-        rates = problem.summary(
-            self.x, unit=self.unit, log_likelihood=self.log_likelihood, confidence=confidence, information=information
-        )
-        P = linalg.expm(problem.matrix(self.x))
-        low, high = _probability_interval(problem, self.x, P, problem.covariance(self.x, information), confidence)
+        words: Any = {"confidence": confidence, "information": information}
+        rates = summary(problem, self.x, unit=self.unit, log_likelihood=self.log_likelihood, **words)
+        P, low, high = probability_interval(problem, self.x, **words)
         k, ids = self.k, np.array(self.states)
         one = self.counts[0] if np.isclose(self.distinct[0], 1) else np.zeros((k, k))
         return conform(_rows(ids, np.rint(one).astype(np.int64), P, low, high, rates), "transitions")
@@ -255,21 +253,3 @@ def _rows(
             "rate_low": rates.low.ravel(), "rate_high": rates.high.ravel(),
         }
     )  # fmt: skip
-
-
-def _probability_interval(
-    problem: RateLikelihood, x: np.ndarray, P: np.ndarray, covariance: np.ndarray, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the intervals of exp(Q), as of shares with the same variance."""
-    slopes = np.stack([_slope(problem, x, i) for i in range(len(x))])
-    variance = np.einsum("uij,uv,vij->ij", slopes, covariance, slopes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        n = np.where(variance > 0, P * (1 - P) / variance, 1e12)
-    low, high = share_interval(P * n, n, confidence=confidence)
-    return np.asarray(low), np.asarray(high)
-
-
-def _slope(problem: RateLikelihood, x: np.ndarray, i: int) -> np.ndarray:
-    """Return d exp(Q) / d x_i."""
-    direction = problem.matrix(np.eye(len(x))[i])
-    return np.asarray(linalg.expm_frechet(problem.matrix(x), direction, compute_expm=False))
