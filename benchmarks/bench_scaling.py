@@ -28,7 +28,7 @@ from typing import Any
 import stemkin as sk
 from stemkin.config import RunConfig
 from stemkin.journal import machine
-from stemkin.scheduling import WORKER_ENVIRONMENT
+from stemkin.scheduling import KEEPING_PAGES
 from stemkin.simulation import write
 from stemkin.streaming import stream
 
@@ -111,7 +111,7 @@ def tasks_per_s(cluster: str, n_workers: int, n_tasks: int = 3000) -> float:
 
 def ceiling(movies: Path, model: Path, n_processes: int, repeats: int) -> float:
     """Return how many times faster so many processes are than one, each for itself on the same four blocks of 16 frames."""
-    os.environ.update({key: str(value) for key, value in WORKER_ENVIRONMENT.items()})
+    os.environ.update({key: str(value) for key, value in KEEPING_PAGES.items()})
     took: dict[int, float] = {}
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
         for n in [n_processes, *([1, n_processes] * repeats)]:  # the first only loads libraries

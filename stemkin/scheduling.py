@@ -37,14 +37,18 @@ log = logging.getLogger(__name__)
 
 LOCAL = ("processes", "threads", "synchronous")
 START_TIMEOUT_S = 20.0
-WORKER_ENVIRONMENT = {
-    "MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
-    "MALLOC_MMAP_THRESHOLD_": 64 * 2**20,
-    "DASK_LOGGING__DISTRIBUTED": "critical",  # what a task raises comes back with it; the rest is noise at shutdown
-}
+KEEPING_PAGES = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 64 * 2**20}
 """Dask makes its workers give every freed megabyte back to the system at once, so that each array of a frame's size is paged
 in anew; with these the pixel pass takes less than half the time. Set them for your own workers too (see examples)."""
+QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+"""What a task raises comes back with it; what else a local worker says is noise at its end."""
+DEAF_TO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""What every local worker does first, one that takes the place of a dead one too: the terminal's Ctrl-C is this process's alone."""
+LEAST_TCP_TIMEOUT_S = 11
+"""`distributed` asserts so much in each connection (``set_tcp_timeout``), which then fails without a word."""
 
+ON_LOOPBACK = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+"""How the clusters of this machine are started: nobody else reaches them, nor their dashboard."""
 QUEUES = {
     "slurm": "SLURMCluster",
     "pbs": "PBSCluster",
@@ -95,17 +99,21 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
     """Return a client for `where`; whatever is started for it is closed by `stack`."""
     from distributed import Client
 
+    check_tcp_timeout()
     if where == "processes":
-        return Client(stack.enter_context(_local_cluster(workers or available_cores())))
+        with started_by_us():
+            return Client(stack.enter_context(_local_cluster(workers or available_cores())))
     if where == "gpu":
-        return Client(stack.enter_context(_gpu_cluster(workers)))
+        with started_by_us():
+            return Client(stack.enter_context(_gpu_cluster(workers)))
     if "://" in where:
         return _reach(where, security=security, address=where)
     path = Path(where)
     if path.suffix == ".json":
         return _reach(where, security=security, scheduler_file=_existing(path))
     if path.suffix == ".toml":
-        return Client(stack.enter_context(_queue_cluster(_existing(path), workers)))
+        with started_by_us():
+            return Client(stack.enter_context(_queue_cluster(_existing(path), workers)))
     msg = (
         f"no scheduler is known as {where!r}; use one of {', '.join(LOCAL)}, gpu, an address such as tcp://host:8786, "
         "a scheduler file (.json) or a cluster file (.toml)"
@@ -113,24 +121,46 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
     raise ValueError(msg)
 
 
-def _local_cluster(n_workers: int) -> Any:
-    """Start one single-threaded process per worker on this machine; its dashboard is on loopback alone."""
-    import dask
-    from distributed import LocalCluster
+def check_tcp_timeout() -> None:
+    """Check that Dask can open a connection with the timeout that it is told; with a smaller one it would try for ever.
 
-    environment = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
+    Raises
+    ------
+    ValueError
+        If it cannot.
+    """
+    import dask
+    import distributed  # noqa: F401 - brings its settings
+
+    given = dask.config.get("distributed.comm.timeouts.tcp")
+    if int(dask.utils.parse_timedelta(given, default="seconds")) < LEAST_TCP_TIMEOUT_S:
+        msg = f"distributed.comm.timeouts.tcp is {given!r}, and Dask opens no connection with less than {LEAST_TCP_TIMEOUT_S} s; set it to 30 s"
+        raise ValueError(msg)
+
+
+@contextmanager
+def started_by_us() -> Iterator[None]:
+    """Give every scheduler and worker that is started in the ``with`` block the settings that stemkin needs."""
+    import dask
+
     settings = {
-        "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.nanny.pre-spawn-environ": {
+            **dask.config.get("distributed.nanny.pre-spawn-environ"),
+            **KEEPING_PAGES,
+            **QUIET,
+        },
+        "distributed.worker.preload": [*dask.config.get("distributed.worker.preload"), DEAF_TO_CTRL_C],
         "distributed.scheduler.allowed-failures": 0,  # `stream` tries what was on a dead worker again, alone
     }
     with dask.config.set(settings), _ctrl_c_is_ours():
-        return LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        )
+        yield
+
+
+def _local_cluster(n_workers: int) -> Any:
+    """Start one single-threaded process per worker on this machine."""
+    from distributed import LocalCluster
+
+    return LocalCluster(n_workers=n_workers, silence_logs=logging.ERROR, **ON_LOOPBACK)
 
 
 @contextmanager
@@ -157,7 +187,7 @@ def _gpu_cluster(workers: int | None) -> Any:
         from dask_cuda import LocalCUDACluster
     except ImportError:
         return _pinned_workers(gpus)
-    return LocalCUDACluster(CUDA_VISIBLE_DEVICES=gpus, threads_per_worker=1, resources={"GPU": 1})
+    return LocalCUDACluster(CUDA_VISIBLE_DEVICES=gpus, resources={"GPU": 1}, **ON_LOOPBACK)
 
 
 def _pinned_workers(gpus: list[str]) -> Any:
@@ -295,6 +325,9 @@ def _queue_cluster(path: str, workers: int | None) -> Any:
         msg = 'queues need dask-jobqueue; pip install "stemkin[slurm]"'
         raise ValueError(msg) from error
     jobs, maximum = options.pop("jobs", workers or 1), options.pop("maximum_jobs", None)
+    options["scheduler_options"] = {"dashboard_address": "127.0.0.1:0", **options.get("scheduler_options", {})}
+    exports = [f"export {name}={value}" for name, value in KEEPING_PAGES.items()]
+    options["job_script_prologue"] = [*exports, *options.get("job_script_prologue", [])]
     cluster = getattr(dask_jobqueue, QUEUES[kind])(**options)
     if maximum is None:
         cluster.scale(jobs=workers or jobs)

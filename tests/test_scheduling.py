@@ -1,11 +1,14 @@
 """`connect` makes a scheduler active, or says in one sentence why not."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 
+import dask
 import pytest
 from distributed import Client
 
@@ -101,6 +104,51 @@ def test_a_bad_cluster_file_is_one_sentence(tmp_path, text, sentence):
     (tmp_path / "cluster.toml").write_text(text)
     with pytest.raises(ValueError, match=sentence), connect(str(tmp_path / "cluster.toml")):
         pass
+
+
+@pytest.mark.parametrize("where", ["processes", "tcp://127.0.0.1:1"])
+def test_a_timeout_with_which_dask_opens_no_connection_is_one_sentence(where):
+    with (
+        dask.config.set({"distributed.comm.timeouts.tcp": "2s"}),
+        pytest.raises(ValueError, match=r"distributed.comm.timeouts.tcp is '2s'.*less than 11 s"),
+        connect(where),
+    ):
+        pass
+
+
+def test_the_least_timeout_is_the_one_that_dask_asserts():
+    import inspect
+
+    from distributed.comm.tcp import set_tcp_timeout
+
+    assert "assert timeout >= nprobes + 1" in inspect.getsource(set_tcp_timeout)
+    assert "nprobes = 10" in inspect.getsource(set_tcp_timeout)
+    assert scheduling.LEAST_TCP_TIMEOUT_S == 11
+
+
+settings_there = lambda: (os.environ["MALLOC_MMAP_THRESHOLD_"], signal.getsignal(signal.SIGINT) is signal.SIG_IGN)  # noqa: E731 - as above
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("where", ["processes", "gpu"])
+def test_every_cluster_that_we_start_has_our_settings_its_later_workers_too(monkeypatch, where):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with connect(where, workers=1) as client:
+        assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 0
+        [(first, settings)] = client.run(settings_there).items()
+        assert settings == (str(64 * 2**20), True)
+        client.run(os._exit, 1, on_error="ignore")
+        wait_for(lambda: client.nthreads() and first not in client.nthreads())
+        assert list(client.run(settings_there).values()) == [(str(64 * 2**20), True)]
+        assert all("127.0.0.1" in address for address in (client.scheduler.address, *client.nthreads()))
+
+
+def wait_for(condition, limit_s=20):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
 
 
 def test_workers_must_be_positive():

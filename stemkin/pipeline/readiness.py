@@ -102,7 +102,7 @@ def modules_needed(movies: Sequence[Movie], store: Store, config: RunConfig) -> 
 
 
 def _await_workers(client: Any) -> None:
-    """Wait for the first worker: those of a queue may take their time."""
+    """Wait for the first worker: those of a queue may take their time, and an adaptive cluster starts none without a task."""
     if not client.nthreads():
         log.warning("no worker is there yet; waiting for the first one")
-        client.wait_for_workers(1)
+        client.submit(int, pure=False).result()
