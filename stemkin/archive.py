@@ -36,6 +36,7 @@ from stemkin.readers.files import exists, is_folder, missing
 from stemkin.readers.headers import Headers
 from stemkin.readers.listing import Source, expand, is_manifest, named
 from stemkin.readers.manifest import read_manifest
+from stemkin.stopping import StoppedError, reaching
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,11 @@ def open_archive(
 
 def _sources_in(source: str) -> list[Source]:
     """Return what `source` stands for."""
+    with reaching(source):
+        return _listed(source)
+
+
+def _listed(source: str) -> list[Source]:
     if is_manifest(source):
         if not exists(source):
             raise missing(source)
@@ -166,6 +172,8 @@ def _sources_of_list(sources: list[str]) -> tuple[list[Source], list[tuple[str, 
     for source in sources:
         try:
             found += _sources_in(source)
+        except StoppedError:
+            raise
         except (OSError, ValueError) as error:
             problems.append((source, str(error)))
     if not sources:
@@ -184,10 +192,13 @@ def _overridden(source: Source, given: Calibration, options: Options) -> Source:
 
 
 def _open(source: Source, corrections: Corrections | None, known: Headers) -> Movie | tuple[str, str]:
-    """Return the movie, or why there is none."""
+    """Return the movie, or why there is none; a store that does not answer says nothing of its movies, so it is an error."""
     try:
-        reader = known.opened(source.path, source.options)
+        with reaching(source.path):
+            reader = known.opened(source.path, source.options)
         return movie_of(reader, source.calibration, name=source.name, corrections=corrections)
+    except StoppedError:
+        raise
     except (MovieError, OSError, ValueError, ImportError) as error:
         return source.path, str(error) or type(error).__name__
 

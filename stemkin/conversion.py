@@ -41,6 +41,7 @@ from stemkin.movie import BLOCK_MIB, Movie
 from stemkin.readers import MovieError
 from stemkin.readers.files import bytes_view
 from stemkin.readers.zarr_writing import Job, finish, is_finished, mark_done, prepare, read_back, write_frames
+from stemkin.stopping import StoppedError, UnwritableError, reaching
 from stemkin.streaming import stream
 
 log = logging.getLogger(__name__)
@@ -107,8 +108,8 @@ def convert(
         If nothing could be opened, or `out` does not fit the number of movies.
     FileExistsError
         If there is something else at `out`.
-    OSError
-        If `out` cannot be written; what was written is kept, and the same call goes on from there.
+    StoppedError
+        If `out` cannot be written, or a store does not answer; what was written is kept, and the same call goes on from there.
     """
     archive = _opened(inputs, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel)
     if not len(archive):
@@ -118,15 +119,17 @@ def convert(
     stores = Stores(problems=archive.problems)
     for movie, path in zip(archive, _paths(archive, os.fspath(out)), strict=True):
         try:
-            stores.append(_convert_one(movie, path, overwrite=overwrite, progress=progress))
-        except FileExistsError:
+            with reaching(path):
+                stores.append(_convert_one(movie, path, overwrite=overwrite, progress=progress))
+        except (FileExistsError, StoppedError):
             raise
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             msg = (
                 f"{path} could not be written: {why}; what was written is kept, and the same command goes on from there"
             )
-            raise OSError(msg) from error
+            wrong_place = isinstance(error, (NotADirectoryError, IsADirectoryError))
+            raise (OSError(msg) if wrong_place else UnwritableError(msg)) from error
         except ValueError as error:
             if len(archive) == 1:
                 raise
@@ -198,6 +201,8 @@ def copy_block(task: BlockTask) -> dict[str, Any]:
     """
     try:
         frames = task.movie.reader.read(task.start, task.stop)
+    except StoppedError:
+        raise
     except OSError as error:
         msg = f"{task.movie.source} could not be read: {error}"
         raise MovieError(msg) from error

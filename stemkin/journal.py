@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from stemkin import __version__
-from stemkin.store import LOCK_FILE, RUN_FILE, Store, UnwritableError
+from stemkin.stopping import StoppedError, UnwritableError
+from stemkin.store import LOCK_FILE, RUN_FILE, Store
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ def locked(store: Store) -> Iterator[None]:
     """
     try:
         _take_in_store(store) if not store.is_local else _take(Path(store.path(LOCK_FILE)), store)
+    except StoppedError:  # a store that does not answer now
+        raise
     except OSError as error:
         why = error.strerror or error
         msg = f"the results folder {store.root} cannot be written: {why}; choose another one with -o"

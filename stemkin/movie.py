@@ -23,6 +23,7 @@ from stemkin import tables
 from stemkin.readers import ArrayReader, Calibration, MovieError, Options, Reader, open_reader, stem_of
 from stemkin.readers.corrected import CorrectedReader, Corrections
 from stemkin.readers.tolerant import TolerantReader
+from stemkin.stopping import reaching
 
 log = logging.getLogger(__name__)
 
@@ -192,10 +193,14 @@ def open_movie(
         If there is no such file.
     MovieError
         If it does not open, or its pixels are not square and no `pixel_size_nm` is given. A ValueError.
+    UnreachableError
+        If its store or server does not answer. An OSError.
     """
     given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
     source = os.fspath(path)
-    return movie_of(open_reader(source, Options(dataset, channel)), given, name=name, corrections=corrections)
+    with reaching(source):
+        reader = open_reader(source, Options(dataset, channel))
+    return movie_of(reader, given, name=name, corrections=corrections)
 
 
 def argument_calibration(

@@ -34,6 +34,7 @@ class LogFile(logging.Handler):
         super().__init__(logging.INFO)
         self._store = store
         self._file: Any = None
+        self._is_broken = False
         self._lines: deque[str] = deque(maxlen=MAX_LINES_KEPT)
         if store.is_local:
             self._file = Path(store.path(LOG_FILE)).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by `close`
@@ -41,23 +42,28 @@ class LogFile(logging.Handler):
             self._lines.extend(store.read_bytes(LOG_FILE).decode(errors="replace").splitlines())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add one line; a log that cannot be written is said once on the terminal and stops no run."""
+        """Add one line; a log that cannot be written stops no run, and says so once, on the terminal."""
         line = as_json(record)
         if self._file is None:
             self._lines.append(line)
             return
         try:
             self._file.write(line + "\n")
-        except OSError:
-            self.handleError(record)
+        except OSError as error:
+            if not self._is_broken:
+                self._is_broken = True
+                log.warning("%s cannot be written (%s); the run goes on without it", self._store.path(LOG_FILE), error)
 
     def close(self) -> None:
-        """Write what waits, and close."""
-        if self._file is not None:
-            self._file.close()
-        elif self._lines:
-            self._store.write_bytes(("\n".join(self._lines) + "\n").encode(), LOG_FILE)
+        """Write what waits, if it can be, and close."""
         super().close()
+        try:
+            if self._file is not None:
+                self._file.close()
+            elif self._lines:
+                self._store.write_bytes(("\n".join(self._lines) + "\n").encode(), LOG_FILE)
+        except OSError as error:
+            log.warning("the log is not whole: %s", error)
 
 
 def as_json(record: logging.LogRecord) -> str:
@@ -96,7 +102,10 @@ def logged(store: Store, client: Any = None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        log.error("the run stopped: %s: %s", type(error).__name__, error)  # noqa: TRY400 - the traceback is the caller's
+        said = f"the run stopped: {type(error).__name__}: {error}".rstrip(": ")
+        handler.handle(
+            logging.LogRecord(log.name, logging.ERROR, __file__, 0, said, None, None)
+        )  # the caller tells the terminal
         raise
     finally:
         if client is not None and client.status == "running":

@@ -14,8 +14,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from stemkin import tables
+from stemkin.stopping import StoppedError, UnwritableError, is_of_the_network, reaching, reason
 
 METADATA_KEY = b"stemkin"
 RUN_FILE = "run.json"
@@ -34,10 +35,6 @@ PIXEL_TABLES = ("detections", "neighbours", "breaks", "steps")
 `breaks` are the regions before they are followed."""
 BLOCK_TABLES = (*PIXEL_TABLES, "frames", "tracks", "regions")
 """Tables with one file per block of frames."""
-
-
-class UnwritableError(OSError):
-    """A file of the results folder that cannot be written; no fault of what was to be written."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +103,19 @@ class Store:
 
     def exists(self, *parts: str) -> bool:
         """Tell whether there is such a file or folder."""
-        return bool(self._fs.exists(self.path(*parts)))
+        with reaching(self.root):
+            return bool(self._fs.exists(self.path(*parts)))
 
     def read_bytes(self, *parts: str) -> bytes:
         """Return a file's content."""
-        return bytes(self._fs.cat_file(self.path(*parts)))
+        with reaching(self.root):
+            return bytes(self._fs.cat_file(self.path(*parts)))
 
     def read_ranges(self, files: Sequence[tuple[str, ...]], starts: list[int], stops: list[int]) -> list[bytes]:
         """Return the bytes `starts` to `stops` (excluded) of each of the `files`; an object store is asked for all of them at once."""
         paths = [self.path(*file) for file in files]
-        return list(self._fs.cat_ranges(paths, starts, stops, on_error="raise"))
+        with reaching(self.root):
+            return list(self._fs.cat_ranges(paths, starts, stops, on_error="raise"))
 
     def write_bytes(self, content: bytes, *parts: str) -> None:
         """Write a file so that it appears whole or not at all.
@@ -125,14 +125,29 @@ class Store:
         UnwritableError
             If it cannot be written: no space, no permission, no connection.
         """
-        try:
+        with self.writing(*parts):
             if self.is_local:
                 _replace(Path(self.path(*parts)), content)
             else:
                 self._fs.pipe_file(self.path(*parts), content)
+
+    @contextmanager
+    def writing(self, *parts: str) -> Iterator[None]:
+        """Say of whatever fails in a ``with`` block for want of space, permission or connection that it stops the run.
+
+        Raises
+        ------
+        UnwritableError
+            In the place of that error.
+        """
+        try:
+            yield
+        except StoppedError:
+            raise
         except Exception as error:
-            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            msg = f"{self.path(*parts)} cannot be written ({why}); what is done is kept: make room or mend access, and the same command goes on"
+            if not isinstance(error, OSError) and not is_of_the_network(error):
+                raise
+            msg = f"{self.path(*parts)} cannot be written ({reason(error)}); what is done is kept: make room or mend access, and the same command goes on"
             raise UnwritableError(msg) from error
 
     def create_bytes(self, content: bytes, *parts: str) -> None:
@@ -147,16 +162,18 @@ class Store:
             self._fs.pipe_file(self.path(*parts), content, mode="create")
         except FileExistsError:
             raise
-        except OSError as error:  # s3fs gives the store's answer in words alone
+        except Exception as error:  # s3fs gives the store's answer in words alone
             if "PreconditionFailed" not in str(error) and "At least one of the pre-conditions" not in str(error):
-                raise
+                with self.writing(*parts):
+                    raise
             msg = f"{self.path(*parts)} appeared this moment"
             raise FileExistsError(msg) from error
 
     def names(self, *parts: str) -> list[str]:
         """Return the names in a folder, sorted; none where there is no such folder."""
         try:
-            found = self._fs.ls(self.path(*parts), detail=False)
+            with reaching(self.root):
+                found = self._fs.ls(self.path(*parts), detail=False)
         except FileNotFoundError:
             return []
         names = sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
@@ -165,13 +182,15 @@ class Store:
     def sweep(self, *parts: str) -> None:
         """Remove what writers that were killed have left unfinished in a folder of the machine's own file system."""
         if self.is_local:
-            for left in Path(self.path(*parts)).glob(".*.part"):
-                left.unlink(missing_ok=True)
+            with self.writing(*parts):
+                for left in Path(self.path(*parts)).glob(".*.part"):
+                    left.unlink(missing_ok=True)
 
     def remove(self, *parts: str) -> None:
         """Remove a file or folder, if it is there."""
         if self.exists(*parts):
-            self._fs.rm(self.path(*parts), recursive=True)
+            with self.writing(*parts):
+                self._fs.rm(self.path(*parts), recursive=True)
 
     # --- JSON --------------------------------------------------------------------------------------------------
 
@@ -221,7 +240,7 @@ class Store:
         import pyarrow.parquet as pq
 
         try:
-            with self._fs.open(self.path(*parts), "rb") as file:
+            with reaching(self.root), self._fs.open(self.path(*parts), "rb") as file:
                 metadata = pq.read_schema(file).metadata or {}
         except (FileNotFoundError, pa.ArrowException):
             return {}
@@ -266,7 +285,7 @@ class Store:
 
     def read_movie(self, table: str, movie: str) -> pd.DataFrame:
         """Return all rows of one movie; for small tables (`frames`, `steps`) and for looking at one movie."""
-        parts = [pd.read_parquet(io.BytesIO(self._fs.cat_file(path))) for path in self.block_paths(table, movie)]
+        parts = [self.read_table(table, folder_name(movie), name) for name in self.names(table, folder_name(movie))]
         parts = [part for part in parts if len(part)]
         kind = "frames" if table == "steps" else table
         return pd.concat(parts, ignore_index=True) if parts else tables.empty(kind)

@@ -14,11 +14,12 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from stemkin.stopping import LostSchedulerError, interrupted
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +30,7 @@ TASKS_PER_THREAD = 2
 """Tasks in flight for each thread: one that runs, one that waits so that no worker ever does."""
 
 
-interrupted = threading.Event()
-"""Set by whoever handles Ctrl-C: Python drops a KeyboardInterrupt that meets a callback of its garbage collector."""
-
 LOST = "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same command goes on"
-
-
-class LostSchedulerError(ConnectionError):
-    """The scheduler is gone, and with it all that was in flight."""
 
 
 @dataclass(frozen=True)

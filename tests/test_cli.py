@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from stemkin import cli
+from stemkin.stopping import LostSchedulerError
 
 CALIBRATION = ["--pixel-size-nm", "0.03", "--frame-time-s", "2.25", "--cluster", "threads"]
 
@@ -155,9 +157,82 @@ def test_an_interrupt_leaves_130_and_a_folder_to_go_on_with(monkeypatch, capsys,
         patch.setattr(pipeline, "link_movies", interrupted)
         code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)
     assert code == 130
-    assert "run the same command again" in err
+    assert err == "interrupted; what is done is kept, run the same command again to go on\n"
+    assert "the run stopped: KeyboardInterrupt" in (tmp_path / "out" / "log.jsonl").read_text()
     assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)[0] == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["blocks"]["reused"] == 1
+
+
+def unwritable(_, __):
+    raise OSError(28, "No space left on device")
+
+
+def lost(*_, **__):
+    raise LostSchedulerError("the scheduler is gone")
+
+
+def unanswered(*_, **__):
+    raise EndpointConnectionError(endpoint_url="http://nowhere")
+
+
+class EndpointConnectionError(Exception):
+    """What botocore raises: no OSError."""
+
+    __module__ = "botocore.exceptions"
+
+    def __init__(self, endpoint_url):
+        super().__init__(f"Could not connect to {endpoint_url}")
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "sentence"),
+    [
+        ("stemkin.store._replace", unwritable, "cannot be written (No space left on device); what is done is kept"),
+        ("stemkin.pipeline.link_movies", lost, "the scheduler is gone"),
+        ("stemkin.pipeline.link_movies", unanswered, "a store is out of reach"),
+    ],
+)
+def test_what_stops_a_run_through_no_fault_of_its_movies_is_exit_code_4(
+    monkeypatch, capsys, caplog, tmp_path, noise, where, what, sentence
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(where, what)
+        code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 4
+    assert sentence in err
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "ERROR" not in caplog.text, "the sentence is said once"
+    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)[0] == 0
+
+
+def test_headers_that_cannot_be_kept_stop_the_run_with_exit_code_4(monkeypatch, capsys, tmp_path, noise):
+    from stemkin import store
+
+    replace_file = store._replace
+
+    def full(target, content):
+        if target.name == "headers.json":
+            raise OSError(28, "No space left on device")
+        replace_file(target, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_replace", full)
+        code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 4
+    assert "headers.json cannot be written (No space left on device)" in err
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_stops_no_run(monkeypatch, capsys, caplog, tmp_path, noise):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "out").mkdir()
+    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)[0] == 0
+    (tmp_path / "out" / "log.jsonl").unlink()
+    (tmp_path / "out" / "log.jsonl").symlink_to("/dev/full")
+    code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)
+    assert code == 0
+    assert caplog.text.count("log.jsonl cannot be written") == 1
+    assert "Logging error" not in err
 
 
 def test_a_folder_that_is_no_results_folder_is_one_sentence(monkeypatch, capsys, tmp_path):
@@ -257,6 +332,7 @@ def test_ctrl_c_at_the_terminal_stops_in_seconds_and_the_run_goes_on_later(tmp_p
     _, err = run.communicate(timeout=20)
     assert run.returncode == 130
     assert "run the same command again" in err
+    assert "ERROR" not in err
     assert "Traceback" not in err
     assert json.loads((out / "run.json").read_text())["stages"]["detect"]["status"] == "interrupted"
     assert not (out / ".lock").exists()

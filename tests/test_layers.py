@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stemkin"
 
 LAYERS = {
-    "tables": 0, "devices": 0, "rows": 1,
+    "tables": 0, "devices": 0, "stopping": 0, "rows": 1,
     "kernels": 1,
     "detectors": 2, "network": 3, "readers": 2,
     "movie": 3, "model": 4, "gaussian_mixture": 2,

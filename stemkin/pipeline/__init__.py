@@ -124,8 +124,8 @@ def run(
     ------
     ValueError
         If no movie can be used, the folder belongs to another run, or blocks do not fit the workers' memory.
-    UnwritableError, LostSchedulerError
-        If the results folder cannot be written any more, or the scheduler is gone; what is done is kept.
+    StoppedError
+        If the results folder cannot be written any more, a store does not answer, or the scheduler is gone; what is done is kept.
     """
     config, watch, edits = config or RunConfig(), watch or Unwatched(), _said(classes)
     store = Store.at(out)
@@ -136,11 +136,11 @@ def run(
         journal = Journal.start(
             store, found.sources, config.model_dump(mode="json"), fresh=fresh, command=" ".join(sys.argv)
         )
+        journal.content["movies"] = found.listing()
+        journal.save()  # before any other file: by it a results folder is known
         stack.enter_context(logged(store, client))
         if performance_report:
             stack.enter_context(performance_reported(store, client))
-        journal.content["movies"] = found.listing()
-        journal.save()
         found.remember(store)
         with journal.stage("learn") as record:
             given = None if model is None else Path(fspath(model))

@@ -9,6 +9,7 @@ import numpy as np
 
 from stemkin.journal import Journal
 from stemkin.movie import Movie
+from stemkin.stopping import StoppedError
 from stemkin.store import Block, Store, folder_name
 from stemkin.tables import OK
 
@@ -22,6 +23,8 @@ def write_gallery(store: Store, movies: Sequence[Movie], journal: Journal) -> No
     for movie in movies[:MAX_MOVIES]:
         try:
             pictured = picture(store, movie)
+        except StoppedError:
+            raise
         except (OSError, ValueError) as error:
             journal.warn(f"no frame of {movie.name} could be kept for the report: {error}")
             continue

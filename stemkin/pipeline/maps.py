@@ -11,6 +11,7 @@ import numpy as np
 
 from stemkin.kernels.order import UNKNOWN, tile_of
 from stemkin.movie import Movie
+from stemkin.stopping import reaching
 from stemkin.store import Block, Store, folder_name
 
 FOLDER = "maps"
@@ -23,7 +24,8 @@ def stands(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> bool:
 
     shape, chunk = _layout(movie, edges)
     try:
-        kept = zarr.open_array(_path(store, movie.name), mode="r")
+        with reaching(store.root):
+            kept = zarr.open_array(store.path(*_path(movie.name)), mode="r")
     except (FileNotFoundError, ValueError, KeyError):
         return False  # there is none, or it is not whole
     return kept.shape == shape and kept.chunks == chunk and dict(kept.attrs) == _about(movie)
@@ -34,22 +36,26 @@ def make(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
     import zarr
 
     shape, chunk = _layout(movie, edges)
-    store.remove(FOLDER, f"{folder_name(movie.name)}.zarr")
-    zarr.create_array(
-        _path(store, movie.name), shape=shape, chunks=chunk, dtype="int8", fill_value=UNKNOWN, attributes=_about(movie)
-    )
+    path = _path(movie.name)
+    store.remove(*path)
+    with store.writing(*path):
+        zarr.create_array(
+            store.path(*path), shape=shape, chunks=chunk, dtype="int8", fill_value=UNKNOWN, attributes=_about(movie)
+        )
 
 
 def write(store: Store, block: Block, maps: np.ndarray) -> None:
     """Write the maps (n, ny, nx) of `block`. Computes once."""
     import zarr
 
-    array: Any = zarr.open_array(_path(store, block.movie), mode="r+")
-    array[block.start : block.stop] = maps
+    path = _path(block.movie)
+    with store.writing(*path):
+        array: Any = zarr.open_array(store.path(*path), mode="r+")
+        array[block.start : block.stop] = maps
 
 
-def _path(store: Store, movie: str) -> str:
-    return store.path(FOLDER, f"{folder_name(movie)}.zarr")
+def _path(movie: str) -> tuple[str, str]:
+    return FOLDER, f"{folder_name(movie)}.zarr"
 
 
 def _layout(movie: Movie, edges: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:

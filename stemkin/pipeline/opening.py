@@ -28,9 +28,9 @@ class Inputs:
     headers: Headers = field(default_factory=Headers)
 
     def remember(self, store: Store) -> None:
-        """Keep what the headers said beside the results."""
-        if store.is_local:
-            self.headers.save(store.path(HEADERS_FILE))
+        """Keep what the headers said beside the results, if it is new."""
+        if store.is_local and self.headers.changed:
+            store.write_bytes(self.headers.content(), HEADERS_FILE)
 
     def listing(self) -> list[dict[str, Any]]:
         """Return what ``run.json`` says of each movie."""

@@ -22,7 +22,8 @@ from stemkin.pipeline import maps
 from stemkin.pipeline.blocks import edges_of, settled_mib
 from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
-from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, UnwritableError, fingerprint, folder_name
+from stemkin.stopping import StoppedError
+from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
 from stemkin.streaming import stream
 
 STAGE_VERSION = 3
@@ -75,8 +76,8 @@ def run_pixel_pass(
 
     Raises
     ------
-    UnwritableError
-        If the results folder cannot be written: no block is to blame, so the run stops and can go on later.
+    StoppedError
+        If the results folder cannot be written, or a store does not answer: no block is to blame, so the run stops and can go on later.
     """
     blocks = journal.content["blocks"]
     mib = settled_mib(movies, blocks)
@@ -86,7 +87,7 @@ def run_pixel_pass(
     seen, saved = PassTotals(), time.monotonic()
     for outcome in stream(detect_to_store, tasks, retries=config.run.retries, resources=gpu_resource(config)):
         block = outcome.item.block
-        if isinstance(outcome.error, UnwritableError):
+        if isinstance(outcome.error, StoppedError):
             raise outcome.error
         if outcome.result is None:
             forget(store, block)

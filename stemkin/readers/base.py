@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from stemkin.stopping import is_of_the_network
+
 MAX_FRAME_BYTES = 2**31
 """No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is taken for a broken one."""
 
@@ -44,7 +46,6 @@ PASSING = (
     ImportError,
     NoSuchFrameError,
 )
-NETWORK = frozenset({"aiohttp", "aiobotocore", "botocore", "google", "gcsfs", "requests", "urllib3"})
 
 
 def is_damage(error: Exception) -> bool:
@@ -61,7 +62,7 @@ def is_damage(error: Exception) -> bool:
         type(error).__module__.split(".")[0] == "av"
     ):  # FFmpeg borrows the system's numbers for streams that do not decode
         return not isinstance(error, FileNotFoundError)
-    if isinstance(error, PASSING) or type(error).__module__.split(".")[0] in NETWORK:
+    if isinstance(error, PASSING) or is_of_the_network(error):
         return False
     nonsense = (
         None,

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -83,15 +84,24 @@ class Headers:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
+    def content(self) -> bytes:
+        """Return what is remembered, as `load` reads it."""
+        readers = {key: (mark, value_to_plain(reader)) for key, (mark, reader) in sorted(self.known.items())}
+        return json.dumps({"version": VERSION, "readers": readers}).encode()
+
     def save(self, path: str) -> None:
         """Write what is remembered, whole or not at all, if it has changed."""
         if not self.changed:
             return
-        readers = {key: (mark, value_to_plain(reader)) for key, (mark, reader) in sorted(self.known.items())}
         part = f"{path}.{os.getpid()}.part"
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump({"version": VERSION, "readers": readers}, file)
-        os.replace(part, path)
+        try:
+            with open(part, "wb") as file:
+                file.write(self.content())
+            os.replace(part, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(part)
+            raise
 
 
 def mark_of(source: str) -> str | None:

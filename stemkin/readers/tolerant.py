@@ -2,7 +2,8 @@
 
 `TolerantReader` wraps any reader. Where a block does not decode it is read again piece by piece (a frame, or the chunk that is decoded together); the pieces
 at fault come out as `stemkin.kernels.quality.damaged`, which every later look at them calls corrupt. Trouble of the moment (a
-file that is gone, a connection that broke) is no damage: it is raised, and the caller may try again.
+file that is gone, a connection that broke) is no damage: it is raised, and the caller may try again; that of the network with a
+store is raised as `stemkin.stopping.UnreachableError`, which blames no frame.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from stemkin.kernels.quality import damaged
 from stemkin.readers.base import is_damage
 from stemkin.readers.wrapping import WrappingReader
+from stemkin.stopping import reaching
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ class TolerantReader(WrappingReader):
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop` (excluded); those that cannot be decoded are marked as damaged."""
         try:
-            return self.inner.read(start, stop)
+            with reaching(self.source):
+                return self.inner.read(start, stop)
         except Exception as error:
             if not is_damage(error):
                 raise
@@ -36,7 +39,8 @@ class TolerantReader(WrappingReader):
 
     def _piece(self, start: int, stop: int) -> np.ndarray:
         try:
-            return self.inner.read(start, stop)
+            with reaching(self.source):
+                return self.inner.read(start, stop)
         except Exception as error:
             if not is_damage(error):
                 raise

@@ -1,0 +1,82 @@
+"""What the commands call: settings put together, a scheduler connected, the run watched and ended with its exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemkin.cli.exits import close
+
+if TYPE_CHECKING:
+    from stemkin.config import RunConfig
+
+
+def settings_of(
+    config: Path | None,
+    pixel_size_nm: float | None = None,
+    frame_time_s: float | None = None,
+    dose_rate_e_per_nm2_s: float | None = None,
+    material: str | None = None,
+    detector: str | None = None,
+) -> RunConfig:
+    """Return the settings of the file, overridden by what the command line says."""
+    from stemkin.config import RunConfig
+
+    settings = RunConfig() if config is None else RunConfig.from_file(config)
+    return settings.with_values(
+        calibration={
+            "pixel_size_nm": pixel_size_nm,
+            "frame_time_s": frame_time_s,
+            "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s,
+        },
+        learn={"material": material, "detector": detector},
+    )
+
+
+def run_to_the_end(
+    inputs: list[str],
+    out: str,
+    settings: RunConfig,
+    model: Path | None,
+    cluster: str,
+    workers: int | None,
+    *,
+    fresh: bool,
+    until: str | None = None,
+    classes: Path | None = None,
+    performance_report: bool = False,
+) -> None:
+    """Run on a scheduler and leave with the exit code of what came."""
+    from stemkin.pipeline import open_inputs
+    from stemkin.pipeline import run as run_all
+    from stemkin.progress import shown
+    from stemkin.scheduling import connect
+
+    found = open_inputs(inputs, settings, results=out)  # before any worker is started: most mistakes show here
+    with connect(cluster, workers=workers), shown() as watch:
+        outcome = run_all(
+            found,
+            out,
+            config=settings,
+            model=model,
+            fresh=fresh,
+            until=until,
+            classes=classes,
+            watch=watch,
+            performance_report=performance_report,
+        )
+    close(outcome)
+
+
+def go_on(
+    results: Path, config: Path | None, cluster: str, workers: int | None, stages: tuple[str, ...], classes: Any = None
+) -> None:
+    """Redo the named stages of a results folder, and the report."""
+    from stemkin.pipeline import resume
+    from stemkin.progress import shown
+    from stemkin.scheduling import connect
+
+    settings = None if config is None else settings_of(config)
+    with connect(cluster, workers=workers), shown() as watch:
+        outcome = resume(results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch)
+    close(outcome)

@@ -1,0 +1,80 @@
+"""What stops a run though nothing in its movies or settings is wrong; the same command goes on from there.
+
+A store that does not answer, a disk that is full, a scheduler that is gone blame no block and no movie. They all are a
+`StoppedError`, which the command line ends with exit code 4.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+interrupted = threading.Event()
+"""Set by whoever handles Ctrl-C: Python drops a KeyboardInterrupt that meets a callback of its garbage collector."""
+
+NETWORK = frozenset({"aiohttp", "aiobotocore", "botocore", "google", "gcsfs", "httpcore", "httpx", "requests", "urllib3"})  # fmt: skip
+"""Packages that speak with stores and web servers, whose errors are of the moment."""
+
+
+class StoppedError(OSError):
+    """Why a run cannot go on now; what is done is kept, and the same command goes on later."""
+
+
+class UnwritableError(StoppedError):
+    """A file of the results folder that cannot be written; no fault of what was to be written."""
+
+
+class UnreachableError(StoppedError):
+    """A store or a server that does not answer, or not with what was asked for."""
+
+
+class LostSchedulerError(StoppedError, ConnectionError):
+    """The scheduler is gone, and with it all that was in flight."""
+
+
+def is_of_the_network(error: BaseException) -> bool:
+    """Tell whether an error came up on the way to a store or server, and not from what is there.
+
+    That something is not there is an answer, too. What a package of fsspec makes of an error of the network counts by its cause.
+
+    >>> is_of_the_network(OSError(22, "Bad Request")), is_of_the_network(FileNotFoundError("gone"))
+    (False, False)
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, (FileNotFoundError, FileExistsError)):
+            return False
+        if type(seen).__module__.split(".")[0] in NETWORK or type(seen).__name__ == "FSTimeoutError":
+            return True
+        seen = seen.__cause__
+    return False
+
+
+@contextmanager
+def reaching(place: str) -> Iterator[None]:
+    """Tell trouble on the way to a URL from trouble with what is there; anything else passes through.
+
+    Raises
+    ------
+    UnreachableError
+        If the store or server did not answer.
+    """
+    try:
+        yield
+    except StoppedError:
+        raise
+    except Exception as error:
+        if "://" not in place or not is_of_the_network(error):
+            raise
+        msg = f"{place} is out of reach ({reason(error)}); what is done is kept: the same command goes on when it answers again"
+        raise UnreachableError(msg) from error
+
+
+def reason(error: BaseException) -> str:
+    """Return why something failed, in the system's own words where it has some.
+
+    >>> reason(OSError(28, "No space left on device")), reason(RuntimeError("no answer"))
+    ('No space left on device', 'RuntimeError: no answer')
+    """
+    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
