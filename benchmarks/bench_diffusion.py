@@ -43,17 +43,17 @@ def walks(n_sets, n_tracks, n_steps, rng, *, D=0.0, sigma=0.0, hops=0.0):
 
 
 def in_a_field(n_sets, n, n_frames, rng, *, edge_nm, hops, sigma):
-    """Hoppers on an endless plane, seen in a square field: whoever leaves and comes back is a new track."""
+    """Hoppers on an endless plane; who is seen inside a square field is a detection, and who comes back is a new track."""
     place = rng.uniform(-2, edge_nm + 2, (n_sets, n, 2))
     name, inside, rows = np.arange(n_sets * n).reshape(n_sets, n), np.zeros((n_sets, n), bool), []
     for frame in range(n_frames):
-        now = ((place > 0) & (place < edge_nm)).all(axis=2)
+        seen = place + rng.normal(0, sigma, place.shape)
+        now = ((seen > 0) & (seen < edge_nm)).all(axis=2)
         fresh = now & ~inside
         name[fresh] = np.arange(fresh.sum()) + n_sets * n * (frame + 1)
         inside = now
         k, _ = np.nonzero(now)
-        seen = place[now] + rng.normal(0, sigma, (now.sum(), 2))
-        rows.append(np.column_stack([k, np.full(len(k), frame), name[now], seen]))
+        rows.append(np.column_stack([k, np.full(len(k), frame), name[now], seen[now]]))
         n_hops = rng.poisson(hops, now.shape)
         for i in range(n_hops.max(initial=0)):
             angle = rng.integers(6, size=now.shape) * np.pi / 3 + 0.2
@@ -125,12 +125,12 @@ def main():
         regime = {"motion": "hops", "tracks": n_tracks, "steps": n_steps, "hops_per_frame": hops}
         least = 1 / np.sqrt(n_tracks * n_steps * hops)
         found += measure(rows, hops * A**2 / 4, least, regime, methods=("mle", "cve", "ols", "hop"))
-    size = round(5.0 / 0.03) + 1
+    size = 168
     movies = pd.DataFrame(
         {"movie": [f"{k:06d}" for k in range(words.sets)], "pixel_size_nm": 0.03, "frame_time_s": 1.0}
     )
     known = Experiment(movies.assign(height_px=size, width_px=size))
-    rows = in_a_field(words.sets, 60, 30, rng, edge_nm=5.0, hops=0.3, sigma=0.01)
+    rows = in_a_field(words.sets, 60, 30, rng, edge_nm=(size - 1) * 0.03, hops=0.3, sigma=0.01)
     least = 1 / np.sqrt(0.3 * rows.groupby(["movie", "particle"]).size().sub(1).sum() / words.sets)
     for border_px in (None, 0.0):
         regime = {"motion": "hops in 5 nm" + (", corrected" if border_px is not None else ""), "hops_per_frame": 0.3}

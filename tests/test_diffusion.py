@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
-from stemkin.kernels.borders import Room
+from stemkin.kernels.borders import Room, all_alike
 from stemkin.kernels.brownian import Evidence, most_likely
+from stemkin.kernels.hops import hop_numbers, most_likely_rate
 from stemkin.kernels.likelihood import LOG_R, innovation_sums, likelihood_numbers
 from stemkin.tables import COLUMNS, Experiment, empty
 
@@ -218,6 +219,22 @@ def test_steps_that_leave_the_field_are_made_up_for_whatever_the_method():
     assert right["n_displacements"].tolist()[:2] == plain["n_displacements"].tolist()[:2]
     rates = sk.hop_rates(rows, hop_length_nm=0.3153, by="pooled", experiment=known, border_px=0.0).iloc[0]
     assert rates["low"] < 0.3 < rates["high"]
+
+
+def test_steps_that_stand_for_several_say_less_than_as_many_steps():
+    n = 4000
+    hop, twice = np.arange(n) % 20 == 0, np.arange(n) % 40 == 0
+    angle = np.arange(n) % 6 * np.pi / 3
+    y, x = (np.append(0.0, (f(angle) * hop).cumsum()) for f in (np.sin, np.cos))
+    track, group = np.zeros(n + 1, dtype=int), np.zeros(1, dtype=int)
+    fits = [
+        most_likely_rate(hop_numbers(track, np.arange(n + 1), y, x, track, group, n_units=1, n_groups=1, hop_length=1.0, weights=w)[0])
+        for w in (all_alike, lambda rows, _: np.where(twice[rows], 2.0, 1.0))
+    ]  # fmt: skip
+    assert fits[0].n_hops == pytest.approx(200, rel=0.02)
+    assert fits[1].rate == pytest.approx(fits[0].rate * 1.5 / (1 + 0.025), rel=0.01)
+    in_theory = (100 + 2 * 100) ** 2 / (100 + 4 * 100)  # of a sum with such weights: (sum of w)² over the sum of w²
+    assert fits[1].n_hops == pytest.approx(fits[0].n_hops * in_theory / 200, rel=0.03)
 
 
 def test_in_a_corner_the_share_of_directions_is_that_of_a_drawn_circle():

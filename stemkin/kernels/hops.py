@@ -33,7 +33,8 @@ MAX_GAP = 4
 """Distances are counted in bins of a/40 up to 6 a, for displacements over 1 to 4 frames."""
 
 MOST_HOPS = 24
-N_NUMBERS = MAX_GAP * N_BINS + 7
+N_COUNTS = MAX_GAP * N_BINS
+N_NUMBERS = 2 * N_COUNTS + 7
 """Length of what a group adds: see `hop_numbers`."""
 
 
@@ -65,9 +66,9 @@ def hop_numbers(
 
     Returns
     -------
-    (n_groups, N_NUMBERS) multiples of 1/64: the histogram of each gap, weighted; then over units the number with a
-    displacement, the sums of hops h (steps of more than a/2), of frames at risk f, of h², h f and f², and the number of
-    displacements as they are.
+    (n_groups, N_NUMBERS) multiples of 1/4096: the histogram of each gap, weighted, and another weighted by the squares of
+    the weights; then over units the number with a displacement, the sums of hops h (steps of more than a/2), of frames at
+    risk f, of h², h f and f², and the number of displacements as they are.
     """
     numbers = np.zeros((n_groups, N_NUMBERS))
     if len(frame) < 2:
@@ -79,13 +80,14 @@ def hop_numbers(
     owner = unit[pair]
     where = (group[owner] * MAX_GAP + gap[pair] - 1) * N_BINS + position
     stands_for = weights(pair, distance * hop_length)
-    histogram = np.bincount(where, weights=stands_for, minlength=n_groups * MAX_GAP * N_BINS)
-    numbers[:, : MAX_GAP * N_BINS] = histogram.reshape(n_groups, -1)
+    for i, weight in enumerate((stands_for, stands_for**2)):
+        histogram = np.bincount(where, weights=weight, minlength=n_groups * N_COUNTS)
+        numbers[:, i * N_COUNTS : (i + 1) * N_COUNTS] = histogram.reshape(n_groups, -1)
     hops = np.bincount(owner, weights=np.minimum(np.rint(distance), 6), minlength=n_units)
     frames = np.bincount(owner, weights=gap[pair], minlength=n_units)
     n = np.bincount(owner, minlength=n_units)
     for i, value in enumerate((frames > 0, hops, frames, hops**2, hops * frames, frames**2, n)):
-        numbers[:, MAX_GAP * N_BINS + i] = np.bincount(group, weights=value, minlength=n_groups)
+        numbers[:, 2 * N_COUNTS + i] = np.bincount(group, weights=value, minlength=n_groups)
     return numbers
 
 
@@ -155,7 +157,8 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     """Return the hop rate that makes the histograms most likely.
 
     The interval is that of a count with the same relative error (Jeffreys' prior). Where tracks differ more than chance
-    allows (score test for overdispersion at 1 %; Dean & Lawless, J. Am. Stat. Assoc. 84, 467 (1989)) it is widened.
+    allows (score test for overdispersion at 1 %; Dean & Lawless, J. Am. Stat. Assoc. 84, 467 (1989)) it is widened; and
+    where some steps stand for several, by what these say less than as many steps.
 
     Parameters
     ----------
@@ -164,7 +167,7 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     confidence
         Of the interval.
     """
-    histogram = numbers[: MAX_GAP * N_BINS].reshape(MAX_GAP, N_BINS)
+    histogram, squares = numbers[: 2 * N_COUNTS].reshape(2, MAX_GAP, N_BINS)
     n, n_units = int(numbers[-1]), int(numbers[-7])
     if n == 0:
         return HopRate(np.nan, np.nan, np.nan, 0.0, np.nan, 0, n_units)
@@ -176,10 +179,14 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     s = max(float(np.sqrt((at_home @ middle**2) / max(at_home.sum(), 1) / 4)), 0.1 / BINS_PER_HOP)
 
     bins = np.flatnonzero(histogram.any(axis=0))
+    histogram, squares = histogram[:, bins], squares[:, bins]
+
+    def log_chance(x: np.ndarray) -> np.ndarray:
+        chance = shell_probabilities(np.exp(x[0]) * gaps) @ distance_probabilities(float(np.exp(x[1])), bins)
+        return np.asarray(np.log(chance))
 
     def loss(x: np.ndarray) -> float:
-        chance = shell_probabilities(np.exp(x[0]) * gaps) @ distance_probabilities(float(np.exp(x[1])), bins)
-        return -float((histogram[:, bins] * np.log(chance)).sum())
+        return -float((histogram * log_chance(x)).sum())
 
     start = np.array([np.log((far + 0.5) / exposure), np.log(s)])
     bounds = [
@@ -191,7 +198,8 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
         return loss(x) / n
 
     best = optimize.minimize(scaled, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13}).x
-    n_hops = _effective_count(loss, best) / _overdispersion(numbers[-7:-1]) * n / histogram.sum()
+    n_hops = _effective_count(loss, best) / _overdispersion(numbers[-7:-1])
+    n_hops /= _stretch(log_chance, best, histogram, squares)
     rate = float(np.exp(best[0]))
     if n_hops < 0.5:
         return HopRate(
@@ -214,6 +222,24 @@ def _effective_count(f: Callable[[np.ndarray], float], x: np.ndarray) -> float:
     if bend[1, 1] <= 0:
         return max(float(bend[0, 0]), 0.0)
     return max(float(bend[0, 0] - bend[0, 1] ** 2 / bend[1, 1]), 0.0)
+
+
+def _stretch(
+    log_chance: Callable[[np.ndarray], np.ndarray], x: np.ndarray, histogram: np.ndarray, squares: np.ndarray
+) -> float:
+    """Return how many times the variance of ln rate is what it would be if each step stood for one.
+
+    A step that stands for w adds w times its score to the estimating equation and w² times its square to the variance; the
+    hops, of which some lie beyond the border, carry other weights than the stays. So both are told apart bin by bin.
+    """
+    if np.array_equal(histogram, squares):
+        return 1.0
+    h = 1e-3
+    score = np.stack([(log_chance(x + e) - log_chance(x - e)) / (2 * h) for e in np.eye(2) * h])
+    alike, as_weighted = (np.einsum("igb,jgb,gb->ij", score, score, counts) for counts in (histogram, squares))
+    bread = np.linalg.pinv(alike)
+    expected = float(bread[0, 0])
+    return float((bread @ as_weighted @ bread)[0, 0]) / expected if expected > 0 else 1.0
 
 
 def _overdispersion(sums: np.ndarray) -> float:
