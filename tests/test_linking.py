@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.kernels import candidates, stepping
+from stemkin.kernels import candidates, gaps, stepping, tips
 from stemkin.kernels.sightings import Looks, Sightings
 from stemkin.linking import link, meetings, to_napari
 from tests.strategies import assert_same_rows, computes
@@ -264,6 +264,39 @@ def test_in_a_crowd_neither_cuts_nor_windows_change_a_track(seed, monkeypatch):
         monkeypatch.setattr(candidates, "WINDOW_ROWS", 150)
         monkeypatch.setattr(candidates, "WINDOW_FRAMES", 2)
         assert_same_rows(link(in_blocks(rows, cuts), **options).compute(), whole)
+
+
+@pytest.mark.parametrize(("seed", "max_gap_frames"), [(0, 1), (1, 2), (2, 5)])
+@pytest.mark.parametrize("most_ends", [10**6, 50])
+def test_gaps_are_closed_alike_in_windows_of_any_size(seed, max_gap_frames, most_ends, monkeypatch):
+    """Crowded enough that ends and starts hang together across windows; with `most_ends` 50, a sample tells the shares."""
+    rng = np.random.default_rng(seed)
+    points, _, frames = wanderers(rng, 40, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0)
+    rows = detections(np.asarray(points).round())  # on whole pixels: with many ties
+    options = {"experiment": experiment(frames), "max_step_nm": 0.5, "max_gap_frames": max_gap_frames}
+    starts = np.flatnonzero(rows["frame"].diff().ne(0)).tolist()
+    cuts = sorted(rng.choice(starts, 12, replace=False).tolist())
+    monkeypatch.setattr(gaps, "MOST_ENDS", most_ends)
+    with dask.config.set(scheduler="synchronous"):
+        whole = link(rows, **options).compute()
+        for size in (1, 30, 150):
+            monkeypatch.setattr(tips, "WINDOW_TIPS", size)
+            assert_same_rows(link(in_blocks(rows, cuts), **options).compute(), whole)
+
+
+def test_a_sample_of_the_ends_tells_nearly_the_same_shares(monkeypatch):
+    rng = np.random.default_rng(0)
+    points, _, frames = wanderers(rng, 150, 60, missed=0.15)
+    rows, asked = detections(points), []
+    shares = gaps._most_likely
+    monkeypatch.setattr(gaps, "_most_likely", lambda *words: asked.append((words[2], shares(*words))) or asked[-1][1])
+    for most in (10**6, 400):
+        monkeypatch.setattr(gaps, "MOST_ENDS", most)
+        link_now(rows, frames, max_gap_frames=1)
+    (n_all, every), (n_some, some) = asked
+    assert n_all > 1000 > 400 >= n_some > 200
+    assert some.of_missed == pytest.approx(every.of_missed, rel=0.1)
+    assert some.births_per_nm2 == pytest.approx(every.births_per_nm2, rel=0.3)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -7,81 +7,104 @@ An end and a start with m good frames between them, g frame times and a distance
 
 f_g is the density of steps across g frame times (`stemkin.kernels.steps`; the reach widens as sqrt(g)), q_m the share of ends
 that come back after m missed frames, and `births` the density of starts that continue nothing [1/(frame nm2)]. The shares
-and the births are those under which all the ends and starts are most likely. The odds of all closed gaps together are the
+and the births are those under which the ends and starts are most likely. The odds of all closed gaps together are the
 largest possible.
+
+The tips pass by twice in windows of time, once for the shares and once to be matched. What is held is a window, the connected
+groups of candidates that reach beyond it, and the names of closed gaps (16 bytes each); the answer is that of one window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from stemkin.kernels.candidates import near_pairs
 from stemkin.kernels.matching import best_matching, tie_break
-from stemkin.kernels.sightings import Looks, from_site_to_site
+from stemkin.kernels.sightings import from_site_to_site
 from stemkin.kernels.steps import StepModel
+from stemkin.kernels.tips import Tips
 
 N_ROUNDS = 30
 """Rounds of expectation-maximisation for the shares of ends that come back."""
 
+MOST_ENDS = 1_000_000
+"""Where there are more ends, every second (fourth, ...) one tells the shares."""
+
 
 @dataclass(frozen=True, eq=False)
-class Tips:
-    """First or last detections of tracks.
+class Gaps:
+    """Candidates: an end, and a start that may go on from it.
 
     Attributes
     ----------
-    name
-        (n,) the tracks' names.
-    ordinal, frame
-        (n,) number among the good frames, and in the movie.
-    point_nm
-        (n, 2) drift-corrected position (y, x) [nm].
-    looks
-        How they look.
+    end, start
+        (p,) number of the tip, in the order of time.
+    first, then
+        (p,) name of the track that ends, and of the one that starts.
+    ordinal
+        (p,) good frame of the end.
+    density
+        (p,) f_g(d) [1/nm2].
+    missed
+        (p,) good frames between the two, less one.
     """
 
-    name: np.ndarray
+    end: np.ndarray
+    start: np.ndarray
+    first: np.ndarray
+    then: np.ndarray
     ordinal: np.ndarray
-    frame: np.ndarray
-    point_nm: np.ndarray
-    looks: Looks
+    density: np.ndarray
+    missed: np.ndarray
 
-    def __len__(self) -> int:
-        """Return the number of tips."""
-        return len(self.name)
-
-    def take(self, rows: np.ndarray) -> Tips:
-        """Return the tips `rows`."""
-        return Tips(self.name[rows], self.ordinal[rows], self.frame[rows], self.point_nm[rows], self.looks.take(rows))
+    def take(self, rows: np.ndarray) -> Gaps:
+        """Return the candidates `rows`."""
+        return Gaps(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @staticmethod
-    def concatenated(parts: Sequence[Tips]) -> Tips:
-        """Return the tips of all `parts`, which must not be none."""
-        return Tips(
-            np.concatenate([p.name for p in parts]),
-            np.concatenate([p.ordinal for p in parts]),
-            np.concatenate([p.frame for p in parts]),
-            np.concatenate([p.point_nm for p in parts]),
-            Looks(
-                np.concatenate([p.looks.class_id for p in parts]),
-                np.concatenate([p.looks.brightness_nm for p in parts]),
-                parts[0].looks.class_penalty_nm,
-            ),
-        )
+    def concatenated(parts: Sequence[Gaps]) -> Gaps:
+        """Return the candidates of all `parts`, which must not be none."""
+        return Gaps(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Gaps)))
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of ends, and of starts.
+
+    Attributes
+    ----------
+    of_missed
+        q_1, q_2, ...: share of ends that come back after so many missed frames.
+    births_per_nm2
+        Density of starts that continue nothing [1/(frame nm2)].
+    """
+
+    of_missed: np.ndarray
+    births_per_nm2: float
+
+    def log_odds(self, gaps: Gaps) -> np.ndarray:
+        """Return the log odds (1) of every candidate."""
+        with np.errstate(divide="ignore"):
+            likely = np.log(self.of_missed[gaps.missed] * gaps.density)
+        return np.asarray(likely - np.log(self.births_per_nm2 * (1 - self.of_missed.sum())))
 
 
 def close_gaps(
-    ends: Tips, starts: Tips, *, model: StepModel, max_gap_frames: int, max_blind_frames: int
+    windows: Callable[[], Iterable[Tips]], *, model: StepModel, max_gap_frames: int, max_blind_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the ends and starts that are one track.
 
     Parameters
     ----------
-    ends, starts
-        Of all tracks of a movie, in any order.
+    windows
+        Gives the tips of all tracks of a movie, as `stemkin.kernels.tips.in_windows` cuts them; called twice where they are several.
     model
         How far defects step, and how often new ones begin.
     max_gap_frames
@@ -91,70 +114,132 @@ def close_gaps(
 
     Returns
     -------
-    (k,) rows of `ends` and (k,) rows of `starts` that belong together.
+    (k,) names of tracks that end and (k,) names of the tracks that go on from them.
     """
-    none = np.empty(0, np.int64)
-    if not len(ends) or not len(starts) or max_gap_frames < 1:
-        return none, none
-    max_gap_frames = min(max_gap_frames, int(starts.ordinal.max() - ends.ordinal.min()))
-    if max_gap_frames < 1:
-        return none, none
-    both = Tips.concatenated([ends, starts])
-    order = np.lexsort((both.name, both.point_nm[:, 1], both.point_nm[:, 0], both.ordinal))
-    tips, is_end = both.take(order), order < len(ends)
-    found = [_candidates(tips, is_end, model, m, max_blind_frames) for m in range(1, max_gap_frames + 1)]
-    left, right, squared, apart = (np.concatenate(column) for column in zip(*found, strict=True))
-    missed = np.repeat(np.arange(max_gap_frames), [len(f[0]) for f in found])
-    odds = _log_odds(left, model.density_per_nm2(squared, apart), missed, len(ends), len(starts), model)
-    saving = odds + tie_break(left, right)
-    taken = best_matching(left, right, saving, n_left=len(tips), n_right=len(tips))
-    return order[left[taken]], order[right[taken]] - len(ends)
-
-
-def _log_odds(
-    end: np.ndarray, density: np.ndarray, missed: np.ndarray, n_ends: int, n_starts: int, model: StepModel
-) -> np.ndarray:
-    """Return the log odds (1) of every pair; the shares of ends that come back are found by expectation-maximisation.
-
-    Parameters
-    ----------
-    end, density, missed
-        (p,) the pair's end, its f_g(d) [1/nm2], and the number of frames missed, less one.
-    n_ends, n_starts
-        How many there are.
-    model
-        Tells how many frames of which area the starts lie in.
-    """
-    n_shares = int(missed.max(initial=0)) + 1
-    share = np.full(n_shares, 0.2 / n_shares)
-    births = n_starts / model.room_nm2
-    for _ in range(N_ROUNDS):
-        weight = share[missed] * density / births
-        total = 1 - share.sum() + np.bincount(end, weight, minlength=1)
-        belongs = weight / total[end]
-        share = (np.bincount(missed, belongs, minlength=n_shares) + 0.1) / (n_ends + 1)
-        share *= min(1.0, 0.99 / share.sum())
-        births = max(n_starts - belongs.sum(), 0.05 * n_starts) / model.room_nm2
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(share[missed] * density) - np.log(births * (1 - share.sum())))
+    candidates = partial(_candidates, model=model, max_gap_frames=max_gap_frames, max_blind_frames=max_blind_frames)
+    found = candidates(windows())
+    ahead = list(itertools.islice(found, 2))
+    shares = _shares(itertools.chain(ahead, found), model)
+    closed: list[Gaps] = []
+    waiting: list[Gaps] = []
+    for _, gaps, last_ordinal in ahead if len(ahead) < 2 else candidates(windows()):
+        likely = Gaps.concatenated([*waiting, gaps.take(shares.log_odds(gaps) > 0)])
+        may_grow = _whole_groups(likely, likely.ordinal >= last_ordinal - max_gap_frames)
+        closed.append(_best(likely.take(~may_grow), shares))
+        waiting = [likely.take(may_grow)]
+    closed += [_best(gaps, shares) for gaps in waiting]
+    nothing = np.empty(0, np.int64)
+    return (
+        np.concatenate([nothing, *(gaps.first for gaps in closed)]),
+        np.concatenate([nothing, *(gaps.then for gaps in closed)]),
+    )
 
 
 def _candidates(
-    tips: Tips, is_end: np.ndarray, model: StepModel, n_missed: int, max_blind_frames: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pairs with `n_missed` good frames between them: end, start, squared distance [nm2], frame times."""
+    windows: Iterable[Tips], *, model: StepModel, max_gap_frames: int, max_blind_frames: int
+) -> Iterator[tuple[Tips, Gaps, int]]:
+    """Yield each window, the candidates whose starts lie in it, and its last ordinal."""
+    behind: list[Tips] = []
+    number = np.empty(0, np.int64)
+    n_before = 0
+    for window in windows:
+        tips = Tips.concatenated([*behind, window])
+        number = np.concatenate([number, np.arange(n_before, n_before + len(window))])
+        is_new = number >= n_before
+        n_before += len(window)
+        last = int(tips.ordinal[-1])
+        most = min(max_gap_frames, last - int(tips.ordinal[0]) - 1)
+        found = [_near(tips, number, is_new, model, m, max_blind_frames) for m in range(1, max(most, 1) + 1)]
+        yield window, Gaps.concatenated(found), last
+        kept = np.flatnonzero(tips.is_end & (tips.ordinal >= last - max_gap_frames))
+        behind, number = [tips.take(kept)], number[kept]
+
+
+def _near(
+    tips: Tips, number: np.ndarray, is_new: np.ndarray, model: StepModel, n_missed: int, max_blind_frames: int
+) -> Gaps:
+    """Return the candidates with `n_missed` good frames between them whose starts are new."""
     # The longest wait that is allowed sets the reach of the search; each pair is then held to its own.
     widest = model.reach_nm * np.sqrt(n_missed + 1 + max_blind_frames)
-    reach = np.where(is_end, 0.0, widest)
+    reach = np.where(is_new & ~tips.is_end, widest, 0.0)
     pairs = near_pairs(tips.ordinal, tips.point_nm, reach, n_apart=n_missed + 1)
-    chosen = is_end[pairs.earlier]
+    chosen = tips.is_end[pairs.earlier]
     if model.spacing_nm is not None:
         chosen &= from_site_to_site(pairs.squared, model.spacing_nm)
-    earlier, later, squared = pairs.earlier[chosen], pairs.later[chosen], pairs.squared[chosen]
-    squared = squared + tips.looks.squared_nm2(earlier, later)
-    apart = (tips.frame[later] - tips.frame[earlier]).astype(np.float64)
+    end, start, squared = pairs.earlier[chosen], pairs.later[chosen], pairs.squared[chosen]
+    squared = squared + tips.looks.squared_nm2(end, start)
+    apart = (tips.frame[start] - tips.frame[end]).astype(np.float64)
     near = (apart <= n_missed + 1 + max_blind_frames) & (squared <= model.reach_nm**2 * apart)
-    return earlier[near], later[near], squared[near], apart[near]
+    end, start = end[near], start[near]
+    density = model.density_per_nm2(squared[near], apart[near])
+    missed = np.full(len(end), n_missed - 1, np.int64)
+    return Gaps(number[end], number[start], tips.name[end], tips.name[start], tips.ordinal[end], density, missed)
+
+
+def _shares(candidates: Iterable[tuple[Tips, Gaps, int]], model: StepModel) -> Shares:
+    """Return the shares and births by expectation-maximisation over all ends, or an even sample of `MOST_ENDS` at most."""
+    every, n_before, n_starts = 1, 0, 0
+    asked = [np.empty(0, np.int64)]
+    kept: list[Gaps] = []
+    for tips, gaps, _ in candidates:
+        ends = n_before + np.flatnonzero(tips.is_end)
+        n_before += len(tips)
+        n_starts += len(tips) - len(ends)
+        asked.append(ends[ends % every == 0])
+        kept.append(gaps.take(gaps.end % every == 0))
+        while sum(map(len, asked)) > MOST_ENDS:
+            every *= 2
+            asked = [ends[ends % every == 0] for ends in asked]
+            kept = [part.take(part.end % every == 0) for part in kept]
+    if not kept or not n_starts:
+        return Shares(np.zeros(0), 1.0)
+    every_end, all_gaps = np.concatenate(asked), Gaps.concatenated(kept)
+    return _most_likely(np.searchsorted(every_end, all_gaps.end), all_gaps, len(every_end), n_starts, every, model)
+
+
+def _most_likely(end: np.ndarray, gaps: Gaps, n_ends: int, n_starts: int, every: int, model: StepModel) -> Shares:
+    """Return the shares under which the ends are most likely.
+
+    Parameters
+    ----------
+    end
+        (p,) end of each of the candidates `gaps`, counted among the ends that are asked.
+    n_ends, n_starts
+        Ends that are asked, and all starts.
+    every
+        One in so many ends is asked.
+    model
+        Tells how many frames of which area the starts lie in.
+    """
+    n_shares = int(gaps.missed.max(initial=0)) + 1
+    share = np.full(n_shares, 0.2 / n_shares)
+    births = n_starts / model.room_nm2
+    for _ in range(N_ROUNDS):
+        weight = share[gaps.missed] * gaps.density / births
+        total = 1 - share.sum() + np.bincount(end, weight, minlength=1)
+        belongs = weight / total[end]
+        share = (np.bincount(gaps.missed, belongs, minlength=n_shares) + 0.1) / (n_ends + 1)
+        share *= min(1.0, 0.99 / share.sum())
+        births = max(n_starts - every * belongs.sum(), 0.05 * n_starts) / model.room_nm2
+    return Shares(share, births)
+
+
+def _whole_groups(gaps: Gaps, chosen: np.ndarray) -> np.ndarray:
+    """Return `chosen` (p,) and all that shares a tip with one of them, directly or through others."""
+    if not chosen.any():
+        return chosen
+    tips, place = np.unique(np.concatenate([gaps.end, gaps.start]), return_inverse=True)
+    end, start = np.split(place, 2)
+    graph = coo_array((np.ones(len(end), np.int8), (end, start)), shape=(len(tips), len(tips)))
+    group = connected_components(graph, directed=False)[1][end]
+    return np.isin(group, group[chosen])
+
+
+def _best(gaps: Gaps, shares: Shares) -> Gaps:
+    """Return the candidates that have the largest odds together, no tip twice."""
+    saving = shares.log_odds(gaps) + tie_break(gaps.end, gaps.start)
+    (ends, end), (starts, start) = (np.unique(tips, return_inverse=True) for tips in (gaps.end, gaps.start))
+    return gaps.take(best_matching(end, start, saving, n_left=len(ends), n_right=len(starts)))
 
 
 def one_name(first: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,19 +18,20 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.gaps import Tips, close_gaps, one_name, renamed
+from stemkin.kernels.gaps import close_gaps, one_name, renamed
 from stemkin.kernels.linking import CONTEXT, links_by_distance, links_by_likelihood
 from stemkin.kernels.seams import ID_STRIDE, Seam, join, name_tracks, settle
 from stemkin.kernels.sightings import Looks, Sightings, goes_on
 from stemkin.kernels.stepping import count_steps
 from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel
+from stemkin.kernels.tips import Tips, in_windows
 from stemkin.linking.clock import Clock, Settings
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Summary:
     ----------
     seam
         The tracks in its last frame.
-    starts, ends
+    tips
         First detections of tracks that begin in the block, last ones of those that end in it or in its halo. Empty where
         gaps are not closed.
     last_frame
@@ -55,8 +56,7 @@ class Summary:
     """
 
     seam: Seam
-    starts: Tips
-    ends: Tips
+    tips: Tips
     last_frame: int
 
 
@@ -208,9 +208,10 @@ def link_block(
     names, of_all, seam = name_tracks(links, seen.frame, n_previous=own.start - halo)
     nothing = np.empty(0, np.int64)
     starts, ends = _tips(links, seen.frame, own.start - halo) if settings.max_gap_frames else (nothing, nothing)
-    tips = Tips(of_all, seen.ordinal, seen.frame, seen.point_nm, seen.looks)
+    tip, is_end = np.concatenate([starts, ends]), np.repeat([False, True], [len(starts), len(ends)])
+    tips = Tips(is_end, of_all[tip], seen.ordinal[tip], seen.frame[tip], seen.point_nm[tip], seen.looks.take(tip))
     last = int(block["frame"].iloc[-1]) if len(block) else -1
-    return BlockLinks(names, Summary(seam, tips.take(starts), tips.take(ends), last))
+    return BlockLinks(names, Summary(seam, tips, last))
 
 
 def _sightings(
@@ -265,7 +266,12 @@ def fit_steps(counts: Sequence[StepCounts], clock: Clock, settings: Settings) ->
     return StepModel(sum(counts, start=NO_STEPS), limit_nm, spacing_nm)
 
 
-def join_links(summaries: Sequence[Summary], model: StepModel, settings: Settings) -> list[Names]:
+def join_links(
+    summaries: Sequence[Summary],
+    model: StepModel,
+    settings: Settings,
+    tips_of: Callable[[int], Tips] | None = None,
+) -> list[Names]:
     """Return, for each block of a movie in the order of time, how its tracks are called. Computes once.
 
     Gaps are closed here, between the ends and the starts of all tracks of the movie.
@@ -278,22 +284,29 @@ def join_links(summaries: Sequence[Summary], model: StepModel, settings: Setting
         Odds of steps, from `fit_steps`.
     settings
         As the blocks were linked with.
+    tips_of
+        Gives the tips of a block by its number, where they are kept elsewhere than in the summaries; asked twice for each.
     """
     incoming = join([summary.seam for summary in summaries])
     old = new = np.empty(0, np.int64)
     if settings.max_gap_frames and summaries:
-        known_end = [settle(s.ends.name, names) for s, names in zip(summaries, incoming, strict=True)]
-        end = replace(Tips.concatenated([s.ends for s in summaries]), name=np.concatenate(known_end))
-        start = Tips.concatenated([s.starts for s in summaries])
+
+        def settled() -> Iterator[tuple[Tips, int]]:
+            for k, (summary, names) in enumerate(zip(summaries, incoming, strict=True)):
+                tips = summary.tips if tips_of is None else tips_of(k)
+                yield replace(tips, name=settle(tips.name, names)), summary.last_frame
+
         limits = {"max_gap_frames": settings.max_gap_frames, "max_blind_frames": settings.max_blind_frames}
-        i, j = close_gaps(end, start, model=model, **limits)
-        old, new = one_name(end.name[i], start.name[j])
-        logger.info("%d gaps closed among %d tracks", len(old), len(start))
+        old, new = one_name(*close_gaps(lambda: in_windows(settled()), model=model, **limits))
+        logger.info("%d gaps closed", len(old))
     names, begun = [], 0
     for summary, known in zip(summaries, incoming, strict=True):
         # a block holds the tracks of its halo and those that begin in it
         first, last = np.searchsorted(old, [begun, (summary.last_frame + 1) * ID_STRIDE])
-        came_in = old[:first][np.isin(old[:first], known)]
+        place = np.unique(np.searchsorted(old[:first], known))
+        place = place[place < first]
+        came_in = old[place]
+        came_in = came_in[np.isin(came_in, known)]
         own_old = np.concatenate([came_in, old[first:last]])
         names.append(Names(known, own_old, renamed(own_old, old, new)))
         begun = max(begun, (summary.last_frame + 1) * ID_STRIDE)

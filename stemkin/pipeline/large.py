@@ -9,7 +9,7 @@ it. What comes back is small: of each block the names in its last frame and, whe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.kernels.sightings import Looks
+from stemkin.kernels.tips import Tips
 from stemkin.linking import (
     AFTER,
     BEFORE,
@@ -135,6 +137,11 @@ class Piece:
         return LINKS, folder_name(self.block.movie), self.block.file_name
 
     @property
+    def tips_file(self) -> tuple[str, str, str]:
+        """Where the ends and starts of its tracks wait until gaps are closed."""
+        return LINKS, folder_name(self.block.movie), f"{self.block.file_name}.tips"
+
+    @property
     def records(self) -> tuple[str, str, str]:
         """Where the rows of its tracks wait to be gathered."""
         return LINKS, folder_name(self.block.movie), f"{self.block.file_name}.records"
@@ -168,7 +175,8 @@ def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
     counts: list[StepCounts] = [result for _, result in _done(count_piece, pieces, retries)]
     model = fit_steps(counts, pieces[0].clock, movie.settings)
     linked: dict[int, Summary] = dict(_done(partial(link_piece, model=model), pieces, retries))
-    names = join_links([linked[k] for k in range(len(pieces))], model, movie.settings)
+    summaries = [linked[k] for k in range(len(pieces))]
+    names = join_links(summaries, model, movie.settings, lambda k: read_tips(pieces[k]))
     named = dict(_done(partial(name_piece, n_parts=movie.n_parts), list(zip(pieces, names, strict=True)), retries))
     counts_of_parts = np.array([named[k][1] for k in range(len(pieces))])
     records = tuple(piece.records for piece in pieces)
@@ -193,11 +201,24 @@ def count_piece(piece: Piece) -> StepCounts:
 
 
 def link_piece(piece: Piece, *, model: StepModel) -> Summary:
-    """Link a block, keep the names of its tracks in the store, and return what the other blocks must know."""
+    """Link a block, keep the names of its tracks, and their tips, in the store; return what else the other blocks must know."""
     by_odds = model if piece.settings.cost == "likelihood" else None
     links = link_block(*piece.rows(), piece.clock, piece.settings, by_odds)
     piece.store.write_table(pd.DataFrame({"name": links.names}), piece.made_of, *piece.file)
-    return links.summary
+    tips = links.summary.tips
+    columns = {"is_end": tips.is_end, "name": tips.name, "ordinal": tips.ordinal, "frame": tips.frame}
+    places = {"y_nm": tips.point_nm[:, 0], "x_nm": tips.point_nm[:, 1]}
+    looks = {"class_id": tips.looks.class_id, "brightness_nm": tips.looks.brightness_nm}
+    piece.store.write_table(pd.DataFrame(columns | places | looks), piece.made_of, *piece.tips_file)
+    return replace(links.summary, tips=tips.take(slice(0, 0)))
+
+
+def read_tips(piece: Piece) -> Tips:
+    """Return the ends and starts that `link_piece` left."""
+    rows = piece.store.read_table(*piece.tips_file)
+    is_end, name, ordinal, frame = (rows[c].to_numpy() for c in ("is_end", "name", "ordinal", "frame"))
+    looks = Looks(rows["class_id"].to_numpy(), rows["brightness_nm"].to_numpy(), piece.settings.class_penalty_nm)
+    return Tips(is_end, name, ordinal, frame, rows[["y_nm", "x_nm"]].to_numpy(), looks)
 
 
 def name_piece(item: tuple[Piece, Names], *, n_parts: int) -> tuple[int, np.ndarray]:
