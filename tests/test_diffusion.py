@@ -12,6 +12,7 @@ import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
 from stemkin.kernels.borders import Room, all_alike
 from stemkin.kernels.brownian import Evidence, most_likely
+from stemkin.kernels.covariance import covariance_interval, covariance_sums
 from stemkin.kernels.hops import hop_numbers, most_likely_rate
 from stemkin.kernels.likelihood import LOG_R, innovation_sums, likelihood_numbers
 from stemkin.tables import COLUMNS, Experiment, empty
@@ -219,6 +220,16 @@ def test_steps_that_leave_the_field_are_made_up_for_whatever_the_method():
     assert right["n_displacements"].tolist()[:2] == plain["n_displacements"].tolist()[:2]
     rates = sk.hop_rates(rows, hop_length_nm=0.3153, by="pooled", experiment=known, border_px=0.0).iloc[0]
     assert rates["low"] < 0.3 < rates["high"]
+
+
+@pytest.mark.parametrize(("n_steps", "snr"), [(10, 0.5), (10, 2.0), (40, 0.5)])
+def test_the_interval_of_the_covariance_estimator_holds_for_single_short_tracks(n_steps, snr):
+    rng, n = np.random.default_rng(n_steps), 1500
+    walk = rng.normal(size=(n, n_steps + 1, 2)).cumsum(axis=1) + rng.normal(0, 1 / snr, (n, n_steps + 1, 2))
+    track, frame = np.repeat(np.arange(n), n_steps + 1), np.tile(np.arange(n_steps + 1), n)
+    sums = covariance_sums(track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n)
+    low, high = np.array([covariance_interval(own) for own in sums]).T
+    assert 0.93 < ((low < 0.5) & (high > 0.5)).mean() < 0.97
 
 
 def test_steps_that_stand_for_several_say_less_than_as_many_steps():

@@ -13,7 +13,7 @@ from scipy import special
 
 from stemkin.diffusion.methods import Estimate, Method, Recipe, recipe
 from stemkin.diffusion.stays import BORDER_PX, Choice, ClassOf, stays_of
-from stemkin.kernels.displacement import excess_kurtosis
+from stemkin.kernels.covariance import excess_kurtosis
 from stemkin.kernels.exact import total
 from stemkin.kernels.intervals import variance_interval
 from stemkin.tables import POOLED, Experiment, conform, empty
@@ -236,7 +236,7 @@ def gaussianity_table(sums: Sums, asked: Asked) -> pd.DataFrame:
 
 
 def _shape(movie: str, class_id: int, numbers: np.ndarray) -> dict[str, Any]:
-    excess, error = excess_kurtosis(numbers[:6])
+    excess, error = excess_kurtosis(numbers)
     p = float(special.ndtr(-excess / error)) if error > 0 else np.nan
     return {
         "movie": movie, "class_id": class_id, "n": round(float(numbers[6])), "excess": excess, "std_error": error,

@@ -11,9 +11,8 @@ import numpy as np
 
 from stemkin.diffusion.stays import Stays, sums_of
 from stemkin.kernels import brownian, hops, likelihood
+from stemkin.kernels.covariance import covariance_estimate, covariance_interval, covariance_sums
 from stemkin.kernels.displacement import (
-    covariance_estimate,
-    covariance_sums,
     line_through,
     optimal_lags,
     power_law,
@@ -126,16 +125,18 @@ def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray
 def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
     """Return D of the covariance estimator; its error comes from the spread between tracks where these are many."""
     numbers = total(sums)
-    Dt, error, s2 = covariance_estimate(numbers[:6])
+    Dt, s2 = covariance_estimate(numbers[:7])
     n, squared, n_pairs, product = numbers[:4]
-    units, freedom = float(numbers[7]), float(numbers[6]) / 2  # two means of products know their own error so well
+    units = float(numbers[7])
     if units >= brownian.MANY_UNITS and np.isfinite(Dt):
         slope = np.array([-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2])
         square = np.zeros((4, 4))
         square[_PRODUCTS] = numbers[8:]
         square = square + np.triu(square, 1).T
-        error, freedom = float(np.sqrt(slope @ square @ slope * units / (units - 1))), units - 1
-    low, high = variance_interval(Dt, error, confidence=confidence, freedom=freedom)
+        error = float(np.sqrt(slope @ square @ slope * units / (units - 1)))
+        low, high = variance_interval(Dt, error, confidence=confidence, freedom=units - 1)
+    else:
+        low, high = covariance_interval(numbers[:7], confidence=confidence)
     t = frame_time_s
     return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(numbers[6])))
 
