@@ -14,7 +14,9 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -28,7 +30,12 @@ Result = TypeVar("Result")
 
 TASKS_PER_THREAD = 2
 """Tasks in flight for each thread: one that runs, one that waits so that no worker ever does."""
-
+REFILL_SHARE = 8
+"""A window is filled up when an eighth of it is free: one update of the scheduler's graph for all that goes in."""
+FURTHER_SHARE = 4
+"""Calls that are added while items wait fill at most a quarter of the window."""
+LOOK_EVERY_S = 1.0
+"""How often the scheduler is asked for its number of threads."""
 
 LOST = "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same command goes on"
 
@@ -42,6 +49,15 @@ class Outcome(Generic[Item, Result]):
     error: BaseException | None = None
 
 
+@dataclass(frozen=True)
+class Call:
+    """A function and what it is called on; `asked` tells the stream's own items from what was added to it."""
+
+    function: Callable[[Any], Any]
+    item: Any
+    asked: bool = False
+
+
 def stream(
     function: Callable[[Item], Result],
     items: Iterable[Item],
@@ -49,6 +65,7 @@ def stream(
     retries: int = 2,
     window: int | None = None,
     resources: dict[str, float] | None = None,
+    further: deque[Call] | None = None,
 ) -> Iterator[Outcome[Item, Result]]:
     """Call `function` on every item through the active scheduler and yield outcomes as they come. Lazy.
 
@@ -63,7 +80,10 @@ def stream(
     window
         Tasks in flight; by default twice the scheduler's threads, followed as workers come and go.
     resources
-        What a task asks of its worker, for instance ``{"GPU": 1}``; for a `distributed` client only.
+        What a task of `items` asks of its worker, for instance ``{"GPU": 1}``; for a `distributed` client only.
+    further
+        Calls that the caller adds while it takes outcomes: what an item leads to. They go before the items that wait, but fill no
+        more than a quarter of the window, so that no item waits long for them; their outcomes come among the others.
 
     Raises
     ------
@@ -72,12 +92,34 @@ def stream(
     LostSchedulerError
         If the scheduler is lost. Items are not to blame; the caller may start again where it was.
     """
+    agenda = _Agenda(function, iter(items), deque() if further is None else further)
     client = active_client()
     if client is None:
-        yield from _stream_in_threads(function, items, retries, window)
+        yield from _stream_in_threads(agenda, retries, window)
     else:
         check_resources(client, resources)
-        yield from _stream_through(client, function, items, retries, window, resources)
+        yield from _stream_through(client, agenda, retries, window, resources)
+
+
+@dataclass(frozen=True)
+class _Agenda:
+    """What is left to do: the items of a stream, and what its caller adds."""
+
+    function: Callable[[Any], Any]
+    items: Iterator[Any]
+    further: deque[Call]
+
+    def draw(self, in_flight: Collection[Call], width: int) -> list[Call]:
+        """Return what goes into a window of `width` tasks next."""
+        room = max(0, width - len(in_flight))
+        beside = sum(not call.asked for call in in_flight)
+        calls = self._further(min(max(1, width // FURTHER_SHARE) - beside, room))
+        items = itertools.islice(self.items, room - len(calls))
+        calls += [Call(self.function, item, asked=True) for item in items]
+        return calls + self._further(room - len(calls))  # no item waits any more
+
+    def _further(self, most: int) -> list[Call]:
+        return [self.further.popleft() for _ in range(min(most, len(self.further)))]
 
 
 def active_client() -> Any:
@@ -125,13 +167,8 @@ def check_resources(client: Any, resources: dict[str, float] | None) -> None:
 
 
 def _stream_through(
-    client: Any,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    retries: int,
-    window: int | None,
-    resources: dict[str, float] | None,
-) -> Iterator[Outcome[Item, Result]]:
+    client: Any, agenda: _Agenda, retries: int, window: int | None, resources: dict[str, float] | None
+) -> Iterator[Outcome[Any, Any]]:
     """Keep a window of futures in flight on a `distributed` scheduler; items whose worker died are tried alone at the end.
 
     The scheduler blames every task of a worker that dies, so two items share the blame for what one of them did. Alone,
@@ -139,42 +176,53 @@ def _stream_through(
     """
     from distributed import KilledWorker
 
-    def send(item: Item) -> Any:
-        return client.submit(function, item, retries=retries, resources=resources, pure=False)
+    def send(calls: list[Call]) -> list[Any]:
+        """Return futures, in one update of the scheduler's graph for all calls of the same kind."""
+        futures = []
+        for (function, asked), group in itertools.groupby(calls, key=lambda call: (call.function, call.asked)):
+            words = {"retries": retries, "resources": resources if asked else None, "pure": False}
+            futures += client.map(function, [call.item for call in group], **words)
+        return futures
 
     suspects = []
-    for outcome in _windowed(client, send, items, window):
+    for call, outcome in _windowed(client, send, agenda, window):
         if isinstance(outcome.error, KilledWorker):
             log.warning("a worker died under one of its blocks; they are tried again, one at a time, at the end")
-            suspects.append(outcome.item)
+            suspects.append(call)
         else:
             yield outcome
-    for item in suspects:
-        yield from _windowed(client, send, [item], 1)
+    for call in suspects:
+        agenda.further.appendleft(call)
+        for _, outcome in _windowed(client, send, agenda, 1):
+            yield outcome
 
 
 def _windowed(
-    client: Any, send: Callable[[Item], Any], items: Iterable[Item], window: int | None
-) -> Iterator[Outcome[Item, Any]]:
-    """Yield what came of every item, at most `window` of them in flight."""
+    client: Any, send: Callable[[list[Call]], list[Any]], agenda: _Agenda, window: int | None
+) -> Iterator[tuple[Call, Outcome[Any, Any]]]:
+    """Yield what came of every call, at most `window` of them in flight."""
     from distributed import as_completed
 
-    source = iter(items)
-    in_flight: dict[Any, Item] = {}
+    in_flight: dict[Any, Call] = {}
     done = as_completed()
+    width, looked = 0, 0.0
     try:
         while True:
-            for item in itertools.islice(source, max(0, (window or _width()) - len(in_flight))):
-                future = send(item)
-                in_flight[future] = item
-                done.add(future)
+            if time.monotonic() - looked > LOOK_EVERY_S:  # asking the scheduler costs as much as a task
+                width, looked = window or _width(), time.monotonic()
+            if width - len(in_flight) >= width // REFILL_SHARE:
+                calls = agenda.draw(in_flight.values(), width)
+                sent = send(calls)
+                in_flight.update(zip(sent, calls, strict=True))
+                done.update(sent)
             if not in_flight:
                 return
-            future = next(done)
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            yield _answer(client, in_flight.pop(future), future)
-            future.release()
+            for future in done.next_batch():
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+                call = in_flight.pop(future)
+                yield call, _answer(client, call.item, future)
+                future.release()
     finally:
         if client.status == "running":
             client.cancel(list(in_flight), force=True)
@@ -206,31 +254,28 @@ def _answer(client: Any, item: Item, future: Any) -> Outcome[Item, Any]:
     return outcome
 
 
-def _stream_in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], retries: int, window: int | None
-) -> Iterator[Outcome[Item, Result]]:
+def _stream_in_threads(agenda: _Agenda, retries: int, window: int | None) -> Iterator[Outcome[Any, Any]]:
     """Keep a window of futures in flight on threads of this process."""
 
-    def persistent(item: Item) -> Result:
+    def persistent(call: Call) -> Any:
         for _ in range(retries):
             try:
-                return function(item)
+                return call.function(call.item)
             except Exception:  # noqa: BLE001, S112 - the last try below raises
                 continue
-        return function(item)
+        return call.function(call.item)
 
-    source = iter(items)
-    in_flight: dict[Future[Result], Item] = {}
+    in_flight: dict[Future[Any], Call] = {}
     width = window or TASKS_PER_THREAD * n_threads()
     pool = ThreadPoolExecutor(n_threads(), thread_name_prefix="stemkin")
     try:
         while True:
-            for item in itertools.islice(source, width - len(in_flight)):
-                in_flight[pool.submit(persistent, item)] = item
+            for call in agenda.draw(in_flight.values(), width):
+                in_flight[pool.submit(persistent, call)] = call
             if not in_flight:
                 return
             for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
-                yield _outcome(in_flight.pop(future), future)
+                yield _outcome(in_flight.pop(future).item, future)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -239,5 +284,7 @@ def _outcome(item: Item, future: Any) -> Outcome[Item, Result]:
     """Return what became of a finished future."""
     if future.cancelled():
         return Outcome(item, error=RuntimeError("the task was cancelled by the scheduler"))
-    error = future.exception()
+    error = (
+        None if getattr(future, "status", "") == "finished" else future.exception()
+    )  # `distributed` knows without asking
     return Outcome(item, error=error) if error is not None else Outcome(item, result=future.result())

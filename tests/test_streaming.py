@@ -3,11 +3,12 @@
 import itertools
 import os
 import threading
+from collections import deque
 
 import pytest
 
 from stemkin.scheduling import connect
-from stemkin.streaming import n_threads, stream
+from stemkin.streaming import Call, _Agenda, n_threads, stream
 
 
 def square(n):
@@ -77,6 +78,27 @@ def test_only_the_window_is_drawn_ahead():
         next(outcomes)
         assert len(drawn) <= 10
         outcomes.close()
+
+
+@pytest.mark.parametrize("where", ["synchronous", "threads", "processes"])
+def test_calls_that_are_added_go_before_the_items_that_wait_and_are_answered_too(where):
+    further, order = deque(), []
+    with connect(where, workers=2):
+        for outcome in stream(square, range(40), further=further):
+            order.append(outcome.result)
+            if outcome.item == 3:
+                further.extend([Call(abs, -1000), Call(abs, -2000)])
+    assert sorted(order) == sorted([*(n * n for n in range(40)), 1000, 2000])
+    assert order.index(1000) < order.index(1521)
+    assert order.index(2000) < order.index(1521)
+
+
+def test_items_never_wait_for_what_is_added():
+    agenda = _Agenda(square, iter(range(100)), deque(Call(abs, -n) for n in range(50)))
+    first = agenda.draw([], 16)
+    assert [call.asked for call in first] == [False] * 4 + [True] * 12
+    assert all(call.asked for call in agenda.draw(first[:10], 16))  # those four are not back yet
+    assert len(agenda.draw([], 200)) == (50 - 4) + (100 - 12 - 6)  # no item waits any more: all that is left
 
 
 def test_a_resource_that_no_worker_has_is_refused_instead_of_waited_for():
