@@ -32,7 +32,7 @@ from stemkin import tables
 from stemkin.config import RunConfig
 from stemkin.journal import machine
 from stemkin.movie import Movie
-from stemkin.pipeline import Inputs, pixels, plan, run
+from stemkin.pipeline import Inputs, memory, pixels, plan, run
 from stemkin.readers import Calibration
 from stemkin.simulation import simulate_movie, write
 from stemkin.store import PIXEL_TABLES
@@ -110,7 +110,7 @@ def bright_pixels(task: pixels.PixelTask) -> pixels.PixelSummary:
     for table in PIXEL_TABLES:
         store.write_block(table, block, rows[table], task.made_of)
     seconds = time.perf_counter() - began
-    return pixels.PixelSummary(block, len(frames), 0, frames.nbytes, False, seconds, pixels.peak_memory_mib())
+    return pixels.PixelSummary(block, len(frames), 0, frames.nbytes, False, seconds, memory.peak_memory_mib())
 
 
 class Meter:
@@ -174,7 +174,7 @@ def one_run(gb: float, first_gb: float | None, model: str) -> dict[str, Any]:
                     run(inputs, f"{scratch}/results", model=model, until="detect", watch=meter)
                 except KeyboardInterrupt:
                     ended = f"stopped after the first {meter.gb:.1f} GB"
-                worker_peak = max(client.run(pixels.peak_memory_mib).values())
+                worker_peak = max(client.run(memory.peak_memory_mib).values())
             seconds = time.perf_counter() - began
             blocks = json.loads(Path(scratch, "results", "run.json").read_text())["blocks"]
             if blocks["failed"]:

@@ -4,7 +4,8 @@
 
 `run` computes nothing itself: it opens the archive, asks each stage for what is missing in the results folder, and keeps
 ``run.json``. The pixels are read once, block by block, through a small window of tasks (`stemkin.streaming`), and each
-worker writes its own rows; a run that was stopped, by whatever, goes on where it was.
+worker writes its own rows; a run that was stopped, by whatever, goes on where it was. Movies finish one by one: what follows
+from the last block of one is done while others are searched (`stemkin.pipeline.meanwhile`), and the stages find it done.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from stemkin.editing import Edits, read_edits
 from stemkin.journal import Journal, locked
 from stemkin.pipeline.blocks import block_mib
 from stemkin.pipeline.looking import write_gallery
+from stemkin.pipeline.meanwhile import SO_FAR, Meanwhile
 from stemkin.pipeline.modelling import learn_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.numbers import compute_kinetics
@@ -148,10 +150,13 @@ def run(
         settle_edits(store, edits)
         with journal.stage("detect") as record:
             record["projected_peak_memory_mib"] = round(projected_mib, 1)
-            run_pixel_pass(found.movies, store, config, model_print, journal, record, watch)
+            stages = () if until == "detect" else ("link", "kinetics", "report")
+            meanwhile = Meanwhile(store, journal, config) if stages else None
+            run_pixel_pass(found.movies, store, config, model_print, journal, record, watch, meanwhile)
             judge_memory(record, journal)
-        stages = () if until == "detect" else ("link", "kinetics", "report")
-        return _tables_and_report(store, journal, config, stages, watch, found)
+            if meanwhile is not None and meanwhile.linked:
+                record["linking_peak_memory_mib"] = round(meanwhile.peak_memory_mib, 1)
+        return _tables_and_report(store, journal, config, stages, watch, found, meanwhile)
 
 
 def judge_memory(record: Mapping[str, Any], journal: Journal) -> None:
@@ -191,19 +196,27 @@ def resume(
 
 
 def _tables_and_report(
-    store: Store, journal: Journal, config: RunConfig, stages: Sequence[str], watch: Watch, found: Inputs | None
+    store: Store,
+    journal: Journal,
+    config: RunConfig,
+    stages: Sequence[str],
+    watch: Watch,
+    found: Inputs | None,
+    meanwhile: Meanwhile | None = None,
 ) -> Outcome:
-    """Do what follows the pixels, and close the journal."""
+    """Do what follows the pixels and was not done meanwhile, and close the journal."""
+    followed, linked = ({}, {}) if meanwhile is None else (meanwhile.followed, meanwhile.linked)
     with journal.stage("name") as record:
         name_again(store, journal, config.run.retries, record, watch)
     with journal.stage("phases") as record:
-        follow_phases(store, journal, config.run.retries, record, watch)
+        follow_phases(store, journal, config.run.retries, record, watch, followed)
     if "link" in stages:
         with journal.stage("link") as record:
-            link_movies(store, journal, config, record, watch)
+            link_movies(store, journal, config, record, watch, linked)
     if "kinetics" in stages:
         with journal.stage("kinetics") as record:
             compute_kinetics(store, journal, config, record)
+        store.remove(SO_FAR)
     if found is not None:
         write_gallery(store, found.movies, journal)
     problems = _problems(journal)

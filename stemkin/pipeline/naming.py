@@ -63,11 +63,10 @@ def settle_edits(store: Store, edits: Edits | None) -> None:
 
 def name_again(store: Store, journal: Journal, retries: int, record: dict[str, Any], watch: Watch) -> None:
     """Name every block as the edits say, through the active scheduler. Computes once; blocks named so before are kept."""
-    edits = edits_of(store)
+    edits, version = edits_of(store), edits_version(store)
     record.update({"edited": bool(edits), "blocks": 0})
-    if edits is None:
+    if version is None:
         return
-    version = fingerprint("edits", edits) if edits else AS_LEARNED
     blocks = [block for movie in analysed_movies(journal) for block in store.blocks("detections", movie["movie"])]
     watch.stage("name", len(blocks))
     for outcome in stream(name_block, (NamingTask(block, store, version) for block in blocks), retries=retries):
@@ -77,6 +76,12 @@ def name_again(store: Store, journal: Journal, retries: int, record: dict[str, A
         record["blocks"] += outcome.result
     if not edits:
         store.remove(EDITS_FILE)  # every block is as it was learned again
+
+
+def edits_version(store: Store) -> str | None:
+    """Return what tells blocks that are named as the edits say from others; None where nobody ever edited classes."""
+    edits = edits_of(store)
+    return None if edits is None else fingerprint("edits", edits) if edits else AS_LEARNED
 
 
 def name_block(task: NamingTask) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,10 @@ HOPS = ("hop_rates", "gaussianity")
 
 def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any]) -> None:
     """Write the small tables of a run. Computes once; they are kept where the tracks and settings did not change."""
-    movies = analysed_movies(journal)
+    movies = sorted(analysed_movies(journal), key=lambda movie: str(movie["movie"]))
     blocks = [block for movie in movies for block in store.blocks("tracks", movie["movie"])]
     parts = [store.block_made_of("tracks", block) for block in blocks]
-    lattices = [a for a in journal.content.get("lattice_nm", {}).values() if a is not None]
-    hop_length_nm = float(np.median(lattices)) if lattices else None
+    hop_length_nm = hop_length_of(journal.content.get("lattice_nm", {}).values())
     settings = (config.kinetics.model_dump(), config.learn.material)
     made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, settings, movies)
     hops, nulls = hop_length_nm is not None, config.kinetics.null_controls
@@ -48,6 +48,12 @@ def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: 
         store.remove(f"{name}.parquet")
     for name, rows in small_tables(store, movies, config, hop_length_nm).items():
         store.write_table(rows, made_of, f"{name}.parquet")
+
+
+def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
+    """Return the lattice constant [nm] that most movies of a run show, None where none shows one."""
+    seen = [a for a in lattices_nm if a is not None]
+    return float(np.median(seen)) if seen else None
 
 
 def small_tables(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,33 +32,51 @@ class FollowTask:
     store: Store
 
 
-def follow_phases(store: Store, journal: Journal, retries: int, record: dict[str, Any], watch: Watch) -> None:
-    """Follow the areas of every movie through the active scheduler. Computes once; movies that did not change are kept."""
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """What comes back from one movie: the fingerprint, whether it was done before, and a row per area."""
+
+    made_of: str
+    reused: bool
+    histories: pd.DataFrame
+
+
+def follow_phases(
+    store: Store, journal: Journal, retries: int, record: dict[str, Any], watch: Watch, done: Mapping[str, Followed]
+) -> None:
+    """Follow the areas of every movie through the active scheduler. Computes once; movies that did not change are kept.
+
+    What came of movies that are `done` is only added up (see `stemkin.pipeline.meanwhile`).
+    """
     movies = analysed_movies(journal)
     watch.stage("phases", len(movies))
-    tasks = (FollowTask(m, tuple(store.blocks("breaks", m["movie"])), store) for m in movies)
-    record.update({"movies": len(movies), "reused": 0})
-    summaries: dict[str, pd.DataFrame] = {}
-    prints: dict[str, str] = {}
+    watch.advance(len(done))
+    tasks = (follow_task(m, store) for m in movies if m["movie"] not in done)
+    every = dict(done)
     for outcome in stream(follow_to_store, tasks, retries=retries):
         watch.advance()
         if outcome.result is None:
             raise outcome.error or RuntimeError(outcome.item.movie["movie"])
-        name = outcome.item.movie["movie"]
-        prints[name], reused, summaries[name] = outcome.result
-        record["reused"] += reused
-    ordered = [summaries[name] for name in sorted(summaries) if len(summaries[name])]
+        every[outcome.item.movie["movie"]] = outcome.result
+    record.update({"movies": len(movies), "meanwhile": len(done), "reused": sum(one.reused for one in every.values())})
+    ordered = [every[name].histories for name in sorted(every) if len(every[name].histories)]
     rows = pd.concat(ordered, ignore_index=True) if ordered else tables.empty("phases")
-    store.write_table(rows, fingerprint("phases", sorted(prints.items())), "phases.parquet")
+    prints = sorted((name, one.made_of) for name, one in every.items())
+    store.write_table(rows, fingerprint("phases", prints), "phases.parquet")
 
 
-def follow_to_store(task: FollowTask) -> tuple[str, bool, pd.DataFrame]:
-    """Follow one movie's areas and write them block by block; return the fingerprint, whether it was done before, and a row per area."""
+def follow_task(movie: dict[str, Any], store: Store) -> FollowTask:
+    """Return the task of a movie whose blocks are all searched."""
+    return FollowTask(movie, tuple(store.blocks("breaks", movie["movie"])), store)
+
+
+def follow_to_store(task: FollowTask) -> Followed:
+    """Follow one movie's areas and write them block by block. Computes once."""
     store = task.store
     parts = [store.block_made_of("breaks", block) for block in task.blocks]
     made_of = fingerprint("phases", STAGE_VERSION, parts, task.movie)
     if task.blocks and all(store.block_made_of("regions", block) == made_of for block in task.blocks):
-        return made_of, True, histories(pd.concat([store.read_block("regions", b) for b in task.blocks]))
+        return Followed(made_of, True, histories(pd.concat([store.read_block("regions", b) for b in task.blocks])))
     found = [rows for rows in (store.read_block("breaks", block) for block in task.blocks) if len(rows)]
     pixel_nm = task.movie["pixel_size_nm"]
     rows = tables.empty("regions")
@@ -68,4 +87,4 @@ def follow_to_store(task: FollowTask) -> tuple[str, bool, pd.DataFrame]:
         )
     for block in task.blocks:
         store.write_block("regions", block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of)
-    return made_of, False, histories(rows)
+    return Followed(made_of, False, histories(rows))

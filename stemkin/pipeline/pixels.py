@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import resource
-import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +19,15 @@ from stemkin.journal import Journal
 from stemkin.movie import Movie
 from stemkin.pipeline import maps
 from stemkin.pipeline.blocks import edges_of, settled_mib
+from stemkin.pipeline.memory import peak_memory_mib
 from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
 from stemkin.stopping import StoppedError
 from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
-from stemkin.streaming import stream
+from stemkin.streaming import Call, Outcome, stream
+
+if TYPE_CHECKING:
+    from stemkin.pipeline.meanwhile import Meanwhile
 
 STAGE_VERSION = 3
 """Raised when the same pixels and model would give other rows than before."""
@@ -71,8 +74,11 @@ def run_pixel_pass(
     journal: Journal,
     record: dict[str, Any],
     watch: Watch,
+    meanwhile: Meanwhile | None = None,
 ) -> None:
     """Search every block of every movie through the active scheduler. Computes once; blocks done before are kept.
+
+    `meanwhile` is told of every block and says what follows from it at once: movies that are whole go on while others are searched.
 
     Raises
     ------
@@ -84,8 +90,14 @@ def run_pixel_pass(
     tidy(movies, store, config, blocks)
     watch.stage("detect", sum(movie.n_frames for movie in movies))
     tasks = pixel_tasks(movies, store, config, model_print=model_print, block_mib=mib)
-    seen, saved = PassTotals(), time.monotonic()
-    for outcome in stream(detect_to_store, tasks, retries=config.run.retries, resources=gpu_resource(config)):
+    seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
+    outcomes: Iterator[Outcome[Any, Any]] = stream(
+        detect_to_store, tasks, retries=config.run.retries, resources=gpu_resource(config), further=further
+    )
+    for outcome in outcomes:
+        if meanwhile is not None and not isinstance(outcome.item, PixelTask):
+            further.extend(meanwhile.take(outcome))
+            continue
         block = outcome.item.block
         if isinstance(outcome.error, StoppedError):
             raise outcome.error
@@ -94,6 +106,8 @@ def run_pixel_pass(
             blocks["failed"].append(_failure(block, outcome.error))
         else:
             seen.add(outcome.result)
+        if meanwhile is not None:
+            further.extend(meanwhile.searched(outcome.item.movie, block))
         watch.advance(block.stop - block.start, seen.note())
         blocks |= seen.blocks()
         first_failures = outcome.result is None and len(blocks["failed"]) <= FAILURES_SAVED_AT_ONCE
@@ -236,9 +250,3 @@ def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:
 def _model(store: Store, version: str) -> Any:  # noqa: ARG001 - another version is another model
     """Return the model of the results folder, loaded once per worker."""
     return load_model(store, as_learned=True)
-
-
-def peak_memory_mib() -> float:
-    """Return the most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -10,7 +10,8 @@ from stemkin.archive import stored
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import edges_of
-from stemkin.pipeline.pixels import gpu_resource, peak_memory_mib
+from stemkin.pipeline.memory import peak_memory_mib
+from stemkin.pipeline.pixels import gpu_resource
 from stemkin.pipeline.planning import WORKER_BASE_MIB, largest_task_mib, task_mib
 from stemkin.scheduling import check_modules, check_workers, worker_memory_mib
 from stemkin.store import Store

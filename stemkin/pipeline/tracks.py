@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class LinkSummary:
     n_rows: int
     reused: bool
     lattice_nm: float | None
+    n_detections: int = 0
     warning: str = ""
     large: LargeMovie | None = None
 
@@ -56,37 +57,55 @@ ROWS_AT_ONCE = 4_000_000
 """A movie with more detections is linked block by block; one with fewer in one task (about 200 bytes a row)."""
 
 
-def link_movies(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any], watch: Watch) -> None:
-    """Link every movie through the active scheduler. Computes once; movies whose detections did not change are kept."""
+def link_movies(
+    store: Store,
+    journal: Journal,
+    config: RunConfig,
+    record: dict[str, Any],
+    watch: Watch,
+    done: Mapping[str, LinkSummary],
+) -> None:
+    """Link every movie through the active scheduler. Computes once; movies whose detections did not change are kept.
+
+    What came of movies that are `done` is only written down (see `stemkin.pipeline.meanwhile`).
+    """
     movies = analysed_movies(journal)
-    failed = [Block(b["movie"], b["start"], b["stop"]) for b in journal.content["blocks"]["failed"]]
     watch.stage("link", len(movies))
-    tasks = (
-        LinkTask(
-            m,
-            tuple(store.blocks("steps", m["movie"])),
-            tuple(b for b in failed if b.movie == m["movie"]),
-            store,
-            config.link,
-        )
-        for m in movies
-    )
-    record.update({"movies": len(movies), "reused": 0, "tracks": 0, "rows": 0})
-    lattices = journal.content["lattice_nm"] = {}
+    tasks = (link_task(m, store, journal, config) for m in movies if m["movie"] not in done)
+    record.update({"movies": len(movies), "meanwhile": len(done), "reused": 0, "tracks": 0, "rows": 0})
+    journal.content["lattice_nm"] = {}
+    for summary in done.values():
+        _note(summary, journal, record, watch)
     for outcome in stream(link_to_store, tasks, retries=config.run.retries):
-        watch.advance()
         if outcome.result is None:
             raise outcome.error or RuntimeError(outcome.item.movie["movie"])
-        summary = outcome.result
-        n_tracks, n_rows = summary.n_tracks, summary.n_rows
-        if summary.large is not None:
-            n_tracks, n_rows = link_large(summary.large, retries=config.run.retries)
-        record["reused"] += summary.reused
-        record["tracks"] += n_tracks
-        record["rows"] += n_rows
-        lattices[summary.movie] = summary.lattice_nm
-        if summary.warning:
-            journal.warn(summary.warning)
+        _note(linked(outcome.result, config.run.retries), journal, record, watch)
+
+
+def link_task(movie: dict[str, Any], store: Store, journal: Journal, config: RunConfig) -> LinkTask:
+    """Return the task of a movie whose blocks are all searched."""
+    name = movie["movie"]
+    failed = (Block(name, b["start"], b["stop"]) for b in journal.content["blocks"]["failed"] if b["movie"] == name)
+    return LinkTask(movie, tuple(store.blocks("steps", name)), tuple(failed), store, config.link)
+
+
+def linked(summary: LinkSummary, retries: int) -> LinkSummary:
+    """Return what came of a movie once all of it is linked: a large one is linked now, through the active scheduler."""
+    if summary.large is None:
+        return summary
+    n_tracks, n_rows = link_large(summary.large, retries=retries)
+    return replace(summary, n_tracks=n_tracks, n_rows=n_rows, large=None)
+
+
+def _note(summary: LinkSummary, journal: Journal, record: dict[str, Any], watch: Watch) -> None:
+    """Write down what came of a movie."""
+    watch.advance()
+    record["reused"] += summary.reused
+    record["tracks"] += summary.n_tracks
+    record["rows"] += summary.n_rows
+    journal.content["lattice_nm"][summary.movie] = summary.lattice_nm
+    if summary.warning:
+        journal.warn(summary.warning)
 
 
 def analysed_movies(journal: Journal) -> list[dict[str, Any]]:
@@ -114,22 +133,23 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     failed = [unread(b, task.movie) for b in task.failed]
     steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
     lattice_nm = _lattice_nm(steps, task.movie)
-    is_large = steps["n_detections"].sum() > ROWS_AT_ONCE
+    n_detections = int(steps["n_detections"].sum())
+    is_large = n_detections > ROWS_AT_ONCE
     done = bool(every) and all(store.block_made_of("tracks", block) == made_of for block in every)
     if done and (not is_large or whole_tracks(store, name, made_of)):
-        return LinkSummary(name, 0, 0, True, lattice_nm)
+        return LinkSummary(name, 0, 0, True, lattice_nm, n_detections)
     frames = assemble_frames(steps)
     step_nm, warning = _step_limit(task, lattice_nm)
     if is_large:
         settings = Settings(**{**task.settings.model_dump(), "max_step_nm": step_nm})
         large = LargeMovie(store, task.movie, task.blocks, tuple(every), frames, settings, made_of)
-        return LinkSummary(name, 0, 0, False, lattice_nm, warning, large)
+        return LinkSummary(name, 0, 0, False, lattice_nm, n_detections, warning, large)
     store.remove(WHOLE, folder_name(name))
     tracks = _tracks_of(task, frames, step_nm)
     for table, rows in (("frames", frames), ("tracks", tracks)):
         for block in every:
             store.write_block(table, block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of)
-    return LinkSummary(name, tracks["particle"].nunique(), len(tracks), False, lattice_nm, warning)
+    return LinkSummary(name, tracks["particle"].nunique(), len(tracks), False, lattice_nm, n_detections, warning)
 
 
 def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
@@ -144,7 +164,6 @@ def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
 
 def _tracks_of(task: LinkTask, frames: pd.DataFrame, step_nm: float) -> pd.DataFrame:
     """Return the tracks of one movie; the linker sees it block by block."""
-    import dask
     import dask.dataframe as dd
 
     if not task.blocks:
@@ -153,8 +172,7 @@ def _tracks_of(task: LinkTask, frames: pd.DataFrame, step_nm: float) -> pd.DataF
     meta = task.store.read_block("detections", task.blocks[0]).iloc[:0]
     detections = dd.from_map(task.store.read_block, ["detections"] * len(task.blocks), task.blocks, meta=meta)
     settings = {**task.settings.model_dump(), "max_step_nm": step_nm}
-    with dask.config.set(scheduler="synchronous"):
-        rows: pd.DataFrame = link(with_experiment(detections, experiment), **settings).compute()
+    rows: pd.DataFrame = link(with_experiment(detections, experiment), **settings).compute(scheduler="synchronous")
     return rows
 
 
