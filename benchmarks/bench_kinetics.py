@@ -154,8 +154,10 @@ def hidden(n_sets, rng):
 
 
 def numbers(n_sets, rng):
-    """Numbers per frame of defects that come and go, raw and corrected for those that were missed."""
-    for mean, life, n_frames, found in ((10, 5, 100, 1.0), (20, 50, 100, 0.95), (10, 1e4, 60, 0.97), (2, 20, 100, 0.9)):
+    """Numbers per frame of defects that come and go, raw and corrected for those that were missed and those that were never there."""
+    for mean, life, n_frames, found, false in (
+        (10, 5, 100, 1.0, 0), (20, 50, 100, 0.95, 0), (10, 1e4, 60, 0.97, 0), (2, 20, 100, 0.9, 0), (3, 50, 120, 0.95, 1), (8, 10, 120, 0.98, 2),
+    ):  # fmt: skip
         parts = []
         for i in range(n_sets):
             n_new = rng.poisson(mean / life, n_frames)
@@ -164,18 +166,19 @@ def numbers(n_sets, rng):
             track = np.repeat(np.arange(len(start)), length)
             frame = start[track] + np.arange(len(track)) - np.repeat(np.cumsum(length) - length, length)
             there = (frame < n_frames) & (rng.random(len(frame)) < found)
-            parts.append(
-                pd.DataFrame({"movie": f"set{i:04d}", "frame": frame[there], "particle": track[there], "class_id": 0})
-            )
+            chance = np.repeat(np.arange(n_frames), rng.poisson(false, n_frames))
+            frame, track = np.append(frame[there], chance), np.append(track[there], len(start) + np.arange(len(chance)))
+            parts.append(pd.DataFrame({"movie": f"set{i:04d}", "frame": frame, "particle": track, "class_id": 0}))
         movies = pd.DataFrame({"movie": [f"set{i:04d}" for i in range(n_sets)], "n_frames": n_frames})
         table = sk.abundances(pd.concat(parts, ignore_index=True), by="movie", experiment=Experiment(movies)).query(
             "movie != '*'"
         )
-        regime = f"{mean} for {life:g} of {n_frames} frames, {found:.0%} found"
-        yield line("number", regime, table["low"], table["high"], mean * found, table["mean_number"])
+        regime = f"{mean} for {life:g} of {n_frames} frames, {found:.0%} found, {false} false per frame"
+        yield line("number", regime, table["low"], table["high"], mean * found + false, table["mean_number"])
         if found < 1:
+            false_bias = {"false_found": float(table["false_per_frame"].mean())}
             limits = (table["corrected_low"], table["corrected_high"])
-            yield line("number, corrected", regime, *limits, mean, table["corrected_number"])
+            yield line("number, corrected", regime, *limits, mean, table["corrected_number"], **false_bias)
             yield line(
                 "efficiency", regime, table["efficiency_low"], table["efficiency_high"], found, table["efficiency"]
             )

@@ -208,6 +208,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "mean_number": "float64",
         "low": "float64",
         "high": "float64",
+        "false_per_frame": "float64",
         "efficiency": "float64",
         "efficiency_low": "float64",
         "efficiency_high": "float64",
@@ -257,8 +258,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 
 UNKNOWN: Mapping[str, Any] = {
     "position_error": np.nan, "at_edge": False, "match_score": np.nan, "runner_up": "", "runner_up_score": np.nan,
+    "false_per_frame": np.nan,
 }  # fmt: skip
-"""Columns of ``detections``, ``tracks`` and ``classes`` that rows from elsewhere may lack, and what then stands there."""
+"""Columns of ``detections``, ``tracks``, ``classes`` and ``abundances`` that rows from elsewhere may lack, and what then stands there."""
 
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 import stemkin as sk
 from stemkin.kernels import chains
@@ -147,7 +148,7 @@ def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_sta
         {"movie": "m", "particle": np.repeat(range(8), 10), "frame": np.tile(range(10), 8), "class_id": 0}
     )
     one = sk.abundances(rows).iloc[0]
-    low, high = count_interval(np.array(8.0))
+    low, high = count_interval(np.array(8.0))[0], special.gammaincinv(9, 0.975)  # of one track more
     assert (one["mean_number"], one["low"], one["high"]) == (8.0, pytest.approx(low), pytest.approx(high))
     assert np.isnan(one["efficiency"])
     by_hand = rows[
@@ -167,6 +168,26 @@ def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_sta
     blank = sk.abundances(rows[rows["frame"] != 5], experiment=known).iloc[0]
     assert np.isnan(blank["efficiency"])  # a frame that was not looked at is no miss
     assert blank["mean_number"] == 8
+
+
+def test_what_is_seen_once_beyond_what_defects_leave_behind_was_never_there():
+    lengths = [10] * 4 + [2] + [1] * 6
+    rows = pd.concat(
+        [pd.DataFrame({"movie": "m", "particle": i, "frame": range(n), "class_id": 0}) for i, n in enumerate(lengths)]
+    )
+    one = sk.abundances(rows, efficiency=0.5).iloc[0]
+    real = 5 * 1.5 / 4.5  # of four tracks that were seen again after their second frame and one that was not
+    assert one["mean_number"] == 4.8
+    assert one["false_per_frame"] == pytest.approx((6 - real) / 10)
+    assert one["corrected_number"] == pytest.approx((48 - 6 + real) / 10 / 0.5)
+    told = sk.abundances(rows, efficiency=1.0, false_per_frame={0: 0.3}).iloc[0]
+    assert told["corrected_number"] == pytest.approx(4.5)
+    assert told["corrected_low"] < 4.5 < told["corrected_high"]
+    short = sk.abundances(rows[rows["frame"] < 2], efficiency=1.0).iloc[0]  # two frames cannot tell
+    assert np.isnan(short[["false_per_frame", "corrected_number", "corrected_high"]].astype(float)).all()
+    for words in ({"false_per_frame": -1.0}, {"false_per_frame": "gaps"}, {"efficiency": {0: 1.5}}):
+        with pytest.raises(ValueError, match=f"{next(iter(words))} is a"):
+            sk.abundances(rows, **words)
 
 
 # --- groups ----------------------------------------------------------------------------------------------------------

@@ -1,26 +1,31 @@
-"""How many defects of each class a frame shows on average, with an interval, and corrected for those that were missed.
+"""How many defects of each class a frame shows on average, with an interval, and corrected for what was missed and what was never there.
 
 A defect that stays is seen again and again, so its frames are not independent looks. Where defects come and go independently of each
 other, the sum of all sightings is a compound Poisson number: with L_i sightings of track i its variance is the sum of L_i², whatever
-their lifetimes are. So the mean is worth about n = (sum L)² / sum L² independent counts, and has the interval of such a count.
+their lifetimes are. Fewer than about ten tracks do not tell their own spread, and intervals are then too narrow.
+
+What a detector finds by chance is there for one frame only. The tracks of one sighting beyond those that defects leave behind are
+therefore taken away, and the rest is divided by the detection efficiency; raw numbers stand beside.
 
 >>> rows = pd.DataFrame({"movie": "m", "particle": [1, 1, 1, 2], "frame": [0, 1, 2, 1], "class_id": 0})
 >>> found = abundances(rows)
 >>> found[["n_tracks", "mean_number"]].round(2).to_numpy().tolist(), found[["low", "high"]].round(2).to_numpy().tolist()
-([[2.0, 1.33]], [[0.19, 5.4]])
+([[2.0, 1.33]], [[0.23, 5.92]])
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.intervals import count_interval, share_interval
+from stemkin.kernels.abundance import Sightings
+from stemkin.kernels.intervals import count_interval
 from stemkin.kinetics.counting import small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.kinetics.numbers import frames_looked_at
@@ -29,12 +34,16 @@ from stemkin.tables import OK, Experiment
 from stemkin.trajectories import Sums, Trajectories, sum_over
 
 Efficiency = Mapping[int, float] | float | Literal["gaps"]
+Chance = Mapping[int, float] | float | Literal["tracks"]
+LEAST_FRAMES = 3
+"""In fewer frames tracks cannot tell what was there by chance."""
 
 
 def abundances(
     tracks: Any,
     *,
     efficiency: Efficiency = "gaps",
+    false_per_frame: Chance = "tracks",
     by: By = "pooled",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
@@ -50,6 +59,9 @@ def abundances(
         Probability that a defect that is there is found, of all classes or of each. ``"gaps"``: measured on the tracks themselves, as the share of the
         frames between two sightings in which the defect was seen as well; not known (NaN) where no track has a gap, since then the linker bridged none.
         Defects that are never seen, in any frame, are not in this.
+    false_per_frame
+        Detections per frame that are no defects, of all classes or of each. ``"tracks"``: measured on the tracks themselves, as the tracks of one sighting beyond those
+        that defects leave (see `Sightings.real_lone_tracks`); not known (NaN) below `LEAST_FRAMES` frames. What is found at the same place again and again is not in this.
     by
         As in `transitions`.
     experiment
@@ -61,12 +73,13 @@ def abundances(
 
     Returns
     -------
-    Table ``abundances``. `mean_number` with `low`, `high`: the expected number per frame of such a field; `corrected_number` = mean / efficiency, with the errors of both.
+    Table ``abundances``. `mean_number` with `low`, `high`: the expected number per frame of such a field;
+    `false_per_frame` how many of them are found by chance; `corrected_number` = (mean - false) / efficiency, with the errors of all three.
 
     Raises
     ------
     ValueError
-        If a column is missing, a particle is twice in one frame, or an efficiency is not in (0, 1].
+        If a column is missing, a particle is twice in one frame, an efficiency is not in (0, 1], or a rate of false detections is negative.
     """
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
@@ -76,25 +89,32 @@ def abundances(
     looked = frames_looked_at(known)
     bad = {movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()}
     sums = sum_over(tracks, partial(count_sightings, grouping=grouping, bad=bad))
-    given = _given(efficiency)
-    exposure = _exposure(grouping, known, looked, {k[1]: v.frame for k, v in sums.items() if k[0] == "last"})
+    exposure = _exposure(grouping, known, looked, {k[1]: v.most for k, v in sums.items() if k[0] == "last"})
     counts = {k[1:]: v for k, v in sums.items() if k[0] == "count"}
     classes = sorted({*class_names(known), *(i for _, i in counts)})
-    bridged = any(total[4] for total in counts.values())
+    bridged = any(total.numbers[4] for total in counts.values())
+    lengths: dict[str, float] = {}
+    for (movie, *_), (n, _area) in exposure.items():
+        lengths[movie] = lengths.get(movie, 0) + n
+    told = _Told(
+        efficiency if efficiency == "gaps" else _given("efficiency", efficiency, upto=1.0),
+        false_per_frame if false_per_frame == "tracks" else _given("false_per_frame", false_per_frame),
+        confidence,
+    )
     rows = []
     for group, keys in grouping.groups(exposure):
         frames, area = np.sum([exposure[key] for key in keys], axis=0)
+        movies = {key[0] for key in keys}
+        judged = bridged, all(lengths[movie] >= LEAST_FRAMES for movie in movies)
         for class_id in classes:
-            total = np.sum([counts.get((key, class_id), np.zeros(5, np.int64)) for key in keys], axis=0)
-            share = _efficiency(int(total[3]), int(total[4]), confidence) if bridged else (np.nan,) * 3
-            if efficiency != "gaps":
-                share = (given.get(class_id, given.get(None, np.nan)),) * 3
-            rows.append((group, _row(class_id, total, frames, area, len({k[0] for k in keys}), share, confidence)))
+            own = [counts[key, class_id] for key in keys if (key, class_id) in counts]
+            total = reduce(operator.add, own, _Counted(np.zeros(8, np.int64), 0))
+            rows.append((group, _row(class_id, total.sightings(), frames, area, len(movies), told, judged)))
     return grouping.table(rows, "abundances")
 
 
 def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str, np.ndarray]) -> Sums:
-    """Return ("count", key, class) → (sightings, tracks, sum of squares, seen and missed between two sightings). Computes once."""
+    """Return ("count", key, class) → what `Sightings` needs, ("last", movie) → its last frame. Computes once."""
     tracks = Trajectories.of(rows, need=("class_id",))
     if len(tracks.frame) == 0:
         return {}
@@ -103,6 +123,8 @@ def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str,
     found, state = small_codes(tracks.class_id)
     n = len(keys) * len(found)
     where = code * len(found) + state
+    length, first = np.bincount(tracks.track), np.append(True, tracks.track[1:] != tracks.track[:-1])
+    begun, length = where[first], length[length > 0]
     own, sightings = np.unique(tracks.track * n + where, return_counts=True)
     cell = own % n
     linked = tracks.track[1:] == tracks.track[:-1]
@@ -113,40 +135,67 @@ def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str,
     for m, name in enumerate(tracks.movies):
         not_looked |= (between[1] == m) & np.isin(between[0], bad.get(name, ()))
     missed = where[:-1][step == 2][~not_looked]
+    longest = np.zeros(n, np.int64)
+    np.maximum.at(longest, cell, sightings)
     table = np.stack(
         [
             np.bincount(where, minlength=n), np.bincount(cell, minlength=n),
             np.bincount(cell, weights=sightings**2, minlength=n).astype(np.int64),
             np.bincount(where[: len(seen)][seen], minlength=n), np.bincount(missed, minlength=n),
+            *(np.bincount(begun[own], minlength=n) for own in (length == 1, length == 2, length > 2)),
         ],
         axis=1,
     )  # fmt: skip
     result: Sums = {
-        ("count", keys[c // len(found)], int(found[c % len(found)])): table[c] for c in np.flatnonzero(table[:, 0])
+        ("count", keys[c // len(found)], int(found[c % len(found)])): _Counted(table[c], int(longest[c]))
+        for c in np.flatnonzero(table[:, 0])
     }
-    return result | {("last", m): _Latest(int(tracks.frame[movie == i].max())) for i, m in enumerate(tracks.movies)}
+    nothing = np.zeros(0, np.int64)
+    last = {m: int(tracks.frame[movie == i].max()) for i, m in enumerate(tracks.movies)}
+    return result | {("last", m): _Counted(nothing, frame) for m, frame in last.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """Numbers that add up, and one of which the larger counts."""
+
+    numbers: np.ndarray
+    most: int
+
+    def __add__(self, other: _Counted) -> _Counted:
+        return _Counted(self.numbers + other.numbers, max(self.most, other.most))
+
+    def sightings(self) -> Sightings:
+        n, tracks, squares, *others = (int(v) for v in self.numbers)
+        return Sightings(n, tracks, squares, self.most, *others)
 
 
 @dataclass(frozen=True)
-class _Latest:
-    """The last frame with a row; of two the later one counts."""
+class _Told:
+    """What was given of each class, or the word that says that it is to be measured."""
 
-    frame: int
+    efficiency: Mapping[Any, float] | Literal["gaps"]
+    false_per_frame: Mapping[Any, float] | Literal["tracks"]
+    confidence: float
 
-    def __add__(self, other: _Latest) -> _Latest:
-        return _Latest(max(self.frame, other.frame))
 
+def _given(what: str, given: Any, *, upto: float = np.inf) -> dict[Any, float]:
+    """Return class → value, or None → value of all.
 
-def _given(efficiency: Efficiency) -> dict[Any, float]:
-    given: dict[Any, float] = {}
-    if isinstance(efficiency, Mapping):
-        given = {int(i): float(v) for i, v in efficiency.items()}
-    elif efficiency != "gaps":
-        given = {None: float(efficiency)}
-    if wrong := [v for v in given.values() if not 0 < v <= 1]:
-        msg = f"an efficiency is a probability in (0, 1], but one is {wrong[0]}"
+    Raises
+    ------
+    ValueError
+        If it is no number between 0 and `upto`; 0 is none either where there is an upper end.
+    """
+    try:
+        values = {int(i): float(v) for i, v in given.items()} if isinstance(given, Mapping) else {None: float(given)}
+    except (TypeError, ValueError):
+        values = {None: np.nan}
+    if not all((0 < v <= upto) if np.isfinite(upto) else (0 <= v < upto) for v in values.values()):
+        meant = "a probability in (0, 1]" if np.isfinite(upto) else "a number of 0 or more"
+        msg = f"{what} is {meant}, of all classes or of each, but it is {given!r}"
         raise ValueError(msg)
-    return given
+    return values
 
 
 def _exposure(
@@ -170,56 +219,46 @@ def _exposure(
 
 
 def _row(
-    class_id: int,
-    total: np.ndarray,
-    frames: float,
-    area: float,
-    n_movies: int,
-    efficiency: tuple[float, float, float],
-    confidence: float,
+    class_id: int, seen: Sightings, frames: float, area: float, n_movies: int, told: _Told, judged: tuple[bool, bool]
 ) -> dict[str, Any]:
-    sightings, tracks, squares, seen, missed = (int(v) for v in total)
-    worth = _worth(sightings, squares, tracks)
-    low, high = count_interval(np.array(worth), confidence=confidence)
-    unit = (
-        sightings / worth / frames if worth and frames else 1.0 / n_movies
-    )  # one that stays for ever would be seen in every frame
-    mean = sightings / frames if frames else np.nan
-    share, least, most = efficiency
-    spread = 0.0 if least == most or not share > 0 else (1 - share) / share / _looks(seen, missed)
-    joint = 1 / (1 / worth + spread) if worth else 0.0
-    below, above = count_interval(np.array(joint), confidence=confidence)
-    scale = mean / joint / share if joint else unit / share
+    """Return a row of ``abundances``; `judged` says whether the tracks can tell the efficiency, and what was there by chance."""
+    mean = seen.n / frames if frames else np.nan
+    share = _efficiency(class_id, seen, told, judged[0])
+    false, uncertain = _chance(class_id, seen, frames, told, judged[1])
+    rest = seen.without(0.0 if np.isnan(false) else false)
+    spread = 0.0 if share[1] == share[2] or not share[0] > 0 else (1 - share[0]) / share[0] / seen.looks()
+    spread += uncertain / rest.n**2 if rest.n > 0 else 0.0
+    low, high = _ends(seen, frames, n_movies, 0.0, told.confidence)
+    below, above = _ends(rest, frames, n_movies, spread, told.confidence)
+    known = 1.0 if np.isfinite(false) else np.nan
     return {
-        "class_id": class_id, "n_frames": frames, "n_detections": sightings, "n_tracks": tracks, "mean_number": mean,
-        "low": low * unit, "high": high * unit, "efficiency": share, "efficiency_low": least, "efficiency_high": most,
-        "corrected_number": mean / share, "corrected_low": below * scale, "corrected_high": above * scale,
-        "density_per_nm2": sightings / area if area > 0 else np.nan,
+        "class_id": class_id, "n_frames": frames, "n_detections": seen.n, "n_tracks": seen.tracks, "mean_number": mean,
+        "low": low, "high": high, "false_per_frame": false / frames if frames else np.nan, "efficiency": share[0],
+        "efficiency_low": share[1], "efficiency_high": share[2],
+        "corrected_number": known * rest.n / frames / share[0] if frames else np.nan,
+        "corrected_low": known * below / share[0], "corrected_high": known * above / share[0],
+        "density_per_nm2": seen.n / area if area > 0 else np.nan,
     }  # fmt: skip
 
 
-def _worth(sightings: int, squares: int, tracks: int) -> float:
-    """Return how many independent counts the sightings are worth.
-
-    The sum of squares of few tracks is itself uncertain, which a part 2 / n more of the spread of their lengths allows for (found by
-    trying: 95 % intervals then hold the truth in 93.5 to 95 % of simulated data sets).
-    """
-    if not squares:
-        return 0.0
-    plain = squares / sightings**2
-    return 1 / (1 / tracks + (plain - 1 / tracks) * (1 + 2 * plain))
+def _ends(seen: Sightings, frames: float, n_movies: int, spread: float, confidence: float) -> tuple[float, float]:
+    """Return the interval of the mean number; `spread` is the relative variance that comes on top of that of the sightings."""
+    if not (frames and seen.n > 0):  # one that stays for ever would be seen in every frame
+        return 0.0, float(count_interval(np.array(0.0), confidence=confidence)[1]) / n_movies
+    low, high = seen.interval(spread=spread, confidence=confidence)
+    return low / frames, high / frames
 
 
-def _looks(seen: int, missed: int) -> float:
-    """Return how many independent looks tell the efficiency: neighbouring ones share sightings, by 1 + 2 e (1 - e)."""
-    share = seen / max(seen + missed, 1)
-    return (seen + missed) / (1 + 2 * share * (1 - share))
+def _efficiency(class_id: int, seen: Sightings, told: _Told, bridged: bool) -> tuple[float, float, float]:
+    if told.efficiency == "gaps":
+        return seen.efficiency(confidence=told.confidence) if bridged else (np.nan,) * 3
+    return (told.efficiency.get(class_id, told.efficiency.get(None, np.nan)),) * 3
 
 
-def _efficiency(seen: int, missed: int, confidence: float) -> tuple[float, float, float]:
-    """Return the share of the looks between two sightings that saw the defect, and its interval."""
-    if not seen:
-        return np.nan, np.nan, np.nan
-    share, looks = seen / (seen + missed), _looks(seen, missed)
-    low, high = share_interval(np.array(share * looks), np.array(looks), confidence=confidence)
-    return share, float(low), float(high)
+def _chance(class_id: int, seen: Sightings, frames: float, told: _Told, judged: bool) -> tuple[float, float]:
+    """Return how many sightings were there by chance, and the variance of that number; NaN where that is not known."""
+    if told.false_per_frame == "tracks":
+        real, variance = seen.real_lone_tracks()
+        return (seen.lone - real, variance) if judged else (np.nan, 0.0)
+    false = frames * told.false_per_frame.get(class_id, told.false_per_frame.get(None, 0.0))
+    return min(false, float(seen.n)), false

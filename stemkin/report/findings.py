@@ -118,17 +118,18 @@ def numbers(results: Results) -> dict[str, Any]:
     table = []
     for class_id in ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
-        seen, with_missed = summaries.number_quantities(row)
-        known = math.isfinite(row["efficiency"])
+        seen, better = summaries.number_quantities(row)
+        known, judged = math.isfinite(row["efficiency"]), math.isfinite(row["false_per_frame"])
         share = (
             f"{100 * row['efficiency']:.1f} ({100 * row['efficiency_low']:.1f} – {100 * row['efficiency_high']:.1f})"
             if known
             else "–"
         )
-        corrected = f"{with_missed.text} ({with_missed.interval})" if known else "–"
-        cells = (share, corrected, f"{int(row['n_tracks']):,}")
+        by_chance = f"{row['false_per_frame']:.3g}" if judged else "–"
+        corrected = f"{better.text} ({better.interval})" if known and judged else "–"
+        cells = (by_chance, share, corrected, f"{int(row['n_tracks']):,}")
         table.append(interval_row(results, class_id, seen, None, cells))
-    headings = ("efficiency (%)", "with the missed ones", "tracks")
+    headings = ("by chance", "efficiency (%)", "corrected", "tracks")
     made, _ = summaries.pooled(results.found["creation"])
     return {
         "table": interval_table("seen", "per frame", table, headings) if table else None,

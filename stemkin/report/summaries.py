@@ -154,7 +154,7 @@ def leaving_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
 
 
 def number_quantities(row: Mapping[str, Any] | pd.Series) -> tuple[Quantity, Quantity]:
-    """Return the mean number per frame of a row of ``abundances``, as seen and with the missed ones."""
+    """Return the mean number per frame of a row of ``abundances``, as seen and corrected."""
     seen = Quantity(float(row["mean_number"]), float(row["low"]), float(row["high"]), "per frame")
     ends = (float(row["corrected_low"]), float(row["corrected_high"]))
     return seen, Quantity(float(row["corrected_number"]), *ends, "per frame")
