@@ -58,7 +58,7 @@ class Score:
         One row per kind and ``all``: `hota`, `det_a`, `ass_a`, `switches`, `n_links`, `links_found`, `links_wrong`, ...
     estimates
         `quantity`, `movie`, `what`, `true` (D: closed form for a lone defect; transitions and rates of leaving: as a perfect
-        observer counts them in these movies), `found`, `low`, `high`, `counted` (D from the hops that happened),
+        observer counts them in these movies), `found`, `low`, `high`, `counted` (D from the hops, rates from the changes that happened, in sight or not),
         `limit` (the standard error of a perfect observer: sqrt(P (1 - P) / n) of probabilities, rate / sqrt(events) of rates and D),
         `relative_error` and `inside` (the interval holds the truth) of `found` against `true`.
     mapping

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from stemkin.kernels.generator import fit_generator
 from stemkin.tables import COLUMNS, POOLED
 
 COLUMNS_OUT = [
@@ -96,12 +97,15 @@ def _D_of(truth: Any, kind: str, column: str) -> float:  # noqa: N802 - physics 
 
 def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
+    counts_of, rates_of = (
+        cache(lambda movie, lag: _counts(_of(truths, movie), lag)),
+        cache(lambda movie: _rates_of(_of(truths, movie))),
+    )
     for row in found.to_dict("records"):
         start, end = (names.get(int(row[name])) for name in ("from_id", "to_id"))
         if start is None or end is None:
             continue
-        some = _of(truths, row["movie"])
-        counts = _counts(some, int(row["lag_frames"]))
+        counts = counts_of(row["movie"], int(row["lag_frames"]))
         if counts is None or counts.loc[start].sum() == 0:
             continue
         own = counts.loc[start].to_numpy(dtype=float)
@@ -111,14 +115,28 @@ def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
         rows.append(
             ("probability", row["movie"], what, true, row["probability"], row["low"], row["high"], np.nan, limit)
         )
-        if start != end and int(row["lag_frames"]) == 1:
-            rates = [one.kind_rates for one in some if hasattr(one, "kind_rates")]
-            true = _mean(
-                [float(table.to_numpy()[table.index.get_loc(start), table.columns.get_loc(end)]) for table in rates]
-            )
+        kinds, seen, everywhere, _ = rates_of(row["movie"])
+        if start != end and int(row["lag_frames"]) == 1 and kinds:
             found_rate = (row["rate_per_s"], row["rate_low"], row["rate_high"])
-            rows.append(("rate_per_s", row["movie"], f"{start} → {end}", true, *found_rate))
+            at = kinds.index(start), kinds.index(end)
+            rows.append(("rate_per_s", row["movie"], f"{start} → {end}", seen[at], *found_rate, everywhere[at]))
     return rows
+
+
+def _rates_of(truths: list[Any]) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Return the kinds, the (k, k) rates [1/s] that the frames show, those of all that was simulated, and the (k,) changes that the frames show.
+
+    The former rates are the generator that makes the counts of a perfect observer of the same frames most likely. The latter are
+    another truth: how fast a dopant takes up a vacancy depends on how many there are around it.
+    """
+    some = [one for one in truths if hasattr(one, "settings")]
+    if not some:
+        return [], np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0)
+    kinds = list(some[0].kinds)
+    counts = np.stack([one.transition_counts(1).to_numpy(float) for one in some])
+    fit = fit_generator(counts, np.array([one.settings.instrument.frame_time_s for one in some]))
+    everywhere = np.mean([one.kind_rates.to_numpy(float) for one in some], axis=0)
+    return kinds, fit.rates, everywhere, counts.sum(axis=(0, 2)) - np.einsum("mii->i", counts)
 
 
 def _counts(truths: list[Any], lag_frames: int) -> pd.DataFrame | None:
@@ -130,18 +148,15 @@ def _counts(truths: list[Any], lag_frames: int) -> pd.DataFrame | None:
 def _dwell_times(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
     """Return the rates of leaving for another kind; what ends (heals, is taken up) leaves no track to count it in."""
     rows: list[tuple[Any, ...]] = []
+    rates_of = cache(lambda movie: _rates_of(_of(truths, movie)))
     for row in found.to_dict("records"):
-        kind, changes, time_s = names.get(int(row["class_id"])), 0.0, 0.0
-        for one in _of(truths, row["movie"]):
-            at_risk = one.exit_rates.set_index("kind")["time_at_risk_s"]
-            if kind in at_risk.index:
-                time_s += float(at_risk[kind])
-                changes += float(one.kind_rates.loc[kind].sum() * at_risk[kind])
-        if not time_s:
+        kind, (kinds, seen, everywhere, changes) = names.get(int(row["class_id"])), rates_of(row["movie"])
+        i = kinds.index(kind) if kind in kinds else -1
+        if i < 0 or np.isnan(seen[i, i]):
             continue
-        true, found_rate = changes / time_s, (row["exit_rate_per_s"], row["low"], row["high"])
-        limit = true / np.sqrt(changes) if changes else np.nan
-        rows.append(("exit_rate_per_s", row["movie"], kind, true, *found_rate, np.nan, limit))
+        true, found_rate = -seen[i, i], (row["exit_rate_per_s"], row["low"], row["high"])
+        limit = true / np.sqrt(changes[i]) if changes[i] else np.nan
+        rows.append(("exit_rate_per_s", row["movie"], kind, true, *found_rate, np.nansum(everywhere[i]), limit))
     return rows
 
 
