@@ -352,12 +352,28 @@ def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
     ValueError
         If a column of the contract is missing.
     """
-    rows = pd.DataFrame(rows)
+    if not isinstance(rows, pd.DataFrame):
+        order = [c for c in COLUMNS[name] if c in rows]
+        rows = pd.DataFrame({c: _typed(rows[c], COLUMNS[name].get(c)) for c in dict.fromkeys([*order, *rows])})
+        if rows.dtypes.to_dict() == COLUMNS[name]:
+            return rows
     check_columns(rows, name)
     descriptors = [c for c in rows.columns if is_descriptor(c)] if name in ("detections", "tracks") else []
     types = {**COLUMNS[name], **dict.fromkeys(descriptors, "float32")}
-    rows = rows.assign(**{c: value for c, value in UNKNOWN.items() if c in types and c not in rows.columns})
-    return rows[list(types)].astype(types).reset_index(drop=True)
+    unknown = {c: value for c, value in UNKNOWN.items() if c in types and c not in rows.columns}
+    rows = (rows.assign(**unknown) if unknown else rows)[list(types)]
+    other = {c: t for (c, t), dtype in zip(types.items(), rows.dtypes, strict=True) if dtype != t}
+    return (rows.astype(other) if other else rows).reset_index(drop=True)
+
+
+def _typed(values: Any, dtype: str | None) -> Any:
+    """Return `values` (n,) with `dtype` where they are numbers of that kind, or words: one by one this costs a fifth of what a table's `astype` does."""
+    if dtype == "str" and isinstance(values, list):
+        return pd.array(values, dtype="str")
+    same_kind = (
+        isinstance(values, np.ndarray) and dtype not in (None, "str") and values.dtype.kind == np.dtype(dtype).kind
+    )
+    return values.astype(dtype) if same_kind else values
 
 
 def region_rows(

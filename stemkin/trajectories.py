@@ -25,7 +25,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.counting import Packed, order_by_track, packed
+from stemkin.kernels.counting import order_by_track
 from stemkin.rows import Rows, with_experiment
 from stemkin.tables import NOT_NAMED, Experiment, check_columns
 
@@ -90,9 +90,9 @@ class Trajectories:
             If a column is missing, `frame` or `particle` has no value, or a particle is twice in one frame.
         """
         check_columns(rows, "tracks", needed=("frame", "particle", *need))
-        movies, movie = _codes(rows)
-        frame = _integers(rows, "frame")
-        code, particle = pd.factorize(_integers(rows, "particle"))
+        movies, movie = movie_codes(rows)
+        frame = whole_numbers(rows, "frame").astype(np.int64, copy=False)
+        code, particle = pd.factorize(whole_numbers(rows, "particle"))
         if len(movies) > 1:
             code, keys = pd.factorize(movie * len(particle) + code)
             movie_of, particle = np.divmod(keys, len(particle))[0], particle[keys % len(particle)]
@@ -117,28 +117,6 @@ class Trajectories:
             self.movies, self.movie, self.particle, self.track[rows], self.frame[rows], self.class_id[rows], y, x,
             self.row[rows],
         )  # fmt: skip
-
-
-def packed_rows(rows: pd.DataFrame, *, max_lag: int) -> tuple[str, Packed] | None:
-    """Return the one movie of `rows` and its rows packed for counting; None where there are several movies, or no room.
-
-    Raises
-    ------
-    ValueError
-        As `Trajectories.of`.
-    """
-    check_columns(rows, "tracks", needed=("frame", "particle", "class_id"))
-    movies, _ = _codes(rows)
-    if len(movies) != 1 or not len(rows):
-        return None
-    named = rows["class_id"].to_numpy()
-    if named.dtype.kind not in "iu":
-        return None
-    pack = packed(_integers(rows, "particle"), _integers(rows, "frame"), named, max_lag=max_lag)
-    twins = None if pack is None else pack.twins
-    if twins is not None:
-        raise _twins(*twins)
-    return None if pack is None else (movies[0], pack)
 
 
 def sum_over(tracks: Any, kernel: Callable[[Any], Sums]) -> Sums:
@@ -333,7 +311,7 @@ def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
     return empty("tracks")[list(columns)]
 
 
-def _codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Return the movies' names and the (n,) index of each row's movie."""
     if "movie" not in rows.columns:
         return [ONLY_MOVIE], np.zeros(len(rows), dtype=np.int64)
@@ -346,11 +324,11 @@ def _codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     return [str(name) for name in names], code.astype(np.int64)
 
 
-def _integers(rows: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as whole numbers; raise where a value is missing or has a fraction."""
+def whole_numbers(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column as whole numbers, in its own type where it has one; raise where a value is missing or has a fraction."""
     values = rows[column].to_numpy()
     if values.dtype.kind in "iu":
-        return values.astype(np.int64, copy=False)
+        return values if values.dtype.kind == "i" else values.astype(np.int64)
     try:
         numbers = values.astype(np.float64)
         whole = numbers.astype(np.int64) if np.isfinite(numbers).all() else np.zeros(0)
@@ -366,10 +344,11 @@ def _integers(rows: pd.DataFrame, column: str) -> np.ndarray:
 def _refuse_twins(track: np.ndarray, frame: np.ndarray, particle: np.ndarray) -> None:
     twin = np.flatnonzero((track[1:] == track[:-1]) & (frame[1:] == frame[:-1]))
     if len(twin):
-        raise _twins(int(particle[track[twin[0]]]), int(frame[twin[0]]), len(twin))
+        raise twins(int(particle[track[twin[0]]]), int(frame[twin[0]]), len(twin))
 
 
-def _twins(particle: int, frame: int, n_twins: int) -> ValueError:
+def twins(particle: int, frame: int, n_twins: int) -> ValueError:
+    """Return what is to be said of a particle that is twice in a frame, and how many such rows there are."""
     return ValueError(
         f"particle {particle} is twice in frame {frame} ({n_twins} such rows); a particle is in one place at a time: "
         "drop the duplicates, or give each movie its own name in the column 'movie'"

@@ -1,6 +1,7 @@
 """Populations, transitions and dwell times: by hand, for every chunking and scheduler, beside other libraries."""
 
 import itertools
+from unittest import mock
 
 import dask
 import dask.dataframe as dd
@@ -15,7 +16,8 @@ import stemkin as sk
 from stemkin.kernels import chains
 from stemkin.kernels.hidden_markov import expected_counts
 from stemkin.kernels.intervals import count_interval
-from stemkin.kinetics import cross_section, hidden_transitions
+from stemkin.kernels.lastseen import WORTH_COMPILING, follow_counts
+from stemkin.kinetics import counting, cross_section, hidden_transitions
 from stemkin.kinetics.counting import MAX_GAP, count_transitions
 from stemkin.movie import movies_table
 from stemkin.rows import with_experiment
@@ -334,6 +336,44 @@ def test_packed_rows_are_counted_as_written_out(seed, max_lag, far, n):
         gaps = {key: each[max_lag:].tolist() for key, each in found.items()}
         assert {(i, j, g + 1): k for (_, i, j), each in gaps.items() for g, k in enumerate(each) if k} == follow
         assert {i for _, i, _ in found} == {c for c in seen.values() if states is None or c in states}
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**20), far=st.sampled_from([1, 2**24, 2**24 - 1, 2**58]), n=st.integers(1, 80))
+def test_one_pass_in_the_order_of_time_counts_what_sorting_does(seed, far, n):
+    rng = np.random.default_rng(seed)
+    particle = rng.integers(-2, 3, n) * far + rng.integers(2, size=n)
+    rows = pd.DataFrame({"particle": particle, "frame": rng.integers(-3, 60, n)}).drop_duplicates()
+    rows = rows.assign(class_id=rng.integers(-1, 3, len(rows)).astype(np.int16))
+    in_time = rows.sort_values("frame", kind="stable").astype({"frame": "int32"})
+    columns = (in_time[c].to_numpy() for c in ("particle", "frame", "class_id"))
+    followed = follow_counts(*columns, max_gap=MAX_GAP, left_out=(-1,))
+    assert followed is not None or far not in (1, 2**24)
+    for states in (None, (0, 2)):
+        wanted = count_transitions(rows, max_lag=1, states=states)
+        with mock.patch.object(counting, "WORTH_COMPILING", 1):
+            for order in (in_time, rows, rows.sort_values(["particle", "frame"])):
+                found = count_transitions(order, max_lag=1, states=states)
+                assert {k: v.tolist() for k, v in found.items()} == {k: v.tolist() for k, v in wanted.items()}
+
+
+def test_a_long_table_is_counted_the_same_in_any_order():
+    rng = np.random.default_rng(7)
+    n_tracks, n_frames = 1000, 80
+    rows = pd.DataFrame(
+        {"frame": np.repeat(np.arange(n_frames), n_tracks), "particle": np.tile(np.arange(n_tracks), n_frames)}
+    )
+    rows = rows[rng.random(len(rows)) > 0.1].assign(class_id=lambda r: rng.integers(-1, 4, len(r)).astype(np.int16))
+    assert len(rows) > WORTH_COMPILING
+    counts = sk.transitions(rows).counts
+    after = rows[rows["class_id"] >= 0].set_index(["particle", "frame"])["class_id"]
+    before = after.rename("to").rename(index=lambda f: f - 1, level="frame")
+    pairs = pd.concat([after.rename("from"), before], axis=1, join="inner")
+    assert counts.to_numpy().tolist() == pd.crosstab(pairs["from"], pairs["to"]).to_numpy().tolist()
+    shuffled = sk.transitions(rows.sample(frac=1, random_state=1))
+    pd.testing.assert_frame_equal(shuffled.counts, counts)
+    with pytest.raises(ValueError, match=r"is twice in frame 0 \(1 such rows\)"):
+        sk.transitions(pd.concat([rows, rows.iloc[:1]]))
 
 
 def test_every_scheduler_gives_the_same_table():

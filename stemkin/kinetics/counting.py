@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.counting import pair_counts
+from stemkin.kernels.counting import packed, pair_counts
+from stemkin.kernels.lastseen import WORTH_COMPILING, follow_counts
 from stemkin.kinetics.grouping import Grouping, Key
-from stemkin.tables import NOT_NAMED
-from stemkin.trajectories import Sums, Trajectories, packed_rows
+from stemkin.tables import NOT_NAMED, check_columns
+from stemkin.trajectories import Sums, Trajectories, movie_codes, twins, whole_numbers
 
 MAX_GAP = 16
 """Rows of a track that follow each other with at most this gap [frames] enter the rates, each with its own exp(Q gap)."""
@@ -26,16 +27,9 @@ def count_transitions(
     follow each other in a track with a gap of 1, 2, ... frames.
     """
     grouping = Grouping() if grouping is None else grouping
-    pack = packed_rows(rows, max_lag=max(max_lag, MAX_GAP)) if not grouping.parts else None
-    if pack is not None:
-        movie, pairs = pack
-        left_out = () if states is None else set(pairs.states.tolist()) - set(states)
-        pairs = pairs.without({NOT_NAMED, *left_out})
-        found = pairs.states
-        at = found - pairs.lowest[2]
-        near = pairs.neighbour_counts(MAX_GAP)
-        counts = np.concatenate([near[:1] if max_lag == 1 else pairs.pair_counts(max_lag), near])
-        return _as_sums([(movie,)], found, counts[None][:, :, at[:, None], at])
+    one_movie = None if grouping.parts else _of_one_movie(rows, max_lag, states)
+    if one_movie is not None:
+        return one_movie
     tracks = Trajectories.of(rows, need=("class_id",))
     wanted = tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states)
     if not wanted.all():
@@ -49,6 +43,34 @@ def count_transitions(
     near = pair_counts(*where, max_lag=MAX_GAP, neighbours=True, **words)
     lagged = near[:, :1] if max_lag == 1 else pair_counts(*where, max_lag=max_lag, **words)
     return _as_sums(keys, found, np.concatenate([lagged, near], axis=1))
+
+
+def _of_one_movie(rows: pd.DataFrame, max_lag: int, states: Sequence[int] | None) -> Sums | None:
+    """Return what `count_transitions` does, without putting tracks in order; None where there are several movies, or no room."""
+    check_columns(rows, "tracks", needed=("frame", "particle", "class_id"))
+    movies, _ = movie_codes(rows)
+    named = rows["class_id"].to_numpy()
+    if len(movies) != 1 or not len(rows) or named.dtype.kind not in "iu":
+        return None
+    columns = whole_numbers(rows, "particle"), whole_numbers(rows, "frame"), named
+    key = (movies[0],)
+    if max_lag == 1 and len(rows) >= WORTH_COMPILING:
+        followed = follow_counts(*columns, max_gap=MAX_GAP, only=states, left_out=(NOT_NAMED,))
+        if followed is not None:
+            found, near = followed
+            return _as_sums([key], found, np.concatenate([near[:1], near])[None])
+    pairs = packed(*columns, max_lag=max(max_lag, MAX_GAP))
+    if pairs is None:
+        return None
+    if pairs.twins is not None:
+        raise twins(*pairs.twins)
+    left_out = set() if states is None else set(pairs.states.tolist()) - set(states)
+    pairs = pairs.without({NOT_NAMED, *left_out})
+    found = pairs.states
+    at = found - pairs.lowest[2]
+    near = pairs.neighbour_counts(MAX_GAP)
+    counts = np.concatenate([near[:1] if max_lag == 1 else pairs.pair_counts(max_lag), near])
+    return _as_sums([key], found, counts[None][:, :, at[:, None], at])
 
 
 def _as_sums(keys: Sequence[Key], found: np.ndarray, counts: np.ndarray) -> Sums:

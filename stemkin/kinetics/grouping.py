@@ -176,19 +176,21 @@ class Grouping:
         return [*each, *pooled.items()]
 
     def table(self, rows: Sequence[tuple[Key, pd.DataFrame | Mapping[str, Any]]], name: str) -> pd.DataFrame:
-        """Return the table `name` of the parts of each group, with the group's columns behind ``movie``."""
+        """Return the table `name` of the parts of each group (their columns), with the group's columns behind ``movie``."""
         if not rows:
             table = empty(name)
             return _with_columns(table, {column: pd.Series([], dtype=object) for column in self.columns})
-        parts = [part if isinstance(part, pd.DataFrame) else pd.DataFrame([part]) for _, part in rows]
-        whole = pd.concat(
-            [part.assign(movie=key[0]) for (key, _), part in zip(rows, parts, strict=True)], ignore_index=True
-        )
-        values = {
-            column: [v for (key, _), part in zip(rows, parts, strict=True) for v in [key[1 + i]] * len(part)]
-            for i, column in enumerate(self.columns)
-        }
-        return _with_columns(conform(whole, name), values)
+        parts = [_as_columns(part) for _, part in rows]
+        sizes = [len(next(iter(part.values()))) for part in parts]
+        columns = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+        groups = [key for (key, _), size in zip(rows, sizes, strict=True) for _ in range(size)]
+        values = {column: [key[1 + i] for key in groups] for i, column in enumerate(self.columns)}
+        return _with_columns(conform({**columns, "movie": [key[0] for key in groups]}, name), values)
+
+
+def _as_columns(part: pd.DataFrame | Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the columns of one group's rows; a single row may be numbers, not arrays."""
+    return {str(column): np.atleast_1d(np.asarray(own)) for column, own in part.items()}
 
 
 def _with_columns(table: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:

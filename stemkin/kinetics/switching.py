@@ -209,8 +209,8 @@ def _rows_of(
     lags: list[int],
     time_of: Callable[[str], float],
     confidence: float,
-) -> Iterable[pd.DataFrame]:
-    """Yield the rows of one group, lag by lag."""
+) -> Iterable[dict[str, np.ndarray]]:
+    """Yield the columns of one group, lag by lag."""
     times = {key: time_of(key[0]) for key in parts}
     k = len(states)
     from_id, to_id = np.repeat(states, k), np.tile(states, k)
@@ -228,13 +228,11 @@ def _rows_of(
         else:
             own = [matrix[lag - 1 : lag] for matrix in parts.values()]
             rates = _fitted(*spans(own, [lag * seconds for seconds in times.values()]), lag, confidence)
-        yield pd.DataFrame(
-            {
-                "lag_frames": lag, "from_id": from_id, "to_id": to_id, "count": count.ravel(),
-                "probability": P.ravel(), "low": low.ravel(), "high": high.ravel(),
-                "rate_per_s": rates.rates.ravel(), "rate_low": rates.low.ravel(), "rate_high": rates.high.ravel(),
-            }
-        )  # fmt: skip
+        yield {
+            "lag_frames": np.full(k * k, lag), "from_id": from_id, "to_id": to_id, "count": count.ravel(),
+            "probability": P.ravel(), "low": low.ravel(), "high": high.ravel(),
+            "rate_per_s": rates.rates.ravel(), "rate_low": rates.low.ravel(), "rate_high": rates.high.ravel(),
+        }  # fmt: skip
 
 
 def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
