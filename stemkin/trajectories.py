@@ -32,8 +32,8 @@ from stemkin.tables import NOT_NAMED, Experiment, check_columns
 ONLY_MOVIE = "movie"
 """What the movie is called where the rows do not say."""
 
-ROWS_PER_PARTITION = 4_000_000
-"""Rows that one partition of `read_tracks` holds at most, about: 1 GB with all their temporary arrays."""
+ROWS_PER_PARTITION = 2_000_000
+"""Rows that one partition of `read_tracks` holds at most, about: 0.5 GB with all their temporary arrays."""
 
 Sums = dict[tuple[Any, ...], Any]
 """What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of them combine by addition, in any order."""

@@ -14,6 +14,7 @@ from stemkin import tables
 from stemkin.kernels import candidates, gaps, stepping, tips
 from stemkin.kernels.sightings import Looks, Sightings
 from stemkin.linking import link, meetings, to_napari
+from stemkin.rows import with_experiment
 from tests.strategies import assert_same_rows, computes
 
 ID = 2**24
@@ -186,6 +187,18 @@ def test_meetings_do_not_depend_on_partitions_or_the_order_of_rows():
     parts = [dask.delayed(rows[rows["movie"] == m].sample(frac=1, random_state=1)) for m in "ba"]
     split = dd.from_delayed(parts, meta=rows.iloc[:0], verify_meta=False)
     assert_same_rows(meetings(split, reach_nm=0.4), whole)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_meetings_are_found_across_partitions_of_one_movie(told):
+    """Partitions hold whole tracks: the two that meet may lie in different ones."""
+    rows = pd.concat([a_pair_that_meets("a"), a_pair_that_meets("b")], ignore_index=True)
+    keys = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    parts = [dask.delayed(rows[(rows["movie"] == m) & (rows["particle"] % 2 == odd)]) for m, odd in keys]
+    split = dd.from_delayed(parts, meta=rows.iloc[:0], verify_meta=False)
+    if told:
+        split = with_experiment(split, None, movie_of_partition=[movie for movie, _ in keys])
+    assert_same_rows(meetings(split, reach_nm=0.4), meetings(rows, reach_nm=0.4))
 
 
 def test_no_tracks_never_meet_and_a_reach_is_asked_for():

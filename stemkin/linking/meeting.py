@@ -3,10 +3,13 @@
 A linker gives each detection one predecessor, so a defect that is taken up by another just ends, and one that is let go
 begins. Here such an end (or start) is joined to the track that, in the same step and within reach, became another class: that
 is an *event*. Each end, start and change belongs to at most one event; the nearest go together.
+
+    whole tracks of a partition ── moments ──▶ its ends, starts and changes of class ── events ──▶ one movie's events
 """
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,12 @@ from stemkin.kernels.candidates import near_pairs
 from stemkin.kernels.matching import best_matching, tie_break
 from stemkin.trajectories import Trajectories
 
-COLUMNS = {
-    "movie": "str", "frame": "int32", "event": "str", "particle": "int64", "from_id": "int16", "to_id": "int16",
-    "other": "int64", "other_id": "int16", "y_nm": "float64", "x_nm": "float64", "distance_nm": "float64",
+MOMENTS = {
+    "movie": "str", "frame": "int64", "kind": "str", "particle": "int64", "class_id": "int64", "from_id": "int64",
+    "y_nm": "float64", "x_nm": "float64", "before_y_nm": "float64", "before_x_nm": "float64",
 }  # fmt: skip
-"""Columns of the table that `meetings` returns."""
+"""A moment of a track: its `kind` is "end", "start" or "change". `frame` is the frame of the event that it may be part of: the
+first without the one that ended, with the one that began, or after the change. A change knows where and what it was before."""
 
 
 def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
@@ -30,13 +34,13 @@ def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
     Parameters
     ----------
     tracks
-        Table ``tracks``, as `link` returns it (pandas, or Dask whose partitions hold whole movies), with classes.
+        Table ``tracks``, as `link` returns it (pandas, or Dask whose partitions hold whole tracks), with classes.
     reach_nm
         How far a defect may step between two frames to merge, or after a split [nm]; 1.3 lattice constants for one hop.
 
     Returns
     -------
-    One row per event, sorted by movie, frame, particle: `event` ("merge" or "split"), `frame` (the first after it),
+    Table ``meetings``: one row per event, sorted by movie, frame, particle: `event` ("merge" or "split"), `frame` (the first after it),
     `particle` that goes on and was `from_id` and is `to_id`, `other` that ended or began and its class `other_id`, place
     [nm] and distance of the two [nm].
 
@@ -60,64 +64,83 @@ def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
         raise ValueError(msg)
     tables.check_columns(tracks, "tracks", needed=("frame", "particle", "class_id", "y_nm", "x_nm"))
     if isinstance(tracks, pd.DataFrame):
-        found = _meetings(tracks, reach_nm)
-    else:
-        found = tracks.map_partitions(_meetings, reach_nm, meta=_table([])).compute()
-    return found.sort_values(["movie", "frame", "particle"], ignore_index=True)
+        return _events([_moments(tracks)], reach_nm)
+    return _of_all(tracks, reach_nm)
 
 
-def _meetings(rows: pd.DataFrame, reach_nm: float) -> pd.DataFrame:
-    """Return the events in the `rows` of whole movies."""
+def _of_all(tracks: Any, reach_nm: float) -> pd.DataFrame:
+    """Return the events of partitioned tracks, each movie's by itself where the partitions say whose they are."""
+    import dask
+
+    parts = [dask.delayed(_moments)(part) for part in tracks.to_delayed()]
+    owners = getattr(tracks, "movie_of_partition", None) or [""] * len(parts)
+    numbered = groupby(zip(owners, parts, strict=True), key=lambda pair: pair[0])
+    found = dask.compute(*[dask.delayed(_events)([part for _, part in group], reach_nm) for _, group in numbered])
+    together = pd.concat([tables.empty("meetings"), *found], ignore_index=True)
+    return _in_order(tables.conform(together, "meetings"))
+
+
+def _in_order(events: pd.DataFrame) -> pd.DataFrame:
+    return events.sort_values(["movie", "frame", "particle", "event"], ignore_index=True)
+
+
+def _moments(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return where the tracks in `rows` end, start and change their class."""
     of = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
     same = of.track[1:] == of.track[:-1]
-    before = np.flatnonzero(same & (of.frame[1:] == of.frame[:-1] + 1) & (of.class_id[1:] != of.class_id[:-1]))
+    changed = np.flatnonzero(same & (of.frame[1:] == of.frame[:-1] + 1) & (of.class_id[1:] != of.class_id[:-1])) + 1
     first, last = np.append(True, ~same)[: len(of.track)], np.append(~same, True)[: len(of.track)]
-    merged = _joined(of, np.flatnonzero(last), before + 1, reach_nm, 1)
-    split = _joined(of, np.flatnonzero(first), before, reach_nm, -1)
-    parts = [
-        _rows(of, "merge", other=merged[0], after=merged[1], before=merged[1] - 1),
-        _rows(of, "split", other=split[0], after=split[1] + 1, before=split[1]),
-    ]
-    return _table(parts)
+    parts = []
+    for kind, at, later in (
+        ("end", np.flatnonzero(last), 1),
+        ("start", np.flatnonzero(first), 0),
+        ("change", changed, 0),
+    ):
+        before = at - (kind == "change")
+        columns = {
+            "movie": np.array(of.movies, dtype=object)[of.movie[of.track[at]]] if len(at) else [],
+            "frame": of.frame[at] + later, "kind": kind, "particle": of.particle[of.track[at]],
+            "class_id": of.class_id[at], "from_id": of.class_id[before], "y_nm": of.y_nm[at], "x_nm": of.x_nm[at],
+            "before_y_nm": of.y_nm[before], "before_x_nm": of.x_nm[before],
+        }  # fmt: skip
+        parts.append(pd.DataFrame(columns).astype(MOMENTS))
+    return pd.concat(parts, ignore_index=True)
 
 
-def _joined(
-    of: Trajectories, tips: np.ndarray, changed: np.ndarray, reach_nm: float, direction: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of `tips` and of `changed` that belong together: the change one frame after the tip (before: -1)."""
-    rows = np.concatenate([tips, changed])
-    movie = of.movie[of.track[rows]]
-    n_frames = int(of.frame.max(initial=0) - of.frame.min(initial=0)) + 3
-    time = (
-        movie * n_frames + direction * (of.frame[rows] - of.frame.min(initial=0)) + (n_frames if direction < 0 else 0)
-    )
-    points = np.stack([of.y_nm[rows], of.x_nm[rows]], axis=1)
-    is_tip = np.arange(len(rows)) < len(tips)
-    order = np.lexsort((points[:, 1], points[:, 0], time))
+def _events(parts: list[pd.DataFrame], reach_nm: float) -> pd.DataFrame:
+    """Return the events in the moments of whole movies."""
+    moments = pd.concat(parts, ignore_index=True)
+    found = [tables.empty("meetings")]
+    for _, of_movie in moments.groupby("movie", sort=False):
+        change = of_movie[of_movie["kind"] == "change"]
+        found.append(_joined(of_movie[of_movie["kind"] == "end"], change, "merge", reach_nm))
+        found.append(_joined(of_movie[of_movie["kind"] == "start"], change, "split", reach_nm))
+    return _in_order(tables.conform(pd.concat(found, ignore_index=True), "meetings"))
+
+
+def _joined(tips: pd.DataFrame, changes: pd.DataFrame, event: str, reach_nm: float) -> pd.DataFrame:
+    """Return the events of one movie: what ended (or began) with what, in the same step and within reach, became another class."""
+    near = (
+        ("y_nm", "x_nm") if event == "merge" else ("before_y_nm", "before_x_nm")
+    )  # where the one was when the other came, or went
+    points = np.concatenate([tips[["y_nm", "x_nm"]].to_numpy(), changes[list(near)].to_numpy()])
+    frame = np.concatenate([tips["frame"].to_numpy(), changes["frame"].to_numpy()])
+    particle = np.concatenate([tips["particle"].to_numpy(), changes["particle"].to_numpy()])
+    is_tip = np.arange(len(frame)) < len(tips)
+    time = 2 * frame + ~is_tip  # a tip is looked for one step before a change
+    order = np.lexsort((particle, points[:, 1], points[:, 0], time))
     order = order[np.isfinite(points[order]).all(axis=1)]
     pairs = near_pairs(time[order], points[order], np.where(is_tip[order], 0.0, reach_nm))
-    tip, change = order[pairs.earlier], order[pairs.later]
-    kept = np.flatnonzero(is_tip[tip] & (of.track[rows[tip]] != of.track[rows[change]]))
-    tip, change, squared = tip[kept], change[kept], pairs.squared[kept]
+    kept = np.flatnonzero(particle[order[pairs.earlier]] != particle[order[pairs.later]])
+    tip, change, squared = pairs.earlier[kept], pairs.later[kept], pairs.squared[kept]
     saving = reach_nm**2 * (1 + 1e-6 + tie_break(tip, change)) - squared
-    taken = best_matching(tip, change, saving, n_left=len(rows), n_right=len(rows))
-    return rows[tip[taken]], rows[change[taken]]
-
-
-def _rows(of: Trajectories, event: str, *, other: np.ndarray, after: np.ndarray, before: np.ndarray) -> pd.DataFrame:
-    near = after if event == "merge" else before  # where the one was when the other came, or went
+    taken = best_matching(tip, change, saving, n_left=len(order), n_right=len(order))
+    other, one = tips.iloc[order[tip[taken]]], changes.iloc[order[change[taken]] - len(tips)]
     return pd.DataFrame(
         {
-            "movie": [of.movies[m] for m in of.movie[of.track[after]]], "frame": of.frame[after], "event": event,
-            "particle": of.particle[of.track[after]], "from_id": of.class_id[before], "to_id": of.class_id[after],
-            "other": of.particle[of.track[other]], "other_id": of.class_id[other],
-            "y_nm": of.y_nm[after], "x_nm": of.x_nm[after],
-            "distance_nm": np.hypot(of.y_nm[other] - of.y_nm[near], of.x_nm[other] - of.x_nm[near]),
+            "movie": one["movie"].to_numpy(), "frame": one["frame"].to_numpy(), "event": event,
+            "particle": one["particle"].to_numpy(), "from_id": one["from_id"].to_numpy(), "to_id": one["class_id"].to_numpy(),
+            "other": other["particle"].to_numpy(), "other_id": other["class_id"].to_numpy(),
+            "y_nm": one["y_nm"].to_numpy(), "x_nm": one["x_nm"].to_numpy(), "distance_nm": np.sqrt(squared[taken]),
         }
     )  # fmt: skip
-
-
-def _table(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    filled = [part for part in parts if len(part)]
-    rows = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({c: [] for c in COLUMNS})
-    return rows[list(COLUMNS)].astype(COLUMNS)
