@@ -231,19 +231,19 @@ def read_tracks(
     One partition per movie, or several where it is large.
     """
     jobs: list[tuple[tuple[str, ...], int, int]] = []
+    owners: list[str] = []
     for movie, paths in files.items():
-        if movie in whole:
-            jobs += [((path,), 0, 1) for path in paths]
-            continue
-        n_parts = max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
-        jobs += [(tuple(paths), part, n_parts) for part in range(n_parts)]
-    there = _columns(jobs[0][0][0]) if jobs else set(columns)
-    columns = [c for c in columns if c in there or c not in ("y", "x")]
-    meta = _read_part((jobs[0][0][:1], 0, 1), columns=tuple(columns)).iloc[:0] if jobs else _no_rows(columns)
+        n_parts = 1 if movie in whole else max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
+        own = [(path,) for path in paths] if movie in whole else [tuple(paths)]
+        jobs += [(few, part, n_parts) for few in own for part in range(n_parts)]
+        owners += [movie] * (len(jobs) - len(owners))
     if not jobs:
-        return dd.from_pandas(meta, npartitions=1)
+        return dd.from_pandas(_no_rows(columns), npartitions=1)
+    there = _schema(jobs[0][0][0])
+    columns = [c for c in columns if c in there.names or c not in ("y", "x")]
+    meta = there.empty_table().select(columns).to_pandas()
     rows = dd.from_map(_read_part, jobs, columns=tuple(columns), meta=meta)
-    return rows if experiment is None else with_experiment(rows, experiment)
+    return rows if experiment is None else with_experiment(rows, experiment, movie_of_partition=owners)
 
 
 def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -293,8 +293,8 @@ def _n_rows(path: str) -> int:
     return int(_metadata(path).num_rows)
 
 
-def _columns(path: str) -> set[str]:
-    return set(_metadata(path).schema.to_arrow_schema().names)
+def _schema(path: str) -> Any:
+    return _metadata(path).schema.to_arrow_schema()
 
 
 def _metadata(path: str) -> Any:

@@ -120,19 +120,16 @@ def close_gaps(
     found = candidates(windows())
     ahead = list(itertools.islice(found, 2))
     shares = _shares(itertools.chain(ahead, found), model)
-    closed: list[Gaps] = []
+    names = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     waiting: list[Gaps] = []
     for _, gaps, last_ordinal in ahead if len(ahead) < 2 else candidates(windows()):
         likely = Gaps.concatenated([*waiting, gaps.take(shares.log_odds(gaps) > 0)])
         may_grow = _whole_groups(likely, likely.ordinal >= last_ordinal - max_gap_frames)
-        closed.append(_best(likely.take(~may_grow), shares))
+        names.append(_best(likely.take(~may_grow), shares))
         waiting = [likely.take(may_grow)]
-    closed += [_best(gaps, shares) for gaps in waiting]
-    nothing = np.empty(0, np.int64)
-    return (
-        np.concatenate([nothing, *(gaps.first for gaps in closed)]),
-        np.concatenate([nothing, *(gaps.then for gaps in closed)]),
-    )
+    names += [_best(gaps, shares) for gaps in waiting]
+    first, then = (np.concatenate(column) for column in zip(*names, strict=True))
+    return first, then
 
 
 def _candidates(
@@ -235,11 +232,12 @@ def _whole_groups(gaps: Gaps, chosen: np.ndarray) -> np.ndarray:
     return np.isin(group, group[chosen])
 
 
-def _best(gaps: Gaps, shares: Shares) -> Gaps:
-    """Return the candidates that have the largest odds together, no tip twice."""
+def _best(gaps: Gaps, shares: Shares) -> tuple[np.ndarray, np.ndarray]:
+    """Return the names (first, then) of the candidates that have the largest odds together, no tip twice."""
     saving = shares.log_odds(gaps) + tie_break(gaps.end, gaps.start)
     (ends, end), (starts, start) = (np.unique(tips, return_inverse=True) for tips in (gaps.end, gaps.start))
-    return gaps.take(best_matching(end, start, saving, n_left=len(ends), n_right=len(starts)))
+    taken = best_matching(end, start, saving, n_left=len(ends), n_right=len(starts))
+    return gaps.first[taken], gaps.then[taken]
 
 
 def one_name(first: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
