@@ -5,7 +5,7 @@
 ...
 >>> RunConfig.from_toml("[link]\\nmax_stepp_nm = 0.4")
 Traceback (most recent call last):
-stemkin.config.ConfigError: the settings have no key 'link.max_stepp_nm'; [link] knows max_step_nm, max_gap_frames
+stemkin.config.ConfigError: the settings have no key 'link.max_stepp_nm'; [link] knows max_step_nm, max_gap_frames, lattice
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Link(Section):
 
     max_step_nm: PositiveFloat | None = None
     max_gap_frames: int = Field(default=1, ge=0)
+    lattice: bool = False
 
 
 class Kinetics(Section):
@@ -69,6 +70,7 @@ class Kinetics(Section):
     diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = ("auto", "mle", "cve")
     null_controls: bool = True
     correct_names: bool = True
+    meeting_reach_nm: PositiveFloat | None = None
 
 
 class Run(Section):

@@ -164,7 +164,8 @@ def _mapped(tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
         return change(tracks)
     rows = tracks.map_partitions(change, meta=change(tracks._meta))
     known = getattr(tracks, "experiment", None)
-    return with_experiment(rows, known) if isinstance(known, Experiment) else rows
+    owners = getattr(tracks, "movie_of_partition", None)
+    return with_experiment(rows, known, movie_of_partition=owners) if isinstance(known, Experiment) else rows
 
 
 def _track_names(rows: pd.DataFrame) -> np.ndarray:

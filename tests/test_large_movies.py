@@ -103,7 +103,7 @@ def test_a_worker_holds_a_few_frames_besides_its_block():
     frames = frames.assign(shift_y=rng.normal(size=1000), shift_x=0.0)
     edges = np.arange(0, 1001, 10)
     blocks = tuple(Block("m", a, b) for a, b in itertools.pairwise(edges.tolist()))
-    movie = large.LargeMovie(None, MOVIE, blocks, blocks, frames, tracks.Settings(0.5), "made")
+    movie = large.LargeMovie(None, MOVIE, blocks, blocks, frames, None, tracks.Settings(0.5), "made")
     pieces = list(movie.pieces())
     assert max(len(piece.clock.good) for piece in pieces) == 10 + 3 + 2 + 2
     assert pieces[50].beside.tolist() == [497, 498, 499, 510, 511]
@@ -183,3 +183,32 @@ def test_whole_tracks_are_made_anew_where_one_is_missing_or_stale(tmp_path):
         tracks.link_to_store(replace(task, settings=Link(max_step_nm=0.3)))
         assert gathering.track_files(task.store, "m") == (task.store.block_paths("tracks", "m"), False)
         assert not Path(paths[0]).exists()
+
+
+def test_sites_are_linked_to_sites_where_a_run_asks_for_it_and_a_lattice_is_seen(tmp_path):
+    """From site to site there is no step of half a lattice constant: a track that does that becomes two."""
+    a_px = 3.0  # 0.3 nm
+    place = [(0, 0.0), (1, 0.5 * a_px), (2, 0.5 * a_px)], [(0, 30.0), (1, 30.0 + a_px), (2, 30.0 + a_px)]
+    points = pd.DataFrame([(f, 10.0, x) for one in place for f, x in one], columns=["frame", "y", "x"])
+    full = dict.fromkeys(tables.COLUMNS["detections"], 0) | {"movie": "m"}
+    rows = tables.conform(points.assign(**{c: v for c, v in full.items() if c not in points}), "detections")
+    rows = rows.sort_values(["frame", "y", "x"], ignore_index=True)
+    n_tracks, warnings = {}, {}
+    for name, words, lattice_px, rows_at_once in (
+        ("free", {}, a_px, 10**9), ("bound", {"lattice": True}, a_px, 10**9), ("large", {"lattice": True}, a_px, -1),
+        ("no lattice", {"lattice": True}, np.nan, 10**9), ("large without", {"lattice": True}, np.nan, -1),
+    ):  # fmt: skip
+        task = write_blocks(Store.at(tmp_path / name), rows, np.zeros((N_FRAMES, 2)), [0, 2, N_FRAMES])
+        for block in task.blocks:
+            steps = task.store.read_block("steps", block).assign(lattice_px=lattice_px)
+            task.store.write_block("steps", block, steps, "made")
+        with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tracks, "ROWS_AT_ONCE", rows_at_once)
+            summary = tracks.linked(tracks.link_to_store(replace(task, settings=Link(max_gap_frames=0, **words))), 0)
+        n_tracks[name], warnings[name] = summary.n_tracks, summary.warning
+    assert n_tracks == {"free": 2, "bound": 3, "large": 3, "no lattice": 2, "large without": 2}
+    assert files(tmp_path / "bound") != files(tmp_path / "free")
+    assert files(tmp_path / "bound") == files(tmp_path / "large")
+    assert not warnings["bound"]
+    assert "m shows no lattice whose sites could be linked" in warnings["no lattice"]
+    assert "m shows no lattice that could tell how far" in warnings["large without"]

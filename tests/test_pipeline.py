@@ -88,6 +88,20 @@ def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkey
     assert {name: found[name] for name in tables_of(calm)} == tables_of(calm)
 
 
+def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp_path):
+    out = shutil.copytree(calm, tmp_path / "results")
+    near = pd.read_parquet(out / "meetings.parquet")
+    lattice_nm = np.median(list(journal(out)["lattice_nm"].values()))
+    pd.testing.assert_frame_equal(near, sk.meetings(rows_of(out, "tracks"), reach_nm=1.3 * lattice_nm))
+    config = CONFIG.with_values(kinetics={"meeting_reach_nm": 3.0})
+    with connect("synchronous"):
+        pipeline.resume(out, stages=("kinetics",), config=config)
+    far = pd.read_parquet(out / "meetings.parquet")
+    pd.testing.assert_frame_equal(far, sk.meetings(rows_of(out, "tracks"), reach_nm=3.0))
+    assert len(far) > len(near)
+    assert list(pd.read_parquet(out / "null_meetings.parquet").columns) == list(far.columns)
+
+
 @pytest.mark.parametrize("frames_per_block", [1, 3, 10])
 def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_per_block):
     config = CONFIG.with_values(detect={"frames_per_block": frames_per_block})

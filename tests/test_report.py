@@ -235,6 +235,20 @@ def test_the_matrix_shows_probability_interval_and_count(page):
     assert "0.930 0.923 – 0.937 n = 4,836" in Reader(page).text
 
 
+def test_merges_and_splits_are_counted_by_kind_beside_naming_errors(small):
+    assert "Merging and splitting" not in Reader(render(read_results(small))).text
+    kinds = [("merge", 2, 3, 2)] * 12 + [("split", 3, 2, 2)] * 7 + [("merge", 0, 1, 2)]
+    rows = pd.DataFrame(kinds, columns=["event", "from_id", "to_id", "other_id"])
+    rows = rows.assign(movie="only", **dict.fromkeys(("frame", "particle", "other", "y_nm", "x_nm", "distance_nm"), 0))
+    small.write_table(tables.conform(rows, "meetings"), "x", "meetings.parquet")
+    small.write_table(tables.conform(rows[10:14], "meetings"), "x", "null_meetings.parquet")
+    text = Reader(render(read_results(small))).text
+    assert "V S + V S → V S2 12 2" in text
+    assert "V S2 → V S + V S 7 2" in text
+    assert "Mo W + V S → Mo W +V S 1 0" in text
+    assert "20 times a track ended" in text
+
+
 def test_what_failed_is_said_before_any_number(page):
     text = Reader(page).text
     assert "broken.tif was not analysed: the file is empty" in text

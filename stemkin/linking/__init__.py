@@ -50,11 +50,11 @@ from stemkin.linking.blocks import (
 )
 from stemkin.linking.clock import MAX_STEP_LATTICES, Clock, Cost, Settings
 from stemkin.linking.layout import lay_out
-from stemkin.linking.meeting import meetings
+from stemkin.linking.meeting import MEETING_LATTICES, meetings
 from stemkin.rows import Rows, as_dask, experiment_of
 
 __all__ = [
-    "AFTER", "BEFORE", "ID_STRIDE", "MAX_STEP_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "StepCounts", "StepModel", "Summary", "block_tracks", "count_block", "first_frames",
+    "AFTER", "BEFORE", "ID_STRIDE", "MAX_STEP_LATTICES", "MEETING_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "StepCounts", "StepModel", "Summary", "block_tracks", "count_block", "first_frames",
     "fit_steps", "join_links", "last_frames", "link", "link_block", "meetings", "prepare", "to_napari",
 ]  # fmt: skip
 

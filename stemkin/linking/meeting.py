@@ -18,7 +18,11 @@ import pandas as pd
 from stemkin import tables
 from stemkin.kernels.candidates import near_pairs
 from stemkin.kernels.matching import best_matching, tie_break
+from stemkin.tables import NOT_NAMED
 from stemkin.trajectories import Trajectories
+
+MEETING_LATTICES = 1.3
+"""Reach of a run's meetings, in lattice constants: room for one hop."""
 
 MOMENTS = {
     "movie": "str", "frame": "int64", "kind": "str", "particle": "int64", "class_id": "int64", "from_id": "int64",
@@ -45,7 +49,8 @@ def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
     [nm] and distance of the two [nm].
 
     An event that nobody saw (the other was missed, or the class misnamed) is not here; a change of class beside a defect
-    that just then appeared or vanished for another reason is.
+    that just then appeared or vanished for another reason is. How many of these there are is told by the same verb on
+    `immobile` tracks. What was not named does not change its class.
 
     Raises
     ------
@@ -88,7 +93,9 @@ def _moments(rows: pd.DataFrame) -> pd.DataFrame:
     """Return where the tracks in `rows` end, start and change their class."""
     of = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
     same = of.track[1:] == of.track[:-1]
-    changed = np.flatnonzero(same & (of.frame[1:] == of.frame[:-1] + 1) & (of.class_id[1:] != of.class_id[:-1])) + 1
+    now, then = of.class_id[1:], of.class_id[:-1]
+    named = (now != NOT_NAMED) & (then != NOT_NAMED)
+    changed = np.flatnonzero(same & (of.frame[1:] == of.frame[:-1] + 1) & (now != then) & named) + 1
     first, last = np.append(True, ~same)[: len(of.track)], np.append(~same, True)[: len(of.track)]
     parts = []
     for kind, at, later in (

@@ -59,6 +59,8 @@ class LargeMovie:
         Those files, and blocks that could not be searched.
     frames
         Its table ``frames``.
+    lattice_nm
+        Its lattice constant [nm], None where it shows none.
     settings
         Of the linker.
     made_of
@@ -70,6 +72,7 @@ class LargeMovie:
     blocks: tuple[Block, ...]
     every: tuple[Block, ...]
     frames: pd.DataFrame
+    lattice_nm: float | None
     settings: Settings
     made_of: str
 
@@ -81,7 +84,8 @@ class LargeMovie:
 
     def pieces(self) -> Iterator[Piece]:
         """Yield what a worker must know of each block. Lazy."""
-        clock = Clock.of(self.movie["movie"], pixel_size_nm=self.movie["pixel_size_nm"], frames=self.frames)
+        size, lattice = self.movie["pixel_size_nm"], self.lattice_nm
+        clock = Clock.of(self.movie["movie"], pixel_size_nm=size, frames=self.frames, lattice_nm=lattice)
         frame = self.frames["frame"].to_numpy()
         seen = (self.frames["status"] == tables.OK).to_numpy() & (self.frames["n_detections"] > 0).to_numpy()
         occupied, starts = frame[seen], np.array([block.start for block in self.blocks])

@@ -9,13 +9,13 @@ import pandas as pd
 from stemkin.config import Kinetics
 from stemkin.controls import immobile, shuffled
 from stemkin.kinetics import dwell_times, transitions
-from stemkin.pipeline.motion import motion_of
+from stemkin.pipeline.motion import meetings_of, motion_of
 from stemkin.pipeline.switching import Confusion, transition_table
 from stemkin.tables import Experiment, empty
 
-NULLS = ("null_transitions", "null_dwell_times", "null_diffusion", "null_static_transitions")
+NULLS = ("null_transitions", "null_dwell_times", "null_diffusion", "null_static_transitions", "null_meetings")
 """The same tracks with each one's frames in random order (for hops: with each particle at rest); and static defects that are misnamed
-as often as the model misnames."""
+as often as the model misnames, which change and meet by naming errors alone."""
 NULL_HOPS = ("null_hop_rates",)
 
 
@@ -36,7 +36,7 @@ def null_tables(
         "null_transitions": transition_table(chance, experiment, settings),
         "null_dwell_times": dwell_times(chance, by="movie", experiment=experiment, confidence=settings.confidence),
         "null_diffusion": at_random.diffusion,
-        "null_static_transitions": _static(whole, experiment, settings, confusion),
+        **_static(whole, experiment, settings, confusion, hop_length_nm),
     }
     if hop_length_nm is None:
         return found
@@ -48,12 +48,16 @@ def null_tables(
     return found | {"null_diffusion": both, "null_hop_rates": at_rest.hop_rates}
 
 
-def _static(tracks: Any, experiment: Experiment, settings: Kinetics, confusion: Confusion) -> pd.DataFrame:
-    """Return the transitions that naming errors alone would show, of defects that keep their class."""
+def _static(
+    tracks: Any, experiment: Experiment, settings: Kinetics, confusion: Confusion, hop_length_nm: float | None
+) -> dict[str, pd.DataFrame]:
+    """Return the transitions and meetings that naming errors alone would show, of defects that keep their class."""
     errors = confusion.for_all(tracks)
     if errors is None:
-        return empty("transitions")
+        return {"null_static_transitions": empty("transitions"), "null_meetings": empty("meetings")}
     at_rest = immobile(tracks, sigma_nm=0.0, confusion=errors, seed=1)
-    return transitions(
-        at_rest, lag_frames=settings.lag_frames, experiment=experiment, confidence=settings.confidence
-    ).table
+    words: dict[str, Any] = {"lag_frames": settings.lag_frames, "confidence": settings.confidence}
+    return {
+        "null_static_transitions": transitions(at_rest, experiment=experiment, **words).table,
+        "null_meetings": meetings_of(at_rest, settings, hop_length_nm),
+    }

@@ -15,7 +15,7 @@ from stemkin.journal import Journal
 from stemkin.kinetics import dwell_times, populations, survival
 from stemkin.pipeline.gathering import track_files
 from stemkin.pipeline.modelling import load_model
-from stemkin.pipeline.motion import motion_of
+from stemkin.pipeline.motion import meetings_of, motion_of
 from stemkin.pipeline.nulls import NULL_HOPS, NULLS, null_tables
 from stemkin.pipeline.switching import SWITCHING, confusion_of, material_of, numbers_per_frame, switching_tables
 from stemkin.pipeline.tracks import analysed_movies, movies_of
@@ -26,7 +26,7 @@ from stemkin.trajectories import read_tracks
 STAGE_VERSION = 5
 """Raised when the same tracks would give other numbers than before."""
 CRYSTAL = ("structure", "modes", "strain")
-WRITTEN = ("classes", "populations", "msd", "diffusion", "dwell_times", "survival", *SWITCHING, *CRYSTAL)
+WRITTEN = ("classes", "populations", "msd", "diffusion", "dwell_times", "survival", "meetings", *SWITCHING, *CRYSTAL)
 HOPS = ("hop_rates", "gaussianity")
 """Further tables of movies that show a lattice."""
 
@@ -83,7 +83,9 @@ def small_tables(
     confusion = confusion_of(model.report, found["classes"])
     found |= switching_tables(whole, experiment, settings, found["classes"], confusion)
     material = material_of(config.learn.material, hop_length_nm)
-    found |= numbers_per_frame(read_tracks(files, experiment, whole=large), whole, experiment, settings, material)
+    every = read_tracks(files, experiment, whole=large)
+    found |= numbers_per_frame(every, whole, experiment, settings, material)
+    found["meetings"] = meetings_of(every, settings, hop_length_nm)
     motion = motion_of(tracks, experiment, settings, settings.diffusion_methods, hop_length_nm)
     found["diffusion"] = motion.diffusion
     if hop_length_nm is not None:

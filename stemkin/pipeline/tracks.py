@@ -135,17 +135,16 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     lattice_nm = _lattice_nm(steps, task.movie)
     n_detections = int(steps["n_detections"].sum())
     is_large = n_detections > ROWS_AT_ONCE
+    settings, warning = _settings_of(task, lattice_nm)
     done = bool(every) and all(store.block_made_of("tracks", block) == made_of for block in every)
     if done and (not is_large or whole_tracks(store, name, made_of)):
-        return LinkSummary(name, 0, 0, True, lattice_nm, n_detections)
+        return LinkSummary(name, 0, 0, True, lattice_nm, n_detections, warning)
     frames = assemble_frames(steps)
-    step_nm, warning = _step_limit(task, lattice_nm)
     if is_large:
-        settings = Settings(**{**task.settings.model_dump(), "max_step_nm": step_nm})
-        large = LargeMovie(store, task.movie, task.blocks, tuple(every), frames, settings, made_of)
+        large = LargeMovie(store, task.movie, task.blocks, tuple(every), frames, lattice_nm, settings, made_of)
         return LinkSummary(name, 0, 0, False, lattice_nm, n_detections, warning, large)
     store.remove(WHOLE, folder_name(name))
-    tracks = _tracks_of(task, frames, step_nm)
+    tracks = _tracks_of(task, frames, lattice_nm, settings)
     for table, rows in (("frames", frames), ("tracks", tracks)):
         for block in every:
             store.write_block(table, block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of)
@@ -162,17 +161,19 @@ def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _tracks_of(task: LinkTask, frames: pd.DataFrame, step_nm: float) -> pd.DataFrame:
+def _tracks_of(task: LinkTask, frames: pd.DataFrame, lattice_nm: float | None, settings: Settings) -> pd.DataFrame:
     """Return the tracks of one movie; the linker sees it block by block."""
     import dask.dataframe as dd
 
     if not task.blocks:
         return tables.empty("tracks")
-    experiment = tables.Experiment(movies_of([task.movie]), frames)
+    movies = movies_of([task.movie]).assign(lattice_nm=np.nan if lattice_nm is None else lattice_nm)
+    experiment = tables.Experiment(movies, frames)
     meta = task.store.read_block("detections", task.blocks[0]).iloc[:0]
     detections = dd.from_map(task.store.read_block, ["detections"] * len(task.blocks), task.blocks, meta=meta)
-    settings = {**task.settings.model_dump(), "max_step_nm": step_nm}
-    rows: pd.DataFrame = link(with_experiment(detections, experiment), **settings).compute(scheduler="synchronous")
+    rows: pd.DataFrame = link(with_experiment(detections, experiment), **vars(settings)).compute(
+        scheduler="synchronous"
+    )
     return rows
 
 
@@ -182,17 +183,23 @@ def _lattice_nm(steps: pd.DataFrame, movie: dict[str, Any]) -> float | None:
     return median * float(movie["pixel_size_nm"]) if median > 0 else None
 
 
-def _step_limit(task: LinkTask, lattice_nm: float | None) -> tuple[float, str]:
-    """Return the largest step between frames [nm], and a warning where no lattice could tell it."""
-    if task.settings.max_step_nm is not None:
-        return task.settings.max_step_nm, ""
+def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[Settings, str]:
+    """Return the settings with which a movie is linked, and a warning where it shows no lattice that they need."""
+    settings = Settings(**task.settings.model_dump())
     if lattice_nm is not None:
-        return MAX_STEP_LATTICES * lattice_nm, ""
-    warning = (
-        f"{task.movie['movie']} shows no lattice that could tell how far a defect may step between frames; "
-        f"{STEP_WITHOUT_LATTICE_NM} nm was used; set max_step_nm in [link] if that is wrong"
-    )
-    return STEP_WITHOUT_LATTICE_NM, warning
+        return replace(settings, max_step_nm=settings.max_step_nm or MAX_STEP_LATTICES * lattice_nm), ""
+    lacks = []
+    if settings.max_step_nm is None:
+        settings = replace(settings, max_step_nm=STEP_WITHOUT_LATTICE_NM)
+        lacks.append(
+            "that could tell how far a defect may step between frames; "
+            f"{STEP_WITHOUT_LATTICE_NM} nm was used; set max_step_nm in [link] if that is wrong"
+        )
+    if settings.lattice:
+        settings = replace(settings, lattice=False)
+        lacks.append("whose sites could be linked, so steps of any length were; lattice = true in [link] needs one")
+    warnings = [f"{task.movie['movie']} shows no lattice {what}" for what in lacks]
+    return settings, ". ".join(warnings)
 
 
 def movies_of(listed: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def write_report(folder: str | PathLike[str]) -> str:
 
 def render(results: Results) -> str:
     """Return the report of `results` as HTML. Computes once."""
-    from stemkin.report import findings, motion, neighbourhoods, provenance, rates
+    from stemkin.report import encounters, findings, motion, neighbourhoods, provenance, rates
     from stemkin.report.headline import headline
 
     return str(
@@ -75,6 +75,7 @@ def render(results: Results) -> str:
             numbers=findings.numbers(results),
             transitions=rates.transitions(results),
             dwell_times=rates.dwell_times(results),
+            meetings=encounters.meetings(results),
             diffusion=motion.diffusion(results),
             phases=findings.phases(results),
             drift=findings.drift(results),

@@ -20,9 +20,9 @@ from stemkin.store import RUN_FILE, Store, folder_name
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
 NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")
 """Tables that results of earlier versions lack."""
-KINETICS = ("hidden_transitions", "survival", "abundances", "creation")
+KINETICS = ("hidden_transitions", "survival", "abundances", "creation", "meetings")
 """Likewise; `hidden_transitions` has the columns of ``transitions``."""
-NULL_TABLES = ("transitions", "diffusion", "hop_rates", "dwell_times", "static_transitions")
+NULL_TABLES = ("transitions", "diffusion", "hop_rates", "dwell_times", "static_transitions", "meetings")
 """Null controls are the same tables, of the same code, in files called ``null_<table>.parquet``."""
 FURTHER = {
     "hop_rates": ("movie", "class_id", "hop_rate_per_s", "low", "high", "n_hops"),
