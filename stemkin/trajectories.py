@@ -87,7 +87,7 @@ class Trajectories:
         Raises
         ------
         ValueError
-            If a column is missing, `frame` or `particle` has no value, or a particle is twice in one frame.
+            If a column is missing, `frame`, `particle` or `class_id` is no whole number, or a particle is twice in one frame.
         """
         check_columns(rows, "tracks", needed=("frame", "particle", *need))
         movies, movie = movie_codes(rows)
@@ -101,7 +101,7 @@ class Trajectories:
         order = order_by_track(code, frame, n_tracks=len(particle))
         frame, code = frame[order], code[order]
         _refuse_twins(code, frame, particle)
-        named = rows["class_id"].to_numpy()[order] if "class_id" in rows.columns else np.full(len(frame), NOT_NAMED)
+        named = whole_numbers(rows, "class_id")[order] if "class_id" in rows.columns else np.full(len(frame), NOT_NAMED)
         y, x = (rows[c].to_numpy(np.float64)[order] if c in need else np.zeros(0) for c in ("y_nm", "x_nm"))
         return cls(movies, movie_of, particle, code, frame, named.astype(np.int64), y, x, order)
 
@@ -336,7 +336,8 @@ def whole_numbers(rows: pd.DataFrame, column: str) -> np.ndarray:
         numbers, whole = np.zeros(1), np.zeros(0)
     if len(whole) != len(numbers) or (whole != numbers).any():
         odd = next(v for v in values.tolist() if not (isinstance(v, float | int) and float(v).is_integer()))
-        msg = f"the column {column!r} must hold whole numbers, but it holds {odd!r}; drop or number these rows"
+        cure = f"use {NOT_NAMED} for rows without a class" if column == "class_id" else "drop or number these rows"
+        msg = f"the column {column!r} must hold whole numbers, but it holds {odd!r}; {cure}"
         raise ValueError(msg)
     return whole
 

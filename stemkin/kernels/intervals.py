@@ -68,9 +68,9 @@ def rate_interval(
         events = (rate + background) * rises + 0.5
         explained = np.where(found, variance <= 1.3 * rate / at_risk, slope >= 0.5 * at_risk)
         explained = explained | (found & (rate**2 >= 25 * variance))
-    low = special.gammaincinv(events, tail) / time - background
-    above = special.gammaincc(events, background * time)  # of the posterior of x + b only what lies above b
-    high = special.gammainccinv(events, tail * above) / time - background
+        low = special.gammaincinv(events, tail) / time - background
+        above = special.gammaincc(events, background * time)  # of the posterior of x + b only what lies above b
+        high = special.gammainccinv(events, tail * above) / time - background
     return np.where(found, np.maximum(low, 0.0), 0.0), high, explained
 
 

@@ -28,7 +28,7 @@ from stemkin.kernels.abundance import Sightings
 from stemkin.kernels.intervals import count_interval
 from stemkin.kinetics.counting import small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
-from stemkin.kinetics.numbers import frames_looked_at
+from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
 from stemkin.kinetics.switching import class_names
 from stemkin.tables import OK, Experiment
 from stemkin.trajectories import Sums, Trajectories, sum_over
@@ -89,7 +89,10 @@ def abundances(
     looked = frames_looked_at(known)
     bad = {movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()}
     sums = sum_over(tracks, partial(count_sightings, grouping=grouping, bad=bad))
-    exposure = _exposure(grouping, known, looked, {k[1]: v.most for k, v in sums.items() if k[0] == "last"})
+    last = {k[1]: v.most for k, v in sums.items() if k[0] == "last"}
+    for movie, frame in last.items():
+        refuse_frames_outside(known, movie, -sums["first", movie].most, frame)
+    exposure = _exposure(grouping, known, looked, last)
     counts = {k[1:]: v for k, v in sums.items() if k[0] == "count"}
     classes = sorted({*class_names(known), *(i for _, i in counts)})
     bridged = any(total.numbers[4] for total in counts.values())
@@ -114,7 +117,7 @@ def abundances(
 
 
 def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str, np.ndarray]) -> Sums:
-    """Return ("count", key, class) → what `Sightings` needs, ("last", movie) → its last frame. Computes once."""
+    """Return ("count", key, class) → what `Sightings` needs, ("last", movie) and ("first", movie) → its last frame, and minus its first. Computes once."""
     tracks = Trajectories.of(rows, need=("class_id",))
     if len(tracks.frame) == 0:
         return {}
@@ -151,8 +154,10 @@ def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str,
         for c in np.flatnonzero(table[:, 0])
     }
     nothing = np.zeros(0, np.int64)
-    last = {m: int(tracks.frame[movie == i].max()) for i, m in enumerate(tracks.movies)}
-    return result | {("last", m): _Counted(nothing, frame) for m, frame in last.items()}
+    for i, name in enumerate(tracks.movies):
+        own = tracks.frame[movie == i]
+        result["last", name], result["first", name] = (_Counted(nothing, int(v)) for v in (own.max(), -own.min()))
+    return result
 
 
 @dataclass(frozen=True, eq=False)

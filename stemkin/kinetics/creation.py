@@ -123,7 +123,7 @@ def creation(
     Raises
     ------
     ValueError
-        If a column, the size of a pixel or a frame time is missing.
+        If a column, a place, the size of a pixel or a frame time is missing.
     """
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     if not isinstance(known, Experiment):
@@ -138,7 +138,7 @@ def creation(
     grouping = Grouping.of(by, tracks.iloc[:0] if isinstance(tracks, pd.DataFrame) else tracks, experiment=known, frame_time_s=frame_time_s)  # fmt: skip
     looked = frames_looked_at(known)
     counts: dict[Key, np.ndarray] = {}
-    for movie in sorted({*known.movies["movie"].astype(str)} & {*(k[1] for k in sums), *looked}):
+    for movie in sorted({*(k[1] for k in sums), *looked}):
         events = sums.get(("events", movie), _Events.none())
         taken = int(sums.get(("columns", movie), 0)) * atoms_per_column
         counts |= _of_movie(movie, events, known, looked, grouping, reach_nm, time_of(movie), sites_per_nm2, taken)
@@ -169,6 +169,10 @@ def vacancy_events(rows: pd.DataFrame, *, lacks: Mapping[int, int], crowded: fro
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
         return {}
+    for column in ("y", "x", "y_nm", "x_nm"):
+        if not np.isfinite(rows[column].to_numpy(np.float64)).all():
+            msg = f"every row needs a place, but {column!r} is not a number in {int((~np.isfinite(rows[column])).sum())} rows; drop these"
+            raise ValueError(msg)
     ids = np.unique(tracks.class_id)
     where = np.searchsorted(ids, tracks.class_id)
     held = np.array([lacks.get(int(i), 0) for i in ids])[where]

@@ -114,6 +114,9 @@ def _names_of(rows: pd.DataFrame, *, states: tuple[int, ...] | None, with_probab
     tracks = Trajectories.of(rows, need=("class_id", "probability") if with_probability else ("class_id",))
     kept = tracks.keep(tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states))
     sure = rows["probability"].to_numpy(np.float64)[kept.row] if with_probability else None
+    if sure is not None and ((sure < 0) | (sure > 1)).any():
+        msg = f"the column 'probability' says how sure a name is, from 0 to 1, but it holds {sure[(sure < 0) | (sure > 1)][0]}; give confusion=... instead"
+        raise ValueError(msg)
     first = np.append(True, kept.track[1:] != kept.track[:-1]) if len(kept.track) else np.zeros(0, dtype=bool)
     movie = kept.movie[kept.track]
     step = np.where(first, 0, np.diff(kept.frame, prepend=0))

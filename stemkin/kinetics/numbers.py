@@ -10,7 +10,10 @@ import pandas as pd
 
 from stemkin.kinetics.switching import class_names
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
-from stemkin.trajectories import ONLY_MOVIE, Sums, frame_times, sum_over
+from stemkin.trajectories import ONLY_MOVIE, Sums, frame_times, sum_over, whole_numbers
+
+MOST_FRAMES = 50_000_000
+"""No movie has more frames, as far as is known; a row beyond is a slip, and a number for each frame up to it too much."""
 
 
 def populations(
@@ -36,11 +39,13 @@ def populations(
     Raises
     ------
     ValueError
-        If a column is missing or a frame time is not known.
+        If a column is missing, a frame or class is no whole number, a frame lies outside its movie, or a frame time is not known.
     """
     known = experiment if experiment is not None else getattr(detections, "experiment", None)
     time_of = frame_times(detections, experiment, frame_time_s)
     sums = sum_over(detections, count_per_frame)
+    for (movie, _), numbers in sums.items():
+        refuse_frames_outside(known, movie, numbers.first, numbers.first + len(numbers.counts) - 1)
     looked_at = frames_looked_at(known)
     movies = sorted({movie for movie, _ in sums} | (set() if known is None else set(known.movies["movie"].astype(str))))
     classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
@@ -57,7 +62,7 @@ def populations(
 
 def _time_of(movie: str, known: Experiment | None, time_of: Callable[[str], float]) -> float:
     """Return the frame time of `movie`; a single frame needs none, for it is at time 0."""
-    if known is not None and (known.movies.loc[known.movies["movie"] == movie, "n_frames"] == 1).all():
+    if known is not None and known.movies.loc[known.movies["movie"] == movie, "n_frames"].tolist() == [1]:
         return 0.0
     return time_of(movie)
 
@@ -65,11 +70,13 @@ def _time_of(movie: str, known: Experiment | None, time_of: Callable[[str], floa
 def count_per_frame(rows: pd.DataFrame) -> Sums:
     """Return movie, class → (2, m) frames with a detection and how many. Computes once."""
     check_columns(rows, "detections", needed=("frame", "class_id"))
-    keys = [rows["movie"] if "movie" in rows.columns else pd.Series(ONLY_MOVIE, index=rows.index), rows["class_id"]]
+    movies = rows["movie"] if "movie" in rows.columns else pd.Series(ONLY_MOVIE, index=rows.index)
+    frame, named = (pd.Series(whole_numbers(rows, c), index=rows.index) for c in ("frame", "class_id"))
     sums: Sums = {}
-    for key, frames in rows["frame"].groupby(keys, observed=True):
+    for key, frames in frame.groupby([movies, named], observed=True):
         movie, class_id = cast("tuple[str, int]", key)
         first = int(frames.min())
+        refuse_frames_outside(None, str(movie), first, int(frames.max()))
         counts = np.bincount(frames.to_numpy().astype(np.int64) - first)
         sums[str(movie), int(class_id)] = _Numbers(first, counts)
     return sums
@@ -102,6 +109,21 @@ def frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
     frames = known.frames[["movie", "frame", "status", "time_s"]]
     frames = frames if isinstance(frames, pd.DataFrame) else frames.compute()
     return {str(movie): own for movie, own in frames.groupby("movie", observed=True)}
+
+
+def refuse_frames_outside(known: Experiment | None, movie: str, first: int, last: int) -> None:
+    """Refuse rows of frames that `movie` has not.
+
+    Raises
+    ------
+    ValueError
+        If `first` is negative, or `last` is beyond the movie's last frame; where its length is not known, beyond `MOST_FRAMES`.
+    """
+    own = pd.DataFrame() if known is None else known.movies[known.movies["movie"] == movie]
+    n = int(own["n_frames"].iloc[0]) if len(own) and "n_frames" in own.columns else MOST_FRAMES
+    if first < 0 or last >= n:
+        msg = f"movie {movie!r} has the frames 0 to {n - 1}, but rows say frame {first if first < 0 else last}; give these rows another movie, or correct n_frames"
+        raise ValueError(msg)
 
 
 def _looked_at(
