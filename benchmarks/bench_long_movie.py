@@ -33,7 +33,7 @@ from stemkin.pipeline import large, tracks
 from stemkin.pipeline.gathering import track_files
 from stemkin.scheduling import connect
 from stemkin.store import Block, Store
-from stemkin.trajectories import read_tracks
+from stemkin.trackfiles import read_tracks
 
 N_POINTS, BLOCK_FRAMES, EDGE_PX, A_PX = 1000, 250, 2000, 10.5
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")

@@ -1,8 +1,7 @@
 """Tracks as arrays: whole tracks out of any table, checked and in order.
 
 Every number about motion or change is a sum over *tracks*, so a partition must hold each of its tracks whole. What
-`link` returns does. Files with one block of frames each do not; `read_tracks` makes such partitions of them: a movie
-whose rows fit becomes one partition, a larger one several, each with every row of its own particles.
+`link` returns does; files with one block of frames each do not, and `stemkin.trackfiles` makes such partitions of them.
 
 Your own tracks need the columns ``frame``, ``particle`` and, for what is asked, ``y_nm``, ``x_nm`` and ``class_id``;
 without a column ``movie`` all rows belong to one movie, called ``"movie"``.
@@ -15,25 +14,20 @@ without a column ``movie`` all rows belong to one movie, called ``"movie"``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import dask
-import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
 from stemkin.kernels.counting import order_by_track
-from stemkin.rows import Rows, with_experiment
 from stemkin.tables import NOT_NAMED, Experiment, check_columns
 
 ONLY_MOVIE = "movie"
 """What the movie is called where the rows do not say."""
-
-ROWS_PER_PARTITION = 2_000_000
-"""Rows that one partition of `read_tracks` holds at most, about: 0.5 GB with all their temporary arrays."""
 
 Sums = dict[tuple[Any, ...], Any]
 """What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of them combine by addition, in any order."""
@@ -200,115 +194,6 @@ def frame_times(tracks: Any, experiment: Experiment | None, frame_time_s: float 
         return seconds
 
     return of_movie
-
-
-def read_tracks(
-    files: Mapping[str, Sequence[str]],
-    experiment: Experiment | None = None,
-    *,
-    columns: Sequence[str] = ("movie", "frame", "y", "x", "class_id", "particle", "y_nm", "x_nm"),
-    rows_per_partition: int = ROWS_PER_PARTITION,
-    whole: Collection[str] = (),
-) -> Rows | dd.DataFrame:
-    """Read Parquet files of tracks, cut anywhere in time, as partitions that hold whole tracks. Lazy.
-
-    Parameters
-    ----------
-    files
-        Movie → its files (paths or URLs), each with some of its frames.
-    experiment
-        Travels with the rows.
-    columns
-        What to read; ``y``, ``x`` (by which D is corrected at the borders) only where the files have them.
-    rows_per_partition
-        A movie with more rows is split by particle; each of its n partitions reads the movie's files once.
-    whole
-        Movies each of whose files holds whole tracks, as `run` writes them of large movies: a file is a partition, and each
-        row is read once.
-
-    Returns
-    -------
-    One partition per movie, or several where it is large.
-    """
-    jobs: list[tuple[tuple[str, ...], int, int]] = []
-    owners: list[str] = []
-    for movie, paths in files.items():
-        n_parts = 1 if movie in whole else max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
-        own = [(path,) for path in paths] if movie in whole else [tuple(paths)]
-        jobs += [(few, part, n_parts) for few in own for part in range(n_parts)]
-        owners += [movie] * (len(jobs) - len(owners))
-    if not jobs:
-        return dd.from_pandas(_no_rows(columns), npartitions=1)
-    there = _schema(jobs[0][0][0])
-    columns = [c for c in columns if c in there.names or c not in ("y", "x")]
-    meta = there.empty_table().select(columns).to_pandas()
-    rows = dd.from_map(_read_part, jobs, columns=tuple(columns), meta=meta)
-    return rows if experiment is None else with_experiment(rows, experiment, movie_of_partition=owners)
-
-
-def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return the rows in `paths` whose particle falls into `part` of `n_parts`."""
-    paths, part, n_parts = job
-    kept = [_read_file(path, part, n_parts, columns) for path in paths]
-    return pd.concat(kept, ignore_index=True) if kept else _no_rows(columns)
-
-
-def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of one file whose particle falls into `part` of `n_parts`; only these become a pandas table."""
-    import fsspec
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if n_parts == 1:
-        return pd.read_parquet(path, columns=list(columns))
-    with fsspec.open(path, "rb") as file:
-        rows = pq.read_table(file, columns=list(columns))
-    own = part_of(rows["particle"].to_numpy(), n_parts) == part
-    return pd.DataFrame(rows.filter(pa.array(own)).to_pandas())
-
-
-def part_of(particle: np.ndarray, n_parts: int) -> np.ndarray:
-    """Return which of `n_parts` even shares of all particles each `particle` (n,) belongs to; its name alone decides.
-
-    >>> part_of(np.array([7, 8, 7]), 3).tolist()
-    [0, 1, 0]
-    """
-    return (mixed(particle) % np.uint64(n_parts)).astype(np.int64)
-
-
-def mixed(numbers: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return well-mixed 64-bit numbers that depend on `numbers` and `seed` alone (SplitMix64, Steele et al., OOPSLA 2014).
-
-    >>> mixed(np.array([0, 1])).tolist()
-    [16294208416658607535, 10451216379200822465]
-    """
-    with np.errstate(over="ignore"):
-        z = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)))
-
-
-def _n_rows(path: str) -> int:
-    return int(_metadata(path).num_rows)
-
-
-def _schema(path: str) -> Any:
-    return _metadata(path).schema.to_arrow_schema()
-
-
-def _metadata(path: str) -> Any:
-    import fsspec
-    import pyarrow.parquet as pq
-
-    with fsspec.open(path, "rb") as file:
-        return pq.read_metadata(file)
-
-
-def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
-    from stemkin.tables import empty
-
-    return empty("tracks")[list(columns)]
 
 
 def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:

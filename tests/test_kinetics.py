@@ -22,7 +22,8 @@ from stemkin.kinetics.counting import MAX_GAP, count_transitions
 from stemkin.movie import movies_table
 from stemkin.rows import with_experiment
 from stemkin.tables import COLUMNS, Experiment, empty
-from stemkin.trajectories import Trajectories, read_tracks
+from stemkin.trackfiles import read_tracks
+from stemkin.trajectories import Trajectories
 
 
 def a_walk_through_classes(n_particles=40, n_frames=30, seed=0, movies=("a", "b"), n_classes=3):

@@ -17,7 +17,7 @@ from stemkin.config import Link
 from stemkin.pipeline import gathering, large, tracks
 from stemkin.scheduling import connect
 from stemkin.store import Block, Store
-from stemkin.trajectories import read_tracks
+from stemkin.trackfiles import read_tracks
 
 N_FRAMES = 40
 MOVIE = {

@@ -12,7 +12,7 @@ LAYERS = {
     "kernels": 1,
     "detectors": 2, "network": 3, "readers": 2,
     "movie": 3, "model": 4, "gaussian_mixture": 2,
-    "trajectories": 2,
+    "trajectories": 2, "trackfiles": 2,
     "controls": 3,
     "archive": 4, "conversion": 5, "simulation": 4, "scheduling": 4, "streaming": 3,
     "clustering": 3, "structures": 4, "editing": 5, "detection": 4, "learning": 5, "linking": 4, "kinetics": 4, "diffusion": 4, "phases": 4, "scoring": 4,

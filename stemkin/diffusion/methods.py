@@ -20,7 +20,7 @@ from stemkin.kernels.displacement import (
 )
 from stemkin.kernels.exact import N_SLICES, total
 from stemkin.kernels.intervals import variance_interval
-from stemkin.trajectories import mixed
+from stemkin.kernels.mixing import mixed
 
 Method = Literal["auto", "mle", "cve", "ols", "hop"]
 

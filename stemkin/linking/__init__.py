@@ -33,24 +33,12 @@ import pandas as pd
 from stemkin import tables
 from stemkin.kernels.seams import ID_STRIDE
 from stemkin.kernels.steps import StepCounts, StepModel
-from stemkin.linking.blocks import (
-    AFTER,
-    BEFORE,
-    BlockLinks,
-    Names,
-    Summary,
-    block_tracks,
-    count_block,
-    first_frames,
-    fit_steps,
-    join_links,
-    last_frames,
-    link_block,
-    prepare,
-)
+from stemkin.linking.blocks import BlockLinks, count_block, fit_steps, link_block
 from stemkin.linking.clock import MAX_STEP_LATTICES, Clock, Cost, Settings
+from stemkin.linking.joining import Names, Summary, block_tracks, join_links
 from stemkin.linking.layout import lay_out
 from stemkin.linking.meeting import MEETING_LATTICES, meetings
+from stemkin.linking.preparing import AFTER, BEFORE, first_frames, last_frames, prepare
 from stemkin.rows import Rows, as_dask, experiment_of
 
 __all__ = [
@@ -113,7 +101,7 @@ def link(
     -----
     Blocks are linked in parallel, each with a few frames of its neighbours, and joined by names afterwards. A task
     holds one block (about 200 bytes a row), the last one a movie's rows; `run` links a movie that is too large for
-    that file by file, with the functions of `stemkin.linking.blocks`.
+    that file by file, with the functions of this room.
     """
     experiment = experiment_of(detections, experiment)
     tables.check_columns(detections, "detections")

@@ -7,57 +7,30 @@
     model  = fit_steps([counts of every block], clock, settings)          # how far defects step: a few numbers
     links  = link_block(block, before, after, clock, settings, model)     # every block by itself
     names  = join_links([links.summary of every block], ...)              # seams and gaps: a few numbers per track
-    tracks = block_tracks(block, links.names, names[k])                         # the block's rows of the table `tracks`
+    tracks = block_tracks(block, links.names, names[k])                   # the block's rows of the table `tracks`
 
 `link` lays this over a Dask table. A link depends on the few frames around it, so blocks may be cut
 anywhere between frames. A block of n rows takes about 200 n bytes while it is linked; joining takes 8 bytes per row of each
-block's last frame and, where gaps are closed, about 200 bytes per track.
+block's last frame and, where gaps are closed, 16 bytes per closed gap besides a window of ends and starts.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from stemkin import tables
-from stemkin.kernels.gaps import close_gaps, one_name, renamed
-from stemkin.kernels.linking import CONTEXT, links_by_distance, links_by_likelihood
-from stemkin.kernels.seams import ID_STRIDE, Seam, join, name_tracks, settle
+from stemkin.kernels.linking import links_by_distance, links_by_likelihood
+from stemkin.kernels.seams import name_tracks
 from stemkin.kernels.sightings import Looks, Sightings, goes_on
 from stemkin.kernels.stepping import count_steps
 from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel
-from stemkin.kernels.tips import Tips, in_windows
+from stemkin.kernels.tips import Tips
 from stemkin.linking.clock import Clock, Settings
-
-logger = logging.getLogger(__name__)
-
-BEFORE, AFTER = CONTEXT
-"""Occupied frames before and after a block that are looked at with it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """What the other blocks must know of a block.
-
-    Attributes
-    ----------
-    seam
-        The tracks in its last frame.
-    tips
-        First detections of tracks that begin in the block, last ones of those that end in it or in its halo. Empty where
-        gaps are not closed.
-    last_frame
-        Number of its last occupied frame, -1 for a block without rows.
-    """
-
-    seam: Seam
-    tips: Tips
-    last_frame: int
+from stemkin.linking.joining import Summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,89 +47,6 @@ class BlockLinks:
 
     names: np.ndarray
     summary: Summary
-
-
-@dataclass(frozen=True, eq=False)
-class Names:
-    """What a block must know of the others.
-
-    Attributes
-    ----------
-    incoming
-        Names of the tracks in its halo.
-    old, new
-        Names that change since a gap was closed, ascending, and what they change into.
-    """
-
-    incoming: np.ndarray
-    old: np.ndarray
-    new: np.ndarray
-
-
-def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
-    """Return the good frames' rows of one movie, sorted by frame, y, x, with `y_nm`, `x_nm` and `ordinal`. Computes once.
-
-    Parameters
-    ----------
-    rows
-        Rows of the table ``detections``, all of the clock's movie.
-    clock
-        The movie's good frames and shifts.
-
-    Raises
-    ------
-    ValueError
-        If a coordinate is not finite.
-    """
-    position = rows[["y", "x"]].to_numpy(np.float64)
-    if not np.isfinite(position).all():
-        bad = int((~np.isfinite(position)).any(axis=1).sum())
-        msg = f"movie {clock.movie!r}: {bad} detections have no finite y, x; drop them first: rows.dropna(subset=['y', 'x'])"
-        raise ValueError(msg)
-    frame = rows["frame"].to_numpy()
-    ordinal = clock.ordinal(frame)
-    order = _order(rows, frame, position)
-    kept = order[ordinal[order] >= 0]
-    if len(kept) < len(rows):
-        logger.warning("movie %r: %d detections lie in bad frames and are left out", clock.movie, len(rows) - len(kept))
-    position, ordinal = position[kept], ordinal[kept]
-    shift_px = clock.shift_at(ordinal)
-    if shift_px is not None:
-        position -= shift_px
-    position *= clock.pixel_size_nm
-    in_order = np.array_equal(kept, np.arange(len(rows)))
-    rows = (rows if in_order else rows.iloc[kept]).reset_index(drop=True)
-    return rows.assign(y_nm=position[:, 0], x_nm=position[:, 1], ordinal=ordinal)
-
-
-def _order(rows: pd.DataFrame, frame: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Return the order frame, y, x; detections at the same place are told apart by their other columns."""
-    y, x = position.T
-    now, then = slice(None, -1), slice(1, None)
-    same_y = (y[now] == y[then]) & (x[now] < x[then])
-    in_order = (frame[now] < frame[then]) | ((frame[now] == frame[then]) & ((y[now] < y[then]) | same_y))
-    if in_order.all():
-        return np.arange(len(rows))
-    extra = [rows[c].to_numpy() for c in ("orientation", "class_id", "score") if c in rows.columns]
-    return np.lexsort((*extra, x, y, frame))
-
-
-def last_frames(prepared: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last occupied frames, as many as the block after them must see."""
-    return prepared.iloc[_occupied_from_end(prepared["frame"].to_numpy(), BEFORE) :]
-
-
-def first_frames(prepared: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the first occupied frames, as many as the block before them must see."""
-    return prepared.iloc[: len(prepared) - _occupied_from_end(-prepared["frame"].to_numpy()[::-1], AFTER)]
-
-
-def _occupied_from_end(frame: np.ndarray, n_frames: int) -> int:
-    """Return the row where the last `n_frames` different values of the ascending `frame` begin."""
-    row = len(frame)
-    for _ in range(n_frames):
-        row = int(np.searchsorted(frame, frame[row - 1])) if row else 0
-    return row
 
 
 def count_block(
@@ -264,56 +154,3 @@ def fit_steps(counts: Sequence[StepCounts], clock: Clock, settings: Settings) ->
     """Return how far the defects of a movie step and how often they are missed. Computes once; any order of blocks."""
     limit_nm, spacing_nm = clock.step_limit_nm(settings.max_step_nm), clock.spacing_nm(settings)
     return StepModel(sum(counts, start=NO_STEPS), limit_nm, spacing_nm)
-
-
-def join_links(
-    summaries: Sequence[Summary],
-    model: StepModel,
-    settings: Settings,
-    tips_of: Callable[[int], Tips] | None = None,
-) -> list[Names]:
-    """Return, for each block of a movie in the order of time, how its tracks are called. Computes once.
-
-    Gaps are closed here, between the ends and the starts of all tracks of the movie.
-
-    Parameters
-    ----------
-    summaries
-        Of every block, also of those without rows.
-    model
-        Odds of steps, from `fit_steps`.
-    settings
-        As the blocks were linked with.
-    tips_of
-        Gives the tips of a block by its number, where they are kept elsewhere than in the summaries; asked twice for each.
-    """
-    incoming = join([summary.seam for summary in summaries])
-    old = new = np.empty(0, np.int64)
-    if settings.max_gap_frames and summaries:
-
-        def settled() -> Iterator[tuple[Tips, int]]:
-            for k, (summary, names) in enumerate(zip(summaries, incoming, strict=True)):
-                tips = summary.tips if tips_of is None else tips_of(k)
-                yield replace(tips, name=settle(tips.name, names)), summary.last_frame
-
-        limits = {"max_gap_frames": settings.max_gap_frames, "max_blind_frames": settings.max_blind_frames}
-        old, new = one_name(*close_gaps(lambda: in_windows(settled()), model=model, **limits))
-        logger.info("%d gaps closed", len(old))
-    names, begun = [], 0
-    for summary, known in zip(summaries, incoming, strict=True):
-        # a block holds the tracks of its halo and those that begin in it
-        first, last = np.searchsorted(old, [begun, (summary.last_frame + 1) * ID_STRIDE])
-        place = np.unique(np.searchsorted(old[:first], known))
-        place = place[place < first]
-        came_in = old[place]
-        came_in = came_in[np.isin(came_in, known)]
-        own_old = np.concatenate([came_in, old[first:last]])
-        names.append(Names(known, own_old, renamed(own_old, old, new)))
-        begun = max(begun, (summary.last_frame + 1) * ID_STRIDE)
-    return names
-
-
-def block_tracks(block: pd.DataFrame, own: np.ndarray, names: Names) -> pd.DataFrame:
-    """Return the block's rows of the table ``tracks``, sorted as the block is; `own` are its `BlockLinks.names`. Computes once."""
-    particle = renamed(settle(own, names.incoming), names.old, names.new)
-    return tables.conform(block.assign(particle=particle), "tracks")

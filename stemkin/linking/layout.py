@@ -21,20 +21,10 @@ import pandas as pd
 from stemkin import tables
 from stemkin.kernels.seams import settle
 from stemkin.kernels.steps import StepCounts, StepModel
-from stemkin.linking.blocks import (
-    BlockLinks,
-    Names,
-    Summary,
-    block_tracks,
-    count_block,
-    first_frames,
-    fit_steps,
-    join_links,
-    last_frames,
-    link_block,
-    prepare,
-)
+from stemkin.linking.blocks import BlockLinks, count_block, fit_steps, link_block
 from stemkin.linking.clock import Clock, Settings
+from stemkin.linking.joining import Names, Summary, block_tracks, join_links
+from stemkin.linking.preparing import first_frames, last_frames, prepare
 from stemkin.rows import Rows, with_experiment
 
 Pieces = dict[str, pd.DataFrame]

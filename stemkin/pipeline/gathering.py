@@ -15,7 +15,7 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.store import Block, Store, folder_name
-from stemkin.trajectories import part_of
+from stemkin.trackfiles import part_of
 
 WHOLE = "whole_tracks"
 """Folder of the files with whole tracks; movies that are linked at once have none."""

@@ -39,7 +39,7 @@ from stemkin.linking import (
 from stemkin.pipeline.gathering import WHOLE, gather, parts_of, scatter
 from stemkin.store import Block, Store, folder_name
 from stemkin.streaming import stream
-from stemkin.trajectories import ROWS_PER_PARTITION
+from stemkin.trackfiles import ROWS_PER_PARTITION
 
 LINKS = "links"
 """Folder of the names that blocks give their tracks before they are joined; removed when the movie is done."""

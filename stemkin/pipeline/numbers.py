@@ -21,7 +21,7 @@ from stemkin.pipeline.switching import SWITCHING, confusion_of, material_of, num
 from stemkin.pipeline.tracks import analysed_movies, movies_of
 from stemkin.store import Block, Store, fingerprint
 from stemkin.structures import SITE_COLUMN, crystallography
-from stemkin.trajectories import read_tracks
+from stemkin.trackfiles import read_tracks
 
 STAGE_VERSION = 5
 """Raised when the same tracks would give other numbers than before."""
