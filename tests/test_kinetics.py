@@ -577,6 +577,20 @@ def test_hidden_rates_do_not_depend_on_how_tracks_are_spread_over_partitions():
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
 
 
+def test_hidden_rates_of_each_group_are_those_of_its_own_rows():
+    rows = a_walk_through_classes(n_particles=25)
+    words = {"by": ["movie", sk.Bins(24.0, "s")], "frame_time_s": 2.0}
+    found = hidden_transitions(rows, confusion=np.eye(3), **words).table
+    counted = sk.transitions(rows, **words).table  # where names are right, both are the same likelihood
+    keys = ["movie", "from_s", "from_id", "to_id"]
+    assert found[keys].to_numpy().tolist() == counted[keys].to_numpy().tolist()
+    np.testing.assert_allclose(found["rate_per_s"], counted["rate_per_s"], rtol=1e-3, atol=1e-6)
+    split = in_partitions(rows, np.random.default_rng(1), 4)
+    pd.testing.assert_frame_equal(
+        hidden_transitions(split, confusion=np.eye(3), **words).table, found, check_exact=True
+    )
+
+
 @pytest.mark.parametrize("confusion", [np.ones((3, 3)), np.eye(2), [[0.5, 0.5]]])
 def test_a_confusion_matrix_that_cannot_be_one_is_refused(confusion):
     with pytest.raises(ValueError, match="confusion matrix"):

@@ -173,7 +173,8 @@ def _sort_by_motif(
     if not elements.fits(sample.spacing_nm, height):
         logger.warning(
             "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the material (%.4f nm, %.2f): "
-            "classes are numbered, not named; give material=... or check pixel_size_nm",
+            "classes are numbered, not named, and one defect on either kind of column is two of them (see `stemkin classes` to merge); "
+            "give material=... or check pixel_size_nm",
             sample.spacing_nm, height, elements.a_nm, elements.chalcogen_height,
         )  # fmt: skip
         library = motifs.perfect()
