@@ -302,6 +302,18 @@ def test_with_few_tracks_the_error_of_hops_is_taken_from_their_steps():
     assert fit.low < 0.1 / 4 < fit.high
 
 
+def test_the_likelihood_of_single_hopping_tracks_holds_the_truth_as_often_as_it_says():
+    rng, n, n_steps = np.random.default_rng(5), 400, 300
+    angle = rng.integers(6, size=(n, n_steps)) * np.pi / 3
+    steps = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * rng.poisson(0.1, (n, n_steps))[..., None]
+    walk = steps.cumsum(axis=1) + rng.normal(0, 0.03, (n, n_steps, 2))
+    track, frame = np.repeat(np.arange(n), n_steps), np.tile(np.arange(n_steps), n)
+    numbers = likelihood_numbers(track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n)
+    fits = [most_likely(Evidence(own, 1.0)) for own in numbers]
+    true = (0.1 + 0.1**2) / 4  # <n²> / 4: here several hops of one frame go the same way
+    assert 0.93 < np.mean([fit.low < true < fit.high for fit in fits]) < 0.978
+
+
 # --- between movies ------------------------------------------------------------------------------------------------------
 
 

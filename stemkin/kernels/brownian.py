@@ -77,10 +77,15 @@ MANY_UNITS = 20
 def most_likely(evidence: Evidence, *, confidence: float = 0.95, s2: float | None = None) -> Diffusion:
     """Return D at the maximum of the likelihood, with the interval that its profile gives.
 
-    The interval holds every D for which some r is not much less likely than the maximum. "Much" is scaled by
-    `inflation`, the ratio of the variance that is seen (between tracks, or between steps if tracks are few) to the one
-    that Gaussian steps would have; so the interval stays honest for hops (a sandwich estimate: White, Econometrica 50,
-    1 (1982)). Its quantile is that of an F distribution with three degrees of freedom per displacement: between the two that
+    At the most likely r, D is taken from the most probable step length, sqrt(4 D t), under a prior that prefers no scale:
+    Q / (2 m + 1) instead of Q / 2 m. For 900 displacements that is nothing; for a single track of 30 it brings the mean squared
+    error at SNR 0.5 from 1/0.895 to 1/0.925 of the Cramer-Rao bound.
+
+    The interval holds every D for which some r is not much less likely than the maximum. "Much" is scaled by the ratio of the
+    variance that is seen (between tracks, or between steps if tracks are few) to the one that Gaussian steps would have, apart
+    for D at given r and along the ridge where D and r make up for each other; so the interval stays honest for hops (a
+    sandwich estimate: White, Econometrica 50, 1 (1982); the likelihood scaled by it: Chandler & Bate, Biometrika 94, 167 (2007)).
+    Its quantile is that of an F distribution with three degrees of freedom per displacement: between the two that
     a sum of squares has and the many of large numbers, so that single tracks of 10 steps are covered as they should be.
 
     Parameters
@@ -102,17 +107,15 @@ def most_likely(evidence: Evidence, *, confidence: float = 0.95, s2: float | Non
     best = int(profile.argmax())
     log_r = _polished(evidence, best)
     Dt = float(evidence.at(1, log_r)) / (2 * m)
-    inflation, alone, freedom = _inflation(evidence, log_r, Dt)
-    drop, drop_alone = (float(v * special.fdtri(1, freedom, confidence) / 2) for v in (inflation, alone))
-    low, high = _bounds(profile, Q / (2 * m), m, drop)
-    if profile[0] > profile.max() - drop:  # perhaps there is no localisation error, and only D varies
-        spare = drop_alone - (profile.max() - profile[0])
-        least = _bounds(profile[:1], Q[:1] / (2 * m), m, max(spare, 0.0))
-        low, high = min(low, least[0]), max(high, least[1])
-    at_end = profile[-1] >= profile.max() - drop
+    spread = _spread(evidence, log_r, Dt)
+    drop = float(special.fdtri(1, spread.freedom, confidence)) / 2
+    spare = drop - (profile.max() - profile) / spread.across
+    low, high = _bounds(Q / (2 * m), spread.alone * spare / m)
+    at_end = spare[-1] >= 0
     t = evidence.frame_time
     s2 = Dt * np.exp(log_r) if best > 0 else 0.0
-    return Diffusion(Dt / t, 0.0 if at_end else low / t, high / t, float(s2), inflation)
+    Dt *= 2 * m / (2 * m + 1)
+    return Diffusion(Dt / t, 0.0 if at_end else low / t, high / t, float(s2), spread.inflation)
 
 
 def _polished(evidence: Evidence, best: int) -> float:
@@ -126,12 +129,11 @@ def _polished(evidence: Evidence, best: int) -> float:
     return float(near[1] + np.clip(shift, -1, 1) * (near[1] - near[0]))
 
 
-def _bounds(profile: np.ndarray, Dt: np.ndarray, m: float, drop: float) -> tuple[float, float]:
-    """Return the smallest and largest D t within `drop` of the maximum, over all r.
+def _bounds(Dt: np.ndarray, spare: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and largest D t, over all r, at which ln L per displacement has fallen by no more than `spare`.
 
     At given r, ln L falls by m (ln z + 1/z - 1) when D t is z times its best value; Lambert's function inverts that.
     """
-    spare = (drop - (profile.max() - profile)) / m
     inside = spare >= 0
     argument = -np.exp(-1 - spare[inside])
     lowest = -1 / np.real(special.lambertw(argument, -1))
@@ -140,23 +142,43 @@ def _bounds(profile: np.ndarray, Dt: np.ndarray, m: float, drop: float) -> tuple
     return float((Dt[inside] * lowest).min()), float((Dt[inside] * highest).max())
 
 
-def _inflation(evidence: Evidence, log_r: float, Dt: float) -> tuple[float, float, float]:
-    """Return the ratio of the robust to the Gaussian variance of ln D, the same where r is known, and their degrees of freedom."""
+@dataclass(frozen=True)
+class _Spread:
+    """How many times the variances at the maximum are those that Gaussian steps have.
+
+    Attributes
+    ----------
+    inflation
+        Of ln D, r being fitted.
+    alone
+        Of ln D where r is known.
+    across
+        Along the ridge, by which ln D and ln r make up for each other: what is left of `inflation` after `alone`.
+    freedom
+        Degrees of freedom from which they are known.
+    """
+
+    inflation: float
+    alone: float
+    across: float
+    freedom: float
+
+
+def _spread(evidence: Evidence, log_r: float, Dt: float) -> _Spread:
     m, fourth = evidence.m, float(evidence.at(2, log_r))
     bread = np.linalg.pinv(_curvature(evidence, log_r, Dt))
-    freedom = 3 * m
     if evidence.n_units < MANY_UNITS:
         b = 1 + np.exp(log_r) + np.sqrt(1 + 2 * np.exp(log_r))  # of a long track without gaps
         excess = fourth / m / Dt**2 - 8  # <u²> of two squared normal numbers is 8, its standard deviation sqrt(320)
         stretch = m / evidence.n
-        if excess < SURE * np.sqrt(320 / m) or log_r >= HIGHEST:
-            return stretch, stretch, freedom
-        more = float(excess / 4 * b**2 / 4 / m)
-        return stretch * (1 + more / bread[0, 0]), stretch * (1 + more * m), freedom
+        gaussian = excess < SURE * np.sqrt(320 / m) or log_r >= HIGHEST
+        more = 0.0 if gaussian else float(excess / 4 * b**2 / 4)  # a few long steps say no less of r, but less of D
+        return _Spread(stretch * (1 + more / m / bread[0, 0]), stretch * (1 + more), stretch, 3 * m)
     own = _squared_scores(evidence, log_r, Dt)
-    ratio = float((bread @ own @ bread)[0, 0] / bread[0, 0])
-    alone = float(own[0, 0]) / m
-    return _ratio(ratio), _ratio(alone), min(freedom, evidence.n_units - 1)
+    ratio, alone = _ratio(float((bread @ own @ bread)[0, 0] / bread[0, 0])), _ratio(float(own[0, 0]) / m)
+    ridge = float(bread[0, 0]) * m - 1
+    across = _ratio((ratio * (ridge + 1) - alone) / ridge) if ridge > 0.01 else 1.0
+    return _Spread(ratio, alone, across, min(3 * m, evidence.n_units - 1))
 
 
 def _squared_scores(evidence: Evidence, log_r: float, Dt: float) -> np.ndarray:
