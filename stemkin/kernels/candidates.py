@@ -31,6 +31,10 @@ BATCH_CANDIDATES = 2_000_000
 """Upper bound of the pairs that are measured at once (about 50 bytes each), however crowded the frames are."""
 
 
+LONG_RUN = 16
+"""Where points crowd so much that a row has more candidates in one run, all candidates are written out at once."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Candidate pairs, in no order.
@@ -167,13 +171,33 @@ class Grid:
     def _measured(
         self, row: np.ndarray, start: np.ndarray, length: np.ndarray, limit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Measure every row against its run of the sorted rows and keep what is near."""
-        of_row = np.repeat(np.arange(len(row)), length)
-        place = np.arange(len(of_row)) + np.repeat(start - np.cumsum(length) + length, length)
-        squared = (self._sorted_y[place] - self._y[row][of_row]) ** 2
-        squared += (self._sorted_x[place] - self._x[row][of_row]) ** 2
+        """Measure every row against its run of the sorted rows and keep what is near.
+
+        First of each run, then second of each, ...: most runs hold one or two, so this is a few short passes without counting out.
+        """
+        if len(length) and int(length.max()) > LONG_RUN:
+            of_row = np.repeat(np.arange(len(row)), length)
+            place = np.arange(len(of_row)) + np.repeat(start - np.cumsum(length) + length, length)
+            return self._kept(row, of_row, place, limit)
+        parts, among, turn = [], np.flatnonzero(length), 0
+        while len(among):
+            parts.append(self._kept(row, among, start[among] + turn, limit))
+            turn += 1
+            among = among[length[among] > turn]
+        if not parts:
+            parts = [self._kept(row, among, among, limit)]
+        of_rows, others, squared = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return of_rows, others, squared
+
+    def _kept(
+        self, row: np.ndarray, of_row: np.ndarray, place: np.ndarray, limit: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return those of the pairs (``row[of_row]``, sorted row `place`) that are near, with their squared distances."""
+        own = row[of_row]
+        squared = (self._sorted_y[place] - self._y[own]) ** 2
+        squared += (self._sorted_x[place] - self._x[own]) ** 2
         near = np.flatnonzero(squared <= limit[of_row])
-        return row[of_row[near]], self._order[place[near]], squared[near]
+        return own[near], self._order[place[near]], squared[near]
 
 
 def _sorting(key: np.ndarray, n_keys: int) -> np.ndarray:

@@ -201,8 +201,11 @@ def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarra
     c = np.where(swap[of_pair], local_i[i], local_j[j])
     long, short = np.maximum(rows, columns), np.minimum(rows, columns)
     chosen = [np.empty(0, np.int64)]
+    stars = np.flatnonzero((short == 1)[of_pair])  # one point with several partners: the best of them
+    stars = stars[np.lexsort((-saving[stars], of_pair[stars]))]
+    chosen.append(stars[np.diff(of_pair[stars], prepend=-1) > 0])
     shape = long * (SMALL_SIDE + 1) + np.minimum(short, SMALL_SIDE + 1)
-    for one in np.unique(shape[short <= SMALL_SIDE]).tolist():
+    for one in np.unique(shape[(short > 1) & (short <= SMALL_SIDE)]).tolist():
         place = np.cumsum(shape == one) - 1
         pairs = np.flatnonzero((shape == one)[of_pair])
         group_of = place[of_pair[pairs]]
