@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
+from stemkin.config import Link
 from stemkin.kernels import candidates, gaps, stepping, tips
 from stemkin.kernels.sightings import Looks, Sightings
-from stemkin.linking import link, meetings, to_napari
+from stemkin.linking import Settings, link, meetings, to_napari
+from stemkin.linking.clock import MAX_GAP_FRAMES
 from stemkin.rows import with_experiment
 from tests.strategies import assert_same_rows, computes
 
@@ -87,8 +89,15 @@ def test_the_drift_is_taken_out_before_distances_are_measured():
 
 def test_a_bad_frame_is_no_absence_but_an_empty_one_is():
     rows = detections([(0, 10, 10), (2, 10, 11)])
-    assert particles(rows, frames_table(3, bad=[1])) == [(0, 0), (0, 0)]
-    assert particles(rows, frames_table(3)) == [(0, 0), (2, 0)]
+    assert particles(rows, frames_table(3, bad=[1]), max_gap_frames=0) == [(0, 0), (0, 0)]
+    assert particles(rows, frames_table(3), max_gap_frames=0) == [(0, 0), (2, 0)]
+
+
+def test_a_run_and_a_call_close_the_same_gaps():
+    assert Link().max_gap_frames == Settings(None).max_gap_frames == MAX_GAP_FRAMES
+    rows = detections([(0, 10, 10), (MAX_GAP_FRAMES + 1, 10, 11)])
+    assert len(set(particles(rows))) == 1
+    assert len(set(particles(rows.assign(frame=[0, MAX_GAP_FRAMES + 2])))) == 2
 
 
 def test_across_bad_frames_a_step_may_be_longer_as_the_root_of_time():
@@ -413,8 +422,8 @@ def test_by_distance_the_tracks_are_those_of_trackpy(n):
     trackpy = pytest.importorskip("trackpy")
     trackpy.quiet()
     points, _, frames = wanderers(np.random.default_rng(n), 30, n, missed=0.1)
-    ours = link_now(detections(points), frames, cost="distance")
-    theirs = trackpy.link(ours[["frame", "y_nm", "x_nm"]], 0.5, pos_columns=["y_nm", "x_nm"])["particle"]
+    ours = link_now(detections(points), frames, cost="distance", max_gap_frames=0)
+    theirs = trackpy.link(ours[["frame", "y_nm", "x_nm"]], 0.5, memory=0, pos_columns=["y_nm", "x_nm"])["particle"]
     pairs = pd.DataFrame({"ours": ours["particle"], "theirs": theirs}).drop_duplicates()
     assert len(pairs) == ours["particle"].nunique() == theirs.nunique()
 
@@ -450,7 +459,7 @@ def test_more_true_links_are_found_by_likelihood_than_by_distance():
     table, true = detections(np.concatenate(rows)), np.concatenate(names)
     options = {"max_step_nm": 0.5, "max_gap_frames": 3}
     likely, near = (association(link_now(table, cost=cost, **options), true) for cost in ("likelihood", "distance"))
-    open_ended = association(link_now(table, cost="likelihood", max_step_nm=0.5), true)
+    open_ended = association(link_now(table, cost="likelihood", max_step_nm=0.5, max_gap_frames=0), true)
     assert likely > near + 0.03
     assert likely > open_ended + 0.05
     assert likely > 0.8

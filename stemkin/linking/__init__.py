@@ -34,7 +34,7 @@ from stemkin import tables
 from stemkin.kernels.seams import ID_STRIDE
 from stemkin.kernels.steps import StepCounts, StepModel
 from stemkin.linking.blocks import BlockLinks, count_block, fit_steps, link_block
-from stemkin.linking.clock import MAX_STEP_LATTICES, Clock, Cost, Settings
+from stemkin.linking.clock import MAX_GAP_FRAMES, MAX_STEP_LATTICES, Clock, Cost, Settings
 from stemkin.linking.joining import Names, Summary, block_tracks, join_links
 from stemkin.linking.layout import lay_out
 from stemkin.linking.meeting import MEETING_LATTICES, meetings
@@ -52,7 +52,7 @@ def link(
     *,
     experiment: tables.Experiment | None = None,
     max_step_nm: float | None = None,
-    max_gap_frames: int = 0,
+    max_gap_frames: int = MAX_GAP_FRAMES,
     max_blind_frames: int = 5,
     cost: Cost = "likelihood",
     class_penalty_nm: float = 0.0,
@@ -72,12 +72,12 @@ def link(
         Largest step between neighbouring frames [nm]. By default 2.2 lattice constants, where the lattice is known: room
         for two hops within a frame time. With room for one alone, D comes out 16 % too low at 0.3 hops per frame.
     max_gap_frames
-        How many good frames in a row a defect may be missed without its track ending.
+        How many good frames in a row a defect may be missed without its track ending. By default one, as in a run; 0 closes no gap.
     max_blind_frames
         A track ends where more frames than this in a row are bad.
     cost
         ``"likelihood"``: the links that are most likely all together, given the steps, losses and births counted in the movie.
-        ``"distance"``: those whose squared distances add up to the least; needs no counting and no waiting for it.
+        ``"distance"``: those whose squared distances add up to the least; needs no counting and no waiting for it (but for gaps).
     class_penalty_nm
         A pair of different classes counts as this much farther apart, in quadrature [nm]. It biases the rates of change
         between classes; leave it 0 where those are measured.
