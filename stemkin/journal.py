@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -170,6 +171,26 @@ def locked(store: Store) -> Iterator[None]:
     FolderError
         If another run is writing there.
     """
+    with _turn:
+        _take_once(store)
+        _held.add(store.root)
+    try:
+        yield
+    finally:
+        _held.discard(store.root)
+        with suppress(
+            OSError
+        ):  # a store that is out of reach keeps the lock, which the next run of this machine takes over
+            store.remove(LOCK_FILE)
+
+
+_turn = threading.Lock()
+_held: set[str] = set()
+"""The folders in which this process writes now: a lock of its own elsewhere was left by a run that could not remove it."""
+
+
+def _take_once(store: Store) -> None:
+    """Take the lock, or say why not."""
     try:
         _take_in_store(store) if not store.is_local else _take(Path(store.path(LOCK_FILE)), store)
     except StoppedError:  # a store that does not answer now
@@ -178,13 +199,6 @@ def locked(store: Store) -> Iterator[None]:
         why = error.strerror or error
         msg = f"the results folder {store.root} cannot be written: {why}; choose another one with -o"
         raise FolderError(msg) from error
-    try:
-        yield
-    finally:
-        with suppress(
-            OSError
-        ):  # a store that is out of reach keeps the lock, which the next run of this machine takes over
-            store.remove(LOCK_FILE)
 
 
 def _take(path: Path, store: Store) -> None:
@@ -223,7 +237,8 @@ def _check_gone(holder: str, store: Store) -> None:
     FolderError
         If it has not, or nobody can tell.
     """
-    if not _is_gone(holder):
+    left_by_us = holder == _signature() and store.root not in _held
+    if not left_by_us and not _is_gone(holder):
         msg = f"{store.root} is being written by another run ({holder}); wait for it, or choose another folder with -o (if it is gone, remove {store.path(LOCK_FILE)})"
         raise FolderError(msg)
     log.warning("the lock of %s was left by a run that is gone (%s); taking it over", store.root, holder)

@@ -107,9 +107,9 @@ class Store:
             return bool(self._fs.exists(self.path(*parts)))
 
     def read_bytes(self, *parts: str) -> bytes:
-        """Return a file's content."""
+        """Return a file's content; from the first byte on is one request to an object store, asked for the whole s3fs makes two."""
         with reaching(self.root):
-            return bytes(self._fs.cat_file(self.path(*parts)))
+            return bytes(self._fs.cat_file(self.path(*parts), start=0))
 
     def read_ranges(self, files: Sequence[tuple[str, ...]], starts: list[int], stops: list[int]) -> list[bytes]:
         """Return the bytes `starts` to `stops` (excluded) of each of the `files`; an object store is asked for all of them at once."""

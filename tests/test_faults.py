@@ -1,7 +1,6 @@
 """Things that break while a run goes on, for real: processes killed, disks full, links cut, stores that fail. Nothing is lost."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -15,6 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from chaos.cluster import Cluster, kill_group, launch, wait_for
+from chaos.disk import mount
+from chaos.verdict import compare
 
 import stemkin as sk
 from stemkin.config import RunConfig
@@ -33,18 +35,6 @@ N_FRAMES = 12
 pytestmark = pytest.mark.cluster
 
 square = lambda n: n * n  # noqa: E731 - a lambda travels by value, to workers that cannot import this file
-
-
-def the_benchmark():
-    """`benchmarks/bench_chaos.py`, which has the cluster of real processes and the failing store."""
-    path = Path(__file__).parents[1] / "benchmarks" / "bench_chaos.py"
-    spec = importlib.util.spec_from_file_location("bench_chaos", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-chaos = the_benchmark()
 
 
 class Striking:
@@ -108,7 +98,7 @@ def cluster(tmp_path_factory):
 
 @contextlib.contextmanager
 def real_cluster(folder, **environment):
-    processes = chaos.Cluster(folder, {**os.environ, **environment})
+    processes = Cluster(folder, {**os.environ, **environment})
     try:
         processes.start()
         yield processes
@@ -130,7 +120,7 @@ def test_a_scheduler_that_is_killed_stops_the_run_in_seconds_and_the_next_goes_o
     cluster.start()
     out = tmp_path / "results"
     with pytest.raises(LostSchedulerError, match="the same command goes on"), connect(str(cluster.file)):
-        run(movies, out, calm, Striking(lambda: chaos.kill_group(cluster.scheduler)))
+        run(movies, out, calm, Striking(lambda: kill_group(cluster.scheduler)))
     with connect("threads", workers=2):
         assert run(movies, out, calm).exit_code == 0
     assert tables_of(out) == quiet
@@ -157,7 +147,7 @@ def test_a_client_that_is_killed_or_interrupted_leaves_a_folder_that_goes_on(mov
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    assert chaos.wait_for(lambda: len(list(out.glob("steps/*/*.parquet"))) >= 3, 60)
+    assert wait_for(lambda: len(list(out.glob("steps/*/*.parquet"))) >= 3, 60)
     client.send_signal(how)
     began = time.monotonic()
     code = client.wait(20)
@@ -188,14 +178,14 @@ def test_a_full_disk_blames_no_block_and_the_run_goes_on_when_there_is_room(movi
 
     def strike():
         full = used()
-        chaos.mount("-o", f"remount,size={(full.f_blocks - full.f_bfree) * full.f_frsize + 8192}", str(small_disk))
+        mount("-o", f"remount,size={(full.f_blocks - full.f_bfree) * full.f_frsize + 8192}", str(small_disk))
 
     with (
         pytest.raises(UnwritableError, match=r"No space left on device.*the same command goes on"),
         connect("threads", workers=2),
     ):
         run(movies, out, calm, Striking(strike))
-    chaos.mount("-o", "remount,size=100m", str(small_disk))
+    mount("-o", "remount,size=100m", str(small_disk))
     assert json.loads((out / "run.json").read_text())["blocks"]["failed"] == []
     with connect("threads", workers=2):
         assert run(movies, out, calm).exit_code == 0
@@ -281,17 +271,17 @@ def test_a_cluster_over_tls_serves_who_has_its_certificate_and_nobody_else(tmp_p
 def real_cluster_over(folder, tls):
     file = folder / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
-    started = [chaos.launch([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--protocol", "tls", "--no-dashboard", "--scheduler-file", str(file), *tls], folder, os.environ)]  # fmt: skip
+    started = [launch([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--protocol", "tls", "--no-dashboard", "--scheduler-file", str(file), *tls], folder, os.environ)]  # fmt: skip
     try:
-        assert chaos.wait_for(file.exists, 30)
+        assert wait_for(file.exists, 30)
         address = json.loads(file.read_text())["address"]
         started.append(
-            chaos.launch([*dask, "worker", address, "--nthreads", "1", "--no-dashboard", *tls], folder, os.environ)
+            launch([*dask, "worker", address, "--nthreads", "1", "--no-dashboard", *tls], folder, os.environ)
         )
         yield address
     finally:
         for process in started:
-            chaos.kill_group(process)
+            kill_group(process)
 
 
 @pytest.fixture
@@ -328,16 +318,16 @@ def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(movies, calm, 
     dask = [sys.executable, "-m", "dask"]
     worker = [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
     started = [
-        chaos.launch(
+        launch(
             [*dask, "scheduler", "--host", here, "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
             tmp_path,
             soon,
         )
     ]
     try:
-        assert chaos.wait_for(file.exists, 30)
-        started.append(chaos.launch([*worker, "--host", here], tmp_path, soon))
-        started.append(chaos.launch(["ip", "netns", "exec", name, *worker, "--host", there], tmp_path, soon))
+        assert wait_for(file.exists, 30)
+        started.append(launch([*worker, "--host", here], tmp_path, soon))
+        started.append(launch(["ip", "netns", "exec", name, *worker, "--host", there], tmp_path, soon))
         with connect(str(file)) as client:
             client.wait_for_workers(2, timeout=30)
             assert {w.split("//")[1].split(":")[0] for w in client.nthreads()} == {here, there}
@@ -347,20 +337,20 @@ def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(movies, calm, 
         assert tables_of(out) == quiet
     finally:
         for process in started:
-            chaos.kill_group(process)
+            kill_group(process)
 
 
 def test_rows_that_are_lost_or_doubled_are_seen_by_the_benchmark_of_chaos():
     rows = pd.DataFrame({"frame": [0, 1], "y": [1.0, 2.0], "x": [3.0, 4.0]})
     calm_rows = {"/detections/a.parquet": rows}
-    assert chaos.compare(calm_rows, calm_rows) == {"rows_lost": 0, "rows_doubled": 0, "equal": True}
+    assert compare(calm_rows, calm_rows) == {"rows_lost": 0, "rows_doubled": 0, "equal": True}
     less, more = rows.iloc[:1], pd.concat([rows, rows.iloc[:1]])
-    assert chaos.compare({"/detections/a.parquet": less}, calm_rows) == {
+    assert compare({"/detections/a.parquet": less}, calm_rows) == {
         "rows_lost": 1,
         "rows_doubled": 0,
         "equal": False,
     }
-    assert chaos.compare({"/detections/a.parquet": more}, calm_rows) == {
+    assert compare({"/detections/a.parquet": more}, calm_rows) == {
         "rows_lost": 0,
         "rows_doubled": 1,
         "equal": False,

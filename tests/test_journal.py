@@ -118,6 +118,19 @@ def test_an_object_store_is_locked_too_and_a_stale_lock_is_taken_over(request):
         assert b"999999999" not in store.read_bytes(".lock")
 
 
+def test_a_lock_that_this_process_could_not_remove_is_taken_over(tmp_path, monkeypatch, caplog):
+    store = Store.at(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remove", lambda *_: (_ for _ in ()).throw(OSError("the store is away")))
+        with locked(store):
+            pass
+    assert (tmp_path / ".lock").exists()
+    with locked(store), pytest.raises(FolderError, match="is being written by another run"), locked(store):
+        pass
+    assert "taking it over" in caplog.text
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_one_of_many_runs_that_start_at_once_takes_a_stale_lock(tmp_path):
     import socket
     import subprocess

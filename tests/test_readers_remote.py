@@ -16,6 +16,7 @@ from stemkin.movie import open_movie
 from stemkin.readers import MovieError
 from stemkin.scheduling import connect
 from tests import movie_files as files
+from tests.object_stores import s3_at
 from tests.test_readers import FORMATS_WRITTEN, frames_for
 
 
@@ -58,12 +59,7 @@ def s3():
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fs = fsspec.filesystem("s3", skip_instance_cache=True)
+    with s3_at(f"http://{host}:{port}") as fs:
         fs.mkdir("bucket")
         yield "s3://bucket"
     server.stop()

@@ -16,7 +16,7 @@ from typing import Any
 class Proxy(http.server.ThreadingHTTPServer):
     """Passes requests on to a server, and fails as `fault` says; counts the blocks whose last table went through.
 
-    A fault's name says what becomes of a request: "503" is refused, "slow" waits, "half" carries half of its content; those that
+    A fault's name says what becomes of a request: "503" and "400" are refused, "slow" waits, "half" carries half of its content; those that
     "die" do so after the first few, when no request is answered any more.
     """
 
@@ -83,6 +83,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(
                 503, {}, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             )
+            return
+        if "400" in fault:
+            self._answer(400, {}, b"<Error><Code>InvalidToken</Code><Message>The token is not valid.</Message></Error>")
             return
         if "slow" in fault:
             time.sleep(server.chance.uniform(0.5, 2))

@@ -59,6 +59,8 @@ def rate_interval(
     >>> low, high, explained = rate_interval(rates, variances, np.full(3, 100.0), np.full(3, 50.0), 0.95)
     >>> low.round(3).tolist(), high.round(3).tolist(), explained.tolist()
     ([0.051, 0.0, 0.0], [0.177, 0.24, 0.049], [True, False, True])
+    >>> rate_interval(np.zeros(1), np.zeros(1), np.zeros(1), np.full(1, np.inf), 0.95)[:2]  # no time at risk says nothing
+    (array([0.]), array([inf]))
     """
     tail, found = (1 - confidence) / 2, rate > 0
     with np.errstate(divide="ignore", invalid="ignore"):
