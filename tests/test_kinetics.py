@@ -618,6 +618,22 @@ def test_the_beam_s_cross_section_is_found_on_perfect_tracks_and_on_tracks_with_
     assert halves.query("movie != '*'")["n_created"].sum() == found["n_created"]
 
 
+def test_holes_are_no_area_in_which_vacancies_could_be_made():
+    rows = pd.DataFrame({"movie": "m", "particle": 1, "frame": range(20), "class_id": 0})
+    rows = rows.assign(y=100.0, x=100.0, y_nm=3.0, x_nm=3.0)
+    size = {"height_px": 200, "width_px": 200, "pixel_size_nm": 0.03, "frame_time_s": 1.0, "dose_rate_e_per_nm2_s": 1e6}
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": 20} | {name: [value] for name, value in size.items()})
+    classes = pd.DataFrame({"class_id": [0], "name": ["V_S"], "n_detections": 1, "mean_patch": None})
+    frames = pd.DataFrame({"movie": "m", "frame": range(20), "status": "ok", "time_s": 1.0 * np.arange(20)})
+    words = {"sites_per_nm2": 22.0, "reach_nm": 0.5}
+    whole, holed = (
+        sk.creation(rows, experiment=Experiment(movies, frames.assign(vacuum=vacuum), classes), **words).iloc[0]
+        for vacuum in (np.nan, np.where(np.arange(20) < 10, 0.0, 0.4))
+    )
+    assert holed["n_sites"] == pytest.approx(0.8 * whole["n_sites"])  # of the frames 3 to 16, half have a hole
+    assert holed["high"] == pytest.approx(whole["high"] / 0.8)
+
+
 def test_a_cross_section_is_its_count_over_the_exposure():
     value, low, high = cross_section(10, 1e10, efficiency=0.5)
     assert value == pytest.approx(20)

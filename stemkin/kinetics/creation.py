@@ -117,7 +117,7 @@ def creation(
     Returns
     -------
     Table ``creation``: `n_created` atoms away from other defects (the cross-section is theirs), `n_at_dopants` those that made a
-    vacancy beside another defect (a class with a + in its name), `n_healed`; `n_sites` is the mean number of atoms that were watched, `dose_e_per_nm2` what each of
+    vacancy beside another defect (a class with a + in its name), `n_healed`; `n_sites` is the mean number of atoms that were watched (holes, where the table ``frames`` tells their area, have none), `dose_e_per_nm2` what each of
     them saw, `rate_per_site_s`. The cross-section is NaN where a dose rate is not known. Vacancies that are made and gone within one frame are not seen.
 
     Raises
@@ -212,14 +212,10 @@ def _of_movie(
     if not pixel > 0:
         msg = f"movie {movie!r} has no pixel size; give pixel_size_nm in the manifest"
         raise ValueError(msg)
-    rows = looked.get(movie)
-    good = (
-        np.arange(int(about["n_frames"]))
-        if rows is None
-        else np.sort(rows.loc[rows["status"] == OK, "frame"].to_numpy())
-    )
+    good, there = _good_frames(looked.get(movie), int(about["n_frames"]))
     n_looked = max(len(good), 1)
-    ends, good = good[[0, -1]] if len(good) else good, good[WINDOW : max(len(good) - WINDOW, WINDOW)]
+    inside = slice(WINDOW, max(len(good) - WINDOW, WINDOW))
+    ends, good, there = good[[0, -1]] if len(good) else good, good[inside], there[inside]
     whole = [float(about[name]) * pixel for name in ("height_px", "width_px")]
     if not len(good) or min(whole) <= 2 * reach_nm:
         return {}
@@ -227,8 +223,9 @@ def _of_movie(
     rate = float(about["dose_rate_e_per_nm2_s"]) if "dose_rate_e_per_nm2_s" in about.index else np.nan
     keys, code = grouping.codes([movie], np.zeros(len(good), int), good, pd.DataFrame(index=range(len(good))))
     table = np.zeros((len(keys), 6))
-    n = np.bincount(code, minlength=len(keys)) * step_s
-    table[:, 3], table[:, 4], table[:, 5] = n * sites, n * sites * rate, n
+    site_time = np.bincount(code, weights=there, minlength=len(keys)) * step_s * sites
+    table[:, 3], table[:, 4] = site_time, site_time * rate
+    table[:, 5] = np.bincount(code, minlength=len(keys)) * step_s
     inner = (events.rows[:, 0] > ends[0]) & (
         events.rows[:, 0] <= ends[1]
     )  # a movie's ends are neither gains nor losses
@@ -244,6 +241,15 @@ def _of_movie(
     for column, own in enumerate((gained & ~beside, gained & beside, ~gained)):
         table[:, column] = np.bincount(group[own], minlength=len(keys))
     return dict(zip(keys, table, strict=True))
+
+
+def _good_frames(rows: pd.DataFrame | None, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames that were looked at, and the share of each that is no hole (1 where that was not measured)."""
+    if rows is None:
+        return np.arange(n_frames), np.ones(n_frames)
+    own = rows[rows["status"] == OK].sort_values("frame")
+    vacuum = own["vacuum"].to_numpy(np.float64) if "vacuum" in own.columns else np.zeros(len(own))
+    return own["frame"].to_numpy(), 1 - np.nan_to_num(vacuum)
 
 
 def _unmatched(events: np.ndarray, reach_nm: float) -> np.ndarray:

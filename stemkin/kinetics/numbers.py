@@ -106,7 +106,7 @@ def frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
     """Return movie → its rows of the table ``frames``; one row per frame is read, no pixel. Computes once."""
     if known is None or known.frames is None:
         return {}
-    frames = known.frames[["movie", "frame", "status", "time_s"]]
+    frames = known.frames[[c for c in ("movie", "frame", "status", "time_s", "vacuum") if c in known.frames.columns]]
     frames = frames if isinstance(frames, pd.DataFrame) else frames.compute()
     return {str(movie): own for movie, own in frames.groupby("movie", observed=True)}
 
