@@ -1,7 +1,10 @@
 """The examples run as they stand, in a minute each, and end in a number that is right."""
 
+import contextlib
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +61,55 @@ def test_threads_processes_and_a_running_scheduler_give_equal_tables(tmp_path):
     prints = re.findall(r"^(\S+): .* tables ([0-9a-f]{16})$", printed, flags=re.MULTILINE)
     assert [place for place, _ in prints] == ["threads", "processes", cluster.scheduler_address]
     assert len({fingerprint for _, fingerprint in prints}) == 1
+
+
+def test_the_notebook_runs_from_top_to_bottom_and_ends_in_a_diffusion_coefficient():
+    notebook = json.loads((EXAMPLES / "05_notebook.ipynb").read_text())
+    assert notebook["nbformat"] == 4
+    names = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [], "kept without what it printed here"
+            exec("".join(cell["source"]), names)  # as a kernel does it: one name space, cell after cell
+    row = names["diffusion"].iloc[0]
+    assert row["low"] < row["D_nm2_per_s"] < row["high"]
+    assert 5e-4 < row["D_nm2_per_s"] < 1e-2
+
+
+def test_a_cluster_job_brings_its_scheduler_and_workers_and_ends_with_the_run(tmp_path):
+    """`slurm.sbatch` as it stands, but for paths and sizes, on a machine whose `srun` starts things here."""
+    import numpy as np
+
+    import stemkin as sk
+
+    (tmp_path / "movies").mkdir()
+    movie = sk.simulate_movie("paper", n_frames=4, shape=(96, 96), seed=1)
+    np.save(tmp_path / "movies" / "movie.npy", movie.reader.read(0, 4))
+    (tmp_path / "bin").mkdir()
+    for name, command in {"srun": 'exec "$@"', "dask": f'exec {sys.executable} -m dask "$@"', "stemkin": f'exec {sys.executable} -m stemkin.cli "$@"'}.items():  # fmt: skip
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{command}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "settings.toml").write_text(
+        "[calibration]\npixel_size_nm = 0.03\nframe_time_s = 2.25\n[learn]\nn_frames = 2\n"
+    )
+    script = (EXAMPLES / "clusters" / "slurm.sbatch").read_text()
+    for there, here in {
+        "source /shared/stemkin/bin/activate": "",
+        "--nworkers 32": "--nworkers 1 --host 127.0.0.1",
+        "dask scheduler": "dask scheduler --host 127.0.0.1 --port 0",
+        "127.0.0.1:8787": "127.0.0.1:0",
+        "/shared/movies": str(tmp_path / "movies"),
+        "/shared/results": f"{tmp_path / 'results'} --config {tmp_path / 'settings.toml'}",
+    }.items():
+        assert there in script
+        script = script.replace(there, here)
+    (tmp_path / "job.sh").write_text(script)
+    job = {**os.environ, "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "1", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(EXAMPLES.parent)}  # fmt: skip
+    done = subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+    try:
+        assert done.wait(90) == 0
+        assert (tmp_path / "results" / "report.html").exists()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(done.pid, signal.SIGKILL)  # the queue does so when the job has ended
+        done.stdout.close()

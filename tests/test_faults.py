@@ -22,7 +22,7 @@ import stemkin as sk
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
 from stemkin.pipeline import Inputs
-from stemkin.scheduling import connect
+from stemkin.scheduling import connect, started_by_us
 from stemkin.simulation import simulate_movie
 from stemkin.store import UnwritableError
 from stemkin.streaming import LostSchedulerError, stream
@@ -111,6 +111,29 @@ def test_a_worker_that_is_killed_costs_nothing(movies, calm, quiet, cluster, tmp
     with connect(str(cluster.file)):
         outcome = run(movies, tmp_path / "results", calm, Striking(lambda: cluster.worker().kill()))
     assert outcome.exit_code == 0, outcome.problems
+    assert tables_of(tmp_path / "results") == quiet
+
+
+def test_workers_that_come_and_go_with_the_work_cost_nothing(movies, calm, quiet, tmp_path):
+    from distributed import Client, LocalCluster
+
+    with (
+        started_by_us(),
+        LocalCluster(n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as adaptive,
+        Client(adaptive) as client,
+    ):
+        adaptive.adapt(minimum=0, maximum=2, interval="100ms", wait_count=2)
+        assert not client.nthreads(), "no worker is there before there is work"
+        there = []
+
+        def come_and_go():
+            there.append(len(client.nthreads()))
+            adaptive.sync(adaptive.scheduler.retire_workers, n=1)  # one is sent home in the middle of its work
+
+        outcome = run(movies, tmp_path / "results", calm, Striking(come_and_go))
+        assert outcome.exit_code == 0, outcome.problems
+        assert there[0] >= 1
+        assert wait_for(lambda: not client.nthreads(), 30), "the workers go when there is no work"
     assert tables_of(tmp_path / "results") == quiet
 
 
