@@ -86,19 +86,19 @@ class Transitions:
         k = len(labels)
         if k == 0:
             return pd.DataFrame(index=labels, columns=labels, dtype=self.table[column].dtype)
-        lags = self.table["lag_frames"].unique().tolist()
-        lag = lags[0] if lag_frames is None and lags else lag_frames
-        rows = self.table[(self.table["movie"] == movie) & (self.table["lag_frames"] == lag)]
+        lags = self.table["lag_frames"].to_numpy()
+        lag = lag_frames if lag_frames is not None or not len(lags) else int(lags[0])
+        meant = (self.table["movie"] == movie).to_numpy() & (lags == lag)
         for name, value in group.items():
-            rows = rows[rows[name] == value] if name in rows.columns else rows.iloc[:0]
-        if len(rows) != k * k:
+            meant &= (self.table[name] == value).to_numpy() if name in columns else False
+        if meant.sum() != k * k:
             known = self.table["movie"].unique().tolist()
             wanted = "".join(f", {name} {value}" for name, value in group.items())
-            msg = f"there are no transitions of movie {movie!r} at lag {lag}{wanted}; movies {known[:5]}, lags {lags}"
+            msg = f"there are no transitions of movie {movie!r} at lag {lag}{wanted}; movies {known[:5]}, lags {np.unique(lags).tolist()}"
             groups = columns[1 : columns.index("lag_frames")]
             msg += f"; say which of the groups is meant, by {groups}" if groups else ""
             raise ValueError(msg)
-        return pd.DataFrame(rows[column].to_numpy().reshape(k, k), index=labels, columns=labels)
+        return pd.DataFrame(self.table[column].to_numpy()[meant].reshape(k, k), index=labels, columns=labels)
 
 
 def transitions(
