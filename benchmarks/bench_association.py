@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import warnings
+from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -38,7 +39,8 @@ COLUMNS = ["hota", "ass_a", "links_found", "links_wrong"]
 def of_preset(preset, n_frames):
     movie = sk.simulate_movie(preset, n_frames=n_frames, seed=11)
     rows = sk.detect(movie, sk.FourierDetector()).persist()
-    return rows.compute(), rows.experiment, sk.truth_of(movie)
+    known = replace(rows.experiment, movies=rows.experiment.movies.assign(lattice_nm=A))
+    return rows.compute(), known, sk.truth_of(movie)
 
 
 def at_distance(steps_apart, n_frames=60, edge_nm=12.0, seed=5):
@@ -83,7 +85,8 @@ def trackpy_links(tracks, reach, gap):
 def laptrack_links(tracks, reach, gap):
     from laptrack import LapTrack
 
-    words = {"gap_closing_cutoff": reach**2 if gap else False, "gap_closing_max_frame_count": gap}
+    # what laptrack counts is how many frames after the last one a track may go on
+    words = {"gap_closing_cutoff": reach**2 if gap else False, "gap_closing_max_frame_count": gap + 1}
     linker = LapTrack(cutoff=reach**2, splitting_cutoff=False, merging_cutoff=False, **words)
     table = tracks[["frame", "y_nm", "x_nm"]].assign(row=np.arange(len(tracks)))
     linked, *_ = linker.predict_dataframe(table, coordinate_cols=["y_nm", "x_nm"], frame_col="frame")
