@@ -119,7 +119,8 @@ def logged(store: Store, client: Any = None) -> Iterator[None]:
 def performance_reported(store: Store, client: Any) -> Iterator[None]:
     """Keep Dask's report of what happens in the ``with`` block as ``performance.html`` in the results folder.
 
-    Only a `distributed` scheduler makes one; without a client a warning says so.
+    Only a `distributed` scheduler makes one; without a client a warning says so. Its profile is empty for workers that
+    `stemkin.scheduling.connect` started.
     """
     if client is None:
         log.warning("threads of this process leave no performance report; it needs processes or a cluster")

@@ -126,7 +126,9 @@ def test_the_least_timeout_is_the_one_that_dask_asserts():
     assert scheduling.LEAST_TCP_TIMEOUT_S == 11
 
 
-settings_there = lambda: (os.environ["MALLOC_MMAP_THRESHOLD_"], signal.getsignal(signal.SIGINT) is signal.SIG_IGN)  # noqa: E731 - as above
+def settings_there():
+    profiled = dask.config.get("distributed.worker.profile.enabled")
+    return os.environ["MALLOC_MMAP_THRESHOLD_"], signal.getsignal(signal.SIGINT) is signal.SIG_IGN, profiled
 
 
 @pytest.mark.cluster
@@ -137,10 +139,10 @@ def test_every_cluster_that_we_start_has_our_settings_its_later_workers_too(monk
     with connect(where, workers=1) as client:
         assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 0
         [(first, settings)] = client.run(settings_there).items()
-        assert settings == (str(64 * 2**20), True)
+        assert settings == (str(64 * 2**20), True, False)
         client.run(os._exit, 1, on_error="ignore")
         wait_for(lambda: client.nthreads() and first not in client.nthreads())
-        assert list(client.run(settings_there).values()) == [(str(64 * 2**20), True)]
+        assert list(client.run(settings_there).values()) == [(str(64 * 2**20), True, False)]
         assert all("127.0.0.1" in address for address in (client.scheduler.address, *client.nthreads()))
 
 

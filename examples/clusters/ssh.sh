@@ -10,7 +10,7 @@ dask scheduler --host "$(hostname -f)" --port 8786 --dashboard-address 127.0.0.1
 trap 'kill $(jobs -p)' EXIT
 until [ -s "$shared/scheduler.json" ]; do sleep 0.2; done
 for host in "$@"; do
-  ssh "$host" "source $shared/bin/activate; export OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=268435456 MALLOC_MMAP_THRESHOLD_=67108864
+  ssh "$host" "source $shared/bin/activate; export OMP_NUM_THREADS=1 DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False MALLOC_TRIM_THRESHOLD_=268435456 MALLOC_MMAP_THRESHOLD_=67108864
     exec dask worker --scheduler-file $shared/scheduler.json --nworkers auto --nthreads 1 --no-dashboard" &
 done
 stemkin run /shared/movies -o /shared/results --cluster "$shared/scheduler.json"

@@ -115,7 +115,7 @@ def run(
     watch
         Who is told of the progress.
     performance_report
-        Whether to keep Dask's own report of the run (tasks, transfers, profile), as ``performance.html``.
+        Whether to keep Dask's own report of the run (tasks, transfers), as ``performance.html``.
 
     Returns
     -------
