@@ -15,6 +15,7 @@ from stemkin.kernels.brownian import Evidence, most_likely
 from stemkin.kernels.covariance import covariance_interval, covariance_sums
 from stemkin.kernels.hops import hop_numbers, most_likely_rate
 from stemkin.kernels.likelihood import LOG_R, innovation_sums, likelihood_numbers
+from stemkin.kernels.stated import LOG_D, stated_numbers
 from stemkin.tables import COLUMNS, Experiment, empty
 
 
@@ -312,6 +313,75 @@ def test_the_likelihood_of_single_hopping_tracks_holds_the_truth_as_often_as_it_
     fits = [most_likely(Evidence(own, 1.0)) for own in numbers]
     true = (0.1 + 0.1**2) / 4  # <n²> / 4: here several hops of one frame go the same way
     assert 0.93 < np.mean([fit.low < true < fit.high for fit in fits]) < 0.978
+
+
+# --- places that state their errors --------------------------------------------------------------------------------------
+
+
+def uneven_walks(n, n_frames, *, error=0.2, D=0.01, keep=0.85, per_movie=1, seed=0):
+    """Brownian tracks with gaps, each place with an error of its own, which it states."""
+    rng = np.random.default_rng(seed)
+    own = error * np.exp(rng.normal(0, 0.7, (n, n_frames)) - 0.49)
+    walk = (
+        rng.normal(0, np.sqrt(2 * D), (n, n_frames, 2)).cumsum(axis=1)
+        + rng.normal(size=(n, n_frames, 2)) * own[..., None]
+    )
+    rows = {"particle": np.repeat(np.arange(n), n_frames), "frame": np.tile(np.arange(n_frames), n), "class_id": 0}
+    table = pd.DataFrame(
+        {**rows, "y_nm": walk[..., 0].ravel(), "x_nm": walk[..., 1].ravel(), "position_error": own.ravel() / 0.03}
+    )
+    table["movie"] = (table["particle"] // per_movie).map("{:04d}".format)
+    known = Experiment(pd.DataFrame({"movie": table["movie"].unique(), "pixel_size_nm": 0.03, "frame_time_s": 1.0}))
+    return table[rng.random(len(table)) < keep].reset_index(drop=True), known
+
+
+def test_the_likelihood_of_stated_errors_is_that_of_the_whole_covariance_matrix():
+    rng = np.random.default_rng(0)
+    frame = np.flatnonzero(rng.random(20) > 0.3)
+    n = len(frame)
+    y, x, variance = *rng.normal(size=(2, n)), rng.uniform(0.1, 2, n)
+    track = np.zeros(n, dtype=int)
+    found = stated_numbers(track, frame, y, x, track, variance=variance, n_units=1)[0]
+    for i in (45, 52, 60):
+        off = np.diag(variance[1:-1], 1) + np.diag(variance[1:-1], -1)
+        covariance = np.diag(2 * np.exp(LOG_D[i]) * np.diff(frame) + variance[1:] + variance[:-1]) - off
+        inverse = np.linalg.inv(covariance)
+        square = np.diff(y) @ inverse @ np.diff(y) + np.diff(x) @ inverse @ np.diff(x)
+        assert found[6 + i] == pytest.approx(-np.linalg.slogdet(covariance)[1] - square / 2)
+
+
+def test_stated_errors_tell_more_of_d_and_cover_it_as_often_as_they_say():
+    rows, known = uneven_walks(400, 31)
+    fits = {}
+    for sigma in (None, "position_error"):
+        found = sk.fit_diffusion(rows, sigma_nm=sigma, experiment=known)
+        fits[sigma] = found[found["movie"] != "*"]
+    stated, fitted = (np.mean((fits[k]["D_nm2_per_s"] / 0.01 - 1) ** 2) for k in ("position_error", None))
+    assert stated < 0.6 * fitted
+    own = fits["position_error"]
+    assert 0.93 < ((own["low"] <= 0.01) & (own["high"] >= 0.01)).mean() < 0.975
+
+
+def test_stated_errors_give_the_same_bits_for_every_partitioning():
+    rows, known = uneven_walks(60, 20, per_movie=30)
+    words = {"sigma_nm": "position_error", "experiment": known}
+    split = in_partitions(rows, np.random.default_rng(1), 5)
+    pd.testing.assert_frame_equal(sk.fit_diffusion(split, **words), sk.fit_diffusion(rows, **words), check_exact=True)
+
+
+def test_where_a_place_states_no_error_it_is_fitted_and_where_none_does_that_is_said():
+    rows, known = uneven_walks(60, 20, per_movie=30)
+    rows.loc[(rows["movie"] == "0000") & (rows["frame"] == 3), "position_error"] = np.nan
+    found = sk.fit_diffusion(rows, sigma_nm="position_error", experiment=known).set_index("movie")
+    fitted = sk.fit_diffusion(rows, experiment=known).set_index("movie")
+    pd.testing.assert_frame_equal(found.loc[["0000", "*"]], fitted.loc[["0000", "*"]])
+    assert found.loc["0001", "sigma_nm"] != fitted.loc["0001", "sigma_nm"]
+    with pytest.raises(ValueError, match="needs the column 'position_error'"):
+        sk.fit_diffusion(rows.drop(columns="position_error"), sigma_nm="position_error", experiment=known)
+    with pytest.raises(ValueError, match=r"pass experiment=.* with pixel_size_nm"):
+        sk.fit_diffusion(rows, sigma_nm="position_error", frame_time_s=1.0)
+    with pytest.raises(ValueError, match="'position_error', or None where it is to be fitted, but it is 'guess'"):
+        sk.fit_diffusion(rows, sigma_nm="guess", experiment=known)
 
 
 # --- between movies ------------------------------------------------------------------------------------------------------

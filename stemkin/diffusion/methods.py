@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stemkin.diffusion.stays import Stays, sums_of
-from stemkin.kernels import brownian, hops, likelihood
+from stemkin.kernels import brownian, hops, likelihood, stated
 from stemkin.kernels.covariance import covariance_estimate, covariance_interval, covariance_sums
 from stemkin.kernels.displacement import (
     line_through,
@@ -23,6 +23,8 @@ from stemkin.kernels.intervals import variance_interval
 from stemkin.kernels.mixing import mixed
 
 Method = Literal["auto", "mle", "cve", "ols", "hop"]
+Sigma = float | Literal["position_error"] | None
+"""A localisation error [nm]; that of each place by itself, as the tracks state it; or one that is fitted (None)."""
 
 MAX_LAG = 20
 """Longest lag that least squares looks at."""
@@ -60,7 +62,7 @@ class Recipe:
     solve: Callable[[np.ndarray, float, float], Estimate]
 
 
-def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: float | None = None) -> Recipe:
+def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: Sigma = None) -> Recipe:
     """Return the recipe of `method`; with `sigma_nm` the localisation error of "mle" is known.
 
     Raises
@@ -68,10 +70,9 @@ def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: float |
     ValueError
         If there is no such method, it needs a hop length that is not given, or `sigma_nm` is not positive.
     """
-    if sigma_nm is not None and not (np.isfinite(sigma_nm) and sigma_nm > 0):
-        msg = (
-            f"sigma_nm must be a positive number of nanometres, or None where it is to be fitted, but it is {sigma_nm}"
-        )
+    as_stated = sigma_nm == "position_error"
+    if sigma_nm is not None and not as_stated and not _is_length(sigma_nm):
+        msg = f"sigma_nm must be a positive number of nanometres, 'position_error', or None where it is to be fitted, but it is {sigma_nm!r}"
         raise ValueError(msg)
     if method == "hop":
         if hop_length_nm is None or not hop_length_nm > 0:
@@ -79,13 +80,19 @@ def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: float |
             raise ValueError(msg)
         length = float(hop_length_nm)
         return Recipe(_HopAdder(length), _HopSolver(length))
-    known_s2 = None if sigma_nm is None else sigma_nm**2
+    if method == "mle" and as_stated:
+        return Recipe(add_stated, solve_stated)
+    known_s2 = None if sigma_nm is None or isinstance(sigma_nm, str) else sigma_nm**2
     recipes = {"mle": Recipe(add_likelihood, partial(solve_likelihood, s2=known_s2)), "cve": Recipe(add_covariance, solve_covariance),
                "ols": Recipe(add_squares, solve_squares)}  # fmt: skip
     if method not in recipes:
         msg = f"method must be one of 'auto', 'mle', 'cve', 'ols', 'hop', but it is {method!r}"
         raise ValueError(msg)
     return recipes[method]
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value)) and value > 0
 
 
 # --- exact likelihood ----------------------------------------------------------------------------------------------
@@ -105,6 +112,26 @@ def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float, *
     evidence = brownian.Evidence(total(sums), frame_time_s)
     fit = brownian.most_likely(evidence, confidence=confidence, s2=s2)
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.n))
+
+
+def add_stated(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return (n_groups, 2 kinds of numbers, 4): sums of `kernels.stated.stated_numbers` and of `likelihood_numbers`."""
+
+    def each(part: Stays) -> np.ndarray:
+        words: dict[str, Any] = {"n_units": part.n_units, "weights": part.weights}
+        own = stated.stated_numbers(*part.rows, variance=np.asarray(part.variance), **words)
+        return np.concatenate([own, likelihood.likelihood_numbers(*part.rows, **words)], axis=1)
+
+    return sums_of(stays, group, n_groups, each, n_numbers=stated.N_NUMBERS + likelihood.N_NUMBERS)
+
+
+def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
+    """Return D with the errors that the places state; where some state none, with one that is fitted."""
+    own = total(sums[: stated.N_NUMBERS])
+    if own[3] > 0:
+        return solve_likelihood(sums[stated.N_NUMBERS :], frame_time_s, confidence)
+    fit = stated.most_likely_stated(own, frame_time_s, confidence=confidence)
+    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(float(own[1])), round(float(own[2])))
 
 
 # --- covariance estimator ------------------------------------------------------------------------------------------

@@ -80,11 +80,14 @@ class Choice:
         These classes only; None: all.
     fields
         Where defects can be seen; None: everywhere.
+    pixel_nm
+        Movie → size of a pixel, where the stated errors of the places are asked for; None: they are not.
     """
 
     class_of: ClassOf = "rows"
     class_ids: tuple[int, ...] | None = None
     fields: Fields | None = None
+    pixel_nm: Mapping[str, float] | None = None
 
     @classmethod
     def of(
@@ -96,13 +99,15 @@ class Choice:
         class_id: int | None = None,
         class_of: ClassOf = "rows",
         border_px: float | None = None,
+        errors: bool = False,
     ) -> Choice:
         """Return what the words of a verb say; `experiment` defaults to what `tracks` remember.
 
         Raises
         ------
         ValueError
-            If both a name and a number of a class are given, no class has that name, or `border_px` is negative.
+            If both a name and a number of a class are given, no class has that name, `border_px` is negative, or `errors` of
+            places are asked for and there are none.
         """
         known = experiment if experiment is not None else getattr(tracks, "experiment", None)
         known = known if isinstance(known, Experiment) else None
@@ -112,7 +117,8 @@ class Choice:
         if border_px is not None and not border_px >= 0:
             msg = f"border_px must be a number of pixels, 0 or more, or None for no correction, but it is {border_px}"
             raise ValueError(msg)
-        return cls(class_of, _chosen_classes(known, class_name, class_id), Fields.of(known, border_px))
+        pixel_nm = _pixel_sizes(tracks, known) if errors else None
+        return cls(class_of, _chosen_classes(known, class_name, class_id), Fields.of(known, border_px), pixel_nm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +137,8 @@ class Stays:
         (n_units,) what each unit belongs to; the number of the track never decreases.
     room
         Where the rows are in the field; None where that is not known or does not count.
+    variance
+        (n,) squared error of each place along each axis [nm²], NaN where it is not stated; None where it was not asked for.
     """
 
     movies: list[str]
@@ -144,6 +152,7 @@ class Stays:
     particle: np.ndarray
     track: np.ndarray
     room: Room | None = None
+    variance: np.ndarray | None = None
 
     @property
     def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -174,6 +183,7 @@ class Stays:
                 self.movies, self.segment[rows], self.frame[rows], self.y_nm[rows], self.x_nm[rows],
                 self.unit[rows] - units.start, self.movie[units], self.class_id[units], self.particle[units],
                 self.track[units], None if self.room is None else self.room.take(rows),
+                None if self.variance is None else self.variance[rows],
             )  # fmt: skip
 
     def groups(self) -> tuple[list[tuple[str, int]], np.ndarray]:
@@ -234,7 +244,26 @@ def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:
         tracks.movies, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit,
         tracks.movie[track], own_class + lowest, tracks.particle[track], track,
         None if choice.fields is None else choice.fields.room(rows, tracks),
+        None if choice.pixel_nm is None else _variances(rows, tracks, choice.pixel_nm),
     )  # fmt: skip
+
+
+def _variances(rows: pd.DataFrame, tracks: Trajectories, pixel_nm: Mapping[str, float]) -> np.ndarray:
+    """Return the squared error [nm²] of each row of the `tracks` in `rows`, NaN where none is stated."""
+    pixel = np.array([pixel_nm.get(movie, np.nan) for movie in tracks.movies])
+    own = rows["position_error"].to_numpy(np.float64)[tracks.row] * pixel[tracks.movie[tracks.track]]
+    return np.where(own > 0, own, np.nan) ** 2
+
+
+def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
+    """Return movie → size of a pixel [nm]; raise where `tracks` state no errors, or no size is known."""
+    if "position_error" not in tracks.columns:
+        msg = "sigma_nm='position_error' needs the column 'position_error' in the tracks; give a number of nanometres, or None to fit it"
+        raise ValueError(msg)
+    if known is None or "pixel_size_nm" not in known.movies.columns:
+        msg = "sigma_nm='position_error' is stated in pixels, and their size is not known; pass experiment=... with pixel_size_nm"
+        raise ValueError(msg)
+    return dict(zip(known.movies["movie"].astype(str), known.movies["pixel_size_nm"].astype(float), strict=True))
 
 
 def _classes(tracks: Trajectories, class_of: ClassOf) -> np.ndarray:
