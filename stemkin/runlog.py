@@ -55,13 +55,14 @@ class LogFile(logging.Handler):
                 log.warning("%s cannot be written (%s); the run goes on without it", self._store.path(LOG_FILE), error)
 
     def close(self) -> None:
-        """Write what waits, if it can be, and close."""
+        """Write what waits, if it can be, and close; Python calls this once more when it ends, and nothing waits then."""
         super().close()
+        lines, self._lines = self._lines, deque()
         try:
             if self._file is not None:
                 self._file.close()
-            elif self._lines:
-                self._store.write_bytes(("\n".join(self._lines) + "\n").encode(), LOG_FILE)
+            elif lines:
+                self._store.write_bytes(("\n".join(lines) + "\n").encode(), LOG_FILE)
         except OSError as error:
             log.warning("the log is not whole: %s", error)
 

@@ -1,6 +1,7 @@
 """The command line: exit codes, one sentence per mistake, nothing lost."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,19 @@ def test_a_log_that_cannot_be_written_is_said_once_and_stops_no_run(monkeypatch,
     assert code == 0
     assert caplog.text.count("log.jsonl cannot be written") == 1
     assert "Logging error" not in err
+
+
+def test_a_log_in_a_store_is_written_once(monkeypatch, request):
+    from stemkin.runlog import LogFile
+    from stemkin.store import Store
+
+    written = []
+    monkeypatch.setattr(Store, "write_bytes", lambda _, content, *parts: written.append(parts))
+    handler = LogFile(Store.at(f"memory://{request.node.name}"))
+    handler.handle(logging.LogRecord("stemkin", logging.INFO, "", 0, "said", None, None))
+    handler.close()
+    logging.shutdown([lambda: handler])  # as Python does at its end
+    assert written == [("log.jsonl",)]
 
 
 def test_a_folder_that_is_no_results_folder_is_one_sentence(monkeypatch, capsys, tmp_path):
