@@ -1,5 +1,7 @@
 """MSD and diffusion coefficients: by hand, for every partitioning, beside other libraries."""
 
+from functools import partial
+
 import dask
 import dask.dataframe as dd
 import numpy as np
@@ -155,6 +157,45 @@ def test_a_track_of_one_frame_moves_nowhere_and_nan_is_a_gap():
 def test_a_wrong_word_is_answered_with_the_right_ones(words, message):
     with pytest.raises(ValueError, match=message):
         sk.fit_diffusion(random_walks(n_particles=2), **{"frame_time_s": 1.0, **words})
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        partial(sk.msd, frame_time_s=1.0),
+        partial(sk.fit_diffusion, frame_time_s=1.0, method=("mle", "cve", "ols", "hop", "auto"), hop_length_nm=0.3),
+        partial(sk.hop_rates, frame_time_s=1.0, hop_length_nm=0.3),
+        partial(sk.gaussianity, frame_time_s=1.0),
+        lambda rows: sk.measure_motion(rows, frame_time_s=1.0, hop_length_nm=0.3).diffusion,
+    ],
+)
+def test_odd_tables_are_refused_in_a_sentence_or_answered_with_a_table(verb):
+    rows = random_walks(n_particles=4, n_frames=12)
+    pd.testing.assert_frame_equal(verb(rows.sample(frac=1, random_state=1)), verb(rows), check_exact=True)
+    assert list(verb(rows.assign(y_nm=np.nan)).columns) == list(verb(empty("tracks")).columns)
+    assert verb(rows.assign(y_nm=np.nan)).empty
+    assert set(verb(rows.groupby("particle").head(1))["movie"]) <= {"a", "*"}
+    later = rows.assign(frame=np.where(rows["frame"] > 5, rows["frame"] + 10**9, rows["frame"]))
+    assert set(verb(later)["movie"]) == {"a", "*"}
+    with pytest.raises(ValueError, match="is twice in frame 0"):
+        verb(pd.concat([rows, rows.iloc[:1]]))
+    with pytest.raises(ValueError, match="a position 1e\\+15 nm away, more than a centimetre"):
+        verb(rows.assign(y_nm=rows["y_nm"].mask(rows.index == 3, 1e15)))
+    with pytest.raises(ValueError, match="must hold numbers of nanometres"):
+        verb(rows.assign(x_nm="far"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"confidence": 95}, "between 0 and 1"),
+        ({"by": "day"}, "by must be 'movie' or 'pooled', but it is 'day'"),
+    ],
+)
+def test_confidence_and_grouping_are_checked(words, message):
+    for verb in (sk.fit_diffusion, partial(sk.hop_rates, hop_length_nm=0.3), sk.measure_motion):
+        with pytest.raises(ValueError, match=message):
+            verb(random_walks(n_particles=2), frame_time_s=1.0, **words)
 
 
 def test_missing_columns_and_calibration_are_named():

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from stemkin.diffusion.methods import Estimate, Method, Recipe, Sigma, recipe
-from stemkin.diffusion.stays import BORDER_PX, Choice, ClassOf, stays_of
+from stemkin.diffusion.stays import BORDER_PX, By, Choice, ClassOf, check_words, stays_of
 from stemkin.kernels.covariance import excess_kurtosis
 from stemkin.kernels.exact import total
 from stemkin.kernels.intervals import variance_interval
 from stemkin.tables import POOLED, Experiment, conform, empty
 from stemkin.trajectories import Sums, frame_times, sum_over
-
-By = Literal["pooled", "movie"]
 
 FEWEST_DISPLACEMENTS = 3
 """Fewer cannot tell D from the localisation error, and any interval would be without end."""
@@ -133,6 +131,10 @@ class Asked:
     confidence: float = 0.95
     hop_length_nm: float | None = None
     sigma_nm: Sigma = None
+
+    def __post_init__(self) -> None:
+        """Refuse a grouping or a confidence that there is not."""
+        check_words(by=self.by, confidence=self.confidence)
 
     def groups(self, sums: Sums, name: str) -> Iterator[tuple[str, int, dict[float, np.ndarray]]]:
         """Yield movie ("*" last), class, and frame time → total of what the recipe `name` added, sorted."""

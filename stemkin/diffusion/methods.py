@@ -182,7 +182,7 @@ def add_squares(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
         return np.column_stack([n, squared, n[:, 0] > 0, length])
 
     sums = sums_of(stays, group * N_PARTS + part_of, n_groups * N_PARTS, each, n_numbers=2 * MAX_LAG + 2)
-    return sums.reshape(n_groups, N_PARTS, -1, N_SLICES)
+    return sums.reshape(n_groups, N_PARTS, 2 * MAX_LAG + 2, N_SLICES)
 
 
 def solve_squares(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:

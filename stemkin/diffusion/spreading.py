@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.stays import Choice, ClassOf, Stays, stays_of, sums_of
+from stemkin.diffusion.stays import By, Choice, ClassOf, Stays, check_words, stays_of, sums_of
 from stemkin.kernels.displacement import squared_displacements
 from stemkin.kernels.exact import total
 from stemkin.tables import POOLED, Experiment, conform, empty
@@ -18,6 +18,9 @@ FEW_UNITS = 10
 """With fewer tracks than this the spread between them says little, and Gaussian motion is assumed for the error."""
 
 
+LONGEST_LAG = 10_000
+
+
 def msd(
     tracks: Any,
     *,
@@ -25,7 +28,7 @@ def msd(
     class_name: str | None = None,
     class_id: int | None = None,
     class_of: ClassOf = "rows",
-    by: Literal["pooled", "movie"] = "movie",
+    by: By = "movie",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
 ) -> pd.DataFrame:
@@ -33,19 +36,10 @@ def msd(
 
     Parameters
     ----------
-    tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+    tracks, class_name, class_id, class_of, by, experiment, frame_time_s
+        As for `stemkin.fit_diffusion`.
     max_lag_frames
-        Largest lag.
-    class_name, class_id
-        One class only; by default all.
-    class_of
-        ``"rows"``: a displacement counts for a class when the particle had it all the way; ``"track"``: a whole track
-        counts for the class that it has most often; ``"all"``: classes are not told apart (class_id -1).
-    by
-        ``"movie"`` for each movie and all together ("*"); ``"pooled"`` for "*" only.
-    experiment, frame_time_s
-        Where the frame times come from; by default from the tracks themselves.
+        Largest lag, at most 10,000.
 
     Returns
     -------
@@ -60,8 +54,9 @@ def msd(
     ValueError
         If a column is missing, a particle is twice in one frame, or a frame time is not known.
     """
-    if max_lag_frames < 1:
-        msg = f"max_lag_frames must be 1 or more, but it is {max_lag_frames}"
+    check_words(by=by)
+    if max_lag_frames != int(max_lag_frames) or not 1 <= max_lag_frames <= LONGEST_LAG:
+        msg = f"max_lag_frames must be a whole number from 1 to {LONGEST_LAG}, but it is {max_lag_frames}"
         raise ValueError(msg)
     time_of = frame_times(tracks, experiment, frame_time_s)
     choice = Choice.of(tracks, experiment, class_name=class_name, class_id=class_id, class_of=class_of)

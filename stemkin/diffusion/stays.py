@@ -223,8 +223,19 @@ def sums_of(
     return sums
 
 
+FARTHEST_NM = 1e7
+"""A centimetre: no frame is so large, and exact sums of fourth powers have no room for much more."""
+
+
 def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:
-    """Return the stays in the `rows` of whole tracks; rows without a finite position are left out. Computes once."""
+    """Return the stays in the `rows` of whole tracks; rows without a finite position are left out. Computes once.
+
+    Raises
+    ------
+    ValueError
+        As `Trajectories.of`, or if a position is no number, or farther away than a centimetre.
+    """
+    _check_positions(rows)
     tracks = Trajectories.of(rows, need=("y_nm", "x_nm"))
     finite = np.isfinite(tracks.y_nm) & np.isfinite(tracks.x_nm)
     tracks = tracks if finite.all() else tracks.keep(finite)
@@ -246,6 +257,18 @@ def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:
         None if choice.fields is None else choice.fields.room(rows, tracks),
         None if choice.pixel_nm is None else _variances(rows, tracks, choice.pixel_nm),
     )  # fmt: skip
+
+
+def _check_positions(rows: pd.DataFrame) -> None:
+    for column in {"y_nm", "x_nm"} & set(rows.columns):
+        values = rows[column].to_numpy()
+        if values.dtype.kind not in "fiu":
+            msg = f"the column {column!r} must hold numbers of nanometres, but it holds {values.dtype}; convert it with pandas.to_numeric"
+            raise ValueError(msg)
+        far = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+        if far > FARTHEST_NM:
+            msg = f"the column {column!r} holds a position {far:.3g} nm away, more than a centimetre; correct its unit, or drop that row"
+            raise ValueError(msg)
 
 
 def _variances(rows: pd.DataFrame, tracks: Trajectories, pixel_nm: Mapping[str, float]) -> np.ndarray:
@@ -277,6 +300,19 @@ def _classes(tracks: Trajectories, class_of: ClassOf) -> np.ndarray:
     where = tracks.track * n_classes + (tracks.class_id - lowest)
     votes = np.bincount(where, minlength=tracks.n_tracks * n_classes).reshape(tracks.n_tracks, n_classes)
     return np.asarray(votes.argmax(axis=1)[tracks.track] + lowest)
+
+
+By = Literal["pooled", "movie"]
+
+
+def check_words(*, by: str, confidence: float = 0.95) -> None:
+    """Raise where a verb of this room is asked for a grouping or a confidence that there is not."""
+    if by not in ("pooled", "movie"):
+        msg = f"by must be 'movie' or 'pooled', but it is {by!r}"
+        raise ValueError(msg)
+    if not 0 < confidence < 1:
+        msg = f"confidence must be between 0 and 1 (0.95 is 95 %), but it is {confidence}"
+        raise ValueError(msg)
 
 
 def _chosen_classes(known: Experiment | None, class_name: str | None, class_id: int | None) -> tuple[int, ...] | None:
