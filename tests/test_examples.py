@@ -113,3 +113,14 @@ def test_a_cluster_job_brings_its_scheduler_and_workers_and_ends_with_the_run(tm
         with contextlib.suppress(ProcessLookupError):
             os.killpg(done.pid, signal.SIGKILL)  # the queue does so when the job has ended
         done.stdout.close()
+
+
+def test_quantities_of_the_recipe_for_kubernetes_are_texts_as_its_operator_wants_them():
+    import yaml
+
+    cluster, job = yaml.safe_load_all((EXAMPLES / "clusters" / "kubernetes.yaml").read_text())
+    pods = [cluster["spec"]["worker"]["spec"], cluster["spec"]["scheduler"]["spec"], job["spec"]["template"]["spec"]]
+    asked = [container.get("resources", {}) for pod in pods for container in pod["containers"]]
+    values = [value for one in asked for kind in one.values() for value in kind.values()]
+    assert values
+    assert all(isinstance(value, str) for value in values)
