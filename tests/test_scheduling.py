@@ -146,6 +146,28 @@ def test_every_cluster_that_we_start_has_our_settings_its_later_workers_too(monk
         assert all("127.0.0.1" in address for address in (client.scheduler.address, *client.nthreads()))
 
 
+def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopback(monkeypatch, tmp_path):
+    import types
+
+    class SLURMCluster:
+        def __init__(self, **options):
+            self.options, self.asked = options, {}
+
+        def adapt(self, **numbers):
+            self.asked = numbers
+
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=SLURMCluster))
+    file = tmp_path / "cluster.toml"
+    file.write_text("kind = 'slurm'\njobs = 0\nmaximum_jobs = 8\njob_script_prologue = ['source mine']\n")
+    cluster = scheduling._queue_cluster(str(file), None)
+    assert cluster.asked == {"minimum_jobs": 0, "maximum_jobs": 8}
+    assert cluster.options["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
+    assert cluster.options["job_script_prologue"][-1] == "source mine"
+    assert "export MALLOC_MMAP_THRESHOLD_=67108864" in cluster.options["job_script_prologue"]
+    file.write_text("kind = 'slurm'\nmaximum_jobs = 8\n[scheduler_options]\ndashboard_address = ':8787'\n")
+    assert scheduling._queue_cluster(str(file), None).options["scheduler_options"] == {"dashboard_address": ":8787"}
+
+
 def wait_for(condition, limit_s=20):
     deadline = time.monotonic() + limit_s
     while not condition():
