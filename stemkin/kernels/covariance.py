@@ -48,8 +48,9 @@ def covariance_sums(
     Returns
     -------
     (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of d_i · d_i+1, number of
-    neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by what d_i (of a pair: the later one) stands for;
-    and the number of d_i as they are.
+    neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by what d_i stands for (pairs whose later step stands
+    for several are left out: who is near the border is seen going back, which would read as an error of its place); and
+    the number of d_i as they are.
     """
     sums = np.zeros((7, n_units))
     if len(frame) < 2:
@@ -59,7 +60,7 @@ def covariance_sums(
     owner = unit[:-1]
     squared = dy**2 + dx**2
     stands_for = weights(np.arange(len(owner)), np.sqrt(squared)) * step
-    twice = stands_for[1:] * step[:-1]
+    twice = (stands_for[1:] == 1) & step[:-1]  # near the border only steps back are seen
     product = dy[1:] * dy[:-1] + dx[1:] * dx[:-1]
     values = (
         (owner, stands_for), (owner, stands_for * squared), (owner[:-1], twice), (owner[:-1], twice * product),

@@ -49,12 +49,15 @@ def innovation_sums(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what each segment adds to the likelihood, at the 32 nodes.
 
+    A displacement that stands for several begins a segment anew: whoever is near the border is seen going back, which would
+    read as an error of its place, so that nothing is inferred from the displacement before.
+
     Parameters
     ----------
     segment, frame, y, x
         (n,) rows ordered by segment and frame; positions [length].
     weights
-        What each displacement stands for (`stemkin.kernels.borders`): given the past, its innovation counts so often.
+        What each displacement stands for (`stemkin.kernels.borders`): it counts so often.
 
     Returns
     -------
@@ -67,9 +70,10 @@ def innovation_sums(
     """
     step = np.flatnonzero(segment[1:] == segment[:-1])
     gap, dy, dx = (np.diff(v)[step].astype(np.float64) for v in (frame, y, x))
-    starts = np.flatnonzero(np.append(True, segment[step][1:] != segment[step][:-1])) if len(step) else step
-    n = np.diff(np.append(starts, len(step)))
     weight = weights(step, np.hypot(dy, dx))
+    begins = np.append(True, segment[step][1:] != segment[step][:-1]) | (weight != 1) if len(step) else step
+    starts = np.flatnonzero(begins)
+    n = np.diff(np.append(starts, len(step)))
     m = np.add.reduceat(weight, starts) if len(starts) else n.astype(np.float64)
     order = np.argsort(-n, kind="stable")
     sums = np.zeros((3, len(n), N_NODES))

@@ -98,10 +98,11 @@ def _node_sums(
         own, following = variance[at, None], variance[at + 1, None]
         spread = double_D * (frame[at + 1] - frame[at])[:, None] + own + following
         dy, dx = (y[at + 1] - y[at])[:, None], (x[at + 1] - x[at])[:, None]
-        share = own / b[:k] if i else 0.0
+        w = weight[at, None]
+        share = np.where(w == 1, own / b[:k], 0.0) if i else 0.0  # near the border nothing is inferred from the past
         b = spread - own * share
         ey, ex = (dy + share * ey[:k], dx + share * ex[:k]) if i else (dy + 0 * b, dx + 0 * b)
-        u, w = (ey**2 + ex**2) / b, weight[at, None]
+        u = (ey**2 + ex**2) / b
         found[0, :k] -= w * (np.log(b) + u / 2)
         found[1, :k] += w * u**2
     in_order = np.argsort(starts)
