@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf, check_words
 from stemkin.diffusion.methods import Estimate, Method, Recipe, Sigma, recipe
-from stemkin.diffusion.stays import BORDER_PX, By, Choice, ClassOf, check_words, stays_of
+from stemkin.diffusion.stays import stays_of
 from stemkin.kernels.covariance import excess_kurtosis
 from stemkin.kernels.exact import total
 from stemkin.kernels.intervals import variance_interval

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
 from stemkin.diffusion.fitting import Asked, collected
 from stemkin.diffusion.methods import recipe
-from stemkin.diffusion.stays import BORDER_PX, By, Choice, ClassOf
 from stemkin.kernels.hops import most_likely_rate
 from stemkin.tables import Experiment
 from stemkin.trajectories import Sums, frame_times

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
 from stemkin.diffusion.fitting import Asked, collected, diffusion_table, gaussianity_table, recipes_for
 from stemkin.diffusion.hopping import hop_table
 from stemkin.diffusion.methods import Method, recipe
-from stemkin.diffusion.stays import BORDER_PX, By, Choice, ClassOf
 from stemkin.tables import Experiment
 from stemkin.trajectories import frame_times
 

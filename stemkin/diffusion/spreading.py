@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.stays import By, Choice, ClassOf, Stays, check_words, stays_of, sums_of
+from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
+from stemkin.diffusion.stays import Stays, stays_of, sums_of
 from stemkin.kernels.displacement import squared_displacements
 from stemkin.kernels.exact import total
 from stemkin.tables import POOLED, Experiment, conform, empty
@@ -17,8 +18,8 @@ from stemkin.trajectories import Sums, frame_times, sum_over
 FEW_UNITS = 10
 """With fewer tracks than this the spread between them says little, and Gaussian motion is assumed for the error."""
 
-
 LONGEST_LAG = 10_000
+"""[frames]; sums of every lag are kept for every track of a strip."""
 
 
 def msd(

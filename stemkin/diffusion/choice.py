@@ -1,0 +1,156 @@
+"""What a verb of this room looks at: which classes, in which fields, with which errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from stemkin.kernels.borders import Room
+from stemkin.tables import Experiment
+from stemkin.trajectories import Trajectories
+
+By = Literal["pooled", "movie"]
+ClassOf = Literal["rows", "track", "all"]
+CLASS_OF: tuple[ClassOf, ...] = ("rows", "track", "all")
+
+BORDER_PX = 2.0
+"""How close to the edge of a frame nothing is looked for; the default of `fit_diffusion` and of the detectors."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Where defects can be seen in the frames of each movie: (border_px, height_px, width_px, pixel_size_nm).
+
+    Attributes
+    ----------
+    usual
+        Of most movies.
+    others
+        Movie → that of the others.
+    """
+
+    usual: tuple[float, ...]
+    others: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, experiment: Experiment | None, border_px: float | None) -> Fields | None:
+        """Return the fields of the movies; None where `border_px` is None or the frames' sizes are not known."""
+        needed = ("movie", "height_px", "width_px", "pixel_size_nm")
+        if border_px is None or experiment is None or not set(needed) <= set(experiment.movies.columns):
+            return None
+        columns = [experiment.movies[c].tolist() for c in needed]
+        each = {
+            str(movie): (float(border_px), float(h), float(w), float(p))
+            for movie, h, w, p in zip(*columns, strict=True)
+        }
+        if not each:
+            return None
+        usual = Counter(each.values()).most_common(1)[0][0]
+        return cls(usual, {movie: own for movie, own in each.items() if own != usual})
+
+    def room(self, rows: pd.DataFrame, tracks: Trajectories) -> Room | None:
+        """Return where the `tracks` of `rows` are in their fields; None where the rows do not say."""
+        if not {"y", "x"} <= set(rows.columns):
+            return None
+        each = [self.others.get(movie, self.usual) for movie in tracks.movies]
+        border, height, width, pixel = np.array(each).reshape(-1, 4).T
+        of_row = slice(None) if len(tracks.movies) == 1 else tracks.movie[tracks.track]
+        place = np.stack([rows[c].to_numpy(np.float32)[tracks.row] for c in ("y", "x")])
+        place = (place - border[of_row].astype(np.float32)) * pixel[of_row].astype(np.float32)
+        size = (np.stack([height, width]) - 1 - 2 * border) * pixel
+        return Room(place, size[:, of_row].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a verb of this room looks at; small, since it travels with every task.
+
+    Attributes
+    ----------
+    class_of
+        ``"rows"``: a displacement counts for a class when the particle had it all the way; ``"track"``: a whole track counts
+        for the class that it has most often; ``"all"``: classes are not told apart.
+    class_ids
+        These classes only; None: all.
+    fields
+        Where defects can be seen; None: everywhere.
+    pixel_nm
+        Movie → size of a pixel, where the stated errors of the places are asked for; None: they are not.
+    """
+
+    class_of: ClassOf = "rows"
+    class_ids: tuple[int, ...] | None = None
+    fields: Fields | None = None
+    pixel_nm: Mapping[str, float] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        tracks: Any,
+        experiment: Experiment | None,
+        *,
+        class_name: str | None = None,
+        class_id: int | None = None,
+        class_of: ClassOf = "rows",
+        border_px: float | None = None,
+        errors: bool = False,
+    ) -> Choice:
+        """Return what the words of a verb say; `experiment` defaults to what `tracks` remember.
+
+        Raises
+        ------
+        ValueError
+            If both a name and a number of a class are given, no class has that name, `border_px` is negative, or `errors` of
+            places are asked for and there are none.
+        """
+        known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+        known = known if isinstance(known, Experiment) else None
+        if class_of not in CLASS_OF:
+            msg = f"class_of must be one of {CLASS_OF}, but it is {class_of!r}"
+            raise ValueError(msg)
+        if border_px is not None and not border_px >= 0:
+            msg = f"border_px must be a number of pixels, 0 or more, or None for no correction, but it is {border_px}"
+            raise ValueError(msg)
+        pixel_nm = _pixel_sizes(tracks, known) if errors else None
+        return cls(class_of, _chosen_classes(known, class_name, class_id), Fields.of(known, border_px), pixel_nm)
+
+
+def check_words(*, by: str, confidence: float = 0.95) -> None:
+    """Raise where a verb of this room is asked for a grouping or a confidence that there is not."""
+    if by not in ("pooled", "movie"):
+        msg = f"by must be 'movie' or 'pooled', but it is {by!r}"
+        raise ValueError(msg)
+    if not 0 < confidence < 1:
+        msg = f"confidence must be between 0 and 1 (0.95 is 95 %), but it is {confidence}"
+        raise ValueError(msg)
+
+
+def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
+    """Return movie → size of a pixel [nm]; raise where `tracks` state no errors, or no size is known."""
+    if "position_error" not in tracks.columns:
+        msg = "sigma_nm='position_error' needs the column 'position_error' in the tracks; give a number of nanometres, or None to fit it"
+        raise ValueError(msg)
+    if known is None or "pixel_size_nm" not in known.movies.columns:
+        msg = "sigma_nm='position_error' is stated in pixels, and their size is not known; pass experiment=... with pixel_size_nm"
+        raise ValueError(msg)
+    return dict(zip(known.movies["movie"].astype(str), known.movies["pixel_size_nm"].astype(float), strict=True))
+
+
+def _chosen_classes(known: Experiment | None, class_name: str | None, class_id: int | None) -> tuple[int, ...] | None:
+    """Return the classes that a verb is asked for, None for all."""
+    if class_name is not None and class_id is not None:
+        msg = f"give class_name or class_id, not both (met {class_name!r} and {class_id})"
+        raise ValueError(msg)
+    if class_id is not None:
+        return (int(class_id),)
+    if class_name is None:
+        return None
+    if known is None:
+        msg = f"the class {class_name!r} cannot be looked up without experiment=...; give its number as class_id=..."
+        raise ValueError(msg)
+    return (known.class_id(class_name),)
