@@ -197,7 +197,7 @@ def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[Settings, st
         )
     if settings.lattice:
         settings = replace(settings, lattice=False)
-        lacks.append("whose sites could be linked, so steps of any length were; lattice = true in [link] needs one")
+        lacks.append("whose sites could be linked, so steps of any length count; lattice = true in [link] needs one")
     warnings = [f"{task.movie['movie']} shows no lattice {what}" for what in lacks]
     return settings, ". ".join(warnings)
 
