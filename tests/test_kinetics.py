@@ -524,6 +524,19 @@ def test_missing_calibration_is_asked_for():
     assert sk.transitions(rows).rates.isna().all(axis=None)
 
 
+def test_a_handful_of_counts_has_timescales_at_every_lag():
+    """What is left for good at one lag may not be at another, nor in a matrix drawn from the same counts."""
+    walks = {1: [0, 0, 1], 2: [2, 1], 3: [0, -1, 2, -1, 0], 4: [2, -1, -1, -1, -1, 0]}
+    rows = [(particle, frame, c) for particle, walk in walks.items() for frame, c in enumerate(walk) if c >= 0]
+    rows = pd.DataFrame(rows, columns=["particle", "frame", "class_id"])
+    found = sk.transitions(rows, lag_frames=(1, 2, 3, 5), frame_time_s=1.0)
+    times = sk.implied_timescales(found, frame_time_s=1.0)
+    assert {1, 2} <= set(times["lag_frames"])
+    slowest = times[(times["lag_frames"] == 1) & (times["set"] == 0)].iloc[0]
+    assert slowest["timescale_s"] == pytest.approx(-1 / np.log(0.5))
+    assert not (times["low"] > times["high"]).any()
+
+
 def test_no_tracks_give_tables_with_columns():
     nothing = empty("tracks")
     assert list(sk.transitions(nothing).table.columns) == list(COLUMNS["transitions"])

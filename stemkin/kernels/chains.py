@@ -56,7 +56,16 @@ def implied_timescales(P: np.ndarray, lag: float) -> np.ndarray:
     return np.asarray(np.where(known[..., None], times, np.nan))
 
 
-def set_timescales(P: np.ndarray, sets: np.ndarray, lag: float) -> tuple[np.ndarray, np.ndarray]:
+def never_left(P: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Return, for each of the connected sets in ascending order, whether (..., k, k) `P` leaves nothing of it elsewhere."""
+    blocks = [P[..., own[:, None], own] for own in (np.flatnonzero(sets == s) for s in np.unique(sets))]
+    known = [block[np.isfinite(block).all(axis=(-1, -2))] for block in blocks]
+    return np.array([np.allclose(block.sum(axis=-1), 1.0) for block in known], dtype=bool)
+
+
+def set_timescales(
+    P: np.ndarray, sets: np.ndarray, lag: float, *, closed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the timescales of each connected set by itself, the longest first, and which set each belongs to.
 
     A set that is never left has one timescale less than states; one that is left for good also has that of its loss.
@@ -69,6 +78,8 @@ def set_timescales(P: np.ndarray, sets: np.ndarray, lag: float) -> tuple[np.ndar
         (k,) as of `connected_sets`.
     lag
         Time that they span.
+    closed
+        Which sets are never left, as of `never_left`; by default as `P` says.
 
     >>> P = np.array([[0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0], [0, 0, 1, 0], [0, 0, 0.5, 0.5]])
     >>> times, which = set_timescales(P, np.array([0, 0, 1, 2]), 1.0)
@@ -77,15 +88,15 @@ def set_timescales(P: np.ndarray, sets: np.ndarray, lag: float) -> tuple[np.ndar
     """
     times: list[np.ndarray] = [np.zeros((*P.shape[:-2], 0))]
     which: list[int] = []
-    for number in np.unique(sets).tolist():
+    closed = never_left(P, sets) if closed is None else closed
+    for number, stays in zip(np.unique(sets).tolist(), closed.tolist(), strict=True):
         own = np.flatnonzero(sets == number)
         block = P[..., own[:, None], own]
         known = np.isfinite(block).all(axis=(-1, -2))
         size = np.abs(np.linalg.eigvals(np.where(known[..., None, None], block, 0.0)))
         size = np.sort(size, axis=-1)[..., ::-1]
-        closed = np.allclose(block.sum(axis=-1)[known], 1.0)
         with np.errstate(divide="ignore"):
-            kept = np.where(known[..., None], -lag / np.log(np.clip(size[..., int(closed) :], 0, 1)), np.nan)
+            kept = np.where(known[..., None], -lag / np.log(np.clip(size[..., int(stays) :], 0, 1)), np.nan)
         times.append(kept)
         which += [number] * kept.shape[-1]
     return np.concatenate(times, axis=-1), np.array(which, dtype=np.int64)

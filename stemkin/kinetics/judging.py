@@ -111,9 +111,11 @@ def implied_timescales(
         sets = chains.connected_sets(found.matrix("count", movie=movie, lag_frames=lags[0]).to_numpy()[seen])
         drawn = chains.sampled_matrices(count / lag, N_SAMPLES, np.random.default_rng(seed), sets=sets)
         times, which = chains.set_timescales(P, sets, lag * frame_time_s)
-        sampled, _ = chains.set_timescales(drawn, sets, lag * frame_time_s)
+        # few counts may say that a set is left for good where a drawn matrix cannot, and the other way round
+        sampled, _ = chains.set_timescales(drawn, sets, lag * frame_time_s, closed=chains.never_left(P, sets))
         tail = (1 - confidence) / 2
-        low, high = np.quantile(sampled, (tail, 1 - tail), axis=0) if len(which) else (times, times)
+        with np.errstate(invalid="ignore"):  # between two that never end there is no number: NaN
+            low, high = np.quantile(sampled, (tail, 1 - tail), axis=0) if len(which) else (times, times)
         rank = [int((which[:i] == which[i]).sum()) + 1 for i in range(len(which))]
         own = {"set": which, "rank": rank, "timescale_s": times, "low": low, "high": high}
         rows.append(pd.DataFrame({"lag_frames": lag, **own}))
