@@ -3,7 +3,8 @@
     count ──▶ steps of all blocks: two histograms ──▶ link ──▶ seams, ends and starts ──▶ name ──▶ gather whole tracks
 
 Each arrow is one number of tasks through the window of `stemkin.streaming`; a task holds one block and a few frames beside
-it. What comes back is small: of each block the names in its last frame and, where gaps are closed, its ends and starts.
+it. What comes back is small: of each block the names in its last frame. Where gaps are closed, its ends and starts wait in the
+store and are read block by block; of each closed gap two names are held.
 """
 
 from __future__ import annotations
