@@ -14,7 +14,7 @@ LAYERS = {
     "movie": 3, "model": 4, "gaussian_mixture": 2,
     "trajectories": 2, "trackfiles": 2,
     "controls": 3,
-    "archive": 4, "conversion": 5, "simulation": 4, "scheduling": 4, "streaming": 3,
+    "archive": 4, "conversion": 5, "simulation": 4, "scheduling": 5, "workers": 4, "streaming": 3,
     "clustering": 3, "structures": 4, "editing": 5, "detection": 4, "learning": 5, "linking": 4, "kinetics": 4, "diffusion": 4, "phases": 4, "scoring": 4,
     "config": 5, "store": 5, "progress": 5, "report": 6, "journal": 6, "runlog": 6,
     "pipeline": 7, "demo": 7,

@@ -12,7 +12,7 @@ import dask
 import pytest
 from distributed import Client
 
-from stemkin import scheduling
+from stemkin import scheduling, workers
 from stemkin.scheduling import connect
 from stemkin.streaming import active_client, stream
 
@@ -190,7 +190,7 @@ def test_a_worker_of_another_version_is_named(package, version, met):
             return {"tcp://a": function(), "tcp://b": {**function(), package: version}}
 
     with pytest.raises(ConnectionError, match=f"the worker tcp://b cannot run this: it has {met}"):
-        scheduling.check_workers(Cluster())
+        workers.check_workers(Cluster())
 
 
 def test_a_worker_without_a_needed_package_is_named_with_the_extra_that_brings_it():
@@ -199,7 +199,7 @@ def test_a_worker_without_a_needed_package_is_named_with_the_extra_that_brings_i
             return {"tcp://a": [], "tcp://b": function(*arguments)}
 
     with pytest.raises(ConnectionError, match=r'tcp://b lacks no_such_package.*pip install "stemkin\[cloud\]"'):
-        scheduling.check_modules(Cluster(), {"json": "cloud", "no_such_package": "cloud"})
+        workers.check_modules(Cluster(), {"json": "cloud", "no_such_package": "cloud"})
 
 
 @pytest.mark.cluster
@@ -209,7 +209,7 @@ def test_a_real_worker_without_stemkin_is_named_at_the_start(tmp_path, monkeypat
     with real_cluster(tmp_path, n_workers=1) as file, Client(scheduler_file=str(file)) as client:
         client.wait_for_workers(1, timeout=20)
         with pytest.raises(ConnectionError, match=r"no stemkin"):
-            scheduling.check_workers(client)
+            workers.check_workers(client)
 
 
 @pytest.mark.parametrize(
