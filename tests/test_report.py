@@ -241,6 +241,7 @@ def test_merges_and_splits_are_counted_by_kind_beside_naming_errors(small):
     rows = pd.DataFrame(kinds, columns=["event", "from_id", "to_id", "other_id"])
     rows = rows.assign(movie="only", **dict.fromkeys(("frame", "particle", "other", "y_nm", "x_nm", "distance_nm"), 0))
     small.write_table(tables.conform(rows, "meetings"), "x", "meetings.parquet")
+    assert "V S + V S → V S2 12 –" in Reader(render(read_results(small))).text
     small.write_table(tables.conform(rows[10:14], "meetings"), "x", "null_meetings.parquet")
     text = Reader(render(read_results(small))).text
     assert "V S + V S → V S2 12 2" in text

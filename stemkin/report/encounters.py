@@ -21,12 +21,13 @@ def meetings(results: Results) -> dict[str, Any] | None:
     if found.empty:
         return None
     null = results.nulls.get("meetings")
+    is_known = null is not None or "static_transitions" in results.nulls  # the same static defects, with no event
     by_chance = found.iloc[:0] if null is None else null
     counted = found.groupby(KIND).size().rename("n").to_frame()
     counted["alone"] = by_chance.groupby(KIND).size().reindex(counted.index, fill_value=0)
     counted = counted.reset_index().sort_values(["n", *KIND], ascending=[False, True, True, True, True])
     kinds = [
-        (_sum_of(results, row), f"{int(row['n']):,}", f"{int(row['alone']):,}")
+        (_sum_of(results, row), f"{int(row['n']):,}", f"{int(row['alone']):,}" if is_known else "–")
         for _, row in counted.head(MOST_KINDS).iterrows()
     ]
     return {"kinds": kinds, "n_others": max(0, len(counted) - MOST_KINDS), "n_events": f"{len(found):,}"}
