@@ -6,7 +6,8 @@ their own); in place of the search a *cheap detector* stands, bright pixels, so 
 grows with the archive, not what the search needs: that is measured on `--real` movies, with the detector that runs use, and
 compared with what ``--dry-run`` projects.
 
-    python benchmarks/bench_memory.py --gb 1 50 --first-gb 20 --real 128 512 -o benchmarks/results/memory.json
+    python benchmarks/bench_memory.py --gb 1 50 --first-gb 20 --real 128 1280 -o benchmarks/results/memory.json
+    python benchmarks/bench_memory.py --gb --first-gb 0 --real --search-gb 20 --workers 2   # the first 20 GB searched in earnest
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from stemkin.journal import machine
 from stemkin.movie import Movie
 from stemkin.pipeline import Inputs, memory, pixels, plan, run
 from stemkin.readers import Calibration
+from stemkin.scheduling import KEEPING_PAGES
 from stemkin.simulation import simulate_movie, write
 from stemkin.store import PIXEL_TABLES
 
@@ -135,41 +137,37 @@ class Meter:
             raise KeyboardInterrupt
 
 
-def one_run(gb: float, first_gb: float | None, model: str) -> dict[str, Any]:
-    """Run an archive of `gb`, or its first part, in this process as client, with a scheduler and a worker beside it."""
-    pixels.detect_to_store = bright_pixels
-    with tempfile.TemporaryDirectory() as scratch:
+WORKER = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--memory-limit", "4GiB"]
+ENVIRONMENT = {**KEEPING_PAGES, "OMP_NUM_THREADS": 1, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
+"""As examples/clusters/README.md says for workers that one starts oneself."""
+
+
+def one_run(gb: float, first_gb: float | None, model: str, workers: int = 1, *, search: bool = False) -> dict[str, Any]:
+    """Run an archive of `gb`, or its first part, in this process as client, with scheduler and workers beside it.
+
+    `search`: with the detector that every run uses, instead of the cheap one.
+    """
+    if not search:
+        pixels.detect_to_store = bright_pixels
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # a stopped worker may still write
         file = Path(scratch) / "scheduler.json"
-        dask = [sys.executable, "-m", "dask"]
+        dask, known = [sys.executable, "-m", "dask"], ["--scheduler-file", str(file)]
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": scratch}
+        options["env"] = {**os.environ, **{name: str(value) for name, value in ENVIRONMENT.items()}}
         scheduler = subprocess.Popen(
-            [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
-            **options,
+            [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *known], **options
         )
-        worker = subprocess.Popen(
-            [
-                *dask,
-                "worker",
-                "--scheduler-file",
-                str(file),
-                "--nthreads",
-                "1",
-                "--no-dashboard",
-                "--memory-limit",
-                "4GiB",
-            ],
-            **options,
-        )
+        beside = [subprocess.Popen([*dask, "worker", *known, *WORKER], **options) for _ in range(workers)]
         try:
             while not file.exists():
                 time.sleep(0.05)
             began = time.perf_counter()
             inputs = archive(gb)
-            planned = plan(inputs, workers=1, look=True)
+            planned = plan(inputs, workers=workers, look=True)
             plan_s = time.perf_counter() - began
             meter, began, ended = Meter(scheduler.pid, first_gb), time.perf_counter(), "whole"
             with sk.connect(str(file)) as client:
-                client.wait_for_workers(1, timeout=60)
+                client.wait_for_workers(workers, timeout=60)
                 try:
                     run(inputs, f"{scratch}/results", model=model, until="detect", watch=meter)
                 except KeyboardInterrupt:
@@ -180,11 +178,11 @@ def one_run(gb: float, first_gb: float | None, model: str) -> dict[str, Any]:
             if blocks["failed"]:
                 raise SystemExit(blocks["failed"][0]["traceback"])
         finally:
-            for process in (worker, scheduler):
+            for process in (*beside, scheduler):
                 process.terminate()
                 process.wait(20)
     return {
-        "gb": gb, "ended": ended, "plan_s": round(plan_s, 2), "plan_says": planned.describe().splitlines(), "blocks": planned.n_blocks,
+        "gb": gb, "detector": "fourier" if search else "bright pixels", "workers": workers, "ended": ended, "plan_s": round(plan_s, 2), "plan_says": planned.describe().splitlines(), "blocks": planned.n_blocks,
         "blocks_done": blocks["done"], "seconds": round(seconds, 1), "client_mib": round(meter.peak_mib["client"], 1),
         "scheduler_mib": round(meter.peak_mib["scheduler"], 1), "worker_peak_mib": round(worker_peak, 1),
     }  # fmt: skip
@@ -212,6 +210,7 @@ def plot(flat: list[dict[str, Any]], real: list[dict[str, Any]], path: Path) -> 
 
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    flat = [r for r in flat if r["detector"] != "fourier"]
     size = [r["blocks_done"] * 64 * 2**20 / 1e9 for r in flat]
     for key, label in (
         ("client_mib", "client"),
@@ -236,13 +235,17 @@ def main() -> None:
     """Measure, print, write JSON and a plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--gb", type=float, nargs="+", default=[1, 50], help="sizes of virtual archives that are run whole"
+        "--gb", type=float, nargs="*", default=[1, 50], help="sizes of virtual archives that are run whole"
     )
     parser.add_argument("--tb", type=float, default=1.05, help="size of the archive that is planned, and begun")
     parser.add_argument("--first-gb", type=float, default=20, help="how much of it is run")
     parser.add_argument(
-        "--real", type=int, nargs="*", default=[128, 512], help="frames of movies for the true detector"
+        "--real", type=int, nargs="*", default=[128, 1280], help="frames of movies for the true detector"
     )
+    parser.add_argument(
+        "--search-gb", type=float, default=0, help="how much of it is searched with the detector of every run"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="so many for that")
     parser.add_argument("--block-mib", type=float, nargs="+", default=[16], help="blocks of these")
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -257,7 +260,10 @@ def main() -> None:
         movie = simulate_movie("paper", n_frames=8, shape=(256, 256), seed=0)
         model = f"{scratch}/model"
         sk.learn(dataclasses.replace(movie), n_frames=4).save(model)
-        sizes = [(gb, None) for gb in options.gb] + [(1e3 * options.tb, options.first_gb)] * (options.first_gb > 0)
+        asked = [{"gb": gb, "first_gb": None} for gb in options.gb]
+        asked += [{"gb": 1e3 * options.tb, "first_gb": options.first_gb}] * (options.first_gb > 0)
+        searched = {"gb": 1e3 * options.tb, "first_gb": options.search_gb, "search": True, "workers": options.workers}
+        asked += [searched] * (options.search_gb > 0)
         flat, here = (
             [],
             {
@@ -265,10 +271,10 @@ def main() -> None:
                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
             },
         )
-        for gb, first in sizes:
-            asked = json.dumps({"gb": gb, "first_gb": first, "model": model})
+        for one in asked:
+            words = json.dumps({**one, "model": model})
             said = subprocess.run(
-                [sys.executable, __file__, "--one", asked], check=True, stdout=subprocess.PIPE, text=True, env=here
+                [sys.executable, __file__, "--one", words], check=True, stdout=subprocess.PIPE, text=True, env=here
             )
             flat.append(json.loads(said.stdout.splitlines()[-1]))
             print(json.dumps(flat[-1]), flush=True)
@@ -276,10 +282,10 @@ def main() -> None:
         for row in real:
             print(json.dumps(row), flush=True)
     whole = [r for r in flat if r["ended"] == "whole"]
-    spread = {
-        k: round(max(r[k] for r in whole) / min(r[k] for r in whole) - 1, 4)
-        for k in ("client_mib", "scheduler_mib", "worker_peak_mib")
-    }
+    spread = {}
+    if len(whole) > 1:
+        measured = ("client_mib", "scheduler_mib", "worker_peak_mib")
+        spread = {k: round(max(r[k] for r in whole) / min(r[k] for r in whole) - 1, 4) for k in measured}
     print("spread between the sizes:", spread)
     if options.out:
         found = {

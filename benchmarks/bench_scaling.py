@@ -4,7 +4,8 @@
 worker and in blocks of 64 MiB, in which the worker has no block. Frames are simulated beforehand into Zarr movies, so that a run reads
 and searches as it would any movie; the workers have started and loaded their libraries, and the model is learned, before the
 clock starts. Of `--repeats` in turn the fastest counts. *Ceiling*: what as many processes gain that search the same blocks without Dask, each
-for itself: what this machine's memory and cores allow. Tables are checked to be equal for all numbers of workers before any time is believed.
+for itself: what this machine's memory and cores allow; so do a loop of
+additions and one over memory, all measured in turn with the passes. Tables are checked to be equal for all numbers of workers before any time is believed.
 
     python benchmarks/bench_scaling.py --frames 128 512 --workers 1 2 --size 512
     python benchmarks/bench_scaling.py --cluster tcp://scheduler:8786 --workers 16 --frames 8192 --folder /shared/scratch
@@ -21,9 +22,12 @@ import os
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import stemkin as sk
 from stemkin.config import RunConfig
@@ -33,6 +37,8 @@ from stemkin.simulation import write
 from stemkin.streaming import stream
 
 BIG_BLOCK_MIB = 64
+WINDOW = 256
+"""Tasks in flight where empty ones are counted: as 128 workers would have them."""
 
 
 def content(results: Path) -> str:
@@ -62,9 +68,9 @@ def timed_pass(
             client.wait_for_workers(n_workers, timeout=300)
             client.run(warm, str(model))
             n_workers = len(client.nthreads())
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         outcome = sk.run(movies, results, config=config, model=model, until="detect")
-        seconds = time.perf_counter() - began
+        seconds, used = time.perf_counter() - began, time.process_time() - used
     assert outcome.exit_code == 0, outcome.problems
     run = json.loads((results / "run.json").read_text())
     detect = run["stages"]["detect"]
@@ -76,6 +82,7 @@ def timed_pass(
         "pass_s": detect["seconds"],
         "busy_s": detect["busy_s"],
         "seconds": seconds,
+        "client_and_scheduler_cpu_s": round(used, 2),
         "frames_per_s": detect["frames_read"] / detect["seconds"],
         "idle": 1 - detect["busy_s"] / (n_workers * detect["seconds"]),
         "worker_peak_memory_mib": detect["worker_peak_memory_mib"],
@@ -105,19 +112,50 @@ def tasks_per_s(cluster: str, n_workers: int, n_tasks: int = 3000) -> float:
         if client is not None:
             client.wait_for_workers(n_workers, timeout=300)
         began = time.perf_counter()
-        assert sum(outcome.result or 0 for outcome in stream(abs, range(n_tasks))) == n_tasks * (n_tasks - 1) // 2
+        done = stream(abs, range(n_tasks), window=WINDOW)
+        assert sum(outcome.result or 0 for outcome in done) == n_tasks * (n_tasks - 1) // 2
         return n_tasks / (time.perf_counter() - began)
 
 
-def ceiling(movies: Path, model: Path, n_processes: int, repeats: int) -> float:
-    """Return how many times faster so many processes are than one, each for itself on the same four blocks of 16 frames."""
-    os.environ.update({key: str(value) for key, value in KEEPING_PAGES.items()})
-    took: dict[int, float] = {}
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        for n in [n_processes, *([1, n_processes] * repeats)]:  # the first only loads libraries
-            jobs = [pool.submit(search, movies, model, 4, 16) for _ in range(n)]
-            took[n] = min(took.get(n, float("inf")), max(job.result() for job in jobs))
-    return n_processes * took[1] / took[n_processes]
+def add_numbers(_: int) -> float:
+    """Return the seconds of a loop in the core's registers."""
+    began, total = time.perf_counter(), 0
+    for n in range(20_000_000):
+        total += n & 3
+    return time.perf_counter() - began
+
+
+def stream_memory(_: int) -> float:
+    """Return the seconds of a triad on arrays that no cache holds (McCalpin's STREAM)."""
+    a, b, c = (np.full(2**23, float(k)) for k in range(3))
+    began = time.perf_counter()
+    for _ in range(40):
+        np.multiply(c, 3.0, out=a)
+        np.add(a, b, out=a)
+    return time.perf_counter() - began
+
+
+class Ceiling:
+    """What this machine gains with as many processes, each for itself, without Dask: the same search, arithmetic, memory."""
+
+    def __init__(self, movies: Path, model: Path, n_processes: int) -> None:
+        os.environ.update({key: str(value) for key, value in KEEPING_PAGES.items()})
+        self.n = n_processes
+        self.work = {"search": partial(search, movies, model, 8), "arithmetic": add_numbers, "memory": stream_memory}
+        self.pool = ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"))
+        self.took: dict[tuple[str, int], float] = {}
+        list(self.pool.map(partial(search, movies, model, 1), [16] * n_processes))  # loads libraries
+
+    def measure(self) -> None:
+        """Measure everything once, by one process and by all at once; the fastest of all calls counts."""
+        for name, work in self.work.items():
+            for n in (1, self.n):
+                slowest = max(job.result() for job in [self.pool.submit(work, 16) for _ in range(n)])
+                self.took[name, n] = min(slowest, self.took.get((name, n), slowest))
+
+    def gains(self) -> dict[str, float]:
+        """Return how many times faster all processes are than one."""
+        return {name: round(self.n * self.took[name, 1] / self.took[name, self.n], 3) for name in self.work}
 
 
 def learned(movies: Path, folder: Path) -> Path:
@@ -184,13 +222,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scaling"))
     options = parser.parse_args()
     print(machine())
-    rows, overhead, limit = [], None, {}
+    rows, overhead, limit, gains, most = [], None, None, {}, max(options.workers)
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         place, model = Path(scratch), None
         for n_frames in options.frames:
             movies = place / f"{n_frames}"
             write("paper", movies, n_frames=n_frames, shape=(options.size,) * 2, seed=options.seed)
             model = model or learned(movies, place / "model")
+            if limit is None and options.cluster == "processes" and most > 1:
+                limit = Ceiling(movies, model, most)
             own: dict[int, dict[str, Any]] = {}
             for repeat in range(options.repeats):
                 for n_workers in options.workers:
@@ -200,29 +240,42 @@ def main() -> None:
                     if row["content"] != own.get(options.workers[0], row)["content"]:
                         raise SystemExit(f"the tables differ between worker counts at {n_frames} frames")
                     own[n_workers] = min(row, own.get(n_workers, row), key=lambda r: r["pass_s"])
+                if limit is not None:
+                    limit.measure()
             rows += own.values()
-        most = max(options.workers)
-        if options.cluster == "processes" and most > 1:
-            limit = {most: round(ceiling(movies, model, most, options.repeats), 3)}
+        if limit is not None:
+            gains = limit.gains()
+            limit.pool.shutdown()
         rate = tasks_per_s(options.cluster, most)
         if not options.no_overhead:
             assert model is not None
             big = max(1, int(BIG_BLOCK_MIB * 2**20 / (options.size**2 * 2)))
             overhead = timed_pass(movies, place / "results-big", options.cluster, options.workers[0], model, big)
             print(f"blocks of {BIG_BLOCK_MIB} MiB: {line(overhead)}")
-    found = {**summary(rows, overhead), "ceiling": limit, "empty_tasks_per_s": round(rate)}
+    found = {**summary(rows, overhead), f"ceiling_of_{most}": gains, "empty_tasks_per_s": round(rate)}
     print(json.dumps(found, indent=2))
+    print(verdict(found["strong"], gains, most))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine(), "summary": found, "rows": rows, "big_blocks": overhead}
     options.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     plot(rows, options.out.with_suffix(".png"))
 
 
+def verdict(strong: dict[int, dict[int, float]], gains: dict[str, float], most: int) -> str:
+    """Return in a sentence what holds the speed-up: this machine, or what a run adds."""
+    best = max(by_workers[most] for by_workers in strong.values())
+    if not gains:
+        return f"{most} workers are {best:.2f} times as fast as one"
+    words = ", ".join(f"{name} {gain:.2f}" for name, gain in gains.items())
+    short = f"; the machine itself gives less than {0.95 * most:g}" if gains["search"] < 0.95 * most else ""
+    return f"{most} workers are {best:.2f} times as fast as one; without Dask {words}{short}: the run loses {max(0.0, 100 * (1 - best / gains['search'])):.0f} %"
+
+
 def line(row: dict[str, Any]) -> str:
     """Return one pass as one line."""
     return (
         f"{row['frames']:6d} frames {row['blocks']:4d} blocks {row['workers']:3d} workers: {row['frames_per_s']:7.1f} frames/s, "
-        f"pass {row['pass_s']:6.1f} s, idle {100 * row['idle']:4.1f} %, peak {row['worker_peak_memory_mib']:.0f} MiB of {row['projected_peak_memory_mib']:.0f}"
+        f"pass {row['pass_s']:6.1f} s, idle {100 * row['idle']:4.1f} %, client and scheduler {row['client_and_scheduler_cpu_s']:.1f} s, peak {row['worker_peak_memory_mib']:.0f} MiB of {row['projected_peak_memory_mib']:.0f}"
     )
 
 
