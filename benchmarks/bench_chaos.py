@@ -6,6 +6,8 @@ same command is given again until it ends with 0. Then the tables are compared w
 
     python benchmarks/bench_chaos.py --runs 33 -o benchmarks/results/chaos.json      # writes chaos.md beside it
 
+Faults of the object store are of two kinds: those that a run outlasts by trying again, and those that last longer than anyone tries
+(``results/chaos_lasting.md``), so that the run has to end and to go on. Clients try a request twice there (``AWS_MAX_ATTEMPTS=2``).
 "Disk full" needs the right to mount a tmpfs; where that is not given, it is left out and said so.
 """
 

@@ -56,6 +56,9 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.n_failed += 1
         return "dead" if "dies" in self.fault and self.n_failed > self.dies_after else self.fault
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hang up or are killed: they are meant to."""
+
     @property
     def url(self) -> str:
         """Where it listens."""
