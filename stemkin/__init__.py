@@ -56,6 +56,7 @@ _ROOM_OF = {
     "simulate_archive": "simulation",
     "simulate_movie": "simulation",
     "stationary": "kinetics",
+    "StoppedError": "stopping",
     "survival": "kinetics",
     "transitions": "kinetics",
     "truth_of": "simulation",
