@@ -3,11 +3,11 @@
     last block of a movie ──▶ one task: names, areas, tracks ──▶ after 1, 2, 4, 8, ... movies one task: numbers so far
 
 These tasks go through the window of the pixel pass (`stemkin.streaming`, `further`), and fill no more than a quarter of it, so the
-pixels never wait for them. Every file follows from its own movie alone, so it is the same whenever it was made; the stages
+pixels never wait long for them. Every file follows from its own movie alone, so it is the same whenever it was made; the stages
 that come after the pass find it done. A movie that fails here is left to them.
 
 The numbers so far stand in a folder of their own, ``so_far/``, with a report, and are gone when the run ends. They are not sums that
-the end goes on with: adding all movies again costs a thousandth of searching them.
+the end goes on with: the tables of the run are added up from the tracks of all movies, once, when the last one is linked.
 """
 
 from __future__ import annotations
