@@ -5,7 +5,7 @@
            ├─▶ dwell_times          rates of leaving                         ──▶ how long a class lasts
            ├─▶ survival             Kaplan-Meier curves of the stays         ──▶ whether leaving depends on age
            ├─▶ populations          numbers per class, movie and frame       ──▶ what there is
-           ├─▶ abundances           mean numbers, corrected for missed ones
+           ├─▶ abundances           mean numbers, corrected for missed and false ones
            └─▶ creation             vacancies made per site and dose         ──▶ cross-section in barn
 
 Every verb counts for all movies together, for each movie, for bins of time or dose, or for any column: ``by="movie"``,

@@ -49,7 +49,7 @@ def abundances(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Return the mean number of defects per frame, raw and corrected for missed ones. Computes once: one pass over the tracks.
+    """Return the mean number of defects per frame, raw and corrected for missed and false ones. Computes once: one pass over the tracks.
 
     Parameters
     ----------
