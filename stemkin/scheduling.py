@@ -44,6 +44,8 @@ in anew; with these the pixel pass takes less than half the time. Set them for y
 UNPROFILED = "import dask; dask.config.set({'distributed.worker.profile.enabled': False})"
 """Dask looks at the stack of every worker each 10 ms and keeps what it saw for an hour: 1 MiB for every 3 s, and 5 % of the time.
 Said by every local worker itself, as the next one."""
+UNPROFILED_JOB = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
+"""The same for the job of a queue."""
 QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 """What a task raises comes back with it; what else a local worker says is noise at its end."""
 DEAF_TO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -262,7 +264,7 @@ def _queue_cluster(path: str, workers: int | None) -> Any:
         raise ValueError(msg) from error
     jobs, maximum = options.pop("jobs", workers or 1), options.pop("maximum_jobs", None)
     options["scheduler_options"] = {"dashboard_address": "127.0.0.1:0", **options.get("scheduler_options", {})}
-    exports = [f"export {name}={value}" for name, value in KEEPING_PAGES.items()]
+    exports = [f"export {name}={value}" for name, value in {**KEEPING_PAGES, **UNPROFILED_JOB}.items()]
     options["job_script_prologue"] = [*exports, *options.get("job_script_prologue", [])]
     cluster = getattr(dask_jobqueue, QUEUES[kind])(**options)
     if maximum is None:

@@ -164,6 +164,7 @@ def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopbac
     assert cluster.options["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
     assert cluster.options["job_script_prologue"][-1] == "source mine"
     assert "export MALLOC_MMAP_THRESHOLD_=67108864" in cluster.options["job_script_prologue"]
+    assert "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False" in cluster.options["job_script_prologue"]
     file.write_text("kind = 'slurm'\nmaximum_jobs = 8\n[scheduler_options]\ndashboard_address = ':8787'\n")
     assert scheduling._queue_cluster(str(file), None).options["scheduler_options"] == {"dashboard_address": ":8787"}
 
