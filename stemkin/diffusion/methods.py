@@ -155,15 +155,17 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
     Dt, s2 = covariance_estimate(numbers[:7])
     n, squared, n_pairs, product = numbers[:4]
     units = float(numbers[7])
-    if units >= brownian.MANY_UNITS and np.isfinite(Dt):
+    between = 0.0
+    if units > 1 and np.isfinite(Dt):
         slope = np.array([-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2])
         square = np.zeros((4, 4))
         square[_PRODUCTS] = numbers[8:]
         square = square + np.triu(square, 1).T
-        error = float(np.sqrt(slope @ square @ slope * units / (units - 1)))
-        low, high = variance_interval(Dt, error, confidence=confidence, freedom=units - 1)
+        between = float(slope @ square @ slope * units / (units - 1))
+    if units >= brownian.MANY_UNITS:
+        low, high = variance_interval(Dt, float(np.sqrt(between)), confidence=confidence, freedom=units - 1)
     else:
-        low, high = covariance_interval(numbers[:7], confidence=confidence)
+        low, high = covariance_interval(numbers[:7], between=between, n_units=units, confidence=confidence)
     t = frame_time_s
     return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(numbers[6])))
 

@@ -84,12 +84,16 @@ def covariance_estimate(sums: np.ndarray) -> tuple[float, float]:
     return c0 / 2 + c1, -c1
 
 
-def covariance_interval(sums: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
+def covariance_interval(
+    sums: np.ndarray, *, between: float = 0.0, n_units: float = 1, confidence: float = 0.95
+) -> tuple[float, float]:
     """Return the smallest and the largest D t that do not contradict the estimate, from the pooled (7,) of `covariance_sums`.
 
     For each D the localisation error is the one that leaves c0 as it was seen; the estimate's distribution is that gamma
     distribution, shifted, which shares its first three moments (Pearson's type III). Displacements that are not Gaussian
-    (`excess_kurtosis`) add the variance and the third moment of a count of rare, long ones. The interval may hold negative D.
+    (`excess_kurtosis`) add the variance and the third moment of a count of rare, long ones, as far as D would make them; where
+    the estimate varies more than that from track to track (`between`: its variance by the spread of `n_units` tracks), as it
+    does in shuffled tracks that wandered unequally far, localisation takes the rest. The interval may hold negative D.
     """
     estimate, _ = covariance_estimate(sums)
     if np.isnan(estimate) or sums[1] == 0:
@@ -99,7 +103,11 @@ def covariance_interval(sums: np.ndarray, *, confidence: float = 0.95) -> tuple[
     stretch = float(sums[0] / sums[6])
     excess, error = excess_kurtosis(sums)
     extra = max(float(sums[5] / sums[0]) - 8 * c0**2, 0.0) / 16 / float(sums[0])
-    extra = extra if excess > SURE * error and estimate > 0 else 0.0
+    sure = excess > SURE * error
+    extra = extra if sure and estimate > 0 else 0.0
+    unequal = 0.0
+    if sure and n_units > 1:  # told by so many tracks, as Student's t has it
+        unequal = between * float(special.stdtrit(n_units - 1, tail) / special.ndtri(tail)) ** 2
 
     def at_most(D: float) -> float:
         """Return the probability of an estimate no larger than this one."""
@@ -107,7 +115,9 @@ def covariance_interval(sums: np.ndarray, *, confidence: float = 0.95) -> tuple[
         mean, variance, third = _moments(sums, max(c0, 2 * inside), min(inside - c0 / 2, 0.0))
         many = extra * inside / estimate if extra > 0 else 0.0
         rare = many * extra / estimate if extra > 0 else 0.0
-        return _skewed(estimate - D + inside - mean, stretch * (variance + many), stretch**2 * (third + rare))
+        variance, third = stretch * (variance + many), stretch**2 * (third + rare)
+        rest = max(unequal - variance, 0.0) * max(1 - 2 * inside / c0, 0.0) ** 2
+        return _skewed(estimate - D + inside - mean, variance + rest, third)
 
     reach = 10 * c0
     while at_most(estimate - reach) < 1 - tail:
