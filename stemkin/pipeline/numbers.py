@@ -23,7 +23,7 @@ from stemkin.store import Block, Store, fingerprint
 from stemkin.structures import SITE_COLUMN, crystallography
 from stemkin.trackfiles import read_tracks
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 """Raised when the same tracks would give other numbers than before."""
 CRYSTAL = ("structure", "modes", "strain")
 WRITTEN = ("classes", "populations", "msd", "diffusion", "dwell_times", "survival", "meetings", *SWITCHING, *CRYSTAL)
