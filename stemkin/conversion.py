@@ -29,6 +29,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
@@ -176,15 +177,15 @@ def _convert_one(movie: Movie, path: str, *, overwrite: bool, progress: Callable
     done = prepare(job, overwrite=overwrite)
     edges = [(i, min(i + frames_per_shard, movie.n_frames)) for i in range(0, movie.n_frames, frames_per_shard)]
     n_done = sum(stop - start for start, stop in edges if start in done)
-    for outcome in stream(
-        copy_block, [BlockTask(movie, job, *edge) for edge in edges if edge[0] not in done], retries=1
-    ):
-        if outcome.error is not None:
-            raise outcome.error
-        done[outcome.item.start] = outcome.result or {}
-        n_done += outcome.item.stop - outcome.item.start
-        if progress is not None:
-            progress(movie.name, n_done, movie.n_frames)
+    todo = [BlockTask(movie, job, *edge) for edge in edges if edge[0] not in done]
+    with closing(stream(copy_block, todo, retries=1)) as outcomes:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            done[outcome.item.start] = outcome.result or {}
+            n_done += outcome.item.stop - outcome.item.start
+            if progress is not None:
+                progress(movie.name, n_done, movie.n_frames)
     finish(job, [done[start] for start, _ in edges])
     return path
 

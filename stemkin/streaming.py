@@ -14,9 +14,10 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -34,6 +35,8 @@ REFILL_SHARE = 8
 """A window is filled up when an eighth of it is free: one update of the scheduler's graph for all that goes in."""
 FURTHER_SHARE = 4
 """Calls that are added while items wait fill at most a quarter of the window."""
+THREAD_PREFIX = "stemkin-task"
+"""Of the names of a stream's threads: one of them may be where Python closes a stream that was left behind; it does not wait for itself."""
 LOOK_EVERY_S = 1.0
 """How often the scheduler is asked for its number of threads."""
 
@@ -66,8 +69,10 @@ def stream(
     window: int | None = None,
     resources: dict[str, float] | None = None,
     further: deque[Call] | None = None,
-) -> Iterator[Outcome[Item, Result]]:
+) -> Generator[Outcome[Item, Result]]:
     """Call `function` on every item through the active scheduler and yield outcomes as they come. Lazy.
+
+    Whoever may leave before the end closes it (``contextlib.closing``): what is in flight is then cancelled at once and in this thread.
 
     Parameters
     ----------
@@ -267,7 +272,7 @@ def _stream_in_threads(agenda: _Agenda, retries: int, window: int | None) -> Ite
 
     in_flight: dict[Future[Any], Call] = {}
     width = window or TASKS_PER_THREAD * n_threads()
-    pool = ThreadPoolExecutor(n_threads(), thread_name_prefix="stemkin")
+    pool = ThreadPoolExecutor(n_threads(), thread_name_prefix=THREAD_PREFIX)
     try:
         while True:
             for call in agenda.draw(in_flight.values(), width):
@@ -277,7 +282,7 @@ def _stream_in_threads(agenda: _Agenda, retries: int, window: int | None) -> Ite
             for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
                 yield _outcome(in_flight.pop(future).item, future)
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=not threading.current_thread().name.startswith(THREAD_PREFIX), cancel_futures=True)
 
 
 def _outcome(item: Item, future: Any) -> Outcome[Item, Result]:

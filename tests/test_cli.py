@@ -350,3 +350,21 @@ def test_ctrl_c_at_the_terminal_stops_in_seconds_and_the_run_goes_on_later(tmp_p
     assert "Traceback" not in err
     assert json.loads((out / "run.json").read_text())["stages"]["detect"]["status"] == "interrupted"
     assert not (out / ".lock").exists()
+
+
+def test_what_dask_says_of_a_call_that_ctrl_c_cut_off_is_not_on_the_terminal():
+    from stemkin.cli.exits import interrupted, worth_saying
+
+    def record(name, level):
+        return logging.LogRecord(name, level, __file__, 1, "words", None, None)
+
+    interrupted.clear()
+    assert worth_saying(record("tornado.application", logging.ERROR))
+    assert not worth_saying(record("distributed.core", logging.WARNING))
+    assert worth_saying(record("stemkin.journal", logging.WARNING))
+    interrupted.set()
+    try:
+        assert not worth_saying(record("tornado.application", logging.ERROR))
+        assert worth_saying(record("stemkin.journal", logging.WARNING))
+    finally:
+        interrupted.clear()

@@ -3,6 +3,7 @@
 import itertools
 import os
 import threading
+import time
 from collections import deque
 
 import pytest
@@ -145,3 +146,28 @@ def test_an_error_of_the_network_inside_an_item_is_its_own():
     with connect("processes", workers=1):
         (outcome,) = stream(no_network, [0], retries=0)
     assert isinstance(outcome.error, ConnectionResetError)
+
+
+def test_a_stream_that_was_left_behind_may_be_closed_by_one_of_its_own_threads():
+    """Python's garbage collector closes it in whichever thread it runs."""
+    left_behind, came_of_it = threading.Event(), []
+
+    def close_it(item):
+        if item == 1:
+            left_behind.wait(10)
+            try:
+                outcomes.close()
+                came_of_it.append("closed")
+            except RuntimeError as error:
+                came_of_it.append(error)
+        return item
+
+    with connect("threads", workers=2):
+        outcomes = stream(close_it, [0, 1], retries=0, window=2)
+        assert next(outcomes).item == 0
+        left_behind.set()
+        for _ in range(200):
+            if came_of_it:
+                break
+            time.sleep(0.02)
+    assert came_of_it == ["closed"]

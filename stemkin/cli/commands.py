@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from stemkin.cli.calls import go_on, run_to_the_end, settings_of
-from stemkin.cli.exits import BAD_USAGE, INCOMPLETE
+from stemkin.cli.exits import BAD_USAGE, INCOMPLETE, worth_saying
 from stemkin.cli.options import (
     Cluster,
     DetectorName,
@@ -46,7 +46,7 @@ def _root(
     level = logging.INFO if verbose else logging.WARNING
     handler = logging.StreamHandler()
     handler.setLevel(level)  # on the handler: libraries set the levels of their own loggers
-    handler.addFilter(lambda record: record.levelno >= logging.ERROR or not record.name.startswith("distributed"))
+    handler.addFilter(worth_saying)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", handlers=[handler])
     if version:
         from stemkin import __version__

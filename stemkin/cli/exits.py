@@ -29,6 +29,16 @@ def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+def worth_saying(record: logging.LogRecord) -> bool:
+    """Tell what belongs on the terminal: of Dask's own words only errors, and none once the run is interrupted.
+
+    A call to the scheduler that Ctrl-C cuts off at its start leaves a traceback of its own behind.
+    """
+    if record.name.partition(".")[0] not in ("asyncio", "distributed", "tornado"):
+        return True
+    return record.levelno >= logging.ERROR and not interrupted.is_set()
+
+
 def tell(error: Exception) -> int:
     """Print what is wrong in one sentence and return the exit code; a fault of our own keeps its traceback in a file."""
     if hasattr(error, "format_message"):  # a usage error of click, which typer may bring along under its own name

@@ -10,6 +10,7 @@ store and are read block by block; of each closed gap two names are held.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -194,10 +195,11 @@ def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
 def _done(function: Callable[[Any], Result], items: list[Any], retries: int) -> Iterator[tuple[int, Result]]:
     """Yield number and result of every item; raise what the first that fails ended in."""
     number = {id(item): k for k, item in enumerate(items)}
-    for outcome in stream(function, items, retries=retries):
-        if outcome.error is not None:
-            raise outcome.error
-        yield number[id(outcome.item)], outcome.result  # type: ignore[misc]
+    with closing(stream(function, items, retries=retries)) as outcomes:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            yield number[id(outcome.item)], outcome.result  # type: ignore[misc]
 
 
 def count_piece(piece: Piece) -> StepCounts:

@@ -6,6 +6,7 @@ taken back, and so that a run that goes on names new detections in the same way.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -69,11 +70,14 @@ def name_again(store: Store, journal: Journal, retries: int, record: dict[str, A
         return
     blocks = [block for movie in analysed_movies(journal) for block in store.blocks("detections", movie["movie"])]
     watch.stage("name", len(blocks))
-    for outcome in stream(name_block, (NamingTask(block, store, version) for block in blocks), retries=retries):
-        watch.advance()
-        if outcome.result is None:
-            raise outcome.error or RuntimeError(outcome.item.block.movie)
-        record["blocks"] += outcome.result
+    with closing(
+        stream(name_block, (NamingTask(block, store, version) for block in blocks), retries=retries)
+    ) as outcomes:
+        for outcome in outcomes:
+            watch.advance()
+            if outcome.result is None:
+                raise outcome.error or RuntimeError(outcome.item.block.movie)
+            record["blocks"] += outcome.result
     if not edits:
         store.remove(EDITS_FILE)  # every block is as it was learned again
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +54,12 @@ def follow_phases(
     watch.advance(len(done))
     tasks = (follow_task(m, store) for m in movies if m["movie"] not in done)
     every = dict(done)
-    for outcome in stream(follow_to_store, tasks, retries=retries):
-        watch.advance()
-        if outcome.result is None:
-            raise outcome.error or RuntimeError(outcome.item.movie["movie"])
-        every[outcome.item.movie["movie"]] = outcome.result
+    with closing(stream(follow_to_store, tasks, retries=retries)) as outcomes:
+        for outcome in outcomes:
+            watch.advance()
+            if outcome.result is None:
+                raise outcome.error or RuntimeError(outcome.item.movie["movie"])
+            every[outcome.item.movie["movie"]] = outcome.result
     record.update({"movies": len(movies), "meanwhile": len(done), "reused": sum(one.reused for one in every.values())})
     ordered = [every[name].histories for name in sorted(every) if len(every[name].histories)]
     rows = pd.concat(ordered, ignore_index=True) if ordered else tables.empty("phases")

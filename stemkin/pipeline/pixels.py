@@ -6,7 +6,8 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -91,29 +92,30 @@ def run_pixel_pass(
     watch.stage("detect", sum(movie.n_frames for movie in movies))
     tasks = pixel_tasks(movies, store, config, model_print=model_print, block_mib=mib)
     seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
-    outcomes: Iterator[Outcome[Any, Any]] = stream(
+    found: Generator[Outcome[Any, Any]] = stream(
         detect_to_store, tasks, retries=config.run.retries, resources=gpu_resource(config), further=further
     )
-    for outcome in outcomes:
-        if meanwhile is not None and not isinstance(outcome.item, PixelTask):
-            further.extend(meanwhile.take(outcome))
-            continue
-        block = outcome.item.block
-        if isinstance(outcome.error, StoppedError):
-            raise outcome.error
-        if outcome.result is None:
-            forget(store, block)
-            blocks["failed"].append(_failure(block, outcome.error))
-        else:
-            seen.add(outcome.result)
-        if meanwhile is not None:
-            further.extend(meanwhile.searched(outcome.item.movie, block))
-        watch.advance(block.stop - block.start, seen.note())
-        blocks |= seen.blocks()
-        first_failures = outcome.result is None and len(blocks["failed"]) <= FAILURES_SAVED_AT_ONCE
-        if first_failures or time.monotonic() - saved > SAVE_EVERY_S:
-            journal.save()
-            saved = time.monotonic()
+    with closing(found) as outcomes:
+        for outcome in outcomes:
+            if meanwhile is not None and not isinstance(outcome.item, PixelTask):
+                further.extend(meanwhile.take(outcome))
+                continue
+            block = outcome.item.block
+            if isinstance(outcome.error, StoppedError):
+                raise outcome.error
+            if outcome.result is None:
+                forget(store, block)
+                blocks["failed"].append(_failure(block, outcome.error))
+            else:
+                seen.add(outcome.result)
+            if meanwhile is not None:
+                further.extend(meanwhile.searched(outcome.item.movie, block))
+            watch.advance(block.stop - block.start, seen.note())
+            blocks |= seen.blocks()
+            first_failures = outcome.result is None and len(blocks["failed"]) <= FAILURES_SAVED_AT_ONCE
+            if first_failures or time.monotonic() - saved > SAVE_EVERY_S:
+                journal.save()
+                saved = time.monotonic()
     blocks |= seen.blocks()
     record.update(seen.summary())
 

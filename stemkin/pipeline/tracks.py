@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,10 +77,11 @@ def link_movies(
     journal.content["lattice_nm"] = {}
     for summary in done.values():
         _note(summary, journal, record, watch)
-    for outcome in stream(link_to_store, tasks, retries=config.run.retries):
-        if outcome.result is None:
-            raise outcome.error or RuntimeError(outcome.item.movie["movie"])
-        _note(linked(outcome.result, config.run.retries), journal, record, watch)
+    with closing(stream(link_to_store, tasks, retries=config.run.retries)) as outcomes:
+        for outcome in outcomes:
+            if outcome.result is None:
+                raise outcome.error or RuntimeError(outcome.item.movie["movie"])
+            _note(linked(outcome.result, config.run.retries), journal, record, watch)
 
 
 def link_task(movie: dict[str, Any], store: Store, journal: Journal, config: RunConfig) -> LinkTask:
