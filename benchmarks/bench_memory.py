@@ -210,7 +210,7 @@ def plot(flat: list[dict[str, Any]], real: list[dict[str, Any]], path: Path) -> 
 
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    flat = [r for r in flat if r["detector"] != "fourier"]
+    flat = sorted((r for r in flat if r["detector"] != "fourier"), key=lambda r: r["blocks_done"])
     size = [r["blocks_done"] * 64 * 2**20 / 1e9 for r in flat]
     for key, label in (
         ("client_mib", "client"),
@@ -235,7 +235,11 @@ def main() -> None:
     """Measure, print, write JSON and a plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--gb", type=float, nargs="*", default=[1, 50], help="sizes of virtual archives that are run whole"
+        "--gb",
+        type=float,
+        nargs="*",
+        default=[1.1, 50],
+        help="sizes of virtual archives that are run whole (from 1.1 on their blocks are of 64 MiB)",
     )
     parser.add_argument("--tb", type=float, default=1.05, help="size of the archive that is planned, and begun")
     parser.add_argument("--first-gb", type=float, default=20, help="how much of it is run")
