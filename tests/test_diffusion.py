@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
 from stemkin.kernels.borders import Room, all_alike
-from stemkin.kernels.brownian import Evidence, most_likely
+from stemkin.kernels.brownian import Evidence, _bounds, most_likely
 from stemkin.kernels.covariance import covariance_interval, covariance_sums
 from stemkin.kernels.hops import hop_numbers, most_likely_rate
 from stemkin.kernels.likelihood import LOG_R, innovation_sums, likelihood_numbers
@@ -287,6 +287,16 @@ def test_nothing_moves_in_shuffled_tracks_that_wandered_unequally_far():
     )  # fmt: skip
     fit = sk.fit_diffusion(sk.shuffled(rows, seed=1), method="cve", frame_time_s=1.0, by="movie").query("movie != '*'")
     assert 0.93 < ((fit["low"] < 0) & (fit["high"] > 0)).mean() < 0.97
+
+
+@pytest.mark.filterwarnings("error")
+def test_bounds_of_the_likelihood_are_numbers_at_the_maximum_and_where_next_to_nothing_is_known():
+    low, high = _bounds(np.array([2.0]), np.array([0.0]))
+    assert low == pytest.approx(2.0, rel=1e-5)
+    assert high == pytest.approx(2.0, rel=1e-5)
+    low, high = _bounds(np.array([1.0, 2.0]), np.array([735.0, 9e4]))
+    assert 0 < low < 0.01
+    assert 1e200 < high < np.inf
 
 
 def test_steps_that_stand_for_several_say_less_than_as_many_steps():

@@ -129,16 +129,19 @@ def _polished(evidence: Evidence, best: int) -> float:
     return float(near[1] + np.clip(shift, -1, 1) * (near[1] - near[0]))
 
 
+LEAST_SPARE, MOST_SPARE = 1e-12, 600.0
+"""Where Lambert's function is a number: at less its argument is the branch point, at more its argument is 0."""
+
+
 def _bounds(Dt: np.ndarray, spare: np.ndarray) -> tuple[float, float]:
     """Return the smallest and largest D t, over all r, at which ln L per displacement has fallen by no more than `spare`.
 
     At given r, ln L falls by m (ln z + 1/z - 1) when D t is z times its best value; Lambert's function inverts that.
     """
     inside = spare >= 0
-    argument = -np.exp(-1 - spare[inside])
+    argument = -np.exp(-1 - np.clip(spare[inside], LEAST_SPARE, MOST_SPARE))
     lowest = -1 / np.real(special.lambertw(argument, -1))
-    with np.errstate(divide="ignore"):
-        highest = -1 / np.real(special.lambertw(argument, 0))
+    highest = -1 / np.real(special.lambertw(argument, 0))
     return float((Dt[inside] * lowest).min()), float((Dt[inside] * highest).max())
 
 
