@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StrictBool, ValidationError
 
 
 class ConfigError(ValueError):
@@ -58,7 +58,7 @@ class Link(Section):
 
     max_step_nm: PositiveFloat | None = None
     max_gap_frames: int = Field(default=1, ge=0)
-    lattice: bool = False
+    lattice: StrictBool = False
 
 
 class Kinetics(Section):
@@ -68,8 +68,8 @@ class Kinetics(Section):
     max_lag_frames: PositiveInt = 10
     confidence: float = Field(default=0.95, gt=0, lt=1)
     diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = ("auto", "mle", "cve")
-    null_controls: bool = True
-    correct_names: bool = True
+    null_controls: StrictBool = True
+    correct_names: StrictBool = True
     meeting_reach_nm: PositiveFloat | None = None
 
 

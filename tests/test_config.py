@@ -27,6 +27,7 @@ def test_every_default_is_valid_toml():
         ("[lnk]\n", r"the settings have no key 'lnk'; the file knows calibration, learn"),
         ("[link]\nmax_step_nm = -1", r"link.max_step_nm cannot be -1: input should be greater than 0"),
         ("[link]\nlattice = 0.3", r"link.lattice cannot be 0.3: input should be a valid boolean"),
+        ("[link]\nlattice = 'yes'", r"link.lattice cannot be 'yes': input should be a valid boolean"),
         ("[kinetics]\nmeeting_reach_nm = 0", r"kinetics.meeting_reach_nm cannot be 0: input should be greater than 0"),
         ("[kinetics]\nconfidence = 95", r"kinetics.confidence cannot be 95"),
         ("[detect]\ndevice = 'tpu'", r"detect.device cannot be 'tpu'"),
