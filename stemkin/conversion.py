@@ -29,7 +29,6 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
@@ -43,7 +42,7 @@ from stemkin.readers import MovieError
 from stemkin.readers.files import bytes_view
 from stemkin.readers.zarr_writing import Job, finish, is_finished, mark_done, prepare, read_back, write_frames
 from stemkin.stopping import StoppedError, UnwritableError, reaching
-from stemkin.streaming import stream
+from stemkin.streaming import results
 
 log = logging.getLogger(__name__)
 
@@ -178,14 +177,11 @@ def _convert_one(movie: Movie, path: str, *, overwrite: bool, progress: Callable
     edges = [(i, min(i + frames_per_shard, movie.n_frames)) for i in range(0, movie.n_frames, frames_per_shard)]
     n_done = sum(stop - start for start, stop in edges if start in done)
     todo = [BlockTask(movie, job, *edge) for edge in edges if edge[0] not in done]
-    with closing(stream(copy_block, todo, retries=1)) as outcomes:
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-            done[outcome.item.start] = outcome.result or {}
-            n_done += outcome.item.stop - outcome.item.start
-            if progress is not None:
-                progress(movie.name, n_done, movie.n_frames)
+    for task, copied in results(copy_block, todo, retries=1):
+        done[task.start] = copied
+        n_done += task.stop - task.start
+        if progress is not None:
+            progress(movie.name, n_done, movie.n_frames)
     finish(job, [done[start] for start, _ in edges])
     return path
 

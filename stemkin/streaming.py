@@ -19,8 +19,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from stemkin.stopping import LostSchedulerError, interrupted
 
@@ -104,6 +105,17 @@ def stream(
     else:
         check_resources(client, resources)
         yield from _stream_through(client, agenda, retries, window, resources)
+
+
+def results(
+    function: Callable[[Item], Result], items: Iterable[Item], *, retries: int = 2
+) -> Generator[tuple[Item, Result]]:
+    """Yield every item of a `stream` with its result; the first that fails ends it, and raises its error. Lazy."""
+    with closing(stream(function, items, retries=retries)) as outcomes:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome.item, cast("Result", outcome.result)
 
 
 @dataclass(frozen=True)

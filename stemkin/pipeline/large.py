@@ -10,7 +10,6 @@ store and are read block by block; of each closed gap two names are held.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -40,7 +39,7 @@ from stemkin.linking import (
 )
 from stemkin.pipeline.gathering import WHOLE, gather, parts_of, scatter
 from stemkin.store import Block, Store, folder_name
-from stemkin.streaming import stream
+from stemkin.streaming import results
 from stemkin.trackfiles import ROWS_PER_PARTITION
 
 LINKS = "links"
@@ -195,11 +194,8 @@ def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
 def _done(function: Callable[[Any], Result], items: list[Any], retries: int) -> Iterator[tuple[int, Result]]:
     """Yield number and result of every item; raise what the first that fails ended in."""
     number = {id(item): k for k, item in enumerate(items)}
-    with closing(stream(function, items, retries=retries)) as outcomes:
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-            yield number[id(outcome.item)], outcome.result  # type: ignore[misc]
+    for item, result in results(function, items, retries=retries):
+        yield number[id(item)], result
 
 
 def count_piece(piece: Piece) -> StepCounts:

@@ -6,7 +6,6 @@ taken back, and so that a run that goes on names new detections in the same way.
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +21,7 @@ from stemkin.pipeline.modelling import EDITS_FILE, edits_of, load_model
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
 from stemkin.store import Block, Store, fingerprint
-from stemkin.streaming import stream
+from stemkin.streaming import results
 
 AS_LEARNED = ""
 """What names a block whose classes nobody edited."""
@@ -70,14 +69,9 @@ def name_again(store: Store, journal: Journal, retries: int, record: dict[str, A
         return
     blocks = [block for movie in analysed_movies(journal) for block in store.blocks("detections", movie["movie"])]
     watch.stage("name", len(blocks))
-    with closing(
-        stream(name_block, (NamingTask(block, store, version) for block in blocks), retries=retries)
-    ) as outcomes:
-        for outcome in outcomes:
-            watch.advance()
-            if outcome.result is None:
-                raise outcome.error or RuntimeError(outcome.item.block.movie)
-            record["blocks"] += outcome.result
+    for _, renamed in results(name_block, (NamingTask(block, store, version) for block in blocks), retries=retries):
+        watch.advance()
+        record["blocks"] += renamed
     if not edits:
         store.remove(EDITS_FILE)  # every block is as it was learned again
 

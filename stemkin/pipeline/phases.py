@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from stemkin.phases import follow, histories
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
 from stemkin.store import Block, Store, fingerprint
-from stemkin.streaming import stream
+from stemkin.streaming import results
 
 STAGE_VERSION = 1
 """Raised when the same areas would be followed in another way than before."""
@@ -54,12 +53,9 @@ def follow_phases(
     watch.advance(len(done))
     tasks = (follow_task(m, store) for m in movies if m["movie"] not in done)
     every = dict(done)
-    with closing(stream(follow_to_store, tasks, retries=retries)) as outcomes:
-        for outcome in outcomes:
-            watch.advance()
-            if outcome.result is None:
-                raise outcome.error or RuntimeError(outcome.item.movie["movie"])
-            every[outcome.item.movie["movie"]] = outcome.result
+    for task, followed in results(follow_to_store, tasks, retries=retries):
+        watch.advance()
+        every[task.movie["movie"]] = followed
     record.update({"movies": len(movies), "meanwhile": len(done), "reused": sum(one.reused for one in every.values())})
     ordered = [every[name].histories for name in sorted(every) if len(every[name].histories)]
     rows = pd.concat(ordered, ignore_index=True) if ordered else tables.empty("phases")

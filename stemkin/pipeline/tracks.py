@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from stemkin.pipeline.large import LargeMovie, link_large
 from stemkin.progress import Watch
 from stemkin.rows import with_experiment
 from stemkin.store import Block, Store, fingerprint, folder_name
-from stemkin.streaming import stream
+from stemkin.streaming import results
 
 STAGE_VERSION = 2
 """Raised when the same detections would give other tracks than before."""
@@ -77,11 +76,8 @@ def link_movies(
     journal.content["lattice_nm"] = {}
     for summary in done.values():
         _note(summary, journal, record, watch)
-    with closing(stream(link_to_store, tasks, retries=config.run.retries)) as outcomes:
-        for outcome in outcomes:
-            if outcome.result is None:
-                raise outcome.error or RuntimeError(outcome.item.movie["movie"])
-            _note(linked(outcome.result, config.run.retries), journal, record, watch)
+    for _, summary in results(link_to_store, tasks, retries=config.run.retries):
+        _note(linked(summary, config.run.retries), journal, record, watch)
 
 
 def link_task(movie: dict[str, Any], store: Store, journal: Journal, config: RunConfig) -> LinkTask:
