@@ -29,7 +29,7 @@ from chaos.object_store import s3_server
 from chaos.scene import FAULTS, LIMIT_S, S3_FAULTS, Scene
 from chaos.verdict import as_markdown, compare
 
-from stemkin.journal import machine
+from stemkin.results.journal import machine
 
 TRIES = 4
 

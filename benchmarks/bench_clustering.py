@@ -29,9 +29,9 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.detectors import FourierDetector, Survey
-from stemkin.kernels.matching import match_points
-from stemkin.kernels.patches import crops
+from stemkin.detection.detectors import FourierDetector, Survey
+from stemkin.kernels.common.matching import match_points
+from stemkin.kernels.crystal.patches import crops
 from stemkin.learning import learn
 from stemkin.simulation import simulate_movie, truth_of
 
@@ -148,7 +148,7 @@ def recipes_on_crops(movie, frames):
 
 def areas(seed):
     """Return the largest errors of the area fractions on a movie in which holes open and a fragment turns."""
-    from stemkin.phases import phases
+    from stemkin.order import phases
 
     movie = simulate_movie("late-stage", seed=seed, n_frames=12, frame_time_s=19.0)
     found, truth = phases(movie).compute(), truth_of(movie).frames
@@ -216,8 +216,8 @@ def speed(n_rows):
     """Return seconds per step of expectation-maximisation: ours and scikit-learn's, on the same rows and cores."""
     from sklearn.mixture import GaussianMixture as Theirs
 
-    from stemkin.gaussian_mixture import total
-    from stemkin.kernels.mixture import mixture_of_labels
+    from stemkin.kernels.classes.mixture import mixture_of_labels
+    from stemkin.learning.gaussian_mixture import total
 
     rng = np.random.default_rng(0)
     parts = [
@@ -258,9 +258,9 @@ def streamed(n_rows, n_workers, n_steps=2):
     import dask
     import dask.array as da
 
-    from stemkin.gaussian_mixture import TASK_LEAVES, GaussianMixture
-    from stemkin.kernels.mixture import LEAF_ROWS, mixture_of_labels
-    from stemkin.scheduling import connect
+    from stemkin.kernels.classes.mixture import LEAF_ROWS, mixture_of_labels
+    from stemkin.learning.gaussian_mixture import TASK_LEAVES, GaussianMixture
+    from stemkin.schedulers.clients import connect
 
     size = LEAF_ROWS * TASK_LEAVES
     sizes = [min(size, n_rows - start) for start in range(0, n_rows, size)]

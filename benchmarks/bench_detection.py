@@ -27,11 +27,11 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 import stemkin as sk
-from stemkin.detectors import FourierDetector
-from stemkin.journal import machine
-from stemkin.kernels.ideal import best_recall
-from stemkin.kernels.matching import match_points
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.common.matching import match_points
+from stemkin.kernels.images.ideal import best_recall
 from stemkin.movie import Movie
+from stemkin.results.journal import machine
 from stemkin.scoring import score
 from stemkin.simulation import simulate_movie, truth_of
 from stemkin.simulation.damage import columns_in_sight, fate_of, is_damaged

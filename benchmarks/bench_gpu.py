@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stemkin.detectors import FourierDetector
+from stemkin.detection.detectors import FourierDetector
 from stemkin.devices import has_gpu, to_host
-from stemkin.journal import machine
 from stemkin.network import load_network
+from stemkin.results.journal import machine
 from stemkin.simulation import simulate_movie
 
 TOLERANCE = {"y": 0.01, "x": 0.01, "score": 0.02}

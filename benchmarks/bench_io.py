@@ -31,8 +31,8 @@ import zarr
 
 from stemkin.conversion import convert
 from stemkin.devices import keep_freed_memory
-from stemkin.journal import machine
 from stemkin.movie import Movie, open_movie
+from stemkin.results.journal import machine
 
 EDGE = 512
 Read = Callable[[int, int], np.ndarray]

@@ -16,10 +16,10 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.linking import links_by_distance, links_by_likelihood
-from stemkin.kernels.sightings import Looks, Sightings
-from stemkin.kernels.stepping import count_steps
-from stemkin.kernels.steps import StepModel
+from stemkin.kernels.linking.linking import links_by_distance, links_by_likelihood
+from stemkin.kernels.linking.sightings import Looks, Sightings
+from stemkin.kernels.linking.stepping import count_steps
+from stemkin.kernels.linking.steps import StepModel
 
 REACH = 0.5
 

@@ -31,9 +31,9 @@ from stemkin import tables
 from stemkin.config import Link
 from stemkin.pipeline import large, tracks
 from stemkin.pipeline.gathering import track_files
-from stemkin.scheduling import connect
-from stemkin.store import Block, Store
-from stemkin.trackfiles import read_tracks
+from stemkin.results.store import Block, Store
+from stemkin.rows.files import read_tracks
+from stemkin.schedulers.clients import connect
 
 N_POINTS, BLOCK_FRAMES, EDGE_PX, A_PX = 1000, 250, 2000, 10.5
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")

@@ -31,13 +31,13 @@ import psutil
 import stemkin as sk
 from stemkin import tables
 from stemkin.config import RunConfig
-from stemkin.journal import machine
 from stemkin.movie import Movie
 from stemkin.pipeline import Inputs, memory, pixels, plan, run
 from stemkin.readers import Calibration
-from stemkin.scheduling import KEEPING_PAGES
+from stemkin.results.journal import machine
+from stemkin.results.store import PIXEL_TABLES
+from stemkin.schedulers.clients import KEEPING_PAGES
 from stemkin.simulation import simulate_movie, write
-from stemkin.store import PIXEL_TABLES
 
 EDGE, POOL, MOVIE_GB = 512, 8, 10
 FRAME_BYTES = EDGE * EDGE * 2

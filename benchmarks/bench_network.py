@@ -28,11 +28,11 @@ import pandas as pd
 from bench_detection import ASKED, away_from_rims, cpu_seconds
 
 from stemkin import tables
-from stemkin.detectors import FourierDetector
-from stemkin.journal import machine
-from stemkin.kernels.specimen import Specimen
+from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.network import NetworkDetector, Recipe, learn_network, load_network
+from stemkin.network.specimen import Specimen
+from stemkin.results.journal import machine
 from stemkin.simulation import simulate_movie
 
 N_LEARNED = 16

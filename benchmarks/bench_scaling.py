@@ -31,10 +31,10 @@ import numpy as np
 
 import stemkin as sk
 from stemkin.config import RunConfig
-from stemkin.journal import machine
-from stemkin.scheduling import KEEPING_PAGES
+from stemkin.results.journal import machine
+from stemkin.schedulers.clients import KEEPING_PAGES
+from stemkin.schedulers.streams import stream
 from stemkin.simulation import write
-from stemkin.streaming import stream
 
 BIG_BLOCK_MIB = 64
 WINDOW = 256

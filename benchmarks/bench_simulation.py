@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemkin.kernels.shotnoise import alias_tables, poisson_counts
+from stemkin.kernels.images.shotnoise import alias_tables, poisson_counts
 from stemkin.simulation import PRESETS, expected_counts, simulate_movie
 from stemkin.simulation.crystal import crystal
 from stemkin.simulation.kinetics import simulate_area

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 import stemkin as sk
+from stemkin.results.store import Store
 from stemkin.simulation.writing import write
-from stemkin.store import Store
 from stemkin.tables import POOLED
 
 TABLES = ("diffusion", "transitions", "hidden_transitions", "dwell_times", "abundances", "creation")

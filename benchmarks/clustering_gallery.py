@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from stemkin.store import Store
+from stemkin.results.store import Store
 
 MAX_CLASSES = 10
 

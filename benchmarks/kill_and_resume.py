@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from stemkin.journal import machine
+from stemkin.results.journal import machine
 from stemkin.simulation import write
 
 SETTINGS = "[detect]\nframes_per_block = 4\n[learn]\nn_frames = 8\n"

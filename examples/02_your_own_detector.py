@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 import stemkin as sk
-from stemkin.kernels.matching import match_points
+from stemkin.kernels.common.matching import match_points
 from stemkin.simulation import truth_of
 from stemkin.tables import DETECTION
 

@@ -29,6 +29,7 @@ from typing import Any, overload
 
 import pandas as pd
 
+from stemkin.errors import StoppedError, reaching
 from stemkin.movie import Movie, argument_calibration, movie_of
 from stemkin.readers import CALIBRATED, Calibration, MovieError, Options, Reader
 from stemkin.readers.corrected import Corrections
@@ -36,7 +37,6 @@ from stemkin.readers.files import exists, is_folder, missing
 from stemkin.readers.headers import Headers
 from stemkin.readers.listing import Source, expand, is_manifest, named
 from stemkin.readers.manifest import read_manifest
-from stemkin.stopping import StoppedError, reaching
 
 log = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from stemkin.kernels.mixing import mixed
-from stemkin.rows import with_experiment
+from stemkin.kernels.common.hashing import mixed
+from stemkin.rows.table import with_experiment
+from stemkin.rows.tracks import ONLY_MOVIE
 from stemkin.tables import POOLED, Experiment, check_columns
-from stemkin.trajectories import ONLY_MOVIE
 
 Unit = Literal["track", "movie"]
 

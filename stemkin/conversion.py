@@ -36,13 +36,13 @@ from urllib.parse import quote
 import numpy as np
 
 from stemkin.archive import Archive, open_archive
-from stemkin.kernels.quality import is_damaged
+from stemkin.errors import StoppedError, UnwritableError, reaching
+from stemkin.kernels.images.quality import is_damaged
 from stemkin.movie import BLOCK_MIB, Movie
 from stemkin.readers import MovieError
 from stemkin.readers.files import bytes_view
 from stemkin.readers.zarr_writing import Job, finish, is_finished, mark_done, prepare, read_back, write_frames
-from stemkin.stopping import StoppedError, UnwritableError, reaching
-from stemkin.streaming import results
+from stemkin.schedulers.streams import results
 
 log = logging.getLogger(__name__)
 

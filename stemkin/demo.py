@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from stemkin.diffusion import fit_diffusion
-from stemkin.kernels.matching import match_points
+from stemkin.kernels.common.matching import match_points
 from stemkin.kinetics import transitions
 from stemkin.movie import Movie, movies_table
+from stemkin.results.store import Store
 from stemkin.simulation import simulate_movie, truth_of
 from stemkin.simulation.writing import write
-from stemkin.store import Store
 from stemkin.tables import POOLED, Experiment
 
 N_MOVIES, N_FRAMES, SHAPE, SEED = 3, 60, (384, 384), 7

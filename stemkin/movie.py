@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.errors import reaching
 from stemkin.readers import ArrayReader, Calibration, MovieError, Options, Reader, open_reader, stem_of
 from stemkin.readers.corrected import CorrectedReader, Corrections
 from stemkin.readers.tolerant import TolerantReader
-from stemkin.stopping import reaching
 
 log = logging.getLogger(__name__)
 

@@ -26,11 +26,11 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels import structure as kernel
-from stemkin.kernels.lattice import CHALCOGEN, METAL
-from stemkin.kernels.neighbours import N_ATOMS, kinds_of
-from stemkin.kernels.patches import HOLLOW
-from stemkin.rows import as_dask
+from stemkin.kernels.classes import structure as kernel
+from stemkin.kernels.classes.neighbours import N_ATOMS, kinds_of
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
+from stemkin.kernels.crystal.patches import HOLLOW
+from stemkin.rows.table import as_dask
 
 SITES = {METAL: "metal", CHALCOGEN: "chalcogen", HOLLOW: "hollow"}
 """Words for the kinds of sites."""

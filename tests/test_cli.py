@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from stemkin import cli
-from stemkin.stopping import LostSchedulerError
+from stemkin.errors import LostSchedulerError
 
 CALIBRATION = ["--pixel-size-nm", "0.03", "--frame-time-s", "2.25", "--cluster", "threads"]
 
@@ -188,7 +188,11 @@ class EndpointConnectionError(Exception):
 @pytest.mark.parametrize(
     ("where", "what", "sentence"),
     [
-        ("stemkin.store._replace", unwritable, "cannot be written (No space left on device); what is done is kept"),
+        (
+            "stemkin.results.store._replace",
+            unwritable,
+            "cannot be written (No space left on device); what is done is kept",
+        ),
         ("stemkin.pipeline.link_movies", lost, "the scheduler is gone"),
         ("stemkin.pipeline.link_movies", unanswered, "a store is out of reach"),
     ],
@@ -207,7 +211,7 @@ def test_what_stops_a_run_through_no_fault_of_its_movies_is_exit_code_4(
 
 
 def test_headers_that_cannot_be_kept_stop_the_run_with_exit_code_4(monkeypatch, capsys, tmp_path, noise):
-    from stemkin import store
+    from stemkin.results import store
 
     replace_file = store._replace
 
@@ -237,8 +241,8 @@ def test_a_log_that_cannot_be_written_is_said_once_and_stops_no_run(monkeypatch,
 
 
 def test_a_log_in_a_store_is_written_once(monkeypatch, request):
-    from stemkin.runlog import LogFile
-    from stemkin.store import Store
+    from stemkin.results.log import LogFile
+    from stemkin.results.store import Store
 
     written = []
     monkeypatch.setattr(Store, "write_bytes", lambda _, content, *parts: written.append(parts))
@@ -361,10 +365,10 @@ def test_what_dask_says_of_a_call_that_ctrl_c_cut_off_is_not_on_the_terminal():
     interrupted.clear()
     assert worth_saying(record("tornado.application", logging.ERROR))
     assert not worth_saying(record("distributed.core", logging.WARNING))
-    assert worth_saying(record("stemkin.journal", logging.WARNING))
+    assert worth_saying(record("stemkin.results.journal", logging.WARNING))
     interrupted.set()
     try:
         assert not worth_saying(record("tornado.application", logging.ERROR))
-        assert worth_saying(record("stemkin.journal", logging.WARNING))
+        assert worth_saying(record("stemkin.results.journal", logging.WARNING))
     finally:
         interrupted.clear()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin import gaussian_mixture
-from stemkin.clustering import cluster, held_out, kmeans, principal_components
-from stemkin.gaussian_mixture import GaussianMixture
-from stemkin.kernels import mixture as kernel
+from stemkin.kernels.classes import mixture as kernel
+from stemkin.learning import gaussian_mixture
+from stemkin.learning.clustering import cluster, held_out, kmeans, principal_components
+from stemkin.learning.gaussian_mixture import GaussianMixture
 
 CENTRES = np.array([[0.0, 0, 0], [8, 0, 0], [0, 8, 0], [0, 0, 8]])
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from stemkin import conversion
 from stemkin.archive import open_archive
 from stemkin.conversion import chunking, convert
-from stemkin.kernels.quality import frame_status
+from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie, open_movie
 from stemkin.readers import ArrayReader, Calibration
-from stemkin.scheduling import connect
+from stemkin.schedulers.clients import connect
 from tests import movie_files as files
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from stemkin.kernels.corrections import Correction, correct, fill_dead
-from stemkin.kernels.quality import frame_status
+from stemkin.kernels.images.corrections import Correction, correct, fill_dead
+from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import open_movie
 from stemkin.readers import MovieError
 from stemkin.readers.corrected import Corrections

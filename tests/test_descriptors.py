@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels import motifs, naming
-from stemkin.kernels.descriptors import SITE_NAMES, Describer, fold, look_at, look_at_pieces, scale_of
-from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb, nearest_site, sites
-from stemkin.kernels.mixture import Mixture
-from stemkin.kernels.patches import CROP, HOLLOW, PATCH, turn_of
-from stemkin.kernels.taxonomy import Taxonomy
+from stemkin.kernels.classes import motifs, naming
+from stemkin.kernels.classes.descriptors import SITE_NAMES, Describer, fold, look_at, look_at_pieces, scale_of
+from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes.taxonomy import Taxonomy
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, nearest_site, sites
+from stemkin.kernels.crystal.patches import CROP, HOLLOW, PATCH, turn_of
 
 S2 = 0.15
 """Height of a chalcogen column over that of a metal column."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from stemkin import tables
 from stemkin.detection import assemble_frames, detect, detect_block, task_bytes
-from stemkin.detectors import FourierDetector
+from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.readers import ArrayReader
 from stemkin.simulation import simulate_movie, truth_of

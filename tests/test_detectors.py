@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from stemkin import tables
-from stemkin.detectors import Detector, FourierDetector, Survey
+from stemkin.detection.detectors import Detector, FourierDetector, Survey
 from stemkin.devices import to_host
-from stemkin.kernels import defects, residual
-from stemkin.kernels.lattice import CHALCOGEN, METAL, nearest_site, sites
-from stemkin.kernels.matching import match_points
+from stemkin.kernels.common.matching import match_points
+from stemkin.kernels.crystal import residual
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, nearest_site, sites
+from stemkin.kernels.detection import defects
 from stemkin.simulation import simulate_movie, truth_of
 
 

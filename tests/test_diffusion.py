@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
-from stemkin.kernels.borders import Room, all_alike
-from stemkin.kernels.brownian import Evidence, _bounds, most_likely
-from stemkin.kernels.covariance import covariance_interval, covariance_sums
-from stemkin.kernels.hops import hop_numbers, most_likely_rate
-from stemkin.kernels.likelihood import LOG_R, innovation_sums, likelihood_numbers
-from stemkin.kernels.stated import LOG_D, stated_numbers
+from stemkin.kernels.motion.borders import Room, all_alike
+from stemkin.kernels.motion.brownian import Evidence, _bounds, most_likely
+from stemkin.kernels.motion.covariance import covariance_interval, covariance_sums
+from stemkin.kernels.motion.hops import hop_numbers, most_likely_rate
+from stemkin.kernels.motion.known_errors import LOG_D, stated_numbers
+from stemkin.kernels.motion.likelihood import LOG_R, innovation_sums, likelihood_numbers
 from stemkin.tables import COLUMNS, Experiment, empty
 
 

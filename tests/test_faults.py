@@ -22,10 +22,10 @@ import stemkin as sk
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
 from stemkin.pipeline import Inputs
-from stemkin.scheduling import connect, started_by_us
+from stemkin.results.store import UnwritableError
+from stemkin.schedulers.clients import connect, started_by_us
+from stemkin.schedulers.streams import LostSchedulerError, stream
 from stemkin.simulation import simulate_movie
-from stemkin.store import UnwritableError
-from stemkin.streaming import LostSchedulerError, stream
 
 CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25}, learn={"n_frames": 4}, detect={"frames_per_block": 1}
@@ -268,9 +268,9 @@ def certificate(folder, name):
 def test_a_cluster_over_tls_serves_who_has_its_certificate_and_nobody_else(tmp_path, monkeypatch):
     from distributed import Security
 
-    from stemkin import scheduling
+    from stemkin.schedulers import clients
 
-    monkeypatch.setattr(scheduling, "START_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(clients, "START_TIMEOUT_S", 3.0)
     ours, key = certificate(tmp_path, "ours")
     others, other_key = certificate(tmp_path, "others")
     tls = ["--tls-ca-file", str(ours), "--tls-cert", str(ours), "--tls-key", str(key)]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stemkin.archive import open_archive
-from stemkin.kernels.quality import frame_status
+from stemkin.kernels.images.quality import frame_status
 from stemkin.readers import MovieError, open_reader
 from stemkin.readers.base import ALWAYS_PLAUSIBLE_BYTES
 from stemkin.readers.headers import Headers

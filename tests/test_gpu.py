@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stemkin.detectors import FourierDetector
+from stemkin.detection.detectors import FourierDetector
 from stemkin.devices import has_gpu, keep_freed_memory, to_device, to_host
-from stemkin.kernels import residual, shifts
+from stemkin.kernels.crystal import residual, shifts
 from stemkin.simulation import simulate_movie
 
 

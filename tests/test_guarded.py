@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stemkin.readers import MovieError, Options, open_reader
-from stemkin.readers.guarded import opened_by_a_child
+from stemkin.readers.guard import opened_by_a_child
 from tests import movie_files as files
 
 OPTIONS = Options()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stemkin.journal import FolderError, Journal, locked
-from stemkin.store import Store
+from stemkin.results.journal import FolderError, Journal, locked
+from stemkin.results.store import Store
 
 
 def start(store, inputs=("movies/",), **options):
@@ -138,7 +138,7 @@ def test_one_of_many_runs_that_start_at_once_takes_a_stale_lock(tmp_path):
 
     (tmp_path / ".lock").write_text(f"process 999999999 started 1 on {socket.gethostname()}")
     code = (
-        "import sys, time; from stemkin.journal import locked, FolderError; from stemkin.store import Store\n"
+        "import sys, time; from stemkin.results.journal import locked, FolderError; from stemkin.results.store import Store\n"
         f"try:\n    with locked(Store.at({str(tmp_path)!r})): print('mine', flush=True); time.sleep(3)\n"
         "except FolderError: pass"
     )

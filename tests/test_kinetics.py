@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from scipy import special
 
 import stemkin as sk
-from stemkin.kernels import chains
-from stemkin.kernels.hidden_markov import expected_counts
-from stemkin.kernels.intervals import count_interval
-from stemkin.kernels.lastseen import WORTH_COMPILING, follow_counts
+from stemkin.kernels.chains import chain_tests
+from stemkin.kernels.chains.hidden_markov import expected_counts
+from stemkin.kernels.chains.lastseen import WORTH_COMPILING, follow_counts
+from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics import counting, cross_section, hidden_transitions
 from stemkin.kinetics.counting import MAX_GAP, count_transitions
 from stemkin.movie import movies_table
-from stemkin.rows import with_experiment
+from stemkin.rows.files import read_tracks
+from stemkin.rows.table import with_experiment
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import COLUMNS, Experiment, empty
-from stemkin.trackfiles import read_tracks
-from stemkin.trajectories import Trajectories
 
 
 def a_walk_through_classes(n_particles=40, n_frames=30, seed=0, movies=("a", "b"), n_classes=3):
@@ -438,7 +438,7 @@ def test_what_a_chain_implies_is_what_deeptime_says():
     np.testing.assert_allclose(sk.stationary(found), stationary_distribution(theirs.transition_matrix), rtol=1e-6)
     np.testing.assert_allclose(sk.chain_states(found)["stationary_share"], sk.stationary(found))
     balanced = msm.MaximumLikelihoodMSM(reversible=True).fit_fetch(counts).transition_matrix
-    np.testing.assert_allclose(chains.reversible_transitions(counts), balanced, atol=1e-5)
+    np.testing.assert_allclose(chain_tests.reversible_transitions(counts), balanced, atol=1e-5)
     ratio = 2 * (counts * np.log(theirs.transition_matrix / balanced)).sum()
     assert sk.reversibility(found)["statistic"] == pytest.approx(ratio, rel=1e-3)
 

@@ -15,9 +15,9 @@ import stemkin as sk
 from stemkin import tables
 from stemkin.config import Link
 from stemkin.pipeline import gathering, large, tracks
-from stemkin.scheduling import connect
-from stemkin.store import Block, Store
-from stemkin.trackfiles import read_tracks
+from stemkin.results.store import Block, Store
+from stemkin.rows.files import read_tracks
+from stemkin.schedulers.clients import connect
 
 N_FRAMES = 40
 MOVIE = {

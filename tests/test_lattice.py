@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stemkin.kernels import crystal, fourier, perfect, residual, strain
-from stemkin.kernels.finding import find_crystal
-from stemkin.kernels.lattice import (
+from stemkin.kernels.crystal import fourier, perfect, residual, strain
+from stemkin.kernels.crystal import waves as crystal_waves
+from stemkin.kernels.crystal.lattice import (
     CHALCOGEN,
     METAL,
     bent,
@@ -15,6 +15,7 @@ from stemkin.kernels.lattice import (
     sites,
     unbent,
 )
+from stemkin.kernels.crystal.lattice_search import find_crystal
 from stemkin.simulation import simulate_movie, truth_of
 from stemkin.simulation.reader import expected_counts
 
@@ -130,7 +131,7 @@ def test_a_basis_is_reduced_to_the_shortest_vectors():
 
 
 def test_windows_around_the_nodes_add_up_to_one():
-    waves = crystal.waves_of(np.array([[0.1, 0.0], [0.05, 0.0866]]), (101, 77))
+    waves = crystal_waves.waves_of(np.array([[0.1, 0.0], [0.05, 0.0866]]), (101, 77))
     for window in waves.windows:
         assert np.allclose(window.sum(axis=0), 1)
 
@@ -138,14 +139,14 @@ def test_windows_around_the_nodes_add_up_to_one():
 def test_waves_whose_beats_do_not_fit_the_frame_are_told_apart():
     """By hand: three waves of known amplitude on a frame that holds 9.7 and 8.4 periods of them."""
     basis = np.array([[0.0, 9.7 / 101], [8.4 / 90, 4.6 / 101]])
-    waves = crystal.waves_of(basis, (90, 101))
+    waves = crystal_waves.waves_of(basis, (90, 101))
     true = np.zeros(len(waves.indices), complex)
     true[:4] = 7.0, 5 + 2j, -1 + 4j, 0.5 - 1j
     y, x = np.mgrid[:90, :101]
     phases = 2 * np.pi * (y[..., None] * waves.frequencies[:, 0] + x[..., None] * waves.frequencies[:, 1])
     frame = (true * np.exp(1j * phases)).sum(axis=2).real
-    coupled = crystal.mean_amplitudes(crystal.line_sums(frame, waves), waves)
-    found = crystal.decoupled(coupled, waves)
+    coupled = crystal_waves.mean_amplitudes(crystal_waves.line_sums(frame, waves), waves)
+    found = crystal_waves.decoupled(coupled, waves)
     assert np.abs(coupled - true).max() > 0.3
     assert np.abs(found - true).max() < 0.1 * np.abs(coupled - true).max()
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 
 from stemkin import tables
 from stemkin.detection import detect
-from stemkin.detectors import FourierDetector
-from stemkin.editing import edited
-from stemkin.kernels.motifs import Elements
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.classes.motifs import Elements
 from stemkin.learning import Model, learn, sample_frames, with_confusion
+from stemkin.learning.editing import edited
 from stemkin.model import scaled
 from stemkin.model.files import arrays_of
 from stemkin.movie import Movie

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from stemkin import tables
 from stemkin.config import Link
-from stemkin.kernels import candidates, gaps, stepping, tips
-from stemkin.kernels.sightings import Looks, Sightings
+from stemkin.kernels.linking import candidates, gaps, stepping, tips
+from stemkin.kernels.linking.sightings import Looks, Sightings
 from stemkin.linking import Settings, link, meetings, to_napari
 from stemkin.linking.clock import MAX_GAP_FRAMES
-from stemkin.rows import with_experiment
+from stemkin.rows.table import with_experiment
 from tests.strategies import assert_same_rows, computes
 
 ID = 2**24

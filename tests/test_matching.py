@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from stemkin.kernels import matching
-from stemkin.kernels.matching import best_matching, match_points
+from stemkin.kernels.common import matching
+from stemkin.kernels.common.matching import best_matching, match_points
 
 
 def points(*rows):

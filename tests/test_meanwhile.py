@@ -12,7 +12,7 @@ from stemkin import pipeline
 from stemkin.config import RunConfig
 from stemkin.pipeline import meanwhile
 from stemkin.progress import Unwatched
-from stemkin.scheduling import connect
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
 NAMES = ("movie 1", "movie 2", "movie 3")

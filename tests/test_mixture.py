@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels import mixture as kernel
-from stemkin.kernels.mixture import COVARIANCES, LEAF_ROWS, Mixture, Sums, mixture_of_labels, next_mixture, step_sums
+from stemkin.kernels.classes import mixture as kernel
+from stemkin.kernels.classes.mixture import (
+    COVARIANCES,
+    LEAF_ROWS,
+    Mixture,
+    Sums,
+    mixture_of_labels,
+    next_mixture,
+    step_sums,
+)
 
 
 def blobs(n_rows=900, n_dimensions=4, seed=0, offset=0.0):

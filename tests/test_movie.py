@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin import movie as module
-from stemkin.kernels.quality import frame_status
+from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie, each_movie, movies_table, open_movie
 from stemkin.readers import ArrayReader, Calibration, DamagedDataError, MovieError
 from stemkin.readers.tolerant import TolerantReader
-from stemkin.scheduling import connect
+from stemkin.schedulers.clients import connect
 from tests import movie_files as files
 from tests.strategies import computes, time_chunkings
 

@@ -10,17 +10,16 @@ import pytest
 
 from stemkin import tables
 from stemkin.detection import detect
-from stemkin.detectors import Detector
-from stemkin.kernels import labels, staging
-from stemkin.kernels.matching import match_points
-from stemkin.kernels.peaks import threshold_for
-from stemkin.kernels.residual import remove_crystal
-from stemkin.kernels.specimen import Specimen, measure, typical
+from stemkin.detection.detectors import Detector
+from stemkin.kernels.common.matching import match_points
+from stemkin.kernels.crystal.peaks import threshold_for
+from stemkin.kernels.crystal.residual import remove_crystal
 from stemkin.learning import Model, learn
 from stemkin.movie import Movie
-from stemkin.network import NetworkDetector, Weights, learn_network, learn_paper_network, load_network
+from stemkin.network import NetworkDetector, Weights, labels, learn_network, learn_paper_network, load_network, staging
 from stemkin.network.calibration import calibrate, logit_of, snr_of, summits
 from stemkin.network.decoding import components, places
+from stemkin.network.specimen import Specimen, measure, typical
 from stemkin.network.targets import target_of
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb, sites
-from stemkin.kernels.patches import (
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
+from stemkin.kernels.crystal.patches import (
     CROP,
     HOLLOW,
     PATCH,

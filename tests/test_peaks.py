@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels import defects, filters, interpolation, peaks, placing, relaxation, sites
-from stemkin.kernels.lattice import honeycomb
+from stemkin.kernels.crystal import peaks
+from stemkin.kernels.crystal.lattice import honeycomb
+from stemkin.kernels.detection import defects, placing, relaxation, sites
+from stemkin.kernels.images import filters, interpolation
 
 
 def spot(shape, y, x, height, sd=1.5):

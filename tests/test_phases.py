@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin.detection import detect
-from stemkin.detectors import FourierDetector
-from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb, sites
-from stemkin.kernels.order import DISORDERED, ORDERED, VACUUM, order_fractions, order_map
-from stemkin.kernels.order import regions as regions_of
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
+from stemkin.kernels.crystal.order import DISORDERED, ORDERED, VACUUM, order_fractions, order_map
+from stemkin.kernels.crystal.order import regions as regions_of
 from stemkin.movie import Movie
-from stemkin.phases import follow, histories, order_maps, phases, regions, save_order_maps
+from stemkin.order import follow, histories, order_maps, phases, regions, save_order_maps
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
 

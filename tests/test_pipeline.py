@@ -13,7 +13,7 @@ import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
 from stemkin.pipeline import large, pixels, tracks
-from stemkin.scheduling import connect
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
 CONFIG = RunConfig().with_values(
@@ -359,7 +359,7 @@ def test_a_block_that_cannot_fit_is_refused_with_the_setting_that_fits():
 
 
 def test_a_folder_that_fills_up_stops_the_run_and_it_goes_on_later(movies, calm, tmp_path, monkeypatch):
-    from stemkin import store
+    from stemkin.results import store
 
     replace_file, written = store._replace, []
 

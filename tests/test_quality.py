@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from stemkin.kernels.quality import damaged, frame_quality, frame_status, is_damaged
+from stemkin.kernels.images.quality import damaged, frame_quality, frame_status, is_damaged
 from stemkin.tables import STATUSES
 from tests.strategies import time_chunkings
 

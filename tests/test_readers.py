@@ -122,7 +122,7 @@ def test_a_file_cut_short_keeps_its_whole_frames_or_says_so(tmp_path, name):
     read = TolerantReader(reader).read(0, reader.shape[0])
     good = [i for i in range(len(read)) if np.array_equal(read[i], frames[i])]
     assert len(good) <= 3
-    from stemkin.kernels.quality import is_damaged
+    from stemkin.kernels.images.quality import is_damaged
 
     assert is_damaged(read).tolist() == [i not in good for i in range(len(read))]
 
@@ -284,7 +284,7 @@ def test_a_folder_of_numbered_tiffs_is_one_movie_with_gaps_where_files_are_missi
     (tmp_path / "film 2_15.tif").write_bytes(b"II*\0 broken")
     movie = open_movie(tmp_path)
     read = movie.reader.read(0, 12)
-    from stemkin.kernels.quality import frame_status
+    from stemkin.kernels.images.quality import frame_status
 
     assert frame_status(read).tolist() == ["corrupt" if i in (4, 7) else "ok" for i in range(12)]
     np.testing.assert_array_equal(np.delete(read, [4, 7], 0), np.delete(frames, [4, 7], 0))

@@ -11,10 +11,10 @@ import pytest
 
 from stemkin.archive import describe, open_archive
 from stemkin.conversion import convert
-from stemkin.kernels.quality import frame_status
+from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import open_movie
 from stemkin.readers import MovieError
-from stemkin.scheduling import connect
+from stemkin.schedulers.clients import connect
 from tests import movie_files as files
 from tests.object_stores import s3_at
 from tests.test_readers import FORMATS_WRITTEN, frames_for

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.phases import histories
+from stemkin.order import histories
 from stemkin.report import images, palette, render, summaries, write_report
 from stemkin.report.intervals import Scale, scale_for
 from stemkin.report.results import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity
-from stemkin.store import Block, Store, folder_name
+from stemkin.results.store import Block, Store, folder_name
 from stemkin.structures import described, sums_of
 
 NAMES = {0: "Mo_W", 1: "Mo_W+V_S", 2: "V_S", 3: "V_S2"}

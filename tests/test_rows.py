@@ -8,7 +8,7 @@ import pandas as pd
 import stemkin as sk
 from stemkin import tables
 from stemkin.movie import Movie
-from stemkin.rows import Rows
+from stemkin.rows.table import Rows
 
 
 class Counting:

@@ -12,9 +12,9 @@ import dask
 import pytest
 from distributed import Client
 
-from stemkin import scheduling, workers
-from stemkin.scheduling import connect
-from stemkin.streaming import active_client, stream
+from stemkin.schedulers import clients, workers
+from stemkin.schedulers.clients import connect
+from stemkin.schedulers.streams import active_client, stream
 
 square = lambda n: n * n  # noqa: E731 - a lambda travels by value, to workers that cannot import this file
 
@@ -70,7 +70,7 @@ def test_a_scheduler_that_runs_already_is_reached_by_file_and_by_address(tmp_pat
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(scheduling, "START_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(clients, "START_TIMEOUT_S", 0.5)
     with (
         pytest.raises(ConnectionError, match=r"no Dask scheduler answered at tcp://127.0.0.1:1 "),
         connect("tcp://127.0.0.1:1"),
@@ -123,7 +123,7 @@ def test_the_least_timeout_is_the_one_that_dask_asserts():
 
     assert "assert timeout >= nprobes + 1" in inspect.getsource(set_tcp_timeout)
     assert "nprobes = 10" in inspect.getsource(set_tcp_timeout)
-    assert scheduling.LEAST_TCP_TIMEOUT_S == 11
+    assert clients.LEAST_TCP_TIMEOUT_S == 11
 
 
 def settings_there():
@@ -159,14 +159,14 @@ def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopbac
     monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=SLURMCluster))
     file = tmp_path / "cluster.toml"
     file.write_text("kind = 'slurm'\njobs = 0\nmaximum_jobs = 8\njob_script_prologue = ['source mine']\n")
-    cluster = scheduling._queue_cluster(str(file), None)
+    cluster = clients._queue_cluster(str(file), None)
     assert cluster.asked == {"minimum_jobs": 0, "maximum_jobs": 8}
     assert cluster.options["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
     assert cluster.options["job_script_prologue"][-1] == "source mine"
     assert "export MALLOC_MMAP_THRESHOLD_=67108864" in cluster.options["job_script_prologue"]
     assert "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False" in cluster.options["job_script_prologue"]
     file.write_text("kind = 'slurm'\nmaximum_jobs = 8\n[scheduler_options]\ndashboard_address = ':8787'\n")
-    assert scheduling._queue_cluster(str(file), None).options["scheduler_options"] == {"dashboard_address": ":8787"}
+    assert clients._queue_cluster(str(file), None).options["scheduler_options"] == {"dashboard_address": ":8787"}
 
 
 def wait_for(condition, limit_s=20):
@@ -218,5 +218,5 @@ def test_a_real_worker_without_stemkin_is_named_at_the_start(tmp_path, monkeypat
     [("tcp://cluster:8786", True), ("tcp://127.0.0.1:8786", False), ("tls://cluster:8786", False)],
 )
 def test_an_unencrypted_scheduler_elsewhere_draws_a_warning(caplog, address, warned):
-    scheduling.warn_if_open(address)
+    clients.warn_if_open(address)
     assert ("not encrypted" in caplog.text) == warned

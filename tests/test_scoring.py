@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stemkin.kinetics import transitions
-from stemkin.rows import with_experiment
+from stemkin.rows.table import with_experiment
 from stemkin.scoring import Labels, Score, score
 from stemkin.simulation import simulate_archive, simulate_movie, truth_of
 from stemkin.tables import Experiment, conform, empty

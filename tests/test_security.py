@@ -13,7 +13,7 @@ from stemkin.archive import open_archive
 from stemkin.config import ConfigError, RunConfig
 from stemkin.learning import Model
 from stemkin.readers import MovieError
-from stemkin.scheduling import connect
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
 ROOT = Path(sk.__file__).parent

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stemkin.detectors import FourierDetector
-from stemkin.kernels import shifts
-from stemkin.kernels.lattice import honeycomb
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.crystal import shifts
+from stemkin.kernels.crystal.lattice import honeycomb
 from stemkin.simulation import simulate_movie, truth_of
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels.ideal import best_recall, cramer_rao_sd, detectability
-from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb, sites
-from stemkin.kernels.rendering import Probe, Scan, add_columns, crystal_waves, plane_wave_factors
-from stemkin.kernels.shotnoise import N_LEVELS, STEP, WIDTH, _integer_probabilities, alias_tables, poisson_counts
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
+from stemkin.kernels.crystal.rendering import Probe, Scan, add_columns, crystal_waves, plane_wave_factors
+from stemkin.kernels.images.ideal import best_recall, cramer_rao_sd, detectability
+from stemkin.kernels.images.shotnoise import N_LEVELS, STEP, WIDTH, _integer_probabilities, alias_tables, poisson_counts
 from stemkin.simulation import PRESETS, expected_counts, simulate_movie, truth_of
 from stemkin.simulation.crystal import crystal
 from stemkin.simulation.reader import scan_of

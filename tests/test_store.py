@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.store import Block, Store, UnwritableError, fingerprint, folder_name
+from stemkin.results.store import Block, Store, UnwritableError, fingerprint, folder_name
 
 ROWS = pd.DataFrame({"movie": ["a", "a"], "frame": [0, 1]})
 

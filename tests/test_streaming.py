@@ -8,8 +8,8 @@ from collections import deque
 
 import pytest
 
-from stemkin.scheduling import connect
-from stemkin.streaming import Call, _Agenda, n_threads, stream
+from stemkin.schedulers.clients import connect
+from stemkin.schedulers.streams import Call, _Agenda, n_threads, stream
 
 
 def square(n):
@@ -125,7 +125,7 @@ def test_items_that_shared_a_worker_with_a_killer_keep_their_results():
 def test_a_lost_scheduler_is_told_from_a_failing_item(broken):
     from types import SimpleNamespace
 
-    from stemkin.streaming import LostSchedulerError, _answer
+    from stemkin.schedulers.streams import LostSchedulerError, _answer
 
     def gone():
         raise ConnectionResetError

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from stemkin import tables
 from stemkin.detection import detect
-from stemkin.kernels import structure as kernel
-from stemkin.kernels.descriptors import look_at
-from stemkin.kernels.lattice import CHALCOGEN, METAL, honeycomb
-from stemkin.kernels.neighbours import GRID, atoms_of, places_around, smooth_variance, steepness
-from stemkin.kernels.patches import axes_of, turn_of
+from stemkin.kernels.classes import structure as kernel
+from stemkin.kernels.classes.descriptors import look_at
+from stemkin.kernels.classes.neighbours import GRID, atoms_of, places_around, smooth_variance, steepness
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
+from stemkin.kernels.crystal.patches import axes_of, turn_of
 from stemkin.learning import learn
 from stemkin.simulation import simulate_movie
 from stemkin.structures import added, crystallography, described, sums_of

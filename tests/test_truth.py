@@ -12,11 +12,11 @@ from scipy import linalg
 from stemkin import kinetics
 from stemkin.controls import immobile, shuffled
 from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates
-from stemkin.kernels.brownian import Evidence, most_likely
-from stemkin.kernels.counting import neighbour_counts
-from stemkin.kernels.generator import fit_generator
-from stemkin.kernels.likelihood import likelihood_numbers
-from stemkin.kernels.markov import transition_probabilities
+from stemkin.kernels.chains.counting import neighbour_counts
+from stemkin.kernels.chains.generator import fit_generator
+from stemkin.kernels.chains.markov import transition_probabilities
+from stemkin.kernels.motion.brownian import Evidence, most_likely
+from stemkin.kernels.motion.likelihood import likelihood_numbers
 
 Q = np.array([[-0.03, 0.02, 0.01], [0.02, -0.04, 0.02], [0.01, 0.02, -0.03]])
 CONFUSION = np.full((3, 3), 0.025) + np.eye(3) * 0.925

@@ -50,7 +50,7 @@ def run_to_the_end(
     from stemkin.pipeline import open_inputs
     from stemkin.pipeline import run as run_all
     from stemkin.progress import shown
-    from stemkin.scheduling import connect
+    from stemkin.schedulers.clients import connect
 
     found = open_inputs(inputs, settings, results=out)  # before any worker is started: most mistakes show here
     with connect(cluster, workers=workers), shown() as watch:
@@ -74,7 +74,7 @@ def go_on(
     """Redo the named stages of a results folder, and the report."""
     from stemkin.pipeline import resume
     from stemkin.progress import shown
-    from stemkin.scheduling import connect
+    from stemkin.schedulers.clients import connect
 
     settings = None if config is None else settings_of(config)
     with connect(cluster, workers=workers), shown() as watch:

@@ -81,7 +81,7 @@ def run(
     settings = settings_of(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector)
     if dry_run:
         from stemkin.pipeline import plan
-        from stemkin.streaming import available_cores
+        from stemkin.schedulers.streams import available_cores
 
         planned = plan(inputs, config=settings, workers=workers or available_cores(), look=True)
         typer.echo(planned.describe())
@@ -149,7 +149,7 @@ def convert(
 ) -> None:
     """Copy movies into a fast calibrated store (OME-Zarr), checked block by block."""
     from stemkin.conversion import convert as convert_movies
-    from stemkin.scheduling import connect
+    from stemkin.schedulers.clients import connect
 
     with connect(cluster, workers=workers):
         stores = convert_movies(inputs, out, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s)
@@ -175,7 +175,7 @@ def learn(
 ) -> None:
     """Learn a detector and a taxonomy from a few frames."""
     from stemkin.pipeline import learn_model
-    from stemkin.scheduling import connect
+    from stemkin.schedulers.clients import connect
 
     with connect(cluster, workers=workers):
         settings = settings_of(config, pixel_size_nm, frame_time_s, material=material, detector=detector)
@@ -238,7 +238,7 @@ def classes(
     """Show the classes of a results folder; rename, merge or split them without reading a pixel."""
     if edit is not None or reset:
         go_on(results, None, cluster, workers, ("link", "kinetics"), classes={} if edit is None else edit)
-    from stemkin.store import Store
+    from stemkin.results.store import Store
 
     table = Store.at(results).read_table("classes.parquet").drop(columns="mean_patch")
     typer.echo(table.to_string(index=False, float_format="%.2f"))

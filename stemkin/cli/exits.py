@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from stemkin.stopping import StoppedError, interrupted, is_of_the_network, reason
+from stemkin.errors import StoppedError, interrupted, is_of_the_network, reason
 
 DONE, FAULT, BAD_USAGE, INCOMPLETE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 

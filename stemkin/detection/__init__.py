@@ -1,7 +1,7 @@
 """Movies become tables: every frame is searched once, and pixels are not looked at again.
 
 >>> from stemkin.movie import Movie
->>> from stemkin.detectors import FourierDetector
+>>> from stemkin.detection.detectors import FourierDetector
 >>> frames = np.random.default_rng(1).poisson(9.0, (2, 48, 48)).astype("uint16")
 >>> frames[1, 20:23, 30:33] += 60
 >>> movie = Movie.from_array(frames, name="one blob", pixel_size_nm=0.03, frame_time_s=2.0)
@@ -29,7 +29,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.detection.block import BlockResult, detect_block
 from stemkin.movie import Movie, Movies, each_movie, movies_table
-from stemkin.rows import Rows, with_experiment
+from stemkin.rows.table import Rows, with_experiment
 
 __all__ = ["BlockResult", "assemble_frames", "detect", "detect_block", "task_bytes"]
 
@@ -45,7 +45,7 @@ def detect(movies: Movies, model: Any, *, neighbours: bool = False, frames_per_b
     movies
         A movie, an archive or any iterable of movies.
     model
-        A `Model`, which also describes and names what it finds, or a detector: any callable as in `stemkin.detectors`.
+        A `Model`, which also describes and names what it finds, or a detector: any callable as in `stemkin.detection.detectors`.
     neighbours
         Whether to measure where the atoms around each detection stand, too: columns of the table ``neighbours``, for
         `crystallography`.

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.detectors import EDGE, FourierDetector, Survey
-from stemkin.kernels import order, shifts
-from stemkin.kernels.quality import frame_status
+from stemkin.detection.detectors import EDGE, FourierDetector, Survey
+from stemkin.kernels.crystal import order, shifts
+from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie
 
 AREAS = ("ordered", "disordered", "vacuum")

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.borders import Room
+from stemkin.kernels.motion.borders import Room
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import Experiment
-from stemkin.trajectories import Trajectories
 
 By = Literal["pooled", "movie"]
 ClassOf = Literal["rows", "track", "all"]

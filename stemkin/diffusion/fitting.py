@@ -14,11 +14,11 @@ from scipy import special
 from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf, check_words
 from stemkin.diffusion.methods import Estimate, Method, Recipe, Sigma, recipe
 from stemkin.diffusion.stays import stays_of
-from stemkin.kernels.covariance import excess_kurtosis
-from stemkin.kernels.exact import total
-from stemkin.kernels.intervals import variance_interval
+from stemkin.kernels.common.exact import total
+from stemkin.kernels.common.intervals import variance_interval
+from stemkin.kernels.motion.covariance import excess_kurtosis
+from stemkin.rows.tracks import Sums, frame_times, sum_over
 from stemkin.tables import POOLED, Experiment, conform, empty
-from stemkin.trajectories import Sums, frame_times, sum_over
 
 FEWEST_DISPLACEMENTS = 3
 """Fewer cannot tell D from the localisation error, and any interval would be without end."""
@@ -75,7 +75,7 @@ def fit_diffusion(
     border_px
         Particles closer than this to the edge of a frame are not seen. Where the frames' size is known (from the
         experiment, with columns ``y``, ``x`` in the tracks), each step counts for the steps of its length that left the
-        field unseen (`stemkin.kernels.borders`): without that D is low, by 3.5 % for hops of 0.3 nm in a field of 11.5 nm.
+        field unseen (`stemkin.kernels.motion.borders`): without that D is low, by 3.5 % for hops of 0.3 nm in a field of 11.5 nm.
         None: no correction.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.

@@ -10,9 +10,9 @@ import pandas as pd
 from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
 from stemkin.diffusion.fitting import Asked, collected
 from stemkin.diffusion.methods import recipe
-from stemkin.kernels.hops import most_likely_rate
+from stemkin.kernels.motion.hops import most_likely_rate
+from stemkin.rows.tracks import Sums, frame_times
 from stemkin.tables import Experiment
-from stemkin.trajectories import Sums, frame_times
 
 COLUMNS = {
     "movie": "str", "class_id": "int16", "hop_rate_per_s": "float64", "low": "float64", "high": "float64",

@@ -10,17 +10,17 @@ from typing import Any, Literal
 import numpy as np
 
 from stemkin.diffusion.stays import Stays, sums_of
-from stemkin.kernels import brownian, hops, likelihood, stated
-from stemkin.kernels.covariance import covariance_estimate, covariance_interval, covariance_sums
-from stemkin.kernels.displacement import (
+from stemkin.kernels.common.exact import N_SLICES, total
+from stemkin.kernels.common.hashing import mixed
+from stemkin.kernels.common.intervals import variance_interval
+from stemkin.kernels.motion import brownian, hops, known_errors, likelihood
+from stemkin.kernels.motion.covariance import covariance_estimate, covariance_interval, covariance_sums
+from stemkin.kernels.motion.displacement import (
     line_through,
     optimal_lags,
     power_law,
     squared_displacements,
 )
-from stemkin.kernels.exact import N_SLICES, total
-from stemkin.kernels.intervals import variance_interval
-from stemkin.kernels.mixing import mixed
 
 Method = Literal["auto", "mle", "cve", "ols", "hop"]
 Sigma = float | Literal["position_error"] | None
@@ -119,18 +119,18 @@ def add_stated(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
 
     def each(part: Stays) -> np.ndarray:
         words: dict[str, Any] = {"n_units": part.n_units, "weights": part.weights}
-        own = stated.stated_numbers(*part.rows, variance=np.asarray(part.variance), **words)
+        own = known_errors.stated_numbers(*part.rows, variance=np.asarray(part.variance), **words)
         return np.concatenate([own, likelihood.likelihood_numbers(*part.rows, **words)], axis=1)
 
-    return sums_of(stays, group, n_groups, each, n_numbers=stated.N_NUMBERS + likelihood.N_NUMBERS)
+    return sums_of(stays, group, n_groups, each, n_numbers=known_errors.N_NUMBERS + likelihood.N_NUMBERS)
 
 
 def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
     """Return D with the errors that the places state; where some state none, with one that is fitted."""
-    own = total(sums[: stated.N_NUMBERS])
+    own = total(sums[: known_errors.N_NUMBERS])
     if own[3] > 0:
-        return solve_likelihood(sums[stated.N_NUMBERS :], frame_time_s, confidence)
-    fit = stated.most_likely_stated(own, frame_time_s, confidence=confidence)
+        return solve_likelihood(sums[known_errors.N_NUMBERS :], frame_time_s, confidence)
+    fit = known_errors.most_likely_stated(own, frame_time_s, confidence=confidence)
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(float(own[1])), round(float(own[2])))
 
 

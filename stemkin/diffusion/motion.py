@@ -12,8 +12,8 @@ from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
 from stemkin.diffusion.fitting import Asked, collected, diffusion_table, gaussianity_table, recipes_for
 from stemkin.diffusion.hopping import hop_table
 from stemkin.diffusion.methods import Method, recipe
+from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
-from stemkin.trajectories import frame_times
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ import pandas as pd
 
 from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
 from stemkin.diffusion.stays import Stays, stays_of, sums_of
-from stemkin.kernels.displacement import squared_displacements
-from stemkin.kernels.exact import total
+from stemkin.kernels.common.exact import total
+from stemkin.kernels.motion.displacement import squared_displacements
+from stemkin.rows.tracks import Sums, frame_times, sum_over
 from stemkin.tables import POOLED, Experiment, conform, empty
-from stemkin.trajectories import Sums, frame_times, sum_over
 
 FEW_UNITS = 10
 """With fewer tracks than this the spread between them says little, and Gaussian motion is assumed for the error."""

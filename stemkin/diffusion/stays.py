@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from stemkin.diffusion.choice import Choice, ClassOf
-from stemkin.kernels.borders import Room, Weights, all_alike
-from stemkin.kernels.counting import run_starts
-from stemkin.kernels.exact import N_SLICES, group_sums
+from stemkin.kernels.chains.counting import run_starts
+from stemkin.kernels.common.exact import N_SLICES, group_sums
+from stemkin.kernels.motion.borders import Room, Weights, all_alike
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import NOT_NAMED
-from stemkin.trajectories import Trajectories
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Stays:
 
     @property
     def weights(self) -> Weights:
-        """What displacements stand for, since others left the field (`stemkin.kernels.borders`)."""
+        """What displacements stand for, since others left the field (`stemkin.kernels.motion.borders`)."""
         return all_alike if self.room is None else self.room.weights
 
     @property

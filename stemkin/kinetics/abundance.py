@@ -24,14 +24,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.abundance import Sightings
-from stemkin.kernels.intervals import count_interval
+from stemkin.kernels.chains.abundance import Sightings
+from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics.counting import small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
 from stemkin.kinetics.switching import class_names
+from stemkin.rows.tracks import Sums, Trajectories, sum_over
 from stemkin.tables import OK, Experiment
-from stemkin.trajectories import Sums, Trajectories, sum_over
 
 Efficiency = Mapping[int, float] | float | Literal["gaps"]
 Chance = Mapping[int, float] | float | Literal["tracks"]

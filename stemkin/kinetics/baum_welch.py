@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 
-from stemkin.kernels.exact import slices, total
-from stemkin.kernels.generator import Generator, probability_interval, summary
-from stemkin.kernels.hidden_markov import expected_counts
-from stemkin.kernels.rate_likelihood import RateLikelihood
+from stemkin.kernels.chains.generator import Generator, probability_interval, summary
+from stemkin.kernels.chains.hidden_markov import expected_counts
+from stemkin.kernels.chains.rate_likelihood import RateLikelihood
+from stemkin.kernels.common.exact import slices, total
 from stemkin.kinetics.grouping import Key
-from stemkin.trajectories import Sums, sum_over
+from stemkin.rows.tracks import Sums, sum_over
 
 MAX_STEPS = 200
 STRIP_TRACKS = 8192

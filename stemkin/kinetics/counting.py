@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.counting import packed, pair_counts
-from stemkin.kernels.lastseen import WORTH_COMPILING, follow_counts
+from stemkin.kernels.chains.counting import packed, pair_counts
+from stemkin.kernels.chains.lastseen import WORTH_COMPILING, follow_counts
 from stemkin.kinetics.grouping import Grouping, Key
+from stemkin.rows.tracks import Sums, Trajectories, movie_codes, twins, whole_numbers
 from stemkin.tables import NOT_NAMED, check_columns
-from stemkin.trajectories import Sums, Trajectories, movie_codes, twins, whole_numbers
 
 MAX_GAP = 16
 """Rows of a track that follow each other with at most this gap [frames] enter the rates, each with its own exp(Q gap)."""

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.intervals import count_interval
-from stemkin.kernels.matching import match_points
+from stemkin.kernels.common.intervals import count_interval
+from stemkin.kernels.common.matching import match_points
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.kinetics.numbers import frames_looked_at
 from stemkin.kinetics.switching import class_names
+from stemkin.rows.tracks import Sums, Trajectories, frame_times, sum_over
 from stemkin.tables import NOT_NAMED, OK, Experiment, check_columns
-from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over
 
 NM2_IN_BARN = 1e10
 """One square nanometre in barn."""

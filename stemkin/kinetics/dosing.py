@@ -20,8 +20,8 @@ import pandas as pd
 from stemkin.kinetics.creation import NM2_IN_BARN
 from stemkin.kinetics.grouping import By, Grouping
 from stemkin.kinetics.switching import class_names, counted_and_fitted
+from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
-from stemkin.trajectories import frame_times
 
 
 def beam_cross_sections(

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.generator import exit_rates
-from stemkin.kernels.survival import Stays, kaplan_meier, stays_of
+from stemkin.kernels.chains.generator import exit_rates
+from stemkin.kernels.chains.survival import Stays, kaplan_meier, stays_of
 from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of, small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.kinetics.switching import class_names, spans
+from stemkin.rows.tracks import Sums, Trajectories, frame_times, sum_over
 from stemkin.tables import NOT_NAMED, Experiment
-from stemkin.trajectories import Sums, Trajectories, frame_times, sum_over
 
 Begun = Literal["change", "seen", "any"]
 

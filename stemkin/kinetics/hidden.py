@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from stemkin.controls import checked_confusion
-from stemkin.kernels.counting import run_starts
+from stemkin.kernels.chains.counting import run_starts
 from stemkin.kinetics.baum_welch import BaumWelch, Names
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.kinetics.switching import Transitions, class_names, transitions
+from stemkin.rows.tracks import Sums, Trajectories, frame_times, held, sum_over
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
-from stemkin.trajectories import Sums, Trajectories, frame_times, held, sum_over
 
 
 def hidden_transitions(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels import chains
+from stemkin.kernels.chains import chain_tests
 from stemkin.kinetics.switching import Transitions, transitions  # noqa: F401 - for the example above
 from stemkin.tables import POOLED
 
@@ -30,7 +30,7 @@ def connected(found: Transitions, *, movie: str = POOLED) -> pd.Series:
     A chain that falls apart into several sets has no single stationary distribution, and its longest timescale is infinite.
     """
     counts = found.matrix("count", movie=movie)
-    return pd.Series(chains.connected_sets(counts.to_numpy()), index=counts.index, name="set")
+    return pd.Series(chain_tests.connected_sets(counts.to_numpy()), index=counts.index, name="set")
 
 
 def stationary(found: Transitions, *, movie: str = POOLED, lag_frames: int | None = None) -> pd.Series:
@@ -42,7 +42,7 @@ def stationary(found: Transitions, *, movie: str = POOLED, lag_frames: int | Non
     P = found.matrix("probability", movie=movie, lag_frames=lag_frames)
     seen = _seen(found, movie, lag_frames)
     share = np.full(len(P), np.nan)
-    share[seen] = chains.stationary_distribution(P.to_numpy()[np.ix_(seen, seen)])
+    share[seen] = chain_tests.stationary_distribution(P.to_numpy()[np.ix_(seen, seen)])
     return pd.Series(share, index=P.index, name="stationary")
 
 
@@ -59,12 +59,12 @@ def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
     counts, P = (found.matrix(column, movie=movie).to_numpy() for column in ("count", "probability"))
     seen = _seen(found, movie, None)
     sets = np.full(len(ids), -1)
-    sets[seen] = chains.connected_sets(counts[np.ix_(seen, seen)])
+    sets[seen] = chain_tests.connected_sets(counts[np.ix_(seen, seen)])
     share = np.full(len(ids), np.nan)
     for number in range(sets.max() + 1):
         own = np.flatnonzero(sets == number)
         left = counts[own].sum() > counts[np.ix_(own, own)].sum()
-        share[own] = 0.0 if left else chains.stationary_distribution(P[np.ix_(own, own)])
+        share[own] = 0.0 if left else chain_tests.stationary_distribution(P[np.ix_(own, own)])
     at_risk = counts.sum(axis=1)
     return table.assign(set=sets, seen_share=at_risk / max(at_risk.sum(), 1), stationary_share=share)
 
@@ -108,11 +108,11 @@ def implied_timescales(
     for lag in lags:
         seen = np.ix_(*(_known(found, movie, lags[0]),) * 2)
         P, count = (found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen] for c in ("probability", "count"))
-        sets = chains.connected_sets(found.matrix("count", movie=movie, lag_frames=lags[0]).to_numpy()[seen])
-        drawn = chains.sampled_matrices(count / lag, N_SAMPLES, np.random.default_rng(seed), sets=sets)
-        times, which = chains.set_timescales(P, sets, lag * frame_time_s)
+        sets = chain_tests.connected_sets(found.matrix("count", movie=movie, lag_frames=lags[0]).to_numpy()[seen])
+        drawn = chain_tests.sampled_matrices(count / lag, N_SAMPLES, np.random.default_rng(seed), sets=sets)
+        times, which = chain_tests.set_timescales(P, sets, lag * frame_time_s)
         # few counts may say that a set is left for good where a drawn matrix cannot, and the other way round
-        sampled, _ = chains.set_timescales(drawn, sets, lag * frame_time_s, closed=chains.never_left(P, sets))
+        sampled, _ = chain_tests.set_timescales(drawn, sets, lag * frame_time_s, closed=chain_tests.never_left(P, sets))
         tail = (1 - confidence) / 2
         with np.errstate(invalid="ignore"):  # between two that never end there is no number: NaN
             low, high = np.quantile(sampled, (tail, 1 - tail), axis=0) if len(which) else (times, times)
@@ -163,7 +163,7 @@ def chapman_kolmogorov(
     first, places = lags[0], _known(found, movie, lags[0])
     seen = np.ix_(places, places)
     P, count = (found.matrix(c, movie=movie, lag_frames=first).to_numpy()[seen] for c in ("probability", "count"))
-    drawn = chains.sampled_matrices(count / first, N_SAMPLES, np.random.default_rng(seed))
+    drawn = chain_tests.sampled_matrices(count / first, N_SAMPLES, np.random.default_rng(seed))
     tail, ids = (1 - confidence) / 2, np.array(found.class_ids)[places]
     parts = []
     for lag in (lag for lag in lags[1:] if lag % first == 0):
@@ -194,5 +194,5 @@ def reversibility(found: Transitions, *, movie: str = POOLED) -> dict[str, Any]:
     `statistic` (twice the log-likelihood ratio), `degrees_of_freedom`, `p_value`, and `reversible` (at 1 %).
     """
     counts = found.matrix("count", movie=movie).to_numpy()
-    statistic, freedom, p = chains.reversibility_test(counts)
+    statistic, freedom, p = chain_tests.reversibility_test(counts)
     return {"statistic": statistic, "degrees_of_freedom": freedom, "p_value": p, "reversible": p >= 0.01}

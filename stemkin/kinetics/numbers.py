@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kinetics.switching import class_names
+from stemkin.rows.tracks import ONLY_MOVIE, Sums, frame_times, sum_over, whole_numbers
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
-from stemkin.trajectories import ONLY_MOVIE, Sums, frame_times, sum_over, whole_numbers
 
 MOST_FRAMES = 50_000_000
 """No movie has more frames, as far as is known; a row beyond is a slip, and a number for each frame up to it too much."""

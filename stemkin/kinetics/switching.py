@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.generator import Generator, fit_generator
-from stemkin.kernels.markov import overlap, transition_probabilities
+from stemkin.kernels.chains.generator import Generator, fit_generator
+from stemkin.kernels.chains.markov import overlap, transition_probabilities
 from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of
 from stemkin.kinetics.grouping import By, Grouping, Key
+from stemkin.rows.tracks import frame_times, sum_over
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
-from stemkin.trajectories import frame_times, sum_over
 
 
 @dataclass(frozen=True, eq=False)

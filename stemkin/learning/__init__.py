@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from stemkin import tables
-from stemkin.detectors import FourierDetector, Survey
-from stemkin.kernels import motifs
-from stemkin.kernels.descriptors import Look
-from stemkin.kernels.quality import frame_status
+from stemkin.detection.detectors import FourierDetector, Survey
+from stemkin.kernels.classes import motifs
+from stemkin.kernels.classes.descriptors import Look
+from stemkin.kernels.images.quality import frame_status
 from stemkin.learning.confusion import with_confusion
 from stemkin.learning.sorting import gather, model_of
 from stemkin.model import Model, look_at_detections
@@ -60,7 +60,7 @@ def learn(
         How many classes; None lets the Bayesian information criterion choose.
     detector
         ``"fourier"``, ``"network"`` or ``"paper"`` (`learn_detector` says what each one is), or any detector as in
-        `stemkin.detectors`. `FourierDetector` unless given: on the simulator's presets it finds as much as the network or a
+        `stemkin.detection.detectors`. `FourierDetector` unless given: on the simulator's presets it finds as much as the network or a
         little more (see `stemkin.network`), and needs no learning.
     seed
         Decides the frames and the starts; the same seed gives the same model, however the movies are stored or chunked.

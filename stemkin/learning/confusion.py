@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.matching import match_points
+from stemkin.kernels.common.matching import match_points
 from stemkin.model import Model
 from stemkin.movie import Movie
 

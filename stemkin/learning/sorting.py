@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels import motifs
-from stemkin.kernels.descriptors import SITE_NAMES, Describer, Look
-from stemkin.kernels.naming import Names, name_components
-from stemkin.kernels.neighbours import PLACE_KINDS
-from stemkin.kernels.patches import CROP, PATCH
-from stemkin.kernels.taxonomy import Taxonomy, nothing
+from stemkin.kernels.classes import motifs
+from stemkin.kernels.classes.descriptors import SITE_NAMES, Describer, Look
+from stemkin.kernels.classes.naming import Names, name_components
+from stemkin.kernels.classes.neighbours import PLACE_KINDS
+from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
+from stemkin.kernels.crystal.patches import CROP, PATCH
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, scaled
 from stemkin.network import NetworkDetector
 
@@ -79,7 +79,7 @@ def gather(looks: list[tuple[Look, float | None]]) -> Gathered:
 
 def model_of(sample: Gathered, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int) -> Model:
     """Return the model that a sample teaches; one that names nothing where there are fewer than two detections."""
-    from stemkin.clustering import principal_components
+    from stemkin.learning.clustering import principal_components
 
     sample = replace(sample, looks=[look.only(~look.satellite) for look in sample.looks])
     n_found = sum(len(look.patches) for look in sample.looks)
@@ -152,7 +152,7 @@ def _sort_by_look(
     seed: int,
 ) -> _Sorted:
     """Sort raw crops by their principal components; nothing tells their names."""
-    from stemkin.clustering import cluster
+    from stemkin.learning.clustering import cluster
 
     scale = np.full((1, rows.shape[1]), float(rows.std(axis=0).mean()) or 1.0)
     taxonomy = cluster(scaled(rows, scale), n_classes=n_classes, seed=seed)
@@ -166,7 +166,7 @@ def _sort_by_motif(
     sample: Gathered, rows: np.ndarray, n_classes: int | None, elements: motifs.Elements, seed: int
 ) -> _Sorted:
     """Sort by the amplitudes of the sites, starting from the motif that each detection resembles."""
-    from stemkin.clustering import cluster
+    from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
     library = motifs.library(elements, chalcogen=height)

@@ -10,7 +10,7 @@ r"""Detections become tracks: which detection of one frame is which of the next.
 
 Between two frames the detections are matched one to one, as well as possible all together and exactly, however crowded
 it is. What is best is said by `cost`: the likelihood of all links, from how far defects step, how often they are lost and
-how often new ones begin, all counted in the movie itself (`stemkin.kernels.steps`); or the sum of squared distances, with
+how often new ones begin, all counted in the movie itself (`stemkin.kernels.linking.steps`); or the sum of squared distances, with
 ``max_step_nm`` squared for each detection that is not continued, as trackpy does. Distances are measured in nanometres
 after the drift is taken out. Frames whose status is not ``ok`` are stepped over: they are no absence, and across g frame
 times a step may be sqrt(g) times as long. With `max_gap_frames`, ends and starts of tracks are then matched likewise.
@@ -31,15 +31,15 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.seams import ID_STRIDE
-from stemkin.kernels.steps import StepCounts, StepModel
+from stemkin.kernels.linking.block_names import ID_STRIDE
+from stemkin.kernels.linking.steps import StepCounts, StepModel
 from stemkin.linking.blocks import BlockLinks, count_block, fit_steps, link_block
 from stemkin.linking.clock import MAX_GAP_FRAMES, MAX_STEP_LATTICES, Clock, Cost, Settings
 from stemkin.linking.joining import Names, Summary, block_tracks, join_links
 from stemkin.linking.layout import lay_out
 from stemkin.linking.meeting import MEETING_LATTICES, meetings
 from stemkin.linking.preparing import AFTER, BEFORE, first_frames, last_frames, prepare
-from stemkin.rows import Rows, as_dask, experiment_of
+from stemkin.rows.table import Rows, as_dask, experiment_of
 
 __all__ = [
     "AFTER", "BEFORE", "ID_STRIDE", "MAX_STEP_LATTICES", "MEETING_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "StepCounts", "StepModel", "Summary", "block_tracks", "count_block", "first_frames",

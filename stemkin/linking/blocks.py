@@ -23,12 +23,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.linking import links_by_distance, links_by_likelihood
-from stemkin.kernels.seams import name_tracks
-from stemkin.kernels.sightings import Looks, Sightings, goes_on
-from stemkin.kernels.stepping import count_steps
-from stemkin.kernels.steps import NO_STEPS, StepCounts, StepModel
-from stemkin.kernels.tips import Tips
+from stemkin.kernels.linking.block_names import name_tracks
+from stemkin.kernels.linking.linking import links_by_distance, links_by_likelihood
+from stemkin.kernels.linking.sightings import Looks, Sightings, goes_on
+from stemkin.kernels.linking.stepping import count_steps
+from stemkin.kernels.linking.steps import NO_STEPS, StepCounts, StepModel
+from stemkin.kernels.linking.tips import Tips
 from stemkin.linking.clock import Clock, Settings
 from stemkin.linking.joining import Summary
 
@@ -40,7 +40,7 @@ class BlockLinks:
     Attributes
     ----------
     names
-        (n,) name of each row's track; negative where it came in from before the block (see `stemkin.kernels.seams`).
+        (n,) name of each row's track; negative where it came in from before the block (see `stemkin.kernels.linking.block_names`).
     summary
         What the other blocks must know.
     """

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.gaps import close_gaps, one_name, renamed
-from stemkin.kernels.seams import ID_STRIDE, Seam, join, settle
-from stemkin.kernels.steps import StepModel
-from stemkin.kernels.tips import Tips, in_windows
+from stemkin.kernels.linking.block_names import ID_STRIDE, Seam, join, settle
+from stemkin.kernels.linking.gaps import close_gaps, one_name, renamed
+from stemkin.kernels.linking.steps import StepModel
+from stemkin.kernels.linking.tips import Tips, in_windows
 from stemkin.linking.clock import Settings
 
 logger = logging.getLogger(__name__)

@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.seams import settle
-from stemkin.kernels.steps import StepCounts, StepModel
+from stemkin.kernels.linking.block_names import settle
+from stemkin.kernels.linking.steps import StepCounts, StepModel
 from stemkin.linking.blocks import BlockLinks, count_block, fit_steps, link_block
 from stemkin.linking.clock import Clock, Settings
 from stemkin.linking.joining import Names, Summary, block_tracks, join_links
 from stemkin.linking.preparing import first_frames, last_frames, prepare
-from stemkin.rows import Rows, with_experiment
+from stemkin.rows.table import Rows, with_experiment
 
 Pieces = dict[str, pd.DataFrame]
 """Movie → its prepared rows in a partition."""

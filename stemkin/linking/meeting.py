@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.candidates import near_pairs
-from stemkin.kernels.matching import best_matching, tie_break
+from stemkin.kernels.common.matching import best_matching, tie_break
+from stemkin.kernels.linking.candidates import near_pairs
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import NOT_NAMED
-from stemkin.trajectories import Trajectories
 
 MEETING_LATTICES = 1.3
 """Reach of a run's meetings, in lattice constants: room for one hop."""

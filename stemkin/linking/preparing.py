@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.linking import CONTEXT
+from stemkin.kernels.linking.linking import CONTEXT
 from stemkin.linking.clock import Clock
 
 logger = logging.getLogger(__name__)

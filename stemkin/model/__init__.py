@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.descriptors import Describer, Look
-from stemkin.kernels.taxonomy import Taxonomy
+from stemkin.kernels.classes.descriptors import Describer, Look
+from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model import files
 from stemkin.model.looks import Sample, look_at_detections, scaled
 
@@ -56,7 +56,7 @@ class Model:
     Attributes
     ----------
     detector
-        Any detector as in `stemkin.detectors`.
+        Any detector as in `stemkin.detection.detectors`.
     describer
         From detections to rows of numbers.
     taxonomy

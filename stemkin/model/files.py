@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.detectors import FourierDetector
-from stemkin.kernels.descriptors import Describer
-from stemkin.kernels.mixture import Mixture
-from stemkin.kernels.taxonomy import Taxonomy
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.classes.descriptors import Describer
+from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model.looks import Sample
 from stemkin.network import NetworkDetector, load_network
 

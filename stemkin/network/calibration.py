@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.kernels.peaks import threshold_for
-from stemkin.kernels.residual import FILTER_SD
+from stemkin.kernels.crystal.peaks import threshold_for
+from stemkin.kernels.crystal.residual import FILTER_SD
 
 CHANNELS = ("dark", "bright")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.kernels import peaks
-from stemkin.kernels.defects import MERGE
-from stemkin.kernels.residual import FILTER_SD
+from stemkin.kernels.crystal import peaks
+from stemkin.kernels.crystal.residual import FILTER_SD
+from stemkin.kernels.detection.defects import MERGE
 from stemkin.network.calibration import CHANNELS, logit_of, snr_of, summits
 
 STRIDE = 2

@@ -1,4 +1,4 @@
-"""`NetworkDetector`: a trained net as a detector (`stemkin.detectors`)."""
+"""`NetworkDetector`: a trained net as a detector (`stemkin.detection.detectors`)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from stemkin import tables
-from stemkin.detectors import EDGE, ByProducts, FourierDetector, Survey
+from stemkin.detection.detectors import EDGE, ByProducts, FourierDetector, Survey
 from stemkin.devices import Device, keep_freed_memory, to_host
-from stemkin.kernels import placing
-from stemkin.kernels.defects import REACH
-from stemkin.kernels.lattice import CHALCOGEN, METAL, nearest_site
-from stemkin.kernels.localnorm import evened
-from stemkin.kernels.residual import Remainder, without_jitter
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, nearest_site
+from stemkin.kernels.crystal.residual import Remainder, without_jitter
+from stemkin.kernels.detection import placing
+from stemkin.kernels.detection.defects import REACH
 from stemkin.network import decoding
+from stemkin.network.localnorm import evened
 from stemkin.network.weights import Weights
 
 logger = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemkin.kernels.labels import Labels
-from stemkin.kernels.localnorm import evened
-from stemkin.kernels.specimen import Specimen
-from stemkin.kernels.staging import Variety, draw_scene
+from stemkin.network.labels import Labels
+from stemkin.network.localnorm import evened
+from stemkin.network.specimen import Specimen
+from stemkin.network.staging import Variety, draw_scene
 from stemkin.network.targets import Target, target_of
 
 WOBBLE = 4.0

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from stemkin.kernels.labels import of_remainder
-from stemkin.kernels.localnorm import evened
-from stemkin.kernels.matching import match_points
-from stemkin.kernels.residual import remove_crystal
-from stemkin.kernels.specimen import Specimen, measure, typical
-from stemkin.kernels.staging import BRIGHT, draw_scene
+from stemkin.kernels.common.matching import match_points
+from stemkin.kernels.crystal.residual import remove_crystal
 from stemkin.network import decoding
 from stemkin.network.calibration import calibrate
 from stemkin.network.detector import NetworkDetector
 from stemkin.network.examples import OwnFrame
 from stemkin.network.inference import maps_of, uses_fast_bf16
+from stemkin.network.labels import of_remainder
+from stemkin.network.localnorm import evened
+from stemkin.network.specimen import Specimen, measure, typical
+from stemkin.network.staging import BRIGHT, draw_scene
 from stemkin.network.training import PaperRecipe, Recipe, Trained, train_local, train_paper
 from stemkin.network.weights import Weights
 

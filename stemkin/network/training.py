@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from stemkin.kernels.labels import paper
-from stemkin.kernels.specimen import Specimen
-from stemkin.kernels.staging import Variety
 from stemkin.network.decoding import stretched
 from stemkin.network.examples import Batch, OwnFrame, Source
 from stemkin.network.inference import one_thread
+from stemkin.network.labels import paper
 from stemkin.network.nets import LocalNet, PaperNet, channels_last
+from stemkin.network.specimen import Specimen
+from stemkin.network.staging import Variety
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
     archive → learn → detect → (name again) → (frames, phases) → link → kinetics → report
 
 `run` computes nothing itself: it opens the archive, asks each stage for what is missing in the results folder, and keeps
-``run.json``. The pixels are read once, block by block, through a small window of tasks (`stemkin.streaming`), and each
+``run.json``. The pixels are read once, block by block, through a small window of tasks (`stemkin.schedulers.streams`), and each
 worker writes its own rows; a run that was stopped, by whatever, goes on where it was. Movies finish one by one: what follows
 from the last block of one is done while others are searched (`stemkin.pipeline.meanwhile`), and the stages find it done.
 """
@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from stemkin.config import RunConfig
-from stemkin.editing import Edits, read_edits
-from stemkin.journal import Journal, locked
+from stemkin.learning.editing import Edits, read_edits
 from stemkin.pipeline.blocks import block_mib
-from stemkin.pipeline.looking import write_gallery
+from stemkin.pipeline.gallery import write_gallery
 from stemkin.pipeline.meanwhile import SO_FAR, Meanwhile
 from stemkin.pipeline.modelling import learn_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
@@ -35,9 +34,10 @@ from stemkin.pipeline.readiness import check_ready
 from stemkin.pipeline.tracks import link_movies
 from stemkin.progress import Unwatched, Watch
 from stemkin.report import write_report
-from stemkin.runlog import logged, performance_reported
-from stemkin.store import Store
-from stemkin.streaming import active_client
+from stemkin.results.journal import Journal, locked
+from stemkin.results.log import logged, performance_reported
+from stemkin.results.store import Store
+from stemkin.schedulers.streams import active_client
 
 __all__ = ["Inputs", "Outcome", "Plan", "learn_model", "open_inputs", "plan", "resume", "run"]
 
@@ -110,7 +110,7 @@ def run(
     until
         ``"detect"`` stops before tracks are linked.
     classes
-        How classes are renamed, merged or split (`stemkin.editing`): a file, or what it says; an empty mapping takes back what was
+        How classes are renamed, merged or split (`stemkin.learning.editing`): a file, or what it says; an empty mapping takes back what was
         said before, None keeps it.
     watch
         Who is told of the progress.

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.store import Block, Store, folder_name
-from stemkin.trackfiles import part_of
+from stemkin.results.store import Block, Store, folder_name
+from stemkin.rows.files import part_of
 
 WHOLE = "whole_tracks"
 """Folder of the files with whole tracks; movies that are linked at once have none."""

@@ -2,7 +2,7 @@
 
     count ──▶ steps of all blocks: two histograms ──▶ link ──▶ seams, ends and starts ──▶ name ──▶ gather whole tracks
 
-Each arrow is one number of tasks through the window of `stemkin.streaming`; a task holds one block and a few frames beside
+Each arrow is one number of tasks through the window of `stemkin.schedulers.streams`; a task holds one block and a few frames beside
 it. What comes back is small: of each block the names in its last frame. Where gaps are closed, its ends and starts wait in the
 store and are read block by block; of each closed gap two names are held.
 """
@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.sightings import Looks
-from stemkin.kernels.tips import Tips
+from stemkin.kernels.linking.sightings import Looks
+from stemkin.kernels.linking.tips import Tips
 from stemkin.linking import (
     AFTER,
     BEFORE,
@@ -38,9 +38,9 @@ from stemkin.linking import (
     prepare,
 )
 from stemkin.pipeline.gathering import WHOLE, gather, parts_of, scatter
-from stemkin.store import Block, Store, folder_name
-from stemkin.streaming import results
-from stemkin.trackfiles import ROWS_PER_PARTITION
+from stemkin.results.store import Block, Store, folder_name
+from stemkin.rows.files import ROWS_PER_PARTITION
+from stemkin.schedulers.streams import results
 
 LINKS = "links"
 """Folder of the names that blocks give their tracks before they are joined; removed when the movie is done."""

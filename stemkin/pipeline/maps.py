@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.kernels.order import UNKNOWN, tile_of
+from stemkin.errors import reaching
+from stemkin.kernels.crystal.order import UNKNOWN, tile_of
 from stemkin.movie import Movie
-from stemkin.stopping import reaching
-from stemkin.store import Block, Store, folder_name
+from stemkin.results.store import Block, Store, folder_name
 
 FOLDER = "maps"
 VALUES = {"-1": "not known", "0": "ordered", "1": "disordered", "2": "vacuum"}

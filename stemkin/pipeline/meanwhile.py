@@ -2,7 +2,7 @@
 
     last block of a movie ──▶ one task: names, areas, tracks ──▶ after 1, 2, 4, 8, ... movies one task: numbers so far
 
-These tasks go through the window of the pixel pass (`stemkin.streaming`, `further`), and fill no more than a quarter of it, so the
+These tasks go through the window of the pixel pass (`stemkin.schedulers.streams`, `further`), and fill no more than a quarter of it, so the
 pixels never wait long for them. Every file follows from its own movie alone, so it is the same whenever it was made; the stages
 that come after the pass find it done. A movie that fails here is left to them.
 
@@ -22,7 +22,7 @@ from typing import Any, cast
 import pandas as pd
 
 from stemkin.config import RunConfig
-from stemkin.journal import Journal
+from stemkin.errors import StoppedError
 from stemkin.movie import Movie
 from stemkin.pipeline.memory import given_back, peak_memory_mib, restart_peak
 from stemkin.pipeline.naming import NamingTask, edits_version, name_block
@@ -30,9 +30,9 @@ from stemkin.pipeline.numbers import hop_length_of, small_tables
 from stemkin.pipeline.phases import Followed, FollowTask, follow_task, follow_to_store
 from stemkin.pipeline.tracks import LinkSummary, LinkTask, link_task, link_to_store, linked
 from stemkin.report import write_report
-from stemkin.stopping import StoppedError
-from stemkin.store import RUN_FILE, Block, Store
-from stemkin.streaming import Call, Outcome
+from stemkin.results.journal import Journal
+from stemkin.results.store import RUN_FILE, Block, Store
+from stemkin.schedulers.streams import Call, Outcome
 
 SO_FAR = "so_far"
 """Folder of the numbers of the movies that are done, while others are searched."""

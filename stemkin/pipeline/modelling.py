@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from stemkin.config import RunConfig
-from stemkin.editing import Edits, edited
 from stemkin.learning import Model, learn, learn_detector, sample_frames
+from stemkin.learning.editing import Edits, edited
 from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
-from stemkin.store import Store, fingerprint
+from stemkin.results.store import Store, fingerprint
 
 STAGE_VERSION = 2
 """Raised when the same sample would give another model than before."""

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.editing import Edits
-from stemkin.journal import Journal
+from stemkin.learning.editing import Edits
 from stemkin.model import Model
 from stemkin.pipeline.modelling import EDITS_FILE, edits_of, load_model
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
-from stemkin.store import Block, Store, fingerprint
-from stemkin.streaming import results
+from stemkin.results.journal import Journal
+from stemkin.results.store import Block, Store, fingerprint
+from stemkin.schedulers.streams import results
 
 AS_LEARNED = ""
 """What names a block whose classes nobody edited."""

@@ -11,7 +11,6 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import RunConfig
 from stemkin.diffusion import msd
-from stemkin.journal import Journal
 from stemkin.kinetics import dwell_times, populations, survival
 from stemkin.pipeline.gathering import track_files
 from stemkin.pipeline.modelling import load_model
@@ -19,9 +18,10 @@ from stemkin.pipeline.motion import meetings_of, motion_of
 from stemkin.pipeline.nulls import NULL_HOPS, NULLS, null_tables
 from stemkin.pipeline.switching import SWITCHING, confusion_of, material_of, numbers_per_frame, switching_tables
 from stemkin.pipeline.tracks import analysed_movies, movies_of
-from stemkin.store import Block, Store, fingerprint
+from stemkin.results.journal import Journal
+from stemkin.results.store import Block, Store, fingerprint
+from stemkin.rows.files import read_tracks
 from stemkin.structures import SITE_COLUMN, crystallography
-from stemkin.trackfiles import read_tracks
 
 STAGE_VERSION = 7
 """Raised when the same tracks would give other numbers than before."""

@@ -12,7 +12,7 @@ from stemkin.archive import Archive, open_archive
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
 from stemkin.readers.headers import Headers
-from stemkin.store import Store
+from stemkin.results.store import Store
 
 HEADERS_FILE = "headers.json"
 """What the movies' headers said, kept in a local results folder: the next run opens thousands of movies without reading one."""

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from stemkin import tables
-from stemkin.journal import Journal
-from stemkin.phases import follow, histories
+from stemkin.order import follow, histories
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
-from stemkin.store import Block, Store, fingerprint
-from stemkin.streaming import results
+from stemkin.results.journal import Journal
+from stemkin.results.store import Block, Store, fingerprint
+from stemkin.schedulers.streams import results
 
 STAGE_VERSION = 1
 """Raised when the same areas would be followed in another way than before."""

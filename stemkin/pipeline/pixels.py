@@ -16,16 +16,16 @@ import numpy as np
 
 from stemkin.config import RunConfig
 from stemkin.detection import detect_block
-from stemkin.journal import Journal
+from stemkin.errors import StoppedError
 from stemkin.movie import Movie
 from stemkin.pipeline import maps
 from stemkin.pipeline.blocks import edges_of, settled_mib
 from stemkin.pipeline.memory import peak_memory_mib
 from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
-from stemkin.stopping import StoppedError
-from stemkin.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
-from stemkin.streaming import Call, Outcome, stream
+from stemkin.results.journal import Journal
+from stemkin.results.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
+from stemkin.schedulers.streams import Call, Outcome, stream
 
 if TYPE_CHECKING:
     from stemkin.pipeline.meanwhile import Meanwhile

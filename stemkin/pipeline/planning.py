@@ -11,7 +11,7 @@ import numpy as np
 
 from stemkin.config import RunConfig
 from stemkin.detection import detect_block, task_bytes
-from stemkin.detectors import FourierDetector
+from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
 from stemkin.pipeline.opening import Inputs, open_inputs

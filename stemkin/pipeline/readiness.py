@@ -13,9 +13,9 @@ from stemkin.pipeline.blocks import edges_of
 from stemkin.pipeline.memory import peak_memory_mib
 from stemkin.pipeline.pixels import gpu_resource
 from stemkin.pipeline.planning import WORKER_BASE_MIB, largest_task_mib, task_mib
-from stemkin.store import Store
-from stemkin.streaming import check_resources
-from stemkin.workers import check_modules, check_workers, worker_memory_mib
+from stemkin.results.store import Store
+from stemkin.schedulers.streams import check_resources
+from stemkin.schedulers.workers import check_modules, check_workers, worker_memory_mib
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.config import Kinetics
-from stemkin.kernels.motifs import MATERIALS, Elements
+from stemkin.kernels.classes.motifs import MATERIALS, Elements
 from stemkin.kinetics import (
     Transitions,
     abundances,
@@ -25,8 +25,8 @@ from stemkin.kinetics import (
 )
 from stemkin.kinetics.creation import vacancies_in
 from stemkin.linking import MAX_STEP_LATTICES
+from stemkin.rows.tracks import sum_over
 from stemkin.tables import NOT_NAMED, Experiment, empty
-from stemkin.trajectories import sum_over
 
 SWITCHING = (
     "transitions", "hidden_transitions", "beam_transitions", "chain", "timescales", "chapman_kolmogorov", "reversibility",

@@ -12,14 +12,14 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import Link, RunConfig
 from stemkin.detection import assemble_frames
-from stemkin.journal import Journal
 from stemkin.linking import MAX_STEP_LATTICES, Settings, link
 from stemkin.pipeline.gathering import WHOLE, whole_tracks
 from stemkin.pipeline.large import LargeMovie, link_large
 from stemkin.progress import Watch
-from stemkin.rows import with_experiment
-from stemkin.store import Block, Store, fingerprint, folder_name
-from stemkin.streaming import results
+from stemkin.results.journal import Journal
+from stemkin.results.store import Block, Store, fingerprint, folder_name
+from stemkin.rows.table import with_experiment
+from stemkin.schedulers.streams import results
 
 STAGE_VERSION = 2
 """Raised when the same detections would give other tracks than before."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from stemkin.stopping import is_of_the_network
+from stemkin.errors import is_of_the_network
 
 MAX_FRAME_BYTES = 2**31
 """No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is taken for a broken one."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.kernels.corrections import Correction, Wrap, correct
+from stemkin.kernels.images.corrections import Correction, Wrap, correct
 from stemkin.readers.base import MovieError
 from stemkin.readers.files import identity_of
 from stemkin.readers.registry import open_reader
@@ -25,7 +25,7 @@ Image = np.ndarray | float | str | os.PathLike[str] | None
 
 @dataclass(frozen=True, eq=False)
 class Corrections:
-    """What is wrong with the frames of a detector; see `stemkin.kernels.corrections.Correction` for what is done.
+    """What is wrong with the frames of a detector; see `stemkin.kernels.images.corrections.Correction` for what is done.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ class Format:
             If it does not open, for whatever reason lies in the file.
         """
         if self.guarded and not is_url(source):
-            from stemkin.readers.guarded import opened_by_a_child
+            from stemkin.readers.guard import opened_by_a_child
 
             reader = opened_by_a_child(self.name, self.opener, source, options)
             if reader is not None:

@@ -1,9 +1,9 @@
 """A broken frame costs itself and nothing else: what a file cannot give back is marked, and the numbering stays.
 
 `TolerantReader` wraps any reader. Where a block does not decode it is read again piece by piece (a frame, or the chunk that is decoded together); the pieces
-at fault come out as `stemkin.kernels.quality.damaged`, which every later look at them calls corrupt. Trouble of the moment (a
+at fault come out as `stemkin.kernels.images.quality.damaged`, which every later look at them calls corrupt. Trouble of the moment (a
 file that is gone, a connection that broke) is no damage: it is raised, and the caller may try again; that of the network with a
-store is raised as `stemkin.stopping.UnreachableError`, which blames no frame.
+store is raised as `stemkin.errors.UnreachableError`, which blames no frame.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from stemkin.kernels.quality import damaged
+from stemkin.errors import reaching
+from stemkin.kernels.images.quality import damaged
 from stemkin.readers.base import is_damage
 from stemkin.readers.wrapping import WrappingReader
-from stemkin.stopping import reaching
 
 log = logging.getLogger(__name__)
 

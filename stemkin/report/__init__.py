@@ -11,7 +11,7 @@ from functools import cache
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from stemkin.store import Store
+from stemkin.results.store import Store
 
 if TYPE_CHECKING:
     from stemkin.report.results import Results

@@ -68,7 +68,7 @@ def _lattice_nm(results: Results) -> float:
 
 def likeness(results: Results) -> dict[str, Any] | None:
     """Return Ward's tree of the classes' mean images, None with fewer than three."""
-    from stemkin.clustering import ward
+    from stemkin.learning.clustering import ward
 
     rows = results.found["classes"]
     rows = rows[rows["n_detections"] > 0]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.store import RUN_FILE, Store, folder_name
+from stemkin.results.store import RUN_FILE, Store, folder_name
 
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
 NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")

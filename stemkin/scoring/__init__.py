@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.rows import experiment_of
+from stemkin.rows.table import experiment_of
 from stemkin.scoring.detections import Matches, confusion_table, detection_table, mapping_of, match_movie
 from stemkin.scoring.estimates import estimates_table
 from stemkin.scoring.labels import Labels

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.intervals import share_interval
-from stemkin.kernels.matching import match_points
+from stemkin.kernels.common.intervals import share_interval
+from stemkin.kernels.common.matching import match_points
 from stemkin.tables import NOT_NAMED, OK, check_columns
 
 APART = 1e7

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.generator import fit_generator
+from stemkin.kernels.chains.generator import fit_generator
 from stemkin.tables import COLUMNS, POOLED
 
 COLUMNS_OUT = [

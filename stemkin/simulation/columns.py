@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stemkin.kernels.rendering import Probe
+from stemkin.kernels.crystal.rendering import Probe
 from stemkin.simulation.crystal import BOND, BOUND, crystal
 from stemkin.simulation.damage import columns_in_sight, fate_of
 from stemkin.simulation.material import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from stemkin.kernels.lattice import Lattice, honeycomb
+from stemkin.kernels.crystal.lattice import Lattice, honeycomb
 from stemkin.simulation.settings import Settings
 
 NEIGHBOURS = np.array([[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.ideal import best_recall, cramer_rao_sd, detectability
-from stemkin.kernels.rendering import Scan
+from stemkin.kernels.crystal.rendering import Scan
+from stemkin.kernels.images.ideal import best_recall, cramer_rao_sd, detectability
 from stemkin.simulation.crystal import BOND, crystal
 from stemkin.simulation.material import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY
 from stemkin.simulation.reader import render

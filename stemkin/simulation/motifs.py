@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemkin.kernels.rendering import Scan
+from stemkin.kernels.crystal.rendering import Scan
 from stemkin.simulation.crystal import crystal
 from stemkin.simulation.material import COMPLEX
 from stemkin.simulation.settings import Settings

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from stemkin.kernels.rendering import (
+from stemkin.kernels.crystal.rendering import (
     ROW_BITS,
     Scan,
     add_columns,
@@ -22,7 +22,7 @@ from stemkin.kernels.rendering import (
     on_grid,
     row_factors,
 )
-from stemkin.kernels.shotnoise import AT_ONCE, poisson_counts
+from stemkin.kernels.images.shotnoise import AT_ONCE, poisson_counts
 from stemkin.readers import Calibration
 from stemkin.simulation.columns import broken_columns, changed_columns, column_weights, probe
 from stemkin.simulation.crystal import crystal

@@ -1,0 +1,306 @@
+"""What each known defect looks like to the descriptors, and which one a class resembles.
+
+A motif is the row of site amplitudes that a defect would give without noise, from I ~ Z^1.7 (Krivanek et al., Nature 464,
+571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row (the column that lost most is put first), so classes
+are compared with motifs that were given the same noise.
+
+>>> sorted({motif.name for motif in library(WS2)})
+['Mo_W', 'Mo_W+V_S', 'Mo_W+V_S2', 'V_S', 'V_S2', 'V_W', 'W_ad', 'hole edge', 'perfect crystal']
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemkin.kernels.classes.descriptors import fold
+from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
+from stemkin.kernels.crystal.patches import HOLLOW
+
+EXPONENT = 1.7
+"""Of the atomic number in the intensity of a column."""
+
+MIN_SCORE = 0.3
+"""Match below which a class stays unnamed; 1 is equal."""
+
+TOLERANCE = 0.15
+"""Relative uncertainty of a motif's amplitudes: exponent, probe and strain."""
+
+FLOOR = 0.01
+"""Absolute uncertainty of any amplitude: relaxation, and what the perfect crystal's fit takes with it."""
+
+TAIL = 0.015
+"""Share of a change that may be seen on every site around it: the tails of the probe reach farther than a Gaussian."""
+
+PERFECT = "perfect crystal"
+"""The motif without a change, against which every defect has to stand."""
+
+HOLE_EDGE = "hole edge"
+"""The motif of a site from which on, in some direction, every column is gone."""
+
+RAGGED = 0.2
+"""Relative uncertainty of the amplitudes beside a hole, where columns lean, and the crystal that is compared with ends."""
+
+SIMPLER = 0.8
+"""Of motifs whose scores differ by no more than this factor, the one that changes the fewest columns is taken."""
+
+REACH = 30.0
+"""Squared distance beyond which a detection does not resemble a motif, in units of noise and tolerance."""
+
+
+@dataclass(frozen=True)
+class Elements:
+    """The atoms of a honeycomb crystal.
+
+    Attributes
+    ----------
+    metal, chalcogen, dopant
+        Symbols of the brighter sublattice, of the dimmer one, and of what may stand on the brighter one.
+    Z_metal, Z_chalcogen, Z_dopant
+        Their atomic numbers.
+    a_nm
+        Lattice constant [nm].
+    per_column
+        Atoms per chalcogen column.
+    """
+
+    metal: str
+    chalcogen: str
+    dopant: str
+    Z_metal: int
+    Z_chalcogen: int
+    Z_dopant: int
+    a_nm: float
+    per_column: int = 2
+
+    @property
+    def chalcogen_height(self) -> float:
+        """Height of a chalcogen column over that of a metal column."""
+        return float(self.per_column * (self.Z_chalcogen / self.Z_metal) ** EXPONENT)
+
+    def fits(self, spacing_nm: float, chalcogen: float) -> bool:
+        """Tell whether a crystal may be this one, from its lattice constant [nm] (NaN: not known) and the height of its chalcogen columns.
+
+        Calibrations are trusted to 8 %, heights to a factor of 2.5.
+        """
+        if not np.isnan(spacing_nm) and abs(spacing_nm / self.a_nm - 1) > 0.08:
+            return False
+        return bool(0.4 < chalcogen / self.chalcogen_height < 2.5)
+
+
+WS2 = Elements("W", "S", "Mo", 74, 16, 42, 0.3153)
+MATERIALS = {
+    "WS2": WS2,
+    "MoS2": Elements("Mo", "S", "V", 42, 16, 23, 0.3160),
+    "WSe2": Elements("W", "Se", "Mo", 74, 34, 42, 0.3282),
+    "MoSe2": Elements("Mo", "Se", "W", 42, 34, 74, 0.3288),
+    "graphene": Elements("C", "C", "Si", 6, 6, 14, 0.2460, per_column=1),
+}
+"""Known crystals with their usual dopant."""
+
+
+@dataclass(frozen=True, eq=False)
+class Motif:
+    """A defect as the descriptors would see it.
+
+    Attributes
+    ----------
+    name
+        As in the table ``classes``.
+    site
+        Kind of the site at its centre.
+    amplitudes
+        (13,) site amplitudes, ordered as `descriptors.site_offsets`.
+    tolerance
+        Their relative uncertainty.
+    first
+        Which column of the occupied triangle comes first; None where noise decides.
+    """
+
+    name: str
+    site: int
+    amplitudes: np.ndarray
+    tolerance: float = TOLERANCE
+    first: int | None = None
+
+    @property
+    def oriented(self) -> bool:
+        """Whether it changes when turned by 120 degrees."""
+        return bool(np.ptp(self.amplitudes[1:4]) > 1e-9 or np.ptp(self.amplitudes[4:7]) > 1e-9)
+
+    def expected_row(self, noise: np.ndarray, *, n_draws: int = 500) -> np.ndarray:
+        """Return the (9,) mean of the physical descriptors, given the (3,) `noise` of an amplitude on each kind of site."""
+        if self.first is not None:
+            return np.append(float(self.site), fold(self.amplitudes[None], np.array([self.first]))[0][0])
+        sd = noise[PLACE_KINDS[self.site]]
+        draws = self.amplitudes + sd * np.random.default_rng(0).normal(size=(n_draws, 13))
+        return np.append(float(self.site), fold(draws)[0].mean(axis=0))
+
+    def distances(self, rows: np.ndarray, noise: np.ndarray, *, spread: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return the (m,) squared distances of `rows` (m, 9) from this motif; infinite on other sites.
+
+        Amplitudes are compared in units of their (3,) `noise`, the motif's tolerance and the rows' own (7,) `spread`. The mean
+        of the outer ring, which is as much the neighbours' as the defect's, is looked at only where it tells the edge of a hole
+        from a vacancy.
+        """
+        expected = self.expected_row(noise)
+        sd = noise[PLACE_KINDS[self.site, :7]]
+        own = np.minimum(spread, sd)  # what scatters more widely is no class of this motif
+        fixed = FLOOR**2 + (TAIL * np.abs(self.amplitudes).sum()) ** 2
+        unit = np.sqrt(sd**2 + fixed + (self.tolerance * expected[1:8]) ** 2 + own**2)
+        distance = (((rows[:, 1:8] - expected[1:8]) / unit) ** 2).sum(axis=1)
+        if self.name == HOLE_EDGE:
+            distance += (rows[:, 8] - expected[8]) ** 2 / (fixed + (RAGGED * expected[8]) ** 2)
+        return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
+
+
+def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif]:
+    """Return the motifs of a crystal; a defect that may be detected from two of its sites comes twice, under one name.
+
+    Parameters
+    ----------
+    elements
+        Of the crystal.
+    chalcogen
+        Height of a chalcogen column over that of a metal column, as measured; from the atomic numbers unless given.
+    """
+    metal = float(elements.Z_metal**EXPONENT)
+    one = (elements.chalcogen_height if chalcogen is None else chalcogen) / elements.per_column
+    swap = elements.Z_dopant**EXPONENT / metal - 1
+    vacancy, dopant = f"V_{elements.chalcogen}", f"{elements.dopant}_{elements.metal}"
+    pair, adatom = f"{dopant}+{vacancy}", f"{elements.metal}_ad"
+    parts: list[tuple[str, int, dict[int, float]]] = [
+        (vacancy, CHALCOGEN, {0: -one}),
+        (dopant, METAL, {0: swap}),
+        (f"V_{elements.metal}", METAL, {0: -1.0}),
+        (adatom, HOLLOW, {0: 1.0}),
+    ]
+    if elements.metal == elements.chalcogen:  # both sublattices are alike
+        parts += [(dopant, CHALCOGEN, {0: swap})]
+    else:
+        parts += [
+            (adatom, METAL, {0: 1.0}),
+            (adatom, CHALCOGEN, {0: 1.0}),
+            (pair, METAL, {0: swap, 1: -one}),
+            (pair, CHALCOGEN, {0: -one, 1: swap}),
+        ]
+    if elements.per_column > 1:
+        parts += [(f"{vacancy}2", CHALCOGEN, {0: -2 * one}), (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one})]
+    known = [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
+    return known + hole_edges(one * elements.per_column) + perfect()
+
+
+def hole_edges(chalcogen: float) -> list[Motif]:
+    """Return the motifs of a site at the edge of a hole, for chalcogen columns of this height over that of a metal column.
+
+    Beyond a straight line every column is gone: the line runs in any direction, just before or just behind the site.
+    Sites that would look like another defect (nothing but the site itself, or one chalcogen column beside it, is missing) are
+    left out, as are those that look alike once folded. Of several columns that are gone, each may come first.
+    """
+    found: dict[tuple[float, ...], Motif] = {}
+    for site in (METAL, CHALCOGEN):
+        places = places_around(site)
+        heights = np.array([1.0, chalcogen, 0.0])[PLACE_KINDS[site]]
+        for angle in np.radians(np.arange(0, 360, 10)):
+            outwards = places @ np.array([np.sin(angle), np.cos(angle)])
+            for line in (-0.1, 0.1):
+                lost = -heights * (outwards > line)
+                few = lost[0] == 0 and np.count_nonzero(lost[1:7]) < 2 and site == METAL
+                for first in np.flatnonzero(lost[1:4]) if not few else ():
+                    row = (float(site), *np.round(fold(lost[None], np.array([first]))[0][0, :7], 6))
+                    found.setdefault(row, Motif(HOLE_EDGE, site, lost, RAGGED, int(first)))
+    return list(found.values())
+
+
+def needs_ring(motif: Motif) -> bool:
+    """Tell whether only the outer ring tells this motif from a vacancy: at a metal site with one column gone beside it."""
+    return motif.name == HOLE_EDGE and motif.site == METAL and int(np.count_nonzero(motif.amplitudes[1:7])) < 2
+
+
+def perfect() -> list[Motif]:
+    """Return the motifs of a perfect crystal: all that is known of a material that is not."""
+    return [Motif(PERFECT, site, np.zeros(13)) for site in (METAL, CHALCOGEN, HOLLOW)]
+
+
+@dataclass(frozen=True)
+class Match:
+    """The motif that a class resembles most.
+
+    Attributes
+    ----------
+    name, score
+        Of the best motif (of two that are about as good, the one that changes fewer columns); a score of 1 is equal, 0
+        unrelated. `PERFECT` is the perfect crystal.
+    runner_up, runner_up_score
+        Of the best motif with another name.
+    oriented
+        Whether the best motif has an orientation.
+    """
+
+    name: str
+    score: float
+    runner_up: str
+    runner_up_score: float
+    oriented: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the class may bear the name."""
+        return self.score >= MIN_SCORE and self.name != PERFECT
+
+    @property
+    def is_perfect(self) -> bool:
+        """Whether the class resembles the perfect crystal more than any defect: then it is noise."""
+        return self.name == PERFECT and self.score >= MIN_SCORE
+
+
+def match(row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0) -> Match:
+    """Find the motif that resembles the mean physical descriptors `row` (9,) of a class most; see `Motif.distances`."""
+    best: dict[str, tuple[float, Motif]] = {}
+    for motif in motifs:
+        score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))
+        if motif.name not in best or score > best[motif.name][0]:
+            best[motif.name] = (score, motif)
+    ranked = sorted(best.values(), key=lambda pair: -pair[0])
+    close = [pair for pair in ranked if pair[0] >= SIMPLER * ranked[0][0]]
+    score, chosen = min(close, key=lambda pair: int(np.count_nonzero(pair[1].amplitudes)))
+    others = [(motif.name, value) for value, motif in ranked if motif is not chosen] or [("", 0.0)]
+    return Match(chosen.name, score, *others[0], chosen.oriented)
+
+
+def first_guess(
+    rows: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, min_count: int = 15
+) -> tuple[np.ndarray, list[Motif]]:
+    """Sort detections by the motif they resemble most.
+
+    Parameters
+    ----------
+    rows
+        (m, 9) physical descriptors.
+    noise
+        (3,) standard deviation of an amplitude on each kind of site.
+    motifs
+        As `library` gives them.
+    min_count
+        Motifs with fewer detections are left out.
+
+    Returns
+    -------
+    (m,) labels 0, 1, ... and -1 for detections that resemble no motif, and the motif of each label.
+    """
+    distances = np.stack([motif.distances(rows, noise) for motif in motifs], axis=1)
+    nearest = np.where(distances.min(axis=1, initial=np.inf) <= REACH, distances.argmin(axis=1), -1)
+    kept = [i for i in range(len(motifs)) if (nearest == i).sum() >= min_count]
+    labels = np.full(len(rows), -1)
+    for label, i in enumerate(kept):
+        labels[nearest == i] = label
+    return labels, [motifs[i] for i in kept]
+
+
+def _amplitudes(places: dict[int, float]) -> np.ndarray:
+    row = np.zeros(13)
+    for place, value in places.items():
+        row[place] = value
+    return row

@@ -1,0 +1,170 @@
+"""The spectrum of a frame: where it has sharp peaks, and which two vectors explain them all.
+
+A crystal of any orientation and sampling shows as a net of sharp spectral peaks. The frame is windowed, its power is
+divided by the noise floor around each frequency, peaks far above what noise gives are listed, and the pair of peaks is
+taken whose whole-numbered combinations explain most of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.crystal.peaks import vertex
+
+MIN_CELLS = 4
+"""A frame narrower than this many lattice planes has no spectrum to speak of."""
+
+MIN_PERIOD_PX = 3.0
+"""Planes closer than this are beyond what a probe shows; video codecs leave sharp peaks there."""
+
+PEAK_POWER = 20.0
+"""Power over the noise floor that makes a spectral peak: noise alone exceeds it in 1 of 5e8 frequencies."""
+
+SIDE_LOBE = 1e-4
+"""Peaks this much weaker than the strongest may be side lobes of the window."""
+
+
+def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Find the sharp peaks in the spectrum of a frame.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities, any library.
+    n_max
+        At most this many peaks, the strongest first.
+
+    Returns
+    -------
+    frequencies
+        (m, 2) peaks (y, x) [cycles per px], one of each pair +g and -g.
+    power
+        (m,) power over the local noise floor, decreasing.
+    """
+    xp = namespace(frame)
+    height, width = (int(n) for n in frame.shape)
+    window_y, window_x = (xp.asarray(_hanning(n), dtype=frame.dtype) for n in (height, width))
+    spectrum = xp.fft.rfftn((frame - xp.mean(frame)) * window_y[:, None] * window_x[None, :])
+    power = to_host(xp.real(spectrum) ** 2 + xp.imag(spectrum) ** 2)
+    rings = _rings(height, width)
+    logs = np.log(power.ravel()[rings.sample] + 1e-30)
+    floor = np.bincount(rings.of_sample, weights=logs, minlength=len(rings.counts)) / rings.counts
+    scale = np.exp(-floor - np.euler_gamma).astype(power.dtype)
+    over = power.ravel()[rings.inside] * scale[rings.of_inside]
+    high = np.flatnonzero(over > max(PEAK_POWER, SIDE_LOBE * float(over.max(initial=0.0))))
+    over, at = over[high], rings.inside[high]
+    order = np.argsort(-over, kind="stable")[:600]
+    rows, columns, over = *np.divmod(at[order], power.shape[1]), over[order]
+    kept = _suppress(rows, columns, height, n_max)
+    rows, columns = rows[kept], columns[kept]
+    found = _refined(power, rows, columns) / (height, width)
+    return found - np.round(found), over[kept]
+
+
+def explain_peaks(frequencies: np.ndarray, power: np.ndarray, *, tolerance: float) -> tuple[np.ndarray, float] | None:
+    """Find the two vectors whose whole-numbered combinations explain most of the peaks.
+
+    Parameters
+    ----------
+    frequencies, power
+        As `spectral_peaks` gives them.
+    tolerance
+        How far a peak may lie from a combination [cycles per px].
+
+    Returns
+    -------
+    The reduced (2, 2) basis (rows are reciprocal vectors, y, x) and the share of the peaks' amplitude that it explains;
+    None where there are no two peaks in different directions.
+    """
+    strong = frequencies[:14]
+    first, second = np.triu_indices(len(strong), k=1)
+    bases = np.stack([strong[first], strong[second]], axis=1)
+    bases = bases[np.abs(np.linalg.det(bases)) > 0.4 * np.linalg.norm(bases, axis=2).prod(axis=1)]
+    if not len(bases):
+        return None
+    weights = np.sqrt(power) / np.sqrt(power).sum()
+    indices = frequencies @ np.linalg.inv(bases)
+    nearest = np.round(indices)
+    miss = np.linalg.norm((indices - nearest) @ bases, axis=2)
+    order = np.abs(nearest).max(axis=2)
+    explained = ((miss < tolerance * np.maximum(order, 1)) & (order <= 5)) @ weights
+    area = np.abs(np.linalg.det(bases))
+    good = np.flatnonzero(explained >= 0.93 * explained.max())
+    best = good[np.argmax(area[good])]
+    return reduce_basis(bases[best]), float(explained[best])
+
+
+def reduce_basis(basis: np.ndarray) -> np.ndarray:
+    """Return the two shortest vectors (rows) that span the same net (Lagrange and Gauss)."""
+    short, long = sorted(np.asarray(basis, dtype=float), key=lambda g: float(g @ g))
+    while True:
+        long = long - np.round((long @ short) / (short @ short)) * short
+        if long @ long >= short @ short * (1 - 1e-9):
+            return np.stack([short, long])
+        short, long = long, short
+
+
+@lru_cache(maxsize=16)
+def _hanning(n: int) -> np.ndarray:
+    return np.hanning(n + 2)[1:-1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rings:
+    """What depends on the shape of a spectrum alone.
+
+    Attributes
+    ----------
+    inside, of_inside
+        Flat indices of the frequencies that may hold a lattice, and the ring number of each.
+    sample, of_sample
+        Every third frequency, enough to tell the noise floor, and the ring number of each.
+    counts
+        How many of the sample each ring has.
+    """
+
+    inside: np.ndarray
+    of_inside: np.ndarray
+    sample: np.ndarray
+    of_sample: np.ndarray
+    counts: np.ndarray
+
+
+@lru_cache(maxsize=8)
+def _rings(height: int, width: int) -> _Rings:
+    gy, gx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
+    radius = np.hypot(gy, gx)
+    inside = (radius >= MIN_CELLS / min(height, width)) & (radius <= 1 / MIN_PERIOD_PX)
+    inside &= ~((gx == 0) & (gy < 0))
+    ring = np.minimum((radius * 96).astype(np.int64), 64).ravel()
+    sample, flat = np.arange(0, ring.size, 3), np.flatnonzero(inside)
+    return _Rings(flat, ring[flat], sample, ring[sample], np.maximum(np.bincount(ring[sample], minlength=65), 1))
+
+
+def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) -> np.ndarray:
+    """Return the indices of the entries (strongest first) that are at least 4 bins from every stronger one."""
+    kept: list[int] = []
+    left = np.arange(len(rows))
+    while len(left) and len(kept) < n_max:
+        first = left[0]
+        kept.append(int(first))
+        dy, sum_y = np.abs(rows[left] - rows[first]), rows[left] + rows[first]
+        clash = (np.minimum(dy, height - dy) < 4) & (np.abs(columns[left] - columns[first]) < 4)
+        clash |= ((np.abs(sum_y - height) < 4) | (sum_y < 4)) & (columns[left] + columns[first] < 4)
+        left = left[~clash]
+    return np.array(kept, dtype=np.int64)
+
+
+def _refined(power: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the (m, 2) vertices of the parabolas through the logarithm of peaks and their neighbours, in bins."""
+    height, width = power.shape
+    steps = np.arange(-1, 2)
+    down = power[(rows[:, None] + steps) % height, columns[:, None]]
+    across = power[rows[:, None], np.minimum(np.abs(columns[:, None] + steps), width - 1)]
+    return np.asarray(
+        np.stack([rows, columns], axis=1) + np.stack([vertex(np.log(v + 1e-30)) for v in (down, across)], axis=1)
+    )

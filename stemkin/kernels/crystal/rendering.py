@@ -1,0 +1,241 @@
+"""What a scanning probe records: a crystal as one matrix product, changed columns as stamps, electrons as Poisson counts.
+
+A perfect crystal is a sum of few plane waves, I(y, x) = sum_G c_G exp(2 pi i (G_y y + G_x x)), and each plane wave is a
+product of a function of the row and a function of the column of the scan. So a whole frame is the product of a
+(height, m) and a (m, width) matrix, exact to the last reflection kept, for any rotation, drift, scan-line jitter and
+row-wise flicker: these only change the row factors. Columns of atoms that differ from the crystal are added as Gaussians.
+
+The factors are rounded to a grid coarse enough for their product to be free of rounding in double precision
+(`on_grid`), so every BLAS, with any number of threads, gives the same bits.
+
+>>> rows, columns = plane_wave_factors(np.array([[0.0, 0.1]]), np.array([1.0 + 0j]), np.arange(4.0), np.zeros(4), width=10)
+>>> wave = rows @ columns
+>>> wave.shape, bool(np.allclose(wave[0], np.cos(2 * np.pi * 0.1 * np.arange(10)), atol=1e-6))
+((4, 10), True)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemkin.kernels.crystal.lattice import Lattice
+
+ROW_BITS, COLUMN_BITS = 24, 21
+"""Bits kept of the two factors; with up to 2**8 terms their sums stay below the 53 bits of a double."""
+
+STAMP_CUT = 1e-4
+"""A column's image is drawn as far as it is above this fraction of its peak."""
+
+AT_ONCE = 64
+"""Columns drawn at once, so that their images stay in a core's own cache."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The image of one point: a Gaussian core with a weak, broad tail, of unit volume.
+
+    Attributes
+    ----------
+    sd_px
+        Standard deviation of the core [px].
+    tail_fraction
+        Share of the volume that lies in the tail, 0 to 1.
+    tail_sd_px
+        Standard deviation of the tail [px].
+    """
+
+    sd_px: float
+    tail_fraction: float = 0.0
+    tail_sd_px: float = 1.0
+
+    @property
+    def parts(self) -> tuple[tuple[float, float], ...]:
+        """(weight, sd [px]) of each Gaussian that takes part."""
+        core = (1.0 - self.tail_fraction, self.sd_px)
+        return (core,) if self.tail_fraction == 0 else (core, (self.tail_fraction, self.tail_sd_px))
+
+    def transfer(self, frequency: np.ndarray) -> np.ndarray:
+        """Return the Fourier transform at the given |frequency| [cycles per px]; 1 at zero."""
+        return np.asarray(sum(w * np.exp(-2 * (np.pi * sd * frequency) ** 2) for w, sd in self.parts))
+
+    def profile(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the intensity per px2 at offsets `y`, `x` [px] from the point."""
+        r2 = np.asarray(y) ** 2 + np.asarray(x) ** 2
+        return np.asarray(sum(w / (2 * np.pi * sd**2) * np.exp(-r2 / (2 * sd**2)) for w, sd in self.parts))
+
+
+def crystal_waves(
+    lattice: Lattice, weights: tuple[float, float], probe: Probe, *, smallest: float = 1e-6
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the plane waves of a perfect honeycomb crystal.
+
+    Parameters
+    ----------
+    lattice
+        Vectors and origins [px].
+    weights
+        Volume of the image of one metal and of one chalcogen column [counts px2].
+    probe
+        The image of a point.
+    smallest
+        Reflections weaker than this fraction of the mean are left out.
+
+    Returns
+    -------
+    frequencies
+        (m, 2) G (y, x) [cycles per px], one of each pair G, -G; the first is zero.
+    amplitudes
+        (m,) complex; I(r) = Re sum_m amplitudes exp(2 pi i G r), the pair's factor 2 included.
+
+    Notes
+    -----
+    c_G = t(G) / A sum_s w_s exp(-2 pi i G r_s), with A the area of the cell, t the probe's transfer and r_s, w_s
+    the place and weight of the two columns (Poisson summation of the periodic sum of probe images).
+    """
+    reciprocal = lattice.reciprocal
+    area = abs(np.linalg.det(np.stack([lattice.a1, lattice.a2])))
+    n = 12
+    h, k = np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1), indexing="ij")
+    half = (h > 0) | ((h == 0) & (k >= 0))
+    hk = np.stack([h[half], k[half]], axis=1)
+    frequencies = hk @ reciprocal
+    transfer = probe.transfer(np.hypot(*frequencies.T))
+    order = np.lexsort((hk[:, 1], hk[:, 0], transfer < 1))
+    order = order[transfer[order] > smallest]
+    frequencies, transfer = frequencies[order], transfer[order]
+    origins = np.stack([lattice.metal, lattice.chalcogen])
+    structure = np.exp(-2j * np.pi * frequencies @ origins.T) @ np.asarray(weights)
+    pair = np.where((hk[order] == 0).all(axis=1), 1.0, 2.0)
+    return frequencies, pair * transfer * structure / area
+
+
+def plane_wave_factors(
+    frequencies: np.ndarray, amplitudes: np.ndarray, y: np.ndarray, x0: np.ndarray, *, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two factors whose matrix product is the sum of plane waves on a scan.
+
+    Parameters
+    ----------
+    frequencies, amplitudes
+        (m, 2) [cycles per px] and (m,) complex, as from `crystal_waves`.
+    y, x0
+        (height,) where each scan row lies on the sample, and where its first pixel does [px].
+    width
+        Pixels per row, one px apart.
+
+    Returns
+    -------
+    (height, 2 m) and (2 m, width) float64, both on the grid of `on_grid`.
+    """
+    rows = row_factors(frequencies, amplitudes, y, x0)
+    return on_grid(rows, ROW_BITS), column_factors(frequencies, width)
+
+
+def row_factors(frequencies: np.ndarray, amplitudes: np.ndarray, y: np.ndarray, x0: np.ndarray) -> np.ndarray:
+    """Return the (..., height, 2 m) row factors for rows at `y`, `x0` (..., height) [px], not yet on a grid."""
+    phase = 2 * np.pi * (y[..., None] * frequencies[:, 0] + x0[..., None] * frequencies[:, 1])
+    waves = amplitudes * np.exp(1j * phase)
+    return np.concatenate([waves.real, -waves.imag], axis=-1)
+
+
+def column_factors(frequencies: np.ndarray, width: int) -> np.ndarray:
+    """Return the (2 m, width) column factors, on the grid of `on_grid`."""
+    phase = 2 * np.pi * frequencies[:, 1, None] * np.arange(width)
+    return on_grid(np.concatenate([np.cos(phase), np.sin(phase)]), COLUMN_BITS)
+
+
+def on_grid(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round `values` to multiples of 2**-bits of the power of two above their largest magnitude."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0:
+        return values
+    step = 2.0 ** (np.ceil(np.log2(largest)) - bits)
+    return np.asarray(np.rint(values / step) * step)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Where and how strongly one frame was scanned.
+
+    Attributes
+    ----------
+    row_y, row_x0
+        (height,) where each row lies on the sample, and where its first pixel does [px]; rows about one px apart.
+    beam
+        (height,) beam current, relative to its mean.
+    """
+
+    row_y: np.ndarray
+    row_x0: np.ndarray
+    beam: np.ndarray
+
+
+def add_columns(
+    image: np.ndarray, y: np.ndarray, x: np.ndarray, weights: np.ndarray, probe: Probe, *, scan: Scan
+) -> None:  # fmt: skip
+    """Add the images of single columns of atoms to `image`, in place.
+
+    Parameters
+    ----------
+    image
+        (height, width) expected counts.
+    y, x
+        (m,) places on the sample [px].
+    weights
+        (m,) volumes [counts px2]; negative where atoms are missing.
+    probe
+        The image of a point.
+    scan
+        How the frame was scanned.
+    """
+    height, width = image.shape
+    top, left = float(np.mean(scan.row_y - np.arange(height))), float(np.mean(scan.row_x0))
+    row, col = np.rint(y - top).astype(np.int64), np.rint(x - left).astype(np.int64)
+    for (share, sd), reach in zip(probe.parts, _reaches(probe), strict=True):
+        near = np.flatnonzero((row >= -reach) & (row < height + reach) & (col >= -reach) & (col < width + reach))
+        peak = share / (2 * np.pi * sd**2) * weights
+        for start in range(0, len(near), AT_ONCE):
+            some = near[start : start + AT_ONCE]
+            stamps = _gaussians(y[some], x[some], row[some], col[some], peak[some], sd, reach, scan)
+            _paste(image, row[some] - reach, col[some] - reach, stamps)
+
+
+def _reaches(probe: Probe) -> list[int]:
+    """Return how far [px] each part of the probe is drawn: to `STAMP_CUT` of the probe's own peak."""
+    peak = max(share / sd**2 for share, sd in probe.parts)
+    heights = [share / sd**2 / peak for share, sd in probe.parts]
+    return [
+        max(1, int(np.ceil(sd * np.sqrt(2 * np.log(max(h / STAMP_CUT, 1.0))))))
+        for h, (_, sd) in zip(heights, probe.parts, strict=True)
+    ]
+
+
+def _gaussians(
+    y: np.ndarray, x: np.ndarray, row: np.ndarray, col: np.ndarray, peak: np.ndarray, sd: float, reach: int, scan: Scan
+) -> np.ndarray:
+    """Return (m, size, size) Gaussians around the pixels `row`, `col`, each row as it was scanned."""
+    window = np.arange(-reach, reach + 1)
+    rows = np.clip(row[:, None] + window, 0, len(scan.row_y) - 1)  # rows outside the frame are drawn and then forgotten
+    dy = (scan.row_y[rows] - y[:, None]) * (np.sqrt(0.5) / sd)
+    dx = (window + (col - x)[:, None, None] + scan.row_x0[rows][:, :, None]) * (np.sqrt(0.5) / sd)
+    np.multiply(dx, dx, out=dx)
+    dx += (dy * dy)[:, :, None]
+    stamps = np.exp(np.negative(dx, out=dx), out=dx)
+    stamps *= (peak[:, None] * scan.beam[rows])[:, :, None]
+    return np.asarray(stamps)
+
+
+def _paste(image: np.ndarray, top: np.ndarray, left: np.ndarray, stamps: np.ndarray) -> None:
+    """Add (m, size, size) `stamps` to `image` with their corners at `top`, `left`; what lies outside is left out."""
+    height, width = image.shape
+    size = stamps.shape[1]
+    whole = (top >= 0) & (left >= 0) & (top <= height - size) & (left <= width - size)
+    for t, f, inside, stamp in zip(top.tolist(), left.tolist(), whole.tolist(), stamps, strict=True):
+        if inside:
+            image[t : t + size, f : f + size] += stamp
+        else:
+            a, b = max(-t, 0), max(-f, 0)
+            part = image[t + a : max(t + size, 0), f + b : max(f + size, 0)]
+            part += stamp[a : a + part.shape[0], b : b + part.shape[1]]

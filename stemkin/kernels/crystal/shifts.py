@@ -1,0 +1,151 @@
+"""How far the specimen moved from one frame to the next.
+
+The phase of the lattice gives the step to a few hundredths of a pixel, but only up to a lattice vector; what breaks the
+lattice's symmetry (defects, contamination, holes) tells which one. So the remainders of the two frames are
+correlated, and the correlation is read at the lattice's own candidates. Without a lattice, the maximum of the
+correlation itself is the step.
+
+>>> rng = np.random.default_rng(0)
+>>> first = rng.normal(size=(64, 64)).astype("float32")
+>>> step = frame_step(first, np.roll(first, (3, -5), axis=(0, 1)))
+>>> round(step.y, 2), round(step.x, 2), step.quality > 10
+(3.0, -5.0, True)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.crystal.lattice import Lattice
+
+CLEAR = 4.0
+"""Quality above which a step is not in doubt."""
+
+
+UNLIKELY = 1.5
+"""By how many standard deviations of the correlation a step must be ahead for each lattice vector that it is longer, up to two."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The move of the specimen's image between two frames.
+
+    Attributes
+    ----------
+    y, x
+        Displacement [px], positive where the image moved towards larger y, x; NaN where it cannot be told.
+    quality
+        By how many standard deviations of the correlation the step is ahead of the next best one; below `CLEAR`,
+        a step may be wrong by a lattice vector.
+    """
+
+    y: float
+    x: float
+    quality: float
+
+
+UNKNOWN = Step(float("nan"), float("nan"), 0.0)
+
+
+def frame_step(
+    previous: Array,
+    current: Array,
+    *,
+    lattices: tuple[Lattice | None, Lattice | None] = (None, None),
+    max_step_px: float | None = None,
+) -> Step:
+    """Measure the step between two frames.
+
+    Parameters
+    ----------
+    previous, current
+        (y, x) frames without their crystal or background, in units of noise.
+    lattices
+        The lattices of the two frames; None where there is none.
+    max_step_px
+        No longer step is considered; a quarter of the shorter edge unless given.
+    """
+    height, width = (int(n) for n in current.shape)
+    limit = min(height, width) / 4 if max_step_px is None else max_step_px
+    pool = 2 if min(height, width) >= 128 else 1
+    correlation = _correlate(_pooled(previous, pool), _pooled(current, pool))
+    sd = float(np.std(correlation)) or 1.0
+    before, after = lattices
+    if before is None or after is None or not same_lattice(before, after):
+        return _maximum(correlation / sd, pool, limit)
+    return _best_candidate(correlation / sd, pool, candidates(before, after, limit), after.spacing_px)
+
+
+def same_lattice(before: Lattice, after: Lattice) -> bool:
+    """Tell whether two lattices have the same vectors within 3 %."""
+    change = np.stack([after.a1 - before.a1, after.a2 - before.a2])
+    return bool(np.linalg.norm(change, axis=1).max() < 0.03 * before.spacing_px)
+
+
+def candidates(before: Lattice, after: Lattice, limit_px: float) -> np.ndarray:
+    """Return the (m, 2) steps (y, x) [px] that the lattices' phases allow, shortest first."""
+    vectors = np.stack([before.a1 + after.a1, before.a2 + after.a2]) / 2
+    phase = after.metal - before.metal
+    phase = phase - np.round(phase @ np.linalg.inv(vectors)) @ vectors
+    reach = int(np.ceil(limit_px / np.linalg.norm(vectors, axis=1).min())) + 1
+    n = np.arange(-reach, reach + 1)
+    steps = phase + n[:, None, None] * vectors[0] + n[None, :, None] * vectors[1]
+    steps = steps.reshape(-1, 2)
+    length = np.hypot(*steps.T)
+    order = np.argsort(length, kind="stable")
+    return np.asarray(steps[order][length[order] <= limit_px])
+
+
+def _best_candidate(correlation: np.ndarray, pool: int, steps: np.ndarray, spacing_px: float) -> Step:
+    if not len(steps):
+        return UNKNOWN
+    reach = max(1, round(0.12 * spacing_px / pool))
+    values = np.full(len(steps), -np.inf)
+    nearest = np.round(steps / pool).astype(int)
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            values = np.maximum(values, correlation[nearest[:, 0] + dy, nearest[:, 1] + dx])
+    # where the correlation cannot decide, the shortest step is the likeliest; how far a jump goes, nobody knows
+    values = values - np.minimum(UNLIKELY * np.hypot(*steps.T) / spacing_px, 2 * UNLIKELY)
+    order = np.argsort(-values, kind="stable")
+    ahead = float(values[order[0]] - values[order[1]]) if len(steps) > 1 else float(values[order[0]])
+    return Step(float(steps[order[0], 0]), float(steps[order[0], 1]), ahead)
+
+
+def _maximum(correlation: np.ndarray, pool: int, limit_px: float) -> Step:
+    height, width = correlation.shape
+    y = np.fft.fftfreq(height, 1 / height)[:, None] * pool
+    x = np.fft.fftfreq(width, 1 / width)[None, :] * pool
+    near = np.where(np.hypot(y, x) <= limit_px, correlation, -np.inf)
+    row, column = np.unravel_index(int(np.argmax(near)), near.shape)
+    far = (np.abs(y - y[row]) > 3 * pool) | (np.abs(x - x[0, column]) > 3 * pool)
+    ahead = float(near[row, column] - near[far].max()) if far.any() else 0.0
+    dy = _vertex(correlation[[row - 1, row, (row + 1) % height], column])
+    dx = _vertex(correlation[row, [column - 1, column, (column + 1) % width]])
+    return Step(float(y[row, 0] + dy * pool), float(x[0, column] + dx * pool), max(ahead, 0.0))
+
+
+def _pooled(image: Array, pool: int) -> Array:
+    xp = namespace(image)
+    image = xp.minimum(xp.maximum(image, -6.0 + 0 * image), 6.0 + 0 * image)
+    if pool == 1:
+        return image
+    height, width = (pool * (int(n) // pool) for n in image.shape)
+    rows = sum(image[i:height:pool, :width] for i in range(pool))
+    return sum(rows[:, i::pool] for i in range(pool))
+
+
+def _correlate(previous: Array, current: Array) -> np.ndarray:
+    """Return the circular cross-correlation (y, x), indexed by the displacement of `current`."""
+    xp = namespace(previous, current)
+    product = xp.fft.rfftn(current - xp.mean(current)) * xp.conj(xp.fft.rfftn(previous - xp.mean(previous)))
+    return np.asarray(to_host(xp.fft.irfftn(product, s=tuple(current.shape), axes=(0, 1))))
+
+
+def _vertex(values: np.ndarray) -> float:
+    low, mid, high = (float(v) for v in values)
+    bend = low - 2 * mid + high
+    return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend < 0 else 0.0

@@ -1,0 +1,187 @@
+"""Where defects are: seen in the map, drawn towards their sites as far as the frame says, with the error that is left.
+
+A vacancy between bright columns is seen to a tenth of an angstrom, while its site is known to a picometre; so both are
+averaged. How much a site is worth is asked of the frame itself: of how far its defects lie from their sites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.crystal import peaks
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection.sites import BONDED, Grid, Sites, shifted
+from stemkin.kernels.detection.sites import STRONG as STRONG_SITE
+from stemkin.kernels.images.interpolation import Patches
+
+STRONG = 8.0
+"""The extremum of such a signal-to-noise is not displaced by noise beside it."""
+
+VACANT = -3.0
+"""Signal of a site beside a dark metal column that is taken for a vacancy."""
+
+FAR = 4.0
+"""From so many standard deviations on a defect does not belong to its site."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The defects of a frame.
+
+    Attributes
+    ----------
+    y, x
+        (m,) where they are seen [px], ordered by y, x.
+    score
+        (m,) signed signal-to-noise.
+    alone
+        (m,) signal-to-noise of what is seen at the place itself, without what its neighbours tell.
+    site
+        (m, 2) site (y, x) [px] of each defect on the lattice, NaN elsewhere.
+    lean
+        (m, 2) unit vector (y, x) from a dark metal column towards the vacancy beside it, zeros where there is none.
+    """
+
+    y: np.ndarray
+    x: np.ndarray
+    score: np.ndarray
+    alone: np.ndarray
+    site: np.ndarray
+    lean: np.ndarray
+
+
+def towards_sites(
+    found: Found, y: np.ndarray, x: np.ndarray, *, filter_sd_px: float, spread_px: float, site_error_px: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Combine where a defect is seen with where its site is.
+
+    A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse than the lattice is known; a
+    defect on the lattice lies close to its site. Both are averaged with their inverse variances. How close is asked of the
+    frame: the squares of all distances, less what noise explains, each with the weight that it deserves and `spread_px`
+    as one more. A vacancy pulls the image of the metal column beside it; that pull is the same everywhere, and measured
+    in the same way. A defect that lies `FAR` standard deviations or more from its site stays where it is seen.
+
+    Parameters
+    ----------
+    found
+        As `on_lattices` gives it.
+    y, x
+        (m,) where they are seen [px], freed of jitter.
+    filter_sd_px
+        Width of the matched filter [px].
+    spread_px
+        Standard deviation of defects about their sites, along each axis [px], before the frame is asked.
+    site_error_px
+        How well the sites themselves are known, along each axis [px].
+
+    Returns
+    -------
+    y, x
+        (m,) [px].
+    error
+        (m,) standard deviation of either [px].
+    """
+    variance = seen_error(found.alone, filter_sd_px) ** 2
+    seen = np.stack([y, x], axis=1)
+    away = seen - found.site
+    on_site = np.isfinite(away[:, 0])
+    leaning = on_site & (found.lean != 0).any(axis=1)
+    pull = 0.0
+    if leaning.any() and np.isfinite(spread_px):
+        weight = 1 / variance[leaning]
+        along = (away[leaning] * found.lean[leaning]).sum(axis=1)
+        pull = float((weight @ along) / (weight.sum() + 1 / spread_px**2))
+    away = away - pull * found.lean
+    spread = _spread(away[on_site], variance[on_site], prior_px=spread_px, least_px=site_error_px)
+    share = 1 / (1 + variance / spread)
+    far = ~((away**2).max(axis=1) < FAR**2 * (spread + variance))
+    moved = np.where(far[:, None], seen, found.site + share[:, None] * away)
+    return moved[:, 0], moved[:, 1], np.sqrt(np.where(far, variance, share * variance))
+
+
+def _spread(away: np.ndarray, variance: np.ndarray, *, prior_px: float, least_px: float) -> float:
+    """Return the variance [px2] of defects about their sites: how far (m, 2) `away` is beyond its noise (m,) `variance`."""
+    spread, least = prior_px**2, min(least_px, prior_px) ** 2
+    if not np.isfinite(prior_px):
+        return spread
+    prior = 1 / (2 * spread**2)
+    for _ in range(4):
+        near = (away**2).max(axis=1, initial=0.0) < FAR**2 * (spread + variance)
+        weight = near / (spread + variance) ** 2  # of two squares, each with the variance 2 (spread + variance)^2
+        total = float(weight.sum()) + prior
+        seen = (float(weight @ ((away**2).mean(axis=1) - variance)) + prior * prior_px**2) / total
+        spread = max(seen - 1 / np.sqrt(total), least)  # what is not significant is noise
+    return max(spread, 1e-12)
+
+
+def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:
+    """Return the standard deviation (m,) [px], along each axis, of the place of Gaussian features of signal-to-noise `score`.
+
+    It is the Cramer-Rao bound sqrt(2) s / z of a feature of standard deviation s in white noise.
+    """
+    return np.asarray(np.sqrt(2) * filter_sd_px / np.maximum(np.abs(score), 1.0))
+
+
+def nearby_extrema(
+    snr: Array, points: np.ndarray, signs: np.ndarray, *, reach_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return y, x (m,) of the extremum of the given sign within `reach_px` of each of the (m, 2) `points`, below one pixel."""
+    xp = namespace(snr)
+    height, width = (int(n) for n in snr.shape)
+    if not len(points):
+        return np.zeros(0), np.zeros(0)
+    reach = max(1, int(np.floor(reach_px)))
+    steps = np.arange(-reach - 1, reach + 2)
+    centre = np.round(points).astype(np.int64)
+    rows = np.clip(centre[:, 0, None] + steps, 0, height - 1)
+    columns = np.clip(centre[:, 1, None] + steps, 0, width - 1)
+    index = (rows[:, :, None] * width + columns[:, None, :]).reshape(-1)
+    window = to_host(xp.take(xp.reshape(snr, (-1,)), xp.asarray(index, dtype=xp.int64)))
+    window = np.asarray(window, dtype=float).reshape(len(points), len(steps), len(steps)) * signs[:, None, None]
+    dy, dx = np.meshgrid(steps, steps, indexing="ij")
+    near = np.hypot(dy, dx) <= reach
+    best = np.where(near, window, -np.inf).reshape(len(points), -1).argmax(axis=1)
+    i, j = np.divmod(best, len(steps))
+    which = np.arange(len(points))
+    y = rows[which, i] + peaks.vertex(np.stack([window[which, i + s, j] for s in (-1, 0, 1)], axis=1))
+    x = columns[which, j] + peaks.vertex(np.stack([window[which, i, j + s] for s in (-1, 0, 1)], axis=1))
+    return y, x
+
+
+def leans_of(places: Sites, lattice: Lattice) -> np.ndarray:
+    """Return for all sites the unit vector (m, 2) from a dark metal column to the clearest vacancy beside it, or zeros."""
+    lean = np.zeros_like(places.points)
+    if not len(lean):
+        return lean
+    grid, chalcogen = Grid.of(places.cells), places.sublattice == CHALCOGEN
+    vacant = chalcogen & (places.signal < VACANT)
+    signal = grid.laid(places.cells[vacant], places.signal[vacant], 0.0)
+    dark = np.flatnonzero((places.sublattice == METAL) & (places.signal < -STRONG_SITE))
+    at = grid.at(places.cells[dark])
+    beside = np.stack([shifted(signal, -du, -dv)[at] for du, dv in BONDED])
+    deepest, leaning = beside.argmin(axis=0), (beside < 0).any(axis=0)
+    steps = lattice.bond - np.array(BONDED) @ np.stack([lattice.a1, lattice.a2])
+    lean[dark[leaning]] = (steps / np.linalg.norm(steps, axis=1, keepdims=True))[deepest[leaning]]
+    return lean
+
+
+def places_of(
+    snr: Array, points: np.ndarray, signal: np.ndarray, *, filter_sd_px: float, reach_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where defects at the sites `points` (m, 2) are seen: y, x (m,) [px].
+
+    Strong ones at the extremum close by. A weak extremum may belong to the noise beside the site; there the slope at the site
+    tells the offset, 2 s^2 grad z / z for a Gaussian seen through its own filter.
+    """
+    y, x = nearby_extrema(snr, points, np.sign(signal), reach_px=reach_px)
+    weak = np.flatnonzero(np.abs(signal) < STRONG)
+    if len(weak):
+        patches = Patches.of(snr, points[weak])
+        offset = 2 * filter_sd_px**2 * patches.slopes / patches.values[:, None]
+        small = (np.abs(offset) < reach_px / 2).all(axis=1)
+        weak, moved = weak[small], points[weak[small]] + offset[small]
+        y[weak], x[weak] = moved[:, 0], moved[:, 1]
+    return y, x

@@ -1,0 +1,1 @@
+"""Images as recorded: their quality, corrections, noise, filters and limits."""

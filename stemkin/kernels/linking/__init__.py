@@ -1,0 +1,1 @@
+"""Which detection continues which: candidates, steps, assignments, gaps, names across blocks."""

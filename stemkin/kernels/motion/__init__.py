@@ -1,0 +1,1 @@
+"""How far defects go: displacements, covariances, likelihoods, hops on a lattice, borders."""

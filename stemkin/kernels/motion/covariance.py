@@ -1,0 +1,171 @@
+r"""D from the covariances of one-frame displacements, in closed form, and what else they tell.
+
+Per axis, with D the diffusion coefficient, t the frame time and s the localisation error,
+
+    c0 = <d_i d_i> = 2 D t + 2 s²,        c1 = <d_i d_(i+1)> = -s²,        so  D t = c0 / 2 + c1
+
+(Vestergaard, Blainey & Flyvbjerg, Phys. Rev. E 89, 022726 (2014), eq. 14, for an image taken in an instant): unbiased, and
+negative now and then where nothing moves. A few displacements leave c1 so uncertain that an error computed from c0 and c1
+themselves says little. So the interval holds every D that the estimate does not contradict: under each D the estimate
+is a sum of independent exponential numbers, whose first three moments are known exactly.
+
+>>> d = np.random.default_rng(0).normal(size=(1000, 2)).cumsum(axis=0)
+>>> track = np.zeros(1000, dtype=int)
+>>> sums = covariance_sums(track, np.arange(1000), d[:, 0], d[:, 1], track, n_units=1)[0]
+>>> low, high = covariance_interval(sums)
+>>> bool(low < covariance_estimate(sums)[0] < high), bool(low < 0.5 < high)
+(True, True)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import optimize, special
+
+from stemkin.kernels.motion.borders import Weights, all_alike
+
+SURE = 2.33
+"""Standard errors (1 %) by which displacements must differ from Gaussian ones before their error is taken for larger."""
+
+
+def covariance_sums(
+    segment: np.ndarray,
+    frame: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    unit: np.ndarray,
+    *,
+    n_units: int,
+    weights: Weights = all_alike,
+) -> np.ndarray:
+    """Add up what the covariance estimator needs, from one-frame displacements d_i.
+
+    Parameters
+    ----------
+    segment, frame, y, x, unit, n_units, weights
+        As for `stemkin.kernels.motion.displacement.squared_displacements`.
+
+    Returns
+    -------
+    (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of d_i · d_i+1, number of
+    neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by what d_i stands for (pairs whose later step stands
+    for several are left out: who is near the border is seen going back, which would read as an error of its place); and
+    the number of d_i as they are.
+    """
+    sums = np.zeros((7, n_units))
+    if len(frame) < 2:
+        return sums.T
+    step = (segment[1:] == segment[:-1]) & (frame[1:] == frame[:-1] + 1)
+    dy, dx = np.where(step, np.diff(y), 0.0), np.where(step, np.diff(x), 0.0)
+    owner = unit[:-1]
+    squared = dy**2 + dx**2
+    stands_for = weights(np.arange(len(owner)), np.sqrt(squared)) * step
+    twice = (stands_for[1:] == 1) & step[:-1]  # near the border only steps back are seen
+    product = dy[1:] * dy[:-1] + dx[1:] * dx[:-1]
+    values = (
+        (owner, stands_for), (owner, stands_for * squared), (owner[:-1], twice), (owner[:-1], twice * product),
+        (owner[:-2], twice[1:] * step[:-2]), (owner, stands_for * squared**2), (owner, step),
+    )  # fmt: skip
+    for i, (of_unit, value) in enumerate(values):
+        sums[i] = np.bincount(of_unit, weights=value, minlength=n_units)
+    return sums.T
+
+
+def covariance_estimate(sums: np.ndarray) -> tuple[float, float]:
+    """Return D t and the squared localisation error s², from the pooled (7,) of `covariance_sums`.
+
+    >>> covariance_estimate(np.array([4.0, 8.0, 3.0, 0.0, 2.0, 32.0, 4.0]))[0]
+    0.5
+    """
+    n, squared, n_pairs, product = (float(v) for v in sums[:4])
+    if n == 0 or n_pairs == 0:
+        return np.nan, np.nan
+    c0, c1 = squared / n / 2, product / n_pairs / 2
+    return c0 / 2 + c1, -c1
+
+
+def covariance_interval(
+    sums: np.ndarray, *, between: float = 0.0, n_units: float = 1, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the smallest and the largest D t that do not contradict the estimate, from the pooled (7,) of `covariance_sums`.
+
+    For each D the localisation error is the one that leaves c0 as it was seen; the estimate's distribution is that gamma
+    distribution, shifted, which shares its first three moments (Pearson's type III). Displacements that are not Gaussian
+    (`excess_kurtosis`) add the variance and the third moment of a count of rare, long ones, as far as D would make them; where
+    the estimate varies more than that from track to track (`between`: its variance by the spread of `n_units` tracks), as it
+    does in shuffled tracks that wandered unequally far, localisation takes the rest. The interval may hold negative D.
+    """
+    estimate, _ = covariance_estimate(sums)
+    if np.isnan(estimate) or sums[1] == 0:
+        return estimate, estimate
+    tail = (1 - confidence) / 2
+    c0 = float(sums[1] / sums[0] / 2)
+    stretch = float(sums[0] / sums[6])
+    excess, error = excess_kurtosis(sums)
+    extra = max(float(sums[5] / sums[0]) - 8 * c0**2, 0.0) / 16 / float(sums[0])
+    sure = excess > SURE * error
+    extra = extra if sure and estimate > 0 else 0.0
+    unequal = 0.0
+    if sure and n_units > 1:  # told by so many tracks, as Student's t has it
+        unequal = between * float(special.stdtrit(n_units - 1, tail) / special.ndtri(tail)) ** 2
+
+    def at_most(D: float) -> float:
+        """Return the probability of an estimate no larger than this one."""
+        inside = max(D, 0.0)  # below 0 the distribution is that of 0, moved
+        mean, variance, third = _moments(sums, max(c0, 2 * inside), min(inside - c0 / 2, 0.0))
+        many = extra * inside / estimate if extra > 0 else 0.0
+        rare = many * extra / estimate if extra > 0 else 0.0
+        variance, third = stretch * (variance + many), stretch**2 * (third + rare)
+        rest = max(unequal - variance, 0.0) * max(1 - 2 * inside / c0, 0.0) ** 2
+        return _skewed(estimate - D + inside - mean, variance + rest, third)
+
+    reach = 10 * c0
+    while at_most(estimate - reach) < 1 - tail:
+        reach *= 2
+    low = optimize.brentq(lambda D: at_most(D) - (1 - tail), estimate - reach, estimate + c0)
+    alone = float(sums[6]) * c0 / float(special.gammaincinv(float(sums[6]), tail)) / 2  # what c0 by itself would allow
+    most = max(alone, estimate + c0)
+    high = most if at_most(most) > tail else optimize.brentq(lambda D: at_most(D) - tail, low, most)
+    return float(low), float(high)
+
+
+def _moments(sums: np.ndarray, c0: float, c1: float) -> tuple[float, float, float]:
+    """Return the first three central moments of ``c0 / 2 + c1`` as it is estimated from Gaussian displacements on two axes.
+
+    With x = 2 cos(angle) the eigenvalues of "is the next displacement of" on the tracks, the estimate is the sum over them
+    of (1/2n + x/2n_pairs)(c0 + c1 x) times an exponential number. The sums over x², x⁴ and x⁶ count closed walks.
+    """
+    n, n_pairs, n_double = float(sums[0]), float(sums[2]), float(sums[4])
+    n_triple = max(2 * n_double - n_pairs, 0.0)
+    x2, x4, x6 = 2 * n_pairs, 2 * n_pairs + 4 * n_double, 2 * n_pairs + 12 * n_double + 6 * n_triple
+    p, q = 1 / (2 * n), 1 / (2 * n_pairs)
+    a, b, c = p * c0, p * c1 + q * c0, q * c1
+    second = a**2 * n + (b**2 + 2 * a * c) * x2 + c**2 * x4
+    third = a**3 * n + 3 * a * (a * c + b**2) * x2 + 3 * c * (a * c + b**2) * x4 + c**3 * x6
+    return a * n + c * x2, second, 2 * third
+
+
+def _skewed(deviation: float, variance: float, third: float) -> float:
+    """Return the probability of no more than this deviation from the mean, for Pearson's type III."""
+    z, skew = deviation / np.sqrt(variance), third / variance**1.5
+    if abs(skew) < 1e-3:
+        return float(special.ndtr(z))
+    shape = 4 / skew**2
+    place = max(shape + z * np.sqrt(shape) * np.sign(skew), 0.0)
+    return float(special.gammainc(shape, place) if skew > 0 else special.gammaincc(shape, place))
+
+
+def excess_kurtosis(sums: np.ndarray) -> tuple[float, float]:
+    """Return how far one-frame displacements are from Gaussian, and the standard error of that if they are.
+
+    ``<|d|⁴> / (2 <|d|²>²) - 1`` is 0 for Gaussian displacements in two dimensions and positive where a few are much longer
+    than most. Its error is that of Laguerre's second polynomial of |d|², neighbours correlated by c1/c0.
+
+    >>> excess_kurtosis(np.array([100.0, 100.0, 99.0, 0.0, 98.0, 200.0]))
+    (0.0, 0.1)
+    """
+    n, squared, n_pairs, product, _, fourth = (float(v) for v in sums[:6])
+    if n == 0 or squared == 0:
+        return np.nan, np.nan
+    correlation = 0.0 if n_pairs == 0 else (product / n_pairs) / (squared / n)
+    return fourth * n / (2 * squared**2) - 1, float(np.sqrt((1 + 2 * correlation**4) / n))

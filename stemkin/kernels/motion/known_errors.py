@@ -1,0 +1,155 @@
+"""The likelihood of Brownian tracks whose places come with errors of their own: only D is left to be found.
+
+A particle diffuses with D per axis and is seen at place i with a known error s_i. Its displacements d_i, over g_i frames of
+time t, are Gaussian with
+
+    <d_i d_i> = 2 D t g_i + s_i² + s_(i+1)²,        <d_(i-1) d_i> = -s_i²,
+
+so ``ln L = -sum (ln b_i + u_i / 2)`` with ``u_i = (e_y² + e_x²)/b_i``, innovations ``e_i = d_i + (s_i²/b_(i-1)) e_(i-1)`` and
+``b_i = 2 D t g_i + s_i² + s_(i+1)² - s_i⁴/b_(i-1)``. Places that are seen well count for more, gaps cost only their own
+information. ln L is taken at nodes ln D t that are the same for all tracks, and is smooth between them.
+
+Trap: the errors are taken at their word. If they are 10 % too small, D is 16 % too large at SNR = sqrt(D t)/s of 0.5, 10 % at 1, 4 % at 2.
+
+Source of the model: Berglund, Phys. Rev. E 82, 011917 (2010); Michalet & Berglund, Phys. Rev. E 85, 061916 (2012).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import interpolate, special
+
+from stemkin.kernels.motion.borders import Weights, all_alike
+from stemkin.kernels.motion.brownian import MANY_UNITS, SURE, UNKNOWN, Diffusion
+
+LOG_D = np.arange(np.log(1e-8), np.log(1e4), 0.35)
+"""Nodes of ln D t [nm²]; slower is standing still."""
+
+N_NODES = len(LOG_D)
+N_NUMBERS = 6 + 3 * N_NODES
+"""Length of what a unit adds: see `stated_numbers`."""
+
+FINE = np.linspace(LOG_D[0], LOG_D[-1], 4001)
+_SLOPE = interpolate.make_interp_spline(LOG_D, np.eye(N_NODES), k=5).derivative()(LOG_D)
+_LARGEST = 1e9
+"""Slopes and squares far from the maximum are cut here: they are not needed, and their squares must fit into exact sums."""
+
+
+def stated_numbers(
+    segment: np.ndarray,
+    frame: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    unit: np.ndarray,
+    *,
+    variance: np.ndarray,
+    n_units: int,
+    weights: Weights = all_alike,
+) -> np.ndarray:
+    """Return what each unit adds to the likelihood and to its robust error.
+
+    Parameters
+    ----------
+    segment, frame, y, x, unit, n_units, weights
+        As for `stemkin.kernels.motion.displacement.squared_displacements`, in nanometres.
+    variance
+        (n,) squared error of each place along each axis [nm²]; NaN where it is not known.
+
+    Returns
+    -------
+    (n_units, N_NUMBERS): what the displacements stand for, whether there are any, their number, the number of places without
+    an error, the sum of the squared errors of the others and their number; then at each node ln L, the square of its slope
+    in ln D t, and the sum of u².
+    """
+    known = np.isfinite(variance)
+    variance = np.where(known, variance, 0.0)
+    step = segment[1:] == segment[:-1]
+    begins = np.flatnonzero(step)
+    weight = np.zeros(len(step))
+    weight[begins] = weights(begins, np.hypot(np.diff(y), np.diff(x))[begins])
+    first, *sums = _node_sums(segment, frame, y, x, variance, weight)
+    log_L, fourth = (_per_unit(v, unit[first], n_units) for v in sums)
+    slope = np.zeros_like(log_L)
+    for i in range(N_NODES):  # a plain sum: a product of matrices may round by its size
+        slope += log_L[:, i, None] * _SLOPE[:, i]
+    counts = [
+        np.bincount(unit[:-1], weights=v, minlength=n_units) if len(v) else np.zeros(n_units) for v in (weight, step)
+    ]
+    places = [np.bincount(unit, weights=v, minlength=n_units) for v in (~known, variance, known)]
+    head = np.stack([counts[0], counts[1] > 0, counts[1], *places], axis=1)
+    cut = np.clip(slope, -_LARGEST, _LARGEST) ** 2
+    return np.concatenate([head, log_L, cut, np.minimum(fourth, _LARGEST**2)], axis=1)
+
+
+def _node_sums(
+    segment: np.ndarray, frame: np.ndarray, y: np.ndarray, x: np.ndarray, variance: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Run along all segments side by side; return their (k,) first rows, and their (k, N_NODES) ln L and sums of u²."""
+    double_D = 2 * np.exp(LOG_D)
+    starts = np.flatnonzero(np.append(True, segment[1:] != segment[:-1])) if len(segment) else np.zeros(0, int)
+    n = np.diff(np.append(starts, len(segment))) - 1
+    order = np.argsort(-n, kind="stable")
+    starts, n = starts[order], n[order]
+    found = np.zeros((2, len(starts), N_NODES))
+    b = ey = ex = np.zeros((0, N_NODES))
+    for i in range(int(n.max(initial=0))):
+        k = int(np.searchsorted(-n, -i))
+        at = starts[:k] + i
+        own, following = variance[at, None], variance[at + 1, None]
+        spread = double_D * (frame[at + 1] - frame[at])[:, None] + own + following
+        dy, dx = (y[at + 1] - y[at])[:, None], (x[at + 1] - x[at])[:, None]
+        w = weight[at, None]
+        share = np.where(w == 1, own / b[:k], 0.0) if i else 0.0  # near the border nothing is inferred from the past
+        b = spread - own * share
+        ey, ex = (dy + share * ey[:k], dx + share * ex[:k]) if i else (dy + 0 * b, dx + 0 * b)
+        u = (ey**2 + ex**2) / b
+        found[0, :k] -= w * (np.log(b) + u / 2)
+        found[1, :k] += w * u**2
+    in_order = np.argsort(starts)
+    return starts[in_order], found[0, in_order], found[1, in_order]
+
+
+def _per_unit(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
+    return np.stack([np.bincount(unit, weights=column, minlength=n_units) for column in values.T], axis=1)
+
+
+def most_likely_stated(totals: np.ndarray, frame_time: float, *, confidence: float = 0.95) -> Diffusion:
+    """Return D at the maximum of the likelihood, with the interval that the likelihood gives there.
+
+    As in `stemkin.kernels.motion.brownian.most_likely` the interval is scaled by how much the estimate varies, seen between tracks
+    or, with few of them, between steps, beyond what Gaussian steps would.
+
+    Parameters
+    ----------
+    totals
+        (N_NUMBERS,) of `stated_numbers`, of tracks that share a frame time [s].
+    frame_time
+        That time.
+    confidence
+        Of the interval.
+    """
+    m, n_units, n = (float(v) for v in totals[:3])
+    if m < 1:
+        return UNKNOWN
+    log_L, squared_slope, fourth = totals[6:].reshape(3, N_NODES)
+    curve = interpolate.make_interp_spline(LOG_D, log_L, k=5)
+    profile = curve(FINE)
+    best = int(profile.argmax())
+    still = best == 0
+    log_D = float(FINE[best])
+    bend = -float(curve(log_D, 2))
+    if not still and bend > 0:
+        log_D += float(np.clip(curve(log_D, 1) / bend, -1, 1) * min(1.0, FINE[1] - FINE[0]))
+    inflation, freedom = m / n, 3 * m
+    if n_units >= MANY_UNITS and not still and bend > 0:
+        inflation = float(np.interp(log_D, LOG_D, squared_slope)) / bend * n_units / (n_units - 1)
+        inflation, freedom = float(np.clip(inflation, 0.05, 1e4)), min(freedom, n_units - 1)
+    elif not still:
+        excess = float(np.interp(log_D, LOG_D, fourth)) / m - 8
+        inflation *= 1 + (excess / 4 if excess > SURE * np.sqrt(320 / m) else 0.0)
+    drop = inflation * float(special.fdtri(1, freedom, confidence)) / 2
+    inside = FINE[profile >= profile.max() - drop]
+    low = 0.0 if inside[0] == FINE[0] else float(np.exp(inside[0])) / frame_time
+    s2 = float(totals[4] / totals[5]) if totals[5] > 0 else np.nan
+    D = 0.0 if still else float(np.exp(log_D)) / frame_time
+    return Diffusion(D, low, float(np.exp(inside[-1])) / frame_time, s2, inflation)

@@ -1,0 +1,151 @@
+"""Classes by hand: rename, merge, split or dissolve them in a file; no pixel is looked at again.
+
+    [split]
+    "class 2" = 2                        # into so many, by the descriptors: "class 2 (1)", "class 2 (2)"
+    [merge]
+    "Mo_W+S" = ["Mo_W+V_S", "Mo_W+V_S2"]
+    [rename]
+    "class 3" = "C_ad"
+    "class 4" = "-"                      # dissolved: class_id -1
+
+Splitting comes first, then merging, then renaming, so a later line may speak of what an earlier one made. JSON says the same.
+In a results folder, `stemkin classes RESULTS --edit FILE` names the detections again from their descriptors.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin import tables
+from stemkin.kernels.classes.mixture import Mixture
+from stemkin.learning.gaussian_mixture import GaussianMixture
+from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
+
+SECTIONS = ("split", "merge", "rename")
+
+Edits = Mapping[str, Mapping[str, Any]]
+"""Section → its pairs, as the module's docstring shows them."""
+
+
+def edited(model: Model, edits: Edits | str | PathLike[str]) -> Model:
+    """Return the model with its classes edited. Computes once.
+
+    Parameters
+    ----------
+    model
+        A learned model.
+    edits
+        ``{"split": ..., "merge": ..., "rename": ...}``, or a TOML or JSON file that says so.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, a section is not known, or a class is not there or cannot be split.
+    """
+    wanted = edits if isinstance(edits, Mapping) else read_edits(edits)
+    _check(wanted)
+    for name, n in wanted.get("split", {}).items():
+        model = split(model, name, n)
+    for name, parts in wanted.get("merge", {}).items():
+        model = model.rename(dict.fromkeys(parts, name))
+    return model.rename(wanted["rename"]) if wanted.get("rename") else model
+
+
+def read_edits(path: str | PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Return what a TOML or JSON file says of the classes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it is neither.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        said = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        msg = f"the classes file {file} cannot be read: {error}; it is TOML (or JSON) with tables [split], [merge], [rename]"
+        raise ValueError(msg) from None
+    _check(said)
+    return dict(said)
+
+
+def split(model: Model, name: str, n: int) -> Model:
+    """Return the model with the class called `name` split into `n` by a mixture of the sample's descriptors. Computes once.
+
+    The parts are called ``"name (1)"`` ..., the largest first.
+
+    Raises
+    ------
+    ValueError
+        If there is no such class, or the sample holds too few of its detections.
+    """
+    names, mixture = model.classes["name"].tolist(), model.taxonomy.mixture
+    if name not in names:
+        msg = f"no class is called {name!r}; the classes are {names}"
+        raise ValueError(msg)
+    class_id = names.index(name)
+    sample = np.empty((0, model.n_descriptors)) if model.sample is None else model.sample.rows
+    rows = scaled(sample, model.scale)
+    own = np.flatnonzero(model.taxonomy.assign(rows)[0] == class_id)
+    if not isinstance(n, int) or n < 2 or len(own) < 2 * n or mixture is None or mixture.covariance == "tied":
+        msg = f"{name!r} cannot be split into {n!r}: its sample holds {len(own)} detections, and each part needs two"
+        raise ValueError(msg)
+    fit = GaussianMixture(
+        n, covariance_type=mixture.covariance, n_init=4, reg_covar=REGULARISATION, prior_rows=PRIOR_ROWS, random_state=0
+    ).fit(rows[own])
+    order = np.argsort(-fit.weights_, kind="stable")
+    other = model.taxonomy.class_ids != class_id
+    weight = mixture.weights[~other].sum()
+    grown = Mixture(
+        np.concatenate([mixture.weights[other], fit.weights_[order] * weight]),
+        np.concatenate([mixture.means[other], fit.means_[order]]),
+        np.concatenate([mixture.covariances[other], fit.covariances_[order]]),
+        mixture.covariance,
+    )
+    ids = np.concatenate([model.taxonomy.class_ids[other], [class_id], len(names) + np.arange(n - 1)]).astype(np.int16)
+    taxonomy = replace(model.taxonomy, mixture=grown, class_ids=ids)
+    part = np.argsort(order)[fit.predict(rows[own])]
+    report = {key: value for key, value in model.report.items() if key not in ("confusion", "calibration_error")}
+    return replace(
+        model, taxonomy=taxonomy, classes=_split_rows(model, class_id, own, part, n),
+        oriented=np.append(model.oriented, np.repeat(model.oriented[class_id], n - 1)), report=report,
+    )  # fmt: skip
+
+
+def _split_rows(model: Model, class_id: int, own: np.ndarray, part: np.ndarray, n: int) -> pd.DataFrame:
+    """Return the table ``classes`` with the row of `class_id` in `n` parts; `part` (m,) are those of the sample's rows `own` (m,)."""
+    rows = model.classes.to_dict("records")
+    whole = rows[class_id]
+    pictures = np.empty((0, 0, 0)) if model.sample is None else model.sample.pictures
+    parts = []
+    for i in range(n):
+        seen = own[(part == i) & (own < len(pictures))]
+        mean = pictures[seen].astype(np.float64).mean(axis=0) if len(seen) else np.asarray(whole["mean_patch"])
+        size = round(whole["n_detections"] * float((part == i).mean()))
+        parts.append({**whole, "name": f"{whole['name']} ({i + 1})", "n_detections": size, "mean_patch": mean})
+    rows = [*rows[:class_id], parts[0], *rows[class_id + 1 :], *parts[1:]]
+    return tables.conform(pd.DataFrame(rows).assign(class_id=np.arange(len(rows))), "classes")
+
+
+def _check(edits: Mapping[str, Any]) -> None:
+    unknown = [section for section in edits if section not in SECTIONS]
+    if unknown:
+        msg = f"classes can be edited by {list(SECTIONS)}, not by {unknown[0]!r}"
+        raise ValueError(msg)
+    for section, pairs in edits.items():
+        kind = {"split": int, "merge": list, "rename": str}[section]
+        wrong = [pairs] if not isinstance(pairs, Mapping) else [v for v in pairs.values() if not isinstance(v, kind)]
+        if wrong:
+            words = {int: "a number of parts", list: "a list of names", str: "a new name"}[kind]
+            msg = f"in [{section}] each class name stands for {words}, not for {wrong[0]!r}"
+            raise ValueError(msg)

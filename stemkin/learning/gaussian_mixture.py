@@ -1,0 +1,233 @@
+"""A Gaussian mixture for tables larger than memory, in scikit-learn's conventions.
+
+    fit = GaussianMixture(6).fit(descriptors)          # (n, k): NumPy or a Dask array
+    fit.predict_proba(descriptors)                     # lazy if they are
+
+Each step of expectation-maximisation is one pass over the blocks of rows, whose sums are added as a tree (see
+`kernels.mixture`): the answer equals scikit-learn's on the same start, and is the same to the bit for every chunking.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+
+from stemkin.kernels.classes import mixture as kernel
+from stemkin.kernels.classes.mixture import COVARIANCES, LEAF_ROWS, Covariance, Mixture, Sums
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_ROWS = 50_000
+"""Rows of the seeded sample on which starts are made."""
+
+TASK_LEAVES = 4
+"""Leaves per task: 32 MiB at 16 descriptors, about half a second of work. A power of two, see `kernels.mixture.tree_sum`."""
+
+NOT_FINITE = "the rows hold NaN or infinity; leave such rows out, for instance rows[np.isfinite(rows).all(axis=1)]"
+
+
+class GaussianMixture(DensityMixin, BaseEstimator):
+    """Gaussian mixture by expectation-maximisation over blocks of rows; NumPy or Dask, larger than memory if need be.
+
+    Parameters
+    ----------
+    n_components
+        Number of Gaussians.
+    covariance_type
+        ``"full"``, ``"tied"`` (one shape for all) or ``"diag"``.
+    tol
+        Stop when the mean log-likelihood of a row gains less.
+    reg_covar
+        Added to every variance.
+    max_iter, n_init, random_state
+        As in scikit-learn. Starts are k-means on a seeded sample of `SAMPLE_ROWS` rows.
+    prior_rows, prior_variance
+        As if each component had shown so many more rows of this variance; 0 is plain maximum likelihood.
+    weights_init, means_init, precisions_init
+        As in scikit-learn; all three together are the start and leave nothing to chance.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_cholesky_, converged_, n_iter_, lower_bound_
+        As in scikit-learn.
+    mixture_
+        The same as a `kernels.mixture.Mixture`.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: Covariance = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        prior_rows: float = 0.0,
+        prior_variance: float = 1.0,
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: int | None = None,
+    ) -> None:
+        """Keep the settings; nothing is checked before `fit`, as scikit-learn asks."""
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.prior_rows = prior_rows
+        self.prior_variance = prior_variance
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> GaussianMixture:  # noqa: ARG002
+        """Fit to the rows `X` (n, d). Computes at once, one pass over the rows per step.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer rows than components, or a row is not finite.
+        """
+        X = laid_out(X)
+        if self.covariance_type not in COVARIANCES:
+            msg = f"covariance_type must be one of {list(COVARIANCES)}, not {self.covariance_type!r}"
+            raise ValueError(msg)
+        if X.shape[0] < self.n_components:
+            msg = (
+                f"{self.n_components} components need at least as many rows, but there are {X.shape[0]}; ask for fewer"
+            )
+            raise ValueError(msg)
+        given = all(v is not None for v in (self.weights_init, self.means_init, self.precisions_init))
+        starts = [self._given_start()] if given else [self._start(X, i) for i in range(self.n_init)]
+        fits = [self._climb(X, start) for start in starts]
+        best = max(fits, key=lambda fit: fit[1])
+        self.mixture_, self.lower_bound_, self.n_iter_, self.converged_ = best
+        self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
+        self.covariances_, self.precisions_cholesky_ = self.mixture_.covariances, self.mixture_.precisions_cholesky
+        if not self.converged_:
+            logger.warning("the mixture of %d had not settled after %d steps", self.n_components, self.max_iter)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None) -> Any:
+        """Fit to `X` and return the most probable component of each row."""
+        return self.fit(X, y).predict(X)
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable component of each row; lazy if `X` is a Dask array."""
+        return by_leaves(X, lambda rows: kernel.log_densities(rows, self.mixture_).argmax(axis=1), np.int64)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the (n, n_components) probabilities; lazy if `X` is a Dask array."""
+        return by_leaves(X, lambda rows: kernel.posterior(rows, self.mixture_)[1], np.float64, width=self.n_components)
+
+    def score_samples(self, X: Any) -> Any:
+        """Return log p of each row; lazy if `X` is a Dask array."""
+        return by_leaves(X, lambda rows: kernel.posterior(rows, self.mixture_)[0], np.float64)
+
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002
+        """Return the mean log p of a row. Computes at once."""
+        sums = total(laid_out(X), self.mixture_)
+        return sums.log_likelihood / sums.n_rows
+
+    def bic(self, X: Any) -> float:
+        """Return the Bayesian information criterion on `X`; lower is better. Computes at once."""
+        sums = total(laid_out(X), self.mixture_)
+        return kernel.bic(sums.log_likelihood, sums.n_rows, self.mixture_)
+
+    def _given_start(self) -> Mixture:
+        precisions = np.asarray(self.precisions_init, dtype=float)
+        covariances = 1 / precisions if self.covariance_type == "diag" else np.linalg.inv(precisions)
+        return Mixture(np.asarray(self.weights_init, float), np.asarray(self.means_init, float), covariances, self.covariance_type)  # fmt: skip
+
+    def _start(self, X: Any, number: int) -> Mixture:
+        from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
+
+        rows = sample_rows(X, seed=self.random_state or 0)
+        seed = np.random.SeedSequence([self.random_state or 0, number]).generate_state(1)[0]
+        with threadpool_limits(1):  # the bits of its sums would depend on the number of threads
+            labels = KMeans(self.n_components, n_init=1, random_state=int(seed % 2**31)).fit_predict(rows)
+        return kernel.mixture_of_labels(
+            rows, labels, self.n_components, covariance=self.covariance_type, regularisation=self.reg_covar
+        )
+
+    def _climb(self, X: Any, mixture: Mixture) -> tuple[Mixture, float, int, bool]:
+        reached, step, converged = -np.inf, 0, False
+        for step in range(1, self.max_iter + 1):  # noqa: B007
+            sums = total(X, mixture)
+            mixture = kernel.next_mixture(
+                sums, mixture, regularisation=self.reg_covar,
+                prior_rows=self.prior_rows, prior_variance=self.prior_variance,
+            )  # fmt: skip
+            gain, reached = sums.log_likelihood / sums.n_rows - reached, sums.log_likelihood / sums.n_rows
+            if not np.isfinite(reached):
+                raise ValueError(NOT_FINITE)
+            if abs(gain) < self.tol:
+                converged = True
+                break
+        return mixture, reached, step, converged
+
+
+def total(rows: Any, mixture: Mixture) -> Sums:
+    """Return the sums of one step over all `rows` (as `laid_out` gives them). Computes once."""
+    if isinstance(rows, np.ndarray):
+        return Sums.unpack(kernel.step_sums(rows, mixture), mixture)
+    parts = rows.map_blocks(_task_sums, mixture=mixture, dtype=float, chunks=(1, 1), meta=np.empty((0, 0)))
+    return Sums.unpack(kernel.tree_sum(list(np.asarray(parts.compute()))), mixture)
+
+
+def _task_sums(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
+    return kernel.step_sums(rows, mixture)[None]
+
+
+def laid_out(rows: Any) -> Any:
+    """Return `rows` (n, d) as NumPy, or as a Dask array in tasks of whole leaves.
+
+    Raises
+    ------
+    ValueError
+        If `rows` is not two-dimensional, or a Dask array whose chunk sizes are not known.
+    """
+    if rows.ndim != 2:
+        msg = f"descriptors are a table (rows, descriptors), but this array has {rows.ndim} dimensions"
+        raise ValueError(msg)
+    return np.asarray(rows) if isinstance(rows, np.ndarray) else as_leaves(rows, leaves=TASK_LEAVES)
+
+
+def as_leaves(rows: Any, *, leaves: int = 1) -> Any:
+    """Return `rows` as a Dask array cut every `leaves` x `LEAF_ROWS` rows. Lazy."""
+    import dask.array as da
+
+    if isinstance(rows, np.ndarray):
+        return da.from_array(rows, chunks=(LEAF_ROWS * leaves, -1))
+    if np.isnan(rows.shape[0]):
+        msg = "the chunk sizes of these descriptors are not known; call .compute_chunk_sizes() on the Dask array first"
+        raise ValueError(msg)
+    return rows.rechunk({0: LEAF_ROWS * leaves, 1: -1})
+
+
+def sample_rows(rows: Any, *, seed: int, n_rows: int = SAMPLE_ROWS) -> np.ndarray:
+    """Return at most `n_rows` of the `rows`, drawn by row number and in order: the same for every chunking. Computes once."""
+    if rows.shape[0] > n_rows:
+        chosen = np.random.default_rng(seed).choice(rows.shape[0], n_rows, replace=False)
+        rows = rows[np.sort(chosen)]
+    return np.asarray(rows, dtype=np.float64)
+
+
+def by_leaves(rows: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any, *, width: int | None = None) -> Any:
+    """Return what `function` makes of the rows, leaf by leaf, so that it does not depend on the chunks. Lazy for Dask."""
+    if isinstance(rows, np.ndarray):
+        leaves = [function(rows[i : i + LEAF_ROWS]) for i in range(0, max(len(rows), 1), LEAF_ROWS)]
+        return np.concatenate(leaves)
+    rows = as_leaves(rows)
+    if width is None:
+        return rows.map_blocks(function, dtype=dtype, drop_axis=1, meta=np.empty(0, dtype))
+    return rows.map_blocks(function, dtype=dtype, chunks=(rows.chunks[0], (width,)), meta=np.empty((0, 0), dtype))

@@ -1,0 +1,1 @@
+"""The results folder: its files, its journal and lock, its log."""

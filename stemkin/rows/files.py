@@ -1,0 +1,116 @@
+"""Files of tracks as partitions that hold whole tracks.
+
+Files with one block of frames each are read so that a movie whose rows fit becomes one partition, and a larger one several, each
+with every row of its own particles. Where a movie is giant, every partition would read all its files; `run` therefore writes
+such movies once more, in files of whole tracks (`stemkin.pipeline.gathering`), each of which is a partition as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from stemkin.kernels.common.hashing import mixed
+from stemkin.rows.table import Rows, with_experiment
+from stemkin.tables import Experiment, empty
+
+ROWS_PER_PARTITION = 2_000_000
+"""Rows that one partition of `read_tracks` holds at most, about: 0.5 GB with all their temporary arrays."""
+
+
+def read_tracks(
+    files: Mapping[str, Sequence[str]],
+    experiment: Experiment | None = None,
+    *,
+    columns: Sequence[str] = ("movie", "frame", "y", "x", "class_id", "particle", "y_nm", "x_nm"),
+    rows_per_partition: int = ROWS_PER_PARTITION,
+    whole: Collection[str] = (),
+) -> Rows | dd.DataFrame:
+    """Read Parquet files of tracks, cut anywhere in time, as partitions that hold whole tracks. Lazy.
+
+    Parameters
+    ----------
+    files
+        Movie → its files (paths or URLs), each with some of its frames.
+    experiment
+        Travels with the rows.
+    columns
+        What to read; ``y``, ``x`` (by which D is corrected at the borders) only where the files have them.
+    rows_per_partition
+        A movie with more rows is split by particle; each of its n partitions reads the movie's files once.
+    whole
+        Movies each of whose files holds whole tracks, as `run` writes them of large movies: a file is a partition, and each
+        row is read once.
+
+    Returns
+    -------
+    One partition per movie, or several where it is large.
+    """
+    jobs: list[tuple[tuple[str, ...], int, int]] = []
+    owners: list[str] = []
+    for movie, paths in files.items():
+        n_parts = 1 if movie in whole else max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
+        own = [(path,) for path in paths] if movie in whole else [tuple(paths)]
+        jobs += [(few, part, n_parts) for few in own for part in range(n_parts)]
+        owners += [movie] * (len(jobs) - len(owners))
+    if not jobs:
+        return dd.from_pandas(_no_rows(columns), npartitions=1)
+    there = _schema(jobs[0][0][0])
+    columns = [c for c in columns if c in there.names or c not in ("y", "x")]
+    meta = there.empty_table().select(columns).to_pandas()
+    rows = dd.from_map(_read_part, jobs, columns=tuple(columns), meta=meta)
+    return rows if experiment is None else with_experiment(rows, experiment, movie_of_partition=owners)
+
+
+def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows in `paths` whose particle falls into `part` of `n_parts`."""
+    paths, part, n_parts = job
+    kept = [_read_file(path, part, n_parts, columns) for path in paths]
+    return pd.concat(kept, ignore_index=True) if kept else _no_rows(columns)
+
+
+def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of one file whose particle falls into `part` of `n_parts`; only these become a pandas table."""
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if n_parts == 1:
+        return pd.read_parquet(path, columns=list(columns))
+    with fsspec.open(path, "rb") as file:
+        rows = pq.read_table(file, columns=list(columns))
+    own = part_of(rows["particle"].to_numpy(), n_parts) == part
+    return pd.DataFrame(rows.filter(pa.array(own)).to_pandas())
+
+
+def part_of(particle: np.ndarray, n_parts: int) -> np.ndarray:
+    """Return which of `n_parts` even shares of all particles each `particle` (n,) belongs to; its name alone decides.
+
+    >>> part_of(np.array([7, 8, 7]), 3).tolist()
+    [0, 1, 0]
+    """
+    return (mixed(particle) % np.uint64(n_parts)).astype(np.int64)
+
+
+def _n_rows(path: str) -> int:
+    return int(_metadata(path).num_rows)
+
+
+def _schema(path: str) -> Any:
+    return _metadata(path).schema.to_arrow_schema()
+
+
+def _metadata(path: str) -> Any:
+    import fsspec
+    import pyarrow.parquet as pq
+
+    with fsspec.open(path, "rb") as file:
+        return pq.read_metadata(file)
+
+
+def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
+    return empty("tracks")[list(columns)]

@@ -1,0 +1,241 @@
+"""Tracks as arrays: whole tracks out of any table, checked and in order.
+
+Every number about motion or change is a sum over *tracks*, so a partition must hold each of its tracks whole. What
+`link` returns does; files with one block of frames each do not, and `stemkin.rows.files` makes such partitions of them.
+
+Your own tracks need the columns ``frame``, ``particle`` and, for what is asked, ``y_nm``, ``x_nm`` and ``class_id``;
+without a column ``movie`` all rows belong to one movie, called ``"movie"``.
+
+>>> rows = pd.DataFrame({"particle": [7, 7, 3], "frame": [1, 0, 0], "class_id": [2, 1, 1]})
+>>> tracks = Trajectories.of(rows, need=("class_id",))
+>>> tracks.particle.tolist(), tracks.frame.tolist(), tracks.class_id.tolist()
+([7, 3], [0, 1, 0], [1, 2, 1])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import dask
+import numpy as np
+import pandas as pd
+
+from stemkin.kernels.chains.counting import order_by_track
+from stemkin.tables import NOT_NAMED, Experiment, check_columns
+
+ONLY_MOVIE = "movie"
+"""What the movie is called where the rows do not say."""
+
+Sums = dict[tuple[Any, ...], Any]
+"""What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of them combine by addition, in any order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """Rows of whole tracks, ordered by track and then by frame.
+
+    Attributes
+    ----------
+    movies
+        Names of the movies met.
+    movie
+        (n_tracks,) index into `movies`.
+    particle
+        (n_tracks,) particle of each track.
+    track
+        (n,) track of each row, 0 to n_tracks - 1, never decreasing.
+    frame
+        (n,) frame of each row, increasing within a track.
+    class_id
+        (n,) class of each row, -1 where it has none.
+    y_nm, x_nm
+        (n,) drift-corrected position; empty where it was not asked for.
+    row
+        (n,) where each row stands in the table that it came from.
+    """
+
+    movies: list[str]
+    movie: np.ndarray
+    particle: np.ndarray
+    track: np.ndarray
+    frame: np.ndarray
+    class_id: np.ndarray
+    y_nm: np.ndarray
+    x_nm: np.ndarray
+    row: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, *, need: tuple[str, ...] = ()) -> Trajectories:
+        """Return the tracks of a table.
+
+        Parameters
+        ----------
+        rows
+            Rows of whole tracks, in any order.
+        need
+            Columns to be had besides ``frame`` and ``particle``.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, `frame`, `particle` or `class_id` is no whole number, or a particle is twice in one frame.
+        """
+        check_columns(rows, "tracks", needed=("frame", "particle", *need))
+        movies, movie = movie_codes(rows)
+        frame = whole_numbers(rows, "frame").astype(np.int64, copy=False)
+        code, particle = pd.factorize(whole_numbers(rows, "particle"))
+        if len(movies) > 1:
+            code, keys = pd.factorize(movie * len(particle) + code)
+            movie_of, particle = np.divmod(keys, len(particle))[0], particle[keys % len(particle)]
+        else:
+            movie_of = np.zeros(len(particle), dtype=np.int64)
+        order = order_by_track(code, frame, n_tracks=len(particle))
+        frame, code = frame[order], code[order]
+        _refuse_twins(code, frame, particle)
+        named = whole_numbers(rows, "class_id")[order] if "class_id" in rows.columns else np.full(len(frame), NOT_NAMED)
+        y, x = (rows[c].to_numpy(np.float64)[order] if c in need else np.zeros(0) for c in ("y_nm", "x_nm"))
+        return cls(movies, movie_of, particle, code, frame, named.astype(np.int64), y, x, order)
+
+    @property
+    def n_tracks(self) -> int:
+        """Number of tracks."""
+        return len(self.particle)
+
+    def keep(self, rows: np.ndarray) -> Trajectories:
+        """Return only the rows where the mask `rows` (n,) is true; tracks keep their numbers."""
+        y, x = (v[rows] if len(v) else v for v in (self.y_nm, self.x_nm))
+        return Trajectories(
+            self.movies, self.movie, self.particle, self.track[rows], self.frame[rows], self.class_id[rows], y, x,
+            self.row[rows],
+        )  # fmt: skip
+
+
+def sum_over(tracks: Any, kernel: Callable[[Any], Sums]) -> Sums:
+    """Return the sums of `kernel` over all partitions of `tracks`, added as a tree. Computes once.
+
+    Parameters
+    ----------
+    tracks
+        pandas table, Dask DataFrame whose partitions hold whole tracks, or what `held` returned.
+    kernel
+        Picklable; from the rows of a partition (or what is held of them) to what they add.
+    """
+    if isinstance(tracks, pd.DataFrame):
+        return kernel(tracks)
+    pieces = tracks if isinstance(tracks, list) else tracks.to_delayed()
+    parts = [dask.delayed(kernel)(piece) for piece in pieces]
+    while len(parts) > 1:
+        parts = [dask.delayed(added)(parts[i : i + 8]) for i in range(0, len(parts), 8)]
+    (result,) = dask.compute(parts[0]) if parts else ({},)
+    return dict(result)
+
+
+def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
+    """Return what `compact` keeps of each partition, in the workers' memory, for verbs that pass over it many times.
+
+    Computes once: one pass over the tracks.
+    """
+    if isinstance(tracks, pd.DataFrame):
+        return [dask.delayed(compact(tracks))]
+    return list(dask.persist(*[dask.delayed(compact)(part) for part in tracks.to_delayed()]))
+
+
+def added(parts: Sequence[Sums]) -> Sums:
+    """Return the sum of `parts`, key by key.
+
+    >>> added([{("a",): np.array([1])}, {("a",): np.array([2]), ("b",): np.array([5])}])
+    {('a',): array([3]), ('b',): array([5])}
+    """
+    return reduce(_add, parts, {})
+
+
+def _add(total: Sums, part: Sums) -> Sums:
+    for key, vector in part.items():
+        total[key] = total[key] + vector if key in total else vector
+    return total
+
+
+def frame_times(tracks: Any, experiment: Experiment | None, frame_time_s: float | None) -> Callable[[str], float]:
+    """Return what tells the frame time of a movie [s].
+
+    Parameters
+    ----------
+    tracks
+        Rows that may remember their experiment.
+    experiment
+        Overrides what the rows remember.
+    frame_time_s
+        One frame time for all movies; overrides both.
+
+    Raises
+    ------
+    ValueError
+        If no frame time is known, at once or when a movie without one is asked for.
+    """
+    if frame_time_s is not None:
+        if not (np.isfinite(frame_time_s) and frame_time_s > 0):
+            msg = f"frame_time_s must be a positive number of seconds, but it is {frame_time_s}"
+            raise ValueError(msg)
+        return lambda _: float(frame_time_s)
+    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    if not isinstance(known, Experiment):
+        msg = "the time between frames is not known; pass frame_time_s=... (or experiment=detections.experiment)"
+        raise ValueError(msg)
+    times = dict(zip(known.movies["movie"].astype(str), known.movies["frame_time_s"].astype(float), strict=True))
+
+    def of_movie(movie: str) -> float:
+        seconds = times.get(movie, float("nan"))
+        if not seconds > 0:
+            msg = f"movie {movie!r} has no frame time; give it in the manifest, or pass frame_time_s=..."
+            raise ValueError(msg)
+        return seconds
+
+    return of_movie
+
+
+def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    """Return the movies' names and the (n,) index of each row's movie."""
+    if "movie" not in rows.columns:
+        return [ONLY_MOVIE], np.zeros(len(rows), dtype=np.int64)
+    if len(rows) and (rows["movie"] == rows["movie"].iloc[0]).all():
+        return [str(rows["movie"].iloc[0])], np.zeros(len(rows), dtype=np.int64)
+    code, names = pd.factorize(rows["movie"])
+    if (code < 0).any():
+        msg = f"{int((code < 0).sum())} rows have no movie; fill the column, or drop it if all are of one movie"
+        raise ValueError(msg)
+    return [str(name) for name in names], code.astype(np.int64)
+
+
+def whole_numbers(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a column as whole numbers, in its own type where it has one; raise where a value is missing or has a fraction."""
+    values = rows[column].to_numpy()
+    if values.dtype.kind in "iu":
+        return values if values.dtype.kind == "i" else values.astype(np.int64)
+    try:
+        numbers = values.astype(np.float64)
+        whole = numbers.astype(np.int64) if np.isfinite(numbers).all() else np.zeros(0)
+    except (TypeError, ValueError):
+        numbers, whole = np.zeros(1), np.zeros(0)
+    if len(whole) != len(numbers) or (whole != numbers).any():
+        odd = next(v for v in values.tolist() if not (isinstance(v, float | int) and float(v).is_integer()))
+        cure = f"use {NOT_NAMED} for rows without a class" if column == "class_id" else "drop or number these rows"
+        msg = f"the column {column!r} must hold whole numbers, but it holds {odd!r}; {cure}"
+        raise ValueError(msg)
+    return whole
+
+
+def _refuse_twins(track: np.ndarray, frame: np.ndarray, particle: np.ndarray) -> None:
+    twin = np.flatnonzero((track[1:] == track[:-1]) & (frame[1:] == frame[:-1]))
+    if len(twin):
+        raise twins(int(particle[track[twin[0]]]), int(frame[twin[0]]), len(twin))
+
+
+def twins(particle: int, frame: int, n_twins: int) -> ValueError:
+    """Return what is to be said of a particle that is twice in a frame, and how many such rows there are."""
+    return ValueError(
+        f"particle {particle} is twice in frame {frame} ({n_twins} such rows); a particle is in one place at a time: "
+        "drop the duplicates, or give each movie its own name in the column 'movie'"
+    )

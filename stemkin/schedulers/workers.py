@@ -1,0 +1,74 @@
+"""What the workers of a cluster are: which versions they run, what they can load, how much memory they have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def check_workers(client: Any) -> None:
+    """Check that the workers of `client` can run stemkin: same versions, before an hour is spent.
+
+    Raises
+    ------
+    ConnectionError
+        If a worker has no stemkin, or another version of it, of Python, or of Dask.
+    """
+
+    def versions() -> dict[str, str | None]:  # stands in here to travel by value, to workers without stemkin too
+        import importlib
+        import platform
+
+        found: dict[str, str | None] = {"Python": ".".join(platform.python_version_tuple()[:2])}
+        for package in ("stemkin", "dask", "distributed"):
+            try:
+                found[package] = importlib.import_module(package).__version__
+            except ImportError:
+                found[package] = None
+        return found
+
+    here = versions()
+    for worker, there in client.run(versions).items():
+        for package, version in here.items():
+            if there[package] != version:
+                met = f"{package} {there[package]}" if there[package] else f"no {package}"
+                msg = f"the worker {worker} cannot run this: it has {met}, this client {version}; install the same version there"
+                raise ConnectionError(msg)
+
+
+def check_modules(client: Any, needed: dict[str, str]) -> None:
+    """Check that the workers of `client` can load packages (name: the extra of stemkin that brings it).
+
+    Raises
+    ------
+    ConnectionError
+        If a worker cannot.
+    """
+    if not needed:
+        return
+    for worker, lacking in client.run(_missing_here, list(needed)).items():
+        if lacking:
+            msg = f'the worker {worker} lacks {lacking[0]}, which this run needs; install it there: pip install "stemkin[{needed[lacking[0]]}]"'
+            raise ConnectionError(msg)
+
+
+def _missing_here(modules: list[str]) -> list[str]:
+    """Return those of `modules` that this process cannot load."""
+    from importlib.util import find_spec
+
+    return [name for name in modules if find_spec(name) is None]
+
+
+def worker_memory_mib(client: Any) -> tuple[float, int]:
+    """Return the smallest memory limit [MiB] of the workers of `client`, for the largest number of threads in one of them.
+
+    Without a client that is this machine's (or container's) memory and the threads of this process.
+    """
+    if client is None:
+        from distributed.system import MEMORY_LIMIT
+
+        from stemkin.schedulers.streams import n_threads
+
+        return MEMORY_LIMIT / 2**20, n_threads()
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [w["memory_limit"] for w in workers if w.get("memory_limit")]  # 0: no limit
+    return min(limits, default=float("inf")) / 2**20, max((w["nthreads"] for w in workers), default=1)
