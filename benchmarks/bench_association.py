@@ -1,15 +1,18 @@
-"""How right tracks are beside those of trackpy and laptrack on the same detections, in simulated movies and at rising density.
+"""How right tracks are beside those of trackpy and laptrack on the same detections, in simulated
+movies and at rising density.
 
     python benchmarks/bench_association.py -o association.json
 
-Detections of the presets come from the Fourier detector, drift corrected; those of the density scan are hoppers on a lattice,
-0.3 hops a frame, 5 % missed, as many false, at a mean distance of 6 down to 2 steps. stemkin links with nothing but its
-defaults (reach 2.2 lattice constants, likelihood, `max_gap_frames`), and, to show what that default costs and gains, with the
-gaps 0, 1 and 2. trackpy's `memory` and laptrack's gap closing are as long as stemkin's default, and each shows the best of
-the reaches 1.2, 1.6 and 2.2 lattice constants, as judged by the truth: a choice that a user cannot make. `ass_a`: mean share
-that a true and a found track have in common (of HOTA); `links_found`: share of true steps that were linked; `gaps` and
-`gaps_wrong`: gaps that were closed, and how many of them do not join two sightings of one true defect. In `null` there are
-no defects, so that every gap is wrong.
+Detections of the presets come from the Fourier detector, drift corrected; those of the density scan
+are hoppers on a lattice, 0.3 hops a frame, 5 % missed, as many false, at a mean distance of 6 down
+to 2 steps. stemkin links with nothing but its defaults (reach 2.2 lattice constants, likelihood,
+`max_gap_frames`), and, to show what that default costs and gains, with the gaps 0, 1 and 2.
+trackpy's `memory` and laptrack's gap closing are as long as stemkin's default, and each shows the
+best of the reaches 1.2, 1.6 and 2.2 lattice constants, as judged by the truth: a choice that a user
+cannot make. `ass_a`: mean share that a true and a found track have in common (of HOTA);
+`links_found`: share of true steps that were linked; `gaps` and
+`gaps_wrong`: gaps that were closed, and how many of them do not join two sightings of one true
+defect. In `null` there are no defects, so that every gap is wrong.
 """
 
 import argparse
@@ -64,21 +67,31 @@ def at_distance(steps_apart, n_frames=60, edge_nm=12.0, seed=5):
         true.append(pd.DataFrame({"frame": frame, "y": y, "x": x, "particle": np.arange(n)}))
         seen = rng.random(n) > 0.05
         false = rng.uniform(0, 1, (rng.poisson(0.05 * n), 2)) * [y.max(), x.max()]
-        points = np.concatenate([np.stack([y, x], axis=1)[seen] + rng.normal(0, 0.01, (seen.sum(), 2)), false])
+        points = np.concatenate(
+            [np.stack([y, x], axis=1)[seen] + rng.normal(0, 0.01, (seen.sum(), 2)), false]
+        )
         found.append(pd.DataFrame(points, columns=["y", "x"]).assign(frame=frame))
     rows = pd.concat(found, ignore_index=True).sort_values(["frame", "y", "x"], ignore_index=True)
     rows = rows.assign(movie="movie", score=5.0, class_id=0, probability=1.0, orientation=-1)
     rows = rows.assign(**{c: 0.0 for c in tables.COLUMNS["detections"] if c not in rows})
-    known = tables.Experiment(pd.DataFrame({"movie": ["movie"], "pixel_size_nm": 1.0, "lattice_nm": A}))
+    known = tables.Experiment(
+        pd.DataFrame({"movie": ["movie"], "pixel_size_nm": 1.0, "lattice_nm": A})
+    )
     edge = int(edge_nm) + 2
-    return tables.conform(rows, "detections"), known, Labels(pd.concat(true), (edge, edge), n_frames)
+    return (
+        tables.conform(rows, "detections"),
+        known,
+        Labels(pd.concat(true), (edge, edge), n_frames),
+    )
 
 
 def trackpy_links(tracks, reach, gap):
     import trackpy
 
     trackpy.quiet()
-    linked = trackpy.link(tracks[["frame", "y_nm", "x_nm"]], reach, memory=gap, pos_columns=["y_nm", "x_nm"])
+    linked = trackpy.link(
+        tracks[["frame", "y_nm", "x_nm"]], reach, memory=gap, pos_columns=["y_nm", "x_nm"]
+    )
     return linked["particle"].reindex(tracks.index).to_numpy()
 
 
@@ -86,15 +99,21 @@ def laptrack_links(tracks, reach, gap):
     from laptrack import LapTrack
 
     # what laptrack counts is how many frames after the last one a track may go on
-    words = {"gap_closing_cutoff": reach**2 if gap else False, "gap_closing_max_frame_count": gap + 1}
+    words = {
+        "gap_closing_cutoff": reach**2 if gap else False,
+        "gap_closing_max_frame_count": gap + 1,
+    }
     linker = LapTrack(cutoff=reach**2, splitting_cutoff=False, merging_cutoff=False, **words)
     table = tracks[["frame", "y_nm", "x_nm"]].assign(row=np.arange(len(tracks)))
-    linked, *_ = linker.predict_dataframe(table, coordinate_cols=["y_nm", "x_nm"], frame_col="frame")
+    linked, *_ = linker.predict_dataframe(
+        table, coordinate_cols=["y_nm", "x_nm"], frame_col="frame"
+    )
     return linked.set_index("row")["track_id"].sort_index().to_numpy()
 
 
 def closed_gaps(tracks, truth):
-    """How many gaps were closed, and how many of them do not join two sightings of one true defect."""
+    """How many gaps were closed, and how many of them do not join two sightings of one true
+    defect."""
     matches = match_movie(tracks, truth, radius_nm=0.15, frames=None, edge_nm=0.0)
     rows, true = matches.found_rows, np.full(len(matches.found_rows), -1)
     true[matches.found_of] = matches.true_rows["particle"].to_numpy()[matches.true_of]
@@ -127,11 +146,16 @@ def compare(name, rows, experiment, truth):
             found[f"{peer}, best"] = max(scores, key=lambda score: score["ass_a"])
     per_frame = len(rows) / max(rows["frame"].nunique(), 1)
     print(name, {linker: round(score["ass_a"], 3) for linker, score in found.items()}, flush=True)
-    return [{"movie": name, "per_frame": per_frame, "linker": linker, **score} for linker, score in found.items()]
+    return [
+        {"movie": name, "per_frame": per_frame, "linker": linker, **score}
+        for linker, score in found.items()
+    ]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("-o", "--json", help="also write the results to this file")
     words = parser.parse_args()

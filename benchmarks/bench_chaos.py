@@ -1,14 +1,17 @@
-"""Runs with a random fault each: every one must end, or go on when called again, with the tables of the calm run.
+"""Runs with a random fault each: every one must end, or go on when called again, with the tables of
+the calm run.
 
-A real `dask scheduler`, two real `dask worker` processes and the command line as client, on loopback; a server of S3 (moto) behind
-a proxy that can fail. When a random number of blocks is done, one thing breaks. Whatever comes of it, the damage is mended and the
-same command is given again until it ends with 0. Then the tables are compared with those of the calm run, row by row.
+A real `dask scheduler`, two real `dask worker` processes and the command line as client, on
+loopback; a server of S3 (moto) behind a proxy that can fail. When a random number of blocks is
+done, one thing breaks. Whatever comes of it, the damage is mended and the same command is given
+again until it ends with 0. Then the tables are compared with those of the calm run, row by row.
 
     python benchmarks/bench_chaos.py --runs 33 -o benchmarks/results/chaos.json      # writes chaos.md beside it
 
-Faults of the object store are of two kinds: those that a run outlasts by trying again, and those that last longer than anyone tries
-(``results/chaos_lasting.md``), so that the run has to end and to go on. Clients try a request twice there (``AWS_MAX_ATTEMPTS=2``).
-"Disk full" needs the right to mount a tmpfs; where that is not given, it is left out and said so.
+Faults of the object store are of two kinds: those that a run outlasts by trying again, and those
+that last longer than anyone tries (``results/chaos_lasting.md``), so that the run has to end and to
+go on. Clients try a request twice there (``AWS_MAX_ATTEMPTS=2``). "Disk full" needs the right to
+mount a tmpfs; where that is not given, it is left out and said so.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ def disturbed(scene: Scene, fault: str, out: str, model: Path, after: int) -> di
     began, codes, said, stop_s = time.monotonic(), [], "", None
     client = scene.client(out, model)
     struck = (
-        wait_for(lambda: scene.n_done(out) >= after or client.poll() is not None, LIMIT_S) and client.poll() is None
+        wait_for(lambda: scene.n_done(out) >= after or client.poll() is not None, LIMIT_S)
+        and client.poll() is None
     )
     if struck:
         scene.strike(fault, out, client)
@@ -82,7 +86,9 @@ def chaos(
             scene.cluster.start()
             local = scene.calm(str(folder / "calm"))
             model = folder / "calm" / "model"
-            remote = scene.calm(f"{scene.bucket}/calm", model) if set(kinds) & set(S3_FAULTS) else {}
+            remote = (
+                scene.calm(f"{scene.bucket}/calm", model) if set(kinds) & set(S3_FAULTS) else {}
+            )
             order = [kinds[i % len(kinds)] for i in range(runs)]
             for number, fault in enumerate(order):
                 after = chance.randrange(1, scene.n_blocks - 3)
@@ -90,12 +96,18 @@ def chaos(
                 place.mkdir()
                 if fault == "disk full":
                     mount("-t", "tmpfs", "-o", "size=200m", "tmpfs", str(place))
-                out = f"{scene.bucket}/run {number}" if fault in S3_FAULTS else str(place / "results")
+                out = (
+                    f"{scene.bucket}/run {number}" if fault in S3_FAULTS else str(place / "results")
+                )
                 try:
                     row = disturbed(scene, fault, out, model, after)
                     blocks = scene.journal(out)["blocks"]
                     kept = {"blocks_kept": blocks["reused"], "blocks": blocks["total"]}
-                    yield {**row, **kept, **compare(scene.tables(out), remote if fault in S3_FAULTS else local)}
+                    yield {
+                        **row,
+                        **kept,
+                        **compare(scene.tables(out), remote if fault in S3_FAULTS else local),
+                    }
                 finally:
                     if fault == "disk full":
                         subprocess.run(["umount", "-l", str(place)], check=True)
@@ -105,7 +117,9 @@ def chaos(
 
 def main() -> None:
     """Break runs, compare, print a table, write JSON and markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=33)
     parser.add_argument("--frames", type=int, default=40, help="of each of two movies; blocks of 4")
     parser.add_argument("--size", type=int, default=128)
@@ -116,18 +130,30 @@ def main() -> None:
     print(machine())
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        given = {"runs": options.runs, "seed": options.seed, "n_frames": options.frames, "edge_px": options.size}
+        given = {
+            "runs": options.runs,
+            "seed": options.seed,
+            "n_frames": options.frames,
+            "edge_px": options.size,
+        }
         for row in chaos(Path(scratch), **given, faults=tuple(options.faults)):
             rows.append(row)
             print(json.dumps(row), flush=True)
             if options.out:
                 options.out.write_text(
-                    json.dumps({"machine": machine(), "settings": given, "rows": rows}, indent=2) + "\n"
+                    json.dumps({"machine": machine(), "settings": given, "rows": rows}, indent=2)
+                    + "\n"
                 )
                 options.out.with_suffix(".md").write_text(as_markdown(rows))
     print(as_markdown(rows))
-    bad = [r for r in rows if r["rows_lost"] or r["rows_doubled"] or not r["equal"] or r["exit_codes"][-1] != 0]
-    raise SystemExit(f"{len(bad)} of {len(rows)} runs did not come to the calm run's tables" if bad else 0)
+    bad = [
+        r
+        for r in rows
+        if r["rows_lost"] or r["rows_doubled"] or not r["equal"] or r["exit_codes"][-1] != 0
+    ]
+    raise SystemExit(
+        f"{len(bad)} of {len(rows)} runs did not come to the calm run's tables" if bad else 0
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """How right are the names? How much do they cost? And how fast is the mixture?
 
-Accuracy, on simulated movies whose defects are known: adjusted Rand index (ARI) of `class_id` against the true kinds, given
-the true positions and end to end; what is lost on a movie of another rotation, pixel size and dose; the orientation of
-complexes; the calibration of the probabilities; area fractions of the phases. Beside it, given the true positions,
+Accuracy, on simulated movies whose defects are known: adjusted Rand index (ARI) of `class_id`
+against the true kinds, given the true positions and end to end; what is lost on a movie of another
+rotation, pixel size and dose; the orientation of complexes; the calibration of the probabilities;
+area fractions of the phases. Beside it, given the true positions,
 
-- the recipe of Maksov et al. (2019): scikit-learn's Gaussian mixture of 5 full components on raw 32x32 crops;
-- that of AtomAI 0.8.1 (`imlocal.gmm`): the same with diagonal components; and `imlocal.pca_gmm`, on principal components.
+- the recipe of Maksov et al. (2019): scikit-learn's Gaussian mixture of 5 full components on raw
+  32x32 crops;
+- that of AtomAI 0.8.1 (`imlocal.gmm`): the same with diagonal components; and `imlocal.pca_gmm`, on
+  principal components.
 
-Cost: what naming, and the atoms around each detection, add to the detection pass. Speed: a step of expectation-maximisation
-against scikit-learn's, and steps over more rows than memory holds, made block by block in worker processes.
+Cost: what naming, and the atoms around each detection, add to the detection pass. Speed: a step of
+expectation-maximisation against scikit-learn's, and steps over more rows than memory holds, made
+block by block in worker processes.
 
     python benchmarks/bench_clustering.py --frames 12 -o names.json
     python benchmarks/bench_clustering.py --only stream --stream-rows 100_000_000 --workers 2
@@ -52,21 +56,31 @@ class TruePositions:
         for column in ("frame", "y", "x"):
             records[column] = seen[column]
         records["score"] = 1.0
-        return Survey(np.sort(records, order=["frame", "y", "x"]), behind.lattices, behind.residuals, behind.extra)
+        return Survey(
+            np.sort(records, order=["frame", "y", "x"]),
+            behind.lattices,
+            behind.residuals,
+            behind.extra,
+        )
 
     def __call__(self, frames, *, first_frame=0):
         return self.survey(frames, first_frame=first_frame).records
 
 
 def named(movie, model, frames, *, detector=None):
-    """Detect and name the given frames; return one row per detection with the true kind beside it ("" = false)."""
+    """Detect and name the given frames; return one row per detection with the true kind beside it
+    ("" = false)."""
     spacing_px = truth_of(movie).settings.material.a_nm / movie.pixel_size_nm
     rows = []
     for frame in frames:
         pixels = movie.reader.read(frame, frame + 1)
         survey = (detector or model.detector).survey(pixels, first_frame=frame)
         columns = model.describe(
-            pixels, survey.records, first_frame=frame, lattices=survey.lattices, residuals=survey.extra["rest"]
+            pixels,
+            survey.records,
+            first_frame=frame,
+            lattices=survey.lattices,
+            residuals=survey.extra["rest"],
         )
         records = survey.records
         if "keep" in columns:
@@ -87,7 +101,8 @@ def named(movie, model, frames, *, detector=None):
 
 
 def scores(rows, model):
-    """Return ARI, accuracy of the names, share of right orientations, expected calibration error."""
+    """Return ARI, accuracy of the names, share of right orientations, expected calibration
+    error."""
     from sklearn.metrics import adjusted_rand_score
 
     names = dict(zip(model.classes["class_id"], model.classes["name"], strict=True)) | {-1: "-"}
@@ -108,9 +123,13 @@ def scores(rows, model):
 
 
 def calibration_error(probability, right, *, n_bins=10):
-    """Return the expected calibration error: mean |accuracy - confidence| over bins, weighted by size."""
+    """Return the expected calibration error: mean |accuracy - confidence| over bins, weighted by
+    size."""
     bins = np.minimum((probability * n_bins).astype(int), n_bins - 1)
-    gaps = [abs(right[bins == b].mean() - probability[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    gaps = [
+        abs(right[bins == b].mean() - probability[bins == b].mean()) * (bins == b).mean()
+        for b in np.unique(bins)
+    ]
     return float(sum(gaps))
 
 
@@ -119,7 +138,11 @@ def crops_of(movie, frames):
     seen, kinds = [], []
     for frame in frames:
         truth = truth_of(movie).defects_between(frame, frame + 1)
-        seen.append(crops(movie.reader.read(frame, frame + 1)[0], truth[["y", "x"]].to_numpy()).reshape(len(truth), -1))
+        seen.append(
+            crops(movie.reader.read(frame, frame + 1)[0], truth[["y", "x"]].to_numpy()).reshape(
+                len(truth), -1
+            )
+        )
         kinds += truth["kind"].tolist()
     rows = np.concatenate(seen).astype(float)
     return rows / rows.max(), kinds
@@ -147,7 +170,8 @@ def recipes_on_crops(movie, frames):
 
 
 def areas(seed):
-    """Return the largest errors of the area fractions on a movie in which holes open and a fragment turns."""
+    """Return the largest errors of the area fractions on a movie in which holes open and a fragment
+    turns."""
     from stemkin.order import phases
 
     movie = simulate_movie("late-stage", seed=seed, n_frames=12, frame_time_s=19.0)
@@ -161,7 +185,8 @@ def areas(seed):
 
 
 def cost(seed):
-    """Return processor time per frame [ms] of the detection pass without names, with them, and with the atoms around."""
+    """Return processor time per frame [ms] of the detection pass without names, with them, and with
+    the atoms around."""
     from stemkin.detection import detect_block
 
     movie = simulate_movie("paper", seed=seed, n_frames=60)
@@ -176,7 +201,11 @@ def cost(seed):
             times.append((time.process_time() - began) / 17 * 1e3)
         return min(times)
 
-    bare, with_names, with_atoms = spent(model.detector), spent(model), spent(model, neighbours=True)
+    bare, with_names, with_atoms = (
+        spent(model.detector),
+        spent(model),
+        spent(model, neighbours=True),
+    )
     return {
         "without_names_ms": bare, "with_names_ms": with_names, "with_atoms_ms": with_atoms,
         "naming_share": with_names / bare - 1, "atoms_share": (with_atoms - with_names) / bare,
@@ -208,12 +237,17 @@ OTHERS = {
     "rotated 25 deg": {"rotation_deg": 25.0},
     "pixels x0.7": {"pixel_size_nm": 0.021, "rotation_deg": 11.0},
     "pixels x1.4": {"pixel_size_nm": 0.042, "rotation_deg": -8.0},
-    "half the dose": {"dose_rate_e_per_nm2_s": 0.8e6, "rotation_deg": 17.0, "drift_y_nm_per_frame": 0.02},
+    "half the dose": {
+        "dose_rate_e_per_nm2_s": 0.8e6,
+        "rotation_deg": 17.0,
+        "drift_y_nm_per_frame": 0.02,
+    },
 }
 
 
 def speed(n_rows):
-    """Return seconds per step of expectation-maximisation: ours and scikit-learn's, on the same rows and cores."""
+    """Return seconds per step of expectation-maximisation: ours and scikit-learn's, on the same
+    rows and cores."""
     from sklearn.mixture import GaussianMixture as Theirs
 
     from stemkin.kernels.classes.mixture import mixture_of_labels
@@ -221,10 +255,14 @@ def speed(n_rows):
 
     rng = np.random.default_rng(0)
     parts = [
-        rng.normal(size=(n_rows // 6, 16)) @ rng.normal(size=(16, 16)) * 0.3 + rng.normal(size=16) * 3 for _ in range(6)
+        rng.normal(size=(n_rows // 6, 16)) @ rng.normal(size=(16, 16)) * 0.3
+        + rng.normal(size=16) * 3
+        for _ in range(6)
     ]
     rows = np.concatenate(parts)
-    start = mixture_of_labels(rows, rng.integers(0, 6, len(rows)), 6, covariance="full", regularisation=1e-6)
+    start = mixture_of_labels(
+        rows, rng.integers(0, 6, len(rows)), 6, covariance="full", regularisation=1e-6
+    )
     factor = start.precisions_cholesky
     given = {
         "weights_init": start.weights,
@@ -250,11 +288,14 @@ def block_of(number, *, n_rows):
     """Return one block of rows (n, 16) float32: six Gaussians, the same for the same number."""
     rng = np.random.default_rng(number)
     centres = np.random.default_rng(0).normal(size=(6, 16)) * 3
-    return (rng.standard_normal((n_rows, 16), np.float32) + centres[rng.integers(0, 6, n_rows)]).astype(np.float32)
+    return (
+        rng.standard_normal((n_rows, 16), np.float32) + centres[rng.integers(0, 6, n_rows)]
+    ).astype(np.float32)
 
 
 def streamed(n_rows, n_workers, n_steps=2):
-    """Return seconds per step and the most memory of any worker, over rows that are made block by block and never kept."""
+    """Return seconds per step and the most memory of any worker, over rows that are made block by
+    block and never kept."""
     import dask
     import dask.array as da
 
@@ -265,7 +306,9 @@ def streamed(n_rows, n_workers, n_steps=2):
     size = LEAF_ROWS * TASK_LEAVES
     sizes = [min(size, n_rows - start) for start in range(0, n_rows, size)]
     make = dask.delayed(block_of)
-    rows = da.concatenate([da.from_delayed(make(i, n_rows=n), (n, 16), np.float32) for i, n in enumerate(sizes)])
+    rows = da.concatenate(
+        [da.from_delayed(make(i, n_rows=n), (n, 16), np.float32) for i, n in enumerate(sizes)]
+    )
     first = block_of(0, n_rows=10_000)
     labels = np.random.default_rng(1).integers(0, 6, len(first))
     start = mixture_of_labels(first, labels, 6, covariance="full", regularisation=1e-6)
@@ -298,17 +341,28 @@ PARTS = ("accuracy", "areas", "cost", "speed", "stream")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS[:-1], help="what to measure")
-    parser.add_argument("--frames", type=int, default=12, help="frames to learn from and to score on")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", choices=PARTS, nargs="+", default=PARTS[:-1], help="what to measure"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=12, help="frames to learn from and to score on"
+    )
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the timed step")
-    parser.add_argument("--stream-rows", type=int, default=10_000_000, help="rows of the streamed steps")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes of the streamed steps")
+    parser.add_argument(
+        "--stream-rows", type=int, default=10_000_000, help="rows of the streamed steps"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="worker processes of the streamed steps"
+    )
     parser.add_argument("-o", "--out", type=Path, help="where to write the numbers as JSON")
     arguments = parser.parse_args()
     machine = (
-        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
+        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy "
+        f"{np.__version__}"
     )
     print(machine)
     parts = {
@@ -320,7 +374,11 @@ def main():
     }
     result = {"machine": machine, **{name: parts[name]() for name in arguments.only}}
     for name in arguments.only:
-        text = pd.DataFrame(result[name]).T.round(3).to_string() if name == "accuracy" else json.dumps(result[name])
+        text = (
+            pd.DataFrame(result[name]).T.round(3).to_string()
+            if name == "accuracy"
+            else json.dumps(result[name])
+        )
         print(name, text, sep="\n")
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=1))

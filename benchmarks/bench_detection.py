@@ -1,14 +1,18 @@
-"""How well and how fast defects are found: recall, precision and position beside the ideal observer, and speed beside trackpy.
+"""How well and how fast defects are found: recall, precision and position beside the ideal
+observer, and speed beside trackpy.
 
-Every preset is searched at its default setting, one false positive per frame, and scored against the truth. With `--tuned` the
-breathing of vacancies is first measured on frames of the same movie that are not scored. `ideal_here` is the recall of an
-ideal observer who makes as many false positives as were found. The second table leaves out what lies on a rim (some of its
-twelve neighbours are gone) or at the frame's edge; `pull` is the standard deviation of (found - true) / stated error. The null curve says how many
-detections per frame a perfect crystal gives for what was asked. Speed is CPU time on one thread, the fastest of several
-runs, for the whole detector and for ``trackpy.locate`` on the residual that the detector hands it for nothing.
+Every preset is searched at its default setting, one false positive per frame, and scored against
+the truth. With `--tuned` the breathing of vacancies is first measured on frames of the same movie
+that are not scored. `ideal_here` is the recall of an ideal observer who makes as many false
+positives as were found. The second table leaves out what lies on a rim (some of its twelve
+neighbours are gone) or at the frame's edge; `pull` is the standard deviation of (found - true) /
+stated error. The null curve says how many detections per frame a perfect crystal gives for what was
+asked. Speed is CPU time on one thread, the fastest of several runs, for the whole detector and for
+``trackpy.locate`` on the residual that the detector hands it for nothing.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_detection.py --presets paper low-dose rotated late-stage null
-    OMP_NUM_THREADS=1 python benchmarks/bench_detection.py --presets paper --speed --null-curve -o detection.json
+    OMP_NUM_THREADS=1 python benchmarks/bench_detection.py --presets paper low-dose rotated
+    late-stage null OMP_NUM_THREADS=1 python benchmarks/bench_detection.py --presets paper --speed
+    --null-curve -o detection.json
 """
 
 from __future__ import annotations
@@ -50,7 +54,9 @@ ASKED = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool, asked: float) -> dict:
     """Return the table of kinds and the false positives per frame of one preset."""
-    movie = simulate_movie(preset, seed=seed, n_frames=None if preset == "late-stage" else n_frames + 24)
+    movie = simulate_movie(
+        preset, seed=seed, n_frames=None if preset == "late-stage" else n_frames + 24
+    )
     detector = FourierDetector(false_positives_per_frame=asked)
     first = movie.n_frames - n_frames
     if tuned:
@@ -58,28 +64,43 @@ def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool, asked: float
     rows = sk.detect(movie, detector, frames_per_block=1).partitions[first:].compute()
     judged = score(rows, truth_of(movie), frames=(first, movie.n_frames), edge_nm=EDGE_NM)
     columns = ["n_true", "n_matched", "recall", "best_recall", "ideal_here", "rmse_nm", "bound_nm"]
-    false = float(judged.confusion.loc["false"].sum()) / n_frames if "false" in judged.confusion.index else 0.0
+    false = (
+        float(judged.confusion.loc["false"].sum()) / n_frames
+        if "false" in judged.confusion.index
+        else 0.0
+    )
     limits = truth_of(movie).limits.query("against == 'crystal'").set_index("kind")["d_prime"]
     n_sites = round(np.prod(movie.shape[1:]) / SITE_PX2)
     judged.detection["ideal_here"] = [
-        best_recall(limits[kind], n_sites=n_sites, false_positives=max(false, 0.01)) if kind in limits else np.nan
+        best_recall(limits[kind], n_sites=n_sites, false_positives=max(false, 0.01))
+        if kind in limits
+        else np.nan
         for kind in judged.detection.index
     ]
     inner = away_from_rims(movie, rows, range(first, movie.n_frames))
     print(
-        f"\n{preset} (seed {seed}, {n_frames} frames, relaxation {detector.relaxation}, {asked:g} false positives per frame asked)"
+        f"\n{preset} (seed {seed}, {n_frames} frames, relaxation {detector.relaxation}, {asked:g} "
+        "false positives per frame asked)"
     )
     print(judged.detection[columns].to_string(float_format=lambda value: f"{value:.4f}"))
     print(
-        f"false positives per frame: {false:.2f}\naway from rims:\n{inner.to_string(float_format=lambda value: f'{value:.3f}')}"
+        f"false positives per frame: {false:.2f}\naway from "
+        f"rims:\n{inner.to_string(float_format=lambda value: f'{value:.3f}')}"
     )
     kinds = judged.detection[columns].reset_index().to_dict("records")
     inner = inner.reset_index().to_dict("records")
-    return {"preset": preset, "asked": asked, "false_per_frame": false, "kinds": kinds, "away_from_rims": inner}
+    return {
+        "preset": preset,
+        "asked": asked,
+        "false_per_frame": false,
+        "kinds": kinds,
+        "away_from_rims": inner,
+    }
 
 
 def away_from_rims(movie: Movie, rows: pd.DataFrame, frames: range) -> pd.DataFrame:
-    """Return recall, rms error [pm per axis] and pull of each kind where the crystal is whole, and ``false`` per frame there."""
+    """Return recall, rms error [pm per axis] and pull of each kind where the crystal is whole, and
+    ``false`` per frame there."""
     truth, pixel = truth_of(movie), movie.pixel_size_nm
     found = rows[~rows["at_edge"]]
     parts, false = [], 0
@@ -91,12 +112,17 @@ def away_from_rims(movie: Movie, rows: pd.DataFrame, frames: range) -> pd.DataFr
         hit[i] = True
         table = true.assign(hit=hit, error=np.nan, dy=np.nan, dx=np.nan)
         error = seen["position_error"].to_numpy()
-        for column, values in (("error", error[j]), *zip(("dy", "dx"), (at[j] - place[i]).T, strict=True)):
+        for column, values in (
+            ("error", error[j]),
+            *zip(("dy", "dx"), (at[j] - place[i]).T, strict=True),
+        ):
             table.iloc[i, table.columns.get_loc(column)] = values
         parts.append(table[is_whole(truth, frame, place)])
         partners = truth.partners_between(frame, frame + 1)[["y", "x"]].to_numpy()
         lonely = np.delete(at, j, axis=0)
-        lonely = np.delete(lonely, match_points(partners, lonely, max_distance=0.1 / pixel)[1], axis=0)
+        lonely = np.delete(
+            lonely, match_points(partners, lonely, max_distance=0.1 / pixel)[1], axis=0
+        )
         false += int(is_whole(truth, frame, lonely).sum())
     table = pd.concat(parts)
     edge = EDGE_NM / pixel
@@ -121,7 +147,8 @@ def _rms(values: np.ndarray) -> float:
 
 
 def is_whole(truth: Truth, frame: int, points: np.ndarray) -> np.ndarray:
-    """Tell around which `points` (m, 2) [px, raw frame] all twelve nearest columns of the crystal are still there."""
+    """Tell around which `points` (m, 2) [px, raw frame] all twelve nearest columns of the crystal
+    are still there."""
     settings = truth.settings
     if not is_damaged(settings) or not len(points):
         return np.ones(len(points), bool)
@@ -137,9 +164,17 @@ def is_whole(truth: Truth, frame: int, points: np.ndarray) -> np.ndarray:
 
 def null_curve(*, n_frames: int, seed: int) -> dict:
     """Return asked and found false positives per frame on a perfect crystal."""
-    frames = simulate_movie("null", seed=seed, n_frames=n_frames, rotation_deg=17.0).reader.read(0, n_frames)
-    found = {asked: len(FourierDetector(false_positives_per_frame=asked)(frames)) / n_frames for asked in ASKED}
-    print("\nfalse positives per frame, asked: found", {asked: round(n, 2) for asked, n in found.items()})
+    frames = simulate_movie("null", seed=seed, n_frames=n_frames, rotation_deg=17.0).reader.read(
+        0, n_frames
+    )
+    found = {
+        asked: len(FourierDetector(false_positives_per_frame=asked)(frames)) / n_frames
+        for asked in ASKED
+    }
+    print(
+        "\nfalse positives per frame, asked: found",
+        {asked: round(n, 2) for asked, n in found.items()},
+    )
     return {"asked_found": list(found.items())}
 
 
@@ -176,32 +211,49 @@ def speed(*, repeats: int, seed: int) -> dict:
 
 
 def kernel_share(*, n_frames: int, seed: int) -> float:
-    """Return the share of the whole pass over the pixels, reading left out, that is spent inside `stemkin.kernels`."""
+    """Return the share of the whole pass over the pixels, reading left out, that is spent inside
+    `stemkin.kernels`."""
     frames = simulate_movie("paper", seed=seed, n_frames=n_frames).reader.read(0, n_frames)
     movie = Movie.from_array(frames, name="in memory", pixel_size_nm=0.03, frame_time_s=2.25)
     profile = cProfile.Profile()
     rows = sk.detect(movie, FourierDetector())
-    rows.compute(scheduler="sync")  # what is loaded once, and memory that the system has not handed out before
+    rows.compute(
+        scheduler="sync"
+    )  # what is loaded once, and memory that the system has not handed out before
     began = time.perf_counter()
     profile.runcall(rows.compute, scheduler="sync")
     whole = time.perf_counter() - began
     inside = 0.0
     for (path, *_), (*_, callers) in pstats.Stats(profile).stats.items():
         if "stemkin/kernels" in path:
-            inside += sum(times[3] for (caller, *_), times in callers.items() if "stemkin/kernels" not in caller)
+            inside += sum(
+                times[3]
+                for (caller, *_), times in callers.items()
+                if "stemkin/kernels" not in caller
+            )
     print(f"\nshare of the pass inside kernels ({n_frames} frames): {inside / whole:.3f}")
     return inside / whole
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--presets", nargs="*", default=["paper"])
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--asked", type=float, default=1.0, help="false positives per frame asked for")
-    parser.add_argument("--tuned", action="store_true", help="measure the breathing of vacancies on other frames first")
+    parser.add_argument(
+        "--asked", type=float, default=1.0, help="false positives per frame asked for"
+    )
+    parser.add_argument(
+        "--tuned",
+        action="store_true",
+        help="measure the breathing of vacancies on other frames first",
+    )
     parser.add_argument("--null-curve", action="store_true")
-    parser.add_argument("--share", action="store_true", help="how much of the pass is spent inside kernels")
+    parser.add_argument(
+        "--share", action="store_true", help="how much of the pass is spent inside kernels"
+    )
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")

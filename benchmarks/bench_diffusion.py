@@ -1,14 +1,17 @@
-"""D on simulated tracks: bias, efficiency against the Cramer-Rao bound and coverage of the 95 % intervals, for every method.
+"""D on simulated tracks: bias, efficiency against the Cramer-Rao bound and coverage of the 95 %
+intervals, for every method.
 
     python benchmarks/bench_diffusion.py --sets 1000 -o diffusion.json
 
-Brownian motion at SNR = sqrt(D t)/s of 0.5, 1, 2, 5 in single tracks of 10, 30 and 100 steps and in 30 tracks of 30; hops on
-a triangular lattice at 0.1 and 0.5 per frame; hops in a field that they leave. "bound" is the Cramer-Rao error with unknown
-localisation error, for hops 1/sqrt(n_hops); "limit" is, for hops, what no unbiased estimator that sees places once per frame
-can be better than (of several hops in one frame only their sum is seen): 1/sqrt(n I) with I = sum P'(shell)²/P(shell) of the
-compound Poisson walk per frame. "efficiency" is bound² over the mean squared error, with its standard error; single tracks of 10
-and 30 steps at SNR 0.5 and 1 are drawn five times as often. Beside stemkin's methods: the
-MSD of one lag over 4 t and the fit of a line to trackpy's curve, as they are often used, and the published var(place)/(4 N t).
+Brownian motion at SNR = sqrt(D t)/s of 0.5, 1, 2, 5 in single tracks of 10, 30 and 100 steps and in
+30 tracks of 30; hops on a triangular lattice at 0.1 and 0.5 per frame; hops in a field that they
+leave. "bound" is the Cramer-Rao error with unknown localisation error, for hops 1/sqrt(n_hops);
+"limit" is, for hops, what no unbiased estimator that sees places once per frame can be better than
+(of several hops in one frame only their sum is seen): 1/sqrt(n I) with I = sum P'(shell)²/P(shell)
+of the compound Poisson walk per frame. "efficiency" is bound² over the mean squared error, with its
+standard error; single tracks of 10 and 30 steps at SNR 0.5 and 1 are drawn five times as often.
+Beside stemkin's methods: the MSD of one lag over 4 t and the fit of a line to trackpy's curve, as
+they are often used, and the published var(place)/(4 N t).
 """
 
 import argparse
@@ -41,14 +44,22 @@ def walks(n_sets, n_tracks, n_steps, rng, *, D=0.0, sigma=0.0, hops=0.0):
     places = np.concatenate([np.zeros((n, 1, 2)), steps.cumsum(axis=1)], axis=1) + rng.normal(
         0, sigma, (n, n_steps + 1, 2)
     )
-    movie = np.repeat(np.array([f"{k:06d}" for k in range(n_sets)], dtype=object), n_tracks * (n_steps + 1))
+    movie = np.repeat(
+        np.array([f"{k:06d}" for k in range(n_sets)], dtype=object), n_tracks * (n_steps + 1)
+    )
     frame = np.tile(np.arange(n_steps + 1), n)
-    rows = {"movie": movie, "particle": np.repeat(np.arange(n), n_steps + 1), "frame": frame, "class_id": 0}
+    rows = {
+        "movie": movie,
+        "particle": np.repeat(np.arange(n), n_steps + 1),
+        "frame": frame,
+        "class_id": 0,
+    }
     return pd.DataFrame({**rows, "y_nm": places[..., 0].ravel(), "x_nm": places[..., 1].ravel()})
 
 
 def in_a_field(n_sets, n, n_frames, rng, *, edge_nm, hops, sigma):
-    """Hoppers on an endless plane; who is seen inside a square field is a detection, and who comes back is a new track."""
+    """Hoppers on an endless plane; who is seen inside a square field is a detection, and who comes
+    back is a new track."""
     place = rng.uniform(-2, edge_nm + 2, (n_sets, n, 2))
     name, inside, rows = np.arange(n_sets * n).reshape(n_sets, n), np.zeros((n_sets, n), bool), []
     for frame in range(n_frames):
@@ -62,10 +73,18 @@ def in_a_field(n_sets, n, n_frames, rng, *, edge_nm, hops, sigma):
         n_hops = rng.poisson(hops, now.shape)
         for i in range(n_hops.max(initial=0)):
             angle = rng.integers(6, size=now.shape) * np.pi / 3 + 0.2
-            place = place + A * np.stack([np.sin(angle), np.cos(angle)], axis=2) * (n_hops > i)[..., None]
+            place = (
+                place
+                + A * np.stack([np.sin(angle), np.cos(angle)], axis=2) * (n_hops > i)[..., None]
+            )
     k, frame, particle, y, x = np.concatenate(rows).T
     movie = np.array([f"{i:06d}" for i in range(n_sets)], dtype=object)[k.astype(int)]
-    rows = {"movie": movie, "particle": particle.astype(np.int64), "frame": frame.astype(np.int64), "class_id": 0}
+    rows = {
+        "movie": movie,
+        "particle": particle.astype(np.int64),
+        "frame": frame.astype(np.int64),
+        "class_id": 0,
+    }
     return pd.DataFrame({**rows, "y_nm": y, "x_nm": x, "y": y / 0.03, "x": x / 0.03})
 
 
@@ -79,7 +98,8 @@ def bound(n_tracks, n_steps, D, sigma):
 
 
 def hop_limit(mean_hops, n_frames):
-    """Relative error of the hop rate that the information in the sites of each frame allows, sites known exactly."""
+    """Relative error of the hop rate that the information in the sites of each frame allows, sites
+    known exactly."""
     n = np.arange(len(shells()[1]))
     chance = poisson.pmf(n, mean_hops)
     P, slope = chance @ shells()[1], (chance * (n / mean_hops - 1)) @ shells()[1]
@@ -87,11 +107,14 @@ def hop_limit(mean_hops, n_frames):
 
 
 def as_often_used(rows):
-    """One-lag MSD over 4 t, the line through five points of trackpy's kind of curve, and the published formula; per data set."""
+    """One-lag MSD over 4 t, the line through five points of trackpy's kind of curve, and the
+    published formula; per data set."""
     curve = sk.msd(rows, frame_time_s=1.0, max_lag_frames=5).query("movie != '*'")
     msd = curve.pivot_table(index="movie", columns="lag_frames", values="msd_nm2").to_numpy()
     places = rows.groupby(["movie", "particle"])[["y_nm", "x_nm"]]
-    spread = (places.var(ddof=0).sum(axis=1) / (4 * places.size())).groupby("movie").mean().to_numpy()
+    spread = (
+        (places.var(ddof=0).sum(axis=1) / (4 * places.size())).groupby("movie").mean().to_numpy()
+    )
     line = np.polyfit(np.arange(1, msd.shape[1] + 1), msd.T, 1)[0] / 4
     return {"msd(1)/4t": msd[:, 0] / 4, "line of msd": line, "published": spread}
 
@@ -102,7 +125,13 @@ def measure(rows, truth, least, words, *, methods, **known):
     for method, own in table[table["movie"] != "*"].groupby("method", sort=False):
         known_ends = own["low"].notna()
         inside = ((own["low"] <= truth) & (truth <= own["high"]))[known_ends]
-        found.append((method, own["D_nm2_per_s"].to_numpy() / truth, inside.mean() if len(inside) else np.nan))
+        found.append(
+            (
+                method,
+                own["D_nm2_per_s"].to_numpy() / truth,
+                inside.mean() if len(inside) else np.nan,
+            )
+        )
     if not known:
         found += [(name, D / truth, np.nan) for name, D in as_often_used(rows).items()]
     return [
@@ -121,7 +150,9 @@ def _efficiency_error(ratio, least):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sets", type=int, default=1000, help="data sets per regime")
     parser.add_argument("-o", "--json", help="also write the results to this file")
     words = parser.parse_args()
@@ -148,20 +179,39 @@ def main():
         found += measure(rows, hops * A**2 / 4, least, regime, methods=("mle", "cve", "ols", "hop"))
     size = 168
     movies = pd.DataFrame(
-        {"movie": [f"{k:06d}" for k in range(words.sets)], "pixel_size_nm": 0.03, "frame_time_s": 1.0}
+        {
+            "movie": [f"{k:06d}" for k in range(words.sets)],
+            "pixel_size_nm": 0.03,
+            "frame_time_s": 1.0,
+        }
     )
     known = Experiment(movies.assign(height_px=size, width_px=size))
     rows = in_a_field(words.sets, 60, 30, rng, edge_nm=(size - 1) * 0.03, hops=0.3, sigma=0.01)
     least = 1 / np.sqrt(0.3 * rows.groupby(["movie", "particle"]).size().sub(1).sum() / words.sets)
     for border_px in (None, 0.0):
-        regime = {"motion": "hops in 5 nm" + (", corrected" if border_px is not None else ""), "hops_per_frame": 0.3}
+        regime = {
+            "motion": "hops in 5 nm" + (", corrected" if border_px is not None else ""),
+            "hops_per_frame": 0.3,
+        }
         methods = ("mle", "cve", "ols", "hop")
-        found += measure(rows, 0.3 * A**2 / 4, least, regime, methods=methods, experiment=known, border_px=border_px)
+        found += measure(
+            rows,
+            0.3 * A**2 / 4,
+            least,
+            regime,
+            methods=methods,
+            experiment=known,
+            border_px=border_px,
+        )
     table = pd.DataFrame(found)
     print(table.round(3).to_string(index=False), f"\n{time.process_time() - start:.0f} s")
     if words.json:
         with open(words.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "sets": words.sets, "regimes": table.to_dict("records")}, file, indent=1)
+            json.dump(
+                {"machine": machine, "sets": words.sets, "regimes": table.to_dict("records")},
+                file,
+                indent=1,
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""The same tracks, by stemkin, by deeptime and trackpy, and by the published formulas: how far off is each?
+"""The same tracks, by stemkin, by deeptime and trackpy, and by the published formulas: how far off
+is each?
 
-Defects hop on a lattice and change between three classes; 5 % of the frames are missed, 3 % of the names are wrong, two defects share each
-region. The published way (npj Comput. Mater. 5, 12 (2019)) takes all detections of a hand-drawn region in order, so that two in one frame
-count as a transition, a gap counts as one step, each region's probabilities are averaged without weights, and D is var(position) / (4 N tau).
+Defects hop on a lattice and change between three classes; 5 % of the frames are missed, 3 % of the
+names are wrong, two defects share each region. The published way (npj Comput. Mater. 5, 12 (2019))
+takes all detections of a hand-drawn region in order, so that two in one frame count as a
+transition, a gap counts as one step, each region's probabilities are averaged without weights, and
+D is var(position) / (4 N tau).
 
     python benchmarks/bench_estimators.py --sets 40 -o estimators.json --plot estimators.png
 """
@@ -46,7 +49,8 @@ def tracks(n_tracks, n_frames, rng):
 
 
 def published_matrix(rows):
-    """Transitions as published: regions of two defects each, all their detections in order, averaged without weights."""
+    """Transitions as published: regions of two defects each, all their detections in order,
+    averaged without weights."""
     parts = []
     for _, own in rows.sort_values(["frame", "particle"]).groupby(rows["particle"] // 2):
         names = own["class_id"].to_numpy()
@@ -67,7 +71,9 @@ def deeptime_matrix(rows):
     from deeptime.markov.msm import MaximumLikelihoodMSM
 
     ordered = rows.sort_values(["particle", "frame"])
-    sequences = [own["class_id"].to_numpy() for _, own in ordered.groupby("particle")]  # it knows no gaps
+    sequences = [
+        own["class_id"].to_numpy() for _, own in ordered.groupby("particle")
+    ]  # it knows no gaps
     counts = TransitionCountEstimator(lagtime=1, count_mode="sliding").fit_fetch(sequences)
     return MaximumLikelihoodMSM(reversible=False).fit_fetch(counts).transition_matrix
 
@@ -84,7 +90,9 @@ def one_set(rng):
     rows = tracks(60, 60, rng)
     words = {"frame_time_s": FRAME_S}
     fits = {
-        m: sk.fit_diffusion(rows, method=m, by="pooled", class_of="all", hop_length_nm=A_NM, **words).iloc[0]
+        m: sk.fit_diffusion(
+            rows, method=m, by="pooled", class_of="all", hop_length_nm=A_NM, **words
+        ).iloc[0]
         for m in ("hop", "mle")
     }
     D = {f"stemkin, {m}": (f["D_nm2_per_s"], f["low"], f["high"]) for m, f in fits.items()}
@@ -92,7 +100,10 @@ def one_set(rng):
         "trackpy, line through emsd": (trackpy_d(rows), np.nan, np.nan),
         "published var/(4 N tau)": (published_d(rows), np.nan, np.nan),
     }
-    raw, better = sk.transitions(rows, **words), sk.hidden_transitions(rows, confusion=CONFUSION, **words)
+    raw, better = (
+        sk.transitions(rows, **words),
+        sk.hidden_transitions(rows, confusion=CONFUSION, **words),
+    )
     P = {}
     for name, found in (("stemkin, raw", raw), ("stemkin, names corrected", better)):
         P[name] = tuple(found.matrix(c).to_numpy() for c in ("probability", "low", "high"))
@@ -139,7 +150,9 @@ def draw(lines, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sets", type=int, default=40)
     parser.add_argument("-o", "--output", help="JSON file")
     parser.add_argument("--plot", help="PNG file")

@@ -1,7 +1,9 @@
-"""The pixel kernels on every array library of this machine: first whether the values agree, then how fast they are.
+"""The pixel kernels on every array library of this machine: first whether the values agree, then
+how fast they are.
 
-NumPy is the reference; CuPy and torch (on a GPU where there is one, else on the CPU) must agree with it before they are
-timed. What was never run on a GPU is not claimed: the first lines say what was found.
+NumPy is the reference; CuPy and torch (on a GPU where there is one, else on the CPU) must agree
+with it before they are timed. What was never run on a GPU is not claimed: the first lines say what
+was found.
 
     python benchmarks/bench_gpu.py --size 512 --frames 32
 """
@@ -53,7 +55,9 @@ def differences(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
     return {name: float(np.abs(found[name] - wanted[name]).max(initial=0.0)) for name in TOLERANCE}
 
 
-def seconds_per_frame(detector: Callable[..., np.ndarray], frames: np.ndarray, *, repeats: int) -> float:
+def seconds_per_frame(
+    detector: Callable[..., np.ndarray], frames: np.ndarray, *, repeats: int
+) -> float:
     """Return the shortest of `repeats` timings of the whole block."""
     detector(frames[:2])
     times = []
@@ -65,7 +69,8 @@ def seconds_per_frame(detector: Callable[..., np.ndarray], frames: np.ndarray, *
 
 
 def network_rows(folder: Path, frames: np.ndarray, *, repeats: int) -> list[dict]:
-    """Return what the network in `folder`, in float32, gives on torch's CPU and, where there is one, on its GPU."""
+    """Return what the network in `folder`, in float32, gives on torch's CPU and, where there is
+    one, on its GPU."""
     import torch
 
     loaded = load_network(folder)
@@ -85,13 +90,16 @@ def network_rows(folder: Path, frames: np.ndarray, *, repeats: int) -> list[dict
             }
         )
         print(
-            f"{rows[-1]['library']:48s} {'agrees' if agrees else 'DIFFERS'} {difference}  {1 / seconds:8.1f} frames/s"
+            f"{rows[-1]['library']:48s} {'agrees' if agrees else 'DIFFERS'} {difference}  "
+            f"{1 / seconds:8.1f} frames/s"
         )
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=512, help="edge of a frame [px]")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
@@ -111,9 +119,21 @@ def main() -> None:
         detector = FourierDetector(device=device)  # type: ignore[arg-type]
         difference = differences(detector(frames), wanted)
         agrees = all(difference[column] <= allowed for column, allowed in TOLERANCE.items())
-        seconds = seconds_per_frame(detector, frames, repeats=options.repeats) if agrees else float("nan")
-        rows.append({"library": name, "agrees": agrees, "difference": difference, "frames_per_s": 1 / seconds})
-        print(f"{name:48s} {'agrees' if agrees else 'DIFFERS'} {difference}  {1 / seconds:8.1f} frames/s")
+        seconds = (
+            seconds_per_frame(detector, frames, repeats=options.repeats) if agrees else float("nan")
+        )
+        rows.append(
+            {
+                "library": name,
+                "agrees": agrees,
+                "difference": difference,
+                "frames_per_s": 1 / seconds,
+            }
+        )
+        print(
+            f"{name:48s} {'agrees' if agrees else 'DIFFERS'} {difference}  {1 / seconds:8.1f} "
+            "frames/s"
+        )
     if options.network:
         rows += network_rows(options.network, frames, repeats=options.repeats)
     if "cuda" not in libraries() and "GPU" not in str(libraries()):

@@ -1,12 +1,15 @@
-"""How fast frames come off the disk, as ratios to what the disk and the codec can do alone, measured in one run.
+"""How fast frames come off the disk, as ratios to what the disk and the codec can do alone,
+measured in one run.
 
-A Zarr store, as ``stemkin convert`` writes it, is compared with decoding its chunks by the codec alone (from memory), and with
-reading the same bytes and then decoding them; NPY and TIFF with a memory map that is copied. zarr-python's own pipeline, the
-``zarrs`` codec pipeline and tensorstore read the same store where they are installed. "cold" asks the system to drop the file
-from its cache before every reading (posix_fadvise), "warm" does not. Equal pixels are checked before anything is timed.
+A Zarr store, as ``stemkin convert`` writes it, is compared with decoding its chunks by the codec
+alone (from memory), and with reading the same bytes and then decoding them; NPY and TIFF with a
+memory map that is copied. zarr-python's own pipeline, the ``zarrs`` codec pipeline and tensorstore
+read the same store where they are installed. "cold" asks the system to drop the file from its cache
+before every reading (posix_fadvise), "warm" does not. Equal pixels are checked before anything is
+timed.
 
-Beside the ratios: the peak of memory while blocks are read, how long a movie of 10,000 chunks takes to open, and the processor time
-that a `distributed` scheduler spends on a block.
+Beside the ratios: the peak of memory while blocks are read, how long a movie of 10,000 chunks takes
+to open, and the processor time that a `distributed` scheduler spends on a block.
 
     python benchmarks/bench_io.py --gib 2 -o benchmarks/results/io.json
 """
@@ -109,7 +112,9 @@ def others(store: Path) -> dict[str, Read]:
         import tensorstore
 
         spec = {"driver": "zarr3", "kvstore": f"file://{store}/0/", "open": True}
-        context = tensorstore.Context({"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}})
+        context = tensorstore.Context(
+            {"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}}
+        )
         opened = tensorstore.open(spec, context=context).result()
         found["tensorstore"] = lambda a, b: opened[a:b].read().result()
     except ImportError:
@@ -118,12 +123,16 @@ def others(store: Path) -> dict[str, Read]:
 
 
 def speeds(folder: Path, block: np.ndarray, threads: int, repeats: int) -> dict[str, float]:
-    """Return MB/s of every way to read, and the ratios; each is the median of `repeats` that take turns."""
+    """Return MB/s of every way to read, and the ratios; each is the median of `repeats` that take
+    turns."""
     movies = {suffix: open_movie(folder / f"a.{suffix}") for suffix in ("npy", "tif", "zarr")}
     edges, n_bytes = movies["zarr"].block_edges(), movies["npy"].n_frames * EDGE * EDGE * 2
     decode = codec_alone(block)
     ways: dict[str, tuple[Read, str | None]] = {
-        "memory map, copied": (lambda a, b: np.array(np.load(folder / "a.npy", mmap_mode="r")[a:b]), "a.npy"),
+        "memory map, copied": (
+            lambda a, b: np.array(np.load(folder / "a.npy", mmap_mode="r")[a:b]),
+            "a.npy",
+        ),
         "npy": (movies["npy"].reader.read, "a.npy"),
         "tiff": (movies["tif"].reader.read, "a.tif"),
         "codec alone": (decode, None),
@@ -177,7 +186,10 @@ print((peak - before) / (block * threads))
 def memory(path: Path, threads: int) -> float:
     """Return the peak of memory while a movie is read, over (blocks in flight x block size)."""
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, path, str(threads)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEMORY, path, str(threads)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return float(done.stdout)
 
@@ -204,12 +216,15 @@ def cpu_and_wall(process: psutil.Process, call: Callable[[], object]) -> tuple[f
 
 
 def scheduling(path: Path, n_blocks: int) -> dict[str, float]:
-    """Return the processor time [ms] that the scheduler of two workers spends on a block, and the block's own wall time."""
+    """Return the processor time [ms] that the scheduler of two workers spends on a block, and the
+    block's own wall time."""
     from distributed import Client
 
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        ),
     }
     with tempfile.TemporaryDirectory() as name:
         where = Path(name) / "scheduler.json"
@@ -223,7 +238,9 @@ def scheduling(path: Path, n_blocks: int) -> dict[str, float]:
             "0",
             "--no-dashboard",
         ]
-        scheduler = subprocess.Popen([*command, "--scheduler-file", where], env=environment, stderr=subprocess.DEVNULL)
+        scheduler = subprocess.Popen(
+            [*command, "--scheduler-file", where], env=environment, stderr=subprocess.DEVNULL
+        )
         worker = [
             sys.executable,
             "-m",
@@ -234,7 +251,9 @@ def scheduling(path: Path, n_blocks: int) -> dict[str, float]:
             "2",
             "--no-dashboard",
         ]
-        workers = subprocess.Popen([*worker, "--scheduler-file", where], env=environment, stderr=subprocess.DEVNULL)
+        workers = subprocess.Popen(
+            [*worker, "--scheduler-file", where], env=environment, stderr=subprocess.DEVNULL
+        )
         try:
             while not where.exists():
                 time.sleep(0.05)
@@ -245,22 +264,32 @@ def scheduling(path: Path, n_blocks: int) -> dict[str, float]:
                 client.gather(client.map(size, work[:8], pure=False))
                 process = psutil.Process(scheduler.pid)
                 idle, _ = cpu_and_wall(process, lambda: time.sleep(3))
-                spent, wall = cpu_and_wall(process, lambda: client.gather(client.map(size, work, pure=False)))
+                spent, wall = cpu_and_wall(
+                    process, lambda: client.gather(client.map(size, work, pure=False))
+                )
                 spent -= idle / 3 * wall  # heartbeats, which come whether there is work or not
         finally:
             for one in (workers, scheduler):
                 one.terminate()
                 one.wait()
-    return {"scheduler per block [ms]": 1e3 * spent / n_blocks, "wall per block, 2 workers [ms]": 1e3 * wall / n_blocks}
+    return {
+        "scheduler per block [ms]": 1e3 * spent / n_blocks,
+        "wall per block, 2 workers [ms]": 1e3 * wall / n_blocks,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gib", type=float, default=2.0, help="size of the movie")
     parser.add_argument("--threads", type=int, default=1, help="blocks read at once")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--blocks", type=int, default=400, help="blocks of 64 MiB sent through a scheduler; 0 leaves that out"
+        "--blocks",
+        type=int,
+        default=400,
+        help="blocks of 64 MiB sent through a scheduler; 0 leaves that out",
     )
     parser.add_argument("--folder", help="where the movies are written for the time of the run")
     parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")
@@ -281,7 +310,12 @@ def main() -> None:
     for key, value in found.items():
         print(f"{key:62s} {value:10.3f}")
     if given.out:
-        about = {"machine": machine(), "gib": given.gib, "threads": given.threads, "repeats": given.repeats}
+        about = {
+            "machine": machine(),
+            "gib": given.gib,
+            "threads": given.threads,
+            "repeats": given.repeats,
+        }
         given.out.write_text(json.dumps({**about, "found": found}, indent=1))
 
 

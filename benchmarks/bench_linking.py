@@ -1,10 +1,12 @@
-"""Linking beside trackpy: rows per second at 100 and 1,000 points per frame, on one core; and time per row up to 10,000.
+"""Linking beside trackpy: rows per second at 100 and 1,000 points per frame, on one core; and time
+per row up to 10,000.
 
     python benchmarks/bench_linking.py [-o FILE]
 
-The points of each frame wander by 0.1 units, 10 % are missed; both may step 0.5. By distance both must give the same tracks,
-which is checked before the times are taken; the least of three times counts. The second table is stemkin's alone: more
-points per frame, more frames, and four times as many points in the same area.
+The points of each frame wander by 0.1 units, 10 % are missed; both may step 0.5. By distance both
+must give the same tracks, which is checked before the times are taken; the least of three times
+counts. The second table is stemkin's alone: more points per frame, more frames, and four times as
+many points in the same area.
 """
 
 import argparse
@@ -34,7 +36,9 @@ def wanderers(n_points, n_frames, spacing=2.0):
         parts.append(np.c_[np.full(len(seen), frame), seen[np.lexsort(seen.T[::-1])]])
     rows = np.concatenate(parts)
     frame, n = rows[:, 0].astype(np.int64), len(rows)
-    return Sightings(frame, frame, rows[:, 1:], np.ones(n), np.full(n, 2.0), Looks(np.zeros(n), np.zeros(n)))
+    return Sightings(
+        frame, frame, rows[:, 1:], np.ones(n), np.full(n, 2.0), Looks(np.zeros(n), np.zeros(n))
+    )
 
 
 def least_time(function):
@@ -78,10 +82,20 @@ def compare(n_points, n_frames):
 def alone(n_points, n_frames, spacing=2.0):
     seen = wanderers(n_points, n_frames, spacing)
     times = {
-        name: least_time(lambda f=f: f(seen))[0] for name, f in (("default", by_likelihood), ("distance", by_distance))
+        name: least_time(lambda f=f: f(seen))[0]
+        for name, f in (("default", by_likelihood), ("distance", by_distance))
     }
-    words = {"points_per_frame": n_points, "spacing_in_reaches": spacing / REACH, "rows": len(seen.frame)}
-    return {**words, **{f"{name}_us_per_row": 1e6 * seconds / len(seen.frame) for name, seconds in times.items()}}
+    words = {
+        "points_per_frame": n_points,
+        "spacing_in_reaches": spacing / REACH,
+        "rows": len(seen.frame),
+    }
+    return {
+        **words,
+        **{
+            f"{name}_us_per_row": 1e6 * seconds / len(seen.frame) for name, seconds in times.items()
+        },
+    }
 
 
 def by_distance(seen):
@@ -97,7 +111,15 @@ def main():
     results = [compare(100, 300), compare(1000, 40)]
     for result in results:
         print({key: round(value, 1) for key, value in result.items()})
-    sizes = [(100, 300), (100, 3000), (1000, 30), (1000, 300), (10_000, 12), (10_000, 48), (10_000, 12, 1.0)]
+    sizes = [
+        (100, 300),
+        (100, 3000),
+        (1000, 30),
+        (1000, 300),
+        (10_000, 12),
+        (10_000, 48),
+        (10_000, 12, 1.0),
+    ]
     dense = [alone(*size) for size in sizes]
     print(pd.DataFrame(dense).round(2).to_string(index=False))
     if options.json:

@@ -1,13 +1,16 @@
-"""Is memory flat? Client, scheduler and worker on archives of 1 GB and 50 GB, and on the first part of one of a terabyte.
+"""Is memory flat? Client, scheduler and worker on archives of 1 GB and 50 GB, and on the first part
+of one of a terabyte.
 
-The archives are *virtual*: frames are made when they are read, by moving eight simulated frames about. The engine is the one
-that every run uses (the window of tasks, the journal, tables written by the worker, a real scheduler and a real worker as processes of
-their own); in place of the search a *cheap detector* stands, bright pixels, so that 50 GB take a minute. It tells whether anything
-grows with the archive, not what the search needs: that is measured on `--real` movies, with the detector that runs use, and
-compared with what ``--dry-run`` projects.
+The archives are *virtual*: frames are made when they are read, by moving eight simulated frames
+about. The engine is the one that every run uses (the window of tasks, the journal, tables written
+by the worker, a real scheduler and a real worker as processes of their own); in place of the search
+a *cheap detector* stands, bright pixels, so that 50 GB take a minute. It tells whether anything
+grows with the archive, not what the search needs: that is measured on `--real` movies, with the
+detector that runs use, and compared with what ``--dry-run`` projects.
 
-    python benchmarks/bench_memory.py --gb 1 50 --first-gb 20 --real 128 1280 -o benchmarks/results/memory.json
-    python benchmarks/bench_memory.py --gb --first-gb 0 --real --search-gb 20 --workers 2   # the first 20 GB searched in earnest
+    python benchmarks/bench_memory.py --gb 1 50 --first-gb 20 --real 128 1280 -o
+    benchmarks/results/memory.json python benchmarks/bench_memory.py --gb --first-gb 0 --real
+    --search-gb 20 --workers 2   # the first 20 GB searched in earnest
 """
 
 from __future__ import annotations
@@ -47,9 +50,9 @@ CALIBRATION = Calibration(pixel_size_nm=0.03, frame_time_s=1.0)
 @lru_cache(maxsize=1)
 def pool() -> np.ndarray:
     """Return the eight frames of which all others are made."""
-    return np.asarray(simulate_movie("paper", n_frames=POOL, shape=(EDGE, EDGE), seed=0).reader.read(0, POOL)).astype(
-        np.uint16
-    )
+    return np.asarray(
+        simulate_movie("paper", n_frames=POOL, shape=(EDGE, EDGE), seed=0).reader.read(0, POOL)
+    ).astype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,14 @@ def bright_pixels(task: pixels.PixelTask) -> pixels.PixelSummary:
     for table in PIXEL_TABLES:
         store.write_block(table, block, rows[table], task.made_of)
     seconds = time.perf_counter() - began
-    return pixels.PixelSummary(block, len(frames), 0, frames.nbytes, False, seconds, memory.peak_memory_mib())
+    return pixels.PixelSummary(
+        block, len(frames), 0, frames.nbytes, False, seconds, memory.peak_memory_mib()
+    )
 
 
 class Meter:
-    """Reads the memory of client and scheduler as the run goes on, and stops it when so much is done."""
+    """Reads the memory of client and scheduler as the run goes on, and stops it when so much is
+    done."""
 
     def __init__(self, scheduler: int, stop_after_gb: float | None) -> None:
         self.processes = {"client": psutil.Process(), "scheduler": psutil.Process(scheduler)}
@@ -138,26 +144,38 @@ class Meter:
 
 
 WORKER = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--memory-limit", "4GiB"]
-ENVIRONMENT = {**KEEPING_PAGES, "OMP_NUM_THREADS": 1, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
+ENVIRONMENT = {
+    **KEEPING_PAGES,
+    "OMP_NUM_THREADS": 1,
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False,
+}
 """As examples/clusters/README.md says for workers that one starts oneself."""
 
 
-def one_run(gb: float, first_gb: float | None, model: str, workers: int = 1, *, search: bool = False) -> dict[str, Any]:
-    """Run an archive of `gb`, or its first part, in this process as client, with scheduler and workers beside it.
+def one_run(
+    gb: float, first_gb: float | None, model: str, workers: int = 1, *, search: bool = False
+) -> dict[str, Any]:
+    """Run an archive of `gb`, or its first part, in this process as client, with scheduler and
+    workers beside it.
 
     `search`: with the detector that every run uses, instead of the cheap one.
     """
     if not search:
         pixels.detect_to_store = bright_pixels
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # a stopped worker may still write
+    with tempfile.TemporaryDirectory(
+        ignore_cleanup_errors=True
+    ) as scratch:  # a stopped worker may still write
         file = Path(scratch) / "scheduler.json"
         dask, known = [sys.executable, "-m", "dask"], ["--scheduler-file", str(file)]
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": scratch}
         options["env"] = {**os.environ, **{name: str(value) for name, value in ENVIRONMENT.items()}}
         scheduler = subprocess.Popen(
-            [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *known], **options
+            [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *known],
+            **options,
         )
-        beside = [subprocess.Popen([*dask, "worker", *known, *WORKER], **options) for _ in range(workers)]
+        beside = [
+            subprocess.Popen([*dask, "worker", *known, *WORKER], **options) for _ in range(workers)
+        ]
         try:
             while not file.exists():
                 time.sleep(0.05)
@@ -189,8 +207,11 @@ def one_run(gb: float, first_gb: float | None, model: str, workers: int = 1, *, 
 
 
 def real_run(n_frames: int, mib: float, movies: Path, model: str) -> dict[str, Any]:
-    """Search a simulated movie with the detector of every run, by one worker; return its peak beside the projection."""
-    config = RunConfig().with_values(detect={"frames_per_block": max(1, int(mib * 2**20 / FRAME_BYTES))})
+    """Search a simulated movie with the detector of every run, by one worker; return its peak
+    beside the projection."""
+    config = RunConfig().with_values(
+        detect={"frames_per_block": max(1, int(mib * 2**20 / FRAME_BYTES))}
+    )
     folder = movies / str(n_frames)
     if not folder.exists():
         write("paper", folder, n_frames=n_frames, shape=(EDGE, EDGE), seed=0)
@@ -218,7 +239,12 @@ def plot(flat: list[dict[str, Any]], real: list[dict[str, Any]], path: Path) -> 
         ("worker_peak_mib", "worker (cheap detector)"),
     ):
         left.plot(size, [r[key] for r in flat], "o-", label=label)
-    left.set(xscale="log", xlabel="searched of a virtual archive [GB]", ylabel="peak memory [MiB]", ylim=(0, None))
+    left.set(
+        xscale="log",
+        xlabel="searched of a virtual archive [GB]",
+        ylabel="peak memory [MiB]",
+        ylim=(0, None),
+    )
     left.legend(frameon=False)
     names = [f"{r['frames']} frames\n{r['block_mib']:.0f} MiB" for r in real]
     place = np.arange(len(real))
@@ -233,7 +259,9 @@ def plot(flat: list[dict[str, Any]], real: list[dict[str, Any]], path: Path) -> 
 
 def main() -> None:
     """Measure, print, write JSON and a plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--gb",
         type=float,
@@ -241,13 +269,22 @@ def main() -> None:
         default=[1.1, 50],
         help="sizes of virtual archives that are run whole (from 1.1 on their blocks are of 64 MiB)",
     )
-    parser.add_argument("--tb", type=float, default=1.05, help="size of the archive that is planned, and begun")
+    parser.add_argument(
+        "--tb", type=float, default=1.05, help="size of the archive that is planned, and begun"
+    )
     parser.add_argument("--first-gb", type=float, default=20, help="how much of it is run")
     parser.add_argument(
-        "--real", type=int, nargs="*", default=[128, 1280], help="frames of movies for the true detector"
+        "--real",
+        type=int,
+        nargs="*",
+        default=[128, 1280],
+        help="frames of movies for the true detector",
     )
     parser.add_argument(
-        "--search-gb", type=float, default=0, help="how much of it is searched with the detector of every run"
+        "--search-gb",
+        type=float,
+        default=0,
+        help="how much of it is searched with the detector of every run",
     )
     parser.add_argument("--workers", type=int, default=2, help="so many for that")
     parser.add_argument("--block-mib", type=float, nargs="+", default=[16], help="blocks of these")
@@ -266,30 +303,47 @@ def main() -> None:
         sk.learn(dataclasses.replace(movie), n_frames=4).save(model)
         asked = [{"gb": gb, "first_gb": None} for gb in options.gb]
         asked += [{"gb": 1e3 * options.tb, "first_gb": options.first_gb}] * (options.first_gb > 0)
-        searched = {"gb": 1e3 * options.tb, "first_gb": options.search_gb, "search": True, "workers": options.workers}
+        searched = {
+            "gb": 1e3 * options.tb,
+            "first_gb": options.search_gb,
+            "search": True,
+            "workers": options.workers,
+        }
         asked += [searched] * (options.search_gb > 0)
         flat, here = (
             [],
             {
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+                ),
             },
         )
         for one in asked:
             words = json.dumps({**one, "model": model})
             said = subprocess.run(
-                [sys.executable, __file__, "--one", words], check=True, stdout=subprocess.PIPE, text=True, env=here
+                [sys.executable, __file__, "--one", words],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=here,
             )
             flat.append(json.loads(said.stdout.splitlines()[-1]))
             print(json.dumps(flat[-1]), flush=True)
-        real = [real_run(n, mib, Path(scratch), model) for n in options.real for mib in options.block_mib]
+        real = [
+            real_run(n, mib, Path(scratch), model)
+            for n in options.real
+            for mib in options.block_mib
+        ]
         for row in real:
             print(json.dumps(row), flush=True)
     whole = [r for r in flat if r["ended"] == "whole"]
     spread = {}
     if len(whole) > 1:
         measured = ("client_mib", "scheduler_mib", "worker_peak_mib")
-        spread = {k: round(max(r[k] for r in whole) / min(r[k] for r in whole) - 1, 4) for k in measured}
+        spread = {
+            k: round(max(r[k] for r in whole) / min(r[k] for r in whole) - 1, 4) for k in measured
+        }
     print("spread between the sizes:", spread)
     if options.out:
         found = {

@@ -1,14 +1,19 @@
-"""The learned network beside the Fourier detector and AtomAI: recall, false positives, F1 and speed.
+"""The learned network beside the Fourier detector and AtomAI: recall, false positives, F1 and
+speed.
 
-A network is learned from frames of each movie that are not scored, by `network.learn_network` at its defaults. AtomAI's default
-segmentor (U-Net) is trained on scenes with the same exact labels from the same source, for as long as was given to the
-network, in float32 as it comes; its own threshold (0.5) and its own coordinates are used. All are scored away from rims and edges by
-`bench_detection.away_from_rims`; F1 counts every kind. Speed is CPU time of one thread, all in the same run.
+A network is learned from frames of each movie that are not scored, by `network.learn_network` at
+its defaults. AtomAI's default segmentor (U-Net) is trained on scenes with the same exact labels
+from the same source, for as long as was given to the network, in float32 as it comes; its own
+threshold (0.5) and its own coordinates are used. All are scored away from rims and edges by
+`bench_detection.away_from_rims`; F1 counts every kind. Speed is CPU time of one thread, all in the
+same run.
 
-AtomAI 0.8.1 needs an environment of its own (atomai, six, opencv, gpytorch, mendeleev, progressbar2); torchvision is replaced by an
-empty stand-in here, since the segmentor does not use it.
+AtomAI 0.8.1 needs an environment of its own (atomai, six, opencv, gpytorch, mendeleev,
+progressbar2); torchvision is replaced by an empty stand-in here, since the segmentor does not use
+it.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_network.py --presets paper low-dose rotated late-stage --atomai -o network.json
+    OMP_NUM_THREADS=1 python benchmarks/bench_network.py --presets paper low-dose rotated late-stage
+    --atomai -o network.json
 """
 
 from __future__ import annotations
@@ -42,17 +47,25 @@ def judge(name: str, find: Any, movie: Movie, frames: range) -> dict:
     """Return recall of each kind, false positives per frame and F1 of one detector."""
     rows = []
     for frame in frames:
-        records = tables.located(find(movie.reader.read(frame, frame + 1), first_frame=frame), movie.shape[1:])
+        records = tables.located(
+            find(movie.reader.read(frame, frame + 1), first_frame=frame), movie.shape[1:]
+        )
         rows.append(pd.DataFrame(records))
     inner = away_from_rims(movie, pd.concat(rows), frames)
     kinds = inner.drop(index="false")
-    hits, total, false = (kinds["recall"] * kinds["n"]).sum(), kinds["n"].sum(), inner.loc["false", "n"]
+    hits, total, false = (
+        (kinds["recall"] * kinds["n"]).sum(),
+        kinds["n"].sum(),
+        inner.loc["false", "n"],
+    )
     metal = kinds.loc["Mo_W"]
     f1, f1_metal = (
-        2 * h / (2 * h + false + n - h) for h, n in ((hits, total), (metal["recall"] * metal["n"], metal["n"]))
+        2 * h / (2 * h + false + n - h)
+        for h, n in ((hits, total), (metal["recall"] * metal["n"], metal["n"]))
     )
     print(
-        f"  {name:28s} false/frame {false / len(frames):6.2f}  F1 {f1:.3f}  F1 of Mo_W with every false one {f1_metal:.3f}  "
+        f"  {name:28s} false/frame {false / len(frames):6.2f}  F1 {f1:.3f}  F1 of Mo_W with every "
+        f"false one {f1_metal:.3f}  "
         + "  ".join(f"{kind} {recall:.3f}" for kind, recall in kinds["recall"].items())
         + "  rms_pm "
         + " ".join(f"{value:.1f}" for value in kinds["rms_pm"]),
@@ -78,7 +91,9 @@ def learned(movie: Movie, last: int, *, steps: int | None, seed: int) -> Network
 class AtomAI:
     """AtomAI's default segmentor, trained on drawn scenes for about as long as the network."""
 
-    def __init__(self, network: NetworkDetector, *, seconds: float, batch: int = 8, size: int = 128) -> None:
+    def __init__(
+        self, network: NetworkDetector, *, seconds: float, batch: int = 8, size: int = 128
+    ) -> None:
         _stand_in_for_torchvision()
         from atomai.models import Segmentor
 
@@ -90,7 +105,9 @@ class AtomAI:
         parts = [source.batch(77, number, 16) for number in range(24)]
         frames = np.concatenate([p.frames.numpy() for p in parts])
         marks = np.concatenate([p.marks.numpy() for p in parts]).max(axis=1)
-        labels = (np.repeat(np.repeat(marks, 2, axis=1), 2, axis=2) > 0.3).astype(np.float32)[:, None]
+        labels = (np.repeat(np.repeat(marks, 2, axis=1), 2, axis=2) > 0.3).astype(np.float32)[
+            :, None
+        ]
         self.spacing = specimen.spacing_px
         began = time.perf_counter()
         self.model = Segmentor(nb_classes=1, seed=1)
@@ -118,7 +135,12 @@ class AtomAI:
         for i in range(len(frames)):
             places = np.asarray(coordinates.get(i, np.zeros((0, 3)))).reshape(-1, 3)
             some = np.zeros(len(places), tables.DETECTION)
-            some["frame"], some["y"], some["x"], some["score"] = first_frame + i, places[:, 0], places[:, 1], 1.0
+            some["frame"], some["y"], some["x"], some["score"] = (
+                first_frame + i,
+                places[:, 0],
+                places[:, 1],
+                1.0,
+            )
             rows.append(some)
         return np.concatenate(rows)
 
@@ -131,22 +153,32 @@ def _stand_in_for_torchvision() -> None:
     sys.modules.update(modules)
 
 
-def null_curve(network: NetworkDetector, *, n_frames: int, **settings: Any) -> list[tuple[float, float]]:
-    """Return asked and found false positives per frame on a perfect crystal like that of the movie."""
+def null_curve(
+    network: NetworkDetector, *, n_frames: int, **settings: Any
+) -> list[tuple[float, float]]:
+    """Return asked and found false positives per frame on a perfect crystal like that of the
+    movie."""
     frames = simulate_movie("null", seed=5, n_frames=n_frames, **settings).reader.read(0, n_frames)
-    found = [(a, len(replace(network, false_positives_per_frame=a).find(frames)) / n_frames) for a in ASKED]
+    found = [
+        (a, len(replace(network, false_positives_per_frame=a).find(frames)) / n_frames)
+        for a in ASKED
+    ]
     print("  null, asked: found", {asked: round(n, 2) for asked, n in found})
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--presets", nargs="*", default=["paper"])
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, help="training steps, for a quick look")
     parser.add_argument("--nets", type=Path, help="keep the networks here, and use those that are")
-    parser.add_argument("--atomai", action="store_true", help="train and score AtomAI on the first preset too")
+    parser.add_argument(
+        "--atomai", action="store_true", help="train and score AtomAI on the first preset too"
+    )
     parser.add_argument("--atomai-seconds", type=float, default=120.0)
     parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")
     options = parser.parse_args()
@@ -173,14 +205,17 @@ def main() -> None:
         if options.atomai and preset == options.presets[0]:
             detectors["AtomAI 0.8.1 Unet"] = AtomAI(network, seconds=options.atomai_seconds)
             print(
-                f"  AtomAI: {detectors['AtomAI 0.8.1 Unet'].cycles} cycles in {detectors['AtomAI 0.8.1 Unet'].seconds:.0f} s"
+                f"  AtomAI: {detectors['AtomAI 0.8.1 Unet'].cycles} cycles in "
+                f"{detectors['AtomAI 0.8.1 Unet'].seconds:.0f} s"
             )
         judged = [judge(name, find, movie, frames) for name, find in detectors.items()]
         times = {
             name: cpu_seconds(lambda find=find, pixels=pixels: find(pixels), repeats=5)
             for name, find in detectors.items()
         }
-        print("  CPU ms per frame", {name: round(1e3 * seconds, 1) for name, seconds in times.items()})
+        print(
+            "  CPU ms per frame", {name: round(1e3 * seconds, 1) for name, seconds in times.items()}
+        )
         null = null_curve(
             network,
             n_frames=2 * options.frames,

@@ -1,16 +1,21 @@
 """How fast is the pass over the pixels with more workers, and what does scheduling cost?
 
-*Strong* scaling: one movie, more workers. *Weak* scaling: as many frames for each worker. *Overhead*: the part of the pass, by one
-worker and in blocks of 64 MiB, in which the worker has no block. Frames are simulated beforehand into Zarr movies, so that a run reads
-and searches as it would any movie; the workers have started and loaded their libraries, and the model is learned, before the
-clock starts. Of `--repeats` in turn the fastest counts. *Ceiling*: what as many processes gain that search the same blocks without Dask, each
+*Strong* scaling: one movie, more workers. *Weak* scaling: as many frames for each worker.
+*Overhead*: the part of the pass, by one worker and in blocks of 64 MiB, in which the worker has no
+block. Frames are simulated beforehand into Zarr movies, so that a run reads and searches as it
+would any movie; the workers have started and loaded their libraries, and the model is learned,
+before the clock starts. Of `--repeats` in turn the fastest counts. *Ceiling*: what as many
+processes gain that search the same blocks without Dask, each
 for itself: what this machine's memory and cores allow; so do a loop of
-additions and one over memory, all measured in turn with the passes. Tables are checked to be equal for all numbers of workers before any time is believed.
+additions and one over memory, all measured in turn with the passes. Tables are checked to be equal
+for all numbers of workers before any time is believed.
 
     python benchmarks/bench_scaling.py --frames 128 512 --workers 1 2 --size 512
-    python benchmarks/bench_scaling.py --cluster tcp://scheduler:8786 --workers 16 --frames 8192 --folder /shared/scratch
+    python benchmarks/bench_scaling.py --cluster tcp://scheduler:8786 --workers 16 --frames 8192
+    --folder /shared/scratch
 
-A cluster that runs already has the workers that it has: give `--workers` once, and start the script again for another number.
+A cluster that runs already has the workers that it has: give `--workers` once, and start the script
+again for another number.
 """
 
 from __future__ import annotations
@@ -58,7 +63,12 @@ def warm(model: str) -> None:
 
 
 def timed_pass(
-    movies: Path, results: Path, cluster: str, n_workers: int, model: Path, frames_per_block: int | None
+    movies: Path,
+    results: Path,
+    cluster: str,
+    n_workers: int,
+    model: Path,
+    frames_per_block: int | None,
 ) -> dict[str, Any]:
     """Search `movies` once and return what it took."""
     started = "://" in cluster or cluster.endswith(".json")
@@ -101,12 +111,15 @@ def search(movies: Path, model: Path, n_blocks: int, n_frames: int) -> float:
     for block in range(n_blocks):  # again from the start where the movie ends
         start = block * n_frames % max(1, movie.n_frames - n_frames + 1)
         frames = movie.reader.read(start, start + n_frames)
-        detect_block(frames, frames[:0], first_frame=start, movie=movie, model=known, neighbours=True)
+        detect_block(
+            frames, frames[:0], first_frame=start, movie=movie, model=known, neighbours=True
+        )
     return time.perf_counter() - began
 
 
 def tasks_per_s(cluster: str, n_workers: int, n_tasks: int = 3000) -> float:
-    """Return how many empty tasks a second go through the window of a run: what scheduler and client can do at most."""
+    """Return how many empty tasks a second go through the window of a run: what scheduler and
+    client can do at most."""
     started = "://" in cluster or cluster.endswith(".json")
     with sk.connect(cluster, workers=None if started else n_workers) as client:
         if client is not None:
@@ -136,26 +149,39 @@ def stream_memory(_: int) -> float:
 
 
 class Ceiling:
-    """What this machine gains with as many processes, each for itself, without Dask: the same search, arithmetic, memory."""
+    """What this machine gains with as many processes, each for itself, without Dask: the same
+    search, arithmetic, memory."""
 
     def __init__(self, movies: Path, model: Path, n_processes: int) -> None:
         os.environ.update({key: str(value) for key, value in KEEPING_PAGES.items()})
         self.n = n_processes
-        self.work = {"search": partial(search, movies, model, 8), "arithmetic": add_numbers, "memory": stream_memory}
+        self.work = {
+            "search": partial(search, movies, model, 8),
+            "arithmetic": add_numbers,
+            "memory": stream_memory,
+        }
         self.pool = ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"))
         self.took: dict[tuple[str, int], float] = {}
-        list(self.pool.map(partial(search, movies, model, 1), [16] * n_processes))  # loads libraries
+        list(
+            self.pool.map(partial(search, movies, model, 1), [16] * n_processes)
+        )  # loads libraries
 
     def measure(self) -> None:
-        """Measure everything once, by one process and by all at once; the fastest of all calls counts."""
+        """Measure everything once, by one process and by all at once; the fastest of all calls
+        counts."""
         for name, work in self.work.items():
             for n in (1, self.n):
-                slowest = max(job.result() for job in [self.pool.submit(work, 16) for _ in range(n)])
+                slowest = max(
+                    job.result() for job in [self.pool.submit(work, 16) for _ in range(n)]
+                )
                 self.took[name, n] = min(slowest, self.took.get((name, n), slowest))
 
     def gains(self) -> dict[str, float]:
         """Return how many times faster all processes are than one."""
-        return {name: round(self.n * self.took[name, 1] / self.took[name, self.n], 3) for name in self.work}
+        return {
+            name: round(self.n * self.took[name, 1] / self.took[name, self.n], 3)
+            for name in self.work
+        }
 
 
 def learned(movies: Path, folder: Path) -> Path:
@@ -174,9 +200,17 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     for n in sorted({r["frames"] for r in rows}):
         chosen = sorted((r for r in rows if r["frames"] == n), key=lambda r: r["workers"])
         label = f"{n} frames, {chosen[0]['blocks']} blocks"
-        (line,) = axes.plot([r["workers"] for r in chosen], [r["frames_per_s"] for r in chosen], "o-", label=label)
+        (line,) = axes.plot(
+            [r["workers"] for r in chosen], [r["frames_per_s"] for r in chosen], "o-", label=label
+        )
         first = chosen[0]["frames_per_s"] / chosen[0]["workers"]
-        axes.plot([0, chosen[-1]["workers"]], [0, first * chosen[-1]["workers"]], ":", color=line.get_color(), lw=1)
+        axes.plot(
+            [0, chosen[-1]["workers"]],
+            [0, first * chosen[-1]["workers"]],
+            ":",
+            color=line.get_color(),
+            lw=1,
+        )
     axes.set(
         xlabel="workers",
         ylabel="pass over the pixels [frames/s]",
@@ -196,7 +230,10 @@ def summary(rows: list[dict[str, Any]], overhead: dict[str, Any] | None) -> dict
         strong[n] = {r["workers"]: round(own[0]["pass_s"] / r["pass_s"], 3) for r in own}
     weak = {}
     for r in rows:
-        alone = next((o for o in rows if o["workers"] == 1 and o["frames"] * r["workers"] == r["frames"]), None)
+        alone = next(
+            (o for o in rows if o["workers"] == 1 and o["frames"] * r["workers"] == r["frames"]),
+            None,
+        )
         if alone is not None and r["workers"] > 1:
             weak[f"{alone['frames']} frames on 1, {r['frames']} on {r['workers']}"] = round(
                 alone["pass_s"] / r["pass_s"], 3
@@ -210,15 +247,23 @@ def summary(rows: list[dict[str, Any]], overhead: dict[str, Any] | None) -> dict
 
 def main() -> None:
     """Simulate, run, compare, print a table, write JSON and a plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--cluster", default="processes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where movies and results go; it must be one that all workers see")
-    parser.add_argument("--no-overhead", action="store_true", help="leave out the pass in blocks of 64 MiB")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where movies and results go; it must be one that all workers see",
+    )
+    parser.add_argument(
+        "--no-overhead", action="store_true", help="leave out the pass in blocks of 64 MiB"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scaling"))
     options = parser.parse_args()
     print(machine())
@@ -238,7 +283,9 @@ def main() -> None:
                     row = timed_pass(movies, results, options.cluster, n_workers, model, None)
                     print(line(row), flush=True)
                     if row["content"] != own.get(options.workers[0], row)["content"]:
-                        raise SystemExit(f"the tables differ between worker counts at {n_frames} frames")
+                        raise SystemExit(
+                            f"the tables differ between worker counts at {n_frames} frames"
+                        )
                     own[n_workers] = min(row, own.get(n_workers, row), key=lambda r: r["pass_s"])
                 if limit is not None:
                     limit.measure()
@@ -250,9 +297,15 @@ def main() -> None:
         if not options.no_overhead:
             assert model is not None
             big = max(1, int(BIG_BLOCK_MIB * 2**20 / (options.size**2 * 2)))
-            overhead = timed_pass(movies, place / "results-big", options.cluster, options.workers[0], model, big)
+            overhead = timed_pass(
+                movies, place / "results-big", options.cluster, options.workers[0], model, big
+            )
             print(f"blocks of {BIG_BLOCK_MIB} MiB: {line(overhead)}")
-    found = {**summary(rows, overhead), f"ceiling_of_{most}": gains, "empty_tasks_per_s": round(rate)}
+    found = {
+        **summary(rows, overhead),
+        f"ceiling_of_{most}": gains,
+        "empty_tasks_per_s": round(rate),
+    }
     print(json.dumps(found, indent=2))
     print(verdict(found["strong"], gains, most))
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -267,15 +320,25 @@ def verdict(strong: dict[int, dict[int, float]], gains: dict[str, float], most: 
     if not gains:
         return f"{most} workers are {best:.2f} times as fast as one"
     words = ", ".join(f"{name} {gain:.2f}" for name, gain in gains.items())
-    short = f"; the machine itself gives less than {0.95 * most:g}" if gains["search"] < 0.95 * most else ""
-    return f"{most} workers are {best:.2f} times as fast as one; without Dask {words}{short}: the run loses {max(0.0, 100 * (1 - best / gains['search'])):.0f} %"
+    short = (
+        f"; the machine itself gives less than {0.95 * most:g}"
+        if gains["search"] < 0.95 * most
+        else ""
+    )
+    return (
+        f"{most} workers are {best:.2f} times as fast as one; without Dask {words}{short}: the run "
+        f"loses {max(0.0, 100 * (1 - best / gains['search'])):.0f} %"
+    )
 
 
 def line(row: dict[str, Any]) -> str:
     """Return one pass as one line."""
     return (
-        f"{row['frames']:6d} frames {row['blocks']:4d} blocks {row['workers']:3d} workers: {row['frames_per_s']:7.1f} frames/s, "
-        f"pass {row['pass_s']:6.1f} s, idle {100 * row['idle']:4.1f} %, client and scheduler {row['client_and_scheduler_cpu_s']:.1f} s, peak {row['worker_peak_memory_mib']:.0f} MiB of {row['projected_peak_memory_mib']:.0f}"
+        f"{row['frames']:6d} frames {row['blocks']:4d} blocks {row['workers']:3d} workers: "
+        f"{row['frames_per_s']:7.1f} frames/s, "
+        f"pass {row['pass_s']:6.1f} s, idle {100 * row['idle']:4.1f} %, client and scheduler "
+        f"{row['client_and_scheduler_cpu_s']:.1f} s, peak {row['worker_peak_memory_mib']:.0f} MiB "
+        f"of {row['projected_peak_memory_mib']:.0f}"
     )
 
 

@@ -1,12 +1,14 @@
 """How fast are simulated movies made, and does length cost anything?
 
-Frames per second of one core in the steady state for each preset (512x512), where the time goes, counts per second of
-the Poisson kernel beside NumPy's, events per second of the kinetics, the time to open a movie of a terabyte and to reach
-any of its frames, and the memory it takes. Before anything is timed, bits are checked to be equal for different cuts.
+Frames per second of one core in the steady state for each preset (512x512), where the time goes,
+counts per second of the Poisson kernel beside NumPy's, events per second of the kinetics, the time
+to open a movie of a terabyte and to reach any of its frames, and the memory it takes. Before
+anything is timed, bits are checked to be equal for different cuts.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_simulation.py --frames 40 --json simulation.json
 
-"cpu" is processor time, "wall" is the clock's; on a machine that others use too, only the first tells about the code.
+"cpu" is processor time, "wall" is the clock's; on a machine that others use too, only the first
+tells about the code.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ def kinetics():
     settings = simulate_movie("paper", n_frames=500).reader.settings
     patch = crystal(settings).patch
     rows = simulate_area(settings, patch, duration_s=500 * 2.25, rng=np.random.default_rng(1))
-    run = lambda: simulate_area(settings, patch, duration_s=500 * 2.25, rng=np.random.default_rng(1))  # noqa: E731
+    run = lambda: simulate_area(
+        settings, patch, duration_s=500 * 2.25, rng=np.random.default_rng(1)
+    )
     cpu, _ = clocked(run, 1)
     return {
         "events": len(rows),
@@ -83,7 +87,10 @@ def shot_noise():
     rng = np.random.Generator(np.random.SFC64(1))
     own, _ = clocked(lambda: [poisson_counts(means, rng) for _ in range(10)], 10)
     numpys, _ = clocked(lambda: [rng.poisson(means) for _ in range(10)], 10)
-    return {"ns_per_pixel": round(own / means.size * 1e9, 1), "numpy_ns_per_pixel": round(numpys / means.size * 1e9, 1)}
+    return {
+        "ns_per_pixel": round(own / means.size * 1e9, 1),
+        "numpy_ns_per_pixel": round(numpys / means.size * 1e9, 1),
+    }
 
 
 def terabyte():
@@ -99,19 +106,28 @@ def terabyte():
         begin = time.perf_counter()
         movie.reader.read(frame, frame + 1)
         near.append(round(time.perf_counter() - begin, 3))
-    return {"TB": lazy.nbytes / 1e12, "open_s": round(opened, 6), "dask_array_s": round(graph, 3), "any_frame_s": near}
+    return {
+        "TB": lazy.nbytes / 1e12,
+        "open_s": round(opened, 6),
+        "dask_array_s": round(graph, 3),
+        "any_frame_s": near,
+    }
 
 
 def memory():
     peaks = {}
     for n in (1e3, 1e6, 1e9):
-        out = subprocess.run([sys.executable, "-c", PEAK, str(n)], capture_output=True, text=True, check=True)
+        out = subprocess.run(
+            [sys.executable, "-c", PEAK, str(n)], capture_output=True, text=True, check=True
+        )
         peaks[f"{n:.0e} frames"] = round(float(out.stdout))
     return peaks
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=30, help="frames per measurement")
     parser.add_argument("--json", type=Path, help="write the results here")
     arguments = parser.parse_args()

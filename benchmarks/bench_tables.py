@@ -1,18 +1,22 @@
-"""Speed of transition counts and MSD on one core, beside pandas and trackpy; equal results are checked before times are taken.
+"""Speed of transition counts and MSD on one core, beside pandas and trackpy; equal results are
+checked before times are taken.
 
     python benchmarks/bench_tables.py --rows 100000 1000000 10000000 -o tables.json
 
-Tracks of 50 frames, one row in ten missed, four classes, sorted by frame as a linker leaves them. The yardsticks:
+Tracks of 50 frames, one row in ten missed, four classes, sorted by frame as a linker leaves them.
+The yardsticks:
 
 sorted      what a user writes for rows in any order (which stemkin takes, too): ``sort_values(["particle", "frame"])``, a
             group-by with ``shift(-1)``, only neighbours in time, ``crosstab``
 in order    the same without sorting, for one who knows that each track's rows are in the order of time, and with the
-            quicker ``groupby(["from", "to"]).size()`` for the pairs: about the least that pandas needs
+            quicker ``groupby(["from", "to"]).size()`` for the pairs: about the least that pandas
+            needs
 by group    a loop over ``groupby("particle")``
 
-"counts" is the counting alone, as the yardsticks do it (and all gaps up to 16 frames besides); "transitions" is
-the whole verb with probabilities, intervals and its table. "shuffled" are the same rows in random order, which have to be
-sorted. The pass is compiled when it is first needed: the first call in a process is shown apart. The least of five times counts.
+"counts" is the counting alone, as the yardsticks do it (and all gaps up to 16 frames besides);
+"transitions" is the whole verb with probabilities, intervals and its table. "shuffled" are the same
+rows in random order, which have to be sorted. The pass is compiled when it is first needed: the
+first call in a process is shown apart. The least of five times counts.
 """
 
 import argparse
@@ -34,7 +38,10 @@ from stemkin.kinetics.counting import count_transitions
 def tracks(n_rows, n_frames=50, seen=0.9):
     rng = np.random.default_rng(0)
     n = n_rows // n_frames
-    rows = {"frame": np.repeat(np.arange(n_frames), n).astype(np.int32), "particle": np.tile(np.arange(n), n_frames)}
+    rows = {
+        "frame": np.repeat(np.arange(n_frames), n).astype(np.int32),
+        "particle": np.tile(np.arange(n), n_frames),
+    }
     walk = rng.normal(size=(n_frames, n, 2)).cumsum(axis=0)
     rows |= {"y_nm": walk[..., 0].ravel(), "x_nm": walk[..., 1].ravel()}
     rows["class_id"] = rng.integers(4, size=n * n_frames).astype(np.int16)
@@ -98,7 +105,9 @@ def compare_counts(n_rows):
             slow = beside == "by group" and n_rows > 1_000_000
             if slow or ("shuffled" in name and beside != "sorted"):
                 continue
-            its, answer = best(lambda theirs=theirs, table=table: theirs(table), 2 if n_rows > 1_000_000 else 3)
+            its, answer = best(
+                lambda theirs=theirs, table=table: theirs(table), 2 if n_rows > 1_000_000 else 3
+            )
             assert (answer == counts).all(), f"stemkin and pandas ({beside}) disagree"
             found.append((name, len(rows), own, f"pandas, {beside}", its))
     print(f"{len(rows)} rows: the first call took {first:.3f} s")
@@ -119,9 +128,15 @@ def compare_msd(n_rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="numbers of rows, before some are missed"
+        "--rows",
+        type=int,
+        nargs="+",
+        default=[100_000, 1_000_000],
+        help="numbers of rows, before some are missed",
     )
     parser.add_argument("-o", "--json", help="also write the results to this file")
     words = parser.parse_args()

@@ -1,10 +1,13 @@
-"""From pixels to kinetics on a long simulated movie: every number beside the truth, its interval and the limit of a perfect observer.
+"""From pixels to kinetics on a long simulated movie: every number beside the truth, its interval
+and the limit of a perfect observer.
 
-The preset ``long`` (vacancies that hop, bind to and leave dopants, are made and healed), or another, in fewer frames and a smaller field:
-learned, detected, linked and counted as a run does it. "inside" says whether the 95 % interval holds the true value; of 20 numbers one may
-fail. The truth is that of what the frames show, and for D the hops that happened: beside a dopant or another vacancy a vacancy has fewer
-places to go to than alone ("told"), and what leads it there is no hop. Raw names make changes that never were, so the raw transitions and
-dwell times are told apart from those with the names corrected. For rates "told" is that of all that was simulated, in sight or not.
+The preset ``long`` (vacancies that hop, bind to and leave dopants, are made and healed), or
+another, in fewer frames and a smaller field: learned, detected, linked and counted as a run does
+it. "inside" says whether the 95 % interval holds the true value; of 20 numbers one may fail. The
+truth is that of what the frames show, and for D the hops that happened: beside a dopant or another
+vacancy a vacancy has fewer places to go to than alone ("told"), and what leads it there is no hop.
+Raw names make changes that never were, so the raw transitions and dwell times are told apart from
+those with the names corrected. For rates "told" is that of all that was simulated, in sight or not.
 
     python benchmarks/bench_truth.py --frames 1000 --size 384 -o truth.json
 """
@@ -34,12 +37,17 @@ WANTED = {"probability": ("Mo_W → Mo_W+V_S (lag 1)", "Mo_W+V_S → Mo_W (lag 1
 def compare(frames, size, n_movies, seed, folder, preset="long"):
     """Return the scored estimates of all movies pooled."""
     movies = [
-        sk.simulate_movie(preset, n_frames=frames, shape=(size, size), seed=seed + i, name=f"{preset}-{i}")
+        sk.simulate_movie(
+            preset, n_frames=frames, shape=(size, size), seed=seed + i, name=f"{preset}-{i}"
+        )
         for i in range(n_movies)
     ]
     write(movies, os.path.join(folder, "movies"))
     sk.run(os.path.join(folder, "movies"), os.path.join(folder, "results"))
-    store, truths = Store.at(os.path.join(folder, "results")), [sk.truth_of(movie) for movie in movies]
+    store, truths = (
+        Store.at(os.path.join(folder, "results")),
+        [sk.truth_of(movie) for movie in movies],
+    )
     classes = store.read_table("classes.parquet", columns=["class_id", "name"])
     kinds = {
         int(i): str(name)
@@ -57,7 +65,9 @@ def compare(frames, size, n_movies, seed, folder, preset="long"):
         for row in found.to_dict("records")
     ]
     nothing = (found["true"] == 0) & (found["found"] == 0)
-    found = found[np.array(wanted) & found["found"].notna() & ~nothing].rename(columns={"counted": "told"})
+    found = found[np.array(wanted) & found["found"].notna() & ~nothing].rename(
+        columns={"counted": "told"}
+    )
     hops = (found["quantity"] == "D_nm2_per_s") & found["told"].notna()
     found.loc[hops, ["true", "told"]] = found.loc[hops, ["told", "true"]].to_numpy()
     found["relative_error"] = np.where(
@@ -68,7 +78,9 @@ def compare(frames, size, n_movies, seed, folder, preset="long"):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", default="long", help="movie that is simulated")
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--size", type=int, default=256, help="edge of the frames [px]")
@@ -79,7 +91,8 @@ def main():
     machine = f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores"
     print(
         machine,
-        f"{words.movies} movie(s) {words.preset!r} of {words.frames} frames {words.size} x {words.size}",
+        f"{words.movies} movie(s) {words.preset!r} of {words.frames} frames {words.size} x "
+        f"{words.size}",
         sep="; ",
         flush=True,
     )
@@ -109,7 +122,13 @@ def main():
         with open(words.output, "w", encoding="utf-8") as file:
             rows = json.loads(found[columns].to_json(orient="records"))
             json.dump(
-                {"machine": machine, "preset": words.preset, "frames": words.frames, "size": words.size, "rows": rows},
+                {
+                    "machine": machine,
+                    "preset": words.preset,
+                    "frames": words.frames,
+                    "size": words.size,
+                    "rows": rows,
+                },
                 file,
                 indent=1,
             )

@@ -1,7 +1,9 @@
-"""A run that is killed halfway, and goes on: the transcript, and whether the tables are those of a run that nobody disturbed.
+"""A run that is killed halfway, and goes on: the transcript, and whether the tables are those of a
+run that nobody disturbed.
 
-Three movies are simulated; one run of them is left alone. Another one is ended by ``kill -9`` when half of its blocks are done, all
-of its processes with it, and the same command is given again. At the end stand the hashes of every table of both folders.
+Three movies are simulated; one run of them is left alone. Another one is ended by ``kill -9`` when
+half of its blocks are done, all of its processes with it, and the same command is given again. At
+the end stand the hashes of every table of both folders.
 
     python benchmarks/kill_and_resume.py -o benchmarks/results/kill_and_resume.txt
 """
@@ -38,7 +40,8 @@ class Transcript:
             self.lines.append(line)
 
     def run(self, *words: str, kill_at: int | None = None) -> None:
-        """Run a command as a user sees it; with `kill_at`, kill it and all its children when so many blocks are done."""
+        """Run a command as a user sees it; with `kill_at`, kill it and all its children when so
+        many blocks are done."""
         self.say("$ " + shlex.join(words))
         began = time.monotonic()
         command = [sys.executable, "-m", "stemkin.cli", *words[1:]]
@@ -51,13 +54,20 @@ class Transcript:
             start_new_session=True,
         ) as client:
             if kill_at is not None:
-                while client.poll() is None and len(list(self.scratch.glob("killed/steps/*/*.parquet"))) < kill_at:
+                while (
+                    client.poll() is None
+                    and len(list(self.scratch.glob("killed/steps/*/*.parquet"))) < kill_at
+                ):
                     time.sleep(0.01)
                 if client.poll() is None:
                     os.killpg(client.pid, signal.SIGKILL)
             said = client.communicate()[0]
         self.say(said)
-        ended = "killed (kill -9)" if client.returncode == -signal.SIGKILL else f"exit code {client.returncode}"
+        ended = (
+            "killed (kill -9)"
+            if client.returncode == -signal.SIGKILL
+            else f"exit code {client.returncode}"
+        )
         self.say(f"[{ended}, after {time.monotonic() - began:.1f} s]\n ")
 
 
@@ -71,8 +81,12 @@ def hashes(results: Path) -> dict[str, str]:
 
 def main() -> None:
     """Write movies, run, kill, run again, compare; print all of it and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=60, help="of each of three movies; blocks of 4")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--frames", type=int, default=60, help="of each of three movies; blocks of 4"
+    )
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
@@ -91,7 +105,12 @@ def main() -> None:
         say.run(*command, "-o", "killed")
         calm, resumed = hashes(scratch / "calm"), hashes(scratch / "killed")
         small = {name: value for name, value in calm.items() if "/" not in name}
-        say.say("\n".join(f"{resumed.get(name, 'missing')[:16]} {value[:16]}  {name}" for name, value in small.items()))
+        say.say(
+            "\n".join(
+                f"{resumed.get(name, 'missing')[:16]} {value[:16]}  {name}"
+                for name, value in small.items()
+            )
+        )
         equal = sum(resumed.get(name) == value for name, value in calm.items())
         say.say(f"{equal} of {len(calm)} tables have the same bytes; {len(set(resumed) - set(calm))} more than there should be")  # fmt: skip
         if options.out:

@@ -16,7 +16,9 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 
-def main(path: str | None, pixel_size_nm: float | None, frame_time_s: float | None, figure: str) -> None:
+def main(
+    path: str | None, pixel_size_nm: float | None, frame_time_s: float | None, figure: str
+) -> None:
     if path is None:
         movie = sk.simulate_movie("paper", n_frames=60, shape=(256, 256), seed=1)
     else:
@@ -24,7 +26,9 @@ def main(path: str | None, pixel_size_nm: float | None, frame_time_s: float | No
 
     with sk.connect("threads"):
         model = sk.learn(movie)  # a few frames → a detector and named classes
-        detections = sk.detect(movie, model).persist()  # the one pass over the pixels; the rows stay in memory
+        detections = sk.detect(
+            movie, model
+        ).persist()  # the one pass over the pixels; the rows stay in memory
         tracks = sk.link(detections, max_step_nm=0.7)
 
         names = model.classes[["class_id", "name"]]

@@ -1,12 +1,13 @@
 """Your own detector: any callable on a block of frames takes the place of stemkin's.
 
-It gets frames (n, y, x) and the number of the first one, and returns one record per defect: frame, y, x and a score in
-units of the noise. stemkin lays it over the movie, block by block, on whichever machines there are.
+It gets frames (n, y, x) and the number of the first one, and returns one record per defect: frame,
+y, x and a score in units of the noise. stemkin lays it over the movie, block by block, on whichever
+machines there are.
 
     python 02_your_own_detector.py
 
-The detector below looks for atomic columns that are much dimmer than their like: in WS2, molybdenum on tungsten sites.
-It ends with how many of the true dopants it found, and how many were wrong.
+The detector below looks for atomic columns that are much dimmer than their like: in WS2, molybdenum
+on tungsten sites. It ends with how many of the true dopants it found, and how many were wrong.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ class DimColumns:
     threshold: float = 6.0
 
     def __call__(self, frames: np.ndarray, *, first_frame: int = 0) -> np.ndarray:
-        return np.concatenate([np.empty(0, DETECTION), *(self._one(f, first_frame + i) for i, f in enumerate(frames))])
+        return np.concatenate(
+            [np.empty(0, DETECTION), *(self._one(f, first_frame + i) for i, f in enumerate(frames))]
+        )
 
     def _one(self, frame: np.ndarray, number: int) -> np.ndarray:
         smooth = ndimage.gaussian_filter(frame.astype(np.float64), self.column_px)
@@ -41,7 +44,12 @@ class DimColumns:
         inside = (np.minimum(y, x) > 6) & (y < len(frame) - 7) & (x < frame.shape[1] - 7)
         found = np.flatnonzero((score > self.threshold) & inside)
         rows = np.empty(len(found), DETECTION)
-        rows["frame"], rows["y"], rows["x"], rows["score"] = number, y[found], x[found], score[found]
+        rows["frame"], rows["y"], rows["x"], rows["score"] = (
+            number,
+            y[found],
+            x[found],
+            score[found],
+        )
         return rows
 
 
@@ -55,7 +63,10 @@ def main() -> None:
         len(match_points(mine[["y", "x"]].to_numpy(), dopants.loc[dopants["frame"] == i, ["y", "x"]].to_numpy(), max_distance=4)[0])
         for i, mine in found.groupby("frame")
     )  # fmt: skip
-    print(f"dopants in {movie.n_frames} frames: {len(dopants)}, found: {len(found)}, of which right: {right}")
+    print(
+        f"dopants in {movie.n_frames} frames: {len(dopants)}, found: {len(found)}, of which right: "
+        f"{right}"
+    )
     print(f"recall {right / len(dopants):.2f}, precision {right / len(found):.2f}")
 
 

@@ -1,12 +1,13 @@
-"""From a laptop to a cluster: the same lines on threads, on processes, and wherever a scheduler answers.
+"""From a laptop to a cluster: the same lines on threads, on processes, and wherever a scheduler
+answers.
 
     python 03_laptop_to_cluster.py                                          # threads, then processes of this machine
     python 03_laptop_to_cluster.py tcp://10.0.0.5:8786                      # a Dask cluster that runs already
     python 03_laptop_to_cluster.py scheduler.json                           # the same, by its scheduler file
     python 03_laptop_to_cluster.py slurm.toml --workers 16                  # jobs of a queue
 
-It ends with one line per place: the time it took, D with its interval, and a fingerprint of all tables. The fingerprints
-are equal, because no number depends on who computed it.
+It ends with one line per place: the time it took, D with its interval, and a fingerprint of all
+tables. The fingerprints are equal, because no number depends on who computed it.
 """
 
 import argparse
@@ -25,7 +26,12 @@ def analyse(movies: list[sk.Movie]) -> list[pd.DataFrame]:
     detections = sk.detect(movies, model, frames_per_block=8).persist()
     tracks = sk.link(detections, max_step_nm=0.7).persist()
     rows, frames = dask.compute(tracks, detections.experiment.frames)
-    return [rows, frames, sk.transitions(tracks).table, sk.fit_diffusion(tracks, class_name="V_S", by="pooled")]
+    return [
+        rows,
+        frames,
+        sk.transitions(tracks).table,
+        sk.fit_diffusion(tracks, class_name="V_S", by="pooled"),
+    ]
 
 
 def fingerprint(tables: list[pd.DataFrame]) -> str:
@@ -37,7 +43,9 @@ def fingerprint(tables: list[pd.DataFrame]) -> str:
 
 
 def main(places: list[str], workers: int | None) -> None:
-    movies = [sk.simulate_movie("paper", n_frames=16, shape=(192, 192), seed=seed) for seed in (1, 2)]
+    movies = [
+        sk.simulate_movie("paper", n_frames=16, shape=(192, 192), seed=seed) for seed in (1, 2)
+    ]
     for place in places:
         started = not place.startswith(("tcp://", "tls://")) and not place.endswith(".json")
         with sk.connect(place, workers=workers if started else None):
@@ -46,13 +54,16 @@ def main(places: list[str], workers: int | None) -> None:
             seconds = time.perf_counter() - began
         D = tables[-1].iloc[0]
         print(
-            f"{place}: {seconds:.1f} s, D(V_S) = {D['D_nm2_per_s']:.2e} ({D['low']:.2e} to {D['high']:.2e}) nm2/s, tables {fingerprint(tables)}"
+            f"{place}: {seconds:.1f} s, D(V_S) = {D['D_nm2_per_s']:.2e} ({D['low']:.2e} to "
+            f"{D['high']:.2e}) nm2/s, tables {fingerprint(tables)}"
         )
 
 
 if __name__ == "__main__":  # processes import this file anew: what starts them stands here
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("places", nargs="*", default=["threads", "processes"], help="as for stemkin.connect")
+    parser.add_argument(
+        "places", nargs="*", default=["threads", "processes"], help="as for stemkin.connect"
+    )
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     main(given.places, given.workers)

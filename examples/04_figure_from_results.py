@@ -1,9 +1,11 @@
-"""Draw one figure from a results folder: a frame with what was found in it, the transitions, the spreading.
+"""Draw one figure from a results folder: a frame with what was found in it, the transitions, the
+spreading.
 
     stemkin demo
     python examples/04_figure_from_results.py stemkin-demo/results figure.png
 
-Everything is read from plain Parquet tables; change what you like. The picture in the README was made with these lines.
+Everything is read from plain Parquet tables; change what you like. The picture in the README was
+made with these lines.
 """
 
 import sys
@@ -16,7 +18,14 @@ import pandas as pd
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-COLOURS = ["#56B4E9", "#E69F00", "#66CC66", "#CC79A7", "#F0E442", "#D55E00"]  # told apart by colour-blind readers too
+COLOURS = [
+    "#56B4E9",
+    "#E69F00",
+    "#66CC66",
+    "#CC79A7",
+    "#F0E442",
+    "#D55E00",
+]  # told apart by colour-blind readers too
 MARKERS = "osD^vP"
 
 
@@ -30,24 +39,45 @@ def draw_frame(axes, results: Path, names: dict[int, str]) -> None:
         chosen = picture["class_id"] == class_id
         y, x = (picture[c][chosen] * nm for c in "yx")
         axes.scatter(
-            x, y, s=90, marker=MARKERS[i % 6], facecolors="none", edgecolors=COLOURS[i % 6], linewidths=1.6, label=name
+            x,
+            y,
+            s=90,
+            marker=MARKERS[i % 6],
+            facecolors="none",
+            edgecolors=COLOURS[i % 6],
+            linewidths=1.6,
+            label=name,
         )
-    axes.set(xticks=[], yticks=[], title=f"frame {int(picture['frame_number'])}, {width * nm:.1f} nm wide")
+    axes.set(
+        xticks=[],
+        yticks=[],
+        title=f"frame {int(picture['frame_number'])}, {width * nm:.1f} nm wide",
+    )
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=4, frameon=False)
 
 
 def draw_transitions(axes, results: Path, names: dict[int, str]) -> None:
     """Show the pooled one-frame transition probabilities with their intervals."""
-    rows = pd.read_parquet(results / "transitions.parquet").query("movie == '*' and lag_frames == 1")
+    rows = pd.read_parquet(results / "transitions.parquet").query(
+        "movie == '*' and lag_frames == 1"
+    )
     rows = rows[rows["from_id"].isin(names) & rows["to_id"].isin(names)]
-    P = rows.pivot_table(index="from_id", columns="to_id", values="probability").loc[list(names), list(names)]
+    P = rows.pivot_table(index="from_id", columns="to_id", values="probability").loc[
+        list(names), list(names)
+    ]
     axes.imshow(np.sqrt(P), cmap="Blues", vmin=0, vmax=1)
     for i, start in enumerate(names):
         for j, end in enumerate(names):
             row = rows[(rows["from_id"] == start) & (rows["to_id"] == end)].iloc[0]
             text = f"{row['probability']:.3f}\n{row['low']:.3f}–{row['high']:.3f}"
             axes.text(
-                j, i, text, ha="center", va="center", fontsize=8, color="white" if row["probability"] > 0.6 else "black"
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if row["probability"] > 0.6 else "black",
             )
     axes.set_xticks(range(len(names)), names.values())
     axes.set_yticks(range(len(names)), names.values())
@@ -68,7 +98,11 @@ def draw_msd(axes, results: Path, names: dict[int, str]) -> None:
         if rows.empty:
             continue
         D = diffusion.loc[class_id]
-        label = f"{name}: D = {D['D_nm2_per_s']:.1e}\n[{D['low']:.1e}, {D['high']:.1e}] nm²/s" if D["low"] > 0 else name
+        label = (
+            f"{name}: D = {D['D_nm2_per_s']:.1e}\n[{D['low']:.1e}, {D['high']:.1e}] nm²/s"
+            if D["low"] > 0
+            else name
+        )
         axes.errorbar(
             rows["lag_s"],
             rows["msd_nm2"],
@@ -86,12 +120,20 @@ def draw_msd(axes, results: Path, names: dict[int, str]) -> None:
 
 def main(results: Path, out: Path) -> None:
     """Draw the three panels of the most frequent classes."""
-    classes = pd.read_parquet(results / "classes.parquet", columns=["class_id", "name", "n_detections"])
+    classes = pd.read_parquet(
+        results / "classes.parquet", columns=["class_id", "name", "n_detections"]
+    )
     often = classes[classes["n_detections"] > 0].nlargest(4, "n_detections")
     names = dict(
-        zip(often["class_id"], often["name"].str.replace(r"_([A-Z0-9]+)", r"$_{\1}$", regex=True), strict=True)
+        zip(
+            often["class_id"],
+            often["name"].str.replace(r"_([A-Z0-9]+)", r"$_{\1}$", regex=True),
+            strict=True,
+        )
     )
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 5), layout="constrained", width_ratios=(1, 1, 1.1))
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(15, 5), layout="constrained", width_ratios=(1, 1, 1.1)
+    )
     draw_frame(left, results, names)
     draw_transitions(middle, results, names)
     draw_msd(right, results, names)

@@ -3,7 +3,8 @@
 >>> import stemkin as sk
 >>> movie = sk.simulate_movie("paper", n_frames=4, shape=(128, 128), seed=1)   # or sk.open_movie("stack.tif", ...)
 
-The names below are the whole public interface; each is loaded when it is first used, so that importing stemkin is quick.
+The names below are the whole public interface; each is loaded when it is first used, so that
+importing stemkin is quick.
 """
 
 from importlib import import_module

@@ -10,12 +10,14 @@
 >>> [reason.rsplit("/", 1)[-1] for _, reason in archive.problems]
 ['broken.tif is empty (0 bytes)']
 
-A **manifest** is a CSV table, or a TOML file with one ``[[movie]]`` per movie; each has a ``path`` (relative to the manifest, or a
-URL) and may have a ``name``, ``pixel_size_nm``, ``frame_time_s``, ``dose_rate_e_per_nm2_s``, ``dataset`` and ``channel``. An argument counts
-more than the manifest, and the manifest more than the file.
+A **manifest** is a CSV table, or a TOML file with one ``[[movie]]`` per movie; each has a ``path``
+(relative to the manifest, or a URL) and may have a ``name``, ``pixel_size_nm``, ``frame_time_s``,
+``dose_rate_e_per_nm2_s``, ``dataset`` and ``channel``. An argument counts more than the manifest,
+and the manifest more than the file.
 
-**Names** are stable and unique: the path below the archive's folder without suffix (``day1/stack4``), with its suffix where two
-files differ in nothing else. A source that does not open is listed in `Archive.problems` with its reason, and skipped.
+**Names** are stable and unique: the path below the archive's folder without suffix
+(``day1/stack4``), with its suffix where two files differ in nothing else. A source that does not
+open is listed in `Archive.problems` with its reason, and skipped.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ from stemkin.readers.manifest import read_manifest
 log = logging.getLogger(__name__)
 
 N_THREADS = 16
-"""Headers are read by so many threads: they wait for the disk or the network, not for the processor."""
+"""Headers are read by so many threads: they wait for the disk or the network, not for the
+processor."""
 
 StrPath = str | os.PathLike[str]
 
@@ -88,7 +91,10 @@ class Archive(Sequence[Movie]):
         for movie in self.movies:
             if movie.name == which:
                 return movie
-        msg = f"no movie is called {which!r}; there are {len(self)}, such as {[m.name for m in self.movies[:5]]}"
+        msg = (
+            f"no movie is called {which!r}; there are {len(self)}, such as "
+            f"{[m.name for m in self.movies[:5]]}"
+        )
         raise ValueError(msg)
 
     def __repr__(self) -> str:
@@ -107,17 +113,20 @@ def open_archive(
     corrections: Corrections | None = None,
     cache: StrPath | Headers | None = None,
 ) -> Archive:
-    """Open all movies of a folder, glob, URL prefix, manifest or list of such. Lazy: no frame is read.
+    """Open all movies of a folder, glob, URL prefix, manifest or list of such. Lazy: no frame is
+    read.
 
     Parameters
     ----------
     source
-        Folder (searched with its subfolders), glob (``"movies/**/*.tif"``), ``.csv`` or ``.toml`` manifest, URL, one movie, or a list.
+        Folder (searched with its subfolders), glob (``"movies/**/*.tif"``), ``.csv`` or ``.toml``
+        manifest, URL, one movie, or a list.
     pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel, corrections
         As in `open_movie`, for every movie; they count more than manifest and file.
     cache
-        File (JSON) that remembers what the headers said, so that thousands of movies open fast the next time; a movie that changed
-        is looked at again. Its folder must exist. `Headers` that were loaded already are used and added to, not saved.
+        File (JSON) that remembers what the headers said, so that thousands of movies open fast the
+        next time; a movie that changed is looked at again. Its folder must exist. `Headers` that
+        were loaded already are used and added to, not saved.
 
     Raises
     ------
@@ -134,7 +143,13 @@ def open_archive(
     else:
         sources, problems = _sources_of_list([os.fspath(one) for one in source])
     sources = named([_overridden(one, given, options) for one in sources])
-    known = cache if isinstance(cache, Headers) else Headers() if cache is None else Headers.load(os.fspath(cache))
+    known = (
+        cache
+        if isinstance(cache, Headers)
+        else Headers()
+        if cache is None
+        else Headers.load(os.fspath(cache))
+    )
     with ThreadPoolExecutor(N_THREADS) as pool:
         opened = list(pool.map(lambda one: _open(one, corrections, known), sources))
     if cache is not None and not isinstance(cache, Headers):
@@ -160,7 +175,10 @@ def _listed(source: str) -> list[Source]:
     found = expand(source)
     if not found:
         what = "folder" if exists(source) and is_folder(source) else "pattern"
-        msg = f"no movies were found: the {what} {source} holds no file of a format that stemkin reads"
+        msg = (
+            f"no movies were found: the {what} {source} holds no file of a format that stemkin "
+            "reads"
+        )
         raise ValueError(msg)
     return found
 
@@ -191,8 +209,11 @@ def _overridden(source: Source, given: Calibration, options: Options) -> Source:
     return replace(source, calibration=source.calibration.overridden_by(given), options=chosen)
 
 
-def _open(source: Source, corrections: Corrections | None, known: Headers) -> Movie | tuple[str, str]:
-    """Return the movie, or why there is none; a store that does not answer says nothing of its movies, so it is an error."""
+def _open(
+    source: Source, corrections: Corrections | None, known: Headers
+) -> Movie | tuple[str, str]:
+    """Return the movie, or why there is none; a store that does not answer says nothing of its
+    movies, so it is an error."""
     try:
         with reaching(source.path):
             reader = known.opened(source.path, source.options)
@@ -225,24 +246,27 @@ def describe(source: StrPath | Sequence[StrPath] | Archive, **opening: Any) -> p
 
     Returns
     -------
-    One row per movie, and one per source that did not open: its shape (frames, y, x), type, the shape of a stored chunk, bytes in
-    memory, calibration and where each value comes from ("argument", "manifest", or what in the file), and problems. What is not
-    known is empty.
+    One row per movie, and one per source that did not open: its shape (frames, y, x), type, the
+    shape of a stored chunk, bytes in memory, calibration and where each value comes from
+    ("argument", "manifest", or what in the file), and problems. What is not known is empty.
     """
-    archive = source if isinstance(source, Archive) else open_archive(_one_or_many(source), **opening)
+    archive = (
+        source if isinstance(source, Archive) else open_archive(_one_or_many(source), **opening)
+    )
     rows = [_description(movie) for movie in archive]
     rows += [{"problems": reason, "source": where} for where, reason in archive.problems]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = list(CALIBRATED)
     table[numbers] = table[numbers].astype(float)
     table["bytes"] = table["bytes"].astype("Int64")
-    return table.astype(dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], "str")).fillna(
-        dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], "")
-    )
+    return table.astype(
+        dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], "str")
+    ).fillna(dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], ""))
 
 
 def listing(described: pd.DataFrame) -> str:
-    """Return the table of `describe` as lines to be read: movies first, then a sentence for each problem."""
+    """Return the table of `describe` as lines to be read: movies first, then a sentence for each
+    problem."""
     movies = described[described["movie"] != ""].drop(columns=["problems", "source"])
     movies = movies.loc[:, [c for c in movies if c not in CALIBRATED or movies[c].notna().any()]]
     for value, origin in zip(CALIBRATED, ORIGINS, strict=True):
@@ -251,7 +275,9 @@ def listing(described: pd.DataFrame) -> str:
     lines = [movies.to_string(index=False, na_rep="") if len(movies) else "no movies"]
     told = described[described["problems"] != ""]
     pairs = zip(told["source"].astype(str), told["problems"].astype(str), strict=True)
-    return "\n".join(lines + [said if where in said else f"{where}: {said}" for where, said in pairs])
+    return "\n".join(
+        lines + [said if where in said else f"{where}: {said}" for where, said in pairs]
+    )
 
 
 def _one_or_many(source: StrPath | Sequence[StrPath]) -> StrPath | Sequence[StrPath]:

@@ -1,4 +1,5 @@
-"""The settings of a run, as a TOML file says them; every key has a default that a physicist would choose.
+"""The settings of a run, as a TOML file says them; every key has a default that a physicist would
+choose.
 
 >>> print(RunConfig().to_toml())  # doctest: +ELLIPSIS
 [calibration]
@@ -14,7 +15,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StrictBool, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    StrictBool,
+    ValidationError,
+)
 
 
 class ConfigError(ValueError):
@@ -28,7 +37,8 @@ class Section(BaseModel):
 
 
 class Calibration(Section):
-    """What overrides the files' own metadata; unset means that the file (or the manifest) says it."""
+    """What overrides the files' own metadata; unset means that the file (or the manifest) says
+    it."""
 
     pixel_size_nm: PositiveFloat | None = None
     frame_time_s: PositiveFloat | None = None
@@ -67,7 +77,11 @@ class Kinetics(Section):
     lag_frames: PositiveInt = 1
     max_lag_frames: PositiveInt = 10
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = ("auto", "mle", "cve")
+    diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = (
+        "auto",
+        "mle",
+        "cve",
+    )
     null_controls: StrictBool = True
     correct_names: StrictBool = True
     meeting_reach_nm: PositiveFloat | None = None
@@ -137,7 +151,9 @@ class RunConfig(Section):
         lines = []
         for section, values in self.model_dump(mode="json").items():
             lines.append(f"[{section}]")
-            lines += [f"# {k} is not set" if v is None else f"{k} = {_toml(v)}" for k, v in values.items()]
+            lines += [
+                f"# {k} is not set" if v is None else f"{k} = {_toml(v)}" for k, v in values.items()
+            ]
             lines.append("")
         return "\n".join(lines)
 
@@ -159,7 +175,11 @@ def _sentence(error: ValidationError) -> str:
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
         section = RunConfig.model_fields[path[0]].annotation if len(path) > 1 else RunConfig
-        known = ", ".join(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else ""
+        known = (
+            ", ".join(section.model_fields)
+            if isinstance(section, type) and issubclass(section, BaseModel)
+            else ""
+        )
         where = f"[{path[0]}]" if len(path) > 1 else "the file"
         return f"the settings have no key {key!r}; {where} knows {known}"
     return f"the setting {key} cannot be {first['input']!r}: {first['msg'].lower()}"

@@ -1,15 +1,18 @@
-"""What the same rows would say if nothing happened, or if other tracks had been seen: controls for every number.
+"""What the same rows would say if nothing happened, or if other tracks had been seen: controls for
+every number.
 
-A control changes the rows and leaves the code alone: the table goes through the same verbs, and what comes out is what
-those verbs say of tracks without any motion or change.
+A control changes the rows and leaves the code alone: the table goes through the same verbs, and
+what comes out is what those verbs say of tracks without any motion or change.
 
     shuffled    each track's rows in random order of time: same places and names, no dynamics. D is consistent with 0;
-                P is the chance level, the share of each name, which a real transition matrix must differ from.
+                P is the chance level, the share of each name, which a real transition matrix must
+                differ from.
     immobile    each particle stays where it is, seen with a localisation error and, if wanted, misnamed now and then.
                 D is consistent with 0, and every change of class is a naming error.
     resampled   tracks (or movies) drawn anew with replacement: `bootstrap` does so many times for the interval of any number.
 
-Chance comes from `seed`, movie, particle and frame alone, so controls too are the same for every partitioning.
+Chance comes from `seed`, movie, particle and frame alone, so controls too are the same for every
+partitioning.
 
 >>> rows = pd.DataFrame({"particle": 1, "frame": range(4), "class_id": [0, 0, 1, 1], "y_nm": [0.0, 1, 2, 3], "x_nm": 0.0})
 >>> shuffled(rows, seed=1)["frame"].tolist(), sorted(shuffled(rows, seed=1)["y_nm"])
@@ -56,7 +59,11 @@ def shuffled(tracks: Any, *, seed: int = 0) -> Any:
 
 
 def immobile(
-    tracks: Any, *, sigma_nm: float, confusion: Sequence[Sequence[float]] | np.ndarray | None = None, seed: int = 0
+    tracks: Any,
+    *,
+    sigma_nm: float,
+    confusion: Sequence[Sequence[float]] | np.ndarray | None = None,
+    seed: int = 0,
 ) -> Any:
     """Return `tracks` as they would be if no particle ever moved or changed. Lazy for a Dask table.
 
@@ -67,8 +74,8 @@ def immobile(
     sigma_nm
         Localisation error per axis with which the mean place of a track is seen.
     confusion
-        (k, k) probabilities that a defect of class i (row) is named j; by default names are right. A particle keeps the
-        class that it has most often.
+        (k, k) probabilities that a defect of class i (row) is named j; by default names are right.
+        A particle keeps the class that it has most often.
     seed
         Another seed gives other errors.
 
@@ -82,7 +89,8 @@ def immobile(
 
 
 def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
-    """Return `tracks` with each track (or movie) there 0, 1, 2, ... times, a Poisson number with mean 1. Lazy for a Dask table.
+    """Return `tracks` with each track (or movie) there 0, 1, 2, ... times, a Poisson number with
+    mean 1. Lazy for a Dask table.
 
     Copies are particles of their own.
     """
@@ -103,12 +111,14 @@ def bootstrap(
     seed: int = 0,
     **words: Any,
 ) -> pd.DataFrame:
-    """Return the table of `verb` with intervals from resampled tracks or movies. Computes `n_resamples` + 1 times.
+    """Return the table of `verb` with intervals from resampled tracks or movies. Computes
+    `n_resamples` + 1 times.
 
     Parameters
     ----------
     verb
-        For instance `fit_diffusion`; or ``lambda tracks, **words: transitions(tracks, **words).table``.
+        For instance `fit_diffusion`; or ``lambda tracks, **words: transitions(tracks,
+        **words).table``.
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
     value
@@ -126,17 +136,24 @@ def bootstrap(
     -------
     The verb's table with ``low`` and ``high`` replaced (or added).
 
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), with Poisson weights, which need no second pass.
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), with Poisson weights, which
+    need no second pass.
     """
     table = verb(tracks, **words)
     keys = [key for key in KEYS if key in table.columns]
     if unit == "movie":
         table = table[table["movie"] == POOLED].reset_index(drop=True)
-    parts = [verb(resampled(tracks, unit=unit, seed=seed + 1 + i), **words)[[*keys, value]] for i in range(n_resamples)]
+    parts = [
+        verb(resampled(tracks, unit=unit, seed=seed + 1 + i), **words)[[*keys, value]]
+        for i in range(n_resamples)
+    ]
     drawn = pd.concat(parts).groupby(keys, observed=True)[value]
     tail = (1 - confidence) / 2
     index = pd.MultiIndex.from_frame(table[keys])
-    ends = {name: drawn.quantile(q).reindex(index).to_numpy() for name, q in (("low", tail), ("high", 1 - tail))}
+    ends = {
+        name: drawn.quantile(q).reindex(index).to_numpy()
+        for name, q in (("low", tail), ("high", 1 - tail))
+    }
     return table.assign(**ends)
 
 
@@ -150,10 +167,16 @@ def checked_confusion(confusion: Any) -> np.ndarray:
     """
     matrix = np.asarray(confusion, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        msg = f"a confusion matrix is square (rows: true class, columns: named), but this one has the shape {matrix.shape}"
+        msg = (
+            "a confusion matrix is square (rows: true class, columns: named), but this one has "
+            f"the shape {matrix.shape}"
+        )
         raise ValueError(msg)
     if (matrix < 0).any() or not np.allclose(matrix.sum(axis=1), 1, atol=1e-6):
-        msg = f"each row of a confusion matrix holds probabilities that add up to 1, but the sums are {matrix.sum(axis=1).tolist()}"
+        msg = (
+            "each row of a confusion matrix holds probabilities that add up to 1, but the sums "
+            f"are {matrix.sum(axis=1).tolist()}"
+        )
         raise ValueError(msg)
     return matrix
 
@@ -166,7 +189,11 @@ def _mapped(tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
     rows = tracks.map_partitions(change, meta=change(tracks._meta))
     known = getattr(tracks, "experiment", None)
     owners = getattr(tracks, "movie_of_partition", None)
-    return with_experiment(rows, known, movie_of_partition=owners) if isinstance(known, Experiment) else rows
+    return (
+        with_experiment(rows, known, movie_of_partition=owners)
+        if isinstance(known, Experiment)
+        else rows
+    )
 
 
 def _track_names(rows: pd.DataFrame) -> np.ndarray:
@@ -183,7 +210,9 @@ def _movie_names(rows: pd.DataFrame) -> np.ndarray:
 
 def _chance(rows: pd.DataFrame, seed: int) -> np.ndarray:
     """Return (n,) uniform numbers in (0, 1) that belong to each row's movie, particle and frame."""
-    number = mixed(_track_names(rows) ^ mixed(rows["frame"].to_numpy().astype(np.int64), seed), seed)
+    number = mixed(
+        _track_names(rows) ^ mixed(rows["frame"].to_numpy().astype(np.int64), seed), seed
+    )
     return np.asarray(((number >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
 
 
@@ -198,11 +227,15 @@ def _shuffle(rows: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     return moved.assign(**{column: rows[column] for column in fixed})
 
 
-def _hold_still(rows: pd.DataFrame, *, sigma_nm: float, confusion: np.ndarray | None, seed: int) -> pd.DataFrame:
+def _hold_still(
+    rows: pd.DataFrame, *, sigma_nm: float, confusion: np.ndarray | None, seed: int
+) -> pd.DataFrame:
     check_columns(rows, "tracks", needed=("y_nm", "x_nm"))
     track, first = pd.factorize(_track_names(rows))
     n = np.maximum(np.bincount(track, minlength=len(first)), 1)
-    in_order = np.lexsort((rows["frame"].to_numpy(), track))  # sums of floats in an order of their own
+    in_order = np.lexsort(
+        (rows["frame"].to_numpy(), track)
+    )  # sums of floats in an order of their own
     columns: dict[str, Any] = {}
     for i, column in enumerate(("y_nm", "x_nm")):
         values = rows[column].to_numpy(dtype=np.float64)
@@ -217,7 +250,8 @@ def _hold_still(rows: pd.DataFrame, *, sigma_nm: float, confusion: np.ndarray | 
 def _renamed(
     rows: pd.DataFrame, track: np.ndarray, n_tracks: int, confusion: np.ndarray | None, seed: int
 ) -> np.ndarray:
-    """Return the class that each row is given: the most frequent one of its track, misnamed by chance."""
+    """Return the class that each row is given: the most frequent one of its track, misnamed by
+    chance."""
     class_id = rows["class_id"].to_numpy().astype(np.int64)
     lowest, n = int(class_id.min()), int(class_id.max() - class_id.min()) + 1
     votes = np.bincount(track * n + class_id - lowest, minlength=n_tracks * n).reshape(n_tracks, n)
@@ -225,7 +259,10 @@ def _renamed(
     if confusion is None:
         return np.asarray(true)
     if true.max() >= len(confusion):
-        msg = f"the confusion matrix is for classes 0 to {len(confusion) - 1}, but class {int(true.max())} occurs"
+        msg = (
+            f"the confusion matrix is for classes 0 to {len(confusion) - 1}, but class "
+            f"{int(true.max())} occurs"
+        )
         raise ValueError(msg)
     bounds = np.cumsum(confusion, axis=1)
     named = (_chance(rows, seed)[:, None] > bounds[np.maximum(true, 0)]).sum(axis=1)
@@ -236,7 +273,9 @@ def _resample(rows: pd.DataFrame, *, unit: Unit, seed: int) -> pd.DataFrame:
     names = _track_names(rows) if unit == "track" else _movie_names(rows)
     number = mixed(names, seed)
     uniform = (number >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    weight = np.searchsorted(np.cumsum([0.36787944117144233 / special.factorial(k) for k in range(12)]), uniform)
+    weight = np.searchsorted(
+        np.cumsum([0.36787944117144233 / special.factorial(k) for k in range(12)]), uniform
+    )
     copies = np.repeat(np.arange(len(rows)), weight)
     which = np.arange(len(copies)) - np.repeat(np.cumsum(weight) - weight, weight)
     drawn = rows.iloc[copies]

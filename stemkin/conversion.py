@@ -1,4 +1,5 @@
-"""Copy movies into a store that every later pass reads at the disk's speed: OME-Zarr 0.5, compressed, in shards, calibrated.
+"""Copy movies into a store that every later pass reads at the disk's speed: OME-Zarr 0.5,
+compressed, in shards, calibrated.
 
 >>> import numpy as np, pathlib, tempfile
 >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -9,17 +10,22 @@
 >>> movie.pixel_size_nm, movie.frame_time_s, int(movie.frames[2, 15, 15].compute())
 (0.03, 2.25, 767)
 
-**What is promised.** Pixels are copied bit by bit. A shard is one block of frames, written by one task that owns it alone, read back
-from the disk and compared by checksum; only then a marker says that it is done. A conversion that was killed goes on where it
-was, to the same bytes. The store is built in a folder named ``....part`` and renamed when it is whole; in an object store,
-its metadata come last. A frame that the source could not give back stays marked as damaged, and is listed in the attributes.
+**What is promised.** Pixels are copied bit by bit. A shard is one block of frames, written by one
+task that owns it alone, read back from the disk and compared by checksum; only then a marker says
+that it is done. A conversion that was killed goes on where it was, to the same bytes. The store is
+built in a folder named ``....part`` and renamed when it is whole; in an object store, its metadata
+come last. A frame that the source could not give back stays marked as damaged, and is listed in the
+attributes.
 
-**Why this codec.** Shot noise is what limits compression: a 16-bit image of 12 counts per pixel has 4.8 bits of entropy (3.4 x
-smaller at best), of 240 counts 8.9 bits (1.8 x). Measured on such images, one core, MB/s of pixels (encode / decode / ratio at 12
-and 240 counts): blosc-lz4-bitshuffle 629/1363/3.1/1.9, blosc-zstd1-shuffle 198/1183/3.3/1.8, blosc-zstd3-bitshuffle 216/557/3.2/1.9, zstd
-alone 72/255/2.6/1.5. So lz4 behind a bit shuffle is within 7 % of the best ratio and two to three times faster at both ends.
-Chunks of about half a MiB (one 512 x 512 frame of 16 bits) let a single frame be read cheaply and cost no ratio; shards of about
-64 MiB keep the number of files and of requests small. A CRC32C behind every chunk finds flipped bits, which Zarr alone would not.
+**Why this codec.** Shot noise is what limits compression: a 16-bit image of 12 counts per pixel has
+4.8 bits of entropy (3.4 x smaller at best), of 240 counts 8.9 bits (1.8 x). Measured on such
+images, one core, MB/s of pixels (encode / decode / ratio at 12 and 240 counts):
+blosc-lz4-bitshuffle 629/1363/3.1/1.9, blosc-zstd1-shuffle 198/1183/3.3/1.8, blosc-zstd3-bitshuffle
+216/557/3.2/1.9, zstd alone 72/255/2.6/1.5. So lz4 behind a bit shuffle is within 7 % of the best
+ratio and two to three times faster at both ends. Chunks of about half a MiB (one 512 x 512 frame of
+16 bits) let a single frame be read cheaply and cost no ratio; shards of about 64 MiB keep the
+number of files and of requests small. A CRC32C behind every chunk finds flipped bits, which Zarr
+alone would not.
 """
 
 from __future__ import annotations
@@ -41,7 +47,15 @@ from stemkin.kernels.images.quality import is_damaged
 from stemkin.movie import BLOCK_MIB, Movie
 from stemkin.readers import MovieError
 from stemkin.readers.files import bytes_view
-from stemkin.readers.zarr_writing import Job, finish, is_finished, mark_done, prepare, read_back, write_frames
+from stemkin.readers.zarr_writing import (
+    Job,
+    finish,
+    is_finished,
+    mark_done,
+    prepare,
+    read_back,
+    write_frames,
+)
 from stemkin.schedulers.streams import results
 
 log = logging.getLogger(__name__)
@@ -51,7 +65,8 @@ Inputs = str | os.PathLike[str] | Movie | Archive | Sequence[Any]
 
 
 class Stores(list[str]):
-    """Paths of the stores that are whole, in the order of the movies; `problems` lists (source, reason) of what was not converted."""
+    """Paths of the stores that are whole, in the order of the movies; `problems` lists (source,
+    reason) of what was not converted."""
 
     problems: list[tuple[str, str]]
 
@@ -83,14 +98,16 @@ def convert(
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Stores:
-    """Copy movies into OME-Zarr stores, checked block by block. Computes once, through the active scheduler; resumable.
+    """Copy movies into OME-Zarr stores, checked block by block. Computes once, through the active
+    scheduler; resumable.
 
     Parameters
     ----------
     inputs
         Whatever `open_archive` opens, a `Movie`, or several.
     out
-        For one movie the store to write (``....zarr``, path or URL); for several the folder that gets one store per movie.
+        For one movie the store to write (``....zarr``, path or URL); for several the folder that
+        gets one store per movie.
     pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel
         As in `open_archive`.
     overwrite
@@ -109,7 +126,8 @@ def convert(
     FileExistsError
         If there is something else at `out`.
     StoppedError
-        If `out` cannot be written, or a store does not answer; what was written is kept, and the same call goes on from there.
+        If `out` cannot be written, or a store does not answer; what was written is kept, and the
+        same call goes on from there.
     """
     archive = _opened(inputs, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel)
     if not len(archive):
@@ -126,7 +144,8 @@ def convert(
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             msg = (
-                f"{path} could not be written: {why}; what was written is kept, and the same command goes on from there"
+                f"{path} could not be written: {why}; what was written is kept, and the same "
+                "command goes on from there"
             )
             wrong_place = isinstance(error, (NotADirectoryError, IsADirectoryError))
             raise (OSError(msg) if wrong_place else UnwritableError(msg)) from error
@@ -146,7 +165,11 @@ def _opened(inputs: Inputs, *calibration_and_choice: Any) -> Archive:
         return inputs
     if not isinstance(inputs, (str, os.PathLike)) and any(isinstance(one, Movie) for one in inputs):
         return Archive(tuple(cast(Iterable[Movie], inputs)))
-    source = inputs[0] if isinstance(inputs, Sequence) and not isinstance(inputs, str) and len(inputs) == 1 else inputs
+    source = (
+        inputs[0]
+        if isinstance(inputs, Sequence) and not isinstance(inputs, str) and len(inputs) == 1
+        else inputs
+    )
     return open_archive(source, **dict(zip(names, calibration_and_choice, strict=True)))  # type: ignore[arg-type]
 
 
@@ -155,7 +178,10 @@ def _paths(archive: Archive, out: str) -> list[str]:
     out = out.rstrip("/")
     is_store = out.lower().endswith(".zarr")
     if is_store and len(archive) > 1:
-        msg = f"{len(archive)} movies do not go into one store; give a folder instead of {out}, and each gets a store in it"
+        msg = (
+            f"{len(archive)} movies do not go into one store; give a folder instead of {out}, and "
+            "each gets a store in it"
+        )
         raise ValueError(msg)
     if is_store:
         return [out]
@@ -167,14 +193,19 @@ def _file_name(movie: str) -> str:
     return "%2E" + name[1:] if name.startswith(".") else name
 
 
-def _convert_one(movie: Movie, path: str, *, overwrite: bool, progress: Callable[[str, int, int], None] | None) -> str:
+def _convert_one(
+    movie: Movie, path: str, *, overwrite: bool, progress: Callable[[str, int, int], None] | None
+) -> str:
     """Write the store of one movie, or what is missing of it."""
     frames_per_shard, frames_per_chunk = chunking(movie)
     job = job_of(movie, path, frames_per_shard, frames_per_chunk)
     if is_finished(job):
         return path
     done = prepare(job, overwrite=overwrite)
-    edges = [(i, min(i + frames_per_shard, movie.n_frames)) for i in range(0, movie.n_frames, frames_per_shard)]
+    edges = [
+        (i, min(i + frames_per_shard, movie.n_frames))
+        for i in range(0, movie.n_frames, frames_per_shard)
+    ]
     n_done = sum(stop - start for start, stop in edges if start in done)
     todo = [BlockTask(movie, job, *edge) for edge in edges if edge[0] not in done]
     for task, copied in results(copy_block, todo, retries=1):
@@ -207,7 +238,10 @@ def copy_block(task: BlockTask) -> dict[str, Any]:
     write_frames(task.job, task.start, frames)
     back = read_back(task.job, task.start, task.stop)
     if zlib.crc32(bytes_view(np.ascontiguousarray(back))) != wanted:
-        msg = f"{task.job.target} gave back other pixels than were written to frames {task.start} to {task.stop}; the disk may be failing"
+        msg = (
+            f"{task.job.target} gave back other pixels than were written to frames {task.start} to "
+            f"{task.stop}; the disk may be failing"
+        )
         raise OSError(msg)
     damaged = (np.nonzero(is_damaged(frames))[0] + task.start).tolist()
     note = {"start": task.start, "stop": task.stop, "crc32": f"{wanted:08x}", "damaged": damaged}
@@ -216,7 +250,8 @@ def copy_block(task: BlockTask) -> dict[str, Any]:
 
 
 def chunking(movie: Movie) -> tuple[int, int]:
-    """Return frames per shard and per chunk: whole chunks of the source per shard, whole chunks per shard.
+    """Return frames per shard and per chunk: whole chunks of the source per shard, whole chunks per
+    shard.
 
     >>> chunking(Movie.from_array(np.zeros((1000, 512, 512), "u2")))
     (128, 1)

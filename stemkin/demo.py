@@ -1,6 +1,7 @@
 """``stemkin demo``: three small movies whose answer is known, and what stemkin makes of them.
 
-The movies are Mo-doped WS2 at the rates of the published movie: S vacancies hop, and bind to and leave Mo dopants.
+The movies are Mo-doped WS2 at the rates of the published movie: S vacancies hop, and bind to and
+leave Mo dopants.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from stemkin.tables import POOLED, Experiment
 
 N_MOVIES, N_FRAMES, SHAPE, SEED = 3, 60, (384, 384), 7
 RADIUS_NM = 0.12
-"""A detection belongs to a true defect at most this far away: two thirds of the way to the next column."""
+"""A detection belongs to a true defect at most this far away: two thirds of the way to the next
+column."""
 
 
 def demo_movies() -> list[Movie]:
@@ -33,7 +35,8 @@ def demo_movies() -> list[Movie]:
 
 
 def write_movies(folder: Path) -> Path:
-    """Write the movies into `folder`, unless they are there already, and return it. Computes once."""
+    """Write the movies into `folder`, unless they are there already, and return it. Computes
+    once."""
     missing = [movie for movie in demo_movies() if not (folder / f"{movie.name}.zarr").exists()]
     if missing:
         write(missing, folder)
@@ -60,7 +63,11 @@ def _detections(store: Store, names: dict[int, str]) -> pd.DataFrame:
         n_frames += movie.n_frames
         for frame, here in true.groupby("frame"):
             seen = rows[rows["frame"] == frame]
-            i, j = match_points(seen[["y", "x"]].to_numpy(float), here[["y", "x"]].to_numpy(float), max_distance=reach)
+            i, j = match_points(
+                seen[["y", "x"]].to_numpy(float),
+                here[["y", "x"]].to_numpy(float),
+                max_distance=reach,
+            )
             false += len(seen) - len(i)
             name = np.full(len(here), "", dtype=object)
             name[j] = seen["class_id"].map(names).fillna("not named").to_numpy()[i]
@@ -83,7 +90,8 @@ def _detections(store: Store, names: dict[int, str]) -> pd.DataFrame:
 
 
 def _numbers(store: Store, class_ids: dict[str, int]) -> list[str]:
-    """Return D of the vacancies and the switching of the dopants beside what the true tracks and the true rates give."""
+    """Return D of the vacancies and the switching of the dopants beside what the true tracks and
+    the true rates give."""
     movies = demo_movies()
     truth = truth_of(movies[0])
     own = dict.fromkeys(("V_S", "Mo_W", "Mo_W+V_S"), -2) | class_ids
@@ -110,7 +118,8 @@ def _numbers(store: Store, class_ids: dict[str, int]) -> list[str]:
     for start, end in (("Mo_W", "Mo_W+V_S"), ("Mo_W+V_S", "Mo_W")):
         found, true = (_entry(table, own[start], own[end]) for table in (P, best))
         lines.append(
-            f"P({start} -> {end}): {_interval(found, 'probability')} per frame; from the true tracks {_interval(true, 'probability')}"
+            f"P({start} -> {end}): {_interval(found, 'probability')} per frame; from the true "
+            f"tracks {_interval(true, 'probability')}"
         )
     return lines
 

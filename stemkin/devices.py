@@ -1,7 +1,8 @@
 """The array library of a task: NumPy, CuPy or torch, chosen by the worker and never by the client.
 
-A kernel asks its argument which library it belongs to (`namespace`) and uses only the array-API standard, so one code
-path serves all of them. A task does ``to_device → kernel → to_host``; blocks enter and leave it as NumPy.
+A kernel asks its argument which library it belongs to (`namespace`) and uses only the array-API
+standard, so one code path serves all of them. A task does ``to_device → kernel → to_host``; blocks
+enter and leave it as NumPy.
 
 >>> import numpy as np
 >>> namespace(np.ones(3)).__name__.startswith("array_api_compat.numpy") or namespace(np.ones(3)) is np
@@ -22,7 +23,8 @@ import numpy as np
 
 Device = Literal["auto", "cpu", "cuda", "torch"]
 Array = Any
-"""An array of any library that follows the array-API standard; shapes and units stand in the docstrings."""
+"""An array of any library that follows the array-API standard; shapes and units stand in the
+docstrings."""
 
 
 def namespace(*arrays: Array) -> Any:
@@ -68,7 +70,10 @@ def to_device(block: np.ndarray, device: Device = "auto") -> Array:
     if device == "cpu" or (device == "auto" and not has_gpu()):
         return block
     if not has_gpu():
-        msg = 'device="cuda" was asked for, but this worker has no CuPy or no GPU; pip install "stemkin[gpu]" or use device="auto"'
+        msg = (
+            'device="cuda" was asked for, but this worker has no CuPy or no GPU; pip install '
+            '"stemkin[gpu]" or use device="auto"'
+        )
         raise RuntimeError(msg)
     import cupy
 
@@ -90,9 +95,10 @@ def to_host(array: Array) -> np.ndarray:
 def keep_freed_memory() -> bool:
     """Tell the C library to keep up to 64 MiB of freed memory for the next array, once per process.
 
-    A frame's work makes hundreds of arrays of about a megabyte. By default glibc hands each back to the system and asks for it
-    again, and the workers of `distributed` are started with an even smaller threshold (``MALLOC_TRIM_THRESHOLD_=65536``):
-    measured on 512 x 512 frames, 117 ms per frame there, 52 ms by default, 34 ms with memory kept. Does nothing without glibc.
+    A frame's work makes hundreds of arrays of about a megabyte. By default glibc hands each back to
+    the system and asks for it again, and the workers of `distributed` are started with an even
+    smaller threshold (``MALLOC_TRIM_THRESHOLD_=65536``): measured on 512 x 512 frames, 117 ms per
+    frame there, 52 ms by default, 34 ms with memory kept. Does nothing without glibc.
 
     Returns
     -------

@@ -1,7 +1,8 @@
-"""What stops a run though nothing in its movies or settings is wrong; the same command goes on from there.
+"""What stops a run though nothing in its movies or settings is wrong; the same command goes on from
+there.
 
-A store that does not answer, a disk that is full, a scheduler that is gone blame no block and no movie. They all are a
-`StoppedError`, which the command line ends with exit code 4.
+A store that does not answer, a disk that is full, a scheduler that is gone blame no block and no
+movie. They all are a `StoppedError`, which the command line ends with exit code 4.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 interrupted = threading.Event()
-"""Set by whoever handles Ctrl-C: Python drops a KeyboardInterrupt that meets a callback of its garbage collector."""
+"""Set by whoever handles Ctrl-C: Python drops a KeyboardInterrupt that meets a callback of its
+garbage collector."""
 
 NETWORK = frozenset({"aiohttp", "aiobotocore", "botocore", "google", "gcsfs", "httpcore", "httpx", "requests", "urllib3"})  # fmt: skip
 """Packages that speak with stores and web servers, whose errors are of the moment."""
@@ -36,7 +38,8 @@ class LostSchedulerError(StoppedError, ConnectionError):
 def is_of_the_network(error: BaseException) -> bool:
     """Tell whether an error came up on the way to a store or server, and not from what is there.
 
-    That something is not there is an answer, too. What a package of fsspec makes of an error of the network counts by its cause.
+    That something is not there is an answer, too. What a package of fsspec makes of an error of the
+    network counts by its cause.
 
     >>> is_of_the_network(OSError(22, "Bad Request")), is_of_the_network(FileNotFoundError("gone"))
     (False, False)
@@ -45,7 +48,10 @@ def is_of_the_network(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, (FileNotFoundError, FileExistsError)):
             return False
-        if type(seen).__module__.split(".")[0] in NETWORK or type(seen).__name__ == "FSTimeoutError":
+        if (
+            type(seen).__module__.split(".")[0] in NETWORK
+            or type(seen).__name__ == "FSTimeoutError"
+        ):
             return True
         seen = seen.__cause__
     return False
@@ -53,7 +59,8 @@ def is_of_the_network(error: BaseException) -> bool:
 
 @contextmanager
 def reaching(place: str) -> Iterator[None]:
-    """Tell trouble on the way to a URL from trouble with what is there; anything else passes through.
+    """Tell trouble on the way to a URL from trouble with what is there; anything else passes
+    through.
 
     Raises
     ------
@@ -67,7 +74,10 @@ def reaching(place: str) -> Iterator[None]:
     except Exception as error:
         if "://" not in place or not is_of_the_network(error):
             raise
-        msg = f"{place} is out of reach ({reason(error)}); what is done is kept: the same command goes on when it answers again"
+        msg = (
+            f"{place} is out of reach ({reason(error)}); what is done is kept: the same command "
+            "goes on when it answers again"
+        )
         raise UnreachableError(msg) from error
 
 

@@ -21,14 +21,23 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.errors import reaching
-from stemkin.readers import ArrayReader, Calibration, MovieError, Options, Reader, open_reader, stem_of
+from stemkin.readers import (
+    ArrayReader,
+    Calibration,
+    MovieError,
+    Options,
+    Reader,
+    open_reader,
+    stem_of,
+)
 from stemkin.readers.corrected import CorrectedReader, Corrections
 from stemkin.readers.tolerant import TolerantReader
 
 log = logging.getLogger(__name__)
 
 BLOCK_MIB = 64
-"""What a block of frames aims at: seconds of work for a task, and several fit into a laptop's memory."""
+"""What a block of frames aims at: seconds of work for a task, and several fit into a laptop's
+memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +108,8 @@ class Movie:
         return self.to_dask()
 
     def to_dask(self, *, frames_per_block: int | None = None) -> Any:
-        """Return the frames as a Dask array (t, y, x) in blocks as `block_edges` gives them. Lazy."""
+        """Return the frames as a Dask array (t, y, x) in blocks as `block_edges` gives them.
+        Lazy."""
         import dask.array as da
 
         edges = self.block_edges(frames_per_block=frames_per_block)
@@ -111,19 +121,27 @@ class Movie:
 
         chunks = (tuple(stop - start for start, stop in edges), (height,), (width,))
         return da.map_blocks(
-            read_block, chunks=chunks, dtype=self.reader.dtype, meta=np.empty((0, 0, 0), self.reader.dtype)
+            read_block,
+            chunks=chunks,
+            dtype=self.reader.dtype,
+            meta=np.empty((0, 0, 0), self.reader.dtype),
         )
 
     def block_edges(
         self, *, frames_per_block: int | None = None, block_mib: float = BLOCK_MIB
     ) -> list[tuple[int, int]]:
-        """Return (start, stop) of every block: whole storage chunks, about `block_mib` unless told otherwise."""
+        """Return (start, stop) of every block: whole storage chunks, about `block_mib` unless told
+        otherwise."""
         n, height, width = self.shape
         if frames_per_block is None:
-            frames_per_block = max(1, int(block_mib * 2**20) // max(1, height * width * self.reader.dtype.itemsize))
+            frames_per_block = max(
+                1, int(block_mib * 2**20) // max(1, height * width * self.reader.dtype.itemsize)
+            )
             whole = self.reader.frames_per_chunk
             frames_per_block = max(whole, frames_per_block // whole * whole)
-        return [(start, min(start + frames_per_block, n)) for start in range(0, n, frames_per_block)]
+        return [
+            (start, min(start + frames_per_block, n)) for start in range(0, n, frames_per_block)
+        ]
 
     def table_row(self) -> dict[str, Any]:
         """Return this movie's row of the table ``movies``; unknown calibration is NaN."""
@@ -136,7 +154,9 @@ class Movie:
             "width_px": width,
             "pixel_size_nm": nan if self.pixel_size_nm is None else self.pixel_size_nm,
             "frame_time_s": nan if self.frame_time_s is None else self.frame_time_s,
-            "dose_rate_e_per_nm2_s": nan if self.dose_rate_e_per_nm2_s is None else self.dose_rate_e_per_nm2_s,
+            "dose_rate_e_per_nm2_s": nan
+            if self.dose_rate_e_per_nm2_s is None
+            else self.dose_rate_e_per_nm2_s,
             "source": self.source,
         }
 
@@ -177,7 +197,8 @@ def open_movie(
     path
         File, folder (Zarr) or URL. One image (y, x) is a movie of one frame.
     pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s
-        Calibration; what is given here counts more than what the file says. What neither says stays None.
+        Calibration; what is given here counts more than what the file says. What neither says stays
+        None.
     name
         What to call the movie; the file's name without its suffix unless told otherwise.
     dataset
@@ -185,14 +206,16 @@ def open_movie(
     channel
         Which detector, where the file holds several.
     corrections
-        What the detector did to the frames, to be undone as they are read: dark, gain, dead pixels, flyback columns, ...
+        What the detector did to the frames, to be undone as they are read: dark, gain, dead pixels,
+        flyback columns, ...
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     MovieError
-        If it does not open, or its pixels are not square and no `pixel_size_nm` is given. A ValueError.
+        If it does not open, or its pixels are not square and no `pixel_size_nm` is given. A
+        ValueError.
     UnreachableError
         If its store or server does not answer. An OSError.
     """
@@ -204,7 +227,10 @@ def open_movie(
 
 
 def argument_calibration(
-    origin: str, pixel_size_nm: float | None, frame_time_s: float | None, dose_rate_e_per_nm2_s: float | None
+    origin: str,
+    pixel_size_nm: float | None,
+    frame_time_s: float | None,
+    dose_rate_e_per_nm2_s: float | None,
 ) -> Calibration:
     """Return what the user says of a movie, `origin` saying where: an argument, or a manifest."""
     given = Calibration(pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
@@ -212,19 +238,25 @@ def argument_calibration(
 
 
 def movie_of(
-    reader: Reader, given: Calibration, *, name: str | None = None, corrections: Corrections | None = None
+    reader: Reader,
+    given: Calibration,
+    *,
+    name: str | None = None,
+    corrections: Corrections | None = None,
 ) -> Movie:
     """Return the movie of a reader, calibrated by what is `given` before what the file says. Lazy.
 
     Raises
     ------
     MovieError
-        If its pixels are not square and no pixel size is given, or the corrections do not fit its frames.
+        If its pixels are not square and no pixel size is given, or the corrections do not fit its
+        frames.
     """
     edges = getattr(reader, "pixel_sizes_nm", None)
     if edges is not None and given.pixel_size_nm is None:
         msg = (
-            f"{reader.source} says that its pixels are {edges[0]:g} nm high and {edges[1]:g} nm wide; stemkin needs square pixels: "
+            f"{reader.source} says that its pixels are {edges[0]:g} nm high and {edges[1]:g} nm "
+            "wide; stemkin needs square pixels: "
             "resample the movie, or give pixel_size_nm if the file is wrong"
         )
         raise MovieError(msg)

@@ -1,14 +1,16 @@
-"""Where is the crystal whole, where is it disordered, and where is it gone? Phases and their areas, frame by frame.
+"""Where is the crystal whole, where is it disordered, and where is it gone? Phases and their areas,
+frame by frame.
 
     table = phases(movie).compute()                      # ordered, disordered, vacuum per frame
     found = regions(movie).compute()                     # every hole, disordered area and turned fragment
     followed = follow(found)                             # the same region keeps its number from frame to frame
     save_order_maps(movie, "order.zarr")                 # maps at reduced resolution, to be looked at
 
-Each window of about one lattice constant is ordered if it answers as a lattice in *any* direction, so a fragment that has
-turned still counts as ordered (see `kernels.order`, where the thresholds are explained). How to read the answer: areas
-are fractions of the frame; a border is found to about 0.2 lattice constants. Traps: a frame in which no lattice is found at all has
-NaN, not 0; where more than three quarters of the frame are broken, the reference for "whole" is itself broken.
+Each window of about one lattice constant is ordered if it answers as a lattice in *any* direction,
+so a fragment that has turned still counts as ordered (see `kernels.order`, where the thresholds are
+explained). How to read the answer: areas are fractions of the frame; a border is found to about 0.2
+lattice constants. Traps: a frame in which no lattice is found at all has NaN, not 0; where more
+than three quarters of the frame are broken, the reference for "whole" is itself broken.
 """
 
 from __future__ import annotations
@@ -27,7 +29,12 @@ from stemkin.kernels.crystal.order import UNKNOWN, OrderMap, order_map, tile_of
 from stemkin.movie import Movie, Movies, each_movie
 
 PHASES = ("ordered", "disordered", "vacuum")
-PHASE_COLUMNS = {"movie": "str", "frame": "int32", "time_s": "float64", **dict.fromkeys(PHASES, "float32")}
+PHASE_COLUMNS = {
+    "movie": "str",
+    "frame": "int32",
+    "time_s": "float64",
+    **dict.fromkeys(PHASES, "float32"),
+}
 
 
 def phases(movies: Movies, *, frames_per_block: int | None = None) -> Any:
@@ -42,24 +49,28 @@ def phases(movies: Movies, *, frames_per_block: int | None = None) -> Any:
 
     Returns
     -------
-    Dask DataFrame `movie`, `frame`, `time_s`, `ordered`, `disordered`, `vacuum`; NaN where a frame has no lattice.
+    Dask DataFrame `movie`, `frame`, `time_s`, `ordered`, `disordered`, `vacuum`; NaN where a frame
+    has no lattice.
     """
     return _rows(movies, _phase_rows, PHASE_COLUMNS, frames_per_block)
 
 
 def regions(movies: Movies, *, frames_per_block: int | None = None) -> Any:
-    """List every hole, disordered area and turned fragment of every frame. Lazy: one partition per block of frames.
+    """List every hole, disordered area and turned fragment of every frame. Lazy: one partition per
+    block of frames.
 
     Returns
     -------
-    Dask DataFrame, the table ``regions``: `kind` (hole, disordered, fragment), centre `y`, `x` [px], `area_px`, `area_nm2` (NaN
-    without a calibration), `turn_deg` (of a fragment's lattice against the frame's), the largest first; `region` is -1 (see
-    `follow`).
+    Dask DataFrame, the table ``regions``: `kind` (hole, disordered, fragment), centre `y`, `x`
+    [px], `area_px`, `area_nm2` (NaN without a calibration), `turn_deg` (of a fragment's lattice
+    against the frame's), the largest first; `region` is -1 (see `follow`).
     """
     return _rows(movies, _region_rows, dict(tables.COLUMNS["regions"]), frames_per_block)
 
 
-def follow(found: pd.DataFrame, *, max_step_px: float = 30.0, max_gap_frames: int = 2) -> pd.DataFrame:
+def follow(
+    found: pd.DataFrame, *, max_step_px: float = 30.0, max_gap_frames: int = 2
+) -> pd.DataFrame:
     """Give the same region the same number from frame to frame. Computes once.
 
     Parameters
@@ -69,16 +80,23 @@ def follow(found: pd.DataFrame, *, max_step_px: float = 30.0, max_gap_frames: in
     max_step_px
         How far a centre may move from one frame to the next.
     max_gap_frames
-        For how many frames a region may be out of sight, for instance while it is too small to count.
+        For how many frames a region may be out of sight, for instance while it is too small to
+        count.
 
     Returns
     -------
-    The rows with `region`, a number that is unique within a movie; of the same kind, the closest centres are joined.
+    The rows with `region`, a number that is unique within a movie; of the same kind, the closest
+    centres are joined.
     """
-    parts = [_follow_one(rows, max_step_px, max_gap_frames) for _, rows in found.groupby(["movie", "kind"], sort=True)]
+    parts = [
+        _follow_one(rows, max_step_px, max_gap_frames)
+        for _, rows in found.groupby(["movie", "kind"], sort=True)
+    ]
     if not parts:
         return found.assign(region=pd.Series([], dtype="int64"))
-    rows = pd.concat(parts).sort_values(["movie", "frame", "kind", "region"], kind="stable", ignore_index=True)
+    rows = pd.concat(parts).sort_values(
+        ["movie", "frame", "kind", "region"], kind="stable", ignore_index=True
+    )
     first = rows.groupby(["movie", "kind", "region"], sort=False)["frame"].transform("min")
     keys = pd.MultiIndex.from_arrays([rows["movie"], first, rows["kind"], rows["region"]])
     order_of = pd.Series(np.arange(len(keys.unique())), index=keys.unique().sort_values())
@@ -103,10 +121,14 @@ def histories(followed: pd.DataFrame) -> pd.DataFrame:
         last_px=("area_px", "last"), last_nm2=("area_nm2", "last"), last_turn_deg=("turn_deg", "last"),
     ).reset_index()  # fmt: skip
     order_of = ["movie", "largest_px", "region"]
-    return tables.conform(rows.sort_values(order_of, ascending=[True, False, True], kind="stable"), "phases")
+    return tables.conform(
+        rows.sort_values(order_of, ascending=[True, False, True], kind="stable"), "phases"
+    )
 
 
-def order_maps(movie: Movie, *, tile_px: int | None = None, frames_per_block: int | None = None) -> Any:
+def order_maps(
+    movie: Movie, *, tile_px: int | None = None, frames_per_block: int | None = None
+) -> Any:
     """Map the phases of a movie at reduced resolution. Lazy.
 
     Parameters
@@ -114,7 +136,8 @@ def order_maps(movie: Movie, *, tile_px: int | None = None, frames_per_block: in
     movie
         The movie.
     tile_px
-        Pixels per sample of the map, at most about half a lattice constant; 0.15 nm (or 5 px without calibration) unless given.
+        Pixels per sample of the map, at most about half a lattice constant; 0.15 nm (or 5 px
+        without calibration) unless given.
     frames_per_block
         Frames per block.
 
@@ -139,7 +162,8 @@ def order_maps(movie: Movie, *, tile_px: int | None = None, frames_per_block: in
 
 
 def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | None = None) -> None:
-    """Write the maps of `order_maps` to a Zarr array; one chunk per block of frames. Computes once."""
+    """Write the maps of `order_maps` to a Zarr array; one chunk per block of frames. Computes
+    once."""
     import dask.array as da
     import zarr
 
@@ -147,7 +171,12 @@ def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | N
     maps = order_maps(movie, tile_px=tile)
     chunk = (max(maps.chunks[0]), *maps.shape[1:])
     store = zarr.create_array(
-        fspath(path), shape=maps.shape, chunks=chunk, dtype="int8", fill_value=UNKNOWN, overwrite=True
+        fspath(path),
+        shape=maps.shape,
+        chunks=chunk,
+        dtype="int8",
+        fill_value=UNKNOWN,
+        overwrite=True,
     )
     store.attrs.update(
         {
@@ -159,10 +188,14 @@ def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | N
             "frame_time_s": movie.frame_time_s,
         }
     )
-    da.store(maps, store, lock=False)  # blocks and chunks coincide, so no two tasks write to one chunk
+    da.store(
+        maps, store, lock=False
+    )  # blocks and chunks coincide, so no two tasks write to one chunk
 
 
-def _rows(movies: Movies, rows_of: Any, columns: dict[str, str], frames_per_block: int | None) -> Any:
+def _rows(
+    movies: Movies, rows_of: Any, columns: dict[str, str], frames_per_block: int | None
+) -> Any:
     """Lay `rows_of` over the blocks of all movies: one partition each."""
     import dask.dataframe as dd
     from dask import delayed
@@ -175,11 +208,18 @@ def _rows(movies: Movies, rows_of: Any, columns: dict[str, str], frames_per_bloc
     if not parts:
         msg = "there is no movie to look at; check the folder or pattern that was opened"
         raise ValueError(msg)
-    return dd.from_delayed(parts, meta=pd.DataFrame(columns=list(columns)).astype(columns), verify_meta=False)
+    return dd.from_delayed(
+        parts, meta=pd.DataFrame(columns=list(columns)).astype(columns), verify_meta=False
+    )
 
 
-def _block(movie: Movie, start: int, stop: int, rows_of: Any, columns: dict[str, str]) -> pd.DataFrame:
-    found = [(number, _map_of(frame)) for number, frame in enumerate(movie.reader.read(start, stop), start)]
+def _block(
+    movie: Movie, start: int, stop: int, rows_of: Any, columns: dict[str, str]
+) -> pd.DataFrame:
+    found = [
+        (number, _map_of(frame))
+        for number, frame in enumerate(movie.reader.read(start, stop), start)
+    ]
     return pd.DataFrame(rows_of(found, movie)).reindex(columns=list(columns)).astype(columns)
 
 
@@ -193,7 +233,12 @@ def _phase_rows(found: list[tuple[int, OrderMap | None]], movie: Movie) -> list[
 
 
 def _region_rows(found: list[tuple[int, OrderMap | None]], movie: Movie) -> pd.DataFrame:
-    seen = [(number, region) for number, one in found if one is not None for region in order.regions(one)]
+    seen = [
+        (number, region)
+        for number, one in found
+        if one is not None
+        for region in order.regions(one)
+    ]
     return tables.region_rows(seen, movie.name, movie.pixel_size_nm, movie.frame_time_s)
 
 
@@ -214,7 +259,9 @@ def _follow_one(rows: pd.DataFrame, max_step_px: float, max_gap_frames: int) -> 
     last_seen: dict[int, int] = {}  # number → row
     for number in np.unique(frame):
         here = np.flatnonzero(frame == number)
-        last_seen = {k: row for k, row in last_seen.items() if number - frame[row] <= 1 + max_gap_frames}
+        last_seen = {
+            k: row for k, row in last_seen.items() if number - frame[row] <= 1 + max_gap_frames
+        }
         known, before = np.array([*last_seen], np.int64), np.array([*last_seen.values()], np.int64)
         i, j = match_points(places[before], places[here], max_distance=max_step_px)
         numbers[here[j]] = known[i]

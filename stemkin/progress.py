@@ -1,4 +1,5 @@
-"""Progress on the terminal: which stage runs, how far it is, how fast. Silent where nobody looks."""
+"""Progress on the terminal: which stage runs, how far it is, how fast. Silent where nobody
+looks."""
 
 from __future__ import annotations
 
@@ -58,6 +59,14 @@ def shown() -> Iterator[Watch]:
         TimeRemainingColumn,
     )
 
-    columns = ("{task.description:<10}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
+    columns = (
+        "{task.description:<10}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)
+    ) as progress:
         yield _Bars(progress)

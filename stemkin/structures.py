@@ -1,4 +1,5 @@
-"""Local crystallography: where the atoms around the defects of each class stand, how they move together, and the strain.
+"""Local crystallography: where the atoms around the defects of each class stand, how they move
+together, and the strain.
 
     rows = detect(archive, model, neighbours=True)       # detections, and the ten atoms around each
     found = crystallography(rows)
@@ -6,15 +7,17 @@
     found.modes                                          # principal modes of deformation
     found.strain                                         # best affine map, breathing of the nearest three
 
-The frame is the lattice's own: lengths are in lattice constants (``_a``), a1 along +x, and neighbourhoods that differ by a third
-of a turn are folded together as the class's `orientation` says. So movies of any rotation and pixel size are pooled. Each
-partition is reduced to sums that add in any order, to the bit (`kernels.structure`).
+The frame is the lattice's own: lengths are in lattice constants (``_a``), a1 along +x, and
+neighbourhoods that differ by a third of a turn are folded together as the class's `orientation`
+says. So movies of any rotation and pixel size are pooled. Each partition is reduced to sums that
+add in any order, to the bit (`kernels.structure`).
 
-How to read the answer: a displacement is that of the mean column, relative to the crystal fitted through the frame; errors are
-those of the mean over detections. A mode of deformation is one only if its variance ``over_noise`` lies clearly above
-``noise_edge``, the most that noise gives. Traps: detections of one defect in many frames are not independent, so
-errors are too small where defects differ lastingly from each other; a faint column (S) beside one that is changed altogether
-(Mo for W) is seen displaced by up to 2 pm, because columns are not exactly Gaussian.
+How to read the answer: a displacement is that of the mean column, relative to the crystal fitted
+through the frame; errors are those of the mean over detections. A mode of deformation is one only
+if its variance ``over_noise`` lies clearly above ``noise_edge``, the most that noise gives. Traps:
+detections of one defect in many frames are not independent, so errors are too small where defects
+differ lastingly from each other; a faint column (S) beside one that is changed altogether (Mo for
+W) is seen displaced by up to 2 pm, because columns are not exactly Gaussian.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ SITES = {METAL: "metal", CHALCOGEN: "chalcogen", HOLLOW: "hollow"}
 """Words for the kinds of sites."""
 
 SITE_COLUMN = "d00"
-"""The descriptor that says which kind of site a detection lies on (`kernels.descriptors.SITE_NAMES`)."""
+"""The descriptor that says which kind of site a detection lies on
+(`kernels.descriptors.SITE_NAMES`)."""
 
 NEEDED = ("class_id", SITE_COLUMN, *tables.ATOM_COLUMNS)
 """Columns that are looked at."""
@@ -73,12 +77,14 @@ def crystallography(detections: Any) -> Crystallography:
     Parameters
     ----------
     detections
-        Rows (pandas or Dask) of ``detect(..., neighbours=True)``: ``class_id``, the descriptor ``d00`` and the atoms.
+        Rows (pandas or Dask) of ``detect(..., neighbours=True)``: ``class_id``, the descriptor
+        ``d00`` and the atoms.
 
     Returns
     -------
-    `Crystallography`, classes by number, the kind of site with the most detections first. Detections that are not named, have no
-    lattice, or lie so close to the edge that atoms are missing do not count; nothing is left of a class that has no others.
+    `Crystallography`, classes by number, the kind of site with the most detections first.
+    Detections that are not named, have no lattice, or lie so close to the edge that atoms are
+    missing do not count; nothing is left of a class that has no others.
 
     Raises
     ------

@@ -1,18 +1,21 @@
 """The contract: which columns each table has, in which unit and type.
 
-Every stage takes one of these tables and gives another, so two stages need to know nothing of each other but
-what stands here. Units are in the names; bare ``y``, ``x`` are pixels of the raw frame and pixel (0, 0) has its
-*centre* at (0.0, 0.0). ``position_error`` [px] is the standard deviation of a detection's place along each axis, and ``at_edge``
-says that part of its image lies beyond the frame. A class is a small number everywhere (``class_id``, -1 = not named); its name lives in ``classes``.
+Every stage takes one of these tables and gives another, so two stages need to know nothing of each
+other but what stands here. Units are in the names; bare ``y``, ``x`` are pixels of the raw frame
+and pixel (0, 0) has its *centre* at (0.0, 0.0). ``position_error`` [px] is the standard deviation
+of a detection's place along each axis, and ``at_edge`` says that part of its image lies beyond the
+frame. A class is a small number everywhere (``class_id``, -1 = not named); its name lives in
+``classes``.
 
 >>> list(empty("populations").columns)
 ['movie', 'frame', 'time_s', 'class_id', 'n']
 >>> empty("detections", n_descriptors=2).columns[-2:].tolist()
 ['d00', 'd01']
 
-Tables that come from stemkin's own verbs also know the *experiment* behind them (`Experiment`: calibration, frames,
-class names), so that ``link(detections)`` needs no second argument. The knowledge stays with the collection that the
-verb returned; a filtered copy is a plain Dask DataFrame, to be passed on with ``experiment=detections.experiment``.
+Tables that come from stemkin's own verbs also know the *experiment* behind them (`Experiment`:
+calibration, frames, class names), so that ``link(detections)`` needs no second argument. The
+knowledge stays with the collection that the verb returned; a filtered copy is a plain Dask
+DataFrame, to be passed on with ``experiment=detections.experiment``.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ import numpy as np
 import pandas as pd
 
 ATOM_COLUMNS = tuple(f"a{i}{what}" for i in range(10) for what in "yxh")
-"""Of the ten atoms around a detection: moment along y and x, change of height (`kernels.neighbours.atoms_around`)."""
+"""Of the ten atoms around a detection: moment along y and x, change of height
+(`kernels.neighbours.atoms_around`)."""
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "movies": {
@@ -163,7 +167,13 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "last_nm2": "float64",
         "last_turn_deg": "float32",
     },
-    "populations": {"movie": "str", "frame": "int32", "time_s": "float64", "class_id": "int16", "n": "int32"},
+    "populations": {
+        "movie": "str",
+        "frame": "int32",
+        "time_s": "float64",
+        "class_id": "int16",
+        "n": "int32",
+    },
     "transitions": {
         "movie": "str",
         "lag_frames": "int32",
@@ -267,32 +277,38 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "n_displacements": "int64",
     },
 }
-"""Columns and dtypes of every table, in order. ``detections`` and ``tracks`` may end in descriptors ``d00..``."""
+"""Columns and dtypes of every table, in order. ``detections`` and ``tracks`` may end in descriptors
+``d00..``."""
 
 UNKNOWN: Mapping[str, Any] = {
     "position_error": np.nan, "at_edge": False, "match_score": np.nan, "runner_up": "", "runner_up_score": np.nan,
     "false_per_frame": np.nan,
 }  # fmt: skip
-"""Columns of ``detections``, ``tracks``, ``classes`` and ``abundances`` that rows from elsewhere may lack, and what then stands there."""
+"""Columns of ``detections``, ``tracks``, ``classes`` and ``abundances`` that rows from elsewhere
+may lack, and what then stands there."""
 
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""
 
 NOT_NAMED = -1
-"""The ``class_id`` of a detection that no class explains, and the ``orientation`` of one that has none."""
+"""The ``class_id`` of a detection that no class explains, and the ``orientation`` of one that has
+none."""
 
 OK, BLANK, SATURATED, TRUNCATED, CORRUPT = "ok", "blank", "saturated", "truncated", "corrupt"
 STATUSES = (OK, BLANK, SATURATED, TRUNCATED, CORRUPT)
-"""What ``frames.status`` may say. Only ``ok`` frames are searched for defects; the others are gaps in time."""
+"""What ``frames.status`` may say. Only ``ok`` frames are searched for defects; the others are gaps
+in time."""
 
 DETECTION = np.dtype([("frame", "i4"), ("y", "f4"), ("x", "f4"), ("score", "f4")])
 """What a detector returns for a block, at least: one record per defect, ordered by frame, y, x."""
 
 LOCATED = np.dtype([*DETECTION.descr, ("position_error", "f4"), ("at_edge", "?")])
-"""The same from a detector that also knows how well it located each defect [px], and which ones the frame's edge cuts."""
+"""The same from a detector that also knows how well it located each defect [px], and which ones the
+frame's edge cuts."""
 
 EDGE_PX = 6.0
-"""A defect closer to the edge than this is cut by it, where neither its detector nor a lattice tells how large it is."""
+"""A defect closer to the edge than this is cut by it, where neither its detector nor a lattice
+tells how large it is."""
 
 
 def located(records: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -307,7 +323,8 @@ def located(records: Any, shape: tuple[int, ...]) -> np.ndarray:
 
     Returns
     -------
-    (m,) records. A ``position_error`` that was not told is NaN; ``at_edge`` is then what lies within `EDGE_PX`.
+    (m,) records. A ``position_error`` that was not told is NaN; ``at_edge`` is then what lies
+    within `EDGE_PX`.
 
     Examples
     --------
@@ -324,7 +341,10 @@ def located(records: Any, shape: tuple[int, ...]) -> np.ndarray:
     known = given.dtype.names or ()
     missing = [name for name in DETECTION.names or () if name not in known]
     if missing:
-        msg = f"a detector must return records with the fields {DETECTION.names}, but {missing} are missing; see stemkin.tables.DETECTION"
+        msg = (
+            f"a detector must return records with the fields {DETECTION.names}, but {missing} are "
+            "missing; see stemkin.tables.DETECTION"
+        )
         raise ValueError(msg)
     rows = np.empty(len(given), LOCATED)
     for name in LOCATED.names or ():
@@ -335,7 +355,8 @@ def located(records: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def is_at_edge(y: np.ndarray, x: np.ndarray, shape: tuple[int, ...], edge_px: Any) -> np.ndarray:
-    """Tell which places y, x (m,) lie closer than `edge_px` to the edge of a frame of `shape`, which is half a pixel outside."""
+    """Tell which places y, x (m,) lie closer than `edge_px` to the edge of a frame of `shape`,
+    which is half a pixel outside."""
     room = np.minimum(np.minimum(y, shape[0] - 1 - y), np.minimum(x, shape[1] - 1 - x)) + 0.5
     return np.asarray(room < edge_px)
 
@@ -352,11 +373,14 @@ def dtypes(name: str, *, n_descriptors: int = 0) -> dict[str, str]:
 
 def empty(name: str, *, n_descriptors: int = 0) -> pd.DataFrame:
     """Return the table `name` without rows: every column is there, with its dtype."""
-    return pd.DataFrame({c: pd.Series([], dtype=t) for c, t in dtypes(name, n_descriptors=n_descriptors).items()})
+    return pd.DataFrame(
+        {c: pd.Series([], dtype=t) for c, t in dtypes(name, n_descriptors=n_descriptors).items()}
+    )
 
 
 def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Return `rows` with exactly the columns, order and dtypes of the table `name`; descriptors are kept.
+    """Return `rows` with exactly the columns, order and dtypes of the table `name`; descriptors are
+    kept.
 
     What `UNKNOWN` lists is filled in where it is missing.
 
@@ -367,11 +391,15 @@ def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
     """
     if not isinstance(rows, pd.DataFrame):
         order = [c for c in COLUMNS[name] if c in rows]
-        rows = pd.DataFrame({c: _typed(rows[c], COLUMNS[name].get(c)) for c in dict.fromkeys([*order, *rows])})
+        rows = pd.DataFrame(
+            {c: _typed(rows[c], COLUMNS[name].get(c)) for c in dict.fromkeys([*order, *rows])}
+        )
         if rows.dtypes.to_dict() == COLUMNS[name]:
             return rows
     check_columns(rows, name)
-    descriptors = [c for c in rows.columns if is_descriptor(c)] if name in ("detections", "tracks") else []
+    descriptors = (
+        [c for c in rows.columns if is_descriptor(c)] if name in ("detections", "tracks") else []
+    )
     types = {**COLUMNS[name], **dict.fromkeys(descriptors, "float32")}
     unknown = {c: value for c, value in UNKNOWN.items() if c in types and c not in rows.columns}
     rows = (rows.assign(**unknown) if unknown else rows)[list(types)]
@@ -380,19 +408,26 @@ def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
 
 
 def _typed(values: Any, dtype: str | None) -> Any:
-    """Return `values` (n,) with `dtype` where they are numbers of that kind, or words: one by one this costs a fifth of what a table's `astype` does."""
+    """Return `values` (n,) with `dtype` where they are numbers of that kind, or words: one by one
+    this costs a fifth of what a table's `astype` does."""
     if dtype == "str" and isinstance(values, list):
         return pd.array(values, dtype="str")
     same_kind = (
-        isinstance(values, np.ndarray) and dtype not in (None, "str") and values.dtype.kind == np.dtype(dtype).kind
+        isinstance(values, np.ndarray)
+        and dtype not in (None, "str")
+        and values.dtype.kind == np.dtype(dtype).kind
     )
     return values.astype(dtype) if same_kind else values
 
 
 def region_rows(
-    found: Sequence[tuple[int, Any]], movie: str, pixel_size_nm: float | None, frame_time_s: float | None
+    found: Sequence[tuple[int, Any]],
+    movie: str,
+    pixel_size_nm: float | None,
+    frame_time_s: float | None,
 ) -> pd.DataFrame:
-    """Return rows of the table ``regions`` from (frame, `kernels.order.Region`) pairs; they are not followed yet: ``region`` is -1."""
+    """Return rows of the table ``regions`` from (frame, `kernels.order.Region`) pairs; they are not
+    followed yet: ``region`` is -1."""
     nm2, time_s = (np.nan if pixel_size_nm is None else pixel_size_nm**2), (frame_time_s or np.nan)
     rows = [
         {"movie": movie, "frame": frame, "time_s": frame * time_s, **vars(region), "area_nm2": region.area_px * nm2, "region": -1}
@@ -407,7 +442,8 @@ def is_descriptor(column: str) -> bool:
 
 
 def check_columns(rows: Any, name: str, *, needed: tuple[str, ...] | None = None) -> None:
-    """Check that `rows` (pandas or Dask) has the columns of the table `name` but for those in `UNKNOWN`, or those in `needed`.
+    """Check that `rows` (pandas or Dask) has the columns of the table `name` but for those in
+    `UNKNOWN`, or those in `needed`.
 
     Raises
     ------
@@ -418,7 +454,10 @@ def check_columns(rows: Any, name: str, *, needed: tuple[str, ...] | None = None
     given = UNKNOWN if needed is None else ()
     missing = [c for c in wanted if c not in rows.columns and c not in given]
     if missing:
-        msg = f"a {name} table needs the columns {missing}, but this one has {list(rows.columns)}; see stemkin.tables.COLUMNS"
+        msg = (
+            f"a {name} table needs the columns {missing}, but this one has {list(rows.columns)}; "
+            "see stemkin.tables.COLUMNS"
+        )
         raise ValueError(msg)
 
 
@@ -431,7 +470,8 @@ class Experiment:
     movies
         pandas table ``movies``: one row per movie with its calibration.
     frames
-        Table ``frames`` (pandas, or Dask with one partition per movie), or None where no frame was looked at.
+        Table ``frames`` (pandas, or Dask with one partition per movie), or None where no frame was
+        looked at.
     classes
         pandas table ``classes``; empty where nothing was named.
     """
@@ -450,7 +490,10 @@ class Experiment:
         """
         rows = self.movies[self.movies["movie"] == movie]
         if rows.empty:
-            msg = f"no calibration is known for movie {movie!r}; known are {self.movies['movie'].tolist()[:5]}"
+            msg = (
+                f"no calibration is known for movie {movie!r}; known are "
+                f"{self.movies['movie'].tolist()[:5]}"
+            )
             raise ValueError(msg)
         return rows.iloc[0]
 

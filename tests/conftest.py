@@ -6,7 +6,10 @@ from hypothesis import HealthCheck, settings
 from stemkin.simulation import simulate_movie, truth_of
 
 settings.register_profile(
-    "stemkin", deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "stemkin",
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("stemkin")
 

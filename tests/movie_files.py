@@ -1,4 +1,5 @@
-"""Writers of small movie files, each by the format's own library, or byte by byte where it has none that writes."""
+"""Writers of small movie files, each by the format's own library, or byte by byte where it has none
+that writes."""
 
 import json
 import struct
@@ -27,7 +28,12 @@ def write_npz_compressed(path, frames):
 
 
 def write_tiff(path, frames):
-    tifffile.imwrite(path, frames, photometric="minisblack", metadata={"pixel_size_nm": 0.03, "frame_time_s": 2.25})
+    tifffile.imwrite(
+        path,
+        frames,
+        photometric="minisblack",
+        metadata={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
+    )
 
 
 def write_imagej(path, frames):
@@ -60,7 +66,9 @@ def write_tiff_pages(path, frames):
 
 def write_hdf5(path, frames):
     with h5py.File(path, "w") as file:
-        dataset = file.create_dataset("entry/movie", data=frames, chunks=(2, *frames.shape[1:]), compression="gzip")
+        dataset = file.create_dataset(
+            "entry/movie", data=frames, chunks=(2, *frames.shape[1:]), compression="gzip"
+        )
         dataset.attrs.update(pixel_size_nm=0.03, frame_time_s=2.25, dose_rate_e_per_nm2_s=1e5)
         file["entry/times"] = np.arange(len(frames))
 
@@ -74,8 +82,12 @@ def write_hspy(path, frames):
     with h5py.File(path, "w") as file:
         group = file.create_group("Experiments/film")
         group["data"] = frames
-        for i, (name, scale, units) in enumerate([("time", 2.25, "s"), ("y", 0.3, "Å"), ("x", 0.3, "Å")]):
-            group.create_group(f"axis-{i}").attrs.update(name=name, scale=scale, units=units, size=frames.shape[i])
+        for i, (name, scale, units) in enumerate(
+            [("time", 2.25, "s"), ("y", 0.3, "Å"), ("x", 0.3, "Å")]
+        ):
+            group.create_group(f"axis-{i}").attrs.update(
+                name=name, scale=scale, units=units, size=frames.shape[i]
+            )
 
 
 def write_nexus(path, frames):
@@ -99,7 +111,9 @@ def write_berkeley_emd(path, frames):
         group = file.create_group("data/movie")
         group.attrs["emd_group_type"] = 1
         group["data"] = frames
-        for i, (name, step, units) in enumerate([("time", 2.25, "[s]"), ("y", 0.03, "[n_m]"), ("x", 0.03, "[n_m]")]):
+        for i, (name, step, units) in enumerate(
+            [("time", 2.25, "[s]"), ("y", 0.03, "[n_m]"), ("x", 0.03, "[n_m]")]
+        ):
             group[f"dim{i + 1}"] = np.arange(frames.shape[i]) * step
             group[f"dim{i + 1}"].attrs.update(name=name, units=units)
 
@@ -110,7 +124,12 @@ def write_velox(path, frames):
         group.create_dataset("Data", data=frames.transpose(1, 2, 0), chunks=(*frames.shape[1:], 1))
         size = {"width": "3e-11", "height": "3e-11"}
         said = {
-            "BinaryResult": {"PixelSize": size, "PixelUnitX": "m", "PixelUnitY": "m", "Detector": "HAADF"},
+            "BinaryResult": {
+                "PixelSize": size,
+                "PixelUnitX": "m",
+                "PixelUnitY": "m",
+                "Detector": "HAADF",
+            },
             "Scan": {"FrameTime": "2.25"},
         }
         raw = np.zeros((2000, len(frames)), "u1")
@@ -147,27 +166,41 @@ def ome_image(**scale):
     return [
         {
             "axes": axes,
-            "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [2250.0, 0.3, 0.3]}]}],
+            "datasets": [
+                {
+                    "path": "0",
+                    "coordinateTransformations": [{"type": "scale", "scale": [2250.0, 0.3, 0.3]}],
+                }
+            ],
         }
     ]
 
 
 def write_ome_zarr4(path, frames):
     group = zarr.open_group(
-        path, mode="w", zarr_format=2, attributes={"multiscales": [{"version": "0.4", **ome_image()[0]}]}
+        path,
+        mode="w",
+        zarr_format=2,
+        attributes={"multiscales": [{"version": "0.4", **ome_image()[0]}]},
     )
     group.create_array("0", data=frames, chunks=(1, 8, 16))
     group.create_array("1", data=frames[:, ::2, ::2])
 
 
 def write_ome_zarr5(path, frames):
-    group = zarr.open_group(path, mode="w", attributes={"ome": {"version": "0.5", "multiscales": ome_image()}})
+    group = zarr.open_group(
+        path, mode="w", attributes={"ome": {"version": "0.5", "multiscales": ome_image()}}
+    )
     group.create_array("0", data=frames)
 
 
 def write_mrc(path, frames, *, cell_angstrom=0.3, extended=0, mode=None):
     """MRC2014 by its definition (Cheng et al., J. Struct. Biol. 192, 146 (2015))."""
-    mode = {"i1": 0, "i2": 1, "f4": 2, "u2": 6, "f2": 12}[frames.dtype.str[1:]] if mode is None else mode
+    mode = (
+        {"i1": 0, "i2": 1, "f4": 2, "u2": 6, "f2": 12}[frames.dtype.str[1:]]
+        if mode is None
+        else mode
+    )
     n, height, width = frames.shape
     header = bytearray(1024)
     struct.pack_into("<10i", header, 0, width, height, n, mode, 0, 0, 0, width, height, n)
@@ -180,7 +213,9 @@ def write_mrc(path, frames, *, cell_angstrom=0.3, extended=0, mode=None):
 
 def write_ser(path, frames, *, version=0x220, pixel_m=3e-11, valid=None):
     """TIA's SER, by the description of P. Ercius in ncempy's documentation."""
-    kind = {"u1": 1, "u2": 2, "u4": 3, "i1": 4, "i2": 5, "i4": 6, "f4": 7, "f8": 8}[frames.dtype.str[1:]]
+    kind = {"u1": 1, "u2": 2, "u4": 3, "i1": 4, "i2": 5, "i4": 6, "f4": 7, "f8": 8}[
+        frames.dtype.str[1:]
+    ]
     n, height, width = frames.shape
     wide = version >= 0x220
     dimension = struct.pack("<iddii", n, 0.0, 1.0, 0, 6) + b"Number" + struct.pack("<i", 0)
@@ -190,27 +225,45 @@ def write_ser(path, frames, *, version=0x220, pixel_m=3e-11, valid=None):
     first = table + 2 * n * item
     offsets = first + np.arange(n) * element
     with open(path, "wb") as file:
-        file.write(b"II" + struct.pack("<hhiiii", 0x0197, version, 0x4122, 0x4152, n, n if valid is None else valid))
+        file.write(
+            b"II"
+            + struct.pack(
+                "<hhiiii", 0x0197, version, 0x4122, 0x4152, n, n if valid is None else valid
+            )
+        )
         file.write(struct.pack("<q" if wide else "<i", table) + struct.pack("<i", 1) + dimension)
         kinds = "<i8" if wide else "<i4"
         file.write(offsets.astype(kinds).tobytes() + (offsets * 0 + first).astype(kinds).tobytes())
         for frame in frames:
             file.write(
-                struct.pack("<ddiddihii", 0.0, pixel_m, 0, 0.0, pixel_m, 0, kind, width, height) + frame.tobytes()
+                struct.pack("<ddiddihii", 0.0, pixel_m, 0, 0.0, pixel_m, 0, kind, width, height)
+                + frame.tobytes()
             )
 
 
-def write_dm(path, frames, *, version=3, units=("nm", "nm", "s"), scales=(0.03, 0.03, 2.25), order="<"):
+def write_dm(
+    path, frames, *, version=3, units=("nm", "nm", "s"), scales=(0.03, 0.03, 2.25), order="<"
+):
     """DM3 or DM4 with a preview and the movie, by the description of C. B. Boothroyd."""
     wide = version == 4
     size = ">q" if wide else ">i"
 
     def tag(name, content, kind):
         raw = name.encode("latin1")
-        return struct.pack(">BH", kind, len(raw)) + raw + (struct.pack(">q", len(content)) if wide else b"") + content
+        return (
+            struct.pack(">BH", kind, len(raw))
+            + raw
+            + (struct.pack(">q", len(content)) if wide else b"")
+            + content
+        )
 
     def value(*info, raw=b""):
-        return b"%%%%" + struct.pack(size, len(info)) + b"".join(struct.pack(size, i) for i in info) + raw
+        return (
+            b"%%%%"
+            + struct.pack(size, len(info))
+            + b"".join(struct.pack(size, i) for i in info)
+            + raw
+        )
 
     def number(code, form, x):
         return value(code, raw=struct.pack(order + form, x))
@@ -241,11 +294,17 @@ def write_dm(path, frames, *, version=3, units=("nm", "nm", "s"), scales=(0.03, 
             tag("PixelDepth", number(5, "I", array.itemsize), 21),
         )
 
-    code = {"i2": (1, 2), "u2": (10, 4), "f4": (2, 6), "i4": (7, 3), "u1": (6, 8)}[frames.dtype.str[1:]]
+    code = {"i2": (1, 2), "u2": (10, 4), "f4": (2, 6), "i4": (7, 3), "u1": (6, 8)}[
+        frames.dtype.str[1:]
+    ]
     tags = tag("ImageTags", group(), 20)
     entries = [
         tag("", group(tag("ImageData", image(np.zeros((4, 4), "u1"), 6, 8), 20), tags), 20),
-        tag("", group(tag("ImageData", image(frames, *code), 20), tags, tag("Name", text("film"), 21)), 20),
+        tag(
+            "",
+            group(tag("ImageData", image(frames, *code), 20), tags, tag("Name", text("film"), 21)),
+            20,
+        ),
     ]
     odd = tag("Rect", value(15, 0, 2, 0, 6, 0, 6, raw=struct.pack(order + "ff", 1, 2)), 21)
     table = tag("CLUT", value(20, 15, 0, 3, 0, 4, 0, 4, 0, 4, 5, raw=bytes(30)), 21)

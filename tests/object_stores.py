@@ -1,16 +1,19 @@
-"""An S3 server's address for this process and those that it starts, for the length of a ``with`` block."""
+"""An S3 server's address for this process and those that it starts, for the length of a ``with``
+block."""
 
 from contextlib import contextmanager
 
 import pytest
 
 RETIRED = []
-"""File systems of servers that are gone: zarr has its own among them, whose sessions nobody else can close in order."""
+"""File systems of servers that are gone: zarr has its own among them, whose sessions nobody else
+can close in order."""
 
 
 @contextmanager
 def s3_at(url, **more):
-    """Have every S3 file system that is made in the block talk to `url`, and none of them outlive it."""
+    """Have every S3 file system that is made in the block talk to `url`, and none of them outlive
+    it."""
     import s3fs
 
     from stemkin.readers import files

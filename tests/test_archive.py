@@ -1,4 +1,5 @@
-"""Archives from every kind of source: names unique and stable, broken files skipped with their reason, headers remembered."""
+"""Archives from every kind of source: names unique and stable, broken files skipped with their
+reason, headers remembered."""
 
 import json
 import os
@@ -63,7 +64,10 @@ def test_names_do_not_depend_on_the_neighbours_as_long_as_they_differ(folder):
 
 
 def test_a_pattern_a_list_and_one_movie_are_archives_too(folder):
-    assert [m.name for m in open_archive(str(folder / "day*" / "*.tif"))] == ["day1/stack9", "day1/stack10"]
+    assert [m.name for m in open_archive(str(folder / "day*" / "*.tif"))] == [
+        "day1/stack9",
+        "day1/stack10",
+    ]
     assert [m.name for m in open_archive(f"{folder}/**/stack9.*")] == ["day1/stack9", "day2/stack9"]
     assert [m.name for m in open_archive([folder / "day1", folder / "day2" / "stack9.zarr"])] == [
         "stack9.tif",
@@ -73,9 +77,9 @@ def test_a_pattern_a_list_and_one_movie_are_archives_too(folder):
     assert [m.name for m in open_archive(folder / "frames")] == ["frames"]
     assert len(open_archive([folder / "day1", folder / "day1"])) == 2
     archive = open_archive([folder / "day1", folder / "nowhere.tif"])
-    assert [(s.endswith("nowhere.tif"), r.startswith("there is no file")) for s, r in archive.problems] == [
-        (True, True)
-    ]
+    assert [
+        (s.endswith("nowhere.tif"), r.startswith("there is no file")) for s, r in archive.problems
+    ] == [(True, True)]
 
 
 def test_two_sources_of_one_name_are_told_apart(tmp_path):
@@ -83,7 +87,10 @@ def test_two_sources_of_one_name_are_told_apart(tmp_path):
         (tmp_path / name).mkdir()
         files.write_npy(tmp_path / name / "film.npy", files.pixels())
     archive = open_archive([tmp_path / "a" / "film.npy", tmp_path / "b" / "film.npy"])
-    assert [m.name for m in archive] == [str(tmp_path / "a" / "film.npy"), str(tmp_path / "b" / "film.npy")]
+    assert [m.name for m in archive] == [
+        str(tmp_path / "a" / "film.npy"),
+        str(tmp_path / "b" / "film.npy"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,10 +116,16 @@ def write_manifest(path, text):
 
 def test_a_csv_manifest_names_and_calibrates(folder):
     text = "path, name, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel\n"
-    text += "day1/stack9.tif,first,0.05,,9e5,,\n\nday2/stack9.zarr,,0.02,3,,,\nday1/stack10.tif,,,,,,\n"
+    text += (
+        "day1/stack9.tif,first,0.05,,9e5,,\n\nday2/stack9.zarr,,0.02,3,,,\nday1/stack10.tif,,,,,,\n"
+    )
     archive = open_archive(write_manifest(folder / "all.csv", text), frame_time_s=7)
     assert [m.name for m in archive] == ["first", "day2/stack9", "day1/stack10"]
-    assert [m.pixel_size_nm for m in archive] == [0.05, 0.02, pytest.approx(0.03)]  # manifest, manifest, file
+    assert [m.pixel_size_nm for m in archive] == [
+        0.05,
+        0.02,
+        pytest.approx(0.03),
+    ]  # manifest, manifest, file
     assert [m.frame_time_s for m in archive] == [7, 7, 7]  # the argument counts more
     assert archive[0].calibration.origin == {
         "pixel_size_nm": "manifest", "frame_time_s": "argument", "dose_rate_e_per_nm2_s": "manifest",
@@ -120,7 +133,10 @@ def test_a_csv_manifest_names_and_calibrates(folder):
 
 
 def test_a_toml_manifest_has_defaults(folder):
-    text = 'pixel_size_nm = 0.04\n[[movie]]\npath = "day1/stack9.tif"\n[[movie]]\npath = "day1/stack10.tif"\npixel_size_nm = 1\nname = "b"\n'
+    text = (
+        'pixel_size_nm = 0.04\n[[movie]]\npath = "day1/stack9.tif"\n[[movie]]\npath = '
+        '"day1/stack10.tif"\npixel_size_nm = 1\nname = "b"\n'
+    )
     archive = open_archive(write_manifest(folder / "all.toml", text))
     assert [(m.name, m.pixel_size_nm) for m in archive] == [("day1/stack9", 0.04), ("b", 1)]
 
@@ -133,8 +149,16 @@ def test_a_toml_manifest_has_defaults(folder):
         ("m.csv", "file\na.tif\n", "'file' is not known; known are path"),
         ("m.csv", "name\na\n", "needs one column 'path'"),
         ("m.csv", "path,name\na.tif\n", r"line 2 of .* has 1 values for 2 columns"),
-        ("m.csv", "path,pixel_size_nm\na.tif,thin\n", r"line 2 of .*: pixel_size_nm must be a number, but is 'thin'"),
-        ("m.csv", "path,pixel_size_nm\na.tif,-1\n", r"line 2 of .*: pixel_size_nm must be a positive number"),
+        (
+            "m.csv",
+            "path,pixel_size_nm\na.tif,thin\n",
+            r"line 2 of .*: pixel_size_nm must be a number, but is 'thin'",
+        ),
+        (
+            "m.csv",
+            "path,pixel_size_nm\na.tif,-1\n",
+            r"line 2 of .*: pixel_size_nm must be a positive number",
+        ),
         ("m.csv", "path,name\n,a\n", "each movie needs a path"),
         ("m.csv", 'path\n"a', "no valid CSV"),
         ("m.csv", "path,name\na.tif,x\nb.tif,x\n", "not unique, such as 'x'"),
@@ -152,7 +176,9 @@ def test_a_wrong_manifest_is_one_sentence_with_its_line(tmp_path, name, text, se
 
 
 def test_a_movie_that_the_manifest_names_wrongly_is_listed(folder):
-    archive = open_archive(write_manifest(folder / "all.csv", "path\nday1/stack9.tif\nday9/none.tif\n../x.tif\n"))
+    archive = open_archive(
+        write_manifest(folder / "all.csv", "path\nday1/stack9.tif\nday9/none.tif\n../x.tif\n")
+    )
     assert len(archive) == 1
     assert [reason.split(" ")[0:3] for _, reason in archive.problems] == [["there", "is", "no"]] * 2
 
@@ -161,7 +187,10 @@ def test_describe_says_what_is_known_and_where_from(folder):
     table = describe(folder, frame_time_s=1.5)
     row = table[table["movie"] == "day1/stack9"].iloc[0]
     assert (row["shape"], row["dtype"], row["bytes"]) == ("6 x 16 x 32", "uint16", 6 * 16 * 32 * 2)
-    assert (row["pixel_size_nm"], row["pixel_size_from"]) == (pytest.approx(0.03), "ImageJ metadata")
+    assert (row["pixel_size_nm"], row["pixel_size_from"]) == (
+        pytest.approx(0.03),
+        "ImageJ metadata",
+    )
     assert (row["frame_time_s"], row["frame_time_from"]) == (1.5, "argument")
     assert np.isnan(row["dose_rate_e_per_nm2_s"])
     assert table["chunks"].tolist()[2] == "4 x 16 x 32"
@@ -177,10 +206,14 @@ def test_a_changed_movie_is_looked_at_again_and_the_others_are_not(folder, tmp_p
     looks = []
     plain = remembered.open_reader
     monkeypatch.setattr(
-        remembered, "open_reader", lambda source, options: looks.append(source) or plain(source, options)
+        remembered,
+        "open_reader",
+        lambda source, options: looks.append(source) or plain(source, options),
     )
     second = open_archive(folder, cache=cache)
-    assert [os.path.basename(s) for s in looks] == ["broken.dm3"]  # what does not open is tried again
+    assert [os.path.basename(s) for s in looks] == [
+        "broken.dm3"
+    ]  # what does not open is tried again
     assert movies_table(second).equals(movies_table(first))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.reader.read(1, 3), other.reader.read(1, 3))
@@ -194,7 +227,14 @@ def test_a_changed_movie_is_looked_at_again_and_the_others_are_not(folder, tmp_p
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"version": 1}', '{"version": 1, "readers": {"a": 3}}', '{"version": 99, "readers": {}}'],
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 1}',
+        '{"version": 1, "readers": {"a": 3}}',
+        '{"version": 99, "readers": {}}',
+    ],
 )
 def test_a_broken_cache_is_as_good_as_none(folder, tmp_path, content):
     (tmp_path / "listing.json").write_text(content)
@@ -211,7 +251,10 @@ def test_every_kind_of_reader_is_remembered_whole(tmp_path):
     again = open_archive(tmp_path, cache=tmp_path / "listing.json")
     assert len(opened) == len(FORMATS_WRITTEN)
     for one, other in zip(opened, again, strict=True):
-        assert pickle.dumps(one.reader) == pickle.dumps(other.reader) or one.reader.shape == other.reader.shape
+        assert (
+            pickle.dumps(one.reader) == pickle.dumps(other.reader)
+            or one.reader.shape == other.reader.shape
+        )
         np.testing.assert_array_equal(other.reader.read(1, 4), one.reader.read(1, 4))
 
 

@@ -35,16 +35,32 @@ def noise(tmp_path):
 
 
 def test_the_program_answers_for_help_without_loading_the_libraries():
-    code = "import sys, runpy; sys.argv = ['stemkin', '--help']\ntry: runpy.run_module('stemkin.cli', run_name='__main__')\nexcept SystemExit: pass\nprint(sorted({'torch', 'dask', 'pandas', 'numpy', 'scipy'} & set(sys.modules)))"
+    code = (
+        "import sys, runpy; sys.argv = ['stemkin', '--help']\ntry: runpy.run_module('stemkin.cli', "
+        "run_name='__main__')\nexcept SystemExit: pass\nprint(sorted({'torch', 'dask', 'pandas', "
+        "'numpy', 'scipy'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("run", "demo", "simulate", "info", "convert", "learn", "detect", "link", "kinetics", "report"):
+    for command in (
+        "run",
+        "demo",
+        "simulate",
+        "info",
+        "convert",
+        "learn",
+        "detect",
+        "link",
+        "kinetics",
+        "report",
+    ):
         assert command in done.stdout
 
 
 BAD_FILES = {
     "empty.npy": b"",
-    "torn.npy": b"\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'fortran_order': False, 'shape': (100, 512, 512), }",
+    "torn.npy": b"\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'fortran_order': False, 'shape': (100, "
+    b"512, 512), }",
     "text.tif": b"this is no TIFF",
     "text.zarr.txt": b"what is this",
 }
@@ -53,7 +69,9 @@ BAD_FILES = {
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_a_file_that_is_no_movie_is_one_sentence(monkeypatch, capsys, tmp_path, name):
     (tmp_path / name).write_bytes(BAD_FILES[name])
-    code, _, err = call(monkeypatch, capsys, "run", tmp_path / name, "-o", tmp_path / "out", *CALIBRATION)
+    code, _, err = call(
+        monkeypatch, capsys, "run", tmp_path / name, "-o", tmp_path / "out", *CALIBRATION
+    )
     assert code == 2
     assert err.startswith("error: ")
     assert name in err
@@ -62,7 +80,9 @@ def test_a_file_that_is_no_movie_is_one_sentence(monkeypatch, capsys, tmp_path, 
 
 
 def test_a_missing_file_is_one_sentence(monkeypatch, capsys, tmp_path):
-    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "nowhere.tif", "-o", tmp_path / "out", *CALIBRATION)
+    code, _, err = call(
+        monkeypatch, capsys, "run", tmp_path / "nowhere.tif", "-o", tmp_path / "out", *CALIBRATION
+    )
     assert code == 2
     assert "nowhere.tif" in err
     assert len(err.splitlines()) == 1
@@ -70,17 +90,30 @@ def test_a_missing_file_is_one_sentence(monkeypatch, capsys, tmp_path):
 
 def test_a_folder_without_movies_is_one_sentence(monkeypatch, capsys, tmp_path):
     (tmp_path / "in").mkdir()
-    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *CALIBRATION)
+    code, _, err = call(
+        monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *CALIBRATION
+    )
     assert code == 2
     assert "no movies" in err
 
 
 def test_a_movie_without_calibration_says_how_to_give_it(monkeypatch, capsys, tmp_path, noise):
-    code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--cluster", "threads")
+    code, _, err = call(
+        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--cluster", "threads"
+    )
     assert code == 2
     assert "--pixel-size-nm" in err
     code, _, err = call(
-        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--cluster", "threads", "--pixel-size-nm", "0.03"
+        monkeypatch,
+        capsys,
+        "run",
+        noise,
+        "-o",
+        tmp_path / "out",
+        "--cluster",
+        "threads",
+        "--pixel-size-nm",
+        "0.03",
     )
     assert code == 2
     assert "--frame-time-s" in err
@@ -89,7 +122,15 @@ def test_a_movie_without_calibration_says_how_to_give_it(monkeypatch, capsys, tm
 def test_an_unknown_key_in_the_settings_is_one_sentence(monkeypatch, capsys, tmp_path, noise):
     (tmp_path / "s.toml").write_text("[link]\nmax_stepp_nm = 0.4")
     code, _, err = call(
-        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--config", tmp_path / "s.toml", *CALIBRATION
+        monkeypatch,
+        capsys,
+        "run",
+        noise,
+        "-o",
+        tmp_path / "out",
+        "--config",
+        tmp_path / "s.toml",
+        *CALIBRATION,
     )
     assert code == 2
     assert "no key 'link.max_stepp_nm'" in err
@@ -116,7 +157,9 @@ def test_an_output_folder_of_another_run_is_refused_and_kept(monkeypatch, capsys
         ("single", np.random.default_rng(2).poisson(50, (64, 64)).astype(np.uint16)),
     ],
 )
-def test_movies_with_nothing_to_find_end_well_with_empty_tables(monkeypatch, capsys, tmp_path, noise, name, frames):
+def test_movies_with_nothing_to_find_end_well_with_empty_tables(
+    monkeypatch, capsys, tmp_path, noise, name, frames
+):
     path = noise
     if frames is not None:
         path = tmp_path / f"{name}.npy"
@@ -133,7 +176,9 @@ def test_a_broken_movie_costs_itself_and_the_rest_goes_on(monkeypatch, capsys, t
     (tmp_path / "in").mkdir()
     noise.rename(tmp_path / "in" / "good.npy")
     (tmp_path / "in" / "bad.npy").write_bytes(BAD_FILES["torn.npy"])
-    code, out, _ = call(monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *CALIBRATION)
+    code, out, _ = call(
+        monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *CALIBRATION
+    )
     assert code == 3
     assert "bad.npy" in out
     listed = json.loads((tmp_path / "out" / "run.json").read_text())["movies"]
@@ -141,7 +186,9 @@ def test_a_broken_movie_costs_itself_and_the_rest_goes_on(monkeypatch, capsys, t
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(monkeypatch, capsys, tmp_path, noise):
-    code, out, _ = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--dry-run", *CALIBRATION)
+    code, out, _ = call(
+        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--dry-run", *CALIBRATION
+    )
     assert code == 0
     assert "frames: 4" in out
     assert not (tmp_path / "out").exists()
@@ -210,7 +257,9 @@ def test_what_stops_a_run_through_no_fault_of_its_movies_is_exit_code_4(
     assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *CALIBRATION)[0] == 0
 
 
-def test_headers_that_cannot_be_kept_stop_the_run_with_exit_code_4(monkeypatch, capsys, tmp_path, noise):
+def test_headers_that_cannot_be_kept_stop_the_run_with_exit_code_4(
+    monkeypatch, capsys, tmp_path, noise
+):
     from stemkin.results import store
 
     replace_file = store._replace
@@ -227,7 +276,9 @@ def test_headers_that_cannot_be_kept_stop_the_run_with_exit_code_4(monkeypatch, 
     assert "headers.json cannot be written (No space left on device)" in err
 
 
-def test_a_log_that_cannot_be_written_is_said_once_and_stops_no_run(monkeypatch, capsys, caplog, tmp_path, noise):
+def test_a_log_that_cannot_be_written_is_said_once_and_stops_no_run(
+    monkeypatch, capsys, caplog, tmp_path, noise
+):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     (tmp_path / "out").mkdir()
@@ -263,11 +314,15 @@ def test_a_folder_that_is_no_results_folder_is_one_sentence(monkeypatch, capsys,
 def test_converting_costs_only_the_movies_that_are_broken(monkeypatch, capsys, tmp_path, noise):
     (tmp_path / "in").mkdir()
     noise.rename(tmp_path / "in" / "good.npy")
-    code, out, _ = call(monkeypatch, capsys, "convert", tmp_path / "in", "-o", tmp_path / "stores", *CALIBRATION)
+    code, out, _ = call(
+        monkeypatch, capsys, "convert", tmp_path / "in", "-o", tmp_path / "stores", *CALIBRATION
+    )
     assert code == 0
     assert "good" in out
     (tmp_path / "in" / "bad.npy").write_bytes(BAD_FILES["torn.npy"])
-    code, out, _ = call(monkeypatch, capsys, "convert", tmp_path / "in", "-o", tmp_path / "more", *CALIBRATION)
+    code, out, _ = call(
+        monkeypatch, capsys, "convert", tmp_path / "in", "-o", tmp_path / "more", *CALIBRATION
+    )
     assert code == 3
     assert "failed: " in out
     assert "bad.npy" in out
@@ -296,7 +351,16 @@ def test_the_stages_run_one_by_one_from_the_command_line(monkeypatch, capsys, tm
 
 def test_a_simulated_movie_is_learned_from_the_command_line(monkeypatch, capsys, tmp_path):
     code, out, _ = call(
-        monkeypatch, capsys, "simulate", "paper", "-o", tmp_path / "movies", "--frames", 4, "--size", 128
+        monkeypatch,
+        capsys,
+        "simulate",
+        "paper",
+        "-o",
+        tmp_path / "movies",
+        "--frames",
+        4,
+        "--size",
+        128,
     )
     assert code == 0
     assert "paper" in out
@@ -331,7 +395,15 @@ def test_ctrl_c_at_the_terminal_stops_in_seconds_and_the_run_goes_on_later(tmp_p
     np.save(tmp_path / "noise.npy", frames)
     (tmp_path / "s.toml").write_text("[detect]\nframes_per_block = 4\n[learn]\nn_frames = 1")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "stemkin.cli", "run", str(tmp_path / "noise.npy"), "-o", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "stemkin.cli",
+        "run",
+        str(tmp_path / "noise.npy"),
+        "-o",
+        str(out),
+    ]
     command += [
         "--pixel-size-nm",
         "0.03",

@@ -1,4 +1,5 @@
-"""Classes from descriptors: equal to scikit-learn's, the same bits for every chunking, clear at the edges."""
+"""Classes from descriptors: equal to scikit-learn's, the same bits for every chunking, clear at the
+edges."""
 
 import logging
 
@@ -42,7 +43,9 @@ def test_classes_do_not_depend_on_the_chunking(chunks):
         patch.setattr(kernel, "LEAF_ROWS", 64)
         patch.setattr(gaussian_mixture, "LEAF_ROWS", 64)
         whole = cluster(rows, n_classes=4, n_init=1, covariance="full")
-        split = cluster(da.from_array(rows, chunks=(chunks, -1)), n_classes=4, n_init=1, covariance="full")
+        split = cluster(
+            da.from_array(rows, chunks=(chunks, -1)), n_classes=4, n_init=1, covariance="full"
+        )
     np.testing.assert_array_equal(split.mixture.means, whole.mixture.means)
     np.testing.assert_array_equal(split.mixture.covariances, whole.mixture.covariances)
     np.testing.assert_array_equal(split.class_ids, whole.class_ids)
@@ -56,8 +59,12 @@ def test_the_estimator_equals_scikit_learn_on_the_same_start(small_leaves):
         "means_init": CENTRES + 1.0,
         "precisions_init": np.stack([np.eye(3) / 4] * 4),
     }
-    theirs = sklearn_mixture.GaussianMixture(4, tol=1e-9, init_params="random", max_iter=500, **start).fit(rows)
-    ours = GaussianMixture(4, tol=1e-9, max_iter=500, **start).fit(da.from_array(rows, chunks=(100, 3)))
+    theirs = sklearn_mixture.GaussianMixture(
+        4, tol=1e-9, init_params="random", max_iter=500, **start
+    ).fit(rows)
+    ours = GaussianMixture(4, tol=1e-9, max_iter=500, **start).fit(
+        da.from_array(rows, chunks=(100, 3))
+    )
     assert ours.converged_
     assert ours.n_iter_ == theirs.n_iter_
     for name in ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bound_"):
@@ -148,7 +155,9 @@ def test_a_first_guess_finds_classes_that_k_means_would_not():
     # two classes that differ in one descriptor only, while the others scatter widely
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1], 300)
-    rows = np.stack([truth * 6.0 + rng.normal(size=600), *rng.normal(scale=40.0, size=(3, 600))], axis=1)
+    rows = np.stack(
+        [truth * 6.0 + rng.normal(size=600), *rng.normal(scale=40.0, size=(3, 600))], axis=1
+    )
     guess = np.where(rows[:, 0] > 3, 1, 0)
     guess[::5] = -1
     taxonomy = cluster(rows, start_labels=guess, n_classes=2)
@@ -165,7 +174,9 @@ def test_nan_in_a_dask_array_is_refused_with_a_cure():
     rows, _ = rows_and_truth(100)
     rows[3, 1] = np.nan
     with pytest.raises(ValueError, match="isfinite"):
-        GaussianMixture(1, weights_init=[1.0], means_init=[[0, 0, 0.0]], precisions_init=[np.eye(3)]).fit(rows)
+        GaussianMixture(
+            1, weights_init=[1.0], means_init=[[0, 0, 0.0]], precisions_init=[np.eye(3)]
+        ).fit(rows)
     with pytest.raises(ValueError, match="isfinite"):
         cluster(da.from_array(rows, chunks=(30, 3)))
 

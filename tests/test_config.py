@@ -7,7 +7,8 @@ from stemkin.config import ConfigError, RunConfig
 
 def test_settings_survive_the_way_to_toml_and_back():
     config = RunConfig.from_toml(
-        '[calibration]\npixel_size_nm = 0.03\n[kinetics]\ndiffusion_methods = ["cve"]\nconfidence = 0.9'
+        '[calibration]\npixel_size_nm = 0.03\n[kinetics]\ndiffusion_methods = ["cve"]\nconfidence '
+        "= 0.9"
     )
     assert RunConfig.from_toml(config.to_toml()) == config
     assert config.kinetics.confidence == 0.9
@@ -22,13 +23,23 @@ def test_every_default_is_valid_toml():
     [
         (
             "[link]\nmax_stepp_nm = 1",
-            r"the settings have no key 'link.max_stepp_nm'; \[link\] knows max_step_nm, max_gap_frames, lattice",
+            r"the settings have no key 'link.max_stepp_nm'; \[link\] knows max_step_nm, "
+            r"max_gap_frames, lattice",
         ),
         ("[lnk]\n", r"the settings have no key 'lnk'; the file knows calibration, learn"),
-        ("[link]\nmax_step_nm = -1", r"link.max_step_nm cannot be -1: input should be greater than 0"),
+        (
+            "[link]\nmax_step_nm = -1",
+            r"link.max_step_nm cannot be -1: input should be greater than 0",
+        ),
         ("[link]\nlattice = 0.3", r"link.lattice cannot be 0.3: input should be a valid boolean"),
-        ("[link]\nlattice = 'yes'", r"link.lattice cannot be 'yes': input should be a valid boolean"),
-        ("[kinetics]\nmeeting_reach_nm = 0", r"kinetics.meeting_reach_nm cannot be 0: input should be greater than 0"),
+        (
+            "[link]\nlattice = 'yes'",
+            r"link.lattice cannot be 'yes': input should be a valid boolean",
+        ),
+        (
+            "[kinetics]\nmeeting_reach_nm = 0",
+            r"kinetics.meeting_reach_nm cannot be 0: input should be greater than 0",
+        ),
         ("[kinetics]\nconfidence = 95", r"kinetics.confidence cannot be 95"),
         ("[detect]\ndevice = 'tpu'", r"detect.device cannot be 'tpu'"),
         ("[detect", r"no valid TOML"),

@@ -1,4 +1,5 @@
-"""A converted store holds the same bits, appears whole or not at all, and a killed conversion ends in the same bytes."""
+"""A converted store holds the same bits, appears whole or not at all, and a killed conversion ends
+in the same bytes."""
 
 import errno
 import json
@@ -36,7 +37,11 @@ def small_blocks(monkeypatch):
 
 def content(folder):
     """Every file of a store with its bytes."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(Path(folder).rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "u4", "f4", "f8"])
@@ -51,7 +56,9 @@ def test_every_type_comes_back_bit_by_bit(tmp_path, small_blocks, dtype):
     read = movie.reader.read(0, 50)
     assert read.dtype == frames.dtype
     assert read.tobytes() == frames.tobytes()
-    np.testing.assert_array_equal(zarr.open_group(store, mode="r")["0"][:], frames)  # zarr-python reads it too
+    np.testing.assert_array_equal(
+        zarr.open_group(store, mode="r")["0"][:], frames
+    )  # zarr-python reads it too
 
 
 def test_the_metadata_are_ome_zarr_and_calibrated(tmp_path):
@@ -63,7 +70,9 @@ def test_the_metadata_are_ome_zarr_and_calibrated(tmp_path):
     assert [(a["name"], a["type"], a["unit"]) for a in image["axes"]] == [
         ("t", "time", "second"), ("y", "space", "nanometer"), ("x", "space", "nanometer"),
     ]  # fmt: skip
-    assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == pytest.approx([2.25, 0.03, 0.03])
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == pytest.approx(
+        [2.25, 0.03, 0.03]
+    )
     assert said["stemkin"]["complete"] is True
     movie = open_movie(store)
     assert movie.calibration.known() == pytest.approx(
@@ -80,7 +89,9 @@ def test_an_outside_library_reads_image_and_scale(tmp_path):
     [node] = ome_zarr_reader.Reader(parse_url(store))()
     np.testing.assert_array_equal(node.data[0].compute(), files.pixels())
     assert [axis["name"] for axis in node.metadata["axes"]] == ["t", "y", "x"]
-    assert node.metadata["coordinateTransformations"][0][0]["scale"] == pytest.approx([2.25, 0.03, 0.03])
+    assert node.metadata["coordinateTransformations"][0][0]["scale"] == pytest.approx(
+        [2.25, 0.03, 0.03]
+    )
 
 
 @given(
@@ -88,7 +99,9 @@ def test_an_outside_library_reads_image_and_scale(tmp_path):
     dtype=st.sampled_from(["u1", "u2", "f4"]),
 )  # fmt: skip
 @settings(deadline=None, max_examples=25)
-def test_shards_are_whole_chunks_of_both_stores_and_pixels_stay(tmp_path_factory, n, edge, whole, block, dtype):
+def test_shards_are_whole_chunks_of_both_stores_and_pixels_stay(
+    tmp_path_factory, n, edge, whole, block, dtype
+):
     frames = files.pixels(n=n, height=edge, width=edge, dtype=dtype)
     movie = Movie(ArrayReader(frames, frames_per_chunk=whole), "m", Calibration())
     with pytest.MonkeyPatch.context() as patch:
@@ -132,12 +145,21 @@ def test_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path, small_blocks):
     n_copied = []
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", CONVERT_SLOWLY, str(tmp_path / "a.npy"), str(tmp_path / "b.zarr")],
+            [
+                sys.executable,
+                "-c",
+                CONVERT_SLOWLY,
+                str(tmp_path / "a.npy"),
+                str(tmp_path / "b.zarr"),
+            ],
             start_new_session=True,
         )
         before = len(list(tmp_path.glob("b.zarr.part/*.json")))
         deadline = time.monotonic() + 30
-        while len(list(tmp_path.glob("b.zarr.part/*.json"))) < before + 4 and time.monotonic() < deadline:
+        while (
+            len(list(tmp_path.glob("b.zarr.part/*.json"))) < before + 4
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
@@ -148,7 +170,9 @@ def test_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path, small_blocks):
     with pytest.MonkeyPatch.context() as patch:
         copied = []
         plain = conversion.copy_block
-        patch.setattr(conversion, "copy_block", lambda task: copied.append(task.start) or plain(task))
+        patch.setattr(
+            conversion, "copy_block", lambda task: copied.append(task.start) or plain(task)
+        )
         convert(tmp_path / "a.npy", tmp_path / "b.zarr")
     assert len(copied) == 25 - n_copied[-1]
     assert content(tmp_path / "b.zarr") == content(tmp_path / "expected.zarr")
@@ -182,13 +206,17 @@ def test_what_is_finished_is_not_done_again_and_not_overwritten_by_others(tmp_pa
         convert(tmp_path / "b.npy", tmp_path / "o.zarr")
     monkeypatch.undo()
     convert(tmp_path / "b.npy", tmp_path / "o.zarr", overwrite=True)
-    np.testing.assert_array_equal(open_movie(tmp_path / "o.zarr").reader.read(0, 6), files.pixels(seed=2))
+    np.testing.assert_array_equal(
+        open_movie(tmp_path / "o.zarr").reader.read(0, 6), files.pixels(seed=2)
+    )
 
 
 def test_a_half_written_store_of_another_movie_is_not_mixed_in(tmp_path, small_blocks, monkeypatch):
     np.save(tmp_path / "a.npy", files.pixels(n=40))
     plain = conversion.copy_block
-    monkeypatch.setattr(conversion, "copy_block", lambda task: plain(task) if task.start == 0 else 1 / 0)
+    monkeypatch.setattr(
+        conversion, "copy_block", lambda task: plain(task) if task.start == 0 else 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         convert(tmp_path / "a.npy", tmp_path / "o.zarr")
     monkeypatch.undo()
@@ -196,7 +224,9 @@ def test_a_half_written_store_of_another_movie_is_not_mixed_in(tmp_path, small_b
     with pytest.raises(FileExistsError, match="was begun with another movie"):
         convert(tmp_path / "b.npy", tmp_path / "o.zarr")
     convert(tmp_path / "b.npy", tmp_path / "o.zarr", overwrite=True)
-    np.testing.assert_array_equal(open_movie(tmp_path / "o.zarr").reader.read(0, 40), files.pixels(n=40, seed=2))
+    np.testing.assert_array_equal(
+        open_movie(tmp_path / "o.zarr").reader.read(0, 40), files.pixels(n=40, seed=2)
+    )
 
 
 def test_several_movies_go_into_a_folder_and_a_broken_one_costs_itself(tmp_path):
@@ -236,7 +266,11 @@ def test_a_disk_that_gives_back_other_pixels_is_found_out(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only"), (errno.EACCES, "Permission denied")],
+    [
+        (errno.ENOSPC, "No space left"),
+        (errno.EROFS, "Read-only"),
+        (errno.EACCES, "Permission denied"),
+    ],
 )
 def test_a_full_or_read_only_disk_is_one_sentence_and_nothing_is_lost(
     tmp_path, small_blocks, monkeypatch, number, words
@@ -251,7 +285,9 @@ def test_a_full_or_read_only_disk_is_one_sentence_and_nothing_is_lost(
         plain(job, start, block)
 
     monkeypatch.setattr(conversion, "write_frames", full)
-    with pytest.raises(OSError, match=f"o.zarr could not be written: {words}.*what was written is kept") as caught:
+    with pytest.raises(
+        OSError, match=f"o.zarr could not be written: {words}.*what was written is kept"
+    ) as caught:
         convert(tmp_path / "a.npy", tmp_path / "o.zarr")
     assert str(caught.value).startswith(str(tmp_path))
     monkeypatch.undo()

@@ -27,7 +27,8 @@ def test_dark_and_gain_give_back_the_true_signal(tmp_path):
     np.save(tmp_path / "dark.npy", dark)
     tifffile.imwrite(tmp_path / "gain.tif", np.stack([gain, gain]), photometric="minisblack")
     movie = open_movie(
-        tmp_path / "a.npy", corrections=Corrections(dark=tmp_path / "dark.npy", gain=str(tmp_path / "gain.tif"))
+        tmp_path / "a.npy",
+        corrections=Corrections(dark=tmp_path / "dark.npy", gain=str(tmp_path / "gain.tif")),
     )
     np.testing.assert_allclose(movie.reader.read(0, 4), truth, rtol=1e-10)
     np.testing.assert_allclose(movie.frames.compute(), truth, rtol=1e-10)
@@ -89,7 +90,8 @@ def test_counts_that_wrapped_are_unwrapped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "turned"), [("u2", lambda a: 65535 - a), ("i2", lambda a: -1 - a), ("f4", lambda a: -a)]
+    ("dtype", "turned"),
+    [("u2", lambda a: 65535 - a), ("i2", lambda a: -1 - a), ("f4", lambda a: -a)],
 )
 def test_contrast_is_turned(tmp_path, dtype, turned):
     frames = files.pixels(n=3, height=32, dtype=dtype)
@@ -104,7 +106,9 @@ def test_bad_frames_keep_their_status_through_every_correction(tmp_path):
     frames[1], frames[2, 30:], frames[3, ::3] = 5, 0, 65535
     np.save(tmp_path / "a.npy", frames)
     gain = np.random.default_rng(0).uniform(0.5, 1.5, (64, 64))
-    corrections = Corrections(dark=gain, gain=gain, dead_pixels=[(1, 1)], flyback_columns=3, invert=True)
+    corrections = Corrections(
+        dark=gain, gain=gain, dead_pixels=[(1, 1)], flyback_columns=3, invert=True
+    )
     read = open_movie(tmp_path / "a.npy", corrections=corrections).reader.read(0, 5)
     assert frame_status(read).tolist() == ["ok", "blank", "truncated", "saturated", "ok"]
 
@@ -125,7 +129,10 @@ def test_corrections_change_the_identity(raw, tmp_path):
 @pytest.mark.parametrize(
     ("corrections", "sentence"),
     [
-        (Corrections(dark=np.zeros((4, 4))), r"the dark image has \(4, 4\) pixels, but frames have \(32, 40\)"),
+        (
+            Corrections(dark=np.zeros((4, 4))),
+            r"the dark image has \(4, 4\) pixels, but frames have \(32, 40\)",
+        ),
         (Corrections(flyback_columns=40), "leaves nothing of frames that are 40 pixels wide"),
         (Corrections(dead_pixels=[(99, 0)]), "inside frames"),
         (Corrections(dark="nowhere.npy"), "nowhere.npy"),

@@ -1,4 +1,5 @@
-"""What is said of a detection: amplitudes of sites in units of a metal column, the same for every rotation, scale and gain."""
+"""What is said of a detection: amplitudes of sites in units of a metal column, the same for every
+rotation, scale and gain."""
 
 import numpy as np
 import pytest
@@ -6,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin.kernels.classes import motifs, naming
-from stemkin.kernels.classes.descriptors import SITE_NAMES, Describer, fold, look_at, look_at_pieces, scale_of
+from stemkin.kernels.classes.descriptors import (
+    SITE_NAMES,
+    Describer,
+    fold,
+    look_at,
+    look_at_pieces,
+    scale_of,
+)
 from stemkin.kernels.classes.mixture import Mixture
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, nearest_site, sites
@@ -17,7 +25,8 @@ S2 = 0.15
 
 
 def draw(lattice, shape, columns, *, gain=1.0, offset=0.0):
-    """Return a frame of a honeycomb with `columns` {(sublattice, index): height change}, and what the changes alone give."""
+    """Return a frame of a honeycomb with `columns` {(sublattice, index): height change}, and what
+    the changes alone give."""
     y, x = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
     sd = 0.14 * lattice.spacing_px
 
@@ -62,7 +71,9 @@ def test_a_dopant_by_hand():
 )  # fmt: skip
 def test_a_defect_reads_the_same_in_another_movie(kind, angle, spacing, third, gain):
     here = one_defect(kind).physical[0]
-    there = one_defect(kind, angle=angle, spacing=spacing, third=third, gain=gain, offset=7 * gain).physical[0]
+    there = one_defect(
+        kind, angle=angle, spacing=spacing, third=third, gain=gain, offset=7 * gain
+    ).physical[0]
     np.testing.assert_allclose(there, here, atol=0.02)
 
 
@@ -71,7 +82,9 @@ def test_the_orientation_is_the_column_that_lost_most(third):
     look = one_defect("complex", angle=11.0, third=third)
     assert look.orientation.tolist() == [third]
     assert look.physical[0, 2] == pytest.approx(-S2 / 2, abs=0.01)
-    np.testing.assert_allclose(look.patches[0], one_defect("complex", angle=11.0).patches[0], atol=0.05)
+    np.testing.assert_allclose(
+        look.patches[0], one_defect("complex", angle=11.0).patches[0], atol=0.05
+    )
 
 
 def test_a_site_beyond_the_frame_counts_as_perfect():
@@ -175,7 +188,9 @@ def test_the_perfect_crystal_is_no_defect():
 
 
 def test_a_stranger_stays_unnamed():
-    assert not motifs.match(np.array([2.0, -0.5, 0.4, 0.3, 0.2, 0.5, 0.1, 0.0, 0.0]), NOISE, WS2).holds
+    assert not motifs.match(
+        np.array([2.0, -0.5, 0.4, 0.3, 0.2, 0.5, 0.1, 0.0, 0.0]), NOISE, WS2
+    ).holds
 
 
 def test_folding_noise_is_expected_of_a_symmetric_motif():
@@ -202,8 +217,14 @@ def test_the_edge_of_a_hole_is_recognised(kind, angle, edge):
     lattice = honeycomb(10.0, angle_deg=angle, metal=(32.3, 31.6))
     centre = lattice.metal if kind == METAL else lattice.chalcogen
     towards = np.array([np.sin(edge), np.cos(edge)])
-    columns = [(p, -h) for k, h in ((METAL, 1.0), (CHALCOGEN, S2)) for p in sites(lattice, (64, 64), k)]
-    lost = [(p, h) for p, h in columns if (p - centre) @ towards > -0.9 and np.linalg.norm(p - centre) < 17]
+    columns = [
+        (p, -h) for k, h in ((METAL, 1.0), (CHALCOGEN, S2)) for p in sites(lattice, (64, 64), k)
+    ]
+    lost = [
+        (p, h)
+        for p, h in columns
+        if (p - centre) @ towards > -0.9 and np.linalg.norm(p - centre) < 17
+    ]
     frame, rest = draw(lattice, (64, 64), lost)
     found = motifs.match(look_at(frame, rest, lattice, centre[None]).physical[0], NOISE, WS2)
     assert found.name == motifs.HOLE_EDGE
@@ -214,7 +235,9 @@ def test_the_edge_of_a_hole_takes_no_name_from_another_defect():
     edge = motif(motifs.HOLE_EDGE).expected_row(NOISE)
     assert edge[8] < -0.3
     assert motifs.match(edge, NOISE, WS2).name == motifs.HOLE_EDGE
-    two_columns = np.array([METAL, -1.0, -S2, 0, 0, 0, 0, 0, 0])  # gone, in a crystal that is whole around them
+    two_columns = np.array(
+        [METAL, -1.0, -S2, 0, 0, 0, 0, 0, 0]
+    )  # gone, in a crystal that is whole around them
     assert (
         motifs.match(two_columns, NOISE, WS2).name != motifs.HOLE_EDGE
         or not motifs.match(two_columns, NOISE, WS2).holds
@@ -230,7 +253,9 @@ def components(rows, weights, n_rows=1000, merge=True):
     mixture = Mixture(np.array(weights), means, np.ones((len(rows), 8)), "diag")
     taxonomy = Taxonomy(mixture, np.arange(len(rows)))
     rings = np.array([row[8] for row in rows])
-    return naming.name_components(taxonomy, scale, NOISE, WS2, rings=rings, n_rows=n_rows, merge=merge)
+    return naming.name_components(
+        taxonomy, scale, NOISE, WS2, rings=rings, n_rows=n_rows, merge=merge
+    )
 
 
 def test_a_class_knows_its_match_and_the_next_best():
@@ -256,7 +281,10 @@ def test_components_of_one_motif_become_one_class_and_rare_motifs_are_added():
 
 
 def test_noise_and_small_strange_groups_become_no_class():
-    noise, strange = np.append(1.0, 0.003 * np.ones(8)), np.array([2.0, -0.5, 0.4, 0.3, 0.2, 0.5, 0.1, 0.0, 0.0])
+    noise, strange = (
+        np.append(1.0, 0.003 * np.ones(8)),
+        np.array([2.0, -0.5, 0.4, 0.3, 0.2, 0.5, 0.1, 0.0, 0.0]),
+    )
     row = motif("V_S").expected_row(NOISE)
     taxonomy, _ = components([row, noise, strange], [0.8, 0.198, 0.002])
     assert taxonomy.class_ids[:3].tolist() == [0, -1, -1]

@@ -22,7 +22,9 @@ N_FRAMES = 6
 
 @pytest.fixture(scope="module")
 def movie():
-    return simulate_movie("paper", n_frames=N_FRAMES, shape=(96, 96), seed=9, name="small", rotation_deg=5.0)
+    return simulate_movie(
+        "paper", n_frames=N_FRAMES, shape=(96, 96), seed=9, name="small", rotation_deg=5.0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,9 @@ class CountingReader(ArrayReader):
 def test_three_bright_pixels_by_hand():
     frames = np.zeros((3, 5, 5))
     frames[0, 2, 3], frames[1, 1, 1], frames[2, 4, 0] = 9, 8, 7
-    rows = detect(Movie.from_array(frames, name="hand", frame_time_s=2.0), brightest_pixel).compute()
+    rows = detect(
+        Movie.from_array(frames, name="hand", frame_time_s=2.0), brightest_pixel
+    ).compute()
     assert rows[["movie", "frame", "y", "x", "score"]].to_numpy().tolist() == [
         ["hand", 0, 2, 3, 9], ["hand", 1, 1, 1, 8], ["hand", 2, 4, 0, 7],
     ]  # fmt: skip
@@ -88,7 +92,8 @@ def test_a_detector_that_returns_something_else_is_told_so():
         detect_block(frames, frames[:0], first_frame=7, movie=movie,
                      model=lambda frames, *, first_frame=0: brightest_pixel(frames, first_frame=7))  # fmt: skip
     with pytest.raises(
-        ValueError, match=r"records with the fields \('frame', 'y', 'x', 'score'\), but \['score'\] are missing"
+        ValueError,
+        match=r"records with the fields \('frame', 'y', 'x', 'score'\), but \['score'\] are missing",
     ):
         detect_block(frames, frames[:0], first_frame=0, movie=movie,
                      model=lambda frames, *, first_frame=0: np.zeros(1, [("frame", int), ("y", float), ("x", float)]))  # fmt: skip
@@ -101,11 +106,15 @@ def test_rows_do_not_depend_on_how_the_movie_is_cut(movie, frames, whole, chunks
     for length in chunks:
         stop = start + length
         before = frames[max(0, start - 1) : start]
-        block = detect_block(frames[start:stop], before, first_frame=start, movie=movie, model=FourierDetector())
+        block = detect_block(
+            frames[start:stop], before, first_frame=start, movie=movie, model=FourierDetector()
+        )
         found.append(block)
         start = stop
     assert_same_rows(pd.concat([block.detections for block in found]), whole.detections)
-    assert_same_rows(assemble_frames([block.frames for block in found]), assemble_frames(whole.frames))
+    assert_same_rows(
+        assemble_frames([block.frames for block in found]), assemble_frames(whole.frames)
+    )
 
 
 @pytest.mark.parametrize("frames_per_block", [1, 4, None])
@@ -148,7 +157,10 @@ def test_threads_give_the_same_rows(movie, whole):
 def test_two_processes_give_the_same_rows(movie, whole):
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
         rows = detect(movie, FourierDetector(), frames_per_block=2)
         found, table = dask.compute(rows, rows.experiment.frames)
     assert_same_rows(found, whole.detections)
@@ -156,7 +168,9 @@ def test_two_processes_give_the_same_rows(movie, whole):
 
 
 def test_several_movies_are_kept_apart():
-    movies = [simulate_movie("paper", n_frames=2, shape=(96, 96), seed=s, name=f"m{s}") for s in (1, 2)]
+    movies = [
+        simulate_movie("paper", n_frames=2, shape=(96, 96), seed=s, name=f"m{s}") for s in (1, 2)
+    ]
     rows = detect(movies, FourierDetector())
     found = rows.compute()
     assert found["movie"].tolist() == sorted(found["movie"])
@@ -182,7 +196,11 @@ def test_bad_frames_give_no_detections_and_are_said_so(movie, frames):
 def test_all_frames_bad_or_none_give_empty_tables(n):
     movie = Movie.from_array(np.full((n, 32, 32), np.nan), name="bad")
     block = detect_block(
-        movie.reader.read(0, n), np.empty((0, 32, 32)), first_frame=0, movie=movie, model=FourierDetector()
+        movie.reader.read(0, n),
+        np.empty((0, 32, 32)),
+        first_frame=0,
+        movie=movie,
+        model=FourierDetector(),
     )
     assert len(block.detections) == 0
     assert block.detections.dtypes.astype(str).to_dict() == tables.dtypes("detections")
@@ -204,7 +222,9 @@ def test_drift_is_known_to_a_tenth_of_a_pixel_per_step():
     truth = truth_of(movie).frames
     for name in ("shift_y", "shift_x"):
         assert np.abs(np.diff(table[name]) - np.diff(truth[name])).max() < 0.1
-    assert np.corrcoef(table["shift_y"], truth["shift_y"])[0, 1] > 0.99, "the sign is that of the image's displacement"
+    assert np.corrcoef(table["shift_y"], truth["shift_y"])[0, 1] > 0.99, (
+        "the sign is that of the image's displacement"
+    )
 
 
 def test_a_model_names_what_its_detector_finds(movie, frames):
@@ -212,7 +232,9 @@ def test_a_model_names_what_its_detector_finds(movie, frames):
         detector = staticmethod(brightest_pixel)
         n_descriptors = 2
 
-        def describe(self, frames, records, *, first_frame, pixel_size_nm, lattices=None, residuals=None):
+        def describe(
+            self, frames, records, *, first_frame, pixel_size_nm, lattices=None, residuals=None
+        ):
             assert len(lattices) == len(residuals) == len(frames)
             values = np.array([frames[r["frame"] - first_frame].max() for r in records], np.float32)
             n = len(records)
@@ -232,8 +254,14 @@ def test_a_model_names_what_its_detector_finds(movie, frames):
     ("frames", "said"),
     [
         (np.zeros((0, 64, 64)), "movie 'odd' has no frames"),
-        (np.zeros((2, 64, 64), bool), "the pixels of movie 'odd' are bool, not intensities; convert them to float32"),
-        (np.zeros((2, 64, 64), np.complex64), "the pixels of movie 'odd' are complex64, not intensities"),
+        (
+            np.zeros((2, 64, 64), bool),
+            "the pixels of movie 'odd' are bool, not intensities; convert them to float32",
+        ),
+        (
+            np.zeros((2, 64, 64), np.complex64),
+            "the pixels of movie 'odd' are complex64, not intensities",
+        ),
     ],
 )
 def test_movies_that_cannot_be_searched_are_refused_before_a_frame_is_read(frames, said):
@@ -291,7 +319,9 @@ def test_the_silicon_atom_of_a_real_movie_is_found_in_every_frame():
     path = folder / "moving-si" / "moving-Si-1.mp4"
     if not path.exists():
         pytest.skip(f"{path} is not here")
-    rows = detect(open_movie(path, pixel_size_nm=0.02, frame_time_s=0.2), FourierDetector()).compute()
+    rows = detect(
+        open_movie(path, pixel_size_nm=0.02, frame_time_s=0.2), FourierDetector()
+    ).compute()
     assert rows.groupby("frame").size().mean() < 7
     y, x = 211.0, 66.0
     for frame in range(30):

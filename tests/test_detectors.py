@@ -1,4 +1,5 @@
-"""Detectors: what the Fourier detector finds, on which array library, and what it does with poor input."""
+"""Detectors: what the Fourier detector finds, on which array library, and what it does with poor
+input."""
 
 import pickle
 
@@ -40,7 +41,9 @@ def test_a_function_is_a_detector_and_so_is_the_fourier_detector():
 
 def test_a_missing_atom_is_found_where_it_was_taken_out():
     """By hand: one metal column of a perfect, noisy crystal is removed."""
-    movie = simulate_movie("null", n_frames=1, shape=(128, 128), seed=2, rotation_deg=12.0, dtype="float32")
+    movie = simulate_movie(
+        "null", n_frames=1, shape=(128, 128), seed=2, rotation_deg=12.0, dtype="float32"
+    )
     frame = movie.reader.read(0, 1)[0]
     lattice = FourierDetector().survey(frame[None]).lattices[0]
     gone = nearest_site(lattice, np.array([[60.0, 70.0]]), np.array([METAL]))[0]
@@ -60,12 +63,16 @@ def test_dopants_are_all_found_and_vacancies_nearly_all():
 
 
 def test_positions_are_as_good_as_shot_noise_allows():
-    movie = simulate_movie("frozen", n_frames=3, shape=(256, 256), seed=4, rotation_deg=8.0, complex_fraction=0.0)
+    movie = simulate_movie(
+        "frozen", n_frames=3, shape=(256, 256), seed=4, rotation_deg=8.0, complex_fraction=0.0
+    )
     records = FourierDetector()(movie.reader.read(0, 3))
     defects = truth_of(movie).defects
     misses = []
     for frame in range(3):
-        true = defects[(defects["frame"] == frame) & (defects["kind"] == "Mo_W")][["y", "x"]].to_numpy()
+        true = defects[(defects["frame"] == frame) & (defects["kind"] == "Mo_W")][
+            ["y", "x"]
+        ].to_numpy()
         found = found_of(records, frame)
         i, j = match_points(true, found, max_distance=2.0)
         misses.append(found[j] - true[i])
@@ -76,7 +83,9 @@ def test_positions_are_as_good_as_shot_noise_allows():
 def test_a_perfect_movie_gives_as_many_false_positives_as_asked_for():
     movie = simulate_movie("null", n_frames=6, shape=(256, 256), seed=3, rotation_deg=17.0)
     frames = movie.reader.read(0, 6)
-    counts = [len(FourierDetector(false_positives_per_frame=asked)(frames)) / 6 for asked in (1.0, 8.0)]
+    counts = [
+        len(FourierDetector(false_positives_per_frame=asked)(frames)) / 6 for asked in (1.0, 8.0)
+    ]
     assert 0.2 < counts[0] < 2.2
     assert 5 < counts[1] < 12
 
@@ -85,7 +94,9 @@ def test_a_longer_list_contains_the_shorter_one():
     frames = simulate_movie("paper", n_frames=1, shape=(160, 160), seed=6).reader.read(0, 1)
     strict, loose = (FourierDetector(false_positives_per_frame=n)(frames) for n in (0.1, 10.0))
     assert len(loose) > len(strict) > 0
-    assert len(match_points(found_of(strict, 0), found_of(loose, 0), max_distance=0.5)[0]) == len(strict)
+    assert len(match_points(found_of(strict, 0), found_of(loose, 0), max_distance=0.5)[0]) == len(
+        strict
+    )
 
 
 def test_the_by_products_belong_to_the_frames():
@@ -102,7 +113,9 @@ def test_the_by_products_belong_to_the_frames():
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64"])
 def test_any_pixel_type_gives_the_same_defects(dtype):
-    frames = simulate_movie("paper", n_frames=1, shape=(128, 128), seed=6, gain=1.0, offset=0.0).reader.read(0, 1)
+    frames = simulate_movie(
+        "paper", n_frames=1, shape=(128, 128), seed=6, gain=1.0, offset=0.0
+    ).reader.read(0, 1)
     wanted = FourierDetector()(frames)
     found = FourierDetector()(np.minimum(frames, 255).astype(dtype))
     assert len(wanted) > 0
@@ -110,7 +123,9 @@ def test_any_pixel_type_gives_the_same_defects(dtype):
 
 
 def test_brightness_and_contrast_do_not_matter():
-    frames = simulate_movie("paper", n_frames=1, shape=(128, 128), seed=6, dtype="float32").reader.read(0, 1)
+    frames = simulate_movie(
+        "paper", n_frames=1, shape=(128, 128), seed=6, dtype="float32"
+    ).reader.read(0, 1)
     first, second = FourierDetector()(frames), FourierDetector()(1e-3 * frames - 7)
     assert len(first) == len(second)
     assert np.allclose(first["score"], second["score"], rtol=2e-2)
@@ -119,16 +134,29 @@ def test_brightness_and_contrast_do_not_matter():
 @pytest.mark.parametrize("unit", [1e-12, 1e7])
 def test_currents_in_ampere_and_counts_in_millions_give_the_same_defects(unit):
     """The squares of their variances are beyond what float32 holds."""
-    frames = simulate_movie("paper", n_frames=1, shape=(128, 128), seed=6, dtype="float32").reader.read(0, 1)
-    first, second = FourierDetector().survey(frames), FourierDetector().survey(frames * np.float32(unit))
+    frames = simulate_movie(
+        "paper", n_frames=1, shape=(128, 128), seed=6, dtype="float32"
+    ).reader.read(0, 1)
+    first, second = (
+        FourierDetector().survey(frames),
+        FourierDetector().survey(frames * np.float32(unit)),
+    )
     assert len(first.records) > 0
     for name in ("y", "x", "score"):
         assert np.allclose(first.records[name], second.records[name], rtol=1e-2)
-    assert np.allclose(second.extra["rest"], unit * first.extra["rest"], atol=1e-3 * unit * first.extra["rest"].std())
+    assert np.allclose(
+        second.extra["rest"],
+        unit * first.extra["rest"],
+        atol=1e-3 * unit * first.extra["rest"].std(),
+    )
 
 
 def test_a_cosmic_ray_does_not_outshine_the_lattice():
-    frames = simulate_movie("paper", n_frames=1, shape=(160, 160), seed=6).reader.read(0, 1).astype(np.float32)
+    frames = (
+        simulate_movie("paper", n_frames=1, shape=(160, 160), seed=6)
+        .reader.read(0, 1)
+        .astype(np.float32)
+    )
     wanted = FourierDetector()(frames)
     frames[0, 80, 77] = 1e8
     survey = FourierDetector().survey(frames)
@@ -136,14 +164,21 @@ def test_a_cosmic_ray_does_not_outshine_the_lattice():
     far = np.hypot(survey.records["y"] - 80, survey.records["x"] - 77) > 12
     there = np.hypot(wanted["y"] - 80, wanted["x"] - 77) > 12
     found = survey.records[far]
-    assert len(match_points(found_of(wanted[there], 0), found_of(found, 0), max_distance=1.0)[0]) >= there.sum() - 1
+    assert (
+        len(match_points(found_of(wanted[there], 0), found_of(found, 0), max_distance=1.0)[0])
+        >= there.sum() - 1
+    )
 
 
 @pytest.mark.parametrize("library", ["torch", "array_api_strict"])
 @pytest.mark.parametrize("relaxation", [0.0, None])
 def test_other_array_libraries_list_the_same_defects(library, relaxation):
     xp = pytest.importorskip(library)
-    frame = simulate_movie("paper", n_frames=1, shape=(160, 176), seed=6).reader.read(0, 1)[0].astype(np.float32)
+    frame = (
+        simulate_movie("paper", n_frames=1, shape=(160, 176), seed=6)
+        .reader.read(0, 1)[0]
+        .astype(np.float32)
+    )
     listed = []
     for image in (frame, xp.asarray(frame)):
         rest = residual.remove_crystal(image)
@@ -173,7 +208,11 @@ def test_other_array_libraries_divide_a_broken_frame_alike(library):
 @pytest.mark.parametrize("library", ["torch", "array_api_strict"])
 def test_other_array_libraries_give_the_same_values(library):
     xp = pytest.importorskip(library)
-    frame = simulate_movie("paper", n_frames=1, shape=(144, 160), seed=6).reader.read(0, 1)[0].astype(np.float32)
+    frame = (
+        simulate_movie("paper", n_frames=1, shape=(144, 160), seed=6)
+        .reader.read(0, 1)[0]
+        .astype(np.float32)
+    )
     wanted = residual.remove_crystal(frame)
     found = residual.remove_crystal(xp.asarray(frame))
     assert np.allclose(found.lattice.a1, wanted.lattice.a1, atol=1e-4)
@@ -181,7 +220,10 @@ def test_other_array_libraries_give_the_same_values(library):
     for name in ("noise_units", "snr"):
         assert np.abs(to_host(getattr(found, name)) - getattr(wanted, name)).max() < 0.01, name
     blobs = residual.remove_background(xp.asarray(frame), filter_sd_px=2.0)
-    assert np.abs(to_host(blobs.snr) - residual.remove_background(frame, filter_sd_px=2.0).snr).max() < 1e-3
+    assert (
+        np.abs(to_host(blobs.snr) - residual.remove_background(frame, filter_sd_px=2.0).snr).max()
+        < 1e-3
+    )
 
 
 def test_torch_finds_the_same_defects_as_numpy():
@@ -209,7 +251,8 @@ def test_no_lattice_is_said_once_for_a_block(caplog):
     with caplog.at_level("INFO", logger="stemkin"):
         FourierDetector()(frames, first_frame=7)
     assert [r.getMessage() for r in caplog.records] == [
-        "no lattice in 3 of 3 frames from frame 7 on: blobs above the local background are sought there instead"
+        "no lattice in 3 of 3 frames from frame 7 on: blobs above the local background are sought "
+        "there instead"
     ]
 
 
@@ -227,7 +270,10 @@ def test_a_detector_survives_pickling():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"false_positives_per_frame": 0}, "false_positives_per_frame must be positive, not 0; 1 is a usual choice"),
+        (
+            {"false_positives_per_frame": 0},
+            "false_positives_per_frame must be positive, not 0; 1 is a usual choice",
+        ),
         ({"snr": -2}, "snr must be positive, not -2"),
         ({"feature_px": 0}, "feature_px must be positive, not 0"),
     ],

@@ -21,7 +21,9 @@ from stemkin.kernels.motion.likelihood import LOG_R, innovation_sums, likelihood
 from stemkin.tables import COLUMNS, Experiment, empty
 
 
-def random_walks(n_particles=30, n_frames=25, step=0.1, noise=0.02, missing=0.0, seed=0, movies=("a",)):
+def random_walks(
+    n_particles=30, n_frames=25, step=0.1, noise=0.02, missing=0.0, seed=0, movies=("a",)
+):
     rng = np.random.default_rng(seed)
     rows = []
     for movie in movies:
@@ -46,15 +48,26 @@ def in_partitions(rows, rng, n):
     groups = rows.groupby(["movie", "particle"]).ngroup().to_numpy()
     number = rng.integers(n, size=groups.max() + 1)[groups]
     return dd.from_map(
-        lambda i: rows[number == i].sample(frac=1, random_state=int(i)), rng.permutation(n), meta=rows.iloc[:0]
+        lambda i: rows[number == i].sample(frac=1, random_state=int(i)),
+        rng.permutation(n),
+        meta=rows.iloc[:0],
     )
 
 
-# --- by hand ---------------------------------------------------------------------------------------------------------
+# --- by hand
+#
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_five_positions_are_squared_by_hand():
-    rows = pd.DataFrame({"particle": 1, "frame": [0, 1, 2, 4, 5], "y_nm": [0.0, 1, 1, 1, 3], "x_nm": [0.0, 0, 2, 2, 2]})
+    rows = pd.DataFrame(
+        {
+            "particle": 1,
+            "frame": [0, 1, 2, 4, 5],
+            "y_nm": [0.0, 1, 1, 1, 3],
+            "x_nm": [0.0, 0, 2, 2, 2],
+        }
+    )
     found = sk.msd(rows, frame_time_s=0.5, max_lag_frames=3, by="pooled")
     assert found["n"].tolist() == [3, 2, 2]
     np.testing.assert_allclose(found["msd_nm2"], [(1 + 4 + 4) / 3, (5 + 0) / 2, (4 + 4) / 2])
@@ -66,23 +79,35 @@ def test_the_covariance_estimator_is_its_formula():
     rows = pd.DataFrame({"particle": 1, "frame": range(4), "y_nm": [0.0, 1, 0.5, 2.5], "x_nm": 0.0})
     found = sk.fit_diffusion(rows, frame_time_s=2.0, method="cve").iloc[0]
     d = np.array([1, -0.5, 2])
-    expected = ((d**2).mean() / 2 / 2 + (d[1:] * d[:-1]).mean() / 2) / 2  # the other axis does not move
+    expected = (
+        (d**2).mean() / 2 / 2 + (d[1:] * d[:-1]).mean() / 2
+    ) / 2  # the other axis does not move
     assert found["D_nm2_per_s"] == pytest.approx(expected)
     assert found["n_displacements"] == 3
 
 
 def test_a_displacement_belongs_to_a_class_that_lasted():
     rows = pd.DataFrame(
-        {"particle": 1, "frame": range(5), "class_id": [0, 0, 1, 1, 0], "y_nm": [0.0, 1, 5, 7, 0], "x_nm": 0.0}
+        {
+            "particle": 1,
+            "frame": range(5),
+            "class_id": [0, 0, 1, 1, 0],
+            "y_nm": [0.0, 1, 5, 7, 0],
+            "x_nm": 0.0,
+        }
     )
     found = sk.msd(rows, frame_time_s=1.0, max_lag_frames=4, by="pooled")
-    assert found[["class_id", "lag_frames", "msd_nm2", "n"]].to_numpy().tolist() == [[0, 1, 1, 1], [1, 1, 4, 1]]
+    assert found[["class_id", "lag_frames", "msd_nm2", "n"]].to_numpy().tolist() == [
+        [0, 1, 1, 1],
+        [1, 1, 4, 1],
+    ]
     whole = sk.msd(rows, frame_time_s=1.0, max_lag_frames=4, by="pooled", class_of="track")
     assert whole["class_id"].unique().tolist() == [0]
     assert whole["n"].tolist() == [4, 3, 2, 1]
 
 
-# --- partitions and schedulers -----------------------------------------------------------------------------------
+# --- partitions and schedulers
+# -----------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=15)
@@ -91,13 +116,17 @@ def test_numbers_are_the_same_bits_for_every_partitioning(n, seed):
     rows = random_walks(missing=0.2, movies=("a", "b"))
     rows = rows.assign(y=rows["y_nm"] * 10 + 20, x=rows["x_nm"] * 10 + 20)
     split = in_partitions(rows, np.random.default_rng(seed), n)
-    pd.testing.assert_frame_equal(sk.msd(split, frame_time_s=1.5), sk.msd(rows, frame_time_s=1.5), check_exact=True)
+    pd.testing.assert_frame_equal(
+        sk.msd(split, frame_time_s=1.5), sk.msd(rows, frame_time_s=1.5), check_exact=True
+    )
     words = {"method": ("mle", "cve", "ols", "hop"), "hop_length_nm": 0.3}
     sizes = {"height_px": [30, 40], "width_px": 35, "pixel_size_nm": 0.1, "frame_time_s": 1.5}
     fields = Experiment(pd.DataFrame({"movie": ["a", "b"], **sizes}))
     for known in ({"frame_time_s": 1.5}, {"experiment": fields}):
         pd.testing.assert_frame_equal(
-            sk.fit_diffusion(split, **words, **known), sk.fit_diffusion(rows, **words, **known), check_exact=True
+            sk.fit_diffusion(split, **words, **known),
+            sk.fit_diffusion(rows, **words, **known),
+            check_exact=True,
         )
 
 
@@ -111,7 +140,8 @@ def test_every_scheduler_gives_the_same_table():
     pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
 
 
-# --- beside other libraries ----------------------------------------------------------------------------------------
+# --- beside other libraries
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -120,14 +150,17 @@ def test_the_curve_is_that_of_trackpy(missing):
     tp = pytest.importorskip("trackpy")
     rows = random_walks(missing=missing)
     own = sk.msd(rows, frame_time_s=0.5, max_lag_frames=8, by="pooled", class_of="all")
-    theirs = tp.emsd(rows.rename(columns={"x_nm": "x", "y_nm": "y"}), mpp=1, fps=2, max_lagtime=8, detail=True)
+    theirs = tp.emsd(
+        rows.rename(columns={"x_nm": "x", "y_nm": "y"}), mpp=1, fps=2, max_lagtime=8, detail=True
+    )
     if not missing:
         np.testing.assert_allclose(own["msd_nm2"], theirs["msd"], rtol=1e-12)
     else:  # trackpy weighs tracks by a formula for tracks without gaps
         np.testing.assert_allclose(own["msd_nm2"], theirs["msd"], rtol=0.05)
 
 
-# --- what is wrong is said -------------------------------------------------------------------------------------------
+# --- what is wrong is said
+# -------------------------------------------------------------------------------------------
 
 
 def test_no_tracks_give_tables_with_columns():
@@ -163,7 +196,12 @@ def test_a_wrong_word_is_answered_with_the_right_ones(words, message):
     "verb",
     [
         partial(sk.msd, frame_time_s=1.0),
-        partial(sk.fit_diffusion, frame_time_s=1.0, method=("mle", "cve", "ols", "hop", "auto"), hop_length_nm=0.3),
+        partial(
+            sk.fit_diffusion,
+            frame_time_s=1.0,
+            method=("mle", "cve", "ols", "hop", "auto"),
+            hop_length_nm=0.3,
+        ),
         partial(sk.hop_rates, frame_time_s=1.0, hop_length_nm=0.3),
         partial(sk.gaussianity, frame_time_s=1.0),
         lambda rows: sk.measure_motion(rows, frame_time_s=1.0, hop_length_nm=0.3).diffusion,
@@ -171,7 +209,9 @@ def test_a_wrong_word_is_answered_with_the_right_ones(words, message):
 )
 def test_odd_tables_are_refused_in_a_sentence_or_answered_with_a_table(verb):
     rows = random_walks(n_particles=4, n_frames=12)
-    pd.testing.assert_frame_equal(verb(rows.sample(frac=1, random_state=1)), verb(rows), check_exact=True)
+    pd.testing.assert_frame_equal(
+        verb(rows.sample(frac=1, random_state=1)), verb(rows), check_exact=True
+    )
     assert list(verb(rows.assign(y_nm=np.nan)).columns) == list(verb(empty("tracks")).columns)
     assert verb(rows.assign(y_nm=np.nan)).empty
     assert set(verb(rows.groupby("particle").head(1))["movie"]) <= {"a", "*"}
@@ -214,32 +254,46 @@ def test_auto_quotes_hops_where_they_are_and_spreading_elsewhere_whatever_classe
     hops[hopping] = 0.3153 * np.column_stack([np.sin(angle), np.cos(angle)])[hopping]
     parts = [
         pd.DataFrame(
-            {"particle": i, "frame": range(len(d)), "class_id": i, "y_nm": d[:, 0].cumsum(), "x_nm": d[:, 1].cumsum()}
+            {
+                "particle": i,
+                "frame": range(len(d)),
+                "class_id": i,
+                "y_nm": d[:, 0].cumsum(),
+                "x_nm": d[:, 1].cumsum(),
+            }
         )
         for i, d in enumerate([steps, hops + rng.normal(0, 0.001, hops.shape), steps[:1]])
     ]
     rows = pd.concat(parts, ignore_index=True)
-    found = sk.fit_diffusion(rows, method="auto", hop_length_nm=0.3153, frame_time_s=1.0, by="pooled").set_index(
-        "class_id"
-    )
+    found = sk.fit_diffusion(
+        rows, method="auto", hop_length_nm=0.3153, frame_time_s=1.0, by="pooled"
+    ).set_index("class_id")
     assert found.loc[[0, 1], "method"].tolist() == ["mle", "hop"]
 
 
-# --- what leaves the field ------------------------------------------------------------------------------------------
+# --- what leaves the field
+# ------------------------------------------------------------------------------------------
 
 
 def hoppers_in_a_field(n, n_frames, *, edge_nm, a=0.3153, per_frame=0.3, sigma=0.01, seed=0):
-    """Particles that hop on an endless plane, seen in a square field; the border cuts their tracks."""
+    """Particles that hop on an endless plane, seen in a square field; the border cuts their
+    tracks."""
     rng = np.random.default_rng(seed)
     place = rng.uniform(-3, edge_nm + 3, (n, 2))
     rows = []
     name, inside = np.arange(n), np.zeros(n, bool)
     for frame in range(n_frames):
         now = ((place > 0) & (place < edge_nm)).all(axis=1)
-        name = np.where(now & ~inside, rng.integers(2**40, size=n), name)  # who comes back is a new track
+        name = np.where(
+            now & ~inside, rng.integers(2**40, size=n), name
+        )  # who comes back is a new track
         inside = now
         seen = place[now] + rng.normal(0, sigma, (now.sum(), 2))
-        rows.append(pd.DataFrame({"frame": frame, "particle": name[now], "y_nm": seen[:, 0], "x_nm": seen[:, 1]}))
+        rows.append(
+            pd.DataFrame(
+                {"frame": frame, "particle": name[now], "y_nm": seen[:, 0], "x_nm": seen[:, 1]}
+            )
+        )
         for _ in range(4):
             hop, angle = rng.random(n) < per_frame / 4, rng.integers(6, size=n) * np.pi / 3 + 0.3
             place = place + (a * hop)[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
@@ -250,9 +304,20 @@ def hoppers_in_a_field(n, n_frames, *, edge_nm, a=0.3153, per_frame=0.3, sigma=0
 def test_steps_that_leave_the_field_are_made_up_for_whatever_the_method():
     rows = hoppers_in_a_field(900, 60, edge_nm=5.0)
     size = round(5.0 / 0.03) + 1
-    movies = {"movie": ["m"], "pixel_size_nm": 0.03, "frame_time_s": 1.0, "height_px": size, "width_px": size}
+    movies = {
+        "movie": ["m"],
+        "pixel_size_nm": 0.03,
+        "frame_time_s": 1.0,
+        "height_px": size,
+        "width_px": size,
+    }
     known = Experiment(pd.DataFrame(movies))
-    words = {"method": ("mle", "cve", "ols", "hop"), "by": "pooled", "experiment": known, "hop_length_nm": 0.3153}
+    words = {
+        "method": ("mle", "cve", "ols", "hop"),
+        "by": "pooled",
+        "experiment": known,
+        "hop_length_nm": 0.3153,
+    }
     true = 0.3 * 0.3153**2 / 4
     plain = sk.fit_diffusion(rows, border_px=None, **words)
     right = sk.fit_diffusion(rows, border_px=0.0, **words)
@@ -260,22 +325,29 @@ def test_steps_that_leave_the_field_are_made_up_for_whatever_the_method():
     assert ((right["low"] < true) & (true < right["high"])).all()
     assert (right["high"] - right["low"] < 0.1 * true).all()
     assert right["n_displacements"].tolist()[:2] == plain["n_displacements"].tolist()[:2]
-    rates = sk.hop_rates(rows, hop_length_nm=0.3153, by="pooled", experiment=known, border_px=0.0).iloc[0]
+    rates = sk.hop_rates(
+        rows, hop_length_nm=0.3153, by="pooled", experiment=known, border_px=0.0
+    ).iloc[0]
     assert rates["low"] < 0.3 < rates["high"]
 
 
 @pytest.mark.parametrize(("n_steps", "snr"), [(10, 0.5), (10, 2.0), (40, 0.5)])
 def test_the_interval_of_the_covariance_estimator_holds_for_single_short_tracks(n_steps, snr):
     rng, n = np.random.default_rng(n_steps), 1500
-    walk = rng.normal(size=(n, n_steps + 1, 2)).cumsum(axis=1) + rng.normal(0, 1 / snr, (n, n_steps + 1, 2))
+    walk = rng.normal(size=(n, n_steps + 1, 2)).cumsum(axis=1) + rng.normal(
+        0, 1 / snr, (n, n_steps + 1, 2)
+    )
     track, frame = np.repeat(np.arange(n), n_steps + 1), np.tile(np.arange(n_steps + 1), n)
-    sums = covariance_sums(track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n)
+    sums = covariance_sums(
+        track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n
+    )
     low, high = np.array([covariance_interval(own) for own in sums]).T
     assert 0.93 < ((low < 0.5) & (high > 0.5)).mean() < 0.97
 
 
 def test_nothing_moves_in_shuffled_tracks_that_wandered_unequally_far():
-    """Fifteen tracks each in 600 data sets, shuffled: D = 0 lies within the interval as often as said."""
+    """Fifteen tracks each in 600 data sets, shuffled: D = 0 lies within the interval as often as
+    said."""
     rng, n_sets, n_tracks, n_frames = np.random.default_rng(7), 600, 15, 20
     walk = rng.normal(0, 0.3, (n_sets * n_tracks, n_frames, 2)).cumsum(axis=1)
     walk += rng.normal(0, 0.2, walk.shape)
@@ -285,7 +357,9 @@ def test_nothing_moves_in_shuffled_tracks_that_wandered_unequally_far():
             "particle": np.repeat(np.arange(len(walk)), n_frames), "class_id": 0, "y_nm": walk[..., 0].ravel(), "x_nm": walk[..., 1].ravel(),
         }
     )  # fmt: skip
-    fit = sk.fit_diffusion(sk.shuffled(rows, seed=1), method="cve", frame_time_s=1.0, by="movie").query("movie != '*'")
+    fit = sk.fit_diffusion(
+        sk.shuffled(rows, seed=1), method="cve", frame_time_s=1.0, by="movie"
+    ).query("movie != '*'")
     assert 0.93 < ((fit["low"] < 0) & (fit["high"] > 0)).mean() < 0.97
 
 
@@ -311,7 +385,9 @@ def test_steps_that_stand_for_several_say_less_than_as_many_steps():
     ]  # fmt: skip
     assert fits[0].n_hops == pytest.approx(200, rel=0.02)
     assert fits[1].rate == pytest.approx(fits[0].rate * 1.5 / (1 + 0.025), rel=0.01)
-    in_theory = (100 + 2 * 100) ** 2 / (100 + 4 * 100)  # of a sum with such weights: (sum of w)² over the sum of w²
+    in_theory = (100 + 2 * 100) ** 2 / (
+        100 + 4 * 100
+    )  # of a sum with such weights: (sum of w)² over the sum of w²
     assert fits[1].n_hops == pytest.approx(fits[0].n_hops * in_theory / 200, rel=0.03)
 
 
@@ -319,10 +395,13 @@ def test_in_a_corner_the_share_of_directions_is_that_of_a_drawn_circle():
     angle = (np.arange(100_000) + 0.5) / 100_000 * 2 * np.pi
     place = np.array([[0.3, 0.1, 4.9, 2.5], [0.2, 4.4, 4.8, 2.5]])
     y, x = (
-        place[k][:, None] + np.array([1.0, 1.5, 0.7, 3.0])[:, None] * f(angle) for k, f in enumerate((np.sin, np.cos))
+        place[k][:, None] + np.array([1.0, 1.5, 0.7, 3.0])[:, None] * f(angle)
+        for k, f in enumerate((np.sin, np.cos))
     )
     seen = ((y > 0) & (y < 5) & (x > 0) & (x < 5)).mean(axis=1)
-    found = Room(place, np.array([[5.0], [5.0]])).weights(np.arange(4), np.array([1.0, 1.5, 0.7, 3.0]))
+    found = Room(place, np.array([[5.0], [5.0]])).weights(
+        np.arange(4), np.array([1.0, 1.5, 0.7, 3.0])
+    )
     np.testing.assert_allclose(found, 1 / seen, atol=1 / 64)
 
 
@@ -332,13 +411,18 @@ def test_one_pass_says_what_the_verbs_say_one_by_one():
     found = sk.measure_motion(rows, methods=("auto", "mle", "cve", "hop"), **words)
     for method in ("mle", "cve", "hop"):
         own = found.diffusion[found.diffusion["method"] == method].reset_index(drop=True)
-        pd.testing.assert_frame_equal(own, sk.fit_diffusion(rows, method=method, **words), check_exact=True)
+        pd.testing.assert_frame_equal(
+            own, sk.fit_diffusion(rows, method=method, **words), check_exact=True
+        )
     pd.testing.assert_frame_equal(found.hop_rates, sk.hop_rates(rows, **words), check_exact=True)
-    pd.testing.assert_frame_equal(found.gaussianity, sk.gaussianity(rows, frame_time_s=1.5), check_exact=True)
+    pd.testing.assert_frame_equal(
+        found.gaussianity, sk.gaussianity(rows, frame_time_s=1.5), check_exact=True
+    )
     assert sk.measure_motion(rows, frame_time_s=1.5).hop_rates.empty
 
 
-# --- the likelihood, written out -----------------------------------------------------------------------------------------
+# --- the likelihood, written out
+# -----------------------------------------------------------------------------------------
 
 
 def test_the_likelihood_is_that_of_the_whole_covariance_matrix_gaps_included():
@@ -352,7 +436,9 @@ def test_the_likelihood_is_that_of_the_whole_covariance_matrix_gaps_included():
         covariance = np.diag(2.0 * np.diff(frame) + 2 * r) - r * (np.eye(n, k=1) + np.eye(n, k=-1))
         inverse = np.linalg.inv(covariance)
         assert log_b[0, i] == pytest.approx(np.linalg.slogdet(covariance)[1])
-        assert quadratic[0, i] == pytest.approx(np.diff(y) @ inverse @ np.diff(y) + np.diff(x) @ inverse @ np.diff(x))
+        assert quadratic[0, i] == pytest.approx(
+            np.diff(y) @ inverse @ np.diff(y) + np.diff(x) @ inverse @ np.diff(x)
+        )
 
 
 def test_with_few_tracks_the_error_of_hops_is_taken_from_their_steps():
@@ -363,7 +449,9 @@ def test_with_few_tracks_the_error_of_hops_is_taken_from_their_steps():
     track, frame = np.zeros(600, dtype=int), np.arange(600)
     fit = most_likely(Evidence(likelihood_numbers(track, frame, y, x, track, n_units=1)[0], 1.0))
     assert 2.5 < fit.inflation < 8
-    larger = most_likely(Evidence(likelihood_numbers(track, frame, 7 * y, 7 * x, track, n_units=1)[0], 1.0))
+    larger = most_likely(
+        Evidence(likelihood_numbers(track, frame, 7 * y, 7 * x, track, n_units=1)[0], 1.0)
+    )
     assert larger.inflation == pytest.approx(fit.inflation)
     np.testing.assert_allclose(larger.D, 49 * fit.D)
     assert fit.low < 0.1 / 4 < fit.high
@@ -372,16 +460,22 @@ def test_with_few_tracks_the_error_of_hops_is_taken_from_their_steps():
 def test_the_likelihood_of_single_hopping_tracks_holds_the_truth_as_often_as_it_says():
     rng, n, n_steps = np.random.default_rng(5), 400, 300
     angle = rng.integers(6, size=(n, n_steps)) * np.pi / 3
-    steps = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * rng.poisson(0.1, (n, n_steps))[..., None]
+    steps = (
+        np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        * rng.poisson(0.1, (n, n_steps))[..., None]
+    )
     walk = steps.cumsum(axis=1) + rng.normal(0, 0.03, (n, n_steps, 2))
     track, frame = np.repeat(np.arange(n), n_steps), np.tile(np.arange(n_steps), n)
-    numbers = likelihood_numbers(track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n)
+    numbers = likelihood_numbers(
+        track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n
+    )
     fits = [most_likely(Evidence(own, 1.0)) for own in numbers]
     true = (0.1 + 0.1**2) / 4  # <n²> / 4: here several hops of one frame go the same way
     assert 0.93 < np.mean([fit.low < true < fit.high for fit in fits]) < 0.978
 
 
-# --- places that state their errors --------------------------------------------------------------------------------------
+# --- places that state their errors
+# --------------------------------------------------------------------------------------
 
 
 def uneven_walks(n, n_frames, *, error=0.2, D=0.01, keep=0.85, per_movie=1, seed=0):
@@ -392,12 +486,23 @@ def uneven_walks(n, n_frames, *, error=0.2, D=0.01, keep=0.85, per_movie=1, seed
         rng.normal(0, np.sqrt(2 * D), (n, n_frames, 2)).cumsum(axis=1)
         + rng.normal(size=(n, n_frames, 2)) * own[..., None]
     )
-    rows = {"particle": np.repeat(np.arange(n), n_frames), "frame": np.tile(np.arange(n_frames), n), "class_id": 0}
+    rows = {
+        "particle": np.repeat(np.arange(n), n_frames),
+        "frame": np.tile(np.arange(n_frames), n),
+        "class_id": 0,
+    }
     table = pd.DataFrame(
-        {**rows, "y_nm": walk[..., 0].ravel(), "x_nm": walk[..., 1].ravel(), "position_error": own.ravel() / 0.03}
+        {
+            **rows,
+            "y_nm": walk[..., 0].ravel(),
+            "x_nm": walk[..., 1].ravel(),
+            "position_error": own.ravel() / 0.03,
+        }
     )
     table["movie"] = (table["particle"] // per_movie).map("{:04d}".format)
-    known = Experiment(pd.DataFrame({"movie": table["movie"].unique(), "pixel_size_nm": 0.03, "frame_time_s": 1.0}))
+    known = Experiment(
+        pd.DataFrame({"movie": table["movie"].unique(), "pixel_size_nm": 0.03, "frame_time_s": 1.0})
+    )
     return table[rng.random(len(table)) < keep].reset_index(drop=True), known
 
 
@@ -410,7 +515,9 @@ def test_the_likelihood_of_stated_errors_is_that_of_the_whole_covariance_matrix(
     found = stated_numbers(track, frame, y, x, track, variance=variance, n_units=1)[0]
     for i in (45, 52, 60):
         off = np.diag(variance[1:-1], 1) + np.diag(variance[1:-1], -1)
-        covariance = np.diag(2 * np.exp(LOG_D[i]) * np.diff(frame) + variance[1:] + variance[:-1]) - off
+        covariance = (
+            np.diag(2 * np.exp(LOG_D[i]) * np.diff(frame) + variance[1:] + variance[:-1]) - off
+        )
         inverse = np.linalg.inv(covariance)
         square = np.diff(y) @ inverse @ np.diff(y) + np.diff(x) @ inverse @ np.diff(x)
         assert found[6 + i] == pytest.approx(-np.linalg.slogdet(covariance)[1] - square / 2)
@@ -422,7 +529,9 @@ def test_stated_errors_tell_more_of_d_and_cover_it_as_often_as_they_say():
     for sigma in (None, "position_error"):
         found = sk.fit_diffusion(rows, sigma_nm=sigma, experiment=known)
         fits[sigma] = found[found["movie"] != "*"]
-    stated, fitted = (np.mean((fits[k]["D_nm2_per_s"] / 0.01 - 1) ** 2) for k in ("position_error", None))
+    stated, fitted = (
+        np.mean((fits[k]["D_nm2_per_s"] / 0.01 - 1) ** 2) for k in ("position_error", None)
+    )
     assert stated < 0.6 * fitted
     own = fits["position_error"]
     assert 0.93 < ((own["low"] <= 0.01) & (own["high"] >= 0.01)).mean() < 0.975
@@ -432,7 +541,9 @@ def test_stated_errors_give_the_same_bits_for_every_partitioning():
     rows, known = uneven_walks(60, 20, per_movie=30)
     words = {"sigma_nm": "position_error", "experiment": known}
     split = in_partitions(rows, np.random.default_rng(1), 5)
-    pd.testing.assert_frame_equal(sk.fit_diffusion(split, **words), sk.fit_diffusion(rows, **words), check_exact=True)
+    pd.testing.assert_frame_equal(
+        sk.fit_diffusion(split, **words), sk.fit_diffusion(rows, **words), check_exact=True
+    )
 
 
 def test_where_a_place_states_no_error_it_is_fitted_and_where_none_does_that_is_said():
@@ -443,21 +554,34 @@ def test_where_a_place_states_no_error_it_is_fitted_and_where_none_does_that_is_
     pd.testing.assert_frame_equal(found.loc[["0000", "*"]], fitted.loc[["0000", "*"]])
     assert found.loc["0001", "sigma_nm"] != fitted.loc["0001", "sigma_nm"]
     with pytest.raises(ValueError, match="needs the column 'position_error'"):
-        sk.fit_diffusion(rows.drop(columns="position_error"), sigma_nm="position_error", experiment=known)
+        sk.fit_diffusion(
+            rows.drop(columns="position_error"), sigma_nm="position_error", experiment=known
+        )
     with pytest.raises(ValueError, match=r"pass experiment=.* with pixel_size_nm"):
         sk.fit_diffusion(rows, sigma_nm="position_error", frame_time_s=1.0)
-    with pytest.raises(ValueError, match="'position_error', or None where it is to be fitted, but it is 'guess'"):
+    with pytest.raises(
+        ValueError, match="'position_error', or None where it is to be fitted, but it is 'guess'"
+    ):
         sk.fit_diffusion(rows, sigma_nm="guess", experiment=known)
 
 
-# --- between movies ------------------------------------------------------------------------------------------------------
+# --- between movies
+#
+# ------------------------------------------------------------------------------------------------------
 
 
 def movies_with(ln_D, error, rng):
     """One row per movie whose D is known to `error` (sd of ln D)."""
     seen = np.asarray(ln_D) + rng.normal(0, error, len(ln_D))
-    rows = {"movie": [f"m{k}" for k in range(len(seen))], "class_id": 0, "method": "hop", "D_nm2_per_s": np.exp(seen)}
-    return pd.DataFrame({**rows, "low": np.exp(seen - 1.96 * error), "high": np.exp(seen + 1.96 * error)})
+    rows = {
+        "movie": [f"m{k}" for k in range(len(seen))],
+        "class_id": 0,
+        "method": "hop",
+        "D_nm2_per_s": np.exp(seen),
+    }
+    return pd.DataFrame(
+        {**rows, "low": np.exp(seen - 1.96 * error), "high": np.exp(seen + 1.96 * error)}
+    )
 
 
 @pytest.mark.parametrize("scatter", [0.0, 0.3])
@@ -467,8 +591,12 @@ def test_the_intervals_of_groups_and_energies_hold_as_often_as_they_say(scatter)
     names, hits = [f"m{k}" for k in range(12)], []
     for _ in range(400):
         rows = movies_with(5 - 0.3 / kT + rng.normal(0, scatter, 12), 0.1, rng)
-        fit = arrhenius(rows, temperature_k=dict(zip(names, kT / 8.617333262e-5, strict=True))).iloc[0]
-        groups = compare_diffusion(rows, dict(zip(names, np.repeat(["cold", "hot", "warm"], [4, 4, 4]), strict=True)))
+        fit = arrhenius(
+            rows, temperature_k=dict(zip(names, kT / 8.617333262e-5, strict=True))
+        ).iloc[0]
+        groups = compare_diffusion(
+            rows, dict(zip(names, np.repeat(["cold", "hot", "warm"], [4, 4, 4]), strict=True))
+        )
         true = np.exp(5 - 0.3 / kT[4])
         ratio = true / np.exp(5 - 0.3 / kT[0])
         second = groups[groups["group"] == "hot"].iloc[0]

@@ -18,7 +18,9 @@ def run(name, *arguments, folder):
     """Run an example as a user does, from another folder, and return what it printed."""
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(folder)}
     command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(command, cwd=folder, env=quiet, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(
+        command, cwd=folder, env=quiet, capture_output=True, text=True, timeout=180
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -26,7 +28,9 @@ def run(name, *arguments, folder):
 def test_the_first_movie_ends_in_rates_diffusion_and_a_figure(tmp_path):
     printed = run("01_first_movie.py", folder=tmp_path)
     rows = {
-        line.split()[0]: line.split() for line in printed.split("diffusion, with")[1].splitlines()[2:] if line.strip()
+        line.split()[0]: line.split()
+        for line in printed.split("diffusion, with")[1].splitlines()[2:]
+        if line.strip()
     }
     D, low, high = (float(v) for v in rows["V_S"][1:4])
     assert low < D < high
@@ -42,13 +46,22 @@ def test_the_first_movie_opens_a_file_too(tmp_path):
 
     movie = sk.simulate_movie("paper", n_frames=12, shape=(160, 160), seed=1)
     tifffile.imwrite(tmp_path / "stack.tif", movie.reader.read(0, 12))
-    calibration = ("--pixel-size-nm", str(movie.pixel_size_nm), "--frame-time-s", str(movie.frame_time_s))
-    assert "diffusion, with 95 % intervals" in run("01_first_movie.py", "stack.tif", *calibration, folder=tmp_path)
+    calibration = (
+        "--pixel-size-nm",
+        str(movie.pixel_size_nm),
+        "--frame-time-s",
+        str(movie.frame_time_s),
+    )
+    assert "diffusion, with 95 % intervals" in run(
+        "01_first_movie.py", "stack.tif", *calibration, folder=tmp_path
+    )
 
 
 def test_a_detector_of_ones_own_finds_the_dopants(tmp_path):
     printed = run("02_your_own_detector.py", folder=tmp_path)
-    recall, precision = (float(v) for v in re.search(r"recall ([\d.]+), precision ([\d.]+)", printed).groups())
+    recall, precision = (
+        float(v) for v in re.search(r"recall ([\d.]+), precision ([\d.]+)", printed).groups()
+    )
     assert recall > 0.95
     assert precision > 0.95
 
@@ -57,7 +70,13 @@ def test_threads_processes_and_a_running_scheduler_give_equal_tables(tmp_path):
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
     ) as cluster:
-        printed = run("03_laptop_to_cluster.py", "threads", "processes", cluster.scheduler_address, folder=tmp_path)
+        printed = run(
+            "03_laptop_to_cluster.py",
+            "threads",
+            "processes",
+            cluster.scheduler_address,
+            folder=tmp_path,
+        )
     prints = re.findall(r"^(\S+): .* tables ([0-9a-f]{16})$", printed, flags=re.MULTILINE)
     assert [place for place, _ in prints] == ["threads", "processes", cluster.scheduler_address]
     assert len({fingerprint for _, fingerprint in prints}) == 1
@@ -70,14 +89,17 @@ def test_the_notebook_runs_from_top_to_bottom_and_ends_in_a_diffusion_coefficien
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [], "kept without what it printed here"
-            exec("".join(cell["source"]), names)  # as a kernel does it: one name space, cell after cell
+            exec(
+                "".join(cell["source"]), names
+            )  # as a kernel does it: one name space, cell after cell
     row = names["diffusion"].iloc[0]
     assert row["low"] < row["D_nm2_per_s"] < row["high"]
     assert 5e-4 < row["D_nm2_per_s"] < 1e-2
 
 
 def test_a_cluster_job_brings_its_scheduler_and_workers_and_ends_with_the_run(tmp_path):
-    """`slurm.sbatch` as it stands, but for paths and sizes, on a machine whose `srun` starts things here."""
+    """`slurm.sbatch` as it stands, but for paths and sizes, on a machine whose `srun` starts things
+    here."""
     import numpy as np
 
     import stemkin as sk
@@ -119,7 +141,11 @@ def test_quantities_of_the_recipe_for_kubernetes_are_texts_as_its_operator_wants
     import yaml
 
     cluster, job = yaml.safe_load_all((EXAMPLES / "clusters" / "kubernetes.yaml").read_text())
-    pods = [cluster["spec"]["worker"]["spec"], cluster["spec"]["scheduler"]["spec"], job["spec"]["template"]["spec"]]
+    pods = [
+        cluster["spec"]["worker"]["spec"],
+        cluster["spec"]["scheduler"]["spec"],
+        job["spec"]["template"]["spec"],
+    ]
     asked = [container.get("resources", {}) for pod in pods for container in pod["containers"]]
     values = [value for one in asked for kind in one.values() for value in kind.values()]
     assert values

@@ -1,4 +1,5 @@
-"""Things that break while a run goes on, for real: processes killed, disks full, links cut, stores that fail. Nothing is lost."""
+"""Things that break while a run goes on, for real: processes killed, disks full, links cut, stores
+that fail. Nothing is lost."""
 
 import contextlib
 import json
@@ -28,7 +29,9 @@ from stemkin.schedulers.streams import LostSchedulerError, stream
 from stemkin.simulation import simulate_movie
 
 CONFIG = RunConfig().with_values(
-    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25}, learn={"n_frames": 4}, detect={"frames_per_block": 1}
+    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
+    learn={"n_frames": 4},
+    detect={"frames_per_block": 1},
 )
 N_FRAMES = 12
 
@@ -78,7 +81,8 @@ def run(movies, out, calm, watch=None):
 
 @pytest.fixture(scope="module")
 def quiet(movies, calm, tmp_path_factory):
-    """The tables of an undisturbed run with the model of `calm`, which is what the disturbed ones have."""
+    """The tables of an undisturbed run with the model of `calm`, which is what the disturbed ones
+    have."""
     out = tmp_path_factory.mktemp("quiet") / "results"
     with connect("threads", workers=2):
         run(movies, out, calm)
@@ -86,7 +90,9 @@ def quiet(movies, calm, tmp_path_factory):
 
 
 def tables_of(results):
-    return {p.relative_to(results).as_posix(): p.read_bytes() for p in Path(results).rglob("*.parquet")}
+    return {
+        p.relative_to(results).as_posix(): p.read_bytes() for p in Path(results).rglob("*.parquet")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,9 @@ def test_workers_that_come_and_go_with_the_work_cost_nothing(movies, calm, quiet
 
     with (
         started_by_us(),
-        LocalCluster(n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as adaptive,
+        LocalCluster(
+            n_workers=0, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as adaptive,
         Client(adaptive) as client,
     ):
         adaptive.adapt(minimum=0, maximum=2, interval="100ms", wait_count=2)
@@ -128,7 +136,9 @@ def test_workers_that_come_and_go_with_the_work_cost_nothing(movies, calm, quiet
 
         def come_and_go():
             there.append(len(client.nthreads()))
-            adaptive.sync(adaptive.scheduler.retire_workers, n=1)  # one is sent home in the middle of its work
+            adaptive.sync(
+                adaptive.scheduler.retire_workers, n=1
+            )  # one is sent home in the middle of its work
 
         outcome = run(movies, tmp_path / "results", calm, Striking(come_and_go))
         assert outcome.exit_code == 0, outcome.problems
@@ -142,7 +152,10 @@ def test_a_scheduler_that_is_killed_stops_the_run_in_seconds_and_the_next_goes_o
 ):
     cluster.start()
     out = tmp_path / "results"
-    with pytest.raises(LostSchedulerError, match="the same command goes on"), connect(str(cluster.file)):
+    with (
+        pytest.raises(LostSchedulerError, match="the same command goes on"),
+        connect(str(cluster.file)),
+    ):
         run(movies, out, calm, Striking(lambda: kill_group(cluster.scheduler)))
     with connect("threads", workers=2):
         assert run(movies, out, calm).exit_code == 0
@@ -151,7 +164,9 @@ def test_a_scheduler_that_is_killed_stops_the_run_in_seconds_and_the_next_goes_o
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_client_that_is_killed_or_interrupted_leaves_a_folder_that_goes_on(movies, calm, quiet, tmp_path, how):
+def test_a_client_that_is_killed_or_interrupted_leaves_a_folder_that_goes_on(
+    movies, calm, quiet, tmp_path, how
+):
     out = tmp_path / "results"
     (tmp_path / "settings.toml").write_text(CONFIG.to_toml())
     command = [
@@ -188,20 +203,28 @@ def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(place)], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(place)],
+        check=False,
+        capture_output=True,
     ).returncode:
         pytest.skip("no right to mount a file system here")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_blames_no_block_and_the_run_goes_on_when_there_is_room(movies, calm, quiet, small_disk):
+def test_a_full_disk_blames_no_block_and_the_run_goes_on_when_there_is_room(
+    movies, calm, quiet, small_disk
+):
     out = small_disk / "results"
     used = lambda: os.statvfs(small_disk)  # noqa: E731
 
     def strike():
         full = used()
-        mount("-o", f"remount,size={(full.f_blocks - full.f_bfree) * full.f_frsize + 8192}", str(small_disk))
+        mount(
+            "-o",
+            f"remount,size={(full.f_blocks - full.f_bfree) * full.f_frsize + 8192}",
+            str(small_disk),
+        )
 
     with (
         pytest.raises(UnwritableError, match=r"No space left on device.*the same command goes on"),
@@ -233,24 +256,41 @@ class Deadly:
         return self.inner.read(start, stop)
 
 
-def test_a_block_that_kills_its_worker_is_quarantined_with_its_traceback_until_it_is_mended(calm, tmp_path):
+def test_a_block_that_kills_its_worker_is_quarantined_with_its_traceback_until_it_is_mended(
+    calm, tmp_path
+):
     whole = simulate_movie("paper", n_frames=N_FRAMES, shape=(96, 96), seed=1, name="movie")
     out = tmp_path / "results"
 
     def inputs(*, deadly):
-        return Inputs(["one"], [Movie(Deadly(whole.reader, deadly), "movie", whole.calibration)], [])
+        return Inputs(
+            ["one"], [Movie(Deadly(whole.reader, deadly), "movie", whole.calibration)], []
+        )
 
     config = CONFIG.with_values(detect={"frames_per_block": 4})
     with connect("processes", workers=2):
-        outcome = sk.run(inputs(deadly=True), out, config=config, model=calm / "model", until="detect")
+        outcome = sk.run(
+            inputs(deadly=True), out, config=config, model=calm / "model", until="detect"
+        )
     assert outcome.exit_code == 3
     failed = json.loads((out / "run.json").read_text())["blocks"]["failed"]
     assert [(b["start"], b["stop"]) for b in failed] == [(4, 8)]
     assert "KilledWorker" in failed[0]["error"]
     assert "Traceback" in failed[0]["traceback"] or "KilledWorker" in failed[0]["traceback"]
     with connect("threads", workers=2):
-        assert sk.run(inputs(deadly=False), out, config=config, model=calm / "model", until="detect").exit_code == 0
-        sk.run(inputs(deadly=False), tmp_path / "calm", config=config, model=calm / "model", until="detect")
+        assert (
+            sk.run(
+                inputs(deadly=False), out, config=config, model=calm / "model", until="detect"
+            ).exit_code
+            == 0
+        )
+        sk.run(
+            inputs(deadly=False),
+            tmp_path / "calm",
+            config=config,
+            model=calm / "model",
+            until="detect",
+        )
     assert tables_of(out) == tables_of(tmp_path / "calm")
 
 
@@ -277,16 +317,25 @@ def test_a_cluster_over_tls_serves_who_has_its_certificate_and_nobody_else(tmp_p
     with real_cluster_over(tmp_path, tls) as address:
         assert address.startswith("tls://")
         good = Security(
-            tls_ca_file=str(ours), tls_client_cert=str(ours), tls_client_key=str(key), require_encryption=True
+            tls_ca_file=str(ours),
+            tls_client_cert=str(ours),
+            tls_client_key=str(key),
+            require_encryption=True,
         )
         with connect(address, security=good) as client:
             client.wait_for_workers(1, timeout=20)
             assert sorted(o.result for o in stream(square, range(5))) == [0, 1, 4, 9, 16]
         bad = Security(
-            tls_ca_file=str(others), tls_client_cert=str(others), tls_client_key=str(other_key), require_encryption=True
+            tls_ca_file=str(others),
+            tls_client_cert=str(others),
+            tls_client_key=str(other_key),
+            require_encryption=True,
         )
         for security, where in ((bad, address), (None, address.replace("tls://", "tcp://"))):
-            with pytest.raises(ConnectionError, match="no Dask scheduler answered"), connect(where, security=security):
+            with (
+                pytest.raises(ConnectionError, match="no Dask scheduler answered"),
+                connect(where, security=security),
+            ):
                 pass
 
 
@@ -299,7 +348,11 @@ def real_cluster_over(folder, tls):
         assert wait_for(file.exists, 30)
         address = json.loads(file.read_text())["address"]
         started.append(
-            launch([*dask, "worker", address, "--nthreads", "1", "--no-dashboard", *tls], folder, os.environ)
+            launch(
+                [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", *tls],
+                folder,
+                os.environ,
+            )
         )
         yield address
     finally:
@@ -315,12 +368,24 @@ def two_networks():
     def ip(*words):
         return subprocess.run(["ip", *words], check=False, capture_output=True).returncode == 0
 
-    made = ip("netns", "add", name) and ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b")
-    made = made and ip("link", "set", f"{name}b", "netns", name) and ip("addr", "add", f"{here}/24", "dev", f"{name}a")
-    made = (
-        made and ip("link", "set", f"{name}a", "up") and ip("-n", name, "addr", "add", f"{there}/24", "dev", f"{name}b")
+    made = ip("netns", "add", name) and ip(
+        "link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b"
     )
-    made = made and ip("-n", name, "link", "set", f"{name}b", "up") and ip("-n", name, "link", "set", "lo", "up")
+    made = (
+        made
+        and ip("link", "set", f"{name}b", "netns", name)
+        and ip("addr", "add", f"{here}/24", "dev", f"{name}a")
+    )
+    made = (
+        made
+        and ip("link", "set", f"{name}a", "up")
+        and ip("-n", name, "addr", "add", f"{there}/24", "dev", f"{name}b")
+    )
+    made = (
+        made
+        and ip("-n", name, "link", "set", f"{name}b", "up")
+        and ip("-n", name, "link", "set", "lo", "up")
+    )
     try:
         if not made:
             pytest.skip("no right to make network namespaces here")
@@ -330,7 +395,9 @@ def two_networks():
         ip("netns", "del", name)
 
 
-def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(movies, calm, quiet, two_networks, tmp_path):
+def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(
+    movies, calm, quiet, two_networks, tmp_path
+):
     name, here, there, cut = two_networks
     file, out = tmp_path / "scheduler.json", tmp_path / "results"
     soon = {
@@ -342,7 +409,17 @@ def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(movies, calm, 
     worker = [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
     started = [
         launch(
-            [*dask, "scheduler", "--host", here, "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
+            [
+                *dask,
+                "scheduler",
+                "--host",
+                here,
+                "--port",
+                "0",
+                "--no-dashboard",
+                "--scheduler-file",
+                str(file),
+            ],
             tmp_path,
             soon,
         )
@@ -350,7 +427,9 @@ def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(movies, calm, 
     try:
         assert wait_for(file.exists, 30)
         started.append(launch([*worker, "--host", here], tmp_path, soon))
-        started.append(launch(["ip", "netns", "exec", name, *worker, "--host", there], tmp_path, soon))
+        started.append(
+            launch(["ip", "netns", "exec", name, *worker, "--host", there], tmp_path, soon)
+        )
         with connect(str(file)) as client:
             client.wait_for_workers(2, timeout=30)
             assert {w.split("//")[1].split(":")[0] for w in client.nthreads()} == {here, there}

@@ -1,4 +1,5 @@
-"""Archives and results in an object store that fails for longer than anyone tries: the run ends, blames no block, and goes on later."""
+"""Archives and results in an object store that fails for longer than anyone tries: the run ends,
+blames no block, and goes on later."""
 
 import io
 import json
@@ -28,7 +29,9 @@ from chaos.object_store import s3_server  # noqa: E402 - needs moto
 pytestmark = pytest.mark.cluster
 
 CONFIG = RunConfig().with_values(
-    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25}, learn={"n_frames": 4}, detect={"frames_per_block": 3}
+    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
+    learn={"n_frames": 4},
+    detect={"frames_per_block": 3},
 )
 N_FRAMES = 12
 ARCHIVE = "s3://faulty/movies"
@@ -36,9 +39,13 @@ ARCHIVE = "s3://faulty/movies"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """An S3 server behind a proxy that can fail, and a movie in it; nobody tries for longer than half a second."""
+    """An S3 server behind a proxy that can fail, and a movie in it; nobody tries for longer than
+    half a second."""
     movie = io.BytesIO()
-    np.save(movie, simulate_movie("paper", n_frames=N_FRAMES, shape=(96, 96), seed=1).reader.read(0, N_FRAMES))
+    np.save(
+        movie,
+        simulate_movie("paper", n_frames=N_FRAMES, shape=(96, 96), seed=1).reader.read(0, N_FRAMES),
+    )
     with s3_server() as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setattr(s3fs.S3FileSystem, "retries", 2)
         with s3_at(proxy.url, AWS_MAX_ATTEMPTS="1") as fs:
@@ -52,15 +59,26 @@ def calm(store, tmp_path_factory):
     """The model, and the tables of an undisturbed run."""
     model = tmp_path_factory.mktemp("model")
     with connect("threads", workers=2):
-        sk.learn(open_movie(f"{ARCHIVE}/movie.npy", pixel_size_nm=0.03, frame_time_s=2.25), n_frames=4).save(model)
-        assert sk.run(ARCHIVE, "s3://faulty/calm", config=CONFIG, model=model, until="detect").exit_code == 0
+        sk.learn(
+            open_movie(f"{ARCHIVE}/movie.npy", pixel_size_nm=0.03, frame_time_s=2.25), n_frames=4
+        ).save(model)
+        assert (
+            sk.run(
+                ARCHIVE, "s3://faulty/calm", config=CONFIG, model=model, until="detect"
+            ).exit_code
+            == 0
+        )
     return model, tables_of("s3://faulty/calm")
 
 
 def tables_of(out):
     fs = s3fs.S3FileSystem(use_listings_cache=False)
     root = out.removeprefix("s3://")
-    return {path.removeprefix(root): fs.cat_file(path) for path in fs.find(root) if path.endswith(".parquet")}
+    return {
+        path.removeprefix(root): fs.cat_file(path)
+        for path in fs.find(root)
+        if path.endswith(".parquet")
+    }
 
 
 def journal_of(out):
@@ -68,11 +86,16 @@ def journal_of(out):
 
 
 @pytest.mark.parametrize("fault", ["503 to all", "dies in half an object"])
-def test_a_store_that_fails_for_longer_than_anyone_tries_stops_the_run_which_goes_on_later(store, calm, fault, request):
+def test_a_store_that_fails_for_longer_than_anyone_tries_stops_the_run_which_goes_on_later(
+    store, calm, fault, request
+):
     model, tables = calm
     out = f"s3://faulty/{request.node.name}"
     try:
-        with pytest.raises(StoppedError, match="what is done is kept") as stopped, connect("threads", workers=1):
+        with (
+            pytest.raises(StoppedError, match="what is done is kept") as stopped,
+            connect("threads", workers=1),
+        ):
             sk.run(
                 ARCHIVE,
                 out,
@@ -96,7 +119,9 @@ def test_a_store_that_fails_for_longer_than_anyone_tries_stops_the_run_which_goe
     assert after["blocks"]["failed"] == []
 
 
-def test_a_client_that_is_killed_while_it_writes_an_object_leaves_none_of_it_and_the_run_goes_on(store, calm, tmp_path):
+def test_a_client_that_is_killed_while_it_writes_an_object_leaves_none_of_it_and_the_run_goes_on(
+    store, calm, tmp_path
+):
     model, tables = calm
     out = "s3://faulty/killed"
     (tmp_path / "settings.toml").write_text(CONFIG.to_toml())
@@ -125,7 +150,9 @@ def test_a_client_that_is_killed_while_it_writes_an_object_leaves_none_of_it_and
         store.calm()
     left = tables_of(out)
     assert left
-    assert all(pd.read_parquet(io.BytesIO(content)) is not None for content in left.values()), "every object is whole"
+    assert all(pd.read_parquet(io.BytesIO(content)) is not None for content in left.values()), (
+        "every object is whole"
+    )
     with connect("threads", workers=2):
         assert sk.run(ARCHIVE, out, config=CONFIG, model=model, until="detect").exit_code == 0
     assert tables_of(out) == tables
@@ -137,7 +164,9 @@ def test_frames_that_a_store_refuses_to_give_are_no_damaged_frames(store):
     try:
         for fault in ("503", "400: the token is no longer good", "half", "dies in half an object"):
             store.fail(fault)
-            with pytest.raises(UnreachableError, match=r"s3://faulty/movies/movie.npy is out of reach"):
+            with pytest.raises(
+                UnreachableError, match=r"s3://faulty/movies/movie.npy is out of reach"
+            ):
                 movie.reader.read(0, 2)
             with pytest.raises(UnreachableError, match="out of reach"):
                 sk.open_archive(ARCHIVE)
@@ -146,10 +175,14 @@ def test_frames_that_a_store_refuses_to_give_are_no_damaged_frames(store):
     assert movie.reader.read(0, 2).any()
 
 
-def test_a_store_that_does_not_answer_at_the_start_is_one_sentence_and_exit_code_4(store, monkeypatch, capsys):
+def test_a_store_that_does_not_answer_at_the_start_is_one_sentence_and_exit_code_4(
+    store, monkeypatch, capsys
+):
     from stemkin import cli
 
-    monkeypatch.setattr(sys, "argv", ["stemkin", "run", ARCHIVE, "-o", "s3://faulty/never", "--cluster", "threads"])
+    monkeypatch.setattr(
+        sys, "argv", ["stemkin", "run", ARCHIVE, "-o", "s3://faulty/never", "--cluster", "threads"]
+    )
     store.fail("503 to all")
     try:
         with pytest.raises(SystemExit) as stop:

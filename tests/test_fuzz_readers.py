@@ -1,7 +1,9 @@
-"""Thousands of broken files: each opens, or is refused in one sentence; none hangs, none takes memory that it does not fill.
+"""Thousands of broken files: each opens, or is refused in one sentence; none hangs, none takes
+memory that it does not fill.
 
-`N_INPUTS` mutated inputs per run are spread over every parser of the project's own, the libraries that it opens files with, and the
-manifests. Mutations hit headers more than pixels: cuts, flipped and overwritten bytes, numbers at their extremes, repeated pieces.
+`N_INPUTS` mutated inputs per run are spread over every parser of the project's own, the libraries
+that it opens files with, and the manifests. Mutations hit headers more than pixels: cuts, flipped
+and overwritten bytes, numbers at their extremes, repeated pieces.
 """
 
 import json
@@ -47,8 +49,14 @@ BINARY = {
     "a.emd": files.write_berkeley_emd,
     "a.hspy": files.write_hspy,
 }
-CSV = 'path,name,pixel_size_nm,frame_time_s,channel\na.npy,one,0.03,2.25,0\nb c.npy,"two, three",1e-2,,\n'
-TOML = 'pixel_size_nm = 0.03\n[[movie]]\npath = "a.npy"\nname = "one"\nframe_time_s = 2.25\n[[movie]]\npath = "b.npy"\nchannel = 0\n'
+CSV = (
+    'path,name,pixel_size_nm,frame_time_s,channel\na.npy,one,0.03,2.25,0\nb c.npy,"two, '
+    'three",1e-2,,\n'
+)
+TOML = (
+    'pixel_size_nm = 0.03\n[[movie]]\npath = "a.npy"\nname = "one"\nframe_time_s = '
+    '2.25\n[[movie]]\npath = "b.npy"\nchannel = 0\n'
+)
 
 EXTREMES = [0, 1, -1, 2**7, 2**15, 2**31 - 1, -(2**31), 2**32 - 1, 2**40, 2**63 - 1]
 mutations = st.lists(
@@ -57,7 +65,11 @@ mutations = st.lists(
         st.tuples(st.just("byte"), st.integers(0, 600), st.integers(0, 255)),
         st.tuples(st.just("number"), st.integers(0, 600), st.sampled_from(EXTREMES)),
         st.tuples(st.just("big-endian number"), st.integers(0, 600), st.sampled_from(EXTREMES)),
-        st.tuples(st.just("double"), st.integers(0, 600), st.sampled_from([float("nan"), float("inf"), -1.0, 1e300])),
+        st.tuples(
+            st.just("double"),
+            st.integers(0, 600),
+            st.sampled_from([float("nan"), float("inf"), -1.0, 1e300]),
+        ),
         st.tuples(st.just("cut"), st.integers(0, 2**14), st.just(0)),
         st.tuples(st.just("insert"), st.integers(0, 600), st.binary(min_size=1, max_size=8)),
         st.tuples(st.just("repeat"), st.integers(0, 600), st.integers(1, 64)),
@@ -79,7 +91,8 @@ def mutated(content, changes):
         elif kind in ("number", "big-endian number"):
             form, size = ("q", 8) if abs(what) >= 2**32 else ("i", 4)
             packed = struct.pack(
-                ("<" if kind == "number" else ">") + form, what if size == 8 else (what + 2**31) % 2**32 - 2**31
+                ("<" if kind == "number" else ">") + form,
+                what if size == 8 else (what + 2**31) % 2**32 - 2**31,
             )
             raw[at : at + size] = packed
         elif kind == "double":
@@ -95,7 +108,8 @@ def mutated(content, changes):
 
 @contextmanager
 def bounded():
-    """Fail if what happens inside takes too long, or more memory than frames that are there could fill."""
+    """Fail if what happens inside takes too long, or more memory than frames that are there could
+    fill."""
 
     def stop(*_):
         pytest.fail(f"it took over {MAX_SECONDS} s")
@@ -165,7 +179,11 @@ def test_a_broken_file_is_one_sentence_or_a_movie(tmp_path, name):
 @pytest.mark.parametrize("name", ["v2.zarr", "v3.zarr", "ome5.zarr"])
 @pytest.mark.filterwarnings("ignore")
 def test_a_broken_store_is_one_sentence_or_a_movie(tmp_path, name):
-    write = {"v2.zarr": files.write_zarr2, "v3.zarr": files.write_zarr3, "ome5.zarr": files.write_ome_zarr5}[name]
+    write = {
+        "v2.zarr": files.write_zarr2,
+        "v3.zarr": files.write_zarr3,
+        "ome5.zarr": files.write_ome_zarr5,
+    }[name]
     write(str(tmp_path / name), files.pixels(n=3, height=8, width=12))
     contents = {p: p.read_bytes() for p in sorted((tmp_path / name).rglob("*")) if p.is_file()}
 
@@ -189,7 +207,13 @@ def test_a_store_with_wrong_metadata_is_one_sentence_or_a_movie(tmp_path):
     contents = {path: json.loads(path.read_text()) for path in (group, array)}
 
     def places(node, path=()):
-        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        items = (
+            node.items()
+            if isinstance(node, dict)
+            else enumerate(node)
+            if isinstance(node, list)
+            else ()
+        )
         for key, value in items:
             yield (*path, key)
             yield from places(value, (*path, key))

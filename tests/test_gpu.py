@@ -18,13 +18,22 @@ def has_torch_gpu():
 
 
 def frames_of(preset, **settings):
-    return simulate_movie(preset, n_frames=2, shape=(256, 256), seed=6, rotation_deg=9.0, **settings).reader.read(0, 2)
+    return simulate_movie(
+        preset, n_frames=2, shape=(256, 256), seed=6, rotation_deg=9.0, **settings
+    ).reader.read(0, 2)
 
 
 LIBRARIES = [
-    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not has_gpu(), reason="no CuPy with a GPU")]),
     pytest.param(
-        "torch", marks=[pytest.mark.gpu, pytest.mark.skipif(not has_torch_gpu(), reason="no torch with a GPU")]
+        "cuda",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not has_gpu(), reason="no CuPy with a GPU")],
+    ),
+    pytest.param(
+        "torch",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not has_torch_gpu(), reason="no torch with a GPU"),
+        ],
     ),
 ]
 
@@ -33,7 +42,10 @@ LIBRARIES = [
 @pytest.mark.parametrize("preset", ["paper", "late-stage"])
 def test_a_gpu_leaves_the_same_remainder(device, preset):
     frame = frames_of(preset)[0].astype(np.float32)
-    wanted, found = residual.remove_crystal(frame), residual.remove_crystal(to_device(frame, device))
+    wanted, found = (
+        residual.remove_crystal(frame),
+        residual.remove_crystal(to_device(frame, device)),
+    )
     assert np.allclose(found.lattice.a1, wanted.lattice.a1, atol=1e-4)
     assert np.allclose(found.lattice.metal, wanted.lattice.metal, atol=1e-3)
     for name in ("noise_units", "snr"):
@@ -63,7 +75,9 @@ def test_a_gpu_measures_the_same_step(device):
 def test_a_worker_without_a_gpu_refuses_cuda_and_says_what_to_do():
     if has_gpu():
         pytest.skip("there is a GPU")
-    with pytest.raises(RuntimeError, match=r'no CuPy or no GPU; pip install "stemkin\[gpu\]" or use device="auto"'):
+    with pytest.raises(
+        RuntimeError, match=r'no CuPy or no GPU; pip install "stemkin\[gpu\]" or use device="auto"'
+    ):
         to_device(np.zeros(3), "cuda")
 
 

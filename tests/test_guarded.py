@@ -34,7 +34,9 @@ def is_gone(source, options):
 
 def test_a_header_that_never_ends_is_a_sentence():
     began = time.monotonic()
-    with pytest.raises(MovieError, match=r"a\.x is damaged: its header could not be read within 1 s"):
+    with pytest.raises(
+        MovieError, match=r"a\.x is damaged: its header could not be read within 1 s"
+    ):
         opened_by_a_child("X", "tests.test_guarded:hangs", "a.x", OPTIONS, limit_s=1)
     assert time.monotonic() - began < 10
 

@@ -14,7 +14,9 @@ def test_a_folder_that_belongs_to_another_run_is_refused_and_kept(tmp_path):
     store = Store.at(tmp_path)
     start(store).save()
     store.write_bytes(b"rows", "detections", "a.parquet")
-    with pytest.raises(FolderError, match="belongs to another run, of movies/; choose another folder with -o"):
+    with pytest.raises(
+        FolderError, match="belongs to another run, of movies/; choose another folder with -o"
+    ):
         start(store, ["others/"])
     assert store.read_bytes("detections", "a.parquet") == b"rows"
 
@@ -37,7 +39,11 @@ def test_a_folder_of_other_files_is_never_touched(tmp_path, fresh):
 
 def test_two_runs_cannot_share_a_folder(tmp_path):
     store = Store.at(tmp_path)
-    with locked(store), pytest.raises(FolderError, match="is being written by another run"), locked(store):
+    with (
+        locked(store),
+        pytest.raises(FolderError, match="is being written by another run"),
+        locked(store),
+    ):
         pass
     with locked(store):
         pass
@@ -55,7 +61,10 @@ def test_a_lock_whose_process_is_gone_is_taken_over(tmp_path, caplog):
 
 def test_a_lock_of_another_host_is_respected(tmp_path):
     (tmp_path / ".lock").write_text("process 1 started 1 on elsewhere")
-    with pytest.raises(FolderError, match="process 1 started 1 on elsewhere"), locked(Store.at(tmp_path)):
+    with (
+        pytest.raises(FolderError, match="process 1 started 1 on elsewhere"),
+        locked(Store.at(tmp_path)),
+    ):
         pass
 
 
@@ -73,7 +82,9 @@ def test_a_stage_that_fails_is_remembered(tmp_path):
 
 
 def test_a_folder_without_a_journal_is_no_results_folder(tmp_path):
-    with pytest.raises(FolderError, match=r"no results folder: it has no run.json; make one with `stemkin run"):
+    with pytest.raises(
+        FolderError, match=r"no results folder: it has no run.json; make one with `stemkin run"
+    ):
         Journal.read(Store.at(tmp_path))
 
 
@@ -86,7 +97,9 @@ def test_a_damaged_journal_is_refused_until_the_run_starts_over(tmp_path):
     assert store.names() == []
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"config": {}, "movies": {}, "stages": {}, "blocks": {}}'])
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"config": {}, "movies": {}, "stages": {}, "blocks": {}}']
+)
 def test_a_journal_that_is_none_is_one_sentence(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(FolderError, match="is damaged"):
@@ -121,11 +134,17 @@ def test_an_object_store_is_locked_too_and_a_stale_lock_is_taken_over(request):
 def test_a_lock_that_this_process_could_not_remove_is_taken_over(tmp_path, monkeypatch, caplog):
     store = Store.at(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "remove", lambda *_: (_ for _ in ()).throw(OSError("the store is away")))
+        patch.setattr(
+            Store, "remove", lambda *_: (_ for _ in ()).throw(OSError("the store is away"))
+        )
         with locked(store):
             pass
     assert (tmp_path / ".lock").exists()
-    with locked(store), pytest.raises(FolderError, match="is being written by another run"), locked(store):
+    with (
+        locked(store),
+        pytest.raises(FolderError, match="is being written by another run"),
+        locked(store),
+    ):
         pass
     assert "taking it over" in caplog.text
     assert not (tmp_path / ".lock").exists()
@@ -138,11 +157,16 @@ def test_one_of_many_runs_that_start_at_once_takes_a_stale_lock(tmp_path):
 
     (tmp_path / ".lock").write_text(f"process 999999999 started 1 on {socket.gethostname()}")
     code = (
-        "import sys, time; from stemkin.results.journal import locked, FolderError; from stemkin.results.store import Store\n"
-        f"try:\n    with locked(Store.at({str(tmp_path)!r})): print('mine', flush=True); time.sleep(3)\n"
+        "import sys, time; from stemkin.results.journal import locked, FolderError; from "
+        "stemkin.results.store import Store\n"
+        f"try:\n    with locked(Store.at({str(tmp_path)!r})): print('mine', flush=True); "
+        "time.sleep(3)\n"
         "except FolderError: pass"
     )
-    runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     assert "".join(run.communicate()[0] for run in runs).split() == ["mine"]
 
 

@@ -1,4 +1,5 @@
-"""Populations, transitions and dwell times: by hand, for every chunking and scheduler, beside other libraries."""
+"""Populations, transitions and dwell times: by hand, for every chunking and scheduler, beside other
+libraries."""
 
 import itertools
 from unittest import mock
@@ -29,7 +30,9 @@ from stemkin.tables import COLUMNS, Experiment, empty
 def a_walk_through_classes(n_particles=40, n_frames=30, seed=0, movies=("a", "b"), n_classes=3):
     """Tracks whose class is a Markov chain, with missing frames, sorted as a table of tracks is."""
     rng = np.random.default_rng(seed)
-    P = np.full((n_classes, n_classes), 0.1 / (n_classes - 1)) + np.eye(n_classes) * (0.9 - 0.1 / (n_classes - 1))
+    P = np.full((n_classes, n_classes), 0.1 / (n_classes - 1)) + np.eye(n_classes) * (
+        0.9 - 0.1 / (n_classes - 1)
+    )
     rows = []
     for movie in movies:
         for particle in range(n_particles):
@@ -47,11 +50,15 @@ def in_partitions(rows, rng, n):
     part = rng.integers(n, size=rows.groupby(["movie", "particle"]).ngroups)
     number = part[rows.groupby(["movie", "particle"]).ngroup().to_numpy()]
     return dd.from_map(
-        lambda i: rows[number == i].sample(frac=1, random_state=int(i)), rng.permutation(n), meta=rows.iloc[:0]
+        lambda i: rows[number == i].sample(frac=1, random_state=int(i)),
+        rng.permutation(n),
+        meta=rows.iloc[:0],
     )
 
 
-# --- by hand ---------------------------------------------------------------------------------------------------------
+# --- by hand
+#
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_eight_symbol_sequence_is_counted_by_hand():
@@ -63,12 +70,16 @@ def test_an_eight_symbol_sequence_is_counted_by_hand():
     assert stays["n_exits"].tolist() == [2, 1]
     assert stays["time_at_risk_s"].tolist() == [8.0, 6.0]
     assert stays["n_censored"].tolist() == [0, 1]
-    both = -np.log(1 / 2 + 2 / 3 - 1) / 2  # two states: exp(-(a + b) t) is the second eigenvalue of P
+    both = (
+        -np.log(1 / 2 + 2 / 3 - 1) / 2
+    )  # two states: exp(-(a + b) t) is the second eigenvalue of P
     np.testing.assert_allclose(stays["exit_rate_per_s"], [both * 3 / 5, both * 2 / 5], rtol=1e-5)
 
 
 def test_a_gap_is_no_step_and_two_tracks_in_one_frame_are_no_transition():
-    rows = pd.DataFrame({"particle": [1, 1, 1, 2, 2], "frame": [0, 1, 3, 1, 2], "class_id": [0, 0, 1, 1, 1]})
+    rows = pd.DataFrame(
+        {"particle": [1, 1, 1, 2, 2], "frame": [0, 1, 3, 1, 2], "class_id": [0, 0, 1, 1, 1]}
+    )
     found = sk.transitions(rows, lag_frames=(1, 2))
     assert found.counts.to_numpy().tolist() == [[1, 0], [0, 1]]
     assert found.matrix("count", lag_frames=2).to_numpy().tolist() == [[0, 1], [0, 0]]
@@ -116,7 +127,12 @@ def test_populations_count_every_frame_also_those_without_a_defect():
 
 def test_frames_that_were_not_looked_at_are_no_frames_without_defects():
     frames = pd.DataFrame(
-        {"movie": "m", "frame": [0, 1, 2], "status": ["ok", "corrupt", "ok"], "time_s": [0.0, 1.0, 2.5]}
+        {
+            "movie": "m",
+            "frame": [0, 1, 2],
+            "status": ["ok", "corrupt", "ok"],
+            "time_s": [0.0, 1.0, 2.5],
+        }
     )
     movies = pd.DataFrame({"movie": ["m"], "n_frames": [3], "frame_time_s": [1.0]})
     rows = pd.DataFrame({"movie": "m", "frame": [0], "class_id": [4]})
@@ -132,7 +148,8 @@ def test_survival_counts_each_age_with_late_entries_behind_gaps():
             "class_id": [0, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 0],
         }
     )
-    # class 1: particle 1 stays 3 frames; particle 2 begins at frame 1, is missed at age 3, and leaves at age 4; particle 3 is there from the start
+    # class 1: particle 1 stays 3 frames; particle 2 begins at frame 1, is missed at age 3, and
+    # leaves at age 4; particle 3 is there from the start
     found = sk.survival(rows, frame_time_s=2.0, begun="seen").query("class_id == 1")
     assert found["time_s"].tolist() == [2, 4, 6, 8]
     assert found["n_at_risk"].tolist() == [2, 1, 1, 1]
@@ -148,14 +165,24 @@ def test_survival_counts_each_age_with_late_entries_behind_gaps():
 
 def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_stay():
     rows = pd.DataFrame(
-        {"movie": "m", "particle": np.repeat(range(8), 10), "frame": np.tile(range(10), 8), "class_id": 0}
+        {
+            "movie": "m",
+            "particle": np.repeat(range(8), 10),
+            "frame": np.tile(range(10), 8),
+            "class_id": 0,
+        }
     )
     one = sk.abundances(rows).iloc[0]
     low, high = count_interval(np.array(8.0))[0], special.gammaincinv(9, 0.975)  # of one track more
-    assert (one["mean_number"], one["low"], one["high"]) == (8.0, pytest.approx(low), pytest.approx(high))
+    assert (one["mean_number"], one["low"], one["high"]) == (
+        8.0,
+        pytest.approx(low),
+        pytest.approx(high),
+    )
     assert np.isnan(one["efficiency"])
     by_hand = rows[
-        ~((rows["particle"] == 0) & rows["frame"].isin([3, 6])) & ~((rows["particle"] == 1) & (rows["frame"] == 0))
+        ~((rows["particle"] == 0) & rows["frame"].isin([3, 6]))
+        & ~((rows["particle"] == 1) & (rows["frame"] == 0))
     ]
     missed = sk.abundances(by_hand).iloc[0]
     assert missed["efficiency"] == pytest.approx(
@@ -165,7 +192,12 @@ def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_sta
     half = sk.abundances(rows, efficiency=0.5).iloc[0]
     assert half["corrected_number"] == 16
     frames = pd.DataFrame(
-        {"movie": "m", "frame": range(10), "status": ["ok"] * 5 + ["blank"] + ["ok"] * 4, "time_s": 0.0}
+        {
+            "movie": "m",
+            "frame": range(10),
+            "status": ["ok"] * 5 + ["blank"] + ["ok"] * 4,
+            "time_s": 0.0,
+        }
     )
     known = Experiment(pd.DataFrame({"movie": ["m"], "n_frames": [10]}), frames)
     blank = sk.abundances(rows[rows["frame"] != 5], experiment=known).iloc[0]
@@ -176,10 +208,15 @@ def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_sta
 def test_what_is_seen_once_beyond_what_defects_leave_behind_was_never_there():
     lengths = [10] * 4 + [2] + [1] * 6
     rows = pd.concat(
-        [pd.DataFrame({"movie": "m", "particle": i, "frame": range(n), "class_id": 0}) for i, n in enumerate(lengths)]
+        [
+            pd.DataFrame({"movie": "m", "particle": i, "frame": range(n), "class_id": 0})
+            for i, n in enumerate(lengths)
+        ]
     )
     one = sk.abundances(rows, efficiency=0.5).iloc[0]
-    real = 5 * 1.5 / 4.5  # of four tracks that were seen again after their second frame and one that was not
+    real = (
+        5 * 1.5 / 4.5
+    )  # of four tracks that were seen again after their second frame and one that was not
     assert one["mean_number"] == 4.8
     assert one["false_per_frame"] == pytest.approx((6 - real) / 10)
     assert one["corrected_number"] == pytest.approx((48 - 6 + real) / 10 / 0.5)
@@ -187,13 +224,17 @@ def test_what_is_seen_once_beyond_what_defects_leave_behind_was_never_there():
     assert told["corrected_number"] == pytest.approx(4.5)
     assert told["corrected_low"] < 4.5 < told["corrected_high"]
     short = sk.abundances(rows[rows["frame"] < 2], efficiency=1.0).iloc[0]  # two frames cannot tell
-    assert np.isnan(short[["false_per_frame", "corrected_number", "corrected_high"]].astype(float)).all()
+    assert np.isnan(
+        short[["false_per_frame", "corrected_number", "corrected_high"]].astype(float)
+    ).all()
     for words in ({"false_per_frame": -1.0}, {"false_per_frame": "gaps"}, {"efficiency": {0: 1.5}}):
         with pytest.raises(ValueError, match=f"{next(iter(words))} is a"):
             sk.abundances(rows, **words)
 
 
-# --- groups ----------------------------------------------------------------------------------------------------------
+# --- groups
+#
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_groups_are_bins_of_time_or_dose_and_columns_of_rows_or_movies():
@@ -207,7 +248,8 @@ def test_groups_are_bins_of_time_or_dose_and_columns_of_rows_or_movies():
         ]  # a change begins in its bin, and ends one frame later
         later = own[own["frame"] < start / 2 + 10]
         whole, inner = (
-            sk.transitions(r, frame_time_s=2.0, class_ids=range(3)).counts.to_numpy().sum() for r in (own, later)
+            sk.transitions(r, frame_time_s=2.0, class_ids=range(3)).counts.to_numpy().sum()
+            for r in (own, later)
         )
         assert inner < by_time.matrix("count", from_s=start).to_numpy().sum() == whole
     everything = sk.transitions(rows, experiment=known)
@@ -241,7 +283,11 @@ def test_groups_are_bins_of_time_or_dose_and_columns_of_rows_or_movies():
 def test_groups_that_cannot_be_are_refused_in_one_sentence(by, message):
     rows = a_walk_through_classes(n_particles=3, movies=("a",)).head(60).assign(gone=np.nan)
     with pytest.raises(ValueError, match=message):
-        sk.transitions(rows, by=by, experiment=Experiment(pd.DataFrame({"movie": ["a"], "frame_time_s": [1.0]})))
+        sk.transitions(
+            rows,
+            by=by,
+            experiment=Experiment(pd.DataFrame({"movie": ["a"], "frame_time_s": [1.0]})),
+        )
 
 
 def test_bins_need_a_width_and_a_unit():
@@ -252,23 +298,34 @@ def test_bins_need_a_width_and_a_unit():
 
 def test_rates_per_dose_are_those_per_second_over_the_dose_rate():
     rows = a_walk_through_classes()
-    movies = pd.DataFrame({"movie": ["a", "b"], "frame_time_s": [1.0, 0.5], "dose_rate_e_per_nm2_s": [1e6, 2e6]})
-    found = sk.beam_cross_sections(rows, experiment=Experiment(movies))  # each frame adds the same dose
+    movies = pd.DataFrame(
+        {"movie": ["a", "b"], "frame_time_s": [1.0, 0.5], "dose_rate_e_per_nm2_s": [1e6, 2e6]}
+    )
+    found = sk.beam_cross_sections(
+        rows, experiment=Experiment(movies)
+    )  # each frame adds the same dose
     plain = sk.transitions(rows, frame_time_s=1.0).table
-    np.testing.assert_allclose(found["cross_section_barn"], plain["rate_per_s"] / 1e6 * 1e10, rtol=1e-4)
+    np.testing.assert_allclose(
+        found["cross_section_barn"], plain["rate_per_s"] / 1e6 * 1e10, rtol=1e-4
+    )
     with pytest.raises(ValueError, match="no dose rate"):
         sk.beam_cross_sections(rows, frame_time_s=1.0)
 
 
 def test_gaps_enter_the_rates_with_their_own_time():
-    rows = pd.DataFrame({"particle": 1, "frame": range(0, 40, 2), "class_id": [0, 0, 1, 1, 0, 0, 1, 0, 0, 0] * 2})
+    rows = pd.DataFrame(
+        {"particle": 1, "frame": range(0, 40, 2), "class_id": [0, 0, 1, 1, 0, 0, 1, 0, 0, 0] * 2}
+    )
     dense = rows.assign(frame=rows["frame"] // 2)
     gapped = sk.transitions(rows, frame_time_s=1.0)
     assert gapped.counts.to_numpy().sum() == 0
-    np.testing.assert_allclose(gapped.rates, sk.transitions(dense, frame_time_s=2.0).rates, rtol=1e-5)
+    np.testing.assert_allclose(
+        gapped.rates, sk.transitions(dense, frame_time_s=2.0).rates, rtol=1e-5
+    )
 
 
-# --- partitions, laziness, schedulers ------------------------------------------------------------------------------
+# --- partitions, laziness, schedulers
+# ------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=8)
@@ -290,7 +347,10 @@ def test_numbers_do_not_depend_on_how_tracks_are_spread_over_partitions(n, seed)
 
 
 @settings(deadline=None, max_examples=15)
-@given(edges=st.lists(st.integers(1, 29), max_size=6, unique=True), size=st.sampled_from([50, 300, 10**6]))
+@given(
+    edges=st.lists(st.integers(1, 29), max_size=6, unique=True),
+    size=st.sampled_from([50, 300, 10**6]),
+)
 def test_files_cut_anywhere_in_time_give_the_same_numbers(tmp_path_factory, edges, size):
     rows = a_walk_through_classes(n_particles=15)
     folder = tmp_path_factory.mktemp("tracks")
@@ -310,12 +370,18 @@ def test_files_cut_anywhere_in_time_give_the_same_numbers(tmp_path_factory, edge
 
 @settings(deadline=None, max_examples=40)
 @given(
-    seed=st.integers(0, 2**20), max_lag=st.integers(1, 6), far=st.sampled_from([1, 2**24, 2**58]), n=st.integers(1, 80)
+    seed=st.integers(0, 2**20),
+    max_lag=st.integers(1, 6),
+    far=st.sampled_from([1, 2**24, 2**58]),
+    n=st.integers(1, 80),
 )
 def test_packed_rows_are_counted_as_written_out(seed, max_lag, far, n):
-    """Names too long for one whole number (the largest `far`) go the other way; both ways count the same."""
+    """Names too long for one whole number (the largest `far`) go the other way; both ways count the
+    same."""
     rng = np.random.default_rng(seed)
-    rows = pd.DataFrame({"particle": rng.integers(4, size=n) * far, "frame": rng.integers(-3, 40, n)}).drop_duplicates()
+    rows = pd.DataFrame(
+        {"particle": rng.integers(4, size=n) * far, "frame": rng.integers(-3, 40, n)}
+    ).drop_duplicates()
     rows["class_id"] = rng.integers(-1, 3, len(rows)).astype(np.int16)
     seen = {(p, f): c for p, f, c in rows.itertuples(index=False) if c >= 0}
     for states in (None, (0, 2)):
@@ -327,7 +393,12 @@ def test_packed_rows_are_counted_as_written_out(seed, max_lag, far, n):
                     wanted[start, end, lag] = wanted.get((start, end, lag), 0) + 1
         found = count_transitions(rows, max_lag=max_lag, states=states)
         lagged = {key: each[:max_lag].tolist() for key, each in found.items()}
-        counted = {(i, j, lag + 1): k for (_, i, j), each in lagged.items() for lag, k in enumerate(each) if k}
+        counted = {
+            (i, j, lag + 1): k
+            for (_, i, j), each in lagged.items()
+            for lag, k in enumerate(each)
+            if k
+        }
         assert counted == wanted
         follow = {}
         named = sorted((p, f, c) for (p, f), c in seen.items() if states is None or c in states)
@@ -335,12 +406,20 @@ def test_packed_rows_are_counted_as_written_out(seed, max_lag, far, n):
             if p == q and g - f <= MAX_GAP:
                 follow[i, j, g - f] = follow.get((i, j, g - f), 0) + 1
         gaps = {key: each[max_lag:].tolist() for key, each in found.items()}
-        assert {(i, j, g + 1): k for (_, i, j), each in gaps.items() for g, k in enumerate(each) if k} == follow
-        assert {i for _, i, _ in found} == {c for c in seen.values() if states is None or c in states}
+        assert {
+            (i, j, g + 1): k for (_, i, j), each in gaps.items() for g, k in enumerate(each) if k
+        } == follow
+        assert {i for _, i, _ in found} == {
+            c for c in seen.values() if states is None or c in states
+        }
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**20), far=st.sampled_from([1, 2**24, 2**24 - 1, 2**58]), n=st.integers(1, 80))
+@given(
+    seed=st.integers(0, 2**20),
+    far=st.sampled_from([1, 2**24, 2**24 - 1, 2**58]),
+    n=st.integers(1, 80),
+)
 def test_one_pass_in_the_order_of_time_counts_what_sorting_does(seed, far, n):
     rng = np.random.default_rng(seed)
     particle = rng.integers(-2, 3, n) * far + rng.integers(2, size=n)
@@ -355,16 +434,23 @@ def test_one_pass_in_the_order_of_time_counts_what_sorting_does(seed, far, n):
         with mock.patch.object(counting, "WORTH_COMPILING", 1):
             for order in (in_time, rows, rows.sort_values(["particle", "frame"])):
                 found = count_transitions(order, max_lag=1, states=states)
-                assert {k: v.tolist() for k, v in found.items()} == {k: v.tolist() for k, v in wanted.items()}
+                assert {k: v.tolist() for k, v in found.items()} == {
+                    k: v.tolist() for k, v in wanted.items()
+                }
 
 
 def test_a_long_table_is_counted_the_same_in_any_order():
     rng = np.random.default_rng(7)
     n_tracks, n_frames = 1000, 80
     rows = pd.DataFrame(
-        {"frame": np.repeat(np.arange(n_frames), n_tracks), "particle": np.tile(np.arange(n_tracks), n_frames)}
+        {
+            "frame": np.repeat(np.arange(n_frames), n_tracks),
+            "particle": np.tile(np.arange(n_tracks), n_frames),
+        }
     )
-    rows = rows[rng.random(len(rows)) > 0.1].assign(class_id=lambda r: rng.integers(-1, 4, len(r)).astype(np.int16))
+    rows = rows[rng.random(len(rows)) > 0.1].assign(
+        class_id=lambda r: rng.integers(-1, 4, len(r)).astype(np.int16)
+    )
     assert len(rows) > WORTH_COMPILING
     counts = sk.transitions(rows).counts
     after = rows[rows["class_id"] >= 0].set_index(["particle", "frame"])["class_id"]
@@ -401,13 +487,16 @@ def test_reading_tracks_reads_nothing_and_one_number_reads_each_partition_once(t
     assert sorted(seen) == [0, 1, 2, 3]
 
 
-# --- beside other libraries ------------------------------------------------------------------------------------------
+# --- beside other libraries
+# ------------------------------------------------------------------------------------------
 
 
 def test_counts_are_those_of_deeptime_and_of_pandas():
     counting = pytest.importorskip("deeptime.markov").TransitionCountEstimator
     rows = a_walk_through_classes(movies=("a",))
-    rows = rows[rows.groupby("particle")["frame"].transform(lambda f: f.max() - f.min() + 1 == len(f))]  # no gaps
+    rows = rows[
+        rows.groupby("particle")["frame"].transform(lambda f: f.max() - f.min() + 1 == len(f))
+    ]  # no gaps
     own = sk.transitions(rows, lag_frames=(1, 3))
     sequences = [t["class_id"].to_numpy() for _, t in rows.sort_values("frame").groupby("particle")]
     for lag in (1, 3):
@@ -435,7 +524,9 @@ def test_what_a_chain_implies_is_what_deeptime_says():
     theirs = msm.MaximumLikelihoodMSM(reversible=False).fit_fetch(counts)
     times = sk.implied_timescales(found, frame_time_s=2.0)
     np.testing.assert_allclose(times["timescale_s"], 2 * theirs.timescales(), rtol=1e-6)
-    np.testing.assert_allclose(sk.stationary(found), stationary_distribution(theirs.transition_matrix), rtol=1e-6)
+    np.testing.assert_allclose(
+        sk.stationary(found), stationary_distribution(theirs.transition_matrix), rtol=1e-6
+    )
     np.testing.assert_allclose(sk.chain_states(found)["stationary_share"], sk.stationary(found))
     balanced = msm.MaximumLikelihoodMSM(reversible=True).fit_fetch(counts).transition_matrix
     np.testing.assert_allclose(chain_tests.reversible_transitions(counts), balanced, atol=1e-5)
@@ -448,13 +539,44 @@ def test_a_chain_that_falls_apart_is_told_set_by_set():
         {
             "particle": np.repeat([1, 2, 3], [12, 12, 4]),
             "frame": [*range(12), *range(12), *range(4)],
-            "class_id": [0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 3, 3, 4, 4, 3, 4, 4, 4, 3, 3, 3, 4, 5, 5, 0, 0],
+            "class_id": [
+                0,
+                0,
+                0,
+                1,
+                1,
+                0,
+                0,
+                1,
+                1,
+                1,
+                0,
+                0,
+                3,
+                3,
+                4,
+                4,
+                3,
+                4,
+                4,
+                4,
+                3,
+                3,
+                3,
+                4,
+                5,
+                5,
+                0,
+                0,
+            ],
         }
     )
     found = sk.transitions(rows, lag_frames=(1, 2), frame_time_s=1.0, class_ids=range(7))
     told = sk.chain_states(found).set_index("class_id")
     assert told["set"].tolist() == [0, 0, -1, 1, 1, 2, -1]
-    assert told["stationary_share"].groupby(told["set"]).sum().tolist() == pytest.approx([0, 1, 1, 0])
+    assert told["stationary_share"].groupby(told["set"]).sum().tolist() == pytest.approx(
+        [0, 1, 1, 0]
+    )
     assert np.isnan(sk.stationary(found)).all()
     times = sk.implied_timescales(found, frame_time_s=1.0).query("lag_frames == 1")
     assert times["set"].tolist() == [0, 1, 2]
@@ -472,13 +594,21 @@ def test_a_chain_that_falls_apart_is_told_set_by_set():
     assert sk.reversibility(found)["degrees_of_freedom"] == 0
 
 
-# --- the experiment travels, and what is wrong is said ---------------------------------------------------------------
+# --- the experiment travels, and what is wrong is said
+# ---------------------------------------------------------------
 
 
 def with_calibration(rows, **times):
-    movies = pd.DataFrame({"movie": list(times), "n_frames": 30, "frame_time_s": list(times.values())})
+    movies = pd.DataFrame(
+        {"movie": list(times), "n_frames": 30, "frame_time_s": list(times.values())}
+    )
     classes = pd.DataFrame(
-        {"class_id": [0, 1, 2], "name": ["V_S", "Mo_W", "V_S2"], "n_detections": 1, "mean_patch": None}
+        {
+            "class_id": [0, 1, 2],
+            "name": ["V_S", "Mo_W", "V_S2"],
+            "n_detections": 1,
+            "mean_patch": None,
+        }
     )
     return with_experiment(dd.from_pandas(rows, npartitions=1), Experiment(movies, None, classes))
 
@@ -487,7 +617,9 @@ def test_matrices_carry_class_names_and_the_movie_s_own_frame_time():
     rows = a_walk_through_classes()
     found = sk.transitions(with_calibration(rows, a=0.5, b=0.5))
     assert list(found.rates.index) == list(found.rates.columns) == ["V_S", "Mo_W", "V_S2"]
-    np.testing.assert_allclose(found.rates, 2 * sk.transitions(rows, frame_time_s=1.0).rates, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.rates, 2 * sk.transitions(rows, frame_time_s=1.0).rates, rtol=1e-6
+    )
 
 
 def test_movies_of_other_frame_times_share_rates_but_no_probabilities():
@@ -525,9 +657,15 @@ def test_missing_calibration_is_asked_for():
 
 
 def test_a_handful_of_counts_has_timescales_at_every_lag():
-    """What is left for good at one lag may not be at another, nor in a matrix drawn from the same counts."""
+    """What is left for good at one lag may not be at another, nor in a matrix drawn from the same
+    counts."""
     walks = {1: [0, 0, 1], 2: [2, 1], 3: [0, -1, 2, -1, 0], 4: [2, -1, -1, -1, -1, 0]}
-    rows = [(particle, frame, c) for particle, walk in walks.items() for frame, c in enumerate(walk) if c >= 0]
+    rows = [
+        (particle, frame, c)
+        for particle, walk in walks.items()
+        for frame, c in enumerate(walk)
+        if c >= 0
+    ]
     rows = pd.DataFrame(rows, columns=["particle", "frame", "class_id"])
     found = sk.transitions(rows, lag_frames=(1, 2, 3, 5), frame_time_s=1.0)
     times = sk.implied_timescales(found, frame_time_s=1.0)
@@ -546,7 +684,9 @@ def test_no_tracks_give_tables_with_columns():
     assert list(sk.abundances(nothing).columns) == list(COLUMNS["abundances"])
     assert read_tracks({}).compute().empty
     unseen = sk.transitions(
-        pd.DataFrame({"particle": [1, 2], "frame": 0, "class_id": 0}), lag_frames=(1, 2), frame_time_s=1.0
+        pd.DataFrame({"particle": [1, 2], "frame": 0, "class_id": 0}),
+        lag_frames=(1, 2),
+        frame_time_s=1.0,
     )
     assert sk.chain_states(unseen)["set"].tolist() == [-1]
     assert sk.implied_timescales(unseen, frame_time_s=1.0).empty
@@ -562,7 +702,8 @@ def test_one_frame_tracks_and_gaps_longer_than_the_movie_are_fine():
     assert Trajectories.of(rows).n_tracks == 2
 
 
-# --- names that may be wrong, and what the beam makes ---------------------------------------------------------------
+# --- names that may be wrong, and what the beam makes
+# ---------------------------------------------------------------
 
 
 def test_expected_counts_are_those_of_every_history_written_out():
@@ -586,7 +727,9 @@ def test_hidden_rates_do_not_depend_on_how_tracks_are_spread_over_partitions():
     words = {"confusion": np.eye(3), "frame_time_s": 2.0}
     found = hidden_transitions(rows, **words)
     split = in_partitions(rows, np.random.default_rng(1), 4)
-    pd.testing.assert_frame_equal(hidden_transitions(split, **words).table, found.table, check_exact=True)
+    pd.testing.assert_frame_equal(
+        hidden_transitions(split, **words).table, found.table, check_exact=True
+    )
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
 
 
@@ -594,7 +737,9 @@ def test_hidden_rates_of_each_group_are_those_of_its_own_rows():
     rows = a_walk_through_classes(n_particles=25)
     words = {"by": ["movie", sk.Bins(24.0, "s")], "frame_time_s": 2.0}
     found = hidden_transitions(rows, confusion=np.eye(3), **words).table
-    counted = sk.transitions(rows, **words).table  # where names are right, both are the same likelihood
+    counted = sk.transitions(
+        rows, **words
+    ).table  # where names are right, both are the same likelihood
     keys = ["movie", "from_s", "from_id", "to_id"]
     assert found[keys].to_numpy().tolist() == counted[keys].to_numpy().tolist()
     np.testing.assert_allclose(found["rate_per_s"], counted["rate_per_s"], rtol=1e-3, atol=1e-6)
@@ -607,7 +752,9 @@ def test_hidden_rates_of_each_group_are_those_of_its_own_rows():
 @pytest.mark.parametrize("confusion", [np.ones((3, 3)), np.eye(2), [[0.5, 0.5]]])
 def test_a_confusion_matrix_that_cannot_be_one_is_refused(confusion):
     with pytest.raises(ValueError, match="confusion matrix"):
-        hidden_transitions(a_walk_through_classes(n_particles=2), confusion=confusion, frame_time_s=1.0)
+        hidden_transitions(
+            a_walk_through_classes(n_particles=2), confusion=confusion, frame_time_s=1.0
+        )
 
 
 @pytest.mark.parametrize("share_found", [1.0, 0.97])
@@ -618,7 +765,9 @@ def test_the_beam_s_cross_section_is_found_on_perfect_tracks_and_on_tracks_with_
     rows = pd.concat([truth.defects for truth in truths], ignore_index=True)
     rows = rows.assign(class_id=rows["kind"].map({kind: i for i, kind in enumerate(kinds)}))
     rows = rows[np.random.default_rng(0).random(len(rows)) < share_found]
-    classes = pd.DataFrame({"class_id": range(len(kinds)), "name": kinds, "n_detections": 1, "mean_patch": None})
+    classes = pd.DataFrame(
+        {"class_id": range(len(kinds)), "name": kinds, "n_detections": 1, "mean_patch": None}
+    )
     words = {"sites_per_nm2": 4 / (np.sqrt(3) * a_nm**2), "reach_nm": 2.2 * a_nm}
     known = Experiment(movies_table(movies), None, classes)
     whole = sk.creation(rows, experiment=known, **words)
@@ -626,7 +775,9 @@ def test_the_beam_s_cross_section_is_found_on_perfect_tracks_and_on_tracks_with_
     assert found["low"] < 0.6 < found["high"]  # barn, what the simulator was told
     assert found["n_created"] > 100
     split = in_partitions(rows, np.random.default_rng(1), 5)
-    pd.testing.assert_frame_equal(sk.creation(split, experiment=known, **words), whole, check_exact=True)
+    pd.testing.assert_frame_equal(
+        sk.creation(split, experiment=known, **words), whole, check_exact=True
+    )
     halves = sk.creation(rows, by=["movie", sk.Bins(112.5, "s")], experiment=known, **words)
     assert halves.query("movie != '*'")["n_created"].sum() == found["n_created"]
 
@@ -634,16 +785,32 @@ def test_the_beam_s_cross_section_is_found_on_perfect_tracks_and_on_tracks_with_
 def test_holes_are_no_area_in_which_vacancies_could_be_made():
     rows = pd.DataFrame({"movie": "m", "particle": 1, "frame": range(20), "class_id": 0})
     rows = rows.assign(y=100.0, x=100.0, y_nm=3.0, x_nm=3.0)
-    size = {"height_px": 200, "width_px": 200, "pixel_size_nm": 0.03, "frame_time_s": 1.0, "dose_rate_e_per_nm2_s": 1e6}
-    movies = pd.DataFrame({"movie": ["m"], "n_frames": 20} | {name: [value] for name, value in size.items()})
-    classes = pd.DataFrame({"class_id": [0], "name": ["V_S"], "n_detections": 1, "mean_patch": None})
-    frames = pd.DataFrame({"movie": "m", "frame": range(20), "status": "ok", "time_s": 1.0 * np.arange(20)})
+    size = {
+        "height_px": 200,
+        "width_px": 200,
+        "pixel_size_nm": 0.03,
+        "frame_time_s": 1.0,
+        "dose_rate_e_per_nm2_s": 1e6,
+    }
+    movies = pd.DataFrame(
+        {"movie": ["m"], "n_frames": 20} | {name: [value] for name, value in size.items()}
+    )
+    classes = pd.DataFrame(
+        {"class_id": [0], "name": ["V_S"], "n_detections": 1, "mean_patch": None}
+    )
+    frames = pd.DataFrame(
+        {"movie": "m", "frame": range(20), "status": "ok", "time_s": 1.0 * np.arange(20)}
+    )
     words = {"sites_per_nm2": 22.0, "reach_nm": 0.5}
     whole, holed = (
-        sk.creation(rows, experiment=Experiment(movies, frames.assign(vacuum=vacuum), classes), **words).iloc[0]
+        sk.creation(
+            rows, experiment=Experiment(movies, frames.assign(vacuum=vacuum), classes), **words
+        ).iloc[0]
         for vacuum in (np.nan, np.where(np.arange(20) < 10, 0.0, 0.4))
     )
-    assert holed["n_sites"] == pytest.approx(0.8 * whole["n_sites"])  # of the frames 3 to 16, half have a hole
+    assert holed["n_sites"] == pytest.approx(
+        0.8 * whole["n_sites"]
+    )  # of the frames 3 to 16, half have a hole
     assert holed["high"] == pytest.approx(whole["high"] / 0.8)
 
 

@@ -1,4 +1,5 @@
-"""A movie that is linked block by block has the same tracks, and the same bytes, as one that is linked at once."""
+"""A movie that is linked block by block has the same tracks, and the same bytes, as one that is
+linked at once."""
 
 import itertools
 from dataclasses import replace
@@ -35,12 +36,24 @@ def detections(rng, n, *, edge_px=60, missed=0.2, empty=(), drift_px=0.7):
         position = position + rng.normal(0, 1.5, position.shape)
         if frame in empty:
             continue
-        points = np.concatenate([position[rng.random(n) > missed], rng.uniform(0, edge_px, (3, 2))]) + shift
+        points = (
+            np.concatenate([position[rng.random(n) > missed], rng.uniform(0, edge_px, (3, 2))])
+            + shift
+        )
         rows.append(np.c_[np.full(len(points), frame), points][np.lexsort(points.T[::-1])])
     table = pd.DataFrame(np.concatenate(rows), columns=["frame", "y", "x"])
-    known = {"movie": "m", "score": 5.0, "class_id": 0, "probability": 1.0, "orientation": -1, "d00": 0.5}
+    known = {
+        "movie": "m",
+        "score": 5.0,
+        "class_id": 0,
+        "probability": 1.0,
+        "orientation": -1,
+        "d00": 0.5,
+    }
     full = {**dict.fromkeys(tables.COLUMNS["detections"], 0), **known}
-    return tables.conform(table.assign(**{c: v for c, v in full.items() if c not in table}), "detections"), step
+    return tables.conform(
+        table.assign(**{c: v for c, v in full.items() if c not in table}), "detections"
+    ), step
 
 
 def write_blocks(store, rows, step, edges, *, bad=(), failed=()):
@@ -64,7 +77,9 @@ def write_blocks(store, rows, step, edges, *, bad=(), failed=()):
 
 def files(folder):
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.parquet")}
-    return {name: content for name, content in found.items() if name.startswith(("tracks", "frames"))}
+    return {
+        name: content for name, content in found.items() if name.startswith(("tracks", "frames"))
+    }
 
 
 @given(
@@ -75,7 +90,9 @@ def files(folder):
     failed=st.sets(st.integers(1, 5), max_size=2),
 )
 @settings(deadline=None, max_examples=15)
-def test_block_by_block_gives_the_same_files_as_at_once(tmp_path_factory, cuts, seed, bad, empty, failed):
+def test_block_by_block_gives_the_same_files_as_at_once(
+    tmp_path_factory, cuts, seed, bad, empty, failed
+):
     rows, step = detections(np.random.default_rng(seed), 15, empty=empty)
     rows = rows[~rows["frame"].isin(bad)]
     edges = sorted({0, N_FRAMES, *cuts})
@@ -99,11 +116,15 @@ def test_block_by_block_gives_the_same_files_as_at_once(tmp_path_factory, cuts, 
 
 def test_a_worker_holds_a_few_frames_besides_its_block():
     rng = np.random.default_rng(0)
-    frames = pd.DataFrame({"movie": "m", "frame": np.arange(1000), "status": "ok", "n_detections": 5})
+    frames = pd.DataFrame(
+        {"movie": "m", "frame": np.arange(1000), "status": "ok", "n_detections": 5}
+    )
     frames = frames.assign(shift_y=rng.normal(size=1000), shift_x=0.0)
     edges = np.arange(0, 1001, 10)
     blocks = tuple(Block("m", a, b) for a, b in itertools.pairwise(edges.tolist()))
-    movie = large.LargeMovie(None, MOVIE, blocks, blocks, frames, None, tracks.Settings(0.5), "made")
+    movie = large.LargeMovie(
+        None, MOVIE, blocks, blocks, frames, None, tracks.Settings(0.5), "made"
+    )
     pieces = list(movie.pieces())
     assert max(len(piece.clock.good) for piece in pieces) == 10 + 3 + 2 + 2
     assert pieces[50].beside.tolist() == [497, 498, 499, 510, 511]
@@ -122,21 +143,32 @@ def linked(folder, rows, step, edges, *, rows_per_part):
     return task
 
 
-@given(cuts=st.sets(st.integers(1, N_FRAMES - 1), max_size=12), rows_per_part=st.sampled_from([60, 200, 10**6]))
+@given(
+    cuts=st.sets(st.integers(1, N_FRAMES - 1), max_size=12),
+    rows_per_part=st.sampled_from([60, 200, 10**6]),
+)
 @settings(deadline=None, max_examples=8)
 def test_whole_tracks_are_the_same_rows_for_every_cut(tmp_path_factory, cuts, rows_per_part):
     rows, step = detections(np.random.default_rng(1), 15)
     found = []
     for edges in (sorted({0, N_FRAMES, *cuts}), [0, N_FRAMES]):
-        store = linked(tmp_path_factory.mktemp("results"), rows, step, edges, rows_per_part=rows_per_part).store
+        store = linked(
+            tmp_path_factory.mktemp("results"), rows, step, edges, rows_per_part=rows_per_part
+        ).store
         paths, is_whole = gathering.track_files(store, "m")
         assert is_whole
         assert len(paths) == -(-len(rows) // rows_per_part)
         found.append([pd.read_parquet(path) for path in paths])
-        blocks = pd.concat([store.read_block("tracks", block) for block in store.blocks("tracks", "m")])
+        blocks = pd.concat(
+            [store.read_block("tracks", block) for block in store.blocks("tracks", "m")]
+        )
         together = pd.concat(found[-1]).sort_values(["frame", "y", "x"], ignore_index=True)
-        pd.testing.assert_frame_equal(together, blocks[[*together]].reset_index(drop=True), check_exact=True)
-        of_particle = pd.concat([part.assign(part=k) for k, part in enumerate(found[-1])]).groupby("particle")["part"]
+        pd.testing.assert_frame_equal(
+            together, blocks[[*together]].reset_index(drop=True), check_exact=True
+        )
+        of_particle = pd.concat([part.assign(part=k) for k, part in enumerate(found[-1])]).groupby(
+            "particle"
+        )["part"]
         assert (of_particle.nunique() == 1).all()
     for part, other in zip(*found, strict=True):
         pd.testing.assert_frame_equal(part, other, check_exact=True)
@@ -144,13 +176,18 @@ def test_whole_tracks_are_the_same_rows_for_every_cut(tmp_path_factory, cuts, ro
 
 @pytest.mark.parametrize("n_parts", [1, 4, 16])
 def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypatch, n_parts):
-    """The cost of a giant movie is linear in its rows: with more partitions, none of them reads another's rows."""
+    """The cost of a giant movie is linear in its rows: with more partitions, none of them reads
+    another's rows."""
     rows, step = detections(np.random.default_rng(2), 15)
     moved, read = [], []
     ranges, table = Store.read_ranges, pq.read_table
-    monkeypatch.setattr(Store, "read_ranges", lambda *words: [moved.append(len(b)) or b for b in ranges(*words)])
+    monkeypatch.setattr(
+        Store, "read_ranges", lambda *words: [moved.append(len(b)) or b for b in ranges(*words)]
+    )
     per_part = -(-len(rows) // n_parts)
-    store = linked(tmp_path, rows, step, list(range(0, N_FRAMES + 1, 5)), rows_per_part=per_part).store
+    store = linked(
+        tmp_path, rows, step, list(range(0, N_FRAMES + 1, 5)), rows_per_part=per_part
+    ).store
     assert sum(moved) == len(rows) * gathering.RECORD.itemsize
     paths, is_whole = gathering.track_files(store, "m")
     partitions = read_tracks({"m": paths}, whole=["m"] if is_whole else [])
@@ -176,35 +213,53 @@ def test_whole_tracks_are_made_anew_where_one_is_missing_or_stale(tmp_path):
         patch.setattr(tracks, "ROWS_AT_ONCE", -1)
         patch.setattr(large, "ROWS_PER_PARTITION", 100)
         Path(paths[1]).unlink()
-        assert gathering.track_files(task.store, "m") == (task.store.block_paths("tracks", "m"), False)
+        assert gathering.track_files(task.store, "m") == (
+            task.store.block_paths("tracks", "m"),
+            False,
+        )
         large.link_large(tracks.link_to_store(task).large, retries=0)
         assert [Path(path).read_bytes() for path in paths] == content
         patch.setattr(tracks, "ROWS_AT_ONCE", 10**9)
         tracks.link_to_store(replace(task, settings=Link(max_step_nm=0.3)))
-        assert gathering.track_files(task.store, "m") == (task.store.block_paths("tracks", "m"), False)
+        assert gathering.track_files(task.store, "m") == (
+            task.store.block_paths("tracks", "m"),
+            False,
+        )
         assert not Path(paths[0]).exists()
 
 
 def test_sites_are_linked_to_sites_where_a_run_asks_for_it_and_a_lattice_is_seen(tmp_path):
-    """From site to site there is no step of half a lattice constant: a track that does that becomes two."""
+    """From site to site there is no step of half a lattice constant: a track that does that becomes
+    two."""
     a_px = 3.0  # 0.3 nm
-    place = [(0, 0.0), (1, 0.5 * a_px), (2, 0.5 * a_px)], [(0, 30.0), (1, 30.0 + a_px), (2, 30.0 + a_px)]
-    points = pd.DataFrame([(f, 10.0, x) for one in place for f, x in one], columns=["frame", "y", "x"])
+    place = (
+        [(0, 0.0), (1, 0.5 * a_px), (2, 0.5 * a_px)],
+        [(0, 30.0), (1, 30.0 + a_px), (2, 30.0 + a_px)],
+    )
+    points = pd.DataFrame(
+        [(f, 10.0, x) for one in place for f, x in one], columns=["frame", "y", "x"]
+    )
     full = dict.fromkeys(tables.COLUMNS["detections"], 0) | {"movie": "m"}
-    rows = tables.conform(points.assign(**{c: v for c, v in full.items() if c not in points}), "detections")
+    rows = tables.conform(
+        points.assign(**{c: v for c, v in full.items() if c not in points}), "detections"
+    )
     rows = rows.sort_values(["frame", "y", "x"], ignore_index=True)
     n_tracks, warnings = {}, {}
     for name, words, lattice_px, rows_at_once in (
         ("free", {}, a_px, 10**9), ("bound", {"lattice": True}, a_px, 10**9), ("large", {"lattice": True}, a_px, -1),
         ("no lattice", {"lattice": True}, np.nan, 10**9), ("large without", {"lattice": True}, np.nan, -1),
     ):  # fmt: skip
-        task = write_blocks(Store.at(tmp_path / name), rows, np.zeros((N_FRAMES, 2)), [0, 2, N_FRAMES])
+        task = write_blocks(
+            Store.at(tmp_path / name), rows, np.zeros((N_FRAMES, 2)), [0, 2, N_FRAMES]
+        )
         for block in task.blocks:
             steps = task.store.read_block("steps", block).assign(lattice_px=lattice_px)
             task.store.write_block("steps", block, steps, "made")
         with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
             patch.setattr(tracks, "ROWS_AT_ONCE", rows_at_once)
-            summary = tracks.linked(tracks.link_to_store(replace(task, settings=Link(max_gap_frames=0, **words))), 0)
+            summary = tracks.linked(
+                tracks.link_to_store(replace(task, settings=Link(max_gap_frames=0, **words))), 0
+            )
         n_tracks[name], warnings[name] = summary.n_tracks, summary.warning
     assert n_tracks == {"free": 2, "bound": 3, "large": 3, "no lattice": 2, "large without": 2}
     assert files(tmp_path / "bound") != files(tmp_path / "free")

@@ -26,7 +26,9 @@ def draw(lattice, shape, *, amplitudes=(100.0, 20.0), sd_px=1.5):
     image = np.zeros(shape)
     reach = 30
     big = (shape[0] + 2 * reach, shape[1] + 2 * reach)
-    moved = honeycomb(lattice.spacing_px, angle_deg=lattice.angle_deg, metal=tuple(lattice.metal + reach))
+    moved = honeycomb(
+        lattice.spacing_px, angle_deg=lattice.angle_deg, metal=tuple(lattice.metal + reach)
+    )
     for sublattice, amplitude in zip((METAL, CHALCOGEN), amplitudes, strict=True):
         for cy, cx in sites(moved, big, sublattice) - reach:
             rows = slice(max(0, int(cy) - 8), max(0, int(cy) + 9))
@@ -38,7 +40,9 @@ def draw(lattice, shape, *, amplitudes=(100.0, 20.0), sd_px=1.5):
 
 def test_coordinates_of_a_point_by_hand():
     lattice = honeycomb(10.0, metal=(5.0, 7.0))
-    u, v, sublattice = lattice_coordinates(lattice, np.array([[5.0, 17.0], [5.0 + 10 / np.sqrt(12), 12.0]]))
+    u, v, sublattice = lattice_coordinates(
+        lattice, np.array([[5.0, 17.0], [5.0 + 10 / np.sqrt(12), 12.0]])
+    )
     assert np.allclose(u, [1, 1 / 3])
     assert np.allclose(v, [0, 1 / 3])
     assert sublattice.tolist() == [METAL, CHALCOGEN]
@@ -54,7 +58,9 @@ def test_vectors_enclose_sixty_degrees_and_the_bond_is_a_third_of_their_sum():
 def test_sites_are_as_many_as_the_cells_of_the_frame():
     lattice = honeycomb(8.0, angle_deg=13.0)
     for sublattice in (METAL, CHALCOGEN):
-        assert len(sites(lattice, (200, 240), sublattice)) == pytest.approx(200 * 240 / (64 * np.sqrt(0.75)), rel=0.02)
+        assert len(sites(lattice, (200, 240), sublattice)) == pytest.approx(
+            200 * 240 / (64 * np.sqrt(0.75)), rel=0.02
+        )
 
 
 def test_nearest_site_is_a_site():
@@ -96,12 +102,16 @@ def test_the_same_lattice_is_found_in_float32_and_float64():
 
 def test_noise_has_no_lattice():
     rng = np.random.default_rng(3)
-    assert all(find_crystal(rng.normal(size=(128, 160)).astype(np.float32)) is None for _ in range(20))
+    assert all(
+        find_crystal(rng.normal(size=(128, 160)).astype(np.float32)) is None for _ in range(20)
+    )
 
 
 @pytest.mark.parametrize("edge", [48, 64, 96])
 def test_small_frames_of_noise_have_no_lattice(edge):
-    found = [find_crystal(np.random.default_rng(seed).normal(size=(edge, edge))) for seed in range(20)]
+    found = [
+        find_crystal(np.random.default_rng(seed).normal(size=(edge, edge))) for seed in range(20)
+    ]
     assert found == [None] * 20
 
 
@@ -117,17 +127,25 @@ def test_a_constant_frame_has_no_lattice():
 
 def test_spectral_peaks_of_two_waves_by_hand():
     y, x = np.mgrid[:128, :128]
-    frame = np.cos(2 * np.pi * (0.11 * y + 0.05 * x)) + 0.5 * np.cos(2 * np.pi * (0.20 * x - 0.07 * y))
+    frame = np.cos(2 * np.pi * (0.11 * y + 0.05 * x)) + 0.5 * np.cos(
+        2 * np.pi * (0.20 * x - 0.07 * y)
+    )
     frame = frame + 0.01 * np.random.default_rng(0).normal(size=frame.shape)
     found, power = fourier.spectral_peaks(frame)
     assert len(found) == 2
     assert power.min() > 100
     for wanted in [(0.11, 0.05), (-0.07, 0.20)]:
-        assert min(np.abs(found - wanted).max(axis=1).min(), np.abs(found + wanted).max(axis=1).min()) < 2e-3
+        assert (
+            min(np.abs(found - wanted).max(axis=1).min(), np.abs(found + wanted).max(axis=1).min())
+            < 2e-3
+        )
 
 
 def test_a_basis_is_reduced_to_the_shortest_vectors():
-    assert fourier.reduce_basis(np.array([[1.0, 5.0], [0.0, 1.0]])).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert fourier.reduce_basis(np.array([[1.0, 5.0], [0.0, 1.0]])).tolist() == [
+        [0.0, 1.0],
+        [1.0, 0.0],
+    ]
 
 
 def test_windows_around_the_nodes_add_up_to_one():
@@ -143,7 +161,11 @@ def test_waves_whose_beats_do_not_fit_the_frame_are_told_apart():
     true = np.zeros(len(waves.indices), complex)
     true[:4] = 7.0, 5 + 2j, -1 + 4j, 0.5 - 1j
     y, x = np.mgrid[:90, :101]
-    phases = 2 * np.pi * (y[..., None] * waves.frequencies[:, 0] + x[..., None] * waves.frequencies[:, 1])
+    phases = (
+        2
+        * np.pi
+        * (y[..., None] * waves.frequencies[:, 0] + x[..., None] * waves.frequencies[:, 1])
+    )
     frame = (true * np.exp(1j * phases)).sum(axis=2).real
     coupled = crystal_waves.mean_amplitudes(crystal_waves.line_sums(frame, waves), waves)
     found = crystal_waves.decoupled(coupled, waves)
@@ -152,51 +174,78 @@ def test_waves_whose_beats_do_not_fit_the_frame_are_told_apart():
 
 
 def test_a_lattice_along_the_pixel_rows_is_not_displaced():
-    """Rectangular windows leak most along their own axes: sites were off by 0.01 px in each, always in the same direction."""
+    """Rectangular windows leak most along their own axes: sites were off by 0.01 px in each, always
+    in the same direction."""
     movie = simulate_movie(
-        "paper", n_frames=2, shape=(256, 256), seed=1, rotation_deg=0.0, jitter_x_nm=0.0, jitter_y_nm=0.0
+        "paper",
+        n_frames=2,
+        shape=(256, 256),
+        seed=1,
+        rotation_deg=0.0,
+        jitter_x_nm=0.0,
+        jitter_y_nm=0.0,
     )
     defects = truth_of(movie).defects
     misses = []
     for number, frame in enumerate(movie.reader.read(0, 2).astype(np.float32)):
-        true = defects.loc[(defects["frame"] == number) & (defects["kind"] == "Mo_W"), ["y", "x"]].to_numpy()
+        true = defects.loc[
+            (defects["frame"] == number) & (defects["kind"] == "Mo_W"), ["y", "x"]
+        ].to_numpy()
         lattice = find_crystal(frame - frame.mean()).lattice
         misses.append(nearest_site(lattice, true, np.full(len(true), METAL)) - true)
     assert np.abs(np.concatenate(misses).mean(axis=0)).max() < 0.006
 
 
 def test_a_perfect_crystal_leaves_only_noise():
-    movie = simulate_movie("null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, contamination=0.0)
+    movie = simulate_movie(
+        "null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, contamination=0.0
+    )
     rest = residual.remove_crystal(movie.reader.read(0, 1)[0].astype(np.float32))
     assert np.std(rest.noise_units) == pytest.approx(1, abs=0.02)
-    assert np.std(rest.snr) == pytest.approx(0.97, abs=0.04), "the fit takes a little of the noise with it"
+    assert np.std(rest.snr) == pytest.approx(0.97, abs=0.04), (
+        "the fit takes a little of the noise with it"
+    )
     assert np.abs(rest.snr).max() < 5.5
 
 
 def test_the_jitter_of_scan_lines_is_measured():
-    movie = simulate_movie("null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, jitter_x_nm=0.012)
+    movie = simulate_movie(
+        "null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, jitter_x_nm=0.012
+    )
     frame = movie.reader.read(0, 1)[0].astype(np.float32)
     found = residual.remove_crystal(frame).jitter[:, 1]
-    steady = simulate_movie("null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, jitter_x_nm=0.0)
+    steady = simulate_movie(
+        "null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, jitter_x_nm=0.0
+    )
     assert np.std(found) == pytest.approx(0.4, rel=0.15)
-    assert np.std(residual.remove_crystal(steady.reader.read(0, 1)[0].astype(np.float32)).jitter[:, 1]) < 0.05
+    assert (
+        np.std(residual.remove_crystal(steady.reader.read(0, 1)[0].astype(np.float32)).jitter[:, 1])
+        < 0.05
+    )
 
 
 def test_a_distorted_scan_is_followed():
-    """Columns and rows are displaced by several pixels, as by a flyback; sites are still where the atoms are."""
+    """Columns and rows are displaced by several pixels, as by a flyback; sites are still where the
+    atoms are."""
     truth = honeycomb(10.5, angle_deg=5.0, metal=(100.0, 100.0))
     straight = draw(truth, (256, 300))
     y, x = np.mgrid[:256, :256].astype(float)
     moved_x, moved_y = 5 * np.sin(x / 70), 3 * np.cos(y / 90)
     from scipy.ndimage import map_coordinates
 
-    frame = map_coordinates(straight, [y - moved_y + 3, x - moved_x + 20], order=3, mode="nearest").astype(np.float32)
+    frame = map_coordinates(
+        straight, [y - moved_y + 3, x - moved_x + 20], order=3, mode="nearest"
+    ).astype(np.float32)
     frame = np.random.default_rng(0).poisson(np.maximum(frame, 0) + 5).astype(np.float32)
     found = find_crystal(frame - frame.mean()).lattice
     seen = sites(found, frame.shape, METAL)
     seen = seen[((seen > 20) & (seen < 235)).all(axis=1)]
     back = np.stack(
-        [seen[:, 0] - 3 * np.cos(seen[:, 0] / 90) + 3, seen[:, 1] - 5 * np.sin(seen[:, 1] / 70) + 20], axis=1
+        [
+            seen[:, 0] - 3 * np.cos(seen[:, 0] / 90) + 3,
+            seen[:, 1] - 5 * np.sin(seen[:, 1] / 70) + 20,
+        ],
+        axis=1,
     )
     miss = back - nearest_site(truth, back, np.zeros(len(back), int))
     assert np.sqrt((miss**2).mean()) < 0.25
@@ -204,8 +253,13 @@ def test_a_distorted_scan_is_followed():
 
 def test_bending_and_unbending_are_inverse():
     lattice = honeycomb(10.0)
-    rows, columns = (np.stack([np.sin(np.arange(80) / 20 + i), np.cos(np.arange(80) / 25)], axis=1) for i in (0, 1))
-    lattice = type(lattice)(lattice.a1, lattice.a2, lattice.metal, lattice.chalcogen, 9.0, scan=(rows, columns))
+    rows, columns = (
+        np.stack([np.sin(np.arange(80) / 20 + i), np.cos(np.arange(80) / 25)], axis=1)
+        for i in (0, 1)
+    )
+    lattice = type(lattice)(
+        lattice.a1, lattice.a2, lattice.metal, lattice.chalcogen, 9.0, scan=(rows, columns)
+    )
     points = np.random.default_rng(0).uniform(5, 70, (40, 2))
     assert np.abs(bent(lattice, unbent(lattice, points)) - points).max() < 0.06
 
@@ -233,16 +287,21 @@ def test_the_strain_between_two_lattices_by_hand():
     perfect = honeycomb(10.0, angle_deg=12.0)
     stretch = np.diag([1.03, 0.99])
     angle = np.radians(5.0)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # (y, x), from +x to +y
+    turn = np.array(
+        [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    )  # (y, x), from +x to +y
     a1, a2 = (turn @ stretch @ a for a in (perfect.a1, perfect.a2))
-    found, rotation_deg = strain.strain_between(type(perfect)(a1, a2, perfect.metal, perfect.metal, 9.0), perfect)
+    found, rotation_deg = strain.strain_between(
+        type(perfect)(a1, a2, perfect.metal, perfect.metal, 9.0), perfect
+    )
     assert rotation_deg == pytest.approx(5.0)
     assert np.allclose(turn.T @ found @ turn, stretch - np.eye(2))
 
 
 @pytest.mark.parametrize(("shear", "turn_rad"), [(0.01, 0.01), (0.0, 0.02)])
 def test_a_strained_half_of_a_frame_shows_in_the_map(shear, turn_rad):
-    """The right half is 3 % wider along x, sheared and turned: u_y = (shear + turn) x, u_x = (shear - turn) y beyond the middle."""
+    """The right half is 3 % wider along x, sheared and turned: u_y = (shear + turn) x, u_x = (shear
+    - turn) y beyond the middle."""
     y, x = np.mgrid[:256, :256].astype(float)
     beyond = np.maximum(x - 128, 0)
     u_y = (shear + turn_rad) * beyond
@@ -254,37 +313,56 @@ def test_a_strained_half_of_a_frame_shows_in_the_map(shear, turn_rad):
     found = strain.strain_map(frame.astype(np.float32), scan=True)
     rows = (found.y > 40) & (found.y < 215)
     left, right = (found.x > 35) & (found.x < 90), (found.x > 165) & (found.x < 220)
-    change = found.tensor[np.ix_(rows, right)].mean(axis=(0, 1)) - found.tensor[np.ix_(rows, left)].mean(axis=(0, 1))
+    change = found.tensor[np.ix_(rows, right)].mean(axis=(0, 1)) - found.tensor[
+        np.ix_(rows, left)
+    ].mean(axis=(0, 1))
     assert change[1, 1] == pytest.approx(0.03, abs=0.004)
     assert change[0, 1] == pytest.approx(shear, abs=0.003)
     assert change[0, 0] == pytest.approx(0.0, abs=0.003)
-    turned = found.rotation_deg[np.ix_(rows, right)].mean() - found.rotation_deg[np.ix_(rows, left)].mean()
+    turned = (
+        found.rotation_deg[np.ix_(rows, right)].mean()
+        - found.rotation_deg[np.ix_(rows, left)].mean()
+    )
     assert turned == pytest.approx(np.degrees(turn_rad), abs=0.15)
 
 
 def test_a_frame_without_a_lattice_has_no_strain():
-    assert strain.strain_map(np.random.default_rng(3).normal(size=(96, 96)).astype(np.float32)) is None
+    assert (
+        strain.strain_map(np.random.default_rng(3).normal(size=(96, 96)).astype(np.float32)) is None
+    )
 
 
 def test_the_perfect_crystal_by_reflections_and_by_unit_cells_agree():
-    """Each drawn from a noisy frame with a missing column; both are the crystal as it was without noise or defect."""
+    """Each drawn from a noisy frame with a missing column; both are the crystal as it was without
+    noise or defect."""
     movie = simulate_movie(
-        "null", n_frames=1, shape=(256, 256), seed=3, rotation_deg=9.0, contamination=0.0, jitter_x_nm=0.0
+        "null",
+        n_frames=1,
+        shape=(256, 256),
+        seed=3,
+        rotation_deg=9.0,
+        contamination=0.0,
+        jitter_x_nm=0.0,
     )
     frame = movie.reader.read(0, 1)[0].astype(np.float32)
     whole = expected_counts(movie.reader.settings, 0) * 20 + 200
     found = find_crystal(frame - frame.mean())
     gone = nearest_site(found.lattice, np.array([[128.0, 128.0]]), np.array([METAL]))[0]
     y, x = np.mgrid[:256, :256]
-    frame -= (0.9 * (whole.max() - whole.min()) * np.exp(-((y - gone[0]) ** 2 + (x - gone[1]) ** 2) / 5)).astype(
-        np.float32
-    )
+    frame -= (
+        0.9 * (whole.max() - whole.min()) * np.exp(-((y - gone[0]) ** 2 + (x - gone[1]) ** 2) / 5)
+    ).astype(np.float32)
     cell = perfect.unit_cell(frame, found.lattice, n=24)
     assert not np.isnan(cell).any()
     contrast = whole.std()
-    for drawn in (perfect.bragg_filtered(frame, found), perfect.tiled(cell, found.lattice, frame.shape)):
+    for drawn in (
+        perfect.bragg_filtered(frame, found),
+        perfect.tiled(cell, found.lattice, frame.shape),
+    ):
         assert np.sqrt(np.mean((drawn - whole) ** 2)) < 0.06 * contrast
-    assert cell[8, 8] > cell[16, 16], "the chalcogen column is at (1/3, 1/3), the hollow at (2/3, 2/3)"
+    assert cell[8, 8] > cell[16, 16], (
+        "the chalcogen column is at (1/3, 1/3), the hollow at (2/3, 2/3)"
+    )
     assert cell.argmax() == 0, "the metal column is at (0, 0)"
 
 

@@ -56,11 +56,19 @@ def imports(path: Path) -> set[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: write absolute imports"
-            found |= {node.module} if node.module != "stemkin" else {f"stemkin.{name.name}" for name in node.names}
+            found |= (
+                {node.module}
+                if node.module != "stemkin"
+                else {f"stemkin.{name.name}" for name in node.names}
+            )
     return found
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.name not in ("__init__.py", "__main__.py"))
+FILES = sorted(
+    p
+    for p in PACKAGE.rglob("*.py")
+    if p.parent != PACKAGE or p.name not in ("__init__.py", "__main__.py")
+)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -86,13 +94,17 @@ def test_a_kernel_lies_in_a_wing_and_imports_only_from_wings_below(path):
     if parts == ("__init__.py",):
         return
     assert len(parts) == 2, f"{path.name} lies outside the wings"
-    assert parts[0] in WINGS, f"the wing {parts[0]} has no storey: give it one here and in docs/design.md"
+    assert parts[0] in WINGS, (
+        f"the wing {parts[0]} has no storey: give it one here and in docs/design.md"
+    )
     for module in imports(path):
         other = module.split(".")
         if other[:2] != ["stemkin", "kernels"]:
             continue
         assert len(other) > 2, f"{path.name} imports {module}: name the wing"
-        assert other[2] == parts[0] or WINGS[other[2]] < WINGS[parts[0]], f"{parts[0]}/{path.name} imports {module}"
+        assert other[2] == parts[0] or WINGS[other[2]] < WINGS[parts[0]], (
+            f"{parts[0]}/{path.name} imports {module}"
+        )
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda p: str(p.relative_to(PACKAGE / "kernels")))
@@ -107,7 +119,9 @@ def test_a_heavy_library_lives_in_one_room(library, home):
         own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if own in (home, "devices"):
             continue
-        assert library not in {module.split(".")[0] for module in imports(path)}, f"{path.name} imports {library}"
+        assert library not in {module.split(".")[0] for module in imports(path)}, (
+            f"{path.name} imports {library}"
+        )
 
 
 def modules() -> dict[str, Path]:

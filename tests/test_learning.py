@@ -1,4 +1,5 @@
-"""A model learned from a few frames names the rest, and is the same whoever computes it; it survives the disk and nothing else does."""
+"""A model learned from a few frames names the rest, and is the same whoever computes it; it
+survives the disk and nothing else does."""
 
 import json
 import logging
@@ -25,9 +26,16 @@ from tests.strategies import assert_same_rows, computes, time_chunkings
 
 @pytest.fixture(scope="module")
 def paper_movie():
-    """Like the shared one, with more dopants and complexes than fit into so few frames otherwise."""
+    """Like the shared one, with more dopants and complexes than fit into so few frames
+    otherwise."""
     return simulate_movie(
-        "paper", n_frames=12, shape=(160, 160), seed=7, name="paper", dopant_fraction=0.03, complex_fraction=0.5
+        "paper",
+        n_frames=12,
+        shape=(160, 160),
+        seed=7,
+        name="paper",
+        dopant_fraction=0.03,
+        complex_fraction=0.5,
     )
 
 
@@ -47,7 +55,9 @@ def model(paper_movie):
 
 
 def assert_same_model(a, b):
-    pd.testing.assert_frame_equal(a.classes.drop(columns="mean_patch"), b.classes.drop(columns="mean_patch"))
+    pd.testing.assert_frame_equal(
+        a.classes.drop(columns="mean_patch"), b.classes.drop(columns="mean_patch")
+    )
     for one, other in zip(a.classes["mean_patch"], b.classes["mean_patch"], strict=True):
         np.testing.assert_array_equal(one, other)
     for name, values in arrays_of(a).items():
@@ -73,7 +83,11 @@ def test_the_classes_are_those_of_the_simulation(model, paper_movie, paper_truth
     right = total = turned = pairs = 0
     for frame, found in rows.groupby("frame"):
         truth = paper_truth.defects[paper_truth.defects["frame"] == frame]
-        apart = np.hypot(*(found[["y", "x"]].to_numpy()[:, None] - truth[["y", "x"]].to_numpy()).transpose(2, 0, 1))
+        apart = np.hypot(
+            *(found[["y", "x"]].to_numpy()[:, None] - truth[["y", "x"]].to_numpy()).transpose(
+                2, 0, 1
+            )
+        )
         for i, j in zip(*np.nonzero(apart < 3), strict=True):
             kind, true_turn = truth["kind"].iloc[j], truth["orientation"].iloc[j]
             total += 1
@@ -114,7 +128,8 @@ def test_detecting_with_a_model_is_lazy_and_keeps_the_contract(model, paper_movi
         lazy = detect(paper_movie, model, frames_per_block=5)
     rows = lazy.compute()
     assert rows.dtypes.astype(str).to_dict() == {
-        k: {"str": "str"}.get(v, v) for k, v in tables.dtypes("detections", n_descriptors=model.n_descriptors).items()
+        k: {"str": "str"}.get(v, v)
+        for k, v in tables.dtypes("detections", n_descriptors=model.n_descriptors).items()
     }
     assert model.n_descriptors <= 20
     assert_same_rows(detect(paper_movie, model), rows)
@@ -127,12 +142,16 @@ def test_every_scheduler_learns_the_same_model(model, paper_movie, scheduler):
 
 
 @pytest.mark.cluster
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # distributed's sockets, on closing
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # distributed's sockets, on closing
 def test_two_processes_learn_the_same_model(model, paper_movie):
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
         Client(cluster),
     ):
         assert_same_model(learn(paper_movie, n_frames=8, seed=1), model)
@@ -194,9 +213,14 @@ def test_classes_are_renamed_merged_and_dissolved_without_pixels(model, paper_mo
     assert "Mo" in set(renamed.classes["name"])
     assert renamed.classes["class_id"].tolist() == list(range(len(renamed.classes)))
     sizes = model.classes.set_index("name")["n_detections"]
-    assert renamed.classes.set_index("name")["n_detections"]["Mo"] == sizes["Mo_W"] + sizes["Mo_W+V_S"]
+    assert (
+        renamed.classes.set_index("name")["n_detections"]["Mo"] == sizes["Mo_W"] + sizes["Mo_W+V_S"]
+    )
     before, after = detect(paper_movie, model).compute(), detect(paper_movie, renamed).compute()
-    old, new = (dict(zip(m.classes["class_id"], m.classes["name"], strict=True)) | {-1: "-"} for m in (model, renamed))
+    old, new = (
+        dict(zip(m.classes["class_id"], m.classes["name"], strict=True)) | {-1: "-"}
+        for m in (model, renamed)
+    )
     wanted = before["class_id"].map(old).replace({"Mo_W": "Mo", "Mo_W+V_S": "Mo", "V_S": "-"})
     assert (after["class_id"].map(new) == wanted).mean() > 0.99
     with pytest.raises(ValueError, match="no class is called 'gold'"):
@@ -210,15 +234,20 @@ def test_a_movie_without_detections_gives_a_model_that_names_nothing(caplog):
     assert "too few to learn classes from" in caplog.text
     assert model.classes.empty
     assert detect(noise_movie(), model).compute().empty
-    found = detect(noise_movie(), model.__class__(FourierDetector(snr=3.0), *list(vars(model).values())[1:])).compute()
+    found = detect(
+        noise_movie(), model.__class__(FourierDetector(snr=3.0), *list(vars(model).values())[1:])
+    ).compute()
     assert len(found) > 0
     assert set(found["class_id"]) == {-1}
 
 
 def test_no_class_is_made_for_noise():
-    """A crystal without defects, searched so eagerly that noise is found: some of it may pass for the faintest defect."""
+    """A crystal without defects, searched so eagerly that noise is found: some of it may pass for
+    the faintest defect."""
     movie = simulate_movie("null", n_frames=12, shape=(192, 192), seed=4)
-    model = learn(movie, n_frames=12, detector=FourierDetector(false_positives_per_frame=6.0), seed=1)
+    model = learn(
+        movie, n_frames=12, detector=FourierDetector(false_positives_per_frame=6.0), seed=1
+    )
     assert model.report["n_detections"] > 30
     assert not [name for name in model.classes["name"] if name.startswith("class")]
     rows = detect(movie, model).compute()
@@ -251,7 +280,9 @@ def test_a_class_is_split_by_its_descriptors(model):
     agree = pd.crosstab(wanted[two], found[two]).to_numpy()
     assert agree.max(axis=1).sum() / agree.sum() > 0.95
     assert len(set(found[two])) >= 2
-    assert parts.classes["n_detections"].sum() == pytest.approx(joined.classes["n_detections"].sum(), abs=1)
+    assert parts.classes["n_detections"].sum() == pytest.approx(
+        joined.classes["n_detections"].sum(), abs=1
+    )
 
 
 def test_a_renamed_confusion_speaks_of_the_new_classes(model, paper_movie, paper_truth):
@@ -309,7 +340,9 @@ def test_the_confusion_is_measured_and_kept(model, paper_movie, paper_truth, tmp
     measured = with_confusion(model, paper_movie, truth, max_distance_px=3.0)
     measured.save(tmp_path)
     report = Model.load(tmp_path).report
-    counts = pd.DataFrame(report["confusion"]["counts"], report["confusion"]["true"], report["confusion"]["found"])
+    counts = pd.DataFrame(
+        report["confusion"]["counts"], report["confusion"]["true"], report["confusion"]["found"]
+    )
     assert counts.to_numpy().sum() == len(truth)
     assert counts.loc["Mo_W", "Mo_W"] / counts.loc["Mo_W"].sum() > 0.9
     assert report["calibration_error"] <= 0.03
@@ -325,7 +358,9 @@ def test_no_movie_and_an_unknown_material_are_refused_with_a_cure(paper_movie):
         learn(paper_movie, material="kryptonite")
 
 
-def test_a_lattice_that_is_not_the_materials_gives_numbers_for_names(paper_movie, paper_frames, caplog):
+def test_a_lattice_that_is_not_the_materials_gives_numbers_for_names(
+    paper_movie, paper_frames, caplog
+):
     with caplog.at_level(logging.WARNING):
         model = learn(paper_movie, n_frames=6, material="graphene")
     assert "not that of the material" in caplog.text

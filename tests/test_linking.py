@@ -33,13 +33,24 @@ def detections(rows, *, movie="m", **columns):
 def frames_table(n_frames, *, movie="m", bad=(), shift=None):
     shift = np.zeros((n_frames, 2)) if shift is None else np.asarray(shift)
     numbers = np.arange(n_frames)
-    rows = pd.DataFrame({"movie": movie, "frame": numbers, "shift_y": shift[:, 0], "shift_x": shift[:, 1]})
+    rows = pd.DataFrame(
+        {"movie": movie, "frame": numbers, "shift_y": shift[:, 0], "shift_x": shift[:, 1]}
+    )
     rows["status"] = np.where(np.isin(numbers, bad), tables.BLANK, tables.OK)
-    return rows.assign(time_s=numbers * 1.0, shift_quality=1.0, n_detections=0, ordered=1.0, disordered=0.0, vacuum=0.0)
+    return rows.assign(
+        time_s=numbers * 1.0,
+        shift_quality=1.0,
+        n_detections=0,
+        ordered=1.0,
+        disordered=0.0,
+        vacuum=0.0,
+    )
 
 
 def experiment(frames=None, *, movies=("m",), pixel_size_nm=0.1, **columns):
-    return tables.Experiment(pd.DataFrame({"movie": list(movies), "pixel_size_nm": pixel_size_nm, **columns}), frames)
+    return tables.Experiment(
+        pd.DataFrame({"movie": list(movies), "pixel_size_nm": pixel_size_nm, **columns}), frames
+    )
 
 
 def link_now(rows, frames=None, **options):
@@ -51,8 +62,11 @@ def particles(rows, frames=None, **options):
     return [divmod(p, ID) for p in link_now(rows, frames, **options)["particle"].tolist()]
 
 
-def wanderers(rng, n_frames, n, *, edge_px=60, step_px=1.5, missed=0.1, bad=(), drift_px=0.0, empty=()):
-    """Random walkers with drift, misses, false detections, empty and bad frames; also their true names."""
+def wanderers(
+    rng, n_frames, n, *, edge_px=60, step_px=1.5, missed=0.1, bad=(), drift_px=0.0, empty=()
+):
+    """Random walkers with drift, misses, false detections, empty and bad frames; also their true
+    names."""
     position = rng.uniform(0, edge_px, (n, 2))
     shift = np.cumsum(rng.normal(0, drift_px, (n_frames, 2)), axis=0)
     found, names = [], []
@@ -66,14 +80,22 @@ def wanderers(rng, n_frames, n, *, edge_px=60, step_px=1.5, missed=0.1, bad=(), 
         order = np.lexsort(points.T[::-1])
         found.append(np.c_[np.full(len(points), frame), points][order])
         names.append(np.r_[seen, np.full(len(false), -1)][order])
-    return np.concatenate(found), np.concatenate(names), frames_table(n_frames, bad=bad, shift=shift)
+    return (
+        np.concatenate(found),
+        np.concatenate(names),
+        frames_table(n_frames, bad=bad, shift=shift),
+    )
 
 
-# --- by hand -----------------------------------------------------------------------------------------------------
+# --- by hand
+#
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_by_hand_two_defects_are_followed_and_named_after_where_they_began():
-    rows = detections([(0, 10, 10), (0, 50, 50), (1, 11, 10), (1, 30, 30), (1, 50, 51), (2, 12, 10), (2, 30, 31)])
+    rows = detections(
+        [(0, 10, 10), (0, 50, 50), (1, 11, 10), (1, 30, 30), (1, 50, 51), (2, 12, 10), (2, 30, 31)]
+    )
     tracks = link_now(rows)
     assert tracks["particle"].tolist() == [0, 1, 0, ID + 1, 1, 0, ID + 1]
     np.testing.assert_allclose(tracks["y_nm"], tracks["y"] * 0.1, rtol=1e-6)
@@ -101,7 +123,9 @@ def test_a_run_and_a_call_close_the_same_gaps():
 
 
 def test_across_bad_frames_a_step_may_be_longer_as_the_root_of_time():
-    rows = detections([(0, 10, 10), (4, 10, 19)])  # 0.9 nm in 4 frame times, where 0.5 * sqrt(4) is allowed
+    rows = detections(
+        [(0, 10, 10), (4, 10, 19)]
+    )  # 0.9 nm in 4 frame times, where 0.5 * sqrt(4) is allowed
     assert particles(rows, frames_table(5, bad=[1, 2, 3]), cost="distance") == [(0, 0), (0, 0)]
     rows = detections([(0, 10, 10), (4, 10, 21)])
     assert particles(rows, frames_table(5, bad=[1, 2, 3]), cost="distance") == [(0, 0), (4, 0)]
@@ -141,23 +165,42 @@ def test_bad_frames_within_a_gap_are_not_counted():
 
 
 def test_class_and_brightness_may_decide_between_equally_near_candidates():
-    rows = detections([(0, 10, 10), (0, 10, 14), (1, 10, 12), (1, 10, 16)], class_id=[0, 1, 1, 0], score=[9, 3, 3, 9])
+    rows = detections(
+        [(0, 10, 10), (0, 10, 14), (1, 10, 12), (1, 10, 16)],
+        class_id=[0, 1, 1, 0],
+        score=[9, 3, 3, 9],
+    )
     assert particles(rows) == [(0, 0), (0, 1), (0, 0), (0, 1)]
     assert particles(rows, class_penalty_nm=0.5) == [(0, 0), (0, 1), (0, 1), (1, 1)]
     assert particles(rows, brightness_penalty_nm=0.5) == [(0, 0), (0, 1), (0, 1), (1, 1)]
 
 
 def test_on_a_lattice_a_step_leads_from_site_to_site():
-    rows = detections([(0, 10, 10), (0, 40, 40), (1, 10, 11.8), (1, 40, 43.1), (2, 10, 11.9), (2, 40, 43.2)])
+    rows = detections(
+        [(0, 10, 10), (0, 40, 40), (1, 10, 11.8), (1, 40, 43.1), (2, 10, 11.9), (2, 40, 43.2)]
+    )
     known = experiment(lattice_nm=0.3153)
     free, bound = (
-        link(rows, experiment=known, lattice=lattice).compute()["particle"].tolist() for lattice in (False, True)
+        link(rows, experiment=known, lattice=lattice).compute()["particle"].tolist()
+        for lattice in (False, True)
     )
     assert free == [0, 1, 0, 1, 0, 1]
-    assert bound == [0, 1, ID, 1, ID, 1]  # 0.57 lattice constants are no lattice vector, 0.98 are one
-    gap = detections([(0, 10, 10), (0, 40, 40), (2, 10, 11.8), (2, 40, 43.1), (3, 10, 11.9), (3, 40, 43.1)])
+    assert bound == [
+        0,
+        1,
+        ID,
+        1,
+        ID,
+        1,
+    ]  # 0.57 lattice constants are no lattice vector, 0.98 are one
+    gap = detections(
+        [(0, 10, 10), (0, 40, 40), (2, 10, 11.8), (2, 40, 43.1), (3, 10, 11.9), (3, 40, 43.1)]
+    )
     words = {"experiment": known, "max_gap_frames": 2}
-    free, bound = (link(gap, lattice=lattice, **words).compute()["particle"].tolist() for lattice in (False, True))
+    free, bound = (
+        link(gap, lattice=lattice, **words).compute()["particle"].tolist()
+        for lattice in (False, True)
+    )
     assert free == [0, 1, 0, 1, 0, 1]
     assert bound == [0, 1, 2 * ID, 1, 2 * ID, 1]
     with pytest.raises(ValueError, match="shows no lattice whose sites could be linked"):
@@ -165,7 +208,10 @@ def test_on_a_lattice_a_step_leads_from_site_to_site():
 
 
 def test_one_name_per_frame_and_movies_are_apart():
-    one, other = detections([(0, 5, 5), (1, 5, 5)], movie="a"), detections([(0, 5, 5), (1, 5, 6)], movie="b")
+    one, other = (
+        detections([(0, 5, 5), (1, 5, 5)], movie="a"),
+        detections([(0, 5, 5), (1, 5, 6)], movie="b"),
+    )
     both = pd.concat([one, other])
     tracks = link(both, experiment=experiment(movies=["a", "b"]), max_step_nm=0.5).compute()
     assert tracks["particle"].tolist() == [0, 0, 0, 0]
@@ -173,18 +219,28 @@ def test_one_name_per_frame_and_movies_are_apart():
 
 
 def a_pair_that_meets(movie="m"):
-    """Two vacancies (class 0) become a double one (class 1) and part again; a third passes by and ends for another reason."""
-    rows = [(f, 1, 0, 10, 10) for f in range(3)] + [(f, 1, 1, 10, 10) for f in range(3, 6)] + [(6, 1, 0, 10, 10)]
+    """Two vacancies (class 0) become a double one (class 1) and part again; a third passes by and
+    ends for another reason."""
+    rows = (
+        [(f, 1, 0, 10, 10) for f in range(3)]
+        + [(f, 1, 1, 10, 10) for f in range(3, 6)]
+        + [(6, 1, 0, 10, 10)]
+    )
     rows += [(f, 2, 0, 10, 13) for f in range(3)] + [(f, 3, 0, 10, 7) for f in (6, 7)]
     rows += [(f, 4, 0, 40, 40) for f in range(4)] + [(f, 5, 0, 40, 43) for f in range(2)]
-    table = pd.DataFrame(rows, columns=["frame", "particle", "class_id", "y_nm", "x_nm"]).assign(movie=movie)
+    table = pd.DataFrame(rows, columns=["frame", "particle", "class_id", "y_nm", "x_nm"]).assign(
+        movie=movie
+    )
     return table.assign(y_nm=table["y_nm"] * 0.1, x_nm=table["x_nm"] * 0.1)
 
 
 def test_meeting_and_parting_are_events_by_hand():
     found = meetings(a_pair_that_meets(), reach_nm=0.4)
     columns = ["frame", "event", "particle", "from_id", "to_id", "other", "other_id"]
-    assert found[columns].to_numpy().tolist() == [[3, "merge", 1, 0, 1, 2, 0], [6, "split", 1, 1, 0, 3, 0]]
+    assert found[columns].to_numpy().tolist() == [
+        [3, "merge", 1, 0, 1, 2, 0],
+        [6, "split", 1, 1, 0, 3, 0],
+    ]
     np.testing.assert_allclose(found["distance_nm"], 0.3)
     assert meetings(a_pair_that_meets(), reach_nm=0.2).empty
 
@@ -203,7 +259,9 @@ def test_meetings_are_found_across_partitions_of_one_movie(told):
     """Partitions hold whole tracks: the two that meet may lie in different ones."""
     rows = pd.concat([a_pair_that_meets("a"), a_pair_that_meets("b")], ignore_index=True)
     keys = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
-    parts = [dask.delayed(rows[(rows["movie"] == m) & (rows["particle"] % 2 == odd)]) for m, odd in keys]
+    parts = [
+        dask.delayed(rows[(rows["movie"] == m) & (rows["particle"] % 2 == odd)]) for m, odd in keys
+    ]
     split = dd.from_delayed(parts, meta=rows.iloc[:0], verify_meta=False)
     if told:
         split = with_experiment(split, None, movie_of_partition=[movie for movie, _ in keys])
@@ -218,12 +276,14 @@ def test_no_tracks_never_meet_and_a_reach_is_asked_for():
         meetings(a_pair_that_meets(), reach_nm=0)
 
 
-# --- chunking, order, laziness, schedulers -----------------------------------------------------------------------
+# --- chunking, order, laziness, schedulers
+# -----------------------------------------------------------------------
 
 
 @st.composite
 def movies_and_cuts(draw):
-    """A small table of up to three movies, with ties, gaps, empty and bad frames, and where to cut it."""
+    """A small table of up to three movies, with ties, gaps, empty and bad frames, and where to cut
+    it."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows, frames = [], []
     for movie in draw(st.permutations(["a", "b", "c"]))[: draw(st.integers(1, 3))]:
@@ -233,10 +293,19 @@ def movies_and_cuts(draw):
         if bad | empty == set(range(n_frames)):
             continue
         points, _, table = wanderers(
-            rng, n_frames, draw(st.integers(1, 12)), edge_px=20, bad=bad, empty=empty, missed=0.25, drift_px=1.0
+            rng,
+            n_frames,
+            draw(st.integers(1, 12)),
+            edge_px=20,
+            bad=bad,
+            empty=empty,
+            missed=0.25,
+            drift_px=1.0,
         )
         if draw(st.booleans()):
-            points = points.round()  # many pairs at equal distances, and detections on top of each other
+            points = (
+                points.round()
+            )  # many pairs at equal distances, and detections on top of each other
         rows.append(detections(points, movie=movie))
         frames.append(table.assign(movie=movie))
     if not rows:
@@ -246,7 +315,9 @@ def movies_and_cuts(draw):
         return rows, pd.concat(frames, ignore_index=True), [0]
     key = rows["movie"] + rows["frame"].astype(str)
     starts = np.flatnonzero(key.ne(key.shift())).tolist()
-    cuts = sorted(draw(st.lists(st.sampled_from(starts), max_size=6)))  # a cut drawn twice: an empty block
+    cuts = sorted(
+        draw(st.lists(st.sampled_from(starts), max_size=6))
+    )  # a cut drawn twice: an empty block
     return rows, pd.concat(frames, ignore_index=True), cuts
 
 
@@ -261,7 +332,12 @@ def in_blocks(rows, cuts):
 def test_tracks_do_not_depend_on_how_the_rows_are_cut(drawn, max_gap_frames, cost):
     rows, frames, cuts = drawn
     known = experiment(frames, movies=["a", "b", "c", "m"])
-    options = {"experiment": known, "max_step_nm": 0.5, "max_gap_frames": max_gap_frames, "cost": cost}
+    options = {
+        "experiment": known,
+        "max_step_nm": 0.5,
+        "max_gap_frames": max_gap_frames,
+        "cost": cost,
+    }
     with dask.config.set(scheduler="synchronous"):
         whole = link(rows, **options).compute()
         blocks = link(in_blocks(rows, cuts), **options)
@@ -274,9 +350,12 @@ def test_tracks_do_not_depend_on_how_the_rows_are_cut(drawn, max_gap_frames, cos
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_in_a_crowd_neither_cuts_nor_windows_change_a_track(seed, monkeypatch):
-    """Crowded enough that links hang on the frames beside: a context one frame too short is seen here."""
+    """Crowded enough that links hang on the frames beside: a context one frame too short is seen
+    here."""
     rng = np.random.default_rng(seed)
-    points, _, frames = wanderers(rng, 30, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0)
+    points, _, frames = wanderers(
+        rng, 30, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0
+    )
     rows = detections(points)
     options = {"experiment": experiment(frames), "max_step_nm": 0.5, "max_gap_frames": 2}
     starts = np.flatnonzero(rows["frame"].diff().ne(0)).tolist()
@@ -291,11 +370,18 @@ def test_in_a_crowd_neither_cuts_nor_windows_change_a_track(seed, monkeypatch):
 @pytest.mark.parametrize(("seed", "max_gap_frames"), [(0, 1), (1, 2), (2, 5)])
 @pytest.mark.parametrize("most_ends", [10**6, 50])
 def test_gaps_are_closed_alike_in_windows_of_any_size(seed, max_gap_frames, most_ends, monkeypatch):
-    """Crowded enough that ends and starts hang together across windows; with `most_ends` 50, a sample tells the shares."""
+    """Crowded enough that ends and starts hang together across windows; with `most_ends` 50, a
+    sample tells the shares."""
     rng = np.random.default_rng(seed)
-    points, _, frames = wanderers(rng, 40, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0)
+    points, _, frames = wanderers(
+        rng, 40, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0
+    )
     rows = detections(np.asarray(points).round())  # on whole pixels: with many ties
-    options = {"experiment": experiment(frames), "max_step_nm": 0.5, "max_gap_frames": max_gap_frames}
+    options = {
+        "experiment": experiment(frames),
+        "max_step_nm": 0.5,
+        "max_gap_frames": max_gap_frames,
+    }
     starts = np.flatnonzero(rows["frame"].diff().ne(0)).tolist()
     cuts = sorted(rng.choice(starts, 12, replace=False).tolist())
     monkeypatch.setattr(gaps, "MOST_ENDS", most_ends)
@@ -311,7 +397,11 @@ def test_a_sample_of_the_ends_tells_nearly_the_same_shares(monkeypatch):
     points, _, frames = wanderers(rng, 150, 60, missed=0.15)
     rows, asked = detections(points), []
     shares = gaps._most_likely
-    monkeypatch.setattr(gaps, "_most_likely", lambda *words: asked.append((words[2], shares(*words))) or asked[-1][1])
+    monkeypatch.setattr(
+        gaps,
+        "_most_likely",
+        lambda *words: asked.append((words[2], shares(*words))) or asked[-1][1],
+    )
     for most in (10**6, 400):
         monkeypatch.setattr(gaps, "MOST_ENDS", most)
         link_now(rows, frames, max_gap_frames=1)
@@ -322,11 +412,15 @@ def test_a_sample_of_the_ends_tells_nearly_the_same_shares(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_where_only_some_stretches_of_a_crowded_movie_are_counted_cuts_change_nothing(seed, monkeypatch):
+def test_where_only_some_stretches_of_a_crowded_movie_are_counted_cuts_change_nothing(
+    seed, monkeypatch
+):
     monkeypatch.setattr(stepping, "ENOUGH_ROWS", 15)
     monkeypatch.setattr(stepping, "STRETCH", 3)
     rng = np.random.default_rng(seed)
-    points, _, frames = wanderers(rng, 30, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0)
+    points, _, frames = wanderers(
+        rng, 30, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0
+    )
     rows = detections(points)
     good = np.setdiff1d(np.arange(30), [7, 8, 20])
     counted = stepping.counted_frames(np.searchsorted(good, rows["frame"]))
@@ -346,10 +440,15 @@ def test_steps_are_counted_by_hand():
     seen = Sightings(frame, frame, points, np.ones(6), np.full(6, 2.0), looks)
     counts = stepping.count_steps(seen, 0.5, slice(0, 6))
     assert counts.steps.nonzero()[0].tolist() == [0, 32]
-    assert counts.steps[[0, 32]].tolist() == [1, 2]  # three steps of the first defect: 0, 0.25 and 0.25 of reach 0.5
+    assert counts.steps[[0, 32]].tolist() == [
+        1,
+        2,
+    ]  # three steps of the first defect: 0, 0.25 and 0.25 of reach 0.5
     assert counts.returns.sum() == 1  # the other is missed in frame 1
     assert (counts.n_ended, counts.n_begun, counts.n_before_two, counts.n_pairs) == (2, 1, 1, 3)
-    parts = [stepping.count_steps(seen, 0.5, own) for own in (slice(0, 2), slice(2, 5), slice(5, 6))]
+    parts = [
+        stepping.count_steps(seen, 0.5, own) for own in (slice(0, 2), slice(2, 5), slice(5, 6))
+    ]
     total = parts[0] + parts[1] + parts[2]
     assert total.steps.tolist() == counts.steps.tolist()
     assert (total.n_ended, total.n_begun, total.n_before_two, total.n_pairs) == (2, 1, 1, 3)
@@ -392,7 +491,9 @@ def test_threads_and_the_synchronous_scheduler_agree():
     points, _, frames = wanderers(np.random.default_rng(0), 12, 10)
     rows = detections(points)
     cuts = np.searchsorted(rows["frame"], [4, 8]).tolist()
-    tracks = link(in_blocks(rows, cuts), experiment=experiment(frames), max_step_nm=0.5, max_gap_frames=1)
+    tracks = link(
+        in_blocks(rows, cuts), experiment=experiment(frames), max_step_nm=0.5, max_gap_frames=1
+    )
     assert_same_rows(tracks.compute(scheduler="threads"), tracks.compute(scheduler="synchronous"))
 
 
@@ -409,11 +510,15 @@ def test_two_processes_agree_with_one():
         max_gap_frames=1,
     )
     wanted = tracks.compute(scheduler="synchronous")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
         assert_same_rows(tracks.compute(), wanted)
 
 
-# --- reference and truth -----------------------------------------------------------------------------------------
+# --- reference and truth
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -423,7 +528,9 @@ def test_by_distance_the_tracks_are_those_of_trackpy(n):
     trackpy.quiet()
     points, _, frames = wanderers(np.random.default_rng(n), 30, n, missed=0.1)
     ours = link_now(detections(points), frames, cost="distance", max_gap_frames=0)
-    theirs = trackpy.link(ours[["frame", "y_nm", "x_nm"]], 0.5, memory=0, pos_columns=["y_nm", "x_nm"])["particle"]
+    theirs = trackpy.link(
+        ours[["frame", "y_nm", "x_nm"]], 0.5, memory=0, pos_columns=["y_nm", "x_nm"]
+    )["particle"]
     pairs = pd.DataFrame({"ours": ours["particle"], "theirs": theirs}).drop_duplicates()
     assert len(pairs) == ours["particle"].nunique() == theirs.nunique()
 
@@ -452,20 +559,28 @@ def test_more_true_links_are_found_by_likelihood_than_by_distance():
         angle = rng.uniform(0, 2 * np.pi, len(position))
         position = position + (3 * hop)[:, None] * np.c_[np.sin(angle), np.cos(angle)]
         seen = np.flatnonzero(rng.random(len(position)) > 0.2)
-        points = np.r_[position[seen] + rng.normal(0, 0.2, (len(seen), 2)), rng.uniform(0, 90, (15, 2))]
+        points = np.r_[
+            position[seen] + rng.normal(0, 0.2, (len(seen), 2)), rng.uniform(0, 90, (15, 2))
+        ]
         order = np.lexsort(points.T[::-1])
         rows.append(np.c_[np.full(len(points), frame), points][order])
         names.append(np.r_[seen, np.full(15, -1)][order])
     table, true = detections(np.concatenate(rows)), np.concatenate(names)
     options = {"max_step_nm": 0.5, "max_gap_frames": 3}
-    likely, near = (association(link_now(table, cost=cost, **options), true) for cost in ("likelihood", "distance"))
-    open_ended = association(link_now(table, cost="likelihood", max_step_nm=0.5, max_gap_frames=0), true)
+    likely, near = (
+        association(link_now(table, cost=cost, **options), true)
+        for cost in ("likelihood", "distance")
+    )
+    open_ended = association(
+        link_now(table, cost="likelihood", max_step_nm=0.5, max_gap_frames=0), true
+    )
     assert likely > near + 0.03
     assert likely > open_ended + 0.05
     assert likely > 0.8
 
 
-# --- edges and bad input -----------------------------------------------------------------------------------------
+# --- edges and bad input
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("max_gap_frames", [0, 2])
@@ -509,13 +624,21 @@ def test_a_step_follows_from_the_lattice_where_it_is_known():
     known = experiment(lattice_nm=0.3153)
     assert link(rows, experiment=known).compute()["particle"].tolist() == [0, 0, 2 * ID]
     frames = frames_table(3).assign(lattice_px=3.153)
-    assert link(rows, experiment=experiment(frames)).compute()["particle"].tolist() == [0, 0, 2 * ID]
+    assert link(rows, experiment=experiment(frames)).compute()["particle"].tolist() == [
+        0,
+        0,
+        2 * ID,
+    ]
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        (detections([(0, 1, 1)]), {"max_step_nm": None}, "pass max_step_nm=, about 2.2 lattice constants"),
+        (
+            detections([(0, 1, 1)]),
+            {"max_step_nm": None},
+            "pass max_step_nm=, about 2.2 lattice constants",
+        ),
         (detections([(0, 1, 1)]), {"max_step_nm": -1}, "positive number of nanometres, but is -1"),
         (detections([(0, 1, 1)]), {"max_gap_frames": -1}, "max_gap_frames must be a number"),
         (detections([(0, 1, 1)]), {"cost": "magic"}, "but is 'magic'"),
@@ -523,7 +646,11 @@ def test_a_step_follows_from_the_lattice_where_it_is_known():
         (detections([(0, 1, 1)], movie="other"), {}, "no calibration is known for movie 'other'"),
         (detections([(0, 1, 1)]).drop(columns="score"), {}, r"needs the columns \['score'\]"),
         (detections([(0, 1, 1)]), {"experiment": None}, "pass experiment="),
-        (detections([(0, 1, 1)]), {"experiment": experiment(pixel_size_nm=np.nan)}, "needs a pixel size"),
+        (
+            detections([(0, 1, 1)]),
+            {"experiment": experiment(pixel_size_nm=np.nan)},
+            "needs a pixel size",
+        ),
         (
             detections([(0, 1, 1)]),
             {"experiment": experiment(frames_table(2, shift=[(np.nan, 0), (0, 0)]))},
@@ -543,18 +670,24 @@ def test_bad_input_is_refused_with_the_value_met_and_the_cure(rows, options, wor
 
 def test_a_frame_cut_in_two_is_refused():
     rows = detections([(0, 1, 1), (0, 5, 5), (1, 1, 1)])
-    with pytest.raises(ValueError, match="frame 0 is cut in two; partitions must hold whole frames"):
+    with pytest.raises(
+        ValueError, match="frame 0 is cut in two; partitions must hold whole frames"
+    ):
         link(in_blocks(rows, [1]), experiment=experiment(), max_step_nm=0.5).compute()
 
 
 def test_a_movie_that_comes_back_is_refused():
     rows = pd.concat([detections([(0, 1, 1)], movie=m) for m in "aba"])
     with pytest.raises(ValueError, match="movie 'a' comes back"):
-        link(in_blocks(rows, [1, 2]), experiment=experiment(movies=["a", "b"]), max_step_nm=0.5).compute()
+        link(
+            in_blocks(rows, [1, 2]), experiment=experiment(movies=["a", "b"]), max_step_nm=0.5
+        ).compute()
 
 
 def test_a_napari_layer_takes_one_movie():
-    rows = pd.concat([link_now(detections([(0, 1, 1)])), link_now(detections([(0, 1, 1)])).assign(movie="n")])
+    rows = pd.concat(
+        [link_now(detections([(0, 1, 1)])), link_now(detections([(0, 1, 1)])).assign(movie="n")]
+    )
     with pytest.raises(ValueError, match="tracks of one movie"):
         to_napari(rows)
     assert to_napari(rows[:1]).tolist() == [[0, 0, 1, 1]]

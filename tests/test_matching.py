@@ -28,7 +28,8 @@ def most_that_can_be_saved(a, b, max_distance):
 
 @st.composite
 def two_clouds(draw):
-    """Two small clouds, on a coarse grid (ties and coincident points) or at random; sparse or dense."""
+    """Two small clouds, on a coarse grid (ties and coincident points) or at random; sparse or
+    dense."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, m = draw(st.integers(0, 30)), draw(st.integers(0, 30))
     edge = draw(st.floats(1, 15))

@@ -1,4 +1,5 @@
-"""Movies finish one by one: tracks, and numbers so far, while others are searched; in the end the same bytes."""
+"""Movies finish one by one: tracks, and numbers so far, while others are searched; in the end the
+same bytes."""
 
 import json
 import random
@@ -17,7 +18,9 @@ from stemkin.simulation import simulate_movie
 
 NAMES = ("movie 1", "movie 2", "movie 3")
 CONFIG = RunConfig().with_values(
-    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25}, learn={"n_frames": 4}, detect={"frames_per_block": 3}
+    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
+    learn={"n_frames": 4},
+    detect={"frames_per_block": 3},
 )
 
 
@@ -46,7 +49,8 @@ def movies(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one_after_another(movies, tmp_path_factory):
-    """Results of a run in which every stage waits for the one before it, and the model that all runs use."""
+    """Results of a run in which every stage waits for the one before it, and the model that all
+    runs use."""
     out = tmp_path_factory.mktemp("calm") / "results"
     with connect("threads", workers=2):
         assert sk.run(movies, out, config=CONFIG, until="detect").exit_code == 0
@@ -70,7 +74,9 @@ def link_record(results):
     return json.loads((results / "run.json").read_text())["stages"]["link"]
 
 
-def test_movies_in_any_order_give_the_bytes_of_stages_one_after_another(movies, one_after_another, tmp_path):
+def test_movies_in_any_order_give_the_bytes_of_stages_one_after_another(
+    movies, one_after_another, tmp_path
+):
     order = random.Random(1).sample(NAMES, len(NAMES))
     with connect("threads", workers=2):
         assert run(movies, tmp_path / "out", one_after_another, order=order).exit_code == 0
@@ -79,18 +85,29 @@ def test_movies_in_any_order_give_the_bytes_of_stages_one_after_another(movies, 
     assert tables_of(tmp_path / "out") == tables_of(one_after_another)
 
 
-def test_the_first_movie_has_its_tracks_before_the_last_one_is_searched(movies, one_after_another, tmp_path):
+def test_the_first_movie_has_its_tracks_before_the_last_one_is_searched(
+    movies, one_after_another, tmp_path
+):
     out, seen = tmp_path / "out", []
 
     def look():
-        seen.append([len(list((out / table).rglob("*.parquet"))) for table in ("steps", "tracks", "regions")])
+        seen.append(
+            [
+                len(list((out / table).rglob("*.parquet")))
+                for table in ("steps", "tracks", "regions")
+            ]
+        )
 
     with connect("threads", workers=1):
         run(movies, out, one_after_another, Looker(look))
-    assert any(n_steps < 9 and n_tracks == n_regions == 3 for n_steps, n_tracks, n_regions in seen), seen
+    assert any(
+        n_steps < 9 and n_tracks == n_regions == 3 for n_steps, n_tracks, n_regions in seen
+    ), seen
 
 
-def test_a_run_that_stops_between_movies_goes_on_to_the_same_bytes(movies, one_after_another, tmp_path):
+def test_a_run_that_stops_between_movies_goes_on_to_the_same_bytes(
+    movies, one_after_another, tmp_path
+):
     out = tmp_path / "out"
 
     def stop():
@@ -106,13 +123,19 @@ def test_a_run_that_stops_between_movies_goes_on_to_the_same_bytes(movies, one_a
     assert tables_of(out) == tables_of(one_after_another)
 
 
-def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(movies, one_after_another, tmp_path, monkeypatch):
+def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(
+    movies, one_after_another, tmp_path, monkeypatch
+):
     out, seen, write_report = tmp_path / "out", [], meanwhile.write_report
 
     def write_and_look(folder):
         path = Path(write_report(folder))
         seen.append(
-            (path.relative_to(out).as_posix(), path.read_text(), {p.stem for p in path.parent.glob("*.parquet")})
+            (
+                path.relative_to(out).as_posix(),
+                path.read_text(),
+                {p.stem for p in path.parent.glob("*.parquet")},
+            )
         )
 
     monkeypatch.setattr(meanwhile, "SO_FAR_EVERY_S", 0.0)
@@ -127,7 +150,9 @@ def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(movies, one
     assert tables_of(out) == tables_of(one_after_another)
 
 
-def test_a_movie_that_cannot_be_linked_meanwhile_is_left_to_the_stage(movies, one_after_another, tmp_path, monkeypatch):
+def test_a_movie_that_cannot_be_linked_meanwhile_is_left_to_the_stage(
+    movies, one_after_another, tmp_path, monkeypatch
+):
     def not_now(task):
         msg = "not now"
         raise MemoryError(msg)

@@ -19,7 +19,10 @@ from stemkin.kernels.classes.mixture import (
 
 def blobs(n_rows=900, n_dimensions=4, seed=0, offset=0.0):
     rng = np.random.default_rng(seed)
-    rows = [rng.normal(centre, 1 + abs(centre) / 3, (n_rows // 3, n_dimensions)) for centre in (-3, 0, 5)]
+    rows = [
+        rng.normal(centre, 1 + abs(centre) / 3, (n_rows // 3, n_dimensions))
+        for centre in (-3, 0, 5)
+    ]
     return np.concatenate(rows) + offset
 
 
@@ -32,7 +35,8 @@ def fitted(rows, start, n_steps):
 
 
 def test_one_step_by_hand():
-    # two well separated pairs: responsibilities are 0 and 1, so the step gives each pair's own mean and variance
+    # two well separated pairs: responsibilities are 0 and 1, so the step gives each pair's own mean
+    # and variance
     rows = np.array([[0.0], [2.0], [100.0], [104.0]])
     start = Mixture(np.array([0.5, 0.5]), np.array([[0.0], [100.0]]), np.ones((2, 1, 1)) * 9.0)
     sums = Sums.unpack(step_sums(rows, start), start)
@@ -60,19 +64,31 @@ def test_twenty_steps_agree_with_scikit_learn(covariance):
         theirs.fit(rows)
     ours, sums = fitted(rows, start, 20)
     np.testing.assert_allclose(ours.weights, theirs.weights_, atol=1e-8)
-    np.testing.assert_allclose(ours.means, theirs.means_, atol=1e-7)  # of values near 50: 1e-8 of them is 5e-7
+    np.testing.assert_allclose(
+        ours.means, theirs.means_, atol=1e-7
+    )  # of values near 50: 1e-8 of them is 5e-7
     np.testing.assert_allclose(ours.covariances, theirs.covariances_, rtol=1e-8, atol=1e-8)
     assert sums.log_likelihood / sums.n_rows == pytest.approx(theirs.lower_bound_, abs=1e-8)
-    np.testing.assert_allclose(kernel.posterior(rows, ours)[1], theirs.predict_proba(rows), atol=1e-8)
-    assert kernel.bic(kernel.posterior(rows, ours)[0].sum(), len(rows), ours) == pytest.approx(theirs.bic(rows))
+    np.testing.assert_allclose(
+        kernel.posterior(rows, ours)[1], theirs.predict_proba(rows), atol=1e-8
+    )
+    assert kernel.bic(kernel.posterior(rows, ours)[0].sum(), len(rows), ours) == pytest.approx(
+        theirs.bic(rows)
+    )
 
 
 @settings(deadline=None, max_examples=10)
-@given(cut=st.sampled_from([1, 2, 4]), covariance=st.sampled_from(COVARIANCES), n_rows=st.integers(1, 40))
+@given(
+    cut=st.sampled_from([1, 2, 4]),
+    covariance=st.sampled_from(COVARIANCES),
+    n_rows=st.integers(1, 40),
+)
 def test_sums_do_not_depend_on_the_split_at_whole_leaves(cut, covariance, n_rows):
     leaf = 8
     rows = blobs(9)[np.arange(n_rows) % 9] + np.arange(n_rows)[:, None] * 1e-3
-    start = mixture_of_labels(rows, np.arange(n_rows) % 2, 2, covariance=covariance, regularisation=1e-2)
+    start = mixture_of_labels(
+        rows, np.arange(n_rows) % 2, 2, covariance=covariance, regularisation=1e-2
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "LEAF_ROWS", leaf)
         whole = step_sums(rows, start)
@@ -87,7 +103,9 @@ def test_a_leaf_is_large_enough_that_its_overhead_does_not_count():
 
 def test_a_component_without_spread_is_refused_with_a_cure():
     with pytest.raises(ValueError, match="regularisation"):
-        kernel.posterior(np.zeros((3, 2)), Mixture(np.ones(1), np.zeros((1, 2)), np.zeros((1, 2, 2))))
+        kernel.posterior(
+            np.zeros((3, 2)), Mixture(np.ones(1), np.zeros((1, 2)), np.zeros((1, 2, 2)))
+        )
 
 
 def test_identical_rows_are_held_up_by_the_regularisation():
@@ -99,7 +117,9 @@ def test_identical_rows_are_held_up_by_the_regularisation():
 
 
 def test_no_rows_add_nothing():
-    start = mixture_of_labels(blobs(9), np.repeat([0, 1, 2], 3), 3, covariance="full", regularisation=1e-2)
+    start = mixture_of_labels(
+        blobs(9), np.repeat([0, 1, 2], 3), 3, covariance="full", regularisation=1e-2
+    )
     assert (step_sums(np.empty((0, 4)), start) == 0).all()
 
 
@@ -107,6 +127,10 @@ def test_no_rows_add_nothing():
 def test_the_number_of_parameters_is_scikit_learns(covariance):
     sklearn_mixture = pytest.importorskip("sklearn.mixture")
     rows = blobs()
-    ours = mixture_of_labels(rows, np.repeat([0, 1, 2], 300), 3, covariance=covariance, regularisation=1e-6)
-    theirs = sklearn_mixture.GaussianMixture(3, covariance_type=covariance, random_state=0).fit(rows)
+    ours = mixture_of_labels(
+        rows, np.repeat([0, 1, 2], 300), 3, covariance=covariance, regularisation=1e-6
+    )
+    theirs = sklearn_mixture.GaussianMixture(3, covariance_type=covariance, random_state=0).fit(
+        rows
+    )
     assert ours.n_parameters == theirs._n_parameters()

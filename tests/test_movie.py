@@ -1,4 +1,5 @@
-"""A movie is lazy, picklable, cut into whole storage chunks, and knows where its calibration comes from."""
+"""A movie is lazy, picklable, cut into whole storage chunks, and knows where its calibration comes
+from."""
 
 import itertools
 import pickle
@@ -28,8 +29,16 @@ def path(tmp_path):
 def test_an_argument_counts_more_than_the_file_and_says_so(tmp_path):
     files.write_imagej(tmp_path / "a.tif", files.pixels())
     movie = open_movie(tmp_path / "a.tif", frame_time_s=1.5, dose_rate_e_per_nm2_s=9e5)
-    assert (movie.pixel_size_nm, movie.frame_time_s, movie.dose_rate_e_per_nm2_s) == (pytest.approx(0.03), 1.5, 9e5)
-    origin = {"pixel_size_nm": "ImageJ metadata", "frame_time_s": "argument", "dose_rate_e_per_nm2_s": "argument"}
+    assert (movie.pixel_size_nm, movie.frame_time_s, movie.dose_rate_e_per_nm2_s) == (
+        pytest.approx(0.03),
+        1.5,
+        9e5,
+    )
+    origin = {
+        "pixel_size_nm": "ImageJ metadata",
+        "frame_time_s": "argument",
+        "dose_rate_e_per_nm2_s": "argument",
+    }
     assert movie.calibration.origin == origin
 
 
@@ -52,7 +61,9 @@ def test_opening_and_laying_out_computes_nothing(path, monkeypatch):
 def test_one_compute_reads_each_frame_once(path, monkeypatch):
     reads = []
     plain = TolerantReader.read
-    monkeypatch.setattr(TolerantReader, "read", lambda self, a, b: reads.append((a, b)) or plain(self, a, b))
+    monkeypatch.setattr(
+        TolerantReader, "read", lambda self, a, b: reads.append((a, b)) or plain(self, a, b)
+    )
     open_movie(path).to_dask(frames_per_block=4).sum().compute(scheduler="synchronous")
     assert sorted(reads) == [(0, 4), (4, 8), (8, 12)]
 
@@ -60,7 +71,9 @@ def test_one_compute_reads_each_frame_once(path, monkeypatch):
 @pytest.mark.parametrize("where", ["synchronous", "threads", "processes"])
 def test_every_scheduler_reads_the_same_pixels(path, where):
     with connect(where, workers=2):
-        np.testing.assert_array_equal(open_movie(path).to_dask(frames_per_block=4).compute(), files.pixels(n=12))
+        np.testing.assert_array_equal(
+            open_movie(path).to_dask(frames_per_block=4).compute(), files.pixels(n=12)
+        )
 
 
 @given(chunks=time_chunkings(n_frames=12))
@@ -77,7 +90,9 @@ def test_any_cut_reads_the_same_pixels(tmp_path_factory, chunks):
 @given(n=st.integers(1, 400), whole=st.integers(1, 50), mib=st.integers(1, 64))
 @settings(deadline=None, max_examples=50)
 def test_blocks_cover_the_movie_once_and_never_split_a_chunk(n, whole, mib):
-    reader = ArrayReader(np.broadcast_to(np.zeros((1, 1, 1), "u1"), (n, 512, 512)), frames_per_chunk=whole)
+    reader = ArrayReader(
+        np.broadcast_to(np.zeros((1, 1, 1), "u1"), (n, 512, 512)), frames_per_chunk=whole
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_MIB", mib)
         edges = Movie(reader, "m", Calibration()).block_edges()
@@ -87,14 +102,18 @@ def test_blocks_cover_the_movie_once_and_never_split_a_chunk(n, whole, mib):
 
 
 def test_a_movie_pickles_small_whatever_its_length(tmp_path):
-    zarr.create_array(str(tmp_path / "long.zarr"), shape=(10**5, 64, 64), dtype="u2", chunks=(10, 64, 64))
+    zarr.create_array(
+        str(tmp_path / "long.zarr"), shape=(10**5, 64, 64), dtype="u2", chunks=(10, 64, 64)
+    )
     assert len(pickle.dumps(open_movie(tmp_path / "long.zarr"))) < 4000
 
 
 def test_ten_thousand_chunks_open_at_once(tmp_path):
     import time
 
-    array = zarr.create_array(str(tmp_path / "long.zarr"), shape=(10**4, 8, 8), dtype="u1", chunks=(1, 8, 8))
+    array = zarr.create_array(
+        str(tmp_path / "long.zarr"), shape=(10**4, 8, 8), dtype="u1", chunks=(1, 8, 8)
+    )
     array[:200] = 1
     start = time.perf_counter()
     movie = open_movie(tmp_path / "long.zarr")
@@ -110,12 +129,16 @@ class Breaking(ArrayReader):
     error: Exception = DamagedDataError("flipped bits")
 
     def read(self, start, stop):
-        if self.bad & set(range(start // self.piece * self.piece, -(-stop // self.piece) * self.piece)):
+        if self.bad & set(
+            range(start // self.piece * self.piece, -(-stop // self.piece) * self.piece)
+        ):
             raise self.error
         return super().read(start, stop)
 
 
-@pytest.mark.parametrize(("piece", "lost"), [(1, {3, 7}), (2, {2, 3, 6, 7}), (4, {0, 1, 2, 3, 4, 5, 6, 7})])
+@pytest.mark.parametrize(
+    ("piece", "lost"), [(1, {3, 7}), (2, {2, 3, 6, 7}), (4, {0, 1, 2, 3, 4, 5, 6, 7})]
+)
 def test_damage_costs_its_own_chunk_and_the_numbering_stays(caplog, piece, lost):
     frames = files.pixels(n=12)
     reader = Breaking(frames)
@@ -132,7 +155,13 @@ def test_damage_costs_its_own_chunk_and_the_numbering_stays(caplog, piece, lost)
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError("gone"), ConnectionResetError(104, "reset"), OSError(5, "I/O"), MemoryError()]
+    "error",
+    [
+        FileNotFoundError("gone"),
+        ConnectionResetError(104, "reset"),
+        OSError(5, "I/O"),
+        MemoryError(),
+    ],
 )
 def test_trouble_of_the_moment_is_raised_and_no_damage(error):
     reader = Breaking(files.pixels(n=12))

@@ -1,4 +1,5 @@
-"""The network: what it learns from, how it learns, and that what it says depends on nothing but the frame."""
+"""The network: what it learns from, how it learns, and that what it says depends on nothing but the
+frame."""
 
 import json
 import pickle
@@ -16,7 +17,15 @@ from stemkin.kernels.crystal.peaks import threshold_for
 from stemkin.kernels.crystal.residual import remove_crystal
 from stemkin.learning import Model, learn
 from stemkin.movie import Movie
-from stemkin.network import NetworkDetector, Weights, labels, learn_network, learn_paper_network, load_network, staging
+from stemkin.network import (
+    NetworkDetector,
+    Weights,
+    labels,
+    learn_network,
+    learn_paper_network,
+    load_network,
+    staging,
+)
 from stemkin.network.calibration import calibrate, logit_of, snr_of, summits
 from stemkin.network.decoding import components, places
 from stemkin.network.specimen import Specimen, measure, typical
@@ -30,12 +39,16 @@ from stemkin.network.inference import maps_of  # noqa: E402 - these import torch
 from stemkin.network.nets import LocalNet  # noqa: E402
 from stemkin.network.training import PaperRecipe, Recipe  # noqa: E402
 
-TINY = Recipe(steps=6, batch=2, size=64, width=8, dilations=(1, 2), check=3, n_validation=1, n_perfect=12)
+TINY = Recipe(
+    steps=6, batch=2, size=64, width=8, dilations=(1, 2), check=3, n_validation=1, n_perfect=12
+)
 
 
 @pytest.fixture(scope="module")
 def movie():
-    return simulate_movie("paper", n_frames=6, shape=(144, 160), seed=7, name="paper", dopant_fraction=0.03)
+    return simulate_movie(
+        "paper", n_frames=6, shape=(144, 160), seed=7, name="paper", dopant_fraction=0.03
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +63,17 @@ def specimen(frames):
 
 @pytest.fixture(scope="module")
 def tiny(frames):
-    """A net that has hardly learned anything: it finds something, which is enough to ask what that depends on."""
+    """A net that has hardly learned anything: it finds something, which is enough to ask what that
+    depends on."""
     return replace(learn_network(list(frames[:5]), recipe=TINY, seed=3), snr=2.5)
 
 
 @pytest.fixture(scope="module")
 def able(frames):
     """A net that has learned for some seconds."""
-    recipe = Recipe(steps=150, batch=8, size=96, width=16, rate=4e-3, check=50, n_validation=2, n_perfect=40)
+    recipe = Recipe(
+        steps=150, batch=8, size=96, width=16, rate=4e-3, check=50, n_validation=2, n_perfect=40
+    )
     return learn_network(list(frames[:5]), recipe=recipe, seed=0)
 
 
@@ -104,7 +120,9 @@ def test_labels_of_the_residual_are_the_true_defects(movie, frames):
 
 def test_a_frame_without_a_lattice_has_no_labels_and_no_network():
     noise = np.random.default_rng(0).poisson(20, (2, 64, 64)).astype(np.float32)
-    with pytest.raises(ValueError, match=r'no lattice was found in 2 frames, .* use detector="fourier"'):
+    with pytest.raises(
+        ValueError, match=r'no lattice was found in 2 frames, .* use detector="fourier"'
+    ):
         learn_network(list(noise), recipe=TINY)
 
 
@@ -122,9 +140,13 @@ def test_a_specimen_is_what_was_simulated(specimen, movie):
 
 
 def test_a_scene_follows_from_its_seed_and_shows_its_defects(specimen):
-    shape, variety = (96, 96), replace(staging.Variety(), broken=0.0, dirty=0.0, gone=0.05, vacancies=0.0, dopants=0.0)
+    shape, variety = (
+        (96, 96),
+        replace(staging.Variety(), broken=0.0, dirty=0.0, gone=0.05, vacancies=0.0, dopants=0.0),
+    )
     one, again, perfect = (
-        staging.draw_scene(specimen, shape, v, np.random.default_rng(5)) for v in (variety, variety, variety.perfect)
+        staging.draw_scene(specimen, shape, v, np.random.default_rng(5))
+        for v in (variety, variety, variety.perfect)
     )
     np.testing.assert_array_equal(one.means, again.means)
     np.testing.assert_array_equal(one.points, again.points)
@@ -133,19 +155,26 @@ def test_a_scene_follows_from_its_seed_and_shows_its_defects(specimen):
     inner = dark[((dark > 4) & (dark < 91)).all(axis=1)]
     assert len(inner) > 1
     at = np.rint(inner).astype(int)
-    assert (one.means[at[:, 0], at[:, 1]] < 0.6 * perfect.means.mean()).all(), "no column stands where one is missing"
+    assert (one.means[at[:, 0], at[:, 1]] < 0.6 * perfect.means.mean()).all(), (
+        "no column stands where one is missing"
+    )
 
 
 def test_a_hole_holds_no_defect(specimen):
     variety = replace(staging.Variety(), broken=1.0, dirty=0.0, dose=0.0, contrast=0.0)
     scene = staging.draw_scene(specimen, (128, 128), variety, np.random.default_rng(2))
-    whole = staging.draw_scene(specimen, (128, 128), replace(variety, broken=0.0), np.random.default_rng(2))
+    whole = staging.draw_scene(
+        specimen, (128, 128), replace(variety, broken=0.0), np.random.default_rng(2)
+    )
     assert scene.means.mean() < 0.99 * whole.means.mean()
 
 
 def test_targets_mark_the_cell_of_a_defect_and_point_to_it():
-    """By hand: a defect at (4.5, 6.0) lies in the middle of cell row 2 and 0.5 px left of the middle of column 3."""
-    target = target_of(np.array([[4.5, 6.0]]), np.array([1]), np.array([[14.0, 14.0]]), (20, 20), 10.0)
+    """By hand: a defect at (4.5, 6.0) lies in the middle of cell row 2 and 0.5 px left of the
+    middle of column 3."""
+    target = target_of(
+        np.array([[4.5, 6.0]]), np.array([1]), np.array([[14.0, 14.0]]), (20, 20), 10.0
+    )
     assert np.unravel_index(target.marks[1].argmax(), (10, 10)) == (2, 3)
     assert target.marks[0].max() == 0
     assert target.offsets[:, 2, 3].tolist() == pytest.approx([0.0, -0.5])
@@ -182,7 +211,9 @@ def test_some_seconds_of_learning_find_the_dopants(able, movie, frames):
     """Trained on frames 0 to 4, asked on frame 5."""
     records = able(frames[5:])
     truth = truth_of(movie).defects
-    true = truth[(truth["frame"] == 5) & truth["kind"].str.startswith("Mo_W")][["y", "x"]].to_numpy()
+    true = truth[(truth["frame"] == 5) & truth["kind"].str.startswith("Mo_W")][
+        ["y", "x"]
+    ].to_numpy()
     inner = true[((true > 8) & (true < np.array([144, 160]) - 8)).all(axis=1)]
     found = np.stack([records["y"], records["x"]], axis=1).astype(float)
     i, j = match_points(inner, found, max_distance=2.0)
@@ -192,8 +223,11 @@ def test_some_seconds_of_learning_find_the_dopants(able, movie, frames):
 
 
 def test_another_sampling_finds_the_same_dopants(able, movie):
-    """The same sample at 0.024 instead of 0.03 nm per pixel: the frame is brought to the net's scale and back."""
-    fine = simulate_movie("paper", n_frames=1, shape=(180, 180), seed=9, dopant_fraction=0.03, pixel_size_nm=0.024)
+    """The same sample at 0.024 instead of 0.03 nm per pixel: the frame is brought to the net's
+    scale and back."""
+    fine = simulate_movie(
+        "paper", n_frames=1, shape=(180, 180), seed=9, dopant_fraction=0.03, pixel_size_nm=0.024
+    )
     records = able(fine.reader.read(0, 1))
     true = truth_of(fine).defects
     true = true[true["kind"].str.startswith("Mo_W")][["y", "x"]].to_numpy()
@@ -204,7 +238,9 @@ def test_another_sampling_finds_the_same_dopants(able, movie):
 
 def test_a_scale_too_far_away_is_refused(tiny, frames):
     far = replace(tiny, weights=replace(tiny.weights, spacing_px=40.0))
-    with pytest.raises(ValueError, match=r"learned where the lattice constant is 40\.0 px, and here it is 10\.5 px"):
+    with pytest.raises(
+        ValueError, match=r"learned where the lattice constant is 40\.0 px, and here it is 10\.5 px"
+    ):
         far(frames[:1])
 
 
@@ -217,11 +253,14 @@ def test_of_equal_neighbours_the_first_is_the_summit():
 
 
 def test_a_threshold_means_a_rate_of_false_positives():
-    """Smooth noise stands for a net's maps of frames without defects: half of them calibrate, half are counted."""
+    """Smooth noise stands for a net's maps of frames without defects: half of them calibrate, half
+    are counted."""
     from scipy import ndimage
 
     rng = np.random.default_rng(0)
-    maps = ndimage.gaussian_filter(rng.standard_normal((240, 4, 128, 128), np.float32), (0, 0, 1, 1))
+    maps = ndimage.gaussian_filter(
+        rng.standard_normal((240, 4, 128, 128), np.float32), (0, 0, 1, 1)
+    )
     maps[:, :2] = 40 * maps[:, :2] - 5
     maps[:, 2:] = 0
     knots = calibrate(list(maps[:120]), area_px=120 * 256**2, spacing_px=10.0)
@@ -253,7 +292,9 @@ def test_tiles_give_what_the_whole_frame_gives(bf16):
     (other,) = maps_of(weights, [changed], device="cpu")
     assert np.abs(other - whole).max() > 0.1
     far = (100 - LocalNet(1, 8, (1, 2)).reach_px) // 2 - 1
-    np.testing.assert_allclose(other[:, :, :far], whole[:, :, :far], atol=1e-5 if not bf16 else 0.05)
+    np.testing.assert_allclose(
+        other[:, :, :far], whole[:, :, :far], atol=1e-5 if not bf16 else 0.05
+    )
 
 
 @pytest.mark.parametrize("chunks", [(1,) * 6, (2, 4), (5, 1)])
@@ -266,7 +307,9 @@ def test_the_company_of_a_frame_does_not_matter(tiny, frames, chunks):
 
 def test_detections_do_not_depend_on_blocks_or_threads(tiny, movie):
     wanted = detect(movie, tiny, frames_per_block=6)
-    assert_same_rows(detect(movie, tiny, frames_per_block=2).compute(scheduler="threads"), wanted.compute())
+    assert_same_rows(
+        detect(movie, tiny, frames_per_block=2).compute(scheduler="threads"), wanted.compute()
+    )
 
 
 def test_frames_without_a_lattice_are_searched_as_they_are(tiny):
@@ -292,7 +335,10 @@ def _of_another_width(folder):
 
 def test_a_network_survives_the_disk_and_travels_by_its_path(tiny, tmp_path, frames):
     saved = tiny.save(tmp_path / "net")
-    assert sorted(p.name for p in (tmp_path / "net").iterdir()) == ["network.json", "network.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "net").iterdir()) == [
+        "network.json",
+        "network.safetensors",
+    ]
     again = load_network(tmp_path / "net", snr=2.5)
     assert again == tiny
     assert again.weights.record["curve"] == tiny.weights.record["curve"]
@@ -318,10 +364,16 @@ def test_a_network_that_was_replaced_is_refused_on_the_worker(tiny, tmp_path):
             lambda p: (p / "network.json").write_text('{"format": 99}'),
             "has format 99, and this version of stemkin reads 1",
         ),
-        (lambda p: (p / "network.json").write_text('{"format": 1, "kind": "resnet"}'), "the kind 'resnet' is none of"),
+        (
+            lambda p: (p / "network.json").write_text('{"format": 1, "kind": "resnet"}'),
+            "the kind 'resnet' is none of",
+        ),
         (_of_another_width, "of shape .* does not belong to the net that network.json describes"),
         (lambda p: (p / "network.safetensors").unlink(), "is missing or damaged"),
-        (lambda p: (p / "network.safetensors").write_bytes(b"\x00" * 50), "its content is not what network.json says"),
+        (
+            lambda p: (p / "network.safetensors").write_bytes(b"\x00" * 50),
+            "its content is not what network.json says",
+        ),
     ],
 )
 def test_a_damaged_network_is_refused_in_one_sentence(tiny, tmp_path, damage, said):
@@ -351,13 +403,16 @@ def test_learn_knows_detectors_by_name(movie, monkeypatch):
     assert isinstance(model.detector, NetworkDetector)
     assert model.detector.weights.record["seed"] == 2
     with pytest.raises(
-        ValueError, match=r"no detector is called 'unet'; choose from \('fourier', 'network', 'paper'\)"
+        ValueError,
+        match=r"no detector is called 'unet'; choose from \('fourier', 'network', 'paper'\)",
     ):
         learn(movie, n_frames=2, detector="unet")
 
 
 def test_a_movie_of_bad_frames_teaches_nothing():
-    movie = Movie.from_array(np.zeros((3, 64, 64), np.uint16), name="blank", pixel_size_nm=0.03, frame_time_s=1.0)
+    movie = Movie.from_array(
+        np.zeros((3, 64, 64), np.uint16), name="blank", pixel_size_nm=0.03, frame_time_s=1.0
+    )
     with pytest.raises(ValueError, match="none of the 3 sampled frames is ok"):
         learn(movie, detector="network")
 
@@ -378,7 +433,10 @@ def test_the_papers_components_are_sure_and_neither_small_nor_large():
 def test_the_papers_net_learns_from_one_frame(frames, tmp_path):
     recipe = PaperRecipe(window_px=64, stride_px=40, batch=4, epochs=2)
     detector = learn_paper_network(frames[0], spacing_px=10.5, recipe=recipe, seed=1)
-    assert detector.weights == learn_paper_network(frames[0], spacing_px=10.5, recipe=recipe, seed=1).weights
+    assert (
+        detector.weights
+        == learn_paper_network(frames[0], spacing_px=10.5, recipe=recipe, seed=1).weights
+    )
     curve = detector.weights.record["curve"]["training"]
     assert curve[1] < curve[0]
     detector.save(tmp_path)
@@ -410,7 +468,9 @@ def test_out_of_memory_halves_the_batch(able, frames, monkeypatch, caplog):
 
     monkeypatch.setattr(inference, "_where", lambda device: torch.device("cpu"))
     monkeypatch.setattr(
-        inference, "_on_cpu", lambda net, weights, cuts: inference._on_gpu(net, weights, cuts, torch.device("cpu"))
+        inference,
+        "_on_cpu",
+        lambda net, weights, cuts: inference._on_gpu(net, weights, cuts, torch.device("cpu")),
     )
     _halves_the_batch(able, frames, monkeypatch, caplog, "cpu")
 

@@ -24,7 +24,9 @@ from stemkin.kernels.crystal.patches import (
 def blobs(shape, points, sd_px, heights=1.0):
     y, x = np.arange(shape[0])[:, None, None], np.arange(shape[1])[None, :, None]
     points, heights = np.atleast_2d(points), np.broadcast_to(heights, len(np.atleast_2d(points)))
-    return (heights * np.exp(-0.5 * ((y - points[:, 0]) ** 2 + (x - points[:, 1]) ** 2) / sd_px**2)).sum(axis=2)
+    return (
+        heights * np.exp(-0.5 * ((y - points[:, 0]) ** 2 + (x - points[:, 1]) ** 2) / sd_px**2)
+    ).sum(axis=2)
 
 
 def test_a_turn_takes_x_towards_y():
@@ -68,10 +70,15 @@ def test_thirds_turn_a_neighbourhood_back():
     lattice = honeycomb(12.0, metal=(40.0, 40.0))
     steps = turn_of(np.arange(3)) @ lattice.bond
     images = [blobs((80, 80), lattice.metal + step, 1.5) for step in steps]
-    folded = [patches(image, lattice.metal[None], axes_of(lattice), np.array([k]))[0] for k, image in enumerate(images)]
+    folded = [
+        patches(image, lattice.metal[None], axes_of(lattice), np.array([k]))[0]
+        for k, image in enumerate(images)
+    ]
     np.testing.assert_allclose(folded[1], folded[0], atol=0.1)
     np.testing.assert_allclose(folded[2], folded[0], atol=0.1)
-    assert np.abs(patches(images[1], lattice.metal[None], axes_of(lattice))[0] - folded[0]).max() > 0.5
+    assert (
+        np.abs(patches(images[1], lattice.metal[None], axes_of(lattice))[0] - folded[0]).max() > 0.5
+    )
 
 
 def test_a_square_crystal_is_only_turned_and_scaled():
@@ -79,7 +86,10 @@ def test_a_square_crystal_is_only_turned_and_scaled():
 
     square = replace(honeycomb(10.0), a2=np.array([10.0, 0.0]), is_honeycomb=False)
     np.testing.assert_allclose(axes_of(square), 10.0 * np.eye(2), atol=1e-9)
-    assert set(centre_sites(square, np.random.default_rng(0).random((50, 2)) * 30)[1].tolist()) <= {METAL, CHALCOGEN}
+    assert set(centre_sites(square, np.random.default_rng(0).random((50, 2)) * 30)[1].tolist()) <= {
+        METAL,
+        CHALCOGEN,
+    }
 
 
 def test_gaussian_means_are_weighted_means():
@@ -101,7 +111,9 @@ def test_gaussian_means_see_only_the_frame():
 def test_crops_are_the_pixels_themselves():
     image = np.arange(100.0 * 100).reshape(100, 100)
     whole, corner = crops(image, np.array([[50.2, 49.9], [0.0, 0.0]]))
-    np.testing.assert_array_equal(whole, image[50 - CROP // 2 : 50 + CROP // 2, 50 - CROP // 2 : 50 + CROP // 2])
+    np.testing.assert_array_equal(
+        whole, image[50 - CROP // 2 : 50 + CROP // 2, 50 - CROP // 2 : 50 + CROP // 2]
+    )
     assert corner[CROP // 2, CROP // 2] == image[0, 0]
     assert (corner[: CROP // 2] == 0).all()
 

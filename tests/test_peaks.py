@@ -13,7 +13,9 @@ from stemkin.kernels.images import filters, interpolation
 
 def spot(shape, y, x, height, sd=1.5):
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    return (height * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * sd**2))).astype(np.float32)
+    return (height * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * sd**2))).astype(
+        np.float32
+    )
 
 
 def test_one_dark_and_one_bright_extremum_by_hand():
@@ -72,7 +74,9 @@ def test_noise_gives_as_many_extrema_as_asked_for(asked):
     rng = np.random.default_rng(0)
     found = []
     for _ in range(60):
-        snr = filters.matched_snr(rng.normal(size=(128, 128)).astype(np.float32), np.ones((128, 128), np.float32), 1.5)
+        snr = filters.matched_snr(
+            rng.normal(size=(128, 128)).astype(np.float32), np.ones((128, 128), np.float32), 1.5
+        )
         found.append(len(defects.anywhere(snr, 1.5, false_positives=asked)[0]))
     assert np.mean(found) == pytest.approx(asked, rel=0.5)
 
@@ -116,7 +120,11 @@ def test_cubic_interpolation_agrees_with_scipy():
     rows, columns = np.mgrid[:40, :40]
     image = np.sin(rows / 5) * np.cos(columns / 6)
     points = np.random.default_rng(0).uniform(4, 35, (100, 2))
-    assert np.allclose(interpolation.interpolate(image, points), map_coordinates(image, points.T, order=3), atol=2e-3)
+    assert np.allclose(
+        interpolation.interpolate(image, points),
+        map_coordinates(image, points.T, order=3),
+        atol=2e-3,
+    )
 
 
 def test_a_matched_filter_has_unit_noise_and_the_signal_of_theory():
@@ -125,7 +133,9 @@ def test_a_matched_filter_has_unit_noise_and_the_signal_of_theory():
         rng.normal(0, 3, (200, 200)).astype(np.float32), np.full((200, 200), 1 / 9, np.float32), 1.5
     )
     assert np.std(noise) == pytest.approx(1, abs=0.05)
-    signal = filters.matched_snr(spot((41, 41), 20, 20, 6), np.full((41, 41), 1 / 9, np.float32), 1.5)
+    signal = filters.matched_snr(
+        spot((41, 41), 20, 20, 6), np.full((41, 41), 1 / 9, np.float32), 1.5
+    )
     assert signal[20, 20] == pytest.approx(6 / 3 * np.sqrt(np.pi) * 1.5, rel=0.01)
 
 
@@ -134,13 +144,17 @@ def test_a_gaussian_agrees_with_scipy():
 
     image = np.random.default_rng(0).normal(size=(70, 51))
     inner = (slice(20, -20), slice(20, -20))
-    assert np.allclose(filters.gaussian(image, 3.0)[inner], gaussian_filter(image, 3.0)[inner], atol=1e-4)
+    assert np.allclose(
+        filters.gaussian(image, 3.0)[inner], gaussian_filter(image, 3.0)[inner], atol=1e-4
+    )
     assert np.allclose(filters.gaussian(np.ones((9, 40)), 6.0), 1), "edges are normalised"
 
 
 def test_a_large_bright_blob_beside_a_site_is_found():
     lattice = honeycomb(16.0, metal=(64.0, 64.0))
-    found = defects.on_lattices(spot((128, 128), 66.5, 61.5, 20, sd=5.0), [(lattice, None)], false_positives=1.0)
+    found = defects.on_lattices(
+        spot((128, 128), 66.5, 61.5, 20, sd=5.0), [(lattice, None)], false_positives=1.0
+    )
     best = np.argmax(found.score)
     assert (found.y[best], found.x[best]) == pytest.approx((66.5, 61.5), abs=0.6)
 
@@ -156,12 +170,18 @@ def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
 
 def found_at(site, y, x, score, lean=None):
     lean = np.zeros_like(site) if lean is None else lean
-    return placing.Found(np.asarray(y), np.asarray(x), np.asarray(score), np.asarray(score), np.asarray(site), lean)
+    return placing.Found(
+        np.asarray(y), np.asarray(x), np.asarray(score), np.asarray(score), np.asarray(site), lean
+    )
 
 
 def test_a_weak_defect_is_placed_near_its_site_and_a_strong_one_where_it_is_seen():
     site = np.array([[10.0, 10.0], [30.0, 30.0], [np.nan, np.nan], [50.0, 50.0]])
-    y, x, score = np.array([10.4, 30.1, 20.3, 53.0]), np.array([10, 30, 20, 50.0]), np.array([-4.0, -100, 9, -6])
+    y, x, score = (
+        np.array([10.4, 30.1, 20.3, 53.0]),
+        np.array([10, 30, 20, 50.0]),
+        np.array([-4.0, -100, 9, -6]),
+    )
     found = found_at(site, y, x, score)
     y, _, error = placing.towards_sites(found, y, x, filter_sd_px=1.5, spread_px=0.2)
     assert 10.0 < y[0] < 10.1, "noise of 0.5 px against a lattice known to 0.2 px"
@@ -176,7 +196,8 @@ def test_a_weak_defect_is_placed_near_its_site_and_a_strong_one_where_it_is_seen
 
 @pytest.mark.parametrize("spread_px", [0.02, 0.15])
 def test_stated_errors_are_those_that_are_made(spread_px):
-    """Forty defects off their sites by a known spread, seen with known noise; the frame tells the spread by itself."""
+    """Forty defects off their sites by a known spread, seen with known noise; the frame tells the
+    spread by itself."""
     rng, pulls, far_off = np.random.default_rng(0), [], []
     for _ in range(50):
         site = rng.uniform(20, 400, (40, 2))
@@ -184,7 +205,11 @@ def test_stated_errors_are_those_that_are_made(spread_px):
         score = -rng.uniform(6, 30, 40)
         seen = true + rng.normal(size=site.shape) * (np.sqrt(2) * 1.5 / -score)[:, None]
         y, _, error = placing.towards_sites(
-            found_at(site, *seen.T, score), *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.02
+            found_at(site, *seen.T, score),
+            *seen.T,
+            filter_sd_px=1.5,
+            spread_px=0.2,
+            site_error_px=0.02,
         )
         pulls.append((y - true[:, 0]) / error)
         far_off.append((seen[:, 0] - true[:, 0]) / error)
@@ -199,7 +224,9 @@ def test_the_pull_of_a_vacancy_on_the_dopant_beside_it_is_taken_out():
     lean[:15] = np.stack([np.sin(angles), np.cos(angles)], axis=1)
     seen = site + 0.25 * lean + rng.normal(0, 0.05, site.shape)
     found = found_at(site, *seen.T, np.full(30, -40.0), lean)
-    y, x, _ = placing.towards_sites(found, *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.01)
+    y, x, _ = placing.towards_sites(
+        found, *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.01
+    )
     assert np.hypot(y - site[:, 0], x - site[:, 1]).max() < 0.15
 
 
@@ -227,7 +254,8 @@ def test_counting_noise_is_as_likely_bright_as_dark_once_its_skewness_is_out():
 
 
 def test_vacancies_tell_how_their_neighbours_move_and_noise_does_not():
-    """By hand: three metal columns pushed outwards by 0.2 px, as dipoles around a missing chalcogen."""
+    """By hand: three metal columns pushed outwards by 0.2 px, as dipoles around a missing
+    chalcogen."""
     rng, lattice = np.random.default_rng(3), honeycomb(10.0, angle_deg=7.0, metal=(100.0, 100.0))
     ones = np.ones((220, 220), np.float32)
     image = rng.normal(size=ones.shape).astype(np.float32)
@@ -241,6 +269,9 @@ def test_vacancies_tell_how_their_neighbours_move_and_noise_does_not():
             out = du * lattice.a1 + dv * lattice.a2 - lattice.bond
             metal, step = place + out, 0.2 * out / np.linalg.norm(out)
             image += spot(image.shape, *(metal + step), 8.0) - spot(image.shape, *metal, 8.0)
-    r = relaxation.ratio(*defects.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None))
-    # three dipoles, each of 0.2 px / (s sqrt 2) of the matched signal of 8, over the vacancy's own of 2
+    r = relaxation.ratio(
+        *defects.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None)
+    )
+    # three dipoles, each of 0.2 px / (s sqrt 2) of the matched signal of 8, over the vacancy's own
+    # of 2
     assert r == pytest.approx(np.sqrt(3) * 8 * 0.2 / (1.5 * np.sqrt(2)) / 2, rel=0.25)

@@ -1,4 +1,5 @@
-"""Ordered, disordered, vacuum: areas and borders against the truth, fragments however turned, the same for every chunking."""
+"""Ordered, disordered, vacuum: areas and borders against the truth, fragments however turned, the
+same for every chunking."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,12 @@ from tests.strategies import assert_same_rows, computes, time_chunkings
 
 
 def crystal(
-    shape, *, spacing=10.0, angle=0.0, keep=lambda points: np.ones(len(points), bool), move=lambda points: points
+    shape,
+    *,
+    spacing=10.0,
+    angle=0.0,
+    keep=lambda points: np.ones(len(points), bool),
+    move=lambda points: points,
 ):
     """Return a honeycomb's frame and lattice; `keep` removes columns, `move` displaces them."""
     lattice = honeycomb(spacing, angle_deg=angle, metal=(shape[0] / 2, shape[1] / 2))
@@ -36,12 +42,18 @@ def crystal(
 
 @pytest.fixture(scope="module")
 def late_movie():
-    return simulate_movie("late-stage", n_frames=6, shape=(256, 256), seed=3, frame_time_s=40.0, name="late")
+    return simulate_movie(
+        "late-stage", n_frames=6, shape=(256, 256), seed=3, frame_time_s=40.0, name="late"
+    )
 
 
 @pytest.fixture(scope="module")
 def whole(late_movie):
-    return phases(late_movie).compute(), regions(late_movie).compute(), order_maps(late_movie).compute()
+    return (
+        phases(late_movie).compute(),
+        regions(late_movie).compute(),
+        order_maps(late_movie).compute(),
+    )
 
 
 def test_a_whole_crystal_is_ordered():
@@ -53,7 +65,9 @@ def test_a_whole_crystal_is_ordered():
 def test_a_missing_strip_is_vacuum_of_its_own_width(angle, spacing, share):
     shape = (160, 200)
     edge = share * 200
-    frame, lattice = crystal(shape, spacing=spacing, angle=angle, keep=lambda points: points[:, 1] > edge)
+    frame, lattice = crystal(
+        shape, spacing=spacing, angle=angle, keep=lambda points: points[:, 1] > edge
+    )
     ordered, disordered, vacuum = order_fractions(frame, lattice)
     assert vacuum == pytest.approx(share, abs=0.4 * spacing / 200 + 0.01)
     assert disordered < 0.3 * spacing / 200 + 0.01
@@ -169,11 +183,14 @@ def test_holes_of_the_simulation_are_followed_and_grow(late_movie):
 
 
 def test_holes_and_the_fragment_keep_one_number_from_when_they_open():
-    """Two holes and a fragment that turns; the truth tells when each begins, and the area of all holes together."""
+    """Two holes and a fragment that turns; the truth tells when each begins, and the area of all
+    holes together."""
     movie = simulate_movie("late-stage", n_frames=16, seed=2, frame_time_s=14.0, contamination=0.0)
     rows = follow(regions(movie).compute(), max_gap_frames=2)
     largest = histories(rows)
-    holes, pieces = (largest[largest["kind"] == kind].iloc[:n] for kind, n in (("hole", 2), ("fragment", 1)))
+    holes, pieces = (
+        largest[largest["kind"] == kind].iloc[:n] for kind, n in (("hole", 2), ("fragment", 1))
+    )
     truth = truth_of(movie)
     open_at = truth.settings.damage.hole_start_s * np.array([1.0, 1.5])
     assert (holes["last_frame"] == 15).all()
@@ -182,8 +199,15 @@ def test_holes_and_the_fragment_keep_one_number_from_when_they_open():
     for region in holes["region"]:
         own = rows[rows["region"] == region]
         assert own["frame"].is_unique
-        assert len(own) >= own["frame"].iloc[-1] - own["frame"].iloc[0]  # at most one frame is missing
+        assert (
+            len(own) >= own["frame"].iloc[-1] - own["frame"].iloc[0]
+        )  # at most one frame is missing
     assert pieces["first_time_s"].iloc[0] >= truth.settings.damage.fragment_start_s
     assert abs(pieces["last_turn_deg"].iloc[0]) > 4
-    found = rows[rows["kind"] == "hole"].groupby("frame")["area_px"].sum().reindex(range(16), fill_value=0.0)
+    found = (
+        rows[rows["kind"] == "hole"]
+        .groupby("frame")["area_px"]
+        .sum()
+        .reindex(range(16), fill_value=0.0)
+    )
     np.testing.assert_allclose(found / np.prod(movie.shape[1:]), truth.frames["vacuum"], atol=0.01)

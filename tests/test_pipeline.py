@@ -17,7 +17,9 @@ from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
 CONFIG = RunConfig().with_values(
-    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25}, learn={"n_frames": 6}, detect={"frames_per_block": 4}
+    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
+    learn={"n_frames": 6},
+    detect={"frames_per_block": 4},
 )
 
 
@@ -57,7 +59,10 @@ def journal(results):
 
 def test_a_run_leaves_the_folder_that_the_design_promises(calm):
     names = {p.relative_to(calm).as_posix() for p in calm.rglob("*") if p.is_file()}
-    small = {f"{t}.parquet" for t in ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")}
+    small = {
+        f"{t}.parquet"
+        for t in ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
+    }
     assert small | {"run.json", "report.html", "model/model.json"} <= names
     for table in ("detections", "frames", "tracks"):
         assert f"{table}/movie 1/000000000-000000004.parquet" in names
@@ -74,7 +79,8 @@ def test_two_processes_and_threads_write_the_same_bytes(movies, calm, tmp_path):
 
 
 def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkeypatch):
-    """Linked block by block, and every number summed over files of whole tracks instead of files of frames."""
+    """Linked block by block, and every number summed over files of whole tracks instead of files of
+    frames."""
     out = shutil.copytree(calm, tmp_path / "results")
     for table in out.glob("*.parquet"):
         table.unlink()
@@ -92,7 +98,9 @@ def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp
     out = shutil.copytree(calm, tmp_path / "results")
     near = pd.read_parquet(out / "meetings.parquet")
     lattice_nm = np.median(list(journal(out)["lattice_nm"].values()))
-    pd.testing.assert_frame_equal(near, sk.meetings(rows_of(out, "tracks"), reach_nm=1.3 * lattice_nm))
+    pd.testing.assert_frame_equal(
+        near, sk.meetings(rows_of(out, "tracks"), reach_nm=1.3 * lattice_nm)
+    )
     config = CONFIG.with_values(kinetics={"meeting_reach_nm": 3.0})
     with connect("synchronous"):
         pipeline.resume(out, stages=("kinetics",), config=config)
@@ -108,19 +116,38 @@ def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_pe
     with connect("synchronous"):
         sk.run(movies, tmp_path / "results", config=config)
     for table in ("detections", "frames", "tracks"):
-        pd.testing.assert_frame_equal(rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True)
+        pd.testing.assert_frame_equal(
+            rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True
+        )
     for table in ("neighbours", "regions"):
-        pd.testing.assert_frame_equal(rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True)
+        pd.testing.assert_frame_equal(
+            rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True
+        )
     for movie in ("movie 1", "movie 2"):
-        maps = [zarr.open_array(f"{folder}/maps/{movie}.zarr", mode="r")[:] for folder in (tmp_path / "results", calm)]
+        maps = [
+            zarr.open_array(f"{folder}/maps/{movie}.zarr", mode="r")[:]
+            for folder in (tmp_path / "results", calm)
+        ]
         np.testing.assert_array_equal(*maps)
         assert maps[0].shape == (10, 26, 26)
         assert (maps[0] == 0).mean() > 0.95
-    small = ("populations", "transitions", "msd", "diffusion", "dwell_times", "structure", "modes", "strain", "phases")
+    small = (
+        "populations",
+        "transitions",
+        "msd",
+        "diffusion",
+        "dwell_times",
+        "structure",
+        "modes",
+        "strain",
+        "phases",
+    )
     for table in small:
         name = f"{table}.parquet"
         pd.testing.assert_frame_equal(
-            pd.read_parquet(tmp_path / "results" / name), pd.read_parquet(calm / name), check_exact=True
+            pd.read_parquet(tmp_path / "results" / name),
+            pd.read_parquet(calm / name),
+            check_exact=True,
         )
 
 
@@ -129,7 +156,11 @@ def test_the_lazy_verbs_give_the_rows_that_a_run_writes(movies, calm):
 
     archive = sk.open_archive(movies, pixel_size_nm=0.03, frame_time_s=2.25)
     with connect("threads", workers=2):
-        detections = sk.detect(archive, Model.load(calm / "model"), frames_per_block=3).compute().reset_index(drop=True)
+        detections = (
+            sk.detect(archive, Model.load(calm / "model"), frames_per_block=3)
+            .compute()
+            .reset_index(drop=True)
+        )
     pd.testing.assert_frame_equal(detections, rows_of(calm, "detections"), check_exact=True)
 
 
@@ -145,7 +176,9 @@ def test_a_second_run_reads_no_pixel_and_changes_no_byte(movies, calm, tmp_path,
     assert journal(again)["blocks"]["reused"] == journal(again)["blocks"]["total"] == 6
 
 
-def test_the_next_run_opens_unchanged_movies_without_reading_their_headers(movies, calm, tmp_path, monkeypatch):
+def test_the_next_run_opens_unchanged_movies_without_reading_their_headers(
+    movies, calm, tmp_path, monkeypatch
+):
     from stemkin.readers import headers
 
     monkeypatch.setattr(headers, "open_reader", lambda *_: pytest.fail("a header was read"))
@@ -155,7 +188,9 @@ def test_the_next_run_opens_unchanged_movies_without_reading_their_headers(movie
         pipeline.open_inputs(movies, CONFIG, results=tmp_path)
 
 
-def test_a_kinetics_setting_changes_numbers_without_reading_pixels(movies, calm, tmp_path, monkeypatch):
+def test_a_kinetics_setting_changes_numbers_without_reading_pixels(
+    movies, calm, tmp_path, monkeypatch
+):
     import shutil
 
     again = tmp_path / "results"
@@ -167,7 +202,9 @@ def test_a_kinetics_setting_changes_numbers_without_reading_pixels(movies, calm,
     assert journal(again)["stages"]["link"]["reused"] == 2
 
 
-def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_back(movies, calm, tmp_path, monkeypatch):
+def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_back(
+    movies, calm, tmp_path, monkeypatch
+):
     import shutil
 
     again = tmp_path / "results"
@@ -176,7 +213,9 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
     names = pd.read_parquet(calm / "classes.parquet").set_index("class_id")["name"]
     kinds = {"Mo_W": "Mo", "Mo_W+V_S": "Mo"}
     file = tmp_path / "classes.toml"
-    file.write_text('[split]\nV_S = 2\n[merge]\nMo = ["Mo_W", "Mo_W+V_S"]\n[rename]\n"V_S (1)" = "clear"')
+    file.write_text(
+        '[split]\nV_S = 2\n[merge]\nMo = ["Mo_W", "Mo_W+V_S"]\n[rename]\n"V_S (1)" = "clear"'
+    )
     with connect("threads", workers=2):
         pipeline.resume(again, classes=file)
     after = pd.read_parquet(again / "classes.parquet").set_index("class_id")["name"]
@@ -193,7 +232,9 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
         assert set(now.dropna()) <= set(after)
     assert set(pd.read_parquet(again / "strain.parquet")["class_id"]) <= set(after.index)
     with connect("threads", workers=2):
-        sk.run(movies, again, config=CONFIG)  # a run that goes on keeps the edits, and reads nothing
+        sk.run(
+            movies, again, config=CONFIG
+        )  # a run that goes on keeps the edits, and reads nothing
     assert set(pd.read_parquet(again / "classes.parquet")["name"]) == set(after)
     assert journal(again)["stages"]["name"] | {"seconds": 0} == {
         "status": "done",
@@ -305,7 +346,9 @@ def test_an_object_store_holds_the_same_tables(movies, calm):
         sk.run(movies, "memory://a run", config=CONFIG)
     stored = fsspec.filesystem("memory").find("/a run")
     found = {
-        p.removeprefix("/a run/"): fsspec.filesystem("memory").cat_file(p) for p in stored if p.endswith(".parquet")
+        p.removeprefix("/a run/"): fsspec.filesystem("memory").cat_file(p)
+        for p in stored
+        if p.endswith(".parquet")
     }
     assert found == tables_of(calm)
 
@@ -322,7 +365,12 @@ def test_blocks_that_were_kept_count_as_done_but_not_as_read():
     totals = pixels.PassTotals()
     totals.add(task)
     totals.add(replace(task, reused=True, n_detections=0, peak_memory_mib=50.0))
-    assert (totals.n_blocks, totals.n_reused, totals.n_frames, totals.peak_memory_mib) == (2, 1, 1, 100.0)
+    assert (totals.n_blocks, totals.n_reused, totals.n_frames, totals.peak_memory_mib) == (
+        2,
+        1,
+        1,
+        100.0,
+    )
 
 
 def test_a_short_movie_is_cut_for_many_cores_and_a_long_one_into_whole_blocks():
@@ -343,7 +391,8 @@ def test_a_block_that_cannot_fit_is_refused_with_the_setting_that_fits():
 
     movie = simulate_movie("paper", n_frames=1000, shape=(512, 512))
     with pytest.raises(
-        ValueError, match=r"blocks of 128 frames .* whose limit is 800 MiB; set frames_per_block = \d+"
+        ValueError,
+        match=r"blocks of 128 frames .* whose limit is 800 MiB; set frames_per_block = \d+",
     ) as met:
         check_memory([movie], RunConfig(), 64.0, limit_mib=800)
     fitting = int(re.search(r"frames_per_block = (\d+)", str(met.value))[1])
@@ -358,7 +407,9 @@ def test_a_block_that_cannot_fit_is_refused_with_the_setting_that_fits():
         check_memory([movie], RunConfig(), 64.0, limit_mib=500)
 
 
-def test_a_folder_that_fills_up_stops_the_run_and_it_goes_on_later(movies, calm, tmp_path, monkeypatch):
+def test_a_folder_that_fills_up_stops_the_run_and_it_goes_on_later(
+    movies, calm, tmp_path, monkeypatch
+):
     from stemkin.results import store
 
     replace_file, written = store._replace, []
@@ -401,7 +452,12 @@ def test_the_log_is_one_object_a_line_and_tells_the_stages(calm):
     lines = [json.loads(line) for line in (calm / "log.jsonl").read_text().splitlines()]
     assert {"time", "level", "room", "message"} <= set(lines[0])
     done = [line["stage"] for line in lines if line.get("status") == "done"]
-    assert [s for s in done if s in ("learn", "detect", "link", "kinetics")] == ["learn", "detect", "link", "kinetics"]
+    assert [s for s in done if s in ("learn", "detect", "link", "kinetics")] == [
+        "learn",
+        "detect",
+        "link",
+        "kinetics",
+    ]
 
 
 def test_a_measured_peak_stands_beside_the_projected_one(calm):
@@ -409,7 +465,9 @@ def test_a_measured_peak_stands_beside_the_projected_one(calm):
     assert detect["worker_peak_memory_mib"] > 0
     assert detect["projected_peak_memory_mib"] > 0
     warned = [w for w in journal(calm)["warnings"] if "were projected" in w]
-    assert bool(warned) == (detect["worker_peak_memory_mib"] > 1.1 * detect["projected_peak_memory_mib"])
+    assert bool(warned) == (
+        detect["worker_peak_memory_mib"] > 1.1 * detect["projected_peak_memory_mib"]
+    )
 
 
 def test_a_plan_with_a_look_says_time_and_bytes_to_write(movies):

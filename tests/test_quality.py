@@ -17,7 +17,8 @@ def good(n=6, height=64, width=64, dtype="u2", mean=20):
 
 
 def one_of_each():
-    """Frames whose statuses are known: ok, blank, saturated, truncated at the end, truncated at the start, corrupt lines."""
+    """Frames whose statuses are known: ok, blank, saturated, truncated at the end, truncated at the
+    start, corrupt lines."""
     frames = good()
     frames[1] = 7
     frames[2, :20] = 4095
@@ -52,7 +53,9 @@ def test_a_status_does_not_depend_on_the_block(chunks):
 @pytest.mark.parametrize("library", ["strict", "torch"])
 def test_every_array_library_agrees(library, dtype):
     frames, _ = one_of_each()
-    frames = np.concatenate([np.minimum(frames, 255).astype(dtype), damaged(1, 64, 64, np.dtype(dtype))])
+    frames = np.concatenate(
+        [np.minimum(frames, 255).astype(dtype), damaged(1, 64, 64, np.dtype(dtype))]
+    )
     if library == "torch":
         torch = pytest.importorskip("torch")
         theirs = torch.as_tensor(frames)

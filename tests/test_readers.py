@@ -106,7 +106,9 @@ def test_frames_that_are_not_there_are_refused(tmp_path, name):
             reader.read(start, stop)
 
 
-@pytest.mark.parametrize("name", [n for n in FORMATS_WRITTEN if not n.endswith((".zarr", ".avi", ".mkv"))])
+@pytest.mark.parametrize(
+    "name", [n for n in FORMATS_WRITTEN if not n.endswith((".zarr", ".avi", ".mkv"))]
+)
 def test_a_file_cut_short_keeps_its_whole_frames_or_says_so(tmp_path, name):
     write, _, _ = FORMATS_WRITTEN[name]
     frames = frames_for(name)
@@ -128,15 +130,24 @@ def test_a_file_cut_short_keeps_its_whole_frames_or_says_so(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "compressors", [None, [BloscCodec(cname="lz4")], [ZstdCodec()], [GzipCodec()], [BloscCodec(), Crc32cCodec()]]
+    "compressors",
+    [None, [BloscCodec(cname="lz4")], [ZstdCodec()], [GzipCodec()], [BloscCodec(), Crc32cCodec()]],
 )
 @pytest.mark.parametrize("shards", [None, (6, 16, 32)])
 def test_every_cut_of_every_zarr_layout(tmp_path, compressors, shards):
     frames = files.pixels(n=11)
-    zarr.create_array(str(tmp_path / "a.zarr"), data=frames, chunks=(3, 16, 32), shards=shards, compressors=compressors)
+    zarr.create_array(
+        str(tmp_path / "a.zarr"),
+        data=frames,
+        chunks=(3, 16, 32),
+        shards=shards,
+        compressors=compressors,
+    )
     reader = open_reader(str(tmp_path / "a.zarr"))
     assert reader.frames_per_chunk == (6 if shards else 3)
-    assert (reader.layout is None) == (compressors is not None and isinstance(compressors[0], GzipCodec))
+    assert (reader.layout is None) == (
+        compressors is not None and isinstance(compressors[0], GzipCodec)
+    )
     for start in range(11):
         for stop in range(start, 12):
             np.testing.assert_array_equal(reader.read(start, stop), frames[start:stop])
@@ -146,14 +157,25 @@ def test_zarr_in_a_zip_file(tmp_path):
     store = zarr.storage.ZipStore(tmp_path / "a.zarr.zip", mode="w")
     zarr.create_array(store, data=files.pixels())
     store.close()
-    np.testing.assert_array_equal(open_reader(str(tmp_path / "a.zarr.zip")).read(0, 6), files.pixels())
+    np.testing.assert_array_equal(
+        open_reader(str(tmp_path / "a.zarr.zip")).read(0, 6), files.pixels()
+    )
 
 
 def test_chunks_never_written_are_blank_as_zarr_has_it(tmp_path):
-    array = zarr.create_array(str(tmp_path / "a.zarr"), shape=(6, 16, 32), dtype="u2", chunks=(2, 16, 32))
+    array = zarr.create_array(
+        str(tmp_path / "a.zarr"), shape=(6, 16, 32), dtype="u2", chunks=(2, 16, 32)
+    )
     array[2:4] = files.pixels()[2:4]
     read = open_reader(str(tmp_path / "a.zarr")).read(0, 6)
-    assert (read.reshape(6, -1).max(axis=1) > 0).tolist() == [False, False, True, True, False, False]
+    assert (read.reshape(6, -1).max(axis=1) > 0).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "f4"])
@@ -187,7 +209,8 @@ def test_a_series_that_was_stopped_has_its_valid_frames(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("library", "suffix"), [("ncempy", "dm3"), ("ncempy", "dm4"), ("rsciio", "dm3"), ("ncempy", "ser")]
+    ("library", "suffix"),
+    [("ncempy", "dm3"), ("ncempy", "dm4"), ("rsciio", "dm3"), ("ncempy", "ser")],
 )
 def test_what_we_write_byte_by_byte_others_read_too(tmp_path, library, suffix):
     pytest.importorskip(library)
@@ -202,7 +225,9 @@ def test_what_we_write_byte_by_byte_others_read_too(tmp_path, library, suffix):
     elif suffix == "ser":
         from ncempy.io.ser import serReader as reader  # noqa: N813
 
-        read = reader(path)["data"][:, ::-1]  # which turns frames upside down; we take rows as they are stored
+        read = reader(path)["data"][
+            :, ::-1
+        ]  # which turns frames upside down; we take rows as they are stored
     else:
         from ncempy.io.dm import dmReader as reader  # noqa: N813
 
@@ -273,10 +298,14 @@ def test_one_image_is_a_movie_of_one_frame(tmp_path, name):
 
 def test_time_last_and_fortran_order_are_picked_from_a_map(tmp_path):
     np.save(tmp_path / "a.npy", np.asfortranarray(files.pixels()))
-    np.testing.assert_array_equal(open_reader(str(tmp_path / "a.npy")).read(2, 5), files.pixels()[2:5])
+    np.testing.assert_array_equal(
+        open_reader(str(tmp_path / "a.npy")).read(2, 5), files.pixels()[2:5]
+    )
 
 
-def test_a_folder_of_numbered_tiffs_is_one_movie_with_gaps_where_files_are_missing_or_broken(tmp_path):
+def test_a_folder_of_numbered_tiffs_is_one_movie_with_gaps_where_files_are_missing_or_broken(
+    tmp_path,
+):
     frames = files.pixels(n=12)
     for i, frame in enumerate(frames):
         if i != 4:
@@ -299,7 +328,11 @@ def test_files_of_unlike_shape_are_not_frames_of_one_movie(tmp_path):
 
 def test_unequal_pixels_are_refused_with_a_cure(tmp_path):
     tifffile.imwrite(
-        tmp_path / "a.tif", files.pixels(), imagej=True, resolution=(10, 20), metadata={"axes": "TYX", "unit": "nm"}
+        tmp_path / "a.tif",
+        files.pixels(),
+        imagej=True,
+        resolution=(10, 20),
+        metadata={"axes": "TYX", "unit": "nm"},
     )
     with pytest.raises(MovieError, match=r"0\.05 nm high and 0\.1 nm wide.*give pixel_size_nm"):
         open_movie(tmp_path / "a.tif")
@@ -355,7 +388,8 @@ def test_a_channel_is_chosen(tmp_path):
     both = np.stack([files.pixels(), files.pixels(seed=1)], axis=1)
     tifffile.imwrite(tmp_path / "a.tif", both, imagej=True, metadata={"axes": "TCYX"})
     np.testing.assert_array_equal(
-        open_reader(str(tmp_path / "a.tif"), Options(channel=1)).read(1, 4), files.pixels(seed=1)[1:4]
+        open_reader(str(tmp_path / "a.tif"), Options(channel=1)).read(1, 4),
+        files.pixels(seed=1)[1:4],
     )
     with pytest.raises(MovieError, match="channels 0 to 1"):
         open_reader(str(tmp_path / "a.tif"), Options(channel=2))
@@ -423,6 +457,8 @@ def test_a_vendor_format_is_read_through_rosettasciio(tmp_path):
         "data-type": "unsigned",
         "byte-order": "dont-care",
     }
-    text = "key\tvalue\n" + "".join(f"{k}\t{v}\n" for k, v in {**words, "record-by": "image"}.items())
+    text = "key\tvalue\n" + "".join(
+        f"{k}\t{v}\n" for k, v in {**words, "record-by": "image"}.items()
+    )
     (tmp_path / "a.rpl").write_text(text)
     np.testing.assert_array_equal(open_reader(str(tmp_path / "a.rpl")).read(1, 5), frames[1:5])

@@ -1,4 +1,5 @@
-"""Object stores and web servers: every format from memory://, HTTP and S3 (a server on loopback that the fixture starts and stops)."""
+"""Object stores and web servers: every format from memory://, HTTP and S3 (a server on loopback
+that the fixture starts and stops)."""
 
 import functools
 import http.server
@@ -42,7 +43,9 @@ def served(tmp_path):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path))
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield tmp_path, f"http://127.0.0.1:{server.server_port}"
@@ -121,7 +124,9 @@ def test_a_web_server_is_read_by_address(served, name):
     folder, url = served
     write, _, _ = FORMATS_WRITTEN[name]
     write(str(folder / name), frames_for(name))
-    np.testing.assert_array_equal(open_movie(f"{url}/{name}").reader.read(1, 5), frames_for(name)[1:5])
+    np.testing.assert_array_equal(
+        open_movie(f"{url}/{name}").reader.read(1, 5), frames_for(name)[1:5]
+    )
 
 
 def test_an_archive_in_s3_is_listed_read_and_converted(tmp_path, s3):
@@ -159,4 +164,6 @@ def test_workers_open_the_store_themselves(tmp_path, s3):
     np.save(tmp_path / "a.npy", frames)
     [store] = convert(tmp_path / "a.npy", f"{s3}/workers.zarr")
     with connect("processes", workers=2):
-        np.testing.assert_array_equal(open_movie(store).to_dask(frames_per_block=4).compute(), frames)
+        np.testing.assert_array_equal(
+            open_movie(store).to_dask(frames_per_block=4).compute(), frames
+        )

@@ -1,4 +1,5 @@
-"""The report tells what a results folder holds, says why a part is empty, and lets no name from outside become HTML."""
+"""The report tells what a results folder holds, says why a part is empty, and lets no name from
+outside become HTML."""
 
 import io
 import re
@@ -22,8 +23,17 @@ from stemkin.results.store import Block, Store, folder_name
 from stemkin.structures import described, sums_of
 
 NAMES = {0: "Mo_W", 1: "Mo_W+V_S", 2: "V_S", 3: "V_S2"}
-P = np.array([[0.93, 0.05, 0.015, 0.005], [0.07, 0.9, 0.02, 0.01], [0.02, 0.03, 0.94, 0.01], [0.01, 0.02, 0.05, 0.92]])
-HOSTILE = '<script>document.title="owned"</script><img src=x onerror=document.title="owned">"\'&$\\frac{'
+P = np.array(
+    [
+        [0.93, 0.05, 0.015, 0.005],
+        [0.07, 0.9, 0.02, 0.01],
+        [0.02, 0.03, 0.94, 0.01],
+        [0.01, 0.02, 0.05, 0.92],
+    ]
+)
+HOSTILE = (
+    '<script>document.title="owned"</script><img src=x onerror=document.title="owned">"\'&$\\frac{'
+)
 
 
 def make_results(folder, *, movies=("stack 1", "stack 2", "stack 3"), n_frames=100, seed=0):
@@ -45,7 +55,11 @@ def make_results(folder, *, movies=("stack 1", "stack 2", "stack 3"), n_frames=1
         "loss": [0.5 * 0.8**e + 0.02 for e in epochs],
         "validation": [0.5 * 0.8**e + 0.03 for e in epochs],
     }
-    store.write_json({"version": 1, "detector": "FourierDetector", "training": {"curve": curve}}, "model", "model.json")
+    store.write_json(
+        {"version": 1, "detector": "FourierDetector", "training": {"curve": curve}},
+        "model",
+        "model.json",
+    )
     return store
 
 
@@ -58,11 +72,23 @@ def run_record(movies, n_frames):
         "dose_rate_e_per_nm2_s": 1.2e5,
     }
     listed = [
-        {"movie": m, "n_frames": n_frames, **calibrated, "source": f"/data/{m}.zarr", "status": "ok", "reason": ""}
+        {
+            "movie": m,
+            "n_frames": n_frames,
+            **calibrated,
+            "source": f"/data/{m}.zarr",
+            "status": "ok",
+            "reason": "",
+        }
         for m in movies
     ]
     listed.append(
-        {"movie": "broken.tif", "source": "/data/broken.tif", "status": "failed", "reason": "the file is empty"}
+        {
+            "movie": "broken.tif",
+            "source": "/data/broken.tif",
+            "status": "failed",
+            "reason": "the file is empty",
+        }
     )
     return {
         "version": "0.1.0", "created": "2026-11-23T20:58:05+00:00", "finished": "2026-11-23T21:04:41+00:00",
@@ -97,7 +123,9 @@ def frames_table(movie, n_frames, rng, *, bad=False):
 
 
 def small_tables(movies, n_frames, rng):
-    counts = {(i, j): round(P[i, j] * n) for i, n in enumerate((5200, 3100, 1900, 420)) for j in range(4)}
+    counts = {
+        (i, j): round(P[i, j] * n) for i, n in enumerate((5200, 3100, 1900, 420)) for j in range(4)
+    }
     found = {
         "classes": pd.DataFrame({
             "class_id": np.arange(4, dtype=np.int16), "name": list(NAMES.values()), "n_detections": [5400, 3300, 2100, 450],
@@ -123,9 +151,15 @@ def small_tables(movies, n_frames, rng):
 def patch(i):
     y, x = np.mgrid[-8:9, -8:9] * 0.03
     lattice = sum(
-        np.exp(-((y - a * 0.315) ** 2 + (x - b * 0.273) ** 2) / 0.008) for a in (-1, 0, 1) for b in (-1, 0, 1)
+        np.exp(-((y - a * 0.315) ** 2 + (x - b * 0.273) ** 2) / 0.008)
+        for a in (-1, 0, 1)
+        for b in (-1, 0, 1)
     )
-    return lattice * 0.7 + 0.3 - (0.5, 0.35, 0.6, 0.8)[i] * np.exp(-((y - 0.05 * i) ** 2 + x**2) / 0.006)
+    return (
+        lattice * 0.7
+        + 0.3
+        - (0.5, 0.35, 0.6, 0.8)[i] * np.exp(-((y - 0.05 * i) ** 2 + x**2) / 0.006)
+    )
 
 
 def transition_table(counts):
@@ -134,8 +168,12 @@ def transition_table(counts):
         total = sum(c for (a, _), c in counts.items() if a == i)
         p, e = n / total, 1.96 * np.sqrt(n * (total - n) / total**3)
         rate = np.nan if i == j else p / 2.25
-        rows.append((tables.POOLED, 1, i, j, n, p, p - e, p + e, rate, (p - e) / 2.25, (p + e) / 2.25))
-    return tables.conform(pd.DataFrame(rows, columns=list(tables.COLUMNS["transitions"])), "transitions")
+        rows.append(
+            (tables.POOLED, 1, i, j, n, p, p - e, p + e, rate, (p - e) / 2.25, (p + e) / 2.25)
+        )
+    return tables.conform(
+        pd.DataFrame(rows, columns=list(tables.COLUMNS["transitions"])), "transitions"
+    )
 
 
 def msd_table():
@@ -153,20 +191,39 @@ def diffusion_table(movies, rng):
         for i, D, e in ((0, 2.1e-5, 0.9e-5), (1, 3.6e-5, 1.2e-5), (2, 8.6e-4, 0.7e-4)):
             for method in ("cve", "mle"):
                 value = D + (wide - 1) * e * rng.normal()
-                rows.append((movie, i, method, value, value - wide * e, value + wide * e, 0.012, 0.97, 320, 4300))
-    return tables.conform(pd.DataFrame(rows, columns=list(tables.COLUMNS["diffusion"])), "diffusion")
+                rows.append(
+                    (
+                        movie,
+                        i,
+                        method,
+                        value,
+                        value - wide * e,
+                        value + wide * e,
+                        0.012,
+                        0.97,
+                        320,
+                        4300,
+                    )
+                )
+    return tables.conform(
+        pd.DataFrame(rows, columns=list(tables.COLUMNS["diffusion"])), "diffusion"
+    )
 
 
 def dwell_row(class_id, exits, time_s):
     rate, e = exits / time_s, 1.96 * np.sqrt(exits) / time_s
     row = (tables.POOLED, class_id, exits, time_s, rate, rate - e, rate + e, 1 / rate, 40, 25)
-    return tables.conform(pd.DataFrame([row], columns=list(tables.COLUMNS["dwell_times"])), "dwell_times")
+    return tables.conform(
+        pd.DataFrame([row], columns=list(tables.COLUMNS["dwell_times"])), "dwell_times"
+    )
 
 
 def write_picture(store, movie, rng, n=60, edge=256):
     y, x = np.mgrid[:edge, :edge]
     k = 2 * np.pi / 10.5
-    frame = 20 + 5 * (np.cos(k * x) + np.cos(k * (x / 2 + y * 0.866)) + np.cos(k * (x / 2 - y * 0.866)))
+    frame = 20 + 5 * (
+        np.cos(k * x) + np.cos(k * (x / 2 + y * 0.866)) + np.cos(k * (x / 2 - y * 0.866))
+    )
     points = rng.uniform(4, edge - 4, (n, 2))
     for py, px in points:
         frame -= 12 * np.exp(-((y - py) ** 2 + (x - px) ** 2) / 8)
@@ -194,7 +251,8 @@ def small(tmp_path):
 
 
 class Reader(HTMLParser):
-    """Collects what a browser would see: elements with their attributes, and the text outside styles."""
+    """Collects what a browser would see: elements with their attributes, and the text outside
+    styles."""
 
     def __init__(self, page):
         super().__init__()
@@ -219,7 +277,8 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-# --- what it says ----------------------------------------------------------------------------------------------
+# --- what it says
+# ----------------------------------------------------------------------------------------------
 
 
 def test_the_first_numbers_are_diffusion_and_rates_with_their_intervals_and_controls(page):
@@ -239,7 +298,10 @@ def test_merges_and_splits_are_counted_by_kind_beside_naming_errors(small):
     assert "Merging and splitting" not in Reader(render(read_results(small))).text
     kinds = [("merge", 2, 3, 2)] * 12 + [("split", 3, 2, 2)] * 7 + [("merge", 0, 1, 2)]
     rows = pd.DataFrame(kinds, columns=["event", "from_id", "to_id", "other_id"])
-    rows = rows.assign(movie="only", **dict.fromkeys(("frame", "particle", "other", "y_nm", "x_nm", "distance_nm"), 0))
+    rows = rows.assign(
+        movie="only",
+        **dict.fromkeys(("frame", "particle", "other", "y_nm", "x_nm", "distance_nm"), 0),
+    )
     small.write_table(tables.conform(rows, "meetings"), "x", "meetings.parquet")
     assert "V S + V S → V S2 12 –" in Reader(render(read_results(small))).text
     small.write_table(tables.conform(rows[10:14], "meetings"), "x", "null_meetings.parquet")
@@ -282,15 +344,21 @@ def test_a_drawn_detection_lies_on_its_pixel_and_says_what_it_is(store, page):
     assert f'<rect x="0" y="0" width="{1 / 0.03}"' in page, "the scale bar of 1 nm is 33.3 px long"
 
 
-# --- one file, alone, the same each time -----------------------------------------------------------------------
+# --- one file, alone, the same each time
+# -----------------------------------------------------------------------
 
 
 def test_the_file_holds_everything_it_shows(page):
     assert len(page) < 5e6
     seen = Reader(page).elements
-    assert not [tag for tag, _ in seen if tag in ("script", "link", "iframe", "object", "embed", "base")]
+    assert not [
+        tag for tag, _ in seen if tag in ("script", "link", "iframe", "object", "embed", "base")
+    ]
     addresses = [
-        v for _, attrs in seen for k, v in attrs.items() if k in ("src", "href", "xlink:href", "action", "data")
+        v
+        for _, attrs in seen
+        for k, v in attrs.items()
+        if k in ("src", "href", "xlink:href", "action", "data")
     ]
     assert addresses
     assert all(address.startswith(("#", "data:image/png;base64,")) for address in addresses)
@@ -321,12 +389,15 @@ def test_figures_are_drawn_in_the_colours_of_the_page_alone(page):
     assert "nan" not in re.sub(r"data:[^\"]*", "", drawn).lower()
 
 
-# --- names from outside ----------------------------------------------------------------------------------------
+# --- names from outside
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    store = make_results(tmp_path_factory.mktemp("hostile"), movies=(HOSTILE, "../../etc", "µ/1"), n_frames=6)
+    store = make_results(
+        tmp_path_factory.mktemp("hostile"), movies=(HOSTILE, "../../etc", "µ/1"), n_frames=6
+    )
     classes = store.read_table("classes.parquet")
     classes["name"] = [HOSTILE, "$\\alpha_{", "{{ 7 * 7 }}", "<b>bold</b>"]
     store.write_table(classes, "x", "classes.parquet")
@@ -378,7 +449,8 @@ def test_hostile_names_do_nothing_in_a_real_browser(hostile, tmp_path, guarded):
     assert title.startswith("stemkin: 3 movies")
 
 
-# --- whatever is missing ---------------------------------------------------------------------------------------
+# --- whatever is missing
+# ---------------------------------------------------------------------------------------
 
 EMPTY_SAYS = {
     "classes": "Nothing was named.",
@@ -411,7 +483,11 @@ def test_a_damaged_table_is_named_and_the_rest_is_shown(small, name):
     small.write_bytes(b"not a table", f"{name}.parquet")
     text = Reader(render(read_results(small))).text
     assert f"{name}.parquet cannot be read" in text
-    others = {"diffusion": "2.10 × 10 −5 nm²/s", "transitions": "260 changes counted", "dwell_times": "11,700"}
+    others = {
+        "diffusion": "2.10 × 10 −5 nm²/s",
+        "transitions": "260 changes counted",
+        "dwell_times": "11,700",
+    }
     assert all(said in text for table, said in others.items() if table != name)
 
 
@@ -423,7 +499,9 @@ def test_tables_with_other_columns_are_named(small):
         assert f"{name}.parquet cannot be read (a {name} table needs the columns" in text
 
 
-@pytest.mark.parametrize("path", [("run.json",), ("model", "model.json"), ("gallery", "only.npz"), ("frames", "only")])
+@pytest.mark.parametrize(
+    "path", [("run.json",), ("model", "model.json"), ("gallery", "only.npz"), ("frames", "only")]
+)
 def test_missing_or_damaged_files_never_break_the_page(small, path):
     if path[0] != "frames":
         small.write_bytes(b"\x00 broken", *path)
@@ -433,7 +511,9 @@ def test_missing_or_damaged_files_never_break_the_page(small, path):
 
 
 def test_no_folder_no_report(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is no results folder: it has no run.json.*stemkin run INPUT -o"):
+    with pytest.raises(
+        FileNotFoundError, match=r"is no results folder: it has no run.json.*stemkin run INPUT -o"
+    ):
         write_report(tmp_path)
 
 
@@ -468,7 +548,9 @@ def test_without_calibration_axes_are_pixels_and_frames(small):
     small.write_json(run, "run.json")
     frames = small.read_movie("frames", "only").assign(time_s=np.nan)
     small.write_block("frames", Block("only", 0, 6), frames, "x")
-    small.write_table(small.read_table("populations.parquet").assign(time_s=np.nan), "x", "populations.parquet")
+    small.write_table(
+        small.read_table("populations.parquet").assign(time_s=np.nan), "x", "populations.parquet"
+    )
     page = render(read_results(small))
     assert "shift (px)" in page
     assert ">time (s)</text>" not in page
@@ -478,9 +560,15 @@ def test_without_calibration_axes_are_pixels_and_frames(small):
 
 def test_estimates_that_do_not_exist_are_not_drawn(small):
     nothing = dict.fromkeys(("D_nm2_per_s", "low", "high", "sigma_nm", "alpha"), np.nan)
-    small.write_table(small.read_table("diffusion.parquet").assign(**nothing), "x", "diffusion.parquet")
-    rates = dict.fromkeys(("probability", "low", "high", "rate_per_s", "rate_low", "rate_high"), np.nan)
-    small.write_table(small.read_table("transitions.parquet").assign(**rates), "x", "transitions.parquet")
+    small.write_table(
+        small.read_table("diffusion.parquet").assign(**nothing), "x", "diffusion.parquet"
+    )
+    rates = dict.fromkeys(
+        ("probability", "low", "high", "rate_per_s", "rate_low", "rate_high"), np.nan
+    )
+    small.write_table(
+        small.read_table("transitions.parquet").assign(**rates), "x", "transitions.parquet"
+    )
     page = render(read_results(small))
     assert "There is no rate and no diffusion coefficient" in page
     assert "not measured" in page
@@ -489,7 +577,14 @@ def test_estimates_that_do_not_exist_are_not_drawn(small):
 
 
 def test_hop_rates_lead_where_displacements_are_not_gaussian(small):
-    hops = {"movie": "*", "class_id": 2, "hop_rate_per_s": 0.0347, "low": 0.0318, "high": 0.0377, "n_hops": 533.0}
+    hops = {
+        "movie": "*",
+        "class_id": 2,
+        "hop_rate_per_s": 0.0347,
+        "low": 0.0318,
+        "high": 0.0377,
+        "n_hops": 533.0,
+    }
     small.write_table(pd.DataFrame([hops]), "x", "hop_rates.parquet")
     tested = {
         "movie": "*",
@@ -506,14 +601,20 @@ def test_hop_rates_lead_where_displacements_are_not_gaussian(small):
     )
     small.write_table(pd.concat([diffusion, hop]), "x", "diffusion.parquet")
     text = Reader(render(read_results(small))).text
-    assert "8.80 × 10 −4 nm²/s 7.90 to 9.30 × 10 −4 (95 %) 4,300 steps of 320 tracks, hops on the lattice" in text
+    assert (
+        "8.80 × 10 −4 nm²/s 7.90 to 9.30 × 10 −4 (95 %) 4,300 steps of 320 tracks, hops on the "
+        "lattice" in text
+    )
     assert "0.0347 per s 0.0318 to 0.0377 (95 %) worth 533 hops" in text
     assert "Steps of V S are not Gaussian" in text
 
 
 def test_a_further_table_that_is_damaged_is_named(small):
     small.write_table(pd.DataFrame({"movie": ["*"]}), "x", "hop_rates.parquet")
-    assert "hop_rates.parquet cannot be read (it has no class_id" in Reader(render(read_results(small))).text
+    assert (
+        "hop_rates.parquet cannot be read (it has no class_id"
+        in Reader(render(read_results(small))).text
+    )
 
 
 def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
@@ -534,8 +635,12 @@ def test_neighbourhoods_and_regions_are_shown_where_they_were_measured(small):
     text = Reader(render(read_results(small))).text
     assert "There is no structure.parquet." in text
     atoms = np.zeros((40, 10, 3))
-    atoms[:, 1:4, 1] = np.round(np.random.default_rng(0).normal(0.0127, 0.004, (40, 3)) * 4096) / 4096
-    rows = pd.DataFrame(atoms.reshape(40, 30), columns=list(tables.ATOM_COLUMNS)).assign(class_id=2, d00=0.0)
+    atoms[:, 1:4, 1] = (
+        np.round(np.random.default_rng(0).normal(0.0127, 0.004, (40, 3)) * 4096) / 4096
+    )
+    rows = pd.DataFrame(atoms.reshape(40, 30), columns=list(tables.ATOM_COLUMNS)).assign(
+        class_id=2, d00=0.0
+    )
     for name, table in vars(described(sums_of(rows))).items():
         small.write_table(table, "x", f"{name}.parquet")
     small.write_json({**small.read_json("run.json"), "lattice_nm": {"only": 0.3153}}, "run.json")
@@ -554,7 +659,9 @@ def test_neighbourhoods_and_regions_are_shown_where_they_were_measured(small):
 
 
 def test_order_that_was_not_measured_is_said(small):
-    frames = small.read_movie("frames", "only").assign(ordered=np.nan, disordered=np.nan, vacuum=np.nan)
+    frames = small.read_movie("frames", "only").assign(
+        ordered=np.nan, disordered=np.nan, vacuum=np.nan
+    )
     small.write_block("frames", Block("only", 0, 6), frames, "x")
     assert "The order of the lattice was not measured" in Reader(render(read_results(small))).text
 
@@ -583,11 +690,16 @@ KEYS = (
     "inputs",
 )
 MOVIE = st.dictionaries(
-    st.sampled_from(["movie", "source", "status", "reason", "n_frames", "height_px", "pixel_size_nm"]), JSON
+    st.sampled_from(
+        ["movie", "source", "status", "reason", "n_frames", "height_px", "pixel_size_nm"]
+    ),
+    JSON,
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(run=st.dictionaries(st.sampled_from(KEYS), JSON | st.lists(MOVIE, max_size=2)))
 def test_no_run_json_breaks_the_page(tmp_path, run):
     store = Store.at(tmp_path)
@@ -596,7 +708,8 @@ def test_no_run_json_breaks_the_page(tmp_path, run):
     assert store.exists("report.html")
 
 
-# --- the parts -------------------------------------------------------------------------------------------------
+# --- the parts
+# -------------------------------------------------------------------------------------------------
 
 
 @given(value=st.floats(-1e12, 1e12), widths=st.tuples(st.floats(0, 1e12), st.floats(0, 1e12)))
@@ -629,15 +742,27 @@ def test_a_logarithmic_scale_is_for_positive_values_that_are_far_apart():
 
 
 def test_mean_populations_by_hand():
-    """Two frames of one movie: class 0 has 3 then none; class 1 has 1 in each; the third frame is bad and does not count."""
+    """Two frames of one movie: class 0 has 3 then none; class 1 has 1 in each; the third frame is
+    bad and does not count."""
     counts = pd.DataFrame(
-        [("m", 0, 0.0, 0, 3), ("m", 0, 0.0, 1, 1), ("m", 1, 2.0, 1, 1)], columns=list(tables.COLUMNS["populations"])
+        [("m", 0, 0.0, 0, 3), ("m", 0, 0.0, 1, 1), ("m", 1, 2.0, 1, 1)],
+        columns=list(tables.COLUMNS["populations"]),
     )
     frames = pd.DataFrame(
-        {"movie": "m", "frame": [0, 1, 2], "time_s": [0.0, 2.0, 4.0], "status": ["ok", "ok", "blank"]}
+        {
+            "movie": "m",
+            "frame": [0, 1, 2],
+            "time_s": [0.0, 2.0, 4.0],
+            "status": ["ok", "ok", "blank"],
+        }
     )
     means = summaries.mean_populations(counts, frames)
-    assert means[["class_id", "time", "mean"]].to_numpy().tolist() == [[0, 0, 3], [0, 2, 0], [1, 0, 1], [1, 2, 1]]
+    assert means[["class_id", "time", "mean"]].to_numpy().tolist() == [
+        [0, 0, 3],
+        [0, 2, 0],
+        [1, 0, 1],
+        [1, 2, 1],
+    ]
     chi2 = pytest.importorskip("scipy.stats").chi2
     assert means["low"].iloc[0] == pytest.approx(chi2.ppf(0.025, 6) / 2)
     assert means["high"].iloc[0] == pytest.approx(chi2.ppf(0.975, 8) / 2)
@@ -646,7 +771,9 @@ def test_mean_populations_by_hand():
 
 def test_long_movies_are_binned_without_losing_a_count():
     frame = np.arange(1000)
-    counts = pd.DataFrame({"movie": "m", "frame": frame, "time_s": 0.5 * frame, "class_id": 0, "n": frame % 7})
+    counts = pd.DataFrame(
+        {"movie": "m", "frame": frame, "time_s": 0.5 * frame, "class_id": 0, "n": frame % 7}
+    )
     frames = pd.DataFrame({"movie": "m", "frame": frame, "time_s": 0.5 * frame, "status": "ok"})
     means = summaries.mean_populations(counts, frames)
     assert len(means) <= summaries.MAX_BINS + 1
@@ -654,7 +781,8 @@ def test_long_movies_are_binned_without_losing_a_count():
 
 
 def test_a_gap_in_one_movie_makes_no_step_in_the_mean_of_all():
-    """A crowded and an empty movie; the empty one is blank in the middle, which must not raise the mean."""
+    """A crowded and an empty movie; the empty one is blank in the middle, which must not raise the
+    mean."""
     frame = np.arange(10)
     rows = [("full", f, float(f), 0, 8) for f in frame]
     counts = pd.DataFrame(rows, columns=list(tables.COLUMNS["populations"]))
@@ -676,7 +804,9 @@ def test_a_png_shows_the_levels_it_was_given():
 
 
 def test_mean_patches_survive_their_file(small):
-    patches = [images.as_patch(value) for value in read_results(small).found["classes"]["mean_patch"]]
+    patches = [
+        images.as_patch(value) for value in read_results(small).found["classes"]["mean_patch"]
+    ]
     np.testing.assert_allclose(patches[2], patch(2))
 
 
@@ -697,10 +827,18 @@ def test_colour_blind_eyes_tell_the_first_classes_apart(colours):
 
 
 DEUTERANOPE = np.array(
-    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
 )
 PROTANOPE = np.array(
-    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ]
 )
 
 

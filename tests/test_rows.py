@@ -32,7 +32,8 @@ def a_movie():
 
 
 def test_persisted_rows_and_frames_read_each_block_once():
-    """Both tables come from the same three blocks, two of which see the frame before them too; questions afterwards read nothing."""
+    """Both tables come from the same three blocks, two of which see the frame before them too;
+    questions afterwards read nothing."""
     detector = Counting()
     with sk.connect("synchronous"):
         kept = sk.detect(a_movie(), detector, frames_per_block=2).persist()
@@ -48,6 +49,8 @@ def test_persisted_rows_are_the_same_rows():
         lazy = sk.detect(a_movie(), Counting(), frames_per_block=2)
         kept = lazy.persist()
         pd.testing.assert_frame_equal(lazy.compute(), kept.compute())
-        pd.testing.assert_frame_equal(lazy.experiment.frames.compute(), kept.experiment.frames.compute())
+        pd.testing.assert_frame_equal(
+            lazy.experiment.frames.compute(), kept.experiment.frames.compute()
+        )
         assert kept.movie_of_partition == lazy.movie_of_partition
         assert kept.experiment.movies is lazy.experiment.movies

@@ -21,11 +21,22 @@ square = lambda n: n * n  # noqa: E731 - a lambda travels by value, to workers t
 
 @contextmanager
 def real_cluster(folder, n_workers=2):
-    """A `dask scheduler` and `dask worker` processes on loopback, found through their scheduler file."""
+    """A `dask scheduler` and `dask worker` processes on loopback, found through their scheduler
+    file."""
     file = folder / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     commands = [
-        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+        [
+            *dask,
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(file),
+        ]
     ]
     commands += [
         [
@@ -43,7 +54,8 @@ def real_cluster(folder, n_workers=2):
         ]
     ] * n_workers
     processes = [
-        subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder) for c in commands
+        subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+        for c in commands
     ]
     try:
         deadline = time.monotonic() + 20
@@ -63,7 +75,13 @@ def test_a_scheduler_that_runs_already_is_reached_by_file_and_by_address(tmp_pat
     with real_cluster(tmp_path) as file:
         with connect(str(file)) as client:
             client.wait_for_workers(2, timeout=20)
-            assert sorted(o.result for o in stream(square, range(5), resources={"GPU": 1})) == [0, 1, 4, 9, 16]
+            assert sorted(o.result for o in stream(square, range(5), resources={"GPU": 1})) == [
+                0,
+                1,
+                4,
+                9,
+                16,
+            ]
         with connect(json.loads(file.read_text())["address"]) as client:
             assert active_client() is client
             assert client.submit(square, 3).result() == 9
@@ -98,7 +116,8 @@ def test_no_gpu_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("kind = 'abacus'", "kind = 'abacus'"), ("kind = ", "no valid TOML"), ("", "kind = None")]
+    ("text", "sentence"),
+    [("kind = 'abacus'", "kind = 'abacus'"), ("kind = ", "no valid TOML"), ("", "kind = None")],
 )
 def test_a_bad_cluster_file_is_one_sentence(tmp_path, text, sentence):
     (tmp_path / "cluster.toml").write_text(text)
@@ -128,7 +147,11 @@ def test_the_least_timeout_is_the_one_that_dask_asserts():
 
 def settings_there():
     profiled = dask.config.get("distributed.worker.profile.enabled")
-    return os.environ["MALLOC_MMAP_THRESHOLD_"], signal.getsignal(signal.SIGINT) is signal.SIG_IGN, profiled
+    return (
+        os.environ["MALLOC_MMAP_THRESHOLD_"],
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+        profiled,
+    )
 
 
 @pytest.mark.cluster
@@ -143,10 +166,14 @@ def test_every_cluster_that_we_start_has_our_settings_its_later_workers_too(monk
         client.run(os._exit, 1, on_error="ignore")
         wait_for(lambda: client.nthreads() and first not in client.nthreads())
         assert list(client.run(settings_there).values()) == [(str(64 * 2**20), True, False)]
-        assert all("127.0.0.1" in address for address in (client.scheduler.address, *client.nthreads()))
+        assert all(
+            "127.0.0.1" in address for address in (client.scheduler.address, *client.nthreads())
+        )
 
 
-def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopback(monkeypatch, tmp_path):
+def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopback(
+    monkeypatch, tmp_path
+):
     import types
 
     class SLURMCluster:
@@ -156,17 +183,28 @@ def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopbac
         def adapt(self, **numbers):
             self.asked = numbers
 
-    monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=SLURMCluster))
+    monkeypatch.setitem(
+        sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=SLURMCluster)
+    )
     file = tmp_path / "cluster.toml"
-    file.write_text("kind = 'slurm'\njobs = 0\nmaximum_jobs = 8\njob_script_prologue = ['source mine']\n")
+    file.write_text(
+        "kind = 'slurm'\njobs = 0\nmaximum_jobs = 8\njob_script_prologue = ['source mine']\n"
+    )
     cluster = clients._queue_cluster(str(file), None)
     assert cluster.asked == {"minimum_jobs": 0, "maximum_jobs": 8}
     assert cluster.options["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
     assert cluster.options["job_script_prologue"][-1] == "source mine"
     assert "export MALLOC_MMAP_THRESHOLD_=67108864" in cluster.options["job_script_prologue"]
-    assert "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False" in cluster.options["job_script_prologue"]
-    file.write_text("kind = 'slurm'\nmaximum_jobs = 8\n[scheduler_options]\ndashboard_address = ':8787'\n")
-    assert clients._queue_cluster(str(file), None).options["scheduler_options"] == {"dashboard_address": ":8787"}
+    assert (
+        "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False"
+        in cluster.options["job_script_prologue"]
+    )
+    file.write_text(
+        "kind = 'slurm'\nmaximum_jobs = 8\n[scheduler_options]\ndashboard_address = ':8787'\n"
+    )
+    assert clients._queue_cluster(str(file), None).options["scheduler_options"] == {
+        "dashboard_address": ":8787"
+    }
 
 
 def wait_for(condition, limit_s=20):
@@ -177,13 +215,20 @@ def wait_for(condition, limit_s=20):
 
 
 def test_workers_must_be_positive():
-    with pytest.raises(ValueError, match="workers must be at least 1, but is 0"), connect("threads", workers=0):
+    with (
+        pytest.raises(ValueError, match="workers must be at least 1, but is 0"),
+        connect("threads", workers=0),
+    ):
         pass
 
 
 @pytest.mark.parametrize(
     ("package", "version", "met"),
-    [("stemkin", "0.0.1", "stemkin 0.0.1"), ("stemkin", None, "no stemkin"), ("dask", "1.0", "dask 1.0")],
+    [
+        ("stemkin", "0.0.1", "stemkin 0.0.1"),
+        ("stemkin", None, "no stemkin"),
+        ("dask", "1.0", "dask 1.0"),
+    ],
 )
 def test_a_worker_of_another_version_is_named(package, version, met):
     class Cluster:
@@ -199,7 +244,9 @@ def test_a_worker_without_a_needed_package_is_named_with_the_extra_that_brings_i
         def run(self, function, *arguments):
             return {"tcp://a": [], "tcp://b": function(*arguments)}
 
-    with pytest.raises(ConnectionError, match=r'tcp://b lacks no_such_package.*pip install "stemkin\[cloud\]"'):
+    with pytest.raises(
+        ConnectionError, match=r'tcp://b lacks no_such_package.*pip install "stemkin\[cloud\]"'
+    ):
         workers.check_modules(Cluster(), {"json": "cloud", "no_such_package": "cloud"})
 
 

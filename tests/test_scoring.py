@@ -16,7 +16,9 @@ from stemkin.tables import Experiment, conform, empty
 
 def rows(*points, **columns):
     frame, y, x = zip(*points, strict=True)
-    return pd.DataFrame({"frame": frame, "y": np.array(y, float), "x": np.array(x, float), **columns})
+    return pd.DataFrame(
+        {"frame": frame, "y": np.array(y, float), "x": np.array(x, float), **columns}
+    )
 
 
 THREE = rows((0, 5, 5), (0, 20, 20), (1, 5, 6), particle=[1, 2, 1], kind=["a", "b", "a"])
@@ -43,7 +45,9 @@ def test_two_found_one_missed_one_false_by_hand():
     one = score(found, KNOWN, radius_nm=2.0).detection.loc["all"]
     assert (one["n_true"], one["n_matched"], one["n_found"]) == (3, 2, 3)
     assert (one["recall"], one["precision"], one["f1"]) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
-    assert one["rmse_nm"] == pytest.approx(math.sqrt(0.25 / 4))  # one coordinate of four is off by a half
+    assert one["rmse_nm"] == pytest.approx(
+        math.sqrt(0.25 / 4)
+    )  # one coordinate of four is off by a half
     assert one["bias_y_nm"] == pytest.approx(0.25)
     assert one["false_per_frame"] == 0.5
 
@@ -53,7 +57,12 @@ def test_a_detection_belongs_to_one_defect_and_to_the_nearest():
     one = score(rows((0, 5, 6.9)), crowd, radius_nm=3.0).detection.loc["all"]
     assert one["n_matched"] == 1
     assert one["bias_x_nm"] == pytest.approx(-0.1)
-    assert score(rows((0, 5, 6.9), (0, 5, 5.5)), crowd, radius_nm=3.0).detection.loc["all", "n_matched"] == 2
+    assert (
+        score(rows((0, 5, 6.9), (0, 5, 5.5)), crowd, radius_nm=3.0).detection.loc[
+            "all", "n_matched"
+        ]
+        == 2
+    )
 
 
 def test_nothing_is_matched_across_frames_or_beyond_the_radius():
@@ -82,7 +91,9 @@ def test_a_link_between_two_defects_is_wrong():
         ]
     )
     crossed = rows((0, 5, 5), (1, 9, 9), (0, 9, 9), (1, 5, 5), particle=[0, 0, 1, 1])
-    one = score(crossed, Labels(two, shape=(16, 16), n_frames=2), radius_nm=1.0).association.loc["all"]
+    one = score(crossed, Labels(two, shape=(16, 16), n_frames=2), radius_nm=1.0).association.loc[
+        "all"
+    ]
     assert one["links_wrong"] == 1.0
     assert one["links_found"] == 0.0
     assert one["switches"] == 2
@@ -105,7 +116,9 @@ def test_the_rand_index_agrees_with_scikit_learn(truth, perfect):
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     mixed = perfect.assign(
-        class_id=np.where(rng.random(len(perfect)) < 0.3, rng.integers(0, 5, len(perfect)), perfect["class_id"])
+        class_id=np.where(
+            rng.random(len(perfect)) < 0.3, rng.integers(0, 5, len(perfect)), perfect["class_id"]
+        )
     )
     assert score(mixed, truth).ari == pytest.approx(
         metrics.adjusted_rand_score(truth.defects["kind"], mixed["class_id"])
@@ -157,7 +170,9 @@ def test_bad_frames_do_not_count():
 
 def test_the_vacancy_of_a_complex_is_neither_right_nor_wrong(truth, perfect):
     partners = truth.partners_between(0, 30)
-    inside = partners[partners[["y", "x"]].min(axis=1).ge(0) & partners[["y", "x"]].max(axis=1).lt(255)]
+    inside = partners[
+        partners[["y", "x"]].min(axis=1).ge(0) & partners[["y", "x"]].max(axis=1).lt(255)
+    ]
     twice = pd.concat([perfect, inside.assign(class_id=3)])
     one = score(twice, truth).detection.loc["all"]
     assert len(inside) > 30
@@ -180,7 +195,9 @@ def test_the_truth_itself_scores_perfectly(truth, perfect):
 def test_missed_false_and_displaced_detections_are_counted_as_made(truth, perfect):
     rng = np.random.default_rng(1)
     kept = perfect[rng.random(len(perfect)) < 0.8]
-    noisy = kept.assign(y=kept["y"] + rng.normal(0, 0.5, len(kept)), x=kept["x"] + rng.normal(0, 0.5, len(kept)))
+    noisy = kept.assign(
+        y=kept["y"] + rng.normal(0, 0.5, len(kept)), x=kept["x"] + rng.normal(0, 0.5, len(kept))
+    )
     one = score(noisy, truth, radius_nm=0.15).detection.loc["all"]
     assert one["recall"] == pytest.approx(len(kept) / len(perfect), abs=0.01)
     assert one["rmse_nm"] == pytest.approx(0.5 * 0.03, rel=4 / math.sqrt(4 * len(kept)) + 0.02)
@@ -194,17 +211,29 @@ def test_the_limit_stands_beside_what_was_found(truth, perfect):
 
 
 def test_several_movies_are_pooled():
-    truths = [truth_of(movie) for movie in simulate_archive(n_movies=2, n_frames=4, shape=(128, 128))]
+    truths = [
+        truth_of(movie) for movie in simulate_archive(n_movies=2, n_frames=4, shape=(128, 128))
+    ]
     everything = pd.concat([one.defects for one in truths])
     result = score(everything, truths).detection.loc["all"]
     assert result["n_true"] == len(everything)
-    assert score(everything[everything["movie"] == truths[0].movie], truths).detection.loc["all", "recall"] < 1
+    assert (
+        score(everything[everything["movie"] == truths[0].movie], truths).detection.loc[
+            "all", "recall"
+        ]
+        < 1
+    )
 
 
 def test_dask_and_pandas_and_named_rows_score_alike(truth, perfect):
     plain = score(perfect, truth)
     classes = pd.DataFrame(
-        {"class_id": [3, 1, 4, 0], "name": ["V_S", "V_S2", "Mo_W", "Mo_W+V_S"], "n_detections": 1, "mean_patch": None}
+        {
+            "class_id": [3, 1, 4, 0],
+            "name": ["V_S", "V_S2", "Mo_W", "Mo_W+V_S"],
+            "n_detections": 1,
+            "mean_patch": None,
+        }
     )
     experiment = Experiment(empty("movies"), None, conform(classes, "classes"))
     lazy = with_experiment(dd.from_pandas(perfect, npartitions=3, sort=False), experiment)
@@ -232,7 +261,9 @@ def test_diffusion_is_put_beside_its_true_value(truth):
     assert found["true"].tolist() == pytest.approx([truth.D_nm2_per_s, 0.0])
     assert found["relative_error"].iloc[0] == pytest.approx(3.3e-3 / truth.D_nm2_per_s - 1)
     hops = truth.sojourns[truth.sojourns["kind"] == "V_S"]
-    counted = (hops["fate"] == "hop").sum() / (hops["end_s"] - hops["start_s"]).sum() * 0.3153**2 / 4
+    counted = (
+        (hops["fate"] == "hop").sum() / (hops["end_s"] - hops["start_s"]).sum() * 0.3153**2 / 4
+    )
     assert found["counted"].tolist() == pytest.approx([counted, 0.0])
     assert found["inside"].tolist() == [True, True]
 
@@ -251,11 +282,15 @@ def test_transitions_are_put_beside_what_a_perfect_observer_counts(truth):
 
 def test_rates_of_change_are_put_beside_those_that_happened(truth):
     rows = truth.sojourns[truth.sojourns["kind"] == "Mo_W"]
-    everywhere = rows["fate"].isin(("attach", "create")).sum() / (rows["end_s"] - rows["start_s"]).sum()
+    everywhere = (
+        rows["fate"].isin(("attach", "create")).sum() / (rows["end_s"] - rows["start_s"]).sum()
+    )
     assert everywhere > 0
     codes = {"Mo_W": 4, "Mo_W+V_S": 0}
     seen = truth.defects.assign(class_id=truth.defects["kind"].map(codes)).dropna(subset="class_id")
-    watched = transitions(seen.astype({"class_id": int}), frame_time_s=2.25).table  # by a perfect observer
+    watched = transitions(
+        seen.astype({"class_id": int}), frame_time_s=2.25
+    ).table  # by a perfect observer
     found = score(watched, truth, classes={i: kind for kind, i in codes.items()}).estimates
     own = found[found["quantity"] == "rate_per_s"].set_index("what")
     assert own.loc["Mo_W+V_S → Mo_W", "relative_error"] == pytest.approx(0, abs=0.01)
@@ -265,11 +300,16 @@ def test_rates_of_change_are_put_beside_those_that_happened(truth):
 
 def test_drift_status_and_numbers_are_compared(truth):
     frames = truth.frames.assign(
-        shift_y=truth.frames["shift_y"] + 3.0, shift_x=lambda t: t["shift_x"] + 0.1 * (t["frame"] % 2)
+        shift_y=truth.frames["shift_y"] + 3.0,
+        shift_x=lambda t: t["shift_x"] + 0.1 * (t["frame"] % 2),
     )
-    frames = conform(frames.assign(shift_quality=1.0, n_detections=0, ordered=1.0, disordered=0.0), "frames")
+    frames = conform(
+        frames.assign(shift_quality=1.0, n_detections=0, ordered=1.0, disordered=0.0), "frames"
+    )
     errors = score(frames, truth).estimates.set_index("quantity")["found"]
-    assert errors["shift_y_rms_error"] == pytest.approx(0, abs=1e-9)  # a constant offset is no drift
+    assert errors["shift_y_rms_error"] == pytest.approx(
+        0, abs=1e-9
+    )  # a constant offset is no drift
     assert errors["shift_x_rms_error"] == pytest.approx(0.1 / math.sqrt(2))
     assert errors["status_right"] == 1.0
     numbers = truth.defects.groupby(["movie", "frame", "kind"]).size().rename("n").reset_index()
@@ -285,7 +325,9 @@ def test_rates_of_leaving_are_compared(truth):
     table = pd.DataFrame({**{c: [0.0] for c in ("low", "high", "mean_dwell_s", "time_at_risk_s")}, "n_exits": 1, "n_censored": 0, "n_left_censored": 0, "movie": "*", "class_id": 3,
                           "exit_rate_per_s": 2 * true})  # fmt: skip
     found = score(conform(table, "dwell_times"), truth, classes={3: "Mo_W+V_S"}).estimates.iloc[0]
-    assert found["relative_error"] == pytest.approx(1.0, abs=0.2)  # in a frame, one may leave and come back
+    assert found["relative_error"] == pytest.approx(
+        1.0, abs=0.2
+    )  # in a frame, one may leave and come back
     assert found["counted"] == pytest.approx(truth.kind_rates.loc["Mo_W+V_S"].sum())
     assert found["limit"] == pytest.approx(found["true"])  # of a single change in sight
 

@@ -1,4 +1,5 @@
-"""What others made is data: it is never executed, never leaves its folder, never speaks in a report."""
+"""What others made is data: it is never executed, never leaves its folder, never speaks in a
+report."""
 
 import ast
 import json
@@ -57,7 +58,9 @@ FORBIDDEN = {
 }
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_no_room_can_execute_what_it_reads(file):
     tree = ast.parse(file.read_text())
     for name, keywords in calls(tree):
@@ -65,7 +68,9 @@ def test_no_room_can_execute_what_it_reads(file):
         assert not (name.startswith("subprocess.") and "shell" in keywords), "a shell"
         if name in ("np.load", "numpy.load"):
             allow = keywords.get("allow_pickle")
-            assert allow is None or (isinstance(allow, ast.Constant) and allow.value is False), "NumPy's pickles"
+            assert allow is None or (isinstance(allow, ast.Constant) and allow.value is False), (
+                "NumPy's pickles"
+            )
 
 
 def test_the_search_for_forbidden_calls_finds_them():
@@ -73,7 +78,9 @@ def test_the_search_for_forbidden_calls_finds_them():
     assert {name for name, _ in calls(tree)} & FORBIDDEN == {"os.system", "eval"}
 
 
-@pytest.mark.parametrize("name", ["bomb.npy", "bomb.npz", "bomb.h5", "bomb.tif", "bomb.zarr", "bomb.mrc"])
+@pytest.mark.parametrize(
+    "name", ["bomb.npy", "bomb.npz", "bomb.h5", "bomb.tif", "bomb.zarr", "bomb.mrc"]
+)
 def test_a_pickle_in_the_place_of_a_movie_is_refused_unread(name):
     with open(name, "wb") as file:
         if name.endswith("z"):
@@ -87,13 +94,25 @@ def test_a_pickle_in_the_place_of_a_movie_is_refused_unread(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../outside", "/etc/outside", "..", "a/../../b", "C:\\outside", f"{SCRIPT}", "x" * 3000, "\x00\n"]
+    "name",
+    [
+        "../../outside",
+        "/etc/outside",
+        "..",
+        "a/../../b",
+        "C:\\outside",
+        f"{SCRIPT}",
+        "x" * 3000,
+        "\x00\n",
+    ],
 )
 def test_a_hostile_name_stays_in_the_results_folder_and_is_text_in_the_report(tmp_path, name):
     movie = simulate_movie("paper", n_frames=4, shape=(96, 96), seed=1, name=name)
     from stemkin.pipeline import Inputs, run
 
-    config = RunConfig().with_values(calibration=CALIBRATION, learn={"n_frames": 2}, kinetics={"null_controls": False})
+    config = RunConfig().with_values(
+        calibration=CALIBRATION, learn={"n_frames": 2}, kinetics={"null_controls": False}
+    )
     before = set(tmp_path.rglob("*"))
     with connect("threads", workers=1):
         run(Inputs([name], [movie], []), tmp_path / "deep" / "results", config=config)
@@ -194,7 +213,15 @@ def test_an_untrusted_model_runs_no_code_and_is_one_sentence(model, tmp_path, ch
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "null", '{"inputs": 5}', '{"config": [], "movies": {}, "stages": 0, "blocks": []}', "\x00"]
+    "text",
+    [
+        "{",
+        "[]",
+        "null",
+        '{"inputs": 5}',
+        '{"config": [], "movies": {}, "stages": 0, "blocks": []}',
+        "\x00",
+    ],
 )
 def test_a_damaged_journal_is_one_sentence(tmp_path, text):
     from stemkin.pipeline import resume
@@ -216,7 +243,9 @@ def test_the_recipe_for_slurm_is_a_cluster_file_that_makes_a_job_script():
     jobqueue = pytest.importorskip("dask_jobqueue")
     import tomllib
 
-    options = tomllib.loads((Path(__file__).parents[1] / "examples" / "clusters" / "slurm.toml").read_text())
+    options = tomllib.loads(
+        (Path(__file__).parents[1] / "examples" / "clusters" / "slurm.toml").read_text()
+    )
     assert options.pop("kind") == "slurm"
     options.pop("jobs"), options.pop("maximum_jobs")
     with jobqueue.SLURMCluster(**options, scheduler_options={"dashboard_address": ":0"}) as cluster:

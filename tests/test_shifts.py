@@ -33,7 +33,10 @@ def test_unlike_lattices_are_not_compared_by_phase():
 
 def test_uncorrelated_frames_are_doubtful():
     rng = np.random.default_rng(0)
-    quality = [shifts.frame_step(*rng.normal(size=(2, 96, 96)).astype(np.float32)).quality for _ in range(5)]
+    quality = [
+        shifts.frame_step(*rng.normal(size=(2, 96, 96)).astype(np.float32)).quality
+        for _ in range(5)
+    ]
     assert max(quality) < shifts.CLEAR
 
 
@@ -48,7 +51,9 @@ def test_simulated_drift_is_measured_to_a_tenth_of_a_pixel(drift_px):
     truth = truth_of(movie).frames[["shift_y", "shift_x"]].diff().to_numpy()[1:]
     steps = [
         shifts.frame_step(
-            survey.residuals[i], survey.residuals[i + 1], lattices=(survey.lattices[i], survey.lattices[i + 1])
+            survey.residuals[i],
+            survey.residuals[i + 1],
+            lattices=(survey.lattices[i], survey.lattices[i + 1]),
         )
         for i in range(4)
     ]
@@ -58,11 +63,13 @@ def test_simulated_drift_is_measured_to_a_tenth_of_a_pixel(drift_px):
 
 
 def test_a_perfect_crystal_hides_its_steps_and_the_doubt_is_said():
-    """Without a defect nothing tells lattice vectors apart: every step is flagged, and the shortest is nearly always taken."""
+    """Without a defect nothing tells lattice vectors apart: every step is flagged, and the shortest
+    is nearly always taken."""
     movie = simulate_movie("null", n_frames=8, shape=(192, 192), seed=5, rotation_deg=11.0)
     survey = FourierDetector().survey(movie.reader.read(0, 8))
     steps = [
-        shifts.frame_step(*survey.residuals[i : i + 2], lattices=tuple(survey.lattices[i : i + 2])) for i in range(7)
+        shifts.frame_step(*survey.residuals[i : i + 2], lattices=tuple(survey.lattices[i : i + 2]))
+        for i in range(7)
     ]
     assert max(step.quality for step in steps) < shifts.CLEAR
     truth = truth_of(movie).frames[["shift_y", "shift_x"]].diff().to_numpy()[1:]
@@ -71,12 +78,16 @@ def test_a_perfect_crystal_hides_its_steps_and_the_doubt_is_said():
 
 
 def test_a_sudden_jump_of_several_lattice_vectors_is_followed_or_flagged():
-    movie = simulate_movie("paper", n_frames=6, shape=(192, 192), seed=5, jump_probability=0.6, jump_nm=0.8)
+    movie = simulate_movie(
+        "paper", n_frames=6, shape=(192, 192), seed=5, jump_probability=0.6, jump_nm=0.8
+    )
     survey = FourierDetector().survey(movie.reader.read(0, 6))
     truth = truth_of(movie).frames[["shift_y", "shift_x"]].diff().to_numpy()[1:]
     followed = 0
     for i, wanted in enumerate(truth):
-        step = shifts.frame_step(*survey.residuals[i : i + 2], lattices=tuple(survey.lattices[i : i + 2]))
+        step = shifts.frame_step(
+            *survey.residuals[i : i + 2], lattices=tuple(survey.lattices[i : i + 2])
+        )
         right = (step.y, step.x) == pytest.approx(tuple(wanted), abs=0.3)
         assert right or step.quality < shifts.CLEAR, "a slip is flagged"
         followed += right and np.hypot(*wanted) > 20

@@ -8,7 +8,15 @@ import pytest
 
 from stemkin.archive import open_archive
 from stemkin.movie import open_movie
-from stemkin.simulation import PRESETS, Settings, expected_counts, simulate_archive, simulate_movie, truth_of, write
+from stemkin.simulation import (
+    PRESETS,
+    Settings,
+    expected_counts,
+    simulate_archive,
+    simulate_movie,
+    truth_of,
+    write,
+)
 from stemkin.simulation.columns import probe
 from tests.strategies import assert_same_rows
 
@@ -83,7 +91,12 @@ def motifs(tmp_path):
     y, x = (np.mgrid[:n, :n] - n // 2) * step_nm / pixel
 
     def column(Z, at_y=0.0, at_x=0.0):
-        return (Z / 74) ** 1.7 * s.optics.cross_section_nm2 / pixel**2 * probe(s).profile(y - at_y, x - at_x)
+        return (
+            (Z / 74) ** 1.7
+            * s.optics.cross_section_nm2
+            / pixel**2
+            * probe(s).profile(y - at_y, x - at_x)
+        )
 
     bond = s.material.a_nm / np.sqrt(3) / pixel
     dopant = column(42) - column(74)
@@ -95,8 +108,13 @@ def motifs(tmp_path):
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 13.0, 130.0])
 def test_motifs_of_gaussians_draw_the_same_picture_as_columns(motifs, rotation_deg):
-    columns = PRESETS["frozen"].with_values(relaxation_nm=0.0, rotation_deg=rotation_deg, shape=(160, 160))
-    drawn, wanted = expected_counts(columns.with_values(motifs=str(motifs)), 0), expected_counts(columns, 0)
+    columns = PRESETS["frozen"].with_values(
+        relaxation_nm=0.0, rotation_deg=rotation_deg, shape=(160, 160)
+    )
+    drawn, wanted = (
+        expected_counts(columns.with_values(motifs=str(motifs)), 0),
+        expected_counts(columns, 0),
+    )
     perfect = expected_counts(columns.with_values(dopant_fraction=0.0, vacancy_fraction=0.0), 0)
     assert np.abs(wanted - perfect).max() > 50
     assert np.abs(drawn - wanted).max() < 0.05
@@ -112,4 +130,6 @@ def test_a_movie_knows_that_its_motifs_have_changed(motifs):
 def test_motifs_without_a_pixel_size_are_refused(tmp_path):
     np.savez(tmp_path / "m.npz", V_S=np.zeros((9, 9)))
     with pytest.raises(ValueError, match="does not say its pixel_size_nm"):
-        simulate_movie("paper", n_frames=1, shape=(64, 64), motifs=str(tmp_path / "m.npz")).reader.read(0, 1)
+        simulate_movie(
+            "paper", n_frames=1, shape=(64, 64), motifs=str(tmp_path / "m.npz")
+        ).reader.read(0, 1)

@@ -1,4 +1,5 @@
-"""What a simulated frame looks like: columns, reflections, counts, scan, bad frames. Tolerances follow from statistics."""
+"""What a simulated frame looks like: columns, reflections, counts, scan, bad frames. Tolerances
+follow from statistics."""
 
 import math
 import pickle
@@ -13,9 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
-from stemkin.kernels.crystal.rendering import Probe, Scan, add_columns, crystal_waves, plane_wave_factors
+from stemkin.kernels.crystal.rendering import (
+    Probe,
+    Scan,
+    add_columns,
+    crystal_waves,
+    plane_wave_factors,
+)
 from stemkin.kernels.images.ideal import best_recall, cramer_rao_sd, detectability
-from stemkin.kernels.images.shotnoise import N_LEVELS, STEP, WIDTH, _integer_probabilities, alias_tables, poisson_counts
+from stemkin.kernels.images.shotnoise import (
+    N_LEVELS,
+    STEP,
+    WIDTH,
+    _integer_probabilities,
+    alias_tables,
+    poisson_counts,
+)
 from stemkin.simulation import PRESETS, expected_counts, simulate_movie, truth_of
 from stemkin.simulation.crystal import crystal
 from stemkin.simulation.reader import scan_of
@@ -41,16 +55,24 @@ def test_a_perfect_crystal_is_the_sum_of_its_columns():
         for py, px in sites(wide, (240, 240), sublattice) - 100:
             direct += weight * probe.profile(y - py, x - px)
     frequencies, amplitudes = crystal_waves(lattice, (100.0, 15.0), probe)
-    rows, columns = plane_wave_factors(frequencies, amplitudes, np.arange(40.0), np.zeros(40), width=40)
+    rows, columns = plane_wave_factors(
+        frequencies, amplitudes, np.arange(40.0), np.zeros(40), width=40
+    )
     np.testing.assert_allclose(rows @ columns, direct, rtol=1e-4)
 
 
 def test_a_frame_is_the_same_to_the_last_bit_in_whatever_order_its_terms_are_added():
-    frequencies, amplitudes = crystal_waves(honeycomb(10.3, angle_deg=13.0), (100.0, 15.0), Probe(1.6))
-    rows, columns = plane_wave_factors(frequencies, amplitudes, np.arange(16.0) + 0.123, np.zeros(16), width=16)
+    frequencies, amplitudes = crystal_waves(
+        honeycomb(10.3, angle_deg=13.0), (100.0, 15.0), Probe(1.6)
+    )
+    rows, columns = plane_wave_factors(
+        frequencies, amplitudes, np.arange(16.0) + 0.123, np.zeros(16), width=16
+    )
     product = rows @ columns
     order = np.random.default_rng(0).permutation(rows.shape[1])
-    assert (np.ascontiguousarray(rows[:, order]) @ np.ascontiguousarray(columns[order]) == product).all()
+    assert (
+        np.ascontiguousarray(rows[:, order]) @ np.ascontiguousarray(columns[order]) == product
+    ).all()
     exact = [[math.fsum((rows[i] * columns[:, j]).tolist()) for j in range(16)] for i in range(16)]
     assert (np.array(exact) == product).all()
 
@@ -60,7 +82,12 @@ def test_a_column_is_drawn_where_its_row_was_scanned():
     rng = np.random.default_rng(1)
     row_y, row_x0 = np.arange(31) + rng.normal(0, 0.1, 31), rng.normal(0, 0.1, 31)
     add_columns(
-        image, np.array([15.3]), np.array([14.6]), np.array([50.0]), probe, scan=Scan(row_y, row_x0, np.ones(31))
+        image,
+        np.array([15.3]),
+        np.array([14.6]),
+        np.array([50.0]),
+        probe,
+        scan=Scan(row_y, row_x0, np.ones(31)),
     )
     wanted = 50.0 * probe.profile(row_y[:, None] - 15.3, np.arange(31) + row_x0[:, None] - 14.6)
     np.testing.assert_allclose(image, wanted, atol=2e-4 * wanted.max())
@@ -109,14 +136,18 @@ def test_counts_follow_a_mixed_frame_of_means_and_the_seed():
     z = (np.mean(draws, axis=0) - means) / np.sqrt(np.maximum(means, 1e-9) / 50)
     assert abs(z[means > 1].mean()) < 4 / np.sqrt((means > 1).sum())
     assert (poisson_counts(means, np.random.Generator(np.random.SFC64(3))) == draws[3]).all()
-    assert (poisson_counts(np.full((3, 5), -1e-9), np.random.Generator(np.random.SFC64(0))) == 0).all()
+    assert (
+        poisson_counts(np.full((3, 5), -1e-9), np.random.Generator(np.random.SFC64(0))) == 0
+    ).all()
 
 
 # -- counts and contrast
 
 
 def test_counts_have_the_expected_mean_and_a_poisson_variance():
-    movie = simulate_movie("frozen", n_frames=400, shape=(32, 32), gain=1.0, offset=0.0, read_noise=0.0, **QUIET)
+    movie = simulate_movie(
+        "frozen", n_frames=400, shape=(32, 32), gain=1.0, offset=0.0, read_noise=0.0, **QUIET
+    )
     frames = movie.reader.read(0, 400).astype(float)
     means = expected_counts(movie.reader.settings, 0)
     z = (frames.mean(axis=0) - means) / np.sqrt(means / 400)
@@ -131,8 +162,13 @@ def test_counts_have_the_expected_mean_and_a_poisson_variance():
 
 
 def test_gain_offset_and_read_noise_do_what_they_say():
-    movie = simulate_movie("null", n_frames=60, shape=(64, 64), gain=20.0, offset=300.0, read_noise=30.0, **QUIET)
-    frames, means = movie.reader.read(0, 60).astype(float), expected_counts(movie.reader.settings, 0)
+    movie = simulate_movie(
+        "null", n_frames=60, shape=(64, 64), gain=20.0, offset=300.0, read_noise=30.0, **QUIET
+    )
+    frames, means = (
+        movie.reader.read(0, 60).astype(float),
+        expected_counts(movie.reader.settings, 0),
+    )
     variance = 400 * means + 900 + 1 / 12  # counts, read noise, rounding
     z = (frames - (20 * means + 300)) / np.sqrt(variance)
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
@@ -152,7 +188,9 @@ def test_a_missing_atom_takes_away_exactly_its_electrons():
         some = base.with_values(**changes)
         truth = truth_of(simulate_movie(some)).defects
         edge = 14
-        inner = truth[truth[["y", "x"]].min(axis=1).gt(edge) & truth[["y", "x"]].max(axis=1).lt(255 - edge)]
+        inner = truth[
+            truth[["y", "x"]].min(axis=1).gt(edge) & truth[["y", "x"]].max(axis=1).lt(255 - edge)
+        ]
         outer = len(truth) - len(inner)
         assert len(inner) >= 10
         total = (expected_counts(some, 0) - perfect).sum() / per_defect
@@ -173,24 +211,33 @@ def test_the_mean_of_a_crystal_is_its_cells_electrons():
 @settings(max_examples=12)
 @given(angle=st.floats(-180, 180), material=st.sampled_from(["WS2", "MoS2", "WSe2", "graphene"]))
 def test_the_spectrum_peaks_at_the_reciprocal_lattice_for_any_rotation(angle, material):
-    movie = simulate_movie("null", n_frames=1, shape=(256, 256), rotation_deg=angle, material=material, **QUIET)
+    movie = simulate_movie(
+        "null", n_frames=1, shape=(256, 256), rotation_deg=angle, material=material, **QUIET
+    )
     image = expected_counts(movie.reader.settings, 0)
     window = np.hanning(256)[:, None] * np.hanning(256)
     y, x = np.mgrid[:256, :256]
     lattice = crystal(movie.reader.settings).lattice
 
     def strength(g):
-        return abs((window * (image - image.mean()) * np.exp(-2j * np.pi * (g[0] * y + g[1] * x))).sum())
+        return abs(
+            (window * (image - image.mean()) * np.exp(-2j * np.pi * (g[0] * y + g[1] * x))).sum()
+        )
 
     spacing_nm = movie.reader.settings.material.a_nm
-    turned = np.radians(angle + np.array([90.0, 30.0]))  # reciprocal vectors stand 30 degrees off the lattice's
+    turned = np.radians(
+        angle + np.array([90.0, 30.0])
+    )  # reciprocal vectors stand 30 degrees off the lattice's
     for direction in turned:
         length = 2 / (math.sqrt(3) * spacing_nm) * 0.03
         g = length * np.array([np.sin(direction), np.cos(direction)])
         peak = strength(g)
         around = [strength(g + d) for d in 0.004 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])]
         assert peak > 1.3 * max(around)
-        assert np.abs(lattice.reciprocal @ np.array([lattice.a1, lattice.a2]).T - np.eye(2)).max() < 1e-9
+        assert (
+            np.abs(lattice.reciprocal @ np.array([lattice.a1, lattice.a2]).T - np.eye(2)).max()
+            < 1e-9
+        )
 
 
 # -- the scan
@@ -200,7 +247,9 @@ def test_a_drift_of_whole_pixels_moves_the_image_by_whole_pixels():
     still = simulate_movie("frozen", n_frames=3, shape=(96, 96), **QUIET).reader.settings
     moving = still.with_values(drift_y_nm_per_frame=2 * 0.03, drift_x_nm_per_frame=-0.03)
     first, third = expected_counts(still, 0), expected_counts(moving, 2)
-    np.testing.assert_allclose(third[20:-20, 20:-20], np.roll(first, (4, -2), (0, 1))[20:-20, 20:-20], atol=2e-2)
+    np.testing.assert_allclose(
+        third[20:-20, 20:-20], np.roll(first, (4, -2), (0, 1))[20:-20, 20:-20], atol=2e-2
+    )
 
 
 def test_each_line_is_displaced_by_its_own_jitter():
@@ -233,7 +282,12 @@ def test_flicker_and_contamination_change_the_intensity():
 
 def test_bad_frames_are_where_they_were_asked_for_and_look_bad():
     movie = simulate_movie(
-        "paper", n_frames=10, shape=(64, 64), blank_frames=(2,), saturated_frames=(5,), truncated_frames=(-1,)
+        "paper",
+        n_frames=10,
+        shape=(64, 64),
+        blank_frames=(2,),
+        saturated_frames=(5,),
+        truncated_frames=(-1,),
     )
     status = truth_of(movie).frames["status"].tolist()
     assert [status[k] for k in (2, 5, 9)] == ["blank", "saturated", "truncated"]
@@ -314,7 +368,9 @@ def test_a_frame_reads_alike_from_either_side_of_an_areas_border():
     movie = simulate_movie("paper", n_frames=30, shape=(64, 64), area_frames=10)
     whole = movie.reader.read(0, 30)
     assert (np.concatenate([movie.reader.read(a, a + 6) for a in range(0, 30, 6)]) == whole).all()
-    particles = truth_of(movie).defects.groupby(truth_of(movie).defects["frame"] // 10)["particle"].agg(set)
+    particles = (
+        truth_of(movie).defects.groupby(truth_of(movie).defects["frame"] // 10)["particle"].agg(set)
+    )
     assert not (particles[0] & particles[1])
 
 
@@ -354,7 +410,11 @@ def test_a_vacancy_on_a_lone_column_is_seen_as_well_as_its_counts_allow():
         probe_sd_nm=0.03, source_sd_nm=0.0, tail_fraction=0.0, background_fraction=0.0, relaxation_nm=0.0, read_noise=0.0,
         pixel_size_nm=0.012, shape=(256, 256),
     )  # fmt: skip
-    limits = truth_of(simulate_movie(sharp)).limits.set_index(["kind", "against"]).loc[("V_S", "crystal")]
+    limits = (
+        truth_of(simulate_movie(sharp))
+        .limits.set_index(["kind", "against"])
+        .loc[("V_S", "crystal")]
+    )
     n = 2 * sharp.counts_px2(
         16
     )  # half of the column goes: d'^2 = n / 4, and half of the counts are left to place it by

@@ -27,7 +27,14 @@ SILENT = {
 
 def truth(n_frames=2000, shape=(200, 200), seed=0, **rates):
     return truth_of(
-        simulate_movie("paper", n_frames=n_frames, shape=shape, seed=seed, area_frames=n_frames, **{**SILENT, **rates})
+        simulate_movie(
+            "paper",
+            n_frames=n_frames,
+            shape=shape,
+            seed=seed,
+            area_frames=n_frames,
+            **{**SILENT, **rates},
+        )
     )
 
 
@@ -45,18 +52,28 @@ def exits_and_time(rows, fates, kinds):
 
 
 def test_the_squared_displacement_of_true_hops_grows_as_four_d_t():
-    known = truth(vacancy_fraction=0.004, hop_rate_per_s=0.2, shape=(512, 512), n_frames=600, seed=3)
+    known = truth(
+        vacancy_fraction=0.004, hop_rate_per_s=0.2, shape=(512, 512), n_frames=600, seed=3
+    )
     assert known.D_nm2_per_s == pytest.approx(0.2 * 0.3153**2 / 4)
     a2, tau = 0.3153**2, 2.25
     rows = known.defects[known.defects["kind"] == "V_S"].sort_values(["particle", "frame"])
     for lag in (1, 3):
         kept = rows[rows["frame"] % lag == 0]  # displacements that do not overlap
         ahead = kept.shift(-1)
-        central = kept[["y", "x"]].min(axis=1).gt(100) & kept[["y", "x"]].max(axis=1).lt(412)  # too far in to leave
-        same = (ahead["particle"] == kept["particle"]) & (ahead["frame"] == kept["frame"] + lag) & central
+        central = kept[["y", "x"]].min(axis=1).gt(100) & kept[["y", "x"]].max(axis=1).lt(
+            412
+        )  # too far in to leave
+        same = (
+            (ahead["particle"] == kept["particle"])
+            & (ahead["frame"] == kept["frame"] + lag)
+            & central
+        )
         r2 = ((ahead["y_nm"] - kept["y_nm"]) ** 2 + (ahead["x_nm"] - kept["x_nm"]) ** 2)[same]
         hops = 0.2 * lag * tau
-        sd = a2 * math.sqrt(hops + hops**2) / math.sqrt(len(r2))  # var r2 = a4 (m + m2) for Poisson(m) hops
+        sd = (
+            a2 * math.sqrt(hops + hops**2) / math.sqrt(len(r2))
+        )  # var r2 = a4 (m + m2) for Poisson(m) hops
         assert len(r2) > 400
         assert abs(r2.mean() - 4 * known.D_nm2_per_s * lag * tau) < 4 * sd
 
@@ -86,13 +103,17 @@ def test_hops_go_to_all_six_neighbours_alike():
     ],
 )  # fmt: skip
 def test_each_step_happens_at_its_rate(rates, kind, fates, rate):
-    n, time_s = exits_and_time(truth(n_frames=1000, shape=(420, 420), **rates).sojourns, fates, [kind])
+    n, time_s = exits_and_time(
+        truth(n_frames=1000, shape=(420, 420), **rates).sojourns, fates, [kind]
+    )
     assert n > 80
     assert within(n, rate * time_s)
 
 
 def test_waiting_times_are_exponential():
-    rows = truth(dopant_fraction=0.03, complex_fraction=1.0, rotation_rate_per_s=0.2, n_frames=3000).sojourns
+    rows = truth(
+        dopant_fraction=0.03, complex_fraction=1.0, rotation_rate_per_s=0.2, n_frames=3000
+    ).sojourns
     rows = rows[
         (rows["kind"] == "Mo_W+V_S") & (rows["start_s"] < 3000 * 2.25 - 100)
     ]  # e-20 of the stays outlast the movie
@@ -106,7 +127,9 @@ def test_the_beam_makes_vacancies_at_its_cross_section():
     made = known.sojourns[(known.sojourns["cause"] == "create") & (known.sojourns["kind"] == "V_S")]
     rate = 1.0 * 1e-10 * 1.6e6  # barn in nm2, times electrons per nm2 and s
     assert known.rates.set_index("step").loc["create", "rate_per_s"].iloc[0] == pytest.approx(rate)
-    intact = c - made["start_s"].lt(450).sum() / 2  # columns that lost an atom can only pair; a mean over the movie
+    intact = (
+        c - made["start_s"].lt(450).sum() / 2
+    )  # columns that lost an atom can only pair; a mean over the movie
     expected = 2 * rate * 900 * c * (1 - rate * 900)  # d(c0)/dt = -2 r c0, to second order
     assert within(len(made), expected, 5)
     assert 0 < intact < c
@@ -129,7 +152,9 @@ def test_the_generator_of_a_dopant_is_exact_without_free_vacancies():
         for j in range(4):
             if i != j:
                 assert within(counts[i, j], Q.to_numpy()[i, j] * time_in[i]), (i, j)
-    frames = known.defects[known.defects["kind"].isin(["Mo_W", "Mo_W+V_S"])].sort_values(["particle", "frame"])
+    frames = known.defects[known.defects["kind"].isin(["Mo_W", "Mo_W+V_S"])].sort_values(
+        ["particle", "frame"]
+    )
     state = np.where(frames["kind"] == "Mo_W", 0, frames["orientation"] + 1)
     same = (np.diff(frames["particle"]) == 0) & (np.diff(frames["frame"]) == 1)
     seen = np.zeros((4, 4))
@@ -151,7 +176,8 @@ def test_attachment_happens_as_often_as_a_mean_field_of_vacancies_says():
     c = free_s / duration_s / n_cells
     rate = attached / bare_s
     assert attached > 100
-    # three columns, four outer neighbours, hop/6 each; the neighbourhood of a sink is thinner than the mean field
+    # three columns, four outer neighbours, hop/6 each; the neighbourhood of a sink is thinner than
+    # the mean field
     assert 0.5 < rate / (12 * c * 0.3 / 6) < 1.1
     assert known.generator.loc["Mo_W", "Mo_W+V_S/0"] == pytest.approx(4 / 6 * 0.3 * c, rel=0.2)
 
@@ -167,7 +193,11 @@ def test_warmth_speeds_up_moving_by_arrhenius_law():
 
 
 @settings(max_examples=10)
-@given(seed=st.integers(0, 2**31), angle=st.floats(-180, 180), material=st.sampled_from(["WS2", "graphene"]))
+@given(
+    seed=st.integers(0, 2**31),
+    angle=st.floats(-180, 180),
+    material=st.sampled_from(["WS2", "graphene"]),
+)
 def test_no_column_is_used_twice_and_no_rule_is_broken(seed, angle, material):
     wild = simulate_movie(
         "paper", n_frames=30, shape=(96, 96), seed=seed, rotation_deg=angle, material=material, vacancy_fraction=0.08, dopant_fraction=0.04,
@@ -201,12 +231,25 @@ def test_a_sojourn_begins_where_the_last_one_ended():
     assert (rows["end_s"] >= rows["start_s"]).all()
 
 
-@given(seed=st.integers(0, 10**6), height=st.integers(22, 200), width=st.integers(22, 200), angle=st.floats(0, 60))
+@given(
+    seed=st.integers(0, 10**6),
+    height=st.integers(22, 200),
+    width=st.integers(22, 200),
+    angle=st.floats(0, 60),
+)
 def test_a_patch_covers_the_frame_once(seed, height, width, angle):
-    movie = simulate_movie("null", shape=(height, width), seed=seed, rotation_deg=angle).reader.settings
+    movie = simulate_movie(
+        "null", shape=(height, width), seed=seed, rotation_deg=angle
+    ).reader.settings
     c = crystal(movie)
-    assert len(np.unique(c.patch.index(c.patch.cells))) == c.patch.n_cells == abs(round(np.linalg.det(c.patch.periods)))
-    _, uv = c.patch.nearest_image(c.patch.cells.astype(float), c.coordinates(np.array([height, width]) / 2))
+    assert (
+        len(np.unique(c.patch.index(c.patch.cells)))
+        == c.patch.n_cells
+        == abs(round(np.linalg.det(c.patch.periods)))
+    )
+    _, uv = c.patch.nearest_image(
+        c.patch.cells.astype(float), c.coordinates(np.array([height, width]) / 2)
+    )
     points = c.position(uv)
     low, high = np.array([0, 0]), np.array([height, width])
     inside = ((points > low) & (points < high)).all(axis=1)
@@ -241,7 +284,9 @@ def test_the_perfect_crystal_has_no_defects():
 def test_frozen_defects_stay_and_drift_is_recovered_exactly():
     known = truth_of(simulate_movie("frozen", n_frames=50, shape=(200, 200), jump_probability=0.1))
     rows = known.defects.merge(known.drift, on="frame")
-    static = rows.assign(y0=rows["y"] - rows["shift_y"], x0=rows["x"] - rows["shift_x"]).groupby("particle")
+    static = rows.assign(y0=rows["y"] - rows["shift_y"], x0=rows["x"] - rows["shift_x"]).groupby(
+        "particle"
+    )
     assert static[["y0", "x0", "y_nm", "x_nm"]].agg(np.ptp).to_numpy().max() < 1e-9
     assert (static["kind"].nunique() == 1).all()
     assert (rows["y_nm"] / 0.03 - (rows["y"] - rows["shift_y"])).abs().max() < 1e-9
@@ -250,7 +295,9 @@ def test_frozen_defects_stay_and_drift_is_recovered_exactly():
 
 
 def test_drift_is_steady_plus_wandering_of_the_size_that_was_asked_for():
-    still = simulate_movie("paper", n_frames=40_000, wander_nm=0.3, wander_frames=50.0, drift_y_nm_per_frame=0.001)
+    still = simulate_movie(
+        "paper", n_frames=40_000, wander_nm=0.3, wander_frames=50.0, drift_y_nm_per_frame=0.001
+    )
     from stemkin.simulation.drift import shifts_px
 
     frames = np.arange(0, 40_000, 40)
@@ -275,12 +322,21 @@ def test_a_particle_moves_from_frame_to_frame_by_lattice_steps(paper_truth):
     steps = np.hypot(rows["y_nm"].diff(), rows["x_nm"].diff())[same & (rows["kind"] == "V_S")]
     rings = 0.3153 * np.array([0, 1, np.sqrt(3), 2, np.sqrt(7), 3])
     assert np.abs(steps.to_numpy()[:, None] - rings).min(axis=1).max() < 1e-6
-    assert rows.loc[rows["kind"] != "V_S"].groupby("particle")[["y_nm", "x_nm"]].agg(np.ptp).to_numpy().max() < 1e-6
+    assert (
+        rows.loc[rows["kind"] != "V_S"]
+        .groupby("particle")[["y_nm", "x_nm"]]
+        .agg(np.ptp)
+        .to_numpy()
+        .max()
+        < 1e-6
+    )
 
 
 def test_the_vacancy_of_a_complex_is_a_bond_away_from_its_dopant():
     known = truth_of(simulate_movie("frozen", n_frames=3, shape=(256, 256)))
-    both = known.partners_between(0, 3).merge(known.defects, on=["frame", "particle"], suffixes=("_v", ""))
+    both = known.partners_between(0, 3).merge(
+        known.defects, on=["frame", "particle"], suffixes=("_v", "")
+    )
     bond = np.hypot(both["y_v"] - both["y"], both["x_v"] - both["x"]) * 0.03
     assert len(both) > 20
     np.testing.assert_allclose(bond, 0.3153 / np.sqrt(3))
@@ -292,7 +348,9 @@ def test_the_vacancy_of_a_complex_is_a_bond_away_from_its_dopant():
 
 
 def test_the_paper_preset_has_as_many_defects_as_the_paper():
-    counts = np.array([truth_of(simulate_movie("paper", seed=s)).frames["n_defects"] for s in range(4)])
+    counts = np.array(
+        [truth_of(simulate_movie("paper", seed=s)).frames["n_defects"] for s in range(4)]
+    )
     first, last = counts[:, :5].mean(), counts[:, -5:].mean()
     assert 45 < first < 70  # the paper: 53 to 118 in a frame
     assert 95 < last < 135
@@ -314,7 +372,8 @@ def test_holes_are_as_large_as_they_should_be_and_hold_no_defects():
     radius_px = np.minimum(known.frames["time_s"] * 0.02, 3.0) / 0.03
     area = np.pi * radius_px**2 / 512**2
     late = radius_px > 40
-    # whole columns come and go: the boundary of N ~ 2 pi r / a of them is uncertain, and E[(1 + 0.12 u)2] = 1 + 0.12**2 / 3
+    # whole columns come and go: the boundary of N ~ 2 pi r / a of them is uncertain, and E[(1 +
+    # 0.12 u)2] = 1 + 0.12**2 / 3
     error = 4 * np.sqrt(2 * np.pi * radius_px / 10.5) / (512**2 / 95.6)
     assert ((known.frames["vacuum"] - area * 1.0048).abs()[late] < error[late]).all()
     rows = known.defects.merge(known.frames[["frame", "time_s"]], on="frame")
@@ -322,7 +381,10 @@ def test_holes_are_as_large_as_they_should_be_and_hold_no_defects():
     assert (away > 0.88 * np.minimum(rows["time_s"] * 0.02, 3.0) / 0.03).all()
     last, first = movie.reader.read(89, 90)[0], movie.reader.read(0, 1)[0]
     y, x = np.rint(centre).astype(int)
-    assert last[y - 30 : y + 30, x - 30 : x + 30].mean() < 0.6 * first[y - 30 : y + 30, x - 30 : x + 30].mean()
+    assert (
+        last[y - 30 : y + 30, x - 30 : x + 30].mean()
+        < 0.6 * first[y - 30 : y + 30, x - 30 : x + 30].mean()
+    )
 
 
 def test_a_fragment_moves_as_a_rigid_body_and_takes_its_defects_along():
@@ -346,7 +408,9 @@ def test_a_fragment_moves_as_a_rigid_body_and_takes_its_defects_along():
         turn = math.atan2(after["y"], after["x"]) - math.atan2(before["y"], before["x"])
         assert np.hypot(*before) == pytest.approx(np.hypot(*after))
         assert (turn - angle + np.pi) % (2 * np.pi) - np.pi == pytest.approx(0, abs=1e-9)
-    assert known.frames["moved"].iloc[-1] == pytest.approx(np.pi * (4.0 / 0.03) ** 2 / 512**2, rel=0.3)
+    assert known.frames["moved"].iloc[-1] == pytest.approx(
+        np.pi * (4.0 / 0.03) ** 2 / 512**2, rel=0.3
+    )
     assert s.damage.fragment_largest_turn_deg == 20.0
 
 

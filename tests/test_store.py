@@ -1,4 +1,5 @@
-"""The results folder: files appear whole, carry what they were made of, and never leave their folder."""
+"""The results folder: files appear whole, carry what they were made of, and never leave their
+folder."""
 
 import os
 from pathlib import Path
@@ -61,7 +62,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UnwritableError, match=r"a cannot be written \(No space left on device\); what is done is kept"):
+    with pytest.raises(
+        UnwritableError,
+        match=r"a cannot be written \(No space left on device\); what is done is kept",
+    ):
         store.write_bytes(b"new", "a")
     assert store.read_bytes("a") == b"old"
     assert [p.name for p in Path(tmp_path).iterdir()] == ["a"]
@@ -92,7 +96,9 @@ def test_fingerprints_follow_every_part_and_nothing_else():
 
 
 def test_a_movie_without_rows_is_an_empty_table_with_columns(tmp_path):
-    assert list(Store.at(tmp_path).read_movie("frames", "none").columns) == list(tables.COLUMNS["frames"])
+    assert list(Store.at(tmp_path).read_movie("frames", "none").columns) == list(
+        tables.COLUMNS["frames"]
+    )
 
 
 def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):

@@ -99,11 +99,16 @@ def test_items_never_wait_for_what_is_added():
     first = agenda.draw([], 16)
     assert [call.asked for call in first] == [False] * 4 + [True] * 12
     assert all(call.asked for call in agenda.draw(first[:10], 16))  # those four are not back yet
-    assert len(agenda.draw([], 200)) == (50 - 4) + (100 - 12 - 6)  # no item waits any more: all that is left
+    assert len(agenda.draw([], 200)) == (50 - 4) + (
+        100 - 12 - 6
+    )  # no item waits any more: all that is left
 
 
 def test_a_resource_that_no_worker_has_is_refused_instead_of_waited_for():
-    with connect("processes", workers=1), pytest.raises(ValueError, match="no worker offers the resource 'GPU'"):
+    with (
+        connect("processes", workers=1),
+        pytest.raises(ValueError, match="no worker offers the resource 'GPU'"),
+    ):
         next(stream(square, [1], resources={"GPU": 1}))
 
 

@@ -1,4 +1,5 @@
-"""Local crystallography: where the atoms around defects stand, found from simulated movies that relax and from frames drawn by hand."""
+"""Local crystallography: where the atoms around defects stand, found from simulated movies that
+relax and from frames drawn by hand."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,13 @@ from stemkin import tables
 from stemkin.detection import detect
 from stemkin.kernels.classes import structure as kernel
 from stemkin.kernels.classes.descriptors import look_at
-from stemkin.kernels.classes.neighbours import GRID, atoms_of, places_around, smooth_variance, steepness
+from stemkin.kernels.classes.neighbours import (
+    GRID,
+    atoms_of,
+    places_around,
+    smooth_variance,
+    steepness,
+)
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
 from stemkin.kernels.crystal.patches import axes_of, turn_of
 from stemkin.learning import learn
@@ -21,7 +28,8 @@ from tests.test_descriptors import S2, draw
 
 
 def drawn(moves, *, angle=0.0, spacing=10.0, third=0):
-    """Return the (10, 3) atoms around a metal site, where columns {place: canonical (y, x) step} were moved."""
+    """Return the (10, 3) atoms around a metal site, where columns {place: canonical (y, x) step}
+    were moved."""
     lattice = honeycomb(spacing, angle_deg=angle, metal=(40.3, 39.6))
     axes, columns = axes_of(lattice), []
     for place, step in moves.items():
@@ -31,7 +39,9 @@ def drawn(moves, *, angle=0.0, spacing=10.0, third=0):
         columns += [(here, -height), (here + axes @ turn_of(third) @ np.array(step), height)]
     frame, rest = draw(lattice, (80, 80), columns)
     mark = lattice.metal + axes @ turn_of(third) @ places_around(METAL)[1]
-    _, rest_of_mark = draw(lattice, (80, 80), [(mark, -S2 / 2)])  # tells which way the neighbourhood is turned
+    _, rest_of_mark = draw(
+        lattice, (80, 80), [(mark, -S2 / 2)]
+    )  # tells which way the neighbourhood is turned
     look = look_at(frame, rest + rest_of_mark, lattice, lattice.metal[None], neighbours=True)
     assert look.orientation[0] == third
     return look.atoms[0]
@@ -70,21 +80,26 @@ def test_mean_modes_and_strain_by_hand():
     np.testing.assert_allclose(found.displacements[:, 1], stretch.mean() * places[:, 1], atol=GRID)
     np.testing.assert_allclose(found.strain, [0, stretch.mean(), 0, 0], atol=2e-4)
     assert found.strain_errors[1] == pytest.approx(0.004 / np.sqrt(200), rel=0.2)
-    along = (found.modes[0] * np.stack([0 * places[:, 0], places[:, 1]], axis=1)).sum() / np.linalg.norm(places[:, 1])
+    along = (
+        found.modes[0] * np.stack([0 * places[:, 0], places[:, 1]], axis=1)
+    ).sum() / np.linalg.norm(places[:, 1])
     assert abs(along) > 0.99
     assert found.over_noise[0] > 100 * kernel.noise_edge(200)
     assert found.over_noise[1] < 1e-3 * found.over_noise[0]
 
 
 def test_a_common_motion_of_bright_columns_is_found_beneath_the_noise_of_faint_ones():
-    """Six metal columns breathe together by 0.005; each is measured to 0.008, each faint column to 0.06."""
+    """Six metal columns breathe together by 0.005; each is measured to 0.008, each faint column to
+    0.06."""
     rng, places = np.random.default_rng(0), places_around(METAL)[atoms_of(METAL)]
     noise = np.where(np.isin(np.arange(10), (1, 2, 3)), 0.06, 0.008)
     for breathing in (0.005, 0.0):
         atoms = np.zeros((2000, 10, 3))
         atoms[:, :, :2] = rng.normal(size=(2000, 10, 2)) * noise[:, None]
         atoms[:, 4:, :2] += breathing * rng.normal(size=(2000, 1, 1)) * places[4:]
-        found = kernel.describe(kernel.total(np.round(atoms / GRID) * GRID, np.zeros(2000, int), 1)[0], site=METAL)
+        found = kernel.describe(
+            kernel.total(np.round(atoms / GRID) * GRID, np.zeros(2000, int), 1)[0], site=METAL
+        )
         assert (found.over_noise[0] > 1.3 * kernel.noise_edge(2000)) == (breathing > 0)
         if breathing:
             assert abs((found.modes[0, 4:] * places[4:]).sum()) > 0.9 * np.sqrt(6)
@@ -129,7 +144,9 @@ def test_sums_are_the_same_to_the_bit_in_any_order(order, cut):
 
 @pytest.fixture(scope="module")
 def movie():
-    return simulate_movie("paper", n_frames=10, shape=(256, 256), seed=5, vacancy_fraction=0.03, relaxation_nm=0.006)
+    return simulate_movie(
+        "paper", n_frames=10, shape=(256, 256), seed=5, vacancy_fraction=0.03, relaxation_nm=0.006
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
-"""Intervals hold the truth about as often as they say: quick versions of `benchmarks/bench_kinetics.py`.
+"""Intervals hold the truth about as often as they say: quick versions of
+`benchmarks/bench_kinetics.py`.
 
-Each draws data sets with a known answer and counts how often the 95 % interval holds it. The bounds are wide enough for the
-number of data sets (a fair interval fails one such test in several hundred), and seeds are fixed.
+Each draws data sets with a known answer and counts how often the 95 % interval holds it. The bounds
+are wide enough for the number of data sets (a fair interval fails one such test in several
+hundred), and seeds are fixed.
 """
 
 import numpy as np
@@ -23,19 +25,25 @@ CONFUSION = np.full((3, 3), 0.025) + np.eye(3) * 0.925
 
 
 def walks(n_tracks, n_frames, rng, *, D=0.0, sigma=0.0, hops=0.0, a=1.0):
-    """Positions (n_tracks, n_frames, 2): Brownian steps, hops in six directions, and localisation error."""
+    """Positions (n_tracks, n_frames, 2): Brownian steps, hops in six directions, and localisation
+    error."""
     steps = rng.normal(0, np.sqrt(2 * D), (n_tracks, n_frames - 1, 2))
     n_hops = rng.poisson(hops, (n_tracks, n_frames - 1))
     for k in range(n_hops.max(initial=0)):
         angle = rng.integers(6, size=n_hops.shape) * np.pi / 3
         steps += a * np.stack([np.cos(angle), np.sin(angle)], axis=-1) * (n_hops > k)[..., None]
     start = np.zeros((n_tracks, 1, 2))
-    return np.concatenate([start, steps.cumsum(axis=1)], axis=1) + rng.normal(0, sigma, (n_tracks, n_frames, 2))
+    return np.concatenate([start, steps.cumsum(axis=1)], axis=1) + rng.normal(
+        0, sigma, (n_tracks, n_frames, 2)
+    )
 
 
 def as_rows(places, names=None):
     n_tracks, n_frames = places.shape[:2]
-    rows = {"particle": np.repeat(np.arange(n_tracks), n_frames), "frame": np.tile(np.arange(n_frames), n_tracks)}
+    rows = {
+        "particle": np.repeat(np.arange(n_tracks), n_frames),
+        "frame": np.tile(np.arange(n_frames), n_tracks),
+    }
     rows |= {"y_nm": places[..., 0].ravel(), "x_nm": places[..., 1].ravel()}
     return pd.DataFrame(rows if names is None else rows | {"class_id": names.ravel()})
 
@@ -54,14 +62,22 @@ def chains(n_tracks, n_frames, rng, *, confusion=None):
     )
 
 
-@pytest.mark.parametrize(("D", "hops", "sigma"), [(1.0, 0.0, 1.0), (1.0, 0.0, 0.3), (0.0, 0.2, 0.1)])
+@pytest.mark.parametrize(
+    ("D", "hops", "sigma"), [(1.0, 0.0, 1.0), (1.0, 0.0, 0.3), (0.0, 0.2, 0.1)]
+)
 def test_the_likelihood_interval_of_d_holds_the_truth_for_spreading_and_for_hops(D, hops, sigma):
     n_sets, n_tracks, n_frames = 150, 25, 21
-    places = walks(n_sets * n_tracks, n_frames, np.random.default_rng(1), D=D, sigma=sigma, hops=hops)
+    places = walks(
+        n_sets * n_tracks, n_frames, np.random.default_rng(1), D=D, sigma=sigma, hops=hops
+    )
     track = np.repeat(np.arange(len(places)), n_frames)
     frame = np.tile(np.arange(n_frames), len(places))
-    each = likelihood_numbers(track, frame, places[..., 0].ravel(), places[..., 1].ravel(), track, n_units=len(places))
-    fits = [most_likely(Evidence(sums, 1.0)) for sums in each.reshape(n_sets, n_tracks, -1).sum(axis=1)]
+    each = likelihood_numbers(
+        track, frame, places[..., 0].ravel(), places[..., 1].ravel(), track, n_units=len(places)
+    )
+    fits = [
+        most_likely(Evidence(sums, 1.0)) for sums in each.reshape(n_sets, n_tracks, -1).sum(axis=1)
+    ]
     truth = D + hops / 4
     assert np.mean([fit.low <= truth <= fit.high for fit in fits]) > 0.88
     assert np.mean([fit.D for fit in fits]) == pytest.approx(truth, rel=0.05)
@@ -73,11 +89,15 @@ def test_one_short_track_at_low_signal_has_an_interval_that_holds_and_ends(known
     places = walks(n_sets, 11, np.random.default_rng(5), D=1.0, sigma=sigma)
     rows = as_rows(places)
     words = {"frame_time_s": 1.0, "method": "mle", "sigma_nm": sigma if known else None}
-    found = fit_diffusion(rows.assign(movie=rows["particle"].astype(str)), **words).query("movie != '*'")
+    found = fit_diffusion(rows.assign(movie=rows["particle"].astype(str)), **words).query(
+        "movie != '*'"
+    )
     assert 0.93 < ((found["low"] <= 1) & (found["high"] >= 1)).mean() < 0.985
     assert (found["high"] < 40).mean() > 0.98
     spread = found["D_nm2_per_s"].std()
-    assert 0.65 < spread < 0.95 if known else 0.85 < spread < 1.1  # Cramer-Rao: 0.81 if it is known, 0.97 if not
+    assert (
+        0.65 < spread < 0.95 if known else 0.85 < spread < 1.1
+    )  # Cramer-Rao: 0.81 if it is known, 0.97 if not
 
 
 def test_the_hop_rate_is_as_sure_as_the_number_of_hops():
@@ -111,7 +131,10 @@ def test_five_per_cent_of_wrong_names_no_longer_bias_the_rates():
     off = ~np.eye(3, dtype=bool)
     totals, inside = [], []
     for seed in range(5):
-        rows = as_rows(np.zeros((500, 40, 2)), chains(500, 40, np.random.default_rng(seed), confusion=CONFUSION))
+        rows = as_rows(
+            np.zeros((500, 40, 2)),
+            chains(500, 40, np.random.default_rng(seed), confusion=CONFUSION),
+        )
         raw = kinetics.transitions(rows, frame_time_s=1.0).rates.to_numpy()
         assert (raw[off] > 2 * Q[off]).all()
         corrected = kinetics.hidden_transitions(rows, confusion=CONFUSION, frame_time_s=1.0)
@@ -123,11 +146,14 @@ def test_five_per_cent_of_wrong_names_no_longer_bias_the_rates():
 
 
 def test_few_tracks_with_many_wrong_names_have_rates_that_are_not_too_sure_of_being_small():
-    """A small rate found by chance has a small variance: its upper end must not believe it (it lay too low in 6 of 100 once)."""
+    """A small rate found by chance has a small variance: its upper end must not believe it (it lay
+    too low in 6 of 100 once)."""
     confusion, off = np.full((3, 3), 0.05) + np.eye(3) * 0.85, ~np.eye(3, dtype=bool)
     inside, above = [], []
     for seed in range(80):
-        rows = as_rows(np.zeros((60, 30, 2)), chains(60, 30, np.random.default_rng(seed), confusion=confusion))
+        rows = as_rows(
+            np.zeros((60, 30, 2)), chains(60, 30, np.random.default_rng(seed), confusion=confusion)
+        )
         found = kinetics.hidden_transitions(rows, confusion=confusion, frame_time_s=1.0)
         low, high = (found.matrix(c).to_numpy()[off] for c in ("rate_low", "rate_high"))
         inside.append((low <= Q[off]) & (Q[off] <= high))
@@ -150,7 +176,10 @@ def test_nothing_moves_and_nothing_changes_in_the_controls():
             found.append(fit["low"] <= 0 <= fit["high"])
     assert np.mean(zero_d) > 0.85
     assert np.mean(zero_static) > 0.85
-    rows = as_rows(np.zeros((300, 30, 2)), np.random.default_rng(5).integers(3, size=(300, 1)).repeat(30, axis=1))
+    rows = as_rows(
+        np.zeros((300, 30, 2)),
+        np.random.default_rng(5).integers(3, size=(300, 1)).repeat(30, axis=1),
+    )
     misnamed = immobile(rows, sigma_nm=0.1, confusion=CONFUSION, seed=1)
     still = kinetics.hidden_transitions(misnamed, confusion=CONFUSION, frame_time_s=1.0)
     off = ~np.eye(3, dtype=bool)
@@ -160,8 +189,12 @@ def test_nothing_moves_and_nothing_changes_in_the_controls():
 
 def test_hops_are_not_taken_for_brownian_motion():
     rng = np.random.default_rng(6)
-    hopping = gaussianity(as_rows(walks(30, 30, rng, hops=0.1, sigma=0.05)), frame_time_s=1.0, by="pooled").iloc[0]
-    spreading = gaussianity(as_rows(walks(30, 30, rng, D=0.1, sigma=0.2)), frame_time_s=1.0, by="pooled").iloc[0]
+    hopping = gaussianity(
+        as_rows(walks(30, 30, rng, hops=0.1, sigma=0.05)), frame_time_s=1.0, by="pooled"
+    ).iloc[0]
+    spreading = gaussianity(
+        as_rows(walks(30, 30, rng, D=0.1, sigma=0.2)), frame_time_s=1.0, by="pooled"
+    ).iloc[0]
     assert not hopping["gaussian"]
     assert spreading["gaussian"]
 
@@ -169,9 +202,13 @@ def test_hops_are_not_taken_for_brownian_motion():
 def test_chain_tests_pass_for_a_chain_and_fail_for_wrong_names():
     rng = np.random.default_rng(7)
     place = np.zeros((800, 60, 2))
-    true = kinetics.transitions(as_rows(place, chains(800, 60, rng)), lag_frames=(1, 2, 4), frame_time_s=1.0)
+    true = kinetics.transitions(
+        as_rows(place, chains(800, 60, rng)), lag_frames=(1, 2, 4), frame_time_s=1.0
+    )
     wrong = kinetics.transitions(
-        as_rows(place, chains(800, 60, rng, confusion=CONFUSION)), lag_frames=(1, 2, 4), frame_time_s=1.0
+        as_rows(place, chains(800, 60, rng, confusion=CONFUSION)),
+        lag_frames=(1, 2, 4),
+        frame_time_s=1.0,
     )
     assert kinetics.chapman_kolmogorov(true)["agrees"].mean() > 0.8
     assert kinetics.chapman_kolmogorov(wrong)["agrees"].mean() < 0.5
@@ -183,10 +220,13 @@ def test_chain_tests_pass_for_a_chain_and_fail_for_wrong_names():
 
 
 def test_a_long_movie_gives_its_numbers_back_from_its_pixels(tmp_path):
-    """A small version of `benchmarks/bench_truth.py`: D, rates, numbers and the cross-section, from the pixels, beside the truth."""
+    """A small version of `benchmarks/bench_truth.py`: D, rates, numbers and the cross-section, from
+    the pixels, beside the truth."""
     from benchmarks.bench_truth import compare
 
-    found = compare(60, 192, 1, 5, str(tmp_path)).set_index(["table", "quantity", "what"]).sort_index()
+    found = (
+        compare(60, 192, 1, 5, str(tmp_path)).set_index(["table", "quantity", "what"]).sort_index()
+    )
     assert found.loc[("diffusion", "D_nm2_per_s", "V_S (hop)"), "inside"]
     judged = found.loc[found["inside"].notna() & (found["true"] > 0), "inside"].astype(bool)
     assert len(judged) >= 8

@@ -15,7 +15,9 @@ from typing import Any
 
 import psutil
 
-UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+UNPRIVILEGED = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+)
 """Root heeds no permission unless it gives that right up."""
 
 
@@ -32,7 +34,9 @@ class Cluster:
         """Start what is not running, and wait until it answers."""
         if self.scheduler is None or self.scheduler.poll() is not None:
             self.stop()
-            self.scheduler = self._launch("scheduler", "--port", "0", "--scheduler-file", str(self.file))
+            self.scheduler = self._launch(
+                "scheduler", "--port", "0", "--scheduler-file", str(self.file)
+            )
             wait_for(self.file.exists, 30)
         self.nannies = [nanny for nanny in self.nannies if nanny.poll() is None]
         while len(self.nannies) < self.n_workers:
@@ -55,7 +59,10 @@ class Cluster:
     def worker(self) -> psutil.Process:
         """Return a process that computes."""
         found = [
-            c for n in self.nannies for c in psutil.Process(n.pid).children() if "spawn_main" in " ".join(c.cmdline())
+            c
+            for n in self.nannies
+            for c in psutil.Process(n.pid).children()
+            if "spawn_main" in " ".join(c.cmdline())
         ]
         return random.choice(found)
 
@@ -67,11 +74,22 @@ class Cluster:
         self.file.unlink(missing_ok=True)
 
     def _launch(self, kind: str, *options: str) -> Any:
-        command = [sys.executable, "-m", "dask", kind, "--host", "127.0.0.1", "--no-dashboard", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "dask",
+            kind,
+            "--host",
+            "127.0.0.1",
+            "--no-dashboard",
+            *options,
+        ]
         return launch(command, self.folder, self.environment)
 
 
-def launch(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def launch(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
     """Start a process in a group of its own."""
     errors = subprocess.PIPE if "stemkin.cli" in command else subprocess.DEVNULL
     return subprocess.Popen(

@@ -16,7 +16,10 @@ def can_mount(folder: Path) -> bool:
     """Tell whether a tmpfs may be mounted here."""
     folder.mkdir()
     done = (
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], check=False, capture_output=True).returncode == 0
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "tmpfs", str(folder)], check=False, capture_output=True
+        ).returncode
+        == 0
     )
     if done:
         subprocess.run(["umount", str(folder)], check=True)

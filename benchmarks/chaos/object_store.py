@@ -14,10 +14,12 @@ from typing import Any
 
 
 class Proxy(http.server.ThreadingHTTPServer):
-    """Passes requests on to a server, and fails as `fault` says; counts the blocks whose last table went through.
+    """Passes requests on to a server, and fails as `fault` says; counts the blocks whose last table
+    went through.
 
-    A fault's name says what becomes of a request: "503" and "400" are refused, "slow" waits, "half" carries half of its content; those that
-    "die" do so after the first few, when no request is answered any more.
+    A fault's name says what becomes of a request: "503" and "400" are refused, "slow" waits, "half"
+    carries half of its content; those that "die" do so after the first few, when no request is
+    answered any more.
     """
 
     daemon_threads = True
@@ -36,7 +38,8 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.trap, self.caught, self.released = False, threading.Event(), threading.Event()
 
     def rage(self, fault: str) -> None:
-        """Let a part of the requests, or all, fail for some seconds, as long as their senders may try again."""
+        """Let a part of the requests, or all, fail for some seconds, as long as their senders may
+        try again."""
         self.fault, self.rate = fault, self.chance.choice([0.2, 0.5, 1.0])
         self.until = time.monotonic() + self.chance.uniform(3, 25)
 
@@ -45,7 +48,8 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.fault, self.rate, self.until, self.n_failed = fault, 1.0, float("inf"), 0
 
     def catch(self, limit_s: float = 30) -> bool:
-        """Hold the next object that is written when half of it has arrived; return whether there was one in time."""
+        """Hold the next object that is written when half of it has arrived; return whether there
+        was one in time."""
         self.trap = True
         return self.caught.wait(limit_s)
 
@@ -79,16 +83,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         body = self.rfile.read(n_bytes)
         fault = server.fault_now()
-        if fault == "dead" or ("half" in fault and self.command == "PUT"):  # the store never sees a whole request
+        if fault == "dead" or (
+            "half" in fault and self.command == "PUT"
+        ):  # the store never sees a whole request
             self.close_connection = True
             return
         if "503" in fault:
             self._answer(
-                503, {}, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+                503,
+                {},
+                b"<Error><Code>SlowDown</Code><Message>Please reduce your request "
+                b"rate.</Message></Error>",
             )
             return
         if "400" in fault:
-            self._answer(400, {}, b"<Error><Code>InvalidToken</Code><Message>The token is not valid.</Message></Error>")
+            self._answer(
+                400,
+                {},
+                b"<Error><Code>InvalidToken</Code><Message>The token is not "
+                b"valid.</Message></Error>",
+            )
             return
         if "slow" in fault:
             time.sleep(server.chance.uniform(0.5, 2))
@@ -108,12 +122,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         link.close()
         return reply.status, dict(reply.getheaders()), content
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes, *, half: bool = False) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], content: bytes, *, half: bool = False
+    ) -> None:
         self.send_response_only(status)
         for key, value in headers.items():
             if key.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(key, value)
-        length = next((v for k, v in headers.items() if k.lower() == "content-length"), len(content))
+        length = next(
+            (v for k, v in headers.items() if k.lower() == "content-length"), len(content)
+        )
         self.send_header("Content-Length", length if self.command == "HEAD" else str(len(content)))
         self.end_headers()
         if self.command != "HEAD":

@@ -1,4 +1,5 @@
-"""What is disturbed: movies on disk and in an object store, a cluster, runs; and how each fault breaks and mends it."""
+"""What is disturbed: movies on disk and in an object store, a cluster, runs; and how each fault
+breaks and mends it."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ class Scene:
         import s3fs
 
         options = {"endpoint_url": self.proxy.url}
-        return s3fs.S3FileSystem(key="x", secret="x", client_kwargs=options, use_listings_cache=False)
+        return s3fs.S3FileSystem(
+            key="x", secret="x", client_kwargs=options, use_listings_cache=False
+        )
 
     def client(self, out: str, model: Path | None) -> subprocess.Popen[bytes]:
         """Start a run."""
@@ -86,7 +89,9 @@ class Scene:
             "--config",
             str(self.folder / "settings.toml"),
         ]
-        command += ["--cluster", str(self.cluster.file)] + (["--model", str(model)] if model else [])
+        command += ["--cluster", str(self.cluster.file)] + (
+            ["--model", str(model)] if model else []
+        )
         return launch(command, self.folder, self.environment)
 
     def tables(self, out: str) -> dict[str, pd.DataFrame]:

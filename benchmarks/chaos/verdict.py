@@ -42,14 +42,16 @@ def _bytes(rows: pd.DataFrame) -> bytes:
 def as_markdown(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a table by kind of fault."""
     table = pd.DataFrame(rows)
-    lines = ["| fault | runs | ended at once | resumed | blocks kept on resuming | slowest end after the fault [s] | rows lost | rows doubled | equal tables |",
+    lines = ["| fault | runs | ended at once | resumed | blocks kept on resuming | slowest end "
+             "after the fault [s] | rows lost | rows doubled | equal tables |",
              "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for fault, own in table.groupby("fault", sort=False):
         once = own["exit_codes"].map(len).eq(1)
         again = own[~once]
         kept = f"{again['blocks_kept'].sum()} of {again['blocks'].sum()}" if len(again) else "-"
         lines.append(
-            f"| {fault} | {len(own)} | {once.sum()} | {len(again)} | {kept} | {own['seconds_to_first_end'].max():.1f} | {own['rows_lost'].sum()} "
+            f"| {fault} | {len(own)} | {once.sum()} | {len(again)} | {kept} | "
+            f"{own['seconds_to_first_end'].max():.1f} | {own['rows_lost'].sum()} "
             f"| {own['rows_doubled'].sum()} | {own['equal'].sum()} of {len(own)} |"
         )
     return "\n".join(lines) + "\n"

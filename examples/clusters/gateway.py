@@ -1,9 +1,11 @@
 """A Dask Gateway: its client is active, and `stemkin.run` uses whichever client is active.
 
     pip install dask-gateway "stemkin[cloud]"
-    python gateway.py https://gateway.example.org s3://bucket/movies s3://bucket/results --workers 32
+    python gateway.py https://gateway.example.org s3://bucket/movies s3://bucket/results --workers
+    32
 
-The gateway encrypts and authenticates. Its workers need the same versions as this process; that is checked at the start.
+The gateway encrypts and authenticates. Its workers need the same versions as this process; that is
+checked at the start.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""The command line: parse (`commands`), call (`calls`), print and leave (`exits`, which lists the exit codes)."""
+"""The command line: parse (`commands`), call (`calls`), print and leave (`exits`, which lists the
+exit codes)."""
 
 from __future__ import annotations
 
@@ -25,5 +26,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last door: each error becomes one sentence
         code = tell(error)
     if code == INTERRUPTED:  # typer makes that code of most interrupts itself
-        typer.echo("interrupted; what is done is kept, run the same command again to go on", err=True)
+        typer.echo(
+            "interrupted; what is done is kept, run the same command again to go on", err=True
+        )
     sys.exit(code or DONE)

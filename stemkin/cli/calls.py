@@ -1,4 +1,5 @@
-"""What the commands call: settings put together, a scheduler connected, the run watched and ended with its exit code."""
+"""What the commands call: settings put together, a scheduler connected, the run watched and ended
+with its exit code."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def run_to_the_end(
     from stemkin.progress import shown
     from stemkin.schedulers.clients import connect
 
-    found = open_inputs(inputs, settings, results=out)  # before any worker is started: most mistakes show here
+    found = open_inputs(
+        inputs, settings, results=out
+    )  # before any worker is started: most mistakes show here
     with connect(cluster, workers=workers), shown() as watch:
         outcome = run_all(
             found,
@@ -69,7 +72,12 @@ def run_to_the_end(
 
 
 def go_on(
-    results: Path, config: Path | None, cluster: str, workers: int | None, stages: tuple[str, ...], classes: Any = None
+    results: Path,
+    config: Path | None,
+    cluster: str,
+    workers: int | None,
+    stages: tuple[str, ...],
+    classes: Any = None,
 ) -> None:
     """Redo the named stages of a results folder, and the report."""
     from stemkin.pipeline import resume
@@ -78,5 +86,7 @@ def go_on(
 
     settings = None if config is None else settings_of(config)
     with connect(cluster, workers=workers), shown() as watch:
-        outcome = resume(results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch)
+        outcome = resume(
+            results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch
+        )
     close(outcome)

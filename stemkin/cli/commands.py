@@ -41,7 +41,9 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what happens.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more of what happens.")
+    ] = False,
 ) -> None:
     level = logging.INFO if verbose else logging.WARNING
     handler = logging.StreamHandler()
@@ -70,15 +72,24 @@ def run(
     workers: Workers = None,
     classes: Edit = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan (blocks, bytes, memory, time from a few frames) and stop.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the plan (blocks, bytes, memory, time from a few frames) and stop.",
+        ),
     ] = False,
     performance_report: Annotated[
-        bool, typer.Option("--performance-report", help="Keep Dask's report of the run as performance.html.")
+        bool,
+        typer.Option(
+            "--performance-report", help="Keep Dask's report of the run as performance.html."
+        ),
     ] = False,
     fresh: Fresh = False,
 ) -> None:
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
-    settings = settings_of(config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector)
+    settings = settings_of(
+        config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector
+    )
     if dry_run:
         from stemkin.pipeline import plan
         from stemkin.schedulers.streams import available_cores
@@ -105,21 +116,29 @@ def demo(
     cluster: Cluster = "processes",
     workers: Workers = None,
 ) -> None:
-    """Simulate three small movies of Mo-doped WS2, run everything on them and compare with the truth."""
+    """Simulate three small movies of Mo-doped WS2, run everything on them and compare with the
+    truth."""
     from stemkin.demo import compare_with_truth, write_movies
 
     movies = write_movies(Path(out) / "movies")
-    run_to_the_end([str(movies)], f"{out}/results", settings_of(None), None, cluster, workers, fresh=False)
+    run_to_the_end(
+        [str(movies)], f"{out}/results", settings_of(None), None, cluster, workers, fresh=False
+    )
     typer.echo(compare_with_truth(Path(out)))
 
 
 @app.command()
 def simulate(
-    preset: Annotated[str, typer.Argument(help="paper, low-dose, rotated, long, late-stage, null, frozen or archive.")],
+    preset: Annotated[
+        str,
+        typer.Argument(help="paper, low-dose, rotated, long, late-stage, null, frozen or archive."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for movies and their truth.")],
     n_frames: Annotated[int | None, typer.Option("--frames", help="Frames per movie.")] = None,
     size: Annotated[int | None, typer.Option("--size", help="Height and width in pixels.")] = None,
-    file_format: Annotated[Literal["zarr", "tiff", "hdf5"], typer.Option("--format", help="What to write.")] = "zarr",
+    file_format: Annotated[
+        Literal["zarr", "tiff", "hdf5"], typer.Option("--format", help="What to write.")
+    ] = "zarr",
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal bits.")] = 0,
 ) -> None:
     """Write movies whose defects, rates and diffusion are known exactly."""
@@ -178,7 +197,9 @@ def learn(
     from stemkin.schedulers.clients import connect
 
     with connect(cluster, workers=workers):
-        settings = settings_of(config, pixel_size_nm, frame_time_s, material=material, detector=detector)
+        settings = settings_of(
+            config, pixel_size_nm, frame_time_s, material=material, detector=detector
+        )
         model = learn_model(inputs, out, config=settings)
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
 
@@ -228,7 +249,9 @@ def classes(
     edit: Annotated[
         Path | None,
         typer.Option(
-            "--edit", help="TOML file with tables [split], [merge], [rename]; the numbers and the report follow."
+            "--edit",
+            help="TOML file with tables [split], [merge], [rename]; the numbers and the report "
+            "follow.",
         ),
     ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Take back every edit.")] = False,
@@ -237,7 +260,14 @@ def classes(
 ) -> None:
     """Show the classes of a results folder; rename, merge or split them without reading a pixel."""
     if edit is not None or reset:
-        go_on(results, None, cluster, workers, ("link", "kinetics"), classes={} if edit is None else edit)
+        go_on(
+            results,
+            None,
+            cluster,
+            workers,
+            ("link", "kinetics"),
+            classes={} if edit is None else edit,
+        )
     from stemkin.results.store import Store
 
     table = Store.at(results).read_table("classes.parquet").drop(columns="mean_patch")

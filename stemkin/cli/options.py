@@ -1,4 +1,5 @@
-"""What the commands have in common: arguments and options, each with the sentence that ``--help`` shows."""
+"""What the commands have in common: arguments and options, each with the sentence that ``--help``
+shows."""
 
 from __future__ import annotations
 
@@ -8,36 +9,54 @@ from typing import Annotated, Literal
 import typer
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="INPUT...", help="Movies, folders, globs, URLs or a CSV/TOML manifest.")
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Movies, folders, globs, URLs or a CSV/TOML manifest."),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="RESULTS", help="A results folder.")]
 Out = Annotated[str, typer.Option("--out", "-o", help="Results folder (a path or an fsspec URL).")]
 PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size-nm", help="Edge of a pixel; overrides what the files say.")
+    float | None,
+    typer.Option("--pixel-size-nm", help="Edge of a pixel; overrides what the files say."),
 ]
 FrameTime = Annotated[
-    float | None, typer.Option("--frame-time-s", help="Time from frame to frame; overrides what the files say.")
+    float | None,
+    typer.Option("--frame-time-s", help="Time from frame to frame; overrides what the files say."),
 ]
-DoseRate = Annotated[float | None, typer.Option("--dose-rate-e-per-nm2-s", help="Electrons per nm2 and second.")]
+DoseRate = Annotated[
+    float | None, typer.Option("--dose-rate-e-per-nm2-s", help="Electrons per nm2 and second.")
+]
 Material = Annotated[
-    str | None, typer.Option("--material", help="WS2, MoS2, WSe2 or MoSe2: what classes are named after.")
+    str | None,
+    typer.Option("--material", help="WS2, MoS2, WSe2 or MoSe2: what classes are named after."),
 ]
 DetectorName = Annotated[
     Literal["fourier", "network", "paper"] | None,
     typer.Option(
-        "--detector", help="How defects are found: a filter, a network learned from the input, or the paper's."
+        "--detector",
+        help="How defects are found: a filter, a network learned from the input, or the paper's.",
     ),
 ]
 Settings = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
 ModelFolder = Annotated[
-    Path | None, typer.Option("--model", help="A learned model; without it one is learned from the input.")
+    Path | None,
+    typer.Option("--model", help="A learned model; without it one is learned from the input."),
 ]
 Cluster = Annotated[
-    str, typer.Option("--cluster", help="processes | threads | gpu | tcp://HOST:PORT | scheduler.json | cluster.toml")
+    str,
+    typer.Option(
+        "--cluster",
+        help="processes | threads | gpu | tcp://HOST:PORT | scheduler.json | cluster.toml",
+    ),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", help="How many processes, threads or jobs to start.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="How many processes, threads or jobs to start.")
+]
 Edit = Annotated[
     Path | None,
-    typer.Option("--classes", help="TOML file that renames, merges or splits classes; see `stemkin classes`."),
+    typer.Option(
+        "--classes", help="TOML file that renames, merges or splits classes; see `stemkin classes`."
+    ),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Remove what the results folder holds and start over.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Remove what the results folder holds and start over.")
+]

@@ -11,11 +11,13 @@
 >>> found.experiment.frames.compute()["n_detections"].tolist()
 [0, 1]
 
-One function, `detect_block`, does the whole work on a block of frames; `detect` lays it over a Dask collection. Each
-number depends on one frame and the one before it, never on how the movie was cut into blocks.
+One function, `detect_block`, does the whole work on a block of frames; `detect` lays it over a Dask
+collection. Each number depends on one frame and the one before it, never on how the movie was cut
+into blocks.
 
-Positions stay in pixels of the raw frame. Where the specimen drifted is said in ``frames``: ``shift_y``, ``shift_x`` is the
-cumulative displacement of the specimen's image since frame 0, so a corrected position is raw minus shift.
+Positions stay in pixels of the raw frame. Where the specimen drifted is said in ``frames``:
+``shift_y``, ``shift_x`` is the cumulative displacement of the specimen's image since frame 0, so a
+corrected position is raw minus shift.
 """
 
 from __future__ import annotations
@@ -34,10 +36,13 @@ from stemkin.rows.table import Rows, with_experiment
 __all__ = ["BlockResult", "assemble_frames", "detect", "detect_block", "task_bytes"]
 
 BLOCK_COPIES, FRAME_COPIES = 2.5, 18
-"""Copies as float32 of its block, and of the frame in work, that a task holds while it searches (measured)."""
+"""Copies as float32 of its block, and of the frame in work, that a task holds while it searches
+(measured)."""
 
 
-def detect(movies: Movies, model: Any, *, neighbours: bool = False, frames_per_block: int | None = None) -> Rows:
+def detect(
+    movies: Movies, model: Any, *, neighbours: bool = False, frames_per_block: int | None = None
+) -> Rows:
     """Find the defects in every frame of `movies`. Lazy: one partition per block of frames.
 
     Parameters
@@ -45,22 +50,26 @@ def detect(movies: Movies, model: Any, *, neighbours: bool = False, frames_per_b
     movies
         A movie, an archive or any iterable of movies.
     model
-        A `Model`, which also describes and names what it finds, or a detector: any callable as in `stemkin.detection.detectors`.
+        A `Model`, which also describes and names what it finds, or a detector: any callable as in
+        `stemkin.detection.detectors`.
     neighbours
-        Whether to measure where the atoms around each detection stand, too: columns of the table ``neighbours``, for
-        `crystallography`.
+        Whether to measure where the atoms around each detection stand, too: columns of the table
+        ``neighbours``, for `crystallography`.
     frames_per_block
-        Frames per block; about 64 MiB of pixels unless given. `task_bytes` says what a task needs in memory.
+        Frames per block; about 64 MiB of pixels unless given. `task_bytes` says what a task needs
+        in memory.
 
     Returns
     -------
-    Rows of the table ``detections``, sorted by movie, frame, y, x. ``.experiment.frames`` is the table ``frames``, lazy, one
-    partition per movie; computing both at once (``dask.compute(rows, rows.experiment.frames)``) reads each frame once.
+    Rows of the table ``detections``, sorted by movie, frame, y, x. ``.experiment.frames`` is the
+    table ``frames``, lazy, one partition per movie; computing both at once (``dask.compute(rows,
+    rows.experiment.frames)``) reads each frame once.
 
     Raises
     ------
     ValueError
-        If there are no movies, two have the same name, or one has no frames or pixels that are no intensities.
+        If there are no movies, two have the same name, or one has no frames or pixels that are no
+        intensities.
     """
     import dask.dataframe as dd
     from dask import delayed
@@ -85,10 +94,11 @@ def detect(movies: Movies, model: Any, *, neighbours: bool = False, frames_per_b
 
 
 def task_bytes(n_frames: int, shape: tuple[int, int]) -> int:
-    """Return how much memory the search of a block needs at most, besides the block as it was read and the libraries.
+    """Return how much memory the search of a block needs at most, besides the block as it was read
+    and the libraries.
 
-    Two and a half copies of the block as float32 (its remainder in two units, and the good frames gathered), and eighteen of
-    the frame in work; measured, and held within 20 % by a test.
+    Two and a half copies of the block as float32 (its remainder in two units, and the good frames
+    gathered), and eighteen of the frame in work; measured, and held within 20 % by a test.
 
     Parameters
     ----------
@@ -106,7 +116,8 @@ def task_bytes(n_frames: int, shape: tuple[int, int]) -> int:
 
 
 def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFrame:
-    """Make the table ``frames`` of one or more movies from the frame rows of their blocks. Computes once.
+    """Make the table ``frames`` of one or more movies from the frame rows of their blocks. Computes
+    once.
 
     Parameters
     ----------
@@ -115,18 +126,23 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
 
     Returns
     -------
-    The table ``frames``: steps summed to the displacement since frame 0 of each movie. A step that is not known counts as 0
-    and leaves ``shift_quality`` 0 at that frame.
+    The table ``frames``: steps summed to the displacement since frame 0 of each movie. A step that
+    is not known counts as 0 and leaves ``shift_quality`` 0 at that frame.
     """
     rows = steps if isinstance(steps, pd.DataFrame) else pd.concat(list(steps), ignore_index=True)
     rows = rows.sort_values(["movie", "frame"], kind="stable", ignore_index=True)
     for axis in ("y", "x"):
-        rows[f"shift_{axis}"] = rows[f"step_{axis}"].fillna(0.0).groupby(rows["movie"], sort=False).cumsum()
+        rows[f"shift_{axis}"] = (
+            rows[f"step_{axis}"].fillna(0.0).groupby(rows["movie"], sort=False).cumsum()
+        )
     return tables.conform(rows, "frames")
 
 
-def _lay_out(movie: Movie, model: Any, frames_per_block: int | None, *, neighbours: bool) -> list[Any]:
-    """Return one delayed `BlockResult` per block of `movie`; each block also sees the last frame before it."""
+def _lay_out(
+    movie: Movie, model: Any, frames_per_block: int | None, *, neighbours: bool
+) -> list[Any]:
+    """Return one delayed `BlockResult` per block of `movie`; each block also sees the last frame
+    before it."""
     import dask.array as da
 
     frames = movie.to_dask(frames_per_block=frames_per_block)
@@ -138,7 +154,12 @@ def _lay_out(movie: Movie, model: Any, frames_per_block: int | None, *, neighbou
         first = 0 if block_id is None else int(starts[block_id[0]])
         result = np.empty(1, dtype=object)
         result[0] = detect_block(
-            block[n_before:], block[:n_before], first_frame=first, movie=movie, model=model, neighbours=neighbours
+            block[n_before:],
+            block[:n_before],
+            first_frame=first,
+            movie=movie,
+            model=model,
+            neighbours=neighbours,
         )
         return result
 
@@ -155,7 +176,11 @@ def _lay_out(movie: Movie, model: Any, frames_per_block: int | None, *, neighbou
 
 def _detections_of(block: np.ndarray) -> pd.DataFrame:
     found: BlockResult = block[0]
-    return found.detections if found.neighbours is None else _beside(found.detections, found.neighbours)
+    return (
+        found.detections
+        if found.neighbours is None
+        else _beside(found.detections, found.neighbours)
+    )
 
 
 def _beside(detections: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:
@@ -177,7 +202,10 @@ def _check_pixels(movie: Movie) -> None:
         msg = f"movie {movie.name!r} has no frames; leave it out, or check how it was written"
         raise ValueError(msg)
     if kind not in "uif":
-        msg = f"the pixels of movie {movie.name!r} are {movie.reader.dtype}, not intensities; convert them to float32 first"
+        msg = (
+            f"the pixels of movie {movie.name!r} are {movie.reader.dtype}, not intensities; "
+            "convert them to float32 first"
+        )
         raise ValueError(msg)
 
 
@@ -187,5 +215,8 @@ def _check_names(names: list[str]) -> None:
         raise ValueError(msg)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        msg = f"two movies are called {twice[0]!r}; give each its own name, for instance open_movie(path, name=...)"
+        msg = (
+            f"two movies are called {twice[0]!r}; give each its own name, for instance "
+            "open_movie(path, name=...)"
+        )
         raise ValueError(msg)

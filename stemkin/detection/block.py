@@ -1,4 +1,5 @@
-"""One block of frames is searched: status, defects, names, order and drift steps of each frame, in one look at its pixels."""
+"""One block of frames is searched: status, defects, names, order and drift steps of each frame, in
+one look at its pixels."""
 
 from __future__ import annotations
 
@@ -27,13 +28,14 @@ class BlockResult:
     detections
         Rows of the table ``detections``.
     frames
-        One row per frame as in the table ``frames``, but with `step_y`, `step_x` [px] (since the frame before; NaN
-        where unknown) in place of the cumulative shift, which `assemble_frames` sums, and with `lattice_px`, the lattice
-        constant that was found in the frame.
+        One row per frame as in the table ``frames``, but with `step_y`, `step_x` [px] (since the
+        frame before; NaN where unknown) in place of the cumulative shift, which `assemble_frames`
+        sums, and with `lattice_px`, the lattice constant that was found in the frame.
     regions
         Rows of the table ``regions``: holes, disordered areas and turned fragments.
     maps
-        (n, ny, nx) int8 phase at reduced resolution (`kernels.order.tile_of`), -1 where it is not known.
+        (n, ny, nx) int8 phase at reduced resolution (`kernels.order.tile_of`), -1 where it is not
+        known.
     neighbours
         Rows of the table ``neighbours``, one for each of `detections`; None unless asked for.
     """
@@ -82,14 +84,26 @@ def detect_block(
     records["frame"] = good[records["frame"]] + first_frame - n_before
     own = records["frame"] >= first_frame
     records = records[own]
-    named = _describe(model, both, good, records, survey, first_frame - n_before, movie, neighbours=neighbours)
+    named = _describe(
+        model, both, good, records, survey, first_frame - n_before, movie, neighbours=neighbours
+    )
     keep = named.pop("keep", np.ones(len(records), bool))
     records, named = records[keep], {name: values[keep] for name, values in named.items()}
-    about = {"movie": np.full(len(records), movie.name), **{c: records[c] for c in tables.LOCATED.names or ()}, **named}
+    about = {
+        "movie": np.full(len(records), movie.name),
+        **{c: records[c] for c in tables.LOCATED.names or ()},
+        **named,
+    }
     counts = np.bincount(records["frame"] - first_frame, minlength=len(frames))
     maps = _order(survey, both, good, n_before)
-    areas = np.array([(np.nan,) * 3 if found is None else found.fractions for found in maps], np.float32).reshape(-1, 3)
-    known = {"status": status[n_before:], "lattice_px": spacing[n_before:], **dict(zip(AREAS, areas.T, strict=True))}
+    areas = np.array(
+        [(np.nan,) * 3 if found is None else found.fractions for found in maps], np.float32
+    ).reshape(-1, 3)
+    known = {
+        "status": status[n_before:],
+        "lattice_px": spacing[n_before:],
+        **dict(zip(AREAS, areas.T, strict=True)),
+    }
     steps = _steps(survey, good, len(both))[n_before:]
     rows = _frame_rows(movie, first_frame, counts, known)
     rows["step_y"] = [step.y for step in steps]
@@ -104,7 +118,9 @@ def detect_block(
     )
 
 
-def _frame_rows(movie: Movie, first_frame: int, counts: np.ndarray, known: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _frame_rows(
+    movie: Movie, first_frame: int, counts: np.ndarray, known: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
     """Return one row per frame (n,): number, time and what is known of it, without the steps."""
     numbers = np.arange(first_frame, first_frame + len(counts))
     frame_time_s = float("nan") if movie.frame_time_s is None else movie.frame_time_s
@@ -120,7 +136,8 @@ def _frame_rows(movie: Movie, first_frame: int, counts: np.ndarray, known: Mappi
 
 
 def _survey(detector: Any, frames: np.ndarray) -> Survey:
-    """Search good frames, numbered from 0; a plain callable is completed with the lattice and the remainder."""
+    """Search good frames, numbered from 0; a plain callable is completed with the lattice and the
+    remainder."""
     if hasattr(detector, "survey"):
         survey: Survey = detector.survey(frames, first_frame=0)
         return survey
@@ -130,12 +147,16 @@ def _survey(detector: Any, frames: np.ndarray) -> Survey:
 
 
 def _located(survey: Survey, spacing_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the records of a survey with what their detector may have left out; `spacing_px` (n,) is NaN without a lattice."""
+    """Return the records of a survey with what their detector may have left out; `spacing_px` (n,)
+    is NaN without a lattice."""
     n = len(spacing_px)
     records = tables.located(survey.records, shape)
     strange = records["frame"][(records["frame"] < 0) | (records["frame"] >= n)]
     if len(strange):
-        msg = f"the detector returned frame {strange[0]} of a block of {n} frames; its frame numbers must count from first_frame"
+        msg = (
+            f"the detector returned frame {strange[0]} of a block of {n} frames; its frame numbers "
+            "must count from first_frame"
+        )
         raise ValueError(msg)
     if "at_edge" not in (survey.records.dtype.names or ()):
         own = spacing_px[records["frame"]]
@@ -155,10 +176,15 @@ def _describe(
     *,
     neighbours: bool,
 ) -> dict[str, np.ndarray]:
-    """Return the columns that come after `score`: those of the model, or those that say "not named"; ``keep`` may be among them."""
+    """Return the columns that come after `score`: those of the model, or those that say "not
+    named"; ``keep`` may be among them."""
     if not hasattr(model, "describe"):
         n = len(records)
-        unknown = {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS} if neighbours else {}
+        unknown = (
+            {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS}
+            if neighbours
+            else {}
+        )
         return {
             **unknown,
             "turn": np.full(n, tables.NOT_NAMED, np.int8),
@@ -179,7 +205,9 @@ def _describe(
     return dict(named)
 
 
-def _order(survey: Survey, frames: np.ndarray, good: np.ndarray, n_before: int) -> list[order.OrderMap | None]:
+def _order(
+    survey: Survey, frames: np.ndarray, good: np.ndarray, n_before: int
+) -> list[order.OrderMap | None]:
     """Return the order of each frame after the halo, None where it is not known."""
     maps: list[order.OrderMap | None] = [None] * (len(frames) - n_before)
     for i, lattice in zip(good, survey.lattices, strict=True):
@@ -190,14 +218,21 @@ def _order(survey: Survey, frames: np.ndarray, good: np.ndarray, n_before: int) 
 
 def _regions(maps: list[order.OrderMap | None], movie: Movie, first_frame: int) -> pd.DataFrame:
     """Return the rows of ``regions`` that the order of the frames from `first_frame` on says."""
-    found = [(i, r) for i, one in enumerate(maps, first_frame) if one is not None for r in order.regions(one)]
+    found = [
+        (i, r)
+        for i, one in enumerate(maps, first_frame)
+        if one is not None
+        for r in order.regions(one)
+    ]
     return tables.region_rows(found, movie.name, movie.pixel_size_nm, movie.frame_time_s)
 
 
 def _spacings(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:
     """Return the lattice constant [px] of each frame, NaN where no lattice was found."""
     spacing = np.full(n_frames, np.nan)
-    spacing[good] = [np.nan if lattice is None else lattice.spacing_px for lattice in survey.lattices]
+    spacing[good] = [
+        np.nan if lattice is None else lattice.spacing_px for lattice in survey.lattices
+    ]
     return spacing
 
 
@@ -207,5 +242,7 @@ def _steps(survey: Survey, good: np.ndarray, n_frames: int) -> list[shifts.Step]
     for i in range(1, len(good)):
         if good[i] == good[i - 1] + 1:
             pair = survey.residuals[i - 1], survey.residuals[i]
-            steps[good[i]] = shifts.frame_step(*pair, lattices=(survey.lattices[i - 1], survey.lattices[i]))
+            steps[good[i]] = shifts.frame_step(
+                *pair, lattices=(survey.lattices[i - 1], survey.lattices[i])
+            )
     return steps

@@ -7,8 +7,8 @@
 
     D of many movies ──▶ compare_diffusion   by dose, temperature, ...; arrhenius: the activation energy
 
-Displacements count within a *stay*: rows of one track and one class; frames without a detection are gaps inside it.
-With ``class_of="track"`` a whole track counts for the class it is named most often.
+Displacements count within a *stay*: rows of one track and one class; frames without a detection are
+gaps inside it. With ``class_of="track"`` a whole track counts for the class it is named most often.
 
 >>> rng = np.random.default_rng(2)
 >>> steps = rng.normal(0, 0.1, (200, 2))
@@ -17,10 +17,12 @@ With ``class_of="track"`` a whole track counts for the class it is named most of
 >>> bool(fit["low"] < 0.1**2 / 2 < fit["high"])
 True
 
-Known traps. (1) Localisation error adds a constant to every MSD: its first point over 4t is no D. (2) MSD points at
-different lags share displacements: a straight line through them has errors that least squares cannot know; quote
-`fit_diffusion`. (3) Hops on a lattice are not Gaussian: see `method="hop"`. (4) Long steps near the border leave the field
-unseen; `fit_diffusion` makes up for them where the experiment says how large the frames are, `msd` does not.
+Known traps. (1) Localisation error adds a constant to every MSD: its first point over 4t is no D.
+(2) MSD points at
+different lags share displacements: a straight line through them has errors that least squares
+cannot know; quote `fit_diffusion`. (3) Hops on a lattice are not Gaussian: see `method="hop"`. (4)
+Long steps near the border leave the field unseen; `fit_diffusion` makes up for them where the
+experiment says how large the frames are, `msd` does not.
 """
 
 import numpy as np  # noqa: F401 - for the example above

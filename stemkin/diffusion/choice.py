@@ -19,12 +19,14 @@ ClassOf = Literal["rows", "track", "all"]
 CLASS_OF: tuple[ClassOf, ...] = ("rows", "track", "all")
 
 BORDER_PX = 2.0
-"""How close to the edge of a frame nothing is looked for; the default of `fit_diffusion` and of the detectors."""
+"""How close to the edge of a frame nothing is looked for; the default of `fit_diffusion` and of the
+detectors."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Where defects can be seen in the frames of each movie: (border_px, height_px, width_px, pixel_size_nm).
+    """Where defects can be seen in the frames of each movie: (border_px, height_px, width_px,
+    pixel_size_nm).
 
     Attributes
     ----------
@@ -39,9 +41,14 @@ class Fields:
 
     @classmethod
     def of(cls, experiment: Experiment | None, border_px: float | None) -> Fields | None:
-        """Return the fields of the movies; None where `border_px` is None or the frames' sizes are not known."""
+        """Return the fields of the movies; None where `border_px` is None or the frames' sizes are
+        not known."""
         needed = ("movie", "height_px", "width_px", "pixel_size_nm")
-        if border_px is None or experiment is None or not set(needed) <= set(experiment.movies.columns):
+        if (
+            border_px is None
+            or experiment is None
+            or not set(needed) <= set(experiment.movies.columns)
+        ):
             return None
         columns = [experiment.movies[c].tolist() for c in needed]
         each = {
@@ -54,7 +61,8 @@ class Fields:
         return cls(usual, {movie: own for movie, own in each.items() if own != usual})
 
     def room(self, rows: pd.DataFrame, tracks: Trajectories) -> Room | None:
-        """Return where the `tracks` of `rows` are in their fields; None where the rows do not say."""
+        """Return where the `tracks` of `rows` are in their fields; None where the rows do not
+        say."""
         if not {"y", "x"} <= set(rows.columns):
             return None
         each = [self.others.get(movie, self.usual) for movie in tracks.movies]
@@ -73,14 +81,16 @@ class Choice:
     Attributes
     ----------
     class_of
-        ``"rows"``: a displacement counts for a class when the particle had it all the way; ``"track"``: a whole track counts
-        for the class that it has most often; ``"all"``: classes are not told apart.
+        ``"rows"``: a displacement counts for a class when the particle had it all the way;
+        ``"track"``: a whole track counts for the class that it has most often; ``"all"``: classes
+        are not told apart.
     class_ids
         These classes only; None: all.
     fields
         Where defects can be seen; None: everywhere.
     pixel_nm
-        Movie → size of a pixel, where the stated errors of the places are asked for; None: they are not.
+        Movie → size of a pixel, where the stated errors of the places are asked for; None: they are
+        not.
     """
 
     class_of: ClassOf = "rows"
@@ -105,8 +115,8 @@ class Choice:
         Raises
         ------
         ValueError
-            If both a name and a number of a class are given, no class has that name, `border_px` is negative, or `errors` of
-            places are asked for and there are none.
+            If both a name and a number of a class are given, no class has that name, `border_px` is
+            negative, or `errors` of places are asked for and there are none.
         """
         known = experiment if experiment is not None else getattr(tracks, "experiment", None)
         known = known if isinstance(known, Experiment) else None
@@ -114,10 +124,18 @@ class Choice:
             msg = f"class_of must be one of {CLASS_OF}, but it is {class_of!r}"
             raise ValueError(msg)
         if border_px is not None and not border_px >= 0:
-            msg = f"border_px must be a number of pixels, 0 or more, or None for no correction, but it is {border_px}"
+            msg = (
+                "border_px must be a number of pixels, 0 or more, or None for no correction, but "
+                f"it is {border_px}"
+            )
             raise ValueError(msg)
         pixel_nm = _pixel_sizes(tracks, known) if errors else None
-        return cls(class_of, _chosen_classes(known, class_name, class_id), Fields.of(known, border_px), pixel_nm)
+        return cls(
+            class_of,
+            _chosen_classes(known, class_name, class_id),
+            Fields.of(known, border_px),
+            pixel_nm,
+        )
 
 
 def check_words(*, by: str, confidence: float = 0.95) -> None:
@@ -131,17 +149,32 @@ def check_words(*, by: str, confidence: float = 0.95) -> None:
 
 
 def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
-    """Return movie → size of a pixel [nm]; raise where `tracks` state no errors, or no size is known."""
+    """Return movie → size of a pixel [nm]; raise where `tracks` state no errors, or no size is
+    known."""
     if "position_error" not in tracks.columns:
-        msg = "sigma_nm='position_error' needs the column 'position_error' in the tracks; give a number of nanometres, or None to fit it"
+        msg = (
+            "sigma_nm='position_error' needs the column 'position_error' in the tracks; give a "
+            "number of nanometres, or None to fit it"
+        )
         raise ValueError(msg)
     if known is None or "pixel_size_nm" not in known.movies.columns:
-        msg = "sigma_nm='position_error' is stated in pixels, and their size is not known; pass experiment=... with pixel_size_nm"
+        msg = (
+            "sigma_nm='position_error' is stated in pixels, and their size is not known; pass "
+            "experiment=... with pixel_size_nm"
+        )
         raise ValueError(msg)
-    return dict(zip(known.movies["movie"].astype(str), known.movies["pixel_size_nm"].astype(float), strict=True))
+    return dict(
+        zip(
+            known.movies["movie"].astype(str),
+            known.movies["pixel_size_nm"].astype(float),
+            strict=True,
+        )
+    )
 
 
-def _chosen_classes(known: Experiment | None, class_name: str | None, class_id: int | None) -> tuple[int, ...] | None:
+def _chosen_classes(
+    known: Experiment | None, class_name: str | None, class_id: int | None
+) -> tuple[int, ...] | None:
     """Return the classes that a verb is asked for, None for all."""
     if class_name is not None and class_id is not None:
         msg = f"give class_name or class_id, not both (met {class_name!r} and {class_id})"
@@ -151,6 +184,9 @@ def _chosen_classes(known: Experiment | None, class_name: str | None, class_id: 
     if class_name is None:
         return None
     if known is None:
-        msg = f"the class {class_name!r} cannot be looked up without experiment=...; give its number as class_id=..."
+        msg = (
+            f"the class {class_name!r} cannot be looked up without experiment=...; give its number "
+            "as class_id=..."
+        )
         raise ValueError(msg)
     return (known.class_id(class_name),)

@@ -34,20 +34,23 @@ def hop_rates(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Return how often defects of each class hop to a neighbouring site. Computes once: one pass over the tracks.
+    """Return how often defects of each class hop to a neighbouring site. Computes once: one pass
+    over the tracks.
 
     Parameters
     ----------
     tracks, class_name, class_id, class_of, by, border_px, experiment, frame_time_s, confidence
         As for `fit_diffusion`.
     hop_length_nm
-        Distance between neighbouring sites of the (triangular) lattice; 0.3153 for the sulphur sites of WS2.
+        Distance between neighbouring sites of the (triangular) lattice; 0.3153 for the sulphur
+        sites of WS2.
 
     Returns
     -------
-    Columns as in `COLUMNS`. `n_hops` is the number of hops that the interval is worth: the relative error of the rate is
-    ``1/sqrt(n_hops)``. It is less than the number of hops made where several fall into one frame, since some of those
-    lead back; and where tracks differ more than chance allows.
+    Columns as in `COLUMNS`. `n_hops` is the number of hops that the interval is worth: the relative
+    error of the rate is ``1/sqrt(n_hops)``. It is less than the number of hops made where several
+    fall into one frame, since some of those lead back; and where tracks differ more than chance
+    allows.
 
     Raises
     ------
@@ -77,7 +80,9 @@ def hop_table(sums: Sums, asked: Asked) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _row(movie: str, class_id: int, seconds: float, sums: np.ndarray, a: float, confidence: float) -> dict[str, Any]:
+def _row(
+    movie: str, class_id: int, seconds: float, sums: np.ndarray, a: float, confidence: float
+) -> dict[str, Any]:
     fit = most_likely_rate(sums, confidence=confidence)
     return {
         "movie": movie, "class_id": class_id, "hop_rate_per_s": fit.rate / seconds, "low": fit.low / seconds,

@@ -14,7 +14,11 @@ from stemkin.kernels.common.exact import N_SLICES, total
 from stemkin.kernels.common.hashing import mixed
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.motion import brownian, hops, known_errors, likelihood
-from stemkin.kernels.motion.covariance import covariance_estimate, covariance_interval, covariance_sums
+from stemkin.kernels.motion.covariance import (
+    covariance_estimate,
+    covariance_interval,
+    covariance_sums,
+)
 from stemkin.kernels.motion.displacement import (
     line_through,
     optimal_lags,
@@ -24,7 +28,8 @@ from stemkin.kernels.motion.displacement import (
 
 Method = Literal["auto", "mle", "cve", "ols", "hop"]
 Sigma = float | Literal["position_error"] | None
-"""A localisation error [nm]; that of each place by itself, as the tracks state it; or one that is fitted (None)."""
+"""A localisation error [nm]; that of each place by itself, as the tracks state it; or one that is
+fitted (None)."""
 
 MAX_LAG = 20
 """Longest lag that least squares looks at."""
@@ -53,7 +58,8 @@ class Recipe:
     Attributes
     ----------
     add
-        Returns the exact sums (n_groups, ...) that stays add, given the (n_units,) group of each unit.
+        Returns the exact sums (n_groups, ...) that stays add, given the (n_units,) group of each
+        unit.
     solve
         Returns the estimate from the sums of a group, the frame time [s] and the confidence.
     """
@@ -68,15 +74,22 @@ def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: Sigma =
     Raises
     ------
     ValueError
-        If there is no such method, it needs a hop length that is not given, or `sigma_nm` is not positive.
+        If there is no such method, it needs a hop length that is not given, or `sigma_nm` is not
+        positive.
     """
     as_stated = sigma_nm == "position_error"
     if sigma_nm is not None and not as_stated and not _is_length(sigma_nm):
-        msg = f"sigma_nm must be a positive number of nanometres, 'position_error', or None where it is to be fitted, but it is {sigma_nm!r}"
+        msg = (
+            "sigma_nm must be a positive number of nanometres, 'position_error', or None where it "
+            f"is to be fitted, but it is {sigma_nm!r}"
+        )
         raise ValueError(msg)
     if method == "hop":
         if hop_length_nm is None or not hop_length_nm > 0:
-            msg = f"method 'hop' needs the distance between neighbouring sites, but hop_length_nm is {hop_length_nm}; for WS2 it is 0.3153"
+            msg = (
+                "method 'hop' needs the distance between neighbouring sites, but hop_length_nm is "
+                f"{hop_length_nm}; for WS2 it is 0.3153"
+            )
             raise ValueError(msg)
         length = float(hop_length_nm)
         return Recipe(_HopAdder(length), _HopSolver(length))
@@ -95,7 +108,8 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, int | float) and bool(np.isfinite(value)) and value > 0
 
 
-# --- exact likelihood ----------------------------------------------------------------------------------------------
+# --- exact likelihood
+# ----------------------------------------------------------------------------------------------
 
 
 def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
@@ -107,26 +121,33 @@ def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray
     return sums_of(stays, group, n_groups, each, n_numbers=likelihood.N_NUMBERS)
 
 
-def solve_likelihood(sums: np.ndarray, frame_time_s: float, confidence: float, *, s2: float | None = None) -> Estimate:
-    """Return D at the maximum of the likelihood; with `s2` [nm²] the localisation error is known."""
+def solve_likelihood(
+    sums: np.ndarray, frame_time_s: float, confidence: float, *, s2: float | None = None
+) -> Estimate:
+    """Return D at the maximum of the likelihood; with `s2` [nm²] the localisation error is
+    known."""
     evidence = brownian.Evidence(total(sums), frame_time_s)
     fit = brownian.most_likely(evidence, confidence=confidence, s2=s2)
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.n))
 
 
 def add_stated(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, 2 kinds of numbers, 4): sums of `kernels.stated.stated_numbers` and of `likelihood_numbers`."""
+    """Return (n_groups, 2 kinds of numbers, 4): sums of `kernels.stated.stated_numbers` and of
+    `likelihood_numbers`."""
 
     def each(part: Stays) -> np.ndarray:
         words: dict[str, Any] = {"n_units": part.n_units, "weights": part.weights}
         own = known_errors.stated_numbers(*part.rows, variance=np.asarray(part.variance), **words)
         return np.concatenate([own, likelihood.likelihood_numbers(*part.rows, **words)], axis=1)
 
-    return sums_of(stays, group, n_groups, each, n_numbers=known_errors.N_NUMBERS + likelihood.N_NUMBERS)
+    return sums_of(
+        stays, group, n_groups, each, n_numbers=known_errors.N_NUMBERS + likelihood.N_NUMBERS
+    )
 
 
 def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D with the errors that the places state; where some state none, with one that is fitted."""
+    """Return D with the errors that the places state; where some state none, with one that is
+    fitted."""
     own = total(sums[: known_errors.N_NUMBERS])
     if own[3] > 0:
         return solve_likelihood(sums[known_errors.N_NUMBERS :], frame_time_s, confidence)
@@ -134,13 +155,15 @@ def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Es
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(float(own[1])), round(float(own[2])))
 
 
-# --- covariance estimator ------------------------------------------------------------------------------------------
+# --- covariance estimator
+# ------------------------------------------------------------------------------------------
 
 _PRODUCTS = np.triu_indices(4)
 
 
 def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, 18, 4): sums of `covariance_sums`, number of units, sums of products of the first four."""
+    """Return (n_groups, 18, 4): sums of `covariance_sums`, number of units, sums of products of the
+    first four."""
 
     def each(part: Stays) -> np.ndarray:
         own = covariance_sums(*part.rows, n_units=part.n_units, weights=part.weights)
@@ -150,45 +173,61 @@ def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray
 
 
 def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D of the covariance estimator; its error comes from the spread between tracks where these are many."""
+    """Return D of the covariance estimator; its error comes from the spread between tracks where
+    these are many."""
     numbers = total(sums)
     Dt, s2 = covariance_estimate(numbers[:7])
     n, squared, n_pairs, product = numbers[:4]
     units = float(numbers[7])
     between = 0.0
     if units > 1 and np.isfinite(Dt):
-        slope = np.array([-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2])
+        slope = np.array(
+            [-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2]
+        )
         square = np.zeros((4, 4))
         square[_PRODUCTS] = numbers[8:]
         square = square + np.triu(square, 1).T
         between = float(slope @ square @ slope * units / (units - 1))
     if units >= brownian.MANY_UNITS:
-        low, high = variance_interval(Dt, float(np.sqrt(between)), confidence=confidence, freedom=units - 1)
+        low, high = variance_interval(
+            Dt, float(np.sqrt(between)), confidence=confidence, freedom=units - 1
+        )
     else:
-        low, high = covariance_interval(numbers[:7], between=between, n_units=units, confidence=confidence)
+        low, high = covariance_interval(
+            numbers[:7], between=between, n_units=units, confidence=confidence
+        )
     t = frame_time_s
     return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(numbers[6])))
 
 
-# --- least squares of the MSD --------------------------------------------------------------------------------------
+# --- least squares of the MSD
+# --------------------------------------------------------------------------------------
 
 
 def add_squares(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4): n and squares of each lag, number of units and of rows, per part."""
+    """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4): n and squares of each lag, number of units and
+    of rows, per part."""
     part_of = (mixed(stays.particle) % np.uint64(N_PARTS)).astype(np.int64)
 
     def each(part: Stays) -> np.ndarray:
-        words: dict[str, Any] = {"n_units": part.n_units, "max_lag": MAX_LAG, "weights": part.weights}
+        words: dict[str, Any] = {
+            "n_units": part.n_units,
+            "max_lag": MAX_LAG,
+            "weights": part.weights,
+        }
         n, squared, _ = squared_displacements(*part.rows, **words)
         length = np.bincount(part.unit, minlength=part.n_units) * (n[:, 0] > 0)
         return np.column_stack([n, squared, n[:, 0] > 0, length])
 
-    sums = sums_of(stays, group * N_PARTS + part_of, n_groups * N_PARTS, each, n_numbers=2 * MAX_LAG + 2)
+    sums = sums_of(
+        stays, group * N_PARTS + part_of, n_groups * N_PARTS, each, n_numbers=2 * MAX_LAG + 2
+    )
     return sums.reshape(n_groups, N_PARTS, 2 * MAX_LAG + 2, N_SLICES)
 
 
 def solve_squares(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D from a straight line through the optimal number of MSD points, and the anomalous exponent."""
+    """Return D from a straight line through the optimal number of MSD points, and the anomalous
+    exponent."""
     parts = total(sums)
     whole = parts.sum(axis=0)
     units, n_steps = round(float(whole[-2])), round(float(whole[0]))
@@ -224,7 +263,8 @@ def _line(numbers: np.ndarray) -> tuple[float, float]:
 
 
 def exponent(numbers: np.ndarray) -> float:
-    """Return the anomalous exponent from one total of `add_squares`: lags up to a quarter of the mean length."""
+    """Return the anomalous exponent from one total of `add_squares`: lags up to a quarter of the
+    mean length."""
     n, squared, units = numbers[:MAX_LAG], numbers[MAX_LAG:-2], numbers[-2]
     usable = int((np.cumsum(n <= 0) == 0).sum())
     if units <= 0 or usable < 4:
@@ -236,7 +276,9 @@ def exponent(numbers: np.ndarray) -> float:
     return power_law(msd, n[:k] / np.arange(1, k + 1) / msd**2)[0]
 
 
-# --- hops ----------------------------------------------------------------------------------------------------------
+# --- hops
+#
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -244,7 +286,11 @@ class _HopAdder:
     length_nm: float
 
     def __call__(self, stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-        words: dict[str, Any] = {"n_units": stays.n_units, "n_groups": n_groups, "weights": stays.weights}
+        words: dict[str, Any] = {
+            "n_units": stays.n_units,
+            "n_groups": n_groups,
+            "weights": stays.weights,
+        }
         return hops.hop_numbers(*stays.rows, group, hop_length=self.length_nm, **words)
 
 

@@ -9,7 +9,13 @@ from typing import Any
 import pandas as pd
 
 from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
-from stemkin.diffusion.fitting import Asked, collected, diffusion_table, gaussianity_table, recipes_for
+from stemkin.diffusion.fitting import (
+    Asked,
+    collected,
+    diffusion_table,
+    gaussianity_table,
+    recipes_for,
+)
 from stemkin.diffusion.hopping import hop_table
 from stemkin.diffusion.methods import Method, recipe
 from stemkin.rows.tracks import frame_times
@@ -18,7 +24,8 @@ from stemkin.tables import Experiment
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """The tables of `fit_diffusion`, `gaussianity` and `hop_rates` (without rows where there is no lattice)."""
+    """The tables of `fit_diffusion`, `gaussianity` and `hop_rates` (without rows where there is no
+    lattice)."""
 
     diffusion: pd.DataFrame
     gaussianity: pd.DataFrame
@@ -37,7 +44,8 @@ def measure_motion(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> Motion:
-    """Return what `fit_diffusion` by several methods, `gaussianity` and `hop_rates` say. Computes once: one pass over the tracks.
+    """Return what `fit_diffusion` by several methods, `gaussianity` and `hop_rates` say. Computes
+    once: one pass over the tracks.
 
     Parameters
     ----------
@@ -52,5 +60,11 @@ def measure_motion(
     if hop_length_nm is not None:
         needed["hop"] = recipe("hop", hop_length_nm)
     asked = Asked(frame_times(tracks, experiment, frame_time_s), by, confidence, hop_length_nm)
-    sums = collected(tracks, needed, Choice.of(tracks, experiment, class_of=class_of, border_px=border_px))
-    return Motion(diffusion_table(sums, methods, asked), gaussianity_table(sums, asked), hop_table(sums, asked))
+    sums = collected(
+        tracks, needed, Choice.of(tracks, experiment, class_of=class_of, border_px=border_px)
+    )
+    return Motion(
+        diffusion_table(sums, methods, asked),
+        gaussianity_table(sums, asked),
+        hop_table(sums, asked),
+    )

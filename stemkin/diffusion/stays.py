@@ -33,7 +33,8 @@ class Stays:
     room
         Where the rows are in the field; None where that is not known or does not count.
     variance
-        (n,) squared error of each place along each axis [nm²], NaN where it is not stated; None where it was not asked for.
+        (n,) squared error of each place along each axis [nm²], NaN where it is not stated; None
+        where it was not asked for.
     """
 
     movies: list[str]
@@ -56,7 +57,8 @@ class Stays:
 
     @property
     def weights(self) -> Weights:
-        """What displacements stand for, since others left the field (`stemkin.kernels.motion.borders`)."""
+        """What displacements stand for, since others left the field
+        (`stemkin.kernels.motion.borders`)."""
         return all_alike if self.room is None else self.room.weights
 
     @property
@@ -65,12 +67,15 @@ class Stays:
         return len(self.movie)
 
     def strips(self, n_rows: int) -> Iterator[Stays]:
-        """Yield the stays in pieces of about `n_rows` rows; each track is whole in one piece, and units keep their order."""
+        """Yield the stays in pieces of about `n_rows` rows; each track is whole in one piece, and
+        units keep their order."""
         own_track = self.track[self.unit]
         if len(own_track) == 0:
             return
         begins = np.flatnonzero(np.append(True, own_track[1:] != own_track[:-1]))
-        edges = np.unique(begins[np.searchsorted(begins, np.arange(0, len(own_track), n_rows), side="right") - 1])
+        edges = np.unique(
+            begins[np.searchsorted(begins, np.arange(0, len(own_track), n_rows), side="right") - 1]
+        )
         for start, stop in zip(edges, [*edges[1:], len(own_track)], strict=True):
             rows = slice(start, stop)
             units = slice(*np.searchsorted(self.track, [own_track[start], own_track[stop - 1] + 1]))
@@ -89,11 +94,17 @@ class Stays:
 
 
 STRIP_ROWS = 100_000
-"""Rows worked on at a time: their arrays fit into a processor's cache, and the numbers per track into little memory."""
+"""Rows worked on at a time: their arrays fit into a processor's cache, and the numbers per track
+into little memory."""
 
 
 def sums_of(
-    stays: Stays, group: np.ndarray, n_groups: int, each: Callable[[Stays], np.ndarray], *, n_numbers: int
+    stays: Stays,
+    group: np.ndarray,
+    n_groups: int,
+    each: Callable[[Stays], np.ndarray],
+    *,
+    n_numbers: int,
 ) -> np.ndarray:
     """Return the exact sums (n_groups, n_numbers, 4) of what each unit adds, strip by strip.
 
@@ -119,11 +130,13 @@ def sums_of(
 
 
 FARTHEST_NM = 1e7
-"""A centimetre: no frame is so large, and exact sums of fourth powers have no room for much more."""
+"""A centimetre: no frame is so large, and exact sums of fourth powers have no room for much
+more."""
 
 
 def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:
-    """Return the stays in the `rows` of whole tracks; rows without a finite position are left out. Computes once.
+    """Return the stays in the `rows` of whole tracks; rows without a finite position are left out.
+    Computes once.
 
     Raises
     ------
@@ -158,18 +171,29 @@ def _check_positions(rows: pd.DataFrame) -> None:
     for column in {"y_nm", "x_nm"} & set(rows.columns):
         values = rows[column].to_numpy()
         if values.dtype.kind not in "fiu":
-            msg = f"the column {column!r} must hold numbers of nanometres, but it holds {values.dtype}; convert it with pandas.to_numeric"
+            msg = (
+                f"the column {column!r} must hold numbers of nanometres, but it holds "
+                f"{values.dtype}; convert it with pandas.to_numeric"
+            )
             raise ValueError(msg)
         far = np.abs(values[np.isfinite(values)]).max(initial=0.0)
         if far > FARTHEST_NM:
-            msg = f"the column {column!r} holds a position {far:.3g} nm away, more than a centimetre; correct its unit, or drop that row"
+            msg = (
+                f"the column {column!r} holds a position {far:.3g} nm away, more than a "
+                "centimetre; correct its unit, or drop that row"
+            )
             raise ValueError(msg)
 
 
-def _variances(rows: pd.DataFrame, tracks: Trajectories, pixel_nm: Mapping[str, float]) -> np.ndarray:
-    """Return the squared error [nm²] of each row of the `tracks` in `rows`, NaN where none is stated."""
+def _variances(
+    rows: pd.DataFrame, tracks: Trajectories, pixel_nm: Mapping[str, float]
+) -> np.ndarray:
+    """Return the squared error [nm²] of each row of the `tracks` in `rows`, NaN where none is
+    stated."""
     pixel = np.array([pixel_nm.get(movie, np.nan) for movie in tracks.movies])
-    own = rows["position_error"].to_numpy(np.float64)[tracks.row] * pixel[tracks.movie[tracks.track]]
+    own = (
+        rows["position_error"].to_numpy(np.float64)[tracks.row] * pixel[tracks.movie[tracks.track]]
+    )
     return np.where(own > 0, own, np.nan) ** 2
 
 
@@ -182,5 +206,7 @@ def _classes(tracks: Trajectories, class_of: ClassOf) -> np.ndarray:
     lowest = int(tracks.class_id.min())
     n_classes = int(tracks.class_id.max()) - lowest + 1
     where = tracks.track * n_classes + (tracks.class_id - lowest)
-    votes = np.bincount(where, minlength=tracks.n_tracks * n_classes).reshape(tracks.n_tracks, n_classes)
+    votes = np.bincount(where, minlength=tracks.n_tracks * n_classes).reshape(
+        tracks.n_tracks, n_classes
+    )
     return np.asarray(votes.argmax(axis=1)[tracks.track] + lowest)

@@ -8,20 +8,23 @@
            ├─▶ abundances           mean numbers, corrected for missed and false ones
            └─▶ creation             vacancies made per site and dose         ──▶ cross-section in barn
 
-Every verb counts for all movies together, for each movie, for bins of time or dose, or for any column: ``by="movie"``,
-``by=Bins(60, "s")``, ``by=["movie", Bins(5e8, "e_per_nm2")]``, ``by="temperature_K"``.
+Every verb counts for all movies together, for each movie, for bins of time or dose, or for any
+column: ``by="movie"``, ``by=Bins(60, "s")``, ``by=["movie", Bins(5e8, "e_per_nm2")]``,
+``by="temperature_K"``.
 
-Counts are pooled over tracks and divided once. Only pairs of rows of the *same track* count, a missing frame is a gap
-and never a step, and a state that was never left has no probabilities rather than invented ones.
+Counts are pooled over tracks and divided once. Only pairs of rows of the *same track* count, a
+missing frame is a gap and never a step, and a state that was never left has no probabilities rather
+than invented ones.
 
 >>> rows = pd.DataFrame({"particle": [1] * 5, "frame": range(5), "class_id": [0, 0, 1, 1, 0]})
 >>> found = transitions(rows, frame_time_s=2.0)
 >>> found.counts.to_numpy().tolist()
 [[1, 1], [1, 1]]
 
-Known traps. (1) A few per cent of wrong names look like fast switching: see `hidden_transitions`. (2) A class that
-switches faster than the frames follow shows P near the shares of the classes, and no rate can be read from it: its
-interval says so. (3) Probabilities belong to a frame time; movies with other frame times share rates, not probabilities.
+Known traps. (1) A few per cent of wrong names look like fast switching: see `hidden_transitions`.
+(2) A class that switches faster than the frames follow shows P near the shares of the classes, and
+no rate can be read from it: its interval says so. (3) Probabilities belong to a frame time; movies
+with other frame times share rates, not probabilities.
 """
 
 import pandas as pd  # noqa: F401 - for the example above

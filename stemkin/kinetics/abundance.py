@@ -1,11 +1,14 @@
-"""How many defects of each class a frame shows on average, with an interval, and corrected for what was missed and what was never there.
+"""How many defects of each class a frame shows on average, with an interval, and corrected for what
+was missed and what was never there.
 
-A defect that stays is seen again and again, so its frames are not independent looks. Where defects come and go independently of each
-other, the sum of all sightings is a compound Poisson number: with L_i sightings of track i its variance is the sum of L_i², whatever
-their lifetimes are. Fewer than about ten tracks do not tell their own spread, and intervals are then too narrow.
+A defect that stays is seen again and again, so its frames are not independent looks. Where defects
+come and go independently of each other, the sum of all sightings is a compound Poisson number: with
+L_i sightings of track i its variance is the sum of L_i², whatever their lifetimes are. Fewer than
+about ten tracks do not tell their own spread, and intervals are then too narrow.
 
-What a detector finds by chance is there for one frame only. The tracks of one sighting beyond those that defects leave behind are
-therefore taken away, and the rest is divided by the detection efficiency; raw numbers stand beside.
+What a detector finds by chance is there for one frame only. The tracks of one sighting beyond those
+that defects leave behind are therefore taken away, and the rest is divided by the detection
+efficiency; raw numbers stand beside.
 
 >>> rows = pd.DataFrame({"movie": "m", "particle": [1, 1, 1, 2], "frame": [0, 1, 2, 1], "class_id": 0})
 >>> found = abundances(rows)
@@ -49,23 +52,28 @@ def abundances(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Return the mean number of defects per frame, raw and corrected for missed and false ones. Computes once: one pass over the tracks.
+    """Return the mean number of defects per frame, raw and corrected for missed and false ones.
+    Computes once: one pass over the tracks.
 
     Parameters
     ----------
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
     efficiency
-        Probability that a defect that is there is found, of all classes or of each. ``"gaps"``: measured on the tracks themselves, as the share of the
-        frames between two sightings in which the defect was seen as well; not known (NaN) where no track has a gap, since then the linker bridged none.
-        Defects that are never seen, in any frame, are not in this.
+        Probability that a defect that is there is found, of all classes or of each. ``"gaps"``:
+        measured on the tracks themselves, as the share of the frames between two sightings in which
+        the defect was seen as well; not known (NaN) where no track has a gap, since then the linker
+        bridged none. Defects that are never seen, in any frame, are not in this.
     false_per_frame
-        Detections per frame that are no defects, of all classes or of each. ``"tracks"``: measured on the tracks themselves, as the tracks of one sighting beyond those
-        that defects leave (see `Sightings.real_lone_tracks`); not known (NaN) below `LEAST_FRAMES` frames. What is found at the same place again and again is not in this.
+        Detections per frame that are no defects, of all classes or of each. ``"tracks"``: measured
+        on the tracks themselves, as the tracks of one sighting beyond those that defects leave (see
+        `Sightings.real_lone_tracks`); not known (NaN) below `LEAST_FRAMES` frames. What is found at
+        the same place again and again is not in this.
     by
         As in `transitions`.
     experiment
-        Tells which frames were looked at and how large they are; by default that of the rows. Without one, frames run from 0 to the last with a row.
+        Tells which frames were looked at and how large they are; by default that of the rows.
+        Without one, frames run from 0 to the last with a row.
     frame_time_s
         One frame time for all movies, for bins of time.
     confidence
@@ -73,21 +81,28 @@ def abundances(
 
     Returns
     -------
-    Table ``abundances``. `mean_number` with `low`, `high`: the expected number per frame of such a field;
-    `false_per_frame` how many of them are found by chance; `corrected_number` = (mean - false) / efficiency, with the errors of all three.
+    Table ``abundances``. `mean_number` with `low`, `high`: the expected number per frame of such a
+    field; `false_per_frame` how many of them are found by chance; `corrected_number` = (mean -
+    false) / efficiency, with the errors of all three.
 
     Raises
     ------
     ValueError
-        If a column is missing, a particle is twice in one frame, an efficiency is not in (0, 1], or a rate of false detections is negative.
+        If a column is missing, a particle is twice in one frame, an efficiency is not in (0, 1], or
+        a rate of false detections is negative.
     """
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     if own := [part for part in grouping.parts if isinstance(part, str) and part in tracks.columns]:
-        msg = f"numbers per frame are grouped by movie, Bins or a column of the movies, but {own[0]!r} is a column of the rows"
+        msg = (
+            "numbers per frame are grouped by movie, Bins or a column of the movies, but "
+            f"{own[0]!r} is a column of the rows"
+        )
         raise ValueError(msg)
     looked = frames_looked_at(known)
-    bad = {movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()}
+    bad = {
+        movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()
+    }
     sums = sum_over(tracks, partial(count_sightings, grouping=grouping, bad=bad))
     last = {k[1]: v.most for k, v in sums.items() if k[0] == "last"}
     for movie, frame in last.items():
@@ -101,7 +116,9 @@ def abundances(
         lengths[movie] = lengths.get(movie, 0) + n
     told = _Told(
         efficiency if efficiency == "gaps" else _given("efficiency", efficiency, upto=1.0),
-        false_per_frame if false_per_frame == "tracks" else _given("false_per_frame", false_per_frame),
+        false_per_frame
+        if false_per_frame == "tracks"
+        else _given("false_per_frame", false_per_frame),
         confidence,
     )
     rows = []
@@ -112,12 +129,17 @@ def abundances(
         for class_id in classes:
             own = [counts[key, class_id] for key in keys if (key, class_id) in counts]
             total = reduce(operator.add, own, _Counted(np.zeros(8, np.int64), 0))
-            rows.append((group, _row(class_id, total.sightings(), frames, area, len(movies), told, judged)))
+            rows.append(
+                (group, _row(class_id, total.sightings(), frames, area, len(movies), told, judged))
+            )
     return grouping.table(rows, "abundances")
 
 
-def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str, np.ndarray]) -> Sums:
-    """Return ("count", key, class) → what `Sightings` needs, ("last", movie) and ("first", movie) → its last frame, and minus its first. Computes once."""
+def count_sightings(
+    rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str, np.ndarray]
+) -> Sums:
+    """Return ("count", key, class) → what `Sightings` needs, ("last", movie) and ("first", movie) →
+    its last frame, and minus its first. Computes once."""
     tracks = Trajectories.of(rows, need=("class_id",))
     if len(tracks.frame) == 0:
         return {}
@@ -126,7 +148,10 @@ def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str,
     found, state = small_codes(tracks.class_id)
     n = len(keys) * len(found)
     where = code * len(found) + state
-    length, first = np.bincount(tracks.track), np.append(True, tracks.track[1:] != tracks.track[:-1])
+    length, first = (
+        np.bincount(tracks.track),
+        np.append(True, tracks.track[1:] != tracks.track[:-1]),
+    )
     begun, length = where[first], length[length > 0]
     own, sightings = np.unique(tracks.track * n + where, return_counts=True)
     cell = own % n
@@ -150,13 +175,17 @@ def count_sightings(rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str,
         axis=1,
     )  # fmt: skip
     result: Sums = {
-        ("count", keys[c // len(found)], int(found[c % len(found)])): _Counted(table[c], int(longest[c]))
+        ("count", keys[c // len(found)], int(found[c % len(found)])): _Counted(
+            table[c], int(longest[c])
+        )
         for c in np.flatnonzero(table[:, 0])
     }
     nothing = np.zeros(0, np.int64)
     for i, name in enumerate(tracks.movies):
         own = tracks.frame[movie == i]
-        result["last", name], result["first", name] = (_Counted(nothing, int(v)) for v in (own.max(), -own.min()))
+        result["last", name], result["first", name] = (
+            _Counted(nothing, int(v)) for v in (own.max(), -own.min())
+        )
     return result
 
 
@@ -193,7 +222,11 @@ def _given(what: str, given: Any, *, upto: float = np.inf) -> dict[Any, float]:
         If it is no number between 0 and `upto`; 0 is none either where there is an upper end.
     """
     try:
-        values = {int(i): float(v) for i, v in given.items()} if isinstance(given, Mapping) else {None: float(given)}
+        values = (
+            {int(i): float(v) for i, v in given.items()}
+            if isinstance(given, Mapping)
+            else {None: float(given)}
+        )
     except (TypeError, ValueError):
         values = {None: np.nan}
     if not all((0 < v <= upto) if np.isfinite(upto) else (0 <= v < upto) for v in values.values()):
@@ -204,34 +237,59 @@ def _given(what: str, given: Any, *, upto: float = np.inf) -> dict[Any, float]:
 
 
 def _exposure(
-    grouping: Grouping, known: Experiment | None, looked: Mapping[str, pd.DataFrame], last: Mapping[str, int]
+    grouping: Grouping,
+    known: Experiment | None,
+    looked: Mapping[str, pd.DataFrame],
+    last: Mapping[str, int],
 ) -> dict[Key, np.ndarray]:
     """Return key → (frames looked at, their area [nm²])."""
     listed = () if known is None else known.movies["movie"].astype(str)
     exposure: dict[Key, np.ndarray] = {}
     for movie in sorted({*last, *looked, *listed}):
-        about = known.of_movie(movie) if known is not None and movie in set(listed) else pd.Series(dtype=float)
+        about = (
+            known.of_movie(movie)
+            if known is not None and movie in set(listed)
+            else pd.Series(dtype=float)
+        )
         if movie in looked:
             frames = looked[movie].loc[looked[movie]["status"] == OK, "frame"].to_numpy()
         else:
-            frames = np.arange(int(about["n_frames"]) if "n_frames" in about.index else last[movie] + 1)
-        size = [float(about.get(c, np.nan)) for c in ("height_px", "width_px", "pixel_size_nm", "pixel_size_nm")]
+            frames = np.arange(
+                int(about["n_frames"]) if "n_frames" in about.index else last[movie] + 1
+            )
+        size = [
+            float(about.get(c, np.nan))
+            for c in ("height_px", "width_px", "pixel_size_nm", "pixel_size_nm")
+        ]
         nobody = pd.DataFrame(index=range(len(frames)))
         keys, code = grouping.codes([movie], np.zeros(len(frames), int), frames, nobody)
         counted = np.bincount(code, minlength=len(keys))
-        exposure |= {key: np.array([1.0, np.prod(size)]) * n for key, n in zip(keys, counted, strict=True)}
+        exposure |= {
+            key: np.array([1.0, np.prod(size)]) * n for key, n in zip(keys, counted, strict=True)
+        }
     return exposure
 
 
 def _row(
-    class_id: int, seen: Sightings, frames: float, area: float, n_movies: int, told: _Told, judged: tuple[bool, bool]
+    class_id: int,
+    seen: Sightings,
+    frames: float,
+    area: float,
+    n_movies: int,
+    told: _Told,
+    judged: tuple[bool, bool],
 ) -> dict[str, Any]:
-    """Return a row of ``abundances``; `judged` says whether the tracks can tell the efficiency, and what was there by chance."""
+    """Return a row of ``abundances``; `judged` says whether the tracks can tell the efficiency, and
+    what was there by chance."""
     mean = seen.n / frames if frames else np.nan
     share = _efficiency(class_id, seen, told, judged[0])
     false, uncertain = _chance(class_id, seen, frames, told, judged[1])
     rest = seen.without(0.0 if np.isnan(false) else false)
-    spread = 0.0 if share[1] == share[2] or not share[0] > 0 else (1 - share[0]) / share[0] / seen.looks()
+    spread = (
+        0.0
+        if share[1] == share[2] or not share[0] > 0
+        else (1 - share[0]) / share[0] / seen.looks()
+    )
     spread += uncertain / rest.n**2 if rest.n > 0 else 0.0
     low, high = _ends(seen, frames, n_movies, 0.0, told.confidence)
     below, above = _ends(rest, frames, n_movies, spread, told.confidence)
@@ -246,22 +304,30 @@ def _row(
     }  # fmt: skip
 
 
-def _ends(seen: Sightings, frames: float, n_movies: int, spread: float, confidence: float) -> tuple[float, float]:
-    """Return the interval of the mean number; `spread` is the relative variance that comes on top of that of the sightings."""
+def _ends(
+    seen: Sightings, frames: float, n_movies: int, spread: float, confidence: float
+) -> tuple[float, float]:
+    """Return the interval of the mean number; `spread` is the relative variance that comes on top
+    of that of the sightings."""
     if not (frames and seen.n > 0):  # one that stays for ever would be seen in every frame
         return 0.0, float(count_interval(np.array(0.0), confidence=confidence)[1]) / n_movies
     low, high = seen.interval(spread=spread, confidence=confidence)
     return low / frames, high / frames
 
 
-def _efficiency(class_id: int, seen: Sightings, told: _Told, bridged: bool) -> tuple[float, float, float]:
+def _efficiency(
+    class_id: int, seen: Sightings, told: _Told, bridged: bool
+) -> tuple[float, float, float]:
     if told.efficiency == "gaps":
         return seen.efficiency(confidence=told.confidence) if bridged else (np.nan,) * 3
     return (told.efficiency.get(class_id, told.efficiency.get(None, np.nan)),) * 3
 
 
-def _chance(class_id: int, seen: Sightings, frames: float, told: _Told, judged: bool) -> tuple[float, float]:
-    """Return how many sightings were there by chance, and the variance of that number; NaN where that is not known."""
+def _chance(
+    class_id: int, seen: Sightings, frames: float, told: _Told, judged: bool
+) -> tuple[float, float]:
+    """Return how many sightings were there by chance, and the variance of that number; NaN where
+    that is not known."""
     if told.false_per_frame == "tracks":
         real, variance = seen.real_lone_tracks()
         return (seen.lone - real, variance) if judged else (np.nan, 0.0)

@@ -1,7 +1,8 @@
-"""The most likely rates behind names: expected counts along tracks, then the rates that explain them best, again and again.
+"""The most likely rates behind names: expected counts along tracks, then the rates that explain
+them best, again and again.
 
-The names lie in the workers' memory; what travels are sums over tracks, exact in any order. Source: Baum & Petrie, Ann. Math. Stat. 37,
-1554 (1966), with the generator as what is maximised.
+The names lie in the workers' memory; what travels are sums over tracks, exact in any order. Source:
+Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966), with the generator as what is maximised.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from stemkin.rows.tracks import Sums, sum_over
 MAX_STEPS = 200
 STRIP_TRACKS = 8192
 CLOSE_ENOUGH = 1e-7
-"""Baum and Welch's steps end when the log-likelihood gains less than this for each track, of at most `MANY` tracks."""
+"""Baum and Welch's steps end when the log-likelihood gains less than this for each track, of at
+most `MANY` tracks."""
 MANY = 10_000
 
 
@@ -60,7 +62,8 @@ def _expectation(
     prior: np.ndarray,
     start: np.ndarray,
 ) -> Sums:
-    """Return what the tracks of a partition add to one step, as exact sums over tracks. Computes once."""
+    """Return what the tracks of a partition add to one step, as exact sums over tracks. Computes
+    once."""
     names = held.get(group)
     if names is None:
         return {}
@@ -78,7 +81,9 @@ def _expectation(
     matrices = np.stack([powers[gap] for gap in names.gaps]) if names.gaps else np.eye(k)[None]
     log_likelihood, counts, begin = np.zeros(4), np.zeros((*matrices.shape, 4)), np.zeros((k, 4))
     for i in range(0, len(names.edges) - 1, STRIP_TRACKS):
-        found = expected_counts(names.edges[i : i + STRIP_TRACKS + 1], names.gap, chance, matrices, start)
+        found = expected_counts(
+            names.edges[i : i + STRIP_TRACKS + 1], names.gap, chance, matrices, start
+        )
         log_likelihood += slices(found.log_likelihood).sum(axis=0)
         counts += slices(found.counts).sum(axis=0)
         begin += slices(found.start).sum(axis=0)
@@ -87,7 +92,8 @@ def _expectation(
 
 
 class BaumWelch:
-    """Maximum of the likelihood by expectation and maximisation: expected counts, then the rates that explain them best.
+    """Maximum of the likelihood by expectation and maximisation: expected counts, then the rates
+    that explain them best.
 
     Parameters
     ----------
@@ -119,7 +125,9 @@ class BaumWelch:
         self.emission, self.prior = emission, prior
         self.unit = min(t / gap for (_, gap), t in times.items())  # the shortest frame time
         self.distinct = np.unique(np.array(list(times.values())) / self.unit)
-        self.position = {key: int(np.searchsorted(self.distinct, t / self.unit)) for key, t in times.items()}
+        self.position = {
+            key: int(np.searchsorted(self.distinct, t / self.unit)) for key, t in times.items()
+        }
         self.rows, self.columns = np.nonzero(~np.eye(self.k, dtype=bool))
         self.start = np.full(self.k, 1 / self.k)
         self.x = np.full(len(self.rows), 0.05 / max(self.k - 1, 1))
@@ -131,7 +139,8 @@ class BaumWelch:
         return RateLikelihood(counts, self.distinct, self.rows, self.columns)
 
     def expect(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the log-likelihood, the (m, k, k) expected counts and the expected first states. One pass."""
+        """Return the log-likelihood, the (m, k, k) expected counts and the expected first states.
+        One pass."""
         Q = self.problem(np.zeros((1, self.k, self.k))).matrix(x)
         at_time = linalg.expm(self.distinct[:, None, None] * Q)
         powers = {key: np.maximum(at_time[i], 0.0) for key, i in self.position.items()}
@@ -162,7 +171,8 @@ class BaumWelch:
             self.start = np.maximum(self.begin / self.begin.sum(), 1e-9)
 
     def information(self) -> np.ndarray:
-        """Return minus the second derivatives of the log-likelihood in the rates, from differences of its slope."""
+        """Return minus the second derivatives of the log-likelihood in the rates, from differences
+        of its slope."""
         bend = np.zeros((len(self.x), len(self.x)))
         for i in range(len(self.x)):
             h = max(1e-3 * self.x[i], 1e-6)
@@ -177,7 +187,9 @@ class BaumWelch:
         """Return the table ``transitions`` without the group's columns."""
         problem, information = self.problem(self.counts), self.information()
         words: Any = {"confidence": confidence, "information": information}
-        rates = summary(problem, self.x, unit=self.unit, log_likelihood=self.log_likelihood, **words)
+        rates = summary(
+            problem, self.x, unit=self.unit, log_likelihood=self.log_likelihood, **words
+        )
         P, low, high = probability_interval(problem, self.x, **words)
         k, ids = self.k, np.array(self.states)
         one = self.counts[0] if np.isclose(self.distinct[0], 1) else np.zeros((k, k))
@@ -185,7 +197,12 @@ class BaumWelch:
 
 
 def _rows(
-    ids: np.ndarray, count: np.ndarray, P: np.ndarray, low: np.ndarray, high: np.ndarray, rates: Generator
+    ids: np.ndarray,
+    count: np.ndarray,
+    P: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    rates: Generator,
 ) -> pd.DataFrame:
     k = len(ids)
     return pd.DataFrame(

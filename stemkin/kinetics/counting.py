@@ -1,4 +1,5 @@
-"""Which class is followed by which in the rows of whole tracks: the sums behind every transition, rate and dwell time."""
+"""Which class is followed by which in the rows of whole tracks: the sums behind every transition,
+rate and dwell time."""
 
 from __future__ import annotations
 
@@ -15,16 +16,21 @@ from stemkin.rows.tracks import Sums, Trajectories, movie_codes, twins, whole_nu
 from stemkin.tables import NOT_NAMED, check_columns
 
 MAX_GAP = 16
-"""Rows of a track that follow each other with at most this gap [frames] enter the rates, each with its own exp(Q gap)."""
+"""Rows of a track that follow each other with at most this gap [frames] enter the rates, each with
+its own exp(Q gap)."""
 
 
 def count_transitions(
-    rows: pd.DataFrame, *, max_lag: int, states: tuple[int, ...] | None = None, grouping: Grouping | None = None
+    rows: pd.DataFrame,
+    *,
+    max_lag: int,
+    states: tuple[int, ...] | None = None,
+    grouping: Grouping | None = None,
 ) -> Sums:
     """Return key, from, to → counts of the pairs in the `rows` of whole tracks. Computes once.
 
-    Each vector holds `max_lag` counts of the pairs that are 1, 2, ... frames apart, and then `MAX_GAP` counts of the rows that
-    follow each other in a track with a gap of 1, 2, ... frames.
+    Each vector holds `max_lag` counts of the pairs that are 1, 2, ... frames apart, and then
+    `MAX_GAP` counts of the rows that follow each other in a track with a gap of 1, 2, ... frames.
     """
     grouping = Grouping() if grouping is None else grouping
     one_movie = None if grouping.parts else _of_one_movie(rows, max_lag, states)
@@ -37,7 +43,9 @@ def count_transitions(
     if len(tracks.frame) == 0:
         return {}
     found, state = small_codes(tracks.class_id)
-    keys, group = grouping.codes(tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row])
+    keys, group = grouping.codes(
+        tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row]
+    )
     words: Any = {"n_states": len(found), "group": group, "n_groups": len(keys)}
     where = (tracks.track, tracks.frame, state)
     near = pair_counts(*where, max_lag=MAX_GAP, neighbours=True, **words)
@@ -46,7 +54,8 @@ def count_transitions(
 
 
 def _of_one_movie(rows: pd.DataFrame, max_lag: int, states: Sequence[int] | None) -> Sums | None:
-    """Return what `count_transitions` does, without putting tracks in order; None where there are several movies, or no room."""
+    """Return what `count_transitions` does, without putting tracks in order; None where there are
+    several movies, or no room."""
     check_columns(rows, "tracks", needed=("frame", "particle", "class_id"))
     movies, _ = movie_codes(rows)
     named = rows["class_id"].to_numpy()
@@ -87,13 +96,16 @@ def counts_of(sums: Sums, states: tuple[int, ...]) -> dict[Key, np.ndarray]:
     counts: dict[Key, np.ndarray] = {}
     for (key, start, end), vector in sorted(sums.items()):
         if start in place and end in place:
-            matrix = counts.setdefault(key, np.zeros((len(vector), len(states), len(states)), dtype=np.int64))
+            matrix = counts.setdefault(
+                key, np.zeros((len(vector), len(states), len(states)), dtype=np.int64)
+            )
             matrix[:, place[start], place[end]] = vector
     return counts
 
 
 def small_codes(class_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class numbers that occur, increasing, and each row's place among them. Linear for small numbers.
+    """Return the class numbers that occur, increasing, and each row's place among them. Linear for
+    small numbers.
 
     >>> small_codes(np.array([7, 0, 7]))[0].tolist(), small_codes(np.array([7, 0, 7]))[1].tolist()
     ([0, 7], [1, 0, 1])

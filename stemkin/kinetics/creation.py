@@ -3,9 +3,10 @@
 >>> round(float(cross_section(10, 1e4 * 1e6)[0]), 2)
 10.0
 
-A vacancy that appears was made by the beam only if it came from nowhere. It may as well have hopped out of a complex, been lost
-by the linker and found again, or been a wrong name. So every gain of a vacancy (a track that begins, a class that takes one up) is
-matched with a loss nearby (a track that ends, a class that lets one go), as well as possible all together; gains that are left over were
+A vacancy that appears was made by the beam only if it came from nowhere. It may as well have hopped
+out of a complex, been lost by the linker and found again, or been a wrong name. So every gain of a
+vacancy (a track that begins, a class that takes one up) is matched with a loss nearby (a track that
+ends, a class that lets one go), as well as possible all together; gains that are left over were
 made, losses that are left over were healed. A false detection gains and loses at once, and cancels.
 """
 
@@ -32,7 +33,8 @@ NM2_IN_BARN = 1e10
 """One square nanometre in barn."""
 
 WINDOW = 3
-"""A gain and a loss that are farther apart in time than this [frames] are two events. As many frames at both ends of a movie only serve
+"""A gain and a loss that are farther apart in time than this [frames] are two events. As many
+frames at both ends of a movie only serve
 to match: what is first seen there may have been missed before."""
 
 
@@ -48,8 +50,8 @@ def cross_section(
     exposure_e_per_nm2
         Sites that could become one, times the electrons per nm² that each of them saw meanwhile.
     efficiency
-        Probability that a defect that was made is found. Vacancies that leave between two frames are not: with no allowance
-        for them the result is a lower bound.
+        Probability that a defect that was made is found. Vacancies that leave between two frames
+        are not: with no allowance for them the result is a lower bound.
     confidence
         Of the interval (Poisson, Jeffreys' prior).
 
@@ -60,7 +62,8 @@ def cross_section(
     """
     if n_created < 0 or not exposure_e_per_nm2 > 0 or not 0 < efficiency <= 1:
         msg = (
-            "a cross-section needs a count of 0 or more, a positive exposure and an efficiency in (0, 1], but they are "
+            "a cross-section needs a count of 0 or more, a positive exposure and an efficiency in "
+            "(0, 1], but they are "
             f"{n_created}, {exposure_e_per_nm2} and {efficiency}"
         )
         raise ValueError(msg)
@@ -91,22 +94,26 @@ def creation(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Return how many vacancies the beam made per site and dose. Computes once: one pass over the tracks.
+    """Return how many vacancies the beam made per site and dose. Computes once: one pass over the
+    tracks.
 
     Parameters
     ----------
     tracks
-        Table ``tracks`` with `y`, `x` [px], `y_nm`, `x_nm` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` with `y`, `x` [px], `y_nm`, `x_nm` (pandas, or Dask whose partitions hold
+        whole tracks).
     sites_per_nm2
-        Atoms per area that could be removed; in a 2H monolayer of lattice constant a two atoms in each cell of sqrt(3) a²/2.
+        Atoms per area that could be removed; in a 2H monolayer of lattice constant a two atoms in
+        each cell of sqrt(3) a²/2.
     reach_nm
-        How far a vacancy may go unseen between two sightings, 2.2 lattice constants for instance. As near as this to the edge of
-        the frame nothing is counted, since vacancies hop in.
+        How far a vacancy may go unseen between two sightings, 2.2 lattice constants for instance.
+        As near as this to the edge of the frame nothing is counted, since vacancies hop in.
     atoms_per_column
-        Atoms above each other. A column with a vacancy, and the three around any other defect, are no sites of an undisturbed crystal
-        and leave the exposure.
+        Atoms above each other. A column with a vacancy, and the three around any other defect, are
+        no sites of an undisturbed crystal and leave the exposure.
     vacancies
-        Class → how many atoms it lacks; by default read off the classes' names (``V_S``, ``V_S2``, ``Mo_W+V_S``).
+        Class → how many atoms it lacks; by default read off the classes' names (``V_S``, ``V_S2``,
+        ``Mo_W+V_S``).
     by
         As in `transitions`.
     experiment, frame_time_s
@@ -116,9 +123,12 @@ def creation(
 
     Returns
     -------
-    Table ``creation``: `n_created` atoms away from other defects (the cross-section is theirs), `n_at_dopants` those that made a
-    vacancy beside another defect (a class with a + in its name), `n_healed`; `n_sites` is the mean number of atoms that were watched (holes, where the table ``frames`` tells their area, have none), `dose_e_per_nm2` what each of
-    them saw, `rate_per_site_s`. The cross-section is NaN where a dose rate is not known. Vacancies that are made and gone within one frame are not seen.
+    Table ``creation``: `n_created` atoms away from other defects (the cross-section is theirs),
+    `n_at_dopants` those that made a vacancy beside another defect (a class with a + in its name),
+    `n_healed`; `n_sites` is the mean number of atoms that were watched (holes, where the table
+    ``frames`` tells their area, have none), `dose_e_per_nm2` what each of them saw,
+    `rate_per_site_s`. The cross-section is NaN where a dose rate is not known. Vacancies that are
+    made and gone within one frame are not seen.
 
     Raises
     ------
@@ -127,12 +137,21 @@ def creation(
     """
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     if not isinstance(known, Experiment):
-        msg = "the size of the field is not known; pass experiment=... (detections.experiment), whose movies say height, width and pixel size"
+        msg = (
+            "the size of the field is not known; pass experiment=... (detections.experiment), "
+            "whose movies say height, width and pixel size"
+        )
         raise ValueError(msg)
     time_of = frame_times(tracks, experiment, frame_time_s)
-    check_columns(tracks, "tracks", needed=("frame", "particle", "class_id", "y", "x", "y_nm", "x_nm"))
+    check_columns(
+        tracks, "tracks", needed=("frame", "particle", "class_id", "y", "x", "y_nm", "x_nm")
+    )
     names = class_names(known)
-    lacks = dict(vacancies) if vacancies is not None else {i: vacancies_in(name) for i, name in names.items()}
+    lacks = (
+        dict(vacancies)
+        if vacancies is not None
+        else {i: vacancies_in(name) for i, name in names.items()}
+    )
     crowded = frozenset(i for i, name in names.items() if "+" in name)
     sums = sum_over(tracks, partial(vacancy_events, lacks=lacks, crowded=crowded))
     grouping = Grouping.of(by, tracks.iloc[:0] if isinstance(tracks, pd.DataFrame) else tracks, experiment=known, frame_time_s=frame_time_s)  # fmt: skip
@@ -141,7 +160,9 @@ def creation(
     for movie in sorted({*(k[1] for k in sums), *looked}):
         events = sums.get(("events", movie), _Events.none())
         taken = int(sums.get(("columns", movie), 0)) * atoms_per_column
-        counts |= _of_movie(movie, events, known, looked, grouping, reach_nm, time_of(movie), sites_per_nm2, taken)
+        counts |= _of_movie(
+            movie, events, known, looked, grouping, reach_nm, time_of(movie), sites_per_nm2, taken
+        )
     rows = [
         (group, _row(np.sum([counts[key] for key in keys], axis=0), confidence))
         for group, keys in grouping.groups(counts)
@@ -151,7 +172,8 @@ def creation(
 
 @dataclass(frozen=True, eq=False)
 class _Events:
-    """Gains and losses of one movie: (n, 7) frame, y_nm, x_nm, y, x, vacancies gained, whether beside another defect."""
+    """Gains and losses of one movie: (n, 7) frame, y_nm, x_nm, y, x, vacancies gained, whether
+    beside another defect."""
 
     rows: np.ndarray
 
@@ -163,15 +185,21 @@ class _Events:
         return cls(np.zeros((0, 7)))
 
 
-def vacancy_events(rows: pd.DataFrame, *, lacks: Mapping[int, int], crowded: frozenset[int]) -> Sums:
-    """Return ("events", movie) → gains and losses of vacancies, ("columns", movie) → columns that defects take up. Computes once."""
+def vacancy_events(
+    rows: pd.DataFrame, *, lacks: Mapping[int, int], crowded: frozenset[int]
+) -> Sums:
+    """Return ("events", movie) → gains and losses of vacancies, ("columns", movie) → columns that
+    defects take up. Computes once."""
     tracks = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
         return {}
     for column in ("y", "x", "y_nm", "x_nm"):
         if not np.isfinite(rows[column].to_numpy(np.float64)).all():
-            msg = f"every row needs a place, but {column!r} is not a number in {int((~np.isfinite(rows[column])).sum())} rows; drop these"
+            msg = (
+                f"every row needs a place, but {column!r} is not a number in "
+                f"{int((~np.isfinite(rows[column])).sum())} rows; drop these"
+            )
             raise ValueError(msg)
     ids = np.unique(tracks.class_id)
     where = np.searchsorted(ids, tracks.class_id)
@@ -191,7 +219,10 @@ def vacancy_events(rows: pd.DataFrame, *, lacks: Mapping[int, int], crowded: fro
     movie = np.concatenate([tracks.movie[tracks.track], tracks.movie[tracks.track[last]]])
     real = events[:, 5] != 0
     columns = np.bincount(tracks.movie[tracks.track], weights=np.where((held > 0) & ~beside, 1, 3))
-    found: Sums = {("events", tracks.movies[m]): _Events(events[real & (movie == m)]) for m in np.unique(movie[real])}
+    found: Sums = {
+        ("events", tracks.movies[m]): _Events(events[real & (movie == m)])
+        for m in np.unique(movie[real])
+    }
     return found | {("columns", tracks.movies[m]): int(n) for m, n in enumerate(columns) if n}
 
 
@@ -206,7 +237,8 @@ def _of_movie(
     sites_per_nm2: float,
     taken: int,
 ) -> dict[Key, np.ndarray]:
-    """Return key → (made, made beside another defect, healed, sites x time [s], sites x dose [e/nm²], time [s])."""
+    """Return key → (made, made beside another defect, healed, sites x time [s], sites x dose
+    [e/nm²], time [s])."""
     about = known.of_movie(movie)
     pixel = float(about["pixel_size_nm"])
     if not pixel > 0:
@@ -219,9 +251,15 @@ def _of_movie(
     whole = [float(about[name]) * pixel for name in ("height_px", "width_px")]
     if not len(good) or min(whole) <= 2 * reach_nm:
         return {}
-    sites = (sites_per_nm2 - taken / n_looked / np.prod(whole)) * np.prod([length - 2 * reach_nm for length in whole])
-    rate = float(about["dose_rate_e_per_nm2_s"]) if "dose_rate_e_per_nm2_s" in about.index else np.nan
-    keys, code = grouping.codes([movie], np.zeros(len(good), int), good, pd.DataFrame(index=range(len(good))))
+    sites = (sites_per_nm2 - taken / n_looked / np.prod(whole)) * np.prod(
+        [length - 2 * reach_nm for length in whole]
+    )
+    rate = (
+        float(about["dose_rate_e_per_nm2_s"]) if "dose_rate_e_per_nm2_s" in about.index else np.nan
+    )
+    keys, code = grouping.codes(
+        [movie], np.zeros(len(good), int), good, pd.DataFrame(index=range(len(good)))
+    )
     table = np.zeros((len(keys), 6))
     site_time = np.bincount(code, weights=there, minlength=len(keys)) * step_s * sites
     table[:, 3], table[:, 4] = site_time, site_time * rate
@@ -244,7 +282,8 @@ def _of_movie(
 
 
 def _good_frames(rows: pd.DataFrame | None, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames that were looked at, and the share of each that is no hole (1 where that was not measured)."""
+    """Return the frames that were looked at, and the share of each that is no hole (1 where that
+    was not measured)."""
     if rows is None:
         return np.arange(n_frames), np.ones(n_frames)
     own = rows[rows["status"] == OK].sort_values("frame")
@@ -267,7 +306,11 @@ def _unmatched(events: np.ndarray, reach_nm: float) -> np.ndarray:
 def _row(total: np.ndarray, confidence: float) -> dict[str, Any]:
     made, beside, healed, site_time, site_dose, time_s = total
     low, high = count_interval(np.array(made), confidence=confidence)
-    barn = cross_section(int(made), site_dose, confidence=confidence) if site_dose > 0 else (np.nan,) * 3
+    barn = (
+        cross_section(int(made), site_dose, confidence=confidence)
+        if site_dose > 0
+        else (np.nan,) * 3
+    )
     return {
         "n_created": made, "n_at_dopants": beside, "n_healed": healed, "n_sites": site_time / time_s,
         "dose_e_per_nm2": site_dose / site_time * time_s if site_dose > 0 else np.nan, "rate_per_site_s": made / site_time,

@@ -1,7 +1,8 @@
 """Rates per dose: what a change of class costs in electrons, as a cross-section.
 
-If the beam drives a change, its rate per second grows with the dose rate and its rate per electron does not. Movies of different dose
-rates then share the cross-section, and `by="dose_rate_e_per_nm2_s"` shows whether they do.
+If the beam drives a change, its rate per second grows with the dose rate and its rate per electron
+does not. Movies of different dose rates then share the cross-section, and
+`by="dose_rate_e_per_nm2_s"` shows whether they do.
 
 >>> rows = pd.DataFrame({"movie": "m", "particle": 1, "frame": range(6), "class_id": [0, 0, 1, 1, 0, 0]})
 >>> movies = pd.DataFrame({"movie": ["m"], "frame_time_s": [2.0], "dose_rate_e_per_nm2_s": [1e6]})
@@ -33,7 +34,8 @@ def beam_cross_sections(
     class_ids: Iterable[int] | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Return the rates of `transitions` per electron and area, as cross-sections. Computes once: one pass over the tracks.
+    """Return the rates of `transitions` per electron and area, as cross-sections. Computes once:
+    one pass over the tracks.
 
     Parameters
     ----------
@@ -46,8 +48,9 @@ def beam_cross_sections(
 
     Returns
     -------
-    `movie`, columns of groups, `from_id`, `to_id`, `count`, `cross_section_barn`, `low`, `high`; on the diagonal minus that of leaving. The generator is
-    fitted with the dose as its clock, so movies of different dose rates and frame times are pooled as they should.
+    `movie`, columns of groups, `from_id`, `to_id`, `count`, `cross_section_barn`, `low`, `high`; on
+    the diagonal minus that of leaving. The generator is fitted with the dose as its clock, so
+    movies of different dose rates and frame times are pooled as they should.
 
     Raises
     ------
@@ -58,10 +61,18 @@ def beam_cross_sections(
     doses = _doses(frame_times(tracks, experiment, frame_time_s), known)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     found = counted_and_fitted(
-        tracks, grouping, doses, lags=[1], names=class_names(known), class_ids=class_ids, confidence=confidence
+        tracks,
+        grouping,
+        doses,
+        lags=[1],
+        names=class_names(known),
+        class_ids=class_ids,
+        confidence=confidence,
     ).table
     rates = {"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
-    kept = found[["movie", *grouping.columns, "from_id", "to_id", "count", *rates]].rename(columns=rates)
+    kept = found[["movie", *grouping.columns, "from_id", "to_id", "count", *rates]].rename(
+        columns=rates
+    )
     return kept.assign(**{name: kept[name] * NM2_IN_BARN for name in rates.values()})
 
 
@@ -75,7 +86,10 @@ def _doses(times: Callable[[str], float], experiment: Experiment | None) -> Call
     def of_movie(movie: str) -> float:
         rate = rates.get(movie, float("nan"))
         if not rate > 0:
-            msg = f"movie {movie!r} has no dose rate; give dose_rate_e_per_nm2_s in the manifest or the settings"
+            msg = (
+                f"movie {movie!r} has no dose rate; give dose_rate_e_per_nm2_s in the manifest or "
+                "the settings"
+            )
             raise ValueError(msg)
         return times(movie) * rate
 

@@ -35,10 +35,11 @@ def dwell_times(
 ) -> pd.DataFrame:
     """Return how fast each class is left for another one. Computes once: one pass over the tracks.
 
-    A particle that is seen twice running was at risk in between, whether it left or not; so stays whose beginning or end was
-    not seen count with the time for which they were seen (left and right censoring). The rate of leaving is that of the
-    generator that makes all changes most likely (see `transitions`), so it allows for particles that left and came back
-    between two frames, and across gaps of up to `MAX_GAP` frames.
+    A particle that is seen twice running was at risk in between, whether it left or not; so stays
+    whose beginning or end was not seen count with the time for which they were seen (left and right
+    censoring). The rate of leaving is that of the generator that makes all changes most likely (see
+    `transitions`), so it allows for particles that left and came back between two frames, and
+    across gaps of up to `MAX_GAP` frames.
 
     Parameters
     ----------
@@ -53,9 +54,9 @@ def dwell_times(
 
     Returns
     -------
-    Table ``dwell_times``. `n_exits` and `time_at_risk_s` count neighbouring frames; `n_censored` the stays whose end was not
-    seen, `n_left_censored` those whose beginning was not. The mean time is that of an exponential law: see `survival` for the
-    curve itself.
+    Table ``dwell_times``. `n_exits` and `time_at_risk_s` count neighbouring frames; `n_censored`
+    the stays whose end was not seen, `n_left_censored` those whose beginning was not. The mean time
+    is that of an exponential law: see `survival` for the curve itself.
 
     Raises
     ------
@@ -71,32 +72,47 @@ def dwell_times(
     classes = tuple(sorted({*class_names(known), *(i for _, i in stays)}))
     counts = counts_of(changes, classes)
     rows = [
-        (group, _dwell_rows({key: counts[key] for key in keys}, stays, classes, time_of, confidence))
+        (
+            group,
+            _dwell_rows({key: counts[key] for key in keys}, stays, classes, time_of, confidence),
+        )
         for group, keys in grouping.groups(counts)
     ]
     return grouping.table(rows, "dwell_times")
 
 
 def _changes_and_stays(rows: pd.DataFrame, *, grouping: Grouping) -> Sums:
-    """Return ("changes", ...) → counts as of `count_transitions`, and ("stays", key, class) → (2,) ends and beginnings not seen."""
-    changes: Sums = {("changes", *key): v for key, v in count_transitions(rows, max_lag=1, grouping=grouping).items()}
+    """Return ("changes", ...) → counts as of `count_transitions`, and ("stays", key, class) → (2,)
+    ends and beginnings not seen."""
+    changes: Sums = {
+        ("changes", *key): v
+        for key, v in count_transitions(rows, max_lag=1, grouping=grouping).items()
+    }
     tracks = Trajectories.of(rows, need=("class_id",))
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
         return changes
-    keys, code = grouping.codes(tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row])
+    keys, code = grouping.codes(
+        tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row]
+    )
     linked = (tracks.track[1:] == tracks.track[:-1]) & (tracks.frame[1:] == tracks.frame[:-1] + 1)
     found, state = small_codes(tracks.class_id)
     n = len(keys) * len(found)
     lost, met = ~np.append(linked, False), ~np.append(False, linked)
-    open_ended = [np.bincount((code * len(found) + state)[mask], minlength=n) for mask in (lost, met)]
+    open_ended = [
+        np.bincount((code * len(found) + state)[mask], minlength=n) for mask in (lost, met)
+    ]
     table = np.stack(open_ended, axis=1).reshape(len(keys), len(found), 2)
     where = ((m, i) for m in range(len(keys)) for i in range(len(found)))
     return changes | {("stays", keys[m], int(found[i])): table[m, i] for m, i in where}
 
 
 def _dwell_rows(
-    parts: Mapping[Key, np.ndarray], stays: Sums, classes: tuple[int, ...], time_of: Any, confidence: float
+    parts: Mapping[Key, np.ndarray],
+    stays: Sums,
+    classes: tuple[int, ...],
+    time_of: Any,
+    confidence: float,
 ) -> pd.DataFrame:
     times = [time_of(key[0]) for key in parts]
     near = [matrix[-MAX_GAP:] for matrix in parts.values()]
@@ -104,7 +120,10 @@ def _dwell_rows(
     one_step = np.stack([matrix[0] for matrix in parts.values()])
     exits = (one_step.sum(axis=2) - np.diagonal(one_step, axis1=1, axis2=2)).sum(axis=0)
     at_risk_s = np.array(times) @ one_step.sum(axis=2)
-    unseen = [np.sum([stays.get((key, i), np.zeros(2, np.int64)) for key in parts], axis=0) for i in classes]
+    unseen = [
+        np.sum([stays.get((key, i), np.zeros(2, np.int64)) for key in parts], axis=0)
+        for i in classes
+    ]
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = 1.0 / rate
     return pd.DataFrame(
@@ -125,19 +144,21 @@ def survival(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Return the share of stays in a class that last longer than a time, by Kaplan and Meier. Computes once.
+    """Return the share of stays in a class that last longer than a time, by Kaplan and Meier.
+    Computes once.
 
-    A stay ends (is an exit) where the particle is seen in another class in the next frame. It is censored where the track ends or has a
-    gap; behind a gap it comes back with its age, if the class is the same (delayed entry, so the gap itself is not at risk).
+    A stay ends (is an exit) where the particle is seen in another class in the next frame. It is
+    censored where the track ends or has a gap; behind a gap it comes back with its age, if the
+    class is the same (delayed entry, so the gap itself is not at risk).
 
     Parameters
     ----------
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
     begun
-        Which stays count. ``"change"``: those that began with a change from another class. ``"seen"``: also those of tracks that
-        begin after the movie's first frame. ``"any"``: all, aged from when they were first seen; right only where leaving
-        does not depend on age.
+        Which stays count. ``"change"``: those that began with a change from another class.
+        ``"seen"``: also those of tracks that begin after the movie's first frame. ``"any"``: all,
+        aged from when they were first seen; right only where leaving does not depend on age.
     by
         As in `transitions`; a stay belongs to the group in which it began.
     experiment, frame_time_s
@@ -147,14 +168,16 @@ def survival(
 
     Returns
     -------
-    Table ``survival``: `movie`, `class_id`, `time_s`, `n_at_risk`, `n_exits`, `survival`, `low`, `high`; one row per age up to the oldest
-    that was seen. Where nothing falls on the logarithmic scale of an exponential law, leaving depends on age: the class hides more than one
-    state. A lost track that is found again by another name begins a stay of its own: see `begun`.
+    Table ``survival``: `movie`, `class_id`, `time_s`, `n_at_risk`, `n_exits`, `survival`, `low`,
+    `high`; one row per age up to the oldest that was seen. Where nothing falls on the logarithmic
+    scale of an exponential law, leaving depends on age: the class hides more than one state. A lost
+    track that is found again by another name begins a stay of its own: see `begun`.
 
     Raises
     ------
     ValueError
-        If movies of different frame times are pooled, `begun` is none of these words, or as in `transitions`.
+        If movies of different frame times are pooled, `begun` is none of these words, or as in
+        `transitions`.
     """
     if begun not in ("change", "seen", "any"):
         msg = f"begun must be 'change', 'seen' or 'any', but it is {begun!r}"
@@ -170,7 +193,11 @@ def survival(
             for key in keys:
                 if (key, class_id) in sums:
                     step = time_of(key[0])
-                    by_time[step] = by_time[step] + sums[key, class_id] if step in by_time else sums[key, class_id]
+                    by_time[step] = (
+                        by_time[step] + sums[key, class_id]
+                        if step in by_time
+                        else sums[key, class_id]
+                    )
             if len(by_time) > 1:
                 continue  # ages of different frame times cannot be added
             (step, stays), *_ = by_time.items()
@@ -184,7 +211,9 @@ def count_ages(rows: pd.DataFrame, *, begun: Begun, grouping: Grouping) -> Sums:
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
         return {}
-    keys, code = grouping.codes(tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row])
+    keys, code = grouping.codes(
+        tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row]
+    )
     found, state = small_codes(tracks.class_id)
     ages = stays_of(tracks.track, tracks.frame, state)
     wanted = ages.changed if begun == "change" else ages.changed | (ages.first_frame > 0)

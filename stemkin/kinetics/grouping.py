@@ -1,4 +1,5 @@
-"""What numbers are counted for: all movies together, each movie, bins of time or dose, or any column.
+"""What numbers are counted for: all movies together, each movie, bins of time or dose, or any
+column.
 
 >>> rows = pd.DataFrame({"particle": 1, "frame": range(6), "class_id": [0, 0, 1, 1, 0, 1], "side": list("llrrrl")})
 >>> grouping = Grouping.of(Bins(4.0, "s"), rows, frame_time_s=2.0)
@@ -8,8 +9,8 @@
 >>> Grouping.of(["movie", "side"], rows).codes(["m"], np.zeros(6, int), np.arange(6), rows)[0]
 [('m', 'l'), ('m', 'r')]
 
-A change belongs to the group of its earlier row. Each group is a key of the sums that partitions add, so the answer does not
-depend on how the rows were cut.
+A change belongs to the group of its earlier row. Each group is a key of the sums that partitions
+add, so the answer does not depend on how the rows were cut.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Bins:
             If the width is not positive, or the unit is none of these.
         """
         if self.unit not in _COLUMNS or not (np.isfinite(self.width) and self.width > 0):
-            msg = f"bins need a positive width and one of the units {sorted(_COLUMNS)}, but these are {self.width} {self.unit!r}"
+            msg = (
+                f"bins need a positive width and one of the units {sorted(_COLUMNS)}, but these "
+                f"are {self.width} {self.unit!r}"
+            )
             raise ValueError(msg)
 
     @property
@@ -64,7 +68,8 @@ class Bins:
 
 
 By = str | Bins | Sequence[str | Bins]
-"""``"pooled"``; ``"movie"``; the name of a column of the rows or of the movies; `Bins`; or several of these."""
+"""``"pooled"``; ``"movie"``; the name of a column of the rows or of the movies; `Bins`; or several
+of these."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,20 @@ class Grouping:
 
     @classmethod
     def of(
-        cls, by: By, rows: Any, *, experiment: Experiment | None = None, frame_time_s: float | None = None
+        cls,
+        by: By,
+        rows: Any,
+        *,
+        experiment: Experiment | None = None,
+        frame_time_s: float | None = None,
     ) -> Grouping:
         """Return the grouping that `by` means for the table `rows`.
 
         Raises
         ------
         ValueError
-            If a column is neither among those of the rows nor of the movies, or bins need a calibration that is not known.
+            If a column is neither among those of the rows nor of the movies, or bins need a
+            calibration that is not known.
         """
         asked = [by] if isinstance(by, str | Bins) else list(by)
         parts = tuple(dict.fromkeys(part for part in asked if part not in ("movie", "pooled")))
@@ -107,14 +118,22 @@ class Grouping:
         per_frame: dict[tuple[Bins, str], float] = {}
         for part in parts:
             if isinstance(part, Bins):
-                per_frame |= {(part, str(m["movie"])): _adds(part, m, frame_time_s) for m in movies.to_dict("records")}
+                per_frame |= {
+                    (part, str(m["movie"])): _adds(part, m, frame_time_s)
+                    for m in movies.to_dict("records")
+                }
                 per_frame[part, ""] = _adds(part, {}, frame_time_s)
             elif part not in rows.columns:
                 if part not in movies.columns:
                     there = [*rows.columns, *(c for c in movies.columns if c not in rows.columns)]
-                    msg = f"by must be 'pooled', 'movie', Bins or a column, but there is no column {part!r}; there are {there}"
+                    msg = (
+                        "by must be 'pooled', 'movie', Bins or a column, but there is no column "
+                        f"{part!r}; there are {there}"
+                    )
                     raise ValueError(msg)
-                of_movie |= {(part, str(m)): v for m, v in zip(movies["movie"], movies[part], strict=True)}
+                of_movie |= {
+                    (part, str(m)): v for m, v in zip(movies["movie"], movies[part], strict=True)
+                }
         return cls(parts, "movie" in asked, per_frame, of_movie)
 
     @property
@@ -140,7 +159,10 @@ class Grouping:
         for part in self.parts:
             own, values = pd.factorize(self._values(part, movies, movie, frame, rows), sort=True)
             if (own < 0).any():
-                msg = f"{int((own < 0).sum())} rows have no value of {part!r} to be grouped by; fill it, or drop these rows"
+                msg = (
+                    f"{int((own < 0).sum())} rows have no value of {part!r} to be grouped by; fill "
+                    "it, or drop these rows"
+                )
                 raise ValueError(msg)
             code, joint = pd.factorize(code * max(len(values), 1) + own, sort=True)
             first, second = np.divmod(joint, max(len(values), 1))
@@ -149,7 +171,12 @@ class Grouping:
         return keys, code
 
     def _values(
-        self, part: str | Bins, movies: Sequence[str], movie: np.ndarray, frame: np.ndarray, rows: pd.DataFrame
+        self,
+        part: str | Bins,
+        movies: Sequence[str],
+        movie: np.ndarray,
+        frame: np.ndarray,
+        rows: pd.DataFrame,
     ) -> Any:
         if isinstance(part, Bins):
             step = np.array([self._per_frame(part, m) for m in movies])
@@ -162,12 +189,16 @@ class Grouping:
         adds = self.per_frame.get((part, movie), self.per_frame[part, ""])
         if not adds > 0:
             what = {"s": "frame time", "e_per_nm2": "frame time or dose rate"}[part.unit]
-            msg = f"movie {movie!r} cannot be cut into bins of {part.width} {part.unit}: its {what} is not known; give it in the manifest"
+            msg = (
+                f"movie {movie!r} cannot be cut into bins of {part.width} {part.unit}: its {what} "
+                "is not known; give it in the manifest"
+            )
             raise ValueError(msg)
         return adds
 
     def groups(self, keys: Iterable[Key]) -> list[tuple[Key, list[Key]]]:
-        """Return each group with the keys that it pools: movies one by one where asked for, then all of them ("*")."""
+        """Return each group with the keys that it pools: movies one by one where asked for, then
+        all of them ("*")."""
         ordered = sorted(set(keys))
         pooled: dict[Key, list[Key]] = {}
         for key in ordered:
@@ -175,17 +206,24 @@ class Grouping:
         each = [(key, [key]) for key in ordered] if self.each_movie else []
         return [*each, *pooled.items()]
 
-    def table(self, rows: Sequence[tuple[Key, pd.DataFrame | Mapping[str, Any]]], name: str) -> pd.DataFrame:
-        """Return the table `name` of the parts of each group (their columns), with the group's columns behind ``movie``."""
+    def table(
+        self, rows: Sequence[tuple[Key, pd.DataFrame | Mapping[str, Any]]], name: str
+    ) -> pd.DataFrame:
+        """Return the table `name` of the parts of each group (their columns), with the group's
+        columns behind ``movie``."""
         if not rows:
             table = empty(name)
-            return _with_columns(table, {column: pd.Series([], dtype=object) for column in self.columns})
+            return _with_columns(
+                table, {column: pd.Series([], dtype=object) for column in self.columns}
+            )
         parts = [_as_columns(part) for _, part in rows]
         sizes = [len(next(iter(part.values()))) for part in parts]
         columns = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
         groups = [key for (key, _), size in zip(rows, sizes, strict=True) for _ in range(size)]
         values = {column: [key[1 + i] for key in groups] for i, column in enumerate(self.columns)}
-        return _with_columns(conform({**columns, "movie": [key[0] for key in groups]}, name), values)
+        return _with_columns(
+            conform({**columns, "movie": [key[0] for key in groups]}, name), values
+        )
 
 
 def _as_columns(part: pd.DataFrame | Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -204,4 +242,8 @@ def _adds(bins: Bins, movie: Mapping[Any, Any], frame_time_s: float | None) -> f
     if bins.unit == "frames":
         return 1.0
     seconds = float(movie.get("frame_time_s") or np.nan) if frame_time_s is None else frame_time_s
-    return seconds if bins.unit == "s" else seconds * float(movie.get("dose_rate_e_per_nm2_s") or np.nan)
+    return (
+        seconds
+        if bins.unit == "s"
+        else seconds * float(movie.get("dose_rate_e_per_nm2_s") or np.nan)
+    )

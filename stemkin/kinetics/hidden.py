@@ -1,8 +1,9 @@
 """Rates behind names that are sometimes wrong: a hidden Markov model over tracks.
 
-Five wrong names in a hundred make a class that switches twice in a hundred frames seem to switch eleven times. Where the
-naming errors are known (a confusion matrix measured on simulated movies, or the classifier's own probabilities), the rates
-of the hidden states follow from the likelihood of the names along whole tracks.
+Five wrong names in a hundred make a class that switches twice in a hundred frames seem to switch
+eleven times. Where the naming errors are known (a confusion matrix measured on simulated movies, or
+the classifier's own probabilities), the rates of the hidden states follow from the likelihood of
+the names along whole tracks.
 """
 
 from __future__ import annotations
@@ -34,17 +35,19 @@ def hidden_transitions(
     class_ids: Iterable[int] | None = None,
     confidence: float = 0.95,
 ) -> Transitions:
-    """Return transitions with the naming errors taken out. Computes once, then passes over the names some 20 to 100 times.
+    """Return transitions with the naming errors taken out. Computes once, then passes over the
+    names some 20 to 100 times.
 
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks). The names alone, about 12 bytes a row, stay in
-        the workers' memory.
+        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks). The names alone,
+        about 12 bytes a row, stay in the workers' memory.
     confusion
-        (k, k) probability that a defect of class i (row) is named j (column), in the order of the classes. None: each
-        row's own ``probability`` p says how sure its name is. Such a posterior holds the share w of the name as a prior, so what
-        was seen is p / (1 - p) times (1 - w) / w as likely in the named class as in any other.
+        (k, k) probability that a defect of class i (row) is named j (column), in the order of the
+        classes. None: each row's own ``probability`` p says how sure its name is. Such a posterior
+        holds the share w of the name as a prior, so what was seen is p / (1 - p) times (1 - w) / w
+        as likely in the named class as in any other.
     by
         As in `transitions`: each group has rates of its own.
     experiment, frame_time_s
@@ -58,13 +61,14 @@ def hidden_transitions(
     -------
     Transitions
         Lag 1: `rate_per_s` at the maximum of the likelihood, `probability` = exp(Q t) of the
-        shortest frame time, `count` the expected number of one-step transitions, rounded. Intervals come from the curvature
-        of the likelihood.
+        shortest frame time, `count` the expected number of one-step transitions, rounded. Intervals
+        come from the curvature of the likelihood.
 
     Raises
     ------
     ValueError
-        If a column is missing, the confusion matrix does not fit the classes, or a frame time is not known.
+        If a column is missing, the confusion matrix does not fit the classes, or a frame time is
+        not known.
     """
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = frame_times(tracks, experiment, frame_time_s)
@@ -73,21 +77,35 @@ def hidden_transitions(
     words: Any = {"grouping": grouping, "states": wanted, "with_probability": confusion is None}
     names = held(tracks, partial(_names_of, **words))
     seen = sum_over(names, _contents)
-    states = wanted or tuple(sorted({*class_names(known), *(k[2] for k in seen if k[0] == "state")}))
+    states = wanted or tuple(
+        sorted({*class_names(known), *(k[2] for k in seen if k[0] == "state")})
+    )
     gaps = {k[1:] for k in seen if k[0] == "gap"}
     if len(states) < 2:  # a single class has no other to be taken for
-        words = {"by": by, "experiment": experiment, "frame_time_s": frame_time_s, "confidence": confidence}
+        words = {
+            "by": by,
+            "experiment": experiment,
+            "frame_time_s": frame_time_s,
+            "confidence": confidence,
+        }
         return transitions(tracks, class_ids=states, **words)
     named = np.array(
-        [sum(seen.get(("state", g, i), 0) for g in {k[1] for k in seen} if g[0] == POOLED) for i in states]
+        [
+            sum(seen.get(("state", g, i), 0) for g in {k[1] for k in seen} if g[0] == POOLED)
+            for i in states
+        ]
     )
     prior, emission = (named + 0.5) / (named + 0.5).sum(), _emission_table(confusion, states)
     where = dask.compute(*[dask.delayed(list)(part) for part in names])
     rows = []
     for group, _ in grouping.groups((movie, *group[1:]) for group, movie, _ in gaps):
-        times = {(movie, gap): time_of(movie) * gap for own, movie, gap in sorted(gaps) if own == group}
+        times = {
+            (movie, gap): time_of(movie) * gap for own, movie, gap in sorted(gaps) if own == group
+        }
         holders = [part for part, groups in zip(names, where, strict=True) if group in groups]
-        rows.append((group, BaumWelch(holders, group, states, times, emission, prior).table(confidence)))
+        rows.append(
+            (group, BaumWelch(holders, group, states, times, emission, prior).table(confidence))
+        )
     return Transitions(grouping.table(rows, "transitions"), class_names(known), states)
 
 
@@ -96,24 +114,38 @@ def _emission_table(confusion: Any, states: tuple[int, ...]) -> np.ndarray | Non
         return None
     matrix = checked_confusion(confusion)
     if len(matrix) != len(states):
-        msg = f"the confusion matrix has {len(matrix)} rows, but there are {len(states)} classes {states}; give class_ids=..."
+        msg = (
+            f"the confusion matrix has {len(matrix)} rows, but there are {len(states)} classes "
+            f"{states}; give class_ids=..."
+        )
         raise ValueError(msg)
     return matrix
 
 
 def _names_of(
-    rows: pd.DataFrame, *, grouping: Grouping, states: tuple[int, ...] | None, with_probability: bool
+    rows: pd.DataFrame,
+    *,
+    grouping: Grouping,
+    states: tuple[int, ...] | None,
+    with_probability: bool,
 ) -> dict[Key, Names]:
     """Return group → the names along whole tracks, without what is needed no more. Computes once.
 
-    A track that passes from one group into another is cut there, and the row behind the cut ends the first piece as well: a
-    change belongs to the group of its earlier row.
+    A track that passes from one group into another is cut there, and the row behind the cut ends
+    the first piece as well: a change belongs to the group of its earlier row.
     """
-    tracks = Trajectories.of(rows, need=("class_id", "probability") if with_probability else ("class_id",))
-    kept = tracks.keep(tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states))
+    tracks = Trajectories.of(
+        rows, need=("class_id", "probability") if with_probability else ("class_id",)
+    )
+    kept = tracks.keep(
+        tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states)
+    )
     sure = rows["probability"].to_numpy(np.float64)[kept.row] if with_probability else None
     if sure is not None and ((sure < 0) | (sure > 1)).any():
-        msg = f"the column 'probability' says how sure a name is, from 0 to 1, but it holds {sure[(sure < 0) | (sure > 1)][0]}; give confusion=... instead"
+        msg = (
+            "the column 'probability' says how sure a name is, from 0 to 1, but it holds "
+            f"{sure[(sure < 0) | (sure > 1)][0]}; give confusion=... instead"
+        )
         raise ValueError(msg)
     n = len(kept.track)
     if n == 0:
@@ -132,7 +164,9 @@ def _names_of(
         first = np.zeros(len(row), bool)
         first[edges[:-1]] = True
         step = np.where(first, 0, np.diff(kept.frame[row], prepend=0))
-        pairs, gap = np.unique(np.stack([movie[row], step], axis=1)[~first], axis=0, return_inverse=True)
+        pairs, gap = np.unique(
+            np.stack([movie[row], step], axis=1)[~first], axis=0, return_inverse=True
+        )
         position = np.zeros(len(row), dtype=np.int32)
         position[~first] = gap.ravel()
         gaps = [(kept.movies[m], int(g)) for m, g in pairs]
@@ -146,7 +180,8 @@ def _contents(names: dict[Key, Names]) -> Sums:
     sums: Sums = {}
     for group, own in names.items():
         sums |= {
-            ("state", group, int(i)): int(n) for i, n in zip(*np.unique(own.name, return_counts=True), strict=True)
+            ("state", group, int(i)): int(n)
+            for i, n in zip(*np.unique(own.name, return_counts=True), strict=True)
         }
         sums |= {("gap", group, *gap): np.zeros(0) for gap in own.gaps}
     return sums

@@ -25,18 +25,24 @@ N_SAMPLES = 1000
 
 
 def connected(found: Transitions, *, movie: str = POOLED) -> pd.Series:
-    """Return the number of the set that each class belongs to; within a set every class was reached from every other.
+    """Return the number of the set that each class belongs to; within a set every class was reached
+    from every other.
 
-    A chain that falls apart into several sets has no single stationary distribution, and its longest timescale is infinite.
+    A chain that falls apart into several sets has no single stationary distribution, and its
+    longest timescale is infinite.
     """
     counts = found.matrix("count", movie=movie)
     return pd.Series(chain_tests.connected_sets(counts.to_numpy()), index=counts.index, name="set")
 
 
-def stationary(found: Transitions, *, movie: str = POOLED, lag_frames: int | None = None) -> pd.Series:
-    """Return the share of each class that the chain would keep for ever; NaN where there is none, or several.
+def stationary(
+    found: Transitions, *, movie: str = POOLED, lag_frames: int | None = None
+) -> pd.Series:
+    """Return the share of each class that the chain would keep for ever; NaN where there is none,
+    or several.
 
-    Classes that were never seen in a track have no share (NaN), and do not spoil that of the others. This is not the share that was
+    Classes that were never seen in a track have no share (NaN), and do not spoil that of the
+    others. This is not the share that was
     seen: a movie is short, and defects are made and lost.
     """
     P = found.matrix("probability", movie=movie, lag_frames=lag_frames)
@@ -47,16 +53,22 @@ def stationary(found: Transitions, *, movie: str = POOLED, lag_frames: int | Non
 
 
 def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
-    """Return what the chain says of each class: `class_id`, `set` (see `connected`), `seen_share` of all pairs, `stationary_share`.
+    """Return what the chain says of each class: `class_id`, `set` (see `connected`), `seen_share`
+    of all pairs, `stationary_share`.
 
-    Each set that is never left is a chain of its own, whose shares add up to 1; the classes of a set that is left for good have the share 0. A
-    class that was never seen in two frames of a track is in no set (-1).
+    Each set that is never left is a chain of its own, whose shares add up to 1; the classes of a
+    set that is left for good have the share 0. A class that was never seen in two frames of a track
+    is in no set (-1).
     """
     ids = np.array(found.class_ids, dtype=np.int64)
-    table = pd.DataFrame({"class_id": ids.astype(np.int16), "set": -1, "seen_share": 0.0, "stationary_share": np.nan})
+    table = pd.DataFrame(
+        {"class_id": ids.astype(np.int16), "set": -1, "seen_share": 0.0, "stationary_share": np.nan}
+    )
     if not len(ids) or found.table.empty:
         return table.iloc[:0]
-    counts, P = (found.matrix(column, movie=movie).to_numpy() for column in ("count", "probability"))
+    counts, P = (
+        found.matrix(column, movie=movie).to_numpy() for column in ("count", "probability")
+    )
     seen = _seen(found, movie, None)
     sets = np.full(len(ids), -1)
     sets[seen] = chain_tests.connected_sets(counts[np.ix_(seen, seen)])
@@ -66,7 +78,9 @@ def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
         left = counts[own].sum() > counts[np.ix_(own, own)].sum()
         share[own] = 0.0 if left else chain_tests.stationary_distribution(P[np.ix_(own, own)])
     at_risk = counts.sum(axis=1)
-    return table.assign(set=sets, seen_share=at_risk / max(at_risk.sum(), 1), stationary_share=share)
+    return table.assign(
+        set=sets, seen_share=at_risk / max(at_risk.sum(), 1), stationary_share=share
+    )
 
 
 def _seen(found: Transitions, movie: str, lag_frames: int | None) -> np.ndarray:
@@ -76,14 +90,23 @@ def _seen(found: Transitions, movie: str, lag_frames: int | None) -> np.ndarray:
 
 
 def _known(found: Transitions, movie: str, lag_frames: int) -> np.ndarray:
-    """Return the places of the classes of which something is known: what was never seen again is lost, and never comes back."""
-    return np.flatnonzero(found.matrix("count", movie=movie, lag_frames=lag_frames).to_numpy().sum(axis=1) > 0)
+    """Return the places of the classes of which something is known: what was never seen again is
+    lost, and never comes back."""
+    return np.flatnonzero(
+        found.matrix("count", movie=movie, lag_frames=lag_frames).to_numpy().sum(axis=1) > 0
+    )
 
 
 def implied_timescales(
-    found: Transitions, *, frame_time_s: float, movie: str = POOLED, confidence: float = 0.95, seed: int = 0
+    found: Transitions,
+    *,
+    frame_time_s: float,
+    movie: str = POOLED,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Return over which times the chain forgets, at each lag. Where classes are Markovian they do not depend on the lag.
+    """Return over which times the chain forgets, at each lag. Where classes are Markovian they do
+    not depend on the lag.
 
     Parameters
     ----------
@@ -94,28 +117,43 @@ def implied_timescales(
     movie
         A movie, or "*" for all.
     confidence
-        Of the intervals, between quantiles of matrices drawn from the Dirichlet posterior of the counts.
+        Of the intervals, between quantiles of matrices drawn from the Dirichlet posterior of the
+        counts.
     seed
         Of these draws.
 
     Returns
     -------
-    Columns `lag_frames`, `set`, `rank` (1 is the slowest of its set), `timescale_s`, `low`, `high`. Classes that were never seen to turn into each
-    other belong to different sets (see `chain_states`), each with timescales of its own; classes that were never seen in a track are left out.
+    Columns `lag_frames`, `set`, `rank` (1 is the slowest of its set), `timescale_s`, `low`, `high`.
+    Classes that were never seen to turn into each other belong to different sets (see
+    `chain_states`), each with timescales of its own; classes that were never seen in a track are
+    left out.
     """
     rows = []
     lags = found.table["lag_frames"].unique().tolist()
     for lag in lags:
         seen = np.ix_(*(_known(found, movie, lags[0]),) * 2)
-        P, count = (found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen] for c in ("probability", "count"))
-        sets = chain_tests.connected_sets(found.matrix("count", movie=movie, lag_frames=lags[0]).to_numpy()[seen])
-        drawn = chain_tests.sampled_matrices(count / lag, N_SAMPLES, np.random.default_rng(seed), sets=sets)
+        P, count = (
+            found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen]
+            for c in ("probability", "count")
+        )
+        sets = chain_tests.connected_sets(
+            found.matrix("count", movie=movie, lag_frames=lags[0]).to_numpy()[seen]
+        )
+        drawn = chain_tests.sampled_matrices(
+            count / lag, N_SAMPLES, np.random.default_rng(seed), sets=sets
+        )
         times, which = chain_tests.set_timescales(P, sets, lag * frame_time_s)
-        # few counts may say that a set is left for good where a drawn matrix cannot, and the other way round
-        sampled, _ = chain_tests.set_timescales(drawn, sets, lag * frame_time_s, closed=chain_tests.never_left(P, sets))
+        # few counts may say that a set is left for good where a drawn matrix cannot, and the other
+        # way round
+        sampled, _ = chain_tests.set_timescales(
+            drawn, sets, lag * frame_time_s, closed=chain_tests.never_left(P, sets)
+        )
         tail = (1 - confidence) / 2
         with np.errstate(invalid="ignore"):  # between two that never end there is no number: NaN
-            low, high = np.quantile(sampled, (tail, 1 - tail), axis=0) if len(which) else (times, times)
+            low, high = (
+                np.quantile(sampled, (tail, 1 - tail), axis=0) if len(which) else (times, times)
+            )
         rank = [int((which[:i] == which[i]).sum()) + 1 for i in range(len(which))]
         own = {"set": which, "rank": rank, "timescale_s": times, "low": low, "high": high}
         rows.append(pd.DataFrame({"lag_frames": lag, **own}))
@@ -126,7 +164,8 @@ def implied_timescales(
 def chapman_kolmogorov(
     found: Transitions, *, movie: str = POOLED, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Test whether steps of one lag, repeated, give what is seen at its multiples: P(n lag) = P(lag)^n.
+    """Test whether steps of one lag, repeated, give what is seen at its multiples: P(n lag) =
+    P(lag)^n.
 
     Parameters
     ----------
@@ -141,9 +180,10 @@ def chapman_kolmogorov(
 
     Returns
     -------
-    Columns `lag_frames`, `from_id`, `to_id` (of the classes that were seen), `predicted`, its `low` and `high`, `measured`, its `measured_low` and
-    `measured_high`, and `agrees`: the two differ by less than both errors together allow. Wrong names break the test at
-    short lags first (they look like fast switching that does not add up).
+    Columns `lag_frames`, `from_id`, `to_id` (of the classes that were seen), `predicted`, its `low`
+    and `high`, `measured`, its `measured_low` and
+    `measured_high`, and `agrees`: the two differ by less than both errors together allow. Wrong
+    names break the test at short lags first (they look like fast switching that does not add up).
     """
     lags = found.table["lag_frames"].unique().tolist()
     columns = [
@@ -162,7 +202,10 @@ def chapman_kolmogorov(
         return pd.DataFrame(columns=columns)
     first, places = lags[0], _known(found, movie, lags[0])
     seen = np.ix_(places, places)
-    P, count = (found.matrix(c, movie=movie, lag_frames=first).to_numpy()[seen] for c in ("probability", "count"))
+    P, count = (
+        found.matrix(c, movie=movie, lag_frames=first).to_numpy()[seen]
+        for c in ("probability", "count")
+    )
     drawn = chain_tests.sampled_matrices(count / first, N_SAMPLES, np.random.default_rng(seed))
     tail, ids = (1 - confidence) / 2, np.array(found.class_ids)[places]
     parts = []
@@ -170,15 +213,24 @@ def chapman_kolmogorov(
         predicted, spread = (np.linalg.matrix_power(m, lag // first) for m in (P, drawn))
         low, high = np.quantile(spread, (tail, 1 - tail), axis=0)
         measured, below, above = (
-            found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen] for c in ("probability", "low", "high")
+            found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen]
+            for c in ("probability", "low", "high")
         )
-        over, under = np.hypot(measured - below, high - predicted), np.hypot(above - measured, predicted - low)
+        over, under = (
+            np.hypot(measured - below, high - predicted),
+            np.hypot(above - measured, predicted - low),
+        )
         gap = np.where(measured > predicted, over, under)
         values = (predicted, low, high, measured, below, above, np.abs(measured - predicted) <= gap)
         part = dict(zip(columns[3:], (v.ravel() for v in values), strict=True))
         parts.append(
             pd.DataFrame(
-                {"lag_frames": lag, "from_id": np.repeat(ids, len(ids)), "to_id": np.tile(ids, len(ids)), **part}
+                {
+                    "lag_frames": lag,
+                    "from_id": np.repeat(ids, len(ids)),
+                    "to_id": np.tile(ids, len(ids)),
+                    **part,
+                }
             )
         )
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
@@ -191,8 +243,14 @@ def reversibility(found: Transitions, *, movie: str = POOLED) -> dict[str, Any]:
 
     Returns
     -------
-    `statistic` (twice the log-likelihood ratio), `degrees_of_freedom`, `p_value`, and `reversible` (at 1 %).
+    `statistic` (twice the log-likelihood ratio), `degrees_of_freedom`, `p_value`, and `reversible`
+    (at 1 %).
     """
     counts = found.matrix("count", movie=movie).to_numpy()
     statistic, freedom, p = chain_tests.reversibility_test(counts)
-    return {"statistic": statistic, "degrees_of_freedom": freedom, "p_value": p, "reversible": p >= 0.01}
+    return {
+        "statistic": statistic,
+        "degrees_of_freedom": freedom,
+        "p_value": p,
+        "reversible": p >= 0.01,
+    }

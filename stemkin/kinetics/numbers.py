@@ -13,22 +13,24 @@ from stemkin.rows.tracks import ONLY_MOVIE, Sums, frame_times, sum_over, whole_n
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
 
 MOST_FRAMES = 50_000_000
-"""No movie has more frames, as far as is known; a row beyond is a slip, and a number for each frame up to it too much."""
+"""No movie has more frames, as far as is known; a row beyond is a slip, and a number for each frame
+up to it too much."""
 
 
 def populations(
     detections: Any, *, experiment: Experiment | None = None, frame_time_s: float | None = None
 ) -> pd.DataFrame:
-    """Return how many defects of each class there are in every frame. Computes once: one pass over the rows.
+    """Return how many defects of each class there are in every frame. Computes once: one pass over
+    the rows.
 
     Parameters
     ----------
     detections
         Table ``detections`` or ``tracks`` (pandas or Dask, cut anywhere).
     experiment
-        Tells which frames were looked at: those with status "ok" of its table ``frames``; without that table all frames
-        of the movie; without an experiment those from 0 to the last one with a row. A frame that was looked at and in
-        which a class is not found has the number 0.
+        Tells which frames were looked at: those with status "ok" of its table ``frames``; without
+        that table all frames of the movie; without an experiment those from 0 to the last one with
+        a row. A frame that was looked at and in which a class is not found has the number 0.
     frame_time_s
         One frame time for all movies, instead of the experiment's.
 
@@ -39,7 +41,8 @@ def populations(
     Raises
     ------
     ValueError
-        If a column is missing, a frame or class is no whole number, a frame lies outside its movie, or a frame time is not known.
+        If a column is missing, a frame or class is no whole number, a frame lies outside its movie,
+        or a frame time is not known.
     """
     known = experiment if experiment is not None else getattr(detections, "experiment", None)
     time_of = frame_times(detections, experiment, frame_time_s)
@@ -47,11 +50,20 @@ def populations(
     for (movie, _), numbers in sums.items():
         refuse_frames_outside(known, movie, numbers.first, numbers.first + len(numbers.counts) - 1)
     looked_at = frames_looked_at(known)
-    movies = sorted({movie for movie, _ in sums} | (set() if known is None else set(known.movies["movie"].astype(str))))
+    movies = sorted(
+        {movie for movie, _ in sums}
+        | (set() if known is None else set(known.movies["movie"].astype(str)))
+    )
     classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
     parts = (
         [
-            _of_movie(m, classes, sums, *_looked_at(known, looked_at, m, classes, sums), _time_of(m, known, time_of))
+            _of_movie(
+                m,
+                classes,
+                sums,
+                *_looked_at(known, looked_at, m, classes, sums),
+                _time_of(m, known, time_of),
+            )
             for m in movies
         ]
         if classes
@@ -62,7 +74,9 @@ def populations(
 
 def _time_of(movie: str, known: Experiment | None, time_of: Callable[[str], float]) -> float:
     """Return the frame time of `movie`; a single frame needs none, for it is at time 0."""
-    if known is not None and known.movies.loc[known.movies["movie"] == movie, "n_frames"].tolist() == [1]:
+    if known is not None and known.movies.loc[
+        known.movies["movie"] == movie, "n_frames"
+    ].tolist() == [1]:
         return 0.0
     return time_of(movie)
 
@@ -71,7 +85,9 @@ def count_per_frame(rows: pd.DataFrame) -> Sums:
     """Return movie, class → (2, m) frames with a detection and how many. Computes once."""
     check_columns(rows, "detections", needed=("frame", "class_id"))
     movies = rows["movie"] if "movie" in rows.columns else pd.Series(ONLY_MOVIE, index=rows.index)
-    frame, named = (pd.Series(whole_numbers(rows, c), index=rows.index) for c in ("frame", "class_id"))
+    frame, named = (
+        pd.Series(whole_numbers(rows, c), index=rows.index) for c in ("frame", "class_id")
+    )
     sums: Sums = {}
     for key, frames in frame.groupby([movies, named], observed=True):
         movie, class_id = cast("tuple[str, int]", key)
@@ -103,10 +119,13 @@ class _Numbers:
 
 
 def frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
-    """Return movie → its rows of the table ``frames``; one row per frame is read, no pixel. Computes once."""
+    """Return movie → its rows of the table ``frames``; one row per frame is read, no pixel.
+    Computes once."""
     if known is None or known.frames is None:
         return {}
-    frames = known.frames[[c for c in ("movie", "frame", "status", "time_s", "vacuum") if c in known.frames.columns]]
+    frames = known.frames[
+        [c for c in ("movie", "frame", "status", "time_s", "vacuum") if c in known.frames.columns]
+    ]
     frames = frames if isinstance(frames, pd.DataFrame) else frames.compute()
     return {str(movie): own for movie, own in frames.groupby("movie", observed=True)}
 
@@ -117,32 +136,56 @@ def refuse_frames_outside(known: Experiment | None, movie: str, first: int, last
     Raises
     ------
     ValueError
-        If `first` is negative, or `last` is beyond the movie's last frame; where its length is not known, beyond `MOST_FRAMES`.
+        If `first` is negative, or `last` is beyond the movie's last frame; where its length is not
+        known, beyond `MOST_FRAMES`.
     """
     own = pd.DataFrame() if known is None else known.movies[known.movies["movie"] == movie]
     n = int(own["n_frames"].iloc[0]) if len(own) and "n_frames" in own.columns else MOST_FRAMES
     if first < 0 or last >= n:
-        msg = f"movie {movie!r} has the frames 0 to {n - 1}, but rows say frame {first if first < 0 else last}; give these rows another movie, or correct n_frames"
+        msg = (
+            f"movie {movie!r} has the frames 0 to {n - 1}, but rows say frame "
+            f"{first if first < 0 else last}; give these rows another movie, or correct n_frames"
+        )
         raise ValueError(msg)
 
 
 def _looked_at(
-    known: Experiment | None, frames: dict[str, pd.DataFrame], movie: str, classes: list[int], sums: Any
+    known: Experiment | None,
+    frames: dict[str, pd.DataFrame],
+    movie: str,
+    classes: list[int],
+    sums: Any,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the frames of `movie` that were looked at, and their times where the table ``frames`` says them."""
+    """Return the frames of `movie` that were looked at, and their times where the table ``frames``
+    says them."""
     if movie in frames:
         own = frames[movie]
         own = own[own["status"] == OK].sort_values("frame")
         return own["frame"].to_numpy(np.int64), own["time_s"].to_numpy(np.float64)
-    n = 0 if known is None else int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
+    n = (
+        0
+        if known is None
+        else int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
+    )
     own_numbers = (sums[movie, i] for i in classes if (movie, i) in sums)
-    return np.arange(n or max((numbers.first + len(numbers.counts) for numbers in own_numbers), default=0)), None
+    return np.arange(
+        n or max((numbers.first + len(numbers.counts) for numbers in own_numbers), default=0)
+    ), None
 
 
 def _of_movie(
-    movie: str, classes: list[int], sums: Any, frames: np.ndarray, times: np.ndarray | None, frame_time_s: float
+    movie: str,
+    classes: list[int],
+    sums: Any,
+    frames: np.ndarray,
+    times: np.ndarray | None,
+    frame_time_s: float,
 ) -> pd.DataFrame:
-    seconds = frames * frame_time_s if times is None else np.where(np.isfinite(times), times, frames * frame_time_s)
+    seconds = (
+        frames * frame_time_s
+        if times is None
+        else np.where(np.isfinite(times), times, frames * frame_time_s)
+    )
     stop = int(frames[-1]) + 1 if len(frames) else 0
     nobody = _Numbers(0, np.zeros(0, dtype=np.int64))
     n = np.stack([sums.get((movie, i), nobody).between(0, stop)[frames] for i in classes], axis=1)

@@ -43,7 +43,8 @@ class Transitions:
 
     @property
     def probabilities(self) -> pd.DataFrame:
-        """Pooled probabilities at the first lag; NaN in the row of a class that was never seen twice."""
+        """Pooled probabilities at the first lag; NaN in the row of a class that was never seen
+        twice."""
         return self.matrix("probability")
 
     @property
@@ -55,10 +56,15 @@ class Transitions:
     def reasons(self) -> pd.Series:
         """Why a class has no probabilities, by class; empty where all have."""
         never = self.counts.sum(axis=1) == 0
-        why = "never seen in two frames of one track at this lag: nothing is known of what becomes of it"
+        why = (
+            "never seen in two frames of one track at this lag: nothing is known of what becomes "
+            "of it"
+        )
         return pd.Series(why, index=never.index[never], name="reason", dtype="str")
 
-    def matrix(self, column: str, *, movie: str = POOLED, lag_frames: int | None = None, **group: Any) -> pd.DataFrame:
+    def matrix(
+        self, column: str, *, movie: str = POOLED, lag_frames: int | None = None, **group: Any
+    ) -> pd.DataFrame:
         """Return one column of `table` as a matrix, labelled by class.
 
         Parameters
@@ -75,7 +81,8 @@ class Transitions:
         Raises
         ------
         ValueError
-            If the table has no such column, movie, lag or group, or it does not say which group of several is meant.
+            If the table has no such column, movie, lag or group, or it does not say which group of
+            several is meant.
         """
         columns = self.table.columns.tolist()
         values = columns[columns.index("to_id") + 1 :]
@@ -94,11 +101,16 @@ class Transitions:
         if meant.sum() != k * k:
             known = self.table["movie"].unique().tolist()
             wanted = "".join(f", {name} {value}" for name, value in group.items())
-            msg = f"there are no transitions of movie {movie!r} at lag {lag}{wanted}; movies {known[:5]}, lags {np.unique(lags).tolist()}"
+            msg = (
+                f"there are no transitions of movie {movie!r} at lag {lag}{wanted}; movies "
+                f"{known[:5]}, lags {np.unique(lags).tolist()}"
+            )
             groups = columns[1 : columns.index("lag_frames")]
             msg += f"; say which of the groups is meant, by {groups}" if groups else ""
             raise ValueError(msg)
-        return pd.DataFrame(self.table[column].to_numpy()[meant].reshape(k, k), index=labels, columns=labels)
+        return pd.DataFrame(
+            self.table[column].to_numpy()[meant].reshape(k, k), index=labels, columns=labels
+        )
 
 
 def transitions(
@@ -118,24 +130,28 @@ def transitions(
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
     lag_frames
-        One lag or several. At a lag above 1 pairs overlap, and intervals are widened by as much as that repeats itself.
+        One lag or several. At a lag above 1 pairs overlap, and intervals are widened by as much as
+        that repeats itself.
     by
-        ``"pooled"`` for all movies together ("*"); ``"movie"`` for each movie as well; `Bins` of time or dose, or any column
-        of the rows or of the movies; or several of these. A change belongs to the group of its earlier row.
+        ``"pooled"`` for all movies together ("*"); ``"movie"`` for each movie as well; `Bins` of
+        time or dose, or any column of the rows or of the movies; or several of these. A change
+        belongs to the group of its earlier row.
     experiment, frame_time_s
-        Where the frame times come from; by default from the tracks themselves. Without any, rates are NaN.
+        Where the frame times come from; by default from the tracks themselves. Without any, rates
+        are NaN.
     class_ids
-        The states; by default the classes of the experiment and of the rows. Rows of other classes, and rows that are
-        not named, count as frames in which the particle was not seen.
+        The states; by default the classes of the experiment and of the rows. Rows of other classes,
+        and rows that are not named, count as frames in which the particle was not seen.
     confidence
         Of all intervals.
 
     Returns
     -------
     Transitions
-        At lag 1 rates maximise the likelihood of all rows that follow each other in a track, also across gaps of up to
-        `MAX_GAP` frames, each with its own exp(Q gap); at other lags that of the pairs. Pooled over movies with different
-        frame times they still do; pooled probabilities are then NaN, since P belongs to a frame time.
+        At lag 1 rates maximise the likelihood of all rows that follow each other in a track, also
+        across gaps of up to `MAX_GAP` frames, each with its own exp(Q gap); at other lags that of
+        the pairs. Pooled over movies with different frame times they still do; pooled probabilities
+        are then NaN, since P belongs to a frame time.
 
     Raises
     ------
@@ -166,9 +182,12 @@ def counted_and_fitted(
     class_ids: Iterable[int] | None,
     confidence: float,
 ) -> Transitions:
-    """Return the transitions of `tracks`; `time_of` tells what passes from frame to frame of a movie: time, or dose."""
+    """Return the transitions of `tracks`; `time_of` tells what passes from frame to frame of a
+    movie: time, or dose."""
     states = None if class_ids is None else tuple(sorted({int(i) for i in class_ids}))
-    sums = sum_over(tracks, partial(count_transitions, max_lag=max(lags), states=states, grouping=grouping))
+    sums = sum_over(
+        tracks, partial(count_transitions, max_lag=max(lags), states=states, grouping=grouping)
+    )
     if states is None:
         states = tuple(sorted({*names, *(i for _, *pair in sums for i in pair)}))
     counts = counts_of(sums, states)
@@ -181,7 +200,8 @@ def counted_and_fitted(
 
 
 def class_names(experiment: Experiment | None) -> dict[int, str]:
-    """Return class number → name of the named classes of `experiment`; empty where none is known."""
+    """Return class number → name of the named classes of `experiment`; empty where none is
+    known."""
     if experiment is None or experiment.classes is None:
         return {}
     classes = experiment.classes[experiment.classes["class_id"] != NOT_NAMED]
@@ -196,7 +216,9 @@ def _lags(lag_frames: int | Sequence[int]) -> list[int]:
     return lags
 
 
-def _maybe_times(tracks: Any, experiment: Experiment | None, frame_time_s: float | None) -> Callable[[str], float]:
+def _maybe_times(
+    tracks: Any, experiment: Experiment | None, frame_time_s: float | None
+) -> Callable[[str], float]:
     """Return what tells a movie's frame time, NaN where no calibration is known at all."""
     if experiment is None and frame_time_s is None:
         return lambda _: float("nan")
@@ -223,11 +245,15 @@ def _rows_of(
             P, low, high = (np.full((k, k), np.nan) for _ in range(3))
         if lag == 1:
             rates = _fitted(
-                *spans([matrix[-MAX_GAP:] for matrix in parts.values()], list(times.values())), 1, confidence
+                *spans([matrix[-MAX_GAP:] for matrix in parts.values()], list(times.values())),
+                1,
+                confidence,
             )
         else:
             own = [matrix[lag - 1 : lag] for matrix in parts.values()]
-            rates = _fitted(*spans(own, [lag * seconds for seconds in times.values()]), lag, confidence)
+            rates = _fitted(
+                *spans(own, [lag * seconds for seconds in times.values()]), lag, confidence
+            )
         yield {
             "lag_frames": np.full(k * k, lag), "from_id": from_id, "to_id": to_id, "count": count.ravel(),
             "probability": P.ravel(), "low": low.ravel(), "high": high.ravel(),
@@ -236,7 +262,8 @@ def _rows_of(
 
 
 def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (m, k, k) counts of each time that passed, and the (m,) times, of counts (gaps, k, k) of several movies.
+    """Return the (m, k, k) counts of each time that passed, and the (m,) times, of counts (gaps, k,
+    k) of several movies.
 
     Parameters
     ----------
@@ -255,7 +282,8 @@ def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndar
 
 
 def _fitted(counts: np.ndarray, times: np.ndarray, overlap: int, confidence: float) -> Generator:
-    """Return the generator of counts whose times are known; NaN where one is not, or there are none."""
+    """Return the generator of counts whose times are known; NaN where one is not, or there are
+    none."""
     if not len(times) or np.isnan(times).any():
         nothing = np.full(counts.shape[1:], np.nan)
         return Generator(nothing, nothing, nothing, 0.0)

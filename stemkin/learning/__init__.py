@@ -1,19 +1,22 @@
-"""What kinds of defects are there? A model is learned from a few frames, and then names every detection of an archive.
+"""What kinds of defects are there? A model is learned from a few frames, and then names every
+detection of an archive.
 
     model = learn(archive)                       # some frames → detector + descriptors + classes
     model.classes[["name", "n_detections"]]
     model = model.rename({"class 3": "W_ad"})
     model.save("model/")
 
-Each detection is described in the lattice's own frame (`kernels.patches`): how bright each site around it is compared with
-the perfect crystal (`kernels.descriptors`), and the principal components of its patch. A Gaussian mixture of these rows
-(`clustering.cluster`) gives the classes; each is named after the motif it resembles (`kernels.motifs`), or ``class 3``
-where none fits. What no class explains is -1.
+Each detection is described in the lattice's own frame (`kernels.patches`): how bright each site
+around it is compared with the perfect crystal (`kernels.descriptors`), and the principal components
+of its patch. A Gaussian mixture of these rows (`clustering.cluster`) gives the classes; each is
+named after the motif it resembles (`kernels.motifs`), or ``class 3`` where none fits. What no class
+explains is -1.
 
-How to read the answer: ``probability`` is the mixture's own; ``orientation`` says in which of the three equivalent directions of the
-lattice the defect points, and is -1 for classes that look the same in all three. Traps: classes are only as good as the
-sample (``n_frames``); a movie without a lattice is described by raw crops, whose classes do not carry over to other
-rotations or pixel sizes (a log line says so).
+How to read the answer: ``probability`` is the mixture's own; ``orientation`` says in which of the
+three equivalent directions of the lattice the defect points, and is -1 for classes that look the
+same in all three. Traps: classes are only as good as the sample (``n_frames``); a movie without a
+lattice is described by raw crops, whose classes do not carry over to other rotations or pixel sizes
+(a log line says so).
 """
 
 from __future__ import annotations
@@ -55,21 +58,26 @@ def learn(
     movies
         A movie, an archive or any iterable of movies.
     n_frames
-        Frames to learn from, spread over all movies by the seed (all of them where there are fewer).
+        Frames to learn from, spread over all movies by the seed (all of them where there are
+        fewer).
     n_classes
         How many classes; None lets the Bayesian information criterion choose.
     detector
-        ``"fourier"``, ``"network"`` or ``"paper"`` (`learn_detector` says what each one is), or any detector as in
-        `stemkin.detection.detectors`. `FourierDetector` unless given: on the simulator's presets it finds as much as the network or a
-        little more (see `stemkin.network`), and needs no learning.
+        ``"fourier"``, ``"network"`` or ``"paper"`` (`learn_detector` says what each one is), or any
+        detector as in `stemkin.detection.detectors`. `FourierDetector` unless given: on the
+        simulator's presets it finds as much as the network or a little more (see
+        `stemkin.network`), and needs no learning.
     seed
-        Decides the frames and the starts; the same seed gives the same model, however the movies are stored or chunked.
+        Decides the frames and the starts; the same seed gives the same model, however the movies
+        are stored or chunked.
     material
-        ``"WS2"``, ``"MoS2"``, ``"WSe2"``, ``"MoSe2"``, ``"graphene"`` or `kernels.motifs.Elements`: what classes are named after.
+        ``"WS2"``, ``"MoS2"``, ``"WSe2"``, ``"MoSe2"``, ``"graphene"`` or `kernels.motifs.Elements`:
+        what classes are named after.
 
     Returns
     -------
-    A `Model`. Without detections, or with fewer than two, it names nothing: every ``class_id`` is -1.
+    A `Model`. Without detections, or with fewer than two, it names nothing: every ``class_id`` is
+    -1.
 
     Raises
     ------
@@ -88,7 +96,9 @@ def learn(
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
     looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
     pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
-    sample = gather([(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None])
+    sample = gather(
+        [(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None]
+    )
     return model_of(sample, detector, n_classes, elements, seed)
 
 
@@ -100,15 +110,17 @@ def learn_detector(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Learn a detector of a named kind. Computes once, as one task on whichever Dask scheduler is active.
+    """Learn a detector of a named kind. Computes once, as one task on whichever Dask scheduler is
+    active.
 
     Parameters
     ----------
     movies
         Where the frames are.
     kind
-        ``"fourier"``: `detectors.FourierDetector`, which needs no learning. ``"network"``: `network.learn_network` from all `frames`.
-        ``"paper"``: the net and the recipe of Maksov et al. (2019), from the first of the `frames` only; takes hours.
+        ``"fourier"``: `detectors.FourierDetector`, which needs no learning. ``"network"``:
+        `network.learn_network` from all `frames`. ``"paper"``: the net and the recipe of Maksov et
+        al. (2019), from the first of the `frames` only; takes hours.
     frames
         (movie, frame) numbers; frames that are not ok are left out.
     seed
@@ -124,22 +136,34 @@ def learn_detector(
     from dask import delayed
 
     if kind not in DETECTORS:
-        msg = f"no detector is called {kind!r}; choose from {DETECTORS} or pass a detector of your own"
+        msg = (
+            f"no detector is called {kind!r}; choose from {DETECTORS} or pass a detector of your "
+            "own"
+        )
         raise ValueError(msg)
     if kind == "fourier":
         return FourierDetector(**(settings or {}))
-    return delayed(_learned_network)(list(movies), kind, list(frames), seed, dict(settings or {})).compute()
+    return delayed(_learned_network)(
+        list(movies), kind, list(frames), seed, dict(settings or {})
+    ).compute()
 
 
 def _learned_network(
-    movies: list[Movie], kind: str, frames: list[tuple[int, int]], seed: int, settings: dict[str, Any]
+    movies: list[Movie],
+    kind: str,
+    frames: list[tuple[int, int]],
+    seed: int,
+    settings: dict[str, Any],
 ) -> Any:
     from stemkin import network
 
     read = [movies[i].reader.read(frame, frame + 1) for i, frame in frames]
     good = [pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK]
     if not good:
-        msg = f"none of the {len(frames)} sampled frames is ok (blank, saturated, truncated or corrupt), so no network can be learned"
+        msg = (
+            f"none of the {len(frames)} sampled frames is ok (blank, saturated, truncated or "
+            "corrupt), so no network can be learned"
+        )
         raise ValueError(msg)
     if kind == "network":
         return network.learn_network(good, seed=seed, **settings)
@@ -149,7 +173,8 @@ def _learned_network(
 
 
 def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
-    """Choose `n_frames` of movies with the given `lengths`: (movie, frame) pairs, one drawn from each equal stretch of the whole.
+    """Choose `n_frames` of movies with the given `lengths`: (movie, frame) pairs, one drawn from
+    each equal stretch of the whole.
 
     Examples
     --------
@@ -159,7 +184,9 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
     total = sum(lengths)
     n = min(n_frames, total)
     edges = np.linspace(0, total, n + 1)
-    drawn = np.floor(edges[:-1] + np.random.default_rng(seed).random(n) * np.diff(edges)).astype(int)
+    drawn = np.floor(edges[:-1] + np.random.default_rng(seed).random(n) * np.diff(edges)).astype(
+        int
+    )
     chosen = np.arange(total) if n == total else drawn
     starts = np.cumsum([0, *lengths])
     movie = np.searchsorted(starts, chosen, side="right") - 1
@@ -167,7 +194,8 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
 
 
 def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
-    """Detect in one frame and look at what was found; None for a frame that is not fit to be searched."""
+    """Detect in one frame and look at what was found; None for a frame that is not fit to be
+    searched."""
     pixels = movie.reader.read(frame, frame + 1)
     if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         return None
@@ -175,7 +203,9 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
         survey: Survey = detector.survey(pixels, first_frame=frame)
         rest = survey.extra["rest"][0] if "rest" in survey.extra else None
         crystal = survey.extra["crystals"][0] if "crystals" in survey.extra else survey.lattices[0]
-        return look_at_detections(pixels[0], survey.records, lattice=crystal, rest=rest, pictures=True)
+        return look_at_detections(
+            pixels[0], survey.records, lattice=crystal, rest=rest, pictures=True
+        )
     records = tables.located(detector(pixels, first_frame=frame), pixels.shape[1:])
     return look_at_detections(pixels[0], records, pictures=True)
 
@@ -184,6 +214,9 @@ def _elements(material: str | motifs.Elements) -> motifs.Elements:
     if isinstance(material, motifs.Elements):
         return material
     if material not in motifs.MATERIALS:
-        msg = f"the material {material!r} is not known; give one of {sorted(motifs.MATERIALS)} or motifs.Elements(...)"
+        msg = (
+            f"the material {material!r} is not known; give one of {sorted(motifs.MATERIALS)} or "
+            "motifs.Elements(...)"
+        )
         raise ValueError(msg)
     return motifs.MATERIALS[material]

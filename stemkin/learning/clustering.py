@@ -1,10 +1,11 @@
-"""Classes from descriptors: principal components, k-means and a Gaussian mixture, on NumPy or Dask, the same bits either way.
+"""Classes from descriptors: principal components, k-means and a Gaussian mixture, on NumPy or Dask,
+the same bits either way.
 
     taxonomy = cluster(descriptors, n_classes=5)            # descriptors (n, k): NumPy or a Dask array
     class_id, probability = taxonomy.assign(more_descriptors)
 
-Nothing here depends on how the rows are chunked: they are laid out in leaves of a fixed size before anything is summed
-(see `gaussian_mixture`). This is the only file that imports dask-ml.
+Nothing here depends on how the rows are chunked: they are laid out in leaves of a fixed size before
+anything is summed (see `gaussian_mixture`). This is the only file that imports dask-ml.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from scipy import stats
 from stemkin.kernels.classes import mixture as kernel
 from stemkin.kernels.classes.mixture import Covariance
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
-from stemkin.learning.gaussian_mixture import NOT_FINITE, GaussianMixture, as_leaves, laid_out, sample_rows
+from stemkin.learning.gaussian_mixture import (
+    NOT_FINITE,
+    GaussianMixture,
+    as_leaves,
+    laid_out,
+    sample_rows,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,40 +54,49 @@ def cluster(
     descriptors
         (n, k) NumPy or Dask array, free of NaN.
     n_classes
-        How many; None takes the number with the lowest Bayesian information criterion, up to `max_classes`.
+        How many; None takes the number with the lowest Bayesian information criterion, up to
+        `max_classes`.
     covariance
         ``"full"``, ``"tied"`` or ``"diag"``; None lets the criterion choose between full and diag.
     start_labels
-        (n,) first guess of the classes, 0, 1, ... and -1 for rows without one. Fits then start from it, with the
-        remaining rows sorted into further classes by k-means, instead of from k-means alone.
+        (n,) first guess of the classes, 0, 1, ... and -1 for rows without one. Fits then start from
+        it, with the remaining rows sorted into further classes by k-means, instead of from k-means
+        alone.
     n_init
         Seeded starts where there is no first guess; the most likely wins.
     regularisation
         Added to every variance; 1e-4 of the mean variance of a descriptor unless given.
     prior_rows
-        As if each class had shown so many more rows of variance 1: for descriptors in units of their own noise.
+        As if each class had shown so many more rows of variance 1: for descriptors in units of
+        their own noise.
     outlier_probability
-        Share of a Gaussian class that may be mistaken for outliers: it sets the distance beyond which a row is unexplained.
+        Share of a Gaussian class that may be mistaken for outliers: it sets the distance beyond
+        which a row is unexplained.
     seed
         Of the sample and of the starts.
 
     Returns
     -------
-    A `Taxonomy` whose classes are numbered by falling size, with what was tried in ``selection``. With fewer distinct
-    rows than classes, fewer classes; with fewer than two rows, the taxonomy that names nothing. Both are logged.
+    A `Taxonomy` whose classes are numbered by falling size, with what was tried in ``selection``.
+    With fewer distinct rows than classes, fewer classes; with fewer than two rows, the taxonomy
+    that names nothing. Both are logged.
     """
     rows = sample_rows(laid_out(descriptors), seed=seed)
     if not np.isfinite(rows).all():
         raise ValueError(NOT_FINITE)
     if len(rows) < 2:
-        logger.warning("%d detections are too few to learn classes from; nothing will be named", len(rows))
+        logger.warning(
+            "%d detections are too few to learn classes from; nothing will be named", len(rows)
+        )
         return nothing()
     known = 0 if start_labels is None else int(start_labels.max(initial=-1)) + 1
     distinct = min(len(np.unique(rows, axis=0)), len(rows) // 2)
     asked = range(max(1, known), max(known, max_classes) + 1) if n_classes is None else [n_classes]
     counts = sorted({max(1, min(k, distinct)) for k in asked})
     if n_classes is not None and counts[-1] < n_classes:
-        logger.warning("%d distinct detections support %d classes, not %d", distinct, counts[-1], n_classes)
+        logger.warning(
+            "%d distinct detections support %d classes, not %d", distinct, counts[-1], n_classes
+        )
     if regularisation is None:
         regularisation = 1e-4 * (float(rows.var(axis=0).mean()) or 1.0)
     kinds: tuple[Covariance, ...] = ("full", "diag") if covariance is None else (covariance,)
@@ -96,12 +112,19 @@ def cluster(
                 random_state=seed,
             )
             if start_labels is not None and k >= known:
-                fit.set_params(**_start_from(np.asarray(descriptors), start_labels, k, kind, regularisation, seed))
+                fit.set_params(
+                    **_start_from(
+                        np.asarray(descriptors), start_labels, k, kind, regularisation, seed
+                    )
+                )
             fits.append((fit.fit(descriptors).bic(descriptors), fit))
     _, best = min(fits, key=lambda pair: pair[0])
     order = np.argsort(-best.weights_, kind="stable")
     limit = float(stats.chi2.isf(outlier_probability, descriptors.shape[1]))
-    tried = [{"n_classes": fit.n_components, "covariance": fit.covariance_type, "bic": bic} for bic, fit in fits]
+    tried = [
+        {"n_classes": fit.n_components, "covariance": fit.covariance_type, "bic": bic}
+        for bic, fit in fits
+    ]
     return Taxonomy(best.mixture_, np.argsort(order).astype(np.int16), limit, tuple(tried))
 
 
@@ -112,8 +135,9 @@ def held_out(
 
     Returns
     -------
-    One row per number of classes in `counts`: ``n_classes``, ``bic`` (lowest is preferred) on the rows of the fit,
-    ``held_out`` (highest is preferred), the mean log-likelihood of a row that was not seen.
+    One row per number of classes in `counts`: ``n_classes``, ``bic`` (lowest is preferred) on the
+    rows of the fit, ``held_out`` (highest is preferred), the mean log-likelihood of a row that was
+    not seen.
     """
     seen, unseen = descriptors[0::2], descriptors[1::2]
     rows = []
@@ -124,25 +148,37 @@ def held_out(
 
 
 def _start_from(
-    rows: np.ndarray, labels: np.ndarray, n_classes: int, covariance: Covariance, regularisation: float, seed: int
+    rows: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    covariance: Covariance,
+    regularisation: float,
+    seed: int,
 ) -> dict[str, np.ndarray]:
-    """Return the settings of a first guess, its unlabelled rows sorted into the classes that are left."""
+    """Return the settings of a first guess, its unlabelled rows sorted into the classes that are
+    left."""
     labels = np.asarray(labels).copy()
     rest = np.flatnonzero(labels < 0)
     known = int(labels.max(initial=-1)) + 1
     n_more = min(n_classes - known, len(rest))
     if n_more > 0:
         labels[rest] = known + kmeans(rows[rest], n_more, seed=seed)[1]
-    start = kernel.mixture_of_labels(rows, labels, n_classes, covariance=covariance, regularisation=regularisation)
+    start = kernel.mixture_of_labels(
+        rows, labels, n_classes, covariance=covariance, regularisation=regularisation
+    )
     factor = start.precisions_cholesky
     precisions = factor**2 if covariance == "diag" else factor @ np.swapaxes(factor, -1, -2)
     return {"weights_init": start.weights, "means_init": start.means, "precisions_init": precisions}
 
 
-def kmeans(rows: Any, n_clusters: int, *, seed: int = 0, max_iter: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (k, d) centres and the (n,) labels of dask-ml's `KMeans`, started from a k-means++ on a seeded sample. Computes once.
+def kmeans(
+    rows: Any, n_clusters: int, *, seed: int = 0, max_iter: int = 100
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (k, d) centres and the (n,) labels of dask-ml's `KMeans`, started from a k-means++
+    on a seeded sample. Computes once.
 
-    (dask-ml's own k-means|| start is 20 times slower at equal quality, and its ``init="k-means++"`` does not work.)
+    (dask-ml's own k-means|| start is 20 times slower at equal quality, and its ``init="k-means++"``
+    does not work.)
     """
     from dask_ml.cluster import KMeans
     from sklearn.cluster import kmeans_plusplus
@@ -150,12 +186,15 @@ def kmeans(rows: Any, n_clusters: int, *, seed: int = 0, max_iter: int = 100) ->
     rows = as_leaves(rows)
     start = kmeans_plusplus(sample_rows(rows, seed=seed), n_clusters, random_state=seed)[0]
     with _quiet(rows):
-        fit = KMeans(n_clusters, init=np.ascontiguousarray(start), max_iter=max_iter, random_state=seed).fit(rows)
+        fit = KMeans(
+            n_clusters, init=np.ascontiguousarray(start), max_iter=max_iter, random_state=seed
+        ).fit(rows)
         return np.asarray(fit.cluster_centers_), np.asarray(fit.labels_.compute())
 
 
 def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean (d,), components (k, d) and explained variances (k,) by dask-ml's `PCA`. Computes once.
+    """Return mean (d,), components (k, d) and explained variances (k,) by dask-ml's `PCA`. Computes
+    once.
 
     k is `n_components`, or fewer where there are fewer rows or columns.
     """
@@ -163,7 +202,9 @@ def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.n
 
     rows = as_leaves(rows)
     k = min(n_components, *rows.shape)
-    if rows.shape[0] <= rows.shape[1]:  # dask-ml's tall-and-skinny decomposition needs more rows than columns
+    if (
+        rows.shape[0] <= rows.shape[1]
+    ):  # dask-ml's tall-and-skinny decomposition needs more rows than columns
         from sklearn.decomposition import PCA as SmallPCA  # noqa: N811
 
         fit = SmallPCA(k, svd_solver="full").fit(np.asarray(rows))
@@ -174,7 +215,8 @@ def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.n
 
 
 def ward(means: np.ndarray) -> np.ndarray:
-    """Return the linkage matrix of Ward's hierarchical view on class means (k, d), as `scipy.cluster.hierarchy` draws it."""
+    """Return the linkage matrix of Ward's hierarchical view on class means (k, d), as
+    `scipy.cluster.hierarchy` draws it."""
     from scipy.cluster.hierarchy import linkage
 
     return np.asarray(linkage(means, "ward"))
@@ -182,9 +224,11 @@ def ward(means: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _quiet(rows: Any) -> Iterator[None]:
-    """Hold back what dask-ml 2025.1 warns of under today's dask and scikit-learn (its results were checked).
+    """Hold back what dask-ml 2025.1 warns of under today's dask and scikit-learn (its results were
+    checked).
 
-    A table of one leaf is not worth a message to the workers: it is worked on here, whichever scheduler is active.
+    A table of one leaf is not worth a message to the workers: it is worked on here, whichever
+    scheduler is active.
     """
     import dask
 

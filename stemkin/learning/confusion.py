@@ -12,8 +12,11 @@ from stemkin.model import Model
 from stemkin.movie import Movie
 
 
-def with_confusion(model: Model, movie: Movie, truth: pd.DataFrame, *, max_distance_px: float) -> Model:
-    """Measure how often the model confuses classes, on a movie whose defects are known. Computes once.
+def with_confusion(
+    model: Model, movie: Movie, truth: pd.DataFrame, *, max_distance_px: float
+) -> Model:
+    """Measure how often the model confuses classes, on a movie whose defects are known. Computes
+    once.
 
     Parameters
     ----------
@@ -28,28 +31,40 @@ def with_confusion(model: Model, movie: Movie, truth: pd.DataFrame, *, max_dista
 
     Returns
     -------
-    The model with two more entries in its `report`: ``confusion`` (``true``: kinds; ``found``: names of the classes, "-" for
-    not named and "missed"; ``counts``: one row per kind) and ``calibration_error``, the mean difference between the
-    probability of a name and how often it was right, over ten bins weighted by size.
+    The model with two more entries in its `report`: ``confusion`` (``true``: kinds; ``found``:
+    names of the classes, "-" for not named and "missed"; ``counts``: one row per kind) and
+    ``calibration_error``, the mean difference between the probability of a name and how often it
+    was right, over ten bins weighted by size.
     """
     from dask import compute, delayed
 
     numbers = [int(number) for number in np.unique(truth["frame"])]
     pairs = pd.concat(
-        compute(*[delayed(_compared)(model, movie, n, truth[truth["frame"] == n], max_distance_px) for n in numbers])
+        compute(
+            *[
+                delayed(_compared)(model, movie, n, truth[truth["frame"] == n], max_distance_px)
+                for n in numbers
+            ]
+        )
     )
     kinds = sorted(truth["kind"].unique())
     names = [*model.classes["name"], "-", "missed"]
-    counts = pd.crosstab(pairs["kind"], pairs["name"]).reindex(index=kinds, columns=names, fill_value=0)
+    counts = pd.crosstab(pairs["kind"], pairs["name"]).reindex(
+        index=kinds, columns=names, fill_value=0
+    )
     called = pairs[~pairs["name"].isin(["-", "missed"])]
     bins = np.minimum((called["probability"] * 10).astype(int), 9)
-    gaps = (called["probability"] - (called["kind"] == called["name"])).groupby(bins).sum().abs().sum()
+    gaps = (
+        (called["probability"] - (called["kind"] == called["name"])).groupby(bins).sum().abs().sum()
+    )
     found = {"true": kinds, "found": names, "counts": counts.to_numpy().tolist()}
     error = float(gaps / len(called)) if len(called) else float("nan")
     return replace(model, report={**model.report, "confusion": found, "calibration_error": error})
 
 
-def _compared(model: Model, movie: Movie, frame: int, truth: pd.DataFrame, max_distance_px: float) -> pd.DataFrame:
+def _compared(
+    model: Model, movie: Movie, frame: int, truth: pd.DataFrame, max_distance_px: float
+) -> pd.DataFrame:
     """Return `kind`, `name` and `probability` of every true defect of one frame."""
     pixels = movie.reader.read(frame, frame + 1)
     records = np.asarray(model.detector(pixels, first_frame=frame))
@@ -60,4 +75,6 @@ def _compared(model: Model, movie: Movie, frame: int, truth: pd.DataFrame, max_d
     names = np.array([*model.classes["name"], "-"], dtype=object)
     name, probability = np.full(len(truth), "missed", dtype=object), np.zeros(len(truth))
     name[j], probability[j] = names[class_id[i]], named["probability"][named["keep"]][i]
-    return pd.DataFrame({"kind": truth["kind"].to_numpy(), "name": name, "probability": probability})
+    return pd.DataFrame(
+        {"kind": truth["kind"].to_numpy(), "name": name, "probability": probability}
+    )

@@ -8,8 +8,9 @@
     "class 3" = "C_ad"
     "class 4" = "-"                      # dissolved: class_id -1
 
-Splitting comes first, then merging, then renaming, so a later line may speak of what an earlier one made. JSON says the same.
-In a results folder, `stemkin classes RESULTS --edit FILE` names the detections again from their descriptors.
+Splitting comes first, then merging, then renaming, so a later line may speak of what an earlier one
+made. JSON says the same. In a results folder, `stemkin classes RESULTS --edit FILE` names the
+detections again from their descriptors.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def edited(model: Model, edits: Edits | str | PathLike[str]) -> Model:
     Raises
     ------
     ValueError
-        If the file cannot be read, a section is not known, or a class is not there or cannot be split.
+        If the file cannot be read, a section is not known, or a class is not there or cannot be
+        split.
     """
     wanted = edits if isinstance(edits, Mapping) else read_edits(edits)
     _check(wanted)
@@ -73,14 +75,18 @@ def read_edits(path: str | PathLike[str]) -> dict[str, dict[str, Any]]:
         text = file.read_text(encoding="utf-8")
         said = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
-        msg = f"the classes file {file} cannot be read: {error}; it is TOML (or JSON) with tables [split], [merge], [rename]"
+        msg = (
+            f"the classes file {file} cannot be read: {error}; it is TOML (or JSON) with tables "
+            "[split], [merge], [rename]"
+        )
         raise ValueError(msg) from None
     _check(said)
     return dict(said)
 
 
 def split(model: Model, name: str, n: int) -> Model:
-    """Return the model with the class called `name` split into `n` by a mixture of the sample's descriptors. Computes once.
+    """Return the model with the class called `name` split into `n` by a mixture of the sample's
+    descriptors. Computes once.
 
     The parts are called ``"name (1)"`` ..., the largest first.
 
@@ -97,11 +103,25 @@ def split(model: Model, name: str, n: int) -> Model:
     sample = np.empty((0, model.n_descriptors)) if model.sample is None else model.sample.rows
     rows = scaled(sample, model.scale)
     own = np.flatnonzero(model.taxonomy.assign(rows)[0] == class_id)
-    if not isinstance(n, int) or n < 2 or len(own) < 2 * n or mixture is None or mixture.covariance == "tied":
-        msg = f"{name!r} cannot be split into {n!r}: its sample holds {len(own)} detections, and each part needs two"
+    if (
+        not isinstance(n, int)
+        or n < 2
+        or len(own) < 2 * n
+        or mixture is None
+        or mixture.covariance == "tied"
+    ):
+        msg = (
+            f"{name!r} cannot be split into {n!r}: its sample holds {len(own)} detections, and "
+            "each part needs two"
+        )
         raise ValueError(msg)
     fit = GaussianMixture(
-        n, covariance_type=mixture.covariance, n_init=4, reg_covar=REGULARISATION, prior_rows=PRIOR_ROWS, random_state=0
+        n,
+        covariance_type=mixture.covariance,
+        n_init=4,
+        reg_covar=REGULARISATION,
+        prior_rows=PRIOR_ROWS,
+        random_state=0,
     ).fit(rows[own])
     order = np.argsort(-fit.weights_, kind="stable")
     other = model.taxonomy.class_ids != class_id
@@ -112,27 +132,47 @@ def split(model: Model, name: str, n: int) -> Model:
         np.concatenate([mixture.covariances[other], fit.covariances_[order]]),
         mixture.covariance,
     )
-    ids = np.concatenate([model.taxonomy.class_ids[other], [class_id], len(names) + np.arange(n - 1)]).astype(np.int16)
+    ids = np.concatenate(
+        [model.taxonomy.class_ids[other], [class_id], len(names) + np.arange(n - 1)]
+    ).astype(np.int16)
     taxonomy = replace(model.taxonomy, mixture=grown, class_ids=ids)
     part = np.argsort(order)[fit.predict(rows[own])]
-    report = {key: value for key, value in model.report.items() if key not in ("confusion", "calibration_error")}
+    report = {
+        key: value
+        for key, value in model.report.items()
+        if key not in ("confusion", "calibration_error")
+    }
     return replace(
         model, taxonomy=taxonomy, classes=_split_rows(model, class_id, own, part, n),
         oriented=np.append(model.oriented, np.repeat(model.oriented[class_id], n - 1)), report=report,
     )  # fmt: skip
 
 
-def _split_rows(model: Model, class_id: int, own: np.ndarray, part: np.ndarray, n: int) -> pd.DataFrame:
-    """Return the table ``classes`` with the row of `class_id` in `n` parts; `part` (m,) are those of the sample's rows `own` (m,)."""
+def _split_rows(
+    model: Model, class_id: int, own: np.ndarray, part: np.ndarray, n: int
+) -> pd.DataFrame:
+    """Return the table ``classes`` with the row of `class_id` in `n` parts; `part` (m,) are those
+    of the sample's rows `own` (m,)."""
     rows = model.classes.to_dict("records")
     whole = rows[class_id]
     pictures = np.empty((0, 0, 0)) if model.sample is None else model.sample.pictures
     parts = []
     for i in range(n):
         seen = own[(part == i) & (own < len(pictures))]
-        mean = pictures[seen].astype(np.float64).mean(axis=0) if len(seen) else np.asarray(whole["mean_patch"])
+        mean = (
+            pictures[seen].astype(np.float64).mean(axis=0)
+            if len(seen)
+            else np.asarray(whole["mean_patch"])
+        )
         size = round(whole["n_detections"] * float((part == i).mean()))
-        parts.append({**whole, "name": f"{whole['name']} ({i + 1})", "n_detections": size, "mean_patch": mean})
+        parts.append(
+            {
+                **whole,
+                "name": f"{whole['name']} ({i + 1})",
+                "n_detections": size,
+                "mean_patch": mean,
+            }
+        )
     rows = [*rows[:class_id], parts[0], *rows[class_id + 1 :], *parts[1:]]
     return tables.conform(pd.DataFrame(rows).assign(class_id=np.arange(len(rows))), "classes")
 
@@ -144,7 +184,11 @@ def _check(edits: Mapping[str, Any]) -> None:
         raise ValueError(msg)
     for section, pairs in edits.items():
         kind = {"split": int, "merge": list, "rename": str}[section]
-        wrong = [pairs] if not isinstance(pairs, Mapping) else [v for v in pairs.values() if not isinstance(v, kind)]
+        wrong = (
+            [pairs]
+            if not isinstance(pairs, Mapping)
+            else [v for v in pairs.values() if not isinstance(v, kind)]
+        )
         if wrong:
             words = {int: "a number of parts", list: "a list of names", str: "a new name"}[kind]
             msg = f"in [{section}] each class name stands for {words}, not for {wrong[0]!r}"

@@ -3,8 +3,9 @@
     fit = GaussianMixture(6).fit(descriptors)          # (n, k): NumPy or a Dask array
     fit.predict_proba(descriptors)                     # lazy if they are
 
-Each step of expectation-maximisation is one pass over the blocks of rows, whose sums are added as a tree (see
-`kernels.mixture`): the answer equals scikit-learn's on the same start, and is the same to the bit for every chunking.
+Each step of expectation-maximisation is one pass over the blocks of rows, whose sums are added as a
+tree (see `kernels.mixture`): the answer equals scikit-learn's on the same start, and is the same to
+the bit for every chunking.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ SAMPLE_ROWS = 50_000
 """Rows of the seeded sample on which starts are made."""
 
 TASK_LEAVES = 4
-"""Leaves per task: 32 MiB at 16 descriptors, about half a second of work. A power of two, see `kernels.mixture.tree_sum`."""
+"""Leaves per task: 32 MiB at 16 descriptors, about half a second of work. A power of two, see
+`kernels.mixture.tree_sum`."""
 
-NOT_FINITE = "the rows hold NaN or infinity; leave such rows out, for instance rows[np.isfinite(rows).all(axis=1)]"
+NOT_FINITE = (
+    "the rows hold NaN or infinity; leave such rows out, for instance "
+    "rows[np.isfinite(rows).all(axis=1)]"
+)
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):
-    """Gaussian mixture by expectation-maximisation over blocks of rows; NumPy or Dask, larger than memory if need be.
+    """Gaussian mixture by expectation-maximisation over blocks of rows; NumPy or Dask, larger than
+    memory if need be.
 
     Parameters
     ----------
@@ -46,7 +52,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     max_iter, n_init, random_state
         As in scikit-learn. Starts are k-means on a seeded sample of `SAMPLE_ROWS` rows.
     prior_rows, prior_variance
-        As if each component had shown so many more rows of this variance; 0 is plain maximum likelihood.
+        As if each component had shown so many more rows of this variance; 0 is plain maximum
+        likelihood.
     weights_init, means_init, precisions_init
         As in scikit-learn; all three together are the start and leave nothing to chance.
 
@@ -98,22 +105,32 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """
         X = laid_out(X)
         if self.covariance_type not in COVARIANCES:
-            msg = f"covariance_type must be one of {list(COVARIANCES)}, not {self.covariance_type!r}"
+            msg = (
+                f"covariance_type must be one of {list(COVARIANCES)}, not {self.covariance_type!r}"
+            )
             raise ValueError(msg)
         if X.shape[0] < self.n_components:
             msg = (
-                f"{self.n_components} components need at least as many rows, but there are {X.shape[0]}; ask for fewer"
+                f"{self.n_components} components need at least as many rows, but there are "
+                f"{X.shape[0]}; ask for fewer"
             )
             raise ValueError(msg)
-        given = all(v is not None for v in (self.weights_init, self.means_init, self.precisions_init))
+        given = all(
+            v is not None for v in (self.weights_init, self.means_init, self.precisions_init)
+        )
         starts = [self._given_start()] if given else [self._start(X, i) for i in range(self.n_init)]
         fits = [self._climb(X, start) for start in starts]
         best = max(fits, key=lambda fit: fit[1])
         self.mixture_, self.lower_bound_, self.n_iter_, self.converged_ = best
         self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
-        self.covariances_, self.precisions_cholesky_ = self.mixture_.covariances, self.mixture_.precisions_cholesky
+        self.covariances_, self.precisions_cholesky_ = (
+            self.mixture_.covariances,
+            self.mixture_.precisions_cholesky,
+        )
         if not self.converged_:
-            logger.warning("the mixture of %d had not settled after %d steps", self.n_components, self.max_iter)
+            logger.warning(
+                "the mixture of %d had not settled after %d steps", self.n_components, self.max_iter
+            )
         return self
 
     def fit_predict(self, X: Any, y: Any = None) -> Any:
@@ -122,11 +139,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Any:
         """Return the most probable component of each row; lazy if `X` is a Dask array."""
-        return by_leaves(X, lambda rows: kernel.log_densities(rows, self.mixture_).argmax(axis=1), np.int64)
+        return by_leaves(
+            X, lambda rows: kernel.log_densities(rows, self.mixture_).argmax(axis=1), np.int64
+        )
 
     def predict_proba(self, X: Any) -> Any:
         """Return the (n, n_components) probabilities; lazy if `X` is a Dask array."""
-        return by_leaves(X, lambda rows: kernel.posterior(rows, self.mixture_)[1], np.float64, width=self.n_components)
+        return by_leaves(
+            X,
+            lambda rows: kernel.posterior(rows, self.mixture_)[1],
+            np.float64,
+            width=self.n_components,
+        )
 
     def score_samples(self, X: Any) -> Any:
         """Return log p of each row; lazy if `X` is a Dask array."""
@@ -144,7 +168,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _given_start(self) -> Mixture:
         precisions = np.asarray(self.precisions_init, dtype=float)
-        covariances = 1 / precisions if self.covariance_type == "diag" else np.linalg.inv(precisions)
+        covariances = (
+            1 / precisions if self.covariance_type == "diag" else np.linalg.inv(precisions)
+        )
         return Mixture(np.asarray(self.weights_init, float), np.asarray(self.means_init, float), covariances, self.covariance_type)  # fmt: skip
 
     def _start(self, X: Any, number: int) -> Mixture:
@@ -154,9 +180,15 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         rows = sample_rows(X, seed=self.random_state or 0)
         seed = np.random.SeedSequence([self.random_state or 0, number]).generate_state(1)[0]
         with threadpool_limits(1):  # the bits of its sums would depend on the number of threads
-            labels = KMeans(self.n_components, n_init=1, random_state=int(seed % 2**31)).fit_predict(rows)
+            labels = KMeans(
+                self.n_components, n_init=1, random_state=int(seed % 2**31)
+            ).fit_predict(rows)
         return kernel.mixture_of_labels(
-            rows, labels, self.n_components, covariance=self.covariance_type, regularisation=self.reg_covar
+            rows,
+            labels,
+            self.n_components,
+            covariance=self.covariance_type,
+            regularisation=self.reg_covar,
         )
 
     def _climb(self, X: Any, mixture: Mixture) -> tuple[Mixture, float, int, bool]:
@@ -167,7 +199,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
                 sums, mixture, regularisation=self.reg_covar,
                 prior_rows=self.prior_rows, prior_variance=self.prior_variance,
             )  # fmt: skip
-            gain, reached = sums.log_likelihood / sums.n_rows - reached, sums.log_likelihood / sums.n_rows
+            gain, reached = (
+                sums.log_likelihood / sums.n_rows - reached,
+                sums.log_likelihood / sums.n_rows,
+            )
             if not np.isfinite(reached):
                 raise ValueError(NOT_FINITE)
             if abs(gain) < self.tol:
@@ -180,7 +215,9 @@ def total(rows: Any, mixture: Mixture) -> Sums:
     """Return the sums of one step over all `rows` (as `laid_out` gives them). Computes once."""
     if isinstance(rows, np.ndarray):
         return Sums.unpack(kernel.step_sums(rows, mixture), mixture)
-    parts = rows.map_blocks(_task_sums, mixture=mixture, dtype=float, chunks=(1, 1), meta=np.empty((0, 0)))
+    parts = rows.map_blocks(
+        _task_sums, mixture=mixture, dtype=float, chunks=(1, 1), meta=np.empty((0, 0))
+    )
     return Sums.unpack(kernel.tree_sum(list(np.asarray(parts.compute()))), mixture)
 
 
@@ -197,7 +234,10 @@ def laid_out(rows: Any) -> Any:
         If `rows` is not two-dimensional, or a Dask array whose chunk sizes are not known.
     """
     if rows.ndim != 2:
-        msg = f"descriptors are a table (rows, descriptors), but this array has {rows.ndim} dimensions"
+        msg = (
+            f"descriptors are a table (rows, descriptors), but this array has {rows.ndim} "
+            "dimensions"
+        )
         raise ValueError(msg)
     return np.asarray(rows) if isinstance(rows, np.ndarray) else as_leaves(rows, leaves=TASK_LEAVES)
 
@@ -209,25 +249,34 @@ def as_leaves(rows: Any, *, leaves: int = 1) -> Any:
     if isinstance(rows, np.ndarray):
         return da.from_array(rows, chunks=(LEAF_ROWS * leaves, -1))
     if np.isnan(rows.shape[0]):
-        msg = "the chunk sizes of these descriptors are not known; call .compute_chunk_sizes() on the Dask array first"
+        msg = (
+            "the chunk sizes of these descriptors are not known; call .compute_chunk_sizes() on "
+            "the Dask array first"
+        )
         raise ValueError(msg)
     return rows.rechunk({0: LEAF_ROWS * leaves, 1: -1})
 
 
 def sample_rows(rows: Any, *, seed: int, n_rows: int = SAMPLE_ROWS) -> np.ndarray:
-    """Return at most `n_rows` of the `rows`, drawn by row number and in order: the same for every chunking. Computes once."""
+    """Return at most `n_rows` of the `rows`, drawn by row number and in order: the same for every
+    chunking. Computes once."""
     if rows.shape[0] > n_rows:
         chosen = np.random.default_rng(seed).choice(rows.shape[0], n_rows, replace=False)
         rows = rows[np.sort(chosen)]
     return np.asarray(rows, dtype=np.float64)
 
 
-def by_leaves(rows: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any, *, width: int | None = None) -> Any:
-    """Return what `function` makes of the rows, leaf by leaf, so that it does not depend on the chunks. Lazy for Dask."""
+def by_leaves(
+    rows: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any, *, width: int | None = None
+) -> Any:
+    """Return what `function` makes of the rows, leaf by leaf, so that it does not depend on the
+    chunks. Lazy for Dask."""
     if isinstance(rows, np.ndarray):
         leaves = [function(rows[i : i + LEAF_ROWS]) for i in range(0, max(len(rows), 1), LEAF_ROWS)]
         return np.concatenate(leaves)
     rows = as_leaves(rows)
     if width is None:
         return rows.map_blocks(function, dtype=dtype, drop_axis=1, meta=np.empty(0, dtype))
-    return rows.map_blocks(function, dtype=dtype, chunks=(rows.chunks[0], (width,)), meta=np.empty((0, 0), dtype))
+    return rows.map_blocks(
+        function, dtype=dtype, chunks=(rows.chunks[0], (width,)), meta=np.empty((0, 0), dtype)
+    )

@@ -1,7 +1,8 @@
-"""From looks at sampled frames to a model: descriptors, a mixture of classes, and what each class is called.
+"""From looks at sampled frames to a model: descriptors, a mixture of classes, and what each class
+is called.
 
-Detections in a lattice are sorted by the amplitudes of their sites and named after the motif they resemble; those of movies
-without one by the principal components of raw crops, and numbered.
+Detections in a lattice are sorted by the amplitudes of their sites and named after the motif they
+resemble; those of movies without one by the principal components of raw crops, and numbered.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ MAX_UNKNOWN = 4
 """Classes that may be found beyond the known motifs."""
 
 MAX_PATCHES = 20_000
-"""Patches from which components are made, drawn with the seed: 50 MB. The descriptors of as many are kept with the model."""
+"""Patches from which components are made, drawn with the seed: 50 MB. The descriptors of as many
+are kept with the model."""
 
 MAX_PICTURES = 2_000
 """Patches that are kept with the model, to look at: 1.8 MB."""
@@ -63,22 +65,34 @@ class Gathered:
 
 
 def gather(looks: list[tuple[Look, float | None]]) -> Gathered:
-    """Put looks (each with its pixel size [nm]) together: those in a lattice, or those without, whichever saw more."""
-    counts = {kind: sum(len(look.patches) for look, _ in looks if look.has_lattice == kind) for kind in (True, False)}
+    """Put looks (each with its pixel size [nm]) together: those in a lattice, or those without,
+    whichever saw more."""
+    counts = {
+        kind: sum(len(look.patches) for look, _ in looks if look.has_lattice == kind)
+        for kind in (True, False)
+    }
     uses_lattice = counts[True] >= counts[False]
     if not uses_lattice:
         logger.warning(
-            "most sampled detections lie in frames without a lattice: they are described by raw crops, "
+            "most sampled detections lie in frames without a lattice: they are described by raw "
+            "crops, "
             "so the classes do not carry over to other rotations or pixel sizes"
         )
     kept = [(look, size) for look, size in looks if look.has_lattice == uses_lattice]
-    spacings_nm = [look.scale.spacing_px * size for look, size in kept if look.scale is not None and size is not None]
+    spacings_nm = [
+        look.scale.spacing_px * size
+        for look, size in kept
+        if look.scale is not None and size is not None
+    ]
     spacing_nm = float(np.median(spacings_nm)) if spacings_nm else float("nan")
     return Gathered(uses_lattice, [look for look, _ in kept], len(looks), spacing_nm)
 
 
-def model_of(sample: Gathered, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int) -> Model:
-    """Return the model that a sample teaches; one that names nothing where there are fewer than two detections."""
+def model_of(
+    sample: Gathered, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int
+) -> Model:
+    """Return the model that a sample teaches; one that names nothing where there are fewer than two
+    detections."""
     from stemkin.learning.clustering import principal_components
 
     sample = replace(sample, looks=[look.only(~look.satellite) for look in sample.looks])
@@ -87,7 +101,9 @@ def model_of(sample: Gathered, detector: Any, n_classes: int | None, elements: m
     if isinstance(detector, NetworkDetector):
         report["training"] = dict(detector.weights.record)
     if n_found < 2:
-        logger.warning("%d detections in %d frames are too few to learn classes from", n_found, sample.n_frames)
+        logger.warning(
+            "%d detections in %d frames are too few to learn classes from", n_found, sample.n_frames
+        )
         n_pixels = PATCH**2 if sample.uses_lattice else CROP**2
         describer = Describer(sample.uses_lattice, np.zeros(n_pixels), np.zeros((0, n_pixels)))
         n = len(describer.names)
@@ -120,7 +136,15 @@ def model_of(sample: Gathered, detector: Any, n_classes: int | None, elements: m
     drawn = np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES]
     kept = Sample(rows[drawn].astype(np.float32), pictures[drawn[:MAX_PICTURES]].astype(np.float16))
     return Model(
-        detector, describer, taxonomy, classes, scale, np.array(called.oriented, bool), noise, report, sample=kept
+        detector,
+        describer,
+        taxonomy,
+        classes,
+        scale,
+        np.array(called.oriented, bool),
+        noise,
+        report,
+        sample=kept,
     )
 
 
@@ -128,7 +152,10 @@ def _classes(called: Names, class_id: np.ndarray, pictures: np.ndarray) -> pd.Da
     """Return the table ``classes`` of a sample."""
     ids = range(len(called.names))
     sizes = [int((class_id == i).sum()) for i in ids]
-    means = [pictures[class_id == i].mean(axis=0) if sizes[i] else np.zeros(pictures.shape[1:]) for i in ids]
+    means = [
+        pictures[class_id == i].mean(axis=0) if sizes[i] else np.zeros(pictures.shape[1:])
+        for i in ids
+    ]
     return tables.conform(
         {
             "class_id": np.arange(len(sizes)), "name": called.names, "n_detections": sizes, "mean_patch": means,
@@ -165,15 +192,18 @@ def _sort_by_look(
 def _sort_by_motif(
     sample: Gathered, rows: np.ndarray, n_classes: int | None, elements: motifs.Elements, seed: int
 ) -> _Sorted:
-    """Sort by the amplitudes of the sites, starting from the motif that each detection resembles."""
+    """Sort by the amplitudes of the sites, starting from the motif that each detection
+    resembles."""
     from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
     library = motifs.library(elements, chalcogen=height)
     if not elements.fits(sample.spacing_nm, height):
         logger.warning(
-            "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the material (%.4f nm, %.2f): "
-            "classes are numbered, not named, and one defect on either kind of column is two of them (see `stemkin classes` to merge); "
+            "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the "
+            "material (%.4f nm, %.2f): "
+            "classes are numbered, not named, and one defect on either kind of column is two of "
+            "them (see `stemkin classes` to merge); "
             "give material=... or check pixel_size_nm",
             sample.spacing_nm, height, elements.a_nm, elements.chalcogen_height,
         )  # fmt: skip

@@ -10,8 +10,9 @@
     tracks = block_tracks(block, links.names, names[k])                   # the block's rows of the table `tracks`
 
 `link` lays this over a Dask table. A link depends on the few frames around it, so blocks may be cut
-anywhere between frames. A block of n rows takes about 200 n bytes while it is linked; joining takes 8 bytes per row of each
-block's last frame and, where gaps are closed, 16 bytes per closed gap besides a window of ends and starts.
+anywhere between frames. A block of n rows takes about 200 n bytes while it is linked; joining takes
+8 bytes per row of each block's last frame and, where gaps are closed, 16 bytes per closed gap
+besides a window of ends and starts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class BlockLinks:
     Attributes
     ----------
     names
-        (n,) name of each row's track; negative where it came in from before the block (see `stemkin.kernels.linking.block_names`).
+        (n,) name of each row's track; negative where it came in from before the block (see
+        `stemkin.kernels.linking.block_names`).
     summary
         What the other blocks must know.
     """
@@ -52,7 +54,8 @@ class BlockLinks:
 def count_block(
     block: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, clock: Clock, settings: Settings
 ) -> StepCounts:
-    """Link a block by distance, only to count steps, losses and births; arguments as in `link_block`. Computes once."""
+    """Link a block by distance, only to count steps, losses and births; arguments as in
+    `link_block`. Computes once."""
     limit = clock.step_limit_nm(settings.max_step_nm)
     seen, own = _sightings(block, before, after, clock, settings)
     return count_steps(seen, limit, own)
@@ -66,14 +69,16 @@ def link_block(
     settings: Settings,
     model: StepModel | None = None,
 ) -> BlockLinks:
-    """Link the frames of a block among each other and to the last occupied frame before it. Computes once.
+    """Link the frames of a block among each other and to the last occupied frame before it.
+    Computes once.
 
     Parameters
     ----------
     block
         Rows of whole frames, from `prepare`.
     before, after
-        `last_frames` of all rows before the block, and `first_frames` of all rows after it; no rows at the movie's ends.
+        `last_frames` of all rows before the block, and `first_frames` of all rows after it; no rows
+        at the movie's ends.
     clock, settings
         As for every block of the movie.
     model
@@ -90,16 +95,29 @@ def link_block(
     else:
         links = links_by_likelihood(seen, model)
     frame = before["frame"].to_numpy()
-    halo = int(np.searchsorted(frame, frame[-1])) if len(frame) else 0  # where the last occupied frame before begins
+    halo = (
+        int(np.searchsorted(frame, frame[-1])) if len(frame) else 0
+    )  # where the last occupied frame before begins
     rows = slice(halo, own.stop)
     links = np.where(links[rows] >= 0, links[rows] - halo, -1)
     links[: own.start - halo] = -1
     seen = seen.take(rows)
     names, of_all, seam = name_tracks(links, seen.frame, n_previous=own.start - halo)
     nothing = np.empty(0, np.int64)
-    starts, ends = _tips(links, seen.frame, own.start - halo) if settings.max_gap_frames else (nothing, nothing)
+    starts, ends = (
+        _tips(links, seen.frame, own.start - halo)
+        if settings.max_gap_frames
+        else (nothing, nothing)
+    )
     tip, is_end = np.concatenate([starts, ends]), np.repeat([False, True], [len(starts), len(ends)])
-    tips = Tips(is_end, of_all[tip], seen.ordinal[tip], seen.frame[tip], seen.point_nm[tip], seen.looks.take(tip))
+    tips = Tips(
+        is_end,
+        of_all[tip],
+        seen.ordinal[tip],
+        seen.frame[tip],
+        seen.point_nm[tip],
+        seen.looks.take(tip),
+    )
     last = int(block["frame"].iloc[-1]) if len(block) else -1
     return BlockLinks(names, Summary(seam, tips, last))
 
@@ -107,14 +125,19 @@ def link_block(
 def _sightings(
     block: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, clock: Clock, settings: Settings
 ) -> tuple[Sightings, slice]:
-    """Return the rows of a block and those around it as arrays, and which of them are the block's own."""
+    """Return the rows of a block and those around it as arrays, and which of them are the block's
+    own."""
     parts = [before, block, after]
     _check_order([part["frame"].to_numpy() for part in parts if len(part)], clock)
-    frame, ordinal = (np.concatenate([p[c].to_numpy(np.int64) for p in parts]) for c in ("frame", "ordinal"))
+    frame, ordinal = (
+        np.concatenate([p[c].to_numpy(np.int64) for p in parts]) for c in ("frame", "ordinal")
+    )
     point = np.concatenate([p[["y_nm", "x_nm"]].to_numpy(np.float64) for p in parts])
     since_last, since_second = (clock.since(ordinal, frame, n_apart) for n_apart in (1, 2))
     looks, longest = _looks(parts, settings), settings.max_blind_frames + 1
-    seen = Sightings(ordinal, frame, point, since_last, since_second, looks, longest, clock.spacing_nm(settings))
+    seen = Sightings(
+        ordinal, frame, point, since_last, since_second, looks, longest, clock.spacing_nm(settings)
+    )
     return seen, slice(len(before), len(before) + len(block))
 
 
@@ -127,7 +150,10 @@ def _check_order(frames: Sequence[np.ndarray], clock: Clock) -> None:
                 if now[0] == then[-1]
                 else f"frame {now[0]} comes after frame {then[-1]}"
             )
-            msg = f"movie {clock.movie!r}: {what}; partitions must hold whole frames in the order of time, as detect() returns them"
+            msg = (
+                f"movie {clock.movie!r}: {what}; partitions must hold whole frames in the order of "
+                "time, as detect() returns them"
+            )
             raise ValueError(msg)
 
 
@@ -144,13 +170,19 @@ def _looks(parts: Sequence[pd.DataFrame], settings: Settings) -> Looks:
 
 
 def _tips(before: np.ndarray, frame: np.ndarray, n_previous: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows where tracks begin in the block, and those where they end before its last frame."""
+    """Return the rows where tracks begin in the block, and those where they end before its last
+    frame."""
     starts = np.flatnonzero(before < 0)
-    ends = np.flatnonzero(~goes_on(before) & (frame < frame[-1])) if len(frame) else np.empty(0, np.int64)
+    ends = (
+        np.flatnonzero(~goes_on(before) & (frame < frame[-1]))
+        if len(frame)
+        else np.empty(0, np.int64)
+    )
     return starts[starts >= n_previous], ends
 
 
 def fit_steps(counts: Sequence[StepCounts], clock: Clock, settings: Settings) -> StepModel:
-    """Return how far the defects of a movie step and how often they are missed. Computes once; any order of blocks."""
+    """Return how far the defects of a movie step and how often they are missed. Computes once; any
+    order of blocks."""
     limit_nm, spacing_nm = clock.step_limit_nm(settings.max_step_nm), clock.spacing_nm(settings)
     return StepModel(sum(counts, start=NO_STEPS), limit_nm, spacing_nm)

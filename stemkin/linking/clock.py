@@ -1,4 +1,5 @@
-"""What a linker knows of a movie and of its task: which frames are good, where the specimen was, what may be linked."""
+"""What a linker knows of a movie and of its task: which frames are good, where the specimen was,
+what may be linked."""
 
 from __future__ import annotations
 
@@ -14,15 +15,18 @@ from stemkin import tables
 logger = logging.getLogger(__name__)
 
 MAX_STEP_LATTICES = 2.2
-"""The default of `max_step_nm`, in lattice constants: room for two hops in a frame time, to the sites 1.73 and 2 lattice
-constants away. With room for one hop alone (1.3) D comes out 16 % too low at 0.3 hops per frame (`stemkin demo`)."""
+"""The default of `max_step_nm`, in lattice constants: room for two hops in a frame time, to the
+sites 1.73 and 2 lattice constants away. With room for one hop alone (1.3) D comes out 16 % too low
+at 0.3 hops per frame (`stemkin demo`)."""
 
 MAX_GAP_FRAMES = 1
-"""The default of `max_gap_frames`, in a run (`stemkin.config.Link`) too. A defect that is missed now and then would otherwise be many short
-tracks: with 5 % missed, closing gaps of one frame brings the share of its track that is kept whole from 0.53 to 0.80 (defects 6 steps
-apart) and from 0.40 to 0.55 (2 steps); two frames add 0.002 to 0.008. Where next to nothing is missed there is
-next to nothing to close: what is joined then are mostly false detections, of which two frames join a quarter to two thirds more
-(`benchmarks/bench_association.py`)."""
+"""The default of `max_gap_frames`, in a run (`stemkin.config.Link`) too. A defect that is missed
+now and then would otherwise be many short
+tracks: with 5 % missed, closing gaps of one frame brings the share of its track that is kept whole
+from 0.53 to 0.80 (defects 6 steps apart) and from 0.40 to 0.55 (2 steps); two frames add 0.002 to
+0.008. Where next to nothing is missed there is
+next to nothing to close: what is joined then are mostly false detections, of which two frames join
+a quarter to two thirds more (`benchmarks/bench_association.py`)."""
 
 Cost = Literal["likelihood", "distance"]
 
@@ -34,7 +38,8 @@ class Settings:
     Attributes
     ----------
     max_step_nm
-        Largest step between neighbouring frames [nm]; None: `MAX_STEP_LATTICES` times the movie's own lattice constant.
+        Largest step between neighbouring frames [nm]; None: `MAX_STEP_LATTICES` times the movie's
+        own lattice constant.
     max_gap_frames
         Good frames in a row that a defect may be missed.
     max_blind_frames
@@ -59,10 +64,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every number."""
-        if self.max_step_nm is not None and not (np.isfinite(self.max_step_nm) and self.max_step_nm > 0):
+        if self.max_step_nm is not None and not (
+            np.isfinite(self.max_step_nm) and self.max_step_nm > 0
+        ):
             msg = f"max_step_nm must be a positive number of nanometres, but is {self.max_step_nm}"
             raise ValueError(msg)
-        for name in ("max_gap_frames", "max_blind_frames", "class_penalty_nm", "brightness_penalty_nm"):
+        for name in (
+            "max_gap_frames",
+            "max_blind_frames",
+            "class_penalty_nm",
+            "brightness_penalty_nm",
+        ):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 msg = f"{name} must be a number that is not negative, but is {getattr(self, name)}"
                 raise ValueError(msg)
@@ -116,7 +128,8 @@ class Clock:
         pixel_size_nm
             Edge of a pixel [nm].
         frames
-            Table ``frames``, of this movie or of more; a column ``lattice_px`` tells the lattice constant.
+            Table ``frames``, of this movie or of more; a column ``lattice_px`` tells the lattice
+            constant.
         lattice_nm
             Lattice constant [nm], where it is known otherwise.
 
@@ -127,12 +140,17 @@ class Clock:
         """
         if not (np.isfinite(pixel_size_nm) and pixel_size_nm > 0):
             msg = (
-                f"movie {movie!r} needs a pixel size to be linked in nanometres, but it is {pixel_size_nm}; "
+                f"movie {movie!r} needs a pixel size to be linked in nanometres, but it is "
+                f"{pixel_size_nm}; "
                 "give it when the movie is opened: open_movie(path, pixel_size_nm=...)"
             )
             raise ValueError(msg)
         if frames is None:
-            logger.info("movie %r: no table of frames, so no drift is corrected and every frame counts as good", movie)
+            logger.info(
+                "movie %r: no table of frames, so no drift is corrected and every frame counts as "
+                "good",
+                movie,
+            )
             return cls(movie, float(pixel_size_nm), lattice_nm=lattice_nm)
         good = _good_frames(movie, frames)
         if lattice_nm is None and "lattice_px" in good and good["lattice_px"].notna().any():
@@ -141,20 +159,24 @@ class Clock:
         return cls(movie, float(pixel_size_nm), good["frame"].to_numpy(np.int64), shift, lattice_nm)
 
     def between(self, first: int, last: int) -> Clock:
-        """Return what the clock says of the frames `first` to `last` (included), and of the two good frames before them."""
+        """Return what the clock says of the frames `first` to `last` (included), and of the two
+        good frames before them."""
         if self.good is None:
             return self
         start, stop = np.searchsorted(self.good, [first, last + 1])
         start = max(int(start) - 2, 0)
         shift = None if self.shift_px is None else self.shift_px[start:stop]
-        return replace(self, good=self.good[start:stop], shift_px=shift, n_before=self.n_before + start)
+        return replace(
+            self, good=self.good[start:stop], shift_px=shift, n_before=self.n_before + start
+        )
 
     def shift_at(self, ordinal: np.ndarray) -> np.ndarray | None:
         """Return the shift (n, 2) of the good frames `ordinal` (n,) [px]; None: no drift."""
         return None if self.shift_px is None else self.shift_px[ordinal - self.n_before]
 
     def ordinal(self, frame: np.ndarray) -> np.ndarray:
-        """Return the number (n,) of each frame among the good frames; -1 for a frame that is not good."""
+        """Return the number (n,) of each frame among the good frames; -1 for a frame that is not
+        good."""
         if self.good is None:
             return frame.astype(np.int64)
         if not len(self.good):
@@ -163,14 +185,16 @@ class Clock:
         return np.where(self.good[place] == frame, place + self.n_before, -1)
 
     def since(self, ordinal: np.ndarray, frame: np.ndarray, n_apart: int) -> np.ndarray:
-        """Return the frame times (n,) since the good frame `n_apart` before each; very many where there is none."""
+        """Return the frame times (n,) since the good frame `n_apart` before each; very many where
+        there is none."""
         if self.good is None:
             return np.full(len(frame), float(n_apart))
         passed = frame - self.good[(ordinal - n_apart - self.n_before).clip(min=0)]
         return np.where(ordinal >= n_apart, passed, 2.0**40)
 
     def spacing_nm(self, settings: Settings) -> float | None:
-        """Return the distance of the sites that are linked to each other; None where any step is a step.
+        """Return the distance of the sites that are linked to each other; None where any step is a
+        step.
 
         Raises
         ------
@@ -182,7 +206,8 @@ class Clock:
         if self.lattice_nm is not None and self.lattice_nm > 0:
             return self.lattice_nm
         msg = (
-            f"movie {self.movie!r} shows no lattice whose sites could be linked; pass lattice=False, or give the lattice constant "
+            f"movie {self.movie!r} shows no lattice whose sites could be linked; pass "
+            "lattice=False, or give the lattice constant "
             "as a column lattice_nm of the movies"
         )
         raise ValueError(msg)
@@ -200,7 +225,8 @@ class Clock:
         if self.lattice_nm is not None and self.lattice_nm > 0:
             return MAX_STEP_LATTICES * self.lattice_nm
         msg = (
-            f"how far a defect of movie {self.movie!r} may step between frames is not known, since no lattice was found; pass "
+            f"how far a defect of movie {self.movie!r} may step between frames is not known, since "
+            "no lattice was found; pass "
             f"max_step_nm=, about {MAX_STEP_LATTICES} lattice constants (0.69 nm for WS2)"
         )
         raise ValueError(msg)
@@ -208,15 +234,23 @@ class Clock:
 
 def _good_frames(movie: str, frames: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the good frames of `movie`, in order, each once and with its shift."""
-    tables.check_columns(frames, "frames", needed=("movie", "frame", "status", "shift_y", "shift_x"))
+    tables.check_columns(
+        frames, "frames", needed=("movie", "frame", "status", "shift_y", "shift_x")
+    )
     own = frames[(frames["movie"] == movie).to_numpy()].sort_values("frame")
     twice = own["frame"].duplicated()
     if twice.any():
-        msg = f"movie {movie!r}: frame {own.loc[twice, 'frame'].iloc[0]} is listed twice in the table of frames"
+        msg = (
+            f"movie {movie!r}: frame {own.loc[twice, 'frame'].iloc[0]} is listed twice in the "
+            "table of frames"
+        )
         raise ValueError(msg)
     good = own[(own["status"] == tables.OK).to_numpy()]
     lost = good[["shift_y", "shift_x"]].isna().any(axis=1)
     if lost.any():
-        msg = f"movie {movie!r}: good frame {good.loc[lost, 'frame'].iloc[0]} has no shift in the table of frames; put 0 where there is no drift"
+        msg = (
+            f"movie {movie!r}: good frame {good.loc[lost, 'frame'].iloc[0]} has no shift in the "
+            "table of frames; put 0 where there is no drift"
+        )
         raise ValueError(msg)
     return good

@@ -28,8 +28,8 @@ class Summary:
     seam
         The tracks in its last frame.
     tips
-        First detections of tracks that begin in the block, last ones of those that end in it or in its halo. Empty where
-        gaps are not closed.
+        First detections of tracks that begin in the block, last ones of those that end in it or in
+        its halo. Empty where gaps are not closed.
     last_frame
         Number of its last occupied frame, -1 for a block without rows.
     """
@@ -62,7 +62,8 @@ def join_links(
     settings: Settings,
     tips_of: Callable[[int], Tips] | None = None,
 ) -> list[Names]:
-    """Return, for each block of a movie in the order of time, how its tracks are called. Computes once.
+    """Return, for each block of a movie in the order of time, how its tracks are called. Computes
+    once.
 
     Gaps are closed here, between the ends and the starts of all tracks of the movie.
 
@@ -75,7 +76,8 @@ def join_links(
     settings
         As the blocks were linked with.
     tips_of
-        Gives the tips of a block by its number, where they are kept elsewhere than in the summaries; asked twice for each.
+        Gives the tips of a block by its number, where they are kept elsewhere than in the
+        summaries; asked twice for each.
     """
     incoming = join([summary.seam for summary in summaries])
     old = new = np.empty(0, np.int64)
@@ -86,7 +88,10 @@ def join_links(
                 tips = summary.tips if tips_of is None else tips_of(k)
                 yield replace(tips, name=settle(tips.name, names)), summary.last_frame
 
-        limits = {"max_gap_frames": settings.max_gap_frames, "max_blind_frames": settings.max_blind_frames}
+        limits = {
+            "max_gap_frames": settings.max_gap_frames,
+            "max_blind_frames": settings.max_blind_frames,
+        }
         old, new = one_name(*close_gaps(lambda: in_windows(settled()), model=model, **limits))
         logger.info("%d gaps closed", len(old))
     names, begun = [], 0
@@ -104,6 +109,7 @@ def join_links(
 
 
 def block_tracks(block: pd.DataFrame, own: np.ndarray, names: Names) -> pd.DataFrame:
-    """Return the block's rows of the table ``tracks``, sorted as the block is; `own` are its `BlockLinks.names`. Computes once."""
+    """Return the block's rows of the table ``tracks``, sorted as the block is; `own` are its
+    `BlockLinks.names`. Computes once."""
     particle = renamed(settle(own, names.incoming), names.old, names.new)
     return tables.conform(block.assign(particle=particle), "tracks")

@@ -1,11 +1,12 @@
-"""How `link` lies over Dask: blocks in parallel, a halo of a few frames, names joined, whole movies at the end.
+"""How `link` lies over Dask: blocks in parallel, a halo of a few frames, names joined, whole movies
+at the end.
 
     detections   prepare ── count ── link ─── name ─┐
                     └─ frames ─┤      └── names     ├─ one partition per movie
     detections   prepare ── count ── link ─── name ─┘
 
-Only the frames around a seam, the counted steps and the names go from block to block: a few frames' worth of rows, two
-histograms, and (where gaps are closed) the ends and starts of tracks.
+Only the frames around a seam, the counted steps and the names go from block to block: a few frames'
+worth of rows, two histograms, and (where gaps are closed) the ends and starts of tracks.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ Known = tuple[str, np.ndarray] | None
 
 @dataclass(frozen=True, eq=False)
 class Halo:
-    """Rows of the occupied frames next to a seam, their movie, and the movies that lie beyond it."""
+    """Rows of the occupied frames next to a seam, their movie, and the movies that lie beyond
+    it."""
 
     movie: str
     rows: pd.DataFrame
@@ -45,7 +47,11 @@ class Halo:
 
 
 def lay_out(
-    detections: Any, experiment: tables.Experiment, settings: Settings, *, owners: Sequence[str] | None = None
+    detections: Any,
+    experiment: tables.Experiment,
+    settings: Settings,
+    *,
+    owners: Sequence[str] | None = None,
 ) -> Rows:
     """Return the table ``tracks``. Lazy.
 
@@ -56,8 +62,9 @@ def lay_out(
     experiment, settings
         As in `link`.
     owners
-        The movie of each partition, where that is known before computing: then each movie is linked by itself and becomes
-        one partition. Otherwise a movie's tracks come out in the partition where the next movie begins.
+        The movie of each partition, where that is known before computing: then each movie is linked
+        by itself and becomes one partition. Otherwise a movie's tracks come out in the partition
+        where the next movie begins.
     """
     import dask.dataframe as dd
 
@@ -69,12 +76,15 @@ def lay_out(
         tracks = []
         for movie, numbers in groupby(range(len(parts)), key=lambda k: owners[k]):
             group = [parts[k] for k in numbers]
-            tracks += _link_group(group, _frames_of(experiment, movie), experiment, settings, movie, empty)
+            tracks += _link_group(
+                group, _frames_of(experiment, movie), experiment, settings, movie, empty
+            )
     return with_experiment(dd.from_delayed(tracks, meta=empty, verify_meta=False), experiment)
 
 
 def _frames_of(experiment: tables.Experiment, movie: str | None) -> Any:
-    """Return the table `frames` of one movie (None: of all) as pandas, delayed or not; None where there is none."""
+    """Return the table `frames` of one movie (None: of all) as pandas, delayed or not; None where
+    there is none."""
     frames = experiment.frames
     if frames is None or isinstance(frames, pd.DataFrame):
         return frames
@@ -98,15 +108,27 @@ def _link_group(
     """Return the delayed tracks of partitions that belong together, in the order of time."""
     from dask import delayed
 
-    known = experiment.movies if movie is None else experiment.movies[experiment.movies["movie"] == movie]
-    clocks = delayed(_clocks)(frames, known[[c for c in ("movie", "pixel_size_nm", "lattice_nm") if c in known]])
+    known = (
+        experiment.movies
+        if movie is None
+        else experiment.movies[experiment.movies["movie"] == movie]
+    )
+    clocks = delayed(_clocks)(
+        frames, known[[c for c in ("movie", "pixel_size_nm", "lattice_nm") if c in known]]
+    )
     pieces: list[Any] = [delayed(_prepare)(part, clocks) for part in parts]
-    blocks = list(zip(pieces, _halos(pieces), reversed(_halos(pieces[::-1], backwards=True)), strict=True))
-    models = delayed(_fit)([delayed(_count)(*block, clocks, settings) for block in blocks], clocks, settings)
+    blocks = list(
+        zip(pieces, _halos(pieces), reversed(_halos(pieces[::-1], backwards=True)), strict=True)
+    )
+    models = delayed(_fit)(
+        [delayed(_count)(*block, clocks, settings) for block in blocks], clocks, settings
+    )
     by_odds = models if settings.cost == "likelihood" else None
     links = [delayed(_link)(*block, clocks, settings, by_odds) for block in blocks]
     names = _names(links, settings, models)
-    tracks = [delayed(_name)(p, own, n, empty) for p, own, n in zip(pieces, links, names, strict=True)]
+    tracks = [
+        delayed(_name)(p, own, n, empty) for p, own, n in zip(pieces, links, names, strict=True)
+    ]
     if movie is not None or len(tracks) == 1:
         return [delayed(_gather)(tracks, empty)]
     whole, unfinished = [], None
@@ -118,7 +140,8 @@ def _link_group(
 
 
 def _halos(pieces: Sequence[Any], *, backwards: bool = False) -> list[Any]:
-    """Return, delayed, what each partition must see of those before it (or after it: `pieces` in reverse)."""
+    """Return, delayed, what each partition must see of those before it (or after it: `pieces` in
+    reverse)."""
     from dask import delayed
 
     halos: list[Any] = [None]
@@ -149,7 +172,9 @@ def _clocks(frames: pd.DataFrame | None, movies: pd.DataFrame) -> dict[str, Cloc
     """Return the clock of every movie."""
     lattices = movies["lattice_nm"] if "lattice_nm" in movies else pd.Series(np.nan, movies.index)
     clocks = {}
-    for movie, pixel_size_nm, lattice_nm in zip(movies["movie"], movies["pixel_size_nm"], lattices, strict=True):
+    for movie, pixel_size_nm, lattice_nm in zip(
+        movies["movie"], movies["pixel_size_nm"], lattices, strict=True
+    ):
         own = None if frames is None else frames[(frames["movie"] == movie).to_numpy()]
         known = float(lattice_nm) if lattice_nm > 0 else None
         clocks[movie] = Clock.of(movie, pixel_size_nm=pixel_size_nm, frames=own, lattice_nm=known)
@@ -163,7 +188,9 @@ def _prepare(part: pd.DataFrame, clocks: dict[str, Clock]) -> Pieces:
         msg = f"no calibration is known for movie {unknown[0]!r}; known are {list(clocks)[:5]}"
         raise ValueError(msg)
     movies = part["movie"].drop_duplicates().tolist()
-    return {movie: prepare(part[(part["movie"] == movie).to_numpy()], clocks[movie]) for movie in movies}
+    return {
+        movie: prepare(part[(part["movie"] == movie).to_numpy()], clocks[movie]) for movie in movies
+    }
 
 
 def _link(
@@ -176,13 +203,19 @@ def _link(
 ) -> dict[str, BlockLinks]:
     """Link each movie of a partition."""
     return {
-        movie: link_block(*block, clocks[movie], settings, None if models is None else models[movie])
+        movie: link_block(
+            *block, clocks[movie], settings, None if models is None else models[movie]
+        )
         for movie, block in _with_halos(pieces, before, after).items()
     }
 
 
 def _count(
-    pieces: Pieces, before: Halo | None, after: Halo | None, clocks: dict[str, Clock], settings: Settings
+    pieces: Pieces,
+    before: Halo | None,
+    after: Halo | None,
+    clocks: dict[str, Clock],
+    settings: Settings,
 ) -> dict[str, StepCounts]:
     """Count the steps of each movie of a partition."""
     blocks = _with_halos(pieces, before, after)
@@ -192,22 +225,33 @@ def _count(
 def _with_halos(
     pieces: Pieces, before: Halo | None, after: Halo | None
 ) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
-    """Return each movie's block with the rows before and after it; a halo belongs to at most one movie."""
+    """Return each movie's block with the rows before and after it; a halo belongs to at most one
+    movie."""
     back = sorted(set(pieces) & before.beyond) if before else []
     if back:
-        msg = f"movie {back[0]!r} comes back after other movies; its partitions must follow each other: sort the rows by movie, frame"
+        msg = (
+            f"movie {back[0]!r} comes back after other movies; its partitions must follow each "
+            "other: sort the rows by movie, frame"
+        )
         raise ValueError(msg)
 
     def of(halo: Halo | None, movie: str, block: pd.DataFrame) -> pd.DataFrame:
         return halo.rows if halo and halo.movie == movie else block.iloc[:0]
 
-    return {movie: (block, of(before, movie, block), of(after, movie, block)) for movie, block in pieces.items()}
+    return {
+        movie: (block, of(before, movie, block), of(after, movie, block))
+        for movie, block in pieces.items()
+    }
 
 
-def _fit(counted: list[dict[str, StepCounts]], clocks: dict[str, Clock], settings: Settings) -> Models:
+def _fit(
+    counted: list[dict[str, StepCounts]], clocks: dict[str, Clock], settings: Settings
+) -> Models:
     """Return each movie's odds of steps."""
     return {
-        movie: fit_steps([part[movie] for part in counted if movie in part], clocks[movie], settings)
+        movie: fit_steps(
+            [part[movie] for part in counted if movie in part], clocks[movie], settings
+        )
         for movie in dict.fromkeys(movie for part in counted for movie in part)
     }
 
@@ -216,7 +260,9 @@ def _summaries(links: dict[str, BlockLinks]) -> dict[str, Summary]:
     return {movie: own.summary for movie, own in links.items()}
 
 
-def _join(summaries: list[dict[str, Summary]], models: Models, settings: Settings) -> list[dict[str, Names]]:
+def _join(
+    summaries: list[dict[str, Summary]], models: Models, settings: Settings
+) -> list[dict[str, Names]]:
     """Close the gaps of every movie; return the names for every partition."""
     names: list[dict[str, Names]] = [{} for _ in summaries]
     for movie in dict.fromkeys(movie for part in summaries for movie in part):
@@ -238,13 +284,20 @@ def _next_halo(pieces: Pieces, halo: Halo | None, backwards: bool) -> Halo | Non
         rows = [*rows, halo.rows] if backwards else [halo.rows, *rows]
     together = rows[0] if len(rows) == 1 else pd.concat(rows, ignore_index=True)
     seen = set(occupied) | (halo.beyond | {halo.movie} if halo else set())
-    return Halo(movie, first_frames(together) if backwards else last_frames(together), frozenset(seen - {movie}))
+    return Halo(
+        movie,
+        first_frames(together) if backwards else last_frames(together),
+        frozenset(seen - {movie}),
+    )
 
 
 def _names_of(links: dict[str, BlockLinks], known: Known) -> dict[str, Names]:
     """Return how the tracks of a partition are called, where the last frame before it is known."""
     none = np.empty(0, np.int64)
-    return {movie: Names(known[1] if known is not None and known[0] == movie else none, none, none) for movie in links}
+    return {
+        movie: Names(known[1] if known is not None and known[0] == movie else none, none, none)
+        for movie in links
+    }
 
 
 def _next_known(links: dict[str, BlockLinks], known: Known) -> Known:
@@ -256,9 +309,14 @@ def _next_known(links: dict[str, BlockLinks], known: Known) -> Known:
     return movie, settle(links[movie].summary.seam.last, _names_of(links, known)[movie].incoming)
 
 
-def _name(pieces: Pieces, links: dict[str, BlockLinks], names: dict[str, Names], empty: pd.DataFrame) -> pd.DataFrame:
+def _name(
+    pieces: Pieces, links: dict[str, BlockLinks], names: dict[str, Names], empty: pd.DataFrame
+) -> pd.DataFrame:
     """Return the tracks of a partition."""
-    return _gather([block_tracks(block, links[movie].names, names[movie]) for movie, block in pieces.items()], empty)
+    return _gather(
+        [block_tracks(block, links[movie].names, names[movie]) for movie, block in pieces.items()],
+        empty,
+    )
 
 
 def _gather(tracks: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:

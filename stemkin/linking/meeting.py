@@ -1,10 +1,13 @@
-"""Where tracks meet and part: two vacancies become a double one, a vacancy is caught by a dopant, and back.
+"""Where tracks meet and part: two vacancies become a double one, a vacancy is caught by a dopant,
+and back.
 
-A linker gives each detection one predecessor, so a defect that is taken up by another just ends, and one that is let go
-begins. Here such an end (or start) is joined to the track that, in the same step and within reach, became another class: that
-is an *event*. Each end, start and change belongs to at most one event; the nearest go together.
+A linker gives each detection one predecessor, so a defect that is taken up by another just ends,
+and one that is let go begins. Here such an end (or start) is joined to the track that, in the same
+step and within reach, became another class: that is an *event*. Each end, start and change belongs
+to at most one event; the nearest go together.
 
-    whole tracks of a partition ── moments ──▶ its ends, starts and changes of class ── events ──▶ one movie's events
+    whole tracks of a partition ── moments ──▶ its ends, starts and changes of class ── events ──▶
+    one movie's events
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ MOMENTS = {
     "movie": "str", "frame": "int64", "kind": "str", "particle": "int64", "class_id": "int64", "from_id": "int64",
     "y_nm": "float64", "x_nm": "float64", "before_y_nm": "float64", "before_x_nm": "float64",
 }  # fmt: skip
-"""A moment of a track: its `kind` is "end", "start" or "change". `frame` is the frame of the event that it may be part of: the
-first without the one that ended, with the one that began, or after the change. A change knows where and what it was before."""
+"""A moment of a track: its `kind` is "end", "start" or "change". `frame` is the frame of the event
+that it may be part of: the first without the one that ended, with the one that began, or after the
+change. A change knows where and what it was before."""
 
 
 def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
@@ -38,24 +42,29 @@ def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
     Parameters
     ----------
     tracks
-        Table ``tracks``, as `link` returns it (pandas, or Dask whose partitions hold whole tracks), with classes.
+        Table ``tracks``, as `link` returns it (pandas, or Dask whose partitions hold whole tracks),
+        with classes.
     reach_nm
-        How far a defect may step between two frames to merge, or after a split [nm]; 1.3 lattice constants for one hop.
+        How far a defect may step between two frames to merge, or after a split [nm]; 1.3 lattice
+        constants for one hop.
 
     Returns
     -------
-    Table ``meetings``: one row per event, sorted by movie, frame, particle: `event` ("merge" or "split"), `frame` (the first after it),
-    `particle` that goes on and was `from_id` and is `to_id`, `other` that ended or began and its class `other_id`, place
-    [nm] and distance of the two [nm].
+    Table ``meetings``: one row per event, sorted by movie, frame, particle: `event` ("merge" or
+    "split"), `frame` (the first after it), `particle` that goes on and was `from_id` and is
+    `to_id`, `other` that ended or began and its class `other_id`, place [nm] and distance of the
+    two [nm].
 
-    An event that nobody saw (the other was missed, or the class misnamed) is not here; a change of class beside a defect
-    that just then appeared or vanished for another reason is. How many of these there are is told by the same verb on
-    `immobile` tracks. What was not named does not change its class.
+    An event that nobody saw (the other was missed, or the class misnamed) is not here; a change of
+    class beside a defect that just then appeared or vanished for another reason is. How many of
+    these there are is told by the same verb on `immobile` tracks. What was not named does not
+    change its class.
 
     Raises
     ------
     ValueError
-        If a column is missing, a particle is twice in one frame, or the reach is no positive number.
+        If a column is missing, a particle is twice in one frame, or the reach is no positive
+        number.
 
     Examples
     --------
@@ -65,7 +74,10 @@ def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
     [[1, 'merge', 1, 0, 1, 2], [2, 'split', 1, 1, 0, 3]]
     """
     if not (np.isfinite(reach_nm) and reach_nm > 0):
-        msg = f"reach_nm must be a positive number of nanometres, but is {reach_nm}; one hop is 1.3 lattice constants (0.41 nm for WS2)"
+        msg = (
+            f"reach_nm must be a positive number of nanometres, but is {reach_nm}; one hop is 1.3 "
+            "lattice constants (0.41 nm for WS2)"
+        )
         raise ValueError(msg)
     tables.check_columns(tracks, "tracks", needed=("frame", "particle", "class_id", "y_nm", "x_nm"))
     if isinstance(tracks, pd.DataFrame):
@@ -74,13 +86,16 @@ def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
 
 
 def _of_all(tracks: Any, reach_nm: float) -> pd.DataFrame:
-    """Return the events of partitioned tracks, each movie's by itself where the partitions say whose they are."""
+    """Return the events of partitioned tracks, each movie's by itself where the partitions say
+    whose they are."""
     import dask
 
     parts = [dask.delayed(_moments)(part) for part in tracks.to_delayed()]
     owners = getattr(tracks, "movie_of_partition", None) or [""] * len(parts)
     numbered = groupby(zip(owners, parts, strict=True), key=lambda pair: pair[0])
-    found = dask.compute(*[dask.delayed(_events)([part for _, part in group], reach_nm) for _, group in numbered])
+    found = dask.compute(
+        *[dask.delayed(_events)([part for _, part in group], reach_nm) for _, group in numbered]
+    )
     together = pd.concat([tables.empty("meetings"), *found], ignore_index=True)
     return _in_order(tables.conform(together, "meetings"))
 
@@ -126,7 +141,8 @@ def _events(parts: list[pd.DataFrame], reach_nm: float) -> pd.DataFrame:
 
 
 def _joined(tips: pd.DataFrame, changes: pd.DataFrame, event: str, reach_nm: float) -> pd.DataFrame:
-    """Return the events of one movie: what ended (or began) with what, in the same step and within reach, became another class."""
+    """Return the events of one movie: what ended (or began) with what, in the same step and within
+    reach, became another class."""
     near = (
         ("y_nm", "x_nm") if event == "merge" else ("before_y_nm", "before_x_nm")
     )  # where the one was when the other came, or went

@@ -1,4 +1,5 @@
-"""Detections as a linker wants them: good frames only, in order, in drift-corrected nanometres; and those beside a block."""
+"""Detections as a linker wants them: good frames only, in order, in drift-corrected nanometres; and
+those beside a block."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ BEFORE, AFTER = CONTEXT
 
 
 def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
-    """Return the good frames' rows of one movie, sorted by frame, y, x, with `y_nm`, `x_nm` and `ordinal`. Computes once.
+    """Return the good frames' rows of one movie, sorted by frame, y, x, with `y_nm`, `x_nm` and
+    `ordinal`. Computes once.
 
     Parameters
     ----------
@@ -34,14 +36,21 @@ def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
     position = rows[["y", "x"]].to_numpy(np.float64)
     if not np.isfinite(position).all():
         bad = int((~np.isfinite(position)).any(axis=1).sum())
-        msg = f"movie {clock.movie!r}: {bad} detections have no finite y, x; drop them first: rows.dropna(subset=['y', 'x'])"
+        msg = (
+            f"movie {clock.movie!r}: {bad} detections have no finite y, x; drop them first: "
+            "rows.dropna(subset=['y', 'x'])"
+        )
         raise ValueError(msg)
     frame = rows["frame"].to_numpy()
     ordinal = clock.ordinal(frame)
     order = _order(rows, frame, position)
     kept = order[ordinal[order] >= 0]
     if len(kept) < len(rows):
-        logger.warning("movie %r: %d detections lie in bad frames and are left out", clock.movie, len(rows) - len(kept))
+        logger.warning(
+            "movie %r: %d detections lie in bad frames and are left out",
+            clock.movie,
+            len(rows) - len(kept),
+        )
     position, ordinal = position[kept], ordinal[kept]
     shift_px = clock.shift_at(ordinal)
     if shift_px is not None:
@@ -53,11 +62,14 @@ def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
 
 
 def _order(rows: pd.DataFrame, frame: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Return the order frame, y, x; detections at the same place are told apart by their other columns."""
+    """Return the order frame, y, x; detections at the same place are told apart by their other
+    columns."""
     y, x = position.T
     now, then = slice(None, -1), slice(1, None)
     same_y = (y[now] == y[then]) & (x[now] < x[then])
-    in_order = (frame[now] < frame[then]) | ((frame[now] == frame[then]) & ((y[now] < y[then]) | same_y))
+    in_order = (frame[now] < frame[then]) | (
+        (frame[now] == frame[then]) & ((y[now] < y[then]) | same_y)
+    )
     if in_order.all():
         return np.arange(len(rows))
     extra = [rows[c].to_numpy() for c in ("orientation", "class_id", "score") if c in rows.columns]
@@ -71,7 +83,9 @@ def last_frames(prepared: pd.DataFrame) -> pd.DataFrame:
 
 def first_frames(prepared: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the first occupied frames, as many as the block before them must see."""
-    return prepared.iloc[: len(prepared) - _occupied_from_end(-prepared["frame"].to_numpy()[::-1], AFTER)]
+    return prepared.iloc[
+        : len(prepared) - _occupied_from_end(-prepared["frame"].to_numpy()[::-1], AFTER)
+    ]
 
 
 def _occupied_from_end(frame: np.ndarray, n_frames: int) -> int:

@@ -1,7 +1,8 @@
-"""A learned model: what names every detection of an archive, and how it is kept on disk (model.json + arrays.npz, never pickle).
+"""A learned model: what names every detection of an archive, and how it is kept on disk (model.json
++ arrays.npz, never pickle).
 
-`learning.learn` makes one; `detection.detect` uses it. Each detection is described by the look of its own frame alone, so
-the answer does not depend on how a movie was cut into blocks.
+`learning.learn` makes one; `detection.detect` uses it. Each detection is described by the look of
+its own frame alone, so the answer does not depend on how a movie was cut into blocks.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ REGULARISATION = 0.05
 """Added to every variance of a class, in units of the noise of an amplitude."""
 
 PRIOR_ROWS = 10.0
-"""Rows of pure noise that are added to each class, so that a small class is no narrower than the noise."""
+"""Rows of pure noise that are added to each class, so that a small class is no narrower than the
+noise."""
 
 NO_CLASS = "-"
 """The new name that dissolves a class in `Model.rename`."""
@@ -64,12 +66,14 @@ class Model:
     classes
         Table ``classes``; in ``mean_patch`` the background is 0 and a metal column 1.
     scale
-        (3, d) by which descriptors are divided before they are sorted into classes, for detections on metal, chalcogen and
-        hollow sites, or (1, d) without a lattice; 0 leaves a descriptor out.
+        (3, d) by which descriptors are divided before they are sorted into classes, for detections
+        on metal, chalcogen and hollow sites, or (1, d) without a lattice; 0 leaves a descriptor
+        out.
     oriented
         (n_classes,) whether a class changes when it is turned by 120 degrees.
     noise
-        (3,) standard deviation of an amplitude in the sample, by kind of site: in noisier frames the classes are wider.
+        (3,) standard deviation of an amplitude in the sample, by kind of site: in noisier frames
+        the classes are wider.
     report
         How it was learned: sample, selection of the number of classes, matches of the names.
     sample
@@ -115,17 +119,18 @@ class Model:
         pixel_size_nm
             Not needed: the lattice is the ruler.
         lattices, residuals
-            What the detector already knows of each frame: its lattice (or its pieces of crystal, each a lattice and the mask of
-            its pixels), and the (y, x) frame without its crystal in the frame's own units; found again for frames whose
-            residual is None.
+            What the detector already knows of each frame: its lattice (or its pieces of crystal,
+            each a lattice and the mask of its pixels), and the (y, x) frame without its crystal in
+            the frame's own units; found again for frames whose residual is None.
         neighbours
             Whether to measure where the atoms around each detection stand, too.
 
         Returns
         -------
-        Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table ``detections``, and ``keep``: False for
-        a detection that is but a part of another one in the same frame (`descriptors.satellites`). With `neighbours` also
-        ``turn`` and the atoms, as in the table ``neighbours``.
+        Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table
+        ``detections``, and ``keep``: False for a detection that is but a part of another one in the
+        same frame (`descriptors.satellites`). With `neighbours` also ``turn`` and the atoms, as in
+        the table ``neighbours``.
         """
         n, names = len(records), tables.descriptor_columns(self.n_descriptors)
         columns: dict[str, np.ndarray] = {
@@ -136,13 +141,18 @@ class Model:
             "keep": np.ones(n, bool),
         }
         if neighbours:
-            columns |= {"turn": np.full(n, tables.NOT_NAMED, np.int8), "noise": np.ones(n, np.float32)}
+            columns |= {
+                "turn": np.full(n, tables.NOT_NAMED, np.int8),
+                "noise": np.ones(n, np.float32),
+            }
             columns |= {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS}
         for number in np.unique(records["frame"]):
             rows = np.flatnonzero(records["frame"] == number)
             i = int(number) - first_frame
             lattice, rest = (None if known is None else known[i] for known in (lattices, residuals))
-            look = look_at_detections(frames[i], records[rows], lattice=lattice, rest=rest, neighbours=neighbours)
+            look = look_at_detections(
+                frames[i], records[rows], lattice=lattice, rest=rest, neighbours=neighbours
+            )
             found = {**self.name(look), "keep": ~look.satellite}
             if neighbours and look.has_lattice:
                 atoms = look.atoms.reshape(len(rows), -1).T
@@ -162,12 +172,15 @@ class Model:
         return {**self.sort(described, look.orientation, noise=self.noise_of(look)), **values}
 
     def noise_of(self, look: Look) -> float:
-        """Return how much noisier than the sample a frame is taken to be; a number that float32 can hold."""
+        """Return how much noisier than the sample a frame is taken to be; a number that float32 can
+        hold."""
         if look.scale is None:
             return 1.0
         return float(np.float32(np.clip(np.median(look.scale.noise / self.noise), *NOISE_RANGE)))
 
-    def sort(self, described: np.ndarray, turn: np.ndarray, *, noise: float) -> dict[str, np.ndarray]:
+    def sort(
+        self, described: np.ndarray, turn: np.ndarray, *, noise: float
+    ) -> dict[str, np.ndarray]:
         """Sort rows of descriptors into classes; no pixel is looked at.
 
         Parameters
@@ -189,19 +202,23 @@ class Model:
         return {"class_id": class_id, "probability": probability, "orientation": orientation}
 
     def rename(self, mapping: Mapping[str, str] | str | PathLike[str]) -> Model:
-        """Return the model with classes renamed, and those that share a name merged; no pixel is looked at again.
+        """Return the model with classes renamed, and those that share a name merged; no pixel is
+        looked at again.
 
         Parameters
         ----------
         mapping
-            Old name → new name, or a JSON file of such pairs. The new name ``"-"`` dissolves a class: -1.
+            Old name → new name, or a JSON file of such pairs. The new name ``"-"`` dissolves a
+            class: -1.
 
         Raises
         ------
         ValueError
             If an old name is no class of this model.
         """
-        pairs: Mapping[str, str] = mapping if isinstance(mapping, Mapping) else json.loads(Path(mapping).read_text())
+        pairs: Mapping[str, str] = (
+            mapping if isinstance(mapping, Mapping) else json.loads(Path(mapping).read_text())
+        )
         names = self.classes["name"].tolist()
         unknown = [old for old in pairs if old not in names]
         if unknown:
@@ -209,7 +226,9 @@ class Model:
             raise ValueError(msg)
         after = [pairs.get(name, name) for name in names]
         kept = [name for name in dict.fromkeys(after) if name != NO_CLASS]
-        moved = np.array([kept.index(name) if name in kept else tables.NOT_NAMED for name in after], np.int16)
+        moved = np.array(
+            [kept.index(name) if name in kept else tables.NOT_NAMED for name in after], np.int16
+        )
         groups = [np.flatnonzero(moved == i) for i in range(len(kept))]
         sizes = self.classes["n_detections"].to_numpy()
         patches = [np.asarray(patch) for patch in self.classes["mean_patch"]]
@@ -218,10 +237,14 @@ class Model:
             "class_id": np.arange(len(kept)),
             "name": kept,
             "n_detections": [int(sizes[group].sum()) for group in groups],
-            "mean_patch": [_mean_patch([patches[i] for i in group], sizes[group]) for group in groups],
+            "mean_patch": [
+                _mean_patch([patches[i] for i in group], sizes[group]) for group in groups
+            ],
             **{name: self.classes[name].to_numpy()[largest] for name in MATCHED},
         }
-        class_ids = np.where(self.taxonomy.class_ids >= 0, moved[self.taxonomy.class_ids], tables.NOT_NAMED)
+        class_ids = np.where(
+            self.taxonomy.class_ids >= 0, moved[self.taxonomy.class_ids], tables.NOT_NAMED
+        )
         return replace(
             self,
             taxonomy=replace(self.taxonomy, class_ids=class_ids.astype(np.int16)),
@@ -231,7 +254,8 @@ class Model:
         )
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write ``model.json`` and ``arrays.npz`` to `folder`, and the network if its detector is one.
+        """Write ``model.json`` and ``arrays.npz`` to `folder`, and the network if its detector is
+        one.
 
         A detector of your own is not written: pass it to `load` again.
         """
@@ -244,13 +268,17 @@ class Model:
         Raises
         ------
         ValueError
-            If there is no model, it is damaged, it is of another version, or its detector is not known.
+            If there is no model, it is damaged, it is of another version, or its detector is not
+            known.
         """
         return cls(**files.read(Path(folder), detector))
 
 
-def _report_renamed(report: Mapping[str, Any], after: Mapping[str, str], kept: list[str]) -> dict[str, Any]:
-    """Return a report whose confusion matrix, if it has one, speaks of the classes as they are called now."""
+def _report_renamed(
+    report: Mapping[str, Any], after: Mapping[str, str], kept: list[str]
+) -> dict[str, Any]:
+    """Return a report whose confusion matrix, if it has one, speaks of the classes as they are
+    called now."""
     if "confusion" not in report:
         return dict(report)
     old = report["confusion"]

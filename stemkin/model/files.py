@@ -1,4 +1,5 @@
-"""How a model is kept on disk: ``model.json`` and ``arrays.npz``, and a network's weights; never pickle."""
+"""How a model is kept on disk: ``model.json`` and ``arrays.npz``, and a network's weights; never
+pickle."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ FORMAT = 1
 
 
 def write(model: Model, place: Path) -> None:
-    """Write ``model.json`` and ``arrays.npz`` to the folder `place`, and the network if its detector is one."""
+    """Write ``model.json`` and ``arrays.npz`` to the folder `place`, and the network if its
+    detector is one."""
     place.mkdir(parents=True, exist_ok=True)
     detector = {"kind": "your own"}
     if isinstance(model.detector, FourierDetector):
@@ -68,21 +70,34 @@ def read(place: Path, detector: Any = None) -> dict[str, Any]:
         return _fields(place, *_opened(place), detector)
     except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        msg = f"the model in {place} is damaged, or stemkin never wrote it ({said}); learn it again, or copy the folder again"
+        msg = (
+            f"the model in {place} is damaged, or stemkin never wrote it ({said}); learn it again, "
+            "or copy the folder again"
+        )
         raise ValueError(msg) from error
 
 
-def _fields(place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], detector: Any) -> dict[str, Any]:
+def _fields(
+    place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], detector: Any
+) -> dict[str, Any]:
     if detector is None:
         detector = _detector(about["detector"], place)
     mixture = None
     if about["covariance"] is not None:
-        mixture = Mixture(arrays["weights"], arrays["means"], arrays["covariances"], about["covariance"])
+        mixture = Mixture(
+            arrays["weights"], arrays["means"], arrays["covariances"], about["covariance"]
+        )
     patches = [arrays[f"mean_patch_{i}"] for i in range(len(about["classes"]))]
     columns = [c for c in tables.COLUMNS["classes"] if c != "mean_patch"]
-    classes = pd.DataFrame(about["classes"], columns=columns).assign(mean_patch=pd.Series(patches, dtype=object))
+    classes = pd.DataFrame(about["classes"], columns=columns).assign(
+        mean_patch=pd.Series(patches, dtype=object)
+    )
     classes["runner_up"] = classes["runner_up"].fillna("")
-    sample = Sample(arrays["sample_rows"], arrays["sample_pictures"]) if "sample_rows" in arrays else None
+    sample = (
+        Sample(arrays["sample_rows"], arrays["sample_pictures"])
+        if "sample_rows" in arrays
+        else None
+    )
     return {
         "detector": detector,
         "describer": Describer(about["uses_lattice"], arrays["pca_mean"], arrays["pca_components"]),
@@ -97,7 +112,8 @@ def _fields(place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], d
 
 
 def arrays_of(model: Model) -> dict[str, np.ndarray]:
-    """Return everything a model has learned but its detector, by the name it has in ``arrays.npz``."""
+    """Return everything a model has learned but its detector, by the name it has in
+    ``arrays.npz``."""
     arrays = {
         "pca_mean": model.describer.mean,
         "pca_components": model.describer.components,
@@ -105,11 +121,18 @@ def arrays_of(model: Model) -> dict[str, np.ndarray]:
         "scale": model.scale,
         "oriented": model.oriented,
         "noise": model.noise,
-        **{f"mean_patch_{i}": np.asarray(patch) for i, patch in enumerate(model.classes["mean_patch"])},
+        **{
+            f"mean_patch_{i}": np.asarray(patch)
+            for i, patch in enumerate(model.classes["mean_patch"])
+        },
     }
     mixture = model.taxonomy.mixture
     if mixture is not None:
-        arrays |= {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
+        arrays |= {
+            "weights": mixture.weights,
+            "means": mixture.means,
+            "covariances": mixture.covariances,
+        }
     if model.sample is not None:
         arrays |= {"sample_rows": model.sample.rows, "sample_pictures": model.sample.pictures}
     return arrays
@@ -118,13 +141,17 @@ def arrays_of(model: Model) -> dict[str, np.ndarray]:
 def _plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows as JSON can say them: what is not known becomes null."""
     return [
-        {str(key): None if value != value else value for key, value in row.items()} for row in rows.to_dict("records")
+        {str(key): None if value != value else value for key, value in row.items()}
+        for row in rows.to_dict("records")
     ]
 
 
 def _opened(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not (place / "model.json").is_file():
-        msg = f"there is no model in {place} (no model.json); make one with stemkin.learn(...).save({str(place)!r})"
+        msg = (
+            f"there is no model in {place} (no model.json); make one with "
+            f"stemkin.learn(...).save({str(place)!r})"
+        )
         raise ValueError(msg)
     again = "learn it again, or copy the folder again from where it was made"
     try:
@@ -133,7 +160,10 @@ def _opened(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         msg = f"{place / 'model.json'} is damaged ({error}); {again}"
         raise ValueError(msg) from error
     if about.get("format") != FORMAT:
-        msg = f"the model in {place} has format {about.get('format')}, and this version of stemkin reads {FORMAT}; learn it again"
+        msg = (
+            f"the model in {place} has format {about.get('format')}, and this version of stemkin "
+            f"reads {FORMAT}; learn it again"
+        )
         raise ValueError(msg)
     try:
         packed = (place / "arrays.npz").read_bytes()
@@ -157,5 +187,8 @@ def _detector(about: Mapping[str, Any], place: Path) -> Any:
         return FourierDetector(**settings)
     if about["kind"] == "NetworkDetector":
         return load_network(place, **settings)
-    msg = f"the model in {place} was learned with a detector of your own; pass it again: Model.load(..., detector=...)"
+    msg = (
+        f"the model in {place} was learned with a detector of your own; pass it again: "
+        "Model.load(..., detector=...)"
+    )
     raise ValueError(msg)

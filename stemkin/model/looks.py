@@ -13,14 +13,16 @@ from stemkin.kernels.classes.descriptors import Look, look_at, look_at_pieces
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A bounded random sample of what the model was learned from, so that classes can be split and looked at without pixels.
+    """A bounded random sample of what the model was learned from, so that classes can be split and
+    looked at without pixels.
 
     Attributes
     ----------
     rows
         (s, d) float32 descriptors, in random order.
     pictures
-        (p, e, e) float16 patches of the first p of them: the frame itself, background 0, metal columns 1.
+        (p, e, e) float16 patches of the first p of them: the frame itself, background 0, metal
+        columns 1.
     """
 
     rows: np.ndarray
@@ -36,9 +38,11 @@ def look_at_detections(
     pictures: bool = False,
     neighbours: bool = False,
 ) -> Look:
-    """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless `rest` is known.
+    """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless
+    `rest` is known.
 
-    `lattice` is one lattice, None, or the pieces of a broken crystal: (lattice, mask) pairs, the mask None for all pixels.
+    `lattice` is one lattice, None, or the pieces of a broken crystal: (lattice, mask) pairs, the
+    mask None for all pixels.
     """
     if rest is None:
         survey = FourierDetector(device="cpu").survey(frame[None])
@@ -47,12 +51,19 @@ def look_at_detections(
     pieces = lattice if isinstance(lattice, list) else [(lattice, None)]
     if len(pieces) < 2:
         only, mask = pieces[0] if pieces else (None, None)
-        return look_at(frame, rest, only, points, mask=mask, pictures=pictures, neighbours=neighbours)
+        return look_at(
+            frame, rest, only, points, mask=mask, pictures=pictures, neighbours=neighbours
+        )
     return look_at_pieces(frame, rest, pieces, points, pictures=pictures, neighbours=neighbours)
 
 
 def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the descriptors (m, d) that sort into classes, over the `scale` (3 or 1, d) of their kind of site."""
+    """Return the descriptors (m, d) that sort into classes, over the `scale` (3 or 1, d) of their
+    kind of site."""
     kept = (scale > 0).all(axis=0)
-    kind = np.nan_to_num(described[:, 0]).astype(int) if len(scale) == 3 else np.zeros(len(described), int)
+    kind = (
+        np.nan_to_num(described[:, 0]).astype(int)
+        if len(scale) == 3
+        else np.zeros(len(described), int)
+    )
     return np.asarray(described[:, kept].astype(np.float64) / scale[:, kept][kind])

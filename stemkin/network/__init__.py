@@ -1,32 +1,39 @@
-"""A small net that is learned from the movie itself and finds every defect in every frame, on CPU and GPU workers.
+"""A small net that is learned from the movie itself and finds every defect in every frame, on CPU
+and GPU workers.
 
-The paper trained a net on one Fourier-filtered frame, so that it goes on working when holes open and fragments turn, where a
-filter of the whole frame fails. This room does the same, better: from a few frames it measures how the movie looks (`kernels.specimen`:
-lattice, image of a column, dose, jitter), draws thousands of scenes of its kind whose defects are known exactly
-(`kernels.staging`), adds windows of the movie's own frames labelled by their noise-normalised residual (`kernels.labels`), and trains a
-fully convolutional net of 38,000 weights on them (`training`, a minute and a half on two cores). Its logits are calibrated on drawn frames
-without defects (`calibration`), so that a threshold is a rate of false positives per frame.
+The paper trained a net on one Fourier-filtered frame, so that it goes on working when holes open
+and fragments turn, where a filter of the whole frame fails. This room does the same, better: from a
+few frames it measures how the movie looks (`kernels.specimen`: lattice, image of a column, dose,
+jitter), draws thousands of scenes of its kind whose defects are known exactly (`kernels.staging`),
+adds windows of the movie's own frames labelled by their noise-normalised residual
+(`kernels.labels`), and trains a fully convolutional net of 38,000 weights on them (`training`, a
+minute and a half on two cores). Its logits are calibrated on drawn frames without defects
+(`calibration`), so that a threshold is a rate of false positives per frame.
 
     detector = learn_network(frames)                    # frames: a few good ones, (y, x) each
     detector(block)                                     # any detector's records; detect(movie, detector) works as ever
     detector.save("net/"); load_network("net/")         # network.json + network.safetensors, never pickle
 
-What follows from measurement: plain 3x3 convolutions at half resolution (2 x 2 pixels become channels) with dilations 1, 2, 4, 2 see 20 px
-around each place; channels-last in bfloat16 on processors that multiply it takes 12 ms per 512 x 512 frame and thread, in
-float32 35 ms (plain) to 47; depthwise convolutions are no faster and train three times slower.
+What follows from measurement: plain 3x3 convolutions at half resolution (2 x 2 pixels become
+channels) with dilations 1, 2, 4, 2 see 20 px around each place; channels-last in bfloat16 on
+processors that multiply it takes 12 ms per 512 x 512 frame and thread, in float32 35 ms (plain) to
+47; depthwise convolutions are no faster and train three times slower.
 
-The input was chosen by measurement too (simulated frames at a fifth of the paper's dose, recall of V_S at one false positive per frame,
-where an ideal observer reaches 0.52; equal nets, scenes and steps): the frame alone 0.41, the residual of the Fourier stage alone 0.16, both 0.41.
-So the frame alone it is; nothing then hangs on a lattice of the whole frame.
+The input was chosen by measurement too (simulated frames at a fifth of the paper's dose, recall of
+V_S at one false positive per frame, where an ideal observer reaches 0.52; equal nets, scenes and
+steps): the frame alone 0.41, the residual of the Fourier stage alone 0.16, both 0.41. So the frame
+alone it is; nothing then hangs on a lattice of the whole frame.
 
-Beside `FourierDetector` (which stays the default: it needs no learning): both find every defect of the presets ``paper``; away from
-the rims of holes on ``late-stage`` both find 0.998 of V_S; at a fifth of the dose the net finds 0.44 of V_S (0.46 with 48 channels), the tuned
-filter 0.47. Where the crystal is broken the net alone (`NetworkDetector.find`) takes 20 ms per frame as ever, the filter, which
-looks for every grain, about 170.
+Beside `FourierDetector` (which stays the default: it needs no learning): both find every defect of
+the presets ``paper``; away from the rims of holes on ``late-stage`` both find 0.998 of V_S; at a
+fifth of the dose the net finds 0.44 of V_S (0.46 with 48 channels), the tuned filter 0.47. Where
+the crystal is broken the net alone (`NetworkDetector.find`) takes 20 ms per frame as ever, the
+filter, which looks for every grain, about 170.
 
-Traps: the net knows the lattice constant that it was trained for; a frame with another one is resampled if its lattice is
-found, and used as it is if not. Defects at the rim of a hole cannot be told from the rim. The same seed gives the same weights on one
-kind of machine only. The paper's net is there for comparison: `learn_paper_network`.
+Traps: the net knows the lattice constant that it was trained for; a frame with another one is
+resampled if its lattice is found, and used as it is if not. Defects at the rim of a hole cannot be
+told from the rim. The same seed gives the same weights on one kind of machine only. The paper's net
+is there for comparison: `learn_paper_network`.
 
 Importing this room does not import torch; learning and searching do.
 """
@@ -59,7 +66,8 @@ _LATER = {
 
 
 def load_network(folder: str | PathLike[str], **settings: Any) -> NetworkDetector:
-    """Return the detector of a net that `NetworkDetector.save` wrote; `settings` are those of `NetworkDetector`.
+    """Return the detector of a net that `NetworkDetector.save` wrote; `settings` are those of
+    `NetworkDetector`.
 
     Raises
     ------

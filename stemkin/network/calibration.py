@@ -1,8 +1,9 @@
 """What a logit means: its signal-to-noise, so that a threshold is a rate of false positives.
 
-On drawn frames without any defect the net's highest places are counted. A logit that r places per square pixel exceed there gets
-the signal-to-noise z which as many maxima of Gaussian noise behind the matched filter exceed (`peaks.threshold_for`); beyond the
-counted range z grows along a straight line, as a likelihood ratio does. Dark and bright places share the false positives.
+On drawn frames without any defect the net's highest places are counted. A logit that r places per
+square pixel exceed there gets the signal-to-noise z which as many maxima of Gaussian noise behind
+the matched filter exceed (`peaks.threshold_for`); beyond the counted range z grows along a straight
+line, as a likelihood ratio does. Dark and bright places share the false positives.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ BORDER = 1
 
 
 def summits(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns (m,) of the local maxima of `values` (y, x) above `least`, in reading order.
+    """Return the rows and columns (m,) of the local maxima of `values` (y, x) above `least`, in
+    reading order.
 
     Of equal neighbours the first counts.
 
@@ -41,7 +43,12 @@ def summits(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """
     height, width = values.shape
     rows, columns = np.nonzero(values > least)
-    inside = (rows >= BORDER) & (rows < height - BORDER) & (columns >= BORDER) & (columns < width - BORDER)
+    inside = (
+        (rows >= BORDER)
+        & (rows < height - BORDER)
+        & (columns >= BORDER)
+        & (columns < width - BORDER)
+    )
     rows, columns = rows[inside], columns[inside]
     here = values[rows, columns]
     top = np.ones(len(rows), bool)
@@ -84,12 +91,16 @@ def calibrate(maps: Sequence[np.ndarray], *, area_px: float, spacing_px: float) 
         logits = np.concatenate([[heights[ranks[0]] + 10.0], heights[ranks]])
         snr = np.concatenate([[z[0] + 10.0 * slope], z])
         order = np.argsort(logits, kind="stable")
-        found[name] = {"logit": logits[order].tolist(), "snr": np.maximum.accumulate(snr[order]).tolist()}
+        found[name] = {
+            "logit": logits[order].tolist(),
+            "snr": np.maximum.accumulate(snr[order]).tolist(),
+        }
     return found
 
 
 def snr_of(logits: np.ndarray, knots: Mapping[str, Any]) -> np.ndarray:
-    """Return the signal-to-noise of `logits` (m,); straight lines go on beyond both ends of the knots."""
+    """Return the signal-to-noise of `logits` (m,); straight lines go on beyond both ends of the
+    knots."""
     x, y = np.asarray(knots["logit"], float), np.asarray(knots["snr"], float)
     slope = (y[-1] - y[-2]) / (x[-1] - x[-2])
     above = np.maximum(logits - x[-1], 0.0)

@@ -20,7 +20,8 @@ SURE, LEAST_PX, MOST_PX = 0.95, 5, 700
 
 
 def threshold(false_positives: float, area_px: float, spacing_px: float) -> float:
-    """Return the signal-to-noise that `false_positives` places of a perfect frame of `area_px` exceed on average."""
+    """Return the signal-to-noise that `false_positives` places of a perfect frame of `area_px`
+    exceed on average."""
     edge = np.sqrt(area_px)
     return peaks.threshold_for(false_positives, (edge, edge), FILTER_SD * spacing_px)
 
@@ -28,15 +29,19 @@ def threshold(false_positives: float, area_px: float, spacing_px: float) -> floa
 def places(
     maps: np.ndarray, calibration: Mapping[str, Any], *, least: float, spacing_px: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return y, x [px], signal-to-noise, its position error [px] and its sign (m,) of the defects on the (4, y, x) `maps`."""
+    """Return y, x [px], signal-to-noise, its position error [px] and its sign (m,) of the defects
+    on the (4, y, x) `maps`."""
     parts = []
     for channel, name in enumerate(CHANNELS):
         rows, columns = summits(maps[channel], logit_of(least, calibration[name]))
         logits = maps[channel][rows, columns]
         y, x = (
-            STRIDE * at + (STRIDE - 1) / 2 + maps[2 + axis][rows, columns] for axis, at in enumerate((rows, columns))
+            STRIDE * at + (STRIDE - 1) / 2 + maps[2 + axis][rows, columns]
+            for axis, at in enumerate((rows, columns))
         )
-        parts.append(np.stack([y, x, snr_of(logits, calibration[name]), np.full(len(y), 2.0 * channel - 1)]))
+        parts.append(
+            np.stack([y, x, snr_of(logits, calibration[name]), np.full(len(y), 2.0 * channel - 1)])
+        )
     y, x, score, sign = np.concatenate(parts, axis=1).astype(float)
     kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing_px, ringing=0.0)
     y, x, score, sign = y[kept], x[kept], score[kept], sign[kept]
@@ -45,7 +50,8 @@ def places(
 
 
 def components(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return y, x [px] and largest logit difference (m,) of the paper's detections on its net's (2, y, x) `maps`."""
+    """Return y, x [px] and largest logit difference (m,) of the paper's detections on its net's (2,
+    y, x) `maps`."""
     from scipy import ndimage
 
     logit = maps[1].astype(float) - maps[0]

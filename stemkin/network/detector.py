@@ -32,18 +32,20 @@ SCALES = (0.4, 2.5)
 
 @dataclass(frozen=True)
 class NetworkDetector:
-    """Finds defects with a net that was learned from the movie itself; see `network` for how it learns.
+    """Finds defects with a net that was learned from the movie itself; see `network` for how it
+    learns.
 
-    The net is local: it looks at some two lattice constants around each place, so it goes on working where holes open and fragments
-    turn. The lattice of a frame, where there is one, brings the frame to the scale that the net knows, and tells how
-    exactly a defect is placed.
+    The net is local: it looks at some two lattice constants around each place, so it goes on
+    working where holes open and fragments turn. The lattice of a frame, where there is one, brings
+    the frame to the scale that the net knows, and tells how exactly a defect is placed.
 
     Attributes
     ----------
     weights
         The trained net.
     false_positives_per_frame
-        How many detections a frame without any defect gives on average; sets the threshold unless `snr` does.
+        How many detections a frame without any defect gives on average; sets the threshold unless
+        `snr` does.
     snr
         Smallest signal-to-noise of a detection, or None to follow from `false_positives_per_frame`.
     off_site
@@ -53,8 +55,9 @@ class NetworkDetector:
 
     Notes
     -----
-    The paper's net (``weights.kind == "paper"``) has no calibrated score: it lists what its softmax gives more than 0.95 in 5 to
-    700 connected pixels, whatever `false_positives_per_frame` and `snr` say, and its score is the largest logit there.
+    The paper's net (``weights.kind == "paper"``) has no calibrated score: it lists what its softmax
+    gives more than 0.95 in 5 to 700 connected pixels, whatever `false_positives_per_frame` and
+    `snr` say, and its score is the largest logit there.
     """
 
     weights: Weights
@@ -77,7 +80,8 @@ class NetworkDetector:
         Raises
         ------
         ValueError
-            If the lattice of a frame is so much finer or coarser than the net's that resampling would not help.
+            If the lattice of a frame is so much finer or coarser than the net's that resampling
+            would not help.
         """
         from stemkin.network.inference import group_size
 
@@ -93,14 +97,16 @@ class NetworkDetector:
         return kept.survey(np.concatenate(records), first_frame=first_frame)
 
     def find(self, frames: np.ndarray, *, first_frame: int = 0) -> np.ndarray:
-        """Return the records of `frames` (n, y, x) as the net alone sees them: no lattice is looked for, which takes most of the time.
+        """Return the records of `frames` (n, y, x) as the net alone sees them: no lattice is looked
+        for, which takes most of the time.
 
         The frames must have the scale that the net was trained for.
         """
         return self._records(frames, [None] * len(frames), first_frame)
 
     def save(self, folder: str | PathLike[str]) -> NetworkDetector:
-        """Write the net to `folder`; return the detector that sends workers the path instead of the weights."""
+        """Write the net to `folder`; return the detector that sends workers the path instead of the
+        weights."""
         return replace(self, weights=self.weights.save(folder))
 
     @property
@@ -110,16 +116,22 @@ class NetworkDetector:
 
     @property
     def _fourier(self) -> FourierDetector:
-        return FourierDetector(self.false_positives_per_frame, self.snr, off_site=self.off_site, device=self.device)
+        return FourierDetector(
+            self.false_positives_per_frame, self.snr, off_site=self.off_site, device=self.device
+        )
 
-    def _records(self, frames: np.ndarray, rests: Sequence[Remainder | None], first_frame: int) -> np.ndarray:
+    def _records(
+        self, frames: np.ndarray, rests: Sequence[Remainder | None], first_frame: int
+    ) -> np.ndarray:
         from stemkin.network.inference import maps_of
 
         if self.weights.kind == "paper":
             return self._paper_records(frames, first_frame)
         spacing = self.weights.spacing_px
         scales = [_scale(rest, spacing) for rest in rests]
-        inputs = [_prepared(frame, scale, spacing) for frame, scale in zip(frames, scales, strict=True)]
+        inputs = [
+            _prepared(frame, scale, spacing) for frame, scale in zip(frames, scales, strict=True)
+        ]
         records = [np.empty(0, tables.LOCATED)]
         for i, maps in enumerate(maps_of(self.weights, inputs, device=self.device)):
             area = inputs[i].shape[0] * inputs[i].shape[1]
@@ -129,7 +141,9 @@ class NetworkDetector:
             )
             seen = np.stack([y, x], axis=1) / scales[i] + (1 / scales[i] - 1) / 2
             records.append(
-                self._placed(rests[i], seen, score, error / scales[i], sign, frames[i].shape, first_frame + i)
+                self._placed(
+                    rests[i], seen, score, error / scales[i], sign, frames[i].shape, first_frame + i
+                )
             )
         return np.concatenate(records)
 
@@ -138,7 +152,11 @@ class NetworkDetector:
         shape: tuple[int, ...], frame: int,
     ) -> np.ndarray:  # fmt: skip
         """Return the records of one frame, on the lattice as exactly as the lattice tells."""
-        spacing = self.weights.spacing_px if rest is None or rest.lattice is None else rest.lattice.spacing_px
+        spacing = (
+            self.weights.spacing_px
+            if rest is None or rest.lattice is None
+            else rest.lattice.spacing_px
+        )
         if rest is not None and rest.grains and len(seen):
             seen, error = _on_sites(rest, seen, score, error, sign, off_site=self.off_site)
         inside = ((seen > -0.5) & (seen < np.array(shape) - 0.5)).all(axis=1)
@@ -156,19 +174,24 @@ class NetworkDetector:
         for i, maps in enumerate(maps_of(self.weights, inputs, device=self.device)):
             y, x, score = decoding.components(maps)
             seen, nothing = np.stack([y, x], axis=1), np.full(len(y), np.nan)
-            records.append(self._placed(None, seen, score, nothing, nothing, frames[i].shape, first_frame + i))
+            records.append(
+                self._placed(None, seen, score, nothing, nothing, frames[i].shape, first_frame + i)
+            )
         return np.concatenate(records)
 
 
 def _scale(rest: Remainder | None, spacing_px: float) -> float:
-    """Return the factor that brings a frame to the lattice constant `spacing_px`; 1 where it is close or not known."""
+    """Return the factor that brings a frame to the lattice constant `spacing_px`; 1 where it is
+    close or not known."""
     if rest is None or rest.lattice is None:
         return 1.0
     factor = spacing_px / rest.lattice.spacing_px
     if not SCALES[0] <= factor <= SCALES[1]:
         msg = (
-            f"the network was learned where the lattice constant is {spacing_px:.1f} px, and here it is "
-            f"{rest.lattice.spacing_px:.1f} px: too far to resample; learn a model from movies with this pixel size"
+            f"the network was learned where the lattice constant is {spacing_px:.1f} px, and here "
+            "it is "
+            f"{rest.lattice.spacing_px:.1f} px: too far to resample; learn a model from movies "
+            "with this pixel size"
         )
         raise ValueError(msg)
     return 1.0 if abs(factor - 1) < SAME_SCALE else float(factor)
@@ -182,19 +205,32 @@ def _prepared(frame: np.ndarray, scale: float, spacing_px: float) -> np.ndarray:
     if scale != 1.0:
         shape = tuple(max(1, round(n * scale)) for n in frame.shape)
         offset = (1 / scale - 1) / 2
-        smooth = ndimage.gaussian_filter(frame, 0.4 * np.sqrt(scale**-2 - 1)) if scale < 1 else frame
-        frame = ndimage.affine_transform(smooth, [1 / scale] * 2, offset, output_shape=shape, order=3, mode="mirror")
+        smooth = (
+            ndimage.gaussian_filter(frame, 0.4 * np.sqrt(scale**-2 - 1)) if scale < 1 else frame
+        )
+        frame = ndimage.affine_transform(
+            smooth, [1 / scale] * 2, offset, output_shape=shape, order=3, mode="mirror"
+        )
     return np.asarray(evened(frame, spacing_px=spacing_px), np.float32)
 
 
 def _on_sites(
-    rest: Remainder, seen: np.ndarray, score: np.ndarray, error: np.ndarray, sign: np.ndarray, *, off_site: float
+    rest: Remainder,
+    seen: np.ndarray,
+    score: np.ndarray,
+    error: np.ndarray,
+    sign: np.ndarray,
+    *,
+    off_site: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Place detections that belong to sites of the lattice: average of where the residual shows them and of their sites."""
+    """Place detections that belong to sites of the lattice: average of where the residual shows
+    them and of their sites."""
     site = np.full(seen.shape, np.nan)
     for grain in rest.grains:
         mask = None if grain.mask is None else to_host(grain.mask) > 0
-        at = np.clip(np.rint(seen).astype(np.int64), 0, np.array([int(n) for n in rest.snr.shape]) - 1)
+        at = np.clip(
+            np.rint(seen).astype(np.int64), 0, np.array([int(n) for n in rest.snr.shape]) - 1
+        )
         mine = np.ones(len(seen), bool) if mask is None else mask[at[:, 0], at[:, 1]]
         for which in (METAL, CHALCOGEN):
             close = nearest_site(grain.lattice, seen, np.full(len(seen), which))
@@ -207,7 +243,12 @@ def _on_sites(
     nothing = np.zeros_like(seen)
     found = placing.Found(y, x, signed, signed, site, nothing)
     y, x, better = placing.towards_sites(
-        found, y, x, filter_sd_px=rest.filter_sd_px, spread_px=off_site * spacing, site_error_px=rest.site_error_px
+        found,
+        y,
+        x,
+        filter_sd_px=rest.filter_sd_px,
+        spread_px=off_site * spacing,
+        site_error_px=rest.site_error_px,
     )
     on_site = np.isfinite(site[:, 0])
     places = np.where(on_site[:, None], np.stack([y, x], axis=1), seen)

@@ -1,6 +1,8 @@
-"""Examples to learn from: scenes that were drawn, and windows of the movie's own frames, as batches of tensors.
+"""Examples to learn from: scenes that were drawn, and windows of the movie's own frames, as batches
+of tensors.
 
-An example follows from the seed and its number alone, so it does not matter who makes it, when, and in which order.
+An example follows from the seed and its number alone, so it does not matter who makes it, when, and
+in which order.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from stemkin.network.staging import Variety, draw_scene
 from stemkin.network.targets import Target, target_of
 
 WOBBLE = 4.0
-"""Largest rotation [degrees] of a window of an own frame; and as many hundredths of zoom, half as many."""
+"""Largest rotation [degrees] of a window of an own frame; and as many hundredths of zoom, half as
+many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,8 @@ class OwnFrame:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Tensors: `frames` (n, 1, y, x), and `marks`, `offsets`, `near`, `judged` as in `targets.Target`."""
+    """Tensors: `frames` (n, 1, y, x), and `marks`, `offsets`, `near`, `judged` as in
+    `targets.Target`."""
 
     frames: Tensor
     marks: Tensor
@@ -67,7 +71,10 @@ class Source:
         """Return the batch of that number: `n` examples."""
         made = [self._one(np.random.default_rng([seed, number, i])) for i in range(n)]
         frames = np.stack([frame for frame, _ in made])[:, None]
-        maps = [np.stack([getattr(t, name) for _, t in made]) for name in ("marks", "offsets", "near", "judged")]
+        maps = [
+            np.stack([getattr(t, name) for _, t in made])
+            for name in ("marks", "offsets", "near", "judged")
+        ]
         return Batch(torch.from_numpy(frames), *(torch.from_numpy(m) for m in maps))
 
     def _one(self, rng: np.random.Generator) -> tuple[np.ndarray, Target]:
@@ -84,7 +91,8 @@ class Source:
 
 
 def window_of(own: OwnFrame, size: int, rng: np.random.Generator) -> tuple[np.ndarray, Labels]:
-    """Cut a window out of a frame, turned and zoomed a little, flipped, with more noise, blur or contrast.
+    """Cut a window out of a frame, turned and zoomed a little, flipped, with more noise, blur or
+    contrast.
 
     Returns
     -------
@@ -102,11 +110,17 @@ def window_of(own: OwnFrame, size: int, rng: np.random.Generator) -> tuple[np.nd
     matrix = np.array([[cos, -sin], [sin, cos]])  # from the window to the frame
     offset = corner + middle - matrix @ np.array([middle, middle])
     window: np.ndarray = ndimage.affine_transform(
-        frame.astype(np.float32), matrix, offset, output_shape=(size, size), order=3 if turn else 0, mode="mirror"
+        frame.astype(np.float32),
+        matrix,
+        offset,
+        output_shape=(size, size),
+        order=3 if turn else 0,
+        mode="mirror",
     )
     back = np.linalg.inv(matrix).T
     points, doubtful = (
-        (places - offset) @ back if len(places) else places for places in (own.labels.points, own.labels.doubtful)
+        (places - offset) @ back if len(places) else places
+        for places in (own.labels.points, own.labels.doubtful)
     )
     for axis in (0, 1):
         if rng.random() < 0.5:
@@ -115,9 +129,13 @@ def window_of(own: OwnFrame, size: int, rng: np.random.Generator) -> tuple[np.nd
     if rng.random() < 0.2:
         window = ndimage.gaussian_filter(window, rng.uniform(0.2, 0.5))
     spread = float(window.std())
-    window = window * rng.uniform(0.7, 1.4) + spread * rng.uniform(0, 0.08) * rng.standard_normal(window.shape)
+    window = window * rng.uniform(0.7, 1.4) + spread * rng.uniform(0, 0.08) * rng.standard_normal(
+        window.shape
+    )
     inside = ((points > -0.5) & (points < size - 0.5)).all(axis=1)
-    return np.ascontiguousarray(window, np.float32), Labels(points[inside], own.labels.channel[inside], doubtful)
+    return np.ascontiguousarray(window, np.float32), Labels(
+        points[inside], own.labels.channel[inside], doubtful
+    )
 
 
 def _flipped(points: np.ndarray, axis: int, size: int) -> np.ndarray:

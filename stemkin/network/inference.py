@@ -1,8 +1,10 @@
-"""Maps of a net for whole frames: one by one on a CPU, in batches on a GPU, in overlapping tiles where a frame is large.
+"""Maps of a net for whole frames: one by one on a CPU, in batches on a GPU, in overlapping tiles
+where a frame is large.
 
-On a CPU every frame (or tile) is a batch of its own, computed by one thread: so what a frame gives cannot depend on its
-company, and a net of this size gains nothing from larger batches. On a GPU a batch is filled up to its full size, so
-that the same kernels run whatever the block's length; where memory runs out the batch is halved, and that size kept.
+On a CPU every frame (or tile) is a batch of its own, computed by one thread: so what a frame gives
+cannot depend on its company, and a net of this size gains nothing from larger batches. On a GPU a
+batch is filled up to its full size, so that the same kernels run whatever the block's length; where
+memory runs out the batch is halved, and that size kept.
 """
 
 from __future__ import annotations
@@ -52,9 +54,13 @@ def maps_of(
     where = _where(device)
     net = _net(weights, str(where))
     margin = net.reach_px + net.reach_px % STRIDE
-    plans = [(i, tile) for i, frame in enumerate(frames) for tile in _tiles(frame.shape, tile_px, margin)]
+    plans = [
+        (i, tile) for i, frame in enumerate(frames) for tile in _tiles(frame.shape, tile_px, margin)
+    ]
     cuts = [_cut(frames[i], tile) for i, tile in plans]
-    answers = _on_cpu(net, weights, cuts) if where.type == "cpu" else _on_gpu(net, weights, cuts, where)
+    answers = (
+        _on_cpu(net, weights, cuts) if where.type == "cpu" else _on_gpu(net, weights, cuts, where)
+    )
     stride = STRIDE if isinstance(net, LocalNet) else 1
     done: list[Any] = [None] * len(frames)
     left = np.bincount([i for i, _ in plans], minlength=len(frames))
@@ -75,7 +81,8 @@ def group_size(device: str) -> int:
 
 
 def uses_fast_bf16() -> bool:
-    """Tell whether this processor multiplies bfloat16 itself, which is several times faster; elsewhere it is emulated."""
+    """Tell whether this processor multiplies bfloat16 itself, which is several times faster;
+    elsewhere it is emulated."""
     ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(ask is not None and ask())
 
@@ -84,7 +91,9 @@ def _where(device: str) -> torch.device:
     if device == "cpu" or (device in ("auto", "torch") and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        msg = 'device="cuda" was asked for, but torch finds no GPU on this worker; use device="auto"'
+        msg = (
+            'device="cuda" was asked for, but torch finds no GPU on this worker; use device="auto"'
+        )
         raise RuntimeError(msg)
     return torch.device("cuda")
 
@@ -92,7 +101,9 @@ def _where(device: str) -> torch.device:
 @lru_cache(maxsize=4)
 def _net(weights: Weights, device: str) -> LocalNet | PaperNet:
     """Return the net with its weights on the device: made once per worker."""
-    net: LocalNet | PaperNet = PaperNet() if weights.kind == "paper" else LocalNet(1, weights.width, weights.dilations)
+    net: LocalNet | PaperNet = (
+        PaperNet() if weights.kind == "paper" else LocalNet(1, weights.width, weights.dilations)
+    )
     net.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in weights.arrays.items()})
     return channels_last(net.eval().requires_grad_(False).to(device))
 
@@ -102,19 +113,28 @@ Tile = tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
 
 
 def _tiles(shape: tuple[int, ...], tile_px: int, margin: int) -> list[Tile]:
-    """Divide a frame of `shape` into tiles whose middles cover it once; margins end at the frame's edge."""
+    """Divide a frame of `shape` into tiles whose middles cover it once; margins end at the frame's
+    edge."""
     spans = []
     for n in shape:
         if n <= tile_px:
             spans.append([(0, n, 0, n)])
             continue
         starts = range(0, n, tile_px)
-        spans.append([(a, min(a + tile_px, n), max(a - margin, 0), min(a + tile_px + margin, n)) for a in starts])
-    return [((r[0], r[1], c[0], c[1]), (r[2], r[3], c[2], c[3])) for r in spans[0] for c in spans[1]]
+        spans.append(
+            [
+                (a, min(a + tile_px, n), max(a - margin, 0), min(a + tile_px + margin, n))
+                for a in starts
+            ]
+        )
+    return [
+        ((r[0], r[1], c[0], c[1]), (r[2], r[3], c[2], c[3])) for r in spans[0] for c in spans[1]
+    ]
 
 
 def _cut(frame: np.ndarray, tile: Tile) -> np.ndarray:
-    """Return the pixels of a tile; an odd edge gets one more row or column of zeros, as the net's own padding is."""
+    """Return the pixels of a tile; an odd edge gets one more row or column of zeros, as the net's
+    own padding is."""
     a, b, c, d = tile[1]
     part = frame[a:b, c:d]
     odd = [(0, n % STRIDE) for n in part.shape]
@@ -125,7 +145,9 @@ def _paste(whole: np.ndarray, answer: np.ndarray, tile: Tile, stride: int) -> No
     (a, b, c, d), (top, _, left, _) = tile
     rows, columns = slice(a // stride, -(-b // stride)), slice(c // stride, -(-d // stride))
     top, left = top // stride, left // stride
-    whole[:, rows, columns] = answer[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    whole[:, rows, columns] = answer[
+        :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+    ]
 
 
 def _on_cpu(net: nn.Module, weights: Weights, cuts: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -137,7 +159,8 @@ def _on_cpu(net: nn.Module, weights: Weights, cuts: list[np.ndarray]) -> Iterato
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread of torch meanwhile, so that sums are taken in the same order everywhere."""
+    """Compute with one thread of torch meanwhile, so that sums are taken in the same order
+    everywhere."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -146,7 +169,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _on_gpu(net: nn.Module, weights: Weights, cuts: list[np.ndarray], where: torch.device) -> Iterator[np.ndarray]:
+def _on_gpu(
+    net: nn.Module, weights: Weights, cuts: list[np.ndarray], where: torch.device
+) -> Iterator[np.ndarray]:
     start = 0
     while start < len(cuts):
         shape = cuts[start].shape
@@ -162,13 +187,17 @@ def _on_gpu(net: nn.Module, weights: Weights, cuts: list[np.ndarray], where: tor
         except torch.cuda.OutOfMemoryError as error:
             if size == 1:
                 msg = (
-                    f'one tile of {shape[0]} x {shape[1]} px does not fit into the memory of the GPU; use device="cpu"'
+                    f"one tile of {shape[0]} x {shape[1]} px does not fit into the memory of the "
+                    'GPU; use device="cpu"'
                 )
                 raise MemoryError(msg) from error
             torch.cuda.empty_cache()
             _batch_that_fits[weights.digest, shape] = size // 2
             logger.warning(
-                "the GPU's memory does not hold %d tiles of %d x %d px: going on with %d", size, *shape, size // 2
+                "the GPU's memory does not hold %d tiles of %d x %d px: going on with %d",
+                size,
+                *shape,
+                size // 2,
             )
             continue
         yield from answers[: stop - start]

@@ -1,8 +1,9 @@
 """Labels for a net, from frames alone: the paper's, and better ones.
 
-The paper's labels are pixels (`paper`): the frame without its low frequencies, compared with the frame. Better ones are places
-(`of_remainder`): sites of the lattice, and extrema between them, whose noise-normalised residual is too large for noise, dark
-and bright. What is neither clearly a defect nor clearly none is said to be doubtful, and nothing is learned there.
+The paper's labels are pixels (`paper`): the frame without its low frequencies, compared with the
+frame. Better ones are places (`of_remainder`): sites of the lattice, and extrema between them,
+whose noise-normalised residual is too large for noise, dark and bright. What is neither clearly a
+defect nor clearly none is said to be doubtful, and nothing is learned there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from stemkin.kernels.crystal.residual import Remainder
 from stemkin.kernels.detection import defects
 
 SURE, DOUBTFUL = 0.3, 100.0
-"""False positives per frame at which a place is labelled a defect, and up to which it is doubtful."""
+"""False positives per frame at which a place is labelled a defect, and up to which it is
+doubtful."""
 
 MERGED = 0.3
 """A doubtful place this close to a defect, over the lattice constant, is that defect."""
@@ -41,11 +43,14 @@ class Labels:
     doubtful: np.ndarray
 
 
-def paper(frame: np.ndarray, *, low: float = 0.25, high: float = 0.75, disk: float = 0.1) -> np.ndarray:
+def paper(
+    frame: np.ndarray, *, low: float = 0.25, high: float = 0.75, disk: float = 0.1
+) -> np.ndarray:
     """Return the (y, x) mask of "defect" pixels as in Maksov et al. (2019), Methods.
 
-    The central disk of radius ``disk * imagesize`` is removed from the Fourier transform; the absolute difference between the
-    frame and what comes back is scaled to 0..1; pixels below `low` or above `high` are defects.
+    The central disk of radius ``disk * imagesize`` is removed from the Fourier transform; the
+    absolute difference between the frame and what comes back is scaled to 0..1; pixels below `low`
+    or above `high` are defects.
 
     Parameters
     ----------
@@ -80,7 +85,12 @@ def of_remainder(rest: Remainder, *, sure: float = SURE, doubtful: float = DOUBT
     crystals = [(g.lattice, None if g.mask is None else to_host(g.mask) > 0) for g in rest.grains]
     clear, loose = (
         defects.on_lattices(
-            rest.snr, crystals, false_positives=n, relaxation=None, skew=rest.skew, filter_sd_px=rest.filter_sd_px
+            rest.snr,
+            crystals,
+            false_positives=n,
+            relaxation=None,
+            skew=rest.skew,
+            filter_sd_px=rest.filter_sd_px,
         )
         for n in (sure, doubtful)
     )

@@ -71,7 +71,10 @@ def learn_network(
             specimens.append(measure(image, rest))
             labelled.append(OwnFrame(image, of_remainder(rest)))
     if not specimens:
-        msg = f'no lattice was found in {len(frames)} frames, so there is nothing to draw examples after; use detector="fourier"'
+        msg = (
+            f"no lattice was found in {len(frames)} frames, so there is nothing to draw examples "
+            'after; use detector="fourier"'
+        )
         raise ValueError(msg)
     specimen = typical(specimens)
     same = [
@@ -83,17 +86,33 @@ def learn_network(
     own = [one for i, one in enumerate(same) if i % HELD_OUT != HELD_OUT - 1]
     bf16 = uses_fast_bf16()
     trained = train_local(specimen, own, held_out, recipe=recipe, seed=seed, bf16=bf16)
-    weights = _weights("local", trained, specimen.spacing_px, width=recipe.width, dilations=recipe.dilations, bf16=bf16)
+    weights = _weights(
+        "local",
+        trained,
+        specimen.spacing_px,
+        width=recipe.width,
+        dilations=recipe.dilations,
+        bf16=bf16,
+    )
     weights = replace(weights, record={**weights.record, "specimen": specimen.as_dict()})
     weights = replace(weights, calibration=_calibration(weights, specimen, recipe, seed))
-    return NetworkDetector(weights, false_positives_per_frame=false_positives_per_frame, device=device)
+    return NetworkDetector(
+        weights, false_positives_per_frame=false_positives_per_frame, device=device
+    )
 
 
 def learn_paper_network(
-    frame: np.ndarray, *, spacing_px: float, seed: int = 0, recipe: PaperRecipe | None = None, device: Any = "auto"
+    frame: np.ndarray,
+    *,
+    spacing_px: float,
+    seed: int = 0,
+    recipe: PaperRecipe | None = None,
+    device: Any = "auto",
 ) -> NetworkDetector:
     """Learn the paper's net from one `frame` (y, x), as in the paper. Computes once."""
-    trained = train_paper(np.asarray(frame, dtype=np.float32), recipe=recipe or PaperRecipe(), seed=seed)
+    trained = train_paper(
+        np.asarray(frame, dtype=np.float32), recipe=recipe or PaperRecipe(), seed=seed
+    )
     return NetworkDetector(_weights("paper", trained, spacing_px), device=device)
 
 
@@ -102,24 +121,34 @@ def _weights(kind: str, trained: Trained, spacing_px: float, **shape: Any) -> We
 
 
 def _arrays(net: nn.Module) -> dict[str, np.ndarray]:
-    return {name: np.ascontiguousarray(value.detach().numpy()) for name, value in net.state_dict().items()}
+    return {
+        name: np.ascontiguousarray(value.detach().numpy())
+        for name, value in net.state_dict().items()
+    }
 
 
 def _calibration(weights: Weights, specimen: Specimen, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """Return what the maps mean: signal-to-noise of the logits, and how the position error falls with it."""
+    """Return what the maps mean: signal-to-noise of the logits, and how the position error falls
+    with it."""
     spacing = specimen.spacing_px
-    clean = replace(recipe.variety.perfect, turned=0.0, dose=0.0, contrast=0.0, blur=0.0, jitter=1.2)
+    clean = replace(
+        recipe.variety.perfect, turned=0.0, dose=0.0, contrast=0.0, blur=0.0, jitter=1.2
+    )
 
     def drawn(variety: Any, stream: int, number: int) -> tuple[np.ndarray, Any]:
         rng = np.random.default_rng([seed, stream, number])
         scene = draw_scene(specimen, (PERFECT_PX, PERFECT_PX), variety, rng)
         return np.asarray(evened(scene.exposed(rng), spacing_px=spacing), np.float32), scene
 
-    perfect = maps_of(weights, [drawn(clean, 1, i)[0] for i in range(recipe.n_perfect)], device="cpu")
+    perfect = maps_of(
+        weights, [drawn(clean, 1, i)[0] for i in range(recipe.n_perfect)], device="cpu"
+    )
     found = calibrate(list(perfect), area_px=recipe.n_perfect * PERFECT_PX**2, spacing_px=spacing)
     examples = [drawn(recipe.variety, 2, i) for i in range(N_MEASURED)]
     scores, misses = [np.zeros(0)], [np.zeros(0)]
-    for maps, (_, scene) in zip(maps_of(weights, [e for e, _ in examples], device="cpu"), examples, strict=True):
+    for maps, (_, scene) in zip(
+        maps_of(weights, [e for e, _ in examples], device="cpu"), examples, strict=True
+    ):
         y, x, score, _, _ = decoding.places(maps, found, least=4.0, spacing_px=spacing)
         dark = scene.points[scene.channel != BRIGHT]
         i, j = match_points(dark, np.stack([y, x], axis=1), max_distance=0.2 * spacing)

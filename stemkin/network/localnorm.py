@@ -18,7 +18,8 @@ WIDE = 1.5
 """Standard deviation, over the lattice constant, of the neighbourhood whose mean is taken away."""
 
 GOOD = 75.0
-"""The contrast of a frame is that of its better part: this percentile over neighbourhoods, so that holes do not count."""
+"""The contrast of a frame is that of its better part: this percentile over neighbourhoods, so that
+holes do not count."""
 
 PITCH = 4
 """Pixels from one place where the mean is taken to the next; it is linear in between."""
@@ -38,7 +39,8 @@ def evened(frame: Array, *, spacing_px: float) -> Array:
     shape = tuple(int(n) for n in frame.shape)
     sd = min(WIDE * spacing_px, min(shape) / 5)
     means, lines = (
-        [xp.asarray(m, dtype=frame.dtype) for m in pair] for pair in zip(*(_tables(n, sd) for n in shape), strict=True)
+        [xp.asarray(m, dtype=frame.dtype) for m in pair]
+        for pair in zip(*(_tables(n, sd) for n in shape), strict=True)
     )
     frame = frame - xp.mean(frame)
     coarse = xp.matmul(xp.matmul(means[0], frame), means[1].T)
@@ -49,7 +51,8 @@ def evened(frame: Array, *, spacing_px: float) -> Array:
 
 @lru_cache(maxsize=32)
 def _tables(n: int, sd: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (m, n) Gaussian means at every `PITCH`-th place of a line of `n` pixels, and (n, m) linear interpolation between them."""
+    """Return (m, n) Gaussian means at every `PITCH`-th place of a line of `n` pixels, and (n, m)
+    linear interpolation between them."""
     places = np.arange(-(-n // PITCH)) * PITCH + min((PITCH - 1) / 2, (n - 1) / 2)
     means = np.exp(-0.5 * ((np.arange(n) - places[:, None]) / max(sd, 1e-3)) ** 2)
     means /= means.sum(axis=1, keepdims=True)

@@ -1,6 +1,7 @@
 """The nets: the paper's encoder-decoder, and a small local one that is several times faster.
 
-Both take (n, channels, y, x) float32 and are fully convolutional: what they say of a place depends on its surroundings only.
+Both take (n, channels, y, x) float32 and are fully convolutional: what they say of a place depends
+on its surroundings only.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class LocalNet(nn.Module):
-    """Plain 3x3 convolutions at half resolution, some of them dilated; no normalisation, so every place is on its own.
+    """Plain 3x3 convolutions at half resolution, some of them dilated; no normalisation, so every
+    place is on its own.
 
-    Pixels of 2 x 2 cells become channels, so nothing is lost by the lower resolution, and the maps are brought below one
-    pixel by the offsets. The last layer is computed in float32 whatever the rest is.
+    Pixels of 2 x 2 cells become channels, so nothing is lost by the lower resolution, and the maps
+    are brought below one pixel by the offsets. The last layer is computed in float32 whatever the
+    rest is.
 
     Parameters
     ----------
@@ -37,9 +40,12 @@ class LocalNet(nn.Module):
     """
 
     n_outputs = 4
-    """Maps: logits of dark and of bright defects, and the offset y, x [px] of the nearest defect from the middle of the cell."""
+    """Maps: logits of dark and of bright defects, and the offset y, x [px] of the nearest defect
+    from the middle of the cell."""
 
-    def __init__(self, n_inputs: int = 1, width: int = 32, dilations: tuple[int, ...] = (1, 2, 4, 2)) -> None:
+    def __init__(
+        self, n_inputs: int = 1, width: int = 32, dilations: tuple[int, ...] = (1, 2, 4, 2)
+    ) -> None:
         """Lay out the layers; weights are drawn from torch's current generator."""
         super().__init__()
         self.n_inputs, self.width, self.dilations = n_inputs, width, tuple(dilations)
@@ -65,7 +71,8 @@ class LocalNet(nn.Module):
         return STRIDE * (1 + sum(self.dilations))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return the (n, 4, y / 2, x / 2) maps of (n, channels, y, x) frames of even height and width."""
+        """Return the (n, 4, y / 2, x / 2) maps of (n, channels, y, x) frames of even height and
+        width."""
         x = F.pixel_unshuffle(frames, STRIDE)
         for i, layer in enumerate(self.layers):
             y = F.relu(layer(x))
@@ -80,9 +87,11 @@ class LocalNet(nn.Module):
 
 
 class PaperNet(nn.Module):
-    """The encoder-decoder of Maksov et al. (2019): 20-40-40-20-2 channels, 3x3, one pooling and one unpooling.
+    """The encoder-decoder of Maksov et al. (2019): 20-40-40-20-2 channels, 3x3, one pooling and one
+    unpooling.
 
-    The paper does not say where it pools; here after the first layer and before the last but one, the usual place.
+    The paper does not say where it pools; here after the first layer and before the last but one,
+    the usual place.
     """
 
     n_outputs = 2
@@ -98,7 +107,8 @@ class PaperNet(nn.Module):
 
     @property
     def reach_px(self) -> int:
-        """How far [px] the input still matters: layers at full and at half resolution, and the pooling."""
+        """How far [px] the input still matters: layers at full and at half resolution, and the
+        pooling."""
         return 1 + 2 * 2 + 1 + 1 + 4
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""How a movie looks, in a dozen numbers: enough to draw more frames of its kind whose defects are known exactly.
+"""How a movie looks, in a dozen numbers: enough to draw more frames of its kind whose defects are
+known exactly.
 
-From one frame without its crystal (`residual.remove_crystal`) follow the lattice, the image of a column and the weights of
-both kinds of columns (from the reflections), the counting noise (from the remainder) and the scan-line jitter.
+From one frame without its crystal (`residual.remove_crystal`) follow the lattice, the image of a
+column and the weights of both kinds of columns (from the reflections), the counting noise (from the
+remainder) and the scan-line jitter.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ WIDTHS = np.arange(0.07, 0.27, 0.01)
 """Standard deviations of the image of a column that are tried, over the lattice constant."""
 
 TAILS = ((0.0, 1.0), (0.06, 2.2), (0.12, 2.2), (0.2, 2.2))
-"""Shares of a column's image that lie in a broad tail, and the tail's width over that of the core, that are tried."""
+"""Shares of a column's image that lie in a broad tail, and the tail's width over that of the core,
+that are tried."""
 
 LEAST_GAIN = 0.05
-"""Where the noise hardly grows with the intensity: a gain so small, over variance / mean, that counts have even noise."""
+"""Where the noise hardly grows with the intensity: a gain so small, over variance / mean, that
+counts have even noise."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,15 @@ class Specimen:
     is_honeycomb
         Whether the second kind of columns sits in the middle of a triangle of the first.
     vectors, second
-        a1, a2 and the step from the first kind of columns to the second, each (y, x) over the lattice constant.
+        a1, a2 and the step from the first kind of columns to the second, each (y, x) over the
+        lattice constant.
     weights
         Volume [counts px2] of the image of one column of either kind.
     probe_px, tail_fraction, tail_px
         Width of a column's image, and share and width of its tail.
     background
-        Counts per pixel that no column explains; what read noise there is counts as some of it, since it only adds variance.
+        Counts per pixel that no column explains; what read noise there is counts as some of it,
+        since it only adds variance.
     jitter_px
         Standard deviations (y, x) of the displacement of single rows.
     """
@@ -67,7 +73,9 @@ class Specimen:
     def lattice(self) -> Lattice:
         """The lattice, a column of the first kind at (0, 0)."""
         a1, a2 = self.spacing_px * np.array(self.vectors)
-        return Lattice(a1, a2, np.zeros(2), self.spacing_px * np.array(self.second), np.inf, self.is_honeycomb)
+        return Lattice(
+            a1, a2, np.zeros(2), self.spacing_px * np.array(self.second), np.inf, self.is_honeycomb
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -128,7 +136,8 @@ def measure(frame: Array, rest: Remainder) -> Specimen:
 
 
 def typical(specimens: Sequence[Specimen]) -> Specimen:
-    """Return the median of each number; of angles and vectors, those of the specimen whose lattice constant is in the middle."""
+    """Return the median of each number; of angles and vectors, those of the specimen whose lattice
+    constant is in the middle."""
     spacings = [s.spacing_px for s in specimens]
     middle = specimens[int(np.argsort(spacings, kind="stable")[(len(spacings) - 1) // 2])]
     values = middle.as_dict()
@@ -141,12 +150,13 @@ def typical(specimens: Sequence[Specimen]) -> Specimen:
 def column_image(
     amplitudes: np.ndarray, waves: Waves, lattice: Lattice
 ) -> tuple[float, tuple[float, float], tuple[float, float]]:
-    """Fit the image of a column to the reflections: A_g = 2 t(g) / cell (w_1 + w_2 exp(-2 pi i g . second)).
+    """Fit the image of a column to the reflections: A_g = 2 t(g) / cell (w_1 + w_2 exp(-2 pi i g .
+    second)).
 
     Returns
     -------
-    Standard deviation of the core [px]; share of the tail and its width over that of the core; the weights (volumes) of the
-    two kinds of columns, in the frame's unit times px2.
+    Standard deviation of the core [px]; share of the tail and its width over that of the core; the
+    weights (volumes) of the two kinds of columns, in the frame's unit times px2.
     """
     g = waves.frequencies[~waves.is_background]
     seen = amplitudes[~waves.is_background] * np.exp(2j * np.pi * g @ lattice.metal)
@@ -171,12 +181,15 @@ def column_image(
 
 
 def _noise(rest: Array, model: Array) -> tuple[float, float]:
-    """Return the variance at the frame's mean level, and by how much it grows per unit of intensity.
+    """Return the variance at the frame's mean level, and by how much it grows per unit of
+    intensity.
 
     `noise_of` asks a tenth of the pixels; here all tenths are asked.
     """
     values = to_host(model)
-    row, column = (int(i) for i in np.unravel_index(values[:-1, :-4].argmax(), values[:-1, :-4].shape))
+    row, column = (
+        int(i) for i in np.unravel_index(values[:-1, :-4].argmax(), values[:-1, :-4].shape)
+    )
     levels, slopes = [], []
     for dy in range(2):
         for dx in range(5):

@@ -1,8 +1,9 @@
 """Frames like those of a movie, with defects whose places are known: what a net learns from.
 
-Each scene is a crystal with the measured lattice, column image, dose and jitter (`specimen.Specimen`), varied a little; columns that
-lack atoms or hold others, and bright ones; and, in some, holes, fragments that turned and contamination. Everything follows
-from the generator that is handed in.
+Each scene is a crystal with the measured lattice, column image, dose and jitter
+(`specimen.Specimen`), varied a little; columns that lack atoms or hold others, and bright ones;
+and, in some, holes, fragments that turned and contamination. Everything follows from the generator
+that is handed in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, sites
-from stemkin.kernels.crystal.rendering import Probe, Scan, add_columns, column_factors, crystal_waves, row_factors
+from stemkin.kernels.crystal.rendering import (
+    Probe,
+    Scan,
+    add_columns,
+    column_factors,
+    crystal_waves,
+    row_factors,
+)
 from stemkin.kernels.images.shotnoise import poisson_counts
 from stemkin.network.specimen import Specimen
 
@@ -27,11 +35,14 @@ class Variety:
     Attributes
     ----------
     turned
-        Share of scenes whose crystal points anywhere; in the others it points where that of the movie does, within `tilt_deg`.
+        Share of scenes whose crystal points anywhere; in the others it points where that of the
+        movie does, within `tilt_deg`.
     tilt_deg, zoom, shear
-        Standard deviations of the rotation [degrees] and of the relative size and shape of the cell.
+        Standard deviations of the rotation [degrees] and of the relative size and shape of the
+        cell.
     dose, contrast, blur
-        Standard deviations of the logarithms of the dose, of the weights of the columns and of the probe's width.
+        Standard deviations of the logarithms of the dose, of the weights of the columns and of the
+        probe's width.
     jitter
         Largest factor on the scan-line jitter, which also gets a floor of `least_jitter_px`.
     least_jitter_px
@@ -39,7 +50,8 @@ class Variety:
     broken, dirty
         Shares of scenes with a hole (half of them with a fragment), and with contamination.
     vacancies, pairs, dopants, complexes, gone, bright
-        Chances per column: one of two atoms missing, both; another metal, and a vacancy beside it; no metal, and an atom on top.
+        Chances per column: one of two atoms missing, both; another metal, and a vacancy beside it;
+        no metal, and an atom on top.
     """
 
     turned: float = 0.3
@@ -63,7 +75,9 @@ class Variety:
     @property
     def perfect(self) -> Variety:
         """The same without any defect, hole or contamination: what noise alone gives."""
-        nothing = dict.fromkeys(("broken", "dirty", "vacancies", "pairs", "dopants", "gone", "bright"), 0.0)
+        nothing = dict.fromkeys(
+            ("broken", "dirty", "vacancies", "pairs", "dopants", "gone", "bright"), 0.0
+        )
         return Variety(**{**self.__dict__, **nothing})
 
 
@@ -90,7 +104,9 @@ class Scene:
         return poisson_counts(self.means, rng).astype(np.float32)
 
 
-def draw_scene(specimen: Specimen, shape: tuple[int, int], variety: Variety, rng: np.random.Generator) -> Scene:
+def draw_scene(
+    specimen: Specimen, shape: tuple[int, int], variety: Variety, rng: np.random.Generator
+) -> Scene:
     """Draw one scene.
 
     Parameters
@@ -105,7 +121,9 @@ def draw_scene(specimen: Specimen, shape: tuple[int, int], variety: Variety, rng
         Decides everything.
     """
     lattice = _lattice(specimen, shape, variety, rng)
-    probe = Probe(specimen.probe_px * _spread(variety.blur, rng), specimen.tail_fraction, specimen.tail_px)
+    probe = Probe(
+        specimen.probe_px * _spread(variety.blur, rng), specimen.tail_fraction, specimen.tail_px
+    )
     dose = _spread(variety.dose, rng)
     weights = tuple(float(w * dose * _spread(variety.contrast, rng)) for w in specimen.weights)
     scan = _scan(specimen, shape[0], variety, rng)
@@ -129,7 +147,8 @@ def draw_scene(specimen: Specimen, shape: tuple[int, int], variety: Variety, rng
 
 @dataclass(frozen=True, eq=False)
 class _Change:
-    """Columns to add: (m, 2) places, (m,) volumes, and which of them are defects (the others are neighbours that move)."""
+    """Columns to add: (m, 2) places, (m,) volumes, and which of them are defects (the others are
+    neighbours that move)."""
 
     points: np.ndarray
     weights: np.ndarray
@@ -151,7 +170,9 @@ def _spread(sd: float, rng: np.random.Generator) -> float:
     return float(np.exp(sd * rng.standard_normal()))
 
 
-def _lattice(specimen: Specimen, shape: tuple[int, int], variety: Variety, rng: np.random.Generator) -> Lattice:
+def _lattice(
+    specimen: Specimen, shape: tuple[int, int], variety: Variety, rng: np.random.Generator
+) -> Lattice:
     """Return the specimen's lattice, turned, stretched and moved."""
     turn = (
         2 * np.pi * rng.random()
@@ -168,16 +189,28 @@ def _lattice(specimen: Specimen, shape: tuple[int, int], variety: Variety, rng: 
 
 
 def _scan(specimen: Specimen, height: int, variety: Variety, rng: np.random.Generator) -> Scan:
-    sd_y, sd_x = (max(sd, variety.least_jitter_px) * rng.uniform(0.5, variety.jitter) for sd in specimen.jitter_px)
+    sd_y, sd_x = (
+        max(sd, variety.least_jitter_px) * rng.uniform(0.5, variety.jitter)
+        for sd in specimen.jitter_px
+    )
     noise = rng.standard_normal((3, height))
-    return Scan(np.arange(height) + sd_y * noise[0], sd_x * noise[1], np.maximum(1 + 0.003 * noise[2], 0.0))
+    return Scan(
+        np.arange(height) + sd_y * noise[0], sd_x * noise[1], np.maximum(1 + 0.003 * noise[2], 0.0)
+    )
 
 
-def _sites_around(lattice: Lattice, shape: tuple[int, int], which: int, margin: float) -> np.ndarray:
+def _sites_around(
+    lattice: Lattice, shape: tuple[int, int], which: int, margin: float
+) -> np.ndarray:
     """Return the (m, 2) columns of one kind in the frame and a `margin` around it."""
     wide = (int(shape[0] + 2 * margin), int(shape[1] + 2 * margin))
     moved = Lattice(
-        lattice.a1, lattice.a2, lattice.metal + margin, lattice.chalcogen + margin, np.inf, lattice.is_honeycomb
+        lattice.a1,
+        lattice.a2,
+        lattice.metal + margin,
+        lattice.chalcogen + margin,
+        np.inf,
+        lattice.is_honeycomb,
     )
     return sites(moved, wide, which) - margin
 
@@ -194,7 +227,12 @@ def _change_columns(
     topped = ~doped & ~gone & (u < variety.dopants + variety.gone + variety.bright)
     single = v < variety.vacancies
     double = ~single & (v < variety.vacancies + variety.pairs)
-    bound = _beside(metal[doped][rng.random(int(doped.sum())) < variety.complexes], second, lattice.spacing_px, rng)
+    bound = _beside(
+        metal[doped][rng.random(int(doped.sum())) < variety.complexes],
+        second,
+        lattice.spacing_px,
+        rng,
+    )
     single[bound] = True
     n_doped, n_topped = int(doped.sum()), int(topped.sum())
     atom = 0.5 if honeycomb else 1.0
@@ -214,8 +252,11 @@ def _change_columns(
     return _Change(total, np.concatenate(parts), np.arange(len(total)) < n_defects)
 
 
-def _beside(dopants: np.ndarray, second: np.ndarray, spacing: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the numbers of columns of the second kind, one next to each of the `dopants` (m, 2)."""
+def _beside(
+    dopants: np.ndarray, second: np.ndarray, spacing: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the numbers of columns of the second kind, one next to each of the `dopants` (m,
+    2)."""
     if not len(dopants) or not len(second):
         return np.zeros(0, int)
     apart = np.hypot(*(dopants[:, None] - second).transpose(2, 0, 1)) + 0.2 * spacing * rng.random(
@@ -225,9 +266,14 @@ def _beside(dopants: np.ndarray, second: np.ndarray, spacing: float, rng: np.ran
 
 
 def _breathing(
-    vacancies: np.ndarray, metal: np.ndarray, weight: float, spacing: float, rng: np.random.Generator
+    vacancies: np.ndarray,
+    metal: np.ndarray,
+    weight: float,
+    spacing: float,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move the metal columns around `vacancies` (m, 2) away from them: taken out where they were, put in where they are."""
+    """Move the metal columns around `vacancies` (m, 2) away from them: taken out where they were,
+    put in where they are."""
     if not len(vacancies):
         return np.zeros((0, 2)), np.zeros(0)
     steps = metal - vacancies[:, None]
@@ -241,7 +287,8 @@ def _break(
     means: np.ndarray, columns: tuple[np.ndarray, np.ndarray], weights: tuple[float, ...], lattice: Lattice, probe: Probe,
     scan: Scan, variety: Variety, rng: np.random.Generator,
 ) -> _Hole:  # fmt: skip
-    """Take the columns of a hole out of `means`, in place, and put a turned fragment into half of the holes."""
+    """Take the columns of a hole out of `means`, in place, and put a turned fragment into half of
+    the holes."""
     spacing, shape = lattice.spacing_px, np.array(means.shape)
     centre = rng.random(2) * shape
     if rng.random() >= variety.broken:
@@ -264,12 +311,15 @@ def _break(
     return _Hole(centre, radius)
 
 
-def _add(means: np.ndarray, points: np.ndarray, weights: np.ndarray, probe: Probe, scan: Scan) -> None:
+def _add(
+    means: np.ndarray, points: np.ndarray, weights: np.ndarray, probe: Probe, scan: Scan
+) -> None:
     add_columns(means, points[:, 0], points[:, 1], weights, probe, scan=scan)
 
 
 def _dirt(shape: tuple[int, int], spacing: float, rng: np.random.Generator) -> np.ndarray:
-    """Return (y, x) contamination: a smooth veil, and in it something coarser, between 0 and about 0.3."""
+    """Return (y, x) contamination: a smooth veil, and in it something coarser, between 0 and about
+    0.3."""
     y, x = (np.linspace(-1, 1, n) for n in shape)
     slow = 1 + np.sin(rng.uniform(0.3, 2) * y + 6.3 * rng.random())[:, None] * np.sin(
         rng.uniform(0.3, 2) * x + 6.3 * rng.random()
@@ -277,6 +327,10 @@ def _dirt(shape: tuple[int, int], spacing: float, rng: np.random.Generator) -> n
     length = spacing * rng.uniform(0.4, 2.0)
     noise = rng.standard_normal(shape)
     fy, fx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])
-    coarse = np.fft.irfft2(np.fft.rfft2(noise) * np.exp(-2 * np.pi**2 * length**2 * (fy**2 + fx**2)), s=shape)
+    coarse = np.fft.irfft2(
+        np.fft.rfft2(noise) * np.exp(-2 * np.pi**2 * length**2 * (fy**2 + fx**2)), s=shape
+    )
     coarse /= coarse.std() + 1e-30
-    return np.asarray(rng.uniform(0.0, 0.12) * slow * np.maximum(1 + rng.uniform(0.0, 0.8) * coarse, 0))
+    return np.asarray(
+        rng.uniform(0.0, 0.12) * slow * np.maximum(1 + rng.uniform(0.0, 0.8) * coarse, 0)
+    )

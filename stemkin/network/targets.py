@@ -20,7 +20,8 @@ RIM = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Maps (y / 2, x / 2): `marks` (2, ...) between 0 and 1, `offsets` (2, ...) [px], `near` and `judged` 0 or 1, float32."""
+    """Maps (y / 2, x / 2): `marks` (2, ...) between 0 and 1, `offsets` (2, ...) [px], `near` and
+    `judged` 0 or 1, float32."""
 
     marks: np.ndarray
     offsets: np.ndarray
@@ -29,7 +30,11 @@ class Target:
 
 
 def target_of(
-    points: np.ndarray, channel: np.ndarray, unjudged: np.ndarray, shape: tuple[int, int], spacing_px: float
+    points: np.ndarray,
+    channel: np.ndarray,
+    unjudged: np.ndarray,
+    shape: tuple[int, int],
+    spacing_px: float,
 ) -> Target:
     """Draw the maps of one scene.
 
@@ -71,7 +76,8 @@ def target_of(
 def _window(
     y: float, x: float, reach: int, cells: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int], np.ndarray, np.ndarray]:
-    """Return the rows and columns of the cells around a point, and its distance (y, x) [px] from the middle of each."""
+    """Return the rows and columns of the cells around a point, and its distance (y, x) [px] from
+    the middle of each."""
     middle = (STRIDE - 1) / 2
     spans, steps = [], []
     for place, n in ((y, cells[0]), (x, cells[1])):

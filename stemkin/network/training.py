@@ -1,7 +1,9 @@
-"""How a net learns: the local one from scenes like the movie's, the paper's from windows of one frame.
+"""How a net learns: the local one from scenes like the movie's, the paper's from windows of one
+frame.
 
-The same seed gives the same weights on one machine, whatever else it does: examples follow from their numbers, and the
-arithmetic of training is that of one thread (a second one draws the examples).
+The same seed gives the same weights on one machine, whatever else it does: examples follow from
+their numbers, and the arithmetic of training is that of one thread (a second one draws the
+examples).
 """
 
 from __future__ import annotations
@@ -48,11 +50,13 @@ class Recipe:
     steps, batch, size
         Steps at most, examples per step, and their edge [px].
     rate
-        Largest learning rate, reached after a seventh of the steps; falls to nothing along a cosine.
+        Largest learning rate, reached after a seventh of the steps; falls to nothing along a
+        cosine.
     width, dilations
         Of the net, see `nets.LocalNet`.
     own_share
-        Share of the examples that are windows of the movie's own frames, labelled by their residual; the others are drawn.
+        Share of the examples that are windows of the movie's own frames, labelled by their
+        residual; the others are drawn.
     check
         Steps between looks at the validation examples.
     patience
@@ -81,9 +85,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PaperRecipe:
-    """The paper's: 256-px windows every 8 px of one frame, Adam, cross-entropy, batches of 32, 50 epochs.
+    """The paper's: 256-px windows every 8 px of one frame, Adam, cross-entropy, batches of 32, 50
+    epochs.
 
-    `epochs`, `stride_px` and `window_px` may be changed; with the paper's own values training takes hours on two cores.
+    `epochs`, `stride_px` and `window_px` may be changed; with the paper's own values training takes
+    hours on two cores.
     """
 
     window_px: int = 256
@@ -95,14 +101,21 @@ class PaperRecipe:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained net, and how it came about: `record` is plain values for JSON; ``curve`` in it is shown in the report."""
+    """A trained net, and how it came about: `record` is plain values for JSON; ``curve`` in it is
+    shown in the report."""
 
     net: nn.Module
     record: dict[str, Any]
 
 
 def train_local(
-    specimen: Specimen, own: Sequence[OwnFrame], held_out: Sequence[OwnFrame], *, recipe: Recipe, seed: int, bf16: bool
+    specimen: Specimen,
+    own: Sequence[OwnFrame],
+    held_out: Sequence[OwnFrame],
+    *,
+    recipe: Recipe,
+    seed: int,
+    bf16: bool,
 ) -> Trained:
     """Train the local net. Computes once, on one core and a second one that draws.
 
@@ -111,7 +124,8 @@ def train_local(
     specimen
         What the movie's frames look like.
     own, held_out
-        Frames of the movie with labels: to learn from, and to validate on (other frames, not other windows).
+        Frames of the movie with labels: to learn from, and to validate on (other frames, not other
+        windows).
     recipe
         How.
     seed
@@ -126,8 +140,12 @@ def train_local(
         torch.manual_seed(seed)
         net = channels_last(LocalNet(1, recipe.width, recipe.dilations))
         optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15)
-        validation = [apart.batch(seed + 1, number, recipe.batch) for number in range(recipe.n_validation)]
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15
+        )
+        validation = [
+            apart.batch(seed + 1, number, recipe.batch) for number in range(recipe.n_validation)
+        ]
         best, since, losses = (float("inf"), copy.deepcopy(net.state_dict())), 0, []
         curve: dict[str, list[float]] = {"step": [], "training": [], "validation": []}
         for step, batch in enumerate(_drawn_ahead(source, seed, recipe), start=1):
@@ -165,9 +183,11 @@ def train_local(
 
 
 def train_paper(frame: np.ndarray, *, recipe: PaperRecipe, seed: int) -> Trained:
-    """Train the paper's net on windows of one `frame` (y, x), labelled by the paper's recipe. Computes once.
+    """Train the paper's net on windows of one `frame` (y, x), labelled by the paper's recipe.
+    Computes once.
 
-    As in the paper there is no validation: windows overlap, so some of them set apart would tell nothing.
+    As in the paper there is no validation: windows overlap, so some of them set apart would tell
+    nothing.
     """
     started = time.perf_counter()
     inputs = torch.from_numpy(stretched(frame))
@@ -194,11 +214,14 @@ def train_paper(frame: np.ndarray, *, recipe: PaperRecipe, seed: int) -> Trained
             curve["step"].append(float(epoch + 1))
             curve["training"].append(float(np.mean(losses)))
     seconds = time.perf_counter() - started
-    return Trained(net.eval(), {"recipe": asdict(recipe), "seed": seed, "curve": curve, "seconds": seconds})
+    return Trained(
+        net.eval(), {"recipe": asdict(recipe), "seed": seed, "curve": curve, "seconds": seconds}
+    )
 
 
 def _loss(net: nn.Module, batch: Batch, *, bf16: bool) -> Tensor:
-    """Return the loss of a batch: cross-entropy of the marks over its own least value, and squared error of the offsets."""
+    """Return the loss of a batch: cross-entropy of the marks over its own least value, and squared
+    error of the offsets."""
     frames = batch.frames.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         maps = net(frames)
@@ -213,7 +236,10 @@ def _loss(net: nn.Module, batch: Batch, *, bf16: bool) -> Tensor:
 def _drawn_ahead(source: Source, seed: int, recipe: Recipe) -> Iterator[Batch]:
     """Yield the batches in order; a second thread draws the next ones meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(source.batch, seed, number, recipe.batch) for number in range(min(AHEAD, recipe.steps))]
+        waiting = [
+            pool.submit(source.batch, seed, number, recipe.batch)
+            for number in range(min(AHEAD, recipe.steps))
+        ]
         for number in range(recipe.steps):
             batch = waiting.pop(0).result()
             if number + AHEAD < recipe.steps:

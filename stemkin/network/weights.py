@@ -1,7 +1,8 @@
-"""The weights of a net and what belongs to them: on disk as ``network.json`` and ``network.safetensors``, never pickled code.
+"""The weights of a net and what belongs to them: on disk as ``network.json`` and
+``network.safetensors``, never pickled code.
 
-A worker gets the path of the folder where there is one, and loads the weights once; weights that were not saved yet travel
-themselves (some 150 kB).
+A worker gets the path of the folder where there is one, and loads the weights once; weights that
+were not saved yet travel themselves (some 150 kB).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Weights:
     width, dilations
         Of a local net.
     bf16
-        Whether its convolutions are computed in bfloat16: settled when it is learned, so that all workers agree.
+        Whether its convolutions are computed in bfloat16: settled when it is learned, so that all
+        workers agree.
     calibration
         What its maps mean, see `network.calibration`; None for the paper's net.
     record
@@ -67,7 +69,8 @@ class Weights:
     def __post_init__(self) -> None:
         """Find the digest of all that decides what the net answers."""
         about = json.dumps(
-            [self.kind, self.spacing_px, self.width, self.dilations, self.bf16, self.calibration], sort_keys=True
+            [self.kind, self.spacing_px, self.width, self.dilations, self.bf16, self.calibration],
+            sort_keys=True,
         )
         found = hashlib.sha256(about.encode())
         for name in sorted(self.arrays):
@@ -86,15 +89,20 @@ class Weights:
         """Travel by path where the net is saved, else by value."""
         if self.folder is not None and (Path(self.folder) / ABOUT).is_file():
             return _loaded, (self.folder, self.digest)
-        return _rebuilt, ({name: getattr(self, name) for name in self.__dataclass_fields__ if name != "digest"},)
+        return _rebuilt, (
+            {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "digest"},
+        )
 
     def save(self, folder: str | PathLike[str]) -> Weights:
-        """Write ``network.json`` and ``network.safetensors`` to `folder`, and return the weights that know it."""
+        """Write ``network.json`` and ``network.safetensors`` to `folder`, and return the weights
+        that know it."""
         from safetensors.numpy import save
 
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
-        packed = save({name: np.ascontiguousarray(a, np.float32) for name, a in self.arrays.items()})
+        packed = save(
+            {name: np.ascontiguousarray(a, np.float32) for name, a in self.arrays.items()}
+        )
         about = {
             "format": FORMAT,
             "kind": self.kind,
@@ -134,7 +142,10 @@ class Weights:
             msg = f"{place / ABOUT} is damaged ({error}); {again}"
             raise ValueError(msg) from error
         if version != FORMAT:
-            msg = f"the network in {place} has format {version}, and this version of stemkin reads {FORMAT}; learn it again"
+            msg = (
+                f"the network in {place} has format {version}, and this version of stemkin reads "
+                f"{FORMAT}; learn it again"
+            )
             raise ValueError(msg)
         try:
             kind = _known_kind(about["kind"])
@@ -169,7 +180,9 @@ def _read(path: Path, wanted: str) -> bytes:
     return packed
 
 
-def _check_layers(kind: str, arrays: Mapping[str, np.ndarray], width: int, dilations: tuple[int, ...]) -> None:
+def _check_layers(
+    kind: str, arrays: Mapping[str, np.ndarray], width: int, dilations: tuple[int, ...]
+) -> None:
     """Check that the arrays are those of the net that is described."""
     sizes = [1, 20, 40, 40, 20] if kind == "paper" else [4, *[width] * (len(dilations) + 1)]
     wanted: dict[str, tuple[int, ...]] = {}
@@ -183,7 +196,10 @@ def _check_layers(kind: str, arrays: Mapping[str, np.ndarray], width: int, dilat
     found = {name: values.shape for name, values in arrays.items()}
     if found != wanted:
         strange = sorted(set(found.items()) ^ set(wanted.items()))[0]
-        msg = f"{strange[0]} of shape {strange[1]} does not belong to the net that {ABOUT} describes, or is missing"
+        msg = (
+            f"{strange[0]} of shape {strange[1]} does not belong to the net that {ABOUT} "
+            "describes, or is missing"
+        )
         raise ValueError(msg)
 
 
@@ -209,6 +225,9 @@ def _loaded(folder: str, digest: str) -> Weights:
     """
     weights = Weights.load(folder)
     if weights.digest != digest:
-        msg = f"the network in {folder} is not the one that this task was made with; do not overwrite a model that is in use"
+        msg = (
+            f"the network in {folder} is not the one that this task was made with; do not "
+            "overwrite a model that is in use"
+        )
         raise ValueError(msg)
     return weights

@@ -2,10 +2,12 @@
 
     archive → learn → detect → (name again) → (frames, phases) → link → kinetics → report
 
-`run` computes nothing itself: it opens the archive, asks each stage for what is missing in the results folder, and keeps
-``run.json``. The pixels are read once, block by block, through a small window of tasks (`stemkin.schedulers.streams`), and each
-worker writes its own rows; a run that was stopped, by whatever, goes on where it was. Movies finish one by one: what follows
-from the last block of one is done while others are searched (`stemkin.pipeline.meanwhile`), and the stages find it done.
+`run` computes nothing itself: it opens the archive, asks each stage for what is missing in the
+results folder, and keeps ``run.json``. The pixels are read once, block by block, through a small
+window of tasks (`stemkin.schedulers.streams`), and each worker writes its own rows; a run that was
+stopped, by whatever, goes on where it was. Movies finish one by one: what follows from the last
+block of one is done while others are searched (`stemkin.pipeline.meanwhile`), and the stages find
+it done.
 """
 
 from __future__ import annotations
@@ -93,12 +95,14 @@ def run(
     watch: Watch | None = None,
     performance_report: bool = False,
 ) -> Outcome:
-    """Turn movies into a folder of results with a report. Computes once; a second call redoes only what is stale.
+    """Turn movies into a folder of results with a report. Computes once; a second call redoes only
+    what is stale.
 
     Parameters
     ----------
     inputs
-        A movie, a folder, a glob, a URL or a manifest, or several of them; or what `open_inputs` made of these.
+        A movie, a folder, a glob, a URL or a manifest, or several of them; or what `open_inputs`
+        made of these.
     out
         Results folder: a path or an fsspec URL.
     config
@@ -110,8 +114,8 @@ def run(
     until
         ``"detect"`` stops before tracks are linked.
     classes
-        How classes are renamed, merged or split (`stemkin.learning.editing`): a file, or what it says; an empty mapping takes back what was
-        said before, None keeps it.
+        How classes are renamed, merged or split (`stemkin.learning.editing`): a file, or what it
+        says; an empty mapping takes back what was said before, None keeps it.
     watch
         Who is told of the progress.
     performance_report
@@ -125,9 +129,11 @@ def run(
     Raises
     ------
     ValueError
-        If no movie can be used, the folder belongs to another run, or blocks do not fit the workers' memory.
+        If no movie can be used, the folder belongs to another run, or blocks do not fit the
+        workers' memory.
     StoppedError
-        If the results folder cannot be written any more, a store does not answer, or the scheduler is gone; what is done is kept.
+        If the results folder cannot be written any more, a store does not answer, or the scheduler
+        is gone; what is done is kept.
     """
     config, watch, edits = config or RunConfig(), watch or Unwatched(), _said(classes)
     store = Store.at(out)
@@ -136,7 +142,11 @@ def run(
     with locked(store), ExitStack() as stack:
         projected_mib = check_ready(found.movies, store, config, block_mib(found.movies), client)
         journal = Journal.start(
-            store, found.sources, config.model_dump(mode="json"), fresh=fresh, command=" ".join(sys.argv)
+            store,
+            found.sources,
+            config.model_dump(mode="json"),
+            fresh=fresh,
+            command=" ".join(sys.argv),
         )
         journal.content["movies"] = found.listing()
         journal.save()  # before any other file: by it a results folder is known
@@ -152,7 +162,9 @@ def run(
             record["projected_peak_memory_mib"] = round(projected_mib, 1)
             stages = () if until == "detect" else ("link", "kinetics", "report")
             meanwhile = Meanwhile(store, journal, config) if stages else None
-            run_pixel_pass(found.movies, store, config, model_print, journal, record, watch, meanwhile)
+            run_pixel_pass(
+                found.movies, store, config, model_print, journal, record, watch, meanwhile
+            )
             judge_memory(record, journal)
             if meanwhile is not None and meanwhile.linked:
                 record["linking_peak_memory_mib"] = round(meanwhile.peak_memory_mib, 1)
@@ -239,7 +251,12 @@ def kept_and_redone(blocks: Mapping[str, Any]) -> str:
     >>> kept_and_redone({"total": 10, "done": 9, "reused": 6, "stale": 1, "failed": [{}]})
     'blocks: 6 of 10 were done before and kept, 1 was stale and done again, 2 were new, 1 failed'
     """
-    done, reused, stale, failed = blocks["done"], blocks["reused"], blocks["stale"], len(blocks["failed"])
+    done, reused, stale, failed = (
+        blocks["done"],
+        blocks["reused"],
+        blocks["stale"],
+        len(blocks["failed"]),
+    )
     new = done - reused - stale
     words = [f"{reused:,} of {blocks['total']:,} were done before and kept"]
     words += [f"{stale:,} {'was' if stale == 1 else 'were'} stale and done again"] * (stale > 0)
@@ -249,7 +266,11 @@ def kept_and_redone(blocks: Mapping[str, Any]) -> str:
 
 def _problems(journal: Journal) -> list[str]:
     """Return one sentence for each movie and each block that failed."""
-    movies = [f"{m['source']}: {m['reason']}" for m in journal.content["movies"] if m["status"] == "failed"]
+    movies = [
+        f"{m['source']}: {m['reason']}"
+        for m in journal.content["movies"]
+        if m["status"] == "failed"
+    ]
     blocks = [
         f"{b['movie']}, frames {b['start']} to {b['stop'] - 1}: {b['error']}"
         for b in journal.content["blocks"]["failed"]

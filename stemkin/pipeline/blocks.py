@@ -1,7 +1,9 @@
-"""How movies are cut into blocks: the same cut on every machine and after every restart, so that equal runs write equal files.
+"""How movies are cut into blocks: the same cut on every machine and after every restart, so that
+equal runs write equal files.
 
-A block aims at `stemkin.movie.BLOCK_MIB`. An archive that would give only a few such blocks is cut finer, so that all cores
-have work; how fine follows from the archive alone, never from who computes.
+A block aims at `stemkin.movie.BLOCK_MIB`. An archive that would give only a few such blocks is cut
+finer, so that all cores have work; how fine follows from the archive alone, never from who
+computes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from stemkin.movie import BLOCK_MIB, Movie
 BLOCKS_WANTED = 16
 """An archive is cut into at least so many blocks, if it is long enough."""
 LEAST_FRAMES = 16
-"""But no block is made shorter than this for their sake: each one looks once more at the frame before it (6 % of 16)."""
+"""But no block is made shorter than this for their sake: each one looks once more at the frame
+before it (6 % of 16)."""
 
 
 def frame_mib(movie: Movie) -> float:
@@ -34,11 +37,13 @@ def block_mib(movies: Iterable[Movie]) -> float:
 
 
 def edges_of(movie: Movie, config: RunConfig, mib: float) -> list[tuple[int, int]]:
-    """Return (start, stop) of every block of `movie`; a block size in the settings counts more than `mib`."""
+    """Return (start, stop) of every block of `movie`; a block size in the settings counts more than
+    `mib`."""
     return movie.block_edges(frames_per_block=config.detect.frames_per_block, block_mib=mib)
 
 
 def settled_mib(movies: Sequence[Movie], blocks: dict[str, Any]) -> float:
-    """Return the block size of a run: what ``run.json`` keeps from before, else `block_mib`, which is kept there."""
+    """Return the block size of a run: what ``run.json`` keeps from before, else `block_mib`, which
+    is kept there."""
     blocks["mib"] = blocks["mib"] or round(block_mib(movies), 6)
     return float(blocks["mib"])

@@ -1,4 +1,5 @@
-"""A few frames with their detections, kept beside the tables: numbers alone have misled this field."""
+"""A few frames with their detections, kept beside the tables: numbers alone have misled this
+field."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ MAX_EDGE_PX = 1024
 
 
 def write_gallery(store: Store, movies: Sequence[Movie], journal: Journal) -> None:
-    """Keep one good frame of the first movies, from the middle of each, with what was found in it."""
+    """Keep one good frame of the first movies, from the middle of each, with what was found in
+    it."""
     for movie in movies[:MAX_MOVIES]:
         try:
             pictured = picture(store, movie)
@@ -33,7 +35,8 @@ def write_gallery(store: Store, movies: Sequence[Movie], journal: Journal) -> No
 
 
 def picture(store: Store, movie: Movie) -> bytes | None:
-    """Return one frame of `movie` with its detections as a compressed .npz; None where no frame is good."""
+    """Return one frame of `movie` with its detections as a compressed .npz; None where no frame is
+    good."""
     frames = store.read_movie("steps", movie.name)
     good = frames.loc[frames["status"] == OK, "frame"].to_numpy()
     if good.size == 0:
@@ -58,4 +61,8 @@ def picture(store: Store, movie: Movie) -> bytes | None:
 
 
 def _block_of(store: Store, movie: Movie, number: int) -> Block:
-    return next(block for block in store.blocks("detections", movie.name) if block.start <= number < block.stop)
+    return next(
+        block
+        for block in store.blocks("detections", movie.name)
+        if block.start <= number < block.stop
+    )

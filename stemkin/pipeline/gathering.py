@@ -1,9 +1,12 @@
-"""A large movie's rows once more, by track: files that each hold whole tracks, so that what sums over tracks reads each row once.
+"""A large movie's rows once more, by track: files that each hold whole tracks, so that what sums
+over tracks reads each row once.
 
-    tracks of a block ── scatter ──▶ records in the order of their parts ── gather ──▶ one file of whole tracks per part
+    tracks of a block ── scatter ──▶ records in the order of their parts ── gather ──▶ one file of
+    whole tracks per part
 
-A *part* is a share of the particles, told by their names alone, so it is the same however the movie was cut into blocks. Each
-row is written twice and read once; a task holds one block, or one part. Descriptors stay behind, in ``tracks``.
+A *part* is a share of the particles, told by their names alone, so it is the same however the movie
+was cut into blocks. Each row is written twice and read once; a task holds one block, or one part.
+Descriptors stay behind, in ``tracks``.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from stemkin.rows.files import part_of
 WHOLE = "whole_tracks"
 """Folder of the files with whole tracks; movies that are linked at once have none."""
 
-RECORD = np.dtype([(column, kind) for column, kind in tables.COLUMNS["tracks"].items() if column != "movie"])
+RECORD = np.dtype(
+    [(column, kind) for column, kind in tables.COLUMNS["tracks"].items() if column != "movie"]
+)
 """A row of ``tracks`` on its way: 52 bytes."""
 
 
@@ -51,7 +56,8 @@ class Part:
 
 
 def scatter(rows: pd.DataFrame, n_parts: int, store: Store, *file: str) -> np.ndarray:
-    """Write rows of ``tracks`` as records, those of each part together and in the order of time; return how many each has."""
+    """Write rows of ``tracks`` as records, those of each part together and in the order of time;
+    return how many each has."""
     part = part_of(rows["particle"].to_numpy(), n_parts)
     order = np.argsort(part, kind="stable")
     records = np.empty(len(rows), RECORD)
@@ -76,26 +82,38 @@ def parts_of(
     stop = np.cumsum(counts, axis=1)
     n_parts = counts.shape[1]
     return [
-        Part(store, movie, k, n_parts, files, stop[:, k] - counts[:, k], stop[:, k], made_of) for k in range(n_parts)
+        Part(store, movie, k, n_parts, files, stop[:, k] - counts[:, k], stop[:, k], made_of)
+        for k in range(n_parts)
     ]
 
 
 def gather(part: Part) -> int:
     """Write the whole tracks of one part, sorted by frame, y, x; return the number of rows."""
     there = np.flatnonzero(part.stop > part.start)
-    edges = ((part.start[there] * RECORD.itemsize).tolist(), (part.stop[there] * RECORD.itemsize).tolist())
-    pieces = [np.frombuffer(b, RECORD) for b in part.store.read_ranges([part.files[k] for k in there], *edges)]
+    edges = (
+        (part.start[there] * RECORD.itemsize).tolist(),
+        (part.stop[there] * RECORD.itemsize).tolist(),
+    )
+    pieces = [
+        np.frombuffer(b, RECORD)
+        for b in part.store.read_ranges([part.files[k] for k in there], *edges)
+    ]
     pieces.append(np.empty(0, RECORD))
-    columns = {column: np.concatenate([piece[column] for piece in pieces]) for column in RECORD.names or ()}
+    columns = {
+        column: np.concatenate([piece[column] for piece in pieces]) for column in RECORD.names or ()
+    }
     del pieces
     rows = tables.conform(pd.DataFrame({"movie": part.movie, **columns}), "tracks")
     n_parts = str(part.n_parts)
-    part.store.write_table(rows, part.made_of, WHOLE, folder_name(part.movie), _file_name(part.number), n_parts=n_parts)
+    part.store.write_table(
+        rows, part.made_of, WHOLE, folder_name(part.movie), _file_name(part.number), n_parts=n_parts
+    )
     return len(rows)
 
 
 def whole_tracks(store: Store, movie: str, made_of: str | None) -> list[str]:
-    """Return the files of whole tracks that were made of `made_of`; none unless all of them are there."""
+    """Return the files of whole tracks that were made of `made_of`; none unless all of them are
+    there."""
     folder = folder_name(movie)
     note = store.note(WHOLE, folder, _file_name(0))
     names = [_file_name(number) for number in range(int(note.get("n_parts", 0)))]
@@ -105,7 +123,8 @@ def whole_tracks(store: Store, movie: str, made_of: str | None) -> list[str]:
 
 
 def track_files(store: Store, movie: str) -> tuple[list[str], bool]:
-    """Return the files that hold the tracks of `movie`, and whether each of them holds whole tracks."""
+    """Return the files that hold the tracks of `movie`, and whether each of them holds whole
+    tracks."""
     blocks: list[Block] = store.blocks("tracks", movie)
     whole = whole_tracks(store, movie, store.block_made_of("tracks", blocks[0])) if blocks else []
     return (whole, True) if whole else (store.block_paths("tracks", movie), False)

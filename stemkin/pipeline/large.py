@@ -1,10 +1,13 @@
-"""A movie too large for one task: linked block by block, in parallel, to the same tracks and the same bytes.
+"""A movie too large for one task: linked block by block, in parallel, to the same tracks and the
+same bytes.
 
-    count ──▶ steps of all blocks: two histograms ──▶ link ──▶ seams, ends and starts ──▶ name ──▶ gather whole tracks
+    count ──▶ steps of all blocks: two histograms ──▶ link ──▶ seams, ends and starts ──▶ name ──▶
+    gather whole tracks
 
-Each arrow is one number of tasks through the window of `stemkin.schedulers.streams`; a task holds one block and a few frames beside
-it. What comes back is small: of each block the names in its last frame. Where gaps are closed, its ends and starts wait in the
-store and are read block by block; of each closed gap two names are held.
+Each arrow is one number of tasks through the window of `stemkin.schedulers.streams`; a task holds
+one block and a few frames beside it. What comes back is small: of each block the names in its last
+frame. Where gaps are closed, its ends and starts wait in the store and are read block by block; of
+each closed gap two names are held.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ from stemkin.rows.files import ROWS_PER_PARTITION
 from stemkin.schedulers.streams import results
 
 LINKS = "links"
-"""Folder of the names that blocks give their tracks before they are joined; removed when the movie is done."""
+"""Folder of the names that blocks give their tracks before they are joined; removed when the movie
+is done."""
 
 Result = TypeVar("Result")
 
@@ -86,13 +90,19 @@ class LargeMovie:
     def pieces(self) -> Iterator[Piece]:
         """Yield what a worker must know of each block. Lazy."""
         size, lattice = self.movie["pixel_size_nm"], self.lattice_nm
-        clock = Clock.of(self.movie["movie"], pixel_size_nm=size, frames=self.frames, lattice_nm=lattice)
+        clock = Clock.of(
+            self.movie["movie"], pixel_size_nm=size, frames=self.frames, lattice_nm=lattice
+        )
         frame = self.frames["frame"].to_numpy()
-        seen = (self.frames["status"] == tables.OK).to_numpy() & (self.frames["n_detections"] > 0).to_numpy()
+        seen = (self.frames["status"] == tables.OK).to_numpy() & (
+            self.frames["n_detections"] > 0
+        ).to_numpy()
         occupied, starts = frame[seen], np.array([block.start for block in self.blocks])
         for block in self.every:
             first, last = np.searchsorted(occupied, [block.start, block.stop])
-            beside = np.concatenate([occupied[max(first - BEFORE, 0) : first], occupied[last : last + AFTER]])
+            beside = np.concatenate(
+                [occupied[max(first - BEFORE, 0) : first], occupied[last : last + AFTER]]
+            )
             halo = np.unique(np.searchsorted(starts, beside, side="right") - 1).tolist()
             ends = np.append(beside, [block.start, block.stop - 1])
             yield Piece(
@@ -157,7 +167,8 @@ class Piece:
         return prepare(rows if self.searched else rows.iloc[:0], self.clock)
 
     def rows(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Return the prepared detections of the block, and those of the frames before and after it."""
+        """Return the prepared detections of the block, and those of the frames before and after
+        it."""
         own = self.own()
         before, after = [own.iloc[:0]], [own.iloc[:0]]
         for block in self.halo:
@@ -168,7 +179,8 @@ class Piece:
 
 
 def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
-    """Link a movie block by block and write its frames, tracks and whole tracks. Computes once, through the active scheduler.
+    """Link a movie block by block and write its frames, tracks and whole tracks. Computes once,
+    through the active scheduler.
 
     Returns
     -------
@@ -182,7 +194,13 @@ def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
     linked: dict[int, Summary] = dict(_done(partial(link_piece, model=model), pieces, retries))
     summaries = [linked[k] for k in range(len(pieces))]
     names = join_links(summaries, model, movie.settings, lambda k: read_tips(pieces[k]))
-    named = dict(_done(partial(name_piece, n_parts=movie.n_parts), list(zip(pieces, names, strict=True)), retries))
+    named = dict(
+        _done(
+            partial(name_piece, n_parts=movie.n_parts),
+            list(zip(pieces, names, strict=True)),
+            retries,
+        )
+    )
     counts_of_parts = np.array([named[k][1] for k in range(len(pieces))])
     records = tuple(piece.records for piece in pieces)
     parts = parts_of(movie.store, movie.movie["movie"], records, counts_of_parts, movie.made_of)
@@ -191,7 +209,9 @@ def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
     return sum(begun for begun, _ in named.values()), n_rows
 
 
-def _done(function: Callable[[Any], Result], items: list[Any], retries: int) -> Iterator[tuple[int, Result]]:
+def _done(
+    function: Callable[[Any], Result], items: list[Any], retries: int
+) -> Iterator[tuple[int, Result]]:
     """Yield number and result of every item; raise what the first that fails ended in."""
     number = {id(item): k for k, item in enumerate(items)}
     for item, result in results(function, items, retries=retries):
@@ -204,12 +224,18 @@ def count_piece(piece: Piece) -> StepCounts:
 
 
 def link_piece(piece: Piece, *, model: StepModel) -> Summary:
-    """Link a block, keep the names of its tracks, and their tips, in the store; return what else the other blocks must know."""
+    """Link a block, keep the names of its tracks, and their tips, in the store; return what else
+    the other blocks must know."""
     by_odds = model if piece.settings.cost == "likelihood" else None
     links = link_block(*piece.rows(), piece.clock, piece.settings, by_odds)
     piece.store.write_table(pd.DataFrame({"name": links.names}), piece.made_of, *piece.file)
     tips = links.summary.tips
-    columns = {"is_end": tips.is_end, "name": tips.name, "ordinal": tips.ordinal, "frame": tips.frame}
+    columns = {
+        "is_end": tips.is_end,
+        "name": tips.name,
+        "ordinal": tips.ordinal,
+        "frame": tips.frame,
+    }
     places = {"y_nm": tips.point_nm[:, 0], "x_nm": tips.point_nm[:, 1]}
     looks = {"class_id": tips.looks.class_id, "brightness_nm": tips.looks.brightness_nm}
     piece.store.write_table(pd.DataFrame(columns | places | looks), piece.made_of, *piece.tips_file)
@@ -219,13 +245,20 @@ def link_piece(piece: Piece, *, model: StepModel) -> Summary:
 def read_tips(piece: Piece) -> Tips:
     """Return the ends and starts that `link_piece` left."""
     rows = piece.store.read_table(*piece.tips_file)
-    is_end, name, ordinal, frame = (rows[c].to_numpy() for c in ("is_end", "name", "ordinal", "frame"))
-    looks = Looks(rows["class_id"].to_numpy(), rows["brightness_nm"].to_numpy(), piece.settings.class_penalty_nm)
+    is_end, name, ordinal, frame = (
+        rows[c].to_numpy() for c in ("is_end", "name", "ordinal", "frame")
+    )
+    looks = Looks(
+        rows["class_id"].to_numpy(),
+        rows["brightness_nm"].to_numpy(),
+        piece.settings.class_penalty_nm,
+    )
     return Tips(is_end, name, ordinal, frame, rows[["y_nm", "x_nm"]].to_numpy(), looks)
 
 
 def name_piece(item: tuple[Piece, Names], *, n_parts: int) -> tuple[int, np.ndarray]:
-    """Write a block's frames and tracks; return how many tracks begin in it, and its number of rows in each part."""
+    """Write a block's frames and tracks; return how many tracks begin in it, and its number of rows
+    in each part."""
     piece, names = item
     own = piece.store.read_table(*piece.file)["name"].to_numpy()
     tracks = block_tracks(piece.own(), own, names)

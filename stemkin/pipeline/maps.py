@@ -1,6 +1,8 @@
-"""Maps of the phases at reduced resolution: one Zarr array per movie, written chunk by chunk in the pixel pass.
+"""Maps of the phases at reduced resolution: one Zarr array per movie, written chunk by chunk in the
+pixel pass.
 
-A chunk is a block of frames and has one writer. Where no block was searched, the map says -1, "not known".
+A chunk is a block of frames and has one writer. Where no block was searched, the map says -1, "not
+known".
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def stands(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> bool:
 
 
 def make(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
-    """Make the array of `movie` anew: nothing is known in it, so every block has to be searched. Computes once."""
+    """Make the array of `movie` anew: nothing is known in it, so every block has to be searched.
+    Computes once."""
     import zarr
 
     shape, chunk = _layout(movie, edges)
@@ -40,7 +43,12 @@ def make(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
     store.remove(*path)
     with store.writing(*path):
         zarr.create_array(
-            store.path(*path), shape=shape, chunks=chunk, dtype="int8", fill_value=UNKNOWN, attributes=_about(movie)
+            store.path(*path),
+            shape=shape,
+            chunks=chunk,
+            dtype="int8",
+            fill_value=UNKNOWN,
+            attributes=_about(movie),
         )
 
 

@@ -1,13 +1,18 @@
-"""What becomes of a movie whose blocks are all searched, while others still are: named, followed and linked; and numbers so far.
+"""What becomes of a movie whose blocks are all searched, while others still are: named, followed
+and linked; and numbers so far.
 
-    last block of a movie ──▶ one task: names, areas, tracks ──▶ after 1, 2, 4, 8, ... movies one task: numbers so far
+    last block of a movie ──▶ one task: names, areas, tracks ──▶ after 1, 2, 4, 8, ... movies one
+    task: numbers so far
 
-These tasks go through the window of the pixel pass (`stemkin.schedulers.streams`, `further`), and fill no more than a quarter of it, so the
-pixels never wait long for them. Every file follows from its own movie alone, so it is the same whenever it was made; the stages
-that come after the pass find it done. A movie that fails here is left to them.
+These tasks go through the window of the pixel pass (`stemkin.schedulers.streams`, `further`), and
+fill no more than a quarter of it, so the pixels never wait long for them. Every file follows from
+its own movie alone, so it is the same whenever it was made; the stages that come after the pass
+find it done. A movie that fails here is left to them.
 
-The numbers so far stand in a folder of their own, ``so_far/``, with a report, and are gone when the run ends. They are not sums that
-the end goes on with: the tables of the run are added up from the tracks of all movies, once, when the last one is linked.
+The numbers so far stand in a folder of their own, ``so_far/``, with a report, and are gone when the
+run ends. They are not sums that
+the end goes on with: the tables of the run are added up from the tracks of all movies, once, when
+the last one is linked.
 """
 
 from __future__ import annotations
@@ -39,14 +44,16 @@ SO_FAR = "so_far"
 SO_FAR_EVERY_S = 600.0
 """The pass is at least so old, and the last numbers too, before there are others."""
 SO_FAR_ROWS = 4_000_000
-"""With more detections than these they would keep a worker too long, and are exact enough as they are."""
+"""With more detections than these they would keep a worker too long, and are exact enough as they
+are."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MovieTask:
-    """All that a worker needs for a movie that is searched; `edits` as of `NamingTask`, None where nobody edited classes."""
+    """All that a worker needs for a movie that is searched; `edits` as of `NamingTask`, None where
+    nobody edited classes."""
 
     edits: str | None
     follow: FollowTask
@@ -98,20 +105,29 @@ class Meanwhile:
 
     def __post_init__(self) -> None:
         """Look up what ``run.json`` says of each movie."""
-        self._movies = {m["movie"]: m for m in self.journal.content["movies"] if m["status"] == "ok"}
+        self._movies = {
+            m["movie"]: m for m in self.journal.content["movies"] if m["status"] == "ok"
+        }
 
     def searched(self, movie: Movie, block: Block) -> list[Call]:
-        """Take note of a block that is done, well or not; return what follows if it was the movie's last."""
+        """Take note of a block that is done, well or not; return what follows if it was the movie's
+        last."""
         left = self._frames_left.pop(movie.name, movie.n_frames) - (block.stop - block.start)
         if left > 0:
             self._frames_left[movie.name] = left
             return []
         listed = self._movies[movie.name]
         link = link_task(listed, self.store, self.journal, self.config)
-        return [Call(finish_movie, MovieTask(edits_version(self.store), follow_task(listed, self.store), link))]
+        return [
+            Call(
+                finish_movie,
+                MovieTask(edits_version(self.store), follow_task(listed, self.store), link),
+            )
+        ]
 
     def take(self, outcome: Outcome[Any, Any]) -> list[Call]:
-        """Keep what came of a call; return what it leads to. What fails is put off: the stages after the pass try again.
+        """Keep what came of a call; return what it leads to. What fails is put off: the stages
+        after the pass try again.
 
         Raises
         ------
@@ -125,7 +141,9 @@ class Meanwhile:
         except Exception as error:  # noqa: BLE001 - days of searching are not given up for what can wait
             so_far = isinstance(outcome.item, NumbersTask)
             log.warning(
-                "%s had to be put off: %s", "numbers so far" if so_far else outcome.item.link.movie["movie"], error
+                "%s had to be put off: %s",
+                "numbers so far" if so_far else outcome.item.link.movie["movie"],
+                error,
             )
             return []
 
@@ -166,24 +184,29 @@ class Meanwhile:
 
 
 def finish_movie(task: MovieTask) -> MovieSummary:
-    """Name a movie's detections again if that was asked for, follow its areas and link it. Computes once."""
+    """Name a movie's detections again if that was asked for, follow its areas and link it. Computes
+    once."""
     restart_peak()
     if task.edits is not None:
         for block in task.link.blocks:
             name_block(NamingTask(block, task.link.store, task.edits))
-    summary = MovieSummary(follow_to_store(task.follow), link_to_store(task.link), peak_memory_mib())
+    summary = MovieSummary(
+        follow_to_store(task.follow), link_to_store(task.link), peak_memory_mib()
+    )
     given_back()
     return summary
 
 
 def numbers_so_far(task: NumbersTask) -> dict[str, pd.DataFrame]:
-    """Return the small tables of some movies. Computes once, in this thread where it is a worker's."""
+    """Return the small tables of some movies. Computes once, in this thread where it is a
+    worker's."""
     with _here_alone():
         return small_tables(task.store, task.movies, task.config, task.hop_length_nm)
 
 
 def _here_alone() -> AbstractContextManager[Any]:
-    """Return a context in which a worker computes for itself: its scheduler waits for the answer of this very task."""
+    """Return a context in which a worker computes for itself: its scheduler waits for the answer of
+    this very task."""
     import dask
     from distributed import get_worker
 

@@ -1,4 +1,5 @@
-"""What a worker's process holds: the peak of a task, and memory that the allocator would keep though nobody uses it."""
+"""What a worker's process holds: the peak of a task, and memory that the allocator would keep
+though nobody uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_memory_mib() -> float:
-    """Return the most memory that this process has held since `restart_peak`, or else since it began."""
+    """Return the most memory that this process has held since `restart_peak`, or else since it
+    began."""
     with suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -24,13 +26,15 @@ def peak_memory_mib() -> float:
 
 
 def restart_peak() -> None:
-    """Let the peak begin at what the process holds now; nothing happens where the system cannot do that (it is Linux's)."""
+    """Let the peak begin at what the process holds now; nothing happens where the system cannot do
+    that (it is Linux's)."""
     with suppress(OSError):
         CLEAR_REFS.write_text("5")
 
 
 def given_back() -> None:
-    """Give memory that nobody uses back to the system, and let the peak begin anew (glibc; elsewhere the allocator decides)."""
+    """Give memory that nobody uses back to the system, and let the peak begin anew (glibc;
+    elsewhere the allocator decides)."""
     trim = _trim()
     if trim is not None:
         trim(0)

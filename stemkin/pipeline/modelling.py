@@ -1,4 +1,5 @@
-"""The model of a run: given by the user, kept from before, or learned from a sample of the movies."""
+"""The model of a run: given by the user, kept from before, or learned from a sample of the
+movies."""
 
 from __future__ import annotations
 
@@ -22,9 +23,14 @@ EDITS_FILE = "edits.json"
 
 
 def settle_model(
-    movies: Sequence[Movie], store: Store, config: RunConfig, given: Path | None, record: dict[str, Any]
+    movies: Sequence[Movie],
+    store: Store,
+    config: RunConfig,
+    given: Path | None,
+    record: dict[str, Any],
 ) -> str:
-    """Put the run's model into its results folder and return the fingerprint of its content. Computes once.
+    """Put the run's model into its results folder and return the fingerprint of its content.
+    Computes once.
 
     Raises
     ------
@@ -36,7 +42,13 @@ def settle_model(
         Model.load(given)  # refuses a damaged or foreign model before anything is written
     else:
         identities = [(movie.name, movie.reader.identity, movie.calibration) for movie in movies]
-        wanted = fingerprint("learn", STAGE_VERSION, identities, config.learn.model_dump(), _detector_settings(config))
+        wanted = fingerprint(
+            "learn",
+            STAGE_VERSION,
+            identities,
+            config.learn.model_dump(),
+            _detector_settings(config),
+        )
     kept = store.read_json("model", MADE_OF) if store.exists("model", MADE_OF) else None
     record["reused"] = kept is not None and kept["made_of"] == wanted
     if kept is not None and record["reused"]:
@@ -48,7 +60,9 @@ def settle_model(
         with tempfile.TemporaryDirectory() as scratch:
             _learned(movies, config).save(scratch)
             content = _put(Path(scratch), store)
-    store.write_json({"made_of": wanted, "content": content}, "model", MADE_OF)  # last: the model is whole
+    store.write_json(
+        {"made_of": wanted, "content": content}, "model", MADE_OF
+    )  # last: the model is whole
     return content
 
 
@@ -101,15 +115,24 @@ def learn_model(
 
 def _learned(movies: Iterable[Movie], config: RunConfig) -> Model:
     listed, settings = list(movies), config.learn.model_dump()
-    frames = sample_frames([movie.n_frames for movie in listed], config.learn.n_frames, seed=config.learn.seed)
+    frames = sample_frames(
+        [movie.n_frames for movie in listed], config.learn.n_frames, seed=config.learn.seed
+    )
     detector = learn_detector(
-        listed, settings.pop("detector"), frames=frames, seed=config.learn.seed, settings=_detector_settings(config)
+        listed,
+        settings.pop("detector"),
+        frames=frames,
+        seed=config.learn.seed,
+        settings=_detector_settings(config),
     )
     return learn(listed, detector=detector, **settings)
 
 
 def _detector_settings(config: RunConfig) -> dict[str, Any]:
-    return {"false_positives_per_frame": config.detect.false_positives_per_frame, "device": config.detect.device}
+    return {
+        "false_positives_per_frame": config.detect.false_positives_per_frame,
+        "device": config.detect.device,
+    }
 
 
 def _put(folder: Path, store: Store) -> str:
@@ -124,4 +147,8 @@ def _content(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.name != MADE_OF and not p.name.startswith("."))
+    return sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and p.name != MADE_OF and not p.name.startswith(".")
+    )

@@ -14,7 +14,11 @@ from stemkin.tables import Experiment, empty
 
 
 def motion_of(
-    tracks: Any, experiment: Experiment, settings: Kinetics, methods: Sequence[Any], hop_length_nm: float | None
+    tracks: Any,
+    experiment: Experiment,
+    settings: Kinetics,
+    methods: Sequence[Any],
+    hop_length_nm: float | None,
 ) -> Motion:
     """Return D by every method that is asked for; the first row of a class is the one to quote."""
     words: dict[str, Any] = {"experiment": experiment, "confidence": settings.confidence}
@@ -22,7 +26,10 @@ def motion_of(
 
 
 def meetings_of(tracks: Any, settings: Kinetics, hop_length_nm: float | None) -> pd.DataFrame:
-    """Return where tracks merge and split within the reach that was asked for, or one hop; none where neither is known."""
+    """Return where tracks merge and split within the reach that was asked for, or one hop; none
+    where neither is known."""
     if settings.meeting_reach_nm is None and hop_length_nm is None:
         return empty("meetings")
-    return meetings(tracks, reach_nm=settings.meeting_reach_nm or MEETING_LATTICES * float(hop_length_nm or 0))
+    return meetings(
+        tracks, reach_nm=settings.meeting_reach_nm or MEETING_LATTICES * float(hop_length_nm or 0)
+    )

@@ -1,7 +1,8 @@
 """Classes edited by the user: detections are named again from their descriptors; no pixel is read.
 
-What the user said is kept as ``edits.json`` in the results folder, beside the model as it was learned, so that it can be
-taken back, and so that a run that goes on names new detections in the same way.
+What the user said is kept as ``edits.json`` in the results folder, beside the model as it was
+learned, so that it can be taken back, and so that a run that goes on names new detections in the
+same way.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class NamingTask:
 
 
 def settle_edits(store: Store, edits: Edits | None) -> None:
-    """Keep `edits` in the results folder for all that follows; None leaves what is there, an empty mapping takes it back.
+    """Keep `edits` in the results folder for all that follows; None leaves what is there, an empty
+    mapping takes it back.
 
     Raises
     ------
@@ -61,15 +63,24 @@ def settle_edits(store: Store, edits: Edits | None) -> None:
         store.write_json(edits, EDITS_FILE)
 
 
-def name_again(store: Store, journal: Journal, retries: int, record: dict[str, Any], watch: Watch) -> None:
-    """Name every block as the edits say, through the active scheduler. Computes once; blocks named so before are kept."""
+def name_again(
+    store: Store, journal: Journal, retries: int, record: dict[str, Any], watch: Watch
+) -> None:
+    """Name every block as the edits say, through the active scheduler. Computes once; blocks named
+    so before are kept."""
     edits, version = edits_of(store), edits_version(store)
     record.update({"edited": bool(edits), "blocks": 0})
     if version is None:
         return
-    blocks = [block for movie in analysed_movies(journal) for block in store.blocks("detections", movie["movie"])]
+    blocks = [
+        block
+        for movie in analysed_movies(journal)
+        for block in store.blocks("detections", movie["movie"])
+    ]
     watch.stage("name", len(blocks))
-    for _, renamed in results(name_block, (NamingTask(block, store, version) for block in blocks), retries=retries):
+    for _, renamed in results(
+        name_block, (NamingTask(block, store, version) for block in blocks), retries=retries
+    ):
         watch.advance()
         record["blocks"] += renamed
     if not edits:
@@ -77,7 +88,8 @@ def name_again(store: Store, journal: Journal, retries: int, record: dict[str, A
 
 
 def edits_version(store: Store) -> str | None:
-    """Return what tells blocks that are named as the edits say from others; None where nobody ever edited classes."""
+    """Return what tells blocks that are named as the edits say from others; None where nobody ever
+    edited classes."""
     edits = edits_of(store)
     return None if edits is None else fingerprint("edits", edits) if edits else AS_LEARNED
 
@@ -97,10 +109,13 @@ def name_block(task: NamingTask) -> int:
 
 
 def renamed(rows: pd.DataFrame, beside: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """Return ``detections`` with the classes that `model` gives their descriptors; `beside` are their ``neighbours``."""
+    """Return ``detections`` with the classes that `model` gives their descriptors; `beside` are
+    their ``neighbours``."""
     described = rows[tables.descriptor_columns(model.n_descriptors)].to_numpy()
     turn, noise = beside["turn"].to_numpy(), beside["noise"].to_numpy()
-    columns = {name: rows[name].to_numpy().copy() for name in ("class_id", "probability", "orientation")}
+    columns = {
+        name: rows[name].to_numpy().copy() for name in ("class_id", "probability", "orientation")
+    }
     for level in np.unique(noise):
         own = noise == level
         for name, values in model.sort(described[own], turn[own], noise=float(level)).items():

@@ -16,7 +16,13 @@ from stemkin.pipeline.gathering import track_files
 from stemkin.pipeline.modelling import load_model
 from stemkin.pipeline.motion import meetings_of, motion_of
 from stemkin.pipeline.nulls import NULL_HOPS, NULLS, null_tables
-from stemkin.pipeline.switching import SWITCHING, confusion_of, material_of, numbers_per_frame, switching_tables
+from stemkin.pipeline.switching import (
+    SWITCHING,
+    confusion_of,
+    material_of,
+    numbers_per_frame,
+    switching_tables,
+)
 from stemkin.pipeline.tracks import analysed_movies, movies_of
 from stemkin.results.journal import Journal
 from stemkin.results.store import Block, Store, fingerprint
@@ -26,13 +32,26 @@ from stemkin.structures import SITE_COLUMN, crystallography
 STAGE_VERSION = 7
 """Raised when the same tracks would give other numbers than before."""
 CRYSTAL = ("structure", "modes", "strain")
-WRITTEN = ("classes", "populations", "msd", "diffusion", "dwell_times", "survival", "meetings", *SWITCHING, *CRYSTAL)
+WRITTEN = (
+    "classes",
+    "populations",
+    "msd",
+    "diffusion",
+    "dwell_times",
+    "survival",
+    "meetings",
+    *SWITCHING,
+    *CRYSTAL,
+)
 HOPS = ("hop_rates", "gaussianity")
 """Further tables of movies that show a lattice."""
 
 
-def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: dict[str, Any]) -> None:
-    """Write the small tables of a run. Computes once; they are kept where the tracks and settings did not change."""
+def compute_kinetics(
+    store: Store, journal: Journal, config: RunConfig, record: dict[str, Any]
+) -> None:
+    """Write the small tables of a run. Computes once; they are kept where the tracks and settings
+    did not change."""
     movies = sorted(analysed_movies(journal), key=lambda movie: str(movie["movie"]))
     blocks = [block for movie in movies for block in store.blocks("tracks", movie["movie"])]
     parts = [store.block_made_of("tracks", block) for block in blocks]
@@ -51,7 +70,8 @@ def compute_kinetics(store: Store, journal: Journal, config: RunConfig, record: 
 
 
 def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
-    """Return the lattice constant [nm] that most movies of a run show, None where none shows one."""
+    """Return the lattice constant [nm] that most movies of a run show, None where none shows
+    one."""
     seen = [a for a in lattices_nm if a is not None]
     return float(np.median(seen)) if seen else None
 
@@ -64,7 +84,9 @@ def small_tables(
 
     settings, names = config.kinetics, [movie["movie"] for movie in movies]
     model = load_model(store)
-    frames = dd.from_map(store.read_movie, ["frames"] * len(names), names, meta=tables.empty("frames"))
+    frames = dd.from_map(
+        store.read_movie, ["frames"] * len(names), names, meta=tables.empty("frames")
+    )
     experiment = tables.Experiment(movies_of(movies), frames, model.classes)
     found_files = {name: track_files(store, name) for name in names}
     files = {name: paths for name, (paths, _) in found_files.items()}
@@ -74,7 +96,9 @@ def small_tables(
     whole = read_tracks(timed, experiment, columns=tuple(tables.COLUMNS["tracks"]), whole=large)
     found = {
         "populations": populations(_detections(store, names), experiment=experiment),
-        "dwell_times": dwell_times(tracks, by="movie", experiment=experiment, confidence=settings.confidence),
+        "dwell_times": dwell_times(
+            tracks, by="movie", experiment=experiment, confidence=settings.confidence
+        ),
         "survival": survival(tracks, experiment=experiment, confidence=settings.confidence),
         "msd": msd(tracks, max_lag_frames=settings.max_lag_frames, experiment=experiment),
     }
@@ -91,16 +115,21 @@ def small_tables(
     if hop_length_nm is not None:
         found |= {"hop_rates": motion.hop_rates, "gaussianity": motion.gaussianity}
     if settings.null_controls:
-        found |= null_tables(tracks, whole, experiment, settings, hop_length_nm, found["diffusion"], confusion)
+        found |= null_tables(
+            tracks, whole, experiment, settings, hop_length_nm, found["diffusion"], confusion
+        )
     return found
 
 
 def counted(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
-    """Return the model's classes with the numbers of detections of this run, and patches as lists that Parquet can hold."""
+    """Return the model's classes with the numbers of detections of this run, and patches as lists
+    that Parquet can hold."""
     n = numbers.groupby("class_id")["n"].sum()
     rows = classes.assign(
         n_detections=classes["class_id"].map(n).fillna(0).astype(np.int64),
-        mean_patch=[np.asarray(patch, dtype=np.float64).tolist() for patch in classes["mean_patch"]],
+        mean_patch=[
+            np.asarray(patch, dtype=np.float64).tolist() for patch in classes["mean_patch"]
+        ],
     )
     return tables.conform(rows, "classes")
 
@@ -111,16 +140,23 @@ def _neighbourhoods(store: Store, movies: list[str]) -> Any:
 
     def read(block: Block) -> pd.DataFrame:
         rows = store.read_block("detections", block).reindex(columns=["class_id", SITE_COLUMN])
-        return pd.concat([rows, store.read_block("neighbours", block)[list(tables.ATOM_COLUMNS)]], axis=1)
+        return pd.concat(
+            [rows, store.read_block("neighbours", block)[list(tables.ATOM_COLUMNS)]], axis=1
+        )
 
-    meta = pd.DataFrame({"class_id": pd.Series([], dtype="int16"), SITE_COLUMN: pd.Series([], dtype="float32")})
+    meta = pd.DataFrame(
+        {"class_id": pd.Series([], dtype="int16"), SITE_COLUMN: pd.Series([], dtype="float32")}
+    )
     meta = pd.concat([meta, tables.empty("neighbours")[list(tables.ATOM_COLUMNS)]], axis=1)
-    blocks = [block for movie in movies for block in store.blocks("neighbours", movie)]  # earlier versions wrote none
+    blocks = [
+        block for movie in movies for block in store.blocks("neighbours", movie)
+    ]  # earlier versions wrote none
     return dd.from_map(read, blocks, meta=meta) if blocks else dd.from_pandas(meta, npartitions=1)
 
 
 def _detections(store: Store, movies: list[str]) -> Any:
-    """Return the detections of a run, one partition per file, with the columns that counting needs. Lazy."""
+    """Return the detections of a run, one partition per file, with the columns that counting needs.
+    Lazy."""
     import dask.dataframe as dd
 
     columns = ["movie", "frame", "class_id"]

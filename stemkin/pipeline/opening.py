@@ -1,4 +1,5 @@
-"""Which movies a run works on: those that open and are calibrated; the others are listed with their reason."""
+"""Which movies a run works on: those that open and are calibrated; the others are listed with their
+reason."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from stemkin.readers.headers import Headers
 from stemkin.results.store import Store
 
 HEADERS_FILE = "headers.json"
-"""What the movies' headers said, kept in a local results folder: the next run opens thousands of movies without reading one."""
+"""What the movies' headers said, kept in a local results folder: the next run opens thousands of
+movies without reading one."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,13 @@ class Inputs:
 
     def listing(self) -> list[dict[str, Any]]:
         """Return what ``run.json`` says of each movie."""
-        good = [{**_none_for_nan(movie.table_row()), "status": "ok", "reason": ""} for movie in self.movies]
+        good = [
+            {**_none_for_nan(movie.table_row()), "status": "ok", "reason": ""}
+            for movie in self.movies
+        ]
         bad = [
-            {"movie": Path(s).name, "source": s, "status": "failed", "reason": reason} for s, reason in self.problems
+            {"movie": Path(s).name, "source": s, "status": "failed", "reason": reason}
+            for s, reason in self.problems
         ]
         return good + bad
 
@@ -49,7 +55,8 @@ def open_inputs(
 ) -> Inputs:
     """Open what the user named. Lazy: no frame is read.
 
-    Where the folder `results` of an earlier run remembers what the headers said, those of unchanged movies are not read again.
+    Where the folder `results` of an earlier run remembers what the headers said, those of unchanged
+    movies are not read again.
 
     Raises
     ------
@@ -59,7 +66,11 @@ def open_inputs(
     given = [inputs] if isinstance(inputs, (str, PathLike)) else list(inputs)
     sources = [_absolute(fspath(source)) for source in given]
     store = None if results is None else Store.at(results)
-    known = Headers.load(store.path(HEADERS_FILE)) if store is not None and store.is_local else Headers()
+    known = (
+        Headers.load(store.path(HEADERS_FILE))
+        if store is not None and store.is_local
+        else Headers()
+    )
     given_as = sources if len(sources) > 1 else sources[0]
     archive = open_archive(given_as, cache=known, **config.calibration.model_dump())
     return replace(usable(archive, sources), headers=known)
@@ -75,7 +86,9 @@ def usable(archive: Archive, sources: list[str]) -> Inputs:
         else:
             problems.append((movie.source, reason))
     if not movies:
-        source, reason = problems[0] if problems else (", ".join(sources), "no movies were found there")
+        source, reason = (
+            problems[0] if problems else (", ".join(sources), "no movies were found there")
+        )
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         msg = reason if source in reason else f"{source}: {reason}{more}"
         raise ValueError(msg)
@@ -83,11 +96,18 @@ def usable(archive: Archive, sources: list[str]) -> Inputs:
 
 
 def uncalibrated(movie: Movie) -> str | None:
-    """Return what is missing before positions are lengths and frames are times; None if nothing is."""
+    """Return what is missing before positions are lengths and frames are times; None if nothing
+    is."""
     if movie.pixel_size_nm is None:
-        return "the file does not say how large a pixel is; give it with --pixel-size-nm or in a manifest"
+        return (
+            "the file does not say how large a pixel is; give it with --pixel-size-nm or in a "
+            "manifest"
+        )
     if movie.frame_time_s is None and movie.n_frames > 1:
-        return "the file does not say how long a frame takes; give it with --frame-time-s or in a manifest"
+        return (
+            "the file does not say how long a frame takes; give it with --frame-time-s or in a "
+            "manifest"
+        )
     return None
 
 

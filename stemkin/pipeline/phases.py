@@ -20,7 +20,8 @@ STAGE_VERSION = 1
 """Raised when the same areas would be followed in another way than before."""
 
 STEP_NM, STEP_PX = 0.9, 30.0
-"""How far the centre of an area may move from frame to frame; the second where there is no calibration."""
+"""How far the centre of an area may move from frame to frame; the second where there is no
+calibration."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class FollowTask:
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """What comes back from one movie: the fingerprint, whether it was done before, and a row per area."""
+    """What comes back from one movie: the fingerprint, whether it was done before, and a row per
+    area."""
 
     made_of: str
     reused: bool
@@ -42,9 +44,15 @@ class Followed:
 
 
 def follow_phases(
-    store: Store, journal: Journal, retries: int, record: dict[str, Any], watch: Watch, done: Mapping[str, Followed]
+    store: Store,
+    journal: Journal,
+    retries: int,
+    record: dict[str, Any],
+    watch: Watch,
+    done: Mapping[str, Followed],
 ) -> None:
-    """Follow the areas of every movie through the active scheduler. Computes once; movies that did not change are kept.
+    """Follow the areas of every movie through the active scheduler. Computes once; movies that did
+    not change are kept.
 
     What came of movies that are `done` is only added up (see `stemkin.pipeline.meanwhile`).
     """
@@ -56,7 +64,13 @@ def follow_phases(
     for task, followed in results(follow_to_store, tasks, retries=retries):
         watch.advance()
         every[task.movie["movie"]] = followed
-    record.update({"movies": len(movies), "meanwhile": len(done), "reused": sum(one.reused for one in every.values())})
+    record.update(
+        {
+            "movies": len(movies),
+            "meanwhile": len(done),
+            "reused": sum(one.reused for one in every.values()),
+        }
+    )
     ordered = [every[name].histories for name in sorted(every) if len(every[name].histories)]
     rows = pd.concat(ordered, ignore_index=True) if ordered else tables.empty("phases")
     prints = sorted((name, one.made_of) for name, one in every.items())
@@ -73,16 +87,27 @@ def follow_to_store(task: FollowTask) -> Followed:
     store = task.store
     parts = [store.block_made_of("breaks", block) for block in task.blocks]
     made_of = fingerprint("phases", STAGE_VERSION, parts, task.movie)
-    if task.blocks and all(store.block_made_of("regions", block) == made_of for block in task.blocks):
-        return Followed(made_of, True, histories(pd.concat([store.read_block("regions", b) for b in task.blocks])))
-    found = [rows for rows in (store.read_block("breaks", block) for block in task.blocks) if len(rows)]
+    if task.blocks and all(
+        store.block_made_of("regions", block) == made_of for block in task.blocks
+    ):
+        return Followed(
+            made_of,
+            True,
+            histories(pd.concat([store.read_block("regions", b) for b in task.blocks])),
+        )
+    found = [
+        rows for rows in (store.read_block("breaks", block) for block in task.blocks) if len(rows)
+    ]
     pixel_nm = task.movie["pixel_size_nm"]
     rows = tables.empty("regions")
     if found:
         joined = pd.concat(found, ignore_index=True)
         rows = tables.conform(
-            follow(joined, max_step_px=STEP_PX if pixel_nm is None else STEP_NM / pixel_nm), "regions"
+            follow(joined, max_step_px=STEP_PX if pixel_nm is None else STEP_NM / pixel_nm),
+            "regions",
         )
     for block in task.blocks:
-        store.write_block("regions", block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of)
+        store.write_block(
+            "regions", block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of
+        )
     return Followed(made_of, False, histories(rows))

@@ -1,4 +1,5 @@
-"""The pixel pass: each block is read once, by the worker that searches it, and leaves as rows in the results folder."""
+"""The pixel pass: each block is read once, by the worker that searches it, and leaves as rows in
+the results folder."""
 
 from __future__ import annotations
 
@@ -77,14 +78,17 @@ def run_pixel_pass(
     watch: Watch,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """Search every block of every movie through the active scheduler. Computes once; blocks done before are kept.
+    """Search every block of every movie through the active scheduler. Computes once; blocks done
+    before are kept.
 
-    `meanwhile` is told of every block and says what follows from it at once: movies that are whole go on while others are searched.
+    `meanwhile` is told of every block and says what follows from it at once: movies that are whole
+    go on while others are searched.
 
     Raises
     ------
     StoppedError
-        If the results folder cannot be written, or a store does not answer: no block is to blame, so the run stops and can go on later.
+        If the results folder cannot be written, or a store does not answer: no block is to blame,
+        so the run stops and can go on later.
     """
     blocks = journal.content["blocks"]
     mib = settled_mib(movies, blocks)
@@ -93,7 +97,11 @@ def run_pixel_pass(
     tasks = pixel_tasks(movies, store, config, model_print=model_print, block_mib=mib)
     seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
     found: Generator[Outcome[Any, Any]] = stream(
-        detect_to_store, tasks, retries=config.run.retries, resources=gpu_resource(config), further=further
+        detect_to_store,
+        tasks,
+        retries=config.run.retries,
+        resources=gpu_resource(config),
+        further=further,
     )
     with closing(found) as outcomes:
         for outcome in outcomes:
@@ -112,7 +120,9 @@ def run_pixel_pass(
                 further.extend(meanwhile.searched(outcome.item.movie, block))
             watch.advance(block.stop - block.start, seen.note())
             blocks |= seen.blocks()
-            first_failures = outcome.result is None and len(blocks["failed"]) <= FAILURES_SAVED_AT_ONCE
+            first_failures = (
+                outcome.result is None and len(blocks["failed"]) <= FAILURES_SAVED_AT_ONCE
+            )
             if first_failures or time.monotonic() - saved > SAVE_EVERY_S:
                 journal.save()
                 saved = time.monotonic()
@@ -131,10 +141,14 @@ def tidy(movies: Iterable[Movie], store: Store, config: RunConfig, blocks: dict[
             n = store.keep_only(table, movie.name, kept)
             swept += n if table == "steps" else 0
         if not maps.stands(movie, store, edges):
-            store.keep_only("steps", movie.name, [])  # a block counts as done only if its map is there
+            store.keep_only(
+                "steps", movie.name, []
+            )  # a block counts as done only if its map is there
             maps.make(movie, store, edges)
     if swept:
-        log.warning("%d blocks of another size were removed; their frames are searched again", swept)
+        log.warning(
+            "%d blocks of another size were removed; their frames are searched again", swept
+        )
 
 
 def gpu_resource(config: RunConfig) -> dict[str, float] | None:
@@ -181,7 +195,8 @@ class PassTotals:
         self.peak_memory_mib = max(self.peak_memory_mib, summary.peak_memory_mib)
 
     def blocks(self) -> dict[str, int]:
-        """Return how many blocks are done, how many of them were done before, and how many had to be done again."""
+        """Return how many blocks are done, how many of them were done before, and how many had to
+        be done again."""
         return {"done": self.n_blocks, "reused": self.n_reused, "stale": self.n_stale}
 
     def summary(self) -> dict[str, Any]:
@@ -205,22 +220,39 @@ class PassTotals:
 def pixel_tasks(
     movies: Iterable[Movie], store: Store, config: RunConfig, *, model_print: str, block_mib: float
 ) -> Iterator[PixelTask]:
-    """Yield one task per block of every movie, in order; no more than one movie's blocks are in memory."""
+    """Yield one task per block of every movie, in order; no more than one movie's blocks are in
+    memory."""
     for movie in movies:
         for start, stop in edges_of(movie, config, block_mib):
             made_of = fingerprint(
-                "detect", STAGE_VERSION, movie.name, movie.reader.identity, movie.calibration, start, stop, model_print
+                "detect",
+                STAGE_VERSION,
+                movie.name,
+                movie.reader.identity,
+                movie.calibration,
+                start,
+                stop,
+                model_print,
             )
             yield PixelTask(movie, Block(movie.name, start, stop), store, model_print, made_of)
 
 
 def detect_to_store(task: PixelTask) -> PixelSummary:
-    """Search one block and write its rows; a block that was done already is left as it is. Computes once."""
+    """Search one block and write its rows; a block that was done already is left as it is. Computes
+    once."""
     began = time.perf_counter()
     block, store = task.block, task.store
     before = [store.block_made_of(table, block) for table in PIXEL_TABLES]
     if all(made_of == task.made_of for made_of in before):
-        return PixelSummary(block, block.stop - block.start, 0, 0, True, time.perf_counter() - began, peak_memory_mib())
+        return PixelSummary(
+            block,
+            block.stop - block.start,
+            0,
+            0,
+            True,
+            time.perf_counter() - began,
+            peak_memory_mib(),
+        )
     stale = any(made_of not in (None, task.made_of) for made_of in before)
     frames, previous = read_with_halo(task.movie, block)
     found = detect_block(
@@ -233,12 +265,20 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
     )
     maps.write(store, block, found.maps)
     assert found.neighbours is not None
-    rows = dict(zip(PIXEL_TABLES, (found.detections, found.neighbours, found.regions, found.frames), strict=True))
+    rows = dict(
+        zip(
+            PIXEL_TABLES,
+            (found.detections, found.neighbours, found.regions, found.frames),
+            strict=True,
+        )
+    )
     for table in PIXEL_TABLES:  # steps last: they say that the block is done
         store.write_block(table, block, rows[table], task.made_of)
     seconds = time.perf_counter() - began
     n_found, n_bytes = len(found.detections), frames.nbytes
-    return PixelSummary(block, len(frames), n_found, n_bytes, False, seconds, peak_memory_mib(), stale)
+    return PixelSummary(
+        block, len(frames), n_found, n_bytes, False, seconds, peak_memory_mib(), stale
+    )
 
 
 def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
-"""What a run would do, said before it starts: movies, blocks, bytes, memory and, after a look at a few frames, time."""
+"""What a run would do, said before it starts: movies, blocks, bytes, memory and, after a look at a
+few frames, time."""
 
 from __future__ import annotations
 
@@ -19,9 +20,11 @@ from stemkin.pipeline.opening import Inputs, open_inputs
 WORKER_BASE_MIB = 490.0
 """What a worker holds before its first block: Python and the libraries (measured)."""
 BYTES_PER_DETECTION = 380.0
-"""What one detection costs in all tables of the results folder (measured on ``stemkin demo``, compressed)."""
+"""What one detection costs in all tables of the results folder (measured on ``stemkin demo``,
+compressed)."""
 NAMING_SHARE = 1.45
-"""Time of a frame in a run over that of its search alone: describing, naming, maps and writing (measured: 37 ms over 25.6 ms)."""
+"""Time of a frame in a run over that of its search alone: describing, naming, maps and writing
+(measured: 37 ms over 25.6 ms)."""
 PROBED_SPOTS, PROBED_PIXELS = 3, 2**21
 """The probe looks at so many places of the archive, at about so many pixels in each."""
 
@@ -52,17 +55,23 @@ class Plan:
 
     @property
     def n_tasks(self) -> int:
-        """Tasks of a run: one per block, and one per movie for linking; only a window of them is ever in the scheduler."""
+        """Tasks of a run: one per block, and one per movie for linking; only a window of them is
+        ever in the scheduler."""
         return self.n_blocks + self.n_movies
 
     @property
     def bytes_to_write(self) -> float | None:
         """Bytes of all tables, as the probe lets expect; None without one."""
-        return None if self.probe is None else self.n_frames * self.probe.detections_per_frame * BYTES_PER_DETECTION
+        return (
+            None
+            if self.probe is None
+            else self.n_frames * self.probe.detections_per_frame * BYTES_PER_DETECTION
+        )
 
     @property
     def seconds(self) -> float | None:
-        """How long the pass over the pixels should take, as the probe lets expect; None without one."""
+        """How long the pass over the pixels should take, as the probe lets expect; None without
+        one."""
         if self.probe is None:
             return None
         each = self.probe.read_s_per_frame + NAMING_SHARE * self.probe.search_s_per_frame
@@ -74,15 +83,19 @@ class Plan:
             f"movies: {self.n_movies:,}",
             f"frames: {self.n_frames:,}",
             f"blocks: {self.n_blocks:,} (largest {self.largest_block_mib:.1f} MiB)",
-            f"tasks: {self.n_tasks:,} (one per block, one per movie; two per thread in the scheduler at a time)",
+            f"tasks: {self.n_tasks:,} (one per block, one per movie; two per thread in the "
+            "scheduler at a time)",
             f"to read: {_bytes(self.n_bytes)}, each frame once",
         ]
         if self.probe is not None and self.bytes_to_write is not None and self.seconds is not None:
             probe = self.probe
             lines += [
-                f"to write: about {_bytes(self.bytes_to_write)} ({probe.detections_per_frame:.0f} detections per frame)",
-                f"time: about {_duration(self.seconds)} on {self.workers} workers of this machine's kind"
-                f" ({1e3 * probe.read_s_per_frame:.1f} ms to read and {1e3 * probe.search_s_per_frame:.1f} ms to search a frame,"
+                f"to write: about {_bytes(self.bytes_to_write)} ({probe.detections_per_frame:.0f} "
+                "detections per frame)",
+                f"time: about {_duration(self.seconds)} on {self.workers} workers of this "
+                "machine's kind"
+                f" ({1e3 * probe.read_s_per_frame:.1f} ms to read and "
+                f"{1e3 * probe.search_s_per_frame:.1f} ms to search a frame,"
                 f" from {probe.n_frames} frames)",
             ]
         lines.append(f"memory: about {self.peak_memory_mib:.0f} MiB per worker")
@@ -96,7 +109,8 @@ def plan(
     workers: int = 1,
     look: bool = False,
 ) -> Plan:
-    """Say what a run of `inputs` would do. No frame is read, unless `look`: then a few are, to tell the time.
+    """Say what a run of `inputs` would do. No frame is read, unless `look`: then a few are, to tell
+    the time.
 
     Parameters
     ----------
@@ -137,33 +151,47 @@ def plan(
 
 
 def task_mib(movie: Movie, n_frames: int) -> float:
-    """Return what a task holds for a block of `n_frames` [MiB]: its frames as stored, and what searching them takes."""
+    """Return what a task holds for a block of `n_frames` [MiB]: its frames as stored, and what
+    searching them takes."""
     return n_frames * frame_mib(movie) + task_bytes(n_frames, movie.shape[1:]) / 2**20
 
 
 def largest_task_mib(movies: Iterable[Movie], config: RunConfig, mib: float) -> float:
-    """Return what the largest task of a run should hold [MiB], beyond what its worker holds anyway."""
+    """Return what the largest task of a run should hold [MiB], beyond what its worker holds
+    anyway."""
     return max((task_mib(m, _longest(edges_of(m, config, mib))) for m in movies), default=0.0)
 
 
 def probe(movies: Sequence[Movie], config: RunConfig) -> Probe:
     """Read and search a few frames here and now, in the middle of some movies. Computes once."""
     detector = FourierDetector(
-        false_positives_per_frame=config.detect.false_positives_per_frame, device=config.detect.device
+        false_positives_per_frame=config.detect.false_positives_per_frame,
+        device=config.detect.device,
     )
-    chosen = [movies[i] for i in np.unique(np.linspace(0, len(movies) - 1, PROBED_SPOTS).round().astype(int))]
+    chosen = [
+        movies[i]
+        for i in np.unique(np.linspace(0, len(movies) - 1, PROBED_SPOTS).round().astype(int))
+    ]
     read_s, search_s, n_found, n_frames = 0.0, 0.0, 0, 0
     _search(chosen[0], 0, 1, detector)  # what is made once per worker is made now
     for movie in chosen:
         length = max(1, min(movie.n_frames, PROBED_PIXELS // (movie.shape[1] * movie.shape[2])))
         start = (movie.n_frames - length) // 2
         seconds, n = _search(movie, start, start + length, detector)
-        read_s, search_s, n_found, n_frames = read_s + seconds[0], search_s + seconds[1], n_found + n, n_frames + length
+        read_s, search_s, n_found, n_frames = (
+            read_s + seconds[0],
+            search_s + seconds[1],
+            n_found + n,
+            n_frames + length,
+        )
     return Probe(read_s / n_frames, search_s / n_frames, n_found / n_frames, n_frames)
 
 
-def _search(movie: Movie, start: int, stop: int, detector: FourierDetector) -> tuple[tuple[float, float], int]:
-    """Return the seconds to read and to search frames of a movie, and how many detections they hold."""
+def _search(
+    movie: Movie, start: int, stop: int, detector: FourierDetector
+) -> tuple[tuple[float, float], int]:
+    """Return the seconds to read and to search frames of a movie, and how many detections they
+    hold."""
     began = time.perf_counter()
     frames = movie.reader.read(start, stop)
     read = time.perf_counter()

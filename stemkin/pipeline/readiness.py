@@ -1,4 +1,5 @@
-"""What is checked before a run starts, so that it does not fail after an hour: workers, what they can load, their memory."""
+"""What is checked before a run starts, so that it does not fail after an hour: workers, what they
+can load, their memory."""
 
 from __future__ import annotations
 
@@ -30,15 +31,20 @@ SCHEMES = {
 """Kind of URL, the package that reads it, and the extra that brings it."""
 
 
-def check_ready(movies: Sequence[Movie], store: Store, config: RunConfig, mib: float, client: Any) -> float:
-    """Check that the active scheduler can do a run, and return the projected peak of a worker [MiB].
+def check_ready(
+    movies: Sequence[Movie], store: Store, config: RunConfig, mib: float, client: Any
+) -> float:
+    """Check that the active scheduler can do a run, and return the projected peak of a worker
+    [MiB].
 
     Raises
     ------
     ValueError
-        If a block cannot fit a worker's memory, or no worker offers the resource that tasks ask for.
+        If a block cannot fit a worker's memory, or no worker offers the resource that tasks ask
+        for.
     ConnectionError
-        If a worker runs other versions than this process, or lacks a package that these movies need.
+        If a worker runs other versions than this process, or lacks a package that these movies
+        need.
     """
     if client is not None:
         _await_workers(client)
@@ -54,7 +60,8 @@ def check_ready(movies: Sequence[Movie], store: Store, config: RunConfig, mib: f
 def check_memory(
     movies: Sequence[Movie], config: RunConfig, mib: float, *, limit_mib: float, n_threads: int = 1
 ) -> None:
-    """Check that the largest block fits into a worker with `limit_mib` of memory that does `n_threads` blocks at once.
+    """Check that the largest block fits into a worker with `limit_mib` of memory that does
+    `n_threads` blocks at once.
 
     Raises
     ------
@@ -67,8 +74,10 @@ def check_memory(
         needed = task_mib(movie, longest)
         if needed > room:
             msg = (
-                f"blocks of {longest} frames of {movie.name} need about {WORKER_BASE_MIB + n_threads * needed:.0f} MiB"
-                f" in a worker of {n_threads} threads, whose limit is {limit_mib:.0f} MiB; {_cure(movie, room)}"
+                f"blocks of {longest} frames of {movie.name} need about "
+                f"{WORKER_BASE_MIB + n_threads * needed:.0f} MiB"
+                f" in a worker of {n_threads} threads, whose limit is {limit_mib:.0f} MiB; "
+                f"{_cure(movie, room)}"
             )
             raise ValueError(msg)
 
@@ -82,11 +91,15 @@ def _cure(movie: Movie, room: float) -> str:
     if fitting < 1:
         return "not even a single frame fits: start workers with more memory or fewer threads"
     whole = fitting // chunk * chunk or fitting
-    return f"set frames_per_block = {whole} in [detect], or start workers with more memory or fewer threads"
+    return (
+        f"set frames_per_block = {whole} in [detect], or start workers with more memory or fewer "
+        "threads"
+    )
 
 
 def modules_needed(movies: Sequence[Movie], store: Store, config: RunConfig) -> dict[str, str]:
-    """Return the packages that not every installation has, and that a worker of this run needs, with the extra that brings each."""
+    """Return the packages that not every installation has, and that a worker of this run needs,
+    with the extra that brings each."""
     needed = {}
     for source in {
         *(movie.source.split("://")[0] for movie in movies if "://" in movie.source),
@@ -103,7 +116,8 @@ def modules_needed(movies: Sequence[Movie], store: Store, config: RunConfig) -> 
 
 
 def _await_workers(client: Any) -> None:
-    """Wait for the first worker: those of a queue may take their time, and an adaptive cluster starts none without a task."""
+    """Wait for the first worker: those of a queue may take their time, and an adaptive cluster
+    starts none without a task."""
     if not client.nthreads():
         log.warning("no worker is there yet; waiting for the first one")
         client.submit(int, pure=False).result()

@@ -1,4 +1,5 @@
-"""What becomes of defects in a run: transitions, the same behind wrong names, tests of the chain; numbers and creation."""
+"""What becomes of defects in a run: transitions, the same behind wrong names, tests of the chain;
+numbers and creation."""
 
 from __future__ import annotations
 
@@ -35,14 +36,16 @@ SWITCHING = (
 MULTIPLES = (1, 2, 3, 5)
 """Lags at which the chain is tested, in units of the run's own lag."""
 LEAST_SEEN = 20
-"""Classes with fewer detections in the whole run say nothing of rates: for the correction of names their rows are not looked at."""
+"""Classes with fewer detections in the whole run say nothing of rates: for the correction of names
+their rows are not looked at."""
 PRIOR_ROWS = 0.5
 """Rows that are added to each entry of a confusion matrix."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often names are wrong: the matrix measured with the model, or None where only the classifier itself says so.
+    """How often names are wrong: the matrix measured with the model, or None where only the
+    classifier itself says so.
 
     Attributes
     ----------
@@ -56,7 +59,8 @@ class Confusion:
     n_classes: int
 
     def for_all(self, tracks: Any) -> np.ndarray | None:
-        """Return a (k, k) matrix: the measured one, or what the probabilities of the names say; None below two classes."""
+        """Return a (k, k) matrix: the measured one, or what the probabilities of the names say;
+        None below two classes."""
         if self.measured is not None or self.n_classes < 2:
             return self.measured
         sums = sum_over(tracks, _sureness)
@@ -70,7 +74,8 @@ class Confusion:
 
 
 def _sureness(rows: pd.DataFrame) -> dict[tuple[Any, ...], Any]:
-    """Return class → (sum of the probabilities in units of 2^-20, rows): whole numbers, which add in any order."""
+    """Return class → (sum of the probabilities in units of 2^-20, rows): whole numbers, which add
+    in any order."""
     named = rows[rows["class_id"] != NOT_NAMED]
     units = np.rint(named["probability"].fillna(1.0).clip(0, 1) * 2**20).astype(np.int64)
     both = units.groupby(named["class_id"]).agg(["sum", "size"])
@@ -78,12 +83,15 @@ def _sureness(rows: pd.DataFrame) -> dict[tuple[Any, ...], Any]:
 
 
 def confusion_of(report: Mapping[str, Any], classes: pd.DataFrame) -> Confusion:
-    """Return the confusion that a model's record holds, if it speaks of every class that was seen (see `learning.with_confusion`)."""
+    """Return the confusion that a model's record holds, if it speaks of every class that was seen
+    (see `learning.with_confusion`)."""
     names, n = classes["name"].tolist(), len(classes)
     record = report.get("confusion")
     if not isinstance(record, Mapping) or n < 2:
         return Confusion(None, n)
-    counts = pd.DataFrame(record["counts"], record["true"], record["found"]).reindex(columns=names, fill_value=0)
+    counts = pd.DataFrame(record["counts"], record["true"], record["found"]).reindex(
+        columns=names, fill_value=0
+    )
     seen = classes.loc[classes["n_detections"] > 0, "name"]
     if not set(seen) <= set(counts.index[counts.sum(axis=1) > 0]):
         return Confusion(None, n)
@@ -98,30 +106,46 @@ def transition_table(tracks: Any, experiment: Experiment, settings: Kinetics) ->
 
 
 def switching_tables(
-    tracks: Any, experiment: Experiment, settings: Kinetics, classes: pd.DataFrame, confusion: Confusion
+    tracks: Any,
+    experiment: Experiment,
+    settings: Kinetics,
+    classes: pd.DataFrame,
+    confusion: Confusion,
 ) -> dict[str, pd.DataFrame]:
     """Return everything that is said about changes of class, by table."""
     words: dict[str, Any] = {"experiment": experiment, "confidence": settings.confidence}
     pooled = transitions(tracks, lag_frames=[m * settings.lag_frames for m in MULTIPLES], **words)
     later = pooled.table[pooled.table["lag_frames"] > settings.lag_frames]
     each = transition_table(tracks, experiment, settings)
-    found = {"transitions": pd.concat([each, later], ignore_index=True), **_judged(pooled, experiment, settings)}
+    found = {
+        "transitions": pd.concat([each, later], ignore_index=True),
+        **_judged(pooled, experiment, settings),
+    }
     found["hidden_transitions"] = _hidden(tracks, classes, confusion, settings, words)
     known = experiment.movies[experiment.movies["frame_time_s"].notna()]
     dosed = len(known) and known["dose_rate_e_per_nm2_s"].notna().all()
-    found["beam_transitions"] = beam_cross_sections(tracks, **words) if dosed else _no_cross_sections()
+    found["beam_transitions"] = (
+        beam_cross_sections(tracks, **words) if dosed else _no_cross_sections()
+    )
     return found
 
 
 def _no_cross_sections() -> pd.DataFrame:
     columns = empty("transitions").drop(columns=["lag_frames", "probability", "low", "high"])
-    return columns.rename(columns={"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"})
+    return columns.rename(
+        columns={"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
+    )
 
 
 def _hidden(
-    tracks: Any, classes: pd.DataFrame, confusion: Confusion, settings: Kinetics, words: dict[str, Any]
+    tracks: Any,
+    classes: pd.DataFrame,
+    confusion: Confusion,
+    settings: Kinetics,
+    words: dict[str, Any],
 ) -> pd.DataFrame:
-    """Return the transitions of the classes that were seen often enough, with the naming errors taken out."""
+    """Return the transitions of the classes that were seen often enough, with the naming errors
+    taken out."""
     seen = classes.loc[classes["n_detections"] >= LEAST_SEEN, "class_id"].astype(int).tolist()
     if not settings.correct_names or len(seen) < 2:
         return empty("transitions")
@@ -132,7 +156,9 @@ def _hidden(
     return hidden_transitions(tracks, confusion=errors, class_ids=seen, **words).table
 
 
-def _judged(pooled: Transitions, experiment: Experiment, settings: Kinetics) -> dict[str, pd.DataFrame]:
+def _judged(
+    pooled: Transitions, experiment: Experiment, settings: Kinetics
+) -> dict[str, pd.DataFrame]:
     """Return the tests of the pooled chain."""
     times = experiment.movies["frame_time_s"].dropna().unique()
     judged = {
@@ -141,22 +167,39 @@ def _judged(pooled: Transitions, experiment: Experiment, settings: Kinetics) -> 
     }
     nothing = pooled.table.empty
     one_time = float(times[0]) if len(times) == 1 and not nothing else np.nan
-    judged["timescales"] = implied_timescales(pooled, frame_time_s=one_time, confidence=settings.confidence)
+    judged["timescales"] = implied_timescales(
+        pooled, frame_time_s=one_time, confidence=settings.confidence
+    )
     columns = ["statistic", "degrees_of_freedom", "p_value", "reversible"]
-    judged["reversibility"] = pd.DataFrame([] if nothing else [reversibility(pooled)], columns=columns)
+    judged["reversibility"] = pd.DataFrame(
+        [] if nothing else [reversibility(pooled)], columns=columns
+    )
     return judged
 
 
 def material_of(name: str, hop_length_nm: float | None) -> tuple[Elements, float] | None:
     """Return the crystal of a run and its lattice constant [nm], None where no lattice was seen."""
-    return (MATERIALS[name], hop_length_nm) if name in MATERIALS and hop_length_nm is not None else None
+    return (
+        (MATERIALS[name], hop_length_nm)
+        if name in MATERIALS and hop_length_nm is not None
+        else None
+    )
 
 
 def numbers_per_frame(
-    every: Any, timed: Any, experiment: Experiment, settings: Kinetics, material: tuple[Elements, float] | None
+    every: Any,
+    timed: Any,
+    experiment: Experiment,
+    settings: Kinetics,
+    material: tuple[Elements, float] | None,
 ) -> dict[str, pd.DataFrame]:
-    """Return the mean numbers of defects, of `every` movie's tracks, and what the beam made, of the `timed` movies'."""
-    words: dict[str, Any] = {"by": "movie", "experiment": experiment, "confidence": settings.confidence}
+    """Return the mean numbers of defects, of `every` movie's tracks, and what the beam made, of the
+    `timed` movies'."""
+    words: dict[str, Any] = {
+        "by": "movie",
+        "experiment": experiment,
+        "confidence": settings.confidence,
+    }
     found = {"abundances": abundances(every, **words), "creation": empty("creation")}
     if material is not None:
         elements, a_nm = material
@@ -169,5 +212,7 @@ def numbers_per_frame(
         sites = elements.per_column * 2 / (np.sqrt(3) * a_nm**2)
         words |= {"atoms_per_column": elements.per_column, "vacancies": lacks}
         if any(lacks.values()):
-            found["creation"] = creation(timed, sites_per_nm2=sites, reach_nm=MAX_STEP_LATTICES * a_nm, **words)
+            found["creation"] = creation(
+                timed, sites_per_nm2=sites, reach_nm=MAX_STEP_LATTICES * a_nm, **words
+            )
     return found

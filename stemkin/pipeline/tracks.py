@@ -1,4 +1,5 @@
-"""From the rows of blocks to tracks: drift summed, detections linked, one movie per task (a large one: one block), no pixel read."""
+"""From the rows of blocks to tracks: drift summed, detections linked, one movie per task (a large
+one: one block), no pixel read."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ STAGE_VERSION = 2
 """Raised when the same detections would give other tracks than before."""
 
 STEP_WITHOUT_LATTICE_NM = 0.69
-"""Where a movie shows no lattice, a step of 2.2 lattice constants of WS2; the run says so in a warning."""
+"""Where a movie shows no lattice, a step of 2.2 lattice constants of WS2; the run says so in a
+warning."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class LinkSummary:
 
 
 ROWS_AT_ONCE = 4_000_000
-"""A movie with more detections is linked block by block; one with fewer in one task (about 200 bytes a row)."""
+"""A movie with more detections is linked block by block; one with fewer in one task (about 200
+bytes a row)."""
 
 
 def link_movies(
@@ -65,14 +68,17 @@ def link_movies(
     watch: Watch,
     done: Mapping[str, LinkSummary],
 ) -> None:
-    """Link every movie through the active scheduler. Computes once; movies whose detections did not change are kept.
+    """Link every movie through the active scheduler. Computes once; movies whose detections did not
+    change are kept.
 
     What came of movies that are `done` is only written down (see `stemkin.pipeline.meanwhile`).
     """
     movies = analysed_movies(journal)
     watch.stage("link", len(movies))
     tasks = (link_task(m, store, journal, config) for m in movies if m["movie"] not in done)
-    record.update({"movies": len(movies), "meanwhile": len(done), "reused": 0, "tracks": 0, "rows": 0})
+    record.update(
+        {"movies": len(movies), "meanwhile": len(done), "reused": 0, "tracks": 0, "rows": 0}
+    )
     journal.content["lattice_nm"] = {}
     for summary in done.values():
         _note(summary, journal, record, watch)
@@ -83,12 +89,17 @@ def link_movies(
 def link_task(movie: dict[str, Any], store: Store, journal: Journal, config: RunConfig) -> LinkTask:
     """Return the task of a movie whose blocks are all searched."""
     name = movie["movie"]
-    failed = (Block(name, b["start"], b["stop"]) for b in journal.content["blocks"]["failed"] if b["movie"] == name)
+    failed = (
+        Block(name, b["start"], b["stop"])
+        for b in journal.content["blocks"]["failed"]
+        if b["movie"] == name
+    )
     return LinkTask(movie, tuple(store.blocks("steps", name)), tuple(failed), store, config.link)
 
 
 def linked(summary: LinkSummary, retries: int) -> LinkSummary:
-    """Return what came of a movie once all of it is linked: a large one is linked now, through the active scheduler."""
+    """Return what came of a movie once all of it is linked: a large one is linked now, through the
+    active scheduler."""
     if summary.large is None:
         return summary
     n_tracks, n_rows = link_large(summary.large, retries=retries)
@@ -116,17 +127,23 @@ def analysed_movies(journal: Journal) -> list[dict[str, Any]]:
     """
     movies = [m for m in journal.content["movies"] if m["status"] == "ok"]
     if not movies or not journal.content["stages"].get("detect"):
-        msg = f"{journal.store.root} holds no detections yet; run `stemkin run INPUT -o {journal.store.root}` first"
+        msg = (
+            f"{journal.store.root} holds no detections yet; run `stemkin run INPUT -o "
+            f"{journal.store.root}` first"
+        )
         raise ValueError(msg)
     return movies
 
 
 def link_to_store(task: LinkTask) -> LinkSummary:
-    """Sum the drift of one movie, link its detections and write frames and tracks, block by block. Computes once."""
+    """Sum the drift of one movie, link its detections and write frames and tracks, block by block.
+    Computes once."""
     store, name = task.store, task.movie["movie"]
     notes = [store.block_note("detections", block) for block in task.blocks]
     parts = [(note.get("fingerprint"), note.get("named", "")) for note in notes]
-    made_of = fingerprint("link", STAGE_VERSION, parts, task.failed, task.settings.model_dump(), task.movie)
+    made_of = fingerprint(
+        "link", STAGE_VERSION, parts, task.failed, task.settings.model_dump(), task.movie
+    )
     every = sorted((*task.blocks, *task.failed), key=lambda block: block.start)
     failed = [unread(b, task.movie) for b in task.failed]
     steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
@@ -139,27 +156,41 @@ def link_to_store(task: LinkTask) -> LinkSummary:
         return LinkSummary(name, 0, 0, True, lattice_nm, n_detections, warning)
     frames = assemble_frames(steps)
     if is_large:
-        large = LargeMovie(store, task.movie, task.blocks, tuple(every), frames, lattice_nm, settings, made_of)
+        large = LargeMovie(
+            store, task.movie, task.blocks, tuple(every), frames, lattice_nm, settings, made_of
+        )
         return LinkSummary(name, 0, 0, False, lattice_nm, n_detections, warning, large)
     store.remove(WHOLE, folder_name(name))
     tracks = _tracks_of(task, frames, lattice_nm, settings)
     for table, rows in (("frames", frames), ("tracks", tracks)):
         for block in every:
-            store.write_block(table, block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of)
-    return LinkSummary(name, tracks["particle"].nunique(), len(tracks), False, lattice_nm, n_detections, warning)
+            store.write_block(
+                table, block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of
+            )
+    return LinkSummary(
+        name, tracks["particle"].nunique(), len(tracks), False, lattice_nm, n_detections, warning
+    )
 
 
 def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
     """Return frame rows for a block that could not be searched: its frames are gaps in time."""
     numbers = np.arange(block.start, block.stop, dtype=np.int32)
-    rows = pd.DataFrame({"movie": block.movie, "frame": numbers, "time_s": numbers * (movie["frame_time_s"] or np.nan)})
+    rows = pd.DataFrame(
+        {
+            "movie": block.movie,
+            "frame": numbers,
+            "time_s": numbers * (movie["frame_time_s"] or np.nan),
+        }
+    )
     return rows.assign(
         status=tables.CORRUPT, step_y=np.nan, step_x=np.nan, shift_quality=0.0, n_detections=0,
         ordered=np.nan, disordered=np.nan, vacuum=np.nan, lattice_px=np.nan,
     )  # fmt: skip
 
 
-def _tracks_of(task: LinkTask, frames: pd.DataFrame, lattice_nm: float | None, settings: Settings) -> pd.DataFrame:
+def _tracks_of(
+    task: LinkTask, frames: pd.DataFrame, lattice_nm: float | None, settings: Settings
+) -> pd.DataFrame:
     """Return the tracks of one movie; the linker sees it block by block."""
     import dask.dataframe as dd
 
@@ -168,7 +199,9 @@ def _tracks_of(task: LinkTask, frames: pd.DataFrame, lattice_nm: float | None, s
     movies = movies_of([task.movie]).assign(lattice_nm=np.nan if lattice_nm is None else lattice_nm)
     experiment = tables.Experiment(movies, frames)
     meta = task.store.read_block("detections", task.blocks[0]).iloc[:0]
-    detections = dd.from_map(task.store.read_block, ["detections"] * len(task.blocks), task.blocks, meta=meta)
+    detections = dd.from_map(
+        task.store.read_block, ["detections"] * len(task.blocks), task.blocks, meta=meta
+    )
     rows: pd.DataFrame = link(with_experiment(detections, experiment), **vars(settings)).compute(
         scheduler="synchronous"
     )
@@ -176,16 +209,20 @@ def _tracks_of(task: LinkTask, frames: pd.DataFrame, lattice_nm: float | None, s
 
 
 def _lattice_nm(steps: pd.DataFrame, movie: dict[str, Any]) -> float | None:
-    """Return the lattice constant [nm] that most frames of a movie show, None where fewer than half show one."""
+    """Return the lattice constant [nm] that most frames of a movie show, None where fewer than half
+    show one."""
     median = float(np.median(steps["lattice_px"].fillna(0.0))) if len(steps) else 0.0
     return median * float(movie["pixel_size_nm"]) if median > 0 else None
 
 
 def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[Settings, str]:
-    """Return the settings with which a movie is linked, and a warning where it shows no lattice that they need."""
+    """Return the settings with which a movie is linked, and a warning where it shows no lattice
+    that they need."""
     settings = Settings(**task.settings.model_dump())
     if lattice_nm is not None:
-        return replace(settings, max_step_nm=settings.max_step_nm or MAX_STEP_LATTICES * lattice_nm), ""
+        return replace(
+            settings, max_step_nm=settings.max_step_nm or MAX_STEP_LATTICES * lattice_nm
+        ), ""
     lacks = []
     if settings.max_step_nm is None:
         settings = replace(settings, max_step_nm=STEP_WITHOUT_LATTICE_NM)
@@ -195,7 +232,10 @@ def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[Settings, st
         )
     if settings.lattice:
         settings = replace(settings, lattice=False)
-        lacks.append("whose sites could be linked, so steps of any length count; lattice = true in [link] needs one")
+        lacks.append(
+            "whose sites could be linked, so steps of any length count; lattice = true in [link] "
+            "needs one"
+        )
     warnings = [f"{task.movie['movie']} shows no lattice {what}" for what in lacks]
     return settings, ". ".join(warnings)
 

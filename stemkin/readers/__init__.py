@@ -1,8 +1,9 @@
-"""One file per format behind one small Protocol, `Reader`; a new format is one file and one line in `FORMATS`.
+"""One file per format behind one small Protocol, `Reader`; a new format is one file and one line in
+`FORMATS`.
 
-A reader is a small picklable object: it knows a movie's shape, type and calibration, and reads frames by number, opening
-the file anew in each task. `FileReader` brings all of it but the frames. A format of raw 16-bit 256 x 256 frames behind
-an 8-byte header would be this file::
+A reader is a small picklable object: it knows a movie's shape, type and calibration, and reads
+frames by number, opening the file anew in each task. `FileReader` brings all of it but the frames.
+A format of raw 16-bit 256 x 256 frames behind an 8-byte header would be this file::
 
     # stemkin/readers/ours.py
     def open_ours(source: str, options: Options) -> FileReader:
@@ -16,9 +17,10 @@ an 8-byte header would be this file::
             read_into(self.source, 8 + start * 256 * 256 * 2, frames)   # raises DamagedDataError where the file ends
             return frames
 
-and this line in `FORMATS`: ``Format("ours", (".ours",), "stemkin.readers.ours:open_ours", begins(b"OURS"))``. Without
-touching stemkin, any object that follows `Reader` makes a movie: ``Movie(reader, "name", reader.calibration)``.
-Three rules: allocate nothing from a header alone, hold no open file, and say what is wrong in one sentence (`MovieError`).
+and this line in `FORMATS`: ``Format("ours", (".ours",), "stemkin.readers.ours:open_ours",
+begins(b"OURS"))``. Without touching stemkin, any object that follows `Reader` makes a movie:
+``Movie(reader, "name", reader.calibration)``. Three rules: allocate nothing from a header alone,
+hold no open file, and say what is wrong in one sentence (`MovieError`).
 
 >>> [f.name for f in FORMATS if ".tif" in f.suffixes]
 ['TIFF']

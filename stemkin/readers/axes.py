@@ -19,10 +19,12 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue (ITU-R BT.709), which make a false-colour map monotonic again."""
 
 STACKED = "tzqi"
-"""Letters that a stack of frames may carry where nothing is called time: many programs store movies as z stacks."""
+"""Letters that a stack of frames may carry where nothing is called time: many programs store movies
+as z stacks."""
 
 MAX_CHANNELS = 16
-"""More "channels" than any microscope has detectors are frames: so ImageJ and its writers name a stack that says nothing of itself."""
+"""More "channels" than any microscope has detectors are frames: so ImageJ and its writers name a
+stack that says nothing of itself."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class AxisPlan:
     Attributes
     ----------
     index
-        Per axis of the array: ``"t"``, ``"y"``, ``"x"``, ``"colour"``, or the one index that is taken of it.
+        Per axis of the array: ``"t"``, ``"y"``, ``"x"``, ``"colour"``, or the one index that is
+        taken of it.
     lengths
         Of every axis.
     note
@@ -65,7 +68,8 @@ class AxisPlan:
         return self.index.index(letter) if letter in self.index else None
 
     def take(self, array: Any, start: int, stop: int) -> np.ndarray:
-        """Return frames `start` to `stop` of `array` (anything that slices to NumPy) as (n, y, x)."""
+        """Return frames `start` to `stop` of `array` (anything that slices to NumPy) as (n, y,
+        x)."""
         found = np.asarray(array[self.selection(start, stop)])
         return self.order(found)
 
@@ -75,7 +79,8 @@ class AxisPlan:
         return tuple(whole[i] if isinstance(i, str) else i for i in self.index)
 
     def order(self, found: np.ndarray) -> np.ndarray:
-        """Bring what `selection` selected into the order (t, y, x), colours turned into luminance."""
+        """Bring what `selection` selected into the order (t, y, x), colours turned into
+        luminance."""
         letters = [i for i in self.index if isinstance(i, str)]
         if "t" not in letters:
             found, letters = found[None], ["t", *letters]
@@ -101,7 +106,8 @@ def frames_in(
     shape
         Of the stored array.
     axes
-        One letter per axis as the file names them (``"TCYX"``, any case; ``"S"`` is colour samples), or None where it does not.
+        One letter per axis as the file names them (``"TCYX"``, any case; ``"S"`` is colour
+        samples), or None where it does not.
     dtype, source, options
         Type of the pixels; source for messages; which channel the user wants.
 
@@ -114,11 +120,18 @@ def frames_in(
     letters = list(axes.lower()) if axes is not None else _usual_axes(lengths, dtype)
     if len(letters) != len(lengths) or letters.count("y") != 1 or letters.count("x") != 1:
         msg = (
-            f"{source} holds an array of shape {lengths}, which is no movie; frames are (t, y, x), one image is (y, x)"
+            f"{source} holds an array of shape {lengths}, which is no movie; frames are (t, y, x), "
+            "one image is (y, x)"
         )
         raise MovieError(msg)
-    colour = {i for i, (letter, n) in enumerate(zip(letters, lengths, strict=True)) if letter == "s" and n in (3, 4)}
-    long = [i for i, n in enumerate(lengths) if n > 1 and letters[i] not in "yx" and i not in colour]
+    colour = {
+        i
+        for i, (letter, n) in enumerate(zip(letters, lengths, strict=True))
+        if letter == "s" and n in (3, 4)
+    }
+    long = [
+        i for i, n in enumerate(lengths) if n > 1 and letters[i] not in "yx" and i not in colour
+    ]
     time = _time_axis(letters, lengths, long, options)
     index: list[str | int] = []
     for i, letter in enumerate(letters):
@@ -129,14 +142,25 @@ def frames_in(
         elif i in colour:
             index.append("colour")
         else:
-            index.append(0 if i not in long else _one_of(letter, lengths[i], lengths, source, options))
-    note = f"its {letters[time]!r} axis is read as time" if time is not None and letters[time] in "zc" else ""
+            index.append(
+                0 if i not in long else _one_of(letter, lengths[i], lengths, source, options)
+            )
+    note = (
+        f"its {letters[time]!r} axis is read as time"
+        if time is not None and letters[time] in "zc"
+        else ""
+    )
     return AxisPlan(tuple(index), lengths, note)
 
 
 def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
-    """Name the axes of an array that does not: (y, x), (t, y, x), and colours last where 8-bit values suggest them."""
-    kept = [i for i, n in enumerate(lengths) if n != 1] if len(lengths) > 3 else list(range(len(lengths)))
+    """Name the axes of an array that does not: (y, x), (t, y, x), and colours last where 8-bit
+    values suggest them."""
+    kept = (
+        [i for i, n in enumerate(lengths) if n != 1]
+        if len(lengths) > 3
+        else list(range(len(lengths)))
+    )
     coloured = bool(kept) and len(kept) >= 3 and lengths[kept[-1]] in (3, 4) and dtype == np.uint8
     spatial = kept[:-1] if coloured else kept
     names = {2: ["y", "x"], 3: ["t", "y", "x"]}.get(len(spatial), [])
@@ -148,11 +172,21 @@ def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
     return letters
 
 
-def _time_axis(letters: list[str], lengths: tuple[int, ...], long: list[int], options: Options) -> int | None:
-    """Return the axis of frames: t if it is there, else the only long axis that programs stack frames along."""
-    if long and all(letters[i] == "c" for i in long) and lengths[long[0]] > MAX_CHANNELS and options.channel is None:
+def _time_axis(
+    letters: list[str], lengths: tuple[int, ...], long: list[int], options: Options
+) -> int | None:
+    """Return the axis of frames: t if it is there, else the only long axis that programs stack
+    frames along."""
+    if (
+        long
+        and all(letters[i] == "c" for i in long)
+        and lengths[long[0]] > MAX_CHANNELS
+        and options.channel is None
+    ):
         return long[0]
-    if "t" in letters and (lengths[letters.index("t")] > 1 or not any(letters[i] in STACKED for i in long)):
+    if "t" in letters and (
+        lengths[letters.index("t")] > 1 or not any(letters[i] in STACKED for i in long)
+    ):
         return letters.index("t")
     stacked = [i for i in long if letters[i] in STACKED]
     return stacked[0] if len(stacked) == 1 else None
@@ -162,11 +196,15 @@ def _one_of(letter: str, n: int, lengths: tuple[int, ...], source: str, options:
     """Return the index to take of an axis that is neither time nor space."""
     if letter == "c" and options.channel is not None:
         if not 0 <= options.channel < n:
-            msg = f"channel {options.channel} was asked of {source}, which has channels 0 to {n - 1}"
+            msg = (
+                f"channel {options.channel} was asked of {source}, which has channels 0 to {n - 1}"
+            )
             raise MovieError(msg)
         return options.channel
     what = (
-        "channels; choose one with channel=" if letter == "c" else f"steps along {letter!r}; frames have only (t, y, x)"
+        "channels; choose one with channel="
+        if letter == "c"
+        else f"steps along {letter!r}; frames have only (t, y, x)"
     )
     msg = f"{source} has shape {lengths} with {n} {what}"
     raise MovieError(msg)

@@ -1,7 +1,8 @@
-"""What every reader is: a small picklable object that knows a movie's shape and reads frames by number.
+"""What every reader is: a small picklable object that knows a movie's shape and reads frames by
+number.
 
-A reader holds a path, never an open file: each worker opens the file by itself (open handles do not survive pickling
-or forking). Nothing is read or allocated before `Reader.read` is called.
+A reader holds a path, never an open file: each worker opens the file by itself (open handles do not
+survive pickling or forking). Nothing is read or allocated before `Reader.read` is called.
 """
 
 from __future__ import annotations
@@ -16,21 +17,25 @@ import numpy as np
 from stemkin.errors import is_of_the_network
 
 MAX_FRAME_BYTES = 2**31
-"""No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is taken for a broken one."""
+"""No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is taken for a
+broken one."""
 
 
 MAX_EXPANSION = 10_000
-"""Frames that fill more than so many times their stored bytes do not come from a codec (deflate reaches 1,032) but from a broken header."""
+"""Frames that fill more than so many times their stored bytes do not come from a codec (deflate
+reaches 1,032) but from a broken header."""
 ALWAYS_PLAUSIBLE_BYTES = 2**26
 """So much may be promised by a file that stores nothing: blank frames cost no bytes."""
 
 
 class MovieError(ValueError):
-    """A source that does not open as a movie; the message says what it is, what was met and the cure."""
+    """A source that does not open as a movie; the message says what it is, what was met and the
+    cure."""
 
 
 class DamagedDataError(ValueError):
-    """Frames that the file cannot give back: cut off, failing their checksum, not decodable. The other frames can be read."""
+    """Frames that the file cannot give back: cut off, failing their checksum, not decodable. The
+    other frames can be read."""
 
 
 class NoSuchFrameError(IndexError):
@@ -49,9 +54,11 @@ PASSING = (
 
 
 def is_damage(error: Exception) -> bool:
-    """Tell whether an error comes from what a file holds, rather than from the moment it was read in.
+    """Tell whether an error comes from what a file holds, rather than from the moment it was read
+    in.
 
-    Trouble of the moment may pass when it is tried again: a file that is gone, no memory, no connection, a failing disk.
+    Trouble of the moment may pass when it is tried again: a file that is gone, no memory, no
+    connection, a failing disk.
 
     >>> is_damage(ValueError("bad header")), is_damage(OSError(5, "I/O error")), is_damage(FileNotFoundError("gone"))
     (True, False, False)
@@ -69,11 +76,14 @@ def is_damage(error: Exception) -> bool:
         errno.EINVAL,
         errno.EOVERFLOW,
     )  # a place in the file that cannot be; libraries raise OSError without number
-    return not isinstance(error, OSError) or isinstance(error, ValueError) or error.errno in nonsense
+    return (
+        not isinstance(error, OSError) or isinstance(error, ValueError) or error.errno in nonsense
+    )
 
 
 def check_promise(promised: float, stored: float, source: str) -> None:
-    """Refuse a header that promises `promised` bytes of pixels where `stored` bytes lie in the file.
+    """Refuse a header that promises `promised` bytes of pixels where `stored` bytes lie in the
+    file.
 
     Raises
     ------
@@ -81,13 +91,17 @@ def check_promise(promised: float, stored: float, source: str) -> None:
         If no codec could make the one of the other.
     """
     if promised > ALWAYS_PLAUSIBLE_BYTES + MAX_EXPANSION * stored:
-        msg = f"{source} promises {promised:.3g} bytes of pixels, but stores {stored:.3g}; its header is broken"
+        msg = (
+            f"{source} promises {promised:.3g} bytes of pixels, but stores {stored:.3g}; its "
+            "header is broken"
+        )
         raise MovieError(msg)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Pixel size, frame time and dose rate, each None where the file does not say; they are never guessed.
+    """Pixel size, frame time and dose rate, each None where the file does not say; they are never
+    guessed.
 
     `origin` says for each value where it was found (``{"pixel_size_nm": "argument"}``).
     """
@@ -126,7 +140,8 @@ class Options:
     Attributes
     ----------
     dataset
-        Path of the array inside a Zarr group, an HDF5 or an NPZ file; None: the only one that can be a movie.
+        Path of the array inside a Zarr group, an HDF5 or an NPZ file; None: the only one that can
+        be a movie.
     channel
         Which channel (detector) where the file holds several; None: the only one.
     """
@@ -152,7 +167,8 @@ class Reader(Protocol):
     frames_per_chunk
         Frames that the storage keeps together; a block of frames never splits such a chunk.
     identity
-        Changes when the content does (path, size and modification time; or the seed of a simulation).
+        Changes when the content does (path, size and modification time; or the seed of a
+        simulation).
     """
 
     @property
@@ -198,7 +214,10 @@ class ArrayReader:
         """Shape, type and a checksum of the pixels."""
         import zlib
 
-        return f"array {self.shape} {self.dtype} {zlib.crc32(np.ascontiguousarray(self.array).tobytes()):08x}"
+        return (
+            f"array {self.shape} {self.dtype} "
+            f"{zlib.crc32(np.ascontiguousarray(self.array).tobytes()):08x}"
+        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop` (excluded)."""
@@ -218,7 +237,8 @@ class FileReader:
     chunks
         How the storage cuts the array, for tables; None where it does not.
     notes
-        What the user should know: frames that the header promises and the file does not hold, axes that were reinterpreted.
+        What the user should know: frames that the header promises and the file does not hold, axes
+        that were reinterpreted.
     pixel_sizes_nm
         (y, x) where the file says that pixels are not square: then a pixel size has to be given.
     """
@@ -239,17 +259,24 @@ class FileReader:
         Raises
         ------
         MovieError
-            If there are no frames, no pixels, frames larger than `MAX_FRAME_BYTES`, or numbers that are not intensities.
+            If there are no frames, no pixels, frames larger than `MAX_FRAME_BYTES`, or numbers that
+            are not intensities.
         """
         n, height, width = self.shape
         if n < 1 or height < 1 or width < 1:
             msg = f"{self.source} holds no frames: its shape (frames, y, x) is {self.shape}"
             raise MovieError(msg)
         if self.dtype.kind not in "iuf" or self.dtype.itemsize > 8:
-            msg = f"{self.source} holds {self.dtype} values; intensities are real numbers of at most 64 bits"
+            msg = (
+                f"{self.source} holds {self.dtype} values; intensities are real numbers of at most "
+                "64 bits"
+            )
             raise MovieError(msg)
         if height * width * self.dtype.itemsize > MAX_FRAME_BYTES:
-            msg = f"{self.source} promises frames of {height} x {width} pixels, over {MAX_FRAME_BYTES >> 30} GiB each; its header is broken"
+            msg = (
+                f"{self.source} promises frames of {height} x {width} pixels, over "
+                f"{MAX_FRAME_BYTES >> 30} GiB each; its header is broken"
+            )
             raise MovieError(msg)
 
     @property
@@ -276,14 +303,19 @@ class FileReader:
             If the file cannot give them back.
         """
         if not 0 <= start <= stop <= self.shape[0]:
-            msg = f"frames {start} to {stop} were asked of {self.source}, which has frames 0 to {self.shape[0]}"
+            msg = (
+                f"frames {start} to {stop} were asked of {self.source}, which has frames 0 to "
+                f"{self.shape[0]}"
+            )
             raise NoSuchFrameError(msg)
         wanted = (stop - start, *self.shape[1:])
         if start == stop:
             return np.empty(wanted, self.dtype)
         frames: np.ndarray = self._frames(start, stop)
         if frames.shape != wanted:
-            msg = f"frames {start} to {stop} of {self.source} have shape {frames.shape}, not {wanted}"
+            msg = (
+                f"frames {start} to {stop} of {self.source} have shape {frames.shape}, not {wanted}"
+            )
             raise DamagedDataError(msg)
         return frames if frames.dtype == self.dtype else frames.astype(self.dtype)
 

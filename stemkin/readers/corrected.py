@@ -1,7 +1,9 @@
-"""Frames corrected as they are read: `Corrections` says what, `CorrectedReader` does it in each task.
+"""Frames corrected as they are read: `Corrections` says what, `CorrectedReader` does it in each
+task.
 
-Reference images may be given as arrays or, better for a cluster, as the paths of image files, which each worker opens once; an array
-travels with every task. Positions found later are pixels of the corrected frame: cutting off n columns at the left moves x by n.
+Reference images may be given as arrays or, better for a cluster, as the paths of image files, which
+each worker opens once; an array travels with every task. Positions found later are pixels of the
+corrected frame: cutting off n columns at the left moves x by n.
 """
 
 from __future__ import annotations
@@ -25,18 +27,21 @@ Image = np.ndarray | float | str | os.PathLike[str] | None
 
 @dataclass(frozen=True, eq=False)
 class Corrections:
-    """What is wrong with the frames of a detector; see `stemkin.kernels.images.corrections.Correction` for what is done.
+    """What is wrong with the frames of a detector; see
+    `stemkin.kernels.images.corrections.Correction` for what is done.
 
     Attributes
     ----------
     dark, gain
         Number, image (y, x), or the path of an image file; a stack is averaged over its frames.
     dead_pixels
-        (k, 2) array or list of (y, x), a truth image (y, x), or the path of an image file whose pixels that are not 0 are dead.
+        (k, 2) array or list of (y, x), a truth image (y, x), or the path of an image file whose
+        pixels that are not 0 are dead.
     flyback_columns
         Columns to cut off at the left, or (left, right).
     wrap_16bit
-        ``"unsigned"`` where counts above the signed range were stored as negative ones; ``"signed"`` for the opposite.
+        ``"unsigned"`` where counts above the signed range were stored as negative ones;
+        ``"signed"`` for the opposite.
     invert
         Whether dark is bright.
     """
@@ -51,14 +56,22 @@ class Corrections:
     @property
     def flyback(self) -> tuple[int, int]:
         """Columns at the left and the right."""
-        left, right = (self.flyback_columns, 0) if isinstance(self.flyback_columns, int) else self.flyback_columns
+        left, right = (
+            (self.flyback_columns, 0)
+            if isinstance(self.flyback_columns, int)
+            else self.flyback_columns
+        )
         return int(left), int(right)
 
     @property
     def identity(self) -> str:
         """Changes when any of it does."""
-        parts = [f"{name}={_identity(getattr(self, name))}" for name in ("dark", "gain", "dead_pixels")]
-        return " ".join([*parts, f"flyback={self.flyback} wrap={self.wrap_16bit} invert={self.invert}"])
+        parts = [
+            f"{name}={_identity(getattr(self, name))}" for name in ("dark", "gain", "dead_pixels")
+        ]
+        return " ".join(
+            [*parts, f"flyback={self.flyback} wrap={self.wrap_16bit} invert={self.invert}"]
+        )
 
     def loaded(self, shape: tuple[int, int]) -> Correction:
         """Return the correction of frames with `shape` (y, x), images read.
@@ -69,7 +82,10 @@ class Corrections:
             If an image has another shape, or the columns are more than there are.
         """
         if min(self.flyback) < 0 or sum(self.flyback) >= shape[1]:
-            msg = f"flyback_columns={self.flyback_columns} leaves nothing of frames that are {shape[1]} pixels wide"
+            msg = (
+                f"flyback_columns={self.flyback_columns} leaves nothing of frames that are "
+                f"{shape[1]} pixels wide"
+            )
             raise MovieError(msg)
         dark, gain = (_image(getattr(self, name), name, shape) for name in ("dark", "gain"))
         dead = _dead(self.dead_pixels, shape)
@@ -151,15 +167,27 @@ def _dead(given: Any, shape: tuple[int, int]) -> np.ndarray | None:
     """Return dead pixels as truth values (y, x)."""
     if given is None:
         return None
-    array = _image(given, "dead_pixels", shape) if isinstance(given, (str, os.PathLike)) else np.asarray(given)
+    array = (
+        _image(given, "dead_pixels", shape)
+        if isinstance(given, (str, os.PathLike))
+        else np.asarray(given)
+    )
     array = np.asarray(array)
     if array.shape == shape:
         return np.asarray(array != 0)
     dead = np.zeros(shape, bool)
     if array.size:
         points = array.astype(np.intp)
-        if points.ndim != 2 or points.shape[1] != 2 or (points < 0).any() or (points >= shape).any():
-            msg = f"dead_pixels must be (y, x) pairs inside frames of {shape} pixels, or a truth image of that shape"
+        if (
+            points.ndim != 2
+            or points.shape[1] != 2
+            or (points < 0).any()
+            or (points >= shape).any()
+        ):
+            msg = (
+                f"dead_pixels must be (y, x) pairs inside frames of {shape} pixels, or a truth "
+                "image of that shape"
+            )
             raise MovieError(msg)
         dead[points[:, 0], points[:, 1]] = True
     return dead

@@ -1,9 +1,11 @@
-"""DM3 and DM4, the files of Gatan's DigitalMicrograph: a tree of tags, with the pixels as one of them.
+"""DM3 and DM4, the files of Gatan's DigitalMicrograph: a tree of tags, with the pixels as one of
+them.
 
-The format is not documented by its maker; this follows the description by C. B. Boothroyd ("The DM3 image file format") and what
-files show. Tags are read one after the other; long arrays are passed over and only their place is kept. The image is
-the largest one (the others are previews), its pixel size and, where its third axis is a time, its frame time come from its own
-calibrations. How long a scanned frame took is often not in the file.
+The format is not documented by its maker; this follows the description by C. B. Boothroyd ("The DM3
+image file format") and what files show. Tags are read one after the other; long arrays are passed
+over and only their place is kept. The image is the largest one (the others are previews), its pixel
+size and, where its third axis is a time, its frame time come from its own calibrations. How long a
+scanned frame took is often not in the file.
 """
 
 from __future__ import annotations
@@ -25,7 +27,19 @@ TYPES = {
     2: "i2", 3: "i4", 4: "u2", 5: "u4", 6: "f4", 7: "f8", 8: "u1", 9: "i1", 10: "i1", 11: "i8", 12: "u8",
 }  # fmt: skip
 """Codes of simple values in tags."""
-PIXELS = {1: "i2", 2: "f4", 6: "u1", 7: "i4", 9: "i1", 10: "u2", 11: "u4", 12: "f8", 14: "u1", 39: "i8", 40: "u8"}
+PIXELS = {
+    1: "i2",
+    2: "f4",
+    6: "u1",
+    7: "i4",
+    9: "i1",
+    10: "u2",
+    11: "u4",
+    12: "f8",
+    14: "u1",
+    39: "i8",
+    40: "u8",
+}
 """Codes of pixel types; the others are complex or coloured."""
 STRUCT, STRING, ARRAY = 15, 18, 20
 GROUP, DATA = 20, 21
@@ -136,7 +150,9 @@ class Tags:
         self.at += n * dtype.itemsize
         if n > LONGEST_TEXT or code != 4:
             return place
-        return self.pages.read(place.offset, 2 * n).decode("utf-16-le" if self.order == "<" else "utf-16-be", "replace")
+        return self.pages.read(place.offset, 2 * n).decode(
+            "utf-16-le" if self.order == "<" else "utf-16-be", "replace"
+        )
 
     @staticmethod
     def _not_negative(n: int) -> int:
@@ -163,17 +179,24 @@ def open_dm(source: str, options: Options) -> FileReader:
     shape = tuple(int(image["Dimensions"][str(i)]) for i in range(len(image["Dimensions"])))[::-1]
     code = int(image["DataType"])
     if code not in PIXELS:
-        msg = f"{source} holds pixels of DigitalMicrograph's type {code}; intensities are real numbers"
+        msg = (
+            f"{source} holds pixels of DigitalMicrograph's type {code}; intensities are real "
+            "numbers"
+        )
         raise MovieError(msg)
     stored = np.dtype(order + PIXELS[code])
     edges = [_axis(image, axis) for axis in range(len(shape))][::-1]
     if len(shape) == 3 and any(unit.lower() in ("ev", "kev") for _, unit in edges):
         msg = f"{source} is a spectrum image (one axis is an energy), not a movie"
         raise MovieError(msg)
-    plan = frames_in(shape, "tyx"[-len(shape) :] if len(shape) <= 3 else None, stored, source, options)
+    plan = frames_in(
+        shape, "tyx"[-len(shape) :] if len(shape) <= 3 else None, stored, source, options
+    )
     time_s = seconds(*edges[0]) if len(shape) == 3 else None
     about = calibrated(nanometres(*edges[-2]), nanometres(*edges[-1]), time_s, "DM calibration")
-    return raw_reader(source, plan, stored, offset=image["Data"].offset, format=f"DM{tree['version']}", **about)
+    return raw_reader(
+        source, plan, stored, offset=image["Data"].offset, format=f"DM{tree['version']}", **about
+    )
 
 
 def _tree(source: str) -> tuple[dict[str, Any], str]:
@@ -191,7 +214,11 @@ def _tree(source: str) -> tuple[dict[str, Any], str]:
 
 def _images(tree: dict[str, Any]) -> list[dict[str, Any]]:
     found = [image["ImageData"] for image in tree["ImageList"].values() if "ImageData" in image]
-    return [image for image in found if isinstance(image.get("Data"), Place) and len(image.get("Dimensions", ())) >= 2]
+    return [
+        image
+        for image in found
+        if isinstance(image.get("Data"), Place) and len(image.get("Dimensions", ())) >= 2
+    ]
 
 
 def _axis(image: dict[str, Any], axis: int) -> tuple[float | None, str]:

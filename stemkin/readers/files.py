@@ -1,4 +1,5 @@
-"""Bytes of a path or URL: their number, a range of them, an open file. Local paths by the system, URLs by fsspec."""
+"""Bytes of a path or URL: their number, a range of them, an open file. Local paths by the system,
+URLs by fsspec."""
 
 from __future__ import annotations
 
@@ -42,7 +43,10 @@ def _filesystem(protocol: str, process: int) -> Any:  # noqa: ARG001 - one per p
     try:
         return fsspec.filesystem(protocol)
     except ImportError as error:
-        msg = f'{protocol}:// needs a package that is not installed ({error}); pip install "stemkin[cloud]"'
+        msg = (
+            f"{protocol}:// needs a package that is not installed ({error}); pip install "
+            '"stemkin[cloud]"'
+        )
         raise MovieError(msg) from error
     except ValueError as error:
         msg = f"{protocol}:// is not a kind of storage that is known: {error}"
@@ -63,48 +67,71 @@ def missing(source: str) -> FileNotFoundError:
 
 def is_folder(source: str) -> bool:
     """Tell whether `source` is a folder (or a prefix of an object store)."""
-    return bool(filesystem(source).isdir(source)) if is_url(source) else os.path.isdir(local(source))
+    return (
+        bool(filesystem(source).isdir(source)) if is_url(source) else os.path.isdir(local(source))
+    )
 
 
 def exists(source: str) -> bool:
     """Tell whether there is such a file or folder."""
-    return bool(filesystem(source).exists(source)) if is_url(source) else os.path.exists(local(source))
+    return (
+        bool(filesystem(source).exists(source)) if is_url(source) else os.path.exists(local(source))
+    )
 
 
 def names_in(folder: str) -> list[str]:
     """Return the names in a folder."""
     if not is_url(folder):
         return os.listdir(local(folder))
-    return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in filesystem(folder).ls(folder, detail=False)]
+    return [
+        str(path).rstrip("/").rsplit("/", 1)[-1]
+        for path in filesystem(folder).ls(folder, detail=False)
+    ]
 
 
 def forget_listings(source: str) -> None:
-    """Have the next look at a store see what came since the last one; file systems of URLs remember their listings."""
+    """Have the next look at a store see what came since the last one; file systems of URLs remember
+    their listings."""
     if is_url(source):
         filesystem(source).invalidate_cache()
 
 
 def size_of(source: str) -> int:
     """Return the number of bytes of a file."""
-    return int(filesystem(source).size(source) or 0) if is_url(source) else os.stat(local(source)).st_size
+    return (
+        int(filesystem(source).size(source) or 0)
+        if is_url(source)
+        else os.stat(local(source)).st_size
+    )
 
 
 def identity_of(source: str) -> str:
-    """Return what changes when the file does: where it is, its size, when it was written (or its checksum, in a store)."""
+    """Return what changes when the file does: where it is, its size, when it was written (or its
+    checksum, in a store)."""
     if not is_url(source):
         status = os.stat(local(source))
         return f"{Path(local(source)).absolute()} {status.st_size} {status.st_mtime_ns}"
     info = filesystem(source).info(source)
     marks = [
         info.get(key)
-        for key in ("size", "ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+        for key in (
+            "size",
+            "ETag",
+            "etag",
+            "md5Hash",
+            "LastModified",
+            "last_modified",
+            "mtime",
+            "created",
+        )
     ]
     return " ".join([source, *(str(mark) for mark in marks if mark is not None)])
 
 
 @contextmanager
 def opened(source: str) -> Iterator[BinaryIO]:
-    """Open a file for reading; closed again at the end of the ``with``. Local reads never ask for more than is there."""
+    """Open a file for reading; closed again at the end of the ``with``. Local reads never ask for
+    more than is there."""
     if is_url(source):
         with filesystem(source).open(source, "rb") as file:
             yield file
@@ -114,7 +141,8 @@ def opened(source: str) -> Iterator[BinaryIO]:
 
 
 class _Capped(io.BufferedReader):
-    """A file whose `read` allocates no more than is left of it, however large a number some header holds."""
+    """A file whose `read` allocates no more than is left of it, however large a number some header
+    holds."""
 
     def read(self, n: int | None = -1, /) -> bytes:
         """Return up to `n` bytes."""
@@ -145,11 +173,13 @@ def bytes_of(source: str, start: int, stop: int) -> bytes:
 
 
 @contextmanager
-def pieces_of(source: str, places: Sequence[tuple[int, int]]) -> Iterator[Callable[[int, int], np.ndarray]]:
+def pieces_of(
+    source: str, places: Sequence[tuple[int, int]]
+) -> Iterator[Callable[[int, int], np.ndarray]]:
     """Give access to pieces of one file that will be asked for one after another.
 
-    The system is told of all of them at once, so that the disk works on the next ones while the first is decoded; from a store
-    they come in one request, or one each where they lie scattered.
+    The system is told of all of them at once, so that the disk works on the next ones while the
+    first is decoded; from a store they come in one request, or one each where they lie scattered.
 
     Parameters
     ----------
@@ -160,7 +190,8 @@ def pieces_of(source: str, places: Sequence[tuple[int, int]]) -> Iterator[Callab
 
     Yields
     ------
-    A function of (offset, length) that returns the bytes (m,), fewer where the file ends before; they hold until the next call.
+    A function of (offset, length) that returns the bytes (m,), fewer where the file ends before;
+    they hold until the next call.
     """
     if is_url(source):
         low = min((offset for offset, _ in places), default=0)
@@ -178,7 +209,9 @@ def pieces_of(source: str, places: Sequence[tuple[int, int]]) -> Iterator[Callab
     with open(local(source), "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         ahead = threading.Thread(target=_announce, args=(file.fileno(), places), daemon=True)
-        ahead.start()  # telling the system costs half as much as waiting for the disk, so it is not waited for either
+        # telling the system costs half as much as waiting for the disk, so it is not waited for
+        # either
+        ahead.start()
         buffer = np.empty(0, np.uint8)
 
         def fetch(offset: int, length: int) -> np.ndarray:
@@ -200,7 +233,9 @@ def _announce(file: int, places: Sequence[tuple[int, int]]) -> None:
         return
     for offset, length in places:
         for start in range(offset, offset + length, ANNOUNCED_BYTES):
-            os.posix_fadvise(file, start, min(ANNOUNCED_BYTES, offset + length - start), os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(
+                file, start, min(ANNOUNCED_BYTES, offset + length - start), os.POSIX_FADV_WILLNEED
+            )
 
 
 def bytes_view(array: np.ndarray) -> memoryview:

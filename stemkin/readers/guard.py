@@ -1,9 +1,10 @@
 """Headers that are read by a process of their own, which can be stopped.
 
-A damaged HDF5 file can send the HDF5 library round in circles, or crash it, and nothing within a process stops that. So files of such
-formats are opened by a child that answers with what the header says; one that does not answer in time is stopped, and its file
-is refused in a sentence. A child serves one file after the other and starts in about half a second, so that thousands of files
-cost no more than one.
+A damaged HDF5 file can send the HDF5 library round in circles, or crash it, and nothing within a
+process stops that. So files of such formats are opened by a child that answers with what the header
+says; one that does not answer in time is stopped, and its file is refused in a sentence. A child
+serves one file after the other and starts in about half a second, so that thousands of files cost
+no more than one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ LIMIT_S = 20.0
 def opened_by_a_child(
     name: str, opener: str, source: str, options: Options, *, limit_s: float = LIMIT_S
 ) -> FileReader | None:
-    """Return the reader of `source`, opened in another process; None where that process met trouble that is not the file's.
+    """Return the reader of `source`, opened in another process; None where that process met trouble
+    that is not the file's.
 
     Parameters
     ----------
@@ -51,11 +53,20 @@ def opened_by_a_child(
     """
     from stemkin.readers.headers import plain_to_value
 
-    asked = {"name": name, "opener": opener, "source": source, "dataset": options.dataset, "channel": options.channel}
+    asked = {
+        "name": name,
+        "opener": opener,
+        "source": source,
+        "dataset": options.dataset,
+        "channel": options.channel,
+    }
     with _CHILDREN.one() as child:
         answer = child.ask({**asked, "limit_s": limit_s}, limit_s)
     if answer is None:
-        msg = f"{source} is damaged: its header could not be read within {limit_s:g} s, or stopped the library that reads it"
+        msg = (
+            f"{source} is damaged: its header could not be read within {limit_s:g} s, or stopped "
+            "the library that reads it"
+        )
         raise MovieError(msg)
     if "refused" in answer:
         raise MovieError(answer["refused"])
@@ -67,7 +78,10 @@ class _Child:
     """A process that opens files."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        }
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
@@ -162,11 +176,16 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
         asked = json.loads(line)
-        if hasattr(signal, "alarm"):  # also when the parent is gone: SIGALRM ends even a loop within C
+        if hasattr(
+            signal, "alarm"
+        ):  # also when the parent is gone: SIGALRM ends even a loop within C
             signal.alarm(max(1, round(asked["limit_s"])))
         try:
             reader = open_as(
-                asked["name"], asked["opener"], asked["source"], Options(asked["dataset"], asked["channel"])
+                asked["name"],
+                asked["opener"],
+                asked["source"],
+                Options(asked["dataset"], asked["channel"]),
             )
             answer = {"reader": value_to_plain(reader)}
         except MovieError as error:

@@ -1,8 +1,10 @@
-"""HDF5: any file with a dataset of frames; NeXus, HyperSpy's ``.hspy`` and EMD files are understood.
+"""HDF5: any file with a dataset of frames; NeXus, HyperSpy's ``.hspy`` and EMD files are
+understood.
 
-The dataset is the one given (``dataset="entry/data"``), the one that NeXus, HyperSpy or EMD point to, or the only one
-that can be a movie. Calibration comes from those conventions, or from attributes with stemkin's own names
-(``dataset.attrs["pixel_size_nm"] = 0.03``). Uncompressed contiguous data are read raw, without the HDF5 library.
+The dataset is the one given (``dataset="entry/data"``), the one that NeXus, HyperSpy or EMD point
+to, or the only one that can be a movie. Calibration comes from those conventions, or from
+attributes with stemkin's own names (``dataset.attrs["pixel_size_nm"] = 0.03``). Uncompressed
+contiguous data are read raw, without the HDF5 library.
 """
 
 from __future__ import annotations
@@ -42,7 +44,12 @@ def _reader(file: Any, source: str, options: Options) -> FileReader:
     plan = frames_in(dataset.shape, found.axes, stored, source, options)
     about: dict[str, Any] = {"format": found.convention, **found.about}
     offset = dataset.id.get_offset()
-    if offset is not None and dataset.chunks is None and not dataset.is_virtual and not dataset.external:
+    if (
+        offset is not None
+        and dataset.chunks is None
+        and not dataset.is_virtual
+        and not dataset.external
+    ):
         return raw_reader(source, plan, stored, offset=int(offset), **about)
     _check_filters(dataset, source)
     _check_promise(dataset, source)
@@ -62,7 +69,11 @@ def _check_filters(dataset: Any, source: str) -> None:
     for i in range(plist.get_nfilters()):
         code, _, _, name = plist.get_filter(i)
         if not h5py.h5z.filter_avail(code):
-            msg = f"{source} is compressed with the HDF5 filter {code} ({name.decode(errors='replace')}), which is not installed; try pip install hdf5plugin"
+            msg = (
+                f"{source} is compressed with the HDF5 filter {code} "
+                f"({name.decode(errors='replace')}), which is not installed; try pip install "
+                "hdf5plugin"
+            )
             raise MovieError(msg)
 
 

@@ -1,6 +1,8 @@
-"""Where in an HDF5 file the frames are, by convention: Velox EMD, Berkeley EMD, HyperSpy, NeXus, or the only dataset that can be.
+"""Where in an HDF5 file the frames are, by convention: Velox EMD, Berkeley EMD, HyperSpy, NeXus, or
+the only dataset that can be.
 
-Each convention is a function that lists the movies it sees in a file, with their axes and calibration.
+Each convention is a function that lists the movies it sees in a file, with their axes and
+calibration.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ SMALLEST_EDGE = 8
 
 @dataclass(frozen=True)
 class Found:
-    """A dataset that can be a movie: its path, the letters of its axes if known, and what is known of its calibration."""
+    """A dataset that can be a movie: its path, the letters of its axes if known, and what is known
+    of its calibration."""
 
     path: str
     axes: str | None
@@ -46,14 +49,26 @@ def find_dataset(file: Any, source: str, options: Options) -> Found:
     if not candidates:
         msg = f"{source} holds no dataset that can be frames (real numbers, (t, y, x) or (y, x))"
         raise MovieError(msg)
-    if len(candidates) > 1 and options.channel is not None and candidates[0].convention == "Velox EMD":
+    if (
+        len(candidates) > 1
+        and options.channel is not None
+        and candidates[0].convention == "Velox EMD"
+    ):
         if not 0 <= options.channel < len(candidates):
-            msg = f"channel {options.channel} was asked of {source}, which has channels 0 to {len(candidates) - 1}"
+            msg = (
+                f"channel {options.channel} was asked of {source}, which has channels 0 to "
+                f"{len(candidates) - 1}"
+            )
             raise MovieError(msg)
         return candidates[options.channel]
     if len(candidates) > 1:
-        names = ", ".join(repr(c.path) + (f" ({c.label})" if c.label else "") for c in candidates[:8])
-        msg = f"{source} holds {len(candidates)} datasets that can be movies; choose one with dataset=: {names}"
+        names = ", ".join(
+            repr(c.path) + (f" ({c.label})" if c.label else "") for c in candidates[:8]
+        )
+        msg = (
+            f"{source} holds {len(candidates)} datasets that can be movies; choose one with "
+            f"dataset=: {names}"
+        )
         raise MovieError(msg)
     return candidates[0]
 
@@ -71,7 +86,10 @@ def _chosen(file: Any, source: str, path: str, candidates: list[Found]) -> Found
         if candidate.path.strip("/") == path.strip("/"):
             return candidate
     if path not in file or not isinstance(file[path], h5py.Dataset):
-        msg = f"{source} holds no dataset {path!r}; it can be one of {[c.path for c in candidates[:8]]}"
+        msg = (
+            f"{source} holds no dataset {path!r}; it can be one of "
+            f"{[c.path for c in candidates[:8]]}"
+        )
         raise MovieError(msg)
     return _plain(file[path])
 
@@ -102,17 +120,28 @@ def _velox_calibration(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _berkeley(file: Any) -> Iterator[Found]:
-    """EMD of the Berkeley group: groups marked ``emd_group_type``, with ``dim1``... beside ``data``."""
+    """EMD of the Berkeley group: groups marked ``emd_group_type``, with ``dim1``... beside
+    ``data``."""
     for group in _groups(file):
-        if "emd_group_type" not in group.attrs or "data" not in group or getattr(group["data"], "ndim", 0) < 2:
+        if (
+            "emd_group_type" not in group.attrs
+            or "data" not in group
+            or getattr(group["data"], "ndim", 0) < 2
+        ):
             continue
         dataset = group["data"]
         vectors = [group.get(f"dim{i + 1}") for i in range(dataset.ndim)]
         axes = [
-            _axis_of(v, None if v is None else v.attrs.get("units"), None if v is None else v.attrs.get("name"))
+            _axis_of(
+                v,
+                None if v is None else v.attrs.get("units"),
+                None if v is None else v.attrs.get("name"),
+            )
             for v in vectors
         ]
-        yield Found(dataset.name, _letters(axes), "Berkeley EMD", _calibration(axes, "EMD dimensions"))
+        yield Found(
+            dataset.name, _letters(axes), "Berkeley EMD", _calibration(axes, "EMD dimensions")
+        )
 
 
 def _hyperspy(file: Any) -> Iterator[Found]:
@@ -127,10 +156,13 @@ def _hyperspy(file: Any) -> Iterator[Found]:
 
 
 def _nexus(file: Any) -> Iterator[Found]:
-    """NeXus: groups of class NXdata whose ``signal`` is the frames, ``axes`` naming their coordinates."""
+    """NeXus: groups of class NXdata whose ``signal`` is the frames, ``axes`` naming their
+    coordinates."""
     default = _default_of(file)
     groups = (
-        [default] if default is not None else [g for g in _groups(file) if _text(g.attrs.get("NX_class")) == "NXdata"]
+        [default]
+        if default is not None
+        else [g for g in _groups(file) if _text(g.attrs.get("NX_class")) == "NXdata"]
     )
     for group in groups:
         signal = _text(group.attrs.get("signal"))
@@ -138,7 +170,9 @@ def _nexus(file: Any) -> Iterator[Found]:
             continue
         dataset = group[signal]
         names = [_text(name) for name in np.atleast_1d(group.attrs.get("axes", []))]
-        vectors = [group.get(name) if name not in ("", ".") else None for name in names] or [None] * dataset.ndim
+        vectors = [group.get(name) if name not in ("", ".") else None for name in names] or [
+            None
+        ] * dataset.ndim
         axes = [
             _axis_of(v, None if v is None else v.attrs.get("units"), name)
             for v, name in zip(vectors, names or [""] * dataset.ndim, strict=False)
@@ -171,7 +205,11 @@ def _any_dataset(file: Any) -> Iterator[Found]:
 
 def _can_be_frames(dataset: Any) -> bool:
     shape = dataset.shape or ()
-    return dataset.dtype.kind in "biuf" and 2 <= len(shape) <= 6 and sum(n >= SMALLEST_EDGE for n in shape) >= 2
+    return (
+        dataset.dtype.kind in "biuf"
+        and 2 <= len(shape) <= 6
+        and sum(n >= SMALLEST_EDGE for n in shape) >= 2
+    )
 
 
 def _plain(dataset: Any) -> Found:
@@ -183,7 +221,13 @@ def _plain(dataset: Any) -> Found:
     return Found(dataset.name, None, "HDF5", about or {})
 
 
-CONVENTIONS: tuple[Callable[[Any], Iterator[Found]], ...] = (_velox, _berkeley, _hyperspy, _nexus, _any_dataset)
+CONVENTIONS: tuple[Callable[[Any], Iterator[Found]], ...] = (
+    _velox,
+    _berkeley,
+    _hyperspy,
+    _nexus,
+    _any_dataset,
+)
 """Tried in this order; the first that sees a movie decides."""
 
 
@@ -209,7 +253,8 @@ class _Axis:
 
 
 def _axis_of(vector: Any, units: Any, name: Any) -> _Axis:
-    """Return the axis whose coordinates are `vector` (dataset or None); unequal steps have no scale."""
+    """Return the axis whose coordinates are `vector` (dataset or None); unequal steps have no
+    scale."""
     scale = None
     if vector is not None and getattr(vector, "ndim", 0) == 1 and 2 <= vector.size <= 10**7:
         values = np.asarray(vector[:], float)
@@ -219,10 +264,15 @@ def _axis_of(vector: Any, units: Any, name: Any) -> _Axis:
 
 
 def _letters(axes: list[_Axis]) -> str | None:
-    """Return the axes' letters if their names say them all; None leaves it to the shape: (t, y, x)."""
+    """Return the axes' letters if their names say them all; None leaves it to the shape: (t, y,
+    x)."""
     letters = "".join(axis.letter for axis in axes)
     return (
-        letters if len(letters) == len(axes) and len(set(letters)) == len(axes) and {"y", "x"} <= set(letters) else None
+        letters
+        if len(letters) == len(axes)
+        and len(set(letters)) == len(axes)
+        and {"y", "x"} <= set(letters)
+        else None
     )
 
 
@@ -231,7 +281,9 @@ def _calibration(axes: list[_Axis], where: str) -> dict[str, Any]:
     by_letter = dict(zip(letters, axes, strict=False)) if len(letters) == len(axes) else {}
     nothing = _Axis()
     y, x, t = (by_letter.get(letter, nothing) for letter in "yxt")
-    return calibrated(nanometres(y.scale, y.units), nanometres(x.scale, x.units), seconds(t.scale, t.units), where)
+    return calibrated(
+        nanometres(y.scale, y.units), nanometres(x.scale, x.units), seconds(t.scale, t.units), where
+    )
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,8 @@
 """What headers said, remembered: thousands of movies open again without one of them being read.
 
-A reader is plain values (a shape, a type, offsets), so it is kept as JSON and built again; what is kept is trusted only while the
-file has the size and time that it had then. Reading such a file runs nothing but the constructors named in `KINDS`.
+A reader is plain values (a shape, a type, offsets), so it is kept as JSON and built again; what is
+kept is trusted only while the file has the size and time that it had then. Reading such a file runs
+nothing but the constructors named in `KINDS`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Headers:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def opened(self, source: str, options: Options) -> FileReader:
-        """Return the reader of `source`, as remembered while the file is unchanged, else opened now.
+        """Return the reader of `source`, as remembered while the file is unchanged, else opened
+        now.
 
         Raises
         ------
@@ -74,19 +76,28 @@ class Headers:
 
     @classmethod
     def load(cls, path: str) -> Headers:
-        """Return what the file at `path` remembers; nothing if it is not there, of another version, or broken."""
+        """Return what the file at `path` remembers; nothing if it is not there, of another version,
+        or broken."""
         try:
             with open(path, encoding="utf-8") as file:
                 said = json.load(file)
             if said["version"] != VERSION:
                 return cls()
-            return cls({key: (mark, plain_to_value(reader)) for key, (mark, reader) in said["readers"].items()})
+            return cls(
+                {
+                    key: (mark, plain_to_value(reader))
+                    for key, (mark, reader) in said["readers"].items()
+                }
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
     def content(self) -> bytes:
         """Return what is remembered, as `load` reads it."""
-        readers = {key: (mark, value_to_plain(reader)) for key, (mark, reader) in sorted(self.known.items())}
+        readers = {
+            key: (mark, value_to_plain(reader))
+            for key, (mark, reader) in sorted(self.known.items())
+        }
         return json.dumps({"version": VERSION, "readers": readers}).encode()
 
     def save(self, path: str) -> None:
@@ -105,15 +116,26 @@ class Headers:
 
 
 def mark_of(source: str) -> str | None:
-    """Return what changes when a movie's header may have: cheap, one or two looks at the file system. None if there is nothing."""
+    """Return what changes when a movie's header may have: cheap, one or two looks at the file
+    system. None if there is nothing."""
     try:
         if is_url(source):
-            return identity_of(f"{source.rstrip('/')}/zarr.json" if source.rstrip("/").endswith(".zarr") else source)
+            return identity_of(
+                f"{source.rstrip('/')}/zarr.json"
+                if source.rstrip("/").endswith(".zarr")
+                else source
+            )
         if is_folder(source):
             inside = [
-                f"{local(source)}/{name}" for name in ("zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
+                f"{local(source)}/{name}"
+                for name in ("zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
             ]
-            return "\n".join([identity_of(source), *(identity_of(path) for path in inside if os.path.exists(path))])
+            return "\n".join(
+                [
+                    identity_of(source),
+                    *(identity_of(path) for path in inside if os.path.exists(path)),
+                ]
+            )
         return identity_of(source)
     except OSError:
         return None
@@ -146,11 +168,15 @@ def plain_to_value(plain: Any) -> Any:
     if not isinstance(plain, dict):
         return plain
     if "kind" in plain:
-        return KINDS[plain["kind"]](**{key: plain_to_value(value) for key, value in plain.items() if key != "kind"})
+        return KINDS[plain["kind"]](
+            **{key: plain_to_value(value) for key, value in plain.items() if key != "kind"}
+        )
     if "tuple" in plain:
         return tuple(plain_to_value(one) for one in plain["tuple"])
     if "mapping" in plain:
         return {key: plain_to_value(one) for key, one in plain["mapping"].items()}
     if "dtype" in plain:
         return np.dtype(plain["dtype"])
-    return np.frombuffer(base64.b64decode(plain["array"]), plain["of"]).reshape(plain["shape"]).copy()
+    return (
+        np.frombuffer(base64.b64decode(plain["array"]), plain["of"]).reshape(plain["shape"]).copy()
+    )

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stemkin.readers.base import Calibration, Options
-from stemkin.readers.files import exists, filesystem, forget_listings, is_folder, is_url, local, missing
+from stemkin.readers.files import (
+    exists,
+    filesystem,
+    forget_listings,
+    is_folder,
+    is_url,
+    local,
+    missing,
+)
 from stemkin.readers.registry import FORMATS, stem_of
 from stemkin.readers.tiff_folder import is_sequence
 from stemkin.readers.zarr_store import is_zarr_folder
@@ -26,7 +34,8 @@ RESULTS_MARK = "run.json"
 
 @dataclass(frozen=True)
 class Source:
-    """One movie to be opened: where it is, what the archive calls that place, and what a manifest says of it."""
+    """One movie to be opened: where it is, what the archive calls that place, and what a manifest
+    says of it."""
 
     path: str
     label: str
@@ -56,7 +65,8 @@ def natural(text: str) -> list[Any]:
 
 
 def expand(source: str) -> list[Source]:
-    """Return the movies that `source` (file, folder, glob, URL) stands for, in natural order; perhaps none.
+    """Return the movies that `source` (file, folder, glob, URL) stands for, in natural order;
+    perhaps none.
 
     Raises
     ------
@@ -79,17 +89,25 @@ def expand(source: str) -> list[Source]:
 
 def is_one_movie(folder: str) -> bool:
     """Tell whether a folder is a movie itself: a Zarr store, or the numbered TIFF files of one."""
-    return folder.rstrip("/").lower().endswith(".zarr") or is_zarr_folder(folder) or is_sequence(folder)
+    return (
+        folder.rstrip("/").lower().endswith(".zarr")
+        or is_zarr_folder(folder)
+        or is_sequence(folder)
+    )
 
 
 def _sorted(paths: list[str], root: str) -> list[Source]:
     root = _as_listed(root).rstrip("/\\")
-    sources = [Source(path, path[len(root) :].lstrip("/\\") if path.startswith(root) else path) for path in paths]
+    sources = [
+        Source(path, path[len(root) :].lstrip("/\\") if path.startswith(root) else path)
+        for path in paths
+    ]
     return sorted(sources, key=lambda one: (natural(_short_name(one.label)), one.label))
 
 
 def _movies_below(folder: str) -> list[str]:
-    """Return the movies in a folder and its subfolders; hidden ones and results of earlier runs are passed over."""
+    """Return the movies in a folder and its subfolders; hidden ones and results of earlier runs are
+    passed over."""
     found, to_look = [], [folder]
     while to_look:
         inside = _inside(to_look.pop())
@@ -119,7 +137,10 @@ def _inside(folder: str) -> list[tuple[str, bool]]:
     if is_url(folder):
         fs = filesystem(folder)
         listed = fs.ls(folder, detail=True)
-        return [(fs.unstrip_protocol(one["name"]).rstrip("/"), one["type"] == "directory") for one in listed]
+        return [
+            (fs.unstrip_protocol(one["name"]).rstrip("/"), one["type"] == "directory")
+            for one in listed
+        ]
     with os.scandir(local(folder)) as entries:
         return [(entry.path.replace(os.sep, "/"), entry.is_dir()) for entry in entries]
 
@@ -142,7 +163,8 @@ def _before_wildcards(pattern: str) -> str:
 
 
 def named(sources: list[Source]) -> list[Source]:
-    """Give every source a name of its own that depends on its path alone, where the paths allow it."""
+    """Give every source a name of its own that depends on its path alone, where the paths allow
+    it."""
     names = [source.name or _short_name(source.label) for source in sources]
     shared = {name for name, n in Counter(names).items() if n > 1}
     names = [
@@ -151,11 +173,15 @@ def named(sources: list[Source]) -> list[Source]:
     ]
     shared = {name for name, n in Counter(names).items() if n > 1}
     names = [
-        source.path if name in shared and not source.name else name for source, name in zip(sources, names, strict=True)
+        source.path if name in shared and not source.name else name
+        for source, name in zip(sources, names, strict=True)
     ]
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
-        msg = f"{len(twice)} movie names are not unique, such as {twice[0]!r}; give each movie a name of its own in the manifest"
+        msg = (
+            f"{len(twice)} movie names are not unique, such as {twice[0]!r}; give each movie a "
+            "name of its own in the manifest"
+        )
         raise ValueError(msg)
     return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
 

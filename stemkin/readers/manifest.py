@@ -1,4 +1,5 @@
-"""Manifests: a CSV or TOML file that names the movies of an archive and says what their files do not."""
+"""Manifests: a CSV or TOML file that names the movies of an archive and says what their files do
+not."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def read_manifest(source: str) -> list[Source]:
     Raises
     ------
     ValueError
-        If it is no table, has an unknown column, a movie without path, or a value that is no positive number; the line is named.
+        If it is no table, has an unknown column, a movie without path, or a value that is no
+        positive number; the line is named.
     """
     if size_of(source) > MAX_BYTES:
         msg = f"{source} is larger than {MAX_BYTES >> 20} MiB, which no manifest is"
@@ -32,7 +34,11 @@ def read_manifest(source: str) -> list[Source]:
     except UnicodeDecodeError as error:
         msg = f"the manifest {source} is not UTF-8 text: {error}"
         raise ValueError(msg) from error
-    rows = _rows_of_toml(text, source) if source.lower().endswith(".toml") else _rows_of_csv(text, source)
+    rows = (
+        _rows_of_toml(text, source)
+        if source.lower().endswith(".toml")
+        else _rows_of_csv(text, source)
+    )
     if not rows:
         msg = f"the manifest {source} names no movies"
         raise ValueError(msg)
@@ -50,7 +56,9 @@ def _rows_of_csv(text: str, source: str) -> list[tuple[str, dict[str, Any]]]:
     header = [column.strip() for column in lines[0]]
     _check_keys(header, f"line 1 of {source}")
     if len(set(header)) < len(header) or "path" not in header:
-        msg = f"the manifest {source} needs one column 'path', and each column once; it has {header}"
+        msg = (
+            f"the manifest {source} needs one column 'path', and each column once; it has {header}"
+        )
         raise ValueError(msg)
     rows = []
     for n, values in enumerate(lines[1:], 2):
@@ -59,7 +67,12 @@ def _rows_of_csv(text: str, source: str) -> list[tuple[str, dict[str, Any]]]:
         if len(values) != len(header):
             msg = f"line {n} of {source} has {len(values)} values for {len(header)} columns"
             raise ValueError(msg)
-        rows.append((f"line {n} of {source}", {k: v.strip() for k, v in zip(header, values, strict=True) if v.strip()}))
+        rows.append(
+            (
+                f"line {n} of {source}",
+                {k: v.strip() for k, v in zip(header, values, strict=True) if v.strip()},
+            )
+        )
     return rows
 
 
@@ -100,7 +113,13 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: str) -> Source:
         raise ValueError(msg) from error
     name, dataset = (_text(row.get(key), key, where) for key in ("name", "dataset"))
     channel = None if "channel" not in row else int(_number(row["channel"], "channel", where))
-    return Source(_beside(manifest, path), path.replace("\\", "/"), name, calibration, Options(dataset, channel))
+    return Source(
+        _beside(manifest, path),
+        path.replace("\\", "/"),
+        name,
+        calibration,
+        Options(dataset, channel),
+    )
 
 
 def _beside(manifest: str, path: str) -> str:

@@ -1,6 +1,8 @@
-"""MRC (MRC2014 and its older kin): a 1024-byte header, then sections of one type; sections are frames.
+"""MRC (MRC2014 and its older kin): a 1024-byte header, then sections of one type; sections are
+frames.
 
-The pixel size is the cell length over the grid's intervals, in angstrom. MRC knows no time. Rows are taken as they are stored.
+The pixel size is the cell length over the grid's intervals, in angstrom. MRC knows no time. Rows
+are taken as they are stored.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ def open_mrc(source: str, options: Options) -> FileReader:
     endian = _byte_order(head)
     nx, ny, nz, mode = struct.unpack_from(endian + "4i", head)
     if mode not in MODES or not (0 < nx <= LONGEST_EDGE and 0 < ny <= LONGEST_EDGE and nz > 0):
-        msg = f"{source} is no MRC stack of images: its header says {nx} x {ny} x {nz} pixels of mode {mode}"
+        msg = (
+            f"{source} is no MRC stack of images: its header says {nx} x {ny} x {nz} pixels of "
+            f"mode {mode}"
+        )
         raise MovieError(msg)
     extended = struct.unpack_from(endian + "i", head, 92)[0]
     if extended < 0:
@@ -45,12 +50,15 @@ def open_mrc(source: str, options: Options) -> FileReader:
         raise MovieError(msg)
     plan = frames_in((nz, ny, nx), "tyx", np.dtype(MODES[mode]), source, options)
     about = calibrated(*_edges_nm(head, endian, (ny, nx)), None, "MRC header")
-    stored = np.dtype(MODES[mode] if not _is_unsigned(head, endian, mode) else "u1").newbyteorder(endian)
+    stored = np.dtype(MODES[mode] if not _is_unsigned(head, endian, mode) else "u1").newbyteorder(
+        endian
+    )
     return raw_reader(source, plan, stored, offset=HEADER_BYTES + extended, format="MRC", **about)
 
 
 def _byte_order(head: bytes) -> Literal["<", ">"]:
-    """Return the byte order by the machine stamp, or, in old files, the one in which the mode makes sense."""
+    """Return the byte order by the machine stamp, or, in old files, the one in which the mode makes
+    sense."""
     if head[212] == 0x11:
         return ">"
     little = struct.unpack_from("<i", head, 12)[0]
@@ -63,12 +71,18 @@ def _is_unsigned(head: bytes, endian: str, mode: int) -> bool:
     return mode == 0 and imod == 1146047817 and not flags & 1
 
 
-def _edges_nm(head: bytes, endian: str, shape: tuple[int, int]) -> tuple[float | None, float | None]:
-    """Return height and width of a pixel; a cell as large as the image in pixels means that nobody set it."""
+def _edges_nm(
+    head: bytes, endian: str, shape: tuple[int, int]
+) -> tuple[float | None, float | None]:
+    """Return height and width of a pixel; a cell as large as the image in pixels means that nobody
+    set it."""
     intervals = struct.unpack_from(endian + "3i", head, 28)
     cell = struct.unpack_from(endian + "3f", head, 40)
     edges = []
-    for length, n, n_pixels in ((cell[1], intervals[1], shape[0]), (cell[0], intervals[0], shape[1])):
+    for length, n, n_pixels in (
+        (cell[1], intervals[1], shape[0]),
+        (cell[0], intervals[0], shape[1]),
+    ):
         unset = n <= 0 or not math.isfinite(length) or length <= 0 or (length == n == n_pixels)
         edges.append(None if unset else nanometres(length / n, "angstrom"))
     return edges[0], edges[1]

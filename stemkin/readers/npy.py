@@ -13,7 +13,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stemkin.readers.axes import frames_in
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options, check_promise, is_damage
+from stemkin.readers.base import (
+    DamagedDataError,
+    FileReader,
+    MovieError,
+    Options,
+    check_promise,
+    is_damage,
+)
 from stemkin.readers.files import bytes_of, bytes_view, opened
 from stemkin.readers.raw import raw_reader
 
@@ -36,7 +43,8 @@ def open_npy(source: str, options: Options) -> FileReader:
 
 
 def open_npz(source: str, options: Options) -> FileReader:
-    """Open the only movie of an ``.npz`` file, or the one called `options.dataset`. Lazy: only headers are read.
+    """Open the only movie of an ``.npz`` file, or the one called `options.dataset`. Lazy: only
+    headers are read.
 
     Raises
     ------
@@ -54,18 +62,23 @@ def open_npz(source: str, options: Options) -> FileReader:
         return readers[options.dataset]
     stacks = {name: reader for name, reader in readers.items() if reader.shape[0] > 1} or readers
     if len(stacks) != 1:
-        msg = f"{source} holds {len(stacks)} arrays that can be movies, {sorted(stacks)}; choose one with dataset="
+        msg = (
+            f"{source} holds {len(stacks)} arrays that can be movies, {sorted(stacks)}; choose one "
+            "with dataset="
+        )
         raise MovieError(msg)
     return next(iter(stacks.values()))
 
 
 def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
-    """Return shape, dtype, order ("C" or "F") and the offset of the data from the beginning of an ``.npy`` file.
+    """Return shape, dtype, order ("C" or "F") and the offset of the data from the beginning of an
+    ``.npy`` file.
 
     Raises
     ------
     ValueError
-        If this is no such beginning; also what reading a broken literal raises (SyntaxError, KeyError, struct.error, ...).
+        If this is no such beginning; also what reading a broken literal raises (SyntaxError,
+        KeyError, struct.error, ...).
     """
     if not head.startswith(MAGIC):
         msg = "it does not begin as NPY files do"
@@ -81,10 +94,17 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     if min(shape, default=1) < 0:
         msg = f"its shape is {shape}"
         raise ValueError(msg)
-    return shape, np.dtype(str(header["descr"])), "F" if header.get("fortran_order") else "C", offset
+    return (
+        shape,
+        np.dtype(str(header["descr"])),
+        "F" if header.get("fortran_order") else "C",
+        offset,
+    )
 
 
-def _member(source: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: Options) -> FileReader | None:
+def _member(
+    source: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: Options
+) -> FileReader | None:
     """Return a reader of one member; None where it can be no movie."""
     try:
         with archive.open(info) as file:
@@ -103,7 +123,8 @@ def _member(source: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, option
         held = min(n, max(0, info.file_size - offset) // max(1, frame_bytes))
         return NpzReader(
             source=source, shape=(held, height, width), dtype=plan.dtype(dtype), member=info.filename, stored_dtype=dtype,
-            format="NPZ", offset=offset, notes=("compressed: each read starts from its beginning; convert it once",),
+            format="NPZ", offset=offset, notes=("compressed: each read starts from its beginning; "
+                                                "convert it once",),
         )  # fmt: skip
     except Exception as error:
         if not is_damage(error):
@@ -112,7 +133,8 @@ def _member(source: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, option
 
 
 def _data_offset(source: str, info: zipfile.ZipInfo) -> int:
-    """Return where a member's bytes begin: behind its local header, whose extra field may differ from the directory's."""
+    """Return where a member's bytes begin: behind its local header, whose extra field may differ
+    from the directory's."""
     local_header = bytes_of(source, info.header_offset, info.header_offset + 30)
     n_name, n_extra = struct.unpack_from("<HH", local_header, 26)
     return info.header_offset + 30 + int(n_name) + int(n_extra)
@@ -120,7 +142,8 @@ def _data_offset(source: str, info: zipfile.ZipInfo) -> int:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NpzReader(FileReader):
-    """A compressed member: unpacked from its beginning up to the frames that are wanted, in small pieces."""
+    """A compressed member: unpacked from its beginning up to the frames that are wanted, in small
+    pieces."""
 
     member: str
     stored_dtype: np.dtype
@@ -142,7 +165,11 @@ class NpzReader(FileReader):
 
     @contextmanager
     def _unpacked(self) -> Iterator[BinaryIO]:
-        with opened(self.source) as file, zipfile.ZipFile(file) as archive, archive.open(self.member) as member:
+        with (
+            opened(self.source) as file,
+            zipfile.ZipFile(file) as archive,
+            archive.open(self.member) as member,
+        ):
             yield member  # type: ignore[misc]
 
 

@@ -1,4 +1,5 @@
-"""Small reads all over a file, kept cheap: pages of it are held for as long as its header is parsed."""
+"""Small reads all over a file, kept cheap: pages of it are held for as long as its header is
+parsed."""
 
 from __future__ import annotations
 

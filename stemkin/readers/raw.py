@@ -1,7 +1,8 @@
-"""Frames that lie in a file as they are: NPY, and what other formats turn out to hold uncompressed (TIFF, HDF5, MRC, SER, DM).
+"""Frames that lie in a file as they are: NPY, and what other formats turn out to hold uncompressed
+(TIFF, HDF5, MRC, SER, DM).
 
-They are read with one system call per block straight into the array that the caller gets, as fast as a memory map, and
-a file that was cut short gives an error instead of killing the process.
+They are read with one system call per block straight into the array that the caller gets, as fast
+as a memory map, and a file that was cut short gives an error instead of killing the process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class RawReader(FileReader):
     offset, stride
         Byte of the first frame, and from frame to frame.
     offsets
-        (n_frames,) byte of every frame where they lie irregularly; then `offset` and `stride` do not count.
+        (n_frames,) byte of every frame where they lie irregularly; then `offset` and `stride` do
+        not count.
     """
 
     stored_dtype: np.dtype
@@ -42,7 +44,9 @@ class RawReader(FileReader):
         else:
             for i, at in enumerate(self._starts(start, stop)):
                 read_into(self.source, int(at), frames[i])
-        return frames if self.stored_dtype.isnative else frames.byteswap(inplace=True).view(self.dtype)
+        return (
+            frames if self.stored_dtype.isnative else frames.byteswap(inplace=True).view(self.dtype)
+        )
 
     def _starts(self, start: int, stop: int) -> np.ndarray:
         if self.offsets is not None:
@@ -52,7 +56,8 @@ class RawReader(FileReader):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MappedReader(FileReader):
-    """Frames that do not lie one after the other (time last, several channels): picked out of a memory map."""
+    """Frames that do not lie one after the other (time last, several channels): picked out of a
+    memory map."""
 
     stored_dtype: np.dtype
     stored_shape: tuple[int, ...]
@@ -64,8 +69,12 @@ class MappedReader(FileReader):
         if size_of(self.source) < self.offset + _n_bytes(self.stored_shape, self.stored_dtype):
             msg = f"{self.source} has been cut short"
             raise DamagedDataError(msg)
-        mapped = np.memmap(local(self.source), self.stored_dtype, "r", self.offset, self.stored_shape, self.order)  # type: ignore[call-overload]
-        return np.ascontiguousarray(self.plan.take(mapped, start, stop)).astype(self.dtype, copy=False)
+        mapped = np.memmap(
+            local(self.source), self.stored_dtype, "r", self.offset, self.stored_shape, self.order
+        )  # type: ignore[call-overload]
+        return np.ascontiguousarray(self.plan.take(mapped, start, stop)).astype(
+            self.dtype, copy=False
+        )
 
 
 def raw_reader(
@@ -77,7 +86,8 @@ def raw_reader(
     order: str = "C",
     **about: object,
 ) -> FileReader:
-    """Return the reader for an uncompressed array at `offset` of a file; `about` goes to `FileReader`.
+    """Return the reader for an uncompressed array at `offset` of a file; `about` goes to
+    `FileReader`.
 
     Frames that the header promises beyond the file's end are left out, and a note says so.
 
@@ -105,16 +115,27 @@ def raw_reader(
         if held < n:
             notes = (*notes, cut_short(n, held))
         if held == 0 and n > 0:
-            msg = f"{source} is cut short: its header promises {n} frames of {frame_bytes} bytes, but only {available} bytes follow"
+            msg = (
+                f"{source} is cut short: its header promises {n} frames of {frame_bytes} bytes, "
+                f"but only {available} bytes follow"
+            )
             raise MovieError(msg)
         return RawReader(**common, shape=(held, height, width), stride=frame_bytes, notes=notes)  # type: ignore[arg-type]
     if _n_bytes(plan.lengths, stored_dtype) > available:
-        msg = f"{source} is cut short: its header promises {_n_bytes(plan.lengths, stored_dtype)} bytes, but {available} follow"
+        msg = (
+            f"{source} is cut short: its header promises {_n_bytes(plan.lengths, stored_dtype)} "
+            f"bytes, but {available} follow"
+        )
         raise MovieError(msg)
     if is_url(source):
-        msg = f"the frames in {source} do not lie one after the other; copy it to a local disk first (stemkin convert reads it there)"
+        msg = (
+            f"the frames in {source} do not lie one after the other; copy it to a local disk first "
+            "(stemkin convert reads it there)"
+        )
         raise MovieError(msg)
-    return MappedReader(**common, shape=plan.shape, stored_shape=plan.lengths, plan=plan, order=order, notes=notes)  # type: ignore[arg-type]
+    return MappedReader(
+        **common, shape=plan.shape, stored_shape=plan.lengths, plan=plan, order=order, notes=notes
+    )  # type: ignore[arg-type]
 
 
 def cut_short(promised: int, held: int) -> str:

@@ -1,4 +1,5 @@
-"""Which file opens which format: by its first bytes where the format has a mark, and by its suffix."""
+"""Which file opens which format: by its first bytes where the format has a mark, and by its
+suffix."""
 
 from __future__ import annotations
 
@@ -13,9 +14,11 @@ from stemkin.readers.files import exists, head_of, is_folder, is_url, missing
 
 @dataclass(frozen=True)
 class Format:
-    """A format: how its files are told and opened. A new one is a file with an opener, and a line in `FORMATS`.
+    """A format: how its files are told and opened. A new one is a file with an opener, and a line
+    in `FORMATS`.
 
-    An opener returns a `FileReader` subclass, whose `_frames` gives frames `start` to `stop` and opens the file anew::
+    An opener returns a `FileReader` subclass, whose `_frames` gives frames `start` to `stop` and
+    opens the file anew::
 
         # stemkin/readers/pgm.py
         def open_pgm(source: str, options: Options) -> FileReader:
@@ -37,7 +40,8 @@ class Format:
     matches
         Tells the format by a file's first bytes, where it has a mark.
     guarded
-        Whether the library behind it may hang on a damaged file: local ones are then opened by a process that can be stopped.
+        Whether the library behind it may hang on a damaged file: local ones are then opened by a
+        process that can be stopped.
     """
 
     name: str
@@ -90,7 +94,11 @@ def begins(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:
 
 
 def _is_video(head: bytes) -> bool:
-    return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+    return (
+        head[4:8] == b"ftyp"
+        or head[:4] == b"\x1a\x45\xdf\xa3"
+        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+    )
 
 
 FORMATS: tuple[Format, ...] = (
@@ -110,11 +118,21 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format("NPY", (".npy",), "stemkin.readers.npy:open_npy", begins(b"\x93NUMPY")),
     Format("NPZ", (".npz",), "stemkin.readers.npy:open_npz", begins(b"PK\x03\x04")),
-    Format("MRC", (".mrc", ".mrcs", ".st", ".ali", ".rec"), "stemkin.readers.mrc:open_mrc", begins(b"MAP ", at=208)),
+    Format(
+        "MRC",
+        (".mrc", ".mrcs", ".st", ".ali", ".rec"),
+        "stemkin.readers.mrc:open_mrc",
+        begins(b"MAP ", at=208),
+    ),
     Format("DM", (".dm3", ".dm4"), "stemkin.readers.dm:open_dm", begins(b"\0\0\0\3", b"\0\0\0\4")),
     Format("SER", (".ser",), "stemkin.readers.ser:open_ser", begins(b"II\x97\x01")),
     Format("EMI", (".emi",), "stemkin.readers.ser:open_emi"),
-    Format("video", (".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm"), "stemkin.readers.video:open_video", _is_video),
+    Format(
+        "video",
+        (".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm"),
+        "stemkin.readers.video:open_video",
+        _is_video,
+    ),
     Format(
         "RosettaSciIO",
         (".mib", ".blo", ".tvips", ".prz", ".dens", ".unf", ".rpl", ".de5", ".mrcz"),
@@ -136,7 +154,9 @@ def open_reader(source: str, options: Options = Options()) -> FileReader:  # noq
     """
     name = source.rstrip("/").lower()
     if is_url(source) and name.endswith(".zarr"):
-        return FORMATS[0].open(source, options)  # a store over plain HTTP is no folder that could be asked for
+        return FORMATS[0].open(
+            source, options
+        )  # a store over plain HTTP is no folder that could be asked for
     if not exists(source):
         raise missing(source)
     if is_folder(source):
@@ -177,7 +197,10 @@ def _open_folder(source: str, options: Options) -> FileReader:
         return FORMATS[0].open(source, options)
     if is_sequence(source):
         return open_tiff_folder(source, options)
-    msg = f"{source} is a folder, but neither a Zarr store nor the numbered TIFF files of one movie; open_archive opens a folder of movies"
+    msg = (
+        f"{source} is a folder, but neither a Zarr store nor the numbered TIFF files of one movie; "
+        "open_archive opens a folder of movies"
+    )
     raise MovieError(msg)
 
 

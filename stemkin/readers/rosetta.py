@@ -1,6 +1,8 @@
-"""Vendor formats through RosettaSciIO, the optional ``formats`` extra (GPL: imported here, when such a file is opened, and nowhere else).
+"""Vendor formats through RosettaSciIO, the optional ``formats`` extra (GPL: imported here, when
+such a file is opened, and nowhere else).
 
-It is good at metadata; its lazy arrays are opened anew in each task. For long movies convert once (``stemkin convert``).
+It is good at metadata; its lazy arrays are opened anew in each task. For long movies convert once
+(``stemkin convert``).
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ def open_rosetta(source: str, options: Options) -> FileReader:
         If RosettaSciIO is not installed, does not read the file, or finds no frames in it.
     """
     if is_url(source):
-        msg = f"{source} is of a vendor's format that is read from local disks alone; copy it there first"
+        msg = (
+            f"{source} is of a vendor's format that is read from local disks alone; copy it there "
+            "first"
+        )
         raise MovieError(msg)
     module = _module_for(source)
     signals = [one for one in _load(module, source) if one["data"].ndim >= 2]
@@ -53,7 +58,10 @@ def _module_for(source: str) -> str:
     try:
         from rsciio import IO_PLUGINS
     except ImportError as error:
-        msg = f'{source} is of a vendor\'s format that needs RosettaSciIO; pip install "stemkin[formats]"'
+        msg = (
+            f"{source} is of a vendor's format that needs RosettaSciIO; pip install "
+            '"stemkin[formats]"'
+        )
         raise MovieError(msg) from error
     suffix = source.rsplit(".", 1)[-1].lower()
     for plugin in IO_PLUGINS:

@@ -1,8 +1,9 @@
 """SER, the series files of FEI's TIA, and the EMI file beside them.
 
-A SER file holds one element per frame, each with its own small header; pixels are in metres per definition. Its time
-tags count whole seconds, too coarse for a frame time. Rows are taken as they are stored (RosettaSciIO does so too, ncempy
-turns frames upside down). An ``.emi`` leads to the ``.ser`` of the same name.
+A SER file holds one element per frame, each with its own small header; pixels are in metres per
+definition. Its time tags count whole seconds, too coarse for a frame time. Rows are taken as they
+are stored (RosettaSciIO does so too, ncempy turns frames upside down). An ``.emi`` leads to the
+``.ser`` of the same name.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ MAX_ELEMENTS = 2**24
 
 
 def open_emi(source: str, options: Options) -> FileReader:
-    """Open the SER file that belongs to an EMI file; `options.channel` chooses where there are several. Lazy.
+    """Open the SER file that belongs to an EMI file; `options.channel` chooses where there are
+    several. Lazy.
 
     Raises
     ------
@@ -42,13 +44,17 @@ def open_emi(source: str, options: Options) -> FileReader:
         msg = f"{source} holds no frames itself, and no {stem}_1.ser lies beside it"
         raise MovieError(msg)
     if len(beside) > 1 and options.channel is None:
-        msg = f"{source} has {len(beside)} series, {beside[:3]}; open one of them, or choose with channel="
+        msg = (
+            f"{source} has {len(beside)} series, {beside[:3]}; open one of them, or choose with "
+            "channel="
+        )
         raise MovieError(msg)
     return open_ser(beside[min(options.channel or 0, len(beside) - 1)], options)
 
 
 def open_ser(source: str, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
-    """Open a SER file. Lazy: its header, the places of its elements, and the first element's header are read.
+    """Open a SER file. Lazy: its header, the places of its elements, and the first element's header
+    are read.
 
     Raises
     ------
@@ -62,13 +68,18 @@ def open_ser(source: str, options: Options) -> FileReader:  # noqa: ARG001 - eve
     first = ELEMENT.unpack(bytes_of(source, int(offsets[0]), int(offsets[0]) + ELEMENT.size))
     _, dx, _, _, dy, _, kind, width, height = first
     if kind not in TYPES or width <= 0 or height <= 0:
-        msg = f"{source} holds elements of type {kind} with {width} x {height} pixels, which are no images of real numbers"
+        msg = (
+            f"{source} holds elements of type {kind} with {width} x {height} pixels, which are no "
+            "images of real numbers"
+        )
         raise MovieError(msg)
     stored = np.dtype(TYPES[kind])
     whole = offsets + ELEMENT.size + width * height * stored.itemsize <= size_of(source)
     held = len(offsets) if whole.all() else int(np.argmin(whole))
     if held == 0:
-        msg = f"{source} is cut short: not even its first frame of {height} x {width} pixels is whole"
+        msg = (
+            f"{source} is cut short: not even its first frame of {height} x {width} pixels is whole"
+        )
         raise MovieError(msg)
     return SerReader(
         source=source, shape=(held, height, width), dtype=stored.newbyteorder("="), stored_dtype=stored, offsets=offsets[:held],
@@ -94,7 +105,9 @@ def _offsets(source: str) -> tuple[np.ndarray, int]:
         raise MovieError(msg)
     item = 8 if wide else 4
     raw = bytes_of(source, table, table + valid * item)
-    offsets = np.frombuffer(raw[: len(raw) // item * item], "<i8" if wide else "<u4").astype(np.int64)
+    offsets = np.frombuffer(raw[: len(raw) // item * item], "<i8" if wide else "<u4").astype(
+        np.int64
+    )
     bad = np.nonzero((offsets <= 0) | (offsets >= size_of(source)))[0]
     return offsets[: int(bad[0])] if len(bad) else offsets, valid
 
@@ -112,7 +125,9 @@ class SerReader(FileReader):
         for i, at in enumerate(self.offsets[start:stop].tolist()):
             head = bytes_of(self.source, at, at + ELEMENT.size)
             if len(head) < ELEMENT.size or ELEMENT.unpack(head)[6:] != self.header:
-                msg = f"frame {start + i} of {self.source} is of another shape or type than the first"
+                msg = (
+                    f"frame {start + i} of {self.source} is of another shape or type than the first"
+                )
                 raise DamagedDataError(msg)
             read_into(self.source, at + ELEMENT.size, frames[i])
         return frames

@@ -1,9 +1,11 @@
-"""TIFF: ImageJ stacks, OME-TIFF, BigTIFF, page-by-page files; uncompressed contiguous frames are read raw.
+"""TIFF: ImageJ stacks, OME-TIFF, BigTIFF, page-by-page files; uncompressed contiguous frames are
+read raw.
 
-Calibration comes from ImageJ's ``unit``, resolution and ``finterval`` (its ``fps`` is how fast to play, and does not count),
-from OME's PhysicalSize and TimeIncrement, from DigitalMicrograph's and FEI's own tags, or from a JSON description
-with stemkin's names (``tifffile.imwrite(..., metadata={"pixel_size_nm": 0.03})``). A bare resolution per inch or cm
-is what printers are told and does not count.
+Calibration comes from ImageJ's ``unit``, resolution and ``finterval`` (its ``fps`` is how fast to
+play, and does not count), from OME's PhysicalSize and TimeIncrement, from DigitalMicrograph's and
+FEI's own tags, or from a JSON description with stemkin's names (``tifffile.imwrite(...,
+metadata={"pixel_size_nm": 0.03})``). A bare resolution per inch or cm is what printers are told and
+does not count.
 """
 
 from __future__ import annotations
@@ -42,19 +44,34 @@ def _reader(tiff: Any, source: str, options: Options) -> FileReader:
     first = tiff.pages.first
     shape, axes, promised = _stack(tiff)
     plan = frames_in(shape, axes, first.dtype, source, options)
-    about: dict[str, Any] = {"format": "OME-TIFF" if tiff.is_ome else "ImageJ TIFF" if tiff.is_imagej else "TIFF"}
+    about: dict[str, Any] = {
+        "format": "OME-TIFF" if tiff.is_ome else "ImageJ TIFF" if tiff.is_imagej else "TIFF"
+    }
     about.update(calibration_in(tiff))
-    if first.is_contiguous and first.dtype.kind in "biuf" and (offset := _data_offset(tiff, promised)) is not None:
-        return raw_reader(source, plan, first.dtype.newbyteorder(tiff.byteorder), offset=offset, **about)
+    if (
+        first.is_contiguous
+        and first.dtype.kind in "biuf"
+        and (offset := _data_offset(tiff, promised)) is not None
+    ):
+        return raw_reader(
+            source, plan, first.dtype.newbyteorder(tiff.byteorder), offset=offset, **about
+        )
     _check_codec(first, source)
     check_promise(
-        math.prod(first.shape) * first.dtype.itemsize, min(sum(first.databytecounts), size_of(source)), source
+        math.prod(first.shape) * first.dtype.itemsize,
+        min(sum(first.databytecounts), size_of(source)),
+        source,
     )
     n_pages = len(tiff.pages)
     per_frame = plan.lengths[plan.index.index("t")] if "t" in plan.index else 1
     held = per_frame if tiff.is_ome else min(per_frame, n_pages)
     notes = tuple(
-        note for note in (plan.note, cut_short(promised, held) if held < promised and "t" in plan.index else "") if note
+        note
+        for note in (
+            plan.note,
+            cut_short(promised, held) if held < promised and "t" in plan.index else "",
+        )
+        if note
     )
     return TiffReader(
         source=source, shape=(held, *plan.shape[1:]), dtype=plan.dtype(first.dtype), plan=plan, page_shape=tuple(first.shape), notes=notes,
@@ -63,13 +80,16 @@ def _reader(tiff: Any, source: str, options: Options) -> FileReader:
 
 
 def _stack(tiff: Any) -> tuple[tuple[int, ...], str, int]:
-    """Return shape and axes of the images as one array, and the number of frames that the header promises."""
+    """Return shape and axes of the images as one array, and the number of frames that the header
+    promises."""
     first, n_pages = tiff.pages.first, len(tiff.pages)
     page_axes = first.axes
     described = tiff.imagej_metadata or {}
     images = int(described.get("images", 0) or 0)
     series = tiff.series[0] if len(tiff.series) else None
-    if series is not None and (tiff.is_ome or (len(tiff.series) == 1 and _n_images(series) >= max(n_pages, images))):
+    if series is not None and (
+        tiff.is_ome or (len(tiff.series) == 1 and _n_images(series) >= max(n_pages, images))
+    ):
         letters = series.axes.replace("Q", "I")
         return tuple(series.shape), letters, _n_images(series)
     if images > n_pages == 1:  # one directory for all images, and the file is too short for them
@@ -100,7 +120,10 @@ def _check_codec(page: Any, source: str) -> None:
         if page.predictor != 1:
             tifffile.TIFF.UNPREDICTORS[page.predictor]
     except (KeyError, ValueError) as error:
-        msg = f'{source} is compressed with {page.compression.name}, which needs more: pip install "stemkin[formats]"'
+        msg = (
+            f"{source} is compressed with {page.compression.name}, which needs more: pip install "
+            '"stemkin[formats]"'
+        )
         raise MovieError(msg) from error
 
 
@@ -109,14 +132,17 @@ def _tiff(source: str) -> Iterator[Any]:
     import tifffile
 
     if not (own := logging.getLogger("tifffile")).level:
-        own.setLevel(logging.CRITICAL)  # what it complains of reaches the user as a note or a damaged frame
+        own.setLevel(
+            logging.CRITICAL
+        )  # what it complains of reaches the user as a note or a damaged frame
     with opened(source) as file, tifffile.TiffFile(file, name=source) as tiff:
         yield tiff
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TiffReader(FileReader):
-    """Frames that are compressed or lie page by page: decoded by tifffile, opened anew in each task."""
+    """Frames that are compressed or lie page by page: decoded by tifffile, opened anew in each
+    task."""
 
     plan: AxisPlan
     page_shape: tuple[int, ...]

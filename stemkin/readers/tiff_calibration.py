@@ -1,4 +1,5 @@
-"""What a TIFF file says of pixel size and frame time: ImageJ, OME, DigitalMicrograph, FEI and stemkin's own names."""
+"""What a TIFF file says of pixel size and frame time: ImageJ, OME, DigitalMicrograph, FEI and
+stemkin's own names."""
 
 from __future__ import annotations
 
@@ -12,10 +13,18 @@ GATAN_UNIT_Y, GATAN_UNIT_X, GATAN_SCALE_Y, GATAN_SCALE_X = 65004, 65003, 65010, 
 
 
 def calibration_in(tiff: Any) -> dict[str, Any]:
-    """Return the arguments of `FileReader` for what `tiff` (an open TiffFile) says; metadata that is broken says nothing."""
+    """Return the arguments of `FileReader` for what `tiff` (an open TiffFile) says; metadata that
+    is broken says nothing."""
     for look in (_own, _ome, _imagej, _gatan, _fei):
         with suppress(
-            ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError, OverflowError, SyntaxError
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            ZeroDivisionError,
+            OverflowError,
+            SyntaxError,
         ):
             found = look(tiff)
             if found is not None and (found["calibration"].known() or "pixel_sizes_nm" in found):
@@ -32,11 +41,17 @@ def _imagej(tiff: Any) -> dict[str, Any] | None:
     described = tiff.imagej_metadata
     if not described:
         return None
-    unit = str(described.get("unit", "")).encode().decode("unicode_escape") if described.get("unit") else None
+    unit = (
+        str(described.get("unit", "")).encode().decode("unicode_escape")
+        if described.get("unit")
+        else None
+    )
     tags = tiff.pages.first.tags
     edges = [nanometres(_per_unit(tags.get(name)), unit) for name in ("YResolution", "XResolution")]
     interval = described.get("finterval")
-    return calibrated(edges[0], edges[1], seconds(interval, described.get("tunit", "s")), "ImageJ metadata")
+    return calibrated(
+        edges[0], edges[1], seconds(interval, described.get("tunit", "s")), "ImageJ metadata"
+    )
 
 
 def _per_unit(tag: Any) -> float | None:
@@ -53,7 +68,10 @@ def _ome(tiff: Any) -> dict[str, Any] | None:
 
     image = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
     pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
-    edges = [nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in "YX"]
+    edges = [
+        nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
+        for a in "YX"
+    ]
     interval = seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
     return calibrated(edges[0], edges[1], interval, "OME metadata")
 

@@ -1,7 +1,8 @@
 """A folder of single-frame TIFF files is one movie: ``frame_0001.tif``, ``frame_0002.tif``, ...
 
-The frame number is the number in the file's name (less the smallest one), so that a file that is missing or broken leaves
-a gap and shifts nothing. Where more numbers are missing than present, files are simply counted in natural order.
+The frame number is the number in the file's name (less the smallest one), so that a file that is
+missing or broken leaves a gap and shifts nothing. Where more numbers are missing than present,
+files are simply counted in natural order.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from stemkin.readers.registry import open_reader
 
 SUFFIXES = (".tif", ".tiff")
 N_SAMPLED = 8
-"""So many files are opened to see that they are alike; the others are compared when they are read."""
+"""So many files are opened to see that they are alike; the others are compared when they are
+read."""
 
 
 def is_sequence(folder: str) -> bool:
-    """Tell whether a folder holds the frames of one movie: numbered TIFF files of one image each, and no other movies."""
+    """Tell whether a folder holds the frames of one movie: numbered TIFF files of one image each,
+    and no other movies."""
     numbered = _numbered(_names(folder, _mark(folder)))
     if numbered is None:
         return False
@@ -60,9 +63,13 @@ def open_tiff_folder(source: str, options: Options) -> FileReader:
     for other, reader in others:
         if (reader.shape, reader.dtype) != (first.shape, first.dtype):
             what = " and ".join(
-                f"{n} has {r.shape[1]} x {r.shape[2]} pixels of {r.dtype}" for n, r in ((name, first), (other, reader))
+                f"{n} has {r.shape[1]} x {r.shape[2]} pixels of {r.dtype}"
+                for n, r in ((name, first), (other, reader))
             )
-            msg = f"the files in {source} are not frames of one movie: {what}; put each movie into a folder of its own"
+            msg = (
+                f"the files in {source} are not frames of one movie: {what}; put each movie into a "
+                "folder of its own"
+            )
             raise MovieError(msg)
     notes = [f"its {len(numbered)} TIFF files are read as the frames of one movie"]
     notes += (
@@ -100,21 +107,29 @@ class TiffFolderReader(FileReader):
                 raise DamagedDataError(msg)
             one = open_reader(f"{self.source.rstrip('/')}/{numbered[i]}", self.options)
             if one.shape != (1, *self.shape[1:]) or one.dtype != self.dtype:
-                msg = f"{one.source} has shape {one.shape[1:]} and type {one.dtype}, unlike the other frames"
+                msg = (
+                    f"{one.source} has shape {one.shape[1:]} and type {one.dtype}, unlike the "
+                    "other frames"
+                )
                 raise DamagedDataError(msg)
             frames[i - start] = one.read(0, 1)[0]
         return frames
 
 
 def _mark(folder: str) -> int:
-    """Return what changes when files come or go (for object stores: nothing, the listing is kept)."""
+    """Return what changes when files come or go (for object stores: nothing, the listing is
+    kept)."""
     return 0 if is_url(folder) else os.stat(local(folder)).st_mtime_ns
 
 
 @lru_cache(maxsize=64)
 def _names(folder: str, mark: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is listed anew
     return tuple(
-        sorted(name for name in names_in(folder) if not name.startswith(".") and name.lower().endswith(SUFFIXES))
+        sorted(
+            name
+            for name in names_in(folder)
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES)
+        )
     )
 
 

@@ -1,9 +1,12 @@
-"""A broken frame costs itself and nothing else: what a file cannot give back is marked, and the numbering stays.
+"""A broken frame costs itself and nothing else: what a file cannot give back is marked, and the
+numbering stays.
 
-`TolerantReader` wraps any reader. Where a block does not decode it is read again piece by piece (a frame, or the chunk that is decoded together); the pieces
-at fault come out as `stemkin.kernels.images.quality.damaged`, which every later look at them calls corrupt. Trouble of the moment (a
-file that is gone, a connection that broke) is no damage: it is raised, and the caller may try again; that of the network with a
-store is raised as `stemkin.errors.UnreachableError`, which blames no frame.
+`TolerantReader` wraps any reader. Where a block does not decode it is read again piece by piece (a
+frame, or the chunk that is decoded together); the pieces at fault come out as
+`stemkin.kernels.images.quality.damaged`, which every later look at them calls corrupt. Trouble of
+the moment (a file that is gone, a connection that broke) is no damage: it is raised, and the caller
+may try again; that of the network with a store is raised as `stemkin.errors.UnreachableError`,
+which blames no frame.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ class TolerantReader(WrappingReader):
     """The frames of `inner`; those that cannot be decoded are marked instead of raising."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return frames `start` to `stop` (excluded); those that cannot be decoded are marked as damaged."""
+        """Return frames `start` to `stop` (excluded); those that cannot be decoded are marked as
+        damaged."""
         try:
             with reaching(self.source):
                 return self.inner.read(start, stop)

@@ -65,11 +65,15 @@ def calibrated(
     *,
     dose_rate_e_per_nm2_s: float | None = None,
 ) -> dict[str, Any]:
-    """Return the arguments of `FileReader` that say what `where` in a file knows of pixel size, frame time and dose rate.
+    """Return the arguments of `FileReader` that say what `where` in a file knows of pixel size,
+    frame time and dose rate.
 
     Unequal edges give ``pixel_sizes_nm`` and no pixel size, for the user to decide.
     """
-    values: dict[str, float | None] = {"frame_time_s": frame_time_s, "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s}
+    values: dict[str, float | None] = {
+        "frame_time_s": frame_time_s,
+        "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s,
+    }
     edges = (y_nm if y_nm is not None else x_nm, x_nm if x_nm is not None else y_nm)
     found: dict[str, Any] = {}
     height, width = edges
@@ -78,13 +82,20 @@ def calibrated(
             values["pixel_size_nm"] = width
         else:
             found["pixel_sizes_nm"] = edges
-    known = {name: float(value) for name, value in values.items() if value is not None and 0 < value < math.inf}
+    known = {
+        name: float(value)
+        for name, value in values.items()
+        if value is not None and 0 < value < math.inf
+    }
     return {**found, "calibration": Calibration(**known, origin=dict.fromkeys(known, where))}
 
 
 def named_values(attributes: Any, where: str) -> dict[str, Any] | None:
-    """Return what `attributes` (a mapping) says under stemkin's own names; None where it says nothing."""
-    values = {name: float(attributes[name]) for name in CALIBRATED if attributes.get(name) is not None}
+    """Return what `attributes` (a mapping) says under stemkin's own names; None where it says
+    nothing."""
+    values = {
+        name: float(attributes[name]) for name in CALIBRATED if attributes.get(name) is not None
+    }
     if not values:
         return None
     size = values.get("pixel_size_nm")

@@ -1,8 +1,9 @@
 """Published videos: AVI, MP4 and whatever else FFmpeg decodes, through PyAV.
 
-A video stores colours and a *playback* rate. Colours become intensity by their luminance (which a false-colour map such as
-"fire" raises monotonically), said in a log line; the playback rate is not how fast the microscope scanned, so the frame
-time stays unknown until it is given. Lossy compression smears shot noise: positions survive it better than intensities.
+A video stores colours and a *playback* rate. Colours become intensity by their luminance (which a
+false-colour map such as "fire" raises monotonically), said in a log line; the playback rate is not
+how fast the microscope scanned, so the frame time stays unknown until it is given. Lossy
+compression smears shot noise: positions survive it better than intensities.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ log = logging.getLogger(__name__)
 
 MAX_PIXELS = 2**26
 COLOURED = 8
-"""Red, green and blue further apart than this (of 255) somewhere make a frame coloured, beyond what compression does."""
+"""Red, green and blue further apart than this (of 255) somewhere make a frame coloured, beyond what
+compression does."""
 
 
 def open_video(source: str, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
-    """Open a video. Lazy: its packets are counted and its first frame is decoded, for its size and colours.
+    """Open a video. Lazy: its packets are counted and its first frame is decoded, for its size and
+    colours.
 
     Raises
     ------
@@ -53,7 +56,10 @@ def _first_frame(container: Any, source: str) -> Any:
         raise MovieError(msg)
     stream = container.streams.video[0]
     if stream.width * stream.height > MAX_PIXELS:
-        msg = f"{source} promises video frames of {stream.width} x {stream.height} pixels; its header is broken"
+        msg = (
+            f"{source} promises video frames of {stream.width} x {stream.height} pixels; its "
+            "header is broken"
+        )
         raise MovieError(msg)
     first = next(container.decode(video=0), None)
     if first is None:
@@ -64,7 +70,8 @@ def _first_frame(container: Any, source: str) -> Any:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VideoReader(FileReader):
-    """Frames of a video by number: seek to the key frame before, decode, keep what was asked for."""
+    """Frames of a video by number: seek to the key frame before, decode, keep what was asked
+    for."""
 
     def _frames(self, start: int, stop: int) -> Any:
         stamps, keys = _index(self.source, identity_of(self.source))
@@ -82,7 +89,9 @@ class VideoReader(FileReader):
                 i = number.get(frame.pts, counted) - start
                 counted = i + start + 1
                 if 0 <= i < len(frames):
-                    frames[i] = frame.to_ndarray(format="gray16le" if self.dtype.itemsize == 2 else "gray")
+                    frames[i] = frame.to_ndarray(
+                        format="gray16le" if self.dtype.itemsize == 2 else "gray"
+                    )
                     found[i] = True
                 if found.all() or i >= len(frames) + 64:
                     break
@@ -100,9 +109,12 @@ def _container(source: str) -> Any:
 
 @lru_cache(maxsize=16)
 def _index(source: str, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001 - a changed file is indexed anew
-    """Return the time stamps of all frames in order, and those of key frames; packets are counted, nothing is decoded."""
+    """Return the time stamps of all frames in order, and those of key frames; packets are counted,
+    nothing is decoded."""
     with _container(source) as container:
-        packets = [p for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard]
+        packets = [
+            p for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard
+        ]
     stamps = [p.pts if p.pts is not None else p.dts for p in packets]
     if None in stamps or len(set(stamps)) < len(stamps):
         return list(range(len(stamps))), []

@@ -1,11 +1,12 @@
 """Whole frames out of Zarr's chunks and shards at the codec's own speed.
 
-zarr-python reads anything; for the layout that movies have (chunks along time alone, compressed with blosc or zstd, or
-not at all, perhaps in shards, perhaps with checksums) this file asks for the bytes of a block at once and decodes
-each chunk straight into its place in the result while the disk fetches the next. `layout_of` says whether an array has that layout; others go to zarr-python.
+zarr-python reads anything; for the layout that movies have (chunks along time alone, compressed
+with blosc or zstd, or not at all, perhaps in shards, perhaps with checksums) this file asks for the
+bytes of a block at once and decodes each chunk straight into its place in the result while the disk
+fetches the next. `layout_of` says whether an array has that layout; others go to zarr-python.
 
-Nothing is allocated but the frames asked for and their compressed bytes: what a chunk's header claims is checked against
-the place that it has.
+Nothing is allocated but the frames asked for and their compressed bytes: what a chunk's header
+claims is checked against the place that it has.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Layout:
         for i in range(start // self.frames_per_file, -(-stop // self.frames_per_file)):
             base = i * self.frames_per_file
             first, last = max(start, base), min(stop, base + self.frames_per_file)
-            self._read_file(self.key.format(i), first - base, last - base, frames[first - start : last - start])
+            self._read_file(
+                self.key.format(i), first - base, last - base, frames[first - start : last - start]
+            )
         return frames
 
     def _read_file(self, path: str, first: int, last: int, out: np.ndarray) -> None:
@@ -85,7 +88,11 @@ class Layout:
             return
         n = self.frames_per_chunk
         chunks = range(first // n, -(-last // n))
-        places = self._places(path, chunks) if self.sharded else np.array([[0, size_of(path)]], np.uint64)
+        places = (
+            self._places(path, chunks)
+            if self.sharded
+            else np.array([[0, size_of(path)]], np.uint64)
+        )
         wanted = [(offset, length) for offset, length in places.tolist() if offset != ABSENT]
         with pieces_of(path, wanted) as fetch:
             for chunk, (offset, length) in zip(chunks, places.tolist(), strict=True):
@@ -108,9 +115,13 @@ class Layout:
         if self.index_checksum:
             content = np.frombuffer(raw, np.uint8)
             _check(content[:-CRC_BYTES], content[-CRC_BYTES:], path)
-        places = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)[chunks.start : chunks.stop]
+        places = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)[
+            chunks.start : chunks.stop
+        ]
         absent = places[:, 0] == ABSENT
-        if (~absent & ((places[:, 0] > size) | (places[:, 1] > size) | (places.sum(axis=1) > size))).any():
+        if (
+            ~absent & ((places[:, 0] > size) | (places[:, 1] > size) | (places.sum(axis=1) > size))
+        ).any():
             msg = f"the index of {path} points beyond its end"
             raise DamagedDataError(msg)
         return places
@@ -124,7 +135,11 @@ class Layout:
             _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], path)
             raw = raw[:-CRC_BYTES]
         whole = len(into) == self.frames_per_chunk
-        chunk = into if whole else np.empty((self.frames_per_chunk, *self.frame_shape), self.stored_dtype)
+        chunk = (
+            into
+            if whole
+            else np.empty((self.frames_per_chunk, *self.frame_shape), self.stored_dtype)
+        )
         try:
             self._decompress(raw, chunk)
         except (ValueError, RuntimeError, TypeError) as error:
@@ -146,14 +161,22 @@ class Layout:
 
 
 def layout_of(array: Any, folder: str) -> Layout | None:
-    """Return the layout of a Zarr array (t, y, x) in `folder`, or None where zarr-python has to read it."""
+    """Return the layout of a Zarr array (t, y, x) in `folder`, or None where zarr-python has to
+    read it."""
     metadata = array.metadata
     unit, inner = array.shards or array.chunks, array.chunks
     stored = np.dtype(array.dtype)
-    if array.ndim != 3 or unit[1:] != array.shape[1:] or inner[1:] != array.shape[1:] or unit[0] % inner[0]:
+    if (
+        array.ndim != 3
+        or unit[1:] != array.shape[1:]
+        or inner[1:] != array.shape[1:]
+        or unit[0] % inner[0]
+    ):
         return None
     coded = (
-        _v2_codec(metadata) if metadata.zarr_format == 2 else _v3_codec([codec.to_dict() for codec in metadata.codecs])
+        _v2_codec(metadata)
+        if metadata.zarr_format == 2
+        else _v3_codec([codec.to_dict() for codec in metadata.codecs])
     )
     if coded is None:
         return None
@@ -176,18 +199,28 @@ def _v3_codec(codecs: list[dict[str, Any]]) -> tuple[str, bool, bool, Any] | Non
     if len(codecs) == 1 and codecs[0]["name"] == "sharding_indexed":
         said = codecs[0]["configuration"]
         index = [_as_dict(codec)["name"] for codec in said["index_codecs"]]
-        if said.get("index_location", "end") not in ("end",) and "end" not in str(said["index_location"]):
+        if said.get("index_location", "end") not in ("end",) and "end" not in str(
+            said["index_location"]
+        ):
             return None
         if index not in (["bytes", "crc32c"], ["bytes"]):
             return None
-        index_checksum, codecs = index == ["bytes", "crc32c"], [_as_dict(codec) for codec in said["codecs"]]
+        index_checksum, codecs = (
+            index == ["bytes", "crc32c"],
+            [_as_dict(codec) for codec in said["codecs"]],
+        )
     names = [codec["name"] for codec in codecs]
     checksum = names[-1] == "crc32c"
     names, codecs = (names[:-1], codecs[:-1]) if checksum else (names, codecs)
     if names not in (["bytes"], ["bytes", "blosc"], ["bytes", "zstd"]):
         return None
     endian = str((codecs[0].get("configuration") or {}).get("endian") or "little")
-    return names[1] if len(names) > 1 else "", checksum, index_checksum, ">" if "big" in endian else "<"
+    return (
+        names[1] if len(names) > 1 else "",
+        checksum,
+        index_checksum,
+        ">" if "big" in endian else "<",
+    )
 
 
 def _as_dict(codec: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Zarr v2 and v3, plain or OME-Zarr 0.4 and 0.5, in a folder, a ZIP file or an object store.
 
-The array is the one given (``dataset="0"``), the full-resolution level of the image, or the only array that can be
-frames. Each task opens the store by itself. A chunk that was never written reads as zeros in Zarr, so its frames come out
-blank; in stores that ``stemkin convert`` finished every chunk is there, and a missing one makes its frames corrupt.
+The array is the one given (``dataset="0"``), the full-resolution level of the image, or the only
+array that can be frames. Each task opens the store by itself. A chunk that was never written reads
+as zeros in Zarr, so its frames come out blank; in stores that ``stemkin convert`` finished every
+chunk is there, and a missing one makes its frames corrupt.
 """
 
 from __future__ import annotations
@@ -83,11 +84,19 @@ def _find(node: Any, source: str, options: Options) -> tuple[Any, str | None, di
         return node, _named_dimensions(node), named_values(dict(node.attrs), "attributes") or {}
     attributes = dict(node.attrs)
     scales = (attributes.get("ome") or attributes).get("multiscales")
-    if isinstance(scales, list) and scales and options.dataset in (None, scales[0]["datasets"][0]["path"]):
+    if (
+        isinstance(scales, list)
+        and scales
+        and options.dataset in (None, scales[0]["datasets"][0]["path"])
+    ):
         image = scales[0]
         array = node[image["datasets"][0]["path"]]
         version = str((attributes.get("ome") or image).get("version", ""))
-        return array, _ome_axes(image), {"format": f"OME-Zarr {version}".strip(), **_ome_calibration(image)}
+        return (
+            array,
+            _ome_axes(image),
+            {"format": f"OME-Zarr {version}".strip(), **_ome_calibration(image)},
+        )
     if options.dataset is not None:
         array = node.get(options.dataset)
         if not isinstance(array, zarr.Array):
@@ -95,18 +104,27 @@ def _find(node: Any, source: str, options: Options) -> tuple[Any, str | None, di
             raise MovieError(msg)
     else:
         array = _only_array(node, source)
-    about = named_values(dict(array.attrs), "attributes") or named_values(attributes, "attributes") or {}
+    about = (
+        named_values(dict(array.attrs), "attributes")
+        or named_values(attributes, "attributes")
+        or {}
+    )
     return array, _named_dimensions(array), about
 
 
 def _only_array(node: Any, source: str) -> Any:
-    arrays = [member for _, member in node.members(max_depth=4) if hasattr(member, "shards") and member.ndim >= 2][
-        :MAX_ARRAYS
-    ]
+    arrays = [
+        member
+        for _, member in node.members(max_depth=4)
+        if hasattr(member, "shards") and member.ndim >= 2
+    ][:MAX_ARRAYS]
     stacks = [array for array in arrays if array.ndim > 2] or arrays
     if len(stacks) != 1:
         names = [array.path for array in stacks[:8]]
-        msg = f"{source} holds {len(stacks)} arrays that can be frames, {names}; choose one with dataset="
+        msg = (
+            f"{source} holds {len(stacks)} arrays that can be frames, {names}; choose one with "
+            "dataset="
+        )
         raise MovieError(msg)
     return stacks[0]
 
@@ -117,9 +135,17 @@ def _names(node: Any) -> list[str]:
 
 def _named_dimensions(array: Any) -> str | None:
     """Return the letters of Zarr v3 dimension names, if they are such letters."""
-    names = getattr(array.metadata, "dimension_names", None) or dict(array.attrs).get("_ARRAY_DIMENSIONS") or ()
+    names = (
+        getattr(array.metadata, "dimension_names", None)
+        or dict(array.attrs).get("_ARRAY_DIMENSIONS")
+        or ()
+    )
     letters = [{"time": "t"}.get(str(name).lower(), str(name).lower()) for name in names]
-    ok = all(len(letter) == 1 for letter in letters) and {"y", "x"} <= set(letters) and len(set(letters)) == array.ndim
+    ok = (
+        all(len(letter) == 1 for letter in letters)
+        and {"y", "x"} <= set(letters)
+        and len(set(letters)) == array.ndim
+    )
     return "".join(letters) if ok else None
 
 
@@ -130,7 +156,8 @@ def _ome_axes(image: dict[str, Any]) -> str | None:
 
 
 def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
-    """Return what the coordinate transformations say: the scale of the level times that of the image."""
+    """Return what the coordinate transformations say: the scale of the level times that of the
+    image."""
     axes = [axis for axis in image.get("axes") or () if isinstance(axis, dict)]
     scale = np.ones(len(axes))
     for transformations in (
@@ -140,19 +167,29 @@ def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
         for step in transformations or ():
             if step.get("type") == "scale" and len(step.get("scale", ())) == len(axes):
                 scale = scale * np.asarray(step["scale"], float)
-    by_name = {axis["name"].lower()[:1]: (value, axis.get("unit")) for axis, value in zip(axes, scale, strict=True)}
+    by_name = {
+        axis["name"].lower()[:1]: (value, axis.get("unit"))
+        for axis, value in zip(axes, scale, strict=True)
+    }
     y, x = (nanometres(*by_name.get(name, (None, None))) for name in "yx")
     stated = named_values(image.get("metadata") or {}, "OME-Zarr metadata") or {}
     dose = stated["calibration"].dose_rate_e_per_nm2_s if stated else None
-    return calibrated(y, x, seconds(*by_name.get("t", (None, None))), "OME-Zarr axes", dose_rate_e_per_nm2_s=dose)
+    return calibrated(
+        y, x, seconds(*by_name.get("t", (None, None))), "OME-Zarr axes", dose_rate_e_per_nm2_s=dose
+    )
 
 
-def _reader(array: Any, axes: str | None, about: dict[str, Any], source: str, options: Options) -> FileReader:
+def _reader(
+    array: Any, axes: str | None, about: dict[str, Any], source: str, options: Options
+) -> FileReader:
     stored = np.dtype(array.dtype)
     plan = frames_in(array.shape, axes, stored, source, options)
     unit = array.shards or array.chunks
     if math.prod(unit) * stored.itemsize > MAX_CHUNK_BYTES:
-        msg = f"{source} is cut into chunks of over {MAX_CHUNK_BYTES >> 30} GiB, {unit}; its metadata are broken"
+        msg = (
+            f"{source} is cut into chunks of over {MAX_CHUNK_BYTES >> 30} GiB, {unit}; its "
+            "metadata are broken"
+        )
         raise MovieError(msg)
     _check_promise(array, source)
     time = plan.axis("t")
@@ -177,7 +214,8 @@ def folder_of(source: str, array_path: str) -> str:
 
 
 def _check_promise(array: Any, source: str) -> None:
-    """Refuse shapes with far more pixels than are stored, before anything walks through them; usual ones are not looked into."""
+    """Refuse shapes with far more pixels than are stored, before anything walks through them; usual
+    ones are not looked into."""
     unit = array.shards or array.chunks
     n_chunks = math.prod(-(-n // c) for n, c in zip(array.shape, unit, strict=True))
     frame_bytes = math.prod(array.shape[-2:]) * np.dtype(array.dtype).itemsize
@@ -188,7 +226,9 @@ def _check_promise(array: Any, source: str) -> None:
 
 
 def _finished(array: Any, source: str) -> bool:
-    return bool(dict(array.attrs).get(COMPLETE, {}).get("complete")) and not source.lower().endswith(".zip")
+    return bool(
+        dict(array.attrs).get(COMPLETE, {}).get("complete")
+    ) and not source.lower().endswith(".zip")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

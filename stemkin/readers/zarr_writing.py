@@ -1,7 +1,9 @@
-"""Writing an OME-Zarr 0.5 store block by block, so that it appears whole or not at all and can be gone on with.
+"""Writing an OME-Zarr 0.5 store block by block, so that it appears whole or not at all and can be
+gone on with.
 
-A local store is built in ``<target>.part/store`` and renamed at the end; in an object store the root's metadata, without which it
-is no image, are written last. Each block that was read back leaves a marker in ``<target>.part``; what has one is not done again.
+A local store is built in ``<target>.part/store`` and renamed at the end; in an object store the
+root's metadata, without which it is no image, are written last. Each block that was read back
+leaves a marker in ``<target>.part``; what has one is not done again.
 """
 
 from __future__ import annotations
@@ -73,12 +75,15 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """Return what identifies this job to a later call."""
-        said = {key: value for key, value in asdict(self).items() if key not in ("target", "source")}
+        said = {
+            key: value for key, value in asdict(self).items() if key not in ("target", "source")
+        }
         return json.loads(json.dumps({**said, "version": VERSION}))  # type: ignore[no-any-return]
 
 
 def is_finished(job: Job) -> bool:
-    """Tell whether the target is the whole store that this job would write; what is left of making it is removed."""
+    """Tell whether the target is the whole store that this job would write; what is left of making
+    it is removed."""
     root = _json(job, f"{job.target}/zarr.json")
     said = (root or {}).get("attributes", {}).get(COMPLETE, {})
     finished = bool(said.get("complete")) and said.get("made_of") == _made_of(job)
@@ -88,7 +93,8 @@ def is_finished(job: Job) -> bool:
 
 
 def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
-    """Make the place where the store is built, or find what is done of it: the markers by their first frame.
+    """Make the place where the store is built, or find what is done of it: the markers by their
+    first frame.
 
     Raises
     ------
@@ -97,7 +103,10 @@ def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
     """
     if exists(job.target) and (not is_url(job.target) or exists(f"{job.target}/zarr.json")):
         if not overwrite:
-            msg = f"{job.target} exists and was not made from {job.source} as it is now; choose another name, or overwrite=True"
+            msg = (
+                f"{job.target} exists and was not made from {job.source} as it is now; choose "
+                "another name, or overwrite=True"
+            )
             raise FileExistsError(msg)
         _remove(job, job.target)
     earlier = _json(job, f"{job.markers}/{RECORD}")
@@ -107,7 +116,10 @@ def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
         return _markers(job)
     if exists(job.markers):
         if not overwrite and not _barely_begun(job):
-            msg = f"{job.markers} was begun with another movie or other settings; remove it, or overwrite=True"
+            msg = (
+                f"{job.markers} was begun with another movie or other settings; remove it, or "
+                "overwrite=True"
+            )
             raise FileExistsError(msg)
         _remove(job, job.markers)
         _remove(job, job.work)
@@ -153,25 +165,36 @@ def finish(job: Job, notes: list[dict[str, Any]]) -> None:
     }
     _array(job, "r+").update_attributes({COMPLETE: said})
     short = {key: said[key] for key in ("complete", "made_of", "damaged_frames")}
-    zarr.create_group(job.work, zarr_format=3, overwrite=False, attributes={"ome": ome_metadata(job), COMPLETE: short})
+    zarr.create_group(
+        job.work,
+        zarr_format=3,
+        overwrite=False,
+        attributes={"ome": ome_metadata(job), COMPLETE: short},
+    )
     if not is_url(job.target):
         os.rename(job.work, local(job.target))
     _remove(job, job.markers)
 
 
 def ome_metadata(job: Job) -> dict[str, Any]:
-    """Return the OME-NGFF 0.5 metadata of the image: axes with units, and the scale where it is known."""
+    """Return the OME-NGFF 0.5 metadata of the image: axes with units, and the scale where it is
+    known."""
     known = dict(job.calibration)
     size, time_s = known.get("pixel_size_nm"), known.get("frame_time_s")
     axes: list[dict[str, str]] = [
         {"name": "t", "type": "time", **({"unit": "second"} if time_s else {})},
-        *({"name": name, "type": "space", **({"unit": "nanometer"} if size else {})} for name in "yx"),
+        *(
+            {"name": name, "type": "space", **({"unit": "nanometer"} if size else {})}
+            for name in "yx"
+        ),
     ]
     scale = [time_s or 1.0, size or 1.0, size or 1.0]
     image: dict[str, Any] = {
         "name": job.name,
         "axes": axes,
-        "datasets": [{"path": ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
+        "datasets": [
+            {"path": ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        ],
     }
     if "dose_rate_e_per_nm2_s" in known:
         image["metadata"] = {"dose_rate_e_per_nm2_s": known["dose_rate_e_per_nm2_s"]}
@@ -241,7 +264,8 @@ def _write_json(job: Job, path: str, content: Any) -> None:
 
 
 def _to_disk(path: str) -> None:
-    """Have the system write a file out, so that its marker does not outlive it when the power fails."""
+    """Have the system write a file out, so that its marker does not outlive it when the power
+    fails."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

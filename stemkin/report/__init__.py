@@ -1,7 +1,8 @@
 """The report: one HTML file that shows what a run found, how sure it is, and where it came from.
 
-It reads the small tables of a results folder and nothing else, holds everything it shows (no network, no script), and
-says in a sentence why a part has nothing to show. Names from outside (movies, classes, errors) are text, never HTML.
+It reads the small tables of a results folder and nothing else, holds everything it shows (no
+network, no script), and says in a sentence why a part has nothing to show. Names from outside
+(movies, classes, errors) are text, never HTML.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def write_report(folder: str | PathLike[str]) -> str:
     Parameters
     ----------
     folder
-        Results folder: a path or an fsspec URL. Only its small tables (and the regions of one movie) are read, neither detections nor tracks.
+        Results folder: a path or an fsspec URL. Only its small tables (and the regions of one
+        movie) are read, neither detections nor tracks.
 
     Returns
     -------

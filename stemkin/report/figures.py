@@ -1,7 +1,8 @@
-"""Figures as SVG text, drawn by matplotlib in stand-in colours that the page turns into those of its theme.
+"""Figures as SVG text, drawn by matplotlib in stand-in colours that the page turns into those of
+its theme.
 
-Figures hold no words from outside (names of movies or classes stand in the page around them), only axes with units.
-Every function takes small arrays; none opens a window or leaves a figure behind.
+Figures hold no words from outside (names of movies or classes stand in the page around them), only
+axes with units. Every function takes small arrays; none opens a window or leaves a figure behind.
 """
 
 from __future__ import annotations
@@ -49,20 +50,26 @@ def _style() -> Iterator[None]:
 
 
 def _new(size: tuple[float, float]) -> Figure:
-    """Return an empty figure with the same margins [inches] as all others, so that axes stand below each other."""
+    """Return an empty figure with the same margins [inches] as all others, so that axes stand below
+    each other."""
     from matplotlib.figure import Figure
 
     width, height = size
     left, right, bottom, top = 0.68, 0.12, 0.5, 0.1
     figure = Figure(figsize=size)
-    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, hspace=0.06)
+    figure.subplots_adjust(
+        left / width, bottom / height, 1 - right / width, 1 - top / height, hspace=0.06
+    )
     return figure
 
 
 def as_markup(figure: Figure, name: str, says: str) -> Markup:
-    """Return `figure` as inline SVG; `name` keeps its ids apart from other figures', `says` is read to the blind."""
+    """Return `figure` as inline SVG; `name` keeps its ids apart from other figures', `says` is read
+    to the blind."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -91,7 +98,8 @@ def time_axis(longest: float) -> tuple[float, str]:
 
 
 def populations(means: pd.DataFrame, class_ids: Sequence[int], *, in_frames: bool) -> Markup:
-    """Draw mean counts per frame against time with bands; `means` has `class_id`, `time`, `mean`, `low`, `high`."""
+    """Draw mean counts per frame against time with bands; `means` has `class_id`, `time`, `mean`,
+    `low`, `high`."""
     scale, unit = (1.0, "") if in_frames else time_axis(float(means["time"].max()))
     with _style():
         figure = _new(WIDE)
@@ -115,12 +123,15 @@ def populations(means: pd.DataFrame, class_ids: Sequence[int], *, in_frames: boo
         axes.set_ylabel("defects per frame")
         axes.margins(x=0.01)
         return as_markup(
-            figure, "populations", "Number of defects of each class per frame against time, with 95 % bands"
+            figure,
+            "populations",
+            "Number of defects of each class per frame against time, with 95 % bands",
         )
 
 
 def survival(curves: pd.DataFrame, class_ids: Sequence[int], mean_s: Mapping[int, float]) -> Markup:
-    """Draw the share of stays that last longer than a time, with bands, on a logarithmic scale; dashed: exponential laws.
+    """Draw the share of stays that last longer than a time, with bands, on a logarithmic scale;
+    dashed: exponential laws.
 
     Parameters
     ----------
@@ -136,18 +147,28 @@ def survival(curves: pd.DataFrame, class_ids: Sequence[int], mean_s: Mapping[int
         axes = figure.add_subplot()
         last = 0.0
         for class_id in class_ids:
-            rows = curves[(curves["class_id"] == class_id) & (curves["survival"] > 0) & (curves["n_at_risk"] >= 3)]
+            rows = curves[
+                (curves["class_id"] == class_id)
+                & (curves["survival"] > 0)
+                & (curves["n_at_risk"] >= 3)
+            ]
             if rows.empty:
                 continue
             time = np.concatenate([[0.0], rows["time_s"]])
-            share, low, high = (np.concatenate([[1.0], rows[c]]) for c in ("survival", "low", "high"))
+            share, low, high = (
+                np.concatenate([[1.0], rows[c]]) for c in ("survival", "low", "high")
+            )
             colour, last = stand_in(class_id), max(last, float(time[-1]))
             axes.fill_between(time, low, high, step="post", color=colour, alpha=0.13, linewidth=0)
             axes.step(time, share, where="post", color=colour)
             if mean_s.get(class_id, 0.0) > 0:
                 smooth = np.linspace(0, time[-1], 60)
                 axes.plot(
-                    smooth, np.exp(-smooth / mean_s[class_id]), color=colour, linestyle=(0, (3, 2)), linewidth=1.1
+                    smooth,
+                    np.exp(-smooth / mean_s[class_id]),
+                    color=colour,
+                    linestyle=(0, (3, 2)),
+                    linewidth=1.1,
                 )
         scale, unit = time_axis(last)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value / scale:g}")
@@ -158,12 +179,17 @@ def survival(curves: pd.DataFrame, class_ids: Sequence[int], mean_s: Mapping[int
         axes.set_xlabel(f"time in the class ({unit})")
         axes.set_ylabel("share still there")
         return as_markup(
-            figure, "survival", "Share of stays that last longer than a time, for each class, with 95 % bands"
+            figure,
+            "survival",
+            "Share of stays that last longer than a time, for each class, with 95 % bands",
         )
 
 
-def mean_squared_displacement(curves: pd.DataFrame, fits: Mapping[int, tuple[float, float]]) -> Markup:
-    """Draw the MSD of each class on logarithmic axes; `fits` gives D [nm²/s] and the offset 4 sigma² [nm²] per class."""
+def mean_squared_displacement(
+    curves: pd.DataFrame, fits: Mapping[int, tuple[float, float]]
+) -> Markup:
+    """Draw the MSD of each class on logarithmic axes; `fits` gives D [nm²/s] and the offset 4
+    sigma² [nm²] per class."""
     with _style():
         figure = _new((HALF[0], 4.0))
         axes = figure.add_subplot()
@@ -176,14 +202,20 @@ def mean_squared_displacement(curves: pd.DataFrame, fits: Mapping[int, tuple[flo
         axes.set_xlabel("lag time (s)")
         axes.set_ylabel("mean squared displacement (nm²)")
         return as_markup(
-            figure, "msd", "Mean squared displacement against lag time, with 95 % error bars and the fitted line"
+            figure,
+            "msd",
+            "Mean squared displacement against lag time, with 95 % error bars and the fitted line",
         )
 
 
-def _one_msd(axes: Axes, class_id: int, rows: pd.DataFrame, fits: Mapping[int, tuple[float, float]]) -> None:
+def _one_msd(
+    axes: Axes, class_id: int, rows: pd.DataFrame, fits: Mapping[int, tuple[float, float]]
+) -> None:
     lag, msd = rows["lag_s"].to_numpy(), rows["msd_nm2"].to_numpy()
     error = np.nan_to_num(1.96 * rows["std_error"].to_numpy())
-    below = np.minimum(error, 0.999 * msd)  # a bar that reaches zero has no lower end on a logarithmic axis
+    below = np.minimum(
+        error, 0.999 * msd
+    )  # a bar that reaches zero has no lower end on a logarithmic axis
     colour = stand_in(class_id)
     axes.errorbar(lag, msd, yerr=[np.where(error >= msd, 0, below), error], fmt=MATPLOTLIB_MARKS[mark_of(class_id)],
                   color=colour, markersize=4.5, elinewidth=1.1, capsize=0, zorder=3)  # fmt: skip
@@ -231,12 +263,21 @@ def drift(frames: pd.DataFrame, *, pixel_size_nm: float, in_frames: bool, name: 
         figure = _new((HALF[0], 2.5))
         above, strip = figure.subplots(2, 1, sharex=True, height_ratios=(10, 1.1))
         above.plot(x, frames["shift_x"].to_numpy() * length, color=ROLES["accent"])
-        above.plot(x, frames["shift_y"].to_numpy() * length, color=ROLES["ink"], linestyle=(0, (4, 1.6)), linewidth=1.3)
+        above.plot(
+            x,
+            frames["shift_y"].to_numpy() * length,
+            color=ROLES["ink"],
+            linestyle=(0, (4, 1.6)),
+            linewidth=1.3,
+        )
         above.set_ylabel(label)
         step = float(np.median(np.diff(x))) if len(x) > 1 else 1.0
         for start, stop, status in runs_of(frames["status"].tolist()):
             strip.axvspan(
-                x[start] - step / 2, x[stop - 1] + step / 2, color=ROLES.get(status, ROLES["corrupt"]), linewidth=0
+                x[start] - step / 2,
+                x[stop - 1] + step / 2,
+                color=ROLES.get(status, ROLES["corrupt"]),
+                linewidth=0,
             )
         strip.set_yticks([])
         strip.grid(visible=False)
@@ -247,7 +288,8 @@ def drift(frames: pd.DataFrame, *, pixel_size_nm: float, in_frames: bool, name: 
         return as_markup(
             figure,
             name,
-            "Cumulative drift in x and y against time; below it a strip that shows the status of each frame",
+            "Cumulative drift in x and y against time; below it a strip that shows the status of "
+            "each frame",
         )
 
 
@@ -262,7 +304,8 @@ def runs_of(values: Sequence[Any]) -> list[tuple[int, int, Any]]:
 
 
 def phase_fractions(fractions: pd.DataFrame, *, in_frames: bool) -> Markup:
-    """Draw area fractions stacked to one; `fractions` has `time`, `ordered`, `disordered`, `vacuum`."""
+    """Draw area fractions stacked to one; `fractions` has `time`, `ordered`, `disordered`,
+    `vacuum`."""
     scale, unit = (1.0, "") if in_frames else time_axis(float(fractions["time"].max()))
     names = ("ordered", "disordered", "vacuum")
     with _style():
@@ -276,7 +319,9 @@ def phase_fractions(fractions: pd.DataFrame, *, in_frames: bool) -> Markup:
         axes.set_xlabel("frame" if in_frames else f"time ({unit})")
         axes.set_ylabel("share of the area (%)")
         return as_markup(
-            figure, "phases", "Share of the area that is ordered lattice, disordered lattice and vacuum, against time"
+            figure,
+            "phases",
+            "Share of the area that is ordered lattice, disordered lattice and vacuum, against time",
         )
 
 
@@ -287,7 +332,11 @@ def training(curves: Mapping[str, Sequence[float]], x_name: str, x: Sequence[flo
     with _style():
         figure = _new((HALF[0], 2.8))
         axes = figure.add_subplot()
-        styles = ((ROLES["accent"], "solid"), (ROLES["ink"], (0, (4, 1.6))), (ROLES["muted"], (0, (1, 1.2))))
+        styles = (
+            (ROLES["accent"], "solid"),
+            (ROLES["ink"], (0, (4, 1.6))),
+            (ROLES["muted"], (0, (1, 1.2))),
+        )
         for (colour, line), values in zip(styles, curves.values(), strict=False):
             axes.plot(np.asarray(x), np.asarray(values), color=colour, linestyle=line)
         if all(min(v) > 0 for v in curves.values()):
@@ -296,4 +345,6 @@ def training(curves: Mapping[str, Sequence[float]], x_name: str, x: Sequence[flo
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(x_name)
         axes.set_ylabel("loss")
-        return as_markup(figure, "training", "Loss of the training and validation frames against training steps")
+        return as_markup(
+            figure, "training", "Loss of the training and validation frames against training steps"
+        )

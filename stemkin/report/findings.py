@@ -1,4 +1,5 @@
-"""What was seen: frames with their detections, the classes, how many there are in time, drift, phases, training."""
+"""What was seen: frames with their detections, the classes, how many there are in time, drift,
+phases, training."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ SAME_AREA = 0.005
 def pictures(results: Results) -> dict[str, Any]:
     """Return the example frames with what was found in them."""
     nothing = None if results.pictures else sentence(results.why("gallery", "no frame was kept"))
-    return {"nothing": nothing, "frames": [_picture(results, picture) for picture in results.pictures]}
+    return {
+        "nothing": nothing,
+        "frames": [_picture(results, picture) for picture in results.pictures],
+    }
 
 
 def _picture(results: Results, picture: Picture) -> dict[str, Any]:
@@ -48,7 +52,8 @@ def _picture(results: Results, picture: Picture) -> dict[str, Any]:
         "legend": [{**entry, "n": int(np.sum(picture.class_id == i))} for i, entry in zip(ids, legend(results, ids), strict=True)],
         "marks": [
             {"y": round(float(y), 2), "x": round(float(x), 2), "role": role_of(int(i)), "mark": mark_of(int(i)),
-             "says": f"{results.class_names.get(int(i), i)}, signal-to-noise {score:.1f}, y {y:.1f}, x {x:.1f} px"}
+             "says": f"{results.class_names.get(int(i), i)}, signal-to-noise {score:.1f}, y "
+                     f"{y:.1f}, x {x:.1f} px"}
             for y, x, i, score in zip(picture.y, picture.x, picture.class_id, picture.score, strict=True)
         ],
     }  # fmt: skip
@@ -58,12 +63,18 @@ def classes(results: Results) -> dict[str, Any]:
     """Return the classes with their mean images, all in one scale of grey."""
     rows = results.found["classes"]
     if rows.empty:
-        return {"nothing": sentence(results.why("classes", "nothing was named")), "cards": [], "unseen": []}
+        return {
+            "nothing": sentence(results.why("classes", "nothing was named")),
+            "cards": [],
+            "unseen": [],
+        }
     rows = rows.sort_values("class_id", key=lambda ids: ids.mask(ids == NOT_NAMED, 32767))
     unseen = [label_of(results, int(i)) for i in rows.loc[rows["n_detections"] == 0, "class_id"]]
     rows = rows[rows["n_detections"] > 0]
     patches = [images.as_patch(value) for value in rows["mean_patch"].head(MAX_CLASSES)]
-    values = np.concatenate([p[np.isfinite(p)] for p in patches if p is not None] or [np.array([0.0, 1.0])])
+    values = np.concatenate(
+        [p[np.isfinite(p)] for p in patches if p is not None] or [np.array([0.0, 1.0])]
+    )
     low, high = float(values.min()), float(values.max())
     total, density = max(1, int(rows["n_detections"].sum())), _frame_area_nm2(results)
     cards = []
@@ -78,7 +89,12 @@ def classes(results: Results) -> dict[str, Any]:
             }
         )  # fmt: skip
     nothing = None if cards else "No detection was named."
-    return {"nothing": nothing, "cards": cards, "unseen": unseen, "hidden": max(0, len(rows) - MAX_CLASSES)}
+    return {
+        "nothing": nothing,
+        "cards": cards,
+        "unseen": unseen,
+        "hidden": max(0, len(rows) - MAX_CLASSES),
+    }
 
 
 def _frame_area_nm2(results: Results) -> float:
@@ -108,11 +124,17 @@ def populations(results: Results) -> dict[str, Any]:
     if means["bin"].nunique() < 2:
         return {"nothing": None, "figure": None, "counts": _single_counts(results, means, ids)}
     figure = figures.populations(means, ids, in_frames=in_frames)
-    return {"nothing": None, "figure": figure, "legend": legend(results, ids), "n_movies": rows["movie"].nunique()}
+    return {
+        "nothing": None,
+        "figure": figure,
+        "legend": legend(results, ids),
+        "n_movies": rows["movie"].nunique(),
+    }
 
 
 def numbers(results: Results) -> dict[str, Any]:
-    """Return the mean numbers per frame, as seen and corrected, and the vacancies that the beam made."""
+    """Return the mean numbers per frame, as seen and corrected, and the vacancies that the beam
+    made."""
     rows, _ = summaries.pooled(results.found["abundances"])
     rows = rows[rows["n_detections"] > 0]
     table = []
@@ -121,7 +143,8 @@ def numbers(results: Results) -> dict[str, Any]:
         seen, better = summaries.number_quantities(row)
         known, judged = math.isfinite(row["efficiency"]), math.isfinite(row["false_per_frame"])
         share = (
-            f"{100 * row['efficiency']:.1f} ({100 * row['efficiency_low']:.1f} – {100 * row['efficiency_high']:.1f})"
+            f"{100 * row['efficiency']:.1f} ({100 * row['efficiency_low']:.1f} – "
+            f"{100 * row['efficiency_high']:.1f})"
             if known
             else "–"
         )
@@ -139,7 +162,12 @@ def numbers(results: Results) -> dict[str, Any]:
 
 def _made(row: pd.Series) -> dict[str, Any]:
     """Return the numbers of a row of ``creation``."""
-    rate = Quantity(float(row["rate_per_site_s"]), float(row["rate_low"]), float(row["rate_high"]), "per atom and s")
+    rate = Quantity(
+        float(row["rate_per_site_s"]),
+        float(row["rate_low"]),
+        float(row["rate_high"]),
+        "per atom and s",
+    )
     barn = summaries.barn_quantity(row)
     return {
         "rate": rate, "barn": barn if barn.is_known else None, "n_created": counted(int(row["n_created"]), "vacancy", "vacancies"),
@@ -152,7 +180,8 @@ def _single_counts(results: Results, means: pd.DataFrame, ids: list[int]) -> lis
     """Return the counts of movies that are one frame long: no curve, but numbers."""
     by_class = means.set_index("class_id")
     return [
-        {**entry, "n": plain(by_class.loc[i, "mean"], 3)} for i, entry in zip(ids, legend(results, ids), strict=True)
+        {**entry, "n": plain(by_class.loc[i, "mean"], 3)}
+        for i, entry in zip(ids, legend(results, ids), strict=True)
     ]
 
 
@@ -163,16 +192,25 @@ def phases(results: Results) -> dict[str, Any]:
         return {"nothing": "The order of the lattice was not measured in this run."}
     in_frames = not summaries.has_times(results.frames)
     first, last = fractions.iloc[0], fractions.iloc[-1]
-    if float(np.ptp(fractions[["ordered", "disordered", "vacuum"]].to_numpy(), axis=0).max()) < SAME_AREA:
+    if (
+        float(np.ptp(fractions[["ordered", "disordered", "vacuum"]].to_numpy(), axis=0).max())
+        < SAME_AREA
+    ):
         mean = 100 * fractions.mean()
         return {
-            "nothing": f"The lattice did not change: {mean['ordered']:.1f} % of the area ordered, {mean['disordered']:.1f} % "
+            "nothing": f"The lattice did not change: {mean['ordered']:.1f} % of the area ordered, "
+            f"{mean['disordered']:.1f} % "
             f"disordered and {mean['vacuum']:.1f} % vacuum, from the first frame to the last."
         }
     changes = [
-        (name, 100 * float(first[name]), 100 * float(last[name])) for name in ("ordered", "disordered", "vacuum")
+        (name, 100 * float(first[name]), 100 * float(last[name]))
+        for name in ("ordered", "disordered", "vacuum")
     ]
-    return {"nothing": None, "figure": figures.phase_fractions(fractions, in_frames=in_frames), "changes": changes}
+    return {
+        "nothing": None,
+        "figure": figures.phase_fractions(fractions, in_frames=in_frames),
+        "changes": changes,
+    }
 
 
 def drift(results: Results) -> dict[str, Any]:
@@ -186,7 +224,9 @@ def drift(results: Results) -> dict[str, Any]:
         "nothing": None,
         "curves": [_drift_of(results, movie, i) for i, movie in enumerate(shown[:MAX_CURVES])],
         "n_hidden": len(shown) - min(len(shown), MAX_CURVES),
-        "statuses": [{"role": s, "n": f"{int(statuses.get(s, 0)):,}"} for s in STATUSES if statuses.get(s, 0)],
+        "statuses": [
+            {"role": s, "n": f"{int(statuses.get(s, 0)):,}"} for s in STATUSES if statuses.get(s, 0)
+        ],
     }
 
 
@@ -197,12 +237,17 @@ def _drift_of(results: Results, movie: str, number: int) -> dict[str, Any]:
     if len(rows) < 2:
         return {"movie": movie, "figure": None, "note": "one frame"}
     figure = figures.drift(
-        rows, pixel_size_nm=pixel_size_nm, in_frames=not summaries.has_times(rows), name=f"drift{number}"
+        rows,
+        pixel_size_nm=pixel_size_nm,
+        in_frames=not summaries.has_times(rows),
+        name=f"drift{number}",
     )
     return {
         "movie": movie,
         "figure": figure,
-        "note": f"{counted(len(rows), 'frame')}, {bad:,} set aside" if bad else counted(len(rows), "frame"),
+        "note": f"{counted(len(rows), 'frame')}, {bad:,} set aside"
+        if bad
+        else counted(len(rows), "frame"),
     }
 
 
@@ -211,12 +256,21 @@ def training(results: Results) -> dict[str, Any] | None:
     record = results.model.get("training", _mapping(results.model.get("report")).get("training"))
     if not isinstance(record, Mapping):
         return None
-    nested = next((record[k] for k in ("curve", "history", "curves") if isinstance(record.get(k), Mapping)), record)
+    nested = next(
+        (record[k] for k in ("curve", "history", "curves") if isinstance(record.get(k), Mapping)),
+        record,
+    )
     columns = {str(k): _numbers(v) for k, v in nested.items()}
     columns = {k: v for k, v in columns.items() if v is not None}
     x_name = next((k for k in ("epoch", "step", "epochs", "steps") if k in columns), None)
-    length = len(columns[x_name] or ()) if x_name else max((len(v) for v in columns.values() if v), default=0)
-    curves = {k: v for k, v in columns.items() if k != x_name and v is not None and len(v) == length}
+    length = (
+        len(columns[x_name] or ())
+        if x_name
+        else max((len(v) for v in columns.values() if v), default=0)
+    )
+    curves = {
+        k: v for k, v in columns.items() if k != x_name and v is not None and len(v) == length
+    }
     if length < 2 or not curves:
         return None
     x = columns[x_name] if x_name else [float(i + 1) for i in range(length)]
@@ -229,11 +283,16 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _match(row: pd.Series) -> Markup:
-    """Return how well a class resembles the motif it is named after; empty where it was not compared."""
+    """Return how well a class resembles the motif it is named after; empty where it was not
+    compared."""
     score, second = number(row.get("match_score")), number(row.get("runner_up_score"))
     if not math.isfinite(score):
         return Markup("")
-    rival = Markup(", next {} {:.2f}").format(class_label(row["runner_up"]), second) if math.isfinite(second) else ""
+    rival = (
+        Markup(", next {} {:.2f}").format(class_label(row["runner_up"]), second)
+        if math.isfinite(second)
+        else ""
+    )
     return Markup("likeness {:.2f}{}").format(score, rival)
 
 

@@ -25,11 +25,13 @@ from stemkin.tables import POOLED
 
 MAX_CARDS = 4
 MUCH_MORE = 1e4
-"""A control that is larger than this, in the power of ten of its number, is written in a power of its own."""
+"""A control that is larger than this, in the power of ten of its number, is written in a power of
+its own."""
 
 
 def headline(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the cards on top in titled groups: D per class, then the most counted changes of class."""
+    """Return the cards on top in titled groups: D per class, then the most counted changes of
+    class."""
     groups = [
         ("Diffusion coefficients", _diffusion_cards(results)),
         ("Hop rates", _hop_cards(results)),
@@ -48,10 +50,21 @@ def _diffusion_cards(results: Results) -> list[dict[str, Any]]:
         ).iloc[0]
         if not math.isfinite(row["D_nm2_per_s"]):
             continue
-        detail = f"{counted(int(row['n_displacements']), 'step')} of {counted(int(row['n_tracks']), 'track')}, {summaries.method_name(row['method'])}"
+        detail = (
+            f"{counted(int(row['n_displacements']), 'step')} of "
+            f"{counted(int(row['n_tracks']), 'track')}, {summaries.method_name(row['method'])}"
+        )
         detail = detail if movie == POOLED else f"{detail}, in {movie} alone"
         null = null_diffusion(results, movie, class_id, str(row["method"]))
-        cards.append(_card(label_of(results, class_id), class_id, summaries.diffusion_quantity(row), detail, null))
+        cards.append(
+            _card(
+                label_of(results, class_id),
+                class_id,
+                summaries.diffusion_quantity(row),
+                detail,
+                null,
+            )
+        )
     return cards[:MAX_CARDS]
 
 
@@ -64,7 +77,13 @@ def _hop_cards(results: Results) -> list[dict[str, Any]]:
         if quantity.is_known and quantity.value > 0:
             null = null_hops(results, movie, class_id)
             cards.append(
-                _card(label_of(results, class_id), class_id, quantity, f"worth {plain(row['n_hops'], 3)} hops", null)
+                _card(
+                    label_of(results, class_id),
+                    class_id,
+                    quantity,
+                    f"worth {plain(row['n_hops'], 3)} hops",
+                    null,
+                )
             )
     return cards[:MAX_CARDS]
 
@@ -80,7 +99,9 @@ def _rate_cards(results: Results) -> list[dict[str, Any]]:
         if better is not None:
             better = better.like(summaries.rate_quantity(row))
             detail += f"; names corrected: {better.text} ({better.interval})"
-        cards.append(_card(what, source, summaries.rate_quantity(row), detail, null_rate(results, row)))
+        cards.append(
+            _card(what, source, summaries.rate_quantity(row), detail, null_rate(results, row))
+        )
     return cards
 
 
@@ -89,12 +110,20 @@ def _creation_cards(results: Results) -> list[dict[str, Any]]:
     if rows.empty or not math.isfinite(rows["cross_section_barn"].iloc[0]):
         return []
     row = rows.iloc[0]
-    detail = f"{counted(int(row['n_created']), 'vacancy', 'vacancies')} made, {int(row['n_healed']):,} healed"
+    detail = (
+        f"{counted(int(row['n_created']), 'vacancy', 'vacancies')} made, {int(row['n_healed']):,} "
+        "healed"
+    )
     return [_card(Markup("cross-section per atom"), 0, summaries.barn_quantity(row), detail, None)]
 
 
-def _card(what: Markup, class_id: int, quantity: Quantity, detail: str, null: Quantity | None) -> dict[str, Any]:
-    if null is not None and not max(abs(null.value), abs(null.high)) > MUCH_MORE * 10.0**quantity.exponent:
+def _card(
+    what: Markup, class_id: int, quantity: Quantity, detail: str, null: Quantity | None
+) -> dict[str, Any]:
+    if (
+        null is not None
+        and not max(abs(null.value), abs(null.high)) > MUCH_MORE * 10.0**quantity.exponent
+    ):
         null = null.like(quantity)
     return {
         "what": what,

@@ -13,8 +13,11 @@ import numpy as np
 MAX_EDGE_PX = 1024
 
 
-def grey_levels(image: np.ndarray, *, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """Return `image` (y, x) as bytes; black and white are the 0.5 and 99.5 percentiles unless said. NaN is black.
+def grey_levels(
+    image: np.ndarray, *, low: float | None = None, high: float | None = None
+) -> np.ndarray:
+    """Return `image` (y, x) as bytes; black and white are the 0.5 and 99.5 percentiles unless said.
+    NaN is black.
 
     >>> grey_levels(np.array([[0.0, 1.0, np.nan]]), low=0, high=1).tolist()
     [[0, 255, 0]]
@@ -22,7 +25,9 @@ def grey_levels(image: np.ndarray, *, low: float | None = None, high: float | No
     image = np.asarray(image, dtype=np.float64)
     finite = image[np.isfinite(image)]
     if low is None or high is None:
-        low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 1.0)
+        low, high = (
+            (float(v) for v in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 1.0)
+        )
     span = high - low if high > low else 1.0
     levels = np.clip((np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / span, 0, 1)
     return np.asarray(np.round(255 * levels), dtype=np.uint8)
@@ -36,12 +41,21 @@ def png(levels: np.ndarray) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         _chunk(kind, content)
-        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+        for kind, content in (
+            (b"IHDR", header),
+            (b"IDAT", zlib.compress(rows.tobytes(), 9)),
+            (b"IEND", b""),
+        )
     )
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def data_uri(levels: np.ndarray) -> str:
@@ -50,7 +64,8 @@ def data_uri(levels: np.ndarray) -> str:
 
 
 def shrunk(image: np.ndarray, max_edge_px: int = MAX_EDGE_PX) -> tuple[np.ndarray, int]:
-    """Return `image` averaged over squares until no edge is longer than `max_edge_px`, and the edge of the squares."""
+    """Return `image` averaged over squares until no edge is longer than `max_edge_px`, and the edge
+    of the squares."""
     n = math.ceil(max(image.shape) / max_edge_px)
     if n == 1:
         return image, 1
@@ -59,7 +74,8 @@ def shrunk(image: np.ndarray, max_edge_px: int = MAX_EDGE_PX) -> tuple[np.ndarra
 
 
 def as_patch(value: Any) -> np.ndarray | None:
-    """Return a class's mean patch as (y, x); files may hold it nested or flat. None where there is none, or nothing to see on it.
+    """Return a class's mean patch as (y, x); files may hold it nested or flat. None where there is
+    none, or nothing to see on it.
 
     >>> as_patch([[0, 1], [2, 3]]).shape, as_patch(range(9)).shape, as_patch([[0, 0], [0, 0]]), as_patch("no")
     ((2, 2), (3, 3), None, None)

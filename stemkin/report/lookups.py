@@ -18,12 +18,18 @@ from stemkin.tables import NOT_NAMED
 
 def label_of(results: Results, class_id: int) -> Markup:
     """Return the name of a class as HTML."""
-    return class_label(results.class_names.get(class_id, "not named" if class_id == NOT_NAMED else f"class {class_id}"))
+    return class_label(
+        results.class_names.get(
+            class_id, "not named" if class_id == NOT_NAMED else f"class {class_id}"
+        )
+    )
 
 
 def legend(results: Results, class_ids: list[int]) -> list[dict[str, Any]]:
     """Return what stands for each class in a figure."""
-    return [{"role": role_of(i), "mark": mark_of(i), "label": label_of(results, i)} for i in class_ids]
+    return [
+        {"role": role_of(i), "mark": mark_of(i), "label": label_of(results, i)} for i in class_ids
+    ]
 
 
 def ordered(class_ids: pd.Series) -> list[int]:
@@ -47,10 +53,16 @@ def shortest_lag(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def interval_row(
-    results: Results, class_id: int, quantity: Quantity, null: Quantity | None, cells: tuple[str, ...]
+    results: Results,
+    class_id: int,
+    quantity: Quantity,
+    null: Quantity | None,
+    cells: tuple[str, ...],
 ) -> Row:
     """Return the row of a class in an interval table."""
-    return Row(label_of(results, class_id), role_of(class_id), mark_of(class_id), quantity, null, cells)
+    return Row(
+        label_of(results, class_id), role_of(class_id), mark_of(class_id), quantity, null, cells
+    )
 
 
 def is_gaussian(results: Results, movie: str, class_id: int) -> bool:
@@ -62,7 +74,11 @@ def is_gaussian(results: Results, movie: str, class_id: int) -> bool:
 def null_diffusion(results: Results, movie: str, class_id: int, method: str) -> Quantity | None:
     """Return D of the null control, None where there is none."""
     row = one(results.nulls.get("diffusion"), movie=movie, class_id=class_id, method=method)
-    return None if row is None or not math.isfinite(row["D_nm2_per_s"]) else summaries.diffusion_quantity(row)
+    return (
+        None
+        if row is None or not math.isfinite(row["D_nm2_per_s"])
+        else summaries.diffusion_quantity(row)
+    )
 
 
 def null_hops(results: Results, movie: str, class_id: int) -> Quantity | None:
@@ -72,17 +88,27 @@ def null_hops(results: Results, movie: str, class_id: int) -> Quantity | None:
 
 
 def null_rate(results: Results, row: pd.Series) -> Quantity | None:
-    """Return the null control's rate of the same change of class as `row`, None where there is none."""
+    """Return the null control's rate of the same change of class as `row`, None where there is
+    none."""
     same = {key: row[key] for key in ("movie", "lag_frames", "from_id", "to_id")}
     null = one(results.nulls.get("transitions"), **same)
-    return None if null is None or not math.isfinite(null["rate_per_s"]) else summaries.rate_quantity(null)
+    return (
+        None
+        if null is None or not math.isfinite(null["rate_per_s"])
+        else summaries.rate_quantity(null)
+    )
 
 
 def corrected_rate(results: Results, row: pd.Series) -> Quantity | None:
-    """Return the rate of the same change of class with naming errors taken out, None where there is none."""
+    """Return the rate of the same change of class with naming errors taken out, None where there is
+    none."""
     same = {key: row[key] for key in ("movie", "from_id", "to_id")}
     found = one(results.found["hidden_transitions"], **same)
-    return None if found is None or not math.isfinite(found["rate_per_s"]) else summaries.rate_quantity(found)
+    return (
+        None
+        if found is None or not math.isfinite(found["rate_per_s"])
+        else summaries.rate_quantity(found)
+    )
 
 
 def sentence(clause: str) -> str:

@@ -41,22 +41,32 @@ def diffusion(results: Results) -> dict[str, Any]:
     }
     shown = ordered(curves["class_id"])
     figure = (
-        figures.mean_squared_displacement(curves, {i: f for i, f in fits.items() if f is not None}) if shown else None
+        figures.mean_squared_displacement(curves, {i: f for i, f in fits.items() if f is not None})
+        if shown
+        else None
     )
     return {
         "figure": figure,
         "legend": legend(results, shown),
         "no_figure": None
         if shown
-        else sentence(results.why("msd", "no track has two detections, so nothing moved measurably")),
+        else sentence(
+            results.why("msd", "no track has two detections, so nothing moved measurably")
+        ),
         "has_fit": any(fits.get(i) for i in shown),
         "movie": movie,
         "table": _methods_table(results, rows, movie),
         "no_table": None
         if len(rows)
-        else sentence(results.why("diffusion", "no track was long enough for a diffusion coefficient")),
+        else sentence(
+            results.why("diffusion", "no track was long enough for a diffusion coefficient")
+        ),
         "hops": _hop_table(results),
-        "not_gaussian": [label_of(results, i) for i in ordered(rows["class_id"]) if not is_gaussian(results, movie, i)],
+        "not_gaussian": [
+            label_of(results, i)
+            for i in ordered(rows["class_id"])
+            if not is_gaussian(results, movie, i)
+        ],
         "by_movie": _by_movie(results) if movie == POOLED else [],
     }
 
@@ -65,9 +75,16 @@ def _methods_table(results: Results, rows: pd.DataFrame, movie: str) -> Interval
     table = []
     for class_id in ordered(rows["class_id"]):
         gaussian = is_gaussian(results, movie, class_id)
-        for _, row in summaries.preferred(rows[rows["class_id"] == class_id], gaussian=gaussian).iterrows():
+        for _, row in summaries.preferred(
+            rows[rows["class_id"] == class_id], gaussian=gaussian
+        ).iterrows():
             sigma_pm = plain(1000 * row["sigma_nm"], 3)
-            cells = (sigma_pm, plain(row["alpha"], 3), f"{int(row['n_tracks']):,}", f"{int(row['n_displacements']):,}")
+            cells = (
+                sigma_pm,
+                plain(row["alpha"], 3),
+                f"{int(row['n_tracks']):,}",
+                f"{int(row['n_displacements']):,}",
+            )
             null = null_diffusion(results, movie, class_id, str(row["method"]))
             made = interval_row(results, class_id, summaries.diffusion_quantity(row), null, cells)
             table.append(replace(made, below=summaries.method_name(str(row["method"]))))
@@ -85,7 +102,13 @@ def _hop_table(results: Results) -> IntervalTable | None:
         row = rows[rows["class_id"] == class_id].iloc[0]
         cells = (plain(row["n_hops"], 3),)
         table.append(
-            interval_row(results, class_id, summaries.hop_quantity(row), null_hops(results, movie, class_id), cells)
+            interval_row(
+                results,
+                class_id,
+                summaries.hop_quantity(row),
+                null_hops(results, movie, class_id),
+                cells,
+            )
         )
     return interval_table("hop rate", "per s", table, ("worth hops",)) if table else None
 
@@ -99,9 +122,13 @@ def _by_movie(results: Results) -> list[tuple[Markup, IntervalTable]]:
         rows = found[found["class_id"] == class_id]
         table = []
         for movie, group in list(rows.groupby("movie", sort=False))[:MAX_MOVIES]:
-            row = summaries.preferred(group, gaussian=is_gaussian(results, POOLED, class_id)).iloc[0]
+            row = summaries.preferred(group, gaussian=is_gaussian(results, POOLED, class_id)).iloc[
+                0
+            ]
             quantity = summaries.diffusion_quantity(row)
-            table.append(Row(Markup("{}").format(str(movie)), role_of(class_id), mark_of(class_id), quantity))
+            table.append(
+                Row(Markup("{}").format(str(movie)), role_of(class_id), mark_of(class_id), quantity)
+            )
         if len(table) > 1:
             tables.append((label_of(results, class_id), interval_table("D", "nm²/s", table)))
     return tables

@@ -1,4 +1,5 @@
-"""What surrounds the defects: mean structures, modes of deformation, how alike classes are; and regions that are followed in time."""
+"""What surrounds the defects: mean structures, modes of deformation, how alike classes are; and
+regions that are followed in time."""
 
 from __future__ import annotations
 
@@ -22,34 +23,47 @@ MAX_REGIONS = 8
 
 
 def structures(results: Results) -> dict[str, Any]:
-    """Return a figure of mean structure and first modes for each class, on the kind of site where it is seen most."""
+    """Return a figure of mean structure and first modes for each class, on the kind of site where
+    it is seen most."""
     rows = results.found["strain"]
     if rows.empty:
         why = results.why("structure", "no class was seen often enough on a lattice")
         return {"nothing": sentence(why), "cards": [], "hidden": 0}
     rows = (
-        rows[rows["n"] >= MIN_DETECTIONS].drop_duplicates("class_id").sort_values("n", ascending=False, kind="stable")
+        rows[rows["n"] >= MIN_DETECTIONS]
+        .drop_duplicates("class_id")
+        .sort_values("n", ascending=False, kind="stable")
     )
     pm = 1000 * _lattice_nm(results)
     cards = [_structure(results, row, pm) for _, row in rows.head(MAX_STRUCTURES).iterrows()]
-    nothing = None if cards else f"No class was seen {MIN_DETECTIONS} times with all of its neighbours."
+    nothing = (
+        None if cards else f"No class was seen {MIN_DETECTIONS} times with all of its neighbours."
+    )
     return {"nothing": nothing, "cards": cards, "hidden": max(0, len(rows) - MAX_STRUCTURES)}
 
 
 def _structure(results: Results, row: pd.Series, pm: float) -> dict[str, Any]:
     class_id = int(row["class_id"])
-    own = {name: _of_class(results.found[name], class_id, str(row["site"])) for name in ("structure", "modes")}
-    figure = structure_figures.structure(own["structure"], own["modes"], name=f"structure{class_id}")
+    own = {
+        name: _of_class(results.found[name], class_id, str(row["site"]))
+        for name in ("structure", "modes")
+    }
+    figure = structure_figures.structure(
+        own["structure"], own["modes"], name=f"structure{class_id}"
+    )
     unit, length = ("pm", pm) if math.isfinite(pm) else ("% of a", 100.0)
     breathing, error = row["breathing_a"] * length, row["breathing_error_a"] * length
-    modes = [mode for _, mode in own["modes"].groupby("mode") if structure_figures.is_significant(mode)][:2]
+    modes = [
+        mode for _, mode in own["modes"].groupby("mode") if structure_figures.is_significant(mode)
+    ][:2]
     return {
         "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "figure": figure,
         "n": counted(int(row["n"]), "detection"), "site": str(row["site"]),
         "breathing": f"{breathing:+.1f} ± {1.96 * error:.1f} {unit}" if math.isfinite(breathing) else "",
         "strain": ", ".join(f"{words} {100 * row[c]:+.2f} ± {196 * row[c + '_error']:.2f} %" for c, words in
                             (("e_yy", "ε(yy)"), ("e_xx", "ε(xx)"), ("e_xy", "ε(xy)")) if math.isfinite(row[c])),
-        "modes": "; ".join(f"mode {mode['mode'].iloc[0] + 1} varies {plain(mode['over_noise'].iloc[0], 2)} times as much as noise "
+        "modes": "; ".join(f"mode {mode['mode'].iloc[0] + 1} varies "
+                           f"{plain(mode['over_noise'].iloc[0], 2)} times as much as noise "
                            f"({length * math.sqrt(mode['variance_a2'].iloc[0]):.1f} {unit})" for mode in modes),
     }  # fmt: skip
 
@@ -72,7 +86,10 @@ def likeness(results: Results) -> dict[str, Any] | None:
 
     rows = results.found["classes"]
     rows = rows[rows["n_detections"] > 0]
-    found = [(int(i), images.as_patch(p)) for i, p in zip(rows["class_id"], rows["mean_patch"], strict=True)]
+    found = [
+        (int(i), images.as_patch(p))
+        for i, p in zip(rows["class_id"], rows["mean_patch"], strict=True)
+    ]
     means = [(i, p) for i, p in found if p is not None and np.isfinite(p).all()]
     if len(means) < 3 or len({p.shape for _, p in means}) != 1:
         return None
@@ -82,24 +99,36 @@ def likeness(results: Results) -> dict[str, Any] | None:
 
 
 def regions(results: Results) -> dict[str, Any] | None:
-    """Return how the largest holes, disordered areas and fragments grew, None where there were none."""
+    """Return how the largest holes, disordered areas and fragments grew, None where there were
+    none."""
     rows = results.regions
     if rows.empty:
         return None
     movie = str(rows["movie"].iloc[0])
     known = bool(np.isfinite(rows["area_nm2"]).all())
     column, unit = ("area_nm2", "nm²") if known else ("area_px", "px²")
-    largest = rows.groupby("region")[column].max().sort_values(ascending=False, kind="stable").head(MAX_REGIONS)
+    largest = (
+        rows.groupby("region")[column]
+        .max()
+        .sort_values(ascending=False, kind="stable")
+        .head(MAX_REGIONS)
+    )
     in_frames = not summaries.has_times(rows)
     shown = rows[rows["region"].isin(largest.index)]
     kinds = [kind for kind in ("hole", "disordered", "fragment") if (shown["kind"] == kind).any()]
     return {
         "movie": movie,
         "figure": structure_figures.regions(shown, column=column, unit=unit, in_frames=in_frames),
-        "kinds": [(kind, structure_figures.REGION_ROLES[kind], structure_figures.is_dashed(kind)) for kind in kinds],
+        "kinds": [
+            (kind, structure_figures.REGION_ROLES[kind], structure_figures.is_dashed(kind))
+            for kind in kinds
+        ],
         "n": counted(int(rows["region"].nunique()), "region"),
         "hidden": int(rows["region"].nunique()) - len(largest),
-        "rows": [_region(shown[shown["region"] == i], column, unit, in_frames=in_frames) for i in largest.index],
+        "rows": [
+            _region(shown[shown["region"] == i], column, unit, in_frames=in_frames)
+            for i in largest.index
+        ],
     }
 
 

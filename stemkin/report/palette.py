@@ -1,6 +1,8 @@
-"""Colours and marks of the classes: the same in every figure, told apart by colour-blind eyes, and by shape too.
+"""Colours and marks of the classes: the same in every figure, told apart by colour-blind eyes, and
+by shape too.
 
-Figures do not name colours but roles ("ink", "class 2"); the page decides what a role looks like, in light and in dark.
+Figures do not name colours but roles ("ink", "class 2"); the page decides what a role looks like,
+in light and in dark.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from stemkin.tables import NOT_NAMED
 
 LIGHT = ("#0067a8", "#d1560a", "#284f00", "#4a1fa8", "#1f9685", "#931f66", "#e9548d", "#7a4b2a")
 DARK = ("#56aee8", "#ff8b4a", "#b4ee6c", "#7377f5", "#5ff0e4", "#e2558c", "#f7b3c8", "#cf9f78")
-"""Colour of the classes 0, 1, ... on paper, and on dark ground (also on micrographs). Neighbours in the list differ by
-more than 10 in Oklab (x100) for normal, deuteranopic and protanopic eyes (Machado et al., IEEE TVCG 15, 1291 (2009))."""
+"""Colour of the classes 0, 1, ... on paper, and on dark ground (also on micrographs). Neighbours in
+the list differ by more than 10 in Oklab (x100) for normal, deuteranopic and protanopic eyes
+(Machado et al., IEEE TVCG 15, 1291 (2009))."""
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "down", "hexagon", "plus")
 MATPLOTLIB_MARKS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X", "down": "v",
                     "hexagon": "h", "plus": "P", "dot": "."}  # fmt: skip
@@ -20,7 +23,8 @@ ROLES = {"ink": "#010101", "muted": "#010102", "rule": "#010103", "paper": "#010
          "ordered": "#010107", "disordered": "#010108", "vacuum": "#010109",
          "ok": "#01010a", "blank": "#01010b", "saturated": "#01010c", "truncated": "#01010d", "corrupt": "#01010e",
          **{f"class{i}": f"#0102{i:02x}" for i in range(len(LIGHT))}}  # fmt: skip
-"""Role → the stand-in colour that figures are drawn with, replaced by a CSS variable on the page."""
+"""Role → the stand-in colour that figures are drawn with, replaced by a CSS variable on the
+page."""
 
 
 def role_of(class_id: int) -> str:
@@ -44,7 +48,8 @@ def mark_of(class_id: int) -> str:
 
 
 def stand_in(class_id: int) -> str:
-    """Return the colour that a class is drawn with in a figure, before the page gives it its own."""
+    """Return the colour that a class is drawn with in a figure, before the page gives it its
+    own."""
     return ROLES[role_of(class_id)]
 
 

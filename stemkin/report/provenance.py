@@ -1,4 +1,5 @@
-"""Where the numbers come from: version, inputs, settings, machine, time, and all that did not go well."""
+"""Where the numbers come from: version, inputs, settings, machine, time, and all that did not go
+well."""
 
 from __future__ import annotations
 
@@ -26,7 +27,11 @@ def status(results: Results) -> tuple[str, str]:
     code = results.run.get("exit_code")
     if code is None:
         return "warn", "not finished"
-    return ENDS[code] if isinstance(code, int) and code in ENDS else ("warn", f"ended with exit code {code}")
+    return (
+        ENDS[code]
+        if isinstance(code, int) and code in ENDS
+        else ("warn", f"ended with exit code {code}")
+    )
 
 
 def level(results: Results) -> str:
@@ -53,16 +58,20 @@ def problems(results: Results) -> list[str]:
     """Return one sentence for everything that failed."""
     movies = results.movies[results.movies["status"] == "failed"]
     found = [
-        f"{row['movie'] or row['source']} was not analysed: {row['reason'] or 'no reason is recorded'}"
+        f"{row['movie'] or row['source']} was not analysed: "
+        f"{row['reason'] or 'no reason is recorded'}"
         for _, row in movies.iterrows()
     ]
     for block in _mappings(_of(results.run, "blocks").get("failed")):
         stop = number(block.get("stop"))
         last = plain(stop - 1) if math.isfinite(stop) else "?"
         found.append(
-            f"frames {block.get('start', '?')} to {last} of {block.get('movie', '?')} failed: {_first_line(block.get('error'))}"
+            f"frames {block.get('start', '?')} to {last} of {block.get('movie', '?')} failed: "
+            f"{_first_line(block.get('error'))}"
         )
-    unread = [why for name, why in results.absent.items() if "cannot be read" in why and name != "gallery"]
+    unread = [
+        why for name, why in results.absent.items() if "cannot be read" in why and name != "gallery"
+    ]
     return found + unread
 
 
@@ -79,7 +88,9 @@ def provenance(results: Results) -> dict[str, Any]:
     return {
         "facts": [(k, v) for k, v in _facts(results) if v],
         "stages": [
-            _stage(str(name), stage) for name, stage in _of(run, "stages").items() if isinstance(stage, Mapping)
+            _stage(str(name), stage)
+            for name, stage in _of(run, "stages").items()
+            if isinstance(stage, Mapping)
         ],
         "movies": [_movie(row) for _, row in results.movies.head(MAX_LISTED).iterrows()],
         "n_hidden": max(0, len(results.movies) - MAX_LISTED),
@@ -121,7 +132,11 @@ def when(moment: Any) -> str:
 
 
 def _stage(name: str, stage: Mapping[str, Any]) -> dict[str, str]:
-    other = [f"{str(k).replace('_', ' ')}: {_short(v)}" for k, v in stage.items() if k not in ("status", "seconds")]
+    other = [
+        f"{str(k).replace('_', ' ')}: {_short(v)}"
+        for k, v in stage.items()
+        if k not in ("status", "seconds")
+    ]
     return {
         "name": name,
         "status": str(stage.get("status") or ""),

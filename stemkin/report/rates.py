@@ -38,7 +38,11 @@ def transitions(results: Results) -> dict[str, Any]:
     rows, movie = summaries.pooled(found)
     if not rows["count"].sum():
         return {
-            "nothing": sentence(results.why("transitions", "no track has two frames in a row, so nothing was counted"))
+            "nothing": sentence(
+                results.why(
+                    "transitions", "no track has two frames in a row, so nothing was counted"
+                )
+            )
         }
     nulls = shortest_lag(results.nulls.get("transitions", rows.iloc[:0]))
     null_rows = nulls[nulls["movie"] == movie]
@@ -64,20 +68,38 @@ def dwell_times(results: Results) -> dict[str, Any]:
     rows = rows[(rows["time_at_risk_s"] > 0) | (rows["n_exits"] > 0)]
     if rows.empty:
         return {
-            "nothing": sentence(results.why("dwell_times", "no track was long enough to tell how long a class lasts"))
+            "nothing": sentence(
+                results.why(
+                    "dwell_times", "no track was long enough to tell how long a class lasts"
+                )
+            )
         }
     table = []
     for class_id in ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
-        cells = (f"{int(row['n_exits']):,}", f"{int(row['n_censored']):,}", plain(row["time_at_risk_s"]))
+        cells = (
+            f"{int(row['n_exits']):,}",
+            f"{int(row['n_censored']):,}",
+            plain(row["time_at_risk_s"]),
+        )
         null = one(results.nulls.get("dwell_times"), movie=movie, class_id=class_id)
         quantity = summaries.dwell_quantity(row)
         table.append(
-            interval_row(results, class_id, quantity, None if null is None else summaries.dwell_quantity(null), cells)
+            interval_row(
+                results,
+                class_id,
+                quantity,
+                None if null is None else summaries.dwell_quantity(null),
+                cells,
+            )
         )
-        better = one(results.found["hidden_transitions"], movie=movie, from_id=class_id, to_id=class_id)
+        better = one(
+            results.found["hidden_transitions"], movie=movie, from_id=class_id, to_id=class_id
+        )
         if better is not None and better["rate_per_s"] < 0:
-            corrected = interval_row(results, class_id, summaries.leaving_quantity(better), None, ("", "", ""))
+            corrected = interval_row(
+                results, class_id, summaries.leaving_quantity(better), None, ("", "", "")
+            )
             table.append(replace(corrected, below="names corrected"))
     headings = ("exits", "cut short", "watched for (s)")
     figure, ids = _survival(results, movie)
@@ -88,7 +110,8 @@ def dwell_times(results: Results) -> dict[str, Any]:
 
 
 def _survival(results: Results, movie: str) -> tuple[Markup | None, list[int]]:
-    """Return the survival curves of the classes that were left at all, with the exponential law of their mean time."""
+    """Return the survival curves of the classes that were left at all, with the exponential law of
+    their mean time."""
     curves = results.found["survival"]
     curves = curves[(curves["movie"] == movie) & curves["survival"].notna()]
     left = curves.groupby("class_id")["n_exits"].sum()
@@ -127,18 +150,34 @@ def _cell(row: pd.Series) -> dict[str, Any]:
 def _rate_rows(results: Results, row: pd.Series) -> list[Row]:
     """Return the rate as counted and, below it, with naming errors taken out."""
     source, label = int(row["from_id"]), _change(results, row)
-    static = one(results.nulls.get("static_transitions"), **{key: row[key] for key in ("movie", "from_id", "to_id")})
+    static = one(
+        results.nulls.get("static_transitions"),
+        **{key: row[key] for key in ("movie", "from_id", "to_id")},
+    )
     alone = "" if static is None else plain(static["rate_per_s"], 2)
     cells = (f"{int(row['count']):,}", alone)
-    rows = [Row(label, role_of(source), mark_of(source), summaries.rate_quantity(row), null_rate(results, row), cells)]
+    rows = [
+        Row(
+            label,
+            role_of(source),
+            mark_of(source),
+            summaries.rate_quantity(row),
+            null_rate(results, row),
+            cells,
+        )
+    ]
     better = corrected_rate(results, row)
     if better is not None:
-        rows.append(Row(label, role_of(source), mark_of(source), better, None, ("", ""), "names corrected"))
+        rows.append(
+            Row(label, role_of(source), mark_of(source), better, None, ("", ""), "names corrected")
+        )
     return rows
 
 
 def _change(results: Results, row: pd.Series) -> Markup:
-    return Markup("{} → {}").format(label_of(results, int(row["from_id"])), label_of(results, int(row["to_id"])))
+    return Markup("{} → {}").format(
+        label_of(results, int(row["from_id"])), label_of(results, int(row["to_id"]))
+    )
 
 
 def _barns(results: Results, changes: pd.DataFrame) -> Any:
@@ -148,17 +187,27 @@ def _barns(results: Results, changes: pd.DataFrame) -> Any:
         dosed = one(found, movie=row["movie"], from_id=row["from_id"], to_id=row["to_id"])
         if dosed is not None and math.isfinite(dosed["cross_section_barn"]):
             source = int(row["from_id"])
-            rows.append(Row(_change(results, row), role_of(source), mark_of(source), summaries.barn_quantity(dosed)))
+            rows.append(
+                Row(
+                    _change(results, row),
+                    role_of(source),
+                    mark_of(source),
+                    summaries.barn_quantity(dosed),
+                )
+            )
     return interval_table("rate per dose", "barn", rows) if rows else None
 
 
 def _chain(results: Results) -> dict[str, Any] | None:
-    """Return whether a Markov chain is a fair model, and what it implies; None where it was not tested."""
+    """Return whether a Markov chain is a fair model, and what it implies; None where it was not
+    tested."""
     states, tested = results.found["chain"], results.found["chapman_kolmogorov"]
     states = states[states["set"] >= 0]
     if states.empty:
         return None
-    names = {s: [label_of(results, int(i)) for i in own["class_id"]] for s, own in states.groupby("set")}
+    names = {
+        s: [label_of(results, int(i)) for i in own["class_id"]] for s, own in states.groupby("set")
+    }
     times = results.found["timescales"]
     times = times[(times["lag_frames"] == times["lag_frames"].min()) & times["timescale_s"].notna()]
     rows = []
@@ -170,7 +219,11 @@ def _chain(results: Results) -> dict[str, Any] | None:
     return {
         "sets": [Markup(", ").join(labels) for labels in names.values()],
         "states": [
-            (label_of(results, int(r["class_id"])), f"{100 * r['seen_share']:.1f} %", _share(r["stationary_share"]))
+            (
+                label_of(results, int(r["class_id"])),
+                f"{100 * r['seen_share']:.1f} %",
+                _share(r["stationary_share"]),
+            )
             for _, r in states.iterrows()
         ],
         "timescales": interval_table("timescale", "s", rows, ("rank",)) if rows else None,

@@ -1,4 +1,5 @@
-"""What a results folder holds, read without trust: whatever is missing, empty or damaged becomes a sentence, not an error."""
+"""What a results folder holds, read without trust: whatever is missing, empty or damaged becomes a
+sentence, not an error."""
 
 from __future__ import annotations
 
@@ -22,7 +23,14 @@ NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")
 """Tables that results of earlier versions lack."""
 KINETICS = ("hidden_transitions", "survival", "abundances", "creation", "meetings")
 """Likewise; `hidden_transitions` has the columns of ``transitions``."""
-NULL_TABLES = ("transitions", "diffusion", "hop_rates", "dwell_times", "static_transitions", "meetings")
+NULL_TABLES = (
+    "transitions",
+    "diffusion",
+    "hop_rates",
+    "dwell_times",
+    "static_transitions",
+    "meetings",
+)
 """Null controls are the same tables, of the same code, in files called ``null_<table>.parquet``."""
 FURTHER = {
     "hop_rates": ("movie", "class_id", "hop_rate_per_s", "low", "high", "n_hops"),
@@ -43,7 +51,8 @@ MAX_PICTURES = 4
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame with its detections: `frame` (y, x), and `y`, `x` [px], `class_id`, `score` of each detection."""
+    """One frame with its detections: `frame` (y, x), and `y`, `x` [px], `class_id`, `score` of each
+    detection."""
 
     movie: str
     frame: np.ndarray
@@ -98,7 +107,14 @@ class Results:
         listed = [m for m in _list(self.run.get("movies")) if isinstance(m, Mapping)]
         if not listed:
             listed = [{"movie": m} for m in dict.fromkeys(self.frames["movie"])]
-        numbers = ("n_frames", "height_px", "width_px", "pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s")
+        numbers = (
+            "n_frames",
+            "height_px",
+            "width_px",
+            "pixel_size_nm",
+            "frame_time_s",
+            "dose_rate_e_per_nm2_s",
+        )
         words = ("movie", "source", "status", "reason")
         columns: dict[str, Any] = {c: [number(m.get(c)) for m in listed] for c in numbers}
         columns |= {c: ["" if m.get(c) is None else str(m.get(c)) for m in listed] for c in words}
@@ -133,7 +149,10 @@ def read_results(store: Store) -> Results:
     """
     present = store.names()
     if not {RUN_FILE, "frames", *(f"{t}.parquet" for t in TABLES)} & set(present):
-        msg = f"{store.root} is no results folder: it has no {RUN_FILE} and no tables; make one with `stemkin run INPUT -o {store.root}`"
+        msg = (
+            f"{store.root} is no results folder: it has no {RUN_FILE} and no tables; make one with "
+            f"`stemkin run INPUT -o {store.root}`"
+        )
         raise FileNotFoundError(msg)
     absent: dict[str, str] = {}
     run = _read_json(store, absent, RUN_FILE)
@@ -141,7 +160,9 @@ def read_results(store: Store) -> Results:
         name: _read_table(store, absent, name, name, present)
         for name in (*TABLES, *NEIGHBOURHOODS, *KINETICS, *FURTHER)
     }
-    nulls = {name: _read_table(store, absent, f"null_{name}", name, present) for name in NULL_TABLES}
+    nulls = {
+        name: _read_table(store, absent, f"null_{name}", name, present) for name in NULL_TABLES
+    }
     frames, unread = _read_frames(store, absent)
     return Results(
         run=run,
@@ -192,8 +213,11 @@ def _read_json(store: Store, absent: dict[str, str], *path: str) -> Mapping[str,
     return content if isinstance(content, dict) else {}
 
 
-def _read_table(store: Store, absent: dict[str, str], stem: str, name: str, present: list[str]) -> pd.DataFrame:
-    """Return the table `name` in the file called `stem`, empty where that is missing or not what it should be."""
+def _read_table(
+    store: Store, absent: dict[str, str], stem: str, name: str, present: list[str]
+) -> pd.DataFrame:
+    """Return the table `name` in the file called `stem`, empty where that is missing or not what it
+    should be."""
     file = f"{stem}.parquet"
     if file not in present:
         absent[stem] = f"there is no {file}"
@@ -206,7 +230,11 @@ def _read_table(store: Store, absent: dict[str, str], stem: str, name: str, pres
 
 
 def _empty(name: str) -> pd.DataFrame:
-    return pd.DataFrame(columns=FURTHER[name]) if name in FURTHER else tables.empty(SAME_COLUMNS.get(name, name))
+    return (
+        pd.DataFrame(columns=FURTHER[name])
+        if name in FURTHER
+        else tables.empty(SAME_COLUMNS.get(name, name))
+    )
 
 
 def _conformed(rows: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -236,7 +264,9 @@ def _read_frames(store: Store, absent: dict[str, str]) -> tuple[pd.DataFrame, in
     if not parts:
         absent.setdefault("frames", "there is no table of frames")
         return tables.empty("frames"), 0
-    frames = pd.concat(parts, ignore_index=True).sort_values(["movie", "frame"], kind="stable", ignore_index=True)
+    frames = pd.concat(parts, ignore_index=True).sort_values(
+        ["movie", "frame"], kind="stable", ignore_index=True
+    )
     return frames, max(0, len(folders) - MAX_MOVIES_READ)
 
 
@@ -257,16 +287,27 @@ def _read_regions(store: Store, absent: dict[str, str], phases: pd.DataFrame) ->
 def _read_pictures(store: Store, absent: dict[str, str], run: Mapping[str, Any]) -> list[Picture]:
     names, pictures = _movie_names(run), []
     sizes = {
-        str(m.get("movie")): number(m.get("pixel_size_nm")) for m in _list(run.get("movies")) if isinstance(m, Mapping)
+        str(m.get("movie")): number(m.get("pixel_size_nm"))
+        for m in _list(run.get("movies"))
+        if isinstance(m, Mapping)
     }
     files = [name for name in store.names("gallery") if name.endswith(".npz")]
     for file in files[:MAX_PICTURES]:
         stem = file.removesuffix(".npz")
         movie = names.get(stem, unquote(stem))
         try:
-            with np.load(io.BytesIO(store.read_bytes("gallery", file)), allow_pickle=False) as stored:
+            with np.load(
+                io.BytesIO(store.read_bytes("gallery", file)), allow_pickle=False
+            ) as stored:
                 pictures.append(_picture(dict(stored), movie, sizes.get(movie, math.nan)))
-        except (ValueError, OSError, KeyError, EOFError, TypeError, io.UnsupportedOperation) as error:
+        except (
+            ValueError,
+            OSError,
+            KeyError,
+            EOFError,
+            TypeError,
+            io.UnsupportedOperation,
+        ) as error:
             absent["gallery"] = f"gallery/{file} cannot be read ({error})"
     if not files:
         absent["gallery"] = "no frame was kept in the results folder"

@@ -1,4 +1,5 @@
-"""Figures of neighbourhoods (mean structure, modes, Ward's tree) and of regions that grow; see `figures` for how they are drawn."""
+"""Figures of neighbourhoods (mean structure, modes, Ward's tree) and of regions that grow; see
+`figures` for how they are drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 N_MODES = 2
 LARGEST_ARROW = 0.32
-"""Length of the longest arrow [lattice constants]: displacements are drawn so many times larger than they are."""
+"""Length of the longest arrow [lattice constants]: displacements are drawn so many times larger
+than they are."""
 
 CLEARLY = 1.3
 """How far beyond the noise's edge a mode counts."""
@@ -29,7 +31,8 @@ REGION_ROLES = {"hole": "ink", "disordered": "disordered", "fragment": "accent"}
 
 
 def structure(atoms: pd.DataFrame, modes: pd.DataFrame, *, name: str) -> Markup:
-    """Draw where the atoms of a class stand with 95 % ellipses, and its first modes; arrows are magnified as each panel says."""
+    """Draw where the atoms of a class stand with 95 % ellipses, and its first modes; arrows are
+    magnified as each panel says."""
     with _style():
         figure = _new((WIDE[0], 3.6))
         figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.88, wspace=0.02)
@@ -44,14 +47,18 @@ def structure(atoms: pd.DataFrame, modes: pd.DataFrame, *, name: str) -> Markup:
             mode = modes[modes["mode"] == m].set_index("atom").reindex(atoms["atom"])
             _columns(axes, atoms)
             if mode["dy"].notna().any() and is_significant(mode):
-                moves = np.nan_to_num(mode[["dy", "dx"]].to_numpy()) * np.sqrt(float(mode["variance_a2"].max()))
+                moves = np.nan_to_num(mode[["dy", "dx"]].to_numpy()) * np.sqrt(
+                    float(mode["variance_a2"].max())
+                )
                 reach = _reach(moves)
                 _arrows(axes, atoms, moves * reach, both=True)
                 axes.set_title(f"mode {m + 1}, one standard deviation ×{reach:g}", fontsize=9)
             else:
                 axes.set_title(f"mode {m + 1}: no more than noise", fontsize=9)
         return as_markup(
-            figure, name, "Mean positions of the atoms around the defect with 95 % ellipses, and the first modes"
+            figure,
+            name,
+            "Mean positions of the atoms around the defect with 95 % ellipses, and the first modes",
         )
 
 
@@ -71,7 +78,14 @@ def _reach(moves: np.ndarray) -> float:
 def _columns(axes: Axes, atoms: pd.DataFrame) -> None:
     for kind, size in SIZES.items():
         rows = atoms[atoms["column"] == kind]
-        axes.scatter(rows["x_a"], rows["y_a"], s=size, facecolors="none", edgecolors=ROLES["muted"], linewidths=0.9)
+        axes.scatter(
+            rows["x_a"],
+            rows["y_a"],
+            s=size,
+            facecolors="none",
+            edgecolors=ROLES["muted"],
+            linewidths=0.9,
+        )
     axes.set_xlim(-1.5, 1.5)
     axes.set_ylim(1.4, -1.4)
     axes.set_aspect("equal")
@@ -82,14 +96,28 @@ def _ellipses(axes: Axes, atoms: pd.DataFrame, u: np.ndarray, reach: float) -> N
     from matplotlib.patches import Ellipse
 
     errors = atoms[["error_x_a", "error_y_a", "covariance_yx_a2"]].to_numpy()
-    for (y, x), (dy, dx), (sx, sy, cov) in zip(atoms[["y_a", "x_a"]].to_numpy(), u, errors, strict=True):
+    for (y, x), (dy, dx), (sx, sy, cov) in zip(
+        atoms[["y_a", "x_a"]].to_numpy(), u, errors, strict=True
+    ):
         if not np.isfinite([dy, sx, sy, cov]).all():
             continue
         values, vectors = np.linalg.eigh([[sx**2, cov], [cov, sy**2]])
-        width, height = 2 * 2.45 * reach * np.sqrt(np.maximum(values, 0))  # 95 % of a Gaussian in two dimensions
+        width, height = (
+            2 * 2.45 * reach * np.sqrt(np.maximum(values, 0))
+        )  # 95 % of a Gaussian in two dimensions
         angle = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
         place = (x + reach * dx, y + reach * dy)
-        axes.add_patch(Ellipse(place, width, height, angle=angle, facecolor=ROLES["accent"], alpha=0.25, linewidth=0))
+        axes.add_patch(
+            Ellipse(
+                place,
+                width,
+                height,
+                angle=angle,
+                facecolor=ROLES["accent"],
+                alpha=0.25,
+                linewidth=0,
+            )
+        )
 
 
 def _arrows(axes: Axes, atoms: pd.DataFrame, moves: np.ndarray, *, both: bool = False) -> None:
@@ -108,14 +136,31 @@ def tree(linkage: np.ndarray, class_ids: Sequence[int]) -> Markup:
         figure = _new((HALF[0], 2.6))
         axes = figure.add_subplot()
         drawn: Any = dendrogram(
-            linkage, ax=axes, no_labels=True, color_threshold=0, above_threshold_color=ROLES["muted"]
+            linkage,
+            ax=axes,
+            no_labels=True,
+            color_threshold=0,
+            above_threshold_color=ROLES["muted"],
         )
         for i, leaf in enumerate(drawn["leaves"]):
-            axes.plot(5 + 10 * i, 0, "o", color=stand_in(class_ids[leaf]), clip_on=False, markersize=6, zorder=3)
-        axes.set_xticks([5 + 10 * i for i in range(len(class_ids))], [str(class_ids[leaf]) for leaf in drawn["leaves"]])
+            axes.plot(
+                5 + 10 * i,
+                0,
+                "o",
+                color=stand_in(class_ids[leaf]),
+                clip_on=False,
+                markersize=6,
+                zorder=3,
+            )
+        axes.set_xticks(
+            [5 + 10 * i for i in range(len(class_ids))],
+            [str(class_ids[leaf]) for leaf in drawn["leaves"]],
+        )
         axes.set_xlabel("class")
         axes.set_ylabel("distance")
-        return as_markup(figure, "ward", "Tree that joins the classes whose mean images are most alike")
+        return as_markup(
+            figure, "ward", "Tree that joins the classes whose mean images are most alike"
+        )
 
 
 def is_dashed(kind: str) -> bool:
@@ -135,14 +180,23 @@ def regions(rows: pd.DataFrame, *, column: str, unit: str, in_frames: bool) -> M
             x, y = own[x_name].to_numpy() / scale, own[column].to_numpy()
             mark = "o" if len(x) < 3 else None
             line = (0, (4, 1.6)) if is_dashed(kind) else "solid"
-            axes.plot(x, y, color=ROLES[REGION_ROLES[kind]], linestyle=line, marker=mark, markersize=3)
+            axes.plot(
+                x, y, color=ROLES[REGION_ROLES[kind]], linestyle=line, marker=mark, markersize=3
+            )
             axes.annotate(
-                str(number), (x[-1], y[-1]), xytext=(3, 0), textcoords="offset points", fontsize=8, va="center"
+                str(number),
+                (x[-1], y[-1]),
+                xytext=(3, 0),
+                textcoords="offset points",
+                fontsize=8,
+                va="center",
             )
         axes.set_ylim(bottom=0)
         axes.margins(x=0.03)
         axes.set_xlabel("frame" if in_frames else f"time ({time_unit})")
         axes.set_ylabel(f"area ({unit})")
         return as_markup(
-            figure, "regions", "Area of the largest holes, disordered areas and turned fragments against time"
+            figure,
+            "regions",
+            "Area of the largest holes, disordered areas and turned fragments against time",
         )

@@ -1,4 +1,5 @@
-"""Small tables for the figures: binned counts, mean fractions, the matrix, the fit that belongs to a curve."""
+"""Small tables for the figures: binned counts, mean fractions, the matrix, the fit that belongs to
+a curve."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from stemkin.tables import NOT_NAMED, OK, POOLED
 
 MAX_BINS = 60
 METHODS = ("mle", "hop", "cve", "ols")
-"""Which estimate of D is quoted first, where there are several; others follow in the order of the table. Displacements
-that are not Gaussian come from hops, whatever else is there."""
+"""Which estimate of D is quoted first, where there are several; others follow in the order of the
+table. Displacements that are not Gaussian come from hops, whatever else is there."""
 METHOD_NAMES = {
     "mle": "maximum likelihood",
     "hop": "hops on the lattice",
@@ -25,7 +26,8 @@ METHOD_NAMES = {
 
 
 def poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the central 95 % interval of the mean of a Poisson count (Garwood, Biometrika 28, 437 (1936)).
+    """Return the central 95 % interval of the mean of a Poisson count (Garwood, Biometrika 28, 437
+    (1936)).
 
     >>> [round(float(v), 2) for v in np.ravel(poisson_interval(np.array([0, 10])))]
     [0.0, 4.8, 3.69, 18.39]
@@ -44,9 +46,14 @@ def has_times(frames: pd.DataFrame) -> bool:
 
 
 def binned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` (with `frame`, `time_s`) with a column `bin` of at most `MAX_BINS` bins, and `time`, each bin's middle."""
+    """Return `rows` (with `frame`, `time_s`) with a column `bin` of at most `MAX_BINS` bins, and
+    `time`, each bin's middle."""
     position = rows["time_s"] if has_times(rows) else rows["frame"].astype(float)
-    step = float(position.max() - position.min()) / max(1, int(rows["frame"].max() - rows["frame"].min())) or 1.0
+    step = (
+        float(position.max() - position.min())
+        / max(1, int(rows["frame"].max() - rows["frame"].min()))
+        or 1.0
+    )
     n_steps = round(float(position.max() - position.min()) / step) + 1
     width = step * math.ceil(n_steps / MAX_BINS)
     bins = np.floor((position - position.min()) / width + 0.5 * step / width).astype(int)
@@ -57,17 +64,20 @@ def binned(rows: pd.DataFrame) -> pd.DataFrame:
 def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
     """Return the mean number of defects per frame, with a 95 % band, for each class and time bin.
 
-    Each movie counts alike. Frames in which a class has no row count as zero; where a movie has no good frame, its own
-    neighbours in time stand in, so that a gap in one movie makes no step in the mean of all. The frames of one bin and
-    movie show largely the same defects, so the band takes them as one look: it is the Poisson interval of the mean times
-    the number of movies that were seen in the bin.
+    Each movie counts alike. Frames in which a class has no row count as zero; where a movie has no
+    good frame, its own neighbours in time stand in, so that a gap in one movie makes no step in the
+    mean of all. The frames of one bin and
+    movie show largely the same defects, so the band takes them as one look: it is the Poisson
+    interval of the mean times the number of movies that were seen in the bin.
 
     Returns
     -------
     Columns `class_id`, `bin`, `time`, `mean`, `low`, `high`, `n_movies`.
     """
     looked = frames.loc[frames["status"] == OK, ["movie", "frame", "time_s"]]
-    looks = pd.concat([looked, populations[["movie", "frame", "time_s"]]]).drop_duplicates(["movie", "frame"])
+    looks = pd.concat([looked, populations[["movie", "frame", "time_s"]]]).drop_duplicates(
+        ["movie", "frame"]
+    )
     looks = binned(looks)
     n_frames = looks.groupby(["movie", "bin"]).size()
     time = looks.groupby("bin")["time"].first()
@@ -75,10 +85,21 @@ def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.Data
     parts = []
     for class_id in sorted(populations["class_id"].unique()):
         n = placed[placed["class_id"] == class_id].groupby(["movie", "bin"])["n"].sum()
-        by_movie = (n.reindex(n_frames.index, fill_value=0) / n_frames).unstack("movie").reindex(time.index)  # noqa: PD010
+        by_movie = (
+            (n.reindex(n_frames.index, fill_value=0) / n_frames)
+            .unstack("movie")
+            .reindex(time.index)
+        )
         mean = by_movie.interpolate(method="index", limit_area="inside").mean(axis=1)
         parts.append(
-            pd.DataFrame({"class_id": class_id, "time": time, "mean": mean, "n_movies": by_movie.notna().sum(axis=1)})
+            pd.DataFrame(
+                {
+                    "class_id": class_id,
+                    "time": time,
+                    "mean": mean,
+                    "n_movies": by_movie.notna().sum(axis=1),
+                }
+            )
         )
     means = pd.concat(parts).rename_axis("bin").reset_index()
     low, high = poisson_interval((means["mean"] * means["n_movies"]).to_numpy())
@@ -86,7 +107,8 @@ def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.Data
 
 
 def mean_fractions(frames: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean area fractions per time bin: `time`, `ordered`, `disordered`, `vacuum`; no rows where none is known."""
+    """Return the mean area fractions per time bin: `time`, `ordered`, `disordered`, `vacuum`; no
+    rows where none is known."""
     names = ["ordered", "disordered", "vacuum"]
     known = frames[(frames["status"] == OK) & frames[names].notna().all(axis=1)]
     if known.empty:
@@ -95,10 +117,13 @@ def mean_fractions(frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the rows that pool every movie; without them, those of the movie with most rows. And which movie that is."""
+    """Return the rows that pool every movie; without them, those of the movie with most rows. And
+    which movie that is."""
     if rows.empty:
         return rows, POOLED
-    chosen = POOLED if (rows["movie"] == POOLED).any() else str(rows["movie"].value_counts().index[0])
+    chosen = (
+        POOLED if (rows["movie"] == POOLED).any() else str(rows["movie"].value_counts().index[0])
+    )
     return rows[rows["movie"] == chosen], chosen
 
 
@@ -113,11 +138,14 @@ def method_name(method: str) -> str:
 
 
 def preferred(rows: pd.DataFrame, *, gaussian: bool = True) -> pd.DataFrame:
-    """Return `rows` of ``diffusion`` with the estimate that is quoted first on top, those without a value last."""
+    """Return `rows` of ``diffusion`` with the estimate that is quoted first on top, those without a
+    value last."""
     methods = METHODS if gaussian else sorted(METHODS, key=lambda m: m != "hop")
     rank = rows["method"].map({m: i for i, m in enumerate(methods)}).fillna(len(methods))
     ranked = rows.assign(_unknown=~np.isfinite(rows["D_nm2_per_s"]), _rank=rank)
-    return ranked.sort_values(["_unknown", "_rank"], kind="stable").drop(columns=["_unknown", "_rank"])
+    return ranked.sort_values(["_unknown", "_rank"], kind="stable").drop(
+        columns=["_unknown", "_rank"]
+    )
 
 
 def diffusion_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
@@ -132,11 +160,14 @@ def hop_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
 
 def rate_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
     """Return the rate of a row of ``transitions``."""
-    return Quantity(float(row["rate_per_s"]), float(row["rate_low"]), float(row["rate_high"]), "per s")
+    return Quantity(
+        float(row["rate_per_s"]), float(row["rate_low"]), float(row["rate_high"]), "per s"
+    )
 
 
 def dwell_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return the mean dwell time of a row of ``dwell_times``; its interval is the inverse of the exit rate's."""
+    """Return the mean dwell time of a row of ``dwell_times``; its interval is the inverse of the
+    exit rate's."""
     low, high = float(row["low"]), float(row["high"])
     return Quantity(
         float(row["mean_dwell_s"]),
@@ -147,7 +178,8 @@ def dwell_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
 
 
 def leaving_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return the mean dwell time of a diagonal row of ``transitions``: the inverse of minus its rate."""
+    """Return the mean dwell time of a diagonal row of ``transitions``: the inverse of minus its
+    rate."""
     leaving = (-float(row["rate_per_s"]), -float(row["rate_high"]), -float(row["rate_low"]))
     value, high, low = (1 / rate if rate > 0 else math.inf for rate in leaving)
     return Quantity(value, low, high, "s")
@@ -166,7 +198,8 @@ def barn_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
 
 
 def fit_of(rows: pd.DataFrame, *, gaussian: bool = True) -> tuple[float, float] | None:
-    """Return D [nm²/s] and the offset 4 sigma² [nm²] of the first estimate with a positive D in `rows` of ``diffusion``."""
+    """Return D [nm²/s] and the offset 4 sigma² [nm²] of the first estimate with a positive D in
+    `rows` of ``diffusion``."""
     for _, row in preferred(rows, gaussian=gaussian).iterrows():
         D_nm2_per_s, sigma_nm = float(row["D_nm2_per_s"]), float(row["sigma_nm"])
         if math.isfinite(D_nm2_per_s) and D_nm2_per_s > 0:
@@ -175,15 +208,23 @@ def fit_of(rows: pd.DataFrame, *, gaussian: bool = True) -> tuple[float, float] 
 
 
 def matrix(rows: pd.DataFrame) -> tuple[list[int], dict[tuple[int, int], pd.Series]]:
-    """Return the class numbers that were counted in a transition table (not-named last), and its rows by (from, to)."""
+    """Return the class numbers that were counted in a transition table (not-named last), and its
+    rows by (from, to)."""
     counted = rows[rows["count"] > 0]
     rows = counted if counted.empty else rows
-    ids = sorted({int(i) for i in (*counted["from_id"], *counted["to_id"])}, key=lambda i: (i == NOT_NAMED, i))
+    ids = sorted(
+        {int(i) for i in (*counted["from_id"], *counted["to_id"])},
+        key=lambda i: (i == NOT_NAMED, i),
+    )
     return ids, {(int(row["from_id"]), int(row["to_id"])): row for _, row in rows.iterrows()}
 
 
 def key_transitions(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return the `n` most counted changes of class that have a rate, most counted first."""
-    changes = rows[(rows["from_id"] != rows["to_id"]) & np.isfinite(rows["rate_per_s"]) & (rows["count"] > 0)]
-    ordered: pd.DataFrame = changes.sort_values(["count", "from_id", "to_id"], ascending=[False, True, True])
+    changes = rows[
+        (rows["from_id"] != rows["to_id"]) & np.isfinite(rows["rate_per_s"]) & (rows["count"] > 0)
+    ]
+    ordered: pd.DataFrame = changes.sort_values(
+        ["count", "from_id", "to_id"], ascending=[False, True, True]
+    )
     return ordered.head(n)

@@ -1,4 +1,5 @@
-"""Numbers as a physicist writes them: as many digits as the interval bears, one power of ten, units."""
+"""Numbers as a physicist writes them: as many digits as the interval bears, one power of ten,
+units."""
 
 from __future__ import annotations
 
@@ -38,7 +39,11 @@ class Quantity:
         """Power of ten that is written once behind value and interval."""
         if self.given_exponent is not None:
             return self.given_exponent
-        ends = [abs(v) for v in (self.value, self.low, self.high) if math.isfinite(v) and abs(v) > 1e-300]
+        ends = [
+            abs(v)
+            for v in (self.value, self.low, self.high)
+            if math.isfinite(v) and abs(v) > 1e-300
+        ]
         largest = max(ends, default=1.0)
         if 1e-2 <= largest < 1e5:
             return 0
@@ -51,7 +56,8 @@ class Quantity:
 
     @property
     def decimals(self) -> int:
-        """Decimals after the point: two significant digits of half the interval, three of the value without one."""
+        """Decimals after the point: two significant digits of half the interval, three of the value
+        without one."""
         scale = 10.0**self.exponent
         if self.has_interval and self.high > self.low:
             step = (self.high - self.low) / 2 / scale
@@ -102,11 +108,16 @@ class Quantity:
     @property
     def times(self) -> Markup:
         """The power of ten alone, as HTML; empty where it is one."""
-        return Markup("× 10<sup>{}</sup>").format(str(self.exponent).replace("-", "−")) if self.exponent else Markup("")
+        return (
+            Markup("× 10<sup>{}</sup>").format(str(self.exponent).replace("-", "−"))
+            if self.exponent
+            else Markup("")
+        )
 
 
 def class_label(name: Any) -> Markup:
-    """Return a class name as HTML, ``V_S`` with its subscript; anything else in it is harmless text.
+    """Return a class name as HTML, ``V_S`` with its subscript; anything else in it is harmless
+    text.
 
     >>> class_label("Mo_W+V_S2"), class_label("hole_edge"), class_label("<b>")
     (Markup('Mo<sub>W</sub>+V<sub>S2</sub>'), Markup('hole_edge'), Markup('&lt;b&gt;'))
@@ -137,7 +148,9 @@ def plain(value: Any, digits: int = 4) -> str:
         return "∞" if number > 0 else "−∞"
     if number and not 1e-3 <= abs(number) < 1e7:
         mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
-        return f"{mantissa.rstrip('0').rstrip('.')} × 10{str(int(exponent)).translate(SUPERSCRIPT)}".replace("-", "−")
+        return f"{mantissa.rstrip('0').rstrip('.')} × 10{str(int(exponent)).translate(SUPERSCRIPT)}".replace(
+            "-", "−"
+        )
     text = f"{number:,.{digits}g}" if abs(number) < 10**digits else f"{number:,.0f}"
     return text.replace("-", "−")
 

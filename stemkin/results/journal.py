@@ -1,6 +1,8 @@
-"""``run.json``: what a run was asked, what it did, what failed and why; written often, so that a crash loses little.
+"""``run.json``: what a run was asked, what it did, what failed and why; written often, so that a
+crash loses little.
 
-The journal also keeps two runs apart: a folder remembers which inputs it belongs to, and a lock says who writes there.
+The journal also keeps two runs apart: a folder remembers which inputs it belongs to, and a lock
+says who writes there.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ class Journal:
         """
         content = store.read_json(RUN_FILE)
         if content is None:
-            msg = f"{store.root} is no results folder: it has no {RUN_FILE}; make one with `stemkin run INPUT -o {store.root}`"
+            msg = (
+                f"{store.root} is no results folder: it has no {RUN_FILE}; make one with `stemkin "
+                f"run INPUT -o {store.root}`"
+            )
             raise FolderError(msg)
         parts = {"config": dict, "movies": list, "stages": dict, "blocks": dict}
         wrong = [
@@ -55,13 +60,22 @@ class Journal:
             if not isinstance(content, dict) or not isinstance(content.get(key), kind)
         ]
         if wrong:
-            msg = f"{store.path(RUN_FILE)} is damaged (it has no {wrong[0]!r}); start over with --fresh, or in another folder with -o"
+            msg = (
+                f"{store.path(RUN_FILE)} is damaged (it has no {wrong[0]!r}); start over with "
+                "--fresh, or in another folder with -o"
+            )
             raise FolderError(msg)
         return cls(store, content)
 
     @classmethod
     def start(
-        cls, store: Store, inputs: Sequence[str], config: dict[str, Any], *, fresh: bool, command: str = ""
+        cls,
+        store: Store,
+        inputs: Sequence[str],
+        config: dict[str, Any],
+        *,
+        fresh: bool,
+        command: str = "",
     ) -> Journal:
         """Begin or resume a run of `inputs` in the folder of `store`.
 
@@ -72,13 +86,21 @@ class Journal:
         """
         known = _known(store, fresh=fresh)
         if known is None and store.names():
-            msg = f"{store.root} holds files but no {RUN_FILE}, so it is no results folder; choose an empty one with -o"
+            msg = (
+                f"{store.root} holds files but no {RUN_FILE}, so it is no results folder; choose "
+                "an empty one with -o"
+            )
             raise FolderError(msg)
         if known is not None and known.get("inputs") != list(inputs) and not fresh:
-            msg = f"{store.root} belongs to another run, of {_some(known.get('inputs', []))}; choose another folder with -o, or start over with --fresh"
+            msg = (
+                f"{store.root} belongs to another run, of {_some(known.get('inputs', []))}; choose "
+                "another folder with -o, or start over with --fresh"
+            )
             raise FolderError(msg)
         if known is not None and fresh:
-            for name in sorted(store.names(), key=lambda name: name == RUN_FILE):  # last: a results folder to the end
+            for name in sorted(
+                store.names(), key=lambda name: name == RUN_FILE
+            ):  # last: a results folder to the end
                 store.remove(name)
         before = {} if known is None or fresh else known
         content: dict[str, Any] = {
@@ -91,7 +113,14 @@ class Journal:
             "machine": machine(),
             "movies": [],
             "stages": {},
-            "blocks": {"mib": _block_mib(before), "total": 0, "done": 0, "reused": 0, "stale": 0, "failed": []},
+            "blocks": {
+                "mib": _block_mib(before),
+                "total": 0,
+                "done": 0,
+                "reused": 0,
+                "stale": 0,
+                "failed": [],
+            },
             "warnings": [],
             "exit_code": None,
         }
@@ -142,18 +171,23 @@ class Journal:
 
 
 def _block_mib(before: dict[str, Any]) -> float | None:
-    """Return how large blocks were cut before: a run goes on with them, whoever joined its archive meanwhile."""
+    """Return how large blocks were cut before: a run goes on with them, whoever joined its archive
+    meanwhile."""
     blocks = before.get("blocks")
     mib = blocks.get("mib") if isinstance(blocks, dict) else None
     return float(mib) if isinstance(mib, (int, float)) and mib > 0 else None
 
 
 def _known(store: Store, *, fresh: bool) -> dict[str, Any] | None:
-    """Return what the folder's ``run.json`` says; where a run starts over, a damaged one is an empty one."""
+    """Return what the folder's ``run.json`` says; where a run starts over, a damaged one is an
+    empty one."""
     try:
         known = store.read_json(RUN_FILE)
         if known is not None and not isinstance(known, dict):
-            msg = f"{store.path(RUN_FILE)} is damaged (it holds no table); start over with --fresh, or in another folder with -o"
+            msg = (
+                f"{store.path(RUN_FILE)} is damaged (it holds no table); start over with --fresh, "
+                "or in another folder with -o"
+            )
             raise FolderError(msg)
     except ValueError:
         if not fresh:
@@ -180,13 +214,16 @@ def locked(store: Store) -> Iterator[None]:
         _held.discard(store.root)
         with suppress(
             OSError
-        ):  # a store that is out of reach keeps the lock, which the next run of this machine takes over
+            # a store that is out of reach keeps the lock, which the next run of this machine takes
+            # over
+        ):
             store.remove(LOCK_FILE)
 
 
 _turn = threading.Lock()
 _held: set[str] = set()
-"""The folders in which this process writes now: a lock of its own elsewhere was left by a run that could not remove it."""
+"""The folders in which this process writes now: a lock of its own elsewhere was left by a run that
+could not remove it."""
 
 
 def _take_once(store: Store) -> None:
@@ -197,12 +234,15 @@ def _take_once(store: Store) -> None:
         raise
     except OSError as error:
         why = error.strerror or error
-        msg = f"the results folder {store.root} cannot be written: {why}; choose another one with -o"
+        msg = (
+            f"the results folder {store.root} cannot be written: {why}; choose another one with -o"
+        )
         raise FolderError(msg) from error
 
 
 def _take(path: Path, store: Store) -> None:
-    """Make the lock file appear with its content; runs that start at once look at a stale one in turn."""
+    """Make the lock file appear with its content; runs that start at once look at a stale one in
+    turn."""
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +261,8 @@ def _take(path: Path, store: Store) -> None:
 
 
 def _take_in_store(store: Store) -> None:
-    """Write the lock of an object store: created only where there is none, if the store can promise that."""
+    """Write the lock of an object store: created only where there is none, if the store can promise
+    that."""
     if store.exists(LOCK_FILE):
         _check_gone(store.read_bytes(LOCK_FILE).decode(errors="replace"), store)
         store.write_bytes(_signature().encode(), LOCK_FILE)
@@ -239,19 +280,28 @@ def _check_gone(holder: str, store: Store) -> None:
     """
     left_by_us = holder == _signature() and store.root not in _held
     if not left_by_us and not _is_gone(holder):
-        msg = f"{store.root} is being written by another run ({holder}); wait for it, or choose another folder with -o (if it is gone, remove {store.path(LOCK_FILE)})"
+        msg = (
+            f"{store.root} is being written by another run ({holder}); wait for it, or choose "
+            f"another folder with -o (if it is gone, remove {store.path(LOCK_FILE)})"
+        )
         raise FolderError(msg)
-    log.warning("the lock of %s was left by a run that is gone (%s); taking it over", store.root, holder)
+    log.warning(
+        "the lock of %s was left by a run that is gone (%s); taking it over", store.root, holder
+    )
 
 
 def _signature() -> str:
     import psutil
 
-    return f"process {os.getpid()} started {psutil.Process().create_time():.0f} on {socket.gethostname()}"
+    return (
+        f"process {os.getpid()} started {psutil.Process().create_time():.0f} on "
+        f"{socket.gethostname()}"
+    )
 
 
 def _is_gone(holder: str) -> bool:
-    """Tell whether the process that signed a lock has ended; on another host that cannot be known."""
+    """Tell whether the process that signed a lock has ended; on another host that cannot be
+    known."""
     import psutil
 
     words = holder.split()

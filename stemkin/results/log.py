@@ -1,7 +1,8 @@
 """``log.jsonl``: what a run says, one JSON object a line, from this process and from the workers.
 
-Each line has ``time`` (ISO 8601, UTC), ``level``, ``room`` (who speaks) and ``message``, and whatever fields the speaker adds
-(``stage``, ``seconds``, ``block``, ...). A run that goes on adds to the file; in an object store it is written when the run ends.
+Each line has ``time`` (ISO 8601, UTC), ``level``, ``room`` (who speaks) and ``message``, and
+whatever fields the speaker adds (``stage``, ``seconds``, ``block``, ...). A run that goes on adds
+to the file; in an object store it is written when the run ends.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from stemkin.results.store import Store
 LOG_FILE = "log.jsonl"
 PERFORMANCE_FILE = "performance.html"
 MAX_LINES_KEPT = 20_000
-"""So many lines wait in memory where the file cannot grow (object stores); older ones are dropped."""
+"""So many lines wait in memory where the file cannot grow (object stores); older ones are
+dropped."""
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ class LogFile(logging.Handler):
             self._lines.extend(store.read_bytes(LOG_FILE).decode(errors="replace").splitlines())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add one line; a log that cannot be written stops no run, and says so once, on the terminal."""
+        """Add one line; a log that cannot be written stops no run, and says so once, on the
+        terminal."""
         line = as_json(record)
         if self._file is None:
             self._lines.append(line)
@@ -52,10 +55,15 @@ class LogFile(logging.Handler):
         except OSError as error:
             if not self._is_broken:
                 self._is_broken = True
-                log.warning("%s cannot be written (%s); the run goes on without it", self._store.path(LOG_FILE), error)
+                log.warning(
+                    "%s cannot be written (%s); the run goes on without it",
+                    self._store.path(LOG_FILE),
+                    error,
+                )
 
     def close(self) -> None:
-        """Write what waits, if it can be, and close; Python calls this once more when it ends, and nothing waits then."""
+        """Write what waits, if it can be, and close; Python calls this once more when it ends, and
+        nothing waits then."""
         super().close()
         lines, self._lines = self._lines, deque()
         try:
@@ -118,13 +126,16 @@ def logged(store: Store, client: Any = None) -> Iterator[None]:
 
 @contextmanager
 def performance_reported(store: Store, client: Any) -> Iterator[None]:
-    """Keep Dask's report of what happens in the ``with`` block as ``performance.html`` in the results folder.
+    """Keep Dask's report of what happens in the ``with`` block as ``performance.html`` in the
+    results folder.
 
-    Only a `distributed` scheduler makes one; without a client a warning says so. Its profile is empty for workers that
-    `stemkin.schedulers.clients.connect` started.
+    Only a `distributed` scheduler makes one; without a client a warning says so. Its profile is
+    empty for workers that `stemkin.schedulers.clients.connect` started.
     """
     if client is None:
-        log.warning("threads of this process leave no performance report; it needs processes or a cluster")
+        log.warning(
+            "threads of this process leave no performance report; it needs processes or a cluster"
+        )
         yield
         return
     from distributed import performance_report

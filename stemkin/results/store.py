@@ -1,8 +1,11 @@
-"""The results folder: what its files are called, how they appear, and how a good one is told from a stale one.
+"""The results folder: what its files are called, how they appear, and how a good one is told from a
+stale one.
 
-Files appear whole or not at all (a temporary file is renamed; an object store gets one PUT). Each Parquet file carries
-the *fingerprint* of what made it: the input's identity, the model, the settings and the version of the stage. A file
-whose fingerprint is the wanted one need not be made again, and that is all there is to resuming a run.
+Files appear whole or not at all (a temporary file is renamed; an object store gets one PUT). Each
+Parquet file carries
+the *fingerprint* of what made it: the input's identity, the model, the settings and the version of
+the stage. A file whose fingerprint is the wanted one need not be made again, and that is all there
+is to resuming a run.
 
 A results folder is a path, or any URL that fsspec knows (``s3://bucket/results``).
 """
@@ -31,8 +34,8 @@ METADATA_KEY = b"stemkin"
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 PIXEL_TABLES = ("detections", "neighbours", "breaks", "steps")
-"""What the pixel pass writes for each block of frames, `steps` last: the frames as measured, before their shifts are summed;
-`breaks` are the regions before they are followed."""
+"""What the pixel pass writes for each block of frames, `steps` last: the frames as measured, before
+their shifts are summed; `breaks` are the regions before they are followed."""
 BLOCK_TABLES = (*PIXEL_TABLES, "frames", "tracks", "regions")
 """Tables with one file per block of frames."""
 
@@ -52,7 +55,8 @@ class Block:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return a short hash of `parts` (anything JSON can say); equal parts give equal fingerprints on every machine."""
+    """Return a short hash of `parts` (anything JSON can say); equal parts give equal fingerprints
+    on every machine."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -73,13 +77,15 @@ def folder_name(movie: str) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """A results folder at `root` (path or URL); picklable, so that each worker writes its own rows."""
+    """A results folder at `root` (path or URL); picklable, so that each worker writes its own
+    rows."""
 
     root: str
 
     @classmethod
     def at(cls, root: str | os.PathLike[str]) -> Store:
-        """Return the store at `root`; a relative path is made absolute, since workers may stand elsewhere."""
+        """Return the store at `root`; a relative path is made absolute, since workers may stand
+        elsewhere."""
         text = os.fspath(root)
         return cls(text.rstrip("/") if "://" in text else str(Path(text).absolute()))
 
@@ -87,8 +93,11 @@ class Store:
     def _fs(self) -> Any:
         import fsspec
 
-        # listings are not remembered: other processes write here, and a file that they made must be seen
-        return fsspec.core.url_to_fs(self.root, **({} if self.is_local else {"use_listings_cache": False}))[0]
+        # listings are not remembered: other processes write here, and a file that they made must be
+        # seen
+        return fsspec.core.url_to_fs(
+            self.root, **({} if self.is_local else {"use_listings_cache": False})
+        )[0]
 
     @property
     def is_local(self) -> bool:
@@ -99,7 +108,9 @@ class Store:
         """Return the path or URL of a file in the folder."""
         return "/".join([self.root, *parts])
 
-    # --- bytes -------------------------------------------------------------------------------------------------
+    # --- bytes
+    #
+    # -------------------------------------------------------------------------------------------------
 
     def exists(self, *parts: str) -> bool:
         """Tell whether there is such a file or folder."""
@@ -107,12 +118,16 @@ class Store:
             return bool(self._fs.exists(self.path(*parts)))
 
     def read_bytes(self, *parts: str) -> bytes:
-        """Return a file's content; from the first byte on is one request to an object store, asked for the whole s3fs makes two."""
+        """Return a file's content; from the first byte on is one request to an object store, asked
+        for the whole s3fs makes two."""
         with reaching(self.root):
             return bytes(self._fs.cat_file(self.path(*parts), start=0))
 
-    def read_ranges(self, files: Sequence[tuple[str, ...]], starts: list[int], stops: list[int]) -> list[bytes]:
-        """Return the bytes `starts` to `stops` (excluded) of each of the `files`; an object store is asked for all of them at once."""
+    def read_ranges(
+        self, files: Sequence[tuple[str, ...]], starts: list[int], stops: list[int]
+    ) -> list[bytes]:
+        """Return the bytes `starts` to `stops` (excluded) of each of the `files`; an object store
+        is asked for all of them at once."""
         paths = [self.path(*file) for file in files]
         with reaching(self.root):
             return list(self._fs.cat_ranges(paths, starts, stops, on_error="raise"))
@@ -133,7 +148,8 @@ class Store:
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[None]:
-        """Say of whatever fails in a ``with`` block for want of space, permission or connection that it stops the run.
+        """Say of whatever fails in a ``with`` block for want of space, permission or connection
+        that it stops the run.
 
         Raises
         ------
@@ -147,7 +163,10 @@ class Store:
         except Exception as error:
             if not isinstance(error, OSError) and not is_of_the_network(error):
                 raise
-            msg = f"{self.path(*parts)} cannot be written ({reason(error)}); what is done is kept: make room or mend access, and the same command goes on"
+            msg = (
+                f"{self.path(*parts)} cannot be written ({reason(error)}); what is done is kept: "
+                "make room or mend access, and the same command goes on"
+            )
             raise UnwritableError(msg) from error
 
     def create_bytes(self, content: bytes, *parts: str) -> None:
@@ -163,7 +182,9 @@ class Store:
         except FileExistsError:
             raise
         except Exception as error:  # s3fs gives the store's answer in words alone
-            if "PreconditionFailed" not in str(error) and "At least one of the pre-conditions" not in str(error):
+            if "PreconditionFailed" not in str(
+                error
+            ) and "At least one of the pre-conditions" not in str(error):
                 with self.writing(*parts):
                     raise
             msg = f"{self.path(*parts)} appeared this moment"
@@ -180,7 +201,8 @@ class Store:
         return [n for n in names if not n.startswith(".")]
 
     def sweep(self, *parts: str) -> None:
-        """Remove what writers that were killed have left unfinished in a folder of the machine's own file system."""
+        """Remove what writers that were killed have left unfinished in a folder of the machine's
+        own file system."""
         if self.is_local:
             with self.writing(*parts):
                 for left in Path(self.path(*parts)).glob(".*.part"):
@@ -192,7 +214,9 @@ class Store:
             with self.writing(*parts):
                 self._fs.rm(self.path(*parts), recursive=True)
 
-    # --- JSON --------------------------------------------------------------------------------------------------
+    # --- JSON
+    #
+    # --------------------------------------------------------------------------------------------------
 
     def read_json(self, *parts: str) -> Any:
         """Return a JSON file's content, None where there is no such file.
@@ -205,37 +229,51 @@ class Store:
         try:
             return json.loads(self.read_bytes(*parts)) if self.exists(*parts) else None
         except ValueError as error:
-            msg = f"{self.path(*parts)} is damaged ({error}); start over with --fresh, or in another folder with -o"
+            msg = (
+                f"{self.path(*parts)} is damaged ({error}); start over with --fresh, or in another "
+                "folder with -o"
+            )
             raise ValueError(msg) from error
 
     def write_json(self, content: Any, *parts: str) -> None:
         """Write a JSON file."""
         self.write_bytes(json.dumps(content, indent=2, default=str).encode() + b"\n", *parts)
 
-    # --- tables ------------------------------------------------------------------------------------------------
+    # --- tables
+    #
+    # ------------------------------------------------------------------------------------------------
 
     def write_table(self, rows: pd.DataFrame, made_of: str, *parts: str, **note: str) -> None:
-        """Write a table with the fingerprint `made_of` and any further `note`; equal rows give equal bytes."""
+        """Write a table with the fingerprint `made_of` and any further `note`; equal rows give
+        equal bytes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         arrow = pa.Table.from_pandas(rows, preserve_index=False)
-        about = json.dumps({"fingerprint": made_of, "n_rows": len(rows), **note}, sort_keys=True).encode()
-        arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), METADATA_KEY: about})
+        about = json.dumps(
+            {"fingerprint": made_of, "n_rows": len(rows), **note}, sort_keys=True
+        ).encode()
+        arrow = arrow.replace_schema_metadata(
+            {**(arrow.schema.metadata or {}), METADATA_KEY: about}
+        )
         buffer = io.BytesIO()
         pq.write_table(arrow, buffer, compression="zstd")
         self.write_bytes(buffer.getvalue(), *parts)
 
     def read_table(self, *parts: str, columns: Iterable[str] | None = None) -> pd.DataFrame:
         """Return a table."""
-        return pd.read_parquet(io.BytesIO(self.read_bytes(*parts)), columns=None if columns is None else list(columns))
+        return pd.read_parquet(
+            io.BytesIO(self.read_bytes(*parts)), columns=None if columns is None else list(columns)
+        )
 
     def made_of(self, *parts: str) -> str | None:
-        """Return the fingerprint in a table's file; None if there is no such file or it is not whole."""
+        """Return the fingerprint in a table's file; None if there is no such file or it is not
+        whole."""
         return self.note(*parts).get("fingerprint")
 
     def note(self, *parts: str) -> dict[str, str]:
-        """Return what a table's file says of itself; nothing if there is no such file or it is not whole."""
+        """Return what a table's file says of itself; nothing if there is no such file or it is not
+        whole."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -247,9 +285,12 @@ class Store:
         note = metadata.get(METADATA_KEY)
         return {} if note is None else {key: str(value) for key, value in json.loads(note).items()}
 
-    # --- blocks of frames --------------------------------------------------------------------------------------
+    # --- blocks of frames
+    # --------------------------------------------------------------------------------------
 
-    def write_block(self, table: str, block: Block, rows: pd.DataFrame, made_of: str, **note: str) -> None:
+    def write_block(
+        self, table: str, block: Block, rows: pd.DataFrame, made_of: str, **note: str
+    ) -> None:
         """Write the rows of `block` into the folder of `table`; see `write_table`."""
         self.write_table(rows, made_of, table, folder_name(block.movie), block.file_name, **note)
 
@@ -267,15 +308,23 @@ class Store:
 
     def block_paths(self, table: str, movie: str) -> list[str]:
         """Return the files of `movie` in the folder of `table`, in the order of their frames."""
-        return [self.path(table, folder_name(movie), name) for name in self.names(table, folder_name(movie))]
+        return [
+            self.path(table, folder_name(movie), name)
+            for name in self.names(table, folder_name(movie))
+        ]
 
     def blocks(self, table: str, movie: str) -> list[Block]:
-        """Return the blocks of `movie` that have a file in the folder of `table`, in the order of their frames."""
-        edges = [name.removesuffix(".parquet").split("-") for name in self.names(table, folder_name(movie))]
+        """Return the blocks of `movie` that have a file in the folder of `table`, in the order of
+        their frames."""
+        edges = [
+            name.removesuffix(".parquet").split("-")
+            for name in self.names(table, folder_name(movie))
+        ]
         return [Block(movie, int(start), int(stop)) for start, stop in edges]
 
     def keep_only(self, table: str, movie: str, blocks: Iterable[Block]) -> int:
-        """Remove files of `movie` that are none of `blocks` (left by another block size); return how many there were."""
+        """Remove files of `movie` that are none of `blocks` (left by another block size); return
+        how many there were."""
         self.sweep(table, folder_name(movie))
         wanted = {block.file_name for block in blocks}
         stale = [name for name in self.names(table, folder_name(movie)) if name not in wanted]
@@ -284,8 +333,12 @@ class Store:
         return len(stale)
 
     def read_movie(self, table: str, movie: str) -> pd.DataFrame:
-        """Return all rows of one movie; for small tables (`frames`, `steps`) and for looking at one movie."""
-        parts = [self.read_table(table, folder_name(movie), name) for name in self.names(table, folder_name(movie))]
+        """Return all rows of one movie; for small tables (`frames`, `steps`) and for looking at one
+        movie."""
+        parts = [
+            self.read_table(table, folder_name(movie), name)
+            for name in self.names(table, folder_name(movie))
+        ]
         parts = [part for part in parts if len(part)]
         kind = "frames" if table == "steps" else table
         return pd.concat(parts, ignore_index=True) if parts else tables.empty(kind)

@@ -1,8 +1,9 @@
 """Files of tracks as partitions that hold whole tracks.
 
-Files with one block of frames each are read so that a movie whose rows fit becomes one partition, and a larger one several, each
-with every row of its own particles. Where a movie is giant, every partition would read all its files; `run` therefore writes
-such movies once more, in files of whole tracks (`stemkin.pipeline.gathering`), each of which is a partition as it stands.
+Files with one block of frames each are read so that a movie whose rows fit becomes one partition,
+and a larger one several, each with every row of its own particles. Where a movie is giant, every
+partition would read all its files; `run` therefore writes such movies once more, in files of whole
+tracks (`stemkin.pipeline.gathering`), each of which is a partition as it stands.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from stemkin.rows.table import Rows, with_experiment
 from stemkin.tables import Experiment, empty
 
 ROWS_PER_PARTITION = 2_000_000
-"""Rows that one partition of `read_tracks` holds at most, about: 0.5 GB with all their temporary arrays."""
+"""Rows that one partition of `read_tracks` holds at most, about: 0.5 GB with all their temporary
+arrays."""
 
 
 def read_tracks(
@@ -30,7 +32,8 @@ def read_tracks(
     rows_per_partition: int = ROWS_PER_PARTITION,
     whole: Collection[str] = (),
 ) -> Rows | dd.DataFrame:
-    """Read Parquet files of tracks, cut anywhere in time, as partitions that hold whole tracks. Lazy.
+    """Read Parquet files of tracks, cut anywhere in time, as partitions that hold whole tracks.
+    Lazy.
 
     Parameters
     ----------
@@ -39,12 +42,14 @@ def read_tracks(
     experiment
         Travels with the rows.
     columns
-        What to read; ``y``, ``x`` (by which D is corrected at the borders) only where the files have them.
+        What to read; ``y``, ``x`` (by which D is corrected at the borders) only where the files
+        have them.
     rows_per_partition
-        A movie with more rows is split by particle; each of its n partitions reads the movie's files once.
+        A movie with more rows is split by particle; each of its n partitions reads the movie's
+        files once.
     whole
-        Movies each of whose files holds whole tracks, as `run` writes them of large movies: a file is a partition, and each
-        row is read once.
+        Movies each of whose files holds whole tracks, as `run` writes them of large movies: a file
+        is a partition, and each row is read once.
 
     Returns
     -------
@@ -53,7 +58,9 @@ def read_tracks(
     jobs: list[tuple[tuple[str, ...], int, int]] = []
     owners: list[str] = []
     for movie, paths in files.items():
-        n_parts = 1 if movie in whole else max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
+        n_parts = (
+            1 if movie in whole else max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
+        )
         own = [(path,) for path in paths] if movie in whole else [tuple(paths)]
         jobs += [(few, part, n_parts) for few in own for part in range(n_parts)]
         owners += [movie] * (len(jobs) - len(owners))
@@ -63,7 +70,9 @@ def read_tracks(
     columns = [c for c in columns if c in there.names or c not in ("y", "x")]
     meta = there.empty_table().select(columns).to_pandas()
     rows = dd.from_map(_read_part, jobs, columns=tuple(columns), meta=meta)
-    return rows if experiment is None else with_experiment(rows, experiment, movie_of_partition=owners)
+    return (
+        rows if experiment is None else with_experiment(rows, experiment, movie_of_partition=owners)
+    )
 
 
 def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -74,7 +83,8 @@ def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...
 
 
 def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of one file whose particle falls into `part` of `n_parts`; only these become a pandas table."""
+    """Return the rows of one file whose particle falls into `part` of `n_parts`; only these become
+    a pandas table."""
     import fsspec
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -88,7 +98,8 @@ def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd
 
 
 def part_of(particle: np.ndarray, n_parts: int) -> np.ndarray:
-    """Return which of `n_parts` even shares of all particles each `particle` (n,) belongs to; its name alone decides.
+    """Return which of `n_parts` even shares of all particles each `particle` (n,) belongs to; its
+    name alone decides.
 
     >>> part_of(np.array([7, 8, 7]), 3).tolist()
     [0, 1, 0]

@@ -1,13 +1,14 @@
 """A Dask DataFrame that remembers the experiment behind its rows.
 
-``detect`` and ``link`` return `Rows`: an ordinary `dask.dataframe.DataFrame`, plus ``.experiment`` (calibration, frames,
-class names). Any pandas-like operation gives a plain Dask DataFrame again, without it; hand it on by name then:
-``link(strong, experiment=detections.experiment)``.
+``detect`` and ``link`` return `Rows`: an ordinary `dask.dataframe.DataFrame`, plus ``.experiment``
+(calibration, frames, class names). Any pandas-like operation gives a plain Dask DataFrame again,
+without it; hand it on by name then: ``link(strong, experiment=detections.experiment)``.
 
-`Rows` are lazy: two questions to ``tracks`` would read the pixels twice. ``detections.persist()`` keeps the rows, and the
-frames behind them, where they were computed.
+`Rows` are lazy: two questions to ``tracks`` would read the pixels twice. ``detections.persist()``
+keeps the rows, and the frames behind them, where they were computed.
 
-Where the movie of each partition is known before computing, `Rows` say so in ``.movie_of_partition``.
+Where the movie of each partition is known before computing, `Rows` say so in
+``.movie_of_partition``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class Rows(dd.DataFrame):
     """A Dask DataFrame with ``.experiment``; see the module's docstring."""
 
     def __init__(
-        self, expr: Any, experiment: Experiment | None = None, movie_of_partition: Sequence[str] | None = None
+        self,
+        expr: Any,
+        experiment: Experiment | None = None,
+        movie_of_partition: Sequence[str] | None = None,
     ) -> None:
         """Wrap the expression `expr` of a Dask DataFrame."""
         super().__init__(expr)
@@ -35,7 +39,8 @@ class Rows(dd.DataFrame):
         object.__setattr__(self, "movie_of_partition", movie_of_partition)
 
     def persist(self, **kwargs: Any) -> Rows:
-        """Keep the rows, and the table of frames behind them, in memory. Computes once: each frame of a movie is read once.
+        """Keep the rows, and the table of frames behind them, in memory. Computes once: each frame
+        of a movie is read once.
 
         Parameters
         ----------
@@ -54,7 +59,9 @@ class Rows(dd.DataFrame):
         return Rows(rows.expr, replace(experiment, frames=frames), self.movie_of_partition)
 
 
-def with_experiment(rows: Any, experiment: Experiment, *, movie_of_partition: Sequence[str] | None = None) -> Rows:
+def with_experiment(
+    rows: Any, experiment: Experiment, *, movie_of_partition: Sequence[str] | None = None
+) -> Rows:
     """Return the Dask DataFrame `rows` as `Rows` that know their `experiment`. Lazy.
 
     Parameters
@@ -64,7 +71,8 @@ def with_experiment(rows: Any, experiment: Experiment, *, movie_of_partition: Se
     experiment
         What is known of the movies.
     movie_of_partition
-        The movie of each partition, where every partition holds rows of one movie only and that is known already.
+        The movie of each partition, where every partition holds rows of one movie only and that is
+        known already.
     """
     return Rows(rows.expr, experiment, movie_of_partition)
 
@@ -79,11 +87,17 @@ def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment
     """
     known = experiment if experiment is not None else getattr(rows, "experiment", None)
     if not isinstance(known, Experiment):
-        msg = "the calibration behind these rows is not known; pass experiment=... (for instance experiment=detections.experiment)"
+        msg = (
+            "the calibration behind these rows is not known; pass experiment=... (for instance "
+            "experiment=detections.experiment)"
+        )
         raise ValueError(msg)
     return known
 
 
 def as_dask(rows: Any) -> dd.DataFrame:
-    """Return `rows` (pandas or Dask) as a Dask DataFrame; a pandas table becomes one partition. Lazy."""
-    return dd.from_pandas(rows, npartitions=1, sort=False) if isinstance(rows, pd.DataFrame) else rows
+    """Return `rows` (pandas or Dask) as a Dask DataFrame; a pandas table becomes one partition.
+    Lazy."""
+    return (
+        dd.from_pandas(rows, npartitions=1, sort=False) if isinstance(rows, pd.DataFrame) else rows
+    )

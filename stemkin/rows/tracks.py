@@ -1,10 +1,11 @@
 """Tracks as arrays: whole tracks out of any table, checked and in order.
 
-Every number about motion or change is a sum over *tracks*, so a partition must hold each of its tracks whole. What
-`link` returns does; files with one block of frames each do not, and `stemkin.rows.files` makes such partitions of them.
+Every number about motion or change is a sum over *tracks*, so a partition must hold each of its
+tracks whole. What `link` returns does; files with one block of frames each do not, and
+`stemkin.rows.files` makes such partitions of them.
 
-Your own tracks need the columns ``frame``, ``particle`` and, for what is asked, ``y_nm``, ``x_nm`` and ``class_id``;
-without a column ``movie`` all rows belong to one movie, called ``"movie"``.
+Your own tracks need the columns ``frame``, ``particle`` and, for what is asked, ``y_nm``, ``x_nm``
+and ``class_id``; without a column ``movie`` all rows belong to one movie, called ``"movie"``.
 
 >>> rows = pd.DataFrame({"particle": [7, 7, 3], "frame": [1, 0, 0], "class_id": [2, 1, 1]})
 >>> tracks = Trajectories.of(rows, need=("class_id",))
@@ -30,7 +31,8 @@ ONLY_MOVIE = "movie"
 """What the movie is called where the rows do not say."""
 
 Sums = dict[tuple[Any, ...], Any]
-"""What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of them combine by addition, in any order."""
+"""What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of
+them combine by addition, in any order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,8 @@ class Trajectories:
         Raises
         ------
         ValueError
-            If a column is missing, `frame`, `particle` or `class_id` is no whole number, or a particle is twice in one frame.
+            If a column is missing, `frame`, `particle` or `class_id` is no whole number, or a
+            particle is twice in one frame.
         """
         check_columns(rows, "tracks", needed=("frame", "particle", *need))
         movies, movie = movie_codes(rows)
@@ -95,8 +98,15 @@ class Trajectories:
         order = order_by_track(code, frame, n_tracks=len(particle))
         frame, code = frame[order], code[order]
         _refuse_twins(code, frame, particle)
-        named = whole_numbers(rows, "class_id")[order] if "class_id" in rows.columns else np.full(len(frame), NOT_NAMED)
-        y, x = (rows[c].to_numpy(np.float64)[order] if c in need else np.zeros(0) for c in ("y_nm", "x_nm"))
+        named = (
+            whole_numbers(rows, "class_id")[order]
+            if "class_id" in rows.columns
+            else np.full(len(frame), NOT_NAMED)
+        )
+        y, x = (
+            rows[c].to_numpy(np.float64)[order] if c in need else np.zeros(0)
+            for c in ("y_nm", "x_nm")
+        )
         return cls(movies, movie_of, particle, code, frame, named.astype(np.int64), y, x, order)
 
     @property
@@ -134,7 +144,8 @@ def sum_over(tracks: Any, kernel: Callable[[Any], Sums]) -> Sums:
 
 
 def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
-    """Return what `compact` keeps of each partition, in the workers' memory, for verbs that pass over it many times.
+    """Return what `compact` keeps of each partition, in the workers' memory, for verbs that pass
+    over it many times.
 
     Computes once: one pass over the tracks.
     """
@@ -158,7 +169,9 @@ def _add(total: Sums, part: Sums) -> Sums:
     return total
 
 
-def frame_times(tracks: Any, experiment: Experiment | None, frame_time_s: float | None) -> Callable[[str], float]:
+def frame_times(
+    tracks: Any, experiment: Experiment | None, frame_time_s: float | None
+) -> Callable[[str], float]:
     """Return what tells the frame time of a movie [s].
 
     Parameters
@@ -182,14 +195,26 @@ def frame_times(tracks: Any, experiment: Experiment | None, frame_time_s: float 
         return lambda _: float(frame_time_s)
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     if not isinstance(known, Experiment):
-        msg = "the time between frames is not known; pass frame_time_s=... (or experiment=detections.experiment)"
+        msg = (
+            "the time between frames is not known; pass frame_time_s=... (or "
+            "experiment=detections.experiment)"
+        )
         raise ValueError(msg)
-    times = dict(zip(known.movies["movie"].astype(str), known.movies["frame_time_s"].astype(float), strict=True))
+    times = dict(
+        zip(
+            known.movies["movie"].astype(str),
+            known.movies["frame_time_s"].astype(float),
+            strict=True,
+        )
+    )
 
     def of_movie(movie: str) -> float:
         seconds = times.get(movie, float("nan"))
         if not seconds > 0:
-            msg = f"movie {movie!r} has no frame time; give it in the manifest, or pass frame_time_s=..."
+            msg = (
+                f"movie {movie!r} has no frame time; give it in the manifest, or pass "
+                "frame_time_s=..."
+            )
             raise ValueError(msg)
         return seconds
 
@@ -204,13 +229,17 @@ def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
         return [str(rows["movie"].iloc[0])], np.zeros(len(rows), dtype=np.int64)
     code, names = pd.factorize(rows["movie"])
     if (code < 0).any():
-        msg = f"{int((code < 0).sum())} rows have no movie; fill the column, or drop it if all are of one movie"
+        msg = (
+            f"{int((code < 0).sum())} rows have no movie; fill the column, or drop it if all are "
+            "of one movie"
+        )
         raise ValueError(msg)
     return [str(name) for name in names], code.astype(np.int64)
 
 
 def whole_numbers(rows: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as whole numbers, in its own type where it has one; raise where a value is missing or has a fraction."""
+    """Return a column as whole numbers, in its own type where it has one; raise where a value is
+    missing or has a fraction."""
     values = rows[column].to_numpy()
     if values.dtype.kind in "iu":
         return values if values.dtype.kind == "i" else values.astype(np.int64)
@@ -220,8 +249,14 @@ def whole_numbers(rows: pd.DataFrame, column: str) -> np.ndarray:
     except (TypeError, ValueError):
         numbers, whole = np.zeros(1), np.zeros(0)
     if len(whole) != len(numbers) or (whole != numbers).any():
-        odd = next(v for v in values.tolist() if not (isinstance(v, float | int) and float(v).is_integer()))
-        cure = f"use {NOT_NAMED} for rows without a class" if column == "class_id" else "drop or number these rows"
+        odd = next(
+            v for v in values.tolist() if not (isinstance(v, float | int) and float(v).is_integer())
+        )
+        cure = (
+            f"use {NOT_NAMED} for rows without a class"
+            if column == "class_id"
+            else "drop or number these rows"
+        )
         msg = f"the column {column!r} must hold whole numbers, but it holds {odd!r}; {cure}"
         raise ValueError(msg)
     return whole
@@ -234,8 +269,10 @@ def _refuse_twins(track: np.ndarray, frame: np.ndarray, particle: np.ndarray) ->
 
 
 def twins(particle: int, frame: int, n_twins: int) -> ValueError:
-    """Return what is to be said of a particle that is twice in a frame, and how many such rows there are."""
+    """Return what is to be said of a particle that is twice in a frame, and how many such rows
+    there are."""
     return ValueError(
-        f"particle {particle} is twice in frame {frame} ({n_twins} such rows); a particle is in one place at a time: "
+        f"particle {particle} is twice in frame {frame} ({n_twins} such rows); a particle is in "
+        "one place at a time: "
         "drop the duplicates, or give each movie its own name in the column 'movie'"
     )

@@ -1,7 +1,7 @@
 """Where the work runs: threads, local processes, GPUs, a cluster's scheduler, a queue.
 
-Every verb of stemkin uses whichever Dask scheduler is active, so the same script runs everywhere; `connect` makes one
-active for the length of a ``with`` block:
+Every verb of stemkin uses whichever Dask scheduler is active, so the same script runs everywhere;
+`connect` makes one active for the length of a ``with`` block:
 
 >>> with connect("threads", workers=2) as client:   # no cluster, no processes: good for notebooks and small movies
 ...     client is None
@@ -39,19 +39,22 @@ log = logging.getLogger(__name__)
 LOCAL = ("processes", "threads", "synchronous")
 START_TIMEOUT_S = 20.0
 KEEPING_PAGES = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 64 * 2**20}
-"""Dask makes its workers give every freed megabyte back to the system at once, so that each array of a frame's size is paged
-in anew; with these the pixel pass takes less than half the time. Set them for your own workers too (see examples)."""
+"""Dask makes its workers give every freed megabyte back to the system at once, so that each array
+of a frame's size is paged in anew; with these the pixel pass takes less than half the time. Set
+them for your own workers too (see examples)."""
 UNPROFILED = "import dask; dask.config.set({'distributed.worker.profile.enabled': False})"
-"""Dask looks at the stack of every worker each 10 ms and keeps what it saw for an hour: 1 MiB for every 3 s, and 5 % of the time.
-Said by every local worker itself, as the next one."""
+"""Dask looks at the stack of every worker each 10 ms and keeps what it saw for an hour: 1 MiB for
+every 3 s, and 5 % of the time. Said by every local worker itself, as the next one."""
 UNPROFILED_JOB = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
 """The same for the job of a queue."""
 QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 """What a task raises comes back with it; what else a local worker says is noise at its end."""
 DEAF_TO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-"""What every local worker does first, one that takes the place of a dead one too: the terminal's Ctrl-C is this process's alone."""
+"""What every local worker does first, one that takes the place of a dead one too: the terminal's
+Ctrl-C is this process's alone."""
 LEAST_TCP_TIMEOUT_S = 11
-"""`distributed` asserts so much in each connection (``set_tcp_timeout``), which then fails without a word."""
+"""`distributed` asserts so much in each connection (``set_tcp_timeout``), which then fails without
+a word."""
 
 ON_LOOPBACK = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 """How the clusters of this machine are started: nobody else reaches them, nor their dashboard."""
@@ -67,16 +70,19 @@ QUEUES = {
 
 
 @contextmanager
-def connect(where: str | None = None, *, workers: int | None = None, security: Any = None) -> Iterator[Any]:
-    """Make a Dask scheduler active for the length of a ``with`` block and yield its client (None for threads).
+def connect(
+    where: str | None = None, *, workers: int | None = None, security: Any = None
+) -> Iterator[Any]:
+    """Make a Dask scheduler active for the length of a ``with`` block and yield its client (None
+    for threads).
 
     Parameters
     ----------
     where
         See the table in the module's docstring; None means ``"processes"``.
     workers
-        Number of threads, processes or jobs to start; by default one per core (per GPU, per the cluster file).
-        Not for schedulers that run already: their workers are theirs.
+        Number of threads, processes or jobs to start; by default one per core (per GPU, per the
+        cluster file). Not for schedulers that run already: their workers are theirs.
     security
         `distributed.Security` for ``tls://`` addresses.
 
@@ -95,7 +101,9 @@ def connect(where: str | None = None, *, workers: int | None = None, security: A
         if where in ("threads", "synchronous"):
             import dask
 
-            stack.enter_context(dask.config.set(scheduler=where, num_workers=workers or available_cores()))
+            stack.enter_context(
+                dask.config.set(scheduler=where, num_workers=workers or available_cores())
+            )
             yield None
         else:
             yield stack.enter_context(_client(where, workers, security, stack))
@@ -121,14 +129,16 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
         with started_by_us():
             return Client(stack.enter_context(_queue_cluster(_existing(path), workers)))
     msg = (
-        f"no scheduler is known as {where!r}; use one of {', '.join(LOCAL)}, gpu, an address such as tcp://host:8786, "
+        f"no scheduler is known as {where!r}; use one of {', '.join(LOCAL)}, gpu, an address such "
+        "as tcp://host:8786, "
         "a scheduler file (.json) or a cluster file (.toml)"
     )
     raise ValueError(msg)
 
 
 def check_tcp_timeout() -> None:
-    """Check that Dask can open a connection with the timeout that it is told; with a smaller one it would try for ever.
+    """Check that Dask can open a connection with the timeout that it is told; with a smaller one it
+    would try for ever.
 
     Raises
     ------
@@ -140,13 +150,17 @@ def check_tcp_timeout() -> None:
 
     given = dask.config.get("distributed.comm.timeouts.tcp")
     if int(dask.utils.parse_timedelta(given, default="seconds")) < LEAST_TCP_TIMEOUT_S:
-        msg = f"distributed.comm.timeouts.tcp is {given!r}, and Dask opens no connection with less than {LEAST_TCP_TIMEOUT_S} s; set it to 30 s"
+        msg = (
+            f"distributed.comm.timeouts.tcp is {given!r}, and Dask opens no connection with less "
+            f"than {LEAST_TCP_TIMEOUT_S} s; set it to 30 s"
+        )
         raise ValueError(msg)
 
 
 @contextmanager
 def started_by_us() -> Iterator[None]:
-    """Give every scheduler and worker that is started in the ``with`` block the settings that stemkin needs."""
+    """Give every scheduler and worker that is started in the ``with`` block the settings that
+    stemkin needs."""
     import dask
 
     settings = {
@@ -156,8 +170,13 @@ def started_by_us() -> Iterator[None]:
             **KEEPING_PAGES,
             **QUIET,
         },
-        "distributed.worker.preload": [*dask.config.get("distributed.worker.preload"), UNPROFILED, DEAF_TO_CTRL_C],
-        "distributed.scheduler.allowed-failures": 0,  # `stream` tries what was on a dead worker again, alone
+        "distributed.worker.preload": [
+            *dask.config.get("distributed.worker.preload"),
+            UNPROFILED,
+            DEAF_TO_CTRL_C,
+        ],
+        # `stream` tries what was on a dead worker again, alone
+        "distributed.scheduler.allowed-failures": 0,
     }
     with dask.config.set(settings), _ctrl_c_is_ours():
         yield
@@ -198,11 +217,17 @@ def _gpu_cluster(workers: int | None) -> Any:
 
 
 def _pinned_workers(gpus: list[str]) -> Any:
-    """Start a `distributed` cluster in which worker k sees GPU k alone; the way round where dask-cuda is missing."""
+    """Start a `distributed` cluster in which worker k sees GPU k alone; the way round where
+    dask-cuda is missing."""
     from distributed import Nanny, Scheduler, SpecCluster
 
     def worker(gpu: str) -> dict[str, Any]:
-        options = {"nthreads": 1, "resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": gpu}, "host": "127.0.0.1"}
+        options = {
+            "nthreads": 1,
+            "resources": {"GPU": 1},
+            "env": {"CUDA_VISIBLE_DEVICES": gpu},
+            "host": "127.0.0.1",
+        }
         return {"cls": Nanny, "options": options}
 
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
@@ -225,7 +250,10 @@ def _reach(where: str, **options: Any) -> Any:
     try:
         client = Client(timeout=START_TIMEOUT_S, set_as_default=True, **options)
     except (OSError, TimeoutError) as error:
-        msg = f"no Dask scheduler answered at {where} within {START_TIMEOUT_S:.0f} s; start one with `dask scheduler` or check the address"
+        msg = (
+            f"no Dask scheduler answered at {where} within {START_TIMEOUT_S:.0f} s; start one with "
+            "`dask scheduler` or check the address"
+        )
         raise ConnectionError(msg) from error
     check_workers(client)
     return client
@@ -233,15 +261,22 @@ def _reach(where: str, **options: Any) -> Any:
 
 def warn_if_open(address: str) -> None:
     """Warn of an unencrypted scheduler that is not on this machine."""
-    if address.startswith("tcp://") and not any(host in address for host in ("//127.", "//localhost", "//[::1]")):
+    if address.startswith("tcp://") and not any(
+        host in address for host in ("//127.", "//localhost", "//[::1]")
+    ):
         log.warning(
-            "%s is not encrypted: whoever reaches it can run code there; use tls:// outside a private network", address
+            "%s is not encrypted: whoever reaches it can run code there; use tls:// outside a "
+            "private network",
+            address,
         )
 
 
 def _existing(path: Path) -> str:
     if not path.is_file():
-        msg = f"there is no file {path}; give the scheduler file that `dask scheduler --scheduler-file` writes, or a cluster file"
+        msg = (
+            f"there is no file {path}; give the scheduler file that `dask scheduler "
+            "--scheduler-file` writes, or a cluster file"
+        )
         raise FileNotFoundError(msg)
     return str(path)
 
@@ -263,8 +298,13 @@ def _queue_cluster(path: str, workers: int | None) -> Any:
         msg = 'queues need dask-jobqueue; pip install "stemkin[slurm]"'
         raise ValueError(msg) from error
     jobs, maximum = options.pop("jobs", workers or 1), options.pop("maximum_jobs", None)
-    options["scheduler_options"] = {"dashboard_address": "127.0.0.1:0", **options.get("scheduler_options", {})}
-    exports = [f"export {name}={value}" for name, value in {**KEEPING_PAGES, **UNPROFILED_JOB}.items()]
+    options["scheduler_options"] = {
+        "dashboard_address": "127.0.0.1:0",
+        **options.get("scheduler_options", {}),
+    }
+    exports = [
+        f"export {name}={value}" for name, value in {**KEEPING_PAGES, **UNPROFILED_JOB}.items()
+    ]
     options["job_script_prologue"] = [*exports, *options.get("job_script_prologue", [])]
     cluster = getattr(dask_jobqueue, QUEUES[kind])(**options)
     if maximum is None:

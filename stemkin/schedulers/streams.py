@@ -1,7 +1,8 @@
 """Many tasks through a small window: what keeps a petabyte's graph as small as a gigabyte's.
 
-`stream` hands items to the active scheduler a few at a time and yields what came of each, in the order in which they
-end. The scheduler never holds more than the window, the client never more than one result, and an item that fails is
+`stream` hands items to the active scheduler a few at a time and yields what came of each, in the
+order in which they end. The scheduler never holds more than the window, the client never more than
+one result, and an item that fails is
 an answer like any other: it comes with its error and the rest goes on.
 
 >>> outcomes = stream(lambda n: 1 / n, [1, 2, 0], retries=0)
@@ -33,15 +34,20 @@ Result = TypeVar("Result")
 TASKS_PER_THREAD = 2
 """Tasks in flight for each thread: one that runs, one that waits so that no worker ever does."""
 REFILL_SHARE = 8
-"""A window is filled up when an eighth of it is free: one update of the scheduler's graph for all that goes in."""
+"""A window is filled up when an eighth of it is free: one update of the scheduler's graph for all
+that goes in."""
 FURTHER_SHARE = 4
 """Calls that are added while items wait fill at most a quarter of the window."""
 THREAD_PREFIX = "stemkin-task"
-"""Of the names of a stream's threads: one of them may be where Python closes a stream that was left behind; it does not wait for itself."""
+"""Of the names of a stream's threads: one of them may be where Python closes a stream that was left
+behind; it does not wait for itself."""
 LOOK_EVERY_S = 1.0
 """How often the scheduler is asked for its number of threads."""
 
-LOST = "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same command goes on"
+LOST = (
+    "the connection to the Dask scheduler was lost; what is done is kept: start it, and the same "
+    "command goes on"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ class Outcome(Generic[Item, Result]):
 
 @dataclass(frozen=True)
 class Call:
-    """A function and what it is called on; `asked` tells the stream's own items from what was added to it."""
+    """A function and what it is called on; `asked` tells the stream's own items from what was added
+    to it."""
 
     function: Callable[[Any], Any]
     item: Any
@@ -71,9 +78,11 @@ def stream(
     resources: dict[str, float] | None = None,
     further: deque[Call] | None = None,
 ) -> Generator[Outcome[Item, Result]]:
-    """Call `function` on every item through the active scheduler and yield outcomes as they come. Lazy.
+    """Call `function` on every item through the active scheduler and yield outcomes as they come.
+    Lazy.
 
-    Whoever may leave before the end closes it (``contextlib.closing``): what is in flight is then cancelled at once and in this thread.
+    Whoever may leave before the end closes it (``contextlib.closing``): what is in flight is then
+    cancelled at once and in this thread.
 
     Parameters
     ----------
@@ -86,10 +95,12 @@ def stream(
     window
         Tasks in flight; by default twice the scheduler's threads, followed as workers come and go.
     resources
-        What a task of `items` asks of its worker, for instance ``{"GPU": 1}``; for a `distributed` client only.
+        What a task of `items` asks of its worker, for instance ``{"GPU": 1}``; for a `distributed`
+        client only.
     further
-        Calls that the caller adds while it takes outcomes: what an item leads to. They go before the items that wait, but fill no
-        more than a quarter of the window, so that no item waits long for them; their outcomes come among the others.
+        Calls that the caller adds while it takes outcomes: what an item leads to. They go before
+        the items that wait, but fill no more than a quarter of the window, so that no item waits
+        long for them; their outcomes come among the others.
 
     Raises
     ------
@@ -110,7 +121,8 @@ def stream(
 def results(
     function: Callable[[Item], Result], items: Iterable[Item], *, retries: int = 2
 ) -> Generator[tuple[Item, Result]]:
-    """Yield every item of a `stream` with its result; the first that fails ends it, and raises its error. Lazy."""
+    """Yield every item of a `stream` with its result; the first that fails ends it, and raises its
+    error. Lazy."""
     with closing(stream(function, items, retries=retries)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
@@ -179,24 +191,35 @@ def check_resources(client: Any, resources: dict[str, float] | None) -> None:
     offered = set().union(*(w.get("resources", {}) for w in workers)) if workers else set()
     missing = sorted(set(resources) - offered)
     if missing:
-        msg = f"no worker offers the resource {missing[0]!r}; start workers with --resources {missing[0]}=1, or do not ask for it"
+        msg = (
+            f"no worker offers the resource {missing[0]!r}; start workers with --resources "
+            f"{missing[0]}=1, or do not ask for it"
+        )
         raise ValueError(msg)
 
 
 def _stream_through(
-    client: Any, agenda: _Agenda, retries: int, window: int | None, resources: dict[str, float] | None
+    client: Any,
+    agenda: _Agenda,
+    retries: int,
+    window: int | None,
+    resources: dict[str, float] | None,
 ) -> Iterator[Outcome[Any, Any]]:
-    """Keep a window of futures in flight on a `distributed` scheduler; items whose worker died are tried alone at the end.
+    """Keep a window of futures in flight on a `distributed` scheduler; items whose worker died are
+    tried alone at the end.
 
-    The scheduler blames every task of a worker that dies, so two items share the blame for what one of them did. Alone,
-    an item that kills its worker again is found out, and the other one has its result.
+    The scheduler blames every task of a worker that dies, so two items share the blame for what one
+    of them did. Alone, an item that kills its worker again is found out, and the other one has its
+    result.
     """
     from distributed import KilledWorker
 
     def send(calls: list[Call]) -> list[Any]:
         """Return futures, in one update of the scheduler's graph for all calls of the same kind."""
         futures = []
-        for (function, asked), group in itertools.groupby(calls, key=lambda call: (call.function, call.asked)):
+        for (function, asked), group in itertools.groupby(
+            calls, key=lambda call: (call.function, call.asked)
+        ):
             words = {"retries": retries, "resources": resources if asked else None, "pure": False}
             futures += client.map(function, [call.item for call in group], **words)
         return futures
@@ -204,7 +227,10 @@ def _stream_through(
     suspects = []
     for call, outcome in _windowed(client, send, agenda, window):
         if isinstance(outcome.error, KilledWorker):
-            log.warning("a worker died under one of its blocks; they are tried again, one at a time, at the end")
+            log.warning(
+                "a worker died under one of its blocks; they are tried again, one at a time, at "
+                "the end"
+            )
             suspects.append(call)
         else:
             yield outcome
@@ -225,7 +251,9 @@ def _windowed(
     width, looked = 0, 0.0
     try:
         while True:
-            if time.monotonic() - looked > LOOK_EVERY_S:  # asking the scheduler costs as much as a task
+            if (
+                time.monotonic() - looked > LOOK_EVERY_S
+            ):  # asking the scheduler costs as much as a task
                 width, looked = window or _width(), time.monotonic()
             if width - len(in_flight) >= width // REFILL_SHARE:
                 calls = agenda.draw(in_flight.values(), width)
@@ -259,19 +287,25 @@ def _answer(client: Any, item: Item, future: Any) -> Outcome[Item, Any]:
     Raises
     ------
     LostSchedulerError
-        If the connection to the scheduler broke: whatever was in flight is lost, whether or not another one answers there by now.
+        If the connection to the scheduler broke: whatever was in flight is lost, whether or not
+        another one answers there by now.
     """
     try:
         outcome: Outcome[Item, Any] = _outcome(item, future)
     except OSError as error:  # the result itself could not be fetched
         raise LostSchedulerError(LOST) from error
-    lost = future.cancelled() and getattr(future._state.exception, "reason", "") == "scheduler-connection-lost"
+    lost = (
+        future.cancelled()
+        and getattr(future._state.exception, "reason", "") == "scheduler-connection-lost"
+    )
     if lost or client.status in ("closing", "closed"):
         raise LostSchedulerError(LOST)
     return outcome
 
 
-def _stream_in_threads(agenda: _Agenda, retries: int, window: int | None) -> Iterator[Outcome[Any, Any]]:
+def _stream_in_threads(
+    agenda: _Agenda, retries: int, window: int | None
+) -> Iterator[Outcome[Any, Any]]:
     """Keep a window of futures in flight on threads of this process."""
 
     def persistent(call: Call) -> Any:
@@ -294,7 +328,9 @@ def _stream_in_threads(agenda: _Agenda, retries: int, window: int | None) -> Ite
             for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
                 yield _outcome(in_flight.pop(future).item, future)
     finally:
-        pool.shutdown(wait=not threading.current_thread().name.startswith(THREAD_PREFIX), cancel_futures=True)
+        pool.shutdown(
+            wait=not threading.current_thread().name.startswith(THREAD_PREFIX), cancel_futures=True
+        )
 
 
 def _outcome(item: Item, future: Any) -> Outcome[Item, Result]:
@@ -304,4 +340,6 @@ def _outcome(item: Item, future: Any) -> Outcome[Item, Result]:
     error = (
         None if getattr(future, "status", "") == "finished" else future.exception()
     )  # `distributed` knows without asking
-    return Outcome(item, error=error) if error is not None else Outcome(item, result=future.result())
+    return (
+        Outcome(item, error=error) if error is not None else Outcome(item, result=future.result())
+    )

@@ -1,4 +1,5 @@
-"""What the workers of a cluster are: which versions they run, what they can load, how much memory they have."""
+"""What the workers of a cluster are: which versions they run, what they can load, how much memory
+they have."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ def check_workers(client: Any) -> None:
         If a worker has no stemkin, or another version of it, of Python, or of Dask.
     """
 
-    def versions() -> dict[str, str | None]:  # stands in here to travel by value, to workers without stemkin too
+    def versions() -> dict[
+        str, str | None
+    ]:  # stands in here to travel by value, to workers without stemkin too
         import importlib
         import platform
 
@@ -31,12 +34,16 @@ def check_workers(client: Any) -> None:
         for package, version in here.items():
             if there[package] != version:
                 met = f"{package} {there[package]}" if there[package] else f"no {package}"
-                msg = f"the worker {worker} cannot run this: it has {met}, this client {version}; install the same version there"
+                msg = (
+                    f"the worker {worker} cannot run this: it has {met}, this client {version}; "
+                    "install the same version there"
+                )
                 raise ConnectionError(msg)
 
 
 def check_modules(client: Any, needed: dict[str, str]) -> None:
-    """Check that the workers of `client` can load packages (name: the extra of stemkin that brings it).
+    """Check that the workers of `client` can load packages (name: the extra of stemkin that brings
+    it).
 
     Raises
     ------
@@ -47,7 +54,10 @@ def check_modules(client: Any, needed: dict[str, str]) -> None:
         return
     for worker, lacking in client.run(_missing_here, list(needed)).items():
         if lacking:
-            msg = f'the worker {worker} lacks {lacking[0]}, which this run needs; install it there: pip install "stemkin[{needed[lacking[0]]}]"'
+            msg = (
+                f"the worker {worker} lacks {lacking[0]}, which this run needs; install it there: "
+                f'pip install "stemkin[{needed[lacking[0]]}]"'
+            )
             raise ConnectionError(msg)
 
 
@@ -59,7 +69,8 @@ def _missing_here(modules: list[str]) -> list[str]:
 
 
 def worker_memory_mib(client: Any) -> tuple[float, int]:
-    """Return the smallest memory limit [MiB] of the workers of `client`, for the largest number of threads in one of them.
+    """Return the smallest memory limit [MiB] of the workers of `client`, for the largest number of
+    threads in one of them.
 
     Without a client that is this machine's (or container's) memory and the threads of this process.
     """
@@ -71,4 +82,6 @@ def worker_memory_mib(client: Any) -> tuple[float, int]:
         return MEMORY_LIMIT / 2**20, n_threads()
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [w["memory_limit"] for w in workers if w.get("memory_limit")]  # 0: no limit
-    return min(limits, default=float("inf")) / 2**20, max((w["nthreads"] for w in workers), default=1)
+    return min(limits, default=float("inf")) / 2**20, max(
+        (w["nthreads"] for w in workers), default=1
+    )

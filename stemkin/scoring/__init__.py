@@ -7,20 +7,24 @@
 >>> score(perfect, truth).detection.loc["all", ["recall", "precision", "rmse_nm"]].tolist()
 [1.0, 1.0, 0.0]
 
-**Detections and tracks** are matched with the true defects frame by frame, one to one, at the least total squared distance
-and never farther than `radius_nm`. Recall, precision, F1 and localisation error follow per kind, beside what an ideal
-observer could reach (`limits` of the truth); classes are mapped to kinds so that most agree. The vacancy of a complex
-of dopant and vacancy is part of one true defect, which lies at the dopant: a second detection on it is neither right nor
-wrong, and counts as ``partner``. Frames that are not ``ok`` are left out.
+**Detections and tracks** are matched with the true defects frame by frame, one to one, at the least
+total squared distance and never farther than `radius_nm`. Recall, precision, F1 and localisation
+error follow per kind, beside what an ideal observer could reach (`limits` of the truth); classes
+are mapped to kinds so that most agree. The vacancy of a complex
+of dopant and vacancy is part of one true defect, which lies at the dopant: a second detection on it
+is neither right nor wrong, and counts as ``partner``. Frames that are not ``ok`` are left out.
 
-**Tracks** are judged by HOTA at that radius (Luiten et al., Int. J. Comput. Vis. 129, 548 (2021)), identity switches, and
-links: of the steps of the true defects whose both ends were found, how many were linked; of the found links, how many are
-wrong, which is what falsifies kinetics.
+**Tracks** are judged by HOTA at that radius (Luiten et al., Int. J. Comput. Vis. 129, 548 (2021)),
+identity switches, and
+links: of the steps of the true defects whose both ends were found, how many were linked; of the
+found links, how many are wrong, which is what falsifies kinetics.
 
-**Estimates** (``diffusion``, ``transitions``, ``dwell_times``, ``populations``, ``abundances``, ``creation``, ``frames``) are put beside their true values, with the
-relative error and whether the interval holds the truth.
+**Estimates** (``diffusion``, ``transitions``, ``dwell_times``, ``populations``, ``abundances``,
+``creation``, ``frames``) are put beside their true values, with the relative error and whether the
+interval holds the truth.
 
-A truth is what `stemkin.simulation.truth_of` returns, or `Labels` of your own (for detections and tracks).
+A truth is what `stemkin.simulation.truth_of` returns, or `Labels` of your own (for detections and
+tracks).
 """
 
 from __future__ import annotations
@@ -33,7 +37,13 @@ import numpy as np
 import pandas as pd
 
 from stemkin.rows.table import experiment_of
-from stemkin.scoring.detections import Matches, confusion_table, detection_table, mapping_of, match_movie
+from stemkin.scoring.detections import (
+    Matches,
+    confusion_table,
+    detection_table,
+    mapping_of,
+    match_movie,
+)
 from stemkin.scoring.estimates import estimates_table
 from stemkin.scoring.labels import Labels
 from stemkin.scoring.tracks import association_table
@@ -49,22 +59,27 @@ class Score:
     Attributes
     ----------
     detection
-        One row per kind and ``all``: `n_true`, `n_matched`, `recall`, `recall_low`, `recall_high` (95 %), `best_recall` (ideal
-        observer, one false positive per frame), `n_found`, `precision`, `f1`, `rmse_nm` (per axis), `bias_y_nm`, `bias_x_nm`,
-        `bound_nm` (Cramer-Rao). `n_found`, `precision` and `f1` of a kind count the detections that were given its name.
+        One row per kind and ``all``: `n_true`, `n_matched`, `recall`, `recall_low`, `recall_high`
+        (95 %), `best_recall` (ideal observer, one false positive per frame), `n_found`,
+        `precision`, `f1`, `rmse_nm` (per axis), `bias_y_nm`, `bias_x_nm`, `bound_nm` (Cramer-Rao).
+        `n_found`, `precision` and `f1` of a kind count the detections that were given its name.
     confusion
         True kinds (and ``false``) by found classes (and ``missed``).
     association
-        One row per kind and ``all``: `hota`, `det_a`, `ass_a`, `switches`, `n_links`, `links_found`, `links_wrong`, ...
+        One row per kind and ``all``: `hota`, `det_a`, `ass_a`, `switches`, `n_links`,
+        `links_found`, `links_wrong`, ...
     estimates
-        `quantity`, `movie`, `what`, `true` (D: closed form for a lone defect; transitions and rates of leaving: as a perfect
-        observer counts them in these movies), `found`, `low`, `high`, `counted` (D from the hops, rates from the changes that happened, in sight or not),
-        `limit` (the standard error of a perfect observer: sqrt(P (1 - P) / n) of probabilities, rate / sqrt(events) of rates and D),
-        `relative_error` and `inside` (the interval holds the truth) of `found` against `true`.
+        `quantity`, `movie`, `what`, `true` (D: closed form for a lone defect; transitions and rates
+        of leaving: as a perfect observer counts them in these movies), `found`, `low`, `high`,
+        `counted` (D from the hops, rates from the changes that happened, in sight or not), `limit`
+        (the standard error of a perfect observer: sqrt(P (1 - P) / n) of probabilities, rate /
+        sqrt(events) of rates and D), `relative_error` and `inside` (the interval holds the truth)
+        of `found` against `true`.
     mapping
         Class → kind, as used.
     ari
-        Adjusted Rand index of classes against kinds, over matched detections; NaN where nothing was named.
+        Adjusted Rand index of classes against kinds, over matched detections; NaN where nothing was
+        named.
     """
 
     detection: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -78,8 +93,12 @@ class Score:
         """Return the tables as text."""
         shown = {"detection": self.detection, "confusion": self.confusion}
         shown |= {"association": self.association, "estimates": self.estimates}
-        parts = [f"{name}\n{table.round(4).to_string()}" for name, table in shown.items() if len(table)]
-        return "\n\n".join([*parts, f"adjusted Rand index {self.ari:.3f}"] if len(self.confusion) else parts)
+        parts = [
+            f"{name}\n{table.round(4).to_string()}" for name, table in shown.items() if len(table)
+        ]
+        return "\n\n".join(
+            [*parts, f"adjusted Rand index {self.ari:.3f}"] if len(self.confusion) else parts
+        )
 
 
 def score(
@@ -96,15 +115,16 @@ def score(
     Parameters
     ----------
     found
-        Detections or tracks (pandas, Dask or `Rows`), or one of the tables ``diffusion``, ``transitions``, ``dwell_times``,
-        ``populations``, ``frames``.
+        Detections or tracks (pandas, Dask or `Rows`), or one of the tables ``diffusion``,
+        ``transitions``, ``dwell_times``, ``populations``, ``frames``.
     truth
         The truth of one movie, or those of several: `Truth` or `Labels`.
     radius_nm
-        How far a detection may be from a true defect: by default two thirds of the way to the next column of WS2.
+        How far a detection may be from a true defect: by default two thirds of the way to the next
+        column of WS2.
     classes
-        Class → kind. By default the classes' names where they are names of kinds, else the mapping under which
-        most matched detections agree.
+        Class → kind. By default the classes' names where they are names of kinds, else the mapping
+        under which most matched detections agree.
     frames
         (start, stop): only these were looked at.
     edge_nm
@@ -126,7 +146,9 @@ def score(
         return Score(estimates=estimates_table(table, truths, names or {}), mapping=names or {})
     _check_movies(table, truths)
     parts = [
-        match_movie(_of_movie(table, name), one, radius_nm=radius_nm, frames=frames, edge_nm=edge_nm)
+        match_movie(
+            _of_movie(table, name), one, radius_nm=radius_nm, frames=frames, edge_nm=edge_nm
+        )
         for name, one in truths.items()
     ]
     matches = Matches.joined(parts)
@@ -136,13 +158,17 @@ def score(
     return Score(
         detection=detection_table(matches, kinds, mapping, pd.concat(limits) if limits else None),
         confusion=confusion_table(matches, kinds, mapping),
-        association=association_table(matches, kinds) if "particle" in table.columns else pd.DataFrame(),
+        association=association_table(matches, kinds)
+        if "particle" in table.columns
+        else pd.DataFrame(),
         mapping=mapping,
         ari=_adjusted_rand(matches),
     )
 
 
-def _named(found: Any, classes: Mapping[int, str] | None, truths: Mapping[str, Any]) -> Mapping[int, str] | None:
+def _named(
+    found: Any, classes: Mapping[int, str] | None, truths: Mapping[str, Any]
+) -> Mapping[int, str] | None:
     """Return the mapping that is known before anything is matched."""
     if classes is not None:
         return classes
@@ -153,7 +179,11 @@ def _named(found: Any, classes: Mapping[int, str] | None, truths: Mapping[str, A
     if table is None or table.empty:
         return None
     kinds = {kind for one in truths.values() for kind in one.kinds}
-    known = {int(i): str(name) for i, name in zip(table["class_id"], table["name"], strict=True) if name in kinds}
+    known = {
+        int(i): str(name)
+        for i, name in zip(table["class_id"], table["name"], strict=True)
+        if name in kinds
+    }
     return known or None
 
 
@@ -166,7 +196,10 @@ def _check_movies(table: pd.DataFrame, truths: Mapping[str, Any]) -> None:
         return
     unknown = sorted(set(table["movie"].unique()) - set(truths))
     if unknown:
-        msg = f"rows of the movies {unknown[:5]} have no truth here; the truth is of {sorted(truths)[:5]}"
+        msg = (
+            f"rows of the movies {unknown[:5]} have no truth here; the truth is of "
+            f"{sorted(truths)[:5]}"
+        )
         raise ValueError(msg)
 
 
@@ -179,7 +212,9 @@ def _adjusted_rand(matches: Matches) -> float:
     _, found = np.unique(matches.class_id[named], return_inverse=True)
     table = np.zeros((kind.max() + 1, found.max() + 1))
     np.add.at(table, (kind, found), 1)
-    pairs = [(n * (n - 1) / 2).sum() for n in (table, table.sum(axis=0), table.sum(axis=1), table.sum())]
+    pairs = [
+        (n * (n - 1) / 2).sum() for n in (table, table.sum(axis=0), table.sum(axis=1), table.sum())
+    ]
     expected = pairs[1] * pairs[2] / max(pairs[3], 1)
     best = (pairs[1] + pairs[2]) / 2
     return 1.0 if best == expected else float((pairs[0] - expected) / (best - expected))

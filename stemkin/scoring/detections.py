@@ -73,7 +73,12 @@ class Matches:
 
 
 def match_movie(
-    found: pd.DataFrame, truth: Any, *, radius_nm: float, frames: tuple[int, int] | None, edge_nm: float
+    found: pd.DataFrame,
+    truth: Any,
+    *,
+    radius_nm: float,
+    frames: tuple[int, int] | None,
+    edge_nm: float,
 ) -> Matches:
     """Match the detections of one movie with its true defects, frame by frame.
 
@@ -96,17 +101,28 @@ def match_movie(
 
     def counting(rows: pd.DataFrame) -> pd.DataFrame:
         y, x = rows["y"], rows["x"]
-        inside = (y >= edge - 0.5) & (y < height - 0.5 - edge) & (x >= edge - 0.5) & (x < width - 0.5 - edge)
+        inside = (
+            (y >= edge - 0.5)
+            & (y < height - 0.5 - edge)
+            & (x >= edge - 0.5)
+            & (x < width - 0.5 - edge)
+        )
         return pd.DataFrame(rows[rows["frame"].isin(good) & inside]).reset_index(drop=True)
 
     true, seen = counting(truth.defects_between(start, stop)), counting(found)
     i, j = match_points(_points(true), _points(seen), max_distance=radius_nm / pixel)
     lonely = np.ones(len(seen), bool)
     lonely[j] = False
-    partners = counting(truth.partners_between(start, stop)) if hasattr(truth, "partners_between") else true[:0]
+    partners = (
+        counting(truth.partners_between(start, stop))
+        if hasattr(truth, "partners_between")
+        else true[:0]
+    )
     _, k = match_points(_points(partners), _points(seen[lonely]), max_distance=radius_nm / pixel)
     lonely[np.flatnonzero(lonely)[k]] = False
-    named = seen["class_id"].to_numpy() if "class_id" in seen.columns else np.full(len(seen), NOT_NAMED)
+    named = (
+        seen["class_id"].to_numpy() if "class_id" in seen.columns else np.full(len(seen), NOT_NAMED)
+    )
     missed = np.ones(len(true), bool)
     missed[i] = False
     offset = (seen[["y", "x"]].to_numpy(float)[j] - true[["y", "x"]].to_numpy(float)[i]) * pixel
@@ -130,21 +146,35 @@ def match_movie(
 def _points(rows: pd.DataFrame) -> np.ndarray:
     """Return (m, 3) frame, y, x with frames so far apart that none is matched with another."""
     return np.stack(
-        [rows["frame"].to_numpy(float) * APART, rows["y"].to_numpy(float), rows["x"].to_numpy(float)], axis=1
+        [
+            rows["frame"].to_numpy(float) * APART,
+            rows["y"].to_numpy(float),
+            rows["x"].to_numpy(float),
+        ],
+        axis=1,
     )
 
 
 def mapping_of(matches: Matches, kinds: Sequence[str]) -> dict[int, str]:
-    """Return class → kind, one to one, so that most matched detections agree; classes left over take their commonest kind."""
+    """Return class → kind, one to one, so that most matched detections agree; classes left over
+    take their commonest kind."""
     from scipy.optimize import linear_sum_assignment
 
     ids = np.unique(matches.class_id[matches.class_id != NOT_NAMED])
     if len(ids) == 0:
         return {}
-    table = np.array([[np.sum((matches.class_id == c) & (matches.kind == kind)) for kind in kinds] for c in ids])
+    table = np.array(
+        [[np.sum((matches.class_id == c) & (matches.kind == kind)) for kind in kinds] for c in ids]
+    )
     rows, columns = linear_sum_assignment(table, maximize=True)
-    best = {int(ids[r]): kinds[int(c)] for r, c in zip(rows, columns, strict=True) if table[r, c] > 0}
-    return {int(c): best.get(int(c), kinds[int(n.argmax())]) for c, n in zip(ids, table, strict=True) if n.any()}
+    best = {
+        int(ids[r]): kinds[int(c)] for r, c in zip(rows, columns, strict=True) if table[r, c] > 0
+    }
+    return {
+        int(c): best.get(int(c), kinds[int(n.argmax())])
+        for c, n in zip(ids, table, strict=True)
+        if n.any()
+    }
 
 
 def detection_table(
@@ -157,9 +187,15 @@ def detection_table(
     for kind in (*kinds, "all"):
         own = np.ones(len(matches.kind), bool) if kind == "all" else matches.kind == kind
         n_matched = int(own.sum())
-        n_true = n_matched + (len(matches.missed) if kind == "all" else int((matches.missed == kind).sum()))
+        n_true = n_matched + (
+            len(matches.missed) if kind == "all" else int((matches.missed == kind).sum())
+        )
         n_right = n_matched if kind == "all" else int((own & (names == kind)).sum())
-        n_found = len(names) + len(false) if kind == "all" else int((names == kind).sum() + (false == kind).sum())
+        n_found = (
+            len(names) + len(false)
+            if kind == "all"
+            else int((names == kind).sum() + (false == kind).sum())
+        )
         if n_true + n_found == 0 and kind != "all":
             continue
         low, high = share_interval(np.array(n_matched), np.array(n_true))
@@ -199,9 +235,14 @@ def _limits_of(limits: pd.DataFrame | None, kind: str) -> tuple[float, float]:
     return float(rows["recall_at_one_false_positive"].mean()), float(bound)
 
 
-def confusion_table(matches: Matches, kinds: Sequence[str], mapping: Mapping[int, str]) -> pd.DataFrame:
-    """Return counts of true kinds (rows, and ``false``) by found classes (columns, named by kind where mapped, and ``missed``)."""
-    ids = sorted(set(np.unique(matches.class_id).tolist()) | set(np.unique(matches.false_class).tolist()))
+def confusion_table(
+    matches: Matches, kinds: Sequence[str], mapping: Mapping[int, str]
+) -> pd.DataFrame:
+    """Return counts of true kinds (rows, and ``false``) by found classes (columns, named by kind
+    where mapped, and ``missed``)."""
+    ids = sorted(
+        set(np.unique(matches.class_id).tolist()) | set(np.unique(matches.false_class).tolist())
+    )
     header = [f"{c}: {mapping.get(c, 'not named' if c == NOT_NAMED else '?')}" for c in ids]
     rows = {
         kind: [int(((matches.kind == kind) & (matches.class_id == c)).sum()) for c in ids]
@@ -209,5 +250,7 @@ def confusion_table(matches: Matches, kinds: Sequence[str], mapping: Mapping[int
         for kind in kinds
     }
     rows["false"] = [int((matches.false_class == c).sum()) for c in ids] + [0]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*header, "missed"]).rename_axis("kind")
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*header, "missed"]).rename_axis(
+        "kind"
+    )
     return table[(table.sum(axis=1) > 0) | (table.index == "false")]

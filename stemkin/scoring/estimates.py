@@ -1,4 +1,5 @@
-"""Estimated numbers against true ones: diffusion, transitions, rates of leaving, populations, drift."""
+"""Estimated numbers against true ones: diffusion, transitions, rates of leaving, populations,
+drift."""
 
 from __future__ import annotations
 
@@ -27,13 +28,16 @@ COLUMNS_OUT = [
 ]
 
 
-def estimates_table(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> pd.DataFrame:
+def estimates_table(
+    found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
+) -> pd.DataFrame:
     """Return each estimate beside its true value; columns as in `Score.estimates`.
 
     Parameters
     ----------
     found
-        One of the tables ``diffusion``, ``transitions``, ``dwell_times``, ``populations``, ``frames``.
+        One of the tables ``diffusion``, ``transitions``, ``dwell_times``, ``populations``,
+        ``frames``.
     truths
         By movie; rows of the pooled movie are compared with the mean over these.
     names
@@ -47,14 +51,20 @@ def estimates_table(found: pd.DataFrame, truths: Mapping[str, Any], names: Mappi
     for table, compare in _COMPARISONS.items():
         if set(COLUMNS[table]) <= set(found.columns):
             return _with_errors(compare(found, truths, names))
-    msg = f"a table with the columns {list(found.columns)} cannot be scored; give detections, tracks or one of {sorted(_COMPARISONS)}"
+    msg = (
+        f"a table with the columns {list(found.columns)} cannot be scored; give detections, tracks "
+        f"or one of {sorted(_COMPARISONS)}"
+    )
     raise ValueError(msg)
 
 
 def _with_errors(values: list[tuple[Any, ...]]) -> pd.DataFrame:
-    """Return the rows with the relative error and whether the interval holds the truth; `counted` and `limit` may be left out."""
+    """Return the rows with the relative error and whether the interval holds the truth; `counted`
+    and `limit` may be left out."""
     names = COLUMNS_OUT[:-2]
-    rows = pd.DataFrame([value + (np.nan,) * (len(names) - len(value)) for value in values], columns=names)
+    rows = pd.DataFrame(
+        [value + (np.nan,) * (len(names) - len(value)) for value in values], columns=names
+    )
     true, found = rows["true"].astype(float), rows["found"].astype(float)
     known = np.isfinite(rows["low"].astype(float)) & np.isfinite(true)
     inside = (rows["low"] <= true) & (true <= rows["high"])
@@ -71,7 +81,9 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else np.nan
 
 
-def _diffusion(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+def _diffusion(
+    found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
+) -> list[tuple[Any, ...]]:
     rows = []
     for row in found.to_dict("records"):
         kind = names.get(int(row["class_id"]))
@@ -82,7 +94,17 @@ def _diffusion(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[in
         n_hops = sum(_D_of(one, kind, "n_hops") for one in some)
         found_D = (row["D_nm2_per_s"], row["low"], row["high"])
         limit = true / np.sqrt(n_hops) if n_hops else np.nan
-        rows.append(("D_nm2_per_s", row["movie"], f"{kind} ({row['method']})", true, *found_D, counted, limit))
+        rows.append(
+            (
+                "D_nm2_per_s",
+                row["movie"],
+                f"{kind} ({row['method']})",
+                true,
+                *found_D,
+                counted,
+                limit,
+            )
+        )
     return rows
 
 
@@ -95,7 +117,9 @@ def _D_of(truth: Any, kind: str, column: str) -> float:  # noqa: N802 - physics 
     return float(own.iloc[0]) if len(own) else 0.0
 
 
-def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+def _transitions(
+    found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
+) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     counts_of, rates_of = (
         cache(lambda movie, lag: _counts(_of(truths, movie), lag)),
@@ -113,20 +137,41 @@ def _transitions(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
         what = f"{start} → {end} (lag {row['lag_frames']})"
         limit = np.sqrt(true * (1 - true) / n)
         rows.append(
-            ("probability", row["movie"], what, true, row["probability"], row["low"], row["high"], np.nan, limit)
+            (
+                "probability",
+                row["movie"],
+                what,
+                true,
+                row["probability"],
+                row["low"],
+                row["high"],
+                np.nan,
+                limit,
+            )
         )
         kinds, seen, everywhere, _ = rates_of(row["movie"])
         if start != end and int(row["lag_frames"]) == 1 and kinds:
             found_rate = (row["rate_per_s"], row["rate_low"], row["rate_high"])
             at = kinds.index(start), kinds.index(end)
-            rows.append(("rate_per_s", row["movie"], f"{start} → {end}", seen[at], *found_rate, everywhere[at]))
+            rows.append(
+                (
+                    "rate_per_s",
+                    row["movie"],
+                    f"{start} → {end}",
+                    seen[at],
+                    *found_rate,
+                    everywhere[at],
+                )
+            )
     return rows
 
 
 def _rates_of(truths: list[Any]) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """Return the kinds, the (k, k) rates [1/s] that the frames show, those of all that was simulated, and the (k,) changes that the frames show.
+    """Return the kinds, the (k, k) rates [1/s] that the frames show, those of all that was
+    simulated, and the (k,) changes that the frames show.
 
-    The former rates are the generator that makes the counts of a perfect observer of the same frames most likely. The latter are
+    The former rates are the generator that makes the counts of a perfect observer of the same
+    frames most likely. The latter are
     another truth: how fast a dopant takes up a vacancy depends on how many there are around it.
     """
     some = [one for one in truths if hasattr(one, "settings")]
@@ -145,22 +190,40 @@ def _counts(truths: list[Any], lag_frames: int) -> pd.DataFrame | None:
     return reduce(lambda a, b: a.add(b, fill_value=0), tables) if tables else None
 
 
-def _dwell_times(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
-    """Return the rates of leaving for another kind; what ends (heals, is taken up) leaves no track to count it in."""
+def _dwell_times(
+    found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
+) -> list[tuple[Any, ...]]:
+    """Return the rates of leaving for another kind; what ends (heals, is taken up) leaves no track
+    to count it in."""
     rows: list[tuple[Any, ...]] = []
     rates_of = cache(lambda movie: _rates_of(_of(truths, movie)))
     for row in found.to_dict("records"):
-        kind, (kinds, seen, everywhere, changes) = names.get(int(row["class_id"])), rates_of(row["movie"])
+        kind, (kinds, seen, everywhere, changes) = (
+            names.get(int(row["class_id"])),
+            rates_of(row["movie"]),
+        )
         i = kinds.index(kind) if kind in kinds else -1
         if i < 0 or np.isnan(seen[i, i]):
             continue
         true, found_rate = -seen[i, i], (row["exit_rate_per_s"], row["low"], row["high"])
         limit = true / np.sqrt(changes[i]) if changes[i] else np.nan
-        rows.append(("exit_rate_per_s", row["movie"], kind, true, *found_rate, np.nansum(everywhere[i]), limit))
+        rows.append(
+            (
+                "exit_rate_per_s",
+                row["movie"],
+                kind,
+                true,
+                *found_rate,
+                np.nansum(everywhere[i]),
+                limit,
+            )
+        )
     return rows
 
 
-def _populations(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
+def _populations(
+    found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
+) -> list[tuple[Any, ...]]:
     rows = []
     pairs: Any = found.groupby(["movie", "class_id"])
     for (movie, class_id), own in pairs:
@@ -170,12 +233,25 @@ def _populations(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[
                 continue
             frames = own["frame"].unique()
             true = one.defects[(one.defects["kind"] == kind) & one.defects["frame"].isin(frames)]
-            rows.append(("mean_number", movie, kind, len(true) / len(frames), own["n"].mean(), np.nan, np.nan))
+            rows.append(
+                (
+                    "mean_number",
+                    movie,
+                    kind,
+                    len(true) / len(frames),
+                    own["n"].mean(),
+                    np.nan,
+                    np.nan,
+                )
+            )
     return rows
 
 
-def _abundances(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]) -> list[tuple[Any, ...]]:
-    """Return the mean numbers per frame, as seen and with the missed ones, beside the true ones of the same movies."""
+def _abundances(
+    found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
+) -> list[tuple[Any, ...]]:
+    """Return the mean numbers per frame, as seen and with the missed ones, beside the true ones of
+    the same movies."""
     rows = []
     for row in found.to_dict("records"):
         kind = names.get(int(row["class_id"]))
@@ -183,18 +259,25 @@ def _abundances(found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[i
         if kind is None or not some:
             continue
         true = sum(int((own["kind"] == kind).sum()) for own in some) / row["n_frames"]
-        rows.append(("mean_number", row["movie"], kind, true, row["mean_number"], row["low"], row["high"]))
+        rows.append(
+            ("mean_number", row["movie"], kind, true, row["mean_number"], row["low"], row["high"])
+        )
         corrected = (row["corrected_number"], row["corrected_low"], row["corrected_high"])
         rows.append(("corrected_number", row["movie"], kind, true, *corrected))
     return rows
 
 
-def _creation(found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, str]) -> list[tuple[Any, ...]]:
-    """Return the cross-sections per atom away from other defects, beside what the simulator was told."""
+def _creation(
+    found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, str]
+) -> list[tuple[Any, ...]]:
+    """Return the cross-sections per atom away from other defects, beside what the simulator was
+    told."""
     rows = []
     for row in found.to_dict("records"):
         told = [
-            one.settings.kinetics.cross_section_barn for one in _of(truths, row["movie"]) if hasattr(one, "settings")
+            one.settings.kinetics.cross_section_barn
+            for one in _of(truths, row["movie"])
+            if hasattr(one, "settings")
         ]
         if told:
             barn = (row["cross_section_barn"], row["low"], row["high"])
@@ -202,8 +285,11 @@ def _creation(found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, st
     return rows
 
 
-def _frames(found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, str]) -> list[tuple[Any, ...]]:
-    """Return rms errors of the drift [px] (true value 0), and the share of frames judged rightly."""
+def _frames(
+    found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, str]
+) -> list[tuple[Any, ...]]:
+    """Return rms errors of the drift [px] (true value 0), and the share of frames judged
+    rightly."""
     rows: list[tuple[Any, ...]] = []
     for movie, own in found.groupby("movie"):
         for one in _of(truths, str(movie)):
@@ -218,7 +304,15 @@ def _frames(found: pd.DataFrame, truths: Mapping[str, Any], _: Mapping[int, str]
             rows.append(("status_right", movie, "share of frames", 1.0, right, np.nan, np.nan))
             if one.frames["vacuum"].any() and both["vacuum"].notna().any():
                 rows.append(
-                    ("vacuum", movie, "mean", both["vacuum_true"].mean(), both["vacuum"].mean(), np.nan, np.nan)
+                    (
+                        "vacuum",
+                        movie,
+                        "mean",
+                        both["vacuum_true"].mean(),
+                        both["vacuum"].mean(),
+                        np.nan,
+                        np.nan,
+                    )
                 )
     return rows
 

@@ -24,7 +24,8 @@ class Labels:
     Attributes
     ----------
     defects
-        `frame`, `y`, `x` [px, raw frame]; where known `kind` (name) and `particle` (identity from frame to frame).
+        `frame`, `y`, `x` [px, raw frame]; where known `kind` (name) and `particle` (identity from
+        frame to frame).
     shape
         (height, width) [px].
     n_frames
@@ -54,13 +55,24 @@ class Labels:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of the kinds, sorted."""
-        return tuple(sorted(self.defects["kind"].unique())) if "kind" in self.defects.columns else ("defect",)
+        return (
+            tuple(sorted(self.defects["kind"].unique()))
+            if "kind" in self.defects.columns
+            else ("defect",)
+        )
 
     def defects_between(self, start: int, stop: int) -> pd.DataFrame:
-        """Return the defects of frames `start` to `stop` (excluded), with every column that `score` needs."""
+        """Return the defects of frames `start` to `stop` (excluded), with every column that `score`
+        needs."""
         rows = self.defects[(self.defects["frame"] >= start) & (self.defects["frame"] < stop)]
-        known: dict[str, Any] = {"movie": self.movie, "kind": "defect", "particle": np.arange(len(rows))}
-        return rows.assign(**{name: value for name, value in known.items() if name not in rows.columns})
+        known: dict[str, Any] = {
+            "movie": self.movie,
+            "kind": "defect",
+            "particle": np.arange(len(rows)),
+        }
+        return rows.assign(
+            **{name: value for name, value in known.items() if name not in rows.columns}
+        )
 
     def frames_between(self, start: int, stop: int) -> pd.DataFrame:
         """Return the frames `start` to `stop` (excluded), all of them ``ok``."""

@@ -1,4 +1,5 @@
-"""Tracks against true defects: association accuracy, identity switches, links found and links wrong."""
+"""Tracks against true defects: association accuracy, identity switches, links found and links
+wrong."""
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ def association_table(matches: Matches, kinds: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     Per row
-        `hota` = sqrt(det_a ass_a); `det_a` = TP / (TP + FN + FP); `ass_a`: over matched detections, the mean share of
-        the union of its true and its found track that the two have in common; `switches`: how often a true defect's found
-        track changes between one sighting and the next; `n_links`: steps of true defects from frame to frame, both ends
-        found; `links_found`: the share of them within one found track; `n_found_links`, `links_wrong`: links of found
-        tracks between consecutive frames with both ends matched, and the share that joins two defects. `det_a` of a single
-        kind leaves out false detections, which have none.
+        `hota` = sqrt(det_a ass_a); `det_a` = TP / (TP + FN + FP); `ass_a`: over matched detections,
+        the mean share of the union of its true and its found track that the two have in common;
+        `switches`: how often a true defect's found track changes between one sighting and the next;
+        `n_links`: steps of true defects from frame to frame, both ends found; `links_found`: the
+        share of them within one found track; `n_found_links`, `links_wrong`: links of found tracks
+        between consecutive frames with both ends matched, and the share that joins two defects.
+        `det_a` of a single kind leaves out false detections, which have none.
     """
     true_id = _codes(matches.true_rows)
     found_id = _codes(matches.found_rows)
@@ -73,12 +75,18 @@ def _pair_table(g: np.ndarray, p: np.ndarray) -> np.ndarray:
 def _links(matches: Matches, g: np.ndarray, p: np.ndarray) -> pd.DataFrame:
     """Return one row per step of a true or of a found track between matched sightings.
 
-    A true step joins the sightings of one defect in consecutive frames, both of which were found; a found step joins two
-    rows of one found track in consecutive frames, both of which are somebody.
+    A true step joins the sightings of one defect in consecutive frames, both of which were found; a
+    found step joins two rows of one found track in consecutive frames, both of which are somebody.
     """
     true = matches.true_rows.iloc[matches.true_of]
     seen = pd.DataFrame(
-        {"movie": true["movie"].to_numpy(), "frame": true["frame"].to_numpy(), "kind": matches.kind, "g": g, "p": p}
+        {
+            "movie": true["movie"].to_numpy(),
+            "frame": true["frame"].to_numpy(),
+            "kind": matches.kind,
+            "g": g,
+            "p": p,
+        }
     )
     by_true = seen.sort_values(["g", "frame"], kind="stable")
     before = by_true.shift()
@@ -90,8 +98,14 @@ def _links(matches: Matches, g: np.ndarray, p: np.ndarray) -> pd.DataFrame:
     )[same]
     by_found = seen.sort_values(["p", "frame"], kind="stable")
     before = by_found.shift()
-    step = (by_found["p"] == before["p"]) & (by_found["frame"] == before["frame"] + 1) & (by_found["g"] != before["g"])
-    wrong_steps = pd.DataFrame({"kind": before["kind"], "is_true": False, "is_found": True, "switch": False})[step]
+    step = (
+        (by_found["p"] == before["p"])
+        & (by_found["frame"] == before["frame"] + 1)
+        & (by_found["g"] != before["g"])
+    )
+    wrong_steps = pd.DataFrame(
+        {"kind": before["kind"], "is_true": False, "is_found": True, "switch": False}
+    )[step]
     return pd.concat([true_steps, wrong_steps], ignore_index=True).astype(
         {"is_true": bool, "is_found": bool, "switch": bool}
     )

@@ -28,7 +28,8 @@ def simulate_movie(
     Parameters
     ----------
     preset
-        "paper", "low-dose", "rotated", "long", "late-stage", "null", "frozen", "archive", or settings of your own.
+        "paper", "low-dose", "rotated", "long", "late-stage", "null", "frozen", "archive", or
+        settings of your own.
     n_frames, shape
         Length and (height, width) in pixels; the preset's where not given.
     seed
@@ -45,7 +46,9 @@ def simulate_movie(
     """
     settings, label = _settings(preset)
     sizes = {"n_frames": n_frames, "shape": shape, "seed": seed}
-    settings = settings.with_values(**{k: v for k, v in sizes.items() if v is not None}, **overrides)
+    settings = settings.with_values(
+        **{k: v for k, v in sizes.items() if v is not None}, **overrides
+    )
     check_physical(settings)
     crystal(settings)
     reader = SimulatedReader(settings, label)
@@ -61,7 +64,8 @@ def simulate_archive(
     seed: int = 0,
     **overrides: Any,
 ) -> list[Movie]:
-    """Make many movies of one material, each with its own rotation, dose rate and temperature. Lazy.
+    """Make many movies of one material, each with its own rotation, dose rate and temperature.
+    Lazy.
 
     Parameters
     ----------
@@ -86,12 +90,17 @@ def simulate_archive(
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(10, n)))
         own = {
             "rotation_deg": float(rng.uniform(-60, 60)),
-            "dose_rate_e_per_nm2_s": base.instrument.dose_rate_e_per_nm2_s * float(2 ** rng.uniform(-0.5, 0.5)),
+            "dose_rate_e_per_nm2_s": base.instrument.dose_rate_e_per_nm2_s
+            * float(2 ** rng.uniform(-0.5, 0.5)),
             "temperature_K": float(rng.uniform(295, 310)),
         }
         name, movie_seed = f"{label}-{seed}-{n:03d}", int(rng.integers(2**31))
         values = own | overrides
-        movies.append(simulate_movie(base, n_frames=n_frames, shape=shape, seed=movie_seed, name=name, **values))
+        movies.append(
+            simulate_movie(
+                base, n_frames=n_frames, shape=shape, seed=movie_seed, name=name, **values
+            )
+        )
     return movies
 
 

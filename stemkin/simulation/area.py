@@ -1,4 +1,5 @@
-"""The state of one area while it is simulated: which defect is where, and the sojourns that have ended."""
+"""The state of one area while it is simulated: which defect is where, and the sojourns that have
+ended."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ class AreaState:
         self.cells: list[tuple[int, int]] = [(u, v) for u, v in patch.cells.tolist()]
         self.neighbours = patch.index(patch.cells[:, None] + NEIGHBOURS).tolist()
         self._near = patch.index(patch.cells[:, None] + _close_cells()).tolist()
-        self.beside = patch.index(patch.cells[:, None] + BOUND).tolist()  # metal cell -> its three chalcogen columns
+        self.beside = patch.index(
+            patch.cells[:, None] + BOUND
+        ).tolist()  # metal cell -> its three chalcogen columns
         self.vacancy_at = [NONE] * self.n  # chalcogen column -> the defect that holds its vacancy
         self.dopant_by = [NONE] * self.n  # chalcogen column -> the dopant beside it
         self.metal_at = [NONE] * self.n  # metal cell -> dopant or metal vacancy
@@ -83,7 +86,17 @@ class AreaState:
         """Write down the sojourn of `p` that ends now."""
         u, v = self.cell[p]
         self.closed.append(
-            (p, self.kind[p], self.orientation[p], u, v, self.since[p], self.now, self.cause[p], CAUSE[fate])
+            (
+                p,
+                self.kind[p],
+                self.orientation[p],
+                u,
+                v,
+                self.since[p],
+                self.now,
+                self.cause[p],
+                CAUSE[fate],
+            )
         )
 
     def dies(self, p: int, fate: str) -> None:
@@ -92,7 +105,13 @@ class AreaState:
         self.of_kind[self.kind[p]].remove(p)
 
     def becomes(
-        self, p: int, why: str, *, kind: int | None = None, orientation: int = -1, step: tuple[int, int] = (0, 0)
+        self,
+        p: int,
+        why: str,
+        *,
+        kind: int | None = None,
+        orientation: int = -1,
+        step: tuple[int, int] = (0, 0),
     ) -> None:
         """Close the sojourn of `p` and open its next one."""
         self.close(p, why)
@@ -139,7 +158,8 @@ class AreaState:
 def _close_cells() -> np.ndarray:
     """Return the (m, 2) steps (u, v) to all cells nearer than 2.7 lattice constants.
 
-    Two dopants that far apart share no column, and no column beside one is a neighbour of one beside the other.
+    Two dopants that far apart share no column, and no column beside one is a neighbour of one
+    beside the other.
     """
     u, v = (grid.ravel() for grid in np.meshgrid(np.arange(-3, 4), np.arange(-3, 4)))
     return np.asarray(np.stack([u, v], axis=1)[u * u + v * v + u * v < 2.7**2])

@@ -1,4 +1,5 @@
-"""Settings that no experiment could have are refused: one sentence each, with the value met and the cure."""
+"""Settings that no experiment could have are refused: one sentence each, with the value met and the
+cure."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ def _check_rest(settings: Settings) -> None:
     k, i = settings.kinetics, settings.instrument
     if not 0 <= k.dopant_fraction <= LARGEST_DOPANT_FRACTION:
         _refuse(
-            "dopant_fraction", k.dopant_fraction, f"dopants keep apart, which works from 0 to {LARGEST_DOPANT_FRACTION}"
+            "dopant_fraction",
+            k.dopant_fraction,
+            f"dopants keep apart, which works from 0 to {LARGEST_DOPANT_FRACTION}",
         )
     if settings.n_frames < 1:
         _refuse("n_frames", settings.n_frames, "a movie has at least one frame")
@@ -76,7 +79,8 @@ def _check_rest(settings: Settings) -> None:
             _refuse(
                 name,
                 rate,
-                f"that is over {FASTEST_PER_FRAME:.0f} steps per frame, which no movie resolves; use a lower rate",
+                f"that is over {FASTEST_PER_FRAME:.0f} steps per frame, which no movie resolves; "
+                "use a lower rate",
             )
 
 

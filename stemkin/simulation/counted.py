@@ -1,7 +1,10 @@
-"""Rates as they came out in one movie: what an observer who sees everything at every moment would count.
+"""Rates as they came out in one movie: what an observer who sees everything at every moment would
+count.
 
-All of them are sums over sojourns with exact times, over the whole patch, in sight or not. They differ from the closed forms
-by the chance of this one movie, and by what no closed form knows: moves that did not happen because a column was taken.
+All of them are sums over sojourns with exact times, over the whole patch, in sight or not. They
+differ from the closed forms
+by the chance of this one movie, and by what no closed form knows: moves that did not happen because
+a column was taken.
 """
 
 from __future__ import annotations
@@ -12,35 +15,51 @@ import pandas as pd
 
 
 def exit_rates(sojourns: pd.DataFrame) -> pd.DataFrame:
-    """Return `kind`, `n_exits`, `time_at_risk_s`, `exit_rate_per_s`: how often each kind became another or ended.
+    """Return `kind`, `n_exits`, `time_at_risk_s`, `exit_rate_per_s`: how often each kind became
+    another or ended.
 
     Hops and rotations are no exits.
     """
     stays = sojourns["fate"].isin(("hop", "rotate", "end"))
-    table = pd.DataFrame({"n_exits": (~stays).groupby(sojourns["kind"]).sum(), "time_at_risk_s": _time_s(sojourns)})
+    table = pd.DataFrame(
+        {"n_exits": (~stays).groupby(sojourns["kind"]).sum(), "time_at_risk_s": _time_s(sojourns)}
+    )
     table["exit_rate_per_s"] = table["n_exits"] / table["time_at_risk_s"]
     return table.reset_index()
 
 
 def kind_rates(sojourns: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
-    """Return the rates [1/s] from kind (rows) to kind (columns): changes of the same defect over the time spent.
+    """Return the rates [1/s] from kind (rows) to kind (columns): changes of the same defect over
+    the time spent.
 
     A kind that was never there is a row of NaN.
     """
     rows = sojourns.sort_values(["area", "particle", "start_s"])
     after = rows[["area", "particle", "kind"]].shift(-1)
-    same = (after["particle"] == rows["particle"]) & (after["area"] == rows["area"]) & (after["kind"] != rows["kind"])
+    same = (
+        (after["particle"] == rows["particle"])
+        & (after["area"] == rows["area"])
+        & (after["kind"] != rows["kind"])
+    )
     counts = pd.crosstab(rows["kind"][same], after["kind"][same])
     counts = counts.reindex(index=list(kinds), columns=list(kinds), fill_value=0)
     return counts.div(_time_s(rows).reindex(list(kinds)), axis=0)
 
 
 def diffusion(table: pd.DataFrame, sojourns: pd.DataFrame, a_nm: float) -> pd.DataFrame:
-    """Return `table` (`kind`, ...) with `n_hops`, `time_at_risk_s` and `D_counted_nm2_per_s` = n_hops a2 / (4 time) beside it."""
-    hops = (sojourns["fate"] == "hop").groupby(sojourns["kind"]).sum().reindex(table["kind"], fill_value=0)
+    """Return `table` (`kind`, ...) with `n_hops`, `time_at_risk_s` and `D_counted_nm2_per_s` =
+    n_hops a2 / (4 time) beside it."""
+    hops = (
+        (sojourns["fate"] == "hop")
+        .groupby(sojourns["kind"])
+        .sum()
+        .reindex(table["kind"], fill_value=0)
+    )
     time_s = _time_s(sojourns).reindex(table["kind"], fill_value=0.0)
     D = hops / time_s * a_nm**2 / 4
-    return table.assign(n_hops=hops.to_numpy(), time_at_risk_s=time_s.to_numpy(), D_counted_nm2_per_s=D.to_numpy())
+    return table.assign(
+        n_hops=hops.to_numpy(), time_at_risk_s=time_s.to_numpy(), D_counted_nm2_per_s=D.to_numpy()
+    )
 
 
 def _time_s(sojourns: pd.DataFrame) -> pd.Series:

@@ -1,8 +1,10 @@
-"""The crystal under the field of view: its lattice, and the periodic patch of it on which defects live.
+"""The crystal under the field of view: its lattice, and the periodic patch of it on which defects
+live.
 
-Cells are numbered (u, v). Cell (u, v) holds the metal column at metal + u a1 + v a2 and the chalcogen column at
-metal + u a1 + v a2 + (a1 + a2) / 3. The patch repeats with two lattice vectors P1, P2 close to the frame's own edges
-and a little longer, so that every column in sight is a different one, wherever the stage drifts to.
+Cells are numbered (u, v). Cell (u, v) holds the metal column at metal + u a1 + v a2 and the
+chalcogen column at metal + u a1 + v a2 + (a1 + a2) / 3. The patch repeats with two lattice vectors
+P1, P2 close to the frame's own edges and a little longer, so that every column in sight is a
+different one, wherever the stage drifts to.
 
 >>> patch = Patch.covering(np.array([[10.0, 5.0], [0.0, 8.66]]), (64, 64), margin_px=5)
 >>> patch.index(patch.cells).tolist() == list(range(patch.n_cells))
@@ -23,7 +25,8 @@ NEIGHBOURS = np.array([[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])
 """(6, 2) steps (u, v) to the nearest columns of the same kind, turning by 60 degrees."""
 
 BOUND = np.array([[0, 0], [-1, 0], [0, -1]])
-"""(3, 2) steps (u, v) from a metal column's cell to the cells of the chalcogen columns around it, by orientation."""
+"""(3, 2) steps (u, v) from a metal column's cell to the cells of the chalcogen columns around it,
+by orientation."""
 
 BOND = np.array([1 / 3, 1 / 3])
 """(u, v) of the chalcogen column within its cell."""
@@ -43,7 +46,8 @@ class Patch:
 
     @classmethod
     def covering(cls, vectors_px: np.ndarray, shape: tuple[int, int], *, margin_px: float) -> Patch:
-        """Return a patch that a frame of `shape` fits in with a margin, for lattice vectors as columns (y, x) [px]."""
+        """Return a patch that a frame of `shape` fits in with a margin, for lattice vectors as
+        columns (y, x) [px]."""
         edges = np.diag(np.asarray(shape, dtype=float) + 2 * margin_px)
         return cls(np.rint(np.linalg.solve(vectors_px, edges)).astype(np.int64))
 
@@ -74,7 +78,8 @@ class Patch:
         return np.asarray(u * d + (cells[..., 1] - turns * b) % d)
 
     def nearest_image(self, uv: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which periodic images of points `uv` (m, 2) lie around `centre` (2,) or (m, 2), in lattice coordinates.
+        """Return which periodic images of points `uv` (m, 2) lie around `centre` (2,) or (m, 2), in
+        lattice coordinates.
 
         Returns
         -------
@@ -109,7 +114,8 @@ class Crystal:
 
 @lru_cache(maxsize=16)
 def crystal(settings: Settings) -> Crystal:
-    """Return the crystal of a movie, kept for the next frame; its origin within a cell follows from the seed.
+    """Return the crystal of a movie, kept for the next frame; its origin within a cell follows from
+    the seed.
 
     Raises
     ------
@@ -121,11 +127,19 @@ def crystal(settings: Settings) -> Crystal:
     spacing = settings.material.a_nm / pixel
     height, width = settings.shape
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(0,)))
-    angle = (settings.instrument.rotation_deg + 60.0) % 120.0 - 60.0  # the same crystal, named as Lattice names it
+    angle = (
+        settings.instrument.rotation_deg + 60.0
+    ) % 120.0 - 60.0  # the same crystal, named as Lattice names it
     plain = honeycomb(spacing, angle_deg=angle)
     origin = np.array([height, width]) / 2 + rng.random() * plain.a1 + rng.random() * plain.a2
     lattice = honeycomb(spacing, angle_deg=angle, metal=(float(origin[0]), float(origin[1])))
-    reach = 5.0 * max(settings.optics.tail_sd_nm, settings.optics.probe_sd_nm + settings.optics.source_sd_nm) / pixel
+    reach = (
+        5.0
+        * max(
+            settings.optics.tail_sd_nm, settings.optics.probe_sd_nm + settings.optics.source_sd_nm
+        )
+        / pixel
+    )
     vectors = np.stack([lattice.a1, lattice.a2], axis=1)
     patch = Patch.covering(vectors, settings.shape, margin_px=reach + 2 * spacing)
     return Crystal(lattice, patch, settings.shape)
@@ -143,13 +157,17 @@ def check_sampling(settings: Settings) -> None:
     coarsest = np.sqrt(3) / 4 * a
     if not 0 < pixel < coarsest:
         msg = (
-            f"a pixel of {pixel} nm cannot show the lattice of {settings.material.formula} (Nyquist); "
+            f"a pixel of {pixel} nm cannot show the lattice of {settings.material.formula} "
+            "(Nyquist); "
             f"use a pixel_size_nm above 0 and below {coarsest:.4f}"
         )
         raise ValueError(msg)
     if min(settings.shape) * pixel < 2 * a:
         need = int(np.ceil(2 * a / pixel))
-        msg = f"a field of {settings.shape} pixels is smaller than two lattice cells; use a shape of at least ({need}, {need})"
+        msg = (
+            f"a field of {settings.shape} pixels is smaller than two lattice cells; use a shape of "
+            f"at least ({need}, {need})"
+        )
         raise ValueError(msg)
 
 

@@ -1,9 +1,11 @@
-"""Holes that grow and a fragment that shifts and turns: where the crystal is no longer where it was.
+"""Holes that grow and a fragment that shifts and turns: where the crystal is no longer where it
+was.
 
-A hole of radius r(t) takes every column nearer to its centre than r (times a number close to 1 that belongs to the
-column, for a ragged edge). The fragment is a disc that turns about its centre and shifts, as a rigid body, and comes to
-rest; what stands in its way is gone. All of it follows from the time since the area's start, so any frame can be asked
-for, and a defect goes where its column goes.
+A hole of radius r(t) takes every column nearer to its centre than r (times a number close to 1 that
+belongs to the column, for a ragged edge). The fragment is a disc that turns about its centre and
+shifts, as a rigid body, and comes to rest; what stands in its way is gone. All of it follows from
+the time since the area's start, so any frame can be asked for, and a defect goes where its column
+goes.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ def plan_of(settings: Settings, area: int) -> Plan:
     d, shape = settings.damage, np.asarray(settings.shape)
     count = d.n_holes + 1
     tries = rng.random((64, count, 2)) * 0.7 + 0.15  # the most spread out of 64 draws
-    apart = np.linalg.norm(tries[:, :, None] - tries[:, None] + 9 * np.eye(count)[:, :, None], axis=-1)
+    apart = np.linalg.norm(
+        tries[:, :, None] - tries[:, None] + 9 * np.eye(count)[:, :, None], axis=-1
+    )
     centres = tries[np.argmax(apart.min(axis=(1, 2)))] * shape
     angle = rng.random() * 2 * np.pi
     return Plan(
@@ -87,7 +91,9 @@ def plan_of(settings: Settings, area: int) -> Plan:
     )
 
 
-def fate_of(settings: Settings, area: int, points: np.ndarray, sites: np.ndarray, time_s: np.ndarray) -> Fate:
+def fate_of(
+    settings: Settings, area: int, points: np.ndarray, sites: np.ndarray, time_s: np.ndarray
+) -> Fate:
     """Return what has become of columns.
 
     Parameters
@@ -110,13 +116,21 @@ def fate_of(settings: Settings, area: int, points: np.ndarray, sites: np.ndarray
         gone |= np.linalg.norm(_offsets(c, points, centre), axis=1) < radius * plan.ragged[sites]
     if d.fragment_radius_nm > 0:
         since = np.maximum(time_s - d.fragment_start_s, 0)
-        angle = np.radians(np.minimum(since * d.fragment_turn_deg_per_s, d.fragment_largest_turn_deg))
+        angle = np.radians(
+            np.minimum(since * d.fragment_turn_deg_per_s, d.fragment_largest_turn_deg)
+        )
         way = np.minimum(since * d.fragment_shift_nm_per_s, d.fragment_largest_shift_nm) / pixel
-        offset, shift = _offsets(c, points, plan.fragment_centre), way[:, None] * plan.fragment_direction
+        offset, shift = (
+            _offsets(c, points, plan.fragment_centre),
+            way[:, None] * plan.fragment_direction,
+        )
         inside = np.linalg.norm(offset, axis=1) < d.fragment_radius_nm / pixel
         moved = inside & (since > 0)
         cos, sin = np.cos(angle), np.sin(angle)
-        turned = np.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]], axis=1)
+        turned = np.stack(
+            [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]],
+            axis=1,
+        )
         now[moved] += (turned - offset + shift)[moved]
         turn[moved] = angle[moved]
         reach = (d.fragment_radius_nm + 0.5 * settings.material.a_nm) / pixel
@@ -124,8 +138,11 @@ def fate_of(settings: Settings, area: int, points: np.ndarray, sites: np.ndarray
     return Fate(gone, moved, now, turn)
 
 
-def columns_in_sight(settings: Settings, shift_px: np.ndarray, *, margin_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (m, 2) places on the sample [px] and (m,) sites of all columns of the unbroken crystal in sight."""
+def columns_in_sight(
+    settings: Settings, shift_px: np.ndarray, *, margin_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (m, 2) places on the sample [px] and (m,) sites of all columns of the unbroken
+    crystal in sight."""
     c = crystal(settings)
     centre = c.coordinates(np.asarray(c.shape) / 2 - shift_px)
     sites = np.arange(2 * c.patch.n_cells)
@@ -136,8 +153,11 @@ def columns_in_sight(settings: Settings, shift_px: np.ndarray, *, margin_px: flo
     return points[seen], sites[seen]
 
 
-def area_fractions(settings: Settings, area: int, time_s: float, shift_px: np.ndarray) -> tuple[float, float]:
-    """Return which fractions of the frame are vacuum, and covered by the moved fragment (by counting metal columns)."""
+def area_fractions(
+    settings: Settings, area: int, time_s: float, shift_px: np.ndarray
+) -> tuple[float, float]:
+    """Return which fractions of the frame are vacuum, and covered by the moved fragment (by
+    counting metal columns)."""
     points, sites = columns_in_sight(settings, shift_px, margin_px=0.0)
     metal = sites % 2 == 0
     fate = fate_of(settings, area, points[metal], sites[metal], np.full(int(metal.sum()), time_s))

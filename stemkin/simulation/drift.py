@@ -1,8 +1,9 @@
 """How the stage moves: the shift of any frame, from its number alone.
 
-shift(k) = steady k + wander(k) - wander(0) + jumps: the wandering is a sum of waves with random periods and phases (so
-frame 10**9 costs as much as frame 1); sudden jumps happen at random frames, and between two jumps the stage keeps one
-random displacement. A static point at y in frame 0 is seen at y + shift_y in frame k.
+shift(k) = steady k + wander(k) - wander(0) + jumps: the wandering is a sum of waves with random
+periods and phases (so frame 10**9 costs as much as frame 1); sudden jumps happen at random frames,
+and between two jumps the stage keeps one random displacement. A static point at y in frame 0 is
+seen at y + shift_y in frame k.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Kinetic Monte Carlo of the defects of one area, event by event at exact times (Gillespie 1976; Bortz et al. 1975).
+"""Kinetic Monte Carlo of the defects of one area, event by event at exact times (Gillespie 1976;
+Bortz et al. 1975).
 
-Every elementary step waits an exponential time, so the area is a continuous-time Markov chain, simulated without a time
-step: the next event comes after an exponential time with the total rate, which event it is follows the shares of the
-rates. What is kept is the list of *sojourns*: from when to when a defect was what it was, where it was. The state at
-any frame is read from it, and so are dwell times and events.
+Every elementary step waits an exponential time, so the area is a continuous-time Markov chain,
+simulated without a time
+step: the next event comes after an exponential time with the total rate, which event it is follows
+the shares of the rates. What is kept is the list of *sojourns*: from when to when a defect was what
+it was, where it was. The state at any frame is read from it, and so are dwell times and events.
 
 Steps (rates per second, `Kinetics` names them)
     hop       a vacancy moves to one of the six neighbouring chalcogen columns (each hop_rate / 6)
@@ -16,8 +18,9 @@ Steps (rates per second, `Kinetics` names them)
     heal      a vacancy is refilled
     lose_metal  the beam removes a metal atom;  arrive, desorb, hop_adatom: adatoms on top of metal columns
 
-A move onto a column that cannot take it (a double vacancy, a dopant that already holds a vacancy) does not happen.
-A dopant keeps its identity whatever it holds; a vacancy that is taken up ends, one that is let go is new.
+A move onto a column that cannot take it (a double vacancy, a dopant that already holds a vacancy)
+does not happen. A dopant keeps its identity whatever it holds; a vacancy that is taken up ends, one
+that is let go is new.
 """
 
 from __future__ import annotations
@@ -26,20 +29,33 @@ import numpy as np
 
 from stemkin.simulation.area import NONE, AreaState, exponentials
 from stemkin.simulation.crystal import BOUND, NEIGHBOURS, Patch
-from stemkin.simulation.material import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY
+from stemkin.simulation.material import (
+    ADATOM,
+    COMPLEX,
+    DOPANT,
+    DOUBLE_VACANCY,
+    METAL_VACANCY,
+    VACANCY,
+)
 from stemkin.simulation.rates import SOJOURN
 from stemkin.simulation.settings import Settings
 
 _NEIGHBOUR_STEPS: list[tuple[int, int]] = [(int(u), int(v)) for u, v in NEIGHBOURS]
 _BOUND_STEPS: list[tuple[int, int]] = [(int(u), int(v)) for u, v in BOUND]
 _OUTWARD: list[list[int]] = [
-    [k for k, step in enumerate(_NEIGHBOUR_STEPS) if (b[0] + step[0], b[1] + step[1]) not in _BOUND_STEPS]
+    [
+        k
+        for k, step in enumerate(_NEIGHBOUR_STEPS)
+        if (b[0] + step[0], b[1] + step[1]) not in _BOUND_STEPS
+    ]
     for b in _BOUND_STEPS
 ]
 """For each orientation, the four directions that lead away from the dopant."""
 
 
-def simulate_area(settings: Settings, patch: Patch, *, duration_s: float, rng: np.random.Generator) -> np.ndarray:
+def simulate_area(
+    settings: Settings, patch: Patch, *, duration_s: float, rng: np.random.Generator
+) -> np.ndarray:
     """Simulate the defects of one area. Computes once.
 
     Parameters
@@ -70,7 +86,9 @@ class Area(AreaState):
     def run(self, duration_s: float) -> None:
         """Let events happen until `duration_s`, then close what is still open."""
         r = self.rates
-        free, pairs, bound, adatoms = (self.of_kind[k].items for k in (VACANCY, DOUBLE_VACANCY, COMPLEX, ADATOM))
+        free, pairs, bound, adatoms = (
+            self.of_kind[k].items for k in (VACANCY, DOUBLE_VACANCY, COMPLEX, ADATOM)
+        )
         per_free, per_bound = r.hop + r.heal, r.rotate + r.detach + r.heal_complex
         per_pair, per_adatom = r.split + 2 * r.heal, r.hop_adatom + r.desorb
         per_column = self.atoms * max(r.create_per_atom, r.create_at_dopant_per_atom)
@@ -210,7 +228,8 @@ class Area(AreaState):
         self._move_out(self._one_of(DOUBLE_VACANCY), int(next(self.chance) * 6), "split")
 
     def create(self) -> None:
-        """The beam removes a chalcogen atom; too frequent by `highest` for most columns, so some trials are void."""
+        """The beam removes a chalcogen atom; too frequent by `highest` for most columns, so some
+        trials are void."""
         column = int(next(self.chance) * self.n)
         there, dopant, r = self.vacancy_at[column], self.dopant_by[column], self.rates
         highest = max(r.create_per_atom, r.create_at_dopant_per_atom)

@@ -1,7 +1,9 @@
-"""What an ideal observer could reach on a simulated movie: d' of each kind of defect, and the best localisation.
+"""What an ideal observer could reach on a simulated movie: d' of each kind of defect, and the best
+localisation.
 
-The observer knows the crystal, the probe and the scan, and asks of each place whether a defect is there: d' says how well
-the answer is known, `recall_at_one_false_positive` what it means per frame. Telling two kinds apart has a d' of its own.
+The observer knows the crystal, the probe and the scan, and asks of each place whether a defect is
+there: d' says how well the answer is known, `recall_at_one_false_positive` what it means per frame.
+Telling two kinds apart has a d' of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +14,14 @@ import pandas as pd
 from stemkin.kernels.crystal.rendering import Scan
 from stemkin.kernels.images.ideal import best_recall, cramer_rao_sd, detectability
 from stemkin.simulation.crystal import BOND, crystal
-from stemkin.simulation.material import ADATOM, COMPLEX, DOPANT, DOUBLE_VACANCY, METAL_VACANCY, VACANCY
+from stemkin.simulation.material import (
+    ADATOM,
+    COMPLEX,
+    DOPANT,
+    DOUBLE_VACANCY,
+    METAL_VACANCY,
+    VACANCY,
+)
 from stemkin.simulation.reader import render
 from stemkin.simulation.scene import SIGHTING
 from stemkin.simulation.settings import Settings
@@ -28,7 +37,8 @@ SMALL = 128
 """Edge of the piece of crystal that is drawn [px]."""
 
 N_PLACES = 4
-"""Places in the field over which d'^2 is averaged: they differ by where the column lies between the pixels."""
+"""Places in the field over which d'^2 is averaged: they differ by where the column lies between the
+pixels."""
 
 
 def limits_table(settings: Settings) -> pd.DataFrame:
@@ -36,8 +46,9 @@ def limits_table(settings: Settings) -> pd.DataFrame:
 
     Returns
     -------
-    Table `kind`, `against` ("crystal", or the kind it is told apart from), `d_prime`, `recall_at_one_false_positive` (per
-    frame), `sd_y_nm`, `sd_x_nm` (Cramer-Rao bound of the place, with the depth of the contrast unknown too).
+    Table `kind`, `against` ("crystal", or the kind it is told apart from), `d_prime`,
+    `recall_at_one_false_positive` (per frame), `sd_y_nm`, `sd_x_nm` (Cramer-Rao bound of the place,
+    with the depth of the contrast unknown too).
     """
     height, width = (min(n, SMALL) for n in settings.shape)
     plain = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
@@ -57,10 +68,23 @@ def limits_table(settings: Settings) -> pd.DataFrame:
             if other is None:
                 bounds.append(_localisation_px(plain, scan, here, with_defect, without, noise))
         d = float(np.sqrt(np.mean(d2)))
-        sd = np.mean(bounds, axis=0) * settings.instrument.pixel_size_nm if bounds else (np.nan, np.nan)
-        against = "crystal" if other is None else kinds[other] + ("" if other != kind else ", turned")
+        sd = (
+            np.mean(bounds, axis=0) * settings.instrument.pixel_size_nm
+            if bounds
+            else (np.nan, np.nan)
+        )
+        against = (
+            "crystal" if other is None else kinds[other] + ("" if other != kind else ", turned")
+        )
         rows.append(
-            (kinds[kind], against, d, best_recall(d, n_sites=n_sites) if other is None else np.nan, sd[0], sd[1])
+            (
+                kinds[kind],
+                against,
+                d,
+                best_recall(d, n_sites=n_sites) if other is None else np.nan,
+                sd[0],
+                sd[1],
+            )
         )
     columns = ["kind", "against", "d_prime", "recall_at_one_false_positive", "sd_y_nm", "sd_x_nm"]
     return pd.DataFrame(rows, columns=columns)
@@ -83,13 +107,21 @@ def _defect(settings: Settings, kind: int, orientation: int, cell: np.ndarray) -
 
 
 def _localisation_px(
-    settings: Settings, scan: Scan, defect: np.ndarray, with_defect: np.ndarray, without: np.ndarray, noise: float
+    settings: Settings,
+    scan: Scan,
+    defect: np.ndarray,
+    with_defect: np.ndarray,
+    without: np.ndarray,
+    noise: float,
 ) -> np.ndarray:
-    """Return the (2,) smallest standard deviations (y, x) [px] of the defect's place, if it could be anywhere."""
+    """Return the (2,) smallest standard deviations (y, x) [px] of the defect's place, if it could
+    be anywhere."""
     gradients = [with_defect - without]
     for axis in ("sample_y", "sample_x"):
         ahead, behind = defect.copy(), defect.copy()
         ahead[axis] += 0.02
         behind[axis] -= 0.02
-        gradients.append((render(settings, 0, scan, ahead) - render(settings, 0, scan, behind)) / 0.04)
+        gradients.append(
+            (render(settings, 0, scan, ahead) - render(settings, 0, scan, behind)) / 0.04
+        )
     return cramer_rao_sd(np.stack(gradients), with_defect, read_variance=noise)[1:]

@@ -35,9 +35,17 @@ class Material:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Names of the defects: vacancy, double vacancy, dopant, dopant with vacancy, metal vacancy, adatom."""
+        """Names of the defects: vacancy, double vacancy, dopant, dopant with vacancy, metal
+        vacancy, adatom."""
         vacancy, dopant = f"V_{self.chalcogen}", f"{self.dopant}_{self.metal}"
-        return (vacancy, f"{vacancy}2", dopant, f"{dopant}+{vacancy}", f"V_{self.metal}", f"{self.metal}_ad")
+        return (
+            vacancy,
+            f"{vacancy}2",
+            dopant,
+            f"{dopant}+{vacancy}",
+            f"V_{self.metal}",
+            f"{self.metal}_ad",
+        )
 
 
 VACANCY, DOUBLE_VACANCY, DOPANT, COMPLEX, METAL_VACANCY, ADATOM = range(6)

@@ -1,9 +1,10 @@
 """Difference images computed elsewhere (multislice, say) in place of Gaussian columns.
 
-``motifs="mine.npz"`` names a file that holds ``pixel_size_nm`` and one array (h, w) per kind of defect: by how much the
-fraction of electrons that reach the detector changes when the probe stands there, source broadening included. The middle
-of the array is the defect's place (the dopant, for a complex) and the lattice vector a1 points along +x. A complex may
-come as three arrays ``Mo_W+V_S/0``, ``/1``, ``/2``, or as one whose vacancy is in column 0, which is then turned. Kinds
+``motifs="mine.npz"`` names a file that holds ``pixel_size_nm`` and one array (h, w) per kind of
+defect: by how much the fraction of electrons that reach the detector changes when the probe stands
+there, source broadening included. The middle of the array is the defect's place (the dopant, for a
+complex) and the lattice vector a1 points along +x. A complex may come as three arrays
+``Mo_W+V_S/0``, ``/1``, ``/2``, or as one whose vacancy is in column 0, which is then turned. Kinds
 without an array are drawn as columns.
 
 >>> motifs = load(str(save_example()))
@@ -69,7 +70,10 @@ def load(path: str) -> dict[tuple[str, int], Motif]:
     found: dict[tuple[str, int], Motif] = {}
     for name, values in arrays.items():
         if values.ndim != 2 or min(values.shape) < 4:
-            msg = f"{name!r} in {path} has shape {values.shape}; a motif is an image of at least 4 x 4 pixels"
+            msg = (
+                f"{name!r} in {path} has shape {values.shape}; a motif is an image of at least 4 x "
+                "4 pixels"
+            )
             raise ValueError(msg)
         kind, _, number = name.partition("/")
         coefficients = ndimage.spline_filter(values, order=3, mode="grid-constant")
@@ -77,7 +81,9 @@ def load(path: str) -> dict[tuple[str, int], Motif]:
             found[kind, int(number or -1)] = Motif(values, coefficients, pixel)
         else:
             for k in range(3):
-                found.setdefault((kind, k), Motif(values, coefficients, pixel, turn=k * 2 * np.pi / 3))
+                found.setdefault(
+                    (kind, k), Motif(values, coefficients, pixel, turn=k * 2 * np.pi / 3)
+                )
     return found
 
 
@@ -92,11 +98,14 @@ def drawn_by_motif(settings: Settings, defects: np.ndarray) -> np.ndarray:
         return np.zeros(len(defects), bool)
     known, kinds = load(settings.optics.motifs), settings.material.kinds
     keys = zip(defects["kind"].tolist(), defects["orientation"].tolist(), strict=True)
-    return np.array([_key(kinds, kind, orientation) in known for kind, orientation in keys], dtype=bool)
+    return np.array(
+        [_key(kinds, kind, orientation) in known for kind, orientation in keys], dtype=bool
+    )
 
 
 def add_motifs(image: np.ndarray, settings: Settings, defects: np.ndarray, scan: Scan) -> None:
-    """Add the motifs of `defects` (all of which have one) to the expected counts `image` (y, x), in place."""
+    """Add the motifs of `defects` (all of which have one) to the expected counts `image` (y, x), in
+    place."""
     if len(defects) == 0 or settings.optics.motifs is None:
         return
     known, kinds = load(settings.optics.motifs), settings.material.kinds
@@ -124,12 +133,17 @@ def _add(
     cols = np.arange(max(0, col - reach), min(image.shape[1], col + reach + 1))
     if len(rows) == 0 or len(cols) == 0:
         return
-    dy = np.broadcast_to((scan.row_y[rows] - one["sample_y"])[:, None], (len(rows), len(cols))) * scale
+    dy = (
+        np.broadcast_to((scan.row_y[rows] - one["sample_y"])[:, None], (len(rows), len(cols)))
+        * scale
+    )
     dx = (cols + scan.row_x0[rows][:, None] - one["sample_x"]) * scale
     cos, sin = np.cos(angle), np.sin(angle)
     middle = (np.array(motif.values.shape) - 1) / 2
     at = np.stack([middle[0] + cos * dy - sin * dx, middle[1] + cos * dx + sin * dy])
-    values = ndimage.map_coordinates(motif.coefficients, at, order=3, mode="constant", prefilter=False)
+    values = ndimage.map_coordinates(
+        motif.coefficients, at, order=3, mode="constant", prefilter=False
+    )
     image[np.ix_(rows, cols)] += dose * scan.beam[rows][:, None] * values
 
 

@@ -22,4 +22,5 @@ PRESETS: dict[str, Settings] = {
     ),
     "archive": Settings(n_frames=60, shape=(256, 256)),
 }  # fmt: skip
-"""``archive`` is one movie here; `simulate_archive` makes many of it, each with its own rotation, dose and temperature."""
+"""``archive`` is one movie here; `simulate_archive` makes many of it, each with its own rotation,
+dose and temperature."""

@@ -1,4 +1,5 @@
-"""The rates of the elementary steps, and the records that a simulation leaves: sojourns and why they end."""
+"""The rates of the elementary steps, and the records that a simulation leaves: sojourns and why
+they end."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ SOJOURN = np.dtype(
         ("start_s", "f8"), ("end_s", "f8"), ("cause", "i1"), ("fate", "i1"),
     ]
 )  # fmt: skip
-"""One state of one defect: `kind` as in `Material.kinds`, cell (u, v) not wrapped, times from the area's start."""
+"""One state of one defect: `kind` as in `Material.kinds`, cell (u, v) not wrapped, times from the
+area's start."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Rates:
 
     @classmethod
     def of(cls, settings: Settings) -> Rates:
-        """Return the rates of `settings`: a cross-section [barn] times the dose rate is a rate per atom."""
+        """Return the rates of `settings`: a cross-section [barn] times the dose rate is a rate per
+        atom."""
         k = settings.kinetics
         warm = math.exp(-k.hop_energy_eV / BOLTZMANN_EV_PER_K * (1 / k.temperature_K - 1 / ROOM_K))
         flux = settings.instrument.dose_rate_e_per_nm2_s * BARN_NM2

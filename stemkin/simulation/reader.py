@@ -1,6 +1,7 @@
 """Frames on demand: a reader whose file is a seed.
 
-`SimulatedReader.read` renders the frames it is asked for from the movie's settings and the frames' numbers alone.
+`SimulatedReader.read` renders the frames it is asked for from the movie's settings and the frames'
+numbers alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from stemkin.tables import BLANK, OK, SATURATED, TRUNCATED
 
 @dataclass(frozen=True)
 class SimulatedReader:
-    """A movie that is computed where it is read; picklable, a few hundred bytes whatever the movie's length.
+    """A movie that is computed where it is read; picklable, a few hundred bytes whatever the
+    movie's length.
 
     Attributes
     ----------
@@ -75,7 +77,9 @@ class SimulatedReader:
     def identity(self) -> str:
         """A digest of the settings: equal for movies of equal bits."""
         motifs = self.settings.optics.motifs
-        text = json.dumps(self.settings.as_dict(), sort_keys=True) + (digest(motifs) if motifs else "")
+        text = json.dumps(self.settings.as_dict(), sort_keys=True) + (
+            digest(motifs) if motifs else ""
+        )
         return f"simulation {hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -88,15 +92,21 @@ class SimulatedReader:
 
 
 def expected_counts(settings: Settings, frame: int) -> np.ndarray:
-    """Return the (y, x) mean number of electrons per pixel of one frame, float64: the image before chance comes in."""
+    """Return the (y, x) mean number of electrons per pixel of one frame, float64: the image before
+    chance comes in."""
     ((_, means),) = _mean_frames(settings, frame, frame + 1)
     return np.asarray(means)
 
 
 def statuses(settings: Settings, start: int, stop: int) -> list[str]:
-    """Return what frames `start` to `stop` (excluded) are: ``ok``, ``blank``, ``saturated`` or ``truncated``."""
+    """Return what frames `start` to `stop` (excluded) are: ``ok``, ``blank``, ``saturated`` or
+    ``truncated``."""
     i, n = settings.instrument, settings.n_frames
-    named = ((BLANK, i.blank_frames), (SATURATED, i.saturated_frames), (TRUNCATED, i.truncated_frames))
+    named = (
+        (BLANK, i.blank_frames),
+        (SATURATED, i.saturated_frames),
+        (TRUNCATED, i.truncated_frames),
+    )
     bad = {frame % n: status for status, frames in named for frame in frames}
     return [bad.get(frame, _chance_status(settings, frame)) for frame in range(start, stop)]
 
@@ -110,16 +120,23 @@ def _chance_status(settings: Settings, frame: int) -> str:
 
 
 def _generator(settings: Settings, stream: int, frame: int) -> np.random.Generator:
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(settings.seed, spawn_key=(stream, frame))))
+    return np.random.Generator(
+        np.random.SFC64(np.random.SeedSequence(settings.seed, spawn_key=(stream, frame)))
+    )
 
 
 @lru_cache(maxsize=4)
 def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return frequencies, amplitudes of the crystal and of full contamination, and column factors."""
-    frequencies, amplitudes = crystal_waves(crystal(settings).lattice, column_weights(settings), probe(settings))
+    """Return frequencies, amplitudes of the crystal and of full contamination, and column
+    factors."""
+    frequencies, amplitudes = crystal_waves(
+        crystal(settings).lattice, column_weights(settings), probe(settings)
+    )
     amplitudes = amplitudes.copy()
     amplitudes[0] += (
-        settings.dose_e_per_nm2 * settings.instrument.pixel_size_nm**2 * settings.optics.background_fraction
+        settings.dose_e_per_nm2
+        * settings.instrument.pixel_size_nm**2
+        * settings.optics.background_fraction
     )
     slow, strength = _contamination(settings, float(amplitudes[0].real))
     frequencies = np.concatenate([frequencies, slow])
@@ -129,11 +146,14 @@ def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 def _contamination(settings: Settings, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (5, 2) frequencies and (5,) amplitudes of a background between zero and the strongest contamination."""
+    """Return (5, 2) frequencies and (5,) amplitudes of a background between zero and the strongest
+    contamination."""
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(9,)))
     field = np.linalg.norm(settings.shape)
     angle, length = rng.random(4) * 2 * np.pi, (0.5 + rng.random(4)) / field
-    frequencies = np.concatenate([np.zeros((1, 2)), (length * np.array([np.sin(angle), np.cos(angle)])).T])
+    frequencies = np.concatenate(
+        [np.zeros((1, 2)), (length * np.array([np.sin(angle), np.cos(angle)])).T]
+    )
     waves = np.concatenate([[1.0], 0.25 * np.exp(2j * np.pi * rng.random(4))])
     return frequencies, 0.5 * settings.instrument.contamination * mean * waves
 
@@ -144,7 +164,9 @@ def scan_of(settings: Settings, frame: int) -> Scan:
     rng = _generator(settings, 6, frame)
     jitter_y, jitter_x = rng.standard_normal((2, height)) / i.pixel_size_nm
     shift_y, shift_x = shifts_px(settings, np.array([frame]))[0]
-    flicker = (1 + i.frame_flicker * rng.standard_normal()) * (1 + i.line_flicker * rng.standard_normal(height))
+    flicker = (1 + i.frame_flicker * rng.standard_normal()) * (
+        1 + i.line_flicker * rng.standard_normal(height)
+    )
     row_y = np.arange(height) + i.jitter_y_nm * jitter_y - shift_y
     return Scan(row_y, i.jitter_x_nm * jitter_x - shift_x, np.maximum(flicker, 0.0))
 
@@ -160,18 +182,24 @@ def _mean_frames(settings: Settings, start: int, stop: int) -> Iterator[tuple[in
 
 
 def render(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> np.ndarray:
-    """Return the (y, x) expected counts of a frame scanned in this way with these `defects` (`scene.SIGHTING`)."""
+    """Return the (y, x) expected counts of a frame scanned in this way with these `defects`
+    (`scene.SIGHTING`)."""
     frequencies, amplitudes, dirt, columns = _waves(settings)
     area, time_s = area_and_time(settings, frame)
     grown = -np.expm1(-time_s / settings.instrument.contamination_time_s)
-    rows = row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0) * scan.beam[:, None]
+    rows = (
+        row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0)
+        * scan.beam[:, None]
+    )
     means = np.asarray(on_grid(rows, ROW_BITS) @ columns)
     as_motif = drawn_by_motif(settings, defects)
     add_motifs(means, settings, defects[as_motif], scan)
     drawn = changed_columns(settings, defects[~as_motif])
     if is_damaged(settings):
         shift, margin = shifts_px(settings, np.array([frame]))[0], 5 * settings.optics.tail_sd_nm
-        broken = broken_columns(settings, area, time_s, shift, margin_px=margin / settings.instrument.pixel_size_nm)
+        broken = broken_columns(
+            settings, area, time_s, shift, margin_px=margin / settings.instrument.pixel_size_nm
+        )
         drawn.append((probe(settings), broken))
     for part, (y, x, weights) in drawn:
         add_columns(means, y, x, weights, part, scan=scan)
@@ -185,10 +213,14 @@ def _record(settings: Settings, frame: int, means: np.ndarray) -> np.ndarray:
     (status,) = statuses(settings, frame, frame + 1)
     top = np.finfo(np.float32).max if i.dtype == "float32" else np.float32(np.iinfo(i.dtype).max)
     written = np.empty(means.shape, i.dtype)
-    band = max(1, AT_ONCE // means.shape[1])  # rows worked on at once, so that they stay in a core's own cache
+    band = max(
+        1, AT_ONCE // means.shape[1]
+    )  # rows worked on at once, so that they stay in a core's own cache
     for start in range(0, len(means), band):
         rows = slice(start, start + band)
-        signal = poisson_counts(0 * means[rows] if status == BLANK else means[rows], rng).astype(np.float32)
+        signal = poisson_counts(0 * means[rows] if status == BLANK else means[rows], rng).astype(
+            np.float32
+        )
         signal *= np.float32(i.gain)
         signal += np.float32(i.offset)
         if i.read_noise > 0:

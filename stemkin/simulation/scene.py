@@ -1,8 +1,10 @@
-"""Which defects are in sight in a frame, and where: the truth that both the images and the tables are made from.
+"""Which defects are in sight in a frame, and where: the truth that both the images and the tables
+are made from.
 
-A movie visits one area after another, `Kinetics.area_frames` frames each (most movies have only one). The sojourns of
-an area follow from the seed and the area's number; a worker simulates an area when it first needs it and keeps the last
-few. So frame 10**9 costs no more than the first frames do, and no worker ever needs what another one has computed.
+A movie visits one area after another, `Kinetics.area_frames` frames each (most movies have only
+one). The sojourns of an area follow from the seed and the area's number; a worker simulates an area
+when it first needs it and keeps the last few. So frame 10**9 costs no more than the first frames
+do, and no worker ever needs what another one has computed.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ SIGHTING = np.dtype(
         ("y", "f8"), ("x", "f8"), ("sample_y", "f8"), ("sample_x", "f8"), ("turn", "f8"),
     ]
 )  # fmt: skip
-"""One defect in one frame: `y`, `x` in the raw frame, `sample_y`, `sample_x` where frame 0 would show it [px]; its surroundings have turned by `turn` [rad]."""
+"""One defect in one frame: `y`, `x` in the raw frame, `sample_y`, `sample_x` where frame 0 would
+show it [px]; its surroundings have turned by `turn` [rad]."""
 
 
 @lru_cache(maxsize=4)
 def sojourns(settings: Settings, area: int) -> np.ndarray:
     """Return the sojourns of one area of a movie (`kinetics.SOJOURN`), kept for the next frame."""
-    frames = min(settings.kinetics.area_frames, settings.n_frames - area * settings.kinetics.area_frames)
+    frames = min(
+        settings.kinetics.area_frames, settings.n_frames - area * settings.kinetics.area_frames
+    )
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(4, area)))
     duration_s = frames * settings.instrument.frame_time_s
     return simulate_area(settings, crystal(settings).patch, duration_s=duration_s, rng=rng)
@@ -52,7 +57,8 @@ def sightings(settings: Settings, start: int, stop: int, *, margin_px: float = 0
     start, stop
         Frame numbers.
     margin_px
-        How far beyond the frame's edges (half a pixel outside the centres of its outermost pixels) to look.
+        How far beyond the frame's edges (half a pixel outside the centres of its outermost pixels)
+        to look.
 
     Returns
     -------
@@ -62,7 +68,9 @@ def sightings(settings: Settings, start: int, stop: int, *, margin_px: float = 0
     parts = [np.empty(0, SIGHTING)]
     for area in range(start // per_area, -(-stop // per_area)):
         first = area * per_area
-        parts.append(_of_area(settings, area, max(start, first), min(stop, first + per_area), margin_px))
+        parts.append(
+            _of_area(settings, area, max(start, first), min(stop, first + per_area), margin_px)
+        )
     return np.concatenate(parts)
 
 
@@ -70,7 +78,8 @@ def _of_area(settings: Settings, area: int, start: int, stop: int, margin_px: fl
     rows = sojourns(settings, area)
     first = area * settings.kinetics.area_frames
     tau = settings.instrument.frame_time_s
-    # frame k is a snapshot at (k - first) tau: a sojourn [start_s, end_s) is seen in the frames between
+    # frame k is a snapshot at (k - first) tau: a sojourn [start_s, end_s) is seen in the frames
+    # between
     begin = np.maximum(np.ceil(rows["start_s"] / tau).astype(np.int64) + first, start)
     end = np.minimum(np.ceil(rows["end_s"] / tau).astype(np.int64) + first, stop)
     times = np.maximum(end - begin, 0)
@@ -79,7 +88,9 @@ def _of_area(settings: Settings, area: int, start: int, stop: int, margin_px: fl
     return _place(settings, area, rows[which], frames, margin_px)
 
 
-def _place(settings: Settings, area: int, rows: np.ndarray, frames: np.ndarray, margin_px: float) -> np.ndarray:
+def _place(
+    settings: Settings, area: int, rows: np.ndarray, frames: np.ndarray, margin_px: float
+) -> np.ndarray:
     """Put each row at its place in its frame, and keep those in sight."""
     c = crystal(settings)
     shift = shifts_px(settings, frames)
@@ -102,15 +113,22 @@ def _place(settings: Settings, area: int, rows: np.ndarray, frames: np.ndarray, 
     found["y"], found["x"] = (sample + shift).T
     height, width = c.shape
     low, high = -0.5 - margin_px, margin_px - 0.5
-    seen = (found["y"] >= low) & (found["y"] < height + high) & (found["x"] >= low) & (found["x"] < width + high)
+    seen = (
+        (found["y"] >= low)
+        & (found["y"] < height + high)
+        & (found["x"] >= low)
+        & (found["x"] < width + high)
+    )
     found = found[seen & ~gone]
     return found[np.lexsort((found["x"], found["y"], found["frame"]))]
 
 
 def particle_numbers(area: int, image: np.ndarray, particle: np.ndarray) -> np.ndarray:
-    """Return the (m,) int64 identity of defects: that of their area and periodic `image` (m, 2) too.
+    """Return the (m,) int64 identity of defects: that of their area and periodic `image` (m, 2)
+    too.
 
-    A defect that leaves the patch on one side and comes back on the other is another one to an observer.
+    A defect that leaves the patch on one side and comes back on the other is another one to an
+    observer.
     """
     code = (image % 256).astype(np.int64)
     return np.asarray((area << 40) | (code[:, 0] << 32) | (code[:, 1] << 24) | particle)

@@ -49,10 +49,11 @@ class Kinetics:
     adatom_hop_rate_per_s, adatom_desorption_rate_per_s
         Hops of an adatom in all six directions; its loss, balanced by arrivals.
     temperature_K, hop_energy_eV
-        The rates of moving (hop, rotation, detach, split) hold at 300 K; at another temperature they are
-        exp(-E/k (1/T - 1/300 K)) times as large.
+        The rates of moving (hop, rotation, detach, split) hold at 300 K; at another temperature
+        they are exp(-E/k (1/T - 1/300 K)) times as large.
     area_frames
-        After so many frames the beam visits a fresh area: what makes any frame of an endless movie reachable.
+        After so many frames the beam visits a fresh area: what makes any frame of an endless movie
+        reachable.
     """
 
     dopant_fraction: float = 0.012
@@ -77,7 +78,8 @@ class Kinetics:
 
 @dataclass(frozen=True)
 class Damage:
-    """Late changes of the crystal: holes that grow and a fragment that moves. Times count from the start of an area.
+    """Late changes of the crystal: holes that grow and a fragment that moves. Times count from the
+    start of an area.
 
     Attributes
     ----------
@@ -130,7 +132,8 @@ class Optics:
     relaxation_nm
         How far the three metal neighbours of a vacancy move away from it.
     motifs
-        Path of an .npz of difference images, or None for columns alone; see `stemkin.simulation.motifs`.
+        Path of an .npz of difference images, or None for columns alone; see
+        `stemkin.simulation.motifs`.
     """
 
     probe_sd_nm: float = 0.040
@@ -169,7 +172,8 @@ class Instrument:
     jump_probability, jump_nm
         Chance per frame of a sudden displacement, and its sd.
     contamination
-        Background of the carbon that grows on the sample, as a multiple of the mean intensity, at its strongest.
+        Background of the carbon that grows on the sample, as a multiple of the mean intensity, at
+        its strongest.
     contamination_time_s
         How fast it grows: it has come to 63 % after so long.
     blank_frames, saturated_frames, truncated_frames
@@ -253,19 +257,27 @@ class Settings:
     def from_dict(cls, values: dict[str, Any]) -> Settings:
         """Rebuild settings from `as_dict` (also after a trip through JSON)."""
         hints = get_type_hints(cls)
-        groups = {n: hints[n](**_tuples(v)) if isinstance(v, dict) else v for n, v in _tuples(values).items()}
+        groups = {
+            n: hints[n](**_tuples(v)) if isinstance(v, dict) else v
+            for n, v in _tuples(values).items()
+        }
         return cls(**groups)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
 
 
 def _with_value(settings: Settings, name: str, value: Any) -> Settings:
     """Return `settings` with the setting called `name` replaced, in whichever group it is."""
     if name == "material" and isinstance(value, str):
         if value not in MATERIALS:
-            msg = f"no material is called {value!r}; choose from {sorted(MATERIALS)} or pass a Material"
+            msg = (
+                f"no material is called {value!r}; choose from {sorted(MATERIALS)} or pass a "
+                "Material"
+            )
             raise ValueError(msg)
         value = MATERIALS[value]
     value = tuple(value) if isinstance(value, list) else value
@@ -282,5 +294,6 @@ def _with_value(settings: Settings, name: str, value: Any) -> Settings:
 
 
 def probe_sd_nm(optics: Optics) -> float:
-    """Return the standard deviation [nm] of the image of a column: probe and source in quadrature."""
+    """Return the standard deviation [nm] of the image of a column: probe and source in
+    quadrature."""
     return float(np.hypot(optics.probe_sd_nm, optics.source_sd_nm))

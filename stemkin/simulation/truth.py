@@ -73,23 +73,28 @@ class Truth:
 
     @cached_property
     def defects(self) -> pd.DataFrame:
-        """Every defect in sight in every frame; for a movie too long for memory use `defects_between`. Computes once."""
+        """Every defect in sight in every frame; for a movie too long for memory use
+        `defects_between`. Computes once."""
         return self.defects_between(0, self.settings.n_frames)
 
     def defects_between(self, start: int, stop: int) -> pd.DataFrame:
-        """Return the defects of frames `start` to `stop` (excluded), ordered by frame, y, x. Computes once.
+        """Return the defects of frames `start` to `stop` (excluded), ordered by frame, y, x.
+        Computes once.
 
-        Columns: `movie`, `frame`, `kind` (V_S, V_S2, Mo_W, Mo_W+V_S, V_W, W_ad), `orientation` (0..2, which of the three
-        neighbouring columns of a dopant holds the vacancy; -1 = none), `site` (number of the column, unique on the
-        sample), `particle` (the same defect keeps it from frame to frame), `y`, `x` [px, raw frame; the mean over
-        scan-line jitter], `y_nm`, `x_nm` [drift-corrected]. A complex lies at its dopant.
+        Columns: `movie`, `frame`, `kind` (V_S, V_S2, Mo_W, Mo_W+V_S, V_W, W_ad), `orientation`
+        (0..2, which of the three neighbouring columns of a dopant holds the vacancy; -1 = none),
+        `site` (number of the column, unique on the sample), `particle` (the same defect keeps it
+        from frame to frame), `y`, `x` [px, raw frame; the mean over scan-line jitter], `y_nm`,
+        `x_nm` [drift-corrected]. A complex lies at its dopant.
         """
         seen = sightings(self.settings, start, stop)
         pixel = self.settings.instrument.pixel_size_nm
         columns = {
             "movie": pd.Series(self.movie, index=range(len(seen)), dtype="str"),
             "frame": seen["frame"].astype(np.int32),
-            "kind": pd.Series(np.asarray(self.settings.material.kinds, dtype=object)[seen["kind"]], dtype="str"),
+            "kind": pd.Series(
+                np.asarray(self.settings.material.kinds, dtype=object)[seen["kind"]], dtype="str"
+            ),
             "orientation": seen["orientation"],
             "site": seen["site"],
             "particle": seen["particle"],
@@ -101,9 +106,13 @@ class Truth:
         return pd.DataFrame(columns)
 
     def partners_between(self, start: int, stop: int) -> pd.DataFrame:
-        """Return where the vacancies of the complexes are: `movie`, `frame`, `particle` (of the complex), `y`, `x`. Computes once."""
+        """Return where the vacancies of the complexes are: `movie`, `frame`, `particle` (of the
+        complex), `y`, `x`. Computes once."""
         seen = sightings(
-            self.settings, start, stop, margin_px=self.settings.material.a_nm / self.settings.instrument.pixel_size_nm
+            self.settings,
+            start,
+            stop,
+            margin_px=self.settings.material.a_nm / self.settings.instrument.pixel_size_nm,
         )
         seen = seen[seen["kind"] == COMPLEX]
         offset = turned(self.settings, BOUND[seen["orientation"]] + BOND, seen["turn"])
@@ -118,14 +127,16 @@ class Truth:
 
     @cached_property
     def frames(self) -> pd.DataFrame:
-        """What is true of each frame; for a movie too long for memory use `frames_between`. Computes once."""
+        """What is true of each frame; for a movie too long for memory use `frames_between`.
+        Computes once."""
         return self.frames_between(0, self.settings.n_frames)
 
     def frames_between(self, start: int, stop: int) -> pd.DataFrame:
         """Return what is true of frames `start` to `stop` (excluded). Computes once.
 
-        Columns: `movie`, `frame`, `time_s`, `status`, `shift_y`, `shift_x` [px, cumulative: a static point of frame 0 at y
-        is seen at y + shift_y], `n_defects`, `vacuum`, `moved` (area fractions of holes and of the moved fragment).
+        Columns: `movie`, `frame`, `time_s`, `status`, `shift_y`, `shift_x` [px, cumulative: a
+        static point of frame 0 at y is seen at y + shift_y], `n_defects`, `vacuum`, `moved` (area
+        fractions of holes and of the moved fragment).
         """
         s, frames = self.settings, np.arange(start, stop)
         shifts = shifts_px(s, frames)
@@ -144,7 +155,9 @@ class Truth:
             "status": pd.Series(statuses(s, start, stop), dtype="str"),
             "shift_y": shifts[:, 0],
             "shift_x": shifts[:, 1],
-            "n_defects": np.bincount(sightings(s, start, stop)["frame"] - start, minlength=len(frames)),
+            "n_defects": np.bincount(
+                sightings(s, start, stop)["frame"] - start, minlength=len(frames)
+            ),
             "vacuum": broken[:, 0],
             "moved": broken[:, 1],
         }
@@ -152,21 +165,25 @@ class Truth:
 
     @property
     def drift(self) -> pd.DataFrame:
-        """The columns of `frames` that tell the drift: a static point of frame 0 at y is seen at y + shift_y."""
+        """The columns of `frames` that tell the drift: a static point of frame 0 at y is seen at y
+        + shift_y."""
         return self.frames[["movie", "frame", "shift_y", "shift_x"]]
 
     @cached_property
     def sojourns(self) -> pd.DataFrame:
-        """Every state of every defect of the movie, in and out of sight; see `sojourns_of`. Computes once."""
+        """Every state of every defect of the movie, in and out of sight; see `sojourns_of`.
+        Computes once."""
         n_areas = -(-self.settings.n_frames // self.settings.kinetics.area_frames)
         return pd.concat([self.sojourns_of(area) for area in range(n_areas)], ignore_index=True)
 
     def sojourns_of(self, area: int) -> pd.DataFrame:
-        """Return every state of every defect of one area, from when to when to the last bit. Computes once.
+        """Return every state of every defect of one area, from when to when to the last bit.
+        Computes once.
 
-        Columns: `movie`, `area`, `particle` (within the area; in the frames its periodic image is told apart too), `kind`,
-        `orientation`, `start_s`, `end_s` (since the movie's start), `cause`, `fate` (what began and what ended the state:
-        hop, attach, pair, rotate, detach, split, create, heal, ...; "begin" and "end" are those of the area).
+        Columns: `movie`, `area`, `particle` (within the area; in the frames its periodic image is
+        told apart too), `kind`, `orientation`, `start_s`, `end_s` (since the movie's start),
+        `cause`, `fate` (what began and what ended the state: hop, attach, pair, rotate, detach,
+        split, create, heal, ...; "begin" and "end" are those of the area).
         """
         rows, s = sojourns(self.settings, area), self.settings
         start_s = area * s.kinetics.area_frames * s.instrument.frame_time_s
@@ -175,7 +192,9 @@ class Truth:
             "movie": pd.Series(self.movie, index=range(len(rows)), dtype="str"),
             "area": np.full(len(rows), area, np.int32),
             "particle": rows["particle"],
-            "kind": pd.Series(np.asarray(self.settings.material.kinds, dtype=object)[rows["kind"]], dtype="str"),
+            "kind": pd.Series(
+                np.asarray(self.settings.material.kinds, dtype=object)[rows["kind"]], dtype="str"
+            ),
             "orientation": rows["orientation"],
             "start_s": rows["start_s"] + start_s,
             "end_s": rows["end_s"] + start_s,
@@ -186,10 +205,13 @@ class Truth:
 
     @property
     def events(self) -> pd.DataFrame:
-        """Every change at its exact time: `movie`, `time_s`, `event`, `particle`, `kind` and `orientation` (those before it)."""
+        """Every change at its exact time: `movie`, `time_s`, `event`, `particle`, `kind` and
+        `orientation` (those before it)."""
         ended = self.sojourns[self.sojourns["fate"] != "end"]
         columns = {"end_s": "time_s", "fate": "event"}
-        found = ended.rename(columns=columns)[["movie", "time_s", "event", "particle", "kind", "orientation"]]
+        found = ended.rename(columns=columns)[
+            ["movie", "time_s", "event", "particle", "kind", "orientation"]
+        ]
         return found.sort_values("time_s", kind="stable", ignore_index=True)
 
     @cached_property
@@ -199,11 +221,13 @@ class Truth:
 
     @cached_property
     def kind_rates(self) -> pd.DataFrame:
-        """Rates [1/s] from kind (rows) to kind (columns) as they came out; see `counted.kind_rates`. Computes once."""
+        """Rates [1/s] from kind (rows) to kind (columns) as they came out; see
+        `counted.kind_rates`. Computes once."""
         return counted.kind_rates(self.sojourns, self.kinds)
 
     def transition_counts(self, lag_frames: int = 1) -> pd.DataFrame:
-        """Return what a perfect observer counts: from kind (rows) to kind (columns), of the same defect, `lag_frames` apart."""
+        """Return what a perfect observer counts: from kind (rows) to kind (columns), of the same
+        defect, `lag_frames` apart."""
         before = self.defects[["particle", "frame", "kind"]]
         after = before.assign(frame=before["frame"] - lag_frames)
         pairs = before.merge(after, on=["particle", "frame"], suffixes=("", "_after"))
@@ -212,12 +236,14 @@ class Truth:
 
     @cached_property
     def rates(self) -> pd.DataFrame:
-        """The rate of each elementary step: `step`, `kind` of what it happens to, `rate_per_s`; see `closed_form.rates_table`."""
+        """The rate of each elementary step: `step`, `kind` of what it happens to, `rate_per_s`; see
+        `closed_form.rates_table`."""
         return closed_form.rates_table(self.settings)
 
     @cached_property
     def generator(self) -> pd.DataFrame:
-        """The generator Q [1/s] of a dopant's states (bare, vacancy in column 0, 1, 2); see `closed_form.generator`."""
+        """The generator Q [1/s] of a dopant's states (bare, vacancy in column 0, 1, 2); see
+        `closed_form.generator`."""
         return closed_form.generator(self.settings)
 
     def transition_probabilities(self, lag_frames: int = 1) -> pd.DataFrame:
@@ -240,17 +266,22 @@ class Truth:
 
     @cached_property
     def diffusion(self) -> pd.DataFrame:
-        """How each kind that moves does so: in closed form, and as it came out; see `counted.diffusion`. Computes once."""
-        return counted.diffusion(closed_form.diffusion_table(self.settings), self.sojourns, self.settings.material.a_nm)
+        """How each kind that moves does so: in closed form, and as it came out; see
+        `counted.diffusion`. Computes once."""
+        return counted.diffusion(
+            closed_form.diffusion_table(self.settings), self.sojourns, self.settings.material.a_nm
+        )
 
     @cached_property
     def limits(self) -> pd.DataFrame:
-        """What an ideal observer could reach on this movie; see `limits.limits_table`. Computes once."""
+        """What an ideal observer could reach on this movie; see `limits.limits_table`. Computes
+        once."""
         return limits_table(self.settings)
 
 
 def truth_of(movie: Movie) -> Truth:
-    """Return the truth of a movie that `simulate_movie` made, or that was opened from what `write` has written.
+    """Return the truth of a movie that `simulate_movie` made, or that was opened from what `write`
+    has written.
 
     Raises
     ------
@@ -265,5 +296,8 @@ def truth_of(movie: Movie) -> Truth:
     written = path.parent / TRUTH / path.name.split(".")[0] / PARAMS
     if written.exists():
         return Truth(movie.name, Settings.from_dict(json.loads(written.read_text())["settings"]))
-    msg = f"movie {movie.name!r} comes from {movie.source!r}, not from simulate_movie; its truth is not known"
+    msg = (
+        f"movie {movie.name!r} comes from {movie.source!r}, not from simulate_movie; its truth is "
+        "not known"
+    )
     raise ValueError(msg)

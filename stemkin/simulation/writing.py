@@ -5,7 +5,8 @@ PATH/
 ├── paper-0.zarr            the movie (or .tif, .h5), calibrated
 └── truth/paper-0/          defects, frames, sojourns, rates, generator, diffusion, limits (Parquet), params.json
 ```
-``params.json`` holds every setting, so `truth_of` of the opened movie knows everything that the simulation knew.
+``params.json`` holds every setting, so `truth_of` of the opened movie knows everything that the
+simulation knew.
 """
 
 from __future__ import annotations

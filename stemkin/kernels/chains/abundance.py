@@ -1,4 +1,5 @@
-"""Numbers of defects from their sightings: how sure they are, how many were missed, and how many were never there.
+"""Numbers of defects from their sightings: how sure they are, how many were missed, and how many
+were never there.
 
 >>> seen = Sightings(n=2134, tracks=170, squares=400_130, longest=120, seen=1900, missed=40, lone=130, pairs=4, longer=36)
 >>> [round(v, 1) for v in seen.real_lone_tracks()], [round(v) for v in seen.interval()]
@@ -28,7 +29,8 @@ class Sightings:
     longest
         Most sightings of a track.
     seen, missed
-        Frames between two sightings of a track in which it was seen as well, and in which it was not.
+        Frames between two sightings of a track in which it was seen as well, and in which it was
+        not.
     lone, pairs, longer
         Tracks of one sighting, of two, and of three or more.
     """
@@ -44,11 +46,14 @@ class Sightings:
     longer: int
 
     def real_lone_tracks(self) -> tuple[float, float]:
-        """Return how many of the tracks that were seen only once were defects, and the variance of that number.
+        """Return how many of the tracks that were seen only once were defects, and the variance of
+        that number.
 
-        What a detector finds by chance is there in one frame, and makes a track of one sighting. A defect may be lost after one
-        sighting as well, but no more easily than after two: of the tracks seen twice or more the share pairs / (pairs + longer)
-        ended there, so as many real ones are seen once as have (pairs + longer) tracks as their rest, (pairs + longer) pairs / longer.
+        What a detector finds by chance is there in one frame, and makes a track of one sighting. A
+        defect may be lost after one
+        sighting as well, but no more easily than after two: of the tracks seen twice or more the
+        share pairs / (pairs + longer) ended there, so as many real ones are seen once as have
+        (pairs + longer) tracks as their rest, (pairs + longer) pairs / longer.
         """
         expected = (self.pairs + self.longer) * (self.pairs + 0.5) / (self.longer + 0.5)
         variance = expected**2 * (1 / (self.pairs + 0.5) + 1 / (self.longer + 0.5))
@@ -56,14 +61,17 @@ class Sightings:
 
     def without(self, n_lone: float) -> Sightings:
         """Return the rest when `n_lone` tracks of one sighting are taken away."""
-        return replace(self, n=self.n - n_lone, tracks=self.tracks - n_lone, squares=self.squares - n_lone)
+        return replace(
+            self, n=self.n - n_lone, tracks=self.tracks - n_lone, squares=self.squares - n_lone
+        )
 
     def interval(self, *, spread: float = 0.0, confidence: float = 0.95) -> tuple[float, float]:
         """Return the interval of the expected number of sightings; NaN where there are none.
 
-        The number is a sum of tracks, each counted with its length: a compound Poisson number, whose variance is the sum of the
-        squares. Its lower end is that of a gamma distribution with this mean and variance, its upper one of that with one more track
-        of the longest length, since few tracks do not show how long they may be (Fay & Feuer, Stat. Med. 16, 791 (1997)).
+        The number is a sum of tracks, each counted with its length: a compound Poisson number,
+        whose variance is the sum of the squares. Its lower end is that of a gamma distribution with
+        this mean and variance, its upper one of that with one more track of the longest length,
+        since few tracks do not show how long they may be (Fay & Feuer, Stat. Med. 16, 791 (1997)).
 
         Parameters
         ----------
@@ -76,17 +84,21 @@ class Sightings:
             return np.nan, np.nan
         tail = (1 - confidence) / 2
         n, variance = self.n, self.squares + spread * self.n**2
-        low = special.gammaincinv(n**2 / variance + 0.5, tail) * variance / n  # Jeffreys' half, as of a count
+        low = (
+            special.gammaincinv(n**2 / variance + 0.5, tail) * variance / n
+        )  # Jeffreys' half, as of a count
         n, variance = n + self.longest, variance + self.longest**2
         return float(low), float(special.gammainccinv(n**2 / variance, tail) * variance / n)
 
     def looks(self) -> float:
-        """Return how many independent looks tell the efficiency: neighbouring ones share sightings, by 1 + 2 e (1 - e)."""
+        """Return how many independent looks tell the efficiency: neighbouring ones share sightings,
+        by 1 + 2 e (1 - e)."""
         share = self.seen / max(self.seen + self.missed, 1)
         return (self.seen + self.missed) / (1 + 2 * share * (1 - share))
 
     def efficiency(self, *, confidence: float = 0.95) -> tuple[float, float, float]:
-        """Return the share of the looks between two sightings that saw the defect, and its interval; NaN where there were none."""
+        """Return the share of the looks between two sightings that saw the defect, and its
+        interval; NaN where there were none."""
         if not self.seen:
             return np.nan, np.nan, np.nan
         share, n = self.seen / (self.seen + self.missed), self.looks()

@@ -1,7 +1,8 @@
 """Counting what follows what along tracks.
 
-Rows come ordered by track and then by frame. Two rows of one track form a *pair*; its *gap* is the number of frames
-between them (1 for neighbours in time). Counts are pooled over tracks and divided once, elsewhere.
+Rows come ordered by track and then by frame. Two rows of one track form a *pair*; its *gap* is the
+number of frames between them (1 for neighbours in time). Counts are pooled over tracks and divided
+once, elsewhere.
 
 >>> track = np.array([0, 0, 0, 0, 1, 1])
 >>> frame = np.array([0, 1, 2, 4, 0, 1])
@@ -47,8 +48,12 @@ def order_by_track(track: np.ndarray, frame: np.ndarray, *, n_tracks: int) -> np
         order = np.arange(n)
     else:
         one = np.broadcast_to(np.int8(1), n)
-        rows = sparse.csr_matrix((one, track.astype(np.int32), np.arange(n + 1)), shape=(n, n_tracks))
-        order = np.asarray(rows.tocsc().indices, dtype=np.int64)  # a counting sort: linear, and stable
+        rows = sparse.csr_matrix(
+            (one, track.astype(np.int32), np.arange(n + 1)), shape=(n, n_tracks)
+        )
+        order = np.asarray(
+            rows.tocsc().indices, dtype=np.int64
+        )  # a counting sort: linear, and stable
     t, f = track[order], frame[order]
     if ((f[1:] < f[:-1]) & (t[1:] == t[:-1])).any():
         order = np.lexsort((frame, track))
@@ -77,7 +82,8 @@ def pair_counts(
     max_lag
         Largest lag [frames].
     group
-        (n,) group of the earlier row of a pair, 0 to ``n_groups - 1``; by default all are one group.
+        (n,) group of the earlier row of a pair, 0 to ``n_groups - 1``; by default all are one
+        group.
     n_groups
         Number of groups.
     neighbours
@@ -85,7 +91,8 @@ def pair_counts(
 
     Returns
     -------
-    (max_lag, n_states, n_states) counts, from row to column; with groups (n_groups, max_lag, n_states, n_states).
+    (max_lag, n_states, n_states) counts, from row to column; with groups (n_groups, max_lag,
+    n_states, n_states).
     """
     counts = np.zeros(n_groups * max_lag * n_states**2, dtype=np.int64)
     for offset in range(1, min(1 if neighbours else max_lag, len(track) - 1) + 1):
@@ -109,7 +116,8 @@ STRIP = 2**16
 class Packed:
     """Rows of tracks as sorted whole numbers: owner, frame and state in the bits of one.
 
-    Sorting these costs less than finding out which rows belong together, and afterwards a track is a run of neighbours.
+    Sorting these costs less than finding out which rows belong together, and afterwards a track is
+    a run of neighbours.
 
     Attributes
     ----------
@@ -136,7 +144,8 @@ class Packed:
 
     @cached_property
     def twins(self) -> tuple[int, int, int] | None:
-        """Owner and frame that are there twice, and how often that happens; None where it never does."""
+        """Owner and frame that are there twice, and how often that happens; None where it never
+        does."""
         first, n_twins = 0, 0
         for strip in self._strips(1):
             twin = np.diff(strip >> self.state_bits) == 0
@@ -149,7 +158,10 @@ class Packed:
     @cached_property
     def states(self) -> np.ndarray:
         """The states that occur, ascending."""
-        each = (np.bincount(strip & (self.n_states - 1), minlength=self.n_states) for strip in self._strips(0))
+        each = (
+            np.bincount(strip & (self.n_states - 1), minlength=self.n_states)
+            for strip in self._strips(0)
+        )
         return np.flatnonzero(sum(each, np.zeros(self.n_states, np.int64))) + self.lowest[2]
 
     def without(self, states: Iterable[int]) -> Packed:
@@ -162,12 +174,14 @@ class Packed:
         return replace(self, rows=self.rows[mask[self.rows & (self.n_states - 1)]])
 
     def pair_counts(self, max_lag: int | None = None) -> np.ndarray:
-        """Return the (max_lag, n_states, n_states) counts of `pair_counts`; the first state is ``lowest[2]``."""
+        """Return the (max_lag, n_states, n_states) counts of `pair_counts`; the first state is
+        ``lowest[2]``."""
         max_lag = self.max_lag if max_lag is None else max_lag
         return self._counts(max_lag, range(1, max_lag + 1))
 
     def neighbour_counts(self, max_gap: int) -> np.ndarray:
-        """Return the (max_gap, n_states, n_states) counts of rows that follow each other, by the gap between them."""
+        """Return the (max_gap, n_states, n_states) counts of rows that follow each other, by the
+        gap between them."""
         return self._counts(max_gap, range(1, 2))
 
     def _counts(self, max_lag: int, offsets: Iterable[int]) -> np.ndarray:
@@ -177,7 +191,11 @@ class Packed:
             for strip in self._strips(offset):
                 time, state = strip >> self.state_bits, strip & mask
                 gap = time[offset:] - time[:-offset]
-                kind = ((gap - 1) << 2 * self.state_bits) + (state[:-offset] << self.state_bits) + state[offset:]
+                kind = (
+                    ((gap - 1) << 2 * self.state_bits)
+                    + (state[:-offset] << self.state_bits)
+                    + state[offset:]
+                )
                 counts += np.bincount(kind[gap <= max_lag], minlength=len(counts))
         return counts.reshape(max_lag, self.n_states, self.n_states)
 
@@ -186,7 +204,9 @@ class Packed:
             yield self.rows[start : start + STRIP + overlap]
 
 
-def packed(owner: np.ndarray, frame: np.ndarray, state: np.ndarray, *, max_lag: int) -> Packed | None:
+def packed(
+    owner: np.ndarray, frame: np.ndarray, state: np.ndarray, *, max_lag: int
+) -> Packed | None:
     """Pack rows, in any order, into one whole number each; None where 63 bits do not hold them.
 
     Parameters
@@ -201,7 +221,10 @@ def packed(owner: np.ndarray, frame: np.ndarray, state: np.ndarray, *, max_lag: 
     ([[[0, 1], [0, 0]]], [4, 5])
     """
     ends = [(int(v.min()), int(v.max())) for v in (owner, frame, state)]
-    bits = [(high - low + extra).bit_length() for (low, high), extra in zip(ends, (0, max_lag, 0), strict=True)]
+    bits = [
+        (high - low + extra).bit_length()
+        for (low, high), extra in zip(ends, (0, max_lag, 0), strict=True)
+    ]
     if sum(bits) > 63 or bits[2] > 8:
         return None
     rows = owner - np.int64(ends[0][0])
@@ -228,7 +251,9 @@ def neighbour_counts(
     pair = track[1:] == track[:-1]
     gap, position = np.unique((frame[1:] - frame[:-1])[pair], return_inverse=True)
     where = position * n_states**2 + (state[:-1] * n_states + state[1:])[pair]
-    return gap, np.bincount(where, minlength=len(gap) * n_states**2).reshape(len(gap), n_states, n_states)
+    return gap, np.bincount(where, minlength=len(gap) * n_states**2).reshape(
+        len(gap), n_states, n_states
+    )
 
 
 def run_starts(track: np.ndarray, state: np.ndarray) -> np.ndarray:

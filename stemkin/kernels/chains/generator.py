@@ -1,8 +1,9 @@
 """Rates from counts: the generator of a Markov chain in continuous time.
 
-A *generator* Q holds the rates between states [1/s], its rows add up to 0, and a gap of time t has the transition matrix
-P = exp(Q t). Rates are not read off a matrix logarithm, which may not exist: Q maximises the likelihood of all counts, each
-gap entering with its own exp(Q t) (Kalbfleisch & Lawless, J. Am. Stat. Assoc. 80, 863 (1985)).
+A *generator* Q holds the rates between states [1/s], its rows add up to 0, and a gap of time t has
+the transition matrix P = exp(Q t). Rates are not read off a matrix logarithm, which may not exist:
+Q maximises the likelihood of all counts, each gap entering with its own exp(Q t) (Kalbfleisch &
+Lawless, J. Am. Stat. Assoc. 80, 863 (1985)).
 
 >>> counts = np.array([[90, 10], [20, 80]])
 >>> fit = fit_generator(counts[None], np.array([2.0]))
@@ -21,10 +22,12 @@ from stemkin.kernels.chains.rate_likelihood import FASTEST, RateLikelihood
 from stemkin.kernels.common.intervals import count_interval, rate_interval, share_interval
 
 PLAIN = 0.3
-"""A rate of leaving of more than this per shortest gap has a likelihood too far from that of a count for its curvature to do."""
+"""A rate of leaving of more than this per shortest gap has a likelihood too far from that of a
+count for its curvature to do."""
 
 FEW_STATES = 8
-"""With more states the exact interval of a rate that is hard to tell costs too much, and its curvature has to do."""
+"""With more states the exact interval of a rate that is hard to tell costs too much, and its
+curvature has to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +37,13 @@ class Generator:
     Attributes
     ----------
     rates, low, high
-        (k, k) [per unit of the times given]; the diagonal is minus the rate of leaving. NaN rows were never left.
+        (k, k) [per unit of the times given]; the diagonal is minus the rate of leaving. NaN rows
+        were never left.
     log_likelihood
         At its maximum.
     saturated
-        Whether a rate ran to `FASTEST`: the states mix within a frame, and the counts cannot say how fast.
+        Whether a rate ran to `FASTEST`: the states mix within a frame, and the counts cannot say
+        how fast.
     """
 
     rates: np.ndarray
@@ -60,8 +65,8 @@ def fit_generator(
     times
         (m,) the gaps, in units of time.
     confidence
-        Of the intervals, which come from the curvature of the likelihood, as of a gamma distribution with that width
-        (so that a rate with no event has an upper bound).
+        Of the intervals, which come from the curvature of the likelihood, as of a gamma
+        distribution with that width (so that a rate with no event has an upper bound).
     overlap
         How many times each independent pair was counted.
     """
@@ -85,7 +90,8 @@ def fit_generator(
 def _with_unseen(
     only: Generator, counts: np.ndarray, times: np.ndarray, seen: np.ndarray, confidence: float
 ) -> Generator:
-    """Return the generator of the `seen` states with all others: nothing went there in the time at risk, as far as was seen."""
+    """Return the generator of the `seen` states with all others: nothing went there in the time at
+    risk, as far as was seen."""
     k = counts.shape[-1]
     known = np.zeros((k, k))
     known[seen] = np.where(counts.sum(axis=(0, 2)) > 0, 0.0, np.nan)[seen, None]
@@ -108,9 +114,10 @@ def exit_rates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rate of leaving each state for any other, and its interval.
 
-    Each state is set against all others together, as a chain of two states that makes the counts most likely. This allows for
-    returns between two looks, and a rarely seen state does not spoil the interval of a common one. (The others together are no
-    exact Markov state: at 0.4 exits per look the rate comes out 0.6 % too low.)
+    Each state is set against all others together, as a chain of two states that makes the counts
+    most likely. This allows for returns between two looks, and a rarely seen state does not spoil
+    the interval of a common one. (The others together are no exact Markov state: at 0.4 exits per
+    look the rate comes out 0.6 % too low.)
 
     Parameters
     ----------
@@ -146,7 +153,10 @@ def exit_rates(
             low, high = problem.profile_interval(x, 0, confidence)
         else:
             low, high = (
-                v[0] for v in _exit_intervals(problem, x, problem.information(np.maximum(x, 1e-7)), confidence)
+                v[0]
+                for v in _exit_intervals(
+                    problem, x, problem.information(np.maximum(x, 1e-7)), confidence
+                )
             )
         found[:, state] = np.array([x[0], low, high]) / unit
     return found[0], found[1], found[2]
@@ -186,7 +196,8 @@ def summary(
     confidence
         Of the intervals.
     information
-        (n_free, n_free) minus the second derivatives of the log-likelihood, where they are not those of `problem`.
+        (n_free, n_free) minus the second derivatives of the log-likelihood, where they are not
+        those of `problem`.
     """
     low, high, exit_low, exit_high = _intervals(problem, x, confidence, information)
     fitted, below, above = (problem.matrix(v) for v in (x, low, high))
@@ -235,16 +246,22 @@ def _exit_intervals(
 def _spread(
     problem: RateLikelihood, x: np.ndarray, information: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the variance of each rate (for a rate of 0: as if it were free), how fast the likelihood falls, and times at risk."""
-    variance = np.where(x > 0, np.diag(problem.covariance(x, information)), np.diag(linalg.pinvh(information)))
-    slope = np.maximum(problem.loss(np.maximum(x, problem.floor))[1], 1e-12)  # -d log L / dx where x is 0
+    """Return the variance of each rate (for a rate of 0: as if it were free), how fast the
+    likelihood falls, and times at risk."""
+    variance = np.where(
+        x > 0, np.diag(problem.covariance(x, information)), np.diag(linalg.pinvh(information))
+    )
+    slope = np.maximum(
+        problem.loss(np.maximum(x, problem.floor))[1], 1e-12
+    )  # -d log L / dx where x is 0
     return variance, slope, np.einsum("mij,m->i", problem.counts, problem.times)
 
 
 def probability_interval(
     problem: RateLikelihood, x: np.ndarray, information: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return P = exp(Q) of a gap of 1, and its (k, k) intervals, as of shares with the same variance."""
+    """Return P = exp(Q) of a gap of 1, and its (k, k) intervals, as of shares with the same
+    variance."""
     P, slopes = linalg.expm(problem.matrix(x)), problem.slopes(x)
     variance = np.einsum("uij,uv,vij->ij", slopes, problem.covariance(x, information), slopes)
     with np.errstate(divide="ignore", invalid="ignore"):

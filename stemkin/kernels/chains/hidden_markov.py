@@ -1,9 +1,10 @@
 """What is behind names that are sometimes wrong: expected transitions of a hidden Markov chain.
 
-A defect is in a state that is not seen; what is seen is a name, with the probability of each name given in each state (the
-*emissions*). Forward and backward sums over a track give the likelihood of all its names, and how often, on average over
-all histories that explain them, each transition happened (Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966)). Frames without
-a detection are bridged by ``exp(Q g t)``. Tracks run side by side.
+A defect is in a state that is not seen; what is seen is a name, with the probability of each name
+given in each state (the *emissions*). Forward and backward sums over a track give the likelihood of
+all its names, and how often, on average over all histories that explain them, each transition
+happened (Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966)). Frames without a detection are bridged
+by ``exp(Q g t)``. Tracks run side by side.
 
 >>> P = np.array([[[0.9, 0.1], [0.1, 0.9]]])
 >>> names = np.array([0, 0, 1, 0, 0])
@@ -55,7 +56,8 @@ def expected_counts(
     edges
         (n_tracks + 1,) rows `edges[i]` to `edges[i + 1]` belong to track i, in order of time.
     gap
-        (n,) which of the `powers` leads to each row from the one before; not used in a track's first row.
+        (n,) which of the `powers` leads to each row from the one before; not used in a track's
+        first row.
     emission
         (n, k) probability of what was seen in each row, in each state.
     powers
@@ -78,7 +80,12 @@ def expected_counts(
 
 
 def _strip(
-    first: np.ndarray, length: np.ndarray, gap: np.ndarray, emission: np.ndarray, powers: np.ndarray, start: np.ndarray
+    first: np.ndarray,
+    length: np.ndarray,
+    gap: np.ndarray,
+    emission: np.ndarray,
+    powers: np.ndarray,
+    start: np.ndarray,
 ) -> Expected:
     """Run along tracks that are sorted by length, the longest first."""
     n, k = len(first), emission.shape[1]
@@ -111,7 +118,8 @@ def _strip(
 
 
 def _through(value: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return value @ P for each track, added in a fixed order (a library's product of matrices may round by its size)."""
+    """Return value @ P for each track, added in a fixed order (a library's product of matrices may
+    round by its size)."""
     result: np.ndarray = value[:, 0, None] * P[:, 0]
     for i in range(1, value.shape[1]):
         result += value[:, i, None] * P[:, i]

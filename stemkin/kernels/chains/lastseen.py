@@ -1,8 +1,10 @@
-"""Counting what follows what in a single pass, where the rows of every track come in the order of time.
+"""Counting what follows what in a single pass, where the rows of every track come in the order of
+time.
 
-A table of tracks lists frame after frame, so what a row follows is the row of its track that was seen last: one look at a
-list with a place for every track, and nothing is sorted. `_one_pass` is a plain loop; it is compiled when it is first needed
-(about a second once per machine, then a fifth of a second per process), which is why small tables are counted otherwise.
+A table of tracks lists frame after frame, so what a row follows is the row of its track that was
+seen last: one look at a list with a place for every track, and nothing is sorted. `_one_pass` is a
+plain loop; it is compiled when it is first needed (about a second once per machine, then a fifth of
+a second per process), which is why small tables are counted otherwise.
 
 >>> track, frame, state = np.array([7, 9, 7, 9, 7]), np.array([0, 0, 1, 2, 3]), np.array([2, 2, 3, 3, 2])
 >>> follow_counts(track, frame, state, max_gap=2)
@@ -25,7 +27,8 @@ WORTH_COMPILING = 2**16
 """Rows from which on the pass pays."""
 
 STRIDE_BITS = 24
-"""A linker's names count upwards within a frame, and from frame to frame in steps of 2**24 (`stemkin.kernels.linking.block_names`)."""
+"""A linker's names count upwards within a frame, and from frame to frame in steps of 2**24
+(`stemkin.kernels.linking.block_names`)."""
 
 PLACES_PER_ROW = 4
 """Longest list of tracks, in places per row, that is worth keeping (12 bytes a place)."""
@@ -55,12 +58,15 @@ def follow_counts(
     max_gap
         Largest gap that is counted [frames], at most 254.
     only, left_out
-        Rows in other states than `only` (by default in any), and those in the states `left_out`, are as if they were not there.
+        Rows in other states than `only` (by default in any), and those in the states `left_out`,
+        are as if they were not there.
 
     Returns
     -------
-    (k,) the states that are counted, ascending; (max_gap, k, k) counts, from row to column. None where one pass
-    does not do: rows of a track are not in the order of time (or a track is twice in a frame), or the names are scattered.
+    (k,) the states that are counted, ascending; (max_gap, k, k) counts, from row to column. None
+    where one pass
+    does not do: rows of a track are not in the order of time (or a track is twice in a frame), or
+    the names are scattered.
     """
     n = len(owner)
     first, bits, width, n_places = _places(owner, PLACES_PER_ROW * n + STRIP)
@@ -70,18 +76,22 @@ def follow_counts(
     span = range(low, high + 1)
     wanted = np.array([s not in left_out and (only is None or s in only) for s in span])
     counts = np.zeros((max_gap + 1, len(wanted) + 1, len(wanted)), np.int64)
-    if not _compiled()(owner, frame, state, first, bits, width, n_places, early, low, wanted, counts):
+    if not _compiled()(
+        owner, frame, state, first, bits, width, n_places, early, low, wanted, counts
+    ):
         return None
     at = np.flatnonzero(counts.any(axis=(0, 1)))
     return at + low, counts[:max_gap, at[:, None] + 1, at]
 
 
 def _places(owner: np.ndarray, at_most: int) -> tuple[int, int, int, int]:
-    """Return how a name becomes a place in a list, and how many places that takes; none where it were more than `at_most`.
+    """Return how a name becomes a place in a list, and how many places that takes; none where it
+    were more than `at_most`.
 
     Returns
     -------
-    first, bits, width, n_places: a name stands at ``(d >> bits) * width + d % 2**bits`` with ``d = name - first``.
+    first, bits, width, n_places: a name stands at ``(d >> bits) * width + d % 2**bits`` with ``d =
+    name - first``.
     """
     low, high = _ends(owner)
     if high - low < at_most:
@@ -95,7 +105,10 @@ def _places(owner: np.ndarray, at_most: int) -> tuple[int, int, int, int]:
 def _ends(values: np.ndarray, mask: int = -1) -> tuple[int, int]:
     """Return the least and the greatest of the `values` (n,), of their bits in `mask`."""
     strips = (values[start : start + STRIP] for start in range(0, len(values), STRIP))
-    ends = [(int(v.min()), int(v.max())) for v in (strips if mask == -1 else (strip & mask for strip in strips))]
+    ends = [
+        (int(v.min()), int(v.max()))
+        for v in (strips if mask == -1 else (strip & mask for strip in strips))
+    ]
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
@@ -122,11 +135,13 @@ def _one_pass(
     wanted: np.ndarray,
     counts: np.ndarray,
 ) -> bool:
-    """Add every row to `counts` (gap, from + 1, to); False as soon as a row does not come after those of its track.
+    """Add every row to `counts` (gap, from + 1, to); False as soon as a row does not come after
+    those of its track.
 
     From 0 is from nothing; the last gap stands for all that are longer.
 
-    A number without a sign is not looked at for being negative: indices are made so, which is a third of the time.
+    A number without a sign is not looked at for being negative: indices are made so, which is a
+    third of the time.
     """
     last = np.zeros(
         n_places, np.int64

@@ -1,7 +1,8 @@
 """Transition probabilities from counts.
 
-A *transition matrix* P says with which probability a state i is a state j one frame later; its rows add up to 1. Counts
-come from `stemkin.kernels.chains.counting`, rates from `stemkin.kernels.chains.generator`.
+A *transition matrix* P says with which probability a state i is a state j one frame later; its rows
+add up to 1. Counts come from `stemkin.kernels.chains.counting`, rates from
+`stemkin.kernels.chains.generator`.
 
 >>> counts = np.array([[90, 10], [20, 80]])
 >>> P, low, high = transition_probabilities(counts)
@@ -18,10 +19,12 @@ from stemkin.kernels.common.intervals import share_interval
 
 
 def overlap(P: np.ndarray) -> np.ndarray:
-    """Return how many times each independent pair was counted, where pairs of the longest lag begin at every frame.
+    """Return how many times each independent pair was counted, where pairs of the longest lag begin
+    at every frame.
 
-    A pair that begins s frames after another, inside it, says partly the same: with p = P_ij of the lag L, the variance of the
-    share of pairs that go from i to j is p (1 - p) + 2 sum over 0 < s < L of P(s)_ii P(L - s)_ij (P(s)_jj - p), over the number of pairs.
+    A pair that begins s frames after another, inside it, says partly the same: with p = P_ij of the
+    lag L, the variance of the share of pairs that go from i to j is p (1 - p) + 2 sum over 0 < s <
+    L of P(s)_ii P(L - s)_ij (P(s)_jj - p), over the number of pairs.
 
     Parameters
     ----------
@@ -41,7 +44,9 @@ def overlap(P: np.ndarray) -> np.ndarray:
     factor = np.ones_like(p)
     with np.errstate(invalid="ignore", divide="ignore"):
         for s in range(1, n_lags):
-            factor += 2 * stay[s - 1][:, None] * P[n_lags - s - 1] * (stay[s - 1] - p) / (p * (1 - p))
+            factor += (
+                2 * stay[s - 1][:, None] * P[n_lags - s - 1] * (stay[s - 1] - p) / (p * (1 - p))
+            )
     return np.clip(np.where(np.isfinite(factor), factor, n_lags), 1.0, n_lags)
 
 
@@ -50,9 +55,9 @@ def transition_probabilities(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Divide pooled counts once, with the interval of each entry.
 
-    The interval is that of the Dirichlet posterior of the entry against the rest of its row, with Jeffreys' prior (one
-    half for each); where nothing, or everything, was counted it reaches to 0, or 1 (Brown, Cai & DasGupta, Stat. Sci.
-    16, 101 (2001)).
+    The interval is that of the Dirichlet posterior of the entry against the rest of its row, with
+    Jeffreys' prior (one half for each); where nothing, or everything, was counted it reaches to 0,
+    or 1 (Brown, Cai & DasGupta, Stat. Sci. 16, 101 (2001)).
 
     Parameters
     ----------
@@ -61,7 +66,8 @@ def transition_probabilities(
     confidence
         Of the intervals.
     overlap
-        How many times each independent pair was counted (see `overlap`; one number, or one for each entry). Widens the intervals.
+        How many times each independent pair was counted (see `overlap`; one number, or one for each
+        entry). Widens the intervals.
 
     Returns
     -------

@@ -31,7 +31,9 @@ class RateLikelihood:
 
     floor = 1e-9
 
-    def __init__(self, counts: np.ndarray, times: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    def __init__(
+        self, counts: np.ndarray, times: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    ) -> None:
         """Keep the counts; see the class's docstring."""
         self.counts, self.times, self.rows, self.columns = counts, times, rows, columns
         self.k = counts.shape[-1]
@@ -44,7 +46,8 @@ class RateLikelihood:
         return Q
 
     def loss(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return minus the log-likelihood and its gradient (by the adjoint of the Frechet derivative)."""
+        """Return minus the log-likelihood and its gradient (by the adjoint of the Frechet
+        derivative)."""
         k, Qt = self.k, self.matrix(x).T
         P = np.maximum(linalg.expm(self.times[:, None, None] * Qt.T), 1e-300)
         block = np.zeros((len(self.times), 2 * k, 2 * k))
@@ -71,10 +74,15 @@ class RateLikelihood:
             value, gradient = self.loss(x)
             return value / n, gradient / n
 
-        ends: list[Any] = [(self.floor, FASTEST) if i != held else (float(v), float(v)) for i, v in enumerate(start)]
+        ends: list[Any] = [
+            (self.floor, FASTEST) if i != held else (float(v), float(v))
+            for i, v in enumerate(start)
+        ]
         begin = np.array([np.clip(v, *end) for v, end in zip(start, ends, strict=True)])
         options: dict[str, Any] = {"maxiter": 500, "ftol": 1e-14, "gtol": 1e-9, "maxcor": 30}
-        found: Any = optimize.minimize(scaled, begin, jac=True, method="L-BFGS-B", bounds=ends, options=options)  # type: ignore[call-overload]
+        found: Any = optimize.minimize(
+            scaled, begin, jac=True, method="L-BFGS-B", bounds=ends, options=options
+        )  # type: ignore[call-overload]
         return np.where(found.x <= 10 * self.floor, 0.0, found.x)
 
     def guess(self) -> np.ndarray:
@@ -85,19 +93,29 @@ class RateLikelihood:
         return np.asarray(np.clip(rates, 1e-6, 1.0))
 
     def profile_interval(self, x: np.ndarray, i: int, confidence: float) -> tuple[float, float]:
-        """Return the values of the i-th rate at which the best likelihood has fallen as far as chance lets it."""
-        lowest, reach = self.loss(np.maximum(x, self.floor))[0], float(np.sqrt(special.chdtri(1, 1 - confidence)))
+        """Return the values of the i-th rate at which the best likelihood has fallen as far as
+        chance lets it."""
+        lowest, reach = (
+            self.loss(np.maximum(x, self.floor))[0],
+            float(np.sqrt(special.chdtri(1, 1 - confidence))),
+        )
 
-        def spare(value: float) -> float:  # nearly a straight line in the rate, so that few steps find its zero
+        def spare(
+            value: float,
+        ) -> float:  # nearly a straight line in the rate, so that few steps find its zero
             kept = np.where(np.arange(len(x)) == i, value, x)
-            fallen = self.loss(np.maximum(self.maximise(start=kept, held=i), self.floor))[0] - lowest
+            fallen = (
+                self.loss(np.maximum(self.maximise(start=kept, held=i), self.floor))[0] - lowest
+            )
             return float(np.sqrt(max(2 * fallen, 0.0))) - reach
 
         best, top = max(float(x[i]), self.floor), max(2 * float(x[i]), 1e-3)
         while spare(top) < 0 and top < FASTEST:
             top *= 2
         low = 0.0 if spare(self.floor) < 0 else optimize.brentq(spare, self.floor, best, rtol=5e-3)
-        return float(low), np.inf if top >= FASTEST else float(optimize.brentq(spare, best, top, rtol=5e-3))
+        return float(low), np.inf if top >= FASTEST else float(
+            optimize.brentq(spare, best, top, rtol=5e-3)
+        )
 
     def information(self, x: np.ndarray) -> np.ndarray:
         """Return the expected information of the rates, sum of n_i dP_ij dP_ij / P_ij."""
@@ -127,4 +145,6 @@ class RateLikelihood:
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """Return the (n_free, k, k) derivatives of exp(Q), of a gap of 1, in each free rate."""
         Q, each = self.matrix(x), np.eye(len(x))
-        return np.stack([linalg.expm_frechet(Q, self.matrix(one), compute_expm=False) for one in each])
+        return np.stack(
+            [linalg.expm_frechet(Q, self.matrix(one), compute_expm=False) for one in each]
+        )

@@ -1,7 +1,8 @@
 """How long stays last: ages along tracks, and the Kaplan-Meier curve.
 
-Rows come ordered by track and frame. A *stay* is a run of rows of one track in one state; its *age* at a row is the number of
-frames since it was first seen. Each row that has a next one in the following frame puts its stay at risk for one frame.
+Rows come ordered by track and frame. A *stay* is a run of rows of one track in one state; its *age*
+at a row is the number of frames since it was first seen. Each row that has a next one in the
+following frame puts its stay at risk for one frame.
 
 >>> ages = stays_of(np.array([0, 0, 0, 0]), np.array([3, 4, 6, 7]), np.array([1, 1, 1, 0]))
 >>> ages.age.tolist(), ages.at_risk.tolist(), ages.left.tolist()
@@ -26,7 +27,8 @@ class Ages:
     Attributes
     ----------
     age
-        (n,) frames that the stay will have lasted when the next frame is taken, counted from its first row.
+        (n,) frames that the stay will have lasted when the next frame is taken, counted from its
+        first row.
     at_risk, left
         (n,) whether the next frame shows the same track, and whether in another state.
     first_row, first_frame
@@ -46,12 +48,16 @@ class Ages:
 def stays_of(track: np.ndarray, frame: np.ndarray, state: np.ndarray) -> Ages:
     """Return ages and exits along tracks; rows (n,) ordered by track and frame."""
     starts = run_starts(track, state)
-    first_row = np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(track) else np.zeros(0, np.int64)
+    first_row = (
+        np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(track) else np.zeros(0, np.int64)
+    )
     linked = (track[1:] == track[:-1]) & (frame[1:] == frame[:-1] + 1)
     at_risk = np.append(linked, False)[: len(track)]
     left = at_risk & np.append(starts[1:], False)[: len(track)]
     came = starts & np.append(False, linked)[: len(track)]
-    return Ages(frame - frame[first_row] + 1, at_risk, left, first_row, frame[first_row], came[first_row])
+    return Ages(
+        frame - frame[first_row] + 1, at_risk, left, first_row, frame[first_row], came[first_row]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +98,10 @@ def kaplan_meier(
     at_risk, exits
         (n,) stays at risk at each age, and how many of them left.
     confidence
-        Of the interval: Greenwood's variance on the scale of log(-log S), which keeps it between 0 and 1 (Kalbfleisch &
-        Prentice, The Statistical Analysis of Failure Time Data (1980)). Before the first exit it comes from the number at risk
-        there; after all have left the curve is 0, and the last bound stands.
+        Of the interval: Greenwood's variance on the scale of log(-log S), which keeps it between 0
+        and 1 (Kalbfleisch & Prentice, The Statistical Analysis of Failure Time Data (1980)). Before
+        the first exit it comes from the number at risk there; after all have left the curve is 0,
+        and the last bound stands.
 
     Returns
     -------
@@ -113,10 +120,16 @@ def kaplan_meier(
         reach = -special.ndtri((1 - confidence) / 2) * np.sqrt(greenwood) / np.abs(np.log(share))
         low, high = share ** np.exp(reach), share ** np.exp(-reach)
     none, all_gone = share == 1, share == 0
-    low = np.where(none, share_interval(n, n, confidence=confidence)[0], np.where(all_gone, 0.0, low))
+    low = np.where(
+        none, share_interval(n, n, confidence=confidence)[0], np.where(all_gone, 0.0, low)
+    )
     high = np.where(none, 1.0, high)
     before = np.flatnonzero(all_gone)
     if len(before):
         first = before[0]
-        high[before] = high[first - 1] if first else share_interval(d[:1] * 0, n[:1], confidence=confidence)[1][0]
+        high[before] = (
+            high[first - 1]
+            if first
+            else share_interval(d[:1] * 0, n[:1], confidence=confidence)[1][0]
+        )
     return tuple(np.where(known, v, np.nan) for v in (share, low, high))  # type: ignore[return-value]

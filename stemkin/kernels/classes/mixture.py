@@ -1,13 +1,16 @@
-"""A Gaussian mixture fitted by sums: expectation-maximisation whose steps add up over blocks of rows in any split.
+"""A Gaussian mixture fitted by sums: expectation-maximisation whose steps add up over blocks of
+rows in any split.
 
-One step of expectation-maximisation needs only sums over rows: how much of each component (n), where (sum of r x) and
-how spread (sum of r x x^T). They are taken here in *whitened* coordinates y = W_k^T (x - m_k) of the component as it
-stands, so the update subtracts small numbers and never large ones:
+One step of expectation-maximisation needs only sums over rows: how much of each component (n),
+where (sum of r x) and how spread (sum of r x x^T). They are taken here in *whitened* coordinates y
+= W_k^T (x - m_k) of the component as it stands, so the update subtracts small numbers and never
+large ones:
 
     m_k' = m_k + W_k^-T <y>,      S_k' = W_k^-T (<y y^T> - <y><y>^T) W_k^-1.
 
-Sums of floating-point numbers depend on their order, so the order is fixed: leaves of `LEAF_ROWS` rows counted from
-row 0, added as a binary tree (`tree_sum`). Any split of the rows at whole leaves, in powers of two, gives the same bits.
+Sums of floating-point numbers depend on their order, so the order is fixed: leaves of `LEAF_ROWS`
+rows counted from row 0, added as a binary tree (`tree_sum`). Any split of the rows at whole leaves,
+in powers of two, gives the same bits.
 
 >>> rows = np.array([[0.0], [0.2], [4.0], [4.4]])
 >>> start = mixture_of_labels(rows, np.array([0, 0, 1, 1]), 2, covariance="diag", regularisation=1e-6)
@@ -16,7 +19,8 @@ row 0, added as a binary tree (`tree_sum`). Any split of the rows at whole leave
 >>> posterior(rows, start)[1].argmax(axis=1).tolist()
 [0, 0, 1, 1]
 
-Source: Dempster, Laird & Rubin, J. R. Stat. Soc. B 39, 1 (1977); conventions of scikit-learn's `GaussianMixture`.
+Source: Dempster, Laird & Rubin, J. R. Stat. Soc. B 39, 1 (1977); conventions of scikit-learn's
+`GaussianMixture`.
 """
 
 from __future__ import annotations
@@ -30,10 +34,12 @@ Covariance = Literal["full", "tied", "diag"]
 COVARIANCES: tuple[Covariance, ...] = ("full", "tied", "diag")
 
 LEAF_ROWS = 65_536
-"""Rows whose sums are taken in one go; the unit in which rows may be split without changing a bit of the answer."""
+"""Rows whose sums are taken in one go; the unit in which rows may be split without changing a bit
+of the answer."""
 
 _STRIP_ROWS = 2_048
-"""Rows worked on at a time within a leaf, so that the whitened copies stay in the processor's cache."""
+"""Rows worked on at a time within a leaf, so that the whitened copies stay in the processor's
+cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +72,9 @@ class Mixture:
     def n_parameters(self) -> int:
         """Number of free parameters."""
         k, d = self.means.shape
-        spread = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}[self.covariance]
+        spread = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}[
+            self.covariance
+        ]
         return int(spread + k * d + k - 1)
 
     @property
@@ -90,14 +98,16 @@ class Mixture:
 
 
 _SINGULAR = (
-    "a component has no spread in some direction (too few or identical rows, or descriptors that repeat each other); "
+    "a component has no spread in some direction (too few or identical rows, or descriptors that "
+    "repeat each other); "
     "use fewer classes, fewer descriptors or a larger regularisation"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What a block of rows adds to a step: see the module's docstring. All are plain sums over rows.
+    """What a block of rows adds to a step: see the module's docstring. All are plain sums over
+    rows.
 
     Attributes
     ----------
@@ -121,14 +131,22 @@ class Sums:
 
     def packed(self) -> np.ndarray:
         """Return all sums as one (p,) vector, to be added to other such vectors."""
-        return np.concatenate([self.n, self.first.ravel(), self.second.ravel(), [self.log_likelihood, self.n_rows]])
+        return np.concatenate(
+            [self.n, self.first.ravel(), self.second.ravel(), [self.log_likelihood, self.n_rows]]
+        )
 
     @classmethod
     def unpack(cls, packed: np.ndarray, mixture: Mixture) -> Sums:
         """Return the sums that `packed` holds for `mixture`."""
         k, d = mixture.means.shape
         n, first, second, rest = np.split(packed, [k, k + k * d, len(packed) - 2])
-        return cls(n, first.reshape(k, d), second.reshape(mixture.covariances.shape), float(rest[0]), round(rest[1]))
+        return cls(
+            n,
+            first.reshape(k, d),
+            second.reshape(mixture.covariances.shape),
+            float(rest[0]),
+            round(rest[1]),
+        )
 
 
 def log_densities(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
@@ -137,12 +155,14 @@ def log_densities(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
 
 
 def posterior(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n,) log-likelihood of each of the `rows` (n, d) and its (n, k) probabilities of belonging to each component."""
+    """Return the (n,) log-likelihood of each of the `rows` (n, d) and its (n, k) probabilities of
+    belonging to each component."""
     return _normalised(log_densities(rows, mixture))
 
 
 def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n, k) probabilities of `rows` (n, d), and their squared distances from the means in units of each component's own spread."""
+    """Return the (n, k) probabilities of `rows` (n, d), and their squared distances from the means
+    in units of each component's own spread."""
     whitener = _Whitener(mixture)
     log_density, _ = whitener.log_densities(np.asarray(rows, dtype=np.float64))
     with np.errstate(invalid="ignore"):  # a component without weight is infinitely far
@@ -153,18 +173,22 @@ def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndar
 def step_sums(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
     """Return the packed `Sums` (p,) that `rows` (n, d) add to one step from `mixture`.
 
-    The leaves are counted from the first of `rows`; to split a data set, cut it at ``LEAF_ROWS * 2**j`` rows.
+    The leaves are counted from the first of `rows`; to split a data set, cut it at ``LEAF_ROWS *
+    2**j`` rows.
     """
     whitener = _Whitener(mixture)
-    leaves = [_leaf_sums(rows[start : start + LEAF_ROWS], whitener) for start in range(0, max(len(rows), 1), LEAF_ROWS)]
+    leaves = [
+        _leaf_sums(rows[start : start + LEAF_ROWS], whitener)
+        for start in range(0, max(len(rows), 1), LEAF_ROWS)
+    ]
     return tree_sum(leaves)
 
 
 def tree_sum(parts: list[np.ndarray]) -> np.ndarray:
     """Add `parts` as a binary tree over their positions.
 
-    A run of 2**j parts that starts at a multiple of 2**j is a branch of that tree: it may be added beforehand, on
-    another machine, without changing a bit.
+    A run of 2**j parts that starts at a multiple of 2**j is a branch of that tree: it may be added
+    beforehand, on another machine, without changing a bit.
 
     Examples
     --------
@@ -179,9 +203,15 @@ def tree_sum(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def next_mixture(
-    sums: Sums, mixture: Mixture, *, regularisation: float = 1e-6, prior_rows: float = 0.0, prior_variance: float = 1.0
+    sums: Sums,
+    mixture: Mixture,
+    *,
+    regularisation: float = 1e-6,
+    prior_rows: float = 0.0,
+    prior_variance: float = 1.0,
 ) -> Mixture:
-    """Return the mixture that maximises the likelihood (or the posterior) given the responsibilities behind `sums`.
+    """Return the mixture that maximises the likelihood (or the posterior) given the
+    responsibilities behind `sums`.
 
     Parameters
     ----------
@@ -192,8 +222,8 @@ def next_mixture(
     regularisation
         Added to every variance, in squared units of the rows.
     prior_rows, prior_variance
-        As if each component had shown so many more rows of this variance: keeps small components from closing in on a
-        few rows where the noise of a row is known.
+        As if each component had shown so many more rows of this variance: keeps small components
+        from closing in on a few rows where the noise of a row is known.
     """
     n = sums.n + 10 * np.finfo(float).eps
     mean_y = sums.first / n[:, None]
@@ -201,10 +231,16 @@ def next_mixture(
         unwhiten = np.sqrt(mixture.covariances)
         shift = mean_y * unwhiten
         spread = (sums.second / n[:, None] - mean_y**2) * mixture.covariances
-        covariances = _with_prior(spread, n[:, None], 1.0, prior_rows, prior_variance) + regularisation
+        covariances = (
+            _with_prior(spread, n[:, None], 1.0, prior_rows, prior_variance) + regularisation
+        )
     else:
         lower = np.linalg.cholesky(mixture.covariances)  # W^-T
-        shift = np.einsum("...ij,kj->ki", lower, mean_y) if lower.ndim == 2 else np.einsum("kij,kj->ki", lower, mean_y)
+        shift = (
+            np.einsum("...ij,kj->ki", lower, mean_y)
+            if lower.ndim == 2
+            else np.einsum("kij,kj->ki", lower, mean_y)
+        )
         outer = mean_y[:, :, None] * mean_y[:, None, :]
         if mixture.covariance == "tied":
             spread = (sums.second - (n[:, None, None] * outer).sum(axis=0)) / n.sum()
@@ -214,16 +250,25 @@ def next_mixture(
         covariances = (covariances + np.swapaxes(covariances, -1, -2)) / 2
         unit = np.eye(covariances.shape[-1])
         rows = n.sum() if mixture.covariance == "tied" else n[:, None, None]
-        covariances = _with_prior(covariances, rows, unit, prior_rows, prior_variance) + regularisation * unit
+        covariances = (
+            _with_prior(covariances, rows, unit, prior_rows, prior_variance) + regularisation * unit
+        )
     return Mixture(n / n.sum(), mixture.means + shift, covariances, mixture.covariance)
 
 
 def mixture_of_labels(
-    rows: np.ndarray, labels: np.ndarray, n_components: int, *, covariance: Covariance, regularisation: float
+    rows: np.ndarray,
+    labels: np.ndarray,
+    n_components: int,
+    *,
+    covariance: Covariance,
+    regularisation: float,
 ) -> Mixture:
-    """Return the mixture whose component k is the mean and spread of the `rows` (n, d) with ``labels == k``.
+    """Return the mixture whose component k is the mean and spread of the `rows` (n, d) with
+    ``labels == k``.
 
-    Labels outside 0..n_components-1 are left out. A component without rows keeps weight ~0 and the spread of all rows.
+    Labels outside 0..n_components-1 are left out. A component without rows keeps weight ~0 and the
+    spread of all rows.
     """
     rows = np.asarray(rows, dtype=np.float64)
     d = rows.shape[1]
@@ -232,7 +277,9 @@ def mixture_of_labels(
     means = np.stack([group.mean(axis=0) if len(group) else rows.mean(axis=0) for group in groups])
     scatters = np.stack([_scatter(group if len(group) else rows) for group in groups])
     if covariance == "tied":
-        covariances = (n[:, None, None] * scatters).sum(axis=0) / n.sum() + regularisation * np.eye(d)
+        covariances = (n[:, None, None] * scatters).sum(axis=0) / n.sum() + regularisation * np.eye(
+            d
+        )
     elif covariance == "diag":
         covariances = np.einsum("kii->ki", scatters) + regularisation
     else:
@@ -241,12 +288,14 @@ def mixture_of_labels(
 
 
 def bic(log_likelihood: float, n_rows: int, mixture: Mixture) -> float:
-    """Return the Bayesian information criterion (Schwarz, Ann. Stat. 6, 461 (1978)); the lowest is preferred."""
+    """Return the Bayesian information criterion (Schwarz, Ann. Stat. 6, 461 (1978)); the lowest is
+    preferred."""
     return float(-2 * log_likelihood + mixture.n_parameters * np.log(n_rows))
 
 
 class _Whitener:
-    """A mixture prepared for many rows: whitening matrices side by side, so that one product serves all components."""
+    """A mixture prepared for many rows: whitening matrices side by side, so that one product serves
+    all components."""
 
     def __init__(self, mixture: Mixture) -> None:
         k, d = mixture.means.shape
@@ -254,12 +303,16 @@ class _Whitener:
         self.centre = mixture.means.mean(axis=0)
         self.means = mixture.means - self.centre
         self.matrix = mixture.precisions_cholesky
-        diagonal = self.matrix if self.kind == "diag" else np.diagonal(self.matrix, axis1=-2, axis2=-1)
+        diagonal = (
+            self.matrix if self.kind == "diag" else np.diagonal(self.matrix, axis1=-2, axis2=-1)
+        )
         log_det = np.broadcast_to(np.log(diagonal).sum(axis=-1), (k,))
         with np.errstate(divide="ignore"):
             self.constant = np.log(mixture.weights) + log_det - 0.5 * d * np.log(2 * np.pi)
         if self.kind == "full":
-            self.side_by_side = np.ascontiguousarray(self.matrix.transpose(1, 0, 2).reshape(d, k * d))
+            self.side_by_side = np.ascontiguousarray(
+                self.matrix.transpose(1, 0, 2).reshape(d, k * d)
+            )
             self.offset = np.einsum("kd,kde->ke", self.means, self.matrix)
         elif self.kind == "tied":
             self.offset = self.means @ self.matrix
@@ -268,7 +321,9 @@ class _Whitener:
         """Return (n, k, d) whitened distances of `rows` (n, d) from each mean."""
         rows = rows - self.centre
         if self.kind == "full":
-            return np.asarray((rows @ self.side_by_side).reshape(len(rows), *self.shape) - self.offset)
+            return np.asarray(
+                (rows @ self.side_by_side).reshape(len(rows), *self.shape) - self.offset
+            )
         if self.kind == "tied":
             return np.asarray((rows @ self.matrix)[:, None, :] - self.offset)
         return np.asarray((rows[:, None, :] - self.means) * self.matrix)
@@ -281,7 +336,9 @@ class _Whitener:
 def _leaf_sums(rows: np.ndarray, whitener: _Whitener) -> np.ndarray:
     total: np.ndarray | None = None
     for start in range(0, max(len(rows), 1), _STRIP_ROWS):
-        strip = _strip_sums(np.asarray(rows[start : start + _STRIP_ROWS], dtype=np.float64), whitener)
+        strip = _strip_sums(
+            np.asarray(rows[start : start + _STRIP_ROWS], dtype=np.float64), whitener
+        )
         total = strip if total is None else total + strip
     assert total is not None
     return total
@@ -312,7 +369,11 @@ def _normalised(log_density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _with_prior(
-    spread: np.ndarray, n: np.ndarray | float, unit: np.ndarray | float, prior_rows: float, prior_variance: float
+    spread: np.ndarray,
+    n: np.ndarray | float,
+    unit: np.ndarray | float,
+    prior_rows: float,
+    prior_variance: float,
 ) -> np.ndarray:
     if prior_rows == 0:
         return spread

@@ -1,8 +1,9 @@
 """What each known defect looks like to the descriptors, and which one a class resembles.
 
-A motif is the row of site amplitudes that a defect would give without noise, from I ~ Z^1.7 (Krivanek et al., Nature 464,
-571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row (the column that lost most is put first), so classes
-are compared with motifs that were given the same noise.
+A motif is the row of site amplitudes that a defect would give without noise, from I ~ Z^1.7
+(Krivanek et al., Nature 464, 571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row
+(the column that lost most is put first), so classes are compared with motifs that were given the
+same noise.
 
 >>> sorted({motif.name for motif in library(WS2)})
 ['Mo_W', 'Mo_W+V_S', 'Mo_W+V_S2', 'V_S', 'V_S2', 'V_W', 'W_ad', 'hole edge', 'perfect crystal']
@@ -29,10 +30,12 @@ TOLERANCE = 0.15
 """Relative uncertainty of a motif's amplitudes: exponent, probe and strain."""
 
 FLOOR = 0.01
-"""Absolute uncertainty of any amplitude: relaxation, and what the perfect crystal's fit takes with it."""
+"""Absolute uncertainty of any amplitude: relaxation, and what the perfect crystal's fit takes with
+it."""
 
 TAIL = 0.015
-"""Share of a change that may be seen on every site around it: the tails of the probe reach farther than a Gaussian."""
+"""Share of a change that may be seen on every site around it: the tails of the probe reach farther
+than a Gaussian."""
 
 PERFECT = "perfect crystal"
 """The motif without a change, against which every defect has to stand."""
@@ -41,13 +44,16 @@ HOLE_EDGE = "hole edge"
 """The motif of a site from which on, in some direction, every column is gone."""
 
 RAGGED = 0.2
-"""Relative uncertainty of the amplitudes beside a hole, where columns lean, and the crystal that is compared with ends."""
+"""Relative uncertainty of the amplitudes beside a hole, where columns lean, and the crystal that is
+compared with ends."""
 
 SIMPLER = 0.8
-"""Of motifs whose scores differ by no more than this factor, the one that changes the fewest columns is taken."""
+"""Of motifs whose scores differ by no more than this factor, the one that changes the fewest
+columns is taken."""
 
 REACH = 30.0
-"""Squared distance beyond which a detection does not resemble a motif, in units of noise and tolerance."""
+"""Squared distance beyond which a detection does not resemble a motif, in units of noise and
+tolerance."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Elements:
     Attributes
     ----------
     metal, chalcogen, dopant
-        Symbols of the brighter sublattice, of the dimmer one, and of what may stand on the brighter one.
+        Symbols of the brighter sublattice, of the dimmer one, and of what may stand on the brighter
+        one.
     Z_metal, Z_chalcogen, Z_dopant
         Their atomic numbers.
     a_nm
@@ -81,7 +88,8 @@ class Elements:
         return float(self.per_column * (self.Z_chalcogen / self.Z_metal) ** EXPONENT)
 
     def fits(self, spacing_nm: float, chalcogen: float) -> bool:
-        """Tell whether a crystal may be this one, from its lattice constant [nm] (NaN: not known) and the height of its chalcogen columns.
+        """Tell whether a crystal may be this one, from its lattice constant [nm] (NaN: not known)
+        and the height of its chalcogen columns.
 
         Calibrations are trusted to 8 %, heights to a factor of 2.5.
         """
@@ -131,19 +139,25 @@ class Motif:
         return bool(np.ptp(self.amplitudes[1:4]) > 1e-9 or np.ptp(self.amplitudes[4:7]) > 1e-9)
 
     def expected_row(self, noise: np.ndarray, *, n_draws: int = 500) -> np.ndarray:
-        """Return the (9,) mean of the physical descriptors, given the (3,) `noise` of an amplitude on each kind of site."""
+        """Return the (9,) mean of the physical descriptors, given the (3,) `noise` of an amplitude
+        on each kind of site."""
         if self.first is not None:
-            return np.append(float(self.site), fold(self.amplitudes[None], np.array([self.first]))[0][0])
+            return np.append(
+                float(self.site), fold(self.amplitudes[None], np.array([self.first]))[0][0]
+            )
         sd = noise[PLACE_KINDS[self.site]]
         draws = self.amplitudes + sd * np.random.default_rng(0).normal(size=(n_draws, 13))
         return np.append(float(self.site), fold(draws)[0].mean(axis=0))
 
-    def distances(self, rows: np.ndarray, noise: np.ndarray, *, spread: np.ndarray | float = 0.0) -> np.ndarray:
-        """Return the (m,) squared distances of `rows` (m, 9) from this motif; infinite on other sites.
+    def distances(
+        self, rows: np.ndarray, noise: np.ndarray, *, spread: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        """Return the (m,) squared distances of `rows` (m, 9) from this motif; infinite on other
+        sites.
 
-        Amplitudes are compared in units of their (3,) `noise`, the motif's tolerance and the rows' own (7,) `spread`. The mean
-        of the outer ring, which is as much the neighbours' as the defect's, is looked at only where it tells the edge of a hole
-        from a vacancy.
+        Amplitudes are compared in units of their (3,) `noise`, the motif's tolerance and the rows'
+        own (7,) `spread`. The mean of the outer ring, which is as much the neighbours' as the
+        defect's, is looked at only where it tells the edge of a hole from a vacancy.
         """
         expected = self.expected_row(noise)
         sd = noise[PLACE_KINDS[self.site, :7]]
@@ -157,14 +171,16 @@ class Motif:
 
 
 def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif]:
-    """Return the motifs of a crystal; a defect that may be detected from two of its sites comes twice, under one name.
+    """Return the motifs of a crystal; a defect that may be detected from two of its sites comes
+    twice, under one name.
 
     Parameters
     ----------
     elements
         Of the crystal.
     chalcogen
-        Height of a chalcogen column over that of a metal column, as measured; from the atomic numbers unless given.
+        Height of a chalcogen column over that of a metal column, as measured; from the atomic
+        numbers unless given.
     """
     metal = float(elements.Z_metal**EXPONENT)
     one = (elements.chalcogen_height if chalcogen is None else chalcogen) / elements.per_column
@@ -187,17 +203,22 @@ def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif
             (pair, CHALCOGEN, {0: -one, 1: swap}),
         ]
     if elements.per_column > 1:
-        parts += [(f"{vacancy}2", CHALCOGEN, {0: -2 * one}), (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one})]
+        parts += [
+            (f"{vacancy}2", CHALCOGEN, {0: -2 * one}),
+            (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one}),
+        ]
     known = [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
     return known + hole_edges(one * elements.per_column) + perfect()
 
 
 def hole_edges(chalcogen: float) -> list[Motif]:
-    """Return the motifs of a site at the edge of a hole, for chalcogen columns of this height over that of a metal column.
+    """Return the motifs of a site at the edge of a hole, for chalcogen columns of this height over
+    that of a metal column.
 
-    Beyond a straight line every column is gone: the line runs in any direction, just before or just behind the site.
-    Sites that would look like another defect (nothing but the site itself, or one chalcogen column beside it, is missing) are
-    left out, as are those that look alike once folded. Of several columns that are gone, each may come first.
+    Beyond a straight line every column is gone: the line runs in any direction, just before or just
+    behind the site. Sites that would look like another defect (nothing but the site itself, or one
+    chalcogen column beside it, is missing) are left out, as are those that look alike once folded.
+    Of several columns that are gone, each may come first.
     """
     found: dict[tuple[float, ...], Motif] = {}
     for site in (METAL, CHALCOGEN):
@@ -215,8 +236,13 @@ def hole_edges(chalcogen: float) -> list[Motif]:
 
 
 def needs_ring(motif: Motif) -> bool:
-    """Tell whether only the outer ring tells this motif from a vacancy: at a metal site with one column gone beside it."""
-    return motif.name == HOLE_EDGE and motif.site == METAL and int(np.count_nonzero(motif.amplitudes[1:7])) < 2
+    """Tell whether only the outer ring tells this motif from a vacancy: at a metal site with one
+    column gone beside it."""
+    return (
+        motif.name == HOLE_EDGE
+        and motif.site == METAL
+        and int(np.count_nonzero(motif.amplitudes[1:7])) < 2
+    )
 
 
 def perfect() -> list[Motif]:
@@ -231,8 +257,8 @@ class Match:
     Attributes
     ----------
     name, score
-        Of the best motif (of two that are about as good, the one that changes fewer columns); a score of 1 is equal, 0
-        unrelated. `PERFECT` is the perfect crystal.
+        Of the best motif (of two that are about as good, the one that changes fewer columns); a
+        score of 1 is equal, 0 unrelated. `PERFECT` is the perfect crystal.
     runner_up, runner_up_score
         Of the best motif with another name.
     oriented
@@ -252,12 +278,16 @@ class Match:
 
     @property
     def is_perfect(self) -> bool:
-        """Whether the class resembles the perfect crystal more than any defect: then it is noise."""
+        """Whether the class resembles the perfect crystal more than any defect: then it is
+        noise."""
         return self.name == PERFECT and self.score >= MIN_SCORE
 
 
-def match(row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0) -> Match:
-    """Find the motif that resembles the mean physical descriptors `row` (9,) of a class most; see `Motif.distances`."""
+def match(
+    row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0
+) -> Match:
+    """Find the motif that resembles the mean physical descriptors `row` (9,) of a class most; see
+    `Motif.distances`."""
     best: dict[str, tuple[float, Motif]] = {}
     for motif in motifs:
         score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))

@@ -1,8 +1,9 @@
 """From components of a mixture to classes with names.
 
-Components that resemble the same motif are one class; one that resembles none gets a number for a name; one whose mean
-cannot be told from the perfect crystal is noise and no class. Known motifs too rare to be in the sample are added, as wide
-as the classes that were seen, so that a rare defect is named when it comes.
+Components that resemble the same motif are one class; one that resembles none gets a number for a
+name; one whose mean cannot be told from the perfect crystal is noise and no class. Known motifs too
+rare to be in the sample are added, as wide as the classes that were seen, so that a rare defect is
+named when it comes.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from stemkin.kernels.classes.motifs import Match, Motif
 from stemkin.kernels.classes.taxonomy import UNEXPLAINED, Taxonomy
 
 ALIKE = 0.3
-"""Nameless components on different sites are one class if their centres differ by less than this share."""
+"""Nameless components on different sites are one class if their centres differ by less than this
+share."""
 
 MIN_UNKNOWN, MIN_UNMISTAKABLE = 10, 3
-"""Detections below which a class that resembles no motif is none: a few strange neighbourhoods are not a kind of
-defect. Fewer will do where the centre exceeds `UNMISTAKABLE` times the noise."""
+"""Detections below which a class that resembles no motif is none: a few strange neighbourhoods are
+not a kind of defect. Fewer will do where the centre exceeds `UNMISTAKABLE` times the noise."""
 
 SELECTED = 5.0
-"""Noise that was selected for being large may have mean amplitudes up to so many standard deviations."""
+"""Noise that was selected for being large may have mean amplitudes up to so many standard
+deviations."""
 
 UNMISTAKABLE = 10.0
 """A mean amplitude, over the noise, that no selection of noise explains."""
@@ -42,7 +45,8 @@ class Names:
     oriented
         Whether each changes when it is turned by 120 degrees.
     matches
-        How well the largest component of each resembles its motif; None where there is nothing to compare.
+        How well the largest component of each resembles its motif; None where there is nothing to
+        compare.
     components
         How each component of the mixture was matched, whether it became a class or not.
     """
@@ -75,7 +79,8 @@ def name_components(
     Parameters
     ----------
     taxonomy
-        Of site kind and 7 amplitudes (`descriptors.SITE_NAMES` without the ring), each over its `scale`.
+        Of site kind and 7 amplitudes (`descriptors.SITE_NAMES` without the ring), each over its
+        `scale`.
     scale
         (3, 8) units of the descriptors on each kind of site.
     noise
@@ -87,7 +92,8 @@ def name_components(
     n_rows
         Detections that the taxonomy was made of.
     merge
-        Whether to merge, drop and add classes as the module's docstring says; otherwise every component stays a class of its own.
+        Whether to merge, drop and add classes as the module's docstring says; otherwise every
+        component stays a class of its own.
 
     Returns
     -------
@@ -106,7 +112,9 @@ def name_components(
         called.components.append({**vars(found), "weight": float(mixture.weights[k])})
         if merge and not found.holds and (found.is_perfect or is_noise(mixture, int(k)) or _is_rare(mixture, int(k), n_rows)):  # fmt: skip
             continue
-        alike = [i for i, centre in unnamed.items() if abs(centre - means[k, 1]) < ALIKE * abs(centre)]
+        alike = [
+            i for i, centre in unnamed.items() if abs(centre - means[k, 1]) < ALIKE * abs(centre)
+        ]
         if merge and not found.holds and alike:
             class_ids[k] = alike[0]
         elif merge and found.holds and found.name in called.names:
@@ -117,12 +125,19 @@ def name_components(
             if not found.holds:
                 unnamed[int(class_ids[k])] = float(means[k, 1])
     named = replace(taxonomy, class_ids=class_ids)
-    return (with_rare_motifs(named, scale, noise, library, called, weight=0.5 / n_rows) if merge else named), called
+    return (
+        with_rare_motifs(named, scale, noise, library, called, weight=0.5 / n_rows)
+        if merge
+        else named
+    ), called
 
 
 def is_noise(mixture: Mixture, k: int) -> bool:
-    """Tell whether no mean amplitude of component `k` exceeds its own scatter, or what noise that was selected may show."""
-    return bool((mixture.means[k, 1:] ** 2 < np.maximum(_variances(mixture)[k, 1:], SELECTED**2)).all())
+    """Tell whether no mean amplitude of component `k` exceeds its own scatter, or what noise that
+    was selected may show."""
+    return bool(
+        (mixture.means[k, 1:] ** 2 < np.maximum(_variances(mixture)[k, 1:], SELECTED**2)).all()
+    )
 
 
 def _is_rare(mixture: Mixture, k: int, n_rows: int) -> bool:
@@ -138,10 +153,13 @@ def _variances(mixture: Mixture) -> np.ndarray:
 
 
 def _physical(mixture: Mixture, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the components' means as (k, 9) physical descriptors (the ring at 0) and the (k, 7) spreads of the amplitudes."""
+    """Return the components' means as (k, 9) physical descriptors (the ring at 0) and the (k, 7)
+    spreads of the amplitudes."""
     site = np.clip(np.round(mixture.means[:, 0] * scale[0, 0]), 0, 2).astype(int)
     means = mixture.means * scale[site]
-    return np.append(means, np.zeros((len(means), 1)), axis=1), np.sqrt(_variances(mixture))[:, 1:] * scale[site, 1:]
+    return np.append(means, np.zeros((len(means), 1)), axis=1), np.sqrt(_variances(mixture))[
+        :, 1:
+    ] * scale[site, 1:]
 
 
 def with_rare_motifs(
@@ -153,7 +171,8 @@ def with_rare_motifs(
     *,
     weight: float,
 ) -> Taxonomy:
-    """Add a component of small `weight` for every motif that no component stands for; `called` grows with it."""
+    """Add a component of small `weight` for every motif that no component stands for; `called`
+    grows with it."""
     mixture = taxonomy.mixture
     assert mixture is not None
     seen = [k for k, i in enumerate(taxonomy.class_ids) if i != UNEXPLAINED]
@@ -186,4 +205,6 @@ def with_rare_motifs(
         np.concatenate([mixture.covariances, shapes]),
         mixture.covariance,
     )
-    return replace(taxonomy, mixture=grown, class_ids=np.append(taxonomy.class_ids, class_ids).astype(np.int16))
+    return replace(
+        taxonomy, mixture=grown, class_ids=np.append(taxonomy.class_ids, class_ids).astype(np.int16)
+    )

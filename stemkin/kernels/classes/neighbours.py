@@ -1,12 +1,15 @@
-"""Where the atoms around a site stand, to a hundredth of a lattice constant: local crystallography without peak finding.
+"""Where the atoms around a site stand, to a hundredth of a lattice constant: local crystallography
+without peak finding.
 
-What is left of a frame without its crystal tells at every site by how much the column there is brighter (a) and displaced:
-a column of height A that moved by u leaves a G(r) - A u . grad G(r), G being the image of a column. Smoothed with a
-Gaussian, value and slope at the 13 sites of a neighbourhood are linear in all a and all *moments* p = A u together, so they
-are unmixed by one matrix. Moments and heights are returned, not their ratio u: a vacancy has hardly a column to measure, and
-sums over detections must be taken before anything is divided.
+What is left of a frame without its crystal tells at every site by how much the column there is
+brighter (a) and displaced: a column of height A that moved by u leaves a G(r) - A u . grad G(r), G
+being the image of a column. Smoothed with a Gaussian, value and slope at the 13 sites of a
+neighbourhood are linear in all a and all *moments* p = A u together, so they are unmixed by one
+matrix. Moments and heights are returned, not their ratio u: a vacancy has hardly a column to
+measure, and sums over detections must be taken before anything is divided.
 
-How wide a smoothed column is, is measured on the frame itself: by how steeply the smoothed frame falls beside its metal columns.
+How wide a smoothed column is, is measured on the frame itself: by how steeply the smoothed frame
+falls beside its metal columns.
 
 >>> smooth_variance(steepness(0.04, chalcogen=0.1), chalcogen=0.1).round(4)
 np.float64(0.04)
@@ -20,11 +23,12 @@ from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
 from stemkin.kernels.crystal.patches import HOLLOW, axes_of, gaussian_slopes, turn_of
 
 N_ATOMS = 10
-"""Atoms of a neighbourhood: at the site itself, on the triangles beside it, on the six sites of its own kind."""
+"""Atoms of a neighbourhood: at the site itself, on the triangles beside it, on the six sites of its
+own kind."""
 
 GRID = 2.0**-12
-"""Moments [lattice constants] and heights are rounded to this (0.08 pm in WS2), so that sums of them, and of their products, are
-exact in any order up to some 1e9 rows."""
+"""Moments [lattice constants] and heights are rounded to this (0.08 pm in WS2), so that sums of
+them, and of their products, are exact in any order up to some 1e9 rows."""
 
 LARGEST = 4.0
 """No moment or height is taken for larger: what is, was no column."""
@@ -49,32 +53,43 @@ PLACE_KINDS = np.array(
 
 
 def places_around(site: int) -> np.ndarray:
-    """Return the (13, 2) canonical steps from a METAL, CHALCOGEN or HOLLOW site to itself, the occupied triangle, the other one, the six."""
+    """Return the (13, 2) canonical steps from a METAL, CHALCOGEN or HOLLOW site to itself, the
+    occupied triangle, the other one, the six."""
     near = -_PLUS if site == CHALCOGEN else _PLUS
     return np.concatenate([np.zeros((1, 2)), near, -near, _SIX])
 
 
 def atoms_of(site: int) -> np.ndarray:
-    """Return which of `places_around` hold the (10,) atoms of a site; -1 for no atom. Nothing stands at the other triangle of a column."""
-    return np.array([0, 1, 2, 3, 4, 5, 6, -1, -1, -1] if site == HOLLOW else [0, 1, 2, 3, 7, 8, 9, 10, 11, 12])
+    """Return which of `places_around` hold the (10,) atoms of a site; -1 for no atom. Nothing
+    stands at the other triangle of a column."""
+    return np.array(
+        [0, 1, 2, 3, 4, 5, 6, -1, -1, -1] if site == HOLLOW else [0, 1, 2, 3, 7, 8, 9, 10, 11, 12]
+    )
 
 
 def kinds_of(site: int) -> np.ndarray:
-    """Return the (10,) kinds of the columns at `atoms_of`; HOLLOW where nothing stands in the perfect crystal."""
+    """Return the (10,) kinds of the columns at `atoms_of`; HOLLOW where nothing stands in the
+    perfect crystal."""
     atoms = atoms_of(site)
     return np.where(atoms < 0, HOLLOW, PLACE_KINDS[site, atoms])
 
 
 def atoms_around(
-    seen: np.ndarray, kinds: np.ndarray, thirds: np.ndarray, *, variance: float, height: float, chalcogen: float
+    seen: np.ndarray,
+    kinds: np.ndarray,
+    thirds: np.ndarray,
+    *,
+    variance: float,
+    height: float,
+    chalcogen: float,
 ) -> np.ndarray:
     """Unmix moments and heights of the atoms around sites.
 
     Parameters
     ----------
     seen
-        (3, m, 13) of the smoothed remainder at `places_around`: values, and slopes along canonical y and x [per lattice
-        constant]; NaN beyond the frame.
+        (3, m, 13) of the smoothed remainder at `places_around`: values, and slopes along canonical
+        y and x [per lattice constant]; NaN beyond the frame.
     kinds, thirds
         (m,) kind of each site, and the turn that is undone (`descriptors.fold`).
     variance
@@ -86,9 +101,10 @@ def atoms_around(
 
     Returns
     -------
-    (m, 10, 3) float32: moments along y and x [lattice constants] and change of height, both over the height of the perfect
-    column; a column that is whole and moved by u has the moment u. Multiples of `GRID`; NaN where no atom is, and throughout
-    where the frame ends within the neighbourhood.
+    (m, 10, 3) float32: moments along y and x [lattice constants] and change of height, both over
+    the height of the perfect column; a column that is whole and moved by u has the moment u.
+    Multiples of `GRID`; NaN where no atom is, and throughout where the frame ends within the
+    neighbourhood.
     """
     perfect = np.array([1.0, chalcogen, 1.0])
     out = np.full((len(kinds), N_ATOMS, 3), np.nan, np.float32)
@@ -98,32 +114,43 @@ def atoms_around(
             continue
         values = seen[:, rows].transpose(1, 0, 2).reshape(len(rows), -1) / height
         unmix = np.linalg.inv(_response(places_around(site), variance))
-        change, moments = np.split(np.einsum("ms,ts->mt", values, unmix, optimize=False), [13], axis=1)
+        change, moments = np.split(
+            np.einsum("ms,ts->mt", values, unmix, optimize=False), [13], axis=1
+        )
         moments = moments.reshape(-1, 2, 13).transpose(0, 2, 1)
         turned = _turned_back(np.concatenate([moments, change[..., None]], axis=2), thirds[rows])
         atoms = atoms_of(site)
         turned = turned[:, atoms] / perfect[kinds_of(site)][:, None]
         turned[:, atoms < 0] = np.nan
-        turned[(np.abs(turned) > LARGEST).any(axis=(1, 2)) | ~np.isfinite(values).all(axis=1)] = np.nan
+        turned[(np.abs(turned) > LARGEST).any(axis=(1, 2)) | ~np.isfinite(values).all(axis=1)] = (
+            np.nan
+        )
         out[rows] = np.round(turned / GRID) * GRID
     return out
 
 
-def slopes_at(rest: np.ndarray, points: np.ndarray, lattice: Lattice, *, sd_px: float, min_share: float) -> np.ndarray:
-    """Return values and canonical slopes (3, ...) of the image `rest` (y, x), smoothed by `sd_px`, at `points` (..., 2) [px]."""
+def slopes_at(
+    rest: np.ndarray, points: np.ndarray, lattice: Lattice, *, sd_px: float, min_share: float
+) -> np.ndarray:
+    """Return values and canonical slopes (3, ...) of the image `rest` (y, x), smoothed by `sd_px`,
+    at `points` (..., 2) [px]."""
     value, *slopes = gaussian_slopes(rest, points, sd_px, min_share=min_share)
-    return np.concatenate([value[None], np.einsum("jk,j...->k...", axes_of(lattice), np.stack(slopes))])
+    return np.concatenate(
+        [value[None], np.einsum("jk,j...->k...", axes_of(lattice), np.stack(slopes))]
+    )
 
 
 def fall(frame: np.ndarray, metal: np.ndarray, lattice: Lattice, *, sd_px: float) -> float:
-    """Return how steeply the smoothed `frame` (y, x) falls at `PROBED` beside the `metal` sites (m, 2) [per lattice constant]."""
+    """Return how steeply the smoothed `frame` (y, x) falls at `PROBED` beside the `metal` sites (m,
+    2) [per lattice constant]."""
     points = metal[:, None] + PROBED * _ASIDE @ axes_of(lattice).T
     slopes = slopes_at(frame, points, lattice, sd_px=sd_px, min_share=0.9)[1:]
     return float(-np.nanmedian((slopes * _ASIDE.T[:, None]).sum(axis=0).mean(axis=1)))
 
 
 def steepness(variance: np.ndarray | float, *, chalcogen: float) -> np.ndarray:
-    """Return what `fall` is for columns of this `variance` (...,), over the height of metal above hollow sites: see `smooth_variance`."""
+    """Return what `fall` is for columns of this `variance` (...,), over the height of metal above
+    hollow sites: see `smooth_variance`."""
     v = np.asarray(variance, float)[..., None, None]
     places = places_around(METAL)
     heights = np.array([1.0, *[chalcogen] * 3, *[0.0] * 3, *[1.0] * 6])
@@ -133,7 +160,8 @@ def steepness(variance: np.ndarray | float, *, chalcogen: float) -> np.ndarray:
 
 
 def contrast(variance: np.ndarray | float) -> np.ndarray:
-    """Return how far metal sites stand above hollow ones, over the height of a metal column: a hollow site sees three of them."""
+    """Return how far metal sites stand above hollow ones, over the height of a metal column: a
+    hollow site sees three of them."""
     return 1 - 3 * np.exp(-1 / (6 * np.asarray(variance)))
 
 
@@ -142,13 +170,15 @@ _VARIANCES = np.geomspace(0.02, 0.055, 200)
 
 
 def smooth_variance(measured: np.ndarray | float, *, chalcogen: float) -> np.ndarray:
-    """Return the variance of a smoothed column [squared lattice constants] that gives the `measured` `steepness`."""
+    """Return the variance of a smoothed column [squared lattice constants] that gives the
+    `measured` `steepness`."""
     expected = steepness(_VARIANCES, chalcogen=chalcogen)
     return np.asarray(np.interp(-np.asarray(measured), -expected, _VARIANCES))
 
 
 def _response(places: np.ndarray, variance: float) -> np.ndarray:
-    """Return the (39, 39) matrix from changes, y and x moments at `places` to values, y and x slopes there."""
+    """Return the (39, 39) matrix from changes, y and x moments at `places` to values, y and x
+    slopes there."""
     d = places[:, None] - places[None]
     k = np.exp(-(d**2).sum(-1) / (2 * variance))
     first = d / variance
@@ -162,7 +192,8 @@ def _response(places: np.ndarray, variance: float) -> np.ndarray:
 
 
 def _turned_back(values: np.ndarray, thirds: np.ndarray) -> np.ndarray:
-    """Turn neighbourhoods (m, 13, 3: vector y, x and a number) back by `thirds` (m,) of a full turn."""
+    """Turn neighbourhoods (m, 13, 3: vector y, x and a number) back by `thirds` (m,) of a full
+    turn."""
     t = np.asarray(thirds, int)[:, None]
     order = np.concatenate([np.zeros_like(t), *(b + (t + np.arange(3)) % 3 for b in (1, 4)), 7 + (2 * t + np.arange(6)) % 6], axis=1)  # fmt: skip
     moved = np.take_along_axis(values, order[:, :, None], axis=1)

@@ -1,17 +1,21 @@
-"""Mean structure of a class, its modes of deformation and its strain, from sums over detections that add in any order.
+"""Mean structure of a class, its modes of deformation and its strain, from sums over detections
+that add in any order.
 
-Of each detection a row v of 30 numbers: moments p (y, x) and changes of height h of its ten atoms (`neighbours.atoms_around`).
-All below follows from n, sum of v and sum of v v^T. A displacement is a ratio of means, u = <p> / (1 + <h>); to first order
-one detection deviates from it by w = (p - u h) / (1 + <h>), minus its mean, so the covariance J C J^T of w gives
+Of each detection a row v of 30 numbers: moments p (y, x) and changes of height h of its ten atoms
+(`neighbours.atoms_around`). All below follows from n, sum of v and sum of v v^T. A displacement is
+a ratio of means, u = <p> / (1 + <h>); to first order one detection deviates from it by w = (p - u
+h) / (1 + <h>), minus its mean, so the covariance J C J^T of w gives
 
 - the error of u: J C J^T / n,
-- the modes of deformation: its principal axes (Pearson 1901), as in the notebooks of Maksov et al. (2019), but with each atom's
-  displacement over its noise, since a faint column is measured ten times worse than a bright one and would fill every mode.
-  The noise is that of the quietest column of the same kind. Noise alone gives variances up to (1 + sqrt(20 / n))^2 (Marchenko &
-  Pastur 1967),
+- the modes of deformation: its principal axes (Pearson 1901), as in the notebooks of Maksov et al.
+  (2019), but with each atom's displacement over its noise, since a faint column is measured ten
+  times worse than a bright one and would fill every mode. The noise is that of the quietest column
+  of the same kind. Noise alone gives variances up to (1 + sqrt(20 / n))^2 (Marchenko & Pastur
+  1967),
 - the strain: the affine map of the neighbourhood that fits u best, weighted by the errors.
 
-Rows lie on a grid (`neighbours.GRID`), so the sums are exact: the same to the bit for every split and order.
+Rows lie on a grid (`neighbours.GRID`), so the sums are exact: the same to the bit for every split
+and order.
 
 >>> atoms = np.zeros((4, 10, 3)); atoms[:, 1, 0] = [0.25, 0.25, 0.5, 0.5]
 >>> found = describe(total(atoms, np.zeros(4, int), 1)[0], site=0)
@@ -39,7 +43,8 @@ N_MODES = 4
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What the neighbourhoods of one class look like; lengths in lattice constants, atoms as `neighbours.atoms_of`.
+    """What the neighbourhoods of one class look like; lengths in lattice constants, atoms as
+    `neighbours.atoms_of`.
 
     Attributes
     ----------
@@ -50,13 +55,16 @@ class Structure:
     heights
         (10,) mean height over that of the perfect column.
     displacements, covariances
-        (10, 2) mean displacements and (10, 2, 2) covariances of their errors; NaN for an atom that is missing.
+        (10, 2) mean displacements and (10, 2, 2) covariances of their errors; NaN for an atom that
+        is missing.
     variances, modes
-        (m,) variance of single detections along each mode, and (m, 10, 2) modes of length 1, the most significant first.
+        (m,) variance of single detections along each mode, and (m, 10, 2) modes of length 1, the
+        most significant first.
     over_noise, shares
         (m,) the same variance over that of noise, and its share of the sum over all modes.
     strain, strain_errors
-        (4,) e_yy, e_xx, e_xy and rotation [rad, from +x to +y] of the best affine map, and their standard errors.
+        (4,) e_yy, e_xx, e_xy and rotation [rad, from +x to +y] of the best affine map, and their
+        standard errors.
     breathing, breathing_error
         Mean displacement of the three nearest atoms away from the site.
     """
@@ -79,11 +87,15 @@ class Structure:
 def total(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
     """Return the (n_groups, N_SUMS) sums of `atoms` (m, 10, 3) by group (m,).
 
-    Atoms that the site does not have are NaN and count as 0; a neighbourhood whose centre is NaN is left out.
+    Atoms that the site does not have are NaN and count as 0; a neighbourhood whose centre is NaN is
+    left out.
     """
     rows = np.asarray(atoms, dtype=np.float64)
     known = np.isfinite(rows[:, 0, 0]) & (groups >= 0)
-    rows, groups = np.nan_to_num(rows[known]).transpose(0, 2, 1).reshape(-1, N_NUMBERS), np.asarray(groups)[known]
+    rows, groups = (
+        np.nan_to_num(rows[known]).transpose(0, 2, 1).reshape(-1, N_NUMBERS),
+        np.asarray(groups)[known],
+    )
     sums = np.zeros((n_groups, N_SUMS))
     for group in np.unique(groups):
         own = rows[groups == group]
@@ -92,7 +104,8 @@ def total(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
 
 
 def describe(sums: np.ndarray, *, site: int) -> Structure:
-    """Return the structure that the `sums` (N_SUMS,) of a class say, whose detections lie on METAL, CHALCOGEN or HOLLOW sites."""
+    """Return the structure that the `sums` (N_SUMS,) of a class say, whose detections lie on METAL,
+    CHALCOGEN or HOLLOW sites."""
     n = round(float(sums[0]))
     mean = sums[1 : 1 + N_NUMBERS] / max(n, 1)
     spread = sums[1 + N_NUMBERS :].reshape(N_NUMBERS, N_NUMBERS) / max(n, 1) - np.outer(mean, mean)
@@ -100,7 +113,10 @@ def describe(sums: np.ndarray, *, site: int) -> Structure:
     atoms = atoms_of(site)
     heights = np.where(atoms < 0, np.nan, 1 + mean[2 * N_ATOMS :])
     stands = np.nan_to_num(heights) >= MIN_HEIGHT
-    u = np.stack([mean[:N_ATOMS], mean[N_ATOMS : 2 * N_ATOMS]], axis=1) / np.where(stands, heights, np.nan)[:, None]
+    u = (
+        np.stack([mean[:N_ATOMS], mean[N_ATOMS : 2 * N_ATOMS]], axis=1)
+        / np.where(stands, heights, np.nan)[:, None]
+    )
     to_u = _deviations(u, heights, stands)
     covariance = to_u @ spread @ to_u.T
     modes = _modes(covariance, np.nan_to_num(heights), kinds_of(site), stands)
@@ -110,7 +126,9 @@ def describe(sums: np.ndarray, *, site: int) -> Structure:
     breathing, breathing_error = _breathing(places, u, error, stands)
     own = np.einsum("iaja->aij", error.reshape(2, N_ATOMS, 2, N_ATOMS))
     own = np.where(stands[:, None, None], own, np.nan)
-    return Structure(n, places, heights, u, own, *modes, strain, strain_errors, breathing, breathing_error)
+    return Structure(
+        n, places, heights, u, own, *modes, strain, strain_errors, breathing, breathing_error
+    )
 
 
 def noise_edge(n: int) -> float:
@@ -119,7 +137,8 @@ def noise_edge(n: int) -> float:
 
 
 def _deviations(u: np.ndarray, heights: np.ndarray, stands: np.ndarray) -> np.ndarray:
-    """Return the (20, 30) matrix from a row's numbers to its displacements (all y, then all x); missing atoms stay at rest."""
+    """Return the (20, 30) matrix from a row's numbers to its displacements (all y, then all x);
+    missing atoms stay at rest."""
     over = np.where(stands, 1 / np.where(stands, heights, 1.0), 0.0)
     matrix = np.zeros((2 * N_ATOMS, N_NUMBERS))
     for axis in (0, 1):
@@ -132,7 +151,8 @@ def _deviations(u: np.ndarray, heights: np.ndarray, stands: np.ndarray) -> np.nd
 def _modes(
     covariance: np.ndarray, heights: np.ndarray, kinds: np.ndarray, stands: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return variances, modes (m, 10, 2), variances over noise and shares; the largest displacement of each mode is positive."""
+    """Return variances, modes (m, 10, 2), variances over noise and shares; the largest displacement
+    of each mode is positive."""
     used = np.flatnonzero(np.concatenate([stands, stands]))
     if not len(used) or not np.isfinite(covariance).all():
         return np.zeros(0), np.zeros((0, N_ATOMS, 2)), np.zeros(0), np.zeros(0)
@@ -150,17 +170,26 @@ def _modes(
     largest = np.take_along_axis(moves, np.abs(moves).argmax(axis=1)[:, None], axis=1)
     over_noise = np.maximum(values[order], 0.0)
     modes = (moves / lengths * np.sign(largest)).reshape(-1, 2, N_ATOMS).transpose(0, 2, 1)
-    return over_noise * lengths[:, 0] ** 2, modes, over_noise, over_noise / max(float(values.sum()), 1e-30)
+    return (
+        over_noise * lengths[:, 0] ** 2,
+        modes,
+        over_noise,
+        over_noise / max(float(values.sum()), 1e-30),
+    )
 
 
-def _strain(places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _strain(
+    places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit u = t + F r to the atoms around the centre, each weighted by its own error."""
     used = np.flatnonzero(stands[1:]) + 1
     if len(used) < 3 or not np.isfinite(error).all():
         return np.full(4, np.nan), np.full(4, np.nan)
     rows = np.concatenate([used, used + N_ATOMS])
     r, zero, one = places[used], np.zeros(len(used)), np.ones(len(used))
-    along_y = np.stack([one, zero, r[:, 0], r[:, 1], zero, zero], axis=1)  # t_y, t_x, F_yy, F_yx, F_xy, F_xx
+    along_y = np.stack(
+        [one, zero, r[:, 0], r[:, 1], zero, zero], axis=1
+    )  # t_y, t_x, F_yy, F_yx, F_xy, F_xx
     along_x = np.stack([zero, one, zero, zero, r[:, 0], r[:, 1]], axis=1)
     design = np.concatenate([along_y, along_x])
     weight = 1 / np.maximum(np.diagonal(error)[rows], 1e-12)
@@ -170,7 +199,9 @@ def _strain(places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.nda
     return to_strain @ u[used].T.ravel(), np.sqrt(np.maximum(variance, 0.0))
 
 
-def _breathing(places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.ndarray) -> tuple[float, float]:
+def _breathing(
+    places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.ndarray
+) -> tuple[float, float]:
     used = np.flatnonzero(stands[1:4]) + 1
     if not len(used):
         return float("nan"), float("nan")
@@ -178,4 +209,6 @@ def _breathing(places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.
     rows = np.concatenate([used, used + N_ATOMS])
     weights = outwards.T.ravel()
     variance = float(weights @ error[np.ix_(rows, rows)] @ weights)
-    return float((outwards * u[used]).sum()), float(np.sqrt(max(variance, 0.0))) if np.isfinite(variance) else np.nan
+    return float((outwards * u[used]).sum()), float(np.sqrt(max(variance, 0.0))) if np.isfinite(
+        variance
+    ) else np.nan

@@ -30,10 +30,11 @@ class Taxonomy:
     mixture
         Of k components, or None: then nothing is ever named.
     class_ids
-        (k,) the class of each component; several components may share one, and `UNEXPLAINED` marks a component that
-        stands for no class.
+        (k,) the class of each component; several components may share one, and `UNEXPLAINED` marks
+        a component that stands for no class.
     outlier_limit
-        Largest squared Mahalanobis distance from the closest component at which a row still belongs to a class.
+        Largest squared Mahalanobis distance from the closest component at which a row still belongs
+        to a class.
     selection
         What was tried to find the number of classes: ``n_classes``, ``covariance``, ``bic`` each.
     """
@@ -54,7 +55,8 @@ class Taxonomy:
         return np.asarray(mixtures.log_densities(rows, self.mixture).argmax(axis=1))
 
     def probabilities(self, rows: np.ndarray, *, noise: float = 1.0) -> np.ndarray:
-        """Return the (n, c) probabilities of the `rows` (n, d) for each of `classes`; outliers and NaN rows are all zero.
+        """Return the (n, c) probabilities of the `rows` (n, d) for each of `classes`; outliers and
+        NaN rows are all zero.
 
         Parameters
         ----------
@@ -70,7 +72,9 @@ class Taxonomy:
         if self.mixture is None or not known.any():
             return found
         widened = (
-            self.mixture if noise == 1.0 else replace(self.mixture, covariances=self.mixture.covariances * noise**2)
+            self.mixture
+            if noise == 1.0
+            else replace(self.mixture, covariances=self.mixture.covariances * noise**2)
         )
         per_component, distances = mixtures.posterior_and_distances(rows[known], widened)
         per_class = (self.class_ids[:, None] == classes[None, :]).astype(float)
@@ -79,9 +83,11 @@ class Taxonomy:
         return found
 
     def assign(self, rows: np.ndarray, *, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the (n,) int16 most probable class of the `rows` (n, d) and its (n,) float32 probability.
+        """Return the (n,) int16 most probable class of the `rows` (n, d) and its (n,) float32
+        probability.
 
-        Rows that no class explains, or that more probably belong to no class, get `UNEXPLAINED` and probability 0.
+        Rows that no class explains, or that more probably belong to no class, get `UNEXPLAINED` and
+        probability 0.
         """
         found = self.probabilities(rows, noise=noise)
         if found.shape[1] == 0:

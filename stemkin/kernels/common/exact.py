@@ -1,15 +1,17 @@
 """Sums of floating-point numbers that are the same bits in whatever order they are added.
 
-Floating-point addition rounds, so a sum over a table depends on how the table was cut into partitions. Here each number
-is first cut into four *slices*, whole multiples of 2^20, 2^0, 2^-20 and 2^-40. A slice has at most 20 binary digits (the
-first may have more), so that 2^32 of them add up without any rounding: slices may be added in any order, by anyone.
-What lies below 2^-41 is rounded off once per number; with lengths in nanometres that is (a millionth of a nanometre)².
+Floating-point addition rounds, so a sum over a table depends on how the table was cut into
+partitions. Here each number is first cut into four *slices*, whole multiples of 2^20, 2^0, 2^-20
+and 2^-40. A slice has at most 20 binary digits (the first may have more), so that 2^32 of them add
+up without any rounding: slices may be added in any order, by anyone. What lies below 2^-41 is
+rounded off once per number; with lengths in nanometres that is (a millionth of a nanometre)².
 
 >>> parts = [slices(np.array([0.1, 1e6])), slices(np.array([0.2, 1e-9]))]
 >>> bool((parts[0].sum(axis=0) + parts[1].sum(axis=0) == slices(np.array([1e-9, 0.2, 1e6, 0.1])).sum(axis=0)).all())
 True
 
-Source: the idea of pre-rounded summation, Demmel & Nguyen, IEEE Trans. Comput. 64, 2060 (2015), with fixed grids.
+Source: the idea of pre-rounded summation, Demmel & Nguyen, IEEE Trans. Comput. 64, 2060 (2015),
+with fixed grids.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ GRIDS = (2.0**20, 1.0, 2.0**-20, 2.0**-40)
 """The multiples that the four slices of a number are made of."""
 
 N_SLICES = len(GRIDS)
-_TO_GRID = tuple(1.5 * 2.0**52 * grid for grid in GRIDS)  # adding and subtracting this rounds to a multiple of the grid
+_TO_GRID = tuple(
+    1.5 * 2.0**52 * grid for grid in GRIDS
+)  # adding and subtracting this rounds to a multiple of the grid
 
 
 def slices(values: np.ndarray) -> np.ndarray:
@@ -70,7 +74,8 @@ def group_sums(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarr
 
     Returns
     -------
-    (n_groups, p, 4) sums of slices, to be added to those of other rows; `total` makes numbers of them.
+    (n_groups, p, 4) sums of slices, to be added to those of other rows; `total` makes numbers of
+    them.
     """
     n, p = values.shape
     sums = np.zeros((n_groups, p, N_SLICES))

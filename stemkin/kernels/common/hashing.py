@@ -1,4 +1,5 @@
-"""Numbers that look random and are the same everywhere: chance, and even shares, that follow from names alone."""
+"""Numbers that look random and are the same everywhere: chance, and even shares, that follow from
+names alone."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import numpy as np
 
 
 def mixed(numbers: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return well-mixed 64-bit numbers that depend on `numbers` and `seed` alone (SplitMix64, Steele et al., OOPSLA 2014).
+    """Return well-mixed 64-bit numbers that depend on `numbers` and `seed` alone (SplitMix64,
+    Steele et al., OOPSLA 2014).
 
     >>> mixed(np.array([0, 1])).tolist()
     [16294208416658607535, 10451216379200822465]

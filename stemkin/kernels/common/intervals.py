@@ -1,7 +1,9 @@
-"""Intervals of the few kinds of number that kinetics knows: shares, counts, rates, and what is spread like a variance.
+"""Intervals of the few kinds of number that kinetics knows: shares, counts, rates, and what is
+spread like a variance.
 
-Each is the middle part of a posterior with Jeffreys' prior, which covers the truth about as often as it says also where
-counts are few (Brown, Cai & DasGupta, Stat. Sci. 16, 101 (2001)); where nothing was counted it begins at 0.
+Each is the middle part of a posterior with Jeffreys' prior, which covers the truth about as often
+as it says also where counts are few (Brown, Cai & DasGupta, Stat. Sci. 16, 101 (2001)); where
+nothing was counted it begins at 0.
 """
 
 from __future__ import annotations
@@ -10,8 +12,11 @@ import numpy as np
 from scipy import special
 
 
-def share_interval(part: np.ndarray, whole: np.ndarray, *, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of the probability behind `part` successes in `whole` trials (Jeffreys' prior).
+def share_interval(
+    part: np.ndarray, whole: np.ndarray, *, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of the probability behind `part` successes in `whole` trials (Jeffreys'
+    prior).
 
     >>> share_interval(np.array(0), np.array(10))[1].round(3)
     np.float64(0.217)
@@ -23,7 +28,8 @@ def share_interval(part: np.ndarray, whole: np.ndarray, *, confidence: float = 0
 
 
 def count_interval(count: np.ndarray, *, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of the mean of a Poisson number that came out as `count` (Jeffreys' prior).
+    """Return the interval of the mean of a Poisson number that came out as `count` (Jeffreys'
+    prior).
 
     >>> [v.round(2).tolist() for v in count_interval(np.array([0, 10]))]
     [[0.0, 5.14], [2.51, 17.74]]
@@ -35,19 +41,26 @@ def count_interval(count: np.ndarray, *, confidence: float = 0.95) -> tuple[np.n
 
 
 def rate_interval(
-    rate: np.ndarray, variance: np.ndarray, at_risk: np.ndarray, slope: np.ndarray, confidence: float
+    rate: np.ndarray,
+    variance: np.ndarray,
+    at_risk: np.ndarray,
+    slope: np.ndarray,
+    confidence: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the interval of a rate x that was fitted, not counted, and whether a count explains its variance.
+    """Return the interval of a rate x that was fitted, not counted, and whether a count explains
+    its variance.
 
-    Near its maximum the likelihood is taken for that of a count above a known background b (changes that are only apparent:
-    wrong names, or two steps in one frame), log L = n log(x + b) - T (x + b) in the time T at risk. Its curvature 1 / variance
-    and its slope at the maximum say how large n and b are; without a background the interval is that of the count n, where the
-    background is large that of a normal number cut at 0.
+    Near its maximum the likelihood is taken for that of a count above a known background b (changes
+    that are only apparent: wrong names, or two steps in one frame), log L = n log(x + b) - T (x +
+    b) in the time T at risk. Its curvature 1 / variance and its slope at the maximum say how large
+    n and b are; without a background the interval is that of the count n, where the background is
+    large that of a normal number cut at 0.
 
     Parameters
     ----------
     rate, variance
-        (n,) most likely rates, and their variances at the maximum (for a rate of 0: as if it were free).
+        (n,) most likely rates, and their variances at the maximum (for a rate of 0: as if it were
+        free).
     at_risk
         (n,) time at risk of each.
     slope
@@ -71,7 +84,9 @@ def rate_interval(
         explained = np.where(found, variance <= 1.3 * rate / at_risk, slope >= 0.5 * at_risk)
         explained = explained | (found & (rate**2 >= 25 * variance))
         low = special.gammaincinv(events, tail) / time - background
-        above = special.gammaincc(events, background * time)  # of the posterior of x + b only what lies above b
+        above = special.gammaincc(
+            events, background * time
+        )  # of the posterior of x + b only what lies above b
         high = special.gammainccinv(events, tail * above) / time - background
     return np.where(found, np.maximum(low, 0.0), 0.0), high, explained
 
@@ -79,9 +94,11 @@ def rate_interval(
 def variance_interval(
     value: float, std_error: float, *, confidence: float = 0.95, freedom: float = np.inf
 ) -> tuple[float, float]:
-    """Return the interval of a `value` that is spread like a variance: a scaled chi² with the same error.
+    """Return the interval of a `value` that is spread like a variance: a scaled chi² with the same
+    error.
 
-    Where the error is more than half the value the interval is symmetric, and may hold negative numbers.
+    Where the error is more than half the value the interval is symmetric, and may hold negative
+    numbers.
 
     Parameters
     ----------
@@ -90,7 +107,8 @@ def variance_interval(
     confidence
         Of the interval.
     freedom
-        Degrees of freedom from which `std_error` itself is known; fewer widen the interval as Student's t does.
+        Degrees of freedom from which `std_error` itself is known; fewer widen the interval as
+        Student's t does.
 
     >>> tuple(round(v, 2) for v in variance_interval(1.0, 0.1))
     (0.83, 1.23)

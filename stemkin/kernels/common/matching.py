@@ -1,18 +1,21 @@
-r"""Who is who in two sets of points: the cheapest one-to-one assignment, exact, sparse and without recursion.
+r"""Who is who in two sets of points: the cheapest one-to-one assignment, exact, sparse and without
+recursion.
 
-Every pair that is close enough may be matched at the cost of its squared distance; a point of the first set left
-alone costs ``max_distance**2`` (Crocker & Grier, J. Colloid Interface Sci. 179, 298 (1996), as in trackpy). So a pair
-*saves* ``max_distance**2 - distance**2``, and the cheapest assignment is the matching that saves most. It is found in
-three steps, each exact:
+Every pair that is close enough may be matched at the cost of its squared distance; a point of the
+first set left alone costs ``max_distance**2`` (Crocker & Grier, J. Colloid Interface Sci. 179, 298
+(1996), as in trackpy). So a pair *saves* ``max_distance**2 - distance**2``, and the cheapest
+assignment is the matching that saves most. It is found in three steps, each exact:
 
-1. a pair that saves at least as much as the next-best pairs of its two points *together* belongs to some best
-   matching; such pairs are taken, all at once, as long as there are any (most points end here);
-2. what is left falls into connected groups; those with at most `SMALL_SIDE` points on one side are solved all at once
-   by dynamic programming over the subsets of that side;
-3. larger groups go one by one through the shortest-augmenting-path method (Jonker & Volgenant, Computing 38, 325
-   (1987)), dense or sparse.
+1. a pair that saves at least as much as the next-best pairs of its two points *together* belongs to
+   some best matching; such pairs are taken, all at once, as long as there are any (most points end
+   here);
+2. what is left falls into connected groups; those with at most `SMALL_SIDE` points on one side are
+   solved all at once by dynamic programming over the subsets of that side;
+3. larger groups go one by one through the shortest-augmenting-path method (Jonker & Volgenant,
+   Computing 38, 325 (1987)), dense or sparse.
 
-Time grows as the number of candidate pairs, except inside a single large group; memory is about 100 bytes per pair.
+Time grows as the number of candidate pairs, except inside a single large group; memory is about 100
+bytes per pair.
 """
 
 from __future__ import annotations
@@ -30,15 +33,18 @@ DENSE_PAIRS = 40_000
 """Groups whose full cost matrix has no more entries than this are solved as a dense matrix."""
 
 SLACK = 1e-9
-"""Relative width of "equal": pairs exactly `max_distance` apart count as candidates, and of two equally cheap
-assignments the one with more pairs is taken."""
+"""Relative width of "equal": pairs exactly `max_distance` apart count as candidates, and of two
+equally cheap assignments the one with more pairs is taken."""
 
 
-def match_points(a: np.ndarray, b: np.ndarray, *, max_distance: float) -> tuple[np.ndarray, np.ndarray]:
+def match_points(
+    a: np.ndarray, b: np.ndarray, *, max_distance: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Match points of `a` with points of `b`, one to one, at the least total cost.
 
-    The cost of a pair is its squared distance; a point of `a` that stays alone costs ``max_distance**2``. Ties are broken
-    by the coordinates' order, so the answer does not depend on the order of the input.
+    The cost of a pair is its squared distance; a point of `a` that stays alone costs
+    ``max_distance**2``. Ties are broken by the coordinates' order, so the answer does not depend on
+    the order of the input.
 
     Parameters
     ----------
@@ -54,7 +60,8 @@ def match_points(a: np.ndarray, b: np.ndarray, *, max_distance: float) -> tuple[
     Raises
     ------
     ValueError
-        If the shapes do not fit, a coordinate is not finite, or `max_distance` is not a positive number.
+        If the shapes do not fit, a coordinate is not finite, or `max_distance` is not a positive
+        number.
 
     Examples
     --------
@@ -64,7 +71,10 @@ def match_points(a: np.ndarray, b: np.ndarray, *, max_distance: float) -> tuple[
     """
     a, b = _checked(a, "a"), _checked(b, "b")
     if a.shape[1] != b.shape[1]:
-        msg = f"points of a have {a.shape[1]} coordinates and points of b {b.shape[1]}; both must have the same number"
+        msg = (
+            f"points of a have {a.shape[1]} coordinates and points of b {b.shape[1]}; both must "
+            "have the same number"
+        )
         raise ValueError(msg)
     if not (np.isfinite(max_distance) and max_distance > 0):
         msg = f"max_distance must be a positive number, but is {max_distance}"
@@ -92,7 +102,9 @@ def _checked(points: np.ndarray, name: str) -> np.ndarray:
     return points
 
 
-def close_pairs(a: np.ndarray, b: np.ndarray, max_distance: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def close_pairs(
+    a: np.ndarray, b: np.ndarray, max_distance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return every pair of a point of `a` and one of `b` within `max_distance`.
 
     Returns
@@ -113,7 +125,8 @@ def close_pairs(a: np.ndarray, b: np.ndarray, max_distance: float) -> tuple[np.n
 
 
 def tie_break(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Return a tiny number (below `SLACK` / 10) for each pair of ranks, that makes the best matching unique.
+    """Return a tiny number (below `SLACK` / 10) for each pair of ranks, that makes the best
+    matching unique.
 
     It mixes the bits of both ranks: a sum of a number per point would cancel in every comparison.
     """
@@ -124,7 +137,9 @@ def tie_break(i: np.ndarray, j: np.ndarray) -> np.ndarray:
     return np.asarray((mixed >> np.uint64(11)).astype(np.float64) * (SLACK / 10 * 2.0**-53))
 
 
-def best_matching(i: np.ndarray, j: np.ndarray, saving: np.ndarray, *, n_left: int, n_right: int) -> np.ndarray:
+def best_matching(
+    i: np.ndarray, j: np.ndarray, saving: np.ndarray, *, n_left: int, n_right: int
+) -> np.ndarray:
     """Choose pairs that share no point and save most in total.
 
     Parameters
@@ -161,7 +176,8 @@ def best_matching(i: np.ndarray, j: np.ndarray, saving: np.ndarray, *, n_left: i
 def _take_dominant(
     i: np.ndarray, j: np.ndarray, saving: np.ndarray, pairs: np.ndarray, n_left: int, n_right: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `pairs` that save no less than both points' next-best pairs together, and the pairs still open."""
+    """Return the `pairs` that save no less than both points' next-best pairs together, and the
+    pairs still open."""
     i, j, saving = i[pairs], j[pairs], saving[pairs]
     only = (np.bincount(i, minlength=n_left)[i] == 1) & (np.bincount(j, minlength=n_right)[j] == 1)
     sure = [pairs[only]]
@@ -176,8 +192,11 @@ def _take_dominant(
     return np.concatenate(sure), pairs[~(gone_i[i] | gone_j[j])]
 
 
-def _best_and_next(point: np.ndarray, saving: np.ndarray, n_points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Say for each pair whether it alone is the best of its `point`, and what that point's second-best pair saves."""
+def _best_and_next(
+    point: np.ndarray, saving: np.ndarray, n_points: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Say for each pair whether it alone is the best of its `point`, and what that point's
+    second-best pair saves."""
     best, following = np.zeros(n_points), np.zeros(n_points)
     np.maximum.at(best, point, saving)
     is_best = saving == best[point]
@@ -201,7 +220,9 @@ def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarra
     c = np.where(swap[of_pair], local_i[i], local_j[j])
     long, short = np.maximum(rows, columns), np.minimum(rows, columns)
     chosen = [np.empty(0, np.int64)]
-    stars = np.flatnonzero((short == 1)[of_pair])  # one point with several partners: the best of them
+    stars = np.flatnonzero(
+        (short == 1)[of_pair]
+    )  # one point with several partners: the best of them
     stars = stars[np.lexsort((-saving[stars], of_pair[stars]))]
     chosen.append(stars[np.diff(of_pair[stars], prepend=-1) > 0])
     shape = long * (SMALL_SIDE + 1) + np.minimum(short, SMALL_SIDE + 1)
@@ -209,10 +230,18 @@ def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarra
         place = np.cumsum(shape == one) - 1
         pairs = np.flatnonzero((shape == one)[of_pair])
         group_of = place[of_pair[pairs]]
-        chosen.append(pairs[_enumerate(group_of, r[pairs], c[pairs], saving[pairs], *divmod(one, SMALL_SIDE + 1))])
+        chosen.append(
+            pairs[
+                _enumerate(
+                    group_of, r[pairs], c[pairs], saving[pairs], *divmod(one, SMALL_SIDE + 1)
+                )
+            ]
+        )
     for group_id in np.flatnonzero(short > SMALL_SIDE):
         pairs = order[ends[group_id - 1] if group_id else 0 : ends[group_id]]
-        chosen.append(pairs[_solve_large(r[pairs], c[pairs], saving[pairs], long[group_id], short[group_id])])
+        chosen.append(
+            pairs[_solve_large(r[pairs], c[pairs], saving[pairs], long[group_id], short[group_id])]
+        )
     return np.concatenate(chosen)
 
 
@@ -236,7 +265,8 @@ def _rank_in_group(group: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.nda
 def _enumerate(
     group: np.ndarray, r: np.ndarray, c: np.ndarray, saving: np.ndarray, n_rows: int, n_columns: int
 ) -> np.ndarray:
-    """Solve many groups of one shape at once: row by row, the best value for each set of columns in use."""
+    """Solve many groups of one shape at once: row by row, the best value for each set of columns in
+    use."""
     n_groups, n_sets = int(group.max()) + 1, 2**n_columns
     value = np.full((n_rows, n_columns, n_groups), -np.inf)
     pair = np.full((n_rows, n_columns, n_groups), -1)
@@ -264,8 +294,11 @@ def _enumerate(
     return np.concatenate(chosen)
 
 
-def _solve_large(r: np.ndarray, c: np.ndarray, saving: np.ndarray, n_rows: int, n_columns: int) -> np.ndarray:
-    """Solve one group by shortest augmenting paths; each column may also stay alone, saving nothing."""
+def _solve_large(
+    r: np.ndarray, c: np.ndarray, saving: np.ndarray, n_rows: int, n_columns: int
+) -> np.ndarray:
+    """Solve one group by shortest augmenting paths; each column may also stay alone, saving
+    nothing."""
     if n_rows * n_columns <= DENSE_PAIRS:
         value = np.zeros((n_rows, n_columns))
         pair = np.full((n_rows, n_columns), -1)
@@ -276,7 +309,8 @@ def _solve_large(r: np.ndarray, c: np.ndarray, saving: np.ndarray, n_rows: int, 
     cost = np.concatenate([ceiling - saving, np.full(n_columns, ceiling)])
     alone = np.arange(n_columns)
     table = csr_array(
-        (cost, (np.concatenate([c, alone]), np.concatenate([r, n_rows + alone]))), shape=(n_columns, n_rows + n_columns)
+        (cost, (np.concatenate([c, alone]), np.concatenate([r, n_rows + alone]))),
+        shape=(n_columns, n_rows + n_columns),
     )
     table.sort_indices()
     columns, rows = min_weight_full_bipartite_matching(table)

@@ -1,4 +1,5 @@
-"""The mean unit cell of a frame, and from it the canonical lattice: which columns are the brighter, which the dimmer."""
+"""The mean unit cell of a frame, and from it the canonical lattice: which columns are the brighter,
+which the dimmer."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from stemkin.kernels.crystal.waves import Waves
 
 
 def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Lattice:
-    """Return the real-space lattice: canonical vectors (see `Lattice`), and where the unit cell is brightest.
+    """Return the real-space lattice: canonical vectors (see `Lattice`), and where the unit cell is
+    brightest.
 
     Parameters
     ----------
@@ -26,7 +28,10 @@ def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Latti
     a2 = a2 if a1 @ a2 >= 0 else -a2
     a1, a2 = (a1, a2) if a1[1] * a2[0] > a1[0] * a2[1] else (a2, a1)
     vectors = np.stack([a1, a2])
-    steps = np.stack(np.meshgrid(np.arange(16), np.arange(16), indexing="ij"), axis=-1).reshape(-1, 2) / 16
+    steps = (
+        np.stack(np.meshgrid(np.arange(16), np.arange(16), indexing="ij"), axis=-1).reshape(-1, 2)
+        / 16
+    )
     cell = steps @ vectors
     metal = climb(coefficients, waves, cell[np.argmax(cell_value(coefficients, waves, cell))])
     middle = (np.array(waves.shape) - 1) / 2
@@ -44,14 +49,21 @@ def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Latti
 
 
 def looks_hexagonal(a1: np.ndarray, a2: np.ndarray) -> bool:
-    """Tell whether two vectors have about equal lengths and enclose about 60 degrees (scans distort by several percent)."""
+    """Tell whether two vectors have about equal lengths and enclose about 60 degrees (scans distort
+    by several percent)."""
     lengths = np.linalg.norm(a1), np.linalg.norm(a2)
-    return bool(abs(np.log(lengths[0] / lengths[1])) < 0.2 and 0.3 < a1 @ a2 / (lengths[0] * lengths[1]) < 0.7)
+    return bool(
+        abs(np.log(lengths[0] / lengths[1])) < 0.2
+        and 0.3 < a1 @ a2 / (lengths[0] * lengths[1]) < 0.7
+    )
 
 
 def cell_value(coefficients: np.ndarray, waves: Waves, points: np.ndarray) -> np.ndarray:
-    """Return the mean unit cell at the (m, 2) `points` (y, x) [px], up to a factor and a constant."""
-    return np.asarray((coefficients * np.exp(2j * np.pi * points @ waves.frequencies.T)).sum(axis=1).real)
+    """Return the mean unit cell at the (m, 2) `points` (y, x) [px], up to a factor and a
+    constant."""
+    return np.asarray(
+        (coefficients * np.exp(2j * np.pi * points @ waves.frequencies.T)).sum(axis=1).real
+    )
 
 
 def climb(coefficients: np.ndarray, waves: Waves, point: np.ndarray) -> np.ndarray:
@@ -70,9 +82,9 @@ def climb(coefficients: np.ndarray, waves: Waves, point: np.ndarray) -> np.ndarr
 def probe_sd(amplitudes: np.ndarray, waves: Waves, *, is_honeycomb: bool) -> float | None:
     """Estimate the width of a column's image from how fast the reflections fade.
 
-    A Gaussian of standard deviation s multiplies the reflection g by exp(-2 pi^2 s^2 g^2). In a honeycomb of columns with
-    intensities 1 and r every third reflection (h - k = 3 n for vectors 60 degrees apart) has the structure factor 1 + r, the
-    others sqrt(1 - r + r^2).
+    A Gaussian of standard deviation s multiplies the reflection g by exp(-2 pi^2 s^2 g^2). In a
+    honeycomb of columns with intensities 1 and r every third reflection (h - k = 3 n for vectors 60
+    degrees apart) has the structure factor 1 + r, the others sqrt(1 - r + r^2).
 
     Parameters
     ----------
@@ -95,7 +107,11 @@ def probe_sd(amplitudes: np.ndarray, waves: Waves, *, is_honeycomb: bool) -> flo
     sign = -1 if waves.basis[0] @ waves.basis[1] > 0 else 1
     both = (waves.indices[seen] @ [1, sign]) % 3 == 0
     ratio = np.linspace(0.0, 1.0, 21)[:, None] if is_honeycomb else np.zeros((1, 1))
-    factor = np.where(both, 1 + ratio, np.sqrt(1 - ratio + ratio**2)) if is_honeycomb else np.ones((1, 1))
+    factor = (
+        np.where(both, 1 + ratio, np.sqrt(1 - ratio + ratio**2))
+        if is_honeycomb
+        else np.ones((1, 1))
+    )
     logs = np.log(strength[seen]) - np.log(factor)  # one row per ratio
     weight = strength[seen] ** 2 / (strength[seen] ** 2).sum()
     g2 = g2 - weight @ g2

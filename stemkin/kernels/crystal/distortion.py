@@ -1,8 +1,10 @@
-"""What the scan did to the lattice: mean strain, slow distortion of rows and columns, and the jitter of single lines.
+"""What the scan did to the lattice: mean strain, slow distortion of rows and columns, and the
+jitter of single lines.
 
-The phase of a reflection g turns by -2 pi g . u where the image is displaced by u, so the phases of a few reflections on
-a grid of nodes tell u there. Neighbouring nodes are compared first, so that a displacement of many lattice vectors across the
-frame is followed (no phase is ever unwrapped over more than one step).
+The phase of a reflection g turns by -2 pi g . u where the image is displaced by u, so the phases of
+a few reflections on a grid of nodes tell u there. Neighbouring nodes are compared first, so that a
+displacement of many lattice vectors across the frame is followed (no phase is ever unwrapped over
+more than one step).
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     Parameters
     ----------
     sums
-        (ny, nx, K) as `crystal.node_sums` gives them for a few of the shortest reflections, without the background; those with
-        little amplitude have little weight.
+        (ny, nx, K) as `crystal.node_sums` gives them for a few of the shortest reflections, without
+        the background; those with little amplitude have little weight.
     waves
         The waves with which they were made, about right.
 
@@ -59,7 +61,8 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
 def row_displacements(
     rest: Array, slopes: Sequence[Array], weight: Array, *, window: np.ndarray, limit_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure how far each row is displaced beyond what the model knows, by regressing it on the model's derivatives.
+    """Measure how far each row is displaced beyond what the model knows, by regressing it on the
+    model's derivatives.
 
     Parameters
     ----------
@@ -77,11 +80,13 @@ def row_displacements(
     Returns
     -------
     moved
-        (height, 2) displacements (y, x) [px]. Each is shrunk towards 0 by the share of its scatter that noise explains
-        (ridge regression whose prior variance is the measured one), so rows of a steady scan stay where they are.
+        (height, 2) displacements (y, x) [px]. Each is shrunk towards 0 by the share of its scatter
+        that noise explains (ridge regression whose prior variance is the measured one), so rows of
+        a steady scan stay where they are.
     hidden
-        (2,) standard deviation (y, x) [px] of what the slow distortion has taken of displacements that differ from row to row:
-        their mean over a window, in which rows between the columns of atoms hardly count.
+        (2,) standard deviation (y, x) [px] of what the slow distortion has taken of displacements
+        that differ from row to row: their mean over a window, in which rows between the columns of
+        atoms hardly count.
     """
     xp = namespace(rest)
     tops, bottoms = [], {}
@@ -91,7 +96,9 @@ def row_displacements(
         for b in range(a + 1):
             bottoms[a, b] = to_host(xp.vecdot(weighted, slopes[b])).astype(float)
     hidden = []
-    normal = np.array([[bottoms[0, 0], bottoms[1, 0]], [bottoms[1, 0], bottoms[1, 1]]]).transpose(2, 0, 1)
+    normal = np.array([[bottoms[0, 0], bottoms[1, 0]], [bottoms[1, 0], bottoms[1, 1]]]).transpose(
+        2, 0, 1
+    )
     for a in (0, 1):
         information = np.maximum(normal[:, a, a], 1e-6 * normal[:, a, a].max() + 1e-12)
         raw = np.clip(tops[a] / information, -limit_px, limit_px)
@@ -106,7 +113,8 @@ def row_displacements(
 
 
 def _split_off_strain(waves: Waves, rows: np.ndarray, columns: np.ndarray) -> Waves:
-    """Put the mean slope of the displacements into the reciprocal vectors, the rest into `rows` and `columns`."""
+    """Put the mean slope of the displacements into the reciprocal vectors, the rest into `rows` and
+    `columns`."""
     y, x = waves.nodes
     weight_y, weight_x = (window.sum(axis=1) for window in waves.windows)
     slope_y, rows = _detrend(y, rows, weight_y)
@@ -114,7 +122,9 @@ def _split_off_strain(waves: Waves, rows: np.ndarray, columns: np.ndarray) -> Wa
     gradient = np.stack([slope_y, slope_x])  # d u / d (y, x)
     fields = _to_pixels(y, rows, waves.shape[0]), _to_pixels(x, columns, waves.shape[1])
     basis = waves.basis - waves.basis @ gradient.T
-    return replace(waves, basis=basis, rows=waves.rows + fields[0], columns=waves.columns + fields[1])
+    return replace(
+        waves, basis=basis, rows=waves.rows + fields[0], columns=waves.columns + fields[1]
+    )
 
 
 def _detrend(c: np.ndarray, u: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +138,8 @@ def _detrend(c: np.ndarray, u: np.ndarray, weight: np.ndarray) -> tuple[np.ndarr
 
 
 def _whole(window: np.ndarray) -> np.ndarray:
-    """Return the numbers of the nodes whose windows (n, length) lie within the frame; all where none or one does."""
+    """Return the numbers of the nodes whose windows (n, length) lie within the frame; all where
+    none or one does."""
     area = window.sum(axis=1)
     whole = np.flatnonzero(area > 0.95 * area.max())
     return whole if len(whole) > 1 else np.arange(len(area))
@@ -148,21 +159,29 @@ def _to_pixels(nodes: np.ndarray, u: np.ndarray, n: int) -> np.ndarray:
 
 def _turns(g: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return (ny, nx, K) factors that undo the displacement of the nodes."""
-    return np.asarray(np.exp(2j * np.pi * (rows @ g.T)[:, None, :]) * np.exp(2j * np.pi * (columns @ g.T)[None, :, :]))
+    return np.asarray(
+        np.exp(2j * np.pi * (rows @ g.T)[:, None, :])
+        * np.exp(2j * np.pi * (columns @ g.T)[None, :, :])
+    )
 
 
 def _displacement(products: np.ndarray, g: np.ndarray, *, axes: int) -> np.ndarray:
-    """Return the displacement (m, 2) [px] that explains the phases of complex `products` (ny, nx, K), pooled over `axes`."""
+    """Return the displacement (m, 2) [px] that explains the phases of complex `products` (ny, nx,
+    K), pooled over `axes`."""
     return displacements(products.sum(axis=axes), g)
 
 
 def displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Return the displacement (..., 2) [px] that explains the phases of complex `products` (..., K) of reflections `g` (K, 2).
+    """Return the displacement (..., 2) [px] that explains the phases of complex `products` (..., K)
+    of reflections `g` (K, 2).
 
-    The phase of a reflection turns by -2 pi g . u; least squares, each with the weight of its amplitude.
+    The phase of a reflection turns by -2 pi g . u; least squares, each with the weight of its
+    amplitude.
     """
     weight, phase = np.abs(products), np.angle(products)
     normal = np.einsum("...k,ka,kb->...ab", weight, g, g)
     right = -np.einsum("...k,ka->...a", weight * phase, g) / (2 * np.pi)
-    ridge = 1e-6 * np.trace(normal, axis1=-2, axis2=-1)[..., None, None] * np.eye(2) + 1e-30 * np.eye(2)
+    ridge = 1e-6 * np.trace(normal, axis1=-2, axis2=-1)[..., None, None] * np.eye(
+        2
+    ) + 1e-30 * np.eye(2)
     return np.asarray(np.linalg.solve(normal + ridge, right[..., None])[..., 0])

@@ -1,8 +1,9 @@
 """The spectrum of a frame: where it has sharp peaks, and which two vectors explain them all.
 
-A crystal of any orientation and sampling shows as a net of sharp spectral peaks. The frame is windowed, its power is
-divided by the noise floor around each frequency, peaks far above what noise gives are listed, and the pair of peaks is
-taken whose whole-numbered combinations explain most of them.
+A crystal of any orientation and sampling shows as a net of sharp spectral peaks. The frame is
+windowed, its power is divided by the noise floor around each frequency, peaks far above what noise
+gives are listed, and the pair of peaks is taken whose whole-numbered combinations explain most of
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ MIN_PERIOD_PX = 3.0
 """Planes closer than this are beyond what a probe shows; video codecs leave sharp peaks there."""
 
 PEAK_POWER = 20.0
-"""Power over the noise floor that makes a spectral peak: noise alone exceeds it in 1 of 5e8 frequencies."""
+"""Power over the noise floor that makes a spectral peak: noise alone exceeds it in 1 of 5e8
+frequencies."""
 
 SIDE_LOBE = 1e-4
 """Peaks this much weaker than the strongest may be side lobes of the window."""
@@ -65,7 +67,9 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     return found - np.round(found), over[kept]
 
 
-def explain_peaks(frequencies: np.ndarray, power: np.ndarray, *, tolerance: float) -> tuple[np.ndarray, float] | None:
+def explain_peaks(
+    frequencies: np.ndarray, power: np.ndarray, *, tolerance: float
+) -> tuple[np.ndarray, float] | None:
     """Find the two vectors whose whole-numbered combinations explain most of the peaks.
 
     Parameters
@@ -77,8 +81,8 @@ def explain_peaks(frequencies: np.ndarray, power: np.ndarray, *, tolerance: floa
 
     Returns
     -------
-    The reduced (2, 2) basis (rows are reciprocal vectors, y, x) and the share of the peaks' amplitude that it explains;
-    None where there are no two peaks in different directions.
+    The reduced (2, 2) basis (rows are reciprocal vectors, y, x) and the share of the peaks'
+    amplitude that it explains; None where there are no two peaks in different directions.
     """
     strong = frequencies[:14]
     first, second = np.triu_indices(len(strong), k=1)
@@ -142,11 +146,18 @@ def _rings(height: int, width: int) -> _Rings:
     inside &= ~((gx == 0) & (gy < 0))
     ring = np.minimum((radius * 96).astype(np.int64), 64).ravel()
     sample, flat = np.arange(0, ring.size, 3), np.flatnonzero(inside)
-    return _Rings(flat, ring[flat], sample, ring[sample], np.maximum(np.bincount(ring[sample], minlength=65), 1))
+    return _Rings(
+        flat,
+        ring[flat],
+        sample,
+        ring[sample],
+        np.maximum(np.bincount(ring[sample], minlength=65), 1),
+    )
 
 
 def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) -> np.ndarray:
-    """Return the indices of the entries (strongest first) that are at least 4 bins from every stronger one."""
+    """Return the indices of the entries (strongest first) that are at least 4 bins from every
+    stronger one."""
     kept: list[int] = []
     left = np.arange(len(rows))
     while len(left) and len(kept) < n_max:
@@ -160,11 +171,13 @@ def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) ->
 
 
 def _refined(power: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the (m, 2) vertices of the parabolas through the logarithm of peaks and their neighbours, in bins."""
+    """Return the (m, 2) vertices of the parabolas through the logarithm of peaks and their
+    neighbours, in bins."""
     height, width = power.shape
     steps = np.arange(-1, 2)
     down = power[(rows[:, None] + steps) % height, columns[:, None]]
     across = power[rows[:, None], np.minimum(np.abs(columns[:, None] + steps), width - 1)]
     return np.asarray(
-        np.stack([rows, columns], axis=1) + np.stack([vertex(np.log(v + 1e-30)) for v in (down, across)], axis=1)
+        np.stack([rows, columns], axis=1)
+        + np.stack([vertex(np.log(v + 1e-30)) for v in (down, across)], axis=1)
     )

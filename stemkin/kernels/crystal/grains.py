@@ -1,9 +1,9 @@
 """A broken crystal: which pixels belong to which grain, and which to none.
 
-A pixel belongs to the model that leaves the least scatter around it: the crystal of a grain, or no crystal at all (the local
-mean). Where a large area is left over although it has the contrast of a crystal, another lattice is looked for there; so
-fragments that turned keep their own. What stays without a grain is disordered where it has contrast beyond noise, vacuum
-where it has none.
+A pixel belongs to the model that leaves the least scatter around it: the crystal of a grain, or no
+crystal at all (the local mean). Where a large area is left over although it has the contrast of a
+crystal, another lattice is looked for there; so fragments that turned keep their own. What stays
+without a grain is disordered where it has contrast beyond noise, vacuum where it has none.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ from stemkin.kernels.crystal.lattice_search import MIN_EDGE_PX, N_PHASES, Crysta
 from stemkin.kernels.images.filters import clipped, gaussian, variance_of
 
 BROKEN = 0.35
-"""A frame whose reflections are weaker than this somewhere, relative to elsewhere, is searched for grains."""
+"""A frame whose reflections are weaker than this somewhere, relative to elsewhere, is searched for
+grains."""
 
 CRYSTAL_SD = (1.4, 2.0, 3.0, 4.5, 7.0)
-"""Over the lattice constant: windows in which the crystal is averaged, the longest that it allows."""
+"""Over the lattice constant: windows in which the crystal is averaged, the longest that it
+allows."""
 
 STIFF_SD = 4.0
-"""The same where it is asked which pixels belong to a grain: a softer crystal would bend into its neighbour."""
+"""The same where it is asked which pixels belong to a grain: a softer crystal would bend into its
+neighbour."""
 
 BACKGROUND_SD = (1.5, 2.5, 4.0)
-"""The same for the background, which need not be even where the crystal is. A short window takes a part of each defect with it."""
+"""The same for the background, which need not be even where the crystal is. A short window takes a
+part of each defect with it."""
 
 N_LOCAL = 7
-"""How many waves, the background among them, may differ from place to place; further ones are too weak to matter."""
+"""How many waves, the background among them, may differ from place to place; further ones are too
+weak to matter."""
 
 N_ASKED = 6
 """How many of them are asked over which length they are even."""
@@ -41,7 +46,8 @@ MIN_QUALITY = 8.0
 """A lattice that is hardly seen in the whole frame cannot be missed in a part of it."""
 
 AROUND = 0.6
-"""Standard deviation, over the lattice constant, of the neighbourhood that decides to which grain a pixel belongs."""
+"""Standard deviation, over the lattice constant, of the neighbourhood that decides to which grain a
+pixel belongs."""
 
 MIN_CELLS = 30
 """Smaller areas are not searched for a lattice of their own."""
@@ -124,7 +130,9 @@ def draw_grain(frame: Array, grain: Grain, *, least_sd: float = 0.0) -> Array:
     areas = crystal_waves.node_areas(grain.mask, local)
     crystalline = ~local.is_background
     lengths = tuple(max(sd, least_sd) * spacing for sd in CRYSTAL_SD)
-    even = crystal_waves.even_scale(sums[:, :, np.flatnonzero(crystalline)[:N_ASKED]], areas, local, lengths)
+    even = crystal_waves.even_scale(
+        sums[:, :, np.flatnonzero(crystalline)[:N_ASKED]], areas, local, lengths
+    )
     plain = crystal_waves.even_scale(
         sums[:, :, ~crystalline], areas, local, tuple(sd * spacing for sd in BACKGROUND_SD)
     )
@@ -153,7 +161,9 @@ def find_grains(frame: Array, found: Crystal) -> Division:
     flat = _scatter(frame, around)
     mean = crystal_waves.mean_amplitudes(found.lines, found.waves)
     main = Grain(found.lattice, found.waves, mean, None)
-    main = _straightened(frame, replace(main, mask=_claim([_misfit(frame, main, around)], flat, spacing)[0]))
+    main = _straightened(
+        frame, replace(main, mask=_claim([_misfit(frame, main, around)], flat, spacing)[0])
+    )
     slow = main.waves.rows
     jitter, hidden = _row_jitter(frame, main)
     main = _fitted(frame, replace(main, waves=main.waves.shaken(jitter)))
@@ -170,7 +180,9 @@ def find_grains(frame: Array, found: Crystal) -> Division:
             break
         grains, misfits, masks = [*grains, more], [*misfits, misfit], claims
     masks[0] = masks[0] + _bent(frame, main, masks, flat)
-    grains = [_fitted(frame, replace(grain, mask=mask)) for grain, mask in zip(grains, masks, strict=True)]
+    grains = [
+        _fitted(frame, replace(grain, mask=mask)) for grain, mask in zip(grains, masks, strict=True)
+    ]
     grains = [replace(g, lattice=_lattice_of(g, slow)) for g in grains]
     sizes = [float(to_host(namespace(frame).sum(mask))) for mask in masks]
     order = np.argsort(-np.array(sizes), kind="stable")
@@ -187,7 +199,8 @@ def _straightened(frame: Array, grain: Grain) -> Grain:
 
 
 def _lattice_of(grain: Grain, rows: np.ndarray) -> Lattice:
-    """Return the lattice of a grain, its scan the slow one of `rows` (height, 2): sites do not jitter."""
+    """Return the lattice of a grain, its scan the slow one of `rows` (height, 2): sites do not
+    jitter."""
     steady = replace(grain.waves, rows=rows)
     return cell.lattice_of(grain.mean, steady, quality=grain.lattice.quality)
 
@@ -204,7 +217,8 @@ def _misfit(frame: Array, grain: Grain, sd_px: float, *, least_sd: float = STIFF
 
 
 def _bent(frame: Array, main: Grain, masks: list[Array], flat: Array) -> Array:
-    """Return where (y, x) the main crystal, were it soft, would fit what no grain has claimed: it is strained there, not gone.
+    """Return where (y, x) the main crystal, were it soft, would fit what no grain has claimed: it
+    is strained there, not gone.
 
     The rim of a hole could be fitted in that way, too; so only areas that are no rims count.
     """
@@ -228,10 +242,12 @@ def _bent(frame: Array, main: Grain, masks: list[Array], flat: Array) -> Array:
 
 
 def _claim(misfits: list[Array], flat: Array, spacing_px: float) -> list[Array]:
-    """Give each pixel to the grain that fits it best, or to none: masks (y, x) of 0 and 1, one per grain.
+    """Give each pixel to the grain that fits it best, or to none: masks (y, x) of 0 and 1, one per
+    grain.
 
-    A grain must leave less than half-way between what it leaves where it fits well and what no crystal at all leaves. A gap of
-    a few cells is a defect, not a hole, and stays with the grain around it.
+    A grain must leave less than half-way between what it leaves where it fits well and what no
+    crystal at all leaves. A gap of a few cells is a defect, not a hole, and stays with the grain
+    around it.
     """
     xp = namespace(flat)
     least_px = HOLE_CELLS * 0.866 * spacing_px**2
@@ -280,7 +296,9 @@ def _row_jitter(frame: Array, grain: Grain) -> tuple[np.ndarray, np.ndarray]:
     weight = grain.mask / variance_of(rest, model)
     limit = distortion.JITTER * grain.lattice.spacing_px
     window = grain.waves.windows[0]
-    return distortion.row_displacements(clipped(rest), slopes, weight, window=window, limit_px=limit)
+    return distortion.row_displacements(
+        clipped(rest), slopes, weight, window=window, limit_px=limit
+    )
 
 
 def _another(frame: Array, grains: list[Grain], masks: list[Array], flat: Array) -> Grain | None:
@@ -291,7 +309,11 @@ def _another(frame: Array, grains: list[Grain], masks: list[Array], flat: Array)
     spacing = grains[0].lattice.spacing_px
     taken = to_host(sum(masks)) > 0
     scatter = to_host(flat)
-    free = ~taken & (scatter > CONTRAST * np.median(scatter[taken])) if taken.any() else np.zeros(taken.shape, bool)
+    free = (
+        ~taken & (scatter > CONTRAST * np.median(scatter[taken]))
+        if taken.any()
+        else np.zeros(taken.shape, bool)
+    )
     labels, n = ndimage.label(ndimage.binary_opening(free, iterations=max(1, round(0.3 * spacing))))
     if n == 0:
         return None
@@ -317,12 +339,16 @@ def _another(frame: Array, grains: list[Grain], masks: list[Array], flat: Array)
     return _fitted(frame, grain)
 
 
-def _areas(frame: Array, grains: list[Grain], masks: list[Array], flat: Array) -> tuple[float, float, float]:
+def _areas(
+    frame: Array, grains: list[Grain], masks: list[Array], flat: Array
+) -> tuple[float, float, float]:
     """Return the shares of the frame that are ordered, disordered and vacuum."""
     xp = namespace(frame)
     inside = sum(masks)
     ordered = float(to_host(xp.mean(inside)))
     model = crystal_waves.draw_mean(grains[0].mean, grains[0].waves, frame)
     noise = variance_of((frame - model) * masks[0], model)
-    rough = float(to_host(xp.mean((1 - inside) * xp.astype(flat > 2 * gaussian(noise, 8.0), frame.dtype))))
+    rough = float(
+        to_host(xp.mean((1 - inside) * xp.astype(flat > 2 * gaussian(noise, 8.0), frame.dtype)))
+    )
     return ordered, rough, max(0.0, 1.0 - ordered - rough)

@@ -1,7 +1,9 @@
-"""The crystal of a frame: its lattice vectors, where its two sublattices sit, and the lattice coordinates of any point.
+"""The crystal of a frame: its lattice vectors, where its two sublattices sit, and the lattice
+coordinates of any point.
 
-A point is r = metal + u a1 + v a2, so metal columns have whole-numbered (u, v) and, in a honeycomb such as WS2 seen
-from above, chalcogen columns have (1/3, 1/3) more. Points are (y, x) in pixels of the raw frame.
+A point is r = metal + u a1 + v a2, so metal columns have whole-numbered (u, v) and, in a honeycomb
+such as WS2 seen from above, chalcogen columns have (1/3, 1/3) more. Points are (y, x) in pixels of
+the raw frame.
 
 >>> lattice = honeycomb(10.0)
 >>> u, v, sublattice = lattice_coordinates(lattice, lattice.metal + 2 * lattice.a1 - lattice.a2 + lattice.bond)
@@ -23,25 +25,30 @@ METAL, CHALCOGEN = 0, 1
 class Lattice:
     """The lattice of one frame.
 
-    In a honeycomb the vectors are chosen so that a1 and a2 enclose 60 degrees, a2 follows a1 when turning from +x to
-    +y, and chalcogen = metal + (a1 + a2) / 3. Three choices remain (the crystal has a threefold axis); the one
-    whose a1 points closest to +x is taken. So the vectors carry over from frame to frame and from movie to movie.
+    In a honeycomb the vectors are chosen so that a1 and a2 enclose 60 degrees, a2 follows a1 when
+    turning from +x to +y, and chalcogen = metal + (a1 + a2) / 3. Three choices remain (the crystal
+    has a threefold axis); the one whose a1 points closest to +x is taken. So the vectors carry over
+    from frame to frame and from movie to movie.
 
     Attributes
     ----------
     a1, a2
         (2,) real-space vectors (y, x) [px].
     metal
-        (2,) position (y, x) [px] of one column of the brighter sublattice, close to the middle of the frame.
+        (2,) position (y, x) [px] of one column of the brighter sublattice, close to the middle of
+        the frame.
     chalcogen
         (2,) position (y, x) [px] of a neighbouring column of the dimmer sublattice.
     quality
-        Signal-to-noise of the weakest of the reflections that define the vectors; below about 5 a lattice is doubtful.
+        Signal-to-noise of the weakest of the reflections that define the vectors; below about 5 a
+        lattice is doubtful.
     is_honeycomb
-        False for any other two-dimensional crystal; `chalcogen` is then the second maximum of the unit cell.
+        False for any other two-dimensional crystal; `chalcogen` is then the second maximum of the
+        unit cell.
     scan
-        (height, 2) and (width, 2) slow displacements (y, x) [px] of the frame's rows and columns by the scan, or None: a
-        lattice point at r is seen at ``r + rows[y] + columns[x]``. The vectors and origins are those before it.
+        (height, 2) and (width, 2) slow displacements (y, x) [px] of the frame's rows and columns by
+        the scan, or None: a lattice point at r is seen at ``r + rows[y] + columns[x]``. The vectors
+        and origins are those before it.
     """
 
     a1: np.ndarray
@@ -54,7 +61,8 @@ class Lattice:
 
     @property
     def reciprocal(self) -> np.ndarray:
-        """(2, 2) reciprocal vectors (y, x) [cycles per px] as rows: ``reciprocal @ a1 = [1, 0]``."""
+        """(2, 2) reciprocal vectors (y, x) [cycles per px] as rows: ``reciprocal @ a1 = [1,
+        0]``."""
         return np.asarray(np.linalg.inv(np.stack([self.a1, self.a2], axis=1)))
 
     @property
@@ -73,7 +81,9 @@ class Lattice:
         return float(np.degrees(np.arctan2(self.a1[0], self.a1[1])))
 
 
-def honeycomb(spacing_px: float, *, angle_deg: float = 0.0, metal: tuple[float, float] = (0.0, 0.0)) -> Lattice:
+def honeycomb(
+    spacing_px: float, *, angle_deg: float = 0.0, metal: tuple[float, float] = (0.0, 0.0)
+) -> Lattice:
     """Return a perfect honeycomb lattice.
 
     Parameters
@@ -96,7 +106,9 @@ def honeycomb(spacing_px: float, *, angle_deg: float = 0.0, metal: tuple[float, 
     return Lattice(a1, a2, origin, origin + (a1 + a2) / 3, quality=np.inf)
 
 
-def lattice_coordinates(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lattice_coordinates(
+    lattice: Lattice, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the lattice coordinates of `points` and the sublattice that each is closest to.
 
     Parameters
@@ -115,12 +127,16 @@ def lattice_coordinates(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarra
     """
     points = unbent(lattice, np.atleast_2d(np.asarray(points, dtype=float)))
     uv = (points - lattice.metal) @ lattice.reciprocal.T
-    distances = [_distance_to_sites(lattice, uv - shift) for shift in (np.zeros(2), lattice.reciprocal @ lattice.bond)]
+    distances = [
+        _distance_to_sites(lattice, uv - shift)
+        for shift in (np.zeros(2), lattice.reciprocal @ lattice.bond)
+    ]
     return uv[:, 0], uv[:, 1], (distances[1] < distances[0]).astype(np.int8)
 
 
 def nearest_site(lattice: Lattice, points: np.ndarray, sublattice: np.ndarray) -> np.ndarray:
-    """Return the (m, 2) site (y, x) [px] of the given `sublattice` (m,) that is closest to each of the (m, 2) `points`."""
+    """Return the (m, 2) site (y, x) [px] of the given `sublattice` (m,) that is closest to each of
+    the (m, 2) `points`."""
     points = np.atleast_2d(np.asarray(points, dtype=float))
     origins = np.stack([lattice.metal, lattice.chalcogen])[np.asarray(sublattice, dtype=int)]
     straight = unbent(lattice, points)
@@ -129,12 +145,14 @@ def nearest_site(lattice: Lattice, points: np.ndarray, sublattice: np.ndarray) -
 
 
 def unbent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
-    """Return where the (m, 2) `points` (y, x) [px] of the frame lie once the scan's distortion is taken away."""
+    """Return where the (m, 2) `points` (y, x) [px] of the frame lie once the scan's distortion is
+    taken away."""
     return points if lattice.scan is None else points - _scan_at(lattice.scan, points)
 
 
 def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
-    """Return where the frame shows the (m, 2) `points` (y, x) [px] of the undistorted lattice; undoes `unbent`."""
+    """Return where the frame shows the (m, 2) `points` (y, x) [px] of the undistorted lattice;
+    undoes `unbent`."""
     if lattice.scan is None:
         return points
     seen = points
@@ -144,24 +162,35 @@ def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
 
 
 def sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> np.ndarray:
-    """Return all (m, 2) positions (y, x) [px] of one `sublattice` whose pixel lies within a frame of `shape`."""
+    """Return all (m, 2) positions (y, x) [px] of one `sublattice` whose pixel lies within a frame
+    of `shape`."""
     return numbered_sites(lattice, shape, sublattice)[1]
 
 
-def numbered_sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cells (m, 2) (whole-numbered u, v) of all `sites` and their positions (m, 2) (y, x) [px].
+def numbered_sites(
+    lattice: Lattice, shape: tuple[int, int], sublattice: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells (m, 2) (whole-numbered u, v) of all `sites` and their positions (m, 2) (y,
+    x) [px].
 
-    The metal columns around the chalcogen of cell (u, v) are those of the cells (u, v), (u + 1, v) and (u, v + 1).
+    The metal columns around the chalcogen of cell (u, v) are those of the cells (u, v), (u + 1, v)
+    and (u, v + 1).
     """
     size = np.array(shape)
     origin = lattice.metal if sublattice == METAL else lattice.chalcogen
     corners = np.array([[y, x] for y in (-0.5, size[0] - 0.5) for x in (-0.5, size[1] - 0.5)])
     uv = (unbent(lattice, corners) - origin) @ lattice.reciprocal.T
     low, high = np.floor(uv.min(axis=0)).astype(int) - 1, np.ceil(uv.max(axis=0)).astype(int) + 1
-    u, v = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij")
+    u, v = np.meshgrid(
+        np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij"
+    )
     cells = np.stack([u.ravel(), v.ravel()], axis=1)
     points = origin + cells @ np.stack([lattice.a1, lattice.a2])
-    margin = 0.5 if lattice.scan is None else 1.0 + sum(float(np.abs(moved).max(initial=0.0)) for moved in lattice.scan)
+    margin = (
+        0.5
+        if lattice.scan is None
+        else 1.0 + sum(float(np.abs(moved).max(initial=0.0)) for moved in lattice.scan)
+    )
     near = _inside(points, shape, margin)
     points = bent(lattice, points[near])
     inside = _inside(points, shape, 0.5)
@@ -169,14 +198,21 @@ def numbered_sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) ->
 
 
 def _inside(points: np.ndarray, shape: tuple[int, int], margin_px: float) -> np.ndarray:
-    """Return the numbers of the (m, 2) `points` that lie in a frame of `shape`, or within `margin_px` of its outermost pixels."""
+    """Return the numbers of the (m, 2) `points` that lie in a frame of `shape`, or within
+    `margin_px` of its outermost pixels."""
     y, x = points.T
-    within = (y >= -margin_px) & (y < shape[0] - 1 + margin_px) & (x >= -margin_px) & (x < shape[1] - 1 + margin_px)
+    within = (
+        (y >= -margin_px)
+        & (y < shape[0] - 1 + margin_px)
+        & (x >= -margin_px)
+        & (x < shape[1] - 1 + margin_px)
+    )
     return np.flatnonzero(within)
 
 
 def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:
-    """Return the scan's displacement (m, 2) at the (m, 2) `points`; beyond the frame it is that of the edge."""
+    """Return the scan's displacement (m, 2) at the (m, 2) `points`; beyond the frame it is that of
+    the edge."""
     total = np.zeros_like(points)
     for moved, place in zip(scan, points.T, strict=True):
         total += moved.take(np.rint(place).astype(np.int64), axis=0, mode="clip")
@@ -184,7 +220,8 @@ def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndar
 
 
 def _offset_from_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:
-    """Return the (m, 2) vector [px] from the closest lattice point to each (m, 2) coordinate pair `uv`."""
+    """Return the (m, 2) vector [px] from the closest lattice point to each (m, 2) coordinate pair
+    `uv`."""
     cell = uv - np.round(uv)
     corners = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
     offsets = (cell[:, None, :] - corners) @ np.stack([lattice.a1, lattice.a2])

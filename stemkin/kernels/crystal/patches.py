@@ -1,7 +1,9 @@
-"""Neighbourhoods in the lattice's own frame: turned, scaled and sheared by the measured vectors, centred on a lattice site.
+"""Neighbourhoods in the lattice's own frame: turned, scaled and sheared by the measured vectors,
+centred on a lattice site.
 
-In canonical axes the lattice constant is 1, a1 points along +x and a2 is 60 degrees further towards +y. So a vacancy looks
-the same in a rotated, differently sampled or slightly strained movie, and one taxonomy serves an archive.
+In canonical axes the lattice constant is 1, a1 points along +x and a2 is 60 degrees further towards
++y. So a vacancy looks the same in a rotated, differently sampled or slightly strained movie, and
+one taxonomy serves an archive.
 
 >>> from stemkin.kernels.crystal.lattice import honeycomb
 >>> lattice = honeycomb(10.0, angle_deg=20.0)
@@ -17,18 +19,22 @@ from scipy import ndimage
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, nearest_site
 
 HOLLOW = 2
-"""The third site of a honeycomb cell, where nothing stands; with METAL and CHALCOGEN the `kind` of a site."""
+"""The third site of a honeycomb cell, where nothing stands; with METAL and CHALCOGEN the `kind` of
+a site."""
 
 PATCH = 21
 """Edge of a patch [samples]."""
 
 STEP = 0.12
-"""Distance between the samples of a patch, over the lattice constant: a patch reaches 1.2 lattice constants each way."""
+"""Distance between the samples of a patch, over the lattice constant: a patch reaches 1.2 lattice
+constants each way."""
 
 CROP = 32
 """Edge of a raw crop [px], where there is no lattice to give the scale."""
 
-_CANONICAL = np.array([[0.0, np.sin(np.pi / 3)], [1.0, np.cos(np.pi / 3)]])  # columns: a1, a2 as (y, x)
+_CANONICAL = np.array(
+    [[0.0, np.sin(np.pi / 3)], [1.0, np.cos(np.pi / 3)]]
+)  # columns: a1, a2 as (y, x)
 
 
 def axes_of(lattice: Lattice) -> np.ndarray:
@@ -55,7 +61,8 @@ def hollow_of(lattice: Lattice) -> np.ndarray:
 
 
 def centre_sites(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (m, 2) site [px] closest to each of the (m, 2) `points` [px], and its (m,) int8 kind.
+    """Return the (m, 2) site [px] closest to each of the (m, 2) `points` [px], and its (m,) int8
+    kind.
 
     Kinds are METAL, CHALCOGEN and, in a honeycomb, HOLLOW.
     """
@@ -70,7 +77,9 @@ def centre_sites(lattice: Lattice, points: np.ndarray) -> tuple[np.ndarray, np.n
     return np.take_along_axis(np.stack(sites), kind[None, :, None], axis=0)[0], kind.astype(np.int8)
 
 
-def patches(image: np.ndarray, centres: np.ndarray, axes: np.ndarray, thirds: np.ndarray | None = None) -> np.ndarray:
+def patches(
+    image: np.ndarray, centres: np.ndarray, axes: np.ndarray, thirds: np.ndarray | None = None
+) -> np.ndarray:
     """Sample `image` (y, x) around `centres` in canonical axes.
 
     Parameters
@@ -92,23 +101,29 @@ def patches(image: np.ndarray, centres: np.ndarray, axes: np.ndarray, thirds: np
     grid = np.stack(np.meshgrid(reach, reach, indexing="ij")).reshape(2, -1)
     turns = turn_of(np.zeros(len(centres), int) if thirds is None else thirds)
     points = centres[:, :, None] + axes @ turns @ grid  # (m, 2, PATCH**2)
-    values = ndimage.map_coordinates(image, points.transpose(1, 0, 2), order=1, mode="constant", cval=0.0)
+    values = ndimage.map_coordinates(
+        image, points.transpose(1, 0, 2), order=1, mode="constant", cval=0.0
+    )
     return np.asarray(values, dtype=np.float32).reshape(-1, PATCH, PATCH)
 
 
 def crops(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return raw (m, CROP, CROP) float32 crops of `image` (y, x) around the pixels closest to `points` (m, 2); 0 beyond the frame."""
+    """Return raw (m, CROP, CROP) float32 crops of `image` (y, x) around the pixels closest to
+    `points` (m, 2); 0 beyond the frame."""
     padded = np.pad(np.asarray(image, dtype=np.float32), CROP)
     corner = np.round(points).astype(int).reshape(-1, 2) + CROP - CROP // 2
     windows = np.lib.stride_tricks.sliding_window_view(padded, (CROP, CROP))
     return np.asarray(windows[corner[:, 0], corner[:, 1]])
 
 
-def gaussian_means(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_share: float = 0.0) -> np.ndarray:
-    """Return the mean of `image` (y, x) around each of `points` (..., 2), weighted by a Gaussian of `sd_px` centred there exactly.
+def gaussian_means(
+    image: np.ndarray, points: np.ndarray, sd_px: float, *, min_share: float = 0.0
+) -> np.ndarray:
+    """Return the mean of `image` (y, x) around each of `points` (..., 2), weighted by a Gaussian of
+    `sd_px` centred there exactly.
 
-    Pixels beyond the frame carry no weight; a point with no more than `min_share` of its weight inside gives NaN. With a
-    stack of images (k, y, x) the means are (k, ...).
+    Pixels beyond the frame carry no weight; a point with no more than `min_share` of its weight
+    inside gives NaN. With a stack of images (k, y, x) the means are (k, ...).
     """
     stack = image if image.ndim == 3 else image[None]
     (down, across), _, windows, inside = _windows(stack, points, sd_px, min_share)
@@ -117,8 +132,11 @@ def gaussian_means(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_s
     return np.asarray(means).reshape(shape if image.ndim == 2 else (len(stack), *shape))
 
 
-def gaussian_slopes(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_share: float = 0.0) -> np.ndarray:
-    """Return (3, ...) what `gaussian_means` does, and how that changes along y and along x [per px].
+def gaussian_slopes(
+    image: np.ndarray, points: np.ndarray, sd_px: float, *, min_share: float = 0.0
+) -> np.ndarray:
+    """Return (3, ...) what `gaussian_means` does, and how that changes along y and along x [per
+    px].
 
     The slopes are exact where the image is a plane.
     """
@@ -136,7 +154,8 @@ def gaussian_slopes(image: np.ndarray, points: np.ndarray, sd_px: float, *, min_
 def _windows(
     stack: np.ndarray, points: np.ndarray, sd_px: float, min_share: float
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]:
-    """Return Gaussian weights (y and x: (n, w), adding up to one) and steps from each point, the (k, n, w, w) pixels, and whether enough is inside."""
+    """Return Gaussian weights (y and x: (n, w), adding up to one) and steps from each point, the
+    (k, n, w, w) pixels, and whether enough is inside."""
     flat = np.asarray(points, dtype=float).reshape(-1, 2)
     reach = np.arange(-int(np.ceil(2.7 * sd_px)), int(np.ceil(2.7 * sd_px)) + 1)
     centre = np.round(flat).astype(int)
@@ -148,7 +167,9 @@ def _windows(
         seen = weight * ((at >= 0) & (at < stack.shape[axis + 1]))
         total = seen.sum(axis=1)
         share *= total / weight.sum(axis=1)
-        weights.append(np.divide(seen, total[:, None], out=np.zeros_like(seen), where=total[:, None] > 0))
+        weights.append(
+            np.divide(seen, total[:, None], out=np.zeros_like(seen), where=total[:, None] > 0)
+        )
         steps.append(step)
         places.append(np.clip(at, 0, stack.shape[axis + 1] - 1))
     pixels = places[0][:, :, None] * stack.shape[2] + places[1][:, None, :]
@@ -157,7 +178,8 @@ def _windows(
 
 
 def _contracted(windows: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Return the (k, n) sums of `windows` (k, n, w, w) with the weights (n, w) of their rows and columns."""
+    """Return the (k, n) sums of `windows` (k, n, w, w) with the weights (n, w) of their rows and
+    columns."""
     down, across = down.astype(windows.dtype, copy=False), across.astype(windows.dtype, copy=False)
     rows = np.matmul(down[:, None, :], windows)[..., 0, :]
     return np.asarray((rows * across).sum(axis=-1), dtype=np.float64)

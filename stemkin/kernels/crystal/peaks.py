@@ -13,7 +13,9 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 
 
-def extrema(snr: Array, *, threshold: float, border_px: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def extrema(
+    snr: Array, *, threshold: float, border_px: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find local extrema of both signs beyond `threshold`.
 
     Parameters
@@ -28,7 +30,8 @@ def extrema(snr: Array, *, threshold: float, border_px: int = 1) -> tuple[np.nda
     Returns
     -------
     y, x
-        (m,) positions [px], refined with the parabola through each extremum and its neighbours; ordered by y, x.
+        (m,) positions [px], refined with the parabola through each extremum and its neighbours;
+        ordered by y, x.
     score
         (m,) signed signal-to-noise at the extremum.
     """
@@ -37,11 +40,18 @@ def extrema(snr: Array, *, threshold: float, border_px: int = 1) -> tuple[np.nda
     flat = xp.reshape(snr, (-1,))
     over = to_host(xp.nonzero(xp.abs(flat) > threshold)[0])
     rows, columns = np.divmod(over, width)
-    inside = (rows >= border_px) & (rows < height - border_px) & (columns >= border_px) & (columns < width - border_px)
+    inside = (
+        (rows >= border_px)
+        & (rows < height - border_px)
+        & (columns >= border_px)
+        & (columns < width - border_px)
+    )
     rows, columns, over = rows[inside], columns[inside], over[inside]
     around = np.array([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
     index = (over[:, None] + around).reshape(-1)
-    values = to_host(xp.take(flat, xp.asarray(index, dtype=xp.int64))) if len(index) else np.zeros(0)
+    values = (
+        to_host(xp.take(flat, xp.asarray(index, dtype=xp.int64))) if len(index) else np.zeros(0)
+    )
     values = np.asarray(values, dtype=float).reshape(-1, 3, 3)
     values = values * np.sign(values[:, 1:2, 1:2])
     # An exact tie belongs to the first pixel in reading order.
@@ -60,12 +70,18 @@ def extrema(snr: Array, *, threshold: float, border_px: int = 1) -> tuple[np.nda
 
 
 def merge(
-    y: np.ndarray, x: np.ndarray, score: np.ndarray, *, min_distance_px: float, ringing: float = 0.35
+    y: np.ndarray,
+    x: np.ndarray,
+    score: np.ndarray,
+    *,
+    min_distance_px: float,
+    ringing: float = 0.35,
 ) -> np.ndarray:
     """Choose which extrema are defects of their own.
 
-    An extremum closer than `min_distance_px` to a stronger one is the same defect. One within twice that distance is
-    taken for the ringing around it where it is weaker than the share `ringing` of it.
+    An extremum closer than `min_distance_px` to a stronger one is the same defect. One within twice
+    that distance is taken for the ringing around it where it is weaker than the share `ringing` of
+    it.
 
     Returns
     -------
@@ -76,11 +92,16 @@ def merge(
     if len(y) < 2:
         return np.arange(len(y))
     strength = np.abs(score)
-    pairs = cKDTree(np.stack([y, x], axis=1)).query_pairs(2 * min_distance_px, output_type="ndarray")
+    pairs = cKDTree(np.stack([y, x], axis=1)).query_pairs(
+        2 * min_distance_px, output_type="ndarray"
+    )
     distance = np.hypot(y[pairs[:, 0]] - y[pairs[:, 1]], x[pairs[:, 0]] - x[pairs[:, 1]])
     dropped = np.zeros(len(y), dtype=bool)
     rank = np.argsort(np.argsort(-strength, kind="stable"))
-    strong, weak = (np.where(rank[pairs[:, 0]] < rank[pairs[:, 1]], pairs[:, i], pairs[:, 1 - i]) for i in (0, 1))
+    strong, weak = (
+        np.where(rank[pairs[:, 0]] < rank[pairs[:, 1]], pairs[:, i], pairs[:, 1 - i])
+        for i in (0, 1)
+    )
     clash = (distance < min_distance_px) | (strength[weak] < ringing * strength[strong])
     for i in np.argsort(rank[strong[clash]], kind="stable"):
         a, b = strong[clash][i], weak[clash][i]
@@ -92,9 +113,10 @@ def merge(
 def threshold_for(false_positives: float, shape: tuple[int, int], filter_sd_px: float) -> float:
     """Return the |snr| that `false_positives` extrema of pure noise exceed on average in a frame.
 
-    White noise behind a Gaussian filter of standard deviation s is a Gaussian field whose gradient has variance 1/(2 s^2) per
-    axis; the expected number of maxima above a high level u is A / (2 s^2) / (2 pi)^(3/2) u exp(-u^2 / 2) (Adler, The
-    Geometry of Random Fields, 1981, eq. 6.9.4). Both signs are counted.
+    White noise behind a Gaussian filter of standard deviation s is a Gaussian field whose gradient
+    has variance 1/(2 s^2) per axis; the expected number of maxima above a high level u is A / (2
+    s^2) / (2 pi)^(3/2) u exp(-u^2 / 2) (Adler, The Geometry of Random Fields, 1981, eq. 6.9.4).
+    Both signs are counted.
 
     Examples
     --------
@@ -103,12 +125,15 @@ def threshold_for(false_positives: float, shape: tuple[int, int], filter_sd_px: 
     """
     area = shape[0] * shape[1]
     levels = np.linspace(1.5, 12.0, 10501)
-    expected = 2 * area / (2 * filter_sd_px**2) / (2 * np.pi) ** 1.5 * levels * np.exp(-(levels**2) / 2)
+    expected = (
+        2 * area / (2 * filter_sd_px**2) / (2 * np.pi) ** 1.5 * levels * np.exp(-(levels**2) / 2)
+    )
     return float(levels[np.argmax(expected <= false_positives)])
 
 
 def vertex(triples: np.ndarray) -> np.ndarray:
-    """Return where the parabola through (m, 3) equidistant values peaks, counted from the middle one."""
+    """Return where the parabola through (m, 3) equidistant values peaks, counted from the middle
+    one."""
     low, mid, high = triples[:, 0], triples[:, 1], triples[:, 2]
     bend = low - 2 * mid + high
     return np.asarray(np.clip(0.5 * (low - high) / np.where(bend < 0, bend, -np.inf), -0.5, 0.5))

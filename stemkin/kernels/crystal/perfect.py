@@ -1,7 +1,9 @@
-"""The perfect crystal behind a frame, in two ways: from its reflections alone, and from the mean of its unit cells.
+"""The perfect crystal behind a frame, in two ways: from its reflections alone, and from the mean of
+its unit cells.
 
-Both say what every column would look like if all were alike; the frame less either is what defects, noise and
-contamination left. The detector draws its own, local version of the first (`crystal`, `grains`).
+Both say what every column would look like if all were alike; the frame less either is what defects,
+noise and contamination left. The detector draws its own, local version of the first (`crystal`,
+`grains`).
 
 >>> from stemkin.kernels.crystal.lattice import honeycomb, lattice_coordinates
 >>> lattice = honeycomb(8.0, angle_deg=11.0)
@@ -26,7 +28,8 @@ from stemkin.kernels.crystal.lattice_search import Crystal
 
 
 def bragg_filtered(frame: Array, found: Crystal) -> Array:
-    """Return the crystal (y, x) of the reflections of a frame, the same everywhere, with the frame's mean.
+    """Return the crystal (y, x) of the reflections of a frame, the same everywhere, with the
+    frame's mean.
 
     Parameters
     ----------
@@ -41,7 +44,9 @@ def bragg_filtered(frame: Array, found: Crystal) -> Array:
     return mean + waves.draw_mean(amplitudes * ~found.waves.is_background, found.waves, frame)
 
 
-def unit_cell(frame: np.ndarray, lattice: Lattice, *, n: int = 32, mask: np.ndarray | None = None) -> np.ndarray:
+def unit_cell(
+    frame: np.ndarray, lattice: Lattice, *, n: int = 32, mask: np.ndarray | None = None
+) -> np.ndarray:
     """Average all unit cells of a frame.
 
     Parameters
@@ -57,7 +62,8 @@ def unit_cell(frame: np.ndarray, lattice: Lattice, *, n: int = 32, mask: np.ndar
 
     Returns
     -------
-    (n, n) mean intensity around u = i / n, v = j / n, counted from a metal column; NaN where no pixel fell.
+    (n, n) mean intensity around u = i / n, v = j / n, counted from a metal column; NaN where no
+    pixel fell.
     """
     u, v = _coordinates(lattice, frame.shape)
     cell = (np.rint(u * n).astype(np.int64) % n) * n + np.rint(v * n).astype(np.int64) % n
@@ -68,7 +74,8 @@ def unit_cell(frame: np.ndarray, lattice: Lattice, *, n: int = 32, mask: np.ndar
 
 
 def tiled(cell: np.ndarray, lattice: Lattice, shape: tuple[int, int]) -> np.ndarray:
-    """Draw a crystal (y, x) of `shape` whose unit cell is `cell` (n, n), as `unit_cell` gives it; linear in between."""
+    """Draw a crystal (y, x) of `shape` whose unit cell is `cell` (n, n), as `unit_cell` gives it;
+    linear in between."""
     n = len(cell)
     u, v = (c * n for c in _coordinates(lattice, shape))
     i, j = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)

@@ -1,12 +1,14 @@
-"""What a scanning probe records: a crystal as one matrix product, changed columns as stamps, electrons as Poisson counts.
+"""What a scanning probe records: a crystal as one matrix product, changed columns as stamps,
+electrons as Poisson counts.
 
-A perfect crystal is a sum of few plane waves, I(y, x) = sum_G c_G exp(2 pi i (G_y y + G_x x)), and each plane wave is a
-product of a function of the row and a function of the column of the scan. So a whole frame is the product of a
-(height, m) and a (m, width) matrix, exact to the last reflection kept, for any rotation, drift, scan-line jitter and
-row-wise flicker: these only change the row factors. Columns of atoms that differ from the crystal are added as Gaussians.
+A perfect crystal is a sum of few plane waves, I(y, x) = sum_G c_G exp(2 pi i (G_y y + G_x x)), and
+each plane wave is a product of a function of the row and a function of the column of the scan. So a
+whole frame is the product of a (height, m) and a (m, width) matrix, exact to the last reflection
+kept, for any rotation, drift, scan-line jitter and row-wise flicker: these only change the row
+factors. Columns of atoms that differ from the crystal are added as Gaussians.
 
-The factors are rounded to a grid coarse enough for their product to be free of rounding in double precision
-(`on_grid`), so every BLAS, with any number of threads, gives the same bits.
+The factors are rounded to a grid coarse enough for their product to be free of rounding in double
+precision (`on_grid`), so every BLAS, with any number of threads, gives the same bits.
 
 >>> rows, columns = plane_wave_factors(np.array([[0.0, 0.1]]), np.array([1.0 + 0j]), np.arange(4.0), np.zeros(4), width=10)
 >>> wave = rows @ columns
@@ -23,7 +25,8 @@ import numpy as np
 from stemkin.kernels.crystal.lattice import Lattice
 
 ROW_BITS, COLUMN_BITS = 24, 21
-"""Bits kept of the two factors; with up to 2**8 terms their sums stay below the 53 bits of a double."""
+"""Bits kept of the two factors; with up to 2**8 terms their sums stay below the 53 bits of a
+double."""
 
 STAMP_CUT = 1e-4
 """A column's image is drawn as far as it is above this fraction of its peak."""
@@ -58,12 +61,16 @@ class Probe:
 
     def transfer(self, frequency: np.ndarray) -> np.ndarray:
         """Return the Fourier transform at the given |frequency| [cycles per px]; 1 at zero."""
-        return np.asarray(sum(w * np.exp(-2 * (np.pi * sd * frequency) ** 2) for w, sd in self.parts))
+        return np.asarray(
+            sum(w * np.exp(-2 * (np.pi * sd * frequency) ** 2) for w, sd in self.parts)
+        )
 
     def profile(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the intensity per px2 at offsets `y`, `x` [px] from the point."""
         r2 = np.asarray(y) ** 2 + np.asarray(x) ** 2
-        return np.asarray(sum(w / (2 * np.pi * sd**2) * np.exp(-r2 / (2 * sd**2)) for w, sd in self.parts))
+        return np.asarray(
+            sum(w / (2 * np.pi * sd**2) * np.exp(-r2 / (2 * sd**2)) for w, sd in self.parts)
+        )
 
 
 def crystal_waves(
@@ -91,8 +98,9 @@ def crystal_waves(
 
     Notes
     -----
-    c_G = t(G) / A sum_s w_s exp(-2 pi i G r_s), with A the area of the cell, t the probe's transfer and r_s, w_s
-    the place and weight of the two columns (Poisson summation of the periodic sum of probe images).
+    c_G = t(G) / A sum_s w_s exp(-2 pi i G r_s), with A the area of the cell, t the probe's transfer
+    and r_s, w_s the place and weight of the two columns (Poisson summation of the periodic sum of
+    probe images).
     """
     reciprocal = lattice.reciprocal
     area = abs(np.linalg.det(np.stack([lattice.a1, lattice.a2])))
@@ -133,8 +141,11 @@ def plane_wave_factors(
     return on_grid(rows, ROW_BITS), column_factors(frequencies, width)
 
 
-def row_factors(frequencies: np.ndarray, amplitudes: np.ndarray, y: np.ndarray, x0: np.ndarray) -> np.ndarray:
-    """Return the (..., height, 2 m) row factors for rows at `y`, `x0` (..., height) [px], not yet on a grid."""
+def row_factors(
+    frequencies: np.ndarray, amplitudes: np.ndarray, y: np.ndarray, x0: np.ndarray
+) -> np.ndarray:
+    """Return the (..., height, 2 m) row factors for rows at `y`, `x0` (..., height) [px], not yet
+    on a grid."""
     phase = 2 * np.pi * (y[..., None] * frequencies[:, 0] + x0[..., None] * frequencies[:, 1])
     waves = amplitudes * np.exp(1j * phase)
     return np.concatenate([waves.real, -waves.imag], axis=-1)
@@ -162,7 +173,8 @@ class Scan:
     Attributes
     ----------
     row_y, row_x0
-        (height,) where each row lies on the sample, and where its first pixel does [px]; rows about one px apart.
+        (height,) where each row lies on the sample, and where its first pixel does [px]; rows about
+        one px apart.
     beam
         (height,) beam current, relative to its mean.
     """
@@ -194,7 +206,9 @@ def add_columns(
     top, left = float(np.mean(scan.row_y - np.arange(height))), float(np.mean(scan.row_x0))
     row, col = np.rint(y - top).astype(np.int64), np.rint(x - left).astype(np.int64)
     for (share, sd), reach in zip(probe.parts, _reaches(probe), strict=True):
-        near = np.flatnonzero((row >= -reach) & (row < height + reach) & (col >= -reach) & (col < width + reach))
+        near = np.flatnonzero(
+            (row >= -reach) & (row < height + reach) & (col >= -reach) & (col < width + reach)
+        )
         peak = share / (2 * np.pi * sd**2) * weights
         for start in range(0, len(near), AT_ONCE):
             some = near[start : start + AT_ONCE]
@@ -203,7 +217,8 @@ def add_columns(
 
 
 def _reaches(probe: Probe) -> list[int]:
-    """Return how far [px] each part of the probe is drawn: to `STAMP_CUT` of the probe's own peak."""
+    """Return how far [px] each part of the probe is drawn: to `STAMP_CUT` of the probe's own
+    peak."""
     peak = max(share / sd**2 for share, sd in probe.parts)
     heights = [share / sd**2 / peak for share, sd in probe.parts]
     return [
@@ -213,11 +228,21 @@ def _reaches(probe: Probe) -> list[int]:
 
 
 def _gaussians(
-    y: np.ndarray, x: np.ndarray, row: np.ndarray, col: np.ndarray, peak: np.ndarray, sd: float, reach: int, scan: Scan
+    y: np.ndarray,
+    x: np.ndarray,
+    row: np.ndarray,
+    col: np.ndarray,
+    peak: np.ndarray,
+    sd: float,
+    reach: int,
+    scan: Scan,
 ) -> np.ndarray:
-    """Return (m, size, size) Gaussians around the pixels `row`, `col`, each row as it was scanned."""
+    """Return (m, size, size) Gaussians around the pixels `row`, `col`, each row as it was
+    scanned."""
     window = np.arange(-reach, reach + 1)
-    rows = np.clip(row[:, None] + window, 0, len(scan.row_y) - 1)  # rows outside the frame are drawn and then forgotten
+    rows = np.clip(
+        row[:, None] + window, 0, len(scan.row_y) - 1
+    )  # rows outside the frame are drawn and then forgotten
     dy = (scan.row_y[rows] - y[:, None]) * (np.sqrt(0.5) / sd)
     dx = (window + (col - x)[:, None, None] + scan.row_x0[rows][:, :, None]) * (np.sqrt(0.5) / sd)
     np.multiply(dx, dx, out=dx)
@@ -228,11 +253,14 @@ def _gaussians(
 
 
 def _paste(image: np.ndarray, top: np.ndarray, left: np.ndarray, stamps: np.ndarray) -> None:
-    """Add (m, size, size) `stamps` to `image` with their corners at `top`, `left`; what lies outside is left out."""
+    """Add (m, size, size) `stamps` to `image` with their corners at `top`, `left`; what lies
+    outside is left out."""
     height, width = image.shape
     size = stamps.shape[1]
     whole = (top >= 0) & (left >= 0) & (top <= height - size) & (left <= width - size)
-    for t, f, inside, stamp in zip(top.tolist(), left.tolist(), whole.tolist(), stamps, strict=True):
+    for t, f, inside, stamp in zip(
+        top.tolist(), left.tolist(), whole.tolist(), stamps, strict=True
+    ):
         if inside:
             image[t : t + size, f : f + size] += stamp
         else:

@@ -1,8 +1,9 @@
 """What is left of a frame when the perfect crystal is gone, in units of its own noise.
 
-The crystal of the whole frame is drawn with its mean amplitudes, which fixes the displacement of every row; then only what
-differs locally is averaged and added. Where the crystal is broken (holes, fragments that turned) each grain has a
-lattice and a mask of its own, and what belongs to none is compared with its local mean only.
+The crystal of the whole frame is drawn with its mean amplitudes, which fixes the displacement of
+every row; then only what differs locally is averaged and added. Where the crystal is broken (holes,
+fragments that turned) each grain has a lattice and a mask of its own, and what belongs to none is
+compared with its local mean only.
 """
 
 from __future__ import annotations
@@ -17,14 +18,23 @@ from stemkin.kernels.crystal import waves as crystal_waves
 from stemkin.kernels.crystal.grains import Division, Grain, draw_grain, find_grains, is_broken
 from stemkin.kernels.crystal.lattice import METAL, Lattice, nearest_site
 from stemkin.kernels.crystal.lattice_search import Crystal, find_crystal
-from stemkin.kernels.images.filters import Skewness, clipped, gaussian, matched_snr, noise_of, variance_of
+from stemkin.kernels.images.filters import (
+    Skewness,
+    clipped,
+    gaussian,
+    matched_snr,
+    noise_of,
+    variance_of,
+)
 from stemkin.kernels.images.interpolation import pixels
 
 FILTER_SD = 0.15
-"""Standard deviation of the matched filter over the lattice constant where the lattice does not tell that of the probe."""
+"""Standard deviation of the matched filter over the lattice constant where the lattice does not
+tell that of the probe."""
 
 FILTER_RANGE = (0.08, 0.2)
-"""Smallest and largest standard deviation of the filter over the lattice constant: wider ones see the neighbours."""
+"""Smallest and largest standard deviation of the filter over the lattice constant: wider ones see
+the neighbours."""
 
 RIM = 0.5
 """Over the lattice constant: how far from the edge of its grain a site is no longer judged."""
@@ -41,7 +51,8 @@ class Remainder:
     noise_units
         (y, x) remainder over its standard deviation.
     snr
-        (y, x) matched-filter signal-to-noise, signed: dark defects are negative; 0 where no crystal is.
+        (y, x) matched-filter signal-to-noise, signed: dark defects are negative; 0 where no crystal
+        is.
     filter_sd_px
         Width of the matched filter [px].
     grains
@@ -73,7 +84,8 @@ class Remainder:
 
 
 def remove_crystal(frame: Array) -> Remainder | None:
-    """Remove the perfect crystal, scan distortion and jitter included; None where the frame has no lattice.
+    """Remove the perfect crystal, scan distortion and jitter included; None where the frame has no
+    lattice.
 
     Parameters
     ----------
@@ -95,34 +107,48 @@ def remove_crystal(frame: Array) -> Remainder | None:
     sd = cell.probe_sd(grains[0].mean, grains[0].waves, is_honeycomb=found.lattice.is_honeycomb)
     sd = float(np.clip(sd or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
     snr = matched_snr(rest, weight, sd)
-    snr = snr if inside is None else snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
+    snr = (
+        snr
+        if inside is None
+        else snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
+    )
     snr = snr / scale_of(to_host(snr[::5, ::7]))
     skew, error = Skewness(weight, gain, sd), _site_error(grains[0], weight, division.hidden, sd)
-    return Remainder(rest, rest * xp.sqrt(weight), snr, sd, grains, division.jitter, division.areas, skew, error)
+    return Remainder(
+        rest, rest * xp.sqrt(weight), snr, sd, grains, division.jitter, division.areas, skew, error
+    )
 
 
 def _site_error(grain: Grain, weight: Array, hidden: np.ndarray, sd_px: float) -> float:
-    """Return the standard deviation [px] of the sites of a lattice that was followed through the scan.
+    """Return the standard deviation [px] of the sites of a lattice that was followed through the
+    scan.
 
-    The scan's slow distortion is told by the columns in a row of windows: each metal column is located to
-    sqrt(2) s / z, and the rows that a window averages do not lie evenly themselves.
+    The scan's slow distortion is told by the columns in a row of windows: each metal column is
+    located to sqrt(2) s / z, and the rows that a window averages do not lie evenly themselves.
     """
     waves, spacing = grain.waves, grain.lattice.spacing_px
-    middle = np.stack(np.meshgrid(*((np.arange(1, 8) * n / 8) for n in waves.shape), indexing="ij"), axis=-1)
+    middle = np.stack(
+        np.meshgrid(*((np.arange(1, 8) * n / 8) for n in waves.shape), indexing="ij"), axis=-1
+    )
     columns = nearest_site(grain.lattice, middle.reshape(-1, 2), np.full(middle.size // 2, METAL))
-    height = float(cell.cell_value(grain.mean * ~waves.is_background, waves, grain.lattice.metal[None])[0])
+    height = float(
+        cell.cell_value(grain.mean * ~waves.is_background, waves, grain.lattice.metal[None])[0]
+    )
     precise = float(np.median(pixels(weight, columns)))
     z = max(height, 1e-30) * np.sqrt(np.pi * max(precise, 0.0)) * sd_px
     n_columns = waves.shape[1] * 2 * waves.pitch / (0.866 * spacing**2)
-    return float(np.sqrt(2 * sd_px**2 / max(z, 1.0) ** 2 / max(n_columns, 1.0) + (hidden**2).mean()))
+    return float(
+        np.sqrt(2 * sd_px**2 / max(z, 1.0) ** 2 / max(n_columns, 1.0) + (hidden**2).mean())
+    )
 
 
 def scale_of(snr: np.ndarray) -> float:
     """Return the standard deviation of the noise in a map of signal-to-noise, zeros left out.
 
-    It is a little below 1 where a fitted crystal took some of the noise with it, and above 1 where the noise of neighbouring
-    pixels is alike (compressed video, interpolated frames). The larger of what the median and the 90th percentile of |z| imply
-    for a normal z is taken, since defects cover but a few percent of a frame.
+    It is a little below 1 where a fitted crystal took some of the noise with it, and above 1 where
+    the noise of neighbouring pixels is alike (compressed video, interpolated frames). The larger of
+    what the median and the 90th percentile of |z| imply for a normal z is taken, since defects
+    cover but a few percent of a frame.
     """
     values = np.abs(snr[snr != 0])
     if len(values) < 100:
@@ -140,7 +166,9 @@ def _one_grain(frame: Array, found: Crystal) -> Division:
     rest = frame - model
     limit = distortion.JITTER * found.lattice.spacing_px
     weight, window = 1 / variance_of(rest, model), found.waves.windows[0]
-    jitter, hidden = distortion.row_displacements(clipped(rest), slopes, weight, window=window, limit_px=limit)
+    jitter, hidden = distortion.row_displacements(
+        clipped(rest), slopes, weight, window=window, limit_px=limit
+    )
     waves = found.waves.shaken(jitter)
     grain = Grain(found.lattice, waves, crystal_waves.mean_amplitudes(found.lines, waves), None)
     return Division([grain], jitter, hidden, (1.0, 0.0, 0.0))
@@ -156,7 +184,9 @@ def _draw(frame: Array, grains: list[Grain], spacing_px: float) -> tuple[Array, 
     outside = 1 - inside
     level = gaussian(frame * outside, spacing_px, normalised=False)
     level = level / (gaussian(outside, spacing_px, normalised=False) + 1e-6)
-    return level * outside + sum(model * mask for model, mask in zip(models, masks, strict=True)), inside
+    return level * outside + sum(
+        model * mask for model, mask in zip(models, masks, strict=True)
+    ), inside
 
 
 def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
@@ -178,13 +208,25 @@ def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
     snr = band / xp.sqrt(power + 1e-6 * xp.mean(power) + 1e-30)
     rest = frame - gaussian(frame, wide)
     sd = xp.sqrt(gaussian(xp.minimum(rest**2, 9 * xp.mean(rest**2)), 2 * wide) + 1e-30)
-    return Remainder(rest, rest / sd, snr, filter_sd_px, [], np.zeros((int(frame.shape[0]), 2)), (float("nan"),) * 3)
+    return Remainder(
+        rest,
+        rest / sd,
+        snr,
+        filter_sd_px,
+        [],
+        np.zeros((int(frame.shape[0]), 2)),
+        (float("nan"),) * 3,
+    )
 
 
-def without_jitter(y: np.ndarray, x: np.ndarray, jitter: np.ndarray, *, sd_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions y, x (m,) [px] freed of the displacement (height, 2) of the rows that each was seen in.
+def without_jitter(
+    y: np.ndarray, x: np.ndarray, jitter: np.ndarray, *, sd_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions y, x (m,) [px] freed of the displacement (height, 2) of the rows that each
+    was seen in.
 
-    A feature of standard deviation `sd_px` is located by the rows around it, each with the weight of its intensity there.
+    A feature of standard deviation `sd_px` is located by the rows around it, each with the weight
+    of its intensity there.
     """
     rows = np.arange(len(jitter))
     weight = np.exp(-0.5 * ((y[:, None] - rows) / sd_px) ** 2)

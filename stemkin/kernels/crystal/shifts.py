@@ -1,9 +1,9 @@
 """How far the specimen moved from one frame to the next.
 
-The phase of the lattice gives the step to a few hundredths of a pixel, but only up to a lattice vector; what breaks the
-lattice's symmetry (defects, contamination, holes) tells which one. So the remainders of the two frames are
-correlated, and the correlation is read at the lattice's own candidates. Without a lattice, the maximum of the
-correlation itself is the step.
+The phase of the lattice gives the step to a few hundredths of a pixel, but only up to a lattice
+vector; what breaks the lattice's symmetry (defects, contamination, holes) tells which one. So the
+remainders of the two frames are correlated, and the correlation is read at the lattice's own
+candidates. Without a lattice, the maximum of the correlation itself is the step.
 
 >>> rng = np.random.default_rng(0)
 >>> first = rng.normal(size=(64, 64)).astype("float32")
@@ -26,7 +26,8 @@ CLEAR = 4.0
 
 
 UNLIKELY = 1.5
-"""By how many standard deviations of the correlation a step must be ahead for each lattice vector that it is longer, up to two."""
+"""By how many standard deviations of the correlation a step must be ahead for each lattice vector
+that it is longer, up to two."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class Step:
     Attributes
     ----------
     y, x
-        Displacement [px], positive where the image moved towards larger y, x; NaN where it cannot be told.
+        Displacement [px], positive where the image moved towards larger y, x; NaN where it cannot
+        be told.
     quality
-        By how many standard deviations of the correlation the step is ahead of the next best one; below `CLEAR`,
-        a step may be wrong by a lattice vector.
+        By how many standard deviations of the correlation the step is ahead of the next best one;
+        below `CLEAR`, a step may be wrong by a lattice vector.
     """
 
     y: float
@@ -76,7 +78,9 @@ def frame_step(
     before, after = lattices
     if before is None or after is None or not same_lattice(before, after):
         return _maximum(correlation / sd, pool, limit)
-    return _best_candidate(correlation / sd, pool, candidates(before, after, limit), after.spacing_px)
+    return _best_candidate(
+        correlation / sd, pool, candidates(before, after, limit), after.spacing_px
+    )
 
 
 def same_lattice(before: Lattice, after: Lattice) -> bool:
@@ -99,7 +103,9 @@ def candidates(before: Lattice, after: Lattice, limit_px: float) -> np.ndarray:
     return np.asarray(steps[order][length[order] <= limit_px])
 
 
-def _best_candidate(correlation: np.ndarray, pool: int, steps: np.ndarray, spacing_px: float) -> Step:
+def _best_candidate(
+    correlation: np.ndarray, pool: int, steps: np.ndarray, spacing_px: float
+) -> Step:
     if not len(steps):
         return UNKNOWN
     reach = max(1, round(0.12 * spacing_px / pool))
@@ -108,10 +114,13 @@ def _best_candidate(correlation: np.ndarray, pool: int, steps: np.ndarray, spaci
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
             values = np.maximum(values, correlation[nearest[:, 0] + dy, nearest[:, 1] + dx])
-    # where the correlation cannot decide, the shortest step is the likeliest; how far a jump goes, nobody knows
+    # where the correlation cannot decide, the shortest step is the likeliest; how far a jump goes,
+    # nobody knows
     values = values - np.minimum(UNLIKELY * np.hypot(*steps.T) / spacing_px, 2 * UNLIKELY)
     order = np.argsort(-values, kind="stable")
-    ahead = float(values[order[0]] - values[order[1]]) if len(steps) > 1 else float(values[order[0]])
+    ahead = (
+        float(values[order[0]] - values[order[1]]) if len(steps) > 1 else float(values[order[0]])
+    )
     return Step(float(steps[order[0], 0]), float(steps[order[0], 1]), ahead)
 
 
@@ -141,7 +150,9 @@ def _pooled(image: Array, pool: int) -> Array:
 def _correlate(previous: Array, current: Array) -> np.ndarray:
     """Return the circular cross-correlation (y, x), indexed by the displacement of `current`."""
     xp = namespace(previous, current)
-    product = xp.fft.rfftn(current - xp.mean(current)) * xp.conj(xp.fft.rfftn(previous - xp.mean(previous)))
+    product = xp.fft.rfftn(current - xp.mean(current)) * xp.conj(
+        xp.fft.rfftn(previous - xp.mean(previous))
+    )
     return np.asarray(to_host(xp.fft.irfftn(product, s=tuple(current.shape), axes=(0, 1))))
 
 

@@ -1,9 +1,11 @@
-"""How a crystal is deformed: one tensor for a whole lattice, or a map over the frame from the phases of its reflections.
+"""How a crystal is deformed: one tensor for a whole lattice, or a map over the frame from the
+phases of its reflections.
 
-A lattice whose vectors are the columns of A is a reference lattice A0 deformed by F = A A0^-1 = R (1 + e): a strain e and a
-rotation R. Within a frame the phase of a reflection g turns by -2 pi g . u where the lattice is displaced by u, so the
-differences of the phases between neighbouring places tell the gradient of u (geometric phase analysis: Hytch, Snoeck &
-Kilaas, Ultramicroscopy 74, 131 (1998)); no phase is ever unwrapped.
+A lattice whose vectors are the columns of A is a reference lattice A0 deformed by F = A A0^-1 = R
+(1 + e): a strain e and a rotation R. Within a frame the phase of a reflection g turns by -2 pi g .
+u where the lattice is displaced by u, so the differences of the phases between neighbouring places
+tell the gradient of u (geometric phase analysis: Hytch, Snoeck & Kilaas, Ultramicroscopy 74, 131
+(1998)); no phase is ever unwrapped.
 
 >>> from stemkin.kernels.crystal.lattice import honeycomb
 >>> stretched = honeycomb(10.2, angle_deg=3.0)
@@ -11,8 +13,9 @@ Kilaas, Ultramicroscopy 74, 131 (1998)); no phase is ever unwrapped.
 >>> strain.round(3).tolist(), round(rotation_deg, 3)
 ([[0.02, 0.0], [0.0, 0.02]], 3.0)
 
-What the scan displaces is no strain: a displacement of whole rows or whole columns is taken out before (`finding`), and
-with it the part of a true strain that has this form. ``scan=True`` leaves it in.
+What the scan displaces is no strain: a displacement of whole rows or whole columns is taken out
+before (`finding`), and with it the part of a true strain that has this form. ``scan=True`` leaves
+it in.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ class StrainMap:
     rotation_deg
         (ny, nx) rotation, turning from +x to +y [degrees].
     strength
-        (ny, nx) amplitude of the reflections over that of a good place (the 80th percentile); where it is small there is no
-        crystal, and no strain.
+        (ny, nx) amplitude of the reflections over that of a good place (the 80th percentile); where
+        it is small there is no crystal, and no strain.
     """
 
     y: np.ndarray
@@ -53,9 +56,11 @@ class StrainMap:
 
 
 def strain_between(lattice: Lattice, reference: Lattice) -> tuple[np.ndarray, float]:
-    """Return the strain (2, 2) of `lattice` relative to `reference`, and its rotation from +x to +y [degrees].
+    """Return the strain (2, 2) of `lattice` relative to `reference`, and its rotation from +x to +y
+    [degrees].
 
-    The rotation is that of the polar decomposition; the strain (index 0 is y) stands in the frame's axes, after the rotation.
+    The rotation is that of the polar decomposition; the strain (index 0 is y) stands in the frame's
+    axes, after the rotation.
     """
     vectors, perfect = (np.stack([one.a1, one.a2], axis=1) for one in (lattice, reference))
     deformation = vectors @ np.linalg.inv(perfect)
@@ -91,8 +96,12 @@ def strain_map(
     few = waves.only(np.flatnonzero(~waves.is_background)[:N_PHASES])
     sums = crystal_waves.node_sums(crystal_waves.row_sums(frame, few), few)
     areas = crystal_waves.node_areas(None, few)
-    smooth = crystal_waves.smooth_amplitudes(sums, few, sd_px=window * found.lattice.spacing_px, areas=areas)
-    gradient = np.stack([_slope(smooth, few, axis) for axis in (0, 1)], axis=-1)  # [..., i, j] = d u_i / d r_j
+    smooth = crystal_waves.smooth_amplitudes(
+        sums, few, sd_px=window * found.lattice.spacing_px, areas=areas
+    )
+    gradient = np.stack(
+        [_slope(smooth, few, axis) for axis in (0, 1)], axis=-1
+    )  # [..., i, j] = d u_i / d r_j
     tensor = (gradient + np.swapaxes(gradient, -1, -2)) / 2
     rotation = (gradient[..., 0, 1] - gradient[..., 1, 0]) / 2
     strength = np.abs(smooth).sum(axis=2)
@@ -101,10 +110,13 @@ def strain_map(
 
 
 def _slope(amplitudes: np.ndarray, waves: crystal_waves.Waves, axis: int) -> np.ndarray:
-    """Return the change (ny, nx, 2) of the displacement per pixel along `axis`, from the nodes before and after each."""
+    """Return the change (ny, nx, 2) of the displacement per pixel along `axis`, from the nodes
+    before and after each."""
     n = amplitudes.shape[axis]
     after, before = np.minimum(np.arange(n) + 1, n - 1), np.maximum(np.arange(n) - 1, 0)
     products = amplitudes.take(after, axis=axis) * np.conj(amplitudes.take(before, axis=axis))
     step = (after - before) * waves.pitch
     shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
-    return np.asarray(displacements(products, waves.frequencies) / np.maximum(step, 1).reshape(shape))
+    return np.asarray(
+        displacements(products, waves.frequencies) / np.maximum(step, 1).reshape(shape)
+    )

@@ -1,8 +1,8 @@
 """From a signal-to-noise map to a list of defects, at a stated rate of false positives.
 
-On the lattice a defect is a site whose own signal is too large for noise; elsewhere it is an extremum of the map. The two
-searches make different numbers of attempts, so they have different thresholds, and share the false positives that are
-allowed.
+On the lattice a defect is a site whose own signal is too large for noise; elsewhere it is an
+extremum of the map. The two searches make different numbers of attempts, so they have different
+thresholds, and share the false positives that are allowed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from stemkin.kernels.detection.sites import Sites, site_signals
 from stemkin.kernels.images.filters import Skewness
 
 SHARES = {(METAL, -1): 0.04, (METAL, 1): 0.02, (CHALCOGEN, -1): 0.88, (CHALCOGEN, 1): 0.02}
-"""How the false positives are shared among dark and bright sites; the rest is for what lies between them.
+"""How the false positives are shared among dark and bright sites; the rest is for what lies between
+them.
 
-Nearly all go where the signal is weakest: to the missing chalcogen atom. A metal atom more or less is never close to the threshold.
+Nearly all go where the signal is weakest: to the missing chalcogen atom. A metal atom more or less
+is never close to the threshold.
 """
 
 REACH = 0.25
@@ -58,7 +60,8 @@ def on_lattices(
     Parameters
     ----------
     snr
-        (y, x) signed matched-filter signal-to-noise, any library; its noise is Gaussian with standard deviation 1.
+        (y, x) signed matched-filter signal-to-noise, any library; its noise is Gaussian with
+        standard deviation 1.
     crystals
         Each lattice, with the mask (y, x) of the pixels that belong to it; None for all.
     false_positives
@@ -66,8 +69,8 @@ def on_lattices(
     threshold
         Smallest |signal-to-noise|, on the lattice and off, in place of `false_positives`.
     relaxation
-        How much the neighbours of a vacancy tell over what its own site does, see `kernels.relaxation`; None to measure
-        it on this frame.
+        How much the neighbours of a vacancy tell over what its own site does, see
+        `kernels.relaxation`; None to measure it on this frame.
     skew
         Skewness of the noise of `snr`; None for none.
     filter_sd_px
@@ -78,9 +81,12 @@ def on_lattices(
     filter_sd_px = filter_sd_px or 0.15 * spacing
     read = [_signals(snr, lattice, mask, relaxation, skew) for lattice, mask in crystals]
     points, sublattice, signal, alone = (
-        np.concatenate([getattr(places, n) for places in read]) for n in ("points", "sublattice", "signal", "alone")
+        np.concatenate([getattr(places, n) for places in read])
+        for n in ("points", "sublattice", "signal", "alone")
     )
-    leans = np.concatenate([leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)])
+    leans = np.concatenate(
+        [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
+    )
     if threshold is None:
         least = _site_thresholds(sublattice, np.sign(signal), false_positives)
         share = 1 - sum(SHARES.values())
@@ -90,7 +96,9 @@ def on_lattices(
     strong = np.abs(signal) >= least
     y, x, score = _tall_extrema(snr, elsewhere)
     reach = REACH * spacing
-    site_y, site_x = places_of(snr, points[strong], alone[strong], filter_sd_px=filter_sd_px, reach_px=reach)
+    site_y, site_x = places_of(
+        snr, points[strong], alone[strong], filter_sd_px=filter_sd_px, reach_px=reach
+    )
     free = ~_close(np.stack([y, x], axis=1), points[strong], reach)
     y, x = np.concatenate([site_y, y[free]]), np.concatenate([site_x, x[free]])
     alone = np.concatenate([alone[strong], score[free]])
@@ -106,9 +114,12 @@ def on_lattices(
 def anywhere(
     snr: Array, filter_sd_px: float, *, false_positives: float, threshold: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the defects of a frame without a lattice: extrema of the map; arguments and result as in `on_lattices`."""
+    """List the defects of a frame without a lattice: extrema of the map; arguments and result as in
+    `on_lattices`."""
     if threshold is None:
-        threshold = peaks.threshold_for(false_positives, (int(snr.shape[0]), int(snr.shape[1])), filter_sd_px)
+        threshold = peaks.threshold_for(
+            false_positives, (int(snr.shape[0]), int(snr.shape[1])), filter_sd_px
+        )
     y, x, score = _tall_extrema(snr, threshold)
     kept = peaks.merge(y, x, score, min_distance_px=4 * filter_sd_px)
     return y[kept], x[kept], score[kept]
@@ -127,7 +138,9 @@ def site_threshold(false_positives: float, n_sites: int) -> float:
     return float(-ndtri(min(0.4, false_positives / max(n_sites, 1))))
 
 
-def _site_thresholds(sublattice: np.ndarray, sign: np.ndarray, false_positives: float) -> np.ndarray:
+def _site_thresholds(
+    sublattice: np.ndarray, sign: np.ndarray, false_positives: float
+) -> np.ndarray:
     """Return the |z| (m,) from which each site is a defect."""
     least = np.full(len(sublattice), np.inf)
     for (which, side), share in SHARES.items():
@@ -139,7 +152,8 @@ def _site_thresholds(sublattice: np.ndarray, sign: np.ndarray, false_positives: 
 def dark_sites(
     snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
 ) -> tuple[Sites, np.ndarray, np.ndarray]:
-    """Look at all sites of a lattice and, in a honeycomb, at how the neighbours of its chalcogen sites move.
+    """Look at all sites of a lattice and, in a honeycomb, at how the neighbours of its chalcogen
+    sites move.
 
     Returns
     -------
@@ -154,7 +168,8 @@ def dark_sites(
 def vacancy_signals(
     snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the signal and the breathing (k,) of the sites that tell how vacancies breathe: see `relaxation.ratio`."""
+    """Return the signal and the breathing (k,) of the sites that tell how vacancies breathe: see
+    `relaxation.ratio`."""
     return _told(*dark_sites(snr, lattice, mask, skew))
 
 
@@ -165,7 +180,11 @@ def _told(places: Sites, numbers: np.ndarray, breath: np.ndarray) -> tuple[np.nd
 
 
 def _signals(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None, relaxation: float | None, skew: Skewness | None
+    snr: Array,
+    lattice: Lattice,
+    mask: np.ndarray | None,
+    relaxation: float | None,
+    skew: Skewness | None,
 ) -> Sites:
     """Return the sites, vacancies with what their neighbours tell."""
     if relaxation == 0:
@@ -176,9 +195,11 @@ def _signals(
 
 
 def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return y, x, score (m,) of the extrema beyond `threshold`, raised on the side whose noise has a heavy tail.
+    """Return y, x, score (m,) of the extrema beyond `threshold`, raised on the side whose noise has
+    a heavy tail.
 
-    Compressed video and images of few counts are skewed: the 99th percentile of either sign tells by how much.
+    Compressed video and images of few counts are skewed: the 99th percentile of either sign tells
+    by how much.
     """
     step = max(1, round(np.sqrt(int(snr.shape[0]) * int(snr.shape[1]) / TAIL_PIXELS)))
     some = to_host(snr[::step, ::step])

@@ -1,7 +1,9 @@
-"""Where defects are: seen in the map, drawn towards their sites as far as the frame says, with the error that is left.
+"""Where defects are: seen in the map, drawn towards their sites as far as the frame says, with the
+error that is left.
 
-A vacancy between bright columns is seen to a tenth of an angstrom, while its site is known to a picometre; so both are
-averaged. How much a site is worth is asked of the frame itself: of how far its defects lie from their sites.
+A vacancy between bright columns is seen to a tenth of an angstrom, while its site is known to a
+picometre; so both are averaged. How much a site is worth is asked of the frame itself: of how far
+its defects lie from their sites.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Found:
     site
         (m, 2) site (y, x) [px] of each defect on the lattice, NaN elsewhere.
     lean
-        (m, 2) unit vector (y, x) from a dark metal column towards the vacancy beside it, zeros where there is none.
+        (m, 2) unit vector (y, x) from a dark metal column towards the vacancy beside it, zeros
+        where there is none.
     """
 
     y: np.ndarray
@@ -54,15 +57,23 @@ class Found:
 
 
 def towards_sites(
-    found: Found, y: np.ndarray, x: np.ndarray, *, filter_sd_px: float, spread_px: float, site_error_px: float = 0.0
+    found: Found,
+    y: np.ndarray,
+    x: np.ndarray,
+    *,
+    filter_sd_px: float,
+    spread_px: float,
+    site_error_px: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Combine where a defect is seen with where its site is.
 
-    A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse than the lattice is known; a
-    defect on the lattice lies close to its site. Both are averaged with their inverse variances. How close is asked of the
-    frame: the squares of all distances, less what noise explains, each with the weight that it deserves and `spread_px`
-    as one more. A vacancy pulls the image of the metal column beside it; that pull is the same everywhere, and measured
-    in the same way. A defect that lies `FAR` standard deviations or more from its site stays where it is seen.
+    A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse
+    than the lattice is known; a defect on the lattice lies close to its site. Both are averaged
+    with their inverse variances. How close is asked of the
+    frame: the squares of all distances, less what noise explains, each with the weight that it
+    deserves and `spread_px` as one more. A vacancy pulls the image of the metal column beside it;
+    that pull is the same everywhere, and measured in the same way. A defect that lies `FAR`
+    standard deviations or more from its site stays where it is seen.
 
     Parameters
     ----------
@@ -73,7 +84,8 @@ def towards_sites(
     filter_sd_px
         Width of the matched filter [px].
     spread_px
-        Standard deviation of defects about their sites, along each axis [px], before the frame is asked.
+        Standard deviation of defects about their sites, along each axis [px], before the frame is
+        asked.
     site_error_px
         How well the sites themselves are known, along each axis [px].
 
@@ -103,14 +115,17 @@ def towards_sites(
 
 
 def _spread(away: np.ndarray, variance: np.ndarray, *, prior_px: float, least_px: float) -> float:
-    """Return the variance [px2] of defects about their sites: how far (m, 2) `away` is beyond its noise (m,) `variance`."""
+    """Return the variance [px2] of defects about their sites: how far (m, 2) `away` is beyond its
+    noise (m,) `variance`."""
     spread, least = prior_px**2, min(least_px, prior_px) ** 2
     if not np.isfinite(prior_px):
         return spread
     prior = 1 / (2 * spread**2)
     for _ in range(4):
         near = (away**2).max(axis=1, initial=0.0) < FAR**2 * (spread + variance)
-        weight = near / (spread + variance) ** 2  # of two squares, each with the variance 2 (spread + variance)^2
+        weight = (
+            near / (spread + variance) ** 2
+        )  # of two squares, each with the variance 2 (spread + variance)^2
         total = float(weight.sum()) + prior
         seen = (float(weight @ ((away**2).mean(axis=1) - variance)) + prior * prior_px**2) / total
         spread = max(seen - 1 / np.sqrt(total), least)  # what is not significant is noise
@@ -118,7 +133,8 @@ def _spread(away: np.ndarray, variance: np.ndarray, *, prior_px: float, least_px
 
 
 def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:
-    """Return the standard deviation (m,) [px], along each axis, of the place of Gaussian features of signal-to-noise `score`.
+    """Return the standard deviation (m,) [px], along each axis, of the place of Gaussian features
+    of signal-to-noise `score`.
 
     It is the Cramer-Rao bound sqrt(2) s / z of a feature of standard deviation s in white noise.
     """
@@ -128,7 +144,8 @@ def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:
 def nearby_extrema(
     snr: Array, points: np.ndarray, signs: np.ndarray, *, reach_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return y, x (m,) of the extremum of the given sign within `reach_px` of each of the (m, 2) `points`, below one pixel."""
+    """Return y, x (m,) of the extremum of the given sign within `reach_px` of each of the (m, 2)
+    `points`, below one pixel."""
     xp = namespace(snr)
     height, width = (int(n) for n in snr.shape)
     if not len(points):
@@ -140,19 +157,27 @@ def nearby_extrema(
     columns = np.clip(centre[:, 1, None] + steps, 0, width - 1)
     index = (rows[:, :, None] * width + columns[:, None, :]).reshape(-1)
     window = to_host(xp.take(xp.reshape(snr, (-1,)), xp.asarray(index, dtype=xp.int64)))
-    window = np.asarray(window, dtype=float).reshape(len(points), len(steps), len(steps)) * signs[:, None, None]
+    window = (
+        np.asarray(window, dtype=float).reshape(len(points), len(steps), len(steps))
+        * signs[:, None, None]
+    )
     dy, dx = np.meshgrid(steps, steps, indexing="ij")
     near = np.hypot(dy, dx) <= reach
     best = np.where(near, window, -np.inf).reshape(len(points), -1).argmax(axis=1)
     i, j = np.divmod(best, len(steps))
     which = np.arange(len(points))
-    y = rows[which, i] + peaks.vertex(np.stack([window[which, i + s, j] for s in (-1, 0, 1)], axis=1))
-    x = columns[which, j] + peaks.vertex(np.stack([window[which, i, j + s] for s in (-1, 0, 1)], axis=1))
+    y = rows[which, i] + peaks.vertex(
+        np.stack([window[which, i + s, j] for s in (-1, 0, 1)], axis=1)
+    )
+    x = columns[which, j] + peaks.vertex(
+        np.stack([window[which, i, j + s] for s in (-1, 0, 1)], axis=1)
+    )
     return y, x
 
 
 def leans_of(places: Sites, lattice: Lattice) -> np.ndarray:
-    """Return for all sites the unit vector (m, 2) from a dark metal column to the clearest vacancy beside it, or zeros."""
+    """Return for all sites the unit vector (m, 2) from a dark metal column to the clearest vacancy
+    beside it, or zeros."""
     lean = np.zeros_like(places.points)
     if not len(lean):
         return lean
@@ -173,8 +198,9 @@ def places_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where defects at the sites `points` (m, 2) are seen: y, x (m,) [px].
 
-    Strong ones at the extremum close by. A weak extremum may belong to the noise beside the site; there the slope at the site
-    tells the offset, 2 s^2 grad z / z for a Gaussian seen through its own filter.
+    Strong ones at the extremum close by. A weak extremum may belong to the noise beside the site;
+    there the slope at the site tells the offset, 2 s^2 grad z / z for a Gaussian seen through its
+    own filter.
     """
     y, x = nearby_extrema(snr, points, np.sign(signal), reach_px=reach_px)
     weak = np.flatnonzero(np.abs(signal) < STRONG)

@@ -1,15 +1,19 @@
-"""What a vacancy does to its neighbours: they move, and that tells as much as the missing atom itself.
+"""What a vacancy does to its neighbours: they move, and that tells as much as the missing atom
+itself.
 
-When a chalcogen atom is missing, the three metal columns around it relax by a few picometres. Each is so bright that even this
-is seen: a column of amplitude A displaced by d along n leaves -d n . grad A, so the slope of the matched-filter signal along
-n at its site is proportional to d. The sum over the three neighbours is the *breathing* of the site. Freed of what it shares
-with the signal at the site itself it is independent of it, so with weights 1 and r (the ratio of the two signals of a
-vacancy) both add up to
+When a chalcogen atom is missing, the three metal columns around it relax by a few picometres. Each
+is so bright that even this
+is seen: a column of amplitude A displaced by d along n leaves -d n . grad A, so the slope of the
+matched-filter signal along n at its site is proportional to d. The sum over the three neighbours is
+the *breathing* of the site. Freed of what it shares with the signal at the site itself it is
+independent of it, so with weights 1 and r (the ratio of the two signals of a vacancy) both add up
+to
 
     z = (signal + r breathing) / sqrt(1 + r^2),
 
-which is the matched filter of the whole image of a vacancy. r depends on the material, not on the site: it is the maximum
-likelihood estimate from all sites of a frame (or of several), of which some unknown few are vacancies.
+which is the matched filter of the whole image of a vacancy. r depends on the material, not on the
+site: it is the maximum likelihood estimate from all sites of a frame (or of several), of which some
+unknown few are vacancies.
 """
 
 from __future__ import annotations
@@ -45,11 +49,16 @@ def breathing(lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     numbers
-        (k,) rows of `places`: the chalcogen sites all of whose three neighbours are among the sites.
+        (k,) rows of `places`: the chalcogen sites all of whose three neighbours are among the
+        sites.
     breath
-        (k,) in units of its own scatter; negative where the neighbours move outwards, as the signal of a vacancy is.
+        (k,) in units of its own scatter; negative where the neighbours move outwards, as the signal
+        of a vacancy is.
     """
-    metal, numbers = np.flatnonzero(places.sublattice == METAL), np.flatnonzero(places.sublattice == CHALCOGEN)
+    metal, numbers = (
+        np.flatnonzero(places.sublattice == METAL),
+        np.flatnonzero(places.sublattice == CHALCOGEN),
+    )
     grid = Grid.of(places.cells)
     slopes = grid.laid(places.cells[metal], places.patches.only(metal).slopes)
     total = np.zeros(grid.shape)
@@ -72,8 +81,9 @@ def breathing(lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
 def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
     """Estimate r, the breathing of a vacancy over its signal.
 
-    The sites are a mixture of two normal distributions of unit width, one around (0, 0) and one around (-a, -r a), the
-    vacancies, whose number is not known either. Sites with a signal above `LIKELY` are left out, which the likelihood allows for.
+    The sites are a mixture of two normal distributions of unit width, one around (0, 0) and one
+    around (-a, -r a), the vacancies, whose number is not known either. Sites with a signal above
+    `LIKELY` are left out, which the likelihood allows for.
 
     Parameters
     ----------
@@ -105,8 +115,11 @@ def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
     return max(float(-(share @ breath) / max(share.sum(), 1e-12) / depth), 0.0)
 
 
-def _vacancies(signal: np.ndarray, breath: np.ndarray | None, n_sites: int) -> tuple[np.ndarray, float]:
-    """Return the probability (m,) that each site is a vacancy, and the depth a of the vacancies' signals.
+def _vacancies(
+    signal: np.ndarray, breath: np.ndarray | None, n_sites: int
+) -> tuple[np.ndarray, float]:
+    """Return the probability (m,) that each site is a vacancy, and the depth a of the vacancies'
+    signals.
 
     Expectation and maximisation; `breath` None looks at the signals alone.
     """
@@ -119,7 +132,8 @@ def _vacancies(signal: np.ndarray, breath: np.ndarray | None, n_sites: int) -> t
         odds = n_vacancies / (n_sites - n_vacancies) * np.exp(np.minimum(exponent, 60.0))
         share = odds / (odds + 1)
         total = max(float(share.sum()), 1e-9)
-        # vacancies above `LIKELY` were left out: there are more, and they are shallower, than those that are seen
+        # vacancies above `LIKELY` were left out: there are more, and they are shallower, than those
+        # that are seen
         edge = LIKELY + depth
         seen = max(0.5 * math.erfc(-edge / math.sqrt(2)), 1e-3)
         n_vacancies = min(total / seen, 0.5 * n_sites)
@@ -133,7 +147,8 @@ def _vacancies(signal: np.ndarray, breath: np.ndarray | None, n_sites: int) -> t
 
 
 def combined(places: Sites, numbers: np.ndarray, breath: np.ndarray, r: float) -> Sites:
-    """Return `places` whose dark chalcogen sites have the signal-to-noise of site and neighbours together.
+    """Return `places` whose dark chalcogen sites have the signal-to-noise of site and neighbours
+    together.
 
     Parameters
     ----------

@@ -1,9 +1,11 @@
-"""What a detector did to the frames, undone: wrapped counts, dark and gain, dead pixels, flyback columns, inverted contrast.
+"""What a detector did to the frames, undone: wrapped counts, dark and gain, dead pixels, flyback
+columns, inverted contrast.
 
-Frames come from a file, so this works on NumPy where they are read. The order is that of the detector, backwards:
-counts are unwrapped, columns of the beam's flyback cut off, dead pixels filled from their living neighbours; then, in frames that
-are whole (`stemkin.kernels.images.quality`), the dark image is subtracted, the gain divided out and the contrast turned.
-Frames that are blank, saturated, truncated or corrupt stay as they are, so that they are still known as such.
+Frames come from a file, so this works on NumPy where they are read. The order is that of the
+detector, backwards: counts are unwrapped, columns of the beam's flyback cut off, dead pixels filled
+from their living neighbours; then, in frames that are whole (`stemkin.kernels.images.quality`), the
+dark image is subtracted, the gain divided out and the contrast turned. Frames that are blank,
+saturated, truncated or corrupt stay as they are, so that they are still known as such.
 
 >>> frames = np.array([[[10, 20, 30], [40, -1, 60], [70, 80, 90]]], dtype="i2")
 >>> correct(frames, Correction(dead=np.eye(3, dtype=bool) & (np.arange(3) == 1)))[0, 1].tolist()
@@ -34,15 +36,19 @@ class Correction:
     dark
         What the detector reads without beam, in its counts: an image or one number.
     gain
-        Its response to even light, in any unit (only the ratio to its mean counts): an image or one number.
+        Its response to even light, in any unit (only the ratio to its mean counts): an image or one
+        number.
     dead
-        (y, x) truth values: pixels that say nothing. Pixels whose gain is 0 or not finite are dead too.
+        (y, x) truth values: pixels that say nothing. Pixels whose gain is 0 or not finite are dead
+        too.
     flyback
         Columns to cut off at the left and the right, where the beam was still flying back.
     wrap
-        ``"unsigned"``: negative counts are large ones that did not fit a signed type. ``"signed"``: huge counts are negative ones.
+        ``"unsigned"``: negative counts are large ones that did not fit a signed type. ``"signed"``:
+        huge counts are negative ones.
     invert
-        Whether dark is bright (bright field, negatives). Integers are turned about their type's range, others change sign.
+        Whether dark is bright (bright field, negatives). Integers are turned about their type's
+        range, others change sign.
     """
 
     dark: np.ndarray | float | None = None
@@ -53,9 +59,14 @@ class Correction:
     invert: bool = False
 
     def dtype(self, stored: np.dtype) -> np.dtype:
-        """Return the type of corrected frames: float32 (float64 of it) where dark or gain are applied, else as stored."""
+        """Return the type of corrected frames: float32 (float64 of it) where dark or gain are
+        applied, else as stored."""
         if self.dark is not None or self.gain is not None:
-            return np.dtype(np.float64) if stored.itemsize > 4 and stored.kind == "f" else np.dtype(np.float32)
+            return (
+                np.dtype(np.float64)
+                if stored.itemsize > 4 and stored.kind == "f"
+                else np.dtype(np.float32)
+            )
         return unwrapped(stored, self.wrap)
 
 
@@ -71,7 +82,8 @@ def correct(frames: np.ndarray, correction: Correction) -> np.ndarray:
 
     Returns
     -------
-    (n, y, x') corrected frames; x' is smaller by the flyback columns. `frames` itself is not changed.
+    (n, y, x') corrected frames; x' is smaller by the flyback columns. `frames` itself is not
+    changed.
     """
     raw = unwrap(frames, correction.wrap)
     dead = dead_pixels(correction, (raw.shape[1], raw.shape[2]))
@@ -89,7 +101,8 @@ def correct(frames: np.ndarray, correction: Correction) -> np.ndarray:
 
 
 def unwrap(values: np.ndarray, wrap: Wrap | None) -> np.ndarray:
-    """Read the bits of integers as the other kind of integer: signed as unsigned, or the other way round."""
+    """Read the bits of integers as the other kind of integer: signed as unsigned, or the other way
+    round."""
     return values if wrap is None else values.view(unwrapped(values.dtype, wrap))
 
 
@@ -125,11 +138,15 @@ def dead_pixels(correction: Correction, shape: tuple[int, int]) -> np.ndarray | 
 
 
 def fill_dead(frames: np.ndarray, dead: np.ndarray) -> np.ndarray:
-    """Return `frames` with each dead pixel replaced by the mean of its living neighbours, the nearest ring that has any."""
+    """Return `frames` with each dead pixel replaced by the mean of its living neighbours, the
+    nearest ring that has any."""
     filled = frames.copy()
     for y, x in np.argwhere(dead):
         for radius in range(1, max(dead.shape)):
-            box = (slice(max(0, y - radius), y + radius + 1), slice(max(0, x - radius), x + radius + 1))
+            box = (
+                slice(max(0, y - radius), y + radius + 1),
+                slice(max(0, x - radius), x + radius + 1),
+            )
             alive = ~dead[box]
             if alive.any():
                 mean = frames[(slice(None), *box)][:, alive].mean(axis=1, dtype=np.float64)
@@ -153,7 +170,10 @@ def _levelled(frames: np.ndarray, correction: Correction, columns: slice) -> np.
     if frames.dtype.kind == "f":
         return -frames
     info = np.iinfo(frames.dtype)
-    return np.asarray(info.max + info.min - frames if frames.dtype.kind == "i" else info.max - frames, frames.dtype)
+    return np.asarray(
+        info.max + info.min - frames if frames.dtype.kind == "i" else info.max - frames,
+        frames.dtype,
+    )
 
 
 def _cut(image: np.ndarray | float, columns: slice) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Noise and filters: what a Gaussian-shaped feature's signal-to-noise is, at every pixel.
 
-Shot noise grows with intensity, so the variance of a pixel is v = alpha + beta M, fitted to the frame itself. A defect of known
-narrow shape t is best seen by the matched filter z = sum(t rest / v) / sqrt(sum(t^2 / v)), which has unit variance where there
-is only noise (North 1943). Convolutions are products of blocks with banded matrices: exact at the edges, and fast on any
-array library.
+Shot noise grows with intensity, so the variance of a pixel is v = alpha + beta M, fitted to the
+frame itself. A defect of known narrow shape t is best seen by the matched filter z = sum(t rest /
+v) / sqrt(sum(t^2 / v)), which has unit variance where there is only noise (North 1943).
+Convolutions are products of blocks with banded matrices: exact at the edges, and fast on any array
+library.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ def variance_of(rest: Array, model: Array) -> Array:
 
 
 def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
-    """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects clipped, and beta.
+    """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects
+    clipped, and beta.
 
-    The two numbers are fitted to every fifth pixel of every other row, which is plenty: three rounds of least squares with the
-    weights 1 / variance^2 that the squares of Gaussian noise ask for.
+    The two numbers are fitted to every fifth pixel of every other row, which is plenty: three
+    rounds of least squares with the weights 1 / variance^2 that the squares of Gaussian noise ask
+    for.
     """
     xp = namespace(rest)
     some, squares = model[::2, ::5], rest[::2, ::5] ** 2
@@ -50,16 +53,18 @@ def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
         bottom = w1 * wxx - wx * wx + 1e-30
         alpha, beta = (y1 * wxx - yx * wx) / bottom, (w1 * yx - wx * y1) / bottom
         variance = xp.maximum(alpha + beta * centred, 0.05 * alpha + 1e-30)
-    return xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30), float(to_host(beta))
+    return xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30), float(
+        to_host(beta)
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Skewness:
     """The skewness of the noise that `matched_snr` leaves of Poisson counts.
 
-    Counts of mean and variance n / gain^2 have a third moment of gain n, so a sum of them with weights t / v, where t is
-    a Gaussian of standard deviation s, has the skewness gain sum(t^3 / v^2) / sum(t^2 / v)^(3/2), which is
-    (2 / 3) gain / (s sqrt(pi v)) where v does not change much.
+    Counts of mean and variance n / gain^2 have a third moment of gain n, so a sum of them with
+    weights t / v, where t is a Gaussian of standard deviation s, has the skewness gain sum(t^3 /
+    v^2) / sum(t^2 / v)^(3/2), which is (2 / 3) gain / (s sqrt(pi v)) where v does not change much.
 
     Attributes
     ----------
@@ -76,20 +81,23 @@ class Skewness:
     sd_px: float
 
     def at(self, points: np.ndarray) -> np.ndarray:
-        """Return the skewness (m,) in the pixels of the (m, 2) `points`, no more than `MOST_SKEWED`."""
+        """Return the skewness (m,) in the pixels of the (m, 2) `points`, no more than
+        `MOST_SKEWED`."""
         factor = max(self.gain, 0.0) * 2 / (3 * self.sd_px * np.sqrt(np.pi))
         return np.asarray(np.minimum(factor * np.sqrt(pixels(self.weight, points)), MOST_SKEWED))
 
 
 def clipped(rest: Array, *, n_sd: float = 3.0) -> Array:
-    """Return `rest` with everything beyond `n_sd` standard deviations cut off, so that defects weigh little."""
+    """Return `rest` with everything beyond `n_sd` standard deviations cut off, so that defects
+    weigh little."""
     xp = namespace(rest)
     sd = xp.sqrt(xp.mean(rest[::2, ::5] ** 2))
     return xp.minimum(xp.maximum(rest, -n_sd * sd), n_sd * sd)
 
 
 def matched_snr(rest: Array, weight: Array, sd_px: float) -> Array:
-    """Return the signal-to-noise (y, x) of a Gaussian of `sd_px` at every pixel; `weight` is the inverse variance."""
+    """Return the signal-to-noise (y, x) of a Gaussian of `sd_px` at every pixel; `weight` is the
+    inverse variance."""
     xp = namespace(rest)
     top = gaussian(rest * weight, sd_px, normalised=False)
     bottom = gaussian(weight, sd_px / np.sqrt(2), normalised=False)
@@ -97,7 +105,8 @@ def matched_snr(rest: Array, weight: Array, sd_px: float) -> Array:
 
 
 def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
-    """Convolve (y, x) `image` with a Gaussian of peak 1 (or of sum 1 everywhere, edges included, if `normalised`)."""
+    """Convolve (y, x) `image` with a Gaussian of peak 1 (or of sum 1 everywhere, edges included, if
+    `normalised`)."""
     xp = namespace(image)
     reach = int(np.ceil(4 * sd_px))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sd_px) ** 2)
@@ -113,16 +122,22 @@ def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
 
 
 def _banded_product(image: Array, kernel: np.ndarray, axis: int) -> Array:
-    """Convolve along one axis, zeros beyond the edge, as matrix products of blocks with a banded matrix."""
+    """Convolve along one axis, zeros beyond the edge, as matrix products of blocks with a banded
+    matrix."""
     xp = namespace(image)
     reach, n = len(kernel) // 2, int(image.shape[axis])
     block = max(32, 2 * reach)
     n_blocks, other = -(-n // block), int(image.shape[1 - axis])
     margin = n_blocks * block - n
-    zeros = [xp.zeros((m, other) if axis == 0 else (other, m), dtype=image.dtype) for m in (reach, reach + margin)]
+    zeros = [
+        xp.zeros((m, other) if axis == 0 else (other, m), dtype=image.dtype)
+        for m in (reach, reach + margin)
+    ]
     padded = xp.concat([zeros[0], image, zeros[1]], axis=axis)
     offset = np.arange(block + 2 * reach) - np.arange(block)[:, None]
-    band = np.where((offset >= 0) & (offset <= 2 * reach), kernel[np.clip(offset, 0, 2 * reach)], 0.0)
+    band = np.where(
+        (offset >= 0) & (offset <= 2 * reach), kernel[np.clip(offset, 0, 2 * reach)], 0.0
+    )
     matrix = xp.asarray(band if axis == 0 else np.ascontiguousarray(band.T), dtype=image.dtype)
     starts = range(0, n_blocks * block, block)
     if axis == 0:

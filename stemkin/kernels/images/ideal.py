@@ -1,9 +1,10 @@
 """What an ideal observer could reach: detection and localisation limits of counted images.
 
-An observer who knows the two expected images that it has to tell apart, mu0 and mu1, and looks at Poisson counts (plus
-read noise of known variance), separates them by d' standard deviations, d'^2 = sum (mu1 - mu0)^2 / (mu0 + read variance)
-(the matched filter; Barrett & Myers, Foundations of Image Science (2004), ch. 13). No unbiased estimate of parameters p
-of the image has a covariance below the inverse of F_ij = sum (dmu/dp_i)(dmu/dp_j) / (mu + read variance) (Cramer-Rao).
+An observer who knows the two expected images that it has to tell apart, mu0 and mu1, and looks at
+Poisson counts (plus read noise of known variance), separates them by d' standard deviations, d'^2 =
+sum (mu1 - mu0)^2 / (mu0 + read variance) (the matched filter; Barrett & Myers, Foundations of Image
+Science (2004), ch. 13). No unbiased estimate of parameters p of the image has a covariance below
+the inverse of F_ij = sum (dmu/dp_i)(dmu/dp_j) / (mu + read variance) (Cramer-Rao).
 
 >>> flat = np.full((5, 5), 4.0); spot = flat.copy(); spot[2, 2] += 6
 >>> float(detectability(flat, spot))
@@ -30,8 +31,11 @@ def detectability(mean0: np.ndarray, mean1: np.ndarray, *, read_variance: float 
     return float(np.sqrt(np.sum((mean1 - mean0)[seen] ** 2 / variance[seen])))
 
 
-def cramer_rao_sd(gradients: np.ndarray, mean: np.ndarray, *, read_variance: float = 0.0) -> np.ndarray:
-    """Return the (k,) smallest standard deviations of unbiased estimates of k parameters, all unknown at once.
+def cramer_rao_sd(
+    gradients: np.ndarray, mean: np.ndarray, *, read_variance: float = 0.0
+) -> np.ndarray:
+    """Return the (k,) smallest standard deviations of unbiased estimates of k parameters, all
+    unknown at once.
 
     Parameters
     ----------
@@ -50,7 +54,8 @@ def cramer_rao_sd(gradients: np.ndarray, mean: np.ndarray, *, read_variance: flo
 
 
 def best_recall(d_prime: float, *, n_sites: int, false_positives: float = 1.0) -> float:
-    """Return the recall of an ideal observer who allows so many false positives among `n_sites` possible places.
+    """Return the recall of an ideal observer who allows so many false positives among `n_sites`
+    possible places.
 
     Examples
     --------

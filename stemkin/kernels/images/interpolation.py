@@ -1,4 +1,5 @@
-"""Values and slopes of an image between its pixels, by cubic convolution (Keys, IEEE Trans. ASSP 29, 1153 (1981)).
+"""Values and slopes of an image between its pixels, by cubic convolution (Keys, IEEE Trans. ASSP
+29, 1153 (1981)).
 
 >>> image = np.arange(36.0).reshape(6, 6)
 >>> interpolate(image, np.array([[2.5, 2.25]])).round(6).tolist()
@@ -31,7 +32,9 @@ def pixels(image: Array, points: np.ndarray) -> np.ndarray:
     if not len(points):
         return np.zeros(0)
     nearest = np.clip(np.rint(points).astype(np.int64), 0, np.array([height, width]) - 1)
-    flat = xp.take(xp.reshape(image, (-1,)), xp.asarray(nearest[:, 0] * width + nearest[:, 1], dtype=xp.int64))
+    flat = xp.take(
+        xp.reshape(image, (-1,)), xp.asarray(nearest[:, 0] * width + nearest[:, 1], dtype=xp.int64)
+    )
     return np.asarray(to_host(flat), dtype=float)
 
 
@@ -42,7 +45,8 @@ def gradient(image: Array, points: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """The (m, 4, 4) pixels around points, and where in the middle square each lies (m, 2), 0 to 1."""
+    """The (m, 4, 4) pixels around points, and where in the middle square each lies (m, 2), 0 to
+    1."""
 
     pixels: np.ndarray
     shares: np.ndarray
@@ -74,7 +78,8 @@ class Patches:
 
 
 def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (m, 4, 4) pixels around each point, and where in the middle square it lies (m, 2), 0 to 1."""
+    """Return the (m, 4, 4) pixels around each point, and where in the middle square it lies (m, 2),
+    0 to 1."""
     xp = namespace(image)
     height, width = (int(n) for n in image.shape)
     base = np.clip(np.floor(points).astype(np.int64), 1, np.array([height, width]) - 3)
@@ -87,7 +92,8 @@ def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cubic_weights(share: np.ndarray) -> np.ndarray:
-    """Return (m, 4) weights of the pixels at -1, 0, 1, 2 for positions `share` (m,) between 0 and 1."""
+    """Return (m, 4) weights of the pixels at -1, 0, 1, 2 for positions `share` (m,) between 0 and
+    1."""
     t = share
     before = ((-0.5 * t + 1) * t - 0.5) * t
     first = (1.5 * t - 2.5) * t * t + 1

@@ -1,8 +1,9 @@
 """Poisson counts of many pixels at once, several times faster than drawing them one by one.
 
-A mean is split into a multiple of a step and a small rest. The multiple's count comes from an alias table (Walker,
-Electron. Lett. 10, 127 (1974)) with one random word per pixel; the rest's counts are so few that they are strewn over
-the pixels one by one (thinning). The sum of two independent Poisson counts is a Poisson count, so the split costs no
+A mean is split into a multiple of a step and a small rest. The multiple's count comes from an alias
+table (Walker, Electron. Lett. 10, 127 (1974)) with one random word per pixel; the rest's counts are
+so few that they are strewn over the pixels one by one (thinning). The sum of two independent
+Poisson counts is a Poisson count, so the split costs no
 exactness: each tabulated probability is right to 2**-32, the width of the random word.
 
 >>> counts = poisson_counts(np.full(40_000, 7.3), np.random.Generator(np.random.SFC64(1)))
@@ -19,9 +20,11 @@ import numpy as np
 STEP = 0.25
 """Spacing of the tabulated means [counts]."""
 N_LEVELS = 1024
-"""Means below ``STEP * N_LEVELS`` are tabulated; brighter pixels use the generator's own Poisson sampler."""
+"""Means below ``STEP * N_LEVELS`` are tabulated; brighter pixels use the generator's own Poisson
+sampler."""
 WIDTH = 256
-"""Values per table: at the largest tabulated mean this reaches 8 standard deviations to both sides."""
+"""Values per table: at the largest tabulated mean this reaches 8 standard deviations to both
+sides."""
 N_FROM_ZERO = 512
 """Tables below this level begin at zero counts, the others WIDTH / 2 below their mean."""
 AT_ONCE = 2**15
@@ -38,7 +41,8 @@ def poisson_counts(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Parameters
     ----------
     means
-        Any shape, expected counts (used in single precision); values below zero (rounding) count as zero.
+        Any shape, expected counts (used in single precision); values below zero (rounding) count as
+        zero.
     rng
         Consumed in an order that depends on the number of pixels and on their means only.
 
@@ -79,16 +83,20 @@ def _counts(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def alias_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Return one alias table per tabulated mean, and the count that each table's column 0 stands for.
+    """Return one alias table per tabulated mean, and the count that each table's column 0 stands
+    for.
 
-    Column c of a table holds 24 bits of threshold t and 8 bits of alias a: a random word with the low bits c counts c
-    if its high bits are below t, else a. All columns weigh the same, and the weights add up exactly to integers.
+    Column c of a table holds 24 bits of threshold t and 8 bits of alias a: a random word with the
+    low bits c counts c if its high bits are below t, else a. All columns weigh the same, and the
+    weights add up exactly to integers.
 
     Returns
     -------
     (N_LEVELS * WIDTH,) uint32 and (N_LEVELS,) int32.
     """
-    first = np.where(np.arange(N_LEVELS) < N_FROM_ZERO, 0, STEP * np.arange(N_LEVELS) - WIDTH // 2).astype(np.int32)
+    first = np.where(
+        np.arange(N_LEVELS) < N_FROM_ZERO, 0, STEP * np.arange(N_LEVELS) - WIDTH // 2
+    ).astype(np.int32)
     weights = _integer_probabilities(STEP * np.arange(N_LEVELS), first)
     packed = np.stack([_alias_table(row) for row in weights])
     return packed.ravel(), first
@@ -106,10 +114,12 @@ def _integer_probabilities(means: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def _alias_table(weights: np.ndarray) -> np.ndarray:
-    """Return the (WIDTH,) packed alias table of integer `weights` (WIDTH,) that sum to WIDTH * _FULL.
+    """Return the (WIDTH,) packed alias table of integer `weights` (WIDTH,) that sum to WIDTH *
+    _FULL.
 
-    Light columns are filled up by heavy ones in order; a heavy one that has given too much is filled up by the next
-    (the sweep of Huebschle-Schneider & Sanders, ACM Trans. Math. Softw. 48, 45 (2022), by running sums).
+    Light columns are filled up by heavy ones in order; a heavy one that has given too much is
+    filled up by the next (the sweep of Huebschle-Schneider & Sanders, ACM Trans. Math. Softw. 48,
+    45 (2022), by running sums).
     """
     light, heavy = np.flatnonzero(weights < _FULL), np.flatnonzero(weights >= _FULL)
     missing, spare = np.cumsum(_FULL - weights[light]), np.cumsum(weights[heavy] - _FULL)
@@ -117,7 +127,9 @@ def _alias_table(weights: np.ndarray) -> np.ndarray:
     threshold[light] = weights[light]
     before = missing - (_FULL - weights[light])
     alias[light] = heavy[np.minimum(np.searchsorted(spare, before, side="left"), len(heavy) - 1)]
-    used_up = np.searchsorted(missing, spare, side="right")  # the light column that each heavy one fails on
+    used_up = np.searchsorted(
+        missing, spare, side="right"
+    )  # the light column that each heavy one fails on
     given = used_up < len(light)
     threshold[heavy[given]] = _FULL + spare[given] - missing[used_up[given]]
     alias[heavy[given]] = heavy[np.minimum(np.flatnonzero(given) + 1, len(heavy) - 1)]

@@ -1,9 +1,10 @@
 r"""Names of tracks: what a block of frames knows of them, and how blocks are joined.
 
-A track is called after its first detection, ``first_frame * 2**24 + rank`` (rank: the number of that detection within its
-frame, in the order y, x). A block knows the name of every track that begins in it. Of a track that came in from before it
-knows only which row of the last frame before it (the *halo*) it continues: such a track is called ``-1 - row`` until the
-blocks before have been joined, which takes one look-up per block.
+A track is called after its first detection, ``first_frame * 2**24 + rank`` (rank: the number of
+that detection within its frame, in the order y, x). A block knows the name of every track that
+begins in it. Of a track that came in from before it knows only which row of the last frame before
+it (the *halo*) it continues: such a track is called ``-1 - row`` until the blocks before have been
+joined, which takes one look-up per block.
 
 >>> first = Seam(n_previous=0, last=np.array([0, 1]))        # two tracks begin in frame 0 and reach the block's last frame
 >>> second = Seam(n_previous=2, last=np.array([-2, 5 * ID_STRIDE]))  # one came in (row 1 of the halo), one began in frame 5
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 ID_STRIDE = 2**24
-"""Detections that a frame may hold: names of tracks that begin in the same frame stay below the next frame's."""
+"""Detections that a frame may hold: names of tracks that begin in the same frame stay below the
+next frame's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,8 @@ class Seam:
     n_previous
         Rows in the halo of this block.
     last
-        (m,) names of the tracks in the block's last occupied frame, in the order of its rows; where the block is empty, of
-        the halo's rows.
+        (m,) names of the tracks in the block's last occupied frame, in the order of its rows; where
+        the block is empty, of the halo's rows.
     """
 
     n_previous: int
@@ -48,7 +50,9 @@ def ranks(frame: np.ndarray) -> np.ndarray:
     return np.asarray(np.arange(len(frame)) - first[np.cumsum(is_first) - 1])
 
 
-def name_tracks(before: np.ndarray, frame: np.ndarray, *, n_previous: int) -> tuple[np.ndarray, np.ndarray, Seam]:
+def name_tracks(
+    before: np.ndarray, frame: np.ndarray, *, n_previous: int
+) -> tuple[np.ndarray, np.ndarray, Seam]:
     """Name the track of every row.
 
     Parameters
@@ -62,8 +66,8 @@ def name_tracks(before: np.ndarray, frame: np.ndarray, *, n_previous: int) -> tu
 
     Returns
     -------
-    (n - n_previous,) names of the block's own rows, int64, negative where a track came in; (n,) the same for all rows; and
-    the block's `Seam`.
+    (n - n_previous,) names of the block's own rows, int64, negative where a track came in; (n,) the
+    same for all rows; and the block's `Seam`.
     """
     head = np.where(before >= 0, before, np.arange(len(before)))
     while True:  # each turn doubles how far every row looks back
@@ -79,7 +83,8 @@ def name_tracks(before: np.ndarray, frame: np.ndarray, *, n_previous: int) -> tu
 
 
 def settle(names: np.ndarray, incoming: np.ndarray) -> np.ndarray:
-    """Return `names` with those of incoming tracks (-1 - row) looked up in `incoming`, the names of the halo's rows."""
+    """Return `names` with those of incoming tracks (-1 - row) looked up in `incoming`, the names of
+    the halo's rows."""
     settled = names.copy()
     came_in = names < 0
     settled[came_in] = incoming[-1 - names[came_in]]
@@ -98,8 +103,10 @@ def join(seams: Iterable[Seam]) -> list[np.ndarray]:
     for number, seam in enumerate(seams):
         if seam.n_previous != len(incoming[-1]):
             msg = (
-                f"block {number} was linked to a halo of {seam.n_previous} rows, but the last occupied frame before it has "
-                f"{len(incoming[-1])}; join blocks in the order of time, each linked with last_frame() of the one before"
+                f"block {number} was linked to a halo of {seam.n_previous} rows, but the last "
+                "occupied frame before it has "
+                f"{len(incoming[-1])}; join blocks in the order of time, each linked with "
+                "last_frame() of the one before"
             )
             raise ValueError(msg)
         incoming.append(settle(seam.last, incoming[-1]))

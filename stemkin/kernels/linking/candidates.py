@@ -1,10 +1,12 @@
-r"""Which detections lie near each other, a given number of frames apart, for a whole block of frames at once.
+r"""Which detections lie near each other, a given number of frames apart, for a whole block of
+frames at once.
 
-Candidates are found on a grid: with cells at least twice the reach, what lies near a point is in 2 x 2 cells, and those
-are two runs of the points sorted by cell. So no tree is built and no frame is visited by itself, and the cost grows as the
-number of rows, in crowded frames as that of the pairs.
+Candidates are found on a grid: with cells at least twice the reach, what lies near a point is in 2
+x 2 cells, and those are two runs of the points sorted by cell. So no tree is built and no frame is
+visited by itself, and the cost grows as the number of rows, in crowded frames as that of the pairs.
 
-Frames are given as *ordinals*: the number of a frame among the good ones, so that a bad frame is no absence.
+Frames are given as *ordinals*: the number of a frame among the good ones, so that a bad frame is no
+absence.
 
 >>> pairs = near_pairs(np.array([0, 0, 1]), np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.1]]), np.full(3, 0.4))
 >>> pairs.earlier.tolist(), pairs.later.tolist()
@@ -25,14 +27,17 @@ WINDOW_ROWS = 40_000
 """Rows whose candidates are looked for together: they fit into a processor's cache."""
 
 WINDOW_FRAMES = 16
-"""Fewest frames that are looked at together, since a window sees a few more frames on either side."""
+"""Fewest frames that are looked at together, since a window sees a few more frames on either
+side."""
 
 BATCH_CANDIDATES = 2_000_000
-"""Upper bound of the pairs that are measured at once (about 50 bytes each), however crowded the frames are."""
+"""Upper bound of the pairs that are measured at once (about 50 bytes each), however crowded the
+frames are."""
 
 
 LONG_RUN = 16
-"""Where points crowd so much that a row has more candidates in one run, all candidates are written out at once."""
+"""Where points crowd so much that a row has more candidates in one run, all candidates are written
+out at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,8 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows `first` to `last` (excluded), and those from `start` to `stop` (excluded) that are looked at with them."""
+    """Rows `first` to `last` (excluded), and those from `start` to `stop` (excluded) that are
+    looked at with them."""
 
     start: int
     first: int
@@ -63,7 +69,8 @@ class Window:
 
 
 def windows(ordinal: np.ndarray, *, before: int, after: int) -> Iterator[Window]:
-    """Yield windows of whole frames that cover all rows, about `WINDOW_ROWS` each and no fewer than `WINDOW_FRAMES` frames.
+    """Yield windows of whole frames that cover all rows, about `WINDOW_ROWS` each and no fewer than
+    `WINDOW_FRAMES` frames.
 
     Parameters
     ----------
@@ -74,26 +81,37 @@ def windows(ordinal: np.ndarray, *, before: int, after: int) -> Iterator[Window]
     """
     n, first = len(ordinal), 0
     while first < n:
-        enough = max(int(ordinal[min(first + WINDOW_ROWS, n) - 1]), int(ordinal[first]) + WINDOW_FRAMES - 1)
+        enough = max(
+            int(ordinal[min(first + WINDOW_ROWS, n) - 1]), int(ordinal[first]) + WINDOW_FRAMES - 1
+        )
         last = int(np.searchsorted(ordinal, enough, side="right"))
         start = int(np.searchsorted(ordinal, ordinal[first] - before))
-        yield Window(start, first, last, int(np.searchsorted(ordinal, ordinal[last - 1] + after, side="right")))
+        yield Window(
+            start,
+            first,
+            last,
+            int(np.searchsorted(ordinal, ordinal[last - 1] + after, side="right")),
+        )
         first = last
 
 
-def near_pairs(ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: np.ndarray, *, n_apart: int = 1) -> Pairs:
+def near_pairs(
+    ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: np.ndarray, *, n_apart: int = 1
+) -> Pairs:
     """Return every pair of rows, `n_apart` good frames apart, within the reach of the later one.
 
     Parameters
     ----------
     ordinal, points_nm, reach_nm
-        (n,) frame of each row, counted among the good frames, ascending; (n, 2) positions (y, x) [nm]; (n,) largest distance
-        [nm] to the rows before, where 0 asks for none.
+        (n,) frame of each row, counted among the good frames, ascending; (n, 2) positions (y, x)
+        [nm]; (n,) largest distance [nm] to the rows before, where 0 asks for none.
     """
     rows = np.flatnonzero(reach_nm > 0)
     if not len(rows):
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    later, earlier, squared = Grid(ordinal, points_nm, float(reach_nm.max())).near(rows, reach_nm[rows], -n_apart)
+    later, earlier, squared = Grid(ordinal, points_nm, float(reach_nm.max())).near(
+        rows, reach_nm[rows], -n_apart
+    )
     return Pairs(earlier, later, squared)
 
 
@@ -101,13 +119,17 @@ class Grid:
     """Rows sorted by frame and cell, in which neighbours are found."""
 
     def __init__(self, ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: float) -> None:
-        """Sort the rows (arguments as in `near_pairs`) so that neighbours up to `reach_nm` can be found."""
+        """Sort the rows (arguments as in `near_pairs`) so that neighbours up to `reach_nm` can be
+        found."""
         n = len(ordinal)
         self._frame = ordinal - ordinal[:1]
         self._y, self._x = (np.ascontiguousarray(points_nm[:, axis]) for axis in (0, 1))
         n_frames = int(self._frame[-1]) + 1 if n else 1
         self._low = [float(v.min()) if n else 0.0 for v in (self._y, self._x)]
-        extent = [float(v.max()) - low if n else 0.0 for v, low in zip((self._y, self._x), self._low, strict=True)]
+        extent = [
+            float(v.max()) - low if n else 0.0
+            for v, low in zip((self._y, self._x), self._low, strict=True)
+        ]
         least = max(2 * reach_nm * (1 + SLACK), max(extent) / 2**20, 1e-300)
         # few empty cells where points are sparse; small ones where they crowd somewhere
         edge = max(least, 0.5 * float(np.sqrt(extent[0] * extent[1] * n_frames / max(n, 1))))
@@ -131,10 +153,15 @@ class Grid:
 
     def _place(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
         """Return where `rows` lie, in cells (y, x); one empty cell lies all around."""
-        y, x = ((v[rows] - low) / self._edge + 1 for v, low in zip((self._y, self._x), self._low, strict=True))
+        y, x = (
+            (v[rows] - low) / self._edge + 1
+            for v, low in zip((self._y, self._x), self._low, strict=True)
+        )
         return y, x
 
-    def near(self, rows: np.ndarray, reach_nm: np.ndarray, n_later: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def near(
+        self, rows: np.ndarray, reach_nm: np.ndarray, n_later: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return what lies near some rows in another frame.
 
         Parameters
@@ -153,17 +180,21 @@ class Grid:
         frame = self._frame[rows] + n_later
         inside = (frame >= 0) & (frame <= self._frame[-1]) if len(rows) else np.empty(0, bool)
         rows, reach_nm, frame = rows[inside], reach_nm[inside], frame[inside]
-        # of the cells around, only those on the nearer side in y and in x hold something within half an edge
+        # of the cells around, only those on the nearer side in y and in x hold something within
+        # half an edge
         cell_y, cell_x = ((place - 0.5).astype(np.int64) for place in self._place(rows))
         first = (frame * self._n_y + cell_y) * self._n_x + cell_x
         start, stop = self._runs(np.concatenate([first, first + self._n_x]))
         limit = np.tile((reach_nm * (1 + SLACK / 2)) ** 2, 2)
-        found = [self._measured(*part) for part in _bounded(np.tile(rows, 2), start, stop - start, limit)]
+        found = [
+            self._measured(*part) for part in _bounded(np.tile(rows, 2), start, stop - start, limit)
+        ]
         of_row, other, squared = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return of_row, other, squared
 
     def _runs(self, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the sorted rows of each `cell` begin, and where those of the next cell end."""
+        """Return where the sorted rows of each `cell` begin, and where those of the next cell
+        end."""
         if self._begin is not None:
             return self._begin[cell], self._begin[cell + 2]
         return np.searchsorted(self._key, cell), np.searchsorted(self._key, cell + 2)
@@ -173,7 +204,8 @@ class Grid:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Measure every row against its run of the sorted rows and keep what is near.
 
-        First of each run, then second of each, ...: most runs hold one or two, so this is a few short passes without counting out.
+        First of each run, then second of each, ...: most runs hold one or two, so this is a few
+        short passes without counting out.
         """
         if len(length) and int(length.max()) > LONG_RUN:
             of_row = np.repeat(np.arange(len(row)), length)
@@ -192,7 +224,8 @@ class Grid:
     def _kept(
         self, row: np.ndarray, of_row: np.ndarray, place: np.ndarray, limit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return those of the pairs (``row[of_row]``, sorted row `place`) that are near, with their squared distances."""
+        """Return those of the pairs (``row[of_row]``, sorted row `place`) that are near, with their
+        squared distances."""
         own = row[of_row]
         squared = (self._sorted_y[place] - self._y[own]) ** 2
         squared += (self._sorted_x[place] - self._x[own]) ** 2
@@ -201,7 +234,8 @@ class Grid:
 
 
 def _sorting(key: np.ndarray, n_keys: int) -> np.ndarray:
-    """Return the stable order of the whole numbers `key` (n,), 0 to ``n_keys - 1``: faster than `argsort` where both fit 63 bits."""
+    """Return the stable order of the whole numbers `key` (n,), 0 to ``n_keys - 1``: faster than
+    `argsort` where both fit 63 bits."""
     n = len(key)
     if n_keys * n >= 2**62:
         return np.argsort(key, kind="stable")
@@ -209,7 +243,8 @@ def _sorting(key: np.ndarray, n_keys: int) -> np.ndarray:
 
 
 def _bounded(*columns: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Yield the runs (row, start, length, ...) in portions of at most about `BATCH_CANDIDATES` pairs."""
+    """Yield the runs (row, start, length, ...) in portions of at most about `BATCH_CANDIDATES`
+    pairs."""
     total = np.cumsum(columns[2])
     n_parts = max(1, -(-int(total[-1] if len(total) else 0) // BATCH_CANDIDATES))
     edges = [0, *np.searchsorted(total, np.arange(1, n_parts) * BATCH_CANDIDATES), len(total)]

@@ -1,17 +1,19 @@
 r"""Closing gaps: which track that ended goes on as which track that began a few frames later.
 
-A second assignment, between the ends and the starts of all tracks of a movie (Jaqaman et al., Nat. Methods 5, 695 (2008)).
-An end and a start with m good frames between them, g frame times and a distance d apart, are one track with the log odds
+A second assignment, between the ends and the starts of all tracks of a movie (Jaqaman et al., Nat.
+Methods 5, 695 (2008)). An end and a start with m good frames between them, g frame times and a
+distance d apart, are one track with the log odds
 
     log f_g(d) + log(q_m / (1 - q_1 - q_2 - ...)) - log(births)                                           (1)
 
-f_g is the density of steps across g frame times (`stemkin.kernels.linking.steps`; the reach widens as sqrt(g)), q_m the share of ends
-that come back after m missed frames, and `births` the density of starts that continue nothing [1/(frame nm2)]. The shares
-and the births are those under which the ends and starts are most likely. The odds of all closed gaps together are the
-largest possible.
+f_g is the density of steps across g frame times (`stemkin.kernels.linking.steps`; the reach widens
+as sqrt(g)), q_m the share of ends that come back after m missed frames, and `births` the density of
+starts that continue nothing [1/(frame nm2)]. The shares and the births are those under which the
+ends and starts are most likely. The odds of all closed gaps together are the largest possible.
 
-The tips pass by twice in windows of time, once for the shares and once to be matched. What is held is a window, the connected
-groups of candidates that reach beyond it, and the names of closed gaps (16 bytes each); the answer is that of one window.
+The tips pass by twice in windows of time, once for the shares and once to be matched. What is held
+is a window, the connected groups of candidates that reach beyond it, and the names of closed gaps
+(16 bytes each); the answer is that of one window.
 """
 
 from __future__ import annotations
@@ -71,7 +73,12 @@ class Gaps:
     @staticmethod
     def concatenated(parts: Sequence[Gaps]) -> Gaps:
         """Return the candidates of all `parts`, which must not be none."""
-        return Gaps(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Gaps)))
+        return Gaps(
+            *(
+                np.concatenate([getattr(part, field.name) for part in parts])
+                for field in fields(Gaps)
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -97,14 +104,19 @@ class Shares:
 
 
 def close_gaps(
-    windows: Callable[[], Iterable[Tips]], *, model: StepModel, max_gap_frames: int, max_blind_frames: int
+    windows: Callable[[], Iterable[Tips]],
+    *,
+    model: StepModel,
+    max_gap_frames: int,
+    max_blind_frames: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the ends and starts that are one track.
 
     Parameters
     ----------
     windows
-        Gives the tips of all tracks of a movie, as `stemkin.kernels.linking.tips.in_windows` cuts them; called twice where they are several.
+        Gives the tips of all tracks of a movie, as `stemkin.kernels.linking.tips.in_windows` cuts
+        them; called twice where they are several.
     model
         How far defects step, and how often new ones begin.
     max_gap_frames
@@ -116,7 +128,9 @@ def close_gaps(
     -------
     (k,) names of tracks that end and (k,) names of the tracks that go on from them.
     """
-    candidates = partial(_candidates, model=model, max_gap_frames=max_gap_frames, max_blind_frames=max_blind_frames)
+    candidates = partial(
+        _candidates, model=model, max_gap_frames=max_gap_frames, max_blind_frames=max_blind_frames
+    )
     found = candidates(windows())
     ahead = list(itertools.islice(found, 2))
     shares = _shares(itertools.chain(ahead, found), model)
@@ -146,17 +160,26 @@ def _candidates(
         n_before += len(window)
         last = int(tips.ordinal[-1])
         most = min(max_gap_frames, last - int(tips.ordinal[0]) - 1)
-        found = [_near(tips, number, is_new, model, m, max_blind_frames) for m in range(1, max(most, 1) + 1)]
+        found = [
+            _near(tips, number, is_new, model, m, max_blind_frames)
+            for m in range(1, max(most, 1) + 1)
+        ]
         yield window, Gaps.concatenated(found), last
         kept = np.flatnonzero(tips.is_end & (tips.ordinal >= last - max_gap_frames))
         behind, number = [tips.take(kept)], number[kept]
 
 
 def _near(
-    tips: Tips, number: np.ndarray, is_new: np.ndarray, model: StepModel, n_missed: int, max_blind_frames: int
+    tips: Tips,
+    number: np.ndarray,
+    is_new: np.ndarray,
+    model: StepModel,
+    n_missed: int,
+    max_blind_frames: int,
 ) -> Gaps:
     """Return the candidates with `n_missed` good frames between them whose starts are new."""
-    # The longest wait that is allowed sets the reach of the search; each pair is then held to its own.
+    # The longest wait that is allowed sets the reach of the search; each pair is then held to its
+    # own.
     widest = model.reach_nm * np.sqrt(n_missed + 1 + max_blind_frames)
     reach = np.where(is_new & ~tips.is_end, widest, 0.0)
     pairs = near_pairs(tips.ordinal, tips.point_nm, reach, n_apart=n_missed + 1)
@@ -170,11 +193,20 @@ def _near(
     end, start = end[near], start[near]
     density = model.density_per_nm2(squared[near], apart[near])
     missed = np.full(len(end), n_missed - 1, np.int64)
-    return Gaps(number[end], number[start], tips.name[end], tips.name[start], tips.ordinal[end], density, missed)
+    return Gaps(
+        number[end],
+        number[start],
+        tips.name[end],
+        tips.name[start],
+        tips.ordinal[end],
+        density,
+        missed,
+    )
 
 
 def _shares(candidates: Iterable[tuple[Tips, Gaps, int]], model: StepModel) -> Shares:
-    """Return the shares and births by expectation-maximisation over all ends, or an even sample of `MOST_ENDS` at most."""
+    """Return the shares and births by expectation-maximisation over all ends, or an even sample of
+    `MOST_ENDS` at most."""
     every, n_before, n_starts = 1, 0, 0
     asked = [np.empty(0, np.int64)]
     kept: list[Gaps] = []
@@ -191,10 +223,14 @@ def _shares(candidates: Iterable[tuple[Tips, Gaps, int]], model: StepModel) -> S
     if not kept or not n_starts:
         return Shares(np.zeros(0), 1.0)
     every_end, all_gaps = np.concatenate(asked), Gaps.concatenated(kept)
-    return _most_likely(np.searchsorted(every_end, all_gaps.end), all_gaps, len(every_end), n_starts, every, model)
+    return _most_likely(
+        np.searchsorted(every_end, all_gaps.end), all_gaps, len(every_end), n_starts, every, model
+    )
 
 
-def _most_likely(end: np.ndarray, gaps: Gaps, n_ends: int, n_starts: int, every: int, model: StepModel) -> Shares:
+def _most_likely(
+    end: np.ndarray, gaps: Gaps, n_ends: int, n_starts: int, every: int, model: StepModel
+) -> Shares:
     """Return the shares under which the ends are most likely.
 
     Parameters
@@ -222,7 +258,8 @@ def _most_likely(end: np.ndarray, gaps: Gaps, n_ends: int, n_starts: int, every:
 
 
 def _whole_groups(gaps: Gaps, chosen: np.ndarray) -> np.ndarray:
-    """Return `chosen` (p,) and all that shares a tip with one of them, directly or through others."""
+    """Return `chosen` (p,) and all that shares a tip with one of them, directly or through
+    others."""
     if not chosen.any():
         return chosen
     tips, place = np.unique(np.concatenate([gaps.end, gaps.start]), return_inverse=True)
@@ -233,15 +270,19 @@ def _whole_groups(gaps: Gaps, chosen: np.ndarray) -> np.ndarray:
 
 
 def _best(gaps: Gaps, shares: Shares) -> tuple[np.ndarray, np.ndarray]:
-    """Return the names (first, then) of the candidates that have the largest odds together, no tip twice."""
+    """Return the names (first, then) of the candidates that have the largest odds together, no tip
+    twice."""
     saving = shares.log_odds(gaps) + tie_break(gaps.end, gaps.start)
-    (ends, end), (starts, start) = (np.unique(tips, return_inverse=True) for tips in (gaps.end, gaps.start))
+    (ends, end), (starts, start) = (
+        np.unique(tips, return_inverse=True) for tips in (gaps.end, gaps.start)
+    )
     taken = best_matching(end, start, saving, n_left=len(ends), n_right=len(starts))
     return gaps.first[taken], gaps.then[taken]
 
 
 def one_name(first: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Say how tracks are called once their gaps are closed: all parts of a track by the name of its first.
+    """Say how tracks are called once their gaps are closed: all parts of a track by the name of its
+    first.
 
     Parameters
     ----------

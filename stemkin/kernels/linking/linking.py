@@ -1,23 +1,27 @@
 r"""From frame to frame: which detection continues which, for a whole block of frames at once.
 
-By *distance*: for each pair of neighbouring frames the squared distances, with the squared reach for each detection that
-is not continued, add up to the least (Crocker & Grier, J. Colloid Interface Sci. 179, 298 (1996)). A pair of frames that lie
-g frame times apart (bad ones between them) may be sqrt(g) as far apart as neighbours: the spread of a random walk.
+By *distance*: for each pair of neighbouring frames the squared distances, with the squared reach
+for each detection that is not continued, add up to the least (Crocker & Grier, J. Colloid Interface
+Sci. 179, 298 (1996)). A pair of frames that lie g frame times apart (bad ones between them) may be
+sqrt(g) as far apart as neighbours: the spread of a random walk.
 
-By *likelihood*: the log odds of all links of a pair of frames add up to the most. The odds that detection i of one frame is
-detection j of the next, against i being lost and j being another (`stemkin.kernels.linking.steps`), are
+By *likelihood*: the log odds of all links of a pair of frames add up to the most. The odds that
+detection i of one frame is detection j of the next, against i being lost and j being another
+(`stemkin.kernels.linking.steps`), are
 
     f(d_ij) p / ((1 - p) A_i births B_j)                                                                      (1)
 
-and the two factors A and B ask the frames beside: a detection that comes back one frame later was only missed, and its
-neighbour's should not be taken for it. With r the share of lost detections that are found again in the frame after,
+and the two factors A and B ask the frames beside: a detection that comes back one frame later was
+only missed, and its neighbour's should not be taken for it. With r the share of lost detections
+that are found again in the frame after,
 
     A_i = 1 - r + r sum_k f2(d_ik) / births,    k: begins a track two frames after i                          (2)
     B_j = 1 + r / (1 - r) sum_k f2(d_kj) / births,    k: ends a track two frames before j
 
-where f2 is the density of steps across two frames. Who ends and who begins is taken from a first answer without the sums,
-and the answer is then improved `N_ROUNDS` times, where the sums say something new: only the groups of candidates that they
-touch are matched anew. So a link depends on the `CONTEXT` frames around it and on no others.
+where f2 is the density of steps across two frames. Who ends and who begins is taken from a first
+answer without the sums, and the answer is then improved `N_ROUNDS` times, where the sums say
+something new: only the groups of candidates that they touch are matched anew. So a link depends on
+the `CONTEXT` frames around it and on no others.
 """
 
 from __future__ import annotations
@@ -35,7 +39,8 @@ N_ROUNDS = 2
 """How often the links are chosen anew, knowing who ended and who began before."""
 
 CONTEXT = (N_ROUNDS + 1, N_ROUNDS)
-"""Good frames before and after a frame that a link into it may depend on; at least two on either side."""
+"""Good frames before and after a frame that a link into it may depend on; at least two on either
+side."""
 
 
 def links_by_distance(seen: Sightings, max_step_nm: float) -> np.ndarray:
@@ -65,19 +70,22 @@ def links_by_distance(seen: Sightings, max_step_nm: float) -> np.ndarray:
 
 
 def links_by_likelihood(seen: Sightings, model: StepModel) -> np.ndarray:
-    """Say which row of the frame before each row continues, so that all links together are most likely (eq. 1).
+    """Say which row of the frame before each row continues, so that all links together are most
+    likely (eq. 1).
 
     Returns
     -------
-    (n,) row in the frame before, -1 where a track begins. As for a whole movie in those frames that have `CONTEXT` frames
-    around them, or the movie's ends.
+    (n,) row in the frame before, -1 where a track begins. As for a whole movie in those frames that
+    have `CONTEXT` frames around them, or the movie's ends.
     """
 
     def of_window(part: Sightings) -> np.ndarray:
         n = len(part.ordinal)
         pairs = part.pairs(part.reach_nm(model.reach_nm))
         i, j = pairs.earlier, pairs.later
-        plain = model.log_odds(pairs.squared, part.since_last[j]) + tie_break(part.rank[i], part.rank[j])
+        plain = model.log_odds(pairs.squared, part.since_last[j]) + tie_break(
+            part.rank[i], part.rank[j]
+        )
         rivals = _Rivals(part, model)
         lost, found = rivals.nobody
         odds = plain - lost[i] - found[j]
@@ -111,25 +119,31 @@ class _Rivals:
         return self._model.log_lost(none), self._model.log_found(none)
 
     def log_odds(self, links: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logarithms (n,) of A and B of eqs. 1 and 2, when the tracks are those of `links`."""
+        """Return the logarithms (n,) of A and B of eqs. 1 and 2, when the tracks are those of
+        `links`."""
         begins = np.flatnonzero((links < 0) & (self._reach > 0))
         start, row, squared = self._grid.near(begins, self._reach[begins], -2)
         lost = np.bincount(row, self._density(row, start, squared), minlength=len(links))
-        # seen from an end, the reach is that of the frame two good frames later: the largest in the window is enough to look
+        # seen from an end, the reach is that of the frame two good frames later: the largest in the
+        # window is enough to look
         ends = np.flatnonzero(~goes_on(links))
-        end, row, squared = self._grid.near(ends, np.full(len(ends), self._reach.max(initial=0.0)), 2)
+        end, row, squared = self._grid.near(
+            ends, np.full(len(ends), self._reach.max(initial=0.0)), 2
+        )
         found = np.bincount(row, self._density(end, row, squared), minlength=len(links))
         return self._model.log_lost(lost), self._model.log_found(found)
 
     def _density(self, earlier: np.ndarray, later: np.ndarray, squared: np.ndarray) -> np.ndarray:
-        """Return the density of steps from `earlier` to `later` rows, 0 where the time between is too long."""
+        """Return the density of steps from `earlier` to `later` rows, 0 where the time between is
+        too long."""
         squared = squared + self._seen.looks.squared_nm2(earlier, later)
         density = self._model.density_per_nm2(squared, self._seen.since_second[later])
         return np.where(self._reach[later] > 0, density, 0.0)
 
 
 def _touched(pairs: Pairs, changed: np.ndarray) -> np.ndarray:
-    """Return which pairs hang together with a row that `changed` (n,), through rows that they share."""
+    """Return which pairs hang together with a row that `changed` (n,), through rows that they
+    share."""
     touched = changed[pairs.earlier] | changed[pairs.later]
     n_before = -1
     while n_before < (n_touched := int(np.count_nonzero(touched))):
@@ -151,7 +165,8 @@ def _best(pairs: Pairs, saving: np.ndarray, n: int) -> np.ndarray:
 def _by_windows(
     seen: Sightings, of_window: Callable[[Sightings], np.ndarray], *, before: int, after: int
 ) -> np.ndarray:
-    """Link a few frames at a time, each window with so many frames before and after; memory stays that of a window."""
+    """Link a few frames at a time, each window with so many frames before and after; memory stays
+    that of a window."""
     links = np.full(len(seen.ordinal), -1, np.int64)
     for window in windows(seen.ordinal, before=before, after=after):
         found = of_window(seen.take(slice(window.start, window.stop)))[

@@ -1,4 +1,5 @@
-"""Detections of consecutive frames as a linker sees them: where, when, how they look, and which may be one defect."""
+"""Detections of consecutive frames as a linker sees them: where, when, how they look, and which may
+be one defect."""
 
 from __future__ import annotations
 
@@ -65,8 +66,8 @@ class Sightings:
     longest
         Frame times after which nothing is continued.
     spacing_nm
-        Distance of neighbouring sites: only steps that are lattice vectors, as far as their length tells, are candidates;
-        None: all steps are.
+        Distance of neighbouring sites: only steps that are lattice vectors, as far as their length
+        tells, are candidates; None: all steps are.
     """
 
     ordinal: np.ndarray
@@ -79,7 +80,8 @@ class Sightings:
     spacing_nm: float | None = None
 
     def reach_nm(self, max_step_nm: float, n_apart: int = 1) -> np.ndarray:
-        """Return the largest distance (n,) from the frame `n_apart` good frames before [nm]; 0 where nothing goes on."""
+        """Return the largest distance (n,) from the frame `n_apart` good frames before [nm]; 0
+        where nothing goes on."""
         since = self.since_last if n_apart == 1 else self.since_second
         return np.where(since <= self.longest + n_apart - 1, max_step_nm * np.sqrt(since), 0.0)
 
@@ -89,7 +91,9 @@ class Sightings:
         if self.spacing_nm is not None:
             kept = np.flatnonzero(from_site_to_site(pairs.squared, self.spacing_nm))
             pairs = Pairs(pairs.earlier[kept], pairs.later[kept], pairs.squared[kept])
-        return replace(pairs, squared=pairs.squared + self.looks.squared_nm2(pairs.earlier, pairs.later))
+        return replace(
+            pairs, squared=pairs.squared + self.looks.squared_nm2(pairs.earlier, pairs.later)
+        )
 
     def take(self, rows: np.ndarray | slice) -> Sightings:
         """Return the sightings of `rows`, which are ascending."""
@@ -110,12 +114,13 @@ class Sightings:
 
 
 SITE_TOLERANCE = 0.3
-"""How far the length of a step may be from that of a lattice vector, in lattice constants. A step from a chalcogen site to a
-metal site (0.58) is none, and neither is half a step."""
+"""How far the length of a step may be from that of a lattice vector, in lattice constants. A step
+from a chalcogen site to a metal site (0.58) is none, and neither is half a step."""
 
 
 def from_site_to_site(squared: np.ndarray, spacing: float) -> np.ndarray:
-    """Tell which steps, given their squared lengths (p,), may lead from site to site of a triangular lattice.
+    """Tell which steps, given their squared lengths (p,), may lead from site to site of a
+    triangular lattice.
 
     >>> from_site_to_site(np.array([0.1, 0.577, 1.0, 1.4, 1.75]) ** 2, 1.0).tolist()
     [True, False, True, False, True]
@@ -124,7 +129,9 @@ def from_site_to_site(squared: np.ndarray, spacing: float) -> np.ndarray:
     u = np.arange(int(length.max(initial=0.0)) + 3)
     shells = np.unique(np.sqrt(u[:, None] ** 2 + u[:, None] * u + u**2))
     place = np.searchsorted(shells, length)
-    nearest = np.minimum(np.abs(shells[place] - length), np.abs(length - shells[np.maximum(place - 1, 0)]))
+    nearest = np.minimum(
+        np.abs(shells[place] - length), np.abs(length - shells[np.maximum(place - 1, 0)])
+    )
     return np.asarray(nearest <= SITE_TOLERANCE)
 
 

@@ -1,4 +1,5 @@
-"""Counting how the detections of a movie step, are lost, begin and come back: the numbers behind `stemkin.kernels.linking.steps`."""
+"""Counting how the detections of a movie step, are lost, begin and come back: the numbers behind
+`stemkin.kernels.linking.steps`."""
 
 from __future__ import annotations
 
@@ -10,14 +11,17 @@ from stemkin.kernels.linking.sightings import Sightings, goes_on
 from stemkin.kernels.linking.steps import NO_STEPS, StepCounts, by_length
 
 STRETCH, ENOUGH_ROWS = 16, 256
-"""Frames that are counted together, and rows per frame of which more are not needed to know how defects step."""
+"""Frames that are counted together, and rows per frame of which more are not needed to know how
+defects step."""
 
 
 def counted_frames(ordinal: np.ndarray) -> np.ndarray:
-    """Return for how many frames each row's frame is counted: 1 where all are, k where one stretch in k is, 0 in the others.
+    """Return for how many frames each row's frame is counted: 1 where all are, k where one stretch
+    in k is, 0 in the others.
 
-    A crowded frame says as much as many sparse ones: of all stretches of `STRETCH` frames so many are counted that there
-    are about `ENOUGH_ROWS` rows per frame of the movie. It follows from a frame's number and its rows alone.
+    A crowded frame says as much as many sparse ones: of all stretches of `STRETCH` frames so many
+    are counted that there are about `ENOUGH_ROWS` rows per frame of the movie. It follows from a
+    frame's number and its rows alone.
 
     Parameters
     ----------
@@ -53,14 +57,20 @@ def count_steps(seen: Sightings, max_step_nm: float, own: slice) -> StepCounts:
     first, last = int(seen.ordinal[0]), int(seen.ordinal[-1])
     starts, _ = _frames(seen.ordinal)
     n_pairs = int(weight[starts] @ np.diff(seen.ordinal[starts], prepend=first))
-    if not weight[own].all():  # a frame asks for the links into itself, the frame before and the frame after
+    if not weight[
+        own
+    ].all():  # a frame asks for the links into itself, the frame before and the frame after
         counted = np.unique(seen.ordinal[weight > 0])
-        rows = np.flatnonzero(np.isin(seen.ordinal, np.concatenate([counted + k for k in (-2, -1, 0, 1)])))
+        rows = np.flatnonzero(
+            np.isin(seen.ordinal, np.concatenate([counted + k for k in (-2, -1, 0, 1)]))
+        )
         seen, weight = seen.take(rows), weight[rows]
     ordinal, point, reach = seen.ordinal, seen.point_nm, seen.reach_nm(max_step_nm)
     links = links_by_distance(seen, max_step_nm)
     later = np.flatnonzero((links >= 0) & (weight > 0))
-    steps = by_length(((point[later] - point[links[later]]) ** 2).sum(axis=1), reach[later], weight[later])
+    steps = by_length(
+        ((point[later] - point[links[later]]) ** 2).sum(axis=1), reach[later], weight[later]
+    )
     on, reach_two = goes_on(links), seen.reach_nm(max_step_nm, 2)
     begins = (links < 0) & (weight > 0)
     tips = np.flatnonzero(~on | begins)

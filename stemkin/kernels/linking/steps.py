@@ -1,15 +1,18 @@
-r"""How far defects step, how often they are missed and how often new ones begin: what makes a link likely.
+r"""How far defects step, how often they are missed and how often new ones begin: what makes a link
+likely.
 
-Two detections of neighbouring frames a distance d apart are either one defect, or a defect that was lost and another that
-was found. The odds of the first against the second are
+Two detections of neighbouring frames a distance d apart are either one defect, or a defect that was
+lost and another that was found. The odds of the first against the second are
 
     log odds = log f(d) + log(p / (1 - p)) - log(births)                                                  (1)
 
-with f the density of steps [1/nm2], p the chance that a detection is continued in the next frame (the defect survives
-*and* is found), and `births` the density of detections that continue nothing [1/(frame nm2)]. All three are counted in the
-data: the tracks of a first linking by distance give the numbers, from which the pairs expected by chance are taken away.
-Linking then maximises the sum of (1), the likelihood of all links together. The steps of atoms are far from a normal
-distribution (they rest, or they hop by a lattice vector), which is why counting them is worth it.
+with f the density of steps [1/nm2], p the chance that a detection is continued in the next frame
+(the defect survives *and* is found), and `births` the density of detections that continue nothing
+[1/(frame nm2)]. All three are counted in the
+data: the tracks of a first linking by distance give the numbers, from which the pairs expected by
+chance are taken away. Linking then maximises the sum of (1), the likelihood of all links together.
+The steps of atoms are far from a normal distribution (they rest, or they hop by a lattice vector),
+which is why counting them is worth it.
 
 Counts are integers and extremes, so they add up to the same model for every chunking.
 """
@@ -30,7 +33,8 @@ RINGS = EDGES[1:] ** 2 - EDGES[:-1] ** 2
 """Edges, middles and areas (in units of the whole disc) of the bins."""
 
 PRIOR_STEPS = 20.0
-"""Weight, in steps, of the prior: a normal distribution whose sd is 0.4 reaches, as good as squared distances."""
+"""Weight, in steps, of the prior: a normal distribution whose sd is 0.4 reaches, as good as squared
+distances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,8 @@ class StepCounts:
     steps
         (`N_BINS`,) links by length, in units of their reach.
     returns
-        (`N_BINS`,) ends and starts of tracks with one good frame between them, by distance in units of their reach.
+        (`N_BINS`,) ends and starts of tracks with one good frame between them, by distance in units
+        of their reach.
     n_ended, n_begun
         Detections not continued in the next good frame, and those that continue nothing.
     n_before_two
@@ -77,13 +82,21 @@ class StepCounts:
 
 
 NO_STEPS = StepCounts(
-    np.zeros(N_BINS, np.int64), np.zeros(N_BINS, np.int64), 0, 0, 0, 0, np.full(2, np.inf), np.full(2, -np.inf)
+    np.zeros(N_BINS, np.int64),
+    np.zeros(N_BINS, np.int64),
+    0,
+    0,
+    0,
+    0,
+    np.full(2, np.inf),
+    np.full(2, -np.inf),
 )
 """What nothing says."""
 
 
 def by_length(squared: np.ndarray, reach: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return how many of the distances, in units of the reach, fall into each of `N_BINS` bins; each counts `weight` times."""
+    """Return how many of the distances, in units of the reach, fall into each of `N_BINS` bins;
+    each counts `weight` times."""
     bins = (np.sqrt(squared) / reach * N_BINS).astype(np.int64).clip(max=N_BINS - 1)
     return np.bincount(bins, weights=weight, minlength=N_BINS).astype(np.int64)
 
@@ -121,8 +134,9 @@ class StepModel:
     def n_by_chance(self) -> float:
         """Links between a lost defect and another that was found, as many as chance makes.
 
-        With e detections that end and b that begin, all told, chance brings e b / A of them within reach, where A is
-        the number of discs of that radius in all frames; what is seen to end and to begin is less by as much.
+        With e detections that end and b that begin, all told, chance brings e b / A of them within
+        reach, where A is the number of discs of that radius in all frames; what is seen to end and
+        to begin is less by as much.
         """
         c = self.counts
         half = (self.room_nm2 / (np.pi * self.reach_nm**2) - c.n_ended - c.n_begun) / 2
@@ -132,11 +146,16 @@ class StepModel:
 
     @cached_property
     def density(self) -> np.ndarray:
-        """(`N_BINS`,) probability of a step per unit of area, in units of the reach: f(d) = density / reach**2."""
+        """(`N_BINS`,) probability of a step per unit of area, in units of the reach: f(d) = density
+        / reach**2."""
         prior = np.exp(-(EDGES[:-1] ** 2) / 0.32) - np.exp(-(EDGES[1:] ** 2) / 0.32)
         steps = self.counts.steps
-        smooth = np.convolve(np.concatenate([steps[:1], steps, steps[-1:]]), [0.25, 0.5, 0.25], mode="valid")
-        true = np.maximum(smooth - self.n_by_chance * RINGS, 0.0) + PRIOR_STEPS * prior / prior.sum()
+        smooth = np.convolve(
+            np.concatenate([steps[:1], steps, steps[-1:]]), [0.25, 0.5, 0.25], mode="valid"
+        )
+        true = (
+            np.maximum(smooth - self.n_by_chance * RINGS, 0.0) + PRIOR_STEPS * prior / prior.sum()
+        )
         return np.asarray(true / true.sum() / (np.pi * RINGS))
 
     @cached_property
@@ -154,8 +173,8 @@ class StepModel:
     def share_found_again(self) -> float:
         """Share of lost detections that are found again after one missed frame.
 
-        The distances between ends and starts are a mixture of steps across two frames and of pairs by chance, whose
-        number per area is even; its weights are found by expectation-maximisation.
+        The distances between ends and starts are a mixture of steps across two frames and of pairs
+        by chance, whose number per area is even; its weights are found by expectation-maximisation.
         """
         pairs, n_ends = self.counts.returns.astype(np.float64), self.counts.n_before_two + 1.0
         again = (
@@ -174,7 +193,8 @@ class StepModel:
 
     @cached_property
     def new_per_nm2(self) -> float:
-        """Detections per frame and nm2 that continue nothing, neither in the frame before nor in the one before that."""
+        """Detections per frame and nm2 that continue nothing, neither in the frame before nor in
+        the one before that."""
         return self.births_per_nm2 * max(
             1 - self.share_found_again * self.counts.n_before_two / (self.counts.n_begun + 1), 0.05
         )
@@ -182,7 +202,8 @@ class StepModel:
     def density_per_nm2(self, squared_nm2: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """Return f of steps across `apart` frame times [1/nm2].
 
-        Across g frame times, half of the defects are taken to have made one step and half to have spread by sqrt(g).
+        Across g frame times, half of the defects are taken to have made one step and half to have
+        spread by sqrt(g).
         """
         squared = squared_nm2 / self.reach_nm**2
         density = np.exp(self._log_density(squared))
@@ -199,7 +220,8 @@ class StepModel:
         return value, np.append(np.diff(value), 0.0)
 
     def _log_density(self, squared: np.ndarray) -> np.ndarray:
-        """Return the log density at squared distances in units of the reach, interpolated; minus infinity beyond it."""
+        """Return the log density at squared distances in units of the reach, interpolated; minus
+        infinity beyond it."""
         value, rise = self._table
         place = np.maximum(np.sqrt(squared) * N_BINS - 0.5, 0.0)
         below = np.minimum(place.astype(np.int64), N_BINS - 1)
@@ -207,7 +229,8 @@ class StepModel:
         return np.asarray(np.where(squared <= 1 + 1e-6, inside, -np.inf))
 
     def log_odds(self, squared_nm2: np.ndarray, apart: np.ndarray) -> np.ndarray:
-        """Return the log odds (1) that two detections of neighbouring good frames are one defect."""
+        """Return the log odds (1) that two detections of neighbouring good frames are one
+        defect."""
         p = self.p_continued
         odds = self._log_density(squared_nm2 / self.reach_nm**2) - 2 * np.log(self.reach_nm)
         later = np.flatnonzero(apart > 1)
@@ -217,11 +240,15 @@ class StepModel:
         return np.asarray(odds + (np.log(p / (1 - p)) - np.log(self.births_per_nm2)))
 
     def log_lost(self, density: np.ndarray) -> np.ndarray:
-        """Return how much likelier a detection was lost, given the density of steps from it to starts two frames later."""
+        """Return how much likelier a detection was lost, given the density of steps from it to
+        starts two frames later."""
         share = self.share_found_again
         return np.asarray(np.log(1 - share + share * density / self.new_per_nm2))
 
     def log_found(self, density: np.ndarray) -> np.ndarray:
-        """Return how much likelier a detection continues nothing, given the density of steps to it from ends two frames ago."""
+        """Return how much likelier a detection continues nothing, given the density of steps to it
+        from ends two frames ago."""
         share = self.share_found_again
-        return np.asarray(np.log((self.new_per_nm2 + share / (1 - share) * density) / self.births_per_nm2))
+        return np.asarray(
+            np.log((self.new_per_nm2 + share / (1 - share) * density) / self.births_per_nm2)
+        )

@@ -1,4 +1,5 @@
-"""Tips: where tracks begin and where they end, block by block, and in windows of time that hold a bounded number of them."""
+"""Tips: where tracks begin and where they end, block by block, and in windows of time that hold a
+bounded number of them."""
 
 from __future__ import annotations
 
@@ -68,20 +69,23 @@ class Tips:
         )
 
     def in_order(self) -> Tips:
-        """Return the tips sorted by frame, y, x and name, the end of a track of one detection before its start."""
+        """Return the tips sorted by frame, y, x and name, the end of a track of one detection
+        before its start."""
         y, x = self.point_nm.T
         return self.take(np.lexsort((~self.is_end, self.name, x, y, self.ordinal)))
 
 
 def in_windows(blocks: Iterable[tuple[Tips, int]]) -> Iterator[Tips]:
-    """Yield the tips of whole frames in the order of time, sorted, `WINDOW_TIPS` or a few more at once. Lazy.
+    """Yield the tips of whole frames in the order of time, sorted, `WINDOW_TIPS` or a few more at
+    once. Lazy.
 
     Where a window ends follows from the tips alone, not from the blocks that they come in.
 
     Parameters
     ----------
     blocks
-        The tips of each block in the order of time, and its last occupied frame; no later block has a tip before that frame.
+        The tips of each block in the order of time, and its last occupied frame; no later block has
+        a tip before that frame.
     """
     waiting: list[Tips] = []
     for tips, last_frame in blocks:
@@ -91,7 +95,9 @@ def in_windows(blocks: Iterable[tuple[Tips, int]]) -> Iterator[Tips]:
             stop = int(np.searchsorted(known.frame, last_frame))
             first = 0
             while first + WINDOW_TIPS <= stop:
-                last = int(np.searchsorted(known.frame, known.frame[first + WINDOW_TIPS - 1], side="right"))
+                last = int(
+                    np.searchsorted(known.frame, known.frame[first + WINDOW_TIPS - 1], side="right")
+                )
                 yield known.take(slice(first, last))
                 first = last
             waiting = [known.take(slice(first, None))]

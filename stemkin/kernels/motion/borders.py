@@ -1,13 +1,16 @@
 r"""Steps that leave the field of view are not seen: what each step that was seen stands for.
 
-A particle a distance b from the border is lost if its step of length R leads across. Steps have no preferred direction, so
-of all steps of that length from that place the share
+A particle a distance b from the border is lost if its step of length R leads across. Steps have no
+preferred direction, so of all steps of that length from that place the share
 
     phi(R, b) = 1 - sum over borders with b < R of arccos(b / R) / pi    (+ what two borders of a corner both cut off)
 
-is seen, and a seen step stands for 1/phi steps (Horvitz & Thompson, J. Am. Stat. Assoc. 47, 663 (1952)). Means over steps
-weighted so are those of a sample without borders, whatever the motion: Brownian, hops, or both. Without the weights D comes
-out low by about the share of steps that cross the border: 3.5 % in a field of 11.5 nm with hops of 0.3 nm.
+is seen, and a seen step stands for 1/phi steps (Horvitz & Thompson, J. Am. Stat. Assoc. 47, 663
+(1952)). Means over steps
+weighted so are those of a sample without borders, whatever the motion: Brownian, hops, or both.
+Without the weights D comes
+out low by about the share of steps that cross the border: 3.5 % in a field of 11.5 nm with hops of
+0.3 nm.
 
 >>> room = Room(np.array([[0.0, 9.0], [9.0, 9.0]]), np.array([[18.0], [18.0]]))
 >>> room.weights(np.array([0, 1]), np.array([1.0, 1.0])).tolist()
@@ -25,7 +28,8 @@ Weights = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From rows (k,) where displacements begin, and their lengths (k,), to what each stands for."""
 
 LOWEST_SHARE = 0.2
-"""In a corner a quarter of all directions is left; smaller shares come from rounding or a field smaller than a step."""
+"""In a corner a quarter of all directions is left; smaller shares come from rounding or a field
+smaller than a step."""
 
 GRAIN = 64
 """Weights are rounded to 1/64, so that sums of counts are exact in any order."""
@@ -48,7 +52,9 @@ class Room:
 
     def take(self, rows: np.ndarray | slice) -> Room:
         """Return the room of `rows`."""
-        return Room(self.place[:, rows], self.size if self.size.shape[1] == 1 else self.size[:, rows])
+        return Room(
+            self.place[:, rows], self.size if self.size.shape[1] == 1 else self.size[:, rows]
+        )
 
     def weights(self, rows: np.ndarray, length: np.ndarray) -> np.ndarray:
         """Return how many steps each seen step stands for.
@@ -66,8 +72,13 @@ class Room:
         weight = np.ones(len(rows))
         if len(near):
             close = own.take(near)
-            low, high = (np.maximum(side, 0.0) / length[near] for side in (close.place, close.size - close.place))
-            cut_y, cut_x = (np.arccos(np.minimum(pair, 1.0)) for pair in zip(low, high, strict=True))
+            low, high = (
+                np.maximum(side, 0.0) / length[near]
+                for side in (close.place, close.size - close.place)
+            )
+            cut_y, cut_x = (
+                np.arccos(np.minimum(pair, 1.0)) for pair in zip(low, high, strict=True)
+            )
             both = sum(np.maximum(y + x - np.pi / 2, 0.0) for y in cut_y for x in cut_x)
             share = 1 - (cut_y.sum(axis=0) + cut_x.sum(axis=0)) / np.pi + both / (2 * np.pi)
             weight[near] = np.rint(GRAIN / np.maximum(share, LOWEST_SHARE)) / GRAIN

@@ -1,6 +1,8 @@
-"""What the likelihood of Brownian tracks says: the most likely D, its interval, and what steps that are not Gaussian do to it.
+"""What the likelihood of Brownian tracks says: the most likely D, its interval, and what steps that
+are not Gaussian do to it.
 
-The sums over tracks come from `stemkin.kernels.motion.likelihood`, at 32 nodes of the reduced localisation error r = s²/(D t).
+The sums over tracks come from `stemkin.kernels.motion.likelihood`, at 32 nodes of the reduced
+localisation error r = s²/(D t).
 """
 
 from __future__ import annotations
@@ -11,12 +13,20 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
-from stemkin.kernels.motion.likelihood import FINE, FINE_FROM_NODES, HIGHEST, LOWEST, N_NODES, TO_COEFFICIENTS
+from stemkin.kernels.motion.likelihood import (
+    FINE,
+    FINE_FROM_NODES,
+    HIGHEST,
+    LOWEST,
+    N_NODES,
+    TO_COEFFICIENTS,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The pooled likelihood of all tracks that share a frame time: totals of `likelihood_numbers`."""
+    """The pooled likelihood of all tracks that share a frame time: totals of
+    `likelihood_numbers`."""
 
     totals: np.ndarray
     frame_time: float
@@ -42,7 +52,9 @@ class Evidence:
 
     def at(self, i: int, log_r: np.ndarray | float) -> np.ndarray:
         """Return the i-th function at `log_r`."""
-        where = (np.clip(log_r, LOWEST, HIGHEST) - (LOWEST + HIGHEST) / 2) * (2 / (HIGHEST - LOWEST))
+        where = (np.clip(log_r, LOWEST, HIGHEST) - (LOWEST + HIGHEST) / 2) * (
+            2 / (HIGHEST - LOWEST)
+        )
         return np.asarray(chebyshev.chebval(where, TO_COEFFICIENTS @ self.at_nodes(i)))
 
 
@@ -69,24 +81,31 @@ class Diffusion:
 
 UNKNOWN = Diffusion(np.nan, np.nan, np.nan, np.nan)
 SURE = 2.33
-"""Standard errors (1 %) by which steps must differ from Gaussian ones before their error is taken for larger."""
+"""Standard errors (1 %) by which steps must differ from Gaussian ones before their error is taken
+for larger."""
 MANY_UNITS = 20
-"""From this many tracks on the error is taken from the spread between tracks; below, from that between steps."""
+"""From this many tracks on the error is taken from the spread between tracks; below, from that
+between steps."""
 
 
-def most_likely(evidence: Evidence, *, confidence: float = 0.95, s2: float | None = None) -> Diffusion:
+def most_likely(
+    evidence: Evidence, *, confidence: float = 0.95, s2: float | None = None
+) -> Diffusion:
     """Return D at the maximum of the likelihood, with the interval that its profile gives.
 
-    At the most likely r, D is taken from the most probable step length, sqrt(4 D t), under a prior that prefers no scale:
-    Q / (2 m + 1) instead of Q / 2 m. For 900 displacements that is nothing; for a single track of 30 it brings the mean squared
-    error at SNR 0.5 from 1/0.895 to 1/0.925 of the Cramer-Rao bound.
+    At the most likely r, D is taken from the most probable step length, sqrt(4 D t), under a prior
+    that prefers no scale: Q / (2 m + 1) instead of Q / 2 m. For 900 displacements that is nothing;
+    for a single track of 30 it brings the mean squared error at SNR 0.5 from 1/0.895 to 1/0.925 of
+    the Cramer-Rao bound.
 
-    The interval holds every D for which some r is not much less likely than the maximum. "Much" is scaled by the ratio of the
-    variance that is seen (between tracks, or between steps if tracks are few) to the one that Gaussian steps would have, apart
-    for D at given r and along the ridge where D and r make up for each other; so the interval stays honest for hops (a
-    sandwich estimate: White, Econometrica 50, 1 (1982); the likelihood scaled by it: Chandler & Bate, Biometrika 94, 167 (2007)).
-    Its quantile is that of an F distribution with three degrees of freedom per displacement: between the two that
-    a sum of squares has and the many of large numbers, so that single tracks of 10 steps are covered as they should be.
+    The interval holds every D for which some r is not much less likely than the maximum. "Much" is
+    scaled by the ratio of the variance that is seen (between tracks, or between steps if tracks are
+    few) to the one that Gaussian steps would have, apart for D at given r and along the ridge where
+    D and r make up for each other; so the interval stays honest for hops (a
+    sandwich estimate: White, Econometrica 50, 1 (1982); the likelihood scaled by it: Chandler &
+    Bate, Biometrika 94, 167 (2007)). Its quantile is that of an F distribution with three degrees
+    of freedom per displacement: between the two that a sum of squares has and the many of large
+    numbers, so that single tracks of 10 steps are covered as they should be.
 
     Parameters
     ----------
@@ -119,7 +138,8 @@ def most_likely(evidence: Evidence, *, confidence: float = 0.95, s2: float | Non
 
 
 def _polished(evidence: Evidence, best: int) -> float:
-    """Return the maximum near the fine grid's best point: the top of a parabola through three points."""
+    """Return the maximum near the fine grid's best point: the top of a parabola through three
+    points."""
     if best in (0, len(FINE) - 1):
         return float(FINE[best])
     near = FINE[best - 1 : best + 2]
@@ -130,13 +150,16 @@ def _polished(evidence: Evidence, best: int) -> float:
 
 
 LEAST_SPARE, MOST_SPARE = 1e-12, 600.0
-"""Where Lambert's function is a number: at less its argument is the branch point, at more its argument is 0."""
+"""Where Lambert's function is a number: at less its argument is the branch point, at more its
+argument is 0."""
 
 
 def _bounds(Dt: np.ndarray, spare: np.ndarray) -> tuple[float, float]:
-    """Return the smallest and largest D t, over all r, at which ln L per displacement has fallen by no more than `spare`.
+    """Return the smallest and largest D t, over all r, at which ln L per displacement has fallen by
+    no more than `spare`.
 
-    At given r, ln L falls by m (ln z + 1/z - 1) when D t is z times its best value; Lambert's function inverts that.
+    At given r, ln L falls by m (ln z + 1/z - 1) when D t is z times its best value; Lambert's
+    function inverts that.
     """
     inside = spare >= 0
     argument = -np.exp(-1 - np.clip(spare[inside], LEAST_SPARE, MOST_SPARE))
@@ -156,7 +179,8 @@ class _Spread:
     alone
         Of ln D where r is known.
     across
-        Along the ridge, by which ln D and ln r make up for each other: what is left of `inflation` after `alone`.
+        Along the ridge, by which ln D and ln r make up for each other: what is left of `inflation`
+        after `alone`.
     freedom
         Degrees of freedom from which they are known.
     """
@@ -172,13 +196,20 @@ def _spread(evidence: Evidence, log_r: float, Dt: float) -> _Spread:
     bread = np.linalg.pinv(_curvature(evidence, log_r, Dt))
     if evidence.n_units < MANY_UNITS:
         b = 1 + np.exp(log_r) + np.sqrt(1 + 2 * np.exp(log_r))  # of a long track without gaps
-        excess = fourth / m / Dt**2 - 8  # <u²> of two squared normal numbers is 8, its standard deviation sqrt(320)
+        excess = (
+            fourth / m / Dt**2 - 8
+        )  # <u²> of two squared normal numbers is 8, its standard deviation sqrt(320)
         stretch = m / evidence.n
         gaussian = excess < SURE * np.sqrt(320 / m) or log_r >= HIGHEST
-        more = 0.0 if gaussian else float(excess / 4 * b**2 / 4)  # a few long steps say no less of r, but less of D
+        more = (
+            0.0 if gaussian else float(excess / 4 * b**2 / 4)
+        )  # a few long steps say no less of r, but less of D
         return _Spread(stretch * (1 + more / m / bread[0, 0]), stretch * (1 + more), stretch, 3 * m)
     own = _squared_scores(evidence, log_r, Dt)
-    ratio, alone = _ratio(float((bread @ own @ bread)[0, 0] / bread[0, 0])), _ratio(float(own[0, 0]) / m)
+    ratio, alone = (
+        _ratio(float((bread @ own @ bread)[0, 0] / bread[0, 0])),
+        _ratio(float(own[0, 0]) / m),
+    )
     ridge = float(bread[0, 0]) * m - 1
     across = _ratio((ratio * (ridge + 1) - alone) / ridge) if ridge > 0.01 else 1.0
     return _Spread(ratio, alone, across, min(3 * m, evidence.n_units - 1))
@@ -194,7 +225,8 @@ def _squared_scores(evidence: Evidence, log_r: float, Dt: float) -> np.ndarray:
 
 
 def _with_known_error(evidence: Evidence, s2: float, confidence: float) -> Diffusion:
-    """Return D at the maximum along D t = s²/r, with the interval that the likelihood gives there."""
+    """Return D at the maximum along D t = s²/r, with the interval that the likelihood gives
+    there."""
     m, Dt = evidence.m, s2 / np.exp(FINE)
     log_b, Q = (FINE_FROM_NODES @ evidence.at_nodes(i) for i in (0, 1))
     profile = -m * np.log(Dt) - log_b - Q / (2 * Dt)
@@ -202,19 +234,33 @@ def _with_known_error(evidence: Evidence, s2: float, confidence: float) -> Diffu
     at_end = profile.argmax() == len(FINE) - 1
     width = FINE[1] - FINE[0]
     bend = float(2 * profile[best] - profile[best - 1] - profile[best + 1]) / width**2
-    shift = 0.0 if at_end or bend <= 0 else float(profile[best + 1] - profile[best - 1]) / (2 * bend * width**2)
+    shift = (
+        0.0
+        if at_end or bend <= 0
+        else float(profile[best + 1] - profile[best - 1]) / (2 * bend * width**2)
+    )
     log_r = float(FINE[best] + np.clip(shift, -1, 1) * width)
     inflation, freedom = evidence.m / evidence.n, 3 * m
     if evidence.n_units >= MANY_UNITS and bend > 0 and not at_end:
-        own = _squared_scores(evidence, log_r, s2 / np.exp(log_r))  # along the line ln r falls as ln D rises
+        own = _squared_scores(
+            evidence, log_r, s2 / np.exp(log_r)
+        )  # along the line ln r falls as ln D rises
         inflation, freedom = (
             _ratio(float(own[0, 0] - 2 * own[0, 1] + own[1, 1]) / bend),
             min(freedom, evidence.n_units - 1),
         )
-    inside = np.flatnonzero(profile >= profile.max() - inflation * special.fdtri(1, freedom, confidence) / 2)
+    inside = np.flatnonzero(
+        profile >= profile.max() - inflation * special.fdtri(1, freedom, confidence) / 2
+    )
     t, none = evidence.frame_time, inside[-1] == len(FINE) - 1
     D = 0.0 if at_end else s2 / np.exp(log_r) / t
-    return Diffusion(float(D), 0.0 if none else float(Dt[inside[-1]]) / t, float(Dt[inside[0]]) / t, s2, inflation)
+    return Diffusion(
+        float(D),
+        0.0 if none else float(Dt[inside[-1]]) / t,
+        float(Dt[inside[0]]) / t,
+        s2,
+        inflation,
+    )
 
 
 def _ratio(value: float) -> float:
@@ -222,7 +268,8 @@ def _ratio(value: float) -> float:
 
 
 def _curvature(evidence: Evidence, log_r: float, Dt: float) -> np.ndarray:
-    """Return minus the second derivatives of ln L in (ln D, ln r); at the ends of the range r is held."""
+    """Return minus the second derivatives of ln L in (ln D, ln r); at the ends of the range r is
+    held."""
     m, scale = evidence.m, 2 / (HIGHEST - LOWEST)
     where = (log_r - (LOWEST + HIGHEST) / 2) * scale
     coefficients = [TO_COEFFICIENTS @ evidence.at_nodes(i) for i in (0, 1)]

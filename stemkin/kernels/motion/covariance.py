@@ -4,10 +4,11 @@ Per axis, with D the diffusion coefficient, t the frame time and s the localisat
 
     c0 = <d_i d_i> = 2 D t + 2 s²,        c1 = <d_i d_(i+1)> = -s²,        so  D t = c0 / 2 + c1
 
-(Vestergaard, Blainey & Flyvbjerg, Phys. Rev. E 89, 022726 (2014), eq. 14, for an image taken in an instant): unbiased, and
-negative now and then where nothing moves. A few displacements leave c1 so uncertain that an error computed from c0 and c1
-themselves says little. So the interval holds every D that the estimate does not contradict: under each D the estimate
-is a sum of independent exponential numbers, whose first three moments are known exactly.
+(Vestergaard, Blainey & Flyvbjerg, Phys. Rev. E 89, 022726 (2014), eq. 14, for an image taken in an
+instant): unbiased, and negative now and then where nothing moves. A few displacements leave c1 so
+uncertain that an error computed from c0 and c1 themselves says little. So the interval holds every
+D that the estimate does not contradict: under each D the estimate is a sum of independent
+exponential numbers, whose first three moments are known exactly.
 
 >>> d = np.random.default_rng(0).normal(size=(1000, 2)).cumsum(axis=0)
 >>> track = np.zeros(1000, dtype=int)
@@ -25,7 +26,8 @@ from scipy import optimize, special
 from stemkin.kernels.motion.borders import Weights, all_alike
 
 SURE = 2.33
-"""Standard errors (1 %) by which displacements must differ from Gaussian ones before their error is taken for larger."""
+"""Standard errors (1 %) by which displacements must differ from Gaussian ones before their error is
+taken for larger."""
 
 
 def covariance_sums(
@@ -47,10 +49,11 @@ def covariance_sums(
 
     Returns
     -------
-    (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of d_i · d_i+1, number of
-    neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by what d_i stands for (pairs whose later step stands
-    for several are left out: who is near the border is seen going back, which would read as an error of its place); and
-    the number of d_i as they are.
+    (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of
+    d_i · d_i+1, number of neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by
+    what d_i stands for (pairs whose later step stands
+    for several are left out: who is near the border is seen going back, which would read as an
+    error of its place); and the number of d_i as they are.
     """
     sums = np.zeros((7, n_units))
     if len(frame) < 2:
@@ -87,13 +90,16 @@ def covariance_estimate(sums: np.ndarray) -> tuple[float, float]:
 def covariance_interval(
     sums: np.ndarray, *, between: float = 0.0, n_units: float = 1, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Return the smallest and the largest D t that do not contradict the estimate, from the pooled (7,) of `covariance_sums`.
+    """Return the smallest and the largest D t that do not contradict the estimate, from the pooled
+    (7,) of `covariance_sums`.
 
-    For each D the localisation error is the one that leaves c0 as it was seen; the estimate's distribution is that gamma
-    distribution, shifted, which shares its first three moments (Pearson's type III). Displacements that are not Gaussian
-    (`excess_kurtosis`) add the variance and the third moment of a count of rare, long ones, as far as D would make them; where
-    the estimate varies more than that from track to track (`between`: its variance by the spread of `n_units` tracks), as it
-    does in shuffled tracks that wandered unequally far, localisation takes the rest. The interval may hold negative D.
+    For each D the localisation error is the one that leaves c0 as it was seen; the estimate's
+    distribution is that gamma distribution, shifted, which shares its first three moments
+    (Pearson's type III). Displacements that are not Gaussian (`excess_kurtosis`) add the variance
+    and the third moment of a count of rare, long ones, as far as D would make them; where the
+    estimate varies more than that from track to track (`between`: its variance by the spread of
+    `n_units` tracks), as it does in shuffled tracks that wandered unequally far, localisation takes
+    the rest. The interval may hold negative D.
     """
     estimate, _ = covariance_estimate(sums)
     if np.isnan(estimate) or sums[1] == 0:
@@ -123,17 +129,21 @@ def covariance_interval(
     while at_most(estimate - reach) < 1 - tail:
         reach *= 2
     low = optimize.brentq(lambda D: at_most(D) - (1 - tail), estimate - reach, estimate + c0)
-    alone = float(sums[6]) * c0 / float(special.gammaincinv(float(sums[6]), tail)) / 2  # what c0 by itself would allow
+    alone = (
+        float(sums[6]) * c0 / float(special.gammaincinv(float(sums[6]), tail)) / 2
+    )  # what c0 by itself would allow
     most = max(alone, estimate + c0)
     high = most if at_most(most) > tail else optimize.brentq(lambda D: at_most(D) - tail, low, most)
     return float(low), float(high)
 
 
 def _moments(sums: np.ndarray, c0: float, c1: float) -> tuple[float, float, float]:
-    """Return the first three central moments of ``c0 / 2 + c1`` as it is estimated from Gaussian displacements on two axes.
+    """Return the first three central moments of ``c0 / 2 + c1`` as it is estimated from Gaussian
+    displacements on two axes.
 
-    With x = 2 cos(angle) the eigenvalues of "is the next displacement of" on the tracks, the estimate is the sum over them
-    of (1/2n + x/2n_pairs)(c0 + c1 x) times an exponential number. The sums over x², x⁴ and x⁶ count closed walks.
+    With x = 2 cos(angle) the eigenvalues of "is the next displacement of" on the tracks, the
+    estimate is the sum over them of (1/2n + x/2n_pairs)(c0 + c1 x) times an exponential number. The
+    sums over x², x⁴ and x⁶ count closed walks.
     """
     n, n_pairs, n_double = float(sums[0]), float(sums[2]), float(sums[4])
     n_triple = max(2 * n_double - n_pairs, 0.0)
@@ -146,7 +156,8 @@ def _moments(sums: np.ndarray, c0: float, c1: float) -> tuple[float, float, floa
 
 
 def _skewed(deviation: float, variance: float, third: float) -> float:
-    """Return the probability of no more than this deviation from the mean, for Pearson's type III."""
+    """Return the probability of no more than this deviation from the mean, for Pearson's type
+    III."""
     z, skew = deviation / np.sqrt(variance), third / variance**1.5
     if abs(skew) < 1e-3:
         return float(special.ndtr(z))
@@ -156,10 +167,12 @@ def _skewed(deviation: float, variance: float, third: float) -> float:
 
 
 def excess_kurtosis(sums: np.ndarray) -> tuple[float, float]:
-    """Return how far one-frame displacements are from Gaussian, and the standard error of that if they are.
+    """Return how far one-frame displacements are from Gaussian, and the standard error of that if
+    they are.
 
-    ``<|d|⁴> / (2 <|d|²>²) - 1`` is 0 for Gaussian displacements in two dimensions and positive where a few are much longer
-    than most. Its error is that of Laguerre's second polynomial of |d|², neighbours correlated by c1/c0.
+    ``<|d|⁴> / (2 <|d|²>²) - 1`` is 0 for Gaussian displacements in two dimensions and positive
+    where a few are much longer than most. Its error is that of Laguerre's second polynomial of
+    |d|², neighbours correlated by c1/c0.
 
     >>> excess_kurtosis(np.array([100.0, 100.0, 99.0, 0.0, 98.0, 200.0]))
     (0.0, 0.1)

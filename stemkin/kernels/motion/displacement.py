@@ -1,9 +1,11 @@
-"""How far particles go in how long: squared displacements per unit, and lines and powers through their means.
+"""How far particles go in how long: squared displacements per unit, and lines and powers through
+their means.
 
-Rows come ordered by *segment* (a stretch of track within which displacements count) and then by frame. Sums are taken
-per *unit*, usually one track: units are independent, so the spread between them is the error of any pooled number.
-With D the diffusion coefficient, t the frame time and s the localisation error per axis, ``<|d|²> = 4 D n t + 4 s²`` over n frames
-in two dimensions.
+Rows come ordered by *segment* (a stretch of track within which displacements count) and then by
+frame. Sums are taken
+per *unit*, usually one track: units are independent, so the spread between them is the error of any
+pooled number. With D the diffusion coefficient, t the frame time and s the localisation error per
+axis, ``<|d|²> = 4 D n t + 4 s²`` over n frames in two dimensions.
 
 >>> y, x = np.array([0.0, 1, 1, 3]), np.array([0.0, 0, 1, 1])
 >>> unit = np.zeros(4, dtype=int)
@@ -30,7 +32,8 @@ def squared_displacements(
     max_lag: int,
     weights: Weights = all_alike,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Add up the squared displacements over 1 to `max_lag` frames. A missing frame leaves its pairs out.
+    """Add up the squared displacements over 1 to `max_lag` frames. A missing frame leaves its pairs
+    out.
 
     Parameters
     ----------
@@ -66,7 +69,9 @@ def squared_displacements(
         squared = squared if weight is None else squared * weight
         alone = frame[pair] % lag == 0
         for value in np.unique(lag) if (lag != offset).any() else (offset,):
-            at = slice(None) if value == offset == lag[0] and (lag == offset).all() else lag == value
+            at = (
+                slice(None) if value == offset == lag[0] and (lag == offset).all() else lag == value
+            )
             sums[0, value - 1] += np.bincount(
                 owner[at], weights=None if weight is None else weight[at], minlength=n_units
             )
@@ -100,7 +105,8 @@ def optimal_lags(x: float, n: float) -> int:
 
 
 def line_through(msd: np.ndarray, n_lags: int) -> tuple[float, float]:
-    """Return slope and intercept of the straight line through the first `n_lags` points (lags 1, 2, ...)."""
+    """Return slope and intercept of the straight line through the first `n_lags` points (lags 1, 2,
+    ...)."""
     slope, intercept = np.polyfit(np.arange(1, n_lags + 1), msd[:n_lags], 1)
     return float(slope), float(intercept)
 
@@ -115,7 +121,8 @@ def power_law(msd: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]
 
     Returns
     -------
-    alpha, A, C; alpha is 1 for diffusion, below where the particle is held back, above where it is driven.
+    alpha, A, C; alpha is 1 for diffusion, below where the particle is held back, above where it is
+    driven.
 
     >>> n = np.arange(1, 9)
     >>> [round(v, 3) for v in power_law(2 * n**0.7 + 0.5, np.ones(8))]
@@ -134,7 +141,9 @@ def power_law(msd: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]
     best = int(np.argmin([fit(a)[1] for a in grid]))
     ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     alpha = float(
-        optimize.minimize_scalar(lambda a: fit(a)[1], bounds=ends, method="bounded", options={"xatol": 1e-8}).x
+        optimize.minimize_scalar(
+            lambda a: fit(a)[1], bounds=ends, method="bounded", options={"xatol": 1e-8}
+        ).x
     )
     (A, C), _ = fit(alpha)
     return alpha, float(A), float(C)

@@ -1,13 +1,13 @@
 """Hops on a triangular lattice: how often a defect jumps to one of its six neighbours.
 
-Between two frames a defect makes n hops, a Poisson number with mean Gamma t, in random directions; it is then on one of
-the *shells* of the lattice (distance 0, a, sqrt(3) a, 2 a, ...), and it is seen with a localisation error s. So the
-observed distance d has the density
+Between two frames a defect makes n hops, a Poisson number with mean Gamma t, in random directions;
+it is then on one of the *shells* of the lattice (distance 0, a, sqrt(3) a, 2 a, ...), and it is
+seen with a localisation error s. So the observed distance d has the density
 
     p(d) = sum over shells of P(shell | Gamma t) Rice(d; R_shell, s sqrt 2),
 
-and Gamma and s follow from the histogram of d by maximum likelihood. Two hops in one frame are counted as two, and noise
-is told from hops. For an isotropic walk D = a² Gamma / 4.
+and Gamma and s follow from the histogram of d by maximum likelihood. Two hops in one frame are
+counted as two, and noise is told from hops. For an isotropic walk D = a² Gamma / 4.
 
 >>> shells()[0][:4].round(3).tolist()
 [0.0, 1.0, 1.732, 2.0]
@@ -66,9 +66,10 @@ def hop_numbers(
 
     Returns
     -------
-    (n_groups, N_NUMBERS) multiples of 1/4096: the histogram of each gap, weighted, and another weighted by the squares of
-    the weights; then over units the number with a displacement, the sums of hops h (steps of more than a/2), of frames at
-    risk f, of h², h f and f², and the number of displacements as they are.
+    (n_groups, N_NUMBERS) multiples of 1/4096: the histogram of each gap, weighted, and another
+    weighted by the squares of the weights; then over units the number with a displacement, the sums
+    of hops h (steps of more than a/2), of frames at risk f, of h², h f and f², and the number of
+    displacements as they are.
     """
     numbers = np.zeros((n_groups, N_NUMBERS))
     if len(frame) < 2:
@@ -93,7 +94,8 @@ def hop_numbers(
 
 @cache
 def shells() -> tuple[np.ndarray, np.ndarray]:
-    """Return the radii [a] of the lattice's shells within 8 a, and the (25, n_shells) chance to be on each after n hops."""
+    """Return the radii [a] of the lattice's shells within 8 a, and the (25, n_shells) chance to be
+    on each after n hops."""
     size = 2 * MOST_HOPS + 1
     walk = np.zeros((size, size))
     walk[MOST_HOPS, MOST_HOPS] = 1
@@ -109,7 +111,8 @@ def shells() -> tuple[np.ndarray, np.ndarray]:
 
 
 def shell_probabilities(mean_hops: np.ndarray) -> np.ndarray:
-    """Return the (..., n_shells) chance to be on each shell when the number of hops is Poisson with mean `mean_hops` (...)."""
+    """Return the (..., n_shells) chance to be on each shell when the number of hops is Poisson with
+    mean `mean_hops` (...)."""
     n = np.arange(MOST_HOPS + 1)
     mean = np.asarray(mean_hops, dtype=np.float64)[..., None]
     weight = np.exp(special.xlogy(n, mean) - mean - special.gammaln(n + 1))
@@ -117,12 +120,15 @@ def shell_probabilities(mean_hops: np.ndarray) -> np.ndarray:
 
 
 def distance_probabilities(s: float, bins: np.ndarray) -> np.ndarray:
-    """Return the (n_shells, m) chance to see a distance in each of the `bins` (m,), for a localisation error `s` [a] per axis."""
+    """Return the (n_shells, m) chance to see a distance in each of the `bins` (m,), for a
+    localisation error `s` [a] per axis."""
     parts = 4
     d = (bins + (np.arange(parts)[:, None] + 0.5) / parts)[:, None] / BINS_PER_HOP
     radius = shells()[0][:, None]
     spread = 2 * s**2
-    density = d / spread * np.exp(-((d - radius) ** 2) / (2 * spread)) * special.i0e(d * radius / spread)
+    density = (
+        d / spread * np.exp(-((d - radius) ** 2) / (2 * spread)) * special.i0e(d * radius / spread)
+    )
     return np.asarray(np.maximum(density.mean(axis=0) / BINS_PER_HOP, 1e-12))
 
 
@@ -156,9 +162,10 @@ class HopRate:
 def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRate:
     """Return the hop rate that makes the histograms most likely.
 
-    The interval is that of a count with the same relative error (Jeffreys' prior). Where tracks differ more than chance
-    allows (score test for overdispersion at 1 %; Dean & Lawless, J. Am. Stat. Assoc. 84, 467 (1989)) it is widened; and
-    where some steps stand for several, by what these say less than as many steps.
+    The interval is that of a count with the same relative error (Jeffreys' prior). Where tracks
+    differ more than chance allows (score test for overdispersion at 1 %; Dean & Lawless, J. Am.
+    Stat. Assoc. 84, 467 (1989)) it is widened; and where some steps stand for several, by what
+    these say less than as many steps.
 
     Parameters
     ----------
@@ -182,7 +189,9 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     histogram, squares = histogram[:, bins], squares[:, bins]
 
     def log_chance(x: np.ndarray) -> np.ndarray:
-        chance = shell_probabilities(np.exp(x[0]) * gaps) @ distance_probabilities(float(np.exp(x[1])), bins)
+        chance = shell_probabilities(np.exp(x[0]) * gaps) @ distance_probabilities(
+            float(np.exp(x[1])), bins
+        )
         return np.asarray(np.log(chance))
 
     def loss(x: np.ndarray) -> float:
@@ -197,53 +206,71 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     def scaled(x: np.ndarray) -> float:
         return loss(x) / n
 
-    best = optimize.minimize(scaled, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13}).x
+    best = optimize.minimize(
+        scaled, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13}
+    ).x
     n_hops = _effective_count(loss, best) / _overdispersion(numbers[-7:-1])
     n_hops /= _stretch(log_chance, best, histogram, squares)
     rate = float(np.exp(best[0]))
     if n_hops < 0.5:
         return HopRate(
-            0.0, 0.0, float(count_interval(np.array(0.0), confidence=confidence)[1]) / exposure, 0.0, s, n, n_units
+            0.0,
+            0.0,
+            float(count_interval(np.array(0.0), confidence=confidence)[1]) / exposure,
+            0.0,
+            s,
+            n,
+            n_units,
         )
-    low, high = (float(v) / n_hops * rate for v in count_interval(np.array(n_hops), confidence=confidence))
+    low, high = (
+        float(v) / n_hops * rate for v in count_interval(np.array(n_hops), confidence=confidence)
+    )
     return HopRate(rate, low, high, n_hops, float(np.exp(best[1])), n, n_units)
 
 
 def _effective_count(f: Callable[[np.ndarray], float], x: np.ndarray) -> float:
-    """Return one over the variance of ln rate, from the curvature of the loss `f` in (ln rate, ln s)."""
+    """Return one over the variance of ln rate, from the curvature of the loss `f` in (ln rate, ln
+    s)."""
     h = 1e-3
     e = np.eye(2) * h
     bend = np.empty((2, 2))
     for i in range(2):
         for j in range(2):
-            bend[i, j] = (f(x + e[i] + e[j]) - f(x + e[i] - e[j]) - f(x - e[i] + e[j]) + f(x - e[i] - e[j])) / (
-                4 * h * h
-            )
+            bend[i, j] = (
+                f(x + e[i] + e[j]) - f(x + e[i] - e[j]) - f(x - e[i] + e[j]) + f(x - e[i] - e[j])
+            ) / (4 * h * h)
     if bend[1, 1] <= 0:
         return max(float(bend[0, 0]), 0.0)
     return max(float(bend[0, 0] - bend[0, 1] ** 2 / bend[1, 1]), 0.0)
 
 
 def _stretch(
-    log_chance: Callable[[np.ndarray], np.ndarray], x: np.ndarray, histogram: np.ndarray, squares: np.ndarray
+    log_chance: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    histogram: np.ndarray,
+    squares: np.ndarray,
 ) -> float:
     """Return how many times the variance of ln rate is what it would be if each step stood for one.
 
-    A step that stands for w adds w times its score to the estimating equation and w² times its square to the variance; the
-    hops, of which some lie beyond the border, carry other weights than the stays. So both are told apart bin by bin.
+    A step that stands for w adds w times its score to the estimating equation and w² times its
+    square to the variance; the hops, of which some lie beyond the border, carry other weights than
+    the stays. So both are told apart bin by bin.
     """
     if np.array_equal(histogram, squares):
         return 1.0
     h = 1e-3
     score = np.stack([(log_chance(x + e) - log_chance(x - e)) / (2 * h) for e in np.eye(2) * h])
-    alike, as_weighted = (np.einsum("igb,jgb,gb->ij", score, score, counts) for counts in (histogram, squares))
+    alike, as_weighted = (
+        np.einsum("igb,jgb,gb->ij", score, score, counts) for counts in (histogram, squares)
+    )
     bread = np.linalg.pinv(alike)
     expected = float(bread[0, 0])
     return float((bread @ as_weighted @ bread)[0, 0]) / expected if expected > 0 else 1.0
 
 
 def _overdispersion(sums: np.ndarray) -> float:
-    """Return how many times the variance of the hops per unit is what a Poisson number would have; 1 where chance explains it."""
+    """Return how many times the variance of the hops per unit is what a Poisson number would have;
+    1 where chance explains it."""
     units, hops, frames, hops2, both, frames2 = (float(v) for v in sums)
     if units < 3 or hops == 0:
         return 1.0

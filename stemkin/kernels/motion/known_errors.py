@@ -1,17 +1,21 @@
-"""The likelihood of Brownian tracks whose places come with errors of their own: only D is left to be found.
+"""The likelihood of Brownian tracks whose places come with errors of their own: only D is left to
+be found.
 
-A particle diffuses with D per axis and is seen at place i with a known error s_i. Its displacements d_i, over g_i frames of
-time t, are Gaussian with
+A particle diffuses with D per axis and is seen at place i with a known error s_i. Its displacements
+d_i, over g_i frames of time t, are Gaussian with
 
     <d_i d_i> = 2 D t g_i + s_i² + s_(i+1)²,        <d_(i-1) d_i> = -s_i²,
 
-so ``ln L = -sum (ln b_i + u_i / 2)`` with ``u_i = (e_y² + e_x²)/b_i``, innovations ``e_i = d_i + (s_i²/b_(i-1)) e_(i-1)`` and
-``b_i = 2 D t g_i + s_i² + s_(i+1)² - s_i⁴/b_(i-1)``. Places that are seen well count for more, gaps cost only their own
-information. ln L is taken at nodes ln D t that are the same for all tracks, and is smooth between them.
+so ``ln L = -sum (ln b_i + u_i / 2)`` with ``u_i = (e_y² + e_x²)/b_i``, innovations ``e_i = d_i +
+(s_i²/b_(i-1)) e_(i-1)`` and ``b_i = 2 D t g_i + s_i² + s_(i+1)² - s_i⁴/b_(i-1)``. Places that are
+seen well count for more, gaps cost only their own information. ln L is taken at nodes ln D t that
+are the same for all tracks, and is smooth between them.
 
-Trap: the errors are taken at their word. If they are 10 % too small, D is 16 % too large at SNR = sqrt(D t)/s of 0.5, 10 % at 1, 4 % at 2.
+Trap: the errors are taken at their word. If they are 10 % too small, D is 16 % too large at SNR =
+sqrt(D t)/s of 0.5, 10 % at 1, 4 % at 2.
 
-Source of the model: Berglund, Phys. Rev. E 82, 011917 (2010); Michalet & Berglund, Phys. Rev. E 85, 061916 (2012).
+Source of the model: Berglund, Phys. Rev. E 82, 011917 (2010); Michalet & Berglund, Phys. Rev. E 85,
+061916 (2012).
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ N_NUMBERS = 6 + 3 * N_NODES
 FINE = np.linspace(LOG_D[0], LOG_D[-1], 4001)
 _SLOPE = interpolate.make_interp_spline(LOG_D, np.eye(N_NODES), k=5).derivative()(LOG_D)
 _LARGEST = 1e9
-"""Slopes and squares far from the maximum are cut here: they are not needed, and their squares must fit into exact sums."""
+"""Slopes and squares far from the maximum are cut here: they are not needed, and their squares must
+fit into exact sums."""
 
 
 def stated_numbers(
@@ -57,9 +62,9 @@ def stated_numbers(
 
     Returns
     -------
-    (n_units, N_NUMBERS): what the displacements stand for, whether there are any, their number, the number of places without
-    an error, the sum of the squared errors of the others and their number; then at each node ln L, the square of its slope
-    in ln D t, and the sum of u².
+    (n_units, N_NUMBERS): what the displacements stand for, whether there are any, their number, the
+    number of places without an error, the sum of the squared errors of the others and their number;
+    then at each node ln L, the square of its slope in ln D t, and the sum of u².
     """
     known = np.isfinite(variance)
     variance = np.where(known, variance, 0.0)
@@ -73,7 +78,8 @@ def stated_numbers(
     for i in range(N_NODES):  # a plain sum: a product of matrices may round by its size
         slope += log_L[:, i, None] * _SLOPE[:, i]
     counts = [
-        np.bincount(unit[:-1], weights=v, minlength=n_units) if len(v) else np.zeros(n_units) for v in (weight, step)
+        np.bincount(unit[:-1], weights=v, minlength=n_units) if len(v) else np.zeros(n_units)
+        for v in (weight, step)
     ]
     places = [np.bincount(unit, weights=v, minlength=n_units) for v in (~known, variance, known)]
     head = np.stack([counts[0], counts[1] > 0, counts[1], *places], axis=1)
@@ -82,11 +88,21 @@ def stated_numbers(
 
 
 def _node_sums(
-    segment: np.ndarray, frame: np.ndarray, y: np.ndarray, x: np.ndarray, variance: np.ndarray, weight: np.ndarray
+    segment: np.ndarray,
+    frame: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    variance: np.ndarray,
+    weight: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run along all segments side by side; return their (k,) first rows, and their (k, N_NODES) ln L and sums of u²."""
+    """Run along all segments side by side; return their (k,) first rows, and their (k, N_NODES) ln
+    L and sums of u²."""
     double_D = 2 * np.exp(LOG_D)
-    starts = np.flatnonzero(np.append(True, segment[1:] != segment[:-1])) if len(segment) else np.zeros(0, int)
+    starts = (
+        np.flatnonzero(np.append(True, segment[1:] != segment[:-1]))
+        if len(segment)
+        else np.zeros(0, int)
+    )
     n = np.diff(np.append(starts, len(segment))) - 1
     order = np.argsort(-n, kind="stable")
     starts, n = starts[order], n[order]
@@ -99,7 +115,9 @@ def _node_sums(
         spread = double_D * (frame[at + 1] - frame[at])[:, None] + own + following
         dy, dx = (y[at + 1] - y[at])[:, None], (x[at + 1] - x[at])[:, None]
         w = weight[at, None]
-        share = np.where(w == 1, own / b[:k], 0.0) if i else 0.0  # near the border nothing is inferred from the past
+        share = (
+            np.where(w == 1, own / b[:k], 0.0) if i else 0.0
+        )  # near the border nothing is inferred from the past
         b = spread - own * share
         ey, ex = (dy + share * ey[:k], dx + share * ex[:k]) if i else (dy + 0 * b, dx + 0 * b)
         u = (ey**2 + ex**2) / b
@@ -110,14 +128,19 @@ def _node_sums(
 
 
 def _per_unit(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
-    return np.stack([np.bincount(unit, weights=column, minlength=n_units) for column in values.T], axis=1)
+    return np.stack(
+        [np.bincount(unit, weights=column, minlength=n_units) for column in values.T], axis=1
+    )
 
 
-def most_likely_stated(totals: np.ndarray, frame_time: float, *, confidence: float = 0.95) -> Diffusion:
+def most_likely_stated(
+    totals: np.ndarray, frame_time: float, *, confidence: float = 0.95
+) -> Diffusion:
     """Return D at the maximum of the likelihood, with the interval that the likelihood gives there.
 
-    As in `stemkin.kernels.motion.brownian.most_likely` the interval is scaled by how much the estimate varies, seen between tracks
-    or, with few of them, between steps, beyond what Gaussian steps would.
+    As in `stemkin.kernels.motion.brownian.most_likely` the interval is scaled by how much the
+    estimate varies, seen between tracks or, with few of them, between steps, beyond what Gaussian
+    steps would.
 
     Parameters
     ----------

@@ -1,19 +1,24 @@
-"""The exact likelihood of Brownian tracks: diffusion and localisation error told apart as well as can be.
+"""The exact likelihood of Brownian tracks: diffusion and localisation error told apart as well as
+can be.
 
-A particle diffuses with D per axis and is seen with a localisation error s. Its displacements d_1 .. d_m, over g_i frames
-of time t each, are Gaussian with the tridiagonal covariance
+A particle diffuses with D per axis and is seen with a localisation error s. Its displacements d_1
+.. d_m, over g_i frames of time t each, are Gaussian with the tridiagonal covariance
 
     <d_i d_i> = 2 D t g_i + 2 s²,        <d_i d_(i+1)> = -s²,
 
-so gaps (g > 1) cost nothing but their own information. With r = s²/(D t) this is D t times a matrix of r alone, and
+so gaps (g > 1) cost nothing but their own information. With r = s²/(D t) this is D t times a matrix
+of r alone, and
 
     ln L = -m ln(D t) - l(r) - Q(r) / (2 D t)                (two axes, up to a constant),
 
-where l is the sum of ln b_i and Q that of (e_y² + e_x²)/b_i over the innovations e_i = d_i + (r / b_(i-1)) e_(i-1) with
-b_i = 2 g_i + 2 r - r²/b_(i-1). Both are sums over tracks and smooth in ln r: they are taken at 32 Chebyshev nodes, once,
-and everything else (the maximum, the interval: `stemkin.kernels.motion.brownian`) follows from these sums. Interpolation is good to one part in 10^5.
+where l is the sum of ln b_i and Q that of (e_y² + e_x²)/b_i over the innovations e_i = d_i + (r /
+b_(i-1)) e_(i-1) with b_i = 2 g_i + 2 r - r²/b_(i-1). Both are sums over tracks and smooth in ln r:
+they are taken at 32 Chebyshev nodes, once, and everything else (the maximum, the interval:
+`stemkin.kernels.motion.brownian`) follows from these sums. Interpolation is good to one part in
+10^5.
 
-Source of the model: Berglund, Phys. Rev. E 82, 011917 (2010); Michalet & Berglund, Phys. Rev. E 85, 061916 (2012).
+Source of the model: Berglund, Phys. Rev. E 82, 011917 (2010); Michalet & Berglund, Phys. Rev. E 85,
+061916 (2012).
 """
 
 from __future__ import annotations
@@ -45,12 +50,17 @@ _STRIP = 1024
 
 
 def innovation_sums(
-    segment: np.ndarray, frame: np.ndarray, y: np.ndarray, x: np.ndarray, weights: Weights = all_alike
+    segment: np.ndarray,
+    frame: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    weights: Weights = all_alike,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what each segment adds to the likelihood, at the 32 nodes.
 
-    A displacement that stands for several begins a segment anew: whoever is near the border is seen going back, which would
-    read as an error of its place, so that nothing is inferred from the displacement before.
+    A displacement that stands for several begins a segment anew: whoever is near the border is seen
+    going back, which would read as an error of its place, so that nothing is inferred from the
+    displacement before.
 
     Parameters
     ----------
@@ -66,12 +76,17 @@ def innovation_sums(
     n, m
         (k,) number of displacements, and what they stand for.
     log_b, quadratic, fourth
-        (k, 32) l, Q [length²] and the sum of ((e_y² + e_x²)/b)² [length⁴], which tells Gaussian steps from others.
+        (k, 32) l, Q [length²] and the sum of ((e_y² + e_x²)/b)² [length⁴], which tells Gaussian
+        steps from others.
     """
     step = np.flatnonzero(segment[1:] == segment[:-1])
     gap, dy, dx = (np.diff(v)[step].astype(np.float64) for v in (frame, y, x))
     weight = weights(step, np.hypot(dy, dx))
-    begins = np.append(True, segment[step][1:] != segment[step][:-1]) | (weight != 1) if len(step) else step
+    begins = (
+        np.append(True, segment[step][1:] != segment[step][:-1]) | (weight != 1)
+        if len(step)
+        else step
+    )
     starts = np.flatnonzero(begins)
     n = np.diff(np.append(starts, len(step)))
     m = np.add.reduceat(weight, starts) if len(starts) else n.astype(np.float64)
@@ -83,7 +98,12 @@ def innovation_sums(
 
 
 def _strip_sums(
-    starts: np.ndarray, n: np.ndarray, gap: np.ndarray, dy: np.ndarray, dx: np.ndarray, weight: np.ndarray
+    starts: np.ndarray,
+    n: np.ndarray,
+    gap: np.ndarray,
+    dy: np.ndarray,
+    dx: np.ndarray,
+    weight: np.ndarray,
 ) -> np.ndarray:
     """Run along the segments (longest first, of `n` displacements) side by side."""
     r = np.exp(LOG_R)
@@ -132,12 +152,16 @@ def likelihood_numbers(
 
     Returns
     -------
-    (n_units, N_NUMBERS): m, m², whether there is any displacement, and how many; then, at each node, l, Q, the fourth-order
-    sum, and the products over units m Q, m l', m Q', Q², Q l', Q Q', l'², l' Q', Q'² (a prime is the slope in ln r).
+    (n_units, N_NUMBERS): m, m², whether there is any displacement, and how many; then, at each
+    node, l, Q, the fourth-order sum, and the products over units m Q, m l', m Q', Q², Q l', Q Q',
+    l'², l' Q', Q'² (a prime is the slope in ln r).
     """
     first, n_segment, m_segment, *sums = innovation_sums(segment, frame, y, x, weights)
     owner = unit[first] if len(first) else np.zeros(0, dtype=np.int64)
-    n, m = (np.bincount(owner, weights=v, minlength=n_units).astype(float)[:, None] for v in (n_segment, m_segment))
+    n, m = (
+        np.bincount(owner, weights=v, minlength=n_units).astype(float)[:, None]
+        for v in (n_segment, m_segment)
+    )
     if len(owner) == n_units and (np.diff(owner) == 1).all():
         log_b, quadratic, fourth = sums
     else:
@@ -152,7 +176,8 @@ def likelihood_numbers(
 
 
 def _slopes(values: np.ndarray) -> np.ndarray:
-    """Return d/d ln r of functions given at the nodes (a plain sum: a product of matrices may round by its size)."""
+    """Return d/d ln r of functions given at the nodes (a plain sum: a product of matrices may round
+    by its size)."""
     slopes = np.zeros_like(values)
     for i in range(N_NODES):
         slopes += values[:, i, None] * _SLOPE[:, i]
