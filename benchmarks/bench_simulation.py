@@ -70,9 +70,11 @@ def kinetics():
     settings = simulate_movie("paper", n_frames=500).reader.settings
     patch = crystal(settings).patch
     rows = simulate_area(settings, patch, duration_s=500 * 2.25, rng=np.random.default_rng(1))
-    run = lambda: simulate_area(
-        settings, patch, duration_s=500 * 2.25, rng=np.random.default_rng(1)
-    )
+
+    def run():
+        rng = np.random.default_rng(1)
+        return simulate_area(settings, patch, duration_s=500 * 2.25, rng=rng)
+
     cpu, _ = clocked(run, 1)
     return {
         "events": len(rows),

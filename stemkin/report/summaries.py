@@ -86,7 +86,7 @@ def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.Data
     for class_id in sorted(populations["class_id"].unique()):
         n = placed[placed["class_id"] == class_id].groupby(["movie", "bin"])["n"].sum()
         by_movie = (
-            (n.reindex(n_frames.index, fill_value=0) / n_frames)
+            (n.reindex(n_frames.index, fill_value=0) / n_frames)  # noqa: PD010
             .unstack("movie")
             .reindex(time.index)
         )
