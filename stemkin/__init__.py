@@ -33,7 +33,7 @@ _ROOM_OF = {
     "fit_diffusion": "diffusion",
     "FourierDetector": "detection.detectors",
     "gaussianity": "diffusion",
-    "GaussianMixture": "learning.clustering",
+    "GaussianMixture": "learning.gaussian_mixture",
     "hidden_transitions": "kinetics",
     "hop_rates": "diffusion",
     "immobile": "controls",

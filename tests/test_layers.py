@@ -163,3 +163,16 @@ def test_the_public_names_all_resolve():
     assert sorted(stemkin.__all__) == sorted(set(stemkin.__all__))
     for name in stemkin.__all__:
         assert getattr(stemkin, name) is not None
+
+
+def test_the_typed_door_says_what_the_lazy_one_loads():
+    """Editors and mypy read `__init__.pyi`; Python reads `_ROOM_OF` in `__init__.py`."""
+    import stemkin
+
+    typed = {}
+    for node in ast.parse((PACKAGE / "__init__.pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            for name in node.names:
+                assert name.asname == name.name, f"write `{name.name} as {name.name}`"
+                typed[name.name] = node.module
+    assert typed == {name: f"stemkin.{room}" for name, room in stemkin._ROOM_OF.items()}

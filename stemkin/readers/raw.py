@@ -134,8 +134,13 @@ def raw_reader(
         )
         raise MovieError(msg)
     return MappedReader(
-        **common, shape=plan.shape, stored_shape=plan.lengths, plan=plan, order=order, notes=notes
-    )  # type: ignore[arg-type]
+        **common,  # type: ignore[arg-type]
+        shape=plan.shape,
+        stored_shape=plan.lengths,
+        plan=plan,
+        order=order,
+        notes=notes,
+    )
 
 
 def cut_short(promised: int, held: int) -> str:
