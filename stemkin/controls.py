@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.common.hashing import mixed
 from stemkin.rows.table import with_experiment
 from stemkin.rows.tracks import ONLY_MOVIE
@@ -100,6 +101,7 @@ def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
     return _mapped(tracks, partial(_resample, unit=unit, seed=seed))
 
 
+@one_thread
 def bootstrap(
     verb: Callable[..., pd.DataFrame],
     tracks: Any,
@@ -186,7 +188,7 @@ def _mapped(tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
     check_columns(tracks, "tracks", needed=("frame", "particle"))
     if isinstance(tracks, pd.DataFrame):
         return change(tracks)
-    rows = tracks.map_partitions(change, meta=change(tracks._meta))
+    rows = tracks.map_partitions(partial(on_one_thread, change), meta=change(tracks._meta))
     known = getattr(tracks, "experiment", None)
     owners = getattr(tracks, "movie_of_partition", None)
     return (

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.errors import reaching
 from stemkin.readers import (
     ArrayReader,
@@ -115,6 +116,7 @@ class Movie:
         edges = self.block_edges(frames_per_block=frames_per_block)
         _, height, width = self.shape
 
+        @one_thread
         def read_block(block_info: Any = None) -> np.ndarray:
             (start, stop), *_ = block_info[None]["array-location"]
             return self.reader.read(int(start), int(stop))

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.kernels.common.matching import match_points
 from stemkin.kernels.crystal import order
 from stemkin.kernels.crystal.lattice_search import find_crystal
@@ -149,6 +150,7 @@ def order_maps(
     frames = movie.to_dask(frames_per_block=frames_per_block)
     grid = tuple(-(-n // tile) for n in movie.shape[1:])
 
+    @one_thread
     def draw(block: np.ndarray) -> np.ndarray:
         maps = np.full((len(block), *grid), UNKNOWN, np.int8)
         for i, frame in enumerate(block):
@@ -213,6 +215,7 @@ def _rows(
     )
 
 
+@one_thread
 def _block(
     movie: Movie, start: int, stop: int, rows_of: Any, columns: dict[str, str]
 ) -> pd.DataFrame:

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.kernels.classes import structure as kernel
 from stemkin.kernels.classes.neighbours import N_ATOMS, kinds_of
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
@@ -71,6 +72,7 @@ class Crystallography:
     strain: pd.DataFrame
 
 
+@one_thread
 def crystallography(detections: Any) -> Crystallography:
     """Describe the neighbourhoods of each class. Computes once, one pass over the rows.
 
@@ -101,6 +103,7 @@ def crystallography(detections: Any) -> Crystallography:
     return described(compute(parts[0])[0])
 
 
+@one_thread
 def sums_of(rows: pd.DataFrame) -> _Sums:
     """Return the sums of a partition by class and kind of site."""
     atoms = rows[list(tables.ATOM_COLUMNS)].to_numpy().reshape(len(rows), N_ATOMS, 3)

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.detection.block import BlockResult, detect_block
 from stemkin.movie import Movie, Movies, each_movie, movies_table
 from stemkin.rows.table import Rows, with_experiment
@@ -149,6 +150,7 @@ def _lay_out(
     starts = np.cumsum([0, *frames.chunks[0]])
     with_halo = da.overlap.overlap(frames, depth={0: (1, 0), 1: 0, 2: 0}, boundary="none")
 
+    @one_thread
     def search(block: np.ndarray, block_id: tuple[int, ...] | None = None) -> np.ndarray:
         n_before = 0 if block_id is None or block_id[0] == 0 else 1
         first = 0 if block_id is None else int(starts[block_id[0]])

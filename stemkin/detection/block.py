@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.detection.detectors import EDGE, FourierDetector, Survey
 from stemkin.kernels.crystal import order, shifts
 from stemkin.kernels.images.quality import frame_status
@@ -47,6 +48,7 @@ class BlockResult:
     neighbours: pd.DataFrame | None = None
 
 
+@one_thread
 def detect_block(
     frames: np.ndarray,
     previous: np.ndarray,

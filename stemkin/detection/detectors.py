@@ -26,6 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.devices import Device, keep_freed_memory, to_device, to_host
 from stemkin.kernels.crystal import residual
 from stemkin.kernels.crystal.lattice import Lattice
@@ -98,6 +99,7 @@ class ByProducts:
             rest.areas,
         )
 
+    @one_thread
     def survey(self, records: np.ndarray, *, first_frame: int) -> Survey:
         """Return the survey with the `records` found; frames without a lattice are said once."""
         n_without = sum(lattice is None for lattice in self._lattices)
@@ -177,6 +179,7 @@ class FourierDetector:
         """Return the records of the defects in `frames` (n, y, x), ordered by frame, y, x."""
         return self.survey(frames, first_frame=first_frame).records
 
+    @one_thread
     def survey(self, frames: np.ndarray, *, first_frame: int = 0) -> Survey:
         """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
         keep_freed_memory()
@@ -187,6 +190,7 @@ class FourierDetector:
             kept.keep(rest)
         return kept.survey(np.concatenate(records), first_frame=first_frame)
 
+    @one_thread
     def tuned(self, frames: np.ndarray) -> FourierDetector:
         """Return this detector with `relaxation` measured on `frames` (n, y, x): for doses at which
         one frame cannot tell.
@@ -205,6 +209,7 @@ class FourierDetector:
             self, relaxation=relaxation.ratio(np.concatenate(signals), np.concatenate(breaths))
         )
 
+    @one_thread
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or without its background where there is no
         crystal."""

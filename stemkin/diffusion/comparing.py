@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from stemkin.blas import one_thread
 from stemkin.tables import POOLED, check_columns
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
@@ -35,6 +36,7 @@ BOLTZMANN_EV_PER_K = 8.617333262e-5
 KEYS = ["class_id", "method"]
 
 
+@one_thread
 def compare_diffusion(
     diffusion: pd.DataFrame, groups: Mapping[str, Hashable], *, confidence: float = 0.95
 ) -> pd.DataFrame:
@@ -93,6 +95,7 @@ def compare_diffusion(
     return pd.DataFrame(found)
 
 
+@one_thread
 def arrhenius(
     diffusion: pd.DataFrame, *, temperature_k: Mapping[str, float], confidence: float = 0.95
 ) -> pd.DataFrame:

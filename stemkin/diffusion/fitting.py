@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from stemkin.blas import one_thread
 from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf, check_words
 from stemkin.diffusion.methods import Estimate, Method, Recipe, Sigma, recipe
 from stemkin.diffusion.stays import stays_of
@@ -27,6 +28,7 @@ NOT_GAUSSIAN = 0.01
 """Below this probability displacements are not taken for Gaussian."""
 
 
+@one_thread
 def fit_diffusion(
     tracks: Any,
     *,
@@ -239,6 +241,7 @@ def _fits(sums: Sums, method: Method, asked: Asked) -> pd.DataFrame:
     return conform(pd.DataFrame(rows), "diffusion") if rows else empty("diffusion")
 
 
+@one_thread
 def gaussianity(
     tracks: Any,
     *,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
 from stemkin.diffusion.fitting import Asked, collected
 from stemkin.diffusion.methods import recipe
@@ -21,6 +22,7 @@ COLUMNS = {
 """Columns of the table that `hop_rates` returns."""
 
 
+@one_thread
 def hop_rates(
     tracks: Any,
     *,

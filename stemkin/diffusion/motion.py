@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
 from stemkin.diffusion.fitting import (
     Asked,
@@ -32,6 +33,7 @@ class Motion:
     hop_rates: pd.DataFrame
 
 
+@one_thread
 def measure_motion(
     tracks: Any,
     *,

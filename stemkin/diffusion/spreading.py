@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
 from stemkin.diffusion.stays import Stays, stays_of, sums_of
 from stemkin.kernels.common.exact import total
@@ -23,6 +24,7 @@ LONGEST_LAG = 10_000
 """[frames]; sums of every lag are kept for every track of a strip."""
 
 
+@one_thread
 def msd(
     tracks: Any,
     *,

@@ -27,6 +27,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kernels.chains.abundance import Sightings
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics.counting import small_codes
@@ -42,6 +43,7 @@ LEAST_FRAMES = 3
 """In fewer frames tracks cannot tell what was there by chance."""
 
 
+@one_thread
 def abundances(
     tracks: Any,
     *,

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kernels.common.matching import match_points
 from stemkin.kinetics.grouping import By, Grouping, Key
@@ -82,6 +83,7 @@ def vacancies_in(name: str, chalcogen: str = "S") -> int:
     return sum(int(match[1] or 1) for match in found if match)
 
 
+@one_thread
 def creation(
     tracks: Any,
     *,

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kinetics.creation import NM2_IN_BARN
 from stemkin.kinetics.grouping import By, Grouping
 from stemkin.kinetics.switching import class_names, counted_and_fitted
@@ -25,6 +26,7 @@ from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 
 
+@one_thread
 def beam_cross_sections(
     tracks: Any,
     *,

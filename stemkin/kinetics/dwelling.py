@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kernels.chains.generator import exit_rates
 from stemkin.kernels.chains.survival import Stays, kaplan_meier, stays_of
 from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of, small_codes
@@ -25,6 +26,7 @@ from stemkin.tables import NOT_NAMED, Experiment
 Begun = Literal["change", "seen", "any"]
 
 
+@one_thread
 def dwell_times(
     tracks: Any,
     *,
@@ -135,6 +137,7 @@ def _dwell_rows(
     )  # fmt: skip
 
 
+@one_thread
 def survival(
     tracks: Any,
     *,

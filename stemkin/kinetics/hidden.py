@@ -16,6 +16,7 @@ import dask
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.controls import checked_confusion
 from stemkin.kernels.chains.counting import run_starts
 from stemkin.kinetics.baum_welch import BaumWelch, Names
@@ -25,6 +26,7 @@ from stemkin.rows.tracks import Sums, Trajectories, frame_times, held, sum_over
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
 
 
+@one_thread
 def hidden_transitions(
     tracks: Any,
     *,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kernels.chains import chain_tests
 from stemkin.kinetics.switching import Transitions, transitions  # noqa: F401 - for the example above
 from stemkin.tables import POOLED
@@ -35,6 +36,7 @@ def connected(found: Transitions, *, movie: str = POOLED) -> pd.Series:
     return pd.Series(chain_tests.connected_sets(counts.to_numpy()), index=counts.index, name="set")
 
 
+@one_thread
 def stationary(
     found: Transitions, *, movie: str = POOLED, lag_frames: int | None = None
 ) -> pd.Series:
@@ -52,6 +54,7 @@ def stationary(
     return pd.Series(share, index=P.index, name="stationary")
 
 
+@one_thread
 def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
     """Return what the chain says of each class: `class_id`, `set` (see `connected`), `seen_share`
     of all pairs, `stationary_share`.
@@ -97,6 +100,7 @@ def _known(found: Transitions, movie: str, lag_frames: int) -> np.ndarray:
     )
 
 
+@one_thread
 def implied_timescales(
     found: Transitions,
     *,
@@ -161,6 +165,7 @@ def implied_timescales(
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
 
+@one_thread
 def chapman_kolmogorov(
     found: Transitions, *, movie: str = POOLED, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
@@ -236,6 +241,7 @@ def chapman_kolmogorov(
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
+@one_thread
 def reversibility(found: Transitions, *, movie: str = POOLED) -> dict[str, Any]:
     """Test detailed balance: does every pair of classes change into each other as often either way?
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kinetics.switching import class_names
 from stemkin.rows.tracks import ONLY_MOVIE, Sums, frame_times, sum_over, whole_numbers
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
@@ -17,6 +18,7 @@ MOST_FRAMES = 50_000_000
 up to it too much."""
 
 
+@one_thread
 def populations(
     detections: Any, *, experiment: Experiment | None = None, frame_time_s: float | None = None
 ) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kernels.chains.generator import Generator, fit_generator
 from stemkin.kernels.chains.markov import overlap, transition_probabilities
 from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of
@@ -113,6 +114,7 @@ class Transitions:
         )
 
 
+@one_thread
 def transitions(
     tracks: Any,
     *,

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.detection.detectors import FourierDetector, Survey
 from stemkin.kernels.classes import motifs
 from stemkin.kernels.classes.descriptors import Look
@@ -42,6 +43,7 @@ DETECTORS = ("fourier", "network", "paper")
 """The detectors that `learn` knows by name."""
 
 
+@one_thread
 def learn(
     movies: Movies,
     *,
@@ -148,6 +150,7 @@ def learn_detector(
     ).compute()
 
 
+@one_thread
 def _learned_network(
     movies: list[Movie],
     kind: str,
@@ -193,6 +196,7 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
     return [(int(i), int(k - starts[i])) for i, k in zip(movie, chosen, strict=True)]
 
 
+@one_thread
 def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
     """Detect in one frame and look at what was found; None for a frame that is not fit to be
     searched."""

@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from stemkin.blas import one_thread
 from stemkin.kernels.classes import mixture as kernel
 from stemkin.kernels.classes.mixture import Covariance
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
@@ -30,10 +31,12 @@ from stemkin.learning.gaussian_mixture import (
     laid_out,
     sample_rows,
 )
+from stemkin.schedulers.workers import workers_on_one_thread
 
 logger = logging.getLogger(__name__)
 
 
+@one_thread
 def cluster(
     descriptors: Any,
     *,
@@ -128,6 +131,7 @@ def cluster(
     return Taxonomy(best.mixture_, np.argsort(order).astype(np.int16), limit, tuple(tried))
 
 
+@one_thread
 def held_out(
     descriptors: Any, counts: Sequence[int], *, covariance: Covariance = "full", seed: int = 0
 ) -> pd.DataFrame:
@@ -171,6 +175,7 @@ def _start_from(
     return {"weights_init": start.weights, "means_init": start.means, "precisions_init": precisions}
 
 
+@one_thread
 def kmeans(
     rows: Any, n_clusters: int, *, seed: int = 0, max_iter: int = 100
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -192,6 +197,7 @@ def kmeans(
         return np.asarray(fit.cluster_centers_), np.asarray(fit.labels_.compute())
 
 
+@one_thread
 def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean (d,), components (k, d) and explained variances (k,) by dask-ml's `PCA`. Computes
     once.
@@ -214,6 +220,7 @@ def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.n
     return np.asarray(fit.mean_), np.asarray(fit.components_), np.asarray(fit.explained_variance_)
 
 
+@one_thread
 def ward(means: np.ndarray) -> np.ndarray:
     """Return the linkage matrix of Ward's hierarchical view on class means (k, d), as
     `scipy.cluster.hierarchy` draws it."""
@@ -225,14 +232,17 @@ def ward(means: np.ndarray) -> np.ndarray:
 @contextmanager
 def _quiet(rows: Any) -> Iterator[None]:
     """Hold back what dask-ml 2025.1 warns of under today's dask and scikit-learn (its results were
-    checked).
+    checked), and bound the workers that its tasks run on.
 
     A table of one leaf is not worth a message to the workers: it is worked on here, whichever
     scheduler is active.
     """
     import dask
 
-    here = {"scheduler": "synchronous"} if rows.numblocks[0] == 1 else {}
-    with warnings.catch_warnings(), dask.config.set(**here):
+    if rows.numblocks[0] == 1:
+        where: AbstractContextManager[Any] = dask.config.set(scheduler="synchronous")
+    else:
+        where = workers_on_one_thread()
+    with warnings.catch_warnings(), where, one_thread:
         warnings.simplefilter("ignore")
         yield

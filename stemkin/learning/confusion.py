@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.kernels.common.matching import match_points
 from stemkin.model import Model
 from stemkin.movie import Movie
 
 
+@one_thread
 def with_confusion(
     model: Model, movie: Movie, truth: pd.DataFrame, *, max_distance_px: float
 ) -> Model:
@@ -62,6 +64,7 @@ def with_confusion(
     return replace(model, report={**model.report, "confusion": found, "calibration_error": error})
 
 
+@one_thread
 def _compared(
     model: Model, movie: Movie, frame: int, truth: pd.DataFrame, max_distance_px: float
 ) -> pd.DataFrame:

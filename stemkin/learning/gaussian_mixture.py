@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 
+from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.classes import mixture as kernel
 from stemkin.kernels.classes.mixture import COVARIANCES, LEAF_ROWS, Covariance, Mixture, Sums
 
@@ -95,6 +97,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         self.precisions_init = precisions_init
         self.random_state = random_state
 
+    @one_thread
     def fit(self, X: Any, y: Any = None) -> GaussianMixture:  # noqa: ARG002
         """Fit to the rows `X` (n, d). Computes at once, one pass over the rows per step.
 
@@ -137,12 +140,14 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """Fit to `X` and return the most probable component of each row."""
         return self.fit(X, y).predict(X)
 
+    @one_thread
     def predict(self, X: Any) -> Any:
         """Return the most probable component of each row; lazy if `X` is a Dask array."""
         return by_leaves(
             X, lambda rows: kernel.log_densities(rows, self.mixture_).argmax(axis=1), np.int64
         )
 
+    @one_thread
     def predict_proba(self, X: Any) -> Any:
         """Return the (n, n_components) probabilities; lazy if `X` is a Dask array."""
         return by_leaves(
@@ -152,15 +157,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             width=self.n_components,
         )
 
+    @one_thread
     def score_samples(self, X: Any) -> Any:
         """Return log p of each row; lazy if `X` is a Dask array."""
         return by_leaves(X, lambda rows: kernel.posterior(rows, self.mixture_)[0], np.float64)
 
+    @one_thread
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002
         """Return the mean log p of a row. Computes at once."""
         sums = total(laid_out(X), self.mixture_)
         return sums.log_likelihood / sums.n_rows
 
+    @one_thread
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion on `X`; lower is better. Computes at once."""
         sums = total(laid_out(X), self.mixture_)
@@ -175,11 +183,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _start(self, X: Any, number: int) -> Mixture:
         from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits
 
         rows = sample_rows(X, seed=self.random_state or 0)
         seed = np.random.SeedSequence([self.random_state or 0, number]).generate_state(1)[0]
-        with threadpool_limits(1):  # the bits of its sums would depend on the number of threads
+        with one_thread:  # once more, as scikit-learn may have brought its OpenMP just now
             labels = KMeans(
                 self.n_components, n_init=1, random_state=int(seed % 2**31)
             ).fit_predict(rows)
@@ -221,6 +228,7 @@ def total(rows: Any, mixture: Mixture) -> Sums:
     return Sums.unpack(kernel.tree_sum(list(np.asarray(parts.compute()))), mixture)
 
 
+@one_thread
 def _task_sums(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
     return kernel.step_sums(rows, mixture)[None]
 
@@ -271,12 +279,13 @@ def by_leaves(
 ) -> Any:
     """Return what `function` makes of the rows, leaf by leaf, so that it does not depend on the
     chunks. Lazy for Dask."""
+    task = partial(on_one_thread, function)
     if isinstance(rows, np.ndarray):
-        leaves = [function(rows[i : i + LEAF_ROWS]) for i in range(0, max(len(rows), 1), LEAF_ROWS)]
+        leaves = [task(rows[i : i + LEAF_ROWS]) for i in range(0, max(len(rows), 1), LEAF_ROWS)]
         return np.concatenate(leaves)
     rows = as_leaves(rows)
     if width is None:
-        return rows.map_blocks(function, dtype=dtype, drop_axis=1, meta=np.empty(0, dtype))
-    return rows.map_blocks(
-        function, dtype=dtype, chunks=(rows.chunks[0], (width,)), meta=np.empty((0, 0), dtype)
-    )
+        shape: dict[str, Any] = {"drop_axis": 1, "meta": np.empty(0, dtype)}
+    else:
+        shape = {"chunks": (rows.chunks[0], (width,)), "meta": np.empty((0, 0), dtype)}
+    return rows.map_blocks(partial(on_one_thread, function), dtype=dtype, **shape)

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.kernels.linking.block_names import settle
 from stemkin.kernels.linking.steps import StepCounts, StepModel
 from stemkin.linking.blocks import BlockLinks, count_block, fit_steps, link_block
@@ -168,6 +169,7 @@ def _names(links: list[Any], settings: Settings, models: Any) -> list[Any]:
     return names
 
 
+@one_thread
 def _clocks(frames: pd.DataFrame | None, movies: pd.DataFrame) -> dict[str, Clock]:
     """Return the clock of every movie."""
     lattices = movies["lattice_nm"] if "lattice_nm" in movies else pd.Series(np.nan, movies.index)
@@ -181,6 +183,7 @@ def _clocks(frames: pd.DataFrame | None, movies: pd.DataFrame) -> dict[str, Cloc
     return clocks
 
 
+@one_thread
 def _prepare(part: pd.DataFrame, clocks: dict[str, Clock]) -> Pieces:
     """Split a partition into movies and prepare each."""
     unknown = sorted(set(part["movie"].unique()) - set(clocks))
@@ -193,6 +196,7 @@ def _prepare(part: pd.DataFrame, clocks: dict[str, Clock]) -> Pieces:
     }
 
 
+@one_thread
 def _link(
     pieces: Pieces,
     before: Halo | None,
@@ -210,6 +214,7 @@ def _link(
     }
 
 
+@one_thread
 def _count(
     pieces: Pieces,
     before: Halo | None,
@@ -244,6 +249,7 @@ def _with_halos(
     }
 
 
+@one_thread
 def _fit(
     counted: list[dict[str, StepCounts]], clocks: dict[str, Clock], settings: Settings
 ) -> Models:
@@ -256,10 +262,12 @@ def _fit(
     }
 
 
+@one_thread
 def _summaries(links: dict[str, BlockLinks]) -> dict[str, Summary]:
     return {movie: own.summary for movie, own in links.items()}
 
 
+@one_thread
 def _join(
     summaries: list[dict[str, Summary]], models: Models, settings: Settings
 ) -> list[dict[str, Names]]:
@@ -273,6 +281,7 @@ def _join(
     return names
 
 
+@one_thread
 def _next_halo(pieces: Pieces, halo: Halo | None, backwards: bool) -> Halo | None:
     """Return what the partition after this one (before it, if `backwards`) must see."""
     occupied = [movie for movie, block in pieces.items() if len(block)]
@@ -291,6 +300,7 @@ def _next_halo(pieces: Pieces, halo: Halo | None, backwards: bool) -> Halo | Non
     )
 
 
+@one_thread
 def _names_of(links: dict[str, BlockLinks], known: Known) -> dict[str, Names]:
     """Return how the tracks of a partition are called, where the last frame before it is known."""
     none = np.empty(0, np.int64)
@@ -300,6 +310,7 @@ def _names_of(links: dict[str, BlockLinks], known: Known) -> dict[str, Names]:
     }
 
 
+@one_thread
 def _next_known(links: dict[str, BlockLinks], known: Known) -> Known:
     """Return the names of the tracks in the last occupied frame after this partition."""
     occupied = [movie for movie, own in links.items() if len(own.names)]
@@ -309,6 +320,7 @@ def _next_known(links: dict[str, BlockLinks], known: Known) -> Known:
     return movie, settle(links[movie].summary.seam.last, _names_of(links, known)[movie].incoming)
 
 
+@one_thread
 def _name(
     pieces: Pieces, links: dict[str, BlockLinks], names: dict[str, Names], empty: pd.DataFrame
 ) -> pd.DataFrame:
@@ -319,12 +331,14 @@ def _name(
     )
 
 
+@one_thread
 def _gather(tracks: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of all blocks as one table; `empty` where there are none."""
     filled = [rows for rows in tracks if len(rows)]
     return pd.concat(filled, ignore_index=True) if filled else empty
 
 
+@one_thread
 def _set_apart(
     unfinished: list[pd.DataFrame] | None, block: pd.DataFrame, is_last: bool
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.kernels.common.matching import best_matching, tie_break
 from stemkin.kernels.linking.candidates import near_pairs
 from stemkin.rows.tracks import Trajectories
@@ -36,6 +37,7 @@ that it may be part of: the first without the one that ended, with the one that 
 change. A change knows where and what it was before."""
 
 
+@one_thread
 def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
     """Return where tracks merge and split. Computes once: one pass over the tracks.
 
@@ -104,6 +106,7 @@ def _in_order(events: pd.DataFrame) -> pd.DataFrame:
     return events.sort_values(["movie", "frame", "particle", "event"], ignore_index=True)
 
 
+@one_thread
 def _moments(rows: pd.DataFrame) -> pd.DataFrame:
     """Return where the tracks in `rows` end, start and change their class."""
     of = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
@@ -129,6 +132,7 @@ def _moments(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+@one_thread
 def _events(parts: list[pd.DataFrame], reach_nm: float) -> pd.DataFrame:
     """Return the events in the moments of whole movies."""
     moments = pd.concat(parts, ignore_index=True)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.blas import one_thread
 from stemkin.kernels.classes.descriptors import Describer, Look
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model import files
@@ -95,6 +96,7 @@ class Model:
         """How many descriptors each detection gets."""
         return len(self.describer.names)
 
+    @one_thread
     def describe(
         self,
         frames: np.ndarray,
@@ -165,6 +167,7 @@ class Model:
                 columns[name][rows] = values
         return columns
 
+    @one_thread
     def name(self, look: Look) -> dict[str, np.ndarray]:
         """Return the columns of `describe` for the detections of one frame."""
         described = self.describer.describe(look)
@@ -178,6 +181,7 @@ class Model:
             return 1.0
         return float(np.float32(np.clip(np.median(look.scale.noise / self.noise), *NOISE_RANGE)))
 
+    @one_thread
     def sort(
         self, described: np.ndarray, turn: np.ndarray, *, noise: float
     ) -> dict[str, np.ndarray]:

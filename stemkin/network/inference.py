@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from stemkin.blas import one_thread
 from stemkin.network.decoding import STRIDE
 from stemkin.network.nets import LocalNet, PaperNet, channels_last
 from stemkin.network.weights import Weights
@@ -152,21 +152,9 @@ def _paste(whole: np.ndarray, answer: np.ndarray, tile: Tile, stride: int) -> No
 
 def _on_cpu(net: nn.Module, weights: Weights, cuts: list[np.ndarray]) -> Iterator[np.ndarray]:
     for cut in cuts:
-        with one_thread():  # the task is one of several; and sums keep their order
+        with one_thread:  # the task is one of several; and sums keep their order
             (answer,) = _run(net, weights, cut[None], torch.device("cpu"))
         yield answer
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread of torch meanwhile, so that sums are taken in the same order
-    everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _on_gpu(

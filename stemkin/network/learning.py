@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from stemkin.blas import one_thread
 from stemkin.kernels.common.matching import match_points
 from stemkin.kernels.crystal.residual import remove_crystal
 from stemkin.network import decoding
@@ -36,6 +37,7 @@ N_MEASURED = 24
 """How many frames with defects tell how well places are found."""
 
 
+@one_thread
 def learn_network(
     frames: Sequence[np.ndarray],
     *,

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
+from stemkin.blas import one_thread
 from stemkin.network.decoding import stretched
 from stemkin.network.examples import Batch, OwnFrame, Source
-from stemkin.network.inference import one_thread
 from stemkin.network.labels import paper
 from stemkin.network.nets import LocalNet, PaperNet, channels_last
 from stemkin.network.specimen import Specimen
@@ -136,7 +136,7 @@ def train_local(
     started = time.perf_counter()
     source = Source(specimen, recipe.variety, own, recipe.own_share, recipe.size)
     apart = Source(specimen, recipe.variety, held_out, recipe.own_share, recipe.size)
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = channels_last(LocalNet(1, recipe.width, recipe.dilations))
         optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=1e-4)
@@ -196,7 +196,7 @@ def train_paper(frame: np.ndarray, *, recipe: PaperRecipe, seed: int) -> Trained
     corners = [(y, x) for y in range(0, frame.shape[0] - size + 1, recipe.stride_px) for x in range(0, frame.shape[1] - size + 1, recipe.stride_px)]  # fmt: skip
     rng = np.random.default_rng(seed)
     curve: dict[str, list[float]] = {"step": [], "training": []}
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = channels_last(PaperNet())
         optimiser = torch.optim.Adam(net.parameters(), lr=recipe.rate)

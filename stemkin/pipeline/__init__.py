@@ -20,6 +20,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from stemkin.blas import one_thread
 from stemkin.config import RunConfig
 from stemkin.learning.editing import Edits, read_edits
 from stemkin.pipeline.blocks import block_mib
@@ -83,6 +84,7 @@ class Outcome:
         return "\n".join(lines)
 
 
+@one_thread
 def run(
     inputs: str | PathLike[str] | Sequence[str | PathLike[str]] | Inputs,
     out: str | PathLike[str],
@@ -181,6 +183,7 @@ def judge_memory(record: Mapping[str, Any], journal: Journal) -> None:
         )
 
 
+@one_thread
 def resume(
     out: str | PathLike[str],
     *,

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from stemkin.blas import one_thread
 from stemkin.config import RunConfig
 from stemkin.learning import Model, learn, learn_detector, sample_frames
 from stemkin.learning.editing import Edits, edited
@@ -100,6 +101,7 @@ def _stored_model(store: Store) -> Model:
         return Model.load(scratch)
 
 
+@one_thread
 def learn_model(
     inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
     out: str | PathLike[str],

@@ -10,6 +10,7 @@ from os import PathLike
 
 import numpy as np
 
+from stemkin.blas import one_thread
 from stemkin.config import RunConfig
 from stemkin.detection import detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
@@ -102,6 +103,7 @@ class Plan:
         return "\n".join([*lines, *(f"skipped: {problem}" for problem in self.problems)])
 
 
+@one_thread
 def plan(
     inputs: str | PathLike[str] | Sequence[str | PathLike[str]] | Inputs,
     *,

@@ -12,6 +12,7 @@ from functools import cache
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from stemkin.blas import one_thread
 from stemkin.results.store import Store
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 REPORT_FILE = "report.html"
 
 
+@one_thread
 def write_report(folder: str | PathLike[str]) -> str:
     """Write ``report.html`` into a results folder. Computes once.
 

@@ -24,6 +24,7 @@ import dask
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import on_one_thread
 from stemkin.kernels.chains.counting import order_by_track
 from stemkin.tables import NOT_NAMED, Experiment, check_columns
 
@@ -134,9 +135,9 @@ def sum_over(tracks: Any, kernel: Callable[[Any], Sums]) -> Sums:
         Picklable; from the rows of a partition (or what is held of them) to what they add.
     """
     if isinstance(tracks, pd.DataFrame):
-        return kernel(tracks)
+        return on_one_thread(kernel, tracks)
     pieces = tracks if isinstance(tracks, list) else tracks.to_delayed()
-    parts = [dask.delayed(kernel)(piece) for piece in pieces]
+    parts = [dask.delayed(on_one_thread)(kernel, piece) for piece in pieces]
     while len(parts) > 1:
         parts = [dask.delayed(added)(parts[i : i + 8]) for i in range(0, len(parts), 8)]
     (result,) = dask.compute(parts[0]) if parts else ({},)
@@ -150,8 +151,9 @@ def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
     Computes once: one pass over the tracks.
     """
     if isinstance(tracks, pd.DataFrame):
-        return [dask.delayed(compact(tracks))]
-    return list(dask.persist(*[dask.delayed(compact)(part) for part in tracks.to_delayed()]))
+        return [dask.delayed(on_one_thread(compact, tracks))]
+    parts = [dask.delayed(on_one_thread)(compact, part) for part in tracks.to_delayed()]
+    return list(dask.persist(*parts))
 
 
 def added(parts: Sequence[Sums]) -> Sums:

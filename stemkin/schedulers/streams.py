@@ -22,8 +22,10 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
+from stemkin.blas import on_one_thread
 from stemkin.errors import LostSchedulerError, interrupted
 
 log = logging.getLogger(__name__)
@@ -221,7 +223,8 @@ def _stream_through(
             calls, key=lambda call: (call.function, call.asked)
         ):
             words = {"retries": retries, "resources": resources if asked else None, "pure": False}
-            futures += client.map(function, [call.item for call in group], **words)
+            task = partial(on_one_thread, function)
+            futures += client.map(task, [call.item for call in group], **words)
         return futures
 
     suspects = []
@@ -311,10 +314,10 @@ def _stream_in_threads(
     def persistent(call: Call) -> Any:
         for _ in range(retries):
             try:
-                return call.function(call.item)
+                return on_one_thread(call.function, call.item)
             except Exception:  # noqa: BLE001, S112 - the last try below raises
                 continue
-        return call.function(call.item)
+        return on_one_thread(call.function, call.item)
 
     in_flight: dict[Future[Any], Call] = {}
     width = window or TASKS_PER_THREAD * n_threads()

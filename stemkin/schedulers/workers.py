@@ -3,7 +3,41 @@ they have."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
+
+from stemkin.blas import one_thread
+from stemkin.schedulers.streams import active_client, n_threads
+
+
+@contextmanager
+def workers_on_one_thread() -> Iterator[None]:
+    """Give the linear algebra of the active client's workers one thread meanwhile: for tasks that
+    another library makes, as those of stemkin bound themselves."""
+    client = active_client()
+    if client is None:
+        yield
+        return
+    from distributed import WorkerPlugin
+
+    class Bound(WorkerPlugin):  # type: ignore[misc]
+        """Enters and leaves `one_thread` in the worker's own thread."""
+
+        name = f"stemkin-one-thread-{uuid4()}"
+
+        def setup(self, worker: Any) -> None:  # noqa: ARG002 - distributed calls it so
+            one_thread.__enter__()
+
+        def teardown(self, worker: Any) -> None:  # noqa: ARG002
+            one_thread.__exit__()
+
+    client.register_plugin(Bound())
+    try:
+        yield
+    finally:
+        client.unregister_worker_plugin(Bound.name)
 
 
 def check_workers(client: Any) -> None:
@@ -76,8 +110,6 @@ def worker_memory_mib(client: Any) -> tuple[float, int]:
     """
     if client is None:
         from distributed.system import MEMORY_LIMIT
-
-        from stemkin.schedulers.streams import n_threads
 
         return MEMORY_LIMIT / 2**20, n_threads()
     workers = client.scheduler_info(n_workers=-1)["workers"].values()

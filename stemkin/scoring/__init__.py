@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.rows.table import experiment_of
 from stemkin.scoring.detections import (
     Matches,
@@ -101,6 +102,7 @@ class Score:
         )
 
 
+@one_thread
 def score(
     found: Any,
     truth: Any,

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from stemkin.blas import one_thread
 from stemkin.kernels.crystal.rendering import (
     ROW_BITS,
     Scan,
@@ -82,6 +83,7 @@ class SimulatedReader:
         )
         return f"simulation {hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
+    @one_thread
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop` (excluded) as a (n, y, x) array. Computes once."""
         start, stop, _ = slice(start, stop).indices(self.settings.n_frames)
@@ -91,6 +93,7 @@ class SimulatedReader:
         return block
 
 
+@one_thread
 def expected_counts(settings: Settings, frame: int) -> np.ndarray:
     """Return the (y, x) mean number of electrons per pixel of one frame, float64: the image before
     chance comes in."""
@@ -181,6 +184,7 @@ def _mean_frames(settings: Settings, start: int, stop: int) -> Iterator[tuple[in
         yield frame, render(settings, frame, scan_of(settings, frame), defects)
 
 
+@one_thread
 def render(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> np.ndarray:
     """Return the (y, x) expected counts of a frame scanned in this way with these `defects`
     (`scene.SIGHTING`)."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from stemkin.blas import one_thread
 from stemkin.kernels.motion.borders import Weights, all_alike
 
 N_NODES = 32
@@ -40,7 +41,10 @@ _SLOPE = np.stack(
     [chebyshev.chebval(_X, chebyshev.chebder(c)) for c in TO_COEFFICIENTS.T], axis=1
 ) * (2 / (HIGHEST - LOWEST))  # fmt: skip
 FINE = np.linspace(LOWEST, HIGHEST, 1501)
-FINE_FROM_NODES = chebyshev.chebvander(np.linspace(-1, 1, len(FINE)), N_NODES - 1) @ TO_COEFFICIENTS
+with one_thread:  # a product of this size has other last bits when threads share it
+    FINE_FROM_NODES = (
+        chebyshev.chebvander(np.linspace(-1, 1, len(FINE)), N_NODES - 1) @ TO_COEFFICIENTS
+    )
 
 N_NUMBERS = 4 + 12 * N_NODES
 """Length of what a unit adds: see `likelihood_numbers`."""
