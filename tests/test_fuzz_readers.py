@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from stemkin.archive import open_archive
 from stemkin.kernels.images.quality import frame_status
 from stemkin.readers import MovieError, open_reader
-from stemkin.readers.base import ALWAYS_PLAUSIBLE_BYTES
+from stemkin.readers.errors import ALWAYS_PLAUSIBLE_BYTES
 from stemkin.readers.headers import Headers
 from stemkin.readers.manifest import read_manifest
 from stemkin.readers.tolerant import TolerantReader

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stemkin.readers import MovieError, Options, open_reader
-from stemkin.readers.guard import opened_by_a_child
+from stemkin.readers.children import opened_by_a_child
 from tests import movie_files as files
 
 OPTIONS = Options()
@@ -59,7 +59,7 @@ def test_trouble_that_is_not_the_files_is_left_to_the_caller():
 
 def test_a_child_reads_the_same_header_as_this_process(tmp_path):
     from stemkin.readers.hdf5 import open_hdf5
-    from stemkin.readers.headers import value_to_plain
+    from stemkin.readers.notation import as_json
 
     for name, write in {
         "a.h5": files.write_hdf5,
@@ -68,4 +68,4 @@ def test_a_child_reads_the_same_header_as_this_process(tmp_path):
     }.items():
         write(tmp_path / name, files.pixels())
         source = str(tmp_path / name)
-        assert value_to_plain(open_reader(source)) == value_to_plain(open_hdf5(source, OPTIONS))
+        assert as_json(open_reader(source)) == as_json(open_hdf5(source, OPTIONS))

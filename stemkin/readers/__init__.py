@@ -1,28 +1,13 @@
-"""One file per format behind one small Protocol, `Reader`; a new format is one file and one line in
-`FORMATS`.
+"""One file per format behind one small Protocol, `Reader`.
 
 A reader is a small picklable object: it knows a movie's shape, type and calibration, and reads
 frames by number, opening the file anew in each task. `FileReader` brings all of it but the frames.
-A format of raw 16-bit 256 x 256 frames behind an 8-byte header would be this file::
+`stemkin.readers.registry` adds a format in one file of your own, without touching stemkin. Any
+object that follows `Reader` makes a movie as well: ``Movie(reader, "name", reader.calibration)``.
+Three rules: allocate nothing from a header alone, hold no open file, and say what is wrong in one
+sentence (`MovieError`).
 
-    # stemkin/readers/ours.py
-    def open_ours(source: str, options: Options) -> FileReader:
-        n = (size_of(source) - 8) // (256 * 256 * 2)         # from the file's size: headers may lie
-        return OursReader(source=source, shape=(n, 256, 256), dtype=np.dtype("u2"), format="ours",
-                          **calibrated(0.03, 0.03, None, "the maker's manual"))
-
-    class OursReader(FileReader):
-        def _frames(self, start, stop):
-            frames = np.empty((stop - start, *self.shape[1:]), "<u2")
-            read_into(self.source, 8 + start * 256 * 256 * 2, frames)   # raises DamagedDataError where the file ends
-            return frames
-
-and this line in `FORMATS`: ``Format("ours", (".ours",), "stemkin.readers.ours:open_ours",
-begins(b"OURS"))``. Without touching stemkin, any object that follows `Reader` makes a movie:
-``Movie(reader, "name", reader.calibration)``. Three rules: allocate nothing from a header alone,
-hold no open file, and say what is wrong in one sentence (`MovieError`).
-
->>> [f.name for f in FORMATS if ".tif" in f.suffixes]
+>>> [one.name for one in FORMATS if ".tif" in one.suffixes]
 ['TIFF']
 """
 
@@ -30,15 +15,33 @@ from stemkin.readers.base import (
     CALIBRATED,
     ArrayReader,
     Calibration,
-    DamagedDataError,
     FileReader,
-    MovieError,
     Options,
     Reader,
 )
-from stemkin.readers.registry import FORMATS, Format, begins, open_reader, stem_of
+from stemkin.readers.errors import DamagedDataError, MovieError
+from stemkin.readers.files import head_of, read_into, size_of
+from stemkin.readers.notation import remembered
+from stemkin.readers.opening import open_reader
+from stemkin.readers.registry import FORMATS, Format, begins, register, stem_of
 
 __all__ = [
-    "CALIBRATED", "FORMATS", "ArrayReader", "Calibration", "DamagedDataError", "FileReader", "Format", "MovieError", "Options",
-    "Reader", "begins", "open_reader", "stem_of",
-]  # fmt: skip
+    "CALIBRATED",
+    "FORMATS",
+    "ArrayReader",
+    "Calibration",
+    "DamagedDataError",
+    "FileReader",
+    "Format",
+    "MovieError",
+    "Options",
+    "Reader",
+    "begins",
+    "head_of",
+    "open_reader",
+    "read_into",
+    "register",
+    "remembered",
+    "size_of",
+    "stem_of",
+]

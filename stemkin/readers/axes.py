@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.base import MovieError, Options
+from stemkin.readers.base import Options
+from stemkin.readers.errors import MovieError
+from stemkin.readers.notation import remembered
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue (ITU-R BT.709), which make a false-colour map monotonic again."""
@@ -27,6 +29,7 @@ MAX_CHANNELS = 16
 stack that says nothing of itself."""
 
 
+@remembered
 @dataclass(frozen=True)
 class AxisPlan:
     """How to take frames (t, y, x) out of an array.

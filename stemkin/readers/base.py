@@ -1,5 +1,4 @@
-"""What every reader is: a small picklable object that knows a movie's shape and reads frames by
-number.
+"""What every reader is: a small picklable object that reads a movie's frames by their number.
 
 A reader holds a path, never an open file: each worker opens the file by itself (open handles do not
 survive pickling or forking). Nothing is read or allocated before `Reader.read` is called.
@@ -7,97 +6,21 @@ survive pickling or forking). Nothing is read or allocated before `Reader.read` 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from stemkin.errors import is_of_the_network
+from stemkin.readers.errors import DamagedDataError, MovieError, NoSuchFrameError
+from stemkin.readers.files import identity_of
+from stemkin.readers.notation import remembered
 
 MAX_FRAME_BYTES = 2**31
-"""No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is taken for a
-broken one."""
+"""No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is broken."""
 
 
-MAX_EXPANSION = 10_000
-"""Frames that fill more than so many times their stored bytes do not come from a codec (deflate
-reaches 1,032) but from a broken header."""
-ALWAYS_PLAUSIBLE_BYTES = 2**26
-"""So much may be promised by a file that stores nothing: blank frames cost no bytes."""
-
-
-class MovieError(ValueError):
-    """A source that does not open as a movie; the message says what it is, what was met and the
-    cure."""
-
-
-class DamagedDataError(ValueError):
-    """Frames that the file cannot give back: cut off, failing their checksum, not decodable. The
-    other frames can be read."""
-
-
-class NoSuchFrameError(IndexError):
-    """Frames that a movie does not have were asked for."""
-
-
-PASSING = (
-    FileNotFoundError,
-    PermissionError,
-    ConnectionError,
-    TimeoutError,
-    MemoryError,
-    ImportError,
-    NoSuchFrameError,
-)
-
-
-def is_damage(error: Exception) -> bool:
-    """Tell whether an error comes from what a file holds, rather than from the moment it was read
-    in.
-
-    Trouble of the moment may pass when it is tried again: a file that is gone, no memory, no
-    connection, a failing disk.
-
-    >>> is_damage(ValueError("bad header")), is_damage(OSError(5, "I/O error")), is_damage(FileNotFoundError("gone"))
-    (True, False, False)
-    """
-    if isinstance(error, MovieError | DamagedDataError):
-        return True
-    if (
-        type(error).__module__.split(".")[0] == "av"
-    ):  # FFmpeg borrows the system's numbers for streams that do not decode
-        return not isinstance(error, FileNotFoundError)
-    if isinstance(error, PASSING) or is_of_the_network(error):
-        return False
-    nonsense = (
-        None,
-        errno.EINVAL,
-        errno.EOVERFLOW,
-    )  # a place in the file that cannot be; libraries raise OSError without number
-    return (
-        not isinstance(error, OSError) or isinstance(error, ValueError) or error.errno in nonsense
-    )
-
-
-def check_promise(promised: float, stored: float, source: str) -> None:
-    """Refuse a header that promises `promised` bytes of pixels where `stored` bytes lie in the
-    file.
-
-    Raises
-    ------
-    MovieError
-        If no codec could make the one of the other.
-    """
-    if promised > ALWAYS_PLAUSIBLE_BYTES + MAX_EXPANSION * stored:
-        msg = (
-            f"{source} promises {promised:.3g} bytes of pixels, but stores {stored:.3g}; its "
-            "header is broken"
-        )
-        raise MovieError(msg)
-
-
+@remembered
 @dataclass(frozen=True)
 class Calibration:
     """Pixel size, frame time and dose rate, each None where the file does not say; they are never
@@ -133,6 +56,7 @@ CALIBRATED = ("pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s")
 """The names of the three values."""
 
 
+@remembered
 @dataclass(frozen=True)
 class Options:
     """What the user may say about where the frames lie in a file.
@@ -253,6 +177,11 @@ class FileReader:
     notes: tuple[str, ...] = ()
     pixel_sizes_nm: tuple[float, float] | None = None
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Let every reader of files be remembered: its fields are plain values, or say so."""
+        super().__init_subclass__(**more)
+        remembered(cls)
+
     def __post_init__(self) -> None:
         """Refuse what cannot be a movie.
 
@@ -282,8 +211,6 @@ class FileReader:
     @property
     def identity(self) -> str:
         """Where the file is, how large, and when it was last written."""
-        from stemkin.readers.files import identity_of
-
         return identity_of(self.source)
 
     @property

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from stemkin.kernels.images.corrections import Correction, Wrap, correct
-from stemkin.readers.base import MovieError
+from stemkin.readers.errors import MovieError
 from stemkin.readers.files import identity_of
-from stemkin.readers.registry import open_reader
+from stemkin.readers.opening import open_reader
 from stemkin.readers.wrapping import WrappingReader
 
 Image = np.ndarray | float | str | os.PathLike[str] | None

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.axes import frames_in
-from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import MovieError
 from stemkin.readers.files import size_of
 from stemkin.readers.paging import Pages
 from stemkin.readers.raw import raw_reader

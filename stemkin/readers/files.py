@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from stemkin.readers.base import DamagedDataError, MovieError
+from stemkin.readers.errors import DamagedDataError, MovieError
 
 ANNOUNCED_BYTES = 2**20
 """The system looks no further ahead than about this at a time."""

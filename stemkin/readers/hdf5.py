@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stemkin.readers.axes import AxisPlan, frames_in
-from stemkin.readers.base import FileReader, MovieError, Options, check_promise
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import MovieError, check_promise
 from stemkin.readers.files import filesystem, is_url, local
 from stemkin.readers.hdf5_layouts import Found, find_dataset
 from stemkin.readers.raw import raw_reader

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.base import MovieError, Options
+from stemkin.readers.base import Options
+from stemkin.readers.errors import MovieError
 from stemkin.readers.units import calibrated, named_values, nanometres, seconds
 
 MAX_DATASETS = 10_000

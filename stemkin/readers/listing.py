@@ -19,13 +19,11 @@ from stemkin.readers.files import (
     local,
     missing,
 )
-from stemkin.readers.registry import FORMATS, stem_of
+from stemkin.readers.registry import formats, stem_of
 from stemkin.readers.tiff_folder import is_sequence
 from stemkin.readers.zarr_store import is_zarr_folder
 
 MANIFESTS = (".csv", ".toml")
-SUFFIXES = tuple(suffix for one in FORMATS if one.name != "EMI" for suffix in one.suffixes)
-"""What a folder is searched for; an EMI file has no frames of its own, its SER file has."""
 UNFINISHED = ".zarr.part"
 """What ``stemkin convert`` has not finished."""
 RESULTS_MARK = "run.json"
@@ -42,6 +40,11 @@ class Source:
     name: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     options: Options = field(default_factory=Options)
+
+
+def searched_suffixes() -> tuple[str, ...]:
+    """Return what a folder is searched for; an EMI file has no frames of its own, its SER has."""
+    return tuple(suffix for one in formats() if one.name != "EMI" for suffix in one.suffixes)
 
 
 def is_manifest(source: str) -> bool:
@@ -78,7 +81,7 @@ def expand(source: str) -> list[Source]:
         root = _before_wildcards(source)
         found = [path for path in _glob(source) if _is_movie(path)]
         return _sorted(found, root)
-    if is_url(source) and source.rstrip("/").lower().endswith(SUFFIXES):
+    if is_url(source) and source.rstrip("/").lower().endswith(searched_suffixes()):
         return [Source(source, source.rstrip("/").rsplit("/", 1)[-1])]
     if not exists(source):
         raise missing(source)
@@ -119,7 +122,7 @@ def _movies_below(folder: str) -> list[str]:
                 continue
             if is_dir and not is_one_movie(path):
                 to_look.append(path)
-            elif is_dir or name.lower().endswith(SUFFIXES):
+            elif is_dir or name.lower().endswith(searched_suffixes()):
                 found.append(path)
     return found
 
@@ -154,7 +157,7 @@ def _glob(pattern: str) -> list[str]:
 
 def _is_movie(path: str) -> bool:
     name = path.rstrip("/").rsplit("/", 1)[-1].lower()
-    return not name.startswith(".") and name.endswith(SUFFIXES)
+    return not name.startswith(".") and name.endswith(searched_suffixes())
 
 
 def _before_wildcards(pattern: str) -> str:

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from stemkin.readers.axes import frames_in
-from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import MovieError
 from stemkin.readers.files import bytes_of
 from stemkin.readers.raw import raw_reader
 from stemkin.readers.units import calibrated, nanometres

@@ -13,14 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stemkin.readers.axes import frames_in
-from stemkin.readers.base import (
-    DamagedDataError,
-    FileReader,
-    MovieError,
-    Options,
-    check_promise,
-    is_damage,
-)
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import DamagedDataError, MovieError, check_promise, is_damage
 from stemkin.readers.files import bytes_of, bytes_view, opened
 from stemkin.readers.raw import raw_reader
 

@@ -8,11 +8,13 @@ as a memory map, and a file that was cut short gives an error instead of killing
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from stemkin.readers.axes import AxisPlan
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError
+from stemkin.readers.base import FileReader
+from stemkin.readers.errors import DamagedDataError, MovieError
 from stemkin.readers.files import is_url, local, read_into, size_of
 
 
@@ -84,7 +86,7 @@ def raw_reader(
     *,
     offset: int,
     order: str = "C",
-    **about: object,
+    **about: Any,
 ) -> FileReader:
     """Return the reader for an uncompressed array at `offset` of a file; `about` goes to
     `FileReader`.
@@ -102,8 +104,8 @@ def raw_reader(
         raise MovieError(msg)
     frame_bytes = height * width * stored_dtype.itemsize
     available = max(0, size_of(source) - offset)
-    notes = tuple(note for note in (plan.note, *about.pop("notes", ())) if note)  # type: ignore[misc]
-    common = {
+    notes = tuple(note for note in (plan.note, *about.pop("notes", ())) if note)
+    common: dict[str, Any] = {
         "source": source,
         "dtype": plan.dtype(stored_dtype),
         "stored_dtype": stored_dtype,
@@ -120,7 +122,7 @@ def raw_reader(
                 f"but only {available} bytes follow"
             )
             raise MovieError(msg)
-        return RawReader(**common, shape=(held, height, width), stride=frame_bytes, notes=notes)  # type: ignore[arg-type]
+        return RawReader(**common, shape=(held, height, width), stride=frame_bytes, notes=notes)
     if _n_bytes(plan.lengths, stored_dtype) > available:
         msg = (
             f"{source} is cut short: its header promises {_n_bytes(plan.lengths, stored_dtype)} "
@@ -134,12 +136,7 @@ def raw_reader(
         )
         raise MovieError(msg)
     return MappedReader(
-        **common,  # type: ignore[arg-type]
-        shape=plan.shape,
-        stored_shape=plan.lengths,
-        plan=plan,
-        order=order,
-        notes=notes,
+        **common, shape=plan.shape, stored_shape=plan.lengths, plan=plan, order=order, notes=notes
     )
 
 

@@ -1,33 +1,79 @@
-"""Which file opens which format: by its first bytes where the format has a mark, and by its
-suffix."""
+"""Which format a file is of, and which formats there are: stemkin's own, and those that you add.
+
+A format is told by its first bytes where it has a mark, and by its suffix. A new one takes a reader,
+an opener and a `Format`, and no change to stemkin. This is all of it, for movies in PGM files (one
+picture after the other, each behind the same header)::
+
+    # pgm.py
+    from dataclasses import dataclass
+
+    import numpy as np
+
+    from stemkin.readers import FileReader, Format, begins, head_of, read_into, register, size_of
+
+
+    @dataclass(frozen=True, eq=False, kw_only=True)
+    class PgmReader(FileReader):
+        header_bytes: int
+
+        def _frames(self, start, stop):
+            frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
+            for i, frame in enumerate(frames, start):
+                at = i * (self.header_bytes + frame.nbytes) + self.header_bytes
+                read_into(self.source, at, frame)  # DamagedDataError where the file ends
+            return frames
+
+
+    def open_pgm(source, options):
+        mark, width, height, white = head_of(source).split(maxsplit=4)[:4]
+        header_bytes = len(b" ".join([mark, width, height, white])) + 1
+        width, height = int(width), int(height)
+        n_frames = size_of(source) // (header_bytes + width * height)  # headers may lie
+        return PgmReader(
+            source=source,
+            shape=(n_frames, height, width),
+            dtype=np.dtype("u1"),
+            format="PGM",
+            header_bytes=header_bytes,
+        )
+
+
+    register(Format("PGM", (".pgm",), "pgm:open_pgm", begins(b"P5")))
+
+After ``import pgm`` every verb opens such files, and `run` remembers their headers. **On workers**
+the format needs nothing more: a task brings its reader along, whose module is imported there. It has
+to be importable there, as any function that Dask is given. A package makes its formats known to
+every process that it is installed for, and to the command ``stemkin``, by an entry point that names
+the `Format`::
+
+    [project.entry-points."stemkin.formats"]
+    pgm = "pgm:PGM"
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
-from typing import cast
+from importlib.metadata import entry_points
 
-from stemkin.readers.base import FileReader, MovieError, Options, is_damage
-from stemkin.readers.files import exists, head_of, is_folder, is_url, missing
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.children import opened_by_a_child
+from stemkin.readers.errors import MovieError
+from stemkin.readers.files import head_of, is_url
+from stemkin.readers.openers import open_as
+
+log = logging.getLogger(__name__)
+
+ENTRY_POINTS = "stemkin.formats"
+"""The group of entry points by which installed packages add formats."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format: how its files are told and opened. A new one is a file with an opener, and a line
-    in `FORMATS`.
-
-    An opener returns a `FileReader` subclass, whose `_frames` gives frames `start` to `stop` and
-    opens the file anew::
-
-        # stemkin/readers/pgm.py
-        def open_pgm(source: str, options: Options) -> FileReader:
-            width, height = (int(n) for n in head_of(source).split()[1:3])
-            n = size_of(source) // (width * height)
-            return PgmReader(source=source, shape=(n, height, width), dtype=np.dtype("u1"), format="PGM")
-
-        # stemkin/readers/registry.py
-        Format("PGM", (".pgm",), "stemkin.readers.pgm:open_pgm", begins(b"P5")),
+    """How the files of a format are told and opened.
 
     Attributes
     ----------
@@ -36,7 +82,7 @@ class Format:
     suffixes
         Of its files, in small letters.
     opener
-        ``module:function`` of (source, options).
+        ``module:function`` of (source, options) that returns a `FileReader`.
     matches
         Tells the format by a file's first bytes, where it has a mark.
     guarded
@@ -59,33 +105,10 @@ class Format:
             If it does not open, for whatever reason lies in the file.
         """
         if self.guarded and not is_url(source):
-            from stemkin.readers.guard import opened_by_a_child
-
             reader = opened_by_a_child(self.name, self.opener, source, options)
             if reader is not None:
                 return reader
         return open_as(self.name, self.opener, source, options)
-
-
-def open_as(name: str, opener: str, source: str, options: Options) -> FileReader:
-    """Open `source` with `opener` (``module:function``) in this process; `name` is the format's.
-
-    Raises
-    ------
-    MovieError
-        If it does not open, for whatever reason lies in the file.
-    """
-    module, function = opener.split(":")
-    try:
-        return cast(FileReader, getattr(import_module(module), function)(source, options))
-    except MovieError:
-        raise
-    except Exception as error:
-        if not is_damage(error):
-            raise
-        said = " ".join(str(error).split()) or type(error).__name__
-        msg = f"{source} could not be opened as {name}: {said[:300]}"
-        raise MovieError(msg) from error
 
 
 def begins(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:
@@ -101,8 +124,10 @@ def _is_video(head: bytes) -> bool:
     )
 
 
+ZARR = Format("Zarr", (".zarr", ".zarr.zip"), "stemkin.readers.zarr_store:open_zarr")
+
 FORMATS: tuple[Format, ...] = (
-    Format("Zarr", (".zarr", ".zarr.zip"), "stemkin.readers.zarr_store:open_zarr"),
+    ZARR,
     Format(
         "TIFF",
         (".tif", ".tiff", ".btf", ".tf8"),
@@ -139,28 +164,71 @@ FORMATS: tuple[Format, ...] = (
         "stemkin.readers.rosetta:open_rosetta",
     ),
 )
-"""Every format; the first whose suffix or first bytes fit is taken."""
+"""Stemkin's own formats."""
+
+_ADDED: dict[str, Format] = {}
 
 
-def open_reader(source: str, options: Options = Options()) -> FileReader:  # noqa: B008 - frozen
-    """Open a file, folder or URL as frames. Lazy: only what says what it holds is read.
+def register(added: Format) -> None:
+    """Have files of a format opened by every verb; one of the same name is replaced.
 
     Raises
     ------
-    FileNotFoundError
-        If there is nothing.
+    ValueError
+        If a suffix is not written as ``.abc``, or the opener not as ``module:function``.
+    """
+    wrong = [one for one in added.suffixes if not one.startswith(".") or one != one.lower()]
+    if wrong:
+        msg = f"the suffix {wrong[0]!r} of {added.name} must be a point and small letters"
+        raise ValueError(msg)
+    module, colon, function = added.opener.partition(":")
+    if not (module and colon and function):
+        msg = f"the opener of {added.name} must be 'module:function', but is {added.opener!r}"
+        raise ValueError(msg)
+    _ADDED[added.name] = added
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[Format, ...]:
+    """Return the formats of installed packages."""
+    found = []
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            found.append(point.load())
+        except Exception as error:  # noqa: BLE001 - a package of others that is broken costs its formats, not every run
+            log.warning("the format %s of %s is left out: %s", point.name, point.value, error)
+    return tuple(found)
+
+
+def formats() -> tuple[Format, ...]:
+    """Return every format, those that were added first: the first that fits a file is taken."""
+    added = {one.name: one for one in _installed()} | _ADDED
+    own = [one for one in FORMATS if one.name not in added]
+    return (*added.values(), *own)
+
+
+def suffixes() -> tuple[str, ...]:
+    """Return the suffixes of every format's files."""
+    return tuple(suffix for one in formats() for suffix in one.suffixes)
+
+
+def import_formats() -> None:
+    """Import every format's module, so that its readers can be built from what is remembered."""
+    for one in formats():
+        try:
+            import_module(one.opener.partition(":")[0])
+        except ImportError as error:  # a file of this format says so when it is opened
+            log.warning("the format %s cannot be used: %s", one.name, error)
+
+
+def open_file(source: str, options: Options) -> FileReader:
+    """Open a file that is there. Lazy: only what says what it holds is read.
+
+    Raises
+    ------
     MovieError
         If it is empty, of no known format, or broken.
     """
-    name = source.rstrip("/").lower()
-    if is_url(source) and name.endswith(".zarr"):
-        return FORMATS[0].open(
-            source, options
-        )  # a store over plain HTTP is no folder that could be asked for
-    if not exists(source):
-        raise missing(source)
-    if is_folder(source):
-        return _open_folder(source, options)
     head = head_of(source)
     if not head:
         msg = f"{source} is empty (0 bytes)"
@@ -177,30 +245,14 @@ def format_of(source: str, head: bytes) -> Format:
         If none fits.
     """
     name = source.lower()
-    by_suffix = [f for f in FORMATS if name.endswith(f.suffixes)]
-    by_mark = [f for f in FORMATS if f.matches is not None and f.matches(head)]
+    by_suffix = [f for f in formats() if name.endswith(f.suffixes)]
+    by_mark = [f for f in formats() if f.matches is not None and f.matches(head)]
     for found in by_suffix:
         if found in by_mark or found.matches is None or not by_mark:
             return found
     if by_mark:
         return by_mark[0]
-    known = " ".join(suffix for f in FORMATS for suffix in f.suffixes)
-    msg = f"{source} is of no format that stemkin reads; it reads {known}"
-    raise MovieError(msg)
-
-
-def _open_folder(source: str, options: Options) -> FileReader:
-    from stemkin.readers.tiff_folder import is_sequence, open_tiff_folder
-    from stemkin.readers.zarr_store import is_zarr_folder
-
-    if is_zarr_folder(source):
-        return FORMATS[0].open(source, options)
-    if is_sequence(source):
-        return open_tiff_folder(source, options)
-    msg = (
-        f"{source} is a folder, but neither a Zarr store nor the numbered TIFF files of one movie; "
-        "open_archive opens a folder of movies"
-    )
+    msg = f"{source} is of no format that stemkin reads; it reads {' '.join(suffixes())}"
     raise MovieError(msg)
 
 
@@ -211,8 +263,8 @@ def stem_of(source: str) -> str:
     ('stack4', 'x', 'frames')
     """
     name = source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    suffixes = sorted((s for f in FORMATS for s in f.suffixes), key=len, reverse=True)
-    for suffix in (*(f".ome{s}" for s in suffixes), *suffixes):
+    longest_first = sorted(suffixes(), key=len, reverse=True)
+    for suffix in (*(f".ome{one}" for one in longest_first), *longest_first):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name

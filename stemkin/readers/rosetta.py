@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
-from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import MovieError
 from stemkin.readers.files import is_url, local
 from stemkin.readers.units import calibrated, nanometres, seconds
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import DamagedDataError, MovieError
 from stemkin.readers.files import bytes_of, exists, read_into, size_of
 from stemkin.readers.raw import cut_short
 from stemkin.readers.units import calibrated, nanometres

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options, check_promise
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import DamagedDataError, MovieError, check_promise
 from stemkin.readers.files import opened, size_of
 from stemkin.readers.raw import cut_short, raw_reader
 from stemkin.readers.tiff_calibration import calibration_in

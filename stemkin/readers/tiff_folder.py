@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import DamagedDataError, MovieError
 from stemkin.readers.files import identity_of, is_url, local, names_in
-from stemkin.readers.registry import open_reader
+from stemkin.readers.registry import open_file
 
 SUFFIXES = (".tif", ".tiff")
 N_SAMPLED = 8
@@ -35,7 +36,7 @@ def is_sequence(folder: str) -> bool:
         return False
     for i in {min(numbered), sorted(numbered)[len(numbered) // 2], max(numbered)}:
         with suppress(MovieError, OSError):
-            return open_reader(f"{folder.rstrip('/')}/{numbered[i]}", Options()).shape[0] == 1
+            return open_file(f"{folder.rstrip('/')}/{numbered[i]}", Options()).shape[0] == 1
     return False
 
 
@@ -53,7 +54,7 @@ def open_tiff_folder(source: str, options: Options) -> FileReader:
     opened, reason = {}, ""
     for i in sampled:
         try:
-            opened[numbered[i]] = open_reader(f"{source.rstrip('/')}/{numbered[i]}", options)
+            opened[numbered[i]] = open_file(f"{source.rstrip('/')}/{numbered[i]}", options)
         except MovieError as error:
             reason = str(error)
     if not opened:
@@ -105,7 +106,7 @@ class TiffFolderReader(FileReader):
             if i not in numbered:
                 msg = f"the file of frame {i} is missing in {self.source}"
                 raise DamagedDataError(msg)
-            one = open_reader(f"{self.source.rstrip('/')}/{numbered[i]}", self.options)
+            one = open_file(f"{self.source.rstrip('/')}/{numbered[i]}", self.options)
             if one.shape != (1, *self.shape[1:]) or one.dtype != self.dtype:
                 msg = (
                     f"{one.source} has shape {one.shape[1:]} and type {one.dtype}, unlike the "

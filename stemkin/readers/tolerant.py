@@ -19,7 +19,7 @@ import numpy as np
 
 from stemkin.errors import reaching
 from stemkin.kernels.images.quality import damaged
-from stemkin.readers.base import is_damage
+from stemkin.readers.errors import is_damage
 from stemkin.readers.wrapping import WrappingReader
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.base import DamagedDataError, FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import DamagedDataError, MovieError
 from stemkin.readers.files import filesystem, identity_of, is_url, local
 
 log = logging.getLogger(__name__)

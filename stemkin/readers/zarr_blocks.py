@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.base import DamagedDataError
+from stemkin.readers.errors import DamagedDataError
 from stemkin.readers.files import bytes_of, exists, pieces_of, size_of
+from stemkin.readers.notation import remembered
 
 ABSENT = 2**64 - 1
 """The offset and length by which a shard's index says that a chunk was never written."""
@@ -26,6 +27,7 @@ CRC_BYTES = 4
 PROBE = 123_456_789
 
 
+@remembered
 @dataclass(frozen=True)
 class Layout:
     """Where the chunks of an array are and how one is decoded.

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
-from stemkin.readers.base import (
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import (
     ALWAYS_PLAUSIBLE_BYTES,
     DamagedDataError,
-    FileReader,
     MovieError,
-    Options,
     check_promise,
 )
 from stemkin.readers.files import exists, filesystem, identity_of, is_url, local, names_in

@@ -19,9 +19,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-from stemkin.readers.base import FileReader, MovieError, Options
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import MovieError
+from stemkin.readers.notation import as_json, from_json
+from stemkin.readers.openers import open_as
 
 LIMIT_S = 20.0
 """Headers take milliseconds; slow network disks are allowed more."""
@@ -51,8 +55,6 @@ def opened_by_a_child(
     MovieError
         If the file does not open, or not in time.
     """
-    from stemkin.readers.headers import plain_to_value
-
     asked = {
         "name": name,
         "opener": opener,
@@ -71,7 +73,11 @@ def opened_by_a_child(
     if "refused" in answer:
         raise MovieError(answer["refused"])
     reader = answer.get("reader")
-    return None if reader is None else plain_to_value(reader)
+    if reader is None:
+        return None
+    import_module(opener.split(":")[0])  # so that its reader is known here
+    opened: FileReader = from_json(reader)
+    return opened
 
 
 class _Child:
@@ -83,7 +89,7 @@ class _Child:
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -167,11 +173,8 @@ _CHILDREN = _Children()
 atexit.register(_CHILDREN.stop)
 
 
-def main() -> None:
+def serve() -> None:
     """Answer questions, one JSON line each, until there are no more."""
-    from stemkin.readers.headers import value_to_plain
-    from stemkin.readers.registry import open_as
-
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
@@ -187,7 +190,7 @@ def main() -> None:
                 asked["source"],
                 Options(asked["dataset"], asked["channel"]),
             )
-            answer = {"reader": value_to_plain(reader)}
+            answer = {"reader": as_json(reader)}
         except MovieError as error:
             answer = {"refused": str(error)}
         except Exception as error:  # noqa: BLE001 - the parent meets it again, in its own words
@@ -196,7 +199,3 @@ def main() -> None:
             signal.alarm(0)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()

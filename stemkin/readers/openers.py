@@ -1,0 +1,33 @@
+"""How a format's opener is called: it is named, and its module is imported when it is needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from stemkin.readers.base import FileReader, Options
+from stemkin.readers.errors import MovieError, is_damage
+
+MAX_REASON = 300
+"""Characters of a library's complaint that are repeated."""
+
+
+def open_as(name: str, opener: str, source: str, options: Options) -> FileReader:
+    """Open `source` with `opener` (``module:function``) in this process; `name` is the format's.
+
+    Raises
+    ------
+    MovieError
+        If it does not open, for whatever reason lies in the file.
+    """
+    module, function = opener.split(":")
+    try:
+        return cast(FileReader, getattr(import_module(module), function)(source, options))
+    except MovieError:
+        raise
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        msg = f"{source} could not be opened as {name}: {said[:MAX_REASON]}"
+        raise MovieError(msg) from error
