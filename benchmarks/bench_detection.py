@@ -38,7 +38,7 @@ from stemkin.movie import Movie
 from stemkin.results.journal import machine
 from stemkin.scoring import score
 from stemkin.simulation import simulate_movie, truth_of
-from stemkin.simulation.damage import columns_in_sight, fate_of, is_damaged
+from stemkin.simulation.damage import columns_in_sight, fate_of, has_damage
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.scene import area_and_time
 from stemkin.simulation.truth import Truth
@@ -150,7 +150,7 @@ def is_whole(truth: Truth, frame: int, points: np.ndarray) -> np.ndarray:
     """Tell around which `points` (m, 2) [px, raw frame] all twelve nearest columns of the crystal
     are still there."""
     settings = truth.settings
-    if not is_damaged(settings) or not len(points):
+    if not has_damage(settings) or not len(points):
         return np.ones(len(points), bool)
     (shift,) = shifts_px(settings, np.array([frame]))
     area, time_s = area_and_time(settings, frame)

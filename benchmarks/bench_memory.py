@@ -40,7 +40,7 @@ from stemkin.readers import Calibration
 from stemkin.results.journal import machine
 from stemkin.results.store import PIXEL_TABLES
 from stemkin.schedulers.clients import KEEPING_PAGES
-from stemkin.simulation import simulate_movie, write
+from stemkin.simulation import simulate_movie, write_simulation
 
 EDGE, POOL, MOVIE_GB = 512, 8, 10
 FRAME_BYTES = EDGE * EDGE * 2
@@ -214,7 +214,7 @@ def real_run(n_frames: int, mib: float, movies: Path, model: str) -> dict[str, A
     )
     folder = movies / str(n_frames)
     if not folder.exists():
-        write("paper", folder, n_frames=n_frames, shape=(EDGE, EDGE), seed=0)
+        write_simulation("paper", folder, n_frames=n_frames, shape=(EDGE, EDGE), seed=0)
     out = movies / f"results-{n_frames}-{mib}"
     with sk.connect("processes", workers=1):
         run(folder, out, config=config, model=model, until="detect")

@@ -39,7 +39,7 @@ from stemkin.config import RunConfig
 from stemkin.results.journal import machine
 from stemkin.schedulers.clients import KEEPING_PAGES
 from stemkin.schedulers.streams import stream
-from stemkin.simulation import write
+from stemkin.simulation import write_simulation
 
 BIG_BLOCK_MIB = 64
 WINDOW = 256
@@ -272,7 +272,9 @@ def main() -> None:
         place, model = Path(scratch), None
         for n_frames in options.frames:
             movies = place / f"{n_frames}"
-            write("paper", movies, n_frames=n_frames, shape=(options.size,) * 2, seed=options.seed)
+            write_simulation(
+                "paper", movies, n_frames=n_frames, shape=(options.size,) * 2, seed=options.seed
+            )
             model = model or learned(movies, place / "model")
             if limit is None and options.cluster == "processes" and most > 1:
                 limit = Ceiling(movies, model, most)

@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 
 from stemkin.kernels.images.shotnoise import alias_tables, poisson_counts
-from stemkin.simulation import PRESETS, expected_counts, simulate_movie
-from stemkin.simulation.crystal import crystal
+from stemkin.simulation import PRESETS, expected_image, simulate_movie
+from stemkin.simulation.crystal import crystal_of
 from stemkin.simulation.kinetics import simulate_area
 
 PEAK = """
@@ -68,7 +68,7 @@ def frames_per_second(preset, n_frames):
 
 def kinetics():
     settings = simulate_movie("paper", n_frames=500).reader.settings
-    patch = crystal(settings).patch
+    patch = crystal_of(settings).patch
     rows = simulate_area(settings, patch, duration_s=500 * 2.25, rng=np.random.default_rng(1))
 
     def run():
@@ -84,7 +84,7 @@ def kinetics():
 
 
 def shot_noise():
-    means = expected_counts(PRESETS["paper"], 0)
+    means = expected_image(PRESETS["paper"], 0)
     alias_tables()
     rng = np.random.Generator(np.random.SFC64(1))
     own, _ = clocked(lambda: [poisson_counts(means, rng) for _ in range(10)], 10)

@@ -26,7 +26,7 @@ import pandas as pd
 
 import stemkin as sk
 from stemkin.results.store import Store
-from stemkin.simulation.writing import write
+from stemkin.simulation.writing import write_simulation
 from stemkin.tables import POOLED
 
 TABLES = ("diffusion", "transitions", "hidden_transitions", "dwell_times", "abundances", "creation")
@@ -42,7 +42,7 @@ def compare(frames, size, n_movies, seed, folder, preset="long"):
         )
         for i in range(n_movies)
     ]
-    write(movies, os.path.join(folder, "movies"))
+    write_simulation(movies, os.path.join(folder, "movies"))
     sk.run(os.path.join(folder, "movies"), os.path.join(folder, "results"))
     store, truths = (
         Store.at(os.path.join(folder, "results")),

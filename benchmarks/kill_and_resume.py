@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from stemkin.results.journal import machine
-from stemkin.simulation import write
+from stemkin.simulation import write_simulation
 
 SETTINGS = "[detect]\nframes_per_block = 4\n[learn]\nn_frames = 8\n"
 
@@ -95,7 +95,7 @@ def main() -> None:
         say = Transcript(scratch)
         say.say(f"{machine()}\n ")
         for seed in (1, 2, 3):
-            write("paper", scratch / "movies" / str(seed), n_frames=options.frames, shape=(options.size, options.size), seed=seed)  # fmt: skip
+            write_simulation("paper", scratch / "movies" / str(seed), n_frames=options.frames, shape=(options.size, options.size), seed=seed)  # fmt: skip
         (scratch / "settings.toml").write_text(SETTINGS)
         command = ["stemkin", "run", "movies", "--config", "settings.toml", "--workers", "2"]
         n_blocks = 3 * -(-options.frames // 4)

@@ -20,7 +20,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from stemkin.simulation import PRESETS, expected_counts, simulate_movie, truth_of
+from stemkin.simulation import PRESETS, expected_image, simulate_movie, truth_of
 
 COLOURS = dict(
     zip(
@@ -223,7 +223,7 @@ def counts(axis):
     )
     frames, means = (
         movie.reader.read(0, 300).astype(float),
-        expected_counts(movie.reader.settings, 0),
+        expected_image(movie.reader.settings, 0),
     )
     axis.plot(
         means.ravel(), frames.var(axis=0, ddof=1).ravel(), "k.", ms=2, label="pixels, 300 frames"

@@ -17,7 +17,7 @@ from stemkin.kinetics import transitions
 from stemkin.movie import Movie, movies_table
 from stemkin.results.store import Store
 from stemkin.simulation import simulate_movie, truth_of
-from stemkin.simulation.writing import write
+from stemkin.simulation.writing import write_simulation
 from stemkin.tables import POOLED, Experiment
 
 N_MOVIES, N_FRAMES, SHAPE, SEED = 3, 60, (384, 384), 7
@@ -34,12 +34,12 @@ def demo_movies() -> list[Movie]:
     ]
 
 
-def write_movies(folder: Path) -> Path:
+def write_demo_movies(folder: Path) -> Path:
     """Write the movies into `folder`, unless they are there already, and return it. Computes
     once."""
     missing = [movie for movie in demo_movies() if not (folder / f"{movie.name}.zarr").exists()]
     if missing:
-        write(missing, folder)
+        write_simulation(missing, folder)
     return folder
 
 

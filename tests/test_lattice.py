@@ -17,7 +17,7 @@ from stemkin.kernels.crystal.lattice import (
 )
 from stemkin.kernels.crystal.lattice_search import find_crystal
 from stemkin.simulation import simulate_movie, truth_of
-from stemkin.simulation.reader import expected_counts
+from stemkin.simulation.reader import expected_image
 
 
 def draw(lattice, shape, *, amplitudes=(100.0, 20.0), sd_px=1.5):
@@ -345,7 +345,7 @@ def test_the_perfect_crystal_by_reflections_and_by_unit_cells_agree():
         jitter_x_nm=0.0,
     )
     frame = movie.reader.read(0, 1)[0].astype(np.float32)
-    whole = expected_counts(movie.reader.settings, 0) * 20 + 200
+    whole = expected_image(movie.reader.settings, 0) * 20 + 200
     found = find_crystal(frame - frame.mean())
     gone = nearest_site(found.lattice, np.array([[128.0, 128.0]]), np.array([METAL]))[0]
     y, x = np.mgrid[:256, :256]

@@ -128,11 +128,11 @@ def test_a_frame_without_a_lattice_has_no_labels_and_no_network():
 
 def test_a_specimen_is_what_was_simulated(specimen, movie):
     settings = movie.reader.settings
-    from stemkin.simulation.columns import column_weights, probe
+    from stemkin.simulation.columns import column_weights, probe_of
 
-    core = 1 - probe(settings).tail_fraction
+    core = 1 - probe_of(settings).tail_fraction
     assert specimen.spacing_px == pytest.approx(settings.material.a_nm / 0.03, rel=2e-3)
-    assert specimen.probe_px == pytest.approx(probe(settings).sd_px, rel=0.05)
+    assert specimen.probe_px == pytest.approx(probe_of(settings).sd_px, rel=0.05)
     assert specimen.weights[1] / specimen.weights[0] == pytest.approx(0.148, abs=0.02)
     assert specimen.weights[0] == pytest.approx(core * column_weights(settings)[0], rel=0.15)
     assert specimen.jitter_px[1] == pytest.approx(0.1, rel=0.3)

@@ -11,20 +11,22 @@ from stemkin.movie import open_movie
 from stemkin.simulation import (
     PRESETS,
     Settings,
-    expected_counts,
+    expected_image,
     simulate_archive,
     simulate_movie,
     truth_of,
-    write,
+    write_simulation,
 )
-from stemkin.simulation.columns import probe
+from stemkin.simulation.columns import probe_of
 from tests.strategies import assert_same_rows
 
 
 @pytest.mark.parametrize("file_format", ["zarr", "tiff", "hdf5"])
 def test_written_movies_open_with_the_same_bits_calibration_and_truth(tmp_path, file_format):
     movies = simulate_archive(n_movies=2, n_frames=20, shape=(64, 64))
-    paths = write("archive", tmp_path, format=file_format, n_movies=2, n_frames=20, shape=(64, 64))
+    paths = write_simulation(
+        "archive", tmp_path, format=file_format, n_movies=2, n_frames=20, shape=(64, 64)
+    )
     archive = open_archive(tmp_path)
     assert [movie.name for movie in archive] == [movie.name for movie in movies]
     assert archive.problems == ()
@@ -38,7 +40,7 @@ def test_written_movies_open_with_the_same_bits_calibration_and_truth(tmp_path, 
 
 def test_the_truth_lies_beside_the_movie_as_tables(tmp_path):
     movie = simulate_movie("paper", n_frames=5, shape=(96, 96))
-    write(movie, tmp_path)
+    write_simulation(movie, tmp_path)
     folder = tmp_path / "truth" / "paper-0"
     assert_same_rows(pd.read_parquet(folder / "defects.parquet"), truth_of(movie).defects)
     assert_same_rows(pd.read_parquet(folder / "frames.parquet"), truth_of(movie).frames)
@@ -50,16 +52,16 @@ def test_the_truth_lies_beside_the_movie_as_tables(tmp_path):
 
 
 def test_a_written_movie_is_not_replaced_unless_asked(tmp_path):
-    write("null", tmp_path, n_frames=2, shape=(64, 64))
+    write_simulation("null", tmp_path, n_frames=2, shape=(64, 64))
     with pytest.raises(FileExistsError, match="exists; choose another folder, or replace it"):
-        write("null", tmp_path, n_frames=3, shape=(64, 64))
-    (path,) = write("null", tmp_path, n_frames=3, shape=(64, 64), overwrite=True)
+        write_simulation("null", tmp_path, n_frames=3, shape=(64, 64))
+    (path,) = write_simulation("null", tmp_path, n_frames=3, shape=(64, 64), overwrite=True)
     assert open_movie(path).n_frames == 3
 
 
 def test_a_format_that_is_not_known_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be written as 'avi'; choose from"):
-        write("null", tmp_path, format="avi")
+        write_simulation("null", tmp_path, format="avi")
 
 
 def test_a_movie_that_cannot_be_written_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
@@ -73,10 +75,10 @@ def test_a_movie_that_cannot_be_written_leaves_nothing_that_looks_whole(tmp_path
 
     monkeypatch.setattr(type(movie.reader), "read", fail)
     with pytest.raises(OSError, match="the disk is full"):
-        write(movie, tmp_path)
+        write_simulation(movie, tmp_path)
     assert not (tmp_path / "null-0.zarr").exists()
     monkeypatch.undo()
-    (path,) = write(movie, tmp_path)
+    (path,) = write_simulation(movie, tmp_path)
     assert open_movie(path).n_frames == 40
 
 
@@ -95,7 +97,7 @@ def motifs(tmp_path):
             (Z / 74) ** 1.7
             * s.optics.cross_section_nm2
             / pixel**2
-            * probe(s).profile(y - at_y, x - at_x)
+            * probe_of(s).profile(y - at_y, x - at_x)
         )
 
     bond = s.material.a_nm / np.sqrt(3) / pixel
@@ -112,10 +114,10 @@ def test_motifs_of_gaussians_draw_the_same_picture_as_columns(motifs, rotation_d
         relaxation_nm=0.0, rotation_deg=rotation_deg, shape=(160, 160)
     )
     drawn, wanted = (
-        expected_counts(columns.with_values(motifs=str(motifs)), 0),
-        expected_counts(columns, 0),
+        expected_image(columns.with_values(motifs=str(motifs)), 0),
+        expected_image(columns, 0),
     )
-    perfect = expected_counts(columns.with_values(dopant_fraction=0.0, vacancy_fraction=0.0), 0)
+    perfect = expected_image(columns.with_values(dopant_fraction=0.0, vacancy_fraction=0.0), 0)
     assert np.abs(wanted - perfect).max() > 50
     assert np.abs(drawn - wanted).max() < 0.05
 

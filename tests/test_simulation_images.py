@@ -30,8 +30,8 @@ from stemkin.kernels.images.shotnoise import (
     alias_tables,
     poisson_counts,
 )
-from stemkin.simulation import PRESETS, expected_counts, simulate_movie, truth_of
-from stemkin.simulation.crystal import crystal
+from stemkin.simulation import PRESETS, expected_image, simulate_movie, truth_of
+from stemkin.simulation.crystal import crystal_of
 from stemkin.simulation.reader import scan_of
 from tests.strategies import computes, time_chunkings
 
@@ -149,7 +149,7 @@ def test_counts_have_the_expected_mean_and_a_poisson_variance():
         "frozen", n_frames=400, shape=(32, 32), gain=1.0, offset=0.0, read_noise=0.0, **QUIET
     )
     frames = movie.reader.read(0, 400).astype(float)
-    means = expected_counts(movie.reader.settings, 0)
+    means = expected_image(movie.reader.settings, 0)
     z = (frames.mean(axis=0) - means) / np.sqrt(means / 400)
     n = z.size
     assert abs(z.mean()) < 4 / np.sqrt(n)
@@ -167,7 +167,7 @@ def test_gain_offset_and_read_noise_do_what_they_say():
     )
     frames, means = (
         movie.reader.read(0, 60).astype(float),
-        expected_counts(movie.reader.settings, 0),
+        expected_image(movie.reader.settings, 0),
     )
     variance = 400 * means + 900 + 1 / 12  # counts, read noise, rounding
     z = (frames - (20 * means + 300)) / np.sqrt(variance)
@@ -180,7 +180,7 @@ def test_a_missing_atom_takes_away_exactly_its_electrons():
     counts = {Z: base.counts_px2(Z) for Z in (16, 42, 74)}
     assert counts[16] / counts[74] == pytest.approx((16 / 74) ** 1.7)
     base = base.with_values(n_frames=1, seed=4)
-    perfect = expected_counts(base, 0)
+    perfect = expected_image(base, 0)
     for changes, per_defect in (
         ({"vacancy_fraction": 0.03}, -counts[16]),
         ({"dopant_fraction": 0.03}, counts[42] - counts[74]),
@@ -193,7 +193,7 @@ def test_a_missing_atom_takes_away_exactly_its_electrons():
         ]
         outer = len(truth) - len(inner)
         assert len(inner) >= 10
-        total = (expected_counts(some, 0) - perfect).sum() / per_defect
+        total = (expected_image(some, 0) - perfect).sum() / per_defect
         assert (
             len(inner) * (1 - 2e-3) <= total <= len(inner) * (1 + 2e-3) + outer + 2
         )  # 2: those just outside the frame
@@ -203,7 +203,7 @@ def test_the_mean_of_a_crystal_is_its_cells_electrons():
     base = PRESETS["null"].with_values(shape=(256, 256), background_fraction=0.0, **QUIET)
     cell = math.sqrt(3) / 2 * base.material.a_nm**2 / base.instrument.pixel_size_nm**2
     wanted = (base.counts_px2(74) + 2 * base.counts_px2(16)) / cell
-    assert expected_counts(base, 0).mean() == pytest.approx(
+    assert expected_image(base, 0).mean() == pytest.approx(
         wanted, rel=0.01
     )  # the frame cuts cells: < 1 in 100 at its edge
 
@@ -214,10 +214,10 @@ def test_the_spectrum_peaks_at_the_reciprocal_lattice_for_any_rotation(angle, ma
     movie = simulate_movie(
         "null", n_frames=1, shape=(256, 256), rotation_deg=angle, material=material, **QUIET
     )
-    image = expected_counts(movie.reader.settings, 0)
+    image = expected_image(movie.reader.settings, 0)
     window = np.hanning(256)[:, None] * np.hanning(256)
     y, x = np.mgrid[:256, :256]
-    lattice = crystal(movie.reader.settings).lattice
+    lattice = crystal_of(movie.reader.settings).lattice
 
     def strength(g):
         return abs(
@@ -246,7 +246,7 @@ def test_the_spectrum_peaks_at_the_reciprocal_lattice_for_any_rotation(angle, ma
 def test_a_drift_of_whole_pixels_moves_the_image_by_whole_pixels():
     still = simulate_movie("frozen", n_frames=3, shape=(96, 96), **QUIET).reader.settings
     moving = still.with_values(drift_y_nm_per_frame=2 * 0.03, drift_x_nm_per_frame=-0.03)
-    first, third = expected_counts(still, 0), expected_counts(moving, 2)
+    first, third = expected_image(still, 0), expected_image(moving, 2)
     np.testing.assert_allclose(
         third[20:-20, 20:-20], np.roll(first, (4, -2), (0, 1))[20:-20, 20:-20], atol=2e-2
     )
@@ -257,7 +257,7 @@ def test_each_line_is_displaced_by_its_own_jitter():
     still = PRESETS["null"].with_values(shape=(64, 64), **QUIET)
     shifts = scan_of(jittery, 0).row_x0
     assert 0.3 < shifts.std() / (0.02 / 0.03) < 1.7
-    image, moved = expected_counts(still, 0), expected_counts(jittery, 0)
+    image, moved = expected_image(still, 0), expected_image(jittery, 0)
     frequency = np.fft.rfftfreq(64)
     for row in (10, 30, 50):
         window = np.hanning(64)
@@ -270,14 +270,14 @@ def test_each_line_is_displaced_by_its_own_jitter():
 def test_flicker_and_contamination_change_the_intensity():
     base = PRESETS["null"].with_values(n_frames=40, shape=(64, 64), **QUIET)
     flicker = base.with_values(frame_flicker=0.1)
-    means = [expected_counts(flicker, k).mean() for k in range(30)]
+    means = [expected_image(flicker, k).mean() for k in range(30)]
     assert 0.04 < np.std(means) / np.mean(means) < 0.2
     dirty = base.with_values(contamination=0.3)
-    extra = expected_counts(dirty, 39) - expected_counts(base, 39)
+    extra = expected_image(dirty, 39) - expected_image(base, 39)
     grown = 1 - math.exp(-39 * 2.25 / dirty.instrument.contamination_time_s)
     assert (extra > -1e-3).all()
-    assert extra.max() <= 0.3 * expected_counts(base, 39).mean() * grown * 1.02
-    assert expected_counts(dirty, 0) == pytest.approx(expected_counts(base, 0), abs=1e-4)
+    assert extra.max() <= 0.3 * expected_image(base, 39).mean() * grown * 1.02
+    assert expected_image(dirty, 0) == pytest.approx(expected_image(base, 0), abs=1e-4)
 
 
 def test_bad_frames_are_where_they_were_asked_for_and_look_bad():

@@ -12,8 +12,8 @@ from scipy import stats
 from scipy.linalg import expm
 
 from stemkin.simulation import PRESETS, Settings, simulate_archive, simulate_movie, truth_of
-from stemkin.simulation.crystal import BOUND, NEIGHBOURS, Patch, crystal
-from stemkin.simulation.damage import plan_of
+from stemkin.simulation.crystal import BOUND, NEIGHBOURS, Patch, crystal_of
+from stemkin.simulation.damage import damage_plan
 from stemkin.simulation.kinetics import simulate_area
 from stemkin.simulation.rates import Rates
 from tests.strategies import assert_same_rows, time_chunkings
@@ -79,7 +79,7 @@ def test_the_squared_displacement_of_true_hops_grows_as_four_d_t():
 
 
 def test_hops_go_to_all_six_neighbours_alike():
-    patch = crystal(PRESETS["null"]).patch
+    patch = crystal_of(PRESETS["null"]).patch
     quiet = Settings().with_values(**{**SILENT, "vacancy_fraction": 0.003, "hop_rate_per_s": 1.0})
     rows = simulate_area(quiet, patch, duration_s=1500.0, rng=np.random.default_rng(0))
     rows = rows[np.lexsort((rows["start_s"], rows["particle"]))]
@@ -123,7 +123,7 @@ def test_waiting_times_are_exponential():
 
 def test_the_beam_makes_vacancies_at_its_cross_section():
     known = truth(n_frames=400, cross_section_barn=1.0)
-    c = crystal(known.settings).patch.n_cells
+    c = crystal_of(known.settings).patch.n_cells
     made = known.sojourns[(known.sojourns["cause"] == "create") & (known.sojourns["kind"] == "V_S")]
     rate = 1.0 * 1e-10 * 1.6e6  # barn in nm2, times electrons per nm2 and s
     assert known.rates.set_index("step").loc["create", "rate_per_s"].iloc[0] == pytest.approx(rate)
@@ -172,7 +172,7 @@ def test_attachment_happens_as_often_as_a_mean_field_of_vacancies_says():
     )  # fmt: skip
     attached, bare_s = exits_and_time(known.sojourns, ("attach",), ["Mo_W"])
     _, free_s = exits_and_time(known.sojourns, (), ["V_S"])
-    n_cells, duration_s = crystal(known.settings).patch.n_cells, 3000 * 2.25
+    n_cells, duration_s = crystal_of(known.settings).patch.n_cells, 3000 * 2.25
     c = free_s / duration_s / n_cells
     rate = attached / bare_s
     assert attached > 100
@@ -211,7 +211,7 @@ def test_no_column_is_used_twice_and_no_rule_is_broken(seed, angle, material):
     assert rows["x"].between(-0.5, 95.5).all()
     kinds = known.settings.material.kinds
     assert ((rows["orientation"] >= 0) == (rows["kind"] == kinds[3])).all()
-    patch = crystal(known.settings).patch
+    patch = crystal_of(known.settings).patch
     vacancies = rows[rows["kind"].isin(kinds[:2]) & (rows["site"] % 2 == 1)]
     bound = rows[rows["kind"] == kinds[3]]
     held = patch.index(patch.cells[bound["site"] // 2] + BOUND[bound["orientation"]])
@@ -241,7 +241,7 @@ def test_a_patch_covers_the_frame_once(seed, height, width, angle):
     movie = simulate_movie(
         "null", shape=(height, width), seed=seed, rotation_deg=angle
     ).reader.settings
-    c = crystal(movie)
+    c = crystal_of(movie)
     assert (
         len(np.unique(c.patch.index(c.patch.cells)))
         == c.patch.n_cells
@@ -368,7 +368,7 @@ def test_holes_are_as_large_as_they_should_be_and_hold_no_defects():
         fragment_radius_nm=0.0, wander_nm=0.0, drift_y_nm_per_frame=0.0, drift_x_nm_per_frame=0.0,
     )  # fmt: skip
     known = truth_of(movie)
-    centre = plan_of(known.settings, 0).hole_centres[0]
+    centre = damage_plan(known.settings, 0).hole_centres[0]
     radius_px = np.minimum(known.frames["time_s"] * 0.02, 3.0) / 0.03
     area = np.pi * radius_px**2 / 512**2
     late = radius_px > 40
@@ -393,7 +393,7 @@ def test_a_fragment_moves_as_a_rigid_body_and_takes_its_defects_along():
         drift_y_nm_per_frame=0.0, drift_x_nm_per_frame=0.0, wander_nm=0.0,
     )  # fmt: skip
     known = truth_of(movie)
-    plan, s = plan_of(known.settings, 0), known.settings
+    plan, s = damage_plan(known.settings, 0), known.settings
     rows = known.defects
     rows = rows[rows["kind"].isin(["Mo_W", "Mo_W+V_S"])]
     moved = rows.groupby("particle")["y"].agg(np.ptp)

@@ -118,9 +118,9 @@ def demo(
 ) -> None:
     """Simulate three small movies of Mo-doped WS2, run everything on them and compare with the
     truth."""
-    from stemkin.demo import compare_with_truth, write_movies
+    from stemkin.demo import compare_with_truth, write_demo_movies
 
-    movies = write_movies(Path(out) / "movies")
+    movies = write_demo_movies(Path(out) / "movies")
     run_to_the_end(
         [str(movies)], f"{out}/results", settings_of(None), None, cluster, workers, fresh=False
     )
@@ -142,10 +142,12 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal bits.")] = 0,
 ) -> None:
     """Write movies whose defects, rates and diffusion are known exactly."""
-    from stemkin.simulation import write
+    from stemkin.simulation import write_simulation
 
     shape = None if size is None else (size, size)
-    for path in write(preset, out, format=file_format, n_frames=n_frames, shape=shape, seed=seed):
+    for path in write_simulation(
+        preset, out, format=file_format, n_frames=n_frames, shape=shape, seed=seed
+    ):
         typer.echo(str(path))
 
 

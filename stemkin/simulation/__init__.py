@@ -10,46 +10,47 @@
 **What is simulated.** Point defects of a monolayer such as WS2 that hop, bind, pair, are made by
 the beam and heal, as a continuous-time Markov chain without a time step (`kinetics`); holes and a
 fragment that turns (`damage`); the annular dark-field image of every column of atoms
-(`kernels.rendering`); drift (`drift`), scan-line jitter, flicker, contamination, counting
-statistics (`kernels.shotnoise`), gain, offset and read noise (`reader`). What is true of it is in
-closed form (`closed_form`), as tables (`Truth`), and as what an ideal observer could reach
+(`kernels.crystal.rendering`); drift (`drift`), scan-line jitter, flicker, contamination, counting
+statistics (`kernels.images.shotnoise`), gain, offset and read noise (`reader`). What is true of it
+is in closed form (`closed_form`), as tables (`Truth`), and as what an ideal observer could reach
 (`limits`).
 
 **Any length.** A frame is computed where it is read, from the settings and the frame's number
 alone: equal bits for every chunking, worker and order. The defects of a frame follow from an exact
 simulation that begins with the frame's *area* (the field is exchanged for a fresh one every
-`Kinetics.area_frames` frames), so frame 10**9 costs what frame 10**3 costs: some milliseconds of
-kinetics once per worker and area, then the rendering. Within an area the process is exactly Markov
-and nothing is approximated; between areas there is no memory, and the defects' identities end. A
-frame is a snapshot at its start.
+`DefectKinetics.area_frames` frames), so frame 10**9 costs what frame 10**3 costs: some
+milliseconds of kinetics once per worker and area, then the rendering. Within an area the process is
+exactly Markov and nothing is approximated; between areas there is no memory, and the defects'
+identities end. A frame is a snapshot at its start.
 
 **Traps.** `simulate_movie("paper")` for more than 500 frames has several areas; ask for
 ``area_frames=n_frames`` to have one. Dopants keep 2.7 lattice constants apart. The mean count of a
-pixel is what `reader.expected_counts` says, before gain and offset.
+pixel is what `reader.expected_image` says, before gain and offset.
 """
 
 from stemkin.simulation.archive import simulate_archive, simulate_movie
 from stemkin.simulation.material import MATERIALS, Material
 from stemkin.simulation.presets import PRESETS
-from stemkin.simulation.reader import SimulatedReader, expected_counts
-from stemkin.simulation.settings import Damage, Instrument, Kinetics, Optics, Settings
+from stemkin.simulation.reader import SimulatedReader, expected_image
+from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics
+from stemkin.simulation.settings import Settings
 from stemkin.simulation.truth import Truth, truth_of
-from stemkin.simulation.writing import write
+from stemkin.simulation.writing import write_simulation
 
 __all__ = [
     "MATERIALS",
     "PRESETS",
     "Damage",
+    "DefectKinetics",
     "Instrument",
-    "Kinetics",
     "Material",
     "Optics",
     "Settings",
     "SimulatedReader",
     "Truth",
-    "expected_counts",
+    "expected_image",
     "simulate_archive",
     "simulate_movie",
     "truth_of",
-    "write",
+    "write_simulation",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from stemkin.movie import Movie
 from stemkin.simulation.checks import check_physical
-from stemkin.simulation.crystal import crystal
+from stemkin.simulation.crystal import crystal_of
 from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader
 from stemkin.simulation.settings import Settings
@@ -39,6 +39,10 @@ def simulate_movie(
     **overrides
         Any setting by its name, for instance ``hop_rate_per_s=0.1``; see `Settings`.
 
+    Returns
+    -------
+    `Movie`; `truth_of` gives its answer.
+
     Raises
     ------
     ValueError
@@ -46,13 +50,14 @@ def simulate_movie(
     """
     settings, label = _settings(preset)
     sizes = {"n_frames": n_frames, "shape": shape, "seed": seed}
-    settings = settings.with_values(
-        **{k: v for k, v in sizes.items() if v is not None}, **overrides
-    )
+    given = {key: value for key, value in sizes.items() if value is not None}
+    settings = settings.with_values(**given, **overrides)
     check_physical(settings)
-    crystal(settings)
+    crystal_of(settings)  # refuses pixels and shapes that show no lattice
     reader = SimulatedReader(settings, label)
-    return Movie(reader, name if name is not None else f"{label}-{seed}", reader.calibration)
+    if name is None:
+        name = f"{label}-{seed}"
+    return Movie(reader, name, reader.calibration)
 
 
 def simulate_archive(
@@ -64,8 +69,9 @@ def simulate_archive(
     seed: int = 0,
     **overrides: Any,
 ) -> list[Movie]:
-    """Make many movies of one material, each with its own rotation, dose rate and temperature.
-    Lazy.
+    """Make many movies of one material, each with conditions of its own. Lazy.
+
+    Rotation, dose rate and temperature differ from movie to movie.
 
     Parameters
     ----------
@@ -75,6 +81,15 @@ def simulate_archive(
         How many.
     seed
         Equal seeds give equal archives; movie n of an archive does not depend on `n_movies`.
+
+    Returns
+    -------
+    The movies, in order.
+
+    Raises
+    ------
+    ValueError
+        If `n_movies` is below 1, or a preset or setting is unknown or unphysical.
 
     Examples
     --------
@@ -88,10 +103,10 @@ def simulate_archive(
     movies = []
     for n in range(n_movies):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(10, n)))
+        dose_rate = base.instrument.dose_rate_e_per_nm2_s
         own = {
             "rotation_deg": float(rng.uniform(-60, 60)),
-            "dose_rate_e_per_nm2_s": base.instrument.dose_rate_e_per_nm2_s
-            * float(2 ** rng.uniform(-0.5, 0.5)),
+            "dose_rate_e_per_nm2_s": dose_rate * float(2 ** rng.uniform(-0.5, 0.5)),
             "temperature_K": float(rng.uniform(295, 310)),
         }
         name, movie_seed = f"{label}-{seed}-{n:03d}", int(rng.integers(2**31))

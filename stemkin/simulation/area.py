@@ -1,5 +1,4 @@
-"""The state of one area while it is simulated: which defect is where, and the sojourns that have
-ended."""
+"""The state of one area while it is simulated: defects, their places, and ended sojourns."""
 
 from __future__ import annotations
 
@@ -32,6 +31,7 @@ class Members:
 
     def remove(self, item: int) -> None:
         """Take `item` out."""
+        # The last item fills the gap, so that the list stays dense and each draw costs the same.
         place, last = self._place.pop(item), self.items.pop()
         if last != item:
             self.items[place] = last
@@ -39,7 +39,7 @@ class Members:
 
 
 class AreaState:
-    """The state of one area. Defects are numbered; columns and cells are indices of the patch."""
+    """The state of one area; defects are numbered, columns and cells are indices of the patch."""
 
     def __init__(self, settings: Settings, patch: Patch, rng: np.random.Generator) -> None:
         """Begin with a perfect crystal."""
@@ -49,9 +49,8 @@ class AreaState:
         self.cells: list[tuple[int, int]] = [(u, v) for u, v in patch.cells.tolist()]
         self.neighbours = patch.index(patch.cells[:, None] + NEIGHBOURS).tolist()
         self._near = patch.index(patch.cells[:, None] + _close_cells()).tolist()
-        self.beside = patch.index(
-            patch.cells[:, None] + BOUND
-        ).tolist()  # metal cell -> its three chalcogen columns
+        # metal cell -> its three chalcogen columns
+        self.beside = patch.index(patch.cells[:, None] + BOUND).tolist()
         self.vacancy_at = [NONE] * self.n  # chalcogen column -> the defect that holds its vacancy
         self.dopant_by = [NONE] * self.n  # chalcogen column -> the dopant beside it
         self.metal_at = [NONE] * self.n  # metal cell -> dopant or metal vacancy
@@ -66,7 +65,7 @@ class AreaState:
         self.chance = uniforms(rng)
 
     def index(self, u: int, v: int) -> int:
-        """Return the index of cell (u, v), in plain Python numbers."""
+        """Return the index of cell (u, v), in plain Python numbers; see `Patch.index`."""
         a, b, d = self._normal_form
         turns, rest = divmod(u, a)
         return rest * d + (v - turns * b) % d
@@ -84,20 +83,9 @@ class AreaState:
 
     def close(self, p: int, fate: str) -> None:
         """Write down the sojourn of `p` that ends now."""
-        u, v = self.cell[p]
-        self.closed.append(
-            (
-                p,
-                self.kind[p],
-                self.orientation[p],
-                u,
-                v,
-                self.since[p],
-                self.now,
-                self.cause[p],
-                CAUSE[fate],
-            )
-        )
+        what = (p, self.kind[p], self.orientation[p])
+        why = (self.cause[p], CAUSE[fate])
+        self.closed.append((*what, *self.cell[p], self.since[p], self.now, *why))
 
     def dies(self, p: int, fate: str) -> None:
         """Close the last sojourn of `p`."""
@@ -146,8 +134,10 @@ class AreaState:
             self.born(ADATOM, self.cells[cell], "begin")
 
     def _add_dopant(self, cell: int, *, bound: bool) -> None:
-        orientation = int(self.rng.integers(3)) if bound else -1
-        dopant = self.born(COMPLEX if bound else DOPANT, self.cells[cell], "begin", orientation)
+        kind, orientation = DOPANT, NONE
+        if bound:
+            kind, orientation = COMPLEX, int(self.rng.integers(3))
+        dopant = self.born(kind, self.cells[cell], "begin", orientation)
         self.metal_at[cell] = dopant
         for column in self.beside[cell]:
             self.dopant_by[column] = dopant

@@ -1,27 +1,63 @@
-"""Settings that no experiment could have are refused: one sentence each, with the value met and the
-cure."""
+"""Refusal of settings that no experiment could have, with the value met and the cure."""
 
 from __future__ import annotations
 
 import math
 
-from stemkin.simulation.settings import Settings
+from stemkin.simulation.settings import SECTIONS, Settings
 
 _FRACTIONS = (
-    "complex_fraction", "vacancy_fraction", "adatom_fraction", "tail_fraction", "jump_probability", "bad_frame_probability",
-)  # fmt: skip
+    "complex_fraction",
+    "vacancy_fraction",
+    "adatom_fraction",
+    "tail_fraction",
+    "jump_probability",
+    "bad_frame_probability",
+)
 _POSITIVE = (
-    "frame_time_s", "pixel_size_nm", "gain", "probe_sd_nm", "tail_sd_nm", "temperature_K", "wander_frames", "contamination_time_s",
-    "a_nm", "contrast_exponent",
-)  # fmt: skip
+    "frame_time_s",
+    "pixel_size_nm",
+    "gain",
+    "probe_sd_nm",
+    "tail_sd_nm",
+    "temperature_K",
+    "wander_frames",
+    "contamination_time_s",
+    "a_nm",
+    "contrast_exponent",
+)
 _NOT_NEGATIVE = (
-    "hop_rate_per_s", "rotation_rate_per_s", "detach_rate_per_s", "split_rate_per_s", "cross_section_barn",
-    "cross_section_at_dopant", "metal_cross_section_barn", "healing_rate_per_s", "complex_healing_rate_per_s",
-    "adatom_hop_rate_per_s", "adatom_desorption_rate_per_s", "hop_energy_eV", "n_holes", "hole_start_s", "hole_speed_nm_per_s",
-    "hole_largest_nm", "fragment_radius_nm", "fragment_start_s", "source_sd_nm", "cross_section_nm2", "background_fraction",
-    "dose_rate_e_per_nm2_s", "read_noise", "jitter_x_nm", "jitter_y_nm", "frame_flicker", "line_flicker", "wander_nm", "jump_nm",
+    "hop_rate_per_s",
+    "rotation_rate_per_s",
+    "detach_rate_per_s",
+    "split_rate_per_s",
+    "cross_section_barn",
+    "cross_section_at_dopant",
+    "metal_cross_section_barn",
+    "healing_rate_per_s",
+    "complex_healing_rate_per_s",
+    "adatom_hop_rate_per_s",
+    "adatom_desorption_rate_per_s",
+    "hop_energy_eV",
+    "n_holes",
+    "hole_start_s",
+    "hole_speed_nm_per_s",
+    "hole_largest_nm",
+    "fragment_radius_nm",
+    "fragment_start_s",
+    "source_sd_nm",
+    "cross_section_nm2",
+    "background_fraction",
+    "dose_rate_e_per_nm2_s",
+    "read_noise",
+    "jitter_x_nm",
+    "jitter_y_nm",
+    "frame_flicker",
+    "line_flicker",
+    "wander_nm",
+    "jump_nm",
     "contamination",
-)  # fmt: skip
+)
 LARGEST_DOPANT_FRACTION = 0.05
 FASTEST_PER_FRAME = 1000.0
 """Steps of one defect per frame beyond which a movie only shows an average of them."""
@@ -37,8 +73,8 @@ def check_physical(settings: Settings) -> None:
     """
     values = {
         name: value
-        for group in ("material", "kinetics", "damage", "optics", "instrument")
-        for name, value in vars(getattr(settings, group)).items()
+        for section in SECTIONS
+        for name, value in vars(getattr(settings, section)).items()
     }
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):

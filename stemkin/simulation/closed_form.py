@@ -16,9 +16,11 @@ with probability c, which comes at hop/6. With k_on = atoms sigma J + (4/6) c ho
 k_off = detach + healing:
 
     Q = [ -3 k_on    k_on           k_on           k_on         ]
-        [ k_off    -(k_off + R)     R/2            R/2          ]   R: rotation rate, both columns together
+        [ k_off    -(k_off + R)     R/2            R/2          ]
         [ k_off      R/2          -(k_off + R)     R/2          ]
         [ k_off      R/2            R/2          -(k_off + R)   ]
+
+(R: rotation rate, both columns together.)
 
 Every entry is exact except for c hop, which is a mean field (`mean_field`, averaged over the
 movie): a dopant empties its own neighbourhood, and a vacancy just let go stands beside it (with the
@@ -48,8 +50,8 @@ def diffusion_coefficient(settings: Settings) -> float:
     return Rates.of(settings).hop * settings.material.a_nm**2 / 4
 
 
-def diffusion_table(settings: Settings) -> pd.DataFrame:
-    """Return `kind`, `hop_rate_per_s`, `D_nm2_per_s` of vacancies and adatoms."""
+def lone_diffusion(settings: Settings) -> pd.DataFrame:
+    """Return D of lone vacancies and adatoms: `kind`, `hop_rate_per_s`, `D_nm2_per_s`."""
     kinds, r = settings.material.kinds, Rates.of(settings)
     rates = np.array([r.hop, r.hop_adatom])
     return pd.DataFrame(
@@ -62,19 +64,23 @@ def diffusion_table(settings: Settings) -> pd.DataFrame:
 
 
 def mean_field(settings: Settings) -> tuple[float, float]:
-    """Return the share of columns with a free vacancy and the share of dopants that hold one,
-    averaged over an area's frames.
+    """Return the mean-field shares of columns and of dopants that hold a vacancy.
 
-    Mean field per column, of free vacancies c, bound ones b and double ones p, among d dopants per
-    cell:
+    Both are averaged over an area's frames. Per column, of free vacancies c, bound ones b and
+    double ones p, among d dopants per cell:
 
-        c' = n s (1 - c) - heal c - 2 hop c (d - b) - 2 hop c^2 + detach b + 2 (split + heal) p - s
-        c b' = 3 n s_d (d - b) + 2 hop c (d - b) - (detach + heal_d) b p' = hop c^2 + s c - (split +
-        2 heal) p
+        c' = n s (1 - c) - heal c - 2 hop c (d - b) - 2 hop c^2 + detach b
+             + 2 (split + heal) p - s c
+        b' = 3 n s_d (d - b) + 2 hop c (d - b) - (detach + heal_d) b
+        p' = hop c^2 + s c - (split + 2 heal) p
 
     with n atoms per column, s and s_d the beam's rates per atom, away from and beside a dopant. A
     free vacancy finds a bare dopant at 2 hop (d - b): 12 pairs of an outer and an inner column per
     dopant, each taken at hop / 6.
+
+    Returns
+    -------
+    Share of columns with a free vacancy, and share of dopants that hold one.
     """
     r, k, n = Rates.of(settings), settings.kinetics, settings.material.atoms_per_chalcogen_column
     d, pairs = k.dopant_fraction, settings.material.atoms_per_chalcogen_column > 1
@@ -94,10 +100,8 @@ def mean_field(settings: Settings) -> tuple[float, float]:
             ]
         )
 
-    state, total = (
-        np.array([k.vacancy_fraction * (1 - 3 * d), k.complex_fraction * d, 0.0]),
-        np.zeros(3),
-    )
+    state = np.array([k.vacancy_fraction * (1 - 3 * d), k.complex_fraction * d, 0.0])
+    total = np.zeros(3)
     fastest = r.hop + r.heal + r.split + r.detach + r.heal_complex + 6 * r.create_at_dopant_per_atom
     steps = int(np.clip(2 * fastest * duration, 100, 20_000))
     step = duration / steps
@@ -105,12 +109,16 @@ def mean_field(settings: Settings) -> tuple[float, float]:
         middle = state + 0.5 * step * change(state)
         state, total = state + step * change(middle), total + middle
     c, b, _ = total / steps
-    return float(c), float(b / d) if d else 0.0
+    if d == 0:
+        return float(c), 0.0
+    return float(c), float(b / d)
 
 
 def generator(settings: Settings) -> pd.DataFrame:
-    """Return Q [1/s] of a dopant's states, as derived above; rows and columns are named like
-    ``Mo_W`` and ``Mo_W+V_S/0``."""
+    """Return the generator Q [1/s] of a dopant's states, as derived above.
+
+    Rows and columns are named like ``Mo_W`` and ``Mo_W+V_S/0``.
+    """
     rates = Rates.of(settings)
     m, kinds = settings.material, settings.material.kinds
     on = m.atoms_per_chalcogen_column * rates.create_at_dopant_per_atom
@@ -125,9 +133,9 @@ def generator(settings: Settings) -> pd.DataFrame:
 
 
 def rates_table(settings: Settings) -> pd.DataFrame:
-    """Return the elementary steps: `step`, `kind` (per one of which the rate counts), `rate_per_s`,
-    `cross_section_barn`.
+    """Return the rates of the elementary steps.
 
+    Columns: `step`, `kind` (per one of which the rate counts), `rate_per_s`, `cross_section_barn`.
     For the steps of the beam the rate counts per atom, and its cross-section is given; it is NaN
     for the others.
     """

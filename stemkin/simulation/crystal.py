@@ -1,5 +1,4 @@
-"""The crystal under the field of view: its lattice, and the periodic patch of it on which defects
-live.
+"""The crystal under the field of view: its lattice, and the periodic patch that defects live on.
 
 Cells are numbered (u, v). Cell (u, v) holds the metal column at metal + u a1 + v a2 and the
 chalcogen column at metal + u a1 + v a2 + (a1 + a2) / 3. The patch repeats with two lattice vectors
@@ -46,8 +45,17 @@ class Patch:
 
     @classmethod
     def covering(cls, vectors_px: np.ndarray, shape: tuple[int, int], *, margin_px: float) -> Patch:
-        """Return a patch that a frame of `shape` fits in with a margin, for lattice vectors as
-        columns (y, x) [px]."""
+        """Return a patch that a frame fits in with a margin.
+
+        Parameters
+        ----------
+        vectors_px
+            (2, 2) lattice vectors as columns (y, x) [px].
+        shape
+            (height, width) of the frame [px].
+        margin_px
+            Room on each side of the frame.
+        """
         edges = np.diag(np.asarray(shape, dtype=float) + 2 * margin_px)
         return cls(np.rint(np.linalg.solve(vectors_px, edges)).astype(np.int64))
 
@@ -73,25 +81,34 @@ class Patch:
 
     def index(self, cells: np.ndarray) -> np.ndarray:
         """Return the index (...,) of cells (..., 2); cells that differ by periods share it."""
+        # Each turn by (a, b) takes u below a and shifts v by b; what is left of v repeats every d,
+        # so the index u d + v counts every cell of the patch once.
         a, b, d = self.normal_form
         turns, u = np.divmod(cells[..., 0], a)
         return np.asarray(u * d + (cells[..., 1] - turns * b) % d)
 
     def nearest_image(self, uv: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which periodic images of points `uv` (m, 2) lie around `centre` (2,) or (m, 2), in
-        lattice coordinates.
+        """Return which periodic images of points lie around a centre.
+
+        Parameters
+        ----------
+        uv
+            (m, 2) points in lattice coordinates.
+        centre
+            (2,) or (m, 2), likewise.
 
         Returns
         -------
         (m, 2) whole numbers n of the image, and the image's (m, 2) coordinates uv + n P.
         """
+        # Measured in periods, the image nearest to the centre lies between -1/2 and +1/2 of it.
         away = np.linalg.solve(self.periods.astype(float), (uv - centre).T).T
         image = -np.floor(away + 0.5).astype(np.int64)
         return image, uv + image @ self.periods.T
 
 
 @dataclass(frozen=True, eq=False)
-class Crystal:
+class SimulatedCrystal:
     """The lattice [px of the raw frame 0] and the patch that defects live on."""
 
     lattice: Lattice
@@ -113,9 +130,10 @@ class Crystal:
 
 
 @lru_cache(maxsize=16)
-def crystal(settings: Settings) -> Crystal:
-    """Return the crystal of a movie, kept for the next frame; its origin within a cell follows from
-    the seed.
+def crystal_of(settings: Settings) -> SimulatedCrystal:
+    """Return the crystal of a movie, kept for the next frame.
+
+    Its origin within a cell follows from the seed.
 
     Raises
     ------
@@ -127,22 +145,17 @@ def crystal(settings: Settings) -> Crystal:
     spacing = settings.material.a_nm / pixel
     height, width = settings.shape
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(0,)))
-    angle = (
-        settings.instrument.rotation_deg + 60.0
-    ) % 120.0 - 60.0  # the same crystal, named as Lattice names it
+    # the same crystal, named as Lattice names it: it repeats every 120 degrees
+    angle = (settings.instrument.rotation_deg + 60.0) % 120.0 - 60.0
     plain = honeycomb(spacing, angle_deg=angle)
     origin = np.array([height, width]) / 2 + rng.random() * plain.a1 + rng.random() * plain.a2
     lattice = honeycomb(spacing, angle_deg=angle, metal=(float(origin[0]), float(origin[1])))
-    reach = (
-        5.0
-        * max(
-            settings.optics.tail_sd_nm, settings.optics.probe_sd_nm + settings.optics.source_sd_nm
-        )
-        / pixel
-    )
+    optics = settings.optics
+    widest_nm = max(optics.tail_sd_nm, optics.probe_sd_nm + optics.source_sd_nm)
+    reach = 5.0 * widest_nm / pixel
     vectors = np.stack([lattice.a1, lattice.a2], axis=1)
     patch = Patch.covering(vectors, settings.shape, margin_px=reach + 2 * spacing)
-    return Crystal(lattice, patch, settings.shape)
+    return SimulatedCrystal(lattice, patch, settings.shape)
 
 
 def check_sampling(settings: Settings) -> None:
@@ -179,4 +192,6 @@ def _extended_gcd(p: int, q: int) -> tuple[int, int, int]:
         p, q = q, p - k * q
         x, next_x = next_x, x - k * next_x
         y, next_y = next_y, y - k * next_y
-    return (p, x, y) if p > 0 else (-p, -x, -y)
+    if p < 0:
+        return -p, -x, -y
+    return p, x, y

@@ -1,5 +1,4 @@
-"""Holes that grow and a fragment that shifts and turns: where the crystal is no longer where it
-was.
+"""Damage of the crystal: holes that grow, and a fragment that shifts and turns.
 
 A hole of radius r(t) takes every column nearer to its centre than r (times a number close to 1 that
 belongs to the column, for a ragged edge). The fragment is a disc that turns about its centre and
@@ -15,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from stemkin.simulation.crystal import BOND, Crystal, crystal
+from stemkin.simulation.crystal import BOND, SimulatedCrystal, crystal_of
 from stemkin.simulation.settings import Settings
 
 RAGGED = 0.12
@@ -23,7 +22,7 @@ RAGGED = 0.12
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class DamagePlan:
     """What will happen in one area.
 
     Attributes
@@ -65,27 +64,27 @@ class Fate:
     turn: np.ndarray
 
 
-def is_damaged(settings: Settings) -> bool:
+def has_damage(settings: Settings) -> bool:
     """Tell whether the crystal of this movie ever breaks."""
     return settings.damage.n_holes > 0 or settings.damage.fragment_radius_nm > 0
 
 
 @lru_cache(maxsize=4)
-def plan_of(settings: Settings, area: int) -> Plan:
+def damage_plan(settings: Settings, area: int) -> DamagePlan:
     """Return what will happen in one area; holes and fragment keep away from each other."""
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(8, area)))
     d, shape = settings.damage, np.asarray(settings.shape)
     count = d.n_holes + 1
-    tries = rng.random((64, count, 2)) * 0.7 + 0.15  # the most spread out of 64 draws
-    apart = np.linalg.norm(
-        tries[:, :, None] - tries[:, None] + 9 * np.eye(count)[:, :, None], axis=-1
-    )
+    # The most spread out of 64 draws; 9 on the diagonal keeps each place out of its own distances.
+    tries = rng.random((64, count, 2)) * 0.7 + 0.15
+    steps = tries[:, :, None] - tries[:, None] + 9 * np.eye(count)[:, :, None]
+    apart = np.linalg.norm(steps, axis=-1)
     centres = tries[np.argmax(apart.min(axis=(1, 2)))] * shape
     angle = rng.random() * 2 * np.pi
-    return Plan(
+    return DamagePlan(
         hole_centres=centres[1:],
         hole_starts_s=d.hole_start_s * (1 + 0.5 * np.arange(d.n_holes)),
-        ragged=1 + RAGGED * (2 * rng.random(2 * crystal(settings).patch.n_cells) - 1),
+        ragged=1 + RAGGED * (2 * rng.random(2 * crystal_of(settings).patch.n_cells) - 1),
         fragment_centre=centres[0],
         fragment_direction=np.array([np.sin(angle), np.cos(angle)]),
     )
@@ -107,7 +106,7 @@ def fate_of(
     time_s
         (m,) since the area's start [s].
     """
-    d, plan, c = settings.damage, plan_of(settings, area), crystal(settings)
+    d, plan, c = settings.damage, damage_plan(settings, area), crystal_of(settings)
     pixel = settings.instrument.pixel_size_nm
     gone, moved = np.zeros(len(points), bool), np.zeros(len(points), bool)
     now, turn = points.copy(), np.zeros(len(points))
@@ -120,19 +119,16 @@ def fate_of(
             np.minimum(since * d.fragment_turn_deg_per_s, d.fragment_largest_turn_deg)
         )
         way = np.minimum(since * d.fragment_shift_nm_per_s, d.fragment_largest_shift_nm) / pixel
-        offset, shift = (
-            _offsets(c, points, plan.fragment_centre),
-            way[:, None] * plan.fragment_direction,
-        )
+        offset = _offsets(c, points, plan.fragment_centre)
+        shift = way[:, None] * plan.fragment_direction
         inside = np.linalg.norm(offset, axis=1) < d.fragment_radius_nm / pixel
         moved = inside & (since > 0)
         cos, sin = np.cos(angle), np.sin(angle)
-        turned = np.stack(
-            [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]],
-            axis=1,
-        )
+        y, x = offset.T
+        turned = np.stack([cos * y + sin * x, cos * x - sin * y], axis=1)
         now[moved] += (turned - offset + shift)[moved]
         turn[moved] = angle[moved]
+        # What was never part of the fragment is gone where the fragment lies now.
         reach = (d.fragment_radius_nm + 0.5 * settings.material.a_nm) / pixel
         gone |= ~inside & (since > 0) & (np.linalg.norm(offset - shift, axis=1) < reach)
     return Fate(gone, moved, now, turn)
@@ -141,9 +137,23 @@ def fate_of(
 def columns_in_sight(
     settings: Settings, shift_px: np.ndarray, *, margin_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (m, 2) places on the sample [px] and (m,) sites of all columns of the unbroken
-    crystal in sight."""
-    c = crystal(settings)
+    """Return all columns of the unbroken crystal that are in sight.
+
+    Parameters
+    ----------
+    settings
+        The movie.
+    shift_px
+        (2,) drift (y, x) of the frame [px].
+    margin_px
+        How far beyond the frame's edges to look.
+
+    Returns
+    -------
+    (m, 2) places on the sample [px], and (m,) sites: 2 * cell for a metal column, 2 * cell + 1 for
+    the chalcogen column of the same cell.
+    """
+    c = crystal_of(settings)
     centre = c.coordinates(np.asarray(c.shape) / 2 - shift_px)
     sites = np.arange(2 * c.patch.n_cells)
     _, uv = c.patch.nearest_image(c.patch.cells[sites // 2] + (sites % 2)[:, None] * BOND, centre)
@@ -156,15 +166,26 @@ def columns_in_sight(
 def area_fractions(
     settings: Settings, area: int, time_s: float, shift_px: np.ndarray
 ) -> tuple[float, float]:
-    """Return which fractions of the frame are vacuum, and covered by the moved fragment (by
-    counting metal columns)."""
+    """Return which fractions of a frame are vacuum, and covered by the moved fragment.
+
+    They are shares of the metal columns in sight.
+
+    Parameters
+    ----------
+    settings, area
+        The movie, and which of its areas.
+    time_s
+        Since the area's start [s].
+    shift_px
+        (2,) drift (y, x) of the frame [px].
+    """
     points, sites = columns_in_sight(settings, shift_px, margin_px=0.0)
     metal = sites % 2 == 0
     fate = fate_of(settings, area, points[metal], sites[metal], np.full(int(metal.sum()), time_s))
     return float(fate.gone.mean()), float((fate.moved & ~fate.gone).mean())
 
 
-def _offsets(c: Crystal, points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+def _offsets(c: SimulatedCrystal, points: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Return the (m, 2) steps [px] to `points` from the nearest periodic image of `centre`."""
     uv = (points - centre) @ c.lattice.reciprocal.T
     _, uv = c.patch.nearest_image(uv, np.zeros(2))

@@ -1,9 +1,8 @@
-"""What an ideal observer could reach on a simulated movie: d' of each kind of defect, and the best
-localisation.
+"""What an ideal observer could reach on a simulated movie: detectability and localisation.
 
 The observer knows the crystal, the probe and the scan, and asks of each place whether a defect is
-there: d' says how well the answer is known, `recall_at_one_false_positive` what it means per frame.
-Telling two kinds apart has a d' of its own.
+there: the detectability d' says how well the answer is known, `recall_at_one_false_positive` what
+it means per frame. Telling two kinds apart has a d' of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import pandas as pd
 
 from stemkin.kernels.crystal.rendering import Scan
 from stemkin.kernels.images.ideal import best_recall, cramer_rao_sd, detectability
-from stemkin.simulation.crystal import BOND, crystal
+from stemkin.simulation.crystal import BOND, crystal_of
 from stemkin.simulation.material import (
     ADATOM,
     COMPLEX,
@@ -22,15 +21,21 @@ from stemkin.simulation.material import (
     METAL_VACANCY,
     VACANCY,
 )
-from stemkin.simulation.reader import render
+from stemkin.simulation.reader import render_frame
 from stemkin.simulation.scene import SIGHTING
 from stemkin.simulation.settings import Settings
 
 _PAIRS = (
-    (VACANCY, -1, None, -1), (DOUBLE_VACANCY, -1, None, -1), (DOPANT, -1, None, -1), (COMPLEX, 0, None, -1),
-    (METAL_VACANCY, -1, None, -1), (ADATOM, -1, None, -1),
-    (DOUBLE_VACANCY, -1, VACANCY, -1), (COMPLEX, 0, DOPANT, -1), (COMPLEX, 0, COMPLEX, 1),
-)  # fmt: skip
+    (VACANCY, -1, None, -1),
+    (DOUBLE_VACANCY, -1, None, -1),
+    (DOPANT, -1, None, -1),
+    (COMPLEX, 0, None, -1),
+    (METAL_VACANCY, -1, None, -1),
+    (ADATOM, -1, None, -1),
+    (DOUBLE_VACANCY, -1, VACANCY, -1),
+    (COMPLEX, 0, DOPANT, -1),
+    (COMPLEX, 0, COMPLEX, 1),
+)
 """(kind, orientation, the other kind or None for the perfect crystal, its orientation)."""
 
 SMALL = 128
@@ -51,48 +56,54 @@ def limits_table(settings: Settings) -> pd.DataFrame:
     with the depth of the contrast unknown too).
     """
     height, width = (min(n, SMALL) for n in settings.shape)
-    plain = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
-    kinds = settings.material.kinds
+    piece = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
     scan = Scan(np.arange(height, dtype=float), np.zeros(height), np.ones(height))
-    noise = (settings.instrument.read_noise / settings.instrument.gain) ** 2
-    cells = _middle_cells(plain)
-    n_sites = max(1, round(np.prod(settings.shape) / abs(np.linalg.det(crystal(settings).vectors))))
-    rows = []
-    for kind, orientation, other, other_orientation in _PAIRS:
-        d2, bounds = [], []
-        for cell in cells:
-            here = _defect(plain, kind, orientation, cell)
-            there = here[:0] if other is None else _defect(plain, other, other_orientation, cell)
-            with_defect, without = (render(plain, 0, scan, d) for d in (here, there))
-            d2.append(detectability(without, with_defect, read_variance=noise) ** 2)
-            if other is None:
-                bounds.append(_localisation_px(plain, scan, here, with_defect, without, noise))
-        d = float(np.sqrt(np.mean(d2)))
-        sd = (
-            np.mean(bounds, axis=0) * settings.instrument.pixel_size_nm
-            if bounds
-            else (np.nan, np.nan)
-        )
-        against = (
-            "crystal" if other is None else kinds[other] + ("" if other != kind else ", turned")
-        )
-        rows.append(
-            (
-                kinds[kind],
-                against,
-                d,
-                best_recall(d, n_sites=n_sites) if other is None else np.nan,
-                sd[0],
-                sd[1],
-            )
-        )
+    cell_area_px2 = abs(np.linalg.det(crystal_of(settings).vectors))
+    n_sites = max(1, round(np.prod(settings.shape) / cell_area_px2))
+    rows = [_limits_of(piece, scan, n_sites, *pair) for pair in _PAIRS]
     columns = ["kind", "against", "d_prime", "recall_at_one_false_positive", "sd_y_nm", "sd_x_nm"]
     return pd.DataFrame(rows, columns=columns)
 
 
+def _limits_of(
+    piece: Settings,
+    scan: Scan,
+    n_sites: int,
+    kind: int,
+    orientation: int,
+    other: int | None,
+    other_orientation: int,
+) -> tuple[str, str, float, float, float, float]:
+    """Return one row of `limits_table`: a pair of `_PAIRS` on a `piece` of crystal."""
+    read_variance = (piece.instrument.read_noise / piece.instrument.gain) ** 2
+    d2, bounds = [], []
+    for cell in _middle_cells(piece):
+        here = _defect(piece, kind, orientation, cell)
+        there = here[:0]
+        if other is not None:
+            there = _defect(piece, other, other_orientation, cell)
+        with_defect, without = (render_frame(piece, 0, scan, d) for d in (here, there))
+        d2.append(detectability(without, with_defect, read_variance=read_variance) ** 2)
+        if other is None:
+            bounds.append(_localisation_px(piece, scan, here, with_defect, without, read_variance))
+    name, d_prime = piece.material.kinds[kind], float(np.sqrt(np.mean(d2)))
+    if other is not None:
+        return name, _rival(piece, kind, other), d_prime, np.nan, np.nan, np.nan
+    sd_nm = np.mean(bounds, axis=0) * piece.instrument.pixel_size_nm
+    return name, "crystal", d_prime, best_recall(d_prime, n_sites=n_sites), sd_nm[0], sd_nm[1]
+
+
+def _rival(settings: Settings, kind: int, other: int) -> str:
+    """Return the name of what a kind is told apart from; its own kind differs by a turn."""
+    name = settings.material.kinds[other]
+    if other == kind:
+        return f"{name}, turned"
+    return name
+
+
 def _middle_cells(settings: Settings) -> np.ndarray:
     """Return the (N_PLACES, 2) cells closest to the middle of the frame."""
-    c = crystal(settings)
+    c = crystal_of(settings)
     around = np.rint(c.coordinates(np.asarray(c.shape) / 2)).astype(int)
     return np.asarray(around + np.array([[0, 0], [1, 0], [0, 1], [1, -1]])[:N_PLACES])
 
@@ -102,7 +113,7 @@ def _defect(settings: Settings, kind: int, orientation: int, cell: np.ndarray) -
     one = np.zeros(1, SIGHTING)
     uv = cell + BOND * (kind in (VACANCY, DOUBLE_VACANCY))
     one["kind"], one["orientation"] = kind, orientation
-    one["sample_y"], one["sample_x"] = crystal(settings).position(uv[None]).T
+    one["sample_y"], one["sample_x"] = crystal_of(settings).position(uv[None]).T
     return one
 
 
@@ -112,16 +123,18 @@ def _localisation_px(
     defect: np.ndarray,
     with_defect: np.ndarray,
     without: np.ndarray,
-    noise: float,
+    read_variance: float,
 ) -> np.ndarray:
-    """Return the (2,) smallest standard deviations (y, x) [px] of the defect's place, if it could
-    be anywhere."""
+    """Return the (2,) smallest standard deviations (y, x) [px] of the defect's place.
+
+    It could be anywhere, and the depth of its contrast is unknown too: the Cramer-Rao bound of
+    three parameters, with the derivatives along y and x as central differences.
+    """
     gradients = [with_defect - without]
     for axis in ("sample_y", "sample_x"):
         ahead, behind = defect.copy(), defect.copy()
         ahead[axis] += 0.02
         behind[axis] -= 0.02
-        gradients.append(
-            (render(settings, 0, scan, ahead) - render(settings, 0, scan, behind)) / 0.04
-        )
-    return cramer_rao_sd(np.stack(gradients), with_defect, read_variance=noise)[1:]
+        images = [render_frame(settings, 0, scan, moved) for moved in (ahead, behind)]
+        gradients.append((images[0] - images[1]) / 0.04)
+    return cramer_rao_sd(np.stack(gradients), with_defect, read_variance=read_variance)[1:]

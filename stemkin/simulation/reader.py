@@ -26,20 +26,24 @@ from stemkin.kernels.crystal.rendering import (
 )
 from stemkin.kernels.images.shotnoise import AT_ONCE, poisson_counts
 from stemkin.readers import Calibration
-from stemkin.simulation.columns import broken_columns, changed_columns, column_weights, probe
-from stemkin.simulation.crystal import crystal
-from stemkin.simulation.damage import is_damaged
+from stemkin.simulation.columns import broken_columns, changed_columns, column_weights, probe_of
+from stemkin.simulation.crystal import crystal_of
+from stemkin.simulation.damage import has_damage
+from stemkin.simulation.difference_images import (
+    add_difference_images,
+    file_digest,
+    has_difference_image,
+)
 from stemkin.simulation.drift import shifts_px
-from stemkin.simulation.motifs import add_motifs, digest, drawn_by_motif
 from stemkin.simulation.scene import area_and_time, sightings
+from stemkin.simulation.sections import Instrument
 from stemkin.simulation.settings import Settings
 from stemkin.tables import BLANK, OK, SATURATED, TRUNCATED
 
 
 @dataclass(frozen=True)
 class SimulatedReader:
-    """A movie that is computed where it is read; picklable, a few hundred bytes whatever the
-    movie's length.
+    """A movie that is computed where it is read; picklable, and small whatever its length.
 
     Attributes
     ----------
@@ -77,10 +81,9 @@ class SimulatedReader:
     @cached_property
     def identity(self) -> str:
         """A digest of the settings: equal for movies of equal bits."""
-        motifs = self.settings.optics.motifs
-        text = json.dumps(self.settings.as_dict(), sort_keys=True) + (
-            digest(motifs) if motifs else ""
-        )
+        text = json.dumps(self.settings.as_dict(), sort_keys=True)
+        if self.settings.optics.motifs:
+            text += file_digest(self.settings.optics.motifs)
         return f"simulation {hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
     @one_thread
@@ -94,23 +97,37 @@ class SimulatedReader:
 
 
 @one_thread
-def expected_counts(settings: Settings, frame: int) -> np.ndarray:
-    """Return the (y, x) mean number of electrons per pixel of one frame, float64: the image before
-    chance comes in."""
+def expected_image(settings: Settings, frame: int) -> np.ndarray:
+    """Return the mean number of electrons per pixel of one frame, before chance comes in.
+
+    Parameters
+    ----------
+    settings
+        The movie.
+    frame
+        Number of the frame.
+
+    Returns
+    -------
+    (y, x) float64, without gain and offset.
+    """
     ((_, means),) = _mean_frames(settings, frame, frame + 1)
     return np.asarray(means)
 
 
 def statuses(settings: Settings, start: int, stop: int) -> list[str]:
-    """Return what frames `start` to `stop` (excluded) are: ``ok``, ``blank``, ``saturated`` or
-    ``truncated``."""
-    i, n = settings.instrument, settings.n_frames
-    named = (
-        (BLANK, i.blank_frames),
-        (SATURATED, i.saturated_frames),
-        (TRUNCATED, i.truncated_frames),
-    )
-    bad = {frame % n: status for status, frames in named for frame in frames}
+    """Return the status of frames `start` to `stop` (excluded), as in the table ``frames``.
+
+    Frames that the settings name come first; any other is bad by chance.
+    """
+    instrument, bad = settings.instrument, {}
+    for status, named in (
+        (BLANK, instrument.blank_frames),
+        (SATURATED, instrument.saturated_frames),
+        (TRUNCATED, instrument.truncated_frames),
+    ):
+        for frame in named:
+            bad[frame % settings.n_frames] = status  # negative numbers count from the end
     return [bad.get(frame, _chance_status(settings, frame)) for frame in range(start, stop)]
 
 
@@ -119,10 +136,13 @@ def _chance_status(settings: Settings, frame: int) -> str:
     if probability == 0:
         return OK
     rng = _generator(settings, 5, frame)
-    return str(rng.choice([BLANK, SATURATED, TRUNCATED])) if rng.random() < probability else OK
+    if rng.random() < probability:
+        return str(rng.choice([BLANK, SATURATED, TRUNCATED]))
+    return OK
 
 
 def _generator(settings: Settings, stream: int, frame: int) -> np.random.Generator:
+    """Return the source of chance of one purpose (`stream`) in one frame, whoever renders it."""
     return np.random.Generator(
         np.random.SFC64(np.random.SeedSequence(settings.seed, spawn_key=(stream, frame)))
     )
@@ -130,17 +150,21 @@ def _generator(settings: Settings, stream: int, frame: int) -> np.random.Generat
 
 @lru_cache(maxsize=4)
 def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return frequencies, amplitudes of the crystal and of full contamination, and column
-    factors."""
+    """Return the waves of the background, kept for the next frame.
+
+    Returns
+    -------
+    (n, 2) frequencies, (n,) amplitudes of the crystal, (n,) amplitudes of full contamination, and
+    the waves' factors along x.
+    """
     frequencies, amplitudes = crystal_waves(
-        crystal(settings).lattice, column_weights(settings), probe(settings)
+        crystal_of(settings).lattice, column_weights(settings), probe_of(settings)
     )
     amplitudes = amplitudes.copy()
-    amplitudes[0] += (
-        settings.dose_e_per_nm2
-        * settings.instrument.pixel_size_nm**2
-        * settings.optics.background_fraction
-    )
+    # The first wave is the constant; slow waves of contamination are appended, and each list of
+    # amplitudes is zero where the waves are the other's.
+    dose_e = settings.dose_e_per_nm2 * settings.instrument.pixel_size_nm**2
+    amplitudes[0] += dose_e * settings.optics.background_fraction
     slow, strength = _contamination(settings, float(amplitudes[0].real))
     frequencies = np.concatenate([frequencies, slow])
     dirt = np.concatenate([np.zeros(len(amplitudes)), strength])
@@ -149,8 +173,12 @@ def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 def _contamination(settings: Settings, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (5, 2) frequencies and (5,) amplitudes of a background between zero and the strongest
-    contamination."""
+    """Return the waves of full contamination: a background that is nowhere below zero.
+
+    Returns
+    -------
+    (5, 2) frequencies, the first of them zero, and (5,) amplitudes.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(9,)))
     field = np.linalg.norm(settings.shape)
     angle, length = rng.random(4) * 2 * np.pi, (0.5 + rng.random(4)) / field
@@ -181,30 +209,41 @@ def _mean_frames(settings: Settings, start: int, stop: int) -> Iterator[tuple[in
     edges = np.searchsorted(seen["frame"], np.arange(start, stop + 1))
     for n, frame in enumerate(range(start, stop)):
         defects = seen[edges[n] : edges[n + 1]]
-        yield frame, render(settings, frame, scan_of(settings, frame), defects)
+        yield frame, render_frame(settings, frame, scan_of(settings, frame), defects)
 
 
 @one_thread
-def render(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> np.ndarray:
-    """Return the (y, x) expected counts of a frame scanned in this way with these `defects`
-    (`scene.SIGHTING`)."""
+def render_frame(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> np.ndarray:
+    """Return the expected image of a frame.
+
+    Parameters
+    ----------
+    settings, frame
+        The movie, and the number of the frame: its age decides contamination and damage.
+    scan
+        Where the probe was in each line, and how bright.
+    defects
+        (m,) records `scene.SIGHTING`.
+
+    Returns
+    -------
+    (y, x) mean number of electrons per pixel.
+    """
     frequencies, amplitudes, dirt, columns = _waves(settings)
     area, time_s = area_and_time(settings, frame)
     grown = -np.expm1(-time_s / settings.instrument.contamination_time_s)
-    rows = (
-        row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0)
-        * scan.beam[:, None]
-    )
+    rows = row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0)
+    rows = rows * scan.beam[:, None]
+    # On a coarse grid of numbers the sums of the product are exact, in whatever order BLAS adds.
     means = np.asarray(on_grid(rows, ROW_BITS) @ columns)
-    as_motif = drawn_by_motif(settings, defects)
-    add_motifs(means, settings, defects[as_motif], scan)
+    as_motif = has_difference_image(settings, defects)
+    add_difference_images(means, settings, defects[as_motif], scan)
     drawn = changed_columns(settings, defects[~as_motif])
-    if is_damaged(settings):
-        shift, margin = shifts_px(settings, np.array([frame]))[0], 5 * settings.optics.tail_sd_nm
-        broken = broken_columns(
-            settings, area, time_s, shift, margin_px=margin / settings.instrument.pixel_size_nm
-        )
-        drawn.append((probe(settings), broken))
+    if has_damage(settings):
+        shift = shifts_px(settings, np.array([frame]))[0]
+        margin_px = 5 * settings.optics.tail_sd_nm / settings.instrument.pixel_size_nm
+        broken = broken_columns(settings, area, time_s, shift, margin_px=margin_px)
+        drawn.append((probe_of(settings), broken))
     for part, (y, x, weights) in drawn:
         add_columns(means, y, x, weights, part, scan=scan)
     return np.asarray(np.maximum(means, 0.0, out=means))
@@ -212,29 +251,41 @@ def render(settings: Settings, frame: int, scan: Scan, defects: np.ndarray) -> n
 
 def _record(settings: Settings, frame: int, means: np.ndarray) -> np.ndarray:
     """Return what the detector writes for the expected counts `means` (y, x)."""
-    i = settings.instrument
+    instrument = settings.instrument
     rng = _generator(settings, 7, frame)
     (status,) = statuses(settings, frame, frame + 1)
-    top = np.finfo(np.float32).max if i.dtype == "float32" else np.float32(np.iinfo(i.dtype).max)
-    written = np.empty(means.shape, i.dtype)
-    band = max(
-        1, AT_ONCE // means.shape[1]
-    )  # rows worked on at once, so that they stay in a core's own cache
+    written = np.empty(means.shape, instrument.dtype)
+    band = max(1, AT_ONCE // means.shape[1])  # so many rows at once stay in a core's own cache
     for start in range(0, len(means), band):
         rows = slice(start, start + band)
-        signal = poisson_counts(0 * means[rows] if status == BLANK else means[rows], rng).astype(
-            np.float32
-        )
-        signal *= np.float32(i.gain)
-        signal += np.float32(i.offset)
-        if i.read_noise > 0:
-            signal += np.float32(i.read_noise) * rng.standard_normal(signal.shape, dtype=np.float32)
-        if i.dtype != "float32":
-            np.rint(signal, out=signal)
-            np.minimum(np.maximum(signal, 0, out=signal), top, out=signal)
-        written[rows] = signal
+        electrons = means[rows]
+        if status == BLANK:
+            electrons = 0 * electrons
+        written[rows] = _readout(instrument, poisson_counts(electrons, rng), rng)
     if status == SATURATED:
-        written[:] = top if i.dtype != "float32" else written.max()
+        written[:] = _saturation(written)
     if status == TRUNCATED:
         written[len(written) // 2 :] = 0
     return written
+
+
+def _readout(instrument: Instrument, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return counts (y, x) with gain, offset and read noise, float32, within the dtype's range."""
+    signal = counts.astype(np.float32)
+    signal *= np.float32(instrument.gain)
+    signal += np.float32(instrument.offset)
+    if instrument.read_noise > 0:
+        noise = rng.standard_normal(signal.shape, dtype=np.float32)
+        signal += np.float32(instrument.read_noise) * noise
+    if instrument.dtype != "float32":
+        top = np.float32(np.iinfo(instrument.dtype).max)
+        np.rint(signal, out=signal)
+        np.minimum(np.maximum(signal, 0, out=signal), top, out=signal)
+    return signal
+
+
+def _saturation(written: np.ndarray) -> float:
+    """Return what a saturated pixel reads: the dtype's largest number, or the frame's own."""
+    if written.dtype == np.float32:
+        return float(written.max())
+    return float(np.iinfo(written.dtype).max)

@@ -1,8 +1,7 @@
-"""Which defects are in sight in a frame, and where: the truth that both the images and the tables
-are made from.
+"""Defects in sight in a frame, and where: what both the images and the tables are made from.
 
-A movie visits one area after another, `Kinetics.area_frames` frames each (most movies have only
-one). The sojourns of an area follow from the seed and the area's number; a worker simulates an area
+A movie visits one area after another, `DefectKinetics.area_frames` frames each (most movies have
+only one). The sojourns of an area follow from the seed and the area's number; a worker simulates an area
 when it first needs it and keeps the last few. So frame 10**9 costs no more than the first frames
 do, and no worker ever needs what another one has computed.
 """
@@ -13,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from stemkin.simulation.crystal import BOND, crystal
-from stemkin.simulation.damage import fate_of, is_damaged
+from stemkin.simulation.crystal import BOND, crystal_of
+from stemkin.simulation.damage import fate_of, has_damage
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.kinetics import simulate_area
 from stemkin.simulation.material import DOUBLE_VACANCY, VACANCY
@@ -33,12 +32,11 @@ show it [px]; its surroundings have turned by `turn` [rad]."""
 @lru_cache(maxsize=4)
 def sojourns(settings: Settings, area: int) -> np.ndarray:
     """Return the sojourns of one area of a movie (`kinetics.SOJOURN`), kept for the next frame."""
-    frames = min(
-        settings.kinetics.area_frames, settings.n_frames - area * settings.kinetics.area_frames
-    )
+    per_area = settings.kinetics.area_frames
+    frames = min(per_area, settings.n_frames - area * per_area)
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(4, area)))
     duration_s = frames * settings.instrument.frame_time_s
-    return simulate_area(settings, crystal(settings).patch, duration_s=duration_s, rng=rng)
+    return simulate_area(settings, crystal_of(settings).patch, duration_s=duration_s, rng=rng)
 
 
 def area_and_time(settings: Settings, frame: int) -> tuple[int, float]:
@@ -68,9 +66,8 @@ def sightings(settings: Settings, start: int, stop: int, *, margin_px: float = 0
     parts = [np.empty(0, SIGHTING)]
     for area in range(start // per_area, -(-stop // per_area)):
         first = area * per_area
-        parts.append(
-            _of_area(settings, area, max(start, first), min(stop, first + per_area), margin_px)
-        )
+        own_start, own_stop = max(start, first), min(stop, first + per_area)
+        parts.append(_of_area(settings, area, own_start, own_stop, margin_px))
     return np.concatenate(parts)
 
 
@@ -78,12 +75,13 @@ def _of_area(settings: Settings, area: int, start: int, stop: int, margin_px: fl
     rows = sojourns(settings, area)
     first = area * settings.kinetics.area_frames
     tau = settings.instrument.frame_time_s
-    # frame k is a snapshot at (k - first) tau: a sojourn [start_s, end_s) is seen in the frames
-    # between
+    # Frame k is a snapshot at (k - first) tau: a sojourn [start_s, end_s) is seen in the frames
+    # `begin` to `end` (excluded), and so is repeated once for each of them.
     begin = np.maximum(np.ceil(rows["start_s"] / tau).astype(np.int64) + first, start)
     end = np.minimum(np.ceil(rows["end_s"] / tau).astype(np.int64) + first, stop)
     times = np.maximum(end - begin, 0)
     which = np.repeat(np.arange(len(rows)), times)
+    # The position in the repeated list, less where its sojourn begins there, counts its frames.
     frames = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times) + begin[which]
     return _place(settings, area, rows[which], frames, margin_px)
 
@@ -92,7 +90,7 @@ def _place(
     settings: Settings, area: int, rows: np.ndarray, frames: np.ndarray, margin_px: float
 ) -> np.ndarray:
     """Put each row at its place in its frame, and keep those in sight."""
-    c = crystal(settings)
+    c = crystal_of(settings)
     shift = shifts_px(settings, frames)
     cell = np.stack([rows["u"], rows["v"]], axis=1).astype(np.int64)
     on_chalcogen = (rows["kind"] == VACANCY) | (rows["kind"] == DOUBLE_VACANCY)
@@ -105,7 +103,7 @@ def _place(
     found["site"] = 2 * c.patch.index(cell) + on_chalcogen
     found["particle"] = particle_numbers(area, image, rows["particle"])
     gone = np.zeros(len(rows), bool)
-    if is_damaged(settings):
+    if has_damage(settings):
         time_s = (frames - area * settings.kinetics.area_frames) * settings.instrument.frame_time_s
         fate = fate_of(settings, area, sample, found["site"], time_s)
         gone, sample, found["turn"] = fate.gone, fate.points, fate.turn
@@ -113,22 +111,27 @@ def _place(
     found["y"], found["x"] = (sample + shift).T
     height, width = c.shape
     low, high = -0.5 - margin_px, margin_px - 0.5
-    seen = (
-        (found["y"] >= low)
-        & (found["y"] < height + high)
-        & (found["x"] >= low)
-        & (found["x"] < width + high)
-    )
-    found = found[seen & ~gone]
+    in_y = (found["y"] >= low) & (found["y"] < height + high)
+    in_x = (found["x"] >= low) & (found["x"] < width + high)
+    found = found[in_y & in_x & ~gone]
     return found[np.lexsort((found["x"], found["y"], found["frame"]))]
 
 
 def particle_numbers(area: int, image: np.ndarray, particle: np.ndarray) -> np.ndarray:
-    """Return the (m,) int64 identity of defects: that of their area and periodic `image` (m, 2)
-    too.
+    """Return the (m,) int64 identity of defects over the whole movie.
 
     A defect that leaves the patch on one side and comes back on the other is another one to an
-    observer.
+    observer, so the periodic image counts too.
+
+    Parameters
+    ----------
+    area
+        Number of the area.
+    image
+        (m, 2) periodic image of each defect.
+    particle
+        (m,) its number within the area.
     """
+    # From the highest bits down: area, 8 bits each of the image's two numbers, 24 of the defect.
     code = (image % 256).astype(np.int64)
     return np.asarray((area << 40) | (code[:, 0] << 32) | (code[:, 1] << 24) | particle)

@@ -5,207 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-import numpy as np
-
 from stemkin.simulation.material import MATERIALS, Material
+from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics
+
+SECTIONS = ("material", "kinetics", "damage", "optics", "instrument")
+"""The attributes of `Settings` that hold settings of their own."""
 
 BARN_NM2 = 1e-10
 """One barn (1e-28 m2) in nm2."""
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 ROOM_K = 300.0
-"""The temperature at which the rates of `Kinetics` hold."""
-
-
-@dataclass(frozen=True)
-class Kinetics:
-    """Rates of the elementary steps; see `stemkin.simulation.kinetics` for what each one does.
-
-    Attributes
-    ----------
-    dopant_fraction
-        Metal sites that hold a dopant.
-    complex_fraction
-        Dopants that hold a vacancy at the start.
-    vacancy_fraction
-        Chalcogen columns that lack one atom at the start.
-    hop_rate_per_s
-        Hops of a free vacancy, all six directions together.
-    rotation_rate_per_s
-        Moves of a bound vacancy to one of its dopant's two other columns, both together.
-    detach_rate_per_s
-        Moves of a bound vacancy to one of its four other neighbours, all together.
-    split_rate_per_s
-        Moves of one vacancy out of a double vacancy, all directions together.
-    cross_section_barn
-        Beam creation of a vacancy, per chalcogen atom.
-    cross_section_at_dopant
-        The same beside a dopant, as a multiple of `cross_section_barn`.
-    metal_cross_section_barn
-        Beam creation of a metal vacancy, per metal atom.
-    healing_rate_per_s, complex_healing_rate_per_s
-        Refilling of a free, and of a bound vacancy.
-    adatom_fraction
-        Metal sites with an adatom on top, at the start and on average.
-    adatom_hop_rate_per_s, adatom_desorption_rate_per_s
-        Hops of an adatom in all six directions; its loss, balanced by arrivals.
-    temperature_K, hop_energy_eV
-        The rates of moving (hop, rotation, detach, split) hold at 300 K; at another temperature
-        they are exp(-E/k (1/T - 1/300 K)) times as large.
-    area_frames
-        After so many frames the beam visits a fresh area: what makes any frame of an endless movie
-        reachable.
-    """
-
-    dopant_fraction: float = 0.012
-    complex_fraction: float = 0.4
-    vacancy_fraction: float = 0.008
-    hop_rate_per_s: float = 0.12
-    rotation_rate_per_s: float = 0.2
-    detach_rate_per_s: float = 0.012
-    split_rate_per_s: float = 0.05
-    cross_section_barn: float = 0.6
-    cross_section_at_dopant: float = 10.0
-    metal_cross_section_barn: float = 0.0
-    healing_rate_per_s: float = 0.0044
-    complex_healing_rate_per_s: float = 0.0044
-    adatom_fraction: float = 0.0
-    adatom_hop_rate_per_s: float = 0.2
-    adatom_desorption_rate_per_s: float = 0.01
-    temperature_K: float = 300.0
-    hop_energy_eV: float = 0.6
-    area_frames: int = 500
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Late changes of the crystal: holes that grow and a fragment that moves. Times count from the
-    start of an area.
-
-    Attributes
-    ----------
-    n_holes
-        Holes per field of view.
-    hole_start_s
-        When the first opens; the others follow at equal intervals.
-    hole_speed_nm_per_s
-        Growth of the radius.
-    hole_largest_nm
-        Largest radius.
-    fragment_radius_nm
-        Radius of the fragment; 0 for none.
-    fragment_start_s
-        When it begins to move.
-    fragment_turn_deg_per_s, fragment_shift_nm_per_s
-        How it moves.
-    fragment_largest_turn_deg, fragment_largest_shift_nm
-        Where it comes to rest.
-    """
-
-    n_holes: int = 0
-    hole_start_s: float = 0.0
-    hole_speed_nm_per_s: float = 0.01
-    hole_largest_nm: float = 2.0
-    fragment_radius_nm: float = 0.0
-    fragment_start_s: float = 0.0
-    fragment_turn_deg_per_s: float = 0.1
-    fragment_shift_nm_per_s: float = 0.004
-    fragment_largest_turn_deg: float = 20.0
-    fragment_largest_shift_nm: float = 0.5
-
-
-@dataclass(frozen=True)
-class Optics:
-    """How a column of atoms looks.
-
-    Attributes
-    ----------
-    probe_sd_nm, source_sd_nm
-        Standard deviations of probe and source image; they add in quadrature.
-    tail_fraction, tail_sd_nm
-        Share and width of the probe's tail.
-    contrast_exponent
-        n of I ~ Z**n.
-    cross_section_nm2
-        Scattering of one tungsten atom into the annular detector; others follow as (Z / 74)**n.
-    background_fraction
-        Scattered everywhere, per incident electron.
-    relaxation_nm
-        How far the three metal neighbours of a vacancy move away from it.
-    motifs
-        Path of an .npz of difference images, or None for columns alone; see
-        `stemkin.simulation.motifs`.
-    """
-
-    probe_sd_nm: float = 0.040
-    source_sd_nm: float = 0.025
-    tail_fraction: float = 0.12
-    tail_sd_nm: float = 0.10
-    contrast_exponent: float = 1.7
-    cross_section_nm2: float = 5.5e-4
-    background_fraction: float = 1e-3
-    relaxation_nm: float = 0.004
-    motifs: str | None = None
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """How the microscope scans and counts.
-
-    Attributes
-    ----------
-    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s
-        The calibration.
-    rotation_deg
-        Direction of the lattice vector a1, turning from +x to +y.
-    gain, offset, read_noise
-        A pixel reads offset + gain * counts + a normal number of this sd, rounded and clipped.
-    dtype
-        "uint8", "uint16" or "float32".
-    jitter_x_nm, jitter_y_nm
-        sd of each scan line's displacement.
-    frame_flicker, line_flicker
-        Relative sd of the beam current from frame to frame, and from line to line.
-    drift_y_nm_per_frame, drift_x_nm_per_frame
-        Steady drift.
-    wander_nm, wander_frames
-        sd and correlation time of the slow wandering of the stage.
-    jump_probability, jump_nm
-        Chance per frame of a sudden displacement, and its sd.
-    contamination
-        Background of the carbon that grows on the sample, as a multiple of the mean intensity, at
-        its strongest.
-    contamination_time_s
-        How fast it grows: it has come to 63 % after so long.
-    blank_frames, saturated_frames, truncated_frames
-        Numbers of bad frames; negative numbers count from the end.
-    bad_frame_probability
-        Chance that any other frame is bad in one of these ways.
-    """
-
-    pixel_size_nm: float = 0.03
-    frame_time_s: float = 2.25
-    dose_rate_e_per_nm2_s: float = 1.6e6
-    rotation_deg: float = 0.0
-    gain: float = 20.0
-    offset: float = 200.0
-    read_noise: float = 10.0
-    dtype: str = "uint16"
-    jitter_x_nm: float = 0.003
-    jitter_y_nm: float = 0.001
-    frame_flicker: float = 0.01
-    line_flicker: float = 0.003
-    drift_y_nm_per_frame: float = 0.0015
-    drift_x_nm_per_frame: float = -0.001
-    wander_nm: float = 0.05
-    wander_frames: float = 60.0
-    jump_probability: float = 0.0
-    jump_nm: float = 0.1
-    contamination: float = 0.05
-    contamination_time_s: float = 150.0
-    blank_frames: tuple[int, ...] = ()
-    saturated_frames: tuple[int, ...] = ()
-    truncated_frames: tuple[int, ...] = ()
-    bad_frame_probability: float = 0.0
+"""The temperature at which the rates of `DefectKinetics` hold."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +26,7 @@ class Settings:
     shape: tuple[int, int] = (512, 512)
     seed: int = 0
     material: Material = field(default_factory=Material)
-    kinetics: Kinetics = field(default_factory=Kinetics)
+    kinetics: DefectKinetics = field(default_factory=DefectKinetics)
     damage: Damage = field(default_factory=Damage)
     optics: Optics = field(default_factory=Optics)
     instrument: Instrument = field(default_factory=Instrument)
@@ -257,43 +67,41 @@ class Settings:
     def from_dict(cls, values: dict[str, Any]) -> Settings:
         """Rebuild settings from `as_dict` (also after a trip through JSON)."""
         hints = get_type_hints(cls)
-        groups = {
-            n: hints[n](**_tuples(v)) if isinstance(v, dict) else v
-            for n, v in _tuples(values).items()
-        }
-        return cls(**groups)
+        known: dict[str, Any] = {}
+        for name, value in values.items():
+            if isinstance(value, dict):
+                section = {key: _as_tuple(inner) for key, inner in value.items()}
+                known[name] = hints[name](**section)
+            else:
+                known[name] = _as_tuple(value)
+        return cls(**known)
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
+def _as_tuple(value: Any) -> Any:
+    """Return lists, which JSON makes of tuples, as tuples, and anything else as it is."""
+    if isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _material_called(name: str) -> Material:
+    if name not in MATERIALS:
+        msg = f"no material is called {name!r}; choose from {sorted(MATERIALS)} or pass a Material"
+        raise ValueError(msg)
+    return MATERIALS[name]
 
 
 def _with_value(settings: Settings, name: str, value: Any) -> Settings:
-    """Return `settings` with the setting called `name` replaced, in whichever group it is."""
+    """Return `settings` with the setting called `name` replaced, in whichever section it is."""
     if name == "material" and isinstance(value, str):
-        if value not in MATERIALS:
-            msg = (
-                f"no material is called {value!r}; choose from {sorted(MATERIALS)} or pass a "
-                "Material"
-            )
-            raise ValueError(msg)
-        value = MATERIALS[value]
-    value = tuple(value) if isinstance(value, list) else value
+        value = _material_called(value)
+    value = _as_tuple(value)
     if name in {f.name for f in fields(settings)}:
         return replace(settings, **{name: value})
-    groups = ("material", "kinetics", "damage", "optics", "instrument")
-    for group in groups:
-        part = getattr(settings, group)
+    for section in SECTIONS:
+        part = getattr(settings, section)
         if name in {f.name for f in fields(part)}:
-            return replace(settings, **{group: replace(part, **{name: value})})
-    known = sorted(f.name for group in groups for f in fields(getattr(settings, group)))
+            return replace(settings, **{section: replace(part, **{name: value})})
+    known = sorted(f.name for section in SECTIONS for f in fields(getattr(settings, section)))
     msg = f"a simulation has no setting {name!r}; the settings are {known}"
     raise ValueError(msg)
-
-
-def probe_sd_nm(optics: Optics) -> float:
-    """Return the standard deviation [nm] of the image of a column: probe and source in
-    quadrature."""
-    return float(np.hypot(optics.probe_sd_nm, optics.source_sd_nm))

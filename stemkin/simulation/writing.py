@@ -3,7 +3,8 @@
 ```
 PATH/
 ├── paper-0.zarr            the movie (or .tif, .h5), calibrated
-└── truth/paper-0/          defects, frames, sojourns, rates, generator, diffusion, limits (Parquet), params.json
+└── truth/paper-0/          defects, frames, sojourns, rates, generator, diffusion, limits (all
+                            Parquet), params.json
 ```
 ``params.json`` holds every setting, so `truth_of` of the opened movie knows everything that the
 simulation knew.
@@ -33,7 +34,7 @@ FRAMES_AT_ONCE = 16
 """Frames that are in memory at a time, and that a Zarr chunk holds."""
 
 
-def write(
+def write_simulation(
     preset: str | Settings | Movies,
     path: str | os.PathLike[str],
     *,
@@ -115,7 +116,7 @@ def _blocks(movie: Movie) -> Iterator[tuple[int, np.ndarray]]:
         yield start, movie.reader.read(start, min(start + FRAMES_AT_ONCE, movie.n_frames))
 
 
-def _said(movie: Movie) -> dict[str, Any]:
+def _calibration(movie: Movie) -> dict[str, Any]:
     """Return the calibration under stemkin's own names."""
     names = ("pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s")
     return {name: getattr(movie, name) for name in names} | {"source": movie.source}
@@ -126,9 +127,14 @@ def _write_zarr(movie: Movie, path: Path) -> None:
 
     n, height, width = movie.shape
     array = zarr.create_array(
-        store=str(path), shape=movie.shape, chunks=(min(n, FRAMES_AT_ONCE), height, width), dtype=movie.reader.dtype,
-        dimension_names=("t", "y", "x"), attributes=_said(movie), config={"write_empty_chunks": True},
-    )  # fmt: skip
+        store=str(path),
+        shape=movie.shape,
+        chunks=(min(n, FRAMES_AT_ONCE), height, width),
+        dtype=movie.reader.dtype,
+        dimension_names=("t", "y", "x"),
+        attributes=_calibration(movie),
+        config={"write_empty_chunks": True},
+    )
     for start, frames in _blocks(movie):
         array[start : start + len(frames)] = frames
 
@@ -140,9 +146,12 @@ def _write_tiff(movie: Movie, path: Path) -> None:
     frames = (frame for _, block in _blocks(movie) for frame in block)
     with tifffile.TiffWriter(path, bigtiff=n_bytes > 2**31) as tiff:
         tiff.write(
-            frames, shape=movie.shape, dtype=movie.reader.dtype, photometric="minisblack",
-            metadata={"axes": "TYX", **_said(movie)},
-        )  # fmt: skip
+            frames,
+            shape=movie.shape,
+            dtype=movie.reader.dtype,
+            photometric="minisblack",
+            metadata={"axes": "TYX", **_calibration(movie)},
+        )
 
 
 def _write_hdf5(movie: Movie, path: Path) -> None:
@@ -150,7 +159,7 @@ def _write_hdf5(movie: Movie, path: Path) -> None:
 
     with h5py.File(path, "w") as file:
         dataset = file.create_dataset("frames", shape=movie.shape, dtype=movie.reader.dtype)
-        dataset.attrs.update(_said(movie))
+        dataset.attrs.update(_calibration(movie))
         for start, frames in _blocks(movie):
             dataset[start : start + len(frames)] = frames
 

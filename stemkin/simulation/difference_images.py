@@ -7,7 +7,7 @@ complex) and the lattice vector a1 points along +x. A complex may come as three 
 ``Mo_W+V_S/0``, ``/1``, ``/2``, or as one whose vacancy is in column 0, which is then turned. Kinds
 without an array are drawn as columns.
 
->>> motifs = load(str(save_example()))
+>>> motifs = read_difference_images(str(save_example()))
 >>> sorted(motifs), motifs["V_S", -1].values.shape
 ([('V_S', -1)], (41, 41))
 """
@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from stemkin.kernels.crystal.rendering import Scan
-from stemkin.simulation.crystal import crystal
+from stemkin.simulation.crystal import crystal_of
 from stemkin.simulation.material import COMPLEX
 from stemkin.simulation.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)
-class Motif:
+class DifferenceImage:
     """A difference image.
 
     Attributes
@@ -51,8 +51,8 @@ class Motif:
 
 
 @lru_cache(maxsize=4)
-def load(path: str) -> dict[tuple[str, int], Motif]:
-    """Return the motifs of a file by kind and orientation (-1 = none).
+def read_difference_images(path: str) -> dict[tuple[str, int], DifferenceImage]:
+    """Return the difference images of a file by kind and orientation (-1 = none).
 
     Raises
     ------
@@ -67,7 +67,7 @@ def load(path: str) -> dict[tuple[str, int], Motif]:
         msg = f"{path} does not say its pixel_size_nm; add that number to the .npz"
         raise ValueError(msg)
     pixel = float(arrays.pop("pixel_size_nm"))
-    found: dict[tuple[str, int], Motif] = {}
+    found: dict[tuple[str, int], DifferenceImage] = {}
     for name, values in arrays.items():
         if values.ndim != 2 or min(values.shape) < 4:
             msg = (
@@ -78,66 +78,86 @@ def load(path: str) -> dict[tuple[str, int], Motif]:
         kind, _, number = name.partition("/")
         coefficients = ndimage.spline_filter(values, order=3, mode="grid-constant")
         if number or "+" not in kind:
-            found[kind, int(number or -1)] = Motif(values, coefficients, pixel)
+            found[kind, int(number or -1)] = DifferenceImage(values, coefficients, pixel)
         else:
             for k in range(3):
                 found.setdefault(
-                    (kind, k), Motif(values, coefficients, pixel, turn=k * 2 * np.pi / 3)
+                    (kind, k), DifferenceImage(values, coefficients, pixel, turn=k * 2 * np.pi / 3)
                 )
     return found
 
 
-def digest(path: str) -> str:
+def file_digest(path: str) -> str:
     """Return a checksum of the file, for a movie's identity."""
     return f"{zlib.crc32(Path(path).read_bytes()):08x}"
 
 
-def drawn_by_motif(settings: Settings, defects: np.ndarray) -> np.ndarray:
-    """Return a (m,) mask of the defects (`scene.SIGHTING`) that a motif stands for."""
+def has_difference_image(settings: Settings, defects: np.ndarray) -> np.ndarray:
+    """Tell which of the defects (m,) (`scene.SIGHTING`) have a difference image."""
     if settings.optics.motifs is None:
         return np.zeros(len(defects), bool)
-    known, kinds = load(settings.optics.motifs), settings.material.kinds
+    known, kinds = read_difference_images(settings.optics.motifs), settings.material.kinds
     keys = zip(defects["kind"].tolist(), defects["orientation"].tolist(), strict=True)
     return np.array(
         [_key(kinds, kind, orientation) in known for kind, orientation in keys], dtype=bool
     )
 
 
-def add_motifs(image: np.ndarray, settings: Settings, defects: np.ndarray, scan: Scan) -> None:
-    """Add the motifs of `defects` (all of which have one) to the expected counts `image` (y, x), in
-    place."""
+def add_difference_images(
+    image: np.ndarray, settings: Settings, defects: np.ndarray, scan: Scan
+) -> None:
+    """Add the difference images of defects to the expected counts, in place.
+
+    Parameters
+    ----------
+    image
+        (y, x) expected counts.
+    settings
+        The movie.
+    defects
+        (m,) records `scene.SIGHTING`, all of which have a difference image.
+    scan
+        How the frame was scanned.
+    """
     if len(defects) == 0 or settings.optics.motifs is None:
         return
-    known, kinds = load(settings.optics.motifs), settings.material.kinds
+    known, kinds = read_difference_images(settings.optics.motifs), settings.material.kinds
     dose = settings.dose_e_per_nm2 * settings.instrument.pixel_size_nm**2
-    for one in defects:
-        motif = known[_key(kinds, int(one["kind"]), int(one["orientation"]))]
-        angle = motif.turn + one["turn"] + np.radians(crystal(settings).lattice.angle_deg)
-        _add(image, motif, one, float(angle), dose, settings.instrument.pixel_size_nm, scan)
+    for defect in defects:
+        motif = known[_key(kinds, int(defect["kind"]), int(defect["orientation"]))]
+        angle = motif.turn + defect["turn"] + np.radians(crystal_of(settings).lattice.angle_deg)
+        _add(image, motif, defect, float(angle), dose, settings.instrument.pixel_size_nm, scan)
 
 
 def _key(kinds: tuple[str, ...], kind: int, orientation: int) -> tuple[str, int]:
-    return kinds[kind], orientation if kind == COMPLEX else -1
+    if kind == COMPLEX:
+        return kinds[kind], orientation
+    return kinds[kind], -1
 
 
 def _add(
-    image: np.ndarray, motif: Motif, one: np.void, angle: float, dose: float, pixel_nm: float, scan: Scan
-) -> None:  # fmt: skip
-    """Sample one motif where the scan passes over it."""
+    image: np.ndarray,
+    motif: DifferenceImage,
+    defect: np.void,
+    angle: float,
+    dose: float,
+    pixel_nm: float,
+    scan: Scan,
+) -> None:
+    """Sample one difference image where the scan passes over it, and add it to `image`."""
     from scipy import ndimage
 
     scale = pixel_nm / motif.pixel_size_nm
     reach = int(np.ceil(0.5 * np.hypot(*motif.values.shape) / scale)) + 1
-    row, col = round(float(one["y"])), round(float(one["x"]))
+    row, col = round(float(defect["y"])), round(float(defect["x"]))
     rows = np.arange(max(0, row - reach), min(image.shape[0], row + reach + 1))
     cols = np.arange(max(0, col - reach), min(image.shape[1], col + reach + 1))
     if len(rows) == 0 or len(cols) == 0:
         return
-    dy = (
-        np.broadcast_to((scan.row_y[rows] - one["sample_y"])[:, None], (len(rows), len(cols)))
-        * scale
-    )
-    dx = (cols + scan.row_x0[rows][:, None] - one["sample_x"]) * scale
+    # Where the probe was at each pixel, as seen from the defect, in pixels of the difference image.
+    down = scan.row_y[rows] - defect["sample_y"]
+    dy = np.broadcast_to(down[:, None], (len(rows), len(cols))) * scale
+    dx = (cols + scan.row_x0[rows][:, None] - defect["sample_x"]) * scale
     cos, sin = np.cos(angle), np.sin(angle)
     middle = (np.array(motif.values.shape) - 1) / 2
     at = np.stack([middle[0] + cos * dy - sin * dx, middle[1] + cos * dx + sin * dy])
@@ -148,7 +168,7 @@ def _add(
 
 
 def save_example() -> Path:
-    """Write a small file with one motif, a Gaussian dip of a vacancy, and return its path."""
+    """Write a small file with one image, a Gaussian dip of a vacancy, and return its path."""
     y, x = (np.mgrid[:41, :41] - 20) * 0.01
     path = Path(tempfile.mkdtemp()) / "motifs.npz"
     np.savez(path, pixel_size_nm=0.01, V_S=-0.003 * np.exp(-(y**2 + x**2) / (2 * 0.047**2)))
