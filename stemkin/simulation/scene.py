@@ -1,9 +1,9 @@
 """Defects in sight in a frame, and where: what both the images and the tables are made from.
 
 A movie visits one area after another, `DefectKinetics.area_frames` frames each (most movies have
-only one). The sojourns of an area follow from the seed and the area's number; a worker simulates an area
-when it first needs it and keeps the last few. So frame 10**9 costs no more than the first frames
-do, and no worker ever needs what another one has computed.
+only one). The sojourns of an area follow from the seed and the area's number; a worker simulates an
+area when it first needs it and keeps the last few. So frame 10**9 costs no more than the first
+frames do, and no worker ever needs what another one has computed.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 ```
 PATH/
 ├── paper-0.zarr            the movie (or .tif, .h5), calibrated
-└── truth/paper-0/          defects, frames, sojourns, rates, generator, diffusion, limits (all
-                            Parquet), params.json
+└── truth/paper-0/          defects, frames, sojourns, rates, generator, diffusion, limits
+                            (Parquet), and params.json
 ```
 ``params.json`` holds every setting, so `truth_of` of the opened movie knows everything that the
 simulation knew.
