@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import poisson
 
 import stemkin as sk
-from stemkin.kernels.motion.hops import shells
+from stemkin.kernels.motion.hop_shells import shells
 from stemkin.tables import Experiment
 
 A = 0.3153

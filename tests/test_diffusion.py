@@ -1,5 +1,6 @@
 """MSD and diffusion coefficients: by hand, for every partitioning, beside other libraries."""
 
+from dataclasses import replace
 from functools import partial
 
 import dask
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 
 import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
-from stemkin.kernels.motion.borders import Room, all_alike
-from stemkin.kernels.motion.brownian import Evidence, _bounds, most_likely
+from stemkin.kernels.motion.borders import Room
+from stemkin.kernels.motion.brownian import _bounds, most_likely
 from stemkin.kernels.motion.covariance import covariance_interval, covariance_sums
+from stemkin.kernels.motion.evidence import Evidence
 from stemkin.kernels.motion.hops import hop_numbers, most_likely_rate
 from stemkin.kernels.motion.known_errors import LOG_D, stated_numbers
 from stemkin.kernels.motion.likelihood import LOG_R, innovation_sums, likelihood_numbers
+from stemkin.kernels.motion.walks import Walks
 from stemkin.tables import COLUMNS, Experiment, empty
 
 
@@ -338,9 +341,7 @@ def test_the_interval_of_the_covariance_estimator_holds_for_single_short_tracks(
         0, 1 / snr, (n, n_steps + 1, 2)
     )
     track, frame = np.repeat(np.arange(n), n_steps + 1), np.tile(np.arange(n_steps + 1), n)
-    sums = covariance_sums(
-        track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n
-    )
+    sums = covariance_sums(Walks.of(track, frame, walk[..., 0].ravel(), walk[..., 1].ravel()))
     low, high = np.array([covariance_interval(own) for own in sums]).T
     assert 0.93 < ((low < 0.5) & (high > 0.5)).mean() < 0.97
 
@@ -378,11 +379,13 @@ def test_steps_that_stand_for_several_say_less_than_as_many_steps():
     hop, twice = np.arange(n) % 20 == 0, np.arange(n) % 40 == 0
     angle = np.arange(n) % 6 * np.pi / 3
     y, x = (np.append(0.0, (f(angle) * hop).cumsum()) for f in (np.sin, np.cos))
-    track, group = np.zeros(n + 1, dtype=int), np.zeros(1, dtype=int)
+    one = Walks.of(np.zeros(n + 1, dtype=int), np.arange(n + 1), y, x)
+    weighted = replace(one, weights=lambda rows, _: np.where(twice[rows], 2.0, 1.0))
+    group = np.zeros(1, dtype=int)
     fits = [
-        most_likely_rate(hop_numbers(track, np.arange(n + 1), y, x, track, group, n_units=1, n_groups=1, hop_length=1.0, weights=w)[0])
-        for w in (all_alike, lambda rows, _: np.where(twice[rows], 2.0, 1.0))
-    ]  # fmt: skip
+        most_likely_rate(hop_numbers(walk, group, n_groups=1, hop_length=1.0)[0])
+        for walk in (one, weighted)
+    ]
     assert fits[0].n_hops == pytest.approx(200, rel=0.02)
     assert fits[1].rate == pytest.approx(fits[0].rate * 1.5 / (1 + 0.025), rel=0.01)
     in_theory = (100 + 2 * 100) ** 2 / (
@@ -429,7 +432,9 @@ def test_the_likelihood_is_that_of_the_whole_covariance_matrix_gaps_included():
     rng = np.random.default_rng(0)
     frame = np.flatnonzero(rng.random(25) > 0.3)
     y, x = rng.normal(size=(2, len(frame)))
-    _, n, m, log_b, quadratic, _ = innovation_sums(np.zeros(len(frame), dtype=int), frame, y, x)
+    _, n, m, log_b, quadratic, _ = innovation_sums(
+        Walks.of(np.zeros(len(frame), dtype=int), frame, y, x)
+    )
     assert n.tolist() == m.tolist() == [len(frame) - 1]
     for i in (3, 16, 28):
         r, n = np.exp(LOG_R[i]), len(frame) - 1
@@ -447,11 +452,11 @@ def test_with_few_tracks_the_error_of_hops_is_taken_from_their_steps():
     steps = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (rng.random((600, 1)) < 0.1)
     y, x = (steps.cumsum(axis=0) + rng.normal(0, 0.05, (600, 2))).T
     track, frame = np.zeros(600, dtype=int), np.arange(600)
-    fit = most_likely(Evidence(likelihood_numbers(track, frame, y, x, track, n_units=1)[0], 1.0))
-    assert 2.5 < fit.inflation < 8
-    larger = most_likely(
-        Evidence(likelihood_numbers(track, frame, 7 * y, 7 * x, track, n_units=1)[0], 1.0)
+    fit, larger = (
+        most_likely(Evidence(likelihood_numbers(Walks.of(track, frame, a * y, a * x))[0], 1.0))
+        for a in (1, 7)
     )
+    assert 2.5 < fit.inflation < 8
     assert larger.inflation == pytest.approx(fit.inflation)
     np.testing.assert_allclose(larger.D, 49 * fit.D)
     assert fit.low < 0.1 / 4 < fit.high
@@ -466,9 +471,7 @@ def test_the_likelihood_of_single_hopping_tracks_holds_the_truth_as_often_as_it_
     )
     walk = steps.cumsum(axis=1) + rng.normal(0, 0.03, (n, n_steps, 2))
     track, frame = np.repeat(np.arange(n), n_steps), np.tile(np.arange(n_steps), n)
-    numbers = likelihood_numbers(
-        track, frame, walk[..., 0].ravel(), walk[..., 1].ravel(), track, n_units=n
-    )
+    numbers = likelihood_numbers(Walks.of(track, frame, walk[..., 0].ravel(), walk[..., 1].ravel()))
     fits = [most_likely(Evidence(own, 1.0)) for own in numbers]
     true = (0.1 + 0.1**2) / 4  # <n²> / 4: here several hops of one frame go the same way
     assert 0.93 < np.mean([fit.low < true < fit.high for fit in fits]) < 0.978
@@ -512,7 +515,7 @@ def test_the_likelihood_of_stated_errors_is_that_of_the_whole_covariance_matrix(
     n = len(frame)
     y, x, variance = *rng.normal(size=(2, n)), rng.uniform(0.1, 2, n)
     track = np.zeros(n, dtype=int)
-    found = stated_numbers(track, frame, y, x, track, variance=variance, n_units=1)[0]
+    found = stated_numbers(Walks.of(track, frame, y, x), variance=variance)[0]
     for i in (45, 52, 60):
         off = np.diag(variance[1:-1], 1) + np.diag(variance[1:-1], -1)
         covariance = (

@@ -17,8 +17,10 @@ from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates
 from stemkin.kernels.chains.counting import neighbour_counts
 from stemkin.kernels.chains.generator import fit_generator
 from stemkin.kernels.chains.markov import transition_probabilities
-from stemkin.kernels.motion.brownian import Evidence, most_likely
+from stemkin.kernels.motion.brownian import most_likely
+from stemkin.kernels.motion.evidence import Evidence
 from stemkin.kernels.motion.likelihood import likelihood_numbers
+from stemkin.kernels.motion.walks import Walks
 
 Q = np.array([[-0.03, 0.02, 0.01], [0.02, -0.04, 0.02], [0.01, 0.02, -0.03]])
 CONFUSION = np.full((3, 3), 0.025) + np.eye(3) * 0.925
@@ -73,7 +75,7 @@ def test_the_likelihood_interval_of_d_holds_the_truth_for_spreading_and_for_hops
     track = np.repeat(np.arange(len(places)), n_frames)
     frame = np.tile(np.arange(n_frames), len(places))
     each = likelihood_numbers(
-        track, frame, places[..., 0].ravel(), places[..., 1].ravel(), track, n_units=len(places)
+        Walks.of(track, frame, places[..., 0].ravel(), places[..., 1].ravel())
     )
     fits = [
         most_likely(Evidence(sums, 1.0)) for sums in each.reshape(n_sets, n_tracks, -1).sum(axis=1)

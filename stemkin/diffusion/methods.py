@@ -13,7 +13,7 @@ from stemkin.diffusion.stays import Stays, sums_of
 from stemkin.kernels.common.exact import N_SLICES, total
 from stemkin.kernels.common.hashing import mixed
 from stemkin.kernels.common.intervals import variance_interval
-from stemkin.kernels.motion import brownian, hops, known_errors, likelihood
+from stemkin.kernels.motion import brownian, evidence, hops, known_errors, likelihood
 from stemkin.kernels.motion.covariance import (
     covariance_estimate,
     covariance_interval,
@@ -113,10 +113,10 @@ def _is_length(value: Any) -> bool:
 
 
 def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, N_NUMBERS, 4) sums of `kernels.likelihood.likelihood_numbers`."""
+    """Return (n_groups, N_NUMBERS, 4) sums of `likelihood_numbers`."""
 
     def each(part: Stays) -> np.ndarray:
-        return likelihood.likelihood_numbers(*part.rows, n_units=part.n_units, weights=part.weights)
+        return likelihood.likelihood_numbers(part.walks)
 
     return sums_of(stays, group, n_groups, each, n_numbers=likelihood.N_NUMBERS)
 
@@ -126,19 +126,18 @@ def solve_likelihood(
 ) -> Estimate:
     """Return D at the maximum of the likelihood; with `s2` [nm²] the localisation error is
     known."""
-    evidence = brownian.Evidence(total(sums), frame_time_s)
-    fit = brownian.most_likely(evidence, confidence=confidence, s2=s2)
-    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(evidence.n_units), round(evidence.n))
+    pooled = evidence.Evidence(total(sums), frame_time_s)
+    fit = brownian.most_likely(pooled, confidence=confidence, s2=s2)
+    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(pooled.n_units), round(pooled.n))
 
 
 def add_stated(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, 2 kinds of numbers, 4): sums of `kernels.stated.stated_numbers` and of
+    """Return (n_groups, 2 kinds of numbers, 4): sums of `stated_numbers` and of
     `likelihood_numbers`."""
 
     def each(part: Stays) -> np.ndarray:
-        words: dict[str, Any] = {"n_units": part.n_units, "weights": part.weights}
-        own = known_errors.stated_numbers(*part.rows, variance=np.asarray(part.variance), **words)
-        return np.concatenate([own, likelihood.likelihood_numbers(*part.rows, **words)], axis=1)
+        own = known_errors.stated_numbers(part.walks, variance=np.asarray(part.variance))
+        return np.concatenate([own, likelihood.likelihood_numbers(part.walks)], axis=1)
 
     return sums_of(
         stays, group, n_groups, each, n_numbers=known_errors.N_NUMBERS + likelihood.N_NUMBERS
@@ -166,7 +165,7 @@ def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray
     first four."""
 
     def each(part: Stays) -> np.ndarray:
-        own = covariance_sums(*part.rows, n_units=part.n_units, weights=part.weights)
+        own = covariance_sums(part.walks)
         return np.column_stack([own, own[:, 0] > 0, own[:, _PRODUCTS[0]] * own[:, _PRODUCTS[1]]])
 
     return sums_of(stays, group, n_groups, each, n_numbers=8 + len(_PRODUCTS[0]))
@@ -188,7 +187,7 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
         square[_PRODUCTS] = numbers[8:]
         square = square + np.triu(square, 1).T
         between = float(slope @ square @ slope * units / (units - 1))
-    if units >= brownian.MANY_UNITS:
+    if units >= evidence.MANY_UNITS:
         low, high = variance_interval(
             Dt, float(np.sqrt(between)), confidence=confidence, freedom=units - 1
         )
@@ -210,12 +209,7 @@ def add_squares(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
     part_of = (mixed(stays.particle) % np.uint64(N_PARTS)).astype(np.int64)
 
     def each(part: Stays) -> np.ndarray:
-        words: dict[str, Any] = {
-            "n_units": part.n_units,
-            "max_lag": MAX_LAG,
-            "weights": part.weights,
-        }
-        n, squared, _ = squared_displacements(*part.rows, **words)
+        n, squared, _ = squared_displacements(part.walks, max_lag=MAX_LAG)
         length = np.bincount(part.unit, minlength=part.n_units) * (n[:, 0] > 0)
         return np.column_stack([n, squared, n[:, 0] > 0, length])
 
@@ -286,12 +280,7 @@ class _HopAdder:
     length_nm: float
 
     def __call__(self, stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-        words: dict[str, Any] = {
-            "n_units": stays.n_units,
-            "n_groups": n_groups,
-            "weights": stays.weights,
-        }
-        return hops.hop_numbers(*stays.rows, group, hop_length=self.length_nm, **words)
+        return hops.hop_numbers(stays.walks, group, n_groups=n_groups, hop_length=self.length_nm)
 
 
 @dataclass(frozen=True)

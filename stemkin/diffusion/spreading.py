@@ -97,9 +97,7 @@ def add_squares(rows: pd.DataFrame, *, max_lag: int, choice: Choice) -> Sums:
     keys, group = stays.groups()
 
     def each(part: Stays) -> np.ndarray:
-        n, squared, independent = squared_displacements(
-            *part.rows, n_units=part.n_units, max_lag=max_lag
-        )
+        n, squared, independent = squared_displacements(part.walks, max_lag=max_lag)
         numbers = np.stack([n, squared, independent, squared**2, n * squared, n**2, n > 0], axis=2)
         return numbers.reshape(part.n_units, max_lag * 7)
 

@@ -11,7 +11,8 @@ import pandas as pd
 from stemkin.diffusion.choice import Choice, ClassOf
 from stemkin.kernels.chains.counting import run_starts
 from stemkin.kernels.common.exact import N_SLICES, group_sums
-from stemkin.kernels.motion.borders import Room, Weights, all_alike
+from stemkin.kernels.motion.borders import Room, all_alike
+from stemkin.kernels.motion.walks import Walks
 from stemkin.rows.tracks import Trajectories
 from stemkin.tables import NOT_NAMED
 
@@ -51,15 +52,13 @@ class Stays:
     variance: np.ndarray | None = None
 
     @property
-    def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Segment, frame, y, x and unit of the rows, as the kernels take them."""
-        return self.segment, self.frame, self.y_nm, self.x_nm, self.unit
-
-    @property
-    def weights(self) -> Weights:
-        """What displacements stand for, since others left the field
-        (`stemkin.kernels.motion.borders`)."""
-        return all_alike if self.room is None else self.room.weights
+    def walks(self) -> Walks:
+        """The rows as the kernels take them, with what displacements stand for, since others left
+        the field."""
+        weights = all_alike if self.room is None else self.room.weights
+        return Walks(
+            self.segment, self.frame, self.y_nm, self.x_nm, self.unit, self.n_units, weights
+        )
 
     @property
     def n_units(self) -> int:

@@ -1,4 +1,4 @@
-r"""D from the covariances of one-frame displacements, in closed form, and what else they tell.
+r"""The covariance-based estimator of D, in closed form, and what else one-frame displacements tell.
 
 Per axis, with D the diffusion coefficient, t the frame time and s the localisation error,
 
@@ -11,8 +11,8 @@ D that the estimate does not contradict: under each D the estimate is a sum of i
 exponential numbers, whose first three moments are known exactly.
 
 >>> d = np.random.default_rng(0).normal(size=(1000, 2)).cumsum(axis=0)
->>> track = np.zeros(1000, dtype=int)
->>> sums = covariance_sums(track, np.arange(1000), d[:, 0], d[:, 1], track, n_units=1)[0]
+>>> walk = Walks.of(np.zeros(1000, dtype=int), np.arange(1000), d[:, 0], d[:, 1])
+>>> sums = covariance_sums(walk)[0]
 >>> low, high = covariance_interval(sums)
 >>> bool(low < covariance_estimate(sums)[0] < high), bool(low < 0.5 < high)
 (True, True)
@@ -23,46 +23,39 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize, special
 
-from stemkin.kernels.motion.borders import Weights, all_alike
+from stemkin.kernels.motion.walks import Walks
 
 SURE = 2.33
 """Standard errors (1 %) by which displacements must differ from Gaussian ones before their error is
 taken for larger."""
 
 
-def covariance_sums(
-    segment: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    unit: np.ndarray,
-    *,
-    n_units: int,
-    weights: Weights = all_alike,
-) -> np.ndarray:
+def covariance_sums(walks: Walks) -> np.ndarray:
     """Add up what the covariance estimator needs, from one-frame displacements d_i.
 
     Parameters
     ----------
-    segment, frame, y, x, unit, n_units, weights
-        As for `stemkin.kernels.motion.displacement.squared_displacements`.
+    walks
+        Positions along segments [length].
 
     Returns
     -------
     (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of
     d_i · d_i+1, number of neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by
-    what d_i stands for (pairs whose later step stands
-    for several are left out: who is near the border is seen going back, which would read as an
-    error of its place); and the number of d_i as they are.
+    what d_i stands for (pairs whose later step stands for several are left out: who is near the
+    border is seen going back, which would read as an error of its place); and the number of d_i as
+    they are.
     """
-    sums = np.zeros((7, n_units))
-    if len(frame) < 2:
+    sums = np.zeros((7, walks.n_units))
+    if len(walks.frame) < 2:
         return sums.T
-    step = (segment[1:] == segment[:-1]) & (frame[1:] == frame[:-1] + 1)
-    dy, dx = np.where(step, np.diff(y), 0.0), np.where(step, np.diff(x), 0.0)
-    owner = unit[:-1]
+    # Displacement i leads from row i to row i + 1 and belongs to the unit of row i; where `step` is
+    # false (a new segment, or a missing frame) it is none, and counts for 0 in every sum.
+    step = walks.linked & (walks.frame[1:] == walks.frame[:-1] + 1)
+    dy, dx = np.where(step, np.diff(walks.y), 0.0), np.where(step, np.diff(walks.x), 0.0)
+    owner = walks.unit[:-1]
     squared = dy**2 + dx**2
-    stands_for = weights(np.arange(len(owner)), np.sqrt(squared)) * step
+    stands_for = walks.weights(np.arange(len(owner)), np.sqrt(squared)) * step
     twice = (stands_for[1:] == 1) & step[:-1]  # near the border only steps back are seen
     product = dy[1:] * dy[:-1] + dx[1:] * dx[:-1]
     values = (
@@ -70,12 +63,23 @@ def covariance_sums(
         (owner[:-2], twice[1:] * step[:-2]), (owner, stands_for * squared**2), (owner, step),
     )  # fmt: skip
     for i, (of_unit, value) in enumerate(values):
-        sums[i] = np.bincount(of_unit, weights=value, minlength=n_units)
+        sums[i] = np.bincount(of_unit, weights=value, minlength=walks.n_units)
     return sums.T
 
 
 def covariance_estimate(sums: np.ndarray) -> tuple[float, float]:
-    """Return D t and the squared localisation error s², from the pooled (7,) of `covariance_sums`.
+    """Return D t and the squared localisation error, by the covariance-based estimator.
+
+    Vestergaard, Blainey & Flyvbjerg, Phys. Rev. E 89, 022726 (2014), eq. 14.
+
+    Parameters
+    ----------
+    sums
+        (7,) of `covariance_sums`, pooled over units.
+
+    Returns
+    -------
+    D t and s² [length²]; NaN where no two displacements follow each other.
 
     >>> covariance_estimate(np.array([4.0, 8.0, 3.0, 0.0, 2.0, 32.0, 4.0]))[0]
     0.5
@@ -90,8 +94,7 @@ def covariance_estimate(sums: np.ndarray) -> tuple[float, float]:
 def covariance_interval(
     sums: np.ndarray, *, between: float = 0.0, n_units: float = 1, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Return the smallest and the largest D t that do not contradict the estimate, from the pooled
-    (7,) of `covariance_sums`.
+    """Return the smallest and the largest D t that do not contradict the estimate.
 
     For each D the localisation error is the one that leaves c0 as it was seen; the estimate's
     distribution is that gamma distribution, shifted, which shares its first three moments
@@ -100,6 +103,21 @@ def covariance_interval(
     estimate varies more than that from track to track (`between`: its variance by the spread of
     `n_units` tracks), as it does in shuffled tracks that wandered unequally far, localisation takes
     the rest. The interval may hold negative D.
+
+    Parameters
+    ----------
+    sums
+        (7,) of `covariance_sums`, pooled over units.
+    between
+        Variance of the estimate by the spread between units [length⁴].
+    n_units
+        Number of units that tell it.
+    confidence
+        Of the interval, between 0 and 1.
+
+    Returns
+    -------
+    The interval of D t [length²]; NaN or 0 twice where the estimate is.
     """
     estimate, _ = covariance_estimate(sums)
     if np.isnan(estimate) or sums[1] == 0:
@@ -108,10 +126,10 @@ def covariance_interval(
     c0 = float(sums[1] / sums[0] / 2)
     stretch = float(sums[0] / sums[6])
     excess, error = excess_kurtosis(sums)
-    extra = max(float(sums[5] / sums[0]) - 8 * c0**2, 0.0) / 16 / float(sums[0])
     sure = excess > SURE * error
-    extra = extra if sure and estimate > 0 else 0.0
-    unequal = 0.0
+    extra = unequal = 0.0
+    if sure and estimate > 0:
+        extra = max(float(sums[5] / sums[0]) - 8 * c0**2, 0.0) / 16 / float(sums[0])
     if sure and n_units > 1:  # told by so many tracks, as Student's t has it
         unequal = between * float(special.stdtrit(n_units - 1, tail) / special.ndtri(tail)) ** 2
 
@@ -119,8 +137,10 @@ def covariance_interval(
         """Return the probability of an estimate no larger than this one."""
         inside = max(D, 0.0)  # below 0 the distribution is that of 0, moved
         mean, variance, third = _moments(sums, max(c0, 2 * inside), min(inside - c0 / 2, 0.0))
-        many = extra * inside / estimate if extra > 0 else 0.0
-        rare = many * extra / estimate if extra > 0 else 0.0
+        many = rare = 0.0
+        if extra > 0:
+            many = extra * inside / estimate
+            rare = many * extra / estimate
         variance, third = stretch * (variance + many), stretch**2 * (third + rare)
         rest = max(unequal - variance, 0.0) * max(1 - 2 * inside / c0, 0.0) ** 2
         return _skewed(estimate - D + inside - mean, variance + rest, third)
@@ -129,11 +149,11 @@ def covariance_interval(
     while at_most(estimate - reach) < 1 - tail:
         reach *= 2
     low = optimize.brentq(lambda D: at_most(D) - (1 - tail), estimate - reach, estimate + c0)
-    alone = (
-        float(sums[6]) * c0 / float(special.gammaincinv(float(sums[6]), tail)) / 2
-    )  # what c0 by itself would allow
-    most = max(alone, estimate + c0)
-    high = most if at_most(most) > tail else optimize.brentq(lambda D: at_most(D) - tail, low, most)
+    n = float(sums[6])
+    alone = n * c0 / float(special.gammaincinv(n, tail)) / 2  # what c0 by itself would allow
+    high = max(alone, estimate + c0)
+    if at_most(high) <= tail:
+        high = optimize.brentq(lambda D: at_most(D) - tail, low, high)
     return float(low), float(high)
 
 
@@ -163,16 +183,26 @@ def _skewed(deviation: float, variance: float, third: float) -> float:
         return float(special.ndtr(z))
     shape = 4 / skew**2
     place = max(shape + z * np.sqrt(shape) * np.sign(skew), 0.0)
-    return float(special.gammainc(shape, place) if skew > 0 else special.gammaincc(shape, place))
+    if skew > 0:
+        return float(special.gammainc(shape, place))
+    return float(special.gammaincc(shape, place))
 
 
 def excess_kurtosis(sums: np.ndarray) -> tuple[float, float]:
-    """Return how far one-frame displacements are from Gaussian, and the standard error of that if
-    they are.
+    """Return the excess kurtosis of one-frame displacements, and its error if they are Gaussian.
 
     ``<|d|⁴> / (2 <|d|²>²) - 1`` is 0 for Gaussian displacements in two dimensions and positive
     where a few are much longer than most. Its error is that of Laguerre's second polynomial of
     |d|², neighbours correlated by c1/c0.
+
+    Parameters
+    ----------
+    sums
+        (7,) of `covariance_sums`, pooled over units; the last is not used.
+
+    Returns
+    -------
+    Excess and its standard error; NaN without displacements.
 
     >>> excess_kurtosis(np.array([100.0, 100.0, 99.0, 0.0, 98.0, 200.0]))
     (0.0, 0.1)
@@ -180,5 +210,7 @@ def excess_kurtosis(sums: np.ndarray) -> tuple[float, float]:
     n, squared, n_pairs, product, _, fourth = (float(v) for v in sums[:6])
     if n == 0 or squared == 0:
         return np.nan, np.nan
-    correlation = 0.0 if n_pairs == 0 else (product / n_pairs) / (squared / n)
+    correlation = 0.0
+    if n_pairs > 0:
+        correlation = (product / n_pairs) / (squared / n)
     return fourth * n / (2 * squared**2) - 1, float(np.sqrt((1 + 2 * correlation**4) / n))

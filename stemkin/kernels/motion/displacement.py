@@ -1,52 +1,37 @@
-"""How far particles go in how long: squared displacements per unit, and lines and powers through
-their means.
+"""Mean squared displacement: its sums per unit, and the lines and powers through its points.
 
-Rows come ordered by *segment* (a stretch of track within which displacements count) and then by
-frame. Sums are taken
-per *unit*, usually one track: units are independent, so the spread between them is the error of any
-pooled number. With D the diffusion coefficient, t the frame time and s the localisation error per
-axis, ``<|d|²> = 4 D n t + 4 s²`` over n frames in two dimensions.
+With D the diffusion coefficient, t the frame time and s the localisation error per axis, ``<|d|²> =
+4 D n t + 4 s²`` over n frames in two dimensions. Segments and units are those of
+`stemkin.kernels.motion.walks`.
 
 >>> y, x = np.array([0.0, 1, 1, 3]), np.array([0.0, 0, 1, 1])
->>> unit = np.zeros(4, dtype=int)
->>> squared_displacements(unit, np.arange(4), y, x, unit, n_units=1, max_lag=2)[1][0].tolist()
+>>> walk = Walks.of(np.zeros(4, dtype=int), np.arange(4), y, x)
+>>> squared_displacements(walk, max_lag=2)[1][0].tolist()
 [6.0, 7.0]
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import optimize
 
-from stemkin.kernels.motion.borders import Weights, all_alike
+from stemkin.kernels.motion.borders import all_alike
+from stemkin.kernels.motion.walks import Walks
 
 
 def squared_displacements(
-    segment: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    unit: np.ndarray,
-    *,
-    n_units: int,
-    max_lag: int,
-    weights: Weights = all_alike,
+    walks: Walks, *, max_lag: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Add up the squared displacements over 1 to `max_lag` frames. A missing frame leaves its pairs
-    out.
+    """Add up the squared displacements over 1 to `max_lag` frames; a missing frame leaves pairs out.
 
     Parameters
     ----------
-    segment, frame, y, x
-        (n,) rows ordered by segment and frame; positions [length].
-    unit
-        (n,) unit of each row, 0 to ``n_units - 1``.
-    n_units
-        Number of units.
+    walks
+        Positions along segments [length].
     max_lag
         Largest lag [frames].
-    weights
-        What each displacement stands for (`stemkin.kernels.motion.borders`).
 
     Returns
     -------
@@ -57,28 +42,38 @@ def squared_displacements(
     independent
         (n_units, max_lag) how many begin at a frame that the lag divides: these do not overlap.
     """
-    sums = np.zeros((3, max_lag, n_units))
+    segment, frame, y, x = walks.segment, walks.frame, walks.y, walks.x
+    sums = np.zeros((3, max_lag, walks.n_units))
     for offset in range(1, min(max_lag, len(frame) - 1) + 1):
+        # Rows `offset` apart in the table are at least so many frames apart, so that the lag of a
+        # pair is its offset, or more where frames are missing; no pair, and none comes later.
         gap = frame[offset:] - frame[:-offset]
         pair = np.flatnonzero((segment[offset:] == segment[:-offset]) & (gap <= max_lag))
         if len(pair) == 0:
             break
         squared = (y[pair + offset] - y[pair]) ** 2 + (x[pair + offset] - x[pair]) ** 2
-        lag, owner = gap[pair], unit[pair]
-        weight = None if weights is all_alike else weights(pair, np.sqrt(squared))
-        squared = squared if weight is None else squared * weight
-        alone = frame[pair] % lag == 0
-        for value in np.unique(lag) if (lag != offset).any() else (offset,):
-            at = (
-                slice(None) if value == offset == lag[0] and (lag == offset).all() else lag == value
-            )
-            sums[0, value - 1] += np.bincount(
-                owner[at], weights=None if weight is None else weight[at], minlength=n_units
-            )
-            sums[1, value - 1] += np.bincount(owner[at], weights=squared[at], minlength=n_units)
-            sums[2, value - 1] += np.bincount(owner[at], weights=alone[at], minlength=n_units)
+        lag, owner = gap[pair], walks.unit[pair]
+        values = [np.ones(len(pair)), squared, (frame[pair] % lag == 0).astype(np.float64)]
+        if walks.weights is not all_alike:
+            values[0] = walks.weights(pair, np.sqrt(squared))
+            values[1] = squared * values[0]
+        for own_lag, at in _by_lag(lag, offset):
+            for i, value in enumerate(values):
+                sums[i, own_lag - 1] += np.bincount(
+                    owner[at], weights=value[at], minlength=walks.n_units
+                )
     n, squared_sum, independent = sums.transpose(0, 2, 1)
     return n, squared_sum, independent
+
+
+def _by_lag(lag: np.ndarray, offset: int) -> Iterator[tuple[int, slice | np.ndarray]]:
+    """Yield each of the lags (k,) that occur, and the pairs that have it; nothing is looked up
+    where all have the lag `offset`, as without missing frames."""
+    if (lag == offset).all():
+        yield offset, slice(None)
+        return
+    for value in np.unique(lag).tolist():
+        yield value, lag == value
 
 
 def optimal_lags(x: float, n: float) -> int:
@@ -90,6 +85,10 @@ def optimal_lags(x: float, n: float) -> int:
         Reduced localisation error s²/(D t).
     n
         Length of the tracks [frames].
+
+    Returns
+    -------
+    Number of points, 2 or more.
 
     Source: Michalet & Berglund, Phys. Rev. E 85, 061916 (2012), eqs. 13 and 14.
 
@@ -105,8 +104,19 @@ def optimal_lags(x: float, n: float) -> int:
 
 
 def line_through(msd: np.ndarray, n_lags: int) -> tuple[float, float]:
-    """Return slope and intercept of the straight line through the first `n_lags` points (lags 1, 2,
-    ...)."""
+    """Return slope and intercept of the straight line through the first points of an MSD curve.
+
+    Parameters
+    ----------
+    msd
+        (k,) mean squared displacements at the lags 1, 2, ... k [length²].
+    n_lags
+        Number of points that the line is laid through, at most k.
+
+    Returns
+    -------
+    Slope [length² per lag] and intercept [length²].
+    """
     slope, intercept = np.polyfit(np.arange(1, n_lags + 1), msd[:n_lags], 1)
     return float(slope), float(intercept)
 
@@ -140,10 +150,9 @@ def power_law(msd: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]
     grid = np.linspace(0.02, 3, 150)
     best = int(np.argmin([fit(a)[1] for a in grid]))
     ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    alpha = float(
-        optimize.minimize_scalar(
-            lambda a: fit(a)[1], bounds=ends, method="bounded", options={"xatol": 1e-8}
-        ).x
+    found = optimize.minimize_scalar(
+        lambda a: fit(a)[1], bounds=ends, method="bounded", options={"xatol": 1e-8}
     )
+    alpha = float(found.x)
     (A, C), _ = fit(alpha)
     return alpha, float(A), float(C)

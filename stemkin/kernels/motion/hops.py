@@ -1,4 +1,4 @@
-"""Hops on a triangular lattice: how often a defect jumps to one of its six neighbours.
+"""Hop rates on a triangular lattice, by maximum likelihood: jumps to one of six neighbours.
 
 Between two frames a defect makes n hops, a Poisson number with mean Gamma t, in random directions;
 it is then on one of the *shells* of the lattice (distance 0, a, sqrt(3) a, 2 a, ...), and it is
@@ -8,61 +8,50 @@ seen with a localisation error s. So the observed distance d has the density
 
 and Gamma and s follow from the histogram of d by maximum likelihood. Two hops in one frame are
 counted as two, and noise is told from hops. For an isotropic walk D = a² Gamma / 4.
-
->>> shells()[0][:4].round(3).tolist()
-[0.0, 1.0, 1.732, 2.0]
->>> shell_probabilities(np.array([0.0]))[0, :2].tolist()
-[1.0, 0.0]
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize
 
 from stemkin.kernels.common.intervals import count_interval
-from stemkin.kernels.motion.borders import Weights, all_alike
+from stemkin.kernels.motion.hop_shells import (
+    BINS_PER_HOP,
+    distance_probabilities,
+    shell_probabilities,
+)
+from stemkin.kernels.motion.walks import Walks
 
-BINS_PER_HOP = 40
 N_BINS = 6 * BINS_PER_HOP
 MAX_GAP = 4
 """Distances are counted in bins of a/40 up to 6 a, for displacements over 1 to 4 frames."""
 
-MOST_HOPS = 24
+SURE = 2.33
+"""Standard errors (1 %) by which units must differ before they are taken for unequal."""
+
 N_COUNTS = MAX_GAP * N_BINS
 N_NUMBERS = 2 * N_COUNTS + 7
 """Length of what a group adds: see `hop_numbers`."""
 
 
-def hop_numbers(
-    segment: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    unit: np.ndarray,
-    group: np.ndarray,
-    *,
-    n_units: int,
-    n_groups: int,
-    hop_length: float,
-    weights: Weights = all_alike,
-) -> np.ndarray:
+def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: float) -> np.ndarray:
     """Count distances between rows that follow each other in a segment.
 
     Parameters
     ----------
-    segment, frame, y, x
-        (n,) rows ordered by segment and frame; positions [length].
-    unit, group
-        (n,) unit of each row; (n_units,) group of each unit.
+    walks
+        Positions along segments [length]; weights in multiples of 1/64.
+    group
+        (n_units,) group of each unit, 0 to ``n_groups - 1``.
+    n_groups
+        Number of groups.
     hop_length
         The lattice constant a [length].
-    weights
-        What each displacement stands for (`stemkin.kernels.motion.borders`), in multiples of 1/64.
 
     Returns
     -------
@@ -72,64 +61,27 @@ def hop_numbers(
     displacements as they are.
     """
     numbers = np.zeros((n_groups, N_NUMBERS))
-    if len(frame) < 2:
+    if len(walks.frame) < 2:
         return numbers
-    gap = np.diff(frame)
-    pair = np.flatnonzero((segment[1:] == segment[:-1]) & (gap <= MAX_GAP))
-    distance = np.hypot(y[pair + 1] - y[pair], x[pair + 1] - x[pair]) / hop_length
+    gap = np.diff(walks.frame)
+    pair = np.flatnonzero(walks.linked & (gap <= MAX_GAP))
+    dy, dx = (v[pair + 1] - v[pair] for v in (walks.y, walks.x))
+    distance = np.hypot(dy, dx) / hop_length
+    # One number for group, gap and bin, the bin running fastest: (group, MAX_GAP, N_BINS). The last
+    # bin also holds everything farther away.
     position = np.minimum((distance * BINS_PER_HOP).astype(np.int64), N_BINS - 1)
-    owner = unit[pair]
+    owner = walks.unit[pair]
     where = (group[owner] * MAX_GAP + gap[pair] - 1) * N_BINS + position
-    stands_for = weights(pair, distance * hop_length)
+    stands_for = walks.weights(pair, distance * hop_length)
     for i, weight in enumerate((stands_for, stands_for**2)):
         histogram = np.bincount(where, weights=weight, minlength=n_groups * N_COUNTS)
         numbers[:, i * N_COUNTS : (i + 1) * N_COUNTS] = histogram.reshape(n_groups, -1)
-    hops = np.bincount(owner, weights=np.minimum(np.rint(distance), 6), minlength=n_units)
-    frames = np.bincount(owner, weights=gap[pair], minlength=n_units)
-    n = np.bincount(owner, minlength=n_units)
+    per_unit = partial(np.bincount, owner, minlength=walks.n_units)
+    hops = per_unit(weights=np.minimum(np.rint(distance), 6))
+    frames, n = per_unit(weights=gap[pair]), per_unit()
     for i, value in enumerate((frames > 0, hops, frames, hops**2, hops * frames, frames**2, n)):
         numbers[:, 2 * N_COUNTS + i] = np.bincount(group, weights=value, minlength=n_groups)
     return numbers
-
-
-@cache
-def shells() -> tuple[np.ndarray, np.ndarray]:
-    """Return the radii [a] of the lattice's shells within 8 a, and the (25, n_shells) chance to be
-    on each after n hops."""
-    size = 2 * MOST_HOPS + 1
-    walk = np.zeros((size, size))
-    walk[MOST_HOPS, MOST_HOPS] = 1
-    u, v = np.meshgrid(np.arange(size) - MOST_HOPS, np.arange(size) - MOST_HOPS, indexing="ij")
-    square, shell = np.unique(u**2 + u * v + v**2, return_inverse=True)
-    chances = []
-    for _ in range(MOST_HOPS + 1):
-        chances.append(np.bincount(shell.ravel(), weights=walk.ravel(), minlength=len(square)))
-        steps = ((0, 1), (1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1))
-        walk = np.sum([np.roll(walk, step, axis=(0, 1)) for step in steps], axis=0) / 6
-    near = square <= 64
-    return np.sqrt(square[near]), np.stack(chances)[:, near]
-
-
-def shell_probabilities(mean_hops: np.ndarray) -> np.ndarray:
-    """Return the (..., n_shells) chance to be on each shell when the number of hops is Poisson with
-    mean `mean_hops` (...)."""
-    n = np.arange(MOST_HOPS + 1)
-    mean = np.asarray(mean_hops, dtype=np.float64)[..., None]
-    weight = np.exp(special.xlogy(n, mean) - mean - special.gammaln(n + 1))
-    return np.asarray(weight @ shells()[1])
-
-
-def distance_probabilities(s: float, bins: np.ndarray) -> np.ndarray:
-    """Return the (n_shells, m) chance to see a distance in each of the `bins` (m,), for a
-    localisation error `s` [a] per axis."""
-    parts = 4
-    d = (bins + (np.arange(parts)[:, None] + 0.5) / parts)[:, None] / BINS_PER_HOP
-    radius = shells()[0][:, None]
-    spread = 2 * s**2
-    density = (
-        d / spread * np.exp(-((d - radius) ** 2) / (2 * spread)) * special.i0e(d * radius / spread)
-    )
-    return np.asarray(np.maximum(density.mean(axis=0) / BINS_PER_HOP, 1e-12))
 
 
 @dataclass(frozen=True)
@@ -172,7 +124,11 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     numbers
         (N_NUMBERS,) totals of `hop_numbers`.
     confidence
-        Of the interval.
+        Of the interval, between 0 and 1.
+
+    Returns
+    -------
+    NaN without a displacement; 0 with an upper bound where no hop is told from noise.
     """
     histogram, squares = numbers[: 2 * N_COUNTS].reshape(2, MAX_GAP, N_BINS)
     n, n_units = int(numbers[-1]), int(numbers[-7])
@@ -180,28 +136,21 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
         return HopRate(np.nan, np.nan, np.nan, 0.0, np.nan, 0, n_units)
     gaps = np.arange(1, MAX_GAP + 1)
     exposure = float(histogram.sum(axis=1) @ gaps)
-    far = histogram[:, BINS_PER_HOP // 2 :].sum()
-    at_home = histogram[:, : BINS_PER_HOP // 2].sum(axis=0)
-    middle = (np.arange(BINS_PER_HOP // 2) + 0.5) / BINS_PER_HOP
-    s = max(float(np.sqrt((at_home @ middle**2) / max(at_home.sum(), 1) / 4)), 0.1 / BINS_PER_HOP)
-
-    bins = np.flatnonzero(histogram.any(axis=0))
+    far, s = _first_guess(histogram)
+    bins = np.flatnonzero(histogram.any(axis=0))  # all others are left out of every sum
     histogram, squares = histogram[:, bins], squares[:, bins]
 
     def log_chance(x: np.ndarray) -> np.ndarray:
-        chance = shell_probabilities(np.exp(x[0]) * gaps) @ distance_probabilities(
-            float(np.exp(x[1])), bins
-        )
+        on_shell = shell_probabilities(np.exp(x[0]) * gaps)
+        chance = on_shell @ distance_probabilities(float(np.exp(x[1])), bins)
         return np.asarray(np.log(chance))
 
     def loss(x: np.ndarray) -> float:
         return -float((histogram * log_chance(x)).sum())
 
     start = np.array([np.log((far + 0.5) / exposure), np.log(s)])
-    bounds = [
-        (float(np.log(1e-3 / exposure)), float(np.log(6.0))),
-        (float(np.log(0.1 / BINS_PER_HOP)), float(np.log(0.5))),
-    ]
+    rates, errors = (1e-3 / exposure, 6.0), (0.1 / BINS_PER_HOP, 0.5)
+    bounds = [(float(np.log(low)), float(np.log(high))) for low, high in (rates, errors)]
 
     def scaled(x: np.ndarray) -> float:
         return loss(x) / n
@@ -211,37 +160,45 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     ).x
     n_hops = _effective_count(loss, best) / _overdispersion(numbers[-7:-1])
     n_hops /= _stretch(log_chance, best, histogram, squares)
-    rate = float(np.exp(best[0]))
     if n_hops < 0.5:
-        return HopRate(
-            0.0,
-            0.0,
-            float(count_interval(np.array(0.0), confidence=confidence)[1]) / exposure,
-            0.0,
-            s,
-            n,
-            n_units,
-        )
-    low, high = (
-        float(v) / n_hops * rate for v in count_interval(np.array(n_hops), confidence=confidence)
-    )
+        none = float(count_interval(np.array(0.0), confidence=confidence)[1])
+        return HopRate(0.0, 0.0, none / exposure, 0.0, s, n, n_units)
+    rate = float(np.exp(best[0]))
+    ends = count_interval(np.array(n_hops), confidence=confidence)
+    low, high = (float(v) / n_hops * rate for v in ends)
     return HopRate(rate, low, high, n_hops, float(np.exp(best[1])), n, n_units)
 
 
+def _first_guess(histogram: np.ndarray) -> tuple[float, float]:
+    """Return the number of steps of more than a/2, and the localisation error [a] of the others.
+
+    Parameters
+    ----------
+    histogram
+        (MAX_GAP, N_BINS) weighted numbers of distances.
+    """
+    half = BINS_PER_HOP // 2
+    far = histogram[:, half:].sum()
+    at_home = histogram[:, :half].sum(axis=0)
+    middle = (np.arange(half) + 0.5) / BINS_PER_HOP
+    s = float(np.sqrt((at_home @ middle**2) / max(at_home.sum(), 1) / 4))
+    return far, max(s, 0.1 / BINS_PER_HOP)
+
+
 def _effective_count(f: Callable[[np.ndarray], float], x: np.ndarray) -> float:
-    """Return one over the variance of ln rate, from the curvature of the loss `f` in (ln rate, ln
-    s)."""
+    """Return one over the variance of ln rate, from the curvature of `f` in (ln rate, ln s)."""
     h = 1e-3
     e = np.eye(2) * h
     bend = np.empty((2, 2))
     for i in range(2):
         for j in range(2):
-            bend[i, j] = (
-                f(x + e[i] + e[j]) - f(x + e[i] - e[j]) - f(x - e[i] + e[j]) + f(x - e[i] - e[j])
-            ) / (4 * h * h)
-    if bend[1, 1] <= 0:
-        return max(float(bend[0, 0]), 0.0)
-    return max(float(bend[0, 0] - bend[0, 1] ** 2 / bend[1, 1]), 0.0)
+            alike = f(x + e[i] + e[j]), f(x - e[i] - e[j])
+            opposed = f(x + e[i] - e[j]), f(x - e[i] + e[j])
+            bend[i, j] = (alike[0] - opposed[0] - opposed[1] + alike[1]) / (4 * h * h)
+    count = float(bend[0, 0])
+    if bend[1, 1] > 0:
+        count = float(bend[0, 0] - bend[0, 1] ** 2 / bend[1, 1])
+    return max(count, 0.0)
 
 
 def _stretch(
@@ -265,16 +222,19 @@ def _stretch(
     )
     bread = np.linalg.pinv(alike)
     expected = float(bread[0, 0])
-    return float((bread @ as_weighted @ bread)[0, 0]) / expected if expected > 0 else 1.0
+    if expected <= 0:
+        return 1.0
+    return float((bread @ as_weighted @ bread)[0, 0]) / expected
 
 
 def _overdispersion(sums: np.ndarray) -> float:
-    """Return how many times the variance of the hops per unit is what a Poisson number would have;
-    1 where chance explains it."""
+    """Return how many times more the hops per unit vary than a Poisson number; 1 by chance."""
     units, hops, frames, hops2, both, frames2 = (float(v) for v in sums)
     if units < 3 or hops == 0:
         return 1.0
     r = hops / frames
     spread = hops2 - 2 * r * both + r**2 * frames2
     z = (spread - hops) / np.sqrt(2 * r**2 * frames2)
-    return spread / hops * units / (units - 1) if z > 2.33 else 1.0
+    if z <= SURE:
+        return 1.0
+    return spread / hops * units / (units - 1)

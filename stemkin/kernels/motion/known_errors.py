@@ -1,5 +1,4 @@
-"""The likelihood of Brownian tracks whose places come with errors of their own: only D is left to
-be found.
+"""The likelihood of Brownian tracks whose places have known errors: only D is left to be found.
 
 A particle diffuses with D per axis and is seen at place i with a known error s_i. Its displacements
 d_i, over g_i frames of time t, are Gaussian with
@@ -23,8 +22,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import interpolate, special
 
-from stemkin.kernels.motion.borders import Weights, all_alike
-from stemkin.kernels.motion.brownian import MANY_UNITS, SURE, UNKNOWN, Diffusion
+from stemkin.kernels.motion.evidence import MANY_UNITS, SURE, UNKNOWN, Diffusion
+from stemkin.kernels.motion.walks import Walks, sums_per_unit
 
 LOG_D = np.arange(np.log(1e-8), np.log(1e4), 0.35)
 """Nodes of ln D t [nm²]; slower is standing still."""
@@ -40,23 +39,13 @@ _LARGEST = 1e9
 fit into exact sums."""
 
 
-def stated_numbers(
-    segment: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    unit: np.ndarray,
-    *,
-    variance: np.ndarray,
-    n_units: int,
-    weights: Weights = all_alike,
-) -> np.ndarray:
+def stated_numbers(walks: Walks, *, variance: np.ndarray) -> np.ndarray:
     """Return what each unit adds to the likelihood and to its robust error.
 
     Parameters
     ----------
-    segment, frame, y, x, unit, n_units, weights
-        As for `stemkin.kernels.motion.displacement.squared_displacements`, in nanometres.
+    walks
+        Positions along segments [nm].
     variance
         (n,) squared error of each place along each axis [nm²]; NaN where it is not known.
 
@@ -68,58 +57,57 @@ def stated_numbers(
     """
     known = np.isfinite(variance)
     variance = np.where(known, variance, 0.0)
-    step = segment[1:] == segment[:-1]
-    begins = np.flatnonzero(step)
-    weight = np.zeros(len(step))
-    weight[begins] = weights(begins, np.hypot(np.diff(y), np.diff(x))[begins])
-    first, *sums = _node_sums(segment, frame, y, x, variance, weight)
-    log_L, fourth = (_per_unit(v, unit[first], n_units) for v in sums)
+    begins = np.flatnonzero(walks.linked)
+    weight = np.zeros(len(walks.frame))
+    weight[begins] = walks.weights(begins, np.hypot(np.diff(walks.y), np.diff(walks.x))[begins])
+    first, log_L, fourth = _node_sums(walks, variance, weight)
+    log_L, fourth = walks.per_unit(first, log_L), walks.per_unit(first, fourth)
     slope = np.zeros_like(log_L)
     for i in range(N_NODES):  # a plain sum: a product of matrices may round by its size
         slope += log_L[:, i, None] * _SLOPE[:, i]
-    counts = [
-        np.bincount(unit[:-1], weights=v, minlength=n_units) if len(v) else np.zeros(n_units)
-        for v in (weight, step)
-    ]
-    places = [np.bincount(unit, weights=v, minlength=n_units) for v in (~known, variance, known)]
-    head = np.stack([counts[0], counts[1] > 0, counts[1], *places], axis=1)
+    moves = np.zeros(len(weight), bool)
+    moves[begins] = True
+    of_rows = np.stack([weight, moves, ~known, variance, known], axis=1)
+    m, n, *places = sums_per_unit(of_rows, walks.unit, walks.n_units).T
+    head = np.stack([m, n > 0, n, *places], axis=1)
     cut = np.clip(slope, -_LARGEST, _LARGEST) ** 2
     return np.concatenate([head, log_L, cut, np.minimum(fourth, _LARGEST**2)], axis=1)
 
 
 def _node_sums(
-    segment: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    variance: np.ndarray,
-    weight: np.ndarray,
+    walks: Walks, variance: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run along all segments side by side; return their (k,) first rows, and their (k, N_NODES) ln
-    L and sums of u²."""
+    """Run along all segments side by side.
+
+    Parameters
+    ----------
+    walks
+        Positions along segments [nm].
+    variance, weight
+        (n,) squared error of each place [nm²], and what the displacement from it to the next stands
+        for.
+
+    Returns
+    -------
+    The (k,) first rows of the segments, and their (k, N_NODES) ln L and sums of u².
+    """
     double_D = 2 * np.exp(LOG_D)
-    starts = (
-        np.flatnonzero(np.append(True, segment[1:] != segment[:-1]))
-        if len(segment)
-        else np.zeros(0, int)
-    )
-    n = np.diff(np.append(starts, len(segment))) - 1
+    n = np.diff(np.append(walks.starts, len(walks.frame))) - 1
     order = np.argsort(-n, kind="stable")
-    starts, n = starts[order], n[order]
+    starts, n = walks.starts[order], n[order]
     found = np.zeros((2, len(starts), N_NODES))
-    b = ey = ex = np.zeros((0, N_NODES))
+    b, ey, ex = np.full((1, N_NODES), np.inf), np.zeros((1, N_NODES)), np.zeros((1, N_NODES))
     for i in range(int(n.max(initial=0))):
+        # The longest segments stand first, so that those with a displacement number i are the first
+        # k. Before its first displacement a segment's b is infinite: nothing is carried over; near
+        # the border nothing is inferred from the past either.
         k = int(np.searchsorted(-n, -i))
         at = starts[:k] + i
-        own, following = variance[at, None], variance[at + 1, None]
-        spread = double_D * (frame[at + 1] - frame[at])[:, None] + own + following
-        dy, dx = (y[at + 1] - y[at])[:, None], (x[at + 1] - x[at])[:, None]
-        w = weight[at, None]
-        share = (
-            np.where(w == 1, own / b[:k], 0.0) if i else 0.0
-        )  # near the border nothing is inferred from the past
-        b = spread - own * share
-        ey, ex = (dy + share * ey[:k], dx + share * ex[:k]) if i else (dy + 0 * b, dx + 0 * b)
+        dy, dx, gap = ((v[at + 1] - v[at])[:, None] for v in (walks.y, walks.x, walks.frame))
+        own, following, w = variance[at, None], variance[at + 1, None], weight[at, None]
+        share = np.where(w == 1, own / b[:k], 0.0)
+        b = double_D * gap + own + following - own * share
+        ey, ex = dy + share * ey[:k], dx + share * ex[:k]
         u = (ey**2 + ex**2) / b
         found[0, :k] -= w * (np.log(b) + u / 2)
         found[1, :k] += w * u**2
@@ -127,16 +115,10 @@ def _node_sums(
     return starts[in_order], found[0, in_order], found[1, in_order]
 
 
-def _per_unit(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
-    return np.stack(
-        [np.bincount(unit, weights=column, minlength=n_units) for column in values.T], axis=1
-    )
-
-
 def most_likely_stated(
     totals: np.ndarray, frame_time: float, *, confidence: float = 0.95
 ) -> Diffusion:
-    """Return D at the maximum of the likelihood, with the interval that the likelihood gives there.
+    """Return D at the maximum of the likelihood, with the interval that the likelihood gives.
 
     As in `stemkin.kernels.motion.brownian.most_likely` the interval is scaled by how much the
     estimate varies, seen between tracks or, with few of them, between steps, beyond what Gaussian
@@ -169,10 +151,12 @@ def most_likely_stated(
         inflation, freedom = float(np.clip(inflation, 0.05, 1e4)), min(freedom, n_units - 1)
     elif not still:
         excess = float(np.interp(log_D, LOG_D, fourth)) / m - 8
-        inflation *= 1 + (excess / 4 if excess > SURE * np.sqrt(320 / m) else 0.0)
+        if excess > SURE * np.sqrt(320 / m):  # of Gaussian steps it is 0, with that error
+            inflation *= 1 + excess / 4
     drop = inflation * float(special.fdtri(1, freedom, confidence)) / 2
     inside = FINE[profile >= profile.max() - drop]
-    low = 0.0 if inside[0] == FINE[0] else float(np.exp(inside[0])) / frame_time
+    D, low, high = (float(np.exp(v)) / frame_time for v in (log_D, inside[0], inside[-1]))
+    D = 0.0 if still else D
+    low = 0.0 if inside[0] == FINE[0] else low
     s2 = float(totals[4] / totals[5]) if totals[5] > 0 else np.nan
-    D = 0.0 if still else float(np.exp(log_D)) / frame_time
-    return Diffusion(D, low, float(np.exp(inside[-1])) / frame_time, s2, inflation)
+    return Diffusion(D, low, high, s2, inflation)

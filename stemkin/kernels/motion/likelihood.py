@@ -1,5 +1,4 @@
-"""The exact likelihood of Brownian tracks: diffusion and localisation error told apart as well as
-can be.
+"""The exact likelihood of Brownian tracks: its sums over units, at 32 nodes of the error.
 
 A particle diffuses with D per axis and is seen with a localisation error s. Its displacements d_1
 .. d_m, over g_i frames of time t each, are Gaussian with the tridiagonal covariance
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from stemkin.blas import one_thread
-from stemkin.kernels.motion.borders import Weights, all_alike
+from stemkin.kernels.motion.walks import Walks, sums_per_unit
 
 N_NODES = 32
 LOWEST, HIGHEST = np.log(1e-3), np.log(3e3)
@@ -37,9 +36,10 @@ _X = chebyshev.chebpts1(N_NODES)
 LOG_R = (LOWEST + HIGHEST) / 2 + (HIGHEST - LOWEST) / 2 * _X
 """(32,) nodes ln r."""
 TO_COEFFICIENTS = np.linalg.inv(chebyshev.chebvander(_X, N_NODES - 1))
-_SLOPE = np.stack(
-    [chebyshev.chebval(_X, chebyshev.chebder(c)) for c in TO_COEFFICIENTS.T], axis=1
-) * (2 / (HIGHEST - LOWEST))  # fmt: skip
+"""(32, 32) from the values at the nodes to the coefficients of Chebyshev polynomials."""
+
+_SLOPE = np.stack([chebyshev.chebval(_X, chebyshev.chebder(c)) for c in TO_COEFFICIENTS.T], axis=1)
+_SLOPE *= 2 / (HIGHEST - LOWEST)
 FINE = np.linspace(LOWEST, HIGHEST, 1501)
 with one_thread:  # a product of this size has other last bits when threads share it
     FINE_FROM_NODES = (
@@ -54,11 +54,7 @@ _STRIP = 1024
 
 
 def innovation_sums(
-    segment: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    weights: Weights = all_alike,
+    walks: Walks,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what each segment adds to the likelihood, at the 32 nodes.
 
@@ -68,10 +64,8 @@ def innovation_sums(
 
     Parameters
     ----------
-    segment, frame, y, x
-        (n,) rows ordered by segment and frame; positions [length].
-    weights
-        What each displacement stands for (`stemkin.kernels.motion.borders`): it counts so often.
+    walks
+        Positions along segments [length]; a displacement counts as often as its weight says.
 
     Returns
     -------
@@ -83,17 +77,19 @@ def innovation_sums(
         (k, 32) l, Q [length²] and the sum of ((e_y² + e_x²)/b)² [length⁴], which tells Gaussian
         steps from others.
     """
-    step = np.flatnonzero(segment[1:] == segment[:-1])
-    gap, dy, dx = (np.diff(v)[step].astype(np.float64) for v in (frame, y, x))
-    weight = weights(step, np.hypot(dy, dx))
-    begins = (
-        np.append(True, segment[step][1:] != segment[step][:-1]) | (weight != 1)
-        if len(step)
-        else step
-    )
+    # `step` lists the rows at which displacements begin: displacement j leads from row step[j] to
+    # the next. `starts` counts displacements, not rows: segment i holds those from starts[i] on.
+    step = np.flatnonzero(walks.linked)
+    gap, dy, dx = (np.diff(v)[step].astype(np.float64) for v in (walks.frame, walks.y, walks.x))
+    weight = walks.weights(step, np.hypot(dy, dx))
+    begins = weight != 1
+    begins[:1] = True
+    begins[1:] |= walks.segment[step][1:] != walks.segment[step][:-1]
     starts = np.flatnonzero(begins)
     n = np.diff(np.append(starts, len(step)))
-    m = np.add.reduceat(weight, starts) if len(starts) else n.astype(np.float64)
+    m = np.zeros(len(starts))
+    if len(starts):
+        m = np.add.reduceat(weight, starts)
     order = np.argsort(-n, kind="stable")
     sums = np.zeros((3, len(n), N_NODES))
     for strip in np.array_split(order, max(1, len(order) // _STRIP)):
@@ -109,50 +105,56 @@ def _strip_sums(
     dx: np.ndarray,
     weight: np.ndarray,
 ) -> np.ndarray:
-    """Run along the segments (longest first, of `n` displacements) side by side."""
+    """Run along segments side by side; return their (3, k, N_NODES) l, Q and fourth-order sums.
+
+    Parameters
+    ----------
+    starts, n
+        (k,) first displacement of each segment and their number, the longest segment first.
+    gap, dy, dx, weight
+        (m,) of all displacements: frames, components [length], and what they stand for.
+    """
     r = np.exp(LOG_R)
     sums = np.zeros((3, len(n), N_NODES))
-    even = bool((gap == 1).all())  # without gaps all segments share their b
-    b = ey = ex = np.zeros((0, N_NODES))
+    even = bool((gap == 1).all())
+    b, ey, ex = np.full((1, N_NODES), np.inf), np.zeros((1, N_NODES)), np.zeros((1, N_NODES))
     product = np.ones((len(n), N_NODES))
     for i in range(int(n.max(initial=0))):
-        k = int(np.searchsorted(-n, -i))  # segments with a displacement number i
+        # The longest segments stand first, so that those with a displacement number i are the first
+        # k. Before its first displacement a segment's b is infinite: nothing is carried over.
+        # Without gaps all segments share one row of b.
+        k = int(np.searchsorted(-n, -i))
         at = starts[:k] + i
-        diagonal = 2 * (1 + r)[None] if even else 2 * (gap[at, None] + r)
-        if i == 0:
-            b, ey, ex = diagonal, dy[at, None] + 0 * r, dx[at, None] + 0 * r
-        else:
-            share = r / (b if even else b[:k])
-            b = diagonal - r * share
-            ey, ex = dy[at, None] + share * ey[:k], dx[at, None] + share * ex[:k]
+        diagonal = 2 * (1 + r)[None]
+        if not even:
+            diagonal = 2 * (gap[at, None] + r)
+        share = r / b[:k]
+        b = diagonal - r * share
+        ey, ex = dy[at, None] + share * ey[:k], dx[at, None] + share * ex[:k]
         u = (ey**2 + ex**2) / b
         more = np.flatnonzero(weight[at] != 1)
-        if len(more):
+        if len(more):  # its share of l, Q and the rest counts w times, once of which comes below
             w = weight[at[more], None]
-            sums[0, more] += (w - 1) * np.log(b if even else b[more])
+            sums[0, more] += (w - 1) * np.log(np.broadcast_to(b, u.shape)[more])
             sums[2, more] += (w - 1) * u[more] ** 2
             sums[1, more] += (w - 1) * u[more]
         sums[1, :k] += u
         sums[2, :k] += u * u
         product[:k] *= b
-        if i % 16 == 15:
+        if i % 16 == 15:  # one logarithm of 16 factors, before their product overflows
             sums[0] += np.log(product)
             product[:] = 1
     sums[0] += np.log(product)
     return sums
 
 
-def likelihood_numbers(
-    segment: np.ndarray,
-    frame: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    unit: np.ndarray,
-    *,
-    n_units: int,
-    weights: Weights = all_alike,
-) -> np.ndarray:
+def likelihood_numbers(walks: Walks) -> np.ndarray:
     """Return what each unit adds to the pooled likelihood and to its robust error.
+
+    Parameters
+    ----------
+    walks
+        Positions along segments [length].
 
     Returns
     -------
@@ -160,36 +162,21 @@ def likelihood_numbers(
     node, l, Q, the fourth-order sum, and the products over units m Q, m l', m Q', Q², Q l', Q Q',
     l'², l' Q', Q'² (a prime is the slope in ln r).
     """
-    first, n_segment, m_segment, *sums = innovation_sums(segment, frame, y, x, weights)
-    owner = unit[first] if len(first) else np.zeros(0, dtype=np.int64)
-    n, m = (
-        np.bincount(owner, weights=v, minlength=n_units).astype(float)[:, None]
-        for v in (n_segment, m_segment)
-    )
-    if len(owner) == n_units and (np.diff(owner) == 1).all():
-        log_b, quadratic, fourth = sums
-    else:
-        log_b, quadratic, fourth = (_per_unit(v, owner, n_units) for v in sums)
-    dl, dq = _slopes(log_b), _slopes(quadratic)
-    return np.concatenate(
-        [
-            m, m**2, m > 0, n, log_b, quadratic, fourth, m * quadratic, m * dl, m * dq, quadratic**2, quadratic * dl,
-            quadratic * dq, dl**2, dl * dq, dq**2,
-        ], axis=1,
-    )  # fmt: skip
+    first, n_segment, m_segment, *sums = innovation_sums(walks)
+    owner = walks.unit[first]
+    n, m = (sums_per_unit(v[:, None], owner, walks.n_units) for v in (n_segment, m_segment))
+    if len(owner) != walks.n_units or (np.diff(owner) != 1).any():
+        sums = [sums_per_unit(v, owner, walks.n_units) for v in sums]
+    log_b, Q, fourth = sums
+    dl, dQ = _slopes(log_b), _slopes(Q)
+    products = [m * Q, m * dl, m * dQ, Q**2, Q * dl, Q * dQ, dl**2, dl * dQ, dQ**2]
+    return np.concatenate([m, m**2, m > 0, n, log_b, Q, fourth, *products], axis=1)
 
 
 def _slopes(values: np.ndarray) -> np.ndarray:
-    """Return d/d ln r of functions given at the nodes (a plain sum: a product of matrices may round
-    by its size)."""
+    """Return d/d ln r of functions (k, N_NODES) that are given at the nodes."""
     slopes = np.zeros_like(values)
+    # A plain sum: a product of matrices may round by its size, and so by how rows were cut.
     for i in range(N_NODES):
         slopes += values[:, i, None] * _SLOPE[:, i]
     return slopes
-
-
-def _per_unit(values: np.ndarray, owner: np.ndarray, n_units: int) -> np.ndarray:
-    sums = np.zeros((n_units, values.shape[1]))
-    for i in range(values.shape[1]):
-        sums[:, i] = np.bincount(owner, weights=values[:, i], minlength=n_units)
-    return sums

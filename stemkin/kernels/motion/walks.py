@@ -1,0 +1,110 @@
+"""Walks: where particles were seen, frame after frame, and which displacements count together.
+
+Rows come ordered by *segment* (a stretch of track within which displacements count) and then by
+frame. Sums are taken per *unit*, usually one track: units are independent, so the spread between
+them is the error of any pooled number.
+
+>>> walks = Walks.of(np.array([0, 0, 1, 1]), np.arange(4), np.arange(4.0), np.zeros(4))
+>>> walks.starts.tolist(), walks.linked.tolist(), walks.n_units
+([0, 2], [True, False, True], 2)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemkin.kernels.motion.borders import Weights, all_alike
+
+
+@dataclass(frozen=True, eq=False)
+class Walks:
+    """Positions of particles along segments.
+
+    Attributes
+    ----------
+    segment
+        (n,) segment of each row, never decreasing.
+    frame
+        (n,) frame of each row, increasing within a segment.
+    y, x
+        (n,) positions [length].
+    unit
+        (n,) unit of each row, 0 to ``n_units - 1``; a segment belongs to one unit.
+    n_units
+        Number of units.
+    weights
+        What each displacement stands for, since others left the field
+        (`stemkin.kernels.motion.borders`).
+    """
+
+    segment: np.ndarray
+    frame: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    unit: np.ndarray
+    n_units: int
+    weights: Weights = all_alike
+
+    @classmethod
+    def of(
+        cls,
+        segment: np.ndarray,
+        frame: np.ndarray,
+        y: np.ndarray,
+        x: np.ndarray,
+        *,
+        weights: Weights = all_alike,
+    ) -> Walks:
+        """Return walks of which every segment is a unit of its own.
+
+        Parameters
+        ----------
+        segment
+            (n,) segment of each row, 0, 1, 2 ... without a number left out.
+        frame, y, x, weights
+            As the attributes of `Walks`.
+        """
+        return cls(segment, frame, y, x, segment, int(segment.max(initial=-1)) + 1, weights)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """(n_segments,) first row of each segment."""
+        first = np.ones(len(self.segment), dtype=bool)
+        first[1:] = self.segment[1:] != self.segment[:-1]
+        return np.flatnonzero(first)
+
+    @property
+    def linked(self) -> np.ndarray:
+        """(n - 1,) whether a row and the next one belong to the same segment."""
+        return np.asarray(self.segment[1:] == self.segment[:-1])
+
+    def per_unit(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return the (n_units, p) sums of `values` (k, p) that belong to `rows` (k,)."""
+        return sums_per_unit(values, self.unit[rows], self.n_units)
+
+
+def sums_per_unit(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
+    """Add up the rows of each unit, column by column.
+
+    Parameters
+    ----------
+    values
+        (k, p) what the rows add.
+    unit
+        (k,) unit of each row, 0 to ``n_units - 1``.
+    n_units
+        Number of units.
+
+    Returns
+    -------
+    (n_units, p) sums; 0 for a unit without rows.
+
+    >>> sums_per_unit(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 1]), 2).tolist()
+    [[0.0, 0.0], [4.0, 6.0]]
+    """
+    sums = np.zeros((n_units, values.shape[1]))
+    for i in range(values.shape[1]):
+        sums[:, i] = np.bincount(unit, weights=values[:, i], minlength=n_units)
+    return sums
