@@ -16,7 +16,7 @@ from scipy import special
 import stemkin as sk
 from stemkin.kernels.chains import chain_tests
 from stemkin.kernels.chains.hidden_markov import expected_counts
-from stemkin.kernels.chains.lastseen import WORTH_COMPILING, follow_counts
+from stemkin.kernels.chains.single_pass_counting import WORTH_COMPILING, follow_counts
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics import counting, cross_section, hidden_transitions
 from stemkin.kinetics.counting import MAX_GAP, count_transitions

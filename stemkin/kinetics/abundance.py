@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.blas import one_thread
-from stemkin.kernels.chains.abundance import Sightings
+from stemkin.kernels.chains.abundance import SightingCounts
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics.counting import small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
@@ -69,7 +69,7 @@ def abundances(
     false_per_frame
         Detections per frame that are no defects, of all classes or of each. ``"tracks"``: measured
         on the tracks themselves, as the tracks of one sighting beyond those that defects leave (see
-        `Sightings.real_lone_tracks`); not known (NaN) below `LEAST_FRAMES` frames. What is found at
+        `SightingCounts.real_lone_tracks`); not known (NaN) below `LEAST_FRAMES` frames. What is found at
         the same place again and again is not in this.
     by
         As in `transitions`.
@@ -140,7 +140,7 @@ def abundances(
 def count_sightings(
     rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str, np.ndarray]
 ) -> Sums:
-    """Return ("count", key, class) → what `Sightings` needs, ("last", movie) and ("first", movie) →
+    """Return ("count", key, class) → what `SightingCounts` needs, ("last", movie) and ("first", movie) →
     its last frame, and minus its first. Computes once."""
     tracks = Trajectories.of(rows, need=("class_id",))
     if len(tracks.frame) == 0:
@@ -201,9 +201,9 @@ class _Counted:
     def __add__(self, other: _Counted) -> _Counted:
         return _Counted(self.numbers + other.numbers, max(self.most, other.most))
 
-    def sightings(self) -> Sightings:
+    def sightings(self) -> SightingCounts:
         n, tracks, squares, *others = (int(v) for v in self.numbers)
-        return Sightings(n, tracks, squares, self.most, *others)
+        return SightingCounts(n, tracks, squares, self.most, *others)
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def _exposure(
 
 def _row(
     class_id: int,
-    seen: Sightings,
+    seen: SightingCounts,
     frames: float,
     area: float,
     n_movies: int,
@@ -307,7 +307,7 @@ def _row(
 
 
 def _ends(
-    seen: Sightings, frames: float, n_movies: int, spread: float, confidence: float
+    seen: SightingCounts, frames: float, n_movies: int, spread: float, confidence: float
 ) -> tuple[float, float]:
     """Return the interval of the mean number; `spread` is the relative variance that comes on top
     of that of the sightings."""
@@ -318,7 +318,7 @@ def _ends(
 
 
 def _efficiency(
-    class_id: int, seen: Sightings, told: _Told, bridged: bool
+    class_id: int, seen: SightingCounts, told: _Told, bridged: bool
 ) -> tuple[float, float, float]:
     if told.efficiency == "gaps":
         return seen.efficiency(confidence=told.confidence) if bridged else (np.nan,) * 3
@@ -326,7 +326,7 @@ def _efficiency(
 
 
 def _chance(
-    class_id: int, seen: Sightings, frames: float, told: _Told, judged: bool
+    class_id: int, seen: SightingCounts, frames: float, told: _Told, judged: bool
 ) -> tuple[float, float]:
     """Return how many sightings were there by chance, and the variance of that number; NaN where
     that is not known."""

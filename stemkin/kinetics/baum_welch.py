@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 
-from stemkin.kernels.chains.generator import Generator, probability_interval, summary
+from stemkin.kernels.chains.generator import Generator, generator_at
 from stemkin.kernels.chains.hidden_markov import expected_counts
+from stemkin.kernels.chains.rate_intervals import probability_interval
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.common.exact import slices, total
 from stemkin.kinetics.grouping import Key
@@ -187,7 +188,7 @@ class BaumWelch:
         """Return the table ``transitions`` without the group's columns."""
         problem, information = self.problem(self.counts), self.information()
         words: Any = {"confidence": confidence, "information": information}
-        rates = summary(
+        rates = generator_at(
             problem, self.x, unit=self.unit, log_likelihood=self.log_likelihood, **words
         )
         P, low, high = probability_interval(problem, self.x, **words)

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin.blas import one_thread
-from stemkin.kernels.chains.generator import exit_rates
-from stemkin.kernels.chains.survival import Stays, kaplan_meier, stays_of
+from stemkin.kernels.chains.rate_intervals import exit_rates
+from stemkin.kernels.chains.survival import LifeTable, kaplan_meier, stay_ages
 from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of, small_codes
 from stemkin.kinetics.grouping import By, Grouping, Key
 from stemkin.kinetics.switching import class_names, spans
@@ -192,7 +192,7 @@ def survival(
     rows = []
     for group, keys in grouping.groups(key for key, _ in sums):
         for class_id in sorted({i for key, i in sums if key in keys}):
-            by_time: dict[float, Stays] = {}
+            by_time: dict[float, LifeTable] = {}
             for key in keys:
                 if (key, class_id) in sums:
                     step = time_of(key[0])
@@ -218,7 +218,7 @@ def count_ages(rows: pd.DataFrame, *, begun: Begun, grouping: Grouping) -> Sums:
         tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row]
     )
     found, state = small_codes(tracks.class_id)
-    ages = stays_of(tracks.track, tracks.frame, state)
+    ages = stay_ages(tracks.track, tracks.frame, state)
     wanted = ages.changed if begun == "change" else ages.changed | (ages.first_frame > 0)
     wanted = np.ones_like(wanted) if begun == "any" else wanted
     group = code[ages.first_row] * len(found) + state
@@ -226,11 +226,11 @@ def count_ages(rows: pd.DataFrame, *, begun: Begun, grouping: Grouping) -> Sums:
     for which in np.unique(group[wanted & ages.at_risk]).tolist():
         own = wanted & ages.at_risk & (group == which)
         key = (keys[which // len(found)], int(found[which % len(found)]))
-        sums[key] = Stays.of(ages.age[own], ages.left[own])
+        sums[key] = LifeTable.of(ages.age[own], ages.left[own])
     return sums
 
 
-def _curve(stays: Stays, class_id: int, step: float, confidence: float) -> pd.DataFrame:
+def _curve(stays: LifeTable, class_id: int, step: float, confidence: float) -> pd.DataFrame:
     share, low, high = kaplan_meier(stays.at_risk, stays.exits, confidence=confidence)
     return pd.DataFrame(
         {

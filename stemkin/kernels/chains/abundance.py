@@ -1,7 +1,7 @@
-"""Numbers of defects from their sightings: how sure they are, how many were missed, and how many
-were never there.
+"""Numbers of defects from their sightings: how sure they are, what was missed, what never was there.
 
->>> seen = Sightings(n=2134, tracks=170, squares=400_130, longest=120, seen=1900, missed=40, lone=130, pairs=4, longer=36)
+>>> looks = {"seen": 1900, "missed": 40, "lone": 130, "pairs": 4, "longer": 36}
+>>> seen = SightingCounts(n=2134, tracks=170, squares=400_130, longest=120, **looks)
 >>> [round(v, 1) for v in seen.real_lone_tracks()], [round(v) for v in seen.interval()]
 ([4.9, 6.1], [1147, 3680])
 """
@@ -17,7 +17,7 @@ from stemkin.kernels.common.intervals import share_interval
 
 
 @dataclass(frozen=True)
-class Sightings:
+class SightingCounts:
     """What tracks say of the defects of one class.
 
     Attributes
@@ -46,12 +46,10 @@ class Sightings:
     longer: int
 
     def real_lone_tracks(self) -> tuple[float, float]:
-        """Return how many of the tracks that were seen only once were defects, and the variance of
-        that number.
+        """Return how many of the tracks seen once were defects, and the variance of that number.
 
         What a detector finds by chance is there in one frame, and makes a track of one sighting. A
-        defect may be lost after one
-        sighting as well, but no more easily than after two: of the tracks seen twice or more the
+        defect may be lost after one sighting as well, but no more easily than after two: of the tracks seen twice or more the
         share pairs / (pairs + longer) ended there, so as many real ones are seen once as have
         (pairs + longer) tracks as their rest, (pairs + longer) pairs / longer.
         """
@@ -59,7 +57,7 @@ class Sightings:
         variance = expected**2 * (1 / (self.pairs + 0.5) + 1 / (self.longer + 0.5))
         return min(expected, float(self.lone)), min(variance, float(self.lone) ** 2)
 
-    def without(self, n_lone: float) -> Sightings:
+    def without(self, n_lone: float) -> SightingCounts:
         """Return the rest when `n_lone` tracks of one sighting are taken away."""
         return replace(
             self, n=self.n - n_lone, tracks=self.tracks - n_lone, squares=self.squares - n_lone
@@ -84,21 +82,24 @@ class Sightings:
             return np.nan, np.nan
         tail = (1 - confidence) / 2
         n, variance = self.n, self.squares + spread * self.n**2
-        low = (
-            special.gammaincinv(n**2 / variance + 0.5, tail) * variance / n
-        )  # Jeffreys' half, as of a count
+        half = 0.5  # Jeffreys', as of a count
+        low = special.gammaincinv(n**2 / variance + half, tail) * variance / n
         n, variance = n + self.longest, variance + self.longest**2
         return float(low), float(special.gammainccinv(n**2 / variance, tail) * variance / n)
 
     def looks(self) -> float:
-        """Return how many independent looks tell the efficiency: neighbouring ones share sightings,
-        by 1 + 2 e (1 - e)."""
+        """Return how many independent looks tell the efficiency e.
+
+        Neighbouring looks share sightings, by 1 + 2 e (1 - e).
+        """
         share = self.seen / max(self.seen + self.missed, 1)
         return (self.seen + self.missed) / (1 + 2 * share * (1 - share))
 
     def efficiency(self, *, confidence: float = 0.95) -> tuple[float, float, float]:
-        """Return the share of the looks between two sightings that saw the defect, and its
-        interval; NaN where there were none."""
+        """Return the share of looks between two sightings that saw the defect, and its interval.
+
+        NaN where there were none.
+        """
         if not self.seen:
             return np.nan, np.nan, np.nan
         share, n = self.seen / (self.seen + self.missed), self.looks()

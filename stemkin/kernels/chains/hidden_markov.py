@@ -1,4 +1,4 @@
-"""What is behind names that are sometimes wrong: expected transitions of a hidden Markov chain.
+"""Forward-backward sums of a hidden Markov chain: what is behind names that are sometimes wrong.
 
 A defect is in a state that is not seen; what is seen is a name, with the probability of each name
 given in each state (the *emissions*). Forward and backward sums over a track give the likelihood of
@@ -49,7 +49,7 @@ class Expected:
 def expected_counts(
     edges: np.ndarray, gap: np.ndarray, emission: np.ndarray, powers: np.ndarray, start: np.ndarray
 ) -> Expected:
-    """Run forward and backward along every track.
+    """Return the expected transitions of every track, by the forward-backward algorithm.
 
     Parameters
     ----------
@@ -64,6 +64,10 @@ def expected_counts(
         (m, k, k) transition matrix of each gap.
     start
         (k,) probability of each state in the first row of a track.
+
+    Returns
+    -------
+    What each track adds, in the order of `edges`.
     """
     length = np.diff(edges)
     order = np.argsort(-length, kind="stable")
@@ -71,11 +75,9 @@ def expected_counts(
     found = Expected(np.zeros(n_tracks), np.zeros((n_tracks, m, k, k)), np.zeros((n_tracks, k)))
     for strip in np.array_split(order, max(1, n_tracks // _STRIP)):
         part = _strip(edges[:-1][strip], length[strip], gap, emission, powers, start)
-        found.log_likelihood[strip], found.counts[strip], found.start[strip] = (
-            part.log_likelihood,
-            part.counts,
-            part.start,
-        )
+        found.log_likelihood[strip] = part.log_likelihood
+        found.counts[strip] = part.counts
+        found.start[strip] = part.start
     return found
 
 
@@ -93,6 +95,7 @@ def _strip(
     forward: list[np.ndarray] = []
     scale: list[np.ndarray] = []
     longest = int(length.max(initial=0))
+    # The longest tracks stand first: those with a row number i are the first alive[i].
     alive = [int(np.searchsorted(-length, -i)) for i in range(longest + 1)]
     for i in range(longest):
         rows = first[: alive[i]] + i
@@ -104,6 +107,8 @@ def _strip(
         forward.append(value / total[:, None])
         scale.append(total)
         log_likelihood[: alive[i]] += np.log(total)
+    # Backward: `pair` (track, from, to) is the probability of the step from row i - 1 to row i, given
+    # all names of the track; each track has one such step, so that no place is added to twice.
     counts = np.zeros((n, len(powers), k, k))
     backward = np.ones((n, k))
     for i in range(longest - 1, 0, -1):
@@ -118,8 +123,7 @@ def _strip(
 
 
 def _through(value: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return value @ P for each track, added in a fixed order (a library's product of matrices may
-    round by its size)."""
+    """Return value @ P for each track, added in a fixed order: a library may round by the size."""
     result: np.ndarray = value[:, 0, None] * P[:, 0]
     for i in range(1, value.shape[1]):
         result += value[:, i, None] * P[:, i]

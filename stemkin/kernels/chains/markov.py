@@ -19,8 +19,7 @@ from stemkin.kernels.common.intervals import share_interval
 
 
 def overlap(P: np.ndarray) -> np.ndarray:
-    """Return how many times each independent pair was counted, where pairs of the longest lag begin
-    at every frame.
+    """Return how many times each independent pair was counted, as pairs begin at every frame.
 
     A pair that begins s frames after another, inside it, says partly the same: with p = P_ij of the
     lag L, the variance of the share of pairs that go from i to j is p (1 - p) + 2 sum over 0 < s <
@@ -35,7 +34,8 @@ def overlap(P: np.ndarray) -> np.ndarray:
     -------
     (k, k) factors, between 1 and L.
 
-    >>> slow = np.stack([linalg.expm(lag * 1e-6 * np.array([[-1.0, 1], [1, -1]])) for lag in (1, 2, 3)])
+    >>> Q = 1e-6 * np.array([[-1.0, 1], [1, -1]])
+    >>> slow = np.stack([linalg.expm(lag * Q) for lag in (1, 2, 3)])
     >>> overlap(slow).round(2).tolist(), overlap(np.full((3, 2, 2), 0.5)).tolist()
     ([[3.0, 3.0], [3.0, 3.0]], [[1.0, 1.0], [1.0, 1.0]])
     """
@@ -44,16 +44,16 @@ def overlap(P: np.ndarray) -> np.ndarray:
     factor = np.ones_like(p)
     with np.errstate(invalid="ignore", divide="ignore"):
         for s in range(1, n_lags):
-            factor += (
-                2 * stay[s - 1][:, None] * P[n_lags - s - 1] * (stay[s - 1] - p) / (p * (1 - p))
-            )
+            # Rows of P and stay begin with the lag 1: P(s) is P[s - 1], P(L - s) is P[L - s - 1].
+            stays, rest = stay[s - 1], P[n_lags - s - 1]
+            factor += 2 * stays[:, None] * rest * (stays - p) / (p * (1 - p))
     return np.clip(np.where(np.isfinite(factor), factor, n_lags), 1.0, n_lags)
 
 
 def transition_probabilities(
     counts: np.ndarray, *, confidence: float = 0.95, overlap: float | np.ndarray = 1.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Divide pooled counts once, with the interval of each entry.
+    """Return transition probabilities: pooled counts divided once, with the interval of each entry.
 
     The interval is that of the Dirichlet posterior of the entry against the rest of its row, with
     Jeffreys' prior (one half for each); where nothing, or everything, was counted it reaches to 0,

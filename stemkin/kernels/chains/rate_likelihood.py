@@ -1,6 +1,7 @@
 """The likelihood of a Markov chain's rates, given counts of what became of what over each gap.
 
->>> likelihood = RateLikelihood(np.array([[[90.0, 10], [20, 80]]]), np.ones(1), *np.nonzero(~np.eye(2, dtype=bool)))
+>>> free = np.nonzero(~np.eye(2, dtype=bool))
+>>> likelihood = RateLikelihood(np.array([[[90.0, 10], [20, 80]]]), np.ones(1), *free)
 >>> linalg.expm(likelihood.matrix(likelihood.maximise())).round(4).tolist()
 [[0.9, 0.1], [0.2, 0.8]]
 """
@@ -46,8 +47,16 @@ class RateLikelihood:
         return Q
 
     def loss(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return minus the log-likelihood and its gradient (by the adjoint of the Frechet
-        derivative)."""
+        """Return minus the log-likelihood and its gradient, by the adjoint of the Frechet derivative.
+
+        Parameters
+        ----------
+        x
+            (n_free,) free rates per shortest gap.
+        """
+        # The exponential of [[A, E], [0, A]] holds the derivative of exp(A) in the direction E in its
+        # upper right corner; with A transposed it is the adjoint, and one exponential per gap gives
+        # the slopes in all rates at once.
         k, Qt = self.k, self.matrix(x).T
         P = np.maximum(linalg.expm(self.times[:, None, None] * Qt.T), 1e-300)
         block = np.zeros((len(self.times), 2 * k, 2 * k))
@@ -67,17 +76,17 @@ class RateLikelihood:
         held
             A rate that stays at its `start`.
         """
-        start = self.guess() if start is None else start
+        if start is None:
+            start = self.guess()
         n = max(self.counts.sum(), 1.0)
 
         def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
             value, gradient = self.loss(x)
             return value / n, gradient / n
 
-        ends: list[Any] = [
-            (self.floor, FASTEST) if i != held else (float(v), float(v))
-            for i, v in enumerate(start)
-        ]
+        ends: list[Any] = [(self.floor, FASTEST)] * len(start)
+        if held is not None:
+            ends[held] = float(start[held]), float(start[held])
         begin = np.array([np.clip(v, *end) for v, end in zip(start, ends, strict=True)])
         options: dict[str, Any] = {"maxiter": 500, "ftol": 1e-14, "gtol": 1e-9, "maxcor": 30}
         found: Any = optimize.minimize(
@@ -93,29 +102,36 @@ class RateLikelihood:
         return np.asarray(np.clip(rates, 1e-6, 1.0))
 
     def profile_interval(self, x: np.ndarray, i: int, confidence: float) -> tuple[float, float]:
-        """Return the values of the i-th rate at which the best likelihood has fallen as far as
-        chance lets it."""
-        lowest, reach = (
-            self.loss(np.maximum(x, self.floor))[0],
-            float(np.sqrt(special.chdtri(1, 1 - confidence))),
-        )
+        """Return the profile likelihood interval of a rate.
 
-        def spare(
-            value: float,
-        ) -> float:  # nearly a straight line in the rate, so that few steps find its zero
+        Parameters
+        ----------
+        x
+            (n_free,) free rates at the maximum.
+        i
+            Which of them.
+        confidence
+            Of the interval.
+        """
+        lowest = self.loss(np.maximum(x, self.floor))[0]
+        reach = float(np.sqrt(special.chdtri(1, 1 - confidence)))
+
+        def spare(value: float) -> float:
+            # Nearly a straight line in the rate, so that few steps find its zero.
             kept = np.where(np.arange(len(x)) == i, value, x)
-            fallen = (
-                self.loss(np.maximum(self.maximise(start=kept, held=i), self.floor))[0] - lowest
-            )
+            others = self.maximise(start=kept, held=i)
+            fallen = self.loss(np.maximum(others, self.floor))[0] - lowest
             return float(np.sqrt(max(2 * fallen, 0.0))) - reach
 
         best, top = max(float(x[i]), self.floor), max(2 * float(x[i]), 1e-3)
         while spare(top) < 0 and top < FASTEST:
             top *= 2
-        low = 0.0 if spare(self.floor) < 0 else optimize.brentq(spare, self.floor, best, rtol=5e-3)
-        return float(low), np.inf if top >= FASTEST else float(
-            optimize.brentq(spare, best, top, rtol=5e-3)
-        )
+        low, high = 0.0, np.inf
+        if spare(self.floor) >= 0:
+            low = float(optimize.brentq(spare, self.floor, best, rtol=5e-3))
+        if top < FASTEST:
+            high = float(optimize.brentq(spare, best, top, rtol=5e-3))
+        return low, high
 
     def information(self, x: np.ndarray) -> np.ndarray:
         """Return the expected information of the rates, sum of n_i dP_ij dP_ij / P_ij."""

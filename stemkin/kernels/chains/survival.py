@@ -1,10 +1,10 @@
-"""How long stays last: ages along tracks, and the Kaplan-Meier curve.
+"""Survival of stays: ages along tracks, the life table, and the Kaplan-Meier curve.
 
 Rows come ordered by track and frame. A *stay* is a run of rows of one track in one state; its *age*
 at a row is the number of frames since it was first seen. Each row that has a next one in the
 following frame puts its stay at risk for one frame.
 
->>> ages = stays_of(np.array([0, 0, 0, 0]), np.array([3, 4, 6, 7]), np.array([1, 1, 1, 0]))
+>>> ages = stay_ages(np.array([0, 0, 0, 0]), np.array([3, 4, 6, 7]), np.array([1, 1, 1, 0]))
 >>> ages.age.tolist(), ages.at_risk.tolist(), ages.left.tolist()
 ([1, 2, 4, 1], [True, False, True, False], [False, False, True, False])
 """
@@ -45,53 +45,76 @@ class Ages:
     changed: np.ndarray
 
 
-def stays_of(track: np.ndarray, frame: np.ndarray, state: np.ndarray) -> Ages:
-    """Return ages and exits along tracks; rows (n,) ordered by track and frame."""
+def stay_ages(track: np.ndarray, frame: np.ndarray, state: np.ndarray) -> Ages:
+    """Return ages and exits along tracks.
+
+    Parameters
+    ----------
+    track, frame, state
+        (n,) rows ordered by track and frame.
+
+    Returns
+    -------
+    Of each row.
+    """
+    n = len(track)
     starts = run_starts(track, state)
-    first_row = (
-        np.flatnonzero(starts)[np.cumsum(starts) - 1] if len(track) else np.zeros(0, np.int64)
-    )
+    first_row = np.flatnonzero(starts)[np.cumsum(starts) - 1]
+    # linked[i] says that row i + 1 shows the same track in the next frame: seen from row i it is at
+    # risk, seen from row i + 1 it was looked at just before. (`[:n]` is for tables without a row.)
     linked = (track[1:] == track[:-1]) & (frame[1:] == frame[:-1] + 1)
-    at_risk = np.append(linked, False)[: len(track)]
-    left = at_risk & np.append(starts[1:], False)[: len(track)]
-    came = starts & np.append(False, linked)[: len(track)]
-    return Ages(
-        frame - frame[first_row] + 1, at_risk, left, first_row, frame[first_row], came[first_row]
-    )
+    at_risk = np.append(linked, False)[:n]
+    left = at_risk & np.append(starts[1:], False)[:n]
+    came = starts & np.append(False, linked)[:n]
+    first_frame = frame[first_row]
+    return Ages(frame - first_frame + 1, at_risk, left, first_row, first_frame, came[first_row])
 
 
 @dataclass(frozen=True, eq=False)
-class Stays:
-    """How many stays were at risk, and left, at age 1, 2, ... frames; two of them add up."""
+class LifeTable:
+    """How many stays were at risk, and left, at each age; two of them add up.
+
+    Attributes
+    ----------
+    at_risk, exits
+        (n,) stays of age 1, 2, ... n frames, and how many of them left.
+    """
 
     at_risk: np.ndarray
     exits: np.ndarray
 
     @classmethod
-    def of(cls, age: np.ndarray, left: np.ndarray) -> Stays:
-        """Count rows at risk by age (1, 2, ...), and those that left.
+    def of(cls, age: np.ndarray, left: np.ndarray) -> LifeTable:
+        """Count rows at risk by age, and those that left.
 
-        >>> counted = Stays.of(np.array([1, 2, 1]), np.array([False, True, False]))
+        Parameters
+        ----------
+        age, left
+            (n,) age of each row at risk, 1 or more [frames], and whether it left.
+
+        >>> counted = LifeTable.of(np.array([1, 2, 1]), np.array([False, True, False]))
         >>> counted.at_risk.tolist(), counted.exits.tolist()
         ([2, 1], [0, 1])
         """
         return cls(np.bincount(age)[1:], np.bincount(age, weights=left)[1:].astype(np.int64))
 
-    def __add__(self, other: Stays) -> Stays:
+    def __add__(self, other: LifeTable) -> LifeTable:
         """Return both together."""
-        n = max(len(self.at_risk), len(other.at_risk))
-        return Stays(
-            *(
-                np.pad(a, (0, n - len(a))) + np.pad(b, (0, n - len(b)))
-                for a, b in ((self.at_risk, other.at_risk), (self.exits, other.exits))
-            )
+        return LifeTable(
+            _sum_of_both(self.at_risk, other.at_risk), _sum_of_both(self.exits, other.exits)
         )
+
+
+def _sum_of_both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the sum of two rows of numbers, of which the shorter goes on with 0."""
+    n = max(len(one), len(other))
+    return np.asarray(np.pad(one, (0, n - len(one))) + np.pad(other, (0, n - len(other))))
 
 
 def kaplan_meier(
     at_risk: np.ndarray, exits: np.ndarray, *, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the share that lasts longer than each age, with its interval.
+    """Return the Kaplan-Meier curve: the share that lasts longer than each age, with its interval.
 
     Parameters
     ----------
@@ -119,17 +142,14 @@ def kaplan_meier(
         greenwood = np.cumsum(np.where(d < n, d / (n * (n - d)), 0.0))
         reach = -special.ndtri((1 - confidence) / 2) * np.sqrt(greenwood) / np.abs(np.log(share))
         low, high = share ** np.exp(reach), share ** np.exp(-reach)
+    # Where the curve is still 1, or already 0, Greenwood's variance is none.
     none, all_gone = share == 1, share == 0
-    low = np.where(
-        none, share_interval(n, n, confidence=confidence)[0], np.where(all_gone, 0.0, low)
-    )
+    low = np.where(all_gone, 0.0, low)
+    low = np.where(none, share_interval(n, n, confidence=confidence)[0], low)
     high = np.where(none, 1.0, high)
-    before = np.flatnonzero(all_gone)
-    if len(before):
-        first = before[0]
-        high[before] = (
-            high[first - 1]
-            if first
-            else share_interval(d[:1] * 0, n[:1], confidence=confidence)[1][0]
-        )
+    gone = np.flatnonzero(all_gone)
+    if len(gone) and gone[0] > 0:
+        high[gone] = high[gone[0] - 1]
+    elif len(gone):
+        high[gone] = share_interval(d[:1] * 0, n[:1], confidence=confidence)[1][0]
     return tuple(np.where(known, v, np.nan) for v in (share, low, high))  # type: ignore[return-value]

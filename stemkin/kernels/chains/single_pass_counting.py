@@ -1,5 +1,4 @@
-"""Counting what follows what in a single pass, where the rows of every track come in the order of
-time.
+"""Counting what follows what in a single pass over rows that come in the order of time.
 
 A table of tracks lists frame after frame, so what a row follows is the row of its track that was
 seen last: one look at a list with a place for every track, and nothing is sorted. `_one_pass` is a
@@ -24,7 +23,7 @@ from typing import cast
 import numpy as np
 
 WORTH_COMPILING = 2**16
-"""Rows from which on the pass pays."""
+"""Number of rows from which on this counts faster than sorting them, compilation included."""
 
 STRIDE_BITS = 24
 """A linker's names count upwards within a frame, and from frame to frame in steps of 2**24
@@ -64,9 +63,8 @@ def follow_counts(
     Returns
     -------
     (k,) the states that are counted, ascending; (max_gap, k, k) counts, from row to column. None
-    where one pass
-    does not do: rows of a track are not in the order of time (or a track is twice in a frame), or
-    the names are scattered.
+    where one pass does not do: rows of a track are not in the order of time (or a track is twice in
+    a frame), or the names are scattered.
     """
     n = len(owner)
     first, bits, width, n_places = _places(owner, PLACES_PER_ROW * n + STRIP)
@@ -75,41 +73,48 @@ def follow_counts(
         return None
     span = range(low, high + 1)
     wanted = np.array([s not in left_out and (only is None or s in only) for s in span])
+    # (gap - 1, from + 1, to): from 0 is from nothing, and the last gap stands for all longer ones;
+    # both are cut off below.
     counts = np.zeros((max_gap + 1, len(wanted) + 1, len(wanted)), np.int64)
-    if not _compiled()(
-        owner, frame, state, first, bits, width, n_places, early, low, wanted, counts
-    ):
+    columns = owner, frame, state
+    if not _compiled()(*columns, first, bits, width, n_places, early, low, wanted, counts):
         return None
     at = np.flatnonzero(counts.any(axis=(0, 1)))
     return at + low, counts[:max_gap, at[:, None] + 1, at]
 
 
 def _places(owner: np.ndarray, at_most: int) -> tuple[int, int, int, int]:
-    """Return how a name becomes a place in a list, and how many places that takes; none where it
-    were more than `at_most`.
+    """Return how a name becomes a place in a list, and how many places that takes.
 
     Returns
     -------
     first, bits, width, n_places: a name stands at ``(d >> bits) * width + d % 2**bits`` with ``d =
-    name - first``.
+    name - first``; 0 places where there were `at_most` or more.
     """
     low, high = _ends(owner)
     if high - low < at_most:
+        # Names are dense: all their bits are the place itself.
         return low, 62, 0, high - low + 1
+    # A linker's names: the frame of the first sighting in the high bits, a small number in the low
+    # ones. The list is a table of frames, each as wide as the largest of the small numbers.
     width = _ends(owner, 2**STRIDE_BITS - 1)[1] + 1
     first = low >> STRIDE_BITS << STRIDE_BITS
     n_places = ((high - first >> STRIDE_BITS) + 1) * width
-    return first, STRIDE_BITS, width, n_places if n_places < at_most else 0
+    if n_places >= at_most:
+        n_places = 0
+    return first, STRIDE_BITS, width, n_places
 
 
 def _ends(values: np.ndarray, mask: int = -1) -> tuple[int, int]:
     """Return the least and the greatest of the `values` (n,), of their bits in `mask`."""
-    strips = (values[start : start + STRIP] for start in range(0, len(values), STRIP))
-    ends = [
-        (int(v.min()), int(v.max()))
-        for v in (strips if mask == -1 else (strip & mask for strip in strips))
-    ]
-    return min(low for low, _ in ends), max(high for _, high in ends)
+    lows, highs = [], []
+    for start in range(0, len(values), STRIP):
+        strip = values[start : start + STRIP]
+        if mask != -1:
+            strip = strip & mask
+        lows.append(int(strip.min()))
+        highs.append(int(strip.max()))
+    return min(lows), max(highs)
 
 
 @cache
@@ -135,17 +140,15 @@ def _one_pass(
     wanted: np.ndarray,
     counts: np.ndarray,
 ) -> bool:
-    """Add every row to `counts` (gap, from + 1, to); False as soon as a row does not come after
-    those of its track.
-
-    From 0 is from nothing; the last gap stands for all that are longer.
+    """Add every row to `counts` (gap - 1, from + 1, to); False as soon as a row comes too late.
 
     A number without a sign is not looked at for being negative: indices are made so, which is a
     third of the time.
     """
-    last = np.zeros(
-        n_places, np.int64
-    )  # when a track was seen; how long before that it counted; and then as what (+ 1)
+    # What is remembered of a track, in one number: from bit 16 on the frame in which it was last
+    # seen (+ 1; 0 is never), in bits 8 to 15 how many frames before that a row of it last counted
+    # (0: that row itself), in bits 0 to 7 the state it then had (+ 1; 0 is none).
+    last = np.zeros(n_places, np.int64)
     for i in range(len(owner)):
         name = owner[i] - first
         place = np.uint64((name >> bits) * width + (name & ((1 << bits) - 1)))
