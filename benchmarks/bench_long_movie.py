@@ -30,7 +30,7 @@ import pandas as pd
 
 import stemkin as sk
 from stemkin import tables
-from stemkin.config import Link
+from stemkin.config import LinkSection
 from stemkin.pipeline import large, tracks
 from stemkin.pipeline.gathering import track_files
 from stemkin.results.store import Block, Store
@@ -90,7 +90,7 @@ def write(folder, n_rows):
         store.write_block("steps", block, steps, "made")
         store.write_block("detections", block, tables.conform(rows, "detections"), "made")
         blocks.append(block)
-    return tracks.LinkTask(movie, tuple(blocks), (), store, Link())
+    return tracks.LinkTask(movie, tuple(blocks), (), store, LinkSection())
 
 
 @contextmanager

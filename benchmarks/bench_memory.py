@@ -39,7 +39,7 @@ from stemkin.pipeline import Inputs, memory, pixels, plan, run
 from stemkin.readers import Calibration
 from stemkin.results.journal import machine
 from stemkin.results.store import PIXEL_TABLES
-from stemkin.schedulers.clients import KEEPING_PAGES
+from stemkin.schedulers.clusters import KEEPING_PAGES
 from stemkin.simulation import simulate_movie, write_simulation
 
 EDGE, POOL, MOVIE_GB = 512, 8, 10

@@ -37,7 +37,7 @@ import numpy as np
 import stemkin as sk
 from stemkin.config import RunConfig
 from stemkin.results.journal import machine
-from stemkin.schedulers.clients import KEEPING_PAGES
+from stemkin.schedulers.clusters import KEEPING_PAGES
 from stemkin.schedulers.streams import stream
 from stemkin.simulation import write_simulation
 

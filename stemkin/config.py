@@ -1,5 +1,4 @@
-"""The settings of a run, as a TOML file says them; every key has a default that a physicist would
-choose.
+"""The settings of a run, as a TOML file says them; every key has a sensible default.
 
 >>> print(RunConfig().to_toml())  # doctest: +ELLIPSIS
 [calibration]
@@ -36,16 +35,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Calibration(Section):
-    """What overrides the files' own metadata; unset means that the file (or the manifest) says
-    it."""
+class CalibrationSection(Section):
+    """What overrides the files' own metadata; unset means that the file (or manifest) says it."""
 
     pixel_size_nm: PositiveFloat | None = None
     frame_time_s: PositiveFloat | None = None
     dose_rate_e_per_nm2_s: PositiveFloat | None = None
 
 
-class Learn(Section):
+class LearnSection(Section):
     """How the detector and the taxonomy are learned from a sample."""
 
     n_frames: PositiveInt = 16
@@ -55,7 +53,7 @@ class Learn(Section):
     detector: Literal["fourier", "network", "paper"] = "fourier"
 
 
-class Detect(Section):
+class DetectSection(Section):
     """How defects are found."""
 
     false_positives_per_frame: PositiveFloat = 1.0
@@ -63,7 +61,7 @@ class Detect(Section):
     device: Literal["auto", "cpu", "cuda", "torch"] = "auto"
 
 
-class Link(Section):
+class LinkSection(Section):
     """How detections become tracks."""
 
     max_step_nm: PositiveFloat | None = None
@@ -71,7 +69,7 @@ class Link(Section):
     lattice: StrictBool = False
 
 
-class Kinetics(Section):
+class KineticsSection(Section):
     """How tracks become numbers."""
 
     lag_frames: PositiveInt = 1
@@ -87,7 +85,7 @@ class Kinetics(Section):
     meeting_reach_nm: PositiveFloat | None = None
 
 
-class Run(Section):
+class RunSection(Section):
     """How the run treats the machine."""
 
     retries: int = Field(default=2, ge=0)
@@ -97,12 +95,12 @@ class Run(Section):
 class RunConfig(Section):
     """All settings of a run."""
 
-    calibration: Calibration = Calibration()
-    learn: Learn = Learn()
-    detect: Detect = Detect()
-    link: Link = Link()
-    kinetics: Kinetics = Kinetics()
-    run: Run = Run()
+    calibration: CalibrationSection = CalibrationSection()
+    learn: LearnSection = LearnSection()
+    detect: DetectSection = DetectSection()
+    link: LinkSection = LinkSection()
+    kinetics: KineticsSection = KineticsSection()
+    run: RunSection = RunSection()
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> RunConfig:
@@ -174,12 +172,15 @@ def _sentence(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        section = RunConfig.model_fields[path[0]].annotation if len(path) > 1 else RunConfig
-        known = (
-            ", ".join(section.model_fields)
-            if isinstance(section, type) and issubclass(section, BaseModel)
-            else ""
-        )
-        where = f"[{path[0]}]" if len(path) > 1 else "the file"
-        return f"the settings have no key {key!r}; {where} knows {known}"
+        return f"the settings have no key {key!r}; {_known_beside(path)}"
     return f"the setting {key} cannot be {first['input']!r}: {first['msg'].lower()}"
+
+
+def _known_beside(path: list[str]) -> str:
+    """Return which keys there are in the place of a key that is not known."""
+    if len(path) == 1:
+        return f"the file knows {', '.join(RunConfig.model_fields)}"
+    section = RunConfig.model_fields[path[0]].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, Section)
+    return f"[{path[0]}] knows {', '.join(section.model_fields)}"

@@ -1,8 +1,8 @@
-"""What stops a run though nothing in its movies or settings is wrong; the same command goes on from
-there.
+"""Errors that stop a run though nothing in its movies or settings is wrong, and the exit codes.
 
 A store that does not answer, a disk that is full, a scheduler that is gone blame no block and no
-movie. They all are a `StoppedError`, which the command line ends with exit code 4.
+movie. They all are a `StoppedError`, which the command line ends with `STOPPED`; the same command
+goes on from there.
 """
 
 from __future__ import annotations
@@ -11,11 +11,36 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+DONE = 0
+"""Exit code: all is done."""
+FAULT = 1
+"""Exit code: stemkin itself failed."""
+BAD_USAGE = 2
+"""Exit code: what was asked cannot be done."""
+INCOMPLETE = 3
+"""Exit code: done, but movies or blocks failed."""
+STOPPED = 4
+"""Exit code: stopped through no fault of the movies (disk full, store or scheduler away)."""
+INTERRUPTED = 130
+"""Exit code: interrupted, by Ctrl-C or by the system's request to end (SIGTERM)."""
+
 interrupted = threading.Event()
 """Set by whoever handles Ctrl-C: Python drops a KeyboardInterrupt that meets a callback of its
 garbage collector."""
 
-NETWORK = frozenset({"aiohttp", "aiobotocore", "botocore", "google", "gcsfs", "httpcore", "httpx", "requests", "urllib3"})  # fmt: skip
+NETWORK = frozenset(
+    [
+        "aiohttp",
+        "aiobotocore",
+        "botocore",
+        "google",
+        "gcsfs",
+        "httpcore",
+        "httpx",
+        "requests",
+        "urllib3",
+    ]
+)
 """Packages that speak with stores and web servers, whose errors are of the moment."""
 
 

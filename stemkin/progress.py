@@ -1,5 +1,4 @@
-"""Progress on the terminal: which stage runs, how far it is, how fast. Silent where nobody
-looks."""
+"""Progress on the terminal: which stage runs, how far, how fast; silent where nobody looks."""
 
 from __future__ import annotations
 

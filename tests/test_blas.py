@@ -195,3 +195,44 @@ def test_every_task_is_bounded():
             for name in handed_out(tree) - bounded - set(HARMLESS)
         ]
     assert not free, f"these tasks have as many threads as the machine: {free}"
+
+
+WHOLE_CHAIN = """
+import hashlib
+import numpy as np
+import pandas as pd
+import stemkin as sk
+
+movie = sk.simulate_movie("paper", n_frames=10, shape=(192, 192), seed=3)
+
+def told(name, found):
+    if isinstance(found, pd.DataFrame):
+        found = pd.util.hash_pandas_object(found.select_dtypes("number"), index=False).to_numpy()
+    print(name, hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest())
+
+told("frames", movie.frames.compute())
+model = sk.learn(movie, n_frames=3)
+told("model", model.taxonomy.mixture.covariances)
+tracks = sk.link(sk.detect(movie, model), max_step_nm=0.7)
+told("tracks", tracks.compute())
+told("transitions", sk.transitions(tracks).probabilities)
+told("diffusion", sk.fit_diffusion(tracks))
+told("hops", sk.hop_rates(tracks, hop_length_nm=0.3153))
+told("hidden", sk.hidden_transitions(tracks).probabilities)
+"""
+
+
+@pytest.mark.equality
+def test_movies_models_tracks_and_rates_have_the_same_bits_with_one_and_with_four_threads():
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", WHOLE_CHAIN],
+            env={**many_threads(), "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in ("1", "4")
+    ]
+    one, four = (program.communicate()[0].splitlines() for program in programs)
+    assert len(one) == 7, "all steps are done"
+    assert one == four

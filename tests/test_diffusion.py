@@ -113,6 +113,7 @@ def test_a_displacement_belongs_to_a_class_that_lasted():
 # -----------------------------------------------------------------------------------
 
 
+@pytest.mark.equality
 @settings(deadline=None, max_examples=15)
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**20))
 def test_numbers_are_the_same_bits_for_every_partitioning(n, seed):
@@ -540,6 +541,7 @@ def test_stated_errors_tell_more_of_d_and_cover_it_as_often_as_they_say():
     assert 0.93 < ((own["low"] <= 0.01) & (own["high"] >= 0.01)).mean() < 0.975
 
 
+@pytest.mark.equality
 def test_stated_errors_give_the_same_bits_for_every_partitioning():
     rows, known = uneven_walks(60, 20, per_movie=30)
     words = {"sigma_nm": "position_error", "experiment": known}

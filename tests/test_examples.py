@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from distributed import LocalCluster
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -16,7 +17,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def run(name, *arguments, folder):
     """Run an example as a user does, from another folder, and return what it printed."""
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": str(folder)}
+    quiet = {**os.environ, "MPLCONFIGDIR": str(folder)}
     command = [sys.executable, str(EXAMPLES / name), *arguments]
     done = subprocess.run(
         command, cwd=folder, env=quiet, capture_output=True, text=True, timeout=180
@@ -66,6 +67,7 @@ def test_a_detector_of_ones_own_finds_the_dopants(tmp_path):
     assert precision > 0.95
 
 
+@pytest.mark.equality
 def test_threads_processes_and_a_running_scheduler_give_equal_tables(tmp_path):
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None

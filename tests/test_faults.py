@@ -21,11 +21,13 @@ from chaos.verdict import compare
 
 import stemkin as sk
 from stemkin.config import RunConfig
+from stemkin.errors import LostSchedulerError
 from stemkin.movie import Movie
 from stemkin.pipeline import Inputs
 from stemkin.results.store import UnwritableError
-from stemkin.schedulers.clients import connect, started_by_us
-from stemkin.schedulers.streams import LostSchedulerError, stream
+from stemkin.schedulers.clients import connect
+from stemkin.schedulers.clusters import started_by_us
+from stemkin.schedulers.streams import stream
 from stemkin.simulation import simulate_movie
 
 CONFIG = RunConfig().with_values(

@@ -14,10 +14,9 @@ from chaos.cluster import wait_for
 
 import stemkin as sk
 from stemkin.config import RunConfig
-from stemkin.errors import StoppedError, UnreachableError
+from stemkin.errors import LostSchedulerError, StoppedError, UnreachableError
 from stemkin.movie import open_movie
 from stemkin.schedulers.clients import connect
-from stemkin.schedulers.streams import LostSchedulerError
 from stemkin.simulation import simulate_movie
 from tests.object_stores import s3_at
 from tests.test_faults import Striking

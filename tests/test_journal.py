@@ -2,8 +2,9 @@
 
 import pytest
 
-from stemkin.results.journal import FolderError, Journal, locked
-from stemkin.results.store import Store
+from stemkin.results.journal import Journal
+from stemkin.results.lock import locked
+from stemkin.results.store import FolderError, Store
 
 
 def start(store, inputs=("movies/",), **options):
@@ -57,6 +58,43 @@ def test_a_lock_whose_process_is_gone_is_taken_over(tmp_path, caplog):
     with locked(store):
         assert "taking it over" in caplog.text
     assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize("started_before_s", [1_000_000, 60, 3])
+def test_a_lock_whose_process_number_was_given_to_another_process_is_taken_over(
+    tmp_path, caplog, started_before_s
+):
+    """The system counts processes anew after a restart, so the number in a lock may live again."""
+    import os
+    import socket
+
+    import psutil
+
+    living = psutil.Process(os.getppid())
+    started = living.create_time() - started_before_s
+    holder = f"process {living.pid} started {started:.0f} on {socket.gethostname()}"
+    (tmp_path / ".lock").write_text(holder)
+    with locked(Store.at(tmp_path)):
+        assert "taking it over" in caplog.text
+        assert (tmp_path / ".lock").read_text() != holder
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_lock_of_a_process_that_still_runs_is_respected(tmp_path):
+    import os
+    import socket
+
+    import psutil
+
+    living = psutil.Process(os.getppid())
+    holder = f"process {living.pid} started {living.create_time():.0f} on {socket.gethostname()}"
+    (tmp_path / ".lock").write_text(holder)
+    with (
+        pytest.raises(FolderError, match=f"another run .{holder}.; wait for it"),
+        locked(Store.at(tmp_path)),
+    ):
+        pass
+    assert (tmp_path / ".lock").read_text() == holder
 
 
 def test_a_lock_of_another_host_is_respected(tmp_path):
@@ -157,8 +195,8 @@ def test_one_of_many_runs_that_start_at_once_takes_a_stale_lock(tmp_path):
 
     (tmp_path / ".lock").write_text(f"process 999999999 started 1 on {socket.gethostname()}")
     code = (
-        "import sys, time; from stemkin.results.journal import locked, FolderError; from "
-        "stemkin.results.store import Store\n"
+        "import sys, time; from stemkin.results.lock import locked; from "
+        "stemkin.results.store import FolderError, Store\n"
         f"try:\n    with locked(Store.at({str(tmp_path)!r})): print('mine', flush=True); "
         "time.sleep(3)\n"
         "except FolderError: pass"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import stemkin as sk
 from stemkin import tables
-from stemkin.config import Link
+from stemkin.config import LinkSection
 from stemkin.pipeline import gathering, large, tracks
 from stemkin.results.store import Block, Store
 from stemkin.rows.files import read_tracks
@@ -72,7 +72,7 @@ def write_blocks(store, rows, step, edges, *, bad=(), failed=()):
         store.write_block("steps", block, frames, "made")
         store.write_block("detections", block, own.reset_index(drop=True), "made")
     words = {"max_step_nm": 0.5, "max_gap_frames": 2}
-    return tracks.LinkTask(MOVIE, tuple(kept), tuple(lost), store, Link(**words))
+    return tracks.LinkTask(MOVIE, tuple(kept), tuple(lost), store, LinkSection(**words))
 
 
 def files(folder):
@@ -220,7 +220,7 @@ def test_whole_tracks_are_made_anew_where_one_is_missing_or_stale(tmp_path):
         large.link_large(tracks.link_to_store(task).large, retries=0)
         assert [Path(path).read_bytes() for path in paths] == content
         patch.setattr(tracks, "ROWS_AT_ONCE", 10**9)
-        tracks.link_to_store(replace(task, settings=Link(max_step_nm=0.3)))
+        tracks.link_to_store(replace(task, settings=LinkSection(max_step_nm=0.3)))
         assert gathering.track_files(task.store, "m") == (
             task.store.block_paths("tracks", "m"),
             False,
@@ -258,7 +258,10 @@ def test_sites_are_linked_to_sites_where_a_run_asks_for_it_and_a_lattice_is_seen
         with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
             patch.setattr(tracks, "ROWS_AT_ONCE", rows_at_once)
             summary = tracks.linked(
-                tracks.link_to_store(replace(task, settings=Link(max_gap_frames=0, **words))), 0
+                tracks.link_to_store(
+                    replace(task, settings=LinkSection(max_gap_frames=0, **words))
+                ),
+                0,
             )
         n_tracks[name], warnings[name] = summary.n_tracks, summary.warning
     assert n_tracks == {"free": 2, "bound": 3, "large": 3, "no lattice": 2, "large without": 2}

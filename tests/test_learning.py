@@ -135,12 +135,14 @@ def test_detecting_with_a_model_is_lazy_and_keeps_the_contract(model, paper_movi
     assert_same_rows(detect(paper_movie, model), rows)
 
 
+@pytest.mark.equality
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 def test_every_scheduler_learns_the_same_model(model, paper_movie, scheduler):
     with dask.config.set(scheduler=scheduler):
         assert_same_model(learn(paper_movie, n_frames=8, seed=1), model)
 
 
+@pytest.mark.equality
 @pytest.mark.cluster
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"

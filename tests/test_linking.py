@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.config import Link
+from stemkin.config import LinkSection
 from stemkin.kernels.linking import candidates, gaps, stepping, tips
 from stemkin.kernels.linking.sightings import Looks, Sightings
 from stemkin.linking import Settings, link, meetings, to_napari
@@ -116,7 +116,7 @@ def test_a_bad_frame_is_no_absence_but_an_empty_one_is():
 
 
 def test_a_run_and_a_call_close_the_same_gaps():
-    assert Link().max_gap_frames == Settings(None).max_gap_frames == MAX_GAP_FRAMES
+    assert LinkSection().max_gap_frames == Settings(None).max_gap_frames == MAX_GAP_FRAMES
     rows = detections([(0, 10, 10), (MAX_GAP_FRAMES + 1, 10, 11)])
     assert len(set(particles(rows))) == 1
     assert len(set(particles(rows.assign(frame=[0, MAX_GAP_FRAMES + 2])))) == 2

@@ -74,6 +74,7 @@ def link_record(results):
     return json.loads((results / "run.json").read_text())["stages"]["link"]
 
 
+@pytest.mark.equality
 def test_movies_in_any_order_give_the_bytes_of_stages_one_after_another(
     movies, one_after_another, tmp_path
 ):
@@ -123,6 +124,7 @@ def test_a_run_that_stops_between_movies_goes_on_to_the_same_bytes(
     assert tables_of(out) == tables_of(one_after_another)
 
 
+@pytest.mark.equality
 def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(
     movies, one_after_another, tmp_path, monkeypatch
 ):

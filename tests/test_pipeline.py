@@ -13,6 +13,7 @@ import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
 from stemkin.pipeline import large, pixels, tracks
+from stemkin.results.store import PIXEL_TABLES
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
@@ -72,12 +73,14 @@ def test_a_run_leaves_the_folder_that_the_design_promises(calm):
     )
 
 
+@pytest.mark.equality
 def test_two_processes_and_threads_write_the_same_bytes(movies, calm, tmp_path):
     with connect("processes", workers=2):
         assert sk.run(movies, tmp_path / "results", config=CONFIG).exit_code == 0
     assert tables_of(tmp_path / "results") == tables_of(calm)
 
 
+@pytest.mark.equality
 def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkeypatch):
     """Linked block by block, and every number summed over files of whole tracks instead of files of
     frames."""
@@ -110,6 +113,7 @@ def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp
     assert list(pd.read_parquet(out / "null_meetings.parquet").columns) == list(far.columns)
 
 
+@pytest.mark.equality
 @pytest.mark.parametrize("frames_per_block", [1, 3, 10])
 def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_per_block):
     config = CONFIG.with_values(detect={"frames_per_block": frames_per_block})
@@ -151,6 +155,7 @@ def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_pe
         )
 
 
+@pytest.mark.equality
 def test_the_lazy_verbs_give_the_rows_that_a_run_writes(movies, calm):
     from stemkin.learning import Model
 
@@ -316,6 +321,24 @@ def test_a_block_that_fails_is_listed_and_the_rest_goes_on_until_a_later_run_hea
     assert tables_of(out) == tables_of(calm)
 
 
+def test_old_rows_of_a_block_that_now_fails_are_gone(movies, calm, tmp_path, monkeypatch):
+    """Its detections were found by an earlier run, which was stopped before the block was done."""
+
+    def broken_disk(movie, block):
+        raise OSError(5, "Input/output error")
+
+    out = shutil.copytree(calm, tmp_path / "results")
+    (out / "steps" / "movie 1" / "000000004-000000008.parquet").unlink()
+    with connect("threads", workers=2), monkeypatch.context() as patch:
+        patch.setattr(pixels, "read_with_halo", broken_disk)
+        assert sk.run(movies, out, config=CONFIG).exit_code == 3
+    for table in PIXEL_TABLES:
+        files = {path.name for path in (out / table / "movie 1").iterdir()}
+        assert files == {"000000000-000000004.parquet", "000000008-000000010.parquet"}, table
+    tracks_left = rows_of(out, "tracks").query("movie == 'movie 1'")
+    assert not tracks_left["frame"].between(4, 7).any()
+
+
 def test_another_model_makes_every_block_stale(movies, calm, tmp_path):
     import shutil
 
@@ -379,8 +402,10 @@ def test_a_short_movie_is_cut_for_many_cores_and_a_long_one_into_whole_blocks():
 
     short, long = (movie_of("paper", n_frames=n, shape=(512, 512)) for n in (128, 100_000))
     config = RunConfig()
-    assert edges_of(short, config, block_mib([short])) == [(i, i + 16) for i in range(0, 128, 16)]
-    assert {b - a for a, b in edges_of(long, config, block_mib([long]))[:-1]} == {128}
+    assert edges_of(short, config.detect, block_mib([short])) == [
+        (i, i + 16) for i in range(0, 128, 16)
+    ]
+    assert {b - a for a, b in edges_of(long, config.detect, block_mib([long]))[:-1]} == {128}
     assert block_mib([short, long]) == 64
 
 
@@ -394,17 +419,17 @@ def test_a_block_that_cannot_fit_is_refused_with_the_setting_that_fits():
         ValueError,
         match=r"blocks of 128 frames .* whose limit is 800 MiB; set frames_per_block = \d+",
     ) as met:
-        check_memory([movie], RunConfig(), 64.0, limit_mib=800)
+        check_memory([movie], RunConfig().detect, 64.0, limit_mib=800)
     fitting = int(re.search(r"frames_per_block = (\d+)", str(met.value))[1])
     for frames, fits in ((fitting, True), (fitting + 1, False)):
         config = RunConfig().with_values(detect={"frames_per_block": frames})
         if fits:
-            check_memory([movie], config, 64.0, limit_mib=800)
+            check_memory([movie], config.detect, 64.0, limit_mib=800)
         else:
             with pytest.raises(ValueError, match="frames_per_block"):
-                check_memory([movie], config, 64.0, limit_mib=800)
+                check_memory([movie], config.detect, 64.0, limit_mib=800)
     with pytest.raises(ValueError, match="not even a single frame fits"):
-        check_memory([movie], RunConfig(), 64.0, limit_mib=500)
+        check_memory([movie], RunConfig().detect, 64.0, limit_mib=500)
 
 
 def test_a_folder_that_fills_up_stops_the_run_and_it_goes_on_later(
@@ -474,7 +499,7 @@ def test_a_plan_with_a_look_says_time_and_bytes_to_write(movies):
     one, two = (pipeline.plan(movies, config=CONFIG, workers=n, look=True) for n in (1, 2))
     assert "time: about" in one.describe()
     assert one.bytes_to_write > 0
-    assert one.probe.n_frames == 20
+    assert one.sample.n_frames == 20
     assert two.seconds < one.seconds
 
 

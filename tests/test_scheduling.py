@@ -12,9 +12,10 @@ import dask
 import pytest
 from distributed import Client
 
-from stemkin.schedulers import clients, workers
+from stemkin.schedulers import clients, clusters, workers
+from stemkin.schedulers.active import active_client
 from stemkin.schedulers.clients import connect
-from stemkin.schedulers.streams import active_client, stream
+from stemkin.schedulers.streams import stream
 
 square = lambda n: n * n  # noqa: E731 - a lambda travels by value, to workers that cannot import this file
 
@@ -190,7 +191,7 @@ def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopbac
     file.write_text(
         "kind = 'slurm'\njobs = 0\nmaximum_jobs = 8\njob_script_prologue = ['source mine']\n"
     )
-    cluster = clients._queue_cluster(str(file), None)
+    cluster = clusters.queue_cluster(str(file), None)
     assert cluster.asked == {"minimum_jobs": 0, "maximum_jobs": 8}
     assert cluster.options["scheduler_options"] == {"dashboard_address": "127.0.0.1:0"}
     assert cluster.options["job_script_prologue"][-1] == "source mine"
@@ -202,7 +203,7 @@ def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopbac
     file.write_text(
         "kind = 'slurm'\nmaximum_jobs = 8\n[scheduler_options]\ndashboard_address = ':8787'\n"
     )
-    assert clients._queue_cluster(str(file), None).options["scheduler_options"] == {
+    assert clusters.queue_cluster(str(file), None).options["scheduler_options"] == {
         "dashboard_address": ":8787"
     }
 

@@ -333,6 +333,7 @@ def test_making_a_movie_and_its_dask_array_computes_nothing(paper_movie):
     assert len(pickle.dumps(movie)) < 5000
 
 
+@pytest.mark.equality
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 def test_every_scheduler_gives_the_same_bits(paper_movie, paper_frames, scheduler):
     with dask.config.set(scheduler=scheduler, num_workers=2):

@@ -8,8 +8,10 @@ from collections import deque
 
 import pytest
 
+from stemkin.schedulers.active import n_threads
 from stemkin.schedulers.clients import connect
-from stemkin.schedulers.streams import Call, _Agenda, n_threads, stream
+from stemkin.schedulers.crews import Call
+from stemkin.schedulers.streams import Agenda, stream
 
 
 def square(n):
@@ -95,7 +97,7 @@ def test_calls_that_are_added_go_before_the_items_that_wait_and_are_answered_too
 
 
 def test_items_never_wait_for_what_is_added():
-    agenda = _Agenda(square, iter(range(100)), deque(Call(abs, -n) for n in range(50)))
+    agenda = Agenda(square, iter(range(100)), deque(Call(abs, -n) for n in range(50)))
     first = agenda.draw([], 16)
     assert [call.asked for call in first] == [False] * 4 + [True] * 12
     assert all(call.asked for call in agenda.draw(first[:10], 16))  # those four are not back yet
@@ -130,7 +132,8 @@ def test_items_that_shared_a_worker_with_a_killer_keep_their_results():
 def test_a_lost_scheduler_is_told_from_a_failing_item(broken):
     from types import SimpleNamespace
 
-    from stemkin.schedulers.streams import LostSchedulerError, _answer
+    from stemkin.errors import LostSchedulerError
+    from stemkin.schedulers.crews import _answer
 
     def gone():
         raise ConnectionResetError

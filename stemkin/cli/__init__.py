@@ -1,5 +1,4 @@
-"""The command line: parse (`commands`), call (`calls`), print and leave (`exits`, which lists the
-exit codes)."""
+"""The command line: parse (`commands`), call (`calls`), print and leave (`exits`)."""
 
 from __future__ import annotations
 
@@ -8,7 +7,8 @@ import sys
 import typer
 
 from stemkin.cli.commands import app
-from stemkin.cli.exits import DONE, INTERRUPTED, interrupt, tell
+from stemkin.cli.exits import interrupt, tell
+from stemkin.errors import DONE, INTERRUPTED
 
 __all__ = ["app", "main"]
 
@@ -25,7 +25,8 @@ def main() -> None:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: each error becomes one sentence
         code = tell(error)
-    if code == INTERRUPTED:  # typer makes that code of most interrupts itself
+    # typer makes that code of most interrupts itself
+    if code == INTERRUPTED:
         typer.echo(
             "interrupted; what is done is kept, run the same command again to go on", err=True
         )

@@ -1,5 +1,4 @@
-"""What the commands call: settings put together, a scheduler connected, the run watched and ended
-with its exit code."""
+"""Calls of the commands: settings put together, a scheduler connected, a run watched and ended."""
 
 from __future__ import annotations
 
@@ -48,16 +47,14 @@ def run_to_the_end(
     performance_report: bool = False,
 ) -> None:
     """Run on a scheduler and leave with the exit code of what came."""
-    from stemkin.pipeline import open_inputs
-    from stemkin.pipeline import run as run_all
+    from stemkin.pipeline import open_inputs, run
     from stemkin.progress import shown
     from stemkin.schedulers.clients import connect
 
-    found = open_inputs(
-        inputs, settings, results=out
-    )  # before any worker is started: most mistakes show here
+    # Before any worker is started, as most mistakes show here:
+    found = open_inputs(inputs, settings, results=out)
     with connect(cluster, workers=workers), shown() as watch:
-        outcome = run_all(
+        outcome = run(
             found,
             out,
             config=settings,

@@ -1,4 +1,7 @@
-"""The commands: what each is called, what it takes, which verb of stemkin it stands for."""
+"""The commands: what each is called, what it takes, which verb of stemkin it stands for.
+
+A function is called after its command (``run_command``), so that the verb keeps its own name.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from stemkin.cli.calls import go_on, run_to_the_end, settings_of
-from stemkin.cli.exits import BAD_USAGE, INCOMPLETE, worth_saying
+from stemkin.cli.exits import worth_saying
 from stemkin.cli.options import (
     Cluster,
     DetectorName,
@@ -26,6 +29,7 @@ from stemkin.cli.options import (
     Settings,
     Workers,
 )
+from stemkin.errors import BAD_USAGE, INCOMPLETE
 
 app = typer.Typer(
     name="stemkin",
@@ -57,8 +61,8 @@ def _root(
         raise typer.Exit
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_command(
     inputs: Inputs,
     out: Out,
     pixel_size_nm: PixelSize = None,
@@ -92,7 +96,7 @@ def run(
     )
     if dry_run:
         from stemkin.pipeline import plan
-        from stemkin.schedulers.streams import available_cores
+        from stemkin.schedulers.active import available_cores
 
         planned = plan(inputs, config=settings, workers=workers or available_cores(), look=True)
         typer.echo(planned.describe())
@@ -110,8 +114,8 @@ def run(
     )
 
 
-@app.command()
-def demo(
+@app.command("demo")
+def demo_command(
     out: Out = "stemkin-demo",
     cluster: Cluster = "processes",
     workers: Workers = None,
@@ -127,8 +131,8 @@ def demo(
     typer.echo(compare_with_truth(Path(out)))
 
 
-@app.command()
-def simulate(
+@app.command("simulate")
+def simulate_command(
     preset: Annotated[
         str,
         typer.Argument(help="paper, low-dose, rotated, long, late-stage, null, frozen or archive."),
@@ -151,16 +155,16 @@ def simulate(
         typer.echo(str(path))
 
 
-@app.command()
-def info(inputs: Inputs) -> None:
+@app.command("info")
+def info_command(inputs: Inputs) -> None:
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
     from stemkin.archive import describe, listing
 
     typer.echo(listing(describe(inputs)))
 
 
-@app.command()
-def convert(
+@app.command("convert")
+def convert_command(
     inputs: Inputs,
     out: Annotated[str, typer.Option("--out", "-o", help="The OME-Zarr store to write.")],
     pixel_size_nm: PixelSize = None,
@@ -169,21 +173,22 @@ def convert(
     workers: Workers = None,
 ) -> None:
     """Copy movies into a fast calibrated store (OME-Zarr), checked block by block."""
-    from stemkin.conversion import convert as convert_movies
+    from stemkin.conversion import convert
     from stemkin.schedulers.clients import connect
 
     with connect(cluster, workers=workers):
-        stores = convert_movies(inputs, out, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s)
+        stores = convert(inputs, out, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s)
     for path in stores:
         typer.echo(path)
     for source, reason in stores.problems:
-        typer.echo(f"failed: {reason if source in reason else f'{source}: {reason}'}")
+        named = reason if source in reason else f"{source}: {reason}"
+        typer.echo(f"failed: {named}")
     if stores.problems:
         raise typer.Exit(INCOMPLETE if stores else BAD_USAGE)
 
 
-@app.command()
-def learn(
+@app.command("learn")
+def learn_command(
     inputs: Inputs,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     pixel_size_nm: PixelSize = None,
@@ -206,8 +211,8 @@ def learn(
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
 
 
-@app.command()
-def detect(
+@app.command("detect")
+def detect_command(
     inputs: Inputs,
     out: Out,
     model: ModelFolder = None,
@@ -223,8 +228,8 @@ def detect(
     run_to_the_end(inputs, out, settings, model, cluster, workers, fresh=fresh, until="detect")
 
 
-@app.command()
-def link(
+@app.command("link")
+def link_command(
     results: Folder,
     config: Settings = None,
     cluster: Cluster = "threads",
@@ -234,8 +239,8 @@ def link(
     go_on(results, config, cluster, workers, ("link",))
 
 
-@app.command()
-def kinetics(
+@app.command("kinetics")
+def kinetics_command(
     results: Folder,
     config: Settings = None,
     cluster: Cluster = "threads",
@@ -245,8 +250,8 @@ def kinetics(
     go_on(results, config, cluster, workers, ("link", "kinetics"))
 
 
-@app.command()
-def classes(
+@app.command("classes")
+def classes_command(
     results: Folder,
     edit: Annotated[
         Path | None,
@@ -262,22 +267,16 @@ def classes(
 ) -> None:
     """Show the classes of a results folder; rename, merge or split them without reading a pixel."""
     if edit is not None or reset:
-        go_on(
-            results,
-            None,
-            cluster,
-            workers,
-            ("link", "kinetics"),
-            classes={} if edit is None else edit,
-        )
+        # An empty edit takes back every edit before it.
+        go_on(results, None, cluster, workers, ("link", "kinetics"), classes=edit or {})
     from stemkin.results.store import Store
 
     table = Store.at(results).read_table("classes.parquet").drop(columns="mean_patch")
     typer.echo(table.to_string(index=False, float_format="%.2f"))
 
 
-@app.command()
-def report(results: Folder) -> None:
+@app.command("report")
+def report_command(results: Folder) -> None:
     """Write report.html from the tables of a results folder."""
     from stemkin.report import write_report
 

@@ -1,9 +1,4 @@
-"""How the program ends: an exit code, and one sentence for whatever went wrong.
-
-0 done; 2 bad usage; 3 done, but something failed; 4 stopped through no fault of the movies (disk
-full, store or scheduler out of reach: the same command goes on); 130 interrupted, by Ctrl-C or by
-the system's request to end (SIGTERM); 1 a fault of stemkin itself.
-"""
+"""How the program ends: an exit code (`stemkin.errors`), and one sentence for what went wrong."""
 
 from __future__ import annotations
 
@@ -12,9 +7,16 @@ from typing import Any
 
 import typer
 
-from stemkin.errors import StoppedError, interrupted, is_of_the_network, reason
-
-DONE, FAULT, BAD_USAGE, INCOMPLETE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+from stemkin.errors import (
+    BAD_USAGE,
+    DONE,
+    FAULT,
+    STOPPED,
+    StoppedError,
+    interrupted,
+    is_of_the_network,
+    reason,
+)
 
 
 def close(outcome: Any) -> None:
@@ -42,22 +44,30 @@ def worth_saying(record: logging.LogRecord) -> bool:
 
 
 def tell(error: Exception) -> int:
-    """Print what is wrong in one sentence and return the exit code; a fault of our own keeps its
-    traceback in a file."""
-    if hasattr(
-        error, "format_message"
-    ):  # a usage error of click, which typer may bring along under its own name
+    """Print what is wrong in one sentence and return the exit code; a fault of stemkin itself keeps
+    its traceback in a file."""
+    # A usage error of click, which typer may bring along under its own name.
+    if hasattr(error, "format_message"):
         typer.echo(f"error: {error.format_message()} (see stemkin --help)", err=True)
         return BAD_USAGE
-    if isinstance(error, (ValueError, OSError)) or is_of_the_network(error):
-        logging.getLogger(__name__).debug("traceback", exc_info=error)
-        said = (
-            str(error)
-            if isinstance(error, (ValueError, OSError))
-            else f"a store is out of reach ({reason(error)})"
-        )
-        typer.echo(f"error: {' '.join(said.split())}", err=True)
-        return STOPPED if isinstance(error, StoppedError) or is_of_the_network(error) else BAD_USAGE
+    if isinstance(error, (ValueError, OSError)):
+        return _tell_reason(str(error), error)
+    if is_of_the_network(error):
+        return _tell_reason(f"a store is out of reach ({reason(error)})", error)
+    return _tell_fault(error)
+
+
+def _tell_reason(sentence: str, error: Exception) -> int:
+    """Print why what was asked cannot be done, or not now."""
+    logging.getLogger(__name__).debug("traceback", exc_info=error)
+    typer.echo(f"error: {' '.join(sentence.split())}", err=True)
+    if isinstance(error, StoppedError) or is_of_the_network(error):
+        return STOPPED
+    return BAD_USAGE
+
+
+def _tell_fault(error: Exception) -> int:
+    """Print that stemkin itself failed, and where the traceback is."""
     import tempfile
     import traceback
 

@@ -1,5 +1,4 @@
-"""What the commands have in common: arguments and options, each with the sentence that ``--help``
-shows."""
+"""Arguments and options of the commands, each with the sentence that ``--help`` shows."""
 
 from __future__ import annotations
 

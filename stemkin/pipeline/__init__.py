@@ -15,13 +15,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from stemkin.blas import one_thread
 from stemkin.config import RunConfig
+from stemkin.errors import DONE, INCOMPLETE
 from stemkin.learning.editing import Edits, read_edits
 from stemkin.pipeline.blocks import block_mib
 from stemkin.pipeline.gallery import write_gallery
@@ -30,58 +30,24 @@ from stemkin.pipeline.modelling import learn_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.numbers import compute_kinetics
 from stemkin.pipeline.opening import Inputs, open_inputs
+from stemkin.pipeline.outcome import RunOutcome, problems_of
 from stemkin.pipeline.phases import follow_phases
 from stemkin.pipeline.pixels import run_pixel_pass
-from stemkin.pipeline.planning import Plan, plan
+from stemkin.pipeline.planning import RunPlan, plan
 from stemkin.pipeline.readiness import check_ready
 from stemkin.pipeline.tracks import link_movies
 from stemkin.progress import Unwatched, Watch
 from stemkin.report import write_report
-from stemkin.results.journal import Journal, locked
+from stemkin.results.journal import Journal
+from stemkin.results.lock import locked
 from stemkin.results.log import logged, performance_reported
 from stemkin.results.store import Store
-from stemkin.schedulers.streams import active_client
+from stemkin.schedulers.active import active_client
 
-__all__ = ["Inputs", "Outcome", "Plan", "learn_model", "open_inputs", "plan", "resume", "run"]
+__all__ = ["Inputs", "RunOutcome", "RunPlan", "learn_model", "open_inputs", "plan", "resume", "run"]
 
-DONE, INCOMPLETE = 0, 3
 MEMORY_TOLERANCE = 1.1
 """A worker may hold so much more than was projected before the run says so."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes
-    ----------
-    folder
-        The results folder.
-    exit_code
-        0 all done; 3 done, but some movies or blocks failed.
-    problems
-        One sentence for each of those.
-    report
-        Path of ``report.html``, None where the run stopped before it.
-    blocks
-        How many blocks there are, how many were done before, and how many of the others were stale.
-    """
-
-    folder: str
-    exit_code: int
-    problems: list[str] = field(default_factory=list)
-    report: str | None = None
-    blocks: Mapping[str, Any] = field(default_factory=dict)
-
-    def describe(self) -> str:
-        """Return the few lines that the command line prints."""
-        lines = [f"failed: {problem}" for problem in self.problems]
-        if self.blocks.get("reused") or self.blocks.get("stale"):
-            lines.append(kept_and_redone(self.blocks))
-        lines.append(f"results: {self.folder}")
-        if self.report:
-            lines.append(f"report: {self.report}")
-        return "\n".join(lines)
 
 
 @one_thread
@@ -96,9 +62,10 @@ def run(
     classes: Edits | str | PathLike[str] | None = None,
     watch: Watch | None = None,
     performance_report: bool = False,
-) -> Outcome:
-    """Turn movies into a folder of results with a report. Computes once; a second call redoes only
-    what is stale.
+) -> RunOutcome:
+    """Turn movies into a folder of results with a report; a second call redoes what is stale.
+
+    Computes once.
 
     Parameters
     ----------
@@ -125,7 +92,7 @@ def run(
 
     Returns
     -------
-    Outcome
+    RunOutcome
         Whether all went well, and where the report is.
 
     Raises
@@ -191,7 +158,7 @@ def resume(
     config: RunConfig | None = None,
     classes: Edits | str | PathLike[str] | None = None,
     watch: Watch | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Do the named stages of an existing results folder; no pixel is read. Computes once.
 
     `classes` are as for `run`.
@@ -218,9 +185,11 @@ def _tables_and_report(
     watch: Watch,
     found: Inputs | None,
     meanwhile: Meanwhile | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Do what follows the pixels and was not done meanwhile, and close the journal."""
-    followed, linked = ({}, {}) if meanwhile is None else (meanwhile.followed, meanwhile.linked)
+    followed, linked = {}, {}
+    if meanwhile is not None:
+        followed, linked = meanwhile.followed, meanwhile.linked
     with journal.stage("name") as record:
         name_again(store, journal, config.run.retries, record, watch)
     with journal.stage("phases") as record:
@@ -234,48 +203,18 @@ def _tables_and_report(
         store.remove(SO_FAR)
     if found is not None:
         write_gallery(store, found.movies, journal)
-    problems = _problems(journal)
+    problems = problems_of(journal)
     code = INCOMPLETE if problems else DONE
     journal.finish(code)
     report = None
     if "report" in stages:
         with journal.stage("report"):
             report = str(write_report(store.root))
-    return Outcome(store.root, code, problems, report, journal.content["blocks"])
+    return RunOutcome(store.root, code, problems, report, journal.content["blocks"])
 
 
 def _said(classes: Edits | str | PathLike[str] | None) -> Edits | None:
-    return classes if classes is None or isinstance(classes, Mapping) else read_edits(classes)
-
-
-def kept_and_redone(blocks: Mapping[str, Any]) -> str:
-    """Say how much of the pixel pass was done before.
-
-    >>> kept_and_redone({"total": 10, "done": 9, "reused": 6, "stale": 1, "failed": [{}]})
-    'blocks: 6 of 10 were done before and kept, 1 was stale and done again, 2 were new, 1 failed'
-    """
-    done, reused, stale, failed = (
-        blocks["done"],
-        blocks["reused"],
-        blocks["stale"],
-        len(blocks["failed"]),
-    )
-    new = done - reused - stale
-    words = [f"{reused:,} of {blocks['total']:,} were done before and kept"]
-    words += [f"{stale:,} {'was' if stale == 1 else 'were'} stale and done again"] * (stale > 0)
-    words += [f"{new:,} {'was' if new == 1 else 'were'} new"] * (new > 0)
-    return "blocks: " + ", ".join([*words, *([f"{failed:,} failed"] * (failed > 0))])
-
-
-def _problems(journal: Journal) -> list[str]:
-    """Return one sentence for each movie and each block that failed."""
-    movies = [
-        f"{m['source']}: {m['reason']}"
-        for m in journal.content["movies"]
-        if m["status"] == "failed"
-    ]
-    blocks = [
-        f"{b['movie']}, frames {b['start']} to {b['stop'] - 1}: {b['error']}"
-        for b in journal.content["blocks"]["failed"]
-    ]
-    return movies + blocks
+    """Return the edits of classes that were given, read from their file if it is one."""
+    if classes is None or isinstance(classes, Mapping):
+        return classes
+    return read_edits(classes)

@@ -1,5 +1,6 @@
-"""How movies are cut into blocks: the same cut on every machine and after every restart, so that
-equal runs write equal files.
+"""Blocks of frames: the same cut on every machine and after every restart.
+
+So equal runs write equal files.
 
 A block aims at `stemkin.movie.BLOCK_MIB`. An archive that would give only a few such blocks is cut
 finer, so that all cores have work; how fine follows from the archive alone, never from who
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stemkin.config import RunConfig
+from stemkin.config import DetectSection
 from stemkin.movie import BLOCK_MIB, Movie
 
 BLOCKS_WANTED = 16
@@ -36,10 +37,10 @@ def block_mib(movies: Iterable[Movie]) -> float:
     return min(float(BLOCK_MIB), max(total / BLOCKS_WANTED, least))
 
 
-def edges_of(movie: Movie, config: RunConfig, mib: float) -> list[tuple[int, int]]:
+def edges_of(movie: Movie, detect: DetectSection, mib: float) -> list[tuple[int, int]]:
     """Return (start, stop) of every block of `movie`; a block size in the settings counts more than
     `mib`."""
-    return movie.block_edges(frames_per_block=config.detect.frames_per_block, block_mib=mib)
+    return movie.block_edges(frames_per_block=detect.frames_per_block, block_mib=mib)
 
 
 def settled_mib(movies: Sequence[Movie], blocks: dict[str, Any]) -> float:

@@ -1,5 +1,4 @@
-"""A few frames with their detections, kept beside the tables: numbers alone have misled this
-field."""
+"""The gallery: a few frames with their detections, as numbers alone have misled this field."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ MAX_EDGE_PX = 1024
 
 
 def write_gallery(store: Store, movies: Sequence[Movie], journal: Journal) -> None:
-    """Keep one good frame of the first movies, from the middle of each, with what was found in
-    it."""
+    """Keep a good frame from the middle of each of the first movies, with what was found in it."""
     for movie in movies[:MAX_MOVIES]:
         try:
             pictured = picture(store, movie)
@@ -35,8 +33,7 @@ def write_gallery(store: Store, movies: Sequence[Movie], journal: Journal) -> No
 
 
 def picture(store: Store, movie: Movie) -> bytes | None:
-    """Return one frame of `movie` with its detections as a compressed .npz; None where no frame is
-    good."""
+    """Return one frame of `movie` and its detections as a compressed .npz; None if none is good."""
     frames = store.read_movie("steps", movie.name)
     good = frames.loc[frames["status"] == OK, "frame"].to_numpy()
     if good.size == 0:
@@ -61,8 +58,6 @@ def picture(store: Store, movie: Movie) -> bytes | None:
 
 
 def _block_of(store: Store, movie: Movie, number: int) -> Block:
-    return next(
-        block
-        for block in store.blocks("detections", movie.name)
-        if block.start <= number < block.stop
-    )
+    """Return the block of detections that holds frame `number`."""
+    blocks = store.blocks("detections", movie.name)
+    return next(block for block in blocks if block.start <= number < block.stop)

@@ -37,7 +37,7 @@ from stemkin.pipeline.tracks import LinkSummary, LinkTask, link_task, link_to_st
 from stemkin.report import write_report
 from stemkin.results.journal import Journal
 from stemkin.results.store import RUN_FILE, Block, Store
-from stemkin.schedulers.streams import Call, Outcome
+from stemkin.schedulers.crews import Call, Outcome
 
 SO_FAR = "so_far"
 """Folder of the numbers of the movies that are done, while others are searched."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from stemkin.config import Kinetics
+from stemkin.config import KineticsSection
 from stemkin.diffusion import Motion, measure_motion
 from stemkin.linking import MEETING_LATTICES, meetings
 from stemkin.tables import Experiment, empty
@@ -16,7 +16,7 @@ from stemkin.tables import Experiment, empty
 def motion_of(
     tracks: Any,
     experiment: Experiment,
-    settings: Kinetics,
+    settings: KineticsSection,
     methods: Sequence[Any],
     hop_length_nm: float | None,
 ) -> Motion:
@@ -25,7 +25,9 @@ def motion_of(
     return measure_motion(tracks, methods=methods, hop_length_nm=hop_length_nm, **words)
 
 
-def meetings_of(tracks: Any, settings: Kinetics, hop_length_nm: float | None) -> pd.DataFrame:
+def meetings_of(
+    tracks: Any, settings: KineticsSection, hop_length_nm: float | None
+) -> pd.DataFrame:
     """Return where tracks merge and split within the reach that was asked for, or one hop; none
     where neither is known."""
     if settings.meeting_reach_nm is None and hop_length_nm is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stemkin.config import Kinetics
+from stemkin.config import KineticsSection
 from stemkin.controls import immobile, shuffled
 from stemkin.kinetics import dwell_times, transitions
 from stemkin.pipeline.motion import meetings_of, motion_of
@@ -30,7 +30,7 @@ def null_tables(
     tracks: Any,
     whole: Any,
     experiment: Experiment,
-    settings: Kinetics,
+    settings: KineticsSection,
     hop_length_nm: float | None,
     measured: pd.DataFrame,
     confusion: Confusion,
@@ -63,7 +63,7 @@ def null_tables(
 def _static(
     tracks: Any,
     experiment: Experiment,
-    settings: Kinetics,
+    settings: KineticsSection,
     confusion: Confusion,
     hop_length_nm: float | None,
 ) -> dict[str, pd.DataFrame]:

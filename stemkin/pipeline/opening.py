@@ -1,5 +1,4 @@
-"""Which movies a run works on: those that open and are calibrated; the others are listed with their
-reason."""
+"""The movies of a run: those that open and are calibrated; the others are listed with a reason."""
 
 from __future__ import annotations
 
@@ -63,17 +62,24 @@ def open_inputs(
     ValueError
         If not one of the movies can be used; the message gives the first reason.
     """
-    given = [inputs] if isinstance(inputs, (str, PathLike)) else list(inputs)
-    sources = [_absolute(fspath(source)) for source in given]
-    store = None if results is None else Store.at(results)
-    known = (
-        Headers.load(store.path(HEADERS_FILE))
-        if store is not None and store.is_local
-        else Headers()
+    if isinstance(inputs, (str, PathLike)):
+        inputs = [inputs]
+    sources = [_absolute(fspath(source)) for source in inputs]
+    known = _headers_kept(results)
+    # One folder, glob or manifest is an archive by itself; several are a list of movies.
+    archive = open_archive(
+        sources if len(sources) > 1 else sources[0],
+        cache=known,
+        **config.calibration.model_dump(),
     )
-    given_as = sources if len(sources) > 1 else sources[0]
-    archive = open_archive(given_as, cache=known, **config.calibration.model_dump())
     return replace(usable(archive, sources), headers=known)
+
+
+def _headers_kept(results: str | PathLike[str] | None) -> Headers:
+    """Return what the results folder remembers of headers; nothing in an object store."""
+    if results is None or not Store.at(results).is_local:
+        return Headers()
+    return Headers.load(Store.at(results).path(HEADERS_FILE))
 
 
 def usable(archive: Archive, sources: list[str]) -> Inputs:
@@ -86,18 +92,24 @@ def usable(archive: Archive, sources: list[str]) -> Inputs:
         else:
             problems.append((movie.source, reason))
     if not movies:
-        source, reason = (
-            problems[0] if problems else (", ".join(sources), "no movies were found there")
-        )
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        msg = reason if source in reason else f"{source}: {reason}{more}"
-        raise ValueError(msg)
+        raise ValueError(_why_none(sources, problems))
     return Inputs(sources, movies, problems)
 
 
+def _why_none(sources: Sequence[str], problems: Sequence[tuple[str, str]]) -> str:
+    """Return why not one of the `sources` is a movie that can be analysed."""
+    if not problems:
+        return f"{', '.join(sources)}: no movies were found there"
+    source, reason = problems[0]
+    if source in reason:
+        return reason
+    if len(problems) == 1:
+        return f"{source}: {reason}"
+    return f"{source}: {reason} (and {len(problems) - 1} more)"
+
+
 def uncalibrated(movie: Movie) -> str | None:
-    """Return what is missing before positions are lengths and frames are times; None if nothing
-    is."""
+    """Return what is missing before positions are lengths and frames are times, or None."""
     if movie.pixel_size_nm is None:
         return (
             "the file does not say how large a pixel is; give it with --pixel-size-nm or in a "
@@ -112,8 +124,13 @@ def uncalibrated(movie: Movie) -> str | None:
 
 
 def _absolute(source: str) -> str:
-    return source if "://" in source else str(Path(source).absolute())
+    """Return the same place, whichever folder it is read from."""
+    if "://" in source:
+        return source
+    return str(Path(source).absolute())
 
 
 def _none_for_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if value != value else value for key, value in row.items()}
+    """Return `row` with None where a value is NaN (which JSON does not know)."""
+    not_a_number = {key for key, value in row.items() if value != value}
+    return {**row, **dict.fromkeys(not_a_number)}

@@ -1,5 +1,4 @@
-"""The pixel pass: each block is read once, by the worker that searches it, and leaves as rows in
-the results folder."""
+"""The pixel pass: each block is read once, by the worker that searches it, and becomes rows."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemkin.config import RunConfig
+from stemkin.config import DetectSection, RunConfig, RunSection
 from stemkin.detection import detect_block
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
@@ -26,7 +25,8 @@ from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
 from stemkin.results.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
-from stemkin.schedulers.streams import Call, Outcome, stream
+from stemkin.schedulers.crews import Call, Outcome
+from stemkin.schedulers.streams import stream
 
 if TYPE_CHECKING:
     from stemkin.pipeline.meanwhile import Meanwhile
@@ -92,15 +92,15 @@ def run_pixel_pass(
     """
     blocks = journal.content["blocks"]
     mib = settled_mib(movies, blocks)
-    tidy(movies, store, config, blocks)
+    tidy(movies, store, config.detect, blocks)
     watch.stage("detect", sum(movie.n_frames for movie in movies))
-    tasks = pixel_tasks(movies, store, config, model_print=model_print, block_mib=mib)
+    tasks = pixel_tasks(movies, store, config.detect, model_print=model_print, block_mib=mib)
     seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
     found: Generator[Outcome[Any, Any]] = stream(
         detect_to_store,
         tasks,
         retries=config.run.retries,
-        resources=gpu_resource(config),
+        resources=gpu_resource(config.run),
         further=further,
     )
     with closing(found) as outcomes:
@@ -130,20 +130,22 @@ def run_pixel_pass(
     record.update(seen.summary())
 
 
-def tidy(movies: Iterable[Movie], store: Store, config: RunConfig, blocks: dict[str, Any]) -> None:
+def tidy(
+    movies: Iterable[Movie], store: Store, detect: DetectSection, blocks: dict[str, Any]
+) -> None:
     """Remove files that no block of this cut owns, make the arrays of maps, and count blocks."""
     blocks["total"], swept = 0, 0
     for movie in movies:
-        edges = edges_of(movie, config, blocks["mib"])
+        edges = edges_of(movie, detect, blocks["mib"])
         blocks["total"] += len(edges)
         kept = [Block(movie.name, *pair) for pair in edges]
         for table in BLOCK_TABLES:
-            n = store.keep_only(table, movie.name, kept)
-            swept += n if table == "steps" else 0
+            n_removed = store.keep_only(table, movie.name, kept)
+            if table == "steps":
+                swept += n_removed
         if not maps.stands(movie, store, edges):
-            store.keep_only(
-                "steps", movie.name, []
-            )  # a block counts as done only if its map is there
+            # A block counts as done only if its map is there.
+            store.keep_only("steps", movie.name, [])
             maps.make(movie, store, edges)
     if swept:
         log.warning(
@@ -151,9 +153,11 @@ def tidy(movies: Iterable[Movie], store: Store, config: RunConfig, blocks: dict[
         )
 
 
-def gpu_resource(config: RunConfig) -> dict[str, float] | None:
-    """Return what a task asks of its worker."""
-    return None if config.run.gpu_per_task is None else {"GPU": config.run.gpu_per_task}
+def gpu_resource(run: RunSection) -> dict[str, float] | None:
+    """Return what a task asks of its worker: a share of its GPU, or nothing."""
+    if run.gpu_per_task is None:
+        return None
+    return {"GPU": run.gpu_per_task}
 
 
 def _failure(block: Block, error: BaseException | None) -> dict[str, Any]:
@@ -189,14 +193,14 @@ class PassTotals:
         self.n_reused += summary.reused
         self.n_stale += summary.stale
         self.busy_s += summary.seconds
-        self.n_frames += 0 if summary.reused else summary.n_frames
+        if not summary.reused:
+            self.n_frames += summary.n_frames
         self.n_detections += summary.n_detections
         self.n_bytes += summary.n_bytes
         self.peak_memory_mib = max(self.peak_memory_mib, summary.peak_memory_mib)
 
     def blocks(self) -> dict[str, int]:
-        """Return how many blocks are done, how many of them were done before, and how many had to
-        be done again."""
+        """Return how many blocks are done, were done before, and had to be done again."""
         return {"done": self.n_blocks, "reused": self.n_reused, "stale": self.n_stale}
 
     def summary(self) -> dict[str, Any]:
@@ -213,17 +217,23 @@ class PassTotals:
 
     def note(self) -> str:
         """Return the speed so far, and how many blocks were done before."""
-        kept = f", {self.n_reused} blocks kept" if self.n_reused else ""
-        return f"{self.n_frames / (time.perf_counter() - self.began):.1f} frames/s{kept}"
+        speed = f"{self.n_frames / (time.perf_counter() - self.began):.1f} frames/s"
+        if not self.n_reused:
+            return speed
+        return f"{speed}, {self.n_reused} blocks kept"
 
 
 def pixel_tasks(
-    movies: Iterable[Movie], store: Store, config: RunConfig, *, model_print: str, block_mib: float
+    movies: Iterable[Movie],
+    store: Store,
+    detect: DetectSection,
+    *,
+    model_print: str,
+    block_mib: float,
 ) -> Iterator[PixelTask]:
-    """Yield one task per block of every movie, in order; no more than one movie's blocks are in
-    memory."""
+    """Yield one task per block of every movie, in order; one movie's blocks at a time."""
     for movie in movies:
-        for start, stop in edges_of(movie, config, block_mib):
+        for start, stop in edges_of(movie, detect, block_mib):
             made_of = fingerprint(
                 "detect",
                 STAGE_VERSION,
@@ -238,21 +248,14 @@ def pixel_tasks(
 
 
 def detect_to_store(task: PixelTask) -> PixelSummary:
-    """Search one block and write its rows; a block that was done already is left as it is. Computes
-    once."""
+    """Search one block and write its rows, unless that was done already. Computes once."""
     began = time.perf_counter()
     block, store = task.block, task.store
     before = [store.block_made_of(table, block) for table in PIXEL_TABLES]
     if all(made_of == task.made_of for made_of in before):
-        return PixelSummary(
-            block,
-            block.stop - block.start,
-            0,
-            0,
-            True,
-            time.perf_counter() - began,
-            peak_memory_mib(),
-        )
+        seconds = time.perf_counter() - began
+        n_frames = block.stop - block.start
+        return PixelSummary(block, n_frames, 0, 0, True, seconds, peak_memory_mib())
     stale = any(made_of not in (None, task.made_of) for made_of in before)
     frames, previous = read_with_halo(task.movie, block)
     found = detect_block(
@@ -265,15 +268,10 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
     )
     maps.write(store, block, found.maps)
     assert found.neighbours is not None
-    rows = dict(
-        zip(
-            PIXEL_TABLES,
-            (found.detections, found.neighbours, found.regions, found.frames),
-            strict=True,
-        )
-    )
-    for table in PIXEL_TABLES:  # steps last: they say that the block is done
-        store.write_block(table, block, rows[table], task.made_of)
+    rows = (found.detections, found.neighbours, found.regions, found.frames)
+    # In the order of PIXEL_TABLES, `steps` last: they say that the block is done.
+    for table, own in zip(PIXEL_TABLES, rows, strict=True):
+        store.write_block(table, block, own, task.made_of)
     seconds = time.perf_counter() - began
     n_found, n_bytes = len(found.detections), frames.nbytes
     return PixelSummary(

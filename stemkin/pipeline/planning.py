@@ -1,5 +1,4 @@
-"""What a run would do, said before it starts: movies, blocks, bytes, memory and, after a look at a
-few frames, time."""
+"""The plan of a run: movies, blocks, bytes, memory and, after a look at a few frames, time."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from os import PathLike
 import numpy as np
 
 from stemkin.blas import one_thread
-from stemkin.config import RunConfig
+from stemkin.config import DetectSection, RunConfig
 from stemkin.detection import detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
@@ -26,12 +25,12 @@ compressed)."""
 NAMING_SHARE = 1.45
 """Time of a frame in a run over that of its search alone: describing, naming, maps and writing
 (measured: 37 ms over 25.6 ms)."""
-PROBED_SPOTS, PROBED_PIXELS = 3, 2**21
-"""The probe looks at so many places of the archive, at about so many pixels in each."""
+SAMPLED_SPOTS, SAMPLED_PIXELS = 3, 2**21
+"""The sample is taken at so many places of the archive, of about so many pixels in each."""
 
 
 @dataclass(frozen=True)
-class Probe:
+class TimedSample:
     """What a few frames cost on this machine and one thread."""
 
     read_s_per_frame: float
@@ -41,7 +40,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """The size of a run; `peak_memory_mib` is what a worker with one thread should hold at most."""
 
     n_movies: int
@@ -51,7 +50,7 @@ class Plan:
     largest_block_mib: float
     peak_memory_mib: float
     problems: list[str]
-    probe: Probe | None = None
+    sample: TimedSample | None = None
     workers: int = 1
 
     @property
@@ -62,20 +61,17 @@ class Plan:
 
     @property
     def bytes_to_write(self) -> float | None:
-        """Bytes of all tables, as the probe lets expect; None without one."""
-        return (
-            None
-            if self.probe is None
-            else self.n_frames * self.probe.detections_per_frame * BYTES_PER_DETECTION
-        )
+        """Bytes of all tables, as the sample lets expect; None without one."""
+        if self.sample is None:
+            return None
+        return self.n_frames * self.sample.detections_per_frame * BYTES_PER_DETECTION
 
     @property
     def seconds(self) -> float | None:
-        """How long the pass over the pixels should take, as the probe lets expect; None without
-        one."""
-        if self.probe is None:
+        """Seconds that the pass over the pixels should take, as the sample lets expect, or None."""
+        if self.sample is None:
             return None
-        each = self.probe.read_s_per_frame + NAMING_SHARE * self.probe.search_s_per_frame
+        each = self.sample.read_s_per_frame + NAMING_SHARE * self.sample.search_s_per_frame
         return self.n_frames * each / min(self.workers, max(1, self.n_blocks))
 
     def describe(self) -> str:
@@ -88,16 +84,16 @@ class Plan:
             "scheduler at a time)",
             f"to read: {_bytes(self.n_bytes)}, each frame once",
         ]
-        if self.probe is not None and self.bytes_to_write is not None and self.seconds is not None:
-            probe = self.probe
+        if self.sample is not None and self.bytes_to_write is not None and self.seconds is not None:
+            sample = self.sample
             lines += [
-                f"to write: about {_bytes(self.bytes_to_write)} ({probe.detections_per_frame:.0f} "
+                f"to write: about {_bytes(self.bytes_to_write)} ({sample.detections_per_frame:.0f} "
                 "detections per frame)",
                 f"time: about {_duration(self.seconds)} on {self.workers} workers of this "
                 "machine's kind"
-                f" ({1e3 * probe.read_s_per_frame:.1f} ms to read and "
-                f"{1e3 * probe.search_s_per_frame:.1f} ms to search a frame,"
-                f" from {probe.n_frames} frames)",
+                f" ({1e3 * sample.read_s_per_frame:.1f} ms to read and "
+                f"{1e3 * sample.search_s_per_frame:.1f} ms to search a frame,"
+                f" from {sample.n_frames} frames)",
             ]
         lines.append(f"memory: about {self.peak_memory_mib:.0f} MiB per worker")
         return "\n".join([*lines, *(f"skipped: {problem}" for problem in self.problems)])
@@ -110,9 +106,8 @@ def plan(
     config: RunConfig | None = None,
     workers: int = 1,
     look: bool = False,
-) -> Plan:
-    """Say what a run of `inputs` would do. No frame is read, unless `look`: then a few are, to tell
-    the time.
+) -> RunPlan:
+    """Plan a run of `inputs`. Reads no frame, unless `look`: then a few, to tell the time.
 
     Parameters
     ----------
@@ -135,65 +130,55 @@ def plan(
     mib = block_mib(found.movies)
     n_blocks, n_bytes, largest = 0, 0, 0.0
     for movie in found.movies:
-        edges = edges_of(movie, config, mib)
+        edges = edges_of(movie, config.detect, mib)
         n_blocks += len(edges)
         n_bytes += movie.n_frames * int(frame_mib(movie) * 2**20)
         largest = max(largest, _longest(edges) * frame_mib(movie))
-    return Plan(
+    return RunPlan(
         len(found.movies),
         sum(movie.n_frames for movie in found.movies),
         n_blocks,
         n_bytes,
         largest,
-        WORKER_BASE_MIB + largest_task_mib(found.movies, config, mib),
+        WORKER_BASE_MIB + largest_task_mib(found.movies, config.detect, mib),
         [f"{source}: {reason}" for source, reason in found.problems],
-        probe(found.movies, config) if look else None,
+        timed_sample(found.movies, config.detect) if look else None,
         workers,
     )
 
 
 def task_mib(movie: Movie, n_frames: int) -> float:
-    """Return what a task holds for a block of `n_frames` [MiB]: its frames as stored, and what
-    searching them takes."""
+    """Return what a task holds for a block of `n_frames` [MiB]: its frames and their search."""
     return n_frames * frame_mib(movie) + task_bytes(n_frames, movie.shape[1:]) / 2**20
 
 
-def largest_task_mib(movies: Iterable[Movie], config: RunConfig, mib: float) -> float:
-    """Return what the largest task of a run should hold [MiB], beyond what its worker holds
-    anyway."""
-    return max((task_mib(m, _longest(edges_of(m, config, mib))) for m in movies), default=0.0)
+def largest_task_mib(movies: Iterable[Movie], detect: DetectSection, mib: float) -> float:
+    """Return what the largest task of a run should hold beside the worker's own memory [MiB]."""
+    return max((task_mib(m, _longest(edges_of(m, detect, mib))) for m in movies), default=0.0)
 
 
-def probe(movies: Sequence[Movie], config: RunConfig) -> Probe:
+def timed_sample(movies: Sequence[Movie], detect: DetectSection) -> TimedSample:
     """Read and search a few frames here and now, in the middle of some movies. Computes once."""
     detector = FourierDetector(
-        false_positives_per_frame=config.detect.false_positives_per_frame,
-        device=config.detect.device,
+        false_positives_per_frame=detect.false_positives_per_frame, device=detect.device
     )
-    chosen = [
-        movies[i]
-        for i in np.unique(np.linspace(0, len(movies) - 1, PROBED_SPOTS).round().astype(int))
-    ]
+    spots = np.linspace(0, len(movies) - 1, SAMPLED_SPOTS).round().astype(int)
+    chosen = [movies[i] for i in np.unique(spots)]
     read_s, search_s, n_found, n_frames = 0.0, 0.0, 0, 0
     _search(chosen[0], 0, 1, detector)  # what is made once per worker is made now
     for movie in chosen:
-        length = max(1, min(movie.n_frames, PROBED_PIXELS // (movie.shape[1] * movie.shape[2])))
+        length = max(1, min(movie.n_frames, SAMPLED_PIXELS // (movie.shape[1] * movie.shape[2])))
         start = (movie.n_frames - length) // 2
         seconds, n = _search(movie, start, start + length, detector)
-        read_s, search_s, n_found, n_frames = (
-            read_s + seconds[0],
-            search_s + seconds[1],
-            n_found + n,
-            n_frames + length,
-        )
-    return Probe(read_s / n_frames, search_s / n_frames, n_found / n_frames, n_frames)
+        read_s, search_s = read_s + seconds[0], search_s + seconds[1]
+        n_found, n_frames = n_found + n, n_frames + length
+    return TimedSample(read_s / n_frames, search_s / n_frames, n_found / n_frames, n_frames)
 
 
 def _search(
     movie: Movie, start: int, stop: int, detector: FourierDetector
 ) -> tuple[tuple[float, float], int]:
-    """Return the seconds to read and to search frames of a movie, and how many detections they
-    hold."""
+    """Return the seconds to read and to search frames, and how many detections there are."""
     began = time.perf_counter()
     frames = movie.reader.read(start, stop)
     read = time.perf_counter()
@@ -227,4 +212,6 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.1f} days"

@@ -1,5 +1,4 @@
-"""What is checked before a run starts, so that it does not fail after an hour: workers, what they
-can load, their memory."""
+"""Checks before a run starts, so that it does not fail after an hour: workers and their memory."""
 
 from __future__ import annotations
 
@@ -8,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from stemkin.archive import stored
-from stemkin.config import RunConfig
+from stemkin.config import DetectSection, RunConfig
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import edges_of
 from stemkin.pipeline.memory import peak_memory_mib
 from stemkin.pipeline.pixels import gpu_resource
 from stemkin.pipeline.planning import WORKER_BASE_MIB, largest_task_mib, task_mib
 from stemkin.results.store import Store
-from stemkin.schedulers.streams import check_resources
+from stemkin.schedulers.active import check_resources
 from stemkin.schedulers.workers import check_modules, check_workers, worker_memory_mib
 
 log = logging.getLogger(__name__)
@@ -48,17 +47,25 @@ def check_ready(
     """
     if client is not None:
         _await_workers(client)
-        check_resources(client, gpu_resource(config))
+        check_resources(client, gpu_resource(config.run))
         check_workers(client)
-        check_modules(client, modules_needed(movies, store, config))
+        check_modules(client, modules_needed(movies, store, config.detect))
     limit_mib, n_threads = worker_memory_mib(client)
-    check_memory(movies, config, mib, limit_mib=limit_mib, n_threads=n_threads)
-    base = WORKER_BASE_MIB if client is not None else max(WORKER_BASE_MIB, peak_memory_mib())
-    return base + n_threads * largest_task_mib(movies, config, mib)
+    check_memory(movies, config.detect, mib, limit_mib=limit_mib, n_threads=n_threads)
+    base = WORKER_BASE_MIB
+    if client is None:
+        # The tasks run in this process, which may hold more by now.
+        base = max(base, peak_memory_mib())
+    return base + n_threads * largest_task_mib(movies, config.detect, mib)
 
 
 def check_memory(
-    movies: Sequence[Movie], config: RunConfig, mib: float, *, limit_mib: float, n_threads: int = 1
+    movies: Sequence[Movie],
+    detect: DetectSection,
+    mib: float,
+    *,
+    limit_mib: float,
+    n_threads: int = 1,
 ) -> None:
     """Check that the largest block fits into a worker with `limit_mib` of memory that does
     `n_threads` blocks at once.
@@ -70,7 +77,7 @@ def check_memory(
     """
     room = (USABLE_SHARE * limit_mib - WORKER_BASE_MIB) / n_threads
     for movie in movies:
-        longest = max(stop - start for start, stop in edges_of(movie, config, mib))
+        longest = max(stop - start for start, stop in edges_of(movie, detect, mib))
         needed = task_mib(movie, longest)
         if needed > room:
             msg = (
@@ -97,27 +104,23 @@ def _cure(movie: Movie, room: float) -> str:
     )
 
 
-def modules_needed(movies: Sequence[Movie], store: Store, config: RunConfig) -> dict[str, str]:
-    """Return the packages that not every installation has, and that a worker of this run needs,
-    with the extra that brings each."""
+def modules_needed(movies: Sequence[Movie], store: Store, detect: DetectSection) -> dict[str, str]:
+    """Return the optional packages that a worker of this run needs, with the extra of each."""
     needed = {}
-    for source in {
-        *(movie.source.split("://")[0] for movie in movies if "://" in movie.source),
-        store.root.split("://")[0],
-    }:
-        if source in SCHEMES:
-            package, extra = SCHEMES[source]
+    for place in (*(movie.source for movie in movies), store.root):
+        scheme, is_url, _ = place.partition("://")
+        if is_url and scheme in SCHEMES:
+            package, extra = SCHEMES[scheme]
             needed[package] = extra
     if any(type(stored(movie)).__name__ == "RosettaReader" for movie in movies):
         needed["rsciio"] = "formats"
-    if config.detect.device == "cuda":
+    if detect.device == "cuda":
         needed["cupy"] = "gpu"
     return needed
 
 
 def _await_workers(client: Any) -> None:
-    """Wait for the first worker: those of a queue may take their time, and an adaptive cluster
-    starts none without a task."""
+    """Wait for the first worker: a queue is slow, an adaptive cluster starts none unasked."""
     if not client.nthreads():
         log.warning("no worker is there yet; waiting for the first one")
         client.submit(int, pure=False).result()

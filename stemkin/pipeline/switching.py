@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.config import Kinetics
+from stemkin.config import KineticsSection
 from stemkin.kernels.classes.motifs import MATERIALS, Elements
 from stemkin.kinetics import (
     Transitions,
@@ -99,7 +99,9 @@ def confusion_of(report: Mapping[str, Any], classes: pd.DataFrame) -> Confusion:
     return Confusion(own / own.sum(axis=1, keepdims=True), n)
 
 
-def transition_table(tracks: Any, experiment: Experiment, settings: Kinetics) -> pd.DataFrame:
+def transition_table(
+    tracks: Any, experiment: Experiment, settings: KineticsSection
+) -> pd.DataFrame:
     """Return the transitions of every movie, and pooled, at the run's lag."""
     words: dict[str, Any] = {"lag_frames": settings.lag_frames, "confidence": settings.confidence}
     return transitions(tracks, by="movie", experiment=experiment, **words).table
@@ -108,7 +110,7 @@ def transition_table(tracks: Any, experiment: Experiment, settings: Kinetics) ->
 def switching_tables(
     tracks: Any,
     experiment: Experiment,
-    settings: Kinetics,
+    settings: KineticsSection,
     classes: pd.DataFrame,
     confusion: Confusion,
 ) -> dict[str, pd.DataFrame]:
@@ -141,7 +143,7 @@ def _hidden(
     tracks: Any,
     classes: pd.DataFrame,
     confusion: Confusion,
-    settings: Kinetics,
+    settings: KineticsSection,
     words: dict[str, Any],
 ) -> pd.DataFrame:
     """Return the transitions of the classes that were seen often enough, with the naming errors
@@ -157,7 +159,7 @@ def _hidden(
 
 
 def _judged(
-    pooled: Transitions, experiment: Experiment, settings: Kinetics
+    pooled: Transitions, experiment: Experiment, settings: KineticsSection
 ) -> dict[str, pd.DataFrame]:
     """Return the tests of the pooled chain."""
     times = experiment.movies["frame_time_s"].dropna().unique()
@@ -190,7 +192,7 @@ def numbers_per_frame(
     every: Any,
     timed: Any,
     experiment: Experiment,
-    settings: Kinetics,
+    settings: KineticsSection,
     material: tuple[Elements, float] | None,
 ) -> dict[str, pd.DataFrame]:
     """Return the mean numbers of defects, of `every` movie's tracks, and what the beam made, of the

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.config import Link, RunConfig
+from stemkin.config import LinkSection, RunConfig
 from stemkin.detection import assemble_frames
 from stemkin.linking import MAX_STEP_LATTICES, Settings, link
 from stemkin.pipeline.gathering import WHOLE, whole_tracks
@@ -38,7 +38,7 @@ class LinkTask:
     blocks: tuple[Block, ...]
     failed: tuple[Block, ...]
     store: Store
-    settings: Link
+    settings: LinkSection
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""``run.json``: what a run was asked, what it did, what failed and why; written often, so that a
-crash loses little.
+"""The journal of a run, ``run.json``: what it was asked, what it did, what failed and why.
 
-The journal also keeps two runs apart: a folder remembers which inputs it belongs to, and a lock
-says who writes there.
+It is written often, so that a crash loses little. It also tells to which inputs a folder belongs;
+who writes there now is told by `stemkin.results.lock`.
 """
 
 from __future__ import annotations
@@ -10,23 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import socket
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from stemkin import __version__
-from stemkin.errors import StoppedError, UnwritableError
-from stemkin.results.store import LOCK_FILE, RUN_FILE, Store
+from stemkin.errors import UnwritableError
+from stemkin.results.store import RUN_FILE, FolderError, Store
 
 log = logging.getLogger(__name__)
 
 
-class FolderError(ValueError):
-    """A results folder that cannot be used; its message is one sentence."""
+PARTS = {"config": dict, "movies": list, "stages": dict, "blocks": dict}
+"""What every ``run.json`` has, and of which kind each is."""
 
 
 class Journal:
@@ -53,18 +49,13 @@ class Journal:
                 f"run INPUT -o {store.root}`"
             )
             raise FolderError(msg)
-        parts = {"config": dict, "movies": list, "stages": dict, "blocks": dict}
-        wrong = [
-            key
-            for key, kind in parts.items()
-            if not isinstance(content, dict) or not isinstance(content.get(key), kind)
-        ]
-        if wrong:
-            msg = (
-                f"{store.path(RUN_FILE)} is damaged (it has no {wrong[0]!r}); start over with "
-                "--fresh, or in another folder with -o"
-            )
-            raise FolderError(msg)
+        for key, kind in PARTS.items():
+            if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+                msg = (
+                    f"{store.path(RUN_FILE)} is damaged (it has no {key!r}); start over with "
+                    "--fresh, or in another folder with -o"
+                )
+                raise FolderError(msg)
         return cls(store, content)
 
     @classmethod
@@ -98,11 +89,10 @@ class Journal:
             )
             raise FolderError(msg)
         if known is not None and fresh:
-            for name in sorted(
-                store.names(), key=lambda name: name == RUN_FILE
-            ):  # last: a results folder to the end
+            # run.json goes last, so that this is a results folder to the end.
+            for name in sorted(store.names(), key=lambda name: name == RUN_FILE):
                 store.remove(name)
-        before = {} if known is None or fresh else known
+        before = known if known is not None and not fresh else {}
         content: dict[str, Any] = {
             "version": __version__,
             "created": before.get("created") or now(),
@@ -146,7 +136,9 @@ class Journal:
             yield record
             record["status"] = "done"
         except BaseException as error:
-            record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            record["status"] = "failed"
+            if isinstance(error, KeyboardInterrupt):
+                record["status"] = "interrupted"
             record["error"] = f"{type(error).__name__}: {error}"
             raise
         finally:
@@ -171,16 +163,24 @@ class Journal:
 
 
 def _block_mib(before: dict[str, Any]) -> float | None:
-    """Return how large blocks were cut before: a run goes on with them, whoever joined its archive
-    meanwhile."""
+    """Return how large blocks were cut before [MiB], None where that is not known.
+
+    A run goes on with them, whichever movies joined its archive meanwhile.
+    """
     blocks = before.get("blocks")
-    mib = blocks.get("mib") if isinstance(blocks, dict) else None
-    return float(mib) if isinstance(mib, (int, float)) and mib > 0 else None
+    if not isinstance(blocks, dict):
+        return None
+    mib = blocks.get("mib")
+    if isinstance(mib, (int, float)) and mib > 0:
+        return float(mib)
+    return None
 
 
 def _known(store: Store, *, fresh: bool) -> dict[str, Any] | None:
-    """Return what the folder's ``run.json`` says; where a run starts over, a damaged one is an
-    empty one."""
+    """Return what the folder's ``run.json`` says, None where there is none.
+
+    Where a run starts over, a damaged one is an empty one.
+    """
     try:
         known = store.read_json(RUN_FILE)
         if known is not None and not isinstance(known, dict):
@@ -193,126 +193,7 @@ def _known(store: Store, *, fresh: bool) -> dict[str, Any] | None:
         if not fresh:
             raise
         return {}
-    return dict(known) if known is not None else None
-
-
-@contextmanager
-def locked(store: Store) -> Iterator[None]:
-    """Keep other runs out of the folder of `store`; a lock whose process is gone is taken over.
-
-    Raises
-    ------
-    FolderError
-        If another run is writing there.
-    """
-    with _turn:
-        _take_once(store)
-        _held.add(store.root)
-    try:
-        yield
-    finally:
-        _held.discard(store.root)
-        with suppress(
-            OSError
-            # a store that is out of reach keeps the lock, which the next run of this machine takes
-            # over
-        ):
-            store.remove(LOCK_FILE)
-
-
-_turn = threading.Lock()
-_held: set[str] = set()
-"""The folders in which this process writes now: a lock of its own elsewhere was left by a run that
-could not remove it."""
-
-
-def _take_once(store: Store) -> None:
-    """Take the lock, or say why not."""
-    try:
-        _take_in_store(store) if not store.is_local else _take(Path(store.path(LOCK_FILE)), store)
-    except StoppedError:  # a store that does not answer now
-        raise
-    except OSError as error:
-        why = error.strerror or error
-        msg = (
-            f"the results folder {store.root} cannot be written: {why}; choose another one with -o"
-        )
-        raise FolderError(msg) from error
-
-
-def _take(path: Path, store: Store) -> None:
-    """Make the lock file appear with its content; runs that start at once look at a stale one in
-    turn."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    turn = os.open(path.parent, os.O_RDONLY)
-    signed = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        signed.write_text(_signature())
-        os.link(signed, path)
-    except FileExistsError:
-        _check_gone(path.read_text(), store)
-        os.replace(signed, path)
-    finally:
-        signed.unlink(missing_ok=True)
-        os.close(turn)
-
-
-def _take_in_store(store: Store) -> None:
-    """Write the lock of an object store: created only where there is none, if the store can promise
-    that."""
-    if store.exists(LOCK_FILE):
-        _check_gone(store.read_bytes(LOCK_FILE).decode(errors="replace"), store)
-        store.write_bytes(_signature().encode(), LOCK_FILE)
-    else:
-        store.create_bytes(_signature().encode(), LOCK_FILE)
-
-
-def _check_gone(holder: str, store: Store) -> None:
-    """Check that the run that signed a lock has ended.
-
-    Raises
-    ------
-    FolderError
-        If it has not, or nobody can tell.
-    """
-    left_by_us = holder == _signature() and store.root not in _held
-    if not left_by_us and not _is_gone(holder):
-        msg = (
-            f"{store.root} is being written by another run ({holder}); wait for it, or choose "
-            f"another folder with -o (if it is gone, remove {store.path(LOCK_FILE)})"
-        )
-        raise FolderError(msg)
-    log.warning(
-        "the lock of %s was left by a run that is gone (%s); taking it over", store.root, holder
-    )
-
-
-def _signature() -> str:
-    import psutil
-
-    return (
-        f"process {os.getpid()} started {psutil.Process().create_time():.0f} on "
-        f"{socket.gethostname()}"
-    )
-
-
-def _is_gone(holder: str) -> bool:
-    """Tell whether the process that signed a lock has ended; on another host that cannot be
-    known."""
-    import psutil
-
-    words = holder.split()
-    if len(words) != 6:
-        return True
-    if words[5] != socket.gethostname():
-        return False
-    try:
-        return bool(abs(psutil.Process(int(words[1])).create_time() - float(words[3])) > 2)
-    except (psutil.NoSuchProcess, ValueError):
-        return True
+    return known
 
 
 def machine() -> dict[str, Any]:
@@ -333,4 +214,8 @@ def now() -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    """Return the first three `names`, and how many more there are."""
+    listed = ", ".join(names[:3])
+    if len(names) > 3:
+        listed += f" and {len(names) - 3} more"
+    return listed

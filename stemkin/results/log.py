@@ -22,8 +22,7 @@ from stemkin.results.store import Store
 LOG_FILE = "log.jsonl"
 PERFORMANCE_FILE = "performance.html"
 MAX_LINES_KEPT = 20_000
-"""So many lines wait in memory where the file cannot grow (object stores); older ones are
-dropped."""
+"""So many lines wait in memory where a file cannot grow (object stores), the last ones."""
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +43,7 @@ class LogFile(logging.Handler):
             self._lines.extend(store.read_bytes(LOG_FILE).decode(errors="replace").splitlines())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add one line; a log that cannot be written stops no run, and says so once, on the
-        terminal."""
+        """Add one line; a log that cannot be written stops no run, and says so once."""
         line = as_json(record)
         if self._file is None:
             self._lines.append(line)
@@ -62,8 +60,10 @@ class LogFile(logging.Handler):
                 )
 
     def close(self) -> None:
-        """Write what waits, if it can be, and close; Python calls this once more when it ends, and
-        nothing waits then."""
+        """Write what waits, if it can be, and close.
+
+        Python calls this once more when it ends, and nothing waits then.
+        """
         super().close()
         lines, self._lines = self._lines, deque()
         try:
@@ -112,9 +112,8 @@ def logged(store: Store, client: Any = None) -> Iterator[None]:
         yield
     except BaseException as error:
         said = f"the run stopped: {type(error).__name__}: {error}".rstrip(": ")
-        handler.handle(
-            logging.LogRecord(log.name, logging.ERROR, __file__, 0, said, None, None)
-        )  # the caller tells the terminal
+        # Only the file is told; the caller tells the terminal.
+        handler.handle(logging.LogRecord(log.name, logging.ERROR, __file__, 0, said, None, None))
         raise
     finally:
         if client is not None and client.status == "running":

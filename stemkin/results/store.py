@@ -1,11 +1,9 @@
-"""The results folder: what its files are called, how they appear, and how a good one is told from a
-stale one.
+"""The results folder: what its files are called, and how a good one is told from a stale one.
 
 Files appear whole or not at all (a temporary file is renamed; an object store gets one PUT). Each
-Parquet file carries
-the *fingerprint* of what made it: the input's identity, the model, the settings and the version of
-the stage. A file whose fingerprint is the wanted one need not be made again, and that is all there
-is to resuming a run.
+Parquet file carries the *fingerprint* of what made it: the input's identity, the model, the
+settings and the version of the stage. A file whose fingerprint is the wanted one need not be made
+again, and that is all there is to resuming a run.
 
 A results folder is a path, or any URL that fsspec knows (``s3://bucket/results``).
 """
@@ -36,8 +34,14 @@ LOCK_FILE = ".lock"
 PIXEL_TABLES = ("detections", "neighbours", "breaks", "steps")
 """What the pixel pass writes for each block of frames, `steps` last: the frames as measured, before
 their shifts are summed; `breaks` are the regions before they are followed."""
+IS_THERE = ("PreconditionFailed", "At least one of the pre-conditions")
+"""How an object store says that a file exists already; s3fs hands on its words alone."""
 BLOCK_TABLES = (*PIXEL_TABLES, "frames", "tracks", "regions")
 """Tables with one file per block of frames."""
+
+
+class FolderError(ValueError):
+    """A results folder that cannot be used; its message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -77,27 +81,27 @@ def folder_name(movie: str) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """A results folder at `root` (path or URL); picklable, so that each worker writes its own
-    rows."""
+    """A results folder at `root` (path or URL); picklable, so that workers write their own rows."""
 
     root: str
 
     @classmethod
     def at(cls, root: str | os.PathLike[str]) -> Store:
-        """Return the store at `root`; a relative path is made absolute, since workers may stand
-        elsewhere."""
+        """Return the store at `root`; a path is made absolute, as workers may stand elsewhere."""
         text = os.fspath(root)
-        return cls(text.rstrip("/") if "://" in text else str(Path(text).absolute()))
+        if "://" in text:
+            return cls(text.rstrip("/"))
+        return cls(str(Path(text).absolute()))
 
     @cached_property
     def _fs(self) -> Any:
         import fsspec
 
-        # listings are not remembered: other processes write here, and a file that they made must be
-        # seen
-        return fsspec.core.url_to_fs(
-            self.root, **({} if self.is_local else {"use_listings_cache": False})
-        )[0]
+        options: dict[str, Any] = {}
+        if not self.is_local:
+            # Other processes write here, and a file that they made must be seen.
+            options["use_listings_cache"] = False
+        return fsspec.core.url_to_fs(self.root, **options)[0]
 
     @property
     def is_local(self) -> bool:
@@ -108,9 +112,7 @@ class Store:
         """Return the path or URL of a file in the folder."""
         return "/".join([self.root, *parts])
 
-    # --- bytes
-    #
-    # -------------------------------------------------------------------------------------------------
+    # --- bytes ------------------------------------------------------------------------------------
 
     def exists(self, *parts: str) -> bool:
         """Tell whether there is such a file or folder."""
@@ -118,16 +120,15 @@ class Store:
             return bool(self._fs.exists(self.path(*parts)))
 
     def read_bytes(self, *parts: str) -> bytes:
-        """Return a file's content; from the first byte on is one request to an object store, asked
-        for the whole s3fs makes two."""
+        """Return a file's content."""
         with reaching(self.root):
+            # Asked for the whole, s3fs makes two requests; from the first byte on it makes one.
             return bytes(self._fs.cat_file(self.path(*parts), start=0))
 
     def read_ranges(
         self, files: Sequence[tuple[str, ...]], starts: list[int], stops: list[int]
     ) -> list[bytes]:
-        """Return the bytes `starts` to `stops` (excluded) of each of the `files`; an object store
-        is asked for all of them at once."""
+        """Return bytes `starts` to `stops` (excluded) of each of the `files`, asked for at once."""
         paths = [self.path(*file) for file in files]
         with reaching(self.root):
             return list(self._fs.cat_ranges(paths, starts, stops, on_error="raise"))
@@ -148,8 +149,7 @@ class Store:
 
     @contextmanager
     def writing(self, *parts: str) -> Iterator[None]:
-        """Say of whatever fails in a ``with`` block for want of space, permission or connection
-        that it stops the run.
+        """Turn what fails for want of space, permission or connection into what stops the run.
 
         Raises
         ------
@@ -181,10 +181,8 @@ class Store:
             self._fs.pipe_file(self.path(*parts), content, mode="create")
         except FileExistsError:
             raise
-        except Exception as error:  # s3fs gives the store's answer in words alone
-            if "PreconditionFailed" not in str(
-                error
-            ) and "At least one of the pre-conditions" not in str(error):
+        except Exception as error:
+            if not any(words in str(error) for words in IS_THERE):
                 with self.writing(*parts):
                     raise
             msg = f"{self.path(*parts)} appeared this moment"
@@ -201,8 +199,7 @@ class Store:
         return [n for n in names if not n.startswith(".")]
 
     def sweep(self, *parts: str) -> None:
-        """Remove what writers that were killed have left unfinished in a folder of the machine's
-        own file system."""
+        """Remove what killed writers have left unfinished in a folder of the own file system."""
         if self.is_local:
             with self.writing(*parts):
                 for left in Path(self.path(*parts)).glob(".*.part"):
@@ -214,9 +211,7 @@ class Store:
             with self.writing(*parts):
                 self._fs.rm(self.path(*parts), recursive=True)
 
-    # --- JSON
-    #
-    # --------------------------------------------------------------------------------------------------
+    # --- JSON -------------------------------------------------------------------------------------
 
     def read_json(self, *parts: str) -> Any:
         """Return a JSON file's content, None where there is no such file.
@@ -226,8 +221,10 @@ class Store:
         ValueError
             If it is no JSON.
         """
+        if not self.exists(*parts):
+            return None
         try:
-            return json.loads(self.read_bytes(*parts)) if self.exists(*parts) else None
+            return json.loads(self.read_bytes(*parts))
         except ValueError as error:
             msg = (
                 f"{self.path(*parts)} is damaged ({error}); start over with --fresh, or in another "
@@ -239,41 +236,33 @@ class Store:
         """Write a JSON file."""
         self.write_bytes(json.dumps(content, indent=2, default=str).encode() + b"\n", *parts)
 
-    # --- tables
-    #
-    # ------------------------------------------------------------------------------------------------
+    # --- tables -----------------------------------------------------------------------------------
 
     def write_table(self, rows: pd.DataFrame, made_of: str, *parts: str, **note: str) -> None:
-        """Write a table with the fingerprint `made_of` and any further `note`; equal rows give
-        equal bytes."""
+        """Write a table with its fingerprint and a `note`; equal rows give equal bytes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         arrow = pa.Table.from_pandas(rows, preserve_index=False)
-        about = json.dumps(
-            {"fingerprint": made_of, "n_rows": len(rows), **note}, sort_keys=True
-        ).encode()
-        arrow = arrow.replace_schema_metadata(
-            {**(arrow.schema.metadata or {}), METADATA_KEY: about}
-        )
+        about = {"fingerprint": made_of, "n_rows": len(rows), **note}
+        metadata = dict(arrow.schema.metadata or {})
+        metadata[METADATA_KEY] = json.dumps(about, sort_keys=True).encode()
+        arrow = arrow.replace_schema_metadata(metadata)
         buffer = io.BytesIO()
         pq.write_table(arrow, buffer, compression="zstd")
         self.write_bytes(buffer.getvalue(), *parts)
 
     def read_table(self, *parts: str, columns: Iterable[str] | None = None) -> pd.DataFrame:
         """Return a table."""
-        return pd.read_parquet(
-            io.BytesIO(self.read_bytes(*parts)), columns=None if columns is None else list(columns)
-        )
+        wanted = list(columns) if columns is not None else None
+        return pd.read_parquet(io.BytesIO(self.read_bytes(*parts)), columns=wanted)
 
     def made_of(self, *parts: str) -> str | None:
-        """Return the fingerprint in a table's file; None if there is no such file or it is not
-        whole."""
+        """Return the fingerprint in a table's file; None if there is no such whole file."""
         return self.note(*parts).get("fingerprint")
 
     def note(self, *parts: str) -> dict[str, str]:
-        """Return what a table's file says of itself; nothing if there is no such file or it is not
-        whole."""
+        """Return what a table's file says of itself; nothing if there is no such whole file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -282,11 +271,10 @@ class Store:
                 metadata = pq.read_schema(file).metadata or {}
         except (FileNotFoundError, pa.ArrowException):
             return {}
-        note = metadata.get(METADATA_KEY)
-        return {} if note is None else {key: str(value) for key, value in json.loads(note).items()}
+        note = json.loads(metadata.get(METADATA_KEY, b"{}"))
+        return {key: str(value) for key, value in note.items()}
 
-    # --- blocks of frames
-    # --------------------------------------------------------------------------------------
+    # --- blocks of frames -------------------------------------------------------------------------
 
     def write_block(
         self, table: str, block: Block, rows: pd.DataFrame, made_of: str, **note: str
@@ -323,8 +311,10 @@ class Store:
         return [Block(movie, int(start), int(stop)) for start, stop in edges]
 
     def keep_only(self, table: str, movie: str, blocks: Iterable[Block]) -> int:
-        """Remove files of `movie` that are none of `blocks` (left by another block size); return
-        how many there were."""
+        """Remove files of `movie` that are none of `blocks`, and return how many there were.
+
+        Another block size has left them.
+        """
         self.sweep(table, folder_name(movie))
         wanted = {block.file_name for block in blocks}
         stale = [name for name in self.names(table, folder_name(movie)) if name not in wanted]
@@ -333,15 +323,15 @@ class Store:
         return len(stale)
 
     def read_movie(self, table: str, movie: str) -> pd.DataFrame:
-        """Return all rows of one movie; for small tables (`frames`, `steps`) and for looking at one
-        movie."""
+        """Return all rows of one movie: for small tables (`frames`, `steps`), or for a look."""
         parts = [
             self.read_table(table, folder_name(movie), name)
             for name in self.names(table, folder_name(movie))
         ]
         parts = [part for part in parts if len(part)]
-        kind = "frames" if table == "steps" else table
-        return pd.concat(parts, ignore_index=True) if parts else tables.empty(kind)
+        if parts:
+            return pd.concat(parts, ignore_index=True)
+        return tables.empty("frames" if table == "steps" else table)
 
 
 def _replace(target: Path, content: bytes) -> None:

@@ -1,5 +1,4 @@
-"""What the workers of a cluster are: which versions they run, what they can load, how much memory
-they have."""
+"""The workers of a cluster: their versions, what they can load, how much memory they have."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from stemkin.blas import one_thread
-from stemkin.schedulers.streams import active_client, n_threads
+from stemkin.schedulers.active import active_client, n_threads
 
 
 @contextmanager
@@ -49,9 +48,8 @@ def check_workers(client: Any) -> None:
         If a worker has no stemkin, or another version of it, of Python, or of Dask.
     """
 
-    def versions() -> dict[
-        str, str | None
-    ]:  # stands in here to travel by value, to workers without stemkin too
+    # Stands in here to travel by value, to workers without stemkin too.
+    def versions() -> dict[str, str | None]:
         import importlib
         import platform
 
@@ -67,7 +65,9 @@ def check_workers(client: Any) -> None:
     for worker, there in client.run(versions).items():
         for package, version in here.items():
             if there[package] != version:
-                met = f"{package} {there[package]}" if there[package] else f"no {package}"
+                met = f"{package} {there[package]}"
+                if there[package] is None:
+                    met = f"no {package}"
                 msg = (
                     f"the worker {worker} cannot run this: it has {met}, this client {version}; "
                     "install the same version there"
@@ -76,8 +76,7 @@ def check_workers(client: Any) -> None:
 
 
 def check_modules(client: Any, needed: dict[str, str]) -> None:
-    """Check that the workers of `client` can load packages (name: the extra of stemkin that brings
-    it).
+    """Check that workers can load packages (`needed`: name, and the extra of stemkin with it).
 
     Raises
     ------
@@ -103,8 +102,7 @@ def _missing_here(modules: list[str]) -> list[str]:
 
 
 def worker_memory_mib(client: Any) -> tuple[float, int]:
-    """Return the smallest memory limit [MiB] of the workers of `client`, for the largest number of
-    threads in one of them.
+    """Return the smallest memory limit of a worker [MiB], and the largest number of threads of one.
 
     Without a client that is this machine's (or container's) memory and the threads of this process.
     """
@@ -114,6 +112,5 @@ def worker_memory_mib(client: Any) -> tuple[float, int]:
         return MEMORY_LIMIT / 2**20, n_threads()
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [w["memory_limit"] for w in workers if w.get("memory_limit")]  # 0: no limit
-    return min(limits, default=float("inf")) / 2**20, max(
-        (w["nthreads"] for w in workers), default=1
-    )
+    n_most = max((w["nthreads"] for w in workers), default=1)
+    return min(limits, default=float("inf")) / 2**20, n_most

@@ -1,0 +1,159 @@
+"""Clusters that stemkin starts: processes of this machine, or the jobs of a queue.
+
+Nobody else reaches them, and their workers keep freed pages, are not profiled, and leave the
+terminal's Ctrl-C to this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+KEEPING_PAGES = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 64 * 2**20}
+"""Dask makes its workers give every freed megabyte back to the system at once, so that each array
+of a frame's size is paged in anew; with these the pixel pass takes less than half the time. Set
+them for your own workers too (see examples)."""
+UNPROFILED = "import dask; dask.config.set({'distributed.worker.profile.enabled': False})"
+"""Dask looks at the stack of every worker each 10 ms and keeps what it saw for an hour: 1 MiB for
+every 3 s, and 5 % of the time. Said by every local worker itself, as the next one."""
+UNPROFILED_JOB = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
+"""The same for the job of a queue."""
+QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+"""What a task raises comes back with it; what else a local worker says is noise at its end."""
+DEAF_TO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""What every local worker does first, one that takes the place of a dead one too: the terminal's
+Ctrl-C is this process's alone."""
+ON_LOOPBACK = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+"""How the clusters of this machine are started: nobody else reaches them, nor their dashboard."""
+QUEUES = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "lsf": "LSFCluster",
+    "oar": "OARCluster",
+    "htcondor": "HTCondorCluster",
+}
+"""The ``kind`` of a cluster file and the class of dask-jobqueue that serves it."""
+
+
+@contextmanager
+def started_by_us() -> Iterator[None]:
+    """Give schedulers and workers started in the ``with`` block the settings that stemkin needs."""
+    import dask
+
+    settings = {
+        "distributed.worker.profile.enabled": False,  # of the scheduler
+        "distributed.nanny.pre-spawn-environ": {
+            **dask.config.get("distributed.nanny.pre-spawn-environ"),
+            **KEEPING_PAGES,
+            **QUIET,
+        },
+        "distributed.worker.preload": [
+            *dask.config.get("distributed.worker.preload"),
+            UNPROFILED,
+            DEAF_TO_CTRL_C,
+        ],
+        # `stream` tries what was on a dead worker again, alone
+        "distributed.scheduler.allowed-failures": 0,
+    }
+    with dask.config.set(settings), _ctrl_c_is_ours():
+        yield
+
+
+def local_cluster(n_workers: int) -> Any:
+    """Start one single-threaded process per worker on this machine."""
+    from distributed import LocalCluster
+
+    return LocalCluster(n_workers=n_workers, silence_logs=logging.ERROR, **ON_LOOPBACK)
+
+
+@contextmanager
+def _ctrl_c_is_ours() -> Iterator[None]:
+    """Start processes that do not hear the terminal's Ctrl-C: this process ends them in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def gpu_cluster(workers: int | None) -> Any:
+    """Start one process per GPU, each seeing only its own."""
+    gpus = visible_gpus()
+    if not gpus:
+        msg = 'connect("gpu") found no GPU on this machine; use connect() for its cores'
+        raise ValueError(msg)
+    gpus = gpus[:workers]
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError:
+        return _pinned_workers(gpus)
+    return LocalCUDACluster(CUDA_VISIBLE_DEVICES=gpus, resources={"GPU": 1}, **ON_LOOPBACK)
+
+
+def _pinned_workers(gpus: list[str]) -> Any:
+    """Start a cluster in which worker k sees GPU k alone, where dask-cuda is missing."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    def worker(gpu: str) -> dict[str, Any]:
+        options = {
+            "nthreads": 1,
+            "resources": {"GPU": 1},
+            "env": {"CUDA_VISIBLE_DEVICES": gpu},
+            "host": "127.0.0.1",
+        }
+        return {"cls": Nanny, "options": options}
+
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    return SpecCluster(scheduler=scheduler, workers={f"gpu-{gpu}": worker(gpu) for gpu in gpus})
+
+
+def visible_gpus() -> list[str]:
+    """Return the numbers of this machine's GPUs, as CUDA_VISIBLE_DEVICES has them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu for gpu in chosen.split(",") if gpu.strip() and gpu.strip() != "-1"]
+    return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
+
+
+def queue_cluster(path: str, workers: int | None) -> Any:
+    """Submit jobs to a queue as the cluster file at `path` says."""
+    try:
+        options = tomllib.loads(Path(path).read_text())
+    except tomllib.TOMLDecodeError as error:
+        msg = f"the cluster file {path} is no valid TOML: {error}"
+        raise ValueError(msg) from error
+    kind = options.pop("kind", None)
+    if kind not in QUEUES:
+        msg = f"the cluster file {path} says kind = {kind!r}; it must be one of {', '.join(QUEUES)}"
+        raise ValueError(msg)
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        msg = 'queues need dask-jobqueue; pip install "stemkin[slurm]"'
+        raise ValueError(msg) from error
+    jobs, maximum = options.pop("jobs", workers or 1), options.pop("maximum_jobs", None)
+    options["scheduler_options"] = {
+        "dashboard_address": "127.0.0.1:0",
+        **options.get("scheduler_options", {}),
+    }
+    exports = [
+        f"export {name}={value}" for name, value in {**KEEPING_PAGES, **UNPROFILED_JOB}.items()
+    ]
+    options["job_script_prologue"] = [*exports, *options.get("job_script_prologue", [])]
+    cluster = getattr(dask_jobqueue, QUEUES[kind])(**options)
+    if maximum is None:
+        cluster.scale(jobs=workers or jobs)
+    else:
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=maximum)
+    return cluster
