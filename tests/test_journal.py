@@ -115,8 +115,14 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
 def test_a_stage_that_fails_is_remembered(tmp_path):
     journal = start(Store.at(tmp_path))
     with pytest.raises(RuntimeError), journal.stage("learn"):
-        raise RuntimeError
-    assert Journal.read(Store.at(tmp_path)).content["stages"]["learn"]["status"] == "failed"
+        raise RuntimeError("no lattice")
+    with pytest.raises(KeyboardInterrupt), journal.stage("detect"):
+        raise KeyboardInterrupt
+    stages = Journal.read(Store.at(tmp_path)).content["stages"]
+    assert stages["learn"]["status"] == "failed"
+    assert stages["learn"]["error"] == "RuntimeError: no lattice"
+    assert stages["learn"]["seconds"] >= 0
+    assert stages["detect"]["status"] == "interrupted"
 
 
 def test_a_folder_without_a_journal_is_no_results_folder(tmp_path):
