@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,11 @@ from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model.looks import Sample
 from stemkin.network import NetworkDetector, load_network
 
-if TYPE_CHECKING:
-    from stemkin.model import Model
-
 FORMAT = 1
 """Raised when a saved model can no longer be read by this version."""
 
 
-def write(model: Model, place: Path) -> None:
+def write(model: Any, place: Path) -> None:
     """Write ``model.json`` and ``arrays.npz`` to the folder `place`, and the network if its
     detector is one."""
     place.mkdir(parents=True, exist_ok=True)
@@ -111,7 +108,7 @@ def _fields(
     }
 
 
-def arrays_of(model: Model) -> dict[str, np.ndarray]:
+def arrays_of(model: Any) -> dict[str, np.ndarray]:
     """Return everything a model has learned but its detector, by the name it has in
     ``arrays.npz``."""
     arrays = {
