@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stemkin import tables
+from stemkin.kinetics.creation import NM2_IN_BARN, cross_section
 from stemkin.order import histories
-from stemkin.report import images, palette, render, summaries, write_report
-from stemkin.report.intervals import Scale, scale_for
-from stemkin.report.results import NULL_TABLES, TABLES, read_results
+from stemkin.report import images, palette, report_page, summaries, write_report
+from stemkin.report.intervals import AxisScale, scale_for
+from stemkin.report.result_files import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity
 from stemkin.results.store import Block, Store, folder_name
 from stemkin.structures import described, sums_of
@@ -241,7 +242,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(store):
-    return render(read_results(store))
+    return report_page(read_results(store))
 
 
 @pytest.fixture
@@ -295,7 +296,7 @@ def test_the_matrix_shows_probability_interval_and_count(page):
 
 
 def test_merges_and_splits_are_counted_by_kind_beside_naming_errors(small):
-    assert "Merging and splitting" not in Reader(render(read_results(small))).text
+    assert "Merging and splitting" not in Reader(report_page(read_results(small))).text
     kinds = [("merge", 2, 3, 2)] * 12 + [("split", 3, 2, 2)] * 7 + [("merge", 0, 1, 2)]
     rows = pd.DataFrame(kinds, columns=["event", "from_id", "to_id", "other_id"])
     rows = rows.assign(
@@ -303,9 +304,9 @@ def test_merges_and_splits_are_counted_by_kind_beside_naming_errors(small):
         **dict.fromkeys(("frame", "particle", "other", "y_nm", "x_nm", "distance_nm"), 0),
     )
     small.write_table(tables.conform(rows, "meetings"), "x", "meetings.parquet")
-    assert "V S + V S → V S2 12 –" in Reader(render(read_results(small))).text
+    assert "V S + V S → V S2 12 –" in Reader(report_page(read_results(small))).text
     small.write_table(tables.conform(rows[10:14], "meetings"), "x", "null_meetings.parquet")
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     assert "V S + V S → V S2 12 2" in text
     assert "V S2 → V S + V S 7 2" in text
     assert "Mo W + V S → Mo W +V S 1 0" in text
@@ -331,7 +332,7 @@ def test_intervals_are_named_by_the_level_of_the_run(small):
     run = small.read_json("run.json")
     run["config"]["kinetics"]["confidence"] = 0.683
     small.write_json(run, "run.json")
-    assert "(68.3 %)" in Reader(render(read_results(small))).text
+    assert "(68.3 %)" in Reader(report_page(read_results(small))).text
 
 
 def test_a_drawn_detection_lies_on_its_pixel_and_says_what_it_is(store, page):
@@ -465,7 +466,7 @@ EMPTY_SAYS = {
 def test_empty_tables_give_sentences(small):
     for name in TABLES:
         small.write_table(tables.empty(name), "x", f"{name}.parquet")
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     for sentence in EMPTY_SAYS.values():
         assert sentence in text
 
@@ -473,7 +474,7 @@ def test_empty_tables_give_sentences(small):
 def test_missing_tables_give_sentences(small):
     for name in TABLES:
         small.remove(f"{name}.parquet")
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     for name in TABLES:
         assert f"There is no {name}.parquet." in text
 
@@ -481,7 +482,7 @@ def test_missing_tables_give_sentences(small):
 @pytest.mark.parametrize("name", TABLES)
 def test_a_damaged_table_is_named_and_the_rest_is_shown(small, name):
     small.write_bytes(b"not a table", f"{name}.parquet")
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     assert f"{name}.parquet cannot be read" in text
     others = {
         "diffusion": "2.10 × 10 −5 nm²/s",
@@ -494,7 +495,7 @@ def test_a_damaged_table_is_named_and_the_rest_is_shown(small, name):
 def test_tables_with_other_columns_are_named(small):
     for name in TABLES:
         small.write_table(pd.DataFrame({"a": [1]}), "x", f"{name}.parquet")
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     for name in TABLES:
         assert f"{name}.parquet cannot be read (a {name} table needs the columns" in text
 
@@ -505,9 +506,9 @@ def test_tables_with_other_columns_are_named(small):
 def test_missing_or_damaged_files_never_break_the_page(small, path):
     if path[0] != "frames":
         small.write_bytes(b"\x00 broken", *path)
-        assert "cannot be read" in Reader(render(read_results(small))).text
+        assert "cannot be read" in Reader(report_page(read_results(small))).text
     small.remove(*path)
-    assert "Provenance" in Reader(render(read_results(small))).text
+    assert "Provenance" in Reader(report_page(read_results(small))).text
 
 
 def test_no_folder_no_report(tmp_path):
@@ -529,14 +530,14 @@ def test_a_run_that_only_began_has_a_report(tmp_path):
 def test_without_nulls_it_says_so(small):
     for name in NULL_TABLES:
         small.remove(f"null_{name}.parquet")
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     assert "This run holds no null controls." in text
     assert "null control:" not in text
 
 
 def test_one_frame_is_a_count_and_not_a_curve(tmp_path):
     store = make_results(tmp_path, movies=("still",), n_frames=1)
-    text = Reader(render(read_results(store))).text
+    text = Reader(report_page(read_results(store))).text
     assert "Every movie has a single frame" in text
     assert "One frame has no drift." in text
 
@@ -551,7 +552,7 @@ def test_without_calibration_axes_are_pixels_and_frames(small):
     small.write_table(
         small.read_table("populations.parquet").assign(time_s=np.nan), "x", "populations.parquet"
     )
-    page = render(read_results(small))
+    page = report_page(read_results(small))
     assert "shift (px)" in page
     assert ">time (s)</text>" not in page
     assert ">frame</text>" in page
@@ -569,7 +570,7 @@ def test_estimates_that_do_not_exist_are_not_drawn(small):
     small.write_table(
         small.read_table("transitions.parquet").assign(**rates), "x", "transitions.parquet"
     )
-    page = render(read_results(small))
+    page = report_page(read_results(small))
     assert "There is no rate and no diffusion coefficient" in page
     assert "not measured" in page
     assert "The movies differ in frame time" in page
@@ -600,7 +601,7 @@ def test_hop_rates_lead_where_displacements_are_not_gaussian(small):
         method="hop", D_nm2_per_s=8.8e-4
     )
     small.write_table(pd.concat([diffusion, hop]), "x", "diffusion.parquet")
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     assert (
         "8.80 × 10 −4 nm²/s 7.90 to 9.30 × 10 −4 (95 %) 4,300 steps of 320 tracks, hops on the "
         "lattice" in text
@@ -613,14 +614,14 @@ def test_a_further_table_that_is_damaged_is_named(small):
     small.write_table(pd.DataFrame({"movie": ["*"]}), "x", "hop_rates.parquet")
     assert (
         "hop_rates.parquet cannot be read (it has no class_id"
-        in Reader(render(read_results(small))).text
+        in Reader(report_page(read_results(small))).text
     )
 
 
 def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
     classes = small.read_table("classes.parquet").assign(n_detections=[5, 4, 3, 0])
     small.write_table(classes, "x", "classes.parquet")
-    seen = Reader(render(read_results(small)))
+    seen = Reader(report_page(read_results(small)))
     assert "Known to the model and not seen: V S2 ." in seen.text
     assert len([tag for tag, attrs in seen.elements if tag == "img"]) == 3
 
@@ -628,11 +629,11 @@ def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
 def test_the_likeness_to_a_motif_stands_beside_its_class(small):
     match = {"match_score": [0.957, np.nan, 0.1, 0.2], "runner_up": ["V_S2", "", "", ""], "runner_up_score": [0.29, np.nan, 0, 0]}  # fmt: skip
     small.write_table(small.read_table("classes.parquet").assign(**match), "x", "classes.parquet")
-    assert "likeness 0.96, next V S2 0.29" in Reader(render(read_results(small))).text
+    assert "likeness 0.96, next V S2 0.29" in Reader(report_page(read_results(small))).text
 
 
 def test_neighbourhoods_and_regions_are_shown_where_they_were_measured(small):
-    text = Reader(render(read_results(small))).text
+    text = Reader(report_page(read_results(small))).text
     assert "There is no structure.parquet." in text
     atoms = np.zeros((40, 10, 3))
     atoms[:, 1:4, 1] = (
@@ -648,7 +649,7 @@ def test_neighbourhoods_and_regions_are_shown_where_they_were_measured(small):
                          "area_px": [90.0, 140.0, 200.0], "area_nm2": [0.09, 0.14, 0.2], "turn_deg": np.nan, "region": 0})  # fmt: skip
     small.write_block("regions", Block("only", 0, 6), tables.conform(seen, "regions"), "x")
     small.write_table(histories(seen), "x", "phases.parquet")
-    page = Reader(render(read_results(small)))
+    page = Reader(report_page(read_results(small)))
     assert "40 detections on metal sites" in page.text
     assert re.search(r"Nearest three atoms outwards: .0\.\d ± 0\.\d pm", page.text)
     assert "0: hole, 0.09 → 0.2 nm², from 0 to 4 s" in page.text
@@ -663,13 +664,15 @@ def test_order_that_was_not_measured_is_said(small):
         ordered=np.nan, disordered=np.nan, vacuum=np.nan
     )
     small.write_block("frames", Block("only", 0, 6), frames, "x")
-    assert "The order of the lattice was not measured" in Reader(render(read_results(small))).text
+    assert (
+        "The order of the lattice was not measured" in Reader(report_page(read_results(small))).text
+    )
 
 
 def test_order_that_does_not_change_is_said_and_not_drawn(small):
     frames = small.read_movie("frames", "only").assign(ordered=0.9, disordered=0.1, vacuum=0.0)
     small.write_block("frames", Block("only", 0, 6), frames, "x")
-    page = render(read_results(small))
+    page = report_page(read_results(small))
     assert "90.0 % of the area ordered, 10.0 % disordered and 0.0 % vacuum" in page
     assert "share of the area" not in page
 
@@ -738,7 +741,7 @@ def test_a_logarithmic_scale_is_for_positive_values_that_are_far_apart():
     assert scale_for([Quantity(1e-30), Quantity(1.0)]).low >= 1e-7, (
         "an estimate at its bound does not stretch the scale"
     )
-    assert Scale(1e-5, 1e-3, logarithmic=True).at(1e-4) == 50
+    assert AxisScale(1e-5, 1e-3, logarithmic=True).at(1e-4) == 50
 
 
 def test_mean_populations_by_hand():
@@ -764,9 +767,22 @@ def test_mean_populations_by_hand():
         [1, 2, 1],
     ]
     chi2 = pytest.importorskip("scipy.stats").chi2
-    assert means["low"].iloc[0] == pytest.approx(chi2.ppf(0.025, 6) / 2)
-    assert means["high"].iloc[0] == pytest.approx(chi2.ppf(0.975, 8) / 2)
+    assert means["low"].iloc[0] == pytest.approx(chi2.ppf(0.025, 7) / 2)
+    assert means["high"].iloc[0] == pytest.approx(chi2.ppf(0.975, 7) / 2)
     assert means["low"].iloc[1] == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 400])
+def test_report_and_tables_give_one_count_the_same_interval(n):
+    """As many defects in the figure of populations as vacancies in the table of cross-sections."""
+    rows = [("m", 0, 0.0, 0, n), ("m", 1, 2.0, 0, n)]
+    counts = pd.DataFrame(rows, columns=list(tables.COLUMNS["populations"]))
+    frames = pd.DataFrame({"movie": "m", "frame": [0, 1], "time_s": [0.0, 2.0], "status": "ok"})
+    means = summaries.mean_populations(counts, frames)
+    _, low, high = cross_section(n, NM2_IN_BARN)  # so much exposure that a barn is one vacancy
+    assert means["mean"].tolist() == [n, n]
+    assert means["low"].tolist() == [low, low]
+    assert means["high"].tolist() == [high, high]
 
 
 def test_long_movies_are_binned_without_losing_a_count():

@@ -46,45 +46,48 @@ def write_report(folder: str | PathLike[str]) -> str:
     -----
     Equal results give equal bytes: the page holds the run's times, not its own.
     """
-    from stemkin.report.results import read_results
+    from stemkin.report.result_files import read_results
 
     store = Store.at(folder)
-    page = render(read_results(store))
+    page = report_page(read_results(store))
     store.write_bytes(page.encode(errors="backslashreplace"), REPORT_FILE)
     log.info("wrote %s (%.1f MB)", store.path(REPORT_FILE), len(page) / 1e6)
     return store.path(REPORT_FILE)
 
 
-def render(results: Results) -> str:
+def report_page(results: Results) -> str:
     """Return the report of `results` as HTML. Computes once."""
-    from stemkin.report import encounters, findings, motion, neighbourhoods, provenance, rates
-    from stemkin.report.headline import headline
+    from stemkin.report import frames, gallery, motion, neighbourhoods, populations, provenance
+    from stemkin.report.encounters import meetings_section
+    from stemkin.report.headline import headline_cards
+    from stemkin.report.rates import dwell_times_section, transitions_section
+    from stemkin.report.training import training_section
 
+    run = results.run
     return str(
         _template().render(
-            level=provenance.level(results),
-            status=provenance.status(results),
-            summary=provenance.summary(results),
-            run=results.run,
-            finished=provenance.when(results.run.get("finished") or results.run.get("created")),
-            problems=provenance.problems(results),
-            warnings=provenance.warnings(results),
-            headline=headline(results),
-            pictures=findings.pictures(results),
-            classes=findings.classes(results),
-            likeness=neighbourhoods.likeness(results),
-            structures=neighbourhoods.structures(results),
-            regions=neighbourhoods.regions(results),
-            populations=findings.populations(results),
-            numbers=findings.numbers(results),
-            transitions=rates.transitions(results),
-            dwell_times=rates.dwell_times(results),
-            meetings=encounters.meetings(results),
-            diffusion=motion.diffusion(results),
-            phases=findings.phases(results),
-            drift=findings.drift(results),
-            training=findings.training(results),
-            provenance=provenance.provenance(results),
+            level=provenance.confidence_level(results),
+            status=provenance.run_status(results),
+            summary=provenance.run_summary(results),
+            finished=provenance.moment(run.get("finished") or run.get("created")),
+            problems=provenance.run_problems(results),
+            warnings=provenance.run_warnings(results),
+            headline=headline_cards(results),
+            pictures=gallery.pictures_section(results),
+            classes=gallery.classes_section(results),
+            likeness=neighbourhoods.likeness_section(results),
+            structures=neighbourhoods.structures_section(results),
+            regions=neighbourhoods.regions_section(results),
+            populations=populations.populations_section(results),
+            numbers=populations.numbers_section(results),
+            transitions=transitions_section(results),
+            dwell_times=dwell_times_section(results),
+            meetings=meetings_section(results),
+            diffusion=motion.diffusion_section(results),
+            phases=frames.phases_section(results),
+            drift=frames.drift_section(results),
+            training=training_section(results),
+            provenance=provenance.provenance_section(results),
             has_nulls=bool(results.nulls),
             n_movies_unread=results.n_movies_unread,
         )

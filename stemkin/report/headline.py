@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report import summaries
+from stemkin.report import quantities, summaries
 from stemkin.report.lookups import (
+    change_label,
     corrected_rate,
     is_gaussian,
     label_of,
@@ -18,9 +20,9 @@ from stemkin.report.lookups import (
     ordered,
     shortest_lag,
 )
-from stemkin.report.palette import mark_of, role_of
+from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Results
-from stemkin.report.words import Quantity, counted, plain
+from stemkin.report.words import Quantity, number_of, plain
 from stemkin.tables import POOLED
 
 MAX_CARDS = 4
@@ -29,9 +31,8 @@ MUCH_MORE = 1e4
 its own."""
 
 
-def headline(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the cards on top in titled groups: D per class, then the most counted changes of
-    class."""
+def headline_cards(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return the cards on top, in titled groups; a group without cards is left out."""
     groups = [
         ("Diffusion coefficients", _diffusion_cards(results)),
         ("Hop rates", _hop_cards(results)),
@@ -45,27 +46,22 @@ def _diffusion_cards(results: Results) -> list[dict[str, Any]]:
     rows, movie = summaries.pooled(results.found["diffusion"])
     cards = []
     for class_id in ordered(rows["class_id"]):
-        row = summaries.preferred(
-            rows[rows["class_id"] == class_id], gaussian=is_gaussian(results, movie, class_id)
-        ).iloc[0]
-        if not math.isfinite(row["D_nm2_per_s"]):
-            continue
-        detail = (
-            f"{counted(int(row['n_displacements']), 'step')} of "
-            f"{counted(int(row['n_tracks']), 'track')}, {summaries.method_name(row['method'])}"
-        )
-        detail = detail if movie == POOLED else f"{detail}, in {movie} alone"
-        null = null_diffusion(results, movie, class_id, str(row["method"]))
-        cards.append(
-            _card(
-                label_of(results, class_id),
-                class_id,
-                summaries.diffusion_quantity(row),
-                detail,
-                null,
-            )
-        )
+        own = rows[rows["class_id"] == class_id]
+        gaussian = is_gaussian(results, movie, class_id)
+        row = summaries.preferred(own, gaussian=gaussian).iloc[0]
+        if math.isfinite(row["D_nm2_per_s"]):
+            quantity, detail = quantities.diffusion_quantity(row), _diffusion_detail(row, movie)
+            null = null_diffusion(results, movie, class_id, str(row["method"]))
+            cards.append(_card(label_of(results, class_id), class_id, quantity, detail, null))
     return cards[:MAX_CARDS]
+
+
+def _diffusion_detail(row: pd.Series, movie: str) -> str:
+    steps, tracks = number_of(int(row["n_displacements"]), "step"), int(row["n_tracks"])
+    detail = f"{steps} of {number_of(tracks, 'track')}, {summaries.method_name(row['method'])}"
+    if movie != POOLED:
+        detail += f", in {movie} alone"
+    return detail
 
 
 def _hop_cards(results: Results) -> list[dict[str, Any]]:
@@ -73,18 +69,11 @@ def _hop_cards(results: Results) -> list[dict[str, Any]]:
     cards = []
     for class_id in ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
-        quantity = summaries.hop_quantity(row)
+        quantity = quantities.hop_quantity(row)
         if quantity.is_known and quantity.value > 0:
+            detail = f"worth {plain(row['n_hops'], 3)} hops"
             null = null_hops(results, movie, class_id)
-            cards.append(
-                _card(
-                    label_of(results, class_id),
-                    class_id,
-                    quantity,
-                    f"worth {plain(row['n_hops'], 3)} hops",
-                    null,
-                )
-            )
+            cards.append(_card(label_of(results, class_id), class_id, quantity, detail, null))
     return cards[:MAX_CARDS]
 
 
@@ -92,16 +81,14 @@ def _rate_cards(results: Results) -> list[dict[str, Any]]:
     rows, _ = summaries.pooled(shortest_lag(results.found["transitions"]))
     cards = []
     for _, row in summaries.key_transitions(rows, MAX_CARDS).iterrows():
-        source, target = int(row["from_id"]), int(row["to_id"])
-        what = Markup("{} → {}").format(label_of(results, source), label_of(results, target))
-        detail = f"{counted(int(row['count']), 'change')} counted"
+        quantity = quantities.rate_quantity(row)
+        detail = f"{number_of(int(row['count']), 'change')} counted"
         better = corrected_rate(results, row)
         if better is not None:
-            better = better.like(summaries.rate_quantity(row))
+            better = better.like(quantity)
             detail += f"; names corrected: {better.text} ({better.interval})"
-        cards.append(
-            _card(what, source, summaries.rate_quantity(row), detail, null_rate(results, row))
-        )
+        source, null = int(row["from_id"]), null_rate(results, row)
+        cards.append(_card(change_label(results, row), source, quantity, detail, null))
     return cards
 
 
@@ -110,26 +97,26 @@ def _creation_cards(results: Results) -> list[dict[str, Any]]:
     if rows.empty or not math.isfinite(rows["cross_section_barn"].iloc[0]):
         return []
     row = rows.iloc[0]
-    detail = (
-        f"{counted(int(row['n_created']), 'vacancy', 'vacancies')} made, {int(row['n_healed']):,} "
-        "healed"
-    )
-    return [_card(Markup("cross-section per atom"), 0, summaries.barn_quantity(row), detail, None)]
+    made = number_of(int(row["n_created"]), "vacancy", "vacancies")
+    detail = f"{made} made, {int(row['n_healed']):,} healed"
+    return [_card(Markup("cross-section per atom"), 0, quantities.barn_quantity(row), detail, None)]
 
 
 def _card(
     what: Markup, class_id: int, quantity: Quantity, detail: str, null: Quantity | None
 ) -> dict[str, Any]:
-    if (
-        null is not None
-        and not max(abs(null.value), abs(null.high)) > MUCH_MORE * 10.0**quantity.exponent
-    ):
+    if null is not None and not _dwarfs(null, quantity):
         null = null.like(quantity)
     return {
         "what": what,
         "role": role_of(class_id),
-        "mark": mark_of(class_id),
+        "mark": marker_of(class_id),
         "quantity": quantity,
         "detail": detail,
         "null": null,
     }
+
+
+def _dwarfs(null: Quantity, quantity: Quantity) -> bool:
+    """Tell whether a control is too large to be written with the power of ten of its number."""
+    return max(abs(null.value), abs(null.high)) > MUCH_MORE * 10.0**quantity.exponent

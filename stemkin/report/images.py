@@ -16,8 +16,18 @@ MAX_EDGE_PX = 1024
 def grey_levels(
     image: np.ndarray, *, low: float | None = None, high: float | None = None
 ) -> np.ndarray:
-    """Return `image` (y, x) as bytes; black and white are the 0.5 and 99.5 percentiles unless said.
-    NaN is black.
+    """Return an image in levels of grey.
+
+    Parameters
+    ----------
+    image
+        (y, x); NaN is black.
+    low, high
+        What is black and white: the 0.5 and 99.5 percentiles unless both are said.
+
+    Returns
+    -------
+    (y, x) uint8.
 
     >>> grey_levels(np.array([[0.0, 1.0, np.nan]]), low=0, high=1).tolist()
     [[0, 255, 0]]
@@ -25,10 +35,12 @@ def grey_levels(
     image = np.asarray(image, dtype=np.float64)
     finite = image[np.isfinite(image)]
     if low is None or high is None:
-        low, high = (
-            (float(v) for v in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 1.0)
-        )
-    span = high - low if high > low else 1.0
+        low, high = 0.0, 1.0
+        if finite.size:
+            low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5)))
+    span = 1.0
+    if high > low:
+        span = high - low
     levels = np.clip((np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / span, 0, 1)
     return np.asarray(np.round(255 * levels), dtype=np.uint8)
 
@@ -38,24 +50,18 @@ def png(levels: np.ndarray) -> bytes:
     height, width = levels.shape
     rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = levels
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        _chunk(kind, content)
-        for kind, content in (
-            (b"IHDR", header),
-            (b"IDAT", zlib.compress(rows.tobytes(), 9)),
-            (b"IEND", b""),
-        )
-    )
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    pixels = _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
+    """Return one chunk of a PNG: length, kind, content, and a checksum of the last two."""
+    length, checksum = (
+        struct.pack(">I", len(content)),
+        struct.pack(">I", zlib.crc32(kind + content)),
     )
+    return length + kind + content + checksum
 
 
 def data_uri(levels: np.ndarray) -> str:
@@ -64,31 +70,40 @@ def data_uri(levels: np.ndarray) -> str:
 
 
 def shrunk(image: np.ndarray, max_edge_px: int = MAX_EDGE_PX) -> tuple[np.ndarray, int]:
-    """Return `image` averaged over squares until no edge is longer than `max_edge_px`, and the edge
-    of the squares."""
+    """Return an image averaged over squares until no edge is longer than `max_edge_px`.
+
+    Returns
+    -------
+    The smaller (y, x) image, and the edge of the squares [px].
+    """
     n = math.ceil(max(image.shape) / max_edge_px)
     if n == 1:
         return image, 1
     height, width = (edge // n * n for edge in image.shape)
-    return image[:height, :width].reshape(height // n, n, width // n, n).mean(axis=(1, 3)), n
+    squares = image[:height, :width].reshape(height // n, n, width // n, n)
+    return squares.mean(axis=(1, 3)), n
 
 
 def as_patch(value: Any) -> np.ndarray | None:
-    """Return a class's mean patch as (y, x); files may hold it nested or flat. None where there is
-    none, or nothing to see on it.
+    """Return a class's mean patch as (y, x), None where there is nothing to see on it.
 
-    >>> as_patch([[0, 1], [2, 3]]).shape, as_patch(range(9)).shape, as_patch([[0, 0], [0, 0]]), as_patch("no")
-    ((2, 2), (3, 3), None, None)
+    Files may hold it nested or flat.
+
+    >>> as_patch([[0, 1], [2, 3]]).shape, as_patch(range(9)).shape
+    ((2, 2), (3, 3))
+    >>> as_patch([[0, 0], [0, 0]]), as_patch("no")
+    (None, None)
     """
     try:
         patch = np.array([np.asarray(row, dtype=np.float64) for row in value], dtype=np.float64)
     except (TypeError, ValueError):
         return None
-    if patch.ndim == 1:
-        edge = math.isqrt(patch.size)
-        patch = patch.reshape(edge, edge) if edge * edge == patch.size else patch
+    if patch.ndim == 1 and math.isqrt(patch.size) ** 2 == patch.size:
+        patch = patch.reshape(math.isqrt(patch.size), -1)
     seen = patch[np.isfinite(patch)]
-    return patch if patch.ndim == 2 and seen.size and seen.min() < seen.max() else None
+    if patch.ndim != 2 or not seen.size or seen.min() == seen.max():
+        return None
+    return patch
 
 
 def scale_bar_nm(width_nm: float) -> float:

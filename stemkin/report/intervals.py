@@ -1,5 +1,4 @@
-"""Intervals drawn in the rows of a table: one shared scale, a mark at the value, a line from end to
-end."""
+"""Intervals drawn in the rows of a table, on one scale: a mark at the value, a line end to end."""
 
 from __future__ import annotations
 
@@ -9,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from stemkin.report.words import Quantity, plain, power_of_ten
+from stemkin.report.words import Quantity, plain, power_markup, power_of_ten
 
 FAR_APART = 30
 """Values whose ratio is larger than this are drawn on a logarithmic scale."""
 
 
 @dataclass(frozen=True)
-class Scale:
+class AxisScale:
     """Where values lie on a row, in percent of its width."""
 
     low: float
@@ -26,15 +25,16 @@ class Scale:
     def at(self, value: float) -> float:
         """Return the place of `value` in percent, kept on the row.
 
-        >>> Scale(0, 4).at(1), Scale(0.01, 1, logarithmic=True).at(0.1), Scale(0, 4).at(9)
-        (25.0, 50.0, 100.0)
+        >>> AxisScale(0, 4).at(1), AxisScale(0, 4).at(9)
+        (25.0, 100.0)
+        >>> AxisScale(0.01, 1, logarithmic=True).at(0.1)
+        50.0
         """
         if self.logarithmic:
             if value <= 0:
                 return 0.0
-            part = (math.log(value) - math.log(self.low)) / (
-                math.log(self.high) - math.log(self.low)
-            )
+            span = math.log(self.high) - math.log(self.low)
+            part = (math.log(value) - math.log(self.low)) / span
         else:
             part = (value - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, part)), 2)
@@ -46,22 +46,22 @@ class Scale:
     def ticks(self, exponent: int = 0) -> list[tuple[float, str]]:
         """Return place and label of a few round values; labels are in units of 10^`exponent`."""
         if self.logarithmic:
-            first, last = (
-                math.ceil(math.log10(self.low) - 1e-9),
-                math.floor(math.log10(self.high) + 1e-9),
-            )
-            every = max(1, math.ceil((last - first + 1) / 5))
-            return [
-                (self.at(10.0**e), power_of_ten(10.0**e)) for e in range(first, last + 1, every)
-            ]
+            return self._decades()
         for n_steps in (3.5, 7):
             step = _round_step((self.high - self.low) / n_steps)
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
             if last - first >= 2:
                 break
-        return [
-            (self.at(i * step), plain(i * step / 10.0**exponent, 3)) for i in range(first, last + 1)
-        ]
+        values = [i * step for i in range(first, last + 1)]
+        return [(self.at(value), plain(value / 10.0**exponent, 3)) for value in values]
+
+    def _decades(self) -> list[tuple[float, str]]:
+        """Return place and label of at most about five powers of ten."""
+        first = math.ceil(math.log10(self.low) - 1e-9)
+        last = math.floor(math.log10(self.high) + 1e-9)
+        every = max(1, math.ceil((last - first + 1) / 5))
+        values = [10.0**e for e in range(first, last + 1, every)]
+        return [(self.at(value), power_of_ten(value)) for value in values]
 
 
 def _round_step(length: float) -> float:
@@ -69,36 +69,51 @@ def _round_step(length: float) -> float:
     return float(next(s * power for s in (1, 2, 5, 10) if s * power >= length * (1 - 1e-9)))
 
 
-def scale_for(leading: Iterable[Quantity], others: Iterable[Quantity] = ()) -> Scale:
-    """Return a scale that holds all of them: logarithmic where most of the `leading` ones are
-    positive and far apart.
+def scale_for(leading: Iterable[Quantity], others: Iterable[Quantity] = ()) -> AxisScale:
+    """Return a scale that holds all quantities.
 
-    On a logarithmic scale zero, what is negative, and what is a million times less than the largest
-    lie at the left edge.
+    It is logarithmic where most of the `leading` ones are positive and far apart: zero, what is
+    negative, and what is a million times less than the largest then lie at the left edge.
     """
     known = [q for q in leading if q.is_known]
-    values = [v for q in (*known, *others) for v in (q.value, q.low, q.high) if math.isfinite(v)]
+    ends = [end for q in (*known, *others) for end in (q.value, q.low, q.high)]
+    values = [end for end in ends if math.isfinite(end)]
     if not values:
-        return Scale(0.0, 1.0)
+        return AxisScale(0.0, 1.0)
     positive = [q.value for q in known if q.value > 0]
     if 2 * len(positive) > len(known) and max(positive) > FAR_APART * min(positive):
-        largest = max(values)
-        smallest = min(v for v in values if v > 0)
-        low = max(smallest, min(positive) / FAR_APART, 1e-6 * largest)
-        return Scale(
-            10.0 ** math.floor(math.log10(low)),
-            10.0 ** math.ceil(math.log10(largest)),
-            logarithmic=True,
-        )
+        return _logarithmic_scale(values, positive)
     low, high = min(0.0, *values), max(0.0, *values)
     margin = 0.04 * ((high - low) or 1.0)
-    return Scale(low - margin if low < 0 else 0.0, high + margin)
+    if low < 0:
+        return AxisScale(low - margin, high + margin)
+    return AxisScale(0.0, high + margin)
+
+
+def _logarithmic_scale(values: Sequence[float], positive: Sequence[float]) -> AxisScale:
+    """Return a scale of whole decades for `values` whose `positive` leading ones are far apart."""
+    largest = max(values)
+    smallest = min(v for v in values if v > 0)
+    low = max(smallest, min(positive) / FAR_APART, 1e-6 * largest)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(largest))
+    return AxisScale(10.0**first, 10.0**last, logarithmic=True)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a label with a second line, the value with its interval, the null control beside it,
-    further cells."""
+    """One row: what is measured, its value with an interval, and its null control.
+
+    Attributes
+    ----------
+    label, below
+        What it is, and a second line.
+    role, mark
+        Colour and shape of its mark.
+    quantity, null
+        The value with its interval, and the same of the null control.
+    cells
+        Further cells.
+    """
 
     label: Markup
     role: str
@@ -117,7 +132,7 @@ class IntervalTable:
     unit: str
     rows: list[Row]
     headings: tuple[str, ...] = ()
-    scale: Scale = Scale(0.0, 1.0)
+    scale: AxisScale = AxisScale(0.0, 1.0)
     exponent: int | None = None
 
     @property
@@ -128,44 +143,51 @@ class IntervalTable:
     @property
     def has_edge(self) -> bool:
         """Tell whether a value lies at the left edge because the scale has no place for it."""
-        values = [
-            q.value
-            for row in self.rows
-            for q in (row.quantity, row.null)
-            if q is not None and q.is_known
-        ]
-        return self.scale.logarithmic and any(v < self.scale.low for v in values)
+        if not self.scale.logarithmic:
+            return False
+        known = [quantity for quantity in _quantities(self.rows) if quantity.is_known]
+        return any(quantity.value < self.scale.low for quantity in known)
 
     @property
     def heading(self) -> Markup:
         """What the values are, with power of ten and unit."""
-        power = (
-            Markup("10<sup>{}</sup> ").format(str(self.exponent).replace("-", "−"))
-            if self.exponent
-            else ""
-        )
-        return Markup("{} ({}{})").format(self.what, power, self.unit)
+        if not self.exponent:
+            return Markup("{} ({})").format(self.what, self.unit)
+        return Markup("{} ({} {})").format(self.what, power_markup(self.exponent), self.unit)
 
 
 def interval_table(
     what: str, unit: str, rows: Sequence[Row], headings: tuple[str, ...] = ()
-) -> IntervalTable:
-    """Return `rows` on one scale."""
-    quantities = [q for row in rows for q in (row.quantity, row.null) if q is not None]
-    scale = scale_for([row.quantity for row in rows], quantities)
+) -> IntervalTable | None:
+    """Return `rows` on one scale, None where there are none.
+
+    Parameters
+    ----------
+    what, unit
+        What the values are.
+    rows
+        The rows, from above to below.
+    headings
+        Of their further cells.
+    """
+    if not rows:
+        return None
+    scale = scale_for([row.quantity for row in rows], _quantities(rows))
     if scale.logarithmic:
         return IntervalTable(what, unit, list(rows), headings, scale)
     exponent = Quantity(scale.high - scale.low).exponent
-    same = [
-        replace(
-            row,
-            quantity=_in(row.quantity, exponent),
-            null=None if row.null is None else _in(row.null, exponent),
-        )
-        for row in rows
-    ]
+    same = [_with_exponent(row, exponent) for row in rows]
     return IntervalTable(what, unit, same, headings, scale, exponent)
 
 
-def _in(quantity: Quantity, exponent: int) -> Quantity:
-    return replace(quantity, given_exponent=exponent)
+def _quantities(rows: Sequence[Row]) -> list[Quantity]:
+    """Return all values and null controls of `rows`."""
+    return [q for row in rows for q in (row.quantity, row.null) if q is not None]
+
+
+def _with_exponent(row: Row, exponent: int) -> Row:
+    """Return a row whose numbers are all written with the same power of ten."""
+    quantity, null = replace(row.quantity, given_exponent=exponent), row.null
+    if null is not None:
+        null = replace(null, given_exponent=exponent)
+    return replace(row, quantity=quantity, null=null)

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report import summaries
+from stemkin.report import quantities, summaries
 from stemkin.report.intervals import Row
-from stemkin.report.palette import mark_of, role_of
+from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Results
 from stemkin.report.words import Quantity, class_label
 from stemkin.tables import NOT_NAMED
@@ -18,97 +18,125 @@ from stemkin.tables import NOT_NAMED
 
 def label_of(results: Results, class_id: int) -> Markup:
     """Return the name of a class as HTML."""
-    return class_label(
-        results.class_names.get(
-            class_id, "not named" if class_id == NOT_NAMED else f"class {class_id}"
-        )
-    )
+    return class_label(results.name_of(class_id))
+
+
+def change_label(results: Results, row: pd.Series) -> Markup:
+    """Return the change of class of a row of ``transitions`` as HTML."""
+    source, target = (label_of(results, int(row[column])) for column in ("from_id", "to_id"))
+    return Markup("{} → {}").format(source, target)
 
 
 def legend(results: Results, class_ids: list[int]) -> list[dict[str, Any]]:
     """Return what stands for each class in a figure."""
-    return [
-        {"role": role_of(i), "mark": mark_of(i), "label": label_of(results, i)} for i in class_ids
-    ]
+    return [_entry(results, class_id) for class_id in class_ids]
+
+
+def _entry(results: Results, class_id: int) -> dict[str, Any]:
+    return {
+        "role": role_of(class_id),
+        "mark": marker_of(class_id),
+        "label": label_of(results, class_id),
+    }
 
 
 def ordered(class_ids: pd.Series) -> list[int]:
-    """Return the class numbers once each, not-named last, or only where nothing is named."""
-    ids = sorted({int(i) for i in class_ids}, key=lambda i: (i == NOT_NAMED, i))
-    return ids if ids == [NOT_NAMED] else [i for i in ids if i != NOT_NAMED]
+    """Return the class numbers once each, not-named only where nothing else is there."""
+    ids = summaries.in_class_order(class_ids)
+    return [i for i in ids if i != NOT_NAMED] or ids
 
 
-def one(rows: pd.DataFrame | None, **values: Any) -> pd.Series | None:
+def first_row(rows: pd.DataFrame | None, **values: Any) -> pd.Series | None:
     """Return the first of `rows` with these values, None where there is none."""
     if rows is None:
         return None
     for column, value in values.items():
         rows = rows[rows[column] == value]
-    return rows.iloc[0] if len(rows) else None
+    if rows.empty:
+        return None
+    return rows.iloc[0]
 
 
 def shortest_lag(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of ``transitions`` at the shortest lag."""
-    return rows[rows["lag_frames"] == rows["lag_frames"].min()] if len(rows) else rows
+    return rows[rows["lag_frames"] == rows["lag_frames"].min()]
 
 
 def interval_row(
     results: Results,
     class_id: int,
     quantity: Quantity,
-    null: Quantity | None,
-    cells: tuple[str, ...],
+    null: Quantity | None = None,
+    cells: tuple[str, ...] = (),
+    *,
+    label: Markup | None = None,
+    below: str = "",
 ) -> Row:
-    """Return the row of a class in an interval table."""
-    return Row(
-        label_of(results, class_id), role_of(class_id), mark_of(class_id), quantity, null, cells
-    )
+    """Return the row of a class in an interval table.
+
+    Parameters
+    ----------
+    results
+        Where names are looked up.
+    class_id
+        Decides colour and mark.
+    quantity, null, cells, below
+        As in `Row`.
+    label
+        The class's name unless said.
+    """
+    if label is None:
+        label = label_of(results, class_id)
+    return Row(label, role_of(class_id), marker_of(class_id), quantity, null, cells, below)
 
 
 def is_gaussian(results: Results, movie: str, class_id: int) -> bool:
     """Tell whether displacements may be taken for Gaussian; where that was not tested, they are."""
-    tested = one(results.found["gaussianity"], movie=movie, class_id=class_id)
+    tested = first_row(results.found["gaussianity"], movie=movie, class_id=class_id)
     return tested is None or bool(tested["gaussian"])
 
 
 def null_diffusion(results: Results, movie: str, class_id: int, method: str) -> Quantity | None:
     """Return D of the null control, None where there is none."""
-    row = one(results.nulls.get("diffusion"), movie=movie, class_id=class_id, method=method)
-    return (
-        None
-        if row is None or not math.isfinite(row["D_nm2_per_s"])
-        else summaries.diffusion_quantity(row)
-    )
+    nulls = results.nulls.get("diffusion")
+    row = first_row(nulls, movie=movie, class_id=class_id, method=method)
+    if row is None or not math.isfinite(row["D_nm2_per_s"]):
+        return None
+    return quantities.diffusion_quantity(row)
 
 
 def null_hops(results: Results, movie: str, class_id: int) -> Quantity | None:
     """Return the hop rate of the null control, None where there is none."""
-    row = one(results.nulls.get("hop_rates"), movie=movie, class_id=class_id)
-    return None if row is None else summaries.hop_quantity(row)
+    row = first_row(results.nulls.get("hop_rates"), movie=movie, class_id=class_id)
+    if row is None:
+        return None
+    return quantities.hop_quantity(row)
+
+
+def null_dwell(results: Results, movie: str, class_id: int) -> Quantity | None:
+    """Return the mean dwell time of the null control, None where there is none."""
+    row = first_row(results.nulls.get("dwell_times"), movie=movie, class_id=class_id)
+    if row is None:
+        return None
+    return quantities.dwell_quantity(row)
 
 
 def null_rate(results: Results, row: pd.Series) -> Quantity | None:
-    """Return the null control's rate of the same change of class as `row`, None where there is
-    none."""
+    """Return the null control's rate of the change of class of `row`, None where there is none."""
     same = {key: row[key] for key in ("movie", "lag_frames", "from_id", "to_id")}
-    null = one(results.nulls.get("transitions"), **same)
-    return (
-        None
-        if null is None or not math.isfinite(null["rate_per_s"])
-        else summaries.rate_quantity(null)
-    )
+    return _known_rate(first_row(results.nulls.get("transitions"), **same))
 
 
 def corrected_rate(results: Results, row: pd.Series) -> Quantity | None:
-    """Return the rate of the same change of class with naming errors taken out, None where there is
-    none."""
+    """Return the rate of a change of class with naming errors taken out, None where not known."""
     same = {key: row[key] for key in ("movie", "from_id", "to_id")}
-    found = one(results.found["hidden_transitions"], **same)
-    return (
-        None
-        if found is None or not math.isfinite(found["rate_per_s"])
-        else summaries.rate_quantity(found)
-    )
+    return _known_rate(first_row(results.found["hidden_transitions"], **same))
+
+
+def _known_rate(row: pd.Series | None) -> Quantity | None:
+    if row is None or not math.isfinite(row["rate_per_s"]):
+        return None
+    return quantities.rate_quantity(row)
 
 
 def sentence(clause: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report import figures, summaries
+from stemkin.report import quantities, summaries
 from stemkin.report.intervals import IntervalTable, Row, interval_table
 from stemkin.report.lookups import (
     interval_row,
@@ -20,78 +20,92 @@ from stemkin.report.lookups import (
     ordered,
     sentence,
 )
-from stemkin.report.palette import mark_of, role_of
 from stemkin.report.results import Results
+from stemkin.report.track_figures import msd_figure
 from stemkin.report.words import plain
 from stemkin.tables import POOLED
 
 MAX_MOVIES = 20
 
 
-def diffusion(results: Results) -> dict[str, Any]:
+def diffusion_section(results: Results) -> dict[str, Any]:
     """Return the MSD figure, D by every method, and D movie by movie."""
-    curves, _ = summaries.pooled(results.found["msd"])
-    curves = curves[(curves["msd_nm2"] > 0) & (curves["lag_s"] > 0)]
-    curves = curves[curves["class_id"].isin(ordered(curves["class_id"]))]
     rows, movie = summaries.pooled(results.found["diffusion"])
     rows = rows[(rows["n_tracks"] > 0) | rows["D_nm2_per_s"].notna()]
-    fits = {
-        i: summaries.fit_of(rows[rows["class_id"] == i], gaussian=is_gaussian(results, movie, i))
-        for i in ordered(rows["class_id"])
-    }
-    shown = ordered(curves["class_id"])
-    figure = (
-        figures.mean_squared_displacement(curves, {i: f for i, f in fits.items() if f is not None})
-        if shown
-        else None
-    )
-    return {
-        "figure": figure,
-        "legend": legend(results, shown),
-        "no_figure": None
-        if shown
-        else sentence(
-            results.why("msd", "no track has two detections, so nothing moved measurably")
-        ),
-        "has_fit": any(fits.get(i) for i in shown),
+    ids = ordered(rows["class_id"])
+    section = {
+        **_msd_panel(results, rows, movie),
         "movie": movie,
         "table": _methods_table(results, rows, movie),
-        "no_table": None
-        if len(rows)
-        else sentence(
-            results.why("diffusion", "no track was long enough for a diffusion coefficient")
-        ),
+        "no_table": None,
         "hops": _hop_table(results),
-        "not_gaussian": [
-            label_of(results, i)
-            for i in ordered(rows["class_id"])
-            if not is_gaussian(results, movie, i)
-        ],
-        "by_movie": _by_movie(results) if movie == POOLED else [],
+        "not_gaussian": [label_of(results, i) for i in ids if not is_gaussian(results, movie, i)],
+        "by_movie": [],
+    }
+    if rows.empty:
+        why = results.why("diffusion", "no track was long enough for a diffusion coefficient")
+        section["no_table"] = sentence(why)
+    if movie == POOLED:
+        section["by_movie"] = _by_movie(results)
+    return section
+
+
+def _msd_panel(results: Results, rows: pd.DataFrame, movie: str) -> dict[str, Any]:
+    """Return the MSD figure with the lines that the estimates `rows` of D give."""
+    curves, _ = summaries.pooled(results.found["msd"])
+    curves = curves[(curves["msd_nm2"] > 0) & (curves["lag_s"] > 0)]
+    shown = ordered(curves["class_id"])
+    if not shown:
+        why = results.why("msd", "no track has two detections, so nothing moved measurably")
+        return {"figure": None, "legend": [], "no_figure": sentence(why), "has_fit": False}
+    fits = {}
+    for class_id in ordered(rows["class_id"]):
+        own = rows[rows["class_id"] == class_id]
+        fit = summaries.fit_of(own, gaussian=is_gaussian(results, movie, class_id))
+        if fit is not None:
+            fits[class_id] = fit
+    return {
+        "figure": msd_figure(curves[curves["class_id"].isin(shown)], fits),
+        "legend": legend(results, shown),
+        "no_figure": None,
+        "has_fit": any(class_id in fits for class_id in shown),
     }
 
 
 def _methods_table(results: Results, rows: pd.DataFrame, movie: str) -> IntervalTable | None:
     table = []
     for class_id in ordered(rows["class_id"]):
+        own = rows[rows["class_id"] == class_id]
         gaussian = is_gaussian(results, movie, class_id)
-        for _, row in summaries.preferred(
-            rows[rows["class_id"] == class_id], gaussian=gaussian
-        ).iterrows():
-            sigma_pm = plain(1000 * row["sigma_nm"], 3)
-            cells = (
-                sigma_pm,
-                plain(row["alpha"], 3),
-                f"{int(row['n_tracks']):,}",
-                f"{int(row['n_displacements']):,}",
-            )
-            null = null_diffusion(results, movie, class_id, str(row["method"]))
-            made = interval_row(results, class_id, summaries.diffusion_quantity(row), null, cells)
-            table.append(replace(made, below=summaries.method_name(str(row["method"]))))
+        for _, row in summaries.preferred(own, gaussian=gaussian).iterrows():
+            table.append(_method_row(results, row, movie, class_id))
     headings = ("σ (pm)", "exponent α", "tracks", "steps")
+    # A column that no method fills is left out.
     kept = [i for i in range(len(headings)) if any(row.cells[i] != "–" for row in table)]
-    table = [replace(row, cells=tuple(row.cells[i] for i in kept)) for row in table]
-    return interval_table("D", "nm²/s", table, tuple(headings[i] for i in kept)) if table else None
+    table = [_with_cells(row, kept) for row in table]
+    return interval_table("D", "nm²/s", table, tuple(headings[i] for i in kept))
+
+
+def _method_row(results: Results, row: pd.Series, movie: str, class_id: int) -> Row:
+    method = str(row["method"])
+    cells = (
+        plain(1000 * row["sigma_nm"], 3),
+        plain(row["alpha"], 3),
+        f"{int(row['n_tracks']):,}",
+        f"{int(row['n_displacements']):,}",
+    )
+    return interval_row(
+        results,
+        class_id,
+        quantities.diffusion_quantity(row),
+        null_diffusion(results, movie, class_id, method),
+        cells,
+        below=summaries.method_name(method),
+    )
+
+
+def _with_cells(row: Row, kept: list[int]) -> Row:
+    return replace(row, cells=tuple(row.cells[i] for i in kept))
 
 
 def _hop_table(results: Results) -> IntervalTable | None:
@@ -100,35 +114,25 @@ def _hop_table(results: Results) -> IntervalTable | None:
     table = []
     for class_id in ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
-        cells = (plain(row["n_hops"], 3),)
-        table.append(
-            interval_row(
-                results,
-                class_id,
-                summaries.hop_quantity(row),
-                null_hops(results, movie, class_id),
-                cells,
-            )
-        )
-    return interval_table("hop rate", "per s", table, ("worth hops",)) if table else None
+        quantity, null = quantities.hop_quantity(row), null_hops(results, movie, class_id)
+        table.append(interval_row(results, class_id, quantity, null, (plain(row["n_hops"], 3),)))
+    return interval_table("hop rate", "per s", table, ("worth hops",))
 
 
-def _by_movie(results: Results) -> list[tuple[Markup, IntervalTable]]:
+def _by_movie(results: Results) -> list[tuple[Markup, IntervalTable | None]]:
     """Return one table per class: D in each movie, where there are several movies."""
     found = summaries.per_movie(results.found["diffusion"])
     found = found[found["D_nm2_per_s"].notna()]
     tables = []
     for class_id in ordered(found["class_id"]):
-        rows = found[found["class_id"] == class_id]
+        gaussian = is_gaussian(results, POOLED, class_id)
+        movies = found[found["class_id"] == class_id].groupby("movie", sort=False)
         table = []
-        for movie, group in list(rows.groupby("movie", sort=False))[:MAX_MOVIES]:
-            row = summaries.preferred(group, gaussian=is_gaussian(results, POOLED, class_id)).iloc[
-                0
-            ]
-            quantity = summaries.diffusion_quantity(row)
-            table.append(
-                Row(Markup("{}").format(str(movie)), role_of(class_id), mark_of(class_id), quantity)
-            )
+        for movie, rows in list(movies)[:MAX_MOVIES]:
+            row = summaries.preferred(rows, gaussian=gaussian).iloc[0]
+            label = Markup("{}").format(str(movie))
+            quantity = quantities.diffusion_quantity(row)
+            table.append(interval_row(results, class_id, quantity, label=label))
         if len(table) > 1:
             tables.append((label_of(results, class_id), interval_table("D", "nm²/s", table)))
     return tables

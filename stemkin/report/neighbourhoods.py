@@ -1,5 +1,4 @@
-"""What surrounds the defects: mean structures, modes of deformation, how alike classes are; and
-regions that are followed in time."""
+"""What surrounds the defects, how alike classes are, and regions that are followed in time."""
 
 from __future__ import annotations
 
@@ -8,64 +7,84 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from stemkin.report import images, structure_figures, summaries
 from stemkin.report.lookups import label_of, legend, sentence
-from stemkin.report.palette import mark_of, role_of
+from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Results, number
-from stemkin.report.words import counted, plain
+from stemkin.report.words import number_of, plain
 
 MAX_STRUCTURES = 6
 MIN_DETECTIONS = 20
 """Fewer detections than this make no mean structure worth a figure."""
+MAX_MODES = 2
 MAX_REGIONS = 8
 
 
-def structures(results: Results) -> dict[str, Any]:
-    """Return a figure of mean structure and first modes for each class, on the kind of site where
-    it is seen most."""
+def structures_section(results: Results) -> dict[str, Any]:
+    """Return mean structure and first modes of each class, on the site where it is seen most."""
     rows = results.found["strain"]
     if rows.empty:
         why = results.why("structure", "no class was seen often enough on a lattice")
         return {"nothing": sentence(why), "cards": [], "hidden": 0}
-    rows = (
-        rows[rows["n"] >= MIN_DETECTIONS]
-        .drop_duplicates("class_id")
-        .sort_values("n", ascending=False, kind="stable")
-    )
+    rows = rows[rows["n"] >= MIN_DETECTIONS].drop_duplicates("class_id")
+    rows = rows.sort_values("n", ascending=False, kind="stable")
     pm = 1000 * _lattice_nm(results)
-    cards = [_structure(results, row, pm) for _, row in rows.head(MAX_STRUCTURES).iterrows()]
-    nothing = (
-        None if cards else f"No class was seen {MIN_DETECTIONS} times with all of its neighbours."
-    )
+    cards = [_structure_card(results, row, pm) for _, row in rows.head(MAX_STRUCTURES).iterrows()]
+    nothing = None
+    if not cards:
+        nothing = f"No class was seen {MIN_DETECTIONS} times with all of its neighbours."
     return {"nothing": nothing, "cards": cards, "hidden": max(0, len(rows) - MAX_STRUCTURES)}
 
 
-def _structure(results: Results, row: pd.Series, pm: float) -> dict[str, Any]:
-    class_id = int(row["class_id"])
-    own = {
-        name: _of_class(results.found[name], class_id, str(row["site"]))
-        for name in ("structure", "modes")
-    }
-    figure = structure_figures.structure(
-        own["structure"], own["modes"], name=f"structure{class_id}"
-    )
-    unit, length = ("pm", pm) if math.isfinite(pm) else ("% of a", 100.0)
-    breathing, error = row["breathing_a"] * length, row["breathing_error_a"] * length
-    modes = [
-        mode for _, mode in own["modes"].groupby("mode") if structure_figures.is_significant(mode)
-    ][:2]
+def _structure_card(results: Results, row: pd.Series, pm: float) -> dict[str, Any]:
+    """Return the card of a row of ``strain``; `pm` is the lattice constant [pm], or NaN."""
+    class_id, site = int(row["class_id"]), str(row["site"])
+    atoms = _of_class(results.found["structure"], class_id, site)
+    modes = _of_class(results.found["modes"], class_id, site)
+    unit, length = "% of a", 100.0
+    if math.isfinite(pm):
+        unit, length = "pm", pm
     return {
-        "role": role_of(class_id), "mark": mark_of(class_id), "label": label_of(results, class_id), "figure": figure,
-        "n": counted(int(row["n"]), "detection"), "site": str(row["site"]),
-        "breathing": f"{breathing:+.1f} ± {1.96 * error:.1f} {unit}" if math.isfinite(breathing) else "",
-        "strain": ", ".join(f"{words} {100 * row[c]:+.2f} ± {196 * row[c + '_error']:.2f} %" for c, words in
-                            (("e_yy", "ε(yy)"), ("e_xx", "ε(xx)"), ("e_xy", "ε(xy)")) if math.isfinite(row[c])),
-        "modes": "; ".join(f"mode {mode['mode'].iloc[0] + 1} varies "
-                           f"{plain(mode['over_noise'].iloc[0], 2)} times as much as noise "
-                           f"({length * math.sqrt(mode['variance_a2'].iloc[0]):.1f} {unit})" for mode in modes),
-    }  # fmt: skip
+        "role": role_of(class_id),
+        "mark": marker_of(class_id),
+        "label": label_of(results, class_id),
+        "figure": structure_figures.structure_figure(atoms, modes, name=f"structure{class_id}"),
+        "n": number_of(int(row["n"]), "detection"),
+        "site": site,
+        "breathing": _breathing(row, length, unit),
+        "strain": _strain(row),
+        "modes": _modes(modes, length, unit),
+    }
+
+
+def _breathing(row: pd.Series, length: float, unit: str) -> str:
+    """Return how far the nearest atoms stand outwards, with 95 % error; empty where not known."""
+    breathing, error = row["breathing_a"] * length, row["breathing_error_a"] * length
+    if not math.isfinite(breathing):
+        return ""
+    return f"{breathing:+.1f} ± {1.96 * error:.1f} {unit}"
+
+
+def _strain(row: pd.Series) -> str:
+    parts = []
+    for column, name in (("e_yy", "ε(yy)"), ("e_xx", "ε(xx)"), ("e_xy", "ε(xy)")):
+        if math.isfinite(row[column]):
+            error = 196 * row[f"{column}_error"]
+            parts.append(f"{name} {100 * row[column]:+.2f} ± {error:.2f} %")
+    return ", ".join(parts)
+
+
+def _modes(modes: pd.DataFrame, length: float, unit: str) -> str:
+    """Return the first modes that are more than noise, in words."""
+    every = [mode for _, mode in modes.groupby("mode")]
+    clear = [mode.iloc[0] for mode in every if structure_figures.is_significant(mode)]
+    parts = []
+    for mode in clear[:MAX_MODES]:
+        times = plain(mode["over_noise"], 2)
+        size = f"{length * math.sqrt(mode['variance_a2']):.1f} {unit}"
+        parts.append(f"mode {mode['mode'] + 1} varies {times} times as much as noise ({size})")
+    return "; ".join(parts)
 
 
 def _of_class(rows: pd.DataFrame, class_id: int, site: str) -> pd.DataFrame:
@@ -75,70 +94,81 @@ def _of_class(rows: pd.DataFrame, class_id: int, site: str) -> pd.DataFrame:
 def _lattice_nm(results: Results) -> float:
     """Return the lattice constant [nm] that the run found, NaN where it is not known."""
     found = results.run.get("lattice_nm")
-    known = [number(v) for v in found.values()] if isinstance(found, dict) else []
-    known = [v for v in known if math.isfinite(v)]
-    return float(np.median(known)) if known else math.nan
+    if not isinstance(found, dict):
+        return math.nan
+    known = [value for value in map(number, found.values()) if math.isfinite(value)]
+    if not known:
+        return math.nan
+    return float(np.median(known))
 
 
-def likeness(results: Results) -> dict[str, Any] | None:
+def likeness_section(results: Results) -> dict[str, Any] | None:
     """Return Ward's tree of the classes' mean images, None with fewer than three."""
     from stemkin.learning.clustering import ward
 
     rows = results.found["classes"]
     rows = rows[rows["n_detections"] > 0]
-    found = [
-        (int(i), images.as_patch(p))
-        for i, p in zip(rows["class_id"], rows["mean_patch"], strict=True)
-    ]
-    means = [(i, p) for i, p in found if p is not None and np.isfinite(p).all()]
-    if len(means) < 3 or len({p.shape for _, p in means}) != 1:
+    ids, patches = [], []
+    for class_id, value in zip(rows["class_id"], rows["mean_patch"], strict=True):
+        patch = images.as_patch(value)
+        if patch is not None and np.isfinite(patch).all():
+            ids.append(int(class_id))
+            patches.append(patch)
+    if len(patches) < 3 or len({patch.shape for patch in patches}) != 1:
         return None
-    ids = [i for i, _ in means]
-    tree = ward(np.stack([p.ravel() for _, p in means]))
-    return {"figure": structure_figures.tree(tree, ids), "legend": legend(results, ids)}
+    tree = ward(np.stack([patch.ravel() for patch in patches]))
+    return {"figure": structure_figures.ward_figure(tree, ids), "legend": legend(results, ids)}
 
 
-def regions(results: Results) -> dict[str, Any] | None:
-    """Return how the largest holes, disordered areas and fragments grew, None where there were
-    none."""
+def regions_section(results: Results) -> dict[str, Any] | None:
+    """Return how the largest holes, disordered areas and fragments grew, None without any."""
     rows = results.regions
     if rows.empty:
         return None
-    movie = str(rows["movie"].iloc[0])
-    known = bool(np.isfinite(rows["area_nm2"]).all())
-    column, unit = ("area_nm2", "nm²") if known else ("area_px", "px²")
-    largest = (
-        rows.groupby("region")[column]
-        .max()
-        .sort_values(ascending=False, kind="stable")
-        .head(MAX_REGIONS)
-    )
-    in_frames = not summaries.has_times(rows)
+    column, unit = "area_px", "px²"
+    if np.isfinite(rows["area_nm2"]).all():
+        column, unit = "area_nm2", "nm²"
+    largest = rows.groupby("region")[column].max()
+    largest = largest.sort_values(ascending=False, kind="stable").head(MAX_REGIONS)
     shown = rows[rows["region"].isin(largest.index)]
-    kinds = [kind for kind in ("hole", "disordered", "fragment") if (shown["kind"] == kind).any()]
+    in_frames, n_regions = not summaries.has_times(rows), int(rows["region"].nunique())
+    figure = structure_figures.regions_figure(shown, column=column, unit=unit, in_frames=in_frames)
+    histories = [
+        _history(shown[shown["region"] == i], column, unit, in_frames=in_frames)
+        for i in largest.index
+    ]
     return {
-        "movie": movie,
-        "figure": structure_figures.regions(shown, column=column, unit=unit, in_frames=in_frames),
-        "kinds": [
-            (kind, structure_figures.REGION_ROLES[kind], structure_figures.is_dashed(kind))
-            for kind in kinds
-        ],
-        "n": counted(int(rows["region"].nunique()), "region"),
-        "hidden": int(rows["region"].nunique()) - len(largest),
-        "rows": [
-            _region(shown[shown["region"] == i], column, unit, in_frames=in_frames)
-            for i in largest.index
-        ],
+        "movie": str(rows["movie"].iloc[0]),
+        "figure": figure,
+        "kinds": _kinds_drawn(shown),
+        "n": number_of(n_regions, "region"),
+        "hidden": n_regions - len(largest),
+        "rows": histories,
     }
 
 
-def _region(rows: pd.DataFrame, column: str, unit: str, *, in_frames: bool) -> dict[str, Any]:
+def _kinds_drawn(rows: pd.DataFrame) -> list[tuple[str, str, bool]]:
+    """Return kind, colour and whether its line is dashed, of each kind of region that is there."""
+    drawn = []
+    for kind, role in structure_figures.REGION_ROLES.items():
+        if (rows["kind"] == kind).any():
+            drawn.append((kind, role, structure_figures.is_dashed(kind)))
+    return drawn
+
+
+def _history(rows: pd.DataFrame, column: str, unit: str, *, in_frames: bool) -> dict[str, Any]:
+    """Return in words how one region grew and turned, and from when to when."""
     first, last = rows.iloc[0], rows.iloc[-1]
-    when = "frame" if in_frames else "time_s"
-    turn = f", turned {last['turn_deg']:+.1f}°" if math.isfinite(last["turn_deg"]) else ""
+    grown = f"{plain(first[column], 2)} → {plain(last[column], 2)} {unit}"
+    if in_frames:
+        when = f"frames {plain(first['frame'], 3)} to {plain(last['frame'], 3)}"
+    else:
+        when = f"from {plain(first['time_s'], 3)} to {plain(last['time_s'], 3)} s"
+    turn = ""
+    if math.isfinite(last["turn_deg"]):
+        turn = f", turned {last['turn_deg']:+.1f}°"
     return {
-        "region": int(first["region"]), "kind": str(first["kind"]),
-        "says": Markup("{} → {} {}, {} {} to {}{}{}").format(
-            plain(first[column], 2), plain(last[column], 2), unit, "frames" if in_frames else "from",
-            plain(first[when], 3), plain(last[when], 3), "" if in_frames else " s", turn),
-    }  # fmt: skip
+        "region": int(first["region"]),
+        "kind": str(first["kind"]),
+        "says": f"{grown}, {when}{turn}",
+    }

@@ -1,8 +1,7 @@
-"""Colours and marks of the classes: the same in every figure, told apart by colour-blind eyes, and
-by shape too.
+"""Colours and marks of the classes: the same in every figure, told apart by colour-blind eyes.
 
-Figures do not name colours but roles ("ink", "class 2"); the page decides what a role looks like,
-in light and in dark.
+They differ by shape too. Figures do not name colours but roles ("ink", "class 2"); the page decides
+what a role looks like, in light and in dark.
 """
 
 from __future__ import annotations
@@ -17,12 +16,34 @@ DARK = ("#56aee8", "#ff8b4a", "#b4ee6c", "#7377f5", "#5ff0e4", "#e2558c", "#f7b3
 the list differ by more than 10 in Oklab (x100) for normal, deuteranopic and protanopic eyes
 (Machado et al., IEEE TVCG 15, 1291 (2009))."""
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "down", "hexagon", "plus")
-MATPLOTLIB_MARKS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X", "down": "v",
-                    "hexagon": "h", "plus": "P", "dot": "."}  # fmt: skip
-ROLES = {"ink": "#010101", "muted": "#010102", "rule": "#010103", "paper": "#010104", "accent": "#010105", "unnamed": "#010106",
-         "ordered": "#010107", "disordered": "#010108", "vacuum": "#010109",
-         "ok": "#01010a", "blank": "#01010b", "saturated": "#01010c", "truncated": "#01010d", "corrupt": "#01010e",
-         **{f"class{i}": f"#0102{i:02x}" for i in range(len(LIGHT))}}  # fmt: skip
+MATPLOTLIB_MARKS = {
+    "circle": "o",
+    "square": "s",
+    "triangle": "^",
+    "diamond": "D",
+    "cross": "X",
+    "down": "v",
+    "hexagon": "h",
+    "plus": "P",
+    "dot": ".",
+}
+ROLES = {
+    "ink": "#010101",
+    "muted": "#010102",
+    "rule": "#010103",
+    "paper": "#010104",
+    "accent": "#010105",
+    "unnamed": "#010106",
+    "ordered": "#010107",
+    "disordered": "#010108",
+    "vacuum": "#010109",
+    "ok": "#01010a",
+    "blank": "#01010b",
+    "saturated": "#01010c",
+    "truncated": "#01010d",
+    "corrupt": "#01010e",
+    **{f"class{i}": f"#0102{i:02x}" for i in range(len(LIGHT))},
+}
 """Role → the stand-in colour that figures are drawn with, replaced by a CSS variable on the
 page."""
 
@@ -33,13 +54,15 @@ def role_of(class_id: int) -> str:
     >>> role_of(2), role_of(9), role_of(-1)
     ('class2', 'class1', 'unnamed')
     """
-    return "unnamed" if class_id == NOT_NAMED else f"class{class_id % len(LIGHT)}"
+    if class_id == NOT_NAMED:
+        return "unnamed"
+    return f"class{class_id % len(LIGHT)}"
 
 
-def mark_of(class_id: int) -> str:
+def marker_of(class_id: int) -> str:
     """Return the shape that marks a class; two classes of one colour differ in shape.
 
-    >>> mark_of(0), mark_of(8), mark_of(-1)
+    >>> marker_of(0), marker_of(8), marker_of(-1)
     ('circle', 'square', 'dot')
     """
     if class_id == NOT_NAMED:
@@ -48,8 +71,7 @@ def mark_of(class_id: int) -> str:
 
 
 def stand_in(class_id: int) -> str:
-    """Return the colour that a class is drawn with in a figure, before the page gives it its
-    own."""
+    """Return the colour that a class has in a figure before the page gives it its own."""
     return ROLES[role_of(class_id)]
 
 

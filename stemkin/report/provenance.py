@@ -1,5 +1,4 @@
-"""Where the numbers come from: version, inputs, settings, machine, time, and all that did not go
-well."""
+"""Where the numbers come from: version, inputs, settings, machine, time, and what went wrong."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from stemkin.report.results import Results, number
-from stemkin.report.words import counted, plain, seconds
+from stemkin.report.results import Results, mapping_in, number
+from stemkin.report.words import duration, number_of, plain
 
 MAX_LISTED = 100
 MACHINE = {"memory_gib": "memory (GiB)", "python": "Python"}
@@ -20,141 +19,155 @@ ENDS = {
 }
 
 
-def status(results: Results) -> tuple[str, str]:
+def run_status(results: Results) -> tuple[str, str]:
     """Return how the run ended: its tone and a few words."""
     if not results.run:
         return "warn", "no record of the run"
     code = results.run.get("exit_code")
     if code is None:
         return "warn", "not finished"
-    return (
-        ENDS[code]
-        if isinstance(code, int) and code in ENDS
-        else ("warn", f"ended with exit code {code}")
-    )
+    if isinstance(code, int) and code in ENDS:
+        return ENDS[code]
+    return "warn", f"ended with exit code {code}"
 
 
-def level(results: Results) -> str:
+def confidence_level(results: Results) -> str:
     """Return the confidence of the run's intervals, such as "95 %"."""
-    confidence = number(_of(_of(results.run, "config"), "kinetics").get("confidence"))
-    percent = 100 * confidence if 0 < confidence < 1 else 95.0
-    return f"{percent:g}\N{NO-BREAK SPACE}%"
+    confidence = number(mapping_in(mapping_in(results.run, "config"), "kinetics").get("confidence"))
+    if not 0 < confidence < 1:
+        confidence = 0.95
+    return f"{100 * confidence:g}\N{NO-BREAK SPACE}%"
 
 
-def summary(results: Results) -> list[str]:
+def run_summary(results: Results) -> list[str]:
     """Return what was looked at, in a few counts."""
-    movies, frames = results.movies, results.frames
+    movies, frames, classes = results.movies, results.frames, results.found["classes"]
     failed = int((movies["status"] == "failed").sum())
     n_frames = int(movies["n_frames"].fillna(0).sum()) or len(frames)
-    words = [counted(len(movies) - failed, "movie"), counted(n_frames, "frame")]
+    words = [number_of(len(movies) - failed, "movie"), number_of(n_frames, "frame")]
     if not results.n_movies_unread and len(frames):
-        words.append(counted(int(frames["n_detections"].sum()), "detection"))
-    elif len(results.found["classes"]):
-        words.append(counted(int(results.found["classes"]["n_detections"].sum()), "detection"))
+        words.append(number_of(int(frames["n_detections"].sum()), "detection"))
+    elif len(classes):
+        words.append(number_of(int(classes["n_detections"].sum()), "detection"))
     return words
 
 
-def problems(results: Results) -> list[str]:
+def run_problems(results: Results) -> list[str]:
     """Return one sentence for everything that failed."""
     movies = results.movies[results.movies["status"] == "failed"]
-    found = [
-        f"{row['movie'] or row['source']} was not analysed: "
-        f"{row['reason'] or 'no reason is recorded'}"
-        for _, row in movies.iterrows()
-    ]
-    for block in _mappings(_of(results.run, "blocks").get("failed")):
-        stop = number(block.get("stop"))
-        last = plain(stop - 1) if math.isfinite(stop) else "?"
-        found.append(
-            f"frames {block.get('start', '?')} to {last} of {block.get('movie', '?')} failed: "
-            f"{_first_line(block.get('error'))}"
-        )
-    unread = [
-        why for name, why in results.absent.items() if "cannot be read" in why and name != "gallery"
-    ]
-    return found + unread
+    found = [_failed_movie(row) for _, row in movies.iterrows()]
+    found += [_failed_block(block) for block in _failed_blocks(results.run)]
+    for name, why in results.absent.items():
+        if "cannot be read" in why and name != "gallery":
+            found.append(why)
+    return found
 
 
-def warnings(results: Results) -> list[str]:
+def _failed_movie(row: Any) -> str:
+    what, why = row["movie"] or row["source"], row["reason"] or "no reason is recorded"
+    return f"{what} was not analysed: {why}"
+
+
+def _failed_blocks(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    listed = mapping_in(run, "blocks").get("failed")
+    if not isinstance(listed, list):
+        return []
+    return [block for block in listed if isinstance(block, Mapping)]
+
+
+def _failed_block(block: Mapping[str, Any]) -> str:
+    last, stop = "?", number(block.get("stop"))
+    if math.isfinite(stop):
+        last = plain(stop - 1)
+    start, movie = block.get("start", "?"), block.get("movie", "?")
+    return f"frames {start} to {last} of {movie} failed: {_last_line(block.get('error'))}"
+
+
+def run_warnings(results: Results) -> list[str]:
     """Return the warnings of the run."""
     found = results.run.get("warnings")
-    return [str(w) for w in found] if isinstance(found, list) else []
+    if not isinstance(found, list):
+        return []
+    return [str(warning) for warning in found]
 
 
-def provenance(results: Results) -> dict[str, Any]:
+def provenance_section(results: Results) -> dict[str, Any]:
     """Return the tables of the last section."""
-    run = results.run
-    blocks = _of(run, "blocks")
+    movies, config = results.movies, mapping_in(results.run, "config")
     return {
-        "facts": [(k, v) for k, v in _facts(results) if v],
-        "stages": [
-            _stage(str(name), stage)
-            for name, stage in _of(run, "stages").items()
-            if isinstance(stage, Mapping)
-        ],
-        "movies": [_movie(row) for _, row in results.movies.head(MAX_LISTED).iterrows()],
-        "n_hidden": max(0, len(results.movies) - MAX_LISTED),
-        "settings": [(str(k), _pairs(v)) for k, v in _of(run, "config").items()],
+        "facts": [(name, value) for name, value in _facts(results) if value],
+        "stages": _stages(results.run),
+        "movies": [_movie(row) for _, row in movies.head(MAX_LISTED).iterrows()],
+        "n_hidden": max(0, len(movies) - MAX_LISTED),
+        "settings": [(str(name), _pairs(section)) for name, section in config.items()],
         "model": list(_scalars(results.model)),
-        "blocks": {
-            k: f"{int(number(blocks[k])):,}"
-            for k in ("total", "done", "reused")
-            if math.isfinite(number(blocks.get(k)))
-        },
+        "blocks": _block_counts(results.run),
     }
+
+
+def _block_counts(run: Mapping[str, Any]) -> dict[str, str]:
+    blocks, counts = mapping_in(run, "blocks"), {}
+    for name in ("total", "done", "reused"):
+        count = number(blocks.get(name))
+        if math.isfinite(count):
+            counts[name] = f"{int(count):,}"
+    return counts
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
-    run = results.run
-    machine = _of(run, "machine")
+    run, listed = results.run, ""
     inputs = run.get("inputs")
-    return [
+    if isinstance(inputs, list):
+        listed = "\n".join(str(source) for source in inputs[:20])
+    facts = [
         ("stemkin", str(run.get("version") or "")),
-        ("started", when(run.get("created"))),
-        ("finished", when(run.get("finished"))),
+        ("started", moment(run.get("created"))),
+        ("finished", moment(run.get("finished"))),
         ("command", str(run.get("command") or "")),
-        ("input", "\n".join(str(i) for i in inputs[:20]) if isinstance(inputs, list) else ""),
-        *[(MACHINE.get(str(k), str(k).replace("_", " ")), _short(v)) for k, v in machine.items()],
+        ("input", listed),
     ]
+    for key, value in mapping_in(run, "machine").items():
+        name = MACHINE.get(str(key), str(key).replace("_", " "))
+        facts.append((name, _short(value)))
+    return facts
 
 
-def when(moment: Any) -> str:
+def moment(time: Any) -> str:
     """Return an ISO time as people write it, anything else as it is.
 
-    >>> when("2026-11-23T21:04:05+00:00"), when(None)
+    >>> moment("2026-11-23T21:04:05+00:00"), moment(None)
     ('2026-11-23 21:04 UTC', '')
     """
+    if time is None:
+        return ""
     try:
-        time = datetime.fromisoformat(str(moment))
+        known = datetime.fromisoformat(str(time))
     except ValueError:
-        return "" if moment is None else str(moment)
-    return f"{time:%Y-%m-%d %H:%M} {time.tzname() or ''}".strip()
+        return str(time)
+    return f"{known:%Y-%m-%d %H:%M} {known.tzname() or ''}".strip()
 
 
-def _stage(name: str, stage: Mapping[str, Any]) -> dict[str, str]:
-    other = [
-        f"{str(k).replace('_', ' ')}: {_short(v)}"
-        for k, v in stage.items()
-        if k not in ("status", "seconds")
-    ]
-    return {
-        "name": name,
-        "status": str(stage.get("status") or ""),
-        "time": seconds(number(stage.get("seconds"))),
-        "more": ", ".join(other),
-    }
+def _stages(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return name, status and duration of each stage that the run recorded."""
+    stages = []
+    for name, stage in mapping_in(run, "stages").items():
+        if isinstance(stage, Mapping):
+            status, time = str(stage.get("status") or ""), duration(number(stage.get("seconds")))
+            stages.append({"name": str(name), "status": status, "time": time})
+    return stages
 
 
 def _movie(row: Any) -> dict[str, str]:
+    size = "–"
+    if math.isfinite(row["height_px"]):
+        size = f"{plain(row['height_px'], 9)} × {plain(row['width_px'], 9)}"
     return {
         "movie": row["movie"] or row["source"],
         "source": row["source"],
         "status": row["status"],
         "reason": row["reason"],
         "frames": plain(row["n_frames"], 9),
-        "size": f"{plain(row['height_px'], 9)} × {plain(row['width_px'], 9)}"
-        if math.isfinite(row["height_px"])
-        else "–",
+        "size": size,
         "pixel_size": plain(1000 * row["pixel_size_nm"]),
         "frame_time": plain(row["frame_time_s"]),
         "dose_rate": plain(row["dose_rate_e_per_nm2_s"]),
@@ -177,10 +190,13 @@ def _scalars(content: Mapping[str, Any], *, depth: int = 2) -> Iterator[tuple[st
 
 
 def _short(value: Any) -> str:
+    """Return a setting in words, whatever it is."""
     if value is None:
         return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is True:
+        return "yes"
+    if value is False:
+        return "no"
     if isinstance(value, float):
         return plain(value)
     if isinstance(value, (list, tuple)):
@@ -190,15 +206,9 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _of(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = content.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
-
-
-def _first_line(text: Any) -> str:
+def _last_line(text: Any) -> str:
+    """Return the last line of a traceback: the error itself."""
     lines = [line for line in str(text or "no error is recorded").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+    if not lines:
+        return ""
+    return lines[-1].strip()

@@ -1,5 +1,4 @@
-"""Figures of neighbourhoods (mean structure, modes, Ward's tree) and of regions that grow; see
-`figures` for how they are drawn."""
+"""Figures of neighbourhoods (mean structure, modes, Ward's tree) and of regions that grow."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from stemkin.report.figures import HALF, WIDE, _new, _style, as_markup, time_axis
+from stemkin.report.canvas import DASHED, HALF, WIDE, as_markup, new_figure, style, time_axis
 from stemkin.report.palette import ROLES, stand_in
 
 if TYPE_CHECKING:
@@ -29,37 +28,53 @@ SIZES = {"metal": 70.0, "chalcogen": 34.0, "hollow": 20.0}
 
 REGION_ROLES = {"hole": "ink", "disordered": "disordered", "fragment": "accent"}
 
+RADIUS_95 = 2.45
+"""Standard deviations within which a Gaussian in two dimensions holds 95 %: sqrt(-2 log 0.05)."""
 
-def structure(atoms: pd.DataFrame, modes: pd.DataFrame, *, name: str) -> Markup:
-    """Draw where the atoms of a class stand with 95 % ellipses, and its first modes; arrows are
-    magnified as each panel says."""
-    with _style():
-        figure = _new((WIDE[0], 3.6))
+
+def structure_figure(atoms: pd.DataFrame, modes: pd.DataFrame, *, name: str) -> Markup:
+    """Draw where the atoms of a class stand, with 95 % ellipses, and its first modes.
+
+    Parameters
+    ----------
+    atoms
+        Rows of the table ``structure`` of one class and site, one per atom.
+    modes
+        Rows of the table ``modes`` of the same.
+    name
+        Of the figure, one for each class.
+    """
+    with style():
+        figure = new_figure((WIDE[0], 3.6))
         figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.88, wspace=0.02)
         panels = figure.subplots(1, 1 + N_MODES)
         u = atoms[["dy_a", "dx_a"]].to_numpy()
-        reach = _reach(u)
-        _columns(panels[0], atoms)
-        _ellipses(panels[0], atoms, u, reach)
-        _arrows(panels[0], atoms, u * reach)
-        panels[0].set_title(f"mean, displacements ×{reach:g}", fontsize=9)
-        for m, axes in enumerate(panels[1:]):
-            mode = modes[modes["mode"] == m].set_index("atom").reindex(atoms["atom"])
-            _columns(axes, atoms)
-            if mode["dy"].notna().any() and is_significant(mode):
-                moves = np.nan_to_num(mode[["dy", "dx"]].to_numpy()) * np.sqrt(
-                    float(mode["variance_a2"].max())
-                )
-                reach = _reach(moves)
-                _arrows(axes, atoms, moves * reach, both=True)
-                axes.set_title(f"mode {m + 1}, one standard deviation ×{reach:g}", fontsize=9)
-            else:
-                axes.set_title(f"mode {m + 1}: no more than noise", fontsize=9)
-        return as_markup(
-            figure,
-            name,
-            "Mean positions of the atoms around the defect with 95 % ellipses, and the first modes",
+        magnified = _magnification(u)
+        _draw_columns(panels[0], atoms)
+        _draw_ellipses(panels[0], atoms, u, magnified)
+        _draw_arrows(panels[0], atoms, u * magnified)
+        panels[0].set_title(f"mean, displacements ×{magnified:g}", fontsize=9)
+        for number, axes in enumerate(panels[1:]):
+            mode = modes[modes["mode"] == number].set_index("atom").reindex(atoms["atom"])
+            _draw_mode(axes, atoms, mode, number)
+        says = (
+            "Mean positions of the atoms around the defect with 95 % ellipses, and the first modes"
         )
+        return as_markup(figure, name, says)
+
+
+def _draw_mode(axes: Axes, atoms: pd.DataFrame, mode: pd.DataFrame, number: int) -> None:
+    """Draw one standard deviation of a mode both ways, if it is more than noise."""
+    _draw_columns(axes, atoms)
+    if not (mode["dy"].notna().any() and is_significant(mode)):
+        axes.set_title(f"mode {number + 1}: no more than noise", fontsize=9)
+        return
+    deviation = np.sqrt(float(mode["variance_a2"].max()))
+    moves = np.nan_to_num(mode[["dy", "dx"]].to_numpy()) * deviation
+    magnified = _magnification(moves)
+    _draw_arrows(axes, atoms, moves * magnified)
+    _draw_arrows(axes, atoms, moves * magnified, backwards=True)
+    axes.set_title(f"mode {number + 1}, one standard deviation ×{magnified:g}", fontsize=9)
 
 
 def is_significant(mode: pd.DataFrame) -> bool:
@@ -67,7 +82,7 @@ def is_significant(mode: pd.DataFrame) -> bool:
     return bool(mode["over_noise"].max() > CLEARLY * mode["noise_edge"].max())
 
 
-def _reach(moves: np.ndarray) -> float:
+def _magnification(moves: np.ndarray) -> float:
     """Return a round factor that makes the longest of `moves` (m, 2) about `LARGEST_ARROW`."""
     longest = float(np.nanmax(np.linalg.norm(moves, axis=1), initial=0.0))
     wanted = LARGEST_ARROW / max(longest, 1e-4)
@@ -75,7 +90,7 @@ def _reach(moves: np.ndarray) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= wanted * (1 + 1e-9)))
 
 
-def _columns(axes: Axes, atoms: pd.DataFrame) -> None:
+def _draw_columns(axes: Axes, atoms: pd.DataFrame) -> None:
     for kind, size in SIZES.items():
         rows = atoms[atoms["column"] == kind]
         axes.scatter(
@@ -92,48 +107,67 @@ def _columns(axes: Axes, atoms: pd.DataFrame) -> None:
     axes.set_axis_off()
 
 
-def _ellipses(axes: Axes, atoms: pd.DataFrame, u: np.ndarray, reach: float) -> None:
+def _draw_ellipses(axes: Axes, atoms: pd.DataFrame, u: np.ndarray, magnified: float) -> None:
+    """Draw the error of each atom's mean place, as much magnified as its displacement `u`."""
     from matplotlib.patches import Ellipse
 
+    places = atoms[["y_a", "x_a"]].to_numpy()
     errors = atoms[["error_x_a", "error_y_a", "covariance_yx_a2"]].to_numpy()
-    for (y, x), (dy, dx), (sx, sy, cov) in zip(
-        atoms[["y_a", "x_a"]].to_numpy(), u, errors, strict=True
-    ):
+    for (y, x), (dy, dx), (sx, sy, cov) in zip(places, u, errors, strict=True):
         if not np.isfinite([dy, sx, sy, cov]).all():
             continue
+        # The axes of the ellipse are the eigenvectors of the covariance in (x, y).
         values, vectors = np.linalg.eigh([[sx**2, cov], [cov, sy**2]])
-        width, height = (
-            2 * 2.45 * reach * np.sqrt(np.maximum(values, 0))
-        )  # 95 % of a Gaussian in two dimensions
-        angle = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
-        place = (x + reach * dx, y + reach * dy)
-        axes.add_patch(
-            Ellipse(
-                place,
-                width,
-                height,
-                angle=angle,
-                facecolor=ROLES["accent"],
-                alpha=0.25,
-                linewidth=0,
-            )
+        width, height = 2 * RADIUS_95 * magnified * np.sqrt(np.maximum(values, 0))
+        ellipse = Ellipse(
+            (x + magnified * dx, y + magnified * dy),
+            width,
+            height,
+            angle=np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])),
+            facecolor=ROLES["accent"],
+            alpha=0.25,
+            linewidth=0,
         )
+        axes.add_patch(ellipse)
 
 
-def _arrows(axes: Axes, atoms: pd.DataFrame, moves: np.ndarray, *, both: bool = False) -> None:
-    y, x = atoms["y_a"].to_numpy(), atoms["x_a"].to_numpy()
-    for sign in (1, -1) if both else (1,):
-        colour = ROLES["accent"] if sign > 0 else ROLES["muted"]
-        axes.quiver(x, y, sign * moves[:, 1], sign * moves[:, 0], angles="xy", scale_units="xy", scale=1,
-                    color=colour, width=0.006, headwidth=4, headlength=4.5, headaxislength=4)  # fmt: skip
+def _draw_arrows(
+    axes: Axes, atoms: pd.DataFrame, moves: np.ndarray, *, backwards: bool = False
+) -> None:
+    """Draw `moves` (m, 2) (dy, dx) from the atoms' places, or their opposites in a fainter ink."""
+    sign, colour = 1, ROLES["accent"]
+    if backwards:
+        sign, colour = -1, ROLES["muted"]
+    axes.quiver(
+        atoms["x_a"].to_numpy(),
+        atoms["y_a"].to_numpy(),
+        sign * moves[:, 1],
+        sign * moves[:, 0],
+        angles="xy",
+        scale_units="xy",
+        scale=1,
+        color=colour,
+        width=0.006,
+        headwidth=4,
+        headlength=4.5,
+        headaxislength=4,
+    )
 
 
-def tree(linkage: np.ndarray, class_ids: Sequence[int]) -> Markup:
-    """Draw Ward's tree of the classes; the leaves bear their numbers."""
+def ward_figure(linkage: np.ndarray, class_ids: Sequence[int]) -> Markup:
+    """Draw Ward's tree of the classes; the leaves bear their numbers.
+
+    Parameters
+    ----------
+    linkage
+        (n - 1, 4) as SciPy writes a tree.
+    class_ids
+        (n,) class of each leaf.
+    """
     from scipy.cluster.hierarchy import dendrogram
 
-    with _style():
-        figure = _new((HALF[0], 2.6))
+    with style():
+        figure = new_figure((HALF[0], 2.6))
         axes = figure.add_subplot()
         drawn: Any = dendrogram(
             linkage,
@@ -142,25 +176,16 @@ def tree(linkage: np.ndarray, class_ids: Sequence[int]) -> Markup:
             color_threshold=0,
             above_threshold_color=ROLES["muted"],
         )
-        for i, leaf in enumerate(drawn["leaves"]):
-            axes.plot(
-                5 + 10 * i,
-                0,
-                "o",
-                color=stand_in(class_ids[leaf]),
-                clip_on=False,
-                markersize=6,
-                zorder=3,
-            )
-        axes.set_xticks(
-            [5 + 10 * i for i in range(len(class_ids))],
-            [str(class_ids[leaf]) for leaf in drawn["leaves"]],
-        )
+        leaves = [class_ids[leaf] for leaf in drawn["leaves"]]
+        places = [5 + 10 * i for i in range(len(leaves))]  # where SciPy puts them
+        for place, class_id in zip(places, leaves, strict=True):
+            colour = stand_in(class_id)
+            axes.plot(place, 0, "o", color=colour, clip_on=False, markersize=6, zorder=3)
+        axes.set_xticks(places, [str(class_id) for class_id in leaves])
         axes.set_xlabel("class")
         axes.set_ylabel("distance")
-        return as_markup(
-            figure, "ward", "Tree that joins the classes whose mean images are most alike"
-        )
+        says = "Tree that joins the classes whose mean images are most alike"
+        return as_markup(figure, "ward", says)
 
 
 def is_dashed(kind: str) -> bool:
@@ -168,35 +193,44 @@ def is_dashed(kind: str) -> bool:
     return kind == "fragment"
 
 
-def regions(rows: pd.DataFrame, *, column: str, unit: str, in_frames: bool) -> Markup:
-    """Draw the area of each region against time; each curve bears its number at its end."""
-    x_name = "frame" if in_frames else "time_s"
-    scale, time_unit = (1.0, "") if in_frames else time_axis(float(rows["time_s"].max()))
-    with _style():
-        figure = _new((WIDE[0], 2.8))
+def regions_figure(rows: pd.DataFrame, *, column: str, unit: str, in_frames: bool) -> Markup:
+    """Draw the area of each region against time; each curve bears its number at its end.
+
+    Parameters
+    ----------
+    rows
+        Rows of the table ``regions`` of one movie.
+    column, unit
+        The column that holds the area, and its unit.
+    in_frames
+        Whether the axis of time counts frames.
+    """
+    x_name = "time_s"
+    if in_frames:
+        x_name = "frame"
+    divisor, label = time_axis(float(rows["time_s"].max()), in_frames=in_frames)
+    with style():
+        figure = new_figure((WIDE[0], 2.8))
         axes = figure.add_subplot()
         for number, own in rows.groupby("region"):
-            kind = str(own["kind"].iloc[0])
-            x, y = own[x_name].to_numpy() / scale, own[column].to_numpy()
-            mark = "o" if len(x) < 3 else None
-            line = (0, (4, 1.6)) if is_dashed(kind) else "solid"
-            axes.plot(
-                x, y, color=ROLES[REGION_ROLES[kind]], linestyle=line, marker=mark, markersize=3
-            )
-            axes.annotate(
-                str(number),
-                (x[-1], y[-1]),
-                xytext=(3, 0),
-                textcoords="offset points",
-                fontsize=8,
-                va="center",
-            )
+            x, y = own[x_name].to_numpy() / divisor, own[column].to_numpy()
+            _draw_region(axes, str(number), str(own["kind"].iloc[0]), x, y)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.03)
-        axes.set_xlabel("frame" if in_frames else f"time ({time_unit})")
+        axes.set_xlabel(label)
         axes.set_ylabel(f"area ({unit})")
-        return as_markup(
-            figure,
-            "regions",
-            "Area of the largest holes, disordered areas and turned fragments against time",
-        )
+        says = "Area of the largest holes, disordered areas and turned fragments against time"
+        return as_markup(figure, "regions", says)
+
+
+def _draw_region(axes: Axes, number: str, kind: str, x: np.ndarray, y: np.ndarray) -> None:
+    line: Any = "solid"
+    if is_dashed(kind):
+        line = DASHED
+    mark = None
+    if len(x) < 3:
+        mark = "o"
+    colour = ROLES[REGION_ROLES[kind]]
+    axes.plot(x, y, color=colour, linestyle=line, marker=mark, markersize=3)
+    end = (x[-1], y[-1])
+    axes.annotate(number, end, xytext=(3, 0), textcoords="offset points", fontsize=8, va="center")

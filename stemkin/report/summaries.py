@@ -1,16 +1,15 @@
-"""Small tables for the figures: binned counts, mean fractions, the matrix, the fit that belongs to
-a curve."""
+"""Small tables for the figures: binned counts, mean fractions, the matrix, fits of curves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stemkin.report.words import Quantity
+from stemkin.kernels.common.intervals import count_interval
 from stemkin.tables import NOT_NAMED, OK, POOLED
 
 MAX_BINS = 60
@@ -25,18 +24,14 @@ METHOD_NAMES = {
 }
 
 
-def poisson_interval(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the central 95 % interval of the mean of a Poisson count (Garwood, Biometrika 28, 437
-    (1936)).
+def in_class_order(class_ids: Iterable[Any]) -> list[int]:
+    """Return class numbers once each, not-named last.
 
-    >>> [round(float(v), 2) for v in np.ravel(poisson_interval(np.array([0, 10])))]
-    [0.0, 4.8, 3.69, 18.39]
+    >>> in_class_order([2, -1, 0, 2])
+    [0, 2, -1]
     """
-    from scipy.special import gammaincinv
-
-    n = np.asarray(counts, dtype=float)
-    low = np.where(n > 0, gammaincinv(np.maximum(n, 1e-300), 0.025), 0.0)
-    return low, gammaincinv(n + 1, 0.975)
+    ids = sorted({int(i) for i in class_ids})
+    return [i for i in ids if i != NOT_NAMED] + [i for i in ids if i == NOT_NAMED]
 
 
 def has_times(frames: pd.DataFrame) -> bool:
@@ -46,69 +41,75 @@ def has_times(frames: pd.DataFrame) -> bool:
 
 
 def binned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `rows` (with `frame`, `time_s`) with a column `bin` of at most `MAX_BINS` bins, and
-    `time`, each bin's middle."""
-    position = rows["time_s"] if has_times(rows) else rows["frame"].astype(float)
-    step = (
-        float(position.max() - position.min())
-        / max(1, int(rows["frame"].max() - rows["frame"].min()))
-        or 1.0
-    )
-    n_steps = round(float(position.max() - position.min()) / step) + 1
+    """Return `rows` in at most `MAX_BINS` bins of time.
+
+    Parameters
+    ----------
+    rows
+        Table with `frame` and `time_s`; where times are not known, frames stand in.
+
+    Returns
+    -------
+    `rows` with `bin`, the number of its bin, and `time`, the bin's middle.
+    """
+    position = rows["frame"].astype(float)
+    if has_times(rows):
+        position = rows["time_s"]
+    length = float(position.max() - position.min())
+    n_frames = max(1, int(rows["frame"].max() - rows["frame"].min()))
+    step = length / n_frames or 1.0
+    n_steps = round(length / step) + 1
     width = step * math.ceil(n_steps / MAX_BINS)
+    # Half a step on, so that rounding does not put a frame on the wrong side of a bin's edge.
     bins = np.floor((position - position.min()) / width + 0.5 * step / width).astype(int)
     rows = rows.assign(bin=bins, position=position)
     return rows.assign(time=rows.groupby("bin")["position"].transform("mean"))
 
 
 def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean number of defects per frame, with a 95 % band, for each class and time bin.
+    """Return the mean number of defects per frame, with a 95 % band, by class and time bin.
 
     Each movie counts alike. Frames in which a class has no row count as zero; where a movie has no
     good frame, its own neighbours in time stand in, so that a gap in one movie makes no step in the
-    mean of all. The frames of one bin and
-    movie show largely the same defects, so the band takes them as one look: it is the Poisson
-    interval of the mean times the number of movies that were seen in the bin.
+    mean of all. The frames of one bin and movie show largely the same defects, so the band takes
+    them as one look: it is the interval of a count (`count_interval`, as in every table) of the
+    mean times the number of movies that were seen in the bin.
+
+    Parameters
+    ----------
+    populations, frames
+        The tables of these names.
 
     Returns
     -------
     Columns `class_id`, `bin`, `time`, `mean`, `low`, `high`, `n_movies`.
     """
     looked = frames.loc[frames["status"] == OK, ["movie", "frame", "time_s"]]
-    looks = pd.concat([looked, populations[["movie", "frame", "time_s"]]]).drop_duplicates(
-        ["movie", "frame"]
-    )
-    looks = binned(looks)
+    looks = pd.concat([looked, populations[["movie", "frame", "time_s"]]])
+    looks = binned(looks.drop_duplicates(["movie", "frame"]))
     n_frames = looks.groupby(["movie", "bin"]).size()
     time = looks.groupby("bin")["time"].first()
     placed = populations.merge(looks[["movie", "frame", "bin"]], on=["movie", "frame"])
     parts = []
     for class_id in sorted(populations["class_id"].unique()):
         n = placed[placed["class_id"] == class_id].groupby(["movie", "bin"])["n"].sum()
-        by_movie = (
-            (n.reindex(n_frames.index, fill_value=0) / n_frames)  # noqa: PD010
-            .unstack("movie")
-            .reindex(time.index)
-        )
+        per_frame = n.reindex(n_frames.index, fill_value=0) / n_frames
+        one_a_movie = per_frame.unstack("movie")  # noqa: PD010 - one column each
+        by_movie = one_a_movie.reindex(time.index)
         mean = by_movie.interpolate(method="index", limit_area="inside").mean(axis=1)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "class_id": class_id,
-                    "time": time,
-                    "mean": mean,
-                    "n_movies": by_movie.notna().sum(axis=1),
-                }
-            )
-        )
+        n_movies = by_movie.notna().sum(axis=1)
+        part = {"class_id": class_id, "time": time, "mean": mean, "n_movies": n_movies}
+        parts.append(pd.DataFrame(part))
     means = pd.concat(parts).rename_axis("bin").reset_index()
-    low, high = poisson_interval((means["mean"] * means["n_movies"]).to_numpy())
+    low, high = count_interval((means["mean"] * means["n_movies"]).to_numpy())
     return means.assign(low=low / means["n_movies"], high=high / means["n_movies"])
 
 
 def mean_fractions(frames: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean area fractions per time bin: `time`, `ordered`, `disordered`, `vacuum`; no
-    rows where none is known."""
+    """Return the mean area fractions per time bin, no rows where none is known.
+
+    Columns: `time`, `ordered`, `disordered`, `vacuum`.
+    """
     names = ["ordered", "disordered", "vacuum"]
     known = frames[(frames["status"] == OK) & frames[names].notna().all(axis=1)]
     if known.empty:
@@ -117,14 +118,14 @@ def mean_fractions(frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the rows that pool every movie; without them, those of the movie with most rows. And
-    which movie that is."""
-    if rows.empty:
-        return rows, POOLED
-    chosen = (
-        POOLED if (rows["movie"] == POOLED).any() else str(rows["movie"].value_counts().index[0])
-    )
-    return rows[rows["movie"] == chosen], chosen
+    """Return the rows that pool every movie, and the name of what they are of.
+
+    Without such rows, they are those of the movie with most rows.
+    """
+    movie = POOLED
+    if len(rows) and not (rows["movie"] == POOLED).any():
+        movie = str(rows["movie"].value_counts().index[0])
+    return rows[rows["movie"] == movie], movie
 
 
 def per_movie(rows: pd.DataFrame) -> pd.DataFrame:
@@ -138,9 +139,20 @@ def method_name(method: str) -> str:
 
 
 def preferred(rows: pd.DataFrame, *, gaussian: bool = True) -> pd.DataFrame:
-    """Return `rows` of ``diffusion`` with the estimate that is quoted first on top, those without a
-    value last."""
-    methods = METHODS if gaussian else sorted(METHODS, key=lambda m: m != "hop")
+    """Return rows of ``diffusion`` with the estimate that is quoted first on top.
+
+    Those without a value come last.
+
+    Parameters
+    ----------
+    rows
+        Estimates of one class.
+    gaussian
+        Whether displacements may be taken for Gaussian; otherwise hops come first.
+    """
+    methods = list(METHODS)
+    if not gaussian:
+        methods = sorted(METHODS, key=lambda method: method != "hop")
     rank = rows["method"].map({m: i for i, m in enumerate(methods)}).fillna(len(methods))
     ranked = rows.assign(_unknown=~np.isfinite(rows["D_nm2_per_s"]), _rank=rank)
     return ranked.sort_values(["_unknown", "_rank"], kind="stable").drop(
@@ -148,83 +160,42 @@ def preferred(rows: pd.DataFrame, *, gaussian: bool = True) -> pd.DataFrame:
     )
 
 
-def diffusion_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return D of a row of ``diffusion``."""
-    return Quantity(float(row["D_nm2_per_s"]), float(row["low"]), float(row["high"]), "nm²/s")
-
-
-def hop_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return the rate of a row of ``hop_rates``."""
-    return Quantity(float(row["hop_rate_per_s"]), float(row["low"]), float(row["high"]), "per s")
-
-
-def rate_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return the rate of a row of ``transitions``."""
-    return Quantity(
-        float(row["rate_per_s"]), float(row["rate_low"]), float(row["rate_high"]), "per s"
-    )
-
-
-def dwell_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return the mean dwell time of a row of ``dwell_times``; its interval is the inverse of the
-    exit rate's."""
-    low, high = float(row["low"]), float(row["high"])
-    return Quantity(
-        float(row["mean_dwell_s"]),
-        1 / high if high > 0 else math.nan,
-        1 / low if low > 0 else math.inf * (low == 0),
-        "s",
-    )
-
-
-def leaving_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return the mean dwell time of a diagonal row of ``transitions``: the inverse of minus its
-    rate."""
-    leaving = (-float(row["rate_per_s"]), -float(row["rate_high"]), -float(row["rate_low"]))
-    value, high, low = (1 / rate if rate > 0 else math.inf for rate in leaving)
-    return Quantity(value, low, high, "s")
-
-
-def number_quantities(row: Mapping[str, Any] | pd.Series) -> tuple[Quantity, Quantity]:
-    """Return the mean number per frame of a row of ``abundances``, as seen and corrected."""
-    seen = Quantity(float(row["mean_number"]), float(row["low"]), float(row["high"]), "per frame")
-    ends = (float(row["corrected_low"]), float(row["corrected_high"]))
-    return seen, Quantity(float(row["corrected_number"]), *ends, "per frame")
-
-
-def barn_quantity(row: Mapping[str, Any] | pd.Series) -> Quantity:
-    """Return the cross-section of a row of ``creation`` or ``beam_transitions``."""
-    return Quantity(float(row["cross_section_barn"]), float(row["low"]), float(row["high"]), "barn")
-
-
 def fit_of(rows: pd.DataFrame, *, gaussian: bool = True) -> tuple[float, float] | None:
-    """Return D [nm²/s] and the offset 4 sigma² [nm²] of the first estimate with a positive D in
-    `rows` of ``diffusion``."""
+    """Return the line of a mean squared displacement, None without a positive D.
+
+    Parameters
+    ----------
+    rows
+        Rows of ``diffusion`` of one class; the first positive estimate is taken.
+    gaussian
+        As in `preferred`.
+
+    Returns
+    -------
+    D [nm²/s] and the offset 4 sigma² [nm²], 0 where sigma is not known.
+    """
     for _, row in preferred(rows, gaussian=gaussian).iterrows():
         D_nm2_per_s, sigma_nm = float(row["D_nm2_per_s"]), float(row["sigma_nm"])
+        if not math.isfinite(sigma_nm):
+            sigma_nm = 0.0
         if math.isfinite(D_nm2_per_s) and D_nm2_per_s > 0:
-            return D_nm2_per_s, 4 * sigma_nm**2 if math.isfinite(sigma_nm) else 0.0
+            return D_nm2_per_s, 4 * sigma_nm**2
     return None
 
 
 def matrix(rows: pd.DataFrame) -> tuple[list[int], dict[tuple[int, int], pd.Series]]:
-    """Return the class numbers that were counted in a transition table (not-named last), and its
-    rows by (from, to)."""
+    """Return the classes of a transition table that were counted, and its rows by (from, to)."""
     counted = rows[rows["count"] > 0]
-    rows = counted if counted.empty else rows
-    ids = sorted(
-        {int(i) for i in (*counted["from_id"], *counted["to_id"])},
-        key=lambda i: (i == NOT_NAMED, i),
-    )
+    ids = in_class_order((*counted["from_id"], *counted["to_id"]))
+    if not ids:
+        return [], {}
     return ids, {(int(row["from_id"]), int(row["to_id"])): row for _, row in rows.iterrows()}
 
 
 def key_transitions(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return the `n` most counted changes of class that have a rate, most counted first."""
-    changes = rows[
-        (rows["from_id"] != rows["to_id"]) & np.isfinite(rows["rate_per_s"]) & (rows["count"] > 0)
-    ]
-    ordered: pd.DataFrame = changes.sort_values(
-        ["count", "from_id", "to_id"], ascending=[False, True, True]
-    )
+    is_change = (rows["from_id"] != rows["to_id"]) & (rows["count"] > 0)
+    changes = rows[is_change & np.isfinite(rows["rate_per_s"])]
+    most_first = [False, True, True]
+    ordered: pd.DataFrame = changes.sort_values(["count", "from_id", "to_id"], ascending=most_first)
     return ordered.head(n)

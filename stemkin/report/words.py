@@ -1,5 +1,4 @@
-"""Numbers as a physicist writes them: as many digits as the interval bears, one power of ten,
-units."""
+"""Numbers as a physicist writes them: digits that the interval bears, one power of ten, units."""
 
 from __future__ import annotations
 
@@ -39,15 +38,13 @@ class Quantity:
         """Power of ten that is written once behind value and interval."""
         if self.given_exponent is not None:
             return self.given_exponent
-        ends = [
-            abs(v)
-            for v in (self.value, self.low, self.high)
-            if math.isfinite(v) and abs(v) > 1e-300
-        ]
-        largest = max(ends, default=1.0)
+        sizes = [abs(v) for v in (self.value, self.low, self.high) if math.isfinite(v)]
+        largest = max((size for size in sizes if size > 1e-300), default=1.0)
         if 1e-2 <= largest < 1e5:
             return 0
-        leading = abs(self.value) if self.is_known and abs(self.value) > largest / 20 else largest
+        leading = largest
+        if self.is_known and abs(self.value) > largest / 20:
+            leading = abs(self.value)
         return math.floor(math.log10(leading))
 
     def like(self, other: Quantity) -> Quantity:
@@ -56,25 +53,29 @@ class Quantity:
 
     @property
     def decimals(self) -> int:
-        """Decimals after the point: two significant digits of half the interval, three of the value
-        without one."""
+        """Decimals after the point.
+
+        They show two significant digits of half the interval, or three of a value without one.
+        """
         scale = 10.0**self.exponent
         if self.has_interval and self.high > self.low:
             step = (self.high - self.low) / 2 / scale
             return min(6, max(0, 1 - math.floor(math.log10(step))))
-        size = abs(self.value) / scale if self.is_known and self.value else 1.0
+        size = 1.0
+        if self.is_known and self.value:
+            size = abs(self.value) / scale
         return min(6, max(0, 2 - math.floor(math.log10(size))))
 
     def digits(self, value: float) -> str:
         """Return `value` in the units of the power of ten."""
-        if math.isnan(value):
-            return "–"
-        if math.isinf(value):
-            return "∞" if value > 0 else "−∞"
+        if not math.isfinite(value):
+            return not_finite(value)
         if value == 0:
             return "0"
         text = f"{value / 10.0**self.exponent:,.{self.decimals}f}"
-        return text.replace("-", "−") if float(text.replace(",", "")) else text.removeprefix("-")
+        if float(text.replace(",", "")) == 0:
+            return text.removeprefix("-")
+        return text.replace("-", "−")
 
     @property
     def text(self) -> str:
@@ -83,7 +84,9 @@ class Quantity:
         >>> Quantity(8.64e-4, 5.2e-4, 12.1e-4).text
         '8.6'
         """
-        return self.digits(self.value) if self.is_known else "not measured"
+        if not self.is_known:
+            return "not measured"
+        return self.digits(self.value)
 
     @property
     def interval(self) -> str:
@@ -108,16 +111,42 @@ class Quantity:
     @property
     def times(self) -> Markup:
         """The power of ten alone, as HTML; empty where it is one."""
-        return (
-            Markup("× 10<sup>{}</sup>").format(str(self.exponent).replace("-", "−"))
-            if self.exponent
-            else Markup("")
-        )
+        if self.exponent == 0:
+            return Markup("")
+        return Markup("× {}").format(power_markup(self.exponent))
+
+
+def power_markup(exponent: int) -> Markup:
+    """Return a power of ten as HTML.
+
+    >>> power_markup(-4)
+    Markup('10<sup>−4</sup>')
+    """
+    return Markup("10<sup>{}</sup>").format(str(exponent).replace("-", "−"))
+
+
+def not_finite(value: float) -> str:
+    """Return how a number is written that is none: NaN as a dash, infinity with its sign."""
+    if math.isnan(value):
+        return "–"
+    if value > 0:
+        return "∞"
+    return "−∞"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, a dash where it is not known.
+
+    >>> percent(0.1234), percent(float("nan"))
+    ('12.3 %', '–')
+    """
+    if not math.isfinite(share):
+        return "–"
+    return f"{100 * share:.1f} %"
 
 
 def class_label(name: Any) -> Markup:
-    """Return a class name as HTML, ``V_S`` with its subscript; anything else in it is harmless
-    text.
+    """Return a class name as HTML, ``V_S`` with its subscript; anything else is harmless text.
 
     >>> class_label("Mo_W+V_S2"), class_label("hole_edge"), class_label("<b>")
     (Markup('Mo<sub>W</sub>+V<sub>S2</sub>'), Markup('hole_edge'), Markup('&lt;b&gt;'))
@@ -142,39 +171,42 @@ def plain(value: Any, digits: int = 4) -> str:
     ('12,345', '0.03', '2.25', '–', '1.2 × 10⁻⁴')
     """
     number = float(value)
-    if math.isnan(number):
-        return "–"
-    if math.isinf(number):
-        return "∞" if number > 0 else "−∞"
+    if not math.isfinite(number):
+        return not_finite(number)
     if number and not 1e-3 <= abs(number) < 1e7:
         mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
-        return f"{mantissa.rstrip('0').rstrip('.')} × 10{str(int(exponent)).translate(SUPERSCRIPT)}".replace(
-            "-", "−"
-        )
-    text = f"{number:,.{digits}g}" if abs(number) < 10**digits else f"{number:,.0f}"
-    return text.replace("-", "−")
+        text = mantissa.rstrip("0").rstrip(".")
+        power = str(int(exponent)).translate(SUPERSCRIPT)
+        return f"{text} × 10{power}".replace("-", "−")
+    if abs(number) < 10**digits:
+        return f"{number:,.{digits}g}".replace("-", "−")
+    return f"{number:,.0f}".replace("-", "−")
 
 
-def seconds(value: Any) -> str:
+def duration(value: Any) -> str:
     """Return a duration in the unit that suits it.
 
-    >>> seconds(0.42), seconds(75), seconds(7300)
+    >>> duration(0.42), duration(75), duration(7300)
     ('0.42 s', '1 min 15 s', '2 h 2 min')
     """
     number = float(value)
     if not math.isfinite(number):
         return "–"
+    if number < 10:
+        return f"{number:.2g} s"
     if number < 60:
-        return f"{number:.2g} s" if number < 10 else f"{number:.0f} s"
+        return f"{number:.0f} s"
     if number < 3600:
         return f"{int(number // 60)} min {number % 60:.0f} s"
     return f"{int(number // 3600)} h {number % 3600 / 60:.0f} min"
 
 
-def counted(n: int, one: str, many: str | None = None) -> str:
+def number_of(n: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun.
 
-    >>> counted(1, "movie"), counted(1200, "frame")
+    >>> number_of(1, "movie"), number_of(1200, "frame")
     ('1 movie', '1,200 frames')
     """
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    if n == 1:
+        return f"{n:,} {one}"
+    return f"{n:,} {many or one + 's'}"
