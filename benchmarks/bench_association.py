@@ -31,7 +31,7 @@ import pandas as pd
 import stemkin as sk
 from stemkin import tables
 from stemkin.scoring import Labels
-from stemkin.scoring.detections import match_movie
+from stemkin.scoring.matches import match_movie
 
 A = 0.3153
 REACHES = (1.2 * A, 1.6 * A, 2.2 * A)

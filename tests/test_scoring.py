@@ -278,6 +278,9 @@ def test_transitions_are_put_beside_what_a_perfect_observer_counts(truth):
     found = score(table, truth, classes={4: "Mo_W", 0: "Mo_W+V_S"}).estimates.iloc[0]
     assert found["true"] == pytest.approx(P) == found["found"]
     assert not found["inside"]
+    others = {4: "Mo_W", 0: "Nb_W"}  # a class that is no kind of this truth has no true numbers
+    assert len(score(table, truth, classes=others).estimates) == 1
+    assert score(table.assign(to_id=0), truth, classes=others).estimates.empty
 
 
 def test_rates_of_change_are_put_beside_those_that_happened(truth):

@@ -10,14 +10,13 @@
 **Detections and tracks** are matched with the true defects frame by frame, one to one, at the least
 total squared distance and never farther than `radius_nm`. Recall, precision, F1 and localisation
 error follow per kind, beside what an ideal observer could reach (`limits` of the truth); classes
-are mapped to kinds so that most agree. The vacancy of a complex
-of dopant and vacancy is part of one true defect, which lies at the dopant: a second detection on it
-is neither right nor wrong, and counts as ``partner``. Frames that are not ``ok`` are left out.
+are mapped to kinds so that most agree. The vacancy of a complex of dopant and vacancy is part of
+one true defect, which lies at the dopant: a second detection on it is neither right nor wrong, and
+counts as ``partner``. Frames that are not ``ok`` are left out.
 
 **Tracks** are judged by HOTA at that radius (Luiten et al., Int. J. Comput. Vis. 129, 548 (2021)),
-identity switches, and
-links: of the steps of the true defects whose both ends were found, how many were linked; of the
-found links, how many are wrong, which is what falsifies kinetics.
+identity switches, and links: of the steps of the true defects whose both ends were found, how many
+were linked; of the found links, how many are wrong, which is what falsifies kinetics.
 
 **Estimates** (``diffusion``, ``transitions``, ``dwell_times``, ``populations``, ``abundances``,
 ``creation``, ``frames``) are put beside their true values, with the relative error and whether the
@@ -38,15 +37,10 @@ import pandas as pd
 
 from stemkin.blas import one_thread
 from stemkin.rows.table import experiment_of
-from stemkin.scoring.detections import (
-    Matches,
-    confusion_table,
-    detection_table,
-    mapping_of,
-    match_movie,
-)
+from stemkin.scoring.detections import confusion_table, detection_table, mapping_of
 from stemkin.scoring.estimates import estimates_table
 from stemkin.scoring.labels import Labels
+from stemkin.scoring.matches import Matches, match_movie
 from stemkin.scoring.tracks import association_table
 from stemkin.tables import NOT_NAMED
 
@@ -92,14 +86,14 @@ class Score:
 
     def __str__(self) -> str:
         """Return the tables as text."""
-        shown = {"detection": self.detection, "confusion": self.confusion}
-        shown |= {"association": self.association, "estimates": self.estimates}
-        parts = [
-            f"{name}\n{table.round(4).to_string()}" for name, table in shown.items() if len(table)
-        ]
-        return "\n\n".join(
-            [*parts, f"adjusted Rand index {self.ari:.3f}"] if len(self.confusion) else parts
-        )
+        parts = []
+        for name in ("detection", "confusion", "association", "estimates"):
+            table = getattr(self, name)
+            if len(table):
+                parts.append(f"{name}\n{table.round(4).to_string()}")
+        if len(self.confusion):
+            parts.append(f"adjusted Rand index {self.ari:.3f}")
+        return "\n\n".join(parts)
 
 
 @one_thread
@@ -141,37 +135,55 @@ def score(
     ValueError
         If the table is none of these, or its movies are not those of the truth.
     """
-    truths = {one.movie: one for one in (truth if isinstance(truth, Iterable) else [truth])}
-    names = _named(found, classes, truths)
-    table = found.compute() if hasattr(found, "compute") else found
+    truths = _by_movie(truth)
+    names = _known_names(found, classes, truths)
+    table = found
+    if hasattr(found, "compute"):
+        table = found.compute()
     if not {"y", "x"} <= set(table.columns):
-        return Score(estimates=estimates_table(table, truths, names or {}), mapping=names or {})
+        known = names or {}
+        return Score(estimates=estimates_table(table, truths, known), mapping=known)
     _check_movies(table, truths)
-    parts = [
-        match_movie(
-            _of_movie(table, name), one, radius_nm=radius_nm, frames=frames, edge_nm=edge_nm
-        )
-        for name, one in truths.items()
-    ]
+    parts = []
+    for movie, one in truths.items():
+        rows = _of_movie(table, movie)
+        parts.append(match_movie(rows, one, radius_nm=radius_nm, frames=frames, edge_nm=edge_nm))
     matches = Matches.joined(parts)
     kinds = next(iter(truths.values())).kinds
-    mapping = mapping_of(matches, kinds) if names is None else names
-    limits = [one.limits for one in truths.values() if hasattr(one, "limits")]
+    mapping = names
+    if mapping is None:
+        mapping = mapping_of(matches, kinds)
+    association = pd.DataFrame()
+    if "particle" in table.columns:
+        association = association_table(matches, kinds)
     return Score(
-        detection=detection_table(matches, kinds, mapping, pd.concat(limits) if limits else None),
+        detection=detection_table(matches, kinds, mapping, _limits(truths)),
         confusion=confusion_table(matches, kinds, mapping),
-        association=association_table(matches, kinds)
-        if "particle" in table.columns
-        else pd.DataFrame(),
+        association=association,
         mapping=mapping,
         ari=_adjusted_rand(matches),
     )
 
 
-def _named(
+def _by_movie(truth: Any) -> dict[str, Any]:
+    """Return the truth of one movie, or those of several, by the movies' names."""
+    if not isinstance(truth, Iterable):
+        truth = [truth]
+    return {one.movie: one for one in truth}
+
+
+def _limits(truths: Mapping[str, Any]) -> pd.DataFrame | None:
+    """Return what an ideal observer reaches in these movies, None where no truth knows it."""
+    known = [one.limits for one in truths.values() if hasattr(one, "limits")]
+    if not known:
+        return None
+    return pd.concat(known)
+
+
+def _known_names(
     found: Any, classes: Mapping[int, str] | None, truths: Mapping[str, Any]
 ) -> Mapping[int, str] | None:
-    """Return the mapping that is known before anything is matched."""
+    """Return class → kind as far as it is known before anything is matched, else None."""
     if classes is not None:
         return classes
     try:
@@ -181,16 +193,14 @@ def _named(
     if table is None or table.empty:
         return None
     kinds = {kind for one in truths.values() for kind in one.kinds}
-    known = {
-        int(i): str(name)
-        for i, name in zip(table["class_id"], table["name"], strict=True)
-        if name in kinds
-    }
-    return known or None
+    names = {int(i): str(n) for i, n in zip(table["class_id"], table["name"], strict=True)}
+    return {class_id: name for class_id, name in names.items() if name in kinds} or None
 
 
 def _of_movie(table: pd.DataFrame, movie: str) -> pd.DataFrame:
-    return table if "movie" not in table.columns else table[table["movie"] == movie]
+    if "movie" not in table.columns:
+        return table
+    return table[table["movie"] == movie]
 
 
 def _check_movies(table: pd.DataFrame, truths: Mapping[str, Any]) -> None:
@@ -206,7 +216,11 @@ def _check_movies(table: pd.DataFrame, truths: Mapping[str, Any]) -> None:
 
 
 def _adjusted_rand(matches: Matches) -> float:
-    """Return the adjusted Rand index of class against kind over matched, named detections."""
+    """Return the adjusted Rand index of class against kind over matched, named detections.
+
+    Counted are pairs of detections that share class and kind, beside what chance would give (Hubert
+    & Arabie, J. Classif. 2, 193 (1985)).
+    """
     named = matches.class_id != NOT_NAMED
     if not named.any():
         return float("nan")
@@ -214,9 +228,11 @@ def _adjusted_rand(matches: Matches) -> float:
     _, found = np.unique(matches.class_id[named], return_inverse=True)
     table = np.zeros((kind.max() + 1, found.max() + 1))
     np.add.at(table, (kind, found), 1)
-    pairs = [
+    both, by_class, by_kind, every = (
         (n * (n - 1) / 2).sum() for n in (table, table.sum(axis=0), table.sum(axis=1), table.sum())
-    ]
-    expected = pairs[1] * pairs[2] / max(pairs[3], 1)
-    best = (pairs[1] + pairs[2]) / 2
-    return 1.0 if best == expected else float((pairs[0] - expected) / (best - expected))
+    )
+    expected = by_class * by_kind / max(every, 1)
+    best = (by_class + by_kind) / 2
+    if best == expected:
+        return 1.0
+    return float((both - expected) / (best - expected))

@@ -1,7 +1,8 @@
 """A truth of your own: what a person has labelled, or another program has simulated.
 
 >>> import pandas as pd
->>> labels = Labels(pd.DataFrame({"frame": [0, 0], "y": [4.0, 9.0], "x": [4.0, 2.0]}), shape=(16, 16), n_frames=1)
+>>> defects = pd.DataFrame({"frame": [0, 0], "y": [4.0, 9.0], "x": [4.0, 2.0]})
+>>> labels = Labels(defects, shape=(16, 16), n_frames=1)
 >>> labels.defects_between(0, 1)["kind"].tolist(), labels.kinds
 (['defect', 'defect'], ('defect',))
 """
@@ -55,24 +56,18 @@ class Labels:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of the kinds, sorted."""
-        return (
-            tuple(sorted(self.defects["kind"].unique()))
-            if "kind" in self.defects.columns
-            else ("defect",)
-        )
+        if "kind" not in self.defects.columns:
+            return ("defect",)
+        return tuple(sorted(self.defects["kind"].unique()))
 
     def defects_between(self, start: int, stop: int) -> pd.DataFrame:
-        """Return the defects of frames `start` to `stop` (excluded), with every column that `score`
-        needs."""
+        """Return the defects of frames `start` to `stop` (excluded), as `score` needs them."""
         rows = self.defects[(self.defects["frame"] >= start) & (self.defects["frame"] < stop)]
-        known: dict[str, Any] = {
-            "movie": self.movie,
-            "kind": "defect",
-            "particle": np.arange(len(rows)),
-        }
-        return rows.assign(
-            **{name: value for name, value in known.items() if name not in rows.columns}
-        )
+        else_known: dict[str, Any] = {"movie": self.movie, "kind": "defect"}
+        else_known["particle"] = np.arange(len(rows))
+        for name in rows.columns:
+            else_known.pop(name, None)
+        return rows.assign(**else_known)
 
     def frames_between(self, start: int, stop: int) -> pd.DataFrame:
         """Return the frames `start` to `stop` (excluded), all of them ``ok``."""

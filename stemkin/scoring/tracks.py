@@ -1,5 +1,4 @@
-"""Tracks against true defects: association accuracy, identity switches, links found and links
-wrong."""
+"""Tracks against true defects: association accuracy, identity switches, links found and wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +13,13 @@ from stemkin.scoring.detections import Matches
 def association_table(matches: Matches, kinds: Sequence[str]) -> pd.DataFrame:
     """Return how well the identity of defects was kept, per kind and for ``all``.
 
+    Parameters
+    ----------
+    matches
+        Detections and true defects.
+    kinds
+        Names of the kinds.
+
     Returns
     -------
     Per row
@@ -27,34 +33,40 @@ def association_table(matches: Matches, kinds: Sequence[str]) -> pd.DataFrame:
     """
     true_id = _codes(matches.true_rows)
     found_id = _codes(matches.found_rows)
-    shared = _pair_table(true_id[matches.true_of], found_id[matches.found_of])
-    n_true, n_found = np.bincount(true_id), np.bincount(found_id)
     g, p = true_id[matches.true_of], found_id[matches.found_of]
-    accuracy = shared / (n_true[g] + n_found[p] - shared) if len(g) else np.empty(0)
+    shared = _pair_counts(g, p)
+    n_true, n_found = np.bincount(true_id), np.bincount(found_id)
+    accuracy = np.empty(0)
+    if len(g):
+        accuracy = shared / (n_true[g] + n_found[p] - shared)
     links = _links(matches, g, p)
     rows = {}
-    for kind in (*kinds, "all"):
-        own = np.ones(len(g), bool) if kind == "all" else matches.kind == kind
-        n_missed = len(matches.missed) if kind == "all" else int((matches.missed == kind).sum())
-        if own.sum() + n_missed == 0 and kind != "all":
-            continue
-        n_false = len(matches.false_class) if kind == "all" else 0
-        tp = int(own.sum())
-        det_a = tp / max(tp + n_missed + n_false, 1)
-        ass_a = float(accuracy[own].mean()) if tp else 0.0
-        some = links if kind == "all" else links[links["kind"] == kind]
-        true_links, found_links = some[some["is_true"]], some[some["is_found"]]
-        rows[kind] = {
-            "hota": float(np.sqrt(det_a * ass_a)),
-            "det_a": det_a,
-            "ass_a": ass_a,
-            "switches": int(some["switch"].sum()),
-            "n_links": len(true_links),
-            "links_found": float(true_links["is_found"].mean()) if len(true_links) else np.nan,
-            "n_found_links": len(found_links),
-            "links_wrong": float((~found_links["is_true"]).mean()) if len(found_links) else np.nan,
-        }
+    for kind in kinds:
+        own, n_missed = matches.kind == kind, int((matches.missed == kind).sum())
+        if own.sum() + n_missed:
+            rows[kind] = _association_row(accuracy[own], n_missed, links[links["kind"] == kind])
+    n_wrong = len(matches.missed) + len(matches.false_class)
+    rows["all"] = _association_row(accuracy, n_wrong, links)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
+
+
+def _association_row(accuracy: np.ndarray, n_wrong: int, links: pd.DataFrame) -> dict[str, float]:
+    """Return one row: `accuracy` (m,) of its matched pairs, beside `n_wrong` missed or false."""
+    det_a = len(accuracy) / max(len(accuracy) + n_wrong, 1)
+    ass_a = 0.0
+    if len(accuracy):
+        ass_a = float(accuracy.mean())
+    true_links, found_links = links[links["is_true"]], links[links["is_found"]]
+    return {
+        "hota": float(np.sqrt(det_a * ass_a)),
+        "det_a": det_a,
+        "ass_a": ass_a,
+        "switches": int(links["switch"].sum()),
+        "n_links": len(true_links),
+        "links_found": float(true_links["is_found"].mean()),
+        "n_found_links": len(found_links),
+        "links_wrong": float((~found_links["is_true"]).mean()),
+    }
 
 
 def _codes(rows: pd.DataFrame) -> np.ndarray:
@@ -64,7 +76,7 @@ def _codes(rows: pd.DataFrame) -> np.ndarray:
     return np.asarray(rows.groupby(["movie", "particle"], sort=False).ngroup().to_numpy())
 
 
-def _pair_table(g: np.ndarray, p: np.ndarray) -> np.ndarray:
+def _pair_counts(g: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Return (m,) how many pairs have the same two identities as each pair."""
     if len(g) == 0:
         return np.empty(0, np.int64)
@@ -78,16 +90,9 @@ def _links(matches: Matches, g: np.ndarray, p: np.ndarray) -> pd.DataFrame:
     A true step joins the sightings of one defect in consecutive frames, both of which were found; a
     found step joins two rows of one found track in consecutive frames, both of which are somebody.
     """
-    true = matches.true_rows.iloc[matches.true_of]
-    seen = pd.DataFrame(
-        {
-            "movie": true["movie"].to_numpy(),
-            "frame": true["frame"].to_numpy(),
-            "kind": matches.kind,
-            "g": g,
-            "p": p,
-        }
-    )
+    frame = matches.true_rows["frame"].to_numpy()[matches.true_of]
+    seen = pd.DataFrame({"frame": frame, "kind": matches.kind, "g": g, "p": p})
+    # Ordered by track and frame, the row above is the same track's sighting before, or another's.
     by_true = seen.sort_values(["g", "frame"], kind="stable")
     before = by_true.shift()
     same = by_true["g"] == before["g"]
@@ -98,14 +103,11 @@ def _links(matches: Matches, g: np.ndarray, p: np.ndarray) -> pd.DataFrame:
     )[same]
     by_found = seen.sort_values(["p", "frame"], kind="stable")
     before = by_found.shift()
-    step = (
-        (by_found["p"] == before["p"])
-        & (by_found["frame"] == before["frame"] + 1)
-        & (by_found["g"] != before["g"])
-    )
+    in_track = (by_found["p"] == before["p"]) & (by_found["frame"] == before["frame"] + 1)
+    wrong = in_track & (by_found["g"] != before["g"])
     wrong_steps = pd.DataFrame(
         {"kind": before["kind"], "is_true": False, "is_found": True, "switch": False}
-    )[step]
+    )[wrong]
     return pd.concat([true_steps, wrong_steps], ignore_index=True).astype(
         {"is_true": bool, "is_found": bool, "switch": bool}
     )
