@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemkin.kernels.crystal import fourier, perfect, residual, strain
+from stemkin.kernels.crystal import fourier, residual
 from stemkin.kernels.crystal import waves as crystal_waves
 from stemkin.kernels.crystal.lattice import (
     CHALCOGEN,
@@ -282,57 +282,36 @@ def test_a_fragment_that_turned_keeps_its_own_lattice_and_a_hole_is_vacuum():
     assert not rest.snr[np.hypot(y - 190, x - 190) < 30].any(), "nothing is sought in a hole"
 
 
-def test_the_strain_between_two_lattices_by_hand():
-    """Stretched by 3 % along y and compressed by 1 % along x, then turned by 5 degrees."""
-    perfect = honeycomb(10.0, angle_deg=12.0)
-    stretch = np.diag([1.03, 0.99])
-    angle = np.radians(5.0)
-    turn = np.array(
-        [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
-    )  # (y, x), from +x to +y
-    a1, a2 = (turn @ stretch @ a for a in (perfect.a1, perfect.a2))
-    found, rotation_deg = strain.strain_between(
-        type(perfect)(a1, a2, perfect.metal, perfect.metal, 9.0), perfect
+def mean_unit_cell(frame, lattice, *, n):
+    """(n, n) mean intensity around u = i / n, v = j / n: all cells averaged where their pixels
+    are."""
+    u, v = coordinates(lattice, frame.shape)
+    cell = (np.rint(u * n).astype(int) % n) * n + np.rint(v * n).astype(int) % n
+    return (np.bincount(cell, weights=frame.ravel()) / np.bincount(cell)).reshape(n, n)
+
+
+def tiled(cell, lattice, shape):
+    """Draw the crystal whose unit cell is `cell` (n, n), bilinear in between."""
+    n = len(cell)
+    u, v = (c * n for c in coordinates(lattice, shape))
+    i, j = np.floor(u).astype(int), np.floor(v).astype(int)
+    su, sv = u - i, v - j
+    corners = (
+        (0, 0, (1 - su) * (1 - sv)),
+        (0, 1, (1 - su) * sv),
+        (1, 0, su * (1 - sv)),
+        (1, 1, su * sv),
     )
-    assert rotation_deg == pytest.approx(5.0)
-    assert np.allclose(turn.T @ found @ turn, stretch - np.eye(2))
+    return sum(w * cell[(i + di) % n, (j + dj) % n] for di, dj, w in corners).reshape(shape)
 
 
-@pytest.mark.parametrize(("shear", "turn_rad"), [(0.01, 0.01), (0.0, 0.02)])
-def test_a_strained_half_of_a_frame_shows_in_the_map(shear, turn_rad):
-    """The right half is 3 % wider along x, sheared and turned: u_y = (shear + turn) x, u_x = (shear
-    - turn) y beyond the middle."""
-    y, x = np.mgrid[:256, :256].astype(float)
-    beyond = np.maximum(x - 128, 0)
-    u_y = (shear + turn_rad) * beyond
-    u_x = (1 - 1 / 1.03) * beyond + (shear - turn_rad) * (y - 128) * (x > 128)
-    lattice = honeycomb(10.5, angle_deg=7.0)
-    u, v = (np.stack([y - u_y, x - u_x], axis=-1) @ lattice.reciprocal.T).transpose(2, 0, 1)
-    frame = sum(np.cos(2 * np.pi * phase) for phase in (u, v, u - v))
-    frame = frame + np.random.default_rng(0).normal(0, 0.5, y.shape)
-    found = strain.strain_map(frame.astype(np.float32), scan=True)
-    rows = (found.y > 40) & (found.y < 215)
-    left, right = (found.x > 35) & (found.x < 90), (found.x > 165) & (found.x < 220)
-    change = found.tensor[np.ix_(rows, right)].mean(axis=(0, 1)) - found.tensor[
-        np.ix_(rows, left)
-    ].mean(axis=(0, 1))
-    assert change[1, 1] == pytest.approx(0.03, abs=0.004)
-    assert change[0, 1] == pytest.approx(shear, abs=0.003)
-    assert change[0, 0] == pytest.approx(0.0, abs=0.003)
-    turned = (
-        found.rotation_deg[np.ix_(rows, right)].mean()
-        - found.rotation_deg[np.ix_(rows, left)].mean()
-    )
-    assert turned == pytest.approx(np.degrees(turn_rad), abs=0.15)
+def coordinates(lattice, shape):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    u, v, _ = lattice_coordinates(lattice, np.stack([y.ravel(), x.ravel()], axis=1))
+    return u, v
 
 
-def test_a_frame_without_a_lattice_has_no_strain():
-    assert (
-        strain.strain_map(np.random.default_rng(3).normal(size=(96, 96)).astype(np.float32)) is None
-    )
-
-
-def test_the_perfect_crystal_by_reflections_and_by_unit_cells_agree():
+def test_the_crystal_drawn_from_its_reflections_is_that_of_its_averaged_unit_cells():
     """Each drawn from a noisy frame with a missing column; both are the crystal as it was without
     noise or defect."""
     movie = simulate_movie(
@@ -352,23 +331,14 @@ def test_the_perfect_crystal_by_reflections_and_by_unit_cells_agree():
     frame -= (
         0.9 * (whole.max() - whole.min()) * np.exp(-((y - gone[0]) ** 2 + (x - gone[1]) ** 2) / 5)
     ).astype(np.float32)
-    cell = perfect.unit_cell(frame, found.lattice, n=24)
-    assert not np.isnan(cell).any()
-    contrast = whole.std()
-    for drawn in (
-        perfect.bragg_filtered(frame, found),
-        perfect.tiled(cell, found.lattice, frame.shape),
-    ):
-        assert np.sqrt(np.mean((drawn - whole) ** 2)) < 0.06 * contrast
+    cell = mean_unit_cell(frame, found.lattice, n=24)
+    mean = frame.mean()
+    lines = crystal_waves.line_sums(frame - mean, found.waves)
+    amplitudes = crystal_waves.mean_amplitudes(lines, found.waves) * ~found.waves.is_background
+    reflections = mean + crystal_waves.draw_mean(amplitudes, found.waves, frame)
+    for drawn in (reflections, tiled(cell, found.lattice, frame.shape)):
+        assert np.sqrt(np.mean((drawn - whole) ** 2)) < 0.06 * whole.std()
     assert cell[8, 8] > cell[16, 16], (
         "the chalcogen column is at (1/3, 1/3), the hollow at (2/3, 2/3)"
     )
     assert cell.argmax() == 0, "the metal column is at (0, 0)"
-
-
-def test_pixels_outside_a_mask_do_not_count_in_the_unit_cell():
-    lattice = honeycomb(8.0, metal=(20.0, 20.0))
-    frame, mask = np.ones((40, 40)), np.ones((40, 40), bool)
-    frame[:, 20:], mask[:, 20:] = 99.0, False
-    cell = perfect.unit_cell(frame, lattice, n=6, mask=mask)
-    assert (cell == 1).all()

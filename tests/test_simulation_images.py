@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
 from stemkin.kernels.crystal.rendering import (
+    ROW_BITS,
     Probe,
     Scan,
     add_columns,
+    column_factors,
     crystal_waves,
-    plane_wave_factors,
+    on_grid,
+    row_factors,
 )
 from stemkin.kernels.images.ideal import best_recall, cramer_rao_sd, detectability
 from stemkin.kernels.images.shotnoise import (
@@ -45,6 +48,13 @@ QUIET = {
 # -- kernels
 
 
+def factors(frequencies, amplitudes, y, *, width):
+    """The two factors whose matrix product is the sum of plane waves on rows at `y` that start at
+    0."""
+    rows = row_factors(frequencies, amplitudes, y, np.zeros(len(y)))
+    return on_grid(rows, ROW_BITS), column_factors(frequencies, width)
+
+
 def test_a_perfect_crystal_is_the_sum_of_its_columns():
     lattice = honeycomb(10.3, angle_deg=13.0, metal=(20.2, 19.7))
     probe = Probe(1.6, tail_fraction=0.2, tail_sd_px=3.0)
@@ -55,9 +65,7 @@ def test_a_perfect_crystal_is_the_sum_of_its_columns():
         for py, px in sites(wide, (240, 240), sublattice) - 100:
             direct += weight * probe.profile(y - py, x - px)
     frequencies, amplitudes = crystal_waves(lattice, (100.0, 15.0), probe)
-    rows, columns = plane_wave_factors(
-        frequencies, amplitudes, np.arange(40.0), np.zeros(40), width=40
-    )
+    rows, columns = factors(frequencies, amplitudes, np.arange(40.0), width=40)
     np.testing.assert_allclose(rows @ columns, direct, rtol=1e-4)
 
 
@@ -65,9 +73,7 @@ def test_a_frame_is_the_same_to_the_last_bit_in_whatever_order_its_terms_are_add
     frequencies, amplitudes = crystal_waves(
         honeycomb(10.3, angle_deg=13.0), (100.0, 15.0), Probe(1.6)
     )
-    rows, columns = plane_wave_factors(
-        frequencies, amplitudes, np.arange(16.0) + 0.123, np.zeros(16), width=16
-    )
+    rows, columns = factors(frequencies, amplitudes, np.arange(16.0) + 0.123, width=16)
     product = rows @ columns
     order = np.random.default_rng(0).permutation(rows.shape[1])
     assert (

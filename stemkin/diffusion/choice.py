@@ -18,10 +18,6 @@ By = Literal["pooled", "movie"]
 ClassOf = Literal["rows", "track", "all"]
 CLASS_OF: tuple[ClassOf, ...] = ("rows", "track", "all")
 
-BORDER_PX = 2.0
-"""How close to the edge of a frame nothing is looked for; the default of `fit_diffusion` and of the
-detectors."""
-
 
 @dataclass(frozen=True)
 class Fields:

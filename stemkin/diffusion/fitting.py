@@ -12,11 +12,12 @@ import pandas as pd
 from scipy import special
 
 from stemkin.blas import one_thread
-from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf, check_words
+from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
 from stemkin.diffusion.methods import Estimate, Method, Recipe, Sigma, recipe
 from stemkin.diffusion.stays import stays_of
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.common.intervals import variance_interval
+from stemkin.kernels.detection.defects import BORDER_PX
 from stemkin.kernels.motion.covariance import excess_kurtosis
 from stemkin.rows.tracks import Sums, frame_times, sum_over
 from stemkin.tables import POOLED, Experiment, conform, empty

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from stemkin.blas import one_thread
-from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
+from stemkin.diffusion.choice import By, Choice, ClassOf
 from stemkin.diffusion.fitting import Asked, collected
 from stemkin.diffusion.methods import recipe
+from stemkin.kernels.detection.defects import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
 from stemkin.rows.tracks import Sums, frame_times
 from stemkin.tables import Experiment

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from stemkin.blas import one_thread
-from stemkin.diffusion.choice import BORDER_PX, By, Choice, ClassOf
+from stemkin.diffusion.choice import By, Choice, ClassOf
 from stemkin.diffusion.fitting import (
     Asked,
     collected,
@@ -19,6 +19,7 @@ from stemkin.diffusion.fitting import (
 )
 from stemkin.diffusion.hopping import hop_table
 from stemkin.diffusion.methods import Method, recipe
+from stemkin.kernels.detection.defects import BORDER_PX
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 

@@ -53,8 +53,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         Added to every variance.
     max_iter, n_init, random_state
         As in scikit-learn. Starts are k-means on a seeded sample of `SAMPLE_ROWS` rows.
-    prior_rows, prior_variance
-        As if each component had shown so many more rows of this variance; 0 is plain maximum
+    prior_rows
+        As if each component had shown so many more rows of variance 1; 0 is plain maximum
         likelihood.
     weights_init, means_init, precisions_init
         As in scikit-learn; all three together are the start and leave nothing to chance.
@@ -77,7 +77,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         max_iter: int = 100,
         n_init: int = 1,
         prior_rows: float = 0.0,
-        prior_variance: float = 1.0,
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
@@ -91,7 +90,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         self.max_iter = max_iter
         self.n_init = n_init
         self.prior_rows = prior_rows
-        self.prior_variance = prior_variance
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -203,9 +201,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         for step in range(1, self.max_iter + 1):  # noqa: B007
             sums = total(X, mixture)
             mixture = kernel.next_mixture(
-                sums, mixture, regularisation=self.reg_covar,
-                prior_rows=self.prior_rows, prior_variance=self.prior_variance,
-            )  # fmt: skip
+                sums, mixture, regularisation=self.reg_covar, prior_rows=self.prior_rows
+            )
             gain, reached = (
                 sums.log_likelihood / sums.n_rows - reached,
                 sums.log_likelihood / sums.n_rows,

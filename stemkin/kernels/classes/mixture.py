@@ -208,7 +208,6 @@ def next_mixture(
     *,
     regularisation: float = 1e-6,
     prior_rows: float = 0.0,
-    prior_variance: float = 1.0,
 ) -> Mixture:
     """Return the mixture that maximises the likelihood (or the posterior) given the
     responsibilities behind `sums`.
@@ -221,9 +220,9 @@ def next_mixture(
         Where the step starts.
     regularisation
         Added to every variance, in squared units of the rows.
-    prior_rows, prior_variance
-        As if each component had shown so many more rows of this variance: keeps small components
-        from closing in on a few rows where the noise of a row is known.
+    prior_rows
+        As if each component had shown so many more rows of variance 1, the noise of a row: keeps
+        small components from closing in on a few rows.
     """
     n = sums.n + 10 * np.finfo(float).eps
     mean_y = sums.first / n[:, None]
@@ -231,9 +230,7 @@ def next_mixture(
         unwhiten = np.sqrt(mixture.covariances)
         shift = mean_y * unwhiten
         spread = (sums.second / n[:, None] - mean_y**2) * mixture.covariances
-        covariances = (
-            _with_prior(spread, n[:, None], 1.0, prior_rows, prior_variance) + regularisation
-        )
+        covariances = _with_prior(spread, n[:, None], 1.0, prior_rows) + regularisation
     else:
         lower = np.linalg.cholesky(mixture.covariances)  # W^-T
         shift = (
@@ -250,9 +247,7 @@ def next_mixture(
         covariances = (covariances + np.swapaxes(covariances, -1, -2)) / 2
         unit = np.eye(covariances.shape[-1])
         rows = n.sum() if mixture.covariance == "tied" else n[:, None, None]
-        covariances = (
-            _with_prior(covariances, rows, unit, prior_rows, prior_variance) + regularisation * unit
-        )
+        covariances = _with_prior(covariances, rows, unit, prior_rows) + regularisation * unit
     return Mixture(n / n.sum(), mixture.means + shift, covariances, mixture.covariance)
 
 
@@ -373,11 +368,10 @@ def _with_prior(
     n: np.ndarray | float,
     unit: np.ndarray | float,
     prior_rows: float,
-    prior_variance: float,
 ) -> np.ndarray:
     if prior_rows == 0:
         return spread
-    return np.asarray((spread * n + prior_rows * prior_variance * unit) / (n + prior_rows))
+    return np.asarray((spread * n + prior_rows * unit) / (n + prior_rows))
 
 
 def _scatter(rows: np.ndarray) -> np.ndarray:

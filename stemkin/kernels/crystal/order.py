@@ -9,8 +9,11 @@ the mean intensity falls half-way from that of the crystal to that of its hollow
 vacuum. Half-way thresholds put the border of a hole where it is, whatever the width of the window.
 
 >>> from stemkin.kernels.crystal.lattice import honeycomb
->>> order_fractions(np.ones((64, 64)), None)
-(nan, nan, nan)
+>>> y, x = np.mgrid[:96, :96]
+>>> phase = 2 * np.pi * np.stack([y, x], axis=-1) @ honeycomb(10.0).reciprocal.T
+>>> frame = 4 + np.cos(phase).sum(axis=-1) + np.cos(phase.sum(axis=-1))
+>>> order_map(frame, honeycomb(10.0)).fractions
+(1.0, 0.0, 0.0)
 """
 
 from __future__ import annotations
@@ -77,13 +80,6 @@ class OrderMap:
         """Area fractions of ordered, disordered and vacuum; they add up to 1."""
         counts = np.bincount(self.phase.ravel(), minlength=3) / self.phase.size
         return float(counts[ORDERED]), float(counts[DISORDERED]), float(counts[VACUUM])
-
-
-def order_fractions(frame: np.ndarray, lattice: Lattice | None) -> tuple[float, float, float]:
-    """Return the area fractions (ordered, disordered, vacuum) of a frame (y, x); NaN where it has
-    no lattice to compare with."""
-    found = order_map(frame, lattice)
-    return (np.nan, np.nan, np.nan) if found is None else found.fractions
 
 
 def order_map(

@@ -10,9 +10,10 @@ factors. Columns of atoms that differ from the crystal are added as Gaussians.
 The factors are rounded to a grid coarse enough for their product to be free of rounding in double
 precision (`on_grid`), so every BLAS, with any number of threads, gives the same bits.
 
->>> rows, columns = plane_wave_factors(np.array([[0.0, 0.1]]), np.array([1.0 + 0j]), np.arange(4.0), np.zeros(4), width=10)
->>> wave = rows @ columns
->>> wave.shape, bool(np.allclose(wave[0], np.cos(2 * np.pi * 0.1 * np.arange(10)), atol=1e-6))
+>>> wave = np.array([[0.0, 0.1]])
+>>> rows = on_grid(row_factors(wave, np.array([1.0 + 0j]), np.arange(4.0), np.zeros(4)), ROW_BITS)
+>>> image = rows @ column_factors(wave, 10)
+>>> image.shape, bool(np.allclose(image[0], np.cos(2 * np.pi * 0.1 * np.arange(10)), atol=1e-6))
 ((4, 10), True)
 """
 
@@ -117,28 +118,6 @@ def crystal_waves(
     structure = np.exp(-2j * np.pi * frequencies @ origins.T) @ np.asarray(weights)
     pair = np.where((hk[order] == 0).all(axis=1), 1.0, 2.0)
     return frequencies, pair * transfer * structure / area
-
-
-def plane_wave_factors(
-    frequencies: np.ndarray, amplitudes: np.ndarray, y: np.ndarray, x0: np.ndarray, *, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two factors whose matrix product is the sum of plane waves on a scan.
-
-    Parameters
-    ----------
-    frequencies, amplitudes
-        (m, 2) [cycles per px] and (m,) complex, as from `crystal_waves`.
-    y, x0
-        (height,) where each scan row lies on the sample, and where its first pixel does [px].
-    width
-        Pixels per row, one px apart.
-
-    Returns
-    -------
-    (height, 2 m) and (2 m, width) float64, both on the grid of `on_grid`.
-    """
-    rows = row_factors(frequencies, amplitudes, y, x0)
-    return on_grid(rows, ROW_BITS), column_factors(frequencies, width)
 
 
 def row_factors(

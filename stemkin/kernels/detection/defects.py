@@ -42,7 +42,8 @@ MANY = 1000
 """Pixels from which the tails of the noise are known."""
 
 BORDER_PX = 2
-"""Nothing is looked for closer to the edge than this."""
+"""Nothing is looked for closer to the edge of a frame than this; diffusion assumes the same of a
+track's last sight."""
 
 
 def on_lattices(
