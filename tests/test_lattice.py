@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stemkin.kernels.crystal import fourier, residual
-from stemkin.kernels.crystal import waves as crystal_waves
+from stemkin.kernels.crystal.amplitudes import decoupled, line_sums, mean_amplitudes
+from stemkin.kernels.crystal.drawing import draw_mean
 from stemkin.kernels.crystal.lattice import (
     CHALCOGEN,
     METAL,
@@ -16,6 +17,7 @@ from stemkin.kernels.crystal.lattice import (
     unbent,
 )
 from stemkin.kernels.crystal.lattice_search import find_crystal
+from stemkin.kernels.crystal.waves import waves_of
 from stemkin.simulation import simulate_movie, truth_of
 from stemkin.simulation.reader import expected_image
 
@@ -149,7 +151,7 @@ def test_a_basis_is_reduced_to_the_shortest_vectors():
 
 
 def test_windows_around_the_nodes_add_up_to_one():
-    waves = crystal_waves.waves_of(np.array([[0.1, 0.0], [0.05, 0.0866]]), (101, 77))
+    waves = waves_of(np.array([[0.1, 0.0], [0.05, 0.0866]]), (101, 77))
     for window in waves.windows:
         assert np.allclose(window.sum(axis=0), 1)
 
@@ -157,7 +159,7 @@ def test_windows_around_the_nodes_add_up_to_one():
 def test_waves_whose_beats_do_not_fit_the_frame_are_told_apart():
     """By hand: three waves of known amplitude on a frame that holds 9.7 and 8.4 periods of them."""
     basis = np.array([[0.0, 9.7 / 101], [8.4 / 90, 4.6 / 101]])
-    waves = crystal_waves.waves_of(basis, (90, 101))
+    waves = waves_of(basis, (90, 101))
     true = np.zeros(len(waves.indices), complex)
     true[:4] = 7.0, 5 + 2j, -1 + 4j, 0.5 - 1j
     y, x = np.mgrid[:90, :101]
@@ -167,8 +169,8 @@ def test_waves_whose_beats_do_not_fit_the_frame_are_told_apart():
         * (y[..., None] * waves.frequencies[:, 0] + x[..., None] * waves.frequencies[:, 1])
     )
     frame = (true * np.exp(1j * phases)).sum(axis=2).real
-    coupled = crystal_waves.mean_amplitudes(crystal_waves.line_sums(frame, waves), waves)
-    found = crystal_waves.decoupled(coupled, waves)
+    coupled = mean_amplitudes(line_sums(frame, waves), waves)
+    found = decoupled(coupled, waves)
     assert np.abs(coupled - true).max() > 0.3
     assert np.abs(found - true).max() < 0.1 * np.abs(coupled - true).max()
 
@@ -333,9 +335,9 @@ def test_the_crystal_drawn_from_its_reflections_is_that_of_its_averaged_unit_cel
     ).astype(np.float32)
     cell = mean_unit_cell(frame, found.lattice, n=24)
     mean = frame.mean()
-    lines = crystal_waves.line_sums(frame - mean, found.waves)
-    amplitudes = crystal_waves.mean_amplitudes(lines, found.waves) * ~found.waves.is_background
-    reflections = mean + crystal_waves.draw_mean(amplitudes, found.waves, frame)
+    lines = line_sums(frame - mean, found.waves)
+    amplitudes = mean_amplitudes(lines, found.waves) * ~found.waves.is_background
+    reflections = mean + draw_mean(amplitudes, found.waves, frame)
     for drawn in (reflections, tiled(cell, found.lattice, frame.shape)):
         assert np.sqrt(np.mean((drawn - whole) ** 2)) < 0.06 * whole.std()
     assert cell[8, 8] > cell[16, 16], (

@@ -1,5 +1,4 @@
-"""The lattice of a frame, found in the frame's own spectrum and followed through its scan
-distortion."""
+"""The lattice of a frame, found in its own spectrum and followed through its scan distortion."""
 
 from __future__ import annotations
 
@@ -9,8 +8,14 @@ import numpy as np
 
 from stemkin.devices import Array
 from stemkin.kernels.crystal import cell, distortion, fourier
-from stemkin.kernels.crystal import waves as crystal_waves
+from stemkin.kernels.crystal.amplitudes import (
+    decoupled,
+    line_sums,
+    mean_amplitudes,
+    windowed_sums,
+)
 from stemkin.kernels.crystal.lattice import Lattice
+from stemkin.kernels.crystal.waves import Waves, waves_of
 
 MIN_COHERENCE = 0.6
 """Share of the first reflections' amplitude that must add up over the frame; chance peaks reach
@@ -37,6 +42,9 @@ COARSE_PX = 6.0
 N_PHASES = 6
 """How many of the shortest reflections tell the distortion of the scan."""
 
+MAX_CHANGE = 0.2
+"""A lattice that the distortion changes by a larger share than this was none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
@@ -49,14 +57,14 @@ class Crystal:
     waves
         Its plane waves, with what the scan did to them.
     lines
-        (height, K) complex `crystal.line_sums` of the frame.
+        (height, K) complex `amplitudes.line_sums` of the frame.
     evenness
         Strength of the first reflections in the poorest neighbourhood of the frame, over that in a
         good one.
     """
 
     lattice: Lattice
-    waves: crystal_waves.Waves
+    waves: Waves
     lines: np.ndarray
     evenness: float = 1.0
 
@@ -74,29 +82,39 @@ def find_crystal(frame: Array, *, is_piece: bool = False) -> Crystal | None:
     is_piece
         Whether this is cut out of a frame that is known to be a crystal: then fewer cells are
         enough.
+
+    Returns
+    -------
+    The crystal, or None.
     """
     shape = (int(frame.shape[0]), int(frame.shape[1]))
-    if min(shape) < (MIN_EDGE_PX if is_piece else SURE_EDGE_PX):
+    least_px, least_cells = (MIN_EDGE_PX, 0) if is_piece else (SURE_EDGE_PX, SURE_CELLS)
+    if min(shape) < least_px:
         return None
-    followed = _follow(halved(frame)) if min(shape) >= LARGE_PX else None
-    if followed is not None and np.abs(followed.waves.basis).max() * COARSE_PX < 2:
-        waves = _doubled(followed.waves, shape)
-    else:
-        followed = _follow(frame)
-        if followed is None:
-            return None
-        waves = followed.waves
-    lines = crystal_waves.line_sums(frame, waves)
-    mean = crystal_waves.decoupled(crystal_waves.mean_amplitudes(lines, waves), waves)
+    followed = _followed_at_any_resolution(frame, shape)
+    if followed is None:
+        return None
+    waves = followed.waves
+    lines = line_sums(frame, waves)
+    mean = decoupled(mean_amplitudes(lines, waves), waves)
     lattice = cell.lattice_of(mean, waves, quality=followed.quality)
-    if not is_piece and min(shape) < SURE_CELLS * lattice.spacing_px:
+    if min(shape) < least_cells * lattice.spacing_px:
         return None
     return Crystal(lattice, waves, lines, followed.evenness)
 
 
 def halved(frame: Array) -> Array:
-    """Return `frame` (y, x) at half its resolution: means of 2 x 2 pixels, an odd last row or
-    column left out."""
+    """Bin 2 x 2 pixels of a frame to their mean; an odd last row or column is left out.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities, any library.
+
+    Returns
+    -------
+    (y // 2, x // 2) means.
+    """
     height, width = (2 * (int(n) // 2) for n in frame.shape)
     rows = frame[0:height:2, :width] + frame[1:height:2, :width]
     return (rows[:, 0::2] + rows[:, 1::2]) * 0.25
@@ -104,54 +122,64 @@ def halved(frame: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Followed:
-    waves: crystal_waves.Waves
+    """Waves that were followed through the scan, with the `quality` and `evenness` of a crystal."""
+
+    waves: Waves
     quality: float
     evenness: float
 
 
+def _followed_at_any_resolution(frame: Array, shape: tuple[int, int]) -> _Followed | None:
+    """Follow a frame of `shape` at half its resolution where that is enough, else at its own."""
+    if min(shape) >= LARGE_PX:
+        coarse = _follow(halved(frame))
+        # basis: cycles per coarse pixel, two of which make the plane distance in pixels of the frame
+        if coarse is not None and np.abs(coarse.waves.basis).max() * COARSE_PX < 2:
+            return replace(coarse, waves=_doubled(coarse.waves, shape))
+    return _follow(frame)
+
+
 def _follow(frame: Array) -> _Followed | None:
-    """Find the waves of a frame and follow them through the distortion of its scan; None without a
-    lattice."""
+    """Find the waves of a frame and follow them through the distortion of its scan."""
     shape = (int(frame.shape[0]), int(frame.shape[1]))
     frequencies, power = fourier.spectral_peaks(frame)
     found = fourier.explain_peaks(frequencies, power, tolerance=1.0 / min(shape))
     if found is None or found[1] < MIN_EXPLAINED:
         return None
-    waves = crystal_waves.waves_of(found[0], shape)
-    few = waves.only(np.flatnonzero(~waves.is_background)[:N_PHASES])
-    sums = crystal_waves.node_sums(crystal_waves.row_sums(frame, few), few)
+    basis = found[0]
+    waves = waves_of(basis, shape)
+    few = waves.shortest(N_PHASES)
+    sums = windowed_sums(frame, few)
     straight, coherence = distortion.straighten(sums, few)
-    if coherence < MIN_COHERENCE or np.linalg.norm(
-        straight.basis - found[0]
-    ) > 0.2 * np.linalg.norm(found[0]):
+    change = np.linalg.norm(straight.basis - basis)
+    if coherence < MIN_COHERENCE or change > MAX_CHANGE * np.linalg.norm(basis):
         return None
-    quality = coherence * np.sqrt(min(_power_at(g, frequencies, power) for g in found[0]))
-    waves = replace(waves, basis=straight.basis, rows=straight.rows, columns=straight.columns)
-    return _Followed(waves, float(quality), _evenness(sums, few))
+    weakest = min(_power_at(g, frequencies, power) for g in basis)
+    quality = float(coherence * np.sqrt(weakest))
+    return _Followed(waves.along(straight), quality, _evenness(sums, few))
 
 
-def _doubled(waves: crystal_waves.Waves, shape: tuple[int, int]) -> crystal_waves.Waves:
+def _doubled(waves: Waves, shape: tuple[int, int]) -> Waves:
     """Return the waves of a frame of `shape` from those of the frame at half its resolution."""
     moved = []
     for n, known in zip(shape, (waves.rows, waves.columns), strict=True):
-        place = (np.arange(n) - 0.5) / 2  # pixels 2 i and 2 i + 1 became pixel i
-        moved.append(
-            2 * np.stack([np.interp(place, np.arange(len(known)), u) for u in known.T], axis=1)
-        )
-    return replace(crystal_waves.waves_of(waves.basis / 2, shape), rows=moved[0], columns=moved[1])
+        # pixels 2 i and 2 i + 1 became pixel i, whose centre lies between theirs
+        place = (np.arange(n) - 0.5) / 2
+        both = [np.interp(place, np.arange(len(known)), u) for u in known.T]
+        moved.append(2 * np.stack(both, axis=1))
+    return replace(waves_of(waves.basis / 2, shape), rows=moved[0], columns=moved[1])
 
 
 def _power_at(g: np.ndarray, frequencies: np.ndarray, power: np.ndarray) -> float:
     """Return the power of the peak closest to `g` or -g."""
-    distance = np.minimum(
-        np.linalg.norm(frequencies - g, axis=1), np.linalg.norm(frequencies + g, axis=1)
-    )
-    return float(power[np.argmin(distance)])
+    plus, minus = (np.linalg.norm(frequencies - end, axis=1) for end in (g, -g))
+    return float(power[np.argmin(np.minimum(plus, minus))])
 
 
-def _evenness(sums: np.ndarray, waves: crystal_waves.Waves) -> float:
-    """Return the smallest over a good strength of the reflections among the nodes that lie within
-    the frame."""
+def _evenness(sums: np.ndarray, waves: Waves) -> float:
+    """Return the smallest over a good strength of the reflections among the nodes in the frame."""
     area = np.outer(*(window.sum(axis=1) for window in waves.windows))
     strength = np.abs(sums).sum(axis=2)[area > 0.95 * area.max()]
-    return float(strength.min() / max(np.percentile(strength, 80), 1e-30)) if strength.size else 1.0
+    if not strength.size:
+        return 1.0
+    return float(strength.min() / max(np.percentile(strength, 80), 1e-30))

@@ -13,19 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
-from stemkin.kernels.crystal import cell, distortion
-from stemkin.kernels.crystal import waves as crystal_waves
-from stemkin.kernels.crystal.grains import Division, Grain, draw_grain, find_grains, is_broken
+from stemkin.kernels.crystal import cell
+from stemkin.kernels.crystal.division import Division, find_grains, is_broken, one_grain
+from stemkin.kernels.crystal.grains import Grain, draw_grain
 from stemkin.kernels.crystal.lattice import METAL, Lattice, nearest_site
-from stemkin.kernels.crystal.lattice_search import Crystal, find_crystal
-from stemkin.kernels.images.filters import (
-    Skewness,
-    clipped,
-    gaussian,
-    matched_snr,
-    noise_of,
-    variance_of,
-)
+from stemkin.kernels.crystal.lattice_search import find_crystal
+from stemkin.kernels.images.filters import Skewness, gaussian, matched_snr, noise_of
 from stemkin.kernels.images.interpolation import pixels
 
 FILTER_SD = 0.15
@@ -84,13 +77,16 @@ class Remainder:
 
 
 def remove_crystal(frame: Array) -> Remainder | None:
-    """Remove the perfect crystal, scan distortion and jitter included; None where the frame has no
-    lattice.
+    """Remove the perfect crystal, scan distortion and jitter included.
 
     Parameters
     ----------
     frame
         (y, x) floating-point intensities, any library.
+
+    Returns
+    -------
+    What is left, or None where the frame has no lattice.
     """
     xp = namespace(frame)
     frame = frame - xp.mean(frame)
@@ -98,57 +94,75 @@ def remove_crystal(frame: Array) -> Remainder | None:
     if found is None:
         return None
     spacing = found.lattice.spacing_px
-    division = find_grains(frame, found) if is_broken(found) else _one_grain(frame, found)
-    grains = division.grains
-    model, inside = _draw(frame, grains, spacing)
+    divide = find_grains if is_broken(found) else one_grain
+    division = divide(frame, found)
+    model, inside = _draw(frame, division.grains, spacing)
     rest = frame - model
     variance, gain = noise_of(rest, model)
     weight = 1 / variance
-    sd = cell.probe_sd(grains[0].mean, grains[0].waves, is_honeycomb=found.lattice.is_honeycomb)
-    sd = float(np.clip(sd or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
+    sd = _filter_sd(division.grains[0])
     snr = matched_snr(rest, weight, sd)
-    snr = (
-        snr
-        if inside is None
-        else snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
-    )
-    snr = snr / scale_of(to_host(snr[::5, ::7]))
-    skew, error = Skewness(weight, gain, sd), _site_error(grains[0], weight, division.hidden, sd)
+    if inside is not None:
+        snr = snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
     return Remainder(
-        rest, rest * xp.sqrt(weight), snr, sd, grains, division.jitter, division.areas, skew, error
+        rest=rest,
+        noise_units=rest * xp.sqrt(weight),
+        # every fifth row and seventh column is enough, and is in step with no lattice for long
+        snr=snr / noise_sd(to_host(snr[::5, ::7])),
+        filter_sd_px=sd,
+        grains=division.grains,
+        jitter=division.jitter,
+        areas=division.areas,
+        skew=Skewness(weight, gain, sd),
+        site_error_px=_site_error(division, weight, sd),
     )
 
 
-def _site_error(grain: Grain, weight: Array, hidden: np.ndarray, sd_px: float) -> float:
-    """Return the standard deviation [px] of the sites of a lattice that was followed through the
-    scan.
+def _filter_sd(grain: Grain) -> float:
+    """Return the standard deviation [px] of the matched filter: that of the probe, within limits."""
+    lattice = grain.lattice
+    probe = cell.probe_sd(grain.mean, grain.waves, is_honeycomb=lattice.is_honeycomb)
+    spacing = lattice.spacing_px
+    return float(np.clip(probe or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
+
+
+def _site_error(division: Division, weight: Array, sd_px: float) -> float:
+    """Return the standard deviation [px] of the sites of a lattice followed through the scan.
 
     The scan's slow distortion is told by the columns in a row of windows: each metal column is
     located to sqrt(2) s / z, and the rows that a window averages do not lie evenly themselves.
     """
+    grain = division.grains[0]
     waves, spacing = grain.waves, grain.lattice.spacing_px
-    middle = np.stack(
-        np.meshgrid(*((np.arange(1, 8) * n / 8) for n in waves.shape), indexing="ij"), axis=-1
-    )
-    columns = nearest_site(grain.lattice, middle.reshape(-1, 2), np.full(middle.size // 2, METAL))
-    height = float(
-        cell.cell_value(grain.mean * ~waves.is_background, waves, grain.lattice.metal[None])[0]
-    )
+    # the inverse variance is looked at in the metal columns next to 7 x 7 places of the frame
+    places = np.meshgrid(*((np.arange(1, 8) * n / 8) for n in waves.shape), indexing="ij")
+    middle = np.stack(places, axis=-1).reshape(-1, 2)
+    columns = nearest_site(grain.lattice, middle, np.full(len(middle), METAL))
     precise = float(np.median(pixels(weight, columns)))
+    crystalline = grain.mean * ~waves.is_background
+    height = float(cell.cell_value(crystalline, waves, grain.lattice.metal[None])[0])
     z = max(height, 1e-30) * np.sqrt(np.pi * max(precise, 0.0)) * sd_px
     n_columns = waves.shape[1] * 2 * waves.pitch / (0.866 * spacing**2)
-    return float(
-        np.sqrt(2 * sd_px**2 / max(z, 1.0) ** 2 / max(n_columns, 1.0) + (hidden**2).mean())
-    )
+    located = 2 * sd_px**2 / max(z, 1.0) ** 2 / max(n_columns, 1.0)
+    return float(np.sqrt(located + (division.hidden**2).mean()))
 
 
-def scale_of(snr: np.ndarray) -> float:
-    """Return the standard deviation of the noise in a map of signal-to-noise, zeros left out.
+def noise_sd(snr: np.ndarray) -> float:
+    """Measure the standard deviation of the noise in a map of signal-to-noise, zeros left out.
 
     It is a little below 1 where a fitted crystal took some of the noise with it, and above 1 where
     the noise of neighbouring pixels is alike (compressed video, interpolated frames). The larger of
     what the median and the 90th percentile of |z| imply for a normal z is taken, since defects
     cover but a few percent of a frame.
+
+    Parameters
+    ----------
+    snr
+        Signed signal-to-noise, any shape.
+
+    Returns
+    -------
+    Standard deviation, at least 0.5; 1 where fewer than 100 values are not 0.
     """
     values = np.abs(snr[snr != 0])
     if len(values) < 100:
@@ -156,22 +170,6 @@ def scale_of(snr: np.ndarray) -> float:
     ranks = [len(values) // 2, int(0.9 * len(values))]
     middle, high = np.partition(values, ranks)[ranks]
     return max(float(middle) / 0.6745, float(high) / 1.645, 0.5)
-
-
-def _one_grain(frame: Array, found: Crystal) -> Division:
-    """Return the whole frame as one grain."""
-    model, *slopes = crystal_waves.draw_mean_and_slopes(
-        crystal_waves.mean_amplitudes(found.lines, found.waves), found.waves, frame
-    )
-    rest = frame - model
-    limit = distortion.JITTER * found.lattice.spacing_px
-    weight, window = 1 / variance_of(rest, model), found.waves.windows[0]
-    jitter, hidden = distortion.row_displacements(
-        clipped(rest), slopes, weight, window=window, limit_px=limit
-    )
-    waves = found.waves.shaken(jitter)
-    grain = Grain(found.lattice, waves, crystal_waves.mean_amplitudes(found.lines, waves), None)
-    return Division([grain], jitter, hidden, (1.0, 0.0, 0.0))
 
 
 def _draw(frame: Array, grains: list[Grain], spacing_px: float) -> tuple[Array, Array | None]:
@@ -182,11 +180,11 @@ def _draw(frame: Array, grains: list[Grain], spacing_px: float) -> tuple[Array, 
         return models[0], None
     inside = sum(masks)
     outside = 1 - inside
+    # outside, the local mean of the pixels that belong to no grain
     level = gaussian(frame * outside, spacing_px, normalised=False)
     level = level / (gaussian(outside, spacing_px, normalised=False) + 1e-6)
-    return level * outside + sum(
-        model * mask for model, mask in zip(models, masks, strict=True)
-    ), inside
+    drawn = sum(model * mask for model, mask in zip(models, masks, strict=True))
+    return level * outside + drawn, inside
 
 
 def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
@@ -198,35 +196,52 @@ def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
         (y, x) floating-point intensities, any library.
     filter_sd_px
         Standard deviation of the features to be found [px].
+
+    Returns
+    -------
+    What is left, without grains.
     """
     xp = namespace(frame)
     frame = frame - xp.mean(frame)
     smooth = gaussian(frame, filter_sd_px)
     wide = min(8.0 * filter_sd_px, min(int(n) for n in frame.shape) / 6)
+    # a difference of Gaussians; squares beyond nine variances may be defects, and are cut off
     band = smooth - gaussian(frame, wide)
     power = gaussian(xp.minimum(band**2, 9 * xp.mean(band**2)), 2 * wide)
     snr = band / xp.sqrt(power + 1e-6 * xp.mean(power) + 1e-30)
     rest = frame - gaussian(frame, wide)
     sd = xp.sqrt(gaussian(xp.minimum(rest**2, 9 * xp.mean(rest**2)), 2 * wide) + 1e-30)
     return Remainder(
-        rest,
-        rest / sd,
-        snr,
-        filter_sd_px,
-        [],
-        np.zeros((int(frame.shape[0]), 2)),
-        (float("nan"),) * 3,
+        rest=rest,
+        noise_units=rest / sd,
+        snr=snr,
+        filter_sd_px=filter_sd_px,
+        grains=[],
+        jitter=np.zeros((int(frame.shape[0]), 2)),
+        areas=(float("nan"),) * 3,
     )
 
 
 def without_jitter(
     y: np.ndarray, x: np.ndarray, jitter: np.ndarray, *, sd_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions y, x (m,) [px] freed of the displacement (height, 2) of the rows that each
-    was seen in.
+    """Free positions of the displacement of the rows that each was seen in.
 
     A feature of standard deviation `sd_px` is located by the rows around it, each with the weight
     of its intensity there.
+
+    Parameters
+    ----------
+    y, x
+        (m,) positions [px].
+    jitter
+        (height, 2) displacement (y, x) of each row [px].
+    sd_px
+        Standard deviation of the features [px].
+
+    Returns
+    -------
+    y, x (m,) [px].
     """
     rows = np.arange(len(jitter))
     weight = np.exp(-0.5 * ((y[:, None] - rows) / sd_px) ** 2)
