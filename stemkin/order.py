@@ -24,9 +24,9 @@ import pandas as pd
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.kernels.common.matching import match_points
-from stemkin.kernels.crystal import order
 from stemkin.kernels.crystal.lattice_search import find_crystal
-from stemkin.kernels.crystal.order import UNKNOWN, OrderMap, order_map, tile_of
+from stemkin.kernels.crystal.order import UNKNOWN, OrderMap, order_map
+from stemkin.kernels.crystal.regions import regions_of, tile_of
 from stemkin.movie import Movie, Movies, each_movie
 
 PHASES = ("ordered", "disordered", "vacuum")
@@ -237,10 +237,7 @@ def _phase_rows(found: list[tuple[int, OrderMap | None]], movie: Movie) -> list[
 
 def _region_rows(found: list[tuple[int, OrderMap | None]], movie: Movie) -> pd.DataFrame:
     seen = [
-        (number, region)
-        for number, one in found
-        if one is not None
-        for region in order.regions(one)
+        (number, region) for number, one in found if one is not None for region in regions_of(one)
     ]
     return tables.region_rows(seen, movie.name, movie.pixel_size_nm, movie.frame_time_s)
 

@@ -426,7 +426,7 @@ def region_rows(
     pixel_size_nm: float | None,
     frame_time_s: float | None,
 ) -> pd.DataFrame:
-    """Return rows of the table ``regions`` from (frame, `kernels.order.Region`) pairs; they are not
+    """Return rows of the table ``regions`` from (frame, `kernels.crystal.regions.Region`) pairs; they are not
     followed yet: ``region`` is -1."""
     nm2, time_s = (np.nan if pixel_size_nm is None else pixel_size_nm**2), (frame_time_s or np.nan)
     rows = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import honeycomb
-from stemkin.kernels.detection import defects, placing, relaxation, sites
+from stemkin.kernels.detection import defects, normalisation, placing, relaxation, sites
 from stemkin.kernels.images import filters, interpolation
 
 
@@ -170,7 +170,7 @@ def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
 
 def found_at(site, y, x, score, lean=None):
     lean = np.zeros_like(site) if lean is None else lean
-    return placing.Found(
+    return placing.PlacedDefects(
         np.asarray(y), np.asarray(x), np.asarray(score), np.asarray(score), np.asarray(site), lean
     )
 
@@ -248,7 +248,7 @@ def test_counting_noise_is_as_likely_bright_as_dark_once_its_skewness_is_out():
         z = filters.matched_snr(rest, weight, 1.5)[8:-8:6, 8:-8:6].ravel().astype(float)
         skew = filters.Skewness(weight, 1.0, 1.5).at(np.full((len(z), 2), 100.0))
         thirds[False] += (z**3).mean() / 60
-        thirds[True] += (sites.unskewed(z, skew) ** 3).mean() / 60
+        thirds[True] += (normalisation.unskewed(z, skew) ** 3).mean() / 60
     assert thirds[False] == pytest.approx(float(skew[0]), rel=0.25)
     assert abs(thirds[True]) < 0.3 * thirds[False]
 

@@ -12,7 +12,7 @@ from stemkin.detection import detect
 from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
 from stemkin.kernels.crystal.order import DISORDERED, ORDERED, VACUUM, order_map
-from stemkin.kernels.crystal.order import regions as regions_of
+from stemkin.kernels.crystal.regions import regions_of
 from stemkin.movie import Movie
 from stemkin.order import follow, histories, order_maps, phases, regions, save_order_maps
 from stemkin.simulation import simulate_movie, truth_of

@@ -13,7 +13,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.detectors import EDGE, FourierDetector, Survey
-from stemkin.kernels.crystal import order, shifts
+from stemkin.kernels.crystal import order, regions, shifts
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie
 
@@ -35,7 +35,7 @@ class BlockResult:
     regions
         Rows of the table ``regions``: holes, disordered areas and turned fragments.
     maps
-        (n, ny, nx) int8 phase at reduced resolution (`kernels.order.tile_of`), -1 where it is not
+        (n, ny, nx) int8 phase at reduced resolution (`kernels.crystal.regions.tile_of`), -1 where it is not
         known.
     neighbours
         Rows of the table ``neighbours``, one for each of `detections`; None unless asked for.
@@ -115,7 +115,7 @@ def detect_block(
         tables.conform(about, "detections"),
         rows,
         _regions(maps, movie, first_frame),
-        order.at_tiles(maps, frames.shape[1:], order.tile_of(movie.pixel_size_nm)),
+        regions.at_tiles(maps, frames.shape[1:], regions.tile_of(movie.pixel_size_nm)),
         tables.conform(about, "neighbours") if neighbours else None,
     )
 
@@ -224,7 +224,7 @@ def _regions(maps: list[order.OrderMap | None], movie: Movie, first_frame: int) 
         (i, r)
         for i, one in enumerate(maps, first_frame)
         if one is not None
-        for r in order.regions(one)
+        for r in regions.regions_of(one)
     ]
     return tables.region_rows(found, movie.name, movie.pixel_size_nm, movie.frame_time_s)
 

@@ -241,7 +241,7 @@ def _on_sites(
     y, x = without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
     signed = sign * score
     nothing = np.zeros_like(seen)
-    found = placing.Found(y, x, signed, signed, site, nothing)
+    found = placing.PlacedDefects(y, x, signed, signed, site, nothing)
     y, x, better = placing.towards_sites(
         found,
         y,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from stemkin.errors import reaching
-from stemkin.kernels.crystal.order import UNKNOWN, tile_of
+from stemkin.kernels.crystal.order import UNKNOWN
+from stemkin.kernels.crystal.regions import tile_of
 from stemkin.movie import Movie
 from stemkin.results.store import Block, Store, folder_name
 

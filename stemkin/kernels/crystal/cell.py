@@ -1,5 +1,11 @@
-"""The mean unit cell of a frame, and from it the canonical lattice: which columns are the brighter,
-which the dimmer."""
+"""The mean unit cell of a frame, and the canonical lattice: which columns are bright, which dim.
+
+>>> from stemkin.kernels.crystal.waves import waves_of
+>>> waves = waves_of(np.array([[0.1, 0.0], [0.05, 0.0866]]), (64, 64))
+>>> found = lattice_of(np.exp(-2j * np.pi * waves.frequencies @ [30.0, 31.0]), waves, quality=9.0)
+>>> found.metal.round(2).tolist(), found.is_honeycomb
+([30.0, 31.0], True)
+"""
 
 from __future__ import annotations
 
@@ -9,70 +15,146 @@ from stemkin.kernels.crystal.fourier import reduce_basis
 from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.waves import Waves
 
+SAMPLES = 16
+"""Samples of the unit cell along each vector, from which its maxima are climbed."""
+
+APART = 0.3
+"""The second maximum of a cell that is no honeycomb lies further than this from the first, in
+lattice coordinates."""
+
 
 def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Lattice:
-    """Return the real-space lattice: canonical vectors (see `Lattice`), and where the unit cell is
-    brightest.
+    """Find the canonical vectors of a lattice and the brightest places of its unit cell.
 
     Parameters
     ----------
     amplitudes
-        (K,) as `crystal.mean_amplitudes` gives them.
+        (K,) complex, as `amplitudes.mean_amplitudes` gives them.
     waves
-        The plane waves of the lattice.
+        The K plane waves of the lattice.
     quality
         Handed on to the `Lattice`.
+
+    Returns
+    -------
+    The real-space lattice, as `Lattice` says.
     """
     coefficients = amplitudes * ~waves.is_background
-    a1, a2 = reduce_basis(np.linalg.inv(waves.basis).T)
-    a2 = a2 if a1 @ a2 >= 0 else -a2
-    a1, a2 = (a1, a2) if a1[1] * a2[0] > a1[0] * a2[1] else (a2, a1)
+    a1, a2 = _acute_vectors(waves.basis)
     vectors = np.stack([a1, a2])
-    steps = (
-        np.stack(np.meshgrid(np.arange(16), np.arange(16), indexing="ij"), axis=-1).reshape(-1, 2)
-        / 16
-    )
+    index = np.arange(SAMPLES)
+    grid = np.stack(np.meshgrid(index, index, indexing="ij"), axis=-1)
+    steps = grid.reshape(-1, 2) / SAMPLES
     cell = steps @ vectors
     metal = climb(coefficients, waves, cell[np.argmax(cell_value(coefficients, waves, cell))])
+    # of all metal columns, the one close to the middle of the frame: there the scan distorts least
     middle = (np.array(waves.shape) - 1) / 2
     metal = metal + np.round((middle - metal) @ np.linalg.inv(vectors)) @ vectors
     scan = waves.rows, waves.columns
     if looks_hexagonal(a1, a2):
-        plus, minus = cell_value(coefficients, waves, metal + np.outer([1, -1], (a1 + a2) / 3))
-        a1, a2 = (a1, a2) if plus >= minus else (-a1, -a2)
-        a1, a2 = max([(a1, a2), (a2 - a1, -a1), (-a2, a1 - a2)], key=lambda pair: float(pair[0][1]))
+        a1, a2 = _canonical(a1, a2, *_thirds(coefficients, waves, metal, a1, a2))
         return Lattice(a1, a2, metal, metal + (a1 + a2) / 3, quality, scan=scan)
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-    far = np.linalg.norm(steps[:, None] - corners, axis=2).min(axis=1) > 0.3
+    far = np.linalg.norm(steps[:, None] - corners, axis=2).min(axis=1) > APART
     second = metal + cell[far][np.argmax(cell_value(coefficients, waves, metal + cell[far]))]
     return Lattice(a1, a2, metal, second, quality, is_honeycomb=False, scan=scan)
 
 
+def _acute_vectors(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shortest real-space vectors with an acute angle from a1 to a2, from +x to +y."""
+    a1, a2 = reduce_basis(np.linalg.inv(basis).T)
+    if a1 @ a2 < 0:
+        a2 = -a2
+    if a1[1] * a2[0] > a1[0] * a2[1]:
+        return a1, a2
+    return a2, a1
+
+
+def _thirds(
+    coefficients: np.ndarray, waves: Waves, metal: np.ndarray, a1: np.ndarray, a2: np.ndarray
+) -> tuple[float, float]:
+    """Return the mean cell a third of the long diagonal after the metal column, and before it."""
+    places = metal + np.outer([1, -1], (a1 + a2) / 3)
+    after, before = cell_value(coefficients, waves, places)
+    return float(after), float(before)
+
+
+def _canonical(
+    a1: np.ndarray, a2: np.ndarray, after: float, before: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors of a honeycomb, chosen among the six that `Lattice` allows.
+
+    The chalcogen column, brighter than the hollow, is to lie at (a1 + a2) / 3, so both vectors turn
+    round where it lies before the metal column; of the three turns that are left, the one whose a1
+    points closest to +x is taken.
+    """
+    if after < before:
+        a1, a2 = -a1, -a2
+    turns = [(a1, a2), (a2 - a1, -a1), (-a2, a1 - a2)]
+    return max(turns, key=lambda pair: float(pair[0][1]))
+
+
 def looks_hexagonal(a1: np.ndarray, a2: np.ndarray) -> bool:
-    """Tell whether two vectors have about equal lengths and enclose about 60 degrees (scans distort
-    by several percent)."""
+    """Tell whether two vectors have about equal lengths and enclose about 60 degrees.
+
+    Scans distort by several percent, so both are allowed for.
+
+    Parameters
+    ----------
+    a1, a2
+        (2,) vectors (y, x), in any unit.
+
+    Returns
+    -------
+    Whether they span a hexagonal net.
+    """
     lengths = np.linalg.norm(a1), np.linalg.norm(a2)
-    return bool(
-        abs(np.log(lengths[0] / lengths[1])) < 0.2
-        and 0.3 < a1 @ a2 / (lengths[0] * lengths[1]) < 0.7
-    )
+    cosine = a1 @ a2 / (lengths[0] * lengths[1])
+    return bool(abs(np.log(lengths[0] / lengths[1])) < 0.2 and 0.3 < cosine < 0.7)
 
 
 def cell_value(coefficients: np.ndarray, waves: Waves, points: np.ndarray) -> np.ndarray:
-    """Return the mean unit cell at the (m, 2) `points` (y, x) [px], up to a factor and a
-    constant."""
-    return np.asarray(
-        (coefficients * np.exp(2j * np.pi * points @ waves.frequencies.T)).sum(axis=1).real
-    )
+    """Evaluate the mean unit cell at points, up to a factor and a constant.
+
+    Parameters
+    ----------
+    coefficients
+        (K,) complex amplitudes, that of the background 0.
+    waves
+        The K plane waves.
+    points
+        (m, 2) places (y, x) [px].
+
+    Returns
+    -------
+    (m,) intensities.
+    """
+    phases = np.exp(2j * np.pi * points @ waves.frequencies.T)
+    return np.asarray((coefficients * phases).sum(axis=1).real)
 
 
 def climb(coefficients: np.ndarray, waves: Waves, point: np.ndarray) -> np.ndarray:
-    """Return the maximum (2,) of the mean unit cell close to `point` (2,), by Newton's method."""
+    """Climb to the maximum of the mean unit cell close to a point, by Newton's method.
+
+    Parameters
+    ----------
+    coefficients
+        (K,) complex amplitudes, that of the background 0.
+    waves
+        The K plane waves.
+    point
+        (2,) place (y, x) [px] where to begin.
+
+    Returns
+    -------
+    (2,) place of the maximum [px]; where the cell is not curved downwards, as far as it went.
+    """
     g = waves.frequencies
     for _ in range(6):
         wave = coefficients * np.exp(2j * np.pi * (g @ point))
         gradient = -2 * np.pi * (wave.imag[:, None] * g).sum(axis=0)
         hessian = -4 * np.pi**2 * np.einsum("k,ka,kb->ab", wave.real, g, g)
+        # beyond an inflexion, or on a ridge, Newton's step would lead away from the maximum
         if np.linalg.eigvalsh(hessian).max() >= -1e-12 * np.abs(hessian).max() - 1e-300:
             return point
         point = point - np.linalg.solve(hessian, gradient)
@@ -80,7 +162,7 @@ def climb(coefficients: np.ndarray, waves: Waves, point: np.ndarray) -> np.ndarr
 
 
 def probe_sd(amplitudes: np.ndarray, waves: Waves, *, is_honeycomb: bool) -> float | None:
-    """Estimate the width of a column's image from how fast the reflections fade.
+    """Estimate the width of a column's image from how fast the reflections fade (Wilson's plot).
 
     A Gaussian of standard deviation s multiplies the reflection g by exp(-2 pi^2 s^2 g^2). In a
     honeycomb of columns with intensities 1 and r every third reflection (h - k = 3 n for vectors 60
@@ -104,18 +186,23 @@ def probe_sd(amplitudes: np.ndarray, waves: Waves, *, is_honeycomb: bool) -> flo
     if seen.sum() < 3:
         return None
     g2 = (waves.frequencies[seen] ** 2).sum(axis=1)
-    sign = -1 if waves.basis[0] @ waves.basis[1] > 0 else 1
-    both = (waves.indices[seen] @ [1, sign]) % 3 == 0
-    ratio = np.linspace(0.0, 1.0, 21)[:, None] if is_honeycomb else np.zeros((1, 1))
-    factor = (
-        np.where(both, 1 + ratio, np.sqrt(1 - ratio + ratio**2))
-        if is_honeycomb
-        else np.ones((1, 1))
-    )
-    logs = np.log(strength[seen]) - np.log(factor)  # one row per ratio
+    factor = np.ones((1, 1))
+    if is_honeycomb:
+        factor = _honeycomb_factors(waves, seen)
+    # one row per ratio r that is tried; the straightest line of log strength over g^2 is taken
+    logs = np.log(strength[seen]) - np.log(factor)
     weight = strength[seen] ** 2 / (strength[seen] ** 2).sum()
     g2 = g2 - weight @ g2
     logs = logs - (logs @ weight)[:, None]
     slope = (logs * g2) @ weight / (weight @ g2**2)
     miss = (logs - slope[:, None] * g2) ** 2 @ weight
     return float(np.sqrt(max(-slope[np.argmin(miss)], 0.0) / (2 * np.pi**2)))
+
+
+def _honeycomb_factors(waves: Waves, seen: np.ndarray) -> np.ndarray:
+    """Return (ratios, reflections) |structure factors| of the waves that are `seen` (K,)."""
+    # h - k where the reciprocal vectors enclose 60 degrees, h + k where they enclose 120
+    obtuse = waves.basis[0] @ waves.basis[1] <= 0
+    both = (waves.indices[seen] @ [1, 1 if obtuse else -1]) % 3 == 0
+    ratio = np.linspace(0.0, 1.0, 21)[:, None]
+    return np.where(both, 1 + ratio, np.sqrt(1 - ratio + ratio**2))

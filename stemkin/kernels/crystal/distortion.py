@@ -1,8 +1,8 @@
-"""What the scan did to the lattice: mean strain, slow distortion of rows and columns, and the
-jitter of single lines.
+"""What the scan did to the lattice: mean strain, slow distortion, and the jitter of single lines.
 
 The phase of a reflection g turns by -2 pi g . u where the image is displaced by u, so the phases of
-a few reflections on a grid of nodes tell u there. Neighbouring nodes are compared first, so that a
+a few reflections on a grid of nodes tell u there (geometric phase: Hytch, Snoeck & Kilaas,
+Ultramicroscopy 74, 131 (1998)). Neighbouring nodes are compared first, so that a
 displacement of many lattice vectors across the frame is followed (no phase is ever unwrapped over
 more than one step).
 """
@@ -27,7 +27,7 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     Parameters
     ----------
     sums
-        (ny, nx, K) as `crystal.node_sums` gives them for a few of the shortest reflections, without
+        (ny, nx, K) as `amplitudes.node_sums` gives them for a few of the shortest reflections, without
         the background; those with little amplitude have little weight.
     waves
         The waves with which they were made, about right.
@@ -40,17 +40,18 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
         The share (0..1) of the reflections' amplitude that now adds up in phase over the frame.
     """
     g = waves.frequencies
+    # only nodes whose window lies within the frame; the phase of a product with the conjugate of
+    # the neighbour's sum is that of one step, and steps are added up from the first node on
     inner = tuple(_whole(window) for window in waves.windows)
     local = sums[np.ix_(*inner)]
-    step_y = _displacement(local[1:] * np.conj(local[:-1]), g, axes=1)
-    step_x = _displacement(local[:, 1:] * np.conj(local[:, :-1]), g, axes=0)
+    step_y = displacements((local[1:] * np.conj(local[:-1])).sum(axis=1), g)
+    step_x = displacements((local[:, 1:] * np.conj(local[:, :-1])).sum(axis=0), g)
     rows = np.concatenate([np.zeros((1, 2)), np.cumsum(step_y, axis=0)])
     columns = np.concatenate([np.zeros((1, 2)), np.cumsum(step_x, axis=0)])
+    # added steps add up their errors too: every line of nodes is compared with the whole frame
     for _ in range(2):
-        turned = local * _turns(g, rows, columns)
-        columns = columns + _displacement(turned * np.conj(turned.sum(axis=(0, 1))), g, axes=0)
-        turned = local * _turns(g, rows, columns)
-        rows = rows + _displacement(turned * np.conj(turned.sum(axis=(0, 1))), g, axes=1)
+        columns = columns + displacements(_against_mean(local * _turns(g, rows, columns), 0), g)
+        rows = rows + displacements(_against_mean(local * _turns(g, rows, columns), 1), g)
     turned = local * _turns(g, rows, columns)
     coherence = float(np.abs(turned.sum(axis=(0, 1))).sum() / max(np.abs(turned).sum(), 1e-30))
     y, x = waves.nodes
@@ -61,8 +62,7 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
 def row_displacements(
     rest: Array, slopes: Sequence[Array], weight: Array, *, window: np.ndarray, limit_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure how far each row is displaced beyond what the model knows, by regressing it on the
-    model's derivatives.
+    """Measure the jitter of each row beyond the model: ridge regression on the model's slopes.
 
     Parameters
     ----------
@@ -81,49 +81,56 @@ def row_displacements(
     -------
     moved
         (height, 2) displacements (y, x) [px]. Each is shrunk towards 0 by the share of its scatter
-        that noise explains (ridge regression whose prior variance is the measured one), so rows of
-        a steady scan stay where they are.
+        that noise explains (the prior variance of the ridge is the measured one), so rows of a
+        steady scan stay where they are.
     hidden
         (2,) standard deviation (y, x) [px] of what the slow distortion has taken of displacements
         that differ from row to row: their mean over a window, in which rows between the columns of
         atoms hardly count.
     """
-    xp = namespace(rest)
-    tops, bottoms = [], {}
-    for a, slope in enumerate(slopes):
-        weighted = slope * weight
-        tops.append(-to_host(xp.vecdot(weighted, rest)).astype(float))
-        for b in range(a + 1):
-            bottoms[a, b] = to_host(xp.vecdot(weighted, slopes[b])).astype(float)
+    normal, right = _normal_equations(rest, slopes, weight)
     hidden = []
-    normal = np.array([[bottoms[0, 0], bottoms[1, 0]], [bottoms[1, 0], bottoms[1, 1]]]).transpose(
-        2, 0, 1
-    )
     for a in (0, 1):
         information = np.maximum(normal[:, a, a], 1e-6 * normal[:, a, a].max() + 1e-12)
-        raw = np.clip(tops[a] / information, -limit_px, limit_px)
+        raw = np.clip(right[:, a] / information, -limit_px, limit_px)
+        # 1 / information is the noise of `raw`: what its squares have beyond is the jitter's own
         spread = float((information**2 * (raw**2 - 1 / information)).sum() / (information**2).sum())
         spread = max(spread, 1e-6 * limit_px**2)
+        # the mean over a window of rows with the weights c has the variance sum c^2 / (sum c)^2
         counts = window * information
         share = (counts**2).sum(axis=1) / np.maximum(counts.sum(axis=1), 1e-30) ** 2
         hidden.append(np.sqrt(spread * float(np.median(share))))
         normal[:, a, a] = information + 1 / spread
-    moved = np.linalg.solve(normal, np.stack(tops, axis=1)[:, :, None])[:, :, 0]
+    moved = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     return np.clip(moved, -limit_px, limit_px), np.array(hidden)
 
 
+def _normal_equations(
+    rest: Array, slopes: Sequence[Array], weight: Array
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the matrices (height, 2, 2) and right sides (height, 2) of the rows, on the host."""
+    xp = namespace(rest)
+    down, across = (slope * weight for slope in slopes)
+    right = [-to_host(xp.vecdot(weighted, rest)).astype(float) for weighted in (down, across)]
+    yy = to_host(xp.vecdot(down, slopes[0])).astype(float)
+    xy = to_host(xp.vecdot(across, slopes[0])).astype(float)
+    xx = to_host(xp.vecdot(across, slopes[1])).astype(float)
+    return np.array([[yy, xy], [xy, xx]]).transpose(2, 0, 1), np.stack(right, axis=1)
+
+
 def _split_off_strain(waves: Waves, rows: np.ndarray, columns: np.ndarray) -> Waves:
-    """Put the mean slope of the displacements into the reciprocal vectors, the rest into `rows` and
-    `columns`."""
+    """Put the mean slope of the displacements into the basis, the rest into rows and columns."""
     y, x = waves.nodes
     weight_y, weight_x = (window.sum(axis=1) for window in waves.windows)
     slope_y, rows = _detrend(y, rows, weight_y)
     slope_x, columns = _detrend(x, columns, weight_x)
-    gradient = np.stack([slope_y, slope_x])  # d u / d (y, x)
-    fields = _to_pixels(y, rows, waves.shape[0]), _to_pixels(x, columns, waves.shape[1])
-    basis = waves.basis - waves.basis @ gradient.T
+    # row i holds d u / d r_i, so g . (r - u) turns by -(gradient g) . r: what g loses
+    gradient = np.stack([slope_y, slope_x])
     return replace(
-        waves, basis=basis, rows=waves.rows + fields[0], columns=waves.columns + fields[1]
+        waves,
+        basis=waves.basis - waves.basis @ gradient.T,
+        rows=waves.rows + _to_pixels(y, rows, waves.shape[0]),
+        columns=waves.columns + _to_pixels(x, columns, waves.shape[1]),
     )
 
 
@@ -138,11 +145,15 @@ def _detrend(c: np.ndarray, u: np.ndarray, weight: np.ndarray) -> tuple[np.ndarr
 
 
 def _whole(window: np.ndarray) -> np.ndarray:
-    """Return the numbers of the nodes whose windows (n, length) lie within the frame; all where
-    none or one does."""
+    """Return the numbers of the nodes whose windows (n, length) lie within the frame.
+
+    All where at most one does: a displacement needs two.
+    """
     area = window.sum(axis=1)
     whole = np.flatnonzero(area > 0.95 * area.max())
-    return whole if len(whole) > 1 else np.arange(len(area))
+    if len(whole) > 1:
+        return whole
+    return np.arange(len(area))
 
 
 def _straight_on(inner: np.ndarray, u: np.ndarray, nodes: np.ndarray) -> np.ndarray:
@@ -165,23 +176,31 @@ def _turns(g: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     )
 
 
-def _displacement(products: np.ndarray, g: np.ndarray, *, axes: int) -> np.ndarray:
-    """Return the displacement (m, 2) [px] that explains the phases of complex `products` (ny, nx,
-    K), pooled over `axes`."""
-    return displacements(products.sum(axis=axes), g)
+def _against_mean(turned: np.ndarray, axis: int) -> np.ndarray:
+    """Return (n, K) the sums (ny, nx, K) along `axis`, turned back by the phase of them all."""
+    return np.asarray((turned * np.conj(turned.sum(axis=(0, 1)))).sum(axis=axis))
 
 
 def displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Return the displacement (..., 2) [px] that explains the phases of complex `products` (..., K)
-    of reflections `g` (K, 2).
+    """Solve for the displacement that explains the phases of reflections, by least squares.
 
-    The phase of a reflection turns by -2 pi g . u; least squares, each with the weight of its
-    amplitude.
+    The phase of a reflection turns by -2 pi g . u; each has the weight of its amplitude.
+
+    Parameters
+    ----------
+    products
+        (..., K) complex amplitudes, over those without displacement.
+    g
+        (K, 2) reflections (y, x) [cycles per px].
+
+    Returns
+    -------
+    (..., 2) displacement (y, x) [px].
     """
     weight, phase = np.abs(products), np.angle(products)
     normal = np.einsum("...k,ka,kb->...ab", weight, g, g)
     right = -np.einsum("...k,ka->...a", weight * phase, g) / (2 * np.pi)
-    ridge = 1e-6 * np.trace(normal, axis1=-2, axis2=-1)[..., None, None] * np.eye(
-        2
-    ) + 1e-30 * np.eye(2)
+    # reflections in one direction tell one component; the other is then taken as 0
+    trace = np.trace(normal, axis1=-2, axis2=-1)[..., None, None]
+    ridge = 1e-6 * trace * np.eye(2) + 1e-30 * np.eye(2)
     return np.asarray(np.linalg.solve(normal + ridge, right[..., None])[..., 0])

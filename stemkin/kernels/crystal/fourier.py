@@ -52,6 +52,8 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     window_y, window_x = (xp.asarray(_hanning(n), dtype=frame.dtype) for n in (height, width))
     spectrum = xp.fft.rfftn((frame - xp.mean(frame)) * window_y[:, None] * window_x[None, :])
     power = to_host(xp.real(spectrum) ** 2 + xp.imag(spectrum) ** 2)
+    # the mean logarithm of exponentially distributed power is that of its mean less Euler's gamma,
+    # and peaks hardly raise it
     rings = _rings(height, width)
     logs = np.log(power.ravel()[rings.sample] + 1e-30)
     floor = np.bincount(rings.of_sample, weights=logs, minlength=len(rings.counts)) / rings.counts
@@ -60,10 +62,12 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     high = np.flatnonzero(over > max(PEAK_POWER, SIDE_LOBE * float(over.max(initial=0.0))))
     over, at = over[high], rings.inside[high]
     order = np.argsort(-over, kind="stable")[:600]
-    rows, columns, over = *np.divmod(at[order], power.shape[1]), over[order]
+    over = over[order]
+    rows, columns = np.divmod(at[order], power.shape[1])
     kept = _suppress(rows, columns, height, n_max)
     rows, columns = rows[kept], columns[kept]
     found = _refined(power, rows, columns) / (height, width)
+    # rows above height / 2 are negative frequencies
     return found - np.round(found), over[kept]
 
 
@@ -75,7 +79,7 @@ def explain_peaks(
     Parameters
     ----------
     frequencies, power
-        As `spectral_peaks` gives them.
+        (m, 2) [cycles per px] and (m,) over the noise floor, as `spectral_peaks` gives them.
     tolerance
         How far a peak may lie from a combination [cycles per px].
 
@@ -96,6 +100,7 @@ def explain_peaks(
     miss = np.linalg.norm((indices - nearest) @ bases, axis=2)
     order = np.abs(nearest).max(axis=2)
     explained = ((miss < tolerance * np.maximum(order, 1)) & (order <= 5)) @ weights
+    # a net of half the size explains the same peaks: of those about as good the largest cell is it
     area = np.abs(np.linalg.det(bases))
     good = np.flatnonzero(explained >= 0.93 * explained.max())
     best = good[np.argmax(area[good])]
@@ -103,7 +108,17 @@ def explain_peaks(
 
 
 def reduce_basis(basis: np.ndarray) -> np.ndarray:
-    """Return the two shortest vectors (rows) that span the same net (Lagrange and Gauss)."""
+    """Reduce a basis to the two shortest vectors that span the same net (Lagrange and Gauss).
+
+    Parameters
+    ----------
+    basis
+        (2, 2) vectors as rows, in any unit.
+
+    Returns
+    -------
+    (2, 2) vectors as rows, the shorter first.
+    """
     short, long = sorted(np.asarray(basis, dtype=float), key=lambda g: float(g @ g))
     while True:
         long = long - np.round((long @ short) / (short @ short)) * short
@@ -119,7 +134,7 @@ def _hanning(n: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Rings:
-    """What depends on the shape of a spectrum alone.
+    """Rings of frequencies of equal length, which depend on the shape of a spectrum alone.
 
     Attributes
     ----------
@@ -142,42 +157,37 @@ class _Rings:
 def _rings(height: int, width: int) -> _Rings:
     gy, gx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     radius = np.hypot(gy, gx)
+    # gx = 0 holds each frequency twice, as +gy and -gy: one of them is left out
     inside = (radius >= MIN_CELLS / min(height, width)) & (radius <= 1 / MIN_PERIOD_PX)
     inside &= ~((gx == 0) & (gy < 0))
     ring = np.minimum((radius * 96).astype(np.int64), 64).ravel()
     sample, flat = np.arange(0, ring.size, 3), np.flatnonzero(inside)
-    return _Rings(
-        flat,
-        ring[flat],
-        sample,
-        ring[sample],
-        np.maximum(np.bincount(ring[sample], minlength=65), 1),
-    )
+    counts = np.maximum(np.bincount(ring[sample], minlength=65), 1)
+    return _Rings(flat, ring[flat], sample, ring[sample], counts)
 
 
 def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) -> np.ndarray:
-    """Return the indices of the entries (strongest first) that are at least 4 bins from every
-    stronger one."""
+    """Return the indices of the entries (strongest first) 4 bins or more from all stronger ones."""
     kept: list[int] = []
     left = np.arange(len(rows))
     while len(left) and len(kept) < n_max:
         first = left[0]
         kept.append(int(first))
+        # rows go round at `height`; near column 0 an entry is also close to the mirrored one, whose
+        # row is `height` less its own
         dy, sum_y = np.abs(rows[left] - rows[first]), rows[left] + rows[first]
         clash = (np.minimum(dy, height - dy) < 4) & (np.abs(columns[left] - columns[first]) < 4)
-        clash |= ((np.abs(sum_y - height) < 4) | (sum_y < 4)) & (columns[left] + columns[first] < 4)
+        mirrored = (np.abs(sum_y - height) < 4) | (sum_y < 4)
+        clash |= mirrored & (columns[left] + columns[first] < 4)
         left = left[~clash]
     return np.array(kept, dtype=np.int64)
 
 
 def _refined(power: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the (m, 2) vertices of the parabolas through the logarithm of peaks and their
-    neighbours, in bins."""
+    """Return the (m, 2) vertices, in bins, of the parabolas through the logarithm of each peak."""
     height, width = power.shape
     steps = np.arange(-1, 2)
     down = power[(rows[:, None] + steps) % height, columns[:, None]]
     across = power[rows[:, None], np.minimum(np.abs(columns[:, None] + steps), width - 1)]
-    return np.asarray(
-        np.stack([rows, columns], axis=1)
-        + np.stack([vertex(np.log(v + 1e-30)) for v in (down, across)], axis=1)
-    )
+    moves = [vertex(np.log(values + 1e-30)) for values in (down, across)]
+    return np.asarray(np.stack([rows, columns], axis=1) + np.stack(moves, axis=1))

@@ -1,5 +1,4 @@
-"""The crystal of a frame: its lattice vectors, where its two sublattices sit, and the lattice
-coordinates of any point.
+"""The lattice of a frame: its vectors, its two sublattices, and lattice coordinates of any point.
 
 A point is r = metal + u a1 + v a2, so metal columns have whole-numbered (u, v) and, in a honeycomb
 such as WS2 seen from above, chalcogen columns have (1/3, 1/3) more. Points are (y, x) in pixels of
@@ -61,8 +60,7 @@ class Lattice:
 
     @property
     def reciprocal(self) -> np.ndarray:
-        """(2, 2) reciprocal vectors (y, x) [cycles per px] as rows: ``reciprocal @ a1 = [1,
-        0]``."""
+        """(2, 2) reciprocal vectors (y, x) [cycles per px] as rows: ``reciprocal @ a1 = [1, 0]``."""
         return np.asarray(np.linalg.inv(np.stack([self.a1, self.a2], axis=1)))
 
     @property
@@ -95,6 +93,10 @@ def honeycomb(
     metal
         (y, x) of one metal column [px].
 
+    Returns
+    -------
+    The lattice, of infinite quality.
+
     Examples
     --------
     >>> honeycomb(10.0).a2.round(2).tolist()
@@ -109,7 +111,7 @@ def honeycomb(
 def lattice_coordinates(
     lattice: Lattice, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the lattice coordinates of `points` and the sublattice that each is closest to.
+    """Convert points to lattice coordinates, and tell the sublattice that each is closest to.
 
     Parameters
     ----------
@@ -135,8 +137,21 @@ def lattice_coordinates(
 
 
 def nearest_site(lattice: Lattice, points: np.ndarray, sublattice: np.ndarray) -> np.ndarray:
-    """Return the (m, 2) site (y, x) [px] of the given `sublattice` (m,) that is closest to each of
-    the (m, 2) `points`."""
+    """Find the site of a given sublattice that is closest to each point.
+
+    Parameters
+    ----------
+    lattice
+        The crystal.
+    points
+        (m, 2) or (2,) positions (y, x) [px].
+    sublattice
+        (m,) METAL or CHALCOGEN.
+
+    Returns
+    -------
+    (m, 2) sites (y, x) [px], where the frame shows them.
+    """
     points = np.atleast_2d(np.asarray(points, dtype=float))
     origins = np.stack([lattice.metal, lattice.chalcogen])[np.asarray(sublattice, dtype=int)]
     straight = unbent(lattice, points)
@@ -145,16 +160,41 @@ def nearest_site(lattice: Lattice, points: np.ndarray, sublattice: np.ndarray) -
 
 
 def unbent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
-    """Return where the (m, 2) `points` (y, x) [px] of the frame lie once the scan's distortion is
-    taken away."""
-    return points if lattice.scan is None else points - _scan_at(lattice.scan, points)
+    """Take the scan's distortion away from points of the frame.
+
+    Parameters
+    ----------
+    lattice
+        The crystal, with the displacements by the scan.
+    points
+        (m, 2) positions (y, x) [px] where the frame shows them.
+
+    Returns
+    -------
+    (m, 2) positions [px] in the undistorted lattice.
+    """
+    if lattice.scan is None:
+        return points
+    return points - _scan_at(lattice.scan, points)
 
 
 def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
-    """Return where the frame shows the (m, 2) `points` (y, x) [px] of the undistorted lattice;
-    undoes `unbent`."""
+    """Apply the scan's distortion to points of the undistorted lattice; undoes `unbent`.
+
+    Parameters
+    ----------
+    lattice
+        The crystal, with the displacements by the scan.
+    points
+        (m, 2) positions (y, x) [px] in the undistorted lattice.
+
+    Returns
+    -------
+    (m, 2) positions [px] where the frame shows them.
+    """
     if lattice.scan is None:
         return points
+    # displacements are known where points are seen; they change slowly, so two rounds find that
     seen = points
     for _ in range(2):
         seen = points + _scan_at(lattice.scan, seen)
@@ -162,23 +202,53 @@ def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
 
 
 def sites(lattice: Lattice, shape: tuple[int, int], sublattice: int) -> np.ndarray:
-    """Return all (m, 2) positions (y, x) [px] of one `sublattice` whose pixel lies within a frame
-    of `shape`."""
+    """List the sites of one sublattice whose pixel lies within a frame.
+
+    Parameters
+    ----------
+    lattice
+        The crystal.
+    shape
+        (height, width) of the frame [px].
+    sublattice
+        METAL or CHALCOGEN.
+
+    Returns
+    -------
+    (m, 2) positions (y, x) [px].
+    """
     return numbered_sites(lattice, shape, sublattice)[1]
 
 
 def numbered_sites(
     lattice: Lattice, shape: tuple[int, int], sublattice: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cells (m, 2) (whole-numbered u, v) of all `sites` and their positions (m, 2) (y,
-    x) [px].
+    """List the sites of one sublattice within a frame, with the numbers of their cells.
 
     The metal columns around the chalcogen of cell (u, v) are those of the cells (u, v), (u + 1, v)
     and (u, v + 1).
+
+    Parameters
+    ----------
+    lattice
+        The crystal.
+    shape
+        (height, width) of the frame [px].
+    sublattice
+        METAL or CHALCOGEN.
+
+    Returns
+    -------
+    cells
+        (m, 2) whole-numbered u, v.
+    points
+        (m, 2) positions (y, x) [px].
     """
-    size = np.array(shape)
-    origin = lattice.metal if sublattice == METAL else lattice.chalcogen
-    corners = np.array([[y, x] for y in (-0.5, size[0] - 0.5) for x in (-0.5, size[1] - 0.5)])
+    origin = (lattice.metal, lattice.chalcogen)[sublattice]
+    # all cells between the smallest and largest u, v of the corners, and one more around; what the
+    # scan moves into the frame from outside is looked for as far as it moves anything
+    bottom, right = (n - 0.5 for n in shape)
+    corners = np.array([[y, x] for y in (-0.5, bottom) for x in (-0.5, right)])
     uv = (unbent(lattice, corners) - origin) @ lattice.reciprocal.T
     low, high = np.floor(uv.min(axis=0)).astype(int) - 1, np.ceil(uv.max(axis=0)).astype(int) + 1
     u, v = np.meshgrid(
@@ -186,11 +256,9 @@ def numbered_sites(
     )
     cells = np.stack([u.ravel(), v.ravel()], axis=1)
     points = origin + cells @ np.stack([lattice.a1, lattice.a2])
-    margin = (
-        0.5
-        if lattice.scan is None
-        else 1.0 + sum(float(np.abs(moved).max(initial=0.0)) for moved in lattice.scan)
-    )
+    margin = 0.5
+    if lattice.scan is not None:
+        margin = 1.0 + sum(float(np.abs(moved).max(initial=0.0)) for moved in lattice.scan)
     near = _inside(points, shape, margin)
     points = bent(lattice, points[near])
     inside = _inside(points, shape, 0.5)
@@ -198,8 +266,7 @@ def numbered_sites(
 
 
 def _inside(points: np.ndarray, shape: tuple[int, int], margin_px: float) -> np.ndarray:
-    """Return the numbers of the (m, 2) `points` that lie in a frame of `shape`, or within
-    `margin_px` of its outermost pixels."""
+    """Return the numbers of the `points` (m, 2) in a frame, or within a margin of its pixels."""
     y, x = points.T
     within = (
         (y >= -margin_px)
@@ -211,8 +278,7 @@ def _inside(points: np.ndarray, shape: tuple[int, int], margin_px: float) -> np.
 
 
 def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:
-    """Return the scan's displacement (m, 2) at the (m, 2) `points`; beyond the frame it is that of
-    the edge."""
+    """Return the scan's displacement (m, 2) at `points` (m, 2), beyond the frame that of the edge."""
     total = np.zeros_like(points)
     for moved, place in zip(scan, points.T, strict=True):
         total += moved.take(np.rint(place).astype(np.int64), axis=0, mode="clip")
@@ -220,8 +286,8 @@ def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndar
 
 
 def _offset_from_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:
-    """Return the (m, 2) vector [px] from the closest lattice point to each (m, 2) coordinate pair
-    `uv`."""
+    """Return the (m, 2) vector [px] from the closest lattice point to each (m, 2) pair `uv`."""
+    # in an oblique cell the rounded pair need not be the closest: its eight neighbours are looked at
     cell = uv - np.round(uv)
     corners = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
     offsets = (cell[:, None, :] - corners) @ np.stack([lattice.a1, lattice.a2])

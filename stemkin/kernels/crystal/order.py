@@ -1,5 +1,4 @@
-"""Is the lattice still there? Ordered (in any orientation), disordered, or gone: for every small
-window of a frame.
+"""Order of the lattice in every small window of a frame: whole in any orientation, broken, gone.
 
 Around each point the frame is compared with plane waves of the lattice's own spacing in 18
 directions, under a Gaussian of about one lattice constant. A hexagonal crystal, however turned,
@@ -21,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from stemkin.kernels.crystal.lattice import METAL, Lattice, sites
 from stemkin.kernels.crystal.patches import gaussian_means, hollow_of
@@ -85,8 +83,7 @@ class OrderMap:
 def order_map(
     frame: np.ndarray, lattice: Lattice | None, *, tile: int | None = None
 ) -> OrderMap | None:
-    """Measure order and intensity of a frame; None without a lattice, or for a frame smaller than
-    four windows.
+    """Measure order and intensity of a frame.
 
     Parameters
     ----------
@@ -96,23 +93,27 @@ def order_map(
         Of the frame: its spacing, and where its hollow sites are.
     tile
         Distance between windows [px]; half a lattice constant unless given.
+
+    Returns
+    -------
+    The map; None without a lattice, for a frame smaller than four windows, and where nothing is
+    brighter than the hollow sites.
     """
     if lattice is None:
         return None
     spacing = lattice.spacing_px
-    edge = max(2, round(TILE * spacing)) if tile is None else tile
+    edge = tile or max(2, round(TILE * spacing))
     if min(frame.shape) < 4 * edge:
         return None
-    frame = np.asarray(frame, dtype=np.float32)
-    level = _hollow_level(frame, lattice)
-    g = _spacing_frequency(lattice)
+    # wave 0 is the mean; waves 1 to N_DIRECTIONS point in steps of 10 degrees
     angles = np.arange(N_DIRECTIONS) * np.pi / N_DIRECTIONS
-    waves = g * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    sums, areas = _tile_sums(
-        frame - np.float32(level), np.concatenate([np.zeros((1, 2)), waves]), edge
-    )
+    directions = _spacing_frequency(lattice) * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    frame = np.asarray(frame, dtype=np.float32)
+    above = frame - np.float32(_hollow_level(frame, lattice))
+    sums, areas = _tile_sums(above, np.concatenate([np.zeros((1, 2)), directions]), edge)
     mean = _smoothed(np.ascontiguousarray(sums[..., 0].real), areas, MEAN_SD * spacing / edge)
     power = np.abs(_smoothed(sums[..., 1:], areas, WINDOW_SD * spacing / edge))
+    # three directions 60 degrees apart are a third of the half turn from each other
     third = N_DIRECTIONS // 3
     triples = np.stack(
         [power[..., k] * power[..., k + third] * power[..., k + 2 * third] for k in range(third)],
@@ -126,8 +127,10 @@ def order_map(
 
 
 def _turn(triples: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Return where between the (ny, nx, directions) responses the largest lies: the vertex of a
-    parabola through their logarithms."""
+    """Return the turn (ny, nx) [degrees] of the largest of the responses (ny, nx, directions).
+
+    It is refined by the vertex of a parabola through the logarithms of its neighbours.
+    """
     n = triples.shape[-1]
     best = triples.argmax(axis=-1)
     logs = np.log(triples + np.float32(1e-30))
@@ -136,94 +139,17 @@ def _turn(triples: np.ndarray, lattice: Lattice) -> np.ndarray:
     )
     bend = before - 2 * at + after
     shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1.0), 0.0)
+    # directions are counted modulo 60 degrees, the turn from that of the frame's own lattice
     b1 = lattice.reciprocal[0]
-    away = (best + np.clip(shift, -0.5, 0.5)) * (180.0 / N_DIRECTIONS) - np.degrees(
-        np.arctan2(b1[0], b1[1])
-    )
+    direction = (best + np.clip(shift, -0.5, 0.5)) * (180.0 / N_DIRECTIONS)
+    away = direction - np.degrees(np.arctan2(b1[0], b1[1]))
     return np.asarray((away + 30) % 60 - 30)
 
 
-def tile_of(pixel_size_nm: float | None) -> int:
-    """Return the pixels per sample of the maps that are kept: 0.15 nm, about half a lattice
-    constant, or 5 px without calibration."""
-    return 5 if pixel_size_nm is None else max(2, round(0.15 / pixel_size_nm))
-
-
-def at_tiles(maps: list[OrderMap | None], shape: tuple[int, ...], tile: int) -> np.ndarray:
-    """Return the (n, ny, nx) int8 phases of frames of this `shape` [px] at the centres of tiles of
-    `tile` px; UNKNOWN without a map."""
-    grid = [-(-n // tile) for n in shape]
-    phases = np.full((len(maps), *grid), UNKNOWN, np.int8)
-    centres = [np.arange(n) * tile + tile // 2 for n in grid]
-    for i, found in enumerate(maps):
-        if found is not None:
-            places = zip(centres, found.order.shape, strict=True)
-            phases[i] = found.phase[
-                np.ix_(*(np.minimum(at // found.tile, n - 1) for at, n in places))
-            ]
-    return phases
-
-
-def regions(found: OrderMap, *, min_tiles: int = 8, min_turn_deg: float = 4.0) -> list[Region]:
-    """List the holes, disordered areas and turned fragments of a frame, largest first.
-
-    Parameters
-    ----------
-    found
-        As `order_map` gives it.
-    min_tiles
-        Smaller regions are left out.
-    min_turn_deg
-        An ordered region whose lattice is turned by less belongs to the crystal around it.
-    """
-    phase = found.phase
-    turned = np.abs(found.turn_deg) >= min_turn_deg
-    masks = [
-        ("hole", phase == VACUUM),
-        ("disordered", phase == DISORDERED),
-        ("fragment", (phase == ORDERED) & turned),
-    ]
-    listed = []
-    for kind, mask in masks:
-        labels, n = ndimage.label(mask)
-        for i in range(1, n + 1):
-            y, x = np.nonzero(labels == i)
-            if len(y) >= min_tiles:
-                centre = (np.array([y.mean(), x.mean()]) + 0.5) * found.tile - 0.5
-                turn = float(np.median(found.turn_deg[y, x])) if kind == "fragment" else np.nan
-                listed.append(
-                    Region(kind, float(centre[0]), float(centre[1]), len(y) * found.tile**2, turn)
-                )
-    return sorted(listed, key=lambda region: (-region.area_px, region.y, region.x))
-
-
-@dataclass(frozen=True)
-class Region:
-    """A connected part of a frame that is not the crystal around it.
-
-    Attributes
-    ----------
-    kind
-        ``"hole"``, ``"disordered"`` or ``"fragment"`` (ordered, but turned).
-    y, x
-        Its centre [px].
-    area_px
-        Its area [px2].
-    turn_deg
-        Of a fragment: how far its lattice is turned [degrees]; NaN for the others.
-    """
-
-    kind: str
-    y: float
-    x: float
-    area_px: float
-    turn_deg: float
-
-
 def _hollow_level(frame: np.ndarray, lattice: Lattice) -> float:
-    points = (
-        sites(lattice, (frame.shape[0], frame.shape[1]), METAL) + hollow_of(lattice) - lattice.metal
-    )
+    """Return the median intensity of the hollow sites, of some 400 of them."""
+    metal = sites(lattice, (frame.shape[0], frame.shape[1]), METAL)
+    points = metal + hollow_of(lattice) - lattice.metal
     points = points[((points > 0) & (points < np.array(frame.shape) - 1)).all(axis=1)]
     points = points[:: max(1, len(points) // 400)]
     return float(np.median(gaussian_means(frame, points, 0.1 * lattice.spacing_px)))
@@ -232,17 +158,16 @@ def _hollow_level(frame: np.ndarray, lattice: Lattice) -> float:
 def _spacing_frequency(lattice: Lattice) -> float:
     """Return the mean length of the shortest reciprocal vectors [cycles per px]."""
     b1, b2 = lattice.reciprocal
-    lengths = np.linalg.norm([b1, b2, b1 + b2, b1 - b2], axis=1)
-    return (
-        float(np.sort(lengths)[:3].mean())
-        if lattice.is_honeycomb
-        else float(np.sort(lengths)[:2].mean())
-    )
+    lengths = np.sort(np.linalg.norm([b1, b2, b1 + b2, b1 - b2], axis=1))
+    n_alike = 3 if lattice.is_honeycomb else 2
+    return float(lengths[:n_alike].mean())
 
 
 def _tile_sums(frame: np.ndarray, waves: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum ``frame * exp(-2 pi i g . r)`` over tiles: (ny, nx, K) complex; and the (ny, nx) pixels
-    of each tile."""
+    """Return the sums (ny, nx, K) of ``frame * exp(-2 pi i g . r)`` over tiles, and their pixels.
+
+    The phase of a tile's own place comes last, so all tiles share one table of waves within a tile.
+    """
     height, width = frame.shape
     ny, nx = -(-height // tile), -(-width // tile)
     padded = np.zeros((ny * tile, nx * tile), np.float32)
@@ -256,23 +181,25 @@ def _tile_sums(frame: np.ndarray, waves: np.ndarray, tile: int) -> tuple[np.ndar
     local = np.zeros((ny, nx, k), np.complex64)
     for t in range(tile):
         local += (rows[:, t, :, :k] + 1j * rows[:, t, :, k:]) * down[t]
-    y, x = np.arange(ny) * tile, np.arange(nx) * tile
-    turn = np.exp(-2j * np.pi * np.outer(y, waves[:, 0]))[:, None] * np.exp(
-        -2j * np.pi * np.outer(x, waves[:, 1])
+    turn_y, turn_x = (
+        np.exp(-2j * np.pi * np.outer(np.arange(n) * tile, waves[:, axis]))
+        for axis, n in enumerate((ny, nx))
     )
+    turn = turn_y[:, None] * turn_x
+    # pixels of the frame in each tile: fewer in the last row and column
     inside = [np.clip(n - np.arange(m) * tile, 0, tile) for n, m in ((height, ny), (width, nx))]
     return (local * turn).astype(np.complex64), np.outer(*inside).astype(np.float32)
 
 
 def _smoothed(sums: np.ndarray, areas: np.ndarray, sd_tiles: float) -> np.ndarray:
-    """Return the Gaussian mean of tile sums (ny, nx, ...) per pixel; what lies beyond the frame
-    does not count."""
+    """Return the Gaussian mean per pixel of tile sums (ny, nx, ...), within the frame only."""
     gy, gx = (
         np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) / sd_tiles) ** 2).astype(np.float32)
         for n in areas.shape
     )
+    # complex numbers are taken as pairs of real ones, so that both products are real
     parts = np.ascontiguousarray(sums).view(np.float32).reshape(areas.shape[0], -1)
     down = (gy @ parts).reshape(*areas.shape, -1)
-    both = gx @ down  # one product per row of tiles
+    both = gx @ down
     mean = both / (gy @ areas @ gx.T)[..., None]
     return np.asarray(mean.view(sums.dtype)).reshape(sums.shape)

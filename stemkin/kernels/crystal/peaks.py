@@ -40,33 +40,33 @@ def extrema(
     flat = xp.reshape(snr, (-1,))
     over = to_host(xp.nonzero(xp.abs(flat) > threshold)[0])
     rows, columns = np.divmod(over, width)
-    inside = (
-        (rows >= border_px)
-        & (rows < height - border_px)
-        & (columns >= border_px)
-        & (columns < width - border_px)
-    )
+    inside = (rows >= border_px) & (rows < height - border_px)
+    inside &= (columns >= border_px) & (columns < width - border_px)
     rows, columns, over = rows[inside], columns[inside], over[inside]
+    # entry [i, 1 + dy, 1 + dx] is the neighbour dy, dx of pixel i; all are turned so that the pixel
+    # itself is positive, since a dark defect is a minimum
     around = np.array([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
-    index = (over[:, None] + around).reshape(-1)
-    values = (
-        to_host(xp.take(flat, xp.asarray(index, dtype=xp.int64))) if len(index) else np.zeros(0)
-    )
-    values = np.asarray(values, dtype=float).reshape(-1, 3, 3)
+    values = _taken(flat, over[:, None] + around).reshape(-1, 3, 3)
     values = values * np.sign(values[:, 1:2, 1:2])
-    # An exact tie belongs to the first pixel in reading order.
+    # an exact tie belongs to the first pixel in reading order
     before, after = values.reshape(-1, 9)[:, :4], values.reshape(-1, 9)[:, 5:]
     centre = values[:, 1, 1]
     top = (centre[:, None] > before).all(axis=1) & (centre[:, None] >= after).all(axis=1)
     rows, columns, values = rows[top], columns[top], values[top]
-    score = (
-        np.asarray(to_host(xp.take(flat, xp.asarray(over[top], dtype=xp.int64))), dtype=float)
-        if top.any()
-        else np.zeros(0)
+    return (
+        rows + vertex(values[:, :, 1]),
+        columns + vertex(values[:, 1, :]),
+        _taken(flat, over[top]),
     )
-    dy = vertex(values[:, :, 1])
-    dx = vertex(values[:, 1, :])
-    return rows + dy, columns + dx, score
+
+
+def _taken(flat: Array, index: np.ndarray) -> np.ndarray:
+    """Return the entries `index` (any shape) of `flat` (n,) on the host, flattened, as float64."""
+    if not index.size:
+        return np.zeros(0)
+    xp = namespace(flat)
+    taken = xp.take(flat, xp.asarray(index.reshape(-1), dtype=xp.int64))
+    return np.asarray(to_host(taken), dtype=float)
 
 
 def merge(
@@ -83,6 +83,17 @@ def merge(
     that distance is taken for the ringing around it where it is weaker than the share `ringing` of
     it.
 
+    Parameters
+    ----------
+    y, x
+        (m,) positions [px].
+    score
+        (m,) signed signal-to-noise.
+    min_distance_px
+        Smallest distance of two defects [px].
+    ringing
+        Strength of the ringing around a defect, over that of the defect.
+
     Returns
     -------
     (k,) indices of the extrema kept, increasing.
@@ -98,25 +109,37 @@ def merge(
     distance = np.hypot(y[pairs[:, 0]] - y[pairs[:, 1]], x[pairs[:, 0]] - x[pairs[:, 1]])
     dropped = np.zeros(len(y), dtype=bool)
     rank = np.argsort(np.argsort(-strength, kind="stable"))
-    strong, weak = (
-        np.where(rank[pairs[:, 0]] < rank[pairs[:, 1]], pairs[:, i], pairs[:, 1 - i])
-        for i in (0, 1)
-    )
+    in_order = rank[pairs[:, 0]] < rank[pairs[:, 1]]
+    strong, weak = (np.where(in_order, pairs[:, i], pairs[:, 1 - i]) for i in (0, 1))
     clash = (distance < min_distance_px) | (strength[weak] < ringing * strength[strong])
-    for i in np.argsort(rank[strong[clash]], kind="stable"):
-        a, b = strong[clash][i], weak[clash][i]
-        if not dropped[a]:
-            dropped[b] = True
+    strong, weak = strong[clash], weak[clash]
+    # from the strongest on: an extremum that was dropped itself drops no other
+    for i in np.argsort(rank[strong], kind="stable"):
+        if not dropped[strong[i]]:
+            dropped[weak[i]] = True
     return np.flatnonzero(~dropped)
 
 
 def threshold_for(false_positives: float, shape: tuple[int, int], filter_sd_px: float) -> float:
-    """Return the |snr| that `false_positives` extrema of pure noise exceed on average in a frame.
+    """Choose the |snr| that so many extrema of pure noise exceed on average in a frame.
 
     White noise behind a Gaussian filter of standard deviation s is a Gaussian field whose gradient
     has variance 1/(2 s^2) per axis; the expected number of maxima above a high level u is A / (2
     s^2) / (2 pi)^(3/2) u exp(-u^2 / 2) (Adler, The Geometry of Random Fields, 1981, eq. 6.9.4).
     Both signs are counted.
+
+    Parameters
+    ----------
+    false_positives
+        Extrema per frame.
+    shape
+        (height, width) of the frame [px].
+    filter_sd_px
+        Standard deviation s of the filter [px].
+
+    Returns
+    -------
+    The level u.
 
     Examples
     --------
@@ -125,15 +148,23 @@ def threshold_for(false_positives: float, shape: tuple[int, int], filter_sd_px: 
     """
     area = shape[0] * shape[1]
     levels = np.linspace(1.5, 12.0, 10501)
-    expected = (
-        2 * area / (2 * filter_sd_px**2) / (2 * np.pi) ** 1.5 * levels * np.exp(-(levels**2) / 2)
-    )
+    rate = 2 * area / (2 * filter_sd_px**2) / (2 * np.pi) ** 1.5
+    expected = rate * levels * np.exp(-(levels**2) / 2)
     return float(levels[np.argmax(expected <= false_positives)])
 
 
 def vertex(triples: np.ndarray) -> np.ndarray:
-    """Return where the parabola through (m, 3) equidistant values peaks, counted from the middle
-    one."""
+    """Find the vertex of the parabola through three equidistant values.
+
+    Parameters
+    ----------
+    triples
+        (m, 3) values, the middle one the largest.
+
+    Returns
+    -------
+    (m,) places, counted from the middle value in steps between values, -0.5 to 0.5.
+    """
     low, mid, high = triples[:, 0], triples[:, 1], triples[:, 2]
     bend = low - 2 * mid + high
     return np.asarray(np.clip(0.5 * (low - high) / np.where(bend < 0, bend, -np.inf), -0.5, 0.5))

@@ -1,5 +1,4 @@
-"""What a scanning probe records: a crystal as one matrix product, changed columns as stamps,
-electrons as Poisson counts.
+"""What a scanning probe is to record: a crystal as one matrix product, changed columns as stamps.
 
 A perfect crystal is a sum of few plane waves, I(y, x) = sum_G c_G exp(2 pi i (G_y y + G_x x)), and
 each plane wave is a product of a function of the row and a function of the column of the scan. So a
@@ -58,7 +57,9 @@ class Probe:
     def parts(self) -> tuple[tuple[float, float], ...]:
         """(weight, sd [px]) of each Gaussian that takes part."""
         core = (1.0 - self.tail_fraction, self.sd_px)
-        return (core,) if self.tail_fraction == 0 else (core, (self.tail_fraction, self.tail_sd_px))
+        if self.tail_fraction == 0:
+            return (core,)
+        return core, (self.tail_fraction, self.tail_sd_px)
 
     def transfer(self, frequency: np.ndarray) -> np.ndarray:
         """Return the Fourier transform at the given |frequency| [cycles per px]; 1 at zero."""
@@ -77,7 +78,7 @@ class Probe:
 def crystal_waves(
     lattice: Lattice, weights: tuple[float, float], probe: Probe, *, smallest: float = 1e-6
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the plane waves of a perfect honeycomb crystal.
+    """List the plane waves of a perfect honeycomb crystal.
 
     Parameters
     ----------
@@ -111,6 +112,7 @@ def crystal_waves(
     hk = np.stack([h[half], k[half]], axis=1)
     frequencies = hk @ reciprocal
     transfer = probe.transfer(np.hypot(*frequencies.T))
+    # the background, whose transfer is 1, comes first; then by h, then by k
     order = np.lexsort((hk[:, 1], hk[:, 0], transfer < 1))
     order = order[transfer[order] > smallest]
     frequencies, transfer = frequencies[order], transfer[order]
@@ -123,21 +125,56 @@ def crystal_waves(
 def row_factors(
     frequencies: np.ndarray, amplitudes: np.ndarray, y: np.ndarray, x0: np.ndarray
 ) -> np.ndarray:
-    """Return the (..., height, 2 m) row factors for rows at `y`, `x0` (..., height) [px], not yet
-    on a grid."""
+    """Compute the factors of the rows of a scan: waves at the first pixel of each row.
+
+    Parameters
+    ----------
+    frequencies, amplitudes
+        (m, 2) [cycles per px] and (m,) complex, as from `crystal_waves`.
+    y, x0
+        (..., height) where each scan row lies on the sample, and where its first pixel does [px].
+
+    Returns
+    -------
+    (..., height, 2 m), m real parts and then m negated imaginary parts, not yet on a grid.
+    """
     phase = 2 * np.pi * (y[..., None] * frequencies[:, 0] + x0[..., None] * frequencies[:, 1])
     waves = amplitudes * np.exp(1j * phase)
     return np.concatenate([waves.real, -waves.imag], axis=-1)
 
 
 def column_factors(frequencies: np.ndarray, width: int) -> np.ndarray:
-    """Return the (2 m, width) column factors, on the grid of `on_grid`."""
+    """Compute the factors of the columns of a scan, whose pixels are one px apart.
+
+    Parameters
+    ----------
+    frequencies
+        (m, 2) [cycles per px], as from `crystal_waves`.
+    width
+        Pixels per row.
+
+    Returns
+    -------
+    (2 m, width), m cosines and then m sines, on the grid of `on_grid`.
+    """
     phase = 2 * np.pi * frequencies[:, 1, None] * np.arange(width)
     return on_grid(np.concatenate([np.cos(phase), np.sin(phase)]), COLUMN_BITS)
 
 
 def on_grid(values: np.ndarray, bits: int) -> np.ndarray:
-    """Round `values` to multiples of 2**-bits of the power of two above their largest magnitude."""
+    """Round to multiples of 2**-bits of the power of two above the largest magnitude.
+
+    Parameters
+    ----------
+    values
+        Any shape.
+    bits
+        Bits that are kept of the largest value.
+
+    Returns
+    -------
+    Same shape.
+    """
     largest = float(np.abs(values).max(initial=0.0))
     if largest == 0:
         return values
@@ -164,8 +201,14 @@ class Scan:
 
 
 def add_columns(
-    image: np.ndarray, y: np.ndarray, x: np.ndarray, weights: np.ndarray, probe: Probe, *, scan: Scan
-) -> None:  # fmt: skip
+    image: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    weights: np.ndarray,
+    probe: Probe,
+    *,
+    scan: Scan,
+) -> None:
     """Add the images of single columns of atoms to `image`, in place.
 
     Parameters
@@ -185,9 +228,9 @@ def add_columns(
     top, left = float(np.mean(scan.row_y - np.arange(height))), float(np.mean(scan.row_x0))
     row, col = np.rint(y - top).astype(np.int64), np.rint(x - left).astype(np.int64)
     for (share, sd), reach in zip(probe.parts, _reaches(probe), strict=True):
-        near = np.flatnonzero(
-            (row >= -reach) & (row < height + reach) & (col >= -reach) & (col < width + reach)
-        )
+        near_y = (row >= -reach) & (row < height + reach)
+        near_x = (col >= -reach) & (col < width + reach)
+        near = np.flatnonzero(near_y & near_x)
         peak = share / (2 * np.pi * sd**2) * weights
         for start in range(0, len(near), AT_ONCE):
             some = near[start : start + AT_ONCE]
@@ -196,14 +239,14 @@ def add_columns(
 
 
 def _reaches(probe: Probe) -> list[int]:
-    """Return how far [px] each part of the probe is drawn: to `STAMP_CUT` of the probe's own
-    peak."""
+    """Return how far [px] each part of the probe is drawn: to `STAMP_CUT` of the probe's peak."""
     peak = max(share / sd**2 for share, sd in probe.parts)
-    heights = [share / sd**2 / peak for share, sd in probe.parts]
-    return [
-        max(1, int(np.ceil(sd * np.sqrt(2 * np.log(max(h / STAMP_CUT, 1.0))))))
-        for h, (_, sd) in zip(heights, probe.parts, strict=True)
-    ]
+    reaches = []
+    for share, sd in probe.parts:
+        height = share / sd**2 / peak
+        radius = sd * np.sqrt(2 * np.log(max(height / STAMP_CUT, 1.0)))
+        reaches.append(max(1, int(np.ceil(radius))))
+    return reaches
 
 
 def _gaussians(
@@ -216,12 +259,10 @@ def _gaussians(
     reach: int,
     scan: Scan,
 ) -> np.ndarray:
-    """Return (m, size, size) Gaussians around the pixels `row`, `col`, each row as it was
-    scanned."""
+    """Return (m, size, size) Gaussians around the pixels `row`, `col`, each row as scanned."""
     window = np.arange(-reach, reach + 1)
-    rows = np.clip(
-        row[:, None] + window, 0, len(scan.row_y) - 1
-    )  # rows outside the frame are drawn and then forgotten
+    # rows outside the frame are drawn as those of its edge, and then not pasted
+    rows = np.clip(row[:, None] + window, 0, len(scan.row_y) - 1)
     dy = (scan.row_y[rows] - y[:, None]) * (np.sqrt(0.5) / sd)
     dx = (window + (col - x)[:, None, None] + scan.row_x0[rows][:, :, None]) * (np.sqrt(0.5) / sd)
     np.multiply(dx, dx, out=dx)
@@ -232,14 +273,12 @@ def _gaussians(
 
 
 def _paste(image: np.ndarray, top: np.ndarray, left: np.ndarray, stamps: np.ndarray) -> None:
-    """Add (m, size, size) `stamps` to `image` with their corners at `top`, `left`; what lies
-    outside is left out."""
+    """Add `stamps` (m, size, size) to `image` with corners at `top`, `left`, as far as inside."""
     height, width = image.shape
     size = stamps.shape[1]
     whole = (top >= 0) & (left >= 0) & (top <= height - size) & (left <= width - size)
-    for t, f, inside, stamp in zip(
-        top.tolist(), left.tolist(), whole.tolist(), stamps, strict=True
-    ):
+    places = zip(top.tolist(), left.tolist(), whole.tolist(), strict=True)
+    for (t, f, inside), stamp in zip(places, stamps, strict=True):
         if inside:
             image[t : t + size, f : f + size] += stamp
         else:

@@ -24,6 +24,11 @@ from stemkin.kernels.crystal.lattice import Lattice
 CLEAR = 4.0
 """Quality above which a step is not in doubt."""
 
+BINNED_PX = 128
+"""Frames of this edge or more are correlated at half their resolution."""
+
+CLIP = 6.0
+"""Remainders beyond this many standard deviations count as if they were there."""
 
 UNLIKELY = 1.5
 """By how many standard deviations of the correlation a step must be ahead for each lattice vector
@@ -69,29 +74,55 @@ def frame_step(
         The lattices of the two frames; None where there is none.
     max_step_px
         No longer step is considered; a quarter of the shorter edge unless given.
+
+    Returns
+    -------
+    The step, `UNKNOWN` where none is short enough.
     """
-    height, width = (int(n) for n in current.shape)
-    limit = min(height, width) / 4 if max_step_px is None else max_step_px
-    pool = 2 if min(height, width) >= 128 else 1
+    edge = min(int(n) for n in current.shape)
+    limit = edge / 4 if max_step_px is None else max_step_px
+    pool = 2 if edge >= BINNED_PX else 1
     correlation = _correlate(_pooled(previous, pool), _pooled(current, pool))
     sd = float(np.std(correlation)) or 1.0
     before, after = lattices
     if before is None or after is None or not same_lattice(before, after):
         return _maximum(correlation / sd, pool, limit)
-    return _best_candidate(
-        correlation / sd, pool, candidates(before, after, limit), after.spacing_px
-    )
+    steps = candidates(before, after, limit)
+    return _best_candidate(correlation / sd, pool, steps, after.spacing_px)
 
 
 def same_lattice(before: Lattice, after: Lattice) -> bool:
-    """Tell whether two lattices have the same vectors within 3 %."""
+    """Tell whether two lattices have the same vectors within 3 %.
+
+    Parameters
+    ----------
+    before, after
+        Of two frames.
+
+    Returns
+    -------
+    Whether no vector changed by more.
+    """
     change = np.stack([after.a1 - before.a1, after.a2 - before.a2])
     return bool(np.linalg.norm(change, axis=1).max() < 0.03 * before.spacing_px)
 
 
 def candidates(before: Lattice, after: Lattice, limit_px: float) -> np.ndarray:
-    """Return the (m, 2) steps (y, x) [px] that the lattices' phases allow, shortest first."""
+    """List the steps that the phases of two lattices allow, shortest first.
+
+    Parameters
+    ----------
+    before, after
+        Of two frames, with the same vectors.
+    limit_px
+        No longer step is listed [px].
+
+    Returns
+    -------
+    (m, 2) steps (y, x) [px].
+    """
     vectors = np.stack([before.a1 + after.a1, before.a2 + after.a2]) / 2
+    # metal columns repeat: their displacement is known up to a lattice vector, which is added
     phase = after.metal - before.metal
     phase = phase - np.round(phase @ np.linalg.inv(vectors)) @ vectors
     reach = int(np.ceil(limit_px / np.linalg.norm(vectors, axis=1).min())) + 1
@@ -106,8 +137,11 @@ def candidates(before: Lattice, after: Lattice, limit_px: float) -> np.ndarray:
 def _best_candidate(
     correlation: np.ndarray, pool: int, steps: np.ndarray, spacing_px: float
 ) -> Step:
+    """Return the step (m, 2) that the correlation, `pool` pixels a sample, speaks for most."""
     if not len(steps):
         return UNKNOWN
+    # the largest value within an eighth of a lattice constant: negative indices go round, as the
+    # circular correlation does
     reach = max(1, round(0.12 * spacing_px / pool))
     values = np.full(len(steps), -np.inf)
     nearest = np.round(steps / pool).astype(int)
@@ -118,28 +152,33 @@ def _best_candidate(
     # nobody knows
     values = values - np.minimum(UNLIKELY * np.hypot(*steps.T) / spacing_px, 2 * UNLIKELY)
     order = np.argsort(-values, kind="stable")
-    ahead = (
-        float(values[order[0]] - values[order[1]]) if len(steps) > 1 else float(values[order[0]])
-    )
-    return Step(float(steps[order[0], 0]), float(steps[order[0], 1]), ahead)
+    best = order[0]
+    ahead = float(values[best])
+    if len(steps) > 1:
+        ahead = float(values[best] - values[order[1]])
+    return Step(float(steps[best, 0]), float(steps[best, 1]), ahead)
 
 
 def _maximum(correlation: np.ndarray, pool: int, limit_px: float) -> Step:
+    """Return the step at the maximum of the correlation, ahead of what is not beside it."""
     height, width = correlation.shape
     y = np.fft.fftfreq(height, 1 / height)[:, None] * pool
     x = np.fft.fftfreq(width, 1 / width)[None, :] * pool
     near = np.where(np.hypot(y, x) <= limit_px, correlation, -np.inf)
     row, column = np.unravel_index(int(np.argmax(near)), near.shape)
     far = (np.abs(y - y[row]) > 3 * pool) | (np.abs(x - x[0, column]) > 3 * pool)
-    ahead = float(near[row, column] - near[far].max()) if far.any() else 0.0
+    ahead = 0.0
+    if far.any():
+        ahead = float(near[row, column] - near[far].max())
     dy = _vertex(correlation[[row - 1, row, (row + 1) % height], column])
     dx = _vertex(correlation[row, [column - 1, column, (column + 1) % width]])
     return Step(float(y[row, 0] + dy * pool), float(x[0, column] + dx * pool), max(ahead, 0.0))
 
 
 def _pooled(image: Array, pool: int) -> Array:
+    """Return a clipped image (y, x), sums of `pool` x `pool` pixels."""
     xp = namespace(image)
-    image = xp.minimum(xp.maximum(image, -6.0 + 0 * image), 6.0 + 0 * image)
+    image = xp.minimum(xp.maximum(image, -CLIP + 0 * image), CLIP + 0 * image)
     if pool == 1:
         return image
     height, width = (pool * (int(n) // pool) for n in image.shape)
@@ -157,6 +196,9 @@ def _correlate(previous: Array, current: Array) -> np.ndarray:
 
 
 def _vertex(values: np.ndarray) -> float:
+    """Return where the parabola through three values peaks, counted from the middle one."""
     low, mid, high = (float(v) for v in values)
     bend = low - 2 * mid + high
-    return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend < 0 else 0.0
+    if bend >= 0:
+        return 0.0
+    return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5))

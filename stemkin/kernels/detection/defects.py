@@ -3,6 +3,11 @@
 On the lattice a defect is a site whose own signal is too large for noise; elsewhere it is an
 extremum of the map. The two searches make different numbers of attempts, so they have different
 thresholds, and share the false positives that are allowed.
+
+>>> snr = np.zeros((32, 32), np.float32); snr[9, 20] = -8.0
+>>> y, x, score = anywhere(snr, 2.0, false_positives=1.0)
+>>> y.tolist(), x.tolist(), score.tolist()
+([9.0], [20.0], [-8.0])
 """
 
 from __future__ import annotations
@@ -12,10 +17,9 @@ import numpy as np
 from stemkin.devices import Array, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.detection import relaxation as relaxation_of
-from stemkin.kernels.detection.placing import Found, leans_of, places_of
-from stemkin.kernels.detection.sites import STRONG as STRONG_SITE
-from stemkin.kernels.detection.sites import Sites, site_signals
+from stemkin.kernels.detection import relaxation as relaxations
+from stemkin.kernels.detection.placing import PlacedDefects, leans_of, places_of
+from stemkin.kernels.detection.sites import STRONG_SITE, Sites, site_signals
 from stemkin.kernels.images.filters import Skewness
 
 SHARES = {(METAL, -1): 0.04, (METAL, 1): 0.02, (CHALCOGEN, -1): 0.88, (CHALCOGEN, 1): 0.02}
@@ -55,7 +59,7 @@ def on_lattices(
     relaxation: float | None = 0.0,
     skew: Skewness | None = None,
     filter_sd_px: float | None = None,
-) -> Found:
+) -> PlacedDefects:
     """List the defects of a frame with one lattice or several.
 
     Parameters
@@ -76,58 +80,115 @@ def on_lattices(
         Skewness of the noise of `snr`; None for none.
     filter_sd_px
         Width of the matched filter [px]; 0.15 lattice constants unless given.
+
+    Returns
+    -------
+    The defects, those at sites first.
     """
-    height, width = int(snr.shape[0]), int(snr.shape[1])
+    shape = (int(snr.shape[0]), int(snr.shape[1]))
     spacing = crystals[0][0].spacing_px
     filter_sd_px = filter_sd_px or 0.15 * spacing
     read = [_signals(snr, lattice, mask, relaxation, skew) for lattice, mask in crystals]
-    points, sublattice, signal, alone = (
-        np.concatenate([getattr(places, n) for places in read])
-        for n in ("points", "sublattice", "signal", "alone")
+    sublattice = np.concatenate([places.sublattice for places in read])
+    signal = np.concatenate([places.signal for places in read])
+    least, elsewhere = _thresholds(
+        sublattice, signal, shape, false_positives, threshold, filter_sd_px
     )
-    leans = np.concatenate(
-        [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
-    )
-    if threshold is None:
-        least = _site_thresholds(sublattice, np.sign(signal), false_positives)
-        share = 1 - sum(SHARES.values())
-        elsewhere = peaks.threshold_for(share * false_positives, (height, width), filter_sd_px)
-    else:
-        least, elsewhere = np.full(len(points), threshold), threshold
     strong = np.abs(signal) >= least
-    y, x, score = _tall_extrema(snr, elsewhere)
-    reach = REACH * spacing
-    site_y, site_x = places_of(
-        snr, points[strong], alone[strong], filter_sd_px=filter_sd_px, reach_px=reach
-    )
-    free = ~_close(np.stack([y, x], axis=1), points[strong], reach)
-    y, x = np.concatenate([site_y, y[free]]), np.concatenate([site_x, x[free]])
-    alone = np.concatenate([alone[strong], score[free]])
-    score = np.concatenate([signal[strong], score[free]])
-    kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing)
-    site = np.concatenate([points[strong], np.full((int(free.sum()), 2), np.nan)])
-    lean = np.concatenate([leans[strong], np.zeros((int(free.sum()), 2))])
-    inside = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
-    kept = kept[inside[kept]]
-    return Found(y[kept], x[kept], score[kept], alone[kept], site[kept], lean[kept])
+    leans = [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
+    on_sites = _at_sites(snr, read, leans, strong, filter_sd_px=filter_sd_px, spacing_px=spacing)
+    off_sites = _between_sites(snr, elsewhere, on_sites.site, REACH * spacing)
+    both = on_sites.and_then(off_sites)
+    kept = peaks.merge(both.y, both.x, both.score, min_distance_px=MERGE * spacing)
+    inside = (both.y > -0.5) & (both.y < shape[0] - 0.5)
+    inside &= (both.x > -0.5) & (both.x < shape[1] - 0.5)
+    return both.only(kept[inside[kept]])
+
+
+def _thresholds(
+    sublattice: np.ndarray,
+    signal: np.ndarray,
+    shape: tuple[int, int],
+    false_positives: float,
+    threshold: float | None,
+    filter_sd_px: float,
+) -> tuple[np.ndarray, float]:
+    """Return the |z| from which a site is a defect (m,), and an extremum between sites."""
+    if threshold is not None:
+        return np.full(len(signal), threshold), threshold
+    share = 1 - sum(SHARES.values())
+    elsewhere = peaks.threshold_for(share * false_positives, shape, filter_sd_px)
+    return _site_thresholds(sublattice, np.sign(signal), false_positives), elsewhere
+
+
+def _at_sites(
+    snr: Array,
+    read: list[Sites],
+    leans: list[np.ndarray],
+    strong: np.ndarray,
+    *,
+    filter_sd_px: float,
+    spacing_px: float,
+) -> PlacedDefects:
+    """Return the defects at the sites that are `strong`, counted through all crystals."""
+    points = np.concatenate([places.points for places in read])[strong]
+    signal = np.concatenate([places.signal for places in read])[strong]
+    alone = np.concatenate([places.alone for places in read])[strong]
+    y, x = places_of(snr, points, alone, filter_sd_px=filter_sd_px, reach_px=REACH * spacing_px)
+    return PlacedDefects(y, x, signal, alone, points, np.concatenate(leans)[strong])
+
+
+def _between_sites(
+    snr: Array, threshold: float, taken: np.ndarray, reach_px: float
+) -> PlacedDefects:
+    """Return the extrema of the map further than `reach_px` from the sites `taken` (n, 2)."""
+    y, x, score = _tall_extrema(snr, threshold)
+    free = ~_close(np.stack([y, x], axis=1), taken, reach_px)
+    nowhere, upright = np.full((int(free.sum()), 2), np.nan), np.zeros((int(free.sum()), 2))
+    return PlacedDefects(y[free], x[free], score[free], score[free], nowhere, upright)
 
 
 def anywhere(
     snr: Array, filter_sd_px: float, *, false_positives: float, threshold: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the defects of a frame without a lattice: extrema of the map; arguments and result as in
-    `on_lattices`."""
+    """List the defects of a frame without a lattice: extrema of the map.
+
+    Parameters
+    ----------
+    snr
+        (y, x) signed signal-to-noise, any library; its noise has standard deviation 1.
+    filter_sd_px
+        Standard deviation of the filter behind it [px].
+    false_positives
+        How many extrema a frame of noise gives on average.
+    threshold
+        Smallest |signal-to-noise| in place of `false_positives`.
+
+    Returns
+    -------
+    y, x (m,) [px] and the signed signal-to-noise (m,).
+    """
     if threshold is None:
-        threshold = peaks.threshold_for(
-            false_positives, (int(snr.shape[0]), int(snr.shape[1])), filter_sd_px
-        )
+        shape = (int(snr.shape[0]), int(snr.shape[1]))
+        threshold = peaks.threshold_for(false_positives, shape, filter_sd_px)
     y, x, score = _tall_extrema(snr, threshold)
     kept = peaks.merge(y, x, score, min_distance_px=4 * filter_sd_px)
     return y[kept], x[kept], score[kept]
 
 
 def site_threshold(false_positives: float, n_sites: int) -> float:
-    """Return the z that on average `false_positives` of `n_sites` normal values exceed on one side.
+    """Choose the z that so many of a number of normal values exceed on one side, on average.
+
+    Parameters
+    ----------
+    false_positives
+        How many exceed it.
+    n_sites
+        Number of values.
+
+    Returns
+    -------
+    The level z.
 
     Examples
     --------
@@ -153,24 +214,50 @@ def _site_thresholds(
 def dark_sites(
     snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
 ) -> tuple[Sites, np.ndarray, np.ndarray]:
-    """Look at all sites of a lattice and, in a honeycomb, at how the neighbours of its chalcogen
-    sites move.
+    """Look at all sites of a lattice and at how the neighbours of chalcogen sites move.
+
+    Parameters
+    ----------
+    snr
+        (y, x) signed matched-filter signal-to-noise, any library.
+    lattice
+        The crystal.
+    mask
+        (y, x) of the pixels that belong to it; None for all.
+    skew
+        Skewness of the noise of `snr`; None for none.
 
     Returns
     -------
-    The sites; rows (k,) of those that may be vacancies; how they breathe (k,).
+    The sites; rows (k,) of those that may be vacancies; how they breathe (k,). No rows in a crystal
+    that is no honeycomb.
     """
     places = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
     if not lattice.is_honeycomb or not len(places.points):
         return places, np.zeros(0, np.int64), np.zeros(0)
-    return places, *relaxation_of.breathing(lattice, places)
+    return places, *relaxations.breathing(lattice, places)
 
 
 def vacancy_signals(
     snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the signal and the breathing (k,) of the sites that tell how vacancies breathe: see
-    `relaxation.ratio`."""
+    """Measure the signal and the breathing of the sites that tell how vacancies breathe.
+
+    Parameters
+    ----------
+    snr
+        (y, x) signed matched-filter signal-to-noise, any library.
+    lattice
+        The crystal.
+    mask
+        (y, x) of the pixels that belong to it; None for all.
+    skew
+        Skewness of the noise of `snr`; None for none.
+
+    Returns
+    -------
+    Signal and breathing (k,), for `relaxation.ratio`.
+    """
     return _told(*dark_sites(snr, lattice, mask, skew))
 
 
@@ -191,13 +278,16 @@ def _signals(
     if relaxation == 0:
         return site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
     places, numbers, breath = dark_sites(snr, lattice, mask, skew)
-    r = relaxation_of.ratio(*_told(places, numbers, breath)) if relaxation is None else relaxation
-    return relaxation_of.combined(places, numbers, breath, r) if r > 0 else places
+    r = relaxation
+    if r is None:
+        r = relaxations.ratio(*_told(places, numbers, breath))
+    if r > 0:
+        return relaxations.combined(places, numbers, breath, r)
+    return places
 
 
 def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return y, x, score (m,) of the extrema beyond `threshold`, raised on the side whose noise has
-    a heavy tail.
+    """Return y, x, score (m,) of the extrema beyond `threshold`, raised where tails are heavy.
 
     Compressed video and images of few counts are skewed: the 99th percentile of either sign tells
     by how much.

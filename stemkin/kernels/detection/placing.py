@@ -1,5 +1,4 @@
-"""Where defects are: seen in the map, drawn towards their sites as far as the frame says, with the
-error that is left.
+"""Where defects are: seen in the map, drawn towards their sites as far as the frame says.
 
 A vacancy between bright columns is seen to a tenth of an angstrom, while its site is known to a
 picometre; so both are averaged. How much a site is worth is asked of the frame itself: of how far
@@ -15,8 +14,7 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.detection.sites import BONDED, Grid, Sites, shifted
-from stemkin.kernels.detection.sites import STRONG as STRONG_SITE
+from stemkin.kernels.detection.sites import BONDED, STRONG_SITE, SiteGrid, Sites, shifted
 from stemkin.kernels.images.interpolation import Patches
 
 STRONG = 8.0
@@ -30,13 +28,13 @@ FAR = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The defects of a frame.
+class PlacedDefects:
+    """The defects of a frame, each with where it is seen and which site it belongs to.
 
     Attributes
     ----------
     y, x
-        (m,) where they are seen [px], ordered by y, x.
+        (m,) where they are seen [px].
     score
         (m,) signed signal-to-noise.
     alone
@@ -55,9 +53,31 @@ class Found:
     site: np.ndarray
     lean: np.ndarray
 
+    def only(self, kept: np.ndarray) -> PlacedDefects:
+        """Return the defects with the numbers `kept`."""
+        return PlacedDefects(
+            self.y[kept],
+            self.x[kept],
+            self.score[kept],
+            self.alone[kept],
+            self.site[kept],
+            self.lean[kept],
+        )
+
+    def and_then(self, others: PlacedDefects) -> PlacedDefects:
+        """Return these defects and then the `others`."""
+        return PlacedDefects(
+            np.concatenate([self.y, others.y]),
+            np.concatenate([self.x, others.x]),
+            np.concatenate([self.score, others.score]),
+            np.concatenate([self.alone, others.alone]),
+            np.concatenate([self.site, others.site]),
+            np.concatenate([self.lean, others.lean]),
+        )
+
 
 def towards_sites(
-    found: Found,
+    found: PlacedDefects,
     y: np.ndarray,
     x: np.ndarray,
     *,
@@ -69,11 +89,11 @@ def towards_sites(
 
     A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse
     than the lattice is known; a defect on the lattice lies close to its site. Both are averaged
-    with their inverse variances. How close is asked of the
-    frame: the squares of all distances, less what noise explains, each with the weight that it
-    deserves and `spread_px` as one more. A vacancy pulls the image of the metal column beside it;
-    that pull is the same everywhere, and measured in the same way. A defect that lies `FAR`
-    standard deviations or more from its site stays where it is seen.
+    with their inverse variances. How close is asked of the frame: the squares of all distances,
+    less what noise explains, each with the weight that it deserves and `spread_px` as one more. A
+    vacancy pulls the image of the metal column beside it; that pull is the same everywhere, and
+    measured in the same way. A defect that lies `FAR` standard deviations or more from its site
+    stays where it is seen.
 
     Parameters
     ----------
@@ -98,15 +118,10 @@ def towards_sites(
     """
     variance = seen_error(found.alone, filter_sd_px) ** 2
     seen = np.stack([y, x], axis=1)
+    # NaN where a defect has no site: such a row is neither on a site nor near one, so it is far
     away = seen - found.site
     on_site = np.isfinite(away[:, 0])
-    leaning = on_site & (found.lean != 0).any(axis=1)
-    pull = 0.0
-    if leaning.any() and np.isfinite(spread_px):
-        weight = 1 / variance[leaning]
-        along = (away[leaning] * found.lean[leaning]).sum(axis=1)
-        pull = float((weight @ along) / (weight.sum() + 1 / spread_px**2))
-    away = away - pull * found.lean
+    away = away - _pull(away, found.lean, on_site, variance, spread_px) * found.lean
     spread = _spread(away[on_site], variance[on_site], prior_px=spread_px, least_px=site_error_px)
     share = 1 / (1 + variance / spread)
     far = ~((away**2).max(axis=1) < FAR**2 * (spread + variance))
@@ -114,29 +129,59 @@ def towards_sites(
     return moved[:, 0], moved[:, 1], np.sqrt(np.where(far, variance, share * variance))
 
 
+def _pull(
+    away: np.ndarray,
+    lean: np.ndarray,
+    on_site: np.ndarray,
+    variance: np.ndarray,
+    spread_px: float,
+) -> float:
+    """Return how far [px] dark metal columns are seen towards the vacancy beside them."""
+    leaning = on_site & (lean != 0).any(axis=1)
+    if not (leaning.any() and np.isfinite(spread_px)):
+        return 0.0
+    weight = 1 / variance[leaning]
+    along = (away[leaning] * lean[leaning]).sum(axis=1)
+    return float((weight @ along) / (weight.sum() + 1 / spread_px**2))
+
+
 def _spread(away: np.ndarray, variance: np.ndarray, *, prior_px: float, least_px: float) -> float:
-    """Return the variance [px2] of defects about their sites: how far (m, 2) `away` is beyond its
-    noise (m,) `variance`."""
+    """Return the variance [px2] of defects about their sites.
+
+    It is how far (m, 2) `away` goes beyond its noise (m,) `variance`; what is not significant is
+    noise.
+    """
     spread, least = prior_px**2, min(least_px, prior_px) ** 2
     if not np.isfinite(prior_px):
         return spread
     prior = 1 / (2 * spread**2)
     for _ in range(4):
         near = (away**2).max(axis=1, initial=0.0) < FAR**2 * (spread + variance)
-        weight = (
-            near / (spread + variance) ** 2
-        )  # of two squares, each with the variance 2 (spread + variance)^2
+        # inverse variance of the mean of two squares, each of variance 2 (spread + variance)^2; the
+        # prior weighs as one defect would
+        weight = near / (spread + variance) ** 2
         total = float(weight.sum()) + prior
         seen = (float(weight @ ((away**2).mean(axis=1) - variance)) + prior * prior_px**2) / total
-        spread = max(seen - 1 / np.sqrt(total), least)  # what is not significant is noise
+        spread = max(seen - 1 / np.sqrt(total), least)
     return max(spread, 1e-12)
 
 
 def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:
-    """Return the standard deviation (m,) [px], along each axis, of the place of Gaussian features
-    of signal-to-noise `score`.
+    """Tell how well Gaussian features are located: the Cramer-Rao bound sqrt(2) s / z.
 
-    It is the Cramer-Rao bound sqrt(2) s / z of a feature of standard deviation s in white noise.
+    It is that of a feature of standard deviation s and signal-to-noise z in white noise (see
+    `images.ideal`).
+
+    Parameters
+    ----------
+    score
+        (m,) signed signal-to-noise.
+    filter_sd_px
+        Width s of the features [px].
+
+    Returns
+    -------
+    (m,) standard deviation of the place along each axis [px].
     """
     return np.asarray(np.sqrt(2) * filter_sd_px / np.maximum(np.abs(score), 1.0))
 
@@ -144,8 +189,23 @@ def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:
 def nearby_extrema(
     snr: Array, points: np.ndarray, signs: np.ndarray, *, reach_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return y, x (m,) of the extremum of the given sign within `reach_px` of each of the (m, 2)
-    `points`, below one pixel."""
+    """Find the extremum of a given sign close to each point, refined below one pixel.
+
+    Parameters
+    ----------
+    snr
+        (y, x) signed signal-to-noise, any library.
+    points
+        (m, 2) places (y, x) [px].
+    signs
+        (m,) 1 for a maximum, -1 for a minimum.
+    reach_px
+        How far from its point an extremum may lie [px].
+
+    Returns
+    -------
+    y, x (m,) [px].
+    """
     xp = namespace(snr)
     height, width = (int(n) for n in snr.shape)
     if not len(points):
@@ -157,34 +217,42 @@ def nearby_extrema(
     columns = np.clip(centre[:, 1, None] + steps, 0, width - 1)
     index = (rows[:, :, None] * width + columns[:, None, :]).reshape(-1)
     window = to_host(xp.take(xp.reshape(snr, (-1,)), xp.asarray(index, dtype=xp.int64)))
-    window = (
-        np.asarray(window, dtype=float).reshape(len(points), len(steps), len(steps))
-        * signs[:, None, None]
-    )
+    window = np.asarray(window, dtype=float).reshape(len(points), len(steps), len(steps))
+    window = window * signs[:, None, None]
+    # windows reach one pixel further than is looked at, so every extremum has its neighbours
     dy, dx = np.meshgrid(steps, steps, indexing="ij")
     near = np.hypot(dy, dx) <= reach
     best = np.where(near, window, -np.inf).reshape(len(points), -1).argmax(axis=1)
     i, j = np.divmod(best, len(steps))
     which = np.arange(len(points))
-    y = rows[which, i] + peaks.vertex(
-        np.stack([window[which, i + s, j] for s in (-1, 0, 1)], axis=1)
-    )
-    x = columns[which, j] + peaks.vertex(
-        np.stack([window[which, i, j + s] for s in (-1, 0, 1)], axis=1)
-    )
-    return y, x
+    down = np.stack([window[which, i + s, j] for s in (-1, 0, 1)], axis=1)
+    across = np.stack([window[which, i, j + s] for s in (-1, 0, 1)], axis=1)
+    return rows[which, i] + peaks.vertex(down), columns[which, j] + peaks.vertex(across)
 
 
 def leans_of(places: Sites, lattice: Lattice) -> np.ndarray:
-    """Return for all sites the unit vector (m, 2) from a dark metal column to the clearest vacancy
-    beside it, or zeros."""
+    """Point from each dark metal column to the clearest vacancy beside it.
+
+    Parameters
+    ----------
+    places
+        The sites.
+    lattice
+        Their crystal.
+
+    Returns
+    -------
+    (m, 2) unit vectors (y, x) for all sites; zeros where there is no such vacancy.
+    """
     lean = np.zeros_like(places.points)
     if not len(lean):
         return lean
-    grid, chalcogen = Grid.of(places.cells), places.sublattice == CHALCOGEN
+    grid, chalcogen = SiteGrid.of(places.cells), places.sublattice == CHALCOGEN
     vacant = chalcogen & (places.signal < VACANT)
     signal = grid.laid(places.cells[vacant], places.signal[vacant], 0.0)
     dark = np.flatnonzero((places.sublattice == METAL) & (places.signal < -STRONG_SITE))
+    # a metal column of cell c is bonded to the chalcogen columns of the cells c - BONDED; what is no
+    # vacancy counts as 0, so the smallest is the clearest
     at = grid.at(places.cells[dark])
     beside = np.stack([shifted(signal, -du, -dv)[at] for du, dv in BONDED])
     deepest, leaning = beside.argmin(axis=0), (beside < 0).any(axis=0)
@@ -196,11 +264,28 @@ def leans_of(places: Sites, lattice: Lattice) -> np.ndarray:
 def places_of(
     snr: Array, points: np.ndarray, signal: np.ndarray, *, filter_sd_px: float, reach_px: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where defects at the sites `points` (m, 2) are seen: y, x (m,) [px].
+    """Locate defects in the map, close to their sites.
 
-    Strong ones at the extremum close by. A weak extremum may belong to the noise beside the site;
+    Strong ones are seen at the extremum close by. A weak extremum may belong to the noise beside the site;
     there the slope at the site tells the offset, 2 s^2 grad z / z for a Gaussian seen through its
     own filter.
+
+    Parameters
+    ----------
+    snr
+        (y, x) signed signal-to-noise, any library.
+    points
+        (m, 2) sites (y, x) [px].
+    signal
+        (m,) their signed signal-to-noise.
+    filter_sd_px
+        Width s of the matched filter [px].
+    reach_px
+        How far from its site a defect may be seen [px].
+
+    Returns
+    -------
+    y, x (m,) [px].
     """
     y, x = nearby_extrema(snr, points, np.sign(signal), reach_px=reach_px)
     weak = np.flatnonzero(np.abs(signal) < STRONG)

@@ -1,13 +1,11 @@
-"""What a vacancy does to its neighbours: they move, and that tells as much as the missing atom
-itself.
+"""What a vacancy does to its neighbours: they move, which tells as much as the missing atom.
 
 When a chalcogen atom is missing, the three metal columns around it relax by a few picometres. Each
-is so bright that even this
-is seen: a column of amplitude A displaced by d along n leaves -d n . grad A, so the slope of the
-matched-filter signal along n at its site is proportional to d. The sum over the three neighbours is
-the *breathing* of the site. Freed of what it shares with the signal at the site itself it is
-independent of it, so with weights 1 and r (the ratio of the two signals of a vacancy) both add up
-to
+is so bright that even this is seen: a column of amplitude A displaced by d along n leaves -d n .
+grad A, so the slope of the matched-filter signal along n at its site is proportional to d. The sum
+over the three neighbours is the *breathing* of the site. Freed of what it shares with the signal at
+the site itself it is independent of it, so with weights 1 and r (the ratio of the two signals of a
+vacancy) both add up to
 
     z = (signal + r breathing) / sqrt(1 + r^2),
 
@@ -24,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.detection.sites import BONDED, Grid, Sites, shifted
+from stemkin.kernels.detection.sites import BONDED, SiteGrid, Sites, shifted
 
 LIKELY = -1.5
 """Sites whose signal is above this are no vacancies."""
@@ -37,7 +35,7 @@ N_ROUNDS = 60
 
 
 def breathing(lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much the metal neighbours of chalcogen sites move.
+    """Measure how much the metal neighbours of chalcogen sites move.
 
     Parameters
     ----------
@@ -55,12 +53,11 @@ def breathing(lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
         (k,) in units of its own scatter; negative where the neighbours move outwards, as the signal
         of a vacancy is.
     """
-    metal, numbers = (
-        np.flatnonzero(places.sublattice == METAL),
-        np.flatnonzero(places.sublattice == CHALCOGEN),
-    )
-    grid = Grid.of(places.cells)
+    metal = np.flatnonzero(places.sublattice == METAL)
+    numbers = np.flatnonzero(places.sublattice == CHALCOGEN)
+    grid = SiteGrid.of(places.cells)
     slopes = grid.laid(places.cells[metal], places.patches.only(metal).slopes)
+    # cells without a metal column are NaN, and so are the sums of sites that lack a neighbour
     total = np.zeros(grid.shape)
     for du, dv in BONDED:
         outwards = du * lattice.a1 + dv * lattice.a2 - lattice.bond
@@ -72,6 +69,7 @@ def breathing(lattice: Lattice, places: Sites) -> tuple[np.ndarray, np.ndarray]:
     plain = ~places.beside_strong[numbers] & (np.abs(signal) < -2 * LIKELY)
     if not plain.any():
         return numbers, np.zeros(len(numbers))
+    # regression on the signal of sites without defects: what is left is uncorrelated with it
     shared = (breath[plain] @ signal[plain]) / max(float(signal[plain] @ signal[plain]), 1e-12)
     breath = breath - shared * signal
     scatter = float(np.median(np.abs(breath[plain]))) / 0.6745
@@ -118,8 +116,7 @@ def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
 def _vacancies(
     signal: np.ndarray, breath: np.ndarray | None, n_sites: int
 ) -> tuple[np.ndarray, float]:
-    """Return the probability (m,) that each site is a vacancy, and the depth a of the vacancies'
-    signals.
+    """Return the probability (m,) that each site is a vacancy, and the depth a of their signals.
 
     Expectation and maximisation; `breath` None looks at the signals alone.
     """
@@ -129,6 +126,7 @@ def _vacancies(
         exponent = -depth * signal - (depth**2 + swing**2) / 2
         if breath is not None:
             exponent -= swing * breath
+        # likelihood of (signal, breath) around (-depth, -swing) over that around (0, 0), and the prior
         odds = n_vacancies / (n_sites - n_vacancies) * np.exp(np.minimum(exponent, 60.0))
         share = odds / (odds + 1)
         total = max(float(share.sum()), 1e-9)
@@ -139,7 +137,8 @@ def _vacancies(
         n_vacancies = min(total / seen, 0.5 * n_sites)
         beyond = math.exp(-0.5 * edge**2) / math.sqrt(2 * math.pi) / seen
         depth = min(max(-float(share @ signal) / total - beyond, 2.0), 40.0)
-        swing = 0.0 if breath is None else -float(share @ breath) / total
+        if breath is not None:
+            swing = -float(share @ breath) / total
         if abs(total - before) < 1e-3 * total:
             break
         before = total
@@ -147,8 +146,7 @@ def _vacancies(
 
 
 def combined(places: Sites, numbers: np.ndarray, breath: np.ndarray, r: float) -> Sites:
-    """Return `places` whose dark chalcogen sites have the signal-to-noise of site and neighbours
-    together.
+    """Combine the signal-to-noise of dark chalcogen sites with that of their neighbours.
 
     Parameters
     ----------
@@ -158,6 +156,10 @@ def combined(places: Sites, numbers: np.ndarray, breath: np.ndarray, r: float) -
         As `breathing` gives them.
     r
         The breathing of a vacancy over its signal.
+
+    Returns
+    -------
+    The sites, with other signals; `alone` stays what it was. No site becomes less dark.
     """
     signal = places.signal.copy()
     alone = signal[numbers]
