@@ -1,11 +1,10 @@
-"""Local crystallography: where the atoms around the defects of each class stand, how they move
-together, and the strain.
+"""Local crystallography: where the atoms around defects stand, how they move, and the strain.
 
-    rows = detect(archive, model, neighbours=True)       # detections, and the ten atoms around each
+    rows = detect(archive, model, neighbours=True)   # detections, and the ten atoms around each
     found = crystallography(rows)
-    found.structure                                      # mean positions with standard errors, one row per class and atom
-    found.modes                                          # principal modes of deformation
-    found.strain                                         # best affine map, breathing of the nearest three
+    found.structure                                  # mean positions and errors, a row per atom
+    found.modes                                      # principal modes of deformation
+    found.strain                                     # best affine map, breathing of the nearest
 
 The frame is the lattice's own: lengths are in lattice constants (``_a``), a1 along +x, and
 neighbourhoods that differ by a third of a turn are folded together as the class's `orientation`
@@ -35,6 +34,7 @@ from stemkin.kernels.classes.neighbours import N_ATOMS, kinds_of
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import HOLLOW
 from stemkin.rows.table import as_dask
+from stemkin.rows.tracks import Sums, sum_over
 
 SITES = {METAL: "metal", CHALCOGEN: "chalcogen", HOLLOW: "hollow"}
 """Words for the kinds of sites."""
@@ -46,11 +46,8 @@ SITE_COLUMN = "d00"
 NEEDED = ("class_id", SITE_COLUMN, *tables.ATOM_COLUMNS)
 """Columns that are looked at."""
 
-FAN = 16
-"""Partial sums that one task adds."""
-
-_Sums = dict[tuple[int, int], np.ndarray]
-"""(class, kind of site) → `kernels.structure` sums."""
+STRAINS = ("e_yy", "e_xx", "e_xy", "rotation_rad")
+"""What the affine map of a neighbourhood says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,19 +90,20 @@ def crystallography(detections: Any) -> Crystallography:
     ValueError
         If a column is missing.
     """
-    from dask import compute, delayed
-
     rows = as_dask(detections)
     tables.check_columns(rows, "neighbours", needed=NEEDED)
-    parts = [delayed(sums_of)(part) for part in rows[list(NEEDED)].to_delayed()]
-    while len(parts) > 1:
-        parts = [delayed(added)(parts[i : i + FAN]) for i in range(0, len(parts), FAN)]
-    return described(compute(parts[0])[0])
+    return described(sum_over(rows[list(NEEDED)], neighbourhood_sums))
 
 
 @one_thread
-def sums_of(rows: pd.DataFrame) -> _Sums:
-    """Return the sums of a partition by class and kind of site."""
+def neighbourhood_sums(rows: pd.DataFrame) -> Sums:
+    """Sum up the neighbourhoods of a partition: (class, kind of site) → `kernels.structure` sums.
+
+    Parameters
+    ----------
+    rows
+        The columns `NEEDED`.
+    """
     atoms = rows[list(tables.ATOM_COLUMNS)].to_numpy().reshape(len(rows), N_ATOMS, 3)
     class_id, site = rows["class_id"].to_numpy(), rows[SITE_COLUMN].to_numpy()
     pairs = [(int(c), s) for c in np.unique(class_id[class_id >= 0]) for s in SITES]
@@ -116,16 +114,7 @@ def sums_of(rows: pd.DataFrame) -> _Sums:
     return {pair: sums for pair, sums in zip(pairs, found, strict=True) if sums[0] > 0}
 
 
-def added(parts: list[_Sums]) -> _Sums:
-    """Return the sum of partial sums."""
-    total: _Sums = {}
-    for part in parts:
-        for pair, sums in part.items():
-            total[pair] = total[pair] + sums if pair in total else sums
-    return total
-
-
-def described(sums: _Sums) -> Crystallography:
+def described(sums: Sums) -> Crystallography:
     """Return the tables that the sums over all detections say."""
     pairs = sorted(sums, key=lambda pair: (pair[0], -sums[pair][0], pair[1]))
     found = [(c, s, kernel.describe(sums[c, s], site=s)) for c, s in pairs]
@@ -137,39 +126,61 @@ def described(sums: _Sums) -> Crystallography:
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return tables.conform(pd.DataFrame(rows), name) if rows else tables.empty(name)
+    if not rows:
+        return tables.empty(name)
+    return tables.conform(pd.DataFrame(rows), name)
 
 
 def _atoms(class_id: int, site: int, found: kernel.Structure) -> list[dict[str, Any]]:
+    """Return the rows of ``structure``: atoms that stand at their places at all."""
+    about = {"class_id": class_id, "site": SITES[site], "n": found.n}
     return [
-        {
-            "class_id": class_id, "site": SITES[site], "n": found.n, "atom": i, "column": SITES[kind],
-            "y_a": found.places[i, 0], "x_a": found.places[i, 1], "height": found.heights[i],
-            "dy_a": found.displacements[i, 0], "dx_a": found.displacements[i, 1],
-            "error_y_a": np.sqrt(found.covariances[i, 0, 0]), "error_x_a": np.sqrt(found.covariances[i, 1, 1]),
-            "covariance_yx_a2": found.covariances[i, 0, 1],
-        }
-        for i, kind in enumerate(kinds_of(site)) if np.isfinite(found.heights[i])
-    ]  # fmt: skip
+        about | _atom(i, kind, found)
+        for i, kind in enumerate(kinds_of(site))
+        if np.isfinite(found.heights[i])
+    ]
+
+
+def _atom(i: int, kind: int, found: kernel.Structure) -> dict[str, Any]:
+    covariance = found.covariances[i]
+    return {
+        "atom": i,
+        "column": SITES[kind],
+        "y_a": found.places[i, 0],
+        "x_a": found.places[i, 1],
+        "height": found.heights[i],
+        "dy_a": found.displacements[i, 0],
+        "dx_a": found.displacements[i, 1],
+        "error_y_a": np.sqrt(covariance[0, 0]),
+        "error_x_a": np.sqrt(covariance[1, 1]),
+        "covariance_yx_a2": covariance[0, 1],
+    }
 
 
 def _modes(class_id: int, site: int, found: kernel.Structure) -> list[dict[str, Any]]:
+    """Return the rows of ``modes``: each mode with the atoms that are displaced at all."""
     about = {"class_id": class_id, "site": SITES[site], "noise_edge": kernel.noise_edge(found.n)}
-    return [
-        {
-            **about, "mode": m, "variance_a2": found.variances[m], "share": found.shares[m], "over_noise": found.over_noise[m],
-            "atom": i, "dy": mode[i, 0], "dx": mode[i, 1],
+    seen = [i for i in range(N_ATOMS) if np.isfinite(found.displacements[i, 0])]
+    rows = []
+    for m, mode in enumerate(found.modes):
+        strength = {
+            "mode": m,
+            "variance_a2": found.variances[m],
+            "share": found.shares[m],
+            "over_noise": found.over_noise[m],
         }
-        for m, mode in enumerate(found.modes)
-        for i in range(N_ATOMS) if np.isfinite(found.displacements[i, 0])
-    ]  # fmt: skip
+        rows += [about | strength | {"atom": i, "dy": mode[i, 0], "dx": mode[i, 1]} for i in seen]
+    return rows
 
 
 def _strain(class_id: int, site: int, found: kernel.Structure) -> dict[str, Any]:
-    names = ("e_yy", "e_xx", "e_xy", "rotation_rad")
+    errors = [f"{name}_error" for name in STRAINS]
     return {
-        "class_id": class_id, "site": SITES[site], "n": found.n,
-        **dict(zip(names, found.strain, strict=True)),
-        **dict(zip((f"{name}_error" for name in names), found.strain_errors, strict=True)),
-        "breathing_a": found.breathing, "breathing_error_a": found.breathing_error,
-    }  # fmt: skip
+        "class_id": class_id,
+        "site": SITES[site],
+        "n": found.n,
+        **dict(zip(STRAINS, found.strain, strict=True)),
+        **dict(zip(errors, found.strain_errors, strict=True)),
+        "breathing_a": found.breathing,
+        "breathing_error_a": found.breathing_error,
+    }

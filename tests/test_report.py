@@ -21,7 +21,7 @@ from stemkin.report.intervals import AxisScale, scale_for
 from stemkin.report.result_files import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity
 from stemkin.results.store import Block, Store, folder_name
-from stemkin.structures import described, sums_of
+from stemkin.structures import described, neighbourhood_sums
 
 NAMES = {0: "Mo_W", 1: "Mo_W+V_S", 2: "V_S", 3: "V_S2"}
 P = np.array(
@@ -642,7 +642,7 @@ def test_neighbourhoods_and_regions_are_shown_where_they_were_measured(small):
     rows = pd.DataFrame(atoms.reshape(40, 30), columns=list(tables.ATOM_COLUMNS)).assign(
         class_id=2, d00=0.0
     )
-    for name, table in vars(described(sums_of(rows))).items():
+    for name, table in vars(described(neighbourhood_sums(rows))).items():
         small.write_table(table, "x", f"{name}.parquet")
     small.write_json({**small.read_json("run.json"), "lattice_nm": {"only": 0.3153}}, "run.json")
     seen = pd.DataFrame({"movie": "only", "frame": [0, 1, 2], "time_s": [0.0, 2.0, 4.0], "kind": "hole", "y": 9.0, "x": 9.0,

@@ -21,8 +21,9 @@ from stemkin.kernels.classes.neighbours import (
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
 from stemkin.kernels.crystal.patches import axes_of, turn_of
 from stemkin.learning import learn
+from stemkin.rows.tracks import added
 from stemkin.simulation import simulate_movie
-from stemkin.structures import added, crystallography, described, sums_of
+from stemkin.structures import crystallography, described, neighbourhood_sums
 from tests.strategies import assert_same_rows, time_chunkings
 from tests.test_descriptors import S2, draw
 
@@ -134,9 +135,9 @@ def test_sums_are_the_same_to_the_bit_in_any_order(order, cut):
             class_id=rng.integers(-1, 2, n), d00=rng.integers(0, 2, n).astype(float)
         )
         parts.append(rows)
-    whole = sums_of(pd.concat(parts))
-    some = added([sums_of(parts[i]) for i in order[:cut]])
-    total = added([added([sums_of(parts[i]) for i in order[cut:]]), some])
+    whole = neighbourhood_sums(pd.concat(parts))
+    some = added([neighbourhood_sums(parts[i]) for i in order[:cut]])
+    total = added([added([neighbourhood_sums(parts[i]) for i in order[cut:]]), some])
     assert whole.keys() == total.keys()
     for pair, sums in whole.items():
         np.testing.assert_array_equal(total[pair], sums)
@@ -174,7 +175,9 @@ def test_the_relaxation_of_the_simulation_is_found(movie, model):
 @settings(max_examples=3, deadline=None)
 @given(chunks=time_chunkings(n_frames=10))
 def test_crystallography_does_not_depend_on_the_chunking(movie, model, chunks):
-    whole = described(sums_of(detect(movie, model, neighbours=True, frames_per_block=10).compute()))
+    whole = described(
+        neighbourhood_sums(detect(movie, model, neighbours=True, frames_per_block=10).compute())
+    )
     found = crystallography(detect(movie, model, neighbours=True, frames_per_block=max(chunks)))
     for name, table in vars(whole).items():
         assert_same_rows(getattr(found, name), table)

@@ -1,5 +1,4 @@
-"""Maps of the phases at reduced resolution: one Zarr array per movie, written chunk by chunk in the
-pixel pass.
+"""Maps of the phases at reduced resolution: one Zarr array per movie, written by the pixel pass.
 
 A chunk is a block of frames and has one writer. Where no block was searched, the map says -1, "not
 known".
@@ -15,10 +14,10 @@ from stemkin.errors import reaching
 from stemkin.kernels.crystal.order import UNKNOWN
 from stemkin.kernels.crystal.regions import tile_of
 from stemkin.movie import Movie
+from stemkin.order.maps import about_map
 from stemkin.results.store import Block, Store, folder_name
 
 FOLDER = "maps"
-VALUES = {"-1": "not known", "0": "ordered", "1": "disordered", "2": "vacuum"}
 
 
 def stands(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> bool:
@@ -31,12 +30,15 @@ def stands(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> bool:
             kept = zarr.open_array(store.path(*_path(movie.name)), mode="r")
     except (FileNotFoundError, ValueError, KeyError):
         return False  # there is none, or it is not whole
-    return kept.shape == shape and kept.chunks == chunk and dict(kept.attrs) == _about(movie)
+    return (
+        kept.shape == shape
+        and kept.chunks == chunk
+        and dict(kept.attrs) == about_map(movie, tile_of(movie.pixel_size_nm))
+    )
 
 
 def make(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
-    """Make the array of `movie` anew: nothing is known in it, so every block has to be searched.
-    Computes once."""
+    """Make the array of `movie` anew, nothing known in it. Computes once."""
     import zarr
 
     shape, chunk = _layout(movie, edges)
@@ -49,12 +51,20 @@ def make(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
             chunks=chunk,
             dtype="int8",
             fill_value=UNKNOWN,
-            attributes=_about(movie),
+            attributes=about_map(movie, tile_of(movie.pixel_size_nm)),
         )
 
 
-def write(store: Store, block: Block, maps: np.ndarray) -> None:
-    """Write the maps (n, ny, nx) of `block`. Computes once."""
+def write_maps(store: Store, block: Block, maps: np.ndarray) -> None:
+    """Write the maps of a block into the array of its movie. Computes once.
+
+    Parameters
+    ----------
+    store, block
+        Where results stand, and which frames of which movie.
+    maps
+        (n, ny, nx) int8 phases.
+    """
     import zarr
 
     path = _path(block.movie)
@@ -72,12 +82,3 @@ def _layout(movie: Movie, edges: list[tuple[int, int]]) -> tuple[tuple[int, ...]
     grid = tuple(-(-n // tile) for n in movie.shape[1:])
     longest = max((stop - start for start, stop in edges), default=1)
     return (movie.shape[0], *grid), (longest, *grid)
-
-
-def _about(movie: Movie) -> dict[str, Any]:
-    tile = tile_of(movie.pixel_size_nm)
-    size_nm = None if movie.pixel_size_nm is None else movie.pixel_size_nm * tile
-    return {
-        "axes": ["t", "y", "x"], "values": VALUES, "movie": movie.name, "tile_px": tile,
-        "pixel_size_nm": size_nm, "frame_time_s": movie.frame_time_s,
-    }  # fmt: skip

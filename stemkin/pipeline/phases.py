@@ -35,8 +35,7 @@ class FollowTask:
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """What comes back from one movie: the fingerprint, whether it was done before, and a row per
-    area."""
+    """What comes back from one movie: fingerprint, whether done before, and a row per area."""
 
     made_of: str
     reused: bool
@@ -51,10 +50,9 @@ def follow_phases(
     watch: Watch,
     done: Mapping[str, Followed],
 ) -> None:
-    """Follow the areas of every movie through the active scheduler. Computes once; movies that did
-    not change are kept.
+    """Follow the areas of every movie through the active scheduler. Computes once.
 
-    What came of movies that are `done` is only added up (see `stemkin.pipeline.meanwhile`).
+    Movies that did not change are kept. What came of movies that are `done` is only added up (see `stemkin.pipeline.meanwhile`).
     """
     movies = analysed_movies(journal)
     watch.stage("phases", len(movies))
@@ -72,7 +70,9 @@ def follow_phases(
         }
     )
     ordered = [every[name].histories for name in sorted(every) if len(every[name].histories)]
-    rows = pd.concat(ordered, ignore_index=True) if ordered else tables.empty("phases")
+    rows = tables.empty("phases")
+    if ordered:
+        rows = pd.concat(ordered, ignore_index=True)
     prints = sorted((name, one.made_of) for name, one in every.items())
     store.write_table(rows, fingerprint("phases", prints), "phases.parquet")
 
@@ -84,30 +84,27 @@ def follow_task(movie: dict[str, Any], store: Store) -> FollowTask:
 
 def follow_to_store(task: FollowTask) -> Followed:
     """Follow one movie's areas and write them block by block. Computes once."""
-    store = task.store
-    parts = [store.block_made_of("breaks", block) for block in task.blocks]
+    store, blocks = task.store, task.blocks
+    parts = [store.block_made_of("breaks", block) for block in blocks]
     made_of = fingerprint("phases", STAGE_VERSION, parts, task.movie)
-    if task.blocks and all(
-        store.block_made_of("regions", block) == made_of for block in task.blocks
-    ):
-        return Followed(
-            made_of,
-            True,
-            histories(pd.concat([store.read_block("regions", b) for b in task.blocks])),
-        )
-    found = [
-        rows for rows in (store.read_block("breaks", block) for block in task.blocks) if len(rows)
-    ]
-    pixel_nm = task.movie["pixel_size_nm"]
-    rows = tables.empty("regions")
-    if found:
-        joined = pd.concat(found, ignore_index=True)
-        rows = tables.conform(
-            follow(joined, max_step_px=STEP_PX if pixel_nm is None else STEP_NM / pixel_nm),
-            "regions",
-        )
-    for block in task.blocks:
-        store.write_block(
-            "regions", block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of
-        )
-    return Followed(made_of, False, histories(rows))
+    if blocks and all(store.block_made_of("regions", block) == made_of for block in blocks):
+        kept = pd.concat([store.read_block("regions", block) for block in blocks])
+        return Followed(made_of, reused=True, histories=histories(kept))
+    rows = _followed(task)
+    for block in blocks:
+        own = rows[rows["frame"].between(block.start, block.stop - 1)]
+        store.write_block("regions", block, own, made_of)
+    return Followed(made_of, reused=False, histories=histories(rows))
+
+
+def _followed(task: FollowTask) -> pd.DataFrame:
+    """Return the table ``regions`` of one movie, its areas followed."""
+    found = [task.store.read_block("breaks", block) for block in task.blocks]
+    found = [rows for rows in found if len(rows)]
+    if not found:
+        return tables.empty("regions")
+    step_px, pixel_nm = STEP_PX, task.movie["pixel_size_nm"]
+    if pixel_nm is not None:
+        step_px = STEP_NM / pixel_nm
+    rows = follow(pd.concat(found, ignore_index=True), max_step_px=step_px)
+    return tables.conform(rows, "regions")

@@ -266,7 +266,7 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         model=_model(task.store, task.model_print),
         neighbours=True,
     )
-    maps.write(store, block, found.maps)
+    maps.write_maps(store, block, found.maps)
     assert found.neighbours is not None
     rows = (found.detections, found.neighbours, found.regions, found.frames)
     # In the order of PIXEL_TABLES, `steps` last: they say that the block is done.

@@ -1,2 +1,1 @@
-"""The crystal of a frame: its lattice, how a probe draws it, what it shows without defects, its
-grains, order, drift."""
+"""The crystal of a frame: lattice, waves and grains, how a probe draws it, its order and drift."""

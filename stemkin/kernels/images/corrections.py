@@ -1,5 +1,4 @@
-"""What a detector did to the frames, undone: wrapped counts, dark and gain, dead pixels, flyback
-columns, inverted contrast.
+"""Detector corrections: wrapped counts, dark and gain, dead pixels, flyback, inverted contrast.
 
 Frames come from a file, so this works on NumPy where they are read. The order is that of the
 detector, backwards: counts are unwrapped, columns of the beam's flyback cut off, dead pixels filled
@@ -17,6 +16,7 @@ saturated, truncated or corrupt stay as they are, so that they are still known a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -59,15 +59,12 @@ class Correction:
     invert: bool = False
 
     def dtype(self, stored: np.dtype) -> np.dtype:
-        """Return the type of corrected frames: float32 (float64 of it) where dark or gain are
-        applied, else as stored."""
-        if self.dark is not None or self.gain is not None:
-            return (
-                np.dtype(np.float64)
-                if stored.itemsize > 4 and stored.kind == "f"
-                else np.dtype(np.float32)
-            )
-        return unwrapped(stored, self.wrap)
+        """Return the type of corrected frames: as stored, or floating where dark or gain apply."""
+        if self.dark is None and self.gain is None:
+            return unwrapped(stored, self.wrap)
+        if stored.kind == "f" and stored.itemsize > 4:
+            return np.dtype(np.float64)
+        return np.dtype(np.float32)
 
 
 def correct(frames: np.ndarray, correction: Correction) -> np.ndarray:
@@ -101,13 +98,43 @@ def correct(frames: np.ndarray, correction: Correction) -> np.ndarray:
 
 
 def unwrap(values: np.ndarray, wrap: Wrap | None) -> np.ndarray:
-    """Read the bits of integers as the other kind of integer: signed as unsigned, or the other way
-    round."""
-    return values if wrap is None else values.view(unwrapped(values.dtype, wrap))
+    """Read the bits of integers as the other kind of integer.
+
+    Parameters
+    ----------
+    values
+        Any shape; integers unless `wrap` is None.
+    wrap
+        ``"unsigned"`` reads signed integers as unsigned ones, ``"signed"`` the other way round;
+        None leaves them.
+
+    Returns
+    -------
+    A view of `values`, same shape.
+
+    Raises
+    ------
+    ValueError
+        If the type cannot have wrapped in that way.
+    """
+    if wrap is None:
+        return values
+    return values.view(unwrapped(values.dtype, wrap))
 
 
 def unwrapped(stored: np.dtype, wrap: Wrap | None) -> np.dtype:
     """Return the type that `unwrap` gives.
+
+    Parameters
+    ----------
+    stored
+        Type of the pixels in the file.
+    wrap
+        As for `unwrap`.
+
+    Returns
+    -------
+    A type of the same size.
 
     Raises
     ------
@@ -116,43 +143,76 @@ def unwrapped(stored: np.dtype, wrap: Wrap | None) -> np.dtype:
     """
     if wrap is None:
         return stored
-    kinds = {"unsigned": ("i", "u"), "signed": ("u", "i")}
-    if wrap not in kinds or stored.kind != kinds[wrap][0]:
-        needed = {"unsigned": "signed", "signed": "unsigned"}.get(wrap)
-        msg = (
-            f"wrap={wrap!r} needs {needed} integers, but the pixels are {stored}"
-            if needed
-            else f'wrap must be "unsigned" or "signed", not {wrap!r}'
-        )
+    # how to be read → what is needed for that, and the letters of both kinds
+    kinds = {"unsigned": ("signed", "i", "u"), "signed": ("unsigned", "u", "i")}
+    if wrap not in kinds:
+        msg = f'wrap must be "unsigned" or "signed", not {wrap!r}'
         raise ValueError(msg)
-    return np.dtype(f"{kinds[wrap][1]}{stored.itemsize}")
+    needed, before, after = kinds[wrap]
+    if stored.kind != before:
+        msg = f"wrap={wrap!r} needs {needed} integers, but the pixels are {stored}"
+        raise ValueError(msg)
+    return np.dtype(f"{after}{stored.itemsize}")
 
 
 def dead_pixels(correction: Correction, shape: tuple[int, int]) -> np.ndarray | None:
-    """Return which pixels (y, x) are dead: those named, and those without gain."""
-    dead = None if correction.dead is None else np.asarray(correction.dead, bool)
+    """Find the pixels that are dead: those named, and those without gain.
+
+    Parameters
+    ----------
+    correction
+        What is to be undone.
+    shape
+        (height, width) of the raw frames [px].
+
+    Returns
+    -------
+    (y, x) truth values; None where no pixel is named and no gain image is given.
+    """
+    reasons = []
+    if correction.dead is not None:
+        reasons.append(np.asarray(correction.dead, bool))
     if isinstance(correction.gain, np.ndarray):
-        without = ~np.isfinite(correction.gain) | (correction.gain <= 0)
-        dead = without if dead is None else dead | without
-    return None if dead is None else np.broadcast_to(dead, shape)
+        reasons.append(~np.isfinite(correction.gain) | (correction.gain <= 0))
+    if not reasons:
+        return None
+    return np.broadcast_to(reduce(np.logical_or, reasons), shape)
 
 
 def fill_dead(frames: np.ndarray, dead: np.ndarray) -> np.ndarray:
-    """Return `frames` with each dead pixel replaced by the mean of its living neighbours, the
-    nearest ring that has any."""
+    """Replace each dead pixel by the mean of its living neighbours, the nearest that there are.
+
+    Parameters
+    ----------
+    frames
+        (n, y, x) intensities.
+    dead
+        (y, x) truth values.
+
+    Returns
+    -------
+    (n, y, x) a copy, of the same type.
+    """
     filled = frames.copy()
     for y, x in np.argwhere(dead):
-        for radius in range(1, max(dead.shape)):
-            box = (
-                slice(max(0, y - radius), y + radius + 1),
-                slice(max(0, x - radius), x + radius + 1),
-            )
-            alive = ~dead[box]
-            if alive.any():
-                mean = frames[(slice(None), *box)][:, alive].mean(axis=1, dtype=np.float64)
-                filled[:, y, x] = np.rint(mean) if frames.dtype.kind in "iu" else mean
-                break
+        box = _living_neighbours(dead, int(y), int(x))
+        if box is None:
+            continue
+        mean = frames[(slice(None), *box)][:, ~dead[box]].mean(axis=1, dtype=np.float64)
+        if frames.dtype.kind in "iu":
+            mean = np.rint(mean)
+        filled[:, y, x] = mean
     return filled
+
+
+def _living_neighbours(dead: np.ndarray, y: int, x: int) -> tuple[slice, slice] | None:
+    """Return the smallest square around a pixel in which any lives; None where all are dead."""
+    for radius in range(1, max(dead.shape)):
+        rows = slice(max(0, y - radius), y + radius + 1)
+        columns = slice(max(0, x - radius), x + radius + 1)
+        if not dead[rows, columns].all():
+            return rows, columns
+    return None
 
 
 def _levelled(frames: np.ndarray, correction: Correction, columns: slice) -> np.ndarray:
@@ -165,17 +225,23 @@ def _levelled(frames: np.ndarray, correction: Correction, columns: slice) -> np.
         relative = np.where(alive, gain, 1.0) / gain[alive].mean()
         relative = np.where(alive, relative, 1.0)
         frames = frames / _cut(relative, columns).astype(frames.dtype)
-    if not correction.invert:
-        return frames
+    if correction.invert:
+        return _turned(frames)
+    return frames
+
+
+def _turned(frames: np.ndarray) -> np.ndarray:
+    """Return `frames` with dark and bright exchanged, in their own type."""
     if frames.dtype.kind == "f":
         return -frames
+    # max + min is -1 for signed integers and max for unsigned ones, so the whole range is kept
     info = np.iinfo(frames.dtype)
-    return np.asarray(
-        info.max + info.min - frames if frames.dtype.kind == "i" else info.max - frames,
-        frames.dtype,
-    )
+    return np.asarray(info.max + info.min - frames, frames.dtype)
 
 
 def _cut(image: np.ndarray | float, columns: slice) -> np.ndarray:
+    """Return the `columns` of an image (y, x); a single number as it is."""
     image = np.asarray(image)
-    return image[:, columns] if image.ndim == 2 else image
+    if image.ndim == 2:
+        return image[:, columns]
+    return image

@@ -27,17 +27,39 @@ CLIPPED_SQUARE = 0.9205
 
 
 def variance_of(rest: Array, model: Array) -> Array:
-    """Return the (y, x) variance of `rest`; see `noise_of`."""
+    """Estimate the variance of every pixel of a remainder; see `noise_of`.
+
+    Parameters
+    ----------
+    rest
+        (y, x) frame minus model, any library.
+    model
+        (y, x) the model.
+
+    Returns
+    -------
+    (y, x) variance.
+    """
     return noise_of(rest, model)[0]
 
 
 def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
-    """Return the (y, x) variance alpha + beta `model` that fits the squares of `rest`, defects
-    clipped, and beta.
+    """Fit the variance alpha + beta M of a remainder to its squares, defects clipped.
 
     The two numbers are fitted to every fifth pixel of every other row, which is plenty: three
     rounds of least squares with the weights 1 / variance^2 that the squares of Gaussian noise ask
     for.
+
+    Parameters
+    ----------
+    rest
+        (y, x) frame minus model, any library.
+    model
+        (y, x) the model M.
+
+    Returns
+    -------
+    (y, x) variance, and beta: variance per intensity, the gain of counting noise.
     """
     xp = namespace(rest)
     some, squares = model[::2, ::5], rest[::2, ::5] ** 2
@@ -45,6 +67,8 @@ def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
     centred = some - middle
     variance = xp.mean(squares) + 0 * centred
     alpha, beta = xp.mean(squares), 0 * middle
+    # All is divided by the variance of the round before: shares are squares over it (1 on average),
+    # weight and slope are the derivatives of the variance by alpha and beta, over it too.
     for _ in range(3):
         shares = xp.minimum(squares, CLIP * variance) / variance / CLIPPED_SQUARE
         weight, slope = 1 / variance, centred / variance
@@ -53,9 +77,8 @@ def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
         bottom = w1 * wxx - wx * wx + 1e-30
         alpha, beta = (y1 * wxx - yx * wx) / bottom, (w1 * yx - wx * y1) / bottom
         variance = xp.maximum(alpha + beta * centred, 0.05 * alpha + 1e-30)
-    return xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30), float(
-        to_host(beta)
-    )
+    everywhere = xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30)
+    return everywhere, float(to_host(beta))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,32 +104,71 @@ class Skewness:
     sd_px: float
 
     def at(self, points: np.ndarray) -> np.ndarray:
-        """Return the skewness (m,) in the pixels of the (m, 2) `points`, no more than
-        `MOST_SKEWED`."""
+        """Return the skewness (m,) in the pixels of `points` (m, 2), at most `MOST_SKEWED`."""
         factor = max(self.gain, 0.0) * 2 / (3 * self.sd_px * np.sqrt(np.pi))
         return np.asarray(np.minimum(factor * np.sqrt(pixels(self.weight, points)), MOST_SKEWED))
 
 
 def clipped(rest: Array, *, n_sd: float = 3.0) -> Array:
-    """Return `rest` with everything beyond `n_sd` standard deviations cut off, so that defects
-    weigh little."""
+    """Cut off everything beyond a few standard deviations, so that defects weigh little.
+
+    Parameters
+    ----------
+    rest
+        (y, x) remainder, any library.
+    n_sd
+        Standard deviations that are kept.
+
+    Returns
+    -------
+    (y, x) array.
+    """
     xp = namespace(rest)
     sd = xp.sqrt(xp.mean(rest[::2, ::5] ** 2))
     return xp.minimum(xp.maximum(rest, -n_sd * sd), n_sd * sd)
 
 
 def matched_snr(rest: Array, weight: Array, sd_px: float) -> Array:
-    """Return the signal-to-noise (y, x) of a Gaussian of `sd_px` at every pixel; `weight` is the
-    inverse variance."""
+    """Compute the matched-filter signal-to-noise of a Gaussian feature at every pixel.
+
+    It is z = sum(t rest / v) / sqrt(sum(t^2 / v)) for a Gaussian t around the pixel (North 1943).
+
+    Parameters
+    ----------
+    rest
+        (y, x) remainder, any library.
+    weight
+        (y, x) inverse variance 1 / v.
+    sd_px
+        Standard deviation of the feature [px].
+
+    Returns
+    -------
+    (y, x) signed signal-to-noise.
+    """
     xp = namespace(rest)
     top = gaussian(rest * weight, sd_px, normalised=False)
+    # the square of a Gaussian is a Gaussian narrower by sqrt(2)
     bottom = gaussian(weight, sd_px / np.sqrt(2), normalised=False)
     return top / xp.sqrt(bottom)
 
 
 def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
-    """Convolve (y, x) `image` with a Gaussian of peak 1 (or of sum 1 everywhere, edges included, if
-    `normalised`)."""
+    """Convolve an image with a Gaussian, cut off at four standard deviations.
+
+    Parameters
+    ----------
+    image
+        (y, x) array, any library.
+    sd_px
+        Standard deviation [px].
+    normalised
+        Whether the weights add up to 1 everywhere, edges included; else their peak is 1.
+
+    Returns
+    -------
+    (y, x) array.
+    """
     xp = namespace(image)
     reach = int(np.ceil(4 * sd_px))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sd_px) ** 2)
@@ -116,32 +178,34 @@ def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
         blurred = _banded_product(blurred, kernel, axis)
         if normalised:
             total = np.convolve(np.ones(n), kernel)[reach : reach + n]
+            # one share per row, and then one per column
             share = xp.asarray(1 / total, dtype=image.dtype)
-            blurred = blurred * (share[:, None] if axis == 0 else share[None, :])
+            blurred = blurred * xp.reshape(share, ((-1, 1), (1, -1))[axis])
     return blurred
 
 
 def _banded_product(image: Array, kernel: np.ndarray, axis: int) -> Array:
-    """Convolve along one axis, zeros beyond the edge, as matrix products of blocks with a banded
-    matrix."""
+    """Convolve along one axis, zeros beyond the edge, by products of blocks with a banded matrix."""
     xp = namespace(image)
     reach, n = len(kernel) // 2, int(image.shape[axis])
     block = max(32, 2 * reach)
     n_blocks, other = -(-n // block), int(image.shape[1 - axis])
     margin = n_blocks * block - n
-    zeros = [
-        xp.zeros((m, other) if axis == 0 else (other, m), dtype=image.dtype)
-        for m in (reach, reach + margin)
-    ]
-    padded = xp.concat([zeros[0], image, zeros[1]], axis=axis)
+    # Output i of a block is the sum of the inputs i to i + 2 reach of the padded image, with the
+    # weights of the kernel: row i of the band holds the kernel from column i on. The image gets a
+    # margin of `reach` on both sides, and so much more that blocks come out even.
     offset = np.arange(block + 2 * reach) - np.arange(block)[:, None]
-    band = np.where(
-        (offset >= 0) & (offset <= 2 * reach), kernel[np.clip(offset, 0, 2 * reach)], 0.0
-    )
-    matrix = xp.asarray(band if axis == 0 else np.ascontiguousarray(band.T), dtype=image.dtype)
+    within = (offset >= 0) & (offset <= 2 * reach)
+    band = np.where(within, kernel[np.clip(offset, 0, 2 * reach)], 0.0)
     starts = range(0, n_blocks * block, block)
     if axis == 0:
+        before, after = (xp.zeros((m, other), dtype=image.dtype) for m in (reach, reach + margin))
+        padded = xp.concat([before, image, after], axis=0)
         parts = xp.stack([padded[start : start + block + 2 * reach, :] for start in starts])
-        return xp.reshape(xp.matmul(matrix, parts), (n_blocks * block, other))[:n, :]
+        product = xp.matmul(xp.asarray(band, dtype=image.dtype), parts)
+        return xp.reshape(product, (n_blocks * block, other))[:n, :]
+    before, after = (xp.zeros((other, m), dtype=image.dtype) for m in (reach, reach + margin))
+    padded = xp.concat([before, image, after], axis=1)
+    matrix = xp.asarray(np.ascontiguousarray(band.T), dtype=image.dtype)
     parts = [xp.matmul(padded[:, start : start + block + 2 * reach], matrix) for start in starts]
     return xp.concat(parts, axis=1)[:, :n]

@@ -17,7 +17,7 @@ import numpy as np
 
 
 def detectability(mean0: np.ndarray, mean1: np.ndarray, *, read_variance: float = 0.0) -> float:
-    """Return d', by how many standard deviations an ideal observer tells `mean1` from `mean0`.
+    """Compute d', by how many standard deviations an ideal observer tells two images apart.
 
     Parameters
     ----------
@@ -25,6 +25,10 @@ def detectability(mean0: np.ndarray, mean1: np.ndarray, *, read_variance: float 
         (y, x) expected counts.
     read_variance
         Variance of the read noise [counts2].
+
+    Returns
+    -------
+    d'.
     """
     variance = mean0 + read_variance
     seen = variance > 0
@@ -34,8 +38,7 @@ def detectability(mean0: np.ndarray, mean1: np.ndarray, *, read_variance: float 
 def cramer_rao_sd(
     gradients: np.ndarray, mean: np.ndarray, *, read_variance: float = 0.0
 ) -> np.ndarray:
-    """Return the (k,) smallest standard deviations of unbiased estimates of k parameters, all
-    unknown at once.
+    """Compute the Cramer-Rao bounds of parameters of an image, all unknown at once.
 
     Parameters
     ----------
@@ -45,6 +48,10 @@ def cramer_rao_sd(
         (y, x) expected counts.
     read_variance
         Variance of the read noise [counts2].
+
+    Returns
+    -------
+    (k,) smallest standard deviations of unbiased estimates.
     """
     variance = mean + read_variance
     seen = variance > 0
@@ -54,8 +61,20 @@ def cramer_rao_sd(
 
 
 def best_recall(d_prime: float, *, n_sites: int, false_positives: float = 1.0) -> float:
-    """Return the recall of an ideal observer who allows so many false positives among `n_sites`
-    possible places.
+    """Compute the recall of an ideal observer at a number of false positives.
+
+    Parameters
+    ----------
+    d_prime
+        By how many standard deviations a defect differs from none, as from `detectability`.
+    n_sites
+        Places at which a defect may be.
+    false_positives
+        Allowed among them, on average.
+
+    Returns
+    -------
+    Share of the defects that are found.
 
     Examples
     --------

@@ -1,5 +1,6 @@
-"""Values and slopes of an image between its pixels, by cubic convolution (Keys, IEEE Trans. ASSP
-29, 1153 (1981)).
+"""Cubic convolution: values and slopes of an image between its pixels.
+
+The kernel is that of Keys, IEEE Trans. ASSP 29, 1153 (1981), with a = -1/2.
 
 >>> image = np.arange(36.0).reshape(6, 6)
 >>> interpolate(image, np.array([[2.5, 2.25]])).round(6).tolist()
@@ -18,35 +19,74 @@ from stemkin.devices import Array, namespace, to_host
 
 
 def interpolate(image: Array, points: np.ndarray) -> np.ndarray:
-    """Return the values (m,) of (y, x) `image` at `points` (m, 2) [px], by cubic convolution.
+    """Interpolate an image at points, by cubic convolution.
 
-    Points must lie at least one pixel inside the frame.
+    Parameters
+    ----------
+    image
+        (y, x) array, any library.
+    points
+        (m, 2) places (y, x) [px], at least one pixel inside the frame.
+
+    Returns
+    -------
+    (m,) values, on the host.
     """
     return Patches.of(image, points).values
 
 
 def pixels(image: Array, points: np.ndarray) -> np.ndarray:
-    """Return the (m,) pixels of (y, x) `image` in which the (m, 2) `points` lie."""
+    """Read the pixels in which points lie.
+
+    Parameters
+    ----------
+    image
+        (y, x) array, any library.
+    points
+        (m, 2) places (y, x) [px]; beyond the frame its edge is read.
+
+    Returns
+    -------
+    (m,) values, on the host.
+    """
     xp = namespace(image)
     height, width = (int(n) for n in image.shape)
     if not len(points):
         return np.zeros(0)
     nearest = np.clip(np.rint(points).astype(np.int64), 0, np.array([height, width]) - 1)
-    flat = xp.take(
-        xp.reshape(image, (-1,)), xp.asarray(nearest[:, 0] * width + nearest[:, 1], dtype=xp.int64)
-    )
+    index = xp.asarray(nearest[:, 0] * width + nearest[:, 1], dtype=xp.int64)
+    flat = xp.take(xp.reshape(image, (-1,)), index)
     return np.asarray(to_host(flat), dtype=float)
 
 
 def gradient(image: Array, points: np.ndarray) -> np.ndarray:
-    """Return the slopes (m, 2) along y and x of what `interpolate` returns [per px]."""
+    """Differentiate what `interpolate` returns.
+
+    Parameters
+    ----------
+    image
+        (y, x) array, any library.
+    points
+        (m, 2) places (y, x) [px], at least one pixel inside the frame.
+
+    Returns
+    -------
+    (m, 2) slopes along y and x [per px], on the host.
+    """
     return Patches.of(image, points).slopes
 
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """The (m, 4, 4) pixels around points, and where in the middle square each lies (m, 2), 0 to
-    1."""
+    """The pixels around points, from which values and slopes are computed.
+
+    Attributes
+    ----------
+    pixels
+        (m, 4, 4) pixels.
+    shares
+        (m, 2) where in the middle square each point lies, 0 to 1.
+    """
 
     pixels: np.ndarray
     shares: np.ndarray
@@ -78,10 +118,10 @@ class Patches:
 
 
 def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (m, 4, 4) pixels around each point, and where in the middle square it lies (m, 2),
-    0 to 1."""
+    """Return the pixels and shares of `Patches`."""
     xp = namespace(image)
     height, width = (int(n) for n in image.shape)
+    # the pixel before each point, such that the one before that and two after it are in the frame
     base = np.clip(np.floor(points).astype(np.int64), 1, np.array([height, width]) - 3)
     steps = np.arange(-1, 3)
     index = (base[:, 0, None, None] + steps[:, None]) * width + base[:, 1, None, None] + steps
@@ -92,8 +132,7 @@ def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cubic_weights(share: np.ndarray) -> np.ndarray:
-    """Return (m, 4) weights of the pixels at -1, 0, 1, 2 for positions `share` (m,) between 0 and
-    1."""
+    """Return (m, 4) weights of the pixels at -1, 0, 1, 2 for a place `share` (m,) from 0 to 1."""
     t = share
     before = ((-0.5 * t + 1) * t - 0.5) * t
     first = (1.5 * t - 2.5) * t * t + 1

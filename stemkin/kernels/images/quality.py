@@ -12,9 +12,8 @@ neighbours:
 
 A line counts as lost when it holds one value, and a line of independent pixels of this frame would
 do so with a chance below `LINE_CHANCE`; so a dark frame of a few counts is not taken for a broken
-one. A vacuum that a detector stores as
-exact zeros over whole lines looks the same as lost lines: no frame by itself can tell the two
-apart.
+one. A vacuum that a detector stores as exact zeros over whole lines looks the same as lost lines:
+no frame by itself can tell the two apart.
 
 >>> import numpy as np
 >>> frames = np.random.default_rng(0).poisson(20, (3, 32, 32)).astype("uint16")
@@ -52,18 +51,23 @@ SLAB_PIXELS = 2**20
 
 
 class FrameQuality(NamedTuple):
-    """A frame's `status`, one of `stemkin.tables.STATUSES`, and the `reason`, empty where it is
-    ok."""
+    """The `status` of a frame, one of `stemkin.tables.STATUSES`, and the `reason`, empty if ok."""
 
     status: str
     reason: str = ""
 
 
 def frame_status(frames: Array) -> np.ndarray:
-    """Return the status of every frame of a block (n, y, x), as (n,) texts: 'ok', 'blank',
-    'saturated', 'truncated' or 'corrupt'.
+    """Judge every frame of a block by itself; see `frame_quality`, which also gives the reasons.
 
-    See `frame_quality`, which also gives the reasons.
+    Parameters
+    ----------
+    frames
+        (n, y, x) intensities in arbitrary units, real, of any array library.
+
+    Returns
+    -------
+    (n,) texts: 'ok', 'blank', 'saturated', 'truncated' or 'corrupt'.
     """
     return np.array([quality.status for quality in frame_quality(frames)], dtype=object)
 
@@ -98,29 +102,37 @@ def frame_quality(frames: Array) -> list[FrameQuality]:
     if height * width == 0:
         return [FrameQuality(CORRUPT, "the frame has no pixels")] * n
     xp = namespace(frames)
-    floating = xp.isdtype(frames.dtype, "real floating")
-    extremes = (
-        None if floating else (int(xp.iinfo(frames.dtype).min), int(xp.iinfo(frames.dtype).max))
-    )
+    extremes = None
+    if not xp.isdtype(frames.dtype, "real floating"):
+        limits = xp.iinfo(frames.dtype)
+        extremes = int(limits.min), int(limits.max)
     slab = max(1, SLAB_PIXELS // (height * width))
     found = []
     for start in range(0, n, slab):
         measured = _measure(frames[start : min(start + slab, n), :, :])
-        rows = (
-            {key: values[i] for key, values in measured.items()}
-            for i in range(len(measured["low"]))
-        )
-        found += [_judge(row, extremes, height, width) for row in rows]
+        for i in range(len(measured["low"])):
+            frame = {key: values[i] for key, values in measured.items()}
+            found.append(_judge(frame, extremes, height, width))
     return found
 
 
 def damaged(n_frames: int, height: int, width: int, dtype: np.dtype) -> np.ndarray:
-    """Return frames (n, y, x) that stand where a file could not be decoded; `frame_status` calls
-    them corrupt.
+    """Make frames that stand where a file could not be decoded; `frame_status`: corrupt.
 
     Floating-point frames are NaN. Integers have no NaN: theirs is a chequerboard of the type's two
     extremes, which no detector makes. Pixels cannot be mistaken for data, and the status survives
     copying, conversion and dtype changes.
+
+    Parameters
+    ----------
+    n_frames, height, width
+        Shape of the frames.
+    dtype
+        Their type, real.
+
+    Returns
+    -------
+    (n, y, x) frames.
     """
     if dtype.kind == "f":
         return np.full((n_frames, height, width), np.nan, dtype)
@@ -132,34 +144,42 @@ def damaged(n_frames: int, height: int, width: int, dtype: np.dtype) -> np.ndarr
 
 
 def is_damaged(frames: np.ndarray) -> np.ndarray:
-    """Tell for each frame of a block (n, y, x) whether it is one of `damaged`: (n,) truth
-    values."""
+    """Tell for each frame whether it is one of `damaged`.
+
+    Parameters
+    ----------
+    frames
+        (n, y, x) intensities, real.
+
+    Returns
+    -------
+    (n,) truth values.
+    """
     height, width = frames.shape[1:]
+    floating = frames.dtype.kind == "f"
     mark = damaged(1, height, width, frames.dtype)[0]
-    suspect = (frames[:, :2, :2] == mark[:2, :2]) | (
-        np.isnan(frames[:, :2, :2]) if frames.dtype.kind == "f" else False
-    )
+    # the corner tells nearly always; only what agrees there is compared as a whole
+    corner = frames[:, :2, :2]
+    suspect = corner == mark[:2, :2]
+    if floating:
+        suspect |= np.isnan(corner)
     found: np.ndarray = suspect.all(axis=(1, 2))
     for i in np.nonzero(found)[0]:
-        found[i] = np.array_equal(frames[i], mark, equal_nan=frames.dtype.kind == "f")
+        found[i] = np.array_equal(frames[i], mark, equal_nan=floating)
     return found
 
 
 def _measure(frames: Array) -> dict[str, np.ndarray]:
-    """Reduce each frame to a few numbers and, per line, its lowest and highest pixel; this is all
-    that reads pixels."""
+    """Reduce each frame to a few numbers and its lines to their extremes: all that reads pixels."""
     xp = namespace(frames)
-    floating = xp.isdtype(frames.dtype, "real floating")
+    n_not_finite = xp.zeros(frames.shape[0], dtype=xp.int64)
+    if xp.isdtype(frames.dtype, "real floating"):
+        n_not_finite = xp.count_nonzero(~xp.isfinite(frames), axis=(1, 2))
     if "torch" in xp.__name__ and xp.isdtype(frames.dtype, "unsigned integer"):
-        frames = xp.astype(frames, xp.int64)  # torch reduces no unsigned integers but uint8
-    n, *_ = frames.shape
+        # torch reduces no unsigned integers but uint8
+        frames = xp.astype(frames, xp.int64)
     line_low, line_high = xp.min(frames, axis=2), xp.max(frames, axis=2)
     low, high = xp.min(line_low, axis=1), xp.max(line_high, axis=1)
-    n_not_finite = (
-        xp.count_nonzero(~xp.isfinite(frames), axis=(1, 2))
-        if floating
-        else xp.zeros(n, dtype=xp.int64)
-    )
     return {
         "line_low": to_host(line_low),
         "line_high": to_host(line_high),
@@ -175,57 +195,65 @@ def _measure(frames: Array) -> dict[str, np.ndarray]:
 def _judge(
     frame: dict[str, Any], extremes: tuple[int, int] | None, height: int, width: int
 ) -> FrameQuality:
+    """Judge a frame by what `_measure` says of it; `extremes` are those of an integer type."""
     n_pixels, n_high, n_low = height * width, int(frame["n_high"]), int(frame["n_low"])
     low, high = frame["low"], frame["high"]
     if frame["n_not_finite"]:
-        many = (
-            "all" if frame["n_not_finite"] == n_pixels else f"{frame['n_not_finite']} of {n_pixels}"
-        )
+        many = f"{frame['n_not_finite']} of {n_pixels}"
+        if frame["n_not_finite"] == n_pixels:
+            many = "all"
         return FrameQuality(CORRUPT, f"{many} pixels are not finite")
-    if (
-        extremes is not None
-        and (low, high) == extremes
-        and n_low + n_high == n_pixels
-        and _is_chequered(frame["corner"])
-    ):
+    two_valued = (low, high) == extremes and n_low + n_high == n_pixels
+    if two_valued and _is_chequered(frame["corner"]):
         return FrameQuality(CORRUPT, "the file could not be decoded here")
-    full_scale = (
-        high != low if extremes is None else int(high) in FULL_SCALES or high == extremes[1]
-    )
-    if full_scale and n_high > SATURATED_FRACTION * n_pixels:
-        return FrameQuality(
-            SATURATED, f"{n_high / n_pixels:.0%} of the pixels are at full scale, {high:g}"
-        )
+    if _is_full_scale(low, high, extremes) and n_high > SATURATED_FRACTION * n_pixels:
+        share = n_high / n_pixels
+        reason = f"{share:.0%} of the pixels are at full scale, {high:g}"
+        return FrameQuality(SATURATED, reason)
     if max(n_low, n_high) >= BLANK_FRACTION * n_pixels:
-        value = high if n_high > n_low else low
-        return FrameQuality(
-            BLANK, f"{'all' if high == low else 'nearly all'} pixels hold one value, {value:g}"
-        )
+        many, value = "all", low
+        if high != low:
+            many = "nearly all"
+        if n_high > n_low:
+            value = high
+        return FrameQuality(BLANK, f"{many} pixels hold one value, {value:g}")
     return _judge_lines(frame, height, width)
+
+
+def _is_full_scale(low: Any, high: Any, extremes: tuple[int, int] | None) -> bool:
+    """Tell whether detectors clip at a frame's highest value; in floating point any may be it."""
+    if extremes is None:
+        return bool(high != low)
+    return int(high) in FULL_SCALES or bool(high == extremes[1])
 
 
 def _judge_lines(frame: dict[str, Any], height: int, width: int) -> FrameQuality:
     """Find lines that hold one value where noise would not make one."""
     lost = frame["line_low"] == frame["line_high"]
     n_lost = int(lost.sum())
-    if n_lost < max(2, LOST_LINES_FRACTION * height):
+    enough = max(2, LOST_LINES_FRACTION * height)
+    if n_lost < enough:
         return FrameQuality(OK)
     values, counts = np.unique(frame["line_low"][lost], return_counts=True)
     value, n_rest = values[counts.argmax()], (height - n_lost) * width
-    in_rest = {frame["low"]: frame["n_low"], frame["high"]: frame["n_high"]}.get(
-        value, n_lost * width
-    ) - n_lost * width
+    # How often that value is met in the other lines, of which only lowest and highest are counted:
+    # with a chance p a pixel, a whole line of it has the chance p^width. One is added to both
+    # counts, so what was never seen is not impossible.
+    counted = {frame["low"]: frame["n_low"], frame["high"]: frame["n_high"]}
+    in_rest = counted.get(value, n_lost * width) - n_lost * width
     if n_rest == 0 or (max(int(in_rest), 0) + 1) / (n_rest + 1) > LINE_CHANCE ** (1 / width):
         return FrameQuality(OK)
     at_end, at_start = int(np.argmin(lost[::-1])), int(np.argmin(lost))
-    if max(at_end, at_start) >= max(2, LOST_LINES_FRACTION * height):
-        where, n = ("last", at_end) if at_end >= at_start else ("first", at_start)
-        return FrameQuality(
-            TRUNCATED, f"the {where} {n} of {height} lines hold one value, {value:g}"
-        )
-    return FrameQuality(CORRUPT, f"{n_lost} of {height} lines hold one value each")
+    if max(at_end, at_start) < enough:
+        return FrameQuality(CORRUPT, f"{n_lost} of {height} lines hold one value each")
+    where, n = "last", at_end
+    if at_start > at_end:
+        where, n = "first", at_start
+    reason = f"the {where} {n} of {height} lines hold one value, {value:g}"
+    return FrameQuality(TRUNCATED, reason)
 
 
 def _is_chequered(corner: np.ndarray) -> bool:
+    """Tell whether the corner (2, 2) of a frame is that of `damaged`."""
     odd = np.indices(corner.shape).sum(axis=0) % 2 == 1
     return bool((corner == np.where(odd, corner.max(), corner.min())).all())

@@ -3,12 +3,14 @@
 A mean is split into a multiple of a step and a small rest. The multiple's count comes from an alias
 table (Walker, Electron. Lett. 10, 127 (1974)) with one random word per pixel; the rest's counts are
 so few that they are strewn over the pixels one by one (thinning). The sum of two independent
-Poisson counts is a Poisson count, so the split costs no
-exactness: each tabulated probability is right to 2**-32, the width of the random word.
+Poisson counts is a Poisson count, so the split costs no exactness: each tabulated probability is
+right to 2**-32, the width of the random word.
 
 >>> counts = poisson_counts(np.full(40_000, 7.3), np.random.Generator(np.random.SFC64(1)))
->>> bool(abs(counts.mean() - 7.3) < 4 * np.sqrt(7.3 / 40_000)), bool(abs(counts.var() / 7.3 - 1) < 0.04)
-(True, True)
+>>> bool(abs(counts.mean() - 7.3) < 4 * np.sqrt(7.3 / 40_000))
+True
+>>> bool(abs(counts.var() / 7.3 - 1) < 0.04)
+True
 """
 
 from __future__ import annotations
@@ -63,9 +65,12 @@ def _counts(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     table, first_value = alias_tables()
     level = (means * np.float32(1 / STEP)).astype(np.int32)
     top = int(level.max(initial=0))
-    bright = np.flatnonzero(level >= N_LEVELS) if top >= N_LEVELS else None
-    if bright is not None:
+    bright = np.empty(0, np.int64)
+    if top >= N_LEVELS:
+        bright = np.flatnonzero(level >= N_LEVELS)
         level[bright] = 0
+    # the low 8 bits of a word choose a column, its high 24 bits whether the column itself or its
+    # alias is counted
     words = rng.bit_generator.random_raw((means.size + 1) // 2).view(np.uint32)[: means.size]
     column = words & np.uint32(WIDTH - 1)
     entry = table[(level << _COLUMN) | column.view(np.int32)]
@@ -74,8 +79,10 @@ def _counts(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if top >= N_FROM_ZERO:
         counts += first_value[level]
     rest = means - level * np.float32(STEP)
-    if bright is not None:
+    if len(bright):
         counts[bright], rest[bright] = rng.poisson(means[bright].astype(np.float64)), 0
+    # each pixel may get a Poisson number of further electrons of mean STEP, of which the share
+    # rest / STEP is kept
     where = rng.integers(0, means.size, size=rng.poisson(means.size * STEP), dtype=np.int32)
     where = where[rng.random(where.size, dtype=np.float32) * np.float32(STEP) < rest[where]]
     return np.asarray(counts + np.bincount(where, minlength=means.size).astype(np.int32))
@@ -83,8 +90,7 @@ def _counts(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def alias_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Return one alias table per tabulated mean, and the count that each table's column 0 stands
-    for.
+    """Return one alias table per tabulated mean, and the count of each table's column 0.
 
     Column c of a table holds 24 bits of threshold t and 8 bits of alias a: a random word with the
     low bits c counts c if its high bits are below t, else a. All columns weigh the same, and the
@@ -94,10 +100,9 @@ def alias_tables() -> tuple[np.ndarray, np.ndarray]:
     -------
     (N_LEVELS * WIDTH,) uint32 and (N_LEVELS,) int32.
     """
-    first = np.where(
-        np.arange(N_LEVELS) < N_FROM_ZERO, 0, STEP * np.arange(N_LEVELS) - WIDTH // 2
-    ).astype(np.int32)
-    weights = _integer_probabilities(STEP * np.arange(N_LEVELS), first)
+    level = np.arange(N_LEVELS)
+    first = np.where(level < N_FROM_ZERO, 0, STEP * level - WIDTH // 2).astype(np.int32)
+    weights = _integer_probabilities(STEP * level, first)
     packed = np.stack([_alias_table(row) for row in weights])
     return packed.ravel(), first
 
@@ -114,8 +119,7 @@ def _integer_probabilities(means: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def _alias_table(weights: np.ndarray) -> np.ndarray:
-    """Return the (WIDTH,) packed alias table of integer `weights` (WIDTH,) that sum to WIDTH *
-    _FULL.
+    """Return the packed alias table (WIDTH,) of integer `weights` whose sum is WIDTH * _FULL.
 
     Light columns are filled up by heavy ones in order; a heavy one that has given too much is
     filled up by the next (the sweep of Huebschle-Schneider & Sanders, ACM Trans. Math. Softw. 48,
@@ -127,12 +131,12 @@ def _alias_table(weights: np.ndarray) -> np.ndarray:
     threshold[light] = weights[light]
     before = missing - (_FULL - weights[light])
     alias[light] = heavy[np.minimum(np.searchsorted(spare, before, side="left"), len(heavy) - 1)]
-    used_up = np.searchsorted(
-        missing, spare, side="right"
-    )  # the light column that each heavy one fails on
+    # the light column that each heavy one fails on
+    used_up = np.searchsorted(missing, spare, side="right")
     given = used_up < len(light)
     threshold[heavy[given]] = _FULL + spare[given] - missing[used_up[given]]
     alias[heavy[given]] = heavy[np.minimum(np.flatnonzero(given) + 1, len(heavy) - 1)]
-    whole = threshold >= _FULL  # 24 bits do not hold 2**24: such a column is its own alias instead
+    # 24 bits do not hold 2**24: a column that always stays is its own alias instead
+    whole = threshold >= _FULL
     threshold[whole], alias[whole] = 0, np.flatnonzero(whole)
     return np.asarray((threshold << _COLUMN | alias).astype(np.uint32))
