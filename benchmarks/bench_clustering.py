@@ -33,7 +33,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.detection.detectors import FourierDetector, Survey
+from stemkin.detection.detectors import FourierDetector
+from stemkin.detection.survey import Survey
 from stemkin.kernels.common.matching import match_points
 from stemkin.kernels.crystal.patches import crops
 from stemkin.learning import learn

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stemkin import tables
-from stemkin.detection.detectors import Detector, FourierDetector, Survey
+from stemkin.detection.detectors import Detector, FourierDetector
+from stemkin.detection.survey import Survey
 from stemkin.devices import to_host
 from stemkin.kernels.common.matching import match_points
 from stemkin.kernels.crystal import residual

@@ -95,10 +95,9 @@ def detect(
 
 
 def task_bytes(n_frames: int, shape: tuple[int, int]) -> int:
-    """Return how much memory the search of a block needs at most, besides the block as it was read
-    and the libraries.
+    """Return how much memory the search of a block needs at most [bytes].
 
-    Two and a half copies of the block as float32 (its remainder in two units, and the good frames
+    That is besides the block as it was read and the libraries. Two and a half copies of the block as float32 (its remainder in two units, and the good frames
     gathered), and eighteen of the frame in work; measured, and held within 20 % by a test.
 
     Parameters
@@ -117,8 +116,7 @@ def task_bytes(n_frames: int, shape: tuple[int, int]) -> int:
 
 
 def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFrame:
-    """Make the table ``frames`` of one or more movies from the frame rows of their blocks. Computes
-    once.
+    """Make the table ``frames`` of movies from the frame rows of their blocks. Computes once.
 
     Parameters
     ----------
@@ -130,7 +128,9 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
     The table ``frames``: steps summed to the displacement since frame 0 of each movie. A step that
     is not known counts as 0 and leaves ``shift_quality`` 0 at that frame.
     """
-    rows = steps if isinstance(steps, pd.DataFrame) else pd.concat(list(steps), ignore_index=True)
+    rows = steps
+    if not isinstance(rows, pd.DataFrame):
+        rows = pd.concat(list(rows), ignore_index=True)
     rows = rows.sort_values(["movie", "frame"], kind="stable", ignore_index=True)
     for axis in ("y", "x"):
         rows[f"shift_{axis}"] = (
@@ -142,8 +142,7 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
 def _lay_out(
     movie: Movie, model: Any, frames_per_block: int | None, *, neighbours: bool
 ) -> list[Any]:
-    """Return one delayed `BlockResult` per block of `movie`; each block also sees the last frame
-    before it."""
+    """Return one delayed `BlockResult` per block; each block also sees the frame before it."""
     import dask.array as da
 
     frames = movie.to_dask(frames_per_block=frames_per_block)
@@ -152,8 +151,9 @@ def _lay_out(
 
     @one_thread
     def search(block: np.ndarray, block_id: tuple[int, ...] | None = None) -> np.ndarray:
-        n_before = 0 if block_id is None or block_id[0] == 0 else 1
-        first = 0 if block_id is None else int(starts[block_id[0]])
+        # Dask asks once without a number, to learn the type; only the first block has no halo
+        number = 0 if block_id is None else block_id[0]
+        n_before, first = min(number, 1), int(starts[number])
         result = np.empty(1, dtype=object)
         result[0] = detect_block(
             block[n_before:],
@@ -178,11 +178,9 @@ def _lay_out(
 
 def _detections_of(block: np.ndarray) -> pd.DataFrame:
     found: BlockResult = block[0]
-    return (
-        found.detections
-        if found.neighbours is None
-        else _beside(found.detections, found.neighbours)
-    )
+    if found.neighbours is None:
+        return found.detections
+    return _beside(found.detections, found.neighbours)
 
 
 def _beside(detections: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,4 @@
-"""One block of frames is searched: status, defects, names, order and drift steps of each frame, in
-one look at its pixels."""
+"""One block of frames, searched: status, defects, names, order and drift of each frame at once."""
 
 from __future__ import annotations
 
@@ -12,12 +11,11 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.blas import one_thread
-from stemkin.detection.detectors import EDGE, FourierDetector, Survey
+from stemkin.detection.detectors import EDGE, FourierDetector
+from stemkin.detection.survey import AREAS, Survey
 from stemkin.kernels.crystal import order, regions, shifts
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie
-
-AREAS = ("ordered", "disordered", "vacuum")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +33,8 @@ class BlockResult:
     regions
         Rows of the table ``regions``: holes, disordered areas and turned fragments.
     maps
-        (n, ny, nx) int8 phase at reduced resolution (`kernels.crystal.regions.tile_of`), -1 where it is not
-        known.
+        (n, ny, nx) int8 phase at reduced resolution (`kernels.crystal.regions.tile_of`), -1 where
+        it is not known.
     neighbours
         Rows of the table ``neighbours``, one for each of `detections`; None unless asked for.
     """
@@ -74,18 +72,22 @@ def detect_block(
         A `Model` or a detector.
     neighbours
         Whether to measure the atoms around each detection.
+
+    Returns
+    -------
+    What the block gave; the frame before it is searched for the step only.
     """
-    both = np.concatenate([previous, frames]) if len(previous) else frames
-    n_before = len(both) - len(frames)
+    both, n_before = frames, len(previous)
+    if n_before:
+        both = np.concatenate([previous, frames])
     status = np.array(frame_status(both), dtype=object)
     good = np.flatnonzero(status == tables.OK)
-    detector = getattr(model, "detector", model)
-    survey = _survey(detector, both[good])
+    survey = _survey(getattr(model, "detector", model), both[good])
     spacing = _spacings(survey, good, len(both))
+    # a survey numbers the good frames from 0; from here on records count as the movie does
     records = _located(survey, spacing[good], frames.shape[1:])
     records["frame"] = good[records["frame"]] + first_frame - n_before
-    own = records["frame"] >= first_frame
-    records = records[own]
+    records = records[records["frame"] >= first_frame]
     named = _describe(
         model, both, good, records, survey, first_frame - n_before, movie, neighbours=neighbours
     )
@@ -96,50 +98,62 @@ def detect_block(
         **{c: records[c] for c in tables.LOCATED.names or ()},
         **named,
     }
-    counts = np.bincount(records["frame"] - first_frame, minlength=len(frames))
     maps = _order(survey, both, good, n_before)
-    areas = np.array(
-        [(np.nan,) * 3 if found is None else found.fractions for found in maps], np.float32
-    ).reshape(-1, 3)
-    known = {
-        "status": status[n_before:],
-        "lattice_px": spacing[n_before:],
-        **dict(zip(AREAS, areas.T, strict=True)),
-    }
-    steps = _steps(survey, good, len(both))[n_before:]
-    rows = _frame_rows(movie, first_frame, counts, known)
-    rows["step_y"] = [step.y for step in steps]
-    rows["step_x"] = [step.x for step in steps]
-    rows["shift_quality"] = np.array([step.quality for step in steps], dtype=np.float32)
+    rows = _frame_rows(
+        movie,
+        first_frame,
+        np.bincount(records["frame"] - first_frame, minlength=len(frames)),
+        status=status[n_before:],
+        lattice_px=spacing[n_before:],
+        maps=maps,
+        steps=_steps(survey, good, len(both))[n_before:],
+    )
+    around = None
+    if neighbours:
+        around = tables.conform(about, "neighbours")
     return BlockResult(
         tables.conform(about, "detections"),
         rows,
         _regions(maps, movie, first_frame),
         regions.at_tiles(maps, frames.shape[1:], regions.tile_of(movie.pixel_size_nm)),
-        tables.conform(about, "neighbours") if neighbours else None,
+        around,
     )
 
 
 def _frame_rows(
-    movie: Movie, first_frame: int, counts: np.ndarray, known: Mapping[str, np.ndarray]
+    movie: Movie,
+    first_frame: int,
+    n_detections: np.ndarray,
+    *,
+    status: np.ndarray,
+    lattice_px: np.ndarray,
+    maps: list[order.OrderMap | None],
+    steps: list[shifts.Step],
 ) -> pd.DataFrame:
-    """Return one row per frame (n,): number, time and what is known of it, without the steps."""
-    numbers = np.arange(first_frame, first_frame + len(counts))
-    frame_time_s = float("nan") if movie.frame_time_s is None else movie.frame_time_s
+    """Return one row per frame: number, time and what is known of it."""
+    numbers = np.arange(first_frame, first_frame + len(n_detections))
+    frame_time_s = movie.frame_time_s or float("nan")
+    areas = np.full((len(maps), len(AREAS)), np.nan, np.float32)
+    for i, found in enumerate(maps):
+        if found is not None:
+            areas[i] = found.fractions
     rows = {
         "movie": movie.name,
         "frame": numbers.astype(np.int32),
         "time_s": numbers * frame_time_s,
-        "n_detections": counts.astype(np.int32),
-        **known,
-        "status": pd.Series(known["status"], dtype="str"),
+        "n_detections": n_detections.astype(np.int32),
+        "status": pd.Series(status, dtype="str"),
+        "lattice_px": lattice_px,
+        **dict(zip(AREAS, areas.T, strict=True)),
+        "step_y": [step.y for step in steps],
+        "step_x": [step.x for step in steps],
+        "shift_quality": np.array([step.quality for step in steps], dtype=np.float32),
     }
     return pd.DataFrame(rows)
 
 
 def _survey(detector: Any, frames: np.ndarray) -> Survey:
-    """Search good frames, numbered from 0; a plain callable is completed with the lattice and the
-    remainder."""
+    """Search good frames, numbered from 0; what a plain callable does not say is found for it."""
     if hasattr(detector, "survey"):
         survey: Survey = detector.survey(frames, first_frame=0)
         return survey
@@ -149,8 +163,10 @@ def _survey(detector: Any, frames: np.ndarray) -> Survey:
 
 
 def _located(survey: Survey, spacing_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the records of a survey with what their detector may have left out; `spacing_px` (n,)
-    is NaN without a lattice."""
+    """Return the records of a survey with what their detector may have left out.
+
+    `spacing_px` (n,) is NaN without a lattice.
+    """
     n = len(spacing_px)
     records = tables.located(survey.records, shape)
     strange = records["frame"][(records["frame"] < 0) | (records["frame"] >= n)]
@@ -178,33 +194,41 @@ def _describe(
     *,
     neighbours: bool,
 ) -> dict[str, np.ndarray]:
-    """Return the columns that come after `score`: those of the model, or those that say "not
-    named"; ``keep`` may be among them."""
+    """Return the columns that come after `score`, as the model says; ``keep`` may be among them."""
     if not hasattr(model, "describe"):
-        n = len(records)
-        unknown = (
-            {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS}
-            if neighbours
-            else {}
-        )
-        return {
-            **unknown,
-            "turn": np.full(n, tables.NOT_NAMED, np.int8),
-            "noise": np.ones(n, np.float32),
-            "class_id": np.full(n, tables.NOT_NAMED, np.int16),
-            "probability": np.full(n, np.nan, np.float32),
-            "orientation": np.full(n, tables.NOT_NAMED, np.int8),
-        }
+        return _unnamed(len(records), neighbours=neighbours)
+    # per frame of the block: its lattice, or the pieces of crystal where the detector tells them,
+    # and its remainder; None for frames that were not searched
     lattices: list[Any] = [None] * len(frames)
     residuals: Any = [None] * len(frames)
     rests, crystals = (survey.extra.get(name, [None] * len(good)) for name in ("rest", "crystals"))
     for i, lattice, rest, pieces in zip(good, survey.lattices, rests, crystals, strict=True):
         lattices[i], residuals[i] = pieces or lattice, rest
+    asked = {"neighbours": True} if neighbours else {}
     named: Mapping[str, np.ndarray] = model.describe(
-        frames, records, first_frame=first, pixel_size_nm=movie.pixel_size_nm, lattices=lattices, residuals=residuals,
-        **({"neighbours": True} if neighbours else {}),
-    )  # fmt: skip
+        frames,
+        records,
+        first_frame=first,
+        pixel_size_nm=movie.pixel_size_nm,
+        lattices=lattices,
+        residuals=residuals,
+        **asked,
+    )
     return dict(named)
+
+
+def _unnamed(n: int, *, neighbours: bool) -> dict[str, np.ndarray]:
+    """Return the columns after `score` of `n` detections that no model names."""
+    columns: dict[str, np.ndarray] = {}
+    if neighbours:
+        columns = {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS}
+    return columns | {
+        "turn": np.full(n, tables.NOT_NAMED, np.int8),
+        "noise": np.ones(n, np.float32),
+        "class_id": np.full(n, tables.NOT_NAMED, np.int16),
+        "probability": np.full(n, np.nan, np.float32),
+        "orientation": np.full(n, tables.NOT_NAMED, np.int8),
+    }
 
 
 def _order(
@@ -220,31 +244,27 @@ def _order(
 
 def _regions(maps: list[order.OrderMap | None], movie: Movie, first_frame: int) -> pd.DataFrame:
     """Return the rows of ``regions`` that the order of the frames from `first_frame` on says."""
-    found = [
-        (i, r)
-        for i, one in enumerate(maps, first_frame)
-        if one is not None
-        for r in regions.regions_of(one)
-    ]
+    known = [(i, one) for i, one in enumerate(maps, first_frame) if one is not None]
+    found = [(i, region) for i, one in known for region in regions.regions_of(one)]
     return tables.region_rows(found, movie.name, movie.pixel_size_nm, movie.frame_time_s)
 
 
 def _spacings(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:
     """Return the lattice constant [px] of each frame, NaN where no lattice was found."""
     spacing = np.full(n_frames, np.nan)
-    spacing[good] = [
-        np.nan if lattice is None else lattice.spacing_px for lattice in survey.lattices
-    ]
+    for i, lattice in zip(good, survey.lattices, strict=True):
+        if lattice is not None:
+            spacing[i] = lattice.spacing_px
     return spacing
 
 
 def _steps(survey: Survey, good: np.ndarray, n_frames: int) -> list[shifts.Step]:
     """Return the step into each frame; unknown where it or the frame before it is not good."""
     steps = [shifts.UNKNOWN] * n_frames
+    # a survey holds good frames only: i - 1 and i are neighbours where their numbers are
     for i in range(1, len(good)):
         if good[i] == good[i - 1] + 1:
-            pair = survey.residuals[i - 1], survey.residuals[i]
-            steps[good[i]] = shifts.frame_step(
-                *pair, lattices=(survey.lattices[i - 1], survey.lattices[i])
-            )
+            lattices = survey.lattices[i - 1], survey.lattices[i]
+            before, after = survey.residuals[i - 1], survey.residuals[i]
+            steps[good[i]] = shifts.frame_step(before, after, lattices=lattices)
     return steps

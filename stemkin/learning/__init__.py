@@ -28,7 +28,8 @@ import numpy as np
 
 from stemkin import tables
 from stemkin.blas import one_thread
-from stemkin.detection.detectors import FourierDetector, Survey
+from stemkin.detection.detectors import FourierDetector
+from stemkin.detection.survey import Survey
 from stemkin.kernels.classes import motifs
 from stemkin.kernels.classes.descriptors import Look
 from stemkin.kernels.images.quality import frame_status

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from stemkin import tables
-from stemkin.detection.detectors import EDGE, ByProducts, FourierDetector, Survey
+from stemkin.detection.detectors import EDGE, FourierDetector
+from stemkin.detection.survey import ByProducts, Survey
 from stemkin.devices import Device, keep_freed_memory, to_host
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, nearest_site
 from stemkin.kernels.crystal.residual import Remainder, without_jitter
