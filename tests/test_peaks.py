@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import honeycomb
-from stemkin.kernels.detection import defects, normalisation, placing, relaxation, sites
+from stemkin.kernels.detection import defects, normalisation, placing, relaxation, sites, vacancies
 from stemkin.kernels.images import filters, interpolation
 
 
@@ -259,7 +259,7 @@ def test_vacancies_tell_how_their_neighbours_move_and_noise_does_not():
     rng, lattice = np.random.default_rng(3), honeycomb(10.0, angle_deg=7.0, metal=(100.0, 100.0))
     ones = np.ones((220, 220), np.float32)
     image = rng.normal(size=ones.shape).astype(np.float32)
-    noise = defects.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None)
+    noise = vacancies.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None)
     assert relaxation.ratio(*noise) == 0
     cells = [(u, v) for u in range(-8, 9, 3) for v in range(-8, 9, 3)]
     for u, v in cells:
@@ -270,7 +270,7 @@ def test_vacancies_tell_how_their_neighbours_move_and_noise_does_not():
             metal, step = place + out, 0.2 * out / np.linalg.norm(out)
             image += spot(image.shape, *(metal + step), 8.0) - spot(image.shape, *metal, 8.0)
     r = relaxation.ratio(
-        *defects.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None)
+        *vacancies.vacancy_signals(filters.matched_snr(image, ones, 1.5), lattice, None)
     )
     # three dipoles, each of 0.2 px / (s sqrt 2) of the matched signal of 8, over the vacancy's own
     # of 2

@@ -97,8 +97,9 @@ def detect(
 def task_bytes(n_frames: int, shape: tuple[int, int]) -> int:
     """Return how much memory the search of a block needs at most [bytes].
 
-    That is besides the block as it was read and the libraries. Two and a half copies of the block as float32 (its remainder in two units, and the good frames
-    gathered), and eighteen of the frame in work; measured, and held within 20 % by a test.
+    That is besides the block as it was read and the libraries. Two and a half copies of the block
+    as float32 (its remainder in two units, and the good frames gathered), and eighteen of the frame
+    in work; measured, and held within 20 % by a test.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.detectors import EDGE, FourierDetector
+from stemkin.detection.naming import named_columns
 from stemkin.detection.survey import AREAS, Survey
 from stemkin.kernels.crystal import order, regions, shifts
 from stemkin.kernels.images.quality import frame_status
@@ -88,7 +88,7 @@ def detect_block(
     records = _located(survey, spacing[good], frames.shape[1:])
     records["frame"] = good[records["frame"]] + first_frame - n_before
     records = records[records["frame"] >= first_frame]
-    named = _describe(
+    named = named_columns(
         model, both, good, records, survey, first_frame - n_before, movie, neighbours=neighbours
     )
     keep = named.pop("keep", np.ones(len(records), bool))
@@ -181,54 +181,6 @@ def _located(survey: Survey, spacing_px: np.ndarray, shape: tuple[int, ...]) -> 
         edge_px = np.where(np.isnan(own), tables.EDGE_PX, EDGE * own)
         records["at_edge"] = tables.is_at_edge(records["y"], records["x"], shape, edge_px)
     return np.sort(records, order=["frame", "y", "x"])
-
-
-def _describe(
-    model: Any,
-    frames: np.ndarray,
-    good: np.ndarray,
-    records: np.ndarray,
-    survey: Survey,
-    first: int,
-    movie: Movie,
-    *,
-    neighbours: bool,
-) -> dict[str, np.ndarray]:
-    """Return the columns that come after `score`, as the model says; ``keep`` may be among them."""
-    if not hasattr(model, "describe"):
-        return _unnamed(len(records), neighbours=neighbours)
-    # per frame of the block: its lattice, or the pieces of crystal where the detector tells them,
-    # and its remainder; None for frames that were not searched
-    lattices: list[Any] = [None] * len(frames)
-    residuals: Any = [None] * len(frames)
-    rests, crystals = (survey.extra.get(name, [None] * len(good)) for name in ("rest", "crystals"))
-    for i, lattice, rest, pieces in zip(good, survey.lattices, rests, crystals, strict=True):
-        lattices[i], residuals[i] = pieces or lattice, rest
-    asked = {"neighbours": True} if neighbours else {}
-    named: Mapping[str, np.ndarray] = model.describe(
-        frames,
-        records,
-        first_frame=first,
-        pixel_size_nm=movie.pixel_size_nm,
-        lattices=lattices,
-        residuals=residuals,
-        **asked,
-    )
-    return dict(named)
-
-
-def _unnamed(n: int, *, neighbours: bool) -> dict[str, np.ndarray]:
-    """Return the columns after `score` of `n` detections that no model names."""
-    columns: dict[str, np.ndarray] = {}
-    if neighbours:
-        columns = {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS}
-    return columns | {
-        "turn": np.full(n, tables.NOT_NAMED, np.int8),
-        "noise": np.ones(n, np.float32),
-        "class_id": np.full(n, tables.NOT_NAMED, np.int16),
-        "probability": np.full(n, np.nan, np.float32),
-        "orientation": np.full(n, tables.NOT_NAMED, np.int8),
-    }
 
 
 def _order(

@@ -28,7 +28,7 @@ from stemkin.blas import one_thread
 from stemkin.detection.survey import ByProducts, Survey, crystals_of
 from stemkin.devices import Device, keep_freed_memory, to_device
 from stemkin.kernels.crystal import residual
-from stemkin.kernels.detection import defects, placing, relaxation
+from stemkin.kernels.detection import defects, placing, relaxation, vacancies
 
 OUTLIER = 20.0
 """Pixels this many times the frame's contrast away from its middle hold no atom."""
@@ -115,14 +115,15 @@ class FourierDetector:
     def tuned(self, frames: np.ndarray) -> FourierDetector:
         """Return this detector with `relaxation` measured on `frames` (n, y, x).
 
-        It is for doses at which one frame cannot tell. Vacancies that are fairly clear by themselves are pooled over the frames, less what noise
-        alone gives. Some twenty frames are enough; without a significant result `relaxation` is 0.
+        It is for doses at which one frame cannot tell. Vacancies that are fairly clear by themselves
+        are pooled over the frames, less what noise alone gives. Some twenty frames are enough;
+        without a significant result `relaxation` is 0.
         """
         signals, breaths = [np.zeros(0)], [np.zeros(0)]
         for frame in frames:
             rest = self.remainder(frame)
             for lattice, mask in crystals_of(rest):
-                signal, breath = defects.vacancy_signals(rest.snr, lattice, mask, rest.skew)
+                signal, breath = vacancies.vacancy_signals(rest.snr, lattice, mask, rest.skew)
                 signals.append(signal)
                 breaths.append(breath)
         measured = relaxation.ratio(np.concatenate(signals), np.concatenate(breaths))

@@ -17,7 +17,7 @@ from stemkin.diffusion.methods import Estimate, Method, Recipe, Sigma, recipe
 from stemkin.diffusion.stays import stays_of
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.common.intervals import variance_interval
-from stemkin.kernels.detection.defects import BORDER_PX
+from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.covariance import excess_kurtosis
 from stemkin.rows.tracks import Sums, frame_times, sum_over
 from stemkin.tables import POOLED, Experiment, conform, empty

@@ -11,7 +11,7 @@ from stemkin.blas import one_thread
 from stemkin.diffusion.choice import By, Choice, ClassOf
 from stemkin.diffusion.fitting import Asked, collected
 from stemkin.diffusion.methods import recipe
-from stemkin.kernels.detection.defects import BORDER_PX
+from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
 from stemkin.rows.tracks import Sums, frame_times
 from stemkin.tables import Experiment

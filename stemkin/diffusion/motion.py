@@ -19,7 +19,7 @@ from stemkin.diffusion.fitting import (
 )
 from stemkin.diffusion.hopping import hop_table
 from stemkin.diffusion.methods import Method, recipe
-from stemkin.kernels.detection.defects import BORDER_PX
+from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 

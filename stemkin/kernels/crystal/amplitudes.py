@@ -1,4 +1,4 @@
-"""The amplitudes of a crystal's plane waves: around the nodes of a grid, by lines, of a whole frame.
+"""The amplitudes of a crystal's plane waves: around nodes, by lines, of a whole frame.
 
 Amplitudes are measured through Hann windows around the nodes of a coarse grid (their side lobes are
 so low that one reflection does not leak into another) and averaged with a Gaussian over a few unit
@@ -9,8 +9,9 @@ time.
 >>> waves = waves_of(np.array([[0.1, 0.0], [0.0, 0.1]]), (80, 80))
 >>> y, x = np.mgrid[:80, :80]
 >>> found = mean_amplitudes(line_sums(5 + 3 * np.cos(2 * np.pi * 0.1 * y), waves), waves)
->>> [(waves.indices[k].tolist(), round(float(abs(found[k])), 6)) for k in np.flatnonzero(abs(found) > 0.01)]
-[([0, 0], 5.0), ([1, 0], 3.0)]
+>>> strong = abs(found) > 0.01
+>>> waves.indices[strong].tolist(), abs(found[strong]).round(6).tolist()
+([[0, 0], [1, 0]], [5.0, 3.0])
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def even_scale(
 
 
 def _unpredicted(flat: np.ndarray, areas: np.ndarray, waves: Waves, sd_px: float) -> float:
-    """Return how much of the nodes' real and imaginary parts (ny, nx, 2K) the others do not tell."""
+    """Return how much of the nodes' parts (ny, nx, 2K), real or imaginary, others do not tell."""
     gy, gx = (
         np.exp(-0.5 * (np.subtract.outer(c, c) / sd_px) ** 2).astype(np.float32)
         for c in waves.nodes
@@ -202,7 +203,7 @@ def _unpredicted(flat: np.ndarray, areas: np.ndarray, waves: Waves, sd_px: float
 
 
 def _overlapping(g: np.ndarray) -> np.ndarray:
-    """Return of `g` (n, n) what belongs to nodes whose windows overlap: each and those beside it."""
+    """Return of `g` (n, n) what belongs to nodes whose windows overlap: those beside each."""
     number = np.arange(len(g))
     return np.where(np.abs(np.subtract.outer(number, number)) <= 1, g, np.float32(0))
 

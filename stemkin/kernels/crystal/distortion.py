@@ -27,8 +27,8 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     Parameters
     ----------
     sums
-        (ny, nx, K) as `amplitudes.node_sums` gives them for a few of the shortest reflections, without
-        the background; those with little amplitude have little weight.
+        (ny, nx, K) as `amplitudes.node_sums` gives them for a few of the shortest reflections,
+        without the background; those with little amplitude have little weight.
     waves
         The waves with which they were made, about right.
 

@@ -14,6 +14,14 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal.amplitudes import mean_amplitudes
+from stemkin.kernels.crystal.claims import (
+    HOLE_CELLS,
+    cells_px,
+    claims,
+    connected_pieces,
+    half_way,
+    without_rims,
+)
 from stemkin.kernels.crystal.drawing import draw_mean
 from stemkin.kernels.crystal.grains import (
     Grain,
@@ -42,23 +50,14 @@ AROUND = 0.6
 """Standard deviation, over the lattice constant, of the neighbourhood that decides to which grain a
 pixel belongs."""
 
-CELL_AREA = 0.866
-"""Area of a unit cell over the square of the lattice constant."""
-
 MIN_CELLS = 30
 """Smaller areas are not searched for a lattice of their own."""
-
-HOLE_CELLS = 6
-"""Smaller gaps in a grain are defects."""
 
 MAX_GRAINS = 4
 """At most so many lattices in one frame."""
 
 CONTRAST = 0.4
 """Scatter over that of the crystal from which an area is searched for a lattice."""
-
-NEVER = 1e9
-"""A misfit that no model has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ def find_grains(frame: Array, found: Crystal) -> Division:
     spacing = found.lattice.spacing_px
     flat = _scatter(frame, AROUND * spacing)
     main = Grain(found.lattice, found.waves, mean_amplitudes(found.lines, found.waves), None)
-    mask = _claims([_misfit(frame, main, spacing)], flat, spacing)[0]
+    mask = claims([_misfit(frame, main, spacing)], flat, spacing)[0]
     main = straightened(frame, replace(main, mask=mask))
     slow = main.waves.rows
     jitter, hidden = row_jitter(frame, main)
@@ -167,14 +166,14 @@ def _all_grains(frame: Array, main: Grain, flat: Array) -> _Claimed:
     """Add to the main grain those that are found one after another in what is left over."""
     spacing = main.lattice.spacing_px
     misfits = [_misfit(frame, main, spacing)]
-    known = _Claimed([main], misfits, _claims(misfits, flat, spacing))
+    known = _Claimed([main], misfits, claims(misfits, flat, spacing))
     while len(known.grains) < MAX_GRAINS:
         more = _another(frame, known.grains, known.masks, flat)
         if more is None:
             break
         misfits = [*known.misfits, _misfit(frame, more, spacing)]
-        masks = _claims(misfits, flat, spacing)
-        if _total(masks[-1]) < _cells_px(MIN_CELLS, spacing):
+        masks = claims(misfits, flat, spacing)
+        if _total(masks[-1]) < cells_px(MIN_CELLS, spacing):
             break
         known = _Claimed([*known.grains, more], misfits, masks)
     return known
@@ -182,11 +181,6 @@ def _all_grains(frame: Array, main: Grain, flat: Array) -> _Claimed:
 
 def _total(mask: Array) -> float:
     return float(to_host(namespace(mask).sum(mask)))
-
-
-def _cells_px(n_cells: int, spacing_px: float) -> float:
-    """Return the area of so many unit cells [px2]."""
-    return n_cells * CELL_AREA * spacing_px**2
 
 
 def _scatter(values: Array, sd_px: float) -> Array:
@@ -202,60 +196,6 @@ def _misfit(frame: Array, grain: Grain, spacing_px: float, *, least_sd: float = 
     return _scatter(frame - draw_grain(frame, grain, least_sd=least_sd), AROUND * spacing_px)
 
 
-def _claims(misfits: list[Array], flat: Array, spacing_px: float) -> list[Array]:
-    """Give each pixel to the grain that fits it best, or to none: masks (y, x), one per grain.
-
-    A grain must leave less than half-way between what it leaves where it fits well and what no
-    crystal at all leaves. A gap of a few cells is a defect, not a hole, and stays with the grain
-    around it.
-    """
-    xp = namespace(flat)
-    shares = [misfit / flat for misfit in misfits]
-    best = shares[0]
-    for share in shares[1:]:
-        best = xp.minimum(best, share)
-    best_here = to_host(best)
-    allowed = _half_way(best_here)
-    small = _small_gaps(best_here >= allowed, _cells_px(HOLE_CELLS, spacing_px))
-    # in small gaps every misfit is allowed, so they go to whatever fits best there
-    allowed = allowed + NEVER * xp.asarray(small, dtype=flat.dtype)
-    masks, taken = [], xp.zeros_like(flat)
-    for share in shares:
-        # where two fit equally well the first takes the pixel: masks never overlap
-        mask = xp.astype((share <= best) & (share < allowed), flat.dtype) * (1 - taken)
-        masks.append(mask)
-        taken = taken + mask
-    return masks
-
-
-def _half_way(share: np.ndarray) -> float:
-    """Return half-way between the share of scatter (y, x) left where a crystal fits well, and 1."""
-    fits_well = float(np.percentile(share[::4, ::4], 30))
-    return (1 + min(fits_well, 1.0)) / 2
-
-
-def _small_gaps(gap: np.ndarray, least_px: float) -> np.ndarray:
-    """Return where (y, x) `gap` is in one piece of fewer than `least_px` pixels."""
-    labels, sizes = _pieces(gap)
-    return np.asarray(gap & (sizes[labels] < least_px))
-
-
-def _pieces(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number (y, x) of the connected piece of each pixel, 0 outside, and their sizes."""
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(region)
-    return labels, np.bincount(labels.ravel())
-
-
-def _opened(region: np.ndarray, spacing_px: float) -> np.ndarray:
-    """Return `region` (y, x) without rims and necks thinner than about half a lattice constant."""
-    from scipy import ndimage
-
-    rounds = max(1, round(0.3 * spacing_px))
-    return np.asarray(ndimage.binary_opening(region, iterations=rounds))
-
-
 def _strained(frame: Array, main: Grain, masks: list[Array], flat: Array) -> Array:
     """Return where (y, x) the main crystal, were it soft, would fit what no grain has claimed.
 
@@ -269,9 +209,9 @@ def _strained(frame: Array, main: Grain, masks: list[Array], flat: Array) -> Arr
         return 0 * flat
     wider = replace(main, mask=masks[0] + xp.asarray(free, dtype=frame.dtype))
     share = to_host(_misfit(frame, wider, spacing, least_sd=0.0) / flat)
-    labels, sizes = _pieces(_opened(free & (share < _half_way(share)), spacing))
+    labels, sizes = connected_pieces(without_rims(free & (share < half_way(share)), spacing))
     sizes[0] = 0
-    return xp.asarray(sizes[labels] >= _cells_px(HOLE_CELLS, spacing), dtype=frame.dtype)
+    return xp.asarray(sizes[labels] >= cells_px(HOLE_CELLS, spacing), dtype=frame.dtype)
 
 
 def _another(frame: Array, grains: list[Grain], masks: list[Array], flat: Array) -> Grain | None:
@@ -307,11 +247,11 @@ def _largest_unclaimed(
     if not taken.any():
         return None
     free = ~taken & (scatter > CONTRAST * np.median(scatter[taken]))
-    labels, sizes = _pieces(_opened(free, spacing_px))
+    labels, sizes = connected_pieces(without_rims(free, spacing_px))
     if len(sizes) < 2:
         return None
     largest = int(np.argmax(sizes[1:])) + 1
-    if sizes[largest] < _cells_px(MIN_CELLS, spacing_px):
+    if sizes[largest] < cells_px(MIN_CELLS, spacing_px):
         return None
     return np.asarray(labels == largest)
 

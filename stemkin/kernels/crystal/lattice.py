@@ -5,7 +5,8 @@ such as WS2 seen from above, chalcogen columns have (1/3, 1/3) more. Points are 
 the raw frame.
 
 >>> lattice = honeycomb(10.0)
->>> u, v, sublattice = lattice_coordinates(lattice, lattice.metal + 2 * lattice.a1 - lattice.a2 + lattice.bond)
+>>> chalcogen = lattice.metal + 2 * lattice.a1 - lattice.a2 + lattice.bond
+>>> u, v, sublattice = lattice_coordinates(lattice, chalcogen)
 >>> round(float(u[0]), 3), round(float(v[0]), 3), int(sublattice[0])
 (2.333, -0.667, 1)
 """
@@ -60,7 +61,7 @@ class Lattice:
 
     @property
     def reciprocal(self) -> np.ndarray:
-        """(2, 2) reciprocal vectors (y, x) [cycles per px] as rows: ``reciprocal @ a1 = [1, 0]``."""
+        """(2, 2) reciprocal vectors as rows (y, x) [cycles per px]: ``reciprocal @ a1 = [1, 0]``."""
         return np.asarray(np.linalg.inv(np.stack([self.a1, self.a2], axis=1)))
 
     @property
@@ -278,7 +279,7 @@ def _inside(points: np.ndarray, shape: tuple[int, int], margin_px: float) -> np.
 
 
 def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:
-    """Return the scan's displacement (m, 2) at `points` (m, 2), beyond the frame that of the edge."""
+    """Return the scan's displacement at `points` (m, 2), beyond the frame that of the edge."""
     total = np.zeros_like(points)
     for moved, place in zip(scan, points.T, strict=True):
         total += moved.take(np.rint(place).astype(np.int64), axis=0, mode="clip")
@@ -287,7 +288,7 @@ def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndar
 
 def _offset_from_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:
     """Return the (m, 2) vector [px] from the closest lattice point to each (m, 2) pair `uv`."""
-    # in an oblique cell the rounded pair need not be the closest: its eight neighbours are looked at
+    # in an oblique cell the rounded pair need not be the closest: its eight neighbours are tried
     cell = uv - np.round(uv)
     corners = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
     offsets = (cell[:, None, :] - corners) @ np.stack([lattice.a1, lattice.a2])

@@ -133,7 +133,7 @@ def _followed_at_any_resolution(frame: Array, shape: tuple[int, int]) -> _Follow
     """Follow a frame of `shape` at half its resolution where that is enough, else at its own."""
     if min(shape) >= LARGE_PX:
         coarse = _follow(halved(frame))
-        # basis: cycles per coarse pixel, two of which make the plane distance in pixels of the frame
+        # the basis is in cycles per coarse pixel, which is two pixels of the frame
         if coarse is not None and np.abs(coarse.waves.basis).max() * COARSE_PX < 2:
             return replace(coarse, waves=_doubled(coarse.waves, shape))
     return _follow(frame)

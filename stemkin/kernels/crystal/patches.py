@@ -221,7 +221,7 @@ def gaussian_slopes(
     (3, ...) mean, slope along y and slope along x [per px].
     """
     weights, steps, windows, inside = _windows(image[None], points, sd_px, min_share)
-    # weighted least squares of a line: the weights of the slope are w (s - mean) / sum w (s - mean)^2
+    # weighted least squares of a line: its slope has the weights w (s - mean) / sum w (s - mean)^2
     sloped = []
     for weight, step in zip(weights, steps, strict=True):
         step = step - (weight * step).sum(axis=1, keepdims=True)

@@ -119,7 +119,7 @@ def remove_crystal(frame: Array) -> Remainder | None:
 
 
 def _filter_sd(grain: Grain) -> float:
-    """Return the standard deviation [px] of the matched filter: that of the probe, within limits."""
+    """Return the width [px] of the matched filter: that of the probe, within limits."""
     lattice = grain.lattice
     probe = cell.probe_sd(grain.mean, grain.waves, is_honeycomb=lattice.is_honeycomb)
     spacing = lattice.spacing_px

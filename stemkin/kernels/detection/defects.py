@@ -17,9 +17,9 @@ import numpy as np
 from stemkin.devices import Array, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.detection import relaxation as relaxations
 from stemkin.kernels.detection.placing import PlacedDefects, leans_of, places_of
-from stemkin.kernels.detection.sites import STRONG_SITE, Sites, site_signals
+from stemkin.kernels.detection.sites import BORDER_PX, Sites
+from stemkin.kernels.detection.vacancies import sites_with_neighbours
 from stemkin.kernels.images.filters import Skewness
 
 SHARES = {(METAL, -1): 0.04, (METAL, 1): 0.02, (CHALCOGEN, -1): 0.88, (CHALCOGEN, 1): 0.02}
@@ -44,10 +44,6 @@ TAIL_PIXELS = 20_000
 
 MANY = 1000
 """Pixels from which the tails of the noise are known."""
-
-BORDER_PX = 2
-"""Nothing is looked for closer to the edge of a frame than this; diffusion assumes the same of a
-track's last sight."""
 
 
 def on_lattices(
@@ -88,7 +84,9 @@ def on_lattices(
     shape = (int(snr.shape[0]), int(snr.shape[1]))
     spacing = crystals[0][0].spacing_px
     filter_sd_px = filter_sd_px or 0.15 * spacing
-    read = [_signals(snr, lattice, mask, relaxation, skew) for lattice, mask in crystals]
+    read = [
+        sites_with_neighbours(snr, lattice, mask, relaxation, skew) for lattice, mask in crystals
+    ]
     sublattice = np.concatenate([places.sublattice for places in read])
     signal = np.concatenate([places.signal for places in read])
     least, elsewhere = _thresholds(
@@ -209,81 +207,6 @@ def _site_thresholds(
         own = sublattice == which
         least[own & (sign == side)] = site_threshold(share * false_positives, int(own.sum()))
     return least
-
-
-def dark_sites(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
-) -> tuple[Sites, np.ndarray, np.ndarray]:
-    """Look at all sites of a lattice and at how the neighbours of chalcogen sites move.
-
-    Parameters
-    ----------
-    snr
-        (y, x) signed matched-filter signal-to-noise, any library.
-    lattice
-        The crystal.
-    mask
-        (y, x) of the pixels that belong to it; None for all.
-    skew
-        Skewness of the noise of `snr`; None for none.
-
-    Returns
-    -------
-    The sites; rows (k,) of those that may be vacancies; how they breathe (k,). No rows in a crystal
-    that is no honeycomb.
-    """
-    places = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
-    if not lattice.is_honeycomb or not len(places.points):
-        return places, np.zeros(0, np.int64), np.zeros(0)
-    return places, *relaxations.breathing(lattice, places)
-
-
-def vacancy_signals(
-    snr: Array, lattice: Lattice, mask: np.ndarray | None, skew: Skewness | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the signal and the breathing of the sites that tell how vacancies breathe.
-
-    Parameters
-    ----------
-    snr
-        (y, x) signed matched-filter signal-to-noise, any library.
-    lattice
-        The crystal.
-    mask
-        (y, x) of the pixels that belong to it; None for all.
-    skew
-        Skewness of the noise of `snr`; None for none.
-
-    Returns
-    -------
-    Signal and breathing (k,), for `relaxation.ratio`.
-    """
-    return _told(*dark_sites(snr, lattice, mask, skew))
-
-
-def _told(places: Sites, numbers: np.ndarray, breath: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leave out the sites that see a strong defect beside them."""
-    lonely = ~places.beside_strong[numbers] | (places.signal[numbers] < -STRONG_SITE)
-    return places.signal[numbers[lonely]], breath[lonely]
-
-
-def _signals(
-    snr: Array,
-    lattice: Lattice,
-    mask: np.ndarray | None,
-    relaxation: float | None,
-    skew: Skewness | None,
-) -> Sites:
-    """Return the sites, vacancies with what their neighbours tell."""
-    if relaxation == 0:
-        return site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
-    places, numbers, breath = dark_sites(snr, lattice, mask, skew)
-    r = relaxation
-    if r is None:
-        r = relaxations.ratio(*_told(places, numbers, breath))
-    if r > 0:
-        return relaxations.combined(places, numbers, breath, r)
-    return places
 
 
 def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -251,8 +251,8 @@ def leans_of(places: Sites, lattice: Lattice) -> np.ndarray:
     vacant = chalcogen & (places.signal < VACANT)
     signal = grid.laid(places.cells[vacant], places.signal[vacant], 0.0)
     dark = np.flatnonzero((places.sublattice == METAL) & (places.signal < -STRONG_SITE))
-    # a metal column of cell c is bonded to the chalcogen columns of the cells c - BONDED; what is no
-    # vacancy counts as 0, so the smallest is the clearest
+    # a metal column of cell c is bonded to the chalcogen columns of the cells c - BONDED; what is
+    # no vacancy counts as 0, so the smallest is the clearest
     at = grid.at(places.cells[dark])
     beside = np.stack([shifted(signal, -du, -dv)[at] for du, dv in BONDED])
     deepest, leaning = beside.argmin(axis=0), (beside < 0).any(axis=0)
@@ -266,9 +266,9 @@ def places_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Locate defects in the map, close to their sites.
 
-    Strong ones are seen at the extremum close by. A weak extremum may belong to the noise beside the site;
-    there the slope at the site tells the offset, 2 s^2 grad z / z for a Gaussian seen through its
-    own filter.
+    Strong ones are seen at the extremum close by. A weak extremum may belong to the noise beside the
+    site; there the slope at the site tells the offset, 2 s^2 grad z / z for a Gaussian seen through
+    its own filter.
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ def _vacancies(
         exponent = -depth * signal - (depth**2 + swing**2) / 2
         if breath is not None:
             exponent -= swing * breath
-        # likelihood of (signal, breath) around (-depth, -swing) over that around (0, 0), and the prior
+        # likelihood around (-depth, -swing) over that around (0, 0), times the prior odds
         odds = n_vacancies / (n_sites - n_vacancies) * np.exp(np.minimum(exponent, 60.0))
         share = odds / (odds + 1)
         total = max(float(share.sum()), 1e-9)

@@ -22,6 +22,10 @@ from stemkin.kernels.detection.normalisation import MIN_SITES, normalised, scatt
 from stemkin.kernels.images.filters import Skewness
 from stemkin.kernels.images.interpolation import Patches
 
+BORDER_PX = 2
+"""Nothing is looked for closer to the edge of a frame than this; diffusion assumes the same of a
+track's last sight."""
+
 STRONG_SITE = 5.0
 """Sites with such a signal hold a defect; what is seen beside them is not noise alone."""
 
@@ -138,7 +142,7 @@ def site_signals(
     lattice: Lattice,
     *,
     mask: np.ndarray | None = None,
-    border_px: float = 2.0,
+    border_px: float = BORDER_PX,
     skew: Skewness | None = None,
 ) -> Sites:
     """Read a signal-to-noise map at the sites of both sublattices.

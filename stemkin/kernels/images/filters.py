@@ -185,7 +185,7 @@ def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
 
 
 def _banded_product(image: Array, kernel: np.ndarray, axis: int) -> Array:
-    """Convolve along one axis, zeros beyond the edge, by products of blocks with a banded matrix."""
+    """Convolve along one axis, zeros beyond the edge, as products with a banded matrix."""
     xp = namespace(image)
     reach, n = len(kernel) // 2, int(image.shape[axis])
     block = max(32, 2 * reach)
