@@ -115,9 +115,9 @@ class FourierDetector:
     def tuned(self, frames: np.ndarray) -> FourierDetector:
         """Return this detector with `relaxation` measured on `frames` (n, y, x).
 
-        It is for doses at which one frame cannot tell. Vacancies that are fairly clear by themselves
-        are pooled over the frames, less what noise alone gives. Some twenty frames are enough;
-        without a significant result `relaxation` is 0.
+        It is for doses at which one frame cannot tell. Vacancies that are fairly clear by
+        themselves are pooled over the frames, less what noise alone gives. Some twenty frames are
+        enough; without a significant result `relaxation` is 0.
         """
         signals, breaths = [np.zeros(0)], [np.zeros(0)]
         for frame in frames:

@@ -52,7 +52,8 @@ def follow_phases(
 ) -> None:
     """Follow the areas of every movie through the active scheduler. Computes once.
 
-    Movies that did not change are kept. What came of movies that are `done` is only added up (see `stemkin.pipeline.meanwhile`).
+    Movies that did not change are kept. What came of movies that are `done` is only added up (see
+    `stemkin.pipeline.meanwhile`).
     """
     movies = analysed_movies(journal)
     watch.stage("phases", len(movies))

@@ -266,9 +266,9 @@ def places_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Locate defects in the map, close to their sites.
 
-    Strong ones are seen at the extremum close by. A weak extremum may belong to the noise beside the
-    site; there the slope at the site tells the offset, 2 s^2 grad z / z for a Gaussian seen through
-    its own filter.
+    Strong ones are seen at the extremum close by. A weak extremum may belong to the noise beside
+    the site; there the slope at the site tells the offset, 2 s^2 grad z / z for a Gaussian seen
+    through its own filter.
 
     Parameters
     ----------
