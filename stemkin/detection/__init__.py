@@ -75,6 +75,7 @@ def detect(
     import dask.dataframe as dd
     from dask import delayed
 
+    # whatever is wrong with any movie is said before the first task is laid out
     listed = list(each_movie(movies))
     _check_names([movie.name for movie in listed])
     for movie in listed:
@@ -155,6 +156,7 @@ def _lay_out(
         # Dask asks once without a number, to learn the type; only the first block has no halo
         number = 0 if block_id is None else block_id[0]
         n_before, first = min(number, 1), int(starts[number])
+        # a block's answer is one object in an array of one entry, which Dask can hand on
         result = np.empty(1, dtype=object)
         result[0] = detect_block(
             block[n_before:],

@@ -88,16 +88,9 @@ def detect_block(
     records = _located(survey, spacing[good], frames.shape[1:])
     records["frame"] = good[records["frame"]] + first_frame - n_before
     records = records[records["frame"] >= first_frame]
-    named = named_columns(
+    records, about = _about(
         model, both, good, records, survey, first_frame - n_before, movie, neighbours=neighbours
     )
-    keep = named.pop("keep", np.ones(len(records), bool))
-    records, named = records[keep], {name: values[keep] for name, values in named.items()}
-    about = {
-        "movie": np.full(len(records), movie.name),
-        **{c: records[c] for c in tables.LOCATED.names or ()},
-        **named,
-    }
     maps = _order(survey, both, good, n_before)
     rows = _frame_rows(
         movie,
@@ -118,6 +111,26 @@ def detect_block(
         regions.at_tiles(maps, frames.shape[1:], regions.tile_of(movie.pixel_size_nm)),
         around,
     )
+
+
+def _about(
+    model: Any,
+    frames: np.ndarray,
+    good: np.ndarray,
+    records: np.ndarray,
+    survey: Survey,
+    first: int,
+    movie: Movie,
+    *,
+    neighbours: bool,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the records that the model keeps, and all columns of them; see `named_columns`."""
+    named = named_columns(model, frames, good, records, survey, first, movie, neighbours=neighbours)
+    keep = named.pop("keep", np.ones(len(records), bool))
+    records = records[keep]
+    columns = {"movie": np.full(len(records), movie.name)}
+    columns |= {name: records[name] for name in tables.LOCATED.names or ()}
+    return records, columns | {name: values[keep] for name, values in named.items()}
 
 
 def _frame_rows(

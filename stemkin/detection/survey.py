@@ -60,6 +60,7 @@ class ByProducts:
 
     def keep(self, rest: Remainder) -> None:
         """Keep what belongs to the next frame."""
+        # lattices grow by one a frame; the arrays have room for all from the start
         i = len(self._lattices)
         self._lattices.append(rest.lattice)
         self._crystals.append(crystals_of(rest))
@@ -85,7 +86,13 @@ class ByProducts:
 
 
 def crystals_of(rest: Remainder) -> list[Piece]:
-    """Return the pieces of crystal of a frame, their masks on the host."""
+    """List the pieces of crystal of a frame, their masks on the host.
+
+    Parameters
+    ----------
+    rest
+        The frame without its crystal.
+    """
     pieces: list[Piece] = []
     for grain in rest.grains:
         mask = None

@@ -84,7 +84,15 @@ def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | N
 
 
 def about_map(movie: Movie, tile_px: int) -> dict[str, Any]:
-    """Return what stands beside a map of `movie` whose samples are `tile_px` pixels wide."""
+    """Describe a map: what stands beside its numbers, as attributes of the array.
+
+    Parameters
+    ----------
+    movie
+        The movie.
+    tile_px
+        Pixels per sample of the map.
+    """
     size_nm = None
     if movie.pixel_size_nm is not None:
         size_nm = movie.pixel_size_nm * tile_px
@@ -99,7 +107,15 @@ def about_map(movie: Movie, tile_px: int) -> dict[str, Any]:
 
 
 def order_of(frame: np.ndarray, tile_px: int | None = None) -> OrderMap | None:
-    """Measure the order of one frame (y, x); None for a frame that is not fit to be looked at."""
+    """Measure the order of one frame; None for a frame that is not fit to be looked at.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities.
+    tile_px
+        Pixels per sample; half a lattice constant unless given.
+    """
     if not np.isfinite(frame).all() or frame.min() == frame.max():
         return None
     pixels = np.asarray(frame, dtype=np.float32)

@@ -61,7 +61,7 @@ class Lattice:
 
     @property
     def reciprocal(self) -> np.ndarray:
-        """(2, 2) reciprocal vectors as rows (y, x) [cycles per px]; ``reciprocal @ a1`` is [1, 0]."""
+        """(2, 2) reciprocal vectors as rows (y, x) [cycles per px]: ``reciprocal @ a1 = 1, 0``."""
         return np.asarray(np.linalg.inv(np.stack([self.a1, self.a2], axis=1)))
 
     @property

@@ -96,6 +96,7 @@ def on_lattices(
     leans = [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
     on_sites = _at_sites(snr, read, leans, strong, filter_sd_px=filter_sd_px, spacing_px=spacing)
     off_sites = _between_sites(snr, elsewhere, on_sites.site, REACH * spacing)
+    # what is between sites may be the ringing of what is at one, and the other way round
     both = on_sites.and_then(off_sites)
     kept = peaks.merge(both.y, both.x, both.score, min_distance_px=MERGE * spacing)
     inside = (both.y > -0.5) & (both.y < shape[0] - 0.5)
@@ -220,6 +221,7 @@ def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray,
     some = some[some != 0]
     if len(some) < MANY:
         return peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)
+    # 2.326 is the 99th percentile of a normal z
     ranks = [len(some) // 100, len(some) - 1 - len(some) // 100]
     tails = np.clip(np.abs(np.partition(some, ranks)[ranks]) / 2.326, 1.0, TAIL)
     dark, bright = (threshold * float(tail) for tail in tails)

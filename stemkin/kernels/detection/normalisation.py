@@ -67,6 +67,7 @@ def normalised(
     if plain.sum() >= MIN_SITES:
         told = values[plain]
     values = values / max(scatter_of(told), 0.5)
+    # defects are left out twice: of the local mean, and of what is then far from it
     ordinary = np.flatnonzero(plain & (np.abs(values) < CLIP))
     grid = _Squares.of(points, sd_px=sd_px, shape=shape)
     values = values - grid.mean(values, ordinary)

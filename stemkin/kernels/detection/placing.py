@@ -123,6 +123,7 @@ def towards_sites(
     on_site = np.isfinite(away[:, 0])
     away = away - _pull(away, found.lean, on_site, variance, spread_px) * found.lean
     spread = _spread(away[on_site], variance[on_site], prior_px=spread_px, least_px=site_error_px)
+    # the weight of what is seen, of the two with inverse variances 1 / variance and 1 / spread
     share = 1 / (1 + variance / spread)
     far = ~((away**2).max(axis=1) < FAR**2 * (spread + variance))
     moved = np.where(far[:, None], seen, found.site + share[:, None] * away)
