@@ -6,7 +6,7 @@ import numpy as np
 
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import Lattice
-from stemkin.kernels.detection import relaxation as relaxations
+from stemkin.kernels.detection.relaxation import breathing, combined, ratio
 from stemkin.kernels.detection.sites import BORDER_PX, STRONG_SITE, Sites, site_signals
 from stemkin.kernels.images.filters import Skewness
 
@@ -35,7 +35,7 @@ def dark_sites(
     places = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
     if not lattice.is_honeycomb or not len(places.points):
         return places, np.zeros(0, np.int64), np.zeros(0)
-    return places, *relaxations.breathing(lattice, places)
+    return places, *breathing(lattice, places)
 
 
 def vacancy_signals(
@@ -93,7 +93,7 @@ def sites_with_neighbours(
     places, numbers, breath = dark_sites(snr, lattice, mask, skew)
     r = relaxation
     if r is None:
-        r = relaxations.ratio(*_told(places, numbers, breath))
+        r = ratio(*_told(places, numbers, breath))
     if r > 0:
-        return relaxations.combined(places, numbers, breath, r)
+        return combined(places, numbers, breath, r)
     return places
