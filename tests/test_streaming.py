@@ -106,6 +106,22 @@ def test_items_never_wait_for_what_is_added():
     )  # no item waits any more: all that is left
 
 
+@pytest.mark.parametrize(("status", "cancelled"), [("running", ["future"]), ("closed", [])])
+def test_who_leaves_a_stream_cancels_what_is_in_flight_if_the_scheduler_hears_of_it(
+    status, cancelled, monkeypatch
+):
+    """At once, and not when Python happens to drop the futures."""
+    from types import SimpleNamespace
+
+    from stemkin.schedulers.crews import ClusterCrew
+
+    heard = []
+    monkeypatch.setattr("distributed.as_completed", list)  # which asks for a real client
+    client = SimpleNamespace(status=status, cancel=lambda futures, **_: heard.extend(futures))
+    ClusterCrew(client, retries=0).dismiss({"future": None})
+    assert heard == cancelled
+
+
 def test_a_resource_that_no_worker_has_is_refused_instead_of_waited_for():
     with (
         connect("processes", workers=1),
