@@ -78,11 +78,10 @@ def run_pixel_pass(
     watch: Watch,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """Search every block of every movie through the active scheduler. Computes once; blocks done
-    before are kept.
+    """Search every block of every movie through the active scheduler; those done before are kept.
 
-    `meanwhile` is told of every block and says what follows from it at once: movies that are whole
-    go on while others are searched.
+    Computes once. `meanwhile` is told of every block and says what follows from it at once: movies
+    that are whole go on while others are searched.
 
     Raises
     ------
@@ -109,25 +108,39 @@ def run_pixel_pass(
                 further.extend(meanwhile.take(outcome))
                 continue
             block = outcome.item.block
-            if isinstance(outcome.error, StoppedError):
-                raise outcome.error
-            if outcome.result is None:
-                forget(store, block)
-                blocks["failed"].append(_failure(block, outcome.error))
-            else:
-                seen.add(outcome.result)
+            at_once = _is_one_of_first_failures(outcome, store, blocks["failed"], seen)
             if meanwhile is not None:
                 further.extend(meanwhile.searched(outcome.item.movie, block))
             watch.advance(block.stop - block.start, seen.note())
             blocks |= seen.blocks()
-            first_failures = (
-                outcome.result is None and len(blocks["failed"]) <= FAILURES_SAVED_AT_ONCE
-            )
-            if first_failures or time.monotonic() - saved > SAVE_EVERY_S:
+            if at_once or time.monotonic() - saved > SAVE_EVERY_S:
                 journal.save()
                 saved = time.monotonic()
     blocks |= seen.blocks()
     record.update(seen.summary())
+
+
+def _is_one_of_first_failures(
+    outcome: Outcome[PixelTask, PixelSummary],
+    store: Store,
+    failed: list[dict[str, Any]],
+    seen: PassTotals,
+) -> bool:
+    """Count a block that is done, or list one that failed; tell whether it is a first failure.
+
+    Raises
+    ------
+    StoppedError
+        If the block is not to blame.
+    """
+    if isinstance(outcome.error, StoppedError):
+        raise outcome.error
+    if outcome.result is not None:
+        seen.add(outcome.result)
+        return False
+    forget(store, outcome.item.block)
+    failed.append(_failure(outcome.item.block, outcome.error))
+    return len(failed) <= FAILURES_SAVED_AT_ONCE
 
 
 def tidy(
