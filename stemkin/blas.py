@@ -45,8 +45,10 @@ when that library is loaded. NumPy's and SciPy's are there from the first entry 
 
 
 class Torch:
-    """torch's own setting, which it hands to OpenMP when a thread first computes; with the methods
-    of threadpoolctl's controllers."""
+    """The setting of torch itself, with the methods of threadpoolctl's controllers.
+
+    torch hands it to OpenMP when a thread first computes.
+    """
 
     user_api, internal_api, filepath = "openmp", "torch", "torch"
 
@@ -60,8 +62,7 @@ class Torch:
 
 
 class OneThread(ContextDecorator):
-    """BLAS and OpenMP with one thread each: a context manager and a decorator, of which there is
-    one, `one_thread`.
+    """BLAS and OpenMP with one thread each: context manager and decorator, used as `one_thread`.
 
     Entries nest, in one thread and in several at once. OpenBLAS has one setting for the process:
     the first entry of all sets it, and the last one to leave puts it back. OpenMP has one for each
@@ -108,8 +109,10 @@ class OneThread(ContextDecorator):
                 self._restore(self._before)
 
     def _look(self) -> None:
-        """List the libraries that are loaded, if one may have come since the last look (which
-        takes some 50 ms)."""
+        """List the libraries that are loaded, if one may have come since the last look.
+
+        A look takes some 50 ms.
+        """
         carriers = tuple(name in sys.modules for name in CARRIERS)
         if carriers == self._carriers:
             return
@@ -164,7 +167,9 @@ one_thread = OneThread()
 def on_one_thread(
     function: Callable[Given, Result], *args: Given.args, **words: Given.kwargs
 ) -> Result:
-    """Call `function` with one thread of BLAS and OpenMP; what is handed to a scheduler in its
-    place (``partial(on_one_thread, function)``)."""
+    """Call `function` with one thread of BLAS and OpenMP.
+
+    Handed to a scheduler in its place: ``partial(on_one_thread, function)``.
+    """
     with one_thread:
         return function(*args, **words)

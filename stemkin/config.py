@@ -157,6 +157,7 @@ class RunConfig(Section):
 
 
 def _toml(value: Any) -> str:
+    """Return a value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

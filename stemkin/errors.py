@@ -84,8 +84,7 @@ def is_of_the_network(error: BaseException) -> bool:
 
 @contextmanager
 def reaching(place: str) -> Iterator[None]:
-    """Tell trouble on the way to a URL from trouble with what is there; anything else passes
-    through.
+    """Turn trouble on the way to a URL into `UnreachableError`; anything else passes through.
 
     Raises
     ------

@@ -22,7 +22,9 @@ def settings_of(
     """Return the settings of the file, overridden by what the command line says."""
     from stemkin.config import RunConfig
 
-    settings = RunConfig() if config is None else RunConfig.from_file(config)
+    settings = RunConfig()
+    if config is not None:
+        settings = RunConfig.from_file(config)
     return settings.with_values(
         calibration={
             "pixel_size_nm": pixel_size_nm,
@@ -81,7 +83,9 @@ def go_on(
     from stemkin.progress import shown
     from stemkin.schedulers.clients import connect
 
-    settings = None if config is None else settings_of(config)
+    settings = None
+    if config is not None:
+        settings = settings_of(config)
     with connect(cluster, workers=workers), shown() as watch:
         outcome = resume(
             results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch

@@ -120,8 +120,7 @@ def demo_command(
     cluster: Cluster = "processes",
     workers: Workers = None,
 ) -> None:
-    """Simulate three small movies of Mo-doped WS2, run everything on them and compare with the
-    truth."""
+    """Simulate three movies of Mo-doped WS2, run everything on them, compare with the truth."""
     from stemkin.demo import compare_with_truth, write_demo_movies
 
     movies = write_demo_movies(Path(out) / "movies")

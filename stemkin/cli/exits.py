@@ -33,8 +33,7 @@ def interrupt(*_: Any) -> None:
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
-    """Tell what belongs on the terminal: of Dask's own words only errors, and none once the run is
-    interrupted.
+    """Tell what belongs on the terminal: of Dask's words only errors, and none after Ctrl-C.
 
     A call to the scheduler that Ctrl-C cuts off at its start leaves a traceback of its own behind.
     """
@@ -44,8 +43,10 @@ def worth_saying(record: logging.LogRecord) -> bool:
 
 
 def tell(error: Exception) -> int:
-    """Print what is wrong in one sentence and return the exit code; a fault of stemkin itself keeps
-    its traceback in a file."""
+    """Print what is wrong in one sentence, and return the exit code.
+
+    A fault of stemkin itself keeps its traceback in a file.
+    """
     # A usage error of click, which typer may bring along under its own name.
     if hasattr(error, "format_message"):
         typer.echo(f"error: {error.format_message()} (see stemkin --help)", err=True)

@@ -38,13 +38,11 @@ def block_mib(movies: Iterable[Movie]) -> float:
 
 
 def edges_of(movie: Movie, detect: DetectSection, mib: float) -> list[tuple[int, int]]:
-    """Return (start, stop) of every block of `movie`; a block size in the settings counts more than
-    `mib`."""
+    """Return (start, stop) of every block of `movie`; frames_per_block counts more than `mib`."""
     return movie.block_edges(frames_per_block=detect.frames_per_block, block_mib=mib)
 
 
 def settled_mib(movies: Sequence[Movie], blocks: dict[str, Any]) -> float:
-    """Return the block size of a run: what ``run.json`` keeps from before, else `block_mib`, which
-    is kept there."""
+    """Return the block size of a run [MiB], from ``run.json`` or else `block_mib`, kept there."""
     blocks["mib"] = blocks["mib"] or round(block_mib(movies), 6)
     return float(blocks["mib"])

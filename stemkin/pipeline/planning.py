@@ -55,8 +55,7 @@ class RunPlan:
 
     @property
     def n_tasks(self) -> int:
-        """Tasks of a run: one per block, and one per movie for linking; only a window of them is
-        ever in the scheduler."""
+        """Tasks of a run: one per block, one per movie for linking; a window of them at a time."""
         return self.n_blocks + self.n_movies
 
     @property

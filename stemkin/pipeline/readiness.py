@@ -33,8 +33,7 @@ SCHEMES = {
 def check_ready(
     movies: Sequence[Movie], store: Store, config: RunConfig, mib: float, client: Any
 ) -> float:
-    """Check that the active scheduler can do a run, and return the projected peak of a worker
-    [MiB].
+    """Check that the scheduler can do a run, and return the projected peak of a worker [MiB].
 
     Raises
     ------
@@ -67,8 +66,9 @@ def check_memory(
     limit_mib: float,
     n_threads: int = 1,
 ) -> None:
-    """Check that the largest block fits into a worker with `limit_mib` of memory that does
-    `n_threads` blocks at once.
+    """Check that the largest block fits into a worker's memory.
+
+    The worker has `limit_mib` and does `n_threads` blocks at once.
 
     Raises
     ------

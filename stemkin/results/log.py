@@ -125,8 +125,7 @@ def logged(store: Store, client: Any = None) -> Iterator[None]:
 
 @contextmanager
 def performance_reported(store: Store, client: Any) -> Iterator[None]:
-    """Keep Dask's report of what happens in the ``with`` block as ``performance.html`` in the
-    results folder.
+    """Keep Dask's report of a ``with`` block as ``performance.html`` in the results folder.
 
     Only a `distributed` scheduler makes one; without a client a warning says so. Its profile is
     empty for workers that `stemkin.schedulers.clients.connect` started.

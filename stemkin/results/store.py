@@ -59,8 +59,7 @@ class Block:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return a short hash of `parts` (anything JSON can say); equal parts give equal fingerprints
-    on every machine."""
+    """Return a short hash of `parts` (anything JSON can say), the same on every machine."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -302,8 +301,7 @@ class Store:
         ]
 
     def blocks(self, table: str, movie: str) -> list[Block]:
-        """Return the blocks of `movie` that have a file in the folder of `table`, in the order of
-        their frames."""
+        """Return the blocks of `movie` with a file of `table`, in the order of their frames."""
         edges = [
             name.removesuffix(".parquet").split("-")
             for name in self.names(table, folder_name(movie))

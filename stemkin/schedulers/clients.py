@@ -158,6 +158,7 @@ def warn_if_open(address: str) -> None:
 
 
 def _existing(path: Path) -> str:
+    """Return a path to a file, if it is there."""
     if not path.is_file():
         msg = (
             f"there is no file {path}; give the scheduler file that `dask scheduler "

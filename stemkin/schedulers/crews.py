@@ -47,8 +47,10 @@ class Outcome(Generic[Item, Result]):
 
 @dataclass(frozen=True)
 class Call:
-    """A function and what it is called on; `asked` tells the stream's own items from what was added
-    to it."""
+    """A function and what it is called on.
+
+    `asked` tells the stream's own items from what was added to it.
+    """
 
     function: Callable[[Any], Any]
     item: Any

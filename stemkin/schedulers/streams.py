@@ -86,8 +86,7 @@ def stream(
 def results(
     function: Callable[[Item], Result], items: Iterable[Item], *, retries: int = 2
 ) -> Generator[tuple[Item, Result]]:
-    """Yield every item of a `stream` with its result; the first that fails ends it, and raises its
-    error. Lazy."""
+    """Yield items of a `stream` with their results; the first failure is raised. Lazy."""
     with closing(stream(function, items, retries=retries)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:

@@ -13,8 +13,10 @@ from stemkin.schedulers.active import active_client, n_threads
 
 @contextmanager
 def workers_on_one_thread() -> Iterator[None]:
-    """Give the linear algebra of the active client's workers one thread meanwhile: for tasks that
-    another library makes, as those of stemkin bound themselves."""
+    """Give the linear algebra of the active client's workers one thread for a ``with`` block.
+
+    For tasks that another library makes; those of stemkin bound themselves.
+    """
     client = active_client()
     if client is None:
         yield
