@@ -90,7 +90,7 @@ def bytes_then_codec(movie: Movie, decode: Read) -> Read:
 
     def read(start: int, stop: int) -> np.ndarray:
         for i in range(start // layout.frames_per_file, -(-stop // layout.frames_per_file)):
-            Path(layout.key.format(i)).read_bytes()
+            Path(layout.file(i).path).read_bytes()
         return decode(start, stop)
 
     return read

@@ -35,10 +35,10 @@ from stemkin.errors import StoppedError, reaching
 from stemkin.movie import Movie, argument_calibration, movie_of
 from stemkin.readers import CALIBRATED, Calibration, MovieError, Options, Reader
 from stemkin.readers.corrected import Corrections
-from stemkin.readers.files import exists, is_folder, missing
 from stemkin.readers.headers import Headers
-from stemkin.readers.listing import Source, expand, is_manifest, named
+from stemkin.readers.listing import Listed, expand, is_manifest, named
 from stemkin.readers.manifest import read_manifest
+from stemkin.readers.place import Place, place_of
 
 log = logging.getLogger(__name__)
 
@@ -139,19 +139,16 @@ def open_archive(
     options = Options(dataset, channel)
     problems: list[tuple[str, str]] = []
     if isinstance(source, (str, os.PathLike)):
-        sources = _sources_in(os.fspath(source))
+        listed = _listed_in(place_of(source))
     else:
-        sources, problems = _sources_of_list([os.fspath(one) for one in source])
-    sources = named([_overridden(one, given, options) for one in sources])
-    known = (
-        cache
-        if isinstance(cache, Headers)
-        else Headers()
-        if cache is None
-        else Headers.load(os.fspath(cache))
-    )
+        listed, problems = _listed_in_all([place_of(one) for one in source])
+    listed = named([_overridden(one, given, options) for one in listed])
+    if isinstance(cache, Headers):
+        known = cache
+    else:
+        known = Headers() if cache is None else Headers.load(os.fspath(cache))
     with ThreadPoolExecutor(N_THREADS) as pool:
-        opened = list(pool.map(lambda one: _open(one, corrections, known), sources))
+        opened = list(pool.map(lambda one: _open(one, corrections, known), listed))
     if cache is not None and not isinstance(cache, Headers):
         known.save(os.fspath(cache))
     movies = [movie for movie in opened if isinstance(movie, Movie)]
@@ -161,67 +158,64 @@ def open_archive(
     return Archive(tuple(movies), tuple(problems))
 
 
-def _sources_in(source: str) -> list[Source]:
-    """Return what `source` stands for."""
-    with reaching(source):
-        return _listed(source)
+def _listed_in(place: Place) -> list[Listed]:
+    """Return the movies that `place` stands for."""
+    with reaching(str(place)):
+        if is_manifest(place):
+            if not place.exists():
+                raise place.missing()
+            return read_manifest(place)
+        found = expand(place)
+        if not found:
+            what = "folder" if place.exists() and place.is_folder() else "pattern"
+            msg = (
+                f"no movies were found: the {what} {place} holds no file of a format that stemkin "
+                "reads"
+            )
+            raise ValueError(msg)
+        return found
 
 
-def _listed(source: str) -> list[Source]:
-    if is_manifest(source):
-        if not exists(source):
-            raise missing(source)
-        return read_manifest(source)
-    found = expand(source)
-    if not found:
-        what = "folder" if exists(source) and is_folder(source) else "pattern"
-        msg = (
-            f"no movies were found: the {what} {source} holds no file of a format that stemkin "
-            "reads"
-        )
-        raise ValueError(msg)
-    return found
-
-
-def _sources_of_list(sources: list[str]) -> tuple[list[Source], list[tuple[str, str]]]:
-    """Return what the members of a list stand for, and those that stand for nothing."""
-    found: list[Source] = []
+def _listed_in_all(places: list[Place]) -> tuple[list[Listed], list[tuple[str, str]]]:
+    """Return the movies that the members of a list stand for, and those that stand for nothing."""
+    found: list[Listed] = []
     problems = []
-    for source in sources:
+    for place in places:
         try:
-            found += _sources_in(source)
+            found += _listed_in(place)
         except StoppedError:
             raise
         except (OSError, ValueError) as error:
-            problems.append((source, str(error)))
-    if not sources:
+            problems.append((str(place), str(error)))
+    if not places:
         msg = "no movies were given: the list of sources is empty"
         raise ValueError(msg)
-    unique = {(one.path, one.name, one.options): one for one in found}
+    unique = {(one.place, one.name, one.options): one for one in found}
     return list(unique.values()), problems
 
 
-def _overridden(source: Source, given: Calibration, options: Options) -> Source:
-    chosen = Options(
-        options.dataset or source.options.dataset,
-        source.options.channel if options.channel is None else options.channel,
-    )
-    return replace(source, calibration=source.calibration.overridden_by(given), options=chosen)
+def _overridden(listed: Listed, given: Calibration, options: Options) -> Listed:
+    """Return what is to be opened, with what the user says put before what the manifest says."""
+    channel = listed.options.channel if options.channel is None else options.channel
+    chosen = Options(options.dataset or listed.options.dataset, channel)
+    return replace(listed, calibration=listed.calibration.overridden_by(given), options=chosen)
 
 
 def _open(
-    source: Source, corrections: Corrections | None, known: Headers
+    listed: Listed, corrections: Corrections | None, known: Headers
 ) -> Movie | tuple[str, str]:
-    """Return the movie, or why there is none; a store that does not answer says nothing of its
-    movies, so it is an error."""
+    """Return the movie, or (source, why there is none).
+
+    A store that does not answer says nothing of its movies, so that is an error.
+    """
     try:
-        with reaching(source.path):
-            reader = known.opened(source.path, source.options)
-        return movie_of(reader, source.calibration, name=source.name, corrections=corrections)
+        with reaching(str(listed.place)):
+            reader = known.opened(listed.place, listed.options)
+        return movie_of(reader, listed.calibration, name=listed.name, corrections=corrections)
     except StoppedError:
         raise
     except (MovieError, OSError, ValueError, ImportError) as error:
-        return source.path, str(error) or type(error).__name__
+        return str(listed.place), str(error) or type(error).__name__
 
 
 ORIGINS = ("pixel_size_from", "frame_time_from", "dose_rate_from")

@@ -37,7 +37,6 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import quote
 
 import numpy as np
 
@@ -45,14 +44,15 @@ from stemkin.archive import Archive, open_archive
 from stemkin.errors import StoppedError, UnwritableError, reaching
 from stemkin.kernels.images.quality import is_damaged
 from stemkin.movie import BLOCK_MIB, Movie
+from stemkin.names import folder_name
 from stemkin.readers import MovieError
-from stemkin.readers.files import bytes_view
+from stemkin.readers.place import Place, bytes_view, place_of
 from stemkin.readers.zarr_writing import (
     Job,
+    begin,
     finish,
     is_finished,
     mark_done,
-    prepare,
     read_back,
     write_frames,
 )
@@ -135,16 +135,16 @@ def convert(
         msg = reason if source in reason else f"{source}: {reason}"
         raise ValueError(msg)
     stores = Stores(problems=archive.problems)
-    for movie, path in zip(archive, _paths(archive, os.fspath(out)), strict=True):
+    for movie, target in zip(archive, _targets(archive, os.fspath(out)), strict=True):
         try:
-            with reaching(path):
-                stores.append(_convert_one(movie, path, overwrite=overwrite, progress=progress))
+            with reaching(str(target)):
+                stores.append(_convert_one(movie, target, overwrite=overwrite, progress=progress))
         except (FileExistsError, StoppedError):
             raise
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             msg = (
-                f"{path} could not be written: {why}; what was written is kept, and the same "
+                f"{target} could not be written: {why}; what was written is kept, and the same "
                 "command goes on from there"
             )
             wrong_place = isinstance(error, (NotADirectoryError, IsADirectoryError))
@@ -173,7 +173,7 @@ def _opened(inputs: Inputs, *calibration_and_choice: Any) -> Archive:
     return open_archive(source, **dict(zip(names, calibration_and_choice, strict=True)))  # type: ignore[arg-type]
 
 
-def _paths(archive: Archive, out: str) -> list[str]:
+def _targets(archive: Archive, out: str) -> list[Place]:
     """Return where each movie goes."""
     out = out.rstrip("/")
     is_store = out.lower().endswith(".zarr")
@@ -184,24 +184,23 @@ def _paths(archive: Archive, out: str) -> list[str]:
         )
         raise ValueError(msg)
     if is_store:
-        return [out]
-    return [f"{out}/{_file_name(movie.name)}.zarr" for movie in archive]
-
-
-def _file_name(movie: str) -> str:
-    name = quote(movie, safe=" -_+=(),@.")
-    return "%2E" + name[1:] if name.startswith(".") else name
+        return [place_of(out)]
+    return [place_of(f"{out}/{folder_name(movie.name)}.zarr") for movie in archive]
 
 
 def _convert_one(
-    movie: Movie, path: str, *, overwrite: bool, progress: Callable[[str, int, int], None] | None
+    movie: Movie,
+    target: Place,
+    *,
+    overwrite: bool,
+    progress: Callable[[str, int, int], None] | None,
 ) -> str:
     """Write the store of one movie, or what is missing of it."""
     frames_per_shard, frames_per_chunk = chunking(movie)
-    job = job_of(movie, path, frames_per_shard, frames_per_chunk)
+    job = job_of(movie, target, frames_per_shard, frames_per_chunk)
     if is_finished(job):
-        return path
-    done = prepare(job, overwrite=overwrite)
+        return target.source
+    done = begin(job, overwrite=overwrite)
     edges = [
         (i, min(i + frames_per_shard, movie.n_frames))
         for i in range(0, movie.n_frames, frames_per_shard)
@@ -214,7 +213,7 @@ def _convert_one(
         if progress is not None:
             progress(movie.name, n_done, movie.n_frames)
     finish(job, [done[start] for start, _ in edges])
-    return path
+    return target.source
 
 
 def copy_block(task: BlockTask) -> dict[str, Any]:
@@ -266,10 +265,10 @@ def chunking(movie: Movie) -> tuple[int, int]:
     return min(per_shard, -(-n // per_chunk) * per_chunk), per_chunk
 
 
-def job_of(movie: Movie, path: str, frames_per_shard: int, frames_per_chunk: int) -> Job:
+def job_of(movie: Movie, target: Place, frames_per_shard: int, frames_per_chunk: int) -> Job:
     """Return what the writing of a movie's store is."""
     return Job(
-        target=path, name=movie.name, source=movie.source, identity=movie.reader.identity, shape=movie.shape,
+        target=target, name=movie.name, source=movie.source, identity=movie.reader.identity, shape=movie.shape,
         dtype=movie.reader.dtype.str, calibration=tuple(movie.calibration.known().items()),
         frames_per_shard=frames_per_shard, frames_per_chunk=frames_per_chunk,
     )  # fmt: skip

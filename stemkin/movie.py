@@ -32,7 +32,7 @@ from stemkin.readers import (
     stem_of,
 )
 from stemkin.readers.corrected import CorrectedReader, Corrections
-from stemkin.readers.tolerant import TolerantReader
+from stemkin.readers.wrappers import TolerantReader
 
 log = logging.getLogger(__name__)
 

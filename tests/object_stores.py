@@ -16,12 +16,12 @@ def s3_at(url, **more):
     it."""
     import s3fs
 
-    from stemkin.readers import files
+    from stemkin.readers import place
 
     def forget():
         RETIRED.extend(s3fs.S3FileSystem._cache.values())
         s3fs.S3FileSystem.clear_instance_cache()
-        files._filesystem.cache_clear()
+        place._filesystem.cache_clear()
 
     environment = {
         "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1", **more,

@@ -7,29 +7,29 @@ import time
 import numpy as np
 import pytest
 
-from stemkin.readers import MovieError, Options, open_reader
+from stemkin.readers import MovieError, Options, open_reader, place_of
 from stemkin.readers.children import opened_by_a_child
 from tests import movie_files as files
 
 OPTIONS = Options()
 
 
-def hangs(source, options):
+def hangs(place, options):
     while True:
         time.sleep(1)
 
 
-def crashes(source, options):
+def crashes(place, options):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def chatters(source, options):
+def chatters(place, options):
     os.write(1, b"a library says something\n")
     raise MovieError("it is refused")
 
 
-def is_gone(source, options):
-    raise FileNotFoundError(source)
+def is_gone(place, options):
+    raise place.missing()
 
 
 def test_a_header_that_never_ends_is_a_sentence():
@@ -37,24 +37,24 @@ def test_a_header_that_never_ends_is_a_sentence():
     with pytest.raises(
         MovieError, match=r"a\.x is damaged: its header could not be read within 1 s"
     ):
-        opened_by_a_child("X", "tests.test_guarded:hangs", "a.x", OPTIONS, limit_s=1)
+        opened_by_a_child("X", "tests.test_guarded:hangs", place_of("a.x"), OPTIONS, limit_s=1)
     assert time.monotonic() - began < 10
 
 
 def test_a_header_that_crashes_the_library_is_a_sentence_and_the_next_file_opens(tmp_path):
     with pytest.raises(MovieError, match=r"a\.x is damaged"):
-        opened_by_a_child("X", "tests.test_guarded:crashes", "a.x", OPTIONS)
+        opened_by_a_child("X", "tests.test_guarded:crashes", place_of("a.x"), OPTIONS)
     files.write_hdf5(tmp_path / "b.h5", files.pixels(n=3))
     np.testing.assert_array_equal(open_reader(str(tmp_path / "b.h5")).read(0, 3), files.pixels(n=3))
 
 
 def test_what_a_library_prints_is_no_answer():
     with pytest.raises(MovieError, match="it is refused"):
-        opened_by_a_child("X", "tests.test_guarded:chatters", "a.x", OPTIONS)
+        opened_by_a_child("X", "tests.test_guarded:chatters", place_of("a.x"), OPTIONS)
 
 
 def test_trouble_that_is_not_the_files_is_left_to_the_caller():
-    assert opened_by_a_child("X", "tests.test_guarded:is_gone", "a.x", OPTIONS) is None
+    assert opened_by_a_child("X", "tests.test_guarded:is_gone", place_of("a.x"), OPTIONS) is None
 
 
 def test_a_child_reads_the_same_header_as_this_process(tmp_path):
@@ -68,4 +68,4 @@ def test_a_child_reads_the_same_header_as_this_process(tmp_path):
     }.items():
         write(tmp_path / name, files.pixels())
         source = str(tmp_path / name)
-        assert as_json(open_reader(source)) == as_json(open_hdf5(source, OPTIONS))
+        assert as_json(open_reader(source)) == as_json(open_hdf5(place_of(source), OPTIONS))

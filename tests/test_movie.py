@@ -14,7 +14,7 @@ from stemkin import movie as module
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie, each_movie, movies_table, open_movie
 from stemkin.readers import ArrayReader, Calibration, DamagedDataError, MovieError
-from stemkin.readers.tolerant import TolerantReader
+from stemkin.readers.wrappers import TolerantReader
 from stemkin.schedulers.clients import connect
 from tests import movie_files as files
 from tests.strategies import computes, time_chunkings

@@ -13,8 +13,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 from stemkin.movie import open_movie
 from stemkin.readers import FORMATS, Calibration, MovieError, Options, open_reader, stem_of
 from stemkin.readers.axes import frames_in
-from stemkin.readers.tolerant import TolerantReader
 from stemkin.readers.units import nanometres, seconds
+from stemkin.readers.wrappers import TolerantReader
 from tests import movie_files as files
 
 BOTH = {"pixel_size_nm": 0.03, "frame_time_s": 2.25}

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from stemkin import tables
 from stemkin.kinetics.creation import NM2_IN_BARN, cross_section
+from stemkin.names import folder_name
 from stemkin.order import histories
 from stemkin.report import images, palette, report_page, summaries, write_report
 from stemkin.report.intervals import AxisScale, scale_for
 from stemkin.report.result_files import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity
-from stemkin.results.store import Block, Store, folder_name
+from stemkin.results.store import Block, Store
 from stemkin.structures import described, neighbourhood_sums
 
 NAMES = {0: "Mo_W", 1: "Mo_W+V_S", 2: "V_S", 3: "V_S2"}

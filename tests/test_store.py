@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemkin import tables
-from stemkin.results.store import Block, Store, UnwritableError, fingerprint, folder_name
+from stemkin.names import folder_name
+from stemkin.results.store import Block, Store, UnwritableError, fingerprint
 
 ROWS = pd.DataFrame({"movie": ["a", "a"], "frame": [0, 1]})
 

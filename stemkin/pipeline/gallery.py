@@ -9,8 +9,9 @@ import numpy as np
 
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
+from stemkin.names import folder_name
 from stemkin.results.journal import Journal
-from stemkin.results.store import Block, Store, folder_name
+from stemkin.results.store import Block, Store
 from stemkin.tables import OK
 
 MAX_MOVIES = 4

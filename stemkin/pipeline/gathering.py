@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.results.store import Block, Store, folder_name
+from stemkin.names import folder_name
+from stemkin.results.store import Block, Store
 from stemkin.rows.files import part_of
 
 WHOLE = "whole_tracks"

@@ -40,8 +40,9 @@ from stemkin.linking import (
     link_block,
     prepare,
 )
+from stemkin.names import folder_name
 from stemkin.pipeline.gathering import WHOLE, gather, parts_of, scatter
-from stemkin.results.store import Block, Store, folder_name
+from stemkin.results.store import Block, Store
 from stemkin.rows.files import ROWS_PER_PARTITION
 from stemkin.schedulers.streams import results
 

@@ -14,8 +14,9 @@ from stemkin.errors import reaching
 from stemkin.kernels.crystal.order import UNKNOWN
 from stemkin.kernels.crystal.regions import tile_of
 from stemkin.movie import Movie
+from stemkin.names import folder_name
 from stemkin.order.maps import about_map
-from stemkin.results.store import Block, Store, folder_name
+from stemkin.results.store import Block, Store
 
 FOLDER = "maps"
 

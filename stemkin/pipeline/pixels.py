@@ -18,13 +18,14 @@ from stemkin.config import DetectSection, RunConfig, RunSection
 from stemkin.detection import detect_block
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
+from stemkin.names import folder_name
 from stemkin.pipeline import maps
 from stemkin.pipeline.blocks import edges_of, settled_mib
 from stemkin.pipeline.memory import peak_memory_mib
 from stemkin.pipeline.modelling import load_model
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
-from stemkin.results.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint, folder_name
+from stemkin.results.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint
 from stemkin.schedulers.crews import Call, Outcome
 from stemkin.schedulers.streams import stream
 

@@ -14,11 +14,12 @@ from stemkin import tables
 from stemkin.config import LinkSection, RunConfig
 from stemkin.detection import assemble_frames
 from stemkin.linking import MAX_STEP_LATTICES, Settings, link
+from stemkin.names import folder_name
 from stemkin.pipeline.gathering import WHOLE, whole_tracks
 from stemkin.pipeline.large import LargeMovie, link_large
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
-from stemkin.results.store import Block, Store, fingerprint, folder_name
+from stemkin.results.store import Block, Store, fingerprint
 from stemkin.rows.table import with_experiment
 from stemkin.schedulers.streams import results
 

@@ -20,9 +20,9 @@ from stemkin.readers.base import (
     Reader,
 )
 from stemkin.readers.errors import DamagedDataError, MovieError
-from stemkin.readers.files import head_of, read_into, size_of
 from stemkin.readers.notation import remembered
 from stemkin.readers.opening import open_reader
+from stemkin.readers.place import Place, place_of
 from stemkin.readers.registry import FORMATS, Format, begins, register, stem_of
 
 __all__ = [
@@ -35,13 +35,12 @@ __all__ = [
     "Format",
     "MovieError",
     "Options",
+    "Place",
     "Reader",
     "begins",
-    "head_of",
     "open_reader",
-    "read_into",
+    "place_of",
     "register",
     "remembered",
-    "size_of",
     "stem_of",
 ]

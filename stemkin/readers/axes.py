@@ -16,6 +16,7 @@ import numpy as np
 from stemkin.readers.base import Options
 from stemkin.readers.errors import MovieError
 from stemkin.readers.notation import remembered
+from stemkin.readers.place import Place
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue (ITU-R BT.709), which make a false-colour map monotonic again."""
@@ -99,7 +100,7 @@ def frames_in(
     shape: Sequence[int],
     axes: str | None,
     dtype: np.dtype,
-    source: str,
+    source: str | Place,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> AxisPlan:
     """Work out which axes are time, y and x.
@@ -195,7 +196,9 @@ def _time_axis(
     return stacked[0] if len(stacked) == 1 else None
 
 
-def _one_of(letter: str, n: int, lengths: tuple[int, ...], source: str, options: Options) -> int:
+def _one_of(
+    letter: str, n: int, lengths: tuple[int, ...], source: str | Place, options: Options
+) -> int:
     """Return the index to take of an axis that is neither time nor space."""
     if letter == "c" and options.channel is not None:
         if not 0 <= options.channel < n:

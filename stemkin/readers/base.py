@@ -13,8 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from stemkin.readers.errors import DamagedDataError, MovieError, NoSuchFrameError
-from stemkin.readers.files import identity_of
 from stemkin.readers.notation import remembered
+from stemkin.readers.place import Place
 
 MAX_FRAME_BYTES = 2**31
 """No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is broken."""
@@ -154,7 +154,9 @@ class FileReader:
 
     Attributes
     ----------
-    source, shape, dtype, calibration, frames_per_chunk
+    place
+        Where the file is; `source` says it as the user wrote it.
+    shape, dtype, calibration, frames_per_chunk
         As in `Reader`; `dtype` is in the machine's own byte order.
     format
         Name of the format, for tables and messages.
@@ -167,7 +169,7 @@ class FileReader:
         (y, x) where the file says that pixels are not square: then a pixel size has to be given.
     """
 
-    source: str
+    place: Place
     shape: tuple[int, int, int]
     dtype: np.dtype
     calibration: Calibration = Calibration()
@@ -209,9 +211,14 @@ class FileReader:
             raise MovieError(msg)
 
     @property
+    def source(self) -> str:
+        """Path or URL, as the user wrote it."""
+        return self.place.source
+
+    @property
     def identity(self) -> str:
         """Where the file is, how large, and when it was last written."""
-        return identity_of(self.source)
+        return self.place.identity()
 
     @property
     def n_bytes(self) -> int:

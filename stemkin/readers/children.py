@@ -26,15 +26,16 @@ from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
 from stemkin.readers.notation import as_json, from_json
 from stemkin.readers.openers import open_as
+from stemkin.readers.place import Place, place_of
 
 LIMIT_S = 20.0
 """Headers take milliseconds; slow network disks are allowed more."""
 
 
 def opened_by_a_child(
-    name: str, opener: str, source: str, options: Options, *, limit_s: float = LIMIT_S
+    name: str, opener: str, place: Place, options: Options, *, limit_s: float = LIMIT_S
 ) -> FileReader | None:
-    """Return the reader of `source`, opened in another process; None where that process met trouble
+    """Return the reader of `place`, opened in another process; None where that process met trouble
     that is not the file's.
 
     Parameters
@@ -42,8 +43,8 @@ def opened_by_a_child(
     name
         Of the format.
     opener
-        ``module:function`` that takes `source` and `options`.
-    source
+        ``module:function`` that takes `place` and `options`.
+    place
         Local path.
     options
         What the user said of where the frames lie.
@@ -58,7 +59,7 @@ def opened_by_a_child(
     asked = {
         "name": name,
         "opener": opener,
-        "source": source,
+        "source": place.source,
         "dataset": options.dataset,
         "channel": options.channel,
     }
@@ -66,7 +67,7 @@ def opened_by_a_child(
         answer = child.ask({**asked, "limit_s": limit_s}, limit_s)
     if answer is None:
         msg = (
-            f"{source} is damaged: its header could not be read within {limit_s:g} s, or stopped "
+            f"{place} is damaged: its header could not be read within {limit_s:g} s, or stopped "
             "the library that reads it"
         )
         raise MovieError(msg)
@@ -187,7 +188,7 @@ def serve() -> None:
             reader = open_as(
                 asked["name"],
                 asked["opener"],
-                asked["source"],
+                place_of(asked["source"]),
                 Options(asked["dataset"], asked["channel"]),
             )
             answer = {"reader": as_json(reader)}

@@ -18,9 +18,9 @@ import numpy as np
 
 from stemkin.kernels.images.corrections import Correction, Wrap, correct
 from stemkin.readers.errors import MovieError
-from stemkin.readers.files import identity_of
 from stemkin.readers.opening import open_reader
-from stemkin.readers.wrapping import WrappingReader
+from stemkin.readers.place import Place, place_of
+from stemkin.readers.wrappers import WrappingReader
 
 Image = np.ndarray | float | str | os.PathLike[str] | None
 
@@ -145,7 +145,7 @@ def _image(given: Image, name: str, shape: tuple[int, int]) -> np.ndarray | floa
     if given is None or isinstance(given, (int, float)):
         return given
     image = (
-        _read_image(os.fspath(given), identity_of(os.fspath(given)))
+        _read_image(place_of(given), place_of(given).identity())
         if isinstance(given, (str, os.PathLike))
         else np.asarray(given)
     )
@@ -157,8 +157,8 @@ def _image(given: Image, name: str, shape: tuple[int, int]) -> np.ndarray | floa
 
 
 @lru_cache(maxsize=16)
-def _read_image(path: str, identity: str) -> np.ndarray:  # noqa: ARG001 - a changed file is read anew
-    reader = open_reader(path)
+def _read_image(place: Place, identity: str) -> np.ndarray:  # noqa: ARG001 - a changed file is read anew
+    reader = open_reader(place)
     mean: np.ndarray = reader.read(0, reader.shape[0]).mean(axis=0, dtype=np.float64)
     return mean
 
@@ -195,7 +195,7 @@ def _dead(given: Any, shape: tuple[int, int]) -> np.ndarray | None:
 
 def _identity(given: Any) -> str:
     if isinstance(given, (str, os.PathLike)):
-        return identity_of(os.fspath(given))
+        return place_of(given).identity()
     if given is None or isinstance(given, (int, float)):
         return repr(given)
     array = np.ascontiguousarray(given)

@@ -19,8 +19,8 @@ import numpy as np
 from stemkin.readers.axes import frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
-from stemkin.readers.files import size_of
 from stemkin.readers.paging import Pages
+from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
 from stemkin.readers.units import calibrated, nanometres, seconds
 
@@ -50,7 +50,7 @@ MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
-class Place:
+class LongArray:
     """A long array in the file: where it is, its code and number of values."""
 
     offset: int
@@ -147,11 +147,11 @@ class Tags:
 
     def _array(self, code: int, n: int) -> Any:
         dtype = np.dtype(self.order + TYPES[code])
-        place = Place(self.at, code, self._not_negative(n))
+        array = LongArray(self.at, code, self._not_negative(n))
         self.at += n * dtype.itemsize
         if n > LONGEST_TEXT or code != 4:
-            return place
-        return self.pages.read(place.offset, 2 * n).decode(
+            return array
+        return self.pages.read(array.offset, 2 * n).decode(
             "utf-16-le" if self.order == "<" else "utf-16-be", "replace"
         )
 
@@ -163,7 +163,7 @@ class Tags:
         return n
 
 
-def open_dm(source: str, options: Options) -> FileReader:
+def open_dm(place: Place, options: Options) -> FileReader:
     """Open a DM3 or DM4 file. Lazy: its tags are read, its pixels are not.
 
     Raises
@@ -171,38 +171,37 @@ def open_dm(source: str, options: Options) -> FileReader:
     MovieError
         If its tags are not whole, or it holds no image of real numbers.
     """
-    tree, order = _tree(source)
+    tree, order = _tree(place)
     images = _images(tree)
     if not images:
-        msg = f"{source} holds no image"
+        msg = f"{place} holds no image"
         raise MovieError(msg)
     image = max(images, key=lambda one: one["Data"].n)
     shape = tuple(int(image["Dimensions"][str(i)]) for i in range(len(image["Dimensions"])))[::-1]
     code = int(image["DataType"])
     if code not in PIXELS:
         msg = (
-            f"{source} holds pixels of DigitalMicrograph's type {code}; intensities are real "
-            "numbers"
+            f"{place} holds pixels of DigitalMicrograph's type {code}; intensities are real numbers"
         )
         raise MovieError(msg)
     stored = np.dtype(order + PIXELS[code])
     edges = [_axis(image, axis) for axis in range(len(shape))][::-1]
     if len(shape) == 3 and any(unit.lower() in ("ev", "kev") for _, unit in edges):
-        msg = f"{source} is a spectrum image (one axis is an energy), not a movie"
+        msg = f"{place} is a spectrum image (one axis is an energy), not a movie"
         raise MovieError(msg)
     plan = frames_in(
-        shape, "tyx"[-len(shape) :] if len(shape) <= 3 else None, stored, source, options
+        shape, "tyx"[-len(shape) :] if len(shape) <= 3 else None, stored, place, options
     )
     time_s = seconds(*edges[0]) if len(shape) == 3 else None
     about = calibrated(nanometres(*edges[-2]), nanometres(*edges[-1]), time_s, "DM calibration")
     return raw_reader(
-        source, plan, stored, offset=image["Data"].offset, format=f"DM{tree['version']}", **about
+        place, plan, stored, offset=image["Data"].offset, format=f"DM{tree['version']}", **about
     )
 
 
-def _tree(source: str) -> tuple[dict[str, Any], str]:
+def _tree(place: Place) -> tuple[dict[str, Any], str]:
     """Return the tags of a file, its version among them, and the byte order of its values."""
-    tags = Tags(Pages(source, size_of(source)), is_dm4=False, order="<")
+    tags = Tags(Pages(place, place.size()), is_dm4=False, order="<")
     version = tags.number(">i")
     if version not in (3, 4):
         msg = f"it is of version {version}"
@@ -218,7 +217,7 @@ def _images(tree: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         image
         for image in found
-        if isinstance(image.get("Data"), Place) and len(image.get("Dimensions", ())) >= 2
+        if isinstance(image.get("Data"), LongArray) and len(image.get("Dimensions", ())) >= 2
     ]
 
 

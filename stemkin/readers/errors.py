@@ -66,7 +66,7 @@ def is_damage(error: Exception) -> bool:
     return True
 
 
-def check_promise(promised: float, stored: float, source: str) -> None:
+def check_promise(promised: float, stored: float, source: object) -> None:
     """Refuse a header that promises `promised` bytes of pixels where only `stored` bytes lie.
 
     Raises

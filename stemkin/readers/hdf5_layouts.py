@@ -17,6 +17,7 @@ import numpy as np
 
 from stemkin.readers.base import Options
 from stemkin.readers.errors import MovieError
+from stemkin.readers.place import Place
 from stemkin.readers.units import calibrated, named_values, nanometres, seconds
 
 MAX_DATASETS = 10_000
@@ -36,7 +37,7 @@ class Found:
     label: str = ""
 
 
-def find_dataset(file: Any, source: str, options: Options) -> Found:
+def find_dataset(file: Any, place: Place, options: Options) -> Found:
     """Return the dataset that holds the frames.
 
     Raises
@@ -46,9 +47,9 @@ def find_dataset(file: Any, source: str, options: Options) -> Found:
     """
     candidates = next(filter(None, (list(_tried(look, file)) for look in CONVENTIONS)), [])
     if options.dataset is not None:
-        return _chosen(file, source, options.dataset, candidates)
+        return _chosen(file, place, options.dataset, candidates)
     if not candidates:
-        msg = f"{source} holds no dataset that can be frames (real numbers, (t, y, x) or (y, x))"
+        msg = f"{place} holds no dataset that can be frames (real numbers, (t, y, x) or (y, x))"
         raise MovieError(msg)
     if (
         len(candidates) > 1
@@ -57,7 +58,7 @@ def find_dataset(file: Any, source: str, options: Options) -> Found:
     ):
         if not 0 <= options.channel < len(candidates):
             msg = (
-                f"channel {options.channel} was asked of {source}, which has channels 0 to "
+                f"channel {options.channel} was asked of {place}, which has channels 0 to "
                 f"{len(candidates) - 1}"
             )
             raise MovieError(msg)
@@ -67,7 +68,7 @@ def find_dataset(file: Any, source: str, options: Options) -> Found:
             repr(c.path) + (f" ({c.label})" if c.label else "") for c in candidates[:8]
         )
         msg = (
-            f"{source} holds {len(candidates)} datasets that can be movies; choose one with "
+            f"{place} holds {len(candidates)} datasets that can be movies; choose one with "
             f"dataset=: {names}"
         )
         raise MovieError(msg)
@@ -80,7 +81,7 @@ def _tried(look: Callable[[Any], Iterator[Found]], file: Any) -> Iterator[Found]
         yield from look(file)
 
 
-def _chosen(file: Any, source: str, path: str, candidates: list[Found]) -> Found:
+def _chosen(file: Any, place: Place, path: str, candidates: list[Found]) -> Found:
     import h5py
 
     for candidate in candidates:
@@ -88,7 +89,7 @@ def _chosen(file: Any, source: str, path: str, candidates: list[Found]) -> Found
             return candidate
     if path not in file or not isinstance(file[path], h5py.Dataset):
         msg = (
-            f"{source} holds no dataset {path!r}; it can be one of "
+            f"{place} holds no dataset {path!r}; it can be one of "
             f"{[c.path for c in candidates[:8]]}"
         )
         raise MovieError(msg)

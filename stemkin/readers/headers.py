@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stemkin.readers.base import FileReader, Options
-from stemkin.readers.files import identity_of, is_folder, is_url, local
 from stemkin.readers.notation import UnknownKindError, as_json, from_json
 from stemkin.readers.opening import open_reader
+from stemkin.readers.place import Place
 from stemkin.readers.registry import import_formats
 
 VERSION = 2
@@ -38,21 +38,21 @@ class Headers:
     changed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def opened(self, source: str, options: Options) -> FileReader:
-        """Return the reader of `source`: as remembered while its file is unchanged, else anew.
+    def opened(self, place: Place, options: Options) -> FileReader:
+        """Return the reader of `place`: as remembered while its file is unchanged, else anew.
 
         Raises
         ------
         OSError, MovieError
             As `open_reader`.
         """
-        key = json.dumps([source, options.dataset, options.channel])
-        state = state_of(source)
+        key = json.dumps([place.source, options.dataset, options.channel])
+        state = state_of(place)
         with self._lock:
             before = self.known.get(key)
         if before is not None and state is not None and before[0] == state:
             return before[1]
-        reader = open_reader(source, options)
+        reader = open_reader(place, options)
         if state is not None:
             with self._lock:
                 self.known[key] = (state, reader)
@@ -107,18 +107,18 @@ def _built_again(said: dict[str, Any]) -> dict[str, tuple[str, FileReader]]:
     return known
 
 
-def state_of(source: str) -> str | None:
+def state_of(place: Place) -> str | None:
     """Return what changes when a movie's header may have; None if there is nothing.
 
     Cheap: one or two looks at the file system.
     """
     try:
-        if not is_url(source) and is_folder(source):
-            inside = [f"{local(source)}/{name}" for name in HEADER_FILES]
-            there = [path for path in inside if os.path.exists(path)]
-            return "\n".join(identity_of(path) for path in (source, *there))
-        if is_url(source) and source.rstrip("/").endswith(".zarr"):
-            return identity_of(f"{source.rstrip('/')}/zarr.json")
-        return identity_of(source)
+        if place.is_remote and place.ends_with(".zarr"):
+            return (place / "zarr.json").identity()
+        if not place.is_remote and place.is_folder():
+            inside = [place / name for name in HEADER_FILES]
+            there = [file for file in inside if file.exists()]
+            return "\n".join(one.identity() for one in (place, *there))
+        return place.identity()
     except OSError:
         return None

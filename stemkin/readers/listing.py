@@ -1,4 +1,4 @@
-"""Which sources lie in a folder, match a glob or begin with a URL."""
+"""Which movies lie in a folder, match a glob or begin with a URL."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stemkin.readers.base import Calibration, Options
-from stemkin.readers.files import (
-    exists,
-    filesystem,
-    forget_listings,
-    is_folder,
-    is_url,
-    local,
-    missing,
-)
+from stemkin.readers.place import Place, RemotePlace, forget_listings, place_of
 from stemkin.readers.registry import formats, stem_of
 from stemkin.readers.tiff_folder import is_sequence
 from stemkin.readers.zarr_store import is_zarr_folder
@@ -31,11 +23,22 @@ RESULTS_MARK = "run.json"
 
 
 @dataclass(frozen=True)
-class Source:
-    """One movie to be opened: where it is, what the archive calls that place, and what a manifest
-    says of it."""
+class Listed:
+    """One movie to be opened, and what a manifest says of it.
 
-    path: str
+    Attributes
+    ----------
+    place
+        Where it is.
+    label
+        What the archive calls that place: the path below its folder.
+    name
+        Of the movie; None until `named` has found one.
+    calibration, options
+        Of the manifest, before arguments.
+    """
+
+    place: Place
     label: str
     name: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
@@ -47,14 +50,16 @@ def searched_suffixes() -> tuple[str, ...]:
     return tuple(suffix for one in formats() if one.name != "EMI" for suffix in one.suffixes)
 
 
-def is_manifest(source: str) -> bool:
-    """Tell whether `source` is a manifest, by its suffix."""
-    return source.lower().endswith(MANIFESTS) and not is_pattern(source)
+def is_manifest(place: Place) -> bool:
+    """Tell whether `place` is a manifest, by its suffix."""
+    return place.source.lower().endswith(MANIFESTS) and not is_pattern(place)
 
 
-def is_pattern(source: str) -> bool:
-    """Tell whether `source` is a glob: it has wildcards, and no file is called exactly so."""
-    return any(c in source for c in "*?[") and (is_url(source) or not os.path.exists(local(source)))
+def is_pattern(place: Place) -> bool:
+    """Tell whether `place` is a glob: it has wildcards, and no file is called exactly so."""
+    if not any(sign in place.source for sign in "*?["):
+        return False
+    return place.is_remote or not place.exists()
 
 
 def natural(text: str) -> list[Any]:
@@ -64,95 +69,89 @@ def natural(text: str) -> list[Any]:
     ['A1', 'a9', 'a10']
     """
     parts = re.split(r"(\d+)", text)
+    # text sorts before any number, and what only differs in its case by the text itself
     return [(int(p), "") if p.isdecimal() else (0, p.lower()) for p in parts] + [(0, text)]
 
 
-def expand(source: str) -> list[Source]:
-    """Return the movies that `source` (file, folder, glob, URL) stands for, in natural order;
-    perhaps none.
+def expand(place: Place) -> list[Listed]:
+    """Return the movies that a file, folder, glob or URL stands for, in natural order.
 
     Raises
     ------
     FileNotFoundError
         If it is no glob and not there.
     """
-    forget_listings(source)
-    if is_pattern(source):
-        root = _before_wildcards(source)
-        found = [path for path in _glob(source) if _is_movie(path)]
-        return _sorted(found, root)
-    if is_url(source) and source.rstrip("/").lower().endswith(searched_suffixes()):
-        return [Source(source, source.rstrip("/").rsplit("/", 1)[-1])]
-    if not exists(source):
-        raise missing(source)
-    if not is_folder(source) or is_one_movie(source):
-        return [Source(source, os.path.basename(source.rstrip("/\\")))]
-    return _sorted(_movies_below(source), source)
+    forget_listings(place)
+    if is_pattern(place):
+        found = [path for path in _matches(place) if _is_movie(path)]
+        return _sorted(found, place_of(_before_wildcards(place.source)))
+    if place.is_remote and place.ends_with(*searched_suffixes()):
+        return [Listed(place, place.source.rstrip("/").rsplit("/", 1)[-1])]
+    if not place.exists():
+        raise place.missing()
+    if not place.is_folder() or is_one_movie(place):
+        return [Listed(place, os.path.basename(place.source.rstrip("/\\")))]
+    return _sorted(_movies_below(place), place)
 
 
-def is_one_movie(folder: str) -> bool:
+def is_one_movie(folder: Place) -> bool:
     """Tell whether a folder is a movie itself: a Zarr store, or the numbered TIFF files of one."""
-    return (
-        folder.rstrip("/").lower().endswith(".zarr")
-        or is_zarr_folder(folder)
-        or is_sequence(folder)
-    )
+    return folder.ends_with(".zarr") or is_zarr_folder(folder) or is_sequence(folder)
 
 
-def _sorted(paths: list[str], root: str) -> list[Source]:
-    root = _as_listed(root).rstrip("/\\")
-    sources = [
-        Source(path, path[len(root) :].lstrip("/\\") if path.startswith(root) else path)
-        for path in paths
-    ]
-    return sorted(sources, key=lambda one: (natural(_short_name(one.label)), one.label))
+def _sorted(paths: list[str], root: Place) -> list[Listed]:
+    """Return the movies at `paths` in the natural order of what they are called below `root`."""
+    above = _as_listed(root).rstrip("/\\")
+    found = []
+    for path in paths:
+        label = path[len(above) :].lstrip("/\\") if path.startswith(above) else path
+        found.append(Listed(place_of(path), label))
+    return sorted(found, key=lambda one: (natural(_short_name(one.label)), one.label))
 
 
-def _movies_below(folder: str) -> list[str]:
-    """Return the movies in a folder and its subfolders; hidden ones and results of earlier runs are
-    passed over."""
-    found, to_look = [], [folder]
+def _movies_below(folder: Place) -> list[str]:
+    """Return the movies in a folder and its subfolders, but hidden ones and earlier results."""
+    found = []
+    to_look = [folder]
     while to_look:
         inside = _inside(to_look.pop())
         if any(path.endswith("/" + RESULTS_MARK) for path, _ in inside):
             continue
-        for path, is_dir in inside:
+        for path, is_folder in inside:
             name = path.rsplit("/", 1)[-1]
             if name.startswith(".") or name.endswith(UNFINISHED):
                 continue
-            if is_dir and not is_one_movie(path):
-                to_look.append(path)
-            elif is_dir or name.lower().endswith(searched_suffixes()):
+            if is_folder and not is_one_movie(place_of(path)):
+                to_look.append(place_of(path))
+            elif is_folder or name.lower().endswith(searched_suffixes()):
                 found.append(path)
     return found
 
 
-def _as_listed(url: str) -> str:
+def _as_listed(place: Place) -> str:
     """Return a URL in the form that its file system lists it in."""
-    if not is_url(url):
-        return url
-    fs = filesystem(url)
-    return str(fs.unstrip_protocol(fs._strip_protocol(url)))
+    if not isinstance(place, RemotePlace):
+        return place.source
+    filesystem = place.filesystem
+    return str(filesystem.unstrip_protocol(filesystem._strip_protocol(place.source)))
 
 
-def _inside(folder: str) -> list[tuple[str, bool]]:
+def _inside(folder: Place) -> list[tuple[str, bool]]:
     """Return (path, whether it is a folder) of everything directly in `folder`."""
-    if is_url(folder):
-        fs = filesystem(folder)
-        listed = fs.ls(folder, detail=True)
-        return [
-            (fs.unstrip_protocol(one["name"]).rstrip("/"), one["type"] == "directory")
-            for one in listed
-        ]
-    with os.scandir(local(folder)) as entries:
+    if isinstance(folder, RemotePlace):
+        listed = folder.filesystem.ls(folder.source, detail=True)
+        whole = folder.filesystem.unstrip_protocol
+        return [(whole(one["name"]).rstrip("/"), one["type"] == "directory") for one in listed]
+    with os.scandir(folder.path) as entries:
         return [(entry.path.replace(os.sep, "/"), entry.is_dir()) for entry in entries]
 
 
-def _glob(pattern: str) -> list[str]:
-    if is_url(pattern):
-        fs = filesystem(pattern)
-        return [fs.unstrip_protocol(path) for path in fs.glob(pattern)]
-    return glob.glob(local(pattern), recursive=True)
+def _matches(pattern: Place) -> list[str]:
+    """Return what matches a glob."""
+    if isinstance(pattern, RemotePlace):
+        filesystem = pattern.filesystem
+        return [filesystem.unstrip_protocol(path) for path in filesystem.glob(pattern.source)]
+    return glob.glob(pattern.path, recursive=True)
 
 
 def _is_movie(path: str) -> bool:
@@ -165,28 +164,33 @@ def _before_wildcards(pattern: str) -> str:
     return kept.rpartition("/")[0]
 
 
-def named(sources: list[Source]) -> list[Source]:
-    """Give every source a name of its own that depends on its path alone, where the paths allow
-    it."""
-    names = [source.name or _short_name(source.label) for source in sources]
-    shared = {name for name, n in Counter(names).items() if n > 1}
-    names = [
-        source.label if name in shared and not source.name else name
-        for source, name in zip(sources, names, strict=True)
-    ]
-    shared = {name for name, n in Counter(names).items() if n > 1}
-    names = [
-        source.path if name in shared and not source.name else name
-        for source, name in zip(sources, names, strict=True)
-    ]
-    twice = [name for name, n in Counter(names).items() if n > 1]
+def named(listed: list[Listed]) -> list[Listed]:
+    """Give every movie a name of its own, which depends on its path alone where paths allow it.
+
+    Raises
+    ------
+    ValueError
+        If two have the same name in a manifest, or are the same.
+    """
+    names = [one.name or _short_name(one.label) for one in listed]
+    # what is called alike by its short name is called by its label, and if need be by its path
+    for longer in ([one.label for one in listed], [str(one.place) for one in listed]):
+        shared = _more_than_once(names)
+        for i, one in enumerate(listed):
+            if names[i] in shared and not one.name:
+                names[i] = longer[i]
+    twice = _more_than_once(names)
     if twice:
         msg = (
             f"{len(twice)} movie names are not unique, such as {twice[0]!r}; give each movie a "
             "name of its own in the manifest"
         )
         raise ValueError(msg)
-    return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
+    return [replace(one, name=name) for one, name in zip(listed, names, strict=True)]
+
+
+def _more_than_once(names: list[str]) -> list[str]:
+    return [name for name, n in Counter(names).items() if n > 1]
 
 
 def _short_name(label: str) -> str:

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from stemkin.readers.base import CALIBRATED, Calibration, Options
-from stemkin.readers.files import bytes_of, is_url, size_of
-from stemkin.readers.listing import Source
+from stemkin.readers.listing import Listed
+from stemkin.readers.place import Place, place_of
 
 KNOWN = ("path", "name", *CALIBRATED, "dataset", "channel")
 MAX_BYTES = 2**26
 
 
-def read_manifest(source: str) -> list[Source]:
+def read_manifest(place: Place) -> list[Listed]:
     """Return the movies that a ``.csv`` or ``.toml`` manifest names, in its order.
 
     Raises
@@ -26,68 +26,63 @@ def read_manifest(source: str) -> list[Source]:
         If it is no table, has an unknown column, a movie without path, or a value that is no
         positive number; the line is named.
     """
-    if size_of(source) > MAX_BYTES:
-        msg = f"{source} is larger than {MAX_BYTES >> 20} MiB, which no manifest is"
+    if place.size() > MAX_BYTES:
+        msg = f"{place} is larger than {MAX_BYTES >> 20} MiB, which no manifest is"
         raise ValueError(msg)
     try:
-        text = bytes_of(source, 0, MAX_BYTES).decode("utf-8-sig")
+        text = place.read(0, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"the manifest {source} is not UTF-8 text: {error}"
+        msg = f"the manifest {place} is not UTF-8 text: {error}"
         raise ValueError(msg) from error
-    rows = (
-        _rows_of_toml(text, source)
-        if source.lower().endswith(".toml")
-        else _rows_of_csv(text, source)
-    )
+    read_rows = _rows_of_toml if place.ends_with(".toml") else _rows_of_csv
+    rows = read_rows(text, place)
     if not rows:
-        msg = f"the manifest {source} names no movies"
+        msg = f"the manifest {place} names no movies"
         raise ValueError(msg)
-    return [_source_of(row, where, source) for where, row in rows]
+    return [_source_of(row, where, place) for where, row in rows]
 
 
-def _rows_of_csv(text: str, source: str) -> list[tuple[str, dict[str, Any]]]:
+def _rows_of_csv(text: str, place: Place) -> list[tuple[str, dict[str, Any]]]:
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        msg = f"the manifest {source} is no valid CSV: {error}"
+        msg = f"the manifest {place} is no valid CSV: {error}"
         raise ValueError(msg) from error
     if not lines or not any(lines[0]):
         return []
     header = [column.strip() for column in lines[0]]
-    _check_keys(header, f"line 1 of {source}")
+    _check_keys(header, f"line 1 of {place}")
     if len(set(header)) < len(header) or "path" not in header:
-        msg = (
-            f"the manifest {source} needs one column 'path', and each column once; it has {header}"
-        )
+        msg = f"the manifest {place} needs one column 'path', and each column once; it has {header}"
         raise ValueError(msg)
     rows = []
     for n, values in enumerate(lines[1:], 2):
         if not any(value.strip() for value in values):
             continue
         if len(values) != len(header):
-            msg = f"line {n} of {source} has {len(values)} values for {len(header)} columns"
+            msg = f"line {n} of {place} has {len(values)} values for {len(header)} columns"
             raise ValueError(msg)
         rows.append(
             (
-                f"line {n} of {source}",
+                f"line {n} of {place}",
                 {k: v.strip() for k, v in zip(header, values, strict=True) if v.strip()},
             )
         )
     return rows
 
 
-def _rows_of_toml(text: str, source: str) -> list[tuple[str, dict[str, Any]]]:
+def _rows_of_toml(text: str, place: Place) -> list[tuple[str, dict[str, Any]]]:
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        msg = f"the manifest {source} is no valid TOML: {error}"
+        msg = f"the manifest {place} is no valid TOML: {error}"
         raise ValueError(msg) from error
     movies = content.pop("movie", [])
-    _check_keys(content, source, known=(*CALIBRATED, "dataset", "channel"))
+    _check_keys(content, str(place), known=(*CALIBRATED, "dataset", "channel"))
     if not isinstance(movies, list) or not all(isinstance(movie, dict) for movie in movies):
-        msg = f"the manifest {source} needs one [[movie]] table per movie"
+        msg = f"the manifest {place} needs one [[movie]] table per movie"
         raise ValueError(msg)
-    rows = [(f"movie {n} of {source}", {**content, **movie}) for n, movie in enumerate(movies, 1)]
+    rows = [(f"movie {n} of {place}", {**content, **movie}) for n, movie in enumerate(movies, 1)]
     for where, row in rows:
         _check_keys(row, where)
     return rows
@@ -100,7 +95,7 @@ def _check_keys(keys: Any, where: str, *, known: tuple[str, ...] = KNOWN) -> Non
         raise ValueError(msg)
 
 
-def _source_of(row: Mapping[str, Any], where: str, manifest: str) -> Source:
+def _source_of(row: Mapping[str, Any], where: str, manifest: Place) -> Listed:
     path = row.get("path")
     if not isinstance(path, str) or not path or "\0" in path:
         msg = f"{where}: each movie needs a path, but this one has {path!r}"
@@ -113,7 +108,7 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: str) -> Source:
         raise ValueError(msg) from error
     name, dataset = (_text(row.get(key), key, where) for key in ("name", "dataset"))
     channel = None if "channel" not in row else int(_number(row["channel"], "channel", where))
-    return Source(
+    return Listed(
         _beside(manifest, path),
         path.replace("\\", "/"),
         name,
@@ -122,12 +117,12 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: str) -> Source:
     )
 
 
-def _beside(manifest: str, path: str) -> str:
+def _beside(manifest: Place, path: str) -> Place:
     """Return `path` as seen from the manifest's folder."""
-    if is_url(path) or path.startswith(("/", "file://")) or path[1:3] in (":\\", ":/"):
-        return path
-    folder, slash, _ = manifest.replace("\\", "/").rpartition("/")
-    return f"{folder}{slash}{path}"
+    if "://" in path or path.startswith("/") or path[1:3] in (":\\", ":/"):
+        return place_of(path)
+    folder, slash, _ = manifest.source.replace("\\", "/").rpartition("/")
+    return place_of(f"{folder}{slash}{path}")
 
 
 def _number(value: Any, name: str, where: str) -> float:

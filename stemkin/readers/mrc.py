@@ -16,7 +16,7 @@ import numpy as np
 from stemkin.readers.axes import frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
-from stemkin.readers.files import bytes_of
+from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
 from stemkin.readers.units import calibrated, nanometres
 
@@ -25,7 +25,7 @@ MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 LONGEST_EDGE = 2**20
 
 
-def open_mrc(source: str, options: Options) -> FileReader:
+def open_mrc(place: Place, options: Options) -> FileReader:
     """Open an MRC file. Lazy: only its header is read.
 
     Raises
@@ -33,28 +33,28 @@ def open_mrc(source: str, options: Options) -> FileReader:
     MovieError
         If the header is not whole, or its numbers are none of an image stack.
     """
-    head = bytes_of(source, 0, HEADER_BYTES)
+    head = place.read(0, HEADER_BYTES)
     if len(head) < HEADER_BYTES:
-        msg = f"{source} is not a whole MRC file: it has {len(head)} bytes, less than its header"
+        msg = f"{place} is not a whole MRC file: it has {len(head)} bytes, less than its header"
         raise MovieError(msg)
     endian = _byte_order(head)
     nx, ny, nz, mode = struct.unpack_from(endian + "4i", head)
     if mode not in MODES or not (0 < nx <= LONGEST_EDGE and 0 < ny <= LONGEST_EDGE and nz > 0):
         msg = (
-            f"{source} is no MRC stack of images: its header says {nx} x {ny} x {nz} pixels of "
+            f"{place} is no MRC stack of images: its header says {nx} x {ny} x {nz} pixels of "
             f"mode {mode}"
         )
         raise MovieError(msg)
     extended = struct.unpack_from(endian + "i", head, 92)[0]
     if extended < 0:
-        msg = f"{source} is not a whole MRC file: its extended header has {extended} bytes"
+        msg = f"{place} is not a whole MRC file: its extended header has {extended} bytes"
         raise MovieError(msg)
-    plan = frames_in((nz, ny, nx), "tyx", np.dtype(MODES[mode]), source, options)
+    plan = frames_in((nz, ny, nx), "tyx", np.dtype(MODES[mode]), place, options)
     about = calibrated(*_edges_nm(head, endian, (ny, nx)), None, "MRC header")
     stored = np.dtype(MODES[mode] if not _is_unsigned(head, endian, mode) else "u1").newbyteorder(
         endian
     )
-    return raw_reader(source, plan, stored, offset=HEADER_BYTES + extended, format="MRC", **about)
+    return raw_reader(place, plan, stored, offset=HEADER_BYTES + extended, format="MRC", **about)
 
 
 def _byte_order(head: bytes) -> Literal["<", ">"]:

@@ -8,13 +8,13 @@ is a field of a reader says so itself, with the decorator `remembered`.
 those that are known: nothing is imported because a file says so, and nothing is called but the
 constructors of readers and of the dataclasses that are decorated.
 
->>> reader = from_json({"kind": "stemkin.readers.base:Options", "dataset": "a", "channel": None})
-Traceback (most recent call last):
-...
-stemkin.readers.notation.UnknownKindError: no class 'stemkin.readers.base:Options' is known here
 >>> from stemkin.readers import Options
 >>> from_json(as_json(Options("a")))
 Options(dataset='a', channel=None)
+>>> from_json({"kind": "os:system", "command": "true"})
+Traceback (most recent call last):
+...
+stemkin.readers.notation.UnknownKindError: no class 'os:system' is known here
 """
 
 from __future__ import annotations

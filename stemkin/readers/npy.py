@@ -15,7 +15,7 @@ import numpy as np
 from stemkin.readers.axes import frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import DamagedDataError, MovieError, check_promise, is_damage
-from stemkin.readers.files import bytes_of, bytes_view, opened
+from stemkin.readers.place import Place, bytes_view
 from stemkin.readers.raw import raw_reader
 
 MAGIC = b"\x93NUMPY"
@@ -23,7 +23,7 @@ MAX_HEADER_BYTES = 65_536
 PIECE_BYTES = 2**22
 
 
-def open_npy(source: str, options: Options) -> FileReader:
+def open_npy(place: Place, options: Options) -> FileReader:
     """Open an ``.npy`` file. Lazy: only its header is read.
 
     Raises
@@ -31,12 +31,12 @@ def open_npy(source: str, options: Options) -> FileReader:
     MovieError
         If it is no array of numbers (t, y, x) or (y, x).
     """
-    shape, dtype, order, offset = parse_header(bytes_of(source, 0, 12 + MAX_HEADER_BYTES))
-    plan = frames_in(shape, None, dtype, source, options)
-    return raw_reader(source, plan, dtype, offset=offset, order=order, format="NPY")
+    shape, dtype, order, offset = parse_header(place.read(0, 12 + MAX_HEADER_BYTES))
+    plan = frames_in(shape, None, dtype, place, options)
+    return raw_reader(place, plan, dtype, offset=offset, order=order, format="NPY")
 
 
-def open_npz(source: str, options: Options) -> FileReader:
+def open_npz(place: Place, options: Options) -> FileReader:
     """Open the only movie of an ``.npz`` file, or the one called `options.dataset`. Lazy: only
     headers are read.
 
@@ -45,19 +45,19 @@ def open_npz(source: str, options: Options) -> FileReader:
     MovieError
         If it is no ZIP file, or holds no array that can be a movie, or several.
     """
-    with opened(source) as file, zipfile.ZipFile(file) as archive:
+    with place.opened() as file, zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        found = {name: _member(source, archive, info, options) for name, info in members.items()}
+        found = {name: _member(place, archive, info, options) for name, info in members.items()}
     readers = {name: reader for name, reader in found.items() if reader is not None}
     if options.dataset is not None:
         if readers.get(options.dataset) is None:
-            msg = f"{source} holds no movie called {options.dataset!r}; it holds {sorted(readers)}"
+            msg = f"{place} holds no movie called {options.dataset!r}; it holds {sorted(readers)}"
             raise MovieError(msg)
         return readers[options.dataset]
     stacks = {name: reader for name, reader in readers.items() if reader.shape[0] > 1} or readers
     if len(stacks) != 1:
         msg = (
-            f"{source} holds {len(stacks)} arrays that can be movies, {sorted(stacks)}; choose one "
+            f"{place} holds {len(stacks)} arrays that can be movies, {sorted(stacks)}; choose one "
             "with dataset="
         )
         raise MovieError(msg)
@@ -97,7 +97,7 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
 
 
 def _member(
-    source: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: Options
+    place: Place, archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: Options
 ) -> FileReader | None:
     """Return a reader of one member; None where it can be no movie."""
     try:
@@ -105,18 +105,18 @@ def _member(
             shape, dtype, order, offset = parse_header(file.read(12 + MAX_HEADER_BYTES))
         if len(shape) < 2:
             return None
-        plan = frames_in(shape, None, dtype, source, options)
+        plan = frames_in(shape, None, dtype, place, options)
         if info.compress_type == zipfile.ZIP_STORED:
-            at = _data_offset(source, info) + offset
-            return raw_reader(source, plan, dtype, offset=at, order=order, format="NPZ")
+            at = _data_offset(place, info) + offset
+            return raw_reader(place, plan, dtype, offset=at, order=order, format="NPZ")
         if plan.index not in (("t", "y", "x"), ("y", "x")) or order != "C":
             return None
         n, height, width = plan.shape
         frame_bytes = height * width * dtype.itemsize
-        check_promise(frame_bytes, info.compress_size, source)
+        check_promise(frame_bytes, info.compress_size, place)
         held = min(n, max(0, info.file_size - offset) // max(1, frame_bytes))
         return NpzReader(
-            source=source, shape=(held, height, width), dtype=plan.dtype(dtype), member=info.filename, stored_dtype=dtype,
+            place=place, shape=(held, height, width), dtype=plan.dtype(dtype), member=info.filename, stored_dtype=dtype,
             format="NPZ", offset=offset, notes=("compressed: each read starts from its beginning; "
                                                 "convert it once",),
         )  # fmt: skip
@@ -126,10 +126,10 @@ def _member(
         return None
 
 
-def _data_offset(source: str, info: zipfile.ZipInfo) -> int:
+def _data_offset(place: Place, info: zipfile.ZipInfo) -> int:
     """Return where a member's bytes begin: behind its local header, whose extra field may differ
     from the directory's."""
-    local_header = bytes_of(source, info.header_offset, info.header_offset + 30)
+    local_header = place.read(info.header_offset, info.header_offset + 30)
     n_name, n_extra = struct.unpack_from("<HH", local_header, 26)
     return info.header_offset + 30 + int(n_name) + int(n_extra)
 
@@ -149,10 +149,10 @@ class NpzReader(FileReader):
         with self._unpacked() as file:
             to_skip = self.offset + start * frames[0].nbytes
             while to_skip:
-                to_skip -= len(_some(file, min(to_skip, PIECE_BYTES), self.source))
+                to_skip -= len(_some(file, min(to_skip, PIECE_BYTES), self.place))
             done = 0
             while done < len(view):
-                piece = _some(file, min(len(view) - done, PIECE_BYTES), self.source)
+                piece = _some(file, min(len(view) - done, PIECE_BYTES), self.place)
                 view[done : done + len(piece)] = piece
                 done += len(piece)
         return frames
@@ -160,16 +160,16 @@ class NpzReader(FileReader):
     @contextmanager
     def _unpacked(self) -> Iterator[BinaryIO]:
         with (
-            opened(self.source) as file,
+            self.place.opened() as file,
             zipfile.ZipFile(file) as archive,
             archive.open(self.member) as member,
         ):
             yield member  # type: ignore[misc]
 
 
-def _some(file: BinaryIO, n_bytes: int, source: str) -> bytes:
+def _some(file: BinaryIO, n_bytes: int, place: Place) -> bytes:
     piece = file.read(n_bytes)
     if not piece:
-        msg = f"{source} is cut short"
+        msg = f"{place} is cut short"
         raise DamagedDataError(msg)
     return piece

@@ -7,13 +7,14 @@ from typing import cast
 
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError, is_damage
+from stemkin.readers.place import Place
 
 MAX_REASON = 300
 """Characters of a library's complaint that are repeated."""
 
 
-def open_as(name: str, opener: str, source: str, options: Options) -> FileReader:
-    """Open `source` with `opener` (``module:function``) in this process; `name` is the format's.
+def open_as(name: str, opener: str, place: Place, options: Options) -> FileReader:
+    """Open `place` with `opener` (``module:function``) in this process; `name` is the format's.
 
     Raises
     ------
@@ -22,12 +23,12 @@ def open_as(name: str, opener: str, source: str, options: Options) -> FileReader
     """
     module, function = opener.split(":")
     try:
-        return cast(FileReader, getattr(import_module(module), function)(source, options))
+        return cast(FileReader, getattr(import_module(module), function)(place, options))
     except MovieError:
         raise
     except Exception as error:
         if not is_damage(error):
             raise
         said = " ".join(str(error).split()) or type(error).__name__
-        msg = f"{source} could not be opened as {name}: {said[:MAX_REASON]}"
+        msg = f"{place} could not be opened as {name}: {said[:MAX_REASON]}"
         raise MovieError(msg) from error

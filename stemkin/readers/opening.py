@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
-from stemkin.readers.files import exists, is_folder, is_url, missing
+from stemkin.readers.place import Place, place_of
 from stemkin.readers.registry import ZARR, open_file
 from stemkin.readers.tiff_folder import is_sequence, open_tiff_folder
 from stemkin.readers.zarr_store import is_zarr_folder
 
 
-def open_reader(source: str, options: Options = Options()) -> FileReader:  # noqa: B008 - frozen
+def open_reader(
+    source: str | os.PathLike[str] | Place,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> FileReader:
     """Open a file, folder or URL as frames. Lazy: only what says what it holds is read.
 
     Raises
@@ -20,19 +25,20 @@ def open_reader(source: str, options: Options = Options()) -> FileReader:  # noq
     MovieError
         If it is empty, of no known format, or broken.
     """
+    place = place_of(source)
     # a store over plain HTTP is no folder that could be asked for
-    if is_url(source) and source.rstrip("/").lower().endswith(".zarr"):
-        return ZARR.open(source, options)
-    if not exists(source):
-        raise missing(source)
-    if not is_folder(source):
-        return open_file(source, options)
-    if is_zarr_folder(source):
-        return ZARR.open(source, options)
-    if is_sequence(source):
-        return open_tiff_folder(source, options)
+    if place.is_remote and place.ends_with(".zarr"):
+        return ZARR.open(place, options)
+    if not place.exists():
+        raise place.missing()
+    if not place.is_folder():
+        return open_file(place, options)
+    if is_zarr_folder(place):
+        return ZARR.open(place, options)
+    if is_sequence(place):
+        return open_tiff_folder(place, options)
     msg = (
-        f"{source} is a folder, but neither a Zarr store nor the numbered TIFF files of one movie; "
+        f"{place} is a folder, but neither a Zarr store nor the numbered TIFF files of one movie; "
         "open_archive opens a folder of movies"
     )
     raise MovieError(msg)

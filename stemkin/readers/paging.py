@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from stemkin.readers.files import bytes_of
+from stemkin.readers.place import Place
 
 PAGE_BYTES = 2**16
 N_PAGES = 64
@@ -16,7 +16,7 @@ N_PAGES = 64
 class Pages:
     """Bytes of a file of `size` bytes, read in pages of which the latest few are kept."""
 
-    source: str
+    place: Place
     size: int
     _kept: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
 
@@ -37,7 +37,7 @@ class Pages:
 
     def _page(self, i: int) -> bytes:
         if i not in self._kept:
-            self._kept[i] = bytes_of(self.source, i * PAGE_BYTES, (i + 1) * PAGE_BYTES)
+            self._kept[i] = self.place.read(i * PAGE_BYTES, (i + 1) * PAGE_BYTES)
             if len(self._kept) > N_PAGES:
                 self._kept.popitem(last=False)
         return self._kept[i]

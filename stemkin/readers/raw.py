@@ -15,7 +15,7 @@ import numpy as np
 from stemkin.readers.axes import AxisPlan
 from stemkin.readers.base import FileReader
 from stemkin.readers.errors import DamagedDataError, MovieError
-from stemkin.readers.files import is_url, local, read_into, size_of
+from stemkin.readers.place import Place
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,10 +42,10 @@ class RawReader(FileReader):
         frames = np.empty((stop - start, *self.shape[1:]), self.stored_dtype)
         frame_bytes = frames[0].nbytes
         if self.offsets is None and self.stride == frame_bytes:
-            read_into(self.source, self.offset + start * frame_bytes, frames)
+            self.place.read_into(self.offset + start * frame_bytes, frames)
         else:
             for i, at in enumerate(self._starts(start, stop)):
-                read_into(self.source, int(at), frames[i])
+                self.place.read_into(int(at), frames[i])
         return (
             frames if self.stored_dtype.isnative else frames.byteswap(inplace=True).view(self.dtype)
         )
@@ -68,11 +68,11 @@ class MappedReader(FileReader):
     order: str = "C"
 
     def _frames(self, start: int, stop: int) -> np.ndarray:
-        if size_of(self.source) < self.offset + _n_bytes(self.stored_shape, self.stored_dtype):
-            msg = f"{self.source} has been cut short"
+        if self.place.size() < self.offset + _n_bytes(self.stored_shape, self.stored_dtype):
+            msg = f"{self.place} has been cut short"
             raise DamagedDataError(msg)
         mapped = np.memmap(
-            local(self.source), self.stored_dtype, "r", self.offset, self.stored_shape, self.order
+            self.place.path, self.stored_dtype, "r", self.offset, self.stored_shape, self.order
         )  # type: ignore[call-overload]
         return np.ascontiguousarray(self.plan.take(mapped, start, stop)).astype(
             self.dtype, copy=False
@@ -80,7 +80,7 @@ class MappedReader(FileReader):
 
 
 def raw_reader(
-    source: str,
+    place: Place,
     plan: AxisPlan,
     stored_dtype: np.dtype,
     *,
@@ -100,13 +100,13 @@ def raw_reader(
     """
     n, height, width = plan.shape
     if stored_dtype.itemsize == 0 or stored_dtype.kind not in "biuf":
-        msg = f"{source} holds {stored_dtype} values; intensities are real numbers"
+        msg = f"{place} holds {stored_dtype} values; intensities are real numbers"
         raise MovieError(msg)
     frame_bytes = height * width * stored_dtype.itemsize
-    available = max(0, size_of(source) - offset)
+    available = max(0, place.size() - offset)
     notes = tuple(note for note in (plan.note, *about.pop("notes", ())) if note)
     common: dict[str, Any] = {
-        "source": source,
+        "place": place,
         "dtype": plan.dtype(stored_dtype),
         "stored_dtype": stored_dtype,
         "offset": offset,
@@ -118,20 +118,20 @@ def raw_reader(
             notes = (*notes, cut_short(n, held))
         if held == 0 and n > 0:
             msg = (
-                f"{source} is cut short: its header promises {n} frames of {frame_bytes} bytes, "
+                f"{place} is cut short: its header promises {n} frames of {frame_bytes} bytes, "
                 f"but only {available} bytes follow"
             )
             raise MovieError(msg)
         return RawReader(**common, shape=(held, height, width), stride=frame_bytes, notes=notes)
     if _n_bytes(plan.lengths, stored_dtype) > available:
         msg = (
-            f"{source} is cut short: its header promises {_n_bytes(plan.lengths, stored_dtype)} "
+            f"{place} is cut short: its header promises {_n_bytes(plan.lengths, stored_dtype)} "
             f"bytes, but {available} follow"
         )
         raise MovieError(msg)
-    if is_url(source):
+    if place.is_remote:
         msg = (
-            f"the frames in {source} do not lie one after the other; copy it to a local disk first "
+            f"the frames in {place} do not lie one after the other; copy it to a local disk first "
             "(stemkin convert reads it there)"
         )
         raise MovieError(msg)

@@ -9,7 +9,7 @@ picture after the other, each behind the same header)::
 
     import numpy as np
 
-    from stemkin.readers import FileReader, Format, begins, head_of, read_into, register, size_of
+    from stemkin.readers import FileReader, Format, begins, register
 
 
     @dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,17 +20,17 @@ picture after the other, each behind the same header)::
             frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
             for i, frame in enumerate(frames, start):
                 at = i * (self.header_bytes + frame.nbytes) + self.header_bytes
-                read_into(self.source, at, frame)  # DamagedDataError where the file ends
+                self.place.read_into(at, frame)  # DamagedDataError where the file ends
             return frames
 
 
-    def open_pgm(source, options):
-        mark, width, height, white = head_of(source).split(maxsplit=4)[:4]
+    def open_pgm(place, options):
+        mark, width, height, white = place.head().split(maxsplit=4)[:4]
         header_bytes = len(b" ".join([mark, width, height, white])) + 1
         width, height = int(width), int(height)
-        n_frames = size_of(source) // (header_bytes + width * height)  # headers may lie
+        n_frames = place.size() // (header_bytes + width * height)  # headers may lie
         return PgmReader(
-            source=source,
+            place=place,
             shape=(n_frames, height, width),
             dtype=np.dtype("u1"),
             format="PGM",
@@ -62,8 +62,8 @@ from importlib.metadata import entry_points
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.children import opened_by_a_child
 from stemkin.readers.errors import MovieError
-from stemkin.readers.files import head_of, is_url
 from stemkin.readers.openers import open_as
+from stemkin.readers.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Format:
     suffixes
         Of its files, in small letters.
     opener
-        ``module:function`` of (source, options) that returns a `FileReader`.
+        ``module:function`` of (place, options) that returns a `FileReader`.
     matches
         Tells the format by a file's first bytes, where it has a mark.
     guarded
@@ -96,19 +96,19 @@ class Format:
     matches: Callable[[bytes], bool] | None = None
     guarded: bool = False
 
-    def open(self, source: str, options: Options) -> FileReader:
-        """Open `source`; the format's module is imported now.
+    def open(self, place: Place, options: Options) -> FileReader:
+        """Open `place`; the format's module is imported now.
 
         Raises
         ------
         MovieError
             If it does not open, for whatever reason lies in the file.
         """
-        if self.guarded and not is_url(source):
-            reader = opened_by_a_child(self.name, self.opener, source, options)
+        if self.guarded and not place.is_remote:
+            reader = opened_by_a_child(self.name, self.opener, place, options)
             if reader is not None:
                 return reader
-        return open_as(self.name, self.opener, source, options)
+        return open_as(self.name, self.opener, place, options)
 
 
 def begins(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:
@@ -221,7 +221,7 @@ def import_formats() -> None:
             log.warning("the format %s cannot be used: %s", one.name, error)
 
 
-def open_file(source: str, options: Options) -> FileReader:
+def open_file(place: Place, options: Options) -> FileReader:
     """Open a file that is there. Lazy: only what says what it holds is read.
 
     Raises
@@ -229,14 +229,14 @@ def open_file(source: str, options: Options) -> FileReader:
     MovieError
         If it is empty, of no known format, or broken.
     """
-    head = head_of(source)
+    head = place.head()
     if not head:
-        msg = f"{source} is empty (0 bytes)"
+        msg = f"{place} is empty (0 bytes)"
         raise MovieError(msg)
-    return format_of(source, head).open(source, options)
+    return format_of(place, head).open(place, options)
 
 
-def format_of(source: str, head: bytes) -> Format:
+def format_of(place: Place, head: bytes) -> Format:
     """Return the format of a file that begins with `head`.
 
     Raises
@@ -244,7 +244,7 @@ def format_of(source: str, head: bytes) -> Format:
     MovieError
         If none fits.
     """
-    name = source.lower()
+    name = place.source.lower()
     by_suffix = [f for f in formats() if name.endswith(f.suffixes)]
     by_mark = [f for f in formats() if f.matches is not None and f.matches(head)]
     for found in by_suffix:
@@ -252,7 +252,7 @@ def format_of(source: str, head: bytes) -> Format:
             return found
     if by_mark:
         return by_mark[0]
-    msg = f"{source} is of no format that stemkin reads; it reads {' '.join(suffixes())}"
+    msg = f"{place} is of no format that stemkin reads; it reads {' '.join(suffixes())}"
     raise MovieError(msg)
 
 

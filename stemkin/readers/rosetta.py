@@ -16,11 +16,11 @@ import numpy as np
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
-from stemkin.readers.files import is_url, local
+from stemkin.readers.place import Place
 from stemkin.readers.units import calibrated, nanometres, seconds
 
 
-def open_rosetta(source: str, options: Options) -> FileReader:
+def open_rosetta(place: Place, options: Options) -> FileReader:
     """Open a vendor's file through RosettaSciIO. Lazy as far as that library is.
 
     Raises
@@ -28,53 +28,53 @@ def open_rosetta(source: str, options: Options) -> FileReader:
     MovieError
         If RosettaSciIO is not installed, does not read the file, or finds no frames in it.
     """
-    if is_url(source):
+    if place.is_remote:
         msg = (
-            f"{source} is of a vendor's format that is read from local disks alone; copy it there "
+            f"{place} is of a vendor's format that is read from local disks alone; copy it there "
             "first"
         )
         raise MovieError(msg)
-    module = _module_for(source)
-    signals = [one for one in _load(module, source) if one["data"].ndim >= 2]
+    module = _module_for(place)
+    signals = [one for one in _load(module, place) if one["data"].ndim >= 2]
     if not signals:
-        msg = f"{source} holds no images"
+        msg = f"{place} holds no images"
         raise MovieError(msg)
     signal = signals[options.channel or 0]
     if len(signals) > 1 and options.channel is None:
-        msg = f"{source} holds {len(signals)} signals; choose one with channel="
+        msg = f"{place} holds {len(signals)} signals; choose one with channel="
         raise MovieError(msg)
     data = signal["data"]
-    plan = frames_in(data.shape, None, data.dtype, source, options)
+    plan = frames_in(data.shape, None, data.dtype, place, options)
     axes = [(axis.get("scale"), axis.get("units")) for axis in signal["axes"]]
     time_s = seconds(*axes[-3]) if len(axes) > 2 else None
     about = calibrated(nanometres(*axes[-2]), nanometres(*axes[-1]), time_s, "RosettaSciIO axes")
     return RosettaReader(
-        source=source, shape=plan.shape, dtype=plan.dtype(data.dtype), plan=plan, module=module, signal=options.channel or 0,
+        place=place, shape=plan.shape, dtype=plan.dtype(data.dtype), plan=plan, module=module, signal=options.channel or 0,
         format=f"RosettaSciIO {module.rsplit('.', 1)[-1]}", **about,
     )  # fmt: skip
 
 
-def _module_for(source: str) -> str:
+def _module_for(place: Place) -> str:
     """Return the module of RosettaSciIO that reads files with this suffix."""
     try:
         from rsciio import IO_PLUGINS
     except ImportError as error:
         msg = (
-            f"{source} is of a vendor's format that needs RosettaSciIO; pip install "
+            f"{place} is of a vendor's format that needs RosettaSciIO; pip install "
             '"stemkin[formats]"'
         )
         raise MovieError(msg) from error
-    suffix = source.rsplit(".", 1)[-1].lower()
+    suffix = place.source.rsplit(".", 1)[-1].lower()
     for plugin in IO_PLUGINS:
         if suffix in [extension.lower() for extension in plugin["file_extensions"]]:
             return str(plugin["api"])
-    msg = f"{source}: RosettaSciIO reads no files that end in .{suffix}"
+    msg = f"{place}: RosettaSciIO reads no files that end in .{suffix}"
     raise MovieError(msg)
 
 
-def _load(module: str, source: str) -> list[dict[str, Any]]:
+def _load(module: str, place: Place) -> list[dict[str, Any]]:
     reader = import_module(module).file_reader
-    return list(reader(local(source), lazy=True))
+    return list(reader(place.path, lazy=True))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,7 +88,7 @@ class RosettaReader(FileReader):
     def _frames(self, start: int, stop: int) -> np.ndarray:
         import dask
 
-        signals = [one for one in _load(self.module, self.source) if one["data"].ndim >= 2]
+        signals = [one for one in _load(self.module, self.place) if one["data"].ndim >= 2]
         data = signals[self.signal]["data"]
         with dask.config.set(scheduler="synchronous"):  # this is a task already
             return self.plan.take(data, start, stop)

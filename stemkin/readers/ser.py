@@ -17,7 +17,7 @@ import numpy as np
 
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import DamagedDataError, MovieError
-from stemkin.readers.files import bytes_of, exists, read_into, size_of
+from stemkin.readers.place import Place, place_of
 from stemkin.readers.raw import cut_short
 from stemkin.readers.units import calibrated, nanometres
 
@@ -28,7 +28,7 @@ TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: 
 MAX_ELEMENTS = 2**24
 
 
-def open_emi(source: str, options: Options) -> FileReader:
+def open_emi(place: Place, options: Options) -> FileReader:
     """Open the SER file that belongs to an EMI file; `options.channel` chooses where there are
     several. Lazy.
 
@@ -37,23 +37,25 @@ def open_emi(source: str, options: Options) -> FileReader:
     MovieError
         If no SER file lies beside it, or several do and none is chosen.
     """
-    stem = os.path.splitext(source)[0]
-    beside = [path for n in range(1, 10) if exists(path := f"{stem}_{n}.ser")] or [
-        p for p in (f"{stem}.ser",) if exists(p)
-    ]
+    stem = os.path.splitext(place.source)[0]
+    possible = [place_of(f"{stem}_{n}.ser") for n in range(1, 10)]
+    beside = [one for one in possible if one.exists()]
+    alone = place_of(f"{stem}.ser")
+    if not beside and alone.exists():
+        beside = [alone]
     if not beside:
-        msg = f"{source} holds no frames itself, and no {stem}_1.ser lies beside it"
+        msg = f"{place} holds no frames itself, and no {stem}_1.ser lies beside it"
         raise MovieError(msg)
     if len(beside) > 1 and options.channel is None:
         msg = (
-            f"{source} has {len(beside)} series, {beside[:3]}; open one of them, or choose with "
+            f"{place} has {len(beside)} series, {[str(one) for one in beside[:3]]}; open one of them, or choose with "
             "channel="
         )
         raise MovieError(msg)
     return open_ser(beside[min(options.channel or 0, len(beside) - 1)], options)
 
 
-def open_ser(source: str, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
+def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
     """Open a SER file. Lazy: its header, the places of its elements, and the first element's header
     are read.
 
@@ -62,54 +64,54 @@ def open_ser(source: str, options: Options) -> FileReader:  # noqa: ARG001 - eve
     MovieError
         If it is no whole series of images.
     """
-    offsets, promised = _offsets(source)
+    offsets, promised = _offsets(place)
     if not len(offsets):
-        msg = f"{source} is cut short: its list of frames points nowhere"
+        msg = f"{place} is cut short: its list of frames points nowhere"
         raise MovieError(msg)
-    first = ELEMENT.unpack(bytes_of(source, int(offsets[0]), int(offsets[0]) + ELEMENT.size))
+    first = ELEMENT.unpack(place.read(int(offsets[0]), int(offsets[0]) + ELEMENT.size))
     _, dx, _, _, dy, _, kind, width, height = first
     if kind not in TYPES or width <= 0 or height <= 0:
         msg = (
-            f"{source} holds elements of type {kind} with {width} x {height} pixels, which are no "
+            f"{place} holds elements of type {kind} with {width} x {height} pixels, which are no "
             "images of real numbers"
         )
         raise MovieError(msg)
     stored = np.dtype(TYPES[kind])
-    whole = offsets + ELEMENT.size + width * height * stored.itemsize <= size_of(source)
+    whole = offsets + ELEMENT.size + width * height * stored.itemsize <= place.size()
     held = len(offsets) if whole.all() else int(np.argmin(whole))
     if held == 0:
         msg = (
-            f"{source} is cut short: not even its first frame of {height} x {width} pixels is whole"
+            f"{place} is cut short: not even its first frame of {height} x {width} pixels is whole"
         )
         raise MovieError(msg)
     return SerReader(
-        source=source, shape=(held, height, width), dtype=stored.newbyteorder("="), stored_dtype=stored, offsets=offsets[:held],
+        place=place, shape=(held, height, width), dtype=stored.newbyteorder("="), stored_dtype=stored, offsets=offsets[:held],
         header=first[6:], format="SER", notes=(cut_short(promised, held),) if held < promised else (),
         **calibrated(nanometres(abs(dy), "m"), nanometres(abs(dx), "m"), None, "SER header"),
     )  # fmt: skip
 
 
-def _offsets(source: str) -> tuple[np.ndarray, int]:
+def _offsets(place: Place) -> tuple[np.ndarray, int]:
     """Return where the elements begin, and how many the header promises."""
-    head = bytes_of(source, 0, 64)
+    head = place.read(0, 64)
     if not head.startswith(MAGIC):
         msg = "it does not begin as SER files do"
         raise ValueError(msg)
     version, kind, _, total, valid = struct.unpack_from("<hiiii", head, 4)
     if kind != IMAGES:
-        msg = f"{source} holds spectra, not images"
+        msg = f"{place} holds spectra, not images"
         raise MovieError(msg)
     wide = version >= 0x220
     (table,) = struct.unpack_from("<q" if wide else "<i", head, 22)
     if not 0 < valid <= total <= MAX_ELEMENTS or table < 0:
-        msg = f"{source} holds no frames: its header says {valid} of {total} elements"
+        msg = f"{place} holds no frames: its header says {valid} of {total} elements"
         raise MovieError(msg)
     item = 8 if wide else 4
-    raw = bytes_of(source, table, table + valid * item)
+    raw = place.read(table, table + valid * item)
     offsets = np.frombuffer(raw[: len(raw) // item * item], "<i8" if wide else "<u4").astype(
         np.int64
     )
-    bad = np.nonzero((offsets <= 0) | (offsets >= size_of(source)))[0]
+    bad = np.nonzero((offsets <= 0) | (offsets >= place.size()))[0]
     return offsets[: int(bad[0])] if len(bad) else offsets, valid
 
 
@@ -124,11 +126,11 @@ class SerReader(FileReader):
     def _frames(self, start: int, stop: int) -> Any:
         frames = np.empty((stop - start, *self.shape[1:]), self.stored_dtype)
         for i, at in enumerate(self.offsets[start:stop].tolist()):
-            head = bytes_of(self.source, at, at + ELEMENT.size)
+            head = self.place.read(at, at + ELEMENT.size)
             if len(head) < ELEMENT.size or ELEMENT.unpack(head)[6:] != self.header:
                 msg = (
-                    f"frame {start + i} of {self.source} is of another shape or type than the first"
+                    f"frame {start + i} of {self.place} is of another shape or type than the first"
                 )
                 raise DamagedDataError(msg)
-            read_into(self.source, at + ELEMENT.size, frames[i])
+            self.place.read_into(at + ELEMENT.size, frames[i])
         return frames

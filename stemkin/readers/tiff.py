@@ -22,14 +22,14 @@ import numpy as np
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import DamagedDataError, MovieError, check_promise
-from stemkin.readers.files import opened, size_of
+from stemkin.readers.place import Place
 from stemkin.readers.raw import cut_short, raw_reader
 from stemkin.readers.tiff_calibration import calibration_in
 
 UNCOMPRESSED = 1
 
 
-def open_tiff(source: str, options: Options) -> FileReader:
+def open_tiff(place: Place, options: Options) -> FileReader:
     """Open a TIFF file. Lazy: only its directories are read.
 
     Raises
@@ -37,14 +37,14 @@ def open_tiff(source: str, options: Options) -> FileReader:
     MovieError
         If it is no TIFF file, or its images cannot be frames.
     """
-    with _tiff(source) as tiff:
-        return _reader(tiff, source, options)
+    with _tiff(place) as tiff:
+        return _reader(tiff, place, options)
 
 
-def _reader(tiff: Any, source: str, options: Options) -> FileReader:
+def _reader(tiff: Any, place: Place, options: Options) -> FileReader:
     first = tiff.pages.first
     shape, axes, promised = _stack(tiff)
-    plan = frames_in(shape, axes, first.dtype, source, options)
+    plan = frames_in(shape, axes, first.dtype, place, options)
     about: dict[str, Any] = {
         "format": "OME-TIFF" if tiff.is_ome else "ImageJ TIFF" if tiff.is_imagej else "TIFF"
     }
@@ -55,13 +55,13 @@ def _reader(tiff: Any, source: str, options: Options) -> FileReader:
         and (offset := _data_offset(tiff, promised)) is not None
     ):
         return raw_reader(
-            source, plan, first.dtype.newbyteorder(tiff.byteorder), offset=offset, **about
+            place, plan, first.dtype.newbyteorder(tiff.byteorder), offset=offset, **about
         )
-    _check_codec(first, source)
+    _check_codec(first, place)
     check_promise(
         math.prod(first.shape) * first.dtype.itemsize,
-        min(sum(first.databytecounts), size_of(source)),
-        source,
+        min(sum(first.databytecounts), place.size()),
+        place,
     )
     n_pages = len(tiff.pages)
     per_frame = plan.lengths[plan.index.index("t")] if "t" in plan.index else 1
@@ -75,7 +75,7 @@ def _reader(tiff: Any, source: str, options: Options) -> FileReader:
         if note
     )
     return TiffReader(
-        source=source, shape=(held, *plan.shape[1:]), dtype=plan.dtype(first.dtype), plan=plan, page_shape=tuple(first.shape), notes=notes,
+        place=place, shape=(held, *plan.shape[1:]), dtype=plan.dtype(first.dtype), plan=plan, page_shape=tuple(first.shape), notes=notes,
         chunks=(1, *first.chunks[:2]), **about,
     )  # fmt: skip
 
@@ -113,7 +113,7 @@ def _data_offset(tiff: Any, promised: int) -> int | None:
     return int(first.dataoffsets[0]) if promised > 1 == len(tiff.pages) else None
 
 
-def _check_codec(page: Any, source: str) -> None:
+def _check_codec(page: Any, place: Place) -> None:
     import tifffile
 
     try:
@@ -122,21 +122,21 @@ def _check_codec(page: Any, source: str) -> None:
             tifffile.TIFF.UNPREDICTORS[page.predictor]
     except (KeyError, ValueError) as error:
         msg = (
-            f"{source} is compressed with {page.compression.name}, which needs more: pip install "
+            f"{place} is compressed with {page.compression.name}, which needs more: pip install "
             '"stemkin[formats]"'
         )
         raise MovieError(msg) from error
 
 
 @contextmanager
-def _tiff(source: str) -> Iterator[Any]:
+def _tiff(place: Place) -> Iterator[Any]:
     import tifffile
 
     if not (own := logging.getLogger("tifffile")).level:
         own.setLevel(
             logging.CRITICAL
         )  # what it complains of reaches the user as a note or a damaged frame
-    with opened(source) as file, tifffile.TiffFile(file, name=source) as tiff:
+    with place.opened() as file, tifffile.TiffFile(file, name=place.source) as tiff:
         yield tiff
 
 
@@ -149,7 +149,7 @@ class TiffReader(FileReader):
     page_shape: tuple[int, ...]
 
     def _frames(self, start: int, stop: int) -> Any:
-        with _tiff(self.source) as tiff:
+        with _tiff(self.place) as tiff:
             pages = tiff.series[0].pages if tiff.is_ome else tiff.pages
             return np.stack([self._frame(pages, i) for i in range(start, stop)])
 
@@ -157,14 +157,14 @@ class TiffReader(FileReader):
         number = self._page(i)
         page = pages[number] if number < len(pages) else None
         if page is None:
-            msg = f"{self.source} does not hold frame {i}"
+            msg = f"{self.place} does not hold frame {i}"
             raise DamagedDataError(msg)
         page = page.aspage()
         if page.shape != self.page_shape:
-            msg = f"frame {i} of {self.source} has shape {page.shape}, not {self.page_shape}"
+            msg = f"frame {i} of {self.place} has shape {page.shape}, not {self.page_shape}"
             raise DamagedDataError(msg)
         stored = np.asarray(page.asarray(maxworkers=1))
-        one = frames_in(stored.shape, page.axes, stored.dtype, self.source)
+        one = frames_in(stored.shape, page.axes, stored.dtype, self.place)
         frame: np.ndarray = one.order(stored[one.selection(0, 1)])[0]
         return frame
 

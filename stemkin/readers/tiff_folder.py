@@ -19,7 +19,7 @@ import numpy as np
 
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import DamagedDataError, MovieError
-from stemkin.readers.files import identity_of, is_url, local, names_in
+from stemkin.readers.place import Place
 from stemkin.readers.registry import open_file
 
 SUFFIXES = (".tif", ".tiff")
@@ -28,7 +28,7 @@ N_SAMPLED = 8
 read."""
 
 
-def is_sequence(folder: str) -> bool:
+def is_sequence(folder: Place) -> bool:
     """Tell whether a folder holds the frames of one movie: numbered TIFF files of one image each,
     and no other movies."""
     numbered = _numbered(_names(folder, _mark(folder)))
@@ -36,11 +36,11 @@ def is_sequence(folder: str) -> bool:
         return False
     for i in {min(numbered), sorted(numbered)[len(numbered) // 2], max(numbered)}:
         with suppress(MovieError, OSError):
-            return open_file(f"{folder.rstrip('/')}/{numbered[i]}", Options()).shape[0] == 1
+            return open_file(folder / numbered[i], Options()).shape[0] == 1
     return False
 
 
-def open_tiff_folder(source: str, options: Options) -> FileReader:
+def open_tiff_folder(place: Place, options: Options) -> FileReader:
     """Open a folder of single-frame TIFF files as one movie. Lazy: a few headers are read.
 
     Raises
@@ -48,17 +48,17 @@ def open_tiff_folder(source: str, options: Options) -> FileReader:
     MovieError
         If the files differ in shape or type, or none opens.
     """
-    numbered = _numbered(_names(source, _mark(source))) or {}
+    numbered = _numbered(_names(place, _mark(place))) or {}
     n_frames = max(numbered, default=-1) + 1
     sampled = sorted(numbered)[:: max(1, len(numbered) // N_SAMPLED)]
     opened, reason = {}, ""
     for i in sampled:
         try:
-            opened[numbered[i]] = open_file(f"{source.rstrip('/')}/{numbered[i]}", options)
+            opened[numbered[i]] = open_file(place / numbered[i], options)
         except MovieError as error:
             reason = str(error)
     if not opened:
-        msg = f"none of the TIFF files in {source} opens: {reason}"
+        msg = f"none of the TIFF files in {place} opens: {reason}"
         raise MovieError(msg)
     (name, first), *others = opened.items()
     for other, reader in others:
@@ -68,7 +68,7 @@ def open_tiff_folder(source: str, options: Options) -> FileReader:
                 for n, r in ((name, first), (other, reader))
             )
             msg = (
-                f"the files in {source} are not frames of one movie: {what}; put each movie into a "
+                f"the files in {place} are not frames of one movie: {what}; put each movie into a "
                 "folder of its own"
             )
             raise MovieError(msg)
@@ -79,7 +79,7 @@ def open_tiff_folder(source: str, options: Options) -> FileReader:
         else []
     )
     return TiffFolderReader(
-        source=source, shape=(n_frames, *first.shape[1:]), dtype=first.dtype, calibration=first.calibration,
+        place=place, shape=(n_frames, *first.shape[1:]), dtype=first.dtype, calibration=first.calibration,
         pixel_sizes_nm=first.pixel_sizes_nm, format=f"folder of {first.format}", notes=tuple(notes), options=options,
     )  # fmt: skip
 
@@ -95,21 +95,21 @@ class TiffFolderReader(FileReader):
         """The folder, and name, size and time of every file in it."""
         import hashlib
 
-        names = _names(self.source, _mark(self.source))
-        marks = "\n".join(identity_of(f"{self.source.rstrip('/')}/{name}") for name in names)
-        return f"{self.source} {hashlib.sha256(marks.encode()).hexdigest()[:32]}"
+        names = _names(self.place, _mark(self.place))
+        marks = "\n".join((self.place / name).identity() for name in names)
+        return f"{self.place} {hashlib.sha256(marks.encode()).hexdigest()[:32]}"
 
     def _frames(self, start: int, stop: int) -> Any:
-        numbered = _numbered(_names(self.source, _mark(self.source))) or {}
+        numbered = _numbered(_names(self.place, _mark(self.place))) or {}
         frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
         for i in range(start, stop):
             if i not in numbered:
-                msg = f"the file of frame {i} is missing in {self.source}"
+                msg = f"the file of frame {i} is missing in {self.place}"
                 raise DamagedDataError(msg)
-            one = open_file(f"{self.source.rstrip('/')}/{numbered[i]}", self.options)
+            one = open_file(self.place / numbered[i], self.options)
             if one.shape != (1, *self.shape[1:]) or one.dtype != self.dtype:
                 msg = (
-                    f"{one.source} has shape {one.shape[1:]} and type {one.dtype}, unlike the "
+                    f"{one.place} has shape {one.shape[1:]} and type {one.dtype}, unlike the "
                     "other frames"
                 )
                 raise DamagedDataError(msg)
@@ -117,18 +117,18 @@ class TiffFolderReader(FileReader):
         return frames
 
 
-def _mark(folder: str) -> int:
+def _mark(folder: Place) -> int:
     """Return what changes when files come or go (for object stores: nothing, the listing is
     kept)."""
-    return 0 if is_url(folder) else os.stat(local(folder)).st_mtime_ns
+    return 0 if folder.is_remote else os.stat(folder.path).st_mtime_ns
 
 
 @lru_cache(maxsize=64)
-def _names(folder: str, mark: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is listed anew
+def _names(folder: Place, mark: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is listed anew
     return tuple(
         sorted(
             name
-            for name in names_in(folder)
+            for name in folder.names()
             if not name.startswith(".") and name.lower().endswith(SUFFIXES)
         )
     )

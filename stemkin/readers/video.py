@@ -9,6 +9,8 @@ compression smears shot noise: positions survive it better than intensities.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import DamagedDataError, MovieError
-from stemkin.readers.files import filesystem, identity_of, is_url, local
+from stemkin.readers.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ COLOURED = 8
 compression does."""
 
 
-def open_video(source: str, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
+def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
     """Open a video. Lazy: its packets are counted and its first frame is decoded, for its size and
     colours.
 
@@ -36,35 +38,35 @@ def open_video(source: str, options: Options) -> FileReader:  # noqa: ARG001 - e
     MovieError
         If FFmpeg finds no video in it.
     """
-    stamps, _ = _index(source, identity_of(source))
-    with _container(source) as container:
-        first = _first_frame(container, source)
+    stamps, _ = _index(place, place.identity())
+    with _container(place) as container:
+        first = _first_frame(container, place)
         rgb = first.to_ndarray(format="rgb24").astype(np.int16)
         bits = max((component.bits for component in first.format.components), default=8)
     coloured = int(np.ptp(rgb, axis=-1).max()) > COLOURED
     notes = ("false colours are read as their luminance",) if coloured else ()
     if coloured:
-        log.info("%s is in colour; its intensities are the luminance of the colours", source)
+        log.info("%s is in colour; its intensities are the luminance of the colours", place)
     return VideoReader(
-        source=source, shape=(len(stamps), first.height, first.width), dtype=np.dtype(np.uint16 if bits > 8 else np.uint8),
+        place=place, shape=(len(stamps), first.height, first.width), dtype=np.dtype(np.uint16 if bits > 8 else np.uint8),
         frames_per_chunk=1, format=f"video ({first.format.name})", notes=notes,
     )  # fmt: skip
 
 
-def _first_frame(container: Any, source: str) -> Any:
+def _first_frame(container: Any, place: Place) -> Any:
     if not container.streams.video:
-        msg = f"{source} holds no video"
+        msg = f"{place} holds no video"
         raise MovieError(msg)
     stream = container.streams.video[0]
     if stream.width * stream.height > MAX_PIXELS:
         msg = (
-            f"{source} promises video frames of {stream.width} x {stream.height} pixels; its "
+            f"{place} promises video frames of {stream.width} x {stream.height} pixels; its "
             "header is broken"
         )
         raise MovieError(msg)
     first = next(container.decode(video=0), None)
     if first is None:
-        msg = f"{source} holds no video frame that can be decoded"
+        msg = f"{place} holds no video frame that can be decoded"
         raise MovieError(msg)
     return first
 
@@ -75,11 +77,11 @@ class VideoReader(FileReader):
     for."""
 
     def _frames(self, start: int, stop: int) -> Any:
-        stamps, keys = _index(self.source, identity_of(self.source))
+        stamps, keys = _index(self.place, self.place.identity())
         frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
         number = {stamp: i for i, stamp in enumerate(stamps)}
         found = np.zeros(stop - start, bool)
-        with _container(self.source) as container:
+        with _container(self.place) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             earlier = [stamp for stamp in keys if stamp <= stamps[start]]
@@ -97,22 +99,28 @@ class VideoReader(FileReader):
                 if found.all() or i >= len(frames) + 64:
                     break
         if not found.all():
-            msg = f"frame {start + int(np.argmin(found))} of {self.source} could not be decoded"
+            msg = f"frame {start + int(np.argmin(found))} of {self.place} could not be decoded"
             raise DamagedDataError(msg)
         return frames
 
 
-def _container(source: str) -> Any:
+@contextmanager
+def _container(place: Place) -> Iterator[Any]:
     import av
 
-    return av.open(filesystem(source).open(source, "rb") if is_url(source) else local(source))
+    if place.is_remote:
+        with place.opened() as file, av.open(file) as container:
+            yield container
+    else:
+        with av.open(place.path) as container:
+            yield container
 
 
 @lru_cache(maxsize=16)
-def _index(source: str, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001 - a changed file is indexed anew
+def _index(place: Place, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001 - a changed file is indexed anew
     """Return the time stamps of all frames in order, and those of key frames; packets are counted,
     nothing is decoded."""
-    with _container(source) as container:
+    with _container(place) as container:
         packets = [
             p for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard
         ]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.errors import DamagedDataError
-from stemkin.readers.files import bytes_of, exists, pieces_of, size_of
 from stemkin.readers.notation import remembered
+from stemkin.readers.place import Place
 
 ABSENT = 2**64 - 1
 """The offset and length by which a shard's index says that a chunk was never written."""
@@ -34,8 +34,8 @@ class Layout:
 
     Attributes
     ----------
-    key
-        The path of chunk file ``i``, with ``{}`` for `i`.
+    folder, key
+        Where the chunk files are, and the name of file ``i`` in it, with ``{}`` for `i`.
     frames_per_file, frames_per_chunk
         Frames in a file (shard, or chunk where there are no shards) and in a chunk.
     n_frames
@@ -54,6 +54,7 @@ class Layout:
         Value of what was never written.
     """
 
+    folder: Place
     key: str
     frame_shape: tuple[int, int]
     n_frames: int
@@ -65,6 +66,10 @@ class Layout:
     checksum: bool
     index_checksum: bool
     fill: float
+
+    def file(self, i: int) -> Place:
+        """Return chunk file `i`."""
+        return self.folder / self.key.format(i)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop`.
@@ -78,45 +83,42 @@ class Layout:
         for i in range(start // self.frames_per_file, -(-stop // self.frames_per_file)):
             base = i * self.frames_per_file
             first, last = max(start, base), min(stop, base + self.frames_per_file)
-            self._read_file(
-                self.key.format(i), first - base, last - base, frames[first - start : last - start]
-            )
+            into = frames[first - start : last - start]
+            self._read_file(self.file(i), first - base, last - base, into)
         return frames
 
-    def _read_file(self, path: str, first: int, last: int, out: np.ndarray) -> None:
+    def _read_file(self, file: Place, first: int, last: int, out: np.ndarray) -> None:
         """Fill `out` with frames `first` to `last` of one file."""
-        if not exists(path):
+        if not file.exists():
             out[:] = np.asarray(self.fill).astype(self.stored_dtype)
             return
         n = self.frames_per_chunk
         chunks = range(first // n, -(-last // n))
         places = (
-            self._places(path, chunks)
-            if self.sharded
-            else np.array([[0, size_of(path)]], np.uint64)
+            self._places(file, chunks) if self.sharded else np.array([[0, file.size()]], np.uint64)
         )
         wanted = [(offset, length) for offset, length in places.tolist() if offset != ABSENT]
-        with pieces_of(path, wanted) as fetch:
+        with file.pieces(wanted) as fetch:
             for chunk, (offset, length) in zip(chunks, places.tolist(), strict=True):
                 begin, end = max(first, chunk * n), min(last, (chunk + 1) * n)
                 into = out[begin - first : end - first]
                 if offset == ABSENT:
                     into[:] = np.asarray(self.fill).astype(self.stored_dtype)
                 else:
-                    self._decode(fetch(offset, length), length, into, begin - chunk * n, path)
+                    self._decode(fetch(offset, length), length, into, begin - chunk * n, file)
 
-    def _places(self, path: str, chunks: range) -> np.ndarray:
+    def _places(self, file: Place, chunks: range) -> np.ndarray:
         """Return (offset, length) of the chunks of a shard, from the index at its end."""
         n_chunks = self.frames_per_file // self.frames_per_chunk
         n_bytes = 16 * n_chunks + (CRC_BYTES if self.index_checksum else 0)
-        size = size_of(path)
-        raw = bytes_of(path, max(0, size - n_bytes), size)
+        size = file.size()
+        raw = file.read(max(0, size - n_bytes), size)
         if len(raw) < n_bytes:
-            msg = f"{path} is cut short"
+            msg = f"{file} is cut short"
             raise DamagedDataError(msg)
         if self.index_checksum:
             content = np.frombuffer(raw, np.uint8)
-            _check(content[:-CRC_BYTES], content[-CRC_BYTES:], path)
+            _check(content[:-CRC_BYTES], content[-CRC_BYTES:], file)
         places = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)[
             chunks.start : chunks.stop
         ]
@@ -124,17 +126,19 @@ class Layout:
         if (
             ~absent & ((places[:, 0] > size) | (places[:, 1] > size) | (places.sum(axis=1) > size))
         ).any():
-            msg = f"the index of {path} points beyond its end"
+            msg = f"the index of {file} points beyond its end"
             raise DamagedDataError(msg)
         return places
 
-    def _decode(self, raw: np.ndarray, length: int, into: np.ndarray, skip: int, path: str) -> None:
+    def _decode(
+        self, raw: np.ndarray, length: int, into: np.ndarray, skip: int, file: Place
+    ) -> None:
         """Decode one chunk; `into` takes its frames from `skip` on."""
         if len(raw) < length:
-            msg = f"{path} is cut short"
+            msg = f"{file} is cut short"
             raise DamagedDataError(msg)
         if self.checksum:
-            _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], path)
+            _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], file)
             raw = raw[:-CRC_BYTES]
         whole = len(into) == self.frames_per_chunk
         chunk = (
@@ -145,7 +149,7 @@ class Layout:
         try:
             self._decompress(raw, chunk)
         except (ValueError, RuntimeError, TypeError) as error:
-            msg = f"a chunk in {path} does not decode: {error}"
+            msg = f"a chunk in {file} does not decode: {error}"
             raise DamagedDataError(msg) from error
         if not whole:
             into[:] = chunk[skip : skip + len(into)]
@@ -162,7 +166,7 @@ class Layout:
             flat[:] = raw
 
 
-def layout_of(array: Any, folder: str) -> Layout | None:
+def layout_of(array: Any, folder: Place) -> Layout | None:
     """Return the layout of a Zarr array (t, y, x) in `folder`, or None where zarr-python has to
     read it."""
     metadata = array.metadata
@@ -184,11 +188,10 @@ def layout_of(array: Any, folder: str) -> Layout | None:
         return None
     codec, checksum, index_checksum, order = coded
     before, probed, after = str(metadata.encode_chunk_key((PROBE, 0, 0))).partition(str(PROBE))
-    folder = folder.replace("{", "{{").replace("}", "}}")
     if not probed:
         return None
     return Layout(
-        key=f"{folder}/{before}{{}}{after}", frame_shape=(int(array.shape[1]), int(array.shape[2])), n_frames=int(array.shape[0]),
+        folder=folder, key=f"{before}{{}}{after}", frame_shape=(int(array.shape[1]), int(array.shape[2])), n_frames=int(array.shape[0]),
         frames_per_file=int(unit[0]), frames_per_chunk=int(inner[0]), sharded=array.shards is not None,
         stored_dtype=stored.newbyteorder(order) if stored.itemsize > 1 else stored, codec=codec, checksum=checksum,
         index_checksum=index_checksum, fill=float(array.fill_value) if array.fill_value is not None else 0.0,
@@ -252,10 +255,10 @@ def _codec(name: str) -> Any:
     return numcodecs.Blosc() if name == "blosc" else numcodecs.Zstd()
 
 
-def _check(content: np.ndarray, checksum: np.ndarray, path: str) -> None:
+def _check(content: np.ndarray, checksum: np.ndarray, file: Place) -> None:
     """Raise where the CRC32C of `content` is another one."""
     import google_crc32c
 
     if google_crc32c.value(content) != int.from_bytes(checksum.tobytes(), "little"):
-        msg = f"a checksum in {path} does not match: bytes were changed since it was written"
+        msg = f"a checksum in {file} does not match: bytes were changed since it was written"
         raise DamagedDataError(msg)

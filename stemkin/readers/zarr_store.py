@@ -22,7 +22,7 @@ from stemkin.readers.errors import (
     MovieError,
     check_promise,
 )
-from stemkin.readers.files import exists, filesystem, identity_of, is_url, local, names_in
+from stemkin.readers.place import Place, RemotePlace
 from stemkin.readers.units import calibrated, named_values, nanometres, seconds
 from stemkin.readers.zarr_blocks import Layout, layout_of
 
@@ -34,7 +34,7 @@ MAX_CHUNK_BYTES = 2**32
 MAX_ARRAYS = 1000
 
 
-def open_zarr(source: str, options: Options) -> FileReader:
+def open_zarr(place: Place, options: Options) -> FileReader:
     """Open a Zarr array or group. Lazy: only its metadata are read.
 
     Raises
@@ -45,37 +45,38 @@ def open_zarr(source: str, options: Options) -> FileReader:
     import zarr
 
     try:
-        node = zarr.open(_store(source), mode="r", path=None)
+        node = zarr.open(_store(place), mode="r", path=None)
     except FileNotFoundError as error:
-        msg = f"{source} could not be opened as Zarr: it has no metadata that say what it is"
+        msg = f"{place} could not be opened as Zarr: it has no metadata that say what it is"
         raise MovieError(msg) from error
-    array, axes, about = _find(node, source, options)
-    return _reader(array, axes, about, source, options)
+    array, axes, about = _find(node, place, options)
+    return _reader(array, axes, about, place, options)
 
 
-def is_zarr_folder(source: str) -> bool:
+def is_zarr_folder(place: Place) -> bool:
     """Tell whether a folder is a Zarr array or group."""
-    if is_url(source) and not source.startswith("http"):
-        return bool(ZARR_FILES & set(names_in(source)))
-    return any(exists(f"{source.rstrip('/')}/{name}") for name in ZARR_FILES)
+    # a web server lists nothing, and a folder of this machine may hold a million chunks
+    if place.is_remote and not place.source.startswith("http"):
+        return bool(ZARR_FILES & set(place.names()))
+    return any((place / name).exists() for name in ZARR_FILES)
 
 
-def _store(source: str) -> Any:
-    if source.lower().endswith(".zip"):
+def _store(place: Place) -> Any:
+    if place.ends_with(".zip"):
         from zarr.storage import ZipStore
 
-        if is_url(source):
-            msg = f"{source} is a ZIP file in an object store; copy it to a local disk first"
+        if place.is_remote:
+            msg = f"{place} is a ZIP file in an object store; copy it to a local disk first"
             raise MovieError(msg)
-        return ZipStore(local(source), mode="r")
-    if is_url(source):
+        return ZipStore(place.path, mode="r")
+    if place.is_remote:
         from zarr.storage import FsspecStore
 
-        return FsspecStore.from_url(source, read_only=True)
-    return local(source)
+        return FsspecStore.from_url(place.source, read_only=True)
+    return place.path
 
 
-def _find(node: Any, source: str, options: Options) -> tuple[Any, str | None, dict[str, Any]]:
+def _find(node: Any, place: Place, options: Options) -> tuple[Any, str | None, dict[str, Any]]:
     """Return the array, its axes if named, and what is known of its calibration."""
     import zarr
 
@@ -99,10 +100,10 @@ def _find(node: Any, source: str, options: Options) -> tuple[Any, str | None, di
     if options.dataset is not None:
         array = node.get(options.dataset)
         if not isinstance(array, zarr.Array):
-            msg = f"{source} holds no array {options.dataset!r}; it holds {_names(node)}"
+            msg = f"{place} holds no array {options.dataset!r}; it holds {_names(node)}"
             raise MovieError(msg)
     else:
-        array = _only_array(node, source)
+        array = _only_array(node, place)
     about = (
         named_values(dict(array.attrs), "attributes")
         or named_values(attributes, "attributes")
@@ -111,7 +112,7 @@ def _find(node: Any, source: str, options: Options) -> tuple[Any, str | None, di
     return array, _named_dimensions(array), about
 
 
-def _only_array(node: Any, source: str) -> Any:
+def _only_array(node: Any, place: Place) -> Any:
     arrays = [
         member
         for _, member in node.members(max_depth=4)
@@ -121,7 +122,7 @@ def _only_array(node: Any, source: str) -> Any:
     if len(stacks) != 1:
         names = [array.path for array in stacks[:8]]
         msg = (
-            f"{source} holds {len(stacks)} arrays that can be frames, {names}; choose one with "
+            f"{place} holds {len(stacks)} arrays that can be frames, {names}; choose one with "
             "dataset="
         )
         raise MovieError(msg)
@@ -179,40 +180,35 @@ def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reader(
-    array: Any, axes: str | None, about: dict[str, Any], source: str, options: Options
+    array: Any, axes: str | None, about: dict[str, Any], place: Place, options: Options
 ) -> FileReader:
     stored = np.dtype(array.dtype)
-    plan = frames_in(array.shape, axes, stored, source, options)
+    plan = frames_in(array.shape, axes, stored, place, options)
     unit = array.shards or array.chunks
     if math.prod(unit) * stored.itemsize > MAX_CHUNK_BYTES:
         msg = (
-            f"{source} is cut into chunks of over {MAX_CHUNK_BYTES >> 30} GiB, {unit}; its "
+            f"{place} is cut into chunks of over {MAX_CHUNK_BYTES >> 30} GiB, {unit}; its "
             "metadata are broken"
         )
         raise MovieError(msg)
-    _check_promise(array, source)
+    _check_promise(array, place)
     time = plan.axis("t")
     whole = 1 if time is None else min(int(unit[time]), plan.shape[0])
     inner = 1 if time is None else int(array.chunks[time])
     return ZarrReader(
-        source=source, shape=plan.shape, dtype=plan.dtype(stored), plan=plan, array_path=array.path, frames_per_chunk=whole, piece=inner,
-        chunks=tuple(unit), layout=_layout(array, plan, source), notes=(plan.note,) if plan.note else (), finished=_finished(array, source),
+        place=place, shape=plan.shape, dtype=plan.dtype(stored), plan=plan, array_path=array.path, frames_per_chunk=whole, piece=inner,
+        chunks=tuple(unit), layout=_layout(array, plan, place), notes=(plan.note,) if plan.note else (), finished=_finished(array, place),
         **{"format": f"Zarr v{array.metadata.zarr_format}", **about},
     )  # fmt: skip
 
 
-def _layout(array: Any, plan: AxisPlan, source: str) -> Layout | None:
-    if plan.index != ("t", "y", "x") or source.lower().endswith(".zip"):
+def _layout(array: Any, plan: AxisPlan, place: Place) -> Layout | None:
+    if plan.index != ("t", "y", "x") or place.ends_with(".zip"):
         return None
-    return layout_of(array, folder_of(source, array.path))
+    return layout_of(array, place / array.path)
 
 
-def folder_of(source: str, array_path: str) -> str:
-    """Return the folder or URL of an array in a store."""
-    return f"{source.rstrip('/')}/{array_path}".rstrip("/")
-
-
-def _check_promise(array: Any, source: str) -> None:
+def _check_promise(array: Any, place: Place) -> None:
     """Refuse shapes with far more pixels than are stored, before anything walks through them; usual
     ones are not looked into."""
     unit = array.shards or array.chunks
@@ -220,14 +216,12 @@ def _check_promise(array: Any, source: str) -> None:
     frame_bytes = math.prod(array.shape[-2:]) * np.dtype(array.dtype).itemsize
     if n_chunks > 10**6 or frame_bytes > ALWAYS_PLAUSIBLE_BYTES:
         promised = math.prod(array.shape) * np.dtype(array.dtype).itemsize
-        folder = source if source.lower().endswith(".zip") else folder_of(source, array.path)
-        check_promise(promised, sum(size for _, size, _ in _files_of(folder)), source)
+        folder = place if place.ends_with(".zip") else place / array.path
+        check_promise(promised, sum(size for _, size, _ in _files_of(folder)), place)
 
 
-def _finished(array: Any, source: str) -> bool:
-    return bool(
-        dict(array.attrs).get(COMPLETE, {}).get("complete")
-    ) and not source.lower().endswith(".zip")
+def _finished(array: Any, place: Place) -> bool:
+    return bool(dict(array.attrs).get(COMPLETE, {}).get("complete")) and not place.ends_with(".zip")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -257,10 +251,10 @@ class ZarrReader(FileReader):
         """The array's metadata, and name, size and time of all its chunk files."""
         import hashlib
 
-        folder = folder_of(self.source, self.array_path)
-        if self.source.lower().endswith(".zip"):
-            return identity_of(self.source)
-        return f"{self.source} {hashlib.sha256(repr(_files_of(folder)).encode()).hexdigest()[:32]}"
+        folder = self.place / self.array_path
+        if self.place.ends_with(".zip"):
+            return self.place.identity()
+        return f"{self.place} {hashlib.sha256(repr(_files_of(folder)).encode()).hexdigest()[:32]}"
 
     def _frames(self, start: int, stop: int) -> Any:
         import zarr
@@ -269,28 +263,28 @@ class ZarrReader(FileReader):
             if self.finished:
                 self._check_files(self.layout, start, stop)
             return self.layout.read(start, stop)
-        array = zarr.open_array(_store(self.source), mode="r", path=self.array_path or None)
+        array = zarr.open_array(_store(self.place), mode="r", path=self.array_path or None)
         return self.plan.take(array, start, stop)
 
     def _check_files(self, layout: Layout, start: int, stop: int) -> None:
         """Raise where a chunk of a finished store is gone."""
         for i in range(start // layout.frames_per_file, -(-stop // layout.frames_per_file)):
-            if not exists(layout.key.format(i)):
-                msg = f"{layout.key.format(i)} is missing"
+            if not layout.file(i).exists():
+                msg = f"{layout.file(i)} is missing"
                 raise DamagedDataError(msg)
 
 
-def _files_of(folder: str) -> list[tuple[str, int, str]]:
+def _files_of(folder: Place) -> list[tuple[str, int, str]]:
     """Return (name, bytes, what changes with its content) of every file of an array, sorted."""
-    if is_url(folder):
-        found = filesystem(folder).find(folder, detail=True)
+    if isinstance(folder, RemotePlace):
+        found = folder.filesystem.find(folder.source, detail=True)
         return sorted(
             (name, int(info.get("size") or 0), str(info.get("ETag") or info.get("mtime") or ""))
             for name, info in found.items()
         )
     from pathlib import Path
 
-    root = Path(local(folder))
+    root = Path(folder.path)
     if root.is_file():
         return [(root.name, root.stat().st_size, str(root.stat().st_mtime_ns))]
     files = [(str(p.relative_to(root)), p.stat()) for p in root.rglob("*") if p.is_file()]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.readers.files import exists, is_url, local, names_in
+from stemkin.readers.place import Place, place_of
 from stemkin.readers.zarr_blocks import layout_of
 from stemkin.readers.zarr_store import COMPLETE
 
@@ -35,7 +35,7 @@ class Job:
     Attributes
     ----------
     target
-        Path or URL of the store.
+        Where the store will be.
     name, source, identity
         Of the movie; another identity makes another job.
     shape, dtype
@@ -46,7 +46,7 @@ class Job:
         A shard is written by one task.
     """
 
-    target: str
+    target: Place
     name: str
     source: str
     identity: str
@@ -57,21 +57,26 @@ class Job:
     frames_per_chunk: int
 
     @property
-    def work(self) -> str:
+    def work(self) -> Place:
         """Where the store is built."""
-        return self.target if is_url(self.target) else f"{self.markers}/store"
+        return self.target if self.target.is_remote else self.markers / "store"
 
     @property
-    def markers(self) -> str:
+    def markers(self) -> Place:
         """The folder that says what is done."""
-        return f"{self.target if is_url(self.target) else local(self.target)}.part"
+        return place_of(f"{self.target.path}.part")
+
+    @property
+    def array(self) -> Place:
+        """Where the frames are written."""
+        return self.work / ARRAY
 
     @cached_property
     def fs(self) -> Any:
         """The file system of the store."""
         import fsspec
 
-        return fsspec.core.url_to_fs(self.markers)[0]
+        return fsspec.core.url_to_fs(self.markers.path)[0]
 
     def record(self) -> dict[str, Any]:
         """Return what identifies this job to a later call."""
@@ -84,15 +89,15 @@ class Job:
 def is_finished(job: Job) -> bool:
     """Tell whether the target is the whole store that this job would write; what is left of making
     it is removed."""
-    root = _json(job, f"{job.target}/zarr.json")
+    root = _json(job, job.target / "zarr.json")
     said = (root or {}).get("attributes", {}).get(COMPLETE, {})
     finished = bool(said.get("complete")) and said.get("made_of") == _made_of(job)
-    if finished and _json(job, f"{job.markers}/{RECORD}") is not None:
+    if finished and _json(job, job.markers / RECORD) is not None:
         _remove(job, job.markers)
     return finished
 
 
-def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
+def begin(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
     """Make the place where the store is built, or find what is done of it: the markers by their
     first frame.
 
@@ -101,7 +106,9 @@ def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
     FileExistsError
         If there is something else, and it may not be overwritten.
     """
-    if exists(job.target) and (not is_url(job.target) or exists(f"{job.target}/zarr.json")):
+    # an object store has no folders: what was begun there has no metadata of its root yet
+    begun = job.target.is_remote and not (job.target / "zarr.json").exists()
+    if job.target.exists() and not begun:
         if not overwrite:
             msg = (
                 f"{job.target} exists and was not made from {job.source} as it is now; choose "
@@ -109,12 +116,12 @@ def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
             )
             raise FileExistsError(msg)
         _remove(job, job.target)
-    earlier = _json(job, f"{job.markers}/{RECORD}")
+    earlier = _json(job, job.markers / RECORD)
     if earlier == job.record():
-        if not exists(f"{job.work}/{ARRAY}/zarr.json"):
+        if not (job.array / "zarr.json").exists():
             _create(job)
         return _markers(job)
-    if exists(job.markers):
+    if job.markers.exists():
         if not overwrite and not _barely_begun(job):
             msg = (
                 f"{job.markers} was begun with another movie or other settings; remove it, or "
@@ -123,33 +130,33 @@ def prepare(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
             raise FileExistsError(msg)
         _remove(job, job.markers)
         _remove(job, job.work)
-    _write_json(job, f"{job.markers}/{RECORD}", job.record())
+    _write_json(job, job.markers / RECORD, job.record())
     _create(job)
     return {}
 
 
 def _barely_begun(job: Job) -> bool:
     """Tell whether a job was stopped while it wrote down what it is, before anything else."""
-    return all(name.startswith(f"{RECORD}.") for name in names_in(job.markers))
+    return all(name.startswith(f"{RECORD}.") for name in job.markers.names())
 
 
 def write_frames(job: Job, start: int, frames: np.ndarray) -> None:
     """Write the shard that begins with frame `start`; it belongs to the caller alone."""
     _array(job, "r+")[start : start + len(frames)] = frames
-    if not is_url(job.target):
-        _to_disk(f"{job.work}/{ARRAY}/c/{start // job.frames_per_shard}/0/0")
+    if not job.target.is_remote:
+        _to_disk(job.array / f"c/{start // job.frames_per_shard}/0/0")
 
 
 def read_back(job: Job, start: int, stop: int) -> np.ndarray:
     """Return frames from the store as it is now, every chunk checked."""
     array = _array(job, "r")
-    layout = layout_of(array, f"{job.work}/{ARRAY}")
+    layout = layout_of(array, job.array)
     return np.asarray(array[start:stop]) if layout is None else layout.read(start, stop)
 
 
 def mark_done(job: Job, note: dict[str, Any]) -> None:
     """Leave the marker of a block."""
-    _write_json(job, f"{job.markers}/{note['start']:012d}.json", note)
+    _write_json(job, job.markers / f"{note['start']:012d}.json", note)
 
 
 def finish(job: Job, notes: list[dict[str, Any]]) -> None:
@@ -166,13 +173,13 @@ def finish(job: Job, notes: list[dict[str, Any]]) -> None:
     _array(job, "r+").update_attributes({COMPLETE: said})
     short = {key: said[key] for key in ("complete", "made_of", "damaged_frames")}
     zarr.create_group(
-        job.work,
+        job.work.path,
         zarr_format=3,
         overwrite=False,
         attributes={"ome": ome_metadata(job), COMPLETE: short},
     )
-    if not is_url(job.target):
-        os.rename(job.work, local(job.target))
+    if not job.target.is_remote:
+        os.rename(job.work.path, job.target.path)
     _remove(job, job.markers)
 
 
@@ -207,11 +214,11 @@ def _create(job: Job) -> None:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     dtype = np.dtype(job.dtype)
-    if not is_url(job.target):
-        os.makedirs(job.work, exist_ok=True)
+    if not job.target.is_remote:
+        os.makedirs(job.work.path, exist_ok=True)
     shape = job.shape
     zarr.create_array(
-        f"{job.work}/{ARRAY}", shape=shape, dtype=dtype, chunks=(job.frames_per_chunk, *shape[1:]),
+        job.array.path, shape=shape, dtype=dtype, chunks=(job.frames_per_chunk, *shape[1:]),
         shards=(job.frames_per_shard, *shape[1:]), fill_value=0, dimension_names=("t", "y", "x"), zarr_format=3,
         compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()],
         config={"write_empty_chunks": True},
@@ -221,7 +228,7 @@ def _create(job: Job) -> None:
 def _array(job: Job, mode: Any) -> Any:
     import zarr
 
-    return zarr.open_array(f"{job.work}/{ARRAY}", mode=mode, config={"write_empty_chunks": True})
+    return zarr.open_array(job.array.path, mode=mode, config={"write_empty_chunks": True})
 
 
 def _made_of(job: Job) -> str:
@@ -232,49 +239,49 @@ def _made_of(job: Job) -> str:
 
 def _markers(job: Job) -> dict[int, dict[str, Any]]:
     found = {}
-    for path in job.fs.ls(f"{job.markers}", detail=False):
+    for path in job.fs.ls(job.markers.path, detail=False):
         name = str(path).rsplit("/", 1)[-1]
         if name.endswith(".json") and name[:-5].isdigit():
-            note = _json(job, f"{job.markers}/{name}")
+            note = _json(job, job.markers / name)
             if note is not None:
                 found[int(note["start"])] = note
     return found
 
 
-def _json(job: Job, path: str) -> Any:
+def _json(job: Job, file: Place) -> Any:
     """Return a JSON file's content; None if it is not there or not whole."""
     try:
-        return json.loads(job.fs.cat_file(path))
+        return json.loads(job.fs.cat_file(file.path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
-def _write_json(job: Job, path: str, content: Any) -> None:
+def _write_json(job: Job, file: Place, content: Any) -> None:
     """Write a JSON file so that it appears whole or not at all."""
     raw = json.dumps(content).encode()
-    if is_url(path):
-        job.fs.pipe_file(path, raw)
+    if file.is_remote:
+        job.fs.pipe_file(file.path, raw)
         return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(f"{path}.{os.getpid()}.tmp", "wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+    os.makedirs(os.path.dirname(file.path), exist_ok=True)
+    with open(f"{file.path}.{os.getpid()}.tmp", "wb") as part:
+        part.write(raw)
+        part.flush()
+        os.fsync(part.fileno())
+    os.replace(part.name, file.path)
 
 
-def _to_disk(path: str) -> None:
+def _to_disk(file: Place) -> None:
     """Have the system write a file out, so that its marker does not outlive it when the power
     fails."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    with open(file.path, "rb") as written:
+        os.fsync(written.fileno())
 
 
-def _remove(job: Job, path: str) -> None:
-    if is_url(path):
+def _remove(job: Job, place: Place) -> None:
+    if place.is_remote:
         with suppress(FileNotFoundError):
-            job.fs.rm(path, recursive=True)
-    elif os.path.isdir(local(path)):
-        shutil.rmtree(local(path))
-    elif exists(path):
-        os.unlink(local(path))
+            job.fs.rm(place.path, recursive=True)
+    elif place.is_folder():
+        shutil.rmtree(place.path)
+    elif place.exists():
+        os.unlink(place.path)

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.names import folder_name
 from stemkin.report.results import Picture, Results, movies_of, number
-from stemkin.results.store import RUN_FILE, Store, folder_name
+from stemkin.results.store import RUN_FILE, Store
 
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
 NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 
 from stemkin import tables
 from stemkin.errors import StoppedError, UnwritableError, is_of_the_network, reaching, reason
+from stemkin.names import folder_name
 
 METADATA_KEY = b"stemkin"
 RUN_FILE = "run.json"
@@ -62,20 +62,6 @@ def fingerprint(*parts: Any) -> str:
     """Return a short hash of `parts` (anything JSON can say), the same on every machine."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def folder_name(movie: str) -> str:
-    """Return a folder name for `movie`: no two movies share one, and none leaves its parent folder.
-
-    >>> folder_name("stack 4"), folder_name("../etc"), folder_name("µ/1")
-    ('stack 4', '%2E.%2Fetc', '%C2%B5%2F1')
-    """
-    name = quote(movie, safe=" -_+=(),.@")
-    if name.startswith("."):
-        name = "%2E" + name[1:]
-    if len(name) > 150:
-        name = f"{name[:120]}-{hashlib.sha256(movie.encode()).hexdigest()[:24]}"
-    return name or "%"
 
 
 @dataclass(frozen=True)
