@@ -35,8 +35,7 @@ def demo_movies() -> list[Movie]:
 
 
 def write_demo_movies(folder: Path) -> Path:
-    """Write the movies into `folder`, unless they are there already, and return it. Computes
-    once."""
+    """Write the movies into `folder` unless they are there, and return it. Computes once."""
     missing = [movie for movie in demo_movies() if not (folder / f"{movie.name}.zarr").exists()]
     if missing:
         write_simulation(missing, folder)
@@ -90,8 +89,10 @@ def _detections(store: Store, names: dict[int, str]) -> pd.DataFrame:
 
 
 def _numbers(store: Store, class_ids: dict[str, int]) -> list[str]:
-    """Return D of the vacancies and the switching of the dopants beside what the true tracks and
-    the true rates give."""
+    """Return D of the vacancies and the switching of the dopants beside true ones.
+
+    These are what the same code gives on the true tracks, and the true rates.
+    """
     movies = demo_movies()
     truth = truth_of(movies[0])
     own = dict.fromkeys(("V_S", "Mo_W", "Mo_W+V_S"), -2) | class_ids

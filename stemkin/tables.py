@@ -29,7 +29,7 @@ import pandas as pd
 
 ATOM_COLUMNS = tuple(f"a{i}{what}" for i in range(10) for what in "yxh")
 """Of the ten atoms around a detection: moment along y and x, change of height
-(`kernels.neighbours.atoms_around`)."""
+(`kernels.classes.neighbours.atoms_around`)."""
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "movies": {
@@ -281,9 +281,13 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 ``d00..``."""
 
 UNKNOWN: Mapping[str, Any] = {
-    "position_error": np.nan, "at_edge": False, "match_score": np.nan, "runner_up": "", "runner_up_score": np.nan,
+    "position_error": np.nan,
+    "at_edge": False,
+    "match_score": np.nan,
+    "runner_up": "",
+    "runner_up_score": np.nan,
     "false_per_frame": np.nan,
-}  # fmt: skip
+}
 """Columns of ``detections``, ``tracks``, ``classes`` and ``abundances`` that rows from elsewhere
 may lack, and what then stands there."""
 
@@ -355,8 +359,17 @@ def located(records: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def is_at_edge(y: np.ndarray, x: np.ndarray, shape: tuple[int, ...], edge_px: Any) -> np.ndarray:
-    """Tell which places y, x (m,) lie closer than `edge_px` to the edge of a frame of `shape`,
-    which is half a pixel outside."""
+    """Tell which places lie closer than `edge_px` to the edge of a frame.
+
+    Parameters
+    ----------
+    y, x
+        (m,) places [px].
+    shape
+        (height, width) of the frame [px]; its edge is half a pixel outside the outermost centres.
+    edge_px
+        A distance [px], or one for each place.
+    """
     room = np.minimum(np.minimum(y, shape[0] - 1 - y), np.minimum(x, shape[1] - 1 - x)) + 0.5
     return np.asarray(room < edge_px)
 
@@ -379,10 +392,16 @@ def empty(name: str, *, n_descriptors: int = 0) -> pd.DataFrame:
 
 
 def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Return `rows` with exactly the columns, order and dtypes of the table `name`; descriptors are
-    kept.
+    """Return rows with exactly the columns, order and dtypes of a table.
 
-    What `UNKNOWN` lists is filled in where it is missing.
+    Descriptors are kept, and what `UNKNOWN` lists is filled in where it is missing.
+
+    Parameters
+    ----------
+    rows
+        A table, or its columns by name.
+    name
+        Of the table in `COLUMNS`.
 
     Raises
     ------
@@ -397,27 +416,31 @@ def conform(rows: pd.DataFrame | Mapping[str, Any], name: str) -> pd.DataFrame:
         if rows.dtypes.to_dict() == COLUMNS[name]:
             return rows
     check_columns(rows, name)
-    descriptors = (
-        [c for c in rows.columns if is_descriptor(c)] if name in ("detections", "tracks") else []
-    )
-    types = {**COLUMNS[name], **dict.fromkeys(descriptors, "float32")}
+    types = dict(COLUMNS[name])
+    if name in ("detections", "tracks"):
+        types |= dict.fromkeys(filter(is_descriptor, rows.columns), "float32")
     unknown = {c: value for c, value in UNKNOWN.items() if c in types and c not in rows.columns}
-    rows = (rows.assign(**unknown) if unknown else rows)[list(types)]
+    if unknown:
+        rows = rows.assign(**unknown)
+    rows = rows[list(types)]
     other = {c: t for (c, t), dtype in zip(types.items(), rows.dtypes, strict=True) if dtype != t}
-    return (rows.astype(other) if other else rows).reset_index(drop=True)
+    if other:
+        rows = rows.astype(other)
+    return rows.reset_index(drop=True)
 
 
 def _typed(values: Any, dtype: str | None) -> Any:
-    """Return `values` (n,) with `dtype` where they are numbers of that kind, or words: one by one
-    this costs a fifth of what a table's `astype` does."""
+    """Return `values` (n,) with `dtype` where they are numbers of that kind, or words.
+
+    Column by column this costs a fifth of what a table's `astype` does.
+    """
     if dtype == "str" and isinstance(values, list):
         return pd.array(values, dtype="str")
-    same_kind = (
-        isinstance(values, np.ndarray)
-        and dtype not in (None, "str")
-        and values.dtype.kind == np.dtype(dtype).kind
-    )
-    return values.astype(dtype) if same_kind else values
+    if not isinstance(values, np.ndarray) or dtype in (None, "str"):
+        return values
+    if values.dtype.kind != np.dtype(dtype).kind:
+        return values
+    return values.astype(dtype)
 
 
 def region_rows(
@@ -426,14 +449,25 @@ def region_rows(
     pixel_size_nm: float | None,
     frame_time_s: float | None,
 ) -> pd.DataFrame:
-    """Return rows of the table ``regions`` from (frame, `kernels.crystal.regions.Region`) pairs; they are not
-    followed yet: ``region`` is -1."""
-    nm2, time_s = (np.nan if pixel_size_nm is None else pixel_size_nm**2), (frame_time_s or np.nan)
-    rows = [
-        {"movie": movie, "frame": frame, "time_s": frame * time_s, **vars(region), "area_nm2": region.area_px * nm2, "region": -1}
-        for frame, region in found
-    ]  # fmt: skip
-    return conform(pd.DataFrame(rows), "regions") if rows else empty("regions")
+    """Return rows of the table ``regions``; they are not followed yet, so ``region`` is -1.
+
+    Parameters
+    ----------
+    found
+        Pairs of a frame's number and a `kernels.crystal.regions.Region`.
+    movie, pixel_size_nm, frame_time_s
+        Name and calibration of the movie; areas and times are NaN where it is not known.
+    """
+    if not found:
+        return empty("regions")
+    pixel_nm2, time_s = np.nan, frame_time_s or np.nan
+    if pixel_size_nm is not None:
+        pixel_nm2 = pixel_size_nm**2
+    rows = []
+    for frame, region in found:
+        known = {"movie": movie, "frame": frame, "time_s": frame * time_s, **vars(region)}
+        rows.append(known | {"area_nm2": region.area_px * pixel_nm2, "region": -1})
+    return conform(pd.DataFrame(rows), "regions")
 
 
 def is_descriptor(column: str) -> bool:
@@ -442,17 +476,25 @@ def is_descriptor(column: str) -> bool:
 
 
 def check_columns(rows: Any, name: str, *, needed: tuple[str, ...] | None = None) -> None:
-    """Check that `rows` (pandas or Dask) has the columns of the table `name` but for those in
-    `UNKNOWN`, or those in `needed`.
+    """Check that a table has its columns.
+
+    Parameters
+    ----------
+    rows
+        pandas or Dask.
+    name
+        Of the table in `COLUMNS`: all of its columns but those in `UNKNOWN` are needed.
+    needed
+        Only these are.
 
     Raises
     ------
     ValueError
         Naming the missing columns and those that were met.
     """
-    wanted = COLUMNS[name] if needed is None else needed
-    given = UNKNOWN if needed is None else ()
-    missing = [c for c in wanted if c not in rows.columns and c not in given]
+    if needed is None:
+        needed = tuple(c for c in COLUMNS[name] if c not in UNKNOWN)
+    missing = [c for c in needed if c not in rows.columns]
     if missing:
         msg = (
             f"a {name} table needs the columns {missing}, but this one has {list(rows.columns)}; "
@@ -505,7 +547,9 @@ class Experiment:
         ValueError
             If no class has that name.
         """
-        classes = empty("classes") if self.classes is None else self.classes
+        classes = self.classes
+        if classes is None:
+            classes = empty("classes")
         ids = classes.loc[classes["name"] == name, "class_id"]
         if ids.empty:
             msg = f"no class is called {name!r}; the classes are {classes['name'].tolist()}"
