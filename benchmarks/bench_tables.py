@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 import stemkin as sk
-from stemkin.kinetics.counting import count_transitions
+from stemkin.kinetics.counts import count_transitions
 
 
 def tracks(n_rows, n_frames=50, seen=0.9):

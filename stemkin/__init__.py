@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _ROOM_OF = {
     "abundances": "kinetics",
+    "answers": "rows.passes",
     "Archive": "archive",
     "arrhenius": "diffusion",
     "beam_cross_sections": "kinetics",
@@ -42,7 +43,6 @@ _ROOM_OF = {
     "link": "linking",
     "Model": "learning",
     "Movie": "movie",
-    "measure_motion": "diffusion",
     "meetings": "linking",
     "msd": "diffusion",
     "NetworkDetector": "network",
@@ -50,6 +50,7 @@ _ROOM_OF = {
     "open_movie": "movie",
     "phases": "order",
     "populations": "kinetics",
+    "Question": "rows.passes",
     "reversibility": "kinetics",
     "run": "pipeline",
     "RunConfig": "config",

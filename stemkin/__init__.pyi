@@ -15,7 +15,6 @@ from stemkin.diffusion import compare_diffusion as compare_diffusion
 from stemkin.diffusion import fit_diffusion as fit_diffusion
 from stemkin.diffusion import gaussianity as gaussianity
 from stemkin.diffusion import hop_rates as hop_rates
-from stemkin.diffusion import measure_motion as measure_motion
 from stemkin.diffusion import msd as msd
 from stemkin.errors import StoppedError as StoppedError
 from stemkin.kinetics import Bins as Bins
@@ -43,6 +42,8 @@ from stemkin.movie import open_movie as open_movie
 from stemkin.network import NetworkDetector as NetworkDetector
 from stemkin.order import phases as phases
 from stemkin.pipeline import run as run
+from stemkin.rows.passes import Question as Question
+from stemkin.rows.passes import answers as answers
 from stemkin.schedulers.clients import connect as connect
 from stemkin.scoring import score as score
 from stemkin.simulation import simulate_archive as simulate_archive

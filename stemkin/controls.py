@@ -56,7 +56,7 @@ def shuffled(tracks: Any, *, seed: int = 0) -> Any:
     seed
         Another seed gives another order.
     """
-    return _mapped(tracks, partial(_shuffle, seed=seed))
+    return _mapped(tracks, partial(in_random_order, seed=seed))
 
 
 def immobile(
@@ -85,8 +85,7 @@ def immobile(
     ValueError
         If `confusion` has rows that do not add up to 1, or too few for the classes that occur.
     """
-    matrix = None if confusion is None else checked_confusion(confusion)
-    return _mapped(tracks, partial(_hold_still, sigma_nm=sigma_nm, confusion=matrix, seed=seed))
+    return _mapped(tracks, at_rest(sigma_nm=sigma_nm, confusion=confusion, seed=seed))
 
 
 def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
@@ -218,7 +217,16 @@ def _chance(rows: pd.DataFrame, seed: int) -> np.ndarray:
     return np.asarray(((number >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
 
 
-def _shuffle(rows: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+def in_random_order(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Return the `rows` of whole tracks, those of each track in random order of time.
+
+    Parameters
+    ----------
+    rows
+        pandas table ``tracks``.
+    seed
+        Another seed gives another order.
+    """
     track = _track_names(rows)
     in_time = np.lexsort((rows["frame"].to_numpy(), track))
     at_random = np.lexsort((_chance(rows, seed), track))
@@ -227,6 +235,25 @@ def _shuffle(rows: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     fixed = [c for c in ("movie", "particle", "frame") if c in rows.columns]
     moved = rows.iloc[source].set_axis(rows.index)
     return moved.assign(**{column: rows[column] for column in fixed})
+
+
+def at_rest(
+    *, sigma_nm: float, confusion: Any = None, seed: int = 0
+) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return what makes of the rows of whole tracks those of particles that never move nor change.
+
+    Parameters
+    ----------
+    sigma_nm, confusion, seed
+        As for `immobile`.
+
+    Raises
+    ------
+    ValueError
+        As `immobile`.
+    """
+    matrix = None if confusion is None else checked_confusion(confusion)
+    return partial(_hold_still, sigma_nm=sigma_nm, confusion=matrix, seed=seed)
 
 
 def _hold_still(

@@ -208,7 +208,9 @@ def test_a_wrong_word_is_answered_with_the_right_ones(words, message):
         ),
         partial(sk.hop_rates, frame_time_s=1.0, hop_length_nm=0.3),
         partial(sk.gaussianity, frame_time_s=1.0),
-        lambda rows: sk.measure_motion(rows, frame_time_s=1.0, hop_length_nm=0.3).diffusion,
+        lambda rows: sk.fit_diffusion(
+            rows, method=("auto", "cve"), frame_time_s=1.0, hop_length_nm=0.3
+        ),
     ],
 )
 def test_odd_tables_are_refused_in_a_sentence_or_answered_with_a_table(verb):
@@ -237,7 +239,7 @@ def test_odd_tables_are_refused_in_a_sentence_or_answered_with_a_table(verb):
     ],
 )
 def test_confidence_and_grouping_are_checked(words, message):
-    for verb in (sk.fit_diffusion, partial(sk.hop_rates, hop_length_nm=0.3), sk.measure_motion):
+    for verb in (sk.fit_diffusion, partial(sk.hop_rates, hop_length_nm=0.3)):
         with pytest.raises(ValueError, match=message):
             verb(random_walks(n_particles=2), frame_time_s=1.0, **words)
 
@@ -412,17 +414,19 @@ def test_in_a_corner_the_share_of_directions_is_that_of_a_drawn_circle():
 def test_one_pass_says_what_the_verbs_say_one_by_one():
     rows = random_walks(n_particles=40, movies=("a", "b"))
     words = {"frame_time_s": 1.5, "hop_length_nm": 0.3}
-    found = sk.measure_motion(rows, methods=("auto", "mle", "cve", "hop"), **words)
+    methods = ("auto", "mle", "cve", "hop")
+    asked = [
+        sk.fit_diffusion.question(rows, method=methods, **words),
+        sk.hop_rates.question(rows, **words),
+        sk.gaussianity.question(rows, frame_time_s=1.5),
+    ]
+    diffusion, hops, shape = sk.answers(dd.from_pandas(rows, npartitions=1, sort=False), asked)
     for method in ("mle", "cve", "hop"):
-        own = found.diffusion[found.diffusion["method"] == method].reset_index(drop=True)
-        pd.testing.assert_frame_equal(
-            own, sk.fit_diffusion(rows, method=method, **words), check_exact=True
-        )
-    pd.testing.assert_frame_equal(found.hop_rates, sk.hop_rates(rows, **words), check_exact=True)
-    pd.testing.assert_frame_equal(
-        found.gaussianity, sk.gaussianity(rows, frame_time_s=1.5), check_exact=True
-    )
-    assert sk.measure_motion(rows, frame_time_s=1.5).hop_rates.empty
+        own = diffusion[diffusion["method"] == method].reset_index(drop=True)
+        alone = sk.fit_diffusion(rows, method=method, **words)
+        pd.testing.assert_frame_equal(own, alone, check_exact=True)
+    pd.testing.assert_frame_equal(hops, sk.hop_rates(rows, **words), check_exact=True)
+    pd.testing.assert_frame_equal(shape, sk.gaussianity(rows, frame_time_s=1.5), check_exact=True)
 
 
 # --- the likelihood, written out

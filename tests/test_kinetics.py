@@ -18,8 +18,8 @@ from stemkin.kernels.chains import chain_tests
 from stemkin.kernels.chains.hidden_markov import expected_counts
 from stemkin.kernels.chains.single_pass_counting import WORTH_COMPILING, follow_counts
 from stemkin.kernels.common.intervals import count_interval
-from stemkin.kinetics import counting, cross_section, hidden_transitions
-from stemkin.kinetics.counting import MAX_GAP, count_transitions
+from stemkin.kinetics import cross_section, hidden_transitions
+from stemkin.kinetics.counts import MAX_GAP, count_transitions
 from stemkin.movie import movies_table
 from stemkin.rows.files import read_tracks
 from stemkin.rows.table import with_experiment
@@ -431,7 +431,7 @@ def test_one_pass_in_the_order_of_time_counts_what_sorting_does(seed, far, n):
     assert followed is not None or far not in (1, 2**24)
     for states in (None, (0, 2)):
         wanted = count_transitions(rows, max_lag=1, states=states)
-        with mock.patch.object(counting, "WORTH_COMPILING", 1):
+        with mock.patch("stemkin.kinetics.counts.WORTH_COMPILING", 1):
             for order in (in_time, rows, rows.sort_values(["particle", "frame"])):
                 found = count_transitions(order, max_lag=1, states=states)
                 assert {k: v.tolist() for k, v in found.items()} == {

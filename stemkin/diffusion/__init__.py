@@ -7,7 +7,7 @@
 
     D of many movies ──▶ compare_diffusion   by dose, temperature, ...; arrhenius: the activation energy
 
-Displacements count within a *stay*: rows of one track and one class; frames without a detection are
+Displacements count within a *segment*: rows of one track and one class; frames without a detection are
 gaps inside it. With ``class_of="track"`` a whole track counts for the class it is named most often.
 
 >>> rng = np.random.default_rng(2)
@@ -28,12 +28,17 @@ experiment says how large the frames are, `msd` does not.
 import numpy as np  # noqa: F401 - for the example above
 import pandas as pd  # noqa: F401
 
-from stemkin.diffusion.comparing import arrhenius, compare_diffusion
-from stemkin.diffusion.fitting import fit_diffusion, gaussianity
-from stemkin.diffusion.hopping import hop_rates
-from stemkin.diffusion.motion import Motion, measure_motion
-from stemkin.diffusion.spreading import msd
+from stemkin.diffusion.comparison import arrhenius, compare_diffusion
+from stemkin.diffusion.displacements import msd
+from stemkin.diffusion.estimates import fit_diffusion
+from stemkin.diffusion.hops import hop_rates
+from stemkin.diffusion.normality import gaussianity
 
 __all__ = [
-    "Motion", "arrhenius", "compare_diffusion", "fit_diffusion", "gaussianity", "hop_rates", "measure_motion", "msd",
-]  # fmt: skip
+    "arrhenius",
+    "compare_diffusion",
+    "fit_diffusion",
+    "gaussianity",
+    "hop_rates",
+    "msd",
+]

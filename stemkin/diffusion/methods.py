@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stemkin.diffusion.stays import Stays, sums_of
+from stemkin.diffusion.segments import Segments, unit_sums
 from stemkin.kernels.common.exact import N_SLICES, total
 from stemkin.kernels.common.hashing import mixed
 from stemkin.kernels.common.intervals import variance_interval
@@ -52,24 +52,26 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A method: from stays to sums, from sums to a number.
+class Estimator:
+    """A method: from segments to sums, from sums to a number.
 
     Attributes
     ----------
     add
-        Returns the exact sums (n_groups, ...) that stays add, given the (n_units,) group of each
+        Returns the exact sums (n_groups, ...) that segments add, given the (n_units,) group of each
         unit.
     solve
         Returns the estimate from the sums of a group, the frame time [s] and the confidence.
     """
 
-    add: Callable[[Stays, np.ndarray, int], np.ndarray]
+    add: Callable[[Segments, np.ndarray, int], np.ndarray]
     solve: Callable[[np.ndarray, float, float], Estimate]
 
 
-def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: Sigma = None) -> Recipe:
-    """Return the recipe of `method`; with `sigma_nm` the localisation error of "mle" is known.
+def estimator(
+    method: Method, hop_length_nm: float | None = None, sigma_nm: Sigma = None
+) -> Estimator:
+    """Return the estimator of `method`; with `sigma_nm` the localisation error of "mle" is known.
 
     Raises
     ------
@@ -92,16 +94,16 @@ def recipe(method: Method, hop_length_nm: float | None = None, sigma_nm: Sigma =
             )
             raise ValueError(msg)
         length = float(hop_length_nm)
-        return Recipe(_HopAdder(length), _HopSolver(length))
+        return Estimator(_HopAdder(length), _HopSolver(length))
     if method == "mle" and as_stated:
-        return Recipe(add_stated, solve_stated)
+        return Estimator(add_stated, solve_stated)
     known_s2 = None if sigma_nm is None or isinstance(sigma_nm, str) else sigma_nm**2
-    recipes = {"mle": Recipe(add_likelihood, partial(solve_likelihood, s2=known_s2)), "cve": Recipe(add_covariance, solve_covariance),
-               "ols": Recipe(add_squares, solve_squares)}  # fmt: skip
-    if method not in recipes:
+    estimators = {"mle": Estimator(add_likelihood, partial(solve_likelihood, s2=known_s2)), "cve": Estimator(add_covariance, solve_covariance),
+               "ols": Estimator(add_squares, solve_squares)}  # fmt: skip
+    if method not in estimators:
         msg = f"method must be one of 'auto', 'mle', 'cve', 'ols', 'hop', but it is {method!r}"
         raise ValueError(msg)
-    return recipes[method]
+    return estimators[method]
 
 
 def _is_length(value: Any) -> bool:
@@ -112,13 +114,13 @@ def _is_length(value: Any) -> bool:
 # ----------------------------------------------------------------------------------------------
 
 
-def add_likelihood(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+def add_likelihood(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, N_NUMBERS, 4) sums of `likelihood_numbers`."""
 
-    def each(part: Stays) -> np.ndarray:
+    def each(part: Segments) -> np.ndarray:
         return likelihood.likelihood_numbers(part.walks)
 
-    return sums_of(stays, group, n_groups, each, n_numbers=likelihood.N_NUMBERS)
+    return unit_sums(segments, group, n_groups, each, n_numbers=likelihood.N_NUMBERS)
 
 
 def solve_likelihood(
@@ -131,16 +133,16 @@ def solve_likelihood(
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(pooled.n_units), round(pooled.n))
 
 
-def add_stated(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+def add_stated(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, 2 kinds of numbers, 4): sums of `stated_numbers` and of
     `likelihood_numbers`."""
 
-    def each(part: Stays) -> np.ndarray:
+    def each(part: Segments) -> np.ndarray:
         own = known_errors.stated_numbers(part.walks, variance=np.asarray(part.variance))
         return np.concatenate([own, likelihood.likelihood_numbers(part.walks)], axis=1)
 
-    return sums_of(
-        stays, group, n_groups, each, n_numbers=known_errors.N_NUMBERS + likelihood.N_NUMBERS
+    return unit_sums(
+        segments, group, n_groups, each, n_numbers=known_errors.N_NUMBERS + likelihood.N_NUMBERS
     )
 
 
@@ -160,15 +162,15 @@ def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Es
 _PRODUCTS = np.triu_indices(4)
 
 
-def add_covariance(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+def add_covariance(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, 18, 4): sums of `covariance_sums`, number of units, sums of products of the
     first four."""
 
-    def each(part: Stays) -> np.ndarray:
+    def each(part: Segments) -> np.ndarray:
         own = covariance_sums(part.walks)
         return np.column_stack([own, own[:, 0] > 0, own[:, _PRODUCTS[0]] * own[:, _PRODUCTS[1]]])
 
-    return sums_of(stays, group, n_groups, each, n_numbers=8 + len(_PRODUCTS[0]))
+    return unit_sums(segments, group, n_groups, each, n_numbers=8 + len(_PRODUCTS[0]))
 
 
 def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
@@ -203,18 +205,18 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
 # --------------------------------------------------------------------------------------
 
 
-def add_squares(stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
+def add_squares(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
     """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4): n and squares of each lag, number of units and
     of rows, per part."""
-    part_of = (mixed(stays.particle) % np.uint64(N_PARTS)).astype(np.int64)
+    part_of = (mixed(segments.particle) % np.uint64(N_PARTS)).astype(np.int64)
 
-    def each(part: Stays) -> np.ndarray:
+    def each(part: Segments) -> np.ndarray:
         n, squared, _ = squared_displacements(part.walks, max_lag=MAX_LAG)
         length = np.bincount(part.unit, minlength=part.n_units) * (n[:, 0] > 0)
         return np.column_stack([n, squared, n[:, 0] > 0, length])
 
-    sums = sums_of(
-        stays, group * N_PARTS + part_of, n_groups * N_PARTS, each, n_numbers=2 * MAX_LAG + 2
+    sums = unit_sums(
+        segments, group * N_PARTS + part_of, n_groups * N_PARTS, each, n_numbers=2 * MAX_LAG + 2
     )
     return sums.reshape(n_groups, N_PARTS, 2 * MAX_LAG + 2, N_SLICES)
 
@@ -279,8 +281,8 @@ def exponent(numbers: np.ndarray) -> float:
 class _HopAdder:
     length_nm: float
 
-    def __call__(self, stays: Stays, group: np.ndarray, n_groups: int) -> np.ndarray:
-        return hops.hop_numbers(stays.walks, group, n_groups=n_groups, hop_length=self.length_nm)
+    def __call__(self, segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
+        return hops.hop_numbers(segments.walks, group, n_groups=n_groups, hop_length=self.length_nm)
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,7 @@ with other frame times share rates, not probabilities.
 import pandas as pd  # noqa: F401 - for the example above
 
 from stemkin.kinetics.abundance import abundances
-from stemkin.kinetics.creation import creation, cross_section
-from stemkin.kinetics.dosing import beam_cross_sections
-from stemkin.kinetics.dwelling import dwell_times, survival
-from stemkin.kinetics.grouping import Bins
-from stemkin.kinetics.hidden import hidden_transitions
-from stemkin.kinetics.judging import (
+from stemkin.kinetics.chain import (
     chain_states,
     chapman_kolmogorov,
     connected,
@@ -43,8 +38,13 @@ from stemkin.kinetics.judging import (
     reversibility,
     stationary,
 )
+from stemkin.kinetics.changes import Transitions, transitions
+from stemkin.kinetics.creation import creation, cross_section
+from stemkin.kinetics.dose import beam_cross_sections
+from stemkin.kinetics.groups import Bins
+from stemkin.kinetics.hidden_states import hidden_transitions
 from stemkin.kinetics.numbers import populations
-from stemkin.kinetics.switching import Transitions, transitions
+from stemkin.kinetics.residence import dwell_times, survival
 
 __all__ = [
     "Bins",

@@ -27,14 +27,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import one_thread
 from stemkin.kernels.chains.abundance import SightingCounts
 from stemkin.kernels.common.intervals import count_interval
-from stemkin.kinetics.counting import small_codes
-from stemkin.kinetics.grouping import By, Grouping, Key
+from stemkin.kinetics.changes import class_names
+from stemkin.kinetics.counts import small_codes
+from stemkin.kinetics.groups import By, Grouping, Key
 from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
-from stemkin.kinetics.switching import class_names
-from stemkin.rows.tracks import Sums, Trajectories, sum_over
+from stemkin.rows.passes import Question, Sums, verb
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import OK, Experiment
 
 Efficiency = Mapping[int, float] | float | Literal["gaps"]
@@ -43,7 +43,7 @@ LEAST_FRAMES = 3
 """In fewer frames tracks cannot tell what was there by chance."""
 
 
-@one_thread
+@verb
 def abundances(
     tracks: Any,
     *,
@@ -53,7 +53,7 @@ def abundances(
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
-) -> pd.DataFrame:
+) -> Question[pd.DataFrame]:
     """Return the mean number of defects per frame, raw and corrected for missed and false ones.
     Computes once: one pass over the tracks.
 
@@ -105,7 +105,28 @@ def abundances(
     bad = {
         movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()
     }
-    sums = sum_over(tracks, partial(count_sightings, grouping=grouping, bad=bad))
+    told = _Told(
+        efficiency if efficiency == "gaps" else _given("efficiency", efficiency, upto=1.0),
+        false_per_frame
+        if false_per_frame == "tracks"
+        else _given("false_per_frame", false_per_frame),
+        confidence,
+    )
+
+    def table(sums: Sums) -> pd.DataFrame:
+        return _table(sums, grouping, known, looked, told)
+
+    return Question(partial(count_sightings, grouping=grouping.of_rows(), bad=bad), table)
+
+
+def _table(
+    sums: Sums,
+    grouping: Grouping,
+    known: Experiment | None,
+    looked: Mapping[str, pd.DataFrame],
+    told: _Told,
+) -> pd.DataFrame:
+    """Return the table ``abundances`` of the sums of `count_sightings`."""
     last = {k[1]: v.most for k, v in sums.items() if k[0] == "last"}
     for movie, frame in last.items():
         refuse_frames_outside(known, movie, -sums["first", movie].most, frame)
@@ -116,13 +137,6 @@ def abundances(
     lengths: dict[str, float] = {}
     for (movie, *_), (n, _area) in exposure.items():
         lengths[movie] = lengths.get(movie, 0) + n
-    told = _Told(
-        efficiency if efficiency == "gaps" else _given("efficiency", efficiency, upto=1.0),
-        false_per_frame
-        if false_per_frame == "tracks"
-        else _given("false_per_frame", false_per_frame),
-        confidence,
-    )
     rows = []
     for group, keys in grouping.groups(exposure):
         frames, area = np.sum([exposure[key] for key in keys], axis=0)

@@ -21,8 +21,8 @@ from stemkin.kernels.chains.hidden_markov import expected_counts
 from stemkin.kernels.chains.rate_intervals import probability_interval
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.common.exact import slices, total
-from stemkin.kinetics.grouping import Key
-from stemkin.rows.tracks import Sums, sum_over
+from stemkin.kinetics.groups import Key
+from stemkin.rows.passes import Sums, sum_over
 
 MAX_STEPS = 200
 STRIP_TRACKS = 8192
@@ -33,7 +33,7 @@ MANY = 10_000
 
 
 @dataclass(frozen=True, eq=False)
-class Names:
+class Emissions:
     """What is kept of the rows of one group in a partition: the names along tracks.
 
     Attributes
@@ -54,7 +54,7 @@ class Names:
 
 
 def _expectation(
-    held: Mapping[Key, Names],
+    held: Mapping[Key, Emissions],
     *,
     group: Key,
     states: tuple[int, ...],
@@ -99,7 +99,7 @@ class BaumWelch:
     Parameters
     ----------
     names
-        Delayed group → `Names`, one for each partition that holds the group.
+        Delayed group → `Emissions`, one for each partition that holds the group.
     group
         The group whose tracks are looked at.
     states

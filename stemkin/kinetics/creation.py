@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import one_thread
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kernels.common.matching import match_points
-from stemkin.kinetics.grouping import By, Grouping, Key
+from stemkin.kinetics.changes import class_names
+from stemkin.kinetics.groups import By, Grouping, Key
 from stemkin.kinetics.numbers import frames_looked_at
-from stemkin.kinetics.switching import class_names
-from stemkin.rows.tracks import Sums, Trajectories, frame_times, sum_over
+from stemkin.rows.passes import Question, Sums, verb
+from stemkin.rows.tracks import Trajectories, frame_times
 from stemkin.tables import NOT_NAMED, OK, Experiment, check_columns
 
 NM2_IN_BARN = 1e10
@@ -83,7 +83,7 @@ def vacancies_in(name: str, chalcogen: str = "S") -> int:
     return sum(int(match[1] or 1) for match in found if match)
 
 
-@one_thread
+@verb
 def creation(
     tracks: Any,
     *,
@@ -95,7 +95,7 @@ def creation(
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
-) -> pd.DataFrame:
+) -> Question[pd.DataFrame]:
     """Return how many vacancies the beam made per site and dose. Computes once: one pass over the
     tracks.
 
@@ -155,21 +155,24 @@ def creation(
         else {i: vacancies_in(name) for i, name in names.items()}
     )
     crowded = frozenset(i for i, name in names.items() if "+" in name)
-    sums = sum_over(tracks, partial(vacancy_events, lacks=lacks, crowded=crowded))
     grouping = Grouping.of(by, tracks.iloc[:0] if isinstance(tracks, pd.DataFrame) else tracks, experiment=known, frame_time_s=frame_time_s)  # fmt: skip
     looked = frames_looked_at(known)
-    counts: dict[Key, np.ndarray] = {}
-    for movie in sorted({*(k[1] for k in sums), *looked}):
-        events = sums.get(("events", movie), _Events.none())
-        taken = int(sums.get(("columns", movie), 0)) * atoms_per_column
-        counts |= _of_movie(
-            movie, events, known, looked, grouping, reach_nm, time_of(movie), sites_per_nm2, taken
-        )
-    rows = [
-        (group, _row(np.sum([counts[key] for key in keys], axis=0), confidence))
-        for group, keys in grouping.groups(counts)
-    ]
-    return grouping.table(rows, "creation")
+
+    def table(sums: Sums) -> pd.DataFrame:
+        counts: dict[Key, np.ndarray] = {}
+        for movie in sorted({*(k[1] for k in sums), *looked}):
+            events = sums.get(("events", movie), _Events.none())
+            taken = int(sums.get(("columns", movie), 0)) * atoms_per_column
+            counts |= _of_movie(
+                movie, events, known, looked, grouping, reach_nm, time_of(movie), sites_per_nm2, taken
+            )  # fmt: skip
+        rows = []
+        for group, keys in grouping.groups(counts):
+            together = np.sum([counts[key] for key in keys], axis=0)
+            rows.append((group, _row(together, confidence)))
+        return grouping.table(rows, "creation")
+
+    return Question(partial(vacancy_events, lacks=lacks, crowded=crowded), table)
 
 
 @dataclass(frozen=True, eq=False)

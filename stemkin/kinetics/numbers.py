@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import one_thread
-from stemkin.kinetics.switching import class_names
-from stemkin.rows.tracks import ONLY_MOVIE, Sums, frame_times, sum_over, whole_numbers
+from stemkin.kinetics.changes import class_names
+from stemkin.rows.passes import Question, Sums, verb
+from stemkin.rows.tracks import ONLY_MOVIE, frame_times, whole_numbers
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
 
 MOST_FRAMES = 50_000_000
@@ -18,10 +18,10 @@ MOST_FRAMES = 50_000_000
 up to it too much."""
 
 
-@one_thread
+@verb
 def populations(
     detections: Any, *, experiment: Experiment | None = None, frame_time_s: float | None = None
-) -> pd.DataFrame:
+) -> Question[pd.DataFrame]:
     """Return how many defects of each class there are in every frame. Computes once: one pass over
     the rows.
 
@@ -48,7 +48,15 @@ def populations(
     """
     known = experiment if experiment is not None else getattr(detections, "experiment", None)
     time_of = frame_times(detections, experiment, frame_time_s)
-    sums = sum_over(detections, count_per_frame)
+
+    def table(sums: Sums) -> pd.DataFrame:
+        return _table(sums, known, time_of)
+
+    return Question(count_per_frame, table)
+
+
+def _table(sums: Sums, known: Experiment | None, time_of: Callable[[str], float]) -> pd.DataFrame:
+    """Return the table ``populations`` of the sums of `count_per_frame`."""
     for (movie, _), numbers in sums.items():
         refuse_frames_outside(known, movie, numbers.first, numbers.first + len(numbers.counts) - 1)
     looked_at = frames_looked_at(known)

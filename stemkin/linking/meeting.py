@@ -12,16 +12,17 @@ to at most one event; the nearest go together.
 
 from __future__ import annotations
 
-from itertools import groupby
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.blas import one_thread
 from stemkin.kernels.common.matching import best_matching, tie_break
 from stemkin.kernels.linking.candidates import near_pairs
+from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import Trajectories
 from stemkin.tables import NOT_NAMED
 
@@ -37,8 +38,8 @@ that it may be part of: the first without the one that ended, with the one that 
 change. A change knows where and what it was before."""
 
 
-@one_thread
-def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
+@verb
+def meetings(tracks: Any, *, reach_nm: float) -> Question[pd.DataFrame]:
     """Return where tracks merge and split. Computes once: one pass over the tracks.
 
     Parameters
@@ -82,31 +83,41 @@ def meetings(tracks: Any, *, reach_nm: float) -> pd.DataFrame:
         )
         raise ValueError(msg)
     tables.check_columns(tracks, "tracks", needed=("frame", "particle", "class_id", "y_nm", "x_nm"))
-    if isinstance(tracks, pd.DataFrame):
-        return _events([_moments(tracks)], reach_nm)
-    return _of_all(tracks, reach_nm)
+    return Question(_moments_of, _together, settle=partial(_settled, reach_nm=reach_nm))
 
 
-def _of_all(tracks: Any, reach_nm: float) -> pd.DataFrame:
-    """Return the events of partitioned tracks, each movie's by itself where the partitions say
-    whose they are."""
-    import dask
+@dataclass(frozen=True, eq=False)
+class _Stacked:
+    """Rows whose sum is all of them."""
 
-    parts = [dask.delayed(_moments)(part) for part in tracks.to_delayed()]
-    owners = getattr(tracks, "movie_of_partition", None) or [""] * len(parts)
-    numbered = groupby(zip(owners, parts, strict=True), key=lambda pair: pair[0])
-    found = dask.compute(
-        *[dask.delayed(_events)([part for _, part in group], reach_nm) for _, group in numbered]
-    )
-    together = pd.concat([tables.empty("meetings"), *found], ignore_index=True)
-    return _in_order(tables.conform(together, "meetings"))
+    rows: pd.DataFrame
+
+    def __add__(self, other: _Stacked) -> _Stacked:
+        return _Stacked(pd.concat([self.rows, other.rows], ignore_index=True))
+
+
+def _moments_of(rows: pd.DataFrame) -> Sums:
+    """Return "moments" → where the tracks in `rows` end, start and change their class."""
+    return {"moments": _Stacked(_moments(rows))}
+
+
+def _settled(sums: Sums, *, reach_nm: float) -> Sums:
+    """Return "events" → the events in the moments of whole movies."""
+    if not sums:
+        return {}
+    return {"events": _Stacked(_events(sums["moments"].rows, reach_nm))}
+
+
+def _together(sums: Sums) -> pd.DataFrame:
+    """Return the table of the events of all movies."""
+    found = [tables.empty("meetings"), *(events.rows for events in sums.values())]
+    return _in_order(tables.conform(pd.concat(found, ignore_index=True), "meetings"))
 
 
 def _in_order(events: pd.DataFrame) -> pd.DataFrame:
     return events.sort_values(["movie", "frame", "particle", "event"], ignore_index=True)
 
 
-@one_thread
 def _moments(rows: pd.DataFrame) -> pd.DataFrame:
     """Return where the tracks in `rows` end, start and change their class."""
     of = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
@@ -132,10 +143,8 @@ def _moments(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-@one_thread
-def _events(parts: list[pd.DataFrame], reach_nm: float) -> pd.DataFrame:
+def _events(moments: pd.DataFrame, reach_nm: float) -> pd.DataFrame:
     """Return the events in the moments of whole movies."""
-    moments = pd.concat(parts, ignore_index=True)
     found = [tables.empty("meetings")]
     for _, of_movie in moments.groupby("movie", sort=False):
         change = of_movie[of_movie["kind"] == "change"]

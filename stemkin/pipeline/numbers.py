@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,28 +11,39 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.config import RunConfig
-from stemkin.diffusion import msd
-from stemkin.kinetics import dwell_times, populations, survival
+from stemkin.diffusion.hops import no_hop_rates
+from stemkin.kinetics import (
+    chain_states,
+    chapman_kolmogorov,
+    hidden_transitions,
+    implied_timescales,
+    populations,
+    reversibility,
+)
+from stemkin.kinetics.changes import Transitions
+from stemkin.pipeline.confusion import Confusion, confusion_of
 from stemkin.pipeline.gathering import track_files
 from stemkin.pipeline.modelling import load_model
-from stemkin.pipeline.motion import meetings_of, motion_of
-from stemkin.pipeline.nulls import NULL_HOPS, NULLS, null_tables
-from stemkin.pipeline.switching import (
-    SWITCHING,
-    confusion_of,
-    material_of,
-    numbers_per_frame,
-    switching_tables,
-)
+from stemkin.pipeline.questions import Asking, Questions, at_rest_error_nm
 from stemkin.pipeline.tracks import analysed_movies, movies_of
 from stemkin.results.journal import Journal
 from stemkin.results.store import Block, Store, fingerprint
 from stemkin.rows.files import read_tracks
+from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
 
 STAGE_VERSION = 7
 """Raised when the same tracks would give other numbers than before."""
 CRYSTAL = ("structure", "modes", "strain")
+CHANGES = (
+    "transitions",
+    "hidden_transitions",
+    "beam_transitions",
+    "chain",
+    "timescales",
+    "chapman_kolmogorov",
+    "reversibility",
+)
 WRITTEN = (
     "classes",
     "populations",
@@ -40,11 +52,29 @@ WRITTEN = (
     "dwell_times",
     "survival",
     "meetings",
-    *SWITCHING,
+    "abundances",
+    "creation",
+    *CHANGES,
     *CRYSTAL,
 )
 HOPS = ("hop_rates", "gaussianity")
 """Further tables of movies that show a lattice."""
+NULLS = (
+    "null_transitions",
+    "null_dwell_times",
+    "null_diffusion",
+    "null_static_transitions",
+    "null_meetings",
+)
+"""The same tracks with each one's frames in random order (for hops: with each particle at rest);
+and static defects that are misnamed as often as the model misnames, which change and meet by naming
+errors alone."""
+NULL_HOPS = ("null_hop_rates",)
+LEAST_SEEN = 20
+"""Classes with fewer detections in the whole run say nothing of rates: for the correction of names
+their rows are not looked at."""
+READ = ("movie", "frame", "y", "x", "class_id", "probability", "particle", "y_nm", "x_nm")
+"""Columns of ``tracks`` that numbers rest on."""
 
 
 def compute_kinetics(
@@ -91,37 +121,146 @@ def small_tables(
     found_files = {name: track_files(store, name) for name in names}
     files = {name: paths for name, (paths, _) in found_files.items()}
     large = [name for name, (_, is_whole) in found_files.items() if is_whole]
-    timed = {m["movie"]: files[m["movie"]] for m in movies if m["frame_time_s"] is not None}
-    tracks = read_tracks(timed, experiment, whole=large)
-    whole = read_tracks(timed, experiment, columns=tuple(tables.COLUMNS["tracks"]), whole=large)
-    found = {
-        "populations": populations(_detections(store, names), experiment=experiment),
-        "dwell_times": dwell_times(
-            tracks, by="movie", experiment=experiment, confidence=settings.confidence
-        ),
-        "survival": survival(tracks, experiment=experiment, confidence=settings.confidence),
-        "msd": msd(tracks, max_lag_frames=settings.max_lag_frames, experiment=experiment),
-    }
-    found["classes"] = counted(model.classes, found["populations"])
+    numbers = populations(_detections(store, names), experiment=experiment)
+    classes = with_numbers(model.classes, numbers)
+    found = {"populations": numbers, "classes": classes}
     found |= vars(crystallography(_neighbourhoods(store, names)))
-    confusion = confusion_of(model.report, found["classes"])
-    found |= switching_tables(whole, experiment, settings, found["classes"], confusion)
-    material = material_of(config.learn.material, hop_length_nm)
-    every = read_tracks(files, experiment, whole=large)
-    found |= numbers_per_frame(every, whole, experiment, settings, material)
-    found["meetings"] = meetings_of(every, settings, hop_length_nm)
-    motion = motion_of(tracks, experiment, settings, settings.diffusion_methods, hop_length_nm)
-    found["diffusion"] = motion.diffusion
-    if hop_length_nm is not None:
-        found |= {"hop_rates": motion.hop_rates, "gaussianity": motion.gaussianity}
+    tracks = read_tracks(files, experiment, columns=READ, whole=large)
+    timed = {m["movie"]: files[m["movie"]] for m in movies if m["frame_time_s"] is not None}
+    asking = Asking(tracks, experiment, settings, hop_length_nm, config.learn.material)
+    of_timed = tracks
+    if len(timed) < len(files):
+        asking = replace(asking, timed=list(timed))
+        of_timed = read_tracks(timed, experiment, columns=READ, whole=large)
+    confusion = confusion_of(model.report, classes)
+    return found | numbers_of_tracks(tracks, of_timed, asking, classes, confusion)
+
+
+def numbers_of_tracks(
+    tracks: Any, timed: Any, asking: Asking, classes: pd.DataFrame, confusion: Confusion
+) -> dict[str, pd.DataFrame]:
+    """Return the tables that rest on tracks. Computes once: three passes over the tracks.
+
+    Parameters
+    ----------
+    tracks
+        Rows of whole tracks of all movies.
+    timed
+        Those of the movies whose frame time is known.
+    asking
+        What is asked.
+    classes
+        Table ``classes`` with the numbers of detections of this run.
+    confusion
+        How often names are wrong.
+    """
+    settings = asking.settings
+    found: dict[str, Any] = {
+        "meetings": tables.empty("meetings"),
+        "creation": tables.empty("creation"),
+        "beam_transitions": _no_cross_sections(),
+    }
+    asked = asking.as_they_are()
     if settings.null_controls:
-        found |= null_tables(
-            tracks, whole, experiment, settings, hop_length_nm, found["diffusion"], confusion
-        )
+        asked |= asking.shuffled() | {"misnaming": asking.of_timed(confusion.question())}
+    found |= _answered(tracks, asked)
+    pooled, misnaming = found.pop("pooled"), found.pop("misnaming", None)
+    later = pooled.table[pooled.table["lag_frames"] > settings.lag_frames]
+    found["transitions"] = pd.concat([found["transitions"].table, later], ignore_index=True)
+    found |= _judged(pooled, asking)
+    found["hidden_transitions"] = _hidden(timed, classes, confusion, asking)
+    if settings.null_controls:
+        found["null_transitions"] = found["null_transitions"].table
+        found |= _at_rest(timed, asking, misnaming, found["diffusion"], found["null_diffusion"])
     return found
 
 
-def counted(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+def _answered(tracks: Any, asked: Questions) -> dict[str, Any]:
+    """Return name → answer of the questions. Computes once: one pass over the tracks."""
+    return dict(zip(asked, answers(tracks, list(asked.values())), strict=True))
+
+
+def _at_rest(
+    timed: Any,
+    asking: Asking,
+    misnaming: np.ndarray | None,
+    measured: pd.DataFrame,
+    by_chance: pd.DataFrame,
+) -> dict[str, pd.DataFrame]:
+    """Return the null controls of particles that never move. Computes once: one pass.
+
+    Parameters
+    ----------
+    timed
+        Rows of whole tracks of the movies whose frame time is known.
+    asking
+        What is asked.
+    misnaming
+        (k, k) probability that class i (row) is named j; None where there are no two classes.
+    measured
+        Table ``diffusion``, which tells how well a particle at rest is seen.
+    by_chance
+        Table ``null_diffusion`` of tracks in random order of time.
+    """
+    sigma_nm = at_rest_error_nm(measured)
+    asked: Questions = {}
+    if misnaming is not None:
+        asked |= asking.misnamed(misnaming)
+    if asking.hop_length_nm is not None and sigma_nm is not None:
+        asked |= asking.immobile(sigma_nm)
+    found: dict[str, Any] = {
+        "null_static_transitions": tables.empty("transitions"),
+        "null_meetings": tables.empty("meetings"),
+    }
+    if asking.hop_length_nm is not None:
+        found["null_hop_rates"] = no_hop_rates()
+    found |= _answered(timed, asked)
+    if misnaming is not None:
+        found["null_static_transitions"] = found["null_static_transitions"].table
+    if "at_rest" in found:
+        both = [by_chance, found.pop("at_rest")]
+        found["null_diffusion"] = pd.concat(both, ignore_index=True)
+    return found
+
+
+def _hidden(
+    timed: Any, classes: pd.DataFrame, confusion: Confusion, asking: Asking
+) -> pd.DataFrame:
+    """Return the transitions of the classes that were seen often enough, with the naming errors
+    taken out."""
+    seen = classes.loc[classes["n_detections"] >= LEAST_SEEN, "class_id"].astype(int).tolist()
+    if not asking.settings.correct_names or len(seen) < 2:
+        return tables.empty("transitions")
+    errors = confusion.among(seen)
+    return hidden_transitions(timed, confusion=errors, class_ids=seen, **asking.words).table
+
+
+def _judged(pooled: Transitions, asking: Asking) -> dict[str, pd.DataFrame]:
+    """Return the tests of the pooled chain."""
+    confidence = asking.settings.confidence
+    times = asking.experiment.movies["frame_time_s"].dropna().unique()
+    nothing, one_time, tests = pooled.table.empty, np.nan, []
+    if len(times) == 1 and not nothing:
+        one_time = float(times[0])
+    if not nothing:
+        tests.append(reversibility(pooled))
+    columns = ["statistic", "degrees_of_freedom", "p_value", "reversible"]
+    return {
+        "chain": chain_states(pooled),
+        "chapman_kolmogorov": chapman_kolmogorov(pooled, confidence=confidence),
+        "timescales": implied_timescales(pooled, frame_time_s=one_time, confidence=confidence),
+        "reversibility": pd.DataFrame(tests, columns=columns),
+    }
+
+
+def _no_cross_sections() -> pd.DataFrame:
+    columns = tables.empty("transitions").drop(columns=["lag_frames", "probability", "low", "high"])
+    return columns.rename(
+        columns={"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
+    )
+
+
+def with_numbers(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
     """Return the model's classes with the numbers of detections of this run, and patches as lists
     that Parquet can hold."""
     n = numbers.groupby("class_id")["n"].sum()

@@ -15,25 +15,18 @@ and ``class_id``; without a column ``movie`` all rows belong to one movie, calle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
-import dask
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import on_one_thread
 from stemkin.kernels.chains.counting import order_by_track
 from stemkin.tables import NOT_NAMED, Experiment, check_columns
 
 ONLY_MOVIE = "movie"
 """What the movie is called where the rows do not say."""
-
-Sums = dict[tuple[Any, ...], Any]
-"""What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of
-them combine by addition, in any order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,53 +117,6 @@ class Trajectories:
         )  # fmt: skip
 
 
-def sum_over(tracks: Any, kernel: Callable[[Any], Sums]) -> Sums:
-    """Return the sums of `kernel` over all partitions of `tracks`, added as a tree. Computes once.
-
-    Parameters
-    ----------
-    tracks
-        pandas table, Dask DataFrame whose partitions hold whole tracks, or what `held` returned.
-    kernel
-        Picklable; from the rows of a partition (or what is held of them) to what they add.
-    """
-    if isinstance(tracks, pd.DataFrame):
-        return on_one_thread(kernel, tracks)
-    pieces = tracks if isinstance(tracks, list) else tracks.to_delayed()
-    parts = [dask.delayed(on_one_thread)(kernel, piece) for piece in pieces]
-    while len(parts) > 1:
-        parts = [dask.delayed(added)(parts[i : i + 8]) for i in range(0, len(parts), 8)]
-    (result,) = dask.compute(parts[0]) if parts else ({},)
-    return dict(result)
-
-
-def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
-    """Return what `compact` keeps of each partition, in the workers' memory, for verbs that pass
-    over it many times.
-
-    Computes once: one pass over the tracks.
-    """
-    if isinstance(tracks, pd.DataFrame):
-        return [dask.delayed(on_one_thread(compact, tracks))]
-    parts = [dask.delayed(on_one_thread)(compact, part) for part in tracks.to_delayed()]
-    return list(dask.persist(*parts))
-
-
-def added(parts: Sequence[Sums]) -> Sums:
-    """Return the sum of `parts`, key by key.
-
-    >>> added([{("a",): np.array([1])}, {("a",): np.array([2]), ("b",): np.array([5])}])
-    {('a',): array([3]), ('b',): array([5])}
-    """
-    return reduce(_add, parts, {})
-
-
-def _add(total: Sums, part: Sums) -> Sums:
-    for key, vector in part.items():
-        total[key] = total[key] + vector if key in total else vector
-    return total
-
-
 def frame_times(
     tracks: Any, experiment: Experiment | None, frame_time_s: float | None
 ) -> Callable[[str], float]:
@@ -237,6 +183,11 @@ def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
         )
         raise ValueError(msg)
     return [str(name) for name in names], code.astype(np.int64)
+
+
+def rows_of_movies(rows: pd.DataFrame, *, movies: frozenset[str]) -> pd.DataFrame:
+    """Return the `rows` of some of the `movies`."""
+    return rows[rows["movie"].isin(movies)]
 
 
 def whole_numbers(rows: pd.DataFrame, column: str) -> np.ndarray:

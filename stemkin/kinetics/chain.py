@@ -19,7 +19,7 @@ import pandas as pd
 
 from stemkin.blas import one_thread
 from stemkin.kernels.chains import chain_tests
-from stemkin.kinetics.switching import Transitions, transitions  # noqa: F401 - for the example above
+from stemkin.kinetics.changes import Transitions, transitions  # noqa: F401 - for the example above
 from stemkin.tables import POOLED
 
 N_SAMPLES = 1000

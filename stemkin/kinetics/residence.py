@@ -7,26 +7,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import one_thread
 from stemkin.kernels.chains.rate_intervals import exit_rates
 from stemkin.kernels.chains.survival import LifeTable, kaplan_meier, stay_ages
-from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of, small_codes
-from stemkin.kinetics.grouping import By, Grouping, Key
-from stemkin.kinetics.switching import class_names, spans
-from stemkin.rows.tracks import Sums, Trajectories, frame_times, sum_over
+from stemkin.kinetics.changes import class_names, spans
+from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of, small_codes
+from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.rows.passes import Question, Sums, added, verb
+from stemkin.rows.tracks import Trajectories, frame_times
 from stemkin.tables import NOT_NAMED, Experiment
 
 Begun = Literal["change", "seen", "any"]
 
 
-@one_thread
+@verb
 def dwell_times(
     tracks: Any,
     *,
@@ -34,7 +34,7 @@ def dwell_times(
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
-) -> pd.DataFrame:
+) -> Question[pd.DataFrame]:
     """Return how fast each class is left for another one. Computes once: one pass over the tracks.
 
     A particle that is seen twice running was at risk in between, whether it left or not; so stays
@@ -68,32 +68,26 @@ def dwell_times(
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
-    sums = sum_over(tracks, partial(_changes_and_stays, grouping=grouping))
-    changes = {key[1:]: v for key, v in sums.items() if key[0] == "changes"}
-    stays = {key[1:]: v for key, v in sums.items() if key[0] == "stays"}
-    classes = tuple(sorted({*class_names(known), *(i for _, i in stays)}))
-    counts = counts_of(changes, classes)
-    rows = [
-        (
-            group,
-            _dwell_rows({key: counts[key] for key in keys}, stays, classes, time_of, confidence),
-        )
-        for group, keys in grouping.groups(counts)
-    ]
-    return grouping.table(rows, "dwell_times")
+
+    def table(changes: Sums, unseen: Sums) -> pd.DataFrame:
+        classes = tuple(sorted({*class_names(known), *(i for _, i in unseen)}))
+        counts = counts_of(changes, classes)
+        rows = []
+        for group, keys in grouping.groups(counts):
+            own = {key: counts[key] for key in keys}
+            rows.append((group, _dwell_rows(own, unseen, classes, time_of, confidence)))
+        return grouping.table(rows, "dwell_times")
+
+    count = partial(count_transitions, max_lag=1, states=None, grouping=grouping.of_rows())
+    return Question((count, partial(count_unseen_ends, grouping=grouping.of_rows())), table)
 
 
-def _changes_and_stays(rows: pd.DataFrame, *, grouping: Grouping) -> Sums:
-    """Return ("changes", ...) → counts as of `count_transitions`, and ("stays", key, class) → (2,)
-    ends and beginnings not seen."""
-    changes: Sums = {
-        ("changes", *key): v
-        for key, v in count_transitions(rows, max_lag=1, grouping=grouping).items()
-    }
+def count_unseen_ends(rows: pd.DataFrame, *, grouping: Grouping) -> Sums:
+    """Return key, class → (2,) stays whose end was not seen, and whose beginning was not."""
     tracks = Trajectories.of(rows, need=("class_id",))
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
-        return changes
+        return {}
     keys, code = grouping.codes(
         tracks.movies, tracks.movie[tracks.track], tracks.frame, rows.iloc[tracks.row]
     )
@@ -106,7 +100,7 @@ def _changes_and_stays(rows: pd.DataFrame, *, grouping: Grouping) -> Sums:
     ]
     table = np.stack(open_ended, axis=1).reshape(len(keys), len(found), 2)
     where = ((m, i) for m in range(len(keys)) for i in range(len(found)))
-    return changes | {("stays", keys[m], int(found[i])): table[m, i] for m, i in where}
+    return {(keys[m], int(found[i])): table[m, i] for m, i in where}
 
 
 def _dwell_rows(
@@ -137,7 +131,7 @@ def _dwell_rows(
     )  # fmt: skip
 
 
-@one_thread
+@verb
 def survival(
     tracks: Any,
     *,
@@ -146,7 +140,7 @@ def survival(
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
-) -> pd.DataFrame:
+) -> Question[pd.DataFrame]:
     """Return the share of stays in a class that last longer than a time, by Kaplan and Meier.
     Computes once.
 
@@ -188,24 +182,26 @@ def survival(
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
-    sums = sum_over(tracks, partial(count_ages, begun=begun, grouping=grouping))
-    rows = []
-    for group, keys in grouping.groups(key for key, _ in sums):
-        for class_id in sorted({i for key, i in sums if key in keys}):
-            by_time: dict[float, LifeTable] = {}
-            for key in keys:
-                if (key, class_id) in sums:
-                    step = time_of(key[0])
-                    by_time[step] = (
-                        by_time[step] + sums[key, class_id]
-                        if step in by_time
-                        else sums[key, class_id]
-                    )
-            if len(by_time) > 1:
-                continue  # ages of different frame times cannot be added
-            (step, stays), *_ = by_time.items()
-            rows.append((group, _curve(stays, class_id, step, confidence)))
-    return grouping.table(rows, "survival")
+
+    def table(sums: Sums) -> pd.DataFrame:
+        rows = []
+        for group, keys in grouping.groups(key for key, _ in sums):
+            for class_id in sorted({i for key, i in sums if key in keys}):
+                by_time = _by_frame_time(sums, keys, class_id, time_of)
+                if len(by_time) == 1:  # ages of different frame times cannot be added
+                    ((step, stays),) = by_time.items()
+                    rows.append((group, _curve(stays, class_id, step, confidence)))
+        return grouping.table(rows, "survival")
+
+    return Question(partial(count_ages, begun=begun, grouping=grouping.of_rows()), table)
+
+
+def _by_frame_time(
+    sums: Sums, keys: Sequence[Key], class_id: int, time_of: Callable[[str], float]
+) -> dict[float, LifeTable]:
+    """Return frame time [s] → the stays of a class, of all movies of the `keys` that have it."""
+    parts = [{time_of(key[0]): sums[key, class_id]} for key in keys if (key, class_id) in sums]
+    return added(parts)
 
 
 def count_ages(rows: pd.DataFrame, *, begun: Begun, grouping: Grouping) -> Sums:

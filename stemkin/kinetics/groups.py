@@ -16,7 +16,7 @@ add, so the answer does not depend on how the rows were cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -135,6 +135,11 @@ class Grouping:
                     (part, str(m)): v for m, v in zip(movies["movie"], movies[part], strict=True)
                 }
         return cls(parts, "movie" in asked, per_frame, of_movie)
+
+    def of_rows(self) -> Grouping:
+        """Return what partitions need to tell rows apart: the same however they are pooled
+        later."""
+        return replace(self, each_movie=False)
 
     @property
     def columns(self) -> list[str]:

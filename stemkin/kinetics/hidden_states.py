@@ -19,10 +19,11 @@ import pandas as pd
 from stemkin.blas import one_thread
 from stemkin.controls import checked_confusion
 from stemkin.kernels.chains.counting import run_starts
-from stemkin.kinetics.baum_welch import BaumWelch, Names
-from stemkin.kinetics.grouping import By, Grouping, Key
-from stemkin.kinetics.switching import Transitions, class_names, transitions
-from stemkin.rows.tracks import Sums, Trajectories, frame_times, held, sum_over
+from stemkin.kinetics.baum_welch import BaumWelch, Emissions
+from stemkin.kinetics.changes import Transitions, class_names, transitions
+from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.rows.passes import Sums, held, sum_over
+from stemkin.rows.tracks import Trajectories, frame_times
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
 
 
@@ -130,7 +131,7 @@ def _names_of(
     grouping: Grouping,
     states: tuple[int, ...] | None,
     with_probability: bool,
-) -> dict[Key, Names]:
+) -> dict[Key, Emissions]:
     """Return group → the names along whole tracks, without what is needed no more. Computes once.
 
     A track that passes from one group into another is cut there, and the row behind the cut ends
@@ -157,7 +158,7 @@ def _names_of(
     begin = np.flatnonzero(run_starts(kept.track, code))
     end = np.append(begin[1:], n)
     goes_on = np.append(kept.track[end[:-1]] == kept.track[end[:-1] - 1], False)
-    found: dict[Key, Names] = {}
+    found: dict[Key, Emissions] = {}
     for group, own in grouping.groups(keys):
         pieces = np.isin(code[begin], [keys.index(key) for key in own])
         length = (end - begin + goes_on)[pieces]
@@ -173,11 +174,13 @@ def _names_of(
         position[~first] = gap.ravel()
         gaps = [(kept.movies[m], int(g)) for m, g in pairs]
         own_sure = None if sure is None else sure[row]
-        found[group] = Names(edges, kept.class_id[row].astype(np.int32), own_sure, position, gaps)
+        found[group] = Emissions(
+            edges, kept.class_id[row].astype(np.int32), own_sure, position, gaps
+        )
     return found
 
 
-def _contents(names: dict[Key, Names]) -> Sums:
+def _contents(names: dict[Key, Emissions]) -> Sums:
     """Return how often each class is named in each group, and which gaps occur."""
     sums: Sums = {}
     for group, own in names.items():

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import one_thread
 from stemkin.kernels.chains.generator import Generator, fit_generator
 from stemkin.kernels.chains.markov import overlap, transition_probabilities
-from stemkin.kinetics.counting import MAX_GAP, count_transitions, counts_of
-from stemkin.kinetics.grouping import By, Grouping, Key
-from stemkin.rows.tracks import frame_times, sum_over
+from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
+from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.rows.passes import Question, Sums, verb
+from stemkin.rows.tracks import frame_times
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
 
 
@@ -114,7 +114,7 @@ class Transitions:
         )
 
 
-@one_thread
+@verb
 def transitions(
     tracks: Any,
     *,
@@ -124,7 +124,7 @@ def transitions(
     frame_time_s: float | None = None,
     class_ids: Iterable[int] | None = None,
     confidence: float = 0.95,
-) -> Transitions:
+) -> Question[Transitions]:
     """Count what each class becomes, and divide once. Computes once: one pass over the tracks.
 
     Parameters
@@ -163,8 +163,7 @@ def transitions(
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = _maybe_times(tracks, known, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
-    return counted_and_fitted(
-        tracks,
+    return question_of_changes(
         grouping,
         time_of,
         lags=_lags(lag_frames),
@@ -174,8 +173,7 @@ def transitions(
     )
 
 
-def counted_and_fitted(
-    tracks: Any,
+def question_of_changes(
     grouping: Grouping,
     time_of: Callable[[str], float],
     *,
@@ -183,22 +181,41 @@ def counted_and_fitted(
     names: Mapping[int, str],
     class_ids: Iterable[int] | None,
     confidence: float,
-) -> Transitions:
-    """Return the transitions of `tracks`; `time_of` tells what passes from frame to frame of a
-    movie: time, or dose."""
-    states = None if class_ids is None else tuple(sorted({int(i) for i in class_ids}))
-    sums = sum_over(
-        tracks, partial(count_transitions, max_lag=max(lags), states=states, grouping=grouping)
+) -> Question[Transitions]:
+    """Return the question of what each class becomes.
+
+    Parameters
+    ----------
+    grouping
+        For what changes are counted.
+    time_of
+        Tells what passes from frame to frame of a movie: time, or dose.
+    lags
+        [frames]
+    names
+        Class number → name.
+    class_ids
+        The states; None: those of `names` and of the rows.
+    confidence
+        Of the intervals.
+    """
+    chosen = None if class_ids is None else tuple(sorted({int(i) for i in class_ids}))
+
+    def fitted(sums: Sums) -> Transitions:
+        states = chosen
+        if states is None:
+            states = tuple(sorted({*names, *(i for _, *pair in sums for i in pair)}))
+        counts = counts_of(sums, states)
+        rows = []
+        for group, keys in grouping.groups(counts):
+            own = {key: counts[key] for key in keys}
+            rows += [(group, part) for part in _rows_of(own, states, lags, time_of, confidence)]
+        return Transitions(grouping.table(rows, "transitions"), names, states)
+
+    count = partial(
+        count_transitions, max_lag=max(lags), states=chosen, grouping=grouping.of_rows()
     )
-    if states is None:
-        states = tuple(sorted({*names, *(i for _, *pair in sums for i in pair)}))
-    counts = counts_of(sums, states)
-    rows = [
-        (group, part)
-        for group, keys in grouping.groups(counts)
-        for part in _rows_of({key: counts[key] for key in keys}, states, lags, time_of, confidence)
-    ]
-    return Transitions(grouping.table(rows, "transitions"), names, states)
+    return Question(count, fitted)
 
 
 def class_names(experiment: Experiment | None) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Which displacements count, for which class, and for how much: tracks cut into stays."""
+"""Which displacements count, for which class, and for how much: tracks cut into segments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stemkin.tables import NOT_NAMED
 
 
 @dataclass(frozen=True, eq=False)
-class Stays:
+class Segments:
     """Rows that may be compared with each other.
 
     Attributes
@@ -65,8 +65,8 @@ class Stays:
         """Number of units."""
         return len(self.movie)
 
-    def strips(self, n_rows: int) -> Iterator[Stays]:
-        """Yield the stays in pieces of about `n_rows` rows; each track is whole in one piece, and
+    def strips(self, n_rows: int) -> Iterator[Segments]:
+        """Yield the segments in pieces of about `n_rows` rows; each track is whole in one piece, and
         units keep their order."""
         own_track = self.track[self.unit]
         if len(own_track) == 0:
@@ -78,7 +78,7 @@ class Stays:
         for start, stop in zip(edges, [*edges[1:], len(own_track)], strict=True):
             rows = slice(start, stop)
             units = slice(*np.searchsorted(self.track, [own_track[start], own_track[stop - 1] + 1]))
-            yield Stays(
+            yield Segments(
                 self.movies, self.segment[rows], self.frame[rows], self.y_nm[rows], self.x_nm[rows],
                 self.unit[rows] - units.start, self.movie[units], self.class_id[units], self.particle[units],
                 self.track[units], None if self.room is None else self.room.take(rows),
@@ -97,11 +97,11 @@ STRIP_ROWS = 100_000
 into little memory."""
 
 
-def sums_of(
-    stays: Stays,
+def unit_sums(
+    segments: Segments,
     group: np.ndarray,
     n_groups: int,
-    each: Callable[[Stays], np.ndarray],
+    each: Callable[[Segments], np.ndarray],
     *,
     n_numbers: int,
 ) -> np.ndarray:
@@ -109,20 +109,20 @@ def sums_of(
 
     Parameters
     ----------
-    stays
+    segments
         All of them.
     group
         (n_units,) group of each unit.
     n_groups
         Number of groups.
     each
-        From a strip of stays to the (n_units, n_numbers) of its units.
+        From a strip of segments to the (n_units, n_numbers) of its units.
     n_numbers
         How many numbers a unit adds.
     """
     sums = np.zeros((n_groups, n_numbers, N_SLICES))
     done = 0
-    for part in stays.strips(STRIP_ROWS):
+    for part in segments.strips(STRIP_ROWS):
         sums += group_sums(each(part), group[done : done + part.n_units], n_groups)
         done += part.n_units
     return sums
@@ -133,8 +133,8 @@ FARTHEST_NM = 1e7
 more."""
 
 
-def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:
-    """Return the stays in the `rows` of whole tracks; rows without a finite position are left out.
+def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
+    """Return the segments in the `rows` of whole tracks; rows without a finite position are left out.
     Computes once.
 
     Raises
@@ -158,7 +158,7 @@ def stays_of(rows: pd.DataFrame, choice: Choice) -> Stays:
     units = np.flatnonzero(there)
     unit = (np.cumsum(there) - 1)[owner]
     track, own_class = np.divmod(units, n_classes)
-    return Stays(
+    return Segments(
         tracks.movies, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit,
         tracks.movie[track], own_class + lowest, tracks.particle[track], track,
         None if choice.fields is None else choice.fields.room(rows, tracks),

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import one_thread
-from stemkin.diffusion.choice import By, Choice, ClassOf
-from stemkin.diffusion.fitting import Asked, collected
-from stemkin.diffusion.methods import recipe
+from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
+from stemkin.diffusion.methods import estimator
+from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
-from stemkin.rows.tracks import Sums, frame_times
+from stemkin.rows.passes import Question, Sums, verb
+from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 
 COLUMNS = {
@@ -23,7 +23,7 @@ COLUMNS = {
 """Columns of the table that `hop_rates` returns."""
 
 
-@one_thread
+@verb
 def hop_rates(
     tracks: Any,
     *,
@@ -36,7 +36,7 @@ def hop_rates(
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
-) -> pd.DataFrame:
+) -> Question[pd.DataFrame]:
     """Return how often defects of each class hop to a neighbouring site. Computes once: one pass
     over the tracks.
 
@@ -60,26 +60,35 @@ def hop_rates(
     ValueError
         As `fit_diffusion`.
     """
-    needed = {"hop": recipe("hop", hop_length_nm)}
-    words: dict[str, Any] = {
-        "class_name": class_name,
-        "class_id": class_id,
-        "class_of": class_of,
-        "border_px": border_px,
-    }
-    asked = Asked(frame_times(tracks, experiment, frame_time_s), by, confidence, hop_length_nm)
-    return hop_table(collected(tracks, needed, Choice.of(tracks, experiment, **words)), asked)
+    adder = estimator("hop", hop_length_nm).add
+    check_words(by=by, confidence=confidence)
+    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), by)
+    choice = Choice.of(
+        tracks,
+        experiment,
+        class_name=class_name,
+        class_id=class_id,
+        class_of=class_of,
+        border_px=border_px,
+    )
+
+    def table(sums: Sums) -> pd.DataFrame:
+        rows = []
+        for movie, number, parts in pooling.groups(sums):
+            for seconds, vector in sorted(parts.items()):
+                rows.append(_row(movie, number, seconds, vector, hop_length_nm, confidence))
+        rows.sort(key=lambda row: (row["movie"], row["class_id"]))
+        return _as_table(rows)
+
+    return Question(added_by(adder, choice), table)
 
 
-def hop_table(sums: Sums, asked: Asked) -> pd.DataFrame:
-    """Return the table of `hop_rates` of what `collected` returned for the recipe "hop"."""
-    length_nm = float(asked.hop_length_nm or np.nan)
-    rows = [
-        _row(movie, number, seconds, vector, length_nm, asked.confidence)
-        for movie, number, parts in asked.groups(sums, "hop")
-        for seconds, vector in sorted(parts.items())
-    ]
-    rows.sort(key=lambda row: (row["movie"], row["class_id"]))
+def no_hop_rates() -> pd.DataFrame:
+    """Return the table of `hop_rates` without a row."""
+    return _as_table([])
+
+
+def _as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 

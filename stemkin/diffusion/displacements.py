@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import one_thread
-from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
-from stemkin.diffusion.stays import Stays, stays_of, sums_of
+from stemkin.diffusion.choice import By, Choice, ClassOf
+from stemkin.diffusion.pooling import Pooling, added_by
+from stemkin.diffusion.segments import Segments, unit_sums
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.motion.displacement import squared_displacements
-from stemkin.rows.tracks import Sums, frame_times, sum_over
-from stemkin.tables import POOLED, Experiment, conform, empty
+from stemkin.rows.passes import Question, Sums, verb
+from stemkin.rows.tracks import frame_times
+from stemkin.tables import Experiment, conform, empty
 
 FEW_UNITS = 10
 """With fewer tracks than this the spread between them says little, and Gaussian motion is assumed
@@ -24,7 +25,7 @@ LONGEST_LAG = 10_000
 """[frames]; sums of every lag are kept for every track of a strip."""
 
 
-@one_thread
+@verb
 def msd(
     tracks: Any,
     *,
@@ -35,9 +36,8 @@ def msd(
     by: By = "movie",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
-) -> pd.DataFrame:
-    """Return the mean squared displacement per class and lag. Computes once: one pass over the
-    tracks.
+) -> Question[pd.DataFrame]:
+    """Return the mean squared displacement (MSD) per class and lag. Computes once: one pass.
 
     Parameters
     ----------
@@ -60,49 +60,55 @@ def msd(
     ValueError
         If a column is missing, a particle is twice in one frame, or a frame time is not known.
     """
-    check_words(by=by)
     if max_lag_frames != int(max_lag_frames) or not 1 <= max_lag_frames <= LONGEST_LAG:
         msg = (
             f"max_lag_frames must be a whole number from 1 to {LONGEST_LAG}, but it is "
             f"{max_lag_frames}"
         )
         raise ValueError(msg)
-    time_of = frame_times(tracks, experiment, frame_time_s)
+    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), by)
     choice = Choice.of(
         tracks, experiment, class_name=class_name, class_id=class_id, class_of=class_of
     )
-    sums = sum_over(tracks, partial(add_squares, max_lag=max_lag_frames, choice=choice))
-    rows: list[pd.DataFrame] = []
-    pooled: dict[tuple[int, float], np.ndarray] = {}
-    for (movie, number), vector in sorted(sums.items()):
-        seconds = time_of(movie)
-        if by == "movie":
-            rows.append(_curve(movie, number, seconds, vector))
-        key = (number, seconds)
-        pooled[key] = pooled[key] + vector if key in pooled else vector
-    rows += [
-        _curve(POOLED, number, seconds, vector)
-        for (number, seconds), vector in sorted(pooled.items())
-    ]
-    return conform(pd.concat(rows), "msd") if rows else empty("msd")
+
+    def table(sums: Sums) -> pd.DataFrame:
+        rows = []
+        for movie, number, parts in pooling.groups(sums):
+            for seconds, vector in sorted(parts.items()):
+                rows.append(_curve(movie, number, seconds, vector))
+        return conform(pd.concat(rows), "msd") if rows else empty("msd")
+
+    adder = partial(add_squared_displacements, max_lag=max_lag_frames)
+    return Question(added_by(adder, choice), table)
 
 
-def add_squares(rows: pd.DataFrame, *, max_lag: int, choice: Choice) -> Sums:
-    """Return movie, class → (max_lag, 7, 4) exact sums over units. Computes once.
+def add_squared_displacements(
+    segments: Segments, group: np.ndarray, n_groups: int, *, max_lag: int
+) -> np.ndarray:
+    """Return the (n_groups, max_lag, 7, 4) exact sums over units of each group.
 
     The seven are n, squares, independent, squares², n squares, n² and the number of units with a
     displacement.
-    """
-    stays = stays_of(rows, choice)
-    keys, group = stays.groups()
 
-    def each(part: Stays) -> np.ndarray:
+    Parameters
+    ----------
+    segments
+        Rows that may be compared with each other.
+    group
+        (n_units,) group of each unit.
+    n_groups
+        Number of groups.
+    max_lag
+        Largest lag [frames].
+    """
+
+    def each(part: Segments) -> np.ndarray:
         n, squared, independent = squared_displacements(part.walks, max_lag=max_lag)
         numbers = np.stack([n, squared, independent, squared**2, n * squared, n**2, n > 0], axis=2)
         return numbers.reshape(part.n_units, max_lag * 7)
 
-    sums = sums_of(stays, group, len(keys), each, n_numbers=max_lag * 7)
-    return {key: sums[i].reshape(max_lag, 7, 4) for i, key in enumerate(keys)}
+    sums = unit_sums(segments, group, n_groups, each, n_numbers=max_lag * 7)
+    return sums.reshape(n_groups, max_lag, 7, 4)
 
 
 def _curve(movie: str, class_id: int, frame_time_s: float, sums: np.ndarray) -> pd.DataFrame:

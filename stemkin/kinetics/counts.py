@@ -12,8 +12,9 @@ import pandas as pd
 from stemkin.kernels.chains.counting import pair_counts
 from stemkin.kernels.chains.packed_counting import packed
 from stemkin.kernels.chains.single_pass_counting import WORTH_COMPILING, follow_counts
-from stemkin.kinetics.grouping import Grouping, Key
-from stemkin.rows.tracks import Sums, Trajectories, movie_codes, twins, whole_numbers
+from stemkin.kinetics.groups import Grouping, Key
+from stemkin.rows.passes import Sums
+from stemkin.rows.tracks import Trajectories, movie_codes, twins, whole_numbers
 from stemkin.tables import NOT_NAMED, check_columns
 
 MAX_GAP = 16

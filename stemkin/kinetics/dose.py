@@ -18,15 +18,15 @@ from typing import Any
 
 import pandas as pd
 
-from stemkin.blas import one_thread
+from stemkin.kinetics.changes import Transitions, class_names, question_of_changes
 from stemkin.kinetics.creation import NM2_IN_BARN
-from stemkin.kinetics.grouping import By, Grouping
-from stemkin.kinetics.switching import class_names, counted_and_fitted
+from stemkin.kinetics.groups import By, Grouping
+from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 
 
-@one_thread
+@verb
 def beam_cross_sections(
     tracks: Any,
     *,
@@ -35,7 +35,7 @@ def beam_cross_sections(
     frame_time_s: float | None = None,
     class_ids: Iterable[int] | None = None,
     confidence: float = 0.95,
-) -> pd.DataFrame:
+) -> Question[pd.DataFrame]:
     """Return the rates of `transitions` per electron and area, as cross-sections. Computes once:
     one pass over the tracks.
 
@@ -62,19 +62,26 @@ def beam_cross_sections(
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     doses = _doses(frame_times(tracks, experiment, frame_time_s), known)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
-    found = counted_and_fitted(
-        tracks,
+    changes = question_of_changes(
         grouping,
         doses,
         lags=[1],
         names=class_names(known),
         class_ids=class_ids,
         confidence=confidence,
-    ).table
-    rates = {"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
-    kept = found[["movie", *grouping.columns, "from_id", "to_id", "count", *rates]].rename(
-        columns=rates
     )
+
+    def in_barn(sums: Sums) -> pd.DataFrame:
+        return _in_barn(changes.finish(sums), grouping.columns)
+
+    return Question(changes.add, in_barn)
+
+
+def _in_barn(found: Transitions, groups: list[str]) -> pd.DataFrame:
+    """Return rates per dose [nm²/e] as cross-sections, with the columns of `groups`."""
+    rates = {"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
+    kept = found.table[["movie", *groups, "from_id", "to_id", "count", *rates]]
+    kept = kept.rename(columns=rates)
     return kept.assign(**{name: kept[name] * NM2_IN_BARN for name in rates.values()})
 
 

@@ -1,0 +1,94 @@
+"""Whether displacements are Gaussian, as Brownian motion has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from stemkin.diffusion.choice import By, Choice, ClassOf
+from stemkin.diffusion.methods import add_covariance
+from stemkin.diffusion.pooling import Pooling, added_by
+from stemkin.kernels.common.exact import total
+from stemkin.kernels.detection.sites import BORDER_PX
+from stemkin.kernels.motion.covariance import excess_kurtosis
+from stemkin.rows.passes import Question, Sums, verb
+from stemkin.rows.tracks import frame_times
+from stemkin.tables import Experiment
+
+NOT_GAUSSIAN = 0.01
+"""Below this probability displacements are not taken for Gaussian."""
+
+COLUMNS = ["movie", "class_id", "n", "excess", "std_error", "p_value", "gaussian"]
+
+
+@verb
+def gaussianity(
+    tracks: Any,
+    *,
+    class_of: ClassOf = "rows",
+    by: By = "movie",
+    border_px: float | None = BORDER_PX,
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
+) -> Question[pd.DataFrame]:
+    """Test whether displacements of one frame are Gaussian. Computes once: one pass over the tracks.
+
+    Parameters
+    ----------
+    tracks, class_of, by, border_px, experiment, frame_time_s
+        As for `fit_diffusion`.
+
+    Returns
+    -------
+    Columns `movie`, `class_id`, `n` displacements, `excess` (``<d⁴>/2<d²>² - 1``: 0 if Gaussian,
+    about 1/(2 Gamma t) for hops), `std_error` (of a Gaussian's), `p_value` (one-sided) and
+    `gaussian`. Tracks that move with different D also have an excess.
+
+    Raises
+    ------
+    ValueError
+        As `fit_diffusion`.
+    """
+    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), by)
+    choice = Choice.of(tracks, experiment, class_of=class_of, border_px=border_px)
+
+    def table(sums: Sums) -> pd.DataFrame:
+        return shapes(sums, pooling)
+
+    return Question(added_by(add_covariance, choice), table)
+
+
+def shapes(sums: Sums, pooling: Pooling) -> pd.DataFrame:
+    """Return the table of `gaussianity`.
+
+    Parameters
+    ----------
+    sums
+        Movie, class → sums of `add_covariance`.
+    pooling
+        How they come together.
+    """
+    rows = []
+    for movie, number, parts in pooling.groups(sums):
+        rows.append(_shape(movie, number, total(np.sum(list(parts.values()), axis=0))))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.sort_values(["movie", "class_id"], ignore_index=True)
+
+
+def _shape(movie: str, class_id: int, numbers: np.ndarray) -> dict[str, Any]:
+    excess, error = excess_kurtosis(numbers)
+    p = np.nan
+    if error > 0:
+        p = float(special.ndtr(-excess / error))
+    return {
+        "movie": movie,
+        "class_id": class_id,
+        "n": round(float(numbers[6])),
+        "excess": excess,
+        "std_error": error,
+        "p_value": p,
+        "gaussian": not p < NOT_GAUSSIAN,
+    }
