@@ -733,6 +733,26 @@ def test_hidden_rates_do_not_depend_on_how_tracks_are_spread_over_partitions():
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
 
 
+def test_names_as_sure_as_they_say_give_the_rates_of_their_confusion_matrix():
+    """By Bayes: a posterior of the name, divided by its share, is what the matrix says."""
+    rng = np.random.default_rng(5)
+    true = a_walk_through_classes(n_particles=30, n_classes=2, movies=("a",), seed=5)
+    confusion = np.array([[0.97, 0.03], [0.12, 0.88]])
+    wrong = rng.random(len(true)) > np.diag(confusion)[true["class_id"]]
+    rows = true.assign(class_id=np.where(wrong, 1 - true["class_id"], true["class_id"]))
+    share = (np.bincount(rows["class_id"]) + 0.5) / (len(rows) + 1)
+    assert abs(share[0] - 0.5) > 0.03
+    joint = share[:, None] * confusion
+    sure = np.diag(joint) / joint.sum(axis=0)
+    told = hidden_transitions(rows, confusion=confusion, frame_time_s=1.0)
+    said = hidden_transitions(rows.assign(probability=sure[rows["class_id"]]), frame_time_s=1.0)
+    np.testing.assert_allclose(said.rates, told.rates, rtol=1e-3)
+    blind = sk.transitions(rows, frame_time_s=1.0)
+    assert (
+        said.rates.to_numpy()[[0, 1], [1, 0]] < 0.8 * blind.rates.to_numpy()[[0, 1], [1, 0]]
+    ).all()
+
+
 def test_hidden_rates_of_each_group_are_those_of_its_own_rows():
     rows = a_walk_through_classes(n_particles=25)
     words = {"by": ["movie", sk.Bins(24.0, "s")], "frame_time_s": 2.0}

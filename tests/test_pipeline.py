@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -95,6 +97,37 @@ def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkey
     parts = [name for name in found if name.startswith("whole_tracks/movie 1/")]
     assert len(parts) == 3  # of 65 rows
     assert {name: found[name] for name in tables_of(calm)} == tables_of(calm)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch, is_large):
+    """Once for all that needs nothing else, once for the hidden states, once for the controls that
+    need to know how well a particle at rest is seen."""
+    import pyarrow.parquet
+
+    out = shutil.copytree(calm, tmp_path / "results")
+    for table in out.glob("*.parquet"):
+        table.unlink()
+    if is_large:
+        monkeypatch.setattr(tracks, "ROWS_AT_ONCE", -1)
+        monkeypatch.setattr(large, "ROWS_PER_PARTITION", 30)
+        with connect("synchronous"):
+            pipeline.resume(out, stages=("link",))
+    reads = Counter()
+    read_table = pyarrow.parquet.read_table
+
+    def counted(source, *args, **words):
+        name = str(getattr(source, "path", getattr(source, "name", source)))
+        reads[Path(name).relative_to(out).as_posix()] += 1
+        return read_table(source, *args, **words)
+
+    monkeypatch.setattr(pyarrow.parquet, "read_table", counted)
+    with connect("synchronous"):
+        pipeline.resume(out, stages=("kinetics",))
+    folder = "whole_tracks" if is_large else "tracks"
+    files = [p.relative_to(out).as_posix() for p in (out / folder).rglob("*.parquet")]
+    of_tracks = {name: n for name, n in reads.items() if name.split("/")[0].endswith("tracks")}
+    assert of_tracks == dict.fromkeys(files, 3)
 
 
 def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp_path):
