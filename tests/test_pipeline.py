@@ -15,7 +15,7 @@ import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
 from stemkin.pipeline import large, pixels, tracks
-from stemkin.results.store import PIXEL_TABLES
+from stemkin.results.store import PIXEL_TABLES, Store
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
