@@ -33,8 +33,8 @@ from stemkin.kernels.classes import structure as kernel
 from stemkin.kernels.classes.neighbours import N_ATOMS, kinds_of
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import HOLLOW
+from stemkin.rows.passes import Sums, sum_over
 from stemkin.rows.table import as_dask
-from stemkin.rows.tracks import Sums, sum_over
 
 SITES = {METAL: "metal", CHALCOGEN: "chalcogen", HOLLOW: "hollow"}
 """Words for the kinds of sites."""

@@ -21,7 +21,7 @@ from stemkin.kernels.classes.neighbours import (
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
 from stemkin.kernels.crystal.patches import axes_of, turn_of
 from stemkin.learning import learn
-from stemkin.rows.tracks import added
+from stemkin.rows.passes import added
 from stemkin.simulation import simulate_movie
 from stemkin.structures import crystallography, described, neighbourhood_sums
 from tests.strategies import assert_same_rows, time_chunkings
