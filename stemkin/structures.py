@@ -161,7 +161,7 @@ def _modes(class_id: int, site: int, found: kernel.Structure) -> list[dict[str, 
     """Return the rows of ``modes``: each mode with the atoms that are displaced at all."""
     about = {"class_id": class_id, "site": SITES[site], "noise_edge": kernel.noise_edge(found.n)}
     seen = [i for i in range(N_ATOMS) if np.isfinite(found.displacements[i, 0])]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for m, mode in enumerate(found.modes):
         strength = {
             "mode": m,
