@@ -113,8 +113,7 @@ def open_archive(
     corrections: Corrections | None = None,
     cache: StrPath | Headers | None = None,
 ) -> Archive:
-    """Open all movies of a folder, glob, URL prefix, manifest or list of such. Lazy: no frame is
-    read.
+    """Open all movies of a folder, glob, URL prefix, manifest or list of such. Lazy.
 
     Parameters
     ----------
@@ -259,8 +258,7 @@ def describe(source: StrPath | Sequence[StrPath] | Archive, **opening: Any) -> p
 
 
 def listing(described: pd.DataFrame) -> str:
-    """Return the table of `describe` as lines to be read: movies first, then a sentence for each
-    problem."""
+    """Return the table of `describe` as text: the movies, then a sentence for each problem."""
     movies = described[described["movie"] != ""].drop(columns=["problems", "source"])
     movies = movies.loc[:, [c for c in movies if c not in CALIBRATED or movies[c].notna().any()]]
     for value, origin in zip(CALIBRATED, ORIGINS, strict=True):

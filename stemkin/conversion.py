@@ -1,5 +1,4 @@
-"""Copy movies into a store that every later pass reads at the disk's speed: OME-Zarr 0.5,
-compressed, in shards, calibrated.
+"""Convert movies to OME-Zarr 0.5: compressed, in shards, calibrated, read at the disk's speed.
 
 >>> import numpy as np, pathlib, tempfile
 >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -65,8 +64,13 @@ Inputs = str | os.PathLike[str] | Movie | Archive | Sequence[Any]
 
 
 class Stores(list[str]):
-    """Paths of the stores that are whole, in the order of the movies; `problems` lists (source,
-    reason) of what was not converted."""
+    """Paths of the stores that are whole, in the order of the movies.
+
+    Attributes
+    ----------
+    problems
+        (source, reason) of what was not converted.
+    """
 
     problems: list[tuple[str, str]]
 
@@ -98,8 +102,9 @@ def convert(
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Stores:
-    """Copy movies into OME-Zarr stores, checked block by block. Computes once, through the active
-    scheduler; resumable.
+    """Convert movies to OME-Zarr stores, checked block by block. Computes once; resumable.
+
+    Blocks are copied through the active Dask scheduler.
 
     Parameters
     ----------
@@ -249,8 +254,9 @@ def copy_block(task: BlockTask) -> dict[str, Any]:
 
 
 def chunking(movie: Movie) -> tuple[int, int]:
-    """Return frames per shard and per chunk: whole chunks of the source per shard, whole chunks per
-    shard.
+    """Return frames per shard and per chunk of a store.
+
+    A shard holds whole chunks of the source, and whole chunks of the store.
 
     >>> chunking(Movie.from_array(np.zeros((1000, 512, 512), "u2")))
     (128, 1)

@@ -109,8 +109,7 @@ class Movie:
         return self.to_dask()
 
     def to_dask(self, *, frames_per_block: int | None = None) -> Any:
-        """Return the frames as a Dask array (t, y, x) in blocks as `block_edges` gives them.
-        Lazy."""
+        """Return the frames as a Dask array (t, y, x), chunked as `block_edges` says. Lazy."""
         import dask.array as da
 
         edges = self.block_edges(frames_per_block=frames_per_block)
@@ -132,8 +131,7 @@ class Movie:
     def block_edges(
         self, *, frames_per_block: int | None = None, block_mib: float = BLOCK_MIB
     ) -> list[tuple[int, int]]:
-        """Return (start, stop) of every block: whole storage chunks, about `block_mib` unless told
-        otherwise."""
+        """Return (start, stop) of every block: whole storage chunks, about `block_mib` in size."""
         n, height, width = self.shape
         if frames_per_block is None:
             frames_per_block = max(

@@ -59,7 +59,7 @@ def test_trouble_that_is_not_the_files_is_left_to_the_caller():
 
 def test_a_child_reads_the_same_header_as_this_process(tmp_path):
     from stemkin.readers.hdf5 import open_hdf5
-    from stemkin.readers.notation import as_json
+    from stemkin.readers.notation import to_json
 
     for name, write in {
         "a.h5": files.write_hdf5,
@@ -68,4 +68,4 @@ def test_a_child_reads_the_same_header_as_this_process(tmp_path):
     }.items():
         write(tmp_path / name, files.pixels())
         source = str(tmp_path / name)
-        assert as_json(open_reader(source)) == as_json(open_hdf5(place_of(source), OPTIONS))
+        assert to_json(open_reader(source)) == to_json(open_hdf5(place_of(source), OPTIONS))

@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 from stemkin.movie import open_movie
 from stemkin.readers import FORMATS, Calibration, MovieError, Options, open_reader, stem_of
 from stemkin.readers.axes import frames_in
-from stemkin.readers.units import nanometres, seconds
+from stemkin.readers.units import in_nanometres, in_seconds
 from stemkin.readers.wrappers import TolerantReader
 from tests import movie_files as files
 
@@ -413,11 +413,15 @@ def test_a_channel_is_chosen(tmp_path):
     ],
 )
 def test_lengths_become_nanometres_or_nothing(value, unit, expected):
-    assert nanometres(value, unit) == (None if expected is None else pytest.approx(expected))
+    assert in_nanometres(value, unit) == (None if expected is None else pytest.approx(expected))
 
 
 def test_times_become_seconds_or_nothing():
-    assert [seconds(2250, "ms"), seconds(0.0375, "min"), seconds(5, "fps")] == [2.25, 2.25, None]
+    assert [in_seconds(2250, "ms"), in_seconds(0.0375, "min"), in_seconds(5, "fps")] == [
+        2.25,
+        2.25,
+        None,
+    ]
 
 
 def test_calibration_that_cannot_be_is_refused():

@@ -12,7 +12,7 @@ import pytest
 import stemkin as sk
 from stemkin.config import RunConfig
 from stemkin.readers import Format, MovieError, headers, open_reader, register, registry
-from stemkin.readers.notation import UnknownKindError, as_json, from_json
+from stemkin.readers.notation import UnknownKindError, from_json, to_json
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
@@ -121,7 +121,7 @@ def test_a_reader_that_cannot_be_written_down_is_opened_anew(pgm, movies, tmp_pa
     reader = open_reader(str(movies / "stack.pgm"))
     object.__setattr__(reader, "header_bytes", object())
     with pytest.raises(UnknownKindError, match=r"builtins:object is not written down"):
-        as_json(reader)
+        to_json(reader)
     known = headers.Headers({"[]": ("state", reader)})
     assert known.content() == headers.Headers().content()
 

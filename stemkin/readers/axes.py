@@ -72,8 +72,12 @@ class AxisPlan:
         return self.index.index(letter) if letter in self.index else None
 
     def take(self, array: Any, start: int, stop: int) -> np.ndarray:
-        """Return frames `start` to `stop` of `array` (anything that slices to NumPy) as (n, y,
-        x)."""
+        """Return frames `start` to `stop` of `array`, which may be anything that slices to NumPy.
+
+        Returns
+        -------
+        (n, y, x) frames in the type that `dtype` gives, or in the stored one.
+        """
         found = np.asarray(array[self.selection(start, stop)])
         return self.order(found)
 
@@ -83,8 +87,7 @@ class AxisPlan:
         return tuple(whole[i] if isinstance(i, str) else i for i in self.index)
 
     def order(self, found: np.ndarray) -> np.ndarray:
-        """Bring what `selection` selected into the order (t, y, x), colours turned into
-        luminance."""
+        """Transpose what `selection` selected to (t, y, x), and turn colours into luminance."""
         letters = [i for i in self.index if isinstance(i, str)]
         if "t" not in letters:
             found, letters = found[None], ["t", *letters]
@@ -158,8 +161,10 @@ def frames_in(
 
 
 def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
-    """Name the axes of an array that does not: (y, x), (t, y, x), and colours last where 8-bit
-    values suggest them."""
+    """Name the axes of an array that does not: (y, x) or (t, y, x), perhaps with colours last.
+
+    Colours are supposed only where three or four 8-bit values lie together.
+    """
     kept = (
         [i for i, n in enumerate(lengths) if n != 1]
         if len(lengths) > 3
@@ -179,8 +184,7 @@ def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
 def _time_axis(
     letters: list[str], lengths: tuple[int, ...], long: list[int], options: Options
 ) -> int | None:
-    """Return the axis of frames: t if it is there, else the only long axis that programs stack
-    frames along."""
+    """Return the axis of frames: t where there is one, else the only axis that stacks images."""
     if (
         long
         and all(letters[i] == "c" for i in long)

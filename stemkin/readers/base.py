@@ -23,8 +23,7 @@ MAX_FRAME_BYTES = 2**31
 @remembered
 @dataclass(frozen=True)
 class Calibration:
-    """Pixel size, frame time and dose rate, each None where the file does not say; they are never
-    guessed.
+    """Pixel size, frame time and dose rate; a value that nobody stated is None, and never guessed.
 
     `origin` says for each value where it was found (``{"pixel_size_nm": "argument"}``).
     """

@@ -24,7 +24,7 @@ from typing import Any
 
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
-from stemkin.readers.notation import as_json, from_json
+from stemkin.readers.notation import from_json, to_json
 from stemkin.readers.openers import open_as
 from stemkin.readers.place import Place, place_of
 
@@ -35,8 +35,9 @@ LIMIT_S = 20.0
 def opened_by_a_child(
     name: str, opener: str, place: Place, options: Options, *, limit_s: float = LIMIT_S
 ) -> FileReader | None:
-    """Return the reader of `place`, opened in another process; None where that process met trouble
-    that is not the file's.
+    """Open `place` in another process and return its reader.
+
+    None where that process met trouble that is not the file's.
 
     Parameters
     ----------
@@ -191,7 +192,7 @@ def serve() -> None:
                 place_of(asked["source"]),
                 Options(asked["dataset"], asked["channel"]),
             )
-            answer = {"reader": as_json(reader)}
+            answer = {"reader": to_json(reader)}
         except MovieError as error:
             answer = {"refused": str(error)}
         except Exception as error:  # noqa: BLE001 - the parent meets it again, in its own words

@@ -1,5 +1,6 @@
-"""Frames corrected as they are read: `Corrections` says what, `CorrectedReader` does it in each
-task.
+"""Detector corrections, applied as frames are read.
+
+`Corrections` says what is wrong with the frames, `CorrectedReader` corrects them in each task.
 
 Reference images may be given as arrays or, better for a cluster, as the paths of image files, which
 each worker opens once; an array travels with every task. Positions found later are pixels of the
@@ -27,8 +28,9 @@ Image = np.ndarray | float | str | os.PathLike[str] | None
 
 @dataclass(frozen=True, eq=False)
 class Corrections:
-    """What is wrong with the frames of a detector; see
-    `stemkin.kernels.images.corrections.Correction` for what is done.
+    """Detector corrections: what is wrong with the frames.
+
+    What is done about it is said at `stemkin.kernels.images.corrections.Correction`.
 
     Attributes
     ----------

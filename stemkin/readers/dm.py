@@ -1,5 +1,4 @@
-"""DM3 and DM4, the files of Gatan's DigitalMicrograph: a tree of tags, with the pixels as one of
-them.
+"""DM3 and DM4, the files of Gatan's DigitalMicrograph: a tree of tags, one of them the pixels.
 
 The format is not documented by its maker; this follows the description by C. B. Boothroyd ("The DM3
 image file format") and what files show. Tags are read one after the other; long arrays are passed
@@ -22,7 +21,7 @@ from stemkin.readers.errors import MovieError
 from stemkin.readers.paging import Pages
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
-from stemkin.readers.units import calibrated, nanometres, seconds
+from stemkin.readers.units import calibrated, in_nanometres, in_seconds
 
 TYPES = {
     2: "i2", 3: "i4", 4: "u2", 5: "u4", 6: "f4", 7: "f8", 8: "u1", 9: "i1", 10: "i1", 11: "i8", 12: "u8",
@@ -192,8 +191,10 @@ def open_dm(place: Place, options: Options) -> FileReader:
     plan = frames_in(
         shape, "tyx"[-len(shape) :] if len(shape) <= 3 else None, stored, place, options
     )
-    time_s = seconds(*edges[0]) if len(shape) == 3 else None
-    about = calibrated(nanometres(*edges[-2]), nanometres(*edges[-1]), time_s, "DM calibration")
+    time_s = in_seconds(*edges[0]) if len(shape) == 3 else None
+    about = calibrated(
+        in_nanometres(*edges[-2]), in_nanometres(*edges[-1]), time_s, "DM calibration"
+    )
     return raw_reader(
         place, plan, stored, offset=image["Data"].offset, format=f"DM{tree['version']}", **about
     )

@@ -1,5 +1,4 @@
-"""HDF5: any file with a dataset of frames; NeXus, HyperSpy's ``.hspy`` and EMD files are
-understood.
+"""HDF5: any file with a dataset of frames, and the conventions of NeXus, HyperSpy and EMD.
 
 The dataset is the one given (``dataset="entry/data"``), the one that NeXus, HyperSpy or EMD point
 to, or the only one that can be a movie. Calibration comes from those conventions, or from
@@ -18,7 +17,7 @@ from typing import Any
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError, check_promise
-from stemkin.readers.hdf5_layouts import Found, find_dataset
+from stemkin.readers.hdf5_layouts import FoundDataset, find_dataset
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
 
@@ -36,7 +35,7 @@ def open_hdf5(place: Place, options: Options) -> FileReader:
 
 
 def _reader(file: Any, place: Place, options: Options) -> FileReader:
-    found: Found = find_dataset(file, place, options)
+    found: FoundDataset = find_dataset(file, place, options)
     dataset = file[found.path]
     stored = dataset.dtype
     if stored.kind not in "biuf":

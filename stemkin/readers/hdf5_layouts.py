@@ -1,5 +1,6 @@
-"""Where in an HDF5 file the frames are, by convention: Velox EMD, Berkeley EMD, HyperSpy, NeXus, or
-the only dataset that can be.
+"""Conventions of HDF5 files: where the frames are, and how they are calibrated.
+
+Known are Velox EMD, Berkeley EMD, HyperSpy and NeXus; elsewhere it is the only dataset that can be.
 
 Each convention is a function that lists the movies it sees in a file, with their axes and
 calibration.
@@ -18,7 +19,7 @@ import numpy as np
 from stemkin.readers.base import Options
 from stemkin.readers.errors import MovieError
 from stemkin.readers.place import Place
-from stemkin.readers.units import calibrated, named_values, nanometres, seconds
+from stemkin.readers.units import calibrated, in_nanometres, in_seconds, named_values
 
 MAX_DATASETS = 10_000
 SMALLEST_EDGE = 8
@@ -26,9 +27,22 @@ SMALLEST_EDGE = 8
 
 
 @dataclass(frozen=True)
-class Found:
-    """A dataset that can be a movie: its path, the letters of its axes if known, and what is known
-    of its calibration."""
+class FoundDataset:
+    """A dataset that can be a movie.
+
+    Attributes
+    ----------
+    path
+        In the file.
+    axes
+        One letter per axis, None where the file does not name them.
+    convention
+        By which it was found.
+    about
+        Arguments of `FileReader`: what is known of the calibration.
+    label
+        The detector, where several datasets differ in it.
+    """
 
     path: str
     axes: str | None
@@ -37,7 +51,7 @@ class Found:
     label: str = ""
 
 
-def find_dataset(file: Any, place: Place, options: Options) -> Found:
+def find_dataset(file: Any, place: Place, options: Options) -> FoundDataset:
     """Return the dataset that holds the frames.
 
     Raises
@@ -75,13 +89,13 @@ def find_dataset(file: Any, place: Place, options: Options) -> Found:
     return candidates[0]
 
 
-def _tried(look: Callable[[Any], Iterator[Found]], file: Any) -> Iterator[Found]:
+def _tried(look: Callable[[Any], Iterator[FoundDataset]], file: Any) -> Iterator[FoundDataset]:
     """Yield what a convention sees; a file that follows it only half is not of that convention."""
     with suppress(KeyError, ValueError, TypeError, AttributeError, IndexError, UnicodeError):
         yield from look(file)
 
 
-def _chosen(file: Any, place: Place, path: str, candidates: list[Found]) -> Found:
+def _chosen(file: Any, place: Place, path: str, candidates: list[FoundDataset]) -> FoundDataset:
     import h5py
 
     for candidate in candidates:
@@ -96,7 +110,7 @@ def _chosen(file: Any, place: Place, path: str, candidates: list[Found]) -> Foun
     return _plain(file[path])
 
 
-def _velox(file: Any) -> Iterator[Found]:
+def _velox(file: Any) -> Iterator[FoundDataset]:
     """Thermo Fisher's Velox: ``Data/Image/<id>/Data`` (y, x, t), with JSON per frame beside it."""
     for group in file["Data/Image"].values():
         dataset = group["Data"]
@@ -108,22 +122,23 @@ def _velox(file: Any) -> Iterator[Found]:
             said = json.loads(bytes(np.asarray(group["Metadata"][:, 0])).rstrip(b"\0"))
             label = str(said.get("BinaryResult", {}).get("Detector", ""))
             about = _velox_calibration(said)
-        yield Found(dataset.name, "YXT"[: dataset.ndim], "Velox EMD", about, label)
+        yield FoundDataset(dataset.name, "YXT"[: dataset.ndim], "Velox EMD", about, label)
 
 
 def _velox_calibration(said: dict[str, Any]) -> dict[str, Any]:
     binary = said["BinaryResult"]
     size = binary["PixelSize"]
     y, x = (
-        nanometres(size[edge], binary.get(unit) or "m")
+        in_nanometres(size[edge], binary.get(unit) or "m")
         for edge, unit in (("height", "PixelUnitY"), ("width", "PixelUnitX"))
     )
-    return calibrated(y, x, seconds(said.get("Scan", {}).get("FrameTime"), "s"), "Velox metadata")
+    return calibrated(
+        y, x, in_seconds(said.get("Scan", {}).get("FrameTime"), "s"), "Velox metadata"
+    )
 
 
-def _berkeley(file: Any) -> Iterator[Found]:
-    """EMD of the Berkeley group: groups marked ``emd_group_type``, with ``dim1``... beside
-    ``data``."""
+def _berkeley(file: Any) -> Iterator[FoundDataset]:
+    """EMD of the Berkeley group: groups with ``emd_group_type``, of ``data``, ``dim1``, ..."""
     for group in _groups(file):
         if (
             "emd_group_type" not in group.attrs
@@ -141,12 +156,12 @@ def _berkeley(file: Any) -> Iterator[Found]:
             )
             for v in vectors
         ]
-        yield Found(
+        yield FoundDataset(
             dataset.name, _letters(axes), "Berkeley EMD", _calibration(axes, "EMD dimensions")
         )
 
 
-def _hyperspy(file: Any) -> Iterator[Found]:
+def _hyperspy(file: Any) -> Iterator[FoundDataset]:
     """HyperSpy: ``Experiments/<title>/data``, with a group per axis."""
     for group in file["Experiments"].values():
         dataset = group["data"]
@@ -154,12 +169,13 @@ def _hyperspy(file: Any) -> Iterator[Found]:
         for i in range(dataset.ndim):
             said = dict(group[f"axis-{i}"].attrs)
             axes.append(_Axis(_text(said.get("name")), said.get("scale"), _text(said.get("units"))))
-        yield Found(dataset.name, _letters(axes), "HyperSpy", _calibration(axes, "HyperSpy axes"))
+        yield FoundDataset(
+            dataset.name, _letters(axes), "HyperSpy", _calibration(axes, "HyperSpy axes")
+        )
 
 
-def _nexus(file: Any) -> Iterator[Found]:
-    """NeXus: groups of class NXdata whose ``signal`` is the frames, ``axes`` naming their
-    coordinates."""
+def _nexus(file: Any) -> Iterator[FoundDataset]:
+    """NeXus: groups of class NXdata; ``signal`` names the frames, ``axes`` their coordinates."""
     default = _default_of(file)
     groups = (
         [default]
@@ -179,7 +195,7 @@ def _nexus(file: Any) -> Iterator[Found]:
             _axis_of(v, None if v is None else v.attrs.get("units"), name)
             for v, name in zip(vectors, names or [""] * dataset.ndim, strict=False)
         ]
-        yield Found(dataset.name, _letters(axes), "NeXus", _calibration(axes, "NeXus axes"))
+        yield FoundDataset(dataset.name, _letters(axes), "NeXus", _calibration(axes, "NeXus axes"))
 
 
 def _default_of(file: Any) -> Any:
@@ -189,7 +205,7 @@ def _default_of(file: Any) -> Any:
     return group if _text(group.attrs.get("NX_class")) == "NXdata" else None
 
 
-def _any_dataset(file: Any) -> Iterator[Found]:
+def _any_dataset(file: Any) -> Iterator[FoundDataset]:
     """Whatever is shaped like frames; stacks of images before single images."""
     import h5py
 
@@ -214,16 +230,16 @@ def _can_be_frames(dataset: Any) -> bool:
     )
 
 
-def _plain(dataset: Any) -> Found:
+def _plain(dataset: Any) -> FoundDataset:
     about = None
     with suppress(ValueError, TypeError):
         about = named_values(dict(dataset.attrs), "attributes") or named_values(
             dict(dataset.parent.attrs), "attributes"
         )
-    return Found(dataset.name, None, "HDF5", about or {})
+    return FoundDataset(dataset.name, None, "HDF5", about or {})
 
 
-CONVENTIONS: tuple[Callable[[Any], Iterator[Found]], ...] = (
+CONVENTIONS: tuple[Callable[[Any], Iterator[FoundDataset]], ...] = (
     _velox,
     _berkeley,
     _hyperspy,
@@ -255,8 +271,7 @@ class _Axis:
 
 
 def _axis_of(vector: Any, units: Any, name: Any) -> _Axis:
-    """Return the axis whose coordinates are `vector` (dataset or None); unequal steps have no
-    scale."""
+    """Return the axis with coordinates `vector` (dataset or None); unequal steps give no scale."""
     scale = None
     if vector is not None and getattr(vector, "ndim", 0) == 1 and 2 <= vector.size <= 10**7:
         values = np.asarray(vector[:], float)
@@ -266,8 +281,7 @@ def _axis_of(vector: Any, units: Any, name: Any) -> _Axis:
 
 
 def _letters(axes: list[_Axis]) -> str | None:
-    """Return the axes' letters if their names say them all; None leaves it to the shape: (t, y,
-    x)."""
+    """Return the letters of the axes, None where their names do not say them all."""
     letters = "".join(axis.letter for axis in axes)
     return (
         letters
@@ -284,7 +298,10 @@ def _calibration(axes: list[_Axis], where: str) -> dict[str, Any]:
     nothing = _Axis()
     y, x, t = (by_letter.get(letter, nothing) for letter in "yxt")
     return calibrated(
-        nanometres(y.scale, y.units), nanometres(x.scale, x.units), seconds(t.scale, t.units), where
+        in_nanometres(y.scale, y.units),
+        in_nanometres(x.scale, x.units),
+        in_seconds(t.scale, t.units),
+        where,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stemkin.readers.base import FileReader, Options
-from stemkin.readers.notation import UnknownKindError, as_json, from_json
+from stemkin.readers.notation import UnknownKindError, from_json, to_json
 from stemkin.readers.opening import open_reader
 from stemkin.readers.place import Place
 from stemkin.readers.registry import import_formats
@@ -78,7 +78,7 @@ class Headers:
         for key, (state, reader) in sorted(self.known.items()):
             # a reader with a field that cannot be written is opened anew the next time
             with suppress(UnknownKindError):
-                readers[key] = (state, as_json(reader))
+                readers[key] = (state, to_json(reader))
         return json.dumps({"version": VERSION, "readers": readers}).encode()
 
     def save(self, path: str) -> None:

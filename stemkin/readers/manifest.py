@@ -1,5 +1,4 @@
-"""Manifests: a CSV or TOML file that names the movies of an archive and says what their files do
-not."""
+"""Manifests: a CSV or TOML file that names an archive's movies and completes their metadata."""
 
 from __future__ import annotations
 

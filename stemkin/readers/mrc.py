@@ -1,5 +1,4 @@
-"""MRC (MRC2014 and its older kin): a 1024-byte header, then sections of one type; sections are
-frames.
+"""MRC (MRC2014 and its older kin): a 1024-byte header, then sections of one type, the frames.
 
 The pixel size is the cell length over the grid's intervals, in angstrom. MRC knows no time. Rows
 are taken as they are stored.
@@ -18,7 +17,7 @@ from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
-from stemkin.readers.units import calibrated, nanometres
+from stemkin.readers.units import calibrated, in_nanometres
 
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -58,8 +57,7 @@ def open_mrc(place: Place, options: Options) -> FileReader:
 
 
 def _byte_order(head: bytes) -> Literal["<", ">"]:
-    """Return the byte order by the machine stamp, or, in old files, the one in which the mode makes
-    sense."""
+    """Return the byte order: by the machine stamp, in old files by which mode makes sense."""
     if head[212] == 0x11:
         return ">"
     little = struct.unpack_from("<i", head, 12)[0]
@@ -75,8 +73,7 @@ def _is_unsigned(head: bytes, endian: str, mode: int) -> bool:
 def _edges_nm(
     head: bytes, endian: str, shape: tuple[int, int]
 ) -> tuple[float | None, float | None]:
-    """Return height and width of a pixel; a cell as large as the image in pixels means that nobody
-    set it."""
+    """Return height and width of a pixel [nm], each None where the header does not set it."""
     intervals = struct.unpack_from(endian + "3i", head, 28)
     cell = struct.unpack_from(endian + "3f", head, 40)
     edges = []
@@ -85,5 +82,5 @@ def _edges_nm(
         (cell[0], intervals[0], shape[1]),
     ):
         unset = n <= 0 or not math.isfinite(length) or length <= 0 or (length == n == n_pixels)
-        edges.append(None if unset else nanometres(length / n, "angstrom"))
+        edges.append(None if unset else in_nanometres(length / n, "angstrom"))
     return edges[0], edges[1]

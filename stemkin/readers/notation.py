@@ -9,7 +9,7 @@ those that are known: nothing is imported because a file says so, and nothing is
 constructors of readers and of the dataclasses that are decorated.
 
 >>> from stemkin.readers import Options
->>> from_json(as_json(Options("a")))
+>>> from_json(to_json(Options("a")))
 Options(dataset='a', channel=None)
 >>> from_json({"kind": "os:system", "command": "true"})
 Traceback (most recent call last):
@@ -46,7 +46,7 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def as_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Turn a reader, or a value in it, into what JSON can say.
 
     Raises
@@ -64,26 +64,26 @@ def as_json(value: Any) -> Any:
         content = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {"array": content, "of": value.dtype.str, "shape": value.shape}
     if isinstance(value, (tuple, list)):
-        return {"tuple": [as_json(one) for one in value]}
+        return {"tuple": [to_json(one) for one in value]}
     if isinstance(value, Mapping):
-        return {"mapping": {str(key): as_json(one) for key, one in value.items()}}
+        return {"mapping": {str(key): to_json(one) for key, one in value.items()}}
     kind = type(value)
     if _KNOWN.get(_name(kind)) is not kind:
         msg = f"{_name(kind)} is not written down; decorate it with stemkin.readers.remembered"
         raise UnknownKindError(msg)
-    said = {field.name: as_json(getattr(value, field.name)) for field in fields(kind)}
+    said = {field.name: to_json(getattr(value, field.name)) for field in fields(kind)}
     return {"kind": _name(kind), **said}
 
 
 def from_json(said: Any) -> Any:
-    """Build again what `as_json` took apart.
+    """Build again what `to_json` took apart.
 
     Raises
     ------
     UnknownKindError
         If it names a class that is not known here.
     ValueError, TypeError, KeyError, AttributeError
-        If it is not what `as_json` writes.
+        If it is not what `to_json` writes.
     """
     if not isinstance(said, dict):
         return said

@@ -37,8 +37,7 @@ def open_npy(place: Place, options: Options) -> FileReader:
 
 
 def open_npz(place: Place, options: Options) -> FileReader:
-    """Open the only movie of an ``.npz`` file, or the one called `options.dataset`. Lazy: only
-    headers are read.
+    """Open the only movie of an ``.npz`` file, or the one that `options.dataset` names. Lazy.
 
     Raises
     ------
@@ -65,8 +64,16 @@ def open_npz(place: Place, options: Options) -> FileReader:
 
 
 def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
-    """Return shape, dtype, order ("C" or "F") and the offset of the data from the beginning of an
-    ``.npy`` file.
+    """Parse the beginning of an ``.npy`` file.
+
+    Returns
+    -------
+    shape, dtype
+        Of the array.
+    order
+        ``"C"`` or ``"F"``.
+    offset
+        Bytes before the data.
 
     Raises
     ------
@@ -127,8 +134,7 @@ def _member(
 
 
 def _data_offset(place: Place, info: zipfile.ZipInfo) -> int:
-    """Return where a member's bytes begin: behind its local header, whose extra field may differ
-    from the directory's."""
+    """Return the byte at which a member's content begins, behind its local header."""
     local_header = place.read(info.header_offset, info.header_offset + 30)
     n_name, n_extra = struct.unpack_from("<HH", local_header, 26)
     return info.header_offset + 30 + int(n_name) + int(n_extra)
@@ -136,8 +142,7 @@ def _data_offset(place: Place, info: zipfile.ZipInfo) -> int:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NpzReader(FileReader):
-    """A compressed member: unpacked from its beginning up to the frames that are wanted, in small
-    pieces."""
+    """Frames of a compressed member, unpacked in small pieces from its beginning on."""
 
     member: str
     stored_dtype: np.dtype

@@ -1,5 +1,4 @@
-"""Small reads all over a file, kept cheap: pages of it are held for as long as its header is
-parsed."""
+"""A page cache for headers: small reads all over a file cost one request per page."""
 
 from __future__ import annotations
 

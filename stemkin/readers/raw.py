@@ -1,5 +1,4 @@
-"""Frames that lie in a file as they are: NPY, and what other formats turn out to hold uncompressed
-(TIFF, HDF5, MRC, SER, DM).
+"""Uncompressed frames: NPY, and what TIFF, HDF5, MRC, SER and DM files often turn out to hold.
 
 They are read with one system call per block straight into the array that the caller gets, as fast
 as a memory map, and a file that was cut short gives an error instead of killing the process.
@@ -58,8 +57,7 @@ class RawReader(FileReader):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MappedReader(FileReader):
-    """Frames that do not lie one after the other (time last, several channels): picked out of a
-    memory map."""
+    """Frames scattered in a file (time last, several channels), picked from a memory map."""
 
     stored_dtype: np.dtype
     stored_shape: tuple[int, ...]
@@ -88,8 +86,7 @@ def raw_reader(
     order: str = "C",
     **about: Any,
 ) -> FileReader:
-    """Return the reader for an uncompressed array at `offset` of a file; `about` goes to
-    `FileReader`.
+    """Return the reader of an uncompressed array in a file.
 
     Frames that the header promises beyond the file's end are left out, and a note says so.
 

@@ -1,5 +1,6 @@
-"""Vendor formats through RosettaSciIO, the optional ``formats`` extra (GPL: imported here, when
-such a file is opened, and nowhere else).
+"""Vendor formats through RosettaSciIO, the optional ``formats`` extra.
+
+That library is under the GPL: it is imported here, when such a file is opened, and nowhere else.
 
 It is good at metadata; its lazy arrays are opened anew in each task. For long movies convert once
 (``stemkin convert``).
@@ -17,7 +18,7 @@ from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
 from stemkin.readers.place import Place
-from stemkin.readers.units import calibrated, nanometres, seconds
+from stemkin.readers.units import calibrated, in_nanometres, in_seconds
 
 
 def open_rosetta(place: Place, options: Options) -> FileReader:
@@ -46,8 +47,10 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
     data = signal["data"]
     plan = frames_in(data.shape, None, data.dtype, place, options)
     axes = [(axis.get("scale"), axis.get("units")) for axis in signal["axes"]]
-    time_s = seconds(*axes[-3]) if len(axes) > 2 else None
-    about = calibrated(nanometres(*axes[-2]), nanometres(*axes[-1]), time_s, "RosettaSciIO axes")
+    time_s = in_seconds(*axes[-3]) if len(axes) > 2 else None
+    about = calibrated(
+        in_nanometres(*axes[-2]), in_nanometres(*axes[-1]), time_s, "RosettaSciIO axes"
+    )
     return RosettaReader(
         place=place, shape=plan.shape, dtype=plan.dtype(data.dtype), plan=plan, module=module, signal=options.channel or 0,
         format=f"RosettaSciIO {module.rsplit('.', 1)[-1]}", **about,

@@ -19,7 +19,7 @@ from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import DamagedDataError, MovieError
 from stemkin.readers.place import Place, place_of
 from stemkin.readers.raw import cut_short
-from stemkin.readers.units import calibrated, nanometres
+from stemkin.readers.units import calibrated, in_nanometres
 
 MAGIC = b"\x49\x49\x97\x01"
 IMAGES = 0x4122
@@ -29,8 +29,7 @@ MAX_ELEMENTS = 2**24
 
 
 def open_emi(place: Place, options: Options) -> FileReader:
-    """Open the SER file that belongs to an EMI file; `options.channel` chooses where there are
-    several. Lazy.
+    """Open the SER file beside an EMI file; `options.channel` chooses among several. Lazy.
 
     Raises
     ------
@@ -56,8 +55,7 @@ def open_emi(place: Place, options: Options) -> FileReader:
 
 
 def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
-    """Open a SER file. Lazy: its header, the places of its elements, and the first element's header
-    are read.
+    """Open a SER file. Lazy: only its header, its offsets and the first element's header are read.
 
     Raises
     ------
@@ -87,7 +85,7 @@ def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - ev
     return SerReader(
         place=place, shape=(held, height, width), dtype=stored.newbyteorder("="), stored_dtype=stored, offsets=offsets[:held],
         header=first[6:], format="SER", notes=(cut_short(promised, held),) if held < promised else (),
-        **calibrated(nanometres(abs(dy), "m"), nanometres(abs(dx), "m"), None, "SER header"),
+        **calibrated(in_nanometres(abs(dy), "m"), in_nanometres(abs(dx), "m"), None, "SER header"),
     )  # fmt: skip
 
 

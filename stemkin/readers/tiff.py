@@ -1,5 +1,6 @@
-"""TIFF: ImageJ stacks, OME-TIFF, BigTIFF, page-by-page files; uncompressed contiguous frames are
-read raw.
+"""TIFF: ImageJ stacks, OME-TIFF, BigTIFF and multi-page files.
+
+Uncompressed contiguous frames are read raw, without tifffile.
 
 Calibration comes from ImageJ's ``unit``, resolution and ``finterval`` (its ``fps`` is how fast to
 play, and does not count), from OME's PhysicalSize and TimeIncrement, from DigitalMicrograph's and
@@ -81,8 +82,7 @@ def _reader(tiff: Any, place: Place, options: Options) -> FileReader:
 
 
 def _stack(tiff: Any) -> tuple[tuple[int, ...], str, int]:
-    """Return shape and axes of the images as one array, and the number of frames that the header
-    promises."""
+    """Return shape and axes of the images as one array, and how many the header promises."""
     first, n_pages = tiff.pages.first, len(tiff.pages)
     page_axes = first.axes
     described = tiff.imagej_metadata or {}
@@ -142,8 +142,7 @@ def _tiff(place: Place) -> Iterator[Any]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TiffReader(FileReader):
-    """Frames that are compressed or lie page by page: decoded by tifffile, opened anew in each
-    task."""
+    """Frames that are compressed or lie page by page, decoded by tifffile in each task."""
 
     plan: AxisPlan
     page_shape: tuple[int, ...]

@@ -1,20 +1,21 @@
-"""What a TIFF file says of pixel size and frame time: ImageJ, OME, DigitalMicrograph, FEI and
-stemkin's own names."""
+"""Calibration in TIFF files: ImageJ, OME, DigitalMicrograph, FEI and stemkin's own names."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any
 
-from stemkin.readers.units import calibrated, named_values, nanometres, seconds
+from stemkin.readers.units import calibrated, in_nanometres, in_seconds, named_values
 
 GATAN_UNIT_Y, GATAN_UNIT_X, GATAN_SCALE_Y, GATAN_SCALE_X = 65004, 65003, 65010, 65009
 """Private tags that DigitalMicrograph writes when it exports an image."""
 
 
 def calibration_in(tiff: Any) -> dict[str, Any]:
-    """Return the arguments of `FileReader` for what `tiff` (an open TiffFile) says; metadata that
-    is broken says nothing."""
+    """Return the arguments of `FileReader` for what an open TiffFile says of its calibration.
+
+    Metadata that are broken say nothing.
+    """
     for look in (_own, _ome, _imagej, _gatan, _fei):
         with suppress(
             ValueError,
@@ -47,10 +48,12 @@ def _imagej(tiff: Any) -> dict[str, Any] | None:
         else None
     )
     tags = tiff.pages.first.tags
-    edges = [nanometres(_per_unit(tags.get(name)), unit) for name in ("YResolution", "XResolution")]
+    edges = [
+        in_nanometres(_per_unit(tags.get(name)), unit) for name in ("YResolution", "XResolution")
+    ]
     interval = described.get("finterval")
     return calibrated(
-        edges[0], edges[1], seconds(interval, described.get("tunit", "s")), "ImageJ metadata"
+        edges[0], edges[1], in_seconds(interval, described.get("tunit", "s")), "ImageJ metadata"
     )
 
 
@@ -69,10 +72,10 @@ def _ome(tiff: Any) -> dict[str, Any] | None:
     image = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
     pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
     edges = [
-        nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
+        in_nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
         for a in "YX"
     ]
-    interval = seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    interval = in_seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
     return calibrated(edges[0], edges[1], interval, "OME metadata")
 
 
@@ -81,7 +84,7 @@ def _gatan(tiff: Any) -> dict[str, Any] | None:
     if GATAN_SCALE_X not in tags:
         return None
     y, x = (
-        nanometres(tags[scale].value, tags[unit].value)
+        in_nanometres(tags[scale].value, tags[unit].value)
         for scale, unit in ((GATAN_SCALE_Y, GATAN_UNIT_Y), (GATAN_SCALE_X, GATAN_UNIT_X))
     )
     return calibrated(y, x, None, "DigitalMicrograph's tags")
@@ -91,5 +94,5 @@ def _fei(tiff: Any) -> dict[str, Any] | None:
     scan = (tiff.fei_metadata or {}).get("Scan")
     if not scan:
         return None
-    y, x = (nanometres(scan.get(name), "m") for name in ("PixelHeight", "PixelWidth"))
-    return calibrated(y, x, seconds(scan.get("FrameTime"), "s"), "FEI metadata")
+    y, x = (in_nanometres(scan.get(name), "m") for name in ("PixelHeight", "PixelWidth"))
+    return calibrated(y, x, in_seconds(scan.get("FrameTime"), "s"), "FEI metadata")

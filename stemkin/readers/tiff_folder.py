@@ -29,8 +29,7 @@ read."""
 
 
 def is_sequence(folder: Place) -> bool:
-    """Tell whether a folder holds the frames of one movie: numbered TIFF files of one image each,
-    and no other movies."""
+    """Tell whether a folder holds one movie: numbered TIFF files of one image each."""
     numbered = _numbered(_names(folder, _mark(folder)))
     if numbered is None:
         return False
@@ -118,8 +117,7 @@ class TiffFolderReader(FileReader):
 
 
 def _mark(folder: Place) -> int:
-    """Return what changes when files come or go (for object stores: nothing, the listing is
-    kept)."""
+    """Return what changes when files come or go; nothing does for object stores."""
     return 0 if folder.is_remote else os.stat(folder.path).st_mtime_ns
 
 

@@ -1,8 +1,8 @@
 """Lengths and times in the units that files use, turned into nm and s.
 
->>> nanometres(0.03, "nm"), nanometres(3e-11, "m"), nanometres(0.3, "\\u00c5"), nanometres(1, "pixels")
+>>> in_nanometres(0.03, "nm"), in_nanometres(3e-11, "m"), in_nanometres(0.3, "\\u00c5"), in_nanometres(1, "pixels")
 (0.03, 0.03, 0.03, None)
->>> seconds(2250, "ms"), seconds(1, "frame")
+>>> in_seconds(2250, "ms"), in_seconds(1, "frame")
 (2.25, None)
 """
 
@@ -27,12 +27,12 @@ _S = {
 }  # fmt: skip
 
 
-def nanometres(value: Any, unit: Any) -> float | None:
+def in_nanometres(value: Any, unit: Any) -> float | None:
     """Return a length in nm; None where the unit is no length or the value no positive number."""
     return _converted(value, unit, _NM)
 
 
-def seconds(value: Any, unit: Any) -> float | None:
+def in_seconds(value: Any, unit: Any) -> float | None:
     """Return a time in s; None where the unit is no time or the value no positive number."""
     return _converted(value, unit, _S)
 
@@ -65,8 +65,7 @@ def calibrated(
     *,
     dose_rate_e_per_nm2_s: float | None = None,
 ) -> dict[str, Any]:
-    """Return the arguments of `FileReader` that say what `where` in a file knows of pixel size,
-    frame time and dose rate.
+    """Return a calibration as arguments of `FileReader`.
 
     Unequal edges give ``pixel_sizes_nm`` and no pixel size, for the user to decide.
     """
@@ -91,8 +90,7 @@ def calibrated(
 
 
 def named_values(attributes: Any, where: str) -> dict[str, Any] | None:
-    """Return what `attributes` (a mapping) says under stemkin's own names; None where it says
-    nothing."""
+    """Return the calibration in `attributes` under stemkin's own names; None without any."""
     values = {
         name: float(attributes[name]) for name in CALIBRATED if attributes.get(name) is not None
     }

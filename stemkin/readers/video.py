@@ -30,8 +30,7 @@ compression does."""
 
 
 def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
-    """Open a video. Lazy: its packets are counted and its first frame is decoded, for its size and
-    colours.
+    """Open a video. Lazy: its packets are counted, and its first frame is decoded.
 
     Raises
     ------
@@ -73,8 +72,7 @@ def _first_frame(container: Any, place: Place) -> Any:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VideoReader(FileReader):
-    """Frames of a video by number: seek to the key frame before, decode, keep what was asked
-    for."""
+    """Frames of a video by number: decoded from the key frame before them on."""
 
     def _frames(self, start: int, stop: int) -> Any:
         stamps, keys = _index(self.place, self.place.identity())
@@ -118,8 +116,7 @@ def _container(place: Place) -> Iterator[Any]:
 
 @lru_cache(maxsize=16)
 def _index(place: Place, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001 - a changed file is indexed anew
-    """Return the time stamps of all frames in order, and those of key frames; packets are counted,
-    nothing is decoded."""
+    """Return the time stamps of all frames and of key frames, sorted; packets are not decoded."""
     with _container(place) as container:
         packets = [
             p for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard

@@ -75,8 +75,7 @@ class TolerantReader(WrappingReader):
     """The frames of `inner`; those that cannot be decoded are marked instead of raising."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return frames `start` to `stop` (excluded); those that cannot be decoded are marked as
-        damaged."""
+        """Return frames `start` to `stop` (excluded); what does not decode is marked as damaged."""
         try:
             with reaching(self.source):
                 return self.inner.read(start, stop)

@@ -167,8 +167,7 @@ class Layout:
 
 
 def layout_of(array: Any, folder: Place) -> Layout | None:
-    """Return the layout of a Zarr array (t, y, x) in `folder`, or None where zarr-python has to
-    read it."""
+    """Return the layout of a Zarr array (t, y, x); None where zarr-python has to read it."""
     metadata = array.metadata
     unit, inner = array.shards or array.chunks, array.chunks
     stored = np.dtype(array.dtype)

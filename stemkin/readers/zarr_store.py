@@ -23,7 +23,7 @@ from stemkin.readers.errors import (
     check_promise,
 )
 from stemkin.readers.place import Place, RemotePlace
-from stemkin.readers.units import calibrated, named_values, nanometres, seconds
+from stemkin.readers.units import calibrated, in_nanometres, in_seconds, named_values
 from stemkin.readers.zarr_blocks import Layout, layout_of
 
 COMPLETE = "stemkin"
@@ -156,8 +156,7 @@ def _ome_axes(image: dict[str, Any]) -> str | None:
 
 
 def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
-    """Return what the coordinate transformations say: the scale of the level times that of the
-    image."""
+    """Return the calibration in the coordinate transformations: the scales of level and image."""
     axes = [axis for axis in image.get("axes") or () if isinstance(axis, dict)]
     scale = np.ones(len(axes))
     for transformations in (
@@ -171,11 +170,15 @@ def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
         axis["name"].lower()[:1]: (value, axis.get("unit"))
         for axis, value in zip(axes, scale, strict=True)
     }
-    y, x = (nanometres(*by_name.get(name, (None, None))) for name in "yx")
+    y, x = (in_nanometres(*by_name.get(name, (None, None))) for name in "yx")
     stated = named_values(image.get("metadata") or {}, "OME-Zarr metadata") or {}
     dose = stated["calibration"].dose_rate_e_per_nm2_s if stated else None
     return calibrated(
-        y, x, seconds(*by_name.get("t", (None, None))), "OME-Zarr axes", dose_rate_e_per_nm2_s=dose
+        y,
+        x,
+        in_seconds(*by_name.get("t", (None, None))),
+        "OME-Zarr axes",
+        dose_rate_e_per_nm2_s=dose,
     )
 
 
@@ -209,8 +212,10 @@ def _layout(array: Any, plan: AxisPlan, place: Place) -> Layout | None:
 
 
 def _check_promise(array: Any, place: Place) -> None:
-    """Refuse shapes with far more pixels than are stored, before anything walks through them; usual
-    ones are not looked into."""
+    """Refuse shapes with far more pixels than are stored, before anything walks through them.
+
+    Shapes of a usual size are not looked into.
+    """
     unit = array.shards or array.chunks
     n_chunks = math.prod(-(-n // c) for n, c in zip(array.shape, unit, strict=True))
     frame_bytes = math.prod(array.shape[-2:]) * np.dtype(array.dtype).itemsize

@@ -1,5 +1,4 @@
-"""Writing an OME-Zarr 0.5 store block by block, so that it appears whole or not at all and can be
-gone on with.
+"""Writing an OME-Zarr 0.5 store block by block: it appears whole or not at all, and is resumable.
 
 A local store is built in ``<target>.part/store`` and renamed at the end; in an object store the
 root's metadata, without which it is no image, are written last. Each block that was read back
@@ -87,8 +86,7 @@ class Job:
 
 
 def is_finished(job: Job) -> bool:
-    """Tell whether the target is the whole store that this job would write; what is left of making
-    it is removed."""
+    """Tell whether the target is the whole store of this job; then left markers are removed."""
     root = _json(job, job.target / "zarr.json")
     said = (root or {}).get("attributes", {}).get(COMPLETE, {})
     finished = bool(said.get("complete")) and said.get("made_of") == _made_of(job)
@@ -98,8 +96,11 @@ def is_finished(job: Job) -> bool:
 
 
 def begin(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
-    """Make the place where the store is built, or find what is done of it: the markers by their
-    first frame.
+    """Create the store to be filled, or find what an earlier call did of it.
+
+    Returns
+    -------
+    The markers of finished blocks by their first frame.
 
     Raises
     ------
@@ -184,8 +185,7 @@ def finish(job: Job, notes: list[dict[str, Any]]) -> None:
 
 
 def ome_metadata(job: Job) -> dict[str, Any]:
-    """Return the OME-NGFF 0.5 metadata of the image: axes with units, and the scale where it is
-    known."""
+    """Return the OME-NGFF 0.5 metadata of the image: axes, units where known, and scale."""
     known = dict(job.calibration)
     size, time_s = known.get("pixel_size_nm"), known.get("frame_time_s")
     axes: list[dict[str, str]] = [
@@ -271,8 +271,7 @@ def _write_json(job: Job, file: Place, content: Any) -> None:
 
 
 def _to_disk(file: Place) -> None:
-    """Have the system write a file out, so that its marker does not outlive it when the power
-    fails."""
+    """Flush a file to the disk, so that its marker does not outlive it when the power fails."""
     with open(file.path, "rb") as written:
         os.fsync(written.fileno())
 
