@@ -20,7 +20,7 @@ import pandas as pd
 
 from stemkin.kernels.linking.linking import links_by_distance, links_by_likelihood
 from stemkin.kernels.linking.sightings import Looks, Sightings
-from stemkin.kernels.linking.stepping import count_steps
+from stemkin.kernels.linking.step_counts import count_steps
 from stemkin.kernels.linking.steps import StepModel
 
 REACH = 0.5

@@ -31,8 +31,8 @@ import pandas as pd
 import stemkin as sk
 from stemkin import tables
 from stemkin.config import LinkSection
-from stemkin.pipeline import large, tracks
-from stemkin.pipeline.gathering import track_files
+from stemkin.pipeline import block_files, tracks
+from stemkin.pipeline.whole_tracks import track_files
 from stemkin.results.store import Block, Store
 from stemkin.rows.files import read_tracks
 from stemkin.schedulers.clients import connect
@@ -123,7 +123,7 @@ def measure(n_rows):
             task = write(folder, n_rows)
         tracks.ROWS_AT_ONCE = 0
         with stage(found, "link"):
-            found["tracks"], found["rows"] = large.link_large(
+            found["tracks"], found["rows"] = block_files.link_large(
                 tracks.link_to_store(task).large, retries=0
             )
         paths, is_whole = track_files(task.store, "m")

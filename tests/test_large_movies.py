@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 import stemkin as sk
 from stemkin import tables
 from stemkin.config import LinkSection
-from stemkin.pipeline import gathering, large, tracks
+from stemkin.pipeline import block_files, tracks, whole_tracks
 from stemkin.results.store import Block, Store
+from stemkin.rows import files as row_files
 from stemkin.rows.files import read_tracks
 from stemkin.schedulers.clients import connect
 
@@ -105,11 +106,11 @@ def test_block_by_block_gives_the_same_files_as_at_once(
             summary = tracks.link_to_store(task)
             numbers = (summary.n_tracks, summary.n_rows)
             if summary.large is not None:
-                numbers = large.link_large(summary.large, retries=0)
+                numbers = block_files.link_large(summary.large, retries=0)
             assert tracks.link_to_store(task).reused
         summaries.append(numbers)
         written.append(files(folder))
-        assert not (folder / large.LINKS).exists()
+        assert not (folder / block_files.LINKS).exists()
     assert summaries[0] == summaries[1]
     assert written[0] == written[1]
 
@@ -122,10 +123,10 @@ def test_a_worker_holds_a_few_frames_besides_its_block():
     frames = frames.assign(shift_y=rng.normal(size=1000), shift_x=0.0)
     edges = np.arange(0, 1001, 10)
     blocks = tuple(Block("m", a, b) for a, b in itertools.pairwise(edges.tolist()))
-    movie = large.LargeMovie(
-        None, MOVIE, blocks, blocks, frames, None, tracks.Settings(0.5), "made"
+    movie = block_files.LargeMovie(
+        None, MOVIE, blocks, blocks, frames, None, tracks.LinkSettings(0.5), "made"
     )
-    pieces = list(movie.pieces())
+    pieces = list(movie.filed_blocks())
     assert max(len(piece.clock.good) for piece in pieces) == 10 + 3 + 2 + 2
     assert pieces[50].beside.tolist() == [497, 498, 499, 510, 511]
     assert [block.start for block in pieces[50].halo] == [490, 510]
@@ -137,8 +138,8 @@ def linked(folder, rows, step, edges, *, rows_per_part):
     task = write_blocks(Store.at(folder), rows, step, edges)
     with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracks, "ROWS_AT_ONCE", -1)
-        patch.setattr(large, "ROWS_PER_PARTITION", rows_per_part)
-        large.link_large(tracks.link_to_store(task).large, retries=0)
+        patch.setattr(row_files, "ROWS_PER_PARTITION", rows_per_part)
+        block_files.link_large(tracks.link_to_store(task).large, retries=0)
         assert tracks.link_to_store(task).reused
     return task
 
@@ -155,7 +156,7 @@ def test_whole_tracks_are_the_same_rows_for_every_cut(tmp_path_factory, cuts, ro
         store = linked(
             tmp_path_factory.mktemp("results"), rows, step, edges, rows_per_part=rows_per_part
         ).store
-        paths, is_whole = gathering.track_files(store, "m")
+        paths, is_whole = whole_tracks.track_files(store, "m")
         assert is_whole
         assert len(paths) == -(-len(rows) // rows_per_part)
         found.append([pd.read_parquet(path) for path in paths])
@@ -188,8 +189,8 @@ def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypa
     store = linked(
         tmp_path, rows, step, list(range(0, N_FRAMES + 1, 5)), rows_per_part=per_part
     ).store
-    assert sum(moved) == len(rows) * gathering.RECORD.itemsize
-    paths, is_whole = gathering.track_files(store, "m")
+    assert sum(moved) == len(rows) * whole_tracks.RECORD.itemsize
+    paths, is_whole = whole_tracks.track_files(store, "m")
     partitions = read_tracks({"m": paths}, whole=["m"] if is_whole else [])
     assert partitions.npartitions == n_parts
 
@@ -207,21 +208,21 @@ def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypa
 def test_whole_tracks_are_made_anew_where_one_is_missing_or_stale(tmp_path):
     rows, step = detections(np.random.default_rng(3), 8)
     task = linked(tmp_path, rows, step, [0, 20, N_FRAMES], rows_per_part=100)
-    paths, _ = gathering.track_files(task.store, "m")
+    paths, _ = whole_tracks.track_files(task.store, "m")
     content = [Path(path).read_bytes() for path in paths]
     with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracks, "ROWS_AT_ONCE", -1)
-        patch.setattr(large, "ROWS_PER_PARTITION", 100)
+        patch.setattr(row_files, "ROWS_PER_PARTITION", 100)
         Path(paths[1]).unlink()
-        assert gathering.track_files(task.store, "m") == (
+        assert whole_tracks.track_files(task.store, "m") == (
             task.store.block_paths("tracks", "m"),
             False,
         )
-        large.link_large(tracks.link_to_store(task).large, retries=0)
+        block_files.link_large(tracks.link_to_store(task).large, retries=0)
         assert [Path(path).read_bytes() for path in paths] == content
         patch.setattr(tracks, "ROWS_AT_ONCE", 10**9)
         tracks.link_to_store(replace(task, settings=LinkSection(max_step_nm=0.3)))
-        assert gathering.track_files(task.store, "m") == (
+        assert whole_tracks.track_files(task.store, "m") == (
             task.store.block_paths("tracks", "m"),
             False,
         )

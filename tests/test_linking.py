@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from stemkin import tables
 from stemkin.config import LinkSection
-from stemkin.kernels.linking import candidates, gaps, stepping, tips
+from stemkin.kernels.linking import candidates, endpoints, gaps, step_counts
 from stemkin.kernels.linking.sightings import Looks, Sightings
-from stemkin.linking import Settings, link, meetings, to_napari
-from stemkin.linking.clock import MAX_GAP_FRAMES
+from stemkin.linking import LinkSettings, link, meetings, to_napari
+from stemkin.linking.settings import MAX_GAP_FRAMES
 from stemkin.rows.table import with_experiment
 from tests.strategies import assert_same_rows, computes
 
@@ -116,7 +116,7 @@ def test_a_bad_frame_is_no_absence_but_an_empty_one_is():
 
 
 def test_a_run_and_a_call_close_the_same_gaps():
-    assert LinkSection().max_gap_frames == Settings(None).max_gap_frames == MAX_GAP_FRAMES
+    assert LinkSection().max_gap_frames == LinkSettings(None).max_gap_frames == MAX_GAP_FRAMES
     rows = detections([(0, 10, 10), (MAX_GAP_FRAMES + 1, 10, 11)])
     assert len(set(particles(rows))) == 1
     assert len(set(particles(rows.assign(frame=[0, MAX_GAP_FRAMES + 2])))) == 2
@@ -388,7 +388,7 @@ def test_gaps_are_closed_alike_in_windows_of_any_size(seed, max_gap_frames, most
     with dask.config.set(scheduler="synchronous"):
         whole = link(rows, **options).compute()
         for size in (1, 30, 150):
-            monkeypatch.setattr(tips, "WINDOW_TIPS", size)
+            monkeypatch.setattr(endpoints, "WINDOW_ENDPOINTS", size)
             assert_same_rows(link(in_blocks(rows, cuts), **options).compute(), whole)
 
 
@@ -415,15 +415,15 @@ def test_a_sample_of_the_ends_tells_nearly_the_same_shares(monkeypatch):
 def test_where_only_some_stretches_of_a_crowded_movie_are_counted_cuts_change_nothing(
     seed, monkeypatch
 ):
-    monkeypatch.setattr(stepping, "ENOUGH_ROWS", 15)
-    monkeypatch.setattr(stepping, "STRETCH", 3)
+    monkeypatch.setattr(step_counts, "ENOUGH_ROWS", 15)
+    monkeypatch.setattr(step_counts, "STRETCH", 3)
     rng = np.random.default_rng(seed)
     points, _, frames = wanderers(
         rng, 30, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0
     )
     rows = detections(points)
     good = np.setdiff1d(np.arange(30), [7, 8, 20])
-    counted = stepping.counted_frames(np.searchsorted(good, rows["frame"]))
+    counted = step_counts.counted_frames(np.searchsorted(good, rows["frame"]))
     assert set(counted) >= {0, 4}
     options = {"experiment": experiment(frames), "max_step_nm": 0.5, "max_gap_frames": 2}
     starts = np.flatnonzero(rows["frame"].diff().ne(0)).tolist()
@@ -438,7 +438,7 @@ def test_steps_are_counted_by_hand():
     points = np.array([[0.0, 0.0], [9.0, 9.0], [0.0, 0.25], [0.0, 0.5], [9.0, 9.25], [0.0, 0.5]])
     looks = Looks(np.zeros(6), np.zeros(6))
     seen = Sightings(frame, frame, points, np.ones(6), np.full(6, 2.0), looks)
-    counts = stepping.count_steps(seen, 0.5, slice(0, 6))
+    counts = step_counts.count_steps(seen, 0.5, slice(0, 6))
     assert counts.steps.nonzero()[0].tolist() == [0, 32]
     assert counts.steps[[0, 32]].tolist() == [
         1,
@@ -447,7 +447,7 @@ def test_steps_are_counted_by_hand():
     assert counts.returns.sum() == 1  # the other is missed in frame 1
     assert (counts.n_ended, counts.n_begun, counts.n_before_two, counts.n_pairs) == (2, 1, 1, 3)
     parts = [
-        stepping.count_steps(seen, 0.5, own) for own in (slice(0, 2), slice(2, 5), slice(5, 6))
+        step_counts.count_steps(seen, 0.5, own) for own in (slice(0, 2), slice(2, 5), slice(5, 6))
     ]
     total = parts[0] + parts[1] + parts[2]
     assert total.steps.tolist() == counts.steps.tolist()

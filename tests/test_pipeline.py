@@ -14,8 +14,9 @@ import zarr
 import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
-from stemkin.pipeline import large, pixels, tracks
+from stemkin.pipeline import pixels, tracks
 from stemkin.results.store import PIXEL_TABLES, Store
+from stemkin.rows import files as row_files
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
@@ -90,7 +91,7 @@ def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkey
     for table in out.glob("*.parquet"):
         table.unlink()
     monkeypatch.setattr(tracks, "ROWS_AT_ONCE", -1)
-    monkeypatch.setattr(large, "ROWS_PER_PARTITION", 30)
+    monkeypatch.setattr(row_files, "ROWS_PER_PARTITION", 30)
     with connect("synchronous"):
         pipeline.resume(out, stages=("link", "kinetics"))
     found = tables_of(out)
@@ -110,7 +111,7 @@ def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch, i
         table.unlink()
     if is_large:
         monkeypatch.setattr(tracks, "ROWS_AT_ONCE", -1)
-        monkeypatch.setattr(large, "ROWS_PER_PARTITION", 30)
+        monkeypatch.setattr(row_files, "ROWS_PER_PARTITION", 30)
         with connect("synchronous"):
             pipeline.resume(out, stages=("link",))
     reads = Counter()

@@ -33,20 +33,13 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.linking.block_names import ID_STRIDE
-from stemkin.kernels.linking.steps import StepCounts, StepModel
-from stemkin.linking.blocks import BlockLinks, count_block, fit_steps, link_block
-from stemkin.linking.clock import MAX_GAP_FRAMES, MAX_STEP_LATTICES, Clock, Cost, Settings
-from stemkin.linking.joining import Names, Summary, block_tracks, join_links
-from stemkin.linking.layout import lay_out
-from stemkin.linking.meeting import MEETING_LATTICES, meetings
-from stemkin.linking.preparing import AFTER, BEFORE, first_frames, last_frames, prepare
+from stemkin.linking.clock import Clock
+from stemkin.linking.events import MEETING_LATTICES, meetings
+from stemkin.linking.partitions import lay_out
+from stemkin.linking.settings import MAX_GAP_FRAMES, MAX_STEP_LATTICES, Cost, LinkSettings
 from stemkin.rows.table import Rows, as_dask, experiment_of
 
-__all__ = [
-    "AFTER", "BEFORE", "ID_STRIDE", "MAX_STEP_LATTICES", "MEETING_LATTICES", "BlockLinks", "Clock", "Names", "Settings", "StepCounts", "StepModel", "Summary", "block_tracks", "count_block", "first_frames",
-    "fit_steps", "join_links", "last_frames", "link", "link_block", "meetings", "prepare", "to_napari",
-]  # fmt: skip
+__all__ = ["MAX_STEP_LATTICES", "MEETING_LATTICES", "LinkSettings", "link", "meetings", "to_napari"]
 
 
 def link(
@@ -61,8 +54,7 @@ def link(
     brightness_penalty_nm: float = 0.0,
     lattice: bool = False,
 ) -> Rows:
-    """Link detections to tracks. Lazy: one partition per movie, so that every partition holds whole
-    tracks.
+    """Link detections to tracks. Lazy: partitions hold whole tracks, of one movie each.
 
     Parameters
     ----------
@@ -97,7 +89,10 @@ def link(
 
     Returns
     -------
-    Rows of the table ``tracks``, sorted by movie, frame, y, x, that know their experiment.
+    Rows of the table ``tracks`` that know their experiment. A movie is one partition, sorted by
+    frame, y, x; a large one several, each with all rows of its share of the particles, as `run`
+    shares them out. Large is a movie of more than 2 million detections, where the frames are
+    computed already; where they are not, one of more than 32 partitions.
 
     Raises
     ------
@@ -108,12 +103,14 @@ def link(
     Notes
     -----
     Blocks are linked in parallel, each with a few frames of its neighbours, and joined by names
-    afterwards. A task holds one block (about 200 bytes a row), the last one a movie's rows; `run`
-    links a movie that is too large for that file by file, with the functions of this room.
+    afterwards (`stemkin.linking.order`). A task holds one block (about 200 bytes a row), or one
+    partition of tracks; all rows wait in the workers until the blocks are joined. `run` carries the
+    same order out through files. Where `detections` do not say whose each partition is
+    (``movie_of_partition``) and there are several movies, each movie is one partition.
     """
     experiment = experiment_of(detections, experiment)
     tables.check_columns(detections, "detections")
-    settings = Settings(
+    settings = LinkSettings(
         max_step_nm,
         max_gap_frames,
         max_blind_frames,
@@ -124,17 +121,11 @@ def link(
     )
     if max_step_nm is None and not _lattice_may_be_known(experiment):
         Clock("*", 1.0).step_limit_nm()
-    return lay_out(
-        as_dask(detections),
-        experiment,
-        settings,
-        owners=getattr(detections, "movie_of_partition", None),
-    )
+    return lay_out(as_dask(detections), experiment, settings)
 
 
 def _lattice_may_be_known(experiment: tables.Experiment) -> bool:
-    """Tell whether the movies, or the frames that are still to be computed, can say a lattice
-    constant."""
+    """Tell whether the movies, or frames that may still be computed, can say a lattice constant."""
     return "lattice_nm" in experiment.movies or "lattice_px" in getattr(
         experiment.frames, "columns", ()
     )

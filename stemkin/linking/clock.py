@@ -1,86 +1,17 @@
-"""What a linker knows of a movie and of its task: which frames are good, where the specimen was,
-what may be linked."""
+"""Which frames of a movie are good, where the specimen was in each, and what a pixel measures."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.linking.settings import MAX_STEP_LATTICES, LinkSettings
 
 logger = logging.getLogger(__name__)
-
-MAX_STEP_LATTICES = 2.2
-"""The default of `max_step_nm`, in lattice constants: room for two hops in a frame time, to the
-sites 1.73 and 2 lattice constants away. With room for one hop alone (1.3) D comes out 16 % too low
-at 0.3 hops per frame (`stemkin demo`)."""
-
-MAX_GAP_FRAMES = 1
-"""The default of `max_gap_frames`, in a run (`stemkin.config.LinkSection`) too. A defect that is missed
-now and then would otherwise be many short
-tracks: with 5 % missed, closing gaps of one frame brings the share of its track that is kept whole
-from 0.53 to 0.80 (defects 6 steps apart) and from 0.40 to 0.55 (2 steps); two frames add 0.002 to
-0.008. Where next to nothing is missed there is
-next to nothing to close: what is joined then are mostly false detections, of which two frames join
-a quarter to two thirds more (`benchmarks/bench_association.py`)."""
-
-Cost = Literal["likelihood", "distance"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What makes a link.
-
-    Attributes
-    ----------
-    max_step_nm
-        Largest step between neighbouring frames [nm]; None: `MAX_STEP_LATTICES` times the movie's
-        own lattice constant.
-    max_gap_frames
-        Good frames in a row that a defect may be missed.
-    max_blind_frames
-        A track ends where more frames than this in a row are bad.
-    cost
-        ``"likelihood"`` or ``"distance"``; see `stemkin.linking.link`.
-    class_penalty_nm
-        A pair of different classes counts as this much farther apart, in quadrature [nm].
-    brightness_penalty_nm
-        Likewise for each factor e between the scores.
-    lattice
-        Link site to site only: steps are lattice vectors.
-    """
-
-    max_step_nm: float | None
-    max_gap_frames: int = MAX_GAP_FRAMES
-    max_blind_frames: int = 5
-    cost: Cost = "likelihood"
-    class_penalty_nm: float = 0.0
-    brightness_penalty_nm: float = 0.0
-    lattice: bool = False
-
-    def __post_init__(self) -> None:
-        """Check every number."""
-        if self.max_step_nm is not None and not (
-            np.isfinite(self.max_step_nm) and self.max_step_nm > 0
-        ):
-            msg = f"max_step_nm must be a positive number of nanometres, but is {self.max_step_nm}"
-            raise ValueError(msg)
-        for name in (
-            "max_gap_frames",
-            "max_blind_frames",
-            "class_penalty_nm",
-            "brightness_penalty_nm",
-        ):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                msg = f"{name} must be a number that is not negative, but is {getattr(self, name)}"
-                raise ValueError(msg)
-        if self.cost not in ("likelihood", "distance"):
-            msg = f'cost must be "likelihood" or "distance", but is {self.cost!r}'
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,15 +90,20 @@ class Clock:
         return cls(movie, float(pixel_size_nm), good["frame"].to_numpy(np.int64), shift, lattice_nm)
 
     def between(self, first: int, last: int) -> Clock:
-        """Return what the clock says of the frames `first` to `last` (included), and of the two
-        good frames before them."""
+        """Return the clock around the frames `first` to `last` (included).
+
+        It holds these good frames and the two before them, which `since` asks for; ordinals stay
+        those of the whole movie.
+        """
         if self.good is None:
             return self
         start, stop = np.searchsorted(self.good, [first, last + 1])
         start = max(int(start) - 2, 0)
-        shift = None if self.shift_px is None else self.shift_px[start:stop]
+        shift_px = self.shift_px
+        if shift_px is not None:
+            shift_px = shift_px[start:stop]
         return replace(
-            self, good=self.good[start:stop], shift_px=shift, n_before=self.n_before + start
+            self, good=self.good[start:stop], shift_px=shift_px, n_before=self.n_before + start
         )
 
     def shift_at(self, ordinal: np.ndarray) -> np.ndarray | None:
@@ -175,8 +111,7 @@ class Clock:
         return None if self.shift_px is None else self.shift_px[ordinal - self.n_before]
 
     def ordinal(self, frame: np.ndarray) -> np.ndarray:
-        """Return the number (n,) of each frame among the good frames; -1 for a frame that is not
-        good."""
+        """Return the number (n,) of each frame among the good frames, -1 if it is not good."""
         if self.good is None:
             return frame.astype(np.int64)
         if not len(self.good):
@@ -185,16 +120,19 @@ class Clock:
         return np.where(self.good[place] == frame, place + self.n_before, -1)
 
     def since(self, ordinal: np.ndarray, frame: np.ndarray, n_apart: int) -> np.ndarray:
-        """Return the frame times (n,) since the good frame `n_apart` before each; very many where
-        there is none."""
+        """Return the frame times (n,) since the good frame `n_apart` before each.
+
+        Very many (2**40) where there is none. `ordinal` (n,) are those of the good frames `frame`.
+        """
         if self.good is None:
             return np.full(len(frame), float(n_apart))
+        # `good` begins with good frame number `n_before`; where no frame lies so far back the clipped
+        # look-up is thrown away by the last line
         passed = frame - self.good[(ordinal - n_apart - self.n_before).clip(min=0)]
         return np.where(ordinal >= n_apart, passed, 2.0**40)
 
-    def spacing_nm(self, settings: Settings) -> float | None:
-        """Return the distance of the sites that are linked to each other; None where any step is a
-        step.
+    def spacing_nm(self, settings: LinkSettings) -> float | None:
+        """Return the distance of the sites that are linked [nm]; None where any step is a step.
 
         Raises
         ------

@@ -6,7 +6,7 @@
 results folder, and keeps ``run.json``. The pixels are read once, block by block, through a small
 window of tasks (`stemkin.schedulers.streams`), and each worker writes its own rows; a run that was
 stopped, by whatever, goes on where it was. Movies finish one by one: what follows from the last
-block of one is done while others are searched (`stemkin.pipeline.meanwhile`), and the stages find
+block of one is done while others are searched (`stemkin.pipeline.completion`), and the stages find
 it done.
 """
 
@@ -24,8 +24,8 @@ from stemkin.config import RunConfig
 from stemkin.errors import DONE, INCOMPLETE
 from stemkin.learning.editing import Edits, read_edits
 from stemkin.pipeline.blocks import block_mib
+from stemkin.pipeline.completion import SO_FAR, Completions
 from stemkin.pipeline.gallery import write_gallery
-from stemkin.pipeline.meanwhile import SO_FAR, Meanwhile
 from stemkin.pipeline.modelling import learn_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.numbers import compute_kinetics
@@ -130,14 +130,14 @@ def run(
         with journal.stage("detect") as record:
             record["projected_peak_memory_mib"] = round(projected_mib, 1)
             stages = () if until == "detect" else ("link", "kinetics", "report")
-            meanwhile = Meanwhile(store, journal, config) if stages else None
+            completions = Completions(store, journal, config) if stages else None
             run_pixel_pass(
-                found.movies, store, config, model_print, journal, record, watch, meanwhile
+                found.movies, store, config, model_print, journal, record, watch, completions
             )
             judge_memory(record, journal)
-            if meanwhile is not None and meanwhile.linked:
-                record["linking_peak_memory_mib"] = round(meanwhile.peak_memory_mib, 1)
-        return _tables_and_report(store, journal, config, stages, watch, found, meanwhile)
+            if completions is not None and completions.linked:
+                record["linking_peak_memory_mib"] = round(completions.peak_memory_mib, 1)
+        return _tables_and_report(store, journal, config, stages, watch, found, completions)
 
 
 def judge_memory(record: Mapping[str, Any], journal: Journal) -> None:
@@ -184,12 +184,12 @@ def _tables_and_report(
     stages: Sequence[str],
     watch: Watch,
     found: Inputs | None,
-    meanwhile: Meanwhile | None = None,
+    completions: Completions | None = None,
 ) -> RunOutcome:
-    """Do what follows the pixels and was not done meanwhile, and close the journal."""
+    """Do what follows the pixels and was not done during the pass, and close the journal."""
     followed, linked = {}, {}
-    if meanwhile is not None:
-        followed, linked = meanwhile.followed, meanwhile.linked
+    if completions is not None:
+        followed, linked = completions.followed, completions.linked
     with journal.stage("name") as record:
         name_again(store, journal, config.run.retries, record, watch)
     with journal.stage("phases") as record:

@@ -53,7 +53,7 @@ def follow_phases(
     """Follow the areas of every movie through the active scheduler. Computes once.
 
     Movies that did not change are kept. What came of movies that are `done` is only added up (see
-    `stemkin.pipeline.meanwhile`).
+    `stemkin.pipeline.completion`).
     """
     movies = analysed_movies(journal)
     watch.stage("phases", len(movies))

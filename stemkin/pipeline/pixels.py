@@ -30,7 +30,7 @@ from stemkin.schedulers.crews import Call, Outcome
 from stemkin.schedulers.streams import stream
 
 if TYPE_CHECKING:
-    from stemkin.pipeline.meanwhile import Meanwhile
+    from stemkin.pipeline.completion import Completions
 
 STAGE_VERSION = 3
 """Raised when the same pixels and model would give other rows than before."""
@@ -77,11 +77,11 @@ def run_pixel_pass(
     journal: Journal,
     record: dict[str, Any],
     watch: Watch,
-    meanwhile: Meanwhile | None = None,
+    completions: Completions | None = None,
 ) -> None:
     """Search every block of every movie through the active scheduler; those done before are kept.
 
-    Computes once. `meanwhile` is told of every block and says what follows from it at once: movies
+    Computes once. `completions` is told of every block and says what follows from it at once: movies
     that are whole go on while others are searched.
 
     Raises
@@ -105,13 +105,13 @@ def run_pixel_pass(
     )
     with closing(found) as outcomes:
         for outcome in outcomes:
-            if meanwhile is not None and not isinstance(outcome.item, PixelTask):
-                further.extend(meanwhile.take(outcome))
+            if completions is not None and not isinstance(outcome.item, PixelTask):
+                further.extend(completions.take(outcome))
                 continue
             block = outcome.item.block
             at_once = _is_one_of_first_failures(outcome, store, blocks["failed"], seen)
-            if meanwhile is not None:
-                further.extend(meanwhile.searched(outcome.item.movie, block))
+            if completions is not None:
+                further.extend(completions.searched(outcome.item.movie, block))
             watch.advance(block.stop - block.start, seen.note())
             blocks |= seen.blocks()
             if at_once or time.monotonic() - saved > SAVE_EVERY_S:

@@ -1,5 +1,7 @@
-"""From the rows of blocks to tracks: drift summed, detections linked, one movie per task (a large
-one: one block), no pixel read."""
+"""From the rows of blocks to tracks: drift summed, detections linked, no pixel read.
+
+A movie is one task; of a large one each block is (`stemkin.pipeline.block_files`).
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,15 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import LinkSection, RunConfig
 from stemkin.detection import assemble_frames
-from stemkin.linking import MAX_STEP_LATTICES, Settings, link
+from stemkin.linking.clock import Clock
+from stemkin.linking.order import link_here
+from stemkin.linking.settings import MAX_STEP_LATTICES, LinkSettings
 from stemkin.names import folder_name
-from stemkin.pipeline.gathering import WHOLE, whole_tracks
-from stemkin.pipeline.large import LargeMovie, link_large
+from stemkin.pipeline.block_files import LargeMovie, link_large
+from stemkin.pipeline.whole_tracks import WHOLE, whole_tracks
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
 from stemkin.results.store import Block, Store, fingerprint
-from stemkin.rows.table import with_experiment
 from stemkin.schedulers.streams import results
 
 STAGE_VERSION = 2
@@ -69,10 +72,9 @@ def link_movies(
     watch: Watch,
     done: Mapping[str, LinkSummary],
 ) -> None:
-    """Link every movie through the active scheduler. Computes once; movies whose detections did not
-    change are kept.
+    """Link every movie through the active scheduler. Computes once.
 
-    What came of movies that are `done` is only written down (see `stemkin.pipeline.meanwhile`).
+    Movies whose detections did not change are kept. What came of movies that are `done` is only written down (see `stemkin.pipeline.completion`).
     """
     movies = analysed_movies(journal)
     watch.stage("link", len(movies))
@@ -99,8 +101,10 @@ def link_task(movie: dict[str, Any], store: Store, journal: Journal, config: Run
 
 
 def linked(summary: LinkSummary, retries: int) -> LinkSummary:
-    """Return what came of a movie once all of it is linked: a large one is linked now, through the
-    active scheduler."""
+    """Return what came of a movie once all of it is linked.
+
+    A large one is linked now, through the active scheduler.
+    """
     if summary.large is None:
         return summary
     n_tracks, n_rows = link_large(summary.large, retries=retries)
@@ -137,8 +141,10 @@ def analysed_movies(journal: Journal) -> list[dict[str, Any]]:
 
 
 def link_to_store(task: LinkTask) -> LinkSummary:
-    """Sum the drift of one movie, link its detections and write frames and tracks, block by block.
-    Computes once."""
+    """Sum the drift of one movie, link it, and write frames and tracks. Computes once.
+
+    A large movie is not linked here: what is known of it comes back (`LinkSummary.large`).
+    """
     store, name = task.store, task.movie["movie"]
     notes = [store.block_note("detections", block) for block in task.blocks]
     parts = [(note.get("fingerprint"), note.get("named", "")) for note in notes]
@@ -190,40 +196,32 @@ def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
 
 
 def _tracks_of(
-    task: LinkTask, frames: pd.DataFrame, lattice_nm: float | None, settings: Settings
+    task: LinkTask, frames: pd.DataFrame, lattice_nm: float | None, settings: LinkSettings
 ) -> pd.DataFrame:
     """Return the tracks of one movie; the linker sees it block by block."""
-    import dask.dataframe as dd
-
-    if not task.blocks:
-        return tables.empty("tracks")
-    movies = movies_of([task.movie]).assign(lattice_nm=np.nan if lattice_nm is None else lattice_nm)
-    experiment = tables.Experiment(movies, frames)
-    meta = task.store.read_block("detections", task.blocks[0]).iloc[:0]
-    detections = dd.from_map(
-        task.store.read_block, ["detections"] * len(task.blocks), task.blocks, meta=meta
-    )
-    rows: pd.DataFrame = link(with_experiment(detections, experiment), **vars(settings)).compute(
-        scheduler="synchronous"
-    )
-    return rows
+    name, size = task.movie["movie"], float(task.movie["pixel_size_nm"])
+    clock = Clock.of(name, pixel_size_nm=size, frames=frames, lattice_nm=lattice_nm)
+    detections = (task.store.read_block("detections", block) for block in task.blocks)
+    return link_here(detections, {name: clock}, settings)
 
 
 def _lattice_nm(steps: pd.DataFrame, movie: dict[str, Any]) -> float | None:
-    """Return the lattice constant [nm] that most frames of a movie show, None where fewer than half
-    show one."""
-    median = float(np.median(steps["lattice_px"].fillna(0.0))) if len(steps) else 0.0
-    return median * float(movie["pixel_size_nm"]) if median > 0 else None
+    """Return the lattice constant [nm] of a movie, None where fewer than half the frames show one."""
+    if not len(steps):
+        return None
+    # a frame without a lattice counts as 0: the median is 0 where most frames have none
+    median = float(np.median(steps["lattice_px"].fillna(0.0)))
+    if median <= 0:
+        return None
+    return median * float(movie["pixel_size_nm"])
 
 
-def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[Settings, str]:
-    """Return the settings with which a movie is linked, and a warning where it shows no lattice
-    that they need."""
-    settings = Settings(**task.settings.model_dump())
+def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[LinkSettings, str]:
+    """Return how a movie is linked, and a warning where it lacks the lattice that this needs."""
+    settings = LinkSettings(**task.settings.model_dump())
     if lattice_nm is not None:
-        return replace(
-            settings, max_step_nm=settings.max_step_nm or MAX_STEP_LATTICES * lattice_nm
-        ), ""
+        step_nm = settings.max_step_nm or MAX_STEP_LATTICES * lattice_nm
+        return replace(settings, max_step_nm=step_nm), ""
     lacks = []
     if settings.max_step_nm is None:
         settings = replace(settings, max_step_nm=STEP_WITHOUT_LATTICE_NM)

@@ -3,7 +3,7 @@
 Files with one block of frames each are read so that a movie whose rows fit becomes one partition,
 and a larger one several, each with every row of its own particles. Where a movie is giant, every
 partition would read all its files; `run` therefore writes such movies once more, in files of whole
-tracks (`stemkin.pipeline.gathering`), each of which is a partition as it stands.
+tracks (`stemkin.pipeline.whole_tracks`), each of which is a partition as it stands.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ def read_tracks(
     rows_per_partition: int = ROWS_PER_PARTITION,
     whole: Collection[str] = (),
 ) -> Rows | dd.DataFrame:
-    """Read Parquet files of tracks, cut anywhere in time, as partitions that hold whole tracks.
-    Lazy.
+    """Read Parquet files of tracks, cut anywhere in time, as partitions of whole tracks. Lazy.
 
     Parameters
     ----------
@@ -58,33 +57,39 @@ def read_tracks(
     jobs: list[tuple[tuple[str, ...], int, int]] = []
     owners: list[str] = []
     for movie, paths in files.items():
-        n_parts = (
-            1 if movie in whole else max(1, -(-sum(map(_n_rows, paths)) // rows_per_partition))
-        )
-        own = [(path,) for path in paths] if movie in whole else [tuple(paths)]
-        jobs += [(few, part, n_parts) for few in own for part in range(n_parts)]
-        owners += [movie] * (len(jobs) - len(owners))
+        if movie in whole:
+            own = [((path,), 0, 1) for path in paths]
+        else:
+            n_rows = sum(map(_n_rows, paths))
+            n_parts = partitions_for(n_rows, rows_per_partition)
+            own = [(tuple(paths), part, n_parts) for part in range(n_parts)]
+        jobs += own
+        owners += [movie] * len(own)
     if not jobs:
         return dd.from_pandas(_no_rows(columns), npartitions=1)
     there = _schema(jobs[0][0][0])
     columns = [c for c in columns if c in there.names or c not in ("y", "x")]
     meta = there.empty_table().select(columns).to_pandas()
     rows = dd.from_map(_read_part, jobs, columns=tuple(columns), meta=meta)
-    return (
-        rows if experiment is None else with_experiment(rows, experiment, movie_of_partition=owners)
-    )
+    if experiment is None:
+        return rows
+    return with_experiment(rows, experiment, movie_of_partition=owners)
 
 
 def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return the rows in `paths` whose particle falls into `part` of `n_parts`."""
     paths, part, n_parts = job
     kept = [_read_file(path, part, n_parts, columns) for path in paths]
-    return pd.concat(kept, ignore_index=True) if kept else _no_rows(columns)
+    if not kept:
+        return _no_rows(columns)
+    return pd.concat(kept, ignore_index=True)
 
 
 def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of one file whose particle falls into `part` of `n_parts`; only these become
-    a pandas table."""
+    """Return the rows of one file whose particle falls into `part` of `n_parts`.
+
+    Only these become a pandas table.
+    """
     import fsspec
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -98,13 +103,31 @@ def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd
 
 
 def part_of(particle: np.ndarray, n_parts: int) -> np.ndarray:
-    """Return which of `n_parts` even shares of all particles each `particle` (n,) belongs to; its
-    name alone decides.
+    """Share out particles evenly by their names alone.
 
+    Parameters
+    ----------
+    particle
+        (n,) names.
+    n_parts
+        Number of shares.
+
+    Returns
+    -------
+    (n,) share of each, 0 to ``n_parts - 1``.
+
+    Examples
+    --------
     >>> part_of(np.array([7, 8, 7]), 3).tolist()
     [0, 1, 0]
     """
     return (mixed(particle) % np.uint64(n_parts)).astype(np.int64)
+
+
+def partitions_for(n_rows: int, rows_per_partition: int | None = None) -> int:
+    """Return into how many partitions of whole tracks a movie with `n_rows` rows is shared out."""
+    most = rows_per_partition or ROWS_PER_PARTITION
+    return max(1, -(-n_rows // most))
 
 
 def _n_rows(path: str) -> int:

@@ -52,7 +52,7 @@ class Rows(dd.DataFrame):
         The same `Rows`, held by the workers (or by this process, without a cluster).
         """
         experiment = self.experiment
-        frames = None if experiment is None else experiment.frames
+        frames = getattr(experiment, "frames", None)
         if not dask.is_dask_collection(frames):
             return Rows(dask.persist(self, **kwargs)[0].expr, experiment, self.movie_of_partition)
         rows, frames = dask.persist(self, frames, **kwargs)
@@ -85,7 +85,9 @@ def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment
     ValueError
         If neither is known.
     """
-    known = experiment if experiment is not None else getattr(rows, "experiment", None)
+    known = experiment
+    if known is None:
+        known = getattr(rows, "experiment", None)
     if not isinstance(known, Experiment):
         msg = (
             "the calibration behind these rows is not known; pass experiment=... (for instance "
@@ -96,8 +98,7 @@ def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment
 
 
 def as_dask(rows: Any) -> dd.DataFrame:
-    """Return `rows` (pandas or Dask) as a Dask DataFrame; a pandas table becomes one partition.
-    Lazy."""
-    return (
-        dd.from_pandas(rows, npartitions=1, sort=False) if isinstance(rows, pd.DataFrame) else rows
-    )
+    """Return `rows` as a Dask DataFrame; a pandas table becomes one partition. Lazy."""
+    if isinstance(rows, pd.DataFrame):
+        return dd.from_pandas(rows, npartitions=1, sort=False)
+    return rows

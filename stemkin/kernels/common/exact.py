@@ -22,9 +22,10 @@ GRIDS = (2.0**20, 1.0, 2.0**-20, 2.0**-40)
 """The multiples that the four slices of a number are made of."""
 
 N_SLICES = len(GRIDS)
-_TO_GRID = tuple(
-    1.5 * 2.0**52 * grid for grid in GRIDS
-)  # adding and subtracting this rounds to a multiple of the grid
+
+# Adding 1.5 * 2**52 grids leaves no bit for what is finer than a grid, and subtracting it gives the
+# rounded number back, exactly; the half keeps negative numbers within the same power of two.
+_TO_GRID = tuple(1.5 * 2.0**52 * grid for grid in GRIDS)
 
 
 def slices(values: np.ndarray) -> np.ndarray:
@@ -48,8 +49,19 @@ def slices(values: np.ndarray) -> np.ndarray:
 
 
 def total(sums: np.ndarray) -> np.ndarray:
-    """Return the (...) numbers that the summed slices `sums` (..., 4) stand for.
+    """Return the numbers that summed slices stand for.
 
+    Parameters
+    ----------
+    sums
+        (..., 4) sums of `slices`, from the coarsest grid to the finest.
+
+    Returns
+    -------
+    (...) float64; added from the finest on, so that the result is the same everywhere.
+
+    Examples
+    --------
     >>> float(total(slices(np.array([0.5, 0.25])).sum(axis=0)))
     0.75
     """

@@ -1,5 +1,4 @@
-"""Numbers that look random and are the same everywhere: chance, and even shares, that follow from
-names alone."""
+"""Hashes: numbers that look random and are the same everywhere, since they follow from names."""
 
 from __future__ import annotations
 
@@ -7,9 +6,21 @@ import numpy as np
 
 
 def mixed(numbers: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return well-mixed 64-bit numbers that depend on `numbers` and `seed` alone (SplitMix64,
-    Steele et al., OOPSLA 2014).
+    """Hash whole numbers to 64 bits (SplitMix64; Steele, Lea & Flood, OOPSLA 2014).
 
+    Parameters
+    ----------
+    numbers
+        (...) whole numbers.
+    seed
+        Another seed gives other hashes.
+
+    Returns
+    -------
+    (...) uint64, evenly spread, that depend on `numbers` and `seed` alone.
+
+    Examples
+    --------
     >>> mixed(np.array([0, 1])).tolist()
     [16294208416658607535, 10451216379200822465]
     """

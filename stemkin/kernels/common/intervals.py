@@ -1,5 +1,4 @@
-"""Intervals of the few kinds of number that kinetics knows: shares, counts, rates, and what is
-spread like a variance.
+"""Intervals of shares, counts, rates, and of what is spread like a variance.
 
 Each is the middle part of a posterior with Jeffreys' prior, which covers the truth about as often
 as it says also where counts are few (Brown, Cai & DasGupta, Stat. Sci. 16, 101 (2001)); where
@@ -15,9 +14,21 @@ from scipy import special
 def share_interval(
     part: np.ndarray, whole: np.ndarray, *, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of the probability behind `part` successes in `whole` trials (Jeffreys'
-    prior).
+    """Return the Jeffreys interval of the probability behind successes in trials.
 
+    Parameters
+    ----------
+    part, whole
+        (...) successes, and trials.
+    confidence
+        Of the interval.
+
+    Returns
+    -------
+    (...) lower and (...) upper bounds.
+
+    Examples
+    --------
     >>> share_interval(np.array(0), np.array(10))[1].round(3)
     np.float64(0.217)
     """
@@ -28,9 +39,21 @@ def share_interval(
 
 
 def count_interval(count: np.ndarray, *, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of the mean of a Poisson number that came out as `count` (Jeffreys'
-    prior).
+    """Return the Jeffreys interval of the mean of a Poisson number.
 
+    Parameters
+    ----------
+    count
+        (...) the numbers that came out.
+    confidence
+        Of the interval.
+
+    Returns
+    -------
+    (...) lower and (...) upper bounds.
+
+    Examples
+    --------
     >>> [v.round(2).tolist() for v in count_interval(np.array([0, 10]))]
     [[0.0, 5.14], [2.51, 17.74]]
     """
@@ -47,10 +70,9 @@ def rate_interval(
     slope: np.ndarray,
     confidence: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the interval of a rate x that was fitted, not counted, and whether a count explains
-    its variance.
+    """Return the interval of a rate that was fitted, and whether a count explains its variance.
 
-    Near its maximum the likelihood is taken for that of a count above a known background b (changes
+    Near its maximum the likelihood of a rate x is taken for that of a count above a known background b (changes
     that are only apparent: wrong names, or two steps in one frame), log L = n log(x + b) - T (x +
     b) in the time T at risk. Its curvature 1 / variance and its slope at the maximum say how large
     n and b are; without a background the interval is that of the count n, where the background is
@@ -68,6 +90,12 @@ def rate_interval(
     confidence
         Of the interval.
 
+    Returns
+    -------
+    (n,) lower and (n,) upper bounds, and (n,) whether the variance is that of a count.
+
+    Examples
+    --------
     >>> rates, variances = np.array([0.1, 0.1, 0.0]), np.array([0.001, 0.004, 0.001])
     >>> low, high, explained = rate_interval(rates, variances, np.full(3, 100.0), np.full(3, 50.0), 0.95)
     >>> low.round(3).tolist(), high.round(3).tolist(), explained.tolist()
@@ -84,9 +112,8 @@ def rate_interval(
         explained = np.where(found, variance <= 1.3 * rate / at_risk, slope >= 0.5 * at_risk)
         explained = explained | (found & (rate**2 >= 25 * variance))
         low = special.gammaincinv(events, tail) / time - background
-        above = special.gammaincc(
-            events, background * time
-        )  # of the posterior of x + b only what lies above b
+        # of the posterior of x + b only what lies above b
+        above = special.gammaincc(events, background * time)
         high = special.gammainccinv(events, tail * above) / time - background
     return np.where(found, np.maximum(low, 0.0), 0.0), high, explained
 
@@ -94,8 +121,7 @@ def rate_interval(
 def variance_interval(
     value: float, std_error: float, *, confidence: float = 0.95, freedom: float = np.inf
 ) -> tuple[float, float]:
-    """Return the interval of a `value` that is spread like a variance: a scaled chi² with the same
-    error.
+    """Return the interval of a value that is spread like a variance: a scaled chi² of same error.
 
     Where the error is more than half the value the interval is symmetric, and may hold negative
     numbers.
@@ -110,6 +136,12 @@ def variance_interval(
         Degrees of freedom from which `std_error` itself is known; fewer widen the interval as
         Student's t does.
 
+    Returns
+    -------
+    Lower and upper bound.
+
+    Examples
+    --------
     >>> tuple(round(v, 2) for v in variance_interval(1.0, 0.1))
     (0.83, 1.23)
     """
@@ -118,8 +150,9 @@ def variance_interval(
     if std_error == 0:
         return value, value
     tail = (1 - confidence) / 2
-    normal = -special.ndtri(tail)
-    student = normal if np.isinf(freedom) else -special.stdtrit(max(freedom, 1.0), tail)
+    normal = student = -special.ndtri(tail)
+    if not np.isinf(freedom):
+        student = -special.stdtrit(max(freedom, 1.0), tail)
     std_error = std_error * float(student / normal)
     if value > 2 * std_error:
         shape = (value / std_error) ** 2

@@ -1,5 +1,4 @@
-r"""Who is who in two sets of points: the cheapest one-to-one assignment, exact, sparse and without
-recursion.
+r"""The assignment problem between two sets of points: cheapest one to one, exact and sparse.
 
 Every pair that is close enough may be matched at the cost of its squared distance; a point of the
 first set left alone costs ``max_distance**2`` (Crocker & Grier, J. Colloid Interface Sci. 179, 298
@@ -105,11 +104,18 @@ def _checked(points: np.ndarray, name: str) -> np.ndarray:
 def close_pairs(
     a: np.ndarray, b: np.ndarray, max_distance: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return every pair of a point of `a` and one of `b` within `max_distance`.
+    """Find every pair of a point of `a` and one of `b` within `max_distance`.
+
+    Parameters
+    ----------
+    a, b
+        (n, d) and (m, d) coordinates, any unit.
+    max_distance
+        Largest distance of a pair, same unit.
 
     Returns
     -------
-    Indices into `a` and `b`, ordered by both, and the squared distances.
+    (p,) indices into `a`, (p,) indices into `b`, ordered by both, and (p,) squared distances.
     """
     if not len(a) or not len(b):
         none = np.empty(0, np.int64)
@@ -125,10 +131,18 @@ def close_pairs(
 
 
 def tie_break(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Return a tiny number (below `SLACK` / 10) for each pair of ranks, that makes the best
-    matching unique.
+    """Return a tiny number for each pair, that makes the best matching unique.
 
     It mixes the bits of both ranks: a sum of a number per point would cancel in every comparison.
+
+    Parameters
+    ----------
+    i, j
+        (p,) ranks of the two points of each pair.
+
+    Returns
+    -------
+    (p,) numbers from 0 to `SLACK` / 10.
     """
     mixed = (i.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= (j.astype(np.uint64) + np.uint64(1)) * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -176,8 +190,10 @@ def best_matching(
 def _take_dominant(
     i: np.ndarray, j: np.ndarray, saving: np.ndarray, pairs: np.ndarray, n_left: int, n_right: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `pairs` that save no less than both points' next-best pairs together, and the
-    pairs still open."""
+    """Return the `pairs` that some best matching must hold, and the pairs still open.
+
+    They save no less than the next-best pairs of their two points together.
+    """
     i, j, saving = i[pairs], j[pairs], saving[pairs]
     only = (np.bincount(i, minlength=n_left)[i] == 1) & (np.bincount(j, minlength=n_right)[j] == 1)
     sure = [pairs[only]]
@@ -195,8 +211,7 @@ def _take_dominant(
 def _best_and_next(
     point: np.ndarray, saving: np.ndarray, n_points: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Say for each pair whether it alone is the best of its `point`, and what that point's
-    second-best pair saves."""
+    """Say for each pair whether it alone is its `point`'s best, and what the second-best saves."""
     best, following = np.zeros(n_points), np.zeros(n_points)
     np.maximum.at(best, point, saving)
     is_best = saving == best[point]
@@ -214,17 +229,20 @@ def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarra
     local_j, columns = _rank_in_group(group[n_left:], n_groups)
     of_pair = group[i]
     order = np.argsort(of_pair, kind="stable")
-    ends = np.cumsum(np.bincount(of_pair, minlength=n_groups))
-    swap = rows < columns  # the smaller side becomes the columns
+    n_pairs = np.bincount(of_pair, minlength=n_groups)
+    ends = np.cumsum(n_pairs)
+    # Within its group each point has a rank; the smaller side becomes the columns, so that subsets
+    # of columns are few.
+    swap = rows < columns
     r = np.where(swap[of_pair], local_j[j], local_i[i])
     c = np.where(swap[of_pair], local_i[i], local_j[j])
     long, short = np.maximum(rows, columns), np.minimum(rows, columns)
     chosen = [np.empty(0, np.int64)]
-    stars = np.flatnonzero(
-        (short == 1)[of_pair]
-    )  # one point with several partners: the best of them
+    # one point with several partners: the best of them
+    stars = np.flatnonzero((short == 1)[of_pair])
     stars = stars[np.lexsort((-saving[stars], of_pair[stars]))]
     chosen.append(stars[np.diff(of_pair[stars], prepend=-1) > 0])
+    # (rows, columns) of a group, packed into one number: its columns are the remainder
     shape = long * (SMALL_SIDE + 1) + np.minimum(short, SMALL_SIDE + 1)
     for one in np.unique(shape[(short > 1) & (short <= SMALL_SIDE)]).tolist():
         place = np.cumsum(shape == one) - 1
@@ -238,7 +256,7 @@ def _solve_groups(i: np.ndarray, j: np.ndarray, saving: np.ndarray) -> np.ndarra
             ]
         )
     for group_id in np.flatnonzero(short > SMALL_SIDE):
-        pairs = order[ends[group_id - 1] if group_id else 0 : ends[group_id]]
+        pairs = order[ends[group_id] - n_pairs[group_id] : ends[group_id]]
         chosen.append(
             pairs[_solve_large(r[pairs], c[pairs], saving[pairs], long[group_id], short[group_id])]
         )
@@ -265,8 +283,10 @@ def _rank_in_group(group: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.nda
 def _enumerate(
     group: np.ndarray, r: np.ndarray, c: np.ndarray, saving: np.ndarray, n_rows: int, n_columns: int
 ) -> np.ndarray:
-    """Solve many groups of one shape at once: row by row, the best value for each set of columns in
-    use."""
+    """Solve many groups of one shape at once, by dynamic programming over sets of columns.
+
+    Row by row, the best value for each set of columns in use; bit c of a set stands for column c.
+    """
     n_groups, n_sets = int(group.max()) + 1, 2**n_columns
     value = np.full((n_rows, n_columns, n_groups), -np.inf)
     pair = np.full((n_rows, n_columns, n_groups), -1)
@@ -284,6 +304,7 @@ def _enumerate(
                     better = with_it > best[columns]
                     best[columns] = np.where(better, with_it, best[columns])
                     used[row, columns] = np.where(better, column, used[row, columns])
+    # back through the rows: what the best set used in each, and the set that was left before it
     columns_left, everyone = best.argmax(axis=0), np.arange(n_groups)
     chosen = [np.empty(0, np.int64)]
     for row in reversed(range(n_rows)):
@@ -297,8 +318,7 @@ def _enumerate(
 def _solve_large(
     r: np.ndarray, c: np.ndarray, saving: np.ndarray, n_rows: int, n_columns: int
 ) -> np.ndarray:
-    """Solve one group by shortest augmenting paths; each column may also stay alone, saving
-    nothing."""
+    """Solve one group by shortest augmenting paths; a column may stay alone, saving nothing."""
     if n_rows * n_columns <= DENSE_PAIRS:
         value = np.zeros((n_rows, n_columns))
         pair = np.full((n_rows, n_columns), -1)

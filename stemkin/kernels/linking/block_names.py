@@ -42,7 +42,17 @@ class Seam:
 
 
 def ranks(frame: np.ndarray) -> np.ndarray:
-    """Return the rank (n,) of each row within its frame; `frame` (n,) is ascending."""
+    """Return the rank of each row within its frame.
+
+    Parameters
+    ----------
+    frame
+        (n,) frame numbers, ascending.
+
+    Returns
+    -------
+    (n,) 0, 1, ... in each frame.
+    """
     if not len(frame):
         return np.empty(0, np.int64)
     is_first = np.r_[True, frame[1:] != frame[:-1]]
@@ -69,13 +79,17 @@ def name_tracks(
     (n - n_previous,) names of the block's own rows, int64, negative where a track came in; (n,) the
     same for all rows; and the block's `Seam`.
     """
+    # `head` leads every row back towards the first row of its track; each turn doubles how far, so
+    # a track of n rows takes log2(n) turns.
     head = np.where(before >= 0, before, np.arange(len(before)))
-    while True:  # each turn doubles how far every row looks back
+    while True:
         further = head[head]
         if np.array_equal(further, head):
             break
         head = further
     name = frame.astype(np.int64) * ID_STRIDE + ranks(frame)
+    # The halo's rows are called -1, -2, ...: whoever goes on from one of them inherits that name,
+    # and is told apart from tracks that begin here by its sign.
     name[:n_previous] = -1 - np.arange(n_previous)
     name = name[head]
     last = name[frame == frame[-1]] if len(frame) else name
@@ -83,8 +97,19 @@ def name_tracks(
 
 
 def settle(names: np.ndarray, incoming: np.ndarray) -> np.ndarray:
-    """Return `names` with those of incoming tracks (-1 - row) looked up in `incoming`, the names of
-    the halo's rows."""
+    """Look up the names of tracks that came in from before a block.
+
+    Parameters
+    ----------
+    names
+        (n,) names; ``-1 - row`` where a track came in through that row of the halo.
+    incoming
+        (h,) names of the halo's rows.
+
+    Returns
+    -------
+    (n,) names, none of them negative.
+    """
     settled = names.copy()
     came_in = names < 0
     settled[came_in] = incoming[-1 - names[came_in]]
@@ -92,7 +117,16 @@ def settle(names: np.ndarray, incoming: np.ndarray) -> np.ndarray:
 
 
 def join(seams: Iterable[Seam]) -> list[np.ndarray]:
-    """Return, for each block of a movie in the order of time, the names of the tracks in its halo.
+    """Carry the names of tracks from block to block, across the seams.
+
+    Parameters
+    ----------
+    seams
+        Of each block of a movie, in the order of time.
+
+    Returns
+    -------
+    For each block, the (h,) names of the tracks in its halo.
 
     Raises
     ------

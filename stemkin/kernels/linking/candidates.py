@@ -1,5 +1,4 @@
-r"""Which detections lie near each other, a given number of frames apart, for a whole block of
-frames at once.
+r"""Candidate pairs: detections that lie near each other, a given number of frames apart.
 
 Candidates are found on a grid: with cells at least twice the reach, what lies near a point is in 2
 x 2 cells, and those are two runs of the points sorted by cell. So no tree is built and no frame is
@@ -69,8 +68,7 @@ class Window:
 
 
 def windows(ordinal: np.ndarray, *, before: int, after: int) -> Iterator[Window]:
-    """Yield windows of whole frames that cover all rows, about `WINDOW_ROWS` each and no fewer than
-    `WINDOW_FRAMES` frames.
+    """Cut rows into windows of whole frames that cover all of them.
 
     Parameters
     ----------
@@ -78,6 +76,10 @@ def windows(ordinal: np.ndarray, *, before: int, after: int) -> Iterator[Window]
         (n,) frame of each row, counted among the good frames; ascending.
     before, after
         Good frames that are looked at besides.
+
+    Yields
+    ------
+    Windows of about `WINDOW_ROWS` rows each, and no fewer than `WINDOW_FRAMES` frames.
     """
     n, first = len(ordinal), 0
     while first < n:
@@ -98,24 +100,33 @@ def windows(ordinal: np.ndarray, *, before: int, after: int) -> Iterator[Window]
 def near_pairs(
     ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: np.ndarray, *, n_apart: int = 1
 ) -> Pairs:
-    """Return every pair of rows, `n_apart` good frames apart, within the reach of the later one.
+    """Find every pair of rows, `n_apart` good frames apart, within the reach of the later one.
 
     Parameters
     ----------
-    ordinal, points_nm, reach_nm
-        (n,) frame of each row, counted among the good frames, ascending; (n, 2) positions (y, x)
-        [nm]; (n,) largest distance [nm] to the rows before, where 0 asks for none.
+    ordinal
+        (n,) frame of each row, counted among the good frames; ascending.
+    points_nm
+        (n, 2) positions (y, x) [nm].
+    reach_nm
+        (n,) largest distance to the rows before [nm]; 0 asks for none.
+    n_apart
+        Good frames between the two, plus one.
+
+    Returns
+    -------
+    Pairs, in no order.
     """
     rows = np.flatnonzero(reach_nm > 0)
     if not len(rows):
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    later, earlier, squared = Grid(ordinal, points_nm, float(reach_nm.max())).near(
+    later, earlier, squared = NeighbourGrid(ordinal, points_nm, float(reach_nm.max())).near(
         rows, reach_nm[rows], -n_apart
     )
     return Pairs(earlier, later, squared)
 
 
-class Grid:
+class NeighbourGrid:
     """Rows sorted by frame and cell, in which neighbours are found."""
 
     def __init__(self, ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: float) -> None:
@@ -124,15 +135,16 @@ class Grid:
         n = len(ordinal)
         self._frame = ordinal - ordinal[:1]
         self._y, self._x = (np.ascontiguousarray(points_nm[:, axis]) for axis in (0, 1))
-        n_frames = int(self._frame[-1]) + 1 if n else 1
-        self._low = [float(v.min()) if n else 0.0 for v in (self._y, self._x)]
-        extent = [
-            float(v.max()) - low if n else 0.0
-            for v, low in zip((self._y, self._x), self._low, strict=True)
-        ]
+        n_frames, self._low, extent = 1, [0.0, 0.0], [0.0, 0.0]
+        if n:
+            n_frames = int(self._frame[-1]) + 1
+            self._low = [float(self._y.min()), float(self._x.min())]
+            extent = [float(self._y.max()) - self._low[0], float(self._x.max()) - self._low[1]]
         least = max(2 * reach_nm * (1 + SLACK), max(extent) / 2**20, 1e-300)
         # few empty cells where points are sparse; small ones where they crowd somewhere
         edge = max(least, 0.5 * float(np.sqrt(extent[0] * extent[1] * n_frames / max(n, 1))))
+        # A cell's key counts (frame, cell y, cell x) in that order. One empty cell lies all around
+        # every frame, so the cell after the last of a row is empty and keys x, x + 1 never wrap.
         while True:
             self._edge = edge
             self._n_y, self._n_x = (int(e / edge + 1) + 2 for e in extent)
@@ -146,6 +158,8 @@ class Grid:
                 break
             edge = max(least, edge / 4)
         self._sorted_y, self._sorted_x = self._y[self._order], self._x[self._order]
+        # `_begin[cell]`: where a cell's rows begin among the sorted ones; with very many cells it is
+        # looked up in the sorted keys instead
         self._begin = None
         if self._n_cells <= 8 * n + 1024:
             self._begin = np.zeros(self._n_cells + 2, np.int64)
@@ -178,10 +192,11 @@ class Grid:
         (p,) rows, (p,) what lies near them, (p,) squared distances [nm2].
         """
         frame = self._frame[rows] + n_later
-        inside = (frame >= 0) & (frame <= self._frame[-1]) if len(rows) else np.empty(0, bool)
+        inside = (frame >= 0) & (frame <= self._frame[-1:])  # (0,) where there are no rows at all
         rows, reach_nm, frame = rows[inside], reach_nm[inside], frame[inside]
-        # of the cells around, only those on the nearer side in y and in x hold something within
-        # half an edge
+        # Of the cells around, only those on the nearer side in y and in x hold something within
+        # half an edge: 2 x 2 cells, whose first is `first`. Cells x and x + 1 are neighbours among
+        # the sorted rows, so the four are two runs, one per row of cells.
         cell_y, cell_x = ((place - 0.5).astype(np.int64) for place in self._place(rows))
         first = (frame * self._n_y + cell_y) * self._n_x + cell_x
         start, stop = self._runs(np.concatenate([first, first + self._n_x]))
@@ -236,6 +251,7 @@ class Grid:
 def _sorting(key: np.ndarray, n_keys: int) -> np.ndarray:
     """Return the stable order of the whole numbers `key` (n,), 0 to ``n_keys - 1``: faster than
     `argsort` where both fit 63 bits."""
+    # key * n + row sorts by key and then by row; the row is the remainder
     n = len(key)
     if n_keys * n >= 2**62:
         return np.argsort(key, kind="stable")
@@ -246,7 +262,8 @@ def _bounded(*columns: np.ndarray) -> Iterator[list[np.ndarray]]:
     """Yield the runs (row, start, length, ...) in portions of at most about `BATCH_CANDIDATES`
     pairs."""
     total = np.cumsum(columns[2])
-    n_parts = max(1, -(-int(total[-1] if len(total) else 0) // BATCH_CANDIDATES))
+    n_pairs = int(columns[2].sum())
+    n_parts = max(1, -(-n_pairs // BATCH_CANDIDATES))
     edges = [0, *np.searchsorted(total, np.arange(1, n_parts) * BATCH_CANDIDATES), len(total)]
     for first, last in itertools.pairwise(edges):
         yield [column[first:last] for column in columns]

@@ -11,9 +11,9 @@ as sqrt(g)), q_m the share of ends that come back after m missed frames, and `bi
 starts that continue nothing [1/(frame nm2)]. The shares and the births are those under which the
 ends and starts are most likely. The odds of all closed gaps together are the largest possible.
 
-The tips pass by twice in windows of time, once for the shares and once to be matched. What is held
-is a window, the connected groups of candidates that reach beyond it, and the names of closed gaps
-(16 bytes each); the answer is that of one window.
+The endpoints pass by twice in windows of time, once for the shares and once to be matched. What is
+held is a window, the connected groups of candidates that reach beyond it, and the names of closed
+gaps (16 bytes each); the answer is that of one window.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from scipy.sparse.csgraph import connected_components
 
 from stemkin.kernels.common.matching import best_matching, tie_break
 from stemkin.kernels.linking.candidates import near_pairs
+from stemkin.kernels.linking.endpoints import Endpoints
 from stemkin.kernels.linking.sightings import from_site_to_site
 from stemkin.kernels.linking.steps import StepModel
-from stemkin.kernels.linking.tips import Tips
 
 N_ROUNDS = 30
 """Rounds of expectation-maximisation for the shares of ends that come back."""
@@ -47,7 +47,7 @@ class Gaps:
     Attributes
     ----------
     end, start
-        (p,) number of the tip, in the order of time.
+        (p,) number of the endpoint, in the order of time.
     first, then
         (p,) name of the track that ends, and of the one that starts.
     ordinal
@@ -104,19 +104,20 @@ class Shares:
 
 
 def close_gaps(
-    windows: Callable[[], Iterable[Tips]],
+    windows: Callable[[], Iterable[Endpoints]],
     *,
     model: StepModel,
     max_gap_frames: int,
     max_blind_frames: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the ends and starts that are one track.
+    """Choose the ends and starts that are one track, as an assignment problem.
 
     Parameters
     ----------
     windows
-        Gives the tips of all tracks of a movie, as `stemkin.kernels.linking.tips.in_windows` cuts
-        them; called twice where they are several.
+        Gives the endpoints of all tracks of a movie, as
+        `stemkin.kernels.linking.endpoints.in_windows` cuts them; called twice where they are
+        several.
     model
         How far defects step, and how often new ones begin.
     max_gap_frames
@@ -131,12 +132,19 @@ def close_gaps(
     candidates = partial(
         _candidates, model=model, max_gap_frames=max_gap_frames, max_blind_frames=max_blind_frames
     )
+    # One window is held and looked at twice; where there is a second one, all are made anew for
+    # the second pass.
     found = candidates(windows())
     ahead = list(itertools.islice(found, 2))
     shares = _shares(itertools.chain(ahead, found), model)
+    second_pass = ahead
+    if len(ahead) == 2:
+        second_pass = candidates(windows())
     names = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     waiting: list[Gaps] = []
-    for _, gaps, last_ordinal in ahead if len(ahead) < 2 else candidates(windows()):
+    for _, gaps, last_ordinal in second_pass:
+        # An end within `max_gap_frames` of the window's last frame may have a start in the next
+        # window: its whole group of candidates waits, the other groups are complete.
         likely = Gaps.concatenated([*waiting, gaps.take(shares.log_odds(gaps) > 0)])
         may_grow = _whole_groups(likely, likely.ordinal >= last_ordinal - max_gap_frames)
         names.append(_best(likely.take(~may_grow), shares))
@@ -147,30 +155,32 @@ def close_gaps(
 
 
 def _candidates(
-    windows: Iterable[Tips], *, model: StepModel, max_gap_frames: int, max_blind_frames: int
-) -> Iterator[tuple[Tips, Gaps, int]]:
+    windows: Iterable[Endpoints], *, model: StepModel, max_gap_frames: int, max_blind_frames: int
+) -> Iterator[tuple[Endpoints, Gaps, int]]:
     """Yield each window, the candidates whose starts lie in it, and its last ordinal."""
-    behind: list[Tips] = []
+    # `number` counts the endpoints of the whole movie in the order of time, so that one that is
+    # kept for the next window has the same number there.
+    behind: list[Endpoints] = []
     number = np.empty(0, np.int64)
     n_before = 0
     for window in windows:
-        tips = Tips.concatenated([*behind, window])
+        endpoints = Endpoints.concatenated([*behind, window])
         number = np.concatenate([number, np.arange(n_before, n_before + len(window))])
         is_new = number >= n_before
         n_before += len(window)
-        last = int(tips.ordinal[-1])
-        most = min(max_gap_frames, last - int(tips.ordinal[0]) - 1)
+        last = int(endpoints.ordinal[-1])
+        most = min(max_gap_frames, last - int(endpoints.ordinal[0]) - 1)
         found = [
-            _near(tips, number, is_new, model, m, max_blind_frames)
+            _near(endpoints, number, is_new, model, m, max_blind_frames)
             for m in range(1, max(most, 1) + 1)
         ]
         yield window, Gaps.concatenated(found), last
-        kept = np.flatnonzero(tips.is_end & (tips.ordinal >= last - max_gap_frames))
-        behind, number = [tips.take(kept)], number[kept]
+        kept = np.flatnonzero(endpoints.is_end & (endpoints.ordinal >= last - max_gap_frames))
+        behind, number = [endpoints.take(kept)], number[kept]
 
 
 def _near(
-    tips: Tips,
+    endpoints: Endpoints,
     number: np.ndarray,
     is_new: np.ndarray,
     model: StepModel,
@@ -181,14 +191,14 @@ def _near(
     # The longest wait that is allowed sets the reach of the search; each pair is then held to its
     # own.
     widest = model.reach_nm * np.sqrt(n_missed + 1 + max_blind_frames)
-    reach = np.where(is_new & ~tips.is_end, widest, 0.0)
-    pairs = near_pairs(tips.ordinal, tips.point_nm, reach, n_apart=n_missed + 1)
-    chosen = tips.is_end[pairs.earlier]
+    reach = np.where(is_new & ~endpoints.is_end, widest, 0.0)
+    pairs = near_pairs(endpoints.ordinal, endpoints.point_nm, reach, n_apart=n_missed + 1)
+    chosen = endpoints.is_end[pairs.earlier]
     if model.spacing_nm is not None:
         chosen &= from_site_to_site(pairs.squared, model.spacing_nm)
     end, start, squared = pairs.earlier[chosen], pairs.later[chosen], pairs.squared[chosen]
-    squared = squared + tips.looks.squared_nm2(end, start)
-    apart = (tips.frame[start] - tips.frame[end]).astype(np.float64)
+    squared = squared + endpoints.looks.squared_nm2(end, start)
+    apart = (endpoints.frame[start] - endpoints.frame[end]).astype(np.float64)
     near = (apart <= n_missed + 1 + max_blind_frames) & (squared <= model.reach_nm**2 * apart)
     end, start = end[near], start[near]
     density = model.density_per_nm2(squared[near], apart[near])
@@ -196,24 +206,26 @@ def _near(
     return Gaps(
         number[end],
         number[start],
-        tips.name[end],
-        tips.name[start],
-        tips.ordinal[end],
+        endpoints.name[end],
+        endpoints.name[start],
+        endpoints.ordinal[end],
         density,
         missed,
     )
 
 
-def _shares(candidates: Iterable[tuple[Tips, Gaps, int]], model: StepModel) -> Shares:
-    """Return the shares and births by expectation-maximisation over all ends, or an even sample of
-    `MOST_ENDS` at most."""
+def _shares(candidates: Iterable[tuple[Endpoints, Gaps, int]], model: StepModel) -> Shares:
+    """Return the shares and births by expectation-maximisation over all ends, or an even sample."""
+    # Ends are numbered through the movie; those whose number is a multiple of `every` are asked.
+    # When they become too many, every second one is let go: no matter how windows were cut, the
+    # same ones are left.
     every, n_before, n_starts = 1, 0, 0
     asked = [np.empty(0, np.int64)]
     kept: list[Gaps] = []
-    for tips, gaps, _ in candidates:
-        ends = n_before + np.flatnonzero(tips.is_end)
-        n_before += len(tips)
-        n_starts += len(tips) - len(ends)
+    for endpoints, gaps, _ in candidates:
+        ends = n_before + np.flatnonzero(endpoints.is_end)
+        n_before += len(endpoints)
+        n_starts += len(endpoints) - len(ends)
         asked.append(ends[ends % every == 0])
         kept.append(gaps.take(gaps.end % every == 0))
         while sum(map(len, asked)) > MOST_ENDS:
@@ -258,31 +270,30 @@ def _most_likely(
 
 
 def _whole_groups(gaps: Gaps, chosen: np.ndarray) -> np.ndarray:
-    """Return `chosen` (p,) and all that shares a tip with one of them, directly or through
-    others."""
+    """Return `chosen` (p,), with all that shares an endpoint with one of them, or with theirs."""
     if not chosen.any():
         return chosen
-    tips, place = np.unique(np.concatenate([gaps.end, gaps.start]), return_inverse=True)
+    endpoints, place = np.unique(np.concatenate([gaps.end, gaps.start]), return_inverse=True)
     end, start = np.split(place, 2)
-    graph = coo_array((np.ones(len(end), np.int8), (end, start)), shape=(len(tips), len(tips)))
+    graph = coo_array(
+        (np.ones(len(end), np.int8), (end, start)), shape=(len(endpoints), len(endpoints))
+    )
     group = connected_components(graph, directed=False)[1][end]
     return np.isin(group, group[chosen])
 
 
 def _best(gaps: Gaps, shares: Shares) -> tuple[np.ndarray, np.ndarray]:
-    """Return the names (first, then) of the candidates that have the largest odds together, no tip
-    twice."""
+    """Return the names (first, then) of the candidates of largest odds, no endpoint twice."""
     saving = shares.log_odds(gaps) + tie_break(gaps.end, gaps.start)
     (ends, end), (starts, start) = (
-        np.unique(tips, return_inverse=True) for tips in (gaps.end, gaps.start)
+        np.unique(endpoints, return_inverse=True) for endpoints in (gaps.end, gaps.start)
     )
     taken = best_matching(end, start, saving, n_left=len(ends), n_right=len(starts))
     return gaps.first[taken], gaps.then[taken]
 
 
 def one_name(first: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Say how tracks are called once their gaps are closed: all parts of a track by the name of its
-    first.
+    """Name all parts of a track whose gaps are closed after its first part.
 
     Parameters
     ----------
@@ -298,17 +309,31 @@ def one_name(first: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarra
     >>> one_name(np.array([3, 8]), np.array([8, 20]))
     (array([ 8, 20]), array([3, 3]))
     """
+    # Each name is in `then` once at most: it goes on from one track. So old → new is a forest of
+    # chains, and each turn doubles how far along its chain every name looks back.
     order = np.argsort(then)
     old, new = then[order], first[order]
     while True:
-        following = renamed(new, old, new)
+        following = replaced(new, old, new)
         if np.array_equal(following, new):
             return old, new
         new = following
 
 
-def renamed(names: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Return `names` with each of `old` (ascending) replaced by its `new`."""
+def replaced(names: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Replace names that changed.
+
+    Parameters
+    ----------
+    names
+        (n,) names of tracks.
+    old, new
+        (k,) names that change, ascending, and what they change into.
+
+    Returns
+    -------
+    (n,) `names`, with each of `old` replaced by its `new`.
+    """
     if not len(old):
         return names
     place = np.searchsorted(old, names).clip(max=len(old) - 1)

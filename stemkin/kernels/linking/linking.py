@@ -31,7 +31,7 @@ from collections.abc import Callable
 import numpy as np
 
 from stemkin.kernels.common.matching import SLACK, best_matching, tie_break
-from stemkin.kernels.linking.candidates import Grid, Pairs, windows
+from stemkin.kernels.linking.candidates import NeighbourGrid, Pairs, windows
 from stemkin.kernels.linking.sightings import Sightings, goes_on
 from stemkin.kernels.linking.steps import StepModel
 
@@ -44,7 +44,14 @@ side."""
 
 
 def links_by_distance(seen: Sightings, max_step_nm: float) -> np.ndarray:
-    """Say which row of the frame before each row continues, at the least total squared distance.
+    """Assign each row to the one it continues, at the least total squared distance.
+
+    Parameters
+    ----------
+    seen
+        (n) detections of consecutive frames.
+    max_step_nm
+        Largest step between neighbouring frames [nm].
 
     Returns
     -------
@@ -70,8 +77,14 @@ def links_by_distance(seen: Sightings, max_step_nm: float) -> np.ndarray:
 
 
 def links_by_likelihood(seen: Sightings, model: StepModel) -> np.ndarray:
-    """Say which row of the frame before each row continues, so that all links together are most
-    likely (eq. 1).
+    """Assign each row to the one it continues, so that all links are most likely (eq. 1).
+
+    Parameters
+    ----------
+    seen
+        (n) detections of consecutive frames.
+    model
+        Odds of steps.
 
     Returns
     -------
@@ -92,6 +105,8 @@ def links_by_likelihood(seen: Sightings, model: StepModel) -> np.ndarray:
         links = _best(pairs, odds, n)
         for _ in range(N_ROUNDS):
             before, (lost, found) = (lost, found), rivals.log_odds(links)
+            # Only groups of candidates in which some odds changed are matched anew: every pair of
+            # such a group is in `again`, so the other rows' links stay valid beside the new ones.
             again = _touched(pairs, (lost != before[0]) | (found != before[1]))
             i, j = pairs.earlier[again], pairs.later[again]
             links[j] = -1
@@ -110,7 +125,7 @@ class _Rivals:
         """Sort the rows of `seen`; the odds are those of `model`."""
         self._seen, self._model = seen, model
         self._reach = seen.reach_nm(model.reach_nm, 2)
-        self._grid = Grid(seen.ordinal, seen.point_nm, float(self._reach.max(initial=0.0)))
+        self._grid = NeighbourGrid(seen.ordinal, seen.point_nm, float(self._reach.max(initial=0.0)))
 
     @property
     def nobody(self) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +140,7 @@ class _Rivals:
         start, row, squared = self._grid.near(begins, self._reach[begins], -2)
         lost = np.bincount(row, self._density(row, start, squared), minlength=len(links))
         # seen from an end, the reach is that of the frame two good frames later: the largest in the
-        # window is enough to look
+        # window is enough to look, and `_density` is 0 where the reach is none
         ends = np.flatnonzero(~goes_on(links))
         end, row, squared = self._grid.near(
             ends, np.full(len(ends), self._reach.max(initial=0.0)), 2
@@ -142,8 +157,7 @@ class _Rivals:
 
 
 def _touched(pairs: Pairs, changed: np.ndarray) -> np.ndarray:
-    """Return which pairs hang together with a row that `changed` (n,), through rows that they
-    share."""
+    """Return which pairs hang together with a row that `changed` (n,), through shared rows."""
     touched = changed[pairs.earlier] | changed[pairs.later]
     n_before = -1
     while n_before < (n_touched := int(np.count_nonzero(touched))):
@@ -165,12 +179,11 @@ def _best(pairs: Pairs, saving: np.ndarray, n: int) -> np.ndarray:
 def _by_windows(
     seen: Sightings, of_window: Callable[[Sightings], np.ndarray], *, before: int, after: int
 ) -> np.ndarray:
-    """Link a few frames at a time, each window with so many frames before and after; memory stays
-    that of a window."""
+    """Link a few frames at a time, each window with so many frames before and after."""
     links = np.full(len(seen.ordinal), -1, np.int64)
     for window in windows(seen.ordinal, before=before, after=after):
-        found = of_window(seen.take(slice(window.start, window.stop)))[
-            window.first - window.start : window.last - window.start
-        ]
+        # rows of the window count from its start; only those that it answers for are kept
+        found = of_window(seen.take(slice(window.start, window.stop)))
+        found = found[window.first - window.start : window.last - window.start]
         links[window.first : window.last] = np.where(found >= 0, found + window.start, -1)
     return links

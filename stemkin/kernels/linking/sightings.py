@@ -1,5 +1,4 @@
-"""Detections of consecutive frames as a linker sees them: where, when, how they look, and which may
-be one defect."""
+"""Detections as a linker sees them: where, when, how they look, and which may be one defect."""
 
 from __future__ import annotations
 
@@ -80,9 +79,11 @@ class Sightings:
     spacing_nm: float | None = None
 
     def reach_nm(self, max_step_nm: float, n_apart: int = 1) -> np.ndarray:
-        """Return the largest distance (n,) from the frame `n_apart` good frames before [nm]; 0
-        where nothing goes on."""
-        since = self.since_last if n_apart == 1 else self.since_second
+        """Return the largest distance (n,) from `n_apart` (1 or 2) good frames before [nm].
+
+        It widens as the root of the time between, and is 0 where nothing goes on.
+        """
+        since = {1: self.since_last, 2: self.since_second}[n_apart]
         return np.where(since <= self.longest + n_apart - 1, max_step_nm * np.sqrt(since), 0.0)
 
     def pairs(self, reach_nm: np.ndarray, n_apart: int = 1) -> Pairs:
@@ -119,13 +120,27 @@ from a chalcogen site to a metal site (0.58) is none, and neither is half a step
 
 
 def from_site_to_site(squared: np.ndarray, spacing: float) -> np.ndarray:
-    """Tell which steps, given their squared lengths (p,), may lead from site to site of a
-    triangular lattice.
+    """Tell which steps may lead from site to site of a triangular lattice.
 
+    Parameters
+    ----------
+    squared
+        (p,) squared lengths of the steps [nm2].
+    spacing
+        Distance of neighbouring sites [nm].
+
+    Returns
+    -------
+    (p,) whether the length is a lattice vector's, within `SITE_TOLERANCE` spacings.
+
+    Examples
+    --------
     >>> from_site_to_site(np.array([0.1, 0.577, 1.0, 1.4, 1.75]) ** 2, 1.0).tolist()
     [True, False, True, False, True]
     """
     length = np.sqrt(squared) / spacing
+    # lengths of the lattice vectors u a + v b, u, v >= 0: sqrt(u² + u v + v²), which covers all
+    # directions by symmetry; u and v up to two more than the longest step leave one shell beyond it
     u = np.arange(int(length.max(initial=0.0)) + 3)
     shells = np.unique(np.sqrt(u[:, None] ** 2 + u[:, None] * u + u**2))
     place = np.searchsorted(shells, length)
@@ -136,7 +151,17 @@ def from_site_to_site(squared: np.ndarray, spacing: float) -> np.ndarray:
 
 
 def goes_on(links: np.ndarray) -> np.ndarray:
-    """Return whether each row (n,) is continued."""
+    """Return whether each row is continued.
+
+    Parameters
+    ----------
+    links
+        (n,) row that each row continues, -1 where a track begins.
+
+    Returns
+    -------
+    (n,) bool.
+    """
     on = np.zeros(len(links), bool)
     on[links[links >= 0]] = True
     return on

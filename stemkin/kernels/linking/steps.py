@@ -1,5 +1,4 @@
-r"""How far defects step, how often they are missed and how often new ones begin: what makes a link
-likely.
+r"""The likelihood of a link: how far defects step, how often they are lost and new ones begin.
 
 Two detections of neighbouring frames a distance d apart are either one defect, or a defect that was
 lost and another that was found. The odds of the first against the second are
@@ -95,8 +94,21 @@ NO_STEPS = StepCounts(
 
 
 def by_length(squared: np.ndarray, reach: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return how many of the distances, in units of the reach, fall into each of `N_BINS` bins;
-    each counts `weight` times."""
+    """Count distances by their length, in units of the reach.
+
+    Parameters
+    ----------
+    squared
+        (p,) squared distances [nm2].
+    reach
+        (p,) reach of each [nm].
+    weight
+        (p,) how often each counts.
+
+    Returns
+    -------
+    (`N_BINS`,) int64 counts.
+    """
     bins = (np.sqrt(squared) / reach * N_BINS).astype(np.int64).clip(max=N_BINS - 1)
     return np.bincount(bins, weights=weight, minlength=N_BINS).astype(np.int64)
 
@@ -193,8 +205,7 @@ class StepModel:
 
     @cached_property
     def new_per_nm2(self) -> float:
-        """Detections per frame and nm2 that continue nothing, neither in the frame before nor in
-        the one before that."""
+        """Detections per frame and nm2 that continue nothing in the last two frames."""
         return self.births_per_nm2 * max(
             1 - self.share_found_again * self.counts.n_before_two / (self.counts.n_begun + 1), 0.05
         )
@@ -220,8 +231,10 @@ class StepModel:
         return value, np.append(np.diff(value), 0.0)
 
     def _log_density(self, squared: np.ndarray) -> np.ndarray:
-        """Return the log density at squared distances in units of the reach, interpolated; minus
-        infinity beyond it."""
+        """Return the log density at squared distances in units of the reach; -inf beyond it.
+
+        Interpolated between the middles of the bins, and flat before the first and after the last.
+        """
         value, rise = self._table
         place = np.maximum(np.sqrt(squared) * N_BINS - 0.5, 0.0)
         below = np.minimum(place.astype(np.int64), N_BINS - 1)
@@ -229,8 +242,7 @@ class StepModel:
         return np.asarray(np.where(squared <= 1 + 1e-6, inside, -np.inf))
 
     def log_odds(self, squared_nm2: np.ndarray, apart: np.ndarray) -> np.ndarray:
-        """Return the log odds (1) that two detections of neighbouring good frames are one
-        defect."""
+        """Return the log odds (1) that detections of neighbouring good frames are one defect."""
         p = self.p_continued
         odds = self._log_density(squared_nm2 / self.reach_nm**2) - 2 * np.log(self.reach_nm)
         later = np.flatnonzero(apart > 1)
@@ -240,14 +252,18 @@ class StepModel:
         return np.asarray(odds + (np.log(p / (1 - p)) - np.log(self.births_per_nm2)))
 
     def log_lost(self, density: np.ndarray) -> np.ndarray:
-        """Return how much likelier a detection was lost, given the density of steps from it to
-        starts two frames later."""
+        """Return how much likelier a detection was lost, given the steps to starts two frames later.
+
+        `density` (n,): the sum of f2 over those starts [1/nm2].
+        """
         share = self.share_found_again
         return np.asarray(np.log(1 - share + share * density / self.new_per_nm2))
 
     def log_found(self, density: np.ndarray) -> np.ndarray:
-        """Return how much likelier a detection continues nothing, given the density of steps to it
-        from ends two frames ago."""
+        """Return how much likelier a detection continues nothing, given the ends two frames ago.
+
+        `density` (n,): the sum of f2 over the steps from those ends [1/nm2].
+        """
         share = self.share_found_again
         return np.asarray(
             np.log((self.new_per_nm2 + share / (1 - share) * density) / self.births_per_nm2)

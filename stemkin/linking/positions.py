@@ -1,5 +1,4 @@
-"""Detections as a linker wants them: good frames only, in order, in drift-corrected nanometres; and
-those beside a block."""
+"""Detections as a linker wants them: good frames only, in order, in drift-corrected nanometres."""
 
 from __future__ import annotations
 
@@ -8,18 +7,13 @@ import logging
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.linking.linking import CONTEXT
 from stemkin.linking.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-BEFORE, AFTER = CONTEXT
-"""Occupied frames before and after a block that are looked at with it."""
 
-
-def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
-    """Return the good frames' rows of one movie, sorted by frame, y, x, with `y_nm`, `x_nm` and
-    `ordinal`. Computes once.
+def in_nanometres(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
+    """Place the detections of one movie's good frames in drift-corrected nanometres.
 
     Parameters
     ----------
@@ -27,6 +21,11 @@ def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
         Rows of the table ``detections``, all of the clock's movie.
     clock
         The movie's good frames and shifts.
+
+    Returns
+    -------
+    The rows of good frames, sorted by frame, y, x, with `y_nm`, `x_nm` and the `ordinal` of their
+    frame.
 
     Raises
     ------
@@ -56,14 +55,14 @@ def prepare(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
     if shift_px is not None:
         position -= shift_px
     position *= clock.pixel_size_nm
-    in_order = np.array_equal(kept, np.arange(len(rows)))
-    rows = (rows if in_order else rows.iloc[kept]).reset_index(drop=True)
+    if not np.array_equal(kept, np.arange(len(rows))):
+        rows = rows.iloc[kept]
+    rows = rows.reset_index(drop=True)
     return rows.assign(y_nm=position[:, 0], x_nm=position[:, 1], ordinal=ordinal)
 
 
 def _order(rows: pd.DataFrame, frame: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Return the order frame, y, x; detections at the same place are told apart by their other
-    columns."""
+    """Return the order frame, y, x; at the same place the other columns decide."""
     y, x = position.T
     now, then = slice(None, -1), slice(1, None)
     same_y = (y[now] == y[then]) & (x[now] < x[then])
@@ -74,23 +73,3 @@ def _order(rows: pd.DataFrame, frame: np.ndarray, position: np.ndarray) -> np.nd
         return np.arange(len(rows))
     extra = [rows[c].to_numpy() for c in ("orientation", "class_id", "score") if c in rows.columns]
     return np.lexsort((*extra, x, y, frame))
-
-
-def last_frames(prepared: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last occupied frames, as many as the block after them must see."""
-    return prepared.iloc[_occupied_from_end(prepared["frame"].to_numpy(), BEFORE) :]
-
-
-def first_frames(prepared: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the first occupied frames, as many as the block before them must see."""
-    return prepared.iloc[
-        : len(prepared) - _occupied_from_end(-prepared["frame"].to_numpy()[::-1], AFTER)
-    ]
-
-
-def _occupied_from_end(frame: np.ndarray, n_frames: int) -> int:
-    """Return the row where the last `n_frames` different values of the ascending `frame` begin."""
-    row = len(frame)
-    for _ in range(n_frames):
-        row = int(np.searchsorted(frame, frame[row - 1])) if row else 0
-    return row

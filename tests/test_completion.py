@@ -11,7 +11,7 @@ import pytest
 import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
-from stemkin.pipeline import meanwhile
+from stemkin.pipeline import completion
 from stemkin.progress import Unwatched
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
@@ -128,7 +128,7 @@ def test_a_run_that_stops_between_movies_goes_on_to_the_same_bytes(
 def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(
     movies, one_after_another, tmp_path, monkeypatch
 ):
-    out, seen, write_report = tmp_path / "out", [], meanwhile.write_report
+    out, seen, write_report = tmp_path / "out", [], completion.write_report
 
     def write_and_look(folder):
         path = Path(write_report(folder))
@@ -140,8 +140,8 @@ def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(
             )
         )
 
-    monkeypatch.setattr(meanwhile, "SO_FAR_EVERY_S", 0.0)
-    monkeypatch.setattr(meanwhile, "write_report", write_and_look)
+    monkeypatch.setattr(completion, "SO_FAR_EVERY_S", 0.0)
+    monkeypatch.setattr(completion, "write_report", write_and_look)
     with connect("processes", workers=2):
         run(movies, out, one_after_another, order=random.Random(2).sample(NAMES, len(NAMES)))
     name, page, tables = seen[0]
@@ -159,7 +159,7 @@ def test_a_movie_that_cannot_be_linked_meanwhile_is_left_to_the_stage(
         msg = "not now"
         raise MemoryError(msg)
 
-    monkeypatch.setattr(meanwhile, "link_to_store", not_now)
+    monkeypatch.setattr(completion, "link_to_store", not_now)
     with connect("threads", workers=2):
         assert run(movies, tmp_path / "out", one_after_another).exit_code == 0
     assert link_record(tmp_path / "out")["meanwhile"] == 0

@@ -1,8 +1,7 @@
-"""What becomes of a movie whose blocks are all searched, while others still are: named, followed
-and linked; and numbers so far.
+"""Completion of movies whose blocks are all searched, while others still are; numbers so far.
 
-    last block of a movie ──▶ one task: names, areas, tracks ──▶ after 1, 2, 4, 8, ... movies one
-    task: numbers so far
+    last block of a movie ──▶ one task: names, areas, tracks
+    after 1, 2, 4, 8, ... such movies ──▶ one task: numbers so far
 
 These tasks go through the window of the pixel pass (`stemkin.schedulers.streams`, `further`), and
 fill no more than a quarter of it, so the pixels never wait long for them. Every file follows from
@@ -10,9 +9,8 @@ its own movie alone, so it is the same whenever it was made; the stages that com
 find it done. A movie that fails here is left to them.
 
 The numbers so far stand in a folder of their own, ``so_far/``, with a report, and are gone when the
-run ends. They are not sums that
-the end goes on with: the tables of the run are added up from the tracks of all movies, once, when
-the last one is linked.
+run ends. They are not sums that the end goes on with: the tables of the run are added up from the
+tracks of all movies, once, when the last one is linked.
 """
 
 from __future__ import annotations
@@ -52,8 +50,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MovieTask:
-    """All that a worker needs for a movie that is searched; `edits` as of `NamingTask`, None where
-    nobody edited classes."""
+    """All that a worker needs for a movie that is searched.
+
+    `edits` as of `NamingTask`, None where nobody edited classes.
+    """
 
     edits: str | None
     follow: FollowTask
@@ -80,7 +80,7 @@ class NumbersTask:
 
 
 @dataclass
-class Meanwhile:
+class Completions:
     """What the pixel pass tells of its blocks, and what comes of it.
 
     Attributes
@@ -110,8 +110,7 @@ class Meanwhile:
         }
 
     def searched(self, movie: Movie, block: Block) -> list[Call]:
-        """Take note of a block that is done, well or not; return what follows if it was the movie's
-        last."""
+        """Take note of a block that is done, well or not; return what follows the movie's last."""
         left = self._frames_left.pop(movie.name, movie.n_frames) - (block.stop - block.start)
         if left > 0:
             self._frames_left[movie.name] = left
@@ -126,8 +125,9 @@ class Meanwhile:
         ]
 
     def take(self, outcome: Outcome[Any, Any]) -> list[Call]:
-        """Keep what came of a call; return what it leads to. What fails is put off: the stages
-        after the pass try again.
+        """Keep what came of a call; return what it leads to.
+
+        What fails is put off: the stages after the pass try again.
 
         Raises
         ------
@@ -184,8 +184,7 @@ class Meanwhile:
 
 
 def finish_movie(task: MovieTask) -> MovieSummary:
-    """Name a movie's detections again if that was asked for, follow its areas and link it. Computes
-    once."""
+    """Name a movie's detections again if asked for, follow its areas and link it. Computes once."""
     restart_peak()
     if task.edits is not None:
         for block in task.link.blocks:
@@ -198,15 +197,16 @@ def finish_movie(task: MovieTask) -> MovieSummary:
 
 
 def numbers_so_far(task: NumbersTask) -> dict[str, pd.DataFrame]:
-    """Return the small tables of some movies. Computes once, in this thread where it is a
-    worker's."""
+    """Return the small tables of some movies. Computes once, in this thread if it is a worker's."""
     with _here_alone():
         return small_tables(task.store, task.movies, task.config, task.hop_length_nm)
 
 
 def _here_alone() -> AbstractContextManager[Any]:
-    """Return a context in which a worker computes for itself: its scheduler waits for the answer of
-    this very task."""
+    """Return a context in which a worker computes for itself.
+
+    Its scheduler waits for the answer of this very task.
+    """
     import dask
     from distributed import get_worker
 

@@ -1,5 +1,4 @@
-"""Counting how the detections of a movie step, are lost, begin and come back: the numbers behind
-`stemkin.kernels.linking.steps`."""
+"""Counts of how detections step, are lost, begin and come back, behind `kernels.linking.steps`."""
 
 from __future__ import annotations
 
@@ -16,17 +15,20 @@ defects step."""
 
 
 def counted_frames(ordinal: np.ndarray) -> np.ndarray:
-    """Return for how many frames each row's frame is counted: 1 where all are, k where one stretch
-    in k is, 0 in the others.
+    """Return for how many frames each row's frame is counted, 0 where it is not.
 
     A crowded frame says as much as many sparse ones: of all stretches of `STRETCH` frames so many
-    are counted that there are about `ENOUGH_ROWS` rows per frame of the movie. It follows from a
-    frame's number and its rows alone.
+    are counted (one in k, each of whose frames then stands for k) that there are about
+    `ENOUGH_ROWS` rows per frame of the movie. It follows from a frame's number and its rows alone.
 
     Parameters
     ----------
     ordinal
         (n,) frame of each row, counted among the good frames; ascending, whole frames.
+
+    Returns
+    -------
+    (n,) int64: 1 where all frames are counted, k where one stretch in k is, 0 in the others.
 
     Examples
     --------
@@ -49,6 +51,10 @@ def count_steps(seen: Sightings, max_step_nm: float, own: slice) -> StepCounts:
         Largest step between neighbouring frames [nm].
     own
         The block's rows; the counts of all blocks of a movie add up to those of the movie.
+
+    Returns
+    -------
+    What the frames of the block say; halos are looked at, not counted.
     """
     weight = counted_frames(seen.ordinal)
     weight[: own.start] = weight[own.stop :] = 0
@@ -57,9 +63,9 @@ def count_steps(seen: Sightings, max_step_nm: float, own: slice) -> StepCounts:
     first, last = int(seen.ordinal[0]), int(seen.ordinal[-1])
     starts, _ = _frames(seen.ordinal)
     n_pairs = int(weight[starts] @ np.diff(seen.ordinal[starts], prepend=first))
-    if not weight[
-        own
-    ].all():  # a frame asks for the links into itself, the frame before and the frame after
+    if not weight[own].all():
+        # A counted frame asks for the links into itself and into the frame after (who ended in
+        # it), and both ask for the frames before: with k = -2 those from which a track comes back.
         counted = np.unique(seen.ordinal[weight > 0])
         rows = np.flatnonzero(
             np.isin(seen.ordinal, np.concatenate([counted + k for k in (-2, -1, 0, 1)]))
@@ -71,17 +77,18 @@ def count_steps(seen: Sightings, max_step_nm: float, own: slice) -> StepCounts:
     steps = by_length(
         ((point[later] - point[links[later]]) ** 2).sum(axis=1), reach[later], weight[later]
     )
+    # Rows from here on are those of frames that may be asked; what is counted has a weight.
     on, reach_two = goes_on(links), seen.reach_nm(max_step_nm, 2)
     begins = (links < 0) & (weight > 0)
-    tips = np.flatnonzero(~on | begins)
-    reach_two = np.where(begins & (reach_two > 0), reach_two, 0.0)[tips]
-    pairs = near_pairs(ordinal[tips], point[tips], reach_two, n_apart=2)
-    again = ~on[tips[pairs.earlier]]
+    endpoints = np.flatnonzero(~on | begins)
+    reach_two = np.where(begins & (reach_two > 0), reach_two, 0.0)[endpoints]
+    pairs = near_pairs(ordinal[endpoints], point[endpoints], reach_two, n_apart=2)
+    again = ~on[endpoints[pairs.earlier]]
     start = pairs.later[again]
     own_points = [axis[weight > 0] for axis in point.T]
     return StepCounts(
         steps=steps,
-        returns=by_length(pairs.squared[again], reach_two[start], weight[tips[start]]),
+        returns=by_length(pairs.squared[again], reach_two[start], weight[endpoints[start]]),
         n_ended=int(weight[~on & (ordinal < last)].sum()),
         n_begun=int(weight[begins & (ordinal > first)].sum()),
         n_before_two=int(weight[~on & (ordinal + 2 <= last)].sum()),
@@ -93,5 +100,6 @@ def count_steps(seen: Sightings, max_step_nm: float, own: slice) -> StepCounts:
 
 def _frames(ordinal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where each frame's rows begin, and how many they are; `ordinal` (n,) is ascending."""
+    # cut to its length, so that of no rows there is no first one
     starts = np.flatnonzero(np.r_[True, ordinal[1:] != ordinal[:-1]][: len(ordinal)])
     return starts, np.diff(np.append(starts, len(ordinal)))

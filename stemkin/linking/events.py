@@ -153,25 +153,34 @@ def _events(moments: pd.DataFrame, reach_nm: float) -> pd.DataFrame:
     return _in_order(tables.conform(pd.concat(found, ignore_index=True), "meetings"))
 
 
-def _joined(tips: pd.DataFrame, changes: pd.DataFrame, event: str, reach_nm: float) -> pd.DataFrame:
-    """Return the events of one movie: what ended (or began) with what, in the same step and within
-    reach, became another class."""
-    near = (
-        ("y_nm", "x_nm") if event == "merge" else ("before_y_nm", "before_x_nm")
-    )  # where the one was when the other came, or went
-    points = np.concatenate([tips[["y_nm", "x_nm"]].to_numpy(), changes[list(near)].to_numpy()])
-    frame = np.concatenate([tips["frame"].to_numpy(), changes["frame"].to_numpy()])
-    particle = np.concatenate([tips["particle"].to_numpy(), changes["particle"].to_numpy()])
-    is_tip = np.arange(len(frame)) < len(tips)
-    time = 2 * frame + ~is_tip  # a tip is looked for one step before a change
+def _joined(
+    endpoints: pd.DataFrame, changes: pd.DataFrame, event: str, reach_nm: float
+) -> pd.DataFrame:
+    """Return the events of one movie, as an assignment problem.
+
+    What ended (or began) goes with what, in the same step and within reach, became another class.
+    """
+    # where the one was when the other came, or went
+    near = {"merge": ["y_nm", "x_nm"], "split": ["before_y_nm", "before_x_nm"]}[event]
+    points = np.concatenate([endpoints[["y_nm", "x_nm"]].to_numpy(), changes[near].to_numpy()])
+    frame = np.concatenate([endpoints["frame"].to_numpy(), changes["frame"].to_numpy()])
+    particle = np.concatenate([endpoints["particle"].to_numpy(), changes["particle"].to_numpy()])
+    # Endpoints are rows 0 to len(endpoints) - 1 of both tables together, changes follow. Time is
+    # twice the frame, plus one for a change (`~False` is True, which counts as 1): so the "frame
+    # before" a change holds the endpoints of the same frame, and nothing else is a pair.
+    is_endpoint = np.arange(len(frame)) < len(endpoints)
+    time = 2 * frame + ~is_endpoint
     order = np.lexsort((particle, points[:, 1], points[:, 0], time))
     order = order[np.isfinite(points[order]).all(axis=1)]
-    pairs = near_pairs(time[order], points[order], np.where(is_tip[order], 0.0, reach_nm))
+    pairs = near_pairs(time[order], points[order], np.where(is_endpoint[order], 0.0, reach_nm))
     kept = np.flatnonzero(particle[order[pairs.earlier]] != particle[order[pairs.later]])
-    tip, change, squared = pairs.earlier[kept], pairs.later[kept], pairs.squared[kept]
-    saving = reach_nm**2 * (1 + 1e-6 + tie_break(tip, change)) - squared
-    taken = best_matching(tip, change, saving, n_left=len(order), n_right=len(order))
-    other, one = tips.iloc[order[tip[taken]]], changes.iloc[order[change[taken]] - len(tips)]
+    endpoint, change, squared = pairs.earlier[kept], pairs.later[kept], pairs.squared[kept]
+    saving = reach_nm**2 * (1 + 1e-6 + tie_break(endpoint, change)) - squared
+    taken = best_matching(endpoint, change, saving, n_left=len(order), n_right=len(order))
+    other, one = (
+        endpoints.iloc[order[endpoint[taken]]],
+        changes.iloc[order[change[taken]] - len(endpoints)],
+    )
     return pd.DataFrame(
         {
             "movie": one["movie"].to_numpy(), "frame": one["frame"].to_numpy(), "event": event,

@@ -1,8 +1,8 @@
-"""A large movie's rows once more, by track: files that each hold whole tracks, so that what sums
-over tracks reads each row once.
+"""Whole tracks of a large movie, in files of their own: its rows once more, gathered by track.
 
-    tracks of a block ── scatter ──▶ records in the order of their parts ── gather ──▶ one file of
-    whole tracks per part
+    tracks of a block ── scatter ──▶ records by part ── gather_part ──▶ one file per part
+
+What sums over tracks then reads each row once.
 
 A *part* is a share of the particles, told by their names alone, so it is the same however the movie
 was cut into blocks. Each row is written twice and read once; a task holds one block, or one part.
@@ -57,8 +57,19 @@ class Part:
 
 
 def scatter(rows: pd.DataFrame, n_parts: int, store: Store, *file: str) -> np.ndarray:
-    """Write rows of ``tracks`` as records, those of each part together and in the order of time;
-    return how many each has."""
+    """Write rows of ``tracks`` as records, part by part; return how many each part has.
+
+    The records of a part lie together, in the order of time.
+
+    Parameters
+    ----------
+    rows
+        Of one block, in the order of time.
+    n_parts
+        Number of parts.
+    store, file
+        Where to.
+    """
     part = part_of(rows["particle"].to_numpy(), n_parts)
     order = np.argsort(part, kind="stable")
     records = np.empty(len(rows), RECORD)
@@ -80,6 +91,7 @@ def parts_of(
     counts
         (n_blocks, n_parts) what `scatter` returned for each.
     """
+    # In each block's file part 0 comes first: part k is the records stop[k] - counts[k] to stop[k].
     stop = np.cumsum(counts, axis=1)
     n_parts = counts.shape[1]
     return [
@@ -88,18 +100,14 @@ def parts_of(
     ]
 
 
-def gather(part: Part) -> int:
+def gather_part(part: Part) -> int:
     """Write the whole tracks of one part, sorted by frame, y, x; return the number of rows."""
     there = np.flatnonzero(part.stop > part.start)
-    edges = (
-        (part.start[there] * RECORD.itemsize).tolist(),
-        (part.stop[there] * RECORD.itemsize).tolist(),
-    )
-    pieces = [
-        np.frombuffer(b, RECORD)
-        for b in part.store.read_ranges([part.files[k] for k in there], *edges)
-    ]
-    pieces.append(np.empty(0, RECORD))
+    files = [part.files[k] for k in there]
+    first_bytes = (part.start[there] * RECORD.itemsize).tolist()
+    last_bytes = (part.stop[there] * RECORD.itemsize).tolist()
+    found = part.store.read_ranges(files, first_bytes, last_bytes)
+    pieces = [np.empty(0, RECORD), *(np.frombuffer(content, RECORD) for content in found)]
     columns = {
         column: np.concatenate([piece[column] for piece in pieces]) for column in RECORD.names or ()
     }
@@ -113,8 +121,7 @@ def gather(part: Part) -> int:
 
 
 def whole_tracks(store: Store, movie: str, made_of: str | None) -> list[str]:
-    """Return the files of whole tracks that were made of `made_of`; none unless all of them are
-    there."""
+    """Return the files of whole tracks that were made of `made_of`; none unless all are there."""
     folder = folder_name(movie)
     note = store.note(WHOLE, folder, _file_name(0))
     names = [_file_name(number) for number in range(int(note.get("n_parts", 0)))]
@@ -124,11 +131,13 @@ def whole_tracks(store: Store, movie: str, made_of: str | None) -> list[str]:
 
 
 def track_files(store: Store, movie: str) -> tuple[list[str], bool]:
-    """Return the files that hold the tracks of `movie`, and whether each of them holds whole
-    tracks."""
+    """Return the files with the tracks of `movie`, and whether each of them holds whole tracks."""
     blocks: list[Block] = store.blocks("tracks", movie)
-    whole = whole_tracks(store, movie, store.block_made_of("tracks", blocks[0])) if blocks else []
-    return (whole, True) if whole else (store.block_paths("tracks", movie), False)
+    if blocks:
+        whole = whole_tracks(store, movie, store.block_made_of("tracks", blocks[0]))
+        if whole:
+            return whole, True
+    return store.block_paths("tracks", movie), False
 
 
 def _file_name(number: int) -> str:

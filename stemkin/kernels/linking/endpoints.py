@@ -1,5 +1,4 @@
-"""Tips: where tracks begin and where they end, block by block, and in windows of time that hold a
-bounded number of them."""
+"""Where tracks begin and end: in blocks, and in windows of time that hold a bounded number of them."""
 
 from __future__ import annotations
 
@@ -10,12 +9,12 @@ import numpy as np
 
 from stemkin.kernels.linking.sightings import Looks
 
-WINDOW_TIPS = 200_000
-"""Tips that are looked at together, where there are so many; about 200 bytes each."""
+WINDOW_ENDPOINTS = 200_000
+"""Endpoints that are looked at together, where there are so many; about 200 bytes each."""
 
 
 @dataclass(frozen=True, eq=False)
-class Tips:
+class Endpoints:
     """First and last detections of tracks.
 
     Attributes
@@ -40,22 +39,22 @@ class Tips:
     looks: Looks
 
     def __len__(self) -> int:
-        """Return the number of tips."""
+        """Return the number of endpoints."""
         return len(self.name)
 
-    def take(self, rows: np.ndarray | slice) -> Tips:
-        """Return the tips `rows`."""
-        return Tips(
+    def take(self, rows: np.ndarray | slice) -> Endpoints:
+        """Return the endpoints `rows`."""
+        return Endpoints(
             self.is_end[rows], self.name[rows], self.ordinal[rows], self.frame[rows], self.point_nm[rows],
             self.looks.take(rows),
         )  # fmt: skip
 
     @staticmethod
-    def concatenated(parts: Sequence[Tips]) -> Tips:
-        """Return the tips of all `parts`, which must not be none."""
+    def concatenated(parts: Sequence[Endpoints]) -> Endpoints:
+        """Return the endpoints of all `parts`, which must not be none."""
         if len(parts) == 1:
             return parts[0]
-        return Tips(
+        return Endpoints(
             np.concatenate([p.is_end for p in parts]),
             np.concatenate([p.name for p in parts]),
             np.concatenate([p.ordinal for p in parts]),
@@ -68,38 +67,48 @@ class Tips:
             ),
         )
 
-    def in_order(self) -> Tips:
-        """Return the tips sorted by frame, y, x and name, the end of a track of one detection
-        before its start."""
+    def in_order(self) -> Endpoints:
+        """Return the endpoints sorted by frame, y, x and name.
+
+        The end of a track of one detection comes before its start.
+        """
         y, x = self.point_nm.T
         return self.take(np.lexsort((~self.is_end, self.name, x, y, self.ordinal)))
 
 
-def in_windows(blocks: Iterable[tuple[Tips, int]]) -> Iterator[Tips]:
-    """Yield the tips of whole frames in the order of time, sorted, `WINDOW_TIPS` or a few more at
-    once. Lazy.
+def in_windows(blocks: Iterable[tuple[Endpoints, int]]) -> Iterator[Endpoints]:
+    """Cut the endpoints of a movie into windows of time, sorted and with whole frames. Lazy.
 
-    Where a window ends follows from the tips alone, not from the blocks that they come in.
+    Where a window ends follows from the endpoints alone, not from the blocks that they come in.
 
     Parameters
     ----------
     blocks
-        The tips of each block in the order of time, and its last occupied frame; no later block has
-        a tip before that frame.
+        The endpoints of each block in the order of time, and its last occupied frame; no later
+        block has an endpoint before that frame.
+
+    Yields
+    ------
+    `WINDOW_ENDPOINTS` of them, or a few more where the last frame has more; the last window has
+    what is left.
     """
-    waiting: list[Tips] = []
-    for tips, last_frame in blocks:
-        waiting.append(tips)
-        if sum(map(len, waiting)) >= WINDOW_TIPS:
-            known = Tips.concatenated(waiting).in_order()
+    waiting: list[Endpoints] = []
+    for endpoints, last_frame in blocks:
+        waiting.append(endpoints)
+        if sum(map(len, waiting)) >= WINDOW_ENDPOINTS:
+            # A later block may still bring endpoints of `last_frame` itself (the ends of tracks that
+            # do not go on), so only what lies before it is complete and may be cut.
+            known = Endpoints.concatenated(waiting).in_order()
             stop = int(np.searchsorted(known.frame, last_frame))
             first = 0
-            while first + WINDOW_TIPS <= stop:
+            while first + WINDOW_ENDPOINTS <= stop:
                 last = int(
-                    np.searchsorted(known.frame, known.frame[first + WINDOW_TIPS - 1], side="right")
+                    np.searchsorted(
+                        known.frame, known.frame[first + WINDOW_ENDPOINTS - 1], side="right"
+                    )
                 )
                 yield known.take(slice(first, last))
                 first = last
             waiting = [known.take(slice(first, None))]
     if any(map(len, waiting)):
-        yield Tips.concatenated(waiting).in_order()
+        yield Endpoints.concatenated(waiting).in_order()
