@@ -17,7 +17,7 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.names import folder_name
-from stemkin.report.results import Picture, Results, movies_of, number
+from stemkin.report.results import Picture, Results, listed_movies, number
 from stemkin.results.store import RUN_FILE, Store
 
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
@@ -207,7 +207,7 @@ def _read_pictures(store: Store, absent: dict[str, str], run: Mapping[str, Any])
 def _calibrated_movies(run: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
     """Return folder name → name and pixel size [nm] of the movies that ``run.json`` lists."""
     movies = {}
-    for movie in movies_of(run):
+    for movie in listed_movies(run):
         if movie.get("movie"):
             name = str(movie["movie"])
             movies[folder_name(name)] = (name, number(movie.get("pixel_size_nm")))

@@ -85,7 +85,9 @@ class Results:
     @cached_property
     def movies(self) -> pd.DataFrame:
         """Rows of ``run.json``'s movies, NaN and "" where it does not say."""
-        listed = movies_of(self.run) or [{"movie": m} for m in dict.fromkeys(self.frames["movie"])]
+        listed = listed_movies(self.run) or [
+            {"movie": m} for m in dict.fromkeys(self.frames["movie"])
+        ]
         columns: dict[str, Any] = {}
         for name in ("n_frames", "height_px", "width_px", *CALIBRATION):
             columns[name] = [number(movie.get(name)) for movie in listed]
@@ -128,7 +130,7 @@ def number(value: Any) -> float:
     return known
 
 
-def movies_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def listed_movies(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the movies that the content of ``run.json`` lists."""
     listed = run.get("movies")
     if not isinstance(listed, (list, tuple)):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.scoring import count_estimates, kinetic_estimates
-from stemkin.scoring.truths import Estimate
+from stemkin.scoring.truths import Comparison
 from stemkin.tables import COLUMNS
 
 COMPARISONS = {
@@ -53,9 +53,9 @@ def estimates_table(
     raise ValueError(msg)
 
 
-def _with_errors(estimates: Sequence[Estimate]) -> pd.DataFrame:
+def _with_errors(estimates: Sequence[Comparison]) -> pd.DataFrame:
     """Return the rows with the relative error and whether the interval holds the truth."""
-    rows = pd.DataFrame(list(estimates), columns=list(Estimate._fields))
+    rows = pd.DataFrame(list(estimates), columns=list(Comparison._fields))
     true, found = rows["true"].astype(float), rows["found"].astype(float)
     known = np.isfinite(rows["low"].astype(float)) & np.isfinite(true)
     inside = (rows["low"] <= true) & (true <= rows["high"])

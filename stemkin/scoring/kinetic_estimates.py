@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kernels.chains.generator import fit_generator
-from stemkin.scoring.truths import Estimate, counting_error, mean_of, simulated, truths_of
+from stemkin.scoring.truths import Comparison, counting_error, mean_of, simulated, truths_of
 
 
 def diffusion_estimates(
     found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
-) -> list[Estimate]:
+) -> list[Comparison]:
     """Return the rows of ``diffusion`` beside D in closed form, and D from the true hops."""
     rows = []
     for row in found.to_dict("records"):
@@ -26,7 +26,7 @@ def diffusion_estimates(
         true = mean_of([_diffusion_of(one, kind, "D_nm2_per_s") for one in some])
         counted = mean_of([_diffusion_of(one, kind, "D_counted_nm2_per_s") for one in some])
         n_hops = sum(_diffusion_of(one, kind, "n_hops") for one in some)
-        estimate = Estimate(
+        estimate = Comparison(
             quantity="D_nm2_per_s",
             movie=row["movie"],
             what=f"{kind} ({row['method']})",
@@ -93,7 +93,7 @@ def true_counts(truths: list[Any], lag_frames: int) -> pd.DataFrame | None:
 
 def transition_estimates(
     found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
-) -> list[Estimate]:
+) -> list[Comparison]:
     """Return probabilities of ``transitions``, and rates at the shortest lag, beside true ones.
 
     Classes that are named like no true kind are left out.
@@ -107,7 +107,7 @@ def transition_estimates(
     def rates_of(movie: str) -> TrueRates:
         return true_rates(truths_of(truths, movie))
 
-    rows: list[Estimate] = []
+    rows: list[Comparison] = []
     for row in found.to_dict("records"):
         start, end = (names.get(int(row[name])) for name in ("from_id", "to_id"))
         counts = counts_of(row["movie"], int(row["lag_frames"]))
@@ -124,10 +124,10 @@ def transition_estimates(
 
 def _probability_estimate(
     row: dict[Any, Any], counts: pd.DataFrame, start: str, end: str
-) -> Estimate:
+) -> Comparison:
     own = counts.loc[start].to_numpy(dtype=float)
     n, true = float(own.sum()), float(own[counts.columns.get_loc(end)] / own.sum())
-    return Estimate(
+    return Comparison(
         quantity="probability",
         movie=row["movie"],
         what=f"{start} → {end} (lag {row['lag_frames']})",
@@ -139,9 +139,9 @@ def _probability_estimate(
     )
 
 
-def _rate_estimate(row: dict[Any, Any], rates: TrueRates, start: str, end: str) -> Estimate:
+def _rate_estimate(row: dict[Any, Any], rates: TrueRates, start: str, end: str) -> Comparison:
     at = rates.kinds.index(start), rates.kinds.index(end)
-    return Estimate(
+    return Comparison(
         quantity="rate_per_s",
         movie=row["movie"],
         what=f"{start} → {end}",
@@ -155,13 +155,13 @@ def _rate_estimate(row: dict[Any, Any], rates: TrueRates, start: str, end: str) 
 
 def dwell_time_estimates(
     found: pd.DataFrame, truths: Mapping[str, Any], names: Mapping[int, str]
-) -> list[Estimate]:
+) -> list[Comparison]:
     """Return the rates of leaving for another kind beside the true ones.
 
     What ends (heals, is taken up) leaves no track to count it in, and does not count here either.
     """
     rates_of = cache(lambda movie: true_rates(truths_of(truths, movie)))
-    rows: list[Estimate] = []
+    rows: list[Comparison] = []
     for row in found.to_dict("records"):
         kind, rates = names.get(int(row["class_id"])), rates_of(row["movie"])
         if kind not in rates.kinds:
@@ -170,7 +170,7 @@ def dwell_time_estimates(
         true = -rates.seen[i, i]
         if np.isnan(true):
             continue
-        estimate = Estimate(
+        estimate = Comparison(
             quantity="exit_rate_per_s",
             movie=row["movie"],
             what=kind,

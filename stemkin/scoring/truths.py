@@ -10,7 +10,7 @@ import numpy as np
 from stemkin.tables import POOLED
 
 
-class Estimate(NamedTuple):
+class Comparison(NamedTuple):
     """One estimate beside its true value; the fields are columns of `Score.estimates`."""
 
     quantity: str
