@@ -37,6 +37,7 @@ from stemkin.kernels.common.hashing import mixed
 from stemkin.rows.table import with_experiment
 from stemkin.rows.tracks import ONLY_MOVIE
 from stemkin.tables import POOLED, Experiment, check_columns
+from stemkin.vocabulary import checked, whole_numbers
 
 Unit = Literal["track", "movie"]
 
@@ -44,6 +45,7 @@ KEYS = ("movie", "class_id", "from_id", "to_id", "lag_frames", "method", "frame"
 """Columns that say what a number is about, in any table."""
 
 
+@checked
 def shuffled(tracks: Any, *, seed: int = 0) -> Any:
     """Return `tracks` with the rows of each track in random order of time. Lazy for a Dask table.
 
@@ -59,6 +61,7 @@ def shuffled(tracks: Any, *, seed: int = 0) -> Any:
     return _mapped(tracks, partial(in_random_order, seed=seed))
 
 
+@checked
 def immobile(
     tracks: Any,
     *,
@@ -101,6 +104,7 @@ def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
 
 
 @one_thread
+@checked
 def bootstrap(
     verb: Callable[..., pd.DataFrame],
     tracks: Any,
@@ -199,7 +203,7 @@ def _mapped(tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
 
 def _track_names(rows: pd.DataFrame) -> np.ndarray:
     """Return the (n,) 64-bit name of each row's track, from movie and particle alone."""
-    return mixed(mixed(rows["particle"].to_numpy().astype(np.int64)) ^ _movie_names(rows))
+    return mixed(mixed(whole_numbers(rows, "particle").astype(np.int64)) ^ _movie_names(rows))
 
 
 def _movie_names(rows: pd.DataFrame) -> np.ndarray:
@@ -211,9 +215,8 @@ def _movie_names(rows: pd.DataFrame) -> np.ndarray:
 
 def _chance(rows: pd.DataFrame, seed: int) -> np.ndarray:
     """Return (n,) uniform numbers in (0, 1) that belong to each row's movie, particle and frame."""
-    number = mixed(
-        _track_names(rows) ^ mixed(rows["frame"].to_numpy().astype(np.int64), seed), seed
-    )
+    frame = whole_numbers(rows, "frame").astype(np.int64)
+    number = mixed(_track_names(rows) ^ mixed(frame, seed), seed)
     return np.asarray(((number >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
 
 
@@ -281,10 +284,12 @@ def _renamed(
 ) -> np.ndarray:
     """Return the class that each row is given: the most frequent one of its track, misnamed by
     chance."""
-    class_id = rows["class_id"].to_numpy().astype(np.int64)
-    lowest, n = int(class_id.min()), int(class_id.max() - class_id.min()) + 1
-    votes = np.bincount(track * n + class_id - lowest, minlength=n_tracks * n).reshape(n_tracks, n)
-    true = (votes.argmax(axis=1) + lowest)[track]
+    # Classes are counted by their places among those that occur, so that a large number costs
+    # nothing; of two that are as frequent the smaller number wins.
+    found, place = np.unique(whole_numbers(rows, "class_id"), return_inverse=True)
+    n = len(found)
+    votes = np.bincount(track * n + place, minlength=n_tracks * n).reshape(n_tracks, n)
+    true = found.astype(np.int64)[votes.argmax(axis=1)][track]
     if confusion is None:
         return np.asarray(true)
     if true.max() >= len(confusion):
@@ -308,6 +313,6 @@ def _resample(rows: pd.DataFrame, *, unit: Unit, seed: int) -> pd.DataFrame:
     copies = np.repeat(np.arange(len(rows)), weight)
     which = np.arange(len(copies)) - np.repeat(np.cumsum(weight) - weight, weight)
     drawn = rows.iloc[copies]
-    particle = drawn["particle"].to_numpy().astype(np.int64)
+    particle = whole_numbers(drawn, "particle").astype(np.int64)
     own = mixed(mixed(particle) + which.astype(np.uint64)) >> np.uint64(1)
     return drawn.assign(particle=own.astype(np.int64)).reset_index(drop=True)

@@ -109,7 +109,7 @@ def _numbers(store: Store, class_ids: dict[str, int]) -> list[str]:
             "experiment": experiment,
             "hop_length_nm": truth.settings.material.a_nm,
         }
-        best = fit_diffusion(true_tracks, class_id=own["V_S"], **words)
+        best = fit_diffusion(true_tracks, class_ids=own["V_S"], **words)
         lines += [
             f"D of V_S, {method}: {_interval(found, 'D_nm2_per_s')} nm2/s; from the true tracks "
             f"{best['D_nm2_per_s'].iloc[0]:.3g}; hop rate a2/4 = {truth.D_nm2_per_s:.3g}"

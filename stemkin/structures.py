@@ -35,6 +35,7 @@ from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import HOLLOW
 from stemkin.rows.passes import Sums, sum_over
 from stemkin.rows.table import as_dask
+from stemkin.vocabulary import checked, whole_numbers
 
 SITES = {METAL: "metal", CHALCOGEN: "chalcogen", HOLLOW: "hollow"}
 """Words for the kinds of sites."""
@@ -70,6 +71,7 @@ class Crystallography:
 
 
 @one_thread
+@checked
 def crystallography(detections: Any) -> Crystallography:
     """Describe the neighbourhoods of each class. Computes once, one pass over the rows.
 
@@ -105,7 +107,7 @@ def neighbourhood_sums(rows: pd.DataFrame) -> Sums:
         The columns `NEEDED`.
     """
     atoms = rows[list(tables.ATOM_COLUMNS)].to_numpy().reshape(len(rows), N_ATOMS, 3)
-    class_id, site = rows["class_id"].to_numpy(), rows[SITE_COLUMN].to_numpy()
+    class_id, site = whole_numbers(rows, "class_id"), rows[SITE_COLUMN].to_numpy()
     pairs = [(int(c), s) for c in np.unique(class_id[class_id >= 0]) for s in SITES]
     group = np.full(len(rows), -1)
     for i, (c, s) in enumerate(pairs):

@@ -121,9 +121,11 @@ def test_numbers_are_the_same_bits_for_every_partitioning(n, seed):
     rows = rows.assign(y=rows["y_nm"] * 10 + 20, x=rows["x_nm"] * 10 + 20)
     split = in_partitions(rows, np.random.default_rng(seed), n)
     pd.testing.assert_frame_equal(
-        sk.msd(split, frame_time_s=1.5), sk.msd(rows, frame_time_s=1.5), check_exact=True
+        sk.msd(split, frame_time_s=1.5, by="movie"),
+        sk.msd(rows, frame_time_s=1.5, by="movie"),
+        check_exact=True,
     )
-    words = {"method": ("mle", "cve", "ols", "hop"), "hop_length_nm": 0.3}
+    words = {"method": ("mle", "cve", "ols", "hop"), "hop_length_nm": 0.3, "by": "movie"}
     sizes = {"height_px": [30, 40], "width_px": 35, "pixel_size_nm": 0.1, "frame_time_s": 1.5}
     fields = Experiment(pd.DataFrame({"movie": ["a", "b"], **sizes}))
     for known in ({"frame_time_s": 1.5}, {"experiment": fields}):
@@ -139,7 +141,7 @@ def test_every_scheduler_gives_the_same_table():
     tables = []
     for scheduler in ("synchronous", "threads", "processes"):
         with dask.config.set(scheduler=scheduler, num_workers=2):
-            tables.append(sk.msd(split, frame_time_s=1.0))
+            tables.append(sk.msd(split, frame_time_s=1.0, by="movie"))
     pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
     pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
 
@@ -187,7 +189,10 @@ def test_a_track_of_one_frame_moves_nowhere_and_nan_is_a_gap():
         ({"method": "guess"}, "method must be one of"),
         ({"class_of": "mood"}, "class_of must be one of"),
         ({"class_name": "V_S"}, "experiment"),
-        ({"class_name": "V_S", "class_id": 1}, "not both"),
+        (
+            {"class_name": "V_S", "class_ids": 1},
+            "chosen by one keyword, but class_name and class_ids",
+        ),
         ({"frame_time_s": -1.0}, "positive"),
     ],
 )
@@ -199,17 +204,18 @@ def test_a_wrong_word_is_answered_with_the_right_ones(words, message):
 @pytest.mark.parametrize(
     "verb",
     [
-        partial(sk.msd, frame_time_s=1.0),
+        partial(sk.msd, frame_time_s=1.0, by="movie"),
         partial(
             sk.fit_diffusion,
             frame_time_s=1.0,
+            by="movie",
             method=("mle", "cve", "ols", "hop", "auto"),
             hop_length_nm=0.3,
         ),
-        partial(sk.hop_rates, frame_time_s=1.0, hop_length_nm=0.3),
-        partial(sk.gaussianity, frame_time_s=1.0),
+        partial(sk.hop_rates, frame_time_s=1.0, hop_length_nm=0.3, by="movie"),
+        partial(sk.gaussianity, frame_time_s=1.0, by="movie"),
         lambda rows: sk.fit_diffusion(
-            rows, method=("auto", "cve"), frame_time_s=1.0, hop_length_nm=0.3
+            rows, method=("auto", "cve"), frame_time_s=1.0, hop_length_nm=0.3, by="movie"
         ),
     ],
 )
@@ -235,7 +241,10 @@ def test_odd_tables_are_refused_in_a_sentence_or_answered_with_a_table(verb):
     ("words", "message"),
     [
         ({"confidence": 95}, "between 0 and 1"),
-        ({"by": "day"}, "by must be 'movie' or 'pooled', but it is 'day'"),
+        (
+            {"by": "day"},
+            "by must be 'pooled', 'movie', Bins or a column, but there is no column 'day'",
+        ),
     ],
 )
 def test_confidence_and_grouping_are_checked(words, message):
@@ -413,12 +422,12 @@ def test_in_a_corner_the_share_of_directions_is_that_of_a_drawn_circle():
 
 def test_one_pass_says_what_the_verbs_say_one_by_one():
     rows = random_walks(n_particles=40, movies=("a", "b"))
-    words = {"frame_time_s": 1.5, "hop_length_nm": 0.3}
+    words = {"frame_time_s": 1.5, "hop_length_nm": 0.3, "by": "movie"}
     methods = ("auto", "mle", "cve", "hop")
     asked = [
         sk.fit_diffusion.question(rows, method=methods, **words),
         sk.hop_rates.question(rows, **words),
-        sk.gaussianity.question(rows, frame_time_s=1.5),
+        sk.gaussianity.question(rows, frame_time_s=1.5, by="movie"),
     ]
     diffusion, hops, shape = sk.answers(dd.from_pandas(rows, npartitions=1, sort=False), asked)
     for method in ("mle", "cve", "hop"):
@@ -426,7 +435,40 @@ def test_one_pass_says_what_the_verbs_say_one_by_one():
         alone = sk.fit_diffusion(rows, method=method, **words)
         pd.testing.assert_frame_equal(own, alone, check_exact=True)
     pd.testing.assert_frame_equal(hops, sk.hop_rates(rows, **words), check_exact=True)
-    pd.testing.assert_frame_equal(shape, sk.gaussianity(rows, frame_time_s=1.5), check_exact=True)
+    pd.testing.assert_frame_equal(
+        shape, sk.gaussianity(rows, frame_time_s=1.5, by="movie"), check_exact=True
+    )
+
+
+def test_d_is_told_by_time_by_temperature_and_by_any_column_as_in_kinetics():
+    rng = np.random.default_rng(4)
+    rows = random_walks(n_particles=60, n_frames=40, movies=("a", "b", "c"))
+    movies = pd.DataFrame({"movie": ["a", "b", "c"], "frame_time_s": 1.0, "temperature_K": [300, 300, 400]})  # fmt: skip
+    known = Experiment(movies)
+    found = sk.fit_diffusion(rows, by="temperature_K", experiment=known)
+    assert found.columns[:3].tolist() == ["movie", "temperature_K", "class_id"]
+    for kelvin, own in found.groupby("temperature_K"):
+        part = rows[rows["movie"].isin(movies.loc[movies["temperature_K"] == kelvin, "movie"])]
+        alone = sk.fit_diffusion(part, experiment=known)
+        pd.testing.assert_frame_equal(
+            own.drop(columns="temperature_K").reset_index(drop=True), alone, check_exact=True
+        )
+    timed = sk.msd(rows, by=["movie", sk.Bins(10, "s")], max_lag_frames=2, experiment=known)
+    for start in (0.0, 10.0, 20.0, 30.0):
+        part = rows[(rows["frame"] // 10 * 10) == start]
+        alone = sk.msd(part, by="movie", max_lag_frames=2, experiment=known)
+        own = timed[timed["from_s"] == start].drop(columns="from_s").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, alone, check_exact=True)
+    sides = rows.assign(side=rng.choice(list("lr"), len(rows)))
+    words = {"by": ["movie", "side"], "experiment": known, "hop_length_nm": 0.3}
+    split = in_partitions(sides, rng, 4)
+    pd.testing.assert_frame_equal(
+        sk.fit_diffusion(split, method=("auto", "cve"), **words),
+        sk.fit_diffusion(sides, method=("auto", "cve"), **words),
+        check_exact=True,
+    )
+    for found in (sk.hop_rates(sides, **words), sk.gaussianity(sides, by="side", experiment=known)):
+        assert set(found["side"]) == {"l", "r"}
 
 
 # --- the likelihood, written out
@@ -535,7 +577,7 @@ def test_stated_errors_tell_more_of_d_and_cover_it_as_often_as_they_say():
     rows, known = uneven_walks(400, 31)
     fits = {}
     for sigma in (None, "position_error"):
-        found = sk.fit_diffusion(rows, sigma_nm=sigma, experiment=known)
+        found = sk.fit_diffusion(rows, sigma_nm=sigma, by="movie", experiment=known)
         fits[sigma] = found[found["movie"] != "*"]
     stated, fitted = (
         np.mean((fits[k]["D_nm2_per_s"] / 0.01 - 1) ** 2) for k in ("position_error", None)
@@ -548,7 +590,7 @@ def test_stated_errors_tell_more_of_d_and_cover_it_as_often_as_they_say():
 @pytest.mark.equality
 def test_stated_errors_give_the_same_bits_for_every_partitioning():
     rows, known = uneven_walks(60, 20, per_movie=30)
-    words = {"sigma_nm": "position_error", "experiment": known}
+    words = {"sigma_nm": "position_error", "by": "movie", "experiment": known}
     split = in_partitions(rows, np.random.default_rng(1), 5)
     pd.testing.assert_frame_equal(
         sk.fit_diffusion(split, **words), sk.fit_diffusion(rows, **words), check_exact=True
@@ -558,8 +600,9 @@ def test_stated_errors_give_the_same_bits_for_every_partitioning():
 def test_where_a_place_states_no_error_it_is_fitted_and_where_none_does_that_is_said():
     rows, known = uneven_walks(60, 20, per_movie=30)
     rows.loc[(rows["movie"] == "0000") & (rows["frame"] == 3), "position_error"] = np.nan
-    found = sk.fit_diffusion(rows, sigma_nm="position_error", experiment=known).set_index("movie")
-    fitted = sk.fit_diffusion(rows, experiment=known).set_index("movie")
+    words = {"by": "movie", "experiment": known}
+    found = sk.fit_diffusion(rows, sigma_nm="position_error", **words).set_index("movie")
+    fitted = sk.fit_diffusion(rows, **words).set_index("movie")
     pd.testing.assert_frame_equal(found.loc[["0000", "*"]], fitted.loc[["0000", "*"]])
     assert found.loc["0001", "sigma_nm"] != fitted.loc["0001", "sigma_nm"]
     with pytest.raises(ValueError, match="needs the column 'position_error'"):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "stemkin"
 
 LAYERS = {
     "tables": 0, "devices": 0, "errors": 0, "names": 0, "blas": 0,
-    "kernels": 1,
+    "kernels": 1, "vocabulary": 1,
     "rows": 2, "readers": 2,
     "movie": 3, "controls": 3, "schedulers": 3,
     "archive": 4, "detection": 4, "simulation": 4,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kernels.motion.borders import Room
+from stemkin.rows.groups import Grouping
 from stemkin.rows.tracks import Trajectories
 from stemkin.tables import Experiment
+from stemkin.vocabulary import chosen_classes
 
-By = Literal["pooled", "movie"]
 ClassOf = Literal["rows", "track", "all"]
 CLASS_OF: tuple[ClassOf, ...] = ("rows", "track", "all")
 
@@ -87,12 +88,15 @@ class Choice:
     pixel_nm
         Movie → size of a pixel, where the stated errors of the places are asked for; None: they are
         not.
+    grouping
+        How rows are told apart; a displacement counts for a group that it begins and ends in.
     """
 
     class_of: ClassOf = "rows"
     class_ids: tuple[int, ...] | None = None
     fields: Fields | None = None
     pixel_nm: Mapping[str, float] | None = None
+    grouping: Grouping = field(default_factory=Grouping)
 
     @classmethod
     def of(
@@ -101,21 +105,22 @@ class Choice:
         experiment: Experiment | None,
         *,
         class_name: str | None = None,
-        class_id: int | None = None,
+        class_names: Iterable[str] | None = None,
+        class_ids: int | Iterable[int] | None = None,
         class_of: ClassOf = "rows",
         border_px: float | None = None,
         errors: bool = False,
+        grouping: Grouping | None = None,
     ) -> Choice:
         """Return what the words of a verb say; `experiment` defaults to what `tracks` remember.
 
         Raises
         ------
         ValueError
-            If both a name and a number of a class are given, no class has that name, `border_px` is
+            If classes are chosen by more than one keyword, no class has that name, `border_px` is
             negative, or `errors` of places are asked for and there are none.
         """
         known = experiment if experiment is not None else getattr(tracks, "experiment", None)
-        known = known if isinstance(known, Experiment) else None
         if class_of not in CLASS_OF:
             msg = f"class_of must be one of {CLASS_OF}, but it is {class_of!r}"
             raise ValueError(msg)
@@ -126,22 +131,11 @@ class Choice:
             )
             raise ValueError(msg)
         pixel_nm = _pixel_sizes(tracks, known) if errors else None
-        return cls(
-            class_of,
-            _chosen_classes(known, class_name, class_id),
-            Fields.of(known, border_px),
-            pixel_nm,
+        chosen = chosen_classes(
+            known, class_name=class_name, class_names=class_names, class_ids=class_ids
         )
-
-
-def check_words(*, by: str, confidence: float = 0.95) -> None:
-    """Raise where a verb of this room is asked for a grouping or a confidence that there is not."""
-    if by not in ("pooled", "movie"):
-        msg = f"by must be 'movie' or 'pooled', but it is {by!r}"
-        raise ValueError(msg)
-    if not 0 < confidence < 1:
-        msg = f"confidence must be between 0 and 1 (0.95 is 95 %), but it is {confidence}"
-        raise ValueError(msg)
+        of_rows = Grouping() if grouping is None else grouping.of_rows()
+        return cls(class_of, chosen, Fields.of(known, border_px), pixel_nm, of_rows)
 
 
 def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
@@ -166,23 +160,3 @@ def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
             strict=True,
         )
     )
-
-
-def _chosen_classes(
-    known: Experiment | None, class_name: str | None, class_id: int | None
-) -> tuple[int, ...] | None:
-    """Return the classes that a verb is asked for, None for all."""
-    if class_name is not None and class_id is not None:
-        msg = f"give class_name or class_id, not both (met {class_name!r} and {class_id})"
-        raise ValueError(msg)
-    if class_id is not None:
-        return (int(class_id),)
-    if class_name is None:
-        return None
-    if known is None:
-        msg = (
-            f"the class {class_name!r} cannot be looked up without experiment=...; give its number "
-            "as class_id=..."
-        )
-        raise ValueError(msg)
-    return (known.class_id(class_name),)

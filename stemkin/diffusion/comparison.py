@@ -29,6 +29,7 @@ from scipy import special
 
 from stemkin.blas import one_thread
 from stemkin.tables import POOLED, check_columns
+from stemkin.vocabulary import checked
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 """CODATA 2018."""
@@ -37,6 +38,7 @@ KEYS = ["class_id", "method"]
 
 
 @one_thread
+@checked
 def compare_diffusion(
     diffusion: pd.DataFrame, groups: Mapping[str, Hashable], *, confidence: float = 0.95
 ) -> pd.DataFrame:
@@ -96,6 +98,7 @@ def compare_diffusion(
 
 
 @one_thread
+@checked
 def arrhenius(
     diffusion: pd.DataFrame, *, temperature_k: Mapping[str, float], confidence: float = 0.95
 ) -> pd.DataFrame:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.choice import By, Choice, ClassOf
+from stemkin.diffusion.choice import Choice, ClassOf
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.diffusion.segments import Segments, unit_sums
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.motion.displacement import squared_displacements
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment, conform, empty
@@ -31,9 +33,10 @@ def msd(
     *,
     max_lag_frames: int = 10,
     class_name: str | None = None,
-    class_id: int | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     class_of: ClassOf = "rows",
-    by: By = "movie",
+    by: By = "pooled",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
 ) -> Question[pd.DataFrame]:
@@ -41,7 +44,7 @@ def msd(
 
     Parameters
     ----------
-    tracks, class_name, class_id, class_of, by, experiment, frame_time_s
+    tracks, class_name, class_names, class_ids, class_of, by, experiment, frame_time_s
         As for `stemkin.fit_diffusion`.
     max_lag_frames
         Largest lag, at most 10,000.
@@ -60,25 +63,37 @@ def msd(
     ValueError
         If a column is missing, a particle is twice in one frame, or a frame time is not known.
     """
-    if max_lag_frames != int(max_lag_frames) or not 1 <= max_lag_frames <= LONGEST_LAG:
+    if max_lag_frames > LONGEST_LAG:
         msg = (
-            f"max_lag_frames must be a whole number from 1 to {LONGEST_LAG}, but it is "
+            f"max_lag_frames must be a whole number of frames, {LONGEST_LAG} or less, but it is "
             f"{max_lag_frames}"
         )
         raise ValueError(msg)
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), by)
+    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
+    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
     choice = Choice.of(
-        tracks, experiment, class_name=class_name, class_id=class_id, class_of=class_of
+        tracks,
+        experiment,
+        class_name=class_name,
+        class_names=class_names,
+        class_ids=class_ids,
+        class_of=class_of,
+        grouping=grouping,
     )
 
     def table(sums: Sums) -> pd.DataFrame:
-        rows = []
-        for movie, number, parts in pooling.groups(sums):
+        rows: list[pd.DataFrame] = []
+        groups: list[Key] = []
+        for group, number, parts in pooling.groups(sums):
             for seconds, vector in sorted(parts.items()):
-                rows.append(_curve(movie, number, seconds, vector))
-        return conform(pd.concat(rows), "msd") if rows else empty("msd")
+                rows.append(_curve(group[0], number, seconds, vector))
+                groups += [group] * len(rows[-1])
+        found = empty("msd")
+        if rows:
+            found = conform(pd.concat(rows), "msd")
+        return grouping.beside(found, groups)
 
-    adder = partial(add_squared_displacements, max_lag=max_lag_frames)
+    adder = partial(add_squared_displacements, max_lag=int(max_lag_frames))
     return Question(added_by(adder, choice), table)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
+from stemkin.diffusion.choice import Choice, ClassOf
 from stemkin.diffusion.methods import Estimate, Estimator, Method, Sigma, estimator
 from stemkin.diffusion.normality import shapes
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.detection.sites import BORDER_PX
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment, conform, empty
@@ -29,12 +30,13 @@ def fit_diffusion(
     tracks: Any,
     *,
     class_name: str | None = None,
-    class_id: int | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     method: Method | Sequence[Method] = "mle",
     hop_length_nm: float | None = None,
     sigma_nm: Sigma = None,
     class_of: ClassOf = "rows",
-    by: By = "movie",
+    by: By = "pooled",
     border_px: float | None = BORDER_PX,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
@@ -46,12 +48,12 @@ def fit_diffusion(
     ----------
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
-    class_name, class_id
-        One class only; by default all.
+    class_name, class_names, class_ids
+        One class, several, or their numbers; by default all.
     method
         One, or several (then each class has a row for each).
         ``"mle"``: exact Gaussian likelihood of whole tracks, gaps and localisation error included;
-        as good as can be for Brownian motion, and its interval segments honest for other motion.
+        as good as can be for Brownian motion, and its interval stays honest for other motion.
         ``"hop"``: hops to the six neighbours on a triangular lattice, ``D = a² Gamma / 4``; as good
         as can be where motion is hops, meaningless where it is not. ``"cve"``: covariance
         estimator; in closed form, unbiased, may be negative where nothing moves. ``"ols"``:
@@ -73,7 +75,9 @@ def fit_diffusion(
         ``"track"``: a whole track counts for the class that it has most often; ``"all"``: classes
         are not told apart (class_id -1).
     by
-        ``"movie"`` for each movie and all together ("*"); ``"pooled"`` for "*" only.
+        ``"pooled"`` for all movies together ("*"); ``"movie"`` for each movie as well; `Bins` of
+        time or dose, or any column of the rows or of the movies (a temperature); or several of
+        these. A displacement counts for a group that it begins and ends in.
     border_px
         Particles closer than this to the edge of a frame are not seen. Where the frames' size is
         known (from the experiment, with columns ``y``, ``x`` in the tracks), each step counts for
@@ -108,16 +112,18 @@ def fit_diffusion(
     """
     methods: tuple[Method, ...] = (method,) if isinstance(method, str) else tuple(method)
     estimators = estimators_for(methods, hop_length_nm, sigma_nm)
-    check_words(by=by, confidence=confidence)
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), by)
+    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
+    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
     choice = Choice.of(
         tracks,
         experiment,
         class_name=class_name,
-        class_id=class_id,
+        class_names=class_names,
+        class_ids=class_ids,
         class_of=class_of,
         border_px=border_px,
         errors=sigma_nm == "position_error",
+        grouping=grouping,
     )
 
     def table(*sums: Sums) -> pd.DataFrame:
@@ -165,24 +171,35 @@ class Fits:
 
     def table(self, methods: Sequence[Method]) -> pd.DataFrame:
         """Return the table ``diffusion``; for each class in the order of `methods`."""
-        filled = [part for part in map(self._of, methods) if len(part)]
+        parts = [self._of(method) for method in methods]
+        filled = [part for part in parts if len(part)]
         if not filled:
-            return empty("diffusion")
-        rows = pd.concat(filled).drop_duplicates(["movie", "class_id", "method"])
-        return conform(rows.sort_values(["movie", "class_id"], kind="stable"), "diffusion")
+            return self.pooling.grouping.beside(empty("diffusion"), [])
+        rows = pd.concat(filled).drop_duplicates([*self.keys, "method"])
+        return rows.sort_values(self.keys, kind="stable", ignore_index=True)
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns that say what a row is about, but for its method."""
+        return ["movie", *self.pooling.grouping.columns, "class_id"]
 
     def _of(self, method: Method) -> pd.DataFrame:
         """Return the rows of one method."""
         if method == "auto":
             return self._of_choice()
-        rows = []
-        for movie, number, parts in self.pooling.groups(self.sums[method]):
+        rows: list[dict[str, Any]] = []
+        groups: list[Key] = []
+        for group, number, parts in self.pooling.groups(self.sums[method]):
             estimates = [
                 self.estimators[method].solve(vector, seconds, self.confidence)
                 for seconds, vector in parts.items()
             ]
-            rows.append(_row(movie, number, method, merged(estimates, self.confidence)))
-        return conform(pd.DataFrame(rows), "diffusion") if rows else empty("diffusion")
+            groups.append(group)
+            rows.append(_row(group[0], number, method, merged(estimates, self.confidence)))
+        table = empty("diffusion")
+        if rows:
+            table = conform(pd.DataFrame(rows), "diffusion")
+        return self.pooling.grouping.beside(table, groups)
 
     def _of_choice(self) -> pd.DataFrame:
         """Return for each class "hop" where displacements are not Gaussian, else "mle"."""
@@ -190,15 +207,14 @@ class Fits:
         if "hop" not in self.estimators or brownian.empty:
             return brownian
         hopping, shape = self._of("hop"), shapes(self.sums["cve"], self.pooling)
-        odd = _classes_in(shape[~shape["gaussian"].astype(bool)])
-        spread, hopped = _classes_in(brownian), _classes_in(hopping)
+        odd = self._about(shape[~shape["gaussian"].astype(bool)])
+        spread, hopped = self._about(brownian), self._about(hopping)
         by_hops = spread.isin(odd) & spread.isin(hopped)
         return pd.concat([brownian[~by_hops], hopping[hopped.isin(spread[by_hops])]])
 
-
-def _classes_in(rows: pd.DataFrame) -> pd.MultiIndex:
-    """Return movie and class of each row."""
-    return pd.MultiIndex.from_frame(rows[["movie", "class_id"]])
+    def _about(self, rows: pd.DataFrame) -> pd.MultiIndex:
+        """Return group and class of each row."""
+        return pd.MultiIndex.from_frame(rows[self.keys])
 
 
 def merged(estimates: list[Estimate], confidence: float) -> Estimate:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.choice import By, Choice, ClassOf, check_words
+from stemkin.diffusion.choice import Choice, ClassOf
 from stemkin.diffusion.methods import estimator
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
+from stemkin.rows.groups import By, Grouping
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
@@ -29,20 +31,22 @@ def hop_rates(
     *,
     hop_length_nm: float,
     class_name: str | None = None,
-    class_id: int | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     class_of: ClassOf = "rows",
-    by: By = "movie",
+    by: By = "pooled",
     border_px: float | None = BORDER_PX,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> Question[pd.DataFrame]:
-    """Return how often defects of each class hop to a neighbouring site. Computes once: one pass
-    over the tracks.
+    """Return how often defects of each class hop to a neighbouring site. Computes once: one pass.
 
     Parameters
     ----------
-    tracks, class_name, class_id, class_of, by, border_px, experiment, frame_time_s, confidence
+    tracks, class_name, class_names, class_ids, class_of, by, border_px, experiment
+        As for `fit_diffusion`.
+    frame_time_s, confidence
         As for `fit_diffusion`.
     hop_length_nm
         Distance between neighbouring sites of the (triangular) lattice; 0.3153 for the sulphur
@@ -61,24 +65,27 @@ def hop_rates(
         As `fit_diffusion`.
     """
     adder = estimator("hop", hop_length_nm).add
-    check_words(by=by, confidence=confidence)
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), by)
+    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
+    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
     choice = Choice.of(
         tracks,
         experiment,
         class_name=class_name,
-        class_id=class_id,
+        class_names=class_names,
+        class_ids=class_ids,
         class_of=class_of,
         border_px=border_px,
+        grouping=grouping,
     )
 
     def table(sums: Sums) -> pd.DataFrame:
         rows = []
-        for movie, number, parts in pooling.groups(sums):
+        for group, number, parts in pooling.groups(sums):
             for seconds, vector in sorted(parts.items()):
-                rows.append(_row(movie, number, seconds, vector, hop_length_nm, confidence))
-        rows.sort(key=lambda row: (row["movie"], row["class_id"]))
-        return _as_table(rows)
+                row = _row(group[0], number, seconds, vector, hop_length_nm, confidence)
+                rows.append((group, row))
+        rows.sort(key=lambda pair: (pair[0], pair[1]["class_id"]))
+        return grouping.beside(_as_table([row for _, row in rows]), [group for group, _ in rows])
 
     return Question(added_by(adder, choice), table)
 

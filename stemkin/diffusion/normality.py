@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from stemkin.diffusion.choice import By, Choice, ClassOf
+from stemkin.diffusion.choice import Choice, ClassOf
 from stemkin.diffusion.methods import add_covariance
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.covariance import excess_kurtosis
+from stemkin.rows.groups import By, Grouping
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
@@ -28,8 +30,11 @@ COLUMNS = ["movie", "class_id", "n", "excess", "std_error", "p_value", "gaussian
 def gaussianity(
     tracks: Any,
     *,
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     class_of: ClassOf = "rows",
-    by: By = "movie",
+    by: By = "pooled",
     border_px: float | None = BORDER_PX,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
@@ -38,7 +43,7 @@ def gaussianity(
 
     Parameters
     ----------
-    tracks, class_of, by, border_px, experiment, frame_time_s
+    tracks, class_name, class_names, class_ids, class_of, by, border_px, experiment, frame_time_s
         As for `fit_diffusion`.
 
     Returns
@@ -52,8 +57,18 @@ def gaussianity(
     ValueError
         As `fit_diffusion`.
     """
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), by)
-    choice = Choice.of(tracks, experiment, class_of=class_of, border_px=border_px)
+    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
+    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
+    choice = Choice.of(
+        tracks,
+        experiment,
+        class_name=class_name,
+        class_names=class_names,
+        class_ids=class_ids,
+        class_of=class_of,
+        border_px=border_px,
+        grouping=grouping,
+    )
 
     def table(sums: Sums) -> pd.DataFrame:
         return shapes(sums, pooling)
@@ -67,15 +82,17 @@ def shapes(sums: Sums, pooling: Pooling) -> pd.DataFrame:
     Parameters
     ----------
     sums
-        Movie, class → sums of `add_covariance`.
+        Key, class → sums of `add_covariance`.
     pooling
         How they come together.
     """
     rows = []
-    for movie, number, parts in pooling.groups(sums):
-        rows.append(_shape(movie, number, total(np.sum(list(parts.values()), axis=0))))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.sort_values(["movie", "class_id"], ignore_index=True)
+    for group, number, parts in pooling.groups(sums):
+        shape = _shape(group[0], number, total(np.sum(list(parts.values()), axis=0)))
+        rows.append((group, shape))
+    rows.sort(key=lambda pair: (pair[0], pair[1]["class_id"]))
+    table = pd.DataFrame([shape for _, shape in rows], columns=COLUMNS)
+    return pooling.grouping.beside(table, [group for group, _ in rows])
 
 
 def _shape(movie: str, class_id: int, numbers: np.ndarray) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from stemkin.diffusion.choice import By, Choice, check_words
+from stemkin.diffusion.choice import Choice
 from stemkin.diffusion.segments import Segments, segments_of
-from stemkin.rows.passes import Sums, Through
-from stemkin.tables import POOLED
+from stemkin.rows.groups import Grouping, Key
+from stemkin.rows.passes import Sums, Through, added
 
 Adder = Callable[[Segments, np.ndarray, int], np.ndarray]
 """From segments, the (n_units,) group of each unit and the number of groups to exact sums
@@ -19,7 +19,7 @@ Adder = Callable[[Segments, np.ndarray, int], np.ndarray]
 
 
 def added_by(adder: Adder, choice: Choice) -> Through:
-    """Return what adds movie, class → the sums of `adder` over the segments of whole tracks.
+    """Return what adds key, class → the sums of `adder` over the segments of whole tracks.
 
     Parameters
     ----------
@@ -44,31 +44,29 @@ class Pooling:
     ----------
     time_of
         Tells the frame time of a movie [s].
-    by
-        ``"movie"`` for each movie and all together; ``"pooled"`` for all together only.
+    grouping
+        How rows are told apart.
     """
 
     time_of: Callable[[str], float]
-    by: By
+    grouping: Grouping
 
-    def __post_init__(self) -> None:
-        """Refuse a grouping that there is not."""
-        check_words(by=self.by)
-
-    def groups(self, sums: Sums) -> Iterator[tuple[str, int, dict[float, np.ndarray]]]:
-        """Yield movie ("*" last), class, and frame time [s] → total, sorted.
+    def groups(self, sums: Sums) -> Iterator[tuple[Key, int, dict[float, np.ndarray]]]:
+        """Yield group (all movies last), class, and frame time [s] → total, sorted.
 
         Parameters
         ----------
         sums
-            Movie, class → exact sums.
+            Key, class → exact sums.
         """
-        pooled: dict[int, dict[float, np.ndarray]] = {}
-        for (movie, number), vector in sorted(sums.items()):
-            seconds = self.time_of(movie)
-            if self.by == "movie":
-                yield movie, number, {seconds: vector}
-            own = pooled.setdefault(number, {})
-            own[seconds] = own[seconds] + vector if seconds in own else vector
-        for number, parts in sorted(pooled.items()):
-            yield POOLED, number, parts
+        of_key: dict[Key, list[tuple[int, np.ndarray]]] = {}
+        for (key, number), vector in sums.items():
+            of_key.setdefault(key, []).append((number, vector))
+        for group, keys in self.grouping.groups(of_key):
+            pooled: dict[int, list[Sums]] = {}
+            for key in keys:
+                seconds = self.time_of(key[0])
+                for number, vector in of_key[key]:
+                    pooled.setdefault(number, []).append({seconds: vector})
+            for number, parts in sorted(pooled.items()):
+                yield group, number, added(parts)

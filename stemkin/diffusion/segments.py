@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from stemkin.diffusion.choice import Choice, ClassOf
-from stemkin.kernels.chains.counting import run_starts
+from stemkin.kernels.chains.counting import run_starts, small_codes
 from stemkin.kernels.common.exact import N_SLICES, group_sums
 from stemkin.kernels.motion.borders import Room, all_alike
 from stemkin.kernels.motion.walks import Walks
+from stemkin.rows.groups import Grouping, Key
 from stemkin.rows.tracks import Trajectories
 from stemkin.tables import NOT_NAMED
 
@@ -23,14 +24,15 @@ class Segments:
 
     Attributes
     ----------
-    movies
-        Names of the movies.
+    keys
+        Movies, or movies and the values of what rows are grouped by.
     segment, frame, y_nm, x_nm
         (n,) rows ordered by segment and frame.
     unit
         (n,) unit of each row: a track, as far as it belongs to one class.
-    movie, class_id, particle, track
-        (n_units,) what each unit belongs to; the number of the track never decreases.
+    key, class_id, particle, track
+        (n_units,) what each unit belongs to: one of the `keys`, a class, a particle and its track,
+        whose number never decreases.
     room
         Where the rows are in the field; None where that is not known or does not count.
     variance
@@ -38,13 +40,13 @@ class Segments:
         where it was not asked for.
     """
 
-    movies: list[str]
+    keys: list[Key]
     segment: np.ndarray
     frame: np.ndarray
     y_nm: np.ndarray
     x_nm: np.ndarray
     unit: np.ndarray
-    movie: np.ndarray
+    key: np.ndarray
     class_id: np.ndarray
     particle: np.ndarray
     track: np.ndarray
@@ -63,7 +65,7 @@ class Segments:
     @property
     def n_units(self) -> int:
         """Number of units."""
-        return len(self.movie)
+        return len(self.key)
 
     def strips(self, n_rows: int) -> Iterator[Segments]:
         """Yield the segments in pieces of about `n_rows` rows; each track is whole in one piece, and
@@ -79,17 +81,17 @@ class Segments:
             rows = slice(start, stop)
             units = slice(*np.searchsorted(self.track, [own_track[start], own_track[stop - 1] + 1]))
             yield Segments(
-                self.movies, self.segment[rows], self.frame[rows], self.y_nm[rows], self.x_nm[rows],
-                self.unit[rows] - units.start, self.movie[units], self.class_id[units], self.particle[units],
+                self.keys, self.segment[rows], self.frame[rows], self.y_nm[rows], self.x_nm[rows],
+                self.unit[rows] - units.start, self.key[units], self.class_id[units], self.particle[units],
                 self.track[units], None if self.room is None else self.room.take(rows),
                 None if self.variance is None else self.variance[rows],
             )  # fmt: skip
 
-    def groups(self) -> tuple[list[tuple[str, int]], np.ndarray]:
-        """Return (movie, class) of each group, and the (n_units,) group of each unit."""
-        both = np.stack([self.movie, self.class_id], axis=1)
+    def groups(self) -> tuple[list[tuple[Key, int]], np.ndarray]:
+        """Return (key, class) of each group, and the (n_units,) group of each unit."""
+        both = np.stack([self.key, self.class_id], axis=1)
         pairs, group = np.unique(both, axis=0, return_inverse=True)
-        return [(self.movies[m], int(c)) for m, c in pairs], group.ravel()
+        return [(self.keys[m], int(c)) for m, c in pairs], group.ravel()
 
 
 STRIP_ROWS = 100_000
@@ -147,23 +149,59 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
     finite = np.isfinite(tracks.y_nm) & np.isfinite(tracks.x_nm)
     tracks = tracks if finite.all() else tracks.keep(finite)
     class_id = _classes(tracks, choice.class_of)
-    segment = np.cumsum(run_starts(tracks.track, class_id)) - 1
-    lowest = int(class_id.min(initial=0))
-    n_classes = int(class_id.max(initial=0)) - lowest + 1
-    owner = tracks.track * n_classes + (class_id - lowest)
+    keys, label, key = _labels(tracks, class_id, rows, choice.grouping)
+    segment = np.cumsum(run_starts(tracks.track, label)) - 1
     if choice.class_ids is not None:
         wanted = np.isin(class_id, choice.class_ids)
-        tracks, segment, owner = tracks.keep(wanted), segment[wanted], owner[wanted]
-    there = np.bincount(owner, minlength=1) > 0
-    units = np.flatnonzero(there)
-    unit = (np.cumsum(there) - 1)[owner]
-    track, own_class = np.divmod(units, n_classes)
+        tracks, segment = tracks.keep(wanted), segment[wanted]
+        class_id, label, key = class_id[wanted], label[wanted], key[wanted]
+    unit, first = _units(tracks.track, label)
+    track = tracks.track[first]
     return Segments(
-        tracks.movies, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit,
-        tracks.movie[track], own_class + lowest, tracks.particle[track], track,
+        keys, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit,
+        key[first], class_id[first], tracks.particle[track], track,
         None if choice.fields is None else choice.fields.room(rows, tracks),
         None if choice.pixel_nm is None else _variances(rows, tracks, choice.pixel_nm),
     )  # fmt: skip
+
+
+def _labels(
+    tracks: Trajectories, class_id: np.ndarray, rows: pd.DataFrame, grouping: Grouping
+) -> tuple[list[Key], np.ndarray, np.ndarray]:
+    """Return the keys, the (n,) number of class and group together, and the (n,) key of each row."""
+    movie = tracks.movie[tracks.track]
+    _, place = small_codes(class_id)
+    if not grouping.parts:
+        return [(name,) for name in tracks.movies], place, movie
+    keys, key = grouping.codes(tracks.movies, movie, tracks.frame, rows.iloc[tracks.row])
+    return keys, place * len(keys) + key, key
+
+
+def _units(track: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unit of each row, which is its track with its label, and the first row of each.
+
+    Parameters
+    ----------
+    track, label
+        (n,) of each row; tracks never decrease.
+
+    Returns
+    -------
+    unit
+        (n,) in the order of track, then label.
+    first
+        (n_units,) rows.
+    """
+    n, n_labels = len(track), int(label.max(initial=0)) + 1
+    owner = track * n_labels + label
+    if n and (int(track[-1]) + 1) * n_labels > 8 * n:  # a list of all pairs would be mostly empty
+        _, unit = np.unique(owner, return_inverse=True)
+    else:
+        there = np.bincount(owner, minlength=1) > 0
+        unit = (np.cumsum(there) - 1)[owner]
+    first = np.zeros(int(unit.max(initial=-1)) + 1, dtype=np.int64)
+    first[unit[::-1]] = np.arange(n)[::-1]  # of several rows the last one written, the first, stays
+    return unit, first
 
 
 def _check_positions(rows: pd.DataFrame) -> None:
@@ -202,10 +240,8 @@ def _classes(tracks: Trajectories, class_of: ClassOf) -> np.ndarray:
         return tracks.class_id
     if class_of == "all":
         return np.full(len(tracks.track), NOT_NAMED)
-    lowest = int(tracks.class_id.min())
-    n_classes = int(tracks.class_id.max()) - lowest + 1
-    where = tracks.track * n_classes + (tracks.class_id - lowest)
-    votes = np.bincount(where, minlength=tracks.n_tracks * n_classes).reshape(
-        tracks.n_tracks, n_classes
-    )
-    return np.asarray(votes.argmax(axis=1)[tracks.track] + lowest)
+    found, place = small_codes(tracks.class_id)
+    where = tracks.track * len(found) + place
+    votes = np.bincount(where, minlength=tracks.n_tracks * len(found))
+    most = votes.reshape(tracks.n_tracks, len(found)).argmax(axis=1)
+    return np.asarray(found[most][tracks.track])

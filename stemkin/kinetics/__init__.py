@@ -41,10 +41,10 @@ from stemkin.kinetics.chain import (
 from stemkin.kinetics.changes import Transitions, transitions
 from stemkin.kinetics.creation import creation, cross_section
 from stemkin.kinetics.dose import beam_cross_sections
-from stemkin.kinetics.groups import Bins
 from stemkin.kinetics.hidden_states import hidden_transitions
 from stemkin.kinetics.numbers import populations
 from stemkin.kinetics.residence import dwell_times, survival
+from stemkin.rows.groups import Bins
 
 __all__ = [
     "Bins",

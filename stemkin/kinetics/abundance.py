@@ -19,7 +19,7 @@ efficiency; raw numbers stand beside.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, Literal
@@ -28,14 +28,15 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kernels.chains.abundance import SightingCounts
+from stemkin.kernels.chains.counting import small_codes
 from stemkin.kernels.common.intervals import count_interval
-from stemkin.kinetics.changes import class_names
-from stemkin.kinetics.counts import small_codes
-from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.kinetics.changes import names_of
 from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import Trajectories
 from stemkin.tables import OK, Experiment
+from stemkin.vocabulary import chosen_classes, of_classes
 
 Efficiency = Mapping[int, float] | float | Literal["gaps"]
 Chance = Mapping[int, float] | float | Literal["tracks"]
@@ -50,6 +51,9 @@ def abundances(
     efficiency: Efficiency = "gaps",
     false_per_frame: Chance = "tracks",
     by: By = "pooled",
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
@@ -73,6 +77,8 @@ def abundances(
         the same place again and again is not in this.
     by
         As in `transitions`.
+    class_name, class_names, class_ids
+        Classes that the table tells of: one, several, or their numbers; by default all.
     experiment
         Tells which frames were looked at and how large they are; by default that of the rows.
         Without one, frames run from 0 to the last with a row.
@@ -101,6 +107,9 @@ def abundances(
             f"{own[0]!r} is a column of the rows"
         )
         raise ValueError(msg)
+    chosen = chosen_classes(
+        known, class_name=class_name, class_names=class_names, class_ids=class_ids
+    )
     looked = frames_looked_at(known)
     bad = {
         movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()
@@ -114,7 +123,7 @@ def abundances(
     )
 
     def table(sums: Sums) -> pd.DataFrame:
-        return _table(sums, grouping, known, looked, told)
+        return of_classes(_table(sums, grouping, known, looked, told), chosen)
 
     return Question(partial(count_sightings, grouping=grouping.of_rows(), bad=bad), table)
 
@@ -132,7 +141,7 @@ def _table(
         refuse_frames_outside(known, movie, -sums["first", movie].most, frame)
     exposure = _exposure(grouping, known, looked, last)
     counts = {k[1:]: v for k, v in sums.items() if k[0] == "count"}
-    classes = sorted({*class_names(known), *(i for _, i in counts)})
+    classes = sorted({*names_of(known), *(i for _, i in counts)})
     bridged = any(total.numbers[4] for total in counts.values())
     lengths: dict[str, float] = {}
     for (movie, *_), (n, _area) in exposure.items():

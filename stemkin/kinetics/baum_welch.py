@@ -21,7 +21,7 @@ from stemkin.kernels.chains.hidden_markov import expected_counts
 from stemkin.kernels.chains.rate_intervals import probability_interval
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.common.exact import slices, total
-from stemkin.kinetics.groups import Key
+from stemkin.rows.groups import Key
 from stemkin.rows.passes import Sums, sum_over
 
 MAX_STEPS = 200

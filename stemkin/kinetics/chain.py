@@ -4,15 +4,13 @@ All of these work on the result of `transitions`, which is small; none passes ov
 
 >>> rows = pd.DataFrame({"particle": 1, "frame": range(9), "class_id": [0, 0, 0, 1, 1, 0, 0, 1, 1]})
 >>> found = transitions(rows, lag_frames=(1, 2), frame_time_s=2.0)
->>> stationary(found).round(2).tolist()
+>>> stationary(found)["share"].round(2).tolist()
 [0.45, 0.55]
->>> reversibility(found)["p_value"]
-1.0
+>>> reversibility(found)["p_value"].tolist()
+[1.0]
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +19,12 @@ from stemkin.blas import one_thread
 from stemkin.kernels.chains import chain_tests
 from stemkin.kinetics.changes import Transitions, transitions  # noqa: F401 - for the example above
 from stemkin.tables import POOLED
+from stemkin.vocabulary import checked
 
 N_SAMPLES = 1000
 
 
+@checked
 def connected(found: Transitions, *, movie: str = POOLED) -> pd.Series:
     """Return the number of the set that each class belongs to; within a set every class was reached
     from every other.
@@ -37,24 +37,36 @@ def connected(found: Transitions, *, movie: str = POOLED) -> pd.Series:
 
 
 @one_thread
+@checked
 def stationary(
     found: Transitions, *, movie: str = POOLED, lag_frames: int | None = None
-) -> pd.Series:
-    """Return the share of each class that the chain would keep for ever; NaN where there is none,
-    or several.
+) -> pd.DataFrame:
+    """Return the stationary distribution: the share of each class that the chain would keep.
 
-    Classes that were never seen in a track have no share (NaN), and do not spoil that of the
-    others. This is not the share that was
-    seen: a movie is short, and defects are made and lost.
+    Parameters
+    ----------
+    found
+        What `transitions` returns.
+    movie
+        A movie, or "*" for all.
+    lag_frames
+        By default the first lag.
+
+    Returns
+    -------
+    Column `share`, one row per class, labelled by it; NaN where there is no such distribution, or
+    several. Classes that were never seen in a track have no share, and do not spoil that of the
+    others. This is not the share that was seen: a movie is short, and defects are made and lost.
     """
     P = found.matrix("probability", movie=movie, lag_frames=lag_frames)
     seen = _seen(found, movie, lag_frames)
     share = np.full(len(P), np.nan)
     share[seen] = chain_tests.stationary_distribution(P.to_numpy()[np.ix_(seen, seen)])
-    return pd.Series(share, index=P.index, name="stationary")
+    return pd.DataFrame({"share": share}, index=P.index)
 
 
 @one_thread
+@checked
 def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
     """Return what the chain says of each class: `class_id`, `set` (see `connected`), `seen_share`
     of all pairs, `stationary_share`.
@@ -86,6 +98,29 @@ def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
     )
 
 
+def _frame_time(found: Transitions, movie: str, frame_time_s: float | None) -> float:
+    """Return the time between frames of `movie`, or of all movies; NaN where these have several.
+
+    Raises
+    ------
+    ValueError
+        If it is not known.
+    """
+    if frame_time_s is not None:
+        return frame_time_s
+    known = found.frame_times
+    times = {seconds for name, seconds in known.items() if movie in (POOLED, name)}
+    if not times or any(np.isnan(seconds) for seconds in times):
+        msg = (
+            "the time between frames is not known; pass frame_time_s=... (or experiment=...) to "
+            "`transitions`"
+        )
+        raise ValueError(msg)
+    if len(times) > 1:
+        return np.nan
+    return times.pop()
+
+
 def _seen(found: Transitions, movie: str, lag_frames: int | None) -> np.ndarray:
     """Return the places of the classes that were counted at all."""
     counts = found.matrix("count", movie=movie, lag_frames=lag_frames).to_numpy()
@@ -101,10 +136,11 @@ def _known(found: Transitions, movie: str, lag_frames: int) -> np.ndarray:
 
 
 @one_thread
+@checked
 def implied_timescales(
     found: Transitions,
     *,
-    frame_time_s: float,
+    frame_time_s: float | None = None,
     movie: str = POOLED,
     confidence: float = 0.95,
     seed: int = 0,
@@ -117,7 +153,7 @@ def implied_timescales(
     found
         Transitions at several lags.
     frame_time_s
-        Time between frames.
+        Time between frames; by default what `found` knows of its movies.
     movie
         A movie, or "*" for all.
     confidence
@@ -135,6 +171,9 @@ def implied_timescales(
     """
     rows = []
     lags = found.table["lag_frames"].unique().tolist()
+    seconds = np.nan
+    if lags:
+        seconds = _frame_time(found, movie, frame_time_s)
     for lag in lags:
         seen = np.ix_(*(_known(found, movie, lags[0]),) * 2)
         P, count = (
@@ -147,11 +186,11 @@ def implied_timescales(
         drawn = chain_tests.sampled_matrices(
             count / lag, N_SAMPLES, np.random.default_rng(seed), sets=sets
         )
-        times, which = chain_tests.set_timescales(P, sets, lag * frame_time_s)
+        times, which = chain_tests.set_timescales(P, sets, lag * seconds)
         # few counts may say that a set is left for good where a drawn matrix cannot, and the other
         # way round
         sampled, _ = chain_tests.set_timescales(
-            drawn, sets, lag * frame_time_s, closed=chain_tests.never_left(P, sets)
+            drawn, sets, lag * seconds, closed=chain_tests.never_left(P, sets)
         )
         tail = (1 - confidence) / 2
         with np.errstate(invalid="ignore"):  # between two that never end there is no number: NaN
@@ -166,6 +205,7 @@ def implied_timescales(
 
 
 @one_thread
+@checked
 def chapman_kolmogorov(
     found: Transitions, *, movie: str = POOLED, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
@@ -242,21 +282,25 @@ def chapman_kolmogorov(
 
 
 @one_thread
-def reversibility(found: Transitions, *, movie: str = POOLED) -> dict[str, Any]:
+@checked
+def reversibility(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
     """Test detailed balance: does every pair of classes change into each other as often either way?
 
     Under a beam it need not hold; stemkin never imposes it.
 
+    Parameters
+    ----------
+    found
+        What `transitions` returns.
+    movie
+        A movie, or "*" for all.
+
     Returns
     -------
-    `statistic` (twice the log-likelihood ratio), `degrees_of_freedom`, `p_value`, and `reversible`
+    One row: `statistic` (twice the log-likelihood ratio), `degrees_of_freedom`, `p_value`, and `reversible`
     (at 1 %).
     """
     counts = found.matrix("count", movie=movie).to_numpy()
     statistic, freedom, p = chain_tests.reversibility_test(counts)
-    return {
-        "statistic": statistic,
-        "degrees_of_freedom": freedom,
-        "p_value": p,
-        "reversible": p >= 0.01,
-    }
+    test = {"statistic": statistic, "degrees_of_freedom": freedom, "p_value": p}
+    return pd.DataFrame([{**test, "reversible": p >= 0.01}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,11 @@ import pandas as pd
 from stemkin.kernels.chains.generator import Generator, fit_generator
 from stemkin.kernels.chains.markov import overlap, transition_probabilities
 from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
-from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
+from stemkin.vocabulary import chosen_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +32,14 @@ class Transitions:
         Class number → name, where a name is known.
     class_ids
         The states, in the order of the matrices.
+    frame_times
+        Movie → what passes from frame to frame [s]; NaN where that is not known.
     """
 
     table: pd.DataFrame
     names: Mapping[int, str]
     class_ids: Sequence[int]
+    frame_times: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def counts(self) -> pd.DataFrame:
@@ -122,7 +126,9 @@ def transitions(
     by: By = "pooled",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
-    class_ids: Iterable[int] | None = None,
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     confidence: float = 0.95,
 ) -> Question[Transitions]:
     """Count what each class becomes, and divide once. Computes once: one pass over the tracks.
@@ -141,9 +147,9 @@ def transitions(
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves. Without any, rates
         are NaN.
-    class_ids
-        The states; by default the classes of the experiment and of the rows. Rows of other classes,
-        and rows that are not named, count as frames in which the particle was not seen.
+    class_name, class_names, class_ids
+        The states: one class, several, or their numbers; by default the classes of the experiment
+        and of the rows. Rows of other classes, and rows that are not named, count as frames in which the particle was not seen.
     confidence
         Of all intervals.
 
@@ -167,8 +173,10 @@ def transitions(
         grouping,
         time_of,
         lags=_lags(lag_frames),
-        names=class_names(known),
-        class_ids=class_ids,
+        names=names_of(known),
+        class_ids=chosen_classes(
+            known, class_name=class_name, class_names=class_names, class_ids=class_ids
+        ),
         confidence=confidence,
     )
 
@@ -210,7 +218,8 @@ def question_of_changes(
         for group, keys in grouping.groups(counts):
             own = {key: counts[key] for key in keys}
             rows += [(group, part) for part in _rows_of(own, states, lags, time_of, confidence)]
-        return Transitions(grouping.table(rows, "transitions"), names, states)
+        times = {key[0]: time_of(key[0]) for key in counts}
+        return Transitions(grouping.table(rows, "transitions"), names, states, times)
 
     count = partial(
         count_transitions, max_lag=max(lags), states=chosen, grouping=grouping.of_rows()
@@ -218,7 +227,7 @@ def question_of_changes(
     return Question(count, fitted)
 
 
-def class_names(experiment: Experiment | None) -> dict[int, str]:
+def names_of(experiment: Experiment | None) -> dict[int, str]:
     """Return class number → name of the named classes of `experiment`; empty where none is
     known."""
     if experiment is None or experiment.classes is None:
@@ -228,11 +237,7 @@ def class_names(experiment: Experiment | None) -> dict[int, str]:
 
 
 def _lags(lag_frames: int | Sequence[int]) -> list[int]:
-    lags = [int(lag) for lag in np.atleast_1d(np.asarray(lag_frames))]
-    if not lags or min(lags) < 1:
-        msg = f"a lag is a whole number of frames, 1 or more, but lag_frames is {lag_frames!r}"
-        raise ValueError(msg)
-    return lags
+    return [int(lag) for lag in np.atleast_1d(np.asarray(lag_frames))]
 
 
 def _maybe_times(

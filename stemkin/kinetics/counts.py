@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.chains.counting import pair_counts
+from stemkin.kernels.chains.counting import pair_counts, small_codes
 from stemkin.kernels.chains.packed_counting import packed
 from stemkin.kernels.chains.single_pass_counting import WORTH_COMPILING, follow_counts
-from stemkin.kinetics.groups import Grouping, Key
+from stemkin.rows.groups import Grouping, Key
 from stemkin.rows.passes import Sums
 from stemkin.rows.tracks import Trajectories, movie_codes, twins, whole_numbers
 from stemkin.tables import NOT_NAMED, check_columns
@@ -103,17 +103,3 @@ def counts_of(sums: Sums, states: tuple[int, ...]) -> dict[Key, np.ndarray]:
             )
             matrix[:, place[start], place[end]] = vector
     return counts
-
-
-def small_codes(class_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class numbers that occur, increasing, and each row's place among them. Linear for
-    small numbers.
-
-    >>> small_codes(np.array([7, 0, 7]))[0].tolist(), small_codes(np.array([7, 0, 7]))[1].tolist()
-    ([0, 7], [1, 0, 1])
-    """
-    if len(class_id) == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    lowest = class_id.min()
-    there = np.bincount(class_id - lowest) > 0
-    return np.flatnonzero(there) + lowest, (np.cumsum(there) - 1)[class_id - lowest]

@@ -23,9 +23,9 @@ import pandas as pd
 
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kernels.common.matching import match_points
-from stemkin.kinetics.changes import class_names
-from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.kinetics.changes import names_of
 from stemkin.kinetics.numbers import frames_looked_at
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import Trajectories, frame_times
 from stemkin.tables import NOT_NAMED, OK, Experiment, check_columns
@@ -148,7 +148,7 @@ def creation(
     check_columns(
         tracks, "tracks", needed=("frame", "particle", "class_id", "y", "x", "y_nm", "x_nm")
     )
-    names = class_names(known)
+    names = names_of(known)
     lacks = (
         dict(vacancies)
         if vacancies is not None

@@ -18,12 +18,13 @@ from typing import Any
 
 import pandas as pd
 
-from stemkin.kinetics.changes import Transitions, class_names, question_of_changes
+from stemkin.kinetics.changes import Transitions, names_of, question_of_changes
 from stemkin.kinetics.creation import NM2_IN_BARN
-from stemkin.kinetics.groups import By, Grouping
+from stemkin.rows.groups import By, Grouping
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
+from stemkin.vocabulary import chosen_classes
 
 
 @verb
@@ -33,7 +34,9 @@ def beam_cross_sections(
     by: By = "pooled",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
-    class_ids: Iterable[int] | None = None,
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     confidence: float = 0.95,
 ) -> Question[pd.DataFrame]:
     """Return the rates of `transitions` per electron and area, as cross-sections. Computes once:
@@ -43,7 +46,7 @@ def beam_cross_sections(
     ----------
     tracks
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
-    by, class_ids, confidence
+    by, class_name, class_names, class_ids, confidence
         As in `transitions`.
     experiment, frame_time_s
         Where frame times and dose rates come from; by default from the tracks themselves.
@@ -66,8 +69,10 @@ def beam_cross_sections(
         grouping,
         doses,
         lags=[1],
-        names=class_names(known),
-        class_ids=class_ids,
+        names=names_of(known),
+        class_ids=chosen_classes(
+            known, class_name=class_name, class_names=class_names, class_ids=class_ids
+        ),
         confidence=confidence,
     )
 

@@ -20,14 +20,16 @@ from stemkin.blas import one_thread
 from stemkin.controls import checked_confusion
 from stemkin.kernels.chains.counting import run_starts
 from stemkin.kinetics.baum_welch import BaumWelch, Emissions
-from stemkin.kinetics.changes import Transitions, class_names, transitions
-from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.kinetics.changes import Transitions, names_of, transitions
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, held, sum_over
 from stemkin.rows.tracks import Trajectories, frame_times
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
+from stemkin.vocabulary import checked, chosen_classes
 
 
 @one_thread
+@checked
 def hidden_transitions(
     tracks: Any,
     *,
@@ -35,7 +37,9 @@ def hidden_transitions(
     by: By = "pooled",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
-    class_ids: Iterable[int] | None = None,
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     confidence: float = 0.95,
 ) -> Transitions:
     """Return transitions with the naming errors taken out. Computes once, then passes over the
@@ -55,8 +59,8 @@ def hidden_transitions(
         As in `transitions`: each group has rates of its own.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.
-    class_ids
-        The states; by default the classes of the experiment and of the rows.
+    class_name, class_names, class_ids
+        The states: one class, several, or their numbers; by default the classes of the experiment and of the rows.
     confidence
         Of all intervals.
 
@@ -76,13 +80,13 @@ def hidden_transitions(
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
-    wanted = None if class_ids is None else tuple(sorted({int(i) for i in class_ids}))
+    wanted = chosen_classes(
+        known, class_name=class_name, class_names=class_names, class_ids=class_ids
+    )
     words: Any = {"grouping": grouping, "states": wanted, "with_probability": confusion is None}
     names = held(tracks, partial(_names_of, **words))
     seen = sum_over(names, _contents)
-    states = wanted or tuple(
-        sorted({*class_names(known), *(k[2] for k in seen if k[0] == "state")})
-    )
+    states = wanted or tuple(sorted({*names_of(known), *(k[2] for k in seen if k[0] == "state")}))
     gaps = {k[1:] for k in seen if k[0] == "gap"}
     if len(states) < 2:  # a single class has no other to be taken for
         words = {
@@ -109,7 +113,8 @@ def hidden_transitions(
         rows.append(
             (group, BaumWelch(holders, group, states, times, emission, prior).table(confidence))
         )
-    return Transitions(grouping.table(rows, "transitions"), class_names(known), states)
+    of_movies = {movie: time_of(movie) for _, movie, _ in gaps}
+    return Transitions(grouping.table(rows, "transitions"), names_of(known), states, of_movies)
 
 
 def _emission_table(confusion: Any, states: tuple[int, ...]) -> np.ndarray | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from stemkin.kinetics.changes import class_names
+from stemkin.kinetics.changes import names_of
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import ONLY_MOVIE, frame_times, whole_numbers
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
+from stemkin.vocabulary import chosen_classes, of_classes, refuse_negative_frames
 
 MOST_FRAMES = 50_000_000
 """No movie has more frames, as far as is known; a row beyond is a slip, and a number for each frame
@@ -20,15 +21,22 @@ up to it too much."""
 
 @verb
 def populations(
-    detections: Any, *, experiment: Experiment | None = None, frame_time_s: float | None = None
+    detections: Any,
+    *,
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
 ) -> Question[pd.DataFrame]:
-    """Return how many defects of each class there are in every frame. Computes once: one pass over
-    the rows.
+    """Return how many defects of each class there are in every frame. Computes once: one pass.
 
     Parameters
     ----------
     detections
         Table ``detections`` or ``tracks`` (pandas or Dask, cut anywhere).
+    class_name, class_names, class_ids
+        Classes that the table tells of: one, several, or their numbers; by default all.
     experiment
         Tells which frames were looked at: those with status "ok" of its table ``frames``; without
         that table all frames of the movie; without an experiment those from 0 to the last one with
@@ -48,9 +56,12 @@ def populations(
     """
     known = experiment if experiment is not None else getattr(detections, "experiment", None)
     time_of = frame_times(detections, experiment, frame_time_s)
+    chosen = chosen_classes(
+        known, class_name=class_name, class_names=class_names, class_ids=class_ids
+    )
 
     def table(sums: Sums) -> pd.DataFrame:
-        return _table(sums, known, time_of)
+        return of_classes(_table(sums, known, time_of), chosen)
 
     return Question(count_per_frame, table)
 
@@ -64,7 +75,7 @@ def _table(sums: Sums, known: Experiment | None, time_of: Callable[[str], float]
         {movie for movie, _ in sums}
         | (set() if known is None else set(known.movies["movie"].astype(str)))
     )
-    classes = sorted({*class_names(known), *(class_id for _, class_id in sums)})
+    classes = sorted({*names_of(known), *(class_id for _, class_id in sums)})
     parts = (
         [
             _of_movie(
@@ -149,12 +160,13 @@ def refuse_frames_outside(known: Experiment | None, movie: str, first: int, last
         If `first` is negative, or `last` is beyond the movie's last frame; where its length is not
         known, beyond `MOST_FRAMES`.
     """
+    refuse_negative_frames(movie, first)
     own = pd.DataFrame() if known is None else known.movies[known.movies["movie"] == movie]
     n = int(own["n_frames"].iloc[0]) if len(own) and "n_frames" in own.columns else MOST_FRAMES
-    if first < 0 or last >= n:
+    if last >= n:
         msg = (
-            f"movie {movie!r} has the frames 0 to {n - 1}, but rows say frame "
-            f"{first if first < 0 else last}; give these rows another movie, or correct n_frames"
+            f"movie {movie!r} has the frames 0 to {n - 1}, but rows say frame {last}; give these "
+            "rows another movie, or correct n_frames"
         )
         raise ValueError(msg)
 

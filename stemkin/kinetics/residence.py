@@ -7,21 +7,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from stemkin.kernels.chains.counting import small_codes
 from stemkin.kernels.chains.rate_intervals import exit_rates
 from stemkin.kernels.chains.survival import LifeTable, kaplan_meier, stay_ages
-from stemkin.kinetics.changes import class_names, spans
-from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of, small_codes
-from stemkin.kinetics.groups import By, Grouping, Key
+from stemkin.kinetics.changes import names_of, spans
+from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, added, verb
 from stemkin.rows.tracks import Trajectories, frame_times
 from stemkin.tables import NOT_NAMED, Experiment
+from stemkin.vocabulary import chosen_classes, of_classes
 
 Begun = Literal["change", "seen", "any"]
 
@@ -31,6 +33,9 @@ def dwell_times(
     tracks: Any,
     *,
     by: By = "pooled",
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
@@ -49,6 +54,8 @@ def dwell_times(
         Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
     by
         As in `transitions`.
+    class_name, class_names, class_ids
+        Classes that the table tells of: one, several, or their numbers; by default all.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.
     confidence
@@ -68,15 +75,18 @@ def dwell_times(
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    chosen = chosen_classes(
+        known, class_name=class_name, class_names=class_names, class_ids=class_ids
+    )
 
     def table(changes: Sums, unseen: Sums) -> pd.DataFrame:
-        classes = tuple(sorted({*class_names(known), *(i for _, i in unseen)}))
+        classes = tuple(sorted({*names_of(known), *(i for _, i in unseen)}))
         counts = counts_of(changes, classes)
         rows = []
         for group, keys in grouping.groups(counts):
             own = {key: counts[key] for key in keys}
             rows.append((group, _dwell_rows(own, unseen, classes, time_of, confidence)))
-        return grouping.table(rows, "dwell_times")
+        return of_classes(grouping.table(rows, "dwell_times"), chosen)
 
     count = partial(count_transitions, max_lag=1, states=None, grouping=grouping.of_rows())
     return Question((count, partial(count_unseen_ends, grouping=grouping.of_rows())), table)
@@ -137,6 +147,9 @@ def survival(
     *,
     begun: Begun = "seen",
     by: By = "pooled",
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
     confidence: float = 0.95,
@@ -158,6 +171,8 @@ def survival(
         aged from when they were first seen; right only where leaving does not depend on age.
     by
         As in `transitions`; a stay belongs to the group in which it began.
+    class_name, class_names, class_ids
+        Classes that the table tells of: one, several, or their numbers; by default all.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.
     confidence
@@ -182,6 +197,9 @@ def survival(
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    chosen = chosen_classes(
+        known, class_name=class_name, class_names=class_names, class_ids=class_ids
+    )
 
     def table(sums: Sums) -> pd.DataFrame:
         rows = []
@@ -191,7 +209,7 @@ def survival(
                 if len(by_time) == 1:  # ages of different frame times cannot be added
                     ((step, stays),) = by_time.items()
                     rows.append((group, _curve(stays, class_id, step, confidence)))
-        return grouping.table(rows, "survival")
+        return of_classes(grouping.table(rows, "survival"), chosen)
 
     return Question(partial(count_ages, begun=begun, grouping=grouping.of_rows()), table)
 

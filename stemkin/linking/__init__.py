@@ -38,10 +38,12 @@ from stemkin.linking.events import MEETING_LATTICES, meetings
 from stemkin.linking.partitions import lay_out
 from stemkin.linking.settings import MAX_GAP_FRAMES, MAX_STEP_LATTICES, Cost, LinkSettings
 from stemkin.rows.table import Rows, as_dask, experiment_of
+from stemkin.vocabulary import checked
 
 __all__ = ["MAX_STEP_LATTICES", "MEETING_LATTICES", "LinkSettings", "link", "meetings", "to_napari"]
 
 
+@checked
 def link(
     detections: Any,
     *,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.linking.clock import Clock
+from stemkin.vocabulary import refuse_negative_frames, whole_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ def in_nanometres(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
             "rows.dropna(subset=['y', 'x'])"
         )
         raise ValueError(msg)
-    frame = rows["frame"].to_numpy()
+    frame = whole_numbers(rows, "frame")
+    refuse_negative_frames(clock.movie, int(frame.min(initial=0)))
+    if "class_id" in rows.columns:
+        whole_numbers(rows, "class_id")
     ordinal = clock.ordinal(frame)
     order = _order(rows, frame, position)
     kept = order[ordinal[order] >= 0]

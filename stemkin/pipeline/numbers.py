@@ -238,18 +238,15 @@ def _hidden(
 def _judged(pooled: Transitions, asking: Asking) -> dict[str, pd.DataFrame]:
     """Return the tests of the pooled chain."""
     confidence = asking.settings.confidence
-    times = asking.experiment.movies["frame_time_s"].dropna().unique()
-    nothing, one_time, tests = pooled.table.empty, np.nan, []
-    if len(times) == 1 and not nothing:
-        one_time = float(times[0])
-    if not nothing:
-        tests.append(reversibility(pooled))
     columns = ["statistic", "degrees_of_freedom", "p_value", "reversible"]
+    test = pd.DataFrame([], columns=columns)
+    if not pooled.table.empty:
+        test = reversibility(pooled)
     return {
         "chain": chain_states(pooled),
         "chapman_kolmogorov": chapman_kolmogorov(pooled, confidence=confidence),
-        "timescales": implied_timescales(pooled, frame_time_s=one_time, confidence=confidence),
-        "reversibility": pd.DataFrame(tests, columns=columns),
+        "timescales": implied_timescales(pooled, confidence=confidence),
+        "reversibility": test,
     }
 
 

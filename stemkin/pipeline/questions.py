@@ -85,17 +85,22 @@ class Asking:
             "dwell_times": ask(dwell_times, by="movie"),
             "survival": ask(survival),
             "msd": msd.question(
-                self.tracks, max_lag_frames=settings.max_lag_frames, experiment=self.experiment
+                self.tracks,
+                max_lag_frames=settings.max_lag_frames,
+                by="movie",
+                experiment=self.experiment,
             ),
             "transitions": ask(transitions, by="movie", lag_frames=settings.lag_frames),
             "pooled": ask(transitions, lag_frames=lags),
-            "diffusion": ask(fit_diffusion, **motion),
+            "diffusion": ask(fit_diffusion, by="movie", **motion),
         }
         if self._dosed():
             found["beam_transitions"] = ask(beam_cross_sections)
         if self.hop_length_nm is not None:
-            found["hop_rates"] = ask(hop_rates, hop_length_nm=self.hop_length_nm)
-            found["gaussianity"] = gaussianity.question(self.tracks, experiment=self.experiment)
+            found["hop_rates"] = ask(hop_rates, by="movie", hop_length_nm=self.hop_length_nm)
+            found["gaussianity"] = gaussianity.question(
+                self.tracks, by="movie", experiment=self.experiment
+            )
         found |= self._creation()
         return self._of_timed(found) | self._of_every_movie()
 
@@ -106,7 +111,7 @@ class Asking:
         found: Questions = {
             "null_transitions": ask(transitions, by="movie", lag_frames=self.settings.lag_frames),
             "null_dwell_times": ask(dwell_times, by="movie"),
-            "null_diffusion": ask(fit_diffusion, method=spread),
+            "null_diffusion": ask(fit_diffusion, by="movie", method=spread),
         }
         return self._of_timed(_through(partial(in_random_order, seed=0), found))
 
@@ -128,7 +133,7 @@ class Asking:
     def immobile(self, sigma_nm: float) -> Questions:
         """Return what is asked of particles at rest, seen with an error of `sigma_nm`; it needs a
         lattice."""
-        lattice = {"hop_length_nm": self.hop_length_nm}
+        lattice = {"hop_length_nm": self.hop_length_nm, "by": "movie"}
         found = {
             "at_rest": self.ask(fit_diffusion, method=("hop",), **lattice),
             "null_hop_rates": self.ask(hop_rates, **lattice),

@@ -45,6 +45,7 @@ import pandas as pd
 from dask.base import tokenize
 
 from stemkin.blas import on_one_thread, one_thread
+from stemkin.vocabulary import checked
 
 Sums = dict[Any, Any]
 """What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of
@@ -313,6 +314,7 @@ def verb(question: Callable[Words, Question[Answer]]) -> Verb[Words, Answer]:
     >>> answers(rows, [number_of_rows.question(rows), number_of_rows.question(rows, factor=3)])
     [5, 15]
     """
+    question = checked(question)
     signature = inspect.signature(question)
 
     @one_thread

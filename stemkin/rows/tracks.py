@@ -24,6 +24,8 @@ import pandas as pd
 
 from stemkin.kernels.chains.counting import order_by_track
 from stemkin.tables import NOT_NAMED, Experiment, check_columns
+from stemkin.vocabulary import check_frame_time
+from stemkin.vocabulary import whole_numbers as whole_numbers
 
 ONLY_MOVIE = "movie"
 """What the movie is called where the rows do not say."""
@@ -136,10 +138,8 @@ def frame_times(
     ValueError
         If no frame time is known, at once or when a movie without one is asked for.
     """
+    check_frame_time(frame_time_s)
     if frame_time_s is not None:
-        if not (np.isfinite(frame_time_s) and frame_time_s > 0):
-            msg = f"frame_time_s must be a positive number of seconds, but it is {frame_time_s}"
-            raise ValueError(msg)
         return lambda _: float(frame_time_s)
     known = experiment if experiment is not None else getattr(tracks, "experiment", None)
     if not isinstance(known, Experiment):
@@ -188,31 +188,6 @@ def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 def rows_of_movies(rows: pd.DataFrame, *, movies: frozenset[str]) -> pd.DataFrame:
     """Return the `rows` of some of the `movies`."""
     return rows[rows["movie"].isin(movies)]
-
-
-def whole_numbers(rows: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as whole numbers, in its own type where it has one; raise where a value is
-    missing or has a fraction."""
-    values = rows[column].to_numpy()
-    if values.dtype.kind in "iu":
-        return values if values.dtype.kind == "i" else values.astype(np.int64)
-    try:
-        numbers = values.astype(np.float64)
-        whole = numbers.astype(np.int64) if np.isfinite(numbers).all() else np.zeros(0)
-    except (TypeError, ValueError):
-        numbers, whole = np.zeros(1), np.zeros(0)
-    if len(whole) != len(numbers) or (whole != numbers).any():
-        odd = next(
-            v for v in values.tolist() if not (isinstance(v, float | int) and float(v).is_integer())
-        )
-        cure = (
-            f"use {NOT_NAMED} for rows without a class"
-            if column == "class_id"
-            else "drop or number these rows"
-        )
-        msg = f"the column {column!r} must hold whole numbers, but it holds {odd!r}; {cure}"
-        raise ValueError(msg)
-    return whole
 
 
 def _refuse_twins(track: np.ndarray, frame: np.ndarray, particle: np.ndarray) -> None:

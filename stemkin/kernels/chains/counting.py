@@ -157,3 +157,30 @@ def run_starts(track: np.ndarray, state: np.ndarray) -> np.ndarray:
     first = np.ones(len(track), dtype=bool)
     first[1:] = (track[1:] != track[:-1]) | (state[1:] != state[:-1])
     return first
+
+
+def small_codes(class_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class numbers that occur, increasing, and each row's place among them.
+
+    Linear for small numbers.
+
+    Parameters
+    ----------
+    class_id
+        (n,) class of each row.
+
+    Returns
+    -------
+    found
+        (k,) class numbers, increasing.
+    place
+        (n,) place of each row's class in `found`.
+
+    >>> small_codes(np.array([7, 0, 7]))[0].tolist(), small_codes(np.array([7, 0, 7]))[1].tolist()
+    ([0, 7], [1, 0, 1])
+    """
+    if len(class_id) == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    lowest = class_id.min()
+    there = np.bincount(class_id - lowest) > 0
+    return np.flatnonzero(there) + lowest, (np.cumsum(there) - 1)[class_id - lowest]

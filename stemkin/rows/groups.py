@@ -1,5 +1,4 @@
-"""What numbers are counted for: all movies together, each movie, bins of time or dose, or any
-column.
+"""Groups that numbers are counted for: movies, bins of time or dose, or the values of any column.
 
 >>> rows = pd.DataFrame({"particle": 1, "frame": range(6), "class_id": [0, 0, 1, 1, 0, 1], "side": list("llrrrl")})
 >>> grouping = Grouping.of(Bins(4.0, "s"), rows, frame_time_s=2.0)
@@ -22,11 +21,26 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.tables import POOLED, Experiment, conform, empty
+from stemkin.tables import COLUMNS, POOLED, Experiment, conform, empty
 
 Unit = Literal["s", "e_per_nm2", "frames"]
 Key = tuple[Any, ...]
 """A movie, and the values of the columns and bins."""
+
+OF_ANSWERS = frozenset(
+    column
+    for table in (
+        "transitions",
+        "dwell_times",
+        "survival",
+        "abundances",
+        "creation",
+        "msd",
+        "diffusion",
+    )
+    for column in COLUMNS[table]
+) | {"hop_rate_per_s", "n_hops", "excess", "p_value", "gaussian"}
+"""Columns of what the verbs answer: a group must not be called like one of them."""
 
 _COLUMNS: Mapping[str, str] = {"s": "from_s", "e_per_nm2": "from_e_per_nm2", "frames": "from_frame"}
 
@@ -110,10 +124,10 @@ class Grouping:
             If a column is neither among those of the rows nor of the movies, or bins need a
             calibration that is not known.
         """
-        asked = [by] if isinstance(by, str | Bins) else list(by)
-        parts = tuple(dict.fromkeys(part for part in asked if part not in ("movie", "pooled")))
         known = experiment if experiment is not None else getattr(rows, "experiment", None)
         movies = known.movies if isinstance(known, Experiment) else pd.DataFrame({"movie": []})
+        asked = _asked(by, [*rows.columns, *(c for c in movies.columns if c not in rows.columns)])
+        parts = tuple(dict.fromkeys(part for part in asked if part not in ("movie", "pooled")))
         of_movie: dict[tuple[str, str], Any] = {}
         per_frame: dict[tuple[Bins, str], float] = {}
         for part in parts:
@@ -124,13 +138,6 @@ class Grouping:
                 }
                 per_frame[part, ""] = _adds(part, {}, frame_time_s)
             elif part not in rows.columns:
-                if part not in movies.columns:
-                    there = [*rows.columns, *(c for c in movies.columns if c not in rows.columns)]
-                    msg = (
-                        "by must be 'pooled', 'movie', Bins or a column, but there is no column "
-                        f"{part!r}; there are {there}"
-                    )
-                    raise ValueError(msg)
                 of_movie |= {
                     (part, str(m)): v for m, v in zip(movies["movie"], movies[part], strict=True)
                 }
@@ -225,10 +232,41 @@ class Grouping:
         sizes = [len(next(iter(part.values()))) for part in parts]
         columns = {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
         groups = [key for (key, _), size in zip(rows, sizes, strict=True) for _ in range(size)]
+        return self.beside(conform({**columns, "movie": [key[0] for key in groups]}, name), groups)
+
+    def beside(self, table: pd.DataFrame, groups: Sequence[Key]) -> pd.DataFrame:
+        """Return `table` with the columns of the `groups` of its rows behind ``movie``."""
         values = {column: [key[1 + i] for key in groups] for i, column in enumerate(self.columns)}
-        return _with_columns(
-            conform({**columns, "movie": [key[0] for key in groups]}, name), values
-        )
+        return _with_columns(table, values)
+
+
+def _asked(by: Any, there: Sequence[str]) -> list[str | Bins]:
+    """Return the words, columns and bins that `by` says.
+
+    Raises
+    ------
+    ValueError
+        If one of them is none of the columns that are `there`, or is a column of the answers.
+    """
+    asked = [by]
+    if isinstance(by, Sequence) and not isinstance(by, str):
+        asked = list(by)
+    for part in asked:
+        if isinstance(part, Bins) or part in ("movie", "pooled"):
+            continue
+        if not isinstance(part, str) or part not in there:
+            msg = (
+                "by must be 'pooled', 'movie', Bins or a column, but there is no column "
+                f"{part!r}; there are {list(there)}"
+            )
+            raise ValueError(msg)
+        if part in OF_ANSWERS:
+            msg = (
+                f"by must not be a column of the answers, but it is {part!r}; rename that column "
+                "of the rows"
+            )
+            raise ValueError(msg)
+    return asked
 
 
 def _as_columns(part: pd.DataFrame | Mapping[str, Any]) -> dict[str, np.ndarray]:
