@@ -19,6 +19,7 @@ from stemkin.kernels.classes.mixture import Mixture
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, nearest_site, sites
 from stemkin.kernels.crystal.patches import CROP, HOLLOW, PATCH, turn_of
+from stemkin.materials import MATERIALS
 
 S2 = 0.15
 """Height of a chalcogen column over that of a metal column."""
@@ -201,9 +202,10 @@ def test_folding_noise_is_expected_of_a_symmetric_motif():
 
 
 def test_graphene_has_one_atom_per_column():
-    assert {m.name for m in motifs.library(motifs.MATERIALS["graphene"])} == {
+    assert {m.name for m in motifs.library(MATERIALS["graphene"])} == {
         "V_C",
         "Si_C",
+        "Si_C+V_C",
         "C_ad",
         "hole edge",
         "perfect crystal",

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stemkin"
 
 LAYERS = {
-    "tables": 0, "devices": 0, "errors": 0, "names": 0, "blas": 0,
+    "tables": 0, "devices": 0, "errors": 0, "names": 0, "materials": 0, "blas": 0,
     "kernels": 1, "vocabulary": 1,
     "rows": 2, "readers": 2,
     "movie": 3, "controls": 3, "schedulers": 3,

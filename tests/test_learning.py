@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from stemkin import tables
 from stemkin.detection import detect
 from stemkin.detection.detectors import FourierDetector
-from stemkin.kernels.classes.motifs import Elements
 from stemkin.learning import Model, learn, sample_frames, with_confusion
 from stemkin.learning.editing import edited
+from stemkin.materials import Material
 from stemkin.model import scaled
 from stemkin.model.files import arrays_of
 from stemkin.movie import Movie
@@ -375,5 +375,7 @@ def test_a_lattice_that_is_not_the_materials_gives_numbers_for_names(
 
 
 def test_names_follow_the_material(paper_movie):
-    model = learn(paper_movie, n_frames=6, material=Elements("Ta", "Te", "Nb", 74, 16, 42, 0.3153))
+    model = learn(
+        paper_movie, n_frames=6, material=Material("TaTe2", 0.3153, "Ta", "Te", "Nb", 74, 16, 42)
+    )
     assert {"V_Te", "Nb_Ta"} < set(model.classes["name"])

@@ -455,7 +455,7 @@ def test_an_archive_differs_in_rotation_dose_and_temperature_and_grows_without_c
         ({"dtype": "int64"}, "use uint8, uint16 or float32"),
         ({"gain": 0.0}, "it must be above zero"),
         ({"colour": "blue"}, "has no setting 'colour'; the settings are"),
-        ({"material": "gold"}, "no material is called 'gold'; choose from"),
+        ({"material": "gold"}, "the material 'gold' is not known; give one of"),
         ({"seed": -1}, "seed = -1"),
         ({"shape": (64,)}, "give .height, width. in pixels"),
     ],

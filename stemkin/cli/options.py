@@ -26,7 +26,11 @@ DoseRate = Annotated[
 ]
 Material = Annotated[
     str | None,
-    typer.Option("--material", help="WS2, MoS2, WSe2 or MoSe2: what classes are named after."),
+    typer.Option(
+        "--material",
+        help="WS2, MoS2, WSe2, MoSe2, graphene; with a dopant if need be (MoS2:V). Classes are "
+        "named after it.",
+    ),
 ]
 DetectorName = Annotated[
     Literal["fourier", "network", "paper"] | None,

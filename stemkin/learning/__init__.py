@@ -30,11 +30,11 @@ from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.detectors import FourierDetector
 from stemkin.detection.survey import Survey
-from stemkin.kernels.classes import motifs
 from stemkin.kernels.classes.descriptors import Look
 from stemkin.kernels.images.quality import frame_status
 from stemkin.learning.confusion import with_confusion
 from stemkin.learning.sorting import gather, model_of
+from stemkin.materials import Material, material_named
 from stemkin.model import Model, look_at_detections
 from stemkin.movie import Movie, Movies, each_movie
 
@@ -52,7 +52,7 @@ def learn(
     n_classes: int | None = None,
     detector: Any = None,
     seed: int = 0,
-    material: str | motifs.Elements = "WS2",
+    material: str | Material = "WS2",
 ) -> Model:
     """Learn what kinds of defects there are. Computes once, on whichever Dask scheduler is active.
 
@@ -74,8 +74,9 @@ def learn(
         Decides the frames and the starts; the same seed gives the same model, however the movies
         are stored or chunked.
     material
-        ``"WS2"``, ``"MoS2"``, ``"WSe2"``, ``"MoSe2"``, ``"graphene"`` or `kernels.motifs.Elements`:
-        what classes are named after.
+        What classes are named after: a name of `materials.MATERIALS` (``"WS2"``, ``"MoS2"``,
+        ``"WSe2"``, ``"MoSe2"``, ``"graphene"``), with a dopant if it is not the usual one
+        (``"MoS2:V"``), or a `materials.Material`.
 
     Returns
     -------
@@ -89,7 +90,7 @@ def learn(
     """
     from dask import compute, delayed
 
-    elements = _elements(material)
+    crystal = material_named(material) if isinstance(material, str) else material
     listed = list(each_movie(movies))
     if not listed:
         msg = "there is no movie to learn from; check the folder or pattern that was opened"
@@ -102,7 +103,7 @@ def learn(
     sample = gather(
         [(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None]
     )
-    return model_of(sample, detector, n_classes, elements, seed)
+    return model_of(sample, detector, n_classes, crystal, seed)
 
 
 def learn_detector(
@@ -213,15 +214,3 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
         )
     records = tables.located(detector(pixels, first_frame=frame), pixels.shape[1:])
     return look_at_detections(pixels[0], records, pictures=True)
-
-
-def _elements(material: str | motifs.Elements) -> motifs.Elements:
-    if isinstance(material, motifs.Elements):
-        return material
-    if material not in motifs.MATERIALS:
-        msg = (
-            f"the material {material!r} is not known; give one of {sorted(motifs.MATERIALS)} or "
-            "motifs.Elements(...)"
-        )
-        raise ValueError(msg)
-    return motifs.MATERIALS[material]

@@ -21,6 +21,7 @@ from stemkin.kernels.classes.naming import Names, name_components
 from stemkin.kernels.classes.neighbours import PLACE_KINDS
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
 from stemkin.kernels.crystal.patches import CROP, PATCH
+from stemkin.materials import Material
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, scaled
 from stemkin.network import NetworkDetector
 
@@ -89,7 +90,7 @@ def gather(looks: list[tuple[Look, float | None]]) -> Gathered:
 
 
 def model_of(
-    sample: Gathered, detector: Any, n_classes: int | None, elements: motifs.Elements, seed: int
+    sample: Gathered, detector: Any, n_classes: int | None, material: Material, seed: int
 ) -> Model:
     """Return the model that a sample teaches; one that names nothing where there are fewer than two
     detections."""
@@ -125,7 +126,7 @@ def model_of(
     describer = Describer(sample.uses_lattice, mean, components)
     rows = np.concatenate([describer.describe(look) for look in sample.looks])
     sort = _sort_by_motif if sample.uses_lattice else _sort_by_look
-    scale, taxonomy, called = sort(sample, rows, n_classes, elements, seed)
+    scale, taxonomy, called = sort(sample, rows, n_classes, material, seed)
     class_id, _ = taxonomy.assign(scaled(rows, scale))
     pictures = sample.joined("pictures")
     classes = _classes(called, class_id, pictures)
@@ -175,7 +176,7 @@ def _sort_by_look(
     sample: Gathered,  # noqa: ARG001
     rows: np.ndarray,
     n_classes: int | None,
-    elements: motifs.Elements,  # noqa: ARG001
+    material: Material,  # noqa: ARG001
     seed: int,
 ) -> _Sorted:
     """Sort raw crops by their principal components; nothing tells their names."""
@@ -190,22 +191,22 @@ def _sort_by_look(
 
 
 def _sort_by_motif(
-    sample: Gathered, rows: np.ndarray, n_classes: int | None, elements: motifs.Elements, seed: int
+    sample: Gathered, rows: np.ndarray, n_classes: int | None, material: Material, seed: int
 ) -> _Sorted:
     """Sort by the amplitudes of the sites, starting from the motif that each detection
     resembles."""
     from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
-    library = motifs.library(elements, chalcogen=height)
-    if not elements.fits(sample.spacing_nm, height):
+    library = motifs.library(material, dimmer=height)
+    if not motifs.may_be(material, sample.spacing_nm, height):
         logger.warning(
             "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the "
             "material (%.4f nm, %.2f): "
             "classes are numbered, not named, and one defect on either kind of column is two of "
             "them (see `stemkin classes` to merge); "
             "give material=... or check pixel_size_nm",
-            sample.spacing_nm, height, elements.a_nm, elements.chalcogen_height,
+            sample.spacing_nm, height, material.a_nm, min(motifs.column_heights(material)),
         )  # fmt: skip
         library = motifs.perfect()
     n_physical = len(SITE_NAMES)

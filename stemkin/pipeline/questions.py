@@ -18,7 +18,6 @@ import pandas as pd
 from stemkin.config import KineticsSection
 from stemkin.controls import at_rest, in_random_order
 from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates, msd
-from stemkin.kernels.classes.motifs import MATERIALS, Elements
 from stemkin.kinetics import (
     abundances,
     beam_cross_sections,
@@ -29,6 +28,7 @@ from stemkin.kinetics import (
 )
 from stemkin.kinetics.creation import vacancies_in
 from stemkin.linking import MAX_STEP_LATTICES, MEETING_LATTICES, meetings
+from stemkin.materials import Material, material_named
 from stemkin.rows.passes import Question
 from stemkin.rows.tracks import rows_of_movies
 from stemkin.tables import Experiment
@@ -173,16 +173,16 @@ class Asking:
         classes = self.experiment.classes
         if known is None or classes is None:
             return {}
-        elements, a_nm = known
+        crystal, a_nm = known
         names = zip(classes["class_id"], classes["name"], strict=True)
-        lacks = {int(i): vacancies_in(str(name), elements.chalcogen) for i, name in names}
+        lacks = {int(i): vacancies_in(str(name), crystal.chalcogen) for i, name in names}
         if not any(lacks.values()):
             return {}
         asked = creation.question(
             self.tracks,
-            sites_per_nm2=elements.per_column * 2 / (np.sqrt(3) * a_nm**2),
+            sites_per_nm2=crystal.atoms_per_chalcogen_column * 2 / (np.sqrt(3) * a_nm**2),
             reach_nm=MAX_STEP_LATTICES * a_nm,
-            atoms_per_column=elements.per_column,
+            atoms_per_column=crystal.atoms_per_chalcogen_column,
             vacancies=lacks,
             by="movie",
             **self.words,
@@ -200,11 +200,15 @@ class Asking:
         return {name: self.of_timed(question) for name, question in questions.items()}
 
 
-def crystal_of(material: str, hop_length_nm: float | None) -> tuple[Elements, float] | None:
-    """Return the crystal of a run and its lattice constant [nm], None where no lattice was seen."""
-    if material not in MATERIALS or hop_length_nm is None:
+def crystal_of(material: str, hop_length_nm: float | None) -> tuple[Material, float] | None:
+    """Return the crystal of a run and its lattice constant [nm]; None where no lattice was seen, or
+    the name (of a run with a given model) is of no known material."""
+    if hop_length_nm is None:
         return None
-    return MATERIALS[material], hop_length_nm
+    try:
+        return material_named(material), hop_length_nm
+    except ValueError:
+        return None
 
 
 def at_rest_error_nm(diffusion: pd.DataFrame) -> float | None:

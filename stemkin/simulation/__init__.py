@@ -28,8 +28,8 @@ identities end. A frame is a snapshot at its start.
 pixel is what `reader.expected_image` says, before gain and offset.
 """
 
+from stemkin.materials import MATERIALS, Material
 from stemkin.simulation.archive import simulate_archive, simulate_movie
-from stemkin.simulation.material import MATERIALS, Material
 from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader, expected_image
 from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from stemkin.materials import ADATOM, COMPLEX, DOPANT, VACANCY
 from stemkin.simulation.crystal import BOUND, NEIGHBOURS, Patch
-from stemkin.simulation.material import ADATOM, COMPLEX, DOPANT, VACANCY
 from stemkin.simulation.rates import CAUSES, Rates
 from stemkin.simulation.settings import Settings
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stemkin.simulation.material import (
+from stemkin.materials import (
     ADATOM,
     COMPLEX,
     DOPANT,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stemkin.kernels.crystal.rendering import Probe
-from stemkin.simulation.crystal import BOND, BOUND, crystal_of
-from stemkin.simulation.damage import columns_in_sight, fate_of
-from stemkin.simulation.material import (
+from stemkin.materials import (
     ADATOM,
     COMPLEX,
     DOPANT,
@@ -15,6 +13,8 @@ from stemkin.simulation.material import (
     METAL_VACANCY,
     VACANCY,
 )
+from stemkin.simulation.crystal import BOND, BOUND, crystal_of
+from stemkin.simulation.damage import columns_in_sight, fate_of
 from stemkin.simulation.settings import Settings
 
 _METALS_AROUND = np.array([[0, 0], [1, 0], [0, 1]]) - BOND

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from stemkin.kernels.crystal.rendering import Scan
+from stemkin.materials import COMPLEX
 from stemkin.simulation.crystal import crystal_of
-from stemkin.simulation.material import COMPLEX
 from stemkin.simulation.settings import Settings
 
 

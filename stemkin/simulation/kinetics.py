@@ -29,14 +29,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from stemkin.simulation.area import exponentials
-from stemkin.simulation.crystal import Patch
-from stemkin.simulation.material import (
+from stemkin.materials import (
     ADATOM,
     COMPLEX,
     DOUBLE_VACANCY,
     VACANCY,
 )
+from stemkin.simulation.area import exponentials
+from stemkin.simulation.crystal import Patch
 from stemkin.simulation.rates import SOJOURN
 from stemkin.simulation.settings import Settings
 from stemkin.simulation.steps import Steps

@@ -12,8 +12,7 @@ import pandas as pd
 
 from stemkin.kernels.crystal.rendering import Scan
 from stemkin.kernels.images.ideal import best_recall, cramer_rao_sd, detectability
-from stemkin.simulation.crystal import BOND, crystal_of
-from stemkin.simulation.material import (
+from stemkin.materials import (
     ADATOM,
     COMPLEX,
     DOPANT,
@@ -21,6 +20,7 @@ from stemkin.simulation.material import (
     METAL_VACANCY,
     VACANCY,
 )
+from stemkin.simulation.crystal import BOND, crystal_of
 from stemkin.simulation.reader import render_frame
 from stemkin.simulation.scene import SIGHTING
 from stemkin.simulation.settings import Settings

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from stemkin.materials import DOUBLE_VACANCY, VACANCY
 from stemkin.simulation.crystal import BOND, crystal_of
 from stemkin.simulation.damage import fate_of, has_damage
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.kinetics import simulate_area
-from stemkin.simulation.material import DOUBLE_VACANCY, VACANCY
 from stemkin.simulation.settings import Settings
 
 SIGHTING = np.dtype(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-from stemkin.simulation.material import MATERIALS, Material
+from stemkin.materials import Material, atomic_number, material_named
 from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics
 
 SECTIONS = ("material", "kinetics", "damage", "optics", "instrument")
 """The attributes of `Settings` that hold settings of their own."""
+
+ELEMENTS = ("metal", "chalcogen", "dopant")
+"""Settings of a material that are symbols; ``Z_metal`` and so on are their atomic numbers."""
 
 BARN_NM2 = 1e-10
 """One barn (1e-28 m2) in nm2."""
@@ -44,6 +47,8 @@ class Settings:
     def with_values(self, **values: Any) -> Settings:
         """Return these settings with some replaced, by the bare name of any setting.
 
+        `material` may be a name, with a dopant if need be (``"MoS2:V"``).
+
         Raises
         ------
         ValueError
@@ -55,8 +60,9 @@ class Settings:
         0.0
         """
         new = self
-        for name, value in values.items():
-            new = _with_value(new, name, value)
+        # an element brings its atomic number, unless that is given as well: it comes last
+        for name in sorted(values, key=lambda name: name.startswith("Z_")):
+            new = _with_value(new, name, values[name])
         return new
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,17 +90,12 @@ def _as_tuple(value: Any) -> Any:
     return value
 
 
-def _material_called(name: str) -> Material:
-    if name not in MATERIALS:
-        msg = f"no material is called {name!r}; choose from {sorted(MATERIALS)} or pass a Material"
-        raise ValueError(msg)
-    return MATERIALS[name]
-
-
 def _with_value(settings: Settings, name: str, value: Any) -> Settings:
     """Return `settings` with the setting called `name` replaced, in whichever section it is."""
     if name == "material" and isinstance(value, str):
-        value = _material_called(value)
+        value = material_named(value)
+    if name in ELEMENTS:
+        settings = _with_value(settings, f"Z_{name}", atomic_number(value))
     value = _as_tuple(value)
     if name in {f.name for f in fields(settings)}:
         return replace(settings, **{name: value})

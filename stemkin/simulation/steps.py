@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from stemkin.simulation.area import NONE, AreaState
-from stemkin.simulation.crystal import BOUND, NEIGHBOURS
-from stemkin.simulation.material import (
+from stemkin.materials import (
     ADATOM,
     COMPLEX,
     DOPANT,
@@ -12,6 +10,8 @@ from stemkin.simulation.material import (
     METAL_VACANCY,
     VACANCY,
 )
+from stemkin.simulation.area import NONE, AreaState
+from stemkin.simulation.crystal import BOUND, NEIGHBOURS
 
 _NEIGHBOUR_STEPS: list[tuple[int, int]] = [(int(u), int(v)) for u, v in NEIGHBOURS]
 _BOUND_STEPS: list[tuple[int, int]] = [(int(u), int(v)) for u, v in BOUND]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from stemkin.materials import COMPLEX
 from stemkin.simulation.columns import turned
 from stemkin.simulation.crystal import BOND, BOUND
 from stemkin.simulation.damage import area_fractions, has_damage
 from stemkin.simulation.drift import shifts_px
-from stemkin.simulation.material import COMPLEX
 from stemkin.simulation.rates import CAUSES
 from stemkin.simulation.reader import statuses
 from stemkin.simulation.scene import area_and_time, sightings, sojourns

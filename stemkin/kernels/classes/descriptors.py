@@ -53,8 +53,12 @@ weights; it is undone."""
 MIN_SHARE = 0.6
 """Share of a site's weight that must lie within the frame; else the site counts as perfect."""
 
-CHANGED_METAL = -0.25
-"""Amplitude of a metal site below which another atom, or none, stands there."""
+CHANGED = 0.25
+"""Size of the amplitude of a site from which on another atom, or none, stands there."""
+
+COMPARABLE = 0.6
+"""Height of the dimmer columns over that of the brighter ones from which on a dopant may as well be
+on a dimmer one: graphene, MoSe2."""
 
 LEVEL_SITES = 160
 """Sites from which the levels of a frame are taken."""
@@ -65,14 +69,17 @@ STEEP_SITES = 64
 _PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite", "atoms")
 
 
-def _unmixing(site: int) -> np.ndarray:
+def _shares(site: int, variance: float) -> np.ndarray:
+    """Return the (13, 13) shares of the columns around a site that are seen at each of its places;
+    `variance` is the mean of that of a column and that of the weights."""
     places = places_around(site)
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
-    return np.asarray(np.linalg.inv(np.exp(-(apart**2) / (4 * FILTER_SD**2))))
+    return np.asarray(np.exp(-(apart**2) / (4 * variance)))
 
 
-_PLACES = np.stack([places_around(site) for site in (METAL, CHALCOGEN, HOLLOW)])
-_UNMIX = np.stack([_unmixing(site) for site in (METAL, CHALCOGEN, HOLLOW)])
+_KINDS = (METAL, CHALCOGEN, HOLLOW)
+_PLACES = np.stack([places_around(site) for site in _KINDS])
+_UNMIX = np.stack([np.linalg.inv(_shares(site, FILTER_SD**2)) for site in _KINDS])
 """(3, 13, 13) from what the weights see to the amplitudes of the columns, each a Gaussian as wide
 as the weights."""
 
@@ -184,6 +191,32 @@ def site_amplitudes(seen: np.ndarray, kinds: np.ndarray, scale: Scale) -> np.nda
     return np.asarray(
         np.einsum("ms,mts->mt", values, _UNMIX[np.asarray(kinds, int)], optimize=False)
     )
+
+
+def blurred(amplitudes: np.ndarray, site: int, width: float) -> np.ndarray:
+    """Return the amplitudes that are seen around a site where columns are wider than the weights.
+
+    The weights then see more of the neighbours than `site_amplitudes` undoes, and the height of a
+    column stands out less.
+
+    Parameters
+    ----------
+    amplitudes
+        (13,) true amplitudes of the sites, ordered as `site_offsets`.
+    site
+        METAL, CHALCOGEN or HOLLOW: the kind of the first of them.
+    width
+        Standard deviation of the image of a column [lattice constants].
+
+    Returns
+    -------
+    (13,) amplitudes; the same ones for columns no wider than `FILTER_SD`.
+    """
+    if width <= FILTER_SD:
+        return amplitudes
+    seen = _shares(site, (width**2 + FILTER_SD**2) / 2) @ amplitudes
+    leakage = np.exp(-1 / (6 * (width**2 + FILTER_SD**2)))
+    return np.asarray(_UNMIX[site] @ seen * (1 - 3 * LEAKAGE) / (1 - 3 * leakage))
 
 
 def fold(amplitudes: np.ndarray, thirds: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -387,18 +420,19 @@ def look_at(
         shapes,
         drawn,
         orientation,
-        satellites(centres, physical, lattice),
+        satellites(centres, physical, lattice, dimmer=scale.chalcogen),
         atoms,
         scale,
     )
 
 
-def satellites(centres: np.ndarray, physical: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Tell which detections are seen twice: on a chalcogen site, while the metal column beside it
-    was detected as well.
+def satellites(
+    centres: np.ndarray, physical: np.ndarray, lattice: Lattice, *, dimmer: float
+) -> np.ndarray:
+    """Tell which detections are seen twice: beside a column that changed more, and was detected.
 
-    The amplitudes around the metal site say it all (``near_0``, and the orientation which column),
-    so the other one is not a defect of its own.
+    The amplitudes around that column say it all (``near_0``, and the orientation which column), so
+    the other one is not a defect of its own.
 
     Parameters
     ----------
@@ -408,16 +442,27 @@ def satellites(centres: np.ndarray, physical: np.ndarray, lattice: Lattice) -> n
         (m, 9) physical descriptors.
     lattice
         Of the frame.
+    dimmer
+        Height of the dimmer columns over that of the brighter ones: only where they are
+        `COMPARABLE` is a detection on a brighter column taken for part of one on a dimmer one.
+
+    Returns
+    -------
+    (m,) True for those that are part of another one.
     """
-    metal = (physical[:, 0] == METAL) & (physical[:, 1] < CHANGED_METAL)
-    here, there = np.flatnonzero(physical[:, 0] == CHALCOGEN), np.flatnonzero(metal)
     found = np.zeros(len(centres), bool)
-    if len(here) and len(there):
-        apart = (
-            np.linalg.norm(centres[here][:, None] - centres[there][None], axis=2)
-            / lattice.spacing_px
-        )
-        found[here] = (np.abs(apart - 1 / np.sqrt(3)) < 0.12).any(axis=1)
+    kinds, change = physical[:, 0], np.abs(physical[:, 1])
+    hosts = [METAL, CHALCOGEN] if dimmer >= COMPARABLE else [METAL]
+    for host in hosts:
+        guest = CHALCOGEN if host == METAL else METAL
+        here = np.flatnonzero(kinds == guest)
+        there = np.flatnonzero((kinds == host) & (change > CHANGED))
+        if not (len(here) and len(there)):
+            continue
+        steps = centres[here][:, None] - centres[there][None]
+        apart = np.linalg.norm(steps, axis=2) / lattice.spacing_px
+        beside = np.abs(apart - 1 / np.sqrt(3)) < 0.12
+        found[here] = (beside & (change[here][:, None] < change[there][None])).any(axis=1)
     return found
 
 

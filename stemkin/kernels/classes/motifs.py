@@ -11,14 +11,26 @@ same noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stemkin.kernels.classes.descriptors import fold
+from stemkin.kernels.classes.descriptors import FILTER_SD, blurred, fold
 from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import HOLLOW
+from stemkin.materials import (
+    ADATOM,
+    COMPLEX,
+    DOPANT,
+    DOUBLE_VACANCY,
+    MATERIALS,
+    METAL_VACANCY,
+    VACANCY,
+    Material,
+)
+
+WS2 = MATERIALS["WS2"]
 
 EXPONENT = 1.7
 """Of the atomic number in the intensity of a column."""
@@ -37,6 +49,10 @@ TAIL = 0.015
 """Share of a change that may be seen on every site around it: the tails of the probe reach farther
 than a Gaussian."""
 
+IMAGE_SD_NM = FILTER_SD * WS2.a_nm
+"""Standard deviation of the image of a column: that for which the weights were chosen. In graphene,
+whose columns are closer, it is more of the lattice constant than the weights are."""
+
 PERFECT = "perfect crystal"
 """The motif without a change, against which every defect has to stand."""
 
@@ -51,62 +67,62 @@ SIMPLER = 0.8
 """Of motifs whose scores differ by no more than this factor, the one that changes the fewest
 columns is taken."""
 
+SPACING_TOLERANCE = 0.08
+"""Relative error of a calibration that is thought possible."""
+
+HEIGHT_TOLERANCE = 2.5
+"""Factor by which the height of a column may differ from Z^1.7: probe, tilt and detector."""
+
 REACH = 30.0
 """Squared distance beyond which a detection does not resemble a motif, in units of noise and
 tolerance."""
 
 
-@dataclass(frozen=True)
-class Elements:
-    """The atoms of a honeycomb crystal.
+def column_heights(material: Material) -> tuple[float, float]:
+    """Return the heights of a metal and of a chalcogen column, over that of the brighter one.
 
-    Attributes
+    Parameters
     ----------
-    metal, chalcogen, dopant
-        Symbols of the brighter sublattice, of the dimmer one, and of what may stand on the brighter
-        one.
-    Z_metal, Z_chalcogen, Z_dopant
-        Their atomic numbers.
-    a_nm
-        Lattice constant [nm].
-    per_column
-        Atoms per chalcogen column.
+    material
+        Of the crystal.
+
+    Returns
+    -------
+    One of the two is 1. In MoSe2 that is the selenium column: two atoms outshine one of Mo.
+
+    Examples
+    --------
+    >>> [round(height, 3) for height in column_heights(WS2)]
+    [1.0, 0.148]
+    >>> [round(height, 3) for height in column_heights(MATERIALS["MoSe2"])]
+    [0.716, 1.0]
     """
-
-    metal: str
-    chalcogen: str
-    dopant: str
-    Z_metal: int
-    Z_chalcogen: int
-    Z_dopant: int
-    a_nm: float
-    per_column: int = 2
-
-    @property
-    def chalcogen_height(self) -> float:
-        """Height of a chalcogen column over that of a metal column."""
-        return float(self.per_column * (self.Z_chalcogen / self.Z_metal) ** EXPONENT)
-
-    def fits(self, spacing_nm: float, chalcogen: float) -> bool:
-        """Tell whether a crystal may be this one, from its lattice constant [nm] (NaN: not known)
-        and the height of its chalcogen columns.
-
-        Calibrations are trusted to 8 %, heights to a factor of 2.5.
-        """
-        if not np.isnan(spacing_nm) and abs(spacing_nm / self.a_nm - 1) > 0.08:
-            return False
-        return bool(0.4 < chalcogen / self.chalcogen_height < 2.5)
+    one = (material.Z_chalcogen / material.Z_metal) ** EXPONENT
+    chalcogen = float(material.atoms_per_chalcogen_column * one)
+    return (1.0, chalcogen) if chalcogen <= 1 else (1 / chalcogen, 1.0)
 
 
-WS2 = Elements("W", "S", "Mo", 74, 16, 42, 0.3153)
-MATERIALS = {
-    "WS2": WS2,
-    "MoS2": Elements("Mo", "S", "V", 42, 16, 23, 0.3160),
-    "WSe2": Elements("W", "Se", "Mo", 74, 34, 42, 0.3282),
-    "MoSe2": Elements("Mo", "Se", "W", 42, 34, 74, 0.3288),
-    "graphene": Elements("C", "C", "Si", 6, 6, 14, 0.2460, per_column=1),
-}
-"""Known crystals with their usual dopant."""
+def may_be(material: Material, spacing_nm: float, dimmer: float) -> bool:
+    """Tell whether a crystal may be of this material.
+
+    Parameters
+    ----------
+    material
+        To compare with.
+    spacing_nm
+        Lattice constant [nm], trusted to `SPACING_TOLERANCE`; NaN where it is not known.
+    dimmer
+        Height of the dimmer columns over that of the brighter ones, trusted to a factor of
+        `HEIGHT_TOLERANCE`.
+
+    Returns
+    -------
+    True where both agree.
+    """
+    if not np.isnan(spacing_nm) and abs(spacing_nm / material.a_nm - 1) > SPACING_TOLERANCE:
+        return False
+    ratio = dimmer / min(column_heights(material))
+    return bool(1 / HEIGHT_TOLERANCE < ratio < HEIGHT_TOLERANCE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +141,8 @@ class Motif:
         Their relative uncertainty.
     first
         Which column of the occupied triangle comes first; None where noise decides.
+    width
+        Standard deviation of the image of a column [lattice constants], as `blurred` takes it.
     """
 
     name: str
@@ -132,6 +150,7 @@ class Motif:
     amplitudes: np.ndarray
     tolerance: float = TOLERANCE
     first: int | None = None
+    width: float = FILTER_SD
 
     @property
     def oriented(self) -> bool:
@@ -141,12 +160,11 @@ class Motif:
     def expected_row(self, noise: np.ndarray, *, n_draws: int = 500) -> np.ndarray:
         """Return the (9,) mean of the physical descriptors, given the (3,) `noise` of an amplitude
         on each kind of site."""
+        seen = blurred(self.amplitudes, self.site, self.width)
         if self.first is not None:
-            return np.append(
-                float(self.site), fold(self.amplitudes[None], np.array([self.first]))[0][0]
-            )
+            return np.append(float(self.site), fold(seen[None], np.array([self.first]))[0][0])
         sd = noise[PLACE_KINDS[self.site]]
-        draws = self.amplitudes + sd * np.random.default_rng(0).normal(size=(n_draws, 13))
+        draws = seen + sd * np.random.default_rng(0).normal(size=(n_draws, 13))
         return np.append(float(self.site), fold(draws)[0].mean(axis=0))
 
     def distances(
@@ -170,45 +188,59 @@ class Motif:
         return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
 
 
-def library(elements: Elements, *, chalcogen: float | None = None) -> list[Motif]:
-    """Return the motifs of a crystal; a defect that may be detected from two of its sites comes
-    twice, under one name.
+def library(material: Material, *, dimmer: float | None = None) -> list[Motif]:
+    """Return the motifs of a crystal's defects, named as `Material.kinds` names them.
+
+    A defect that may be detected from two of its sites comes twice, under one name.
 
     Parameters
     ----------
-    elements
+    material
         Of the crystal.
-    chalcogen
-        Height of a chalcogen column over that of a metal column, as measured; from the atomic
+    dimmer
+        Height of the dimmer columns over that of the brighter ones, as measured; from the atomic
         numbers unless given.
+
+    Returns
+    -------
+    The motifs of point defects, then `hole_edges`, then `perfect`.
     """
-    metal = float(elements.Z_metal**EXPONENT)
-    one = (elements.chalcogen_height if chalcogen is None else chalcogen) / elements.per_column
-    swap = elements.Z_dopant**EXPONENT / metal - 1
-    vacancy, dopant = f"V_{elements.chalcogen}", f"{elements.dopant}_{elements.metal}"
-    pair, adatom = f"{dopant}+{vacancy}", f"{elements.metal}_ad"
+    kinds, metal, chalcogen = material.kinds, *column_heights(material)
+    dimmer = min(metal, chalcogen) if dimmer is None else dimmer
+    # to the descriptors METAL is the brighter sublattice, whatever its atoms are
+    if chalcogen <= metal:
+        on_metal, on_chalcogen, metal, chalcogen = METAL, CHALCOGEN, 1.0, dimmer
+    else:
+        on_metal, on_chalcogen, metal, chalcogen = CHALCOGEN, METAL, dimmer, 1.0
+    lost = -chalcogen / material.atoms_per_chalcogen_column
+    swap = metal * (float(material.Z_dopant**EXPONENT) / float(material.Z_metal**EXPONENT) - 1)
     parts: list[tuple[str, int, dict[int, float]]] = [
-        (vacancy, CHALCOGEN, {0: -one}),
-        (dopant, METAL, {0: swap}),
-        (f"V_{elements.metal}", METAL, {0: -1.0}),
-        (adatom, HOLLOW, {0: 1.0}),
+        (kinds[VACANCY], on_chalcogen, {0: lost}),
+        (kinds[DOPANT], on_metal, {0: swap}),
+        (kinds[METAL_VACANCY], on_metal, {0: -metal}),
+        (kinds[ADATOM], HOLLOW, {0: metal}),
     ]
-    if elements.metal == elements.chalcogen:  # both sublattices are alike
-        parts += [(dopant, CHALCOGEN, {0: swap})]
+    if material.is_elemental:
+        parts += [
+            (kinds[DOPANT], on_chalcogen, {0: swap}),
+            (kinds[COMPLEX], on_metal, {0: swap, 1: lost}),
+            (kinds[COMPLEX], on_chalcogen, {0: swap, 1: lost}),
+        ]
     else:
         parts += [
-            (adatom, METAL, {0: 1.0}),
-            (adatom, CHALCOGEN, {0: 1.0}),
-            (pair, METAL, {0: swap, 1: -one}),
-            (pair, CHALCOGEN, {0: -one, 1: swap}),
+            (kinds[ADATOM], on_metal, {0: metal}),
+            (kinds[ADATOM], on_chalcogen, {0: metal}),
+            (kinds[COMPLEX], on_metal, {0: swap, 1: lost}),
+            (kinds[COMPLEX], on_chalcogen, {0: lost, 1: swap}),
         ]
-    if elements.per_column > 1:
+    if material.atoms_per_chalcogen_column > 1:
         parts += [
-            (f"{vacancy}2", CHALCOGEN, {0: -2 * one}),
-            (f"{dopant}+{vacancy}2", METAL, {0: swap, 1: -2 * one}),
+            (kinds[DOUBLE_VACANCY], on_chalcogen, {0: 2 * lost}),
+            (f"{kinds[COMPLEX]}2", on_metal, {0: swap, 1: 2 * lost}),
         ]
     known = [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
-    return known + hole_edges(one * elements.per_column) + perfect()
+    width = max(FILTER_SD, IMAGE_SD_NM / material.a_nm)
+    return [replace(motif, width=width) for motif in known + hole_edges(dimmer) + perfect()]
 
 
 def hole_edges(chalcogen: float) -> list[Motif]:

@@ -1,0 +1,110 @@
+"""One table of materials: what is simulated is learned, and named as it is called there."""
+
+import numpy as np
+import pytest
+
+from stemkin.detection import detect
+from stemkin.kernels.classes import motifs
+from stemkin.kernels.common.matching import match_points
+from stemkin.learning import learn
+from stemkin.materials import MATERIALS, USUAL_DOPANTS, Material, atomic_number, material_named
+from stemkin.simulation import simulate_movie, truth_of
+
+CARBON = {
+    "dose_rate_e_per_nm2_s": 3e7,
+    "background_fraction": 1e-4,
+    "contamination": 0.0,
+    "pixel_size_nm": 0.02,
+}
+"""Carbon scatters 70 times less than tungsten, and its columns are closer."""
+
+
+@pytest.mark.parametrize("name", ["WS2", "MoS2", "MoS2:V", "WSe2", "MoSe2", "graphene"])
+def test_defects_of_a_simulated_material_are_found_and_bear_their_names(name):
+    optics = CARBON if name == "graphene" else {}
+    movie = simulate_movie(
+        "paper",
+        n_frames=8,
+        shape=(160, 160),
+        seed=7,
+        name="crystal",
+        material=name,
+        dopant_fraction=0.03,
+        complex_fraction=0.5,
+        **optics,
+    )
+    truth = truth_of(movie).defects
+    model = learn(movie, n_frames=8, seed=1, material=name)
+    rows = detect(movie, model).compute()
+    called = dict(zip(model.classes["class_id"], model.classes["name"], strict=True)) | {-1: "-"}
+    kinds, names = [], []
+    for frame, known in truth.groupby("frame"):
+        found = rows[rows["frame"] == frame]
+        i, j = match_points(
+            found[["y", "x"]].to_numpy(float), known[["y", "x"]].to_numpy(float), max_distance=3.0
+        )
+        kinds += known["kind"].to_numpy()[j].tolist()
+        names += [called[class_id] for class_id in found["class_id"].to_numpy()[i]]
+    assert len(kinds) >= 0.95 * len(truth)
+    assert np.mean(np.array(kinds) == np.array(names)) >= 0.95
+    simulated = material_named(name).kinds
+    assert {simulated[0], simulated[2], simulated[3]} <= set(names)
+
+
+@pytest.mark.parametrize("name", sorted(MATERIALS))
+def test_the_motifs_bear_the_names_of_the_simulation(name):
+    material = MATERIALS[name]
+    named = {motif.name for motif in motifs.library(material)}
+    simulated = set(material.kinds)
+    if material.atoms_per_chalcogen_column == 1:
+        simulated.remove(material.kinds[1])
+    assert simulated <= named
+
+
+@pytest.mark.parametrize("name", sorted(MATERIALS))
+def test_a_material_says_its_elements_dopants_and_source(name):
+    material = MATERIALS[name]
+    assert material.formula == name
+    for symbol, number in (
+        (material.metal, material.Z_metal),
+        (material.chalcogen, material.Z_chalcogen),
+        (material.dopant, material.Z_dopant),
+    ):
+        assert atomic_number(symbol) == number
+    assert material.dopants == USUAL_DOPANTS[name]
+    assert material.dopants[0] == material.dopant
+    assert "a: " in material.source
+
+
+def test_a_user_says_which_dopant_and_its_atomic_number_follows():
+    movie = simulate_movie("paper", n_frames=1, shape=(64, 64), material="MoS2:Re")
+    assert truth_of(movie).settings.material == MATERIALS["MoS2"].doped_with("Re")
+    movie = simulate_movie("paper", n_frames=1, shape=(64, 64), material="MoS2", dopant="Nb")
+    doped = truth_of(movie).settings.material
+    assert (doped.dopant, doped.Z_dopant) == ("Nb", 41)
+    movie = simulate_movie("paper", n_frames=1, shape=(64, 64), Z_dopant=50, dopant="Nb")
+    assert truth_of(movie).settings.material.Z_dopant == 50
+    with pytest.raises(ValueError, match=r"'Xx' is no symbol of an element"):
+        material_named("WS2:Xx")
+
+
+def test_vanadium_is_not_taken_for_a_vacancy():
+    doped = material_named("MoS2:V")
+    assert len(set(doped.kinds)) == len(doped.kinds)
+    assert "V_Mo" in {m.name for m in motifs.library(doped) if m.amplitudes[0] > -1}
+    assert "vac_Mo" in {m.name for m in motifs.library(doped) if m.amplitudes[0] == -1}
+    assert "V_Mo" in MATERIALS["MoS2"].kinds
+
+
+def test_the_brighter_columns_of_molybdenum_diselenide_are_selenium():
+    metal, chalcogen = motifs.column_heights(MATERIALS["MoSe2"])
+    assert (metal < 1, chalcogen) == (True, 1.0)
+    vacancy = next(m for m in motifs.library(MATERIALS["MoSe2"]) if m.name == "V_Se")
+    assert vacancy.site == motifs.METAL  # the descriptors' word for the brighter sublattice
+    assert vacancy.amplitudes[0] == -0.5
+
+
+def test_elements_without_a_table_are_named_as_well():
+    tantalum = Material("TaTe2", 0.3700, "Ta", "Te", "Nb", 73, 52, 41)
+    assert tantalum.dopants == ()
+    assert {"V_Te", "Nb_Ta", "V_Ta", "Ta_ad"} <= {m.name for m in motifs.library(tantalum)}
