@@ -3,6 +3,7 @@ survives the disk and nothing else does."""
 
 import json
 import logging
+from dataclasses import replace
 from itertools import pairwise
 
 import dask
@@ -60,8 +61,8 @@ def assert_same_model(a, b):
     )
     for one, other in zip(a.classes["mean_patch"], b.classes["mean_patch"], strict=True):
         np.testing.assert_array_equal(one, other)
-    for name, values in arrays_of(a).items():
-        np.testing.assert_array_equal(values, arrays_of(b)[name])
+    for name, values in arrays_of(vars(a)).items():
+        np.testing.assert_array_equal(values, arrays_of(vars(b))[name])
 
 
 def noise_movie(n=2, shape=(64, 64)):
@@ -285,6 +286,33 @@ def test_a_class_is_split_by_its_descriptors(model):
     assert parts.classes["n_detections"].sum() == pytest.approx(
         joined.classes["n_detections"].sum(), abs=1
     )
+
+
+@pytest.mark.parametrize("sizes", [(30, 90, 60), (60, 30, 90), (90, 60, 30), (30, 60, 90)])
+def test_the_parts_of_a_split_class_are_numbered_from_the_largest(model, sizes):
+    """Three heaps of rows within one class, whichever of them comes first."""
+    class_id = model.classes.set_index("name").loc["V_S", "class_id"]
+    rows = scaled(model.sample.rows, model.scale)
+    own = model.sample.rows[model.taxonomy.assign(rows)[0] == class_id]
+    middle = own.mean(axis=0)
+    heaps = np.repeat(middle[None], sum(sizes), axis=0)
+    heaps[:, 0] = own[0, 0]
+    heap = np.repeat([0, 1, 2], sizes)
+    step = model.scale[int(own[0, 0]), 5]
+    heaps[:, 5] += np.array([-2.0, 0.0, 2.0])[heap] * step
+    heaps[:, 5] += 0.05 * step * np.random.default_rng(0).normal(size=len(heaps))
+    sample = replace(model.sample, rows=heaps.astype(np.float32))
+    parts = edited(replace(model, sample=sample), {"split": {"V_S": 3}})
+    names = [f"V_S ({i})" for i in (1, 2, 3)]
+    numbers = parts.classes.set_index("name")["n_detections"][names].to_numpy()
+    whole = model.classes.set_index("name").loc["V_S", "n_detections"]
+    np.testing.assert_allclose(numbers, whole * np.array([90, 60, 30]) / 180, atol=1)
+    ids = parts.classes.set_index("name")["class_id"][names].to_numpy()
+    weights = [parts.taxonomy.mixture.weights[parts.taxonomy.class_ids == i].sum() for i in ids]
+    assert weights == sorted(weights, reverse=True)
+    named = parts.taxonomy.assign(scaled(heaps, model.scale))[0]
+    largest = heap == int(np.argmax(sizes))
+    assert (named[largest] == ids[0]).mean() > 0.9
 
 
 def test_a_renamed_confusion_speaks_of_the_new_classes(model, paper_movie, paper_truth):

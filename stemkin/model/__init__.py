@@ -21,8 +21,8 @@ from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.kernels.classes.descriptors import Describer, Look
 from stemkin.kernels.classes.taxonomy import Taxonomy
-from stemkin.model import files
-from stemkin.model.looks import Sample, look_at_detections, scaled
+from stemkin.model.files import read_model, write_model
+from stemkin.model.sample import Sample, look_at_detections, scaled
 
 __all__ = [
     "MATCHED",
@@ -263,7 +263,7 @@ class Model:
 
         A detector of your own is not written: pass it to `load` again.
         """
-        files.write(self, Path(folder))
+        write_model(vars(self), Path(folder))
 
     @classmethod
     def load(cls, folder: str | PathLike[str], *, detector: Any = None) -> Model:
@@ -275,7 +275,7 @@ class Model:
             If there is no model, it is damaged, it is of another version, or its detector is not
             known.
         """
-        return cls(**files.read(Path(folder), detector))
+        return cls(**read_model(Path(folder), detector))
 
 
 def _report_renamed(

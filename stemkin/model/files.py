@@ -20,43 +20,61 @@ from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.classes.descriptors import Describer
 from stemkin.kernels.classes.mixture import Mixture
 from stemkin.kernels.classes.taxonomy import Taxonomy
-from stemkin.model.looks import Sample
+from stemkin.model.sample import Sample
 from stemkin.network import NetworkDetector, load_network
 
 FORMAT = 1
 """Raised when a saved model can no longer be read by this version."""
 
 
-def write(model: Any, place: Path) -> None:
-    """Write ``model.json`` and ``arrays.npz`` to the folder `place`, and the network if its
-    detector is one."""
+def write_model(learned: Mapping[str, Any], place: Path) -> None:
+    """Write ``model.json`` and ``arrays.npz`` to a folder, and the network if the detector is one.
+
+    Parameters
+    ----------
+    learned
+        The fields of a `Model` by name.
+    place
+        The folder; it is made if it is not there.
+    """
     place.mkdir(parents=True, exist_ok=True)
-    detector = {"kind": "your own"}
-    if isinstance(model.detector, FourierDetector):
-        detector = {"kind": "FourierDetector", **asdict(model.detector)}
-    elif isinstance(model.detector, NetworkDetector):
-        detector = {"kind": "NetworkDetector", **model.detector.settings}
-        model.detector.save(place)
-    arrays = arrays_of(model)
+    describer, taxonomy = learned["describer"], learned["taxonomy"]
     packed = io.BytesIO()
-    np.savez(packed, allow_pickle=False, **arrays)
+    np.savez(packed, allow_pickle=False, **arrays_of(learned))
     about = {
         "format": FORMAT,
         "arrays_sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
-        "detector": detector,
-        "uses_lattice": model.describer.uses_lattice,
-        "descriptors": model.describer.names,
-        "covariance": None if model.taxonomy.mixture is None else model.taxonomy.mixture.covariance,
-        "outlier_limit": model.taxonomy.outlier_limit,
-        "classes": _plain_records(model.classes.drop(columns="mean_patch")),
-        "report": dict(model.report),
+        "detector": _written_detector(learned["detector"], place),
+        "uses_lattice": describer.uses_lattice,
+        "descriptors": describer.names,
+        "covariance": None if taxonomy.mixture is None else taxonomy.mixture.covariance,
+        "outlier_limit": taxonomy.outlier_limit,
+        "classes": _plain_records(learned["classes"].drop(columns="mean_patch")),
+        "report": dict(learned["report"]),
     }
     (place / "arrays.npz").write_bytes(packed.getvalue())
     (place / "model.json").write_text(json.dumps(about, indent=1))
 
 
-def read(place: Path, detector: Any = None) -> dict[str, Any]:
-    """Read the fields of the `Model` that was written to `place`.
+def _written_detector(detector: Any, place: Path) -> dict[str, Any]:
+    """Return what ``model.json`` says of a detector; a network is written beside it."""
+    if isinstance(detector, FourierDetector):
+        return {"kind": "FourierDetector", **asdict(detector)}
+    if isinstance(detector, NetworkDetector):
+        detector.save(place)
+        return {"kind": "NetworkDetector", **detector.settings}
+    return {"kind": "your own"}
+
+
+def read_model(place: Path, detector: Any = None) -> dict[str, Any]:
+    """Read the fields of the `Model` that was written to a folder.
+
+    Parameters
+    ----------
+    place
+        The folder.
+    detector
+        The model's, if it is one of the user's own; else it is made as ``model.json`` says.
 
     Raises
     ------
@@ -90,11 +108,9 @@ def _fields(
         mean_patch=pd.Series(patches, dtype=object)
     )
     classes["runner_up"] = classes["runner_up"].fillna("")
-    sample = (
-        Sample(arrays["sample_rows"], arrays["sample_pictures"])
-        if "sample_rows" in arrays
-        else None
-    )
+    sample = None
+    if "sample_rows" in arrays:
+        sample = Sample(arrays["sample_rows"], arrays["sample_pictures"])
     return {
         "detector": detector,
         "describer": Describer(about["uses_lattice"], arrays["pca_mean"], arrays["pca_components"]),
@@ -108,30 +124,31 @@ def _fields(
     }
 
 
-def arrays_of(model: Any) -> dict[str, np.ndarray]:
-    """Return everything a model has learned but its detector, by the name it has in
-    ``arrays.npz``."""
+def arrays_of(learned: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return everything a model has learned but its detector, by its name in ``arrays.npz``.
+
+    Parameters
+    ----------
+    learned
+        The fields of a `Model` by name.
+    """
+    describer, mixture, sample = (
+        learned["describer"],
+        learned["taxonomy"].mixture,
+        learned["sample"],
+    )
     arrays = {
-        "pca_mean": model.describer.mean,
-        "pca_components": model.describer.components,
-        "component_class": model.taxonomy.class_ids,
-        "scale": model.scale,
-        "oriented": model.oriented,
-        "noise": model.noise,
-        **{
-            f"mean_patch_{i}": np.asarray(patch)
-            for i, patch in enumerate(model.classes["mean_patch"])
-        },
+        "pca_mean": describer.mean,
+        "pca_components": describer.components,
+        "component_class": learned["taxonomy"].class_ids,
+        **{name: learned[name] for name in ("scale", "oriented", "noise")},
     }
-    mixture = model.taxonomy.mixture
+    for i, patch in enumerate(learned["classes"]["mean_patch"]):
+        arrays[f"mean_patch_{i}"] = np.asarray(patch)
     if mixture is not None:
-        arrays |= {
-            "weights": mixture.weights,
-            "means": mixture.means,
-            "covariances": mixture.covariances,
-        }
-    if model.sample is not None:
-        arrays |= {"sample_rows": model.sample.rows, "sample_pictures": model.sample.pictures}
+        arrays |= {name: getattr(mixture, name) for name in ("weights", "means", "covariances")}
+    if sample is not None:
+        arrays |= {"sample_rows": sample.rows, "sample_pictures": sample.pictures}
     return arrays
 
 
