@@ -252,7 +252,7 @@ def speed(n_rows):
     from sklearn.mixture import GaussianMixture as Theirs
 
     from stemkin.kernels.classes.mixture import mixture_of_labels
-    from stemkin.learning.gaussian_mixture import total
+    from stemkin.learning.gaussian_mixture import mixture_sums
 
     rng = np.random.default_rng(0)
     parts = [
@@ -280,7 +280,7 @@ def speed(n_rows):
     theirs = (seconds[4] - seconds[1]) / 3
     begin = time.perf_counter()
     for _ in range(3):
-        total(rows, start)
+        mixture_sums(rows, start)
     ours = (time.perf_counter() - begin) / 3
     return {"rows": len(rows), "ours_s": ours, "scikit_learn_s": theirs, "ratio": ours / theirs}
 
@@ -300,7 +300,7 @@ def streamed(n_rows, n_workers, n_steps=2):
     import dask
     import dask.array as da
 
-    from stemkin.kernels.classes.mixture import LEAF_ROWS, mixture_of_labels
+    from stemkin.kernels.classes.mixture_steps import LEAF_ROWS, mixture_of_labels
     from stemkin.learning.gaussian_mixture import TASK_LEAVES, GaussianMixture
     from stemkin.schedulers.clients import connect
 

@@ -35,7 +35,7 @@ from bench_detection import ASKED, away_from_rims, cpu_seconds
 from stemkin import tables
 from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
-from stemkin.network import NetworkDetector, Recipe, learn_network, load_network
+from stemkin.network import NetworkDetector, TrainingRecipe, learn_network, load_network
 from stemkin.network.specimen import Specimen
 from stemkin.results.journal import machine
 from stemkin.simulation import simulate_movie
@@ -84,7 +84,7 @@ def learned(movie: Movie, last: int, *, steps: int | None, seed: int) -> Network
     """Return the network learned from frames before `last`."""
     numbers = np.linspace(0, last - 1, N_LEARNED).round().astype(int)
     frames = [movie.reader.read(int(k), int(k) + 1)[0] for k in numbers]
-    recipe = Recipe() if steps is None else Recipe(steps=steps)
+    recipe = TrainingRecipe() if steps is None else TrainingRecipe(steps=steps)
     return learn_network(frames, recipe=recipe, seed=seed)
 
 
@@ -97,11 +97,11 @@ class AtomAI:
         _stand_in_for_torchvision()
         from atomai.models import Segmentor
 
-        from stemkin.network.examples import Source
+        from stemkin.network.examples import ExampleSource
 
-        recipe = Recipe()
+        recipe = TrainingRecipe()
         specimen = Specimen.from_dict(dict(network.weights.record["specimen"]))
-        source = Source(specimen, recipe.variety, [], 0.0, size)
+        source = ExampleSource(specimen, recipe.variety, [], 0.0, size)
         parts = [source.batch(77, number, 16) for number in range(24)]
         frames = np.concatenate([p.frames.numpy() for p in parts])
         marks = np.concatenate([p.marks.numpy() for p in parts]).max(axis=1)

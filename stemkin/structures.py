@@ -112,14 +112,14 @@ def neighbourhood_sums(rows: pd.DataFrame) -> Sums:
     group = np.full(len(rows), -1)
     for i, (c, s) in enumerate(pairs):
         group[(class_id == c) & (site == s)] = i
-    found = kernel.total(atoms, group, len(pairs))
+    found = kernel.structure_sums(atoms, group, len(pairs))
     return {pair: sums for pair, sums in zip(pairs, found, strict=True) if sums[0] > 0}
 
 
 def described(sums: Sums) -> Crystallography:
     """Return the tables that the sums over all detections say."""
     pairs = sorted(sums, key=lambda pair: (pair[0], -sums[pair][0], pair[1]))
-    found = [(c, s, kernel.describe(sums[c, s], site=s)) for c, s in pairs]
+    found = [(c, s, kernel.structure_of(sums[c, s], site=s)) for c, s in pairs]
     return Crystallography(
         _table("structure", [row for c, s, one in found for row in _atoms(c, s, one)]),
         _table("modes", [row for c, s, one in found for row in _modes(c, s, one)]),

@@ -6,16 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels.classes import motifs, naming
+from stemkin.kernels.classes import matches, motifs, naming
+from stemkin.kernels.classes.amplitudes import (
+    descriptor_scale,
+    fold,
+)
 from stemkin.kernels.classes.descriptors import (
     SITE_NAMES,
     Describer,
-    fold,
+)
+from stemkin.kernels.classes.looks import (
     look_at,
     look_at_pieces,
-    scale_of,
 )
-from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes.mixture import (
+    Mixture,
+)
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, nearest_site, sites
 from stemkin.kernels.crystal.patches import CROP, HOLLOW, PATCH, turn_of
@@ -101,11 +107,11 @@ def test_the_unit_of_amplitude_is_a_metal_column():
     lattice = honeycomb(10.0, angle_deg=5.0, metal=(32.0, 32.0))
     frame, _ = draw(lattice, (64, 64), [], gain=300.0, offset=50.0)
     noise = np.random.default_rng(0).normal(size=frame.shape)
-    scale = scale_of(frame, noise, lattice)
+    scale = descriptor_scale(frame, noise, lattice)
     assert scale.chalcogen == pytest.approx(S2, abs=0.01)
     sd_of_mean = 1 / (2 * np.sqrt(np.pi) * 0.14 * 10.0)
     np.testing.assert_allclose(scale.noise * scale.height, sd_of_mean, rtol=0.25)
-    assert scale_of(np.zeros((64, 64)), noise, lattice) is None
+    assert descriptor_scale(np.zeros((64, 64)), noise, lattice) is None
 
 
 def test_a_frame_without_a_lattice_gives_raw_crops():
@@ -176,20 +182,20 @@ def motif(name, site=None):
 
 @pytest.mark.parametrize("name", ["V_S", "V_S2", "Mo_W", "Mo_W+V_S", "V_W", "W_ad"])
 def test_a_motif_resembles_itself(name):
-    found = motifs.match(motif(name).expected_row(NOISE), NOISE, WS2)
+    found = matches.match(motif(name).expected_row(NOISE), NOISE, WS2)
     assert (found.name, found.holds) == (name, True)
     assert found.score > 0.95 > found.runner_up_score
     assert found.oriented == (name == "Mo_W+V_S")
 
 
 def test_the_perfect_crystal_is_no_defect():
-    found = motifs.match(np.append(1.0, np.zeros(8)), NOISE, WS2)
+    found = matches.match(np.append(1.0, np.zeros(8)), NOISE, WS2)
     assert found.is_perfect
     assert not found.holds
 
 
 def test_a_stranger_stays_unnamed():
-    assert not motifs.match(
+    assert not matches.match(
         np.array([2.0, -0.5, 0.4, 0.3, 0.2, 0.5, 0.1, 0.0, 0.0]), NOISE, WS2
     ).holds
 
@@ -228,7 +234,7 @@ def test_the_edge_of_a_hole_is_recognised(kind, angle, edge):
         if (p - centre) @ towards > -0.9 and np.linalg.norm(p - centre) < 17
     ]
     frame, rest = draw(lattice, (64, 64), lost)
-    found = motifs.match(look_at(frame, rest, lattice, centre[None]).physical[0], NOISE, WS2)
+    found = matches.match(look_at(frame, rest, lattice, centre[None]).physical[0], NOISE, WS2)
     assert found.name == motifs.HOLE_EDGE
     assert found.score > 0.3
 
@@ -236,16 +242,16 @@ def test_the_edge_of_a_hole_is_recognised(kind, angle, edge):
 def test_the_edge_of_a_hole_takes_no_name_from_another_defect():
     edge = motif(motifs.HOLE_EDGE).expected_row(NOISE)
     assert edge[8] < -0.3
-    assert motifs.match(edge, NOISE, WS2).name == motifs.HOLE_EDGE
+    assert matches.match(edge, NOISE, WS2).name == motifs.HOLE_EDGE
     two_columns = np.array(
         [METAL, -1.0, -S2, 0, 0, 0, 0, 0, 0]
     )  # gone, in a crystal that is whole around them
     assert (
-        motifs.match(two_columns, NOISE, WS2).name != motifs.HOLE_EDGE
-        or not motifs.match(two_columns, NOISE, WS2).holds
+        matches.match(two_columns, NOISE, WS2).name != motifs.HOLE_EDGE
+        or not matches.match(two_columns, NOISE, WS2).holds
     )
     for other in ("V_S", "V_S2", "Mo_W", "Mo_W+V_S", "V_W", "W_ad"):
-        assert motifs.match(motif(other).expected_row(NOISE), NOISE, WS2).name == other
+        assert matches.match(motif(other).expected_row(NOISE), NOISE, WS2).name == other
 
 
 def components(rows, weights, n_rows=1000, merge=True):

@@ -16,7 +16,7 @@ from stemkin import tables
 from stemkin.detection import detect
 from stemkin.detection.detectors import FourierDetector
 from stemkin.learning import Model, learn, sample_frames, with_confusion
-from stemkin.learning.editing import edited
+from stemkin.learning.edits import edited
 from stemkin.materials import Material
 from stemkin.model import scaled
 from stemkin.model.files import arrays_of
@@ -260,10 +260,10 @@ def test_no_class_is_made_for_noise():
 
 
 def test_the_sample_that_is_kept_is_bounded_and_survives_the_disk(model, tmp_path, monkeypatch):
-    from stemkin.learning import sorting
+    from stemkin.learning import classification
 
-    monkeypatch.setattr(sorting, "MAX_PATCHES", 12)
-    monkeypatch.setattr(sorting, "MAX_PICTURES", 5)
+    monkeypatch.setattr(classification, "MAX_PATCHES", 12)
+    monkeypatch.setattr(classification, "MAX_PICTURES", 5)
     small = learn(simulate_movie("paper", n_frames=4, shape=(160, 160), seed=7), n_frames=4, seed=1)
     assert small.sample.rows.shape == (12, small.n_descriptors)
     assert small.sample.pictures.shape == (5, 21, 21)

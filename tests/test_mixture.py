@@ -5,13 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stemkin.kernels.classes import densities, mixture_steps
 from stemkin.kernels.classes import mixture as kernel
 from stemkin.kernels.classes.mixture import (
     COVARIANCES,
-    LEAF_ROWS,
     Mixture,
-    Sums,
     mixture_of_labels,
+)
+from stemkin.kernels.classes.mixture_steps import (
+    LEAF_ROWS,
+    Sums,
     next_mixture,
     step_sums,
 )
@@ -70,9 +73,9 @@ def test_twenty_steps_agree_with_scikit_learn(covariance):
     np.testing.assert_allclose(ours.covariances, theirs.covariances_, rtol=1e-8, atol=1e-8)
     assert sums.log_likelihood / sums.n_rows == pytest.approx(theirs.lower_bound_, abs=1e-8)
     np.testing.assert_allclose(
-        kernel.posterior(rows, ours)[1], theirs.predict_proba(rows), atol=1e-8
+        densities.posterior(rows, ours)[1], theirs.predict_proba(rows), atol=1e-8
     )
-    assert kernel.bic(kernel.posterior(rows, ours)[0].sum(), len(rows), ours) == pytest.approx(
+    assert kernel.bic(densities.posterior(rows, ours)[0].sum(), len(rows), ours) == pytest.approx(
         theirs.bic(rows)
     )
 
@@ -94,7 +97,7 @@ def test_sums_do_not_depend_on_the_split_at_whole_leaves(cut, covariance, n_rows
         whole = step_sums(rows, start)
         step = leaf * cut
         parts = [step_sums(rows[i : i + step], start) for i in range(0, n_rows, step)]
-        np.testing.assert_array_equal(kernel.tree_sum(parts), whole)
+        np.testing.assert_array_equal(mixture_steps.tree_sum(parts), whole)
 
 
 def test_a_leaf_is_large_enough_that_its_overhead_does_not_count():
@@ -103,7 +106,7 @@ def test_a_leaf_is_large_enough_that_its_overhead_does_not_count():
 
 def test_a_component_without_spread_is_refused_with_a_cure():
     with pytest.raises(ValueError, match="regularisation"):
-        kernel.posterior(
+        densities.posterior(
             np.zeros((3, 2)), Mixture(np.ones(1), np.zeros((1, 2)), np.zeros((1, 2, 2)))
         )
 

@@ -24,7 +24,7 @@ from stemkin.network import (
     learn_network,
     learn_paper_network,
     load_network,
-    staging,
+    scenes,
 )
 from stemkin.network.calibration import calibrate, logit_of, snr_of, summits
 from stemkin.network.decoding import components, places
@@ -37,9 +37,9 @@ torch = pytest.importorskip("torch")
 
 from stemkin.network.inference import maps_of  # noqa: E402 - these import torch
 from stemkin.network.nets import LocalNet  # noqa: E402
-from stemkin.network.training import PaperRecipe, Recipe  # noqa: E402
+from stemkin.network.training import PaperRecipe, TrainingRecipe  # noqa: E402
 
-TINY = Recipe(
+TINY = TrainingRecipe(
     steps=6, batch=2, size=64, width=8, dilations=(1, 2), check=3, n_validation=1, n_perfect=12
 )
 
@@ -71,7 +71,7 @@ def tiny(frames):
 @pytest.fixture(scope="module")
 def able(frames):
     """A net that has learned for some seconds."""
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         steps=150, batch=8, size=96, width=16, rate=4e-3, check=50, n_validation=2, n_perfect=40
     )
     return learn_network(list(frames[:5]), recipe=recipe, seed=0)
@@ -114,7 +114,7 @@ def test_labels_of_the_residual_are_the_true_defects(movie, frames):
     inner = ((sure > 8) & (sure < np.array([144, 160]) - 8)).all(axis=1)
     i, j = match_points(sure[inner], found.points, max_distance=2.0)
     assert len(i) == inner.sum() > 3
-    assert (found.channel[j] == staging.DARK).all()
+    assert (found.channel[j] == scenes.DARK).all()
     assert len(found.doubtful) > 0
 
 
@@ -142,16 +142,16 @@ def test_a_specimen_is_what_was_simulated(specimen, movie):
 def test_a_scene_follows_from_its_seed_and_shows_its_defects(specimen):
     shape, variety = (
         (96, 96),
-        replace(staging.Variety(), broken=0.0, dirty=0.0, gone=0.05, vacancies=0.0, dopants=0.0),
+        replace(scenes.Variety(), broken=0.0, dirty=0.0, gone=0.05, vacancies=0.0, dopants=0.0),
     )
     one, again, perfect = (
-        staging.draw_scene(specimen, shape, v, np.random.default_rng(5))
+        scenes.draw_scene(specimen, shape, v, np.random.default_rng(5))
         for v in (variety, variety, variety.perfect)
     )
     np.testing.assert_array_equal(one.means, again.means)
     np.testing.assert_array_equal(one.points, again.points)
     assert len(perfect.points) == 0
-    dark = one.points[one.channel == staging.DARK]
+    dark = one.points[one.channel == scenes.DARK]
     inner = dark[((dark > 4) & (dark < 91)).all(axis=1)]
     assert len(inner) > 1
     at = np.rint(inner).astype(int)
@@ -161,9 +161,9 @@ def test_a_scene_follows_from_its_seed_and_shows_its_defects(specimen):
 
 
 def test_a_hole_holds_no_defect(specimen):
-    variety = replace(staging.Variety(), broken=1.0, dirty=0.0, dose=0.0, contrast=0.0)
-    scene = staging.draw_scene(specimen, (128, 128), variety, np.random.default_rng(2))
-    whole = staging.draw_scene(
+    variety = replace(scenes.Variety(), broken=1.0, dirty=0.0, dose=0.0, contrast=0.0)
+    scene = scenes.draw_scene(specimen, (128, 128), variety, np.random.default_rng(2))
+    whole = scenes.draw_scene(
         specimen, (128, 128), replace(variety, broken=0.0), np.random.default_rng(2)
     )
     assert scene.means.mean() < 0.99 * whole.means.mean()
@@ -398,7 +398,7 @@ def test_a_model_keeps_its_network(tiny, movie, tmp_path):
 def test_learn_knows_detectors_by_name(movie, monkeypatch):
     from stemkin.network import learning
 
-    monkeypatch.setattr(learning, "Recipe", lambda: TINY)
+    monkeypatch.setattr(learning, "TrainingRecipe", lambda: TINY)
     model = learn(movie, n_frames=2, detector="network", seed=2)
     assert isinstance(model.detector, NetworkDetector)
     assert model.detector.weights.record["seed"] == 2

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from stemkin import tables
 from stemkin.detection import detect
 from stemkin.kernels.classes import structure as kernel
-from stemkin.kernels.classes.descriptors import look_at
+from stemkin.kernels.classes.looks import (
+    look_at,
+)
 from stemkin.kernels.classes.neighbours import (
     GRID,
     atoms_of,
@@ -76,7 +78,7 @@ def test_mean_modes_and_strain_by_hand():
     atoms = np.zeros((200, 10, 3))
     places = places_around(METAL)[atoms_of(METAL)]
     atoms[:, :, 1] = np.round(stretch[:, None] * places[:, 1] / GRID) * GRID
-    found = kernel.describe(kernel.total(atoms, np.zeros(200, int), 1)[0], site=METAL)
+    found = kernel.structure_of(kernel.structure_sums(atoms, np.zeros(200, int), 1)[0], site=METAL)
     assert found.n == 200
     np.testing.assert_allclose(found.displacements[:, 1], stretch.mean() * places[:, 1], atol=GRID)
     np.testing.assert_allclose(found.strain, [0, stretch.mean(), 0, 0], atol=2e-4)
@@ -98,8 +100,9 @@ def test_a_common_motion_of_bright_columns_is_found_beneath_the_noise_of_faint_o
         atoms = np.zeros((2000, 10, 3))
         atoms[:, :, :2] = rng.normal(size=(2000, 10, 2)) * noise[:, None]
         atoms[:, 4:, :2] += breathing * rng.normal(size=(2000, 1, 1)) * places[4:]
-        found = kernel.describe(
-            kernel.total(np.round(atoms / GRID) * GRID, np.zeros(2000, int), 1)[0], site=METAL
+        found = kernel.structure_of(
+            kernel.structure_sums(np.round(atoms / GRID) * GRID, np.zeros(2000, int), 1)[0],
+            site=METAL,
         )
         assert (found.over_noise[0] > 1.3 * kernel.noise_edge(2000)) == (breathing > 0)
         if breathing:
@@ -109,14 +112,18 @@ def test_a_common_motion_of_bright_columns_is_found_beneath_the_noise_of_faint_o
 def test_a_missing_column_has_no_position_and_the_others_keep_theirs():
     atoms = np.zeros((50, 10, 3))
     atoms[:, 0, 2] = -1.0
-    found = kernel.describe(kernel.total(atoms, np.zeros(50, int), 1)[0], site=CHALCOGEN)
+    found = kernel.structure_of(
+        kernel.structure_sums(atoms, np.zeros(50, int), 1)[0], site=CHALCOGEN
+    )
     assert np.isnan(found.displacements[0]).all()
     assert (found.displacements[1:] == 0).all()
     assert np.isfinite(found.strain).all()
 
 
 def test_one_detection_has_no_error_and_none_gives_empty_tables():
-    found = kernel.describe(kernel.total(np.zeros((1, 10, 3)), np.zeros(1, int), 1)[0], site=METAL)
+    found = kernel.structure_of(
+        kernel.structure_sums(np.zeros((1, 10, 3)), np.zeros(1, int), 1)[0], site=METAL
+    )
     assert np.isnan(found.covariances).all()
     assert np.isnan(found.strain).all()
     rows = pd.concat([tables.empty("detections", n_descriptors=1), tables.empty("neighbours")[[*tables.ATOM_COLUMNS]]], axis=1)  # fmt: skip

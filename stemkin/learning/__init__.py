@@ -30,10 +30,10 @@ from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.detectors import FourierDetector
 from stemkin.detection.survey import Survey
-from stemkin.kernels.classes.descriptors import Look
+from stemkin.kernels.classes.looks import Look
 from stemkin.kernels.images.quality import frame_status
+from stemkin.learning.classification import joined_looks, model_of
 from stemkin.learning.confusion import with_confusion
-from stemkin.learning.sorting import gather, model_of
 from stemkin.materials import Material, material_named
 from stemkin.model import Model, look_at_detections
 from stemkin.movie import Movie, Movies, each_movie
@@ -100,7 +100,7 @@ def learn(
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
     looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
     pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
-    sample = gather(
+    sample = joined_looks(
         [(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None]
     )
     return model_of(sample, detector, n_classes, crystal, seed)

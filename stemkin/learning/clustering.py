@@ -22,7 +22,9 @@ from scipy import stats
 
 from stemkin.blas import one_thread
 from stemkin.kernels.classes import mixture as kernel
-from stemkin.kernels.classes.mixture import Covariance
+from stemkin.kernels.classes.mixture import (
+    Covariance,
+)
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
 from stemkin.learning.gaussian_mixture import (
     NOT_FINITE,

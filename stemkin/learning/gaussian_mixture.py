@@ -19,8 +19,17 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 
 from stemkin.blas import on_one_thread, one_thread
+from stemkin.kernels.classes import densities, mixture_steps
 from stemkin.kernels.classes import mixture as kernel
-from stemkin.kernels.classes.mixture import COVARIANCES, LEAF_ROWS, Covariance, Mixture, Sums
+from stemkin.kernels.classes.mixture import (
+    COVARIANCES,
+    Covariance,
+    Mixture,
+)
+from stemkin.kernels.classes.mixture_steps import (
+    LEAF_ROWS,
+    Sums,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +38,7 @@ SAMPLE_ROWS = 50_000
 
 TASK_LEAVES = 4
 """Leaves per task: 32 MiB at 16 descriptors, about half a second of work. A power of two, see
-`kernels.mixture.tree_sum`."""
+`mixture_steps.tree_sum`."""
 
 NOT_FINITE = (
     "the rows hold NaN or infinity; leave such rows out, for instance "
@@ -142,7 +151,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     def predict(self, X: Any) -> Any:
         """Return the most probable component of each row; lazy if `X` is a Dask array."""
         return by_leaves(
-            X, lambda rows: kernel.log_densities(rows, self.mixture_).argmax(axis=1), np.int64
+            X, lambda rows: densities.log_densities(rows, self.mixture_).argmax(axis=1), np.int64
         )
 
     @one_thread
@@ -150,7 +159,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """Return the (n, n_components) probabilities; lazy if `X` is a Dask array."""
         return by_leaves(
             X,
-            lambda rows: kernel.posterior(rows, self.mixture_)[1],
+            lambda rows: densities.posterior(rows, self.mixture_)[1],
             np.float64,
             width=self.n_components,
         )
@@ -158,18 +167,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     @one_thread
     def score_samples(self, X: Any) -> Any:
         """Return log p of each row; lazy if `X` is a Dask array."""
-        return by_leaves(X, lambda rows: kernel.posterior(rows, self.mixture_)[0], np.float64)
+        return by_leaves(X, lambda rows: densities.posterior(rows, self.mixture_)[0], np.float64)
 
     @one_thread
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002
         """Return the mean log p of a row. Computes at once."""
-        sums = total(laid_out(X), self.mixture_)
+        sums = mixture_sums(laid_out(X), self.mixture_)
         return sums.log_likelihood / sums.n_rows
 
     @one_thread
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion on `X`; lower is better. Computes at once."""
-        sums = total(laid_out(X), self.mixture_)
+        sums = mixture_sums(laid_out(X), self.mixture_)
         return kernel.bic(sums.log_likelihood, sums.n_rows, self.mixture_)
 
     def _given_start(self) -> Mixture:
@@ -199,8 +208,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     def _climb(self, X: Any, mixture: Mixture) -> tuple[Mixture, float, int, bool]:
         reached, step, converged = -np.inf, 0, False
         for step in range(1, self.max_iter + 1):  # noqa: B007
-            sums = total(X, mixture)
-            mixture = kernel.next_mixture(
+            sums = mixture_sums(X, mixture)
+            mixture = mixture_steps.next_mixture(
                 sums, mixture, regularisation=self.reg_covar, prior_rows=self.prior_rows
             )
             gain, reached = (
@@ -215,19 +224,19 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         return mixture, reached, step, converged
 
 
-def total(rows: Any, mixture: Mixture) -> Sums:
+def mixture_sums(rows: Any, mixture: Mixture) -> Sums:
     """Return the sums of one step over all `rows` (as `laid_out` gives them). Computes once."""
     if isinstance(rows, np.ndarray):
-        return Sums.unpack(kernel.step_sums(rows, mixture), mixture)
+        return Sums.unpack(mixture_steps.step_sums(rows, mixture), mixture)
     parts = rows.map_blocks(
         _task_sums, mixture=mixture, dtype=float, chunks=(1, 1), meta=np.empty((0, 0))
     )
-    return Sums.unpack(kernel.tree_sum(list(np.asarray(parts.compute()))), mixture)
+    return Sums.unpack(mixture_steps.tree_sum(list(np.asarray(parts.compute()))), mixture)
 
 
 @one_thread
 def _task_sums(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
-    return kernel.step_sums(rows, mixture)[None]
+    return mixture_steps.step_sums(rows, mixture)[None]
 
 
 def laid_out(rows: Any) -> Any:

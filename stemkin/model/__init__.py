@@ -19,7 +19,12 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.blas import one_thread
-from stemkin.kernels.classes.descriptors import Describer, Look
+from stemkin.kernels.classes.descriptors import (
+    Describer,
+)
+from stemkin.kernels.classes.looks import (
+    Look,
+)
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model.files import read_model, write_model
 from stemkin.model.sample import Sample, look_at_detections, scaled
@@ -131,7 +136,7 @@ class Model:
         -------
         Columns ``class_id``, ``probability``, ``orientation``, ``d00``.. of the table
         ``detections``, and ``keep``: False for a detection that is but a part of another one in the
-        same frame (`descriptors.satellites`). With `neighbours` also ``turn`` and the atoms, as in
+        same frame (`looks.satellites`). With `neighbours` also ``turn`` and the atoms, as in
         the table ``neighbours``.
         """
         n, names = len(records), tables.descriptor_columns(self.n_descriptors)

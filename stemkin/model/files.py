@@ -17,8 +17,12 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.detection.detectors import FourierDetector
-from stemkin.kernels.classes.descriptors import Describer
-from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes.descriptors import (
+    Describer,
+)
+from stemkin.kernels.classes.mixture import (
+    Mixture,
+)
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model.sample import Sample
 from stemkin.network import NetworkDetector, load_network

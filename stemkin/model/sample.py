@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from stemkin.detection.detectors import FourierDetector
-from stemkin.kernels.classes.descriptors import Look, look_at, look_at_pieces
+from stemkin.kernels.classes.looks import (
+    Look,
+    look_at,
+    look_at_pieces,
+)
 
 
 @dataclass(frozen=True, eq=False)

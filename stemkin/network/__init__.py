@@ -3,10 +3,10 @@ and GPU workers.
 
 The paper trained a net on one Fourier-filtered frame, so that it goes on working when holes open
 and fragments turn, where a filter of the whole frame fails. This room does the same, better: from a
-few frames it measures how the movie looks (`kernels.specimen`: lattice, image of a column, dose,
-jitter), draws thousands of scenes of its kind whose defects are known exactly (`kernels.staging`),
+few frames it measures how the movie looks (`network.specimen`: lattice, image of a column, dose,
+jitter), draws thousands of scenes of its kind whose defects are known exactly (`network.scenes`),
 adds windows of the movie's own frames labelled by their noise-normalised residual
-(`kernels.labels`), and trains a fully convolutional net of 38,000 weights on them (`training`, a
+(`network.labels`), and trains a fully convolutional net of 38,000 weights on them (`training`, a
 minute and a half on two cores). Its logits are calibrated on drawn frames without defects
 (`calibration`), so that a threshold is a rate of false positives per frame.
 
@@ -50,7 +50,7 @@ from stemkin.network.weights import Weights
 __all__ = [
     "NetworkDetector",
     "PaperRecipe",
-    "Recipe",
+    "TrainingRecipe",
     "Weights",
     "learn_network",
     "learn_paper_network",
@@ -60,7 +60,7 @@ __all__ = [
 _LATER = {
     "learn_network": "learning",
     "learn_paper_network": "learning",
-    "Recipe": "training",
+    "TrainingRecipe": "training",
     "PaperRecipe": "training",
 }
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemkin.network.labels import Labels
+from stemkin.network.labels import TrainingLabels
 from stemkin.network.localnorm import evened
+from stemkin.network.scenes import Variety, draw_scene
 from stemkin.network.specimen import Specimen
-from stemkin.network.staging import Variety, draw_scene
 from stemkin.network.targets import Target, target_of
 
 WOBBLE = 4.0
@@ -30,7 +30,7 @@ class OwnFrame:
     """A frame (y, x) of the movie, and what is labelled on it."""
 
     frame: np.ndarray
-    labels: Labels
+    labels: TrainingLabels
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ExampleSource:
     """Where examples come from.
 
     Attributes
@@ -90,7 +90,9 @@ class Source:
         return level, target_of(points, channel, doubtful, shape, spacing)
 
 
-def window_of(own: OwnFrame, size: int, rng: np.random.Generator) -> tuple[np.ndarray, Labels]:
+def window_of(
+    own: OwnFrame, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, TrainingLabels]:
     """Cut a window out of a frame, turned and zoomed a little, flipped, with more noise, blur or
     contrast.
 
@@ -133,7 +135,7 @@ def window_of(own: OwnFrame, size: int, rng: np.random.Generator) -> tuple[np.nd
         window.shape
     )
     inside = ((points > -0.5) & (points < size - 0.5)).all(axis=1)
-    return np.ascontiguousarray(window, np.float32), Labels(
+    return np.ascontiguousarray(window, np.float32), TrainingLabels(
         points[inside], own.labels.channel[inside], doubtful
     )
 

@@ -25,7 +25,7 @@ MERGED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class TrainingLabels:
     """Places on one frame.
 
     Attributes
@@ -70,7 +70,9 @@ def paper(
     return np.asarray((scaled < low) | (scaled > high))
 
 
-def of_remainder(rest: Remainder, *, sure: float = SURE, doubtful: float = DOUBTFUL) -> Labels:
+def of_remainder(
+    rest: Remainder, *, sure: float = SURE, doubtful: float = DOUBTFUL
+) -> TrainingLabels:
     """Return the labels of a frame with a lattice, from what is left of it without its crystal.
 
     Parameters
@@ -81,7 +83,7 @@ def of_remainder(rest: Remainder, *, sure: float = SURE, doubtful: float = DOUBT
         False positives per frame, see `SURE`.
     """
     if not rest.grains:
-        return Labels(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((0, 2)))
+        return TrainingLabels(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros((0, 2)))
     crystals = [(g.lattice, None if g.mask is None else to_host(g.mask) > 0) for g in rest.grains]
     clear, loose = (
         defects.on_lattices(
@@ -100,4 +102,4 @@ def of_remainder(rest: Remainder, *, sure: float = SURE, doubtful: float = DOUBT
     if len(points) and len(others):
         apart = np.hypot(*(others[:, None] - points).transpose(2, 0, 1)).min(axis=1)
         others = others[apart > MERGED * rest.grains[0].lattice.spacing_px]
-    return Labels(points, (clear.score > 0).astype(np.int64), others)
+    return TrainingLabels(points, (clear.score > 0).astype(np.int64), others)

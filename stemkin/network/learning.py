@@ -20,9 +20,9 @@ from stemkin.network.examples import OwnFrame
 from stemkin.network.inference import maps_of, uses_fast_bf16
 from stemkin.network.labels import of_remainder
 from stemkin.network.localnorm import evened
+from stemkin.network.scenes import BRIGHT, draw_scene
 from stemkin.network.specimen import Specimen, measure, typical
-from stemkin.network.staging import BRIGHT, draw_scene
-from stemkin.network.training import PaperRecipe, Recipe, Trained, train_local, train_paper
+from stemkin.network.training import PaperRecipe, Trained, TrainingRecipe, train_local, train_paper
 from stemkin.network.weights import Weights
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def learn_network(
     frames: Sequence[np.ndarray],
     *,
     seed: int = 0,
-    recipe: Recipe | None = None,
+    recipe: TrainingRecipe | None = None,
     false_positives_per_frame: float = 1.0,
     device: Any = "auto",
 ) -> NetworkDetector:
@@ -64,7 +64,7 @@ def learn_network(
     ValueError
         If no frame has a lattice.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or TrainingRecipe()
     labelled, specimens = [], []
     for frame in frames:
         image = np.asarray(frame, dtype=np.float32)
@@ -129,7 +129,9 @@ def _arrays(net: nn.Module) -> dict[str, np.ndarray]:
     }
 
 
-def _calibration(weights: Weights, specimen: Specimen, recipe: Recipe, seed: int) -> dict[str, Any]:
+def _calibration(
+    weights: Weights, specimen: Specimen, recipe: TrainingRecipe, seed: int
+) -> dict[str, Any]:
     """Return what the maps mean: signal-to-noise of the logits, and how the position error falls
     with it."""
     spacing = specimen.spacing_px

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from stemkin.blas import one_thread
 from stemkin.network.decoding import stretched
-from stemkin.network.examples import Batch, OwnFrame, Source
+from stemkin.network.examples import Batch, ExampleSource, OwnFrame
 from stemkin.network.labels import paper
 from stemkin.network.nets import LocalNet, PaperNet, channels_last
+from stemkin.network.scenes import Variety
 from stemkin.network.specimen import Specimen
-from stemkin.network.staging import Variety
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ MARKS = 50.0
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How the local net is trained.
 
     Attributes
@@ -113,7 +113,7 @@ def train_local(
     own: Sequence[OwnFrame],
     held_out: Sequence[OwnFrame],
     *,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     seed: int,
     bf16: bool,
 ) -> Trained:
@@ -134,8 +134,8 @@ def train_local(
         Whether the convolutions are computed in bfloat16.
     """
     started = time.perf_counter()
-    source = Source(specimen, recipe.variety, own, recipe.own_share, recipe.size)
-    apart = Source(specimen, recipe.variety, held_out, recipe.own_share, recipe.size)
+    source = ExampleSource(specimen, recipe.variety, own, recipe.own_share, recipe.size)
+    apart = ExampleSource(specimen, recipe.variety, held_out, recipe.own_share, recipe.size)
     with one_thread, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = channels_last(LocalNet(1, recipe.width, recipe.dilations))
@@ -233,7 +233,7 @@ def _loss(net: nn.Module, batch: Batch, *, bf16: bool) -> Tensor:
     return loss
 
 
-def _drawn_ahead(source: Source, seed: int, recipe: Recipe) -> Iterator[Batch]:
+def _drawn_ahead(source: ExampleSource, seed: int, recipe: TrainingRecipe) -> Iterator[Batch]:
     """Yield the batches in order; a second thread draws the next ones meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [

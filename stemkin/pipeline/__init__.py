@@ -22,11 +22,11 @@ from typing import Any
 from stemkin.blas import one_thread
 from stemkin.config import RunConfig
 from stemkin.errors import DONE, INCOMPLETE
-from stemkin.learning.editing import Edits, read_edits
+from stemkin.learning.edits import Edits, read_edits
 from stemkin.pipeline.blocks import block_mib
 from stemkin.pipeline.completion import SO_FAR, Completions
 from stemkin.pipeline.gallery import write_gallery
-from stemkin.pipeline.modelling import learn_model, settle_model
+from stemkin.pipeline.model import learn_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.numbers import compute_kinetics
 from stemkin.pipeline.opening import Inputs, open_inputs
@@ -83,7 +83,7 @@ def run(
     until
         ``"detect"`` stops before tracks are linked.
     classes
-        How classes are renamed, merged or split (`stemkin.learning.editing`): a file, or what it
+        How classes are renamed, merged or split (`stemkin.learning.edits`): a file, or what it
         says; an empty mapping takes back what was said before, None keeps it.
     watch
         Who is told of the progress.

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.learning.editing import Edits
+from stemkin.learning.edits import Edits
 from stemkin.model import Model
-from stemkin.pipeline.modelling import EDITS_FILE, edits_of, load_model
+from stemkin.pipeline.model import EDITS_FILE, edits_of, load_model
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
@@ -102,13 +102,13 @@ def name_block(task: NamingTask) -> int:
         return 0
     rows = store.read_block("detections", block)
     beside = store.read_block("neighbours", block)
-    rows = renamed(rows, beside, _model(store, task.version))
+    rows = named_by(rows, beside, _model(store, task.version))
     note = {"named": task.version} if task.version != AS_LEARNED else {}
     store.write_block("detections", block, rows, about["fingerprint"], **note)
     return 1
 
 
-def renamed(rows: pd.DataFrame, beside: pd.DataFrame, model: Model) -> pd.DataFrame:
+def named_by(rows: pd.DataFrame, beside: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Return ``detections`` with the classes that `model` gives their descriptors; `beside` are
     their ``neighbours``."""
     described = rows[tables.descriptor_columns(model.n_descriptors)].to_numpy()

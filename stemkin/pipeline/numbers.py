@@ -22,7 +22,7 @@ from stemkin.kinetics import (
 )
 from stemkin.kinetics.changes import Transitions
 from stemkin.pipeline.confusion import Confusion, confusion_of
-from stemkin.pipeline.modelling import load_model
+from stemkin.pipeline.model import load_model
 from stemkin.pipeline.questions import Asking, Questions, at_rest_error_nm
 from stemkin.pipeline.tracks import analysed_movies, movies_of
 from stemkin.pipeline.whole_tracks import track_files

@@ -22,7 +22,7 @@ from stemkin.names import folder_name
 from stemkin.pipeline import maps
 from stemkin.pipeline.blocks import edges_of, settled_mib
 from stemkin.pipeline.memory import peak_memory_mib
-from stemkin.pipeline.modelling import load_model
+from stemkin.pipeline.model import load_model
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
 from stemkin.results.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint

@@ -1,4 +1,4 @@
-"""What each known defect looks like to the descriptors, and which one a class resembles.
+"""What each known defect looks like to the descriptors.
 
 A motif is the row of site amplitudes that a defect would give without noise, from I ~ Z^1.7
 (Krivanek et al., Nature 464, 571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row
@@ -15,7 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stemkin.kernels.classes.descriptors import FILTER_SD, blurred, fold
+from stemkin.kernels.classes.amplitudes import (
+    FILTER_SD,
+    blurred,
+    fold,
+)
 from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import HOLLOW
@@ -34,9 +38,6 @@ WS2 = MATERIALS["WS2"]
 
 EXPONENT = 1.7
 """Of the atomic number in the intensity of a column."""
-
-MIN_SCORE = 0.3
-"""Match below which a class stays unnamed; 1 is equal."""
 
 TOLERANCE = 0.15
 """Relative uncertainty of a motif's amplitudes: exponent, probe and strain."""
@@ -63,19 +64,11 @@ RAGGED = 0.2
 """Relative uncertainty of the amplitudes beside a hole, where columns lean, and the crystal that is
 compared with ends."""
 
-SIMPLER = 0.8
-"""Of motifs whose scores differ by no more than this factor, the one that changes the fewest
-columns is taken."""
-
 SPACING_TOLERANCE = 0.08
 """Relative error of a calibration that is thought possible."""
 
 HEIGHT_TOLERANCE = 2.5
 """Factor by which the height of a column may differ from Z^1.7: probe, tilt and detector."""
-
-REACH = 30.0
-"""Squared distance beyond which a detection does not resemble a motif, in units of noise and
-tolerance."""
 
 
 def column_heights(material: Material) -> tuple[float, float]:
@@ -136,7 +129,7 @@ class Motif:
     site
         Kind of the site at its centre.
     amplitudes
-        (13,) site amplitudes, ordered as `descriptors.site_offsets`.
+        (13,) site amplitudes, ordered as `amplitudes.site_offsets`.
     tolerance
         Their relative uncertainty.
     first
@@ -280,85 +273,6 @@ def needs_ring(motif: Motif) -> bool:
 def perfect() -> list[Motif]:
     """Return the motifs of a perfect crystal: all that is known of a material that is not."""
     return [Motif(PERFECT, site, np.zeros(13)) for site in (METAL, CHALCOGEN, HOLLOW)]
-
-
-@dataclass(frozen=True)
-class Match:
-    """The motif that a class resembles most.
-
-    Attributes
-    ----------
-    name, score
-        Of the best motif (of two that are about as good, the one that changes fewer columns); a
-        score of 1 is equal, 0 unrelated. `PERFECT` is the perfect crystal.
-    runner_up, runner_up_score
-        Of the best motif with another name.
-    oriented
-        Whether the best motif has an orientation.
-    """
-
-    name: str
-    score: float
-    runner_up: str
-    runner_up_score: float
-    oriented: bool
-
-    @property
-    def holds(self) -> bool:
-        """Whether the class may bear the name."""
-        return self.score >= MIN_SCORE and self.name != PERFECT
-
-    @property
-    def is_perfect(self) -> bool:
-        """Whether the class resembles the perfect crystal more than any defect: then it is
-        noise."""
-        return self.name == PERFECT and self.score >= MIN_SCORE
-
-
-def match(
-    row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0
-) -> Match:
-    """Find the motif that resembles the mean physical descriptors `row` (9,) of a class most; see
-    `Motif.distances`."""
-    best: dict[str, tuple[float, Motif]] = {}
-    for motif in motifs:
-        score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))
-        if motif.name not in best or score > best[motif.name][0]:
-            best[motif.name] = (score, motif)
-    ranked = sorted(best.values(), key=lambda pair: -pair[0])
-    close = [pair for pair in ranked if pair[0] >= SIMPLER * ranked[0][0]]
-    score, chosen = min(close, key=lambda pair: int(np.count_nonzero(pair[1].amplitudes)))
-    others = [(motif.name, value) for value, motif in ranked if motif is not chosen] or [("", 0.0)]
-    return Match(chosen.name, score, *others[0], chosen.oriented)
-
-
-def first_guess(
-    rows: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, min_count: int = 15
-) -> tuple[np.ndarray, list[Motif]]:
-    """Sort detections by the motif they resemble most.
-
-    Parameters
-    ----------
-    rows
-        (m, 9) physical descriptors.
-    noise
-        (3,) standard deviation of an amplitude on each kind of site.
-    motifs
-        As `library` gives them.
-    min_count
-        Motifs with fewer detections are left out.
-
-    Returns
-    -------
-    (m,) labels 0, 1, ... and -1 for detections that resemble no motif, and the motif of each label.
-    """
-    distances = np.stack([motif.distances(rows, noise) for motif in motifs], axis=1)
-    nearest = np.where(distances.min(axis=1, initial=np.inf) <= REACH, distances.argmin(axis=1), -1)
-    kept = [i for i in range(len(motifs)) if (nearest == i).sum() >= min_count]
-    labels = np.full(len(rows), -1)
-    for label, i in enumerate(kept):
-        labels[nearest == i] = label
-    return labels, [motifs[i] for i in kept]
 
 
 def _amplitudes(places: dict[int, float]) -> np.ndarray:

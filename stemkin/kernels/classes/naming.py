@@ -13,9 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.kernels.classes import motifs
-from stemkin.kernels.classes.mixture import Mixture
-from stemkin.kernels.classes.motifs import Match, Motif
+from stemkin.kernels.classes import matches, motifs
+from stemkin.kernels.classes.matches import (
+    Match,
+)
+from stemkin.kernels.classes.mixture import (
+    Mixture,
+)
+from stemkin.kernels.classes.motifs import (
+    Motif,
+)
 from stemkin.kernels.classes.taxonomy import UNEXPLAINED, Taxonomy
 
 ALIKE = 0.3
@@ -35,7 +42,7 @@ UNMISTAKABLE = 10.0
 
 
 @dataclass
-class Names:
+class ClassNames:
     """What classes are called, in the order of their numbers.
 
     Attributes
@@ -73,7 +80,7 @@ def name_components(
     rings: np.ndarray,
     n_rows: int,
     merge: bool,
-) -> tuple[Taxonomy, Names]:
+) -> tuple[Taxonomy, ClassNames]:
     """Turn the components of a taxonomy into named classes.
 
     Parameters
@@ -102,13 +109,13 @@ def name_components(
     assert taxonomy.mixture is not None
     mixture = taxonomy.mixture
     order = np.argsort(-mixture.weights, kind="stable")
-    called = Names()
+    called = ClassNames()
     class_ids = np.full(len(order), UNEXPLAINED, np.int16)
     unnamed: dict[int, float] = {}
     means, spreads = _physical(mixture, scale)
     means[:, 8] = rings
     for k in order:
-        found = motifs.match(means[k], noise, library, spread=spreads[k])
+        found = matches.match(means[k], noise, library, spread=spreads[k])
         called.components.append({**vars(found), "weight": float(mixture.weights[k])})
         if merge and not found.holds and (found.is_perfect or is_noise(mixture, int(k)) or _is_rare(mixture, int(k), n_rows)):  # fmt: skip
             continue
@@ -167,7 +174,7 @@ def with_rare_motifs(
     scale: np.ndarray,
     noise: np.ndarray,
     library: list[Motif],
-    called: Names,
+    called: ClassNames,
     *,
     weight: float,
 ) -> Taxonomy:

@@ -91,7 +91,7 @@ def atoms_around(
         (3, m, 13) of the smoothed remainder at `places_around`: values, and slopes along canonical
         y and x [per lattice constant]; NaN beyond the frame.
     kinds, thirds
-        (m,) kind of each site, and the turn that is undone (`descriptors.fold`).
+        (m,) kind of each site, and the turn that is undone (`amplitudes.fold`).
     variance
         Of a smoothed column [squared lattice constants], see `smooth_variance`.
     height

@@ -18,7 +18,7 @@ Rows lie on a grid (`neighbours.GRID`), so the sums are exact: the same to the b
 and order.
 
 >>> atoms = np.zeros((4, 10, 3)); atoms[:, 1, 0] = [0.25, 0.25, 0.5, 0.5]
->>> found = describe(total(atoms, np.zeros(4, int), 1)[0], site=0)
+>>> found = structure_of(structure_sums(atoms, np.zeros(4, int), 1)[0], site=0)
 >>> found.n, found.displacements[1].tolist(), found.covariances[1].round(6).tolist()
 (4, [0.375, 0.0], [[0.005208, 0.0], [0.0, 0.0]])
 """
@@ -84,7 +84,7 @@ class Structure:
     breathing_error: float
 
 
-def total(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
+def structure_sums(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
     """Return the (n_groups, N_SUMS) sums of `atoms` (m, 10, 3) by group (m,).
 
     Atoms that the site does not have are NaN and count as 0; a neighbourhood whose centre is NaN is
@@ -103,7 +103,7 @@ def total(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
     return sums
 
 
-def describe(sums: np.ndarray, *, site: int) -> Structure:
+def structure_of(sums: np.ndarray, *, site: int) -> Structure:
     """Return the structure that the `sums` (N_SUMS,) of a class say, whose detections lie on METAL,
     CHALCOGEN or HOLLOW sites."""
     n = round(float(sums[0]))

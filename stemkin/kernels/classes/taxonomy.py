@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.kernels.classes import mixture as mixtures
-from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes import densities
+from stemkin.kernels.classes.mixture import (
+    Mixture,
+)
 
 UNEXPLAINED = -1
 """The class of a row that no class explains; as in ``tables.NOT_NAMED``."""
@@ -52,7 +54,7 @@ class Taxonomy:
     def components_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the (n,) most probable component of the `rows` (n, d)."""
         assert self.mixture is not None
-        return np.asarray(mixtures.log_densities(rows, self.mixture).argmax(axis=1))
+        return np.asarray(densities.log_densities(rows, self.mixture).argmax(axis=1))
 
     def probabilities(self, rows: np.ndarray, *, noise: float = 1.0) -> np.ndarray:
         """Return the (n, c) probabilities of the `rows` (n, d) for each of `classes`; outliers and
@@ -76,7 +78,7 @@ class Taxonomy:
             if noise == 1.0
             else replace(self.mixture, covariances=self.mixture.covariances * noise**2)
         )
-        per_component, distances = mixtures.posterior_and_distances(rows[known], widened)
+        per_component, distances = densities.posterior_and_distances(rows[known], widened)
         per_class = (self.class_ids[:, None] == classes[None, :]).astype(float)
         explained = distances.min(axis=1) <= self.outlier_limit
         found[known] = np.where(explained[:, None], per_component @ per_class, 0.0)

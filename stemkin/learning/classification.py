@@ -15,9 +15,15 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.classes import motifs
-from stemkin.kernels.classes.descriptors import SITE_NAMES, Describer, Look
-from stemkin.kernels.classes.naming import Names, name_components
+from stemkin.kernels.classes import matches, motifs
+from stemkin.kernels.classes.descriptors import (
+    SITE_NAMES,
+    Describer,
+)
+from stemkin.kernels.classes.looks import (
+    Look,
+)
+from stemkin.kernels.classes.naming import ClassNames, name_components
 from stemkin.kernels.classes.neighbours import PLACE_KINDS
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
 from stemkin.kernels.crystal.patches import CROP, PATCH
@@ -48,7 +54,7 @@ MAX_PICTURES = 2_000
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class JoinedLooks:
     """All looks of one kind (with a lattice, or without) put together."""
 
     uses_lattice: bool
@@ -61,11 +67,11 @@ class Gathered:
         return np.concatenate([getattr(look, name) for look in self.looks])
 
     def median(self, name: str) -> Any:
-        """Return the median over frames of what their `Scale` says."""
+        """Return the median over frames of what their `DescriptorScale` says."""
         return np.median([getattr(look.scale, name) for look in self.looks], axis=0)
 
 
-def gather(looks: list[tuple[Look, float | None]]) -> Gathered:
+def joined_looks(looks: list[tuple[Look, float | None]]) -> JoinedLooks:
     """Put looks (each with its pixel size [nm]) together: those in a lattice, or those without,
     whichever saw more."""
     counts = {
@@ -86,11 +92,11 @@ def gather(looks: list[tuple[Look, float | None]]) -> Gathered:
         if look.scale is not None and size is not None
     ]
     spacing_nm = float(np.median(spacings_nm)) if spacings_nm else float("nan")
-    return Gathered(uses_lattice, [look for look, _ in kept], len(looks), spacing_nm)
+    return JoinedLooks(uses_lattice, [look for look, _ in kept], len(looks), spacing_nm)
 
 
 def model_of(
-    sample: Gathered, detector: Any, n_classes: int | None, material: Material, seed: int
+    sample: JoinedLooks, detector: Any, n_classes: int | None, material: Material, seed: int
 ) -> Model:
     """Return the model that a sample teaches; one that names nothing where there are fewer than two
     detections."""
@@ -149,7 +155,7 @@ def model_of(
     )
 
 
-def _classes(called: Names, class_id: np.ndarray, pictures: np.ndarray) -> pd.DataFrame:
+def _classes(called: ClassNames, class_id: np.ndarray, pictures: np.ndarray) -> pd.DataFrame:
     """Return the table ``classes`` of a sample."""
     ids = range(len(called.names))
     sizes = [int((class_id == i).sum()) for i in ids]
@@ -168,12 +174,12 @@ def _classes(called: Names, class_id: np.ndarray, pictures: np.ndarray) -> pd.Da
     )  # fmt: skip
 
 
-_Sorted = tuple[np.ndarray, Taxonomy, Names]
+_Sorted = tuple[np.ndarray, Taxonomy, ClassNames]
 """Scale of the descriptors, taxonomy, and what its classes are called."""
 
 
 def _sort_by_look(
-    sample: Gathered,  # noqa: ARG001
+    sample: JoinedLooks,  # noqa: ARG001
     rows: np.ndarray,
     n_classes: int | None,
     material: Material,  # noqa: ARG001
@@ -184,14 +190,14 @@ def _sort_by_look(
 
     scale = np.full((1, rows.shape[1]), float(rows.std(axis=0).mean()) or 1.0)
     taxonomy = cluster(scaled(rows, scale), n_classes=n_classes, seed=seed)
-    called = Names()
+    called = ClassNames()
     for i in range(len(taxonomy.classes)):
         called.add(f"class {i}", oriented=False, match=None)
     return scale, taxonomy, called
 
 
 def _sort_by_motif(
-    sample: Gathered, rows: np.ndarray, n_classes: int | None, material: Material, seed: int
+    sample: JoinedLooks, rows: np.ndarray, n_classes: int | None, material: Material, seed: int
 ) -> _Sorted:
     """Sort by the amplitudes of the sites, starting from the motif that each detection
     resembles."""
@@ -210,7 +216,7 @@ def _sort_by_motif(
         )  # fmt: skip
         library = motifs.perfect()
     n_physical = len(SITE_NAMES)
-    guess, present = motifs.first_guess(rows[:, :n_physical], noise, library)
+    guess, present = matches.first_guess(rows[:, :n_physical], noise, library)
     scale = np.zeros((3, rows.shape[1]))
     scale[:, 0] = SITE_SCALE
     scale[:, 1 : n_physical - 1] = noise[PLACE_KINDS[:, : n_physical - 2]]
@@ -220,7 +226,7 @@ def _sort_by_motif(
         regularisation=REGULARISATION, prior_rows=PRIOR_ROWS, seed=seed,
     )  # fmt: skip
     if taxonomy.mixture is None:
-        return scale, taxonomy, Names()
+        return scale, taxonomy, ClassNames()
     used, component = scale[:, : n_physical - 1], taxonomy.components_of(scaled(rows, scale))
     rings = np.array([rows[component == k, n_physical - 1].mean() if (component == k).any() else 0.0
                       for k in range(taxonomy.mixture.n_components)])  # fmt: skip

@@ -27,7 +27,9 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes.mixture import (
+    Mixture,
+)
 from stemkin.learning.gaussian_mixture import GaussianMixture
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
 

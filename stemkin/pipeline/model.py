@@ -12,7 +12,7 @@ from typing import Any
 from stemkin.blas import one_thread
 from stemkin.config import RunConfig
 from stemkin.learning import Model, learn, learn_detector, sample_frames
-from stemkin.learning.editing import Edits, edited
+from stemkin.learning.edits import Edits, edited
 from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
 from stemkin.results.store import Store, fingerprint

@@ -1,0 +1,221 @@
+"""What is said of a detection: how bright each lattice site around it is, compared with the perfect
+crystal.
+
+Amplitudes are in units of a metal column's height above the hollow sites: an S vacancy reads about
+-0.07, a missing W column -1, Mo in place of W -0.6, whatever the dose, the pixel size or the
+rotation. Around a site of a honeycomb stand two triangles of sites at a/sqrt(3) (one occupied, one
+not), then six of its own kind at a:
+
+    centre 1 | occupied triangle 3 | other triangle 3 | mean of the six 1
+
+Neighbourhoods that differ by a turn of 120 degrees are the same defect: the occupied triangle is
+turned until the column that lost most comes first, and the turn is kept as the `orientation` (0, 1,
+2: which of the three columns).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemkin.kernels.classes.neighbours import places_around
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, sites
+from stemkin.kernels.crystal.patches import HOLLOW, gaussian_means, hollow_of
+
+FILTER_SD = 0.14
+"""Standard deviation of the weights over the lattice constant: about that of a column's image,
+which is where noise weighs least."""
+
+LEAKAGE = float(np.exp(-1 / (12 * FILTER_SD**2)))
+"""Share of a column that the weights of a neighbour at a/sqrt(3) see, for an image as wide as the
+weights; it is undone."""
+
+MIN_SHARE = 0.6
+"""Share of a site's weight that must lie within the frame; else the site counts as perfect."""
+
+LEVEL_SITES = 160
+"""Sites from which the levels of a frame are taken."""
+
+
+def _shares(site: int, variance: float) -> np.ndarray:
+    """Return the (13, 13) shares of the columns around a site that are seen at each of its places;
+    `variance` is the mean of that of a column and that of the weights."""
+    places = places_around(site)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    return np.asarray(np.exp(-(apart**2) / (4 * variance)))
+
+
+_KINDS = (METAL, CHALCOGEN, HOLLOW)
+_PLACES = np.stack([places_around(site) for site in _KINDS])
+_UNMIX = np.stack([np.linalg.inv(_shares(site, FILTER_SD**2)) for site in _KINDS])
+"""(3, 13, 13) from what the weights see to the amplitudes of the columns, each a Gaussian as wide
+as the weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class DescriptorScale:
+    """What one unit of amplitude is in a frame.
+
+    Attributes
+    ----------
+    height
+        Height of a metal column as the weights see it, in the frame's units.
+    noise
+        (3,) standard deviation of an amplitude at METAL, CHALCOGEN and HOLLOW sites, in units of
+        `height`.
+    level
+        Weighted mean of the frame at hollow sites, in the frame's units.
+    chalcogen
+        Height of a chalcogen column, in units of `height`.
+    spacing_px
+        Lattice constant [px].
+    contrast
+        Weighted mean of the frame at metal sites minus that at hollow sites, in the frame's units.
+    metal
+        (m, 2) metal sites [px] at which it was measured, about `LEVEL_SITES`.
+    """
+
+    height: float
+    noise: np.ndarray
+    level: float
+    chalcogen: float
+    spacing_px: float
+    contrast: float
+    metal: np.ndarray
+
+
+def descriptor_scale(
+    frame: np.ndarray, rest: np.ndarray, lattice: Lattice, *, mask: np.ndarray | None = None
+) -> DescriptorScale | None:
+    """Measure the unit of amplitude; None where no column stands out.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities.
+    rest
+        (y, x) the frame without its crystal, same units.
+    lattice
+        Of the frame.
+    mask
+        (y, x) of the pixels that belong to it; all unless given.
+    """
+    sd = FILTER_SD * lattice.spacing_px
+    metal, both = _within(lattice, frame, mask), np.stack([frame, rest])
+    steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
+    levels, spreads = np.array([_level_and_spread(both, metal + step, sd) for step in steps]).T
+    seen = float(levels[METAL] - levels[HOLLOW])
+    height = seen / (
+        1 - 3 * LEAKAGE
+    )  # a hollow site sees three metal columns, a metal column three hollow sites
+    if not height > 0:
+        return None
+    chalcogen = float(levels[CHALCOGEN] - levels[HOLLOW]) / seen
+    return DescriptorScale(
+        height, spreads / height, float(levels[HOLLOW]), chalcogen, lattice.spacing_px, seen, metal
+    )
+
+
+def _within(lattice: Lattice, frame: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Return the (m, 2) metal sites [px] of a frame, of those within `mask`: about `LEVEL_SITES` of
+    them."""
+    metal = sites(lattice, (frame.shape[0], frame.shape[1]), METAL)
+    if mask is not None:
+        metal = metal[
+            mask[tuple(np.clip(np.round(metal).astype(int), 0, np.array(mask.shape) - 1).T)]
+        ]
+    return metal[:: max(1, len(metal) // LEVEL_SITES)]
+
+
+def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tuple[float, float]:
+    """Return the median of the frame and the scatter of the remainder at the sites `points`,
+    defects left out."""
+    points = points[((points > 0) & (points < np.array(both.shape[1:]) - 1)).all(axis=1)]
+    if not len(points):
+        return np.nan, np.nan
+    level, rest = gaussian_means(both, points, sd_px)
+    return float(np.median(level)), float(np.median(np.abs(rest - np.median(rest)))) / 0.6745
+
+
+def site_offsets(kinds: np.ndarray) -> np.ndarray:
+    """Return the (m, 13, 2) canonical steps from sites of the given (m,) `kinds` to themselves, the
+    occupied triangle, the other one, the six."""
+    return np.asarray(_PLACES[np.asarray(kinds, int)])
+
+
+def site_amplitudes(seen: np.ndarray, kinds: np.ndarray, scale: DescriptorScale) -> np.ndarray:
+    """Return the (m, 13) amplitudes of the sites around detections, ordered as `site_offsets`; 0
+    beyond the frame.
+
+    Parameters
+    ----------
+    seen
+        (m, 13) weighted means of the frame without its crystal at `site_offsets`; NaN beyond the
+        frame.
+    kinds
+        (m,), as `patches.centre_sites` gives them.
+    """
+    values = np.nan_to_num(seen / scale.height)
+    return np.asarray(
+        np.einsum("ms,mts->mt", values, _UNMIX[np.asarray(kinds, int)], optimize=False)
+    )
+
+
+def blurred(amplitudes: np.ndarray, site: int, width: float) -> np.ndarray:
+    """Return the amplitudes that are seen around a site where columns are wider than the weights.
+
+    The weights then see more of the neighbours than `site_amplitudes` undoes, and the height of a
+    column stands out less.
+
+    Parameters
+    ----------
+    amplitudes
+        (13,) true amplitudes of the sites, ordered as `site_offsets`.
+    site
+        METAL, CHALCOGEN or HOLLOW: the kind of the first of them.
+    width
+        Standard deviation of the image of a column [lattice constants].
+
+    Returns
+    -------
+    (13,) amplitudes; the same ones for columns no wider than `FILTER_SD`.
+    """
+    if width <= FILTER_SD:
+        return amplitudes
+    seen = _shares(site, (width**2 + FILTER_SD**2) / 2) @ amplitudes
+    leakage = np.exp(-1 / (6 * (width**2 + FILTER_SD**2)))
+    return np.asarray(_UNMIX[site] @ seen * (1 - 3 * LEAKAGE) / (1 - 3 * leakage))
+
+
+def fold(amplitudes: np.ndarray, thirds: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Turn each neighbourhood so that the column of its occupied triangle that lost most comes
+    first.
+
+    Parameters
+    ----------
+    amplitudes
+        (m, 13) as `site_amplitudes` gives them.
+    thirds
+        (m,) which column comes first instead.
+
+    Returns
+    -------
+    (m, 8) folded amplitudes (centre, near x3, gap x3, mean of the six) and the (m,) int8 turn in
+    thirds: the `orientation`.
+
+    Examples
+    --------
+    >>> a = np.zeros((1, 13)); a[0, 0] = -0.6; a[0, 3] = -0.07   # Mo, and an S missing in direction 2
+    >>> folded, orientation = fold(a)
+    >>> folded[0, :4].tolist(), orientation.tolist()
+    ([-0.6, -0.07, 0.0, 0.0], [2])
+    """
+    centre, near, gap, six = np.split(amplitudes, [1, 4, 7], axis=1)
+    if thirds is None:
+        thirds = near.argmin(axis=1) if len(near) else np.empty(0, int)
+    order = (thirds[:, None] + np.arange(3)) % 3
+    turned = [np.take_along_axis(triangle, order, axis=1) for triangle in (near, gap)]
+    return np.concatenate(
+        [centre, *turned, six.mean(axis=1, keepdims=True)], axis=1
+    ), thirds.astype(np.int8)

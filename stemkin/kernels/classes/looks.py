@@ -1,0 +1,277 @@
+"""What is seen around the detections of one frame, in the lattice's own frame or, without one, as it
+is.
+
+Around each detection: the amplitudes of the lattice's sites (`amplitudes`), a patch of the
+remainder, and on request a patch of the frame and where the atoms stand (`neighbours`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stemkin.kernels.classes.amplitudes import (
+    FILTER_SD,
+    MIN_SHARE,
+    DescriptorScale,
+    descriptor_scale,
+    fold,
+    site_amplitudes,
+    site_offsets,
+)
+from stemkin.kernels.classes.neighbours import (
+    atoms_around,
+    contrast,
+    fall,
+    slopes_at,
+    smooth_variance,
+)
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.crystal.patches import axes_of, centre_sites, crops, gaussian_means, patches
+
+CHANGED = 0.25
+"""Size of the amplitude of a site from which on another atom, or none, stands there."""
+
+COMPARABLE = 0.6
+"""Height of the dimmer columns over that of the brighter ones from which on a dopant may as well be
+on a dimmer one: graphene, MoSe2."""
+
+STEEP_SITES = 64
+"""Sites beside which it is measured how steeply columns fall."""
+
+_PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite", "atoms")
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen around the detections of one frame.
+
+    Attributes
+    ----------
+    has_lattice
+        Whether the frame has one.
+    physical
+        (m, 9) physical descriptors (`SITE_NAMES`), or (m, 0) without a lattice.
+    patches
+        (m, p, p) float32 of the remainder: canonical, or raw crops without a lattice.
+    pictures
+        Like `patches`, of the frame itself, its background at 0 and its metal columns at 1; empty
+        unless asked for.
+    orientation
+        (m,) int8, -1 without a lattice.
+    satellite
+        (m,) whether a detection on a chalcogen site belongs to a defect that was detected on the
+        metal site beside it.
+    atoms
+        (m, 10, 3) float32 where the atoms around stand (`neighbours.atoms_around`); empty unless
+        asked for, or without a lattice.
+    scale
+        The unit of amplitude and its noise; None without a lattice.
+    """
+
+    has_lattice: bool
+    physical: np.ndarray
+    patches: np.ndarray
+    pictures: np.ndarray
+    orientation: np.ndarray
+    satellite: np.ndarray
+    atoms: np.ndarray
+    scale: DescriptorScale | None
+
+    def only(self, kept: np.ndarray) -> Look:
+        """Return the look without the detections where `kept` (m,) is False."""
+        return replace(
+            self,
+            **{
+                name: getattr(self, name)[kept]
+                for name in _PER_DETECTION
+                if len(getattr(self, name))
+            },
+        )
+
+
+def look_at(
+    frame: np.ndarray,
+    rest: np.ndarray,
+    lattice: Lattice | None,
+    points: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    pictures: bool = False,
+    neighbours: bool = False,
+) -> Look:
+    """Look at the neighbourhoods of `points` in one frame.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities.
+    rest
+        (y, x) the frame without its crystal (or background), same units.
+    lattice
+        Of the frame, or None.
+    points
+        (m, 2) positions (y, x) [px].
+    mask
+        (y, x) of the pixels that belong to `lattice`; all unless given.
+    pictures, neighbours
+        Whether to fill `Look.pictures` and `Look.atoms`.
+    """
+    frame, rest = np.asarray(frame, dtype=np.float32), np.asarray(rest, dtype=np.float32)
+    scale = (
+        None
+        if lattice is None or not lattice.is_honeycomb
+        else descriptor_scale(frame, rest, lattice, mask=mask)
+    )
+    if lattice is None or scale is None:
+        unit = float(np.median(np.abs(rest))) / 0.6745 or 1.0
+        level = float(np.median(frame))
+        none = np.empty((len(points), 0), np.float32)
+        alone = np.zeros(len(points), bool)
+        seen = crops((frame - level) / unit, points) if pictures else none
+        return Look(
+            False,
+            none,
+            crops(rest / unit, points),
+            seen,
+            np.full(len(points), -1, np.int8),
+            alone,
+            none,
+            None,
+        )
+    centres, kinds = centre_sites(lattice, points)
+    axes, sd_px = axes_of(lattice), FILTER_SD * lattice.spacing_px
+    around = centres[:, None, :] + site_offsets(kinds) @ axes.T
+    if neighbours:
+        seen = slopes_at(rest, around, lattice, sd_px=sd_px, min_share=MIN_SHARE)
+    else:
+        seen = gaussian_means(rest, around, sd_px, min_share=MIN_SHARE)[None]
+    folded, orientation = fold(site_amplitudes(seen[0], kinds, scale))
+    atoms = np.empty((len(points), 0), np.float32)
+    if neighbours:
+        steepness = (
+            fall(
+                frame, scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)], lattice, sd_px=sd_px
+            )
+            / scale.contrast
+        )
+        variance = float(smooth_variance(steepness, chalcogen=scale.chalcogen))
+        height = scale.contrast / float(contrast(variance))
+        atoms = atoms_around(
+            seen, kinds, orientation, variance=variance, height=height, chalcogen=scale.chalcogen
+        )
+    drawn = np.empty((len(points), 0))
+    if pictures:
+        drawn = patches(
+            (frame - scale.level) / np.float32(scale.height), centres, axes, orientation
+        )
+    physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
+    shapes = patches(rest / np.float32(scale.height), centres, axes, orientation)
+    return Look(
+        True,
+        physical,
+        shapes,
+        drawn,
+        orientation,
+        satellites(centres, physical, lattice, dimmer=scale.chalcogen),
+        atoms,
+        scale,
+    )
+
+
+def satellites(
+    centres: np.ndarray, physical: np.ndarray, lattice: Lattice, *, dimmer: float
+) -> np.ndarray:
+    """Tell which detections are seen twice: beside a column that changed more, and was detected.
+
+    The amplitudes around that column say it all (``near_0``, and the orientation which column), so
+    the other one is not a defect of its own.
+
+    Parameters
+    ----------
+    centres
+        (m, 2) sites [px].
+    physical
+        (m, 9) physical descriptors.
+    lattice
+        Of the frame.
+    dimmer
+        Height of the dimmer columns over that of the brighter ones: only where they are
+        `COMPARABLE` is a detection on a brighter column taken for part of one on a dimmer one.
+
+    Returns
+    -------
+    (m,) True for those that are part of another one.
+    """
+    found = np.zeros(len(centres), bool)
+    kinds, change = physical[:, 0], np.abs(physical[:, 1])
+    hosts = [METAL, CHALCOGEN] if dimmer >= COMPARABLE else [METAL]
+    for host in hosts:
+        guest = CHALCOGEN if host == METAL else METAL
+        here = np.flatnonzero(kinds == guest)
+        there = np.flatnonzero((kinds == host) & (change > CHANGED))
+        if not (len(here) and len(there)):
+            continue
+        steps = centres[here][:, None] - centres[there][None]
+        apart = np.linalg.norm(steps, axis=2) / lattice.spacing_px
+        beside = np.abs(apart - 1 / np.sqrt(3)) < 0.12
+        found[here] = (beside & (change[here][:, None] < change[there][None])).any(axis=1)
+    return found
+
+
+def look_at_pieces(
+    frame: np.ndarray,
+    rest: np.ndarray,
+    pieces: list[tuple[Lattice, np.ndarray | None]],
+    points: np.ndarray,
+    *,
+    pictures: bool = False,
+    neighbours: bool = False,
+) -> Look:
+    """Look at the neighbourhoods of `points` in a broken crystal, each in the lattice of its own
+    piece.
+
+    Parameters
+    ----------
+    frame, rest, points, pictures, neighbours
+        As for `look_at`.
+    pieces
+        Lattices with the masks (y, x) of their pixels, the largest first; points in none belong to
+        the first.
+    """
+    pixel = np.clip(np.round(points).astype(int), 0, np.array(frame.shape) - 1)
+    owner = np.zeros(len(points), int)
+    for i, (_, mask) in enumerate(pieces[1:], 1):
+        if mask is not None:
+            owner[mask[pixel[:, 0], pixel[:, 1]]] = i
+    looks = [
+        look_at(
+            frame,
+            rest,
+            lattice,
+            points[owner == i],
+            mask=mask,
+            pictures=pictures,
+            neighbours=neighbours,
+        )
+        for i, (lattice, mask) in enumerate(pieces)
+    ]
+    if (
+        len({look.has_lattice for look in looks}) > 1
+    ):  # a piece too small to tell its own unit is looked at in the first lattice
+        return look_at(
+            frame,
+            rest,
+            pieces[0][0],
+            points,
+            mask=pieces[0][1],
+            pictures=pictures,
+            neighbours=neighbours,
+        )
+    back = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
+    joined = {
+        name: np.concatenate([getattr(look, name) for look in looks])[back]
+        for name in _PER_DETECTION
+    }
+    return Look(looks[0].has_lattice, scale=looks[0].scale, **joined)
