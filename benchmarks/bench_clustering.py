@@ -300,7 +300,8 @@ def streamed(n_rows, n_workers, n_steps=2):
     import dask
     import dask.array as da
 
-    from stemkin.kernels.classes.mixture_steps import LEAF_ROWS, mixture_of_labels
+    from stemkin.kernels.classes.mixture import mixture_of_labels
+    from stemkin.kernels.classes.mixture_steps import LEAF_ROWS
     from stemkin.learning.gaussian_mixture import TASK_LEAVES, GaussianMixture
     from stemkin.schedulers.clients import connect
 

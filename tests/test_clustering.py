@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemkin.kernels.classes import mixture as kernel
+from stemkin.kernels.classes import mixture_steps
 from stemkin.learning import gaussian_mixture
 from stemkin.learning.clustering import cluster, held_out, kmeans, principal_components
 from stemkin.learning.gaussian_mixture import GaussianMixture
@@ -25,7 +25,7 @@ def rows_and_truth(n_rows=600, seed=0):
 
 @pytest.fixture
 def small_leaves(monkeypatch):
-    monkeypatch.setattr(kernel, "LEAF_ROWS", 64)
+    monkeypatch.setattr(mixture_steps, "LEAF_ROWS", 64)
     monkeypatch.setattr(gaussian_mixture, "LEAF_ROWS", 64)
 
 
@@ -40,7 +40,7 @@ def splits(n_rows):
 def test_classes_do_not_depend_on_the_chunking(chunks):
     rows, _ = rows_and_truth()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel, "LEAF_ROWS", 64)
+        patch.setattr(mixture_steps, "LEAF_ROWS", 64)
         patch.setattr(gaussian_mixture, "LEAF_ROWS", 64)
         whole = cluster(rows, n_classes=4, n_init=1, covariance="full")
         split = cluster(

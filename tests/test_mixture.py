@@ -93,7 +93,7 @@ def test_sums_do_not_depend_on_the_split_at_whole_leaves(cut, covariance, n_rows
         rows, np.arange(n_rows) % 2, 2, covariance=covariance, regularisation=1e-2
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel, "LEAF_ROWS", leaf)
+        patch.setattr(mixture_steps, "LEAF_ROWS", leaf)
         whole = step_sums(rows, start)
         step = leaf * cut
         parts = [step_sums(rows[i : i + step], start) for i in range(0, n_rows, step)]
