@@ -69,3 +69,26 @@ def test_a_child_reads_the_same_header_as_this_process(tmp_path):
         write(tmp_path / name, files.pixels())
         source = str(tmp_path / name)
         assert to_json(open_reader(source)) == to_json(open_hdf5(place_of(source), OPTIONS))
+
+
+def test_a_child_that_says_nothing_is_ended_and_its_silence_is_an_answer(monkeypatch):
+    """Where the library hangs so deep that the child's own clock does not wake it."""
+    import subprocess
+    import sys
+    import time
+
+    from stemkin.readers import children
+
+    monkeypatch.setattr(children, "START_S", 0.5)
+    child = children._Child()
+    child.stop()
+    child._process = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(20)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    began = time.monotonic()
+    assert child.ask({}, 0.5) is None
+    assert time.monotonic() - began < 15
+    assert not child.listens
