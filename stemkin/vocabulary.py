@@ -286,7 +286,7 @@ def check_frames(value: Any, *, name: str, least: int = 0) -> None:
         If it is none.
     """
     if value is not None and not (_is_whole(value) and value >= least):
-        msg = f"{name} must be a whole number of frames, {least} or more, but it is {value!r}"
+        msg = f"{name} must be a number of frames, whole and {least} or more, but it is {value!r}"
         raise ValueError(msg)
 
 
@@ -305,7 +305,7 @@ def check_lags(lag_frames: Any) -> None:
     odd = [lag for lag in lags if lag is not None and not (_is_whole(lag) and lag >= 1)]
     if odd or not lags:
         met = odd[0] if odd else lag_frames
-        msg = f"lag_frames must be a whole number of frames, 1 or more, but it is {met!r}"
+        msg = f"lag_frames must be a number of frames, whole and 1 or more, but it is {met!r}"
         raise ValueError(msg)
 
 

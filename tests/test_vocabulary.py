@@ -286,7 +286,7 @@ FRAMES = {"lag_frames": 1, "max_lag_frames": 1, "max_gap_frames": 0, "max_blind_
 @pytest.mark.parametrize("bad", [1.9, -1, "2", float("nan"), True])
 def test_a_number_of_frames_is_whole(rows, verb, word, bad):
     assert sentence(verb, rows, **{word: bad}) == (
-        f"{word} must be a whole number of frames, {FRAMES[word]} or more, but it is {bad!r}"
+        f"{word} must be a number of frames, whole and {FRAMES[word]} or more, but it is {bad!r}"
     )
 
 
@@ -370,7 +370,7 @@ def test_a_small_answer_is_a_table_and_is_refused_in_the_same_words(answers, ver
     assert isinstance(call(given, **words), pd.DataFrame)
     for word, bad, said in (
         ("confidence", 95, "confidence must be between 0 and 1 (0.95 is 95 %), but it is 95"),
-        ("lag_frames", 1.9, "lag_frames must be a whole number of frames, 1 or more, but it is 1.9"),
+        ("lag_frames", 1.9, "lag_frames must be a number of frames, whole and 1 or more, but it is 1.9"),
     ):  # fmt: skip
         if word in inspect.signature(call).parameters:
             with pytest.raises(ValueError, match="must be") as refused:

@@ -65,7 +65,7 @@ def msd(
     """
     if max_lag_frames > LONGEST_LAG:
         msg = (
-            f"max_lag_frames must be a whole number of frames, {LONGEST_LAG} or less, but it is "
+            f"max_lag_frames must be a number of frames, {LONGEST_LAG} or less, but it is "
             f"{max_lag_frames}"
         )
         raise ValueError(msg)
