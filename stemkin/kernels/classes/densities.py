@@ -20,7 +20,7 @@ def log_densities(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
 def posterior(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
     """Return the (n,) log-likelihood of each of the `rows` (n, d) and its (n, k) probabilities of
     belonging to each component."""
-    return normalised(log_densities(rows, mixture))
+    return normalised_densities(log_densities(rows, mixture))
 
 
 def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,7 @@ def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndar
     log_density, _ = whitener.log_densities(np.asarray(rows, dtype=np.float64))
     with np.errstate(invalid="ignore"):  # a component without weight is infinitely far
         distances = np.nan_to_num(2 * (whitener.constant - log_density), nan=np.inf)
-    return normalised(log_density)[1], distances
+    return normalised_densities(log_density)[1], distances
 
 
 class Whitener:
@@ -76,7 +76,7 @@ class Whitener:
         return self.constant - 0.5 * np.einsum("nkd,nkd->nk", whitened, whitened), whitened
 
 
-def normalised(log_density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def normalised_densities(log_density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Divide the densities of a row by their sum (Bayes' theorem), in logarithms.
 
     Parameters

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemkin.kernels.classes.densities import Whitener, normalised
+from stemkin.kernels.classes.densities import Whitener, normalised_densities
 from stemkin.kernels.classes.mixture import Mixture
 
 LEAF_ROWS = 65_536
@@ -173,7 +173,7 @@ def _leaf_sums(rows: np.ndarray, whitener: Whitener) -> np.ndarray:
 
 def _strip_sums(rows: np.ndarray, whitener: Whitener) -> np.ndarray:
     log_density, whitened = whitener.log_densities(rows)
-    log_likelihood, r = normalised(log_density)
+    log_likelihood, r = normalised_densities(log_density)
     first = np.einsum("nk,nkd->kd", r, whitened)
     if whitener.kind == "diag":
         second = np.einsum("nk,nkd,nkd->kd", r, whitened, whitened)
