@@ -49,7 +49,7 @@ class MovieBlock(Protocol):
         """The movie's clock, at least around these frames."""
 
     def own(self) -> pd.DataFrame:
-        """Return the block's rows, from `in_nanometres`."""
+        """Return the block's rows, from `drift_corrected`."""
 
     def rows(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """Return the block's rows, and its halos: those of the frames before and after it."""
@@ -85,7 +85,7 @@ class HeldBlock:
     Attributes
     ----------
     placed, before, after
-        Its rows and its halos, from `in_nanometres`.
+        Its rows and its halos, from `drift_corrected`.
     clock
         The movie's clock around these frames.
     """

@@ -18,13 +18,13 @@ from stemkin.kernels.linking.linking import CONTEXT
 from stemkin.linking.blocks import HeldBlock
 from stemkin.linking.clock import Clock
 from stemkin.linking.executors import Executor
-from stemkin.linking.positions import in_nanometres
+from stemkin.linking.positions import drift_corrected
 
 BEFORE, AFTER = CONTEXT
 """Occupied frames before and after a block that are looked at with it."""
 
 Pieces = dict[str, pd.DataFrame]
-"""Movie → its rows in a partition, as `in_nanometres` gives them."""
+"""Movie → its rows in a partition, as `drift_corrected` gives them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def in_movies(part: pd.DataFrame, clocks: dict[str, Clock]) -> Pieces:
         msg = f"no calibration is known for movie {unknown[0]!r}; known are {list(clocks)[:5]}"
         raise ValueError(msg)
     return {
-        movie: in_nanometres(part[(part["movie"] == movie).to_numpy()], clocks[movie])
+        movie: drift_corrected(part[(part["movie"] == movie).to_numpy()], clocks[movie])
         for movie in movies
     }
 

@@ -120,7 +120,7 @@ def block_tracks(block: pd.DataFrame, own: np.ndarray, names: TrackNames) -> pd.
     Parameters
     ----------
     block
-        Its rows, from `in_nanometres`.
+        Its rows, from `drift_corrected`.
     own
         (n,) how its tracks are called before the blocks are joined.
     names

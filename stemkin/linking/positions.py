@@ -13,7 +13,7 @@ from stemkin.vocabulary import refuse_negative_frames, whole_numbers
 logger = logging.getLogger(__name__)
 
 
-def in_nanometres(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
+def drift_corrected(rows: pd.DataFrame, clock: Clock) -> pd.DataFrame:
     """Place the detections of one movie's good frames in drift-corrected nanometres.
 
     Parameters

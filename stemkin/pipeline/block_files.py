@@ -25,7 +25,7 @@ from stemkin.linking.clock import Clock
 from stemkin.linking.executors import Stream
 from stemkin.linking.halos import AFTER, BEFORE
 from stemkin.linking.order import link_in_order
-from stemkin.linking.positions import in_nanometres
+from stemkin.linking.positions import drift_corrected
 from stemkin.linking.settings import LinkSettings
 from stemkin.names import folder_name
 from stemkin.pipeline.whole_tracks import WHOLE, gather_part, parts_of, scatter
@@ -152,9 +152,9 @@ class FiledBlock:
     def own(self) -> pd.DataFrame:
         """Return the block's rows, in nanometres."""
         if self.searched:
-            return in_nanometres(self.store.read_block("detections", self.block), self.clock)
+            return drift_corrected(self.store.read_block("detections", self.block), self.clock)
         nothing = self.store.read_block("detections", self.like).iloc[:0]
-        return in_nanometres(nothing, self.clock)
+        return drift_corrected(nothing, self.clock)
 
     def rows(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """Return the block's rows and its halos, in nanometres."""
@@ -162,7 +162,7 @@ class FiledBlock:
         before, after = [own.iloc[:0]], [own.iloc[:0]]
         for block in self.halo:
             rows = self.store.read_block("detections", block)
-            part = in_nanometres(rows[rows["frame"].isin(self.beside).to_numpy()], self.clock)
+            part = drift_corrected(rows[rows["frame"].isin(self.beside).to_numpy()], self.clock)
             side = before if block.start < self.block.start else after
             side.append(part)
         return own, pd.concat(before, ignore_index=True), pd.concat(after, ignore_index=True)
