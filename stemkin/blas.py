@@ -164,9 +164,7 @@ one_thread = OneThread()
 """The bound itself: ``with one_thread:`` around a block, ``@one_thread`` above a function."""
 
 
-def on_one_thread(
-    function: Callable[Given, Result], *args: Given.args, **words: Given.kwargs
-) -> Result:
+def on_one_thread(function: Callable[..., Result], *args: Any, **words: Any) -> Result:
     """Call `function` with one thread of BLAS and OpenMP.
 
     Handed to a scheduler in its place: ``partial(on_one_thread, function)``.

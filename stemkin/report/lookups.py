@@ -59,7 +59,8 @@ def first_row(rows: pd.DataFrame | None, **values: Any) -> pd.Series | None:
 
 def shortest_lag(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of ``transitions`` at the shortest lag."""
-    return rows[rows["lag_frames"] == rows["lag_frames"].min()]
+    shortest: pd.DataFrame = rows[rows["lag_frames"] == rows["lag_frames"].min()]
+    return shortest
 
 
 def interval_row(

@@ -51,8 +51,8 @@ def numbers_section(results: Results) -> dict[str, Any]:
     """Return mean numbers per frame, as seen and corrected, and vacancies made by the beam."""
     rows, _ = summaries.pooled(results.found["abundances"])
     rows = rows[rows["n_detections"] > 0]
-    first = rows.drop_duplicates("class_id").set_index("class_id")
-    table = [_number_row(results, first.loc[i], i) for i in ordered(rows["class_id"])]
+    by_class = {int(row["class_id"]): row for _, row in rows[::-1].iterrows()}
+    table = [_number_row(results, by_class[i], i) for i in ordered(rows["class_id"])]
     headings = ("by chance", "efficiency (%)", "corrected", "tracks")
     made, _ = summaries.pooled(results.found["creation"])
     creation = None

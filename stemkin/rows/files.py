@@ -55,6 +55,7 @@ def read_tracks(
     One partition per movie, or several where it is large.
     """
     jobs: list[tuple[tuple[str, ...], int, int]] = []
+    own: list[tuple[tuple[str, ...], int, int]]
     owners: list[str] = []
     for movie, paths in files.items():
         if movie in whole:

@@ -23,7 +23,7 @@ def workers_on_one_thread() -> Iterator[None]:
         return
     from distributed import WorkerPlugin
 
-    class Bound(WorkerPlugin):  # type: ignore[misc]
+    class Bound(WorkerPlugin):
         """Enters and leaves `one_thread` in the worker's own thread."""
 
         name = f"stemkin-one-thread-{uuid4()}"

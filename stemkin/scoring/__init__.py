@@ -177,7 +177,8 @@ def _limits(truths: Mapping[str, Any]) -> pd.DataFrame | None:
     known = [one.limits for one in truths.values() if hasattr(one, "limits")]
     if not known:
         return None
-    return pd.concat(known)
+    together: pd.DataFrame = pd.concat(known)
+    return together
 
 
 def _known_names(

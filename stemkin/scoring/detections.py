@@ -32,11 +32,12 @@ def mapping_of(matches: Matches, kinds: Sequence[str]) -> dict[int, str]:
     table = np.zeros((len(ids), len(kinds)), np.int64)
     for row, class_id in enumerate(ids):
         own = matches.kind[matches.class_id == class_id]
-        table[row] = [np.sum(own == kind) for kind in kinds]
+        table[row] = [int(np.sum(own == kind)) for kind in kinds]
     mapping = {}
-    for row, column in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+    best_rows, best_columns = linear_sum_assignment(table, maximize=True)
+    for row, column in zip(best_rows.tolist(), best_columns.tolist(), strict=True):
         if table[row, column] > 0:
-            mapping[ids[row]] = kinds[int(column)]
+            mapping[ids[row]] = kinds[column]
     commonest = {ids[row]: kinds[int(n.argmax())] for row, n in enumerate(table) if n.any()}
     return {class_id: mapping.get(class_id, kind) for class_id, kind in commonest.items()}
 

@@ -88,7 +88,8 @@ def true_counts(truths: list[Any], lag_frames: int) -> pd.DataFrame | None:
     tables = [one.transition_counts(lag_frames) for one in truths]
     if not tables:
         return None
-    return reduce(lambda a, b: a.add(b, fill_value=0), tables)
+    together: pd.DataFrame = reduce(lambda a, b: a.add(b, fill_value=0), tables)
+    return together
 
 
 def transition_estimates(

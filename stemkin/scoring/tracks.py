@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from stemkin.scoring.detections import Matches
+from stemkin.scoring.matches import Matches
 
 
 def association_table(matches: Matches, kinds: Sequence[str]) -> pd.DataFrame:

@@ -109,7 +109,8 @@ def pair_counts(
         counts += np.bincount(where[pair], minlength=len(counts))
     by_group = counts.reshape(n_groups, max_lag, n_states, n_states)
     if group is None:
-        return by_group[0]
+        ungrouped: np.ndarray = by_group[0]
+        return ungrouped
     return by_group
 
 

@@ -150,10 +150,10 @@ def variance_interval(
     if std_error == 0:
         return value, value
     tail = (1 - confidence) / 2
-    normal = student = -special.ndtri(tail)
+    normal = student = float(-special.ndtri(tail))
     if not np.isinf(freedom):
-        student = -special.stdtrit(max(freedom, 1.0), tail)
-    std_error = std_error * float(student / normal)
+        student = float(-special.stdtrit(max(freedom, 1.0), tail))
+    std_error = std_error * (student / normal)
     if value > 2 * std_error:
         shape = (value / std_error) ** 2
         low, high = (value * shape / special.gammaincinv(shape, t) for t in (1 - tail, tail))

@@ -176,7 +176,8 @@ def unbent(lattice: Lattice, points: np.ndarray) -> np.ndarray:
     """
     if lattice.scan is None:
         return points
-    return points - _scan_at(lattice.scan, points)
+    displaced: np.ndarray = points - _scan_at(lattice.scan, points)
+    return displaced
 
 
 def bent(lattice: Lattice, points: np.ndarray) -> np.ndarray:

@@ -137,7 +137,7 @@ def close_gaps(
     found = candidates(windows())
     ahead = list(itertools.islice(found, 2))
     shares = _shares(itertools.chain(ahead, found), model)
-    second_pass = ahead
+    second_pass: Iterable[tuple[Endpoints, Gaps, int]] = ahead
     if len(ahead) == 2:
         second_pass = candidates(windows())
     names = [(np.empty(0, np.int64), np.empty(0, np.int64))]
