@@ -144,8 +144,10 @@ def open_archive(
     listed = named([_overridden(one, given, options) for one in listed])
     if isinstance(cache, Headers):
         known = cache
+    elif cache is None:
+        known = Headers()
     else:
-        known = Headers() if cache is None else Headers.load(os.fspath(cache))
+        known = Headers.load(os.fspath(cache))
     with ThreadPoolExecutor(N_THREADS) as pool:
         opened = list(pool.map(lambda one: _open(one, corrections, known), listed))
     if cache is not None and not isinstance(cache, Headers):
@@ -153,8 +155,15 @@ def open_archive(
     movies = [movie for movie in opened if isinstance(movie, Movie)]
     problems += [problem for problem in opened if not isinstance(problem, Movie)]
     for where, reason in problems:
-        log.warning("skipped %s", reason if where in reason else f"{where}: {reason}")
+        log.warning("skipped %s", named_problem(where, reason))
     return Archive(tuple(movies), tuple(problems))
+
+
+def named_problem(where: str, reason: str) -> str:
+    """Return the reason why a source is no movie, the source named in it."""
+    if where in reason:
+        return reason
+    return f"{where}: {reason}"
 
 
 def _listed_in(place: Place) -> list[Listed]:
@@ -166,7 +175,9 @@ def _listed_in(place: Place) -> list[Listed]:
             return read_manifest(place)
         found = expand(place)
         if not found:
-            what = "folder" if place.exists() and place.is_folder() else "pattern"
+            what = "pattern"
+            if place.exists() and place.is_folder():
+                what = "folder"
             msg = (
                 f"no movies were found: the {what} {place} holds no file of a format that stemkin "
                 "reads"
@@ -195,7 +206,9 @@ def _listed_in_all(places: list[Place]) -> tuple[list[Listed], list[tuple[str, s
 
 def _overridden(listed: Listed, given: Calibration, options: Options) -> Listed:
     """Return what is to be opened, with what the user says put before what the manifest says."""
-    channel = listed.options.channel if options.channel is None else options.channel
+    channel = options.channel
+    if channel is None:
+        channel = listed.options.channel
     chosen = Options(options.dataset or listed.options.dataset, channel)
     return replace(listed, calibration=listed.calibration.overridden_by(given), options=chosen)
 
@@ -221,9 +234,21 @@ ORIGINS = ("pixel_size_from", "frame_time_from", "dose_rate_from")
 """Where each value of `CALIBRATED` comes from."""
 
 COLUMNS = (
-    "movie", "format", "shape", "dtype", "chunks", "bytes", "pixel_size_nm", "pixel_size_from", "frame_time_s", "frame_time_from",
-    "dose_rate_e_per_nm2_s", "dose_rate_from", "problems", "source",
-)  # fmt: skip
+    "movie",
+    "format",
+    "shape",
+    "dtype",
+    "chunks",
+    "bytes",
+    "pixel_size_nm",
+    "pixel_size_from",
+    "frame_time_s",
+    "frame_time_from",
+    "dose_rate_e_per_nm2_s",
+    "dose_rate_from",
+    "problems",
+    "source",
+)
 """What `describe` says of each movie."""
 
 
@@ -243,18 +268,18 @@ def describe(source: StrPath | Sequence[StrPath] | Archive, **opening: Any) -> p
     shape of a stored chunk, bytes in memory, calibration and where each value comes from
     ("argument", "manifest", or what in the file), and problems. What is not known is empty.
     """
-    archive = (
-        source if isinstance(source, Archive) else open_archive(_one_or_many(source), **opening)
-    )
+    if isinstance(source, Archive):
+        archive = source
+    else:
+        archive = open_archive(_one_or_many(source), **opening)
     rows = [_description(movie) for movie in archive]
     rows += [{"problems": reason, "source": where} for where, reason in archive.problems]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = list(CALIBRATED)
     table[numbers] = table[numbers].astype(float)
     table["bytes"] = table["bytes"].astype("Int64")
-    return table.astype(
-        dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], "str")
-    ).fillna(dict.fromkeys([c for c in COLUMNS if c not in (*numbers, "bytes")], ""))
+    texts = [column for column in COLUMNS if column not in (*numbers, "bytes")]
+    return table.astype(dict.fromkeys(texts, "str")).fillna(dict.fromkeys(texts, ""))
 
 
 def listing(described: pd.DataFrame) -> str:
@@ -264,16 +289,18 @@ def listing(described: pd.DataFrame) -> str:
     for value, origin in zip(CALIBRATED, ORIGINS, strict=True):
         if value not in movies:
             movies = movies.drop(columns=origin)
-    lines = [movies.to_string(index=False, na_rep="") if len(movies) else "no movies"]
+    lines = ["no movies"]
+    if len(movies):
+        lines = [movies.to_string(index=False, na_rep="")]
     told = described[described["problems"] != ""]
     pairs = zip(told["source"].astype(str), told["problems"].astype(str), strict=True)
-    return "\n".join(
-        lines + [said if where in said else f"{where}: {said}" for where, said in pairs]
-    )
+    return "\n".join([*lines, *(named_problem(where, said) for where, said in pairs)])
 
 
 def _one_or_many(source: StrPath | Sequence[StrPath]) -> StrPath | Sequence[StrPath]:
-    return source[0] if isinstance(source, (list, tuple)) and len(source) == 1 else source
+    if isinstance(source, (list, tuple)) and len(source) == 1:
+        return source[0]
+    return source
 
 
 def _description(movie: Movie) -> dict[str, Any]:
@@ -285,7 +312,7 @@ def _description(movie: Movie) -> dict[str, Any]:
         "format": getattr(reader, "format", type(reader).__name__),
         "shape": f"{n} x {height} x {width}",
         "dtype": str(movie.reader.dtype),
-        "chunks": " x ".join(map(str, chunks)) if chunks else "",
+        "chunks": " x ".join(map(str, chunks or ())),
         "bytes": n * height * width * movie.reader.dtype.itemsize,
         "problems": "; ".join(getattr(reader, "notes", ())),
         "source": movie.source,

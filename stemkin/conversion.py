@@ -39,12 +39,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from stemkin.archive import Archive, open_archive
+from stemkin.archive import Archive, named_problem, open_archive
 from stemkin.errors import StoppedError, UnwritableError, reaching
 from stemkin.kernels.images.quality import is_damaged
-from stemkin.movie import BLOCK_MIB, Movie
+from stemkin.movie import BLOCK_MIB, Movie, argument_calibration
 from stemkin.names import folder_name
-from stemkin.readers import MovieError
+from stemkin.readers import Calibration, MovieError, Options
 from stemkin.readers.place import Place, bytes_view, place_of
 from stemkin.readers.zarr_writing import (
     Job,
@@ -134,11 +134,10 @@ def convert(
         If `out` cannot be written, or a store does not answer; what was written is kept, and the
         same call goes on from there.
     """
-    archive = _opened(inputs, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel)
+    given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    archive = _opened(inputs, given, Options(dataset, channel))
     if not len(archive):
-        source, reason = archive.problems[0]
-        msg = reason if source in reason else f"{source}: {reason}"
-        raise ValueError(msg)
+        raise ValueError(named_problem(*archive.problems[0]))
     stores = Stores(problems=archive.problems)
     for movie, target in zip(archive, _targets(archive, os.fspath(out)), strict=True):
         try:
@@ -147,13 +146,16 @@ def convert(
         except (FileExistsError, StoppedError):
             raise
         except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
+            why = str(error)
+            if error.errno:
+                why = os.strerror(error.errno)
             msg = (
                 f"{target} could not be written: {why}; what was written is kept, and the same "
                 "command goes on from there"
             )
-            wrong_place = isinstance(error, (NotADirectoryError, IsADirectoryError))
-            raise (OSError(msg) if wrong_place else UnwritableError(msg)) from error
+            if isinstance(error, (NotADirectoryError, IsADirectoryError)):
+                raise OSError(msg) from error
+            raise UnwritableError(msg) from error
         except ValueError as error:
             if len(archive) == 1:
                 raise
@@ -162,20 +164,18 @@ def convert(
     return stores
 
 
-def _opened(inputs: Inputs, *calibration_and_choice: Any) -> Archive:
-    names = ("pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s", "dataset", "channel")
+def _opened(inputs: Inputs, given: Calibration, options: Options) -> Archive:
+    """Return the movies to be converted; what is open already keeps its calibration."""
     if isinstance(inputs, Movie):
         return Archive((inputs,))
     if isinstance(inputs, Archive):
         return inputs
     if not isinstance(inputs, (str, os.PathLike)) and any(isinstance(one, Movie) for one in inputs):
         return Archive(tuple(cast(Iterable[Movie], inputs)))
-    source = (
-        inputs[0]
-        if isinstance(inputs, Sequence) and not isinstance(inputs, str) and len(inputs) == 1
-        else inputs
-    )
-    return open_archive(source, **dict(zip(names, calibration_and_choice, strict=True)))  # type: ignore[arg-type]
+    source: Any = inputs
+    if isinstance(inputs, Sequence) and not isinstance(inputs, str) and len(inputs) == 1:
+        source = inputs[0]
+    return open_archive(source, **given.known(), dataset=options.dataset, channel=options.channel)
 
 
 def _targets(archive: Archive, out: str) -> list[Place]:
@@ -206,10 +206,10 @@ def _convert_one(
     if is_finished(job):
         return target.source
     done = begin(job, overwrite=overwrite)
-    edges = [
-        (i, min(i + frames_per_shard, movie.n_frames))
-        for i in range(0, movie.n_frames, frames_per_shard)
-    ]
+    # one task per shard, so that no two tasks write to the same file; a shard is known by its first
+    # frame, which is also what its marker is called by
+    starts = range(0, movie.n_frames, frames_per_shard)
+    edges = [(start, min(start + frames_per_shard, movie.n_frames)) for start in starts]
     n_done = sum(stop - start for start, stop in edges if start in done)
     todo = [BlockTask(movie, job, *edge) for edge in edges if edge[0] not in done]
     for task, copied in results(copy_block, todo, retries=1):
@@ -263,6 +263,8 @@ def chunking(movie: Movie) -> tuple[int, int]:
     """
     n, height, width = movie.shape
     frame_bytes = height * width * movie.reader.dtype.itemsize
+    # a shard is a multiple of both its own chunks and the source's, so that no chunk of the source
+    # is decoded twice; where that would be far over a block, chunks of one frame fit any shard
     per_chunk = max(1, min(CHUNK_BYTES // frame_bytes, n))
     whole = math.lcm(per_chunk, movie.reader.frames_per_chunk)
     if whole * frame_bytes > 2 * BLOCK_MIB * 2**20:
@@ -274,7 +276,13 @@ def chunking(movie: Movie) -> tuple[int, int]:
 def job_of(movie: Movie, target: Place, frames_per_shard: int, frames_per_chunk: int) -> Job:
     """Return what the writing of a movie's store is."""
     return Job(
-        target=target, name=movie.name, source=movie.source, identity=movie.reader.identity, shape=movie.shape,
-        dtype=movie.reader.dtype.str, calibration=tuple(movie.calibration.known().items()),
-        frames_per_shard=frames_per_shard, frames_per_chunk=frames_per_chunk,
-    )  # fmt: skip
+        target=target,
+        name=movie.name,
+        source=movie.source,
+        identity=movie.reader.identity,
+        shape=movie.shape,
+        dtype=movie.reader.dtype.str,
+        calibration=tuple(movie.calibration.known().items()),
+        frames_per_shard=frames_per_shard,
+        frames_per_chunk=frames_per_chunk,
+    )

@@ -23,6 +23,7 @@ from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.errors import reaching
 from stemkin.readers import (
+    CALIBRATED,
     ArrayReader,
     Calibration,
     MovieError,
@@ -134,11 +135,10 @@ class Movie:
         """Return (start, stop) of every block: whole storage chunks, about `block_mib` in size."""
         n, height, width = self.shape
         if frames_per_block is None:
-            frames_per_block = max(
-                1, int(block_mib * 2**20) // max(1, height * width * self.reader.dtype.itemsize)
-            )
+            frame_bytes = height * width * self.reader.dtype.itemsize
             whole = self.reader.frames_per_chunk
-            frames_per_block = max(whole, frames_per_block // whole * whole)
+            fitting = max(1, int(block_mib * 2**20) // max(1, frame_bytes))
+            frames_per_block = max(whole, fitting // whole * whole)
         return [
             (start, min(start + frames_per_block, n)) for start in range(0, n, frames_per_block)
         ]
@@ -146,17 +146,14 @@ class Movie:
     def table_row(self) -> dict[str, Any]:
         """Return this movie's row of the table ``movies``; unknown calibration is NaN."""
         n, height, width = self.shape
-        nan = float("nan")
+        unknown = dict.fromkeys(CALIBRATED, float("nan"))
         return {
             "movie": self.name,
             "n_frames": n,
             "height_px": height,
             "width_px": width,
-            "pixel_size_nm": nan if self.pixel_size_nm is None else self.pixel_size_nm,
-            "frame_time_s": nan if self.frame_time_s is None else self.frame_time_s,
-            "dose_rate_e_per_nm2_s": nan
-            if self.dose_rate_e_per_nm2_s is None
-            else self.dose_rate_e_per_nm2_s,
+            **unknown,
+            **self.calibration.known(),
             "source": self.source,
         }
 
@@ -256,8 +253,8 @@ def movie_of(
     if edges is not None and given.pixel_size_nm is None:
         msg = (
             f"{reader.source} says that its pixels are {edges[0]:g} nm high and {edges[1]:g} nm "
-            "wide; stemkin needs square pixels: "
-            "resample the movie, or give pixel_size_nm if the file is wrong"
+            "wide; stemkin needs square pixels: resample the movie, or give pixel_size_nm if the "
+            "file is wrong"
         )
         raise MovieError(msg)
     for note in getattr(reader, "notes", ()):

@@ -53,8 +53,8 @@ class AxisPlan:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n_frames, height, width)."""
-        n = self.lengths[self.index.index("t")] if "t" in self.index else 1
-        return n, self.lengths[self.index.index("y")], self.lengths[self.index.index("x")]
+        length = dict(zip(self.index, self.lengths, strict=True))
+        return length.get("t", 1), length["y"], length["x"]
 
     @property
     def has_colour(self) -> bool:
@@ -65,11 +65,15 @@ class AxisPlan:
         """Return the type of the frames: luminance is float32, truth values become 0 and 1."""
         if self.has_colour:
             return np.dtype(np.float32)
-        return np.dtype(np.uint8) if stored.kind == "b" else stored.newbyteorder("=")
+        if stored.kind == "b":
+            return np.dtype(np.uint8)
+        return stored.newbyteorder("=")
 
     def axis(self, letter: str) -> int | None:
         """Return which axis is ``"t"``, ``"y"`` or ``"x"``; None where there is none."""
-        return self.index.index(letter) if letter in self.index else None
+        if letter not in self.index:
+            return None
+        return self.index.index(letter)
 
     def take(self, array: Any, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop` of `array`, which may be anything that slices to NumPy.
@@ -88,13 +92,18 @@ class AxisPlan:
 
     def order(self, found: np.ndarray) -> np.ndarray:
         """Transpose what `selection` selected to (t, y, x), and turn colours into luminance."""
+        # whole numbers in `index` took their axis away: `found` has only the axes with a letter,
+        # in the order of the file
         letters = [i for i in self.index if isinstance(i, str)]
         if "t" not in letters:
             found, letters = found[None], ["t", *letters]
-        wanted = ["t", "y", "x", *(["colour"] if self.has_colour else [])]
+        wanted = ["t", "y", "x"]
+        if self.has_colour:
+            wanted.append("colour")
         found = found.transpose([letters.index(letter) for letter in wanted])
         if not self.has_colour:
             return found
+        # (t, y, x, 3) @ (3,); a fourth sample, opacity, was not selected
         weights = np.asarray(LUMINANCE, np.float32)
         return found.astype(np.float32) @ weights
 
@@ -124,7 +133,9 @@ def frames_in(
         If the array cannot be (t, y, x).
     """
     lengths = tuple(int(n) for n in shape)
-    letters = list(axes.lower()) if axes is not None else _usual_axes(lengths, dtype)
+    letters = _usual_axes(lengths, dtype)
+    if axes is not None:
+        letters = list(axes.lower())
     if len(letters) != len(lengths) or letters.count("y") != 1 or letters.count("x") != 1:
         msg = (
             f"{source} holds an array of shape {lengths}, which is no movie; frames are (t, y, x), "
@@ -148,15 +159,13 @@ def frames_in(
             index.append("t")
         elif i in colour:
             index.append("colour")
+        elif i in long:
+            index.append(_one_of(letter, lengths[i], lengths, source, options))
         else:
-            index.append(
-                0 if i not in long else _one_of(letter, lengths[i], lengths, source, options)
-            )
-    note = (
-        f"its {letters[time]!r} axis is read as time"
-        if time is not None and letters[time] in "zc"
-        else ""
-    )
+            index.append(0)
+    note = ""
+    if time is not None and letters[time] in "zc":
+        note = f"its {letters[time]!r} axis is read as time"
     return AxisPlan(tuple(index), lengths, note)
 
 
@@ -165,19 +174,16 @@ def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
 
     Colours are supposed only where three or four 8-bit values lie together.
     """
-    kept = (
-        [i for i, n in enumerate(lengths) if n != 1]
-        if len(lengths) > 3
-        else list(range(len(lengths)))
-    )
-    coloured = bool(kept) and len(kept) >= 3 and lengths[kept[-1]] in (3, 4) and dtype == np.uint8
-    spatial = kept[:-1] if coloured else kept
-    names = {2: ["y", "x"], 3: ["t", "y", "x"]}.get(len(spatial), [])
+    kept = list(range(len(lengths)))
+    if len(lengths) > 3:
+        kept = [i for i in kept if lengths[i] != 1]
     letters = ["1"] * len(lengths)
-    for i, name in zip(spatial, names, strict=False):
+    if len(kept) >= 3 and lengths[kept[-1]] in (3, 4) and dtype == np.uint8:
+        letters[kept.pop()] = "s"
+    # what has neither two nor three axes left stays without letters, and is refused by the caller
+    names = {2: "yx", 3: "tyx"}.get(len(kept), "")
+    for i, name in zip(kept, names, strict=False):
         letters[i] = name
-    if coloured:
-        letters[kept[-1]] = "s"
     return letters
 
 
@@ -185,19 +191,18 @@ def _time_axis(
     letters: list[str], lengths: tuple[int, ...], long: list[int], options: Options
 ) -> int | None:
     """Return the axis of frames: t where there is one, else the only axis that stacks images."""
-    if (
-        long
-        and all(letters[i] == "c" for i in long)
-        and lengths[long[0]] > MAX_CHANNELS
-        and options.channel is None
-    ):
+    only_channels = bool(long) and all(letters[i] == "c" for i in long)
+    if only_channels and lengths[long[0]] > MAX_CHANNELS and options.channel is None:
         return long[0]
-    if "t" in letters and (
-        lengths[letters.index("t")] > 1 or not any(letters[i] in STACKED for i in long)
-    ):
-        return letters.index("t")
     stacked = [i for i in long if letters[i] in STACKED]
-    return stacked[0] if len(stacked) == 1 else None
+    if "t" in letters:
+        time = letters.index("t")
+        # a time of one step beside a stack is a formality of the program that wrote it
+        if lengths[time] > 1 or not stacked:
+            return time
+    if len(stacked) != 1:
+        return None
+    return stacked[0]
 
 
 def _one_of(
@@ -211,10 +216,8 @@ def _one_of(
             )
             raise MovieError(msg)
         return options.channel
-    what = (
-        "channels; choose one with channel="
-        if letter == "c"
-        else f"steps along {letter!r}; frames have only (t, y, x)"
-    )
+    what = f"steps along {letter!r}; frames have only (t, y, x)"
+    if letter == "c":
+        what = "channels; choose one with channel="
     msg = f"{source} has shape {lengths} with {n} {what}"
     raise MovieError(msg)

@@ -43,11 +43,13 @@ class Calibration:
 
     def known(self) -> dict[str, float]:
         """Return the values that are known, by name."""
-        return {name: getattr(self, name) for name in CALIBRATED if getattr(self, name) is not None}
+        values = {name: getattr(self, name) for name in CALIBRATED}
+        return {name: value for name, value in values.items() if value is not None}
 
     def overridden_by(self, other: Calibration) -> Calibration:
         """Return this calibration with every value that `other` knows put in its place."""
-        origin = {**self.origin, **{name: other.origin.get(name, "") for name in other.known()}}
+        stated = {name: other.origin.get(name, "") for name in other.known()}
+        origin = {**self.origin, **stated}
         return Calibration(**{**self.known(), **other.known()}, origin=origin)
 
 
@@ -250,7 +252,9 @@ class FileReader:
                 f"frames {start} to {stop} of {self.source} have shape {frames.shape}, not {wanted}"
             )
             raise DamagedDataError(msg)
-        return frames if frames.dtype == self.dtype else frames.astype(self.dtype)
+        if frames.dtype == self.dtype:
+            return frames
+        return frames.astype(self.dtype)
 
     def _frames(self, start: int, stop: int) -> Any:
         raise NotImplementedError

@@ -148,11 +148,14 @@ class _Children:
     def one(self) -> Iterator[_Child]:
         """Lend a child that is free; one that has ended does not come back."""
         with self.places:
+            child = None
             with self.lock:
                 if self.owner != os.getpid():  # a fork does not inherit them
                     self.idle, self.owner = [], os.getpid()
-                child = self.idle.pop() if self.idle else None
-            child = _Child() if child is None else child
+                if self.idle:
+                    child = self.idle.pop()
+            if child is None:  # started outside the lock: it takes half a second
+                child = _Child()
             try:
                 yield child
             except BaseException:  # stopped in the middle of an answer
@@ -181,9 +184,8 @@ def serve() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
         asked = json.loads(line)
-        if hasattr(
-            signal, "alarm"
-        ):  # also when the parent is gone: SIGALRM ends even a loop within C
+        # also when the parent is gone: SIGALRM ends even a loop within C
+        if hasattr(signal, "alarm"):
             signal.alarm(max(1, round(asked["limit_s"])))
         try:
             reader = open_as(

@@ -58,11 +58,9 @@ class Corrections:
     @property
     def flyback(self) -> tuple[int, int]:
         """Columns at the left and the right."""
-        left, right = (
-            (self.flyback_columns, 0)
-            if isinstance(self.flyback_columns, int)
-            else self.flyback_columns
-        )
+        if isinstance(self.flyback_columns, int):
+            return int(self.flyback_columns), 0
+        left, right = self.flyback_columns
         return int(left), int(right)
 
     @property
@@ -146,12 +144,12 @@ def _image(given: Image, name: str, shape: tuple[int, int]) -> np.ndarray | floa
     """Return a reference image as an array or number."""
     if given is None or isinstance(given, (int, float)):
         return given
-    image = (
-        _read_image(place_of(given), place_of(given).identity())
-        if isinstance(given, (str, os.PathLike))
-        else np.asarray(given)
-    )
-    image = image.mean(axis=0) if image.ndim == 3 else image
+    if isinstance(given, (str, os.PathLike)):
+        image = _read_image(place_of(given), place_of(given).identity())
+    else:
+        image = np.asarray(given)
+    if image.ndim == 3:
+        image = image.mean(axis=0)
     if image.ndim != 0 and image.shape != shape:
         msg = f"the {name} image has {image.shape} pixels, but frames have {shape}"
         raise MovieError(msg)
@@ -169,23 +167,17 @@ def _dead(given: Any, shape: tuple[int, int]) -> np.ndarray | None:
     """Return dead pixels as truth values (y, x)."""
     if given is None:
         return None
-    array = (
-        _image(given, "dead_pixels", shape)
-        if isinstance(given, (str, os.PathLike))
-        else np.asarray(given)
-    )
-    array = np.asarray(array)
+    if isinstance(given, (str, os.PathLike)):
+        given = _image(given, "dead_pixels", shape)
+    # an image of the frames' shape marks them; anything else has to be a list of (y, x)
+    array = np.asarray(given)
     if array.shape == shape:
         return np.asarray(array != 0)
     dead = np.zeros(shape, bool)
     if array.size:
         points = array.astype(np.intp)
-        if (
-            points.ndim != 2
-            or points.shape[1] != 2
-            or (points < 0).any()
-            or (points >= shape).any()
-        ):
+        are_pairs = points.ndim == 2 and points.shape[1] == 2
+        if not are_pairs or (points < 0).any() or (points >= shape).any():
             msg = (
                 f"dead_pixels must be (y, x) pairs inside frames of {shape} pixels, or a truth "
                 "image of that shape"

@@ -59,7 +59,21 @@ class LongArray:
 
 @dataclass
 class Tags:
-    """Reads the tree of tags of one file into nested dictionaries."""
+    """Reads the tree of tags of one file into nested dictionaries.
+
+    Attributes
+    ----------
+    pages
+        Bytes of the file.
+    is_dm4
+        Whether lengths have 8 bytes.
+    order
+        ``"<"`` or ``">"``: byte order of values; lengths and codes are big-endian always.
+    n_left
+        Tags that may still come, before the file is called broken.
+    at
+        Byte that is read next.
+    """
 
     pages: Pages
     is_dm4: bool
@@ -75,15 +89,19 @@ class Tags:
         return value
 
     def length(self) -> int:
-        """Read a big-endian length, as long as this version writes them."""
-        return self.number(">q" if self.is_dm4 else ">i")
+        """Read a length, big-endian in both versions: 8 bytes in DM4, 4 in DM3."""
+        if self.is_dm4:
+            return self.number(">q")
+        return self.number(">i")
 
     def group(self, depth: int = 0) -> dict[str, Any]:
         """Read a group of tags; those without a name are called by their number."""
         if depth > MAX_DEPTH:
             msg = "its tags are nested too deeply"
             raise ValueError(msg)
-        self.at += 2  # sorted, open
+        # two bytes (is it sorted, is it open), the number of tags, then tag after tag: its kind,
+        # the length of its name, the name, in DM4 also its size, and what it holds
+        self.at += 2
         found: dict[str, Any] = {}
         for i in range(self._plausible(self.length())):
             kind = self.number("B")
@@ -94,8 +112,13 @@ class Tags:
                 raise ValueError(msg)
             n_name = self.number(">H")
             name = self.pages.read(self.at, n_name).decode("latin1") or str(i)
-            self.at += n_name + (8 if self.is_dm4 else 0)
-            found[name] = self.group(depth + 1) if kind == GROUP else self.value()
+            self.at += n_name
+            if self.is_dm4:
+                self.at += 8
+            if kind == GROUP:
+                found[name] = self.group(depth + 1)
+            else:
+                found[name] = self.value()
         return found
 
     def _plausible(self, n: int) -> int:
@@ -111,6 +134,8 @@ class Tags:
             msg = f"no value stands where one should, at byte {self.at}"
             raise ValueError(msg)
         self.at += 4
+        # a few numbers say what follows: the code of a simple value alone; (ARRAY, code, n);
+        # (STRUCT, 0, n, 0, code, 0, code, ...); an array of structs has both, then n at the end
         n_info = self.length()
         if not 1 <= n_info <= 1000:
             msg = f"a value has a description of {n_info} numbers"
@@ -136,6 +161,7 @@ class Tags:
         raise ValueError(msg)
 
     def _fields(self, info: list[int]) -> list[int]:
+        """Return the codes of a struct's values, which stand at every other number of `info`."""
         return [info[4 + 2 * i] for i in range(info[2])]
 
     def _simple(self, code: int) -> Any:
@@ -148,11 +174,11 @@ class Tags:
         dtype = np.dtype(self.order + TYPES[code])
         array = LongArray(self.at, code, self._not_negative(n))
         self.at += n * dtype.itemsize
+        # texts are arrays of two-byte numbers; a long one of these is pixels, and passed over
         if n > LONGEST_TEXT or code != 4:
             return array
-        return self.pages.read(array.offset, 2 * n).decode(
-            "utf-16-le" if self.order == "<" else "utf-16-be", "replace"
-        )
+        encoding = {"<": "utf-16-le", ">": "utf-16-be"}[self.order]
+        return self.pages.read(array.offset, 2 * n).decode(encoding, "replace")
 
     @staticmethod
     def _not_negative(n: int) -> int:
@@ -176,7 +202,9 @@ def open_dm(place: Place, options: Options) -> FileReader:
         msg = f"{place} holds no image"
         raise MovieError(msg)
     image = max(images, key=lambda one: one["Data"].n)
-    shape = tuple(int(image["Dimensions"][str(i)]) for i in range(len(image["Dimensions"])))[::-1]
+    # dimensions are listed from the fastest one on (x, y, t); arrays of NumPy say it the other way
+    dimensions = image["Dimensions"]
+    shape = tuple(int(dimensions[str(i)]) for i in range(len(dimensions)))[::-1]
     code = int(image["DataType"])
     if code not in PIXELS:
         msg = (
@@ -188,10 +216,13 @@ def open_dm(place: Place, options: Options) -> FileReader:
     if len(shape) == 3 and any(unit.lower() in ("ev", "kev") for _, unit in edges):
         msg = f"{place} is a spectrum image (one axis is an energy), not a movie"
         raise MovieError(msg)
-    plan = frames_in(
-        shape, "tyx"[-len(shape) :] if len(shape) <= 3 else None, stored, place, options
-    )
-    time_s = in_seconds(*edges[0]) if len(shape) == 3 else None
+    axes = None
+    if len(shape) <= 3:
+        axes = "tyx"[-len(shape) :]
+    plan = frames_in(shape, axes, stored, place, options)
+    time_s = None
+    if len(shape) == 3:
+        time_s = in_seconds(*edges[0])
     about = calibrated(
         in_nanometres(*edges[-2]), in_nanometres(*edges[-1]), time_s, "DM calibration"
     )
@@ -208,8 +239,10 @@ def _tree(place: Place) -> tuple[dict[str, Any], str]:
         msg = f"it is of version {version}"
         raise ValueError(msg)
     tags.is_dm4 = version == 4
-    tags.length()
-    tags.order = "<" if tags.number(">i") == 1 else ">"
+    tags.length()  # of the file, less its first 16 or 24 bytes
+    is_little_endian = tags.number(">i") == 1
+    if not is_little_endian:
+        tags.order = ">"
     return {**tags.group(), "version": version}, tags.order
 
 

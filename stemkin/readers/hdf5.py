@@ -43,22 +43,28 @@ def _reader(file: Any, place: Place, options: Options) -> FileReader:
         raise MovieError(msg)
     plan = frames_in(dataset.shape, found.axes, stored, place, options)
     about: dict[str, Any] = {"format": found.convention, **found.about}
+    # an offset is told for contiguous data only; virtual and external ones lie in other files
     offset = dataset.id.get_offset()
-    if (
-        offset is not None
-        and dataset.chunks is None
-        and not dataset.is_virtual
-        and not dataset.external
-    ):
+    lies_elsewhere = dataset.is_virtual or dataset.external
+    if offset is not None and dataset.chunks is None and not lies_elsewhere:
         return raw_reader(place, plan, stored, offset=int(offset), **about)
     _check_filters(dataset, place)
     _check_promise(dataset, place)
     time = plan.axis("t")
-    whole = 1 if dataset.chunks is None or time is None else int(dataset.chunks[time])
+    frames_per_chunk = 1
+    if dataset.chunks is not None and time is not None:
+        frames_per_chunk = min(int(dataset.chunks[time]), plan.shape[0])
     return Hdf5Reader(
-        place=place, shape=plan.shape, dtype=plan.dtype(stored), plan=plan, dataset=found.path, frames_per_chunk=min(whole, plan.shape[0]),
-        chunks=dataset.chunks, notes=(plan.note,) if plan.note else (), **about,
-    )  # fmt: skip
+        place=place,
+        shape=plan.shape,
+        dtype=plan.dtype(stored),
+        plan=plan,
+        dataset=found.path,
+        frames_per_chunk=frames_per_chunk,
+        chunks=dataset.chunks,
+        notes=tuple(filter(None, [plan.note])),
+        **about,
+    )
 
 
 def _check_filters(dataset: Any, place: Place) -> None:

@@ -50,6 +50,12 @@ class FoundDataset:
     about: dict[str, Any] = field(default_factory=dict)
     label: str = ""
 
+    def described(self) -> str:
+        """Return the path, and the label where there is one, as a message lists it."""
+        if self.label:
+            return f"{self.path!r} ({self.label})"
+        return repr(self.path)
+
 
 def find_dataset(file: Any, place: Place, options: Options) -> FoundDataset:
     """Return the dataset that holds the frames.
@@ -65,11 +71,9 @@ def find_dataset(file: Any, place: Place, options: Options) -> FoundDataset:
     if not candidates:
         msg = f"{place} holds no dataset that can be frames (real numbers, (t, y, x) or (y, x))"
         raise MovieError(msg)
-    if (
-        len(candidates) > 1
-        and options.channel is not None
-        and candidates[0].convention == "Velox EMD"
-    ):
+    if len(candidates) == 1:
+        return candidates[0]
+    if options.channel is not None and candidates[0].convention == "Velox EMD":
         if not 0 <= options.channel < len(candidates):
             msg = (
                 f"channel {options.channel} was asked of {place}, which has channels 0 to "
@@ -77,16 +81,12 @@ def find_dataset(file: Any, place: Place, options: Options) -> FoundDataset:
             )
             raise MovieError(msg)
         return candidates[options.channel]
-    if len(candidates) > 1:
-        names = ", ".join(
-            repr(c.path) + (f" ({c.label})" if c.label else "") for c in candidates[:8]
-        )
-        msg = (
-            f"{place} holds {len(candidates)} datasets that can be movies; choose one with "
-            f"dataset=: {names}"
-        )
-        raise MovieError(msg)
-    return candidates[0]
+    names = ", ".join(candidate.described() for candidate in candidates[:8])
+    msg = (
+        f"{place} holds {len(candidates)} datasets that can be movies; choose one with "
+        f"dataset=: {names}"
+    )
+    raise MovieError(msg)
 
 
 def _tried(look: Callable[[Any], Iterator[FoundDataset]], file: Any) -> Iterator[FoundDataset]:
@@ -122,6 +122,7 @@ def _velox(file: Any) -> Iterator[FoundDataset]:
             said = json.loads(bytes(np.asarray(group["Metadata"][:, 0])).rstrip(b"\0"))
             label = str(said.get("BinaryResult", {}).get("Detector", ""))
             about = _velox_calibration(said)
+        # Velox stores time last: (y, x, t), and single images as (y, x, 1) or (y, x)
         yield FoundDataset(dataset.name, "YXT"[: dataset.ndim], "Velox EMD", about, label)
 
 
@@ -148,14 +149,7 @@ def _berkeley(file: Any) -> Iterator[FoundDataset]:
             continue
         dataset = group["data"]
         vectors = [group.get(f"dim{i + 1}") for i in range(dataset.ndim)]
-        axes = [
-            _axis_of(
-                v,
-                None if v is None else v.attrs.get("units"),
-                None if v is None else v.attrs.get("name"),
-            )
-            for v in vectors
-        ]
+        axes = [_axis_of(vector, _attribute(vector, "name")) for vector in vectors]
         yield FoundDataset(
             dataset.name, _letters(axes), "Berkeley EMD", _calibration(axes, "EMD dimensions")
         )
@@ -177,32 +171,36 @@ def _hyperspy(file: Any) -> Iterator[FoundDataset]:
 def _nexus(file: Any) -> Iterator[FoundDataset]:
     """NeXus: groups of class NXdata; ``signal`` names the frames, ``axes`` their coordinates."""
     default = _default_of(file)
-    groups = (
-        [default]
-        if default is not None
-        else [g for g in _groups(file) if _text(g.attrs.get("NX_class")) == "NXdata"]
-    )
+    groups = [default]
+    if default is None:
+        groups = [group for group in _groups(file) if _is_nxdata(group)]
     for group in groups:
         signal = _text(group.attrs.get("signal"))
         if not signal or signal not in group or group[signal].ndim < 2:
             continue
         dataset = group[signal]
         names = [_text(name) for name in np.atleast_1d(group.attrs.get("axes", []))]
-        vectors = [group.get(name) if name not in ("", ".") else None for name in names] or [
-            None
-        ] * dataset.ndim
-        axes = [
-            _axis_of(v, None if v is None else v.attrs.get("units"), name)
-            for v, name in zip(vectors, names or [""] * dataset.ndim, strict=False)
-        ]
+        axes = []
+        for name in names or [""] * dataset.ndim:
+            vector = None
+            if name not in ("", "."):  # so NeXus writes an axis without coordinates
+                vector = group.get(name)
+            axes.append(_axis_of(vector, name))
         yield FoundDataset(dataset.name, _letters(axes), "NeXus", _calibration(axes, "NeXus axes"))
 
 
 def _default_of(file: Any) -> Any:
+    """Return the group that NeXus's attributes ``default`` lead to; None if it is no data group."""
     group, seen = file, 0
     while (name := _text(group.attrs.get("default"))) and name in group and seen < 8:
         group, seen = group[name], seen + 1
-    return group if _text(group.attrs.get("NX_class")) == "NXdata" else None
+    if not _is_nxdata(group):
+        return None
+    return group
+
+
+def _is_nxdata(group: Any) -> bool:
+    return _text(group.attrs.get("NX_class")) == "NXdata"
 
 
 def _any_dataset(file: Any) -> Iterator[FoundDataset]:
@@ -214,7 +212,7 @@ def _any_dataset(file: Any) -> Iterator[FoundDataset]:
     def look(_name: str, item: Any) -> bool | None:
         if isinstance(item, h5py.Dataset) and _can_be_frames(item):
             found.append(item)
-        return True if len(found) >= MAX_DATASETS else None
+        return _enough(found)
 
     file.visititems(look)
     stacks = [d for d in found if d.ndim > 2]
@@ -249,52 +247,59 @@ CONVENTIONS: tuple[Callable[[Any], Iterator[FoundDataset]], ...] = (
 """Tried in this order; the first that sees a movie decides."""
 
 
+_LETTERS = {
+    "time": "t", "t": "t", "frame": "t", "frames": "t", "y": "y", "height": "y", "x": "x", "width": "x",
+}  # fmt: skip
+"""Names of axes that are understood."""
+
+
 @dataclass(frozen=True)
 class _Axis:
+    """An axis as a file describes it: its name, the step from index to index, and its unit."""
+
     name: str = ""
     scale: Any = None
     units: str = ""
 
     @property
     def letter(self) -> str:
-        name = self.name.lower().strip()
-        return {
-            "time": "t",
-            "t": "t",
-            "frame": "t",
-            "frames": "t",
-            "y": "y",
-            "height": "y",
-            "x": "x",
-            "width": "x",
-        }.get(name, "")
+        """``"t"``, ``"y"``, ``"x"``, or empty for another name."""
+        return _LETTERS.get(self.name.lower().strip(), "")
 
 
-def _axis_of(vector: Any, units: Any, name: Any) -> _Axis:
+def _attribute(item: Any, name: str) -> Any:
+    """Return an attribute of a group or dataset; None where there is no such item."""
+    if item is None:
+        return None
+    return item.attrs.get(name)
+
+
+def _axis_of(vector: Any, name: Any) -> _Axis:
     """Return the axis with coordinates `vector` (dataset or None); unequal steps give no scale."""
-    scale = None
-    if vector is not None and getattr(vector, "ndim", 0) == 1 and 2 <= vector.size <= 10**7:
-        values = np.asarray(vector[:], float)
-        steps = np.diff(values)
-        scale = float(steps.mean()) if np.allclose(steps, steps.mean(), rtol=1e-3, atol=0) else None
-    return _Axis(_text(name), scale, _text(units))
+    units = _text(_attribute(vector, "units"))
+    if vector is None or getattr(vector, "ndim", 0) != 1 or not 2 <= vector.size <= 10**7:
+        return _Axis(_text(name), None, units)
+    steps = np.diff(np.asarray(vector[:], float))
+    if not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
+        return _Axis(_text(name), None, units)
+    return _Axis(_text(name), float(steps.mean()), units)
 
 
 def _letters(axes: list[_Axis]) -> str | None:
     """Return the letters of the axes, None where their names do not say them all."""
     letters = "".join(axis.letter for axis in axes)
-    return (
-        letters
-        if len(letters) == len(axes)
-        and len(set(letters)) == len(axes)
-        and {"y", "x"} <= set(letters)
-        else None
-    )
+    all_differ = len(letters) == len(set(letters)) == len(axes)
+    if not all_differ or not {"y", "x"} <= set(letters):
+        return None
+    return letters
 
 
 def _calibration(axes: list[_Axis], where: str) -> dict[str, Any]:
+    # more axes than letters: which of them is which is not known, so nothing is
     letters = _letters(axes) or "tyx"[-len(axes) :]
-    by_letter = dict(zip(letters, axes, strict=False)) if len(letters) == len(axes) else {}
+    by_letter = {}
+    if len(letters) == len(axes):
+        by_letter = dict(zip(letters, axes, strict=True))
     nothing = _Axis()
     y, x, t = (by_letter.get(letter, nothing) for letter in "yxt")
     return calibrated(
@@ -308,7 +313,9 @@ def _calibration(axes: list[_Axis], where: str) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else ""
+    if isinstance(value, str):
+        return value
+    return ""
 
 
 def _groups(file: Any) -> Iterator[Any]:
@@ -319,7 +326,12 @@ def _groups(file: Any) -> Iterator[Any]:
     def look(_name: str, item: Any) -> bool | None:
         if isinstance(item, h5py.Group):
             found.append(item)
-        return True if len(found) >= MAX_DATASETS else None
+        return _enough(found)
 
     file.visititems(look)
     yield from found
+
+
+def _enough(found: list[Any]) -> bool | None:
+    """Return True to end HDF5's walk through a file; None has it go on."""
+    return len(found) >= MAX_DATASETS or None

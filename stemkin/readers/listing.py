@@ -68,9 +68,15 @@ def natural(text: str) -> list[Any]:
     >>> sorted(["a10", "a9", "A1"], key=natural)
     ['A1', 'a9', 'a10']
     """
-    parts = re.split(r"(\d+)", text)
-    # text sorts before any number, and what only differs in its case by the text itself
-    return [(int(p), "") if p.isdecimal() else (0, p.lower()) for p in parts] + [(0, text)]
+    # text stands as (0, text), a number as (number, ""); what only differs in its case is sorted by
+    # the text itself, which comes last
+    key: list[tuple[int, str]] = []
+    for part in re.split(r"(\d+)", text):
+        if part.isdecimal():
+            key.append((int(part), ""))
+        else:
+            key.append((0, part.lower()))
+    return [*key, (0, text)]
 
 
 def expand(place: Place) -> list[Listed]:
@@ -104,7 +110,9 @@ def _sorted(paths: list[str], root: Place) -> list[Listed]:
     above = _as_listed(root).rstrip("/\\")
     found = []
     for path in paths:
-        label = path[len(above) :].lstrip("/\\") if path.startswith(above) else path
+        label = path
+        if path.startswith(above):
+            label = path[len(above) :].lstrip("/\\")
         found.append(Listed(place_of(path), label))
     return sorted(found, key=lambda one: (natural(_short_name(one.label)), one.label))
 
@@ -195,4 +203,6 @@ def _more_than_once(names: list[str]) -> list[str]:
 
 def _short_name(label: str) -> str:
     folder, _, _ = label.rstrip("/").rpartition("/")
-    return f"{folder}/{stem_of(label)}" if folder else stem_of(label)
+    if not folder:
+        return stem_of(label)
+    return f"{folder}/{stem_of(label)}"

@@ -61,12 +61,9 @@ def _rows_of_csv(text: str, place: Place) -> list[tuple[str, dict[str, Any]]]:
         if len(values) != len(header):
             msg = f"line {n} of {place} has {len(values)} values for {len(header)} columns"
             raise ValueError(msg)
-        rows.append(
-            (
-                f"line {n} of {place}",
-                {k: v.strip() for k, v in zip(header, values, strict=True) if v.strip()},
-            )
-        )
+        stripped = [value.strip() for value in values]
+        row = {key: value for key, value in zip(header, stripped, strict=True) if value}
+        rows.append((f"line {n} of {place}", row))
     return rows
 
 
@@ -106,7 +103,9 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: Place) -> Listed:
         msg = f"{where}: {error}"
         raise ValueError(msg) from error
     name, dataset = (_text(row.get(key), key, where) for key in ("name", "dataset"))
-    channel = None if "channel" not in row else int(_number(row["channel"], "channel", where))
+    channel = None
+    if "channel" in row:
+        channel = int(_number(row["channel"], "channel", where))
     return Listed(
         _beside(manifest, path),
         path.replace("\\", "/"),
@@ -125,8 +124,10 @@ def _beside(manifest: Place, path: str) -> Place:
 
 
 def _number(value: Any, name: str, where: str) -> float:
+    if isinstance(value, bool):
+        value = str(value)  # TOML's true is no number
     try:
-        return float(value if not isinstance(value, bool) else str(value))
+        return float(value)
     except (TypeError, ValueError, OverflowError) as error:
         msg = f"{where}: {name} must be a number, but is {value!r}"
         raise ValueError(msg) from error

@@ -37,6 +37,8 @@ def open_mrc(place: Place, options: Options) -> FileReader:
         msg = f"{place} is not a whole MRC file: it has {len(head)} bytes, less than its header"
         raise MovieError(msg)
     endian = _byte_order(head)
+    # numbers of four bytes: pixels (x, y, z) and mode at 0, grid at 28, cell at 40, length of the
+    # extended header at 92, IMOD's stamp at 152, machine stamp at 212
     nx, ny, nz, mode = struct.unpack_from(endian + "4i", head)
     if mode not in MODES or not (0 < nx <= LONGEST_EDGE and 0 < ny <= LONGEST_EDGE and nz > 0):
         msg = (
@@ -50,9 +52,9 @@ def open_mrc(place: Place, options: Options) -> FileReader:
         raise MovieError(msg)
     plan = frames_in((nz, ny, nx), "tyx", np.dtype(MODES[mode]), place, options)
     about = calibrated(*_edges_nm(head, endian, (ny, nx)), None, "MRC header")
-    stored = np.dtype(MODES[mode] if not _is_unsigned(head, endian, mode) else "u1").newbyteorder(
-        endian
-    )
+    stored = np.dtype(MODES[mode]).newbyteorder(endian)
+    if _is_unsigned(head, endian, mode):
+        stored = np.dtype("u1")
     return raw_reader(place, plan, stored, offset=HEADER_BYTES + extended, format="MRC", **about)
 
 
@@ -60,8 +62,11 @@ def _byte_order(head: bytes) -> Literal["<", ">"]:
     """Return the byte order: by the machine stamp, in old files by which mode makes sense."""
     if head[212] == 0x11:
         return ">"
+    # without a stamp: a mode is a small number, and in the wrong byte order a huge one
     little = struct.unpack_from("<i", head, 12)[0]
-    return "<" if head[212] == 0x44 or 0 <= little <= 128 else ">"
+    if head[212] == 0x44 or 0 <= little <= 128:
+        return "<"
+    return ">"
 
 
 def _is_unsigned(head: bytes, endian: str, mode: int) -> bool:
@@ -74,13 +79,18 @@ def _edges_nm(
     head: bytes, endian: str, shape: tuple[int, int]
 ) -> tuple[float | None, float | None]:
     """Return height and width of a pixel [nm], each None where the header does not set it."""
-    intervals = struct.unpack_from(endian + "3i", head, 28)
-    cell = struct.unpack_from(endian + "3f", head, 40)
-    edges = []
-    for length, n, n_pixels in (
-        (cell[1], intervals[1], shape[0]),
-        (cell[0], intervals[0], shape[1]),
-    ):
-        unset = n <= 0 or not math.isfinite(length) or length <= 0 or (length == n == n_pixels)
-        edges.append(None if unset else in_nanometres(length / n, "angstrom"))
-    return edges[0], edges[1]
+    # three numbers each, in the order x, y, z: intervals of the grid, and the cell in angstrom
+    nx, ny, _ = struct.unpack_from(endian + "3i", head, 28)
+    width, height, _ = struct.unpack_from(endian + "3f", head, 40)
+    return _edge_nm(height, ny, shape[0]), _edge_nm(width, nx, shape[1])
+
+
+def _edge_nm(length: float, n: int, n_pixels: int) -> float | None:
+    """Return one of `n` intervals of a cell of `length` [angstrom]; None where nobody set it.
+
+    A cell that is as many angstrom long as the image has pixels is what programs write by default.
+    """
+    is_default = length == n == n_pixels
+    if n <= 0 or not math.isfinite(length) or length <= 0 or is_default:
+        return None
+    return in_nanometres(length / n, "angstrom")

@@ -84,7 +84,11 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     if not head.startswith(MAGIC):
         msg = "it does not begin as NPY files do"
         raise ValueError(msg)
-    size, length = (2, "<H") if head[6] == 1 else (4, "<I")
+    # the mark (6 bytes), the version (2), the length of the header (2 bytes in version 1, else 4),
+    # the header, which is a Python literal, and the data
+    size, length = 4, "<I"
+    if head[6] == 1:
+        size, length = 2, "<H"
     (n_header,) = struct.unpack_from(length, head, 8)
     offset = 8 + size + n_header
     if offset > len(head):
@@ -95,12 +99,10 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     if min(shape, default=1) < 0:
         msg = f"its shape is {shape}"
         raise ValueError(msg)
-    return (
-        shape,
-        np.dtype(str(header["descr"])),
-        "F" if header.get("fortran_order") else "C",
-        offset,
-    )
+    order = "C"
+    if header.get("fortran_order"):
+        order = "F"
+    return shape, np.dtype(str(header["descr"])), order, offset
 
 
 def _member(
@@ -123,10 +125,15 @@ def _member(
         check_promise(frame_bytes, info.compress_size, place)
         held = min(n, max(0, info.file_size - offset) // max(1, frame_bytes))
         return NpzReader(
-            place=place, shape=(held, height, width), dtype=plan.dtype(dtype), member=info.filename, stored_dtype=dtype,
-            format="NPZ", offset=offset, notes=("compressed: each read starts from its beginning; "
-                                                "convert it once",),
-        )  # fmt: skip
+            place=place,
+            shape=(held, height, width),
+            dtype=plan.dtype(dtype),
+            member=info.filename,
+            stored_dtype=dtype,
+            format="NPZ",
+            offset=offset,
+            notes=("compressed: each read starts from its beginning; convert it once",),
+        )
     except Exception as error:
         if not is_damage(error):
             raise
@@ -135,6 +142,8 @@ def _member(
 
 def _data_offset(place: Place, info: zipfile.ZipInfo) -> int:
     """Return the byte at which a member's content begins, behind its local header."""
+    # a local header has 30 bytes, then the name and an extra field, whose lengths stand at byte 26;
+    # the extra field may differ from that of the ZIP file's directory
     local_header = place.read(info.header_offset, info.header_offset + 30)
     n_name, n_extra = struct.unpack_from("<HH", local_header, 26)
     return info.header_offset + 30 + int(n_name) + int(n_extra)
@@ -142,7 +151,17 @@ def _data_offset(place: Place, info: zipfile.ZipInfo) -> int:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NpzReader(FileReader):
-    """Frames of a compressed member, unpacked in small pieces from its beginning on."""
+    """Frames of a compressed member, unpacked in small pieces from its beginning on.
+
+    Attributes
+    ----------
+    member
+        Name of the member in the ZIP file.
+    stored_dtype
+        With the byte order in the file.
+    offset
+        Bytes of the unpacked member before its data.
+    """
 
     member: str
     stored_dtype: np.dtype

@@ -45,9 +45,9 @@ class RawReader(FileReader):
         else:
             for i, at in enumerate(self._starts(start, stop)):
                 self.place.read_into(int(at), frames[i])
-        return (
-            frames if self.stored_dtype.isnative else frames.byteswap(inplace=True).view(self.dtype)
-        )
+        if self.stored_dtype.isnative:
+            return frames
+        return frames.byteswap(inplace=True).view(self.dtype)
 
     def _starts(self, start: int, stop: int) -> np.ndarray:
         if self.offsets is not None:
@@ -57,7 +57,19 @@ class RawReader(FileReader):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MappedReader(FileReader):
-    """Frames scattered in a file (time last, several channels), picked from a memory map."""
+    """Frames scattered in a file (time last, several channels), picked from a memory map.
+
+    Attributes
+    ----------
+    stored_dtype, stored_shape
+        Of the array, with the file's byte order and axes.
+    plan
+        Which of these axes are (t, y, x).
+    offset
+        Byte at which the array begins.
+    order
+        ``"C"`` or ``"F"``, as NumPy has it.
+    """
 
     stored_dtype: np.dtype
     stored_shape: tuple[int, ...]
@@ -90,6 +102,21 @@ def raw_reader(
 
     Frames that the header promises beyond the file's end are left out, and a note says so.
 
+    Parameters
+    ----------
+    place
+        The file.
+    plan
+        How frames lie in the array.
+    stored_dtype
+        Of a pixel, with the file's byte order.
+    offset
+        Byte at which the array begins.
+    order
+        ``"C"``, the last axis being the fastest, or ``"F"``.
+    **about
+        Further arguments of `FileReader`: format, calibration, notes.
+
     Raises
     ------
     MovieError
@@ -110,6 +137,8 @@ def raw_reader(
         **about,
     }
     if order == "C" and _frames_follow_each_other(plan):
+        # pixels follow one another from `offset` to the end of the file; what is promised beyond
+        # that is not there, and only whole frames count
         held = min(n, available // max(1, frame_bytes))
         if held < n:
             notes = (*notes, cut_short(n, held))
@@ -120,11 +149,16 @@ def raw_reader(
             )
             raise MovieError(msg)
         return RawReader(**common, shape=(held, height, width), stride=frame_bytes, notes=notes)
-    if _n_bytes(plan.lengths, stored_dtype) > available:
-        msg = (
-            f"{place} is cut short: its header promises {_n_bytes(plan.lengths, stored_dtype)} "
-            f"bytes, but {available} follow"
-        )
+    _check_scattered(place, _n_bytes(plan.lengths, stored_dtype), available)
+    return MappedReader(
+        **common, shape=plan.shape, stored_shape=plan.lengths, plan=plan, order=order, notes=notes
+    )
+
+
+def _check_scattered(place: Place, promised: int, available: int) -> None:
+    """Refuse an array that has to be mapped whole, but is not there whole, or not on a disk."""
+    if promised > available:
+        msg = f"{place} is cut short: its header promises {promised} bytes, but {available} follow"
         raise MovieError(msg)
     if place.is_remote:
         msg = (
@@ -132,9 +166,6 @@ def raw_reader(
             "(stemkin convert reads it there)"
         )
         raise MovieError(msg)
-    return MappedReader(
-        **common, shape=plan.shape, stored_shape=plan.lengths, plan=plan, order=order, notes=notes
-    )
 
 
 def cut_short(promised: int, held: int) -> str:
@@ -144,6 +175,7 @@ def cut_short(promised: int, held: int) -> str:
 
 def _frames_follow_each_other(plan: AxisPlan) -> bool:
     """Tell whether frames lie in the file whole and one after the other."""
+    # axes of length 1 and fixed index take no room, so the order of the others decides
     long = [i for i, n in zip(plan.index, plan.lengths, strict=True) if n > 1 or isinstance(i, str)]
     return long in (["t", "y", "x"], ["y", "x"])
 

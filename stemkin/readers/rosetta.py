@@ -47,14 +47,22 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
     data = signal["data"]
     plan = frames_in(data.shape, None, data.dtype, place, options)
     axes = [(axis.get("scale"), axis.get("units")) for axis in signal["axes"]]
-    time_s = in_seconds(*axes[-3]) if len(axes) > 2 else None
+    time_s = None
+    if len(axes) > 2:
+        time_s = in_seconds(*axes[-3])
     about = calibrated(
         in_nanometres(*axes[-2]), in_nanometres(*axes[-1]), time_s, "RosettaSciIO axes"
     )
     return RosettaReader(
-        place=place, shape=plan.shape, dtype=plan.dtype(data.dtype), plan=plan, module=module, signal=options.channel or 0,
-        format=f"RosettaSciIO {module.rsplit('.', 1)[-1]}", **about,
-    )  # fmt: skip
+        place=place,
+        shape=plan.shape,
+        dtype=plan.dtype(data.dtype),
+        plan=plan,
+        module=module,
+        signal=options.channel or 0,
+        format=f"RosettaSciIO {module.rsplit('.', 1)[-1]}",
+        **about,
+    )
 
 
 def _module_for(place: Place) -> str:

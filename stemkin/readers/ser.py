@@ -24,6 +24,8 @@ from stemkin.readers.units import calibrated, in_nanometres
 MAGIC = b"\x49\x49\x97\x01"
 IMAGES = 0x4122
 ELEMENT = struct.Struct("<ddiddihii")
+"""Header of an image: for x and for y its offset [m], pixel size [m] and reference pixel; then type,
+width and height."""
 TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: "<f8"}
 MAX_ELEMENTS = 2**24
 
@@ -47,8 +49,8 @@ def open_emi(place: Place, options: Options) -> FileReader:
         raise MovieError(msg)
     if len(beside) > 1 and options.channel is None:
         msg = (
-            f"{place} has {len(beside)} series, {[str(one) for one in beside[:3]]}; open one of them, or choose with "
-            "channel="
+            f"{place} has {len(beside)} series, {[str(one) for one in beside[:3]]}; open one of "
+            "them, or choose with channel="
         )
         raise MovieError(msg)
     return open_ser(beside[min(options.channel or 0, len(beside) - 1)], options)
@@ -75,22 +77,36 @@ def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - ev
         )
         raise MovieError(msg)
     stored = np.dtype(TYPES[kind])
+    # an element is its header and its pixels at once behind it; the first one that the file does
+    # not hold to its end, and all that follow, are left out
     whole = offsets + ELEMENT.size + width * height * stored.itemsize <= place.size()
-    held = len(offsets) if whole.all() else int(np.argmin(whole))
+    held = len(offsets)
+    if not whole.all():
+        held = int(np.argmin(whole))
     if held == 0:
         msg = (
             f"{place} is cut short: not even its first frame of {height} x {width} pixels is whole"
         )
         raise MovieError(msg)
+    notes: tuple[str, ...] = ()
+    if held < promised:
+        notes = (cut_short(promised, held),)
+    edges_nm = in_nanometres(abs(dy), "m"), in_nanometres(abs(dx), "m")
     return SerReader(
-        place=place, shape=(held, height, width), dtype=stored.newbyteorder("="), stored_dtype=stored, offsets=offsets[:held],
-        header=first[6:], format="SER", notes=(cut_short(promised, held),) if held < promised else (),
-        **calibrated(in_nanometres(abs(dy), "m"), in_nanometres(abs(dx), "m"), None, "SER header"),
-    )  # fmt: skip
+        place=place,
+        shape=(held, height, width),
+        dtype=stored.newbyteorder("="),
+        stored_dtype=stored,
+        offsets=offsets[:held],
+        header=first[6:],
+        format="SER",
+        notes=notes,
+        **calibrated(*edges_nm, None, "SER header"),
+    )
 
 
 def _offsets(place: Place) -> tuple[np.ndarray, int]:
-    """Return where the elements begin, and how many the header promises."""
+    """Return where the elements begin (m,) [bytes], and how many the header promises."""
     head = place.read(0, 64)
     if not head.startswith(MAGIC):
         msg = "it does not begin as SER files do"
@@ -99,23 +115,37 @@ def _offsets(place: Place) -> tuple[np.ndarray, int]:
     if kind != IMAGES:
         msg = f"{place} holds spectra, not images"
         raise MovieError(msg)
-    wide = version >= 0x220
-    (table,) = struct.unpack_from("<q" if wide else "<i", head, 22)
+    # from version 0x220 on, places in the file have 8 bytes: that of the table of places at byte
+    # 22, and those in the table
+    table_format, offset_dtype = "<i", np.dtype("<u4")
+    if version >= 0x220:
+        table_format, offset_dtype = "<q", np.dtype("<i8")
+    (table,) = struct.unpack_from(table_format, head, 22)
     if not 0 < valid <= total <= MAX_ELEMENTS or table < 0:
         msg = f"{place} holds no frames: its header says {valid} of {total} elements"
         raise MovieError(msg)
-    item = 8 if wide else 4
-    raw = place.read(table, table + valid * item)
-    offsets = np.frombuffer(raw[: len(raw) // item * item], "<i8" if wide else "<u4").astype(
-        np.int64
-    )
-    bad = np.nonzero((offsets <= 0) | (offsets >= place.size()))[0]
-    return offsets[: int(bad[0])] if len(bad) else offsets, valid
+    raw = place.read(table, table + valid * offset_dtype.itemsize)
+    n_whole = len(raw) // offset_dtype.itemsize
+    offsets = np.frombuffer(raw[: n_whole * offset_dtype.itemsize], offset_dtype).astype(np.int64)
+    beyond = (offsets <= 0) | (offsets >= place.size())
+    if beyond.any():
+        offsets = offsets[: int(np.argmax(beyond))]
+    return offsets, valid
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SerReader(FileReader):
-    """Frames at `offsets`, each behind a header that must say what the first one said."""
+    """Frames at `offsets`, each behind a header that must say what the first one said.
+
+    Attributes
+    ----------
+    stored_dtype
+        With the file's byte order.
+    offsets
+        (n_frames,) byte at which the header of each frame begins.
+    header
+        (type, width, height) of the first frame.
+    """
 
     stored_dtype: np.dtype
     offsets: np.ndarray

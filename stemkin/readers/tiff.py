@@ -46,39 +46,41 @@ def _reader(tiff: Any, place: Place, options: Options) -> FileReader:
     first = tiff.pages.first
     shape, axes, promised = _stack(tiff)
     plan = frames_in(shape, axes, first.dtype, place, options)
-    about: dict[str, Any] = {
-        "format": "OME-TIFF" if tiff.is_ome else "ImageJ TIFF" if tiff.is_imagej else "TIFF"
-    }
-    about.update(calibration_in(tiff))
-    if (
-        first.is_contiguous
-        and first.dtype.kind in "biuf"
-        and (offset := _data_offset(tiff, promised)) is not None
-    ):
-        return raw_reader(
-            place, plan, first.dtype.newbyteorder(tiff.byteorder), offset=offset, **about
-        )
+    about: dict[str, Any] = {"format": _format_of(tiff), **calibration_in(tiff)}
+    offset = None
+    if first.is_contiguous and first.dtype.kind in "biuf":
+        offset = _data_offset(tiff, promised)
+    if offset is not None:
+        stored = first.dtype.newbyteorder(tiff.byteorder)
+        return raw_reader(place, plan, stored, offset=offset, **about)
     _check_codec(first, place)
-    check_promise(
-        math.prod(first.shape) * first.dtype.itemsize,
-        min(sum(first.databytecounts), place.size()),
-        place,
-    )
-    n_pages = len(tiff.pages)
-    per_frame = plan.lengths[plan.index.index("t")] if "t" in plan.index else 1
-    held = per_frame if tiff.is_ome else min(per_frame, n_pages)
-    notes = tuple(
-        note
-        for note in (
-            plan.note,
-            cut_short(promised, held) if held < promised and "t" in plan.index else "",
-        )
-        if note
-    )
+    page_bytes = math.prod(first.shape) * first.dtype.itemsize
+    check_promise(page_bytes, min(sum(first.databytecounts), place.size()), place)
+    # pages that OME metadata promise may lie in other files, so they are not counted here
+    held = plan.shape[0]
+    if not tiff.is_ome:
+        held = min(held, len(tiff.pages))
+    notes = [plan.note]
+    if held < promised and "t" in plan.index:
+        notes.append(cut_short(promised, held))
     return TiffReader(
-        place=place, shape=(held, *plan.shape[1:]), dtype=plan.dtype(first.dtype), plan=plan, page_shape=tuple(first.shape), notes=notes,
-        chunks=(1, *first.chunks[:2]), **about,
-    )  # fmt: skip
+        place=place,
+        shape=(held, *plan.shape[1:]),
+        dtype=plan.dtype(first.dtype),
+        plan=plan,
+        page_shape=tuple(first.shape),
+        notes=tuple(filter(None, notes)),
+        chunks=(1, *first.chunks[:2]),
+        **about,
+    )
+
+
+def _format_of(tiff: Any) -> str:
+    if tiff.is_ome:
+        return "OME-TIFF"
+    if tiff.is_imagej:
+        return "ImageJ TIFF"
+    return "TIFF"
 
 
 def _stack(tiff: Any) -> tuple[tuple[int, ...], str, int]:
@@ -87,22 +89,22 @@ def _stack(tiff: Any) -> tuple[tuple[int, ...], str, int]:
     page_axes = first.axes
     described = tiff.imagej_metadata or {}
     images = int(described.get("images", 0) or 0)
-    series = tiff.series[0] if len(tiff.series) else None
-    if series is not None and (
-        tiff.is_ome or (len(tiff.series) == 1 and _n_images(series) >= max(n_pages, images))
-    ):
-        letters = series.axes.replace("Q", "I")
-        return tuple(series.shape), letters, _n_images(series)
+    if len(tiff.series):
+        series = tiff.series[0]
+        # what tifffile took for one series counts if it leaves no page and no image out
+        holds_all = len(tiff.series) == 1 and _n_images(series) >= max(n_pages, images)
+        if tiff.is_ome or holds_all:
+            letters = series.axes.replace("Q", "I")
+            return tuple(series.shape), letters, _n_images(series)
     if images > n_pages == 1:  # one directory for all images, and the file is too short for them
         return (images, *first.shape), "I" + page_axes, images
     return (n_pages, *first.shape), "I" + page_axes, max(n_pages, images)
 
 
 def _n_images(series: Any) -> int:
-    n = 1
-    for length, axis in zip(series.shape, series.axes, strict=True):
-        n *= 1 if axis in "YXS" else length
-    return n
+    """Return the number of images in a series: the product of all axes but y, x and colours."""
+    along = zip(series.shape, series.axes, strict=True)
+    return math.prod(length for length, axis in along if axis not in "YXS")
 
 
 def _data_offset(tiff: Any, promised: int) -> int | None:
@@ -110,7 +112,10 @@ def _data_offset(tiff: Any, promised: int) -> int | None:
     first = tiff.pages.first
     if len(tiff.series) == 1 and tiff.series[0].dataoffset is not None:
         return int(tiff.series[0].dataoffset)
-    return int(first.dataoffsets[0]) if promised > 1 == len(tiff.pages) else None
+    # ImageJ writes stacks over 4 GiB with one directory, the images one after the other behind it
+    if promised > 1 == len(tiff.pages):
+        return int(first.dataoffsets[0])
+    return None
 
 
 def _check_codec(page: Any, place: Place) -> None:
@@ -132,17 +137,25 @@ def _check_codec(page: Any, place: Place) -> None:
 def _tiff(place: Place) -> Iterator[Any]:
     import tifffile
 
-    if not (own := logging.getLogger("tifffile")).level:
-        own.setLevel(
-            logging.CRITICAL
-        )  # what it complains of reaches the user as a note or a damaged frame
+    # what tifffile complains of reaches the user as a note or a damaged frame
+    own = logging.getLogger("tifffile")
+    if not own.level:
+        own.setLevel(logging.CRITICAL)
     with place.opened() as file, tifffile.TiffFile(file, name=place.source) as tiff:
         yield tiff
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TiffReader(FileReader):
-    """Frames that are compressed or lie page by page, decoded by tifffile in each task."""
+    """Frames that are compressed or lie page by page, decoded by tifffile in each task.
+
+    Attributes
+    ----------
+    plan
+        How frames are taken from the pages as one array.
+    page_shape
+        (y, x) or, with colours, (y, x, samples) or (samples, y, x); every page must have it.
+    """
 
     plan: AxisPlan
     page_shape: tuple[int, ...]
@@ -154,7 +167,10 @@ class TiffReader(FileReader):
 
     def _frame(self, pages: Any, i: int) -> np.ndarray:
         number = self._page(i)
-        page = pages[number] if number < len(pages) else None
+        # OME metadata may name pages of other files: a series has None in the place of a lost one
+        page = None
+        if number < len(pages):
+            page = pages[number]
         if page is None:
             msg = f"{self.place} does not hold frame {i}"
             raise DamagedDataError(msg)
@@ -169,9 +185,12 @@ class TiffReader(FileReader):
 
     def _page(self, i: int) -> int:
         """Return the number of the page that holds frame `i`."""
+        # pages count the axes outside a page with the last one fastest, as in C order: of (t, z, c)
+        # it is (t * n_z + z) * n_c + c, where t is `i` and z, c are the plan's fixed indices
         number = 0
-        for letter, length in zip(self.plan.index, self.plan.lengths, strict=True):
-            if letter in ("y", "x", "colour"):
-                continue
-            number = number * length + (i if letter == "t" else int(letter))
+        for index, length in zip(self.plan.index, self.plan.lengths, strict=True):
+            if index == "t":
+                number = number * length + i
+            elif isinstance(index, int):
+                number = number * length + index
         return number

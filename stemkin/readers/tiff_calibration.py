@@ -42,11 +42,9 @@ def _imagej(tiff: Any) -> dict[str, Any] | None:
     described = tiff.imagej_metadata
     if not described:
         return None
-    unit = (
-        str(described.get("unit", "")).encode().decode("unicode_escape")
-        if described.get("unit")
-        else None
-    )
+    unit = None
+    if described.get("unit"):
+        unit = str(described["unit"]).encode().decode("unicode_escape")  # it writes \u00B5m for µm
     tags = tiff.pages.first.tags
     edges = [
         in_nanometres(_per_unit(tags.get(name)), unit) for name in ("YResolution", "XResolution")
@@ -58,6 +56,7 @@ def _imagej(tiff: Any) -> dict[str, Any] | None:
 
 
 def _per_unit(tag: Any) -> float | None:
+    """Return the length of a pixel; the tag's fraction is (pixels, units), pixels per unit."""
     if tag is None:
         return None
     pixels, units = tag.value
@@ -70,7 +69,9 @@ def _ome(tiff: Any) -> dict[str, Any] | None:
     import tifffile
 
     image = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
-    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    if isinstance(image, list):
+        image = image[0]
+    pixels = image["Pixels"]
     edges = [
         in_nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
         for a in "YX"

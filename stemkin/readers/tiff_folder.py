@@ -72,15 +72,19 @@ def open_tiff_folder(place: Place, options: Options) -> FileReader:
             )
             raise MovieError(msg)
     notes = [f"its {len(numbered)} TIFF files are read as the frames of one movie"]
-    notes += (
-        [f"{n_frames - len(numbered)} numbers between the first file and the last are missing"]
-        if n_frames > len(numbered)
-        else []
-    )
+    n_missing = n_frames - len(numbered)
+    if n_missing:
+        notes.append(f"{n_missing} numbers between the first file and the last are missing")
     return TiffFolderReader(
-        place=place, shape=(n_frames, *first.shape[1:]), dtype=first.dtype, calibration=first.calibration,
-        pixel_sizes_nm=first.pixel_sizes_nm, format=f"folder of {first.format}", notes=tuple(notes), options=options,
-    )  # fmt: skip
+        place=place,
+        shape=(n_frames, *first.shape[1:]),
+        dtype=first.dtype,
+        calibration=first.calibration,
+        pixel_sizes_nm=first.pixel_sizes_nm,
+        format=f"folder of {first.format}",
+        notes=tuple(notes),
+        options=options,
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -118,18 +122,15 @@ class TiffFolderReader(FileReader):
 
 def _mark(folder: Place) -> int:
     """Return what changes when files come or go; nothing does for object stores."""
-    return 0 if folder.is_remote else os.stat(folder.path).st_mtime_ns
+    if folder.is_remote:
+        return 0
+    return os.stat(folder.path).st_mtime_ns
 
 
 @lru_cache(maxsize=64)
 def _names(folder: Place, mark: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is listed anew
-    return tuple(
-        sorted(
-            name
-            for name in folder.names()
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES)
-        )
-    )
+    visible = [name for name in folder.names() if not name.startswith(".")]
+    return tuple(sorted(name for name in visible if name.lower().endswith(SUFFIXES)))
 
 
 def _numbered(names: tuple[str, ...]) -> dict[int, str] | None:
@@ -140,6 +141,8 @@ def _numbered(names: tuple[str, ...]) -> dict[int, str] | None:
     >>> _numbered(("a.tif", "b.tif")) is None
     True
     """
+    # text and digits alternate: text at even places, digits at odd ones. The names are those of one
+    # movie if the text is the same in all, and the digits differ in one place only
     parts = [re.split(r"(\d+)", name) for name in names]
     if len(names) < 2 or len({tuple(p[::2]) for p in parts}) > 1:
         return None
@@ -149,6 +152,10 @@ def _numbered(names: tuple[str, ...]) -> dict[int, str] | None:
     numbers = [int(p[varying[0]]) for p in parts]
     if len(set(numbers)) < len(numbers):
         return None
-    step, lowest = math.gcd(*(n - min(numbers) for n in numbers)), min(numbers)
+    # numbers that go up in steps of 10 are counted in these steps, from the lowest one on
+    lowest = min(numbers)
+    step = math.gcd(*(n - lowest for n in numbers))
     by_number = {(n - lowest) // step: name for n, name in sorted(zip(numbers, names, strict=True))}
-    return by_number if max(by_number) < 2 * len(names) else dict(enumerate(by_number.values()))
+    if max(by_number) < 2 * len(names):
+        return by_number
+    return dict(enumerate(by_number.values()))

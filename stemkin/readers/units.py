@@ -68,19 +68,30 @@ def calibrated(
     """Return a calibration as arguments of `FileReader`.
 
     Unequal edges give ``pixel_sizes_nm`` and no pixel size, for the user to decide.
+
+    Parameters
+    ----------
+    y_nm, x_nm
+        Edges of a pixel [nm].
+    frame_time_s
+        From frame to frame [s].
+    where
+        What in the file says so; becomes the origin of every value.
+    dose_rate_e_per_nm2_s
+        Electrons per nm2 and second.
     """
     values: dict[str, float | None] = {
         "frame_time_s": frame_time_s,
         "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s,
     }
-    edges = (y_nm if y_nm is not None else x_nm, x_nm if x_nm is not None else y_nm)
     found: dict[str, Any] = {}
-    height, width = edges
-    if height is not None and width is not None:
-        if abs(height - width) <= SQUARE_WITHIN * max(height, width):
-            values["pixel_size_nm"] = width
-        else:
-            found["pixel_sizes_nm"] = edges
+    if y_nm is None or x_nm is None:
+        # a file that knows one edge alone means squares
+        values["pixel_size_nm"] = x_nm or y_nm
+    elif abs(y_nm - x_nm) <= SQUARE_WITHIN * max(y_nm, x_nm):
+        values["pixel_size_nm"] = x_nm
+    else:
+        found["pixel_sizes_nm"] = (y_nm, x_nm)
     known = {
         name: float(value)
         for name, value in values.items()

@@ -42,14 +42,21 @@ def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - 
         first = _first_frame(container, place)
         rgb = first.to_ndarray(format="rgb24").astype(np.int16)
         bits = max((component.bits for component in first.format.components), default=8)
-    coloured = int(np.ptp(rgb, axis=-1).max()) > COLOURED
-    notes = ("false colours are read as their luminance",) if coloured else ()
-    if coloured:
+    notes: tuple[str, ...] = ()
+    if int(np.ptp(rgb, axis=-1).max()) > COLOURED:
+        notes = ("false colours are read as their luminance",)
         log.info("%s is in colour; its intensities are the luminance of the colours", place)
+    dtype = np.dtype(np.uint8)
+    if bits > 8:
+        dtype = np.dtype(np.uint16)
     return VideoReader(
-        place=place, shape=(len(stamps), first.height, first.width), dtype=np.dtype(np.uint16 if bits > 8 else np.uint8),
-        frames_per_chunk=1, format=f"video ({first.format.name})", notes=notes,
-    )  # fmt: skip
+        place=place,
+        shape=(len(stamps), first.height, first.width),
+        dtype=dtype,
+        frames_per_chunk=1,
+        format=f"video ({first.format.name})",
+        notes=notes,
+    )
 
 
 def _first_frame(container: Any, place: Place) -> Any:
@@ -76,6 +83,7 @@ class VideoReader(FileReader):
 
     def _frames(self, start: int, stop: int) -> Any:
         stamps, keys = _index(self.place, self.place.identity())
+        pixel_format = {1: "gray", 2: "gray16le"}[self.dtype.itemsize]
         frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
         number = {stamp: i for i, stamp in enumerate(stamps)}
         found = np.zeros(stop - start, bool)
@@ -85,14 +93,14 @@ class VideoReader(FileReader):
             earlier = [stamp for stamp in keys if stamp <= stamps[start]]
             if start and earlier:
                 container.seek(max(earlier), stream=stream, backward=True)
+            # the frame of a key stamp comes first, not the one asked for; `i` counts from `start`
+            # and is negative until then. A frame without a known stamp follows the one before it
             counted = 0
             for frame in container.decode(stream):
                 i = number.get(frame.pts, counted) - start
                 counted = i + start + 1
                 if 0 <= i < len(frames):
-                    frames[i] = frame.to_ndarray(
-                        format="gray16le" if self.dtype.itemsize == 2 else "gray"
-                    )
+                    frames[i] = frame.to_ndarray(format=pixel_format)
                     found[i] = True
                 if found.all() or i >= len(frames) + 64:
                     break
@@ -121,8 +129,15 @@ def _index(place: Place, identity: str) -> tuple[list[int], list[int]]:  # noqa:
         packets = [
             p for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard
         ]
-    stamps = [p.pts if p.pts is not None else p.dts for p in packets]
+    stamps = [_stamp(packet) for packet in packets]
     if None in stamps or len(set(stamps)) < len(stamps):
         return list(range(len(stamps))), []
     keys = [stamp for stamp, p in zip(stamps, packets, strict=True) if p.is_keyframe]
     return sorted(stamps), sorted(keys)
+
+
+def _stamp(packet: Any) -> Any:
+    """Return when a packet is shown, or, if it does not say so, when it is decoded."""
+    if packet.pts is None:
+        return packet.dts
+    return packet.pts

@@ -25,6 +25,7 @@ ABSENT = 2**64 - 1
 """The offset and length by which a shard's index says that a chunk was never written."""
 CRC_BYTES = 4
 PROBE = 123_456_789
+"""A chunk's number that is found again in its name."""
 
 
 @remembered
@@ -44,6 +45,8 @@ class Layout:
         Whether a file begins or ends with an index of several chunks.
     stored_dtype
         With the byte order in the file.
+    frame_shape
+        (height, width) [px].
     codec
         ``"blosc"``, ``"zstd"`` or empty.
     checksum
@@ -80,6 +83,8 @@ class Layout:
             If a chunk does not decode into what it should, or fails its checksum.
         """
         frames = np.empty((stop - start, *self.frame_shape), self.stored_dtype)
+        # file `i` holds frames i * frames_per_file and on; `first` and `last` count frames of the movie
+        # here, and frames of one file in `_read_file`
         for i in range(start // self.frames_per_file, -(-stop // self.frames_per_file)):
             base = i * self.frames_per_file
             first, last = max(start, base), min(stop, base + self.frames_per_file)
@@ -92,11 +97,14 @@ class Layout:
         if not file.exists():
             out[:] = np.asarray(self.fill).astype(self.stored_dtype)
             return
+        # the chunks that hold these frames; the first and the last may begin before `first` and end
+        # behind `last`, so `begin` and `end` are what is wanted of each
         n = self.frames_per_chunk
         chunks = range(first // n, -(-last // n))
-        places = (
-            self._places(file, chunks) if self.sharded else np.array([[0, file.size()]], np.uint64)
-        )
+        if self.sharded:
+            places = self._places(file, chunks)
+        else:
+            places = np.array([[0, file.size()]], np.uint64)
         wanted = [(offset, length) for offset, length in places.tolist() if offset != ABSENT]
         with file.pieces(wanted) as fetch:
             for chunk, (offset, length) in zip(chunks, places.tolist(), strict=True):
@@ -108,9 +116,18 @@ class Layout:
                     self._decode(fetch(offset, length), length, into, begin - chunk * n, file)
 
     def _places(self, file: Place, chunks: range) -> np.ndarray:
-        """Return (offset, length) of the chunks of a shard, from the index at its end."""
+        """Return (offset, length) of the chunks of a shard, from the index at its end.
+
+        Returns
+        -------
+        (m, 2) uint64 [bytes], one row per chunk in `chunks`; `ABSENT` twice for one never written.
+        """
+        # the last bytes of a shard: an offset and a length of 8 bytes each for every chunk, in the
+        # order of chunks, and then perhaps a checksum of them
         n_chunks = self.frames_per_file // self.frames_per_chunk
-        n_bytes = 16 * n_chunks + (CRC_BYTES if self.index_checksum else 0)
+        n_bytes = 16 * n_chunks
+        if self.index_checksum:
+            n_bytes += CRC_BYTES
         size = file.size()
         raw = file.read(max(0, size - n_bytes), size)
         if len(raw) < n_bytes:
@@ -119,13 +136,12 @@ class Layout:
         if self.index_checksum:
             content = np.frombuffer(raw, np.uint8)
             _check(content[:-CRC_BYTES], content[-CRC_BYTES:], file)
-        places = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)[
-            chunks.start : chunks.stop
-        ]
-        absent = places[:, 0] == ABSENT
-        if (
-            ~absent & ((places[:, 0] > size) | (places[:, 1] > size) | (places.sum(axis=1) > size))
-        ).any():
+        index = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)
+        places = index[chunks.start : chunks.stop]
+        offset, length = places.T
+        # offset + length wraps around at 2**64, so that each alone is compared with the size as well
+        beyond = (offset > size) | (length > size) | (offset + length > size)
+        if (beyond & (offset != ABSENT)).any():
             msg = f"the index of {file} points beyond its end"
             raise DamagedDataError(msg)
         return places
@@ -140,12 +156,12 @@ class Layout:
         if self.checksum:
             _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], file)
             raw = raw[:-CRC_BYTES]
+        # codecs give back whole chunks: where all frames of it are wanted, into their place at once
         whole = len(into) == self.frames_per_chunk
-        chunk = (
-            into
-            if whole
-            else np.empty((self.frames_per_chunk, *self.frame_shape), self.stored_dtype)
-        )
+        if whole:
+            chunk = into
+        else:
+            chunk = np.empty((self.frames_per_chunk, *self.frame_shape), self.stored_dtype)
         try:
             self._decompress(raw, chunk)
         except (ValueError, RuntimeError, TypeError) as error:
@@ -170,35 +186,48 @@ def layout_of(array: Any, folder: Place) -> Layout | None:
     """Return the layout of a Zarr array (t, y, x); None where zarr-python has to read it."""
     metadata = array.metadata
     unit, inner = array.shards or array.chunks, array.chunks
-    stored = np.dtype(array.dtype)
-    if (
-        array.ndim != 3
-        or unit[1:] != array.shape[1:]
-        or inner[1:] != array.shape[1:]
-        or unit[0] % inner[0]
-    ):
+    cut_in_time_alone = unit[1:] == inner[1:] == array.shape[1:]
+    if array.ndim != 3 or not cut_in_time_alone or unit[0] % inner[0]:
         return None
-    coded = (
-        _v2_codec(metadata)
-        if metadata.zarr_format == 2
-        else _v3_codec([codec.to_dict() for codec in metadata.codecs])
-    )
+    if metadata.zarr_format == 2:
+        coded = _v2_codec(metadata)
+    else:
+        coded = _v3_codec([codec.to_dict() for codec in metadata.codecs])
     if coded is None:
         return None
     codec, checksum, index_checksum, order = coded
+    # how a store names its chunks is asked of zarr: the name of a chunk with a number that can be
+    # told from all else in it ("c/123456789/0/0", "123456789.0.0")
     before, probed, after = str(metadata.encode_chunk_key((PROBE, 0, 0))).partition(str(PROBE))
     if not probed:
         return None
+    stored = np.dtype(array.dtype)
+    if stored.itemsize > 1:
+        stored = stored.newbyteorder(order)
+    fill = 0.0
+    if array.fill_value is not None:
+        fill = float(array.fill_value)
+    n_frames, height, width = array.shape
     return Layout(
-        folder=folder, key=f"{before}{{}}{after}", frame_shape=(int(array.shape[1]), int(array.shape[2])), n_frames=int(array.shape[0]),
-        frames_per_file=int(unit[0]), frames_per_chunk=int(inner[0]), sharded=array.shards is not None,
-        stored_dtype=stored.newbyteorder(order) if stored.itemsize > 1 else stored, codec=codec, checksum=checksum,
-        index_checksum=index_checksum, fill=float(array.fill_value) if array.fill_value is not None else 0.0,
-    )  # fmt: skip
+        folder=folder,
+        key=f"{before}{{}}{after}",
+        frame_shape=(int(height), int(width)),
+        n_frames=int(n_frames),
+        frames_per_file=int(unit[0]),
+        frames_per_chunk=int(inner[0]),
+        sharded=array.shards is not None,
+        stored_dtype=stored,
+        codec=codec,
+        checksum=checksum,
+        index_checksum=index_checksum,
+        fill=fill,
+    )
 
 
 def _v3_codec(codecs: list[dict[str, Any]]) -> tuple[str, bool, bool, Any] | None:
     """Return (codec, checksum, index checksum, byte order) of a chain that is understood."""
+    # outside in: a shard holds one inner chain, and its index has a chain of its own; a chain is
+    # "bytes" (the byte order), a codec or none, and a checksum or none
     index_checksum = False
     if len(codecs) == 1 and codecs[0]["name"] == "sharding_indexed":
         said = codecs[0]["configuration"]
@@ -209,49 +238,58 @@ def _v3_codec(codecs: list[dict[str, Any]]) -> tuple[str, bool, bool, Any] | Non
             return None
         if index not in (["bytes", "crc32c"], ["bytes"]):
             return None
-        index_checksum, codecs = (
-            index == ["bytes", "crc32c"],
-            [_as_dict(codec) for codec in said["codecs"]],
-        )
+        index_checksum = index == ["bytes", "crc32c"]
+        codecs = [_as_dict(codec) for codec in said["codecs"]]
     names = [codec["name"] for codec in codecs]
     checksum = names[-1] == "crc32c"
-    names, codecs = (names[:-1], codecs[:-1]) if checksum else (names, codecs)
+    if checksum:
+        names.pop()
     if names not in (["bytes"], ["bytes", "blosc"], ["bytes", "zstd"]):
         return None
     endian = str((codecs[0].get("configuration") or {}).get("endian") or "little")
-    return (
-        names[1] if len(names) > 1 else "",
-        checksum,
-        index_checksum,
-        ">" if "big" in endian else "<",
-    )
+    order = "<"
+    if "big" in endian:
+        order = ">"
+    codec = "".join(names[1:])
+    return codec, checksum, index_checksum, order
 
 
 def _as_dict(codec: Any) -> dict[str, Any]:
-    return codec if isinstance(codec, dict) else dict(codec.to_dict())
+    if isinstance(codec, dict):
+        return codec
+    return dict(codec.to_dict())
 
 
 def _v2_codec(metadata: Any) -> tuple[str, bool, bool, Any] | None:
     if metadata.filters or metadata.order != "C":
         return None
-    config = metadata.compressor.get_config() if metadata.compressor is not None else {"id": ""}
-    return (config["id"], False, False, "=") if config["id"] in ("", "blosc", "zstd") else None
+    codec = ""
+    if metadata.compressor is not None:
+        codec = metadata.compressor.get_config()["id"]
+    if codec not in ("", "blosc", "zstd"):
+        return None
+    return codec, False, False, "="
 
 
 def _promised(codec: str, raw: np.ndarray) -> int | None:
     """Return how many bytes a compressed chunk says that it holds, None where it does not say."""
     if codec == "blosc":
+        # its header of 16 bytes has the unpacked size at byte 4 and the packed one at byte 12
         if len(raw) < 16 or struct.unpack_from("<I", raw.data, 12)[0] != len(raw):
             msg = "its compressed size is not what its header says"
             raise ValueError(msg)
         return int(struct.unpack_from("<I", raw.data, 4)[0])
-    return len(raw) if not codec else None
+    if codec:
+        return None
+    return len(raw)
 
 
 def _codec(name: str) -> Any:
     import numcodecs  # type: ignore[import-untyped]
 
-    return numcodecs.Blosc() if name == "blosc" else numcodecs.Zstd()
+    if name == "blosc":
+        return numcodecs.Blosc()
+    return numcodecs.Zstd()
 
 
 def _check(content: np.ndarray, checksum: np.ndarray, file: Place) -> None:

@@ -84,19 +84,13 @@ def _find(node: Any, place: Place, options: Options) -> tuple[Any, str | None, d
         return node, _named_dimensions(node), named_values(dict(node.attrs), "attributes") or {}
     attributes = dict(node.attrs)
     scales = (attributes.get("ome") or attributes).get("multiscales")
-    if (
-        isinstance(scales, list)
-        and scales
-        and options.dataset in (None, scales[0]["datasets"][0]["path"])
-    ):
+    if isinstance(scales, list) and scales:
         image = scales[0]
-        array = node[image["datasets"][0]["path"]]
-        version = str((attributes.get("ome") or image).get("version", ""))
-        return (
-            array,
-            _ome_axes(image),
-            {"format": f"OME-Zarr {version}".strip(), **_ome_calibration(image)},
-        )
+        full_resolution = image["datasets"][0]["path"]  # the coarser levels follow it
+        if options.dataset in (None, full_resolution):
+            version = str((attributes.get("ome") or image).get("version", ""))
+            about = {"format": f"OME-Zarr {version}".strip(), **_ome_calibration(image)}
+            return node[full_resolution], _ome_axes(image), about
     if options.dataset is not None:
         array = node.get(options.dataset)
         if not isinstance(array, zarr.Array):
@@ -135,23 +129,25 @@ def _names(node: Any) -> list[str]:
 
 def _named_dimensions(array: Any) -> str | None:
     """Return the letters of Zarr v3 dimension names, if they are such letters."""
-    names = (
-        getattr(array.metadata, "dimension_names", None)
-        or dict(array.attrs).get("_ARRAY_DIMENSIONS")
-        or ()
-    )
-    letters = [{"time": "t"}.get(str(name).lower(), str(name).lower()) for name in names]
-    ok = (
-        all(len(letter) == 1 for letter in letters)
-        and {"y", "x"} <= set(letters)
-        and len(set(letters)) == array.ndim
-    )
-    return "".join(letters) if ok else None
+    v3_names = getattr(array.metadata, "dimension_names", None)
+    names = v3_names or dict(array.attrs).get("_ARRAY_DIMENSIONS") or ()
+    letters = [str(name).lower() for name in names]
+    letters = [{"time": "t"}.get(letter, letter) for letter in letters]
+    if any(len(letter) != 1 for letter in letters) or not {"y", "x"} <= set(letters):
+        return None
+    if len(set(letters)) != array.ndim:
+        return None
+    return "".join(letters)
 
 
 def _ome_axes(image: dict[str, Any]) -> str | None:
-    axes = image.get("axes")
-    names = [axis["name"] if isinstance(axis, dict) else str(axis) for axis in axes or ()]
+    """Return the letters of an image's axes, which are objects or, before OME-Zarr 0.4, names."""
+    names = []
+    for axis in image.get("axes") or ():
+        if isinstance(axis, dict):
+            names.append(axis["name"])
+        else:
+            names.append(str(axis))
     return "".join(name[0].lower() for name in names) or None
 
 
@@ -171,15 +167,12 @@ def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
         for axis, value in zip(axes, scale, strict=True)
     }
     y, x = (in_nanometres(*by_name.get(name, (None, None))) for name in "yx")
-    stated = named_values(image.get("metadata") or {}, "OME-Zarr metadata") or {}
-    dose = stated["calibration"].dose_rate_e_per_nm2_s if stated else None
-    return calibrated(
-        y,
-        x,
-        in_seconds(*by_name.get("t", (None, None))),
-        "OME-Zarr axes",
-        dose_rate_e_per_nm2_s=dose,
-    )
+    time_s = in_seconds(*by_name.get("t", (None, None)))
+    stated = named_values(image.get("metadata") or {}, "OME-Zarr metadata")
+    dose = None
+    if stated is not None:
+        dose = stated["calibration"].dose_rate_e_per_nm2_s
+    return calibrated(y, x, time_s, "OME-Zarr axes", dose_rate_e_per_nm2_s=dose)
 
 
 def _reader(
@@ -196,13 +189,24 @@ def _reader(
         raise MovieError(msg)
     _check_promise(array, place)
     time = plan.axis("t")
-    whole = 1 if time is None else min(int(unit[time]), plan.shape[0])
-    inner = 1 if time is None else int(array.chunks[time])
+    frames_per_unit = frames_per_chunk = 1
+    if time is not None:
+        frames_per_unit = min(int(unit[time]), plan.shape[0])
+        frames_per_chunk = int(array.chunks[time])
     return ZarrReader(
-        place=place, shape=plan.shape, dtype=plan.dtype(stored), plan=plan, array_path=array.path, frames_per_chunk=whole, piece=inner,
-        chunks=tuple(unit), layout=_layout(array, plan, place), notes=(plan.note,) if plan.note else (), finished=_finished(array, place),
+        place=place,
+        shape=plan.shape,
+        dtype=plan.dtype(stored),
+        plan=plan,
+        array_path=array.path,
+        frames_per_chunk=frames_per_unit,  # of a shard, where there are shards
+        piece=frames_per_chunk,
+        chunks=tuple(unit),
+        layout=_layout(array, plan, place),
+        notes=tuple(filter(None, [plan.note])),
+        finished=_finished(array, place),
         **{"format": f"Zarr v{array.metadata.zarr_format}", **about},
-    )  # fmt: skip
+    )
 
 
 def _layout(array: Any, plan: AxisPlan, place: Place) -> Layout | None:
@@ -221,7 +225,9 @@ def _check_promise(array: Any, place: Place) -> None:
     frame_bytes = math.prod(array.shape[-2:]) * np.dtype(array.dtype).itemsize
     if n_chunks > 10**6 or frame_bytes > ALWAYS_PLAUSIBLE_BYTES:
         promised = math.prod(array.shape) * np.dtype(array.dtype).itemsize
-        folder = place if place.ends_with(".zip") else place / array.path
+        folder = place
+        if not place.ends_with(".zip"):
+            folder = place / array.path
         check_promise(promised, sum(size for _, size, _ in _files_of(folder)), place)
 
 

@@ -58,7 +58,9 @@ class Job:
     @property
     def work(self) -> Place:
         """Where the store is built."""
-        return self.target if self.target.is_remote else self.markers / "store"
+        if self.target.is_remote:
+            return self.target
+        return self.markers / "store"
 
     @property
     def markers(self) -> Place:
@@ -143,6 +145,7 @@ def _barely_begun(job: Job) -> bool:
 
 def write_frames(job: Job, start: int, frames: np.ndarray) -> None:
     """Write the shard that begins with frame `start`; it belongs to the caller alone."""
+    # frames (n, y, x) begin at a shard, so that no other task writes to the same file
     _array(job, "r+")[start : start + len(frames)] = frames
     if not job.target.is_remote:
         _to_disk(job.array / f"c/{start // job.frames_per_shard}/0/0")
@@ -152,7 +155,9 @@ def read_back(job: Job, start: int, stop: int) -> np.ndarray:
     """Return frames from the store as it is now, every chunk checked."""
     array = _array(job, "r")
     layout = layout_of(array, job.array)
-    return np.asarray(array[start:stop]) if layout is None else layout.read(start, stop)
+    if layout is None:
+        return np.asarray(array[start:stop])
+    return layout.read(start, stop)
 
 
 def mark_done(job: Job, note: dict[str, Any]) -> None:
@@ -188,13 +193,12 @@ def ome_metadata(job: Job) -> dict[str, Any]:
     """Return the OME-NGFF 0.5 metadata of the image: axes, units where known, and scale."""
     known = dict(job.calibration)
     size, time_s = known.get("pixel_size_nm"), known.get("frame_time_s")
-    axes: list[dict[str, str]] = [
-        {"name": "t", "type": "time", **({"unit": "second"} if time_s else {})},
-        *(
-            {"name": name, "type": "space", **({"unit": "nanometer"} if size else {})}
-            for name in "yx"
-        ),
-    ]
+    axes = [{"name": "t", "type": "time"}, *({"name": name, "type": "space"} for name in "yx")]
+    if time_s:
+        axes[0]["unit"] = "second"
+    if size:
+        axes[1]["unit"] = axes[2]["unit"] = "nanometer"
+    # an axis without a unit has the scale 1: a frame, a pixel
     scale = [time_s or 1.0, size or 1.0, size or 1.0]
     image: dict[str, Any] = {
         "name": job.name,
@@ -217,12 +221,19 @@ def _create(job: Job) -> None:
     if not job.target.is_remote:
         os.makedirs(job.work.path, exist_ok=True)
     shape = job.shape
+    codec = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
     zarr.create_array(
-        job.array.path, shape=shape, dtype=dtype, chunks=(job.frames_per_chunk, *shape[1:]),
-        shards=(job.frames_per_shard, *shape[1:]), fill_value=0, dimension_names=("t", "y", "x"), zarr_format=3,
-        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()],
+        job.array.path,
+        shape=shape,
+        dtype=dtype,
+        chunks=(job.frames_per_chunk, *shape[1:]),
+        shards=(job.frames_per_shard, *shape[1:]),
+        fill_value=0,
+        dimension_names=("t", "y", "x"),
+        zarr_format=3,
+        compressors=[codec, Crc32cCodec()],
         config={"write_empty_chunks": True},
-    )  # fmt: skip
+    )
 
 
 def _array(job: Job, mode: Any) -> Any:
@@ -238,6 +249,9 @@ def _made_of(job: Job) -> str:
 
 
 def _markers(job: Job) -> dict[int, dict[str, Any]]:
+    """Return the notes of the blocks that are done, by their first frame."""
+    # a marker is called by its first frame, 000000000128.json; job.json is none, nor is what is
+    # still being written, and one that is not whole does not count
     found = {}
     for path in job.fs.ls(job.markers.path, detail=False):
         name = str(path).rsplit("/", 1)[-1]
