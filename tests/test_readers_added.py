@@ -46,18 +46,19 @@ def pgm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def movies(tmp_path):
+    """A folder with one movie of noise, which is enough to be read."""
     folder = tmp_path / "movies"
     folder.mkdir()
-    frames = simulate_movie("paper", n_frames=10, shape=(128, 128), seed=1).reader.read(0, 10)
-    write_pgm(folder / "stack.pgm", np.clip(frames / frames.max() * 255, 0, 255).astype("u1"))
+    frames = np.random.default_rng(1).integers(0, 256, (10, 16, 24), "u1")
+    write_pgm(folder / "stack.pgm", frames)
     return folder
 
 
 def test_the_documented_format_is_read(pgm, movies):
     movie = sk.open_movie(movies / "stack.pgm", **CALIBRATION)
-    assert (movie.name, movie.shape) == ("stack", (10, 128, 128))
+    assert (movie.name, movie.shape) == ("stack", (10, 16, 24))
     raw = (movies / "stack.pgm").read_bytes()
-    last = np.frombuffer(raw[-128 * 128 :], "u1").reshape(128, 128)
+    last = np.frombuffer(raw[-16 * 24 :], "u1").reshape(16, 24)
     np.testing.assert_array_equal(movie.frames[9].compute(), last)
     assert [one.name for one in sk.open_archive(movies)] == ["stack"]
 
@@ -71,6 +72,8 @@ def test_a_format_is_told_by_its_mark_and_unknown_ones_name_its_suffix(pgm, movi
 
 
 def test_the_documented_format_runs_twice_and_is_remembered(pgm, movies, tmp_path, monkeypatch):
+    frames = simulate_movie("paper", n_frames=6, shape=(96, 96), seed=1).reader.read(0, 6)
+    write_pgm(movies / "stack.pgm", np.clip(frames / frames.max() * 255, 0, 255).astype("u1"))
     config = RunConfig().with_values(calibration=CALIBRATION, learn={"n_frames": 3})
     with connect("threads", workers=2):
         assert sk.run(movies, tmp_path / "results", config=config).exit_code == 0

@@ -102,6 +102,8 @@ class _Child:
         """Return the answer to a question; None, and the child is gone, if none came in time."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        # whatever stops the child, the timer or a crash, ends the line that is read here early, and
+        # so shows as an answer that is not whole
         timer = threading.Timer(limit_s + START_S, self._process.kill)
         timer.start()
         try:

@@ -18,6 +18,14 @@ import numpy as np
 
 from stemkin.readers.base import Options
 from stemkin.readers.errors import MovieError
+from stemkin.readers.hdf5_axes import (
+    Hdf5Axis,
+    attribute_of,
+    axis_of,
+    calibration_along,
+    letters_of,
+    text_of,
+)
 from stemkin.readers.place import Place
 from stemkin.readers.units import calibrated, in_nanometres, in_seconds, named_values
 
@@ -119,6 +127,7 @@ def _velox(file: Any) -> Iterator[FoundDataset]:
         about: dict[str, Any] = {}
         label = ""
         with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
+            # (bytes, n_frames), a column per frame, ended by zeros; the first speaks for all
             said = json.loads(bytes(np.asarray(group["Metadata"][:, 0])).rstrip(b"\0"))
             label = str(said.get("BinaryResult", {}).get("Detector", ""))
             about = _velox_calibration(said)
@@ -149,9 +158,12 @@ def _berkeley(file: Any) -> Iterator[FoundDataset]:
             continue
         dataset = group["data"]
         vectors = [group.get(f"dim{i + 1}") for i in range(dataset.ndim)]
-        axes = [_axis_of(vector, _attribute(vector, "name")) for vector in vectors]
+        axes = [axis_of(vector, attribute_of(vector, "name")) for vector in vectors]
         yield FoundDataset(
-            dataset.name, _letters(axes), "Berkeley EMD", _calibration(axes, "EMD dimensions")
+            dataset.name,
+            letters_of(axes),
+            "Berkeley EMD",
+            calibration_along(axes, "EMD dimensions"),
         )
 
 
@@ -162,9 +174,11 @@ def _hyperspy(file: Any) -> Iterator[FoundDataset]:
         axes = []
         for i in range(dataset.ndim):
             said = dict(group[f"axis-{i}"].attrs)
-            axes.append(_Axis(_text(said.get("name")), said.get("scale"), _text(said.get("units"))))
+            axes.append(
+                Hdf5Axis(text_of(said.get("name")), said.get("scale"), text_of(said.get("units")))
+            )
         yield FoundDataset(
-            dataset.name, _letters(axes), "HyperSpy", _calibration(axes, "HyperSpy axes")
+            dataset.name, letters_of(axes), "HyperSpy", calibration_along(axes, "HyperSpy axes")
         )
 
 
@@ -175,24 +189,27 @@ def _nexus(file: Any) -> Iterator[FoundDataset]:
     if default is None:
         groups = [group for group in _groups(file) if _is_nxdata(group)]
     for group in groups:
-        signal = _text(group.attrs.get("signal"))
+        signal = text_of(group.attrs.get("signal"))
         if not signal or signal not in group or group[signal].ndim < 2:
             continue
         dataset = group[signal]
-        names = [_text(name) for name in np.atleast_1d(group.attrs.get("axes", []))]
+        names = [text_of(name) for name in np.atleast_1d(group.attrs.get("axes", []))]
         axes = []
         for name in names or [""] * dataset.ndim:
             vector = None
             if name not in ("", "."):  # so NeXus writes an axis without coordinates
                 vector = group.get(name)
-            axes.append(_axis_of(vector, name))
-        yield FoundDataset(dataset.name, _letters(axes), "NeXus", _calibration(axes, "NeXus axes"))
+            axes.append(axis_of(vector, name))
+        yield FoundDataset(
+            dataset.name, letters_of(axes), "NeXus", calibration_along(axes, "NeXus axes")
+        )
 
 
 def _default_of(file: Any) -> Any:
     """Return the group that NeXus's attributes ``default`` lead to; None if it is no data group."""
+    # each group may name one of its members; eight steps are enough, and end a circle
     group, seen = file, 0
-    while (name := _text(group.attrs.get("default"))) and name in group and seen < 8:
+    while (name := text_of(group.attrs.get("default"))) and name in group and seen < 8:
         group, seen = group[name], seen + 1
     if not _is_nxdata(group):
         return None
@@ -200,7 +217,7 @@ def _default_of(file: Any) -> Any:
 
 
 def _is_nxdata(group: Any) -> bool:
-    return _text(group.attrs.get("NX_class")) == "NXdata"
+    return text_of(group.attrs.get("NX_class")) == "NXdata"
 
 
 def _any_dataset(file: Any) -> Iterator[FoundDataset]:
@@ -245,77 +262,6 @@ CONVENTIONS: tuple[Callable[[Any], Iterator[FoundDataset]], ...] = (
     _any_dataset,
 )
 """Tried in this order; the first that sees a movie decides."""
-
-
-_LETTERS = {
-    "time": "t", "t": "t", "frame": "t", "frames": "t", "y": "y", "height": "y", "x": "x", "width": "x",
-}  # fmt: skip
-"""Names of axes that are understood."""
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """An axis as a file describes it: its name, the step from index to index, and its unit."""
-
-    name: str = ""
-    scale: Any = None
-    units: str = ""
-
-    @property
-    def letter(self) -> str:
-        """``"t"``, ``"y"``, ``"x"``, or empty for another name."""
-        return _LETTERS.get(self.name.lower().strip(), "")
-
-
-def _attribute(item: Any, name: str) -> Any:
-    """Return an attribute of a group or dataset; None where there is no such item."""
-    if item is None:
-        return None
-    return item.attrs.get(name)
-
-
-def _axis_of(vector: Any, name: Any) -> _Axis:
-    """Return the axis with coordinates `vector` (dataset or None); unequal steps give no scale."""
-    units = _text(_attribute(vector, "units"))
-    if vector is None or getattr(vector, "ndim", 0) != 1 or not 2 <= vector.size <= 10**7:
-        return _Axis(_text(name), None, units)
-    steps = np.diff(np.asarray(vector[:], float))
-    if not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
-        return _Axis(_text(name), None, units)
-    return _Axis(_text(name), float(steps.mean()), units)
-
-
-def _letters(axes: list[_Axis]) -> str | None:
-    """Return the letters of the axes, None where their names do not say them all."""
-    letters = "".join(axis.letter for axis in axes)
-    all_differ = len(letters) == len(set(letters)) == len(axes)
-    if not all_differ or not {"y", "x"} <= set(letters):
-        return None
-    return letters
-
-
-def _calibration(axes: list[_Axis], where: str) -> dict[str, Any]:
-    # more axes than letters: which of them is which is not known, so nothing is
-    letters = _letters(axes) or "tyx"[-len(axes) :]
-    by_letter = {}
-    if len(letters) == len(axes):
-        by_letter = dict(zip(letters, axes, strict=True))
-    nothing = _Axis()
-    y, x, t = (by_letter.get(letter, nothing) for letter in "yxt")
-    return calibrated(
-        in_nanometres(y.scale, y.units),
-        in_nanometres(x.scale, x.units),
-        in_seconds(t.scale, t.units),
-        where,
-    )
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        return value
-    return ""
 
 
 def _groups(file: Any) -> Iterator[Any]:

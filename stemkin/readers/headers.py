@@ -46,6 +46,8 @@ class Headers:
         OSError, MovieError
             As `open_reader`.
         """
+        # the state is taken before the header is read: if the file changes in between, the next
+        # look finds another state and reads again
         key = json.dumps([place.source, options.dataset, options.channel])
         state = state_of(place)
         with self._lock:
@@ -85,6 +87,7 @@ class Headers:
         """Write what is remembered, whole or not at all, if it has changed."""
         if not self.changed:
             return
+        # processes that write the same file have a part each, and the last one counts
         part = f"{path}.{os.getpid()}.part"
         try:
             with open(part, "wb") as file:

@@ -107,6 +107,8 @@ def is_one_movie(folder: Place) -> bool:
 
 def _sorted(paths: list[str], root: Place) -> list[Listed]:
     """Return the movies at `paths` in the natural order of what they are called below `root`."""
+    # object stores list paths in a form of their own, so the root is brought into the same form
+    # before it is cut off
     above = _as_listed(root).rstrip("/\\")
     found = []
     for path in paths:
@@ -119,6 +121,8 @@ def _sorted(paths: list[str], root: Place) -> list[Listed]:
 
 def _movies_below(folder: Place) -> list[str]:
     """Return the movies in a folder and its subfolders, but hidden ones and earlier results."""
+    # `to_look` holds the folders still to be searched; a folder that is a movie itself is not
+    # searched, nor one with results of an earlier run
     found = []
     to_look = [folder]
     while to_look:

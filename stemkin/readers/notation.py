@@ -85,6 +85,8 @@ def from_json(said: Any) -> Any:
     ValueError, TypeError, KeyError, AttributeError
         If it is not what `to_json` writes.
     """
+    # plain values stand for themselves; everything else is an object, told apart by its keys, the
+    # class of a reader or dataclass by "kind"
     if not isinstance(said, dict):
         return said
     if "kind" in said:

@@ -171,6 +171,7 @@ class NpzReader(FileReader):
         frames = np.empty((stop - start, *self.shape[1:]), self.stored_dtype)
         view = bytes_view(frames)
         with self._unpacked() as file:
+            # a compressed member cannot be entered in the middle: what lies before is dropped
             to_skip = self.offset + start * frames[0].nbytes
             while to_skip:
                 to_skip -= len(_some(file, min(to_skip, PIECE_BYTES), self.place))

@@ -209,6 +209,8 @@ class LocalPlace(Place):
             # telling costs half as much as waiting for the disk, so it is not waited for either
             ahead = threading.Thread(target=_announce, args=(file.fileno(), wanted), daemon=True)
             ahead.start()
+            # one buffer serves all pieces, a little larger than the largest so far, so that what
+            # `fetch` returned is overwritten by its next call
             buffer = np.empty(0, np.uint8)
 
             def fetch(offset: int, length: int) -> np.ndarray:
@@ -289,6 +291,8 @@ class RemotePlace(Place):
     @contextmanager
     def pieces(self, wanted: Sequence[tuple[int, int]]) -> Iterator[Pieces]:
         """Fetch all pieces in one request, or in one each where they lie scattered."""
+        # chunks of a shard mostly lie side by side: one request from the first byte wanted to the
+        # last, unless far more would come between them than is wanted
         low = min((offset for offset, _ in wanted), default=0)
         high = max((offset + length for offset, length in wanted), default=0)
         if high - low > 4 * sum(length for _, length in wanted) + 2**20:
@@ -348,6 +352,8 @@ class _Capped(io.BufferedReader):
         """Return up to `n` bytes."""
         if n is None or n < 0 or n <= io.DEFAULT_BUFFER_SIZE:
             return super().read(n)
+        # a buffered reader allocates what is asked for before it reads: a broken header may ask for
+        # all memory there is
         left = os.fstat(self.fileno()).st_size - self.tell()
         return super().read(max(0, min(n, left)))
 
@@ -356,6 +362,8 @@ def _announce(file: int, wanted: Sequence[tuple[int, int]]) -> None:
     """Have the system fetch pieces of an open file into its cache."""
     if not hasattr(os, "posix_fadvise"):
         return
+    # pieces are announced in the order in which they will be asked for, cut into parts that the
+    # system is willing to fetch ahead
     for offset, length in wanted:
         end = offset + length
         for start in range(offset, end, ANNOUNCED_BYTES):
@@ -365,6 +373,7 @@ def _announce(file: int, wanted: Sequence[tuple[int, int]]) -> None:
 
 def _read_until_full(file: Any, offset: int, view: memoryview) -> int:
     """Fill `view` from `offset` of a file on; return how many bytes there were."""
+    # the system may give fewer bytes than were asked for; none at all means the end of the file
     file.seek(offset)
     done = 0
     while done < len(view):

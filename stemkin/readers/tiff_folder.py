@@ -33,6 +33,7 @@ def is_sequence(folder: Place) -> bool:
     numbered = _numbered(_names(folder, _mark(folder)))
     if numbered is None:
         return False
+    # the first of these three files that opens decides; a broken one says nothing
     for i in {min(numbered), sorted(numbered)[len(numbered) // 2], max(numbered)}:
         with suppress(MovieError, OSError):
             return open_file(folder / numbered[i], Options()).shape[0] == 1
@@ -48,6 +49,7 @@ def open_tiff_folder(place: Place, options: Options) -> FileReader:
         If the files differ in shape or type, or none opens.
     """
     numbered = _numbered(_names(place, _mark(place))) or {}
+    # frame numbers begin at 0; a number without a file counts as a frame, and is missing when read
     n_frames = max(numbered, default=-1) + 1
     sampled = sorted(numbered)[:: max(1, len(numbered) // N_SAMPLED)]
     opened, reason = {}, ""

@@ -11,7 +11,6 @@ claims is checked against the place that it has.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +19,16 @@ import numpy as np
 from stemkin.readers.errors import DamagedDataError
 from stemkin.readers.notation import remembered
 from stemkin.readers.place import Place
+from stemkin.readers.zarr_codecs import (
+    CRC_BYTES,
+    check_crc,
+    codec_chain,
+    codec_named,
+    promised_bytes,
+)
 
 ABSENT = 2**64 - 1
 """The offset and length by which a shard's index says that a chunk was never written."""
-CRC_BYTES = 4
 PROBE = 123_456_789
 """A chunk's number that is found again in its name."""
 
@@ -135,7 +140,7 @@ class Layout:
             raise DamagedDataError(msg)
         if self.index_checksum:
             content = np.frombuffer(raw, np.uint8)
-            _check(content[:-CRC_BYTES], content[-CRC_BYTES:], file)
+            check_crc(content[:-CRC_BYTES], content[-CRC_BYTES:], file)
         index = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)
         places = index[chunks.start : chunks.stop]
         offset, length = places.T
@@ -154,7 +159,7 @@ class Layout:
             msg = f"{file} is cut short"
             raise DamagedDataError(msg)
         if self.checksum:
-            _check(raw[:-CRC_BYTES], raw[-CRC_BYTES:], file)
+            check_crc(raw[:-CRC_BYTES], raw[-CRC_BYTES:], file)
             raw = raw[:-CRC_BYTES]
         # codecs give back whole chunks: where all frames of it are wanted, into their place at once
         whole = len(into) == self.frames_per_chunk
@@ -172,12 +177,12 @@ class Layout:
 
     def _decompress(self, raw: np.ndarray, chunk: np.ndarray) -> None:
         flat = chunk.reshape(-1).view(np.uint8)
-        promised = _promised(self.codec, raw)
+        promised = promised_bytes(self.codec, raw)
         if promised is not None and promised != flat.nbytes:
             msg = f"it has {promised} bytes, not {flat.nbytes}"
             raise ValueError(msg)
         if self.codec:
-            _codec(self.codec).decode(raw, out=flat)
+            codec_named(self.codec).decode(raw, out=flat)
         else:
             flat[:] = raw
 
@@ -189,13 +194,9 @@ def layout_of(array: Any, folder: Place) -> Layout | None:
     cut_in_time_alone = unit[1:] == inner[1:] == array.shape[1:]
     if array.ndim != 3 or not cut_in_time_alone or unit[0] % inner[0]:
         return None
-    if metadata.zarr_format == 2:
-        coded = _v2_codec(metadata)
-    else:
-        coded = _v3_codec([codec.to_dict() for codec in metadata.codecs])
-    if coded is None:
+    chain = codec_chain(metadata)
+    if chain is None:
         return None
-    codec, checksum, index_checksum, order = coded
     # how a store names its chunks is asked of zarr: the name of a chunk with a number that can be
     # told from all else in it ("c/123456789/0/0", "123456789.0.0")
     before, probed, after = str(metadata.encode_chunk_key((PROBE, 0, 0))).partition(str(PROBE))
@@ -203,7 +204,7 @@ def layout_of(array: Any, folder: Place) -> Layout | None:
         return None
     stored = np.dtype(array.dtype)
     if stored.itemsize > 1:
-        stored = stored.newbyteorder(order)
+        stored = stored.newbyteorder(chain.order)
     fill = 0.0
     if array.fill_value is not None:
         fill = float(array.fill_value)
@@ -217,85 +218,8 @@ def layout_of(array: Any, folder: Place) -> Layout | None:
         frames_per_chunk=int(inner[0]),
         sharded=array.shards is not None,
         stored_dtype=stored,
-        codec=codec,
-        checksum=checksum,
-        index_checksum=index_checksum,
+        codec=chain.codec,
+        checksum=chain.checksum,
+        index_checksum=chain.index_checksum,
         fill=fill,
     )
-
-
-def _v3_codec(codecs: list[dict[str, Any]]) -> tuple[str, bool, bool, Any] | None:
-    """Return (codec, checksum, index checksum, byte order) of a chain that is understood."""
-    # outside in: a shard holds one inner chain, and its index has a chain of its own; a chain is
-    # "bytes" (the byte order), a codec or none, and a checksum or none
-    index_checksum = False
-    if len(codecs) == 1 and codecs[0]["name"] == "sharding_indexed":
-        said = codecs[0]["configuration"]
-        index = [_as_dict(codec)["name"] for codec in said["index_codecs"]]
-        if said.get("index_location", "end") not in ("end",) and "end" not in str(
-            said["index_location"]
-        ):
-            return None
-        if index not in (["bytes", "crc32c"], ["bytes"]):
-            return None
-        index_checksum = index == ["bytes", "crc32c"]
-        codecs = [_as_dict(codec) for codec in said["codecs"]]
-    names = [codec["name"] for codec in codecs]
-    checksum = names[-1] == "crc32c"
-    if checksum:
-        names.pop()
-    if names not in (["bytes"], ["bytes", "blosc"], ["bytes", "zstd"]):
-        return None
-    endian = str((codecs[0].get("configuration") or {}).get("endian") or "little")
-    order = "<"
-    if "big" in endian:
-        order = ">"
-    codec = "".join(names[1:])
-    return codec, checksum, index_checksum, order
-
-
-def _as_dict(codec: Any) -> dict[str, Any]:
-    if isinstance(codec, dict):
-        return codec
-    return dict(codec.to_dict())
-
-
-def _v2_codec(metadata: Any) -> tuple[str, bool, bool, Any] | None:
-    if metadata.filters or metadata.order != "C":
-        return None
-    codec = ""
-    if metadata.compressor is not None:
-        codec = metadata.compressor.get_config()["id"]
-    if codec not in ("", "blosc", "zstd"):
-        return None
-    return codec, False, False, "="
-
-
-def _promised(codec: str, raw: np.ndarray) -> int | None:
-    """Return how many bytes a compressed chunk says that it holds, None where it does not say."""
-    if codec == "blosc":
-        # its header of 16 bytes has the unpacked size at byte 4 and the packed one at byte 12
-        if len(raw) < 16 or struct.unpack_from("<I", raw.data, 12)[0] != len(raw):
-            msg = "its compressed size is not what its header says"
-            raise ValueError(msg)
-        return int(struct.unpack_from("<I", raw.data, 4)[0])
-    if codec:
-        return None
-    return len(raw)
-
-
-def _codec(name: str) -> Any:
-    import numcodecs  # type: ignore[import-untyped]
-
-    if name == "blosc":
-        return numcodecs.Blosc()
-    return numcodecs.Zstd()
-
-
-def _check(content: np.ndarray, checksum: np.ndarray, file: Place) -> None:
-    """Raise where the CRC32C of `content` is another one."""
-    import google_crc32c
-
-    if google_crc32c.value(content) != int.from_bytes(checksum.tobytes(), "little"):
-        msg = f"a checksum in {file} does not match: bytes were changed since it was written"
-        raise DamagedDataError(msg)

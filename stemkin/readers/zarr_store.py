@@ -23,8 +23,9 @@ from stemkin.readers.errors import (
     check_promise,
 )
 from stemkin.readers.place import Place, RemotePlace
-from stemkin.readers.units import calibrated, in_nanometres, in_seconds, named_values
+from stemkin.readers.units import named_values
 from stemkin.readers.zarr_blocks import Layout, layout_of
+from stemkin.readers.zarr_metadata import dimension_letters, ome_axes, ome_calibration
 
 COMPLETE = "stemkin"
 """The attribute by which ``stemkin convert`` says that every chunk was written and checked."""
@@ -81,7 +82,7 @@ def _find(node: Any, place: Place, options: Options) -> tuple[Any, str | None, d
     import zarr
 
     if isinstance(node, zarr.Array):
-        return node, _named_dimensions(node), named_values(dict(node.attrs), "attributes") or {}
+        return node, dimension_letters(node), named_values(dict(node.attrs), "attributes") or {}
     attributes = dict(node.attrs)
     scales = (attributes.get("ome") or attributes).get("multiscales")
     if isinstance(scales, list) and scales:
@@ -89,8 +90,8 @@ def _find(node: Any, place: Place, options: Options) -> tuple[Any, str | None, d
         full_resolution = image["datasets"][0]["path"]  # the coarser levels follow it
         if options.dataset in (None, full_resolution):
             version = str((attributes.get("ome") or image).get("version", ""))
-            about = {"format": f"OME-Zarr {version}".strip(), **_ome_calibration(image)}
-            return node[full_resolution], _ome_axes(image), about
+            about = {"format": f"OME-Zarr {version}".strip(), **ome_calibration(image)}
+            return node[full_resolution], ome_axes(image), about
     if options.dataset is not None:
         array = node.get(options.dataset)
         if not isinstance(array, zarr.Array):
@@ -103,7 +104,7 @@ def _find(node: Any, place: Place, options: Options) -> tuple[Any, str | None, d
         or named_values(attributes, "attributes")
         or {}
     )
-    return array, _named_dimensions(array), about
+    return array, dimension_letters(array), about
 
 
 def _only_array(node: Any, place: Place) -> Any:
@@ -127,59 +128,12 @@ def _names(node: Any) -> list[str]:
     return [name for name, _ in node.members(max_depth=4)][:8]
 
 
-def _named_dimensions(array: Any) -> str | None:
-    """Return the letters of Zarr v3 dimension names, if they are such letters."""
-    v3_names = getattr(array.metadata, "dimension_names", None)
-    names = v3_names or dict(array.attrs).get("_ARRAY_DIMENSIONS") or ()
-    letters = [str(name).lower() for name in names]
-    letters = [{"time": "t"}.get(letter, letter) for letter in letters]
-    if any(len(letter) != 1 for letter in letters) or not {"y", "x"} <= set(letters):
-        return None
-    if len(set(letters)) != array.ndim:
-        return None
-    return "".join(letters)
-
-
-def _ome_axes(image: dict[str, Any]) -> str | None:
-    """Return the letters of an image's axes, which are objects or, before OME-Zarr 0.4, names."""
-    names = []
-    for axis in image.get("axes") or ():
-        if isinstance(axis, dict):
-            names.append(axis["name"])
-        else:
-            names.append(str(axis))
-    return "".join(name[0].lower() for name in names) or None
-
-
-def _ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
-    """Return the calibration in the coordinate transformations: the scales of level and image."""
-    axes = [axis for axis in image.get("axes") or () if isinstance(axis, dict)]
-    scale = np.ones(len(axes))
-    for transformations in (
-        image["datasets"][0].get("coordinateTransformations"),
-        image.get("coordinateTransformations"),
-    ):
-        for step in transformations or ():
-            if step.get("type") == "scale" and len(step.get("scale", ())) == len(axes):
-                scale = scale * np.asarray(step["scale"], float)
-    by_name = {
-        axis["name"].lower()[:1]: (value, axis.get("unit"))
-        for axis, value in zip(axes, scale, strict=True)
-    }
-    y, x = (in_nanometres(*by_name.get(name, (None, None))) for name in "yx")
-    time_s = in_seconds(*by_name.get("t", (None, None)))
-    stated = named_values(image.get("metadata") or {}, "OME-Zarr metadata")
-    dose = None
-    if stated is not None:
-        dose = stated["calibration"].dose_rate_e_per_nm2_s
-    return calibrated(y, x, time_s, "OME-Zarr axes", dose_rate_e_per_nm2_s=dose)
-
-
 def _reader(
     array: Any, axes: str | None, about: dict[str, Any], place: Place, options: Options
 ) -> FileReader:
     stored = np.dtype(array.dtype)
     plan = frames_in(array.shape, axes, stored, place, options)
+    # what is read as one piece: a shard if there are shards, which then has several chunks
     unit = array.shards or array.chunks
     if math.prod(unit) * stored.itemsize > MAX_CHUNK_BYTES:
         msg = (

@@ -119,6 +119,8 @@ def begin(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
             )
             raise FileExistsError(msg)
         _remove(job, job.target)
+    # the record is written first, then the array, then shards and their markers: so a record that
+    # is this job's means that everything with a marker is this job's, too
     earlier = _json(job, job.markers / RECORD)
     if earlier == job.record():
         if not (job.array / "zarr.json").exists():
@@ -169,6 +171,8 @@ def finish(job: Job, notes: list[dict[str, Any]]) -> None:
     """Give the store its metadata and its name; `notes` are those of all blocks in order."""
     import zarr
 
+    # the array's own attributes come first, the root's metadata make it an image, and the name comes
+    # last; a store that was stopped in between is not finished for `is_finished`
     damaged = [frame for note in notes for frame in note["damaged"]]
     said = {
         "complete": True,
