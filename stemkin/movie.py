@@ -1,7 +1,8 @@
 """A movie: frames that are read when they are needed, and what is known of them.
 
 >>> import numpy as np
->>> movie = Movie.from_array(np.zeros((6, 32, 32)), name="tiny", pixel_size_nm=0.03, frame_time_s=2.25)
+>>> calibration = {"pixel_size_nm": 0.03, "frame_time_s": 2.25}
+>>> movie = Movie.from_array(np.zeros((6, 32, 32)), name="tiny", **calibration)
 >>> movie.frames.shape, movie.pixel_size_nm
 ((6, 32, 32), 0.03)
 >>> movie.block_edges(frames_per_block=4)

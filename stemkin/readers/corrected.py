@@ -156,8 +156,9 @@ def _image(given: Image, name: str, shape: tuple[int, int]) -> np.ndarray | floa
     return image
 
 
+# `identity` is part of the cache's key: a changed file is read anew
 @lru_cache(maxsize=16)
-def _read_image(place: Place, identity: str) -> np.ndarray:  # noqa: ARG001 - a changed file is read anew
+def _read_image(place: Place, identity: str) -> np.ndarray:  # noqa: ARG001
     reader = open_reader(place)
     mean: np.ndarray = reader.read(0, reader.shape[0]).mean(axis=0, dtype=np.float64)
     return mean

@@ -24,7 +24,8 @@ from stemkin.readers.raw import raw_reader
 from stemkin.readers.units import calibrated, in_nanometres, in_seconds
 
 TYPES = {
-    2: "i2", 3: "i4", 4: "u2", 5: "u4", 6: "f4", 7: "f8", 8: "u1", 9: "i1", 10: "i1", 11: "i8", 12: "u8",
+    2: "i2", 3: "i4", 4: "u2", 5: "u4", 6: "f4", 7: "f8",
+    8: "u1", 9: "i1", 10: "i1", 11: "i8", 12: "u8",
 }  # fmt: skip
 """Codes of simple values in tags."""
 PIXELS = {

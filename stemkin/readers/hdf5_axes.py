@@ -10,7 +10,8 @@ import numpy as np
 from stemkin.readers.units import calibrated, in_nanometres, in_seconds
 
 _LETTERS = {
-    "time": "t", "t": "t", "frame": "t", "frames": "t", "y": "y", "height": "y", "x": "x", "width": "x",
+    "time": "t", "t": "t", "frame": "t", "frames": "t",
+    "y": "y", "height": "y", "x": "x", "width": "x",
 }  # fmt: skip
 """Names of axes that are understood."""
 

@@ -66,6 +66,11 @@ def open_npz(place: Place, options: Options) -> FileReader:
 def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     """Parse the beginning of an ``.npy`` file.
 
+    Parameters
+    ----------
+    head
+        The first bytes of it, more than its header has.
+
     Returns
     -------
     shape, dtype

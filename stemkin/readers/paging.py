@@ -30,8 +30,8 @@ class Pages:
         if start < 0 or n < 0 or start + n > self.size:
             msg = f"it ends at byte {self.size}, before what its header points to"
             raise EOFError(msg)
-        # page i holds bytes i * PAGE_BYTES to (i + 1) * PAGE_BYTES; a read may begin in one page and
-        # end in another
+        # page i holds bytes i * PAGE_BYTES to (i + 1) * PAGE_BYTES; a read may begin in one page
+        # and end in another
         first, last = start // PAGE_BYTES, (start + max(n, 1) - 1) // PAGE_BYTES
         joined = b"".join(self._page(i) for i in range(first, last + 1))
         return joined[start - first * PAGE_BYTES :][:n]

@@ -328,8 +328,9 @@ def bytes_view(array: np.ndarray) -> memoryview:
     return memoryview(cast(Any, array.reshape(-1).view(np.uint8)))
 
 
+# `process` is part of the cache's key: connections do not survive a fork
 @lru_cache(maxsize=64)
-def _filesystem(protocol: str, process: int) -> Any:  # noqa: ARG001 - connections do not survive a fork
+def _filesystem(protocol: str, process: int) -> Any:  # noqa: ARG001
     import fsspec
 
     try:

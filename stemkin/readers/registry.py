@@ -1,8 +1,8 @@
 """Which format a file is of, and which formats there are: stemkin's own, and those that you add.
 
-A format is told by its first bytes where it has a mark, and by its suffix. A new one takes a reader,
-an opener and a `Format`, and no change to stemkin. This is all of it, for movies in PGM files (one
-picture after the other, each behind the same header)::
+A format is told by its first bytes where it has a mark, and by its suffix. A new one takes a
+reader, an opener and a `Format`, and no change to stemkin. This is all of it, for movies in PGM
+files (one picture after the other, each behind the same header)::
 
     # pgm.py
     from dataclasses import dataclass
@@ -41,8 +41,8 @@ picture after the other, each behind the same header)::
     register(Format("PGM", (".pgm",), "pgm:open_pgm", begins(b"P5")))
 
 After ``import pgm`` every verb opens such files, and `run` remembers their headers. **On workers**
-the format needs nothing more: a task brings its reader along, whose module is imported there. It has
-to be importable there, as any function that Dask is given. A package makes its formats known to
+the format needs nothing more: a task brings its reader along, whose module is imported there. It
+has to be importable there, as any function that Dask is given. A package makes its formats known to
 every process that it is installed for, and to the command ``stemkin``, by an entry point that names
 the `Format`::
 
@@ -112,7 +112,19 @@ class Format:
 
 
 def begins(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:
-    """Return a test for files with one of `marks` at byte `at`."""
+    """Return a test for files by their first bytes.
+
+    Parameters
+    ----------
+    *marks
+        Bytes of which one has to be there.
+    at
+        Byte of the file at which they stand.
+
+    Returns
+    -------
+    A function of a file's beginning, for `Format`.
+    """
     return lambda head: any(head[at : at + len(mark)] == mark for mark in marks)
 
 
@@ -195,7 +207,8 @@ def _installed() -> tuple[Format, ...]:
     for point in entry_points(group=ENTRY_POINTS):
         try:
             found.append(point.load())
-        except Exception as error:  # noqa: BLE001 - a package of others that is broken costs its formats, not every run
+        # a package of others that is broken costs its formats, not every run
+        except Exception as error:  # noqa: BLE001
             log.warning("the format %s of %s is left out: %s", point.name, point.value, error)
     return tuple(found)
 

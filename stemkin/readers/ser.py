@@ -24,8 +24,8 @@ from stemkin.readers.units import calibrated, in_nanometres
 MAGIC = b"\x49\x49\x97\x01"
 IMAGES = 0x4122
 ELEMENT = struct.Struct("<ddiddihii")
-"""Header of an image: for x and for y its offset [m], pixel size [m] and reference pixel; then type,
-width and height."""
+"""Header of an image: for x and for y its offset [m], pixel size [m] and reference pixel; then
+type, width and height."""
 TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: "<f8"}
 MAX_ELEMENTS = 2**24
 
@@ -56,7 +56,8 @@ def open_emi(place: Place, options: Options) -> FileReader:
     return open_ser(beside[min(options.channel or 0, len(beside) - 1)], options)
 
 
-def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
+# every format takes options
+def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001
     """Open a SER file. Lazy: only its header, its offsets and the first element's header are read.
 
     Raises

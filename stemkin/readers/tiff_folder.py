@@ -129,8 +129,9 @@ def _mark(folder: Place) -> int:
     return os.stat(folder.path).st_mtime_ns
 
 
+# `mark` is part of the cache's key: a changed folder is listed anew
 @lru_cache(maxsize=64)
-def _names(folder: Place, mark: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is listed anew
+def _names(folder: Place, mark: int) -> tuple[str, ...]:  # noqa: ARG001
     visible = [name for name in folder.names() if not name.startswith(".")]
     return tuple(sorted(name for name in visible if name.lower().endswith(SUFFIXES)))
 

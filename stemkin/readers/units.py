@@ -1,7 +1,9 @@
 """Lengths and times in the units that files use, turned into nm and s.
 
->>> in_nanometres(0.03, "nm"), in_nanometres(3e-11, "m"), in_nanometres(0.3, "\\u00c5"), in_nanometres(1, "pixels")
-(0.03, 0.03, 0.03, None)
+>>> in_nanometres(0.03, "nm"), in_nanometres(3e-11, "m"), in_nanometres(0.3, "\\u00c5")
+(0.03, 0.03, 0.03)
+>>> in_nanometres(1, "pixels") is None
+True
 >>> in_seconds(2250, "ms"), in_seconds(1, "frame")
 (2.25, None)
 """
@@ -14,26 +16,43 @@ from typing import Any
 from stemkin.readers.base import CALIBRATED, Calibration
 
 _NM = {
-    "m": 1e9, "meter": 1e9, "metre": 1e9, "cm": 1e7, "centimeter": 1e7, "mm": 1e6, "millimeter": 1e6,
-    "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3, "micrometre": 1e3,
+    "m": 1e9, "meter": 1e9, "metre": 1e9, "[m]": 1e9,
+    "cm": 1e7, "centimeter": 1e7, "mm": 1e6, "millimeter": 1e6,
+    "um": 1e3, "µm": 1e3, "μm": 1e3, "[u_m]": 1e3, "micron": 1e3, "microns": 1e3,
+    "micrometer": 1e3, "micrometre": 1e3, "[n_m]": 1.0, "n_m": 1.0,
     "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0, "nanometers": 1.0,
     "å": 0.1, "a": 0.1, "ang": 0.1, "angstrom": 0.1, "angstroms": 0.1, "ångström": 0.1, "Å": 0.1,
-    "pm": 1e-3, "picometer": 1e-3, "picometre": 1e-3, "[m]": 1e9, "[n_m]": 1.0, "[u_m]": 1e3, "n_m": 1.0,
+    "pm": 1e-3, "picometer": 1e-3, "picometre": 1e-3,
 }  # fmt: skip
 _S = {
-    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "[s]": 1.0, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3,
-    "milliseconds": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "microsecond": 1e-6, "ns": 1e-9, "nanosecond": 1e-9,
+    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "[s]": 1.0,
+    "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
+    "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "microsecond": 1e-6, "ns": 1e-9, "nanosecond": 1e-9,
     "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0,
 }  # fmt: skip
 
 
 def in_nanometres(value: Any, unit: Any) -> float | None:
-    """Return a length in nm; None where the unit is no length or the value no positive number."""
+    """Return a length in nm; None where the unit is no length or the value no positive number.
+
+    Parameters
+    ----------
+    value
+        Anything that may be a number, as a file's metadata have it.
+    unit
+        Its unit as text or bytes, in the spelling of any program that is known.
+    """
     return _converted(value, unit, _NM)
 
 
 def in_seconds(value: Any, unit: Any) -> float | None:
-    """Return a time in s; None where the unit is no time or the value no positive number."""
+    """Return a time in s; None where the unit is no time or the value no positive number.
+
+    Parameters
+    ----------
+    value, unit
+        As in `in_nanometres`.
+    """
     return _converted(value, unit, _S)
 
 

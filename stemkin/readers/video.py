@@ -29,7 +29,8 @@ COLOURED = 8
 compression does."""
 
 
-def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001 - every format takes options
+# every format takes options
+def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001
     """Open a video. Lazy: its packets are counted, and its first frame is decoded.
 
     Raises
@@ -122,8 +123,9 @@ def _container(place: Place) -> Iterator[Any]:
             yield container
 
 
+# `identity` is part of the cache's key: a changed file is indexed anew
 @lru_cache(maxsize=16)
-def _index(place: Place, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001 - a changed file is indexed anew
+def _index(place: Place, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001
     """Return the time stamps of all frames and of key frames, sorted; packets are not decoded."""
     with _container(place) as container:
         packets = [

@@ -82,7 +82,7 @@ class TolerantReader(WrappingReader):
         except Exception as error:
             if not is_damage(error):
                 raise
-        # pieces begin at multiples of `piece`, whatever was asked for, so that none is decoded twice
+        # pieces begin at multiples of `piece`, whatever was asked for: none is decoded twice
         edges = [start, *range((start // self.piece + 1) * self.piece, stop, self.piece), stop]
         return np.concatenate([self._piece(*pair) for pair in pairwise(edges)])
 

@@ -80,7 +80,7 @@ class Layout:
         return self.folder / self.key.format(i)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return frames `start` to `stop`.
+        """Return frames `start` to `stop` (excluded) as (n, y, x) in the stored type.
 
         Raises
         ------
@@ -88,8 +88,8 @@ class Layout:
             If a chunk does not decode into what it should, or fails its checksum.
         """
         frames = np.empty((stop - start, *self.frame_shape), self.stored_dtype)
-        # file `i` holds frames i * frames_per_file and on; `first` and `last` count frames of the movie
-        # here, and frames of one file in `_read_file`
+        # file `i` holds frames i * frames_per_file and on; `first` and `last` count frames of the
+        # movie here, and frames of one file in `_read_file`
         for i in range(start // self.frames_per_file, -(-stop // self.frames_per_file)):
             base = i * self.frames_per_file
             first, last = max(start, base), min(stop, base + self.frames_per_file)
@@ -98,7 +98,7 @@ class Layout:
         return frames
 
     def _read_file(self, file: Place, first: int, last: int, out: np.ndarray) -> None:
-        """Fill `out` with frames `first` to `last` of one file."""
+        """Fill `out` (n, y, x) with frames `first` to `last` of one file."""
         if not file.exists():
             out[:] = np.asarray(self.fill).astype(self.stored_dtype)
             return
@@ -144,7 +144,7 @@ class Layout:
         index = np.frombuffer(raw, "<u8", 2 * n_chunks).reshape(n_chunks, 2)
         places = index[chunks.start : chunks.stop]
         offset, length = places.T
-        # offset + length wraps around at 2**64, so that each alone is compared with the size as well
+        # offset + length wraps around at 2**64, so each alone is compared with the size as well
         beyond = (offset > size) | (length > size) | (offset + length > size)
         if (beyond & (offset != ABSENT)).any():
             msg = f"the index of {file} points beyond its end"
@@ -188,7 +188,15 @@ class Layout:
 
 
 def layout_of(array: Any, folder: Place) -> Layout | None:
-    """Return the layout of a Zarr array (t, y, x); None where zarr-python has to read it."""
+    """Return the layout of a Zarr array (t, y, x); None where zarr-python has to read it.
+
+    Parameters
+    ----------
+    array
+        A ``zarr.Array``.
+    folder
+        Where its chunks are.
+    """
     metadata = array.metadata
     unit, inner = array.shards or array.chunks, array.chunks
     cut_in_time_alone = unit[1:] == inner[1:] == array.shape[1:]

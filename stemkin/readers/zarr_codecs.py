@@ -1,4 +1,4 @@
-"""Codecs of Zarr's chunks: which chains are understood, and what compressed bytes say of themselves."""
+"""Codecs of Zarr's chunks: the chains that are understood, and checks of what was compressed."""
 
 from __future__ import annotations
 

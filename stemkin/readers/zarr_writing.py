@@ -146,8 +146,18 @@ def _barely_begun(job: Job) -> bool:
 
 
 def write_frames(job: Job, start: int, frames: np.ndarray) -> None:
-    """Write the shard that begins with frame `start`; it belongs to the caller alone."""
-    # frames (n, y, x) begin at a shard, so that no other task writes to the same file
+    """Write the shard that begins with frame `start`; it belongs to the caller alone.
+
+    Parameters
+    ----------
+    job
+        The store.
+    start
+        A multiple of `Job.frames_per_shard`.
+    frames
+        (n, y, x), all that the shard holds.
+    """
+    # frames begin at a shard's beginning, so that no other task writes to the same file
     _array(job, "r+")[start : start + len(frames)] = frames
     if not job.target.is_remote:
         _to_disk(job.array / f"c/{start // job.frames_per_shard}/0/0")
@@ -168,11 +178,20 @@ def mark_done(job: Job, note: dict[str, Any]) -> None:
 
 
 def finish(job: Job, notes: list[dict[str, Any]]) -> None:
-    """Give the store its metadata and its name; `notes` are those of all blocks in order."""
+    """Give the store its metadata and its name.
+
+    Parameters
+    ----------
+    job
+        The store.
+    notes
+        Of all blocks in order: ``start``, ``stop``, ``crc32`` and ``damaged``, the numbers of
+        frames that the source could not give back.
+    """
     import zarr
 
-    # the array's own attributes come first, the root's metadata make it an image, and the name comes
-    # last; a store that was stopped in between is not finished for `is_finished`
+    # the array's own attributes come first, the root's metadata make it an image, and the name
+    # comes last; a store that was stopped in between is not finished for `is_finished`
     damaged = [frame for note in notes for frame in note["damaged"]]
     said = {
         "complete": True,
