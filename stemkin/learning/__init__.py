@@ -1,5 +1,4 @@
-"""What kinds of defects are there? A model is learned from a few frames, and then names every
-detection of an archive.
+"""What kinds of defects are there? A model learned from a few frames names those of an archive.
 
     model = learn(archive)                       # some frames → detector + descriptors + classes
     model.classes[["name", "n_detections"]]
@@ -114,8 +113,7 @@ def learn_detector(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Learn a detector of a named kind. Computes once, as one task on whichever Dask scheduler is
-    active.
+    """Learn a detector of a named kind. Computes once, as one task on the active Dask scheduler.
 
     Parameters
     ----------
@@ -131,6 +129,10 @@ def learn_detector(
         Decides the weights.
     settings
         ``false_positives_per_frame`` and ``device`` of the detector.
+
+    Returns
+    -------
+    A detector as in `stemkin.detection.detectors`.
 
     Raises
     ------
@@ -160,6 +162,7 @@ def _learned_network(
     seed: int,
     settings: dict[str, Any],
 ) -> Any:
+    """Learn a network from those of the `frames` (movie, frame) that are ok."""
     from stemkin import network
 
     read = [movies[i].reader.read(frame, frame + 1) for i, frame in frames]
@@ -178,8 +181,20 @@ def _learned_network(
 
 
 def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
-    """Choose `n_frames` of movies with the given `lengths`: (movie, frame) pairs, one drawn from
-    each equal stretch of the whole.
+    """Draw frames of movies by a seed, one from each equal stretch of the whole.
+
+    Parameters
+    ----------
+    lengths
+        Number of frames of each movie.
+    n_frames
+        How many to draw; all where there are fewer.
+    seed
+        Decides which.
+
+    Returns
+    -------
+    (movie, frame) numbers, in order.
 
     Examples
     --------
@@ -200,8 +215,7 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
 
 @one_thread
 def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
-    """Detect in one frame and look at what was found; None for a frame that is not fit to be
-    searched."""
+    """Detect in one frame and look at what was found; None for a frame unfit to be searched."""
     pixels = movie.reader.read(frame, frame + 1)
     if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         return None

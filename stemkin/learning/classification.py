@@ -1,5 +1,4 @@
-"""From looks at sampled frames to a model: descriptors, a mixture of classes, and what each class
-is called.
+"""From looks at sampled frames to a model: descriptors, a mixture of classes, and their names.
 
 Detections in a lattice are sorted by the amplitudes of their sites and named after the motif they
 resemble; those of movies without one by the principal components of raw crops, and numbered.
@@ -72,8 +71,17 @@ class JoinedLooks:
 
 
 def joined_looks(looks: list[tuple[Look, float | None]]) -> JoinedLooks:
-    """Put looks (each with its pixel size [nm]) together: those in a lattice, or those without,
-    whichever saw more."""
+    """Join looks: those in a lattice, or those without, whichever saw more.
+
+    Parameters
+    ----------
+    looks
+        Each with its pixel size [nm], None where it is not known.
+
+    Returns
+    -------
+    The looks that were kept, and the median lattice constant [nm] of those with a pixel size.
+    """
     counts = {
         kind: sum(len(look.patches) for look, _ in looks if look.has_lattice == kind)
         for kind in (True, False)
@@ -98,8 +106,25 @@ def joined_looks(looks: list[tuple[Look, float | None]]) -> JoinedLooks:
 def model_of(
     sample: JoinedLooks, detector: Any, n_classes: int | None, material: Material, seed: int
 ) -> Model:
-    """Return the model that a sample teaches; one that names nothing where there are fewer than two
-    detections."""
+    """Make the model that a sample teaches; with fewer than two detections it names nothing.
+
+    Parameters
+    ----------
+    sample
+        Looks at the sampled frames.
+    detector
+        That found the detections; kept with the model.
+    n_classes
+        How many classes; None lets the Bayesian information criterion choose.
+    material
+        What classes are named after.
+    seed
+        Decides the patches that are drawn and the starts of the mixture.
+
+    Returns
+    -------
+    A `Model`, with a record of how it was learned.
+    """
     from stemkin.learning.clustering import principal_components
 
     sample = replace(sample, looks=[look.only(~look.satellite) for look in sample.looks])
@@ -199,8 +224,7 @@ def _sort_by_look(
 def _sort_by_motif(
     sample: JoinedLooks, rows: np.ndarray, n_classes: int | None, material: Material, seed: int
 ) -> _Sorted:
-    """Sort by the amplitudes of the sites, starting from the motif that each detection
-    resembles."""
+    """Sort by the amplitudes of the sites, starting from the motif each detection resembles."""
     from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))

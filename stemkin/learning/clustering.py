@@ -1,7 +1,8 @@
-"""Classes from descriptors: principal components, k-means and a Gaussian mixture, on NumPy or Dask,
-the same bits either way.
+"""Classes from descriptors: principal components, k-means and a Gaussian mixture, NumPy or Dask.
 
-    taxonomy = cluster(descriptors, n_classes=5)            # descriptors (n, k): NumPy or a Dask array
+The bits are the same either way.
+
+    taxonomy = cluster(descriptors, n_classes=5)         # descriptors (n, k): NumPy or a Dask array
     class_id, probability = taxonomy.assign(more_descriptors)
 
 Nothing here depends on how the rows are chunked: they are laid out in leaves of a fixed size before
@@ -64,6 +65,8 @@ def cluster(
     n_classes
         How many; None takes the number with the lowest Bayesian information criterion, up to
         `max_classes`.
+    max_classes
+        Most classes that are tried where `n_classes` is None.
     covariance
         ``"full"``, ``"tied"`` or ``"diag"``; None lets the criterion choose between full and diag.
     start_labels
@@ -142,6 +145,17 @@ def held_out(
 ) -> pd.DataFrame:
     """Fit to every second row and see how likely the others are. Computes once.
 
+    Parameters
+    ----------
+    descriptors
+        (n, k) NumPy or Dask array, free of NaN.
+    counts
+        Numbers of classes to try.
+    covariance
+        ``"full"``, ``"tied"`` or ``"diag"``.
+    seed
+        Of the starts.
+
     Returns
     -------
     One row per number of classes in `counts`: ``n_classes``, ``bic`` (lowest is preferred) on the
@@ -164,8 +178,7 @@ def _start_from(
     regularisation: float,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Return the settings of a first guess, its unlabelled rows sorted into the classes that are
-    left."""
+    """Return the settings of a first guess; k-means sorts unlabelled rows into further classes."""
     labels = np.asarray(labels).copy()
     rest = np.flatnonzero(labels < 0)
     known = int(labels.max(initial=-1)) + 1
@@ -222,6 +235,7 @@ def kmeans(
 def _kmeans_in_memory(
     rows: np.ndarray, start: np.ndarray, max_iter: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centres (k, d) and labels (n,) that scikit-learn finds from `start` (k, d)."""
     from sklearn.cluster import KMeans
 
     # scikit-learn multiplies its tolerance by the mean variance of a column; dask-ml does not
@@ -267,8 +281,17 @@ def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.n
 
 @one_thread
 def ward(means: np.ndarray) -> np.ndarray:
-    """Return the linkage matrix of Ward's hierarchical view on class means (k, d), as
-    `scipy.cluster.hierarchy` draws it."""
+    """Compute the linkage matrix of Ward's hierarchical clustering of class means.
+
+    Parameters
+    ----------
+    means
+        (k, d) means of the classes.
+
+    Returns
+    -------
+    (k - 1, 4) linkage, as `scipy.cluster.hierarchy` draws it.
+    """
     from scipy.cluster.hierarchy import linkage
 
     return np.asarray(linkage(means, "ward"))
@@ -276,8 +299,10 @@ def ward(means: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what dask-ml 2025.1 warns of under today's dask and scikit-learn (its results were
-    checked), and bound the workers that its tasks run on."""
+    """Silence dask-ml's warnings and bound the workers that its tasks run on.
+
+    dask-ml 2025.1 warns under today's dask and scikit-learn; its results were checked.
+    """
     with warnings.catch_warnings(), workers_on_one_thread(), one_thread:
         warnings.simplefilter("ignore")
         yield

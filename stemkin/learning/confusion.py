@@ -17,8 +17,7 @@ from stemkin.movie import Movie
 def with_confusion(
     model: Model, movie: Movie, truth: pd.DataFrame, *, max_distance_px: float
 ) -> Model:
-    """Measure how often the model confuses classes, on a movie whose defects are known. Computes
-    once.
+    """Measure how often a model confuses classes, on a movie of known defects. Computes once.
 
     Parameters
     ----------

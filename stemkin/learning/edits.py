@@ -49,6 +49,10 @@ def edited(model: Model, edits: Edits | str | PathLike[str]) -> Model:
     edits
         ``{"split": ..., "merge": ..., "rename": ...}``, or a TOML or JSON file that says so.
 
+    Returns
+    -------
+    A new model; the given one stays as it is.
+
     Raises
     ------
     ValueError
@@ -65,7 +69,16 @@ def edited(model: Model, edits: Edits | str | PathLike[str]) -> Model:
 
 
 def read_edits(path: str | PathLike[str]) -> dict[str, dict[str, Any]]:
-    """Return what a TOML or JSON file says of the classes.
+    """Read what a TOML or JSON file says of the classes.
+
+    Parameters
+    ----------
+    path
+        File; JSON if its name ends in ``.json``, else TOML.
+
+    Returns
+    -------
+    Section → its pairs.
 
     Raises
     ------
@@ -87,10 +100,22 @@ def read_edits(path: str | PathLike[str]) -> dict[str, dict[str, Any]]:
 
 
 def split(model: Model, name: str, n: int) -> Model:
-    """Return the model with the class called `name` split into `n` by a mixture of the sample's
-    descriptors. Computes once.
+    """Split a class by a mixture of the sample's descriptors. Computes once.
 
     The parts are called ``"name (1)"`` ..., the largest first.
+
+    Parameters
+    ----------
+    model
+        A learned model.
+    name
+        Of the class.
+    n
+        Number of parts, at least two.
+
+    Returns
+    -------
+    A new model with n - 1 more classes.
 
     Raises
     ------
@@ -153,8 +178,10 @@ def split(model: Model, name: str, n: int) -> Model:
 def _split_rows(
     model: Model, class_id: int, own: np.ndarray, part: np.ndarray, n: int
 ) -> pd.DataFrame:
-    """Return the table ``classes`` with the row of `class_id` in `n` parts; `part` (m,) are those
-    of the sample's rows `own` (m,)."""
+    """Return the table ``classes`` with the row of `class_id` in `n` parts.
+
+    `part` (m,) are the parts of the sample's rows `own` (m,).
+    """
     rows = model.classes.to_dict("records")
     whole = rows[class_id]
     pictures = np.empty((0, 0, 0)) if model.sample is None else model.sample.pictures
@@ -180,6 +207,7 @@ def _split_rows(
 
 
 def _check(edits: Mapping[str, Any]) -> None:
+    """Refuse edits with an unknown section, or whose values are of the wrong type."""
     unknown = [section for section in edits if section not in SECTIONS]
     if unknown:
         msg = f"classes can be edited by {list(SECTIONS)}, not by {unknown[0]!r}"

@@ -47,8 +47,7 @@ NOT_FINITE = (
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):
-    """Gaussian mixture by expectation-maximisation over blocks of rows; NumPy or Dask, larger than
-    memory if need be.
+    """Gaussian mixture by expectation-maximisation over blocks of rows, larger than memory.
 
     Parameters
     ----------
@@ -182,6 +181,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         return kernel.bic(sums.log_likelihood, sums.n_rows, self.mixture_)
 
     def _given_start(self) -> Mixture:
+        """Return the mixture that the caller gave by weights, means and precisions."""
         precisions = np.asarray(self.precisions_init, dtype=float)
         covariances = (
             1 / precisions if self.covariance_type == "diag" else np.linalg.inv(precisions)
@@ -189,6 +189,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         return Mixture(np.asarray(self.weights_init, float), np.asarray(self.means_init, float), covariances, self.covariance_type)  # fmt: skip
 
     def _start(self, X: Any, number: int) -> Mixture:
+        """Return the mixture of k-means clusters on a seeded sample: start `number` of `n_init`."""
         from sklearn.cluster import KMeans
 
         rows = sample_rows(X, seed=self.random_state or 0)
@@ -206,6 +207,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         )
 
     def _climb(self, X: Any, mixture: Mixture) -> tuple[Mixture, float, int, bool]:
+        """Climb from `mixture`: return where it ends, the bound, the steps, whether it settled."""
         reached, step, converged = -np.inf, 0, False
         for step in range(1, self.max_iter + 1):  # noqa: B007
             sums = mixture_sums(X, mixture)
@@ -225,7 +227,19 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
 
 def mixture_sums(rows: Any, mixture: Mixture) -> Sums:
-    """Return the sums of one step over all `rows` (as `laid_out` gives them). Computes once."""
+    """Add up one step of expectation-maximisation over all rows. Computes once.
+
+    Parameters
+    ----------
+    rows
+        (n, d) as `laid_out` gives them.
+    mixture
+        Where the step starts.
+
+    Returns
+    -------
+    The sums over all rows.
+    """
     if isinstance(rows, np.ndarray):
         return Sums.unpack(mixture_steps.step_sums(rows, mixture), mixture)
     parts = rows.map_blocks(
@@ -236,11 +250,21 @@ def mixture_sums(rows: Any, mixture: Mixture) -> Sums:
 
 @one_thread
 def _task_sums(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
+    """Return the packed sums (1, p) of the rows of one task."""
     return mixture_steps.step_sums(rows, mixture)[None]
 
 
 def laid_out(rows: Any) -> Any:
-    """Return `rows` (n, d) as NumPy, or as a Dask array in tasks of whole leaves.
+    """Lay rows out as NumPy, or as a Dask array in tasks of whole leaves.
+
+    Parameters
+    ----------
+    rows
+        (n, d) NumPy or Dask array.
+
+    Returns
+    -------
+    The same rows.
 
     Raises
     ------
@@ -257,7 +281,24 @@ def laid_out(rows: Any) -> Any:
 
 
 def as_leaves(rows: Any, *, leaves: int = 1) -> Any:
-    """Return `rows` as a Dask array cut every `leaves` x `LEAF_ROWS` rows. Lazy."""
+    """Cut rows into a Dask array of whole leaves. Lazy.
+
+    Parameters
+    ----------
+    rows
+        (n, d) NumPy or Dask array.
+    leaves
+        Leaves of `LEAF_ROWS` rows per chunk.
+
+    Returns
+    -------
+    (n, d) Dask array.
+
+    Raises
+    ------
+    ValueError
+        If the chunk sizes of a Dask array are not known.
+    """
     import dask.array as da
 
     if isinstance(rows, np.ndarray):
@@ -272,8 +313,21 @@ def as_leaves(rows: Any, *, leaves: int = 1) -> Any:
 
 
 def sample_rows(rows: Any, *, seed: int, n_rows: int = SAMPLE_ROWS) -> np.ndarray:
-    """Return at most `n_rows` of the `rows`, drawn by row number and in order: the same for every
-    chunking. Computes once."""
+    """Draw rows by their number, in order: the same for every chunking. Computes once.
+
+    Parameters
+    ----------
+    rows
+        (n, d) NumPy or Dask array.
+    seed
+        Decides which.
+    n_rows
+        How many at most; all where there are no more.
+
+    Returns
+    -------
+    (m, d) float64.
+    """
     if rows.shape[0] > n_rows:
         chosen = np.random.default_rng(seed).choice(rows.shape[0], n_rows, replace=False)
         rows = rows[np.sort(chosen)]
@@ -283,8 +337,23 @@ def sample_rows(rows: Any, *, seed: int, n_rows: int = SAMPLE_ROWS) -> np.ndarra
 def by_leaves(
     rows: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any, *, width: int | None = None
 ) -> Any:
-    """Return what `function` makes of the rows, leaf by leaf, so that it does not depend on the
-    chunks. Lazy for Dask."""
+    """Apply a function leaf by leaf, so that the answer does not depend on chunks. Lazy for Dask.
+
+    Parameters
+    ----------
+    rows
+        (n, d) NumPy or Dask array.
+    function
+        From a leaf (m, d) to (m,), or to (m, width).
+    dtype
+        Of what it returns.
+    width
+        Columns that it returns; None for one number per row.
+
+    Returns
+    -------
+    (n,) or (n, width) NumPy or Dask array, as `rows` is.
+    """
     task = partial(on_one_thread, function)
     if isinstance(rows, np.ndarray):
         leaves = [task(rows[i : i + LEAF_ROWS]) for i in range(0, max(len(rows), 1), LEAF_ROWS)]

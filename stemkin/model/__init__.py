@@ -1,7 +1,6 @@
-"""A learned model: what names every detection of an archive, and how it is kept on disk (model.json
-+ arrays.npz, never pickle).
+"""A learned model: what names every detection of an archive, and how it is kept on disk.
 
-`learning.learn` makes one; `detection.detect` uses it. Each detection is described by the look of
+On disk it is model.json and arrays.npz, never pickle. `learning.learn` makes one; `detection.detect` uses it. Each detection is described by the look of
 its own frame alone, so the answer does not depend on how a movie was cut into blocks.
 """
 
@@ -180,8 +179,7 @@ class Model:
         return {**self.sort(described, look.orientation, noise=self.noise_of(look)), **values}
 
     def noise_of(self, look: Look) -> float:
-        """Return how much noisier than the sample a frame is taken to be; a number that float32 can
-        hold."""
+        """Return how much noisier than the sample a frame is taken to be, rounded to float32."""
         if look.scale is None:
             return 1.0
         return float(np.float32(np.clip(np.median(look.scale.noise / self.noise), *NOISE_RANGE)))
@@ -211,8 +209,9 @@ class Model:
         return {"class_id": class_id, "probability": probability, "orientation": orientation}
 
     def rename(self, mapping: Mapping[str, str] | str | PathLike[str]) -> Model:
-        """Return the model with classes renamed, and those that share a name merged; no pixel is
-        looked at again.
+        """Return the model with classes renamed, and those that share a name merged.
+
+        No pixel is looked at again.
 
         Parameters
         ----------
@@ -263,8 +262,7 @@ class Model:
         )
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write ``model.json`` and ``arrays.npz`` to `folder`, and the network if its detector is
-        one.
+        """Write ``model.json``, ``arrays.npz`` and a network detector's weights to `folder`.
 
         A detector of your own is not written: pass it to `load` again.
         """
@@ -286,8 +284,7 @@ class Model:
 def _report_renamed(
     report: Mapping[str, Any], after: Mapping[str, str], kept: list[str]
 ) -> dict[str, Any]:
-    """Return a report whose confusion matrix, if it has one, speaks of the classes as they are
-    called now."""
+    """Return a report whose confusion matrix, if any, calls the classes what they are now."""
     if "confusion" not in report:
         return dict(report)
     old = report["confusion"]
@@ -299,5 +296,6 @@ def _report_renamed(
 
 
 def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:
+    """Return the mean of `patches` (each y, x), weighted by the `sizes` (n,) of their classes."""
     share = sizes / max(sizes.sum(), 1)
     return np.asarray(sum(patch * part for patch, part in zip(patches, share, strict=True)))

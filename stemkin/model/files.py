@@ -1,5 +1,4 @@
-"""How a model is kept on disk: ``model.json`` and ``arrays.npz``, and a network's weights; never
-pickle."""
+"""How a model is kept on disk: ``model.json``, ``arrays.npz``, network weights; never pickle."""
 
 from __future__ import annotations
 
@@ -80,6 +79,10 @@ def read_model(place: Path, detector: Any = None) -> dict[str, Any]:
     detector
         The model's, if it is one of the user's own; else it is made as ``model.json`` says.
 
+    Returns
+    -------
+    The fields by name.
+
     Raises
     ------
     ValueError
@@ -99,6 +102,7 @@ def read_model(place: Path, detector: Any = None) -> dict[str, Any]:
 def _fields(
     place: Path, about: dict[str, Any], arrays: dict[str, np.ndarray], detector: Any
 ) -> dict[str, Any]:
+    """Return the fields of a `Model` from what its two files say."""
     if detector is None:
         detector = _detector(about["detector"], place)
     mixture = None
@@ -135,6 +139,10 @@ def arrays_of(learned: Mapping[str, Any]) -> dict[str, np.ndarray]:
     ----------
     learned
         The fields of a `Model` by name.
+
+    Returns
+    -------
+    Arrays by name; those of the mixture and the sample only where there is one.
     """
     describer, mixture, sample = (
         learned["describer"],
@@ -165,6 +173,7 @@ def _plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _opened(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read ``model.json`` and ``arrays.npz``, and check that they belong together."""
     if not (place / "model.json").is_file():
         msg = (
             f"there is no model in {place} (no model.json); make one with "
@@ -194,12 +203,14 @@ def _opened(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _check_sum(packed: bytes, wanted: str) -> None:
+    """Refuse packed arrays whose SHA-256 is not the `wanted` one."""
     if hashlib.sha256(packed).hexdigest() != wanted:
         msg = "its content is not what model.json says"
         raise ValueError(msg)
 
 
 def _detector(about: Mapping[str, Any], place: Path) -> Any:
+    """Return the detector that ``model.json`` speaks of; a user's own cannot be made here."""
     settings = {key: value for key, value in about.items() if key != "kind"}
     if about["kind"] == "FourierDetector":
         return FourierDetector(**settings)

@@ -17,8 +17,7 @@ from stemkin.kernels.classes.looks import (
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A bounded random sample of what the model was learned from, so that classes can be split and
-    looked at without pixels.
+    """A bounded random sample of what a model was learned from: classes are split without pixels.
 
     Attributes
     ----------
@@ -42,11 +41,25 @@ def look_at_detections(
     pictures: bool = False,
     neighbours: bool = False,
 ) -> Look:
-    """Look at the neighbourhoods of the `records` of one frame; the crystal is removed here unless
-    `rest` is known.
+    """Look at the neighbourhoods of the detections of one frame.
 
-    `lattice` is one lattice, None, or the pieces of a broken crystal: (lattice, mask) pairs, the
-    mask None for all pixels.
+    Parameters
+    ----------
+    frame
+        (y, x) intensities.
+    records
+        (m,) records with the fields of `tables.DETECTION`.
+    lattice
+        One lattice, None, or the pieces of a broken crystal: (lattice, mask) pairs, the mask None
+        for all pixels.
+    rest
+        (y, x) the frame without its crystal; removed here, and the lattice found, unless given.
+    pictures, neighbours
+        Whether to fill `Look.pictures` and `Look.atoms`.
+
+    Returns
+    -------
+    What was seen around each detection.
     """
     if rest is None:
         survey = FourierDetector(device="cpu").survey(frame[None])
@@ -62,8 +75,19 @@ def look_at_detections(
 
 
 def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the descriptors (m, d) that sort into classes, over the `scale` (3 or 1, d) of their
-    kind of site."""
+    """Divide descriptors by the scale of their kind of site, and keep those that sort into classes.
+
+    Parameters
+    ----------
+    described
+        (m, d) descriptors; the first is the kind of site.
+    scale
+        (3, d) for each kind of site, or (1, d); descriptors with a scale of 0 are left out.
+
+    Returns
+    -------
+    (m, kept) float64.
+    """
     kept = (scale > 0).all(axis=0)
     kind = (
         np.nan_to_num(described[:, 0]).astype(int)

@@ -1,5 +1,4 @@
-"""What is said of a detection: how bright each lattice site around it is, compared with the perfect
-crystal.
+"""Site amplitudes: how bright each lattice site around a detection is, beside the perfect crystal.
 
 Amplitudes are in units of a metal column's height above the hollow sites: an S vacancy reads about
 -0.07, a missing W column -1, Mo in place of W -0.6, whatever the dose, the pixel size or the
@@ -39,8 +38,10 @@ LEVEL_SITES = 160
 
 
 def _shares(site: int, variance: float) -> np.ndarray:
-    """Return the (13, 13) shares of the columns around a site that are seen at each of its places;
-    `variance` is the mean of that of a column and that of the weights."""
+    """Return the (13, 13) shares of the columns around a site that are seen at each of its places.
+
+    `variance` is the mean of that of a column and that of the weights [squared lattice constants].
+    """
     places = places_around(site)
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     return np.asarray(np.exp(-(apart**2) / (4 * variance)))
@@ -100,6 +101,10 @@ def descriptor_scale(
         Of the frame.
     mask
         (y, x) of the pixels that belong to it; all unless given.
+
+    Returns
+    -------
+    The unit of amplitude with its noise, or None.
     """
     sd = FILTER_SD * lattice.spacing_px
     metal, both = _within(lattice, frame, mask), np.stack([frame, rest])
@@ -118,8 +123,7 @@ def descriptor_scale(
 
 
 def _within(lattice: Lattice, frame: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Return the (m, 2) metal sites [px] of a frame, of those within `mask`: about `LEVEL_SITES` of
-    them."""
+    """Return about `LEVEL_SITES` metal sites (m, 2) [px] of a frame, of those within `mask`."""
     metal = sites(lattice, (frame.shape[0], frame.shape[1]), METAL)
     if mask is not None:
         metal = metal[
@@ -129,8 +133,10 @@ def _within(lattice: Lattice, frame: np.ndarray, mask: np.ndarray | None) -> np.
 
 
 def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tuple[float, float]:
-    """Return the median of the frame and the scatter of the remainder at the sites `points`,
-    defects left out."""
+    """Return the median of the frame and the robust scatter of the remainder at the sites `points`.
+
+    Medians leave defects out; the scatter is that of a Gaussian with this median deviation.
+    """
     points = points[((points > 0) & (points < np.array(both.shape[1:]) - 1)).all(axis=1)]
     if not len(points):
         return np.nan, np.nan
@@ -139,14 +145,23 @@ def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tup
 
 
 def site_offsets(kinds: np.ndarray) -> np.ndarray:
-    """Return the (m, 13, 2) canonical steps from sites of the given (m,) `kinds` to themselves, the
-    occupied triangle, the other one, the six."""
+    """Return the canonical steps from sites to the places of their neighbourhoods.
+
+    Parameters
+    ----------
+    kinds
+        (m,) METAL, CHALCOGEN or HOLLOW: the kind of each site.
+
+    Returns
+    -------
+    (m, 13, 2) steps (y, x) [lattice constants] to the site itself, the occupied triangle, the other
+    one, and the six of its own kind.
+    """
     return np.asarray(_PLACES[np.asarray(kinds, int)])
 
 
 def site_amplitudes(seen: np.ndarray, kinds: np.ndarray, scale: DescriptorScale) -> np.ndarray:
-    """Return the (m, 13) amplitudes of the sites around detections, ordered as `site_offsets`; 0
-    beyond the frame.
+    """Unmix the amplitudes of the sites around detections from what the weights see there.
 
     Parameters
     ----------
@@ -154,7 +169,14 @@ def site_amplitudes(seen: np.ndarray, kinds: np.ndarray, scale: DescriptorScale)
         (m, 13) weighted means of the frame without its crystal at `site_offsets`; NaN beyond the
         frame.
     kinds
-        (m,), as `patches.centre_sites` gives them.
+        (m,) METAL, CHALCOGEN or HOLLOW, as `patches.centre_sites` gives them.
+    scale
+        The unit of amplitude of the frame.
+
+    Returns
+    -------
+    (m, 13) amplitudes in units of ``scale.height``, ordered as `site_offsets`; a place beyond the
+    frame counts as unchanged.
     """
     values = np.nan_to_num(seen / scale.height)
     return np.asarray(
@@ -189,8 +211,7 @@ def blurred(amplitudes: np.ndarray, site: int, width: float) -> np.ndarray:
 
 
 def fold(amplitudes: np.ndarray, thirds: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Turn each neighbourhood so that the column of its occupied triangle that lost most comes
-    first.
+    """Turn each neighbourhood so that the column of its occupied triangle that lost most leads.
 
     Parameters
     ----------

@@ -13,19 +13,55 @@ from stemkin.kernels.classes.mixture import Mixture
 
 
 def log_densities(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Return the (n, k) logarithms of weight times density of every component at `rows` (n, d)."""
+    """Compute the logarithm of weight times density of every component at rows.
+
+    Parameters
+    ----------
+    rows
+        (n, d) descriptors, in the units that the mixture was fitted in.
+    mixture
+        Of k components in d dimensions.
+
+    Returns
+    -------
+    (n, k) natural logarithms; -inf for a component without weight.
+    """
     return Whitener(mixture).log_densities(np.asarray(rows, dtype=np.float64))[0]
 
 
 def posterior(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n,) log-likelihood of each of the `rows` (n, d) and its (n, k) probabilities of
-    belonging to each component."""
+    """Compute the log-likelihood of rows and their probabilities of belonging to each component.
+
+    Parameters
+    ----------
+    rows
+        (n, d) descriptors, in the units that the mixture was fitted in.
+    mixture
+        Of k components in d dimensions.
+
+    Returns
+    -------
+    (n,) log-likelihood of each row and its (n, k) probabilities, each row adding up to one.
+    """
     return normalised_densities(log_densities(rows, mixture))
 
 
 def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n, k) probabilities of `rows` (n, d), and their squared distances from the means
-    in units of each component's own spread."""
+    """Compute the component probabilities of rows and their squared Mahalanobis distances.
+
+    Parameters
+    ----------
+    rows
+        (n, d) descriptors, in the units that the mixture was fitted in.
+    mixture
+        Of k components in d dimensions.
+
+    Returns
+    -------
+    (n, k) probabilities, and (n, k) squared distances from the means in units of each component's
+    own
+    spread.
+    """
     whitener = Whitener(mixture)
     log_density, _ = whitener.log_densities(np.asarray(rows, dtype=np.float64))
     with np.errstate(invalid="ignore"):  # a component without weight is infinitely far
@@ -34,8 +70,7 @@ def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndar
 
 
 class Whitener:
-    """A mixture prepared for many rows: whitening matrices side by side, so that one product serves
-    all components."""
+    """A mixture prepared for many rows: one matrix product whitens them for all its components."""
 
     def __init__(self, mixture: Mixture) -> None:
         """Prepare a mixture of k components in d dimensions."""
@@ -70,8 +105,7 @@ class Whitener:
         return np.asarray((rows[:, None, :] - self.means) * self.matrix)
 
     def log_densities(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n, k) logarithms of weight times density at `rows` (n, d), and `whiten` of
-        them."""
+        """Return (n, k) logarithms of weight times density at `rows` (n, d), and whitened rows."""
         whitened = self.whiten(rows)
         return self.constant - 0.5 * np.einsum("nkd,nkd->nk", whitened, whitened), whitened
 

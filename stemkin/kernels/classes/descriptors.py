@@ -19,8 +19,7 @@ SITE_NAMES = ("site", "centre", "near_0", "near_1", "near_2", "gap_0", "gap_1", 
 
 @dataclass(frozen=True, eq=False)
 class Describer:
-    """Turns detections into rows of numbers: the physical descriptors and then principal components
-    of the patch.
+    """Turns detections into rows of numbers: physical descriptors, then scores of the patch.
 
     Attributes
     ----------
@@ -44,8 +43,7 @@ class Describer:
         return physical + [f"pc_{i}" for i in range(len(self.components))]
 
     def describe(self, look: Look) -> np.ndarray:
-        """Return the (m, d) float32 descriptors of the detections of one frame; NaN where its
-        lattice is missing."""
+        """Return the (m, d) float32 descriptors of one frame's detections; NaN without lattice."""
         if self.uses_lattice != look.has_lattice:
             return np.full((len(look.patches), len(self.names)), np.nan, np.float32)
         flat = look.patches.reshape(len(look.patches), self.mean.size) - self.mean

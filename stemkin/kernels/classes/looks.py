@@ -1,5 +1,4 @@
-"""What is seen around the detections of one frame, in the lattice's own frame or, without one, as it
-is.
+"""What is seen around the detections of one frame: in the frame of its lattice, or without one.
 
 Around each detection: the amplitudes of the lattice's sites (`amplitudes`), a patch of the
 remainder, and on request a patch of the frame and where the atoms stand (`neighbours`).
@@ -117,6 +116,10 @@ def look_at(
         (y, x) of the pixels that belong to `lattice`; all unless given.
     pictures, neighbours
         Whether to fill `Look.pictures` and `Look.atoms`.
+
+    Returns
+    -------
+    What was seen around each of `points`, in their order.
     """
     frame, rest = np.asarray(frame, dtype=np.float32), np.asarray(rest, dtype=np.float32)
     scale = (
@@ -229,8 +232,7 @@ def look_at_pieces(
     pictures: bool = False,
     neighbours: bool = False,
 ) -> Look:
-    """Look at the neighbourhoods of `points` in a broken crystal, each in the lattice of its own
-    piece.
+    """Look at the neighbourhoods of `points` in a broken crystal, each in its own piece's lattice.
 
     Parameters
     ----------
@@ -239,6 +241,10 @@ def look_at_pieces(
     pieces
         Lattices with the masks (y, x) of their pixels, the largest first; points in none belong to
         the first.
+
+    Returns
+    -------
+    What was seen around each of `points`, in their order; `Look.scale` is that of the first piece.
     """
     pixel = np.clip(np.round(points).astype(int), 0, np.array(frame.shape) - 1)
     owner = np.zeros(len(points), int)

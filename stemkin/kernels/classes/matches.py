@@ -54,16 +54,32 @@ class Match:
 
     @property
     def is_perfect(self) -> bool:
-        """Whether the class resembles the perfect crystal more than any defect: then it is
-        noise."""
+        """Whether the class resembles the perfect crystal more than any defect: it is noise."""
         return self.name == PERFECT and self.score >= MIN_SCORE
 
 
 def match(
     row: np.ndarray, noise: np.ndarray, motifs: list[Motif], *, spread: np.ndarray | float = 0.0
 ) -> Match:
-    """Find the motif that resembles the mean physical descriptors `row` (9,) of a class most; see
-    `Motif.distances`."""
+    """Find the motif that the mean descriptors of a class resemble most.
+
+    The score is exp(-distance / 4) of `Motif.distances`.
+
+    Parameters
+    ----------
+    row
+        (9,) mean physical descriptors (`descriptors.SITE_NAMES`).
+    noise
+        (3,) standard deviation of an amplitude on METAL, CHALCOGEN and HOLLOW sites.
+    motifs
+        As `library` gives them; at least one.
+    spread
+        (7,) scatter of the amplitudes within the class, or one number for all.
+
+    Returns
+    -------
+    The best motif and the one after it.
+    """
     best: dict[str, tuple[float, Motif]] = {}
     for motif in motifs:
         score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))

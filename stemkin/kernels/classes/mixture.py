@@ -87,11 +87,27 @@ def mixture_of_labels(
     covariance: Covariance,
     regularisation: float,
 ) -> Mixture:
-    """Return the mixture whose component k is the mean and spread of the `rows` (n, d) with
-    ``labels == k``.
+    """Compute the mixture whose component k is the mean and spread of the rows labelled k.
 
     Labels outside 0..n_components-1 are left out. A component without rows keeps weight ~0 and the
     spread of all rows.
+
+    Parameters
+    ----------
+    rows
+        (n, d) descriptors.
+    labels
+        (n,) component of each row.
+    n_components
+        Number of components k.
+    covariance
+        Shape of the covariances: "full", "tied" or "diag".
+    regularisation
+        Added to every variance, in squared units of the rows.
+
+    Returns
+    -------
+    A mixture of `n_components`, its weights the shares of the labels.
     """
     rows = np.asarray(rows, dtype=np.float64)
     d = rows.shape[1]
@@ -111,11 +127,25 @@ def mixture_of_labels(
 
 
 def bic(log_likelihood: float, n_rows: int, mixture: Mixture) -> float:
-    """Return the Bayesian information criterion (Schwarz, Ann. Stat. 6, 461 (1978)); the lowest is
-    preferred."""
+    """Compute the Bayesian information criterion of a mixture; the lowest is preferred.
+
+    Parameters
+    ----------
+    log_likelihood
+        Sum over all rows of log p(x).
+    n_rows
+        Number of rows n.
+    mixture
+        Whose free parameters p are counted.
+
+    Returns
+    -------
+    -2 log L + p log n (Schwarz, Ann. Stat. 6, 461 (1978)).
+    """
     return float(-2 * log_likelihood + mixture.n_parameters * np.log(n_rows))
 
 
 def _scatter(rows: np.ndarray) -> np.ndarray:
+    """Return the (d, d) covariance of `rows` (n, d), divided by n."""
     away = rows - rows.mean(axis=0)
     return np.asarray(away.T @ away / len(rows))

@@ -1,5 +1,4 @@
-"""A Gaussian mixture fitted by sums: expectation-maximisation whose steps add up over blocks of
-rows in any split.
+"""Expectation-maximisation of a Gaussian mixture by sums that add up over any split of the rows.
 
 One step of expectation-maximisation needs only sums over rows: how much of each component (n),
 where (sum of r x) and how spread (sum of r x x^T). They are taken here in *whitened* coordinates y
@@ -36,8 +35,7 @@ cache."""
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What a block of rows adds to a step: see the module's docstring. All are plain sums over
-    rows.
+    """What a block of rows adds to a step: plain sums over rows, see the module's docstring.
 
     Attributes
     ----------
@@ -80,10 +78,21 @@ class Sums:
 
 
 def step_sums(rows: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Return the packed `Sums` (p,) that `rows` (n, d) add to one step from `mixture`.
+    """Add up what rows contribute to one step of expectation-maximisation.
 
     The leaves are counted from the first of `rows`; to split a data set, cut it at ``LEAF_ROWS *
     2**j`` rows.
+
+    Parameters
+    ----------
+    rows
+        (n, d) descriptors.
+    mixture
+        Where the step starts.
+
+    Returns
+    -------
+    (p,) the packed `Sums`.
     """
     whitener = Whitener(mixture)
     leaves = [
@@ -98,6 +107,15 @@ def tree_sum(parts: list[np.ndarray]) -> np.ndarray:
 
     A run of 2**j parts that starts at a multiple of 2**j is a branch of that tree: it may be added
     beforehand, on another machine, without changing a bit.
+
+    Parameters
+    ----------
+    parts
+        Arrays of one shape, at least one.
+
+    Returns
+    -------
+    Their sum, the same to the bit however whole branches were added beforehand.
 
     Examples
     --------
@@ -118,8 +136,7 @@ def next_mixture(
     regularisation: float = 1e-6,
     prior_rows: float = 0.0,
 ) -> Mixture:
-    """Return the mixture that maximises the likelihood (or the posterior) given the
-    responsibilities behind `sums`.
+    """Compute the mixture that maximises likelihood, or posterior, given the responsibilities.
 
     Parameters
     ----------
@@ -132,6 +149,10 @@ def next_mixture(
     prior_rows
         As if each component had shown so many more rows of variance 1, the noise of a row: keeps
         small components from closing in on a few rows.
+
+    Returns
+    -------
+    The next mixture, with the same kind of covariance.
     """
     n = sums.n + 10 * np.finfo(float).eps
     mean_y = sums.first / n[:, None]
@@ -161,6 +182,7 @@ def next_mixture(
 
 
 def _leaf_sums(rows: np.ndarray, whitener: Whitener) -> np.ndarray:
+    """Return the packed sums (p,) of one leaf of `rows` (n, d), added strip by strip."""
     total: np.ndarray | None = None
     for start in range(0, max(len(rows), 1), _STRIP_ROWS):
         strip = _strip_sums(
@@ -172,6 +194,7 @@ def _leaf_sums(rows: np.ndarray, whitener: Whitener) -> np.ndarray:
 
 
 def _strip_sums(rows: np.ndarray, whitener: Whitener) -> np.ndarray:
+    """Return the packed sums (p,) of one strip of `rows` (n, d)."""
     log_density, whitened = whitener.log_densities(rows)
     log_likelihood, r = normalised_densities(log_density)
     first = np.einsum("nk,nkd->kd", r, whitened)
@@ -193,6 +216,7 @@ def _with_prior(
     unit: np.ndarray | float,
     prior_rows: float,
 ) -> np.ndarray:
+    """Return the `spread` of `n` rows together with `prior_rows` more whose spread is `unit`."""
     if prior_rows == 0:
         return spread
     return np.asarray((spread * n + prior_rows * unit) / (n + prior_rows))

@@ -151,8 +151,7 @@ class Motif:
         return bool(np.ptp(self.amplitudes[1:4]) > 1e-9 or np.ptp(self.amplitudes[4:7]) > 1e-9)
 
     def expected_row(self, noise: np.ndarray, *, n_draws: int = 500) -> np.ndarray:
-        """Return the (9,) mean of the physical descriptors, given the (3,) `noise` of an amplitude
-        on each kind of site."""
+        """Return the (9,) mean physical descriptors in the (3,) `noise` of each kind of site."""
         seen = blurred(self.amplitudes, self.site, self.width)
         if self.first is not None:
             return np.append(float(self.site), fold(seen[None], np.array([self.first]))[0][0])
@@ -163,8 +162,7 @@ class Motif:
     def distances(
         self, rows: np.ndarray, noise: np.ndarray, *, spread: np.ndarray | float = 0.0
     ) -> np.ndarray:
-        """Return the (m,) squared distances of `rows` (m, 9) from this motif; infinite on other
-        sites.
+        """Return the (m,) squared distances of `rows` (m, 9) from this motif; inf on other sites.
 
         Amplitudes are compared in units of their (3,) `noise`, the motif's tolerance and the rows'
         own (7,) `spread`. The mean of the outer ring, which is as much the neighbours' as the
@@ -237,13 +235,21 @@ def library(material: Material, *, dimmer: float | None = None) -> list[Motif]:
 
 
 def hole_edges(chalcogen: float) -> list[Motif]:
-    """Return the motifs of a site at the edge of a hole, for chalcogen columns of this height over
-    that of a metal column.
+    """List the motifs of a site at the edge of a hole.
 
     Beyond a straight line every column is gone: the line runs in any direction, just before or just
     behind the site. Sites that would look like another defect (nothing but the site itself, or one
     chalcogen column beside it, is missing) are left out, as are those that look alike once folded.
     Of several columns that are gone, each may come first.
+
+    Parameters
+    ----------
+    chalcogen
+        Height of a chalcogen column over that of a metal column.
+
+    Returns
+    -------
+    Motifs called `HOLE_EDGE`, at METAL and CHALCOGEN sites.
     """
     found: dict[tuple[float, ...], Motif] = {}
     for site in (METAL, CHALCOGEN):
@@ -261,8 +267,17 @@ def hole_edges(chalcogen: float) -> list[Motif]:
 
 
 def needs_ring(motif: Motif) -> bool:
-    """Tell whether only the outer ring tells this motif from a vacancy: at a metal site with one
-    column gone beside it."""
+    """Tell whether only the outer ring tells this motif from a vacancy.
+
+    Parameters
+    ----------
+    motif
+        To look at.
+
+    Returns
+    -------
+    True for the edge of a hole at a metal site with at most one column gone beside it.
+    """
     return (
         motif.name == HOLE_EDGE
         and motif.site == METAL
@@ -271,11 +286,17 @@ def needs_ring(motif: Motif) -> bool:
 
 
 def perfect() -> list[Motif]:
-    """Return the motifs of a perfect crystal: all that is known of a material that is not."""
+    """Return the motifs of a perfect crystal: all that is known of a material that is not.
+
+    Returns
+    -------
+    Three motifs called `PERFECT`, without amplitudes, for METAL, CHALCOGEN and HOLLOW sites.
+    """
     return [Motif(PERFECT, site, np.zeros(13)) for site in (METAL, CHALCOGEN, HOLLOW)]
 
 
 def _amplitudes(places: dict[int, float]) -> np.ndarray:
+    """Return the (13,) amplitudes that are 0 but at the given places."""
     row = np.zeros(13)
     for place, value in places.items():
         row[place] = value

@@ -140,14 +140,26 @@ def name_components(
 
 
 def is_noise(mixture: Mixture, k: int) -> bool:
-    """Tell whether no mean amplitude of component `k` exceeds its own scatter, or what noise that
-    was selected may show."""
+    """Tell whether a component is but noise: no mean amplitude exceeds what selection may show.
+
+    Parameters
+    ----------
+    mixture
+        Of site kind and amplitudes, each over the noise of an amplitude.
+    k
+        Number of the component.
+
+    Returns
+    -------
+    True where every mean amplitude is below its own scatter, or below `SELECTED` times the noise.
+    """
     return bool(
         (mixture.means[k, 1:] ** 2 < np.maximum(_variances(mixture)[k, 1:], SELECTED**2)).all()
     )
 
 
 def _is_rare(mixture: Mixture, k: int, n_rows: int) -> bool:
+    """Tell whether component `k` has too few of the `n_rows` detections for an unknown class."""
     clear = abs(mixture.means[k, 1]) > UNMISTAKABLE
     return bool(mixture.weights[k] * n_rows < (MIN_UNMISTAKABLE if clear else MIN_UNKNOWN))
 
@@ -160,8 +172,7 @@ def _variances(mixture: Mixture) -> np.ndarray:
 
 
 def _physical(mixture: Mixture, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the components' means as (k, 9) physical descriptors (the ring at 0) and the (k, 7)
-    spreads of the amplitudes."""
+    """Return the components' (k, 9) mean physical descriptors, ring 0, and (k, 7) spreads."""
     site = np.clip(np.round(mixture.means[:, 0] * scale[0, 0]), 0, 2).astype(int)
     means = mixture.means * scale[site]
     return np.append(means, np.zeros((len(means), 1)), axis=1), np.sqrt(_variances(mixture))[
@@ -178,8 +189,28 @@ def with_rare_motifs(
     *,
     weight: float,
 ) -> Taxonomy:
-    """Add a component of small `weight` for every motif that no component stands for; `called`
-    grows with it."""
+    """Add a component of small weight for every motif that no component stands for.
+
+    Parameters
+    ----------
+    taxonomy
+        Of named components.
+    scale
+        (3, 8) units of the descriptors on each kind of site.
+    noise
+        (3,) standard deviation of an amplitude on each kind of site.
+    library
+        Known motifs.
+    called
+        Names of the classes; it grows with the taxonomy.
+    weight
+        Share of each new component, before all shares are divided by their sum.
+
+    Returns
+    -------
+    The taxonomy with more components; the same one if nothing is named or "tied" covariances are
+    used.
+    """
     mixture = taxonomy.mixture
     assert mixture is not None
     seen = [k for k, i in enumerate(taxonomy.class_ids) if i != UNEXPLAINED]

@@ -1,12 +1,11 @@
-"""Where the atoms around a site stand, to a hundredth of a lattice constant: local crystallography
-without peak finding.
+"""Where the atoms around a site stand, to a hundredth of a lattice constant, without peak finding.
 
-What is left of a frame without its crystal tells at every site by how much the column there is
-brighter (a) and displaced: a column of height A that moved by u leaves a G(r) - A u . grad G(r), G
-being the image of a column. Smoothed with a Gaussian, value and slope at the 13 sites of a
-neighbourhood are linear in all a and all *moments* p = A u together, so they are unmixed by one
-matrix. Moments and heights are returned, not their ratio u: a vacancy has hardly a column to
-measure, and sums over detections must be taken before anything is divided.
+This is local crystallography. What is left of a frame without its crystal tells at every site by
+how much the column there is brighter (a) and displaced: a column of height A that moved by u leaves
+a G(r) - A u . grad G(r), G being the image of a column. Smoothed with a Gaussian, value and slope
+at the 13 sites of a neighbourhood are linear in all a and all *moments* p = A u together, so they
+are unmixed by one matrix. Moments and heights are returned, not their ratio u: a vacancy has hardly
+a column to measure, and sums over detections must be taken before anything is divided.
 
 How wide a smoothed column is, is measured on the frame itself: by how steeply the smoothed frame
 falls beside its metal columns.
@@ -53,23 +52,53 @@ PLACE_KINDS = np.array(
 
 
 def places_around(site: int) -> np.ndarray:
-    """Return the (13, 2) canonical steps from a METAL, CHALCOGEN or HOLLOW site to itself, the
-    occupied triangle, the other one, the six."""
+    """Return the canonical steps from a site to the places of its neighbourhood.
+
+    Parameters
+    ----------
+    site
+        METAL, CHALCOGEN or HOLLOW: the kind of the site.
+
+    Returns
+    -------
+    (13, 2) steps (y, x) [lattice constants] to the site itself, the three of the occupied triangle,
+    the
+    three of the other one, and the six of its own kind.
+    """
     near = -_PLUS if site == CHALCOGEN else _PLUS
     return np.concatenate([np.zeros((1, 2)), near, -near, _SIX])
 
 
 def atoms_of(site: int) -> np.ndarray:
-    """Return which of `places_around` hold the (10,) atoms of a site; -1 for no atom. Nothing
-    stands at the other triangle of a column."""
+    """Return which places of a neighbourhood hold its atoms.
+
+    Parameters
+    ----------
+    site
+        METAL, CHALCOGEN or HOLLOW: the kind of the site.
+
+    Returns
+    -------
+    (10,) numbers of `places_around`; -1 for no atom: nothing stands at the other triangle of a
+    column.
+    """
     return np.array(
         [0, 1, 2, 3, 4, 5, 6, -1, -1, -1] if site == HOLLOW else [0, 1, 2, 3, 7, 8, 9, 10, 11, 12]
     )
 
 
 def kinds_of(site: int) -> np.ndarray:
-    """Return the (10,) kinds of the columns at `atoms_of`; HOLLOW where nothing stands in the
-    perfect crystal."""
+    """Return the kinds of the columns at the atoms of a neighbourhood.
+
+    Parameters
+    ----------
+    site
+        METAL, CHALCOGEN or HOLLOW: the kind of the site.
+
+    Returns
+    -------
+    (10,) kinds at `atoms_of`; HOLLOW where nothing stands in the perfect crystal.
+    """
     atoms = atoms_of(site)
     return np.where(atoms < 0, HOLLOW, PLACE_KINDS[site, atoms])
 
@@ -132,8 +161,26 @@ def atoms_around(
 def slopes_at(
     rest: np.ndarray, points: np.ndarray, lattice: Lattice, *, sd_px: float, min_share: float
 ) -> np.ndarray:
-    """Return values and canonical slopes (3, ...) of the image `rest` (y, x), smoothed by `sd_px`,
-    at `points` (..., 2) [px]."""
+    """Measure the smoothed value of an image and its slopes along the canonical axes.
+
+    Parameters
+    ----------
+    rest
+        (y, x) image.
+    points
+        (..., 2) positions (y, x) [px].
+    lattice
+        Whose axes they are.
+    sd_px
+        Standard deviation of the smoothing Gaussian [px].
+    min_share
+        Share of a point's weight that must lie within the frame.
+
+    Returns
+    -------
+    (3, ...) values, and slopes along canonical y and x [per lattice constant]; NaN beyond the
+    frame.
+    """
     value, *slopes = gaussian_slopes(rest, points, sd_px, min_share=min_share)
     return np.concatenate(
         [value[None], np.einsum("jk,j...->k...", axes_of(lattice), np.stack(slopes))]
@@ -141,16 +188,42 @@ def slopes_at(
 
 
 def fall(frame: np.ndarray, metal: np.ndarray, lattice: Lattice, *, sd_px: float) -> float:
-    """Return how steeply the smoothed `frame` (y, x) falls at `PROBED` beside the `metal` sites (m,
-    2) [per lattice constant]."""
+    """Measure how steeply a smoothed frame falls at `PROBED` beside its metal columns.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities.
+    metal
+        (m, 2) metal sites (y, x) [px].
+    lattice
+        Of the frame.
+    sd_px
+        Standard deviation of the smoothing Gaussian [px].
+
+    Returns
+    -------
+    Median over the sites, in the frame's units per lattice constant.
+    """
     points = metal[:, None] + PROBED * _ASIDE @ axes_of(lattice).T
     slopes = slopes_at(frame, points, lattice, sd_px=sd_px, min_share=0.9)[1:]
     return float(-np.nanmedian((slopes * _ASIDE.T[:, None]).sum(axis=0).mean(axis=1)))
 
 
 def steepness(variance: np.ndarray | float, *, chalcogen: float) -> np.ndarray:
-    """Return what `fall` is for columns of this `variance` (...,), over the height of metal above
-    hollow sites: see `smooth_variance`."""
+    """Compute the `fall` beside columns of a known width, over their `contrast`.
+
+    Parameters
+    ----------
+    variance
+        (...,) of a smoothed column [squared lattice constants].
+    chalcogen
+        Height of a chalcogen column over that of a metal column.
+
+    Returns
+    -------
+    (...,) steepness [per lattice constant]; `smooth_variance` inverts it.
+    """
     v = np.asarray(variance, float)[..., None, None]
     places = places_around(METAL)
     heights = np.array([1.0, *[chalcogen] * 3, *[0.0] * 3, *[1.0] * 6])
@@ -160,8 +233,18 @@ def steepness(variance: np.ndarray | float, *, chalcogen: float) -> np.ndarray:
 
 
 def contrast(variance: np.ndarray | float) -> np.ndarray:
-    """Return how far metal sites stand above hollow ones, over the height of a metal column: a
-    hollow site sees three of them."""
+    """Compute how far metal sites stand above hollow ones, over the height of a metal column.
+
+    Parameters
+    ----------
+    variance
+        (...,) of a smoothed column [squared lattice constants].
+
+    Returns
+    -------
+    (...,) contrast, below 1: a hollow site sees three metal columns, a metal column three hollow
+    sites.
+    """
     return 1 - 3 * np.exp(-1 / (6 * np.asarray(variance)))
 
 
@@ -170,15 +253,28 @@ _VARIANCES = np.geomspace(0.02, 0.055, 200)
 
 
 def smooth_variance(measured: np.ndarray | float, *, chalcogen: float) -> np.ndarray:
-    """Return the variance of a smoothed column [squared lattice constants] that gives the
-    `measured` `steepness`."""
+    """Find the variance of a smoothed column that gives the measured `steepness`.
+
+    Parameters
+    ----------
+    measured
+        (...,) steepness [per lattice constant].
+    chalcogen
+        Height of a chalcogen column over that of a metal column.
+
+    Returns
+    -------
+    (...,) variances [squared lattice constants], within those that can be told apart.
+    """
     expected = steepness(_VARIANCES, chalcogen=chalcogen)
     return np.asarray(np.interp(-np.asarray(measured), -expected, _VARIANCES))
 
 
 def _response(places: np.ndarray, variance: float) -> np.ndarray:
-    """Return the (39, 39) matrix from changes, y and x moments at `places` to values, y and x
-    slopes there."""
+    """Return the (39, 39) matrix from changes and moments at `places` to values and slopes.
+
+    Both are ordered as 13 scalars, 13 along y, 13 along x.
+    """
     d = places[:, None] - places[None]
     k = np.exp(-(d**2).sum(-1) / (2 * variance))
     first = d / variance
@@ -192,8 +288,7 @@ def _response(places: np.ndarray, variance: float) -> np.ndarray:
 
 
 def _turned_back(values: np.ndarray, thirds: np.ndarray) -> np.ndarray:
-    """Turn neighbourhoods (m, 13, 3: vector y, x and a number) back by `thirds` (m,) of a full
-    turn."""
+    """Turn neighbourhoods (m, 13, 3: vector y, x and a number) back by `thirds` (m,) of a turn."""
     t = np.asarray(thirds, int)[:, None]
     order = np.concatenate([np.zeros_like(t), *(b + (t + np.arange(3)) % 3 for b in (1, 4)), 7 + (2 * t + np.arange(6)) % 6], axis=1)  # fmt: skip
     moved = np.take_along_axis(values, order[:, :, None], axis=1)

@@ -1,5 +1,4 @@
-"""Mean structure of a class, its modes of deformation and its strain, from sums over detections
-that add in any order.
+"""Mean structure of a class, its modes of deformation and its strain, from sums over detections.
 
 Of each detection a row v of 30 numbers: moments p (y, x) and changes of height h of its ten atoms
 (`neighbours.atoms_around`). All below follows from n, sum of v and sum of v v^T. A displacement is
@@ -43,8 +42,9 @@ N_MODES = 4
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What the neighbourhoods of one class look like; lengths in lattice constants, atoms as
-    `neighbours.atoms_of`.
+    """What the neighbourhoods of one class look like.
+
+    Lengths are in lattice constants, atoms ordered as `neighbours.atoms_of`.
 
     Attributes
     ----------
@@ -85,10 +85,24 @@ class Structure:
 
 
 def structure_sums(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return the (n_groups, N_SUMS) sums of `atoms` (m, 10, 3) by group (m,).
+    """Add up neighbourhoods group by group.
 
     Atoms that the site does not have are NaN and count as 0; a neighbourhood whose centre is NaN is
     left out.
+
+    Parameters
+    ----------
+    atoms
+        (m, 10, 3) moments y, x [lattice constants] and changes of height
+        (`neighbours.atoms_around`).
+    groups
+        (m,) group of each neighbourhood; negative ones are left out.
+    n_groups
+        Number of groups.
+
+    Returns
+    -------
+    (n_groups, N_SUMS) float64: n, the 30 sums of v, and the 900 of v v^T, row by row.
     """
     rows = np.asarray(atoms, dtype=np.float64)
     known = np.isfinite(rows[:, 0, 0]) & (groups >= 0)
@@ -104,8 +118,19 @@ def structure_sums(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.n
 
 
 def structure_of(sums: np.ndarray, *, site: int) -> Structure:
-    """Return the structure that the `sums` (N_SUMS,) of a class say, whose detections lie on METAL,
-    CHALCOGEN or HOLLOW sites."""
+    """Compute the mean structure of a class from its sums.
+
+    Parameters
+    ----------
+    sums
+        (N_SUMS,) of the class, as `structure_sums` gives them.
+    site
+        METAL, CHALCOGEN or HOLLOW: the kind of site that its detections lie on.
+
+    Returns
+    -------
+    Displacements, modes and strain, each with its error.
+    """
     n = round(float(sums[0]))
     mean = sums[1 : 1 + N_NUMBERS] / max(n, 1)
     spread = sums[1 + N_NUMBERS :].reshape(N_NUMBERS, N_NUMBERS) / max(n, 1) - np.outer(mean, mean)
@@ -132,13 +157,25 @@ def structure_of(sums: np.ndarray, *, site: int) -> Structure:
 
 
 def noise_edge(n: int) -> float:
-    """Return the largest variance over noise that noise alone gives a mode of `n` detections."""
+    """Compute the Marchenko-Pastur edge: the largest variance that noise alone gives a mode.
+
+    Parameters
+    ----------
+    n
+        Number of detections.
+
+    Returns
+    -------
+    (1 + sqrt(20 / n))^2, in units of the noise's variance (Marchenko & Pastur 1967).
+    """
     return float((1 + np.sqrt(2 * N_ATOMS / max(n, 1))) ** 2)
 
 
 def _deviations(u: np.ndarray, heights: np.ndarray, stands: np.ndarray) -> np.ndarray:
-    """Return the (20, 30) matrix from a row's numbers to its displacements (all y, then all x);
-    missing atoms stay at rest."""
+    """Return the (20, 30) matrix from a row's numbers to its displacements: all y, then all x.
+
+    Missing atoms stay at rest.
+    """
     over = np.where(stands, 1 / np.where(stands, heights, 1.0), 0.0)
     matrix = np.zeros((2 * N_ATOMS, N_NUMBERS))
     for axis in (0, 1):
@@ -151,8 +188,10 @@ def _deviations(u: np.ndarray, heights: np.ndarray, stands: np.ndarray) -> np.nd
 def _modes(
     covariance: np.ndarray, heights: np.ndarray, kinds: np.ndarray, stands: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return variances, modes (m, 10, 2), variances over noise and shares; the largest displacement
-    of each mode is positive."""
+    """Return variances, modes (m, 10, 2), variances over noise and shares of the principal axes.
+
+    The largest displacement of each mode is positive.
+    """
     used = np.flatnonzero(np.concatenate([stands, stands]))
     if not len(used) or not np.isfinite(covariance).all():
         return np.zeros(0), np.zeros((0, N_ATOMS, 2)), np.zeros(0), np.zeros(0)
@@ -202,6 +241,7 @@ def _strain(
 def _breathing(
     places: np.ndarray, u: np.ndarray, error: np.ndarray, stands: np.ndarray
 ) -> tuple[float, float]:
+    """Return the mean displacement of the three nearest atoms away from the site, and its error."""
     used = np.flatnonzero(stands[1:4]) + 1
     if not len(used):
         return float("nan"), float("nan")

@@ -57,8 +57,9 @@ class Taxonomy:
         return np.asarray(densities.log_densities(rows, self.mixture).argmax(axis=1))
 
     def probabilities(self, rows: np.ndarray, *, noise: float = 1.0) -> np.ndarray:
-        """Return the (n, c) probabilities of the `rows` (n, d) for each of `classes`; outliers and
-        NaN rows are all zero.
+        """Return the (n, c) probabilities of the `rows` (n, d) for each of `classes`.
+
+        Outliers and NaN rows are all zero.
 
         Parameters
         ----------
@@ -85,8 +86,7 @@ class Taxonomy:
         return found
 
     def assign(self, rows: np.ndarray, *, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the (n,) int16 most probable class of the `rows` (n, d) and its (n,) float32
-        probability.
+        """Return the (n,) int16 most probable class of `rows` (n, d) and its (n,) probability.
 
         Rows that no class explains, or that more probably belong to no class, get `UNEXPLAINED` and
         probability 0.
@@ -102,5 +102,10 @@ class Taxonomy:
 
 
 def nothing() -> Taxonomy:
-    """Return the taxonomy that names nothing."""
+    """Return the taxonomy that names nothing.
+
+    Returns
+    -------
+    A taxonomy without mixture and classes.
+    """
     return Taxonomy(None, np.empty(0, np.int16))
