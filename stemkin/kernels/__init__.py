@@ -1,2 +1,1 @@
-"""The science: arrays in, arrays out. No Dask, no files, no tables; a physicist can check each with
-a pencil."""
+"""The science: arrays in, arrays out; a physicist can check each module with a pencil."""

@@ -1,5 +1,4 @@
-"""Where tracks meet and part: two vacancies become a double one, a vacancy is caught by a dopant,
-and back.
+"""Where tracks meet and part: vacancies pair up, a dopant catches one, and back.
 
 A linker gives each detection one predecessor, so a defect that is taken up by another just ends,
 and one that is let go begins. Here such an end (or start) is joined to the track that, in the same
@@ -30,9 +29,17 @@ MEETING_LATTICES = 1.3
 """Reach of a run's meetings, in lattice constants: room for one hop."""
 
 MOMENTS = {
-    "movie": "str", "frame": "int64", "kind": "str", "particle": "int64", "class_id": "int64", "from_id": "int64",
-    "y_nm": "float64", "x_nm": "float64", "before_y_nm": "float64", "before_x_nm": "float64",
-}  # fmt: skip
+    "movie": "str",
+    "frame": "int64",
+    "kind": "str",
+    "particle": "int64",
+    "class_id": "int64",
+    "from_id": "int64",
+    "y_nm": "float64",
+    "x_nm": "float64",
+    "before_y_nm": "float64",
+    "before_x_nm": "float64",
+}
 """A moment of a track: its `kind` is "end", "start" or "change". `frame` is the frame of the event
 that it may be part of: the first without the one that ended, with the one that began, or after the
 change. A change knows where and what it was before."""
@@ -71,9 +78,10 @@ def meetings(tracks: Any, *, reach_nm: float) -> Question[pd.DataFrame]:
 
     Examples
     --------
-    >>> rows = pd.DataFrame({"frame": [0, 0, 1, 2, 2], "particle": [1, 2, 1, 1, 3], "class_id": [0, 0, 1, 0, 0]})
-    >>> rows = rows.assign(y_nm=[0.0, 0.3, 0.0, 0.0, 0.3], x_nm=0.0)
-    >>> meetings(rows, reach_nm=0.4)[["frame", "event", "particle", "from_id", "to_id", "other"]].values.tolist()
+    >>> rows = pd.DataFrame({"frame": [0, 0, 1, 2, 2], "particle": [1, 2, 1, 1, 3]})
+    >>> rows = rows.assign(class_id=[0, 0, 1, 0, 0], y_nm=[0.0, 0.3, 0.0, 0.0, 0.3], x_nm=0.0)
+    >>> names = ["frame", "event", "particle", "from_id", "to_id", "other"]
+    >>> meetings(rows, reach_nm=0.4)[names].values.tolist()
     [[1, 'merge', 1, 0, 1, 2], [2, 'split', 1, 1, 0, 3]]
     """
     if not (np.isfinite(reach_nm) and reach_nm > 0):
@@ -135,10 +143,16 @@ def _moments(rows: pd.DataFrame) -> pd.DataFrame:
         before = at - (kind == "change")
         columns = {
             "movie": np.array(of.movies, dtype=object)[of.movie[of.track[at]]] if len(at) else [],
-            "frame": of.frame[at] + later, "kind": kind, "particle": of.particle[of.track[at]],
-            "class_id": of.class_id[at], "from_id": of.class_id[before], "y_nm": of.y_nm[at], "x_nm": of.x_nm[at],
-            "before_y_nm": of.y_nm[before], "before_x_nm": of.x_nm[before],
-        }  # fmt: skip
+            "frame": of.frame[at] + later,
+            "kind": kind,
+            "particle": of.particle[of.track[at]],
+            "class_id": of.class_id[at],
+            "from_id": of.class_id[before],
+            "y_nm": of.y_nm[at],
+            "x_nm": of.x_nm[at],
+            "before_y_nm": of.y_nm[before],
+            "before_x_nm": of.x_nm[before],
+        }
         parts.append(pd.DataFrame(columns).astype(MOMENTS))
     return pd.concat(parts, ignore_index=True)
 
@@ -183,9 +197,16 @@ def _joined(
     )
     return pd.DataFrame(
         {
-            "movie": one["movie"].to_numpy(), "frame": one["frame"].to_numpy(), "event": event,
-            "particle": one["particle"].to_numpy(), "from_id": one["from_id"].to_numpy(), "to_id": one["class_id"].to_numpy(),
-            "other": other["particle"].to_numpy(), "other_id": other["class_id"].to_numpy(),
-            "y_nm": one["y_nm"].to_numpy(), "x_nm": one["x_nm"].to_numpy(), "distance_nm": np.sqrt(squared[taken]),
+            "movie": one["movie"].to_numpy(),
+            "frame": one["frame"].to_numpy(),
+            "event": event,
+            "particle": one["particle"].to_numpy(),
+            "from_id": one["from_id"].to_numpy(),
+            "to_id": one["class_id"].to_numpy(),
+            "other": other["particle"].to_numpy(),
+            "other_id": other["class_id"].to_numpy(),
+            "y_nm": one["y_nm"].to_numpy(),
+            "x_nm": one["x_nm"].to_numpy(),
+            "distance_nm": np.sqrt(squared[taken]),
         }
-    )  # fmt: skip
+    )

@@ -116,8 +116,10 @@ class _MovieFrames:
             self._others = graph.once(_concatenated, parts)
 
     def handle(self, movie: str) -> Any:
-        """Return the frames of `movie`, or the key of a task that will make them; None where no
-        frame was looked at."""
+        """Return the frames of `movie`, or the key of a task that will make them.
+
+        None where no frame was looked at.
+        """
         return self._of_movie.get(movie, self._others)
 
     def listed(self, movie: str) -> pd.DataFrame:

@@ -1,5 +1,4 @@
-"""A small net that is learned from the movie itself and finds every defect in every frame, on CPU
-and GPU workers.
+"""A small net, learned from the movie itself, finds every defect in every frame, on CPU or GPU.
 
 The paper trained a net on one Fourier-filtered frame, so that it goes on working when holes open
 and fragments turn, where a filter of the whole frame fails. This room does the same, better: from a
@@ -66,8 +65,9 @@ _LATER = {
 
 
 def load_network(folder: str | PathLike[str], **settings: Any) -> NetworkDetector:
-    """Return the detector of a net that `NetworkDetector.save` wrote; `settings` are those of
-    `NetworkDetector`.
+    """Return the detector of a net that `NetworkDetector.save` wrote.
+
+    `settings` are those of `NetworkDetector`.
 
     Raises
     ------

@@ -30,10 +30,16 @@ BORDER = 1
 
 
 def summits(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns (m,) of the local maxima of `values` (y, x) above `least`, in
-    reading order.
+    """Return the rows and columns (m,) of the local maxima of `values` (y, x) above `least`.
 
-    Of equal neighbours the first counts.
+    They come in reading order; of equal neighbours the first counts.
+
+    Parameters
+    ----------
+    values
+        (y, x) logits.
+    least
+        Lower places are left out.
 
     Examples
     --------
@@ -54,7 +60,11 @@ def summits(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     top = np.ones(len(rows), bool)
     for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
         there = values[rows + dy, columns + dx]
-        top &= (here > there) if (dy, dx) < (0, 0) else (here >= there)
+        # of two equal neighbours the later one is beaten by the earlier, and not the other way
+        if (dy, dx) < (0, 0):
+            top &= here > there
+        else:
+            top &= here >= there
     return rows[top], columns[top]
 
 
@@ -99,8 +109,17 @@ def calibrate(maps: Sequence[np.ndarray], *, area_px: float, spacing_px: float) 
 
 
 def snr_of(logits: np.ndarray, knots: Mapping[str, Any]) -> np.ndarray:
-    """Return the signal-to-noise of `logits` (m,); straight lines go on beyond both ends of the
-    knots."""
+    """Return the signal-to-noise (m,) of `logits` (m,).
+
+    The last line goes on above the highest knot; below the lowest the value stays.
+
+    Parameters
+    ----------
+    logits
+        (m,) heights on a map of the net.
+    knots
+        ``logit`` and ``snr`` (k,) each, ascending, as `calibrate` returns them.
+    """
     x, y = np.asarray(knots["logit"], float), np.asarray(knots["snr"], float)
     slope = (y[-1] - y[-2]) / (x[-1] - x[-2])
     above = np.maximum(logits - x[-1], 0.0)

@@ -20,8 +20,10 @@ SURE, LEAST_PX, MOST_PX = 0.95, 5, 700
 
 
 def threshold(false_positives: float, area_px: float, spacing_px: float) -> float:
-    """Return the signal-to-noise that `false_positives` places of a perfect frame of `area_px`
-    exceed on average."""
+    """Return the signal-to-noise that a perfect frame exceeds by chance `false_positives` times.
+
+    `false_positives` is the mean number in a frame of `area_px` pixels.
+    """
     edge = np.sqrt(area_px)
     return peaks.threshold_for(false_positives, (edge, edge), FILTER_SD * spacing_px)
 
@@ -29,10 +31,14 @@ def threshold(false_positives: float, area_px: float, spacing_px: float) -> floa
 def places(
     maps: np.ndarray, calibration: Mapping[str, Any], *, least: float, spacing_px: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return y, x [px], signal-to-noise, its position error [px] and its sign (m,) of the defects
-    on the (4, y, x) `maps`."""
+    """Return the defects on the (4, y, x) `maps`.
+
+    Returns y, x [px], signal-to-noise, its position error [px] and its sign, each (m,).
+    """
     parts = []
     for channel, name in enumerate(CHANNELS):
+        # Maps 0 and 1 are logits of dark and bright, 2 and 3 the offset (y, x) [px] from the middle
+        # of a cell, which lies at STRIDE * cell + (STRIDE - 1) / 2.
         rows, columns = summits(maps[channel], logit_of(least, calibration[name]))
         logits = maps[channel][rows, columns]
         y, x = (
@@ -43,6 +49,7 @@ def places(
             np.stack([y, x, snr_of(logits, calibration[name]), np.full(len(y), 2.0 * channel - 1)])
         )
     y, x, score, sign = np.concatenate(parts, axis=1).astype(float)
+    # sign -1 is dark, +1 bright; of both at one place the surer stays
     kept = peaks.merge(y, x, score, min_distance_px=MERGE * spacing_px, ringing=0.0)
     y, x, score, sign = y[kept], x[kept], score[kept], sign[kept]
     floor, slope = calibration.get("position_error", (0.05, 2.0))
@@ -50,14 +57,17 @@ def places(
 
 
 def components(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return y, x [px] and largest logit difference (m,) of the paper's detections on its net's (2,
-    y, x) `maps`."""
+    """Return the paper's detections on its net's (2, y, x) `maps`.
+
+    Returns y, x [px] and the largest logit difference, each (m,).
+    """
     from scipy import ndimage
 
     logit = maps[1].astype(float) - maps[0]
     labels, n = ndimage.label(logit > np.log(SURE / (1 - SURE)))
     if n == 0:
         return np.zeros(0), np.zeros(0), np.zeros(0)
+    # label 0 is what lies between the defects; `numbers` are those of a defect's size
     numbers = np.arange(1, n + 1)
     sizes = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     numbers = numbers[(sizes >= LEAST_PX) & (sizes <= MOST_PX)]
@@ -71,4 +81,4 @@ def stretched(frame: np.ndarray) -> np.ndarray:
     """Return `frame` (y, x) scaled to 0..1 as float32, the input of the paper's net."""
     frame = np.asarray(frame, dtype=np.float32)
     span = float(np.ptp(frame))
-    return np.asarray((frame - frame.min()) / (span if span > 0 else 1.0))
+    return np.asarray((frame - frame.min()) / (span or 1.0))

@@ -33,8 +33,9 @@ SCALES = (0.4, 2.5)
 
 @dataclass(frozen=True)
 class NetworkDetector:
-    """Finds defects with a net that was learned from the movie itself; see `network` for how it
-    learns.
+    """Finds defects with a net that was learned from the movie itself.
+
+    `network` tells how it learns.
 
     The net is local: it looks at some two lattice constants around each place, so it goes on
     working where holes open and fragments turn. The lattice of a frame, where there is one, brings
@@ -98,16 +99,19 @@ class NetworkDetector:
         return kept.survey(np.concatenate(records), first_frame=first_frame)
 
     def find(self, frames: np.ndarray, *, first_frame: int = 0) -> np.ndarray:
-        """Return the records of `frames` (n, y, x) as the net alone sees them: no lattice is looked
-        for, which takes most of the time.
+        """Return the records of `frames` (n, y, x) as the net alone sees them.
+
+        No lattice is looked for, which takes most of the time.
 
         The frames must have the scale that the net was trained for.
         """
         return self._records(frames, [None] * len(frames), first_frame)
 
     def save(self, folder: str | PathLike[str]) -> NetworkDetector:
-        """Write the net to `folder`; return the detector that sends workers the path instead of the
-        weights."""
+        """Write the net to `folder`, and return the detector that sends workers its path.
+
+        The detector in memory sends them the weights.
+        """
         return replace(self, weights=self.weights.save(folder))
 
     @property
@@ -182,8 +186,10 @@ class NetworkDetector:
 
 
 def _scale(rest: Remainder | None, spacing_px: float) -> float:
-    """Return the factor that brings a frame to the lattice constant `spacing_px`; 1 where it is
-    close or not known."""
+    """Return the factor that brings a frame to the lattice constant `spacing_px`.
+
+    It is 1 where the frame is close to it or its own lattice constant is not known.
+    """
     if rest is None or rest.lattice is None:
         return 1.0
     factor = spacing_px / rest.lattice.spacing_px
@@ -195,7 +201,9 @@ def _scale(rest: Remainder | None, spacing_px: float) -> float:
             "with this pixel size"
         )
         raise ValueError(msg)
-    return 1.0 if abs(factor - 1) < SAME_SCALE else float(factor)
+    if abs(factor - 1) < SAME_SCALE:
+        return 1.0
+    return float(factor)
 
 
 def _prepared(frame: np.ndarray, scale: float, spacing_px: float) -> np.ndarray:
@@ -205,12 +213,13 @@ def _prepared(frame: np.ndarray, scale: float, spacing_px: float) -> np.ndarray:
     frame = np.asarray(frame, dtype=np.float32)
     if scale != 1.0:
         shape = tuple(max(1, round(n * scale)) for n in frame.shape)
+        # Pixel j of the new frame lies at (j + 0.5) / scale - 0.5 of the old one. Where it gets
+        # coarser, what its pixels cannot hold is smoothed away first.
         offset = (1 / scale - 1) / 2
-        smooth = (
-            ndimage.gaussian_filter(frame, 0.4 * np.sqrt(scale**-2 - 1)) if scale < 1 else frame
-        )
+        if scale < 1:
+            frame = ndimage.gaussian_filter(frame, 0.4 * np.sqrt(scale**-2 - 1))
         frame = ndimage.affine_transform(
-            smooth, [1 / scale] * 2, offset, output_shape=shape, order=3, mode="mirror"
+            frame, [1 / scale] * 2, offset, output_shape=shape, order=3, mode="mirror"
         )
     return np.asarray(evened(frame, spacing_px=spacing_px), np.float32)
 
@@ -224,15 +233,20 @@ def _on_sites(
     *,
     off_site: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Place detections that belong to sites of the lattice: average of where the residual shows
-    them and of their sites."""
+    """Place detections that belong to sites of the lattice.
+
+    A place is the average of where the residual shows it and of its site.
+    """
+    # `site` stays NaN for what belongs to no site: too far from all, or outside every grain. A grain
+    # without a mask fills the frame; where grains overlap the later one counts.
     site = np.full(seen.shape, np.nan)
     for grain in rest.grains:
-        mask = None if grain.mask is None else to_host(grain.mask) > 0
         at = np.clip(
             np.rint(seen).astype(np.int64), 0, np.array([int(n) for n in rest.snr.shape]) - 1
         )
-        mine = np.ones(len(seen), bool) if mask is None else mask[at[:, 0], at[:, 1]]
+        mine = np.ones(len(seen), bool)
+        if grain.mask is not None:
+            mine = (to_host(grain.mask) > 0)[at[:, 0], at[:, 1]]
         for which in (METAL, CHALCOGEN):
             close = nearest_site(grain.lattice, seen, np.full(len(seen), which))
             near = mine & (np.hypot(*(close - seen).T) < REACH * grain.lattice.spacing_px)

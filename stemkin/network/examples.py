@@ -1,5 +1,4 @@
-"""Examples to learn from: scenes that were drawn, and windows of the movie's own frames, as batches
-of tensors.
+"""Examples to learn from: drawn scenes and windows of the movie's own frames, as tensors.
 
 An example follows from the seed and its number alone, so it does not matter who makes it, when, and
 in which order.
@@ -35,8 +34,10 @@ class OwnFrame:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Tensors: `frames` (n, 1, y, x), and `marks`, `offsets`, `near`, `judged` as in
-    `targets.Target`."""
+    """Examples as tensors: frames and what a net should say of them.
+
+    `frames` (n, 1, y, x), and `marks`, `offsets`, `near`, `judged` as in `targets.Target`.
+    """
 
     frames: Tensor
     marks: Tensor
@@ -93,8 +94,18 @@ class ExampleSource:
 def window_of(
     own: OwnFrame, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, TrainingLabels]:
-    """Cut a window out of a frame, turned and zoomed a little, flipped, with more noise, blur or
-    contrast.
+    """Cut a window out of a frame, and vary it.
+
+    It is turned and zoomed a little, flipped, and gets more noise, blur or contrast.
+
+    Parameters
+    ----------
+    own
+        The frame (y, x), and what is labelled on it.
+    size
+        Edge of the window [px].
+    rng
+        Decides everything.
 
     Returns
     -------
@@ -103,27 +114,34 @@ def window_of(
     from scipy import ndimage
 
     frame = own.frame
-    turn = np.radians(rng.uniform(-WOBBLE, WOBBLE)) if rng.random() < 0.5 else 0.0
-    zoom = 1 + 0.005 * rng.uniform(-WOBBLE, WOBBLE) if turn else 1.0
+    # Half of the windows are not turned: whole pixels, which keep the noise of the frame as it is.
+    turn, zoom, order = 0.0, 1.0, 0
+    if rng.random() < 0.5:
+        turn = np.radians(rng.uniform(-WOBBLE, WOBBLE))
+    if turn:
+        zoom, order = 1 + 0.005 * rng.uniform(-WOBBLE, WOBBLE), 3
     room = np.maximum(np.array(frame.shape) - size, 0)
     corner = np.rint(rng.random(2) * room)
     middle = (size - 1) / 2
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
-    matrix = np.array([[cos, -sin], [sin, cos]])  # from the window to the frame
+    # `matrix` leads from the window to the frame, about the window's middle; rows of places go the
+    # other way by p_window = (p_frame - offset) @ inverse.T.
+    matrix = np.array([[cos, -sin], [sin, cos]])
     offset = corner + middle - matrix @ np.array([middle, middle])
     window: np.ndarray = ndimage.affine_transform(
         frame.astype(np.float32),
         matrix,
         offset,
         output_shape=(size, size),
-        order=3 if turn else 0,
+        order=order,
         mode="mirror",
     )
     back = np.linalg.inv(matrix).T
-    points, doubtful = (
-        (places - offset) @ back if len(places) else places
-        for places in (own.labels.points, own.labels.doubtful)
-    )
+    points, doubtful = own.labels.points, own.labels.doubtful
+    if len(points):
+        points = (points - offset) @ back
+    if len(doubtful):
+        doubtful = (doubtful - offset) @ back
     for axis in (0, 1):
         if rng.random() < 0.5:
             window = np.flip(window, axis)

@@ -1,5 +1,4 @@
-"""Maps of a net for whole frames: one by one on a CPU, in batches on a GPU, in overlapping tiles
-where a frame is large.
+"""Maps of a net for whole frames: one by one on a CPU, in batches on a GPU, large ones in tiles.
 
 On a CPU every frame (or tile) is a batch of its own, computed by one thread: so what a frame gives
 cannot depend on its company, and a net of this size gains nothing from larger batches. On a GPU a
@@ -53,19 +52,27 @@ def maps_of(
     """
     where = _where(device)
     net = _net(weights, str(where))
+    # A margin as wide as the net looks makes tiles equal to the whole frame; it is even, so that
+    # the cells of a tile lie on those of the frame.
     margin = net.reach_px + net.reach_px % STRIDE
     plans = [
         (i, tile) for i, frame in enumerate(frames) for tile in _tiles(frame.shape, tile_px, margin)
     ]
     cuts = [_cut(frames[i], tile) for i, tile in plans]
-    answers = (
-        _on_cpu(net, weights, cuts) if where.type == "cpu" else _on_gpu(net, weights, cuts, where)
-    )
-    stride = STRIDE if isinstance(net, LocalNet) else 1
+    if where.type == "cpu":
+        answers = _on_cpu(net, weights, cuts)
+    else:
+        answers = _on_gpu(net, weights, cuts, where)
+    stride = 1
+    if isinstance(net, LocalNet):
+        stride = STRIDE
     done: list[Any] = [None] * len(frames)
+    # `left[i]`: tiles of frame i still to come. Tiles come in the order of their frames, so a frame
+    # is handed out, and forgotten, when its last tile is pasted and no earlier frame waits.
     left = np.bincount([i for i, _ in plans], minlength=len(frames))
     for (i, tile), answer in zip(plans, answers, strict=True):
         if done[i] is None:
+            # -(-n // stride) rounds up: an odd edge has one more cell, half of it beyond the frame
             height, width = (-(-n // stride) for n in frames[i].shape)
             done[i] = np.empty((answer.shape[0], height, width), np.float32)
         _paste(done[i], answer, tile, stride)
@@ -77,12 +84,16 @@ def maps_of(
 
 def group_size(device: str) -> int:
     """Return how many frames are worth searching at once on this worker."""
-    return 1 if _where(device).type == "cpu" else GPU_BATCH
+    if _where(device).type == "cpu":
+        return 1
+    return GPU_BATCH
 
 
 def uses_fast_bf16() -> bool:
-    """Tell whether this processor multiplies bfloat16 itself, which is several times faster;
-    elsewhere it is emulated."""
+    """Tell whether this processor multiplies bfloat16 itself.
+
+    That is several times faster; elsewhere it is emulated.
+    """
     ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(ask is not None and ask())
 
@@ -113,8 +124,10 @@ Tile = tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
 
 
 def _tiles(shape: tuple[int, ...], tile_px: int, margin: int) -> list[Tile]:
-    """Divide a frame of `shape` into tiles whose middles cover it once; margins end at the frame's
-    edge."""
+    """Divide a frame of `shape` into tiles whose middles cover it once.
+
+    Margins end at the frame's edge.
+    """
     spans = []
     for n in shape:
         if n <= tile_px:
@@ -133,15 +146,22 @@ def _tiles(shape: tuple[int, ...], tile_px: int, margin: int) -> list[Tile]:
 
 
 def _cut(frame: np.ndarray, tile: Tile) -> np.ndarray:
-    """Return the pixels of a tile; an odd edge gets one more row or column of zeros, as the net's
-    own padding is."""
+    """Return the pixels of a tile, with even edges.
+
+    An odd edge gets one more row or column of zeros, as the net's own padding is.
+    """
     a, b, c, d = tile[1]
     part = frame[a:b, c:d]
     odd = [(0, n % STRIDE) for n in part.shape]
-    return np.pad(part, odd) if any(more for _, more in odd) else part
+    if not any(more for _, more in odd):
+        return part
+    return np.pad(part, odd)
 
 
 def _paste(whole: np.ndarray, answer: np.ndarray, tile: Tile, stride: int) -> None:
+    """Put the middle of a tile's maps (k, y, x) into those of the whole frame."""
+    # All of `a`, `c`, `top` and `left` are multiples of `stride`; only the frame's own edges `b` and
+    # `d` may not be, and round up. Rows of the answer count from the top of the margin.
     (a, b, c, d), (top, _, left, _) = tile
     rows, columns = slice(a // stride, -(-b // stride)), slice(c // stride, -(-d // stride))
     top, left = top // stride, left // stride
@@ -160,6 +180,8 @@ def _on_cpu(net: nn.Module, weights: Weights, cuts: list[np.ndarray]) -> Iterato
 def _on_gpu(
     net: nn.Module, weights: Weights, cuts: list[np.ndarray], where: torch.device
 ) -> Iterator[np.ndarray]:
+    # Cuts from `start` to `same` have one shape; a batch takes up to `size` of them. It is always
+    # full, with zeros behind the last, so the kernels (and the order of their sums) stay the same.
     start = 0
     while start < len(cuts):
         shape = cuts[start].shape

@@ -63,10 +63,11 @@ def paper(
     height, width = frame.shape
     fy, fx = np.fft.fftfreq(height)[:, None] * height, np.fft.fftfreq(width) * width
     kept = np.hypot(fy, fx) > disk * min(frame.shape)
+    # `fy`, `fx` count periods per frame, so the disk is a share of the shorter edge
     filtered = np.fft.ifft2(np.fft.fft2(frame) * kept).real
     difference = np.abs(frame - filtered)
     span = float(np.ptp(difference))
-    scaled = (difference - difference.min()) / (span if span > 0 else 1.0)
+    scaled = (difference - difference.min()) / (span or 1.0)
     return np.asarray((scaled < low) | (scaled > high))
 
 

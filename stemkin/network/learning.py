@@ -132,8 +132,7 @@ def _arrays(net: nn.Module) -> dict[str, np.ndarray]:
 def _calibration(
     weights: Weights, specimen: Specimen, recipe: TrainingRecipe, seed: int
 ) -> dict[str, Any]:
-    """Return what the maps mean: signal-to-noise of the logits, and how the position error falls
-    with it."""
+    """Return what the maps mean: signal-to-noise of the logits, and the position error by it."""
     spacing = specimen.spacing_px
     clean = replace(
         recipe.variety.perfect, turned=0.0, dose=0.0, contrast=0.0, blur=0.0, jitter=1.2

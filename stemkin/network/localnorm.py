@@ -51,8 +51,10 @@ def evened(frame: Array, *, spacing_px: float) -> Array:
 
 @lru_cache(maxsize=32)
 def _tables(n: int, sd: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (m, n) Gaussian means at every `PITCH`-th place of a line of `n` pixels, and (n, m)
-    linear interpolation between them."""
+    """Return Gaussian means along a line of `n` pixels, and the interpolation between them.
+
+    The first (m, n) gives the means at every `PITCH`-th place, the second (n, m) is linear.
+    """
     places = np.arange(-(-n // PITCH)) * PITCH + min((PITCH - 1) / 2, (n - 1) / 2)
     means = np.exp(-0.5 * ((np.arange(n) - places[:, None]) / max(sd, 1e-3)) ** 2)
     means /= means.sum(axis=1, keepdims=True)

@@ -22,8 +22,9 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class LocalNet(nn.Module):
-    """Plain 3x3 convolutions at half resolution, some of them dilated; no normalisation, so every
-    place is on its own.
+    """Plain 3x3 convolutions at half resolution, some of them dilated.
+
+    There is no normalisation, so every place is on its own.
 
     Pixels of 2 x 2 cells become channels, so nothing is lost by the lower resolution, and the maps
     are brought below one pixel by the offsets. The last layer is computed in float32 whatever the
@@ -71,12 +72,14 @@ class LocalNet(nn.Module):
         return STRIDE * (1 + sum(self.dilations))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return the (n, 4, y / 2, x / 2) maps of (n, channels, y, x) frames of even height and
-        width."""
+        """Return the (n, 4, y / 2, x / 2) maps of (n, channels, y, x) frames; y and x are even."""
         x = F.pixel_unshuffle(frames, STRIDE)
         for i, layer in enumerate(self.layers):
             y = F.relu(layer(x))
-            x = x + y if i > 0 and i % 2 == 0 else y
+            # every second layer adds to its input instead of replacing it (He et al. 2016)
+            if i > 0 and i % 2 == 0:
+                y = x + y
+            x = y
         return self.head_of(x)
 
     def head_of(self, x: Tensor) -> Tensor:
@@ -87,8 +90,9 @@ class LocalNet(nn.Module):
 
 
 class PaperNet(nn.Module):
-    """The encoder-decoder of Maksov et al. (2019): 20-40-40-20-2 channels, 3x3, one pooling and one
-    unpooling.
+    """The encoder-decoder of Maksov et al. (2019), with 20-40-40-20-2 channels.
+
+    Convolutions are 3x3, with one pooling and one unpooling.
 
     The paper does not say where it pools; here after the first layer and before the last but one,
     the usual place.
@@ -107,8 +111,10 @@ class PaperNet(nn.Module):
 
     @property
     def reach_px(self) -> int:
-        """How far [px] the input still matters: layers at full and at half resolution, and the
-        pooling."""
+        """How far [px] the input still matters.
+
+        Layers at full and at half resolution count, and the pooling.
+        """
         return 1 + 2 * 2 + 1 + 1 + 4
 
     def forward(self, frames: Tensor) -> Tensor:

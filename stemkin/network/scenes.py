@@ -129,12 +129,16 @@ def draw_scene(
     scan = _scan(specimen, shape[0], variety, rng)
     waves, amplitudes = crystal_waves(lattice, (weights[0], weights[1]), probe)
     amplitudes[0] += specimen.background * dose * _spread(variety.contrast, rng)
+    # The perfect crystal is a sum of plane waves: (y, waves) times (waves, x), and the scan moves
+    # and brightens whole rows. Columns reach beyond the edge by the width of their images.
     rows = row_factors(waves, amplitudes, scan.row_y, scan.row_x0) * scan.beam[:, None]
     means = rows @ column_factors(waves, shape[1])
     margin = 5 * max(probe.sd_px, probe.tail_sd_px * (probe.tail_fraction > 0))
     metal, second = (_sites_around(lattice, shape, which, margin) for which in (METAL, CHALCOGEN))
     hole = _break(means, (metal, second), weights, lattice, probe, scan, variety, rng)
     change = _change_columns((metal, second), weights, lattice, specimen.is_honeycomb, variety, rng)
+    # What lies in a hole is neither changed nor a defect; places outside the frame (from -0.5 to
+    # n - 0.5, the edges of pixels) shine in but are not labelled.
     kept = ~hole.holds(change.points)
     _add(means, change.points[kept], change.weights[kept], probe, scan)
     if rng.random() < variety.dirty:
@@ -147,8 +151,11 @@ def draw_scene(
 
 @dataclass(frozen=True, eq=False)
 class _Change:
-    """Columns to add: (m, 2) places, (m,) volumes, and which of them are defects (the others are
-    neighbours that move)."""
+    """Columns to add to a scene.
+
+    (m, 2) places, (m,) volumes, and which of them are defects (the others are neighbours that
+    move).
+    """
 
     points: np.ndarray
     weights: np.ndarray
@@ -174,11 +181,10 @@ def _lattice(
     specimen: Specimen, shape: tuple[int, int], variety: Variety, rng: np.random.Generator
 ) -> Lattice:
     """Return the specimen's lattice, turned, stretched and moved."""
-    turn = (
-        2 * np.pi * rng.random()
-        if rng.random() < variety.turned
-        else np.radians(variety.tilt_deg) * rng.standard_normal()
-    )
+    if rng.random() < variety.turned:
+        turn = 2 * np.pi * rng.random()
+    else:
+        turn = np.radians(variety.tilt_deg) * rng.standard_normal()
     cos, sin = np.cos(turn), np.sin(turn)
     matrix = _spread(variety.zoom, rng) * np.array([[cos, sin], [-sin, cos]])
     matrix = matrix @ (np.eye(2) + variety.shear * rng.standard_normal((2, 2)))
@@ -204,6 +210,7 @@ def _sites_around(
 ) -> np.ndarray:
     """Return the (m, 2) columns of one kind in the frame and a `margin` around it."""
     wide = (int(shape[0] + 2 * margin), int(shape[1] + 2 * margin))
+    # `sites` counts from the corner of a frame, so the lattice moves by the margin and back
     moved = Lattice(
         lattice.a1,
         lattice.a2,
@@ -221,6 +228,8 @@ def _change_columns(
 ) -> _Change:  # fmt: skip
     """Choose the defects: what is missing, exchanged or on top."""
     metal, second = columns
+    # One number a column decides: [0, p1) is the first change, [p1, p1 + p2) the second, ..., so no
+    # column has two. A vacancy bound to a dopant comes in addition, and wins over a pair.
     u, v = rng.random(len(metal)), rng.random(len(second))
     doped = u < variety.dopants
     gone = ~doped & (u < variety.dopants + variety.gone)
@@ -235,7 +244,10 @@ def _change_columns(
     )
     single[bound] = True
     n_doped, n_topped = int(doped.sum()), int(topped.sum())
-    atom = 0.5 if honeycomb else 1.0
+    # a chalcogen column of a honeycomb holds two atoms, so one that is missing is half of it
+    atom = 1.0
+    if honeycomb:
+        atom = 0.5
     points = [metal[doped], metal[gone], metal[topped], second[single], second[double & ~single]]
     parts = [
         -weights[0] * rng.uniform(0.3, 0.75, n_doped),
@@ -244,6 +256,7 @@ def _change_columns(
         np.full(int(single.sum()), -atom * weights[1]),
         np.full(len(points[4]), -2 * atom * weights[1]),
     ]
+    # defects come first, then the neighbours that moved: `is_defect` is the first `n_defects`
     n_defects = sum(len(p) for p in points)
     if honeycomb:
         moved = _breathing(second[single | double], metal, weights[0], lattice.spacing_px, rng)
@@ -255,8 +268,7 @@ def _change_columns(
 def _beside(
     dopants: np.ndarray, second: np.ndarray, spacing: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the numbers of columns of the second kind, one next to each of the `dopants` (m,
-    2)."""
+    """Return the numbers of columns of the second kind, one beside each of the `dopants` (m, 2)."""
     if not len(dopants) or not len(second):
         return np.zeros(0, int)
     apart = np.hypot(*(dopants[:, None] - second).transpose(2, 0, 1)) + 0.2 * spacing * rng.random(
@@ -272,10 +284,13 @@ def _breathing(
     spacing: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move the metal columns around `vacancies` (m, 2) away from them: taken out where they were,
-    put in where they are."""
+    """Move the metal columns around `vacancies` (m, 2) away from them.
+
+    They are taken out where they were, and put in where they are.
+    """
     if not len(vacancies):
         return np.zeros((0, 2)), np.zeros(0)
+    # pairs (vacancy i, metal j) within 3/4 of a lattice constant: the three bonded neighbours
     steps = metal - vacancies[:, None]
     i, j = np.nonzero(np.hypot(*steps.transpose(2, 0, 1)) < 0.75 * spacing)
     away = steps[i, j] * (0.035 * rng.random())
@@ -287,8 +302,10 @@ def _break(
     means: np.ndarray, columns: tuple[np.ndarray, np.ndarray], weights: tuple[float, ...], lattice: Lattice, probe: Probe,
     scan: Scan, variety: Variety, rng: np.random.Generator,
 ) -> _Hole:  # fmt: skip
-    """Take the columns of a hole out of `means`, in place, and put a turned fragment into half of
-    the holes."""
+    """Take the columns of a hole out of `means`, in place.
+
+    Half of the holes get a turned fragment.
+    """
     spacing, shape = lattice.spacing_px, np.array(means.shape)
     centre = rng.random(2) * shape
     if rng.random() >= variety.broken:
@@ -296,6 +313,7 @@ def _break(
     radius = spacing * rng.uniform(1.2, 5.0)
     both = np.concatenate(columns)
     volume = np.repeat(weights, [len(c) for c in columns])
+    # a ragged edge: every column has a radius of its own; a fragment keeps off it by half a cell
     away = np.hypot(*(both - centre).T)
     inside = away < radius * (1 + rng.uniform(0.0, 0.15) * rng.standard_normal(len(away)))
     _add(means, both[inside], -volume[inside], probe, scan)
@@ -318,8 +336,10 @@ def _add(
 
 
 def _dirt(shape: tuple[int, int], spacing: float, rng: np.random.Generator) -> np.ndarray:
-    """Return (y, x) contamination: a smooth veil, and in it something coarser, between 0 and about
-    0.3."""
+    """Return (y, x) contamination between 0 and about 0.3.
+
+    It is a smooth veil, and in it something coarser.
+    """
     y, x = (np.linspace(-1, 1, n) for n in shape)
     slow = 1 + np.sin(rng.uniform(0.3, 2) * y + 6.3 * rng.random())[:, None] * np.sin(
         rng.uniform(0.3, 2) * x + 6.3 * rng.random()

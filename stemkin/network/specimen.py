@@ -1,5 +1,4 @@
-"""How a movie looks, in a dozen numbers: enough to draw more frames of its kind whose defects are
-known exactly.
+"""How a movie looks, in a dozen numbers: enough to draw frames of its kind with known defects.
 
 From one frame without its crystal (`residual.remove_crystal`) follow the lattice, the image of a
 column and the weights of both kinds of columns (from the reflections), the counting noise (from the
@@ -136,8 +135,10 @@ def measure(frame: Array, rest: Remainder) -> Specimen:
 
 
 def typical(specimens: Sequence[Specimen]) -> Specimen:
-    """Return the median of each number; of angles and vectors, those of the specimen whose lattice
-    constant is in the middle."""
+    """Return the median of each number over several specimens.
+
+    Angles and vectors are those of the specimen whose lattice constant is in the middle.
+    """
     spacings = [s.spacing_px for s in specimens]
     middle = specimens[int(np.argsort(spacings, kind="stable")[(len(spacings) - 1) // 2])]
     values = middle.as_dict()
@@ -150,8 +151,9 @@ def typical(specimens: Sequence[Specimen]) -> Specimen:
 def column_image(
     amplitudes: np.ndarray, waves: Waves, lattice: Lattice
 ) -> tuple[float, tuple[float, float], tuple[float, float]]:
-    """Fit the image of a column to the reflections: A_g = 2 t(g) / cell (w_1 + w_2 exp(-2 pi i g .
-    second)).
+    """Fit the image of a column to the reflections of the crystal.
+
+    A_g = 2 t(g) / cell (w_1 + w_2 exp(-2 pi i g . second)).
 
     Returns
     -------
@@ -181,8 +183,7 @@ def column_image(
 
 
 def _noise(rest: Array, model: Array) -> tuple[float, float]:
-    """Return the variance at the frame's mean level, and by how much it grows per unit of
-    intensity.
+    """Return the variance at the frame's mean level, and its growth per unit of intensity.
 
     `noise_of` asks a tenth of the pixels; here all tenths are asked.
     """

@@ -20,8 +20,11 @@ RIM = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Maps (y / 2, x / 2): `marks` (2, ...) between 0 and 1, `offsets` (2, ...) [px], `near` and
-    `judged` 0 or 1, float32."""
+    """What the maps of a net should be, float32, in cells of 2 x 2 pixels: (y / 2, x / 2).
+
+    `marks` (2, ...) lie between 0 and 1, `offsets` (2, ...) are in pixels, `near` and `judged` are
+    0 or 1.
+    """
 
     marks: np.ndarray
     offsets: np.ndarray
@@ -51,13 +54,15 @@ def target_of(
     """
     cells = tuple(n // STRIDE for n in shape)
     marks, offsets = np.zeros((2, *cells), np.float32), np.zeros((2, *cells), np.float32)
+    # `closest`: squared distance [px2] from each cell to its nearest defect so far, of either
+    # channel. Marks keep the higher of two spots, offsets point to the nearer of two defects.
     closest = np.full(cells, np.inf, np.float32)
     reach = int(np.ceil(3 * SPOT * spacing_px / STRIDE)) + 1
     for (y, x), which in zip(points, channel, strict=True):
         rows, columns, dy, dx = _window(y, x, reach, cells)
         r2 = dy[:, None] ** 2 + dx**2
         part = (slice(rows[0], rows[1]), slice(columns[0], columns[1]))
-        spot = marks[which][part]
+        spot = marks[which][part]  # a view, as are all parts below: written in place
         np.maximum(spot, np.exp(-r2 / (2 * (SPOT * spacing_px) ** 2)), out=spot)
         nearer = r2 < closest[part]
         closest[part][nearer] = r2[nearer]
@@ -76,8 +81,12 @@ def target_of(
 def _window(
     y: float, x: float, reach: int, cells: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int], np.ndarray, np.ndarray]:
-    """Return the rows and columns of the cells around a point, and its distance (y, x) [px] from
-    the middle of each."""
+    """Return the rows and columns of the cells around a point, and its distances from them.
+
+    A distance (y, x) [px] is that of the point from the middle of a cell.
+    """
+    # The middle of cell i lies at STRIDE * i + middle [px]. The window is cut at the edge of the
+    # map, and is empty where the point lies further outside than `reach` cells.
     middle = (STRIDE - 1) / 2
     spans, steps = [], []
     for place, n in ((y, cells[0]), (x, cells[1])):

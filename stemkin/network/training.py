@@ -1,5 +1,4 @@
-"""How a net learns: the local one from scenes like the movie's, the paper's from windows of one
-frame.
+"""How a net learns: from scenes like the movie's, or the paper's from windows of one frame.
 
 The same seed gives the same weights on one machine, whatever else it does: examples follow from
 their numbers, and the arithmetic of training is that of one thread (a second one draws the
@@ -85,8 +84,9 @@ class TrainingRecipe:
 
 @dataclass(frozen=True)
 class PaperRecipe:
-    """The paper's: 256-px windows every 8 px of one frame, Adam, cross-entropy, batches of 32, 50
-    epochs.
+    """The training of Maksov et al. (2019): 256-px windows every 8 px of one frame.
+
+    Adam, cross-entropy, batches of 32, 50 epochs.
 
     `epochs`, `stride_px` and `window_px` may be changed; with the paper's own values training takes
     hours on two cores.
@@ -101,8 +101,10 @@ class PaperRecipe:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained net, and how it came about: `record` is plain values for JSON; ``curve`` in it is
-    shown in the report."""
+    """A trained net, and how it came about.
+
+    `record` is plain values for JSON; ``curve`` in it is shown in the report.
+    """
 
     net: nn.Module
     record: dict[str, Any]
@@ -183,8 +185,9 @@ def train_local(
 
 
 def train_paper(frame: np.ndarray, *, recipe: PaperRecipe, seed: int) -> Trained:
-    """Train the paper's net on windows of one `frame` (y, x), labelled by the paper's recipe.
-    Computes once.
+    """Train the paper's net on windows of one `frame` (y, x). Computes once.
+
+    The windows are labelled by the paper's recipe.
 
     As in the paper there is no validation: windows overlap, so some of them set apart would tell
     nothing.
@@ -220,8 +223,10 @@ def train_paper(frame: np.ndarray, *, recipe: PaperRecipe, seed: int) -> Trained
 
 
 def _loss(net: nn.Module, batch: Batch, *, bf16: bool) -> Tensor:
-    """Return the loss of a batch: cross-entropy of the marks over its own least value, and squared
-    error of the offsets."""
+    """Return the loss of a batch: that of the marks and that of the offsets.
+
+    Cross-entropy of the marks over its own least value, and squared error of the offsets.
+    """
     frames = batch.frames.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         maps = net(frames)

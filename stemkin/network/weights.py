@@ -1,5 +1,4 @@
-"""The weights of a net and what belongs to them: on disk as ``network.json`` and
-``network.safetensors``, never pickled code.
+"""The weights of a net on disk: ``network.json`` and ``network.safetensors``, no pickled code.
 
 A worker gets the path of the folder where there is one, and loads the weights once; weights that
 were not saved yet travel themselves (some 150 kB).
@@ -94,8 +93,10 @@ class Weights:
         )
 
     def save(self, folder: str | PathLike[str]) -> Weights:
-        """Write ``network.json`` and ``network.safetensors`` to `folder`, and return the weights
-        that know it."""
+        """Write the two files of a net to `folder`, and return the weights that know it.
+
+        The files are ``network.json`` and ``network.safetensors``.
+        """
         from safetensors.numpy import save
 
         place = Path(folder)
@@ -184,15 +185,16 @@ def _check_layers(
     kind: str, arrays: Mapping[str, np.ndarray], width: int, dilations: tuple[int, ...]
 ) -> None:
     """Check that the arrays are those of the net that is described."""
-    sizes = [1, 20, 40, 40, 20] if kind == "paper" else [4, *[width] * (len(dilations) + 1)]
+    # channels before the first layer and after each; the four are the pixels of a 2 x 2 cell
+    sizes = [4, *[width] * (len(dilations) + 1)]
+    head = {"head.weight": (4, width, 1, 1), "head.bias": (4,)}
+    if kind == "paper":
+        sizes = [1, 20, 40, 40, 20]
+        head = {"head.weight": (2, 20, 3, 3), "head.bias": (2,)}
     wanted: dict[str, tuple[int, ...]] = {}
     for i, (a, b) in enumerate(pairwise(sizes)):
         wanted |= {f"layers.{i}.weight": (b, a, 3, 3), f"layers.{i}.bias": (b,)}
-    wanted |= (
-        {"head.weight": (2, 20, 3, 3), "head.bias": (2,)}
-        if kind == "paper"
-        else {"head.weight": (4, width, 1, 1), "head.bias": (4,)}
-    )
+    wanted |= head
     found = {name: values.shape for name, values in arrays.items()}
     if found != wanted:
         strange = sorted(set(found.items()) ^ set(wanted.items()))[0]

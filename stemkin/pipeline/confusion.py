@@ -1,4 +1,4 @@
-"""How often the names of a run are wrong: as measured with the model, or as the names themselves say."""
+"""How often the names of a run are wrong: as measured with the model, or as they say themselves."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ class Confusion:
     n_classes: int
 
     def question(self) -> Question[np.ndarray | None]:
-        """Return the question of the (k, k) matrix for all classes: the measured one, or what the
-        probabilities of the names say; its answer is None below two classes."""
+        """Return the question of the (k, k) confusion matrix for all classes.
+
+        Its answer is the measured matrix, or what the probabilities of the names say; None below
+        two classes.
+        """
         if self.measured is not None or self.n_classes < 2:
             return Question((), lambda: self.measured)
         return Question(add_sureness, self._as_sure)
@@ -53,8 +56,10 @@ class Confusion:
         return matrix
 
     def among(self, class_ids: list[int]) -> np.ndarray | None:
-        """Return the measured matrix of some classes alone, whose rows add up to 1; None where none
-        was measured."""
+        """Return the measured matrix of some classes alone; None where none was measured.
+
+        Its rows add up to 1.
+        """
         if self.measured is None:
             return None
         errors = self.measured[np.ix_(class_ids, class_ids)]

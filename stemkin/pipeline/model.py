@@ -1,5 +1,4 @@
-"""The model of a run: given by the user, kept from before, or learned from a sample of the
-movies."""
+"""The model of a run: given by the user, kept from before, or learned from a sample of movies."""
 
 from __future__ import annotations
 
@@ -30,8 +29,7 @@ def settle_model(
     given: Path | None,
     record: dict[str, Any],
 ) -> str:
-    """Put the run's model into its results folder and return the fingerprint of its content.
-    Computes once.
+    """Put the run's model into its results folder; return its fingerprint. Computes once.
 
     Raises
     ------

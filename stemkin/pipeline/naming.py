@@ -38,8 +38,9 @@ class NamingTask:
 
 
 def settle_edits(store: Store, edits: Edits | None) -> None:
-    """Keep `edits` in the results folder for all that follows; None leaves what is there, an empty
-    mapping takes it back.
+    """Keep `edits` in the results folder for all that follows.
+
+    None leaves what is there, an empty mapping takes it back.
 
     Raises
     ------
@@ -66,8 +67,10 @@ def settle_edits(store: Store, edits: Edits | None) -> None:
 def name_again(
     store: Store, journal: Journal, retries: int, record: dict[str, Any], watch: Watch
 ) -> None:
-    """Name every block as the edits say, through the active scheduler. Computes once; blocks named
-    so before are kept."""
+    """Name every block as the edits say, through the active scheduler. Computes once.
+
+    Blocks named so before are kept.
+    """
     edits, version = edits_of(store), edits_version(store)
     record.update({"edited": bool(edits), "blocks": 0})
     if version is None:
@@ -88,8 +91,10 @@ def name_again(
 
 
 def edits_version(store: Store) -> str | None:
-    """Return what tells blocks that are named as the edits say from others; None where nobody ever
-    edited classes."""
+    """Return what tells blocks that are named as the edits say from others.
+
+    None where nobody ever edited classes.
+    """
     edits = edits_of(store)
     return None if edits is None else fingerprint("edits", edits) if edits else AS_LEARNED
 
@@ -109,8 +114,10 @@ def name_block(task: NamingTask) -> int:
 
 
 def named_by(rows: pd.DataFrame, beside: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """Return ``detections`` with the classes that `model` gives their descriptors; `beside` are
-    their ``neighbours``."""
+    """Return ``detections`` with the classes that `model` gives their descriptors.
+
+    `beside` are their ``neighbours``.
+    """
     described = rows[tables.descriptor_columns(model.n_descriptors)].to_numpy()
     turn, noise = beside["turn"].to_numpy(), beside["noise"].to_numpy()
     columns = {

@@ -80,8 +80,10 @@ READ = ("movie", "frame", "y", "x", "class_id", "probability", "particle", "y_nm
 def compute_kinetics(
     store: Store, journal: Journal, config: RunConfig, record: dict[str, Any]
 ) -> None:
-    """Write the small tables of a run. Computes once; they are kept where the tracks and settings
-    did not change."""
+    """Write the small tables of a run. Computes once.
+
+    They are kept where the tracks and settings did not change.
+    """
     movies = sorted(analysed_movies(journal), key=lambda movie: str(movie["movie"]))
     blocks = [block for movie in movies for block in store.blocks("tracks", movie["movie"])]
     parts = [store.block_made_of("tracks", block) for block in blocks]
@@ -100,8 +102,10 @@ def compute_kinetics(
 
 
 def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
-    """Return the lattice constant [nm] that most movies of a run show, None where none shows
-    one."""
+    """Return the lattice constant [nm] that most movies of a run show.
+
+    None where none shows one.
+    """
     seen = [a for a in lattices_nm if a is not None]
     return float(np.median(seen)) if seen else None
 
@@ -226,8 +230,7 @@ def _at_rest(
 def _hidden(
     timed: Any, classes: pd.DataFrame, confusion: Confusion, asking: Asking
 ) -> pd.DataFrame:
-    """Return the transitions of the classes that were seen often enough, with the naming errors
-    taken out."""
+    """Return the transitions of the classes seen often enough, with naming errors taken out."""
     seen = classes.loc[classes["n_detections"] >= LEAST_SEEN, "class_id"].astype(int).tolist()
     if not asking.settings.correct_names or len(seen) < 2:
         return tables.empty("transitions")
@@ -258,8 +261,10 @@ def _no_cross_sections() -> pd.DataFrame:
 
 
 def with_numbers(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
-    """Return the model's classes with the numbers of detections of this run, and patches as lists
-    that Parquet can hold."""
+    """Return the model's classes with the numbers of detections of this run.
+
+    Patches are lists, which Parquet can hold.
+    """
     n = numbers.groupby("class_id")["n"].sum()
     rows = classes.assign(
         n_detections=classes["class_id"].map(n).fillna(0).astype(np.int64),
@@ -291,8 +296,10 @@ def _neighbourhoods(store: Store, movies: list[str]) -> Any:
 
 
 def _detections(store: Store, movies: list[str]) -> Any:
-    """Return the detections of a run, one partition per file, with the columns that counting needs.
-    Lazy."""
+    """Return the detections of a run with the columns that counting needs. Lazy.
+
+    Each file is one partition.
+    """
     import dask.dataframe as dd
 
     columns = ["movie", "frame", "class_id"]

@@ -131,8 +131,10 @@ class Asking:
         return _through(at_rest(sigma_nm=0.0, confusion=confusion, seed=1), found)
 
     def immobile(self, sigma_nm: float) -> Questions:
-        """Return what is asked of particles at rest, seen with an error of `sigma_nm`; it needs a
-        lattice."""
+        """Return what is asked of particles at rest, seen with an error of `sigma_nm`.
+
+        It needs a lattice.
+        """
         lattice = {"hop_length_nm": self.hop_length_nm, "by": "movie"}
         found = {
             "at_rest": self.ask(fit_diffusion, method=("hop",), **lattice),
@@ -152,8 +154,10 @@ class Asking:
         return [m for m in methods if m != "hop" or self.hop_length_nm is not None]
 
     def reach_nm(self) -> float | None:
-        """Return within which reach tracks meet: the one asked for, or one hop; None where neither
-        is known."""
+        """Return within which reach [nm] tracks meet: the one asked for, or one hop.
+
+        None where neither is known.
+        """
         if self.settings.meeting_reach_nm is not None or self.hop_length_nm is None:
             return self.settings.meeting_reach_nm
         return MEETING_LATTICES * self.hop_length_nm
@@ -167,9 +171,8 @@ class Asking:
         return found
 
     def _creation(self) -> Questions:
-        """Return how many vacancies the beam made, where the crystal is known and classes are
-        vacancies."""
-        known = crystal_of(self.material, self.hop_length_nm)
+        """Return how many vacancies the beam made, where crystal and vacancy classes are known."""
+        known = known_crystal(self.material, self.hop_length_nm)
         classes = self.experiment.classes
         if known is None or classes is None:
             return {}
@@ -200,9 +203,12 @@ class Asking:
         return {name: self.of_timed(question) for name, question in questions.items()}
 
 
-def crystal_of(material: str, hop_length_nm: float | None) -> tuple[Material, float] | None:
-    """Return the crystal of a run and its lattice constant [nm]; None where no lattice was seen, or
-    the name (of a run with a given model) is of no known material."""
+def known_crystal(material: str, hop_length_nm: float | None) -> tuple[Material, float] | None:
+    """Return the material of a run and its lattice constant [nm].
+
+    None where no lattice was seen, or the name (of a run with a given model) is of no known
+    material.
+    """
     if hop_length_nm is None:
         return None
     try:
@@ -212,8 +218,10 @@ def crystal_of(material: str, hop_length_nm: float | None) -> tuple[Material, fl
 
 
 def at_rest_error_nm(diffusion: pd.DataFrame) -> float | None:
-    """Return how well a particle at rest is seen, by the table ``diffusion``; None where it does
-    not say."""
+    """Return how well [nm] a particle at rest is seen, by the table ``diffusion``.
+
+    None where the table does not say.
+    """
     sigma_nm = float(diffusion["sigma_nm"].where(diffusion["sigma_nm"] > 0).median())
     return sigma_nm if sigma_nm > 0 else None
 

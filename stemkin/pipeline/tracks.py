@@ -206,7 +206,7 @@ def _tracks_of(
 
 
 def _lattice_nm(steps: pd.DataFrame, movie: dict[str, Any]) -> float | None:
-    """Return the lattice constant [nm] of a movie, None where fewer than half the frames show one."""
+    """Return the lattice constant [nm] of a movie; None where most frames show none."""
     if not len(steps):
         return None
     # a frame without a lattice counts as 0: the median is 0 where most frames have none

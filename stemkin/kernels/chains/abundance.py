@@ -1,4 +1,4 @@
-"""Numbers of defects from their sightings: how sure they are, what was missed, what never was there.
+"""Numbers of defects from their sightings: their errors, what was missed, what never was there.
 
 >>> looks = {"seen": 1900, "missed": 40, "lone": 130, "pairs": 4, "longer": 36}
 >>> seen = SightingCounts(n=2134, tracks=170, squares=400_130, longest=120, **looks)

@@ -16,7 +16,7 @@ from scipy.sparse import csgraph
 
 
 def connected_sets(counts: np.ndarray) -> np.ndarray:
-    """Return the strongly connected components: sets in which every state was reached from all others.
+    """Return the strongly connected components: every state was reached from all others.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def set_timescales(
 def sampled_matrices(
     counts: np.ndarray, n: int, rng: np.random.Generator, *, sets: np.ndarray | None = None
 ) -> np.ndarray:
-    """Draw transition matrices from the Dirichlet posterior of counts, a prior of 1/k for each entry.
+    """Draw transition matrices from the Dirichlet posterior of counts, with a prior of 1/k each.
 
     Parameters
     ----------

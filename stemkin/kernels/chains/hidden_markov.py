@@ -9,11 +9,12 @@ by ``exp(Q g t)``. Tracks run side by side.
 >>> P = np.array([[[0.9, 0.1], [0.1, 0.9]]])
 >>> names = np.array([0, 0, 1, 0, 0])
 >>> sure = np.eye(2)[names]
->>> counts = expected_counts(np.array([0, 5]), np.zeros(5, dtype=int), sure, P, np.array([0.5, 0.5])).counts
+>>> start, gap, even = np.array([0, 5]), np.zeros(5, dtype=int), np.array([0.5, 0.5])
+>>> counts = expected_counts(start, gap, sure, P, even).counts
 >>> counts[0, 0].tolist()
 [[2.0, 1.0], [1.0, 0.0]]
 >>> doubtful = np.array([[0.9, 0.1], [0.1, 0.9]])[:, names].T
->>> expected_counts(np.array([0, 5]), np.zeros(5, dtype=int), doubtful, P, np.array([0.5, 0.5])).counts[0, 0].round(2).tolist()
+>>> expected_counts(start, gap, doubtful, P, even).counts[0, 0].round(2).tolist()
 [[3.63, 0.14], [0.14, 0.08]]
 """
 

@@ -49,8 +49,7 @@ class Packed:
 
     @cached_property
     def twins(self) -> tuple[int, int, int] | None:
-        """Owner and frame that are there twice, and how often that happens; None where it never
-        does."""
+        """Return an owner and frame that are there twice, and how often; None where none is."""
         first, n_twins = 0, 0
         for strip in self._strips(1):
             # Without the bits of the state, twins are equal numbers, and neighbours.
@@ -90,7 +89,7 @@ class Packed:
         return self._counts(max_lag, range(1, max_lag + 1))
 
     def neighbour_counts(self, max_gap: int) -> np.ndarray:
-        """Return the (max_gap, n_states, n_states) counts of rows that follow each other, by gap."""
+        """Return the (max_gap, n_states, n_states) counts of rows that follow each other."""
         return self._counts(max_gap, range(1, 2))
 
     def _counts(self, max_lag: int, offsets: Iterable[int]) -> np.ndarray:

@@ -47,7 +47,7 @@ class RateLikelihood:
         return Q
 
     def loss(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return minus the log-likelihood and its gradient, by the adjoint of the Frechet derivative.
+        """Return minus the log-likelihood and its gradient, by the adjoint Frechet derivative.
 
         Parameters
         ----------

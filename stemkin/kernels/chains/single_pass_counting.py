@@ -5,7 +5,8 @@ seen last: one look at a list with a place for every track, and nothing is sorte
 plain loop; it is compiled when it is first needed (about a second once per machine, then a fifth of
 a second per process), which is why small tables are counted otherwise.
 
->>> track, frame, state = np.array([7, 9, 7, 9, 7]), np.array([0, 0, 1, 2, 3]), np.array([2, 2, 3, 3, 2])
+>>> track, frame = np.array([7, 9, 7, 9, 7]), np.array([0, 0, 1, 2, 3])
+>>> state = np.array([2, 2, 3, 3, 2])
 >>> follow_counts(track, frame, state, max_gap=2)
 (array([2, 3]), array([[[0, 1],
         [0, 0]],

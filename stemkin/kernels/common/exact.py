@@ -7,7 +7,8 @@ up without any rounding: slices may be added in any order, by anyone. What lies 
 rounded off once per number; with lengths in nanometres that is (a millionth of a nanometre)².
 
 >>> parts = [slices(np.array([0.1, 1e6])), slices(np.array([0.2, 1e-9]))]
->>> bool((parts[0].sum(axis=0) + parts[1].sum(axis=0) == slices(np.array([1e-9, 0.2, 1e6, 0.1])).sum(axis=0)).all())
+>>> whole = slices(np.array([1e-9, 0.2, 1e6, 0.1])).sum(axis=0)
+>>> bool((parts[0].sum(axis=0) + parts[1].sum(axis=0) == whole).all())
 True
 
 Source: the idea of pre-rounded summation, Demmel & Nguyen, IEEE Trans. Comput. 64, 2060 (2015),

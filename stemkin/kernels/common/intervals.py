@@ -97,10 +97,12 @@ def rate_interval(
     Examples
     --------
     >>> rates, variances = np.array([0.1, 0.1, 0.0]), np.array([0.001, 0.004, 0.001])
-    >>> low, high, explained = rate_interval(rates, variances, np.full(3, 100.0), np.full(3, 50.0), 0.95)
+    >>> at_risk, effective = np.full(3, 100.0), np.full(3, 50.0)
+    >>> low, high, explained = rate_interval(rates, variances, at_risk, effective, 0.95)
     >>> low.round(3).tolist(), high.round(3).tolist(), explained.tolist()
     ([0.051, 0.0, 0.0], [0.177, 0.24, 0.049], [True, False, True])
-    >>> rate_interval(np.zeros(1), np.zeros(1), np.zeros(1), np.full(1, np.inf), 0.95)[:2]  # no time at risk says nothing
+    >>> none = np.zeros(1)  # no time at risk says nothing
+    >>> rate_interval(none, none, none, np.full(1, np.inf), 0.95)[:2]
     (array([0.]), array([inf]))
     """
     tail, found = (1 - confidence) / 2, rate > 0

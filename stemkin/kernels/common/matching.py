@@ -64,7 +64,8 @@ def match_points(
 
     Examples
     --------
-    >>> i, j = match_points(np.array([[0.0, 0.0], [0.0, 3.0]]), np.array([[0.0, 2.0], [0.0, 9.0]]), max_distance=2.5)
+    >>> a, b = np.array([[0.0, 0.0], [0.0, 3.0]]), np.array([[0.0, 2.0], [0.0, 9.0]])
+    >>> i, j = match_points(a, b, max_distance=2.5)
     >>> i.tolist(), j.tolist()
     ([1], [0])
     """
@@ -171,7 +172,8 @@ def best_matching(
 
     Examples
     --------
-    >>> best_matching(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([5.0, 3.0, 4.0]), n_left=2, n_right=2).tolist()
+    >>> i, j, gains = np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([5.0, 3.0, 4.0])
+    >>> best_matching(i, j, gains, n_left=2, n_right=2).tolist()
     [1, 2]
     """
     taken = np.zeros(len(i), bool)

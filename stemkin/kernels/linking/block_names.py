@@ -6,8 +6,10 @@ begins in it. Of a track that came in from before it knows only which row of the
 it (the *halo*) it continues: such a track is called ``-1 - row`` until the blocks before have been
 joined, which takes one look-up per block.
 
->>> first = Seam(n_previous=0, last=np.array([0, 1]))        # two tracks begin in frame 0 and reach the block's last frame
->>> second = Seam(n_previous=2, last=np.array([-2, 5 * ID_STRIDE]))  # one came in (row 1 of the halo), one began in frame 5
+>>> # two tracks begin in frame 0 and reach the block's last frame
+>>> first = Seam(n_previous=0, last=np.array([0, 1]))
+>>> # one came in (row 1 of the halo), one began in frame 5
+>>> second = Seam(n_previous=2, last=np.array([-2, 5 * ID_STRIDE]))
 >>> [names.tolist() for names in join([first, second])]
 [[], [0, 1]]
 """

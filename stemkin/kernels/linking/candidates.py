@@ -7,7 +7,8 @@ visited by itself, and the cost grows as the number of rows, in crowded frames a
 Frames are given as *ordinals*: the number of a frame among the good ones, so that a bad frame is no
 absence.
 
->>> pairs = near_pairs(np.array([0, 0, 1]), np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.1]]), np.full(3, 0.4))
+>>> points_nm = np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.1]])
+>>> pairs = near_pairs(np.array([0, 0, 1]), points_nm, np.full(3, 0.4))
 >>> pairs.earlier.tolist(), pairs.later.tolist()
 ([0], [2])
 """
@@ -58,8 +59,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows `first` to `last` (excluded), and those from `start` to `stop` (excluded) that are
-    looked at with them."""
+    """Rows `first` to `last` (excluded), and those looked at with them.
+
+    The latter go from `start` to `stop` (excluded).
+    """
 
     start: int
     first: int
@@ -130,8 +133,10 @@ class NeighbourGrid:
     """Rows sorted by frame and cell, in which neighbours are found."""
 
     def __init__(self, ordinal: np.ndarray, points_nm: np.ndarray, reach_nm: float) -> None:
-        """Sort the rows (arguments as in `near_pairs`) so that neighbours up to `reach_nm` can be
-        found."""
+        """Sort the rows so that neighbours up to `reach_nm` can be found.
+
+        The arguments are those of `near_pairs`.
+        """
         n = len(ordinal)
         self._frame = ordinal - ordinal[:1]
         self._y, self._x = (np.ascontiguousarray(points_nm[:, axis]) for axis in (0, 1))
@@ -208,8 +213,7 @@ class NeighbourGrid:
         return of_row, other, squared
 
     def _runs(self, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the sorted rows of each `cell` begin, and where those of the next cell
-        end."""
+        """Return where the sorted rows of each `cell` begin and those of the next cell end."""
         if self._begin is not None:
             return self._begin[cell], self._begin[cell + 2]
         return np.searchsorted(self._key, cell), np.searchsorted(self._key, cell + 2)
@@ -239,8 +243,10 @@ class NeighbourGrid:
     def _kept(
         self, row: np.ndarray, of_row: np.ndarray, place: np.ndarray, limit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return those of the pairs (``row[of_row]``, sorted row `place`) that are near, with their
-        squared distances."""
+        """Return those of the pairs that are near, with their squared distances.
+
+        A pair is ``row[of_row]`` and the sorted row `place`.
+        """
         own = row[of_row]
         squared = (self._sorted_y[place] - self._y[own]) ** 2
         squared += (self._sorted_x[place] - self._x[own]) ** 2
@@ -249,8 +255,10 @@ class NeighbourGrid:
 
 
 def _sorting(key: np.ndarray, n_keys: int) -> np.ndarray:
-    """Return the stable order of the whole numbers `key` (n,), 0 to ``n_keys - 1``: faster than
-    `argsort` where both fit 63 bits."""
+    """Return the stable order of the whole numbers `key` (n,), 0 to ``n_keys - 1``.
+
+    It is faster than `argsort` where key and row together fit 63 bits.
+    """
     # key * n + row sorts by key and then by row; the row is the remainder
     n = len(key)
     if n_keys * n >= 2**62:
@@ -259,8 +267,10 @@ def _sorting(key: np.ndarray, n_keys: int) -> np.ndarray:
 
 
 def _bounded(*columns: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Yield the runs (row, start, length, ...) in portions of at most about `BATCH_CANDIDATES`
-    pairs."""
+    """Yield the runs (row, start, length, ...) in portions of bounded size.
+
+    A portion has at most about `BATCH_CANDIDATES` pairs.
+    """
     total = np.cumsum(columns[2])
     n_pairs = int(columns[2].sum())
     n_parts = max(1, -(-n_pairs // BATCH_CANDIDATES))

@@ -1,4 +1,4 @@
-"""Where tracks begin and end: in blocks, and in windows of time that hold a bounded number of them."""
+"""Where tracks begin and end: in blocks, and in windows of time that hold a bounded number."""
 
 from __future__ import annotations
 
@@ -45,9 +45,13 @@ class Endpoints:
     def take(self, rows: np.ndarray | slice) -> Endpoints:
         """Return the endpoints `rows`."""
         return Endpoints(
-            self.is_end[rows], self.name[rows], self.ordinal[rows], self.frame[rows], self.point_nm[rows],
+            self.is_end[rows],
+            self.name[rows],
+            self.ordinal[rows],
+            self.frame[rows],
+            self.point_nm[rows],
             self.looks.take(rows),
-        )  # fmt: skip
+        )
 
     @staticmethod
     def concatenated(parts: Sequence[Endpoints]) -> Endpoints:

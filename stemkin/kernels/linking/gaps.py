@@ -4,7 +4,7 @@ A second assignment, between the ends and the starts of all tracks of a movie (J
 Methods 5, 695 (2008)). An end and a start with m good frames between them, g frame times and a
 distance d apart, are one track with the log odds
 
-    log f_g(d) + log(q_m / (1 - q_1 - q_2 - ...)) - log(births)                                           (1)
+    log f_g(d) + log(q_m / (1 - q_1 - q_2 - ...)) - log(births)                           (1)
 
 f_g is the density of steps across g frame times (`stemkin.kernels.linking.steps`; the reach widens
 as sqrt(g)), q_m the share of ends that come back after m missed frames, and `births` the density of

@@ -9,13 +9,13 @@ By *likelihood*: the log odds of all links of a pair of frames add up to the mos
 detection i of one frame is detection j of the next, against i being lost and j being another
 (`stemkin.kernels.linking.steps`), are
 
-    f(d_ij) p / ((1 - p) A_i births B_j)                                                                      (1)
+    f(d_ij) p / ((1 - p) A_i births B_j)                                                  (1)
 
 and the two factors A and B ask the frames beside: a detection that comes back one frame later was
 only missed, and its neighbour's should not be taken for it. With r the share of lost detections
 that are found again in the frame after,
 
-    A_i = 1 - r + r sum_k f2(d_ik) / births,    k: begins a track two frames after i                          (2)
+    A_i = 1 - r + r sum_k f2(d_ik) / births,    k: begins a track two frames after i      (2)
     B_j = 1 + r / (1 - r) sum_k f2(d_kj) / births,    k: ends a track two frames before j
 
 where f2 is the density of steps across two frames. Who ends and who begins is taken from a first
@@ -60,8 +60,10 @@ def links_by_distance(seen: Sightings, max_step_nm: float) -> np.ndarray:
     Examples
     --------
     >>> from stemkin.kernels.linking.sightings import Looks
-    >>> frame, points = np.array([0, 0, 1, 2]), np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.1], [0.0, 0.2]])
-    >>> seen = Sightings(frame, frame, points, np.ones(4), np.full(4, 2.0), Looks(np.zeros(4), np.zeros(4)))
+    >>> frame = np.array([0, 0, 1, 2])
+    >>> points = np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.1], [0.0, 0.2]])
+    >>> looks = Looks(np.zeros(4), np.zeros(4))
+    >>> seen = Sightings(frame, frame, points, np.ones(4), np.full(4, 2.0), looks)
     >>> links_by_distance(seen, 0.4).tolist()
     [-1, -1, 0, 2]
     """
@@ -134,8 +136,7 @@ class _Rivals:
         return self._model.log_lost(none), self._model.log_found(none)
 
     def log_odds(self, links: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logarithms (n,) of A and B of eqs. 1 and 2, when the tracks are those of
-        `links`."""
+        """Return the logarithms (n,) of A and B of eqs. 1 and 2 for the tracks of `links`."""
         begins = np.flatnonzero((links < 0) & (self._reach > 0))
         start, row, squared = self._grid.near(begins, self._reach[begins], -2)
         lost = np.bincount(row, self._density(row, start, squared), minlength=len(links))
@@ -149,8 +150,10 @@ class _Rivals:
         return self._model.log_lost(lost), self._model.log_found(found)
 
     def _density(self, earlier: np.ndarray, later: np.ndarray, squared: np.ndarray) -> np.ndarray:
-        """Return the density of steps from `earlier` to `later` rows, 0 where the time between is
-        too long."""
+        """Return the density of steps from `earlier` to `later` rows.
+
+        It is 0 where the time between is too long.
+        """
         squared = squared + self._seen.looks.squared_nm2(earlier, later)
         density = self._model.density_per_nm2(squared, self._seen.since_second[later])
         return np.where(self._reach[later] > 0, density, 0.0)

@@ -3,7 +3,7 @@ r"""The likelihood of a link: how far defects step, how often they are lost and 
 Two detections of neighbouring frames a distance d apart are either one defect, or a defect that was
 lost and another that was found. The odds of the first against the second are
 
-    log odds = log f(d) + log(p / (1 - p)) - log(births)                                                  (1)
+    log odds = log f(d) + log(p / (1 - p)) - log(births)                                  (1)
 
 with f the density of steps [1/nm2], p the chance that a detection is continued in the next frame
 (the defect survives *and* is found), and `births` the density of detections that continue nothing
@@ -158,8 +158,10 @@ class StepModel:
 
     @cached_property
     def density(self) -> np.ndarray:
-        """(`N_BINS`,) probability of a step per unit of area, in units of the reach: f(d) = density
-        / reach**2."""
+        """Probability (`N_BINS`,) of a step per unit of area.
+
+        In units of the reach: f(d) = density / reach**2.
+        """
         prior = np.exp(-(EDGES[:-1] ** 2) / 0.32) - np.exp(-(EDGES[1:] ** 2) / 0.32)
         steps = self.counts.steps
         smooth = np.convolve(
@@ -252,7 +254,7 @@ class StepModel:
         return np.asarray(odds + (np.log(p / (1 - p)) - np.log(self.births_per_nm2)))
 
     def log_lost(self, density: np.ndarray) -> np.ndarray:
-        """Return how much likelier a detection was lost, given the steps to starts two frames later.
+        """Return how much likelier a detection was lost, given steps to starts two frames later.
 
         `density` (n,): the sum of f2 over those starts [1/nm2].
         """

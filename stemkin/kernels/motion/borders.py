@@ -89,7 +89,7 @@ class Room:
         return weight
 
 
-def all_alike(rows: np.ndarray, length: np.ndarray) -> np.ndarray:  # noqa: ARG001 - of all `Weights`
+def all_alike(rows: np.ndarray, length: np.ndarray) -> np.ndarray:  # noqa: ARG001 - as `Weights`
     """Return 1 for every displacement: no border, or none that is known.
 
     Parameters

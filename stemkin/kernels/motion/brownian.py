@@ -28,8 +28,9 @@ def most_likely(
     The interval holds every D for which some r is not much less likely than the maximum. "Much" is
     scaled by the ratio of the variance that is seen (between tracks, or between steps if tracks are
     few) to the one that Gaussian steps would have, apart for D at given r and along the ridge where
-    D and r make up for each other; so the interval stays honest for hops (a sandwich estimate: White, Econometrica 50, 1 (1982); the likelihood scaled by it: Chandler &
-    Bate, Biometrika 94, 167 (2007)). Its quantile is that of an F distribution with three degrees
+    D and r make up for each other; so the interval stays honest for hops (a sandwich estimate:
+    White, Econometrica 50, 1 (1982); the likelihood scaled by it: Chandler & Bate, Biometrika 94,
+    167 (2007)). Its quantile is that of an F distribution with three degrees
     of freedom per displacement: between the two that a sum of squares has and the many of large
     numbers, so that single tracks of 10 steps are covered as they should be.
 
@@ -144,7 +145,7 @@ def _spread(evidence: Evidence, log_r: float, Dt: float) -> _Spread:
 
 
 def _spread_of_steps(evidence: Evidence, log_r: float, Dt: float, variance: float) -> _Spread:
-    """Return the same from the fourth power of steps; `variance` is that of ln D, r being fitted."""
+    """Return the same from the fourth power of steps; `variance` is that of ln D, r fitted."""
     m, stretch = evidence.m, evidence.m / evidence.n
     # <u²> of two squared normal numbers is 8, and its standard deviation sqrt(320).
     excess = float(evidence.at(2, log_r)) / m / Dt**2 - 8

@@ -59,9 +59,14 @@ def covariance_sums(walks: Walks) -> np.ndarray:
     twice = (stands_for[1:] == 1) & step[:-1]  # near the border only steps back are seen
     product = dy[1:] * dy[:-1] + dx[1:] * dx[:-1]
     values = (
-        (owner, stands_for), (owner, stands_for * squared), (owner[:-1], twice), (owner[:-1], twice * product),
-        (owner[:-2], twice[1:] * step[:-2]), (owner, stands_for * squared**2), (owner, step),
-    )  # fmt: skip
+        (owner, stands_for),
+        (owner, stands_for * squared),
+        (owner[:-1], twice),
+        (owner[:-1], twice * product),
+        (owner[:-2], twice[1:] * step[:-2]),
+        (owner, stands_for * squared**2),
+        (owner, step),
+    )
     for i, (of_unit, value) in enumerate(values):
         sums[i] = np.bincount(of_unit, weights=value, minlength=walks.n_units)
     return sums.T
@@ -158,8 +163,9 @@ def covariance_interval(
 
 
 def _moments(sums: np.ndarray, c0: float, c1: float) -> tuple[float, float, float]:
-    """Return the first three central moments of ``c0 / 2 + c1`` as it is estimated from Gaussian
-    displacements on two axes.
+    """Return the first three central moments of the estimate of ``c0 / 2 + c1``.
+
+    It is estimated from Gaussian displacements on two axes.
 
     With x = 2 cos(angle) the eigenvalues of "is the next displacement of" on the tracks, the
     estimate is the sum over them of (1/2n + x/2n_pairs)(c0 + c1 x) times an exponential number. The
@@ -176,8 +182,7 @@ def _moments(sums: np.ndarray, c0: float, c1: float) -> tuple[float, float, floa
 
 
 def _skewed(deviation: float, variance: float, third: float) -> float:
-    """Return the probability of no more than this deviation from the mean, for Pearson's type
-    III."""
+    """Return the probability of no more than this deviation from the mean (Pearson's type III)."""
     z, skew = deviation / np.sqrt(variance), third / variance**1.5
     if abs(skew) < 1e-3:
         return float(special.ndtr(z))

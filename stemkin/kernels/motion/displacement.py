@@ -24,7 +24,7 @@ from stemkin.kernels.motion.walks import Walks
 def squared_displacements(
     walks: Walks, *, max_lag: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Add up the squared displacements over 1 to `max_lag` frames; a missing frame leaves pairs out.
+    """Add up the squared displacements over 1 to `max_lag` frames; missing frames leave pairs out.
 
     Parameters
     ----------
@@ -67,8 +67,10 @@ def squared_displacements(
 
 
 def _by_lag(lag: np.ndarray, offset: int) -> Iterator[tuple[int, slice | np.ndarray]]:
-    """Yield each of the lags (k,) that occur, and the pairs that have it; nothing is looked up
-    where all have the lag `offset`, as without missing frames."""
+    """Yield each of the lags (k,) that occur, and the pairs that have it.
+
+    Nothing is looked up where all have the lag `offset`, as without missing frames.
+    """
     if (lag == offset).all():
         yield offset, slice(None)
         return

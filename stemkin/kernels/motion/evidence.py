@@ -45,7 +45,7 @@ class Evidence:
         return float(self.totals[2])
 
     def at_nodes(self, i: int) -> np.ndarray:
-        """Return the (32,) values of the i-th function of ln r, counted as in `likelihood_numbers`."""
+        """Return the (32,) values of the i-th function of ln r, as in `likelihood_numbers`."""
         return np.asarray(self.totals[4 + i * N_NODES : 4 + (i + 1) * N_NODES])
 
     def at(self, i: int, log_r: np.ndarray | float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Shells of the triangular lattice: where a defect is after n hops, and at which distance it is seen.
+"""Shells of the triangular lattice: where a defect is after n hops, and at which distance.
 
 >>> shells()[0][:4].round(3).tolist()
 [0.0, 1.0, 1.732, 2.0]
