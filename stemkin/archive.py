@@ -51,7 +51,7 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class Archive(Sequence[Movie]):
-    """Movies, and the sources that are none.
+    """A sequence of movies, and the sources that did not open.
 
     Attributes
     ----------
@@ -253,7 +253,7 @@ COLUMNS = (
 
 
 def describe(source: StrPath | Sequence[StrPath] | Archive, **opening: Any) -> pd.DataFrame:
-    """Say what movies are. Computes once: headers are read, no frame is.
+    """Summarise movies in a table. Computes once: headers are read, no frame is.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class Stores(list[str]):
 
 @dataclass(frozen=True)
 class BlockTask:
-    """What a worker needs to copy one block."""
+    """The copying of one block, as a worker takes it."""
 
     movie: Movie
     job: Job
@@ -175,7 +175,14 @@ def _opened(inputs: Inputs, given: Calibration, options: Options) -> Archive:
     source: Any = inputs
     if isinstance(inputs, Sequence) and not isinstance(inputs, str) and len(inputs) == 1:
         source = inputs[0]
-    return open_archive(source, **given.known(), dataset=options.dataset, channel=options.channel)
+    return open_archive(
+        source,
+        pixel_size_nm=given.pixel_size_nm,
+        frame_time_s=given.frame_time_s,
+        dose_rate_e_per_nm2_s=given.dose_rate_e_per_nm2_s,
+        dataset=options.dataset,
+        channel=options.channel,
+    )
 
 
 def _targets(archive: Archive, out: str) -> list[Place]:
@@ -274,7 +281,7 @@ def chunking(movie: Movie) -> tuple[int, int]:
 
 
 def job_of(movie: Movie, target: Place, frames_per_shard: int, frames_per_chunk: int) -> Job:
-    """Return what the writing of a movie's store is."""
+    """Return the `Job` that writes the store of a movie."""
     return Job(
         target=target,
         name=movie.name,

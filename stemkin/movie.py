@@ -230,7 +230,7 @@ def argument_calibration(
     frame_time_s: float | None,
     dose_rate_e_per_nm2_s: float | None,
 ) -> Calibration:
-    """Return what the user says of a movie, `origin` saying where: an argument, or a manifest."""
+    """Return the calibration that the user gives; `origin` is ``"argument"`` or ``"manifest"``."""
     given = Calibration(pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
     return Calibration(**given.known(), origin=dict.fromkeys(given.known(), origin))
 

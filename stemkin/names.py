@@ -1,4 +1,4 @@
-"""What the file of a movie, or its folder, is called: one answer for every room that writes one."""
+"""Names of movies' files and folders: one answer for every room that writes one."""
 
 from __future__ import annotations
 

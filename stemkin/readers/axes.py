@@ -1,4 +1,4 @@
-"""Which axes of a stored array are time, y and x, and how frames are taken out of it.
+"""Axes of a stored array: which are time, y and x, and how frames are taken out of it.
 
 >>> plan = frames_in((1, 5, 1, 64, 32), "TZCYX".replace("TZ", "ZT"), np.dtype("u2"), "stack.tif")
 >>> plan.shape

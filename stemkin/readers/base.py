@@ -1,4 +1,4 @@
-"""What every reader is: a small picklable object that reads a movie's frames by their number.
+"""The reader protocol: a small picklable object that reads a movie's frames by their number.
 
 A reader holds a path, never an open file: each worker opens the file by itself (open handles do not
 survive pickling or forking). Nothing is read or allocated before `Reader.read` is called.

@@ -1,4 +1,4 @@
-"""Headers that are read by a process of their own, which can be stopped.
+"""Header reading in a subprocess with a time limit, for libraries that may hang or crash.
 
 A damaged HDF5 file can send the HDF5 library round in circles, or crash it, and nothing within a
 process stops that. So files of such formats are opened by a child that answers with what the header

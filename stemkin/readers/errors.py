@@ -1,4 +1,4 @@
-"""What may be wrong with a source of frames, and what is only wrong with the moment."""
+"""Errors of sources of frames: damage in a file, and trouble of the moment that may pass."""
 
 from __future__ import annotations
 

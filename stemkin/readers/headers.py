@@ -1,4 +1,4 @@
-"""What headers said, remembered: thousands of movies open again without one of them being read.
+"""A cache of headers: thousands of movies open again without one of them being read.
 
 Readers are kept as JSON (`stemkin.readers.notation`) and trusted only while their file has the size
 and time that it had then. Reading what was kept runs nothing but the constructors of readers and
@@ -32,7 +32,7 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionErr
 
 @dataclass
 class Headers:
-    """Readers by source and options, each with the state that its file was in."""
+    """A cache of readers by source and options, each with the state that its file was in."""
 
     known: dict[str, tuple[str, FileReader]] = field(default_factory=dict)
     changed: bool = False

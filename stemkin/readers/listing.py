@@ -1,4 +1,4 @@
-"""Which movies lie in a folder, match a glob or begin with a URL."""
+"""Listing of the movies in a folder, by a glob or below a URL."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def is_pattern(place: Place) -> bool:
 
 
 def natural(text: str) -> list[Any]:
-    """Return a sort key by which ``stack10`` follows ``stack9``.
+    """Return a key for natural sorting, by which ``stack10`` follows ``stack9``.
 
     >>> sorted(["a10", "a9", "A1"], key=natural)
     ['A1', 'a9', 'a10']

@@ -1,4 +1,4 @@
-"""Readers written down as JSON and built again: in ``headers.json``, and by `children`.
+"""JSON notation of readers, which are built again from it: ``headers.json``, and `children`.
 
 A reader is plain values (a shape, a type, offsets), so it is written as its class and its fields.
 Every subclass of `FileReader` is known here from the moment it is defined; any other dataclass that

@@ -1,4 +1,4 @@
-"""How a format's opener is called: it is named, and its module is imported when it is needed."""
+"""Openers of formats: named as ``module:function``, imported when they are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room's door: a file, folder or URL, opened as frames."""
+"""Opening of a file, folder or URL as frames: the room's door."""
 
 from __future__ import annotations
 

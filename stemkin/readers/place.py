@@ -1,4 +1,4 @@
-"""Where a movie is: a path or a URL, asked once which of the two it is, and then for its bytes.
+"""Places of movies: a path or a URL, told apart once, and then asked for its bytes.
 
 A source becomes a `Place` at the door (`place_of`) and stays one: readers hold it, tasks carry it.
 It is a name, not an open file, so it is small, picklable, and the same on every machine.
@@ -318,7 +318,7 @@ def place_of(source: str | os.PathLike[str] | Place) -> Place:
 
 
 def forget_listings(place: Place) -> None:
-    """Have the next look at a store see what came since the last one; URLs' are remembered."""
+    """Drop the cached listings of a remote store, so that what is new in it is seen."""
     if isinstance(place, RemotePlace):
         place.filesystem.invalidate_cache()
 

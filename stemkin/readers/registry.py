@@ -1,4 +1,4 @@
-"""Which format a file is of, and which formats there are: stemkin's own, and those that you add.
+"""The registry of file formats: stemkin's own, and those that you add.
 
 A format is told by its first bytes where it has a mark, and by its suffix. A new one takes a
 reader, an opener and a `Format`, and no change to stemkin. This is all of it, for movies in PGM
@@ -73,7 +73,7 @@ ENTRY_POINTS = "stemkin.formats"
 
 @dataclass(frozen=True)
 class Format:
-    """How the files of a format are told and opened.
+    """A file format: how its files are recognised and opened.
 
     Attributes
     ----------
@@ -182,7 +182,7 @@ _ADDED: dict[str, Format] = {}
 
 
 def register(added: Format) -> None:
-    """Have files of a format opened by every verb; one of the same name is replaced.
+    """Register a format, so that every verb opens its files; one of the same name is replaced.
 
     Raises
     ------

@@ -118,16 +118,17 @@ def _offsets(place: Place) -> tuple[np.ndarray, int]:
         raise MovieError(msg)
     # from version 0x220 on, places in the file have 8 bytes: that of the table of places at byte
     # 22, and those in the table
-    table_format, offset_dtype = "<i", np.dtype("<u4")
+    table_format, place_format = "<i", "<u4"
     if version >= 0x220:
-        table_format, offset_dtype = "<q", np.dtype("<i8")
+        table_format, place_format = "<q", "<i8"
     (table,) = struct.unpack_from(table_format, head, 22)
     if not 0 < valid <= total <= MAX_ELEMENTS or table < 0:
         msg = f"{place} holds no frames: its header says {valid} of {total} elements"
         raise MovieError(msg)
-    raw = place.read(table, table + valid * offset_dtype.itemsize)
-    n_whole = len(raw) // offset_dtype.itemsize
-    offsets = np.frombuffer(raw[: n_whole * offset_dtype.itemsize], offset_dtype).astype(np.int64)
+    item = np.dtype(place_format).itemsize
+    raw = place.read(table, table + valid * item)
+    n_whole = len(raw) // item
+    offsets = np.frombuffer(raw[: n_whole * item], place_format).astype(np.int64)
     beyond = (offsets <= 0) | (offsets >= place.size())
     if beyond.any():
         offsets = offsets[: int(np.argmax(beyond))]

@@ -1,4 +1,4 @@
-"""Lengths and times in the units that files use, turned into nm and s.
+"""Unit conversion: lengths and times in the units that files use, to nm and s.
 
 >>> in_nanometres(0.03, "nm"), in_nanometres(3e-11, "m"), in_nanometres(0.3, "\\u00c5")
 (0.03, 0.03, 0.03)

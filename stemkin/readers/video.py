@@ -47,9 +47,9 @@ def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001
     if int(np.ptp(rgb, axis=-1).max()) > COLOURED:
         notes = ("false colours are read as their luminance",)
         log.info("%s is in colour; its intensities are the luminance of the colours", place)
-    dtype = np.dtype(np.uint8)
+    dtype: np.dtype = np.dtype("u1")
     if bits > 8:
-        dtype = np.dtype(np.uint16)
+        dtype = np.dtype("u2")
     return VideoReader(
         place=place,
         shape=(len(stamps), first.height, first.width),

@@ -1,4 +1,4 @@
-"""Whole frames out of Zarr's chunks and shards at the codec's own speed.
+"""Fast reading of Zarr: whole frames from chunks and shards at the codec's own speed.
 
 zarr-python reads anything; for the layout that movies have (chunks along time alone, compressed
 with blosc or zstd, or not at all, perhaps in shards, perhaps with checksums) this file asks for the
@@ -36,7 +36,7 @@ PROBE = 123_456_789
 @remembered
 @dataclass(frozen=True)
 class Layout:
-    """Where the chunks of an array are and how one is decoded.
+    """The layout of a Zarr array: where its chunks are and how one is decoded.
 
     Attributes
     ----------

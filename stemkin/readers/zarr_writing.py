@@ -88,7 +88,7 @@ class Job:
 
 
 def is_finished(job: Job) -> bool:
-    """Tell whether the target is the whole store of this job; then left markers are removed."""
+    """Tell whether the target is this job's whole store; leftovers of writing it are removed then."""
     root = _json(job, job.target / "zarr.json")
     said = (root or {}).get("attributes", {}).get(COMPLETE, {})
     finished = bool(said.get("complete")) and said.get("made_of") == _made_of(job)
@@ -98,7 +98,7 @@ def is_finished(job: Job) -> bool:
 
 
 def begin(job: Job, *, overwrite: bool) -> dict[int, dict[str, Any]]:
-    """Create the store to be filled, or find what an earlier call did of it.
+    """Create the store to be filled, or resume the one that an earlier call began.
 
     Returns
     -------
