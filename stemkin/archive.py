@@ -141,6 +141,8 @@ def open_archive(
         listed = _listed_in(place_of(source))
     else:
         listed, problems = _listed_in_all([place_of(one) for one in source])
+    # names are given before anything is opened, so that they depend on the paths alone and not on
+    # which of the sources open today
     listed = named([_overridden(one, given, options) for one in listed])
     if isinstance(cache, Headers):
         known = cache
@@ -200,6 +202,7 @@ def _listed_in_all(places: list[Place]) -> tuple[list[Listed], list[tuple[str, s
     if not places:
         msg = "no movies were given: the list of sources is empty"
         raise ValueError(msg)
+    # a movie that two members of the list stand for counts once, where it came first
     unique = {(one.place, one.name, one.options): one for one in found}
     return list(unique.values()), problems
 
@@ -285,6 +288,7 @@ def describe(source: StrPath | Sequence[StrPath] | Archive, **opening: Any) -> p
 def listing(described: pd.DataFrame) -> str:
     """Return the table of `describe` as text: the movies, then a sentence for each problem."""
     movies = described[described["movie"] != ""].drop(columns=["problems", "source"])
+    # a calibration that no movie has is left out, and with it the column that says where it is from
     movies = movies.loc[:, [c for c in movies if c not in CALIBRATED or movies[c].notna().any()]]
     for value, origin in zip(CALIBRATED, ORIGINS, strict=True):
         if value not in movies:

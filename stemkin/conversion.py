@@ -245,6 +245,8 @@ def copy_block(task: BlockTask) -> dict[str, Any]:
     except OSError as error:
         msg = f"{task.movie.source} could not be read: {error}"
         raise MovieError(msg) from error
+    # the checksum is of the pixels as they were read; what comes back from the store has to have
+    # the same before the marker may be written
     wanted = zlib.crc32(bytes_view(np.ascontiguousarray(frames)))
     write_frames(task.job, task.start, frames)
     back = read_back(task.job, task.start, task.stop)
@@ -277,6 +279,7 @@ def chunking(movie: Movie) -> tuple[int, int]:
     if whole * frame_bytes > 2 * BLOCK_MIB * 2**20:
         per_chunk, whole = 1, movie.reader.frames_per_chunk
     per_shard = max(whole, int(BLOCK_MIB * 2**20) // frame_bytes // whole * whole)
+    # a short movie is one shard, as long as its frames rounded up to whole chunks
     return min(per_shard, -(-n // per_chunk) * per_chunk), per_chunk
 
 

@@ -117,6 +117,8 @@ class Movie:
         edges = self.block_edges(frames_per_block=frames_per_block)
         _, height, width = self.shape
 
+        # a block reads by frame numbers, which Dask tells it as its place in the array; the array
+        # holds no data, only the reader, which opens the file in each task
         @one_thread
         def read_block(block_info: Any = None) -> np.ndarray:
             (start, stop), *_ = block_info[None]["array-location"]
@@ -138,6 +140,7 @@ class Movie:
         if frames_per_block is None:
             frame_bytes = height * width * self.reader.dtype.itemsize
             whole = self.reader.frames_per_chunk
+            # as many whole storage chunks as fit into `block_mib`, and one where not even one fits
             fitting = max(1, int(block_mib * 2**20) // max(1, frame_bytes))
             frames_per_block = max(whole, fitting // whole * whole)
         return [

@@ -88,7 +88,7 @@ class Job:
 
 
 def is_finished(job: Job) -> bool:
-    """Tell whether the target is this job's whole store; leftovers of writing it are removed then."""
+    """Tell whether the target is this job's whole store; what is left of writing it is removed."""
     root = _json(job, job.target / "zarr.json")
     said = (root or {}).get("attributes", {}).get(COMPLETE, {})
     finished = bool(said.get("complete")) and said.get("made_of") == _made_of(job)
