@@ -28,7 +28,7 @@ _ROOM_OF = {
     "convert": "conversion",
     "creation": "kinetics",
     "crystallography": "structures",
-    "describe": "archive",
+    "describe": "description",
     "detect": "detection",
     "dwell_times": "kinetics",
     "fit_diffusion": "diffusion",

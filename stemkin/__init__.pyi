@@ -1,13 +1,13 @@
 """The public names of stemkin, typed; `__init__.py` loads each when it is first used."""
 
 from stemkin.archive import Archive as Archive
-from stemkin.archive import describe as describe
 from stemkin.archive import open_archive as open_archive
 from stemkin.config import RunConfig as RunConfig
 from stemkin.controls import bootstrap as bootstrap
 from stemkin.controls import immobile as immobile
 from stemkin.controls import shuffled as shuffled
 from stemkin.conversion import convert as convert
+from stemkin.description import describe as describe
 from stemkin.detection import detect as detect
 from stemkin.detection.detectors import FourierDetector as FourierDetector
 from stemkin.diffusion import arrhenius as arrhenius

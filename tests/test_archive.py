@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from stemkin.archive import Archive, describe, open_archive
+from stemkin.archive import Archive, open_archive
+from stemkin.description import describe
 from stemkin.movie import movies_table
 from stemkin.readers import headers as remembered
 from stemkin.readers import listing

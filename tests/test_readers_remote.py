@@ -10,8 +10,9 @@ import fsspec
 import numpy as np
 import pytest
 
-from stemkin.archive import describe, open_archive
+from stemkin.archive import open_archive
 from stemkin.conversion import convert
+from stemkin.description import describe
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import open_movie
 from stemkin.readers import MovieError

@@ -157,7 +157,7 @@ def simulate_command(
 @app.command("info")
 def info_command(inputs: Inputs) -> None:
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
-    from stemkin.archive import describe, listing
+    from stemkin.description import describe, listing
 
     typer.echo(listing(describe(inputs)))
 

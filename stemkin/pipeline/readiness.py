@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from stemkin.archive import stored
 from stemkin.config import DetectSection, RunConfig
+from stemkin.description import stored
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import edges_of
 from stemkin.pipeline.memory import peak_memory_mib
