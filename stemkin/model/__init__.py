@@ -1,7 +1,8 @@
 """A learned model: what names every detection of an archive, and how it is kept on disk.
 
-On disk it is model.json and arrays.npz, never pickle. `learning.learn` makes one; `detection.detect` uses it. Each detection is described by the look of
-its own frame alone, so the answer does not depend on how a movie was cut into blocks.
+On disk it is model.json and arrays.npz, never pickle. `learning.learn` makes one;
+`detection.detect` uses it. Each detection is described by the look of its own frame alone, so the
+answer does not depend on how a movie was cut into blocks.
 """
 
 from __future__ import annotations

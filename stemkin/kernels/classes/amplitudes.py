@@ -111,9 +111,9 @@ def descriptor_scale(
     steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
     levels, spreads = np.array([_level_and_spread(both, metal + step, sd) for step in steps]).T
     seen = float(levels[METAL] - levels[HOLLOW])
-    height = seen / (
-        1 - 3 * LEAKAGE
-    )  # a hollow site sees three metal columns, a metal column three hollow sites
+    # a hollow site sees three metal columns, a metal column three hollow sites: what is seen
+    # between them is the height less three leaks
+    height = seen / (1 - 3 * LEAKAGE)
     if not height > 0:
         return None
     chalcogen = float(levels[CHALCOGEN] - levels[HOLLOW]) / seen
@@ -126,9 +126,9 @@ def _within(lattice: Lattice, frame: np.ndarray, mask: np.ndarray | None) -> np.
     """Return about `LEVEL_SITES` metal sites (m, 2) [px] of a frame, of those within `mask`."""
     metal = sites(lattice, (frame.shape[0], frame.shape[1]), METAL)
     if mask is not None:
-        metal = metal[
-            mask[tuple(np.clip(np.round(metal).astype(int), 0, np.array(mask.shape) - 1).T)]
-        ]
+        last = np.array(mask.shape) - 1
+        rows, columns = np.clip(np.round(metal).astype(int), 0, last).T
+        metal = metal[mask[rows, columns]]
     return metal[:: max(1, len(metal) // LEVEL_SITES)]
 
 
@@ -178,6 +178,8 @@ def site_amplitudes(seen: np.ndarray, kinds: np.ndarray, scale: DescriptorScale)
     (m, 13) amplitudes in units of ``scale.height``, ordered as `site_offsets`; a place beyond the
     frame counts as unchanged.
     """
+    # einsum without optimisation and not a matrix product: the bits of one detection must not
+    # depend on how many others the frame holds
     values = np.nan_to_num(seen / scale.height)
     return np.asarray(
         np.einsum("ms,mts->mt", values, _UNMIX[np.asarray(kinds, int)], optimize=False)
@@ -205,6 +207,7 @@ def blurred(amplitudes: np.ndarray, site: int, width: float) -> np.ndarray:
     """
     if width <= FILTER_SD:
         return amplitudes
+    # wider columns blur into each other twice: at the places, and in the height that is the unit
     seen = _shares(site, (width**2 + FILTER_SD**2) / 2) @ amplitudes
     leakage = np.exp(-1 / (6 * (width**2 + FILTER_SD**2)))
     return np.asarray(_UNMIX[site] @ seen * (1 - 3 * LEAKAGE) / (1 - 3 * leakage))
@@ -227,16 +230,17 @@ def fold(amplitudes: np.ndarray, thirds: np.ndarray | None = None) -> tuple[np.n
 
     Examples
     --------
-    >>> a = np.zeros((1, 13)); a[0, 0] = -0.6; a[0, 3] = -0.07   # Mo, and an S missing in direction 2
+    >>> a = np.zeros((1, 13)); a[0, 0] = -0.6; a[0, 3] = -0.07   # Mo, an S missing in direction 2
     >>> folded, orientation = fold(a)
     >>> folded[0, :4].tolist(), orientation.tolist()
     ([-0.6, -0.07, 0.0, 0.0], [2])
     """
     centre, near, gap, six = np.split(amplitudes, [1, 4, 7], axis=1)
     if thirds is None:
-        thirds = near.argmin(axis=1) if len(near) else np.empty(0, int)
+        thirds = near.argmin(axis=1)
+    # a turn by 120 degrees moves both triangles on by one place and the six by two, but of the six
+    # only the mean is kept, which no turn changes
     order = (thirds[:, None] + np.arange(3)) % 3
     turned = [np.take_along_axis(triangle, order, axis=1) for triangle in (near, gap)]
-    return np.concatenate(
-        [centre, *turned, six.mean(axis=1, keepdims=True)], axis=1
-    ), thirds.astype(np.int8)
+    folded = np.concatenate([centre, *turned, six.mean(axis=1, keepdims=True)], axis=1)
+    return folded, thirds.astype(np.int8)

@@ -64,7 +64,8 @@ def posterior_and_distances(rows: np.ndarray, mixture: Mixture) -> tuple[np.ndar
     """
     whitener = Whitener(mixture)
     log_density, _ = whitener.log_densities(np.asarray(rows, dtype=np.float64))
-    with np.errstate(invalid="ignore"):  # a component without weight is infinitely far
+    # log density = constant - distance / 2; without weight both are -inf: infinitely far
+    with np.errstate(invalid="ignore"):
         distances = np.nan_to_num(2 * (whitener.constant - log_density), nan=np.inf)
     return normalised_densities(log_density)[1], distances
 
@@ -76,15 +77,21 @@ class Whitener:
         """Prepare a mixture of k components in d dimensions."""
         k, d = mixture.means.shape
         self.kind, self.shape = mixture.covariance, (k, d)
+        # rows and means are taken from the middle of the means: large offsets cancel before they
+        # are multiplied, not after
         self.centre = mixture.means.mean(axis=0)
         self.means = mixture.means - self.centre
         self.matrix = mixture.precisions_cholesky
-        diagonal = (
-            self.matrix if self.kind == "diag" else np.diagonal(self.matrix, axis1=-2, axis2=-1)
-        )
+        # the whitening matrices are triangular (or diagonal): the product of the diagonal is their
+        # determinant, one over the square root of the covariance's
+        diagonal = self.matrix
+        if self.kind != "diag":
+            diagonal = np.diagonal(self.matrix, axis1=-2, axis2=-1)
         log_det = np.broadcast_to(np.log(diagonal).sum(axis=-1), (k,))
         with np.errstate(divide="ignore"):
             self.constant = np.log(mixture.weights) + log_det - 0.5 * d * np.log(2 * np.pi)
+        # (k, d, d) become (d, k d): one product whitens a row for all components at once, and the
+        # means are whitened here, once, to be subtracted afterwards
         if self.kind == "full":
             self.side_by_side = np.ascontiguousarray(
                 self.matrix.transpose(1, 0, 2).reshape(d, k * d)

@@ -80,14 +80,9 @@ class Look:
 
     def only(self, kept: np.ndarray) -> Look:
         """Return the look without the detections where `kept` (m,) is False."""
-        return replace(
-            self,
-            **{
-                name: getattr(self, name)[kept]
-                for name in _PER_DETECTION
-                if len(getattr(self, name))
-            },
-        )
+        # arrays that were not asked for may be empty: they have no row to leave out
+        filled = [name for name in _PER_DETECTION if len(getattr(self, name))]
+        return replace(self, **{name: getattr(self, name)[kept] for name in filled})
 
 
 def look_at(
@@ -122,29 +117,14 @@ def look_at(
     What was seen around each of `points`, in their order.
     """
     frame, rest = np.asarray(frame, dtype=np.float32), np.asarray(rest, dtype=np.float32)
-    scale = (
-        None
-        if lattice is None or not lattice.is_honeycomb
-        else descriptor_scale(frame, rest, lattice, mask=mask)
-    )
+    scale = None
+    if lattice is not None and lattice.is_honeycomb:
+        scale = descriptor_scale(frame, rest, lattice, mask=mask)
     if lattice is None or scale is None:
-        unit = float(np.median(np.abs(rest))) / 0.6745 or 1.0
-        level = float(np.median(frame))
-        none = np.empty((len(points), 0), np.float32)
-        alone = np.zeros(len(points), bool)
-        seen = crops((frame - level) / unit, points) if pictures else none
-        return Look(
-            False,
-            none,
-            crops(rest / unit, points),
-            seen,
-            np.full(len(points), -1, np.int8),
-            alone,
-            none,
-            None,
-        )
+        return _raw_look(frame, rest, points, pictures=pictures)
     centres, kinds = centre_sites(lattice, points)
     axes, sd_px = axes_of(lattice), FILTER_SD * lattice.spacing_px
+    # (m, 13, 2) places of each neighbourhood [px]: canonical steps, turned and stretched by `axes`
     around = centres[:, None, :] + site_offsets(kinds) @ axes.T
     if neighbours:
         seen = slopes_at(rest, around, lattice, sd_px=sd_px, min_share=MIN_SHARE)
@@ -153,12 +133,8 @@ def look_at(
     folded, orientation = fold(site_amplitudes(seen[0], kinds, scale))
     atoms = np.empty((len(points), 0), np.float32)
     if neighbours:
-        steepness = (
-            fall(
-                frame, scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)], lattice, sd_px=sd_px
-            )
-            / scale.contrast
-        )
+        beside = scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)]
+        steepness = fall(frame, beside, lattice, sd_px=sd_px) / scale.contrast
         variance = float(smooth_variance(steepness, chalcogen=scale.chalcogen))
         height = scale.contrast / float(contrast(variance))
         atoms = atoms_around(
@@ -180,6 +156,26 @@ def look_at(
         satellites(centres, physical, lattice, dimmer=scale.chalcogen),
         atoms,
         scale,
+    )
+
+
+def _raw_look(frame: np.ndarray, rest: np.ndarray, points: np.ndarray, *, pictures: bool) -> Look:
+    """Look at raw crops around `points` (m, 2) [px] of a frame without lattice, over its noise."""
+    unit = float(np.median(np.abs(rest))) / 0.6745 or 1.0
+    level = float(np.median(frame))
+    none = np.empty((len(points), 0), np.float32)
+    seen = none
+    if pictures:
+        seen = crops((frame - level) / unit, points)
+    return Look(
+        has_lattice=False,
+        physical=none,
+        patches=crops(rest / unit, points),
+        pictures=seen,
+        orientation=np.full(len(points), -1, np.int8),
+        satellite=np.zeros(len(points), bool),
+        atoms=none,
+        scale=None,
     )
 
 
@@ -209,15 +205,17 @@ def satellites(
     """
     found = np.zeros(len(centres), bool)
     kinds, change = physical[:, 0], np.abs(physical[:, 1])
-    hosts = [METAL, CHALCOGEN] if dimmer >= COMPARABLE else [METAL]
-    for host in hosts:
-        guest = CHALCOGEN if host == METAL else METAL
+    pairs = [(METAL, CHALCOGEN)]
+    if dimmer >= COMPARABLE:
+        pairs.append((CHALCOGEN, METAL))
+    for host, guest in pairs:
         here = np.flatnonzero(kinds == guest)
         there = np.flatnonzero((kinds == host) & (change > CHANGED))
         if not (len(here) and len(there)):
             continue
         steps = centres[here][:, None] - centres[there][None]
         apart = np.linalg.norm(steps, axis=2) / lattice.spacing_px
+        # neighbouring columns stand at a/sqrt(3); a detection is satellite of any that changed more
         beside = np.abs(apart - 1 / np.sqrt(3)) < 0.12
         found[here] = (beside & (change[here][:, None] < change[there][None])).any(axis=1)
     return found
@@ -263,9 +261,8 @@ def look_at_pieces(
         )
         for i, (lattice, mask) in enumerate(pieces)
     ]
-    if (
-        len({look.has_lattice for look in looks}) > 1
-    ):  # a piece too small to tell its own unit is looked at in the first lattice
+    # a piece too small to tell its own unit: then all are looked at in the first lattice
+    if len({look.has_lattice for look in looks}) > 1:
         return look_at(
             frame,
             rest,
@@ -275,6 +272,8 @@ def look_at_pieces(
             pictures=pictures,
             neighbours=neighbours,
         )
+    # the looks stand piece by piece; a stable sort by owner gives that order, and its own argsort
+    # leads back to the order of the points
     back = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
     joined = {
         name: np.concatenate([getattr(look, name) for look in looks])[back]

@@ -80,12 +80,14 @@ def match(
     -------
     The best motif and the one after it.
     """
+    # several motifs may share a name (a complex seen from either column): the nearest counts
     best: dict[str, tuple[float, Motif]] = {}
     for motif in motifs:
         score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))
         if motif.name not in best or score > best[motif.name][0]:
             best[motif.name] = (score, motif)
     ranked = sorted(best.values(), key=lambda pair: -pair[0])
+    # of motifs that fit about as well the simplest is taken; on a tie `min` keeps the better score
     close = [pair for pair in ranked if pair[0] >= SIMPLER * ranked[0][0]]
     score, chosen = min(close, key=lambda pair: int(np.count_nonzero(pair[1].amplitudes)))
     others = [(motif.name, value) for value, motif in ranked if motif is not chosen] or [("", 0.0)]
@@ -113,6 +115,8 @@ def first_guess(
     (m,) labels 0, 1, ... and -1 for detections that resemble no motif, and the motif of each label.
     """
     distances = np.stack([motif.distances(rows, noise) for motif in motifs], axis=1)
+    # column i of `distances` is motif i; those with too few detections leave gaps in `nearest`,
+    # which the labels close
     nearest = np.where(distances.min(axis=1, initial=np.inf) <= REACH, distances.argmin(axis=1), -1)
     kept = [i for i in range(len(motifs)) if (nearest == i).sum() >= min_count]
     labels = np.full(len(rows), -1)

@@ -1,7 +1,8 @@
 """A mixture of Gaussians: its parameters, how it starts from labels, and what it costs.
 
 >>> rows = np.array([[0.0], [0.2], [4.0], [4.4]])
->>> start = mixture_of_labels(rows, np.array([0, 0, 1, 1]), 2, covariance="diag", regularisation=1e-6)
+>>> labels, shape = np.array([0, 0, 1, 1]), {"covariance": "diag", "regularisation": 1e-6}
+>>> start = mixture_of_labels(rows, labels, 2, **shape)
 >>> [round(float(m), 3) for m in start.means[:, 0]]
 [0.1, 4.2]
 """
@@ -47,9 +48,9 @@ class Mixture:
     def n_parameters(self) -> int:
         """Number of free parameters."""
         k, d = self.means.shape
-        spread = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}[
-            self.covariance
-        ]
+        # a symmetric matrix has d (d + 1) / 2 free numbers, and k shares that add up to one k - 1
+        one = d * (d + 1) // 2
+        spread = {"full": k * one, "tied": one, "diag": k * d}[self.covariance]
         return int(spread + k * d + k - 1)
 
     @property
@@ -65,6 +66,7 @@ class Mixture:
             if (self.covariances <= 0).any():
                 raise ValueError(_SINGULAR)
             return np.asarray(1.0 / np.sqrt(self.covariances))
+        # covariance = L L^T, so W = L^-T, copied into rows as later products read it
         try:
             lower = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError as error:
@@ -113,12 +115,13 @@ def mixture_of_labels(
     d = rows.shape[1]
     groups = [rows[labels == k] for k in range(n_components)]
     n = np.array([len(group) for group in groups]) + 10 * np.finfo(float).eps
-    means = np.stack([group.mean(axis=0) if len(group) else rows.mean(axis=0) for group in groups])
-    scatters = np.stack([_scatter(group if len(group) else rows) for group in groups])
+    # a component without rows takes the place and the spread of all rows, at next to no weight
+    shown = [group if len(group) else rows for group in groups]
+    means = np.stack([group.mean(axis=0) for group in shown])
+    scatters = np.stack([_scatter(group) for group in shown])
     if covariance == "tied":
-        covariances = (n[:, None, None] * scatters).sum(axis=0) / n.sum() + regularisation * np.eye(
-            d
-        )
+        pooled = (n[:, None, None] * scatters).sum(axis=0) / n.sum()
+        covariances = pooled + regularisation * np.eye(d)
     elif covariance == "diag":
         covariances = np.einsum("kii->ki", scatters) + regularisation
     else:

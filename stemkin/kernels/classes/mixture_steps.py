@@ -67,6 +67,7 @@ class Sums:
     def unpack(cls, packed: np.ndarray, mixture: Mixture) -> Sums:
         """Return the sums that `packed` holds for `mixture`."""
         k, d = mixture.means.shape
+        # the cuts leave (k,), (k d,), whatever the covariances hold, and two single numbers
         n, first, second, rest = np.split(packed, [k, k + k * d, len(packed) - 2])
         return cls(
             n,
@@ -123,6 +124,7 @@ def tree_sum(parts: list[np.ndarray]) -> np.ndarray:
     >>> bool(tree_sum(parts) == tree_sum([tree_sum(parts[:4]), tree_sum(parts[4:])]))
     True
     """
+    # one level of the tree a turn: neighbours add up in pairs, an odd last part moves up alone
     while len(parts) > 1:
         pairs = [a + b for a, b in zip(parts[0::2], parts[1::2], strict=False)]
         parts = pairs + parts[len(pairs) * 2 :]
@@ -154,6 +156,7 @@ def next_mixture(
     -------
     The next mixture, with the same kind of covariance.
     """
+    # an empty component is kept from dividing by zero, as in scikit-learn
     n = sums.n + 10 * np.finfo(float).eps
     mean_y = sums.first / n[:, None]
     if mixture.covariance == "diag":
@@ -162,34 +165,36 @@ def next_mixture(
         spread = (sums.second / n[:, None] - mean_y**2) * mixture.covariances
         covariances = _with_prior(spread, n[:, None], 1.0, prior_rows) + regularisation
     else:
-        lower = np.linalg.cholesky(mixture.covariances)  # W^-T
-        shift = (
-            np.einsum("...ij,kj->ki", lower, mean_y)
-            if lower.ndim == 2
-            else np.einsum("kij,kj->ki", lower, mean_y)
-        )
+        # the factor L of the covariance is W^-T: it turns whitened sums back into the rows' units
+        lower = np.linalg.cholesky(mixture.covariances)
+        if mixture.covariance == "tied":
+            shift = np.einsum("...ij,kj->ki", lower, mean_y)
+        else:
+            shift = np.einsum("kij,kj->ki", lower, mean_y)
         outer = mean_y[:, :, None] * mean_y[:, None, :]
         if mixture.covariance == "tied":
-            spread = (sums.second - (n[:, None, None] * outer).sum(axis=0)) / n.sum()
+            rows: np.ndarray | float = n.sum()
+            spread = (sums.second - (n[:, None, None] * outer).sum(axis=0)) / rows
         else:
-            spread = sums.second / n[:, None, None] - outer
+            rows = n[:, None, None]
+            spread = sums.second / rows - outer
         covariances = lower @ spread @ np.swapaxes(lower, -1, -2)
+        # L S L^T is symmetric but for rounding: the mean with its transpose is so to the bit
         covariances = (covariances + np.swapaxes(covariances, -1, -2)) / 2
         unit = np.eye(covariances.shape[-1])
-        rows = n.sum() if mixture.covariance == "tied" else n[:, None, None]
         covariances = _with_prior(covariances, rows, unit, prior_rows) + regularisation * unit
     return Mixture(n / n.sum(), mixture.means + shift, covariances, mixture.covariance)
 
 
 def _leaf_sums(rows: np.ndarray, whitener: Whitener) -> np.ndarray:
     """Return the packed sums (p,) of one leaf of `rows` (n, d), added strip by strip."""
-    total: np.ndarray | None = None
-    for start in range(0, max(len(rows), 1), _STRIP_ROWS):
-        strip = _strip_sums(
-            np.asarray(rows[start : start + _STRIP_ROWS], dtype=np.float64), whitener
-        )
-        total = strip if total is None else total + strip
-    assert total is not None
+    # strips are added one after the other, from the first: this order is part of the answer's bits;
+    # no rows at all are one empty strip, whose sums are zero
+    starts = range(0, max(len(rows), 1), _STRIP_ROWS)
+    strips = (np.asarray(rows[i : i + _STRIP_ROWS], dtype=np.float64) for i in starts)
+    total = _strip_sums(next(strips), whitener)
+    for strip in strips:
+        total = total + _strip_sums(strip, whitener)
     return total
 
 
@@ -201,6 +206,7 @@ def _strip_sums(rows: np.ndarray, whitener: Whitener) -> np.ndarray:
     if whitener.kind == "diag":
         second = np.einsum("nk,nkd,nkd->kd", r, whitened, whitened)
     else:
+        # r y y^T = (sqrt(r) y) (sqrt(r) y)^T: a plain product of matrices, symmetric by itself
         whitened *= np.sqrt(r)[:, :, None]
         if whitener.kind == "tied":
             flat = whitened.reshape(-1, whitener.shape[1])

@@ -15,11 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stemkin.kernels.classes.amplitudes import (
-    FILTER_SD,
-    blurred,
-    fold,
-)
+from stemkin.kernels.classes.amplitudes import FILTER_SD, blurred, fold
 from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import HOLLOW
@@ -92,7 +88,9 @@ def column_heights(material: Material) -> tuple[float, float]:
     """
     one = (material.Z_chalcogen / material.Z_metal) ** EXPONENT
     chalcogen = float(material.atoms_per_chalcogen_column * one)
-    return (1.0, chalcogen) if chalcogen <= 1 else (1 / chalcogen, 1.0)
+    if chalcogen <= 1:
+        return 1.0, chalcogen
+    return 1 / chalcogen, 1.0
 
 
 def may_be(material: Material, spacing_nm: float, dimmer: float) -> bool:
@@ -155,6 +153,8 @@ class Motif:
         seen = blurred(self.amplitudes, self.site, self.width)
         if self.first is not None:
             return np.append(float(self.site), fold(seen[None], np.array([self.first]))[0][0])
+        # noise decides which column leads, so the mean of folded rows is not the row folded: it is
+        # taken over seeded draws, the same ones for every motif
         sd = noise[PLACE_KINDS[self.site]]
         draws = seen + sd * np.random.default_rng(0).normal(size=(n_draws, 13))
         return np.append(float(self.site), fold(draws)[0].mean(axis=0))
@@ -171,6 +171,7 @@ class Motif:
         expected = self.expected_row(noise)
         sd = noise[PLACE_KINDS[self.site, :7]]
         own = np.minimum(spread, sd)  # what scatters more widely is no class of this motif
+        # independent errors add up in squares: noise, floor and tails, tolerance, own scatter
         fixed = FLOOR**2 + (TAIL * np.abs(self.amplitudes).sum()) ** 2
         unit = np.sqrt(sd**2 + fixed + (self.tolerance * expected[1:8]) ** 2 + own**2)
         distance = (((rows[:, 1:8] - expected[1:8]) / unit) ** 2).sum(axis=1)
@@ -197,7 +198,8 @@ def library(material: Material, *, dimmer: float | None = None) -> list[Motif]:
     The motifs of point defects, then `hole_edges`, then `perfect`.
     """
     kinds, metal, chalcogen = material.kinds, *column_heights(material)
-    dimmer = min(metal, chalcogen) if dimmer is None else dimmer
+    if dimmer is None:
+        dimmer = min(metal, chalcogen)
     # to the descriptors METAL is the brighter sublattice, whatever its atoms are
     if chalcogen <= metal:
         on_metal, on_chalcogen, metal, chalcogen = METAL, CHALCOGEN, 1.0, dimmer
@@ -260,7 +262,11 @@ def hole_edges(chalcogen: float) -> list[Motif]:
             for line in (-0.1, 0.1):
                 lost = -heights * (outwards > line)
                 few = lost[0] == 0 and np.count_nonzero(lost[1:7]) < 2 and site == METAL
-                for first in np.flatnonzero(lost[1:4]) if not few else ():
+                if few:
+                    continue
+                # each column of the occupied triangle that is gone may lead once folded; rows that
+                # are equal to six digits look alike, and the first motif stands for all
+                for first in np.flatnonzero(lost[1:4]):
                     row = (float(site), *np.round(fold(lost[None], np.array([first]))[0][0, :7], 6))
                     found.setdefault(row, Motif(HOLE_EDGE, site, lost, RAGGED, int(first)))
     return list(found.values())

@@ -14,15 +14,9 @@ from typing import Any
 import numpy as np
 
 from stemkin.kernels.classes import matches, motifs
-from stemkin.kernels.classes.matches import (
-    Match,
-)
-from stemkin.kernels.classes.mixture import (
-    Mixture,
-)
-from stemkin.kernels.classes.motifs import (
-    Motif,
-)
+from stemkin.kernels.classes.matches import Match
+from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes.motifs import Motif
 from stemkin.kernels.classes.taxonomy import UNEXPLAINED, Taxonomy
 
 ALIKE = 0.3
@@ -65,7 +59,9 @@ class ClassNames:
 
     def add(self, name: str, *, oriented: bool, match: Match | None) -> int:
         """Add a class and return its number."""
-        self.names.append(name if name not in self.names else f"{name} ({len(self.names)})")
+        if name in self.names:
+            name = f"{name} ({len(self.names)})"
+        self.names.append(name)
         self.oriented.append(oriented)
         self.matches.append(match)
         return len(self.names) - 1
@@ -114,10 +110,12 @@ def name_components(
     unnamed: dict[int, float] = {}
     means, spreads = _physical(mixture, scale)
     means[:, 8] = rings
+    # the heaviest component comes first: it opens the class that lighter ones of its kind then join
     for k in order:
         found = matches.match(means[k], noise, library, spread=spreads[k])
         called.components.append({**vars(found), "weight": float(mixture.weights[k])})
-        if merge and not found.holds and (found.is_perfect or is_noise(mixture, int(k)) or _is_rare(mixture, int(k), n_rows)):  # fmt: skip
+        noisy = found.is_perfect or is_noise(mixture, int(k)) or _is_rare(mixture, int(k), n_rows)
+        if merge and not found.holds and noisy:
             continue
         alike = [
             i for i, centre in unnamed.items() if abs(centre - means[k, 1]) < ALIKE * abs(centre)
@@ -127,16 +125,16 @@ def name_components(
         elif merge and found.holds and found.name in called.names:
             class_ids[k] = called.names.index(found.name)
         else:
-            name = found.name if found.holds else f"class {len(called.names)}"
+            name = f"class {len(called.names)}"
+            if found.holds:
+                name = found.name
             class_ids[k] = called.add(name, oriented=found.holds and found.oriented, match=found)
             if not found.holds:
                 unnamed[int(class_ids[k])] = float(means[k, 1])
     named = replace(taxonomy, class_ids=class_ids)
-    return (
-        with_rare_motifs(named, scale, noise, library, called, weight=0.5 / n_rows)
-        if merge
-        else named
-    ), called
+    if merge:
+        named = with_rare_motifs(named, scale, noise, library, called, weight=0.5 / n_rows)
+    return named, called
 
 
 def is_noise(mixture: Mixture, k: int) -> bool:
@@ -160,24 +158,27 @@ def is_noise(mixture: Mixture, k: int) -> bool:
 
 def _is_rare(mixture: Mixture, k: int, n_rows: int) -> bool:
     """Tell whether component `k` has too few of the `n_rows` detections for an unknown class."""
-    clear = abs(mixture.means[k, 1]) > UNMISTAKABLE
-    return bool(mixture.weights[k] * n_rows < (MIN_UNMISTAKABLE if clear else MIN_UNKNOWN))
+    least = MIN_UNKNOWN
+    if abs(mixture.means[k, 1]) > UNMISTAKABLE:
+        least = MIN_UNMISTAKABLE
+    return bool(mixture.weights[k] * n_rows < least)
 
 
 def _variances(mixture: Mixture) -> np.ndarray:
     """Return the (k, d) variances of the components."""
     spread = mixture.covariances
-    diagonal = spread if mixture.covariance == "diag" else np.diagonal(spread, axis1=-2, axis2=-1)
-    return np.broadcast_to(diagonal, mixture.means.shape)
+    if mixture.covariance != "diag":
+        spread = np.diagonal(spread, axis1=-2, axis2=-1)
+    return np.broadcast_to(spread, mixture.means.shape)
 
 
 def _physical(mixture: Mixture, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the components' (k, 9) mean physical descriptors, ring 0, and (k, 7) spreads."""
+    # column 0 is the site over its tiny scale: rounded, it tells the row of `scale` to undo
     site = np.clip(np.round(mixture.means[:, 0] * scale[0, 0]), 0, 2).astype(int)
     means = mixture.means * scale[site]
-    return np.append(means, np.zeros((len(means), 1)), axis=1), np.sqrt(_variances(mixture))[
-        :, 1:
-    ] * scale[site, 1:]
+    physical = np.append(means, np.zeros((len(means), 1)), axis=1)
+    return physical, np.sqrt(_variances(mixture))[:, 1:] * scale[site, 1:]
 
 
 def with_rare_motifs(
@@ -232,15 +233,18 @@ def with_rare_motifs(
         class_ids.append(called.names.index(motif.name))
     if not means:
         return taxonomy
+    # a motif that was not seen is as wide as the mean of the classes that were, and wider where its
+    # own amplitudes are less certain; the site (column 0) is never uncertain
     share = mixture.weights[seen] / mixture.weights[seen].sum()
     shape = np.tensordot(share, mixture.covariances[seen], axes=1)
     light = np.full(len(means), weight)
     wider = np.stack(extra) ** 2
-    shapes = shape + (wider if mixture.covariance == "diag" else wider[:, :, None] * np.eye(8))
+    if mixture.covariance != "diag":
+        wider = wider[:, :, None] * np.eye(8)
     grown = Mixture(
         np.append(mixture.weights, light) / (1 + light.sum()),
         np.concatenate([mixture.means, np.stack(means)]),
-        np.concatenate([mixture.covariances, shapes]),
+        np.concatenate([mixture.covariances, shape + wider]),
         mixture.covariance,
     )
     return replace(

@@ -65,7 +65,10 @@ def places_around(site: int) -> np.ndarray:
     the
     three of the other one, and the six of its own kind.
     """
-    near = -_PLUS if site == CHALCOGEN else _PLUS
+    # the bonds of the two sublattices point in opposite directions
+    near = _PLUS
+    if site == CHALCOGEN:
+        near = -_PLUS
     return np.concatenate([np.zeros((1, 2)), near, -near, _SIX])
 
 
@@ -82,9 +85,9 @@ def atoms_of(site: int) -> np.ndarray:
     (10,) numbers of `places_around`; -1 for no atom: nothing stands at the other triangle of a
     column.
     """
-    return np.array(
-        [0, 1, 2, 3, 4, 5, 6, -1, -1, -1] if site == HOLLOW else [0, 1, 2, 3, 7, 8, 9, 10, 11, 12]
-    )
+    if site == HOLLOW:
+        return np.array([0, 1, 2, 3, 4, 5, 6, -1, -1, -1])
+    return np.array([0, 1, 2, 3, 7, 8, 9, 10, 11, 12])
 
 
 def kinds_of(site: int) -> np.ndarray:
@@ -141,6 +144,7 @@ def atoms_around(
         rows = np.flatnonzero(kinds == site)
         if not len(rows):
             continue
+        # (3, m, 13) become (m, 39): 13 values, 13 slopes along y, 13 along x, as in `_response`
         values = seen[:, rows].transpose(1, 0, 2).reshape(len(rows), -1) / height
         unmix = np.linalg.inv(_response(places_around(site), variance))
         change, moments = np.split(
@@ -149,11 +153,11 @@ def atoms_around(
         moments = moments.reshape(-1, 2, 13).transpose(0, 2, 1)
         turned = _turned_back(np.concatenate([moments, change[..., None]], axis=2), thirds[rows])
         atoms = atoms_of(site)
+        # where there is no atom (-1) the last place is read, and forgotten in the next line
         turned = turned[:, atoms] / perfect[kinds_of(site)][:, None]
         turned[:, atoms < 0] = np.nan
-        turned[(np.abs(turned) > LARGEST).any(axis=(1, 2)) | ~np.isfinite(values).all(axis=1)] = (
-            np.nan
-        )
+        too_large = (np.abs(turned) > LARGEST).any(axis=(1, 2))
+        turned[too_large | ~np.isfinite(values).all(axis=1)] = np.nan
         out[rows] = np.round(turned / GRID) * GRID
     return out
 
@@ -267,6 +271,7 @@ def smooth_variance(measured: np.ndarray | float, *, chalcogen: float) -> np.nda
     (...,) variances [squared lattice constants], within those that can be told apart.
     """
     expected = steepness(_VARIANCES, chalcogen=chalcogen)
+    # steepness falls as columns widen; `interp` wants rising abscissas, hence the two signs
     return np.asarray(np.interp(-np.asarray(measured), -expected, _VARIANCES))
 
 
@@ -276,6 +281,8 @@ def _response(places: np.ndarray, variance: float) -> np.ndarray:
     Both are ordered as 13 scalars, 13 along y, 13 along x.
     """
     d = places[:, None] - places[None]
+    # a displaced column is -p . grad G: its value is the first derivative of the smoothed column,
+    # its slopes the second ones
     k = np.exp(-(d**2).sum(-1) / (2 * variance))
     first = d / variance
     second = np.eye(2) / variance - first[..., :, None] * first[..., None, :]
@@ -290,7 +297,10 @@ def _response(places: np.ndarray, variance: float) -> np.ndarray:
 def _turned_back(values: np.ndarray, thirds: np.ndarray) -> np.ndarray:
     """Turn neighbourhoods (m, 13, 3: vector y, x and a number) back by `thirds` (m,) of a turn."""
     t = np.asarray(thirds, int)[:, None]
-    order = np.concatenate([np.zeros_like(t), *(b + (t + np.arange(3)) % 3 for b in (1, 4)), 7 + (2 * t + np.arange(6)) % 6], axis=1)  # fmt: skip
+    # a third of a turn moves a triangle on by one place (1-3, 4-6) and the six (7-12) by two
+    triangle = (t + np.arange(3)) % 3
+    six = (2 * t + np.arange(6)) % 6
+    order = np.concatenate([np.zeros_like(t), 1 + triangle, 4 + triangle, 7 + six], axis=1)
     moved = np.take_along_axis(values, order[:, :, None], axis=1)
     moved[..., :2] = np.einsum("mjk,mpk->mpj", turn_of(-t[:, 0]), moved[..., :2])
     return moved

@@ -106,10 +106,9 @@ def structure_sums(atoms: np.ndarray, groups: np.ndarray, n_groups: int) -> np.n
     """
     rows = np.asarray(atoms, dtype=np.float64)
     known = np.isfinite(rows[:, 0, 0]) & (groups >= 0)
-    rows, groups = (
-        np.nan_to_num(rows[known]).transpose(0, 2, 1).reshape(-1, N_NUMBERS),
-        np.asarray(groups)[known],
-    )
+    # (m, 10, 3) become (m, 30): ten moments along y, ten along x, ten changes of height
+    rows = np.nan_to_num(rows[known]).transpose(0, 2, 1).reshape(-1, N_NUMBERS)
+    groups = np.asarray(groups)[known]
     sums = np.zeros((n_groups, N_SUMS))
     for group in np.unique(groups):
         own = rows[groups == group]
@@ -134,14 +133,15 @@ def structure_of(sums: np.ndarray, *, site: int) -> Structure:
     n = round(float(sums[0]))
     mean = sums[1 : 1 + N_NUMBERS] / max(n, 1)
     spread = sums[1 + N_NUMBERS :].reshape(N_NUMBERS, N_NUMBERS) / max(n, 1) - np.outer(mean, mean)
-    spread = spread * (n / (n - 1) if n > 1 else np.nan)
+    unbiased = np.nan
+    if n > 1:
+        unbiased = n / (n - 1)
+    spread = spread * unbiased
     atoms = atoms_of(site)
     heights = np.where(atoms < 0, np.nan, 1 + mean[2 * N_ATOMS :])
     stands = np.nan_to_num(heights) >= MIN_HEIGHT
-    u = (
-        np.stack([mean[:N_ATOMS], mean[N_ATOMS : 2 * N_ATOMS]], axis=1)
-        / np.where(stands, heights, np.nan)[:, None]
-    )
+    moments = np.stack([mean[:N_ATOMS], mean[N_ATOMS : 2 * N_ATOMS]], axis=1)
+    u = moments / np.where(stands, heights, np.nan)[:, None]
     to_u = _deviations(u, heights, stands)
     covariance = to_u @ spread @ to_u.T
     modes = _modes(covariance, np.nan_to_num(heights), kinds_of(site), stands)
@@ -149,6 +149,7 @@ def structure_of(sums: np.ndarray, *, site: int) -> Structure:
     places = places_around(site)[np.maximum(atoms, 0)]
     strain, strain_errors = _strain(places, u, error, stands)
     breathing, breathing_error = _breathing(places, u, error, stands)
+    # rows and columns are (axis, atom): of each atom the (2, 2) block of its own two axes
     own = np.einsum("iaja->aij", error.reshape(2, N_ATOMS, 2, N_ATOMS))
     own = np.where(stands[:, None, None], own, np.nan)
     return Structure(
@@ -197,9 +198,12 @@ def _modes(
         return np.zeros(0), np.zeros((0, N_ATOMS, 2)), np.zeros(0), np.zeros(0)
     quiet = np.zeros(N_ATOMS)
     moments = np.diagonal(covariance).reshape(2, N_ATOMS).mean(axis=0) * heights**2
+    # the quietest column of a kind tells the noise of a moment: over a column's own height, that of
+    # its displacement
     for kind in np.unique(kinds[stands]):
         same = stands & (kinds == kind)
         quiet[same] = moments[same].min() / heights[same] ** 2
+    # no noise is less than that of rounding to the grid, whose variance is GRID^2 / 12
     sd = np.sqrt(np.maximum(np.concatenate([quiet, quiet])[used], GRID**2 / 12))
     values, vectors = np.linalg.eigh(covariance[np.ix_(used, used)] / np.outer(sd, sd))
     order = np.argsort(-values, kind="stable")[:N_MODES]
@@ -209,12 +213,8 @@ def _modes(
     largest = np.take_along_axis(moves, np.abs(moves).argmax(axis=1)[:, None], axis=1)
     over_noise = np.maximum(values[order], 0.0)
     modes = (moves / lengths * np.sign(largest)).reshape(-1, 2, N_ATOMS).transpose(0, 2, 1)
-    return (
-        over_noise * lengths[:, 0] ** 2,
-        modes,
-        over_noise,
-        over_noise / max(float(values.sum()), 1e-30),
-    )
+    shares = over_noise / max(float(values.sum()), 1e-30)
+    return over_noise * lengths[:, 0] ** 2, modes, over_noise, shares
 
 
 def _strain(
@@ -226,14 +226,22 @@ def _strain(
         return np.full(4, np.nan), np.full(4, np.nan)
     rows = np.concatenate([used, used + N_ATOMS])
     r, zero, one = places[used], np.zeros(len(used)), np.ones(len(used))
-    along_y = np.stack(
-        [one, zero, r[:, 0], r[:, 1], zero, zero], axis=1
-    )  # t_y, t_x, F_yy, F_yx, F_xy, F_xx
+    # unknowns t_y, t_x, F_yy, F_yx, F_xy, F_xx; rows first of all y, then of all x displacements
+    along_y = np.stack([one, zero, r[:, 0], r[:, 1], zero, zero], axis=1)
     along_x = np.stack([zero, one, zero, zero, r[:, 0], r[:, 1]], axis=1)
     design = np.concatenate([along_y, along_x])
     weight = 1 / np.maximum(np.diagonal(error)[rows], 1e-12)
     solve = np.linalg.pinv(design.T @ (weight[:, None] * design)) @ (design.T * weight)
-    to_strain = np.array([[0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0.5, 0.5, 0], [0, 0, 0, 0.5, -0.5, 0]]) @ solve  # fmt: skip
+    # e_yy = F_yy, e_xx = F_xx, e_xy = (F_yx + F_xy) / 2, rotation = (F_yx - F_xy) / 2
+    parts = np.array(
+        [
+            [0, 0, 1, 0, 0, 0],
+            [0, 0, 0, 0, 0, 1],
+            [0, 0, 0, 0.5, 0.5, 0],
+            [0, 0, 0, 0.5, -0.5, 0],
+        ]
+    )
+    to_strain = parts @ solve
     variance = np.diagonal(to_strain @ error[np.ix_(rows, rows)] @ to_strain.T)
     return to_strain @ u[used].T.ravel(), np.sqrt(np.maximum(variance, 0.0))
 
@@ -249,6 +257,7 @@ def _breathing(
     rows = np.concatenate([used, used + N_ATOMS])
     weights = outwards.T.ravel()
     variance = float(weights @ error[np.ix_(rows, rows)] @ weights)
-    return float((outwards * u[used]).sum()), float(np.sqrt(max(variance, 0.0))) if np.isfinite(
-        variance
-    ) else np.nan
+    error_of_mean = float("nan")
+    if np.isfinite(variance):
+        error_of_mean = float(np.sqrt(max(variance, 0.0)))
+    return float((outwards * u[used]).sum()), error_of_mean

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 
 from stemkin.kernels.classes import densities
-from stemkin.kernels.classes.mixture import (
-    Mixture,
-)
+from stemkin.kernels.classes.mixture import Mixture
 
 UNEXPLAINED = -1
 """The class of a row that no class explains; as in ``tables.NOT_NAMED``."""
@@ -74,12 +72,11 @@ class Taxonomy:
         known = np.isfinite(rows).all(axis=1)
         if self.mixture is None or not known.any():
             return found
-        widened = (
-            self.mixture
-            if noise == 1.0
-            else replace(self.mixture, covariances=self.mixture.covariances * noise**2)
-        )
+        widened = self.mixture
+        if noise != 1.0:
+            widened = replace(widened, covariances=widened.covariances * noise**2)
         per_component, distances = densities.posterior_and_distances(rows[known], widened)
+        # (k, c) with a one where a component is part of a class: a product adds their probabilities
         per_class = (self.class_ids[:, None] == classes[None, :]).astype(float)
         explained = distances.min(axis=1) <= self.outlier_limit
         found[known] = np.where(explained[:, None], per_component @ per_class, 0.0)
@@ -96,6 +93,7 @@ class Taxonomy:
             return np.full(len(found), UNEXPLAINED, np.int16), np.zeros(len(found), np.float32)
         best = found.argmax(axis=1)
         probability = np.take_along_axis(found, best[:, None], axis=1)[:, 0]
+        # what the classes leave of 1 belongs to components that stand for none, or to an outlier
         explained = probability > 1 - found.sum(axis=1)
         named = np.where(explained, self.classes[best], UNEXPLAINED)
         return named.astype(np.int16), np.where(explained, probability, 0.0).astype(np.float32)
