@@ -89,7 +89,8 @@ def learn(
     """
     from dask import compute, delayed
 
-    crystal = material_named(material) if isinstance(material, str) else material
+    if isinstance(material, str):
+        material = material_named(material)
     listed = list(each_movie(movies))
     if not listed:
         msg = "there is no movie to learn from; check the folder or pattern that was opened"
@@ -99,10 +100,9 @@ def learn(
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
     looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
     pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
-    sample = joined_looks(
-        [(look, size) for look, size in zip(looks, pixel_sizes_nm, strict=True) if look is not None]
-    )
-    return model_of(sample, detector, n_classes, crystal, seed)
+    seen = [pair for pair in zip(looks, pixel_sizes_nm, strict=True) if pair[0] is not None]
+    sample = joined_looks(seen)
+    return model_of(sample, detector, n_classes, material, seed)
 
 
 def learn_detector(
@@ -176,7 +176,9 @@ def _learned_network(
     if kind == "network":
         return network.learn_network(good, seed=seed, **settings)
     lattice = FourierDetector(device="cpu").remainder(good[0]).lattice
-    spacing_px = 10.0 if lattice is None else lattice.spacing_px
+    spacing_px = 10.0
+    if lattice is not None:
+        spacing_px = lattice.spacing_px
     return network.learn_paper_network(good[0], spacing_px=spacing_px, seed=seed, **settings)
 
 
@@ -204,10 +206,12 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
     total = sum(lengths)
     n = min(n_frames, total)
     edges = np.linspace(0, total, n + 1)
-    drawn = np.floor(edges[:-1] + np.random.default_rng(seed).random(n) * np.diff(edges)).astype(
-        int
-    )
-    chosen = np.arange(total) if n == total else drawn
+    offsets = np.random.default_rng(seed).random(n) * np.diff(edges)
+    chosen = np.floor(edges[:-1] + offsets).astype(int)
+    if n == total:
+        chosen = np.arange(total)
+    # frames are counted through all movies; `searchsorted` from the right finds the movie of each,
+    # and skips movies without frames
     starts = np.cumsum([0, *lengths])
     movie = np.searchsorted(starts, chosen, side="right") - 1
     return [(int(i), int(k - starts[i])) for i, k in zip(movie, chosen, strict=True)]
@@ -221,8 +225,9 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
         return None
     if hasattr(detector, "survey"):
         survey: Survey = detector.survey(pixels, first_frame=frame)
-        rest = survey.extra["rest"][0] if "rest" in survey.extra else None
-        crystal = survey.extra["crystals"][0] if "crystals" in survey.extra else survey.lattices[0]
+        # a detector of one's own may know the lattice, but neither pieces nor remainder
+        rest = survey.extra.get("rest", [None])[0]
+        crystal = survey.extra.get("crystals", survey.lattices)[0]
         return look_at_detections(
             pixels[0], survey.records, lattice=crystal, rest=rest, pictures=True
         )

@@ -15,13 +15,8 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.kernels.classes import matches, motifs
-from stemkin.kernels.classes.descriptors import (
-    SITE_NAMES,
-    Describer,
-)
-from stemkin.kernels.classes.looks import (
-    Look,
-)
+from stemkin.kernels.classes.descriptors import SITE_NAMES, Describer
+from stemkin.kernels.classes.looks import Look
 from stemkin.kernels.classes.naming import ClassNames, name_components
 from stemkin.kernels.classes.neighbours import PLACE_KINDS
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
@@ -82,16 +77,13 @@ def joined_looks(looks: list[tuple[Look, float | None]]) -> JoinedLooks:
     -------
     The looks that were kept, and the median lattice constant [nm] of those with a pixel size.
     """
-    counts = {
-        kind: sum(len(look.patches) for look, _ in looks if look.has_lattice == kind)
-        for kind in (True, False)
-    }
-    uses_lattice = counts[True] >= counts[False]
+    in_lattice = sum(len(look.patches) for look, _ in looks if look.has_lattice)
+    without = sum(len(look.patches) for look, _ in looks if not look.has_lattice)
+    uses_lattice = in_lattice >= without
     if not uses_lattice:
         logger.warning(
             "most sampled detections lie in frames without a lattice: they are described by raw "
-            "crops, "
-            "so the classes do not carry over to other rotations or pixel sizes"
+            "crops, so the classes do not carry over to other rotations or pixel sizes"
         )
     kept = [(look, size) for look, size in looks if look.has_lattice == uses_lattice]
     spacings_nm = [
@@ -99,7 +91,9 @@ def joined_looks(looks: list[tuple[Look, float | None]]) -> JoinedLooks:
         for look, size in kept
         if look.scale is not None and size is not None
     ]
-    spacing_nm = float(np.median(spacings_nm)) if spacings_nm else float("nan")
+    spacing_nm = float("nan")
+    if spacings_nm:
+        spacing_nm = float(np.median(spacings_nm))
     return JoinedLooks(uses_lattice, [look for look, _ in kept], len(looks), spacing_nm)
 
 
@@ -127,6 +121,7 @@ def model_of(
     """
     from stemkin.learning.clustering import principal_components
 
+    # a satellite is the other side of a defect that was detected already: it would count twice
     sample = replace(sample, looks=[look.only(~look.satellite) for look in sample.looks])
     n_found = sum(len(look.patches) for look in sample.looks)
     report: dict[str, Any] = {"n_frames": sample.n_frames, "n_detections": n_found, "seed": seed}
@@ -136,35 +131,25 @@ def model_of(
         logger.warning(
             "%d detections in %d frames are too few to learn classes from", n_found, sample.n_frames
         )
-        n_pixels = PATCH**2 if sample.uses_lattice else CROP**2
-        describer = Describer(sample.uses_lattice, np.zeros(n_pixels), np.zeros((0, n_pixels)))
-        n = len(describer.names)
-        return Model(
-            detector,
-            describer,
-            nothing(),
-            tables.empty("classes"),
-            np.ones((1, n)),
-            np.empty(0, bool),
-            np.ones(3),
-            report,
-        )
+        return _empty_model(detector, sample.uses_lattice, report)
     patches = sample.joined("patches").reshape(n_found, -1).astype(np.float64)
     chosen = np.sort(np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES])
-    mean, components, _ = principal_components(
-        patches[chosen], N_COMPONENTS if sample.uses_lattice else N_RAW_COMPONENTS
-    )
+    n_components, sort, noise = N_RAW_COMPONENTS, _sort_by_look, np.ones(3)
+    if sample.uses_lattice:
+        n_components, sort, noise = N_COMPONENTS, _sort_by_motif, sample.median("noise")
+    mean, components, _ = principal_components(patches[chosen], n_components)
     describer = Describer(sample.uses_lattice, mean, components)
     rows = np.concatenate([describer.describe(look) for look in sample.looks])
-    sort = _sort_by_motif if sample.uses_lattice else _sort_by_look
     scale, taxonomy, called = sort(sample, rows, n_classes, material, seed)
     class_id, _ = taxonomy.assign(scaled(rows, scale))
     pictures = sample.joined("pictures")
     classes = _classes(called, class_id, pictures)
     report |= {
-        "n_unexplained": int((class_id < 0).sum()), "selection": list(taxonomy.selection), "matches": called.components,
-    }  # fmt: skip
-    noise = sample.median("noise") if sample.uses_lattice else np.ones(3)
+        "n_unexplained": int((class_id < 0).sum()),
+        "selection": list(taxonomy.selection),
+        "matches": called.components,
+    }
+    # the sample is kept in random order, so that its first rows, which have pictures, are random
     drawn = np.random.default_rng(seed).permutation(n_found)[:MAX_PATCHES]
     kept = Sample(rows[drawn].astype(np.float32), pictures[drawn[:MAX_PICTURES]].astype(np.float16))
     return Model(
@@ -180,23 +165,47 @@ def model_of(
     )
 
 
+def _empty_model(detector: Any, uses_lattice: bool, report: dict[str, Any]) -> Model:
+    """Return the model that names nothing, for samples too small to learn from."""
+    n_pixels = CROP**2
+    if uses_lattice:
+        n_pixels = PATCH**2
+    describer = Describer(uses_lattice, np.zeros(n_pixels), np.zeros((0, n_pixels)))
+    return Model(
+        detector=detector,
+        describer=describer,
+        taxonomy=nothing(),
+        classes=tables.empty("classes"),
+        scale=np.ones((1, len(describer.names))),
+        oriented=np.empty(0, bool),
+        noise=np.ones(3),
+        report=report,
+    )
+
+
 def _classes(called: ClassNames, class_id: np.ndarray, pictures: np.ndarray) -> pd.DataFrame:
     """Return the table ``classes`` of a sample."""
-    ids = range(len(called.names))
-    sizes = [int((class_id == i).sum()) for i in ids]
-    means = [
-        pictures[class_id == i].mean(axis=0) if sizes[i] else np.zeros(pictures.shape[1:])
-        for i in ids
-    ]
-    return tables.conform(
-        {
-            "class_id": np.arange(len(sizes)), "name": called.names, "n_detections": sizes, "mean_patch": means,
-            "match_score": [np.nan if m is None else m.score for m in called.matches],
-            "runner_up": ["" if m is None else m.runner_up for m in called.matches],
-            "runner_up_score": [np.nan if m is None else m.runner_up_score for m in called.matches],
-        },
-        "classes",
-    )  # fmt: skip
+    rows = []
+    for i, (name, match) in enumerate(zip(called.names, called.matches, strict=True)):
+        own = pictures[class_id == i]
+        row: dict[str, Any] = {
+            "class_id": i,
+            "name": name,
+            "n_detections": len(own),
+            "mean_patch": np.zeros(pictures.shape[1:]),
+            "match_score": np.nan,
+            "runner_up": "",
+            "runner_up_score": np.nan,
+        }
+        if len(own):
+            row["mean_patch"] = own.mean(axis=0)
+        if match is not None:
+            row["match_score"] = match.score
+            row["runner_up"] = match.runner_up
+            row["runner_up_score"] = match.runner_up_score
+        rows.append(row)
+    columns = {key: [row[key] for row in rows] for key in tables.COLUMNS["classes"]}
+    return tables.conform(columns, "classes")
 
 
 _Sorted = tuple[np.ndarray, Taxonomy, ClassNames]
@@ -236,23 +245,36 @@ def _sort_by_motif(
             "classes are numbered, not named, and one defect on either kind of column is two of "
             "them (see `stemkin classes` to merge); "
             "give material=... or check pixel_size_nm",
-            sample.spacing_nm, height, material.a_nm, min(motifs.column_heights(material)),
-        )  # fmt: skip
+            sample.spacing_nm,
+            height,
+            material.a_nm,
+            min(motifs.column_heights(material)),
+        )
         library = motifs.perfect()
     n_physical = len(SITE_NAMES)
     guess, present = matches.first_guess(rows[:, :n_physical], noise, library)
+    # classes are told apart by the site and its 7 amplitudes, each over its own noise; the ring and
+    # the components of the patch have scale 0 and are left out
     scale = np.zeros((3, rows.shape[1]))
     scale[:, 0] = SITE_SCALE
     scale[:, 1 : n_physical - 1] = noise[PLACE_KINDS[:, : n_physical - 2]]
-    start = guess if n_classes is None or len(present) <= n_classes else None
+    start = None
+    if n_classes is None or len(present) <= n_classes:
+        start = guess
     taxonomy = cluster(
-        scaled(rows, scale), n_classes=n_classes, max_classes=len(present) + MAX_UNKNOWN, start_labels=start,
-        regularisation=REGULARISATION, prior_rows=PRIOR_ROWS, seed=seed,
-    )  # fmt: skip
+        scaled(rows, scale),
+        n_classes=n_classes,
+        max_classes=len(present) + MAX_UNKNOWN,
+        start_labels=start,
+        regularisation=REGULARISATION,
+        prior_rows=PRIOR_ROWS,
+        seed=seed,
+    )
     if taxonomy.mixture is None:
         return scale, taxonomy, ClassNames()
     used, component = scale[:, : n_physical - 1], taxonomy.components_of(scaled(rows, scale))
-    rings = np.array([rows[component == k, n_physical - 1].mean() if (component == k).any() else 0.0
-                      for k in range(taxonomy.mixture.n_components)])  # fmt: skip
+    rings = np.zeros(taxonomy.mixture.n_components)
+    for k in np.unique(component):
+        rings[k] = rows[component == k, n_physical - 1].mean()
     naming: dict[str, Any] = {"rings": rings, "n_rows": len(rows), "merge": n_classes is None}
     return scale, *name_components(taxonomy, used, noise, library, **naming)

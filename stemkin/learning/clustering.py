@@ -23,9 +23,7 @@ from scipy import stats
 
 from stemkin.blas import one_thread
 from stemkin.kernels.classes import mixture as kernel
-from stemkin.kernels.classes.mixture import (
-    Covariance,
-)
+from stemkin.kernels.classes.mixture import Covariance
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
 from stemkin.learning.gaussian_mixture import (
     NOT_FINITE,
@@ -100,9 +98,14 @@ def cluster(
             "%d detections are too few to learn classes from; nothing will be named", len(rows)
         )
         return nothing()
-    known = 0 if start_labels is None else int(start_labels.max(initial=-1)) + 1
+    known = 0
+    if start_labels is not None:
+        known = int(start_labels.max(initial=-1)) + 1
+    # a class needs two rows that differ; what is asked beyond that is cut down
     distinct = min(len(np.unique(rows, axis=0)), len(rows) // 2)
-    asked = range(max(1, known), max(known, max_classes) + 1) if n_classes is None else [n_classes]
+    asked: Sequence[int] = range(max(1, known), max(known, max_classes) + 1)
+    if n_classes is not None:
+        asked = [n_classes]
     counts = sorted({max(1, min(k, distinct)) for k in asked})
     if n_classes is not None and counts[-1] < n_classes:
         logger.warning(
@@ -110,7 +113,9 @@ def cluster(
         )
     if regularisation is None:
         regularisation = 1e-4 * (float(rows.var(axis=0).mean()) or 1.0)
-    kinds: tuple[Covariance, ...] = ("full", "diag") if covariance is None else (covariance,)
+    kinds: tuple[Covariance, ...] = ("full", "diag")
+    if covariance is not None:
+        kinds = (covariance,)
     fits: list[tuple[float, GaussianMixture]] = []
     for kind in kinds:
         for k in counts:
@@ -123,13 +128,12 @@ def cluster(
                 random_state=seed,
             )
             if start_labels is not None and k >= known:
-                fit.set_params(
-                    **_start_from(
-                        np.asarray(descriptors), start_labels, k, kind, regularisation, seed
-                    )
-                )
+                table = np.asarray(descriptors)
+                start = _start_from(table, start_labels, k, kind, regularisation, seed)
+                fit.set_params(**start)
             fits.append((fit.fit(descriptors).bic(descriptors), fit))
     _, best = min(fits, key=lambda pair: pair[0])
+    # order[i] is the component of class i, and its argsort the class of each component
     order = np.argsort(-best.weights_, kind="stable")
     limit = float(stats.chi2.isf(outlier_probability, descriptors.shape[1]))
     tried = [
@@ -188,6 +192,7 @@ def _start_from(
     start = kernel.mixture_of_labels(
         rows, labels, n_classes, covariance=covariance, regularisation=regularisation
     )
+    # scikit-learn's settings take the precision W W^T, not the whitening matrix W itself
     factor = start.precisions_cholesky
     precisions = factor**2 if covariance == "diag" else factor @ np.swapaxes(factor, -1, -2)
     return {"weights_init": start.weights, "means_init": start.means, "precisions_init": precisions}

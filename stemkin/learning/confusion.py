@@ -40,26 +40,25 @@ def with_confusion(
     from dask import compute, delayed
 
     numbers = [int(number) for number in np.unique(truth["frame"])]
-    pairs = pd.concat(
-        compute(
-            *[
-                delayed(_compared)(model, movie, n, truth[truth["frame"] == n], max_distance_px)
-                for n in numbers
-            ]
-        )
-    )
+    tasks = []
+    for n in numbers:
+        there = truth[truth["frame"] == n]
+        tasks.append(delayed(_compared)(model, movie, n, there, max_distance_px))
+    pairs = pd.concat(compute(*tasks))
     kinds = sorted(truth["kind"].unique())
     names = [*model.classes["name"], "-", "missed"]
     counts = pd.crosstab(pairs["kind"], pairs["name"]).reindex(
         index=kinds, columns=names, fill_value=0
     )
     called = pairs[~pairs["name"].isin(["-", "missed"])]
+    # in each tenth of the probability: how much was promised less how much was right, in detections
     bins = np.minimum((called["probability"] * 10).astype(int), 9)
-    gaps = (
-        (called["probability"] - (called["kind"] == called["name"])).groupby(bins).sum().abs().sum()
-    )
+    excess = called["probability"] - (called["kind"] == called["name"])
+    gaps = excess.groupby(bins).sum().abs().sum()
     found = {"true": kinds, "found": names, "counts": counts.to_numpy().tolist()}
-    error = float(gaps / len(called)) if len(called) else float("nan")
+    error = float("nan")
+    if len(called):
+        error = float(gaps / len(called))
     return replace(model, report={**model.report, "confusion": found, "calibration_error": error})
 
 
@@ -74,6 +73,7 @@ def _compared(
     records, class_id = records[named["keep"]], named["class_id"][named["keep"]]
     found = np.stack([records["y"], records["x"]], axis=1).astype(float)
     i, j = match_points(found, truth[["y", "x"]].to_numpy(float), max_distance=max_distance_px)
+    # "-" stands last, where class -1 finds it
     names = np.array([*model.classes["name"], "-"], dtype=object)
     name, probability = np.full(len(truth), "missed", dtype=object), np.zeros(len(truth))
     name[j], probability[j] = names[class_id[i]], named["probability"][named["keep"]][i]

@@ -1,7 +1,7 @@
 """Classes by hand: rename, merge, split or dissolve them in a file; no pixel is looked at again.
 
     [split]
-    "class 2" = 2                        # into so many, by the descriptors: "class 2 (1)", "class 2 (2)"
+    "class 2" = 2                        # by its descriptors into "class 2 (1)", "class 2 (2)"
     [merge]
     "Mo_W+S" = ["Mo_W+V_S", "Mo_W+V_S2"]
     [rename]
@@ -27,9 +27,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.classes.mixture import (
-    Mixture,
-)
+from stemkin.kernels.classes.mixture import Mixture
 from stemkin.learning.gaussian_mixture import GaussianMixture
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
 
@@ -59,13 +57,16 @@ def edited(model: Model, edits: Edits | str | PathLike[str]) -> Model:
         If the file cannot be read, a section is not known, or a class is not there or cannot be
         split.
     """
-    wanted = edits if isinstance(edits, Mapping) else read_edits(edits)
-    _check(wanted)
-    for name, n in wanted.get("split", {}).items():
+    if not isinstance(edits, Mapping):
+        edits = read_edits(edits)
+    _check(edits)
+    for name, n in edits.get("split", {}).items():
         model = split(model, name, n)
-    for name, parts in wanted.get("merge", {}).items():
+    for name, parts in edits.get("merge", {}).items():
         model = model.rename(dict.fromkeys(parts, name))
-    return model.rename(wanted["rename"]) if wanted.get("rename") else model
+    if edits.get("rename"):
+        model = model.rename(edits["rename"])
+    return model
 
 
 def read_edits(path: str | PathLike[str]) -> dict[str, dict[str, Any]]:
@@ -127,16 +128,13 @@ def split(model: Model, name: str, n: int) -> Model:
         msg = f"no class is called {name!r}; the classes are {names}"
         raise ValueError(msg)
     class_id = names.index(name)
-    sample = np.empty((0, model.n_descriptors)) if model.sample is None else model.sample.rows
+    sample = np.empty((0, model.n_descriptors))
+    if model.sample is not None:
+        sample = model.sample.rows
     rows = scaled(sample, model.scale)
     own = np.flatnonzero(model.taxonomy.assign(rows)[0] == class_id)
-    if (
-        not isinstance(n, int)
-        or n < 2
-        or len(own) < 2 * n
-        or mixture is None
-        or mixture.covariance == "tied"
-    ):
+    divisible = isinstance(n, int) and n >= 2 and len(own) >= 2 * n
+    if not divisible or mixture is None or mixture.covariance == "tied":
         msg = (
             f"{name!r} cannot be split into {n!r}: its sample holds {len(own)} detections, and "
             "each part needs two"
@@ -150,6 +148,8 @@ def split(model: Model, name: str, n: int) -> Model:
         prior_rows=PRIOR_ROWS,
         random_state=0,
     ).fit(rows[own])
+    # the parts take the place of all components of the class, and share their weight: the largest
+    # keeps the number of the class, the others get new ones at the end
     order = np.argsort(-fit.weights_, kind="stable")
     other = model.taxonomy.class_ids != class_id
     weight = mixture.weights[~other].sum()
@@ -163,16 +163,19 @@ def split(model: Model, name: str, n: int) -> Model:
         [model.taxonomy.class_ids[other], [class_id], len(names) + np.arange(n - 1)]
     ).astype(np.int16)
     taxonomy = replace(model.taxonomy, mixture=grown, class_ids=ids)
+    # order[i] is the component of part i, and its argsort the part of each component
     part = np.argsort(order)[fit.predict(rows[own])]
-    report = {
-        key: value
-        for key, value in model.report.items()
-        if key not in ("confusion", "calibration_error")
-    }
+    # what was measured of the old classes does not hold of the new ones
+    report = dict(model.report)
+    report.pop("confusion", None)
+    report.pop("calibration_error", None)
     return replace(
-        model, taxonomy=taxonomy, classes=_split_rows(model, class_id, own, part, n),
-        oriented=np.append(model.oriented, np.repeat(model.oriented[class_id], n - 1)), report=report,
-    )  # fmt: skip
+        model,
+        taxonomy=taxonomy,
+        classes=_split_rows(model, class_id, own, part, n),
+        oriented=np.append(model.oriented, np.repeat(model.oriented[class_id], n - 1)),
+        report=report,
+    )
 
 
 def _split_rows(
@@ -184,24 +187,19 @@ def _split_rows(
     """
     rows = model.classes.to_dict("records")
     whole = rows[class_id]
-    pictures = np.empty((0, 0, 0)) if model.sample is None else model.sample.pictures
+    pictures = np.empty((0, 0, 0))
+    if model.sample is not None:
+        pictures = model.sample.pictures
     parts = []
     for i in range(n):
+        one = {**whole, "name": f"{whole['name']} ({i + 1})"}
+        one["n_detections"] = round(whole["n_detections"] * float((part == i).mean()))
+        # only the first rows of the sample have pictures; a part without any looks like the whole
         seen = own[(part == i) & (own < len(pictures))]
-        mean = (
-            pictures[seen].astype(np.float64).mean(axis=0)
-            if len(seen)
-            else np.asarray(whole["mean_patch"])
-        )
-        size = round(whole["n_detections"] * float((part == i).mean()))
-        parts.append(
-            {
-                **whole,
-                "name": f"{whole['name']} ({i + 1})",
-                "n_detections": size,
-                "mean_patch": mean,
-            }
-        )
+        one["mean_patch"] = np.asarray(whole["mean_patch"])
+        if len(seen):
+            one["mean_patch"] = pictures[seen].astype(np.float64).mean(axis=0)
+        parts.append(one)
     rows = [*rows[:class_id], parts[0], *rows[class_id + 1 :], *parts[1:]]
     return tables.conform(pd.DataFrame(rows).assign(class_id=np.arange(len(rows))), "classes")
 
@@ -214,11 +212,9 @@ def _check(edits: Mapping[str, Any]) -> None:
         raise ValueError(msg)
     for section, pairs in edits.items():
         kind = {"split": int, "merge": list, "rename": str}[section]
-        wrong = (
-            [pairs]
-            if not isinstance(pairs, Mapping)
-            else [v for v in pairs.values() if not isinstance(v, kind)]
-        )
+        wrong = [pairs]
+        if isinstance(pairs, Mapping):
+            wrong = [value for value in pairs.values() if not isinstance(value, kind)]
         if wrong:
             words = {int: "a number of parts", list: "a list of names", str: "a new name"}[kind]
             msg = f"in [{section}] each class name stands for {words}, not for {wrong[0]!r}"

@@ -21,15 +21,8 @@ from sklearn.base import BaseEstimator, DensityMixin
 from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.classes import densities, mixture_steps
 from stemkin.kernels.classes import mixture as kernel
-from stemkin.kernels.classes.mixture import (
-    COVARIANCES,
-    Covariance,
-    Mixture,
-)
-from stemkin.kernels.classes.mixture_steps import (
-    LEAF_ROWS,
-    Sums,
-)
+from stemkin.kernels.classes.mixture import COVARIANCES, Covariance, Mixture
+from stemkin.kernels.classes.mixture_steps import LEAF_ROWS, Sums
 
 logger = logging.getLogger(__name__)
 
@@ -124,18 +117,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):
                 f"{X.shape[0]}; ask for fewer"
             )
             raise ValueError(msg)
-        given = all(
-            v is not None for v in (self.weights_init, self.means_init, self.precisions_init)
-        )
-        starts = [self._given_start()] if given else [self._start(X, i) for i in range(self.n_init)]
+        settings = (self.weights_init, self.means_init, self.precisions_init)
+        if all(setting is not None for setting in settings):
+            starts = [self._given_start()]
+        else:
+            starts = [self._start(X, i) for i in range(self.n_init)]
         fits = [self._climb(X, start) for start in starts]
+        # of equally likely ends the first start's is taken
         best = max(fits, key=lambda fit: fit[1])
         self.mixture_, self.lower_bound_, self.n_iter_, self.converged_ = best
         self.weights_, self.means_ = self.mixture_.weights, self.mixture_.means
-        self.covariances_, self.precisions_cholesky_ = (
-            self.mixture_.covariances,
-            self.mixture_.precisions_cholesky,
-        )
+        self.covariances_ = self.mixture_.covariances
+        self.precisions_cholesky_ = self.mixture_.precisions_cholesky
         if not self.converged_:
             logger.warning(
                 "the mixture of %d had not settled after %d steps", self.n_components, self.max_iter
@@ -182,11 +175,14 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _given_start(self) -> Mixture:
         """Return the mixture that the caller gave by weights, means and precisions."""
+        weights = np.asarray(self.weights_init, dtype=float)
+        means = np.asarray(self.means_init, dtype=float)
         precisions = np.asarray(self.precisions_init, dtype=float)
-        covariances = (
-            1 / precisions if self.covariance_type == "diag" else np.linalg.inv(precisions)
-        )
-        return Mixture(np.asarray(self.weights_init, float), np.asarray(self.means_init, float), covariances, self.covariance_type)  # fmt: skip
+        if self.covariance_type == "diag":
+            covariances = 1 / precisions
+        else:
+            covariances = np.linalg.inv(precisions)
+        return Mixture(weights, means, covariances, self.covariance_type)
 
     def _start(self, X: Any, number: int) -> Mixture:
         """Return the mixture of k-means clusters on a seeded sample: start `number` of `n_init`."""
@@ -214,13 +210,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             mixture = mixture_steps.next_mixture(
                 sums, mixture, regularisation=self.reg_covar, prior_rows=self.prior_rows
             )
-            gain, reached = (
-                sums.log_likelihood / sums.n_rows - reached,
-                sums.log_likelihood / sums.n_rows,
-            )
+            # the bound is that of the mixture a step starts from: one step behind what is returned
+            before, reached = reached, sums.log_likelihood / sums.n_rows
             if not np.isfinite(reached):
                 raise ValueError(NOT_FINITE)
-            if abs(gain) < self.tol:
+            if abs(reached - before) < self.tol:
                 converged = True
                 break
         return mixture, reached, step, converged
@@ -245,6 +239,7 @@ def mixture_sums(rows: Any, mixture: Mixture) -> Sums:
     parts = rows.map_blocks(
         _task_sums, mixture=mixture, dtype=float, chunks=(1, 1), meta=np.empty((0, 0))
     )
+    # tasks hold a power of two of whole leaves, so their sums are branches of one tree
     return Sums.unpack(mixture_steps.tree_sum(list(np.asarray(parts.compute()))), mixture)
 
 
@@ -277,7 +272,9 @@ def laid_out(rows: Any) -> Any:
             "dimensions"
         )
         raise ValueError(msg)
-    return np.asarray(rows) if isinstance(rows, np.ndarray) else as_leaves(rows, leaves=TASK_LEAVES)
+    if isinstance(rows, np.ndarray):
+        return np.asarray(rows)
+    return as_leaves(rows, leaves=TASK_LEAVES)
 
 
 def as_leaves(rows: Any, *, leaves: int = 1) -> Any:
@@ -354,6 +351,7 @@ def by_leaves(
     -------
     (n,) or (n, width) NumPy or Dask array, as `rows` is.
     """
+    # matrix products round by the shape of their operands: every leaf has the same one but the last
     task = partial(on_one_thread, function)
     if isinstance(rows, np.ndarray):
         leaves = [task(rows[i : i + LEAF_ROWS]) for i in range(0, max(len(rows), 1), LEAF_ROWS)]
@@ -363,4 +361,4 @@ def by_leaves(
         shape: dict[str, Any] = {"drop_axis": 1, "meta": np.empty(0, dtype)}
     else:
         shape = {"chunks": (rows.chunks[0], (width,)), "meta": np.empty((0, 0), dtype)}
-    return rows.map_blocks(partial(on_one_thread, function), dtype=dtype, **shape)
+    return rows.map_blocks(task, dtype=dtype, **shape)

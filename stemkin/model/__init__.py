@@ -19,12 +19,8 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.blas import one_thread
-from stemkin.kernels.classes.descriptors import (
-    Describer,
-)
-from stemkin.kernels.classes.looks import (
-    Look,
-)
+from stemkin.kernels.classes.descriptors import Describer
+from stemkin.kernels.classes.looks import Look
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model.files import read_model, write_model
 from stemkin.model.sample import Sample, look_at_detections, scaled
@@ -153,10 +149,15 @@ class Model:
                 "noise": np.ones(n, np.float32),
             }
             columns |= {name: np.full(n, np.nan, np.float32) for name in tables.ATOM_COLUMNS}
+        # every column starts as "not known", and is filled where the detections of a frame stand
         for number in np.unique(records["frame"]):
             rows = np.flatnonzero(records["frame"] == number)
             i = int(number) - first_frame
-            lattice, rest = (None if known is None else known[i] for known in (lattices, residuals))
+            lattice = rest = None
+            if lattices is not None:
+                lattice = lattices[i]
+            if residuals is not None:
+                rest = residuals[i]
             look = look_at_detections(
                 frames[i], records[rows], lattice=lattice, rest=rest, neighbours=neighbours
             )
@@ -225,9 +226,9 @@ class Model:
         ValueError
             If an old name is no class of this model.
         """
-        pairs: Mapping[str, str] = (
-            mapping if isinstance(mapping, Mapping) else json.loads(Path(mapping).read_text())
-        )
+        if not isinstance(mapping, Mapping):
+            mapping = json.loads(Path(mapping).read_text())
+        pairs: Mapping[str, str] = mapping
         names = self.classes["name"].tolist()
         unknown = [old for old in pairs if old not in names]
         if unknown:
@@ -235,25 +236,26 @@ class Model:
             raise ValueError(msg)
         after = [pairs.get(name, name) for name in names]
         kept = [name for name in dict.fromkeys(after) if name != NO_CLASS]
-        moved = np.array(
-            [kept.index(name) if name in kept else tables.NOT_NAMED for name in after], np.int16
-        )
+        # moved[i] is the new number of class i, groups[j] the old classes that are now class j, in
+        # the order in which the names first stood
+        number_of = {name: number for number, name in enumerate(kept)}
+        moved = np.array([number_of.get(name, tables.NOT_NAMED) for name in after], np.int16)
         groups = [np.flatnonzero(moved == i) for i in range(len(kept))]
         sizes = self.classes["n_detections"].to_numpy()
         patches = [np.asarray(patch) for patch in self.classes["mean_patch"]]
+        means = [_mean_patch(patches, sizes, group) for group in groups]
+        # how well a name fits is told of the largest of the classes that share it
         largest = [group[np.argmax(sizes[group])] for group in groups]
         rows = {
             "class_id": np.arange(len(kept)),
             "name": kept,
             "n_detections": [int(sizes[group].sum()) for group in groups],
-            "mean_patch": [
-                _mean_patch([patches[i] for i in group], sizes[group]) for group in groups
-            ],
+            "mean_patch": means,
             **{name: self.classes[name].to_numpy()[largest] for name in MATCHED},
         }
-        class_ids = np.where(
-            self.taxonomy.class_ids >= 0, moved[self.taxonomy.class_ids], tables.NOT_NAMED
-        )
+        # -1 as an index reads the last class, which `where` then overrules
+        ids = self.taxonomy.class_ids
+        class_ids = np.where(ids >= 0, moved[ids], tables.NOT_NAMED)
         return replace(
             self,
             taxonomy=replace(self.taxonomy, class_ids=class_ids.astype(np.int16)),
@@ -289,14 +291,16 @@ def _report_renamed(
     if "confusion" not in report:
         return dict(report)
     old = report["confusion"]
-    found, before = [*kept, NO_CLASS, "missed"], [after.get(name, name) for name in old["found"]]
+    found = [*kept, NO_CLASS, "missed"]
+    before = [after.get(name, name) for name in old["found"]]
+    # columns of classes that share a name now are added up; dissolved ones go to "-"
     counts = np.zeros((len(old["true"]), len(found)), int)
     for name, column in zip(before, np.transpose(old["counts"]), strict=True):
         counts[:, found.index(name)] += column
     return {**report, "confusion": {"true": old["true"], "found": found, "counts": counts.tolist()}}
 
 
-def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray) -> np.ndarray:
-    """Return the mean of `patches` (each y, x), weighted by the `sizes` (n,) of their classes."""
-    share = sizes / max(sizes.sum(), 1)
-    return np.asarray(sum(patch * part for patch, part in zip(patches, share, strict=True)))
+def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return the mean patch of the classes `group`, weighted by their `sizes` (n,)."""
+    shares = sizes[group] / max(sizes[group].sum(), 1)
+    return np.asarray(sum(patches[i] * share for i, share in zip(group, shares, strict=True)))

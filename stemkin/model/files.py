@@ -16,12 +16,8 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.detection.detectors import FourierDetector
-from stemkin.kernels.classes.descriptors import (
-    Describer,
-)
-from stemkin.kernels.classes.mixture import (
-    Mixture,
-)
+from stemkin.kernels.classes.descriptors import Describer
+from stemkin.kernels.classes.mixture import Mixture
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.model.sample import Sample
 from stemkin.network import NetworkDetector, load_network
@@ -42,6 +38,11 @@ def write_model(learned: Mapping[str, Any], place: Path) -> None:
     """
     place.mkdir(parents=True, exist_ok=True)
     describer, taxonomy = learned["describer"], learned["taxonomy"]
+    covariance = None
+    if taxonomy.mixture is not None:
+        covariance = taxonomy.mixture.covariance
+    # the arrays are packed in memory first: their checksum goes into model.json, so that files of
+    # two different models are never taken for one
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays_of(learned))
     about = {
@@ -50,7 +51,7 @@ def write_model(learned: Mapping[str, Any], place: Path) -> None:
         "detector": _written_detector(learned["detector"], place),
         "uses_lattice": describer.uses_lattice,
         "descriptors": describer.names,
-        "covariance": None if taxonomy.mixture is None else taxonomy.mixture.covariance,
+        "covariance": covariance,
         "outlier_limit": taxonomy.outlier_limit,
         "classes": _plain_records(learned["classes"].drop(columns="mean_patch")),
         "report": dict(learned["report"]),
@@ -144,21 +145,22 @@ def arrays_of(learned: Mapping[str, Any]) -> dict[str, np.ndarray]:
     -------
     Arrays by name; those of the mixture and the sample only where there is one.
     """
-    describer, mixture, sample = (
-        learned["describer"],
-        learned["taxonomy"].mixture,
-        learned["sample"],
-    )
+    describer, taxonomy, sample = learned["describer"], learned["taxonomy"], learned["sample"]
+    mixture = taxonomy.mixture
     arrays = {
         "pca_mean": describer.mean,
         "pca_components": describer.components,
-        "component_class": learned["taxonomy"].class_ids,
-        **{name: learned[name] for name in ("scale", "oriented", "noise")},
+        "component_class": taxonomy.class_ids,
+        "scale": learned["scale"],
+        "oriented": learned["oriented"],
+        "noise": learned["noise"],
     }
+    # one array a class: mean patches of a model without classes have no shape to stack
     for i, patch in enumerate(learned["classes"]["mean_patch"]):
         arrays[f"mean_patch_{i}"] = np.asarray(patch)
     if mixture is not None:
-        arrays |= {name: getattr(mixture, name) for name in ("weights", "means", "covariances")}
+        arrays |= {"weights": mixture.weights, "means": mixture.means}
+        arrays["covariances"] = mixture.covariances
     if sample is not None:
         arrays |= {"sample_rows": sample.rows, "sample_pictures": sample.pictures}
     return arrays
@@ -166,10 +168,12 @@ def arrays_of(learned: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def _plain_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return rows as JSON can say them: what is not known becomes null."""
-    return [
-        {str(key): None if value != value else value for key, value in row.items()}
-        for row in rows.to_dict("records")
-    ]
+    records = []
+    for row in rows.to_dict("records"):
+        # NaN is the one value that differs from itself
+        unknown = {key: None for key, value in row.items() if value != value}
+        records.append({str(key): value for key, value in (row | unknown).items()})
+    return records
 
 
 def _opened(place: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 
 from stemkin.detection.detectors import FourierDetector
-from stemkin.kernels.classes.looks import (
-    Look,
-    look_at,
-    look_at_pieces,
-)
+from stemkin.kernels.classes.looks import Look, look_at, look_at_pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +61,11 @@ def look_at_detections(
         survey = FourierDetector(device="cpu").survey(frame[None])
         lattice, rest = survey.extra["crystals"][0], survey.extra["rest"][0]
     points = np.stack([records["y"], records["x"]], axis=1).astype(float)
-    pieces = lattice if isinstance(lattice, list) else [(lattice, None)]
+    pieces = [(lattice, None)]
+    if isinstance(lattice, list):
+        pieces = lattice or [(None, None)]
     if len(pieces) < 2:
-        only, mask = pieces[0] if pieces else (None, None)
+        only, mask = pieces[0]
         return look_at(
             frame, rest, only, points, mask=mask, pictures=pictures, neighbours=neighbours
         )
@@ -89,9 +87,9 @@ def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:
     (m, kept) float64.
     """
     kept = (scale > 0).all(axis=0)
-    kind = (
-        np.nan_to_num(described[:, 0]).astype(int)
-        if len(scale) == 3
-        else np.zeros(len(described), int)
-    )
+    # the first descriptor is the kind of site, which picks the row of a scale of three; NaN rows
+    # stay NaN whatever they are divided by
+    kind = np.zeros(len(described), int)
+    if len(scale) == 3:
+        kind = np.nan_to_num(described[:, 0]).astype(int)
     return np.asarray(described[:, kept].astype(np.float64) / scale[:, kept][kind])
