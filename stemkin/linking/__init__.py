@@ -1,8 +1,8 @@
 r"""Detections become tracks: which detection of one frame is which of the next.
 
 >>> from stemkin import tables
->>> rows = pd.DataFrame({"frame": [0, 0, 1, 1, 2], "y": [9.0, 40, 9, 41, 10], "x": [5.0, 8, 6, 8, 6]})
->>> rows = rows.assign(movie="m", score=9.0)
+>>> rows = pd.DataFrame({"frame": [0, 0, 1, 1, 2], "y": [9.0, 40, 9, 41, 10]})
+>>> rows = rows.assign(movie="m", x=[5.0, 8, 6, 8, 6], score=9.0)
 >>> rows = tables.conform(rows.assign(class_id=0, probability=1.0, orientation=-1), "detections")
 >>> movies = pd.DataFrame({"movie": ["m"], "pixel_size_nm": [0.03]})
 >>> tracks = link(rows, experiment=tables.Experiment(movies), max_step_nm=0.4).compute()

@@ -126,8 +126,8 @@ class Clock:
         """
         if self.good is None:
             return np.full(len(frame), float(n_apart))
-        # `good` begins with good frame number `n_before`; where no frame lies so far back the clipped
-        # look-up is thrown away by the last line
+        # `good` begins with good frame number `n_before`; where no frame lies so far back the
+        # clipped look-up is thrown away by the last line
         passed = frame - self.good[(ordinal - n_apart - self.n_before).clip(min=0)]
         return np.where(ordinal >= n_apart, passed, 2.0**40)
 

@@ -14,10 +14,10 @@ at 0.3 hops per frame (`stemkin demo`)."""
 
 MAX_GAP_FRAMES = 1
 """The default of `max_gap_frames`, in a run (`stemkin.config.LinkSection`) too. A defect that is
-missed now and then would otherwise be many short tracks: with 5 % missed, closing gaps of one frame brings
-the share of its track that is kept whole from 0.53 to 0.80 (defects 6 steps apart) and from 0.40 to
-0.55 (2 steps); two frames add 0.002 to 0.008. Where next to nothing is missed there is next to
-nothing to close: what is joined then are mostly false detections, of which two frames join a
+missed now and then would otherwise be many short tracks: with 5 % missed, closing gaps of one frame
+brings the share of its track that is kept whole from 0.53 to 0.80 (defects 6 steps apart) and from
+0.40 to 0.55 (2 steps); two frames add 0.002 to 0.008. Where next to nothing is missed there is next
+to nothing to close: what is joined then are mostly false detections, of which two frames join a
 quarter to two thirds more (`benchmarks/bench_association.py`)."""
 
 Cost = Literal["likelihood", "distance"]

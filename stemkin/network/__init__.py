@@ -10,8 +10,8 @@ minute and a half on two cores). Its logits are calibrated on drawn frames witho
 (`calibration`), so that a threshold is a rate of false positives per frame.
 
     detector = learn_network(frames)                    # frames: a few good ones, (y, x) each
-    detector(block)                                     # any detector's records; detect(movie, detector) works as ever
-    detector.save("net/"); load_network("net/")         # network.json + network.safetensors, never pickle
+    detector(block)                                     # any detector's records, as in detect(...)
+    detector.save("net/"); load_network("net/")         # JSON and safetensors, never pickle
 
 What follows from measurement: plain 3x3 convolutions at half resolution (2 x 2 pixels become
 channels) with dilations 1, 2, 4, 2 see 20 px around each place; channels-last in bfloat16 on

@@ -43,7 +43,9 @@ def summits(values: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
 
     Examples
     --------
-    >>> rows, columns = summits(np.array([[0.0, 0, 0, 0], [0, 5, 5, 0], [0, 0, 0, 0], [0, 0, 0, 0]]), 1.0)
+    >>> values = np.zeros((4, 4))
+    >>> values[1, 1:3] = 5.0
+    >>> rows, columns = summits(values, 1.0)
     >>> rows.tolist(), columns.tolist()
     ([1], [1])
     """
@@ -93,6 +95,8 @@ def calibrate(maps: Sequence[np.ndarray], *, area_px: float, spacing_px: float) 
         if len(ranks) < 4:
             found[name] = {"logit": [-10.0, 0.0], "snr": [0.0, 6.0]}
             continue
+        # Down to the place of rank k (from 0) there are k + 1 false positives: those of one
+        # channel, which has a share of all. Frequent ones are counted, rare ones follow a line.
         rates = (ranks + 1) / SHARES[name]
         z = np.array([_snr_of(rate, area_px, spacing_px) for rate in rates])
         line = ranks < TAIL

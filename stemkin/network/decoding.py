@@ -22,7 +22,14 @@ SURE, LEAST_PX, MOST_PX = 0.95, 5, 700
 def threshold(false_positives: float, area_px: float, spacing_px: float) -> float:
     """Return the signal-to-noise that a perfect frame exceeds by chance `false_positives` times.
 
-    `false_positives` is the mean number in a frame of `area_px` pixels.
+    Parameters
+    ----------
+    false_positives
+        Mean number of them in a frame.
+    area_px
+        Area of the frame [px2].
+    spacing_px
+        Lattice constant [px].
     """
     edge = np.sqrt(area_px)
     return peaks.threshold_for(false_positives, (edge, edge), FILTER_SD * spacing_px)
@@ -33,7 +40,20 @@ def places(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the defects on the (4, y, x) `maps`.
 
-    Returns y, x [px], signal-to-noise, its position error [px] and its sign, each (m,).
+    Parameters
+    ----------
+    maps
+        (4, y, x) maps of one frame: logits of dark and bright, offsets (y, x) [px].
+    calibration
+        What logits mean, by channel, and the position error (`learning`).
+    least
+        Signal-to-noise from which on a place is a defect.
+    spacing_px
+        Lattice constant [px].
+
+    Returns
+    -------
+    y, x [px], signal-to-noise, position error [px] and sign (-1 dark, +1 bright), (m,) each.
     """
     parts = []
     for channel, name in enumerate(CHANNELS):
@@ -59,7 +79,14 @@ def places(
 def components(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the paper's detections on its net's (2, y, x) `maps`.
 
-    Returns y, x [px] and the largest logit difference, each (m,).
+    Parameters
+    ----------
+    maps
+        (2, y, x) logits of "perfect" and "defect".
+
+    Returns
+    -------
+    y, x [px] and the largest difference of the logits, (m,) each.
     """
     from scipy import ndimage
 

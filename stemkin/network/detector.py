@@ -70,7 +70,7 @@ class NetworkDetector:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        self._fourier  # noqa: B018 - the settings are those of the Fourier detector, which checks them
+        self._fourier  # noqa: B018 - the Fourier detector checks the settings
 
     def __call__(self, frames: np.ndarray, *, first_frame: int = 0) -> np.ndarray:
         """Return the records of the defects in `frames` (n, y, x), ordered by frame, y, x."""
@@ -103,7 +103,12 @@ class NetworkDetector:
 
         No lattice is looked for, which takes most of the time.
 
-        The frames must have the scale that the net was trained for.
+        Parameters
+        ----------
+        frames
+            (n, y, x) intensities, at the scale that the net was trained for.
+        first_frame
+            Number of the first of them in the movie.
         """
         return self._records(frames, [None] * len(frames), first_frame)
 
@@ -153,9 +158,15 @@ class NetworkDetector:
         return np.concatenate(records)
 
     def _placed(
-        self, rest: Remainder | None, seen: np.ndarray, score: np.ndarray, error: np.ndarray, sign: np.ndarray,
-        shape: tuple[int, ...], frame: int,
-    ) -> np.ndarray:  # fmt: skip
+        self,
+        rest: Remainder | None,
+        seen: np.ndarray,
+        score: np.ndarray,
+        error: np.ndarray,
+        sign: np.ndarray,
+        shape: tuple[int, ...],
+        frame: int,
+    ) -> np.ndarray:
         """Return the records of one frame, on the lattice as exactly as the lattice tells."""
         spacing = (
             self.weights.spacing_px
@@ -237,8 +248,8 @@ def _on_sites(
 
     A place is the average of where the residual shows it and of its site.
     """
-    # `site` stays NaN for what belongs to no site: too far from all, or outside every grain. A grain
-    # without a mask fills the frame; where grains overlap the later one counts.
+    # `site` stays NaN for what belongs to no site: too far from all, or outside every grain. A
+    # grain without a mask fills the frame; where grains overlap the later one counts.
     site = np.full(seen.shape, np.nan)
     for grain in rest.grains:
         at = np.clip(

@@ -146,16 +146,22 @@ def window_of(
         if rng.random() < 0.5:
             window = np.flip(window, axis)
             points, doubtful = (_flipped(places, axis, size) for places in (points, doubtful))
-    if rng.random() < 0.2:
-        window = ndimage.gaussian_filter(window, rng.uniform(0.2, 0.5))
-    spread = float(window.std())
-    window = window * rng.uniform(0.7, 1.4) + spread * rng.uniform(0, 0.08) * rng.standard_normal(
-        window.shape
-    )
+    window = _exposed_otherwise(window, rng)
     inside = ((points > -0.5) & (points < size - 0.5)).all(axis=1)
     return np.ascontiguousarray(window, np.float32), TrainingLabels(
         points[inside], own.labels.channel[inside], doubtful
     )
+
+
+def _exposed_otherwise(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a window (y, x) with some blur, another contrast and more noise."""
+    from scipy import ndimage
+
+    if rng.random() < 0.2:
+        window = ndimage.gaussian_filter(window, rng.uniform(0.2, 0.5))
+    spread = float(window.std())
+    contrast, grain = rng.uniform(0.7, 1.4), spread * rng.uniform(0, 0.08)
+    return np.asarray(window * contrast + grain * rng.standard_normal(window.shape))
 
 
 def _flipped(points: np.ndarray, axis: int, size: int) -> np.ndarray:

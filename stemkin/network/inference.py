@@ -160,8 +160,8 @@ def _cut(frame: np.ndarray, tile: Tile) -> np.ndarray:
 
 def _paste(whole: np.ndarray, answer: np.ndarray, tile: Tile, stride: int) -> None:
     """Put the middle of a tile's maps (k, y, x) into those of the whole frame."""
-    # All of `a`, `c`, `top` and `left` are multiples of `stride`; only the frame's own edges `b` and
-    # `d` may not be, and round up. Rows of the answer count from the top of the margin.
+    # All of `a`, `c`, `top` and `left` are multiples of `stride`; only the frame's own edges `b`
+    # and `d` may not be, and round up. Rows of the answer count from the top of the margin.
     (a, b, c, d), (top, _, left, _) = tile
     rows, columns = slice(a // stride, -(-b // stride)), slice(c // stride, -(-d // stride))
     top, left = top // stride, left // stride

@@ -111,7 +111,21 @@ def learn_paper_network(
     recipe: PaperRecipe | None = None,
     device: Any = "auto",
 ) -> NetworkDetector:
-    """Learn the paper's net from one `frame` (y, x), as in the paper. Computes once."""
+    """Learn the paper's net from one frame, as in the paper. Computes once.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities, in any unit.
+    spacing_px
+        Its lattice constant [px].
+    seed
+        Decides weights and the order of windows.
+    recipe
+        `PaperRecipe` unless given.
+    device
+        Of the detector that is returned; the net itself is trained on the CPU.
+    """
     trained = train_paper(
         np.asarray(frame, dtype=np.float32), recipe=recipe or PaperRecipe(), seed=seed
     )
@@ -139,6 +153,7 @@ def _calibration(
     )
 
     def drawn(variety: Any, stream: int, number: int) -> tuple[np.ndarray, Any]:
+        # streams 1 and 2 share no scene with each other
         rng = np.random.default_rng([seed, stream, number])
         scene = draw_scene(specimen, (PERFECT_PX, PERFECT_PX), variety, rng)
         return np.asarray(evened(scene.exposed(rng), spacing_px=spacing), np.float32), scene

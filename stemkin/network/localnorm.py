@@ -43,6 +43,8 @@ def evened(frame: Array, *, spacing_px: float) -> Array:
         for pair in zip(*(_tables(n, sd) for n in shape), strict=True)
     )
     frame = frame - xp.mean(frame)
+    # A Gaussian mean is a product along y and one along x. It is taken at every `PITCH`-th place
+    # only, and drawn out to all pixels by straight lines between them.
     coarse = xp.matmul(xp.matmul(means[0], frame), means[1].T)
     level = frame - xp.matmul(xp.matmul(lines[0], coarse), lines[1].T)
     variance = to_host(xp.matmul(xp.matmul(means[0], level**2), means[1].T))
@@ -58,6 +60,7 @@ def _tables(n: int, sd: float) -> tuple[np.ndarray, np.ndarray]:
     places = np.arange(-(-n // PITCH)) * PITCH + min((PITCH - 1) / 2, (n - 1) / 2)
     means = np.exp(-0.5 * ((np.arange(n) - places[:, None]) / max(sd, 1e-3)) ** 2)
     means /= means.sum(axis=1, keepdims=True)
+    # rows of `lines` add up to 1: tents between places, the nearest place beyond the outermost ones
     lines = np.maximum(1 - np.abs(np.arange(n)[:, None] - places) / PITCH, 0.0)
     lines[np.arange(n) < places[0]] = np.eye(len(places))[0]
     lines[np.arange(n) > places[-1]] = np.eye(len(places))[-1]

@@ -223,9 +223,13 @@ def _sites_around(
 
 
 def _change_columns(
-    columns: tuple[np.ndarray, np.ndarray], weights: tuple[float, ...], lattice: Lattice, honeycomb: bool, variety: Variety,
+    columns: tuple[np.ndarray, np.ndarray],
+    weights: tuple[float, ...],
+    lattice: Lattice,
+    honeycomb: bool,
+    variety: Variety,
     rng: np.random.Generator,
-) -> _Change:  # fmt: skip
+) -> _Change:
     """Choose the defects: what is missing, exchanged or on top."""
     metal, second = columns
     # One number a column decides: [0, p1) is the first change, [p1, p1 + p2) the second, ..., so no
@@ -244,7 +248,7 @@ def _change_columns(
     )
     single[bound] = True
     n_doped, n_topped = int(doped.sum()), int(topped.sum())
-    # a chalcogen column of a honeycomb holds two atoms, so one that is missing is half of it
+    # a chalcogen column of a honeycomb is taken to hold two atoms, so one that is missing is half of it
     atom = 1.0
     if honeycomb:
         atom = 0.5
@@ -299,9 +303,15 @@ def _breathing(
 
 
 def _break(
-    means: np.ndarray, columns: tuple[np.ndarray, np.ndarray], weights: tuple[float, ...], lattice: Lattice, probe: Probe,
-    scan: Scan, variety: Variety, rng: np.random.Generator,
-) -> _Hole:  # fmt: skip
+    means: np.ndarray,
+    columns: tuple[np.ndarray, np.ndarray],
+    weights: tuple[float, ...],
+    lattice: Lattice,
+    probe: Probe,
+    scan: Scan,
+    variety: Variety,
+    rng: np.random.Generator,
+) -> _Hole:
     """Take the columns of a hole out of `means`, in place.
 
     Half of the holes get a turned fragment.

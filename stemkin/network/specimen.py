@@ -114,6 +114,8 @@ def measure(frame: Array, rest: Remainder) -> Specimen:
     lattice = grain.lattice
     variance, gain = _noise(rest.rest, draw_grain(frame - xp.mean(frame), grain))
     probe_px, tail, weights = column_image(grain.mean, grain.waves, lattice)
+    # Variance is counts * gain**2: so many electrons, each worth `gain` of the frame's unit.
+    # Columns alone give `density` per pixel; what is more is background.
     density = sum(weights) / abs(np.linalg.det(np.stack([lattice.a1, lattice.a2])))
     gain = max(gain, LEAST_GAIN * variance / density)
     counts = variance / gain**2
@@ -155,11 +157,22 @@ def column_image(
 
     A_g = 2 t(g) / cell (w_1 + w_2 exp(-2 pi i g . second)).
 
+    Parameters
+    ----------
+    amplitudes
+        (n,) complex amplitudes of the crystal's waves, in the frame's unit.
+    waves
+        Their frequencies (n, 2) [1/px], and which of them are background.
+    lattice
+        Where columns stand.
+
     Returns
     -------
     Standard deviation of the core [px]; share of the tail and its width over that of the core; the
     weights (volumes) of the two kinds of columns, in the frame's unit times px2.
     """
+    # Phases count from a metal column, so the metal's share of each amplitude is real. For given
+    # widths the two weights are linear: real and imaginary parts are rows of one least squares.
     g = waves.frequencies[~waves.is_background]
     seen = amplitudes[~waves.is_background] * np.exp(2j * np.pi * g @ lattice.metal)
     cell = abs(np.linalg.det(np.stack([lattice.a1, lattice.a2])))
@@ -191,6 +204,8 @@ def _noise(rest: Array, model: Array) -> tuple[float, float]:
     row, column = (
         int(i) for i in np.unravel_index(values[:-1, :-4].argmax(), values[:-1, :-4].shape)
     )
+    # A start moved by (dy, dx) makes another tenth the one that is asked. (row, column) is the
+    # brightest pixel; `at` is the same pixel counted from that start.
     levels, slopes = [], []
     for dy in range(2):
         for dx in range(5):

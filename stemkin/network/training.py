@@ -158,6 +158,8 @@ def train_local(
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
+            # every `check` steps, and after the last: the weights that do best on frames held out
+            # are kept, and `patience` checks without a better result end the training
             if step % recipe.check and step != recipe.steps:
                 continue
             with torch.no_grad():
@@ -178,25 +180,39 @@ def train_local(
                 break
         net.load_state_dict(best[1])
     record = {
-        "recipe": _plain(asdict(recipe)), "seed": seed, "curve": curve, "validation_loss": best[0],
-        "n_own_frames": len(own), "n_held_out_frames": len(held_out), "seconds": time.perf_counter() - started,
-    }  # fmt: skip
+        "recipe": _plain(asdict(recipe)),
+        "seed": seed,
+        "curve": curve,
+        "validation_loss": best[0],
+        "n_own_frames": len(own),
+        "n_held_out_frames": len(held_out),
+        "seconds": time.perf_counter() - started,
+    }
     return Trained(net.eval(), record)
 
 
 def train_paper(frame: np.ndarray, *, recipe: PaperRecipe, seed: int) -> Trained:
     """Train the paper's net on windows of one `frame` (y, x). Computes once.
 
-    The windows are labelled by the paper's recipe.
+    The windows are labelled by the paper's recipe. As in the paper there is no validation: windows
+    overlap, so some of them set apart would tell nothing.
 
-    As in the paper there is no validation: windows overlap, so some of them set apart would tell
-    nothing.
+    Parameters
+    ----------
+    frame
+        (y, x) float32 intensities, in any unit.
+    recipe
+        How.
+    seed
+        Decides weights and the order of windows.
     """
     started = time.perf_counter()
     inputs = torch.from_numpy(stretched(frame))
     labels = torch.from_numpy(paper(frame).astype(np.int64))
     size = min(recipe.window_px, *(n // 2 * 2 for n in frame.shape))
-    corners = [(y, x) for y in range(0, frame.shape[0] - size + 1, recipe.stride_px) for x in range(0, frame.shape[1] - size + 1, recipe.stride_px)]  # fmt: skip
+    # windows lie wholly in the frame; an even edge halves and doubles without a remainder
+    tops, lefts = (range(0, n - size + 1, recipe.stride_px) for n in frame.shape)
+    corners = [(top, left) for top in tops for left in lefts]
     rng = np.random.default_rng(seed)
     curve: dict[str, list[float]] = {"step": [], "training": []}
     with one_thread, torch.random.fork_rng(devices=[]):
@@ -230,6 +246,8 @@ def _loss(net: nn.Module, batch: Batch, *, bf16: bool) -> Tensor:
     frames = batch.frames.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         maps = net(frames)
+    # Marks are no bare 0 and 1, so the cross-entropy of a perfect answer is not 0 but `entropy`.
+    # Offsets count near defects only; the 1 keeps a batch without any from dividing by 0.
     entropy = F.binary_cross_entropy(batch.marks, batch.marks, reduction="none")
     wrong = F.binary_cross_entropy_with_logits(maps[:, :2], batch.marks, reduction="none") - entropy
     marks = (wrong * batch.judged[:, None]).mean()

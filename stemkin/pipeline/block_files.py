@@ -85,6 +85,8 @@ class LargeMovie:
             first, last = np.searchsorted(occupied, [block.start, block.stop])
             before, after = occupied[max(first - BEFORE, 0) : first], occupied[last : last + AFTER]
             beside = np.concatenate([before, after])
+            # `starts` is ascending too: the block of a frame is the last that starts no later. The
+            # clock must reach from the first frame of all these to the last.
             halo = np.unique(np.searchsorted(starts, beside, side="right") - 1).tolist()
             ends = np.append(beside, [block.start, block.stop - 1])
             yield FiledBlock(
@@ -153,6 +155,7 @@ class FiledBlock:
         """Return the block's rows, in nanometres."""
         if self.searched:
             return drift_corrected(self.store.read_block("detections", self.block), self.clock)
+        # a block that could not be searched has no file: no rows, but the same columns as others
         nothing = self.store.read_block("detections", self.like).iloc[:0]
         return drift_corrected(nothing, self.clock)
 
@@ -162,6 +165,7 @@ class FiledBlock:
         before, after = [own.iloc[:0]], [own.iloc[:0]]
         for block in self.halo:
             rows = self.store.read_block("detections", block)
+            # another block lies wholly before this one or wholly after it
             part = drift_corrected(rows[rows["frame"].isin(self.beside).to_numpy()], self.clock)
             side = before if block.start < self.block.start else after
             side.append(part)
@@ -273,6 +277,8 @@ def link_large(movie: LargeMovie, *, retries: int) -> tuple[int, int]:
     Numbers of tracks and of rows.
     """
     name = movie.movie["movie"]
+    # What an earlier, stopped attempt left need not belong together. One movie is linked at a time,
+    # so the folder of links is this movie's alone.
     movie.store.remove(LINKS)
     movie.store.remove(WHOLE, folder_name(name))
     blocks = list(movie.filed_blocks())

@@ -34,15 +34,27 @@ def block_mib(movies: Iterable[Movie]) -> float:
     for movie in movies:
         total += movie.n_frames * frame_mib(movie)
         least = max(least, LEAST_FRAMES * frame_mib(movie))
+    # enough blocks for every worker, none larger than a task should hold; short movies make few
     return min(float(BLOCK_MIB), max(total / BLOCKS_WANTED, least))
 
 
 def edges_of(movie: Movie, detect: DetectSection, mib: float) -> list[tuple[int, int]]:
-    """Return (start, stop) of every block of `movie`; frames_per_block counts more than `mib`."""
+    """Return (start, stop) of every block of a movie.
+
+    Parameters
+    ----------
+    movie
+        What is cut.
+    detect
+        Its ``frames_per_block`` counts more than `mib` where it is set.
+    mib
+        Size of a block's frames [MiB].
+    """
     return movie.block_edges(frames_per_block=detect.frames_per_block, block_mib=mib)
 
 
 def settled_mib(movies: Sequence[Movie], blocks: dict[str, Any]) -> float:
     """Return the block size of a run [MiB], from ``run.json`` or else `block_mib`, kept there."""
+    # a run that goes on keeps its cut, also where movies were added: rounded as JSON keeps it
     blocks["mib"] = blocks["mib"] or round(block_mib(movies), 6)
     return float(blocks["mib"])

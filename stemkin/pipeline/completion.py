@@ -111,6 +111,8 @@ class Completions:
 
     def searched(self, movie: Movie, block: Block) -> list[Call]:
         """Take note of a block that is done, well or not; return what follows the movie's last."""
+        # A movie of which no block is done yet has all its frames left, and one that is done is not
+        # listed. Blocks come in any order, so it is the count that tells the last one.
         left = self._frames_left.pop(movie.name, movie.n_frames) - (block.stop - block.start)
         if left > 0:
             self._frames_left[movie.name] = left
@@ -138,7 +140,7 @@ class Completions:
             return self._taken(outcome)
         except StoppedError:
             raise
-        except Exception as error:  # noqa: BLE001 - days of searching are not given up for what can wait
+        except Exception as error:  # noqa: BLE001 - what can wait ends no search of days
             so_far = isinstance(outcome.item, NumbersTask)
             log.warning(
                 "%s had to be put off: %s",
@@ -163,6 +165,8 @@ class Completions:
 
     def _numbers_so_far(self) -> list[Call]:
         """Return the call for them, if so many movies are done, and it is time."""
+        # Numbers come after 1, then at least 2, 4, 8, ... movies, and never after all: then the
+        # run's own tables follow. Doubling keeps their total work below twice that of the last.
         done, late = len(self.linked), time.monotonic() - self._last > SO_FAR_EVERY_S
         if not late or not self._next_at <= done < len(self._movies) or self._rows > SO_FAR_ROWS:
             return []

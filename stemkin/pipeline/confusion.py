@@ -47,6 +47,8 @@ class Confusion:
 
     def _as_sure(self, sums: Sums) -> np.ndarray:
         """Return the matrix whose diagonal is the mean sureness, with equal shares beside it."""
+        # Sums are whole numbers of `UNITS`, so their order does not matter. What a class is sure of
+        # stands on the diagonal; the rest is shared evenly, so every row adds up to 1.
         matrix = np.eye(self.n_classes)
         for i in range(self.n_classes):
             sure, n = sums.get(i, (0, 0))
@@ -67,7 +69,13 @@ class Confusion:
 
 
 def add_sureness(rows: pd.DataFrame) -> Sums:
-    """Return class → (2,) sum of the probabilities of its names in `UNITS`, and rows."""
+    """Return class → (2,) sum of the probabilities of its names in `UNITS`, and rows.
+
+    Parameters
+    ----------
+    rows
+        Of ``detections``: at least ``class_id`` and ``probability``.
+    """
     named = rows[rows["class_id"] != NOT_NAMED]
     units = np.rint(named["probability"].fillna(1.0).clip(0, 1) * UNITS).astype(np.int64)
     both = units.groupby(named["class_id"]).agg(["sum", "size"])

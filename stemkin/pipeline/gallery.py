@@ -43,6 +43,7 @@ def picture(store: Store, movie: Movie) -> bytes | None:
     rows = store.read_block("detections", _block_of(store, movie, number))
     rows = rows[rows["frame"] == number]
     frame = movie.reader.read(number, number + 1)[0].astype(np.float32)
+    # the middle of a frame that is larger than a picture; places move with its corner
     top, left = ((max(0, edge - MAX_EDGE_PX)) // 2 for edge in frame.shape)
     buffer = io.BytesIO()
     np.savez_compressed(

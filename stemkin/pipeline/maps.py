@@ -80,6 +80,8 @@ def _path(movie: str) -> tuple[str, str]:
 
 def _layout(movie: Movie, edges: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     tile = tile_of(movie.pixel_size_nm)
+    # The last tile of a row or column may reach beyond the frame. A chunk is as long as a block
+    # (all but the last are alike), so no two tasks write to the same file.
     grid = tuple(-(-n // tile) for n in movie.shape[1:])
     longest = max((stop - start for start, stop in edges), default=1)
     return (movie.shape[0], *grid), (longest, *grid)

@@ -116,13 +116,21 @@ def name_block(task: NamingTask) -> int:
 def named_by(rows: pd.DataFrame, beside: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Return ``detections`` with the classes that `model` gives their descriptors.
 
-    `beside` are their ``neighbours``.
+    Parameters
+    ----------
+    rows
+        ``detections`` of one block.
+    beside
+        Their ``neighbours``, row by row.
+    model
+        The model that names them.
     """
     described = rows[tables.descriptor_columns(model.n_descriptors)].to_numpy()
     turn, noise = beside["turn"].to_numpy(), beside["noise"].to_numpy()
     columns = {
         name: rows[name].to_numpy().copy() for name in ("class_id", "probability", "orientation")
     }
+    # rows without a level (NaN equals nothing) keep the names they have
     for level in np.unique(noise):
         own = noise == level
         for name, values in model.sort(described[own], turn[own], noise=float(level)).items():

@@ -90,6 +90,7 @@ def compute_kinetics(
     hop_length_nm = hop_length_of(journal.content.get("lattice_nm", {}).values())
     settings = (config.kinetics.model_dump(), config.learn.material)
     made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, settings, movies)
+    # Tables of hops need a lattice constant, controls their setting: a tuple times False is empty.
     hops, nulls = hop_length_nm is not None, config.kinetics.null_controls
     wanted = WRITTEN + HOPS * hops + NULLS * nulls + NULL_HOPS * (hops and nulls)
     record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in wanted)
@@ -105,6 +106,11 @@ def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
     """Return the lattice constant [nm] that most movies of a run show.
 
     None where none shows one.
+
+    Parameters
+    ----------
+    lattices_nm
+        That of each movie [nm], None where it shows none; their median counts.
     """
     seen = [a for a in lattices_nm if a is not None]
     return float(np.median(seen)) if seen else None
@@ -113,7 +119,19 @@ def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
 def small_tables(
     store: Store, movies: list[dict[str, Any]], config: RunConfig, hop_length_nm: float | None
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables of a run by name."""
+    """Return the tables of a run by name.
+
+    Parameters
+    ----------
+    store
+        Where the tracks of the movies are.
+    movies
+        What ``run.json`` says of each.
+    config
+        Settings of the run.
+    hop_length_nm
+        Lattice constant [nm]; without one there are no tables of hops.
+    """
     import dask.dataframe as dd
 
     settings, names = config.kinetics, [movie["movie"] for movie in movies]
@@ -264,6 +282,13 @@ def with_numbers(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
     """Return the model's classes with the numbers of detections of this run.
 
     Patches are lists, which Parquet can hold.
+
+    Parameters
+    ----------
+    classes
+        Table ``classes`` of the model.
+    numbers
+        Columns ``class_id`` and ``n``: numbers of detections, several rows a class allowed.
     """
     n = numbers.groupby("class_id")["n"].sum()
     rows = classes.assign(

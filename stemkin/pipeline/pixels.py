@@ -81,8 +81,15 @@ def run_pixel_pass(
 ) -> None:
     """Search every block of every movie through the active scheduler; those done before are kept.
 
-    Computes once. `completions` is told of every block and says what follows from it at once: movies
-    that are whole go on while others are searched.
+    Computes once. `completions` is told of every block and says what follows from it at once:
+    movies that are whole go on while others are searched.
+
+    Parameters
+    ----------
+    model_print
+        Fingerprint of the model: blocks searched with another one are searched again.
+    journal, record
+        ``run.json``, and the part of it that tells of this stage; both are updated.
 
     Raises
     ------
@@ -108,6 +115,7 @@ def run_pixel_pass(
             if completions is not None and not isinstance(outcome.item, PixelTask):
                 further.extend(completions.take(outcome))
                 continue
+            # a block that failed counts as searched too: its movie goes on, with a gap in time
             block = outcome.item.block
             at_once = _is_one_of_first_failures(outcome, store, blocks["failed"], seen)
             if completions is not None:
@@ -245,7 +253,17 @@ def pixel_tasks(
     model_print: str,
     block_mib: float,
 ) -> Iterator[PixelTask]:
-    """Yield one task per block of every movie, in order; one movie's blocks at a time."""
+    """Yield one task per block of every movie, in order; one movie's blocks at a time.
+
+    Parameters
+    ----------
+    movies, store, detect
+        What is searched, where rows are written, and the section of the settings.
+    model_print
+        Fingerprint of the model.
+    block_mib
+        Size of a block's frames [MiB].
+    """
     for movie in movies:
         for start, stop in edges_of(movie, detect, block_mib):
             made_of = fingerprint(
@@ -294,7 +312,13 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
 
 
 def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames of `block` and the one frame before them (none before the first)."""
+    """Return the frames of `block` and the one frame before them (none before the first).
+
+    Returns
+    -------
+    (n, y, x) frames, and (1, y, x) or (0, y, x) before them, in the movie's own type.
+    """
+    # drift is measured against the frame before, so one frame beyond the block is read with it
     first = max(0, block.start - 1)
     pixels = movie.reader.read(first, block.stop)
     return pixels[block.start - first :], pixels[: block.start - first]

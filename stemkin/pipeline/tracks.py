@@ -74,7 +74,8 @@ def link_movies(
 ) -> None:
     """Link every movie through the active scheduler. Computes once.
 
-    Movies whose detections did not change are kept. What came of movies that are `done` is only written down (see `stemkin.pipeline.completion`).
+    Movies whose detections did not change are kept. What came of movies that are `done` is only
+    written down (see `stemkin.pipeline.completion`).
     """
     movies = analysed_movies(journal)
     watch.stage("link", len(movies))

@@ -70,6 +70,7 @@ def scatter(rows: pd.DataFrame, n_parts: int, store: Store, *file: str) -> np.nd
     store, file
         Where to.
     """
+    # a stable sort by part keeps the order of time within each
     part = part_of(rows["particle"].to_numpy(), n_parts)
     order = np.argsort(part, kind="stable")
     records = np.empty(len(rows), RECORD)
@@ -102,6 +103,7 @@ def parts_of(
 
 def gather_part(part: Part) -> int:
     """Write the whole tracks of one part, sorted by frame, y, x; return the number of rows."""
+    # files without a record of this part are not opened; all others give one range of bytes
     there = np.flatnonzero(part.stop > part.start)
     files = [part.files[k] for k in there]
     first_bytes = (part.start[there] * RECORD.itemsize).tolist()

@@ -49,9 +49,10 @@ class SightingCounts:
         """Return how many of the tracks seen once were defects, and the variance of that number.
 
         What a detector finds by chance is there in one frame, and makes a track of one sighting. A
-        defect may be lost after one sighting as well, but no more easily than after two: of the tracks seen twice or more the
-        share pairs / (pairs + longer) ended there, so as many real ones are seen once as have
-        (pairs + longer) tracks as their rest, (pairs + longer) pairs / longer.
+        defect may be lost after one sighting as well, but no more easily than after two: of the
+        tracks seen twice or more the share pairs / (pairs + longer) ended there, so as many real
+        ones are seen once as have (pairs + longer) tracks as their rest, (pairs + longer) pairs /
+        longer.
         """
         expected = (self.pairs + self.longer) * (self.pairs + 0.5) / (self.longer + 0.5)
         variance = expected**2 * (1 / (self.pairs + 0.5) + 1 / (self.longer + 0.5))

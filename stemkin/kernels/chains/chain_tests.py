@@ -90,8 +90,8 @@ def set_timescales(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the implied timescales of each connected set by itself, the longest first.
 
-    These are the times over which a chain forgets, ``-lag / ln |eigenvalue|``. A set that is never left has one timescale less than states; one that is left for good also has
-    that of its loss.
+    These are the times over which a chain forgets, ``-lag / ln |eigenvalue|``. A set that is never
+    left has one timescale less than states; one that is left for good also has that of its loss.
 
     Parameters
     ----------

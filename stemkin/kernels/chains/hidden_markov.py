@@ -108,8 +108,8 @@ def _strip(
         forward.append(value / total[:, None])
         scale.append(total)
         log_likelihood[: alive[i]] += np.log(total)
-    # Backward: `pair` (track, from, to) is the probability of the step from row i - 1 to row i, given
-    # all names of the track; each track has one such step, so that no place is added to twice.
+    # Backward: `pair` (track, from, to) is the probability of the step from row i - 1 to row i,
+    # given all names of the track; each track has one such step, so no place is added to twice.
     counts = np.zeros((n, len(powers), k, k))
     backward = np.ones((n, k))
     for i in range(longest - 1, 0, -1):

@@ -54,9 +54,9 @@ class RateLikelihood:
         x
             (n_free,) free rates per shortest gap.
         """
-        # The exponential of [[A, E], [0, A]] holds the derivative of exp(A) in the direction E in its
-        # upper right corner; with A transposed it is the adjoint, and one exponential per gap gives
-        # the slopes in all rates at once.
+        # The exponential of [[A, E], [0, A]] holds the derivative of exp(A) in the direction E in
+        # its upper right corner; with A transposed it is the adjoint, and one exponential per gap
+        # gives the slopes in all rates at once.
         k, Qt = self.k, self.matrix(x).T
         P = np.maximum(linalg.expm(self.times[:, None, None] * Qt.T), 1e-300)
         block = np.zeros((len(self.times), 2 * k, 2 * k))

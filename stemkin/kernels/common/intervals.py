@@ -72,11 +72,11 @@ def rate_interval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the interval of a rate that was fitted, and whether a count explains its variance.
 
-    Near its maximum the likelihood of a rate x is taken for that of a count above a known background b (changes
-    that are only apparent: wrong names, or two steps in one frame), log L = n log(x + b) - T (x +
-    b) in the time T at risk. Its curvature 1 / variance and its slope at the maximum say how large
-    n and b are; without a background the interval is that of the count n, where the background is
-    large that of a normal number cut at 0.
+    Near its maximum the likelihood of a rate x is taken for that of a count above a known
+    background b (changes that are only apparent: wrong names, or two steps in one frame),
+    log L = n log(x + b) - T (x + b) in the time T at risk. Its curvature 1 / variance and its slope
+    at the maximum say how large n and b are; without a background the interval is that of the count
+    n, where the background is large that of a normal number cut at 0.
 
     Parameters
     ----------

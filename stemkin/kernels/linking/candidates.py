@@ -163,8 +163,8 @@ class NeighbourGrid:
                 break
             edge = max(least, edge / 4)
         self._sorted_y, self._sorted_x = self._y[self._order], self._x[self._order]
-        # `_begin[cell]`: where a cell's rows begin among the sorted ones; with very many cells it is
-        # looked up in the sorted keys instead
+        # `_begin[cell]`: where a cell's rows begin among the sorted ones; with very many cells it
+        # is looked up in the sorted keys instead
         self._begin = None
         if self._n_cells <= 8 * n + 1024:
             self._begin = np.zeros(self._n_cells + 2, np.int64)

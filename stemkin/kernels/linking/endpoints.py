@@ -100,8 +100,8 @@ def in_windows(blocks: Iterable[tuple[Endpoints, int]]) -> Iterator[Endpoints]:
     for endpoints, last_frame in blocks:
         waiting.append(endpoints)
         if sum(map(len, waiting)) >= WINDOW_ENDPOINTS:
-            # A later block may still bring endpoints of `last_frame` itself (the ends of tracks that
-            # do not go on), so only what lies before it is complete and may be cut.
+            # A later block may still bring endpoints of `last_frame` itself (the ends of tracks
+            # that do not go on), so only what lies before it is complete and may be cut.
             known = Endpoints.concatenated(waiting).in_order()
             stop = int(np.searchsorted(known.frame, last_frame))
             first = 0
