@@ -93,7 +93,23 @@ class RunSection(Section):
 
 
 class RunConfig(Section):
-    """All settings of a run."""
+    """All settings of a run, section by section.
+
+    Attributes
+    ----------
+    calibration
+        Pixel size [nm], frame time [s] and dose rate [e/nm²/s] that override the files' own.
+    learn
+        How the detector and the taxonomy are learned from a sample of frames.
+    detect
+        How defects are found: false positives wanted per frame, frames per block, device.
+    link
+        How detections become tracks: the longest step [nm], the longest gap [frames], the lattice.
+    kinetics
+        How tracks become numbers: lags [frames], confidence, methods of diffusion, controls.
+    run
+        How the run treats the machine: retries of a task, share of a GPU that each needs.
+    """
 
     calibration: CalibrationSection = CalibrationSection()
     learn: LearnSection = LearnSection()
@@ -149,11 +165,16 @@ class RunConfig(Section):
         lines = []
         for section, values in self.model_dump(mode="json").items():
             lines.append(f"[{section}]")
-            lines += [
-                f"# {k} is not set" if v is None else f"{k} = {_toml(v)}" for k, v in values.items()
-            ]
+            lines += [_line(key, value) for key, value in values.items()]
             lines.append("")
         return "\n".join(lines)
+
+
+def _line(key: str, value: Any) -> str:
+    """Return the line of TOML that says a setting; a comment where it is not set."""
+    if value is None:
+        return f"# {key} is not set"
+    return f"{key} = {_toml(value)}"
 
 
 def _toml(value: Any) -> str:

@@ -1,15 +1,16 @@
-"""What the same rows would say if nothing happened, or if other tracks had been seen: controls for
-every number.
+"""Controls: what the same rows would say if nothing happened, or if other tracks had been seen.
 
 A control changes the rows and leaves the code alone: the table goes through the same verbs, and
 what comes out is what those verbs say of tracks without any motion or change.
 
-    shuffled    each track's rows in random order of time: same places and names, no dynamics. D is consistent with 0;
-                P is the chance level, the share of each name, which a real transition matrix must
-                differ from.
-    immobile    each particle stays where it is, seen with a localisation error and, if wanted, misnamed now and then.
-                D is consistent with 0, and every change of class is a naming error.
-    resampled   tracks (or movies) drawn anew with replacement: `bootstrap` does so many times for the interval of any number.
+    shuffled    each track's rows in random order of time: same places and names, no dynamics. D is
+                consistent with 0; P is the chance level, the share of each name, which a real
+                transition matrix must differ from.
+    immobile    each particle stays where it is, seen with a localisation error and, if wanted,
+                misnamed now and then. D is consistent with 0, and every change of class is a naming
+                error.
+    resampled   tracks (or movies) drawn anew with replacement: `bootstrap` does so many times for
+                the interval of any number.
 
 Chance comes from `seed`, movie, particle and frame alone, so controls too are the same for every
 partitioning.
@@ -92,10 +93,10 @@ def immobile(
 
 
 def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
-    """Return `tracks` with each track (or movie) there 0, 1, 2, ... times, a Poisson number with
-    mean 1. Lazy for a Dask table.
+    """Return `tracks` drawn anew: each track (or movie) is there 0, 1, 2, ... times. Lazy.
 
-    Copies are particles of their own.
+    How often is a Poisson number with mean 1; copies are particles of their own. Computes nothing
+    for a Dask table.
     """
     if unit not in ("track", "movie"):
         msg = f"unit must be 'track' or 'movie', but it is {unit!r}"
@@ -116,8 +117,9 @@ def bootstrap(
     seed: int = 0,
     **words: Any,
 ) -> pd.DataFrame:
-    """Return the table of `verb` with intervals from resampled tracks or movies. Computes
-    `n_resamples` + 1 times.
+    """Return the table of `verb` with intervals from resampled tracks or movies.
+
+    Computes `n_resamples` + 1 times.
 
     Parameters
     ----------
@@ -194,11 +196,9 @@ def _mapped(tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
     rows = tracks.map_partitions(partial(on_one_thread, change), meta=change(tracks._meta))
     known = getattr(tracks, "experiment", None)
     owners = getattr(tracks, "movie_of_partition", None)
-    return (
-        with_experiment(rows, known, movie_of_partition=owners)
-        if isinstance(known, Experiment)
-        else rows
-    )
+    if not isinstance(known, Experiment):
+        return rows
+    return with_experiment(rows, known, movie_of_partition=owners)
 
 
 def _track_names(rows: pd.DataFrame) -> np.ndarray:
@@ -255,7 +255,9 @@ def at_rest(
     ValueError
         As `immobile`.
     """
-    matrix = None if confusion is None else checked_confusion(confusion)
+    matrix = None
+    if confusion is not None:
+        matrix = checked_confusion(confusion)
     return partial(_hold_still, sigma_nm=sigma_nm, confusion=matrix, seed=seed)
 
 
@@ -265,9 +267,8 @@ def _hold_still(
     check_columns(rows, "tracks", needed=("y_nm", "x_nm"))
     track, first = pd.factorize(_track_names(rows))
     n = np.maximum(np.bincount(track, minlength=len(first)), 1)
-    in_order = np.lexsort(
-        (rows["frame"].to_numpy(), track)
-    )  # sums of floats in an order of their own
+    # sums of floats in an order of their own, whatever that of the rows is
+    in_order = np.lexsort((rows["frame"].to_numpy(), track))
     columns: dict[str, Any] = {}
     for i, column in enumerate(("y_nm", "x_nm")):
         values = rows[column].to_numpy(dtype=np.float64)
@@ -282,8 +283,7 @@ def _hold_still(
 def _renamed(
     rows: pd.DataFrame, track: np.ndarray, n_tracks: int, confusion: np.ndarray | None, seed: int
 ) -> np.ndarray:
-    """Return the class that each row is given: the most frequent one of its track, misnamed by
-    chance."""
+    """Return the class that each row is given: its track's most frequent one, misnamed by chance."""
     # Classes are counted by their places among those that occur, so that a large number costs
     # nothing; of two that are as frequent the smaller number wins.
     found, place = np.unique(whole_numbers(rows, "class_id"), return_inverse=True)
@@ -304,12 +304,14 @@ def _renamed(
 
 
 def _resample(rows: pd.DataFrame, *, unit: Unit, seed: int) -> pd.DataFrame:
-    names = _track_names(rows) if unit == "track" else _movie_names(rows)
+    names = _movie_names(rows)
+    if unit == "track":
+        names = _track_names(rows)
     number = mixed(names, seed)
     uniform = (number >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    weight = np.searchsorted(
-        np.cumsum([0.36787944117144233 / special.factorial(k) for k in range(12)]), uniform
-    )
+    # a Poisson number with mean 1, by its distribution function: exp(-1) times the sum of 1 / k!
+    below = np.cumsum([0.36787944117144233 / special.factorial(k) for k in range(12)])
+    weight = np.searchsorted(below, uniform)
     copies = np.repeat(np.arange(len(rows)), weight)
     which = np.arange(len(copies)) - np.repeat(np.cumsum(weight) - weight, weight)
     drawn = rows.iloc[copies]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from stemkin.kernels.motion.borders import Room
 from stemkin.rows.groups import Grouping
-from stemkin.rows.tracks import Trajectories
+from stemkin.rows.tracks import Trajectories, known_experiment
 from stemkin.tables import Experiment
 from stemkin.vocabulary import chosen_classes
 
@@ -22,8 +22,9 @@ CLASS_OF: tuple[ClassOf, ...] = ("rows", "track", "all")
 
 @dataclass(frozen=True)
 class Fields:
-    """Where defects can be seen in the frames of each movie: (border_px, height_px, width_px,
-    pixel_size_nm).
+    """Where defects can be seen in the frames of each movie.
+
+    A field is (border_px, height_px, width_px, pixel_size_nm).
 
     Attributes
     ----------
@@ -38,8 +39,7 @@ class Fields:
 
     @classmethod
     def of(cls, experiment: Experiment | None, border_px: float | None) -> Fields | None:
-        """Return the fields of the movies; None where `border_px` is None or the frames' sizes are
-        not known."""
+        """Return the fields of the movies; None where the border or a frame's size is not known."""
         needed = ("movie", "height_px", "width_px", "pixel_size_nm")
         if (
             border_px is None
@@ -58,13 +58,15 @@ class Fields:
         return cls(usual, {movie: own for movie, own in each.items() if own != usual})
 
     def room(self, rows: pd.DataFrame, tracks: Trajectories) -> Room | None:
-        """Return where the `tracks` of `rows` are in their fields; None where the rows do not
-        say."""
+        """Return where the `tracks` of `rows` are in their fields; None where rows do not say."""
         if not {"y", "x"} <= set(rows.columns):
             return None
         each = [self.others.get(movie, self.usual) for movie in tracks.movies]
         border, height, width, pixel = np.array(each).reshape(-1, 4).T
-        of_row = slice(None) if len(tracks.movies) == 1 else tracks.movie[tracks.track]
+        # (n,) of each row, or of all rows at once: with one movie its numbers are broadcast
+        of_row: Any = slice(None)
+        if len(tracks.movies) != 1:
+            of_row = tracks.movie[tracks.track]
         place = np.stack([rows[c].to_numpy(np.float32)[tracks.row] for c in ("y", "x")])
         place = (place - border[of_row].astype(np.float32)) * pixel[of_row].astype(np.float32)
         size = (np.stack([height, width]) - 1 - 2 * border) * pixel
@@ -120,7 +122,7 @@ class Choice:
             If classes are chosen by more than one keyword, no class has that name, `border_px` is
             negative, or `errors` of places are asked for and there are none.
         """
-        known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+        known = known_experiment(tracks, experiment)
         if class_of not in CLASS_OF:
             msg = f"class_of must be one of {CLASS_OF}, but it is {class_of!r}"
             raise ValueError(msg)
@@ -130,17 +132,24 @@ class Choice:
                 f"it is {border_px}"
             )
             raise ValueError(msg)
-        pixel_nm = _pixel_sizes(tracks, known) if errors else None
+        pixel_nm = None
+        if errors:
+            pixel_nm = _pixel_sizes(tracks, known)
         chosen = chosen_classes(
             known, class_name=class_name, class_names=class_names, class_ids=class_ids
         )
-        of_rows = Grouping() if grouping is None else grouping.of_rows()
+        of_rows = (grouping or Grouping()).of_rows()
         return cls(class_of, chosen, Fields.of(known, border_px), pixel_nm, of_rows)
 
 
 def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
-    """Return movie → size of a pixel [nm]; raise where `tracks` state no errors, or no size is
-    known."""
+    """Return movie → size of a pixel [nm].
+
+    Raises
+    ------
+    ValueError
+        If the `tracks` state no errors of places, or no size is known.
+    """
     if "position_error" not in tracks.columns:
         msg = (
             "sigma_nm='position_error' needs the column 'position_error' in the tracks; give a "

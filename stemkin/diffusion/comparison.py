@@ -81,7 +81,7 @@ def compare_diffusion(
         first: tuple[float, float, float] | None = None
         for group, part in own.groupby("group", sort=True):
             mean, error, freedom, tau = _pooled(part["ln_D"].to_numpy(), part["error"].to_numpy())
-            first = (mean, error, freedom) if first is None else first
+            first = first or (mean, error, freedom)
             low, high = _interval(mean, error, freedom, confidence)
             row = {
                 "class_id": class_id,
@@ -89,11 +89,12 @@ def compare_diffusion(
                 "group": group,
                 "n_movies": len(part),
                 "D_nm2_per_s": np.exp(mean),
+                "low": np.exp(low),
+                "high": np.exp(high),
+                "scatter": tau,
             }
-            row |= {"low": np.exp(low), "high": np.exp(high), "scatter": tau}
-            found.append(
-                row | _against(mean - first[0], error, first[1], freedom, first[2], confidence)
-            )
+            ratio = _against(mean - first[0], error, first[1], freedom, first[2], confidence)
+            found.append(row | ratio)
     return pd.DataFrame(found)
 
 
@@ -153,8 +154,7 @@ def arrhenius(
 
 
 def _of_movies(diffusion: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Return the rows of single movies whose D is known and positive, with `ln_D` and its
-    `error`."""
+    """Return the rows of single movies whose D is positive, with `ln_D` and its `error`."""
     check_columns(
         diffusion, "diffusion", needed=("movie", "class_id", "method", "D_nm2_per_s", "low", "high")
     )
@@ -168,9 +168,8 @@ def _of_movies(diffusion: pd.DataFrame, confidence: float) -> pd.DataFrame:
     )
     D, low, high = D[usable], low[usable], high[usable]
     reach = -special.ndtri((1 - confidence) / 2)
-    down = np.log(
-        D / np.maximum(low, D * 1e-3)
-    )  # where the interval holds 0, only its upper end tells the error
+    # where the interval holds 0, only its upper end tells the error
+    down = np.log(D / np.maximum(low, D * 1e-3))
     error = np.where(low > 0, (np.log(high / D) + down) / 2, np.log(high / D)) / reach
     return pd.DataFrame(diffusion[usable]).assign(ln_D=np.log(D), error=np.maximum(error, 1e-9))
 
@@ -199,7 +198,9 @@ def _with_scatter(
     inner = float(
         weight.sum() - np.trace(np.linalg.solve(normal, design.T @ (weight[:, None] ** 2 * design)))
     )
-    tau = float(np.sqrt(max(excess / inner, 0.0))) if freedom > 0 and inner > 0 else 0.0
+    tau = 0.0
+    if freedom > 0 and inner > 0:
+        tau = float(np.sqrt(max(excess / inner, 0.0)))
     weight = 1 / (errors**2 + tau**2)
     return np.linalg.solve(design.T @ (weight[:, None] * design), design.T @ (weight * values)), tau
 
@@ -226,16 +227,36 @@ def _line(x: np.ndarray, y: np.ndarray, errors: np.ndarray, confidence: float) -
         ln_D0, float(np.sqrt(at_zero @ inverse @ at_zero)), freedom, confidence
     )
     return {
-        "E_ev": float(slope), "E_low": low, "E_high": high, "D0_nm2_per_s": float(np.exp(ln_D0)), "D0_low": float(np.exp(ln_low)),
-        "D0_high": float(np.exp(ln_high)), "scatter": tau,
+        "E_ev": float(slope),
+        "E_low": low,
+        "E_high": high,
+        "D0_nm2_per_s": float(np.exp(ln_D0)),
+        "D0_low": float(np.exp(ln_low)),
+        "D0_high": float(np.exp(ln_high)),
+        "scatter": tau,
         "p_value": float(special.chdtrc(freedom, float((plain**2 / errors**2).sum()))),
-    }  # fmt: skip
+    }
 
 
 def _interval(value: float, error: float, freedom: float, confidence: float) -> tuple[float, float]:
+    """Return the interval of a value by Student's t; with infinite `freedom` by the normal law."""
     tail = (1 - confidence) / 2
-    reach = -special.ndtri(tail) if np.isinf(freedom) else -special.stdtrit(freedom, tail)
+    reach = _student_reach(tail, freedom)
     return float(value - reach * error), float(value + reach * error)
+
+
+def _student_reach(tail: float, freedom: float) -> float:
+    """Return how many errors away a probability `tail` lies beyond, on either side."""
+    if np.isinf(freedom):
+        return float(-special.ndtri(tail))
+    return float(-special.stdtrit(freedom, tail))
+
+
+def _student_tail(z: float, freedom: float) -> float:
+    """Return the probability that lies beyond `z` errors, on one side."""
+    if np.isinf(freedom):
+        return float(special.ndtr(-z))
+    return float(special.stdtr(freedom, -z))
 
 
 def _against(
@@ -246,22 +267,19 @@ def _against(
     first_freedom: float,
     confidence: float,
 ) -> dict[str, Any]:
-    """Return the ratio to the first group with its interval (Welch), and the probability of at
-    least that difference."""
+    """Return the ratio to the first group with its interval, and the p-value (Welch's test)."""
     if difference == 0.0:
         return {"ratio": 1.0, "ratio_low": np.nan, "ratio_high": np.nan, "p_value": np.nan}
     both = float(np.hypot(error, first_error))
-    together = (
-        both**4 / (error**4 / freedom + first_error**4 / first_freedom)
-        if np.isfinite([freedom, first_freedom]).any()
-        else np.inf
-    )
+    together = np.inf
+    if np.isfinite([freedom, first_freedom]).any():
+        together = both**4 / (error**4 / freedom + first_error**4 / first_freedom)
     low, high = _interval(difference, both, together, confidence)
     z = abs(difference) / both
-    p = 2 * special.ndtr(-z) if np.isinf(together) else 2 * special.stdtr(together, -z)
+    p = 2 * _student_tail(z, together)
     return {
         "ratio": float(np.exp(difference)),
         "ratio_low": float(np.exp(low)),
         "ratio_high": float(np.exp(high)),
-        "p_value": float(p),
+        "p_value": p,
     }

@@ -141,8 +141,14 @@ def _curve(movie: str, class_id: int, frame_time_s: float, sums: np.ndarray) -> 
         gaussian = mean / np.sqrt(np.maximum(independent, 1))
     table = pd.DataFrame(
         {
-            "movie": movie, "class_id": class_id, "lag_frames": lag, "lag_s": lag * frame_time_s, "msd_nm2": mean,
-            "n": n, "n_independent": independent, "std_error": np.where(units >= FEW_UNITS, between, gaussian),
+            "movie": movie,
+            "class_id": class_id,
+            "lag_frames": lag,
+            "lag_s": lag * frame_time_s,
+            "msd_nm2": mean,
+            "n": n,
+            "n_independent": independent,
+            "std_error": np.where(units >= FEW_UNITS, between, gaussian),
         }
-    )  # fmt: skip
+    )
     return pd.DataFrame(table[n > 0])

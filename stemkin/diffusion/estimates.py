@@ -101,8 +101,8 @@ def fit_diffusion(
     mean weighted by the inverse variance.
 
     What is measured is the motion *within* a class. A hop into a trap, by which a defect becomes
-    another, is a transition
-    and no step: D lies below a² Gamma / 4 of a lone defect by the share of such hops.
+    another, is a transition and no step: D lies below a² Gamma / 4 of a lone defect by the share of
+    such hops.
 
     Raises
     ------
@@ -110,7 +110,9 @@ def fit_diffusion(
         If a column is missing, a particle is twice in one frame, a frame time or the hop length is
         not known.
     """
-    methods: tuple[Method, ...] = (method,) if isinstance(method, str) else tuple(method)
+    if isinstance(method, str):
+        method = (method,)
+    methods: tuple[Method, ...] = tuple(method)
     estimators = estimators_for(methods, hop_length_nm, sigma_nm)
     grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
     pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
@@ -218,19 +220,20 @@ class Fits:
 
 
 def merged(estimates: list[Estimate], confidence: float) -> Estimate:
-    """Return the mean of independent estimates, weighted by their inverse variance (from the width
-    of the intervals)."""
+    """Return the mean of independent estimates, weighted by their inverse variance.
+
+    The variance is read off the width of the intervals.
+    """
     known = [e for e in estimates if np.isfinite([e.D, e.low, e.high]).all()]
     if len(estimates) == 1 or not known:
         return estimates[0]
     width = 2 * -special.ndtri((1 - confidence) / 2)
     errors = np.array([max((e.high - e.low) / width, 1e-300) for e in known])
     weight = errors**-2 / (errors**-2).sum()
-    D, s2 = (float(weight @ [getattr(e, name) for e in known]) for name in ("D", "s2"))
+    D, s2 = float(weight @ [e.D for e in known]), float(weight @ [e.s2 for e in known])
     low, high = variance_interval(D, float((errors**-2).sum() ** -0.5), confidence=confidence)
-    n_tracks, n = (
-        sum(getattr(e, name) for e in estimates) for name in ("n_tracks", "n_displacements")
-    )
+    n_tracks = sum(e.n_tracks for e in estimates)
+    n = sum(e.n_displacements for e in estimates)
     return Estimate(D, low, high, s2, n_tracks, n)
 
 
@@ -238,8 +241,18 @@ def _row(movie: str, class_id: int, method: str, e: Estimate) -> dict[str, Any]:
     if e.n_displacements < FEWEST_DISPLACEMENTS:
         nothing = float("nan")
         e = Estimate(nothing, nothing, nothing, nothing, e.n_tracks, e.n_displacements)
-    sigma = np.nan if np.isnan(e.s2) else np.sqrt(max(e.s2, 0.0))
+    sigma = np.nan
+    if not np.isnan(e.s2):
+        sigma = np.sqrt(max(e.s2, 0.0))
     return {
-        "movie": movie, "class_id": class_id, "method": method, "D_nm2_per_s": e.D, "low": e.low, "high": e.high,
-        "sigma_nm": sigma, "alpha": e.alpha, "n_tracks": e.n_tracks, "n_displacements": e.n_displacements,
-    }  # fmt: skip
+        "movie": movie,
+        "class_id": class_id,
+        "method": method,
+        "D_nm2_per_s": e.D,
+        "low": e.low,
+        "high": e.high,
+        "sigma_nm": sigma,
+        "alpha": e.alpha,
+        "n_tracks": e.n_tracks,
+        "n_displacements": e.n_displacements,
+    }

@@ -19,9 +19,17 @@ from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 
 COLUMNS = {
-    "movie": "str", "class_id": "int16", "hop_rate_per_s": "float64", "low": "float64", "high": "float64",
-    "n_hops": "float64", "D_nm2_per_s": "float64", "sigma_nm": "float64", "n_tracks": "int64", "n_displacements": "int64",
-}  # fmt: skip
+    "movie": "str",
+    "class_id": "int16",
+    "hop_rate_per_s": "float64",
+    "low": "float64",
+    "high": "float64",
+    "n_hops": "float64",
+    "D_nm2_per_s": "float64",
+    "sigma_nm": "float64",
+    "n_tracks": "int64",
+    "n_displacements": "int64",
+}
 """Columns of the table that `hop_rates` returns."""
 
 
@@ -104,7 +112,14 @@ def _row(
 ) -> dict[str, Any]:
     fit = most_likely_rate(sums, confidence=confidence)
     return {
-        "movie": movie, "class_id": class_id, "hop_rate_per_s": fit.rate / seconds, "low": fit.low / seconds,
-        "high": fit.high / seconds, "n_hops": fit.n_hops, "D_nm2_per_s": a**2 * fit.rate / 4 / seconds,
-        "sigma_nm": fit.s * a, "n_tracks": fit.n_units, "n_displacements": fit.n,
-    }  # fmt: skip
+        "movie": movie,
+        "class_id": class_id,
+        "hop_rate_per_s": fit.rate / seconds,
+        "low": fit.low / seconds,
+        "high": fit.high / seconds,
+        "n_hops": fit.n_hops,
+        "D_nm2_per_s": a**2 * fit.rate / 4 / seconds,
+        "sigma_nm": fit.s * a,
+        "n_tracks": fit.n_units,
+        "n_displacements": fit.n,
+    }

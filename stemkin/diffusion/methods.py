@@ -97,9 +97,14 @@ def estimator(
         return Estimator(_HopAdder(length), _HopSolver(length))
     if method == "mle" and as_stated:
         return Estimator(add_stated, solve_stated)
-    known_s2 = None if sigma_nm is None or isinstance(sigma_nm, str) else sigma_nm**2
-    estimators = {"mle": Estimator(add_likelihood, partial(solve_likelihood, s2=known_s2)), "cve": Estimator(add_covariance, solve_covariance),
-               "ols": Estimator(add_squares, solve_squares)}  # fmt: skip
+    known_s2 = None
+    if sigma_nm is not None and not isinstance(sigma_nm, str):
+        known_s2 = sigma_nm**2
+    estimators = {
+        "mle": Estimator(add_likelihood, partial(solve_likelihood, s2=known_s2)),
+        "cve": Estimator(add_covariance, solve_covariance),
+        "ols": Estimator(add_squares, solve_squares),
+    }
     if method not in estimators:
         msg = f"method must be one of 'auto', 'mle', 'cve', 'ols', 'hop', but it is {method!r}"
         raise ValueError(msg)
@@ -110,8 +115,7 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, int | float) and bool(np.isfinite(value)) and value > 0
 
 
-# --- exact likelihood
-# ----------------------------------------------------------------------------------------------
+# --- exact likelihood ---------------------------------------------------------------------------
 
 
 def add_likelihood(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
@@ -126,16 +130,14 @@ def add_likelihood(segments: Segments, group: np.ndarray, n_groups: int) -> np.n
 def solve_likelihood(
     sums: np.ndarray, frame_time_s: float, confidence: float, *, s2: float | None = None
 ) -> Estimate:
-    """Return D at the maximum of the likelihood; with `s2` [nm²] the localisation error is
-    known."""
+    """Return D at the maximum of the likelihood, where `s2` [nm²] is known or fitted too."""
     pooled = evidence.Evidence(total(sums), frame_time_s)
     fit = brownian.most_likely(pooled, confidence=confidence, s2=s2)
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(pooled.n_units), round(pooled.n))
 
 
 def add_stated(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, 2 kinds of numbers, 4): sums of `stated_numbers` and of
-    `likelihood_numbers`."""
+    """Return (n_groups, n, 4) sums of `stated_numbers`, then of `likelihood_numbers`."""
 
     def each(part: Segments) -> np.ndarray:
         own = known_errors.stated_numbers(part.walks, variance=np.asarray(part.variance))
@@ -147,8 +149,7 @@ def add_stated(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarr
 
 
 def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D with the errors that the places state; where some state none, with one that is
-    fitted."""
+    """Return D with the errors that places state; where some state none, with one that is fitted."""
     own = total(sums[: known_errors.N_NUMBERS])
     if own[3] > 0:
         return solve_likelihood(sums[known_errors.N_NUMBERS :], frame_time_s, confidence)
@@ -156,15 +157,16 @@ def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Es
     return Estimate(fit.D, fit.low, fit.high, fit.s2, round(float(own[1])), round(float(own[2])))
 
 
-# --- covariance estimator
-# ------------------------------------------------------------------------------------------
+# --- covariance estimator -----------------------------------------------------------------------
 
 _PRODUCTS = np.triu_indices(4)
 
 
 def add_covariance(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, 18, 4): sums of `covariance_sums`, number of units, sums of products of the
-    first four."""
+    """Return (n_groups, 18, 4) sums of what the covariance estimator needs.
+
+    7 of `covariance_sums`, the number of units, and 10 of the products of the first four.
+    """
 
     def each(part: Segments) -> np.ndarray:
         own = covariance_sums(part.walks)
@@ -174,14 +176,15 @@ def add_covariance(segments: Segments, group: np.ndarray, n_groups: int) -> np.n
 
 
 def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D of the covariance estimator; its error comes from the spread between tracks where
-    these are many."""
+    """Return D of the covariance estimator; where tracks are many their spread is its error."""
     numbers = total(sums)
     Dt, s2 = covariance_estimate(numbers[:7])
     n, squared, n_pairs, product = numbers[:4]
     units = float(numbers[7])
     between = 0.0
     if units > 1 and np.isfinite(Dt):
+        # The sum over tracks of (slope . numbers)², from the sums of products: the error of a ratio of
+        # sums by its derivatives in them (delta method).
         slope = np.array(
             [-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2]
         )
@@ -201,13 +204,14 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
     return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(numbers[6])))
 
 
-# --- least squares of the MSD
-# --------------------------------------------------------------------------------------
+# --- least squares of the MSD -------------------------------------------------------------------
 
 
 def add_squares(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4): n and squares of each lag, number of units and
-    of rows, per part."""
+    """Return (n_groups, N_PARTS, 2 MAX_LAG + 2, 4) sums of what least squares need.
+
+    For each part of the particles: n and squares of each lag, number of units and of their rows.
+    """
     part_of = (mixed(segments.particle) % np.uint64(N_PARTS)).astype(np.int64)
 
     def each(part: Segments) -> np.ndarray:
@@ -222,8 +226,7 @@ def add_squares(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndar
 
 
 def solve_squares(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D from a straight line through the optimal number of MSD points, and the anomalous
-    exponent."""
+    """Return D from a line through the optimal number of MSD points, and the anomalous exponent."""
     parts = total(sums)
     whole = parts.sum(axis=0)
     units, n_steps = round(float(whole[-2])), round(float(whole[0]))
@@ -250,7 +253,9 @@ def _line(numbers: np.ndarray) -> tuple[float, float]:
     for _ in range(10):
         slope, intercept = line_through(msd, n_lags)
         D, s2 = slope / 4, intercept / 4
-        x = max(s2, 0.0) / D if D > 0 else np.inf
+        x = np.inf
+        if D > 0:
+            x = max(s2, 0.0) / D
         wanted = min(optimal_lags(x, float(numbers[-1] / units)), usable)
         if wanted == n_lags:
             break
@@ -259,8 +264,10 @@ def _line(numbers: np.ndarray) -> tuple[float, float]:
 
 
 def exponent(numbers: np.ndarray) -> float:
-    """Return the anomalous exponent from one total of `add_squares`: lags up to a quarter of the
-    mean length."""
+    """Return the anomalous exponent from one total of `add_squares`.
+
+    From the lags up to a quarter of the mean length of a track.
+    """
     n, squared, units = numbers[:MAX_LAG], numbers[MAX_LAG:-2], numbers[-2]
     usable = int((np.cumsum(n <= 0) == 0).sum())
     if units <= 0 or usable < 4:
@@ -272,9 +279,7 @@ def exponent(numbers: np.ndarray) -> float:
     return power_law(msd, n[:k] / np.arange(1, k + 1) / msd**2)[0]
 
 
-# --- hops
-#
-# ----------------------------------------------------------------------------------------------------------
+# --- hops ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,10 @@ class Segments:
 
     @property
     def walks(self) -> Walks:
-        """The rows as the kernels take them, with what displacements stand for, since others left
-        the field."""
-        weights = all_alike if self.room is None else self.room.weights
+        """The rows as kernels take them; displacements stand for those that left the field too."""
+        weights = all_alike
+        if self.room is not None:
+            weights = self.room.weights
         return Walks(
             self.segment, self.frame, self.y_nm, self.x_nm, self.unit, self.n_units, weights
         )
@@ -68,24 +69,42 @@ class Segments:
         return len(self.key)
 
     def strips(self, n_rows: int) -> Iterator[Segments]:
-        """Yield the segments in pieces of about `n_rows` rows; each track is whole in one piece, and
-        units keep their order."""
+        """Yield the segments in pieces of about `n_rows` rows, whole tracks each, in their order."""
         own_track = self.track[self.unit]
         if len(own_track) == 0:
             return
+        # Every n_rows rows a cut, moved back to where the track begins that it falls into; a track
+        # longer than that takes several cuts, which come to one.
         begins = np.flatnonzero(np.append(True, own_track[1:] != own_track[:-1]))
-        edges = np.unique(
-            begins[np.searchsorted(begins, np.arange(0, len(own_track), n_rows), side="right") - 1]
-        )
+        cuts = np.arange(0, len(own_track), n_rows)
+        edges = np.unique(begins[np.searchsorted(begins, cuts, side="right") - 1])
         for start, stop in zip(edges, [*edges[1:], len(own_track)], strict=True):
             rows = slice(start, stop)
+            # units stand in the order of their tracks, so those of a piece are neighbours too
             units = slice(*np.searchsorted(self.track, [own_track[start], own_track[stop - 1] + 1]))
-            yield Segments(
-                self.keys, self.segment[rows], self.frame[rows], self.y_nm[rows], self.x_nm[rows],
-                self.unit[rows] - units.start, self.key[units], self.class_id[units], self.particle[units],
-                self.track[units], None if self.room is None else self.room.take(rows),
-                None if self.variance is None else self.variance[rows],
-            )  # fmt: skip
+            yield self._piece(rows, units)
+
+    def _piece(self, rows: slice, units: slice) -> Segments:
+        """Return some of the rows, and their units, which count from 0 again."""
+        room, variance = self.room, self.variance
+        if room is not None:
+            room = room.take(rows)
+        if variance is not None:
+            variance = variance[rows]
+        return Segments(
+            keys=self.keys,
+            segment=self.segment[rows],
+            frame=self.frame[rows],
+            y_nm=self.y_nm[rows],
+            x_nm=self.x_nm[rows],
+            unit=self.unit[rows] - units.start,
+            key=self.key[units],
+            class_id=self.class_id[units],
+            particle=self.particle[units],
+            track=self.track[units],
+            room=room,
+            variance=variance,
+        )
 
     def groups(self) -> tuple[list[tuple[Key, int]], np.ndarray]:
         """Return (key, class) of each group, and the (n_units,) group of each unit."""
@@ -136,8 +155,9 @@ more."""
 
 
 def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
-    """Return the segments in the `rows` of whole tracks; rows without a finite position are left out.
-    Computes once.
+    """Return the segments in the `rows` of whole tracks. Computes once.
+
+    Rows without a finite position are left out.
 
     Raises
     ------
@@ -147,9 +167,12 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
     _check_positions(rows)
     tracks = Trajectories.of(rows, need=("y_nm", "x_nm"))
     finite = np.isfinite(tracks.y_nm) & np.isfinite(tracks.x_nm)
-    tracks = tracks if finite.all() else tracks.keep(finite)
+    if not finite.all():
+        tracks = tracks.keep(finite)
     class_id = _classes(tracks, choice.class_of)
     keys, label, key = _labels(tracks, class_id, rows, choice.grouping)
+    # A segment is a run of rows of one track and one label: displacements never leave it, so rows of
+    # other classes (taken out below) still divide those before from those behind them.
     segment = np.cumsum(run_starts(tracks.track, label)) - 1
     if choice.class_ids is not None:
         wanted = np.isin(class_id, choice.class_ids)
@@ -157,18 +180,31 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
         class_id, label, key = class_id[wanted], label[wanted], key[wanted]
     unit, first = _units(tracks.track, label)
     track = tracks.track[first]
+    room, variance = None, None
+    if choice.fields is not None:
+        room = choice.fields.room(rows, tracks)
+    if choice.pixel_nm is not None:
+        variance = _variances(rows, tracks, choice.pixel_nm)
     return Segments(
-        keys, segment, tracks.frame, tracks.y_nm, tracks.x_nm, unit,
-        key[first], class_id[first], tracks.particle[track], track,
-        None if choice.fields is None else choice.fields.room(rows, tracks),
-        None if choice.pixel_nm is None else _variances(rows, tracks, choice.pixel_nm),
-    )  # fmt: skip
+        keys=keys,
+        segment=segment,
+        frame=tracks.frame,
+        y_nm=tracks.y_nm,
+        x_nm=tracks.x_nm,
+        unit=unit,
+        key=key[first],
+        class_id=class_id[first],
+        particle=tracks.particle[track],
+        track=track,
+        room=room,
+        variance=variance,
+    )
 
 
 def _labels(
     tracks: Trajectories, class_id: np.ndarray, rows: pd.DataFrame, grouping: Grouping
 ) -> tuple[list[Key], np.ndarray, np.ndarray]:
-    """Return the keys, the (n,) number of class and group together, and the (n,) key of each row."""
+    """Return the keys, and for each row the (n,) number of class and group, and its (n,) key."""
     movie = tracks.movie[tracks.track]
     _, place = small_codes(class_id)
     if not grouping.parts:
@@ -193,7 +229,7 @@ def _units(track: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray
         (n_units,) rows.
     """
     n, n_labels = len(track), int(label.max(initial=0)) + 1
-    owner = track * n_labels + label
+    owner = track * n_labels + label  # packed, so that units are in the order of track, then label
     if n and (int(track[-1]) + 1) * n_labels > 8 * n:  # a list of all pairs would be mostly empty
         _, unit = np.unique(owner, return_inverse=True)
     else:
@@ -225,12 +261,10 @@ def _check_positions(rows: pd.DataFrame) -> None:
 def _variances(
     rows: pd.DataFrame, tracks: Trajectories, pixel_nm: Mapping[str, float]
 ) -> np.ndarray:
-    """Return the squared error [nm²] of each row of the `tracks` in `rows`, NaN where none is
-    stated."""
+    """Return the squared error [nm²] of each row of the `tracks`, NaN where none is stated."""
     pixel = np.array([pixel_nm.get(movie, np.nan) for movie in tracks.movies])
-    own = (
-        rows["position_error"].to_numpy(np.float64)[tracks.row] * pixel[tracks.movie[tracks.track]]
-    )
+    error_px = rows["position_error"].to_numpy(np.float64)[tracks.row]
+    own = error_px * pixel[tracks.movie[tracks.track]]
     return np.where(own > 0, own, np.nan) ** 2
 
 

@@ -1,7 +1,6 @@
-"""How many defects of each class a frame shows on average, with an interval, and corrected for what
-was missed and what was never there.
+"""How many defects of each class a frame shows on average, raw and corrected, with intervals.
 
-A defect that stays is seen again and again, so its frames are not independent looks. Where defects
+Corrected for what was missed and for what was never there. A defect that stays is seen again and again, so its frames are not independent looks. Where defects
 come and go independently of each other, the sum of all sightings is a compound Poisson number: with
 L_i sightings of track i its variance is the sum of L_i², whatever their lifetimes are. Fewer than
 about ten tracks do not tell their own spread, and intervals are then too narrow.
@@ -34,7 +33,7 @@ from stemkin.kinetics.changes import names_of
 from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import Trajectories
+from stemkin.rows.tracks import Trajectories, known_experiment
 from stemkin.tables import OK, Experiment
 from stemkin.vocabulary import chosen_classes, of_classes
 
@@ -58,8 +57,9 @@ def abundances(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> Question[pd.DataFrame]:
-    """Return the mean number of defects per frame, raw and corrected for missed and false ones.
-    Computes once: one pass over the tracks.
+    """Return the mean number of defects per frame, raw and corrected. Computes once.
+
+    Corrected for missed and for false detections; one pass over the tracks.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def abundances(
     false_per_frame
         Detections per frame that are no defects, of all classes or of each. ``"tracks"``: measured
         on the tracks themselves, as the tracks of one sighting beyond those that defects leave (see
-        `SightingCounts.real_lone_tracks`); not known (NaN) below `LEAST_FRAMES` frames. What is found at
-        the same place again and again is not in this.
+        `SightingCounts.real_lone_tracks`); not known (NaN) below `LEAST_FRAMES` frames. What is
+        found at the same place again and again is not in this.
     by
         As in `transitions`.
     class_name, class_names, class_ids
@@ -99,7 +99,7 @@ def abundances(
         If a column is missing, a particle is twice in one frame, an efficiency is not in (0, 1], or
         a rate of false detections is negative.
     """
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     if own := [part for part in grouping.parts if isinstance(part, str) and part in tracks.columns]:
         msg = (
@@ -115,10 +115,8 @@ def abundances(
         movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()
     }
     told = _Told(
-        efficiency if efficiency == "gaps" else _given("efficiency", efficiency, upto=1.0),
-        false_per_frame
-        if false_per_frame == "tracks"
-        else _given("false_per_frame", false_per_frame),
+        _given("efficiency", efficiency, measured="gaps", upto=1.0),
+        _given("false_per_frame", false_per_frame, measured="tracks"),
         confidence,
     )
 
@@ -163,23 +161,30 @@ def _table(
 def count_sightings(
     rows: pd.DataFrame, *, grouping: Grouping, bad: Mapping[str, np.ndarray]
 ) -> Sums:
-    """Return ("count", key, class) → what `SightingCounts` needs, ("last", movie) and ("first", movie) →
-    its last frame, and minus its first. Computes once."""
+    """Return what `SightingCounts` needs of each key and class. Computes once.
+
+    Under ("count", key, class) the eight numbers and the longest track; under ("last", movie) its
+    last frame, and under ("first", movie) minus its first, so that of both the larger one counts.
+    """
     tracks = Trajectories.of(rows, need=("class_id",))
     if len(tracks.frame) == 0:
         return {}
     movie = tracks.movie[tracks.track]
     keys, code = grouping.codes(tracks.movies, movie, tracks.frame, rows.iloc[tracks.row])
     found, state = small_codes(tracks.class_id)
+    # A cell is a group and a class, packed into one number: group * n_classes + class.
     n = len(keys) * len(found)
     where = code * len(found) + state
-    length, first = (
-        np.bincount(tracks.track),
-        np.append(True, tracks.track[1:] != tracks.track[:-1]),
-    )
+    # A whole track belongs to the cell of its first row; rows stand in the order of the tracks, so
+    # first rows and lengths run alike.
+    length = np.bincount(tracks.track)
+    first = np.append(True, tracks.track[1:] != tracks.track[:-1])
     begun, length = where[first], length[length > 0]
-    own, sightings = np.unique(tracks.track * n + where, return_counts=True)
-    cell = own % n
+    # What one track adds to one cell, packed again: track * n_cells + cell.
+    pairs, sightings = np.unique(tracks.track * n + where, return_counts=True)
+    cell = pairs % n
+    # step[i] leads from row i to row i + 1, and is 0 where another track begins: a row is seen on
+    # both sides where two steps of 1 meet, and a step of 2 leaves one frame out.
     linked = tracks.track[1:] == tracks.track[:-1]
     step = np.where(linked, np.diff(tracks.frame), 0)
     seen = np.append(False, (step[:-1] == 1) & (step[1:] == 1))
@@ -190,27 +195,28 @@ def count_sightings(
     missed = where[:-1][step == 2][~not_looked]
     longest = np.zeros(n, np.int64)
     np.maximum.at(longest, cell, sightings)
+    of_length = (begun[length == 1], begun[length == 2], begun[length > 2])
+    squares = np.bincount(cell, weights=sightings**2, minlength=n).astype(np.int64)
     table = np.stack(
         [
-            np.bincount(where, minlength=n), np.bincount(cell, minlength=n),
-            np.bincount(cell, weights=sightings**2, minlength=n).astype(np.int64),
-            np.bincount(where[: len(seen)][seen], minlength=n), np.bincount(missed, minlength=n),
-            *(np.bincount(begun[own], minlength=n) for own in (length == 1, length == 2, length > 2)),
+            np.bincount(where, minlength=n),
+            np.bincount(cell, minlength=n),
+            squares,
+            np.bincount(where[: len(seen)][seen], minlength=n),
+            np.bincount(missed, minlength=n),
+            *(np.bincount(cells, minlength=n) for cells in of_length),
         ],
         axis=1,
-    )  # fmt: skip
-    result: Sums = {
-        ("count", keys[c // len(found)], int(found[c % len(found)])): _Counted(
-            table[c], int(longest[c])
-        )
-        for c in np.flatnonzero(table[:, 0])
-    }
+    )
+    result: Sums = {}
+    for c in np.flatnonzero(table[:, 0]).tolist():
+        group, place = divmod(c, len(found))
+        result["count", keys[group], int(found[place])] = _Counted(table[c], int(longest[c]))
     nothing = np.zeros(0, np.int64)
     for i, name in enumerate(tracks.movies):
         own = tracks.frame[movie == i]
-        result["last", name], result["first", name] = (
-            _Counted(nothing, int(v)) for v in (own.max(), -own.min())
-        )
+        result["last", name] = _Counted(nothing, int(own.max()))
+        result["first", name] = _Counted(nothing, int(-own.min()))
     return result
 
 
@@ -238,24 +244,28 @@ class _Told:
     confidence: float
 
 
-def _given(what: str, given: Any, *, upto: float = np.inf) -> dict[Any, float]:
-    """Return class → value, or None → value of all.
+def _given(what: str, given: Any, *, measured: str, upto: float = np.inf) -> Any:
+    """Return class → value, or None → value of all; or the word that says that it is `measured`.
 
     Raises
     ------
     ValueError
         If it is no number between 0 and `upto`; 0 is none either where there is an upper end.
     """
+    if given == measured:
+        return given
+    values: dict[Any, float]
     try:
-        values = (
-            {int(i): float(v) for i, v in given.items()}
-            if isinstance(given, Mapping)
-            else {None: float(given)}
-        )
+        if isinstance(given, Mapping):
+            values = {int(i): float(v) for i, v in given.items()}
+        else:
+            values = {None: float(given)}
     except (TypeError, ValueError):
         values = {None: np.nan}
-    if not all((0 < v <= upto) if np.isfinite(upto) else (0 <= v < upto) for v in values.values()):
-        meant = "a probability in (0, 1]" if np.isfinite(upto) else "a number of 0 or more"
+    meant, allowed = "a number of 0 or more", all(0 <= v < upto for v in values.values())
+    if np.isfinite(upto):
+        meant, allowed = "a probability in (0, 1]", all(0 < v <= upto for v in values.values())
+    if not allowed:
         msg = f"{what} is {meant}, of all classes or of each, but it is {given!r}"
         raise ValueError(msg)
     return values
@@ -268,24 +278,22 @@ def _exposure(
     last: Mapping[str, int],
 ) -> dict[Key, np.ndarray]:
     """Return key → (frames looked at, their area [nm²])."""
-    listed = () if known is None else known.movies["movie"].astype(str)
+    listed: set[str] = set()
+    if known is not None:
+        listed = set(known.movies["movie"].astype(str))
     exposure: dict[Key, np.ndarray] = {}
     for movie in sorted({*last, *looked, *listed}):
-        about = (
-            known.of_movie(movie)
-            if known is not None and movie in set(listed)
-            else pd.Series(dtype=float)
-        )
+        about = pd.Series(dtype=float)
+        if known is not None and movie in listed:
+            about = known.of_movie(movie)
         if movie in looked:
             frames = looked[movie].loc[looked[movie]["status"] == OK, "frame"].to_numpy()
+        elif "n_frames" in about.index:
+            frames = np.arange(int(about["n_frames"]))
         else:
-            frames = np.arange(
-                int(about["n_frames"]) if "n_frames" in about.index else last[movie] + 1
-            )
-        size = [
-            float(about.get(c, np.nan))
-            for c in ("height_px", "width_px", "pixel_size_nm", "pixel_size_nm")
-        ]
+            frames = np.arange(last[movie] + 1)
+        lengths = ("height_px", "width_px", "pixel_size_nm", "pixel_size_nm")
+        size = [float(about.get(length, np.nan)) for length in lengths]
         nobody = pd.DataFrame(index=range(len(frames)))
         keys, code = grouping.codes([movie], np.zeros(len(frames), int), frames, nobody)
         counted = np.bincount(code, minlength=len(keys))
@@ -304,36 +312,59 @@ def _row(
     told: _Told,
     judged: tuple[bool, bool],
 ) -> dict[str, Any]:
-    """Return a row of ``abundances``; `judged` says whether the tracks can tell the efficiency, and
-    what was there by chance."""
-    mean = seen.n / frames if frames else np.nan
+    """Return a row of ``abundances``.
+
+    `judged` says whether the tracks can tell the efficiency, and what was there by chance.
+    """
     share = _efficiency(class_id, seen, told, judged[0])
     false, uncertain = _chance(class_id, seen, frames, told, judged[1])
-    rest = seen.without(0.0 if np.isnan(false) else false)
-    spread = (
-        0.0
-        if share[1] == share[2] or not share[0] > 0
-        else (1 - share[0]) / share[0] / seen.looks()
-    )
-    spread += uncertain / rest.n**2 if rest.n > 0 else 0.0
+    # What is there by chance is taken away where it is known; where it is not, nothing is, and the
+    # corrected numbers are not known either.
+    known, by_chance = np.nan, 0.0
+    if np.isfinite(false):
+        known, by_chance = 1.0, false
+    rest = seen.without(by_chance)
+    # The relative variances of efficiency and chance add up; an efficiency that was given has none.
+    spread = 0.0
+    if share[1] != share[2] and share[0] > 0:
+        spread = (1 - share[0]) / share[0] / seen.looks()
+    if rest.n > 0:
+        spread += uncertain / rest.n**2
     low, high = _ends(seen, frames, n_movies, 0.0, told.confidence)
     below, above = _ends(rest, frames, n_movies, spread, told.confidence)
-    known = 1.0 if np.isfinite(false) else np.nan
     return {
-        "class_id": class_id, "n_frames": frames, "n_detections": seen.n, "n_tracks": seen.tracks, "mean_number": mean,
-        "low": low, "high": high, "false_per_frame": false / frames if frames else np.nan, "efficiency": share[0],
-        "efficiency_low": share[1], "efficiency_high": share[2],
-        "corrected_number": known * rest.n / frames / share[0] if frames else np.nan,
-        "corrected_low": known * below / share[0], "corrected_high": known * above / share[0],
-        "density_per_nm2": seen.n / area if area > 0 else np.nan,
-    }  # fmt: skip
+        "class_id": class_id,
+        "n_frames": frames,
+        "n_detections": seen.n,
+        "n_tracks": seen.tracks,
+        "mean_number": _per(seen.n, frames),
+        "low": low,
+        "high": high,
+        "false_per_frame": _per(false, frames),
+        "efficiency": share[0],
+        "efficiency_low": share[1],
+        "efficiency_high": share[2],
+        "corrected_number": _per(known * rest.n, frames) / share[0],
+        "corrected_low": known * below / share[0],
+        "corrected_high": known * above / share[0],
+        "density_per_nm2": _per(seen.n, area),
+    }
+
+
+def _per(number: float, whole: float) -> float:
+    """Return `number` / `whole`; NaN where there is no whole, or it is not known."""
+    if not whole > 0:
+        return np.nan
+    return number / whole
 
 
 def _ends(
     seen: SightingCounts, frames: float, n_movies: int, spread: float, confidence: float
 ) -> tuple[float, float]:
-    """Return the interval of the mean number; `spread` is the relative variance that comes on top
-    of that of the sightings."""
+    """Return the interval of the mean number.
+
+    `spread` is the relative variance that comes on top of that of the sightings.
+    """
     if not (frames and seen.n > 0):  # one that stays for ever would be seen in every frame
         return 0.0, float(count_interval(np.array(0.0), confidence=confidence)[1]) / n_movies
     low, high = seen.interval(spread=spread, confidence=confidence)
@@ -344,17 +375,20 @@ def _efficiency(
     class_id: int, seen: SightingCounts, told: _Told, bridged: bool
 ) -> tuple[float, float, float]:
     if told.efficiency == "gaps":
-        return seen.efficiency(confidence=told.confidence) if bridged else (np.nan,) * 3
+        if not bridged:
+            return (np.nan,) * 3
+        return seen.efficiency(confidence=told.confidence)
     return (told.efficiency.get(class_id, told.efficiency.get(None, np.nan)),) * 3
 
 
 def _chance(
     class_id: int, seen: SightingCounts, frames: float, told: _Told, judged: bool
 ) -> tuple[float, float]:
-    """Return how many sightings were there by chance, and the variance of that number; NaN where
-    that is not known."""
+    """Return how many sightings were there by chance, and its variance; NaN where not known."""
     if told.false_per_frame == "tracks":
+        if not judged:
+            return np.nan, 0.0
         real, variance = seen.real_lone_tracks()
-        return (seen.lone - real, variance) if judged else (np.nan, 0.0)
+        return seen.lone - real, variance
     false = frames * told.false_per_frame.get(class_id, told.false_per_frame.get(None, 0.0))
     return min(false, float(seen.n)), false

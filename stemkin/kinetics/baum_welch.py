@@ -1,7 +1,6 @@
-"""The most likely rates behind names: expected counts along tracks, then the rates that explain
-them best, again and again.
+"""The most likely rates behind names, by expectation and maximisation (Baum-Welch).
 
-The names lie in the workers' memory; what travels are sums over tracks, exact in any order. Source:
+Expected counts along tracks, then the rates that explain them best, again and again. The names lie in the workers' memory; what travels are sums over tracks, exact in any order. Source:
 Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966), with the generator as what is maximised.
 """
 
@@ -63,8 +62,7 @@ def _expectation(
     prior: np.ndarray,
     start: np.ndarray,
 ) -> Sums:
-    """Return what the tracks of a partition add to one step, as exact sums over tracks. Computes
-    once."""
+    """Return what the tracks of a partition add to one step, as exact sums. Computes once."""
     names = held.get(group)
     if names is None:
         return {}
@@ -76,11 +74,18 @@ def _expectation(
         assert names.sure is not None
         sure = np.clip(np.nan_to_num(names.sure, nan=1.0), 1e-6, 1 - 1e-9)
         share = np.clip(prior[place], 1e-9, 1 - 1e-9)
+        # Sureness is a posterior with the share of the name as its prior; divided by that prior it
+        # is a likelihood, of which only the ratios within a row count.
         chance = np.repeat(((1 - sure) / (1 - share))[:, None], k, axis=1)
         chance[np.arange(len(place)), place] = sure / share
         chance /= chance.max(axis=1, keepdims=True)
-    matrices = np.stack([powers[gap] for gap in names.gaps]) if names.gaps else np.eye(k)[None]
+    matrices = np.eye(k)[None]  # of tracks of one row, which no gap divides
+    if names.gaps:
+        matrices = np.stack([powers[gap] for gap in names.gaps])
     log_likelihood, counts, begin = np.zeros(4), np.zeros((*matrices.shape, 4)), np.zeros((k, 4))
+    # Strip by strip, so that forward and backward probabilities of a few tracks only are in memory.
+    # A strip of tracks has one edge more; its edges are rows of the whole partition. The sums are
+    # exact slices (last axis), the same for every cut into strips.
     for i in range(0, len(names.edges) - 1, STRIP_TRACKS):
         found = expected_counts(
             names.edges[i : i + STRIP_TRACKS + 1], names.gap, chance, matrices, start
@@ -93,8 +98,7 @@ def _expectation(
 
 
 class BaumWelch:
-    """Maximum of the likelihood by expectation and maximisation: expected counts, then the rates
-    that explain them best.
+    """Maximum of the likelihood of names by expectation and maximisation.
 
     Parameters
     ----------
@@ -125,6 +129,8 @@ class BaumWelch:
         self.names, self.group, self.states, self.k = names, group, states, len(states)
         self.emission, self.prior = emission, prior
         self.unit = min(t / gap for (_, gap), t in times.items())  # the shortest frame time
+        # Times are counted in shortest frame times; gaps of several movies that last as long share
+        # one place in `distinct`, and one matrix of counts.
         self.distinct = np.unique(np.array(list(times.values())) / self.unit)
         self.position = {
             key: int(np.searchsorted(self.distinct, t / self.unit)) for key, t in times.items()
@@ -140,8 +146,7 @@ class BaumWelch:
         return RateLikelihood(counts, self.distinct, self.rows, self.columns)
 
     def expect(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the log-likelihood, the (m, k, k) expected counts and the expected first states.
-        One pass."""
+        """Return log-likelihood, (m, k, k) expected counts and expected first states. One pass."""
         Q = self.problem(np.zeros((1, self.k, self.k))).matrix(x)
         at_time = linalg.expm(self.distinct[:, None, None] * Q)
         powers = {key: np.maximum(at_time[i], 0.0) for key, i in self.position.items()}
@@ -172,13 +177,16 @@ class BaumWelch:
             self.start = np.maximum(self.begin / self.begin.sum(), 1e-9)
 
     def information(self) -> np.ndarray:
-        """Return minus the second derivatives of the log-likelihood in the rates, from differences
-        of its slope."""
+        """Return minus the second derivatives of the log-likelihood in the rates.
+
+        From central differences of its slope (Fisher's identity: the slope of the expected one).
+        """
         bend = np.zeros((len(self.x), len(self.x)))
         for i in range(len(self.x)):
             h = max(1e-3 * self.x[i], 1e-6)
             slopes = []
             for side in (h, -h):
+                # a rate at its floor goes down less than h, so x[i] itself tells the distance
                 x = np.maximum(self.x + side * (np.arange(len(self.x)) == i), RateLikelihood.floor)
                 slopes.append((self.problem(self.expect(x)[1]).loss(x)[1], x[i]))
             bend[i] = (slopes[0][0] - slopes[1][0]) / (slopes[0][1] - slopes[1][1])
@@ -193,7 +201,9 @@ class BaumWelch:
         )
         P, low, high = probability_interval(problem, self.x, **words)
         k, ids = self.k, np.array(self.states)
-        one = self.counts[0] if np.isclose(self.distinct[0], 1) else np.zeros((k, k))
+        one = np.zeros((k, k))
+        if np.isclose(self.distinct[0], 1):
+            one = self.counts[0]
         return _rows(ids, np.rint(one).astype(np.int64), P, low, high, rates)
 
 
@@ -208,8 +218,15 @@ def _rows(
     k = len(ids)
     return pd.DataFrame(
         {
-            "lag_frames": 1, "from_id": np.repeat(ids, k), "to_id": np.tile(ids, k), "count": count.ravel(),
-            "probability": P.ravel(), "low": low.ravel(), "high": high.ravel(), "rate_per_s": rates.rates.ravel(),
-            "rate_low": rates.low.ravel(), "rate_high": rates.high.ravel(),
+            "lag_frames": 1,
+            "from_id": np.repeat(ids, k),
+            "to_id": np.tile(ids, k),
+            "count": count.ravel(),
+            "probability": P.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+            "rate_per_s": rates.rates.ravel(),
+            "rate_low": rates.low.ravel(),
+            "rate_high": rates.high.ravel(),
         }
-    )  # fmt: skip
+    )

@@ -26,11 +26,17 @@ N_SAMPLES = 1000
 
 @checked
 def connected(found: Transitions, *, movie: str = POOLED) -> pd.Series:
-    """Return the number of the set that each class belongs to; within a set every class was reached
-    from every other.
+    """Return the number of the connected set that each class belongs to.
 
-    A chain that falls apart into several sets has no single stationary distribution, and its
-    longest timescale is infinite.
+    Within a set every class was reached from every other. A chain that falls apart into several
+    sets has no single stationary distribution, and its longest timescale is infinite.
+
+    Parameters
+    ----------
+    found
+        What `transitions` returns.
+    movie
+        A movie, or "*" for all.
     """
     counts = found.matrix("count", movie=movie)
     return pd.Series(chain_tests.connected_sets(counts.to_numpy()), index=counts.index, name="set")
@@ -68,12 +74,21 @@ def stationary(
 @one_thread
 @checked
 def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
-    """Return what the chain says of each class: `class_id`, `set` (see `connected`), `seen_share`
-    of all pairs, `stationary_share`.
+    """Return the connected set and the stationary share of each class.
 
-    Each set that is never left is a chain of its own, whose shares add up to 1; the classes of a
-    set that is left for good have the share 0. A class that was never seen in two frames of a track
-    is in no set (-1).
+    Parameters
+    ----------
+    found
+        What `transitions` returns.
+    movie
+        A movie, or "*" for all.
+
+    Returns
+    -------
+    Columns `class_id`, `set` (see `connected`), `seen_share` of all pairs, `stationary_share`; one
+    row per class. Each set that is never left is a chain of its own, whose shares add up to 1; the
+    classes of a set that is left for good have the share 0. A class that was never seen in two
+    frames of a track is in no set (-1).
     """
     ids = np.array(found.class_ids, dtype=np.int64)
     table = pd.DataFrame(
@@ -81,9 +96,8 @@ def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
     )
     if not len(ids) or found.table.empty:
         return table.iloc[:0]
-    counts, P = (
-        found.matrix(column, movie=movie).to_numpy() for column in ("count", "probability")
-    )
+    counts = found.matrix("count", movie=movie).to_numpy()
+    P = found.matrix("probability", movie=movie).to_numpy()
     seen = _seen(found, movie, None)
     sets = np.full(len(ids), -1)
     sets[seen] = chain_tests.connected_sets(counts[np.ix_(seen, seen)])
@@ -91,7 +105,9 @@ def chain_states(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
     for number in range(sets.max() + 1):
         own = np.flatnonzero(sets == number)
         left = counts[own].sum() > counts[np.ix_(own, own)].sum()
-        share[own] = 0.0 if left else chain_tests.stationary_distribution(P[np.ix_(own, own)])
+        share[own] = 0.0
+        if not left:
+            share[own] = chain_tests.stationary_distribution(P[np.ix_(own, own)])
     at_risk = counts.sum(axis=1)
     return table.assign(
         set=sets, seen_share=at_risk / max(at_risk.sum(), 1), stationary_share=share
@@ -128,11 +144,16 @@ def _seen(found: Transitions, movie: str, lag_frames: int | None) -> np.ndarray:
 
 
 def _known(found: Transitions, movie: str, lag_frames: int) -> np.ndarray:
-    """Return the places of the classes of which something is known: what was never seen again is
-    lost, and never comes back."""
-    return np.flatnonzero(
-        found.matrix("count", movie=movie, lag_frames=lag_frames).to_numpy().sum(axis=1) > 0
-    )
+    """Return the places of the classes that were seen again: of others nothing is known."""
+    counts = found.matrix("count", movie=movie, lag_frames=lag_frames).to_numpy()
+    return np.flatnonzero(counts.sum(axis=1) > 0)
+
+
+def _stacked(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Return the `parts` below each other; without any an empty table with the `columns`."""
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True)
 
 
 @one_thread
@@ -145,8 +166,9 @@ def implied_timescales(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return over which times the chain forgets, at each lag. Where classes are Markovian they do
-    not depend on the lag.
+    """Return the implied timescales, over which the chain forgets, at each lag.
+
+    Where classes are Markovian they do not depend on the lag.
 
     Parameters
     ----------
@@ -194,14 +216,22 @@ def implied_timescales(
         )
         tail = (1 - confidence) / 2
         with np.errstate(invalid="ignore"):  # between two that never end there is no number: NaN
-            low, high = (
-                np.quantile(sampled, (tail, 1 - tail), axis=0) if len(which) else (times, times)
-            )
+            low, high = times, times
+            if len(which):
+                low, high = np.quantile(sampled, (tail, 1 - tail), axis=0)
         rank = [int((which[:i] == which[i]).sum()) + 1 for i in range(len(which))]
         own = {"set": which, "rank": rank, "timescale_s": times, "low": low, "high": high}
         rows.append(pd.DataFrame({"lag_frames": lag, **own}))
     columns = ["lag_frames", "set", "rank", "timescale_s", "low", "high"]
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+    return _stacked(rows, columns)
+
+
+COMPARED = [
+    "lag_frames", "from_id", "to_id",
+    "predicted", "low", "high",
+    "measured", "measured_low", "measured_high", "agrees",
+]  # fmt: skip
+"""Columns of the table that `chapman_kolmogorov` returns."""
 
 
 @one_thread
@@ -209,8 +239,7 @@ def implied_timescales(
 def chapman_kolmogorov(
     found: Transitions, *, movie: str = POOLED, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Test whether steps of one lag, repeated, give what is seen at its multiples: P(n lag) =
-    P(lag)^n.
+    """Test the Chapman-Kolmogorov equation: is P(n lag) that is seen the n-th power of P(lag)?
 
     Parameters
     ----------
@@ -226,25 +255,13 @@ def chapman_kolmogorov(
     Returns
     -------
     Columns `lag_frames`, `from_id`, `to_id` (of the classes that were seen), `predicted`, its `low`
-    and `high`, `measured`, its `measured_low` and
-    `measured_high`, and `agrees`: the two differ by less than both errors together allow. Wrong
-    names break the test at short lags first (they look like fast switching that does not add up).
+    and `high`, `measured`, its `measured_low` and `measured_high`, and `agrees`: the two differ by
+    less than both errors together allow. Wrong names break the test at short lags first (they look
+    like fast switching that does not add up).
     """
     lags = found.table["lag_frames"].unique().tolist()
-    columns = [
-        "lag_frames",
-        "from_id",
-        "to_id",
-        "predicted",
-        "low",
-        "high",
-        "measured",
-        "measured_low",
-        "measured_high",
-        "agrees",
-    ]
     if not lags:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=COMPARED)
     first, places = lags[0], _known(found, movie, lags[0])
     seen = np.ix_(places, places)
     P, count = (
@@ -261,24 +278,16 @@ def chapman_kolmogorov(
             found.matrix(c, movie=movie, lag_frames=lag).to_numpy()[seen]
             for c in ("probability", "low", "high")
         )
-        over, under = (
-            np.hypot(measured - below, high - predicted),
-            np.hypot(above - measured, predicted - low),
-        )
+        # of either interval only the side that faces the other number counts
+        over = np.hypot(measured - below, high - predicted)
+        under = np.hypot(above - measured, predicted - low)
         gap = np.where(measured > predicted, over, under)
-        values = (predicted, low, high, measured, below, above, np.abs(measured - predicted) <= gap)
-        part = dict(zip(columns[3:], (v.ravel() for v in values), strict=True))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "lag_frames": lag,
-                    "from_id": np.repeat(ids, len(ids)),
-                    "to_id": np.tile(ids, len(ids)),
-                    **part,
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        agrees = np.abs(measured - predicted) <= gap
+        values = (predicted, low, high, measured, below, above, agrees)
+        pair = (np.full(len(ids) ** 2, lag), np.repeat(ids, len(ids)), np.tile(ids, len(ids)))
+        columns = [*pair, *(value.ravel() for value in values)]
+        parts.append(pd.DataFrame(dict(zip(COMPARED, columns, strict=True))))
+    return _stacked(parts, COMPARED)
 
 
 @one_thread
@@ -297,8 +306,8 @@ def reversibility(found: Transitions, *, movie: str = POOLED) -> pd.DataFrame:
 
     Returns
     -------
-    One row: `statistic` (twice the log-likelihood ratio), `degrees_of_freedom`, `p_value`, and `reversible`
-    (at 1 %).
+    One row: `statistic` (twice the log-likelihood ratio), `degrees_of_freedom`, `p_value`, and
+    `reversible` (at 1 %).
     """
     counts = found.matrix("count", movie=movie).to_numpy()
     statistic, freedom, p = chain_tests.reversibility_test(counts)

@@ -15,7 +15,7 @@ from stemkin.kernels.chains.markov import overlap, transition_probabilities
 from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times
+from stemkin.rows.tracks import frame_times, known_experiment
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
 from stemkin.vocabulary import chosen_classes
 
@@ -48,8 +48,7 @@ class Transitions:
 
     @property
     def probabilities(self) -> pd.DataFrame:
-        """Pooled probabilities at the first lag; NaN in the row of a class that was never seen
-        twice."""
+        """Pooled probabilities at the first lag; NaN in the row of a class never seen twice."""
         return self.matrix("probability")
 
     @property
@@ -99,10 +98,12 @@ class Transitions:
         if k == 0:
             return pd.DataFrame(index=labels, columns=labels, dtype=self.table[column].dtype)
         lags = self.table["lag_frames"].to_numpy()
-        lag = lag_frames if lag_frames is not None or not len(lags) else int(lags[0])
+        lag = lag_frames
+        if lag is None and len(lags):
+            lag = int(lags[0])
         meant = (self.table["movie"] == movie).to_numpy() & (lags == lag)
         for name, value in group.items():
-            meant &= (self.table[name] == value).to_numpy() if name in columns else False
+            meant &= name in columns and (self.table[name] == value).to_numpy()
         if meant.sum() != k * k:
             known = self.table["movie"].unique().tolist()
             wanted = "".join(f", {name} {value}" for name, value in group.items())
@@ -111,7 +112,8 @@ class Transitions:
                 f"{known[:5]}, lags {np.unique(lags).tolist()}"
             )
             groups = columns[1 : columns.index("lag_frames")]
-            msg += f"; say which of the groups is meant, by {groups}" if groups else ""
+            if groups:
+                msg += f"; say which of the groups is meant, by {groups}"
             raise ValueError(msg)
         return pd.DataFrame(
             self.table[column].to_numpy()[meant].reshape(k, k), index=labels, columns=labels
@@ -149,7 +151,8 @@ def transitions(
         are NaN.
     class_name, class_names, class_ids
         The states: one class, several, or their numbers; by default the classes of the experiment
-        and of the rows. Rows of other classes, and rows that are not named, count as frames in which the particle was not seen.
+        and of the rows. Rows of other classes, and rows that are not named, count as frames in
+        which the particle was not seen.
     confidence
         Of all intervals.
 
@@ -166,7 +169,7 @@ def transitions(
     ValueError
         If a column is missing, a particle is twice in one frame, or a lag is below 1.
     """
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     time_of = _maybe_times(tracks, known, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     return question_of_changes(
@@ -207,7 +210,9 @@ def question_of_changes(
     confidence
         Of the intervals.
     """
-    chosen = None if class_ids is None else tuple(sorted({int(i) for i in class_ids}))
+    chosen: tuple[int, ...] | None = None
+    if class_ids is not None:
+        chosen = tuple(sorted({int(i) for i in class_ids}))
 
     def fitted(sums: Sums) -> Transitions:
         states = chosen
@@ -228,8 +233,7 @@ def question_of_changes(
 
 
 def names_of(experiment: Experiment | None) -> dict[int, str]:
-    """Return class number → name of the named classes of `experiment`; empty where none is
-    known."""
+    """Return class number → name of the named classes of `experiment`; empty where none known."""
     if experiment is None or experiment.classes is None:
         return {}
     classes = experiment.classes[experiment.classes["class_id"] != NOT_NAMED]
@@ -261,6 +265,8 @@ def _rows_of(
     k = len(states)
     from_id, to_id = np.repeat(states, k), np.tile(states, k)
     for lag in lags:
+        # A matrix holds the counts of all lags up to the longest, then those of neighbours in a track
+        # with a gap of 1 to MAX_GAP frames; see `count_transitions`.
         lagged = np.sum([matrix[:lag] for matrix in parts.values()], axis=0)
         count, repeats = lagged[-1], overlap(transition_probabilities(lagged)[0])
         P, low, high = transition_probabilities(count, confidence=confidence, overlap=repeats)
@@ -268,34 +274,37 @@ def _rows_of(
         if len(distinct) > 1 and not np.isnan(list(distinct)).any():
             P, low, high = (np.full((k, k), np.nan) for _ in range(3))
         if lag == 1:
-            rates = _fitted(
-                *spans([matrix[-MAX_GAP:] for matrix in parts.values()], list(times.values())),
-                1,
-                confidence,
-            )
+            own = [matrix[-MAX_GAP:] for matrix in parts.values()]
+            steps = list(times.values())
         else:
             own = [matrix[lag - 1 : lag] for matrix in parts.values()]
-            rates = _fitted(
-                *spans(own, [lag * seconds for seconds in times.values()]), lag, confidence
-            )
+            steps = [lag * seconds for seconds in times.values()]
+        rates = _fitted(*spans(own, steps), lag, confidence)
         yield {
-            "lag_frames": np.full(k * k, lag), "from_id": from_id, "to_id": to_id, "count": count.ravel(),
-            "probability": P.ravel(), "low": low.ravel(), "high": high.ravel(),
-            "rate_per_s": rates.rates.ravel(), "rate_low": rates.low.ravel(), "rate_high": rates.high.ravel(),
-        }  # fmt: skip
+            "lag_frames": np.full(k * k, lag),
+            "from_id": from_id,
+            "to_id": to_id,
+            "count": count.ravel(),
+            "probability": P.ravel(),
+            "low": low.ravel(),
+            "high": high.ravel(),
+            "rate_per_s": rates.rates.ravel(),
+            "rate_low": rates.low.ravel(),
+            "rate_high": rates.high.ravel(),
+        }
 
 
 def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (m, k, k) counts of each time that passed, and the (m,) times, of counts (gaps, k,
-    k) of several movies.
+    """Return the (m, k, k) counts of each time that passed in several movies, and the (m,) times.
 
     Parameters
     ----------
     counts
-        One array per movie: counts of the pairs that are 1, 2, ... steps apart.
+        One (gaps, k, k) array per movie: counts of the pairs that are 1, 2, ... steps apart.
     times
         What passes in one step of each movie.
     """
+    # A time is a key as it is: movies with equal frame times add up, others stand side by side.
     together: dict[float, np.ndarray] = {}
     for own, step in zip(counts, times, strict=True):
         for gap in np.flatnonzero(own.any(axis=(1, 2))).tolist():
@@ -306,8 +315,7 @@ def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndar
 
 
 def _fitted(counts: np.ndarray, times: np.ndarray, overlap: int, confidence: float) -> Generator:
-    """Return the generator of counts whose times are known; NaN where one is not, or there are
-    none."""
+    """Return the generator of counts whose times are known; NaN where one is not, or none are."""
     if not len(times) or np.isnan(times).any():
         nothing = np.full(counts.shape[1:], np.nan)
         return Generator(nothing, nothing, nothing, 0.0)

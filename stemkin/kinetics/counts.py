@@ -1,5 +1,4 @@
-"""Which class is followed by which in the rows of whole tracks: the sums behind every transition,
-rate and dwell time."""
+"""Which class is followed by which in whole tracks: the sums behind transitions and rates."""
 
 from __future__ import annotations
 
@@ -34,12 +33,13 @@ def count_transitions(
     Each vector holds `max_lag` counts of the pairs that are 1, 2, ... frames apart, and then
     `MAX_GAP` counts of the rows that follow each other in a track with a gap of 1, 2, ... frames.
     """
-    grouping = Grouping() if grouping is None else grouping
-    one_movie = None if grouping.parts else _of_one_movie(rows, max_lag, states)
-    if one_movie is not None:
-        return one_movie
+    grouping = grouping or Grouping()
+    if not grouping.parts:
+        one_movie = _of_one_movie(rows, max_lag, states)
+        if one_movie is not None:
+            return one_movie
     tracks = Trajectories.of(rows, need=("class_id",))
-    wanted = tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states)
+    wanted = in_states(tracks.class_id, states)
     if not wanted.all():
         tracks = tracks.keep(wanted)
     if len(tracks.frame) == 0:
@@ -51,13 +51,26 @@ def count_transitions(
     words: Any = {"n_states": len(found), "group": group, "n_groups": len(keys)}
     where = (tracks.track, tracks.frame, state)
     near = pair_counts(*where, max_lag=MAX_GAP, neighbours=True, **words)
-    lagged = near[:, :1] if max_lag == 1 else pair_counts(*where, max_lag=max_lag, **words)
+    # A row and the one a frame later are neighbours in their track too, so lag 1 is counted already;
+    # at longer lags there may be rows in between.
+    lagged = near[:, :1]
+    if max_lag != 1:
+        lagged = pair_counts(*where, max_lag=max_lag, **words)
     return _as_sums(keys, found, np.concatenate([lagged, near], axis=1))
 
 
+def in_states(class_id: np.ndarray, states: Sequence[int] | None) -> np.ndarray:
+    """Return the (n,) mask of rows whose class is one of the `states`; None: of any named class."""
+    if states is None:
+        return np.asarray(class_id != NOT_NAMED)
+    return np.isin(class_id, states)
+
+
 def _of_one_movie(rows: pd.DataFrame, max_lag: int, states: Sequence[int] | None) -> Sums | None:
-    """Return what `count_transitions` does, without putting tracks in order; None where there are
-    several movies, or no room."""
+    """Return what `count_transitions` does, without putting tracks in order.
+
+    None where there are several movies, or particle, frame and class have no room in one number.
+    """
     check_columns(rows, "tracks", needed=("frame", "particle", "class_id"))
     movies, _ = movie_codes(rows)
     named = rows["class_id"].to_numpy()
@@ -75,17 +88,25 @@ def _of_one_movie(rows: pd.DataFrame, max_lag: int, states: Sequence[int] | None
         return None
     if pairs.twins is not None:
         raise twins(*pairs.twins)
-    left_out = set() if states is None else set(pairs.states.tolist()) - set(states)
-    pairs = pairs.without({NOT_NAMED, *left_out})
+    left_out = {NOT_NAMED}
+    if states is not None:
+        left_out |= set(pairs.states.tolist()) - set(states)
+    pairs = pairs.without(left_out)
+    # Packed classes count from the lowest one: the matrices have a row and a column for every number
+    # from there on, and `at` picks those of the classes that occur.
     found = pairs.states
     at = found - pairs.lowest[2]
     near = pairs.neighbour_counts(MAX_GAP)
-    counts = np.concatenate([near[:1] if max_lag == 1 else pairs.pair_counts(max_lag), near])
+    lagged = near[:1]
+    if max_lag != 1:
+        lagged = pairs.pair_counts(max_lag)
+    counts = np.concatenate([lagged, near])
     return _as_sums([key], found, counts[None][:, :, at[:, None], at])
 
 
 def _as_sums(keys: Sequence[Key], found: np.ndarray, counts: np.ndarray) -> Sums:
     """Return key, from, to → counts, of (n_keys, n_lags, k, k) counts of the classes `found`."""
+    # Each class that occurs has its diagonal, be it 0, so that it becomes a state of the matrices.
     nothing = np.zeros(counts.shape[1], np.int64)
     seen: Sums = {(key, int(i), int(i)): nothing for key in keys for i in found}
     where = zip(*np.nonzero(counts.any(axis=1)), strict=True)

@@ -27,16 +27,17 @@ from stemkin.kinetics.changes import names_of
 from stemkin.kinetics.numbers import frames_looked_at
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import Trajectories, frame_times
+from stemkin.rows.tracks import Trajectories, frame_times, known_experiment
 from stemkin.tables import NOT_NAMED, OK, Experiment, check_columns
 
 NM2_IN_BARN = 1e10
 """One square nanometre in barn."""
 
 WINDOW = 3
-"""A gain and a loss that are farther apart in time than this [frames] are two events. As many
-frames at both ends of a movie only serve
-to match: what is first seen there may have been missed before."""
+"""A gain and a loss that are farther apart in time than this [frames] are two events.
+
+As many frames at both ends of a movie only serve to match: what is first seen there may have been
+missed before."""
 
 
 def cross_section(
@@ -96,8 +97,7 @@ def creation(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> Question[pd.DataFrame]:
-    """Return how many vacancies the beam made per site and dose. Computes once: one pass over the
-    tracks.
+    """Return how many vacancies the beam made per site and dose. Computes once.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def creation(
     ValueError
         If a column, a place, the size of a pixel or a frame time is missing.
     """
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     if not isinstance(known, Experiment):
         msg = (
             "the size of the field is not known; pass experiment=... (detections.experiment), "
@@ -149,13 +149,11 @@ def creation(
         tracks, "tracks", needed=("frame", "particle", "class_id", "y", "x", "y_nm", "x_nm")
     )
     names = names_of(known)
-    lacks = (
-        dict(vacancies)
-        if vacancies is not None
-        else {i: vacancies_in(name) for i, name in names.items()}
-    )
+    if vacancies is None:
+        vacancies = {i: vacancies_in(name) for i, name in names.items()}
+    lacks = dict(vacancies)
     crowded = frozenset(i for i, name in names.items() if "+" in name)
-    grouping = Grouping.of(by, tracks.iloc[:0] if isinstance(tracks, pd.DataFrame) else tracks, experiment=known, frame_time_s=frame_time_s)  # fmt: skip
+    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     looked = frames_looked_at(known)
 
     def table(sums: Sums) -> pd.DataFrame:
@@ -163,9 +161,10 @@ def creation(
         for movie in sorted({*(k[1] for k in sums), *looked}):
             events = sums.get(("events", movie), _Events.none())
             taken = int(sums.get(("columns", movie), 0)) * atoms_per_column
+            step_s = time_of(movie)
             counts |= _of_movie(
-                movie, events, known, looked, grouping, reach_nm, time_of(movie), sites_per_nm2, taken
-            )  # fmt: skip
+                movie, events, known, looked, grouping, reach_nm, step_s, sites_per_nm2, taken
+            )
         rows = []
         for group, keys in grouping.groups(counts):
             together = np.sum([counts[key] for key in keys], axis=0)
@@ -177,8 +176,13 @@ def creation(
 
 @dataclass(frozen=True, eq=False)
 class _Events:
-    """Gains and losses of one movie: (n, 7) frame, y_nm, x_nm, y, x, vacancies gained, whether
-    beside another defect."""
+    """Gains and losses of vacancies in one movie.
+
+    Attributes
+    ----------
+    rows
+        (n, 7) frame, y_nm, x_nm, y, x, vacancies gained, whether beside another defect.
+    """
 
     rows: np.ndarray
 
@@ -193,8 +197,10 @@ class _Events:
 def vacancy_events(
     rows: pd.DataFrame, *, lacks: Mapping[int, int], crowded: frozenset[int]
 ) -> Sums:
-    """Return ("events", movie) → gains and losses of vacancies, ("columns", movie) → columns that
-    defects take up. Computes once."""
+    """Return the gains and losses of vacancies, and the columns that defects take. Computes once.
+
+    Under ("events", movie) the `_Events`, under ("columns", movie) a number of columns and frames.
+    """
     tracks = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
@@ -214,10 +220,13 @@ def vacancy_events(
     first = np.append(True, tracks.track[1:] != tracks.track[:-1])
     last = np.append(first[1:], True)
     before = np.where(first, 0, np.append(0, held[:-1]))
+    # Each row gains what it holds more than the row before in its track; behind a track's last row,
+    # one frame later and at the same place, all that it held is lost.
     place = np.column_stack([tracks.frame, tracks.y_nm, tracks.x_nm, raw, held - before, beside])
     ended = place[last].copy()
     ended[:, 0] += 1
     ended[:, 5] = -held[last]
+    # a gain is beside another defect if its own row is, a loss if the row before was
     was_beside = np.append(False, beside[:-1])
     place[:, 6] = np.where(held >= before, beside, was_beside)
     events = np.concatenate([place, ended])
@@ -242,8 +251,11 @@ def _of_movie(
     sites_per_nm2: float,
     taken: int,
 ) -> dict[Key, np.ndarray]:
-    """Return key → (made, made beside another defect, healed, sites x time [s], sites x dose
-    [e/nm²], time [s])."""
+    """Return key → numbers of one movie, that add up over movies.
+
+    They are: made, made beside another defect, healed, sites x time [s], sites x dose [e/nm²],
+    time [s].
+    """
     about = known.of_movie(movie)
     pixel = float(about["pixel_size_nm"])
     if not pixel > 0:
@@ -251,34 +263,31 @@ def _of_movie(
         raise ValueError(msg)
     good, there = _good_frames(looked.get(movie), int(about["n_frames"]))
     n_looked = max(len(good), 1)
+    # The frames at the movie's ends only serve to match gains with losses: neither what happens in
+    # them nor their dose counts.
     inside = slice(WINDOW, max(len(good) - WINDOW, WINDOW))
-    ends, good, there = good[[0, -1]] if len(good) else good, good[inside], there[inside]
+    ends = good
+    if len(good):
+        ends = good[[0, -1]]
+    good, there = good[inside], there[inside]
     whole = [float(about[name]) * pixel for name in ("height_px", "width_px")]
     if not len(good) or min(whole) <= 2 * reach_nm:
         return {}
     sites = (sites_per_nm2 - taken / n_looked / np.prod(whole)) * np.prod(
         [length - 2 * reach_nm for length in whole]
     )
-    rate = (
-        float(about["dose_rate_e_per_nm2_s"]) if "dose_rate_e_per_nm2_s" in about.index else np.nan
-    )
-    keys, code = grouping.codes(
-        [movie], np.zeros(len(good), int), good, pd.DataFrame(index=range(len(good)))
-    )
+    rate = float(about.get("dose_rate_e_per_nm2_s", np.nan))
+    nobody = pd.DataFrame(index=range(len(good)))
+    keys, code = grouping.codes([movie], np.zeros(len(good), int), good, nobody)
     table = np.zeros((len(keys), 6))
     site_time = np.bincount(code, weights=there, minlength=len(keys)) * step_s * sites
     table[:, 3], table[:, 4] = site_time, site_time * rate
     table[:, 5] = np.bincount(code, minlength=len(keys)) * step_s
-    inner = (events.rows[:, 0] > ends[0]) & (
-        events.rows[:, 0] <= ends[1]
-    )  # a movie's ends are neither gains nor losses
+    frame = events.rows[:, 0]
+    inner = (frame > ends[0]) & (frame <= ends[1])  # what begins or ends with the movie is no event
     left = _unmatched(events.rows[inner], reach_nm)
-    edge = reach_nm / pixel - 0.5
-    far = [
-        np.abs(left[:, c] - (size - 1) / 2) < (size - 1) / 2 - edge
-        for c, size in ((3, about["height_px"]), (4, about["width_px"]))
-    ]
-    left = left[far[0] & far[1] & np.isin(left[:, 0], good)]
+    far = _far_from_edges(left, about, reach_nm / pixel)
+    left = left[far & np.isin(left[:, 0], good)]
     group = code[np.searchsorted(good, left[:, 0])]
     gained, beside = left[:, 5] > 0, left[:, 6] > 0
     for column, own in enumerate((gained & ~beside, gained & beside, ~gained)):
@@ -286,13 +295,26 @@ def _of_movie(
     return dict(zip(keys, table, strict=True))
 
 
+def _far_from_edges(events: np.ndarray, about: pd.Series, reach_px: float) -> np.ndarray:
+    """Return the (n,) mask of `events` farther than `reach_px` from every edge of the frame."""
+    edge = reach_px - 0.5
+    far = np.ones(len(events), bool)
+    for column, size in ((3, about["height_px"]), (4, about["width_px"])):
+        far &= np.abs(events[:, column] - (size - 1) / 2) < (size - 1) / 2 - edge
+    return far
+
+
 def _good_frames(rows: pd.DataFrame | None, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames that were looked at, and the share of each that is no hole (1 where that
-    was not measured)."""
+    """Return the frames that were looked at, and the share of each that is no hole.
+
+    The share is 1 where it was not measured.
+    """
     if rows is None:
         return np.arange(n_frames), np.ones(n_frames)
     own = rows[rows["status"] == OK].sort_values("frame")
-    vacuum = own["vacuum"].to_numpy(np.float64) if "vacuum" in own.columns else np.zeros(len(own))
+    vacuum = np.zeros(len(own))
+    if "vacuum" in own.columns:
+        vacuum = own["vacuum"].to_numpy(np.float64)
     return own["frame"].to_numpy(), 1 - np.nan_to_num(vacuum)
 
 
@@ -300,6 +322,7 @@ def _unmatched(events: np.ndarray, reach_nm: float) -> np.ndarray:
     """Return the gains and losses that nothing nearby explains, one row for each vacancy."""
     events = events[np.lexsort(events.T[::-1])]
     single = events[np.repeat(np.arange(len(events)), np.abs(events[:, 5]).astype(int))]
+    # Frame, y and x as one place in space, in which WINDOW + 1 frames are as far as `reach_nm`.
     point = single[:, :3] * (reach_nm / (WINDOW + 1), 1.0, 1.0)
     gains, losses = np.flatnonzero(single[:, 5] > 0), np.flatnonzero(single[:, 5] < 0)
     i, j = match_points(point[gains], point[losses], max_distance=reach_nm)
@@ -311,13 +334,20 @@ def _unmatched(events: np.ndarray, reach_nm: float) -> np.ndarray:
 def _row(total: np.ndarray, confidence: float) -> dict[str, Any]:
     made, beside, healed, site_time, site_dose, time_s = total
     low, high = count_interval(np.array(made), confidence=confidence)
-    barn = (
-        cross_section(int(made), site_dose, confidence=confidence)
-        if site_dose > 0
-        else (np.nan,) * 3
-    )
+    dose, barn = np.nan, (np.nan, np.nan, np.nan)
+    if site_dose > 0:
+        dose = site_dose / site_time * time_s
+        barn = cross_section(int(made), site_dose, confidence=confidence)
     return {
-        "n_created": made, "n_at_dopants": beside, "n_healed": healed, "n_sites": site_time / time_s,
-        "dose_e_per_nm2": site_dose / site_time * time_s if site_dose > 0 else np.nan, "rate_per_site_s": made / site_time,
-        "rate_low": low / site_time, "rate_high": high / site_time, "cross_section_barn": barn[0], "low": barn[1], "high": barn[2],
-    }  # fmt: skip
+        "n_created": made,
+        "n_at_dopants": beside,
+        "n_healed": healed,
+        "n_sites": site_time / time_s,
+        "dose_e_per_nm2": dose,
+        "rate_per_site_s": made / site_time,
+        "rate_low": low / site_time,
+        "rate_high": high / site_time,
+        "cross_section_barn": barn[0],
+        "low": barn[1],
+        "high": barn[2],
+    }

@@ -22,7 +22,7 @@ from stemkin.kinetics.changes import Transitions, names_of, question_of_changes
 from stemkin.kinetics.creation import NM2_IN_BARN
 from stemkin.rows.groups import By, Grouping
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times
+from stemkin.rows.tracks import frame_times, known_experiment
 from stemkin.tables import Experiment
 from stemkin.vocabulary import chosen_classes
 
@@ -39,8 +39,7 @@ def beam_cross_sections(
     class_ids: int | Iterable[int] | None = None,
     confidence: float = 0.95,
 ) -> Question[pd.DataFrame]:
-    """Return the rates of `transitions` per electron and area, as cross-sections. Computes once:
-    one pass over the tracks.
+    """Return the rates of `transitions` per electron and area: cross-sections. Computes once.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def beam_cross_sections(
     ValueError
         If a movie has no frame time or no dose rate.
     """
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     doses = _doses(frame_times(tracks, experiment, frame_time_s), known)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     changes = question_of_changes(

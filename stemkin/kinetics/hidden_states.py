@@ -21,10 +21,11 @@ from stemkin.controls import checked_confusion
 from stemkin.kernels.chains.counting import run_starts
 from stemkin.kinetics.baum_welch import BaumWelch, Emissions
 from stemkin.kinetics.changes import Transitions, names_of, transitions
+from stemkin.kinetics.counts import in_states
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, held, sum_over
-from stemkin.rows.tracks import Trajectories, frame_times
-from stemkin.tables import NOT_NAMED, POOLED, Experiment
+from stemkin.rows.tracks import Trajectories, frame_times, known_experiment
+from stemkin.tables import POOLED, Experiment
 from stemkin.vocabulary import checked, chosen_classes
 
 
@@ -42,8 +43,9 @@ def hidden_transitions(
     class_ids: int | Iterable[int] | None = None,
     confidence: float = 0.95,
 ) -> Transitions:
-    """Return transitions with the naming errors taken out. Computes once, then passes over the
-    names some 20 to 100 times.
+    """Return transitions with the naming errors taken out. Computes once.
+
+    One pass over the tracks, then some 20 to 100 over the names that are held of them.
 
     Parameters
     ----------
@@ -60,7 +62,8 @@ def hidden_transitions(
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.
     class_name, class_names, class_ids
-        The states: one class, several, or their numbers; by default the classes of the experiment and of the rows.
+        The states: one class, several, or their numbers; by default the classes of the experiment
+        and of the rows.
     confidence
         Of all intervals.
 
@@ -77,7 +80,7 @@ def hidden_transitions(
         If a column is missing, the confusion matrix does not fit the classes, or a frame time is
         not known.
     """
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     wanted = chosen_classes(
@@ -96,12 +99,8 @@ def hidden_transitions(
             "confidence": confidence,
         }
         return transitions(tracks, class_ids=states, **words)
-    named = np.array(
-        [
-            sum(seen.get(("state", g, i), 0) for g in {k[1] for k in seen} if g[0] == POOLED)
-            for i in states
-        ]
-    )
+    pooled = {group for _, group, *_ in seen if group[0] == POOLED}
+    named = np.array([sum(seen.get(("state", group, i), 0) for group in pooled) for i in states])
     prior, emission = (named + 0.5) / (named + 0.5).sum(), _emission_table(confusion, states)
     where = dask.compute(*[dask.delayed(list)(part) for part in names])
     rows = []
@@ -110,9 +109,8 @@ def hidden_transitions(
             (movie, gap): time_of(movie) * gap for own, movie, gap in sorted(gaps) if own == group
         }
         holders = [part for part, groups in zip(names, where, strict=True) if group in groups]
-        rows.append(
-            (group, BaumWelch(holders, group, states, times, emission, prior).table(confidence))
-        )
+        fit = BaumWelch(holders, group, states, times, emission, prior)
+        rows.append((group, fit.table(confidence)))
     of_movies = {movie: time_of(movie) for _, movie, _ in gaps}
     return Transitions(grouping.table(rows, "transitions"), names_of(known), states, of_movies)
 
@@ -142,13 +140,14 @@ def _names_of(
     A track that passes from one group into another is cut there, and the row behind the cut ends
     the first piece as well: a change belongs to the group of its earlier row.
     """
-    tracks = Trajectories.of(
-        rows, need=("class_id", "probability") if with_probability else ("class_id",)
-    )
-    kept = tracks.keep(
-        tracks.class_id != NOT_NAMED if states is None else np.isin(tracks.class_id, states)
-    )
-    sure = rows["probability"].to_numpy(np.float64)[kept.row] if with_probability else None
+    need = ["class_id"]
+    if with_probability:
+        need.append("probability")
+    tracks = Trajectories.of(rows, need=tuple(need))
+    kept = tracks.keep(in_states(tracks.class_id, states))
+    sure = None
+    if with_probability:
+        sure = rows["probability"].to_numpy(np.float64)[kept.row]
     if sure is not None and ((sure < 0) | (sure > 1)).any():
         msg = (
             "the column 'probability' says how sure a name is, from 0 to 1, but it holds "
@@ -166,6 +165,8 @@ def _names_of(
     found: dict[Key, Emissions] = {}
     for group, own in grouping.groups(keys):
         pieces = np.isin(code[begin], [keys.index(key) for key in own])
+        # The pieces of this group, copied one behind the other: piece j takes the rows from `begin`
+        # on, one more than its own where the track goes on, and fills `edges[j]` to `edges[j + 1]`.
         length = (end - begin + goes_on)[pieces]
         edges = np.append(0, np.cumsum(length))
         row = np.arange(edges[-1]) + np.repeat(begin[pieces] - edges[:-1], length)
@@ -178,7 +179,9 @@ def _names_of(
         position = np.zeros(len(row), dtype=np.int32)
         position[~first] = gap.ravel()
         gaps = [(kept.movies[m], int(g)) for m, g in pairs]
-        own_sure = None if sure is None else sure[row]
+        own_sure = sure
+        if sure is not None:
+            own_sure = sure[row]
         found[group] = Emissions(
             edges, kept.class_id[row].astype(np.int32), own_sure, position, gaps
         )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from stemkin.kinetics.changes import names_of
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import ONLY_MOVIE, frame_times, whole_numbers
+from stemkin.rows.tracks import ONLY_MOVIE, frame_times, known_experiment, whole_numbers
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
 from stemkin.vocabulary import chosen_classes, of_classes, refuse_negative_frames
 
@@ -54,7 +54,7 @@ def populations(
         If a column is missing, a frame or class is no whole number, a frame lies outside its movie,
         or a frame time is not known.
     """
-    known = experiment if experiment is not None else getattr(detections, "experiment", None)
+    known = known_experiment(detections, experiment)
     time_of = frame_times(detections, experiment, frame_time_s)
     chosen = chosen_classes(
         known, class_name=class_name, class_names=class_names, class_ids=class_ids
@@ -71,26 +71,18 @@ def _table(sums: Sums, known: Experiment | None, time_of: Callable[[str], float]
     for (movie, _), numbers in sums.items():
         refuse_frames_outside(known, movie, numbers.first, numbers.first + len(numbers.counts) - 1)
     looked_at = frames_looked_at(known)
-    movies = sorted(
-        {movie for movie, _ in sums}
-        | (set() if known is None else set(known.movies["movie"].astype(str)))
-    )
+    movies = {movie for movie, _ in sums}
+    if known is not None:
+        movies |= set(known.movies["movie"].astype(str))
     classes = sorted({*names_of(known), *(class_id for _, class_id in sums)})
-    parts = (
-        [
-            _of_movie(
-                m,
-                classes,
-                sums,
-                *_looked_at(known, looked_at, m, classes, sums),
-                _time_of(m, known, time_of),
-            )
-            for m in movies
-        ]
-        if classes
-        else []
-    )
-    return conform(pd.concat(parts), "populations") if parts else empty("populations")
+    if not movies or not classes:
+        return empty("populations")
+    parts = []
+    for movie in sorted(movies):
+        frames, times = _looked_at(known, looked_at, movie, classes, sums)
+        frame_time_s = _time_of(movie, known, time_of)
+        parts.append(_of_movie(movie, classes, sums, frames, times, frame_time_s))
+    return conform(pd.concat(parts), "populations")
 
 
 def _time_of(movie: str, known: Experiment | None, time_of: Callable[[str], float]) -> float:
@@ -105,10 +97,11 @@ def _time_of(movie: str, known: Experiment | None, time_of: Callable[[str], floa
 def count_per_frame(rows: pd.DataFrame) -> Sums:
     """Return movie, class → (2, m) frames with a detection and how many. Computes once."""
     check_columns(rows, "detections", needed=("frame", "class_id"))
-    movies = rows["movie"] if "movie" in rows.columns else pd.Series(ONLY_MOVIE, index=rows.index)
-    frame, named = (
-        pd.Series(whole_numbers(rows, c), index=rows.index) for c in ("frame", "class_id")
-    )
+    movies: Any = rows.get("movie")
+    if movies is None:
+        movies = pd.Series(ONLY_MOVIE, index=rows.index)
+    frame = pd.Series(whole_numbers(rows, "frame"), index=rows.index)
+    named = pd.Series(whole_numbers(rows, "class_id"), index=rows.index)
     sums: Sums = {}
     for key, frames in frame.groupby([movies, named], observed=True):
         movie, class_id = cast("tuple[str, int]", key)
@@ -140,14 +133,13 @@ class _Numbers:
 
 
 def frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
-    """Return movie → its rows of the table ``frames``; one row per frame is read, no pixel.
-    Computes once."""
+    """Return movie → its rows of the table ``frames``, without reading pixels. Computes once."""
     if known is None or known.frames is None:
         return {}
-    frames = known.frames[
-        [c for c in ("movie", "frame", "status", "time_s", "vacuum") if c in known.frames.columns]
-    ]
-    frames = frames if isinstance(frames, pd.DataFrame) else frames.compute()
+    wanted = ("movie", "frame", "status", "time_s", "vacuum")
+    frames = known.frames[[column for column in wanted if column in known.frames.columns]]
+    if not isinstance(frames, pd.DataFrame):
+        frames = frames.compute()
     return {str(movie): own for movie, own in frames.groupby("movie", observed=True)}
 
 
@@ -161,8 +153,10 @@ def refuse_frames_outside(known: Experiment | None, movie: str, first: int, last
         known, beyond `MOST_FRAMES`.
     """
     refuse_negative_frames(movie, first)
-    own = pd.DataFrame() if known is None else known.movies[known.movies["movie"] == movie]
-    n = int(own["n_frames"].iloc[0]) if len(own) and "n_frames" in own.columns else MOST_FRAMES
+    n = MOST_FRAMES
+    if known is not None and "n_frames" in known.movies.columns:
+        own = known.movies.loc[known.movies["movie"] == movie, "n_frames"]
+        n = int(next(iter(own), MOST_FRAMES))
     if last >= n:
         msg = (
             f"movie {movie!r} has the frames 0 to {n - 1}, but rows say frame {last}; give these "
@@ -178,21 +172,18 @@ def _looked_at(
     classes: list[int],
     sums: Any,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the frames of `movie` that were looked at, and their times where the table ``frames``
-    says them."""
+    """Return the frames of `movie` that were looked at, and their times where these are known."""
     if movie in frames:
         own = frames[movie]
         own = own[own["status"] == OK].sort_values("frame")
         return own["frame"].to_numpy(np.int64), own["time_s"].to_numpy(np.float64)
-    n = (
-        0
-        if known is None
-        else int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
-    )
-    own_numbers = (sums[movie, i] for i in classes if (movie, i) in sums)
-    return np.arange(
-        n or max((numbers.first + len(numbers.counts) for numbers in own_numbers), default=0)
-    ), None
+    n = 0
+    if known is not None:
+        n = int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
+    if n == 0:  # of a movie that nobody listed, up to its last row
+        own = [sums[movie, i] for i in classes if (movie, i) in sums]
+        n = max((numbers.first + len(numbers.counts) for numbers in own), default=0)
+    return np.arange(n), None
 
 
 def _of_movie(
@@ -203,17 +194,18 @@ def _of_movie(
     times: np.ndarray | None,
     frame_time_s: float,
 ) -> pd.DataFrame:
-    seconds = (
-        frames * frame_time_s
-        if times is None
-        else np.where(np.isfinite(times), times, frames * frame_time_s)
-    )
-    stop = int(frames[-1]) + 1 if len(frames) else 0
+    seconds = frames * frame_time_s
+    if times is not None:
+        seconds = np.where(np.isfinite(times), times, seconds)
+    stop = int(frames.max(initial=-1)) + 1
     nobody = _Numbers(0, np.zeros(0, dtype=np.int64))
     n = np.stack([sums.get((movie, i), nobody).between(0, stop)[frames] for i in classes], axis=1)
     return pd.DataFrame(
         {
-            "movie": movie, "frame": np.repeat(frames, len(classes)), "time_s": np.repeat(seconds, len(classes)),
-            "class_id": np.tile(np.array(classes), len(frames)), "n": n.ravel(),
+            "movie": movie,
+            "frame": np.repeat(frames, len(classes)),
+            "time_s": np.repeat(seconds, len(classes)),
+            "class_id": np.tile(np.array(classes), len(frames)),
+            "n": n.ravel(),
         }
-    )  # fmt: skip
+    )

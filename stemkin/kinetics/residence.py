@@ -21,7 +21,7 @@ from stemkin.kinetics.changes import names_of, spans
 from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, added, verb
-from stemkin.rows.tracks import Trajectories, frame_times
+from stemkin.rows.tracks import Trajectories, frame_times, known_experiment
 from stemkin.tables import NOT_NAMED, Experiment
 from stemkin.vocabulary import chosen_classes, of_classes
 
@@ -72,7 +72,7 @@ def dwell_times(
     ValueError
         If a column is missing, a particle is twice in one frame, or a frame time is not known.
     """
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     chosen = chosen_classes(
@@ -104,10 +104,11 @@ def count_unseen_ends(rows: pd.DataFrame, *, grouping: Grouping) -> Sums:
     linked = (tracks.track[1:] == tracks.track[:-1]) & (tracks.frame[1:] == tracks.frame[:-1] + 1)
     found, state = small_codes(tracks.class_id)
     n = len(keys) * len(found)
+    # linked[i] is true where row i + 1 continues row i without a gap: a stay's end was not seen
+    # behind a row that nothing continues, its beginning not before one that continues nothing.
     lost, met = ~np.append(linked, False), ~np.append(False, linked)
-    open_ended = [
-        np.bincount((code * len(found) + state)[mask], minlength=n) for mask in (lost, met)
-    ]
+    cell = code * len(found) + state
+    open_ended = [np.bincount(cell[mask], minlength=n) for mask in (lost, met)]
     table = np.stack(open_ended, axis=1).reshape(len(keys), len(found), 2)
     where = ((m, i) for m in range(len(keys)) for i in range(len(found)))
     return {(keys[m], int(found[i])): table[m, i] for m, i in where}
@@ -126,19 +127,23 @@ def _dwell_rows(
     one_step = np.stack([matrix[0] for matrix in parts.values()])
     exits = (one_step.sum(axis=2) - np.diagonal(one_step, axis1=1, axis2=2)).sum(axis=0)
     at_risk_s = np.array(times) @ one_step.sum(axis=2)
-    unseen = [
-        np.sum([stays.get((key, i), np.zeros(2, np.int64)) for key in parts], axis=0)
-        for i in classes
-    ]
+    nothing = np.zeros(2, np.int64)
+    unseen = [np.sum([stays.get((key, i), nothing) for key in parts], axis=0) for i in classes]
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = 1.0 / rate
     return pd.DataFrame(
         {
-            "class_id": classes, "n_exits": exits, "time_at_risk_s": at_risk_s, "exit_rate_per_s": rate, "low": low,
-            "high": high, "mean_dwell_s": mean, "n_censored": [n[0] for n in unseen],
+            "class_id": classes,
+            "n_exits": exits,
+            "time_at_risk_s": at_risk_s,
+            "exit_rate_per_s": rate,
+            "low": low,
+            "high": high,
+            "mean_dwell_s": mean,
+            "n_censored": [n[0] for n in unseen],
             "n_left_censored": [n[1] for n in unseen],
         }
-    )  # fmt: skip
+    )
 
 
 @verb
@@ -154,8 +159,7 @@ def survival(
     frame_time_s: float | None = None,
     confidence: float = 0.95,
 ) -> Question[pd.DataFrame]:
-    """Return the share of stays in a class that last longer than a time, by Kaplan and Meier.
-    Computes once.
+    """Return the Kaplan-Meier survival curves of the stays in each class. Computes once.
 
     A stay ends (is an exit) where the particle is seen in another class in the next frame. It is
     censored where the track ends or has a gap; behind a gap it comes back with its age, if the
@@ -194,7 +198,7 @@ def survival(
     if begun not in ("change", "seen", "any"):
         msg = f"begun must be 'change', 'seen' or 'any', but it is {begun!r}"
         raise ValueError(msg)
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     time_of = frame_times(tracks, experiment, frame_time_s)
     grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
     chosen = chosen_classes(
@@ -233,8 +237,12 @@ def count_ages(rows: pd.DataFrame, *, begun: Begun, grouping: Grouping) -> Sums:
     )
     found, state = small_codes(tracks.class_id)
     ages = stay_ages(tracks.track, tracks.frame, state)
-    wanted = ages.changed if begun == "change" else ages.changed | (ages.first_frame > 0)
-    wanted = np.ones_like(wanted) if begun == "any" else wanted
+    if begun == "any":
+        wanted = np.ones_like(ages.changed)
+    elif begun == "change":
+        wanted = ages.changed
+    else:  # what is there in the first frame may have begun at any time before
+        wanted = ages.changed | (ages.first_frame > 0)
     group = code[ages.first_row] * len(found) + state
     sums: Sums = {}
     for which in np.unique(group[wanted & ages.at_risk]).tolist():
@@ -248,7 +256,12 @@ def _curve(stays: LifeTable, class_id: int, step: float, confidence: float) -> p
     share, low, high = kaplan_meier(stays.at_risk, stays.exits, confidence=confidence)
     return pd.DataFrame(
         {
-            "class_id": class_id, "time_s": step * np.arange(1, len(share) + 1), "n_at_risk": stays.at_risk,
-            "n_exits": stays.exits, "survival": share, "low": low, "high": high,
+            "class_id": class_id,
+            "time_s": step * np.arange(1, len(share) + 1),
+            "n_at_risk": stays.at_risk,
+            "n_exits": stays.exits,
+            "survival": share,
+            "low": low,
+            "high": high,
         }
-    )  # fmt: skip
+    )

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from stemkin.rows.tracks import known_experiment
 from stemkin.tables import COLUMNS, POOLED, Experiment, conform, empty
 
 Unit = Literal["s", "e_per_nm2", "frames"]
@@ -124,8 +125,10 @@ class Grouping:
             If a column is neither among those of the rows nor of the movies, or bins need a
             calibration that is not known.
         """
-        known = experiment if experiment is not None else getattr(rows, "experiment", None)
-        movies = known.movies if isinstance(known, Experiment) else pd.DataFrame({"movie": []})
+        known = known_experiment(rows, experiment)
+        movies = pd.DataFrame({"movie": []})
+        if isinstance(known, Experiment):
+            movies = known.movies
         asked = _asked(by, [*rows.columns, *(c for c in movies.columns if c not in rows.columns)])
         parts = tuple(dict.fromkeys(part for part in asked if part not in ("movie", "pooled")))
         of_movie: dict[tuple[str, str], Any] = {}
@@ -144,8 +147,7 @@ class Grouping:
         return cls(parts, "movie" in asked, per_frame, of_movie)
 
     def of_rows(self) -> Grouping:
-        """Return what partitions need to tell rows apart: the same however they are pooled
-        later."""
+        """Return what partitions need to tell rows apart, however they are pooled later."""
         return replace(self, each_movie=False)
 
     @property
@@ -167,6 +169,8 @@ class Grouping:
         rows
             The n rows, for their columns.
         """
+        # Part by part, (group so far, own value) is packed into one number; of these only the ones
+        # that occur, in increasing order, are groups, so keys stay sorted and few.
         code, keys = movie.astype(np.int64), [(m,) for m in movies]
         for part in self.parts:
             own, values = pd.factorize(self._values(part, movies, movie, frame, rows), sort=True)
@@ -192,6 +196,7 @@ class Grouping:
     ) -> Any:
         if isinstance(part, Bins):
             step = np.array([self._per_frame(part, m) for m in movies])
+            # the small number keeps a frame that falls on an edge in the bin that begins there
             return np.floor(frame * step[movie] / part.width + 1e-9) * part.width
         if part in rows.columns:
             return rows[part].to_numpy()
@@ -209,20 +214,23 @@ class Grouping:
         return adds
 
     def groups(self, keys: Iterable[Key]) -> list[tuple[Key, list[Key]]]:
-        """Return each group with the keys that it pools: movies one by one where asked for, then
-        all of them ("*")."""
+        """Return each group with the keys that it pools.
+
+        Movies one by one where that was asked for, then all of them together ("*").
+        """
         ordered = sorted(set(keys))
         pooled: dict[Key, list[Key]] = {}
         for key in ordered:
             pooled.setdefault((POOLED, *key[1:]), []).append(key)
-        each = [(key, [key]) for key in ordered] if self.each_movie else []
-        return [*each, *pooled.items()]
+        together = list(pooled.items())
+        if not self.each_movie:
+            return together
+        return [(key, [key]) for key in ordered] + together
 
     def table(
         self, rows: Sequence[tuple[Key, pd.DataFrame | Mapping[str, Any]]], name: str
     ) -> pd.DataFrame:
-        """Return the table `name` of the parts of each group (their columns), with the group's
-        columns behind ``movie``."""
+        """Return the table `name` of the parts of each group, with its columns behind ``movie``."""
         if not rows:
             table = empty(name)
             return _with_columns(
@@ -284,9 +292,9 @@ def _adds(bins: Bins, movie: Mapping[Any, Any], frame_time_s: float | None) -> f
     """Return what one frame of `movie` adds to time or dose; NaN where it is not known."""
     if bins.unit == "frames":
         return 1.0
-    seconds = float(movie.get("frame_time_s") or np.nan) if frame_time_s is None else frame_time_s
-    return (
-        seconds
-        if bins.unit == "s"
-        else seconds * float(movie.get("dose_rate_e_per_nm2_s") or np.nan)
-    )
+    seconds = frame_time_s
+    if seconds is None:
+        seconds = float(movie.get("frame_time_s") or np.nan)
+    if bins.unit == "s":
+        return seconds
+    return seconds * float(movie.get("dose_rate_e_per_nm2_s") or np.nan)

@@ -87,7 +87,9 @@ class Question(Generic[Answer]):
     @property
     def adds(self) -> tuple[Add, ...]:
         """All that is summed."""
-        return self.add if isinstance(self.add, tuple) else (self.add,)
+        if isinstance(self.add, tuple):
+            return self.add
+        return (self.add,)
 
     def through(self, view: Callable[[Any], Any]) -> Question[Answer]:
         """Return the same question, asked of what `view` makes of the rows of a partition.
@@ -136,6 +138,8 @@ def answers(tracks: Any, questions: Sequence[Question[Any]]) -> list[Any]:
     -----
     A task holds one partition, one view of it, and sums; only sums travel.
     """
+    # Equal sums of several questions have one name, and so one slot; a sum that settles is another
+    # one than the same sum that does not.
     slots: dict[str, int] = {}
     adds: list[Add] = []
     asked: list[tuple[int, ...]] = []
@@ -152,13 +156,15 @@ def answers(tracks: Any, questions: Sequence[Question[Any]]) -> list[Any]:
                 settled[slots[name]] = question.settle
         asked.append(tuple(own))
     plan = _Plan.of(list(enumerate(adds)))
-    total = _summed(
-        tracks, partial(_sums_of, plan=plan), partial(_settled, how=settled) if settled else None
-    )
-    return [
-        question.finish(*(total.get(i, {}) for i in own))
-        for question, own in zip(questions, asked, strict=True)
-    ]
+    settle = None
+    if settled:
+        settle = partial(_settled, how=settled)
+    total = _summed(tracks, partial(_sums_of, plan=plan), settle)
+    found = []
+    for question, numbers in zip(questions, asked, strict=True):
+        sums = [total.get(number, {}) for number in numbers]
+        found.append(question.finish(*sums))
+    return found
 
 
 @dataclass(frozen=True)
@@ -219,14 +225,19 @@ def _summed(
     kernel: Callable[[Any], dict[int, Sums]],
     settle: Callable[[dict[int, Sums]], dict[int, Sums]] | None,
 ) -> dict[int, Sums]:
-    """Return number → sums of all `pieces`; those of each movie are settled before they meet the
-    others'."""
+    """Return number → sums of all `pieces`; each movie's are settled before they meet others'."""
     if isinstance(pieces, pd.DataFrame):
         found = on_one_thread(kernel, pieces)
-        return found if settle is None else settle(found)
-    delayed = pieces if isinstance(pieces, list) else pieces.to_delayed()
+        if settle is None:
+            return found
+        return settle(found)
+    delayed = pieces
+    if not isinstance(pieces, list):
+        delayed = pieces.to_delayed()
     parts = [dask.delayed(on_one_thread)(kernel, piece) for piece in delayed]
     if settle is not None:
+        # A movie's partitions stand side by side, so neighbours with one owner are a whole movie;
+        # where owners are not known, all partitions are one.
         owners = getattr(pieces, "movie_of_partition", None) or [""] * len(parts)
         by_movie = groupby(zip(owners, parts, strict=True), key=lambda pair: pair[0])
         trees = [_tree([part for _, part in own]) for _, own in by_movie]
@@ -239,6 +250,8 @@ def _summed(
 
 def _tree(parts: list[Any]) -> Any:
     """Return the delayed sum of the delayed `parts`, at most `FAN` of them added by one task."""
+    # Neighbours are added level by level, so a task holds at most `FAN` sums and the order of
+    # additions is that of the partitions, whichever of them is done first.
     while len(parts) > 1:
         parts = [dask.delayed(_together)(parts[i : i + FAN]) for i in range(0, len(parts), FAN)]
     return parts[0]
@@ -251,10 +264,9 @@ def _together(parts: Sequence[dict[int, Sums]]) -> dict[int, Sums]:
 
 
 def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
-    """Return what `compact` keeps of each partition, in the workers' memory, for verbs that pass
-    over it many times.
+    """Return what `compact` keeps of each partition, in the workers' memory. Computes once.
 
-    Computes once: one pass over the tracks.
+    For verbs that pass over it many times; it is made in one pass over the tracks.
 
     Parameters
     ----------
@@ -280,7 +292,9 @@ def added(parts: Sequence[Sums]) -> Sums:
 
 def _add(total: Sums, part: Sums) -> Sums:
     for key, vector in part.items():
-        total[key] = total[key] + vector if key in total else vector
+        if key in total:
+            vector = total[key] + vector  # not in place: the parts' own vectors stay as they are
+        total[key] = vector
     return total
 
 

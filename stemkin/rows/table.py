@@ -21,6 +21,7 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 
+from stemkin.rows.tracks import known_experiment
 from stemkin.tables import Experiment
 
 
@@ -39,8 +40,9 @@ class Rows(dd.DataFrame):
         object.__setattr__(self, "movie_of_partition", movie_of_partition)
 
     def persist(self, **kwargs: Any) -> Rows:
-        """Keep the rows, and the table of frames behind them, in memory. Computes once: each frame
-        of a movie is read once.
+        """Keep the rows, and the table of frames behind them, in memory. Computes once.
+
+        Each frame of a movie is read once.
 
         Parameters
         ----------
@@ -85,9 +87,7 @@ def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment
     ValueError
         If neither is known.
     """
-    known = experiment
-    if known is None:
-        known = getattr(rows, "experiment", None)
+    known = known_experiment(rows, experiment)
     if not isinstance(known, Experiment):
         msg = (
             "the calibration behind these rows is not known; pass experiment=... (for instance "

@@ -16,7 +16,7 @@ and ``class_id``; without a column ``movie`` all rows belong to one movie, calle
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,8 @@ class Trajectories:
         frame = whole_numbers(rows, "frame").astype(np.int64, copy=False)
         code, particle = pd.factorize(whole_numbers(rows, "particle"))
         if len(movies) > 1:
+            # Particles of two movies may have the same number: (movie, particle) is packed into one
+            # key, and unpacked again for the tracks that occur.
             code, keys = pd.factorize(movie * len(particle) + code)
             movie_of, particle = np.divmod(keys, len(particle))[0], particle[keys % len(particle)]
         else:
@@ -94,16 +96,15 @@ class Trajectories:
         order = order_by_track(code, frame, n_tracks=len(particle))
         frame, code = frame[order], code[order]
         _refuse_twins(code, frame, particle)
-        named = (
-            whole_numbers(rows, "class_id")[order]
-            if "class_id" in rows.columns
-            else np.full(len(frame), NOT_NAMED)
-        )
-        y, x = (
-            rows[c].to_numpy(np.float64)[order] if c in need else np.zeros(0)
-            for c in ("y_nm", "x_nm")
-        )
-        return cls(movies, movie_of, particle, code, frame, named.astype(np.int64), y, x, order)
+        named = np.full(len(frame), NOT_NAMED)
+        if "class_id" in rows.columns:
+            named = whole_numbers(rows, "class_id")[order]
+        place = {"y_nm": np.zeros(0), "x_nm": np.zeros(0)}
+        for column in place.keys() & set(need):
+            place[column] = rows[column].to_numpy(np.float64)[order]
+        named = named.astype(np.int64)
+        y, x = place["y_nm"], place["x_nm"]
+        return cls(movies, movie_of, particle, code, frame, named, y, x, order)
 
     @property
     def n_tracks(self) -> int:
@@ -112,11 +113,28 @@ class Trajectories:
 
     def keep(self, rows: np.ndarray) -> Trajectories:
         """Return only the rows where the mask `rows` (n,) is true; tracks keep their numbers."""
-        y, x = (v[rows] if len(v) else v for v in (self.y_nm, self.x_nm))
-        return Trajectories(
-            self.movies, self.movie, self.particle, self.track[rows], self.frame[rows], self.class_id[rows], y, x,
-            self.row[rows],
-        )  # fmt: skip
+        y, x = self.y_nm, self.x_nm
+        if len(y):
+            y = y[rows]
+        if len(x):
+            x = x[rows]
+        return replace(
+            self,
+            track=self.track[rows],
+            frame=self.frame[rows],
+            class_id=self.class_id[rows],
+            y_nm=y,
+            x_nm=x,
+            row=self.row[rows],
+        )
+
+
+def known_experiment(rows: Any, experiment: Experiment | None) -> Experiment | None:
+    """Return `experiment`, or else the one that `rows` remember; None where neither is known."""
+    if experiment is not None:
+        return experiment
+    remembered: Experiment | None = getattr(rows, "experiment", None)
+    return remembered
 
 
 def frame_times(
@@ -141,7 +159,7 @@ def frame_times(
     check_frame_time(frame_time_s)
     if frame_time_s is not None:
         return lambda _: float(frame_time_s)
-    known = experiment if experiment is not None else getattr(tracks, "experiment", None)
+    known = known_experiment(tracks, experiment)
     if not isinstance(known, Experiment):
         msg = (
             "the time between frames is not known; pass frame_time_s=... (or "
@@ -191,14 +209,14 @@ def rows_of_movies(rows: pd.DataFrame, *, movies: frozenset[str]) -> pd.DataFram
 
 
 def _refuse_twins(track: np.ndarray, frame: np.ndarray, particle: np.ndarray) -> None:
+    # In this order the two rows of a particle in one frame are neighbours.
     twin = np.flatnonzero((track[1:] == track[:-1]) & (frame[1:] == frame[:-1]))
     if len(twin):
         raise twins(int(particle[track[twin[0]]]), int(frame[twin[0]]), len(twin))
 
 
 def twins(particle: int, frame: int, n_twins: int) -> ValueError:
-    """Return what is to be said of a particle that is twice in a frame, and how many such rows
-    there are."""
+    """Return the error that says how often a particle is twice in one frame."""
     return ValueError(
         f"particle {particle} is twice in frame {frame} ({n_twins} such rows); a particle is in "
         "one place at a time: "
