@@ -5,11 +5,11 @@
     model = model.rename({"class 3": "W_ad"})
     model.save("model/")
 
-Each detection is described in the lattice's own frame (`kernels.patches`): how bright each site
-around it is compared with the perfect crystal (`kernels.descriptors`), and the principal components
-of its patch. A Gaussian mixture of these rows (`clustering.cluster`) gives the classes; each is
-named after the motif it resembles (`kernels.motifs`), or ``class 3`` where none fits. What no class
-explains is -1.
+Each detection is described in the lattice's own frame (`crystal.patches` in `kernels`): how bright
+each site around it is compared with the perfect crystal (`classes.descriptors`), and the principal
+components of its patch. A Gaussian mixture of these rows (`clustering.cluster`) gives the classes;
+each is named after the motif it resembles (`classes.motifs`), or ``class 3`` where none fits. What
+no class explains is -1.
 
 How to read the answer: ``probability`` is the mixture's own; ``orientation`` says in which of the
 three equivalent directions of the lattice the defect points, and is -1 for classes that look the
@@ -95,6 +95,7 @@ def learn(
     if not listed:
         msg = "there is no movie to learn from; check the folder or pattern that was opened"
         raise ValueError(msg)
+    # the same frames teach the detector and then the classes
     frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
     if detector is None or isinstance(detector, str):
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)

@@ -4,8 +4,8 @@
     fit.predict_proba(descriptors)                     # lazy if they are
 
 Each step of expectation-maximisation is one pass over the blocks of rows, whose sums are added as a
-tree (see `kernels.mixture`): the answer equals scikit-learn's on the same start, and is the same to
-the bit for every chunking.
+tree (see `kernels.classes.mixture_steps`): the answer equals scikit-learn's on the same start, and
+is the same to the bit for every chunking.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     weights_, means_, covariances_, precisions_cholesky_, converged_, n_iter_, lower_bound_
         As in scikit-learn.
     mixture_
-        The same as a `kernels.mixture.Mixture`.
+        The same as a `kernels.classes.mixture.Mixture`.
     """
 
     def __init__(
@@ -325,6 +325,7 @@ def sample_rows(rows: Any, *, seed: int, n_rows: int = SAMPLE_ROWS) -> np.ndarra
     -------
     (m, d) float64.
     """
+    # row numbers do not know of chunks, and sorted ones read each chunk once
     if rows.shape[0] > n_rows:
         chosen = np.random.default_rng(seed).choice(rows.shape[0], n_rows, replace=False)
         rows = rows[np.sort(chosen)]

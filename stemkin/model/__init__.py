@@ -153,7 +153,8 @@ class Model:
         for number in np.unique(records["frame"]):
             rows = np.flatnonzero(records["frame"] == number)
             i = int(number) - first_frame
-            lattice = rest = None
+            lattice: Any = None
+            rest: Any = None
             if lattices is not None:
                 lattice = lattices[i]
             if residuals is not None:
@@ -241,25 +242,13 @@ class Model:
         number_of = {name: number for number, name in enumerate(kept)}
         moved = np.array([number_of.get(name, tables.NOT_NAMED) for name in after], np.int16)
         groups = [np.flatnonzero(moved == i) for i in range(len(kept))]
-        sizes = self.classes["n_detections"].to_numpy()
-        patches = [np.asarray(patch) for patch in self.classes["mean_patch"]]
-        means = [_mean_patch(patches, sizes, group) for group in groups]
-        # how well a name fits is told of the largest of the classes that share it
-        largest = [group[np.argmax(sizes[group])] for group in groups]
-        rows = {
-            "class_id": np.arange(len(kept)),
-            "name": kept,
-            "n_detections": [int(sizes[group].sum()) for group in groups],
-            "mean_patch": means,
-            **{name: self.classes[name].to_numpy()[largest] for name in MATCHED},
-        }
         # -1 as an index reads the last class, which `where` then overrules
         ids = self.taxonomy.class_ids
         class_ids = np.where(ids >= 0, moved[ids], tables.NOT_NAMED)
         return replace(
             self,
             taxonomy=replace(self.taxonomy, class_ids=class_ids.astype(np.int16)),
-            classes=tables.conform(rows, "classes"),
+            classes=_merged(self.classes, groups, kept),
             oriented=np.array([bool(self.oriented[group].any()) for group in groups], bool),
             report=_report_renamed(self.report, dict(zip(names, after, strict=True)), kept),
         )
@@ -284,6 +273,26 @@ class Model:
         return cls(**read_model(Path(folder), detector))
 
 
+def _merged(classes: pd.DataFrame, groups: list[np.ndarray], names: list[str]) -> pd.DataFrame:
+    """Return the table ``classes`` with the rows of each group put together under a new name."""
+    sizes, patches = classes["n_detections"].to_numpy(), classes["mean_patch"].tolist()
+    counts, means, largest = [], [], []
+    for group in groups:
+        counts.append(int(sizes[group].sum()))
+        means.append(_mean_patch(patches, sizes, group))
+        # how well a name fits is told of the largest of the classes that share it
+        largest.append(group[np.argmax(sizes[group])])
+    rows = {
+        "class_id": np.arange(len(names)),
+        "name": names,
+        "n_detections": counts,
+        "mean_patch": means,
+    }
+    for column in MATCHED:
+        rows[column] = classes[column].to_numpy()[largest]
+    return tables.conform(rows, "classes")
+
+
 def _report_renamed(
     report: Mapping[str, Any], after: Mapping[str, str], kept: list[str]
 ) -> dict[str, Any]:
@@ -303,4 +312,5 @@ def _report_renamed(
 def _mean_patch(patches: list[np.ndarray], sizes: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Return the mean patch of the classes `group`, weighted by their `sizes` (n,)."""
     shares = sizes[group] / max(sizes[group].sum(), 1)
-    return np.asarray(sum(patches[i] * share for i, share in zip(group, shares, strict=True)))
+    parts = [np.asarray(patches[i]) * share for i, share in zip(group, shares, strict=True)]
+    return np.asarray(sum(parts))

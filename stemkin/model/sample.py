@@ -61,7 +61,7 @@ def look_at_detections(
         survey = FourierDetector(device="cpu").survey(frame[None])
         lattice, rest = survey.extra["crystals"][0], survey.extra["rest"][0]
     points = np.stack([records["y"], records["x"]], axis=1).astype(float)
-    pieces = [(lattice, None)]
+    pieces: list[Any] = [(lattice, None)]
     if isinstance(lattice, list):
         pieces = lattice or [(None, None)]
     if len(pieces) < 2:
