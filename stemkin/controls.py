@@ -283,7 +283,7 @@ def _hold_still(
 def _renamed(
     rows: pd.DataFrame, track: np.ndarray, n_tracks: int, confusion: np.ndarray | None, seed: int
 ) -> np.ndarray:
-    """Return the class that each row is given: its track's most frequent one, misnamed by chance."""
+    """Return each row's given class: its track's most frequent one, misnamed by chance."""
     # Classes are counted by their places among those that occur, so that a large number costs
     # nothing; of two that are as frequent the smaller number wins.
     found, place = np.unique(whole_numbers(rows, "class_id"), return_inverse=True)

@@ -149,7 +149,7 @@ def add_stated(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarr
 
 
 def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
-    """Return D with the errors that places state; where some state none, with one that is fitted."""
+    """Return D with the errors that places state; with a fitted one where some state none."""
     own = total(sums[: known_errors.N_NUMBERS])
     if own[3] > 0:
         return solve_likelihood(sums[known_errors.N_NUMBERS :], frame_time_s, confidence)
@@ -183,8 +183,8 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
     units = float(numbers[7])
     between = 0.0
     if units > 1 and np.isfinite(Dt):
-        # The sum over tracks of (slope . numbers)², from the sums of products: the error of a ratio of
-        # sums by its derivatives in them (delta method).
+        # The sum over tracks of (slope . numbers)², from the sums of products: the error of a ratio
+        # of sums by its derivatives in them (delta method).
         slope = np.array(
             [-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2]
         )

@@ -39,7 +39,7 @@ def gaussianity(
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
 ) -> Question[pd.DataFrame]:
-    """Test whether displacements of one frame are Gaussian. Computes once: one pass over the tracks.
+    """Test whether displacements of one frame are Gaussian. Computes once.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ class Segments:
         return len(self.key)
 
     def strips(self, n_rows: int) -> Iterator[Segments]:
-        """Yield the segments in pieces of about `n_rows` rows, whole tracks each, in their order."""
+        """Yield the segments in pieces of about `n_rows` rows: whole tracks, in order."""
         own_track = self.track[self.unit]
         if len(own_track) == 0:
             return
@@ -171,8 +171,8 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
         tracks = tracks.keep(finite)
     class_id = _classes(tracks, choice.class_of)
     keys, label, key = _labels(tracks, class_id, rows, choice.grouping)
-    # A segment is a run of rows of one track and one label: displacements never leave it, so rows of
-    # other classes (taken out below) still divide those before from those behind them.
+    # A segment is a run of rows of one track and one label: displacements never leave it, so rows
+    # of other classes (taken out below) still divide those before from those behind them.
     segment = np.cumsum(run_starts(tracks.track, label)) - 1
     if choice.class_ids is not None:
         wanted = np.isin(class_id, choice.class_ids)

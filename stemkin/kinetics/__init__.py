@@ -1,12 +1,12 @@
 """Kinetics: how many defects of each class there are, how long they stay, and into what they turn.
 
-    tracks ──▶ transitions          counts, probabilities P, rates Q         ──▶ which class becomes which, how fast
-           ├─▶ hidden_transitions   the same behind names that may be wrong
-           ├─▶ dwell_times          rates of leaving                         ──▶ how long a class lasts
-           ├─▶ survival             Kaplan-Meier curves of the stays         ──▶ whether leaving depends on age
-           ├─▶ populations          numbers per class, movie and frame       ──▶ what there is
-           ├─▶ abundances           mean numbers, corrected for missed and false ones
-           └─▶ creation             vacancies made per site and dose         ──▶ cross-section in barn
+    tracks ──▶ transitions         counts, probabilities P, rates Q   ──▶ what becomes what, how fast
+           ├─▶ hidden_transitions  the same behind names that may be wrong
+           ├─▶ dwell_times         rates of leaving                   ──▶ how long a class lasts
+           ├─▶ survival            Kaplan-Meier curves of the stays   ──▶ does age matter for leaving
+           ├─▶ populations         numbers per class, movie and frame ──▶ what there is
+           ├─▶ abundances          mean numbers, corrected for missed and false ones
+           └─▶ creation            vacancies made per site and dose   ──▶ cross-section in barn
 
 Every verb counts for all movies together, for each movie, for bins of time or dose, or for any
 column: ``by="movie"``, ``by=Bins(60, "s")``, ``by=["movie", Bins(5e8, "e_per_nm2")]``,

@@ -1,6 +1,8 @@
 """How many defects of each class a frame shows on average, raw and corrected, with intervals.
 
-Corrected for what was missed and for what was never there. A defect that stays is seen again and again, so its frames are not independent looks. Where defects
+Corrected for what was missed and for what was never there.
+
+A defect that stays is seen again and again, so its frames are not independent looks. Where defects
 come and go independently of each other, the sum of all sightings is a compound Poisson number: with
 L_i sightings of track i its variance is the sum of L_i², whatever their lifetimes are. Fewer than
 about ten tracks do not tell their own spread, and intervals are then too narrow.

@@ -1,6 +1,8 @@
 """The most likely rates behind names, by expectation and maximisation (Baum-Welch).
 
-Expected counts along tracks, then the rates that explain them best, again and again. The names lie in the workers' memory; what travels are sums over tracks, exact in any order. Source:
+Expected counts along tracks, then the rates that explain them best, again and again.
+
+The names lie in the workers' memory; what travels are sums over tracks, exact in any order. Source:
 Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966), with the generator as what is maximised.
 """
 

@@ -265,8 +265,8 @@ def _rows_of(
     k = len(states)
     from_id, to_id = np.repeat(states, k), np.tile(states, k)
     for lag in lags:
-        # A matrix holds the counts of all lags up to the longest, then those of neighbours in a track
-        # with a gap of 1 to MAX_GAP frames; see `count_transitions`.
+        # A matrix holds the counts of all lags up to the longest, then those of neighbours in a
+        # track with a gap of 1 to MAX_GAP frames; see `count_transitions`.
         lagged = np.sum([matrix[:lag] for matrix in parts.values()], axis=0)
         count, repeats = lagged[-1], overlap(transition_probabilities(lagged)[0])
         P, low, high = transition_probabilities(count, confidence=confidence, overlap=repeats)

@@ -51,8 +51,8 @@ def count_transitions(
     words: Any = {"n_states": len(found), "group": group, "n_groups": len(keys)}
     where = (tracks.track, tracks.frame, state)
     near = pair_counts(*where, max_lag=MAX_GAP, neighbours=True, **words)
-    # A row and the one a frame later are neighbours in their track too, so lag 1 is counted already;
-    # at longer lags there may be rows in between.
+    # A row and the one a frame later are neighbours in their track too, so lag 1 is counted
+    # already; at longer lags there may be rows in between.
     lagged = near[:, :1]
     if max_lag != 1:
         lagged = pair_counts(*where, max_lag=max_lag, **words)
@@ -92,8 +92,8 @@ def _of_one_movie(rows: pd.DataFrame, max_lag: int, states: Sequence[int] | None
     if states is not None:
         left_out |= set(pairs.states.tolist()) - set(states)
     pairs = pairs.without(left_out)
-    # Packed classes count from the lowest one: the matrices have a row and a column for every number
-    # from there on, and `at` picks those of the classes that occur.
+    # Packed classes count from the lowest one: the matrices have a row and a column for every
+    # number from there on, and `at` picks those of the classes that occur.
     found = pairs.states
     at = found - pairs.lowest[2]
     near = pairs.neighbour_counts(MAX_GAP)

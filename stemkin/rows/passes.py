@@ -1,6 +1,6 @@
 """One pass over the rows, many questions: what a partition adds, how it is added, what follows.
 
-    rows of whole tracks ── add ──▶ sums of a partition ── a tree of + ──▶ sums of all ── finish ──▶ table
+    rows of whole tracks ─ add ─▶ sums of a partition ─ a tree of + ─▶ sums of all ─ finish ─▶ table
 
 A `Question` says what the rows of a partition add (a dictionary whose values have a +) and what
 follows from the total. `answers` asks any number of them in a single pass, so each row is read once
