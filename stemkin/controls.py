@@ -231,7 +231,7 @@ def in_random_order(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         Another seed gives another order.
     """
     track = _track_names(rows)
-    in_time = np.lexsort((rows["frame"].to_numpy(), track))
+    in_time = np.lexsort((whole_numbers(rows, "frame"), track))
     at_random = np.lexsort((_chance(rows, seed), track))
     source = np.empty(len(rows), dtype=np.int64)
     source[in_time] = at_random
@@ -268,7 +268,7 @@ def _hold_still(
     track, first = pd.factorize(_track_names(rows))
     n = np.maximum(np.bincount(track, minlength=len(first)), 1)
     # sums of floats in an order of their own, whatever that of the rows is
-    in_order = np.lexsort((rows["frame"].to_numpy(), track))
+    in_order = np.lexsort((whole_numbers(rows, "frame"), track))
     columns: dict[str, Any] = {}
     for i, column in enumerate(("y_nm", "x_nm")):
         values = rows[column].to_numpy(dtype=np.float64)

@@ -209,7 +209,8 @@ def _rounded(values: np.ndarray, column: str) -> np.ndarray:
     cure = "drop or number these rows"
     if column == "class_id":
         cure = f"use {NOT_NAMED} for rows without a class"
-    odd = [value for value in values.tolist() if not _is_whole(value)] or [np.abs(numbers).max()]
+    odd = [value for value in values.tolist() if not _reads_as_whole(value)]
+    odd = odd or [np.abs(numbers).max()]
     msg = f"the column {column!r} must hold whole numbers, but it holds {odd[0]!r}; {cure}"
     raise ValueError(msg)
 
@@ -402,6 +403,14 @@ def _one_or_several(value: Any) -> list[Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _reads_as_whole(value: Any) -> bool:
+    """Tell whether `value` is a whole number, or text that says one (Dask turns objects to text)."""
+    try:
+        return _is_whole(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_whole(value: Any) -> bool:
