@@ -181,8 +181,8 @@ def _looked_at(
     if known is not None:
         n = int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
     if n == 0:  # of a movie that nobody listed, up to its last row
-        own = [sums[movie, i] for i in classes if (movie, i) in sums]
-        n = max((numbers.first + len(numbers.counts) for numbers in own), default=0)
+        found = [sums[movie, i] for i in classes if (movie, i) in sums]
+        n = max((numbers.first + len(numbers.counts) for numbers in found), default=0)
     return np.arange(n), None
 
 

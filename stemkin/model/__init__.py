@@ -227,9 +227,11 @@ class Model:
         ValueError
             If an old name is no class of this model.
         """
-        if not isinstance(mapping, Mapping):
-            mapping = json.loads(Path(mapping).read_text())
-        pairs: Mapping[str, str] = mapping
+        pairs: Mapping[str, str]
+        if isinstance(mapping, Mapping):
+            pairs = mapping
+        else:
+            pairs = json.loads(Path(mapping).read_text())
         names = self.classes["name"].tolist()
         unknown = [old for old in pairs if old not in names]
         if unknown:

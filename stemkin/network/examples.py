@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -115,7 +116,8 @@ def window_of(
 
     frame = own.frame
     # Half of the windows are not turned: whole pixels, which keep the noise of the frame as it is.
-    turn, zoom, order = 0.0, 1.0, 0
+    turn, zoom = 0.0, 1.0
+    order: Literal[0, 3] = 0
     if rng.random() < 0.5:
         turn = np.radians(rng.uniform(-WOBBLE, WOBBLE))
     if turn:
