@@ -160,6 +160,7 @@ HARMLESS = {
     "list": "a list",
     "pd.concat": "rows put together",
     "added": "sums of a few numbers, without a product",
+    "_together": "`added`, question by question",
     "_detections_of": "part of what a bounded task found",
     "_frames_of": "sums along a column, without a product",
     "on_one_thread": "the bound itself",

@@ -353,13 +353,13 @@ def by_leaves(
     (n,) or (n, width) NumPy or Dask array, as `rows` is.
     """
     # matrix products round by the shape of their operands: every leaf has the same one but the last
-    task = partial(on_one_thread, function)
     if isinstance(rows, np.ndarray):
-        leaves = [task(rows[i : i + LEAF_ROWS]) for i in range(0, max(len(rows), 1), LEAF_ROWS)]
+        starts = range(0, max(len(rows), 1), LEAF_ROWS)
+        leaves = [on_one_thread(function, rows[i : i + LEAF_ROWS]) for i in starts]
         return np.concatenate(leaves)
     rows = as_leaves(rows)
     if width is None:
         shape: dict[str, Any] = {"drop_axis": 1, "meta": np.empty(0, dtype)}
     else:
         shape = {"chunks": (rows.chunks[0], (width,)), "meta": np.empty((0, 0), dtype)}
-    return rows.map_blocks(task, dtype=dtype, **shape)
+    return rows.map_blocks(partial(on_one_thread, function), dtype=dtype, **shape)
