@@ -68,6 +68,19 @@ def test_a_detector_of_ones_own_finds_the_dopants(tmp_path):
 
 
 @pytest.mark.equality
+def test_a_question_of_ones_own_is_answered_beside_those_of_stemkin(tmp_path):
+    printed = run("06_your_own_question.py", folder=tmp_path)
+    lines = printed.split("hops by direction:")[1].split("\n\n")[0].split("\n")[2:]
+    directions = [[float(value) for value in line.split()] for line in lines]
+    assert len(directions) == 6
+    n_hops = sum(n for _, n, _, _ in directions)
+    assert n_hops > 500
+    for _, _, share, error in directions:  # nothing drags the simulator's vacancies along
+        assert abs(share - 1 / 6) < 4 * error
+    rate = float(printed.split("hops per second: ")[1].split()[0])
+    assert 0.05 < rate < 0.2
+
+
 def test_threads_processes_and_a_running_scheduler_give_equal_tables(tmp_path):
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
