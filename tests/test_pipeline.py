@@ -554,3 +554,17 @@ def test_a_terabyte_is_planned_in_seconds():
     assert time.perf_counter() - began < 10
     assert planned.n_bytes > 1e12
     assert planned.n_blocks == 16407
+
+
+@pytest.mark.parametrize(
+    ("frames_px", "expected_nm"),
+    [
+        ([10.0, 10.0, 10.4, np.nan], 0.3),  # one frame without a lattice
+        ([10.0, 10.0, np.nan, np.nan], None),  # half of them: no constant, and never half of it
+        ([np.nan, np.nan], None),
+        ([], None),
+    ],
+)
+def test_the_lattice_constant_of_a_movie_by_hand(frames_px, expected_nm):
+    steps = pd.DataFrame({"lattice_px": np.array(frames_px, dtype=float)})
+    assert tracks._lattice_nm(steps, {"pixel_size_nm": 0.03}) == expected_nm

@@ -207,14 +207,13 @@ def _tracks_of(
 
 
 def _lattice_nm(steps: pd.DataFrame, movie: dict[str, Any]) -> float | None:
-    """Return the lattice constant [nm] of a movie; None where most frames show none."""
-    if not len(steps):
+    """Return the lattice constant [nm] of a movie; None where half of the frames show none."""
+    shown = steps["lattice_px"].fillna(0.0)
+    # a frame without a lattice counts as 0; with half of them the median would lie between 0 and
+    # the constant
+    if 2 * int((shown > 0).sum()) <= len(shown):
         return None
-    # a frame without a lattice counts as 0: the median is 0 where most frames have none
-    median = float(np.median(steps["lattice_px"].fillna(0.0)))
-    if median <= 0:
-        return None
-    return median * float(movie["pixel_size_nm"])
+    return float(np.median(shown)) * float(movie["pixel_size_nm"])
 
 
 def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[LinkSettings, str]:
