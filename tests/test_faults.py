@@ -365,7 +365,9 @@ def real_cluster_over(folder, tls):
 @pytest.fixture
 def two_networks():
     """A network namespace with a cable to this one: the addresses of both ends, and who cuts it."""
-    name, here, there = f"stk{os.getpid() % 10000}", "10.231.7.1", "10.231.7.2"
+    # a network of this process's own, so that what a killed run left behind is not in the way
+    name, network = f"stk{os.getpid() % 10000}", f"10.231.{os.getpid() % 250}"
+    here, there = f"{network}.1", f"{network}.2"
 
     def ip(*words):
         return subprocess.run(["ip", *words], check=False, capture_output=True).returncode == 0
