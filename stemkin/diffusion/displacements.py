@@ -14,10 +14,9 @@ from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.diffusion.segments import Segments, unit_sums
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.motion.displacement import squared_displacements
-from stemkin.rows.groups import By, Grouping, Key
+from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times
-from stemkin.tables import Experiment, conform, empty
+from stemkin.tables import Experiment
 
 FEW_UNITS = 10
 """With fewer tracks than this the spread between them says little, and Gaussian motion is assumed
@@ -69,8 +68,7 @@ def msd(
             f"{max_lag_frames}"
         )
         raise ValueError(msg)
-    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
+    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
     choice = Choice.of(
         tracks,
         experiment,
@@ -78,20 +76,15 @@ def msd(
         class_names=class_names,
         class_ids=class_ids,
         class_of=class_of,
-        grouping=grouping,
+        grouping=pooling.grouping,
     )
 
     def table(sums: Sums) -> pd.DataFrame:
-        rows: list[pd.DataFrame] = []
-        groups: list[Key] = []
-        for group, number, parts in pooling.groups(sums):
-            for seconds, vector in sorted(parts.items()):
-                rows.append(_curve(group[0], number, seconds, vector))
-                groups += [group] * len(rows[-1])
-        found = empty("msd")
-        if rows:
-            found = conform(pd.concat(rows), "msd")
-        return grouping.beside(found, groups)
+        curves = [
+            (group, _curve(number, seconds, vector))
+            for group, number, seconds, vector in pooling.totals(sums)
+        ]
+        return pooling.grouping.table(curves, "msd")
 
     adder = partial(add_squared_displacements, max_lag=int(max_lag_frames))
     return Question(added_by(adder, choice), table)
@@ -126,7 +119,7 @@ def add_squared_displacements(
     return sums.reshape(n_groups, max_lag, 7, 4)
 
 
-def _curve(movie: str, class_id: int, frame_time_s: float, sums: np.ndarray) -> pd.DataFrame:
+def _curve(class_id: int, frame_time_s: float, sums: np.ndarray) -> pd.DataFrame:
     """Return the rows of one curve; lags without a displacement are left out."""
     n, squared, independent, squares2, n_squared, n2, units = total(sums).T
     lag = np.arange(1, len(n) + 1)
@@ -141,7 +134,6 @@ def _curve(movie: str, class_id: int, frame_time_s: float, sums: np.ndarray) -> 
         gaussian = mean / np.sqrt(np.maximum(independent, 1))
     table = pd.DataFrame(
         {
-            "movie": movie,
             "class_id": class_id,
             "lag_frames": lag,
             "lag_s": lag * frame_time_s,

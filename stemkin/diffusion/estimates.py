@@ -16,10 +16,9 @@ from stemkin.diffusion.normality import shapes
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.detection.sites import BORDER_PX
-from stemkin.rows.groups import By, Grouping, Key
+from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times
-from stemkin.tables import Experiment, conform, empty
+from stemkin.tables import Experiment
 
 FEWEST_DISPLACEMENTS = 3
 """Fewer cannot tell D from the localisation error, and any interval would be without end."""
@@ -114,8 +113,7 @@ def fit_diffusion(
         method = (method,)
     methods: tuple[Method, ...] = tuple(method)
     estimators = estimators_for(methods, hop_length_nm, sigma_nm)
-    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
+    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
     choice = Choice.of(
         tracks,
         experiment,
@@ -125,7 +123,7 @@ def fit_diffusion(
         class_of=class_of,
         border_px=border_px,
         errors=sigma_nm == "position_error",
-        grouping=grouping,
+        grouping=pooling.grouping,
     )
 
     def table(*sums: Sums) -> pd.DataFrame:
@@ -176,7 +174,7 @@ class Fits:
         parts = [self._of(method) for method in methods]
         filled = [part for part in parts if len(part)]
         if not filled:
-            return self.pooling.grouping.beside(empty("diffusion"), [])
+            return self.pooling.grouping.table([], "diffusion")
         rows = pd.concat(filled).drop_duplicates([*self.keys, "method"])
         return rows.sort_values(self.keys, kind="stable", ignore_index=True)
 
@@ -189,19 +187,14 @@ class Fits:
         """Return the rows of one method."""
         if method == "auto":
             return self._of_choice()
-        rows: list[dict[str, Any]] = []
-        groups: list[Key] = []
+        rows = []
         for group, number, parts in self.pooling.groups(self.sums[method]):
             estimates = [
                 self.estimators[method].solve(vector, seconds, self.confidence)
                 for seconds, vector in parts.items()
             ]
-            groups.append(group)
-            rows.append(_row(group[0], number, method, merged(estimates, self.confidence)))
-        table = empty("diffusion")
-        if rows:
-            table = conform(pd.DataFrame(rows), "diffusion")
-        return self.pooling.grouping.beside(table, groups)
+            rows.append((group, _row(number, method, merged(estimates, self.confidence))))
+        return self.pooling.grouping.table(rows, "diffusion")
 
     def _of_choice(self) -> pd.DataFrame:
         """Return for each class "hop" where displacements are not Gaussian, else "mle"."""
@@ -209,7 +202,7 @@ class Fits:
         if "hop" not in self.estimators or brownian.empty:
             return brownian
         hopping, shape = self._of("hop"), shapes(self.sums["cve"], self.pooling)
-        odd = self._about(shape[~shape["gaussian"].astype(bool)])
+        odd = self._about(shape[~shape["gaussian"]])
         spread, hopped = self._about(brownian), self._about(hopping)
         by_hops = spread.isin(odd) & spread.isin(hopped)
         return pd.concat([brownian[~by_hops], hopping[hopped.isin(spread[by_hops])]])
@@ -237,7 +230,7 @@ def merged(estimates: list[Estimate], confidence: float) -> Estimate:
     return Estimate(D, low, high, s2, n_tracks, n)
 
 
-def _row(movie: str, class_id: int, method: str, e: Estimate) -> dict[str, Any]:
+def _row(class_id: int, method: str, e: Estimate) -> dict[str, Any]:
     if e.n_displacements < FEWEST_DISPLACEMENTS:
         nothing = float("nan")
         e = Estimate(nothing, nothing, nothing, nothing, e.n_tracks, e.n_displacements)
@@ -245,7 +238,6 @@ def _row(movie: str, class_id: int, method: str, e: Estimate) -> dict[str, Any]:
     if not np.isnan(e.s2):
         sigma = np.sqrt(max(e.s2, 0.0))
     return {
-        "movie": movie,
         "class_id": class_id,
         "method": method,
         "D_nm2_per_s": e.D,

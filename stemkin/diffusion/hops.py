@@ -13,9 +13,8 @@ from stemkin.diffusion.methods import estimator
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
-from stemkin.rows.groups import By, Grouping
+from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 
 COLUMNS = {
@@ -73,8 +72,7 @@ def hop_rates(
         As `fit_diffusion`.
     """
     adder = estimator("hop", hop_length_nm).add
-    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
+    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
     choice = Choice.of(
         tracks,
         experiment,
@@ -83,36 +81,29 @@ def hop_rates(
         class_ids=class_ids,
         class_of=class_of,
         border_px=border_px,
-        grouping=grouping,
+        grouping=pooling.grouping,
     )
 
     def table(sums: Sums) -> pd.DataFrame:
-        rows = []
-        for group, number, parts in pooling.groups(sums):
-            for seconds, vector in sorted(parts.items()):
-                row = _row(group[0], number, seconds, vector, hop_length_nm, confidence)
-                rows.append((group, row))
-        rows.sort(key=lambda pair: (pair[0], pair[1]["class_id"]))
-        return grouping.beside(_as_table([row for _, row in rows]), [group for group, _ in rows])
+        rows = [
+            (group, _row(number, seconds, vector, hop_length_nm, confidence))
+            for group, number, seconds, vector in pooling.totals(sums)
+        ]
+        return pooling.table(rows, COLUMNS)
 
     return Question(added_by(adder, choice), table)
 
 
 def no_hop_rates() -> pd.DataFrame:
     """Return the table of `hop_rates` without a row."""
-    return _as_table([])
-
-
-def _as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _row(
-    movie: str, class_id: int, seconds: float, sums: np.ndarray, a: float, confidence: float
+    class_id: int, seconds: float, sums: np.ndarray, a: float, confidence: float
 ) -> dict[str, Any]:
     fit = most_likely_rate(sums, confidence=confidence)
     return {
-        "movie": movie,
         "class_id": class_id,
         "hop_rate_per_s": fit.rate / seconds,
         "low": fit.low / seconds,

@@ -15,15 +15,23 @@ from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.covariance import excess_kurtosis
-from stemkin.rows.groups import By, Grouping
+from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times
 from stemkin.tables import Experiment
 
 NOT_GAUSSIAN = 0.01
 """Below this probability displacements are not taken for Gaussian."""
 
-COLUMNS = ["movie", "class_id", "n", "excess", "std_error", "p_value", "gaussian"]
+COLUMNS = {
+    "movie": "str",
+    "class_id": "int64",
+    "n": "int64",
+    "excess": "float64",
+    "std_error": "float64",
+    "p_value": "float64",
+    "gaussian": "bool",
+}
+"""Columns of the table that `gaussianity` returns."""
 
 
 @verb
@@ -57,8 +65,7 @@ def gaussianity(
     ValueError
         As `fit_diffusion`.
     """
-    grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
-    pooling = Pooling(frame_times(tracks, experiment, frame_time_s), grouping)
+    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
     choice = Choice.of(
         tracks,
         experiment,
@@ -67,7 +74,7 @@ def gaussianity(
         class_ids=class_ids,
         class_of=class_of,
         border_px=border_px,
-        grouping=grouping,
+        grouping=pooling.grouping,
     )
 
     def table(sums: Sums) -> pd.DataFrame:
@@ -86,22 +93,19 @@ def shapes(sums: Sums, pooling: Pooling) -> pd.DataFrame:
     pooling
         How they come together.
     """
-    rows = []
-    for group, number, parts in pooling.groups(sums):
-        shape = _shape(group[0], number, total(np.sum(list(parts.values()), axis=0)))
-        rows.append((group, shape))
-    rows.sort(key=lambda pair: (pair[0], pair[1]["class_id"]))
-    table = pd.DataFrame([shape for _, shape in rows], columns=COLUMNS)
-    return pooling.grouping.beside(table, [group for group, _ in rows])
+    rows = [
+        (group, _shape(number, total(np.sum(list(parts.values()), axis=0))))
+        for group, number, parts in pooling.groups(sums)
+    ]
+    return pooling.table(rows, COLUMNS)
 
 
-def _shape(movie: str, class_id: int, numbers: np.ndarray) -> dict[str, Any]:
+def _shape(class_id: int, numbers: np.ndarray) -> dict[str, Any]:
     excess, error = excess_kurtosis(numbers)
     p = np.nan
     if error > 0:
         p = float(special.ndtr(-excess / error))
     return {
-        "movie": movie,
         "class_id": class_id,
         "n": round(float(numbers[6])),
         "excess": excess,

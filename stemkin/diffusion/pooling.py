@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stemkin.diffusion.choice import Choice
 from stemkin.diffusion.segments import Segments, segments_of
-from stemkin.rows.groups import Grouping, Key
+from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, Through, added
+from stemkin.rows.tracks import frame_times
+from stemkin.tables import Experiment
 
 Adder = Callable[[Segments, np.ndarray, int], np.ndarray]
 """From segments, the (n_units,) group of each unit and the number of groups to exact sums
@@ -51,6 +55,20 @@ class Pooling:
     time_of: Callable[[str], float]
     grouping: Grouping
 
+    @classmethod
+    def of(
+        cls, by: By, tracks: Any, experiment: Experiment | None, frame_time_s: float | None
+    ) -> Pooling:
+        """Return what the words of a verb say; `experiment` defaults to what `tracks` remember.
+
+        Raises
+        ------
+        ValueError
+            If no frame time is known, or `by` is no grouping of these tracks.
+        """
+        grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
+        return cls(frame_times(tracks, experiment, frame_time_s), grouping)
+
     def groups(self, sums: Sums) -> Iterator[tuple[Key, int, dict[float, np.ndarray]]]:
         """Yield group (all movies last), class, and frame time [s] → total, sorted.
 
@@ -70,3 +88,32 @@ class Pooling:
                     pooled.setdefault(number, []).append({seconds: vector})
             for number, parts in sorted(pooled.items()):
                 yield group, number, added(parts)
+
+    def totals(self, sums: Sums) -> Iterator[tuple[Key, int, float, np.ndarray]]:
+        """Yield group (all movies last), class, frame time [s] and total, sorted.
+
+        Parameters
+        ----------
+        sums
+            Key, class → exact sums.
+        """
+        for group, number, parts in self.groups(sums):
+            for seconds, vector in sorted(parts.items()):
+                yield group, number, seconds, vector
+
+    def table(
+        self, rows: Iterable[tuple[Key, Mapping[str, Any]]], columns: Mapping[str, str]
+    ) -> pd.DataFrame:
+        """Return the table of the `rows`, in the order of group and class.
+
+        Parameters
+        ----------
+        rows
+            Group, and what is said of a class in it.
+        columns
+            Column → dtype, beginning with ``movie``, which the group tells.
+        """
+        ordered = sorted(rows, key=lambda pair: (pair[0], pair[1]["class_id"]))
+        named = [{"movie": group[0], **row} for group, row in ordered]
+        table = pd.DataFrame(named, columns=list(columns)).astype(dict(columns))
+        return self.grouping.beside(table, [group for group, _ in ordered])
