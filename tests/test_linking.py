@@ -15,6 +15,7 @@ from stemkin.config import LinkSection
 from stemkin.kernels.linking import candidates, endpoints, gaps, step_counts
 from stemkin.kernels.linking.sightings import Looks, Sightings
 from stemkin.linking import LinkSettings, link, meetings, to_napari
+from stemkin.linking.clock import Clock
 from stemkin.linking.settings import MAX_GAP_FRAMES
 from stemkin.rows.table import with_experiment
 from tests.strategies import assert_same_rows, computes
@@ -162,6 +163,22 @@ def test_bad_frames_within_a_gap_are_not_counted():
     rows = detections([(0, 10, 10), (1, 10, 10), (5, 10, 10), (6, 10, 10)])
     assert len(set(particles(rows, frames_table(7, bad=[2, 4]), max_gap_frames=1))) == 1
     assert len(set(particles(rows, frames_table(7, bad=[2]), max_gap_frames=1))) == 2
+
+
+def test_every_part_of_a_movie_has_the_clock_of_the_whole_movie():
+    """By hand: how long ago the last good frame was, and the one before it; the first two frames
+    of a movie have none so far back, whichever part they are looked at from."""
+    good, never = np.array([0, 2, 3, 7, 8, 11]), 2.0**40
+    bad = [frame for frame in range(12) if frame not in good]
+    whole = Clock.of("m", pixel_size_nm=0.1, frames=frames_table(12, bad=bad))
+    since = {1: [never, 2, 1, 4, 1, 3], 2: [never, never, 3, 5, 5, 4]}
+    for first, last in itertools.combinations_with_replacement(range(len(good)), 2):
+        own = slice(first, last + 1)
+        part = whole.between(good[first], good[last])
+        ordinal = part.ordinal(good[own])
+        assert ordinal.tolist() == list(range(first, last + 1))
+        for n_apart, frames in since.items():
+            assert part.since(ordinal, good[own], n_apart).tolist() == frames[own]
 
 
 def test_class_and_brightness_may_decide_between_equally_near_candidates():

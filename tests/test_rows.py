@@ -1,4 +1,5 @@
-"""Rows remember their experiment, and keep what was computed together with the frames behind it."""
+"""Rows remember their experiment, keep what was computed together with the frames behind it, and
+come from files as whole tracks."""
 
 import threading
 
@@ -8,6 +9,7 @@ import pandas as pd
 import stemkin as sk
 from stemkin import tables
 from stemkin.movie import Movie
+from stemkin.rows.files import read_tracks
 from stemkin.rows.table import Rows
 
 
@@ -54,3 +56,18 @@ def test_persisted_rows_are_the_same_rows():
         )
         assert kept.movie_of_partition == lazy.movie_of_partition
         assert kept.experiment.movies is lazy.experiment.movies
+
+
+def test_files_cut_in_time_are_partitions_of_whole_tracks(tmp_path):
+    """Every row is in one partition, and all rows of a particle are in the same one."""
+    rows = pd.DataFrame({"movie": "m", "frame": np.repeat(range(10), 12), "class_id": 0})
+    rows = rows.assign(particle=np.tile(range(12), 10), y_nm=rows.index * 1.0, x_nm=0.0)
+    paths = [str(tmp_path / f"{start}.parquet") for start in (0, 3, 7)]
+    for path, first, last in zip(paths, (0, 3, 7), (2, 6, 9), strict=True):
+        rows[rows["frame"].between(first, last)].to_parquet(path)
+    read = read_tracks({"m": paths}, columns=list(rows.columns), rows_per_partition=50)
+    parts = [part.compute() for part in read.partitions]
+    assert len(parts) == 3
+    assert sum(part["particle"].nunique() for part in parts) == 12
+    together = pd.concat(parts).sort_values(["frame", "particle"], ignore_index=True)
+    pd.testing.assert_frame_equal(together, rows)
