@@ -70,4 +70,4 @@ def test_files_cut_in_time_are_partitions_of_whole_tracks(tmp_path):
     assert len(parts) == 3
     assert sum(part["particle"].nunique() for part in parts) == 12
     together = pd.concat(parts).sort_values(["frame", "particle"], ignore_index=True)
-    pd.testing.assert_frame_equal(together, rows)
+    pd.testing.assert_frame_equal(together.astype(rows.dtypes), rows)
