@@ -43,6 +43,13 @@ class CalibrationSection(Section):
     dose_rate_e_per_nm2_s: PositiveFloat | None = None
 
 
+class InputSection(Section):
+    """Which images of the files are meant, where a file holds several."""
+
+    dataset: str | None = None
+    channel: int | None = Field(default=None, ge=0)
+
+
 class LearnSection(Section):
     """How the detector and the taxonomy are learned from a sample."""
 
@@ -99,6 +106,8 @@ class RunConfig(Section):
     ----------
     calibration
         Pixel size [nm], frame time [s] and dose rate [e/nm²/s] that override the files' own.
+    input
+        Which dataset and channel of the files, where they hold several.
     learn
         How the detector and the taxonomy are learned from a sample of frames.
     detect
@@ -112,6 +121,7 @@ class RunConfig(Section):
     """
 
     calibration: CalibrationSection = CalibrationSection()
+    input: InputSection = InputSection()
     learn: LearnSection = LearnSection()
     detect: DetectSection = DetectSection()
     link: LinkSection = LinkSection()

@@ -242,9 +242,22 @@ def write_ser(path, frames, *, version=0x220, pixel_m=3e-11, valid=None):
 
 
 def write_dm(
-    path, frames, *, version=3, units=("nm", "nm", "s"), scales=(0.03, 0.03, 2.25), order="<"
+    path,
+    frames,
+    *,
+    version=3,
+    units=("nm", "nm", "s"),
+    scales=(0.03, 0.03, 2.25),
+    order="<",
+    preview=16,
+    says_preview=True,
+    beside=(),
 ):
-    """DM3 or DM4 with a preview and the movie, by the description of C. B. Boothroyd."""
+    """DM3 or DM4 with a coloured preview and the movie, by the description of C. B. Boothroyd.
+
+    `preview` is its edge in pixels, None for a file without; `says_preview` whether the file says
+    that it is one; `beside` are further arrays, called ``image 2``, ``image 3``, ...
+    """
     wide = version == 4
     size = ">q" if wide else ">i"
 
@@ -286,29 +299,42 @@ def write_dm(
         ][: array.ndim]
         calibrations = group(tag("Dimension", group(*(tag("", axis, 20) for axis in axes)), 20))
         raw = np.ascontiguousarray(array).astype(array.dtype.newbyteorder(order)).tobytes()
+        stored = (20, code, array.size)
+        if array.dtype.kind == "c":  # pairs of numbers
+            stored = (20, 15, 0, 2, 0, code, 0, code, array.size)
         return group(
             tag("Calibrations", calibrations, 20),
-            tag("Data", value(20, code, array.size, raw=raw), 21),
+            tag("Data", value(*stored, raw=raw), 21),
             tag("DataType", number(5, "I", data_type), 21),
             tag("Dimensions", group(*dimensions), 20),
             tag("PixelDepth", number(5, "I", array.itemsize), 21),
         )
 
-    code = {"i2": (1, 2), "u2": (10, 4), "f4": (2, 6), "i4": (7, 3), "u1": (6, 8)}[
-        frames.dtype.str[1:]
-    ]
-    tags = tag("ImageTags", group(), 20)
-    entries = [
-        tag("", group(tag("ImageData", image(np.zeros((4, 4), "u1"), 6, 8), 20), tags), 20),
-        tag(
+    codes = {"i2": (1, 2), "u2": (10, 4), "f4": (2, 6), "i4": (7, 3), "u1": (6, 8)}
+    codes |= {"u4": (11, 5), "f8": (12, 7), "i1": (9, 9), "c8": (3, 6)}
+
+    def entry(array, name, *code):
+        return tag(
             "",
-            group(tag("ImageData", image(frames, *code), 20), tags, tag("Name", text("film"), 21)),
+            group(
+                tag("ImageData", image(array, *(code or codes[array.dtype.str[1:]])), 20),
+                tag("ImageTags", group(), 20),
+                tag("Name", text(name), 21),
+            ),
             20,
-        ),
-    ]
+        )
+
+    entries = [entry(frames, "film")]
+    entries += [entry(array, f"image {i}") for i, array in enumerate(beside, 2)]
+    more = []
+    if preview:
+        coloured = np.full((preview, preview), 0x00204060, "i4")
+        entries.insert(0, entry(coloured, "preview", 23, 3))
+        index = tag("", group(tag("ImageIndex", number(5, "I", 0), 21)), 20)
+        more = [tag("Thumbnails", group(index), 20)] if says_preview else []
     odd = tag("Rect", value(15, 0, 2, 0, 6, 0, 6, raw=struct.pack(order + "ff", 1, 2)), 21)
     table = tag("CLUT", value(20, 15, 0, 3, 0, 4, 0, 4, 0, 4, 5, raw=bytes(30)), 21)
-    root = group(tag("ImageList", group(*entries), 20), odd, table)
+    root = group(tag("ImageList", group(*entries), 20), odd, table, *more)
     with open(path, "wb") as file:
         file.write(
             struct.pack(">i", version)

@@ -26,7 +26,7 @@ def test_every_default_is_valid_toml():
             r"the settings have no key 'link.max_stepp_nm'; \[link\] knows max_step_nm, "
             r"max_gap_frames, lattice",
         ),
-        ("[lnk]\n", r"the settings have no key 'lnk'; the file knows calibration, learn"),
+        ("[lnk]\n", r"the settings have no key 'lnk'; the file knows calibration, input, learn"),
         (
             "[link]\nmax_step_nm = -1",
             r"link.max_step_nm cannot be -1: input should be greater than 0",

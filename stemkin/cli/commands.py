@@ -14,7 +14,9 @@ import typer
 from stemkin.cli.calls import go_on, run_to_the_end, settings_of
 from stemkin.cli.exits import worth_saying
 from stemkin.cli.options import (
+    Channel,
     Cluster,
+    Dataset,
     DetectorName,
     DoseRate,
     Edit,
@@ -68,6 +70,8 @@ def run_command(
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
     dose_rate_e_per_nm2_s: DoseRate = None,
+    dataset: Dataset = None,
+    channel: Channel = None,
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
@@ -93,7 +97,7 @@ def run_command(
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
     settings = settings_of(
         config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector
-    )
+    ).with_values(input={"dataset": dataset, "channel": channel})
     if dry_run:
         from stemkin.pipeline import plan
         from stemkin.schedulers.active import available_cores
@@ -155,11 +159,11 @@ def simulate_command(
 
 
 @app.command("info")
-def info_command(inputs: Inputs) -> None:
+def info_command(inputs: Inputs, dataset: Dataset = None, channel: Channel = None) -> None:
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
     from stemkin.description import describe, listing
 
-    typer.echo(listing(describe(inputs)))
+    typer.echo(listing(describe(inputs, dataset=dataset, channel=channel)))
 
 
 @app.command("convert")
@@ -168,6 +172,8 @@ def convert_command(
     out: Annotated[str, typer.Option("--out", "-o", help="The OME-Zarr store to write.")],
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
+    dataset: Dataset = None,
+    channel: Channel = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
 ) -> None:
@@ -176,7 +182,14 @@ def convert_command(
     from stemkin.schedulers.clients import connect
 
     with connect(cluster, workers=workers):
-        stores = convert(inputs, out, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s)
+        stores = convert(
+            inputs,
+            out,
+            pixel_size_nm=pixel_size_nm,
+            frame_time_s=frame_time_s,
+            dataset=dataset,
+            channel=channel,
+        )
     for path in stores:
         typer.echo(path)
     for source, reason in stores.problems:
@@ -192,6 +205,8 @@ def learn_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
+    dataset: Dataset = None,
+    channel: Channel = None,
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
@@ -205,7 +220,7 @@ def learn_command(
     with connect(cluster, workers=workers):
         settings = settings_of(
             config, pixel_size_nm, frame_time_s, material=material, detector=detector
-        )
+        ).with_values(input={"dataset": dataset, "channel": channel})
         model = learn_model(inputs, out, config=settings)
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
 
@@ -217,13 +232,17 @@ def detect_command(
     model: ModelFolder = None,
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
+    dataset: Dataset = None,
+    channel: Channel = None,
     config: Settings = None,
     cluster: Cluster = "processes",
     workers: Workers = None,
     fresh: Fresh = False,
 ) -> None:
     """Find and name the defects of every frame; stop before linking them."""
-    settings = settings_of(config, pixel_size_nm, frame_time_s)
+    settings = settings_of(config, pixel_size_nm, frame_time_s).with_values(
+        input={"dataset": dataset, "channel": channel}
+    )
     run_to_the_end(inputs, out, settings, model, cluster, workers, fresh=fresh, until="detect")
 
 

@@ -24,6 +24,16 @@ FrameTime = Annotated[
 DoseRate = Annotated[
     float | None, typer.Option("--dose-rate-e-per-nm2-s", help="Electrons per nm2 and second.")
 ]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="Which one, where a file holds several images or arrays: its path, name or number.",
+    ),
+]
+Channel = Annotated[
+    int | None, typer.Option("--channel", help="Which detector, where a file holds several.")
+]
 Material = Annotated[
     str | None,
     typer.Option(

@@ -71,6 +71,7 @@ def open_inputs(
         sources if len(sources) > 1 else sources[0],
         cache=known,
         **config.calibration.model_dump(),
+        **config.input.model_dump(),
     )
     return replace(usable(archive, sources), headers=known)
 

@@ -7,7 +7,7 @@ survive pickling or forking). Nothing is read or allocated before `Reader.read` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -65,14 +65,24 @@ class Options:
     Attributes
     ----------
     dataset
-        Path of the array inside a Zarr group, an HDF5 or an NPZ file; None: the only one that can
-        be a movie.
+        Path, name or number of the array where a file holds several (Zarr, HDF5, NPZ, DM, TIFF, a
+        folder of several sequences); None: the only one that can be a movie.
     channel
         Which channel (detector) where the file holds several; None: the only one.
     """
 
     dataset: str | None = None
     channel: int | None = None
+
+    def __post_init__(self) -> None:
+        """Take the number of a dataset for its name."""
+        if self.dataset is not None and not isinstance(self.dataset, str):
+            object.__setattr__(self, "dataset", str(self.dataset))
+
+    def described(self) -> str:
+        """Return what was chosen, empty if nothing was."""
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return " ".join(f"{name}={value!r}" for name, value in said.items() if value is not None)
 
 
 @runtime_checkable
@@ -168,6 +178,8 @@ class FileReader:
         that were reinterpreted.
     pixel_sizes_nm
         (y, x) where the file says that pixels are not square: then a pixel size has to be given.
+    choice
+        What the user chose in the file (``"dataset='1'"``): it is part of the identity.
     """
 
     place: Place
@@ -179,6 +191,7 @@ class FileReader:
     chunks: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
     pixel_sizes_nm: tuple[float, float] | None = None
+    choice: str = ""
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Let every reader of files be remembered: its fields are plain values, or say so."""
@@ -218,7 +231,11 @@ class FileReader:
 
     @property
     def identity(self) -> str:
-        """Where the file is, how large, and when it was last written."""
+        """Where the file is, how large, when it was last written, and what was chosen in it."""
+        return f"{self._content_identity()} {self.choice}".rstrip()
+
+    def _content_identity(self) -> str:
+        """Return what changes when the content does; a format with several files has its own."""
         return self.place.identity()
 
     @property

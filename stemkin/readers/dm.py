@@ -2,9 +2,10 @@
 
 The format is not documented by its maker; this follows the description by C. B. Boothroyd ("The DM3
 image file format") and what files show. Tags are read one after the other; long arrays are passed
-over and only their place is kept. The image is the largest one (the others are previews), its pixel
-size and, where its third axis is a time, its frame time come from its own calibrations. How long a
-scanned frame took is often not in the file.
+over and only their place is kept. The tags say which images are previews (``Thumbnails``); of the
+others the only one is read, or the one that ``dataset=`` names by its place in the list of images
+or by its name. Its pixel size and, where its third axis is a time, its frame time come from its own
+calibrations. How long a scanned frame took is often not in the file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from stemkin.readers.axes import frames_in
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.choice import Candidate, chosen
 from stemkin.readers.errors import MovieError
 from stemkin.readers.paging import Pages
 from stemkin.readers.place import Place
@@ -42,6 +44,11 @@ PIXELS = {
     40: "u8",
 }
 """Codes of pixel types; the others are complex or coloured."""
+KINDS = {
+    3: "complex numbers", 5: "complex numbers", 13: "complex numbers", 27: "complex numbers",
+    28: "complex numbers", 8: "colours", 23: "colours",
+}  # fmt: skip
+"""What the pixels of other types are."""
 STRUCT, STRING, ARRAY = 15, 18, 20
 GROUP, DATA = 20, 21
 LONGEST_TEXT = 2048
@@ -119,7 +126,7 @@ class Tags:
             if kind == GROUP:
                 found[name] = self.group(depth + 1)
             else:
-                found[name] = self.value()
+                found[name] = self.value(has_texts=name != "Data")
         return found
 
     def _plausible(self, n: int) -> int:
@@ -129,8 +136,12 @@ class Tags:
             raise ValueError(msg)
         return n
 
-    def value(self) -> Any:
-        """Read one value: a number, a tuple of numbers, a text, or the place of a long array."""
+    def value(self, *, has_texts: bool) -> Any:
+        """Read one value: a number, a tuple of numbers, a text, or the place of an array.
+
+        Texts are arrays of two-byte numbers, as a small image is: where there can be none, an array
+        stays one.
+        """
         if self.pages.read(self.at, 4) != b"%%%%":
             msg = f"no value stands where one should, at byte {self.at}"
             raise ValueError(msg)
@@ -142,7 +153,13 @@ class Tags:
             msg = f"a value has a description of {n_info} numbers"
             raise ValueError(msg)
         info = [self.length() for _ in range(n_info)]
-        return self._value(info)
+        value = self._value(info)
+        if not (isinstance(value, LongArray) and value.code == 4 and has_texts):
+            return value
+        if value.n > LONGEST_TEXT:
+            return value
+        encoding = {"<": "utf-16-le", ">": "utf-16-be"}[self.order]
+        return self.pages.read(value.offset, 2 * value.n).decode(encoding, "replace")
 
     def _value(self, info: list[int]) -> Any:
         code = info[0]
@@ -154,8 +171,9 @@ class Tags:
             return self._array(4, info[1])
         if code == ARRAY and info[1] == STRUCT:
             size = sum(np.dtype(TYPES[c]).itemsize for c in self._fields(info[1:-1]))
-            self.at += size * self._not_negative(info[-1])
-            return None
+            array = LongArray(self.at, STRUCT, self._not_negative(info[-1]))
+            self.at += size * array.n
+            return array
         if code == ARRAY:
             return self._array(info[1], info[2])
         msg = f"a value has the unknown type {code}"
@@ -171,15 +189,11 @@ class Tags:
         self.at += dtype.itemsize
         return value
 
-    def _array(self, code: int, n: int) -> Any:
+    def _array(self, code: int, n: int) -> LongArray:
         dtype = np.dtype(self.order + TYPES[code])
         array = LongArray(self.at, code, self._not_negative(n))
         self.at += n * dtype.itemsize
-        # texts are arrays of two-byte numbers; a long one of these is pixels, and passed over
-        if n > LONGEST_TEXT or code != 4:
-            return array
-        encoding = {"<": "utf-16-le", ">": "utf-16-be"}[self.order]
-        return self.pages.read(array.offset, 2 * n).decode(encoding, "replace")
+        return array
 
     @staticmethod
     def _not_negative(n: int) -> int:
@@ -198,21 +212,9 @@ def open_dm(place: Place, options: Options) -> FileReader:
         If its tags are not whole, or it holds no image of real numbers.
     """
     tree, order = _tree(place)
-    images = _images(tree)
-    if not images:
-        msg = f"{place} holds no image"
-        raise MovieError(msg)
-    image = max(images, key=lambda one: one["Data"].n)
-    # dimensions are listed from the fastest one on (x, y, t); arrays of NumPy say it the other way
-    dimensions = image["Dimensions"]
-    shape = tuple(int(dimensions[str(i)]) for i in range(len(dimensions)))[::-1]
-    code = int(image["DataType"])
-    if code not in PIXELS:
-        msg = (
-            f"{place} holds pixels of DigitalMicrograph's type {code}; intensities are real numbers"
-        )
-        raise MovieError(msg)
-    stored = np.dtype(order + PIXELS[code])
+    found = chosen(_candidates(tree, place), place, options)
+    image, shape = found.candidate.what, found.candidate.shape
+    stored = np.dtype(order + PIXELS[int(image["DataType"])])
     edges = [_axis(image, axis) for axis in range(len(shape))][::-1]
     if len(shape) == 3 and any(unit.lower() in ("ev", "kev") for _, unit in edges):
         msg = f"{place} is a spectrum image (one axis is an energy), not a movie"
@@ -228,7 +230,13 @@ def open_dm(place: Place, options: Options) -> FileReader:
         in_nanometres(*edges[-2]), in_nanometres(*edges[-1]), time_s, "DM calibration"
     )
     return raw_reader(
-        place, plan, stored, offset=image["Data"].offset, format=f"DM{tree['version']}", **about
+        place,
+        plan,
+        stored,
+        offset=image["Data"].offset,
+        format=f"DM{tree['version']}",
+        notes=(found.note,),
+        **about,
     )
 
 
@@ -247,13 +255,66 @@ def _tree(place: Place) -> tuple[dict[str, Any], str]:
     return {**tags.group(), "version": version}, tags.order
 
 
-def _images(tree: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [image["ImageData"] for image in tree["ImageList"].values() if "ImageData" in image]
-    return [
-        image
-        for image in found
-        if isinstance(image.get("Data"), LongArray) and len(image.get("Dimensions", ())) >= 2
+def _candidates(tree: dict[str, Any], place: Place) -> list[Candidate]:
+    """Return the images of real numbers that are no previews.
+
+    Raises
+    ------
+    MovieError
+        If there is none; it says what the file holds instead.
+    """
+    images = _images(tree)
+    if not images:
+        msg = f"{place} holds no image"
+        raise MovieError(msg)
+    previews = _previews(tree)
+    kept = {name: image for name, image in images.items() if name not in previews}
+    if not kept:
+        msg = f"{place} holds no image but its preview"
+        raise MovieError(msg)
+    found = [
+        Candidate(name, _shape(image), str(image.get("Name", "")), image)
+        for name, image in kept.items()
+        if int(image["DataType"]) in PIXELS and len(image["Dimensions"]) >= 2
     ]
+    if not found:
+        codes = ", ".join(sorted({_kind(image) for image in kept.values()}))
+        msg = f"{place} holds {codes}; frames are images of real numbers"
+        raise MovieError(msg)
+    return found
+
+
+def _images(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the images by their place in the list, each with its name."""
+    found = {}
+    for i, image in enumerate(tree["ImageList"].values()):
+        data = image.get("ImageData", {})
+        if isinstance(data.get("Data"), LongArray) and len(data.get("Dimensions", ())):
+            found[str(i)] = {**data, "Name": image.get("Name", "")}
+    return found
+
+
+def _previews(tree: dict[str, Any]) -> set[str]:
+    """Return which images the file calls its previews, by their place in the list."""
+    thumbnails = tree.get("Thumbnails")
+    if not isinstance(thumbnails, dict):
+        return set()
+    said = [one.get("ImageIndex") for one in thumbnails.values() if isinstance(one, dict)]
+    return {str(index) for index in said if isinstance(index, int)}
+
+
+def _shape(image: dict[str, Any]) -> tuple[int, ...]:
+    # dimensions are listed from the fastest one on (x, y, t); arrays of NumPy say it the other way
+    dimensions = image["Dimensions"]
+    return tuple(int(dimensions[str(i)]) for i in range(len(dimensions)))[::-1]
+
+
+def _kind(image: dict[str, Any]) -> str:
+    """Return what an image is that cannot be frames."""
+    code = int(image["DataType"])
+    if code in PIXELS:
+        return f"a line of {_shape(image)[-1]} values"
+    return f"{KINDS.get(code, 'pixels')} (DigitalMicrograph's type {code})"
 
 
 def _axis(image: dict[str, Any], axis: int) -> tuple[float | None, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
@@ -26,6 +27,11 @@ def open_reader(
         If it is empty, of no known format, or broken.
     """
     place = place_of(source)
+    # what was chosen in a file is part of what a movie is: another choice is another movie
+    return replace(_opened(place, options), choice=options.described())
+
+
+def _opened(place: Place, options: Options) -> FileReader:
     # a store over plain HTTP is no folder that could be asked for
     if place.is_remote and place.ends_with(".zarr"):
         return ZARR.open(place, options)

@@ -95,9 +95,8 @@ class TiffFolderReader(FileReader):
 
     options: Options
 
-    @property
-    def identity(self) -> str:
-        """The folder, and name, size and time of every file in it."""
+    def _content_identity(self) -> str:
+        """Return the folder, and name, size and time of every file in it."""
         import hashlib
 
         names = _names(self.place, _mark(self.place))

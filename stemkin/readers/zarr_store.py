@@ -211,9 +211,8 @@ class ZarrReader(FileReader):
     finished: bool = False
     layout: Layout | None = None
 
-    @property
-    def identity(self) -> str:
-        """The array's metadata, and name, size and time of all its chunk files."""
+    def _content_identity(self) -> str:
+        """Return the array's metadata, and name, size and time of all its chunk files."""
         import hashlib
 
         folder = self.place / self.array_path
