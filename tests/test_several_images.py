@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 import stemkin as sk
@@ -103,3 +104,80 @@ def test_a_choice_typed_in_the_terminal_reaches_the_reader(tmp_path):
     config = RunConfig.from_toml('[input]\ndataset = "2"')
     assert open_inputs(tmp_path / "a.dm3", config).movies[0].n_frames == 4
     assert sk.describe(tmp_path / "a.dm3", dataset=2)["shape"].tolist() == ["4 x 24 x 40"]
+
+
+def write_pages(path, *stacks, **more):
+    """Write stacks of images into one TIFF file, each frame a page that says nothing of itself."""
+    with tifffile.TiffWriter(path) as writer:
+        for stack in stacks:
+            for frame in stack:
+                writer.write(frame, photometric="minisblack", metadata=None, **more)
+
+
+def test_two_images_of_an_ome_tiff_are_a_question_and_have_calibrations_of_their_own(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
+        for i, stack in enumerate([FILM, FILM[::-1]]):
+            said = {"axes": "TYX", "Name": f"camera {i}", "TimeIncrement": 1.0 + i}
+            said |= {f"PhysicalSize{a}": 0.03 + i / 100 for a in "XY"}
+            writer.write(stack, metadata={**said, **{f"PhysicalSize{a}Unit": "nm" for a in "XY"}})
+    with pytest.raises(
+        MovieError,
+        match=r"2 images that can be movies; choose one with dataset=: "
+        r"'0' \(7 x 24 x 40 camera 0\), '1' \(7 x 24 x 40 camera 1\)$",
+    ):
+        open_movie(tmp_path / "a.ome.tif")
+    for name in ("1", "camera 1"):
+        movie = open_movie(tmp_path / "a.ome.tif", dataset=name)
+        np.testing.assert_array_equal(movie.reader.read(0, 7), FILM[::-1])
+        assert movie.pixel_size_nm == pytest.approx(0.04)
+        assert movie.frame_time_s == 2
+    first = open_movie(tmp_path / "a.ome.tif", dataset="0")
+    np.testing.assert_array_equal(first.reader.read(2, 5), FILM[2:5])
+    assert first.pixel_size_nm == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("at", [0, 3, 7])
+def test_a_page_of_another_shape_is_not_a_frame(tmp_path, compression, at):
+    """Wherever it stands: before, between or behind the frames."""
+    survey = files.pixels(n=1, height=50, width=60)
+    write_pages(tmp_path / "a.tif", FILM[:at], survey, FILM[at:], compression=compression)
+    movie = open_movie(tmp_path / "a.tif")
+    np.testing.assert_array_equal(movie.reader.read(0, 7), FILM)
+    assert [note for note in movie.reader.inner.notes if "left out" in note]
+    other = {0: "0"}.get(at, "1")
+    chosen = open_movie(tmp_path / "a.tif", dataset=other)
+    np.testing.assert_array_equal(chosen.reader.read(0, 1), survey)
+
+
+def test_two_stacks_of_pages_are_a_question(tmp_path):
+    other = files.pixels(n=4, height=30, width=40)
+    write_pages(tmp_path / "a.tif", FILM, other)
+    with pytest.raises(MovieError, match=r"'0' \(7 x 24 x 40 .*'1' \(4 x 30 x 40 .*"):
+        open_movie(tmp_path / "a.tif")
+    np.testing.assert_array_equal(
+        open_reader(tmp_path / "a.tif", Options("1")).read(1, 4), other[1:]
+    )
+
+
+def test_stacks_that_were_written_one_after_the_other_are_not_one_movie(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for stack in (FILM, FILM[::-1]):
+            writer.write(stack, photometric="minisblack", contiguous=False)
+    with pytest.raises(MovieError, match="2 images that can be movies"):
+        open_movie(tmp_path / "a.tif")
+    chosen = open_reader(tmp_path / "a.tif", Options("1"))
+    np.testing.assert_array_equal(chosen.read(0, 7), FILM[::-1])
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_pages_that_the_file_calls_previews_are_passed_over(tmp_path, compression):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for frame in FILM:
+            more = {"photometric": "minisblack", "metadata": None, "compression": compression}
+            writer.write(frame, **more)
+            writer.write(frame[::2, ::2], subfiletype=1, **more)
+    reader = open_reader(tmp_path / "a.tif")
+    np.testing.assert_array_equal(reader.read(0, 7), FILM)
+    np.testing.assert_array_equal(reader.read(3, 5), FILM[3:5])
+    assert not reader.notes

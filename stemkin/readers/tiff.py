@@ -22,10 +22,12 @@ import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.choice import chosen
 from stemkin.readers.errors import DamagedDataError, MovieError, check_promise
 from stemkin.readers.place import Place
 from stemkin.readers.raw import cut_short, raw_reader
 from stemkin.readers.tiff_calibration import calibration_in
+from stemkin.readers.tiff_series import TiffStack, stacks_in
 
 UNCOMPRESSED = 1
 
@@ -43,16 +45,15 @@ def open_tiff(place: Place, options: Options) -> FileReader:
 
 
 def _reader(tiff: Any, place: Place, options: Options) -> FileReader:
-    first = tiff.pages.first
-    shape, axes, promised = _stack(tiff)
-    plan = frames_in(shape, axes, first.dtype, place, options)
-    about: dict[str, Any] = {"format": _format_of(tiff), **calibration_in(tiff)}
-    offset = None
-    if first.is_contiguous and first.dtype.kind in "biuf":
-        offset = _data_offset(tiff, promised)
-    if offset is not None:
+    found = chosen(stacks_in(tiff, place), place, options)
+    stack: TiffStack = found.candidate.what
+    first = stack.first
+    plan = frames_in(stack.shape, stack.axes, first.dtype, place, options)
+    said = calibration_in(tiff, stack.image, first)
+    about: dict[str, Any] = {"format": _format_of(tiff), **said}
+    if stack.offset is not None and first.is_contiguous and first.dtype.kind in "biuf":
         stored = first.dtype.newbyteorder(tiff.byteorder)
-        return raw_reader(place, plan, stored, offset=offset, **about)
+        return raw_reader(place, plan, stored, offset=stack.offset, notes=(found.note,), **about)
     _check_codec(first, place)
     page_bytes = math.prod(first.shape) * first.dtype.itemsize
     check_promise(page_bytes, min(sum(first.databytecounts), place.size()), place)
@@ -60,15 +61,17 @@ def _reader(tiff: Any, place: Place, options: Options) -> FileReader:
     held = plan.shape[0]
     if not tiff.is_ome:
         held = min(held, len(tiff.pages))
-    notes = [plan.note]
-    if held < promised and "t" in plan.index:
-        notes.append(cut_short(promised, held))
+    notes = [found.note, plan.note]
+    if held < stack.promised and "t" in plan.index:
+        notes.append(cut_short(stack.promised, held))
     return TiffReader(
         place=place,
         shape=(held, *plan.shape[1:]),
         dtype=plan.dtype(first.dtype),
         plan=plan,
         page_shape=tuple(first.shape),
+        image=stack.image,
+        pages=stack.pages,
         notes=tuple(filter(None, notes)),
         chunks=(1, *first.chunks[:2]),
         **about,
@@ -81,41 +84,6 @@ def _format_of(tiff: Any) -> str:
     if tiff.is_imagej:
         return "ImageJ TIFF"
     return "TIFF"
-
-
-def _stack(tiff: Any) -> tuple[tuple[int, ...], str, int]:
-    """Return shape and axes of the images as one array, and how many the header promises."""
-    first, n_pages = tiff.pages.first, len(tiff.pages)
-    page_axes = first.axes
-    described = tiff.imagej_metadata or {}
-    images = int(described.get("images", 0) or 0)
-    if len(tiff.series):
-        series = tiff.series[0]
-        # what tifffile took for one series counts if it leaves no page and no image out
-        holds_all = len(tiff.series) == 1 and _n_images(series) >= max(n_pages, images)
-        if tiff.is_ome or holds_all:
-            letters = series.axes.replace("Q", "I")
-            return tuple(series.shape), letters, _n_images(series)
-    if images > n_pages == 1:  # one directory for all images, and the file is too short for them
-        return (images, *first.shape), "I" + page_axes, images
-    return (n_pages, *first.shape), "I" + page_axes, max(n_pages, images)
-
-
-def _n_images(series: Any) -> int:
-    """Return the number of images in a series: the product of all axes but y, x and colours."""
-    along = zip(series.shape, series.axes, strict=True)
-    return math.prod(length for length, axis in along if axis not in "YXS")
-
-
-def _data_offset(tiff: Any, promised: int) -> int | None:
-    """Return where the frames begin if they lie one after the other, else None."""
-    first = tiff.pages.first
-    if len(tiff.series) == 1 and tiff.series[0].dataoffset is not None:
-        return int(tiff.series[0].dataoffset)
-    # ImageJ writes stacks over 4 GiB with one directory, the images one after the other behind it
-    if promised > 1 == len(tiff.pages):
-        return int(first.dataoffsets[0])
-    return None
 
 
 def _check_codec(page: Any, place: Place) -> None:
@@ -155,18 +123,28 @@ class TiffReader(FileReader):
         How frames are taken from the pages as one array.
     page_shape
         (y, x) or, with colours, (y, x, samples) or (samples, y, x); every page must have it.
+    image
+        Number of the image in OME metadata, which say what its pages are.
+    pages
+        Numbers of the pages in the file where others lie beside them; None for all of them.
     """
 
     plan: AxisPlan
     page_shape: tuple[int, ...]
+    image: int = 0
+    pages: np.ndarray | None = None
 
     def _frames(self, start: int, stop: int) -> Any:
         with _tiff(self.place) as tiff:
-            pages = tiff.series[0].pages if tiff.is_ome else tiff.pages
+            pages = tiff.pages
+            if tiff.is_ome:
+                pages = tiff.series[self.image].pages
             return np.stack([self._frame(pages, i) for i in range(start, stop)])
 
     def _frame(self, pages: Any, i: int) -> np.ndarray:
         number = self._page(i)
+        if self.pages is not None and number < len(self.pages):
+            number = int(self.pages[number])
         # OME metadata may name pages of other files: a series has None in the place of a lost one
         page = None
         if number < len(pages):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -11,10 +12,17 @@ GATAN_UNIT_Y, GATAN_UNIT_X, GATAN_SCALE_Y, GATAN_SCALE_X = 65004, 65003, 65010, 
 """Private tags that DigitalMicrograph writes when it exports an image."""
 
 
-def calibration_in(tiff: Any) -> dict[str, Any]:
+def calibration_in(tiff: Any, image: int, page: Any) -> dict[str, Any]:
     """Return the arguments of `FileReader` for what an open TiffFile says of its calibration.
 
     Metadata that are broken say nothing.
+
+    Parameters
+    ----------
+    tiff
+        Of tifffile.
+    image, page
+        Number of the series of images that is meant, and its first page.
     """
     for look in (_own, _ome, _imagej, _gatan, _fei):
         with suppress(
@@ -27,25 +35,26 @@ def calibration_in(tiff: Any) -> dict[str, Any]:
             OverflowError,
             SyntaxError,
         ):
-            found = look(tiff)
+            found = look(tiff, image, page)
             if found is not None and (found["calibration"].known() or "pixel_sizes_nm" in found):
                 return found
     return {}
 
 
-def _own(tiff: Any) -> dict[str, Any] | None:
-    described = (tiff.shaped_metadata or [{}])[0]
-    return named_values(described, "its JSON description")
+def _own(_tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
+    if not page.is_shaped:
+        return None
+    return named_values(json.loads(page.is_shaped), "its JSON description")
 
 
-def _imagej(tiff: Any) -> dict[str, Any] | None:
+def _imagej(tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
     described = tiff.imagej_metadata
     if not described:
         return None
     unit = None
     if described.get("unit"):
         unit = str(described["unit"]).encode().decode("unicode_escape")  # it writes \u00B5m for µm
-    tags = tiff.pages.first.tags
+    tags = page.tags
     edges = [
         in_nanometres(_per_unit(tags.get(name)), unit) for name in ("YResolution", "XResolution")
     ]
@@ -63,15 +72,15 @@ def _per_unit(tag: Any) -> float | None:
     return float(units) / float(pixels)
 
 
-def _ome(tiff: Any) -> dict[str, Any] | None:
+def _ome(tiff: Any, image: int, _page: Any) -> dict[str, Any] | None:
     if not tiff.is_ome:
         return None
     import tifffile
 
-    image = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
-    if isinstance(image, list):
-        image = image[0]
-    pixels = image["Pixels"]
+    images = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
+    if isinstance(images, dict):
+        images = [images]
+    pixels = images[image]["Pixels"]
     edges = [
         in_nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
         for a in "YX"
@@ -80,8 +89,8 @@ def _ome(tiff: Any) -> dict[str, Any] | None:
     return calibrated(edges[0], edges[1], interval, "OME metadata")
 
 
-def _gatan(tiff: Any) -> dict[str, Any] | None:
-    tags = tiff.pages.first.tags
+def _gatan(_tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
+    tags = page.tags
     if GATAN_SCALE_X not in tags:
         return None
     y, x = (
@@ -91,7 +100,7 @@ def _gatan(tiff: Any) -> dict[str, Any] | None:
     return calibrated(y, x, None, "DigitalMicrograph's tags")
 
 
-def _fei(tiff: Any) -> dict[str, Any] | None:
+def _fei(tiff: Any, _image: int, _page: Any) -> dict[str, Any] | None:
     scan = (tiff.fei_metadata or {}).get("Scan")
     if not scan:
         return None
