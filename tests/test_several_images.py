@@ -181,3 +181,12 @@ def test_pages_that_the_file_calls_previews_are_passed_over(tmp_path, compressio
     np.testing.assert_array_equal(reader.read(0, 7), FILM)
     np.testing.assert_array_equal(reader.read(3, 5), FILM[3:5])
     assert not reader.notes
+
+
+def test_each_stack_of_a_tiff_has_the_calibration_of_its_own_description(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for stack, size in ((FILM, 0.03), (FILM[:5], 0.05)):
+            said = {"pixel_size_nm": size, "frame_time_s": 2.0}
+            writer.write(stack, photometric="minisblack", contiguous=False, metadata=said)
+    sizes = [open_movie(tmp_path / "a.tif", dataset=i).pixel_size_nm for i in (0, 1)]
+    assert sizes == [0.03, 0.05]

@@ -44,7 +44,7 @@ def calibration_in(tiff: Any, image: int, page: Any) -> dict[str, Any]:
 def _own(_tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
     if not page.is_shaped:
         return None
-    return named_values(json.loads(page.is_shaped), "its JSON description")
+    return named_values(json.loads(page.description), "its JSON description")
 
 
 def _imagej(tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
