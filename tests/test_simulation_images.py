@@ -35,7 +35,7 @@ from stemkin.kernels.images.shotnoise import (
 )
 from stemkin.simulation import PRESETS, expected_image, simulate_movie, truth_of
 from stemkin.simulation.crystal import crystal_of
-from stemkin.simulation.reader import scan_of
+from stemkin.simulation.scanning import scan_of
 from tests.strategies import computes, time_chunkings
 
 QUIET = {
@@ -307,7 +307,7 @@ def test_bad_frames_are_where_they_were_asked_for_and_look_bad():
 
 def test_frames_go_bad_by_chance_as_often_as_said():
     movie = simulate_movie("paper", n_frames=400, shape=(64, 64), bad_frame_probability=0.2)
-    from stemkin.simulation.reader import statuses
+    from stemkin.simulation.bad_frames import statuses
 
     n_bad = 400 - statuses(movie.reader.settings, 0, 400).count("ok")
     assert abs(n_bad - 80) < 4 * math.sqrt(400 * 0.2 * 0.8)

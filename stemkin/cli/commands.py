@@ -136,24 +136,30 @@ def demo_command(
 
 @app.command("simulate")
 def simulate_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for movies and their truth.")],
     preset: Annotated[
         str,
         typer.Argument(help="paper, low-dose, rotated, long, late-stage, null, frozen or archive."),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for movies and their truth.")],
+    ] = "paper",
     n_frames: Annotated[int | None, typer.Option("--frames", help="Frames per movie.")] = None,
     size: Annotated[int | None, typer.Option("--size", help="Height and width in pixels.")] = None,
     file_format: Annotated[
         Literal["zarr", "tiff", "hdf5"], typer.Option("--format", help="What to write.")
     ] = "zarr",
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal bits.")] = 0,
+    world: Annotated[
+        int | None,
+        typer.Option(
+            "--world", help="In place of a preset: draw every nuisance at random by this number."
+        ),
+    ] = None,
 ) -> None:
     """Write movies whose defects, rates and diffusion are known exactly."""
     from stemkin.simulation import write_simulation
 
     shape = None if size is None else (size, size)
     for path in write_simulation(
-        preset, out, format=file_format, n_frames=n_frames, shape=shape, seed=seed
+        preset, out, format=file_format, n_frames=n_frames, shape=shape, seed=seed, world=world
     ):
         typer.echo(str(path))
 

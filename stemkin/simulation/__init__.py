@@ -10,10 +10,12 @@
 **What is simulated.** Point defects of a monolayer such as WS2 that hop, bind, pair, are made by
 the beam and heal, as a continuous-time Markov chain without a time step (`kinetics`); holes and a
 fragment that turns (`damage`); the annular dark-field image of every column of atoms
-(`kernels.crystal.rendering`); drift (`drift`), scan-line jitter, flicker, contamination, counting
-statistics (`kernels.images.shotnoise`), gain, offset and read noise (`reader`). What is true of it
-is in closed form (`closed_form`), as tables (`Truth`), and as what an ideal observer could reach
-(`limits`).
+(`kernels.crystal.rendering`); drift (`drift`), scan-line jitter and distortion (`scanning`),
+flicker, contamination (`haze`), counting statistics (`kernels.images.shotnoise`), gain, offset,
+read noise and the detector's faults (`recording`), bad frames (`bad_frames`). What is true of it is
+in closed form (`closed_form`), as tables (`Truth`), and as what an ideal observer could reach
+(`limits`). Presets have few nuisances, and mild ones; ``simulate_movie(world=7)`` draws all of them
+at random (`worlds`).
 
 **Any length.** A frame is computed where it is read, from the settings and the frame's number
 alone: equal bits for every chunking, worker and order. The defects of a frame follow from an exact
@@ -30,11 +32,13 @@ pixel is what `reader.expected_image` says, before gain and offset.
 
 from stemkin.materials import MATERIALS, Material
 from stemkin.simulation.archive import simulate_archive, simulate_movie
+from stemkin.simulation.nuisances import Nuisances
 from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader, expected_image
 from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics
 from stemkin.simulation.settings import Settings
 from stemkin.simulation.truth import Truth, truth_of
+from stemkin.simulation.worlds import draw_world
 from stemkin.simulation.writing import write_simulation
 
 __all__ = [
@@ -44,10 +48,12 @@ __all__ = [
     "DefectKinetics",
     "Instrument",
     "Material",
+    "Nuisances",
     "Optics",
     "Settings",
     "SimulatedReader",
     "Truth",
+    "draw_world",
     "expected_image",
     "simulate_archive",
     "simulate_movie",

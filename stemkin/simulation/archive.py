@@ -12,11 +12,13 @@ from stemkin.simulation.crystal import crystal_of
 from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader
 from stemkin.simulation.settings import Settings
+from stemkin.simulation.worlds import draw_world
 
 
 def simulate_movie(
     preset: str | Settings = "paper",
     *,
+    world: int | None = None,
     n_frames: int | None = None,
     shape: tuple[int, int] | None = None,
     seed: int = 0,
@@ -30,6 +32,9 @@ def simulate_movie(
     preset
         "paper", "low-dose", "rotated", "long", "late-stage", "null", "frozen", "archive", or
         settings of your own.
+    world
+        A number, in place of a preset: material, contrast, probe, relaxations, contamination, scan,
+        detector and bad frames are drawn at random by it from wide ranges (`worlds.draw_world`).
     n_frames, shape
         Length and (height, width) in pixels; the preset's where not given.
     seed
@@ -46,9 +51,16 @@ def simulate_movie(
     Raises
     ------
     ValueError
-        If a preset or setting is unknown or unphysical.
+        If a preset or setting is unknown or unphysical, or both preset and world are given.
     """
-    settings, label = _settings(preset)
+    if world is None:
+        settings, label = _settings(preset)
+    elif preset == "paper":
+        material = overrides.pop("material", None)
+        settings, label = draw_world(world, material=material), f"world-{world}"
+    else:
+        msg = f"a movie is made of a preset or of a world, not of {preset!r} and world {world}"
+        raise ValueError(msg)
     sizes = {"n_frames": n_frames, "shape": shape, "seed": seed}
     given = {key: value for key, value in sizes.items() if value is not None}
     settings = settings.with_values(**given, **overrides)

@@ -13,6 +13,7 @@ _FRACTIONS = (
     "tail_fraction",
     "jump_probability",
     "bad_frame_probability",
+    "afterglow",
 )
 _POSITIVE = (
     "frame_time_s",
@@ -25,6 +26,11 @@ _POSITIVE = (
     "contamination_time_s",
     "a_nm",
     "contrast_exponent",
+    "haze_length_nm",
+    "haze_flicker_frames",
+    "adsorbate_sd_nm",
+    "flyback_px",
+    "hum_rows",
 )
 _NOT_NEGATIVE = (
     "hop_rate_per_s",
@@ -57,7 +63,23 @@ _NOT_NEGATIVE = (
     "wander_nm",
     "jump_nm",
     "contamination",
+    "dopant_off_site_nm",
+    "haze",
+    "haze_slope",
+    "haze_flicker",
+    "haze_growth_s",
+    "n_adsorbates",
+    "flyback_nm",
+    "jitter_slope",
+    "hum_nm",
+    "row_noise",
+    "excess_noise",
+    "nonlinearity",
+    "video_step",
 )
+_LENGTHS = {"relaxations_nm": (0, 3), "cross_sections_nm2": (0, 4)}
+"""How many numbers a setting of several may have."""
+
 LARGEST_DOPANT_FRACTION = 0.05
 FASTEST_PER_FRAME = 1000.0
 """Steps of one defect per frame beyond which a movie only shows an average of them."""
@@ -88,6 +110,9 @@ def check_physical(settings: Settings) -> None:
     for name in _NOT_NEGATIVE:
         if values[name] < 0:
             _refuse(name, values[name], "it cannot be negative")
+    for name, allowed in _LENGTHS.items():
+        if len(values[name]) not in allowed:
+            _refuse(name, values[name], f"give {allowed[1]} numbers, or none")
     _check_rest(settings)
 
 

@@ -46,27 +46,35 @@ N_PLACES = 4
 pixels."""
 
 
-def limits_table(settings: Settings) -> pd.DataFrame:
+def limits_table(settings: Settings, *, frame: int = 0) -> pd.DataFrame:
     """Return what an ideal observer reaches. Computes once.
+
+    Parameters
+    ----------
+    settings
+        The movie.
+    frame
+        At whose age, and with how much contamination.
 
     Returns
     -------
     Table `kind`, `against` ("crystal", or the kind it is told apart from), `d_prime`,
     `recall_at_one_false_positive` (per frame), `sd_y_nm`, `sd_x_nm` (Cramer-Rao bound of the place,
-    with the depth of the contrast unknown too).
+    with the depth of the contrast unknown too: it could be anywhere).
     """
     height, width = (min(n, SMALL) for n in settings.shape)
     piece = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
     scan = Scan(np.arange(height, dtype=float), np.zeros(height), np.ones(height))
     cell_area_px2 = abs(np.linalg.det(crystal_of(settings).vectors))
     n_sites = max(1, round(np.prod(settings.shape) / cell_area_px2))
-    rows = [_limits_of(piece, scan, n_sites, *pair) for pair in _PAIRS]
+    rows = [_limits_of(piece, frame, scan, n_sites, *pair) for pair in _PAIRS]
     columns = ["kind", "against", "d_prime", "recall_at_one_false_positive", "sd_y_nm", "sd_x_nm"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _limits_of(
     piece: Settings,
+    frame: int,
     scan: Scan,
     n_sites: int,
     kind: int,
@@ -75,17 +83,22 @@ def _limits_of(
     other_orientation: int,
 ) -> tuple[str, str, float, float, float, float]:
     """Return one row of `limits_table`: a pair of `_PAIRS` on a `piece` of crystal."""
-    read_variance = (piece.instrument.read_noise / piece.instrument.gain) ** 2
+    # counts of variance (1 + e) mean tell as much as 1 / (1 + e) times as many Poisson counts
+    share = 1 / (1 + piece.nuisances.excess_noise)
+    read_variance = (share * piece.instrument.read_noise / piece.instrument.gain) ** 2
     d2, bounds = [], []
     for cell in _middle_cells(piece):
         here = _defect(piece, kind, orientation, cell)
         there = here[:0]
         if other is not None:
             there = _defect(piece, other, other_orientation, cell)
-        with_defect, without = (render_frame(piece, 0, scan, d) for d in (here, there))
+        with_defect, without = (share * render_frame(piece, frame, scan, d) for d in (here, there))
         d2.append(detectability(without, with_defect, read_variance=read_variance) ** 2)
         if other is None:
-            bounds.append(_localisation_px(piece, scan, here, with_defect, without, read_variance))
+            moved = _gradients(piece, frame, scan, here)
+            gradients = np.concatenate([(with_defect - without)[None], share * moved])
+            bound = cramer_rao_sd(gradients, with_defect, read_variance=read_variance)
+            bounds.append(bound[1:])
     name, d_prime = piece.material.kinds[kind], float(np.sqrt(np.mean(d2)))
     if other is not None:
         return name, _rival(piece, kind, other), d_prime, np.nan, np.nan, np.nan
@@ -117,24 +130,16 @@ def _defect(settings: Settings, kind: int, orientation: int, cell: np.ndarray) -
     return one
 
 
-def _localisation_px(
-    settings: Settings,
-    scan: Scan,
-    defect: np.ndarray,
-    with_defect: np.ndarray,
-    without: np.ndarray,
-    read_variance: float,
-) -> np.ndarray:
-    """Return the (2,) smallest standard deviations (y, x) [px] of the defect's place.
+def _gradients(settings: Settings, frame: int, scan: Scan, defect: np.ndarray) -> np.ndarray:
+    """Return the (2, y, x) derivatives of the image by the defect's place (y, x) [per px].
 
-    It could be anywhere, and the depth of its contrast is unknown too: the Cramer-Rao bound of
-    three parameters, with the derivatives along y and x as central differences.
+    They are central differences.
     """
-    gradients = [with_defect - without]
+    gradients = []
     for axis in ("sample_y", "sample_x"):
         ahead, behind = defect.copy(), defect.copy()
         ahead[axis] += 0.02
         behind[axis] -= 0.02
-        images = [render_frame(settings, 0, scan, moved) for moved in (ahead, behind)]
+        images = [render_frame(settings, frame, scan, moved) for moved in (ahead, behind)]
         gradients.append((images[0] - images[1]) / 0.04)
-    return cramer_rao_sd(np.stack(gradients), with_defect, read_variance=read_variance)[1:]
+    return np.stack(gradients)

@@ -24,7 +24,6 @@ from stemkin.kernels.crystal.rendering import (
     on_grid,
     row_factors,
 )
-from stemkin.kernels.images.shotnoise import AT_ONCE, poisson_counts
 from stemkin.readers import Calibration
 from stemkin.simulation.columns import broken_columns, changed_columns, column_weights, probe_of
 from stemkin.simulation.crystal import crystal_of
@@ -35,10 +34,16 @@ from stemkin.simulation.difference_images import (
     has_difference_image,
 )
 from stemkin.simulation.drift import shifts_px
+from stemkin.simulation.haze import (
+    add_adsorbates,
+    contamination_waves,
+    haze_factors,
+    haze_waves,
+)
+from stemkin.simulation.recording import recorded
+from stemkin.simulation.scanning import columns_moved, scans_of
 from stemkin.simulation.scene import area_and_time, sightings
-from stemkin.simulation.sections import Instrument
 from stemkin.simulation.settings import Settings
-from stemkin.tables import BLANK, OK, SATURATED, TRUNCATED
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class SimulatedReader:
         start, stop, _ = slice(start, stop).indices(self.settings.n_frames)
         block = np.empty((max(0, stop - start), *self.settings.shape), self.dtype)
         for n, (frame, means) in enumerate(_mean_frames(self.settings, start, stop)):
-            block[n] = _record(self.settings, frame, means)
+            block[n] = recorded(self.settings, frame, means)
         return block
 
 
@@ -115,47 +120,14 @@ def expected_image(settings: Settings, frame: int) -> np.ndarray:
     return np.asarray(means)
 
 
-def statuses(settings: Settings, start: int, stop: int) -> list[str]:
-    """Return the status of frames `start` to `stop` (excluded), as in the table ``frames``.
-
-    Frames that the settings name come first; any other is bad by chance.
-    """
-    instrument, bad = settings.instrument, {}
-    for status, named in (
-        (BLANK, instrument.blank_frames),
-        (SATURATED, instrument.saturated_frames),
-        (TRUNCATED, instrument.truncated_frames),
-    ):
-        for frame in named:
-            bad[frame % settings.n_frames] = status  # negative numbers count from the end
-    return [bad.get(frame, _chance_status(settings, frame)) for frame in range(start, stop)]
-
-
-def _chance_status(settings: Settings, frame: int) -> str:
-    probability = settings.instrument.bad_frame_probability
-    if probability == 0:
-        return OK
-    rng = _generator(settings, 5, frame)
-    if rng.random() < probability:
-        return str(rng.choice([BLANK, SATURATED, TRUNCATED]))
-    return OK
-
-
-def _generator(settings: Settings, stream: int, frame: int) -> np.random.Generator:
-    """Return the source of chance of one purpose (`stream`) in one frame, whoever renders it."""
-    return np.random.Generator(
-        np.random.SFC64(np.random.SeedSequence(settings.seed, spawn_key=(stream, frame)))
-    )
-
-
 @lru_cache(maxsize=4)
-def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the waves of the background, kept for the next frame.
+def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the waves of crystal, contamination and haze, kept for the next frame.
 
     Returns
     -------
-    (n, 2) frequencies, (n,) amplitudes of the crystal, (n,) amplitudes of full contamination, and
-    the waves' factors along x.
+    (n, 2) frequencies, and (n,) amplitudes of the crystal and of full contamination; those of the
+    haze, the last ones, change from frame to frame.
     """
     frequencies, amplitudes = crystal_waves(
         crystal_of(settings).lattice, column_weights(settings), probe_of(settings)
@@ -165,41 +137,29 @@ def _waves(settings: Settings) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     # amplitudes is zero where the waves are the other's.
     dose_e = settings.dose_e_per_nm2 * settings.instrument.pixel_size_nm**2
     amplitudes[0] += dose_e * settings.optics.background_fraction
-    slow, strength = _contamination(settings, float(amplitudes[0].real))
-    frequencies = np.concatenate([frequencies, slow])
-    dirt = np.concatenate([np.zeros(len(amplitudes)), strength])
-    amplitudes = np.concatenate([amplitudes, np.zeros(len(strength))])
-    return frequencies, amplitudes, dirt, column_factors(frequencies, settings.shape[1])
+    slow, strength = contamination_waves(settings, float(amplitudes[0].real))
+    hazy, _ = haze_waves(settings)
+    dirt = np.concatenate([np.zeros(len(amplitudes)), strength, np.zeros(len(hazy))])
+    frequencies = np.concatenate([frequencies, slow, hazy])
+    amplitudes = np.concatenate([amplitudes, np.zeros(len(frequencies) - len(amplitudes))])
+    return frequencies, amplitudes, dirt
 
 
-def _contamination(settings: Settings, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the waves of full contamination: a background that is nowhere below zero.
-
-    Returns
-    -------
-    (5, 2) frequencies, the first of them zero, and (5,) amplitudes.
-    """
-    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(9,)))
-    field = np.linalg.norm(settings.shape)
-    angle, length = rng.random(4) * 2 * np.pi, (0.5 + rng.random(4)) / field
-    frequencies = np.concatenate(
-        [np.zeros((1, 2)), (length * np.array([np.sin(angle), np.cos(angle)])).T]
-    )
-    waves = np.concatenate([[1.0], 0.25 * np.exp(2j * np.pi * rng.random(4))])
-    return frequencies, 0.5 * settings.instrument.contamination * mean * waves
+@lru_cache(maxsize=4)
+def _columns(settings: Settings) -> np.ndarray:
+    """Return the factors along x of the waves of a frame that is scanned as usual."""
+    return column_factors(_waves(settings)[0], settings.shape[1], columns_moved(settings))
 
 
-def scan_of(settings: Settings, frame: int) -> Scan:
-    """Return how a frame was scanned: drift, scan-line jitter and flicker."""
-    i, height = settings.instrument, settings.shape[0]
-    rng = _generator(settings, 6, frame)
-    jitter_y, jitter_x = rng.standard_normal((2, height)) / i.pixel_size_nm
-    shift_y, shift_x = shifts_px(settings, np.array([frame]))[0]
-    flicker = (1 + i.frame_flicker * rng.standard_normal()) * (
-        1 + i.line_flicker * rng.standard_normal(height)
-    )
-    row_y = np.arange(height) + i.jitter_y_nm * jitter_y - shift_y
-    return Scan(row_y, i.jitter_x_nm * jitter_x - shift_x, np.maximum(flicker, 0.0))
+def _amplitudes(settings: Settings, frame: int, time_s: float) -> np.ndarray:
+    """Return the (n,) amplitudes of all waves in a frame."""
+    _, amplitudes, dirt = _waves(settings)
+    grown = -np.expm1(-time_s / settings.instrument.contamination_time_s)
+    amplitudes = amplitudes + grown * dirt
+    hazy = haze_waves(settings)[1] * haze_factors(settings, frame, time_s)
+    if len(hazy):
+        amplitudes[-len(hazy) :] = hazy
+    return np.asarray(amplitudes)
 
 
 def _mean_frames(settings: Settings, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -209,7 +169,9 @@ def _mean_frames(settings: Settings, start: int, stop: int) -> Iterator[tuple[in
     edges = np.searchsorted(seen["frame"], np.arange(start, stop + 1))
     for n, frame in enumerate(range(start, stop)):
         defects = seen[edges[n] : edges[n + 1]]
-        yield frame, render_frame(settings, frame, scan_of(settings, frame), defects)
+        scans = scans_of(settings, frame)
+        exposures = [render_frame(settings, frame, scan, defects) for scan in scans]
+        yield frame, sum(exposures[1:], exposures[0]) / len(exposures)
 
 
 @one_thread
@@ -229,11 +191,14 @@ def render_frame(settings: Settings, frame: int, scan: Scan, defects: np.ndarray
     -------
     (y, x) mean number of electrons per pixel.
     """
-    frequencies, amplitudes, dirt, columns = _waves(settings)
+    frequencies = _waves(settings)[0]
     area, time_s = area_and_time(settings, frame)
-    grown = -np.expm1(-time_s / settings.instrument.contamination_time_s)
-    rows = row_factors(frequencies, amplitudes + grown * dirt, scan.row_y, scan.row_x0)
+    amplitudes = _amplitudes(settings, frame, time_s)
+    rows = row_factors(frequencies, amplitudes, scan.row_y, scan.row_x0)
     rows = rows * scan.beam[:, None]
+    columns = _columns(settings)
+    if scan.moved is not None:
+        columns = column_factors(frequencies, settings.shape[1], scan.moved)
     # On a coarse grid of numbers the sums of the product are exact, in whatever order BLAS adds.
     means = np.asarray(on_grid(rows, ROW_BITS) @ columns)
     as_motif = has_difference_image(settings, defects)
@@ -246,46 +211,5 @@ def render_frame(settings: Settings, frame: int, scan: Scan, defects: np.ndarray
         drawn.append((probe_of(settings), broken))
     for part, (y, x, weights) in drawn:
         add_columns(means, y, x, weights, part, scan=scan)
+    add_adsorbates(means, settings, frame, scan)
     return np.asarray(np.maximum(means, 0.0, out=means))
-
-
-def _record(settings: Settings, frame: int, means: np.ndarray) -> np.ndarray:
-    """Return what the detector writes for the expected counts `means` (y, x)."""
-    instrument = settings.instrument
-    rng = _generator(settings, 7, frame)
-    (status,) = statuses(settings, frame, frame + 1)
-    written = np.empty(means.shape, instrument.dtype)
-    band = max(1, AT_ONCE // means.shape[1])  # so many rows at once stay in a core's own cache
-    for start in range(0, len(means), band):
-        rows = slice(start, start + band)
-        electrons = means[rows]
-        if status == BLANK:
-            electrons = 0 * electrons
-        written[rows] = _readout(instrument, poisson_counts(electrons, rng), rng)
-    if status == SATURATED:
-        written[:] = _saturation(written)
-    if status == TRUNCATED:
-        written[len(written) // 2 :] = 0
-    return written
-
-
-def _readout(instrument: Instrument, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return counts (y, x) with gain, offset and read noise, float32, within the dtype's range."""
-    signal = counts.astype(np.float32)
-    signal *= np.float32(instrument.gain)
-    signal += np.float32(instrument.offset)
-    if instrument.read_noise > 0:
-        noise = rng.standard_normal(signal.shape, dtype=np.float32)
-        signal += np.float32(instrument.read_noise) * noise
-    if instrument.dtype != "float32":
-        top = np.float32(np.iinfo(instrument.dtype).max)
-        np.rint(signal, out=signal)
-        np.minimum(np.maximum(signal, 0, out=signal), top, out=signal)
-    return signal
-
-
-def _saturation(written: np.ndarray) -> float:
-    """Return what a saturated pixel reads: the dtype's largest number, or the frame's own."""
-    if written.dtype == np.float32:
-        return float(written.max())
-    return float(np.iinfo(written.dtype).max)

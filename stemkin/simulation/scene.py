@@ -12,21 +12,24 @@ from functools import lru_cache
 
 import numpy as np
 
-from stemkin.materials import DOUBLE_VACANCY, VACANCY
+from stemkin.materials import COMPLEX, DOPANT, DOUBLE_VACANCY, VACANCY
 from stemkin.simulation.crystal import BOND, crystal_of
 from stemkin.simulation.damage import fate_of, has_damage
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.kinetics import simulate_area
+from stemkin.simulation.scanning import seen_at
 from stemkin.simulation.settings import Settings
 
 SIGHTING = np.dtype(
     [
         ("frame", "i8"), ("kind", "i1"), ("orientation", "i1"), ("site", "i8"), ("particle", "i8"),
         ("y", "f8"), ("x", "f8"), ("sample_y", "f8"), ("sample_x", "f8"), ("turn", "f8"),
+        ("off_y", "f8"), ("off_x", "f8"),
     ]
 )  # fmt: skip
 """One defect in one frame: `y`, `x` in the raw frame, `sample_y`, `sample_x` where frame 0 would
-show it [px]; its surroundings have turned by `turn` [rad]."""
+show it [px]; its surroundings have turned by `turn` [rad], and it stands `off_y`, `off_x` [px] off
+its site."""
 
 
 @lru_cache(maxsize=4)
@@ -107,14 +110,30 @@ def _place(
         time_s = (frames - area * settings.kinetics.area_frames) * settings.instrument.frame_time_s
         fate = fate_of(settings, area, sample, found["site"], time_s)
         gone, sample, found["turn"] = fate.gone, fate.points, fate.turn
-    found["sample_y"], found["sample_x"] = sample.T
-    found["y"], found["x"] = (sample + shift).T
+    off = _off_site(settings, found)
+    found["off_y"], found["off_x"] = off.T
+    found["sample_y"], found["sample_x"] = (sample + off).T
+    found["y"], found["x"] = seen_at(settings, sample + off + shift).T
     height, width = c.shape
     low, high = -0.5 - margin_px, margin_px - 0.5
     in_y = (found["y"] >= low) & (found["y"] < height + high)
     in_x = (found["x"] >= low) & (found["x"] < width + high)
     found = found[in_y & in_x & ~gone]
     return found[np.lexsort((found["x"], found["y"], found["frame"]))]
+
+
+def _off_site(settings: Settings, found: np.ndarray) -> np.ndarray:
+    """Return by how much (m, 2) [px] defects stand off their sites: dopants do, at a fixed angle.
+
+    The angle follows from the site's number, by steps of the golden section.
+    """
+    away = np.zeros((len(found), 2))
+    if settings.optics.dopant_off_site_nm > 0:
+        own = np.isin(found["kind"], (DOPANT, COMPLEX))
+        angle = 2 * np.pi * ((found["site"][own] * 0.6180339887498949) % 1.0)
+        length = settings.optics.dopant_off_site_nm / settings.instrument.pixel_size_nm
+        away[own] = length * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    return away
 
 
 def particle_numbers(area: int, image: np.ndarray, particle: np.ndarray) -> np.ndarray:

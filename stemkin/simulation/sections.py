@@ -123,6 +123,17 @@ class Optics:
         Scattered everywhere, per incident electron.
     relaxation_nm
         How far the three metal neighbours of a vacancy move away from it.
+    relaxations_nm
+        The same for vacancies, double vacancies and vacancies of complexes, in this order; empty
+        where `relaxation_nm` holds for all.
+    dopant_off_site_nm
+        How far a dopant stands off its site, each in a direction of its own.
+    cross_sections_nm2
+        Of a metal column, a chalcogen column, the same lacking one atom, and a dopant, in place of
+        what `cross_section_nm2` and `contrast_exponent` say; empty for those.
+    lobes
+        (share, dy [nm], dx [nm]) of what aberrations put beside the probe's core; see
+        `kernels.crystal.rendering.Probe`.
     motifs
         Path of an .npz of difference images, or None for columns alone; see
         `stemkin.simulation.difference_images`.
@@ -136,6 +147,10 @@ class Optics:
     cross_section_nm2: float = 5.5e-4
     background_fraction: float = 1e-3
     relaxation_nm: float = 0.004
+    relaxations_nm: tuple[float, ...] = ()
+    dopant_off_site_nm: float = 0.0
+    cross_sections_nm2: tuple[float, ...] = ()
+    lobes: tuple[tuple[float, float, float], ...] = ()
     motifs: str | None = None
 
     @property

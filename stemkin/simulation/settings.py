@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
+import numpy as np
+
 from stemkin.materials import Material, atomic_number, material_named
+from stemkin.simulation.nuisances import Nuisances
 from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics
 
-SECTIONS = ("material", "kinetics", "damage", "optics", "instrument")
+SECTIONS = ("material", "kinetics", "damage", "optics", "instrument", "nuisances")
 """The attributes of `Settings` that hold settings of their own."""
 
 ELEMENTS = ("metal", "chalcogen", "dopant")
@@ -33,6 +36,7 @@ class Settings:
     damage: Damage = field(default_factory=Damage)
     optics: Optics = field(default_factory=Optics)
     instrument: Instrument = field(default_factory=Instrument)
+    nuisances: Nuisances = field(default_factory=Nuisances)
 
     @property
     def dose_e_per_nm2(self) -> float:
@@ -83,10 +87,17 @@ class Settings:
         return cls(**known)
 
 
+def chance(settings: Settings, stream: int, frame: int) -> np.random.Generator:
+    """Return the source of chance of one purpose (`stream`) in one frame, whoever renders it."""
+    return np.random.Generator(
+        np.random.SFC64(np.random.SeedSequence(settings.seed, spawn_key=(stream, frame)))
+    )
+
+
 def _as_tuple(value: Any) -> Any:
     """Return lists, which JSON makes of tuples, as tuples, and anything else as it is."""
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(_as_tuple(inner) for inner in value)
     return value
 
 

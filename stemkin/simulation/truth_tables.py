@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from stemkin.materials import COMPLEX
+from stemkin.simulation.bad_frames import statuses
 from stemkin.simulation.columns import turned
 from stemkin.simulation.crystal import BOND, BOUND
 from stemkin.simulation.damage import area_fractions, has_damage
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.rates import CAUSES
-from stemkin.simulation.reader import statuses
 from stemkin.simulation.scene import area_and_time, sightings, sojourns
 from stemkin.simulation.settings import Settings
 
@@ -59,8 +59,8 @@ def partners_table(movie: str, settings: Settings, start: int, stop: int) -> pd.
         "movie": _repeated(movie, len(seen)),
         "frame": seen["frame"].astype(np.int32),
         "particle": seen["particle"],
-        "y": seen["y"] + offset[:, 0],
-        "x": seen["x"] + offset[:, 1],
+        "y": seen["y"] - seen["off_y"] + offset[:, 0],
+        "x": seen["x"] - seen["off_x"] + offset[:, 1],
     }
     return pd.DataFrame(columns)
 

@@ -39,6 +39,7 @@ def write_simulation(
     path: str | os.PathLike[str],
     *,
     format: Format = "zarr",
+    world: int | None = None,
     n_movies: int | None = None,
     n_frames: int | None = None,
     shape: tuple[int, int] | None = None,
@@ -56,7 +57,7 @@ def write_simulation(
         The folder; made where missing.
     format
         "zarr", "tiff" or "hdf5".
-    n_movies, n_frames, shape, seed, **overrides
+    world, n_movies, n_frames, shape, seed, **overrides
         As in `simulate_archive` and `simulate_movie`; unused where movies are given.
     overwrite
         Replace movies of the same name.
@@ -68,7 +69,7 @@ def write_simulation(
     Raises
     ------
     ValueError
-        If the format or a setting is unknown.
+        If the format or a setting is unknown, or several movies of one world are asked for.
     FileExistsError
         If a movie of that name is there and may not be replaced.
     """
@@ -77,10 +78,15 @@ def write_simulation(
         raise ValueError(msg)
     sizes: dict[str, Any] = {"n_frames": n_frames, "shape": shape, "seed": seed, **overrides}
     movies: Movies
+    if world is not None and (n_movies or 1) > 1:
+        msg = (
+            f"a world is one movie, not {n_movies}; write worlds {world}, {world + 1}, ... in turn"
+        )
+        raise ValueError(msg)
     if preset == "archive" or (n_movies or 1) > 1:
         movies = simulate_archive(preset, n_movies=n_movies or 3, **sizes)  # type: ignore[arg-type]
     elif isinstance(preset, (str, Settings)):
-        movies = simulate_movie(preset, **sizes)
+        movies = simulate_movie(preset, world=world, **sizes)
     else:
         movies = preset
     folder = Path(path)

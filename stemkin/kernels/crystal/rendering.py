@@ -39,6 +39,9 @@ AT_ONCE = 64
 class Probe:
     """The image of one point: a Gaussian core with a weak, broad tail, of unit volume.
 
+    Aberrations are drawn as lobes: what astigmatism, coma and threefold astigmatism do to a probe
+    is a core that stands in several places.
+
     Attributes
     ----------
     sd_px
@@ -47,32 +50,46 @@ class Probe:
         Share of the volume that lies in the tail, 0 to 1.
     tail_sd_px
         Standard deviation of the tail [px].
+    lobes
+        (share, dy, dx): which share of the core lies by how much [px] beside the point.
     """
 
     sd_px: float
     tail_fraction: float = 0.0
     tail_sd_px: float = 1.0
+    lobes: tuple[tuple[float, float, float], ...] = ()
 
     @property
-    def parts(self) -> tuple[tuple[float, float], ...]:
-        """(weight, sd [px]) of each Gaussian that takes part."""
-        core = (1.0 - self.tail_fraction, self.sd_px)
-        if self.tail_fraction == 0:
-            return (core,)
-        return core, (self.tail_fraction, self.tail_sd_px)
+    def core(self) -> Probe:
+        """The probe without its tail."""
+        return Probe(self.sd_px, lobes=self.lobes)
 
-    def transfer(self, frequency: np.ndarray) -> np.ndarray:
-        """Return the Fourier transform at the given |frequency| [cycles per px]; 1 at zero."""
-        return np.asarray(
-            sum(w * np.exp(-2 * (np.pi * sd * frequency) ** 2) for w, sd in self.parts)
-        )
+    @property
+    def parts(self) -> tuple[tuple[float, float, float, float], ...]:
+        """(weight, sd [px], dy [px], dx [px]) of each Gaussian that takes part."""
+        whole = 1.0 - self.tail_fraction
+        middle = whole * (1.0 - sum(share for share, _, _ in self.lobes))
+        parts = [(middle, self.sd_px, 0.0, 0.0)]
+        parts += [(whole * share, self.sd_px, dy, dx) for share, dy, dx in self.lobes]
+        if self.tail_fraction > 0:
+            parts.append((self.tail_fraction, self.tail_sd_px, 0.0, 0.0))
+        return tuple(part for part in parts if part[0] != 0)
+
+    def transfer(self, frequencies: np.ndarray) -> np.ndarray:
+        """Return the Fourier transform at (m, 2) `frequencies` (y, x) [per px]; 1 at zero."""
+        frequency, total = np.hypot(*frequencies.T), np.zeros(len(frequencies), dtype=complex)
+        for weight, sd, dy, dx in self.parts:
+            turn = np.exp(-2j * np.pi * (frequencies @ np.array([dy, dx])))
+            total += weight * np.exp(-2 * (np.pi * sd * frequency) ** 2) * turn
+        return total
 
     def profile(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the intensity per px2 at offsets `y`, `x` [px] from the point."""
-        r2 = np.asarray(y) ** 2 + np.asarray(x) ** 2
-        return np.asarray(
-            sum(w / (2 * np.pi * sd**2) * np.exp(-r2 / (2 * sd**2)) for w, sd in self.parts)
-        )
+        total = np.zeros(np.broadcast(y, x).shape)
+        for weight, sd, dy, dx in self.parts:
+            r2 = (np.asarray(y) - dy) ** 2 + (np.asarray(x) - dx) ** 2
+            total += weight / (2 * np.pi * sd**2) * np.exp(-r2 / (2 * sd**2))
+        return total
 
 
 def crystal_waves(
@@ -111,10 +128,10 @@ def crystal_waves(
     half = (h > 0) | ((h == 0) & (k >= 0))
     hk = np.stack([h[half], k[half]], axis=1)
     frequencies = hk @ reciprocal
-    transfer = probe.transfer(np.hypot(*frequencies.T))
-    # the background, whose transfer is 1, comes first; then by h, then by k
-    order = np.lexsort((hk[:, 1], hk[:, 0], transfer < 1))
-    order = order[transfer[order] > smallest]
+    transfer = probe.transfer(frequencies)
+    # the background comes first; then by h, then by k
+    order = np.lexsort((hk[:, 1], hk[:, 0], (hk != 0).any(axis=1)))
+    order = order[np.abs(transfer[order]) > smallest]
     frequencies, transfer = frequencies[order], transfer[order]
     origins = np.stack([lattice.metal, lattice.chalcogen])
     structure = np.exp(-2j * np.pi * frequencies @ origins.T) @ np.asarray(weights)
@@ -143,7 +160,9 @@ def row_factors(
     return np.concatenate([waves.real, -waves.imag], axis=-1)
 
 
-def column_factors(frequencies: np.ndarray, width: int) -> np.ndarray:
+def column_factors(
+    frequencies: np.ndarray, width: int, moved: np.ndarray | None = None
+) -> np.ndarray:
     """Compute the factors of the columns of a scan, whose pixels are one px apart.
 
     Parameters
@@ -152,12 +171,16 @@ def column_factors(frequencies: np.ndarray, width: int) -> np.ndarray:
         (m, 2) [cycles per px], as from `crystal_waves`.
     width
         Pixels per row.
+    moved
+        (width, 2) by how much (y, x) [px] the probe is elsewhere in each column, as in `Scan`.
 
     Returns
     -------
     (2 m, width), m cosines and then m sines, on the grid of `on_grid`.
     """
     phase = 2 * np.pi * frequencies[:, 1, None] * np.arange(width)
+    if moved is not None:
+        phase = phase + 2 * np.pi * (frequencies @ moved.T)
     return on_grid(np.concatenate([np.cos(phase), np.sin(phase)]), COLUMN_BITS)
 
 
@@ -193,11 +216,15 @@ class Scan:
         one px apart.
     beam
         (height,) beam current, relative to its mean.
+    moved
+        (width, 2) by how much (y, x) [px] the probe is elsewhere in each column, the same in all
+        rows; None for nowhere else.
     """
 
     row_y: np.ndarray
     row_x0: np.ndarray
     beam: np.ndarray
+    moved: np.ndarray | None = None
 
 
 def add_columns(
@@ -226,23 +253,25 @@ def add_columns(
     """
     height, width = image.shape
     top, left = float(np.mean(scan.row_y - np.arange(height))), float(np.mean(scan.row_x0))
-    row, col = np.rint(y - top).astype(np.int64), np.rint(x - left).astype(np.int64)
-    for (share, sd), reach in zip(probe.parts, _reaches(probe), strict=True):
+    for (share, sd, dy, dx), reach in zip(probe.parts, _reaches(probe), strict=True):
+        at_y, at_x = y + dy, x + dx
+        row, col = np.rint(at_y - top).astype(np.int64), np.rint(at_x - left).astype(np.int64)
         near_y = (row >= -reach) & (row < height + reach)
         near_x = (col >= -reach) & (col < width + reach)
         near = np.flatnonzero(near_y & near_x)
         peak = share / (2 * np.pi * sd**2) * weights
         for start in range(0, len(near), AT_ONCE):
             some = near[start : start + AT_ONCE]
-            stamps = _gaussians(y[some], x[some], row[some], col[some], peak[some], sd, reach, scan)
+            places = at_y[some], at_x[some], row[some], col[some]
+            stamps = _gaussians(*places, peak[some], sd, reach, scan)
             _paste(image, row[some] - reach, col[some] - reach, stamps)
 
 
 def _reaches(probe: Probe) -> list[int]:
     """Return how far [px] each part of the probe is drawn: to `STAMP_CUT` of the probe's peak."""
-    peak = max(share / sd**2 for share, sd in probe.parts)
+    peak = max(share / sd**2 for share, sd, _, _ in probe.parts)
     reaches = []
-    for share, sd in probe.parts:
+    for share, sd, _, _ in probe.parts:
         height = share / sd**2 / peak
         radius = sd * np.sqrt(2 * np.log(max(height / STAMP_CUT, 1.0)))
         reaches.append(max(1, int(np.ceil(radius))))
@@ -263,10 +292,14 @@ def _gaussians(
     window = np.arange(-reach, reach + 1)
     # rows outside the frame are drawn as those of its edge, and then not pasted
     rows = np.clip(row[:, None] + window, 0, len(scan.row_y) - 1)
-    dy = (scan.row_y[rows] - y[:, None]) * (np.sqrt(0.5) / sd)
+    dy = ((scan.row_y[rows] - y[:, None]) * (np.sqrt(0.5) / sd))[:, :, None]
     dx = (window + (col - x)[:, None, None] + scan.row_x0[rows][:, :, None]) * (np.sqrt(0.5) / sd)
+    if scan.moved is not None:
+        columns = np.clip(col[:, None] + window, 0, len(scan.moved) - 1)
+        moved = scan.moved[columns] * (np.sqrt(0.5) / sd)
+        dy, dx = dy + moved[:, None, :, 0], dx + moved[:, None, :, 1]
     np.multiply(dx, dx, out=dx)
-    dx += (dy * dy)[:, :, None]
+    dx += dy * dy
     stamps = np.exp(np.negative(dx, out=dx), out=dx)
     stamps *= (peak[:, None] * scan.beam[rows])[:, :, None]
     return np.asarray(stamps)
