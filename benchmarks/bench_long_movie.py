@@ -34,7 +34,7 @@ from stemkin.config import LinkSection
 from stemkin.pipeline import block_files, tracks
 from stemkin.pipeline.whole_tracks import track_files
 from stemkin.results.store import Block, Store
-from stemkin.rows.files import read_tracks
+from stemkin.rows.files import tracks_in_files
 from stemkin.schedulers.clients import connect
 
 N_POINTS, BLOCK_FRAMES, EDGE_PX, A_PX = 1000, 250, 2000, 10.5
@@ -128,7 +128,7 @@ def measure(n_rows):
             )
         paths, is_whole = track_files(task.store, "m")
         experiment = tables.Experiment(tracks.movies_of([task.movie]))
-        rows = read_tracks({"m": paths}, experiment, whole=["m"] if is_whole else [])
+        rows = tracks_in_files({"m": paths}, experiment, whole=["m"] if is_whole else [])
         with stage(found, "count"):
             found["pairs_counted"] = int(sk.transitions(rows).counts.to_numpy().sum())
         with stage(found, "msd"):

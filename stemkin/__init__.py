@@ -35,6 +35,7 @@ _ROOM_OF = {
     "FourierDetector": "detection.detectors",
     "gaussianity": "diffusion",
     "GaussianMixture": "learning.gaussian_mixture",
+    "gather_tracks": "rows.whole",
     "hidden_transitions": "kinetics",
     "hop_rates": "diffusion",
     "immobile": "controls",

@@ -44,6 +44,7 @@ from stemkin.order import phases as phases
 from stemkin.pipeline import run as run
 from stemkin.rows.passes import Question as Question
 from stemkin.rows.passes import answers as answers
+from stemkin.rows.whole import gather_tracks as gather_tracks
 from stemkin.schedulers.clients import connect as connect
 from stemkin.scoring import score as score
 from stemkin.simulation import simulate_archive as simulate_archive

@@ -37,7 +37,8 @@ from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.common.hashing import mixed
 from stemkin.rows.table import with_experiment
 from stemkin.rows.tracks import ONLY_MOVIE
-from stemkin.tables import POOLED, Experiment, check_columns
+from stemkin.rows.whole import in_whole_tracks, refused_where_cut
+from stemkin.tables import POOLED, check_columns
 from stemkin.vocabulary import checked, whole_numbers
 
 Unit = Literal["track", "movie"]
@@ -47,7 +48,7 @@ KEYS = ("movie", "class_id", "from_id", "to_id", "lag_frames", "method", "frame"
 
 
 @checked
-def shuffled(tracks: Any, *, seed: int = 0) -> Any:
+def shuffled(tracks: Any, *, seed: int = 0, shuffle: bool | None = None) -> Any:
     """Return `tracks` with the rows of each track in random order of time. Lazy for a Dask table.
 
     Places, names and everything else move together from one frame of the track to another.
@@ -55,11 +56,14 @@ def shuffled(tracks: Any, *, seed: int = 0) -> Any:
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     seed
         Another seed gives another order.
+    shuffle
+        Whether a Dask table is shuffled first, so that partitions hold whole tracks
+        (`stemkin.gather_tracks`). Otherwise one that cuts them is refused while it is computed.
     """
-    return _mapped(tracks, partial(in_random_order, seed=seed))
+    return _mapped(tracks, partial(in_random_order, seed=seed), shuffle)
 
 
 @checked
@@ -69,13 +73,14 @@ def immobile(
     sigma_nm: float,
     confusion: Sequence[Sequence[float]] | np.ndarray | None = None,
     seed: int = 0,
+    shuffle: bool | None = None,
 ) -> Any:
     """Return `tracks` as they would be if no particle ever moved or changed. Lazy for a Dask table.
 
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     sigma_nm
         Localisation error per axis with which the mean place of a track is seen.
     confusion
@@ -83,13 +88,16 @@ def immobile(
         A particle keeps the class that it has most often.
     seed
         Another seed gives other errors.
+    shuffle
+        Whether a Dask table is shuffled first, so that partitions hold whole tracks
+        (`stemkin.gather_tracks`). Otherwise one that cuts them is refused while it is computed.
 
     Raises
     ------
     ValueError
         If `confusion` has rows that do not add up to 1, or too few for the classes that occur.
     """
-    return _mapped(tracks, at_rest(sigma_nm=sigma_nm, confusion=confusion, seed=seed))
+    return _mapped(tracks, at_rest(sigma_nm=sigma_nm, confusion=confusion, seed=seed), shuffle)
 
 
 def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
@@ -101,7 +109,7 @@ def resampled(tracks: Any, *, unit: Unit = "track", seed: int = 0) -> Any:
     if unit not in ("track", "movie"):
         msg = f"unit must be 'track' or 'movie', but it is {unit!r}"
         raise ValueError(msg)
-    return _mapped(tracks, partial(_resample, unit=unit, seed=seed))
+    return _mapped(tracks, partial(_resample, unit=unit, seed=seed), None)
 
 
 @one_thread
@@ -115,6 +123,7 @@ def bootstrap(
     unit: Unit = "track",
     confidence: float = 0.95,
     seed: int = 0,
+    shuffle: bool | None = None,
     **words: Any,
 ) -> pd.DataFrame:
     """Return the table of `verb` with intervals from resampled tracks or movies.
@@ -127,7 +136,7 @@ def bootstrap(
         For instance `fit_diffusion`; or ``lambda tracks, **words: transitions(tracks,
         **words).table``.
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     value
         The column whose interval is wanted, for instance ``"D_nm2_per_s"``.
     n_resamples
@@ -136,8 +145,13 @@ def bootstrap(
         ``"track"``: tracks are independent; ``"movie"``: only movies are (pooled rows only).
     confidence
         Of the interval, between quantiles of the resamples.
-    seed, words
-        Of the resampling; all else goes to `verb`.
+    seed
+        Of the resampling.
+    shuffle
+        Whether a Dask table is shuffled, so that partitions hold whole tracks. None: where tracks
+        are found to be cut, and there are fewer than 20 million rows.
+    words
+        All else goes to `verb`.
 
     Returns
     -------
@@ -146,6 +160,7 @@ def bootstrap(
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), with Poisson weights, which
     need no second pass.
     """
+    tracks = in_whole_tracks(tracks, shuffle=shuffle)
     table = verb(tracks, **words)
     keys = [key for key in KEYS if key in table.columns]
     if unit == "movie":
@@ -188,17 +203,17 @@ def checked_confusion(confusion: Any) -> np.ndarray:
     return matrix
 
 
-def _mapped(tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
-    """Return `change` of every partition; the experiment stays with the rows."""
+def _mapped(
+    tracks: Any, change: Callable[[pd.DataFrame], pd.DataFrame], shuffle: bool | None
+) -> Any:
+    """Return `change` of every partition of whole tracks; the experiment stays with the rows."""
     check_columns(tracks, "tracks", needed=("frame", "particle"))
     if isinstance(tracks, pd.DataFrame):
         return change(tracks)
-    rows = tracks.map_partitions(partial(on_one_thread, change), meta=change(tracks._meta))
-    known = getattr(tracks, "experiment", None)
-    owners = getattr(tracks, "movie_of_partition", None)
-    if not isinstance(known, Experiment):
-        return rows
-    return with_experiment(rows, known, movie_of_partition=owners)
+    whole = refused_where_cut(tracks, shuffle=shuffle)
+    rows = whole.map_partitions(partial(on_one_thread, change), meta=change(tracks._meta))
+    known, owners = (getattr(whole, name, None) for name in ("experiment", "movie_of_partition"))
+    return with_experiment(rows, known, movie_of_partition=owners, whole_tracks=True)
 
 
 def _track_names(rows: pd.DataFrame) -> np.ndarray:

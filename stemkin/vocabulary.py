@@ -12,6 +12,7 @@ the moment they are read.
     max_gap_frames       a whole number of frames, 0 or more
     frame_time_s         a positive number of seconds, of all movies
     class_name(s), class_ids   the classes that are asked for; by default all
+    shuffle              True, False or None: whether cut tracks are gathered (`rows.whole`)
 
 >>> @checked
 ... def rate(tracks, *, frame_time_s=None):
@@ -291,6 +292,19 @@ def check_frames(value: Any, *, name: str, least: int = 0) -> None:
         raise ValueError(msg)
 
 
+def check_partitions(n_partitions: Any) -> None:
+    """Refuse what is no number of partitions; None is as many as there are.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if n_partitions is not None and not (_is_whole(n_partitions) and n_partitions >= 1):
+        msg = f"n_partitions must be a whole number, 1 or more, but it is {n_partitions!r}"
+        raise ValueError(msg)
+
+
 def check_lags(lag_frames: Any) -> None:
     """Refuse lags that are no whole numbers of frames; one, several, or None for the default.
 
@@ -307,6 +321,19 @@ def check_lags(lag_frames: Any) -> None:
     if odd or not lags:
         met = odd[0] if odd else lag_frames
         msg = f"lag_frames must be a number of frames, whole and 1 or more, but it is {met!r}"
+        raise ValueError(msg)
+
+
+def check_shuffle(shuffle: Any) -> None:
+    """Refuse what is neither True, False nor None.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    if shuffle is not None and not isinstance(shuffle, bool):
+        msg = f"shuffle must be True, False or None (where it is needed), but it is {shuffle!r}"
         raise ValueError(msg)
 
 
@@ -428,6 +455,8 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "frame_time_s": check_frame_time,
     "lag_frames": check_lags,
     "class_ids": check_class_ids,
+    "shuffle": check_shuffle,
+    "n_partitions": check_partitions,
     "max_lag_frames": partial(check_frames, name="max_lag_frames", least=1),
     "max_gap_frames": partial(check_frames, name="max_gap_frames"),
     "max_blind_frames": partial(check_frames, name="max_blind_frames"),

@@ -21,7 +21,7 @@ from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics import cross_section, hidden_transitions
 from stemkin.kinetics.counts import MAX_GAP, count_transitions
 from stemkin.movie import movies_table
-from stemkin.rows.files import read_tracks
+from stemkin.rows.files import tracks_in_files
 from stemkin.rows.table import with_experiment
 from stemkin.rows.tracks import Trajectories
 from stemkin.tables import COLUMNS, Experiment, empty
@@ -360,7 +360,7 @@ def test_files_cut_anywhere_in_time_give_the_same_numbers(tmp_path_factory, edge
         files[movie] = [str(folder / f"{movie}-{start}.parquet") for start in bounds[:-1]]
         for path, start, stop in zip(files[movie], bounds[:-1], bounds[1:], strict=True):
             own[own["frame"].between(start, stop - 1)].to_parquet(path)
-    read = read_tracks(files, rows_per_partition=size)
+    read = tracks_in_files(files, rows_per_partition=size)
     assert read.npartitions == sum(-(-len(own) // size) for _, own in rows.groupby("movie"))
     pd.testing.assert_frame_equal(
         sk.transitions(read, lag_frames=(1, 4), frame_time_s=1.0).table,
@@ -684,7 +684,7 @@ def test_no_tracks_give_tables_with_columns():
     assert list(sk.populations(nothing, frame_time_s=1.0).columns) == list(COLUMNS["populations"])
     assert list(sk.survival(nothing, frame_time_s=1.0).columns) == list(COLUMNS["survival"])
     assert list(sk.abundances(nothing).columns) == list(COLUMNS["abundances"])
-    assert read_tracks({}).compute().empty
+    assert tracks_in_files({}).compute().empty
     unseen = sk.transitions(
         pd.DataFrame({"particle": [1, 2], "frame": 0, "class_id": 0}),
         lag_frames=(1, 2),

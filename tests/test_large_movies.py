@@ -18,7 +18,7 @@ from stemkin.config import LinkSection
 from stemkin.pipeline import block_files, tracks, whole_tracks
 from stemkin.results.store import Block, Store
 from stemkin.rows import files as row_files
-from stemkin.rows.files import read_tracks
+from stemkin.rows.files import tracks_in_files
 from stemkin.schedulers.clients import connect
 
 N_FRAMES = 40
@@ -191,7 +191,7 @@ def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypa
     ).store
     assert sum(moved) == len(rows) * whole_tracks.RECORD.itemsize
     paths, is_whole = whole_tracks.track_files(store, "m")
-    partitions = read_tracks({"m": paths}, whole=["m"] if is_whole else [])
+    partitions = tracks_in_files({"m": paths}, whole=["m"] if is_whole else [])
     assert partitions.npartitions == n_parts
 
     def counted(*words, **settings):

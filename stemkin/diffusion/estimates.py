@@ -46,7 +46,7 @@ def fit_diffusion(
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     class_name, class_names, class_ids
         One class, several, or their numbers; by default all.
     method

@@ -66,7 +66,7 @@ def abundances(
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     efficiency
         Probability that a defect that is there is found, of all classes or of each. ``"gaps"``:
         measured on the tracks themselves, as the share of the frames between two sightings in which

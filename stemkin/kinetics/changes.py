@@ -138,7 +138,7 @@ def transitions(
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     lag_frames
         One lag or several. At a lag above 1 pairs overlap, and intervals are widened by as much as
         that repeats itself.

@@ -102,8 +102,7 @@ def creation(
     Parameters
     ----------
     tracks
-        Table ``tracks`` with `y`, `x` [px], `y_nm`, `x_nm` (pandas, or Dask whose partitions hold
-        whole tracks).
+        Table ``tracks`` with `y`, `x` [px], `y_nm`, `x_nm` (pandas or Dask).
     sites_per_nm2
         Atoms per area that could be removed; in a 2H monolayer of lattice constant a two atoms in
         each cell of sqrt(3) a²/2.

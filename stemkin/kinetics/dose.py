@@ -44,7 +44,7 @@ def beam_cross_sections(
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     by, class_name, class_names, class_ids, confidence
         As in `transitions`.
     experiment, frame_time_s

@@ -42,6 +42,7 @@ def hidden_transitions(
     class_names: Iterable[str] | None = None,
     class_ids: int | Iterable[int] | None = None,
     confidence: float = 0.95,
+    shuffle: bool | None = None,
 ) -> Transitions:
     """Return transitions with the naming errors taken out. Computes once.
 
@@ -50,8 +51,8 @@ def hidden_transitions(
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks). The names alone,
-        about 12 bytes a row, stay in the workers' memory.
+        Table ``tracks`` (pandas or Dask). The names alone, about 12 bytes a row, stay in the
+        workers' memory.
     confusion
         (k, k) probability that a defect of class i (row) is named j (column), in the order of the
         classes. None: each row's own ``probability`` p says how sure its name is. Such a posterior
@@ -66,6 +67,9 @@ def hidden_transitions(
         and of the rows.
     confidence
         Of all intervals.
+    shuffle
+        Whether a Dask table is shuffled, so that partitions hold whole tracks. None: where tracks
+        are found to be cut and there are fewer than 20 million rows; see `stemkin.answers`.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def hidden_transitions(
         known, class_name=class_name, class_names=class_names, class_ids=class_ids
     )
     words: Any = {"grouping": grouping, "states": wanted, "with_probability": confusion is None}
-    names = held(tracks, partial(_names_of, **words))
+    names = held(tracks, partial(_names_of, **words), shuffle=shuffle)
     seen = sum_over(names, _contents)
     states = wanted or tuple(sorted({*names_of(known), *(k[2] for k in seen if k[0] == "state")}))
     gaps = {k[1:] for k in seen if k[0] == "gap"}
@@ -97,6 +101,7 @@ def hidden_transitions(
             "experiment": experiment,
             "frame_time_s": frame_time_s,
             "confidence": confidence,
+            "shuffle": shuffle,
         }
         return transitions(tracks, class_ids=states, **words)
     pooled = {group for _, group, *_ in seen if group[0] == POOLED}

@@ -63,7 +63,7 @@ def populations(
     def table(sums: Sums) -> pd.DataFrame:
         return of_classes(_table(sums, known, time_of), chosen)
 
-    return Question(count_per_frame, table)
+    return Question(count_per_frame, table, of_tracks=False)
 
 
 def _table(sums: Sums, known: Experiment | None, time_of: Callable[[str], float]) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def dwell_times(
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     by
         As in `transitions`.
     class_name, class_names, class_ids
@@ -168,7 +168,7 @@ def survival(
     Parameters
     ----------
     tracks
-        Table ``tracks`` (pandas, or Dask whose partitions hold whole tracks).
+        Table ``tracks`` (pandas or Dask).
     begun
         Which stays count. ``"change"``: those that began with a change from another class.
         ``"seen"``: also those of tracks that begin after the movie's first frame. ``"any"``: all,

@@ -52,8 +52,7 @@ def meetings(tracks: Any, *, reach_nm: float) -> Question[pd.DataFrame]:
     Parameters
     ----------
     tracks
-        Table ``tracks``, as `link` returns it (pandas, or Dask whose partitions hold whole tracks),
-        with classes.
+        Table ``tracks`` with classes, as `link` returns it (pandas or Dask).
     reach_nm
         How far a defect may step between two frames to merge, or after a split [nm]; 1.3 lattice
         constants for one hop.

@@ -61,7 +61,7 @@ def lay_out(detections: Any, experiment: tables.Experiment, settings: LinkSettin
         clocks = graph.once(clocks_of, _all_frames(graph, experiment.frames), experiment.movies)
         blocks = _linked(graph, parts, clocks, settings)
         tracks = _movies_apart(graph, blocks, empty)
-        return with_experiment(graph.to_dataframe(tracks, empty), experiment)
+        return with_experiment(graph.to_dataframe(tracks, empty), experiment, whole_tracks=True)
     frames = _MovieFrames(graph, experiment)
     tracks, of_partition = [], []
     for movie, numbers in groupby(range(len(parts)), key=owners.__getitem__):
@@ -72,7 +72,7 @@ def lay_out(detections: Any, experiment: tables.Experiment, settings: LinkSettin
         tracks += exchanged(graph, blocks, n_parts, empty)
         of_partition += [movie] * n_parts
     table = graph.to_dataframe(tracks, empty)
-    return with_experiment(table, experiment, movie_of_partition=of_partition)
+    return with_experiment(table, experiment, movie_of_partition=of_partition, whole_tracks=True)
 
 
 def _owners(detections: Any, experiment: tables.Experiment, n_parts: int) -> Sequence[str] | None:

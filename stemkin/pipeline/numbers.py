@@ -28,7 +28,7 @@ from stemkin.pipeline.tracks import analysed_movies, movies_of
 from stemkin.pipeline.whole_tracks import track_files
 from stemkin.results.journal import Journal
 from stemkin.results.store import Block, Store, fingerprint
-from stemkin.rows.files import read_tracks
+from stemkin.rows.files import tracks_in_files
 from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
 
@@ -147,13 +147,13 @@ def small_tables(
     classes = with_numbers(model.classes, numbers)
     found = {"populations": numbers, "classes": classes}
     found |= vars(crystallography(_neighbourhoods(store, names)))
-    tracks = read_tracks(files, experiment, columns=READ, whole=large)
+    tracks = tracks_in_files(files, experiment, columns=READ, whole=large)
     timed = {m["movie"]: files[m["movie"]] for m in movies if m["frame_time_s"] is not None}
     asking = Asking(tracks, experiment, settings, hop_length_nm, config.learn.material)
     of_timed = tracks
     if len(timed) < len(files):
         asking = replace(asking, timed=list(timed))
-        of_timed = read_tracks(timed, experiment, columns=READ, whole=large)
+        of_timed = tracks_in_files(timed, experiment, columns=READ, whole=large)
     confusion = confusion_of(model.report, classes)
     return found | numbers_of_tracks(tracks, of_timed, asking, classes, confusion)
 

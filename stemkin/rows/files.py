@@ -20,18 +20,18 @@ from stemkin.rows.table import Rows, with_experiment
 from stemkin.tables import Experiment, empty
 
 ROWS_PER_PARTITION = 2_000_000
-"""Rows that one partition of `read_tracks` holds at most, about: 0.5 GB with all their temporary
+"""Rows that one partition of `tracks_in_files` holds at most, about: 0.5 GB with all their temporary
 arrays."""
 
 
-def read_tracks(
+def tracks_in_files(
     files: Mapping[str, Sequence[str]],
     experiment: Experiment | None = None,
     *,
     columns: Sequence[str] = ("movie", "frame", "y", "x", "class_id", "particle", "y_nm", "x_nm"),
     rows_per_partition: int = ROWS_PER_PARTITION,
     whole: Collection[str] = (),
-) -> Rows | dd.DataFrame:
+) -> Rows:
     """Read Parquet files of tracks, cut anywhere in time, as partitions of whole tracks. Lazy.
 
     Parameters
@@ -52,7 +52,7 @@ def read_tracks(
 
     Returns
     -------
-    One partition per movie, or several where it is large.
+    One partition per movie, or several where it is large; they know that their tracks are whole.
     """
     jobs: list[tuple[tuple[str, ...], int, int]] = []
     own: list[tuple[tuple[str, ...], int, int]]
@@ -67,14 +67,13 @@ def read_tracks(
         jobs += own
         owners += [movie] * len(own)
     if not jobs:
-        return dd.from_pandas(_no_rows(columns), npartitions=1)
+        nothing = dd.from_pandas(_no_rows(columns), npartitions=1)
+        return with_experiment(nothing, experiment, whole_tracks=True)
     there = _schema(jobs[0][0][0])
     columns = [c for c in columns if c in there.names or c not in ("y", "x")]
     meta = there.empty_table().select(columns).to_pandas()
     rows = dd.from_map(_read_part, jobs, columns=tuple(columns), meta=meta)
-    if experiment is None:
-        return rows
-    return with_experiment(rows, experiment, movie_of_partition=owners)
+    return with_experiment(rows, experiment, movie_of_partition=owners, whole_tracks=True)
 
 
 def _read_part(job: tuple[tuple[str, ...], int, int], *, columns: tuple[str, ...]) -> pd.DataFrame:

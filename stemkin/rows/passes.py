@@ -40,12 +40,20 @@ from itertools import groupby
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 import dask
-import numpy as np  # noqa: F401 - for the example above
+import numpy as np
 import pandas as pd
 from dask.base import tokenize
 
 from stemkin.blas import on_one_thread, one_thread
-from stemkin.vocabulary import checked
+from stemkin.rows.trees import as_tree
+from stemkin.rows.whole import (
+    TracksMet,
+    gathered_first,
+    holds_whole_tracks,
+    met_by,
+    whole_or_refused,
+)
+from stemkin.vocabulary import check_shuffle, check_table, checked
 
 Sums = dict[Any, Any]
 """What a partition adds: key → vector of integers or exact slices (or what else has a +). Two of
@@ -53,9 +61,6 @@ them combine by addition, key by key, in any order."""
 
 Add = Callable[[Any], Sums]
 """From the rows of a partition to what they add."""
-
-FAN = 8
-"""Partial sums that one task adds."""
 
 Answer = TypeVar("Answer")
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -78,11 +83,15 @@ class Question(Generic[Answer]):
         Where not None: from the sums of whole movies to smaller ones, which are added in their
         stead. It is called for each movie where the partitions tell whose they are, else for all
         movies together; both must come to the same.
+    of_tracks
+        Whether the sums are right only where each partition holds whole tracks. False: rows may be
+        cut anywhere.
     """
 
     add: Add | tuple[Add, ...]
     finish: Callable[..., Answer]
     settle: Callable[[Sums], Sums] | None = None
+    of_tracks: bool = True
 
     @property
     def adds(self) -> tuple[Add, ...]:
@@ -119,52 +128,120 @@ class Through:
 
 
 @one_thread
-def answers(tracks: Any, questions: Sequence[Question[Any]]) -> list[Any]:
+def answers(
+    tracks: Any, questions: Sequence[Question[Any]], *, shuffle: bool | None = None
+) -> list[Any]:
     """Answer all `questions` in one pass over the rows. Computes once: each partition is read once.
 
     Parameters
     ----------
     tracks
-        pandas table, or Dask DataFrame whose partitions hold whole tracks.
+        pandas table, or Dask DataFrame.
     questions
         What is asked; see the module's docstring. What two of them sum alike is summed once.
+    shuffle
+        Whether a Dask table is shuffled, so that partitions hold whole tracks
+        (`stemkin.gather_tracks`). None: where tracks are found to be cut while the rows are summed,
+        and there are fewer than 20 million rows; more are refused. True: before anything is summed.
+        False: never, so that cut tracks are refused.
 
     Returns
     -------
     The answers, in the order of the questions: the same to the bit for every partitioning and
     scheduler, where the sums are whole numbers or exact slices.
 
+    Raises
+    ------
+    ValueError
+        If partitions cut tracks and are not shuffled.
+
     Notes
     -----
-    A task holds one partition, one view of it, and sums; only sums travel.
+    A task holds one partition, one view of it, and sums; only sums travel, and of a table that is
+    not known to hold whole tracks the tracks' names (8 bytes each, 16 MB at most).
     """
-    # Equal sums of several questions have one name, and so one slot; a sum that settles is another
-    # one than the same sum that does not.
-    slots: dict[str, int] = {}
-    adds: list[Add] = []
-    asked: list[tuple[int, ...]] = []
-    settled: dict[int, Callable[[Sums], Sums]] = {}
-    for question in questions:
-        own = []
-        for add in question.adds:
-            name = tokenize(add, question.settle)
-            if name not in slots:
-                slots[name] = len(adds)
-                adds.append(add)
-            own.append(slots[name])
-            if question.settle is not None:
-                settled[slots[name]] = question.settle
-        asked.append(tuple(own))
-    plan = _Plan.of(list(enumerate(adds)))
-    settle = None
-    if settled:
-        settle = partial(_settled, how=settled)
-    total = _summed(tracks, partial(_sums_of, plan=plan), settle)
+    check_table(tracks)
+    check_shuffle(shuffle)
+    sought = _Sought.of(questions)
+    of_tracks = any(question.of_tracks for question in questions)
+    if of_tracks:
+        tracks = gathered_first(tracks, shuffle=shuffle)
+    if not of_tracks or holds_whole_tracks(tracks):
+        total = sought.total(tracks)
+    else:
+        total = sought.total(tracks, watched=True)
+        met: TracksMet = total.get(_WATCHED, {}).get("tracks", TracksMet(np.zeros(0, np.uint64)))
+        whole = whole_or_refused(tracks, met, shuffle=shuffle)
+        if met.n_cut:
+            total = sought.total(whole)
     found = []
-    for question, numbers in zip(questions, asked, strict=True):
+    for question, numbers in zip(questions, sought.asked, strict=True):
         sums = [total.get(number, {}) for number in numbers]
         found.append(question.finish(*sums))
     return found
+
+
+_WATCHED = -1
+"""Number of the sum that tells which tracks were met."""
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """All that several questions sum, each sum once.
+
+    Attributes
+    ----------
+    adds
+        Sums by number.
+    asked
+        The numbers of each question's sums.
+    settled
+        Number → how the sums of whole movies are made smaller.
+    """
+
+    adds: list[Add]
+    asked: list[tuple[int, ...]]
+    settled: dict[int, Callable[[Sums], Sums]]
+
+    @classmethod
+    def of(cls, questions: Sequence[Question[Any]]) -> _Sought:
+        """Return what the `questions` sum.
+
+        Equal sums of several questions have one name, and so one number; a sum that settles is
+        another one than the same sum that does not.
+        """
+        numbers: dict[str, int] = {}
+        adds: list[Add] = []
+        asked: list[tuple[int, ...]] = []
+        settled: dict[int, Callable[[Sums], Sums]] = {}
+        for question in questions:
+            own = []
+            for add in question.adds:
+                name = tokenize(add, question.settle)
+                if name not in numbers:
+                    numbers[name] = len(adds)
+                    adds.append(add)
+                own.append(numbers[name])
+                if question.settle is not None:
+                    settled[numbers[name]] = question.settle
+            asked.append(tuple(own))
+        return cls(adds, asked, settled)
+
+    def total(self, tracks: Any, *, watched: bool = False) -> dict[int, Sums]:
+        """Return number → sums of all rows; if `watched`, also of which tracks were met."""
+        numbered = list(enumerate(self.adds))
+        if watched:
+            numbered.append((_WATCHED, _met))
+        plan = _Plan.of(numbered)
+        settle = None
+        if self.settled:
+            settle = partial(_settled, how=self.settled)
+        return _summed(tracks, partial(_sums_of, plan=plan), settle)
+
+
+def _met(rows: pd.DataFrame) -> Sums:
+    """Return the tracks that the `rows` of a partition are of."""
+    return {"tracks": TracksMet.of(rows)}
 
 
 @dataclass(frozen=True)
@@ -240,21 +317,12 @@ def _summed(
         # where owners are not known, all partitions are one.
         owners = getattr(pieces, "movie_of_partition", None) or [""] * len(parts)
         by_movie = groupby(zip(owners, parts, strict=True), key=lambda pair: pair[0])
-        trees = [_tree([part for _, part in own]) for _, own in by_movie]
+        trees = [as_tree([part for _, part in own], _together) for _, own in by_movie]
         parts = [dask.delayed(on_one_thread)(settle, tree) for tree in trees]
     if not parts:
         return {}
-    (result,) = dask.compute(_tree(parts))
+    (result,) = dask.compute(as_tree(parts, _together))
     return dict(result)
-
-
-def _tree(parts: list[Any]) -> Any:
-    """Return the delayed sum of the delayed `parts`, at most `FAN` of them added by one task."""
-    # Neighbours are added level by level, so a task holds at most `FAN` sums and the order of
-    # additions is that of the partitions, whichever of them is done first.
-    while len(parts) > 1:
-        parts = [dask.delayed(_together)(parts[i : i + FAN]) for i in range(0, len(parts), FAN)]
-    return parts[0]
 
 
 def _together(parts: Sequence[dict[int, Sums]]) -> dict[int, Sums]:
@@ -263,7 +331,9 @@ def _together(parts: Sequence[dict[int, Sums]]) -> dict[int, Sums]:
     return {number: added([part.get(number, {}) for part in parts]) for number in numbers}
 
 
-def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
+def held(
+    tracks: Any, compact: Callable[[pd.DataFrame], Any], *, shuffle: bool | None = None
+) -> list[Any]:
     """Return what `compact` keeps of each partition, in the workers' memory. Computes once.
 
     For verbs that pass over it many times; it is made in one pass over the tracks.
@@ -271,14 +341,38 @@ def held(tracks: Any, compact: Callable[[pd.DataFrame], Any]) -> list[Any]:
     Parameters
     ----------
     tracks
-        pandas table, or Dask DataFrame whose partitions hold whole tracks.
+        pandas table, or Dask DataFrame.
     compact
         Picklable; from the rows of a partition to what is kept of them.
+    shuffle
+        As in `answers`.
+
+    Raises
+    ------
+    ValueError
+        As `answers`.
     """
     if isinstance(tracks, pd.DataFrame):
         return [dask.delayed(on_one_thread(compact, tracks))]
-    parts = [dask.delayed(on_one_thread)(compact, part) for part in tracks.to_delayed()]
-    return list(dask.persist(*parts))
+    tracks = gathered_first(tracks, shuffle=shuffle)
+    if holds_whole_tracks(tracks):
+        parts = [dask.delayed(on_one_thread)(compact, part) for part in tracks.to_delayed()]
+        return list(dask.persist(*parts))
+    both = [
+        dask.delayed(on_one_thread)(_held_and_met, part, compact) for part in tracks.to_delayed()
+    ]
+    *parts, names = dask.persist(*[pair[0] for pair in both], met_by([pair[1] for pair in both]))
+    met: TracksMet = names.compute()
+    if met.n_cut == 0:
+        return parts
+    del both, parts
+    return held(whole_or_refused(tracks, met, shuffle=shuffle), compact)
+
+
+def _held_and_met(
+    rows: pd.DataFrame, compact: Callable[[pd.DataFrame], Any]
+) -> tuple[Any, TracksMet]:
+    return compact(rows), TracksMet.of(rows)
 
 
 def added(parts: Sequence[Sums]) -> Sums:
@@ -330,16 +424,42 @@ def verb(question: Callable[Words, Question[Answer]]) -> Verb[Words, Answer]:
     """
     question = checked(question)
     signature = inspect.signature(question)
+    of_tracks = next(iter(signature.parameters)) == "tracks"
+    known = signature.parameters
+    if of_tracks:
+        known = {**signature.parameters, "shuffle": SHUFFLE}
 
     @one_thread
     @wraps(question)
-    def ask(*args: Words.args, **kwargs: Words.kwargs) -> Answer:
+    def ask(*args: Any, shuffle: bool | None = None, **kwargs: Any) -> Answer:
+        check_shuffle(shuffle)
         rows = next(iter(signature.bind(*args, **kwargs).arguments.values()))
-        (answer,) = answers(rows, [question(*args, **kwargs)])
+        (answer,) = answers(rows, [question(*args, **kwargs)], shuffle=shuffle)
         return cast(Answer, answer)
 
     returned = str(signature.return_annotation).removeprefix("Question[").removesuffix("]")
     asking = cast(Any, ask)
     asking.question = question
-    asking.__signature__ = signature.replace(return_annotation=returned)
+    asking.__signature__ = signature.replace(
+        parameters=list(known.values()), return_annotation=returned
+    )
+    if of_tracks:
+        asking.__doc__ = _with_shuffle(question.__doc__ or "")
     return cast("Verb[Words, Answer]", ask)
+
+
+SHUFFLE = inspect.Parameter(
+    "shuffle", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="bool | None"
+)
+"""The keyword that every verb of tracks has besides those of its question."""
+
+
+def _with_shuffle(doc: str) -> str:
+    """Return the docstring of a question with what ``shuffle`` means, behind its last parameter."""
+    told = (
+        "    shuffle\n"
+        "        Whether a Dask table is shuffled, so that partitions hold whole tracks. None: where\n"
+        "        tracks are found to be cut and there are fewer than 20 million rows; see `answers`.\n"
+    )
+    head, mark, rest = doc.partition("\n    Returns\n")
+    return head + told + mark + rest

@@ -8,7 +8,8 @@ without it; hand it on by name then: ``link(strong, experiment=detections.experi
 keeps the rows, and the frames behind them, where they were computed.
 
 Where the movie of each partition is known before computing, `Rows` say so in
-``.movie_of_partition``.
+``.movie_of_partition``; and where each partition is known to hold whole tracks, in
+``.whole_tracks``.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ class Rows(dd.DataFrame):
         expr: Any,
         experiment: Experiment | None = None,
         movie_of_partition: Sequence[str] | None = None,
+        whole_tracks: bool = False,
     ) -> None:
         """Wrap the expression `expr` of a Dask DataFrame."""
         super().__init__(expr)
         object.__setattr__(self, "experiment", experiment)
         object.__setattr__(self, "movie_of_partition", movie_of_partition)
+        object.__setattr__(self, "whole_tracks", whole_tracks)
 
     def persist(self, **kwargs: Any) -> Rows:
         """Keep the rows, and the table of frames behind them, in memory. Computes once.
@@ -56,13 +59,19 @@ class Rows(dd.DataFrame):
         experiment = self.experiment
         frames = getattr(experiment, "frames", None)
         if not dask.is_dask_collection(frames):
-            return Rows(dask.persist(self, **kwargs)[0].expr, experiment, self.movie_of_partition)
+            (rows,) = dask.persist(self, **kwargs)
+            return Rows(rows.expr, experiment, self.movie_of_partition, self.whole_tracks)
         rows, frames = dask.persist(self, frames, **kwargs)
-        return Rows(rows.expr, replace(experiment, frames=frames), self.movie_of_partition)
+        experiment = replace(experiment, frames=frames)
+        return Rows(rows.expr, experiment, self.movie_of_partition, self.whole_tracks)
 
 
 def with_experiment(
-    rows: Any, experiment: Experiment, *, movie_of_partition: Sequence[str] | None = None
+    rows: Any,
+    experiment: Experiment | None,
+    *,
+    movie_of_partition: Sequence[str] | None = None,
+    whole_tracks: bool = False,
 ) -> Rows:
     """Return the Dask DataFrame `rows` as `Rows` that know their `experiment`. Lazy.
 
@@ -71,12 +80,14 @@ def with_experiment(
     rows
         Any Dask DataFrame.
     experiment
-        What is known of the movies.
+        What is known of the movies, None where that is nothing.
     movie_of_partition
         The movie of each partition, where every partition holds rows of one movie only and that is
         known already.
+    whole_tracks
+        Whether each partition is known to hold all rows of each of its tracks.
     """
-    return Rows(rows.expr, experiment, movie_of_partition)
+    return Rows(rows.expr, experiment, movie_of_partition, whole_tracks)
 
 
 def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment:
