@@ -9,7 +9,7 @@ import pandas as pd
 import stemkin as sk
 from stemkin import tables
 from stemkin.movie import Movie
-from stemkin.rows.files import read_tracks
+from stemkin.rows.files import tracks_in_files
 from stemkin.rows.table import Rows
 
 
@@ -65,7 +65,7 @@ def test_files_cut_in_time_are_partitions_of_whole_tracks(tmp_path):
     paths = [str(tmp_path / f"{start}.parquet") for start in (0, 3, 7)]
     for path, first, last in zip(paths, (0, 3, 7), (2, 6, 9), strict=True):
         rows[rows["frame"].between(first, last)].to_parquet(path)
-    read = read_tracks({"m": paths}, columns=list(rows.columns), rows_per_partition=50)
+    read = tracks_in_files({"m": paths}, columns=list(rows.columns), rows_per_partition=50)
     parts = [part.compute() for part in read.partitions]
     assert len(parts) == 3
     assert sum(part["particle"].nunique() for part in parts) == 12
