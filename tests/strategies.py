@@ -1,17 +1,20 @@
 """What tests draw at random and compare with.
 
->>> from tests.strategies import assert_same_rows, computes, time_chunkings
+>>> from tests.strategies import assert_same_rows, assert_same_sums, computes, time_chunkings
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from dask.callbacks import Callback
 from hypothesis import strategies as st
+
+from stemkin.rows.passes import Question, answers
 
 
 @st.composite
@@ -73,3 +76,43 @@ def _as_table(rows: Any) -> pd.DataFrame:
     if isinstance(rows, np.ndarray):
         rows = pd.DataFrame({name: rows[name] for name in rows.dtype.names})
     return rows.reset_index(drop=True)
+
+
+def assert_same_sums(
+    found: Any, wanted: Any, questions_of: Callable[[Any], list[Question[Any]]]
+) -> None:
+    """Check that two tables of tracks add up to the same bits, whatever is asked of them.
+
+    An answer is made of these sums alone, so equal sums are equal answers, and fitting them again
+    for each way in which a table can be cut would prove nothing more.
+
+    Parameters
+    ----------
+    found, wanted
+        The same tracks, differently partitioned.
+    questions_of
+        From a table of tracks to the questions.
+    """
+    sums = [
+        answers(rows, [replace(asked, finish=_as_they_are) for asked in questions_of(rows)])
+        for rows in (found, wanted)
+    ]
+    for number, (own, other) in enumerate(zip(*sums, strict=True)):
+        assert len(own) == len(other)
+        for part, whole in zip(own, other, strict=True):
+            assert part, f"question {number} found nothing to add"
+            assert part.keys() == whole.keys(), f"question {number}"
+            for key, numbers in part.items():
+                for a, b in zip(_arrays(numbers), _arrays(whole[key]), strict=True):
+                    np.testing.assert_array_equal(a, b, err_msg=f"question {number}, {key}")
+
+
+def _as_they_are(*sums: Any) -> tuple[Any, ...]:
+    return sums
+
+
+def _arrays(numbers: Any) -> list[Any]:
+    """Return the arrays of a sum: itself, or those that it holds."""
+    if is_dataclass(numbers):
+        return [getattr(numbers, own.name) for own in fields(numbers)]
+    return [numbers]

@@ -25,6 +25,7 @@ from stemkin.rows.files import tracks_in_files
 from stemkin.rows.table import with_experiment
 from stemkin.rows.tracks import Trajectories
 from stemkin.tables import COLUMNS, Experiment, empty
+from tests.strategies import assert_same_sums
 
 
 def a_walk_through_classes(n_particles=40, n_frames=30, seed=0, movies=("a", "b"), n_classes=3):
@@ -333,16 +334,29 @@ def test_gaps_enter_the_rates_with_their_own_time():
 def test_numbers_do_not_depend_on_how_tracks_are_spread_over_partitions(n, seed):
     rows = a_walk_through_classes()
     split = in_partitions(rows, np.random.default_rng(seed), n)
-    pd.testing.assert_frame_equal(
-        sk.transitions(split, lag_frames=(1, 3), by="movie", frame_time_s=1.5).table,
-        sk.transitions(rows, lag_frames=(1, 3), by="movie", frame_time_s=1.5).table,
-        check_exact=True,
-    )
+    assert_same_sums(split, rows, _everything)
+    found, whole = (sk.populations(table, frame_time_s=1.5) for table in (split, rows))
+    pd.testing.assert_frame_equal(found, whole, check_exact=True)
+
+
+def _everything(rows):
+    """Questions of every kind, pooled and in groups."""
     by = ("movie", sk.Bins(12.0, "s"))
-    for verb, words in (
-        (sk.dwell_times, {"by": by}), (sk.survival, {"by": by, "begun": "any"}), (sk.abundances, {"by": by}), (sk.populations, {}),
-    ):  # fmt: skip
-        found, whole = verb(split, frame_time_s=1.5, **words), verb(rows, frame_time_s=1.5, **words)
+    return [
+        sk.transitions.question(rows, lag_frames=(1, 3), by="movie", frame_time_s=1.5),
+        sk.dwell_times.question(rows, by=by, frame_time_s=1.5),
+        sk.survival.question(rows, by=by, begun="any", frame_time_s=1.5),
+        sk.abundances.question(rows, by=by, frame_time_s=1.5),
+    ]
+
+
+def test_tables_are_the_same_for_another_partitioning():
+    rows = a_walk_through_classes()
+    split = in_partitions(rows, np.random.default_rng(5), 7)
+    for found, whole in zip(
+        sk.answers(split, _everything(split)), sk.answers(rows, _everything(rows)), strict=True
+    ):
+        found, whole = (getattr(answer, "table", answer) for answer in (found, whole))
         pd.testing.assert_frame_equal(found, whole, check_exact=True)
 
 
@@ -362,9 +376,10 @@ def test_files_cut_anywhere_in_time_give_the_same_numbers(tmp_path_factory, edge
             own[own["frame"].between(start, stop - 1)].to_parquet(path)
     read = tracks_in_files(files, rows_per_partition=size)
     assert read.npartitions == sum(-(-len(own) // size) for _, own in rows.groupby("movie"))
-    pd.testing.assert_frame_equal(
-        sk.transitions(read, lag_frames=(1, 4), frame_time_s=1.0).table,
-        sk.transitions(rows, lag_frames=(1, 4), frame_time_s=1.0).table,
+    assert_same_sums(
+        read,
+        rows,
+        lambda rows: [sk.transitions.question(rows, lag_frames=(1, 4), frame_time_s=1.0)],
     )
 
 
