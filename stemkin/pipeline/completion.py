@@ -101,6 +101,7 @@ class Completions:
     _movies: dict[str, dict[str, Any]] = field(default_factory=dict)
     _next_at: int = 1
     _rows: int = 0
+    _n_shown: int = 0
     _last: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -176,8 +177,11 @@ class Completions:
         return [Call(numbers_so_far, NumbersTask(self.store, movies, self.config, hop_length_nm))]
 
     def _show(self, task: NumbersTask, found: Mapping[str, pd.DataFrame]) -> None:
-        """Write the numbers so far, with a report that says so."""
+        """Write the numbers so far, with a report that says so, unless later ones were faster."""
         n, total = len(task.movies), len(self._movies)
+        if n < self._n_shown:
+            return
+        self._n_shown = n
         said = f"Numbers so far: {n:,} of {total:,} movies; the others are still being searched."
         for name, rows in found.items():
             self.store.write_table(rows, "so far", SO_FAR, f"{name}.parquet")
