@@ -186,6 +186,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "rate_per_s": "float64",
         "rate_low": "float64",
         "rate_high": "float64",
+        "basis": "str",
     },
     "meetings": {
         "movie": "str",
@@ -287,8 +288,9 @@ UNKNOWN: Mapping[str, Any] = {
     "runner_up": "",
     "runner_up_score": np.nan,
     "false_per_frame": np.nan,
+    "basis": "",
 }
-"""Columns of ``detections``, ``tracks``, ``classes`` and ``abundances`` that rows from elsewhere
+"""Columns of ``detections``, ``tracks``, ``classes``, ``abundances`` and ``transitions`` that rows from elsewhere
 may lack, and what then stands there."""
 
 POOLED = "*"

@@ -171,7 +171,20 @@ def transition_table(counts):
         p, e = n / total, 1.96 * np.sqrt(n * (total - n) / total**3)
         rate = np.nan if i == j else p / 2.25
         rows.append(
-            (tables.POOLED, 1, i, j, n, p, p - e, p + e, rate, (p - e) / 2.25, (p + e) / 2.25)
+            (
+                tables.POOLED,
+                1,
+                i,
+                j,
+                n,
+                p,
+                p - e,
+                p + e,
+                rate,
+                (p - e) / 2.25,
+                (p + e) / 2.25,
+                "likelihood",
+            )
         )
     return tables.conform(
         pd.DataFrame(rows, columns=list(tables.COLUMNS["transitions"])), "transitions"

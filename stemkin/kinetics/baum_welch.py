@@ -175,7 +175,7 @@ class BaumWelch:
             gained, self.log_likelihood = value - self.log_likelihood, value
             if gained < CLOSE_ENOUGH * np.clip(self.begin.sum(), 1, MANY):
                 break
-            self.x = self.problem(self.counts).maximise()
+            self.x = self.problem(self.counts).maximise(start=self.x)
             self.start = np.maximum(self.begin / self.begin.sum(), 1e-9)
 
     def information(self) -> np.ndarray:
@@ -230,5 +230,6 @@ def _rows(
             "rate_per_s": rates.rates.ravel(),
             "rate_low": rates.low.ravel(),
             "rate_high": rates.high.ravel(),
+            "basis": rates.basis.ravel().astype(str),
         }
     )

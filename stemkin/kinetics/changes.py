@@ -161,7 +161,9 @@ def transitions(
     Transitions
         At lag 1 rates maximise the likelihood of all rows that follow each other in a track, also
         across gaps of up to `MAX_GAP` frames, each with its own exp(Q gap); at other lags that of
-        the pairs. Pooled over movies with different frame times they still do; pooled probabilities
+        the pairs. `basis` says what each rate rests on: of four classes or more those with fewer
+        than 20 pairs are not fitted ("seldom seen", "never seen"), and a rate that cannot be told
+        from mixing within a frame is infinite, with a lower bound. Pooled over movies with different frame times they still do; pooled probabilities
         are then NaN, since P belongs to a frame time.
 
     Raises
@@ -291,6 +293,7 @@ def _rows_of(
             "rate_per_s": rates.rates.ravel(),
             "rate_low": rates.low.ravel(),
             "rate_high": rates.high.ravel(),
+            "basis": rates.basis.ravel().astype(str),
         }
 
 
@@ -317,6 +320,5 @@ def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndar
 def _fitted(counts: np.ndarray, times: np.ndarray, overlap: int, confidence: float) -> Generator:
     """Return the generator of counts whose times are known; NaN where one is not, or none are."""
     if not len(times) or np.isnan(times).any():
-        nothing = np.full(counts.shape[1:], np.nan)
-        return Generator(nothing, nothing, nothing, 0.0)
+        return Generator.unknown(counts.shape[-1])
     return fit_generator(counts, times, confidence=confidence, overlap=overlap)

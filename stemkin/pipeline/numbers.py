@@ -32,7 +32,7 @@ from stemkin.rows.files import tracks_in_files
 from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 """Raised when the same tracks would give other numbers than before."""
 CRYSTAL = ("structure", "modes", "strain")
 CHANGES = (
@@ -272,7 +272,9 @@ def _judged(pooled: Transitions, asking: Asking) -> dict[str, pd.DataFrame]:
 
 
 def _no_cross_sections() -> pd.DataFrame:
-    columns = tables.empty("transitions").drop(columns=["lag_frames", "probability", "low", "high"])
+    columns = tables.empty("transitions").drop(
+        columns=["lag_frames", "probability", "low", "high", "basis"]
+    )
     return columns.rename(
         columns={"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
     )

@@ -18,9 +18,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg  # noqa: F401 - for the example
 
-from stemkin.kernels.chains.rate_intervals import intervals
-from stemkin.kernels.chains.rate_likelihood import FASTEST, RateLikelihood
+from stemkin.kernels.chains.rate_intervals import endless, exit_rates, intervals
+from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.common.intervals import count_interval
+
+LEAST_SEEN = 20
+"""Of four classes or more, those with fewer pairs than this are not fitted: their rates to all
+others are more numbers than were seen."""
+FEW_CLASSES = 3
+
+FITTED, CURVED, COUNTED = "likelihood", "curvature", "count"
+TOO_FAST, SELDOM, NEVER = "faster than frames", "seldom seen", "never seen"
+"""What a rate rests on. `likelihood`: its maximum, the interval from the count that it amounts to
+or from the profile. `curvature`: the same, but the work for profiles was used up. `count`: changes
+over the time at risk, into a class that is itself not fitted; visits shorter than a gap are missed.
+`faster than frames`: only a lower bound is known. `seldom seen`, `never seen`: nothing is said of
+what becomes of the class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +44,26 @@ class Generator:
     ----------
     rates, low, high
         (k, k) [per unit of the times given]; the diagonal is minus the rate of leaving. NaN rows
-        were never left.
+        are not known; infinite is a rate that cannot be told from mixing within a frame.
     log_likelihood
         At its maximum.
-    saturated
-        Whether a rate ran to `FASTEST`: the states mix within a frame, and the counts cannot say
-        how fast.
+    basis
+        (k, k) words: what each rate rests on (`FITTED` and the others); empty where none is known.
     """
 
     rates: np.ndarray
     low: np.ndarray
     high: np.ndarray
     log_likelihood: float
-    saturated: bool = False
+    basis: np.ndarray
+
+    @staticmethod
+    def unknown(k: int, why: str = "") -> Generator:
+        """Return the generator of `k` states of which nothing is known, for the reason given."""
+        nothing = np.full((k, k), np.nan)
+        return Generator(
+            nothing, nothing.copy(), nothing.copy(), 0.0, np.full((k, k), why, dtype=object)
+        )
 
 
 def fit_generator(
@@ -56,66 +76,109 @@ def fit_generator(
     counts
         (m, k, k) pairs of each gap, from row to column.
     times
-        (m,) the gaps, in units of time.
+        (m,) the gaps, in units of time, in ascending order.
     confidence
         Of the intervals, which come from the curvature of the likelihood, as of a gamma
-        distribution with that width (so that a rate with no event has an upper bound).
+        distribution with that width (so that a rate with no event has an upper bound), or from its
+        profile where it is not that of a count.
     overlap
         How many times each independent pair was counted.
 
     Returns
     -------
-    Rates of the (k, k) pairs; NaN in the rows of states that were never left nor kept.
+    Rates of the (k, k) pairs. Of more than `FEW_CLASSES` classes those with fewer than `LEAST_SEEN`
+    pairs are left out of the fit; `basis` says so.
     """
     counts = np.asarray(counts, dtype=np.float64) / overlap
+    times = np.asarray(times, dtype=np.float64)
+    kept = counts.sum(axis=(0, 2))
+    seen = np.flatnonzero(kept + counts.sum(axis=(0, 1)) > 0)
+    often = seen
+    if len(seen) > FEW_CLASSES:
+        often = seen[kept[seen] >= LEAST_SEEN]
+    found = Generator.unknown(counts.shape[-1], NEVER)
+    found.basis[seen] = SELDOM
+    if len(often) == 0:
+        return found
+    own = _of_all(counts[:, often[:, None], often], times, confidence)
+    among = np.ix_(often, often)
+    for whole, part in (
+        (found.rates, own.rates),
+        (found.low, own.low),
+        (found.high, own.high),
+        (found.basis, own.basis),
+    ):
+        whole[among] = part
+    if len(often) == len(kept):
+        return own
+    return _with_the_others(found, own, counts, times, often, confidence)
+
+
+def _of_all(counts: np.ndarray, times: np.ndarray, confidence: float) -> Generator:
+    """Return the generator of states that are all fitted together; see `fit_generator`."""
     k = counts.shape[-1]
-    seen = np.flatnonzero(counts.sum(axis=(0, 1)) + counts.sum(axis=(0, 2)) > 0)
-    if 0 < len(seen) < k:
-        only = fit_generator(counts[:, seen[:, None], seen], times, confidence=confidence)
-        return _with_unseen(only, counts, np.asarray(times, dtype=np.float64), seen, confidence)
     left = counts.sum(axis=(0, 2)) > 0
     rows, columns = np.nonzero(~np.eye(k, dtype=bool) & left[:, None])
     if len(rows) == 0:
-        nothing = np.full((k, k), np.nan)
-        return Generator(nothing, nothing, nothing, 0.0)
+        return Generator.unknown(k, SELDOM)
+    present = counts.any(axis=(1, 2))
+    counts, times = counts[present], times[present]
     unit = float(np.min(times))
-    problem = RateLikelihood(counts, np.asarray(times, dtype=np.float64) / unit, rows, columns)
+    problem = RateLikelihood(counts, times / unit, rows, columns)
     x = problem.maximise()
     return generator_at(
-        problem, x, unit=unit, log_likelihood=-problem.loss(x)[0], confidence=confidence
+        problem, x, unit=unit, log_likelihood=problem.value(x), confidence=confidence
     )
 
 
-def _with_unseen(
-    only: Generator, counts: np.ndarray, times: np.ndarray, seen: np.ndarray, confidence: float
+def _with_the_others(
+    found: Generator,
+    own: Generator,
+    counts: np.ndarray,
+    times: np.ndarray,
+    often: np.ndarray,
+    confidence: float,
 ) -> Generator:
-    """Return the generator of the `seen` states with all others, where nothing was seen to go.
+    """Return the generator with the rates at which fitted classes turn into those left out.
 
     Parameters
     ----------
-    only
-        Generator of the seen states alone.
+    found
+        Generator of all states, in which those among the fitted ones stand.
+    own
+        Generator of the fitted states alone.
     counts, times
         As of `fit_generator`, of all states.
-    seen
-        (n_seen,) places of the seen states among all.
+    often
+        (n,) places of the fitted states among all.
     """
-    # Rows of seen states hold 0 for the others, with the upper bound of a count of 0 over the time
-    # at risk; rows of the others hold NaN; then the rates among the seen ones are put in.
     k = counts.shape[-1]
-    known = np.zeros((k, k))
-    known[seen] = np.where(counts.sum(axis=(0, 2)) > 0, 0.0, np.nan)[seen, None]
-    known[np.setdiff1d(np.arange(k), seen)] = np.nan
-    rates, low, high = known.copy(), known.copy(), known.copy()
-    at_risk = np.maximum(np.einsum("mij,m->i", counts, times), 1e-300)
-    high += (count_interval(np.zeros(1), confidence=confidence)[1] / at_risk)[:, None]
-    for whole, part in ((rates, only.rates), (low, only.low), (high, only.high)):
-        whole[np.ix_(seen, seen)] = part
-    kept = (counts.sum(axis=(0, 2)) > 0)[seen]
-    alone = seen[np.isnan(rates[seen, seen]) & kept]  # a single state that was only ever kept
-    rates[alone, alone], high[alone, alone] = 0.0, 0.0
-    low[alone, alone] = -high[alone].max(axis=1, initial=0.0)
-    return Generator(rates, low, high, only.log_likelihood, only.saturated)
+    left_out = np.setdiff1d(np.arange(k), often)
+    at_risk = np.einsum("mij,m->i", counts, times)
+    changes = counts.sum(axis=0)
+    if len(often) == 1:  # it has no other to turn into among those that are fitted
+        found.rates[often, often] = 0.0
+    for state in often[at_risk[often] > 0]:
+        events = changes[state, left_out]
+        low, high = count_interval(events, confidence=confidence)
+        for matrix, values in ((found.rates, events), (found.low, low), (found.high, high)):
+            matrix[state, left_out] = values / at_risk[state]
+        found.basis[state, left_out] = COUNTED
+        found.rates[state, state] -= events.sum() / at_risk[state]
+    leaving = _exits(counts, times, confidence)
+    for state in often[at_risk[often] > 0]:
+        total = -found.rates[state, state]
+        found.low[state, state] = -np.fmax(leaving[1][state], total)
+        found.high[state, state] = -np.fmin(leaving[0][state], total)
+    return Generator(found.rates, found.low, found.high, own.log_likelihood, found.basis)
+
+
+def _exits(
+    counts: np.ndarray, times: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (k,) bounds of the rates of leaving each state for any other."""
+    _, low, high = exit_rates(counts, times, confidence=confidence)
+    return low, high
 
 
 def generator_at(
@@ -149,14 +212,17 @@ def generator_at(
     -------
     (k, k) rates; NaN in the rows of states without free rates.
     """
-    low, high, exit_low, exit_high = intervals(
+    low, high, exit_low, exit_high, curved = intervals(
         problem, x, confidence=confidence, information=information
     )
-    fitted, below, above = (problem.matrix(v) for v in (x, low, high))
+    fitted, below, above = (problem.matrix(v) for v in (endless(x), low, endless(high)))
     diagonal = np.arange(problem.k)
     below[diagonal, diagonal], above[diagonal, diagonal] = -exit_high, -exit_low
+    basis = np.full(fitted.shape, FITTED, dtype=object)
+    basis[problem.rows[curved], problem.columns[curved]] = CURVED
+    basis[np.isinf(fitted)] = TOO_FAST
     unknown = ~np.isin(diagonal, problem.rows)
     for matrix in (fitted, below, above):
         matrix[unknown] = np.nan
-    saturated = bool((x > 0.99 * FASTEST).any())
-    return Generator(fitted / unit, below / unit, above / unit, log_likelihood, saturated)
+    basis[unknown] = SELDOM
+    return Generator(fitted / unit, below / unit, above / unit, log_likelihood, basis)

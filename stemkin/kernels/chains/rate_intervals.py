@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-from stemkin.kernels.chains.rate_likelihood import RateLikelihood
+from stemkin.kernels.chains.rate_likelihood import FASTEST, RateLikelihood
+from stemkin.kernels.chains.rate_profile import profile_interval
 from stemkin.kernels.common.intervals import rate_interval, share_interval
 
 PLAIN = 0.3
 """A rate of leaving of more than this per shortest gap has a likelihood too far from that of a
 count for its curvature to do."""
 
-FEW_STATES = 8
-"""With more states the exact interval of a rate that is hard to tell costs too much, and its
-curvature has to do."""
+MOST_WORK = 20_000
+"""Slopes that may be computed for the profiles of one fit, about a second; for the
+rates that are left over the curvature has to do, which `intervals` tells."""
 
 
 def exit_rates(
@@ -58,13 +59,24 @@ def exit_rates(
         problem = RateLikelihood(lumped, np.asarray(times, dtype=np.float64) / unit, rows, columns)
         x = problem.maximise()
         if x[0] > PLAIN:
-            low, high = problem.profile_interval(x, 0, confidence)
+            low, high = profile_interval(problem, x, 0, confidence=confidence)
         else:
             information = problem.information(np.maximum(x, 1e-7))
             lows, highs = _exit_intervals(problem, x, information, confidence)
             low, high = lows[0], highs[0]
-        found[:, state] = np.array([x[0], low, high]) / unit
+        found[:, state] = np.array([endless(x[0]), low, high]) / unit
     return found[0], found[1], found[2]
+
+
+def endless(x: np.ndarray | float) -> np.ndarray:
+    """Return rates with infinity in place of those that cannot be told from an infinite one.
+
+    Parameters
+    ----------
+    x
+        Rates per shortest gap.
+    """
+    return np.where(np.asarray(x) > 0.99 * FASTEST, np.inf, x)
 
 
 def _against_the_rest(counts: np.ndarray, state: int) -> np.ndarray:
@@ -83,7 +95,7 @@ def intervals(
     *,
     confidence: float,
     information: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the bounds of each rate, and of the total rate of leaving each state.
 
     Parameters
@@ -97,6 +109,8 @@ def intervals(
         (n_free,) of the free rates per shortest gap.
     exit_low, exit_high
         (k,) of the rates of leaving.
+    curved
+        (n_free,) whether the bounds are those of the curvature although a profile was wanted.
     """
     known = information
     if known is None:
@@ -104,13 +118,16 @@ def intervals(
     variance, slope, at_risk = _spread(problem, x, known)
     low, high, counted = rate_interval(x, variance, at_risk[problem.rows], slope, confidence)
     if information is not None:
-        return low, high, *_exit_intervals(problem, x, known, confidence)
-    if problem.k <= FEW_STATES:
-        for i in np.flatnonzero(~counted).tolist():
-            low[i], high[i] = problem.profile_interval(x, i, confidence)
+        return low, high, *_exit_intervals(problem, x, known, confidence), np.zeros(len(x), bool)
+    curved = ~counted
+    for i in np.flatnonzero(curved).tolist():
+        if problem.work > MOST_WORK:
+            break
+        low[i], high[i] = profile_interval(problem, x, i, confidence=confidence)
+        curved[i] = False
     total = np.bincount(problem.rows, weights=x, minlength=problem.k)
     _, below, above = exit_rates(problem.counts, problem.times, confidence=confidence)
-    return low, high, np.minimum(below, total), np.maximum(above, total)
+    return low, high, np.minimum(below, total), np.maximum(above, total), curved
 
 
 def _exit_intervals(
@@ -168,6 +185,20 @@ def probability_interval(
     P, slopes = linalg.expm(problem.matrix(x)), problem.slopes(x)
     variance = np.einsum("uij,uv,vij->ij", slopes, problem.covariance(x, information), slopes)
     with np.errstate(divide="ignore", invalid="ignore"):
-        n = np.where(variance > 0, P * (1 - P) / variance, 1e12)
-    low, high = share_interval(P * n, n, confidence=confidence)
+        n = P * (1 - P) / variance
+    told = (variance > 0) & (n > 0)
+    low, high = share_interval(
+        np.where(told, P * n, 0.5), np.where(told, n, 1), confidence=confidence
+    )
+    low, high = np.where(told, low, P), np.where(told, high, P)
+    # A rate of 0 adds nothing to the variance of P: what it may be instead is its upper bound.
+    _, fastest, _, leaving, _ = intervals(
+        problem, x, confidence=confidence, information=information
+    )
+    none, each = x == 0, np.arange(len(x))
+    more = -np.expm1(-fastest) * none
+    at = problem.rows, problem.columns
+    high[at] = np.maximum(high[at], np.minimum(P[at] + more * slopes[each, *at], 1.0))
+    kept = np.flatnonzero(np.bincount(problem.rows, weights=x, minlength=problem.k) == 0)
+    low[kept, kept] = np.exp(-leaving[kept])
     return P, low, high

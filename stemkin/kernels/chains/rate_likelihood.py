@@ -1,5 +1,10 @@
 """The likelihood of a Markov chain's rates, given counts of what became of what over each gap.
 
+Its maximum is found by Fisher's scoring: the expected information takes the place of the second
+derivatives, which needs no more than the slopes of P (Kalbfleisch & Lawless, J. Am. Stat. Assoc.
+80, 863 (1985), eq. 3.4). A rate without an event goes to 0 in one step, and one that left 0 too
+early comes back in one.
+
 >>> free = np.nonzero(~np.eye(2, dtype=bool))
 >>> likelihood = RateLikelihood(np.array([[[90.0, 10], [20, 80]]]), np.ones(1), *free)
 >>> linalg.expm(likelihood.matrix(likelihood.maximise())).round(4).tolist()
@@ -8,13 +13,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import linalg
+
+from stemkin.kernels.chains.generator_slopes import exponential_and_slopes, powers_and_slopes
 
 FASTEST = 20.0
 """A rate of more than this per shortest gap cannot be told from an infinite one."""
+FAST = 3.0
+"""Only a rate of more than this is asked whether it might as well be infinite."""
+AS_LIKELY = 1e-3
+"""A loss of log-likelihood that says nothing."""
+MOST_STEPS, MOST_HALVINGS = 200, 30
+CLOSE_ENOUGH = 1e-8
+"""The maximum is reached where a step promises less than this gain of the log-likelihood."""
 
 
 class RateLikelihood:
@@ -25,9 +37,14 @@ class RateLikelihood:
     counts
         (m, k, k) pairs of each gap.
     times
-        (m,) gaps, in units of the shortest.
+        (m,) gaps, in units of the shortest, in ascending order.
     rows, columns
         (n_free,) which rates are free.
+
+    Attributes
+    ----------
+    work
+        How many slopes were computed so far: a measure of time that is the same on any machine.
     """
 
     floor = 1e-9
@@ -37,7 +54,8 @@ class RateLikelihood:
     ) -> None:
         """Keep the counts; see the class's docstring."""
         self.counts, self.times, self.rows, self.columns = counts, times, rows, columns
-        self.k = counts.shape[-1]
+        self.k, self.work = counts.shape[-1], 0
+        self._series = _multiples(times)
 
     def matrix(self, x: np.ndarray) -> np.ndarray:
         """Return the generator whose free rates are `x`."""
@@ -46,25 +64,59 @@ class RateLikelihood:
         Q[np.arange(self.k), np.arange(self.k)] = -Q.sum(axis=1)
         return Q
 
+    def value(self, x: np.ndarray) -> float:
+        """Return the log-likelihood."""
+        Q, total, none = self.matrix(x), 0.0, np.zeros(0, dtype=np.int64)
+        self.work += 1
+        for base, places, exponents in self._series:
+            P, slopes = exponential_and_slopes(base * Q, none, none)
+            for place, (power, _) in zip(
+                places, powers_and_slopes(P, slopes, exponents), strict=True
+            ):
+                total += float((self.counts[place] * np.log(np.maximum(power, 1e-300))).sum())
+        return total
+
     def loss(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return minus the log-likelihood and its gradient, by the adjoint Frechet derivative.
+        """Return minus the log-likelihood and its gradient.
 
         Parameters
         ----------
         x
             (n_free,) free rates per shortest gap.
         """
-        # The exponential of [[A, E], [0, A]] holds the derivative of exp(A) in the direction E in
-        # its upper right corner; with A transposed it is the adjoint, and one exponential per gap
-        # gives the slopes in all rates at once.
-        k, Qt = self.k, self.matrix(x).T
-        P = np.maximum(linalg.expm(self.times[:, None, None] * Qt.T), 1e-300)
-        block = np.zeros((len(self.times), 2 * k, 2 * k))
-        block[:, :k, :k] = block[:, k:, k:] = self.times[:, None, None] * Qt
-        block[:, :k, k:] = self.counts / P
-        slope = np.einsum("m,mij->ij", self.times, linalg.expm(block)[:, :k, k:])
-        gradient = slope[self.rows, self.columns] - slope[self.rows, self.rows]
-        return -float((self.counts * np.log(P)).sum()), -gradient
+        value, gradient, _ = self.evaluate(x)
+        return -value, -gradient
+
+    def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the log-likelihood, its gradient, and the expected information of the rates.
+
+        Parameters
+        ----------
+        x
+            (n_free,) free rates per shortest gap.
+
+        Returns
+        -------
+        A number, (n_free,) slopes, and the (n_free, n_free) sum of n_i dP_ij dP_ij / P_ij.
+        """
+        Q, n_free, value = self.matrix(x), len(x), 0.0
+        gradient, information = np.zeros(n_free), np.zeros((n_free, n_free))
+        self.work += n_free
+        for base, places, exponents in self._series:
+            P, slopes = exponential_and_slopes(base * Q, self.rows, self.columns)
+            found = powers_and_slopes(P, slopes * base, exponents)
+            for place, (power, own) in zip(places, found, strict=True):
+                counts, flat = self.counts[place], own.reshape(n_free, -1)
+                power = np.maximum(power, 1e-300)
+                value += float((counts * np.log(power)).sum())
+                gradient += flat @ (counts / power).ravel()
+                weight = counts.sum(axis=1)[:, None] / np.maximum(power, 1e-12)
+                information += (flat * weight.ravel()) @ flat.T
+        return value, gradient, information
+
+    def information(self, x: np.ndarray) -> np.ndarray:
+        """Return the expected information of the rates, sum of n_i dP_ij dP_ij / P_ij."""
+        return self.evaluate(x)[2]
 
     def maximise(self, *, start: np.ndarray | None = None, held: int | None = None) -> np.ndarray:
         """Return the free rates at the maximum; 0 where they ran into their lower end.
@@ -78,21 +130,47 @@ class RateLikelihood:
         """
         if start is None:
             start = self.guess()
-        n = max(self.counts.sum(), 1.0)
-
-        def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = self.loss(x)
-            return value / n, gradient / n
-
-        ends: list[Any] = [(self.floor, FASTEST)] * len(start)
+        x = np.clip(start, self.floor, FASTEST)
+        movable = np.ones(len(x), bool)
         if held is not None:
-            ends[held] = float(start[held]), float(start[held])
-        begin = np.array([np.clip(v, *end) for v, end in zip(start, ends, strict=True)])
-        options: dict[str, Any] = {"maxiter": 500, "ftol": 1e-14, "gtol": 1e-9, "maxcor": 30}
-        found: Any = optimize.minimize(
-            scaled, begin, jac=True, method="L-BFGS-B", bounds=ends, options=options
-        )  # type: ignore[call-overload]
-        return np.where(found.x <= 10 * self.floor, 0.0, found.x)
+            movable[held], x[held] = False, start[held]
+        found = self.evaluate(x)
+        for _ in range(MOST_STEPS):
+            value, gradient, information = found
+            outwards = ((x <= self.floor) & (gradient <= 0)) | ((x >= FASTEST) & (gradient >= 0))
+            free = np.flatnonzero(movable & ~outwards)
+            step = scoring_step(gradient[free], information[np.ix_(free, free)])
+            if len(free) == 0 or gradient[free] @ step < CLOSE_ENOUGH:
+                break
+            for _ in range(MOST_HALVINGS):
+                # Rates stop at their ends; what a step promises is counted along the way left.
+                after = x.copy()
+                after[free] = np.clip(x[free] + step, self.floor, FASTEST)
+                promised = float(gradient @ (after - x))
+                found = self.evaluate(after)
+                if promised < CLOSE_ENOUGH or found[0] >= value + 1e-4 * promised:
+                    break
+                step = step / 2
+            if promised < CLOSE_ENOUGH:
+                break
+            x = after
+        if held is None:
+            x = self._fastest(x)
+        return np.where(x <= 10 * self.floor, 0.0, x)
+
+    def _fastest(self, x: np.ndarray) -> np.ndarray:
+        """Return the rates with those at `FASTEST` that are as likely there as where they are.
+
+        States that mix within a frame have no rates but only the ratio of them: the climb ends
+        wherever it no longer gains.
+        """
+        fast = x > FAST
+        if not fast.any():
+            return x
+        further = np.where(fast, x * max(FASTEST / x[fast].min(), 1.0), x)
+        if self.value(further) < self.value(x) - AS_LIKELY:
+            return x
+        return further
 
     def guess(self) -> np.ndarray:
         """Return where to look first: changes over the time at risk."""
@@ -100,55 +178,6 @@ class RateLikelihood:
         pooled = self.counts.sum(axis=0)
         rates = (pooled[self.rows, self.columns] + 0.1) / (stayed.sum(axis=1)[self.rows] + 0.1)
         return np.asarray(np.clip(rates, 1e-6, 1.0))
-
-    def profile_interval(self, x: np.ndarray, i: int, confidence: float) -> tuple[float, float]:
-        """Return the profile likelihood interval of a rate.
-
-        Parameters
-        ----------
-        x
-            (n_free,) free rates at the maximum.
-        i
-            Which of them.
-        confidence
-            Of the interval.
-        """
-        lowest = self.loss(np.maximum(x, self.floor))[0]
-        reach = float(np.sqrt(special.chdtri(1, 1 - confidence)))
-
-        def spare(value: float) -> float:
-            # Nearly a straight line in the rate, so that few steps find its zero.
-            kept = np.where(np.arange(len(x)) == i, value, x)
-            others = self.maximise(start=kept, held=i)
-            fallen = self.loss(np.maximum(others, self.floor))[0] - lowest
-            return float(np.sqrt(max(2 * fallen, 0.0))) - reach
-
-        best, top = max(float(x[i]), self.floor), max(2 * float(x[i]), 1e-3)
-        while spare(top) < 0 and top < FASTEST:
-            top *= 2
-        low, high = 0.0, np.inf
-        if spare(self.floor) >= 0:
-            low = float(optimize.brentq(spare, self.floor, best, rtol=5e-3))
-        if top < FASTEST:
-            high = float(optimize.brentq(spare, best, top, rtol=5e-3))
-        return low, high
-
-    def information(self, x: np.ndarray) -> np.ndarray:
-        """Return the expected information of the rates, sum of n_i dP_ij dP_ij / P_ij."""
-        k, n_free = self.k, len(x)
-        Q = self.matrix(x)
-        direction = np.zeros((n_free, k, k))
-        direction[np.arange(n_free), self.rows, self.columns] = 1
-        direction[np.arange(n_free), self.rows, self.rows] = -1
-        information = np.zeros((n_free, n_free))
-        for counts, time in zip(self.counts, self.times, strict=True):
-            block = np.zeros((n_free, 2 * k, 2 * k))
-            block[:, :k, :k] = block[:, k:, k:] = Q * time
-            block[:, :k, k:] = direction * time
-            power = linalg.expm(block)
-            P, slope = np.maximum(power[0, :k, :k], 1e-12), power[:, :k, k:]
-            information += np.einsum("i,uij,vij->uv", counts.sum(axis=1), slope / P, slope)
-        return information
 
     def covariance(self, x: np.ndarray, information: np.ndarray) -> np.ndarray:
         """Return the covariance of the rates; 0 for those at their lower end."""
@@ -160,7 +189,36 @@ class RateLikelihood:
 
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """Return the (n_free, k, k) derivatives of exp(Q), of a gap of 1, in each free rate."""
-        Q, each = self.matrix(x), np.eye(len(x))
-        return np.stack(
-            [linalg.expm_frechet(Q, self.matrix(one), compute_expm=False) for one in each]
-        )
+        return exponential_and_slopes(self.matrix(x), self.rows, self.columns)[1]
+
+
+def scoring_step(gradient: np.ndarray, information: np.ndarray) -> np.ndarray:
+    """Return the step of Fisher's scoring, information⁻¹ gradient, where some rates say nothing.
+
+    Parameters
+    ----------
+    gradient
+        (n,) slopes of the log-likelihood.
+    information
+        (n, n) expected information.
+    """
+    # Rates differ by orders of magnitude: in units of their own errors the matrix has ones on its
+    # diagonal, and a small number added to them keeps flat directions from running away.
+    scale = 1 / np.sqrt(np.maximum(np.diagonal(information), 1e-12))
+    scaled = information * scale * scale[:, None] + 1e-9 * np.eye(len(scale))
+    return np.asarray(scale * np.linalg.solve(scaled, scale * gradient))
+
+
+def _multiples(times: np.ndarray) -> list[tuple[float, list[int], list[int]]]:
+    """Return times as multiples of a few: (base, places of its multiples, the multiples)."""
+    series: list[tuple[float, list[int], list[int]]] = []
+    for place, time in enumerate(times.tolist()):
+        for base, places, exponents in series:
+            ratio = time / base
+            if abs(ratio - round(ratio)) < 1e-9 and round(ratio) > exponents[-1]:
+                places.append(place)
+                exponents.append(round(ratio))
+                break
+        else:
+            series.append((time, [place], [1]))
+    return series

@@ -1,0 +1,94 @@
+"""Powers of exp(Q) of a generator Q, and their slopes in its rates, by uniformisation.
+
+With q at least the fastest rate of leaving, Q = R - q 1 where R has no negative entry, so that
+exp(Q) = e^-q sum R^n / n! adds up positive terms only: small probabilities are as exact as large
+ones. Rates are first halved s times until q is small, and the sum is squared s times.
+
+Source: Jensen, Scand. Actuar. J. 36, 87 (1953); Moler & Van Loan, SIAM Rev. 45, 3 (2003), method 3.
+
+>>> Q = np.array([[-0.2, 0.2], [0.3, -0.3]])
+>>> P, slopes = exponential_and_slopes(Q, np.array([0]), np.array([1]))
+>>> bool(np.allclose(P, linalg.expm(Q))), slopes.shape
+(True, (1, 2, 2))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import linalg  # noqa: F401 - for the example
+
+SLOW = 0.25
+"""The series of a slower rate of leaving than this has converged after `N_TERMS` terms."""
+N_TERMS = 13
+
+
+def exponential_and_slopes(
+    Q: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return exp(Q), and its derivatives in some of the rates.
+
+    Parameters
+    ----------
+    Q
+        (k, k) generator: rates per unit of time, rows that add up to 0.
+    rows, columns
+        (n_free,) from where to where the rates lead in which derivatives are wanted; each takes
+        from the diagonal what it adds.
+
+    Returns
+    -------
+    (k, k) probabilities, and (n_free, k, k) slopes.
+    """
+    k, n_free, each = len(Q), len(rows), np.arange(len(rows))
+    fastest = float(-np.diagonal(Q).min(initial=0.0))
+    halvings = max(0, int(np.ceil(np.log2(max(fastest, SLOW) / SLOW))))
+    A = Q / 2.0**halvings
+    q = fastest / 2.0**halvings
+    R = A + q * np.eye(k)
+    term, slope = np.eye(k), np.zeros((n_free, k, k))
+    P, slopes = term.copy(), slope.copy()
+    for n in range(1, N_TERMS + 1):
+        # The direction of a rate from i to j is +1 at (i, j) and -1 at (i, i), so that a matrix
+        # times the direction is its column i, put into column j and taken off column i.
+        slope = _times(slope, R)
+        if n_free:
+            slope[each, :, columns] += term[:, rows].T
+            slope[each, :, rows] -= term[:, rows].T
+            slope /= n
+            slopes += slope
+        term = term @ R / n
+        P += term
+    shrink = np.exp(-q)
+    P, slopes = shrink * P, shrink * slopes / 2.0**halvings
+    for _ in range(halvings):
+        P, slopes = P @ P, _times(slopes, P) + P @ slopes
+    return P, slopes
+
+
+def powers_and_slopes(
+    P: np.ndarray, slopes: np.ndarray, exponents: list[int]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield P to the power of each of the `exponents`, and its slopes.
+
+    Parameters
+    ----------
+    P, slopes
+        Of `exponential_and_slopes`.
+    exponents
+        Whole numbers above 0, in ascending order.
+    """
+    power, own, reached = P, slopes, 1
+    for exponent in exponents:
+        while reached < exponent:
+            own = _times(own, P) + power @ slopes
+            power, reached = power @ P, reached + 1
+        yield power, own
+
+
+def _times(many: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return each of (n, k, k) matrices times one (k, k) matrix, as a single product."""
+    if len(many) == 0:
+        return many
+    return (many.reshape(-1, len(matrix)) @ matrix).reshape(many.shape)
