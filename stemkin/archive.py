@@ -34,7 +34,7 @@ from stemkin.movie import Movie, argument_calibration, movie_of
 from stemkin.readers import Calibration, MovieError, Options
 from stemkin.readers.corrected import Corrections
 from stemkin.readers.headers import Headers
-from stemkin.readers.listing import Listed, expand, is_manifest, named
+from stemkin.readers.listing import Listed, expand, is_manifest, named, why_nothing
 from stemkin.readers.manifest import read_manifest
 from stemkin.readers.place import Place, place_of
 
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 N_THREADS = 16
 """Headers are read by so many threads: they wait for the disk or the network, not for the
 processor."""
+
+MANY_SINGLE_IMAGES = 3
+"""So many single images of one shape in a folder may be the frames of a movie."""
 
 StrPath = str | os.PathLike[str]
 
@@ -156,7 +159,25 @@ def open_archive(
     problems += [problem for problem in opened if not isinstance(problem, Movie)]
     for where, reason in problems:
         log.warning("skipped %s", named_problem(where, reason))
+    for hint in _single_images(movies):
+        log.warning("%s", hint)
     return Archive(tuple(movies), tuple(problems))
+
+
+def _single_images(movies: Sequence[Movie]) -> list[str]:
+    """Return a hint for each folder of images that may be the frames of one movie."""
+    by_folder: dict[tuple[str, tuple[int, int, int]], list[str]] = {}
+    for movie in movies:
+        if movie.n_frames == 1:
+            folder = movie.source.replace("\\", "/").rpartition("/")[0]
+            by_folder.setdefault((folder, movie.shape), []).append(movie.name)
+    return [
+        f"{folder} gave {len(names)} movies of one frame each, such as {names[0]!r}; frames of one "
+        "movie are joined where their files have a folder of their own, which is opened as such, "
+        "and differ in their number alone (frame_0001.tif, frame_0002.tif, ...)"
+        for (folder, _), names in by_folder.items()
+        if len(names) >= MANY_SINGLE_IMAGES
+    ]
 
 
 def named_problem(where: str, reason: str) -> str:
@@ -175,13 +196,7 @@ def _listed_in(place: Place) -> list[Listed]:
             return read_manifest(place)
         found = expand(place)
         if not found:
-            what = "pattern"
-            if place.exists() and place.is_folder():
-                what = "folder"
-            msg = (
-                f"no movies were found: the {what} {place} holds no file of a format that stemkin "
-                "reads"
-            )
+            msg = f"no movies were found: {why_nothing(place)}"
             raise ValueError(msg)
         return found
 

@@ -12,7 +12,7 @@ from typing import Any
 from stemkin.readers.base import Calibration, Options
 from stemkin.readers.place import Place, RemotePlace, forget_listings, place_of
 from stemkin.readers.registry import formats, stem_of
-from stemkin.readers.tiff_folder import is_sequence
+from stemkin.readers.sequence import PICTURES, TIMED_FOLDER, sequences
 from stemkin.readers.zarr_store import is_zarr_folder
 
 MANIFESTS = (".csv", ".toml")
@@ -45,9 +45,14 @@ class Listed:
     options: Options = field(default_factory=Options)
 
 
+NOT_SEARCHED = (".emi", *PICTURES)
+"""An EMI file has no frames of its own, its SER has; a picture in a folder is mostly a figure."""
+
+
 def searched_suffixes() -> tuple[str, ...]:
-    """Return what a folder is searched for; an EMI file has no frames of its own, its SER has."""
-    return tuple(suffix for one in formats() if one.name != "EMI" for suffix in one.suffixes)
+    """Return what a folder is searched for."""
+    known = (suffix for one in formats() for suffix in one.suffixes)
+    return tuple(suffix for suffix in known if suffix not in NOT_SEARCHED)
 
 
 def is_manifest(place: Place) -> bool:
@@ -95,14 +100,27 @@ def expand(place: Place) -> list[Listed]:
         return [Listed(place, place.source.rstrip("/").rsplit("/", 1)[-1])]
     if not place.exists():
         raise place.missing()
-    if not place.is_folder() or is_one_movie(place):
-        return [Listed(place, os.path.basename(place.source.rstrip("/\\")))]
+    if not place.is_folder() or _is_store(place):
+        return [Listed(place, _base(place.source))]
     return _sorted(_movies_below(place), place)
 
 
-def is_one_movie(folder: Place) -> bool:
-    """Tell whether a folder is a movie itself: a Zarr store, or the numbered TIFF files of one."""
-    return folder.ends_with(".zarr") or is_zarr_folder(folder) or is_sequence(folder)
+def why_nothing(place: Place) -> str:
+    """Return why a folder or a pattern stands for no movie."""
+    if not place.exists() or not place.is_folder():
+        return f"the pattern {place} matches no file of a format that stemkin reads"
+    pictures = [name for name in place.names() if name.lower().endswith(PICTURES)]
+    if pictures:
+        return (
+            f"the folder {place} holds {len(pictures)} pictures ({pictures[0]}, ...), which are "
+            "frames only if all are numbered: frame_0001.png, frame_0002.png, ..."
+        )
+    return f"the folder {place} holds no file of a format that stemkin reads"
+
+
+def _is_store(folder: Place) -> bool:
+    """Tell whether a folder is a movie as a whole, whatever lies in it."""
+    return folder.ends_with(".zarr") or is_zarr_folder(folder)
 
 
 def _sorted(paths: list[str], root: Place) -> list[Listed]:
@@ -113,31 +131,42 @@ def _sorted(paths: list[str], root: Place) -> list[Listed]:
     found = []
     for path in paths:
         label = path
-        if path.startswith(above):
-            label = path[len(above) :].lstrip("/\\")
+        if path.startswith(above):  # the root itself may be the movie, as files of a frame each
+            label = path[len(above) :].lstrip("/\\") or _base(path)
         found.append(Listed(place_of(path), label))
     return sorted(found, key=lambda one: (natural(_short_name(one.label)), one.label))
 
 
 def _movies_below(folder: Place) -> list[str]:
     """Return the movies in a folder and its subfolders, but hidden ones and earlier results."""
-    # `to_look` holds the folders still to be searched; a folder that is a movie itself is not
-    # searched, nor one with results of an earlier run
+    # `to_look` holds the folders still to be searched; a folder with results of an earlier run is
+    # not, nor the files and folders that make one movie together
     found = []
     to_look = [folder]
     while to_look:
-        inside = _inside(to_look.pop())
+        place = to_look.pop()
+        inside = _inside(place)
         if any(path.endswith("/" + RESULTS_MARK) for path, _ in inside):
             continue
+        joined = sequences(place)
+        if joined:
+            found.append(_as_listed(place).rstrip("/"))
+        members = {name for by_number in joined.values() for name in by_number.values()}
         for path, is_folder in inside:
             name = path.rsplit("/", 1)[-1]
-            if name.startswith(".") or name.endswith(UNFINISHED):
+            if name.startswith(".") or name.endswith(UNFINISHED) or name in members:
                 continue
-            if is_folder and not is_one_movie(place_of(path)):
+            if joined and is_folder and TIMED_FOLDER.match(name):
+                continue
+            if is_folder and not _is_store(place_of(path)):
                 to_look.append(place_of(path))
             elif is_folder or name.lower().endswith(searched_suffixes()):
                 found.append(path)
     return found
+
+
+def _base(source: str) -> str:
+    return os.path.basename(source.rstrip("/\\"))
 
 
 def _as_listed(place: Place) -> str:
@@ -167,8 +196,9 @@ def _matches(pattern: Place) -> list[str]:
 
 
 def _is_movie(path: str) -> bool:
+    """Tell whether what matches a glob is a movie; who asks for pictures gets them."""
     name = path.rstrip("/").rsplit("/", 1)[-1].lower()
-    return not name.startswith(".") and name.endswith(searched_suffixes())
+    return not name.startswith(".") and name.endswith((*searched_suffixes(), *PICTURES))
 
 
 def _before_wildcards(pattern: str) -> str:

@@ -9,7 +9,7 @@ from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError
 from stemkin.readers.place import Place, place_of
 from stemkin.readers.registry import ZARR, open_file
-from stemkin.readers.tiff_folder import is_sequence, open_tiff_folder
+from stemkin.readers.sequence import is_sequence, open_sequence
 from stemkin.readers.zarr_store import is_zarr_folder
 
 
@@ -42,9 +42,9 @@ def _opened(place: Place, options: Options) -> FileReader:
     if is_zarr_folder(place):
         return ZARR.open(place, options)
     if is_sequence(place):
-        return open_tiff_folder(place, options)
+        return open_sequence(place, options)
     msg = (
-        f"{place} is a folder, but neither a Zarr store nor the numbered TIFF files of one movie; "
-        "open_archive opens a folder of movies"
+        f"{place} is a folder, but neither a Zarr store nor a movie with one numbered file per "
+        "frame; open_archive opens a folder of movies"
     )
     raise MovieError(msg)

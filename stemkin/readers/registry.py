@@ -136,6 +136,15 @@ def _is_video(head: bytes) -> bool:
     )
 
 
+def _is_picture(head: bytes) -> bool:
+    return (
+        head[:6] in (b"GIF87a", b"GIF89a")
+        or head[:8] == b"\x89PNG\r\n\x1a\n"
+        or head[:3] == b"\xff\xd8\xff"
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    )
+
+
 ZARR = Format("Zarr", (".zarr", ".zarr.zip"), "stemkin.readers.zarr_store:open_zarr")
 
 FORMATS: tuple[Format, ...] = (
@@ -169,6 +178,12 @@ FORMATS: tuple[Format, ...] = (
         (".avi", ".mp4", ".mov", ".mkv", ".m4v", ".webm"),
         "stemkin.readers.video:open_video",
         _is_video,
+    ),
+    Format(
+        "picture",
+        (".gif", ".png", ".apng", ".webp", ".jpg", ".jpeg"),
+        "stemkin.readers.pictures:open_picture",
+        _is_picture,
     ),
     Format(
         "RosettaSciIO",
