@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from stemkin.errors import is_of_the_network
 
+MAX_REASON = 300
+"""Characters of a library's complaint that are repeated."""
 MAX_EXPANSION = 10_000
 """Frames that fill more than so many times their stored bytes do not come from a codec (deflate
 reaches 1,032) but from a broken header."""
@@ -22,6 +26,10 @@ class DamagedDataError(ValueError):
 
     The other frames can be read.
     """
+
+
+class NotOpenedError(OSError):
+    """A file that does not open, now: no frame of it is damaged by that, nor is any known."""
 
 
 class NoSuchFrameError(IndexError):
@@ -56,6 +64,8 @@ def is_damage(error: Exception) -> bool:
     """
     if isinstance(error, MovieError | DamagedDataError):
         return True
+    if isinstance(error, NotOpenedError):
+        return False
     # FFmpeg borrows the system's numbers for streams that do not decode
     if type(error).__module__.split(".")[0] == "av":
         return not isinstance(error, FileNotFoundError)
@@ -64,6 +74,30 @@ def is_damage(error: Exception) -> bool:
     if isinstance(error, OSError) and not isinstance(error, ValueError):
         return error.errno in NONSENSE
     return True
+
+
+@contextmanager
+def opening(source: object) -> Iterator[None]:
+    """Tell what does not open from what does not decode.
+
+    Raises
+    ------
+    NotOpenedError
+        In place of what a library raises over a file that is none, or no more.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_damage(error) or isinstance(error, MovieError | DamagedDataError):
+            raise
+        msg = f"{source} does not open: {said_by(error)}"
+        raise NotOpenedError(msg) from error
+
+
+def said_by(error: BaseException) -> str:
+    """Return what a library complains of, in one line of at most `MAX_REASON` characters."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said[:MAX_REASON]
 
 
 def check_promise(promised: float, stored: float, source: object) -> None:

@@ -9,8 +9,6 @@ contiguous data are read raw, without the HDF5 library.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +16,7 @@ from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.errors import MovieError, check_promise
 from stemkin.readers.hdf5_layouts import FoundDataset, find_dataset
+from stemkin.readers.hdf5_open import opened_hdf5
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
 
@@ -30,7 +29,7 @@ def open_hdf5(place: Place, options: Options) -> FileReader:
     MovieError
         If it is not whole, or holds nothing that can be a movie, or several such things.
     """
-    with _file(place) as file:
+    with opened_hdf5(place) as file:
         return _reader(file, place, options)
 
 
@@ -94,18 +93,6 @@ def _check_promise(dataset: Any, place: Place) -> None:
         raise MovieError(msg)
 
 
-@contextmanager
-def _file(place: Place) -> Iterator[Any]:
-    import h5py
-
-    if place.is_remote:
-        with place.opened() as remote, h5py.File(remote, "r") as file:
-            yield file
-    else:
-        with h5py.File(place.path, "r", locking=False) as file:
-            yield file
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Hdf5Reader(FileReader):
     """Frames of a chunked or compressed dataset: decoded by h5py, opened anew in each task."""
@@ -114,5 +101,5 @@ class Hdf5Reader(FileReader):
     dataset: str
 
     def _frames(self, start: int, stop: int) -> Any:
-        with _file(self.place) as file:
+        with opened_hdf5(self.place) as file:
             return self.plan.take(file[self.dataset], start, stop)

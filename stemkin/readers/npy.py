@@ -14,7 +14,7 @@ import numpy as np
 
 from stemkin.readers.axes import frames_in
 from stemkin.readers.base import FileReader, Options
-from stemkin.readers.errors import DamagedDataError, MovieError, check_promise, is_damage
+from stemkin.readers.errors import DamagedDataError, MovieError, check_promise, is_damage, opening
 from stemkin.readers.place import Place, bytes_view
 from stemkin.readers.raw import raw_reader
 
@@ -189,12 +189,11 @@ class NpzReader(FileReader):
 
     @contextmanager
     def _unpacked(self) -> Iterator[BinaryIO]:
-        with (
-            self.place.opened() as file,
-            zipfile.ZipFile(file) as archive,
-            archive.open(self.member) as member,
-        ):
-            yield member  # type: ignore[misc]
+        with self.place.opened() as file:
+            with opening(self.place):
+                archive = zipfile.ZipFile(file)
+            with archive, archive.open(self.member) as member:
+                yield member  # type: ignore[misc]
 
 
 def _some(file: BinaryIO, n_bytes: int, place: Place) -> bytes:

@@ -6,11 +6,8 @@ from importlib import import_module
 from typing import cast
 
 from stemkin.readers.base import FileReader, Options
-from stemkin.readers.errors import MovieError, is_damage
+from stemkin.readers.errors import MovieError, NotOpenedError, is_damage, said_by
 from stemkin.readers.place import Place
-
-MAX_REASON = 300
-"""Characters of a library's complaint that are repeated."""
 
 
 def open_as(name: str, opener: str, place: Place, options: Options) -> FileReader:
@@ -27,8 +24,10 @@ def open_as(name: str, opener: str, place: Place, options: Options) -> FileReade
     except MovieError:
         raise
     except Exception as error:
-        if not is_damage(error):
+        if not is_damage(error) and not isinstance(error, NotOpenedError):
             raise
-        said = " ".join(str(error).split()) or type(error).__name__
-        msg = f"{place} could not be opened as {name}: {said[:MAX_REASON]}"
+        cause: BaseException = error
+        if isinstance(error, NotOpenedError):
+            cause = error.__cause__ or error
+        msg = f"{place} could not be opened as {name}: {said_by(cause)}"
         raise MovieError(msg) from error

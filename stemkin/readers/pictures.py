@@ -18,7 +18,7 @@ import numpy as np
 
 from stemkin.readers.axes import LUMINANCE
 from stemkin.readers.base import FileReader, Options
-from stemkin.readers.errors import DamagedDataError, MovieError
+from stemkin.readers.errors import DamagedDataError, MovieError, opening
 from stemkin.readers.place import Place
 
 MAX_PIXELS = 2**28
@@ -127,7 +127,9 @@ def _picture(place: Place) -> Iterator[Any]:
     with place.opened() as file, warnings.catch_warnings():
         # Pillow warns of large pictures, which are frames here; MAX_PIXELS is what is too large
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(file, formats=("GIF", "PNG", "WEBP", "JPEG")) as picture:
+        with opening(place):
+            picture = Image.open(file, formats=("GIF", "PNG", "WEBP", "JPEG"))
+        with picture:
             yield picture
 
 

@@ -62,6 +62,7 @@ from importlib.metadata import entry_points
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.children import opened_by_a_child
 from stemkin.readers.errors import MovieError
+from stemkin.readers.hdf5_open import check_not_being_written
 from stemkin.readers.openers import open_as
 from stemkin.readers.place import Place
 
@@ -88,6 +89,8 @@ class Format:
     guarded
         Whether the library behind it may hang on a damaged file: local ones are then opened by a
         process that can be stopped.
+    check
+        Refuses a file that this process, which alone can know it, should not read now.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Format:
     opener: str
     matches: Callable[[bytes], bool] | None = None
     guarded: bool = False
+    check: Callable[[Place], None] | None = None
 
     def open(self, place: Place, options: Options) -> FileReader:
         """Open `place`; the format's module is imported now.
@@ -104,6 +108,8 @@ class Format:
         MovieError
             If it does not open, for whatever reason lies in the file.
         """
+        if self.check is not None:
+            self.check(place)
         if self.guarded and not place.is_remote:
             reader = opened_by_a_child(self.name, self.opener, place, options)
             if reader is not None:
@@ -161,6 +167,7 @@ FORMATS: tuple[Format, ...] = (
         "stemkin.readers.hdf5:open_hdf5",
         begins(b"\x89HDF\r\n\x1a\n"),
         guarded=True,
+        check=check_not_being_written,
     ),
     Format("NPY", (".npy",), "stemkin.readers.npy:open_npy", begins(b"\x93NUMPY")),
     Format("NPZ", (".npz",), "stemkin.readers.npy:open_npz", begins(b"PK\x03\x04")),

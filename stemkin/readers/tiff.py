@@ -23,7 +23,7 @@ import numpy as np
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.choice import chosen
-from stemkin.readers.errors import DamagedDataError, MovieError, check_promise
+from stemkin.readers.errors import DamagedDataError, MovieError, check_promise, opening
 from stemkin.readers.place import Place
 from stemkin.readers.raw import cut_short, raw_reader
 from stemkin.readers.tiff_calibration import calibration_in
@@ -109,8 +109,11 @@ def _tiff(place: Place) -> Iterator[Any]:
     own = logging.getLogger("tifffile")
     if not own.level:
         own.setLevel(logging.CRITICAL)
-    with place.opened() as file, tifffile.TiffFile(file, name=place.source) as tiff:
-        yield tiff
+    with place.opened() as file:
+        with opening(place):
+            tiff = tifffile.TiffFile(file, name=place.source)
+        with tiff:
+            yield tiff
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.base import FileReader, Options
-from stemkin.readers.errors import DamagedDataError, MovieError
+from stemkin.readers.errors import DamagedDataError, MovieError, opening
 from stemkin.readers.place import Place
 
 log = logging.getLogger(__name__)
@@ -116,10 +116,15 @@ def _container(place: Place) -> Iterator[Any]:
     import av
 
     if place.is_remote:
-        with place.opened() as file, av.open(file) as container:
-            yield container
+        with place.opened() as file:
+            with opening(place):
+                container = av.open(file)
+            with container:
+                yield container
     else:
-        with av.open(place.path) as container:
+        with opening(place):
+            container = av.open(place.path)
+        with container:
             yield container
 
 

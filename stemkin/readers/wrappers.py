@@ -3,9 +3,9 @@
 A broken frame costs itself and nothing else. `TolerantReader` wraps any reader: where a block does
 not decode it is read again piece by piece (a frame, or the chunk that is decoded together); the
 pieces at fault come out as `stemkin.kernels.images.quality.damaged`, which every later look at them
-calls corrupt, and the numbering stays. Trouble of the moment (a file that is gone, a connection
-that broke) is no damage: it is raised, and the caller may try again; that of the network with a
-store is raised as `stemkin.errors.UnreachableError`, which blames no frame.
+calls corrupt, and the numbering stays. Trouble of the moment (a file that is gone, or that does
+not open, a connection that broke) is no damage: it is raised, and the caller may try again; that of
+the network with a store is raised as `stemkin.errors.UnreachableError`, which blames no frame.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from stemkin.readers.errors import (
     DamagedDataError,
     MovieError,
     check_promise,
+    opening,
 )
 from stemkin.readers.place import Place, RemotePlace
 from stemkin.readers.units import named_values
@@ -227,7 +228,8 @@ class ZarrReader(FileReader):
             if self.finished:
                 self._check_files(self.layout, start, stop)
             return self.layout.read(start, stop)
-        array = zarr.open_array(_store(self.place), mode="r", path=self.array_path or None)
+        with opening(self.place):
+            array = zarr.open_array(_store(self.place), mode="r", path=self.array_path or None)
         return self.plan.take(array, start, stop)
 
     def _check_files(self, layout: Layout, start: int, stop: int) -> None:
