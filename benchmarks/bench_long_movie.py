@@ -32,8 +32,8 @@ import stemkin as sk
 from stemkin import tables
 from stemkin.config import LinkSection
 from stemkin.pipeline import block_files, tracks
-from stemkin.pipeline.whole_tracks import track_files
 from stemkin.results.store import Block, Store
+from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
 from stemkin.schedulers.clients import connect
 

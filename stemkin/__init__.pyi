@@ -42,6 +42,11 @@ from stemkin.movie import open_movie as open_movie
 from stemkin.network import NetworkDetector as NetworkDetector
 from stemkin.order import phases as phases
 from stemkin.pipeline import run as run
+from stemkin.results.reading import open_results as open_results
+from stemkin.results.reading import read_detections as read_detections
+from stemkin.results.reading import read_frames as read_frames
+from stemkin.results.reading import read_table as read_table
+from stemkin.results.reading import read_tracks as read_tracks
 from stemkin.rows.passes import Question as Question
 from stemkin.rows.passes import answers as answers
 from stemkin.rows.whole import gather_tracks as gather_tracks

@@ -17,6 +17,7 @@ from stemkin import tables
 from stemkin.config import LinkSection
 from stemkin.pipeline import block_files, tracks, whole_tracks
 from stemkin.results.store import Block, Store
+from stemkin.results.track_files import track_files
 from stemkin.rows import files as row_files
 from stemkin.rows.files import tracks_in_files
 from stemkin.schedulers.clients import connect
@@ -156,7 +157,7 @@ def test_whole_tracks_are_the_same_rows_for_every_cut(tmp_path_factory, cuts, ro
         store = linked(
             tmp_path_factory.mktemp("results"), rows, step, edges, rows_per_part=rows_per_part
         ).store
-        paths, is_whole = whole_tracks.track_files(store, "m")
+        paths, is_whole = track_files(store, "m")
         assert is_whole
         assert len(paths) == -(-len(rows) // rows_per_part)
         found.append([pd.read_parquet(path) for path in paths])
@@ -190,7 +191,7 @@ def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypa
         tmp_path, rows, step, list(range(0, N_FRAMES + 1, 5)), rows_per_part=per_part
     ).store
     assert sum(moved) == len(rows) * whole_tracks.RECORD.itemsize
-    paths, is_whole = whole_tracks.track_files(store, "m")
+    paths, is_whole = track_files(store, "m")
     partitions = tracks_in_files({"m": paths}, whole=["m"] if is_whole else [])
     assert partitions.npartitions == n_parts
 
@@ -208,13 +209,13 @@ def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypa
 def test_whole_tracks_are_made_anew_where_one_is_missing_or_stale(tmp_path):
     rows, step = detections(np.random.default_rng(3), 8)
     task = linked(tmp_path, rows, step, [0, 20, N_FRAMES], rows_per_part=100)
-    paths, _ = whole_tracks.track_files(task.store, "m")
+    paths, _ = track_files(task.store, "m")
     content = [Path(path).read_bytes() for path in paths]
     with connect("synchronous"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracks, "ROWS_AT_ONCE", -1)
         patch.setattr(row_files, "ROWS_PER_PARTITION", 100)
         Path(paths[1]).unlink()
-        assert whole_tracks.track_files(task.store, "m") == (
+        assert track_files(task.store, "m") == (
             task.store.block_paths("tracks", "m"),
             False,
         )
@@ -222,7 +223,7 @@ def test_whole_tracks_are_made_anew_where_one_is_missing_or_stale(tmp_path):
         assert [Path(path).read_bytes() for path in paths] == content
         patch.setattr(tracks, "ROWS_AT_ONCE", 10**9)
         tracks.link_to_store(replace(task, settings=LinkSection(max_step_nm=0.3)))
-        assert whole_tracks.track_files(task.store, "m") == (
+        assert track_files(task.store, "m") == (
             task.store.block_paths("tracks", "m"),
             False,
         )

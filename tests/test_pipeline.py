@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from stemkin.config import RunConfig
 from stemkin.pipeline import pixels, tracks
 from stemkin.results.store import PIXEL_TABLES, Store
 from stemkin.rows import files as row_files
+from stemkin.rows.whole import holds_whole_tracks
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 
@@ -568,3 +570,59 @@ def test_a_terabyte_is_planned_in_seconds():
 def test_the_lattice_constant_of_a_movie_by_hand(frames_px, expected_nm):
     steps = pd.DataFrame({"lattice_px": np.array(frames_px, dtype=float)})
     assert tracks._lattice_nm(steps, {"pixel_size_nm": 0.03}) == expected_nm
+
+
+def test_the_tables_of_a_run_are_read_as_the_verbs_want_them(calm):
+    """Its own rows, asked again, say what the run wrote down."""
+    results = sk.open_results(calm)
+    listed = results.tables().set_index("table")
+    assert listed.loc["tracks", "read_by"] == "read_tracks"
+    assert listed.loc["tracks", "n_files"] > len(results.movies)
+    found = sk.read_tracks(results)
+    assert holds_whole_tracks(found)
+    with connect("synchronous"):
+        again = sk.transitions(found, by="movie").table
+        written = sk.read_table(results, "transitions")
+        kept = written["lag_frames"] == again["lag_frames"].iloc[0]
+        pd.testing.assert_frame_equal(again, written[kept].reset_index(drop=True))
+        seen = sk.read_detections(calm, neighbours=True)
+        structure = sk.crystallography(seen).structure
+        pd.testing.assert_frame_equal(structure, sk.read_table(calm, "structure"))
+        counted = sk.populations(sk.read_detections(calm))
+        pd.testing.assert_frame_equal(counted, sk.read_table(calm, "populations"))
+        frames = sk.read_frames(calm).compute()
+    assert set(frames["movie"]) == set(results.movies["movie"])
+
+
+def test_detections_of_a_run_are_linked_again_to_the_same_tracks(calm):
+    name = str(sk.open_results(calm).movies["movie"].iloc[0])
+    lattice_nm = json.loads((calm / "run.json").read_text())["lattice_nm"][name]
+    with connect("synchronous"):
+        rows = sk.read_detections(calm, movies=[name])
+        again = sk.link(rows, max_step_nm=2.2 * lattice_nm).compute()
+        found = sk.read_tracks(calm, movies=[name]).compute()
+    both = [own.sort_values(["frame", "y", "x"])["particle"].tolist() for own in (again, found)]
+    assert both[0] == both[1]
+    assert len(both[0]) > 0
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # Dask's own, towards pandas
+def test_the_track_files_of_a_run_opened_as_plain_files_have_the_same_numbers(calm):
+    plain = dd.read_parquet(calm / "tracks")
+    with connect("synchronous"):
+        found = sk.survival(plain, frame_time_s=1.0)
+        pd.testing.assert_frame_equal(found, sk.survival(sk.read_tracks(calm), frame_time_s=1.0))
+
+
+def test_tables_that_are_not_there_are_named_with_those_that_are(calm, tmp_path):
+    for call, said in (
+        (lambda: sk.open_results(tmp_path), "is no results folder: it has no run.json; make one"),
+        (lambda: sk.read_tracks({}), "results must be the path of a results folder, but it is a dict"),
+        (lambda: sk.read_tracks(calm, movies=["x"]), "has no movie 'x'; there are "),
+        (lambda: sk.read_tracks(calm, columns=["z"]), "have no columns ['z']; they have ["),
+        (lambda: sk.read_table(calm, "transition"), "has no table 'transition'; there are ["),
+        (lambda: sk.read_table(calm, "tracks"), "read by stemkin.read_tracks(results), not read_table"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError) as refused:
+            call()
+        assert said in str(refused.value)

@@ -28,8 +28,9 @@ from stemkin.linking.order import link_in_order
 from stemkin.linking.positions import drift_corrected
 from stemkin.linking.settings import LinkSettings
 from stemkin.names import folder_name
-from stemkin.pipeline.whole_tracks import WHOLE, gather_part, parts_of, scatter
+from stemkin.pipeline.whole_tracks import gather_part, parts_of, scatter
 from stemkin.results.store import Block, Store
+from stemkin.results.track_files import WHOLE
 from stemkin.rows.files import partitions_for
 from stemkin.schedulers.streams import results
 

@@ -24,10 +24,11 @@ from stemkin.kinetics.changes import Transitions
 from stemkin.pipeline.confusion import Confusion, confusion_of
 from stemkin.pipeline.model import load_model
 from stemkin.pipeline.questions import Asking, Questions, at_rest_error_nm
-from stemkin.pipeline.tracks import analysed_movies, movies_of
-from stemkin.pipeline.whole_tracks import track_files
+from stemkin.pipeline.tracks import analysed_movies
 from stemkin.results.journal import Journal
-from stemkin.results.store import Block, Store, fingerprint
+from stemkin.results.reading import detection_rows, movies_of, neighbourhood_rows
+from stemkin.results.store import Store, fingerprint
+from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
 from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
@@ -143,10 +144,14 @@ def small_tables(
     found_files = {name: track_files(store, name) for name in names}
     files = {name: paths for name, (paths, _) in found_files.items()}
     large = [name for name, (_, is_whole) in found_files.items() if is_whole]
-    numbers = populations(_detections(store, names), experiment=experiment)
+    numbers = populations(
+        detection_rows(store, names, columns=("movie", "frame", "class_id")), experiment=experiment
+    )
     classes = with_numbers(model.classes, numbers)
     found = {"populations": numbers, "classes": classes}
-    found |= vars(crystallography(_neighbourhoods(store, names)))
+    found |= vars(
+        crystallography(neighbourhood_rows(store, names, columns=("class_id", SITE_COLUMN)))
+    )
     tracks = tracks_in_files(files, experiment, columns=READ, whole=large)
     timed = {m["movie"]: files[m["movie"]] for m in movies if m["frame_time_s"] is not None}
     asking = Asking(tracks, experiment, settings, hop_length_nm, config.learn.material)
@@ -300,40 +305,3 @@ def with_numbers(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
         ],
     )
     return tables.conform(rows, "classes")
-
-
-def _neighbourhoods(store: Store, movies: list[str]) -> Any:
-    """Return the columns that crystallography needs, one partition per file. Lazy."""
-    import dask.dataframe as dd
-
-    def read(block: Block) -> pd.DataFrame:
-        rows = store.read_block("detections", block).reindex(columns=["class_id", SITE_COLUMN])
-        return pd.concat(
-            [rows, store.read_block("neighbours", block)[list(tables.ATOM_COLUMNS)]], axis=1
-        )
-
-    meta = pd.DataFrame(
-        {"class_id": pd.Series([], dtype="int16"), SITE_COLUMN: pd.Series([], dtype="float32")}
-    )
-    meta = pd.concat([meta, tables.empty("neighbours")[list(tables.ATOM_COLUMNS)]], axis=1)
-    blocks = [
-        block for movie in movies for block in store.blocks("neighbours", movie)
-    ]  # earlier versions wrote none
-    return dd.from_map(read, blocks, meta=meta) if blocks else dd.from_pandas(meta, npartitions=1)
-
-
-def _detections(store: Store, movies: list[str]) -> Any:
-    """Return the detections of a run with the columns that counting needs. Lazy.
-
-    Each file is one partition.
-    """
-    import dask.dataframe as dd
-
-    columns = ["movie", "frame", "class_id"]
-    meta = tables.empty("detections")[columns]
-    blocks = [block for movie in movies for block in store.blocks("detections", movie)]
-
-    def read(block: Block) -> pd.DataFrame:
-        return store.read_block("detections", block)[columns]
-
-    return dd.from_map(read, blocks, meta=meta) if blocks else dd.from_pandas(meta, npartitions=1)

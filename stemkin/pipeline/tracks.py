@@ -5,7 +5,7 @@ A movie is one task; of a large one each block is (`stemkin.pipeline.block_files
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +20,10 @@ from stemkin.linking.order import link_here
 from stemkin.linking.settings import MAX_STEP_LATTICES, LinkSettings
 from stemkin.names import folder_name
 from stemkin.pipeline.block_files import LargeMovie, link_large
-from stemkin.pipeline.whole_tracks import WHOLE, whole_tracks
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
 from stemkin.results.store import Block, Store, fingerprint
+from stemkin.results.track_files import WHOLE, whole_track_files
 from stemkin.schedulers.streams import results
 
 STAGE_VERSION = 2
@@ -160,7 +160,7 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     is_large = n_detections > ROWS_AT_ONCE
     settings, warning = _settings_of(task, lattice_nm)
     done = bool(every) and all(store.block_made_of("tracks", block) == made_of for block in every)
-    if done and (not is_large or whole_tracks(store, name, made_of)):
+    if done and (not is_large or whole_track_files(store, name, made_of)):
         return LinkSummary(name, 0, 0, True, lattice_nm, n_detections, warning)
     frames = assemble_frames(steps)
     if is_large:
@@ -237,10 +237,3 @@ def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[LinkSettings
         )
     warnings = [f"{task.movie['movie']} shows no lattice {what}" for what in lacks]
     return settings, ". ".join(warnings)
-
-
-def movies_of(listed: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Return the table ``movies`` of what ``run.json`` lists."""
-    rows = pd.DataFrame(list(listed), columns=[*tables.COLUMNS["movies"]])
-    numbers = [c for c, t in tables.COLUMNS["movies"].items() if t == "float64"]
-    return tables.conform(rows.astype(dict.fromkeys(numbers, "float64")), "movies")

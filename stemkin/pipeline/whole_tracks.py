@@ -18,11 +18,9 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.names import folder_name
-from stemkin.results.store import Block, Store
+from stemkin.results.store import Store
+from stemkin.results.track_files import WHOLE, part_file
 from stemkin.rows.files import part_of
-
-WHOLE = "whole_tracks"
-"""Folder of the files with whole tracks; movies that are linked at once have none."""
 
 RECORD = np.dtype(
     [(column, kind) for column, kind in tables.COLUMNS["tracks"].items() if column != "movie"]
@@ -117,30 +115,6 @@ def gather_part(part: Part) -> int:
     rows = tables.conform(pd.DataFrame({"movie": part.movie, **columns}), "tracks")
     n_parts = str(part.n_parts)
     part.store.write_table(
-        rows, part.made_of, WHOLE, folder_name(part.movie), _file_name(part.number), n_parts=n_parts
+        rows, part.made_of, WHOLE, folder_name(part.movie), part_file(part.number), n_parts=n_parts
     )
     return len(rows)
-
-
-def whole_tracks(store: Store, movie: str, made_of: str | None) -> list[str]:
-    """Return the files of whole tracks that were made of `made_of`; none unless all are there."""
-    folder = folder_name(movie)
-    note = store.note(WHOLE, folder, _file_name(0))
-    names = [_file_name(number) for number in range(int(note.get("n_parts", 0)))]
-    if made_of is None or any(store.made_of(WHOLE, folder, name) != made_of for name in names):
-        return []
-    return [store.path(WHOLE, folder, name) for name in names]
-
-
-def track_files(store: Store, movie: str) -> tuple[list[str], bool]:
-    """Return the files with the tracks of `movie`, and whether each of them holds whole tracks."""
-    blocks: list[Block] = store.blocks("tracks", movie)
-    if blocks:
-        whole = whole_tracks(store, movie, store.block_made_of("tracks", blocks[0]))
-        if whole:
-            return whole, True
-    return store.block_paths("tracks", movie), False
-
-
-def _file_name(number: int) -> str:
-    return f"part-{number:06d}.parquet"
