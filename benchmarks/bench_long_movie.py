@@ -32,6 +32,7 @@ import stemkin as sk
 from stemkin import tables
 from stemkin.config import LinkSection
 from stemkin.pipeline import block_files, tracks
+from stemkin.results.reading import movies_of
 from stemkin.results.store import Block, Store
 from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
@@ -127,7 +128,7 @@ def measure(n_rows):
                 tracks.link_to_store(task).large, retries=0
             )
         paths, is_whole = track_files(task.store, "m")
-        experiment = tables.Experiment(tracks.movies_of([task.movie]))
+        experiment = tables.Experiment(movies_of([task.movie]))
         rows = tracks_in_files({"m": paths}, experiment, whole=["m"] if is_whole else [])
         with stage(found, "count"):
             found["pairs_counted"] = int(sk.transitions(rows).counts.to_numpy().sum())
