@@ -76,7 +76,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Take the number of a dataset for its name."""
-        if self.dataset is not None and not isinstance(self.dataset, str):
+        if self.dataset is not None:
             object.__setattr__(self, "dataset", str(self.dataset))
 
     def described(self) -> str:

@@ -28,6 +28,7 @@ def numbered(names: Sequence[str]) -> dict[int, str] | None:
     """
     if len(names) < 2:
         return None
+    numbers: list[int] | None
     timed = [TIMED.search(name) for name in names]
     if None not in timed:
         numbers = _times([found for found in timed if found is not None])

@@ -147,10 +147,10 @@ def _is_alike(first: FileReader, other: FileReader) -> bool:
     """Tell whether two files can be frames of one movie."""
     if (first.shape, first.dtype) != (other.shape, other.dtype):
         return False
-    sizes = [one.calibration.pixel_size_nm for one in (first, other)]
-    if None in sizes:
-        return sizes[0] == sizes[1]
-    return bool(np.isclose(sizes[0], sizes[1], rtol=SAME_SIZE_WITHIN, atol=0))
+    size, its_size = first.calibration.pixel_size_nm, other.calibration.pixel_size_nm
+    if size is None or its_size is None:
+        return size == its_size
+    return bool(np.isclose(size, its_size, rtol=SAME_SIZE_WITHIN, atol=0))
 
 
 def _said(name: str, reader: FileReader) -> str:

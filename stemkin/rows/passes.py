@@ -366,7 +366,8 @@ def held(
     if met.n_cut == 0:
         return parts
     del both, parts
-    return held(whole_or_refused(tracks, met, shuffle=shuffle), compact)
+    whole: list[Any] = held(whole_or_refused(tracks, met, shuffle=shuffle), compact)
+    return whole
 
 
 def _held_and_met(
@@ -425,9 +426,9 @@ def verb(question: Callable[Words, Question[Answer]]) -> Verb[Words, Answer]:
     question = checked(question)
     signature = inspect.signature(question)
     of_tracks = next(iter(signature.parameters)) == "tracks"
-    known = signature.parameters
+    known = dict(signature.parameters)
     if of_tracks:
-        known = {**signature.parameters, "shuffle": SHUFFLE}
+        known["shuffle"] = SHUFFLE
 
     @one_thread
     @wraps(question)

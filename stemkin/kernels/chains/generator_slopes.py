@@ -91,4 +91,5 @@ def _times(many: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return each of (n, k, k) matrices times one (k, k) matrix, as a single product."""
     if len(many) == 0:
         return many
-    return (many.reshape(-1, len(matrix)) @ matrix).reshape(many.shape)
+    product: np.ndarray = many.reshape(-1, len(matrix)) @ matrix
+    return product.reshape(many.shape)
