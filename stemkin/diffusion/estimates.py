@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -215,19 +215,29 @@ class Fits:
 def merged(estimates: list[Estimate], confidence: float) -> Estimate:
     """Return the mean of independent estimates, weighted by their inverse variance.
 
-    The variance is read off the width of the intervals.
+    The variance is read off the width of the intervals. One without a width, of tracks in which
+    nothing ever moved, counts as the surest of the others.
     """
     known = [e for e in estimates if np.isfinite([e.D, e.low, e.high]).all()]
     if len(estimates) == 1 or not known:
         return estimates[0]
     width = 2 * -special.ndtri((1 - confidence) / 2)
-    errors = np.array([max((e.high - e.low) / width, 1e-300) for e in known])
+    errors = np.array([(e.high - e.low) / width for e in known])
+    if not errors.any():
+        return replace(known[0], **_numbers(estimates))
+    errors[errors == 0] = errors[errors > 0].min()
     weight = errors**-2 / (errors**-2).sum()
     D, s2 = float(weight @ [e.D for e in known]), float(weight @ [e.s2 for e in known])
     low, high = variance_interval(D, float((errors**-2).sum() ** -0.5), confidence=confidence)
-    n_tracks = sum(e.n_tracks for e in estimates)
-    n = sum(e.n_displacements for e in estimates)
-    return Estimate(D, low, high, s2, n_tracks, n)
+    return Estimate(D, low, high, s2, **_numbers(estimates))
+
+
+def _numbers(estimates: list[Estimate]) -> dict[str, int]:
+    """Return how many tracks and displacements there are in all estimates together."""
+    return {
+        "n_tracks": sum(e.n_tracks for e in estimates),
+        "n_displacements": sum(e.n_displacements for e in estimates),
+    }
 
 
 def _row(class_id: int, method: str, e: Estimate) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def matrix(rows: pd.DataFrame) -> tuple[list[int], dict[tuple[int, int], pd.Seri
 def key_transitions(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return the `n` most counted changes of class that have a rate, most counted first."""
     is_change = (rows["from_id"] != rows["to_id"]) & (rows["count"] > 0)
-    changes = rows[is_change & np.isfinite(rows["rate_per_s"])]
+    changes = rows[is_change & rows["rate_per_s"].notna()]
     most_first = [False, True, True]
     ordered: pd.DataFrame = changes.sort_values(["count", "from_id", "to_id"], ascending=most_first)
     return ordered.head(n)

@@ -84,7 +84,7 @@ class Quantity:
         >>> Quantity(8.64e-4, 5.2e-4, 12.1e-4).text
         '8.6'
         """
-        if not self.is_known:
+        if math.isnan(self.value):
             return "not measured"
         return self.digits(self.value)
 

@@ -87,6 +87,10 @@ def _polished(evidence: Evidence, best: int) -> float:
 LEAST_SPARE, MOST_SPARE = 1e-12, 600.0
 """Where Lambert's function is a number: at less its argument is the branch point, at more 0."""
 
+OPEN = 1e6
+"""A bound this many times the best value, or less than its inverse, bounds nothing: the interval is
+open there, to infinity or to 0."""
+
 
 def _bounds(Dt: np.ndarray, spare: np.ndarray) -> tuple[float, float]:
     """Return the smallest and largest D t, over all r, that are not much less likely.
@@ -102,7 +106,10 @@ def _bounds(Dt: np.ndarray, spare: np.ndarray) -> tuple[float, float]:
     inside = spare >= 0
     argument = -np.exp(-1 - np.clip(spare[inside], LEAST_SPARE, MOST_SPARE))
     lowest = -1 / np.real(special.lambertw(argument, -1))
-    highest = -1 / np.real(special.lambertw(argument, 0))
+    lowest = np.where(spare[inside] > MOST_SPARE, 0.0, lowest)
+    with np.errstate(divide="ignore"):
+        highest = -1 / np.real(special.lambertw(argument, 0))
+    highest = np.where(highest > OPEN, np.inf, highest)
     return float((Dt[inside] * lowest).min()), float((Dt[inside] * highest).max())
 
 
@@ -159,18 +166,25 @@ def _spread_of_steps(evidence: Evidence, log_r: float, Dt: float, variance: floa
 
 def _with_known_error(evidence: Evidence, s2: float, confidence: float) -> Diffusion:
     """Return D at the maximum along D t = s²/r, with its profile likelihood interval."""
-    m, Dt = evidence.m, s2 / np.exp(FINE)
-    log_b, Q = (FINE_FROM_NODES @ evidence.at_nodes(i) for i in (0, 1))
+    # Beyond the lowest r the error no longer matters: the sums stay, and only D t goes on, upwards
+    # to `OPEN` times more.
+    m, width = evidence.m, FINE[1] - FINE[0]
+    beyond = FINE[0] - np.arange(width, np.log(OPEN), width)[::-1]
+    all_r = np.concatenate([beyond, FINE])
+    Dt = s2 / np.exp(all_r)
+    log_b, Q = (
+        np.concatenate([np.full(len(beyond), v[0]), v])
+        for v in (FINE_FROM_NODES @ evidence.at_nodes(i) for i in (0, 1))
+    )
     profile = -m * np.log(Dt) - log_b - Q / (2 * Dt)
-    best = int(np.clip(profile.argmax(), 1, len(FINE) - 2))
-    still = profile.argmax() == len(FINE) - 1
-    width = FINE[1] - FINE[0]
+    best = int(np.clip(profile.argmax(), 1, len(all_r) - 2))
+    still = profile.argmax() == len(all_r) - 1
     bend = float(2 * profile[best] - profile[best - 1] - profile[best + 1]) / width**2
     curved = not still and bend > 0
     shift = 0.0
     if curved:
         shift = float(profile[best + 1] - profile[best - 1]) / (2 * bend * width**2)
-    log_r = float(FINE[best] + np.clip(shift, -1, 1) * width)
+    log_r = float(all_r[best] + np.clip(shift, -1, 1) * width)
     inflation, freedom = m / evidence.n, 3 * m
     if evidence.n_units >= MANY_UNITS and curved:
         own = evidence.squared_scores(log_r, s2 / np.exp(log_r))
@@ -181,10 +195,12 @@ def _with_known_error(evidence: Evidence, s2: float, confidence: float) -> Diffu
     # r rises along the grid, so that D t falls: the last r inside bounds D from below.
     D, low, high = s2 / np.exp(log_r), float(Dt[inside[-1]]), float(Dt[inside[0]])
     D = 0.0 if still else D
-    low = 0.0 if inside[-1] == len(FINE) - 1 else low
+    low = 0.0 if inside[-1] == len(all_r) - 1 else low
+    high = np.inf if inside[0] == 0 else high
     t = evidence.frame_time
     return Diffusion(float(D / t), low / t, high / t, s2, inflation)
 
 
 def _ratio(value: float) -> float:
-    return float(np.clip(value, 0.05, 1e4))
+    """Return a ratio of variances that is not taken for less than 1/20, however few tell it."""
+    return max(value, 0.05)

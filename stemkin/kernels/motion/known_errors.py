@@ -25,14 +25,14 @@ from scipy import interpolate, special
 from stemkin.kernels.motion.evidence import MANY_UNITS, SURE, UNKNOWN, Diffusion
 from stemkin.kernels.motion.walks import Walks, sums_per_unit
 
-LOG_D = np.arange(np.log(1e-8), np.log(1e4), 0.35)
-"""Nodes of ln D t [nm²]; slower is standing still."""
+LOG_D = np.arange(np.log(1e-8), np.log(1e9), 0.35)
+"""Nodes of ln D t [nm²]; slower is standing still, and faster is infinite."""
 
 N_NODES = len(LOG_D)
 N_NUMBERS = 6 + 3 * N_NODES
 """Length of what a unit adds: see `stated_numbers`."""
 
-FINE = np.linspace(LOG_D[0], LOG_D[-1], 4001)
+FINE = np.linspace(LOG_D[0], LOG_D[-1], 5601)
 _SLOPE = interpolate.make_interp_spline(LOG_D, np.eye(N_NODES), k=5).derivative()(LOG_D)
 _LARGEST = 1e9
 """Slopes and squares far from the maximum are cut here: they are not needed, and their squares must
@@ -148,7 +148,7 @@ def most_likely_stated(
     inflation, freedom = m / n, 3 * m
     if n_units >= MANY_UNITS and not still and bend > 0:
         inflation = float(np.interp(log_D, LOG_D, squared_slope)) / bend * n_units / (n_units - 1)
-        inflation, freedom = float(np.clip(inflation, 0.05, 1e4)), min(freedom, n_units - 1)
+        inflation, freedom = max(inflation, 0.05), min(freedom, n_units - 1)
     elif not still:
         excess = float(np.interp(log_D, LOG_D, fourth)) / m - 8
         if excess > SURE * np.sqrt(320 / m):  # of Gaussian steps it is 0, with that error
@@ -157,6 +157,8 @@ def most_likely_stated(
     inside = FINE[profile >= profile.max() - drop]
     D, low, high = (float(np.exp(v)) / frame_time for v in (log_D, inside[0], inside[-1]))
     D = 0.0 if still else D
+    D = np.inf if best == len(FINE) - 1 else D
     low = 0.0 if inside[0] == FINE[0] else low
+    high = np.inf if inside[-1] == FINE[-1] else high
     s2 = float(totals[4] / totals[5]) if totals[5] > 0 else np.nan
     return Diffusion(D, low, high, s2, inflation)
