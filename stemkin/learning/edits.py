@@ -28,7 +28,6 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.kernels.classes.mixture import Mixture
-from stemkin.learning.gaussian_mixture import GaussianMixture
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
 
 SECTIONS = ("split", "merge", "rename")
@@ -123,6 +122,9 @@ def split(model: Model, name: str, n: int) -> Model:
     ValueError
         If there is no such class, or the sample holds too few of its detections.
     """
+    # scikit-learn is loaded where a class is split, and not by each worker of a run
+    from stemkin.learning.gaussian_mixture import GaussianMixture
+
     names, mixture = model.classes["name"].tolist(), model.taxonomy.mixture
     if name not in names:
         msg = f"no class is called {name!r}; the classes are {names}"
