@@ -12,7 +12,7 @@
 
 A **manifest** is a CSV table, or a TOML file with one ``[[movie]]`` per movie; each has a ``path``
 (relative to the manifest, or a URL) and may have a ``name``, ``pixel_size_nm``, ``frame_time_s``,
-``dose_rate_e_per_nm2_s``, ``dataset`` and ``channel``. An argument counts more than the manifest,
+``dose_rate_e_per_nm2_s``, ``dataset``, ``channel`` and ``time_axis``. An argument counts more than the manifest,
 and the manifest more than the file.
 
 **Names** are stable and unique: the path below the archive's folder without suffix
@@ -111,6 +111,7 @@ def open_archive(
     dose_rate_e_per_nm2_s: float | None = None,
     dataset: str | None = None,
     channel: int | None = None,
+    time_axis: str | None = None,
     corrections: Corrections | None = None,
     cache: StrPath | Headers | None = None,
 ) -> Archive:
@@ -121,7 +122,7 @@ def open_archive(
     source
         Folder (searched with its subfolders), glob (``"movies/**/*.tif"``), ``.csv`` or ``.toml``
         manifest, URL, one movie, or a list.
-    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel, corrections
+    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel, time_axis, corrections
         As in `open_movie`, for every movie; they count more than manifest and file.
     cache
         File (JSON) that remembers what the headers said, so that thousands of movies open fast the
@@ -136,7 +137,7 @@ def open_archive(
         If there is nothing that could be a movie, or the manifest is wrong.
     """
     given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
-    options = Options(dataset, channel)
+    options = Options(dataset, channel, time_axis)
     problems: list[tuple[str, str]] = []
     if isinstance(source, (str, os.PathLike)):
         listed = _listed_in(place_of(source))
@@ -225,7 +226,11 @@ def _overridden(listed: Listed, given: Calibration, options: Options) -> Listed:
     channel = options.channel
     if channel is None:
         channel = listed.options.channel
-    chosen = Options(options.dataset or listed.options.dataset, channel)
+    chosen = Options(
+        options.dataset or listed.options.dataset,
+        channel,
+        options.time_axis or listed.options.time_axis,
+    )
     return replace(listed, calibration=listed.calibration.overridden_by(given), options=chosen)
 
 

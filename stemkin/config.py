@@ -44,10 +44,11 @@ class CalibrationSection(Section):
 
 
 class InputSection(Section):
-    """Which images of the files are meant, where a file holds several."""
+    """Which images of the files are meant, where a file holds several or does not say it all."""
 
     dataset: str | None = None
     channel: int | None = Field(default=None, ge=0)
+    time_axis: str | None = None
 
 
 class LearnSection(Section):
@@ -107,7 +108,7 @@ class RunConfig(Section):
     calibration
         Pixel size [nm], frame time [s] and dose rate [e/nm²/s] that override the files' own.
     input
-        Which dataset and channel of the files, where they hold several.
+        Which dataset and channel of the files, where they hold several; which stored axis is time.
     learn
         How the detector and the taxonomy are learned from a sample of frames.
     detect

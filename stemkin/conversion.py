@@ -99,6 +99,7 @@ def convert(
     dose_rate_e_per_nm2_s: float | None = None,
     dataset: str | None = None,
     channel: int | None = None,
+    time_axis: str | None = None,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Stores:
@@ -113,7 +114,7 @@ def convert(
     out
         For one movie the store to write (``....zarr``, path or URL); for several the folder that
         gets one store per movie.
-    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel
+    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel, time_axis
         As in `open_archive`.
     overwrite
         Whether a store or a half-written one of another movie may be replaced.
@@ -135,7 +136,7 @@ def convert(
         same call goes on from there.
     """
     given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
-    archive = _opened(inputs, given, Options(dataset, channel))
+    archive = _opened(inputs, given, Options(dataset, channel, time_axis))
     if not len(archive):
         raise ValueError(named_problem(*archive.problems[0]))
     stores = Stores(problems=archive.problems)
@@ -182,6 +183,7 @@ def _opened(inputs: Inputs, given: Calibration, options: Options) -> Archive:
         dose_rate_e_per_nm2_s=given.dose_rate_e_per_nm2_s,
         dataset=options.dataset,
         channel=options.channel,
+        time_axis=options.time_axis,
     )
 
 

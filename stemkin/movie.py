@@ -189,6 +189,7 @@ def open_movie(
     name: str | None = None,
     dataset: str | None = None,
     channel: int | None = None,
+    time_axis: str | None = None,
     corrections: Corrections | None = None,
 ) -> Movie:
     """Open a movie, whatever its format. Lazy: no frame is read.
@@ -206,6 +207,9 @@ def open_movie(
         Path of the array inside a Zarr group, an HDF5 or an NPZ file that holds several.
     channel
         Which detector, where the file holds several.
+    time_axis
+        Name or number (from 0) of the stored axis that is time, where the file calls it something
+        else (``"z"``) or does not say it.
     corrections
         What the detector did to the frames, to be undone as they are read: dark, gain, dead pixels,
         flyback columns, ...
@@ -215,15 +219,15 @@ def open_movie(
     FileNotFoundError
         If there is no such file.
     MovieError
-        If it does not open, or its pixels are not square and no `pixel_size_nm` is given. A
-        ValueError.
+        If it does not open, is no movie (a spectrum image, a focal series), contradicts itself, or
+        its pixels are not square and no `pixel_size_nm` is given. A ValueError.
     UnreachableError
         If its store or server does not answer. An OSError.
     """
     given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
     source = os.fspath(path)
     with reaching(source):
-        reader = open_reader(source, Options(dataset, channel))
+        reader = open_reader(source, Options(dataset, channel, time_axis))
     return movie_of(reader, given, name=name, corrections=corrections)
 
 
@@ -236,6 +240,15 @@ def argument_calibration(
     """Return the calibration that the user gives; `origin` is ``"argument"`` or ``"manifest"``."""
     given = Calibration(pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
     return Calibration(**given.known(), origin=dict.fromkeys(given.known(), origin))
+
+
+def doubts_of(calibration: Calibration) -> list[str]:
+    """Return a sentence for every value that a file states and that is not believed."""
+    named = {"pixel_size_nm": "pixel size", "frame_time_s": "frame time"}
+    return [
+        f"its {named.get(name, name)} is not known: {why}"
+        for name, why in calibration.doubts.items()
+    ]
 
 
 def movie_of(
@@ -261,9 +274,9 @@ def movie_of(
             "file is wrong"
         )
         raise MovieError(msg)
-    for note in getattr(reader, "notes", ()):
-        log.warning("%s: %s", reader.source, note)
     name, calibration = name or stem_of(reader.source), reader.calibration.overridden_by(given)
+    for note in (*getattr(reader, "notes", ()), *doubts_of(calibration)):
+        log.warning("%s: %s", reader.source, note)
     if corrections is not None:
         reader = CorrectedReader(reader, corrections)
     return Movie(TolerantReader(reader), name, calibration)

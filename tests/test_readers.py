@@ -187,12 +187,18 @@ def test_mrc_types_and_extended_headers(tmp_path, dtype):
 
 def test_mrc_written_by_its_own_library(tmp_path):
     mrcfile = pytest.importorskip("mrcfile")
-    with mrcfile.new(tmp_path / "a.mrc") as file:
-        file.set_data(files.pixels())
-        file.voxel_size = 0.3
-    reader = open_reader(str(tmp_path / "a.mrc"))
-    assert reader.calibration.pixel_size_nm == pytest.approx(0.03)
-    np.testing.assert_array_equal(reader.read(0, 6), files.pixels())
+    for name, is_stack in (("stack.mrc", True), ("volume.mrc", False)):
+        with mrcfile.new(tmp_path / name) as file:
+            file.set_data(files.pixels())
+            if is_stack:
+                file.set_image_stack()
+            file.voxel_size = 0.3
+    with pytest.raises(MovieError, match="a stack in depth"):
+        open_reader(str(tmp_path / "volume.mrc"))
+    for name, options in (("stack.mrc", Options()), ("volume.mrc", Options(time_axis="z"))):
+        reader = open_reader(str(tmp_path / name), options)
+        assert reader.calibration.known() == pytest.approx(SIZE)
+        np.testing.assert_array_equal(reader.read(0, 6), files.pixels())
 
 
 @pytest.mark.parametrize("version", [0x210, 0x220])
@@ -343,7 +349,7 @@ def test_unequal_pixels_are_refused_with_a_cure(tmp_path):
     ("shape", "axes", "expected"),
     [
         ((5, 1, 1, 8, 9), "TCZYX", (5, 8, 9)),
-        ((1, 7, 1, 8, 9), "TZCYX", (7, 8, 9)),
+        ((7, 1, 1, 8, 9), "TZCYX", (7, 8, 9)),
         ((8, 9, 5), "YXT", (5, 8, 9)),
         ((8, 9), None, (1, 8, 9)),
         ((1, 1, 5, 8, 9), None, (5, 8, 9)),
@@ -360,7 +366,7 @@ def test_axes_by_hand(shape, axes, expected):
     ("shape", "axes", "sentence"),
     [
         ((5, 2, 8, 9), "TCYX", "2 channels; choose one"),
-        ((5, 4, 8, 9), "TZYX", "4 steps along 'z'"),
+        ((5, 4, 8, 9), "TZYX", "a stack in depth"),
         ((4, 5, 8, 9), None, "which is no movie"),
         ((12,), None, "which is no movie"),
         ((), None, "which is no movie"),

@@ -29,6 +29,7 @@ from stemkin.cli.options import (
     Out,
     PixelSize,
     Settings,
+    TimeAxis,
     Workers,
 )
 from stemkin.errors import BAD_USAGE, INCOMPLETE
@@ -72,6 +73,7 @@ def run_command(
     dose_rate_e_per_nm2_s: DoseRate = None,
     dataset: Dataset = None,
     channel: Channel = None,
+    time_axis: TimeAxis = None,
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
@@ -97,7 +99,7 @@ def run_command(
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
     settings = settings_of(
         config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector
-    ).with_values(input={"dataset": dataset, "channel": channel})
+    ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
     if dry_run:
         from stemkin.pipeline import plan
         from stemkin.schedulers.active import available_cores
@@ -165,11 +167,19 @@ def simulate_command(
 
 
 @app.command("info")
-def info_command(inputs: Inputs, dataset: Dataset = None, channel: Channel = None) -> None:
+def info_command(
+    inputs: Inputs,
+    dataset: Dataset = None,
+    channel: Channel = None,
+    time_axis: TimeAxis = None,
+) -> None:
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
     from stemkin.description import describe, listing
 
-    typer.echo(listing(describe(inputs, dataset=dataset, channel=channel)))
+    described = describe(inputs, dataset=dataset, channel=channel, time_axis=time_axis)
+    typer.echo(listing(described))
+    if not (described["movie"] != "").any():
+        raise typer.Exit(BAD_USAGE)
 
 
 @app.command("convert")
@@ -180,6 +190,7 @@ def convert_command(
     frame_time_s: FrameTime = None,
     dataset: Dataset = None,
     channel: Channel = None,
+    time_axis: TimeAxis = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
 ) -> None:
@@ -195,6 +206,7 @@ def convert_command(
             frame_time_s=frame_time_s,
             dataset=dataset,
             channel=channel,
+            time_axis=time_axis,
         )
     for path in stores:
         typer.echo(path)
@@ -213,6 +225,7 @@ def learn_command(
     frame_time_s: FrameTime = None,
     dataset: Dataset = None,
     channel: Channel = None,
+    time_axis: TimeAxis = None,
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
@@ -226,7 +239,7 @@ def learn_command(
     with connect(cluster, workers=workers):
         settings = settings_of(
             config, pixel_size_nm, frame_time_s, material=material, detector=detector
-        ).with_values(input={"dataset": dataset, "channel": channel})
+        ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
         model = learn_model(inputs, out, config=settings)
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
 
@@ -240,6 +253,7 @@ def detect_command(
     frame_time_s: FrameTime = None,
     dataset: Dataset = None,
     channel: Channel = None,
+    time_axis: TimeAxis = None,
     config: Settings = None,
     cluster: Cluster = "processes",
     workers: Workers = None,
@@ -247,7 +261,7 @@ def detect_command(
 ) -> None:
     """Find and name the defects of every frame; stop before linking them."""
     settings = settings_of(config, pixel_size_nm, frame_time_s).with_values(
-        input={"dataset": dataset, "channel": channel}
+        input={"dataset": dataset, "channel": channel, "time_axis": time_axis}
     )
     run_to_the_end(inputs, out, settings, model, cluster, workers, fresh=fresh, until="detect")
 

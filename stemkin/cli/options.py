@@ -34,6 +34,14 @@ Dataset = Annotated[
 Channel = Annotated[
     int | None, typer.Option("--channel", help="Which detector, where a file holds several.")
 ]
+TimeAxis = Annotated[
+    str | None,
+    typer.Option(
+        "--time-axis",
+        help="Name or number of the stored axis that is time, where the files call it otherwise "
+        "(z) or do not say it.",
+    ),
+]
 Material = Annotated[
     str | None,
     typer.Option(

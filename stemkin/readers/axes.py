@@ -1,8 +1,26 @@
 """Axes of a stored array: which are time, y and x, and how frames are taken out of it.
 
->>> plan = frames_in((1, 5, 1, 64, 32), "TZCYX".replace("TZ", "ZT"), np.dtype("u2"), "stack.tif")
->>> plan.shape
-(5, 64, 32)
+Every format says what it knows of its axes (`stemkin.readers.axis.Axis`: a name, a unit, a step),
+and the one rule here decides what they are:
+
+1. Names and units have to agree; what contradicts itself is refused.
+2. An energy, an angle, a focus, a place in reciprocal space, a depth is not time: what has such an
+   axis is refused, and called what it is. ``time_axis`` is the user's word that it is time
+   nevertheless.
+3. Two known axes fix the third. Where fewer are known, the axes have the order that the format
+   usually has, (t, y, x) where it has none; where a known axis contradicts that order, the array is
+   refused.
+4. Axes of length 1 are a formality of the program that wrote the file.
+
+The order in the file is kept: frames are transposed as they are read.
+
+>>> said = [Axis("x", "nm"), Axis("y", "nm"), Axis("z", "s")]
+>>> frames_in((40, 24, 7), said, np.dtype("u2"), "film.emd").shape
+(7, 24, 40)
+>>> frames_in((7, 24, 40), "zyx", np.dtype("u2"), "film.tif")
+Traceback (most recent call last):
+...
+stemkin.readers.errors.MovieError: film.tif is no movie but a stack in depth, or a focal series: ...
 """
 
 from __future__ import annotations
@@ -13,21 +31,14 @@ from typing import Any
 
 import numpy as np
 
+from stemkin.readers.axis import Axis
 from stemkin.readers.base import Options
-from stemkin.readers.errors import MovieError
 from stemkin.readers.notation import remembered
 from stemkin.readers.place import Place
+from stemkin.readers.stored_axes import StoredArray
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue (ITU-R BT.709), which make a false-colour map monotonic again."""
-
-STACKED = "tzqi"
-"""Letters that a stack of frames may carry where nothing is called time: many programs store movies
-as z stacks."""
-
-MAX_CHANNELS = 16
-"""More "channels" than any microscope has detectors are frames: so ImageJ and its writers name a
-stack that says nothing of itself."""
 
 
 @remembered
@@ -75,6 +86,14 @@ class AxisPlan:
             return None
         return self.index.index(letter)
 
+    def named(self, axes: Sequence[Axis]) -> dict[str, Axis]:
+        """Return which of `axes`, one per axis of the array, are t, y and x, by letter."""
+        return {
+            letter: axis
+            for letter, axis in zip(self.index, axes, strict=True)
+            if letter in ("t", "y", "x") and isinstance(letter, str)
+        }
+
     def take(self, array: Any, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop` of `array`, which may be anything that slices to NumPy.
 
@@ -110,10 +129,12 @@ class AxisPlan:
 
 def frames_in(
     shape: Sequence[int],
-    axes: str | None,
+    axes: str | Sequence[Axis] | None,
     dtype: np.dtype,
     source: str | Place,
     options: Options = Options(),  # noqa: B008 - frozen
+    *,
+    order: str = "tyx",
 ) -> AxisPlan:
     """Work out which axes are time, y and x.
 
@@ -122,54 +143,56 @@ def frames_in(
     shape
         Of the stored array.
     axes
-        One letter per axis as the file names them (``"TCYX"``, any case; ``"S"`` is colour
-        samples), or None where it does not.
+        What the file says of each axis: a letter (``"TCYX"``, any case; ``"S"`` is colour samples)
+        or an `Axis`; None where it says nothing.
     dtype, source, options
-        Type of the pixels; source for messages; which channel the user wants.
+        Type of the pixels; source for messages; which channel and which time axis the user wants.
+    order
+        In which the format stores t, y and x where it does not say so.
 
     Raises
     ------
     MovieError
-        If the array cannot be (t, y, x).
+        If the array cannot be (t, y, x), is something else, or contradicts itself.
     """
     lengths = tuple(int(n) for n in shape)
-    letters = _usual_axes(lengths, dtype)
-    if axes is not None:
-        letters = list(axes.lower())
-    if len(letters) != len(lengths) or letters.count("y") != 1 or letters.count("x") != 1:
-        msg = (
-            f"{source} holds an array of shape {lengths}, which is no movie; frames are (t, y, x), "
-            "one image is (y, x)"
-        )
-        raise MovieError(msg)
-    colour = {
-        i
-        for i, (letter, n) in enumerate(zip(letters, lengths, strict=True))
-        if letter == "s" and n in (3, 4)
-    }
-    long = [
-        i for i, n in enumerate(lengths) if n > 1 and letters[i] not in "yx" and i not in colour
-    ]
-    time = _time_axis(letters, lengths, long, options)
+    said = _axes_said(axes, lengths, dtype, order, options)
+    array = StoredArray(tuple(said), lengths, source, options)
+    if len(said) != len(lengths):
+        raise array.no_movie()
+    letters = array.letters(order)
     index: list[str | int] = []
     for i, letter in enumerate(letters):
-        if letter in "yx":
+        if letter in ("t", "y", "x", "colour"):
             index.append(letter)
-        elif i == time:
-            index.append("t")
-        elif i in colour:
-            index.append("colour")
-        elif i in long:
-            index.append(_one_of(letter, lengths[i], lengths, source, options))
-        else:
+        elif lengths[i] == 1:
             index.append(0)
-    note = ""
-    if time is not None and letters[time] in "zc":
-        note = f"its {letters[time]!r} axis is read as time"
-    return AxisPlan(tuple(index), lengths, note)
+        else:
+            index.append(array.one_of(i))
+    return AxisPlan(tuple(index), lengths, array.note(letters))
 
 
-def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
+def _axes_said(
+    axes: str | Sequence[Axis] | None,
+    lengths: tuple[int, ...],
+    dtype: np.dtype,
+    order: str,
+    options: Options,
+) -> list[Axis]:
+    """Return what is known of every axis; where nothing is, and the user says nothing, the usual.
+
+    A user who says which axis is time says that the order is not the usual one.
+    """
+    if axes is None and options.time_axis is not None:
+        return [Axis() for _ in lengths]
+    if axes is None:
+        return [Axis(name) for name in _usual_axes(lengths, dtype, order)]
+    if isinstance(axes, str):
+        return [Axis(letter.lower()) for letter in axes]
+    return list(axes)
+
+
+def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype, order: str) -> list[str]:
     """Name the axes of an array that does not: (y, x) or (t, y, x), perhaps with colours last.
 
     Colours are supposed only where three or four 8-bit values lie together.
@@ -177,47 +200,11 @@ def _usual_axes(lengths: tuple[int, ...], dtype: np.dtype) -> list[str]:
     kept = list(range(len(lengths)))
     if len(lengths) > 3:
         kept = [i for i in kept if lengths[i] != 1]
-    letters = ["1"] * len(lengths)
+    names = [""] * len(lengths)
     if len(kept) >= 3 and lengths[kept[-1]] in (3, 4) and dtype == np.uint8:
-        letters[kept.pop()] = "s"
-    # what has neither two nor three axes left stays without letters, and is refused by the caller
-    names = {2: "yx", 3: "tyx"}.get(len(kept), "")
-    for i, name in zip(kept, names, strict=False):
-        letters[i] = name
-    return letters
-
-
-def _time_axis(
-    letters: list[str], lengths: tuple[int, ...], long: list[int], options: Options
-) -> int | None:
-    """Return the axis of frames: t where there is one, else the only axis that stacks images."""
-    only_channels = bool(long) and all(letters[i] == "c" for i in long)
-    if only_channels and lengths[long[0]] > MAX_CHANNELS and options.channel is None:
-        return long[0]
-    stacked = [i for i in long if letters[i] in STACKED]
-    if "t" in letters:
-        time = letters.index("t")
-        # a time of one step beside a stack is a formality of the program that wrote it
-        if lengths[time] > 1 or not stacked:
-            return time
-    if len(stacked) != 1:
-        return None
-    return stacked[0]
-
-
-def _one_of(
-    letter: str, n: int, lengths: tuple[int, ...], source: str | Place, options: Options
-) -> int:
-    """Return the index to take of an axis that is neither time nor space."""
-    if letter == "c" and options.channel is not None:
-        if not 0 <= options.channel < n:
-            msg = (
-                f"channel {options.channel} was asked of {source}, which has channels 0 to {n - 1}"
-            )
-            raise MovieError(msg)
-        return options.channel
-    what = f"steps along {letter!r}; frames have only (t, y, x)"
-    if letter == "c":
-        what = "channels; choose one with channel="
-    msg = f"{source} has shape {lengths} with {n} {what}"
-    raise MovieError(msg)
+        names[kept.pop()] = "s"
+    # what has neither two nor three axes left stays without names, and is refused by the caller
+    usual = {2: order.replace("t", ""), 3: order}.get(len(kept), "")
+    for i, name in zip(kept, usual, strict=False):
+        names[i] = name
+    return names

@@ -25,13 +25,15 @@ MAX_FRAME_BYTES = 2**31
 class Calibration:
     """Pixel size, frame time and dose rate; a value that nobody stated is None, and never guessed.
 
-    `origin` says for each value where it was found (``{"pixel_size_nm": "argument"}``).
+    `origin` says for each value where it was found (``{"pixel_size_nm": "argument"}``), `doubts`
+    for a value that is None why what the file states of it is not believed.
     """
 
     pixel_size_nm: float | None = None
     frame_time_s: float | None = None
     dose_rate_e_per_nm2_s: float | None = None
     origin: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    doubts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a size, a time or a rate."""
@@ -50,7 +52,16 @@ class Calibration:
         """Return this calibration with every value that `other` knows put in its place."""
         stated = {name: other.origin.get(name, "") for name in other.known()}
         origin = {**self.origin, **stated}
-        return Calibration(**{**self.known(), **other.known()}, origin=origin)
+        found = Calibration(**{**self.known(), **other.known()}, origin=origin)
+        return found.doubted({**self.doubts, **other.doubts})
+
+    def doubted(self, doubts: Mapping[str, str]) -> Calibration:
+        """Return this calibration with the reasons why values that it does not know are missing."""
+        known = self.known()
+        missing = {
+            name: why for name, why in {**self.doubts, **doubts}.items() if name not in known
+        }
+        return Calibration(**known, origin=self.origin, doubts=missing)
 
 
 CALIBRATED = ("pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s")
@@ -69,15 +80,20 @@ class Options:
         folder of several sequences); None: the only one that can be a movie.
     channel
         Which channel (detector) where the file holds several; None: the only one.
+    time_axis
+        Name or number (from 0) of the stored axis that is time, where the file calls it otherwise
+        (``"z"``) or not at all; None: what the file says.
     """
 
     dataset: str | None = None
     channel: int | None = None
+    time_axis: str | None = None
 
     def __post_init__(self) -> None:
-        """Take the number of a dataset for its name."""
-        if self.dataset is not None:
-            object.__setattr__(self, "dataset", str(self.dataset))
+        """Take the number of a dataset or an axis for its name."""
+        for name in ("dataset", "time_axis"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, str(getattr(self, name)))
 
     def described(self) -> str:
         """Return what was chosen, empty if nothing was."""

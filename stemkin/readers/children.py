@@ -61,8 +61,7 @@ def opened_by_a_child(
         "name": name,
         "opener": opener,
         "source": place.source,
-        "dataset": options.dataset,
-        "channel": options.channel,
+        "options": to_json(options),
     }
     with _CHILDREN.one() as child:
         answer = child.ask({**asked, "limit_s": limit_s}, limit_s)
@@ -194,7 +193,7 @@ def serve() -> None:
                 asked["name"],
                 asked["opener"],
                 place_of(asked["source"]),
-                Options(asked["dataset"], asked["channel"]),
+                from_json(asked["options"]),
             )
             answer = {"reader": to_json(reader)}
         except MovieError as error:

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.axes import frames_in
+from stemkin.readers.axis import Axis
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.calibration import calibration_along
 from stemkin.readers.choice import Candidate, chosen
 from stemkin.readers.errors import MovieError
 from stemkin.readers.paging import Pages
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
-from stemkin.readers.units import calibrated, in_nanometres, in_seconds
 
 TYPES = {
     2: "i2", 3: "i4", 4: "u2", 5: "u4", 6: "f4", 7: "f8",
@@ -215,20 +216,9 @@ def open_dm(place: Place, options: Options) -> FileReader:
     found = chosen(_candidates(tree, place), place, options)
     image, shape = found.candidate.what, found.candidate.shape
     stored = np.dtype(order + PIXELS[int(image["DataType"])])
-    edges = [_axis(image, axis) for axis in range(len(shape))][::-1]
-    if len(shape) == 3 and any(unit.lower() in ("ev", "kev") for _, unit in edges):
-        msg = f"{place} is a spectrum image (one axis is an energy), not a movie"
-        raise MovieError(msg)
-    axes = None
-    if len(shape) <= 3:
-        axes = "tyx"[-len(shape) :]
+    axes = _axes(image, len(shape))
     plan = frames_in(shape, axes, stored, place, options)
-    time_s = None
-    if len(shape) == 3:
-        time_s = in_seconds(*edges[0])
-    about = calibrated(
-        in_nanometres(*edges[-2]), in_nanometres(*edges[-1]), time_s, "DM calibration"
-    )
+    about = calibration_along(plan.named(axes))
     return raw_reader(
         place,
         plan,
@@ -317,10 +307,23 @@ def _kind(image: dict[str, Any]) -> str:
     return f"{KINDS.get(code, 'pixels')} (DigitalMicrograph's type {code})"
 
 
-def _axis(image: dict[str, Any], axis: int) -> tuple[float | None, str]:
+def _axes(image: dict[str, Any], n: int) -> list[Axis]:
+    """Return the axes of an image in the order of NumPy.
+
+    The format names none: x and y are the fastest ones, and the unit says what a third one is.
+    """
+    names = ["x", "y", *[""] * (n - 2)]
+    axes = []
+    for i, name in enumerate(names[:n]):
+        scale, unit = _scale_and_unit(image, i)
+        axes.append(Axis(name, unit, scale, "DM calibration"))
+    return axes[::-1]
+
+
+def _scale_and_unit(image: dict[str, Any], axis: int) -> tuple[float | None, str]:
     """Return scale and unit of an axis (0 is x), where the file has them."""
     try:
         said = image["Calibrations"]["Dimension"][str(axis)]
-        return abs(float(said["Scale"])), str(said["Units"])
+        return float(said["Scale"]), str(said["Units"])
     except (KeyError, TypeError, ValueError):
         return None, ""

@@ -14,8 +14,10 @@ from typing import Any
 
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.calibration import calibration_along, completed
 from stemkin.readers.errors import MovieError, check_promise
-from stemkin.readers.hdf5_layouts import FoundDataset, find_dataset
+from stemkin.readers.hdf5_conventions import FoundDataset
+from stemkin.readers.hdf5_layouts import find_dataset
 from stemkin.readers.hdf5_open import opened_hdf5
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
@@ -34,19 +36,22 @@ def open_hdf5(place: Place, options: Options) -> FileReader:
 
 
 def _reader(file: Any, place: Place, options: Options) -> FileReader:
-    found: FoundDataset = find_dataset(file, place, options)
-    dataset = file[found.path]
+    def plan_of(found: FoundDataset) -> AxisPlan:
+        return _plan(file[found.path], found, place, options)
+
+    found, note = find_dataset(file, place, options, plan_of)
+    dataset, plan = file[found.path], plan_of(found)
     stored = dataset.dtype
-    if stored.kind not in "biuf":
-        msg = f"{found.path!r} in {place} holds {stored} values; intensities are real numbers"
-        raise MovieError(msg)
-    plan = frames_in(dataset.shape, found.axes, stored, place, options)
-    about: dict[str, Any] = {"format": found.convention, **found.about}
+    about: dict[str, Any] = {"format": found.convention}
+    notes = tuple(filter(None, [note, plan.note]))
+    if found.axes is not None:
+        about |= calibration_along(plan.named(found.axes))
+    about = completed(about, found.stated)
     # an offset is told for contiguous data only; virtual and external ones lie in other files
     offset = dataset.id.get_offset()
     lies_elsewhere = dataset.is_virtual or dataset.external
     if offset is not None and dataset.chunks is None and not lies_elsewhere:
-        return raw_reader(place, plan, stored, offset=int(offset), **about)
+        return raw_reader(place, plan, stored, offset=int(offset), notes=(note,), **about)
     _check_filters(dataset, place)
     _check_promise(dataset, place)
     time = plan.axis("t")
@@ -61,9 +66,28 @@ def _reader(file: Any, place: Place, options: Options) -> FileReader:
         dataset=found.path,
         frames_per_chunk=frames_per_chunk,
         chunks=dataset.chunks,
-        notes=tuple(filter(None, [plan.note])),
+        notes=notes,
         **about,
     )
+
+
+def _plan(dataset: Any, found: FoundDataset, place: Place, options: Options) -> AxisPlan:
+    """Return how frames lie in a dataset.
+
+    Raises
+    ------
+    MovieError
+        If it is no movie.
+    """
+    stored = dataset.dtype
+    if stored.kind not in "biuf":
+        msg = f"{found.path!r} in {place} holds {stored} values; intensities are real numbers"
+        raise MovieError(msg)
+    plan = frames_in(dataset.shape, found.axes, stored, place, options, order=found.order)
+    if found.is_none and options.time_axis is None:
+        msg = f"{place} is no movie but {found.is_none} (its signal type or its axes say so)"
+        raise MovieError(msg)
+    return plan
 
 
 def _check_filters(dataset: Any, place: Place) -> None:

@@ -20,7 +20,7 @@ from stemkin.readers.opening import open_reader
 from stemkin.readers.place import Place
 from stemkin.readers.registry import import_formats
 
-VERSION = 2
+VERSION = 3
 """Raised when a reader's fields or their meaning change."""
 
 HEADER_FILES = ("zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
@@ -48,7 +48,7 @@ class Headers:
         """
         # the state is taken before the header is read: if the file changes in between, the next
         # look finds another state and reads again
-        key = json.dumps([place.source, options.dataset, options.channel])
+        key = json.dumps([place.source, to_json(options)], sort_keys=True)
         state = state_of(place)
         with self._lock:
             before = self.known.get(key)

@@ -12,7 +12,8 @@ from stemkin.readers.base import CALIBRATED, Calibration, Options
 from stemkin.readers.listing import Listed
 from stemkin.readers.place import Place, place_of
 
-KNOWN = ("path", "name", *CALIBRATED, "dataset", "channel")
+CHOSEN = ("dataset", "channel", "time_axis")
+KNOWN = ("path", "name", *CALIBRATED, *CHOSEN)
 MAX_BYTES = 2**26
 
 
@@ -74,7 +75,7 @@ def _rows_of_toml(text: str, place: Place) -> list[tuple[str, dict[str, Any]]]:
         msg = f"the manifest {place} is no valid TOML: {error}"
         raise ValueError(msg) from error
     movies = content.pop("movie", [])
-    _check_keys(content, str(place), known=(*CALIBRATED, "dataset", "channel"))
+    _check_keys(content, str(place), known=(*CALIBRATED, *CHOSEN))
     if not isinstance(movies, list) or not all(isinstance(movie, dict) for movie in movies):
         msg = f"the manifest {place} needs one [[movie]] table per movie"
         raise ValueError(msg)
@@ -103,6 +104,10 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: Place) -> Listed:
         msg = f"{where}: {error}"
         raise ValueError(msg) from error
     name, dataset = (_text(row.get(key), key, where) for key in ("name", "dataset"))
+    time_axis = row.get("time_axis")
+    if isinstance(time_axis, int) and not isinstance(time_axis, bool):
+        time_axis = str(time_axis)  # its number
+    time_axis = _text(time_axis, "time_axis", where)
     channel = None
     if "channel" in row:
         channel = int(_number(row["channel"], "channel", where))
@@ -111,7 +116,7 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: Place) -> Listed:
         path.replace("\\", "/"),
         name,
         calibration,
-        Options(dataset, channel),
+        Options(dataset, channel, time_axis),
     )
 
 

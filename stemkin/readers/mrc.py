@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 
 from stemkin.readers.axes import frames_in
+from stemkin.readers.axis import Axis
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.calibration import calibration_along
 from stemkin.readers.errors import MovieError
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
-from stemkin.readers.units import calibrated, in_nanometres
 
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -50,8 +51,9 @@ def open_mrc(place: Place, options: Options) -> FileReader:
     if extended < 0:
         msg = f"{place} is not a whole MRC file: its extended header has {extended} bytes"
         raise MovieError(msg)
-    plan = frames_in((nz, ny, nx), "tyx", np.dtype(MODES[mode]), place, options)
-    about = calibrated(*_edges_nm(head, endian, (ny, nx)), None, "MRC header")
+    axes = _axes(head, endian)
+    plan = frames_in((nz, ny, nx), axes, np.dtype(MODES[mode]), place, options)
+    about = calibration_along(plan.named(axes))
     stored = np.dtype(MODES[mode]).newbyteorder(endian)
     if _is_unsigned(head, endian, mode):
         stored = np.dtype("u1")
@@ -75,17 +77,28 @@ def _is_unsigned(head: bytes, endian: str, mode: int) -> bool:
     return mode == 0 and imod == 1146047817 and not flags & 1
 
 
-def _edges_nm(
-    head: bytes, endian: str, shape: tuple[int, int]
-) -> tuple[float | None, float | None]:
-    """Return height and width of a pixel [nm], each None where the header does not set it."""
-    # three numbers each, in the order x, y, z: intervals of the grid, and the cell in angstrom
-    nx, ny, _ = struct.unpack_from(endian + "3i", head, 28)
-    width, height, _ = struct.unpack_from(endian + "3f", head, 40)
-    return _edge_nm(height, ny, shape[0]), _edge_nm(width, nx, shape[1])
+def _axes(head: bytes, endian: str) -> list[Axis]:
+    """Return the axes (sections, y, x) as the header has them.
+
+    Space group 1 with as many sections as the cell has intervals is a volume; in a stack of images
+    the sections are only counted.
+    """
+    # three numbers each, in the order x, y, z: pixels at 0, intervals of the grid at 28, and the
+    # cell in angstrom at 40; the space group is at 88
+    pixels, grid = (struct.unpack_from(endian + "3i", head, at) for at in (0, 28))
+    cell = struct.unpack_from(endian + "3f", head, 40)
+    (space_group,) = struct.unpack_from(endian + "i", head, 88)
+    x, y, z = (
+        Axis(letter, "angstrom", _interval(*sizes), "MRC header")
+        for letter, sizes in zip("xyz", zip(cell, grid, pixels, strict=True), strict=True)
+    )
+    is_volume = space_group == 1 and grid[2] == pixels[2] > 1
+    if not is_volume:
+        z = Axis("image number")
+    return [z, y, x]
 
 
-def _edge_nm(length: float, n: int, n_pixels: int) -> float | None:
+def _interval(length: float, n: int, n_pixels: int) -> float | None:
     """Return one of `n` intervals of a cell of `length` [angstrom]; None where nobody set it.
 
     A cell that is as many angstrom long as the image has pixels is what programs write by default.
@@ -93,4 +106,4 @@ def _edge_nm(length: float, n: int, n_pixels: int) -> float | None:
     is_default = length == n == n_pixels
     if n <= 0 or not math.isfinite(length) or length <= 0 or is_default:
         return None
-    return in_nanometres(length / n, "angstrom")
+    return length / n

@@ -16,9 +16,10 @@ import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.calibration import calibration_along
 from stemkin.readers.errors import MovieError
+from stemkin.readers.hyperspy import axes_of_signal, kind_of_signal
 from stemkin.readers.place import Place
-from stemkin.readers.units import calibrated, in_nanometres, in_seconds
 
 
 def open_rosetta(place: Place, options: Options) -> FileReader:
@@ -45,14 +46,13 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
         msg = f"{place} holds {len(signals)} signals; choose one with channel="
         raise MovieError(msg)
     data = signal["data"]
-    plan = frames_in(data.shape, None, data.dtype, place, options)
-    axes = [(axis.get("scale"), axis.get("units")) for axis in signal["axes"]]
-    time_s = None
-    if len(axes) > 2:
-        time_s = in_seconds(*axes[-3])
-    about = calibrated(
-        in_nanometres(*axes[-2]), in_nanometres(*axes[-1]), time_s, "RosettaSciIO axes"
-    )
+    axes = axes_of_signal(_described(signal, module), "RosettaSciIO axis")
+    plan = frames_in(data.shape, axes, data.dtype, place, options)
+    is_none = kind_of_signal(signal["axes"], _signal_type(signal))
+    if is_none and options.time_axis is None:
+        msg = f"{place} is no movie but {is_none} (its signal type or its axes say so)"
+        raise MovieError(msg)
+    about = calibration_along(plan.named(axes))
     return RosettaReader(
         place=place,
         shape=plan.shape,
@@ -61,8 +61,24 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
         module=module,
         signal=options.channel or 0,
         format=f"RosettaSciIO {module.rsplit('.', 1)[-1]}",
+        notes=tuple(filter(None, [plan.note])),
         **about,
     )
+
+
+def _described(signal: dict[str, Any], module: str) -> list[dict[str, Any]]:
+    """Return what the library says of the axes.
+
+    Ripple calls its third dimension depth, whatever it is.
+    """
+    if not module.endswith("ripple"):
+        return list(signal["axes"])
+    named = {"depth": "image number"}
+    return [{**axis, "name": named.get(axis["name"], axis["name"])} for axis in signal["axes"]]
+
+
+def _signal_type(signal: dict[str, Any]) -> Any:
+    return (signal.get("metadata") or {}).get("Signal", {}).get("signal_type")
 
 
 def _module_for(place: Place) -> str:

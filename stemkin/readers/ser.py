@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from stemkin.readers.axes import frames_in
+from stemkin.readers.axis import Axis
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.calibration import calibration_along
 from stemkin.readers.errors import DamagedDataError, MovieError
 from stemkin.readers.place import Place, place_of
 from stemkin.readers.raw import cut_short
-from stemkin.readers.units import calibrated, in_nanometres
 
 MAGIC = b"\x49\x49\x97\x01"
 IMAGES = 0x4122
@@ -28,6 +30,10 @@ ELEMENT = struct.Struct("<ddiddihii")
 type, width and height."""
 TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: "<f8"}
 MAX_ELEMENTS = 2**24
+MAX_DIMENSIONS = 16
+MAX_HEADER_BYTES = 2**16
+LARGEST_PIXEL_M = 1e3
+"""What lies above is no length: TIA writes reciprocal metres into the same field."""
 
 
 def open_emi(place: Place, options: Options) -> FileReader:
@@ -56,16 +62,15 @@ def open_emi(place: Place, options: Options) -> FileReader:
     return open_ser(beside[min(options.channel or 0, len(beside) - 1)], options)
 
 
-# every format takes options
-def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001
+def open_ser(place: Place, options: Options) -> FileReader:
     """Open a SER file. Lazy: only its header, its offsets and the first element's header are read.
 
     Raises
     ------
     MovieError
-        If it is no whole series of images.
+        If it is no whole series of images in time.
     """
-    offsets, promised = _offsets(place)
+    offsets, promised, dimensions = _offsets(place)
     if not len(offsets):
         msg = f"{place} is cut short: its list of frames points nowhere"
         raise MovieError(msg)
@@ -92,7 +97,9 @@ def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001
     notes: tuple[str, ...] = ()
     if held < promised:
         notes = (cut_short(promised, held),)
-    edges_nm = in_nanometres(abs(dy), "m"), in_nanometres(abs(dx), "m")
+    axes = _axes(dimensions, dy, dx)
+    plan = frames_in(_lengths(dimensions, held, (height, width)), axes, stored, place, options)
+    notes = (*filter(None, [plan.note]), *notes)
     return SerReader(
         place=place,
         shape=(held, height, width),
@@ -102,12 +109,44 @@ def open_ser(place: Place, options: Options) -> FileReader:  # noqa: ARG001
         header=first[6:],
         format="SER",
         notes=notes,
-        **calibrated(*edges_nm, None, "SER header"),
+        **calibration_along(plan.named(axes)),
     )
 
 
-def _offsets(place: Place) -> tuple[np.ndarray, int]:
-    """Return where the elements begin (m,) [bytes], and how many the header promises."""
+@dataclass(frozen=True)
+class SerDimension:
+    """Along what the elements of a series follow each other: so many, and what changes."""
+
+    length: int
+    axis: Axis
+
+
+def _axes(dimensions: list[SerDimension], dy: float, dx: float) -> list[Axis]:
+    """Return the axes of the whole series, the images' own last.
+
+    The header has no unit for these: metres, and 1/m where it holds patterns of diffraction.
+    """
+    edges = [
+        Axis(letter, _unit_of(size), size, "SER header") for letter, size in (("y", dy), ("x", dx))
+    ]
+    return [*(dimension.axis for dimension in dimensions), *edges]
+
+
+def _unit_of(size: float) -> str:
+    if abs(size) > LARGEST_PIXEL_M:
+        return "1/m"
+    return "m"
+
+
+def _lengths(dimensions: list[SerDimension], held: int, image: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of the series, as far as it is held by the file."""
+    if len(dimensions) == 1:
+        return (held, *image)
+    return (*(dimension.length for dimension in dimensions), *image)
+
+
+def _offsets(place: Place) -> tuple[np.ndarray, int, list[SerDimension]]:
+    """Return where the elements begin (m,) [bytes], how many are promised, and along what."""
     head = place.read(0, 64)
     if not head.startswith(MAGIC):
         msg = "it does not begin as SER files do"
@@ -132,7 +171,34 @@ def _offsets(place: Place) -> tuple[np.ndarray, int]:
     beyond = (offsets <= 0) | (offsets >= place.size())
     if beyond.any():
         offsets = offsets[: int(np.argmax(beyond))]
-    return offsets, valid
+    first_dimension = 22 + struct.calcsize(table_format) + 4
+    return offsets, valid, _dimensions(place, first_dimension, min(table, MAX_HEADER_BYTES), valid)
+
+
+def _dimensions(place: Place, start: int, stop: int, valid: int) -> list[SerDimension]:
+    """Return along what the elements follow each other; one number where that is not said."""
+    # the number of dimensions stands before the first one; each has its length, three numbers of
+    # its calibration, and two texts, each behind its length
+    head = place.read(start - 4, max(stop, start))
+    found = []
+    try:
+        (n,), at = struct.unpack_from("<i", head), 4
+        for _ in range(min(max(0, n), MAX_DIMENSIONS)):
+            length, _, step, _ = struct.unpack_from("<iddi", head, at)
+            at += 24
+            texts = []
+            for _ in range(2):
+                (size,) = struct.unpack_from("<i", head, at)
+                texts.append(head[at + 4 : at + 4 + max(0, size)].decode("latin1"))
+                at += 4 + max(0, size)
+            name, unit = texts
+            found.append(SerDimension(length, Axis(name, unit, step, f"SER dimension {name!r}")))
+    except struct.error:
+        found = []
+    long = [dimension for dimension in found if dimension.length > 1]
+    if len(long) > 1:
+        return long
+    return long or [SerDimension(valid, Axis("Number"))]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,10 +3,10 @@
 Uncompressed contiguous frames are read raw, without tifffile.
 
 Calibration comes from ImageJ's ``unit``, resolution and ``finterval`` (its ``fps`` is how fast to
-play, and does not count), from OME's PhysicalSize and TimeIncrement, from DigitalMicrograph's and
-FEI's own tags, or from a JSON description with stemkin's names (``tifffile.imwrite(...,
-metadata={"pixel_size_nm": 0.03})``). A bare resolution per inch or cm is what printers are told and
-does not count.
+play, and does not count), from OME's PhysicalSize, TimeIncrement and DeltaT, from the tags of
+DigitalMicrograph, FEI, TVIPS and Olympus, or from a JSON description with stemkin's names
+(``tifffile.imwrite(..., metadata={"pixel_size_nm": 0.03})``). A bare resolution per inch or cm is
+what printers are told and does not count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from stemkin.readers.choice import chosen
 from stemkin.readers.errors import DamagedDataError, MovieError, check_promise, opening
 from stemkin.readers.place import Place
 from stemkin.readers.raw import cut_short, raw_reader
-from stemkin.readers.tiff_calibration import calibration_in
+from stemkin.readers.tiff_calibration import TiffProgram
 from stemkin.readers.tiff_series import TiffStack, stacks_in
 
 UNCOMPRESSED = 1
@@ -48,9 +48,10 @@ def _reader(tiff: Any, place: Place, options: Options) -> FileReader:
     found = chosen(stacks_in(tiff, place), place, options)
     stack: TiffStack = found.candidate.what
     first = stack.first
-    plan = frames_in(stack.shape, stack.axes, first.dtype, place, options)
-    said = calibration_in(tiff, stack.image, first)
-    about: dict[str, Any] = {"format": _format_of(tiff), **said}
+    program = TiffProgram(tiff, stack.image, first)
+    axes = program.axes(stack.axes)
+    plan = frames_in(stack.shape, axes, first.dtype, place, options)
+    about: dict[str, Any] = {"format": _format_of(tiff), **program.calibration(plan, axes)}
     if stack.offset is not None and first.is_contiguous and first.dtype.kind in "biuf":
         stored = first.dtype.newbyteorder(tiff.byteorder)
         return raw_reader(place, plan, stored, offset=stack.offset, notes=(found.note,), **about)

@@ -1,67 +1,124 @@
-"""Calibration in TIFF files: ImageJ, OME, DigitalMicrograph, FEI and stemkin's own names."""
+"""What TIFF files say of their axes: ImageJ, OME, DigitalMicrograph, FEI, TVIPS, Olympus and stemkin.
+
+Each program is a function that says what it knows by letter: ``"x"``, ``"y"``, ``"z"``, ``"t"``,
+and ``"i"`` for the pages of a file that do not say what they are.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from stemkin.readers.units import calibrated, in_nanometres, in_seconds, named_values
+import numpy as np
 
-GATAN_UNIT_Y, GATAN_UNIT_X, GATAN_SCALE_Y, GATAN_SCALE_X = 65004, 65003, 65010, 65009
-"""Private tags that DigitalMicrograph writes when it exports an image."""
+from stemkin.readers.axes import AxisPlan
+from stemkin.readers.axis import Axis
+from stemkin.readers.calibration import calibration_along, completed, named_values
+from stemkin.readers.coordinates import axis_with
+from stemkin.readers.units import in_seconds
+
+GATAN_UNITS = {"x": 65003, "y": 65004, "i": 65005}
+GATAN_SCALES = {"x": 65009, "y": 65010, "i": 65011}
+"""Private tags that DigitalMicrograph writes when it exports an image or a stack."""
+
+TIFFFILE_NAMES = {"a": "angle", "e": "wavelength", "h": "lifetime", "p": "phase", "r": "tile"}
+"""Letters of tifffile for axes that are not met in movies."""
+
+AGREE_WITHIN = 0.1
+"""OME's two statements of the frame time may differ by so much."""
+
+BROKEN = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ZeroDivisionError,
+    OverflowError,
+    SyntaxError,
+)
+"""What metadata that are broken end in: they say nothing."""
 
 
-def calibration_in(tiff: Any, image: int, page: Any) -> dict[str, Any]:
-    """Return the arguments of `FileReader` for what an open TiffFile says of its calibration.
+@dataclass(frozen=True)
+class TiffProgram:
+    """What the program that wrote a TIFF file says of one of its stacks.
 
-    Metadata that are broken say nothing.
-
-    Parameters
+    Attributes
     ----------
     tiff
-        Of tifffile.
+        An open TiffFile.
     image, page
         Number of the series of images that is meant, and its first page.
     """
-    for look in (_own, _ome, _imagej, _gatan, _fei):
-        with suppress(
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            AttributeError,
-            ZeroDivisionError,
-            OverflowError,
-            SyntaxError,
-        ):
-            found = look(tiff, image, page)
-            if found is not None and (found["calibration"].known() or "pixel_sizes_nm" in found):
-                return found
-    return {}
+
+    tiff: Any
+    image: int
+    page: Any
+
+    def axes(self, letters: str) -> list[Axis]:
+        """Return what is known of the axes that tifffile calls by `letters` (``"IYX"``)."""
+        said = self._said()
+        axes = []
+        for letter in letters.lower():
+            if letter in ("i", "q"):  # pages that are counted, or of a shape that was written down
+                axes.append(said.get("i", Axis(letter)))
+            else:
+                name = TIFFFILE_NAMES.get(letter, letter)
+                axes.append(replace(said.get(letter, Axis()), name=name))
+        return axes
+
+    def calibration(self, plan: AxisPlan, axes: list[Axis]) -> dict[str, Any]:
+        """Return the calibration as arguments of `FileReader`; `axes` are those of the `plan`."""
+        by_letter = plan.named(axes)
+        # a single image has no axis of time, but may say how long it took
+        if plan.shape[0] == 1 and "t" not in by_letter:
+            said = self._said()
+            by_letter["t"] = said.get("t", said.get("i", Axis()))
+        about = calibration_along(by_letter)
+        stated = None
+        with suppress(*BROKEN):
+            if self.page.is_shaped:
+                stated = named_values(json.loads(self.page.description), "its JSON description")
+        return completed(about, stated)
+
+    def _said(self) -> dict[str, Axis]:
+        """Return what the first program that says anything says, by letter."""
+        for look in LOOKS:
+            with suppress(*BROKEN):
+                found = look(self)
+                if any(axis.unit or axis.step is not None for axis in found.values()):
+                    return found
+        return {}
 
 
-def _own(_tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
-    if not page.is_shaped:
-        return None
-    return named_values(json.loads(page.description), "its JSON description")
-
-
-def _imagej(tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
-    described = tiff.imagej_metadata
+def _imagej(program: TiffProgram) -> dict[str, Axis]:
+    described = program.tiff.imagej_metadata
     if not described:
-        return None
-    unit = None
-    if described.get("unit"):
-        unit = str(described["unit"]).encode().decode("unicode_escape")  # it writes \u00B5m for µm
-    tags = page.tags
-    edges = [
-        in_nanometres(_per_unit(tags.get(name)), unit) for name in ("YResolution", "XResolution")
-    ]
-    interval = described.get("finterval")
-    return calibrated(
-        edges[0], edges[1], in_seconds(interval, described.get("tunit", "s")), "ImageJ metadata"
-    )
+        return {}
+    units = {
+        letter: _unescaped(described.get(f"{letter}unit") or described.get("unit") or "")
+        for letter in "yxz"
+    }
+    tags = program.page.tags
+    found = {
+        "y": Axis("y", units["y"], _per_unit(tags.get("YResolution")), "ImageJ metadata"),
+        "x": Axis("x", units["x"], _per_unit(tags.get("XResolution")), "ImageJ metadata"),
+        "z": Axis("z", units["z"], described.get("spacing"), "ImageJ metadata"),
+    }
+    time = Axis("t", described.get("tunit", "s"), described.get("finterval"), "ImageJ finterval")
+    # images that are neither slices nor channels nor frames follow each other in time
+    counted = {key for key in ("slices", "channels", "frames") if described.get(key, 1) > 1}
+    if time.step is not None and not counted:
+        return {**found, "t": time, "i": time}
+    return {**found, "t": time}
+
+
+def _unescaped(unit: Any) -> str:
+    return str(unit).encode().decode("unicode_escape")  # ImageJ writes \u00B5m for µm
 
 
 def _per_unit(tag: Any) -> float | None:
@@ -72,37 +129,103 @@ def _per_unit(tag: Any) -> float | None:
     return float(units) / float(pixels)
 
 
-def _ome(tiff: Any, image: int, _page: Any) -> dict[str, Any] | None:
-    if not tiff.is_ome:
-        return None
+def _ome(program: TiffProgram) -> dict[str, Axis]:
+    if not program.tiff.is_ome:
+        return {}
     import tifffile
 
-    images = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
+    images = tifffile.xml2dict(program.tiff.ome_metadata)["OME"]["Image"]
     if isinstance(images, dict):
         images = [images]
-    pixels = images[image]["Pixels"]
-    edges = [
-        in_nanometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
-        for a in "YX"
-    ]
-    interval = in_seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
-    return calibrated(edges[0], edges[1], interval, "OME metadata")
+    pixels = images[program.image]["Pixels"]
+    found = {
+        letter.lower(): Axis(
+            letter.lower(),
+            pixels.get(f"PhysicalSize{letter}Unit", "µm"),
+            pixels.get(f"PhysicalSize{letter}"),
+            f"OME PhysicalSize{letter}",
+        )
+        for letter in "YXZ"
+        if f"PhysicalSize{letter}" in pixels
+    }
+    return {**found, "t": _ome_time(pixels)}
 
 
-def _gatan(_tiff: Any, _image: int, page: Any) -> dict[str, Any] | None:
-    tags = page.tags
-    if GATAN_SCALE_X not in tags:
+def _ome_time(pixels: dict[str, Any]) -> Axis:
+    """Return the axis of time: TimeIncrement, or the steps of DeltaT from plane to plane."""
+    unit = pixels.get("TimeIncrementUnit", "s")
+    stated = Axis("t", unit, pixels.get("TimeIncrement"), "OME TimeIncrement")
+    timed = _ome_times(pixels)
+    if timed is None or stated.step is None:
+        return timed or stated
+    first, second = (in_seconds(axis.step, axis.unit) for axis in (stated, timed))
+    if first and second and abs(first - second) > AGREE_WITHIN * max(first, second):
+        doubt = f"OME TimeIncrement says {first:g} s, but DeltaT grows by {second:g} s a frame"
+        return Axis("t", "s", None, "OME metadata", doubt)
+    return stated
+
+
+def _ome_times(pixels: dict[str, Any]) -> Axis | None:
+    """Return the axis of time by the times of the planes; None where they have none."""
+    planes = pixels.get("Plane") or []
+    if isinstance(planes, dict):
+        planes = [planes]
+    # of several planes at a time, the first one says when it was
+    when: dict[int, float] = {}
+    units = set()
+    for plane in planes:
+        if "DeltaT" in plane:
+            units.add(plane.get("DeltaTUnit", "s"))
+            t, value = int(plane.get("TheT", 0)), float(plane["DeltaT"])
+            when[t] = min(value, when.get(t, value))
+    if len(when) < 2 or len(units) != 1 or sorted(when) != list(range(len(when))):
         return None
-    y, x = (
-        in_nanometres(tags[scale].value, tags[unit].value)
-        for scale, unit in ((GATAN_SCALE_Y, GATAN_UNIT_Y), (GATAN_SCALE_X, GATAN_UNIT_X))
-    )
-    return calibrated(y, x, None, "DigitalMicrograph's tags")
+    times = np.array([when[t] for t in range(len(when))])
+    return axis_with(times, "t", units.pop(), "OME DeltaT")
 
 
-def _fei(tiff: Any, _image: int, _page: Any) -> dict[str, Any] | None:
-    scan = (tiff.fei_metadata or {}).get("Scan")
+def _gatan(program: TiffProgram) -> dict[str, Axis]:
+    tags = program.page.tags
+    return {
+        letter: Axis(
+            letter.strip("i"), tags[unit].value, tags[scale].value, "DigitalMicrograph's tags"
+        )
+        for (letter, unit), scale in zip(GATAN_UNITS.items(), GATAN_SCALES.values(), strict=True)
+        if unit in tags and scale in tags
+    }
+
+
+def _fei(program: TiffProgram) -> dict[str, Axis]:
+    scan = (program.tiff.fei_metadata or {}).get("Scan")
     if not scan:
-        return None
-    y, x = (in_nanometres(scan.get(name), "m") for name in ("PixelHeight", "PixelWidth"))
-    return calibrated(y, x, in_seconds(scan.get("FrameTime"), "s"), "FEI metadata")
+        return {}
+    edges = {
+        letter: Axis(letter, "m", scan.get(name), "FEI metadata")
+        for letter, name in (("y", "PixelHeight"), ("x", "PixelWidth"))
+    }
+    time = Axis("t", "s", scan.get("FrameTime"), "FEI FrameTime")
+    return {**edges, "t": time, "i": time}
+
+
+def _tvips(program: TiffProgram) -> dict[str, Axis]:
+    said = program.tiff.tvips_metadata or {}
+    return {
+        letter: Axis(letter, "nm", said.get(f"PixelSize{letter.upper()}"), "TVIPS metadata")
+        for letter in "yx"
+        if said.get(f"PixelSize{letter.upper()}")
+    }
+
+
+def _olympus(program: TiffProgram) -> dict[str, Axis]:
+    said = program.tiff.sis_metadata or {}
+    return {
+        letter: Axis(letter, "m", said.get(f"pixelsize{letter}"), "Olympus SIS metadata")
+        for letter in "yx"
+        if said.get(f"pixelsize{letter}")
+    }
+
+
+LOOKS: tuple[Callable[[TiffProgram], dict[str, Axis]], ...] = (
+    _ome, _imagej, _gatan, _fei, _tvips, _olympus,
+)  # fmt: skip
+"""Tried in this order; the first that says anything counts."""

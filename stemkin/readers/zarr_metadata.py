@@ -1,59 +1,146 @@
-"""Metadata of Zarr and OME-Zarr: the letters of an array's axes, and its calibration."""
+"""Metadata of Zarr arrays: what OME-Zarr, xarray, HyperSpy and Zarr itself say of their axes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from stemkin.readers.units import calibrated, in_nanometres, in_seconds, named_values
+from stemkin.readers.axis import Axis
+from stemkin.readers.calibration import named_values
+from stemkin.readers.coordinates import MAX_COORDINATES, axis_with
+from stemkin.readers.hyperspy import axes_of_signal, kind_of_signal
+from stemkin.readers.units import text_of
+
+BEFORE_AXES = ("0.1", "0.2")
+"""Versions of OME-Zarr whose images have five axes without names, always the same."""
 
 
-def dimension_letters(array: Any) -> str | None:
-    """Return the letters of Zarr v3 dimension names, if they are such letters."""
-    v3_names = getattr(array.metadata, "dimension_names", None)
-    names = v3_names or dict(array.attrs).get("_ARRAY_DIMENSIONS") or ()
-    letters = [str(name).lower() for name in names]
-    letters = [{"time": "t"}.get(letter, letter) for letter in letters]
-    if any(len(letter) != 1 for letter in letters) or not {"y", "x"} <= set(letters):
+def multiscales_of(attributes: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the image that OME-Zarr describes in the attributes of a group; None if it does not.
+
+    Of several descriptions of the same image the first counts.
+    """
+    inside = attributes.get("ome") or attributes
+    if not isinstance(inside, dict):
         return None
-    if len(set(letters)) != array.ndim:
+    scales = inside.get("multiscales")
+    if not isinstance(scales, list) or not scales or not isinstance(scales[0], dict):
         return None
-    return "".join(letters)
+    if not scales[0].get("datasets"):
+        return None
+    return {"version": inside.get("version", ""), **scales[0]}
 
 
-def ome_axes(image: dict[str, Any]) -> str | None:
-    """Return the letters of an image's axes, which are objects or, before OME-Zarr 0.4, names."""
-    names = []
-    for axis in image.get("axes") or ():
-        if isinstance(axis, dict):
-            names.append(axis["name"])
-        else:
-            names.append(str(axis))
-    return "".join(name[0].lower() for name in names) or None
+def ome_axes(image: dict[str, Any], level: int, n: int) -> list[Axis] | None:
+    """Return the axes of a level of an image; None where its description says nothing.
 
+    Axes are objects or, before OME-Zarr 0.4, names. Scales of the level and of the whole image
+    multiply, each of all axes in their order.
 
-def ome_calibration(image: dict[str, Any]) -> dict[str, Any]:
-    """Return the calibration in the coordinate transformations: the scales of level and image."""
-    axes = [axis for axis in image.get("axes") or () if isinstance(axis, dict)]
-    # each step scales all axes, in their order; the level's own steps and those of the whole image
-    # multiply
-    scale = np.ones(len(axes))
+    Parameters
+    ----------
+    image
+        As `multiscales_of` returns it.
+    level
+        Number of the level, 0 being the one of full resolution.
+    n
+        Axes of the array.
+    """
+    described = image.get("axes") or _axes_of_systems(image)
+    if not described and str(image.get("version")) in BEFORE_AXES and n == 5:
+        described = list("tczyx")
+    if not described or len(described) != n:
+        return None
+    scale = np.ones(n)
+    stated = False
     for transformations in (
-        image["datasets"][0].get("coordinateTransformations"),
+        image["datasets"][level].get("coordinateTransformations"),
         image.get("coordinateTransformations"),
     ):
         for step in transformations or ():
-            if step.get("type") == "scale" and len(step.get("scale", ())) == len(axes):
-                scale = scale * np.asarray(step["scale"], float)
-    by_name = {
-        axis["name"].lower()[:1]: (value, axis.get("unit"))
-        for axis, value in zip(axes, scale, strict=True)
-    }
-    y, x = (in_nanometres(*by_name.get(name, (None, None))) for name in "yx")
-    time_s = in_seconds(*by_name.get("t", (None, None)))
-    stated = named_values(image.get("metadata") or {}, "OME-Zarr metadata")
-    dose = None
-    if stated is not None:
-        dose = stated["calibration"].dose_rate_e_per_nm2_s
-    return calibrated(y, x, time_s, "OME-Zarr axes", dose_rate_e_per_nm2_s=dose)
+            if step.get("type") == "scale" and len(step.get("scale", ())) == n:
+                scale, stated = scale * np.asarray(step["scale"], float), True
+    axes = []
+    for one, value in zip(described, scale, strict=True):
+        said, step = one, None
+        if not isinstance(one, dict):
+            said = {"name": one}
+        if stated:
+            step = float(value)
+        name, unit = text_of(said.get("name")), text_of(said.get("unit"))
+        axes.append(Axis(_named(name, said), unit, step, f"OME-Zarr axis {name!r}"))
+    return axes
+
+
+def _axes_of_systems(image: dict[str, Any]) -> list[Any]:
+    """Return the axes of the first coordinate system, where OME-Zarr 0.6 has them."""
+    systems = image.get("coordinateSystems")
+    if isinstance(systems, list) and systems and isinstance(systems[0], dict):
+        return list(systems[0].get("axes") or ())
+    return []
+
+
+def _named(name: str, said: dict[str, Any]) -> str:
+    """Return the name of an axis, or what its type says where the name says nothing."""
+    if Axis(name).called:
+        return name
+    return {"time": "t", "channel": "c"}.get(text_of(said.get("type")), name)
+
+
+def dimension_axes(array: Any, group: Any) -> list[Axis] | None:
+    """Return the axes of an array by the names of its dimensions; None if they say nothing.
+
+    xarray keeps the coordinates of a dimension in an array of its name beside.
+    """
+    v3_names = getattr(array.metadata, "dimension_names", None)
+    names = [text_of(name) for name in v3_names or array.attrs.get("_ARRAY_DIMENSIONS") or ()]
+    if len(names) != array.ndim:
+        return None
+    axes = []
+    for name, n in zip(names, array.shape, strict=True):
+        axes.append(_axis_beside(group, name, n))
+    if not any(axis.called or axis.measured for axis in axes):
+        return None
+    return axes
+
+
+def _axis_beside(group: Any, name: str, n: int) -> Axis:
+    origin = f"coordinates of {name!r}"
+    coordinates = None
+    if group is not None and name:
+        with suppress(KeyError, ValueError):
+            coordinates = group.get(name)
+    if getattr(coordinates, "shape", None) != (n,) or not 2 <= n <= MAX_COORDINATES:
+        return Axis(name, origin=origin)
+    units = text_of(coordinates.attrs.get("units"))
+    if np.dtype(coordinates.dtype).kind in "Mm":  # numpy's own times count in a unit of their own
+        units, _ = np.datetime_data(coordinates.dtype)
+        return axis_with(np.asarray(coordinates[:]).astype(np.int64), name, units, origin)
+    if np.dtype(coordinates.dtype).kind not in "iuf":
+        return Axis(name, units, None, origin)
+    return axis_with(np.asarray(coordinates[:]), name, units, origin)
+
+
+def signal_axes(group: Any, n: int) -> tuple[list[Axis], str]:
+    """Return the axes of a signal in a ``.zspy`` store, and what it is if it is no movie."""
+    described: Sequence[dict[str, Any]] = [dict(group[f"axis-{i}"].attrs) for i in range(n)]
+    signal_type = None
+    with suppress(KeyError):
+        signal_type = group["metadata/Signal"].attrs.get("signal_type")
+    return axes_of_signal(described, "HyperSpy axis"), kind_of_signal(described, signal_type)
+
+
+def stated_in(*attributes: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the calibration under stemkin's own names in the first of `attributes` that has any.
+
+    Names with values that are no numbers say nothing.
+    """
+    for one in attributes:
+        with suppress(ValueError, TypeError):
+            stated = named_values(one, "attributes")
+            if stated is not None:
+                return stated
+    return None

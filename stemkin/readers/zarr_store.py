@@ -1,7 +1,6 @@
 """Zarr v2 and v3, plain or OME-Zarr 0.4 and 0.5, in a folder, a ZIP file or an object store.
 
-The array is the one given (``dataset="0"``), the full-resolution level of the image, or the only
-array that can be frames. Each task opens the store by itself. A chunk that was never written reads
+Which array it is, `stemkin.readers.zarr_images` says. Each task opens the store by itself. A chunk that was never written reads
 as zeros in Zarr, so its frames come out blank; in stores that ``stemkin convert`` finished every
 chunk is there, and a missing one makes its frames corrupt.
 """
@@ -16,6 +15,7 @@ import numpy as np
 
 from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.calibration import calibration_along, completed
 from stemkin.readers.errors import (
     ALWAYS_PLAUSIBLE_BYTES,
     DamagedDataError,
@@ -24,16 +24,14 @@ from stemkin.readers.errors import (
     opening,
 )
 from stemkin.readers.place import Place, RemotePlace
-from stemkin.readers.units import named_values
 from stemkin.readers.zarr_blocks import Layout, layout_of
-from stemkin.readers.zarr_metadata import dimension_letters, ome_axes, ome_calibration
+from stemkin.readers.zarr_images import FoundArray, find_array
 
 COMPLETE = "stemkin"
 """The attribute by which ``stemkin convert`` says that every chunk was written and checked."""
 
 ZARR_FILES = frozenset({"zarr.json", ".zarray", ".zgroup"})
 MAX_CHUNK_BYTES = 2**32
-MAX_ARRAYS = 1000
 
 
 def open_zarr(place: Place, options: Options) -> FileReader:
@@ -51,8 +49,7 @@ def open_zarr(place: Place, options: Options) -> FileReader:
     except FileNotFoundError as error:
         msg = f"{place} could not be opened as Zarr: it has no metadata that say what it is"
         raise MovieError(msg) from error
-    array, axes, about = _find(node, place, options)
-    return _reader(array, axes, about, place, options)
+    return _reader(find_array(node, place, options), place, options)
 
 
 def is_zarr_folder(place: Place) -> bool:
@@ -78,62 +75,17 @@ def _store(place: Place) -> Any:
     return place.path
 
 
-def _find(node: Any, place: Place, options: Options) -> tuple[Any, str | None, dict[str, Any]]:
-    """Return the array, its axes if named, and what is known of its calibration."""
-    import zarr
-
-    if isinstance(node, zarr.Array):
-        return node, dimension_letters(node), named_values(dict(node.attrs), "attributes") or {}
-    attributes = dict(node.attrs)
-    scales = (attributes.get("ome") or attributes).get("multiscales")
-    if isinstance(scales, list) and scales:
-        image = scales[0]
-        full_resolution = image["datasets"][0]["path"]  # the coarser levels follow it
-        if options.dataset in (None, full_resolution):
-            version = str((attributes.get("ome") or image).get("version", ""))
-            about = {"format": f"OME-Zarr {version}".strip(), **ome_calibration(image)}
-            return node[full_resolution], ome_axes(image), about
-    if options.dataset is not None:
-        array = node.get(options.dataset)
-        if not isinstance(array, zarr.Array):
-            msg = f"{place} holds no array {options.dataset!r}; it holds {_names(node)}"
-            raise MovieError(msg)
-    else:
-        array = _only_array(node, place)
-    about = (
-        named_values(dict(array.attrs), "attributes")
-        or named_values(attributes, "attributes")
-        or {}
-    )
-    return array, dimension_letters(array), about
-
-
-def _only_array(node: Any, place: Place) -> Any:
-    arrays = [
-        member
-        for _, member in node.members(max_depth=4)
-        if hasattr(member, "shards") and member.ndim >= 2
-    ][:MAX_ARRAYS]
-    stacks = [array for array in arrays if array.ndim > 2] or arrays
-    if len(stacks) != 1:
-        names = [array.path for array in stacks[:8]]
-        msg = (
-            f"{place} holds {len(stacks)} arrays that can be frames, {names}; choose one with "
-            "dataset="
-        )
-        raise MovieError(msg)
-    return stacks[0]
-
-
-def _names(node: Any) -> list[str]:
-    return [name for name, _ in node.members(max_depth=4)][:8]
-
-
-def _reader(
-    array: Any, axes: str | None, about: dict[str, Any], place: Place, options: Options
-) -> FileReader:
+def _reader(found: FoundArray, place: Place, options: Options) -> FileReader:
+    array = found.array
     stored = np.dtype(array.dtype)
-    plan = frames_in(array.shape, axes, stored, place, options)
+    plan = frames_in(array.shape, found.axes, stored, place, options)
+    if found.is_none and options.time_axis is None:
+        msg = f"{place} is no movie but {found.is_none} (its signal type or its axes say so)"
+        raise MovieError(msg)
+    about: dict[str, Any] = {"format": found.format or f"Zarr v{array.metadata.zarr_format}"}
+    if found.axes is not None:
+        about |= calibration_along(plan.named(found.axes))
+    about = completed(about, found.stated)
     # what is read as one piece: a shard if there are shards, which then has several chunks
     unit = array.shards or array.chunks
     if math.prod(unit) * stored.itemsize > MAX_CHUNK_BYTES:
@@ -158,9 +110,9 @@ def _reader(
         piece=frames_per_chunk,
         chunks=tuple(unit),
         layout=_layout(array, plan, place),
-        notes=tuple(filter(None, [plan.note])),
+        notes=tuple(filter(None, [found.note, plan.note])),
         finished=_finished(array, place),
-        **{"format": f"Zarr v{array.metadata.zarr_format}", **about},
+        **about,
     )
 
 
