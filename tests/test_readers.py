@@ -153,6 +153,22 @@ def test_every_cut_of_every_zarr_layout(tmp_path, compressors, shards):
             np.testing.assert_array_equal(reader.read(start, stop), frames[start:stop])
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("dtype", [">u2", ">f4", "<i4", "u1"])
+def test_both_byte_orders_of_zarr(tmp_path, zarr_format, dtype):
+    frames = files.pixels(dtype=dtype)
+    more = {}
+    if zarr_format == 3 and dtype != "u1":
+        endian = "big" if dtype[0] == ">" else "little"
+        more = {"serializer": zarr.codecs.BytesCodec(endian=endian)}
+    zarr.create_array(
+        str(tmp_path / "a.zarr"), data=frames, chunks=(2, 16, 32), zarr_format=zarr_format, **more
+    )
+    reader = open_reader(str(tmp_path / "a.zarr"))
+    assert reader.layout is not None
+    np.testing.assert_array_equal(reader.read(1, 6), frames[1:])
+
+
 def test_zarr_in_a_zip_file(tmp_path):
     store = zarr.storage.ZipStore(tmp_path / "a.zarr.zip", mode="w")
     zarr.create_array(store, data=files.pixels())

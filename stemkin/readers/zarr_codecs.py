@@ -13,7 +13,8 @@ from stemkin.readers.place import Place
 CRC_BYTES = 4
 """Of a CRC32C, little-endian, behind what it is of."""
 
-ByteOrder = Literal["<", ">", "="]
+ByteOrder = Literal["<", ">", "|"]
+"""As NumPy has it; ``"|"`` leaves a type as it is."""
 
 
 class CodecChain(NamedTuple):
@@ -76,7 +77,7 @@ def _v2_codec(metadata: Any) -> CodecChain | None:
         codec = metadata.compressor.get_config()["id"]
     if codec not in ("", "blosc", "zstd"):
         return None
-    return CodecChain(codec, False, False, "=")
+    return CodecChain(codec, False, False, "|")  # the type of the array says its byte order
 
 
 def promised_bytes(codec: str, raw: np.ndarray) -> int | None:
