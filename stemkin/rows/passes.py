@@ -364,10 +364,9 @@ def held(
     *parts, names = dask.persist(*[pair[0] for pair in both], met_by([pair[1] for pair in both]))
     met: TracksMet = names.compute()
     if met.n_cut == 0:
-        return parts
+        return list(parts)
     del both, parts
-    whole: list[Any] = held(whole_or_refused(tracks, met, shuffle=shuffle), compact)
-    return whole
+    return held(whole_or_refused(tracks, met, shuffle=shuffle), compact)
 
 
 def _held_and_met(
