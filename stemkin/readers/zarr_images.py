@@ -14,7 +14,7 @@ from typing import Any
 
 from stemkin.readers.axis import Axis
 from stemkin.readers.base import Options
-from stemkin.readers.choice import Candidate
+from stemkin.readers.choice import Candidate, chosen
 from stemkin.readers.errors import MovieError
 from stemkin.readers.place import Place
 from stemkin.readers.zarr_metadata import (
@@ -83,13 +83,13 @@ def find_array(node: Any, place: Place, options: Options) -> FoundArray:
         return FoundArray(node, dimension_axes(node, None), stated_in(dict(node.attrs)))
     path = options.dataset
     if path is not None:
-        chosen = node.get(path.strip("/"))
-        if chosen is None:
+        member = node.get(path.strip("/"))
+        if member is None:
             msg = f"{place} holds no array {path!r}; it holds {_names(node)}"
             raise MovieError(msg)
-        if isinstance(chosen, zarr.Array):
-            return _described(node, chosen)
-        node = chosen
+        if isinstance(member, zarr.Array):
+            return _described(node, member)
+        node = member
     found = _movie_of(node)
     if found is not None:
         return found
