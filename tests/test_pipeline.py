@@ -27,6 +27,10 @@ CONFIG = RunConfig().with_values(
     learn={"n_frames": 6},
     detect={"frames_per_block": 4},
 )
+QUICK = CONFIG.with_values(
+    kinetics={"null_controls": False, "correct_names": False, "diffusion_methods": ["cve"]}
+)
+"""The same with the numbers that take little time, where numbers are not the point."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,11 @@ def calm(movies, tmp_path_factory):
 def tables_of(results):
     """Return the bytes of every table of a results folder."""
     return {p.relative_to(results).as_posix(): p.read_bytes() for p in results.rglob("*.parquet")}
+
+
+def pixel_tables_of(results):
+    """Return the bytes of every table of the pixel pass, on which all others rest."""
+    return {n: found for n, found in tables_of(results).items() if n.startswith(PIXEL_TABLES)}
 
 
 def rows_of(results, table):
@@ -102,20 +111,21 @@ def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkey
     assert {name: found[name] for name in tables_of(calm)} == tables_of(calm)
 
 
-@pytest.mark.parametrize("is_large", [False, True])
-def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch, is_large):
+def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch):
     """Once for all that needs nothing else, once for the hidden states, once for the controls that
-    need to know how well a particle at rest is seen."""
+    need to know how well a particle at rest is seen; of a small movie and of one that counts as
+    large."""
     import pyarrow.parquet
 
     out = shutil.copytree(calm, tmp_path / "results")
     for table in out.glob("*.parquet"):
         table.unlink()
-    if is_large:
-        monkeypatch.setattr(tracks, "ROWS_AT_ONCE", -1)
-        monkeypatch.setattr(row_files, "ROWS_PER_PARTITION", 30)
-        with connect("synchronous"):
-            pipeline.resume(out, stages=("link",))
+    n_rows = rows_of(out, "detections").groupby("movie").size().sort_values()
+    small, large = n_rows.index
+    monkeypatch.setattr(tracks, "ROWS_AT_ONCE", n_rows[small])
+    monkeypatch.setattr(row_files, "ROWS_PER_PARTITION", 30)
+    with connect("synchronous"):
+        pipeline.resume(out, stages=("link",))
     reads = Counter()
     read_table, read_bytes = pyarrow.parquet.read_table, Store.read_bytes
 
@@ -133,8 +143,9 @@ def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch, i
     monkeypatch.setattr(Store, "read_bytes", bytes_of)
     with connect("synchronous"):
         pipeline.resume(out, stages=("kinetics",))
-    folder = "whole_tracks" if is_large else "tracks"
-    files = [p.relative_to(out).as_posix() for p in (out / folder).rglob("*.parquet")]
+    folders = [out / "tracks" / small, out / "whole_tracks" / large]
+    files = [p.relative_to(out).as_posix() for folder in folders for p in folder.glob("*.parquet")]
+    assert len(list((out / "whole_tracks").iterdir())) == 1
     of_tracks = {name: n for name, n in reads.items() if name.split("/")[0].endswith("tracks")}
     assert of_tracks == dict.fromkeys(files, 3)
 
@@ -146,7 +157,13 @@ def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp
     pd.testing.assert_frame_equal(
         near, sk.meetings(rows_of(out, "tracks"), reach_nm=1.3 * lattice_nm)
     )
-    config = CONFIG.with_values(kinetics={"meeting_reach_nm": 3.0})
+    config = CONFIG.with_values(
+        kinetics={
+            "meeting_reach_nm": 3.0,
+            "correct_names": False,
+            "diffusion_methods": ["cve"],
+        }
+    )
     with connect("synchronous"):
         pipeline.resume(out, stages=("kinetics",), config=config)
     far = pd.read_parquet(out / "meetings.parquet")
@@ -158,7 +175,9 @@ def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp
 @pytest.mark.equality
 @pytest.mark.parametrize("frames_per_block", [1, 3, 10])
 def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_per_block):
-    config = CONFIG.with_values(detect={"frames_per_block": frames_per_block})
+    config = CONFIG.with_values(
+        detect={"frames_per_block": frames_per_block}, kinetics={"null_controls": False}
+    )
     with connect("synchronous"):
         sk.run(movies, tmp_path / "results", config=config)
     for table in ("detections", "frames", "tracks"):
@@ -244,7 +263,7 @@ def test_a_kinetics_setting_changes_numbers_without_reading_pixels(
     shutil.copytree(calm, again)
     monkeypatch.setattr(pixels, "read_with_halo", lambda *_: pytest.fail("a pixel was read"))
     with connect("threads", workers=2):
-        sk.run(movies, again, config=CONFIG.with_values(kinetics={"max_lag_frames": 3}))
+        sk.run(movies, again, config=QUICK.with_values(kinetics={"max_lag_frames": 3}))
     assert pd.read_parquet(again / "msd.parquet")["lag_frames"].max() <= 3
     assert journal(again)["stages"]["link"]["reused"] == 2
 
@@ -264,7 +283,7 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
         '[split]\nV_S = 2\n[merge]\nMo = ["Mo_W", "Mo_W+V_S"]\n[rename]\n"V_S (1)" = "clear"'
     )
     with connect("threads", workers=2):
-        pipeline.resume(again, classes=file)
+        pipeline.resume(again, classes=file, config=QUICK)
     after = pd.read_parquet(again / "classes.parquet").set_index("class_id")["name"]
     assert {"Mo", "clear", "V_S (2)"} <= set(after)
     before = rows_of(calm, "detections")["class_id"].map(names).replace(kinds)
@@ -279,9 +298,7 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
         assert set(now.dropna()) <= set(after)
     assert set(pd.read_parquet(again / "strain.parquet")["class_id"]) <= set(after.index)
     with connect("threads", workers=2):
-        sk.run(
-            movies, again, config=CONFIG
-        )  # a run that goes on keeps the edits, and reads nothing
+        sk.run(movies, again, config=QUICK)  # a run that goes on keeps the edits, and reads nothing
     assert set(pd.read_parquet(again / "classes.parquet")["name"]) == set(after)
     assert journal(again)["stages"]["name"] | {"seconds": 0} == {
         "status": "done",
@@ -290,7 +307,7 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
         "blocks": 0,
     }
     with connect("threads", workers=2):
-        pipeline.resume(again, classes={})
+        pipeline.resume(again, classes={}, config=CONFIG)
     assert tables_of(again) == tables_of(calm)
 
 
@@ -353,7 +370,7 @@ def test_a_block_that_fails_is_listed_and_the_rest_goes_on_until_a_later_run_hea
     out = tmp_path / "results"
     with connect("threads", workers=2), monkeypatch.context() as patch:
         patch.setattr(pixels, "read_with_halo", broken_disk)
-        outcome = sk.run(movies, out, config=CONFIG)
+        outcome = sk.run(movies, out, config=QUICK)
     assert outcome.exit_code == 3
     assert outcome.problems == ["movie 1, frames 4 to 7: OSError: [Errno 5] Input/output error"]
     frames = rows_of(out, "frames").query("movie == 'movie 1'")
@@ -373,7 +390,7 @@ def test_old_rows_of_a_block_that_now_fails_are_gone(movies, calm, tmp_path, mon
     (out / "steps" / "movie 1" / "000000004-000000008.parquet").unlink()
     with connect("threads", workers=2), monkeypatch.context() as patch:
         patch.setattr(pixels, "read_with_halo", broken_disk)
-        assert sk.run(movies, out, config=CONFIG).exit_code == 3
+        assert sk.run(movies, out, config=QUICK).exit_code == 3
     for table in PIXEL_TABLES:
         files = {path.name for path in (out / table / "movie 1").iterdir()}
         assert files == {"000000000-000000004.parquet", "000000008-000000010.parquet"}, table
@@ -386,15 +403,17 @@ def test_another_model_makes_every_block_stale(movies, calm, tmp_path):
 
     again = tmp_path / "results"
     shutil.copytree(calm, again)
+    other = CONFIG.with_values(learn={"seed": 5, "n_frames": 3})
     with connect("threads", workers=2):
-        sk.run(movies, again, config=CONFIG.with_values(learn={"seed": 5, "n_frames": 3}))
+        sk.run(movies, again, config=other, until="detect")
     assert journal(again)["blocks"]["reused"] == 0
 
 
 def test_a_model_learned_elsewhere_is_used_as_it_is(movies, calm, tmp_path):
     with connect("threads", workers=2):
-        sk.run(movies, tmp_path / "results", config=CONFIG, model=calm / "model")
-    assert tables_of(tmp_path / "results") == tables_of(calm)
+        words = {"config": CONFIG, "model": calm / "model", "until": "detect"}
+        sk.run(movies, tmp_path / "results", **words)
+    assert pixel_tables_of(tmp_path / "results") == pixel_tables_of(calm)
 
 
 def test_a_folder_that_holds_no_model_is_refused_before_anything_is_written(movies, tmp_path):
@@ -495,8 +514,8 @@ def test_a_folder_that_fills_up_stops_the_run_and_it_goes_on_later(
     assert journal(out)["stages"]["detect"]["status"] == "failed"
     assert journal(out)["blocks"]["failed"] == []
     with connect("threads", workers=2):
-        assert sk.run(movies, out, config=CONFIG).exit_code == 0
-    assert tables_of(out) == tables_of(calm)
+        assert sk.run(movies, out, config=CONFIG, until="detect").exit_code == 0
+    assert pixel_tables_of(out) == pixel_tables_of(calm)
 
 
 def test_a_run_says_what_it_kept_what_was_stale_and_what_was_new(movies, calm, tmp_path):
@@ -511,7 +530,7 @@ def test_a_run_says_what_it_kept_what_was_stale_and_what_was_new(movies, calm, t
         other = CONFIG.with_values(learn={"seed": 5, "n_frames": 3})
         assert (
             "blocks: 0 of 6 were done before and kept, 6 were stale and done again"
-            in sk.run(movies, again, config=other).describe()
+            in sk.run(movies, again, config=other, until="detect").describe()
         )
 
 
