@@ -100,9 +100,12 @@ def bound(n_tracks, n_steps, D, sigma):
 def hop_limit(mean_hops, n_frames):
     """Relative error of the hop rate that the information in the sites of each frame allows, sites
     known exactly."""
-    n = np.arange(len(shells()[1]))
+    n = np.arange(len(shells("triangular").chance))
     chance = poisson.pmf(n, mean_hops)
-    P, slope = chance @ shells()[1], (chance * (n / mean_hops - 1)) @ shells()[1]
+    P, slope = (
+        chance @ shells("triangular").chance,
+        (chance * (n / mean_hops - 1)) @ shells("triangular").chance,
+    )
     return 1 / (mean_hops * np.sqrt(n_frames * np.sum(slope[P > 0] ** 2 / P[P > 0])))
 
 

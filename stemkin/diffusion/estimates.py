@@ -53,8 +53,9 @@ def fit_diffusion(
         One, or several (then each class has a row for each).
         ``"mle"``: exact Gaussian likelihood of whole tracks, gaps and localisation error included;
         as good as can be for Brownian motion, and its interval stays honest for other motion.
-        ``"hop"``: hops to the six neighbours on a triangular lattice, ``D = a² Gamma / 4``; as good
-        as can be where motion is hops, meaningless where it is not. ``"cve"``: covariance
+        ``"hop"``: hops to the neighbouring sites of a lattice (triangular, honeycomb or square, as
+        the data say), ``D = a² Gamma / 4``; as good as can be where motion is hops, meaningless
+        where it is not. ``"cve"``: covariance
         estimator; in closed form, unbiased, may be negative where nothing moves. ``"ols"``:
         straight line through the optimal number of MSD points; for comparison, and for `alpha`.
         ``"auto"``: per class "hop" where displacements are not Gaussian and `hop_length_nm` is

@@ -56,8 +56,9 @@ def hop_rates(
     frame_time_s, confidence
         As for `fit_diffusion`.
     hop_length_nm
-        Distance between neighbouring sites of the (triangular) lattice; 0.3153 for the sulphur
-        sites of WS2.
+        Distance between neighbouring sites: 0.3153 for the sulphur sites of WS2 (triangular), 0.142
+        for the bonds of graphene (honeycomb). Whether the lattice is triangular, honeycomb or
+        square follows from steps of several hops.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Hop rates on a triangular lattice, by maximum likelihood: jumps to one of six neighbours.
+"""Hop rates on a lattice, by maximum likelihood: jumps to neighbouring sites.
 
 Between two frames a defect makes n hops, a Poisson number with mean Gamma t, in random directions;
 it is then on one of the *shells* of the lattice (distance 0, a, sqrt(3) a, 2 a, ...), and it is
@@ -6,30 +6,41 @@ seen with a localisation error s. So the observed distance d has the density
 
     p(d) = sum over shells of P(shell | Gamma t) Rice(d; R_shell, s sqrt 2),
 
-and Gamma and s follow from the histogram of d by maximum likelihood. Two hops in one frame are
-counted as two, and noise is told from hops. For an isotropic walk D = a² Gamma / 4.
+and Gamma and s follow from the histogram of d by maximum likelihood, which is looked for all over
+their range: there may be several hills. Two hops in one frame are counted as two, and noise is told
+from hops. For an isotropic walk D = a² Gamma / 4.
+
+Where defects do not hop like that (every frame once, or some of them and others never), the shares
+of the shells themselves are fitted (`stemkin.kernels.motion.hop_shares`), if the data say so:
+a² Gamma is then the mean squared step on the lattice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from scipy import optimize
 
 from stemkin.kernels.common.intervals import count_interval
+from stemkin.kernels.motion.hop_shares import free_shares
 from stemkin.kernels.motion.hop_shells import (
     BINS_PER_HOP,
+    FASTEST,
+    LATTICES,
+    N_BINS,
+    Lattice,
+    bins_of,
     distance_probabilities,
     shell_probabilities,
+    shells,
 )
 from stemkin.kernels.motion.walks import Walks
 
-N_BINS = 6 * BINS_PER_HOP
 MAX_GAP = 4
-"""Distances are counted in bins of a/40 up to 6 a, for displacements over 1 to 4 frames."""
+"""Distances are counted for displacements over 1 to 4 frames."""
 
 SURE = 2.33
 """Standard errors (1 %) by which units must differ before they are taken for unequal."""
@@ -37,6 +48,9 @@ SURE = 2.33
 N_COUNTS = MAX_GAP * N_BINS
 N_NUMBERS = 2 * N_COUNTS + 7
 """Length of what a group adds: see `hop_numbers`."""
+
+LONGEST = 1e6
+"""Longer steps count as this long [a] where the hops of a unit are added up."""
 
 
 def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: float) -> np.ndarray:
@@ -51,14 +65,14 @@ def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: f
     n_groups
         Number of groups.
     hop_length
-        The lattice constant a [length].
+        The distance between neighbouring sites a [length].
 
     Returns
     -------
     (n_groups, N_NUMBERS) multiples of 1/4096: the histogram of each gap, weighted, and another
     weighted by the squares of the weights; then over units the number with a displacement, the sums
-    of hops h (steps of more than a/2), of frames at risk f, of h², h f and f², and the number of
-    displacements as they are.
+    of hops h (squared steps in a², rounded), of frames at risk f, of h², h f and f², and the number
+    of displacements as they are.
     """
     numbers = np.zeros((n_groups, N_NUMBERS))
     if len(walks.frame) < 2:
@@ -67,9 +81,8 @@ def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: f
     pair = np.flatnonzero(walks.linked & (gap <= MAX_GAP))
     dy, dx = (v[pair + 1] - v[pair] for v in (walks.y, walks.x))
     distance = np.hypot(dy, dx) / hop_length
-    # One number for group, gap and bin, the bin running fastest: (group, MAX_GAP, N_BINS). The last
-    # bin also holds everything farther away.
-    position = np.minimum((distance * BINS_PER_HOP).astype(np.int64), N_BINS - 1)
+    # One number for group, gap and bin, the bin running fastest: (group, MAX_GAP, N_BINS).
+    position = bins_of(distance)
     owner = walks.unit[pair]
     where = (group[owner] * MAX_GAP + gap[pair] - 1) * N_BINS + position
     stands_for = walks.weights(pair, distance * hop_length)
@@ -77,7 +90,7 @@ def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: f
         histogram = np.bincount(where, weights=weight, minlength=n_groups * N_COUNTS)
         numbers[:, i * N_COUNTS : (i + 1) * N_COUNTS] = histogram.reshape(n_groups, -1)
     per_unit = partial(np.bincount, owner, minlength=walks.n_units)
-    hops = per_unit(weights=np.minimum(np.rint(distance), 6))
+    hops = per_unit(weights=np.minimum(np.rint(distance**2), LONGEST))
     frames, n = per_unit(weights=gap[pair]), per_unit()
     for i, value in enumerate((frames > 0, hops, frames, hops**2, hops * frames, frames**2, n)):
         numbers[:, 2 * N_COUNTS + i] = np.bincount(group, weights=value, minlength=n_groups)
@@ -91,7 +104,7 @@ class HopRate:
     Attributes
     ----------
     rate, low, high
-        Hops per frame.
+        Hops per frame; infinite where they are more than can be counted.
     n_hops
         Effective number of hops behind the rate: its relative error is ``1/sqrt(n_hops)``.
     s
@@ -100,6 +113,10 @@ class HopRate:
         Number of displacements.
     n_units
         Number of units with a displacement.
+    lattice
+        The one whose shells the distances fit best; the first of `LATTICES` where they do not tell.
+    as_poisson
+        Whether hops come like Poisson numbers; if not, the rate is the mean squared step in a².
     """
 
     rate: float
@@ -109,6 +126,8 @@ class HopRate:
     s: float
     n: int
     n_units: int
+    lattice: Lattice = "triangular"
+    as_poisson: bool = True
 
 
 def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRate:
@@ -134,55 +153,154 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     n, n_units = int(numbers[-1]), int(numbers[-7])
     if n == 0:
         return HopRate(np.nan, np.nan, np.nan, 0.0, np.nan, 0, n_units)
-    gaps = np.arange(1, MAX_GAP + 1)
-    exposure = float(histogram.sum(axis=1) @ gaps)
-    far, s = _first_guess(histogram)
     bins = np.flatnonzero(histogram.any(axis=0))  # all others are left out of every sum
-    histogram, squares = histogram[:, bins], squares[:, bins]
-
-    def log_chance(x: np.ndarray) -> np.ndarray:
-        on_shell = shell_probabilities(np.exp(x[0]) * gaps)
-        chance = on_shell @ distance_probabilities(float(np.exp(x[1])), bins)
-        return np.asarray(np.log(chance))
-
-    def loss(x: np.ndarray) -> float:
-        return -float((histogram * log_chance(x)).sum())
-
-    start = np.array([np.log((far + 0.5) / exposure), np.log(s)])
-    rates, errors = (1e-3 / exposure, 6.0), (0.1 / BINS_PER_HOP, 0.5)
-    bounds = [(float(np.log(low)), float(np.log(high))) for low, high in (rates, errors)]
-
-    def scaled(x: np.ndarray) -> float:
-        return loss(x) / n
-
-    best = optimize.minimize(
-        scaled, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13}
-    ).x
-    n_hops = _effective_count(loss, best) / _overdispersion(numbers[-7:-1])
-    n_hops /= _stretch(log_chance, best, histogram, squares)
+    best, x = _on_best_lattice(histogram[:, bins], bins)
+    rate, s, lattice = float(np.exp(x[0])), float(np.exp(x[1])), best.lattice
+    exposure = float(histogram.sum(axis=1) @ GAPS)
+    at_random = _overdispersion(numbers[-7:-1], n)
+    endless, shared = rate > 0.99 * FASTEST, None
+    if not endless:
+        shared = free_shares(
+            best.histogram[0], best.seen_from(s), best.on_shells(rate)[0], best.radius
+        )
+    if shared is not None:
+        rate, n_hops = shared
+    else:
+        n_hops = _effective_count(best.loss, x)
+    n_hops /= at_random * _stretch(best.log_chance, x, histogram[:, bins], squares[:, bins])
+    told = {"s": s, "n": n, "n_units": n_units, "lattice": lattice, "as_poisson": shared is None}
     if n_hops < 0.5:
         none = float(count_interval(np.array(0.0), confidence=confidence)[1])
-        return HopRate(0.0, 0.0, none / exposure, 0.0, s, n, n_units)
-    rate = float(np.exp(best[0]))
+        return HopRate(0.0, 0.0, none / exposure, 0.0, **told)
     ends = count_interval(np.array(n_hops), confidence=confidence)
     low, high = (float(v) / n_hops * rate for v in ends)
-    return HopRate(rate, low, high, n_hops, float(np.exp(best[1])), n, n_units)
+    if endless:
+        rate = high = np.inf
+    return HopRate(rate, low, high, n_hops, **told)
 
 
-def _first_guess(histogram: np.ndarray) -> tuple[float, float]:
-    """Return the number of steps of more than a/2, and the localisation error [a] of the others.
+GAPS = np.arange(1, MAX_GAP + 1)
+RATES = np.geomspace(1e-6, FASTEST, 64)
+"""Hops per frame at which every search begins."""
+ERRORS = np.geomspace(0.1 / BINS_PER_HOP, 1.0, 14)
+"""Localisation errors [a] likewise."""
 
-    Parameters
+
+TELLING = 3.0
+"""By how much the log-likelihood of another lattice must be higher."""
+FAR_WORSE = 20.0
+"""A hill that begins this much lower, besides what lies between two knots, is not climbed."""
+
+
+@cache
+def _shares_at_rates(lattice: Lattice) -> np.ndarray:
+    """Return the (n_rates, MAX_GAP, n_shells) chances to be on each shell, at each of `RATES`."""
+    return shell_probabilities(RATES[:, None] * GAPS, lattice)
+
+
+@dataclass(frozen=True, eq=False)
+class Chances:
+    """The likelihood of histograms as a function of x = (ln rate, ln s), on one lattice.
+
+    Attributes
     ----------
     histogram
-        (MAX_GAP, N_BINS) weighted numbers of distances.
+        (MAX_GAP, m) weighted numbers of distances in the `bins`.
+    bins
+        (m,) numbers of the bins in which anything was counted.
+    lattice
+        On which the hops lead.
+    n_shells
+        How many shells matter for these bins.
     """
-    half = BINS_PER_HOP // 2
-    far = histogram[:, half:].sum()
-    at_home = histogram[:, :half].sum(axis=0)
-    middle = (np.arange(half) + 0.5) / BINS_PER_HOP
-    s = float(np.sqrt((at_home @ middle**2) / max(at_home.sum(), 1) / 4))
-    return far, max(s, 0.1 / BINS_PER_HOP)
+
+    histogram: np.ndarray
+    bins: np.ndarray
+    lattice: Lattice
+    n_shells: int
+
+    @classmethod
+    def of(cls, histogram: np.ndarray, bins: np.ndarray, lattice: Lattice) -> Chances:
+        """Return the likelihood; shells that lie far beyond all distances are not looked at."""
+        reach = shells(lattice).radius
+        farthest = 2 + bins.max() / BINS_PER_HOP
+        if bins.max() >= BINS_PER_HOP * 6:
+            farthest = np.inf
+        return cls(histogram, bins, lattice, int((reach <= max(farthest, 4)).sum()))
+
+    @property
+    def radius(self) -> np.ndarray:
+        """(n_shells,) of the shells [a]."""
+        return shells(self.lattice).radius[: self.n_shells]
+
+    def on_shells(self, rate: float) -> np.ndarray:
+        """Return the (MAX_GAP, n_shells) chances to be on each shell."""
+        return shell_probabilities(rate * GAPS, self.lattice, self.n_shells)
+
+    def seen_from(self, s: float) -> np.ndarray:
+        """Return the (n_shells, m) chances to be seen in each bin."""
+        return distance_probabilities(s, self.bins, self.radius)
+
+    def log_chance(self, x: np.ndarray) -> np.ndarray:
+        """Return the (MAX_GAP, m) logarithms of the chance of each bin."""
+        chance = self.on_shells(float(np.exp(x[0]))) @ self.seen_from(float(np.exp(x[1])))
+        return np.asarray(np.log(chance))
+
+    def loss(self, x: np.ndarray) -> float:
+        """Return minus the log-likelihood."""
+        return -float((self.histogram * self.log_chance(x)).sum())
+
+    def net(self) -> np.ndarray:
+        """Return the (n_errors, n_rates) loss at each of `ERRORS` and `RATES`."""
+        rates = _shares_at_rates(self.lattice)[:, :, : self.n_shells]
+        lost = np.empty((len(ERRORS), len(RATES)))
+        for i, s in enumerate(ERRORS):
+            log_chance = np.log(rates @ self.seen_from(float(s)))
+            lost[i] = -np.einsum("gb,rgb->r", self.histogram, log_chance)
+        return lost
+
+    def climb(self, lost: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the smallest loss, and where it is, downhill from the lowest knots of the net."""
+        # A knot without a better neighbour is the foot of a hill; the best two are climbed.
+        padded = np.pad(lost, 1, constant_values=np.inf)
+        around = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
+        feet = np.flatnonzero((lost <= np.min(around, axis=0)).ravel())
+        feet = feet[np.argsort(lost.ravel()[feet], kind="stable")][:2]
+        n = max(float(self.histogram.sum()), 1.0)
+        ends = [(float(np.log(v[0])), float(np.log(v[-1]))) for v in (RATES, ERRORS)]
+        found = []
+        for foot in feet[lost.ravel()[feet] < lost.min() + FAR_WORSE + 0.05 * n].tolist():
+            i, j = divmod(foot, len(RATES))
+            end = optimize.minimize(
+                lambda x: self.loss(x) / n,
+                np.log([RATES[j], ERRORS[i]]),
+                method="L-BFGS-B",
+                bounds=ends,
+                options={"ftol": 1e-13},
+            ).x
+            found.append((self.loss(end), end))
+        return min(found, key=lambda one: one[0])
+
+
+def _on_best_lattice(histogram: np.ndarray, bins: np.ndarray) -> tuple[Chances, np.ndarray]:
+    """Return the likelihood on the lattice that fits best, and where it is highest.
+
+    Another lattice than the first is taken only where the data speak for it (`TELLING`).
+    """
+    twice = histogram[:, bins > 1.3 * BINS_PER_HOP].sum()
+    lattices = LATTICES if twice >= TELLING else LATTICES[:1]  # one hop is the same on all
+    chances = [Chances.of(histogram, bins, lattice) for lattice in lattices]
+    nets = [each.net() for each in chances]
+    lowest = min(float(lost.min()) for lost in nets)
+    within = FAR_WORSE + 0.02 * float(histogram.sum())
+    best, x, least = chances[0], np.zeros(2), np.inf
+    for each, lost in zip(chances, nets, strict=True):
+        if float(lost.min()) > lowest + within:
+            continue
+        loss, there = each.climb(lost)
+        if loss < least - TELLING:
+            best, x, least = each, there, loss
+    return best, x
 
 
 def _effective_count(f: Callable[[np.ndarray], float], x: np.ndarray) -> float:
@@ -227,14 +345,25 @@ def _stretch(
     return float((bread @ as_weighted @ bread)[0, 0]) / expected
 
 
-def _overdispersion(sums: np.ndarray) -> float:
-    """Return how many times more the hops per unit vary than a Poisson number; 1 by chance."""
+def _overdispersion(sums: np.ndarray, n: int) -> float:
+    """Return how many times more the hops per unit vary than by chance; 1 if that may be chance.
+
+    The squared step of a walk of Poisson hops varies by r + r² for r hops on average.
+
+    Parameters
+    ----------
+    sums
+        (6,) over units: their number, hops, frames, and the squares and product of these two.
+    n
+        Number of displacements.
+    """
     units, hops, frames, hops2, both, frames2 = (float(v) for v in sums)
     if units < 3 or hops == 0:
         return 1.0
-    r = hops / frames
+    r, gap = hops / frames, frames / n
     spread = hops2 - 2 * r * both + r**2 * frames2
-    z = (spread - hops) / np.sqrt(2 * r**2 * frames2)
+    each = r * (1 + r * gap)
+    z = (spread - each * frames) / np.sqrt(2 * each**2 * frames2)
     if z <= SURE:
         return 1.0
-    return spread / hops * units / (units - 1)
+    return spread / (each * frames) * units / (units - 1)
