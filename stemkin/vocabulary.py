@@ -46,6 +46,9 @@ MOST: Mapping[str, tuple[int, str]] = {
 }
 """Column → bits that its numbers have in the tables, and the cure where they need more."""
 
+TIMES_TO_FRAMES = "stemkin.from_table(rows, time_unit='s', frame_time_s=...)"
+"""What makes frames of times and dates."""
+
 _NUMBERED = ("frame", "particle", "class_id")
 """Columns of whole numbers."""
 
@@ -76,13 +79,15 @@ def _anything(_: Any) -> None:
 # --- tables
 
 
-def check_table(rows: Any) -> None:
+def check_table(rows: Any, *, dates: bool = False) -> None:
     """Refuse what is no table, or one that says something twice, or frames that are dates.
 
     Parameters
     ----------
     rows
         Should be a pandas or Dask DataFrame.
+    dates
+        Whether dates may stand for numbers here.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def check_table(rows: Any) -> None:
         )
         raise ValueError(msg)
     for column in _NUMBERED:
-        if column in names:
+        if column in names and not dates:
             refuse_dates(column, rows.dtypes[column])
 
 
@@ -154,8 +159,8 @@ def refuse_dates(column: str, dtype: Any) -> None:
     """
     if getattr(dtype, "kind", "O") in "mM":
         msg = (
-            f"the column {column!r} must hold whole numbers, but it holds {dtype}; divide the time "
-            "since the first frame by the frame time, and round"
+            f"the column {column!r} must hold whole numbers, but it holds {dtype}; turn times into "
+            f"frames: {TIMES_TO_FRAMES}"
         )
         raise ValueError(msg)
 
@@ -212,6 +217,8 @@ def _rounded(values: np.ndarray, column: str) -> np.ndarray:
         cure = f"use {NOT_NAMED} for rows without a class"
     odd = [value for value in values.tolist() if not _reads_as_whole(value)]
     odd = odd or [np.abs(numbers).max()]
+    if column == "frame" and _is_number(odd[0]) and np.isfinite(odd[0]):
+        cure = f"count frames, or turn times into frames: {TIMES_TO_FRAMES}"
     msg = f"the column {column!r} must hold whole numbers, but it holds {odd[0]!r}; {cure}"
     raise ValueError(msg)
 
@@ -267,6 +274,26 @@ def check_frame_time(frame_time_s: Any) -> None:
         return
     if not (_is_number(frame_time_s) and np.isfinite(frame_time_s) and frame_time_s > 0):
         msg = f"frame_time_s must be a positive number of seconds, but it is {frame_time_s!r}"
+        raise ValueError(msg)
+
+
+def check_length(value: Any, *, name: str) -> None:
+    """Refuse what is no positive number of nanometres; None is not known.
+
+    Parameters
+    ----------
+    value
+        The number.
+    name
+        The keyword.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if value is not None and not (_is_number(value) and np.isfinite(value) and value > 0):
+        msg = f"{name} must be a positive number of nanometres, but it is {value!r}"
         raise ValueError(msg)
 
 
@@ -457,6 +484,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "class_ids": check_class_ids,
     "shuffle": check_shuffle,
     "n_partitions": check_partitions,
+    "pixel_size_nm": partial(check_length, name="pixel_size_nm"),
     "max_lag_frames": partial(check_frames, name="max_lag_frames", least=1),
     "max_gap_frames": partial(check_frames, name="max_gap_frames"),
     "max_blind_frames": partial(check_frames, name="max_blind_frames"),

@@ -14,7 +14,7 @@ from stemkin import tables
 from stemkin.config import LinkSection
 from stemkin.kernels.linking import candidates, endpoints, gaps, step_counts
 from stemkin.kernels.linking.sightings import Looks, Sightings
-from stemkin.linking import LinkSettings, link, meetings, to_napari
+from stemkin.linking import LinkSettings, link, meetings
 from stemkin.linking.clock import Clock
 from stemkin.linking.settings import MAX_GAP_FRAMES
 from stemkin.rows.table import with_experiment
@@ -699,12 +699,3 @@ def test_a_movie_that_comes_back_is_refused():
         link(
             in_blocks(rows, [1, 2]), experiment=experiment(movies=["a", "b"]), max_step_nm=0.5
         ).compute()
-
-
-def test_a_napari_layer_takes_one_movie():
-    rows = pd.concat(
-        [link_now(detections([(0, 1, 1)])), link_now(detections([(0, 1, 1)])).assign(movie="n")]
-    )
-    with pytest.raises(ValueError, match="tracks of one movie"):
-        to_napari(rows)
-    assert to_napari(rows[:1]).tolist() == [[0, 0, 1, 1]]

@@ -63,13 +63,19 @@ NO_VERBS = {
 }
 """Types; what asks the questions of verbs; what works on descriptors; and what compares with a simulation, whose truth is no table."""
 
+FOREIGN = {name for name in sk.__all__ if name.startswith("from_")}
+"""What makes our tables of others', whose columns are not ours yet."""
+
+INTO_OTHERS = {name for name in sk.__all__ if name.startswith("to_")}
+"""What makes others' tables of ours."""
+
 NO_CLASSES = {"shuffled"}
 """Verbs that do not look at classes."""
 
 NO_FRAMES = {"crystallography"}
 """Verbs that do not look at frames."""
 
-OF_TABLES = sorted(set(sk.__all__) - OF_MOVIES - OF_ANSWERS - NO_VERBS)
+OF_TABLES = sorted(set(sk.__all__) - OF_MOVIES - OF_ANSWERS - NO_VERBS - FOREIGN - INTO_OTHERS)
 
 
 @pytest.fixture
@@ -139,7 +145,14 @@ def taking(*keywords):
 
 
 def test_every_public_name_is_a_verb_of_tables_or_stands_in_a_list():
-    assert set(sk.__all__) == {*OF_TABLES, *OF_MOVIES, *OF_ANSWERS, *NO_VERBS}
+    assert set(sk.__all__) == {
+        *OF_TABLES,
+        *OF_MOVIES,
+        *OF_ANSWERS,
+        *NO_VERBS,
+        *FOREIGN,
+        *INTO_OTHERS,
+    }
     for verb in OF_TABLES:
         first = next(iter(inspect.signature(getattr(sk, verb)).parameters))
         assert first in ("tracks", "detections") or verb == "bootstrap", verb
@@ -179,8 +192,8 @@ def test_frames_are_no_dates_and_no_times(rows, verb):
     for kind in ("datetime64", "timedelta64"):
         dates = rows.assign(frame=rows["frame"].to_numpy().astype(f"{kind}[s]"))
         assert sentence(verb, dates) == (
-            f"the column 'frame' must hold whole numbers, but it holds {kind}[s]; divide the "
-            "time since the first frame by the frame time, and round"
+            f"the column 'frame' must hold whole numbers, but it holds {kind}[s]; turn times into "
+            "frames: stemkin.from_table(rows, time_unit='s', frame_time_s=...)"
         )
         assert sentence(verb, dd.from_pandas(dates, npartitions=1)) == sentence(verb, dates)
 
@@ -190,7 +203,7 @@ def test_frames_are_no_dates_and_no_times(rows, verb):
     ("spoil", "said"),
     [
         (lambda f: f.astype(float).where(f != 13), "whole numbers, but it holds nan; drop or number these rows"),
-        (lambda f: f * 0.25, "whole numbers, but it holds 2.5; drop or number these rows"),
+        (lambda f: f * 0.25, "whole numbers, but it holds 2.5; count frames, or turn times into frames: stemkin.from_table(rows, time_unit='s', frame_time_s=...)"),
         (lambda f: f.astype(object).where(f != 13, "13a"), "whole numbers, but it holds '13a'; drop or number these rows"),
         (lambda f: f.astype("int64") + 2**31, "numbers below 2147483648, but it holds 2147483658; count the frames of each movie from 0"),
     ],

@@ -30,8 +30,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
+import pandas as pd  # noqa: F401 - for the example above
 
 from stemkin import tables
 from stemkin.linking.clock import Clock
@@ -41,7 +40,7 @@ from stemkin.linking.settings import MAX_GAP_FRAMES, MAX_STEP_LATTICES, Cost, Li
 from stemkin.rows.table import Rows, as_dask, experiment_of
 from stemkin.vocabulary import checked
 
-__all__ = ["MAX_STEP_LATTICES", "MEETING_LATTICES", "LinkSettings", "link", "meetings", "to_napari"]
+__all__ = ["MAX_STEP_LATTICES", "MEETING_LATTICES", "LinkSettings", "link", "meetings"]
 
 
 @checked
@@ -132,41 +131,3 @@ def _lattice_may_be_known(experiment: tables.Experiment) -> bool:
     return "lattice_nm" in experiment.movies or "lattice_px" in getattr(
         experiment.frames, "columns", ()
     )
-
-
-def to_napari(tracks: pd.DataFrame) -> np.ndarray:
-    """Return tracks as the array of a napari Tracks layer. Computes once.
-
-    Parameters
-    ----------
-    tracks
-        pandas table ``tracks``, of one movie.
-
-    Returns
-    -------
-    (n, 4) float64: track (0, 1, ... in the order of their names), frame, y, x [px, raw frame],
-    sorted by track and frame.
-
-    Raises
-    ------
-    ValueError
-        If the rows belong to more than one movie.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame({"frame": [0, 1], "y": [3.0, 4.0], "x": [5.0, 6.0]})
-    >>> rows = rows.assign(movie="m", particle=2**24)
-    >>> to_napari(rows).tolist()
-    [[0.0, 0.0, 3.0, 5.0], [0.0, 1.0, 4.0, 6.0]]
-    """
-    tables.check_columns(tracks, "tracks", needed=("movie", "frame", "particle", "y", "x"))
-    movies = tracks["movie"].unique().tolist()
-    if len(movies) > 1:
-        msg = (
-            f"a layer shows the tracks of one movie, but these are of {movies[:5]}; choose one: "
-            "tracks[tracks['movie'] == name]"
-        )
-        raise ValueError(msg)
-    rows = tracks.sort_values(["particle", "frame"])
-    number = np.unique(rows["particle"].to_numpy(), return_inverse=True)[1]
-    return np.column_stack([number, rows[["frame", "y", "x"]].to_numpy(np.float64)])
