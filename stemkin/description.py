@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from stemkin.archive import Archive, StrPath, named_problem, open_archive
-from stemkin.movie import Movie
+from stemkin.movie import Movie, doubts_of
 from stemkin.readers import CALIBRATED, Reader
 
 ORIGINS = ("pixel_size_from", "frame_time_from", "dose_rate_from")
@@ -76,7 +77,27 @@ def listing(described: pd.DataFrame) -> str:
         lines = [movies.to_string(index=False, na_rep="")]
     told = described[described["problems"] != ""]
     pairs = zip(told["source"].astype(str), told["problems"].astype(str), strict=True)
-    return "\n".join([*lines, *(named_problem(where, said) for where, said in pairs)])
+    return "\n".join([*lines, *_by_kind(list(pairs))])
+
+
+def _by_kind(told: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a sentence for each (source, what is to be said of it).
+
+    Files of a kind of which the same is to be said share one.
+    """
+    alike: dict[tuple[str, str], list[str]] = {}
+    for where, said in told:
+        # the same words but for the file's own name, said of files of the same kind
+        kind = os.path.splitext(where.rstrip("/"))[1].lower()
+        alike.setdefault((kind, said.replace(where, "")), []).append(where)
+    words = dict(told)
+    lines = []
+    for (kind, _), sources in alike.items():
+        first = named_problem(sources[0], words[sources[0]])
+        if len(sources) > 1:
+            first += f" (and {len(sources) - 1} more {kind or 'files'} like it)"
+        lines.append(first)
+    return lines
 
 
 def _one_or_many(source: StrPath | Sequence[StrPath]) -> StrPath | Sequence[StrPath]:
@@ -96,7 +117,7 @@ def _description(movie: Movie) -> dict[str, Any]:
         "dtype": str(movie.reader.dtype),
         "chunks": " x ".join(map(str, chunks or ())),
         "bytes": n * height * width * movie.reader.dtype.itemsize,
-        "problems": "; ".join(getattr(reader, "notes", ())),
+        "problems": "; ".join((*getattr(reader, "notes", ()), *doubts_of(movie.calibration))),
         "source": movie.source,
     }
     for name, origin in zip(CALIBRATED, ORIGINS, strict=True):

@@ -118,7 +118,7 @@ def write_berkeley_emd(path, frames):
             group[f"dim{i + 1}"].attrs.update(name=name, units=units)
 
 
-def write_velox(path, frames):
+def write_velox(path, frames, *, unit="m", scan=None, detectors=None):
     with h5py.File(path, "w") as file:
         group = file.create_group("Data/Image/0123abcd")
         group.create_dataset("Data", data=frames.transpose(1, 2, 0), chunks=(*frames.shape[1:], 1))
@@ -126,11 +126,13 @@ def write_velox(path, frames):
         said = {
             "BinaryResult": {
                 "PixelSize": size,
-                "PixelUnitX": "m",
-                "PixelUnitY": "m",
+                "PixelUnitX": unit,
+                "PixelUnitY": unit,
                 "Detector": "HAADF",
+                "DetectorIndex": "0",
             },
-            "Scan": {"FrameTime": "2.25"},
+            "Scan": {"FrameTime": "2.25"} if scan is None else scan,
+            "Detectors": detectors or {},
         }
         raw = np.zeros((2000, len(frames)), "u1")
         text = np.frombuffer(json.dumps(said).encode(), "u1")
@@ -211,14 +213,25 @@ def write_mrc(path, frames, *, cell_angstrom=0.3, extended=0, mode=None):
         file.write(bytes(header) + b"\7" * extended + frames.tobytes())
 
 
-def write_ser(path, frames, *, version=0x220, pixel_m=3e-11, valid=None):
+def write_ser(
+    path,
+    frames,
+    *,
+    version=0x220,
+    pixel_m=3e-11,
+    valid=None,
+    dimension=("Number", ""),
+    step=1.0,
+):
     """TIA's SER, by the description of P. Ercius in ncempy's documentation."""
     kind = {"u1": 1, "u2": 2, "u4": 3, "i1": 4, "i2": 5, "i4": 6, "f4": 7, "f8": 8}[
         frames.dtype.str[1:]
     ]
     n, height, width = frames.shape
     wide = version >= 0x220
-    dimension = struct.pack("<iddii", n, 0.0, 1.0, 0, 6) + b"Number" + struct.pack("<i", 0)
+    name, unit = (text.encode() for text in dimension)
+    dimension = struct.pack("<iddii", n, 0.0, step, 0, len(name)) + name
+    dimension += struct.pack("<i", len(unit)) + unit
     table = (34 if wide else 30) + len(dimension)
     item = 8 if wide else 4
     element = 50 + frames[0].nbytes

@@ -1,13 +1,18 @@
 """Axes by one rule: every format that describes its axes gives the movie, or one sentence."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 import tifffile
 
+from stemkin.archive import open_archive
+from stemkin.cli import main
+from stemkin.conversion import convert
 from stemkin.description import describe
 from stemkin.movie import open_movie
+from stemkin.pipeline.opening import uncalibrated
 from stemkin.readers import MovieError, Options, open_reader
 from stemkin.readers.axes import frames_in
 from stemkin.readers.axis import Axis, meaning_of
@@ -24,7 +29,8 @@ NAMED = pytest.mark.parametrize("name", WRITERS)
 def written(folder, name, axes, order="xyt"):
     """Write the film with its axes in `order`, described by `axes`; return the path."""
     stored = np.ascontiguousarray(FILM.transpose(["tyx".index(letter) for letter in order]))
-    WRITERS[name](str(folder / name), stored, axes)
+    write = WRITERS.get(name, WRITERS["film.emd"])
+    write(str(folder / name), stored, axes)
     return str(folder / name)
 
 
@@ -258,3 +264,261 @@ def test_emd_units_are_converted():
     assert in_nanometres(3e-5, "[µ_m]") == in_nanometres(0.3, "[Å]") == 0.03
     assert in_seconds(500, "[m_s]") == 0.5
     assert Axis("z", "[m_s]").what == "t"
+
+
+def dm(path, scales, units):
+    files.write_dm(path, FILM, scales=scales, units=units)
+
+
+def tiff_of_dm(path, scales, units):
+    """As DigitalMicrograph exports a stack: private tags for x, y and z."""
+    tags = [(65003 + i, "s", 0, unit.encode("latin1"), True) for i, unit in enumerate(units)]
+    tags += [(65009 + i, "d", 1, scale, True) for i, scale in enumerate(scales)]
+    tifffile.imwrite(path, FILM, photometric="minisblack", metadata=None, extratags=tags)
+
+
+FIXED = {"film.dm3": dm, "film.tif": tiff_of_dm}
+"""Formats whose axes have an order, and units alone say what they are."""
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize(
+    ("scales", "units", "said"),
+    [
+        ((0.03, 0.03, 0.5), ("nm", "nm", "s"), BOTH),
+        ((3e-5, 3e-5, 500.0), ("µm", "µm", "ms"), BOTH),
+        ((0.03, 0.03, 1.0), ("nm", "nm", ""), SIZE),
+        ((4.2e16, 4.2e16, 0.5), ("nm", "nm", "s"), {"frame_time_s": 0.5}),
+        ((1.0, 1.0, 0.5), ("", "", "s"), {"frame_time_s": 0.5}),
+        ((0.03, 1.0, 0.5), ("nm", "", "s"), {"frame_time_s": 0.5}),
+    ],
+)
+def test_the_unit_of_a_third_axis_says_what_it_is(tmp_path, name, scales, units, said):
+    FIXED[name](tmp_path / name, scales, units)
+    assert_is_the_film(open_reader(tmp_path / name), said)
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize(
+    ("units", "sentence"),
+    [
+        (("nm", "nm", "eV"), "no movie but a spectrum image"),
+        (("nm", "nm", "nm"), "no movie but a stack in depth"),
+        (("nm", "nm", "deg"), "no movie but a tilt series"),
+        (("1/nm", "1/nm", "s"), "no movie but diffraction patterns"),
+        (("mrad", "mrad", "s"), "no movie but diffraction patterns"),
+        (("1/nm", "nm", "s"), "contradicts itself: .*'x' is measured in 1/nm"),
+        (("nm", "s", "s"), "contradicts itself: .*'y', but its unit is s"),
+    ],
+)
+def test_units_of_something_else_are_refused_where_axes_have_no_names(
+    tmp_path, name, units, sentence
+):
+    FIXED[name](tmp_path / name, (0.03, 0.03, 0.5), units)
+    with pytest.raises(MovieError, match=sentence):
+        open_reader(tmp_path / name)
+
+
+def test_imagej_says_z_and_time_and_diffraction(tmp_path):
+    def write(name, **said):
+        tifffile.imwrite(
+            tmp_path / name, FILM, imagej=True, resolution=(1 / 0.03, 1 / 0.03), metadata=said
+        )
+        return tmp_path / name
+
+    film = write("t.tif", axes="TYX", unit="nm", finterval=0.5)
+    assert_is_the_film(open_reader(film), BOTH)
+    slices = write("z.tif", axes="ZYX", unit="nm", finterval=0.5, spacing=5.0)
+    with pytest.raises(MovieError, match="a stack in depth"):
+        open_reader(slices)
+    assert_is_the_film(open_reader(slices, Options(time_axis="z")), SIZE)
+    with pytest.raises(MovieError, match="diffraction patterns"):
+        open_reader(write("k.tif", axes="TYX", unit="1/nm", finterval=0.5))
+
+
+def ome_with_times(path, times, **said):
+    described = {"axes": "TYX", "Plane": {"DeltaT": times, "TheT": list(range(7))}, **said}
+    for axis in "XY":
+        described.update({f"PhysicalSize{axis}": 0.03, f"PhysicalSize{axis}Unit": "nm"})
+    tifffile.imwrite(path, FILM, metadata=described)
+
+
+def test_ome_times_of_planes_give_the_frame_time_if_they_are_even(tmp_path):
+    even, path = [0.5 * t for t in range(7)], tmp_path / "a.ome.tif"
+    ome_with_times(path, even)
+    reader = open_reader(path)
+    assert_is_the_film(reader, BOTH)
+    assert reader.calibration.origin["frame_time_s"] == "OME DeltaT"
+    ome_with_times(path, [*even[:-1], 9.0])
+    assert "not evenly spaced" in open_reader(path).calibration.doubts["frame_time_s"]
+    ome_with_times(path, even, TimeIncrement=2.0)
+    reader = open_reader(path)
+    assert_is_the_film(reader, SIZE)
+    assert "says 2 s, but DeltaT" in reader.calibration.doubts["frame_time_s"]
+
+
+@pytest.mark.parametrize(
+    ("pixel_m", "dimension", "sentence"),
+    [
+        (4.2e7, ("Number", ""), "no movie but diffraction patterns"),
+        (3e-11, ("Position", "meters"), "no movie but a stack in depth"),
+        (3e-11, ("Defocus", "m"), "no movie but a focal series"),
+        (3e-11, ("Tilt", "deg"), "no movie but a tilt series"),
+    ],
+)
+def test_a_ser_file_says_along_what_its_images_follow_each_other(
+    tmp_path, pixel_m, dimension, sentence
+):
+    files.write_ser(tmp_path / "a.ser", FILM, pixel_m=pixel_m, dimension=dimension)
+    with pytest.raises(MovieError, match=sentence):
+        open_reader(tmp_path / "a.ser")
+
+
+def test_a_ser_file_may_count_or_time_its_images(tmp_path):
+    files.write_ser(tmp_path / "a.ser", FILM, dimension=("Time", "s"), step=0.5)
+    assert_is_the_film(open_reader(tmp_path / "a.ser"), BOTH)
+    files.write_ser(tmp_path / "b.ser", FILM, pixel_m=1.0)
+    reader = open_reader(tmp_path / "b.ser")
+    assert_is_the_film(reader, {})
+    assert "1e+09 nm" in reader.calibration.doubts["pixel_size_nm"]
+
+
+def test_velox_has_a_frame_time_or_an_exposure_or_a_pattern(tmp_path):
+    path = tmp_path / "a.emd"
+    files.write_velox(path, FILM, scan={"FrameTime": "0.5"})
+    assert_is_the_film(open_reader(path), BOTH)
+    exposed = {"Detector-0": {"ExposureTime": "0.5"}}
+    files.write_velox(path, FILM, scan={}, detectors=exposed)
+    reader = open_reader(path)
+    assert_is_the_film(reader, BOTH)
+    assert reader.calibration.origin["frame_time_s"] == "Velox ExposureTime of Detector-0"
+    files.write_velox(path, FILM, unit="1/m")
+    with pytest.raises(MovieError, match="diffraction patterns"):
+        open_reader(path)
+
+
+def test_tvips_magnifies_the_pixels_of_its_camera(tmp_path):
+    writer = pytest.importorskip("rsciio.tvips").file_writer
+    path = str(tmp_path / "film.tvips")
+    names = (("time", "s", 0.5), ("y", "nm", 1), ("x", "nm", 1))
+    axes = [
+        {"name": n, "units": u, "scale": s, "offset": 0, "size": k, "navigate": n == "time"}
+        for (n, u, s), k in zip(names, FILM.shape, strict=True)
+    ]
+    signal = {"data": FILM, "axes": axes, "metadata": {}, "original_metadata": {}}
+    writer(path, {**signal, "attributes": {"_lazy": False}}, mode=1)
+    path = path.replace(".tvips", "_000.tvips")
+    header = np.memmap(path, "<u4", "r+", shape=(12,))
+    header[[7, 8, 9, 11]] = 1, 1, 15_000, 500_000  # binning, camera pixel [nm], magnification
+    header.flush()
+    assert_is_the_film(open_reader(path), BOTH)
+    header[7:9] = 2
+    header.flush()
+    reader = open_reader(path)
+    assert_is_the_film(reader, {"frame_time_s": 0.5})
+    assert "binned" in reader.calibration.doubts["pixel_size_nm"]
+    writer(path.replace("_000", ""), {**signal, "attributes": {"_lazy": False}}, mode=2)
+    with pytest.raises(MovieError, match="diffraction patterns"):
+        open_reader(path)
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+@pytest.mark.parametrize("clock", ["seconds", "timedelta64", "datetime64"])
+def test_what_xarray_writes_is_read_with_its_coordinates(tmp_path, kind, clock):
+    xarray = pytest.importorskip("xarray")
+    steps = np.arange(7) * np.timedelta64(500, "ms")
+    times = {
+        "seconds": ("time", np.arange(7) * 0.5, {"units": "s"}),
+        "timedelta64": ("time", steps.astype("timedelta64[ns]")),
+        "datetime64": ("time", (np.datetime64("2026-01-01") + steps).astype("datetime64[ns]")),
+    }
+    edges = {
+        name: (name, np.arange(n) * 0.03, {"units": "nm"}) for name, n in (("row", 24), ("col", 40))
+    }
+    film = xarray.DataArray(
+        FILM, dims=("time", "row", "col"), coords={"time": times[clock], **edges}, name="film"
+    ).transpose("row", "col", "time")
+    path = str(tmp_path / f"a.{kind}")
+    if kind == "nc":
+        pytest.importorskip("h5netcdf")
+        film.to_netcdf(path, engine="h5netcdf")
+    else:
+        film.to_dataset().to_zarr(path, consolidated=False)
+    assert_is_the_film(open_reader(path), BOTH)
+
+
+@pytest.fixture
+def typed(capsys, monkeypatch):
+    """Return the exit code and what is printed of a command, as it is typed."""
+
+    def type_in(*words):
+        monkeypatch.setattr(sys, "argv", ["stemkin", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().out
+
+    return type_in
+
+
+def test_info_of_a_folder_where_nothing_opens_ends_with_2_and_says_why_for_each_kind(
+    tmp_path, typed
+):
+    for i in range(3):
+        files.write_dm(tmp_path / f"si{i}.dm3", FILM, units=("nm", "nm", "eV"))
+    for i in range(2):
+        written(tmp_path, f"focus{i}.emd", third("z", "nm"))
+    (tmp_path / "empty.mrc").write_bytes(b"")
+    code, said = typed("info", tmp_path)
+    assert code == 2
+    first, *reasons = said.splitlines()
+    assert first == "no movies"
+    assert len(reasons) == 3
+    for kind, sentence in (
+        ("(and 2 more .dm3 like it)", "spectrum image"),
+        ("(and 1 more .emd like it)", "a stack in depth"),
+        ("", "empty.mrc is empty (0 bytes)"),
+    ):
+        assert any(kind in reason and sentence in reason for reason in reasons)
+
+
+def test_info_of_a_folder_without_movies_says_what_is_in_it(tmp_path, typed):
+    (tmp_path / "notes").mkdir()
+    for name in ("a.txt", "notes/b.txt", "notes/c.docx"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match=r"no file of a format that stemkin reads, but 2 \.txt, 1"):
+        describe(tmp_path)
+    assert typed("info", tmp_path)[0] == 2
+
+
+def test_the_time_axis_is_said_in_the_terminal_and_in_a_manifest(tmp_path, typed):
+    path = written(tmp_path, "film.emd", third("depth", "nm"))
+    assert typed("info", path)[0] == 2
+    code, said = typed("info", path, "--time-axis", "depth")
+    assert code == 0
+    assert "7 x 24 x 40" in said
+    assert "its axis 'depth' is read as time, as was asked for" in said
+    np.save(tmp_path / "turned.npy", FILM.transpose(1, 2, 0))
+    manifest = tmp_path / "all.toml"
+    manifest.write_text(
+        'frame_time_s = 0.5\n[[movie]]\npath = "film.emd"\ntime_axis = "depth"\n'
+        '[[movie]]\npath = "turned.npy"\ntime_axis = 2\n'
+    )
+    table = tmp_path / "all.csv"
+    table.write_text("path,time_axis,frame_time_s\nfilm.emd,depth,0.5\nturned.npy,2,0.5\n")
+    for archive in (open_archive(manifest), open_archive(table)):
+        assert [movie.shape for movie in archive] == [FILM.shape] * 2
+        assert archive[0].calibration.origin["frame_time_s"] == "manifest"
+
+
+def test_a_run_says_why_a_calibration_is_not_believed(tmp_path):
+    path = written(tmp_path, "film.emd", [("x", "nm", 4e4), ("y", "nm", 4e4), MOVIE["t"]])
+    [row] = describe(path).to_dict("records")
+    assert "its pixel size is not known: EMD dim2 'y'" in row["problems"]
+    assert "would make it 4e+04 nm" in uncalibrated(open_movie(path))
+    assert uncalibrated(open_movie(path, pixel_size_nm=4e4)) is None
+
+
+def test_what_was_said_by_the_user_is_kept_in_the_store_that_is_converted(tmp_path):
+    np.save(tmp_path / "a.npy", FILM)
+    [store] = convert(tmp_path / "a.npy", tmp_path / "a.zarr", pixel_size_nm=12, frame_time_s=0.5)
+    assert open_reader(store).calibration.known() == {"pixel_size_nm": 12, "frame_time_s": 0.5}

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stemkin.cli.calls import go_on, run_to_the_end, settings_of
+from stemkin.cli.calls import go_on, quiet, run_to_the_end, settings_of
 from stemkin.cli.exits import worth_saying
 from stemkin.cli.options import (
     Channel,
@@ -176,7 +176,9 @@ def info_command(
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
     from stemkin.description import describe, listing
 
-    described = describe(inputs, dataset=dataset, channel=channel, time_axis=time_axis)
+    # what is wrong with a source stands in the listing, once
+    with quiet("stemkin.archive", "stemkin.movie"):
+        described = describe(inputs, dataset=dataset, channel=channel, time_axis=time_axis)
     typer.echo(listing(described))
     if not (described["movie"] != "").any():
         raise typer.Exit(BAD_USAGE)

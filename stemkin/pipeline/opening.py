@@ -111,17 +111,25 @@ def _why_none(sources: Sequence[str], problems: Sequence[tuple[str, str]]) -> st
 
 def uncalibrated(movie: Movie) -> str | None:
     """Return what is missing before positions are lengths and frames are times, or None."""
+    doubts = movie.calibration.doubts
     if movie.pixel_size_nm is None:
         return (
-            "the file does not say how large a pixel is; give it with --pixel-size-nm or in a "
-            "manifest"
+            f"the file does not say how large a pixel is{_because(doubts.get('pixel_size_nm'))}; "
+            "give it with --pixel-size-nm or in a manifest"
         )
     if movie.frame_time_s is None and movie.n_frames > 1:
         return (
-            "the file does not say how long a frame takes; give it with --frame-time-s or in a "
-            "manifest"
+            f"the file does not say how long a frame takes{_because(doubts.get('frame_time_s'))}; "
+            "give it with --frame-time-s or in a manifest"
         )
     return None
+
+
+def _because(doubt: str | None) -> str:
+    """Return why what the file states is not believed, in brackets."""
+    if not doubt:
+        return ""
+    return f" ({doubt})"
 
 
 def _absolute(source: str) -> str:

@@ -31,6 +31,12 @@ def open_hdf5(place: Place, options: Options) -> FileReader:
     MovieError
         If it is not whole, or holds nothing that can be a movie, or several such things.
     """
+    if place.head().startswith(b"CDF"):
+        msg = (
+            f"{place} is netCDF 3, which is no HDF5; write it as netCDF 4 "
+            "(to_netcdf(..., engine='h5netcdf'))"
+        )
+        raise MovieError(msg)
     with opened_hdf5(place) as file:
         return _reader(file, place, options)
 

@@ -18,6 +18,9 @@ from stemkin.readers.zarr_store import is_zarr_folder
 MANIFESTS = (".csv", ".toml")
 UNFINISHED = ".zarr.part"
 """What ``stemkin convert`` has not finished."""
+MAX_KINDS = 6
+MAX_COUNTED = 10_000
+"""So many kinds of files are named where none is a movie, after so many files were looked at."""
 RESULTS_MARK = "run.json"
 """A folder with this file holds results, not movies."""
 
@@ -115,7 +118,24 @@ def why_nothing(place: Place) -> str:
             f"the folder {place} holds {len(pictures)} pictures ({pictures[0]}, ...), which are "
             "frames only if all are numbered: frame_0001.png, frame_0002.png, ..."
         )
-    return f"the folder {place} holds no file of a format that stemkin reads"
+    kinds = _kinds_below(place)
+    if not kinds:
+        return f"the folder {place} holds no files"
+    counted = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(MAX_KINDS))
+    return f"the folder {place} holds no file of a format that stemkin reads, but {counted}"
+
+
+def _kinds_below(folder: Place) -> Counter[str]:
+    """Return how many files of each kind lie in a folder and its subfolders, by their suffix."""
+    kinds: Counter[str] = Counter()
+    to_look = [folder]
+    while to_look and kinds.total() < MAX_COUNTED:
+        for path, is_folder in _inside(to_look.pop()):
+            if is_folder:
+                to_look.append(place_of(path))
+            else:
+                kinds[os.path.splitext(path)[1].lower() or "without a suffix"] += 1
+    return kinds
 
 
 def _is_store(folder: Place) -> bool:

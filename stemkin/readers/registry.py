@@ -151,7 +151,7 @@ def _is_picture(head: bytes) -> bool:
     )
 
 
-ZARR = Format("Zarr", (".zarr", ".zarr.zip"), "stemkin.readers.zarr_store:open_zarr")
+ZARR = Format("Zarr", (".zarr", ".zarr.zip", ".zspy"), "stemkin.readers.zarr_store:open_zarr")
 
 FORMATS: tuple[Format, ...] = (
     ZARR,
@@ -163,7 +163,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "HDF5",
-        (".h5", ".hdf5", ".hdf", ".nxs", ".hspy", ".emd"),
+        (".h5", ".hdf5", ".hdf", ".nxs", ".hspy", ".emd", ".nc"),
         "stemkin.readers.hdf5:open_hdf5",
         begins(b"\x89HDF\r\n\x1a\n"),
         guarded=True,

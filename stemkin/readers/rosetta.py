@@ -22,8 +22,8 @@ from stemkin.readers.base import FileReader, Options
 from stemkin.readers.calibration import calibration_along
 from stemkin.readers.choice import Candidate, chosen
 from stemkin.readers.errors import MovieError, opening
-from stemkin.readers.hyperspy import axes_of_signal, kind_of_signal
 from stemkin.readers.place import Place
+from stemkin.readers.rosetta_axes import rosetta_axes, rosetta_kind
 
 COMPARED_BYTES = 2**28
 """So many bytes of pixels are read twice, once, to see that parts are read as the whole is."""
@@ -51,9 +51,9 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
     number, note = _chosen(signals, place, options)
     signal = signals[number]
     data = signal["data"]
-    axes = axes_of_signal(_described(signal, module), "RosettaSciIO axis")
+    axes = rosetta_axes(signal, module)
     plan = frames_in(data.shape, axes, data.dtype, place, options)
-    is_none = kind_of_signal(signal["axes"], _signal_type(signal))
+    is_none = rosetta_kind(signal)
     if is_none and options.time_axis is None:
         msg = f"{place} is no movie but {is_none} (its signal type or its axes say so)"
         raise MovieError(msg)
@@ -71,21 +71,6 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
         notes=tuple(filter(None, [note, plan.note, of_reading])),
         **about,
     )
-
-
-def _described(signal: dict[str, Any], module: str) -> list[dict[str, Any]]:
-    """Return what the library says of the axes.
-
-    Ripple calls its third dimension depth, whatever it is.
-    """
-    if not module.endswith("ripple"):
-        return list(signal["axes"])
-    named = {"depth": "image number"}
-    return [{**axis, "name": named.get(axis["name"], axis["name"])} for axis in signal["axes"]]
-
-
-def _signal_type(signal: dict[str, Any]) -> Any:
-    return (signal.get("metadata") or {}).get("Signal", {}).get("signal_type")
 
 
 def _module_for(place: Place) -> str:

@@ -60,8 +60,15 @@ def is_zarr_folder(place: Place) -> bool:
     return any((place / name).exists() for name in ZARR_FILES)
 
 
+def is_zipped(place: Place) -> bool:
+    """Tell whether a store is a ZIP file, as HyperSpy's may be under the suffix of its folders."""
+    if place.ends_with(".zspy"):
+        return not place.is_folder()
+    return place.ends_with(".zip")
+
+
 def _store(place: Place) -> Any:
-    if place.ends_with(".zip"):
+    if is_zipped(place):
         from zarr.storage import ZipStore
 
         if place.is_remote:
@@ -117,7 +124,7 @@ def _reader(found: FoundArray, place: Place, options: Options) -> FileReader:
 
 
 def _layout(array: Any, plan: AxisPlan, place: Place) -> Layout | None:
-    if plan.index != ("t", "y", "x") or place.ends_with(".zip"):
+    if plan.index != ("t", "y", "x") or is_zipped(place):
         return None
     return layout_of(array, place / array.path)
 
@@ -133,13 +140,13 @@ def _check_promise(array: Any, place: Place) -> None:
     if n_chunks > 10**6 or frame_bytes > ALWAYS_PLAUSIBLE_BYTES:
         promised = math.prod(array.shape) * np.dtype(array.dtype).itemsize
         folder = place
-        if not place.ends_with(".zip"):
+        if not is_zipped(place):
             folder = place / array.path
         check_promise(promised, sum(size for _, size, _ in _files_of(folder)), place)
 
 
 def _finished(array: Any, place: Place) -> bool:
-    return bool(dict(array.attrs).get(COMPLETE, {}).get("complete")) and not place.ends_with(".zip")
+    return bool(dict(array.attrs).get(COMPLETE, {}).get("complete")) and not is_zipped(place)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -169,7 +176,7 @@ class ZarrReader(FileReader):
         import hashlib
 
         folder = self.place / self.array_path
-        if self.place.ends_with(".zip"):
+        if is_zipped(self.place):
             return self.place.identity()
         return f"{self.place} {hashlib.sha256(repr(_files_of(folder)).encode()).hexdigest()[:32]}"
 

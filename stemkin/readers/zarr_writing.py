@@ -230,8 +230,9 @@ def ome_metadata(job: Job) -> dict[str, Any]:
             {"path": ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}
         ],
     }
-    if "dose_rate_e_per_nm2_s" in known:
-        image["metadata"] = {"dose_rate_e_per_nm2_s": known["dose_rate_e_per_nm2_s"]}
+    if known:
+        # under stemkin's own names too: the dose has no other place, and what the user says is kept
+        image["metadata"] = dict(known)
     return {"version": "0.5", "multiscales": [image]}
 
 
