@@ -196,7 +196,17 @@ def write_ome_zarr5(path, frames):
     group.create_array("0", data=frames)
 
 
-def write_mrc(path, frames, *, cell_angstrom=0.3, extended=0, mode=None):
+def write_mrc(
+    path,
+    frames,
+    *,
+    cell_angstrom=0.3,
+    extended=0,
+    mode=None,
+    kind=b"",
+    entries=b"",
+    per_section=(0, 0),
+):
     """MRC2014 by its definition (Cheng et al., J. Struct. Biol. 192, 146 (2015))."""
     mode = (
         {"i1": 0, "i2": 1, "f4": 2, "u2": 6, "f2": 12}[frames.dtype.str[1:]]
@@ -207,10 +217,13 @@ def write_mrc(path, frames, *, cell_angstrom=0.3, extended=0, mode=None):
     header = bytearray(1024)
     struct.pack_into("<10i", header, 0, width, height, n, mode, 0, 0, 0, width, height, n)
     struct.pack_into("<3f", header, 40, cell_angstrom * width, cell_angstrom * height, n)
-    struct.pack_into("<i", header, 92, extended)
+    entries = entries or b"\7" * extended
+    struct.pack_into("<i", header, 92, len(entries))
+    header[104 : 104 + len(kind)] = kind
+    struct.pack_into("<2h", header, 128, *per_section)
     header[208:216] = b"MAP \x44\x44\0\0"
     with open(path, "wb") as file:
-        file.write(bytes(header) + b"\7" * extended + frames.tobytes())
+        file.write(bytes(header) + entries + frames.tobytes())
 
 
 def write_ser(

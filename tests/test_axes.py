@@ -522,3 +522,34 @@ def test_what_was_said_by_the_user_is_kept_in_the_store_that_is_converted(tmp_pa
     np.save(tmp_path / "a.npy", FILM)
     [store] = convert(tmp_path / "a.npy", tmp_path / "a.zarr", pixel_size_nm=12, frame_time_s=0.5)
     assert open_reader(store).calibration.known() == {"pixel_size_nm": 12, "frame_time_s": 0.5}
+
+
+def fei_entries(*, days=None, tilt=0.0):
+    """Return an extended header as the library of the format lays it out."""
+    dtypes = pytest.importorskip("mrcfile.dtypes")
+    entries = np.zeros(7, dtypes.get_ext_header_dtype(b"FEI1"))
+    entries["Metadata size"] = entries.dtype.itemsize
+    entries["Alpha tilt"] = tilt
+    entries["Timestamp"] = 46_000 + np.arange(7) * 0.5 / 86_400 if days is None else days
+    entries["Pixel size X"] = entries["Pixel size Y"] = 3e-11
+    return entries.tobytes()
+
+
+def test_extended_headers_of_mrc_say_time_and_tilt(tmp_path):
+    path = tmp_path / "a.mrc"
+    files.write_mrc(path, FILM, cell_angstrom=0, kind=b"FEI1", entries=fei_entries())
+    assert_is_the_film(open_reader(path), BOTH)
+    files.write_mrc(path, FILM, kind=b"FEI1", entries=fei_entries(days=46_000))
+    assert_is_the_film(open_reader(path), SIZE)
+    tilted = fei_entries(tilt=np.linspace(-60, 60, 7))
+    files.write_mrc(path, FILM, kind=b"FEI1", entries=tilted)
+    with pytest.raises(MovieError, match="no movie but a tilt series"):
+        open_reader(path)
+    for tilts, is_series in ((np.arange(7), True), (np.zeros(7), False)):
+        stored = (100 * tilts).astype("<i2").tobytes()
+        files.write_mrc(path, FILM, kind=b"SERI", entries=stored, per_section=(2, 1))
+        if is_series:
+            with pytest.raises(MovieError, match="no movie but a tilt series"):
+                open_reader(path)
+        else:
+            assert_is_the_film(open_reader(path), SIZE)

@@ -1,7 +1,7 @@
 """MRC (MRC2014 and its older kin): a 1024-byte header, then sections of one type, the frames.
 
-The pixel size is the cell length over the grid's intervals, in angstrom. MRC knows no time. Rows
-are taken as they are stored.
+The pixel size is the cell length over the grid's intervals, in angstrom. MRC itself knows no time;
+extended headers may (`stemkin.readers.mrc_sections`). Rows are taken as they are stored.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from stemkin.readers.axis import Axis
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.calibration import calibration_along
 from stemkin.readers.errors import MovieError
+from stemkin.readers.mrc_sections import sections_of
 from stemkin.readers.place import Place
 from stemkin.readers.raw import raw_reader
 
@@ -51,7 +52,7 @@ def open_mrc(place: Place, options: Options) -> FileReader:
     if extended < 0:
         msg = f"{place} is not a whole MRC file: its extended header has {extended} bytes"
         raise MovieError(msg)
-    axes = _axes(head, endian)
+    axes = _axes(head, endian, sections_of(place, head, endian, nz))
     plan = frames_in((nz, ny, nx), axes, np.dtype(MODES[mode]), place, options)
     about = calibration_along(plan.named(axes))
     stored = np.dtype(MODES[mode]).newbyteorder(endian)
@@ -77,11 +78,11 @@ def _is_unsigned(head: bytes, endian: str, mode: int) -> bool:
     return mode == 0 and imod == 1146047817 and not flags & 1
 
 
-def _axes(head: bytes, endian: str) -> list[Axis]:
+def _axes(head: bytes, endian: str, sections: dict[str, Axis]) -> list[Axis]:
     """Return the axes (sections, y, x) as the header has them.
 
     Space group 1 with as many sections as the cell has intervals is a volume; in a stack of images
-    the sections are only counted.
+    the sections are only counted, unless the extended header says more (`sections_of`).
     """
     # three numbers each, in the order x, y, z: pixels at 0, intervals of the grid at 28, and the
     # cell in angstrom at 40; the space group is at 88
@@ -94,7 +95,9 @@ def _axes(head: bytes, endian: str) -> list[Axis]:
     )
     is_volume = space_group == 1 and grid[2] == pixels[2] > 1
     if not is_volume:
-        z = Axis("image number")
+        z = sections.get("t", Axis("image number"))
+    if y.step is None and x.step is None:
+        y, x = sections.get("y", y), sections.get("x", x)
     return [z, y, x]
 
 
