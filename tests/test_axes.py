@@ -3,6 +3,7 @@
 import itertools
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -14,7 +15,7 @@ from stemkin.description import describe
 from stemkin.movie import open_movie
 from stemkin.pipeline.opening import uncalibrated
 from stemkin.readers import MovieError, Options, open_reader
-from stemkin.readers.axes import frames_in
+from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.axis import Axis, meaning_of
 from stemkin.readers.units import in_nanometres, in_seconds, quantity_of
 from tests import movie_files as files
@@ -553,3 +554,118 @@ def test_extended_headers_of_mrc_say_time_and_tilt(tmp_path):
                 open_reader(path)
         else:
             assert_is_the_film(open_reader(path), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("index", "chunk", "together"),
+    [(("t", "y", "x"), 10_000, 10_000), (("x", "y", "t"), 10_000, 256), (("y", "x", "t"), 4, 4)],
+)
+def test_a_block_of_transposed_frames_stays_small(index, chunk, together):
+    lengths = [{"t": 10_000, "y": 1024, "x": 512}[letter] for letter in index]
+    plan = AxisPlan(index, tuple(lengths))
+    assert plan.frames_together(chunk, np.dtype("u2")) == together
+
+
+def test_chunks_across_frames_give_the_same_frames(tmp_path):
+    with h5py.File(tmp_path / "a.emd", "w") as file:
+        group = file.create_group("signals/film")
+        group.attrs["emd_group_type"] = 1
+        group.create_dataset("data", data=FILM.transpose(2, 1, 0), chunks=(8, 8, 7), compression=1)
+        for i, name in enumerate(("x", "y", "")):
+            group.create_dataset(f"dim{i + 1}", data=[0, 0.03]).attrs["name"] = name
+    reader = open_reader(tmp_path / "a.emd")
+    assert (reader.frames_per_chunk, reader.chunks) == (7, (8, 8, 7))
+    np.testing.assert_array_equal(reader.read(2, 5), FILM[2:5])
+
+
+def hyperspy_group(file, title, data, axes, *, signal_type="", navigate=(True, False, False)):
+    group = file.create_group(f"Experiments/{title}")
+    group["data"] = data
+    for i, (name, unit, step) in enumerate(axes):
+        said = {"name": name, "units": unit, "scale": step, "navigate": navigate[i]}
+        group.create_group(f"axis-{i}").attrs.update(said)
+    group.create_group("metadata/Signal").attrs["signal_type"] = signal_type
+
+
+def test_a_movie_beside_what_is_none_is_read_and_the_others_are_named(tmp_path):
+    movie = [MOVIE[letter] for letter in "tyx"]
+    spectra = [MOVIE["y"], MOVIE["x"], ("Energy", "keV", 0.01)]
+    with h5py.File(tmp_path / "a.hspy", "w") as file:
+        hyperspy_group(file, "EDS", FILM, spectra, navigate=(True, True, False))
+        hyperspy_group(file, "HAADF", FILM, movie)
+    reader = open_reader(tmp_path / "a.hspy")
+    assert_is_the_film(reader, BOTH)
+    assert reader.notes == (
+        "dataset '/Experiments/HAADF/data' is read; '/Experiments/EDS/data': no movies",
+    )
+    with pytest.raises(MovieError, match="a spectrum image"):
+        open_reader(tmp_path / "a.hspy", Options(dataset="Experiments/EDS/data"))
+
+
+@pytest.mark.parametrize(
+    ("signal_type", "navigate", "names", "thing"),
+    [
+        ("EELS", (True, True, False), ("", "", ""), r"a spectrum image \(electron energy loss"),
+        ("electron_diffraction", (True, False, False), ("", "", ""), "diffraction patterns"),
+        ("", (True, True, False), ("", "", ""), "a spectrum at each place"),
+        ("", (True, False, False), ("", "", ""), ""),
+        ("", (False, False, False), ("", "", ""), ""),
+        ("", (True, True, False), ("x", "y", "time"), ""),
+    ],
+)
+def test_signals_of_hyperspy_say_what_they_are(tmp_path, signal_type, navigate, names, thing):
+    frames = FILM
+    if "time" in names:
+        frames = FILM.transpose(2, 1, 0)
+    axes = [(name or "<undefined>", "<undefined>", 1.0) for name in names]
+    with h5py.File(tmp_path / "a.hspy", "w") as file:
+        hyperspy_group(file, "a", frames, axes, signal_type=signal_type, navigate=navigate)
+    if not thing:
+        assert_is_the_film(open_reader(tmp_path / "a.hspy"), {})
+        return
+    with pytest.raises(MovieError, match=f"is no movie but {thing}"):
+        open_reader(tmp_path / "a.hspy")
+
+
+def test_nexus_of_every_age_says_the_order_of_its_axes(tmp_path):
+    turned = FILM.transpose(1, 2, 0)
+    with h5py.File(tmp_path / "old.nxs", "w") as file:
+        data = file.create_group("entry/data")
+        data.attrs["NX_class"] = "NXdata"
+        data["counts"] = turned
+        data["counts"].attrs.update(signal=1, axes="y:x:time")
+    with h5py.File(tmp_path / "indices.nxs", "w") as file:
+        data = file.create_group("entry/data")
+        data.attrs.update(NX_class="NXdata", signal="counts", axes=["time"], time_indices=2)
+        data["counts"] = turned
+        data["time"] = np.arange(7) * 0.5
+        data["time"].attrs["units"] = "s"
+    assert_is_the_film(open_reader(tmp_path / "old.nxs"), {})
+    assert_is_the_film(open_reader(tmp_path / "indices.nxs"), {"frame_time_s": 0.5})
+    with h5py.File(tmp_path / "indices.nxs", "r+") as file:
+        file["entry/data/counts"].attrs["interpretation"] = "spectrum"
+    with pytest.raises(MovieError, match="is no movie but spectra"):
+        open_reader(tmp_path / "indices.nxs")
+
+
+def test_images_of_emd_that_have_texts_are_channels(tmp_path):
+    """As py4DSTEM writes the maps of one scan, each with its name."""
+    with h5py.File(tmp_path / "a.emd", "w") as file:
+        group = file.create_group("root/maps")
+        group.attrs["emd_group_type"] = "array"
+        group["realslice"] = FILM.transpose(1, 2, 0)
+        for i, name in enumerate(("R_x", "R_y")):
+            group[f"dim{i}"] = np.arange(FILM.shape[i + 1]) * 0.03
+            group[f"dim{i}"].attrs.update(name=name, units="nm")
+        group["dim2"] = [f"map {i}" for i in range(7)]
+    with pytest.raises(MovieError, match="7 channels; choose one"):
+        open_reader(tmp_path / "a.emd")
+    chosen = open_reader(tmp_path / "a.emd", Options(channel=3))
+    np.testing.assert_array_equal(chosen.read(0, 1)[0], FILM[3].T)
+
+
+def test_arrays_of_matlab_are_stored_the_other_way_round(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["film"] = FILM.transpose(0, 2, 1)
+        file["film"].attrs["MATLAB_class"] = np.bytes_("uint16")
+    assert_is_the_film(open_reader(tmp_path / "a.mat"), {})

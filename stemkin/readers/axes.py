@@ -41,6 +41,10 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue (ITU-R BT.709), which make a false-colour map monotonic again."""
 
 
+MOST_TOGETHER_BYTES = 2**28
+"""A block of frames is not larger than this because of how the storage cuts them."""
+
+
 @remembered
 @dataclass(frozen=True)
 class AxisPlan:
@@ -85,6 +89,19 @@ class AxisPlan:
         if letter not in self.index:
             return None
         return self.index.index(letter)
+
+    def frames_together(self, chunk: int, dtype: np.dtype) -> int:
+        """Return how many frames a block should hold, of a storage that keeps `chunk` together.
+
+        Where frames do not come first, a chunk is a piece of many frames: it is decoded again for
+        each block rather than have a block hold more than `MOST_TOGETHER_BYTES`.
+        """
+        n, height, width = self.shape
+        together = min(chunk, n)
+        if self.axis("t") == 0:
+            return together
+        frame_bytes = height * width * dtype.itemsize
+        return max(1, min(together, MOST_TOGETHER_BYTES // max(1, frame_bytes)))
 
     def named(self, axes: Sequence[Axis]) -> dict[str, Axis]:
         """Return which of `axes`, one per axis of the array, are t, y and x, by letter."""

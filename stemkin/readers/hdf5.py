@@ -63,7 +63,7 @@ def _reader(file: Any, place: Place, options: Options) -> FileReader:
     time = plan.axis("t")
     frames_per_chunk = 1
     if dataset.chunks is not None and time is not None:
-        frames_per_chunk = min(int(dataset.chunks[time]), plan.shape[0])
+        frames_per_chunk = plan.frames_together(int(dataset.chunks[time]), stored)
     return Hdf5Reader(
         place=place,
         shape=plan.shape,

@@ -105,7 +105,7 @@ def _reader(found: FoundArray, place: Place, options: Options) -> FileReader:
     time = plan.axis("t")
     frames_per_unit = frames_per_chunk = 1
     if time is not None:
-        frames_per_unit = min(int(unit[time]), plan.shape[0])
+        frames_per_unit = plan.frames_together(int(unit[time]), stored)
         frames_per_chunk = int(array.chunks[time])
     return ZarrReader(
         place=place,
