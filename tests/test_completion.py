@@ -132,7 +132,7 @@ def test_a_run_that_stops_between_movies_goes_on_to_the_same_bytes(
 
 @pytest.mark.equality
 def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(
-    movies, one_after_another, tmp_path, monkeypatch
+    movies, one_after_another, two_processes, tmp_path, monkeypatch
 ):
     out, seen, write_report = tmp_path / "out", [], completion.write_report
 
@@ -148,7 +148,7 @@ def test_numbers_so_far_stand_beside_the_run_and_are_gone_at_its_end(
 
     monkeypatch.setattr(completion, "SO_FAR_EVERY_S", 0.0)
     monkeypatch.setattr(completion, "write_report", write_and_look)
-    with connect("processes", workers=2):
+    with connect(two_processes):
         run(movies, out, one_after_another, order=random.Random(2).sample(NAMES, len(NAMES)))
     n_movies = []
     for name, page, tables in seen:

@@ -115,13 +115,15 @@ def test_shards_are_whole_chunks_of_both_stores_and_pixels_stay(
 
 
 @pytest.mark.parametrize("where", ["synchronous", "threads", "processes"])
-def test_every_scheduler_writes_the_same_bytes(tmp_path, where):
+def test_every_scheduler_writes_the_same_bytes(tmp_path, where, request):
+    if where == "processes":
+        where = request.getfixturevalue("two_processes")
     frames = files.pixels(n=64, height=64, width=64)
     np.save(tmp_path / "a.npy", frames)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversion, "BLOCK_MIB", 1 / 16)
         convert(tmp_path / "a.npy", tmp_path / "expected.zarr")
-        with connect(where, workers=2):
+        with connect(where):
             convert(tmp_path / "a.npy", tmp_path / "a.zarr")
     assert content(tmp_path / "a.zarr") == content(tmp_path / "expected.zarr")
 

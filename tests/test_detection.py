@@ -14,6 +14,7 @@ from stemkin.detection import assemble_frames, detect, detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.readers import ArrayReader
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
 
@@ -153,14 +154,8 @@ def test_threads_give_the_same_rows(movie, whole):
 
 
 @pytest.mark.cluster
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_two_processes_give_the_same_rows(movie, whole):
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
-    ):
+def test_two_processes_give_the_same_rows(movie, whole, two_processes):
+    with connect(two_processes):
         rows = detect(movie, FourierDetector(), frames_per_block=2)
         found, table = dask.compute(rows, rows.experiment.frames)
     assert_same_rows(found, whole.detections)

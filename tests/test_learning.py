@@ -21,6 +21,7 @@ from stemkin.materials import Material
 from stemkin.model import scaled
 from stemkin.model.files import arrays_of
 from stemkin.movie import Movie
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
 
@@ -145,18 +146,8 @@ def test_every_scheduler_learns_the_same_model(model, paper_movie, scheduler):
 
 @pytest.mark.equality
 @pytest.mark.cluster
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # distributed's sockets, on closing
-def test_two_processes_learn_the_same_model(model, paper_movie):
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        Client(cluster),
-    ):
+def test_two_processes_learn_the_same_model(model, paper_movie, two_processes):
+    with connect(two_processes):
         assert_same_model(learn(paper_movie, n_frames=8, seed=1), model)
 
 

@@ -18,6 +18,7 @@ from stemkin.linking import LinkSettings, link, meetings
 from stemkin.linking.clock import Clock
 from stemkin.linking.settings import MAX_GAP_FRAMES
 from stemkin.rows.table import with_experiment
+from stemkin.schedulers.clients import connect
 from tests.strategies import assert_same_rows, computes
 
 ID = 2**24
@@ -515,9 +516,7 @@ def test_threads_and_the_synchronous_scheduler_agree():
 
 
 @pytest.mark.cluster
-def test_two_processes_agree_with_one():
-    from distributed import Client, LocalCluster
-
+def test_two_processes_agree_with_one(two_processes):
     points, _, frames = wanderers(np.random.default_rng(0), 12, 10)
     rows = detections(points)
     tracks = link(
@@ -527,10 +526,7 @@ def test_two_processes_agree_with_one():
         max_gap_frames=1,
     )
     wanted = tracks.compute(scheduler="synchronous")
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
-    ):
+    with connect(two_processes):
         assert_same_rows(tracks.compute(), wanted)
 
 

@@ -69,8 +69,10 @@ def test_one_compute_reads_each_frame_once(path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["synchronous", "threads", "processes"])
-def test_every_scheduler_reads_the_same_pixels(path, where):
-    with connect(where, workers=2):
+def test_every_scheduler_reads_the_same_pixels(path, where, request):
+    if where == "processes":
+        where = request.getfixturevalue("two_processes")
+    with connect(where):
         np.testing.assert_array_equal(
             open_movie(path).to_dask(frames_per_block=4).compute(), files.pixels(n=12)
         )

@@ -88,8 +88,8 @@ def test_a_run_leaves_the_folder_that_the_design_promises(calm):
 
 
 @pytest.mark.equality
-def test_two_processes_and_threads_write_the_same_bytes(movies, calm, tmp_path):
-    with connect("processes", workers=2):
+def test_two_processes_and_threads_write_the_same_bytes(movies, calm, two_processes, tmp_path):
+    with connect(two_processes):
         assert sk.run(movies, tmp_path / "results", config=CONFIG).exit_code == 0
     assert tables_of(tmp_path / "results") == tables_of(calm)
 

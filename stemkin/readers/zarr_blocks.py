@@ -5,9 +5,9 @@ with blosc or zstd, or not at all, perhaps in shards, perhaps with checksums) th
 bytes of a block at once and decodes each chunk straight into its place in the result while the disk
 fetches the next. `layout_of` says whether an array has that layout; others go to zarr-python.
 
-Measured on local files (`benchmarks/bench_zarr.py`): zarr-python takes 1.7 to 2.9 times the CPU, its
-codec pipeline of zarrs 1.05 to 1.35 times. That pipeline uses all cores in each task unless told
-otherwise and leaves fsspec stores (S3) to zarr-python, so this file stays.
+Measured on local files (`benchmarks/bench_zarr.py`): zarr-python takes 1.7 to 2.9 times the CPU,
+and with the codec pipeline of zarrs 1.05 to 1.35 times. That pipeline uses all cores in each task
+unless told otherwise and leaves fsspec stores (S3) to zarr-python, so this file stays.
 
 Nothing is allocated but the frames asked for and their compressed bytes: what a chunk's header
 claims is checked against the place that it has.
