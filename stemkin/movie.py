@@ -204,7 +204,8 @@ def open_movie(
     name
         What to call the movie; the file's name without its suffix unless told otherwise.
     dataset
-        Path of the array inside a Zarr group, an HDF5 or an NPZ file that holds several.
+        Which one, where a file holds several images or arrays: the path of an array (Zarr, HDF5,
+        NPZ), the number or name of an image (DM, TIFF, OME), of a stream or a signal.
     channel
         Which detector, where the file holds several.
     time_axis

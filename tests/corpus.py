@@ -174,6 +174,22 @@ def available(*libraries: str) -> bool:
     return all(find_spec(name) is not None for name in libraries)
 
 
+def by_rosetta(module: str) -> dict[str, Callable[[Path], np.ndarray]]:
+    """Return how RosettaSciIO reads a file as a whole, where it is installed."""
+    if not available("rsciio"):
+        return {}
+
+    def read(path: Path) -> np.ndarray:
+        from importlib import import_module
+
+        logging.getLogger("rsciio").setLevel(logging.CRITICAL)
+        signals = import_module(f"rsciio.{module}").file_reader(str(path))
+        images = [np.asarray(one["data"]) for one in signals]
+        return max(reversed(images), key=lambda image: image.ndim)
+
+    return {"rsciio": read}
+
+
 def every_case(scale: int = 1) -> Iterator[Case]:
     """Yield the whole corpus; `scale` multiplies the numbers of frames and pixels."""
     from tests import (

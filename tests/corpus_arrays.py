@@ -96,7 +96,9 @@ def tiff(scale: int) -> Iterator[Case]:
     for big, pages, codec in itertools.product((False, True), (False, True), (None, "zlib")):
         frames = film("i2", shape)
         write = partial(_tiff, frames, bigtiff=big, one_by_one=pages, compression=codec)
-        yield Case("TIFF", f"big {big} pages {pages} {codec}", ".tif", write, frames)
+        others = {} if pages else read_by
+        yield Case("TIFF", f"big {big} pages {pages} {codec}", ".tif", write, frames,
+                   read_by=others)  # fmt: skip
     yield from _described(shape)
     yield from _several(shape)
     coloured = film("u1", (*shape, 3))
@@ -130,7 +132,8 @@ def _described(shape) -> Iterator[Case]:
             tifffile.imwrite, data=frames, imagej=True, resolution=(1 / step, 1 / step),
             metadata=said, compression=codec,
         )  # fmt: skip
-        yield Case("ImageJ", f"{unit} {codec}", ".tif", write, frames, BOTH)
+        yield Case("ImageJ", f"{unit} {codec}", ".tif", write, frames, BOTH,
+                   read_by={"tifffile": tifffile.imread})  # fmt: skip
     bare = partial(tifffile.imwrite, data=frames, imagej=True, metadata={"axes": "TYX"})
     yield Case("ImageJ", "without calibration", ".tif", bare, frames)
     printed = partial(tifffile.imwrite, data=frames, resolution=(300, 300), resolutionunit=2,

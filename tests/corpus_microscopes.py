@@ -19,6 +19,7 @@ from tests.corpus import (
     TIMES,
     Case,
     available,
+    by_rosetta,
     film,
     larger,
 )
@@ -29,6 +30,8 @@ def mrc(scale: int) -> Iterator[Case]:
     for dtype, extended in itertools.product(("i1", "i2", "u2", "f2", "f4"), (0, 128)):
         frames = film(dtype, shape)
         read_by = {"mrcfile": _mrcfile} if available("mrcfile") and not extended else {}
+        if available("ncempy") and dtype in ("i2", "u2", "f4"):
+            read_by["ncempy"] = _ncem_mrc
         write = partial(files.write_mrc, frames=frames, extended=extended)
         yield Case("MRC", f"{dtype} {extended}", ".mrc", write, frames, SIZE, read_by=read_by)
     write = partial(files.write_mrc, frames=film("f4", shape), cell_angstrom=1.0)
@@ -47,6 +50,12 @@ def _mrcfile(path):
 
     with mrcfile.open(path, permissive=True) as file:
         return np.array(file.data)
+
+
+def _ncem_mrc(path):
+    from ncempy.io.mrc import mrcReader
+
+    return mrcReader(str(path))["data"]
 
 
 def _by_mrcfile(frames, path):
@@ -82,18 +91,9 @@ def _ncem_ser(path):
     return np.asarray(serReader(str(path))["data"])[:, ::-1]  # it turns frames upside down
 
 
-def _rsciio(module):
-    def read(path):
-        from importlib import import_module
-
-        return import_module(f"rsciio.{module}").file_reader(str(path))[-1]["data"]
-
-    return read
-
-
 def dm(scale: int) -> Iterator[Case]:
     shape = larger(scale)
-    others = {"rsciio": _rsciio("digitalmicrograph")} if available("rsciio") else {}
+    others = by_rosetta("digitalmicrograph")
     if available("ncempy"):
         others["ncempy"] = _ncem_dm
     for dtype, version, order in itertools.product(("u1", *DTYPES[1:]), (3, 4), "<>"):

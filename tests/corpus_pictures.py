@@ -24,10 +24,10 @@ def pictures(scale: int) -> Iterator[Case]:
         ".gif": {}, ".apng": {"format": "PNG"}, ".png": {}, ".webp": {"lossless": True},
     }.items():  # fmt: skip
         for duration in (20, 500):
-            write = partial(_animation, frames, duration=duration, **more)
+            write = partial(files.write_animation, frames=frames, duration=duration, **more)
             yield Case("picture", f"{suffix} {duration} ms", suffix, write, frames)
     for dtype in ("u1", "u2", "?"):
-        write = partial(_animation, film(dtype, shape)[:1])
+        write = partial(files.write_animation, frames=film(dtype, shape)[:1])
         factor = 255 if dtype == "?" else 1
         single = film(dtype, shape)[:1].astype("u2" if dtype == "u2" else "u1") * factor
         yield Case(
@@ -37,16 +37,7 @@ def pictures(scale: int) -> Iterator[Case]:
     rgb = np.repeat(frames[..., None], 3, -1)
     for suffix, more in {".png": {}, ".webp": {"lossless": True}}.items():
         yield Case("picture", f"grey in colours {suffix}", suffix,
-                   partial(_animation, rgb, **more), frames)  # fmt: skip
-
-
-def _animation(frames, path, **more):
-    from PIL import Image
-
-    first, *rest = [Image.fromarray(frame) for frame in frames]
-    if rest:
-        more |= {"save_all": True, "append_images": rest}
-    first.save(path, **more)
+                   partial(files.write_animation, frames=rgb, **more), frames)  # fmt: skip
 
 
 def video(scale: int) -> Iterator[Case]:
@@ -64,7 +55,7 @@ def sequence(scale: int) -> Iterator[Case]:
         ".tif": files.write_tiff_pages, ".npy": files.write_npy, ".mrc": files.write_mrc,
         ".ser": files.write_ser, ".dm3": files.write_dm,
         ".dm4": partial(files.write_dm, version=4),
-        ".png": lambda path, one: _animation(one, path),
+        ".png": files.write_animation,
     }  # fmt: skip
     names = {"padded": "f_{:04}", "plain": "f{}", "in steps of 10": "f_{}0", "from 8 on": "f{}"}
     for (suffix, write), (label, name) in itertools.product(writers.items(), names.items()):

@@ -12,7 +12,19 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
-from tests.corpus import BOTH, DTYPES, LENGTHS, SIZE_NM, TIME_S, TIMES, Case, film, larger
+from tests.corpus import (
+    BOTH,
+    DTYPES,
+    LENGTHS,
+    SIZE_NM,
+    TIME_S,
+    TIMES,
+    Case,
+    available,
+    by_rosetta,
+    film,
+    larger,
+)
 
 ORDERS = tuple("".join(order) for order in itertools.permutations("tyx"))
 """How the axes of (t, y, x) may be stored."""
@@ -109,7 +121,9 @@ def hyperspy(scale: int) -> Iterator[Case]:
     for order, (unit, step), clock in itertools.product(ORDERS, LENGTHS.items(), ("s", "ms")):
         steps = {"y": (step, unit), "x": (step, unit), "t": (TIMES[clock], clock)}
         write = partial(_hspy, stored(frames, order), _named(order, steps, "time y x"))
-        yield Case("HyperSpy", f"{order} {unit} {clock}", ".hspy", write, frames, BOTH)
+        read_by = by_rosetta("hspy") if order == "tyx" else {}
+        yield Case("HyperSpy", f"{order} {unit} {clock}", ".hspy", write, frames, BOTH,
+                   read_by=read_by)  # fmt: skip
     for name, unit in (("stack_element", ""), ("", "s"), ("Navigation", "s"), ("frame", "s")):
         steps = {"y": (SIZE_NM, "nm"), "x": (SIZE_NM, "nm"), "t": (TIME_S, unit)}
         called = [(name, TIME_S, unit), ("y", SIZE_NM, "nm"), ("x", SIZE_NM, "nm")]
@@ -124,7 +138,10 @@ def hyperspy(scale: int) -> Iterator[Case]:
 
 def _hspy(array, axes, path):
     with h5py.File(path, "w") as file:
+        file.attrs.update(file_format="HyperSpy", file_format_version="3.3")
         group = file.create_group("Experiments/film")
+        for name in ("metadata", "original_metadata", "learning_results"):
+            group.create_group(name)
         group["data"] = array
         for i, (name, step, unit) in enumerate(axes):
             group.create_group(f"axis-{i}").attrs.update(
@@ -147,7 +164,9 @@ def emd(scale: int) -> Iterator[Case]:
         spelled_clock = {"s": "[s]", "ms": "[m_s]"}[clock] if bracketed else clock
         steps = {"y": (step, spelled), "x": (step, spelled), "t": (time, spelled_clock)}
         write = partial(_emd, stored(frames, order), _named(order, steps, "time y x"))
-        yield Case("EMD", f"{order} {spelled} {spelled_clock}", ".emd", write, frames, BOTH)
+        read_by = {"ncempy": _ncem_emd} if order == "tyx" and available("ncempy") else {}
+        yield Case("EMD", f"{order} {spelled} {spelled_clock}", ".emd", write, frames, BOTH,
+                   read_by=read_by)  # fmt: skip
     # as HyperSpy writes them: x and y first, and a third axis of any name, with the time as unit
     for name in ("z", "stack_element", "depth", "time", ""):
         axes = [("x", SIZE_NM, "nm"), ("y", SIZE_NM, "nm"), (name, TIME_S, "s")]
@@ -165,6 +184,13 @@ def emd(scale: int) -> Iterator[Case]:
                    frames + channel, BOTH, options={"channel": channel})  # fmt: skip
     yield Case("Velox EMD", "two detectors", ".emd", partial(_velox, frames, 2), frames,
                must="refuse")  # fmt: skip
+
+
+def _ncem_emd(path):
+    from ncempy.io.emd import fileEMD
+
+    with fileEMD(str(path), readonly=True) as file:
+        return file.get_emdgroup(0)[0]
 
 
 def _emd(array, axes, path):

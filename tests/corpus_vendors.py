@@ -11,7 +11,7 @@ from io import BytesIO
 
 import numpy as np
 
-from tests.corpus import BOTH, LENGTHS, SIZE_NM, TIME_S, Case, available, film, larger
+from tests.corpus import BOTH, LENGTHS, SIZE_NM, TIME_S, Case, available, by_rosetta, film, larger
 
 WORDS = {"u": "unsigned", "i": "signed", "f": "float"}
 
@@ -21,7 +21,8 @@ def ripple(scale: int) -> Iterator[Case]:
     shape = larger(scale)
     for dtype in ("u1", "<u2", ">u2", "<i2", ">i2", "<i4", "<f4", ">f4", "<f8"):
         frames = film(dtype, shape)
-        yield Case("Ripple", dtype, ".rpl", partial(_ripple, frames), frames)
+        yield Case("Ripple", dtype, ".rpl", partial(_ripple, frames), frames,
+                   read_by=by_rosetta("ripple"))  # fmt: skip
 
 
 def _ripple(frames, path):
@@ -44,7 +45,7 @@ def panta_rhei(scale: int) -> Iterator[Case]:
         frames = film(dtype, shape)
         write = partial(_prz, frames, deflated)
         yield Case("Panta Rhei", f"{dtype} deflated {deflated}", ".prz", write, frames,
-                   must="read")  # fmt: skip
+                   read_by=by_rosetta("pantarhei"))  # fmt: skip
     yield Case("Panta Rhei", "one image", ".prz", partial(_prz, film("u2", shape)[0], True),
                film("u2", shape)[:1])  # fmt: skip
 
@@ -91,7 +92,8 @@ def written_by_rosetta(scale: int) -> Iterator[Case]:
     for (suffix, module), dtype in itertools.product(WRITERS.items(), ("u1", "u2", "i2", "f4")):
         frames = film(dtype, shape)
         write = partial(_by_rosetta, module, signal(frames))
-        yield Case("by HyperSpy", f"{suffix} {dtype}", suffix, write, frames, BOTH)
+        yield Case("by HyperSpy", f"{suffix} {dtype}", suffix, write, frames, BOTH,
+                   read_by=by_rosetta(module))  # fmt: skip
     frames = film("u2", shape)
     for (suffix, module), (unit, step) in itertools.product(WRITERS.items(), LENGTHS.items()):
         write = partial(_by_rosetta, module, signal(frames, unit=unit, step=step))

@@ -371,14 +371,30 @@ def write_dm(
         )
 
 
-def write_video(path, frames, *, codec="ffv1", pixel_format="gray", rate=5, gop=4):
+def write_video(path, frames, *, codec="ffv1", pixel_format="gray", rate=5, gop=4, beside=()):
+    """A video; `beside` are the frames of further streams."""
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixel_format
-        stream.codec_context.gop_size = gop
-        for array in frames:
-            frame = av.VideoFrame.from_ndarray(array, format="rgb24" if array.ndim == 3 else "gray")
-            container.mux(stream.encode(frame.reformat(format=pixel_format)))
-        container.mux(stream.encode(None))
+        streams = []
+        for film in (frames, *beside):
+            stream = container.add_stream(codec, rate=rate)
+            stream.height, stream.width, stream.pix_fmt = *film.shape[1:3], pixel_format
+            stream.codec_context.gop_size = gop
+            streams.append(stream)
+        for stream, film in zip(streams, (frames, *beside), strict=True):
+            for array in film:
+                kind = "rgb24" if array.ndim == 3 else "gray"
+                frame = av.VideoFrame.from_ndarray(array, format=kind)
+                container.mux(stream.encode(frame.reformat(format=pixel_format)))
+            container.mux(stream.encode(None))
+
+
+def write_animation(path, frames, **more):
+    """GIF, animated PNG or WebP by Pillow."""
+    from PIL import Image
+
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    if rest:
+        more |= {"save_all": True, "append_images": rest}
+    first.save(path, **more)

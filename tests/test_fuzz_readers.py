@@ -49,6 +49,9 @@ BINARY = {
     "a.h5": files.write_hdf5,
     "a.emd": files.write_berkeley_emd,
     "a.hspy": files.write_hspy,
+    "a.gif": lambda path, frames: files.write_animation(path, frames.astype("u1")),
+    "a.apng": lambda path, frames: files.write_animation(path, frames.astype("u1"), format="PNG"),
+    "a.webp": lambda path, frames: files.write_animation(path, frames.astype("u1")),
 }
 CSV = (
     'path,name,pixel_size_nm,frame_time_s,channel\na.npy,one,0.03,2.25,0\nb c.npy,"two, '

@@ -190,3 +190,30 @@ def test_each_stack_of_a_tiff_has_the_calibration_of_its_own_description(tmp_pat
             writer.write(stack, photometric="minisblack", contiguous=False, metadata=said)
     sizes = [open_movie(tmp_path / "a.tif", dataset=i).pixel_size_nm for i in (0, 1)]
     assert sizes == [0.03, 0.05]
+
+
+def test_two_streams_of_a_video_are_a_question(tmp_path):
+    grey = FILM.astype("u1")
+    files.write_video(tmp_path / "a.mkv", grey, beside=[grey[::-1]])
+    with pytest.raises(MovieError, match=r"2 images that can be movies; choose one with dataset="):
+        open_movie(tmp_path / "a.mkv")
+    for name, wanted in (("0", grey), ("1", grey[::-1])):
+        reader = open_reader(tmp_path / "a.mkv", Options(name))
+        np.testing.assert_array_equal(reader.read(0, 7), wanted)
+        np.testing.assert_array_equal(reader.read(4, 6), wanted[4:6])
+
+
+def test_several_series_of_an_emi_file_are_a_question(tmp_path):
+    (tmp_path / "film.emi").write_bytes(b"JJ....")
+    for i in (1, 2):
+        files.write_ser(tmp_path / f"film_{i}.ser", FILM + i)
+    with pytest.raises(
+        MovieError, match=r"2 series; choose one with dataset=: '0' \(film_1\.ser\), '1'"
+    ):
+        open_reader(tmp_path / "film.emi")
+    for options in (Options("1"), Options("film_2.ser"), Options(channel=1)):
+        np.testing.assert_array_equal(
+            open_reader(tmp_path / "film.emi", options).read(0, 7), FILM + 2
+        )
+    with pytest.raises(MovieError, match="no dataset '2'"):
+        open_reader(tmp_path / "film.emi", Options(channel=2))

@@ -18,7 +18,7 @@ import numpy as np
 
 from stemkin.readers.axes import LUMINANCE
 from stemkin.readers.base import FileReader, Options
-from stemkin.readers.errors import DamagedDataError, MovieError, opening
+from stemkin.readers.errors import DamagedDataError, MovieError, check_promise, opening
 from stemkin.readers.place import Place
 
 MAX_PIXELS = 2**28
@@ -52,6 +52,8 @@ def open_picture(place: Place, options: Options) -> FileReader:  # noqa: ARG001
                 "is broken"
             )
             raise MovieError(msg)
+        frame_bytes = picture.width * picture.height * max(1, len(picture.getbands()))
+        check_promise(frame_bytes, place.size(), place)
         if picture.mode not in MODES:
             msg = f"{place} holds pixels of Pillow's mode {picture.mode}, which are no intensities"
             raise MovieError(msg)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from stemkin.readers.axes import frames_in
 from stemkin.readers.axis import Axis
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.calibration import calibration_along
+from stemkin.readers.choice import Candidate, chosen
 from stemkin.readers.errors import DamagedDataError, MovieError
 from stemkin.readers.place import Place, place_of
 from stemkin.readers.raw import cut_short
@@ -37,7 +38,7 @@ LARGEST_PIXEL_M = 1e3
 
 
 def open_emi(place: Place, options: Options) -> FileReader:
-    """Open the SER file beside an EMI file; `options.channel` chooses among several. Lazy.
+    """Open the SER file beside an EMI file; `options.dataset` chooses among several. Lazy.
 
     Raises
     ------
@@ -53,13 +54,14 @@ def open_emi(place: Place, options: Options) -> FileReader:
     if not beside:
         msg = f"{place} holds no frames itself, and no {stem}_1.ser lies beside it"
         raise MovieError(msg)
-    if len(beside) > 1 and options.channel is None:
-        msg = (
-            f"{place} has {len(beside)} series, {[str(one) for one in beside[:3]]}; open one of "
-            "them, or choose with channel="
-        )
+    if options.channel is not None and options.dataset is None:
+        options = replace(options, dataset=str(options.channel))
+    series = [Candidate(str(i), (1,), one.name, one) for i, one in enumerate(beside)]
+    if options.dataset is None and len(series) > 1:
+        listed = ", ".join(f"{one.name!r} ({one.title})" for one in series)
+        msg = f"{place} has {len(series)} series; choose one with dataset=: {listed}"
         raise MovieError(msg)
-    return open_ser(beside[min(options.channel or 0, len(beside) - 1)], options)
+    return open_ser(chosen(series, place, options).candidate.what, replace(options, dataset=None))
 
 
 def open_ser(place: Place, options: Options) -> FileReader:

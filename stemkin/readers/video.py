@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from stemkin.readers.base import FileReader, Options
+from stemkin.readers.choice import Candidate, chosen
 from stemkin.readers.errors import DamagedDataError, MovieError, opening
 from stemkin.readers.place import Place
 
@@ -29,23 +30,24 @@ COLOURED = 8
 compression does."""
 
 
-# every format takes options
-def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001
+def open_video(place: Place, options: Options) -> FileReader:
     """Open a video. Lazy: its packets are counted, and its first frame is decoded.
 
     Raises
     ------
     MovieError
-        If FFmpeg finds no video in it.
+        If FFmpeg finds no video in it, or several and `options.dataset` names none.
     """
-    stamps, _ = _index(place, place.identity())
     with _container(place) as container:
-        first = _first_frame(container, place)
+        found = chosen(_candidates(container, place), place, options)
+        stream = int(found.candidate.what)
+        first = _first_frame(container, stream, place)
         rgb = first.to_ndarray(format="rgb24").astype(np.int16)
         bits = max((component.bits for component in first.format.components), default=8)
-    notes: tuple[str, ...] = ()
+    stamps, _ = _index(place, stream, place.identity())
+    notes = tuple(filter(None, [found.note]))
     if int(np.ptp(rgb, axis=-1).max()) > COLOURED:
-        notes = ("false colours are read as their luminance",)
+        notes = (*notes, "false colours are read as their luminance")
         log.info("%s is in colour; its intensities are the luminance of the colours", place)
     dtype: np.dtype = np.dtype("u1")
     if bits > 8:
@@ -57,21 +59,40 @@ def open_video(place: Place, options: Options) -> FileReader:  # noqa: ARG001
         frames_per_chunk=1,
         format=f"video ({first.format.name})",
         notes=notes,
+        stream=stream,
     )
 
 
-def _first_frame(container: Any, place: Place) -> Any:
-    if not container.streams.video:
+def _candidates(container: Any, place: Place) -> list[Candidate]:
+    """Return the streams of pictures; a cover is none of them.
+
+    Raises
+    ------
+    MovieError
+        If there is none.
+    """
+    import av
+
+    found = [
+        Candidate(str(i), (max(2, stream.frames), stream.height, stream.width), "", i)
+        for i, stream in enumerate(container.streams.video)
+        if not stream.disposition & av.stream.Disposition.attached_pic
+    ]
+    if not found:
         msg = f"{place} holds no video"
         raise MovieError(msg)
-    stream = container.streams.video[0]
+    return found
+
+
+def _first_frame(container: Any, number: int, place: Place) -> Any:
+    stream = container.streams.video[number]
     if stream.width * stream.height > MAX_PIXELS:
         msg = (
             f"{place} promises video frames of {stream.width} x {stream.height} pixels; its "
             "header is broken"
         )
         raise MovieError(msg)
-    first = next(container.decode(video=0), None)
+    first = next(container.decode(stream), None)
     if first is None:
         msg = f"{place} holds no video frame that can be decoded"
         raise MovieError(msg)
@@ -80,16 +101,24 @@ def _first_frame(container: Any, place: Place) -> Any:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VideoReader(FileReader):
-    """Frames of a video by number: decoded from the key frame before them on."""
+    """Frames of a video by number: decoded from the key frame before them on.
+
+    Attributes
+    ----------
+    stream
+        Number of the stream of pictures in the file.
+    """
+
+    stream: int = 0
 
     def _frames(self, start: int, stop: int) -> Any:
-        stamps, keys = _index(self.place, self.place.identity())
+        stamps, keys = _index(self.place, self.stream, self.place.identity())
         pixel_format = {1: "gray", 2: "gray16le"}[self.dtype.itemsize]
         frames = np.empty((stop - start, *self.shape[1:]), self.dtype)
         number = {stamp: i for i, stamp in enumerate(stamps)}
         found = np.zeros(stop - start, bool)
         with _container(self.place) as container:
-            stream = container.streams.video[0]
+            stream = container.streams.video[self.stream]
             stream.thread_type = "AUTO"
             earlier = [stamp for stamp in keys if stamp <= stamps[start]]
             if start and earlier:
@@ -130,12 +159,11 @@ def _container(place: Place) -> Iterator[Any]:
 
 # `identity` is part of the cache's key: a changed file is indexed anew
 @lru_cache(maxsize=16)
-def _index(place: Place, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001
+def _index(place: Place, stream: int, identity: str) -> tuple[list[int], list[int]]:  # noqa: ARG001
     """Return the time stamps of all frames and of key frames, sorted; packets are not decoded."""
     with _container(place) as container:
-        packets = [
-            p for p in container.demux(container.streams.video[0]) if p.size and not p.is_discard
-        ]
+        demuxed = container.demux(container.streams.video[stream])
+        packets = [p for p in demuxed if p.size and not p.is_discard]
     stamps = [_stamp(packet) for packet in packets]
     if None in stamps or len(set(stamps)) < len(stamps):
         return list(range(len(stamps))), []
