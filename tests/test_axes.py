@@ -669,3 +669,11 @@ def test_arrays_of_matlab_are_stored_the_other_way_round(tmp_path):
         file["film"] = FILM.transpose(0, 2, 1)
         file["film"].attrs["MATLAB_class"] = np.bytes_("uint16")
     assert_is_the_film(open_reader(tmp_path / "a.mat"), {})
+
+
+def test_an_emd_file_of_hyperspy_without_names_has_its_order(tmp_path):
+    path = written(tmp_path, "film.emd", [("", "", 1.0)] * 3)
+    assert_is_the_film(open_reader(path), {})
+    # another program's order is not turned round
+    path = written(tmp_path, "film1.emd", [("", "", 1.0)] * 3, order="tyx")
+    assert_is_the_film(open_reader(path), {})
