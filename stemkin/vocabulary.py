@@ -42,7 +42,10 @@ CLASS_NUMBERS = range(-(2**15), 2**15)
 
 MOST: Mapping[str, tuple[int, str]] = {
     "frame": (31, "count the frames of each movie from 0"),
-    "class_id": (15, "number the classes anew, for instance with pandas.factorize"),
+    "class_id": (
+        15,
+        "number the classes anew: stemkin.from_table(rows) does, and keeps their names",
+    ),
 }
 """Column → bits that its numbers have in the tables, and the cure where they need more."""
 

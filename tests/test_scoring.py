@@ -140,6 +140,19 @@ def test_no_detections_and_no_defects():
     assert both.detection.loc["all", "n_true"] == 0
 
 
+def test_what_is_no_table_is_refused_in_the_words_of_every_verb(truth, perfect):
+    rows = perfect.compute() if hasattr(perfect, "compute") else perfect
+    twice = pd.concat([rows, rows[["class_id"]]], axis=1)
+    dates = rows.assign(frame=pd.to_datetime(rows["frame"], unit="s"))
+    for bad, said in (
+        (rows.to_dict("list"), "rows must be a pandas or Dask DataFrame, but these are a dict"),
+        (twice, "each column must be there once, but 'class_id' is there twice"),
+        (dates, "the column 'frame' must hold whole numbers, but it holds datetime64"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            score(bad, truth)
+
+
 def test_a_table_that_cannot_be_scored_and_a_movie_without_truth_are_refused(truth, perfect):
     with pytest.raises(ValueError, match="cannot be scored; give detections, tracks or one of"):
         score(pd.DataFrame({"colour": [1]}), truth)

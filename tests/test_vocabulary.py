@@ -252,7 +252,7 @@ def test_class_numbers_are_those_that_a_table_holds(rows, verb):
     far = rows.assign(class_id=rows["class_id"].astype("int64") * 10**9)
     assert sentence(verb, far) == (
         "the column 'class_id' must hold numbers below 32768, but it holds 1000000000; number the "
-        "classes anew, for instance with pandas.factorize"
+        "classes anew: stemkin.from_table(rows) does, and keeps their names"
     )
 
 

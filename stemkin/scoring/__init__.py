@@ -43,6 +43,7 @@ from stemkin.scoring.labels import Labels
 from stemkin.scoring.matches import Matches, match_movie
 from stemkin.scoring.tracks import association_table
 from stemkin.tables import NOT_NAMED
+from stemkin.vocabulary import check_table
 
 __all__ = ["Labels", "Score", "score"]
 
@@ -135,6 +136,7 @@ def score(
     ValueError
         If the table is none of these, or its movies are not those of the truth.
     """
+    check_table(found)
     truths = _by_movie(truth)
     names = _known_names(found, classes, truths)
     table = found
