@@ -72,12 +72,12 @@ def _seconds(values: pd.Series, time_unit: str, movie: pd.Series | None) -> np.n
     """Return times in seconds, None where `values` are frames already."""
     kind = getattr(values.dtype, "kind", "O")
     if kind == "m":
-        return values.dt.total_seconds().to_numpy(np.float64)
+        return np.asarray(values.dt.total_seconds(), dtype=np.float64)
     if kind == "M":
         start: Any = values.min()
         if movie is not None:
             start = values.groupby(movie.to_numpy()).transform("min")
-        return (values - start).dt.total_seconds().to_numpy(np.float64)
+        return np.asarray((values - start).dt.total_seconds(), dtype=np.float64)
     if time_unit == "frames":
         return None
     try:

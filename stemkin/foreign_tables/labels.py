@@ -90,16 +90,16 @@ def class_numbers(values: pd.Series, names: tuple[Any, ...] | None) -> np.ndarra
         kept = values.astype("float64").fillna(NOT_NAMED)
         numbers = whole_numbers(pd.DataFrame({"class_id": kept}), "class_id")
         return numbers.astype(np.int16)
-    number = {name: i for i, name in enumerate(names)} | {str(n): i for i, n in enumerate(names)}
+    # both the label itself and its words lead to its number: a table of text may hold "7" for 7
+    number = {str(name): i for i, name in enumerate(names)}
     code, met = pd.factorize(values)
     own = np.full(len(met) + 1, NOT_NAMED, np.int16)  # the last one is that of missing values
     for i, label in enumerate(met.tolist()):
-        if label == NOT_NAMED and label not in number:
-            continue
-        if label not in number and str(label) not in number:
+        if str(label) in number:
+            own[i] = number[str(label)]
+        elif label != NOT_NAMED:
             msg = f"the class {label!r} is none of class_names={list(names)}; add it"
             raise ValueError(msg)
-        own[i] = number.get(label, number.get(str(label)))
     return own[code]
 
 

@@ -84,7 +84,7 @@ ResultsOrPath = str | os.PathLike[str] | ResultsFolder
 """A results folder: its path, a URL, or what `open_results` gave."""
 
 
-def open_results(path: ResultsOrPath) -> ResultsFolder:
+def open_results(path: Any) -> ResultsFolder:
     """Open the results folder of a run. Computes nothing: only what the run noted is read.
 
     Parameters
