@@ -355,6 +355,27 @@ def test_steps_that_leave_the_field_are_made_up_for_whatever_the_method():
     assert rates["low"] < 0.3 < rates["high"]
 
 
+@pytest.mark.parametrize("method", ["mle", "cve"])
+def test_in_a_small_field_nothing_moves_in_shuffled_nor_in_immobile_tracks(method):
+    """The border's weights once took shuffled tracks for moving ones: D was above 0 in most."""
+    tracks = pd.concat(
+        [
+            hoppers_in_a_field(60, 40, edge_nm=5.0, seed=seed).assign(movie=f"{seed:02d}")
+            for seed in range(40)
+        ]
+    )
+    sizes = {"pixel_size_nm": 0.03, "frame_time_s": 1.0, "height_px": 168, "width_px": 168}
+    known = Experiment(pd.DataFrame({"movie": tracks["movie"].unique(), **sizes}))
+    for control in (sk.shuffled(tracks, seed=1), sk.immobile(tracks, sigma_nm=0.02, seed=1)):
+        words = {"method": method, "by": "movie", "border_px": 0.0, "experiment": known}
+        fit = sk.fit_diffusion(control, **words).query("movie != '*'")
+        assert (fit["low"] > 0).mean() < 0.1
+        assert ((fit["low"] <= 0) & (fit["high"] >= 0)).mean() > 0.84
+        if method == "cve":
+            D = fit["D_nm2_per_s"]
+            assert abs(D.mean()) < 3 * D.std() / np.sqrt(len(D))
+
+
 @pytest.mark.parametrize(("n_steps", "snr"), [(10, 0.5), (10, 2.0), (40, 0.5)])
 def test_the_interval_of_the_covariance_estimator_holds_for_single_short_tracks(n_steps, snr):
     rng, n = np.random.default_rng(n_steps), 1500
@@ -417,18 +438,32 @@ def test_steps_that_stand_for_several_say_less_than_as_many_steps():
     assert fits[1].n_hops == pytest.approx(fits[0].n_hops * in_theory / 200, rel=0.03)
 
 
-def test_in_a_corner_the_share_of_directions_is_that_of_a_drawn_circle():
-    angle = (np.arange(100_000) + 0.5) / 100_000 * 2 * np.pi
-    place = np.array([[0.3, 0.1, 4.9, 2.5], [0.2, 4.4, 4.8, 2.5]])
-    y, x = (
-        place[k][:, None] + np.array([1.0, 1.5, 0.7, 3.0])[:, None] * f(angle)
-        for k, f in enumerate((np.sin, np.cos))
-    )
-    seen = ((y > 0) & (y < 5) & (x > 0) & (x < 5)).mean(axis=1)
-    found = Room(place, np.array([[5.0], [5.0]])).weights(
-        np.arange(4), np.array([1.0, 1.5, 0.7, 3.0])
-    )
-    np.testing.assert_allclose(found, 1 / seen, atol=1 / 64)
+def test_the_share_of_paths_inside_a_field_is_that_of_paths_drawn_anywhere():
+    rng = np.random.default_rng(0)
+    path = np.array([[0.0, 0.0], [1.5, -0.7], [0.4, 0.9]])
+    places = rng.uniform(-2, 7, (400_000, 1, 2)) + path
+    inside = ((places > 0) & (places < (5, 4))).all(axis=2)
+    share = inside.all(axis=1).sum() / inside[:, 0].sum()
+    extent = np.ptp(path, axis=0)[:, None]
+    found = Room(np.array([[5.0], [4.0]])).weights(np.zeros(1, int), extent)
+    assert found.item() == pytest.approx(1 / share, rel=0.01)
+
+
+@pytest.mark.parametrize("n_in_order", [3, 4])
+def test_in_every_order_of_time_together_nothing_moves_whatever_the_weights(n_in_order):
+    """Covariances of consecutive steps cancel over all orders of the same places, in any field."""
+    from itertools import permutations
+
+    places = np.random.default_rng(1).uniform(0, 3, (n_in_order, 2))
+    orders = np.array([places[list(order)] for order in permutations(range(n_in_order))])
+    track = np.repeat(range(len(orders)), n_in_order)
+    frame = np.tile(range(n_in_order), len(orders))
+    for room in (Room(np.array([[4.0], [3.5]])), Room(np.array([[50.0], [50.0]]))):
+        walks = Walks.of(
+            track, frame, orders[..., 0].ravel(), orders[..., 1].ravel(), weights=room.weights
+        )
+        n, squared, n_pairs, product = covariance_sums(walks).sum(axis=0)[:4]
+        assert squared / n / 4 + product / n_pairs / 2 == pytest.approx(0, abs=1e-3 * squared / n)
 
 
 def test_one_pass_says_what_the_verbs_say_one_by_one():

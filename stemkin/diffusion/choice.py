@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from stemkin.kernels.motion.borders import Room
 from stemkin.rows.groups import Grouping
@@ -57,20 +56,14 @@ class Fields:
         usual = Counter(each.values()).most_common(1)[0][0]
         return cls(usual, {movie: own for movie, own in each.items() if own != usual})
 
-    def room(self, rows: pd.DataFrame, tracks: Trajectories) -> Room | None:
-        """Return where the `tracks` of `rows` are in their fields; None where rows do not say."""
-        if not {"y", "x"} <= set(rows.columns):
-            return None
+    def room(self, tracks: Trajectories) -> Room:
+        """Return the fields in which the `tracks` lie."""
         each = [self.others.get(movie, self.usual) for movie in tracks.movies]
         border, height, width, pixel = np.array(each).reshape(-1, 4).T
-        # (n,) of each row, or of all rows at once: with one movie its numbers are broadcast
-        of_row: Any = slice(None)
-        if len(tracks.movies) != 1:
-            of_row = tracks.movie[tracks.track]
-        place = np.stack([rows[c].to_numpy(np.float32)[tracks.row] for c in ("y", "x")])
-        place = (place - border[of_row].astype(np.float32)) * pixel[of_row].astype(np.float32)
         size = (np.stack([height, width]) - 1 - 2 * border) * pixel
-        return Room(place, size[:, of_row].astype(np.float32))
+        if len(tracks.movies) != 1:
+            size = size[:, tracks.movie[tracks.track]]
+        return Room(np.maximum(size, 1e-9).astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,8 @@ def fit_diffusion(
         these. A displacement counts for a group that it begins and ends in.
     border_px
         Particles closer than this to the edge of a frame are not seen. Where the frames' size is
-        known (from the experiment, with columns ``y``, ``x`` in the tracks), each step counts for
-        the steps of its length that left the field unseen (`stemkin.kernels.motion.borders`):
-        without that D is low, by 3.5 % for hops of 0.3 nm in a field of 11.5 nm. None: no
+        known (from the experiment), each step counts for its like that left the field unseen
+        (`stemkin.kernels.motion.borders`): without that D is low, by 3.5 % for hops of 0.3 nm in a field of 11.5 nm. None: no
         correction.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.

@@ -182,7 +182,7 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
     track = tracks.track[first]
     room, variance = None, None
     if choice.fields is not None:
-        room = choice.fields.room(rows, tracks)
+        room = choice.fields.room(tracks)
     if choice.pixel_nm is not None:
         variance = _variances(rows, tracks, choice.pixel_nm)
     return Segments(

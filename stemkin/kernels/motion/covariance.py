@@ -42,9 +42,9 @@ def covariance_sums(walks: Walks) -> np.ndarray:
     -------
     (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of
     d_i · d_i+1, number of neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by
-    what d_i stands for (pairs whose later step stands for several are left out: who is near the
-    border is seen going back, which would read as an error of its place); and the number of d_i as
-    they are.
+    what they stand for, a displacement by what the pairs stand for to which it belongs (so that
+    squares and products are those of the same steps, and what cancels in tracks at rest does so
+    with weights too); and the number of d_i as they are.
     """
     sums = np.zeros((7, walks.n_units))
     if len(walks.frame) < 2:
@@ -55,8 +55,15 @@ def covariance_sums(walks: Walks) -> np.ndarray:
     dy, dx = np.where(step, np.diff(walks.y), 0.0), np.where(step, np.diff(walks.x), 0.0)
     owner = walks.unit[:-1]
     squared = dy**2 + dx**2
-    stands_for = walks.weights(np.arange(len(owner)), np.sqrt(squared)) * step
-    twice = (stands_for[1:] == 1) & step[:-1]  # near the border only steps back are seen
+    first = np.flatnonzero(step[:-1] & step[1:])
+    twice = np.zeros(len(owner) - 1)
+    twice[first] = walks.pair_weights(first)
+    # Of a step the mean weight of the pairs on either side of it; of a step alone its own.
+    paired = (step[:-1] & step[1:]).astype(np.int64)
+    n_pairs = np.append(paired, 0) + np.append(0, paired)
+    stands_for = (np.append(twice, 0.0) + np.append(0.0, twice)) / np.maximum(n_pairs, 1)
+    alone = np.flatnonzero(step & (n_pairs == 0))
+    stands_for[alone] = walks.step_weights(alone)
     product = dy[1:] * dy[:-1] + dx[1:] * dx[:-1]
     values = (
         (owner, stands_for),

@@ -43,19 +43,26 @@ def squared_displacements(
         (n_units, max_lag) how many begin at a frame that the lag divides: these do not overlap.
     """
     segment, frame, y, x = walks.segment, walks.frame, walks.y, walks.x
+    bounded = walks.weights is not all_alike
+    # Lowest and highest place (y, x) on the way from each row to the one `offset` rows behind it.
+    places = np.stack([y, x])
+    lowest, highest = places, places
     sums = np.zeros((3, max_lag, walks.n_units))
     for offset in range(1, min(max_lag, len(frame) - 1) + 1):
         # Rows `offset` apart in the table are at least so many frames apart, so that the lag of a
         # pair is its offset, or more where frames are missing; no pair, and none comes later.
         gap = frame[offset:] - frame[:-offset]
+        if bounded:
+            lowest = np.minimum(lowest[:, :-1], places[:, offset:])
+            highest = np.maximum(highest[:, :-1], places[:, offset:])
         pair = np.flatnonzero((segment[offset:] == segment[:-offset]) & (gap <= max_lag))
         if len(pair) == 0:
             break
         squared = (y[pair + offset] - y[pair]) ** 2 + (x[pair + offset] - x[pair]) ** 2
         lag, owner = gap[pair], walks.unit[pair]
         values = [np.ones(len(pair)), squared, (frame[pair] % lag == 0).astype(np.float64)]
-        if walks.weights is not all_alike:
-            values[0] = walks.weights(pair, np.sqrt(squared))
+        if bounded:
+            values[0] = walks.weights(pair, (highest - lowest)[:, pair])
             values[1] = squared * values[0]
         for own_lag, at in _by_lag(lag, offset):
             for i, value in enumerate(values):

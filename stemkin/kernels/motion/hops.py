@@ -59,7 +59,7 @@ def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: f
     Parameters
     ----------
     walks
-        Positions along segments [length]; weights in multiples of 1/64.
+        Positions along segments [length]; weights in multiples of 1/1024.
     group
         (n_units,) group of each unit, 0 to ``n_groups - 1``.
     n_groups
@@ -69,7 +69,7 @@ def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: f
 
     Returns
     -------
-    (n_groups, N_NUMBERS) multiples of 1/4096: the histogram of each gap, weighted, and another
+    (n_groups, N_NUMBERS) multiples of 2^-20: the histogram of each gap, weighted, and another
     weighted by the squares of the weights; then over units the number with a displacement, the sums
     of hops h (squared steps in a², rounded), of frames at risk f, of h², h f and f², and the number
     of displacements as they are.
@@ -85,7 +85,7 @@ def hop_numbers(walks: Walks, group: np.ndarray, *, n_groups: int, hop_length: f
     position = bins_of(distance)
     owner = walks.unit[pair]
     where = (group[owner] * MAX_GAP + gap[pair] - 1) * N_BINS + position
-    stands_for = walks.weights(pair, distance * hop_length)
+    stands_for = walks.step_weights(pair)
     for i, weight in enumerate((stands_for, stands_for**2)):
         histogram = np.bincount(where, weights=weight, minlength=n_groups * N_COUNTS)
         numbers[:, i * N_COUNTS : (i + 1) * N_COUNTS] = histogram.reshape(n_groups, -1)

@@ -59,7 +59,7 @@ def stated_numbers(walks: Walks, *, variance: np.ndarray) -> np.ndarray:
     variance = np.where(known, variance, 0.0)
     begins = np.flatnonzero(walks.linked)
     weight = np.zeros(len(walks.frame))
-    weight[begins] = walks.weights(begins, np.hypot(np.diff(walks.y), np.diff(walks.x))[begins])
+    weight[begins] = walks.following_weights(begins)
     first, log_L, fourth = _node_sums(walks, variance, weight)
     log_L, fourth = walks.per_unit(first, log_L), walks.per_unit(first, fourth)
     slope = np.zeros_like(log_L)
@@ -99,13 +99,12 @@ def _node_sums(
     b, ey, ex = np.full((1, N_NODES), np.inf), np.zeros((1, N_NODES)), np.zeros((1, N_NODES))
     for i in range(int(n.max(initial=0))):
         # The longest segments stand first, so that those with a displacement number i are the first
-        # k. Before its first displacement a segment's b is infinite: nothing is carried over; near
-        # the border nothing is inferred from the past either.
+        # k. Before its first displacement a segment's b is infinite: nothing is carried over.
         k = int(np.searchsorted(-n, -i))
         at = starts[:k] + i
         dy, dx, gap = ((v[at + 1] - v[at])[:, None] for v in (walks.y, walks.x, walks.frame))
         own, following, w = variance[at, None], variance[at + 1, None], weight[at, None]
-        share = np.where(w == 1, own / b[:k], 0.0)
+        share = own / b[:k]
         b = double_D * gap + own + following - own * share
         ey, ex = dy + share * ey[:k], dx + share * ex[:k]
         u = (ey**2 + ex**2) / b

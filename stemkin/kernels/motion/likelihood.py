@@ -58,9 +58,7 @@ def innovation_sums(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what each segment adds to the likelihood, at the 32 nodes.
 
-    A displacement that stands for several begins a segment anew: whoever is near the border is seen
-    going back, which would read as an error of its place, so that nothing is inferred from the
-    displacement before.
+    A displacement stands for as many as the two steps of which it is the later one.
 
     Parameters
     ----------
@@ -81,10 +79,8 @@ def innovation_sums(
     # the next. `starts` counts displacements, not rows: segment i holds those from starts[i] on.
     step = np.flatnonzero(walks.linked)
     gap, dy, dx = (np.diff(v)[step].astype(np.float64) for v in (walks.frame, walks.y, walks.x))
-    weight = walks.weights(step, np.hypot(dy, dx))
-    begins = weight != 1
-    begins[:1] = True
-    begins[1:] |= walks.segment[step][1:] != walks.segment[step][:-1]
+    weight = walks.following_weights(step)
+    begins = np.append(True, walks.segment[step][1:] != walks.segment[step][:-1])[: len(step)]
     starts = np.flatnonzero(begins)
     n = np.diff(np.append(starts, len(step)))
     m = np.zeros(len(starts))
@@ -116,7 +112,7 @@ def _strip_sums(
     """
     r = np.exp(LOG_R)
     sums = np.zeros((3, len(n), N_NODES))
-    even = bool((gap == 1).all())
+    even, weighted = bool((gap == 1).all()), bool((weight != 1).any())
     b, ey, ex = np.full((1, N_NODES), np.inf), np.zeros((1, N_NODES)), np.zeros((1, N_NODES))
     product = np.ones((len(n), N_NODES))
     for i in range(int(n.max(initial=0))):
@@ -132,12 +128,11 @@ def _strip_sums(
         b = diagonal - r * share
         ey, ex = dy[at, None] + share * ey[:k], dx[at, None] + share * ex[:k]
         u = (ey**2 + ex**2) / b
-        more = np.flatnonzero(weight[at] != 1)
-        if len(more):  # its share of l, Q and the rest counts w times, once of which comes below
-            w = weight[at[more], None]
-            sums[0, more] += (w - 1) * np.log(np.broadcast_to(b, u.shape)[more])
-            sums[2, more] += (w - 1) * u[more] ** 2
-            sums[1, more] += (w - 1) * u[more]
+        if weighted:  # l, Q and the rest count w times, once of which comes below
+            w = weight[at, None] - 1
+            sums[0, :k] += w * np.log(b)
+            sums[2, :k] += w * u**2
+            sums[1, :k] += w * u
         sums[1, :k] += u
         sums[2, :k] += u * u
         product[:k] *= b

@@ -35,8 +35,7 @@ class Walks:
     n_units
         Number of units.
     weights
-        What each displacement stands for, since others left the field
-        (`stemkin.kernels.motion.borders`).
+        What a path stands for, since others left the field (`stemkin.kernels.motion.borders`).
     """
 
     segment: np.ndarray
@@ -79,6 +78,32 @@ class Walks:
     def linked(self) -> np.ndarray:
         """(n - 1,) whether a row and the next one belong to the same segment."""
         return np.asarray(self.segment[1:] == self.segment[:-1])
+
+    def step_weights(self, rows: np.ndarray) -> np.ndarray:
+        """Return what the steps from `rows` (k,) to the rows behind them stand for."""
+        return self._weights_of(rows, rows + 1)
+
+    def pair_weights(self, rows: np.ndarray) -> np.ndarray:
+        """Return what each two steps that begin at `rows` (k,) stand for."""
+        return self._weights_of(rows, rows + 2)
+
+    def following_weights(self, rows: np.ndarray) -> np.ndarray:
+        """Return what the steps from `rows` (k,) stand for, each with the step that led there.
+
+        A segment's first step stands alone.
+        """
+        goes_on = np.append(False, self.linked)[rows]
+        return self._weights_of(rows - goes_on, rows + 1)
+
+    def _weights_of(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Return what the paths from row `first` to row `last` stand for, at most 3 rows each."""
+        if self.weights is all_alike:
+            return np.ones(len(first))
+        extent = np.empty((2, len(first)))
+        for i, places in enumerate((self.y, self.x)):
+            along = np.stack([places[first], places[(first + last + 1) // 2], places[last]])
+            extent[i] = np.ptp(along, axis=0)
+        return self.weights(first, extent)
 
     def per_unit(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return the (n_units, p) sums of `values` (k, p) that belong to `rows` (k,)."""
