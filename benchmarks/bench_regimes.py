@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pandas as pd
+from scipy import linalg
 
 import stemkin as sk
 from stemkin.kernels.chains.generator import fit_generator
@@ -94,7 +95,7 @@ def fields(n_sets, seed):
     """D and its null controls in fields of several sizes, borders and all."""
     rows = []
     for world, words in FIELDS.items():
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng((seed, *world.encode()))
         given = {"per_frame": 0.0, "sigma_nm": 0.02} | words
         movies = [f"{i:04d}" for i in range(n_sets)]
         tracks = pd.concat(
@@ -161,9 +162,7 @@ def rates(n_sets, seed):
     rows = []
     for world, scale in (("rates 0.02-0.1", 1.0), ("rates 0.2-1", 10.0)):
         Q = scale * np.array([[-0.06, 0.05, 0.01], [0.1, -0.13, 0.03], [0.02, 0.02, -0.04]])
-        rng, off = np.random.default_rng(seed), ~np.eye(3, dtype=bool)
-        from scipy import linalg
-
+        rng, off = np.random.default_rng((seed, 1)), ~np.eye(3, dtype=bool)
         inside = []
         for _ in range(n_sets):
             counts = np.zeros((3, 3, 3))
