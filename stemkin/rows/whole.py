@@ -47,7 +47,8 @@ from stemkin.vocabulary import checked, whole_numbers
 logger = logging.getLogger(__name__)
 
 SHUFFLED_BELOW = 20_000_000
-"""Rows below which a table that cuts tracks is shuffled unasked: 2 GB on its way, a minute or so."""
+"""Rows below which a table that cuts tracks is shuffled unasked: some minutes on two cores, and as
+many bytes on disk as the table has in memory (`benchmarks/bench_shuffle.py`)."""
 
 MOST_NAMES = 2**21
 """Names of tracks that travel with a partial sum, 16 MB; of more tracks than these a share is
