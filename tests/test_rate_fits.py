@@ -6,6 +6,7 @@ import pytest
 from scipy import linalg
 
 import stemkin as sk
+from stemkin.blas import one_thread
 from stemkin.kernels.chains.generator import (
     COUNTED,
     FITTED,
@@ -28,6 +29,13 @@ Q = np.array(
         [1.0, 0.5, 0.5, -2.0],
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Kernels alone, as the verbs call them: small matrices wait for threads longer than they work."""
+    with one_thread:
+        yield
 
 
 def drawn(rng, n=(200, 30, 10)):

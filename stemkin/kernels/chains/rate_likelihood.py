@@ -27,6 +27,8 @@ AS_LIKELY = 1e-3
 MOST_STEPS, MOST_HALVINGS = 200, 30
 CLOSE_ENOUGH = 1e-8
 """The maximum is reached where a step promises less than this gain of the log-likelihood."""
+CLOSE_HELD = 1e-5
+"""Likewise where a rate is held, of which only the height of the likelihood is wanted."""
 
 
 class RateLikelihood:
@@ -131,8 +133,9 @@ class RateLikelihood:
         if start is None:
             start = self.guess()
         x = np.clip(start, self.floor, FASTEST)
-        movable = np.ones(len(x), bool)
+        movable, enough = np.ones(len(x), bool), CLOSE_ENOUGH
         if held is not None:
+            enough = CLOSE_HELD
             movable[held], x[held] = False, start[held]
         found = self.evaluate(x)
         for _ in range(MOST_STEPS):
@@ -140,7 +143,7 @@ class RateLikelihood:
             outwards = ((x <= self.floor) & (gradient <= 0)) | ((x >= FASTEST) & (gradient >= 0))
             free = np.flatnonzero(movable & ~outwards)
             step = scoring_step(gradient[free], information[np.ix_(free, free)])
-            if len(free) == 0 or gradient[free] @ step < CLOSE_ENOUGH:
+            if len(free) == 0 or gradient[free] @ step < enough:
                 break
             for _ in range(MOST_HALVINGS):
                 # Rates stop at their ends; what a step promises is counted along the way left.
@@ -148,10 +151,10 @@ class RateLikelihood:
                 after[free] = np.clip(x[free] + step, self.floor, FASTEST)
                 promised = float(gradient @ (after - x))
                 found = self.evaluate(after)
-                if promised < CLOSE_ENOUGH or found[0] >= value + 1e-4 * promised:
+                if promised < enough or found[0] >= value + 1e-4 * promised:
                     break
                 step = step / 2
-            if promised < CLOSE_ENOUGH:
+            if promised < enough:
                 break
             x = after
         if held is None:
