@@ -240,7 +240,7 @@ def argument_calibration(
 ) -> Calibration:
     """Return the calibration that the user gives; `origin` is ``"argument"`` or ``"manifest"``."""
     given = Calibration(pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
-    return Calibration(**given.known(), origin=dict.fromkeys(given.known(), origin))
+    return Calibration.of(given.known(), dict.fromkeys(given.known(), origin))
 
 
 def doubts_of(calibration: Calibration) -> list[str]:

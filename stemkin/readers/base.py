@@ -43,6 +43,17 @@ class Calibration:
                 msg = f"{name} must be a positive number, but is {value!r}"
                 raise ValueError(msg)
 
+    @classmethod
+    def of(
+        cls,
+        values: Mapping[str, float],
+        origin: Mapping[str, str],
+        doubts: Mapping[str, str] | None = None,
+    ) -> Calibration:
+        """Return the calibration whose values are told by name."""
+        stated: dict[str, Any] = dict(values)
+        return cls(**stated, origin=origin, doubts=doubts or {})
+
     def known(self) -> dict[str, float]:
         """Return the values that are known, by name."""
         values = {name: getattr(self, name) for name in CALIBRATED}
@@ -52,7 +63,7 @@ class Calibration:
         """Return this calibration with every value that `other` knows put in its place."""
         stated = {name: other.origin.get(name, "") for name in other.known()}
         origin = {**self.origin, **stated}
-        found = Calibration(**{**self.known(), **other.known()}, origin=origin)
+        found = Calibration.of({**self.known(), **other.known()}, origin)
         return found.doubted({**self.doubts, **other.doubts})
 
     def doubted(self, doubts: Mapping[str, str]) -> Calibration:
@@ -61,7 +72,7 @@ class Calibration:
         missing = {
             name: why for name, why in {**self.doubts, **doubts}.items() if name not in known
         }
-        return Calibration(**known, origin=self.origin, doubts=missing)
+        return Calibration.of(known, self.origin, missing)
 
 
 CALIBRATED = ("pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s")

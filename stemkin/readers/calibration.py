@@ -72,7 +72,7 @@ def calibrated(
     origin = {**dict.fromkeys(values, where)}
     if "frame_time_s" in values:
         origin["frame_time_s"] = time_from
-    return {**found, "calibration": Calibration(**values, origin=origin, doubts=doubts)}
+    return {**found, "calibration": Calibration.of(values, origin, doubts)}
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:
@@ -156,7 +156,7 @@ def named_values(attributes: Any, where: str) -> dict[str, Any] | None:
     values = {name: value for name, value in stated.items() if 0 < value < math.inf}
     if not values:
         return None
-    return {"calibration": Calibration(**values, origin=dict.fromkeys(values, where))}
+    return {"calibration": Calibration.of(values, dict.fromkeys(values, where))}
 
 
 def completed(about: dict[str, Any], stated: dict[str, Any] | None) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: Place) -> Listed:
         raise ValueError(msg)
     values = {name: _number(row[name], name, where) for name in CALIBRATED if name in row}
     try:
-        calibration = Calibration(**values, origin=dict.fromkeys(values, "manifest"))
+        calibration = Calibration.of(values, dict.fromkeys(values, "manifest"))
     except ValueError as error:
         msg = f"{where}: {error}"
         raise ValueError(msg) from error

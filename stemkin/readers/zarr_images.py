@@ -99,7 +99,8 @@ def find_array(node: Any, place: Place, options: Options) -> FoundArray:
         raise MovieError(msg)
     asked = [Candidate(one.name, one.array.shape, one.title, one) for one in found_below]
     choice = chosen(asked, place, Options())
-    return replace(choice.candidate.what, note=choice.note)
+    found_array: FoundArray = choice.candidate.what
+    return replace(found_array, note=choice.note)
 
 
 def _described(root: Any, array: Any) -> FoundArray:

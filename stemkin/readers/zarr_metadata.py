@@ -113,7 +113,9 @@ def _axis_beside(group: Any, name: str, n: int) -> Axis:
     if group is not None and name:
         with suppress(KeyError, ValueError):
             coordinates = group.get(name)
-    if getattr(coordinates, "shape", None) != (n,) or not 2 <= n <= MAX_COORDINATES:
+    if coordinates is None or getattr(coordinates, "shape", None) != (n,):
+        return Axis(name, origin=origin)
+    if not 2 <= n <= MAX_COORDINATES:
         return Axis(name, origin=origin)
     units = text_of(coordinates.attrs.get("units"))
     if np.dtype(coordinates.dtype).kind in "Mm":  # numpy's own times count in a unit of their own

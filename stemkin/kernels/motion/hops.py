@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -168,7 +169,13 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     else:
         n_hops = _effective_count(best.loss, x)
     n_hops /= at_random * _stretch(best.log_chance, x, histogram[:, bins], squares[:, bins])
-    told = {"s": s, "n": n, "n_units": n_units, "lattice": lattice, "as_poisson": shared is None}
+    told: dict[str, Any] = {
+        "s": s,
+        "n": n,
+        "n_units": n_units,
+        "lattice": lattice,
+        "as_poisson": shared is None,
+    }
     if n_hops < 0.5:
         none = float(count_interval(np.array(0.0), confidence=confidence)[1])
         return HopRate(0.0, 0.0, none / exposure, 0.0, **told)
@@ -267,17 +274,17 @@ class Chances:
         feet = np.flatnonzero((lost <= np.min(around, axis=0)).ravel())
         feet = feet[np.argsort(lost.ravel()[feet], kind="stable")][:2]
         n = max(float(self.histogram.sum()), 1.0)
+        how: dict[str, Any] = {"method": "L-BFGS-B", "options": {"ftol": 1e-13}}
         ends = [(float(np.log(v[0])), float(np.log(v[-1]))) for v in (RATES, ERRORS)]
+
+        def loss_each(x: np.ndarray) -> float:
+            return self.loss(x) / n
+
         found = []
         for foot in feet[lost.ravel()[feet] < lost.min() + FAR_WORSE + 0.05 * n].tolist():
             i, j = divmod(foot, len(RATES))
-            end = optimize.minimize(
-                lambda x: self.loss(x) / n,
-                np.log([RATES[j], ERRORS[i]]),
-                method="L-BFGS-B",
-                bounds=ends,
-                options={"ftol": 1e-13},
-            ).x
+            start = np.log([RATES[j], ERRORS[i]])
+            end = optimize.minimize(loss_each, start, bounds=ends, **how).x
             found.append((self.loss(end), end))
         return min(found, key=lambda one: one[0])
 
