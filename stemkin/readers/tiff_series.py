@@ -19,8 +19,6 @@ from stemkin.readers.place import Place
 
 REDUCED_OR_MASK = 1 | 4
 """Bits of NewSubfileType."""
-MAX_COMPARED = 512
-"""Of longer stacks not all pages are looked at when they are opened, but each when it is read."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +101,13 @@ def _all_in_one(tiff: Any, series: list[Any]) -> TiffStack | None:
         shape = (promised, *first.shape)
         return TiffStack(0, shape, "I" + first.axes, promised, first, None, first.dataoffsets[0])
     # what tifffile took for one series counts if it leaves no page and no image out
-    if len(series) == 1 and n_images(series[0]) >= max(n_pages, promised) and _are_alike(tiff):
+    if len(series) == 1 and n_images(series[0]) >= max(n_pages, promised):
         found: TiffStack = _of_series(series[0], 0, "").what
         if promised > 1 == n_pages and found.offset is None:
             offset = int(first.dataoffsets[0])
             found = TiffStack(0, found.shape, found.axes, found.promised, first, None, offset)
         return found
     return None
-
-
-def _are_alike(tiff: Any) -> bool:
-    """Tell whether all pages have the first one's shape and type, of which tifffile looks at a few.
-
-    Of very long stacks not all are looked at here, but each is compared when it is read.
-    """
-    if len(tiff.pages) > MAX_COMPARED:
-        return True
-    return len({_key(tiff.pages.get(i, aspage=True)) for i in range(len(tiff.pages))}) == 1
 
 
 def _pages(tiff: Any) -> list[Any]:
