@@ -20,7 +20,9 @@ def test_a_name_of_300_characters_goes_through_convert_and_run(tmp_path):
     with connect("synchronous"):
         first, second = convert(tmp_path / "movies.csv", tmp_path / "stores", **calibration)
         config = RunConfig().with_values(
-            calibration=calibration, learn={"n_frames": 2}, kinetics={"null_controls": False}
+            calibration=calibration,
+            learn={"n_frames": 2},
+            kinetics={"null_controls": False, "correct_names": False},
         )
         assert sk.run(tmp_path / "movies.csv", tmp_path / "results", config=config).exit_code == 0
     assert first != second

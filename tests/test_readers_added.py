@@ -75,7 +75,9 @@ def test_the_documented_format_runs_twice_and_is_remembered(pgm, movies, tmp_pat
     frames = simulate_movie("paper", n_frames=6, shape=(96, 96), seed=1).reader.read(0, 6)
     write_pgm(movies / "stack.pgm", np.clip(frames / frames.max() * 255, 0, 255).astype("u1"))
     config = RunConfig().with_values(
-        calibration=CALIBRATION, learn={"n_frames": 3}, kinetics={"null_controls": False}
+        calibration=CALIBRATION,
+        learn={"n_frames": 3},
+        kinetics={"null_controls": False, "correct_names": False},
     )
     with connect("threads", workers=2):
         assert sk.run(movies, tmp_path / "results", config=config).exit_code == 0
