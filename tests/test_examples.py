@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -81,19 +80,11 @@ def test_a_question_of_ones_own_is_answered_beside_those_of_stemkin(tmp_path):
     assert 0.05 < rate < 0.2
 
 
-def test_threads_processes_and_a_running_scheduler_give_equal_tables(tmp_path):
-    with LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
-    ) as cluster:
-        printed = run(
-            "03_laptop_to_cluster.py",
-            "threads",
-            "processes",
-            cluster.scheduler_address,
-            folder=tmp_path,
-        )
+def test_threads_processes_and_a_running_scheduler_give_equal_tables(two_processes, tmp_path):
+    places = ["threads", "processes", two_processes]
+    printed = run("03_laptop_to_cluster.py", *places, folder=tmp_path)
     prints = re.findall(r"^(\S+): .* tables ([0-9a-f]{16})$", printed, flags=re.MULTILINE)
-    assert [place for place, _ in prints] == ["threads", "processes", cluster.scheduler_address]
+    assert [place for place, _ in prints] == places
     assert len({fingerprint for _, fingerprint in prints}) == 1
 
 
