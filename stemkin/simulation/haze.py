@@ -109,10 +109,39 @@ def haze_factors(settings: Settings, frame: int, time_s: float) -> np.ndarray:
     return np.asarray(factors)
 
 
-def add_adsorbates(image: np.ndarray, settings: Settings, frame: int, scan: Scan) -> None:
-    """Add the blobs that are adsorbed in a frame to the expected counts, in place.
+def adsorbates_in(settings: Settings, frame: int) -> np.ndarray:
+    """Return where blobs are adsorbed in a frame.
 
     Each comes and goes, and stands elsewhere whenever it comes.
+
+    Parameters
+    ----------
+    settings, frame
+        The movie, and the number of the frame.
+
+    Returns
+    -------
+    (k, 4) places y, x on the specimen, standard deviations [px] and volumes [counts px2].
+    """
+    n = settings.nuisances
+    if n.n_adsorbates == 0:
+        return np.zeros((0, 4))
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(14,)))
+    stay = rng.integers(3, 40, n.n_adsorbates)  # frames there, and as many frames away
+    turn, present = np.divmod(frame + rng.integers(0, 80, n.n_adsorbates), 2 * stay)
+    size = rng.lognormal(0.0, 0.3, (2, n.n_adsorbates))
+    found = np.zeros((n.n_adsorbates, 4))
+    for k in range(n.n_adsorbates):
+        key = (15, k, int(turn[k]))
+        own = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=key))
+        found[k, :2] = own.random(2) * settings.shape
+    found[:, 2] = n.adsorbate_sd_nm * size[1] / settings.instrument.pixel_size_nm
+    found[:, 3] = n.adsorbate_strength * size[0] * column_weights(settings)[0]
+    return found[present < stay]
+
+
+def add_adsorbates(image: np.ndarray, settings: Settings, frame: int, scan: Scan) -> None:
+    """Add the blobs that are adsorbed in a frame to the expected counts, in place.
 
     Parameters
     ----------
@@ -123,17 +152,6 @@ def add_adsorbates(image: np.ndarray, settings: Settings, frame: int, scan: Scan
     scan
         How the frame was scanned.
     """
-    n = settings.nuisances
-    if n.n_adsorbates == 0:
-        return
-    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(14,)))
-    stay = rng.integers(3, 40, n.n_adsorbates)  # frames there, and as many frames away
-    turn, present = np.divmod(frame + rng.integers(0, 80, n.n_adsorbates), 2 * stay)
-    size = rng.lognormal(0.0, 0.3, (2, n.n_adsorbates))
-    for k in np.flatnonzero(present < stay).tolist():
-        key = (15, k, int(turn[k]))
-        own = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=key))
-        y, x = own.random(2) * settings.shape
-        volume = n.adsorbate_strength * size[0, k] * column_weights(settings)[0]
-        probe = Probe(n.adsorbate_sd_nm * size[1, k] / settings.instrument.pixel_size_nm)
-        add_columns(image, np.array([y]), np.array([x]), np.array([volume]), probe, scan=scan)
+    for blob in adsorbates_in(settings, frame):
+        y, x, sd, volume = blob[:, None]
+        add_columns(image, y, x, volume, Probe(float(sd[0])), scan=scan)
