@@ -2,7 +2,7 @@
 observer, and speed beside trackpy.
 
 Every preset is searched at its default setting, one false positive per frame, and scored against
-the truth. With `--tuned` the breathing of vacancies is first measured on frames of the same movie
+the truth. With `--learned` the look of vacancies is first learned from 24 frames of the same movie
 that are not scored. `ideal_here` is the recall of an ideal observer who makes as many false
 positives as were found. The second table leaves out what lies on a rim (some of its twelve
 neighbours are gone) or at the frame's edge; `pull` is the standard deviation of (found - true) /
@@ -52,15 +52,15 @@ SITE_PX2 = 95.66
 ASKED = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool, asked: float) -> dict:
+def accuracy(preset: str, *, n_frames: int, seed: int, learned: bool, asked: float) -> dict:
     """Return the table of kinds and the false positives per frame of one preset."""
     movie = simulate_movie(
         preset, seed=seed, n_frames=None if preset == "late-stage" else n_frames + 24
     )
     detector = FourierDetector(false_positives_per_frame=asked)
     first = movie.n_frames - n_frames
-    if tuned:
-        detector = detector.tuned(movie.reader.read(first - 24, first))
+    if learned:
+        detector = detector.learned_from(movie.reader.read(first - 24, first))
     rows = sk.detect(movie, detector, frames_per_block=1).partitions[first:].compute()
     judged = score(rows, truth_of(movie), frames=(first, movie.n_frames), edge_nm=EDGE_NM)
     columns = ["n_true", "n_matched", "recall", "best_recall", "ideal_here", "rmse_nm", "bound_nm"]
@@ -79,7 +79,7 @@ def accuracy(preset: str, *, n_frames: int, seed: int, tuned: bool, asked: float
     ]
     inner = away_from_rims(movie, rows, range(first, movie.n_frames))
     print(
-        f"\n{preset} (seed {seed}, {n_frames} frames, relaxation {detector.relaxation}, {asked:g} "
+        f"\n{preset} (seed {seed}, {n_frames} frames, {detector.observer}, {asked:g} "
         "false positives per frame asked)"
     )
     print(judged.detection[columns].to_string(float_format=lambda value: f"{value:.4f}"))
@@ -246,9 +246,9 @@ def main() -> None:
         "--asked", type=float, default=1.0, help="false positives per frame asked for"
     )
     parser.add_argument(
-        "--tuned",
+        "--learned",
         action="store_true",
-        help="measure the breathing of vacancies on other frames first",
+        help="learn the look of vacancies from other frames first",
     )
     parser.add_argument("--null-curve", action="store_true")
     parser.add_argument(
@@ -267,7 +267,7 @@ def main() -> None:
                 preset,
                 n_frames=options.frames,
                 seed=options.seed,
-                tuned=options.tuned and preset != "null",
+                learned=options.learned,
                 asked=options.asked,
             )
         )

@@ -5,8 +5,10 @@ one a model is learned without the truth, all frames are searched with it, and t
 vacancies of the chalcogen columns and of everything that was found:
 
 - ``d_prime``: how far the signal of isolated vacancies lies from that of clean sites, over the
-  scatter of those, and ``of_ideal``: the same over the d' of an ideal observer at this dose,
-- ``recall`` of isolated vacancies and of ``all``; ``possible``: an ideal observer's,
+  scatter of those, and ``of_ideal``: the same over the d' of an ideal observer at this dose, who
+  knows everything, ``of_reachable`` over that of one who does not know the haze,
+- ``recall`` of isolated vacancies and of ``all``; ``possible``: of the one who does not
+  know the haze,
 - ``false``: false positives per frame over what was asked for (1),
 - ``names``: share of what was found rightly whose name is right,
 - ``pull``: root mean square of (found - true) / stated error, per axis.
@@ -38,12 +40,15 @@ from stemkin.results.journal import machine
 from stemkin.simulation import simulate_movie, truth_of
 from stemkin.simulation.drift import shifts_px
 from stemkin.simulation.haze import adsorbates_in
-from stemkin.simulation.limits import limits_table
+from stemkin.simulation.limits import detectability_in_haze, limits_table
 from stemkin.simulation.truth import Truth
 
 EDGE_NM, NEAR_NM = 0.3, 0.1
 """Nothing closer to the edge is judged; a detection further from a defect is not of it."""
 
+NUMBERS = (
+    "d_prime", "of_ideal", "of_reachable", "recall", "possible", "all", "false", "names", "pull"
+)  # fmt: skip
 WORSE = {"false": True, "pull": True}
 """Numbers that are worse the larger they are."""
 
@@ -73,6 +78,7 @@ def judged_world(world: int, n_frames: int, edge: int, cache: Path | None) -> di
     middle = limits_table(settings, frame=n_frames // 2).query("against == 'crystal'")
     vacancy, *_ = settings.material.kinds
     ideal = float(middle.set_index("kind")["d_prime"][vacancy])
+    reachable = detectability_in_haze(settings, frame=n_frames // 2)
     began = time.process_time()
     model = sk.learn(movie, n_frames=n_frames, material=settings.material)
     learned_s = time.process_time() - began
@@ -103,8 +109,9 @@ def judged_world(world: int, n_frames: int, edge: int, cache: Path | None) -> di
         "ideal": ideal,
         "d_prime": d_prime,
         "of_ideal": d_prime / ideal,
+        "of_reachable": d_prime / reachable,
         "recall": n["lone_hit"] / max(n["lone"], 1),
-        "possible": best_recall(ideal, n_sites=max(n_sites, 1)),
+        "possible": best_recall(reachable, n_sites=max(n_sites, 1)),
         "all": n["hit"] / max(n["vacancies"], 1),
         "false": n["false"] / max(good.sum(), 1),
         "names": n["named"] / max(n["nameable"], 1),
@@ -210,7 +217,15 @@ def site_signals_of(detector: Any, frame: np.ndarray) -> tuple[np.ndarray, np.nd
 
     rest = detector.remainder(frame)
     read = [
-        sites_with_neighbours(rest.snr, lattice, mask, detector.relaxation, rest.skew)
+        sites_with_neighbours(
+            rest.snr,
+            lattice,
+            mask,
+            detector.relaxation,
+            rest.skew,
+            observer=detector.observer,
+            noise_units=rest.noise_units,
+        )
         for lattice, mask in crystals_of(rest)
     ]
     if not read:
@@ -224,7 +239,7 @@ def site_signals_of(detector: Any, frame: np.ndarray) -> tuple[np.ndarray, np.nd
 def deciles(table: pd.DataFrame) -> pd.DataFrame:
     """Return worst decile, median and best decile over worlds of each number."""
     told = {}
-    for name in ("d_prime", "of_ideal", "recall", "possible", "all", "false", "names", "pull"):
+    for name in NUMBERS:
         low, middle, high = np.nanpercentile(table[name], [10, 50, 90])
         if WORSE.get(name):
             low, high = high, low

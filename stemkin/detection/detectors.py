@@ -18,7 +18,8 @@ True
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -28,7 +29,18 @@ from stemkin.blas import one_thread
 from stemkin.detection.survey import ByProducts, Survey, crystals_of
 from stemkin.devices import Device, keep_freed_memory, to_device
 from stemkin.kernels.crystal import residual
-from stemkin.kernels.detection import defects, placing, relaxation, vacancies
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection import (
+    defects,
+    observer_learning,
+    placing,
+    relaxation,
+    vacancies,
+)
+from stemkin.kernels.detection.observer import Observer
+
+MOST_SITES = 40_000
+"""Patches around so many sites are enough to learn from: 56 MB of them."""
 
 OUTLIER = 20.0
 """Pixels this many times the frame's contrast away from its middle hold no atom."""
@@ -72,6 +84,10 @@ class FourierDetector:
         seen and of its site, weighted accordingly; infinity leaves them as seen.
     device
         Where to compute; the worker decides when ``"auto"``.
+    observer
+        What vacancies and their surroundings look like in this movie, learned from some of its
+        frames (`learned_from`, `learning.learn`); it takes the place of `relaxation`. None for
+        nothing learned.
     """
 
     false_positives_per_frame: float = 1.0
@@ -80,6 +96,7 @@ class FourierDetector:
     relaxation: float | None = None
     off_site: float = 0.02
     device: Device = "auto"
+    observer: Observer | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -130,6 +147,38 @@ class FourierDetector:
         return replace(self, relaxation=measured)
 
     @one_thread
+    def learned_from(self, frames: Iterable[np.ndarray]) -> FourierDetector:
+        """Return this detector with an `observer` learned from `frames`, each (y, x).
+
+        Patches around the sites of all frames are pooled, at most `MOST_SITES` of them. Without a
+        significant result on either sublattice the detector stays as it is.
+        """
+        pools: list[list[np.ndarray]] = [[], []]
+        pieces: list[_Judged] = []
+        for frame in frames:
+            rest = self.remainder(frame)
+            for lattice, mask in crystals_of(rest):
+                if not lattice.is_honeycomb:
+                    continue
+                for pool, which in zip(pools, (METAL, CHALCOGEN), strict=True):
+                    seen = observer_learning.patches_of(rest.noise_units, lattice, mask, which)
+                    pool.append(seen)
+                pieces.append((rest, lattice, mask))
+            if sum(len(seen) for pool in pools for seen in pool) > MOST_SITES:
+                break
+        if not pieces:
+            return self
+        sd = float(
+            np.median([rest.filter_sd_px / lattice.spacing_px for rest, lattice, _ in pieces])
+        )
+        patches = [np.concatenate(pool) for pool in pools]
+        learned = observer_learning.learned_observer(patches, sd)
+        if learned is None:
+            return replace(self, observer=None)
+        tails = observer_learning.tails_of(_clean_signals(pieces, learned))
+        return replace(self, observer=replace(learned, tails=tails))
+
+    @one_thread
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or else without its background."""
         scaled, scale = _in_own_contrast(frame)
@@ -160,6 +209,8 @@ class FourierDetector:
             relaxation=self.relaxation,
             skew=rest.skew,
             filter_sd_px=rest.filter_sd_px,
+            observer=self.observer,
+            noise_units=rest.noise_units,
         )
         spacing_px = rest.grains[0].lattice.spacing_px
         y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
@@ -183,6 +234,22 @@ class FourierDetector:
         )
         error = placing.seen_error(score, rest.filter_sd_px)
         return y, x, score, error, 3 * rest.filter_sd_px
+
+
+_Judged = tuple[residual.Remainder, Lattice, np.ndarray | None]
+"""A frame without its crystal, and one of its crystals with its mask."""
+
+
+def _clean_signals(pieces: list[_Judged], observer: Observer) -> list[np.ndarray]:
+    """Return the signals of METAL and of CHALCOGEN sites that are not beside strong defects."""
+    signals: list[list[np.ndarray]] = [[], []]
+    for rest, lattice, mask in pieces:
+        places = vacancies.sites_with_neighbours(
+            rest.snr, lattice, mask, 0.0, rest.skew, observer=observer, noise_units=rest.noise_units
+        )
+        for own, which in zip(signals, (METAL, CHALCOGEN), strict=True):
+            own.append(places.signal[(places.sublattice == which) & ~places.beside_strong])
+    return [np.concatenate(own) for own in signals]
 
 
 _Places = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]

@@ -66,9 +66,9 @@ def learn(
         How many classes; None lets the Bayesian information criterion choose.
     detector
         ``"fourier"``, ``"network"`` or ``"paper"`` (`learn_detector` says what each one is), or any
-        detector as in `stemkin.detection.detectors`. `FourierDetector` unless given: on the
-        simulator's presets it finds as much as the network or a little more (see
-        `stemkin.network`), and needs no learning.
+        detector as in `stemkin.detection.detectors`. `FourierDetector` unless given, with what it
+        learns of the sampled frames: on the simulator's presets it finds as much as the network or
+        a little more (see `stemkin.network`).
     seed
         Decides the frames and the starts; the same seed gives the same model, however the movies
         are stored or chunked.
@@ -121,7 +121,8 @@ def learn_detector(
     movies
         Where the frames are.
     kind
-        ``"fourier"``: `detectors.FourierDetector`, which needs no learning. ``"network"``:
+        ``"fourier"``: `detectors.FourierDetector` with an observer of the movies' own vacancies,
+        where that is significant (`kernels.detection.observer_learning`). ``"network"``:
         `network.learn_network` from all `frames`. ``"paper"``: the net and the recipe of Maksov et
         al. (2019), from the first of the `frames` only; takes hours.
     frames
@@ -149,10 +150,24 @@ def learn_detector(
         )
         raise ValueError(msg)
     if kind == "fourier":
-        return FourierDetector(**(settings or {}))
+        own = FourierDetector(**(settings or {}))
+        return delayed(_learned_observer)(list(movies), list(frames), own).compute()
     return delayed(_learned_network)(
         list(movies), kind, list(frames), seed, dict(settings or {})
     ).compute()
+
+
+@one_thread
+def _learned_observer(
+    movies: list[Movie], frames: list[tuple[int, int]], detector: FourierDetector
+) -> FourierDetector:
+    """Learn from those of the `frames` (movie, frame) that are ok what vacancies look like.
+
+    One frame is in memory at a time.
+    """
+    read = (movies[i].reader.read(frame, frame + 1) for i, frame in frames)
+    good = (pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK)
+    return detector.learned_from(good)
 
 
 @one_thread

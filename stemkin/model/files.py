@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.classes.descriptors import Describer
 from stemkin.kernels.classes.mixture import Mixture
 from stemkin.kernels.classes.taxonomy import Taxonomy
+from stemkin.kernels.detection.observer import Observer
 from stemkin.model.sample import Sample
 from stemkin.network import NetworkDetector, load_network
 
 FORMAT = 1
 """Raised when a saved model can no longer be read by this version."""
+
+
+OBSERVED = ("weights", "blind", "depths", "tails")
+"""What an `Observer` holds, in the order in which it takes them."""
 
 
 def write_model(learned: Mapping[str, Any], place: Path) -> None:
@@ -63,7 +68,10 @@ def write_model(learned: Mapping[str, Any], place: Path) -> None:
 def _written_detector(detector: Any, place: Path) -> dict[str, Any]:
     """Return what ``model.json`` says of a detector; a network is written beside it."""
     if isinstance(detector, FourierDetector):
-        return {"kind": "FourierDetector", **asdict(detector)}
+        # what it has learned is written with the other arrays
+        settings = asdict(replace(detector, observer=None))
+        settings.pop("observer")
+        return {"kind": "FourierDetector", **settings}
     if isinstance(detector, NetworkDetector):
         detector.save(place)
         return {"kind": "NetworkDetector", **detector.settings}
@@ -106,6 +114,9 @@ def _fields(
     """Return the fields of a `Model` from what its two files say."""
     if detector is None:
         detector = _detector(about["detector"], place)
+        if isinstance(detector, FourierDetector) and "observer_depths" in arrays:
+            learned = (arrays[f"observer_{name}"] for name in OBSERVED)
+            detector = replace(detector, observer=Observer(*learned))
     mixture = None
     if about["covariance"] is not None:
         mixture = Mixture(
@@ -134,7 +145,7 @@ def _fields(
 
 
 def arrays_of(learned: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return everything a model has learned but its detector, by its name in ``arrays.npz``.
+    """Return everything a model has learned but a network, by its name in ``arrays.npz``.
 
     Parameters
     ----------
@@ -143,7 +154,7 @@ def arrays_of(learned: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    Arrays by name; those of the mixture and the sample only where there is one.
+    Arrays by name; those of the mixture, the observer and the sample only where there is one.
     """
     describer, taxonomy, sample = learned["describer"], learned["taxonomy"], learned["sample"]
     mixture = taxonomy.mixture
@@ -161,6 +172,9 @@ def arrays_of(learned: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if mixture is not None:
         arrays |= {"weights": mixture.weights, "means": mixture.means}
         arrays["covariances"] = mixture.covariances
+    observer = getattr(learned["detector"], "observer", None)
+    if isinstance(observer, Observer):
+        arrays |= {f"observer_{name}": getattr(observer, name) for name in OBSERVED}
     if sample is not None:
         arrays |= {"sample_rows": sample.rows, "sample_pictures": sample.pictures}
     return arrays

@@ -60,20 +60,20 @@ def haze_waves(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     if n.haze == 0:
         return np.zeros((0, 2)), np.zeros(0, dtype=complex)
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(12,)))
+    probe = probe_of(settings)
     pixel = settings.instrument.pixel_size_nm
     longest = float(np.linalg.norm(settings.shape)) * pixel
     # as many waves in each octave, from the field's size to the finest; each stands for a ring of
     # frequencies whose area goes with f^2
     length = longest * (n.haze_length_nm / FINEST / longest) ** rng.random(N_WAVES)
     angle, f = 2 * np.pi * rng.random(N_WAVES), 1 / length
-    power = f**2 * (1 + (f * n.haze_length_nm) ** 2) ** -n.haze_slope
-    peak = column_weights(settings)[0] * float(
-        probe_of(settings).profile(np.zeros(1), np.zeros(1))[0]
-    )
-    sd = n.haze * peak
-    amplitudes = sd * np.sqrt(2 * power / power.sum()) * np.exp(2j * np.pi * rng.random(N_WAVES))
     directions = np.stack([np.sin(angle), np.cos(angle)], axis=1)
     frequencies = np.concatenate([np.zeros((1, 2)), f[:, None] * directions * pixel])
+    # haze is seen through the probe, as everything is
+    power = f**2 * (1 + (f * n.haze_length_nm) ** 2) ** -n.haze_slope
+    power = power * np.abs(probe.transfer(frequencies[1:])) ** 2
+    sd = n.haze * column_weights(settings)[0] * float(probe.profile(np.zeros(1), np.zeros(1))[0])
+    amplitudes = sd * np.sqrt(2 * power / power.sum()) * np.exp(2j * np.pi * rng.random(N_WAVES))
     return frequencies, np.concatenate([[2.0 * sd], amplitudes])
 
 

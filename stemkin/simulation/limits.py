@@ -21,8 +21,9 @@ from stemkin.materials import (
     VACANCY,
 )
 from stemkin.simulation.crystal import BOND, crystal_of
+from stemkin.simulation.haze import haze_factors, haze_waves
 from stemkin.simulation.reader import render_frame
-from stemkin.simulation.scene import SIGHTING
+from stemkin.simulation.scene import SIGHTING, area_and_time
 from stemkin.simulation.settings import Settings
 
 _PAIRS = (
@@ -40,6 +41,9 @@ _PAIRS = (
 
 SMALL = 128
 """Edge of the piece of crystal that is drawn [px]."""
+
+HAZE_PX = 16
+"""Half the edge of the window in which haze is told from a vacancy [px]."""
 
 N_PLACES = 4
 """Places in the field over which d'^2 is averaged: they differ by where the column lies between the
@@ -70,6 +74,46 @@ def limits_table(settings: Settings, *, frame: int = 0) -> pd.DataFrame:
     rows = [_limits_of(piece, frame, scan, n_sites, *pair) for pair in _PAIRS]
     columns = ["kind", "against", "d_prime", "recall_at_one_false_positive", "sd_y_nm", "sd_x_nm"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def detectability_in_haze(settings: Settings, *, frame: int = 0) -> float:
+    """Return the d' of a chalcogen vacancy for an observer who knows all but the haze.
+
+    Haze is noise to it, of a known spectrum: the Hotelling observer, d'^2 = s' (N + H)^-1 s with
+    the covariances N of the counts and H of the haze (Barrett & Myers, Foundations of Image Science
+    (2004), ch. 13).
+
+    Parameters
+    ----------
+    settings, frame
+        The movie, and at whose age.
+
+    Returns
+    -------
+    d', below that of `limits_table`.
+    """
+    from scipy.special import j0
+
+    height, width = (min(n, SMALL) for n in settings.shape)
+    piece = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
+    scan = Scan(np.arange(height, dtype=float), np.zeros(height), np.ones(height))
+    share = 1 / (1 + piece.nuisances.excess_noise)
+    read_variance = (piece.instrument.read_noise / piece.instrument.gain) ** 2
+    here = _defect(piece, VACANCY, -1, _middle_cells(piece)[0])
+    with_defect, without = (render_frame(piece, frame, scan, d) for d in (here, here[:0]))
+    middle = np.rint([here["sample_y"][0], here["sample_x"][0]]).astype(int)
+    window = tuple(slice(n - HAZE_PX, n + HAZE_PX) for n in middle)
+    signal, noise = (with_defect - without)[window].ravel(), without[window].ravel() / share
+    y, x = np.mgrid[window].reshape(2, -1)
+    apart = np.hypot(y[:, None] - y, x[:, None] - x)
+    covariance = np.diag(noise + read_variance)
+    frequencies, amplitudes = haze_waves(piece)
+    _, time_s = area_and_time(piece, frame)
+    strength = np.abs(amplitudes * haze_factors(piece, frame, time_s)) ** 2 / 2
+    lengths = 2 * np.pi * np.hypot(*frequencies.T)
+    for length, power in zip(lengths[1:], strength[1:], strict=True):
+        covariance += power * j0(length * apart)
+    return float(np.sqrt(signal @ np.linalg.solve(covariance, signal)))
 
 
 def _limits_of(

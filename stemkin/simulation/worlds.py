@@ -218,7 +218,7 @@ def _haze(rng: np.random.Generator) -> dict[str, Any]:
     """Draw contamination: haze and adsorbates."""
     return {
         "haze": _between(rng, 0.002, 0.05),
-        "haze_length_nm": _between(rng, 0.25, 2.0),
+        "haze_length_nm": _between(rng, 0.4, 2.5),
         "haze_slope": float(rng.uniform(1, 4)),
         "haze_drift_y_nm_per_frame": float(rng.normal(0, 0.01)),
         "haze_drift_x_nm_per_frame": float(rng.normal(0, 0.01)),

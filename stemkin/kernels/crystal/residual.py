@@ -18,7 +18,7 @@ from stemkin.kernels.crystal.division import Division, find_grains, is_broken, o
 from stemkin.kernels.crystal.grains import Grain, draw_grain
 from stemkin.kernels.crystal.lattice import METAL, Lattice, nearest_site
 from stemkin.kernels.crystal.lattice_search import find_crystal
-from stemkin.kernels.images.filters import Skewness, gaussian, matched_snr, noise_of
+from stemkin.kernels.images.filters import Skewness, clipped, gaussian, matched_snr, noise_of
 from stemkin.kernels.images.interpolation import pixels
 
 FILTER_SD = 0.15
@@ -28,6 +28,10 @@ tell that of the probe."""
 FILTER_RANGE = (0.08, 0.2)
 """Smallest and largest standard deviation of the filter over the lattice constant: wider ones see
 the neighbours."""
+
+HAZE_SD = 0.8
+"""Over the lattice constant: what is left is freed of all that is smoother than this. A missing atom
+is five times narrower, and loses a few percent to it."""
 
 RIM = 0.5
 """Over the lattice constant: how far from the edge of its grain a site is no longer judged."""
@@ -97,7 +101,7 @@ def remove_crystal(frame: Array) -> Remainder | None:
     divide = find_grains if is_broken(found) else one_grain
     division = divide(frame, found)
     model, inside = _draw(frame, division.grains, spacing)
-    rest = frame - model
+    rest = _without_haze(frame - model, spacing)
     variance, gain = noise_of(rest, model)
     weight = 1 / variance
     sd = _filter_sd(division.grains[0])
@@ -116,6 +120,15 @@ def remove_crystal(frame: Array) -> Remainder | None:
         skew=Skewness(weight, gain, sd),
         site_error_px=_site_error(division, weight, sd),
     )
+
+
+def _without_haze(rest: Array, spacing_px: float) -> Array:
+    """Free a remainder (y, x) of what is smooth: contamination, which is not noise.
+
+    It is done before the noise is measured. Defects are cut off at three standard deviations first,
+    so that they leave no dent around them.
+    """
+    return rest - gaussian(clipped(rest), HAZE_SD * spacing_px)
 
 
 def _filter_sd(grain: Grain) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from stemkin.devices import Array, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.detection.placing import PlacedDefects, leans_of, places_of
 from stemkin.kernels.detection.sites import BORDER_PX, Sites
 from stemkin.kernels.detection.vacancies import sites_with_neighbours
@@ -29,6 +30,9 @@ them.
 Nearly all go where the signal is weakest: to the missing chalcogen atom. A metal atom more or less
 is never close to the threshold.
 """
+
+WEAK = 8.0
+"""Dark defects on metal sites that stand out less get as many false positives as the vacancies."""
 
 REACH = 0.25
 """How far from its site, over the lattice constant, a defect on the lattice may appear."""
@@ -55,6 +59,8 @@ def on_lattices(
     relaxation: float | None = 0.0,
     skew: Skewness | None = None,
     filter_sd_px: float | None = None,
+    observer: Observer | None = None,
+    noise_units: Array | None = None,
 ) -> PlacedDefects:
     """List the defects of a frame with one lattice or several.
 
@@ -76,6 +82,9 @@ def on_lattices(
         Skewness of the noise of `snr`; None for none.
     filter_sd_px
         Width of the matched filter [px]; 0.15 lattice constants unless given.
+    observer, noise_units
+        What was learned of the movie, and the (y, x) remainder over its noise that it looks at; in
+        place of `relaxation`.
 
     Returns
     -------
@@ -85,12 +94,15 @@ def on_lattices(
     spacing = crystals[0][0].spacing_px
     filter_sd_px = filter_sd_px or 0.15 * spacing
     read = [
-        sites_with_neighbours(snr, lattice, mask, relaxation, skew) for lattice, mask in crystals
+        sites_with_neighbours(
+            snr, lattice, mask, relaxation, skew, observer=observer, noise_units=noise_units
+        )
+        for lattice, mask in crystals
     ]
     sublattice = np.concatenate([places.sublattice for places in read])
     signal = np.concatenate([places.signal for places in read])
     least, elsewhere = _thresholds(
-        sublattice, signal, shape, false_positives, threshold, filter_sd_px
+        sublattice, signal, shape, false_positives, threshold, filter_sd_px, observer
     )
     strong = np.abs(signal) >= least
     leans = [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
@@ -111,13 +123,34 @@ def _thresholds(
     false_positives: float,
     threshold: float | None,
     filter_sd_px: float,
+    observer: Observer | None,
 ) -> tuple[np.ndarray, float]:
     """Return the |z| from which a site is a defect (m,), and an extremum between sites."""
     if threshold is not None:
         return np.full(len(signal), threshold), threshold
     share = 1 - sum(SHARES.values())
     elsewhere = peaks.threshold_for(share * false_positives, shape, filter_sd_px)
-    return _site_thresholds(sublattice, np.sign(signal), false_positives), elsewhere
+    shares = shares_of(observer)
+    return _site_thresholds(sublattice, np.sign(signal), false_positives, shares), elsewhere
+
+
+def shares_of(observer: Observer | None) -> dict[tuple[int, int], float]:
+    """Return how the false positives are shared among dark and bright sites of each sublattice.
+
+    Parameters
+    ----------
+    observer
+        What was learned of the movie; None for nothing.
+
+    Returns
+    -------
+    `SHARES`, or both sublattices alike where what is dark on metal sites is weak, too: a dopant of
+    nearly the same atomic number, or a vacancy of the brighter column.
+    """
+    if observer is None or not observer.depths[METAL] < WEAK:
+        return SHARES
+    dark = (SHARES[METAL, -1] + SHARES[CHALCOGEN, -1]) / 2
+    return SHARES | {(METAL, -1): dark, (CHALCOGEN, -1): dark}
 
 
 def _at_sites(
@@ -200,11 +233,14 @@ def site_threshold(false_positives: float, n_sites: int) -> float:
 
 
 def _site_thresholds(
-    sublattice: np.ndarray, sign: np.ndarray, false_positives: float
+    sublattice: np.ndarray,
+    sign: np.ndarray,
+    false_positives: float,
+    shares: dict[tuple[int, int], float],
 ) -> np.ndarray:
     """Return the |z| (m,) from which each site is a defect."""
     least = np.full(len(sublattice), np.inf)
-    for (which, side), share in SHARES.items():
+    for (which, side), share in shares.items():
         own = sublattice == which
         least[own & (sign == side)] = site_threshold(share * false_positives, int(own.sum()))
     return least

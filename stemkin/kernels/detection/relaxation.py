@@ -90,7 +90,7 @@ def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
 
     Returns
     -------
-    r, or 0 where it is not significant.
+    r, negative where the neighbours of a vacancy move inwards; 0 where it is not significant.
 
     Examples
     --------
@@ -99,18 +99,18 @@ def ratio(signal: np.ndarray, breath: np.ndarray) -> float:
     >>> ratio(signal, breath)
     0.0
     >>> signal[:60] -= 4; breath[:60] -= 2
-    >>> abs(ratio(signal, breath) - 0.5) < 0.15
-    True
+    >>> abs(ratio(signal, breath) - 0.5) < 0.15, abs(ratio(signal, -breath) + 0.5) < 0.15
+    (True, True)
     """
     used = signal < LIKELY
     if not used.any():
         return 0.0
     n, signal, breath = len(signal), signal[used], breath[used]
     alone, _ = _vacancies(signal, None, n)
-    if -(alone @ breath) < PROVEN * np.sqrt(max(float(alone @ alone), 1e-12)):
+    if abs(alone @ breath) < PROVEN * np.sqrt(max(float(alone @ alone), 1e-12)):
         return 0.0
     share, depth = _vacancies(signal, breath, n)
-    return max(float(-(share @ breath) / max(share.sum(), 1e-12) / depth), 0.0)
+    return float(-(share @ breath) / max(share.sum(), 1e-12) / depth)
 
 
 def _vacancies(

@@ -172,23 +172,64 @@ def site_signals(
         places = places.only(np.flatnonzero(places.signal != 0))
     strong = np.abs(places.signal) > STRONG_SITE
     beside = _beside(places.cells, places.sublattice, strong)
-    signal, plain = places.signal, ~beside
-    sublattices = [places.sublattice == which for which in (METAL, CHALCOGEN)]
-    for own in sublattices:
-        signal[own] = normalised(
+    signal = places.signal.copy()
+    for which in (METAL, CHALCOGEN):
+        own = places.sublattice == which
+        signal[own] = comparable(
             places.points[own],
             signal[own],
-            plain[own],
-            sd_px=NEIGHBOURHOOD * lattice.spacing_px,
+            ~beside[own],
+            skewness=None if skew is None else skew.at(places.points[own]),
+            spacing_px=lattice.spacing_px,
             shape=shape,
         )
-    if skew is not None:
-        signal = unskewed(signal, skew.at(places.points))
-    for own in sublattices:
-        told = signal[own & plain]
-        if len(told) >= MIN_SITES:
-            signal[own] /= np.clip(scatter_of(told, bright=True), 1 / FINE, FINE)
     return replace(places, signal=signal, alone=signal, beside_strong=beside)
+
+
+def comparable(
+    points: np.ndarray,
+    signal: np.ndarray,
+    plain: np.ndarray,
+    *,
+    skewness: np.ndarray | None,
+    spacing_px: float,
+    shape: tuple[int, int],
+) -> np.ndarray:
+    """Make the signals of the sites of one sublattice comparable: of mean 0 and sd 1 everywhere.
+
+    They are freed of their local mean and divided by their scatter (`normalised`), their skewness
+    is taken out (`unskewed`), and the scatter of what is above the middle is looked at once more.
+
+    Parameters
+    ----------
+    points
+        (m, 2) places (y, x) [px].
+    signal
+        (m,) signal-to-noise; NaN where it is not known.
+    plain
+        (m,) True for sites that are not beside strong defects: they tell the scatter.
+    skewness
+        (m,) of the noise of the signals; None for none.
+    spacing_px
+        Lattice constant [px].
+    shape
+        (height, width) of the frame [px].
+
+    Returns
+    -------
+    (m,) signals.
+    """
+    known = np.flatnonzero(np.isfinite(signal))
+    made, sure = np.full(len(signal), np.nan), plain[known]
+    values = normalised(
+        points[known], signal[known], sure, sd_px=NEIGHBOURHOOD * spacing_px, shape=shape
+    )
+    if skewness is not None:
+        values = unskewed(values, skewness[known])
+    if sure.sum() >= MIN_SITES:
+        values = values / np.clip(scatter_of(values[sure], bright=True), 1 / FINE, FINE)
+    made[known] = values
+    return made
 
 
 def _raw_sites(snr: Array, lattice: Lattice, mask: np.ndarray | None, border_px: float) -> Sites:

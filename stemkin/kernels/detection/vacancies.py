@@ -6,6 +6,7 @@ import numpy as np
 
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import Lattice
+from stemkin.kernels.detection.observer import Observer, observed
 from stemkin.kernels.detection.relaxation import breathing, combined, ratio
 from stemkin.kernels.detection.sites import BORDER_PX, STRONG_SITE, Sites, site_signals
 from stemkin.kernels.images.filters import Skewness
@@ -73,6 +74,9 @@ def sites_with_neighbours(
     mask: np.ndarray | None,
     relaxation: float | None,
     skew: Skewness | None,
+    *,
+    observer: Observer | None = None,
+    noise_units: Array | None = None,
 ) -> Sites:
     """Read the sites of a lattice, vacancies with what their neighbours tell.
 
@@ -83,17 +87,24 @@ def sites_with_neighbours(
     relaxation
         How much the neighbours of a vacancy tell over what its own site does; None to measure it on
         this frame, 0 to look at sites alone.
+    observer
+        What was learned of the movie, in place of `relaxation`; None for nothing.
+    noise_units
+        (y, x) remainder over its noise, which the observer looks at.
 
     Returns
     -------
     The sites.
     """
+    if observer is not None and noise_units is not None and lattice.is_honeycomb:
+        places = site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
+        return observed(places, noise_units, lattice, mask, observer, skew)
     if relaxation == 0:
         return site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
     places, numbers, breath = dark_sites(snr, lattice, mask, skew)
     r = relaxation
     if r is None:
         r = ratio(*_told(places, numbers, breath))
-    if r > 0:
+    if r != 0:
         return combined(places, numbers, breath, r)
     return places

@@ -1,0 +1,387 @@
+"""The Hotelling observer: sites judged by all that a missing atom does around them.
+
+Of all linear observers the one with weights w = C^-1 s separates best a signature s from noise of
+covariance C (Barrett & Myers, Foundations of Image Science (2004), ch. 13). Both are learned from
+the movie itself (`observer_learning`), in the lattice's own frame: patches are taken at the points
+of a fine hexagonal grid around each site, counted in lattice vectors, so that what was learned holds
+for any rotation and pixel size. Here the weights are drawn as an image filter for the lattice of a
+frame, and read at its sites.
+
+>>> from stemkin.kernels.crystal.lattice import CHALCOGEN, honeycomb
+>>> lattice, image = honeycomb(10.0, metal=(32.0, 32.0)), np.zeros((64, 64))
+>>> kernel = drawn_filter(np.ones(len(GRID)), lattice)
+>>> image[32, 32] = 1.0
+>>> bool(filtered(image, kernel)[32, 32] == kernel[len(kernel) // 2, len(kernel) // 2])
+True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection.normalisation import scatter_of
+from stemkin.kernels.detection.sites import STRONG_SITE, Sites, comparable
+from stemkin.kernels.images.filters import Skewness
+from stemkin.kernels.images.interpolation import interpolate
+
+STEPS = 7
+"""Points of the grid per lattice vector."""
+
+REACH = 1.4
+"""Radius of a patch, over the lattice constant: it holds the neighbours of both kinds."""
+
+SMALLEST_SHARE = 0.25
+"""A site with less of its filter inside its crystal is judged alone."""
+
+
+def _hexagonal_grid() -> np.ndarray:
+    """Return the (P, 2) steps, in lattice vectors over `STEPS`, of all points within `REACH`."""
+    index = np.arange(-2 * STEPS, 2 * STEPS + 1)
+    h, k = (part.ravel() for part in np.meshgrid(index, index, indexing="ij"))
+    near = h * h + k * k + h * k <= (REACH * STEPS) ** 2 + 1e-9
+    return np.stack([h[near], k[near]], axis=1)
+
+
+GRID = _hexagonal_grid()
+"""(P, 2) points of a patch, counted in lattice vectors over `STEPS`."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Observer:
+    """What was learned of the dark defects of a movie, for metal and chalcogen sites.
+
+    Attributes
+    ----------
+    weights
+        (2, P) what the patch around a site is multiplied with, METAL and CHALCOGEN; zeros where
+        nothing significant was learned.
+    blind
+        (2, P) the same for sites beside strong defects: blind to whatever stands on the sites
+        around, and as noisy.
+    depths
+        (2,) by how many standard deviations what was learned stands out in the frames that it was
+        learned from; NaN where nothing was.
+    tails
+        (2,) by how much larger signals of clean sites are than those of normal noise, where they
+        are as seldom as false positives; signals are divided by it.
+    """
+
+    weights: np.ndarray
+    blind: np.ndarray
+    depths: np.ndarray
+    tails: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the same was learned, to the last bit."""
+        if not isinstance(other, Observer):
+            return NotImplemented
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return all(np.array_equal(mine, yours, equal_nan=True) for mine, yours in pairs)
+
+    def __hash__(self) -> int:
+        """Return a number that is equal for equal observers."""
+        return hash(self.weights.tobytes())
+
+    def __repr__(self) -> str:
+        """Say what is known: the array of weights is long."""
+        return f"Observer(depths={self.depths.round(2).tolist()})"
+
+    def knows(self, sublattice: int) -> bool:
+        """Tell whether anything significant was learned of a sublattice."""
+        return bool(np.isfinite(self.depths[sublattice]))
+
+
+def drawn_filter(weights: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Draw weights of the grid as an image filter for a lattice.
+
+    Each point's weight is shared among the four pixels around it, as bilinear interpolation of the
+    image does.
+
+    Parameters
+    ----------
+    weights
+        (P,) of the points of `GRID`.
+    lattice
+        The crystal.
+
+    Returns
+    -------
+    (2 r + 1, 2 r + 1) filter, centred on a site.
+    """
+    offsets = GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
+    reach = _reach_px(lattice)
+    size = 2 * reach + 1
+    base = np.floor(offsets).astype(np.int64)
+    share = offsets - base
+    kernel = np.zeros(size * size)
+    for down in (0, 1):
+        for across in (0, 1):
+            part = np.abs(1 - down - share[:, 0]) * np.abs(1 - across - share[:, 1])
+            index = (base[:, 0] + down + reach) * size + base[:, 1] + across + reach
+            kernel += np.bincount(index, weights=weights * part, minlength=size * size)
+    return kernel.reshape(size, size)
+
+
+def _reach_px(lattice: Lattice) -> int:
+    """Return half the edge of the filters of a lattice, without the middle [px]."""
+    corners = GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
+    return int(np.ceil(np.abs(corners).max())) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The Fourier transform of an image with a margin of zeros, to be filtered more than once.
+
+    Attributes
+    ----------
+    values
+        The transform, any library.
+    shape
+        (height, width) of the image [px].
+    padded
+        (height, width) with the margin [px].
+    """
+
+    values: Array
+    shape: tuple[int, int]
+    padded: tuple[int, int]
+
+    @classmethod
+    def of(cls, image: Array, *, reach_px: int) -> Spectrum:
+        """Return the spectrum of (y, x) `image`, for filters that reach no further."""
+        height, width = (int(n) for n in image.shape)
+        padded = (_fast_length(height + reach_px), _fast_length(width + reach_px))
+        values = _transform(image, padded)
+        return cls(values, (height, width), padded)
+
+    def filtered(self, kernel: np.ndarray) -> Array:
+        """Return the image (y, x) correlated with (2 r + 1, 2 r + 1) `kernel`."""
+        xp, reach = namespace(self.values), len(kernel) // 2
+        # the filter's centre lies at (0, 0), what is before it at the other end of the padded
+        # image, where there are only zeros
+        spread = np.zeros(self.padded, dtype=np.float32)
+        index = np.arange(-reach, reach + 1)
+        spread[np.ix_(index % self.padded[0], index % self.padded[1])] = kernel
+        conjugate = np.conj(_transform(spread, self.padded))
+        product = self.values * xp.asarray(conjugate, dtype=self.values.dtype)
+        height, width = self.shape
+        return xp.fft.irfftn(product, s=self.padded, axes=(0, 1))[:height, :width]
+
+
+def _transform(image: Array, padded: tuple[int, int]) -> Array:
+    """Return the real Fourier transform of an image with zeros beyond its edge.
+
+    SciPy's is six times faster than NumPy's in single precision, for the same result.
+    """
+    if isinstance(image, np.ndarray):
+        from scipy import fft
+
+        return fft.rfftn(image, s=padded)
+    return namespace(image).fft.rfftn(image, s=padded, axes=(0, 1))
+
+
+def filtered(image: Array, kernel: np.ndarray) -> Array:
+    """Correlate an image with a filter, by way of the Fourier transform; zeros beyond the edge.
+
+    Parameters
+    ----------
+    image
+        (y, x) floating-point array, any library.
+    kernel
+        (2 r + 1, 2 r + 1) filter.
+
+    Returns
+    -------
+    (y, x) sums of the image around each pixel, with the weights of the filter.
+    """
+    return Spectrum.of(image, reach_px=len(kernel) // 2).filtered(kernel)
+
+
+@lru_cache(maxsize=16)
+def _fast_length(n: int) -> int:
+    """Return the smallest even length from `n` on whose only prime factors are 2, 3 and 5."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1 and n % 2 == 0:
+            return n
+        n += 1
+
+
+def observed(
+    places: Sites,
+    noise_units: Array,
+    lattice: Lattice,
+    mask: np.ndarray | None,
+    observer: Observer,
+    skew: Skewness | None,
+) -> Sites:
+    """Judge sites by the patches around them; those that nothing was learned of stay as they are.
+
+    Parameters
+    ----------
+    places
+        The sites, with the signals of the matched filter.
+    noise_units
+        (y, x) what is left of the frame without its crystal, over its noise, any library.
+    lattice
+        Their crystal.
+    mask
+        (y, x) of the pixels that belong to it; None for all.
+    observer
+        What was learned.
+    skew
+        Skewness of the noise; None for none.
+
+    Returns
+    -------
+    The sites, with other signals; `alone` stays what it was.
+    """
+    signal, xp = places.signal.copy(), namespace(noise_units)
+    image = noise_units
+    if mask is not None:
+        image = noise_units * xp.asarray(mask, dtype=noise_units.dtype)
+    spectrum = Spectrum.of(image, reach_px=_reach_px(lattice))
+    for which in (METAL, CHALCOGEN):
+        own = np.flatnonzero(places.sublattice == which)
+        if not (observer.knows(which) and len(own)):
+            continue
+        seen = _judged(spectrum, image, places.only(own), lattice, mask, observer, skew)
+        told = np.where(np.isfinite(seen), seen, signal[own])
+        # what is dark beyond doubt is no darker for its neighbours
+        alone = places.alone[own]
+        signal[own] = np.where(alone < -STRONG_SITE, np.minimum(told, alone), told)
+    return replace(places, signal=signal)
+
+
+def _judged(
+    spectrum: Spectrum,
+    image: Array,
+    places: Sites,
+    lattice: Lattice,
+    mask: np.ndarray | None,
+    observer: Observer,
+    skew: Skewness | None,
+) -> np.ndarray:
+    """Return the signals (m,) of the sites of one sublattice, NaN where too little is seen."""
+    which, points, plain = int(places.sublattice[0]), places.points, ~places.beside_strong
+    kernel = drawn_filter(observer.weights[which], lattice)
+    norm = float(np.sqrt((kernel**2).sum()))
+    raw = _read(spectrum, kernel, points, mask)
+    seen = comparable(
+        points,
+        raw,
+        plain,
+        skewness=_skewness(kernel, points, skew),
+        spacing_px=lattice.spacing_px,
+        shape=spectrum.shape,
+    )
+    # sites beside strong defects are few, and are judged patch by patch; the noise of the blind
+    # observer is that of the other one, which tells its scale in this frame
+    ordinary = raw[plain & np.isfinite(raw)]
+    beside = np.flatnonzero(~plain)
+    if len(beside) and len(ordinary):
+        patches, inside = patches_at(image, points[beside], lattice, mask)
+        blind = -(patches @ observer.blind[which]) / norm
+        blind = (blind - np.median(ordinary)) / max(scatter_of(ordinary), 1e-12)
+        seen[beside] = np.nan
+        seen[beside[inside]] = blind
+    return seen / observer.tails[which]
+
+
+def patches_at(
+    image: Array, points: np.ndarray, lattice: Lattice, mask: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the patches around those points that lie inside a frame and a crystal with them.
+
+    Parameters
+    ----------
+    image
+        (y, x) array, any library.
+    points
+        (n, 2) places (y, x) [px].
+    lattice
+        The crystal.
+    mask
+        (y, x) of the pixels that belong to it; None for all.
+
+    Returns
+    -------
+    patches
+        (m, P) float32 on the host, bilinear at the points of `GRID`.
+    inside
+        (m,) which of the points they belong to.
+    """
+    xp, (height, width) = namespace(image), (int(n) for n in image.shape)
+    offsets = GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
+    reach = float(np.abs(offsets).max()) + 1
+    within = (points > reach) & (points < np.array([height, width]) - 1 - reach)
+    inside = np.flatnonzero(within.all(axis=1))
+    at = points[inside, None] + offsets
+    base = np.floor(at).astype(np.int64)
+    if mask is not None:
+        whole = mask[base[..., 0], base[..., 1]].all(axis=1)
+        inside, at, base = inside[whole], at[whole], base[whole]
+    if not len(inside):
+        return np.zeros((0, len(GRID)), np.float32), inside
+    low, right = np.moveaxis((at - base).astype(np.float32), -1, 0)
+    first = (base[..., 0] * width + base[..., 1]).ravel()
+    flat, corners = xp.reshape(image, (-1,)), []
+    for step in (0, 1, width, width + 1):
+        taken = xp.take(flat, xp.asarray(first + step, dtype=xp.int64))
+        corners.append(np.asarray(to_host(taken), dtype=np.float32).reshape(low.shape))
+    above = corners[0] * (1 - right) + corners[1] * right
+    below = corners[2] * (1 - right) + corners[3] * right
+    return np.asarray(above * (1 - low) + below * low), inside
+
+
+def _read(
+    spectrum: Spectrum, kernel: np.ndarray, points: np.ndarray, mask: np.ndarray | None
+) -> np.ndarray:
+    """Return the (m,) signals at points, dark ones negative, over what white noise would give.
+
+    NaN where too little of the filter lies inside the frame and the mask.
+    """
+    squares = kernel**2
+    values = -interpolate(spectrum.filtered(kernel), points) / np.sqrt(squares.sum())
+    if mask is None:
+        share = _inside(squares, points, spectrum.shape)
+    else:
+        share = interpolate(filtered(mask.astype(np.float64), squares), points) / squares.sum()
+    enough = share > SMALLEST_SHARE
+    return np.where(enough, values / np.sqrt(np.where(enough, share, 1.0)), np.nan)
+
+
+def _inside(squares: np.ndarray, points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return which share (m,) of the squares of a filter lies inside the frame around each point.
+
+    What lies inside is a rectangle, whose sum follows from four entries of a table of sums.
+    """
+    size, reach = len(squares), len(squares) // 2
+    table = np.zeros((size + 1, size + 1))
+    table[1:, 1:] = squares.cumsum(axis=0).cumsum(axis=1)
+    nearest = np.rint(points).astype(np.int64)
+    low = np.clip(reach - nearest, 0, size)
+    high = np.clip(np.array(shape) - nearest + reach, 0, size)
+    (top, left), (bottom, right) = low.T, high.T
+    total = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+    return np.asarray(total / table[-1, -1])
+
+
+def _skewness(kernel: np.ndarray, points: np.ndarray, skew: Skewness | None) -> np.ndarray | None:
+    """Return the skewness (m,) of the noise of the signals that a filter gives, dark ones negative.
+
+    Sums with weights -k of values of skewness g have the skewness -g sum(k^3) / sum(k^2)^(3/2); a
+    Gaussian of width s, of which `Skewness` tells, has 2 / (3 s sqrt(pi)) in place of the quotient.
+    """
+    if skew is None:
+        return None
+    quotient = -(kernel**3).sum() / (kernel**2).sum() ** 1.5
+    return np.asarray(skew.at(points) * quotient * 1.5 * skew.sd_px * np.sqrt(np.pi))

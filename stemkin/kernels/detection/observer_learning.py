@@ -1,0 +1,325 @@
+"""What a missing atom looks like in a movie, and what its noise is: learned without any truth.
+
+Patches around all sites of a sublattice are a mixture of many clean ones and few with a defect. The
+covariance C of the clean ones comes first: nearly all are. Then signatures are tried that a missing
+atom may have, a dip with neighbours that move by some amount outwards or inwards, each with its own
+Hotelling observer; the one whose signals are least like noise begins. In rounds of expectation and
+maximisation the signature becomes the mean of the patches weighted by their probability to hold a
+defect, C the covariance of the others. What is not significant of the mean is drawn towards dip and
+breathing. Both are averaged over the six operations of C3v, which leave a site and its neighbours
+alike (METHOD: Barrett & Myers, Foundations of Image Science (2004), ch. 13; shrinkage as in James &
+Stein (1961)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from stemkin.devices import Array
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
+from stemkin.kernels.detection.normalisation import scatter_of
+from stemkin.kernels.detection.observer import GRID, STEPS, Observer, patches_at
+
+BREATHING = (-4.0, -2.5, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0)
+"""Amplitudes of the breathing, over that of the dip, that are tried first."""
+
+N_ROUNDS = 5
+"""Rounds of expectation and maximisation; it settles after two."""
+
+LEAST_SITES = 800
+"""Fewer clean patches do not tell a covariance."""
+
+LEAST_DEFECTS = 8.0
+"""Fewer defects do not tell a signature."""
+
+PROVEN = 12.0
+"""By how much more likely, in natural logarithms, dark defects must be than as many bright ones."""
+
+QUIET = 0.8
+"""Share of the sites that have no strong defect beside them."""
+
+RING = 0.4
+"""Over the lattice constant: what lies further away belongs to the neighbours."""
+
+CLEAN = 2.5
+"""Sites beyond so many standard deviations tell nothing of the noise."""
+
+SHRUNK = 1.5
+"""Parts of a signature below so many standard errors are left out."""
+
+ROWS = 8_000
+"""From so many patches a covariance is computed."""
+
+BLIND = 1e3
+"""Variance of what may stand on the sites around, over that of the noise of a pixel."""
+
+SELDOM, SELDOM_SITES = 0.005, 40
+"""A share of the sites so small, or else so many of them, tells how heavy the tails of noise are."""
+
+MOST_TAIL = 1.3
+"""Heavier tails are features, and not noise."""
+
+WEAK = 8.0
+"""Dark defects on metal sites that stand out more are found without an observer."""
+
+
+def patches_of(
+    noise_units: Array, lattice: Lattice, mask: np.ndarray | None, sublattice: int
+) -> np.ndarray:
+    """Take the patches around the sites of a sublattice that lie inside a frame and a crystal.
+
+    Parameters
+    ----------
+    noise_units
+        (y, x) what is left of the frame without its crystal, over its noise, any library.
+    lattice
+        The crystal.
+    mask
+        (y, x) of the pixels that belong to it; None for all.
+    sublattice
+        METAL or CHALCOGEN.
+
+    Returns
+    -------
+    (m, P) float32, interpolated at the points of `GRID`.
+    """
+    shape = (int(noise_units.shape[0]), int(noise_units.shape[1]))
+    _, points = numbered_sites(lattice, shape, sublattice)
+    return patches_at(noise_units, points, lattice, mask)[0]
+
+
+def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | None:
+    """Learn the observer of the dark defects of a movie.
+
+    Parameters
+    ----------
+    patches
+        (m, P) around METAL sites, and around CHALCOGEN sites.
+    filter_sd
+        Standard deviation of the matched filter, over the lattice constant.
+
+    Returns
+    -------
+    The observer; None where nothing significant was learned.
+    """
+    weights, blind = np.zeros((2, 2, len(GRID)))
+    depths = np.full(2, np.nan)
+    for which in (METAL, CHALCOGEN):
+        found = _learned(patches[which], which, filter_sd)
+        if found is None or (which == METAL and found.depth >= WEAK):
+            continue
+        weights[which], depths[which] = found.weights, found.depth
+        around = _what_may_stand_around(which, filter_sd)
+        covariance = found.covariance + BLIND * (around.T @ around)
+        blind[which] = _hotelling(covariance, found.signature, ridge=found.ridge)
+        noise = [w @ found.covariance @ w for w in (weights[which], blind[which])]
+        blind[which] *= np.sqrt(noise[0] / noise[1])
+    if np.isnan(depths).all():
+        return None
+    return Observer(weights, blind, depths, np.ones(2))
+
+
+def tails_of(signals: list[np.ndarray]) -> np.ndarray:
+    """Measure by how much larger seldom signals of clean sites are than those of normal noise.
+
+    Nearly all defects are dark, so the bright side is looked at, where it is as seldom as the
+    number of sites allows.
+
+    Parameters
+    ----------
+    signals
+        (m,) of METAL sites, and of CHALCOGEN sites, that are not beside strong defects.
+
+    Returns
+    -------
+    (2,) factors, 1 for normal noise.
+    """
+    from scipy.special import ndtri
+
+    tails = np.ones(2)
+    for which, values in enumerate(signals):
+        portion = max(SELDOM, SELDOM_SITES / max(len(values), 1))
+        if portion < 0.05:
+            seen = float(np.quantile(values, 1 - portion)) / -float(ndtri(portion))
+            tails[which] = min(max(seen, 1.0), MOST_TAIL)
+    return tails
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """Signature (P,), covariance (P, P), what was added to its diagonal, weights (P,), depth."""
+
+    signature: np.ndarray
+    covariance: np.ndarray
+    ridge: float
+    weights: np.ndarray
+    depth: float
+
+
+def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | None:
+    """Learn from the patches (m, P) around the sites of one sublattice; None if it is not sure."""
+    ring = np.hypot(*_places(GRID / STEPS).T) > RING
+    loudest = np.abs(patches[:, ring]).max(axis=1) if len(patches) else np.zeros(0)
+    quiet = patches[loudest <= np.quantile(loudest, QUIET)] if len(patches) else patches
+    if len(quiet) < LEAST_SITES:
+        return None
+    basis = _dip_and_breathing(which, filter_sd)
+    mean, covariance = _noise_of(quiet)
+    signature, gain = _first_guess(quiet, mean, covariance, basis)
+    if gain < PROVEN:
+        return None
+    depth, gain = 4.0, 0.0
+    for _ in range(N_ROUNDS):
+        z = _standard((quiet - mean) @ _hotelling(covariance, signature))
+        share, depth, gain = _mixture(z, depth)
+        # what is much deeper is another kind of defect: two atoms missing, or a dopant
+        share = share * (z < max(2.2 * depth, depth + 5))
+        n = float(share.sum())
+        if n < LEAST_DEFECTS:
+            return None
+        mean, covariance = _noise_of(quiet[np.abs(z) < CLEAN])
+        seen = _symmetrised(share @ (quiet - mean) / n)
+        signature = _shrunk(seen, basis, np.diag(covariance), n)
+    if gain < PROVEN:
+        return None
+    weights, ridge = _hotelling(covariance, signature), float(np.trace(covariance)) / len(GRID)
+    return _Learned(signature, covariance, ridge, weights, depth)
+
+
+def _first_guess(
+    patches: np.ndarray, mean: np.ndarray, covariance: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the signature (P,), of those with some breathing, that is least like noise.
+
+    Beside it: by how much more likely dark defects are with it than bright ones.
+    """
+    best, most = basis[0], -np.inf
+    for amplitude in BREATHING:
+        signature = basis[0] + amplitude * basis[1]
+        z = _standard((patches - mean) @ _hotelling(covariance, signature))
+        gain = _mixture(z, 4.0)[2] - _mixture(-z, 4.0)[2]
+        if gain > most:
+            best, most = signature, gain
+    return best, most
+
+
+def _mixture(z: np.ndarray, depth: float) -> tuple[np.ndarray, float, float]:
+    """Fit two normal distributions of width 1, around 0 and around the depth of few defects.
+
+    Returns
+    -------
+    Probability (m,) that each site holds a defect, the depth, and by how much the logarithm of the
+    likelihood is above that of noise alone.
+    """
+    portion, share = 0.01, np.zeros_like(z)
+    for _ in range(30):
+        odds = portion / (1 - portion) * np.exp(np.minimum(depth * z - depth**2 / 2, 50.0))
+        share = odds / (1 + odds)
+        total = float(share.sum())
+        portion = min(max(total / len(z), 1e-6), 0.3)
+        depth = max(float(share @ np.minimum(z, 12.0)) / max(total, 1e-9), 2.5)
+    # one site alone, however dark, proves no more than one of six standard deviations
+    likely = depth * np.minimum(z, 6.0 + depth / 2) - depth**2 / 2
+    return share, depth, float(np.log1p(portion * np.expm1(np.minimum(likely, 50.0))).sum())
+
+
+def _hotelling(
+    covariance: np.ndarray, signature: np.ndarray, *, ridge: float | None = None
+) -> np.ndarray:
+    """Return the weights (P,) (C + ridge)^-1 s; the ridge is the mean variance unless given."""
+    n = len(signature)
+    if ridge is None:
+        ridge = float(np.trace(covariance)) / n
+    return np.asarray(np.linalg.solve(covariance + ridge * np.eye(n), signature))
+
+
+def _noise_of(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (P,) and covariance (P, P) of patches, averaged over C3v."""
+    rows = patches[:: max(1, len(patches) // ROWS)].astype(np.float64)
+    mean, covariance = rows.mean(axis=0), np.cov(rows.T)
+    turned = [covariance[np.ix_(order, order)] for order in _operations()]
+    return _symmetrised(mean), np.asarray(sum(turned)) / len(turned)
+
+
+def _symmetrised(values: np.ndarray) -> np.ndarray:
+    """Return the (P,) mean of values over the six operations of C3v."""
+    return np.asarray(values[_operations()].mean(axis=0))
+
+
+def _standard(z: np.ndarray) -> np.ndarray:
+    """Return signals (m,) of median 0 and scatter 1."""
+    return np.asarray((z - np.median(z)) / max(scatter_of(z), 1e-12))
+
+
+def _shrunk(seen: np.ndarray, basis: np.ndarray, variance: np.ndarray, n: float) -> np.ndarray:
+    """Draw a mean signature (P,) of `n` patches towards dip and breathing where it is not sure.
+
+    Four of the six operations bring independent noise, about.
+    """
+    root = 1 / np.sqrt(variance)
+    amplitudes = np.linalg.lstsq((basis * root).T, seen * root, rcond=None)[0]
+    known = amplitudes @ basis
+    error = np.sqrt(variance / (4 * n))
+    rest = seen - known
+    sure = 1 - (SHRUNK * error) ** 2 / np.maximum(rest**2, 1e-30)
+    return np.asarray(known + rest * np.maximum(sure, 0.0))
+
+
+@lru_cache(maxsize=1)
+def _operations() -> np.ndarray:
+    """Return (6, P) the orders in which the operations of C3v put the points of `GRID`."""
+    number = {(int(h), int(k)): i for i, (h, k) in enumerate(GRID)}
+    orders, turned = [], GRID
+    for _ in range(3):
+        orders += [
+            [number[int(h), int(k)] for h, k in steps] for steps in (turned, turned[:, ::-1])
+        ]
+        # by 120 degrees a1 becomes a2 - a1, and a2 becomes -a1
+        turned = np.stack([-turned[:, 0] - turned[:, 1], turned[:, 0]], axis=1)
+    return np.array(orders)
+
+
+def _places(uv: np.ndarray) -> np.ndarray:
+    """Return places (m, 2) of lattice coordinates, in lattice constants of a perfect honeycomb."""
+    return np.asarray(uv @ np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]]))
+
+
+def _bonded(which: int) -> np.ndarray:
+    """Return the (3, 2) lattice coordinates of the columns of the other kind around a site."""
+    metals = np.array([[-1, -1], [2, -1], [-1, 2]]) / 3
+    return metals if which == CHALCOGEN else -metals
+
+
+def _column(uv: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image (P,) of a column, and what it gains (2, P) when it moves along y and x."""
+    away = _places(GRID / STEPS) - _places(uv[None])[0]
+    image = np.exp(-0.5 * (away**2).sum(axis=1) / sd**2)
+    return image, (away.T / sd) * image
+
+
+def _dip_and_breathing(which: int, sd: float) -> np.ndarray:
+    """Return (2, P): an atom less, and its three neighbours moved outwards."""
+    dip = -_column(np.zeros(2), sd)[0]
+    breathing = np.zeros(len(GRID))
+    for uv in _bonded(which):
+        outwards = _places(uv[None])[0]
+        breathing += outwards / np.linalg.norm(outwards) @ _column(uv, sd)[1]
+    return np.stack([dip, breathing])
+
+
+def _what_may_stand_around(which: int, sd: float) -> np.ndarray:
+    """Return (k, P) images of what defects on the sites around one would add to its patch.
+
+    Bonded columns may be others, and stand elsewhere; those further away may be others.
+    """
+    images = []
+    for uv in _bonded(which):
+        image, moved = _column(uv, sd)
+        images += [image, *moved]
+    same = [[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]]
+    for step in [*same, *(-2 * _bonded(which)).tolist()]:
+        images.append(_column(np.array(step, dtype=float), sd)[0])
+    return np.stack(images)

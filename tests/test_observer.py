@@ -1,0 +1,166 @@
+"""The observer that is learned from the movie: what it knows, where it looks, and when it does not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stemkin.detection.detectors import FourierDetector
+from stemkin.devices import to_host
+from stemkin.kernels.crystal import residual
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
+from stemkin.kernels.detection import defects, observer_learning
+from stemkin.kernels.detection.observer import GRID, STEPS, drawn_filter, filtered, patches_at
+from stemkin.kernels.detection.vacancies import sites_with_neighbours
+from stemkin.simulation import simulate_movie, truth_of
+
+HAZY = {
+    "haze": 0.04,
+    "haze_length_nm": 0.6,
+    "relaxation_nm": -0.008,
+    "shape": (192, 192),
+    "vacancy_fraction": 0.02,
+}
+"""A movie that the fixed filter does badly on: haze, and neighbours that move inwards."""
+
+
+@pytest.fixture(scope="module")
+def hazy():
+    return simulate_movie("paper", n_frames=10, seed=4, **HAZY)
+
+
+@pytest.fixture(scope="module")
+def frames(hazy):
+    return hazy.reader.read(0, 10)
+
+
+@pytest.fixture(scope="module")
+def learned(frames):
+    return FourierDetector(device="cpu").learned_from(frames)
+
+
+def depth_of(detector, frames, truth):
+    """Mean signal of the lone vacancies, over the scatter of the sites without defects."""
+    vacant, clean = [], []
+    for number, frame in enumerate(frames):
+        rest = detector.remainder(frame)
+        places = sites_with_neighbours(
+            rest.snr, rest.lattice, None, detector.relaxation, rest.skew,
+            observer=detector.observer, noise_units=rest.noise_units,
+        )  # fmt: skip
+        defects_there = truth.defects_between(number, number + 1)
+        true = defects_there[["y", "x"]].to_numpy()
+        own = places.sublattice == CHALCOGEN
+        apart = np.hypot(*(places.points[own][:, None] - true).transpose(2, 0, 1))
+        near, alone = apart.min(axis=1), np.sort(apart, axis=1)[:, 1] > 14
+        kind = defects_there["kind"].to_numpy()[apart.argmin(axis=1)]
+        signal = places.signal[own]
+        vacant.append(signal[(near < 2) & alone & (kind == "V_S")])
+        clean.append(signal[near > 14])
+    clean = np.concatenate(clean)
+    return (np.median(clean) - np.concatenate(vacant).mean()) / clean.std()
+
+
+def test_haze_and_neighbours_that_move_inwards_are_learned(hazy, frames, learned):
+    truth = truth_of(hazy)
+    plain = replace(learned, observer=None)
+    before, after = (depth_of(each, frames[:4], truth) for each in (plain, learned))
+    assert after > before + 1.5
+    assert abs(learned.observer.depths[CHALCOGEN] - after) < 1.5
+
+
+def test_what_is_learned_has_the_symmetry_of_a_site(learned):
+    weights = learned.observer.weights[CHALCOGEN]
+    for order in observer_learning._operations():
+        assert np.allclose(weights[order], weights)
+    middle = (GRID == 0).all(axis=1)
+    assert weights[middle] < 0
+    assert (weights[middle] <= weights.min() * 0.8).all()
+
+
+def test_nothing_is_learned_where_nothing_is():
+    null = simulate_movie("null", n_frames=8, shape=(192, 192), seed=2).reader.read(0, 8)
+    assert FourierDetector(device="cpu").learned_from(null).observer is None
+    assert FourierDetector(device="cpu").learned_from(null[:0]).observer is None
+    noise = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
+    assert FourierDetector(device="cpu").learned_from(noise).observer is None
+
+
+def test_the_same_is_learned_every_time(frames, learned):
+    again = FourierDetector(device="cpu").learned_from(frames)
+    assert again.observer == learned.observer
+    assert hash(again.observer) == hash(learned.observer)
+    other = replace(learned.observer, tails=learned.observer.tails * 2)
+    assert other != learned.observer
+
+
+def test_what_is_learned_holds_for_a_turned_crystal_and_finer_pixels(learned):
+    turned = {"rotation_deg": 33.0, "pixel_size_nm": 0.026}
+    movie = simulate_movie("paper", n_frames=3, seed=9, **(HAZY | turned | {"shape": (256, 256)}))
+    frames, truth = movie.reader.read(0, 3), truth_of(movie)
+    before, after = (
+        depth_of(each, frames, truth) for each in (replace(learned, observer=None), learned)
+    )
+    assert after > before + 1.0
+
+
+def test_patches_are_read_where_the_grid_says():
+    lattice = honeycomb(9.7, angle_deg=12.0, metal=(40.0, 40.0))
+    y, x = np.mgrid[:80, :80].astype(np.float32)
+    points = np.array([[40.2, 39.4], [3.0, 40.0]])
+    for image, axis in ((y, 0), (x, 1)):
+        patches, inside = patches_at(image, points, lattice, None)
+        assert inside.tolist() == [0]  # the other one is cut by the edge
+        wanted = points[0] + GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
+        assert np.allclose(patches[0], wanted[:, axis], atol=1e-4)
+    hole = np.ones((80, 80), bool)
+    hole[47:50, 39:42] = False
+    assert len(patches_at(y, points, lattice, hole)[1]) == 0
+
+
+def test_a_filter_reads_at_a_site_what_the_weights_say_of_its_patch():
+    rng = np.random.default_rng(3)
+    image, lattice = rng.normal(size=(90, 84)), honeycomb(10.0, angle_deg=7.0)
+    weights = rng.normal(size=len(GRID))
+    read = filtered(image, drawn_filter(weights, lattice))
+    points = np.array([[40.0, 40.0], [45.0, 33.0]])
+    patches, _ = patches_at(image, points, lattice, None)
+    assert np.allclose(read[[40, 45], [40, 33]], patches @ weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("library", ["torch", "array_api_strict"])
+def test_other_array_libraries_see_the_same(library, frames, learned):
+    xp = pytest.importorskip(library)
+    frame = frames[0].astype(np.float32) - np.float32(frames[0].mean())
+    found = []
+    for image in (frame, xp.asarray(frame)):
+        rest = residual.remove_crystal(image)
+        found.append(
+            defects.on_lattices(
+                rest.snr, [(rest.lattice, None)], false_positives=1.0, skew=rest.skew,
+                filter_sd_px=rest.filter_sd_px, observer=learned.observer, noise_units=rest.noise_units,
+            )
+        )  # fmt: skip
+    assert len(found[0].y) == len(found[1].y) > 3
+    assert np.allclose(found[0].score, found[1].score, atol=0.05)
+    kernel = drawn_filter(learned.observer.weights[CHALCOGEN], honeycomb(10.0))
+    assert np.allclose(
+        to_host(filtered(xp.asarray(frame), kernel)),
+        filtered(frame, kernel),
+        rtol=1e-3,
+        atol=1e-2 * np.abs(filtered(frame, kernel)).max(),
+    )
+
+
+def test_a_weak_dopant_gets_its_share_of_the_false_positives(learned):
+    assert defects.shares_of(None) == defects.SHARES == defects.shares_of(learned.observer)
+    both = replace(learned.observer, depths=np.array([4.0, 4.0]))
+    shares = defects.shares_of(both)
+    assert shares[METAL, -1] == shares[CHALCOGEN, -1]
+    assert sum(shares.values()) == pytest.approx(sum(defects.SHARES.values()))
+
+
+def test_tails_of_normal_noise_are_one_and_heavier_ones_are_measured():
+    z = np.random.default_rng(5).normal(size=(2, 60_000))
+    assert np.allclose(observer_learning.tails_of([z[0], 1.1 * z[1]]), [1.0, 1.1], atol=0.03)
+    assert observer_learning.tails_of([z[0, :50], z[1, :0]]).tolist() == [1.0, 1.0]
