@@ -293,7 +293,7 @@ def _judged(
         blind = (blind - np.median(ordinary)) / max(scatter_of(ordinary), 1e-12)
         seen[beside] = np.nan
         seen[beside[inside]] = blind
-    return seen / observer.tails[which]
+    return np.asarray(seen / observer.tails[which])
 
 
 def patches_at(
