@@ -32,7 +32,7 @@ from stemkin.schedulers.streams import stream
 if TYPE_CHECKING:
     from stemkin.pipeline.completion import Completions
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Raised when the same pixels and model would give other rows than before."""
 
 
