@@ -77,6 +77,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "shift_y": "float64",
         "shift_x": "float64",
         "shift_quality": "float32",
+        "stretch": "int32",
         "n_detections": "int32",
         "ordered": "float32",
         "disordered": "float32",
@@ -289,9 +290,10 @@ UNKNOWN: Mapping[str, Any] = {
     "runner_up_score": np.nan,
     "false_per_frame": np.nan,
     "basis": "",
+    "stretch": 0,
 }
-"""Columns of ``detections``, ``tracks``, ``classes``, ``abundances`` and ``transitions`` that rows from elsewhere
-may lack, and what then stands there."""
+"""Columns of ``detections``, ``tracks``, ``frames``, ``classes``, ``abundances`` and ``transitions``
+that rows from elsewhere may lack, and what then stands there."""
 
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""
@@ -301,9 +303,13 @@ NOT_NAMED = -1
 none."""
 
 OK, BLANK, SATURATED, TRUNCATED, CORRUPT = "ok", "blank", "saturated", "truncated", "corrupt"
-STATUSES = (OK, BLANK, SATURATED, TRUNCATED, CORRUPT)
+TORN, DOUBLED, DEFOCUSED, ZOOMED, UNLIKE = "torn", "doubled", "defocused", "zoomed", "unlike"
+STATUSES = (
+    OK, BLANK, SATURATED, TRUNCATED, CORRUPT, TORN, DOUBLED, DEFOCUSED, ZOOMED, UNLIKE,
+)  # fmt: skip
 """What ``frames.status`` may say. Only ``ok`` frames are searched for defects; the others are gaps
-in time."""
+in time. A frame by itself tells the first five (`kernels.images.quality`), the crystal of its movie
+the others (`kernels.crystal.verdicts`)."""
 
 DETECTION = np.dtype([("frame", "i4"), ("y", "f4"), ("x", "f4"), ("score", "f4")])
 """What a detector returns for a block, at least: one record per defect, ordered by frame, y, x."""

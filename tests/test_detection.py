@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 
 from stemkin import tables
-from stemkin.detection import assemble_frames, detect, detect_block, task_bytes
+from stemkin.detection import HALO, assemble_frames, detect, detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.readers import ArrayReader
+from stemkin.references import sample_numbers
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
@@ -106,7 +107,7 @@ def test_rows_do_not_depend_on_how_the_movie_is_cut(movie, frames, whole, chunks
     found, start = [], 0
     for length in chunks:
         stop = start + length
-        before = frames[max(0, start - 1) : start]
+        before = frames[max(0, start - HALO) : start]
         block = detect_block(
             frames[start:stop], before, first_frame=start, movie=movie, model=FourierDetector()
         )
@@ -126,7 +127,7 @@ def test_lazy_rows_are_the_same_as_eager_ones(movie, whole, frames_per_block):
     assert_same_rows(table, assemble_frames(whole.frames))
 
 
-def test_building_the_graph_computes_nothing_and_each_frame_is_read_once(frames):
+def test_building_the_graph_computes_nothing_and_each_frame_is_read_once_beside_the_sample(frames):
     reader = CountingReader(frames)
     reader.seen.clear()
     movie = Movie(reader, "counted", reader.calibration)
@@ -135,7 +136,8 @@ def test_building_the_graph_computes_nothing_and_each_frame_is_read_once(frames)
     assert reader.seen == []
     with computes(at_most=1):
         dask.compute(rows, rows.experiment.frames, scheduler="sync")
-    assert sorted(reader.seen) == list(range(N_FRAMES))
+    sample = sample_numbers(N_FRAMES, 96 * 96)
+    assert sorted(reader.seen) == sorted([*range(N_FRAMES), *sample])
 
 
 def test_the_meta_is_what_is_computed(movie):

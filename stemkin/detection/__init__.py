@@ -22,6 +22,7 @@ corrected position is raw minus shift.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,11 +31,11 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.blas import one_thread
-from stemkin.detection.block import BlockResult, detect_block
+from stemkin.detection.block import HALO, BlockResult, detect_block
 from stemkin.movie import Movie, Movies, each_movie, movies_table
 from stemkin.rows.table import Rows, with_experiment
 
-__all__ = ["BlockResult", "assemble_frames", "detect", "detect_block", "task_bytes"]
+__all__ = ["HALO", "BlockResult", "assemble_frames", "detect", "detect_block", "task_bytes"]
 
 BLOCK_COPIES, FRAME_COPIES = 2.5, 18
 """Copies as float32 of its block, and of the frame in work, that a task holds while it searches
@@ -128,7 +129,8 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
     Returns
     -------
     The table ``frames``: steps summed to the displacement since frame 0 of each movie. A step that
-    is not known counts as 0 and leaves ``shift_quality`` 0 at that frame.
+    is not known counts as 0; where both frames show the crystal, another ``stretch`` begins there:
+    places of different stretches cannot be compared.
     """
     rows = steps
     if not isinstance(rows, pd.DataFrame):
@@ -138,6 +140,10 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
         rows[f"shift_{axis}"] = (
             rows[f"step_{axis}"].fillna(0.0).groupby(rows["movie"], sort=False).cumsum()
         )
+    shows = (rows["status"] == tables.OK) & rows["lattice_px"].notna()
+    is_later = shows.groupby(rows["movie"], sort=False).cumsum() > 1
+    is_cut = shows & is_later & rows["step_y"].isna()
+    rows["stretch"] = is_cut.groupby(rows["movie"], sort=False).cumsum()
     return tables.conform(rows, "frames")
 
 
@@ -145,42 +151,44 @@ def _lay_out(
     movie: Movie, model: Any, frames_per_block: int | None, *, neighbours: bool
 ) -> list[Any]:
     """Return one delayed `BlockResult` per block; each block also sees the frame before it."""
-    import dask.array as da
+    from dask import delayed
 
     frames = movie.to_dask(frames_per_block=frames_per_block)
     starts = np.cumsum([0, *frames.chunks[0]])
-    with_halo = da.overlap.overlap(frames, depth={0: (1, 0), 1: 0, 2: 0}, boundary="none")
+    blocks = []
+    for start, stop in itertools.pairwise(starts.tolist()):
+        before = None
+        if start:
+            before = _piece(frames, max(0, start - HALO), start)
+        own = _piece(frames, start, stop)
+        blocks.append(delayed(_search)(own, before, start, movie, model, neighbours=neighbours))
+    return blocks
 
-    @one_thread
-    def search(block: np.ndarray, block_id: tuple[int, ...] | None = None) -> np.ndarray:
-        # Dask asks once without a number, to learn the type; only the first block has no halo
-        number = 0 if block_id is None else block_id[0]
-        n_before, first = min(number, 1), int(starts[number])
-        # a block's answer is one object in an array of one entry, which Dask can hand on
-        result = np.empty(1, dtype=object)
-        result[0] = detect_block(
-            block[n_before:],
-            block[:n_before],
-            first_frame=first,
-            movie=movie,
-            model=model,
-            neighbours=neighbours,
-        )
-        return result
 
-    blocks = with_halo.map_blocks(
-        search,
-        dtype=object,
-        drop_axis=(1, 2),
-        chunks=((1,) * frames.numblocks[0],),
-        meta=np.empty(0, dtype=object),
-        name=None,
+def _piece(frames: Any, start: int, stop: int) -> Any:
+    """Return frames `start` to `stop` (excluded) of a Dask array as one delayed array."""
+    return frames[start:stop].rechunk(-1).to_delayed(optimize_graph=False).ravel()[0]
+
+
+@one_thread
+def _search(
+    block: np.ndarray,
+    before: np.ndarray | None,
+    first_frame: int,
+    movie: Movie,
+    model: Any,
+    *,
+    neighbours: bool,
+) -> BlockResult:
+    """Search one block, given the frames before it."""
+    if before is None:
+        before = block[:0]
+    return detect_block(
+        block, before, first_frame=first_frame, movie=movie, model=model, neighbours=neighbours
     )
-    return list(blocks.to_delayed().ravel())
 
 
-def _detections_of(block: np.ndarray) -> pd.DataFrame:
-    found: BlockResult = block[0]
+def _detections_of(found: BlockResult) -> pd.DataFrame:
     if found.neighbours is None:
         return found.detections
     return _beside(found.detections, found.neighbours)
@@ -191,8 +199,8 @@ def _beside(detections: pd.DataFrame, neighbours: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([detections, neighbours.drop(columns=["movie", "frame"])], axis=1)
 
 
-def _frames_of(blocks: list[np.ndarray]) -> pd.DataFrame:
-    return assemble_frames([block[0].frames for block in blocks])
+def _frames_of(blocks: list[BlockResult]) -> pd.DataFrame:
+    return assemble_frames([block.frames for block in blocks])
 
 
 def _n_descriptors(model: Any) -> int:

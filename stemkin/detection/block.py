@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,13 @@ from stemkin.detection.detectors import EDGE, FourierDetector
 from stemkin.detection.naming import named_columns
 from stemkin.detection.survey import AREAS, Survey
 from stemkin.kernels.crystal import order, regions, shifts
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie
+from stemkin.references import is_like_movie, reference_crystal
+
+HALO = 4
+"""The step into a frame is measured from the last good one of so many before it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,7 @@ class BlockResult:
         Rows of the table ``detections``.
     frames
         One row per frame as in the table ``frames``, but with `step_y`, `step_x` [px] (since the
-        frame before; NaN where unknown) in place of the cumulative shift, which `assemble_frames`
+        last good frame; NaN where unknown) in place of the cumulative shift, which `assemble_frames`
         sums, and with `lattice_px`, the lattice constant that was found in the frame.
     regions
         Rows of the table ``regions``: holes, disordered areas and turned fragments.
@@ -63,7 +69,8 @@ def detect_block(
     frames
         (n, y, x) pixels.
     previous
-        (1, y, x): the frame before the block; (0, y, x) at the start of a movie.
+        (k, y, x): the frames before the block, up to `HALO` of them; (0, y, x) at the start of a
+        movie.
     first_frame
         Movie frame number of ``frames[0]``.
     movie
@@ -75,14 +82,20 @@ def detect_block(
 
     Returns
     -------
-    What the block gave; the frame before it is searched for the step only.
+    What the block gave; of the frames before it the last good one is searched, for the step only.
     """
-    both, n_before = frames, len(previous)
+    reference = reference_crystal(movie)
+    # the last good frame before the block stands for all of `previous`, so many frames before
+    before, n_apart = _last_good(previous, reference)
+    both, n_before = frames, len(before)
     if n_before:
-        both = np.concatenate([previous, frames])
+        both = np.concatenate([before, frames])
     status = np.array(frame_status(both), dtype=object)
     good = np.flatnonzero(status == tables.OK)
-    survey = _survey(getattr(model, "detector", model), both[good])
+    survey = _survey(getattr(model, "detector", model), both[good], reference)
+    status[good] = survey.extra.get("status", tables.OK)
+    when = np.arange(len(both))
+    when[:n_before] = n_before - n_apart
     spacing = _spacings(survey, good, len(both))
     # a survey numbers the good frames from 0; from here on records count as the movie does
     records = _located(survey, spacing[good], frames.shape[1:])
@@ -99,7 +112,7 @@ def detect_block(
         status=status[n_before:],
         lattice_px=spacing[n_before:],
         maps=maps,
-        steps=_steps(survey, good, len(both))[n_before:],
+        steps=_steps(survey, good, status, when, reference)[n_before:],
     )
     around = None
     if neighbours:
@@ -165,13 +178,15 @@ def _frame_rows(
     return pd.DataFrame(rows)
 
 
-def _survey(detector: Any, frames: np.ndarray) -> Survey:
+def _survey(detector: Any, frames: np.ndarray, reference: Reference | None) -> Survey:
     """Search good frames, numbered from 0; what a plain callable does not say is found for it."""
     if hasattr(detector, "survey"):
+        if hasattr(detector, "reference"):
+            detector = replace(detector, reference=reference)
         survey: Survey = detector.survey(frames, first_frame=0)
         return survey
     records = np.asarray(detector(frames, first_frame=0))
-    behind = FourierDetector().survey(frames, first_frame=0)
+    behind = FourierDetector(reference=reference).survey(frames, first_frame=0)
     return Survey(records, behind.lattices, behind.residuals, behind.extra)
 
 
@@ -223,13 +238,46 @@ def _spacings(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:
     return spacing
 
 
-def _steps(survey: Survey, good: np.ndarray, n_frames: int) -> list[shifts.Step]:
-    """Return the step into each frame; unknown where it or the frame before it is not good."""
-    steps = [shifts.UNKNOWN] * n_frames
-    # a survey holds good frames only: i - 1 and i are neighbours where their numbers are
-    for i in range(1, len(good)):
-        if good[i] == good[i - 1] + 1:
-            lattices = survey.lattices[i - 1], survey.lattices[i]
-            before, after = survey.residuals[i - 1], survey.residuals[i]
-            steps[good[i]] = shifts.frame_step(before, after, lattices=lattices)
+def _last_good(previous: np.ndarray, reference: Reference | None) -> tuple[np.ndarray, int]:
+    """Return the last good frame of `previous`, (1, y, x) or none, and how far from its end it is.
+
+    At most `HALO` frames are looked at, however many there are.
+    """
+    for n_apart in range(1, min(len(previous), HALO) + 1):
+        frame = previous[len(previous) - n_apart]
+        if frame_status(frame[None])[0] == tables.OK and is_like_movie(frame, reference):
+            return frame[None], n_apart
+    return previous[:0], 1
+
+
+def _steps(
+    survey: Survey,
+    good: np.ndarray,
+    status: np.ndarray,
+    when: np.ndarray,
+    reference: Reference | None,
+) -> list[shifts.Step]:
+    """Return the step into each frame from the last good one, which lies up to `HALO` before it.
+
+    `when` (n,) numbers the frames in time. A step is unknown where there is no such frame, and
+    where nobody can vouch for it.
+    """
+    steps = [shifts.UNKNOWN] * len(status)
+    usual_px = None if reference is None else reference.step_px
+    # a survey holds the frames `good` only, and some of these turned out to be bad
+    fine = np.flatnonzero(status[good] == tables.OK)
+    for i, j in itertools.pairwise(fine):
+        n_apart = when[good[j]] - when[good[i]]
+        if n_apart > HALO:
+            continue
+        # drift goes on while frames are bad
+        step = shifts.frame_step(
+            survey.residuals[i],
+            survey.residuals[j],
+            lattices=(survey.lattices[i], survey.lattices[j]),
+            usual_px=None if usual_px is None else usual_px * float(n_apart),
+        )
+        if not step.is_vouched:
+            step = shifts.Step(np.nan, np.nan, step.quality)
+        steps[good[j]] = step
     return steps

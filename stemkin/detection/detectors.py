@@ -27,9 +27,10 @@ import numpy as np
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.survey import ByProducts, Survey, crystals_of
-from stemkin.devices import Device, keep_freed_memory, to_device
-from stemkin.kernels.crystal import residual
+from stemkin.devices import Device, keep_freed_memory, namespace, to_device
+from stemkin.kernels.crystal import residual, verdicts
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection import (
     defects,
     observer_learning,
@@ -38,12 +39,10 @@ from stemkin.kernels.detection import (
     vacancies,
 )
 from stemkin.kernels.detection.observer import Observer
+from stemkin.kernels.images.contrast import in_own_contrast
 
 MOST_SITES = 40_000
 """Patches around so many sites are enough to learn from: 56 MB of them."""
-
-OUTLIER = 20.0
-"""Pixels this many times the frame's contrast away from its middle hold no atom."""
 
 EDGE = 0.65
 """Over the lattice constant: a defect closer than this to the frame's edge loses part of its
@@ -88,6 +87,9 @@ class FourierDetector:
         What vacancies and their surroundings look like in this movie, learned from some of its
         frames (`learned_from`, `learning.learn`); it takes the place of `relaxation`. None for
         nothing learned.
+    reference
+        The crystal that the frames of the movie share (`stemkin.references`), which each frame is
+        compared with; None to look at every frame alone. `detect` says it for every movie.
     """
 
     false_positives_per_frame: float = 1.0
@@ -97,6 +99,7 @@ class FourierDetector:
     off_site: float = 0.02
     device: Device = "auto"
     observer: Observer | None = field(default=None, repr=False)
+    reference: Reference | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -124,7 +127,8 @@ class FourierDetector:
         records, kept = [np.empty(0, tables.LOCATED)], ByProducts(frames.shape)
         for i, frame in enumerate(frames):
             rest = self.remainder(frame)
-            records.append(self._records(rest, first_frame + i))
+            if rest.status == tables.OK:
+                records.append(self._records(rest, first_frame + i))
             kept.keep(rest)
         return kept.survey(np.concatenate(records), first_frame=first_frame)
 
@@ -181,9 +185,16 @@ class FourierDetector:
     @one_thread
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
         """Return one frame (y, x) without its crystal, or else without its background."""
-        scaled, scale = _in_own_contrast(frame)
+        scaled, scale = in_own_contrast(frame)
         image = to_device(scaled, self.device)
-        rest = residual.remove_crystal(image)
+        if self.reference is not None:
+            image = image - namespace(image).mean(image)
+            seen = verdicts.judged(image, self.reference, contrast=scale)
+            if seen.crystal is None or seen.status != tables.OK:
+                return residual.unsearched(image, seen.status, filter_sd_px=self.feature_px)
+            rest = residual.remove_crystal(image, found=seen.crystal)
+        else:
+            rest = residual.remove_crystal(image)
         if rest is None:
             rest = residual.remove_background(image, filter_sd_px=self.feature_px)
         return replace(rest, rest=rest.rest * scale)
@@ -255,24 +266,3 @@ def _clean_signals(pieces: list[_Judged], observer: Observer) -> list[np.ndarray
 _Places = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]
 """y, x [px], signed signal-to-noise and error [px] of defects (m,), and how far the edge reaches
 [px]."""
-
-
-def _in_own_contrast(frame: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return a frame (y, x) as float32 in units of its own contrast, and that unit.
-
-    Its zero is the middle of the contrast. So currents in ampere and counts in millions have
-    squares that float32 can hold. What is `OUTLIER` contrasts away is no column of atoms but a hot
-    pixel or a cosmic ray, and is cut off: it would outshine the whole lattice.
-    """
-    step_y, step_x = (max(1, n // 64) for n in frame.shape)
-    some = np.asarray(frame[::step_y, ::step_x], dtype=float)
-    low, high = 0.0, 0.0
-    if some.size:
-        low, high = np.percentile(some, [2, 98])
-    scale = float(high - low) or float(np.std(frame, dtype=float)) or 1.0
-    # integers of up to 16 bits are exact in float32; larger ones are scaled in float64 first
-    working = np.float32 if frame.dtype.itemsize <= 2 else np.float64
-    scaled = frame.astype(working)
-    np.subtract(scaled, (low + high) / 2, out=scaled)
-    np.multiply(scaled, 1 / scale, out=scaled)
-    return np.clip(scaled, -OUTLIER, OUTLIER, out=scaled).astype(np.float32, copy=False), scale

@@ -13,6 +13,7 @@ from stemkin.blas import one_thread
 from stemkin.devices import to_host
 from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.residual import Remainder
+from stemkin.tables import OK
 
 AREAS = ("ordered", "disordered", "vacuum")
 """Shares of a frame, by name."""
@@ -39,7 +40,7 @@ class Survey:
     extra
         Further by-products by name, one entry per frame; ``"rest"`` is the residual in the frame's
         own units, ``"crystals"`` lists the pieces of crystal, each a lattice and the mask (y, x) of
-        its pixels (None for all).
+        its pixels (None for all), ``"status"`` says what the frame is among those of its movie.
     """
 
     records: np.ndarray
@@ -56,6 +57,7 @@ class ByProducts:
         self._residuals, self._rests = np.zeros((2, *shape), dtype=np.float32)
         self._lattices: list[Lattice | None] = []
         self._crystals: list[list[Piece]] = []
+        self._status: list[str] = []
         self._areas = np.full((shape[0], 3), np.nan, dtype=np.float32)
 
     def keep(self, rest: Remainder) -> None:
@@ -64,6 +66,7 @@ class ByProducts:
         i = len(self._lattices)
         self._lattices.append(rest.lattice)
         self._crystals.append(crystals_of(rest))
+        self._status.append(rest.status)
         self._residuals[i] = to_host(rest.noise_units)
         self._rests[i] = to_host(rest.rest)
         self._areas[i] = rest.areas
@@ -71,7 +74,10 @@ class ByProducts:
     @one_thread
     def survey(self, records: np.ndarray, *, first_frame: int) -> Survey:
         """Return the survey with the `records` found; frames without a lattice are said once."""
-        n_without = sum(lattice is None for lattice in self._lattices)
+        n_without = sum(
+            lattice is None and status == OK
+            for lattice, status in zip(self._lattices, self._status, strict=True)
+        )
         if n_without:
             logger.info(
                 "no lattice in %d of %d frames from frame %d on: blobs above the local background "
@@ -81,7 +87,7 @@ class ByProducts:
                 first_frame,
             )
         areas = dict(zip(AREAS, self._areas.T, strict=True))
-        extra = {"rest": self._rests, "crystals": self._crystals, **areas}
+        extra = {"rest": self._rests, "crystals": self._crystals, "status": self._status, **areas}
         return Survey(records, self._lattices, self._residuals, extra)
 
 

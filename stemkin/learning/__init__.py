@@ -21,6 +21,7 @@ lattice is described by raw crops, whose classes do not carry over to other rota
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from stemkin.learning.confusion import with_confusion
 from stemkin.materials import Material, material_named
 from stemkin.model import Model, look_at_detections
 from stemkin.movie import Movie, Movies, each_movie
+from stemkin.references import reference_crystal
 
 __all__ = ["DETECTORS", "Model", "learn", "learn_detector", "sample_frames", "with_confusion"]
 
@@ -240,7 +242,11 @@ def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
     if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         return None
     if hasattr(detector, "survey"):
+        if hasattr(detector, "reference"):
+            detector = replace(detector, reference=reference_crystal(movie))
         survey: Survey = detector.survey(pixels, first_frame=frame)
+        if survey.extra.get("status", [tables.OK])[0] != tables.OK:
+            return None
         # a detector of one's own may know the lattice, but neither pieces nor remainder
         rest = survey.extra.get("rest", [None])[0]
         crystal = survey.extra.get("crystals", survey.lattices)[0]

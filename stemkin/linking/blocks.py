@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -183,8 +183,10 @@ def link_block(block: MovieBlock, settings: LinkSettings, model: StepModel | Non
     names, of_all, seam = name_tracks(links, seen.frame, n_previous=n_previous)
     last_frame = -1
     if own.stop > own.start:
-        last_frame = int(seen.frame[-1])
+        last_frame = int(seen.frame[-1] + block.clock.apart(seen.ordinal[-1:])[0])
     endpoints = _endpoints(links, seen, of_all, n_previous, closes_gaps=settings.max_gap_frames > 0)
+    # gaps are closed in a time in which stretches lie far apart
+    endpoints = replace(endpoints, frame=endpoints.frame + block.clock.apart(endpoints.ordinal))
     return BlockLinks(names, BlockSummary(seam, endpoints, last_frame))
 
 

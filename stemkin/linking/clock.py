@@ -30,6 +30,9 @@ class Clock:
         (k, 2) cumulative shift (y, x) of each good frame [px]; None: no drift.
     lattice_nm
         Lattice constant [nm]; None where it is not known.
+    stretch
+        (k,) stretch of each good frame: nothing goes on from one to the next, since places cannot
+        be compared; None: all are one.
     n_before
         Good frames of the movie before the first of `good`.
     """
@@ -39,6 +42,7 @@ class Clock:
     good: np.ndarray | None = None
     shift_px: np.ndarray | None = None
     lattice_nm: float | None = None
+    stretch: np.ndarray | None = None
     n_before: int = 0
 
     @classmethod
@@ -87,7 +91,11 @@ class Clock:
         if lattice_nm is None and "lattice_px" in good and good["lattice_px"].notna().any():
             lattice_nm = float(good["lattice_px"].median()) * float(pixel_size_nm)
         shift = good[["shift_y", "shift_x"]].to_numpy(np.float64)
-        return cls(movie, float(pixel_size_nm), good["frame"].to_numpy(np.int64), shift, lattice_nm)
+        stretch = None
+        if "stretch" in good:
+            stretch = good["stretch"].to_numpy(np.int64)
+        number = good["frame"].to_numpy(np.int64)
+        return cls(movie, float(pixel_size_nm), number, shift, lattice_nm, stretch)
 
     def between(self, first: int, last: int) -> Clock:
         """Return the clock around the frames `first` to `last` (included).
@@ -99,11 +107,17 @@ class Clock:
             return self
         start, stop = np.searchsorted(self.good, [first, last + 1])
         start = max(int(start) - 2, 0)
-        shift_px = self.shift_px
+        shift_px, stretch = self.shift_px, self.stretch
         if shift_px is not None:
             shift_px = shift_px[start:stop]
+        if stretch is not None:
+            stretch = stretch[start:stop]
         return replace(
-            self, good=self.good[start:stop], shift_px=shift_px, n_before=self.n_before + start
+            self,
+            good=self.good[start:stop],
+            shift_px=shift_px,
+            stretch=stretch,
+            n_before=self.n_before + start,
         )
 
     def shift_at(self, ordinal: np.ndarray) -> np.ndarray | None:
@@ -128,8 +142,20 @@ class Clock:
             return np.full(len(frame), float(n_apart))
         # `good` begins with good frame number `n_before`; where no frame lies so far back the
         # clipped look-up is thrown away by the last line
-        passed = frame - self.good[(ordinal - n_apart - self.n_before).clip(min=0)]
-        return np.where(ordinal >= n_apart, passed, 2.0**40)
+        then = (ordinal - n_apart - self.n_before).clip(min=0)
+        goes_on = ordinal >= n_apart
+        if self.stretch is not None:
+            goes_on &= self.stretch[then] == self.stretch[ordinal - self.n_before]
+        return np.where(goes_on, frame - self.good[then], 2.0**40)
+
+    def apart(self, ordinal: np.ndarray) -> np.ndarray:
+        """Return frame times (n,) to be added to those of the good frames `ordinal` (n,).
+
+        With them no gap is short enough to be closed from one stretch to another.
+        """
+        if self.stretch is None:
+            return np.zeros(len(ordinal), np.int64)
+        return np.asarray(self.stretch[ordinal - self.n_before] * 2**40)
 
     def spacing_nm(self, settings: LinkSettings) -> float | None:
         """Return the distance of the sites that are linked [nm]; None where any step is a step.

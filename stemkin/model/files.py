@@ -68,9 +68,11 @@ def write_model(learned: Mapping[str, Any], place: Path) -> None:
 def _written_detector(detector: Any, place: Path) -> dict[str, Any]:
     """Return what ``model.json`` says of a detector; a network is written beside it."""
     if isinstance(detector, FourierDetector):
-        # what it has learned is written with the other arrays
-        settings = asdict(replace(detector, observer=None))
+        # what it has learned is written with the other arrays; the reference crystal belongs to one
+        # movie, the model to an archive
+        settings = asdict(replace(detector, observer=None, reference=None))
         settings.pop("observer")
+        settings.pop("reference")
         return {"kind": "FourierDetector", **settings}
     if isinstance(detector, NetworkDetector):
         detector.save(place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import Any
 
@@ -15,6 +15,7 @@ from stemkin.detection.detectors import EDGE, FourierDetector
 from stemkin.detection.survey import ByProducts, Survey
 from stemkin.devices import Device, keep_freed_memory, to_host
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, nearest_site
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.residual import Remainder, without_jitter
 from stemkin.kernels.detection import placing
 from stemkin.kernels.detection.defects import REACH
@@ -67,6 +68,7 @@ class NetworkDetector:
     snr: float | None = None
     off_site: float = 0.02
     device: Device = "auto"
+    reference: Reference | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -95,7 +97,11 @@ class NetworkDetector:
             rests = [self._fourier.remainder(frame) for frame in some]
             for rest in rests:
                 kept.keep(rest)
-            records.append(self._records(some, rests, first_frame + start))
+            found = self._records(some, rests, first_frame + start)
+            bad = [
+                i for i, rest in enumerate(rests, first_frame + start) if rest.status != tables.OK
+            ]
+            records.append(found[~np.isin(found["frame"], bad)])
         return kept.survey(np.concatenate(records), first_frame=first_frame)
 
     def find(self, frames: np.ndarray, *, first_frame: int = 0) -> np.ndarray:
@@ -121,13 +127,18 @@ class NetworkDetector:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings but the weights, as plain values."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
+        """All settings but the weights and what belongs to one movie, as plain values."""
+        left_out = ("weights", "reference")
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
 
     @property
     def _fourier(self) -> FourierDetector:
         return FourierDetector(
-            self.false_positives_per_frame, self.snr, off_site=self.off_site, device=self.device
+            self.false_positives_per_frame,
+            self.snr,
+            off_site=self.off_site,
+            device=self.device,
+            reference=self.reference,
         )
 
     def _records(

@@ -28,6 +28,7 @@ from stemkin.kernels.crystal.regions import regions_of
 from stemkin.movie import Movie, Movies, each_movie
 from stemkin.order.following import follow, histories
 from stemkin.order.maps import order_maps, order_of, save_order_maps
+from stemkin.references import reference_crystal
 
 __all__ = ["follow", "histories", "order_maps", "phases", "regions", "save_order_maps"]
 
@@ -123,7 +124,10 @@ def _block(
 ) -> pd.DataFrame:
     """Return the rows of the frames from `start` up to `stop`."""
     frames = movie.reader.read(start, stop)
-    found = [(number, order_of(frame)) for number, frame in enumerate(frames, start)]
+    crystal = reference_crystal(movie)
+    found = [
+        (number, order_of(frame, reference=crystal)) for number, frame in enumerate(frames, start)
+    ]
     return pd.DataFrame(rows_of(found, movie)).reindex(columns=list(columns)).astype(columns)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from stemkin.blas import one_thread
 from stemkin.kernels.crystal.lattice_search import find_crystal
 from stemkin.kernels.crystal.order import UNKNOWN, OrderMap, order_map
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.regions import tile_of
 from stemkin.movie import Movie
+from stemkin.references import reference_crystal
 
 VALUES = {"-1": "not known", "0": "ordered", "1": "disordered", "2": "vacuum"}
 """What the numbers of a map mean."""
@@ -44,7 +46,7 @@ def order_maps(
     def draw(block: np.ndarray) -> np.ndarray:
         maps = np.full((len(block), *grid), UNKNOWN, np.int8)
         for i, frame in enumerate(block):
-            found = order_of(frame, tile)
+            found = order_of(frame, tile, reference=reference_crystal(movie))
             if found is not None:
                 maps[i] = found.phase
         return maps
@@ -106,7 +108,9 @@ def about_map(movie: Movie, tile_px: int) -> dict[str, Any]:
     }
 
 
-def order_of(frame: np.ndarray, tile_px: int | None = None) -> OrderMap | None:
+def order_of(
+    frame: np.ndarray, tile_px: int | None = None, *, reference: Reference | None = None
+) -> OrderMap | None:
     """Measure the order of one frame; None for a frame that is not fit to be looked at.
 
     Parameters
@@ -115,11 +119,13 @@ def order_of(frame: np.ndarray, tile_px: int | None = None) -> OrderMap | None:
         (y, x) intensities.
     tile_px
         Pixels per sample; half a lattice constant unless given.
+    reference
+        The crystal that the frames of the movie share; without it the frame is looked at alone.
     """
     if not np.isfinite(frame).all() or frame.min() == frame.max():
         return None
     pixels = np.asarray(frame, dtype=np.float32)
-    crystal = find_crystal(pixels - pixels.mean())
+    crystal = find_crystal(pixels - pixels.mean(), reference=reference)
     if crystal is None:
         return None
     return order_map(pixels, crystal.lattice, tile=tile_px)

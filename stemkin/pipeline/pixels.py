@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemkin.config import DetectSection, RunConfig, RunSection
-from stemkin.detection import detect_block
+from stemkin.detection import HALO, detect_block
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
 from stemkin.names import folder_name
@@ -312,14 +312,14 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
 
 
 def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames of `block` and the one frame before them (none before the first).
+    """Return the frames of `block` and the few before them (none before the first).
 
     Returns
     -------
-    (n, y, x) frames, and (1, y, x) or (0, y, x) before them, in the movie's own type.
+    (n, y, x) frames, and up to `HALO` before them, in the movie's own type.
     """
-    # drift is measured against the frame before, so one frame beyond the block is read with it
-    first = max(0, block.start - 1)
+    # drift is measured against the last good frame before: some beyond the block are read with it
+    first = max(0, block.start - HALO)
     pixels = movie.reader.read(first, block.stop)
     return pixels[block.start - first :], pixels[: block.start - first]
 

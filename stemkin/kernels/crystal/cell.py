@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from stemkin.kernels.crystal.fourier import reduce_basis
@@ -21,6 +23,118 @@ SAMPLES = 16
 APART = 0.3
 """The second maximum of a cell that is no honeycomb lies further than this from the first, in
 lattice coordinates."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeanCell:
+    """The unit cell that the frames of a movie share, in fractions of its vectors.
+
+    With it the columns of a frame are found by all that the frame shows, and they are called the
+    same in every frame, even where both kinds are equal, as in graphene.
+
+    Attributes
+    ----------
+    indices
+        (K, 2) reflections h, k.
+    amplitudes
+        (K,) complex: the cell is ``sum Re[A exp(2 pi i h . s)]`` at the place s; 0 for the
+        background.
+    vectors
+        (2, 2) whole numbers: the canonical a1 and a2 as rows, in the vectors whose reciprocal basis
+        is that of the waves.
+    metal, chalcogen
+        (2,) places of the two kinds of columns.
+    is_honeycomb
+        As of `Lattice`.
+    """
+
+    indices: np.ndarray
+    amplitudes: np.ndarray
+    vectors: np.ndarray
+    metal: np.ndarray
+    chalcogen: np.ndarray
+    is_honeycomb: bool
+
+    def coefficients_of(self, amplitudes: np.ndarray, waves: Waves) -> np.ndarray:
+        """Return the products (K,) of `amplitudes` with those of the cell.
+
+        Their sum as waves is the correlation of a frame's cell with this one. `waves` may hold
+        other reflections than the cell: those that only one has are left out.
+        """
+        known = {(int(h), int(k)): a for (h, k), a in zip(self.indices, self.amplitudes)}  # noqa: B905
+        own = [known.get((int(h), int(k)), 0.0) for h, k in waves.indices]
+        return amplitudes * np.conj(own) * ~waves.is_background
+
+
+def mean_cell(lattice: Lattice, amplitudes: np.ndarray, waves: Waves) -> MeanCell:
+    """Describe the mean cell of a crystal in fractions of its vectors.
+
+    Parameters
+    ----------
+    lattice
+        The crystal, as `lattice_of` gives it.
+    amplitudes, waves
+        (K,) complex amplitudes and the waves that it was made of.
+
+    Returns
+    -------
+    The cell.
+    """
+    coefficients = amplitudes * ~waves.is_background
+    vectors = np.rint(np.stack([lattice.a1, lattice.a2]) @ waves.basis.T)
+    metal, chalcogen = (place @ waves.basis.T for place in (lattice.metal, lattice.chalcogen))
+    return MeanCell(waves.indices, coefficients, vectors, metal, chalcogen, lattice.is_honeycomb)
+
+
+def displacement_in(cell: MeanCell, amplitudes: np.ndarray, waves: Waves) -> np.ndarray:
+    """Measure by how much of a cell a frame's crystal is displaced.
+
+    Parameters
+    ----------
+    cell
+        The cell that the movie's frames share.
+    amplitudes, waves
+        (K,) complex amplitudes of the frame, and its K plane waves, numbered as those of the cell.
+
+    Returns
+    -------
+    (2,) displacement along the vectors of the cell, up to whole numbers.
+    """
+    coefficients = cell.coefficients_of(amplitudes, waves)
+    grid = _grid() @ np.linalg.inv(waves.basis).T
+    best = grid[np.argmax(cell_value(coefficients, waves, grid))]
+    return climb(coefficients, waves, best) @ waves.basis.T
+
+
+def displaced_lattice(
+    cell: MeanCell, amplitudes: np.ndarray, waves: Waves, *, quality: float
+) -> Lattice:
+    """Find where a frame shows a known cell.
+
+    Parameters
+    ----------
+    cell
+        The cell that the movie's frames share.
+    amplitudes
+        (K,) complex amplitudes of the frame.
+    waves
+        Its K plane waves, numbered as those of the cell.
+    quality
+        Handed on to the `Lattice`.
+
+    Returns
+    -------
+    The real-space lattice, as `Lattice` says.
+    """
+    own = np.linalg.inv(waves.basis).T
+    moved = displacement_in(cell, amplitudes, waves) @ own
+    a1, a2 = cell.vectors @ own
+    metal = _near_middle(cell.metal @ own + moved, np.stack([a1, a2]), waves)
+    chalcogen = metal + (cell.chalcogen - cell.metal) @ own
+    if cell.is_honeycomb:
+        chalcogen = metal + (a1 + a2) / 3
+    scan = waves.rows, waves.columns
+    return Lattice(a1, a2, metal, chalcogen, quality, cell.is_honeycomb, scan)
 
 
 def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Lattice:
@@ -42,14 +156,10 @@ def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Latti
     coefficients = amplitudes * ~waves.is_background
     a1, a2 = _acute_vectors(waves.basis)
     vectors = np.stack([a1, a2])
-    index = np.arange(SAMPLES)
-    grid = np.stack(np.meshgrid(index, index, indexing="ij"), axis=-1)
-    steps = grid.reshape(-1, 2) / SAMPLES
+    steps = _grid()
     cell = steps @ vectors
     metal = climb(coefficients, waves, cell[np.argmax(cell_value(coefficients, waves, cell))])
-    # of all metal columns, the one close to the middle of the frame: there the scan distorts least
-    middle = (np.array(waves.shape) - 1) / 2
-    metal = metal + np.round((middle - metal) @ np.linalg.inv(vectors)) @ vectors
+    metal = _near_middle(metal, vectors, waves)
     scan = waves.rows, waves.columns
     if looks_hexagonal(a1, a2):
         a1, a2 = _canonical(a1, a2, *_thirds(coefficients, waves, metal, a1, a2))
@@ -58,6 +168,19 @@ def lattice_of(amplitudes: np.ndarray, waves: Waves, *, quality: float) -> Latti
     far = np.linalg.norm(steps[:, None] - corners, axis=2).min(axis=1) > APART
     second = metal + cell[far][np.argmax(cell_value(coefficients, waves, metal + cell[far]))]
     return Lattice(a1, a2, metal, second, quality, is_honeycomb=False, scan=scan)
+
+
+def _grid() -> np.ndarray:
+    """Return the (m, 2) samples of a unit cell, in fractions of its vectors."""
+    index = np.arange(SAMPLES)
+    grid = np.stack(np.meshgrid(index, index, indexing="ij"), axis=-1)
+    return np.asarray(grid.reshape(-1, 2) / SAMPLES)
+
+
+def _near_middle(metal: np.ndarray, vectors: np.ndarray, waves: Waves) -> np.ndarray:
+    """Return of all places like `metal` the one close to the middle: there scans distort least."""
+    middle = (np.array(waves.shape) - 1) / 2
+    return np.asarray(metal + np.round((middle - metal) @ np.linalg.inv(vectors)) @ vectors)
 
 
 def _acute_vectors(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

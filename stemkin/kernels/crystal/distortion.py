@@ -10,7 +10,7 @@ more than one step).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,9 +20,50 @@ from stemkin.kernels.crystal.waves import Waves
 JITTER = 0.15
 """Largest displacement of a single row over the lattice constant."""
 
+WINDOW_SHARE = 9 / 16
+"""Hann windows that overlap by half add up to one; the noise of their sum has 16 / 9 of the power
+that it would have were they apart."""
 
-def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
+CLEAR_COHERENCE = 0.6
+"""So coherent no noise becomes by following it."""
+
+FOLLOWED = 6.0
+"""So many noise powers for each line of nodes make it worth while to follow lines one by one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Straightened:
+    """A frame's waves, freed of what the scan did to them, and how surely they are there.
+
+    Attributes
+    ----------
+    waves
+        With corrected reciprocal vectors, `rows` and `columns`.
+    coherence
+        The share (0..1) of the reflections' amplitude that adds up in phase over the frame.
+    power
+        (K,) power of each wave over the whole frame, over what noise alone would give.
+    sums
+        (ny, nx, K) the sums of the nodes within the frame, turned back into phase.
+    local
+        (ny, nx, K) the same as they were.
+    frequencies
+        (K, 2) the reflections (y, x) [cycles per px] with which they were made.
+    """
+
+    waves: Waves
+    coherence: float
+    power: np.ndarray
+    sums: np.ndarray
+    local: np.ndarray
+    frequencies: np.ndarray
+
+
+def straighten(sums: np.ndarray, waves: Waves, *, max_change: float = np.inf) -> Straightened:
     """Measure the mean lattice and the slow distortion of rows and columns.
+
+    Where the reflections are so weak that single lines of nodes tell little, only the mean lattice
+    is measured: following noise from line to line would add up to a random walk.
 
     Parameters
     ----------
@@ -31,19 +72,43 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
         without the background; those with little amplitude have little weight.
     waves
         The waves with which they were made, about right.
+    max_change
+        Lines are not followed where that changes the lattice by a larger share: they then lead
+        through holes, from one piece of the crystal to another.
 
     Returns
     -------
-    waves
-        With corrected reciprocal vectors, `rows` and `columns`.
-    coherence
-        The share (0..1) of the reflections' amplitude that now adds up in phase over the frame.
+    The corrected waves.
     """
     g = waves.frequencies
-    # only nodes whose window lies within the frame; the phase of a product with the conjugate of
-    # the neighbour's sum is that of one step, and steps are added up from the first node on
+    # only nodes whose window lies within the frame
     inner = tuple(_whole(window) for window in waves.windows)
     local = sums[np.ix_(*inner)]
+    rows, columns = _followed(local, g)
+    turned = local * _turns(g, rows, columns)
+    noise = _node_noise(turned)
+    even_rows, even_columns = _mean_slopes(local, g)
+    even = local * _turns(g, even_rows, even_columns)
+    # following has two numbers for each line of nodes; noise alone gains about one noise power each
+    gain = ((_total_power(turned) - _total_power(even)) / np.maximum(noise, 1e-30)).sum()
+    gain *= WINDOW_SHARE / max(turned[..., 0].size, 1)
+    is_sure = _coherence(turned) >= CLEAR_COHERENCE
+    is_sure = is_sure or gain >= FOLLOWED * (len(rows) + len(columns))
+    straight = _straightened(waves, inner, rows, columns)
+    if not is_sure or _change(straight.basis, waves.basis) > max_change:
+        turned, noise = even, _node_noise(even)
+        straight = _straightened(waves, inner, even_rows, even_columns)
+    n_nodes = max(turned[..., 0].size, 1)
+    power = _total_power(turned) * WINDOW_SHARE / n_nodes / np.maximum(noise, 1e-30)
+    return Straightened(straight, _coherence(turned), power, turned, local, g)
+
+
+def _followed(local: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return displacements (ny, 2), (nx, 2) of the lines of nodes, followed from one to the next.
+
+    The phase of a product with the conjugate of the neighbour's sum is that of one step, and steps
+    are added up from the first node on.
+    """
     step_y = displacements((local[1:] * np.conj(local[:-1])).sum(axis=1), g)
     step_x = displacements((local[:, 1:] * np.conj(local[:, :-1])).sum(axis=0), g)
     rows = np.concatenate([np.zeros((1, 2)), np.cumsum(step_y, axis=0)])
@@ -52,11 +117,56 @@ def straighten(sums: np.ndarray, waves: Waves) -> tuple[Waves, float]:
     for _ in range(2):
         columns = columns + displacements(_against_mean(local * _turns(g, rows, columns), 0), g)
         rows = rows + displacements(_against_mean(local * _turns(g, rows, columns), 1), g)
-    turned = local * _turns(g, rows, columns)
-    coherence = float(np.abs(turned.sum(axis=(0, 1))).sum() / max(np.abs(turned).sum(), 1e-30))
+    return rows, columns
+
+
+def _mean_slopes(local: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return displacements (ny, 2), (nx, 2) of the lines of nodes that grow evenly: mean strain.
+
+    Nodes ever farther apart are compared, all pairs together, each time with what is known so far.
+    """
+    slopes = np.zeros((2, 2))
+    ny, nx = local.shape[:2]
+    n_y, n_x = np.arange(ny)[:, None], np.arange(nx)[:, None]
+    lag = 1
+    while lag < max(2, max(ny, nx) // 2):
+        turned = local * _turns(g, n_y * slopes[0], n_x * slopes[1])
+        for axis, n in ((0, ny), (1, nx)):
+            if lag < n:
+                both = np.moveaxis(turned, axis, 0)
+                product = (both[lag:] * np.conj(both[:-lag])).sum(axis=(0, 1))
+                slopes[axis] += displacements(product, g) / lag
+        lag *= 2
+    return n_y * slopes[0], n_x * slopes[1]
+
+
+def _straightened(
+    waves: Waves, inner: tuple[np.ndarray, ...], rows: np.ndarray, columns: np.ndarray
+) -> Waves:
+    """Return the waves freed of the displacements of the lines of the `inner` nodes."""
     y, x = waves.nodes
     rows, columns = _straight_on(y[inner[0]], rows, y), _straight_on(x[inner[1]], columns, x)
-    return _split_off_strain(waves, rows, columns), coherence
+    return _split_off_strain(waves, rows, columns)
+
+
+def _change(basis: np.ndarray, known: np.ndarray) -> float:
+    """Return by what share a `basis` (2, 2) differs from a `known` one."""
+    return float(np.linalg.norm(basis - known) / np.linalg.norm(known))
+
+
+def _coherence(turned: np.ndarray) -> float:
+    """Return the share of the amplitude of the sums (ny, nx, K) that adds up."""
+    return float(np.abs(turned.sum(axis=(0, 1))).sum() / max(np.abs(turned).sum(), 1e-30))
+
+
+def _total_power(turned: np.ndarray) -> np.ndarray:
+    """Return (K,) the power of the sums (ny, nx, K) over all nodes."""
+    return np.asarray(np.abs(turned.sum(axis=(0, 1))) ** 2)
+
+
+def _node_noise(turned: np.ndarray) -> np.ndarray:
+    """Return (K,) the power that the sums (ny, nx, K) have beside their mean."""
+    return np.asarray((np.abs(turned - turned.mean(axis=(0, 1))) ** 2).mean(axis=(0, 1)))
 
 
 def row_displacements(

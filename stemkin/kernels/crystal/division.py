@@ -134,7 +134,8 @@ def find_grains(frame: Array, found: Crystal) -> Division:
     """
     spacing = found.lattice.spacing_px
     flat = _scatter(frame, AROUND * spacing)
-    main = Grain(found.lattice, found.waves, mean_amplitudes(found.lines, found.waves), None)
+    mean = mean_amplitudes(found.lines, found.waves)
+    main = Grain(found.lattice, found.waves, mean, None, found.cell)
     mask = claims([_misfit(frame, main, spacing)], flat, spacing)[0]
     main = straightened(frame, replace(main, mask=mask))
     slow = main.waves.rows
@@ -147,7 +148,7 @@ def find_grains(frame: Array, found: Crystal) -> Division:
         fitted(frame, replace(grain, mask=mask))
         for grain, mask in zip(claimed.grains, masks, strict=True)
     ]
-    grains = [replace(grain, lattice=steady_lattice(grain, slow)) for grain in grains]
+    grains = [replace(grain, lattice=steady_lattice(frame, grain, slow)) for grain in grains]
     order = np.argsort([-_total(mask) for mask in masks], kind="stable")
     areas = _areas(frame, grains, masks, flat)
     return Division([grains[i] for i in order], jitter, hidden, areas)

@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,6 +48,49 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     power
         (m,) power over the local noise floor, decreasing.
     """
+    shape = (int(frame.shape[0]), int(frame.shape[1]))
+    return peaks_of(spectrum_of([frame]), shape, least=PEAK_POWER, n_max=n_max)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The mean power spectrum of frames of one shape.
+
+    Attributes
+    ----------
+    over
+        (y, x // 2 + 1) power over the noise floor around each frequency: noise has the mean 1 and,
+        in one frame, an exponential distribution.
+    power
+        (y, x // 2 + 1) power over that of the noise of the whole frame. It has no steps where one
+        floor ends and the next begins, so peaks keep their places.
+    """
+
+    over: np.ndarray
+    power: np.ndarray
+
+
+def spectrum_of(frames: Sequence[Array]) -> Spectrum:
+    """Measure the mean spectrum of frames, each over its own noise.
+
+    Parameters
+    ----------
+    frames
+        (y, x) floating-point intensities of one shape, any library; at least one.
+
+    Returns
+    -------
+    The spectrum, on the host.
+    """
+    over, power = _over_floor(frames[0])
+    for frame in frames[1:]:
+        more_over, more_power = _over_floor(frame)
+        over, power = over + more_over, power + more_power
+    return Spectrum(over / len(frames), power / len(frames))
+
+
+def _over_floor(frame: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `Spectrum` holds, of one frame."""
     xp = namespace(frame)
     height, width = (int(n) for n in frame.shape)
     window_y, window_x = (xp.asarray(_hanning(n), dtype=frame.dtype) for n in (height, width))
@@ -58,17 +102,42 @@ def spectral_peaks(frame: Array, *, n_max: int = 24) -> tuple[np.ndarray, np.nda
     logs = np.log(power.ravel()[rings.sample] + 1e-30)
     floor = np.bincount(rings.of_sample, weights=logs, minlength=len(rings.counts)) / rings.counts
     scale = np.exp(-floor - np.euler_gamma).astype(power.dtype)
-    over = power.ravel()[rings.inside] * scale[rings.of_inside]
-    high = np.flatnonzero(over > max(PEAK_POWER, SIDE_LOBE * float(over.max(initial=0.0))))
-    over, at = over[high], rings.inside[high]
-    order = np.argsort(-over, kind="stable")[:600]
-    over = over[order]
-    rows, columns = np.divmod(at[order], power.shape[1])
+    return power * scale[rings.of_all].reshape(power.shape), power * np.median(scale)
+
+
+def peaks_of(
+    spectrum: Spectrum, shape: tuple[int, int], *, least: float, n_max: int = 24
+) -> tuple[np.ndarray, np.ndarray]:
+    """List the sharp peaks of a power spectrum.
+
+    Parameters
+    ----------
+    spectrum
+        Of one frame, or the mean of many.
+    shape
+        (height, width) of the frames [px].
+    least
+        Power over the floor that makes a peak.
+    n_max
+        At most this many peaks, the strongest first.
+
+    Returns
+    -------
+    As of `spectral_peaks`.
+    """
+    height, width = shape
+    over, inside = spectrum.over, _rings(height, width).inside
+    values = over.ravel()[inside]
+    high = np.flatnonzero(values > max(least, SIDE_LOBE * float(values.max(initial=0.0))))
+    values, at = values[high], inside[high]
+    order = np.argsort(-values, kind="stable")[:600]
+    values = values[order]
+    rows, columns = np.divmod(at[order], over.shape[1])
     kept = _suppress(rows, columns, height, n_max)
     rows, columns = rows[kept], columns[kept]
-    found = _refined(power, rows, columns) / (height, width)
+    found = _refined(spectrum.power, rows, columns) / (height, width)
     # rows above height / 2 are negative frequencies
-    return found - np.round(found), over[kept]
+    return found - np.round(found), values[kept]
 
 
 def explain_peaks(
@@ -138,8 +207,10 @@ class _Rings:
 
     Attributes
     ----------
-    inside, of_inside
-        Flat indices of the frequencies that may hold a lattice, and the ring number of each.
+    inside
+        Flat indices of the frequencies that may hold a lattice.
+    of_all
+        The ring number of every frequency.
     sample, of_sample
         Every third frequency, enough to tell the noise floor, and the ring number of each.
     counts
@@ -147,7 +218,7 @@ class _Rings:
     """
 
     inside: np.ndarray
-    of_inside: np.ndarray
+    of_all: np.ndarray
     sample: np.ndarray
     of_sample: np.ndarray
     counts: np.ndarray
@@ -163,7 +234,7 @@ def _rings(height: int, width: int) -> _Rings:
     ring = np.minimum((radius * 96).astype(np.int64), 64).ravel()
     sample, flat = np.arange(0, ring.size, 3), np.flatnonzero(inside)
     counts = np.maximum(np.bincount(ring[sample], minlength=65), 1)
-    return _Rings(flat, ring[flat], sample, ring[sample], counts)
+    return _Rings(flat, ring, sample, ring[sample], counts)
 
 
 def _suppress(rows: np.ndarray, columns: np.ndarray, height: int, n_max: int) -> np.ndarray:

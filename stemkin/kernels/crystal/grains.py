@@ -21,9 +21,10 @@ from stemkin.kernels.crystal.amplitudes import (
     smooth_amplitudes,
     windowed_sums,
 )
+from stemkin.kernels.crystal.cell import MeanCell
 from stemkin.kernels.crystal.drawing import draw_local, draw_mean, draw_mean_and_slopes
 from stemkin.kernels.crystal.lattice import Lattice
-from stemkin.kernels.crystal.lattice_search import N_PHASES
+from stemkin.kernels.crystal.lattice_search import N_PHASES, levelled
 from stemkin.kernels.crystal.waves import Waves
 from stemkin.kernels.images.filters import clipped, variance_of
 
@@ -60,12 +61,15 @@ class Grain:
         (K,) complex mean amplitudes.
     mask
         (y, x) 1 where a pixel belongs to it, else 0; None for the whole frame.
+    cell
+        The cell that the movie's frames share, if it is known and the grain's own.
     """
 
     lattice: Lattice
     waves: Waves
     mean: np.ndarray
     mask: Array | None
+    cell: MeanCell | None = None
 
     def within(self, values: Array) -> Array:
         """Return `values` (y, x) in the pixels of the grain, 0 elsewhere."""
@@ -125,8 +129,8 @@ def straightened(frame: Array, grain: Grain) -> Grain:
     The grain with corrected waves and amplitudes.
     """
     few = grain.waves.shortest(N_PHASES)
-    straight, _ = distortion.straighten(windowed_sums(grain.within(frame), few), few)
-    return fitted(frame, replace(grain, waves=grain.waves.along(straight)))
+    straight = distortion.straighten(windowed_sums(grain.within(frame), few), few)
+    return fitted(frame, replace(grain, waves=grain.waves.along(straight.waves)))
 
 
 def fitted(frame: Array, grain: Grain) -> Grain:
@@ -184,11 +188,13 @@ def row_jitter(frame: Array, grain: Grain) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def steady_lattice(grain: Grain, rows: np.ndarray) -> Lattice:
+def steady_lattice(frame: Array, grain: Grain, rows: np.ndarray) -> Lattice:
     """Return the lattice of a grain without the jitter of its rows: sites do not jitter.
 
     Parameters
     ----------
+    frame
+        (y, x) floating-point intensities of mean 0, any library.
     grain
         The grain.
     rows
@@ -199,4 +205,8 @@ def steady_lattice(grain: Grain, rows: np.ndarray) -> Lattice:
     The lattice, its `scan` the slow one.
     """
     steady = replace(grain.waves, rows=rows)
-    return cell.lattice_of(grain.mean, steady, quality=grain.lattice.quality)
+    quality = grain.lattice.quality
+    if grain.cell is None:
+        return cell.lattice_of(grain.mean, steady, quality=quality)
+    seen = mean_amplitudes(line_sums(grain.within(levelled(frame)), steady), steady)
+    return cell.displaced_lattice(grain.cell, seen, steady, quality=quality)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stemkin.devices import Array
+from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal import cell, distortion, fourier
 from stemkin.kernels.crystal.amplitudes import (
     decoupled,
@@ -14,7 +14,10 @@ from stemkin.kernels.crystal.amplitudes import (
     mean_amplitudes,
     windowed_sums,
 )
+from stemkin.kernels.crystal.cell import MeanCell
 from stemkin.kernels.crystal.lattice import Lattice
+from stemkin.kernels.crystal.reference import Reference
+from stemkin.kernels.crystal.superlattice import FAINT_IN_ONE, finer, is_supported
 from stemkin.kernels.crystal.waves import Waves, waves_of
 
 MIN_COHERENCE = 0.6
@@ -42,6 +45,15 @@ COARSE_PX = 6.0
 N_PHASES = 6
 """How many of the shortest reflections tell the distortion of the scan."""
 
+BEYOND = 0.25
+"""Over the range of nearly all pixels: what lies further beyond it is no part of the crystal."""
+
+EVIDENCE = 6.0
+"""Mean power of the reflections over noise from which a frame shows the movie's crystal."""
+
+MAX_CHANGE_OF_KNOWN = 0.04
+"""The lattice of a frame differs from that of its movie by no larger share."""
+
 MAX_CHANGE = 0.2
 """A lattice that the distortion changes by a larger share than this was none."""
 
@@ -61,16 +73,21 @@ class Crystal:
     evenness
         Strength of the first reflections in the poorest neighbourhood of the frame, over that in a
         good one.
+    cell
+        The cell that the movie's frames share; None where the frame was looked at alone.
     """
 
     lattice: Lattice
     waves: Waves
     lines: np.ndarray
     evenness: float = 1.0
+    cell: MeanCell | None = None
 
 
-def find_crystal(frame: Array, *, is_piece: bool = False) -> Crystal | None:
-    """Find the lattice of one frame in its own spectrum; None where there is none.
+def find_crystal(
+    frame: Array, *, reference: Reference | None = None, is_piece: bool = False
+) -> Crystal | None:
+    """Find the lattice of one frame; None where there is none.
 
     A large frame is searched at half its resolution first, which is four times less work and shows
     any lattice whose planes are `COARSE_PX` or more apart as well.
@@ -79,6 +96,8 @@ def find_crystal(frame: Array, *, is_piece: bool = False) -> Crystal | None:
     ----------
     frame
         (y, x) floating-point intensities of mean 0, any library.
+    reference
+        The crystal that the movie's frames share; without it the frame's own spectrum is searched.
     is_piece
         Whether this is cut out of a frame that is known to be a crystal: then fewer cells are
         enough.
@@ -88,10 +107,13 @@ def find_crystal(frame: Array, *, is_piece: bool = False) -> Crystal | None:
     The crystal, or None.
     """
     shape = (int(frame.shape[0]), int(frame.shape[1]))
+    if reference is not None:
+        sought = look_for(frame, reference)
+        return crystal_of(frame, sought, reference) if sought.is_there else None
     least_px, least_cells = (MIN_EDGE_PX, 0) if is_piece else (SURE_EDGE_PX, SURE_CELLS)
     if min(shape) < least_px:
         return None
-    followed = _followed_at_any_resolution(frame, shape)
+    followed = _followed_at_any_resolution(levelled(frame), shape)
     if followed is None:
         return None
     waves = followed.waves
@@ -101,6 +123,123 @@ def find_crystal(frame: Array, *, is_piece: bool = False) -> Crystal | None:
     if min(shape) < least_cells * lattice.spacing_px:
         return None
     return Crystal(lattice, waves, lines, followed.evenness)
+
+
+@dataclass(frozen=True, eq=False)
+class Sought:
+    """What a frame shows where the crystal of its movie is looked for.
+
+    Attributes
+    ----------
+    straight
+        The movie's strongest reflections, straightened, perhaps at half the resolution.
+    waves
+        All waves of the frame, straightened, at its own resolution.
+    change
+        By what share the lattice differs from the movie's.
+    evenness
+        As of `Crystal`.
+    """
+
+    straight: distortion.Straightened
+    waves: Waves
+    change: float
+    evenness: float
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether there is a crystal of about that kind."""
+        return bool(self.straight.power.sum() >= EVIDENCE * len(self.straight.power))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is the movie's crystal."""
+        return self.is_seen and self.change <= MAX_CHANGE_OF_KNOWN
+
+    @property
+    def pattern(self) -> np.ndarray:
+        """(K,) amplitudes of the strongest reflections over the sum of them all."""
+        amplitude = np.abs(self.straight.sums.mean(axis=(0, 1)))
+        return np.asarray(amplitude / max(float(amplitude.sum()), 1e-30))
+
+
+def look_for(frame: Array, reference: Reference) -> Sought:
+    """Look for the crystal of a movie in one of its frames.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities of mean 0, any library.
+    reference
+        The crystal that the movie's frames share.
+
+    Returns
+    -------
+    What is there.
+    """
+    shape = (int(frame.shape[0]), int(frame.shape[1]))
+    strong = np.abs(reference.strong @ reference.basis).max()
+    is_coarse = min(shape) >= LARGE_PX and strong * COARSE_PX / 2 < 1
+    image, basis = levelled(frame), reference.basis
+    if is_coarse:
+        image, basis = halved(image), basis * 2
+    waves = waves_of(basis, (int(image.shape[0]), int(image.shape[1])))
+    few = waves.numbered(reference.strong)
+    sums = windowed_sums(image, few)
+    straight = distortion.straighten(sums, few, max_change=MAX_CHANGE_OF_KNOWN)
+    change = np.linalg.norm(straight.waves.basis - basis) / np.linalg.norm(basis)
+    waves = waves.along(straight.waves)
+    if is_coarse:
+        waves = _doubled(waves, shape)
+    return Sought(straight, waves, float(change), _evenness(sums, few))
+
+
+def crystal_of(frame: Array, sought: Sought, reference: Reference) -> Crystal:
+    """Return the crystal of a frame that shows that of its movie.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities of mean 0, any library.
+    sought, reference
+        What `look_for` found, and the movie's crystal.
+
+    Returns
+    -------
+    The crystal, its columns where the frame shows them.
+    """
+    waves, straight = sought.waves, sought.straight
+    lines = line_sums(frame, waves)
+    # where the crystal is must not depend on a bright atom that moves on it
+    mean = decoupled(mean_amplitudes(line_sums(levelled(frame), waves), waves), waves)
+    quality = float(straight.coherence * np.sqrt(np.median(straight.power)))
+    if reference.cell is None:
+        lattice = cell.lattice_of(mean, waves, quality=quality)
+    else:
+        lattice = cell.displaced_lattice(reference.cell, mean, waves, quality=quality)
+    return Crystal(lattice, waves, lines, sought.evenness, reference.cell)
+
+
+def levelled(frame: Array) -> Array:
+    """Cut off what is far brighter or darker than the crystal: one adatom outshines its reflections.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities, any library.
+
+    Returns
+    -------
+    (y, x) intensities within `BEYOND` of the range that nearly all pixels share.
+    """
+    xp = namespace(frame)
+    step_y, step_x = (max(1, int(n) // 64) for n in frame.shape)
+    low, high = np.percentile(to_host(frame[::step_y, ::step_x]), [2, 98])
+    margin = BEYOND * (high - low)
+    if not margin > 0:
+        return frame
+    bounds = (xp.asarray(float(end), dtype=frame.dtype) for end in (low - margin, high + margin))
+    return xp.clip(frame, *bounds)
 
 
 def halved(frame: Array) -> Array:
@@ -142,21 +281,23 @@ def _followed_at_any_resolution(frame: Array, shape: tuple[int, int]) -> _Follow
 def _follow(frame: Array) -> _Followed | None:
     """Find the waves of a frame and follow them through the distortion of its scan."""
     shape = (int(frame.shape[0]), int(frame.shape[1]))
-    frequencies, power = fourier.spectral_peaks(frame)
+    spectrum = fourier.spectrum_of([frame])
+    frequencies, power = fourier.peaks_of(spectrum, shape, least=fourier.PEAK_POWER)
+    over = spectrum.over
     found = fourier.explain_peaks(frequencies, power, tolerance=1.0 / min(shape))
-    if found is None or found[1] < MIN_EXPLAINED:
+    if found is None or found[1] < MIN_EXPLAINED or not is_supported(found[0], over, shape):
         return None
-    basis = found[0]
+    basis = finer(found[0], over, shape, faint=FAINT_IN_ONE)
     waves = waves_of(basis, shape)
     few = waves.shortest(N_PHASES)
     sums = windowed_sums(frame, few)
-    straight, coherence = distortion.straighten(sums, few)
-    change = np.linalg.norm(straight.basis - basis)
-    if coherence < MIN_COHERENCE or change > MAX_CHANGE * np.linalg.norm(basis):
+    straight = distortion.straighten(sums, few)
+    change = np.linalg.norm(straight.waves.basis - basis)
+    if straight.coherence < MIN_COHERENCE or change > MAX_CHANGE * np.linalg.norm(basis):
         return None
-    weakest = min(_power_at(g, frequencies, power) for g in basis)
-    quality = float(coherence * np.sqrt(weakest))
-    return _Followed(waves.along(straight), quality, _evenness(sums, few))
+    weakest = min(_power_at(g, frequencies, power) for g in found[0])
+    quality = float(straight.coherence * np.sqrt(weakest))
+    return _Followed(waves.along(straight.waves), quality, _evenness(sums, few))
 
 
 def _doubled(waves: Waves, shape: tuple[int, int]) -> Waves:

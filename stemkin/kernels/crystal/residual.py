@@ -17,9 +17,10 @@ from stemkin.kernels.crystal import cell
 from stemkin.kernels.crystal.division import Division, find_grains, is_broken, one_grain
 from stemkin.kernels.crystal.grains import Grain, draw_grain
 from stemkin.kernels.crystal.lattice import METAL, Lattice, nearest_site
-from stemkin.kernels.crystal.lattice_search import find_crystal
+from stemkin.kernels.crystal.lattice_search import Crystal, find_crystal
 from stemkin.kernels.images.filters import Skewness, clipped, gaussian, matched_snr, noise_of
 from stemkin.kernels.images.interpolation import pixels
+from stemkin.tables import OK
 
 FILTER_SD = 0.15
 """Standard deviation of the matched filter over the lattice constant where the lattice does not
@@ -62,6 +63,8 @@ class Remainder:
         Skewness of the noise of `snr`; None where it is not known.
     site_error_px
         Standard deviation, along each axis, of where the lattice says that its sites are [px].
+    status
+        What the frame is among those of its movie (`verdicts`), one of `tables.STATUSES`.
     """
 
     rest: Array
@@ -73,6 +76,7 @@ class Remainder:
     areas: tuple[float, float, float]
     skew: Skewness | None = None
     site_error_px: float = 0.0
+    status: str = OK
 
     @property
     def lattice(self) -> Lattice | None:
@@ -80,13 +84,15 @@ class Remainder:
         return self.grains[0].lattice if self.grains else None
 
 
-def remove_crystal(frame: Array) -> Remainder | None:
+def remove_crystal(frame: Array, *, found: Crystal | None = None) -> Remainder | None:
     """Remove the perfect crystal, scan distortion and jitter included.
 
     Parameters
     ----------
     frame
         (y, x) floating-point intensities, any library.
+    found
+        Its lattice, where that is known already; looked for in the frame unless given.
 
     Returns
     -------
@@ -94,7 +100,8 @@ def remove_crystal(frame: Array) -> Remainder | None:
     """
     xp = namespace(frame)
     frame = frame - xp.mean(frame)
-    found = find_crystal(frame)
+    if found is None:
+        found = find_crystal(frame)
     if found is None:
         return None
     spacing = found.lattice.spacing_px
@@ -232,6 +239,35 @@ def remove_background(frame: Array, *, filter_sd_px: float) -> Remainder:
         grains=[],
         jitter=np.zeros((int(frame.shape[0]), 2)),
         areas=(float("nan"),) * 3,
+    )
+
+
+def unsearched(frame: Array, status: str, *, filter_sd_px: float) -> Remainder:
+    """Return the remainder of a frame that is not searched: nothing is left of it.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities, any library.
+    status
+        Why, one of `tables.STATUSES`.
+    filter_sd_px
+        Standard deviation of the features that would be found [px].
+
+    Returns
+    -------
+    A remainder of zeros.
+    """
+    nothing = frame * 0
+    return Remainder(
+        rest=nothing,
+        noise_units=nothing,
+        snr=nothing,
+        filter_sd_px=filter_sd_px,
+        grains=[],
+        jitter=np.zeros((int(frame.shape[0]), 2)),
+        areas=(float("nan"),) * 3,
+        status=status,
     )
 
 

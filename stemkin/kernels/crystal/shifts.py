@@ -24,15 +24,28 @@ from stemkin.kernels.crystal.lattice import Lattice
 CLEAR = 4.0
 """Quality above which a step is not in doubt."""
 
+VOUCHED = 1.0
+"""Quality below which nobody can vouch for a step."""
+
 BINNED_PX = 128
 """Frames of this edge or more are correlated at half their resolution."""
 
-CLIP = 6.0
-"""Remainders beyond this many standard deviations count as if they were there."""
+CLIP = 2.5
+"""Remainders beyond this many standard deviations count as if they were there: one bright atom that
+moves must not outvote all that stays."""
 
 UNLIKELY = 1.5
 """By how many standard deviations of the correlation a step must be ahead for each lattice vector
 that it is longer, up to two."""
+
+RARE = 8.0
+"""The same at most for a step that is far longer than the movie's usual ones."""
+
+LEAST_USUAL = 0.05
+"""Over the lattice constant: no movie is taken to be steadier than this."""
+
+USUAL = 1.3
+"""Steps longer than the usual one by more than this factor become unlikely."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,11 @@ class Step:
     x: float
     quality: float
 
+    @property
+    def is_vouched(self) -> bool:
+        """Whether the step is known, and likelier than any other."""
+        return bool(self.quality >= VOUCHED and np.isfinite(self.y))
+
 
 UNKNOWN = Step(float("nan"), float("nan"), 0.0)
 
@@ -63,6 +81,7 @@ def frame_step(
     *,
     lattices: tuple[Lattice | None, Lattice | None] = (None, None),
     max_step_px: float | None = None,
+    usual_px: float | None = None,
 ) -> Step:
     """Measure the step between two frames.
 
@@ -74,6 +93,9 @@ def frame_step(
         The lattices of the two frames; None where there is none.
     max_step_px
         No longer step is considered; a quarter of the shorter edge unless given.
+    usual_px
+        How long a step of this movie usually is [px], where it is known to be well below half a
+        lattice constant.
 
     Returns
     -------
@@ -88,7 +110,18 @@ def frame_step(
     if before is None or after is None or not same_lattice(before, after):
         return _maximum(correlation / sd, pool, limit)
     steps = candidates(before, after, limit)
-    return _best_candidate(correlation / sd, pool, steps, after.spacing_px)
+    against = _unlikeliness(steps, after.spacing_px, usual_px)
+    return _best_candidate(correlation / sd, pool, steps, after.spacing_px, against)
+
+
+def _unlikeliness(steps: np.ndarray, spacing_px: float, usual_px: float | None) -> np.ndarray:
+    """Return by how many standard deviations each step (m, 2) must be ahead to be believed."""
+    length = np.hypot(*steps.T)
+    if usual_px is None:
+        # how far a jump goes, nobody knows: where the correlation cannot decide, the shortest
+        return np.minimum(UNLIKELY * length / spacing_px, 2 * UNLIKELY)
+    excess = length / (USUAL * max(usual_px, LEAST_USUAL * spacing_px))
+    return np.minimum(0.5 * excess**2, RARE)
 
 
 def same_lattice(before: Lattice, after: Lattice) -> bool:
@@ -135,7 +168,7 @@ def candidates(before: Lattice, after: Lattice, limit_px: float) -> np.ndarray:
 
 
 def _best_candidate(
-    correlation: np.ndarray, pool: int, steps: np.ndarray, spacing_px: float
+    correlation: np.ndarray, pool: int, steps: np.ndarray, spacing_px: float, against: np.ndarray
 ) -> Step:
     """Return the step (m, 2) that the correlation, `pool` pixels a sample, speaks for most."""
     if not len(steps):
@@ -148,9 +181,7 @@ def _best_candidate(
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
             values = np.maximum(values, correlation[nearest[:, 0] + dy, nearest[:, 1] + dx])
-    # where the correlation cannot decide, the shortest step is the likeliest; how far a jump goes,
-    # nobody knows
-    values = values - np.minimum(UNLIKELY * np.hypot(*steps.T) / spacing_px, 2 * UNLIKELY)
+    values = values - against
     order = np.argsort(-values, kind="stable")
     best = order[0]
     ahead = float(values[best])

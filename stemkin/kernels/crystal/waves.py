@@ -107,6 +107,12 @@ class Waves:
         # `waves_of` has ordered them by length
         return self.only(np.flatnonzero(~self.is_background)[:n])
 
+    def numbered(self, indices: np.ndarray) -> Waves:
+        """Return the waves of the reflections `indices` (n, 2), of those that the frame shows."""
+        wanted = {(int(h), int(k)) for h, k in indices}
+        kept = [i for i, (h, k) in enumerate(self.indices) if (int(h), int(k)) in wanted]
+        return self.only(np.array(kept, dtype=np.int64))
+
     def along(self, other: Waves) -> Waves:
         """Return the waves with the basis and the displacements by the scan of `other`."""
         return replace(self, basis=other.basis, rows=other.rows, columns=other.columns)

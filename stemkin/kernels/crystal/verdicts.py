@@ -1,0 +1,209 @@
+"""What a frame is among those of its movie: like them, or blank, torn, doubled, out of focus, zoomed.
+
+A frame by itself cannot say (`images.quality` says what it can): a blank frame with read noise looks
+like a dim one, a zoomed one like any other. Here each is compared with the crystal that the movie's
+frames share, so the answer depends on the frame and on that, never on its neighbours:
+
+- *blank*: no crystal, and far less contrast than usual;
+- *truncated*: the crystal ends at one line of the scan, and beyond is nothing but a dark signal;
+- *zoomed*: a crystal of the same shape, larger or smaller;
+- *torn*: the crystal jumps between one line and the next;
+- *doubled*: some reflections are gone as where two exposures lie over each other;
+- *defocused*: the finer reflections are gone;
+- *unlike*: the movie's crystal is not there, and nothing of the above explains it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.crystal.distortion import displacements
+from stemkin.kernels.crystal.lattice_search import (
+    Crystal,
+    Sought,
+    crystal_of,
+    find_crystal,
+    look_for,
+)
+from stemkin.kernels.crystal.reference import Reference
+from stemkin.tables import BLANK, DEFOCUSED, DOUBLED, OK, TORN, TRUNCATED, UNLIKE, ZOOMED
+
+FAINT = 0.5
+"""A frame without a crystal is blank below this share of the usual contrast."""
+
+DARK = 0.25
+"""Share of the crystal's usual strength below which a line of nodes shows none."""
+
+SMOOTH_LINES = 3
+"""A blanked band begins and ends within so many lines; the edge of a crystal is rougher."""
+
+JUMP = 0.12
+"""Over the distance of lattice planes: the least jump between two lines that is a tear."""
+
+ODD = 6.0
+"""Robust standard deviations from which a jump, or the strength of a reflection, is unusual."""
+
+DIM = 0.7
+"""Lines of a blanked band scatter less than this share of what others do."""
+
+LEAST_LINES = 10
+"""Fewer lines of nodes do not tell a tear from the usual scatter."""
+
+N_PARTS = 3
+"""A tear is looked for in so many parts of the frame, side by side."""
+
+SAME_SHAPE = 0.06
+"""By so much the lengths and the angle of two nets may differ if they are of one kind."""
+
+WEAK = 0.6
+"""Share of its usual strength, beside the others, below which a reflection is missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The `status` of a frame, one of `tables.STATUSES`, and its crystal where it has the movie's."""
+
+    status: str
+    crystal: Crystal | None
+
+
+def judged(frame: Array, reference: Reference, *, contrast: float) -> Verdict:
+    """Judge a frame by the crystal of its movie.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities of mean 0, any library.
+    reference
+        The crystal that the movie's frames share.
+    contrast
+        Range of nearly all pixels of the frame, in the movie's own units.
+
+    Returns
+    -------
+    The verdict; "ok" always comes with a crystal.
+    """
+    sought = look_for(frame, reference)
+    if not sought.is_there:
+        return Verdict(_why_not(frame, reference, contrast), None)
+    if _ends_at_a_line(frame, sought):
+        return Verdict(TRUNCATED, None)
+    if _is_torn(sought):
+        return Verdict(TORN, None)
+    fault = _fault_of_pattern(sought, reference)
+    if fault != OK:
+        return Verdict(fault, None)
+    return Verdict(OK, crystal_of(frame, sought, reference))
+
+
+def _why_not(frame: Array, reference: Reference, contrast: float) -> str:
+    """Say what a frame is that does not show the movie's crystal."""
+    if contrast < FAINT * reference.contrast:
+        return BLANK
+    own = find_crystal(frame)
+    if own is not None and _is_same_shape(own.waves.basis, reference.basis):
+        return ZOOMED
+    return UNLIKE
+
+
+def _is_same_shape(basis: np.ndarray, known: np.ndarray) -> bool:
+    """Tell whether two reduced bases differ by their size and direction only."""
+    shapes = []
+    for one in (basis, known):
+        short, long = np.linalg.norm(one, axis=1)
+        shapes.append((long / short, abs(one[0] @ one[1]) / (short * long)))
+    return bool(np.abs(np.subtract(*shapes)).max() < SAME_SHAPE)
+
+
+def _ends_at_a_line(frame: Array, sought: Sought) -> bool:
+    """Tell whether a band of lines shows no crystal and little signal, and begins and ends sharply.
+
+    The rim of a hole or of the crystal is rougher than that.
+    """
+    turned = sought.straight.sums
+    mean = turned.mean(axis=(0, 1))
+    strength = (turned * np.conj(mean)).real.sum(axis=2).mean(axis=1)
+    is_dark = strength < DARK * np.percentile(strength, 80)
+    if not (is_dark[1:] & is_dark[:-1]).any():
+        return False
+    xp = namespace(frame)
+    scatter = to_host(xp.std(frame, axis=1)).astype(float)
+    # rows between the columns of atoms scatter less: the highest within a lattice plane counts
+    plane = 1 / float(np.linalg.norm(sought.waves.basis, axis=1).min())
+    n = max(1, round(plane))
+    high = sliding_window_view(np.pad(scatter, (0, n - 1), mode="edge"), n).max(axis=1)
+    low, usual = np.percentile(high, [5, 80])
+    if low > DIM * usual:
+        return False
+    share = (high - low) / (usual - low)
+    is_band = share < 0.5
+    ends = np.flatnonzero(np.diff(is_band.astype(int)) != 0)
+    between = (share > 0.2) & (share < 0.8)
+    rough = sum(int(between[max(0, end - n) : end + 1 + n].sum()) for end in ends)
+    return len(ends) in (1, 2) and rough <= SMOOTH_LINES * len(ends)
+
+
+def _is_torn(sought: Sought) -> bool:
+    """Tell whether the crystal jumps once, from one line to the next, all along the line."""
+    straight = sought.straight
+    if len(straight.local) < LEAST_LINES or straight.local.shape[1] < LEAST_LINES:
+        return False
+    jumps = [
+        _jump_of(part, straight.frequencies)
+        for part in np.array_split(straight.local, N_PARTS, axis=1)
+    ]
+    # where holes break the crystal, parts of a line jump by themselves
+    lines, steps = np.array([at for at, _ in jumps]), np.array([step for _, step in jumps])
+    apart = np.linalg.norm(steps - np.median(steps, axis=0), axis=1)
+    if lines.min() < 0 or np.ptp(lines) > 2:
+        return False
+    return bool(apart.max() < 0.4 * np.linalg.norm(np.median(steps, axis=0)))
+
+
+def _jump_of(local: np.ndarray, g: np.ndarray) -> tuple[int, np.ndarray]:
+    """Return the line at which sums (ny, nx, K) jump once, -1 if at none, and the jump (y, x)."""
+    # windows two nodes apart do not overlap: a jump between them shows in full
+    step = displacements((local[2:] * np.conj(local[:-2])).sum(axis=1), g)
+    step = step - np.median(step, axis=0)
+    length = np.hypot(*step.T)
+    at = int(np.argmax(length))
+    others = np.delete(length, np.arange(max(0, at - 2), min(len(length), at + 3)))
+    plane = 1 / float(np.linalg.norm(g, axis=1).min())
+    usual = 1.4826 * float(np.median(others))
+    jump = float(length[at])
+    if jump > max(JUMP * plane, ODD * usual) and jump > 1.5 * float(others.max()):
+        return at, step[at]
+    return -1, step[at]
+
+
+def _fault_of_pattern(sought: Sought, reference: Reference) -> str:
+    """Say what a frame is whose reflections are not as strong, beside each other, as usual."""
+    pattern = sought.pattern
+    usual, spread = reference.pattern, reference.pattern_sd
+    if usual is None or spread is None or len(pattern) != len(usual) or len(pattern) < 3:
+        return OK
+    ratio = pattern / usual
+    is_odd = (pattern < usual - ODD * spread) & (ratio < WEAK * ratio.max())
+    if not is_odd.any():
+        return OK
+    g = sought.straight.frequencies
+    longest = float((g**2).sum(axis=1).max())
+    blurred = np.exp(-np.outer(np.linspace(0, 6, 49), (g**2).sum(axis=1) / longest))
+    n = np.arange(24) / 24
+    apart = np.stack(np.meshgrid(n, n, indexing="ij"), axis=-1).reshape(-1, 2)
+    index = g @ np.linalg.inv(sought.straight.waves.basis)
+    doubled = np.abs(np.cos(np.pi * apart @ np.round(index).T))
+    if _misfit(doubled, ratio, usual) < _misfit(blurred, ratio, usual):
+        return DOUBLED
+    return DEFOCUSED
+
+
+def _misfit(models: np.ndarray, ratio: np.ndarray, weight: np.ndarray) -> float:
+    """Return the least mean square by which `models` (m, K), scaled, miss the `ratio` (K,)."""
+    scale = (models * ratio * weight).sum(axis=1) / (models**2 * weight).sum(axis=1)
+    miss = (ratio - scale[:, None] * models) ** 2 * weight
+    return float(miss.sum(axis=1).min())

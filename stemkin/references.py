@@ -1,0 +1,128 @@
+"""The crystal of a movie, found in a sample of its frames before any is searched.
+
+The sample depends on the movie alone: neighbours from all over it, so that it does not matter how
+the movie is cut into blocks, who searches them, or in which order.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stemkin import tables
+from stemkin.blas import one_thread
+from stemkin.kernels.crystal.pooling import reference_of
+from stemkin.kernels.crystal.reference import Reference
+from stemkin.kernels.crystal.verdicts import judged
+from stemkin.kernels.images.contrast import in_own_contrast
+from stemkin.kernels.images.quality import frame_status
+
+if TYPE_CHECKING:
+    from stemkin.movie import Movie
+
+N_PAIRS = 8
+"""So many pairs of neighbours are looked at."""
+
+SAMPLE_BYTES = 2**26
+"""The sample is smaller where its frames, as float32, would take more."""
+
+KEPT = 8
+"""A worker remembers the crystals of so many movies."""
+
+_known: OrderedDict[tuple[str, str], Reference | None] = OrderedDict()
+_lock = Lock()
+
+
+def sample_numbers(n_frames: int, frame_pixels: int) -> list[int]:
+    """Choose the frames that tell the crystal of a movie: pairs of neighbours, spread evenly.
+
+    Parameters
+    ----------
+    n_frames
+        Of the movie.
+    frame_pixels
+        Of a frame.
+
+    Returns
+    -------
+    Frame numbers, increasing.
+
+    Examples
+    --------
+    >>> sample_numbers(5, 2**18)
+    [0, 1, 2, 3, 4]
+    >>> sample_numbers(100, 2**18)[:6]
+    [6, 7, 18, 19, 30, 31]
+    """
+    n_pairs = int(np.clip(SAMPLE_BYTES // (8 * max(frame_pixels, 1)), 2, N_PAIRS))
+    if n_frames <= 2 * n_pairs:
+        return list(range(n_frames))
+    starts = (np.arange(n_pairs) + 0.5) * (n_frames - 1) / n_pairs
+    return sorted({int(start) + i for start in starts for i in (0, 1)})
+
+
+@one_thread
+def reference_crystal(movie: Movie) -> Reference | None:
+    """Find the crystal that the frames of a movie share. Computes once, on a sample of frames.
+
+    Parameters
+    ----------
+    movie
+        The movie.
+
+    Returns
+    -------
+    The crystal, or None where the movie shows none.
+    """
+    key = (movie.name, movie.reader.identity)
+    with _lock:
+        if key in _known:
+            return _known[key]
+    found = _found_in_sample(movie)
+    with _lock:
+        _known[key] = found
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+    return found
+
+
+def is_like_movie(frame: np.ndarray, reference: Reference | None) -> bool:
+    """Tell whether a frame is like the others of its movie.
+
+    Parameters
+    ----------
+    frame
+        (y, x) finite intensities.
+    reference
+        The crystal of the movie; None where there is none, and nothing to compare with.
+
+    Returns
+    -------
+    Whether its verdict is "ok".
+    """
+    if reference is None:
+        return True
+    image, contrast = in_own_contrast(frame)
+    return judged(image - image.mean(), reference, contrast=contrast).status == tables.OK
+
+
+def _found_in_sample(movie: Movie) -> Reference | None:
+    """Read the sample of a movie, frame by frame, and find the crystal in it."""
+    n_frames, height, width = movie.shape
+    images, scales, numbers = [], [], []
+    for number in sample_numbers(n_frames, height * width):
+        frame = movie.reader.read(number, number + 1)
+        if frame_status(frame)[0] != tables.OK:
+            continue
+        image, scale = in_own_contrast(frame[0])
+        images.append(image)
+        scales.append(scale)
+        numbers.append(number)
+    found = reference_of(images, numbers)
+    if found is None:
+        return None
+    return replace(found, contrast=float(np.median(scales)))
