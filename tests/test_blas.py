@@ -143,7 +143,8 @@ def test_tasks_of_a_stream_have_one_thread():
 
 
 LAZY = {"connect", "detect", "link", "shuffled", "immobile", "phases", "truth_of", "describe",
-        "open_archive", "open_movie", "simulate_archive", "simulate_movie", "convert"}  # fmt: skip
+        "open_archive", "open_movie", "simulate_archive", "simulate_movie", "convert", "open_results",
+        "read_detections", "read_frames", "read_table", "read_tracks"}  # fmt: skip
 """Verbs that lay out work, open or copy files: their tasks are bounded, they themselves compute
 nothing that has a bit to lose."""
 

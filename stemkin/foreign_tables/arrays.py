@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.foreign_tables.columns import the_table
 from stemkin.foreign_tables.trackpy import of_one_movie
 from stemkin.tables import NOT_NAMED
@@ -46,6 +47,7 @@ class DiscreteTrajectories(NamedTuple):
     class_ids: np.ndarray
 
 
+@one_thread
 def to_napari(tracks: Any) -> TracksLayer:
     """Return the tracks of one movie as napari's Tracks layer takes them. Computes once.
 
@@ -77,6 +79,7 @@ def to_napari(tracks: Any) -> TracksLayer:
     return TracksLayer(data, {"properties": {c: others[c].to_numpy() for c in others}})
 
 
+@one_thread
 def to_deeptime(tracks: Any) -> DiscreteTrajectories:
     """Return tracks as the discrete trajectories of deeptime, split at gaps. Computes once.
 
@@ -114,6 +117,7 @@ def to_deeptime(tracks: Any) -> DiscreteTrajectories:
     return DiscreteTrajectories(pieces, class_ids.astype(np.int64))
 
 
+@one_thread
 def to_xarray(tracks: Any) -> Any:
     """Return tracks as an `xarray.Dataset`, rows of one track behind each other. Computes once.
 

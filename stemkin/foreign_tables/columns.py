@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import dask
@@ -19,7 +18,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import on_one_thread
+from stemkin.blas import one_thread
 from stemkin.foreign_tables.dataframes import as_dataframe
 from stemkin.foreign_tables.frames import check_time_unit, frame_numbers
 from stemkin.foreign_tables.labels import class_numbers, labels_in_order, numbered_labels
@@ -66,6 +65,7 @@ class Reading:
     class_names: tuple[Any, ...] | None = None
 
 
+@one_thread
 def from_table(
     rows: Any,
     *,
@@ -133,13 +133,14 @@ def from_table(
     else:
         _check_lazy(table, there)
         meta = _read(table._meta, reading=reading, several=False)
-        read = partial(on_one_thread, _read, reading=reading, several=False)
-        lazy = dd.DataFrame(table.expr).map_partitions(read, meta=meta)
+        parts = dd.DataFrame(table.expr)
+        lazy = parts.map_partitions(_read, reading=reading, several=False, meta=meta)
         (movies,) = dask.compute(lazy.groupby("movie")["frame"].max())
     experiment = _experiment(movies.sort_index(), reading)
     return Rows(lazy.expr, experiment, whole_tracks=isinstance(table, pd.DataFrame))
 
 
+@one_thread
 def _read(rows: pd.DataFrame, *, reading: Reading, several: bool) -> pd.DataFrame:
     """Return the rows of a partition as the table ``tracks``.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.foreign_tables.arrays import refuse_twins_in
 from stemkin.foreign_tables.columns import the_table
 from stemkin.foreign_tables.trackpy import of_one_movie
@@ -27,6 +28,7 @@ AXES = {"t": ("time", "frame"), "y": ("space", "pixel"), "x": ("space", "pixel")
 PROPERTY_UNITS = {"y_nm": "nanometer", "x_nm": "nanometer", "position_error": "pixel"}
 
 
+@one_thread
 def to_geff(
     tracks: Any,
     path: str | os.PathLike[str],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.foreign_tables.columns import from_table
 from stemkin.foreign_tables.dataframes import as_dataframe
 from stemkin.foreign_tables.trackpy import in_the_plane
@@ -16,6 +17,7 @@ from stemkin.rows.table import Rows
 from stemkin.rows.tracks import ONLY_MOVIE
 
 
+@one_thread
 def from_laptrack(
     tracks: Any,
     *,

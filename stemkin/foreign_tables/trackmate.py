@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.foreign_tables.branches import lines_of
 from stemkin.foreign_tables.columns import NANOMETRES, from_table
 from stemkin.foreign_tables.frames import SECONDS
@@ -50,6 +51,7 @@ TIMES: Mapping[str, str] = {
 """Words for units of time; ``frame`` says that it is not known."""
 
 
+@one_thread
 def from_trackmate(
     path: str | os.PathLike[str],
     *,

@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.foreign_tables.columns import from_table, the_table
 from stemkin.foreign_tables.dataframes import as_dataframe
 from stemkin.rows.table import Rows
 from stemkin.rows.tracks import ONLY_MOVIE
 
 
+@one_thread
 def from_trackpy(
     tracks: Any,
     *,
@@ -59,6 +61,7 @@ def from_trackpy(
     )
 
 
+@one_thread
 def to_trackpy(tracks: Any) -> pd.DataFrame:
     """Return the tracks of one movie as trackpy's functions take them. Computes once.
 

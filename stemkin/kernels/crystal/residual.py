@@ -18,7 +18,7 @@ from stemkin.kernels.crystal.division import Division, find_grains, is_broken, o
 from stemkin.kernels.crystal.grains import Grain, draw_grain
 from stemkin.kernels.crystal.lattice import METAL, Lattice, nearest_site
 from stemkin.kernels.crystal.lattice_search import Crystal, find_crystal
-from stemkin.kernels.images.filters import Skewness, clipped, gaussian, matched_snr, noise_of
+from stemkin.kernels.images.filters import Skewness, gaussian, matched_snr, noise_of
 from stemkin.kernels.images.interpolation import pixels
 from stemkin.tables import OK
 
@@ -132,10 +132,15 @@ def remove_crystal(frame: Array, *, found: Crystal | None = None) -> Remainder |
 def _without_haze(rest: Array, spacing_px: float) -> Array:
     """Free a remainder (y, x) of what is smooth: contamination, which is not noise.
 
-    It is done before the noise is measured. Defects are cut off at three standard deviations first,
-    so that they leave no dent around them.
+    It is done before the noise is measured. Pixels are averaged over an atom first and then cut off
+    at three standard deviations: there even one bright atom stands out from all noise, and leaves
+    no dent around it.
     """
-    return rest - gaussian(clipped(rest), HAZE_SD * spacing_px)
+    xp = namespace(rest)
+    averaged = gaussian(rest, FILTER_SD * spacing_px)
+    most = 3 * noise_sd(to_host(averaged[::5, ::7]), least=0.0)
+    smooth = gaussian(xp.clip(averaged, -most, most), HAZE_SD * spacing_px)
+    return rest - smooth
 
 
 def _filter_sd(grain: Grain) -> float:
@@ -167,7 +172,7 @@ def _site_error(division: Division, weight: Array, sd_px: float) -> float:
     return float(np.sqrt(located + (division.hidden**2).mean()))
 
 
-def noise_sd(snr: np.ndarray) -> float:
+def noise_sd(snr: np.ndarray, *, least: float = 0.5) -> float:
     """Measure the standard deviation of the noise in a map of signal-to-noise, zeros left out.
 
     It is a little below 1 where a fitted crystal took some of the noise with it, and above 1 where
@@ -189,7 +194,7 @@ def noise_sd(snr: np.ndarray) -> float:
         return 1.0
     ranks = [len(values) // 2, int(0.9 * len(values))]
     middle, high = np.partition(values, ranks)[ranks]
-    return max(float(middle) / 0.6745, float(high) / 1.645, 0.5)
+    return max(float(middle) / 0.6745, float(high) / 1.645, least)
 
 
 def _draw(frame: Array, grains: list[Grain], spacing_px: float) -> tuple[Array, Array | None]:
