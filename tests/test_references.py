@@ -19,6 +19,7 @@ from stemkin.kernels.crystal.pooling import reference_of
 from stemkin.movie import Movie
 from stemkin.references import reference_crystal, sample_numbers
 from stemkin.simulation import simulate_movie, truth_of
+from stemkin.simulation.worlds import draw_world
 from tests.crystals import STRUCTURES, draw_movie, hexagonal, z
 from tests.strategies import assert_same_rows
 
@@ -193,3 +194,12 @@ def test_the_lattice_and_not_the_atom_tells_the_drift_of_graphene():
     assert (table["status"] == tables.OK).all()
     for name, wanted in (("shift_y", "drift_y_px"), ("shift_x", "drift_x_px")):
         assert np.abs(table[name] - (truth[wanted] - truth[wanted][0])).max() < 0.3
+
+
+@pytest.mark.parametrize("seed", [3002, 4001, 4011])
+def test_what_a_world_adds_to_the_spectrum_is_no_superlattice(seed):
+    """World 3002 is a compressed video, whose blocks add faint reflections."""
+    movie = simulate_movie(world=seed, n_frames=8, shape=(256, 256))
+    found = np.linalg.norm(np.linalg.inv(reference_crystal(movie).basis), axis=0)
+    wanted_px = draw_world(seed).material.a_nm / movie.pixel_size_nm
+    np.testing.assert_allclose(found, wanted_px, rtol=0.05)

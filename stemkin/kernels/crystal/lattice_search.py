@@ -17,7 +17,7 @@ from stemkin.kernels.crystal.amplitudes import (
 from stemkin.kernels.crystal.cell import MeanCell
 from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.reference import Reference
-from stemkin.kernels.crystal.superlattice import FAINT_IN_ONE, finer, is_supported
+from stemkin.kernels.crystal.superlattice import finer, is_supported
 from stemkin.kernels.crystal.waves import Waves, waves_of
 
 MIN_COHERENCE = 0.6
@@ -287,7 +287,7 @@ def _follow(frame: Array) -> _Followed | None:
     found = fourier.explain_peaks(frequencies, power, tolerance=1.0 / min(shape))
     if found is None or found[1] < MIN_EXPLAINED or not is_supported(found[0], over, shape):
         return None
-    basis = finer(found[0], over, shape, faint=FAINT_IN_ONE)
+    basis = finer(found[0], over, shape)
     waves = waves_of(basis, shape)
     few = waves.shortest(N_PHASES)
     sums = windowed_sums(frame, few)

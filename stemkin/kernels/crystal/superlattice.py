@@ -41,19 +41,15 @@ CLEAR_BINS = 4.0
 APART_BINS = 6.0
 """Reflections closer to each other than this leak into each other."""
 
-FAINT = 2e-3
-"""Reflections so much weaker than the strongest one may be what a jittering scan scatters."""
-
-FAINT_IN_ONE = 1e-2
-"""The same where one frame alone is looked at, whose spectrum is rough."""
+FAINT = 1e-2
+"""Reflections so much weaker than the strongest one may be what a jittering scan scatters, or what
+a compressed video adds."""
 
 BESIDE_BINS, SHARP = 4, 2.0
 """A reflection has so many times the power of what is so far beside it."""
 
 
-def finer(
-    basis: np.ndarray, over: np.ndarray, shape: tuple[int, int], *, faint: float = FAINT
-) -> np.ndarray:
+def finer(basis: np.ndarray, over: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return the net of the crystal, of which `basis` may span only the strong reflections.
 
     Parameters
@@ -64,8 +60,6 @@ def finer(
         (y, x // 2 + 1) power over the noise floor, of one frame or the mean of many.
     shape
         (height, width) of the frames [px].
-    faint
-        Reflections so much weaker than the strongest one do not count.
 
     Returns
     -------
@@ -73,7 +67,7 @@ def finer(
     """
     # a superlattice of a superlattice: 2 x 2 by two steps of 2, black phosphorus by two glides
     for _ in range(2):
-        found = _first_superlattice(basis, over, shape, faint)
+        found = _first_superlattice(basis, over, shape)
         if found is None:
             break
         basis = found
@@ -105,11 +99,11 @@ def is_supported(basis: np.ndarray, over: np.ndarray, shape: tuple[int, int]) ->
 
 
 def _first_superlattice(
-    basis: np.ndarray, over: np.ndarray, shape: tuple[int, int], faint: float
+    basis: np.ndarray, over: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray | None:
     """Return the net of the smallest superlattice that shows; None where none does."""
     around = _Surroundings.of(basis, over, shape)
-    least = faint * float(over.max())
+    least = FAINT * float(over.max())
     far = FAR * float(np.linalg.norm(basis, axis=1).min())
     for matrix in _superlattices():
         net = reduce_basis(np.linalg.inv(matrix).T @ basis)
