@@ -63,7 +63,7 @@ class MeanCell:
         """
         known = {(int(h), int(k)): a for (h, k), a in zip(self.indices, self.amplitudes)}  # noqa: B905
         own = [known.get((int(h), int(k)), 0.0) for h, k in waves.indices]
-        return amplitudes * np.conj(own) * ~waves.is_background
+        return np.asarray(amplitudes * np.conj(own) * ~waves.is_background)
 
 
 def mean_cell(lattice: Lattice, amplitudes: np.ndarray, waves: Waves) -> MeanCell:
@@ -103,7 +103,7 @@ def displacement_in(cell: MeanCell, amplitudes: np.ndarray, waves: Waves) -> np.
     coefficients = cell.coefficients_of(amplitudes, waves)
     grid = _grid() @ np.linalg.inv(waves.basis).T
     best = grid[np.argmax(cell_value(coefficients, waves, grid))]
-    return climb(coefficients, waves, best) @ waves.basis.T
+    return np.asarray(climb(coefficients, waves, best) @ waves.basis.T)
 
 
 def displaced_lattice(

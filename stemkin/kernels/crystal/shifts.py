@@ -119,9 +119,9 @@ def _unlikeliness(steps: np.ndarray, spacing_px: float, usual_px: float | None) 
     length = np.hypot(*steps.T)
     if usual_px is None:
         # how far a jump goes, nobody knows: where the correlation cannot decide, the shortest
-        return np.minimum(UNLIKELY * length / spacing_px, 2 * UNLIKELY)
+        return np.asarray(np.minimum(UNLIKELY * length / spacing_px, 2 * UNLIKELY))
     excess = length / (USUAL * max(usual_px, LEAST_USUAL * spacing_px))
-    return np.minimum(0.5 * excess**2, RARE)
+    return np.asarray(np.minimum(0.5 * excess**2, RARE))
 
 
 def same_lattice(before: Lattice, after: Lattice) -> bool:

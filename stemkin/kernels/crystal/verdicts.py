@@ -116,7 +116,8 @@ def _is_same_shape(basis: np.ndarray, known: np.ndarray) -> bool:
     for one in (basis, known):
         short, long = np.linalg.norm(one, axis=1)
         shapes.append((long / short, abs(one[0] @ one[1]) / (short * long)))
-    return bool(np.abs(np.subtract(*shapes)).max() < SAME_SHAPE)
+    seen, wanted = np.array(shapes)
+    return bool(np.abs(seen - wanted).max() < SAME_SHAPE)
 
 
 def _ends_at_a_line(frame: Array, sought: Sought) -> bool:
