@@ -24,6 +24,7 @@ from stemkin.config import RunConfig
 from stemkin.errors import LostSchedulerError
 from stemkin.movie import Movie, open_movie
 from stemkin.pipeline import Inputs
+from stemkin.references import sample_numbers
 from stemkin.results.store import UnwritableError
 from stemkin.schedulers.clients import connect
 from stemkin.schedulers.clusters import started_by_us
@@ -245,9 +246,10 @@ def test_a_full_disk_blames_no_block_and_the_run_goes_on_when_there_is_room(
 
 @dataclass(frozen=True)
 class Deadly:
-    """A reader whose frame 5 ends the process that reads it."""
+    """A reader of which one frame ends the process that reads it."""
 
     inner: Any
+    frame: int
     deadly: bool = True
 
     def __getattr__(self, name):
@@ -256,28 +258,34 @@ class Deadly:
         return getattr(self.inner, name)
 
     def read(self, start, stop):
-        if self.deadly and start <= 5 < stop:
+        if self.deadly and start <= self.frame < stop:
             os._exit(1)
         return self.inner.read(start, stop)
 
 
-def test_a_block_that_kills_its_worker_is_quarantined_with_its_traceback_until_it_is_mended(
-    model, tmp_path
+@pytest.mark.parametrize(
+    ("frame", "lost"),
+    [(1, [0]), (5, [0, 8]), (2, [0, 8, 16, 24, 32])],
+    ids=["in one block", "looked at by the next block too", "in the sample that tells the crystal"],
+)
+def test_a_frame_that_kills_its_reader_costs_who_needs_it_until_it_is_mended(
+    model, tmp_path, frame, lost
 ):
-    whole = simulate_movie("paper", n_frames=N_FRAMES, shape=(96, 96), seed=1, name="movie")
+    whole = simulate_movie("paper", n_frames=40, shape=(96, 96), seed=1, name="movie")
+    assert (frame in sample_numbers(40, 96 * 96)) == (len(lost) == 5)
     out = tmp_path / "results"
 
     def inputs(*, deadly):
         return Inputs(
-            ["one"], [Movie(Deadly(whole.reader, deadly), "movie", whole.calibration)], []
+            ["one"], [Movie(Deadly(whole.reader, frame, deadly), "movie", whole.calibration)], []
         )
 
-    config = CONFIG.with_values(detect={"frames_per_block": 4})
+    config = CONFIG.with_values(detect={"frames_per_block": 8})
     with connect("processes", workers=2):
         outcome = sk.run(inputs(deadly=True), out, config=config, model=model, until="detect")
     assert outcome.exit_code == 3
     failed = json.loads((out / "run.json").read_text())["blocks"]["failed"]
-    assert [(b["start"], b["stop"]) for b in failed] == [(4, 8)]
+    assert sorted(b["start"] for b in failed) == lost
     assert "KilledWorker" in failed[0]["error"]
     assert "Traceback" in failed[0]["traceback"] or "KilledWorker" in failed[0]["traceback"]
     with connect("threads", workers=2):

@@ -55,6 +55,8 @@ class NetworkDetector:
         As in `FourierDetector`.
     device
         Where to compute; the worker decides when ``"auto"``.
+    reference
+        The crystal that the frames of the movie share; as in `FourierDetector`.
 
     Notes
     -----

@@ -109,7 +109,7 @@ def find_crystal(
     shape = (int(frame.shape[0]), int(frame.shape[1]))
     if reference is not None:
         sought = look_for(frame, reference)
-        return crystal_of(frame, sought, reference) if sought.is_there else None
+        return crystal_by_reference(frame, sought, reference) if sought.is_there else None
     least_px, least_cells = (MIN_EDGE_PX, 0) if is_piece else (SURE_EDGE_PX, SURE_CELLS)
     if min(shape) < least_px:
         return None
@@ -194,7 +194,7 @@ def look_for(frame: Array, reference: Reference) -> Sought:
     return Sought(straight, waves, float(change), _evenness(sums, few))
 
 
-def crystal_of(frame: Array, sought: Sought, reference: Reference) -> Crystal:
+def crystal_by_reference(frame: Array, sought: Sought, reference: Reference) -> Crystal:
     """Return the crystal of a frame that shows that of its movie.
 
     Parameters

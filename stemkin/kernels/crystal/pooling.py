@@ -31,7 +31,7 @@ from stemkin.kernels.crystal.lattice_search import (
     SURE_CELLS,
     SURE_EDGE_PX,
     Crystal,
-    crystal_of,
+    crystal_by_reference,
     halved,
     levelled,
     look_for,
@@ -82,7 +82,7 @@ def reference_of(frames: Sequence[Array], numbers: Sequence[int] = ()) -> Refere
     there = [i for i, look in enumerate(looks) if look.is_there]
     if len(there) < max(1.0, LEAST_SHARE * len(frames)):
         return None
-    crystals = [crystal_of(levelled(frames[i]), looks[i], net) for i in there]
+    crystals = [crystal_by_reference(levelled(frames[i]), looks[i], net) for i in there]
     cell = _laid_over(crystals)
     known = [numbers[i] for i in there if i < len(numbers)]
     patterns = np.array([looks[i].pattern for i in there])

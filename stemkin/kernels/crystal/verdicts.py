@@ -25,7 +25,7 @@ from stemkin.kernels.crystal.distortion import displacements
 from stemkin.kernels.crystal.lattice_search import (
     Crystal,
     Sought,
-    crystal_of,
+    crystal_by_reference,
     find_crystal,
     look_for,
 )
@@ -97,7 +97,7 @@ def judged(frame: Array, reference: Reference, *, contrast: float) -> Verdict:
     fault = _fault_of_pattern(sought, reference)
     if fault != OK:
         return Verdict(fault, None)
-    return Verdict(OK, crystal_of(frame, sought, reference))
+    return Verdict(OK, crystal_by_reference(frame, sought, reference))
 
 
 def _why_not(frame: Array, reference: Reference, contrast: float) -> str:

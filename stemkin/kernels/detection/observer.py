@@ -11,7 +11,7 @@ frame, and read at its sites.
 >>> lattice, image = honeycomb(10.0, metal=(32.0, 32.0)), np.zeros((64, 64))
 >>> kernel = drawn_filter(np.ones(len(GRID)), lattice)
 >>> image[32, 32] = 1.0
->>> bool(filtered(image, kernel)[32, 32] == kernel[len(kernel) // 2, len(kernel) // 2])
+>>> bool(np.isclose(filtered(image, kernel)[32, 32], kernel[len(kernel) // 2, len(kernel) // 2]))
 True
 """
 
@@ -134,7 +134,7 @@ def _reach_px(lattice: Lattice) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Spectrum:
+class PaddedTransform:
     """The Fourier transform of an image with a margin of zeros, to be filtered more than once.
 
     Attributes
@@ -152,7 +152,7 @@ class Spectrum:
     padded: tuple[int, int]
 
     @classmethod
-    def of(cls, image: Array, *, reach_px: int) -> Spectrum:
+    def of(cls, image: Array, *, reach_px: int) -> PaddedTransform:
         """Return the spectrum of (y, x) `image`, for filters that reach no further."""
         height, width = (int(n) for n in image.shape)
         padded = (_fast_length(height + reach_px), _fast_length(width + reach_px))
@@ -199,7 +199,7 @@ def filtered(image: Array, kernel: np.ndarray) -> Array:
     -------
     (y, x) sums of the image around each pixel, with the weights of the filter.
     """
-    return Spectrum.of(image, reach_px=len(kernel) // 2).filtered(kernel)
+    return PaddedTransform.of(image, reach_px=len(kernel) // 2).filtered(kernel)
 
 
 @lru_cache(maxsize=16)
@@ -248,7 +248,7 @@ def observed(
     image = noise_units
     if mask is not None:
         image = noise_units * xp.asarray(mask, dtype=noise_units.dtype)
-    spectrum = Spectrum.of(image, reach_px=_reach_px(lattice))
+    spectrum = PaddedTransform.of(image, reach_px=_reach_px(lattice))
     for which in (METAL, CHALCOGEN):
         own = np.flatnonzero(places.sublattice == which)
         if not (observer.knows(which) and len(own)):
@@ -262,7 +262,7 @@ def observed(
 
 
 def _judged(
-    spectrum: Spectrum,
+    spectrum: PaddedTransform,
     image: Array,
     places: Sites,
     lattice: Lattice,
@@ -343,7 +343,7 @@ def patches_at(
 
 
 def _read(
-    spectrum: Spectrum, kernel: np.ndarray, points: np.ndarray, mask: np.ndarray | None
+    spectrum: PaddedTransform, kernel: np.ndarray, points: np.ndarray, mask: np.ndarray | None
 ) -> np.ndarray:
     """Return the (m,) signals at points, dark ones negative, over what white noise would give.
 

@@ -1,7 +1,7 @@
 """Frames in units of their own contrast, whatever the detector counts in.
 
 >>> image, unit = in_own_contrast(np.array([[0, 1000], [2000, 3000]], np.uint16))
->>> image.round(2).tolist(), round(unit)
+>>> image.astype(float).round(2).tolist(), round(unit)
 ([[-0.52, -0.17], [0.17, 0.52]], 2880)
 """
 
