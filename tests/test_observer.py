@@ -164,3 +164,8 @@ def test_tails_of_normal_noise_are_one_and_heavier_ones_are_measured():
     z = np.random.default_rng(5).normal(size=(2, 60_000))
     assert np.allclose(observer_learning.tails_of([z[0], 1.1 * z[1]]), [1.0, 1.1], atol=0.03)
     assert observer_learning.tails_of([z[0, :50], z[1, :0]]).tolist() == [1.0, 1.0]
+
+
+def test_an_observer_that_tells_less_than_the_filter_alone_is_not_used():
+    frames = simulate_movie("low-dose", n_frames=14, seed=77, shape=(384, 384)).frames.compute()
+    assert FourierDetector().learned_from(frames).observer is None

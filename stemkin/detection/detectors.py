@@ -155,7 +155,8 @@ class FourierDetector:
         """Return this detector with an `observer` learned from `frames`, each (y, x).
 
         Patches around the sites of all frames are pooled, at most `MOST_SITES` of them. Without a
-        significant result on either sublattice the detector stays as it is.
+        significant result on either sublattice, or where the sites of these frames show their dark
+        defects more clearly without an observer, the detector stays as it is.
         """
         pools: list[list[np.ndarray]] = [[], []]
         pieces: list[_Judged] = []
@@ -180,7 +181,12 @@ class FourierDetector:
         if learned is None:
             return replace(self, observer=None)
         tails = observer_learning.tails_of(_clean_signals(pieces, learned))
-        return replace(self, observer=replace(learned, tails=tails))
+        learned = replace(learned, tails=tails)
+        # at a low dose a wrong look may have been learned: the movie's own sites tell
+        told = observer_learning.evidence_of(_clean_signals(pieces, learned))
+        if told < observer_learning.evidence_of(_clean_signals(pieces, None)):
+            return replace(self, observer=None)
+        return replace(self, observer=learned)
 
     @one_thread
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
@@ -251,12 +257,21 @@ _Judged = tuple[residual.Remainder, Lattice, np.ndarray | None]
 """A frame without its crystal, and one of its crystals with its mask."""
 
 
-def _clean_signals(pieces: list[_Judged], observer: Observer) -> list[np.ndarray]:
-    """Return the signals of METAL and of CHALCOGEN sites that are not beside strong defects."""
+def _clean_signals(pieces: list[_Judged], observer: Observer | None) -> list[np.ndarray]:
+    """Return the signals of METAL and of CHALCOGEN sites that are not beside strong defects.
+
+    Without an observer each frame tells how much the neighbours of a vacancy say.
+    """
     signals: list[list[np.ndarray]] = [[], []]
     for rest, lattice, mask in pieces:
         places = vacancies.sites_with_neighbours(
-            rest.snr, lattice, mask, 0.0, rest.skew, observer=observer, noise_units=rest.noise_units
+            rest.snr,
+            lattice,
+            mask,
+            None,
+            rest.skew,
+            observer=observer,
+            noise_units=rest.noise_units,
         )
         for own, which in zip(signals, (METAL, CHALCOGEN), strict=True):
             own.append(places.signal[(places.sublattice == which) & ~places.beside_strong])

@@ -206,6 +206,26 @@ def _first_guess(
     return best, most
 
 
+def evidence_of(signals: list[np.ndarray]) -> float:
+    """Tell how clearly a few dark defects stand out among sites.
+
+    Parameters
+    ----------
+    signals
+        Of each sublattice, (m,) signals of its sites over the noise; dark ones are negative.
+
+    Returns
+    -------
+    Sum over the sublattices of the natural logarithm of the likelihood of dark defects over that of
+    noise alone, less the same for bright ones.
+    """
+    told = 0.0
+    for own in signals:
+        if len(own):
+            told += _mixture(-own, 4.0)[2] - _mixture(own, 4.0)[2]
+    return told
+
+
 def _mixture(z: np.ndarray, depth: float) -> tuple[np.ndarray, float, float]:
     """Fit two normal distributions of width 1, around 0 and around the depth of few defects.
 
