@@ -156,7 +156,7 @@ class FourierDetector:
 
         Patches around the sites of all frames are pooled, at most `MOST_SITES` of them. Without a
         significant result on either sublattice, or where the sites of these frames show their dark
-        defects more clearly without an observer, the detector stays as it is.
+        defects far more clearly without an observer, the detector stays as it is.
         """
         pools: list[list[np.ndarray]] = [[], []]
         pieces: list[_Judged] = []
@@ -184,7 +184,8 @@ class FourierDetector:
         learned = replace(learned, tails=tails)
         # at a low dose a wrong look may have been learned: the movie's own sites tell
         told = observer_learning.evidence_of(_clean_signals(pieces, learned))
-        if told < observer_learning.evidence_of(_clean_signals(pieces, None)):
+        without = observer_learning.evidence_of(_clean_signals(pieces, None))
+        if told < observer_learning.LEAST_TOLD * without:
             return replace(self, observer=None)
         return replace(self, observer=learned)
 

@@ -62,6 +62,9 @@ SELDOM, SELDOM_SITES = 0.005, 40
 MOST_TAIL = 1.3
 """Heavier tails are features, and not noise."""
 
+LEAST_TOLD = 0.5
+"""An observer that tells less than this share of what is told without it learned a wrong look."""
+
 WEAK = 8.0
 """Dark defects on metal sites that stand out more are found without an observer."""
 
