@@ -158,6 +158,28 @@ class FourierDetector:
         significant result on either sublattice, or where the sites of these frames show their dark
         defects far more clearly without an observer, the detector stays as it is.
         """
+        patches, pieces = self._patches_of_sites(frames)
+        if not pieces:
+            return self
+        sd = float(
+            np.median([rest.filter_sd_px / lattice.spacing_px for rest, lattice, _ in pieces])
+        )
+        learned = observer_learning.learned_observer(patches, sd)
+        if learned is None:
+            return replace(self, observer=None)
+        tails = observer_learning.tails_of(_clean_signals(pieces, learned))
+        learned = replace(learned, tails=tails)
+        # at a low dose a wrong look may have been learned: the movie's own sites tell
+        told = observer_learning.evidence_of(_clean_signals(pieces, learned))
+        without = observer_learning.evidence_of(_clean_signals(pieces, None))
+        if told < observer_learning.LEAST_TOLD * without:
+            return replace(self, observer=None)
+        return replace(self, observer=learned)
+
+    def _patches_of_sites(
+        self, frames: Iterable[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[_Judged]]:
+        """Return the patches of METAL and of CHALCOGEN sites, and the crystals that they are of."""
         pools: list[list[np.ndarray]] = [[], []]
         pieces: list[_Judged] = []
         for frame in frames:
@@ -172,22 +194,8 @@ class FourierDetector:
             if sum(len(seen) for pool in pools for seen in pool) > MOST_SITES:
                 break
         if not pieces:
-            return self
-        sd = float(
-            np.median([rest.filter_sd_px / lattice.spacing_px for rest, lattice, _ in pieces])
-        )
-        patches = [np.concatenate(pool) for pool in pools]
-        learned = observer_learning.learned_observer(patches, sd)
-        if learned is None:
-            return replace(self, observer=None)
-        tails = observer_learning.tails_of(_clean_signals(pieces, learned))
-        learned = replace(learned, tails=tails)
-        # at a low dose a wrong look may have been learned: the movie's own sites tell
-        told = observer_learning.evidence_of(_clean_signals(pieces, learned))
-        without = observer_learning.evidence_of(_clean_signals(pieces, None))
-        if told < observer_learning.LEAST_TOLD * without:
-            return replace(self, observer=None)
-        return replace(self, observer=learned)
+            return [], []
+        return [np.concatenate(pool) for pool in pools], pieces
 
     @one_thread
     def remainder(self, frame: np.ndarray) -> residual.Remainder:
