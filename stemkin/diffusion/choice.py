@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from stemkin.kernels.motion.borders import Room
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import Grouping
-from stemkin.rows.tracks import Trajectories, known_experiment
-from stemkin.tables import Experiment
+from stemkin.rows.tracks import Trajectories
 from stemkin.vocabulary import chosen_classes
 
 ClassOf = Literal["rows", "track", "all"]
@@ -37,16 +37,13 @@ class Fields:
     others: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, experiment: Experiment | None, border_px: float | None) -> Fields | None:
+    def of(cls, calibrations: Calibrations, border_px: float | None) -> Fields | None:
         """Return the fields of the movies; None where the border or a frame's size is not known."""
         needed = ("movie", "height_px", "width_px", "pixel_size_nm")
-        if (
-            border_px is None
-            or experiment is None
-            or not set(needed) <= set(experiment.movies.columns)
-        ):
+        movies = calibrations.movies
+        if border_px is None or not set(needed) <= set(movies.columns):
             return None
-        columns = [experiment.movies[c].tolist() for c in needed]
+        columns = [movies[c].tolist() for c in needed]
         each = {
             str(movie): (float(border_px), float(h), float(w), float(p))
             for movie, h, w, p in zip(*columns, strict=True)
@@ -97,7 +94,7 @@ class Choice:
     def of(
         cls,
         tracks: Any,
-        experiment: Experiment | None,
+        calibrations: Calibrations,
         *,
         class_name: str | None = None,
         class_names: Iterable[str] | None = None,
@@ -107,7 +104,7 @@ class Choice:
         errors: bool = False,
         grouping: Grouping | None = None,
     ) -> Choice:
-        """Return what the words of a verb say; `experiment` defaults to what `tracks` remember.
+        """Return what the words of a verb say of `tracks` of movies so calibrated.
 
         Raises
         ------
@@ -115,7 +112,6 @@ class Choice:
             If classes are chosen by more than one keyword, no class has that name, `border_px` is
             negative, or `errors` of places are asked for and there are none.
         """
-        known = known_experiment(tracks, experiment)
         if class_of not in CLASS_OF:
             msg = f"class_of must be one of {CLASS_OF}, but it is {class_of!r}"
             raise ValueError(msg)
@@ -127,15 +123,18 @@ class Choice:
             raise ValueError(msg)
         pixel_nm = None
         if errors:
-            pixel_nm = _pixel_sizes(tracks, known)
+            pixel_nm = _pixel_sizes(tracks, calibrations)
         chosen = chosen_classes(
-            known, class_name=class_name, class_names=class_names, class_ids=class_ids
+            calibrations.experiment,
+            class_name=class_name,
+            class_names=class_names,
+            class_ids=class_ids,
         )
         of_rows = (grouping or Grouping()).of_rows()
-        return cls(class_of, chosen, Fields.of(known, border_px), pixel_nm, of_rows)
+        return cls(class_of, chosen, Fields.of(calibrations, border_px), pixel_nm, of_rows)
 
 
-def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
+def _pixel_sizes(tracks: Any, known: Calibrations) -> dict[str, float]:
     """Return movie → size of a pixel [nm].
 
     Raises
@@ -149,16 +148,11 @@ def _pixel_sizes(tracks: Any, known: Experiment | None) -> dict[str, float]:
             "number of nanometres, or None to fit it"
         )
         raise ValueError(msg)
-    if known is None or "pixel_size_nm" not in known.movies.columns:
+    sizes = known.stated("pixel_size_nm")
+    if not sizes:
         msg = (
             "sigma_nm='position_error' is stated in pixels, and their size is not known; pass "
             "experiment=... with pixel_size_nm"
         )
         raise ValueError(msg)
-    return dict(
-        zip(
-            known.movies["movie"].astype(str),
-            known.movies["pixel_size_nm"].astype(float),
-            strict=True,
-        )
-    )
+    return sizes

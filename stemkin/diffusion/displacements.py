@@ -14,6 +14,7 @@ from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.diffusion.segments import Segments, unit_sums
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.motion.displacement import squared_displacements
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.tables import Experiment
@@ -68,10 +69,11 @@ def msd(
             f"{max_lag_frames}"
         )
         raise ValueError(msg)
-    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
+    known = Calibrations.of(tracks, experiment, frame_time_s)
+    pooling = Pooling.of(by, tracks, known)
     choice = Choice.of(
         tracks,
-        experiment,
+        known,
         class_name=class_name,
         class_names=class_names,
         class_ids=class_ids,

@@ -16,6 +16,7 @@ from stemkin.diffusion.normality import shapes
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.detection.sites import BORDER_PX
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.tables import Experiment
@@ -113,10 +114,11 @@ def fit_diffusion(
         method = (method,)
     methods: tuple[Method, ...] = tuple(method)
     estimators = estimators_for(methods, hop_length_nm, sigma_nm)
-    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
+    known = Calibrations.of(tracks, experiment, frame_time_s)
+    pooling = Pooling.of(by, tracks, known)
     choice = Choice.of(
         tracks,
-        experiment,
+        known,
         class_name=class_name,
         class_names=class_names,
         class_ids=class_ids,

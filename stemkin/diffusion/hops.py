@@ -13,6 +13,7 @@ from stemkin.diffusion.methods import estimator
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.tables import Experiment
@@ -73,10 +74,11 @@ def hop_rates(
         As `fit_diffusion`.
     """
     adder = estimator("hop", hop_length_nm).add
-    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
+    known = Calibrations.of(tracks, experiment, frame_time_s)
+    pooling = Pooling.of(by, tracks, known)
     choice = Choice.of(
         tracks,
-        experiment,
+        known,
         class_name=class_name,
         class_names=class_names,
         class_ids=class_ids,

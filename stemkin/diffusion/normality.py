@@ -15,6 +15,7 @@ from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.covariance import excess_kurtosis
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.tables import Experiment
@@ -65,10 +66,11 @@ def gaussianity(
     ValueError
         As `fit_diffusion`.
     """
-    pooling = Pooling.of(by, tracks, experiment, frame_time_s)
+    known = Calibrations.of(tracks, experiment, frame_time_s)
+    pooling = Pooling.of(by, tracks, known)
     choice = Choice.of(
         tracks,
-        experiment,
+        known,
         class_name=class_name,
         class_names=class_names,
         class_ids=class_ids,

@@ -12,10 +12,9 @@ import pandas as pd
 
 from stemkin.diffusion.choice import Choice
 from stemkin.diffusion.segments import Segments, segments_of
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, Through, added
-from stemkin.rows.tracks import frame_times
-from stemkin.tables import Experiment
 
 Adder = Callable[[Segments, np.ndarray, int], np.ndarray]
 """From segments, the (n_units,) group of each unit and the number of groups to exact sums
@@ -56,18 +55,15 @@ class Pooling:
     grouping: Grouping
 
     @classmethod
-    def of(
-        cls, by: By, tracks: Any, experiment: Experiment | None, frame_time_s: float | None
-    ) -> Pooling:
-        """Return what the words of a verb say; `experiment` defaults to what `tracks` remember.
+    def of(cls, by: By, tracks: Any, calibrations: Calibrations) -> Pooling:
+        """Return how `by` pools the `tracks` of movies so calibrated.
 
         Raises
         ------
         ValueError
             If no frame time is known, or `by` is no grouping of these tracks.
         """
-        grouping = Grouping.of(by, tracks, experiment=experiment, frame_time_s=frame_time_s)
-        return cls(frame_times(tracks, experiment, frame_time_s), grouping)
+        return cls(calibrations.frame_times(), Grouping.of(by, tracks, calibrations))
 
     def groups(self, sums: Sums) -> Iterator[tuple[Key, int, dict[float, np.ndarray]]]:
         """Yield group (all movies last), class, and frame time [s] → total, sorted.

@@ -33,9 +33,10 @@ from stemkin.kernels.chains.counting import small_codes
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics.changes import names_of
 from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import Trajectories, known_experiment
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import OK, Experiment
 from stemkin.vocabulary import chosen_classes, of_classes
 
@@ -101,8 +102,9 @@ def abundances(
         If a column is missing, a particle is twice in one frame, an efficiency is not in (0, 1], or
         a rate of false detections is negative.
     """
-    known = known_experiment(tracks, experiment)
-    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    calibrations = Calibrations.of(tracks, experiment, frame_time_s)
+    known = calibrations.experiment
+    grouping = Grouping.of(by, tracks, calibrations)
     if own := [part for part in grouping.parts if isinstance(part, str) and part in tracks.columns]:
         msg = (
             "numbers per frame are grouped by movie, Bins or a column of the movies, but "

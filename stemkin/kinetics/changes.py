@@ -13,9 +13,9 @@ import pandas as pd
 from stemkin.kernels.chains.generator import Generator, fit_generator
 from stemkin.kernels.chains.markov import overlap, transition_probabilities
 from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times, known_experiment
 from stemkin.tables import NOT_NAMED, POOLED, Experiment
 from stemkin.vocabulary import chosen_classes
 
@@ -171,12 +171,12 @@ def transitions(
     ValueError
         If a column is missing, a particle is twice in one frame, or a lag is below 1.
     """
-    known = known_experiment(tracks, experiment)
-    time_of = _maybe_times(tracks, known, frame_time_s)
-    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    calibrations = Calibrations.of(tracks, experiment, frame_time_s)
+    known = calibrations.experiment
+    grouping = Grouping.of(by, tracks, calibrations)
     return question_of_changes(
         grouping,
-        time_of,
+        calibrations.frame_times_if_known(),
         lags=_lags(lag_frames),
         names=names_of(known),
         class_ids=chosen_classes(
@@ -244,15 +244,6 @@ def names_of(experiment: Experiment | None) -> dict[int, str]:
 
 def _lags(lag_frames: int | Sequence[int]) -> list[int]:
     return [int(lag) for lag in np.atleast_1d(np.asarray(lag_frames))]
-
-
-def _maybe_times(
-    tracks: Any, experiment: Experiment | None, frame_time_s: float | None
-) -> Callable[[str], float]:
-    """Return what tells a movie's frame time, NaN where no calibration is known at all."""
-    if experiment is None and frame_time_s is None:
-        return lambda _: float("nan")
-    return frame_times(tracks, experiment, frame_time_s)
 
 
 def _rows_of(

@@ -25,9 +25,10 @@ from stemkin.kernels.common.intervals import count_interval
 from stemkin.kernels.common.matching import match_points
 from stemkin.kinetics.changes import names_of
 from stemkin.kinetics.numbers import frames_looked_at
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import Trajectories, frame_times, known_experiment
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import NOT_NAMED, OK, Experiment, check_columns
 
 NM2_IN_BARN = 1e10
@@ -136,14 +137,15 @@ def creation(
     ValueError
         If a column, a place, the size of a pixel or a frame time is missing.
     """
-    known = known_experiment(tracks, experiment)
+    calibrations = Calibrations.of(tracks, experiment, frame_time_s)
+    known = calibrations.experiment
     if not isinstance(known, Experiment):
         msg = (
             "the size of the field is not known; pass experiment=... (detections.experiment), "
             "whose movies say height, width and pixel size"
         )
         raise ValueError(msg)
-    time_of = frame_times(tracks, experiment, frame_time_s)
+    calibrations.frame_times()  # refuses at once where none is known
     check_columns(
         tracks, "tracks", needed=("frame", "particle", "class_id", "y", "x", "y_nm", "x_nm")
     )
@@ -152,7 +154,7 @@ def creation(
         vacancies = {i: vacancies_in(name) for i, name in names.items()}
     lacks = dict(vacancies)
     crowded = frozenset(i for i, name in names.items() if "+" in name)
-    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    grouping = Grouping.of(by, tracks, calibrations)
     looked = frames_looked_at(known)
 
     def table(sums: Sums) -> pd.DataFrame:
@@ -160,9 +162,8 @@ def creation(
         for movie in sorted({*(k[1] for k in sums), *looked}):
             events = sums.get(("events", movie), _Events.none())
             taken = int(sums.get(("columns", movie), 0)) * atoms_per_column
-            step_s = time_of(movie)
             counts |= _of_movie(
-                movie, events, known, looked, grouping, reach_nm, step_s, sites_per_nm2, taken
+                movie, events, calibrations, looked, grouping, reach_nm, sites_per_nm2, taken
             )
         rows = []
         for group, keys in grouping.groups(counts):
@@ -242,11 +243,10 @@ def vacancy_events(
 def _of_movie(
     movie: str,
     events: _Events,
-    known: Experiment,
+    calibrations: Calibrations,
     looked: Mapping[str, pd.DataFrame],
     grouping: Grouping,
     reach_nm: float,
-    step_s: float,
     sites_per_nm2: float,
     taken: int,
 ) -> dict[Key, np.ndarray]:
@@ -255,11 +255,8 @@ def _of_movie(
     They are: made, made beside another defect, healed, sites x time [s], sites x dose [e/nm²],
     time [s].
     """
-    about = known.of_movie(movie)
-    pixel = float(about["pixel_size_nm"])
-    if not pixel > 0:
-        msg = f"movie {movie!r} has no pixel size; give pixel_size_nm in the manifest"
-        raise ValueError(msg)
+    step_s = calibrations.frame_times()(movie)
+    about, pixel = calibrations.of_movie(movie), calibrations.pixel_sizes()(movie)
     good, there = _good_frames(looked.get(movie), int(about["n_frames"]))
     n_looked = max(len(good), 1)
     # The frames at the movie's ends only serve to match gains with losses: neither what happens in

@@ -13,16 +13,16 @@ does not. Movies of different dose rates then share the cross-section, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from stemkin.kinetics.changes import Transitions, names_of, question_of_changes
 from stemkin.kinetics.creation import NM2_IN_BARN
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import frame_times, known_experiment
 from stemkin.tables import Experiment
 from stemkin.vocabulary import chosen_classes
 
@@ -61,12 +61,12 @@ def beam_cross_sections(
     ValueError
         If a movie has no frame time or no dose rate.
     """
-    known = known_experiment(tracks, experiment)
-    doses = _doses(frame_times(tracks, experiment, frame_time_s), known)
-    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    calibrations = Calibrations.of(tracks, experiment, frame_time_s)
+    known = calibrations.experiment
+    grouping = Grouping.of(by, tracks, calibrations)
     changes = question_of_changes(
         grouping,
-        doses,
+        calibrations.doses(),
         lags=[1],
         names=names_of(known),
         class_ids=chosen_classes(
@@ -87,23 +87,3 @@ def _in_barn(found: Transitions, groups: list[str]) -> pd.DataFrame:
     kept = found.table[["movie", *groups, "from_id", "to_id", "count", *rates]]
     kept = kept.rename(columns=rates)
     return kept.assign(**{name: kept[name] * NM2_IN_BARN for name in rates.values()})
-
-
-def _doses(times: Callable[[str], float], experiment: Experiment | None) -> Callable[[str], float]:
-    """Return what tells the dose that one frame of a movie adds [e/nm²]."""
-    rates: dict[str, float] = {}
-    if experiment is not None and "dose_rate_e_per_nm2_s" in experiment.movies.columns:
-        given = experiment.movies["dose_rate_e_per_nm2_s"].astype(float)
-        rates = dict(zip(experiment.movies["movie"].astype(str), given, strict=True))
-
-    def of_movie(movie: str) -> float:
-        rate = rates.get(movie, float("nan"))
-        if not rate > 0:
-            msg = (
-                f"movie {movie!r} has no dose rate; give dose_rate_e_per_nm2_s in the manifest or "
-                "the settings"
-            )
-            raise ValueError(msg)
-        return times(movie) * rate
-
-    return of_movie

@@ -22,9 +22,10 @@ from stemkin.kernels.chains.counting import run_starts
 from stemkin.kinetics.baum_welch import BaumWelch, Emissions
 from stemkin.kinetics.changes import Transitions, names_of, transitions
 from stemkin.kinetics.counts import in_states
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, held, sum_over
-from stemkin.rows.tracks import Trajectories, frame_times, known_experiment
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import POOLED, Experiment
 from stemkin.vocabulary import checked, chosen_classes
 
@@ -84,9 +85,10 @@ def hidden_transitions(
         If a column is missing, the confusion matrix does not fit the classes, or a frame time is
         not known.
     """
-    known = known_experiment(tracks, experiment)
-    time_of = frame_times(tracks, experiment, frame_time_s)
-    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    calibrations = Calibrations.of(tracks, experiment, frame_time_s)
+    known = calibrations.experiment
+    time_of = calibrations.frame_times()
+    grouping = Grouping.of(by, tracks, calibrations)
     wanted = chosen_classes(
         known, class_name=class_name, class_names=class_names, class_ids=class_ids
     )

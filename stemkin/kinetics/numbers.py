@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kinetics.changes import names_of
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import ONLY_MOVIE, frame_times, known_experiment, whole_numbers
+from stemkin.rows.tracks import ONLY_MOVIE, whole_numbers
 from stemkin.tables import OK, Experiment, check_columns, conform, empty
 from stemkin.vocabulary import chosen_classes, of_classes, refuse_negative_frames
 
@@ -54,8 +55,8 @@ def populations(
         If a column is missing, a frame or class is no whole number, a frame lies outside its movie,
         or a frame time is not known.
     """
-    known = known_experiment(detections, experiment)
-    time_of = frame_times(detections, experiment, frame_time_s)
+    calibrations = Calibrations.of(detections, experiment, frame_time_s)
+    known, time_of = calibrations.experiment, calibrations.frame_times()
     chosen = chosen_classes(
         known, class_name=class_name, class_names=class_names, class_ids=class_ids
     )

@@ -19,9 +19,10 @@ from stemkin.kernels.chains.rate_intervals import exit_rates
 from stemkin.kernels.chains.survival import LifeTable, kaplan_meier, stay_ages
 from stemkin.kinetics.changes import names_of, spans
 from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
+from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, added, verb
-from stemkin.rows.tracks import Trajectories, frame_times, known_experiment
+from stemkin.rows.tracks import Trajectories
 from stemkin.tables import NOT_NAMED, Experiment
 from stemkin.vocabulary import chosen_classes, of_classes
 
@@ -72,9 +73,10 @@ def dwell_times(
     ValueError
         If a column is missing, a particle is twice in one frame, or a frame time is not known.
     """
-    known = known_experiment(tracks, experiment)
-    time_of = frame_times(tracks, experiment, frame_time_s)
-    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    calibrations = Calibrations.of(tracks, experiment, frame_time_s)
+    known = calibrations.experiment
+    time_of = calibrations.frame_times()
+    grouping = Grouping.of(by, tracks, calibrations)
     chosen = chosen_classes(
         known, class_name=class_name, class_names=class_names, class_ids=class_ids
     )
@@ -198,9 +200,10 @@ def survival(
     if begun not in ("change", "seen", "any"):
         msg = f"begun must be 'change', 'seen' or 'any', but it is {begun!r}"
         raise ValueError(msg)
-    known = known_experiment(tracks, experiment)
-    time_of = frame_times(tracks, experiment, frame_time_s)
-    grouping = Grouping.of(by, tracks, experiment=known, frame_time_s=frame_time_s)
+    calibrations = Calibrations.of(tracks, experiment, frame_time_s)
+    known = calibrations.experiment
+    time_of = calibrations.frame_times()
+    grouping = Grouping.of(by, tracks, calibrations)
     chosen = chosen_classes(
         known, class_name=class_name, class_names=class_names, class_ids=class_ids
     )

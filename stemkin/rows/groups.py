@@ -1,7 +1,7 @@
 """Groups that numbers are counted for: movies, bins of time or dose, or the values of any column.
 
 >>> rows = pd.DataFrame({"particle": 1, "frame": range(6), "class_id": [0, 0, 1, 1, 0, 1], "side": list("llrrrl")})
->>> grouping = Grouping.of(Bins(4.0, "s"), rows, frame_time_s=2.0)
+>>> grouping = Grouping.of(Bins(4.0, "s"), rows, Calibrations(frame_time_s=2.0))
 >>> keys, code = grouping.codes(["m"], np.zeros(6, int), np.arange(6), rows)
 >>> keys, code.tolist()
 ([('m', 0.0), ('m', 4.0), ('m', 8.0)], [0, 0, 1, 1, 2, 2])
@@ -21,8 +21,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stemkin.rows.tracks import known_experiment
-from stemkin.tables import COLUMNS, POOLED, Experiment, conform, empty
+from stemkin.rows.calibrations import Calibrations
+from stemkin.tables import COLUMNS, POOLED, conform, empty
 
 Unit = Literal["s", "e_per_nm2", "frames"]
 Key = tuple[Any, ...]
@@ -113,11 +113,9 @@ class Grouping:
         cls,
         by: By,
         rows: Any,
-        *,
-        experiment: Experiment | None = None,
-        frame_time_s: float | None = None,
+        calibrations: Calibrations | None = None,
     ) -> Grouping:
-        """Return the grouping that `by` means for the table `rows`.
+        """Return the grouping that `by` means for the table `rows` of movies so calibrated.
 
         Raises
         ------
@@ -125,10 +123,8 @@ class Grouping:
             If a column is neither among those of the rows nor of the movies, or bins need a
             calibration that is not known.
         """
-        known = known_experiment(rows, experiment)
-        movies = pd.DataFrame({"movie": []})
-        if isinstance(known, Experiment):
-            movies = known.movies
+        known = calibrations or Calibrations.of(rows)
+        movies = known.movies
         asked = _asked(by, [*rows.columns, *(c for c in movies.columns if c not in rows.columns)])
         parts = tuple(dict.fromkeys(part for part in asked if part not in ("movie", "pooled")))
         of_movie: dict[tuple[str, str], Any] = {}
@@ -136,10 +132,10 @@ class Grouping:
         for part in parts:
             if isinstance(part, Bins):
                 per_frame |= {
-                    (part, str(m["movie"])): _adds(part, m, frame_time_s)
+                    (part, str(m["movie"])): _adds(part, m, known.frame_time_s)
                     for m in movies.to_dict("records")
                 }
-                per_frame[part, ""] = _adds(part, {}, frame_time_s)
+                per_frame[part, ""] = _adds(part, {}, known.frame_time_s)
             elif part not in rows.columns:
                 of_movie |= {
                     (part, str(m)): v for m, v in zip(movies["movie"], movies[part], strict=True)

@@ -15,7 +15,6 @@ and ``class_id``; without a column ``movie`` all rows belong to one movie, calle
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +23,6 @@ import pandas as pd
 
 from stemkin.kernels.chains.counting import order_by_track
 from stemkin.tables import NOT_NAMED, Experiment, check_columns
-from stemkin.vocabulary import check_frame_time
 from stemkin.vocabulary import whole_numbers as whole_numbers
 
 ONLY_MOVIE = "movie"
@@ -135,56 +133,6 @@ def known_experiment(rows: Any, experiment: Experiment | None) -> Experiment | N
         return experiment
     remembered: Experiment | None = getattr(rows, "experiment", None)
     return remembered
-
-
-def frame_times(
-    tracks: Any, experiment: Experiment | None, frame_time_s: float | None
-) -> Callable[[str], float]:
-    """Return what tells the frame time of a movie [s].
-
-    Parameters
-    ----------
-    tracks
-        Rows that may remember their experiment.
-    experiment
-        Overrides what the rows remember.
-    frame_time_s
-        One frame time for all movies; overrides both.
-
-    Raises
-    ------
-    ValueError
-        If no frame time is known, at once or when a movie without one is asked for.
-    """
-    check_frame_time(frame_time_s)
-    if frame_time_s is not None:
-        return lambda _: float(frame_time_s)
-    known = known_experiment(tracks, experiment)
-    if not isinstance(known, Experiment):
-        msg = (
-            "the time between frames is not known; pass frame_time_s=... (or "
-            "experiment=detections.experiment)"
-        )
-        raise ValueError(msg)
-    times = dict(
-        zip(
-            known.movies["movie"].astype(str),
-            known.movies["frame_time_s"].astype(float),
-            strict=True,
-        )
-    )
-
-    def of_movie(movie: str) -> float:
-        seconds = times.get(movie, float("nan"))
-        if not seconds > 0:
-            msg = (
-                f"movie {movie!r} has no frame time; give it in the manifest, or pass "
-                "frame_time_s=..."
-            )
-            raise ValueError(msg)
-        return seconds
-
-    return of_movie
 
 
 def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
