@@ -51,6 +51,7 @@ _ROOM_OF = {
     "Model": "learning",
     "Movie": "movie",
     "msd": "diffusion",
+    "name_errors": "kinetics",
     "NetworkDetector": "network",
     "open_archive": "archive",
     "open_movie": "movie",

@@ -761,8 +761,10 @@ def test_names_as_sure_as_they_say_give_the_rates_of_their_confusion_matrix():
     assert abs(share[0] - 0.5) > 0.03
     joint = share[:, None] * confusion
     sure = np.diag(joint) / joint.sum(axis=0)
-    told = hidden_transitions(rows, confusion=confusion, frame_time_s=1.0)
-    said = hidden_transitions(rows.assign(probability=sure[rows["class_id"]]), frame_time_s=1.0)
+    words = {"errors": "independent", "frame_time_s": 1.0}
+    told = hidden_transitions(rows, confusion=confusion, **words)
+    surely = rows.assign(probability=sure[rows["class_id"]])
+    said = hidden_transitions(surely, n_measured=np.inf, **words)
     np.testing.assert_allclose(said.rates, told.rates, rtol=1e-3)
     blind = sk.transitions(rows, frame_time_s=1.0)
     assert (
@@ -773,7 +775,8 @@ def test_names_as_sure_as_they_say_give_the_rates_of_their_confusion_matrix():
 def test_hidden_rates_of_each_group_are_those_of_its_own_rows():
     rows = a_walk_through_classes(n_particles=25)
     words = {"by": ["movie", sk.Bins(24.0, "s")], "frame_time_s": 2.0}
-    found = hidden_transitions(rows, confusion=np.eye(3), **words).table
+    hidden = {"confusion": np.eye(3), "errors": "independent", **words}
+    found = hidden_transitions(rows, **hidden).table
     counted = sk.transitions(
         rows, **words
     ).table  # where names are right, both are the same likelihood
@@ -782,7 +785,7 @@ def test_hidden_rates_of_each_group_are_those_of_its_own_rows():
     np.testing.assert_allclose(found["rate_per_s"], counted["rate_per_s"], rtol=1e-3, atol=1e-6)
     split = in_partitions(rows, np.random.default_rng(1), 4)
     pd.testing.assert_frame_equal(
-        hidden_transitions(split, confusion=np.eye(3), **words).table, found, check_exact=True
+        hidden_transitions(split, **hidden).table, found, check_exact=True
     )
 
 

@@ -27,7 +27,7 @@ VERBS = {
     ),
     "hidden_transitions": (
         lambda rows, **words: hidden_transitions(rows, **words).table,
-        list(COLUMNS["transitions"]),
+        list(COLUMNS["hidden_transitions"]),
     ),
     "dwell_times": (sk.dwell_times, list(COLUMNS["dwell_times"])),
     "survival": (sk.survival, list(COLUMNS["survival"])),

@@ -2,6 +2,7 @@
 
     tracks ──▶ transitions         counts, probabilities P, rates Q   ──▶ what becomes what, how fast
            ├─▶ hidden_transitions  the same behind names that may be wrong
+           ├─▶ name_errors         how often names are wrong, and whether wrong ones last
            ├─▶ dwell_times         rates of leaving                   ──▶ how long a class lasts
            ├─▶ survival            Kaplan-Meier curves of the stays   ──▶ does age matter for leaving
            ├─▶ populations         numbers per class, movie and frame ──▶ what there is
@@ -41,13 +42,14 @@ from stemkin.kinetics.chain import (
 from stemkin.kinetics.changes import Transitions, transitions
 from stemkin.kinetics.creation import creation, cross_section
 from stemkin.kinetics.dose import beam_cross_sections
-from stemkin.kinetics.hidden_states import hidden_transitions
+from stemkin.kinetics.hidden_states import NameErrors, hidden_transitions, name_errors
 from stemkin.kinetics.numbers import populations
 from stemkin.kinetics.residence import dwell_times, survival
 from stemkin.rows.groups import Bins
 
 __all__ = [
     "Bins",
+    "NameErrors",
     "Transitions",
     "abundances",
     "beam_cross_sections",
@@ -59,6 +61,7 @@ __all__ = [
     "dwell_times",
     "hidden_transitions",
     "implied_timescales",
+    "name_errors",
     "populations",
     "reversibility",
     "stationary",

@@ -1,6 +1,7 @@
 """The most likely rates behind names, by expectation and maximisation (Baum-Welch).
 
-Expected counts along tracks, then the rates that explain them best, again and again.
+Expected counts along tracks, then the rates, the confusion and the lasting of names that explain
+them best, again and again.
 
 The names lie in the workers' memory; what travels are sums over tracks, exact in any order. Source:
 Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966), with the generator as what is maximised.
@@ -10,27 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import linalg
+from scipy import linalg, special
 
 from stemkin.kernels.chains.generator import Generator, generator_at
 from stemkin.kernels.chains.hidden_markov import expected_counts
 from stemkin.kernels.chains.rate_intervals import probability_interval
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
+from stemkin.kernels.chains.wrong_names import (
+    LONGEST,
+    kept_slope,
+    likeliest_confusion,
+    likeliest_kept,
+    log_prior,
+    marginal_information,
+)
 from stemkin.kernels.common.exact import slices, total
 from stemkin.rows.groups import Key
-from stemkin.rows.passes import Sums, sum_over
+from stemkin.rows.passes import Sums, added, sum_over
 
-MAX_STEPS = 200
-STRIP_TRACKS = 8192
+MAX_STEPS = 300
+STRIP_TRACKS = 1024
 CLOSE_ENOUGH = 1e-7
 """Baum and Welch's steps end when the log-likelihood gains less than this for each track, of at
 most `MANY` tracks."""
 MANY = 10_000
+NO_LASTING = 1e-3
+"""Names that are kept with less than this probability do not last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +65,112 @@ class Emissions:
     gaps: list[tuple[str, int]]
 
 
+@dataclass(frozen=True, eq=False)
+class WrongNames:
+    """What is known of wrong names before the tracks are looked at.
+
+    Attributes
+    ----------
+    confusion
+        (k, k) probability that state i is named j.
+    measured
+        (k,) of how many rows each row of `confusion` is known; infinite where it is exact.
+    odds
+        (k,) mean odds that each name is wrong, where rows say how sure they are; else None.
+    """
+
+    confusion: np.ndarray
+    measured: np.ndarray
+    odds: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class At:
+    """Where the likelihood is looked at.
+
+    Attributes
+    ----------
+    x
+        (n_free,) rates per shortest frame time.
+    confusion
+        (k, k) probability that state i is named j.
+    kept
+        Probability that a name is kept from frame to frame while the state stays.
+    """
+
+    x: np.ndarray
+    confusion: np.ndarray
+    kept: float
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What all tracks add at one place of the likelihood.
+
+    Attributes
+    ----------
+    log_likelihood
+        Of the names, and of the confusion by what was measured of it.
+    counts
+        (m, k, k) expected transitions of each time.
+    start
+        (k,) expected first states.
+    held
+        Gap [frames] → (2,) expected steps in which a name was kept, and in which it was drawn anew
+        though the state stayed.
+    drawn
+        (k, k) how often each state was expected to draw each name.
+    """
+
+    log_likelihood: float
+    counts: np.ndarray
+    start: np.ndarray
+    held: dict[int, np.ndarray]
+    drawn: np.ndarray
+
+
+def leapt(first: At, second: At, third: At) -> At:
+    """Return where three places that follow each other lead to.
+
+    Parameters
+    ----------
+    first, second, third
+        Before the first step, after it, and after the second.
+    """
+    ways = [_unbounded(place) for place in (first, second, third)]
+    step = ways[1] - ways[0]
+    bend = (ways[2] - ways[1]) - step
+    length = 1.0
+    if bend @ bend > 0:
+        length = float(np.clip(np.sqrt((step @ step) / (bend @ bend)), 1.0, 100.0))
+    there = ways[0] + 2 * length * step + length**2 * bend
+    n, k = len(first.x), len(first.confusion)
+    x = np.clip(there[:n], 0.0, None) ** 2
+    confusion = np.exp(np.clip(there[n + 1 :], -50, 0)).reshape(k, k)
+    confusion = np.where(first.confusion == third.confusion, first.confusion, confusion)
+    confusion /= confusion.sum(axis=1, keepdims=True)
+    kept = third.kept
+    if kept > NO_LASTING:
+        kept = float(np.clip(special.expit(there[n]), 0.0, LONGEST))
+    return At(x, confusion, kept)
+
+
+def _unbounded(at: At) -> np.ndarray:
+    """Return a place as numbers along which one may leap: roots, logits and logarithms."""
+    kept = special.logit(np.clip(at.kept, 1e-9, LONGEST))
+    names = np.log(np.maximum(at.confusion, 1e-20)).ravel()
+    return np.concatenate([np.sqrt(at.x), [kept], names])
+
+
 def _expectation(
     held: Mapping[Key, Emissions],
     *,
     group: Key,
     states: tuple[int, ...],
     powers: dict[tuple[str, int], np.ndarray],
-    emission: np.ndarray | None,
-    prior: np.ndarray,
+    confusion: np.ndarray,
+    odds: np.ndarray | None,
+    kept: float,
     start: np.ndarray,
 ) -> Sums:
     """Return what the tracks of a partition add to one step, as exact sums. Computes once."""
@@ -70,33 +179,45 @@ def _expectation(
         return {}
     k = len(states)
     place = np.searchsorted(np.array(states), names.name)
-    if emission is not None:
-        chance = emission.T[place]
-    else:
+    chance = confusion.T[place]
+    if odds is not None:
         assert names.sure is not None
         sure = np.clip(np.nan_to_num(names.sure, nan=1.0), 1e-6, 1 - 1e-9)
-        share = np.clip(prior[place], 1e-9, 1 - 1e-9)
-        # Sureness is a posterior with the share of the name as its prior; divided by that prior it
-        # is a likelihood, of which only the ratios within a row count.
-        chance = np.repeat(((1 - sure) / (1 - share))[:, None], k, axis=1)
-        chance[np.arange(len(place)), place] = sure / share
-        chance /= chance.max(axis=1, keepdims=True)
-    matrices = np.eye(k)[None]  # of tracks of one row, which no gap divides
+        # A row that is less sure of its name than most is more likely of any other state.
+        more = (1 - sure) / sure / odds[place]
+        own = chance[np.arange(len(place)), place].copy()
+        chance *= more[:, None]
+        chance[np.arange(len(place)), place] = own
+    matrices, lasts = np.eye(k)[None], np.zeros(1)  # of tracks of one row, which no gap divides
     if names.gaps:
         matrices = np.stack([powers[gap] for gap in names.gaps])
-    log_likelihood, counts, begin = np.zeros(4), np.zeros((*matrices.shape, 4)), np.zeros((k, 4))
-    # Strip by strip, so that forward and backward probabilities of a few tracks only are in memory.
-    # A strip of tracks has one edge more; its edges are rows of the whole partition. The sums are
-    # exact slices (last axis), the same for every cut into strips.
+        lasts = np.array([kept**gap for _, gap in names.gaps])
+    sums: Sums = {
+        ("log_likelihood",): np.zeros(4),
+        ("start",): np.zeros((k, 4)),
+        ("drawn",): np.zeros((k, k, 4)),
+    }
+    counts, stayed = np.zeros((*matrices.shape, 4)), np.zeros((len(matrices), 2, 4))
+    # Strip by strip, so that the sums of a few tracks only are in memory. A strip of tracks has one
+    # edge more; its edges are rows of the whole partition. The sums are exact slices (last axis),
+    # the same for every cut into strips.
     for i in range(0, len(names.edges) - 1, STRIP_TRACKS):
         found = expected_counts(
-            names.edges[i : i + STRIP_TRACKS + 1], names.gap, chance, matrices, start
+            names.edges[i : i + STRIP_TRACKS + 1],
+            names.gap,
+            chance,
+            matrices,
+            start,
+            name=place,
+            kept=lasts,
         )
-        log_likelihood += slices(found.log_likelihood).sum(axis=0)
+        sums["log_likelihood",] += slices(found.log_likelihood).sum(axis=0)
+        sums["start",] += slices(found.start).sum(axis=0)
+        sums["drawn",] += slices(found.drawn).sum(axis=0)
         counts += slices(found.counts).sum(axis=0)
-        begin += slices(found.start).sum(axis=0)
-    sums: Sums = {("log_likelihood",): log_likelihood, ("start",): begin}
-    return sums | {("counts", *gap): counts[i] for i, gap in enumerate(names.gaps)}
+        stayed += slices(found.held).sum(axis=0)
+    sums |= {("counts", *gap): counts[i] for i, gap in enumerate(names.gaps)}
+    return sums | {("held", *gap): stayed[i] for i, gap in enumerate(names.gaps)}
 
 
 class BaumWelch:
@@ -105,17 +226,23 @@ class BaumWelch:
     Parameters
     ----------
     names
-        Delayed group → `Emissions`, one for each partition that holds the group.
+        Group → `Emissions`, one for each partition that holds the group; delayed where they lie in
+        the workers' memory.
     group
         The group whose tracks are looked at.
     states
         Classes, increasing.
     times
         (movie, frames) → seconds, of every gap that occurs.
-    emission
-        (k, k) probability that state i is named j, or None: what each row's own sureness says.
-    prior
-        (k,) share of each class among the names.
+    wrong
+        What is known of wrong names.
+    lasting
+        Whether names may be kept from frame to frame.
+
+    Attributes
+    ----------
+    at, looked
+        The maximum, and what the tracks add there.
     """
 
     def __init__(
@@ -124,12 +251,13 @@ class BaumWelch:
         group: Key,
         states: tuple[int, ...],
         times: dict[tuple[str, int], float],
-        emission: np.ndarray | None,
-        prior: np.ndarray,
+        wrong: WrongNames,
+        *,
+        lasting: bool = False,
     ) -> None:
         """Climb to the maximum; see the class's docstring."""
         self.names, self.group, self.states, self.k = names, group, states, len(states)
-        self.emission, self.prior = emission, prior
+        self.wrong, self.lasting = wrong, lasting
         self.unit = min(t / gap for (_, gap), t in times.items())  # the shortest frame time
         # Times are counted in shortest frame times; gaps of several movies that last as long share
         # one place in `distinct`, and one matrix of counts.
@@ -139,73 +267,188 @@ class BaumWelch:
         }
         self.rows, self.columns = np.nonzero(~np.eye(self.k, dtype=bool))
         self.start = np.full(self.k, 1 / self.k)
-        self.x = np.full(len(self.rows), 0.05 / max(self.k - 1, 1))
-        self.log_likelihood, self.counts, self.begin = -np.inf, np.zeros(0), np.zeros(0)
-        self._climb()
+        guess = np.full(len(self.rows), 0.05 / max(self.k - 1, 1))
+        self.at = At(guess, wrong.confusion, 0.5 * lasting)
+        self.looked = self._climb()
+
+    @property
+    def known(self) -> np.ndarray:
+        """(k,) mask of the states whose confusion is known exactly."""
+        return np.asarray(np.isinf(self.wrong.measured))
 
     def problem(self, counts: np.ndarray) -> RateLikelihood:
         """Return the likelihood of the rates if `counts` (m, k, k) had been seen."""
         return RateLikelihood(counts, self.distinct, self.rows, self.columns)
 
-    def expect(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return log-likelihood, (m, k, k) expected counts and expected first states. One pass."""
-        Q = self.problem(np.zeros((1, self.k, self.k))).matrix(x)
+    def look(self, at: At) -> Looked:
+        """Return what all tracks add at a place of the likelihood. One pass over the names."""
+        Q = self.problem(np.zeros((1, self.k, self.k))).matrix(at.x)
         at_time = linalg.expm(self.distinct[:, None, None] * Q)
         powers = {key: np.maximum(at_time[i], 0.0) for key, i in self.position.items()}
-        sums = sum_over(
-            self.names,
-            partial(
-                _expectation,
-                group=self.group,
-                states=self.states,
-                powers=powers,
-                emission=self.emission,
-                prior=self.prior,
-                start=self.start,
-            ),
-        )
-        counts = np.zeros((len(self.distinct), self.k, self.k))
-        for key, i in self.position.items():
-            counts[i] += total(sums["counts", *key])
-        return float(total(sums["log_likelihood",])), counts, total(sums["start",])
+        words: Any = {"group": self.group, "states": self.states, "powers": powers}
+        words |= {"confusion": at.confusion, "odds": self.wrong.odds, "kept": at.kept}
+        expectation = partial(_expectation, start=self.start, **words)
+        if all(isinstance(part, Mapping) for part in self.names):
+            sums = added([expectation(part) for part in self.names])
+        else:
+            sums = sum_over(self.names, expectation)
+        counts, held = np.zeros((len(self.distinct), self.k, self.k)), {}
+        for (movie, gap), i in sorted(self.position.items()):
+            counts[i] += total(sums["counts", movie, gap])
+            held[gap] = held.get(gap, 0.0) + total(sums["held", movie, gap])
+        value = float(total(sums["log_likelihood",])) + log_prior(at.confusion, self._measured())
+        return Looked(value, counts, total(sums["start",]), held, total(sums["drawn",]))
 
-    def _climb(self) -> None:
-        for _ in range(MAX_STEPS):
-            value, self.counts, self.begin = self.expect(self.x)
-            gained, self.log_likelihood = value - self.log_likelihood, value
-            if gained < CLOSE_ENOUGH * np.clip(self.begin.sum(), 1, MANY):
-                break
-            self.x = self.problem(self.counts).maximise(start=self.x)
-            self.start = np.maximum(self.begin / self.begin.sum(), 1e-9)
+    def _measured(self) -> np.ndarray:
+        """Return the (k, k) rows by which the confusion is known; 0 where it is exact."""
+        rows = np.where(self.known, 0.0, self.wrong.measured)
+        return np.asarray(rows[:, None] * self.wrong.confusion)
 
-    def information(self) -> np.ndarray:
-        """Return minus the second derivatives of the log-likelihood in the rates.
+    def _climb(self) -> Looked:
+        """Climb to the maximum: two steps, then a leap along them, taken back where it loses.
 
-        From central differences of its slope (Fisher's identity: the slope of the expected one).
+        Source: SQUAREM, scheme S3; Varadhan & Roland, Scand. J. Stat. 35, 335 (2008).
         """
-        bend = np.zeros((len(self.x), len(self.x)))
-        for i in range(len(self.x)):
-            h = max(1e-3 * self.x[i], 1e-6)
-            slopes = []
+        looked = self.look(self.at)
+        for _ in range(MAX_STEPS // 3):
+            begun, places = looked.log_likelihood, [self.at]
+            for _ in range(2):
+                looked = self._step(looked)
+                places.append(self.at)
+            gained = looked.log_likelihood - begun
+            if gained < CLOSE_ENOUGH * np.clip(looked.start.sum(), 1, MANY):
+                break
+            safe = self.at, self.start, looked
+            self.at = leapt(*places)
+            looked = self.look(self.at)
+            if looked.log_likelihood < safe[2].log_likelihood:
+                self.at, self.start, looked = safe
+        return looked
+
+    def _step(self, looked: Looked) -> Looked:
+        """Go to what explains best what was expected, and look there."""
+        self.at = self._next(looked)
+        self.start = np.maximum(looked.start / looked.start.sum(), 1e-9)
+        return self.look(self.at)
+
+    def _next(self, looked: Looked) -> At:
+        """Return what explains the expected counts best."""
+        x = self.problem(looked.counts).maximise(start=self.at.x)
+        confusion = np.where(
+            self.known[:, None],
+            self.wrong.confusion,
+            likeliest_confusion(looked.drawn + self._measured()),
+        )
+        kept = 0.0
+        if self.lasting:
+            kept = likeliest_kept(looked.held)
+        return At(x, confusion, kept)
+
+    @cached_property
+    def joint_information(self) -> np.ndarray:
+        """Minus the second derivatives of the log-likelihood in all that was fitted.
+
+        First the rates, then what `_around` varies besides. From central differences of the slope
+        (Fisher's identity: the slope of the expected log-likelihood).
+        """
+        slopes = []
+        for after, place in self._around():
+            looked = self.look(after)
+            x = np.maximum(after.x, RateLikelihood.floor)
+            rates = self.problem(looked.counts).loss(x)[1]
+            slopes.append((np.append(rates, -self._nuisance_slope(after, looked)), place))
+        pairs = zip(slopes[::2], slopes[1::2], strict=True)
+        bend = np.array([(up - down) / (far - near) for (up, far), (down, near) in pairs])
+        return np.asarray((bend + bend.T) / 2)
+
+    def kept_interval(self, confidence: float) -> tuple[float, float]:
+        """Return the interval of the probability that a name is kept from frame to frame."""
+        reach = float(special.ndtri((1 + confidence) / 2))
+        if self._is_lasting():
+            n = len(self.at.x)
+            order = [n, *range(n), *range(n + 1, len(self.joint_information))]
+            own = marginal_information(self.joint_information[np.ix_(order, order)], 1)
+            kept, spread = self.at.kept, 1 / np.sqrt(max(float(own[0, 0]), 1e-12))
+            if kept > 3 * spread * kept * (1 - kept):
+                ends = special.expit(special.logit(kept) + np.array([-reach, reach]) * spread)
+                return float(ends[0]), float(ends[1])
+        # Near its lower end: a parabola with the slope and bend of the log-likelihood there, which
+        # may fall by reach²/2 below its highest value at 0 or more.
+        slope, step = [], (1e-3, 2e-2)
+        for near in step:
+            looked = self.look(At(self.at.x, self.at.confusion, near))
+            slope.append(kept_slope(looked.held, near) / (near * (1 - near)))
+        bend = max((slope[0] - slope[1]) / (step[1] - step[0]), 1e-9)
+        top = slope[0] / bend  # where the parabola is highest, maybe below 0
+        drop = reach**2 / bend + min(top, 0.0) ** 2
+        return float(max(top - np.sqrt(drop), 0.0)), float(min(top + np.sqrt(drop), 1.0))
+
+    def _around(self) -> list[tuple[At, float]]:
+        """Return two places on either side of the maximum for each of what was fitted.
+
+        They are the rates, the logit of the lasting, and the logarithms of the confusion's ratios.
+        """
+        at, places = self.at, []
+        for i in range(len(at.x)):
+            h = max(1e-3 * at.x[i], 1e-6)
             for side in (h, -h):
                 # a rate at its floor goes down less than h, so x[i] itself tells the distance
-                x = np.maximum(self.x + side * (np.arange(len(self.x)) == i), RateLikelihood.floor)
-                slopes.append((self.problem(self.expect(x)[1]).loss(x)[1], x[i]))
-            bend[i] = (slopes[0][0] - slopes[1][0]) / (slopes[0][1] - slopes[1][1])
-        return (bend + bend.T) / 2
+                x = np.maximum(at.x + side * (np.arange(len(at.x)) == i), RateLikelihood.floor)
+                places.append((At(x, at.confusion, at.kept), float(x[i])))
+        if self._is_lasting():
+            for side in (1e-2, -1e-2):
+                odds = at.kept / (1 - at.kept) * np.exp(side)
+                places.append((At(at.x, at.confusion, odds / (1 + odds)), side))
+        for i, j in self._free_names():
+            for side in (1e-2, -1e-2):
+                confusion = at.confusion.copy()
+                confusion[i, j] *= np.exp(side)
+                confusion[i] /= confusion[i].sum()
+                places.append((At(at.x, confusion, at.kept), side))
+        return places
+
+    def _is_lasting(self) -> bool:
+        return NO_LASTING < self.at.kept < 1 - 1e-9
+
+    def _free_names(self) -> list[tuple[int, int]]:
+        """Return the wrong names whose probability was fitted."""
+        free = ~self.known[:, None] & ~np.eye(self.k, dtype=bool) & (self.at.confusion > 1e-9)
+        return list(zip(*(where.tolist() for where in np.nonzero(free)), strict=True))
+
+    def _nuisance_slope(self, at: At, looked: Looked) -> np.ndarray:
+        """Return the slopes of the log-likelihood in what `_around` varies besides the rates."""
+        drawn = looked.drawn + self._measured()
+        away = drawn - at.confusion * drawn.sum(axis=1, keepdims=True)
+        slope = [away[i, j] for i, j in self._free_names()]
+        if self._is_lasting():
+            slope = [kept_slope(looked.held, at.kept), *slope]
+        return np.array(slope)
+
+    def wrong_share(self) -> float:
+        """Return the share of names that are wrong, of the rows that another one follows."""
+        stayed = self.looked.counts.sum(axis=(0, 2))
+        wrong = 1 - np.diagonal(self.at.confusion)
+        return float((stayed * wrong).sum() / max(stayed.sum(), 1e-300))
+
+    def share_of_changes(self) -> float:
+        """Return what share of the changes of name is due to wrong names alone."""
+        steps = self.looked.counts.sum()
+        real = steps - np.einsum("mii->", self.looked.counts)
+        false = 2 * self.wrong_share() * (1 - self.at.kept) * steps
+        return float(false / max(false + real, 1e-300))
 
     def table(self, confidence: float) -> pd.DataFrame:
         """Return the table ``transitions`` without the group's columns."""
-        problem, information = self.problem(self.counts), self.information()
+        problem = self.problem(self.looked.counts)
+        information = marginal_information(self.joint_information, len(self.at.x))
         words: Any = {"confidence": confidence, "information": information}
-        rates = generator_at(
-            problem, self.x, unit=self.unit, log_likelihood=self.log_likelihood, **words
-        )
-        P, low, high = probability_interval(problem, self.x, **words)
+        value = self.looked.log_likelihood
+        rates = generator_at(problem, self.at.x, unit=self.unit, log_likelihood=value, **words)
+        P, low, high = probability_interval(problem, self.at.x, **words)
         k, ids = self.k, np.array(self.states)
         one = np.zeros((k, k))
         if np.isclose(self.distinct[0], 1):
-            one = self.counts[0]
+            one = self.looked.counts[0]
         return _rows(ids, np.rint(one).astype(np.int64), P, low, high, rates)
 
 

@@ -4,30 +4,60 @@ Five wrong names in a hundred make a class that switches twice in a hundred fram
 eleven times. Where the naming errors are known (a confusion matrix measured on simulated movies, or
 the classifier's own probabilities), the rates of the hidden states follow from the likelihood of
 the names along whole tracks.
+
+A wrong name may be gone in the next frame (noise) or stay as long as what is behind it does (a
+smear beside the defect, a neighbour). Taken for noise, one that stays looks like a visit to another
+class. So both are fitted, and the likelihoods tell which it is: see `name_errors`.
+
+What cannot be told: a real visit of five frames from a wrong name of five frames. The two differ
+only in how many there are: as many wrong names are expected as the confusion says. How well that is
+known (`n_measured`) therefore enters every interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import dask
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from stemkin.blas import one_thread
 from stemkin.controls import checked_confusion
-from stemkin.kernels.chains.counting import run_starts
-from stemkin.kinetics.baum_welch import BaumWelch, Emissions
+from stemkin.kernels.chains.wrong_names import said_confusion
+from stemkin.kernels.common.exact import total
+from stemkin.kinetics.baum_welch import NO_LASTING, BaumWelch, WrongNames
 from stemkin.kinetics.changes import Transitions, names_of, transitions
-from stemkin.kinetics.counts import in_states
+from stemkin.kinetics.held_names import contents_of, names_along_tracks
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, held, sum_over
-from stemkin.rows.tracks import Trajectories
 from stemkin.tables import POOLED, Experiment
 from stemkin.vocabulary import checked, chosen_classes
+
+SAID_ROWS = 30.0
+"""What names say of their own sureness is worth this many rows of each class: a classifier does not
+know what it has never seen."""
+
+UNLIKELY = 0.01
+"""Names last where as much as was gained by letting them would be gained by chance with less than
+this probability."""
+
+NEGLIGIBLE = 0.02
+"""Names are taken as they are where wrong ones make a smaller share of all changes than this."""
+
+FEW_NAMES = 1_000_000
+"""So many names, 24 MB at most, come to this process once; more stay in the workers' memory, and
+every step of a fit is a pass over all workers."""
+
+NONE, INDEPENDENT, LASTING = "none", "independent", "lasting"
+"""What a row of ``hidden_transitions`` takes the errors of names for."""
+
+Errors = Literal["tested", "independent", "lasting"]
 
 
 @one_thread
@@ -36,6 +66,8 @@ def hidden_transitions(
     tracks: Any,
     *,
     confusion: Any = None,
+    n_measured: Any = None,
+    errors: Errors = "tested",
     by: By = "pooled",
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
@@ -47,7 +79,7 @@ def hidden_transitions(
 ) -> Transitions:
     """Return transitions with the naming errors taken out. Computes once.
 
-    One pass over the tracks, then some 20 to 100 over the names that are held of them.
+    One pass over the tracks, then some 20 to 300 over the names that are held of them.
 
     Parameters
     ----------
@@ -59,6 +91,15 @@ def hidden_transitions(
         classes. None: each row's own ``probability`` p says how sure its name is. Such a posterior
         holds the share w of the name as a prior, so what was seen is p / (1 - p) times (1 - w) / w
         as likely in the named class as in any other.
+    n_measured
+        Of how many defects of each class the confusion was measured: a number, or (k,) numbers; it
+        then is fitted too, and its uncertainty enters the intervals. None: a matrix that is given
+        is exact, and what names say of themselves is worth 30 defects of each class.
+    errors
+        ``"independent"``: a wrong name says nothing of the next frame's. ``"lasting"``: as long as
+        the class stays, a name is kept from frame to frame with a probability that is fitted.
+        ``"tested"``: both are fitted, and each group has the one that its names speak for
+        (`name_errors` returns both, and the test).
     by
         As in `transitions`: each group has rates of its own.
     experiment, frame_time_s
@@ -77,7 +118,7 @@ def hidden_transitions(
     Transitions
         Lag 1: `rate_per_s` at the maximum of the likelihood, `probability` = exp(Q t) of the
         shortest frame time, `count` the expected number of one-step transitions, rounded. Intervals
-        come from the curvature of the likelihood.
+        come from the curvature of the likelihood. `errors` says how names were taken to be wrong.
 
     Raises
     ------
@@ -85,46 +126,259 @@ def hidden_transitions(
         If a column is missing, the confusion matrix does not fit the classes, or a frame time is
         not known.
     """
+    wanted: tuple[str, ...] = (INDEPENDENT, LASTING)
+    if errors != "tested":
+        wanted = (errors,)
+    if not set(wanted) <= {INDEPENDENT, LASTING}:
+        msg = f"errors must be 'tested', 'independent' or 'lasting', but it is {errors!r}"
+        raise ValueError(msg)
+    found = _corrected(
+        tracks,
+        wanted,
+        confusion=confusion,
+        n_measured=n_measured,
+        by=by,
+        experiment=experiment,
+        frame_time_s=frame_time_s,
+        chosen={"class_name": class_name, "class_names": class_names, "class_ids": class_ids},
+        confidence=confidence,
+        shuffle=shuffle,
+    )
+    rows = found.hidden
+    if errors == "tested":
+        rows = rows[rows["recommended"]].reset_index(drop=True)
+    return Transitions(rows, found.names, found.class_ids, found.frame_times)
+
+
+@dataclass(frozen=True, eq=False)
+class NameErrors:
+    """How names are wrong, and what becomes of rates when that is taken out.
+
+    Attributes
+    ----------
+    hidden
+        Table ``hidden_transitions`` with the rows of both ways to take wrong names; `recommended`
+        are those that the names speak for.
+    table
+        Table ``name_errors``: one row per group.
+    names
+        Class number → name, where a name is known.
+    class_ids
+        The states, in the order of the matrices.
+    frame_times
+        Movie → what passes from frame to frame [s].
+    """
+
+    hidden: pd.DataFrame
+    table: pd.DataFrame
+    names: Mapping[int, str]
+    class_ids: tuple[int, ...]
+    frame_times: Mapping[str, float]
+
+
+@one_thread
+@checked
+def name_errors(
+    tracks: Any,
+    *,
+    confusion: Any = None,
+    n_measured: Any = None,
+    by: By = "pooled",
+    experiment: Experiment | None = None,
+    frame_time_s: float | None = None,
+    class_name: str | None = None,
+    class_names: Iterable[str] | None = None,
+    class_ids: int | Iterable[int] | None = None,
+    confidence: float = 0.95,
+    shuffle: bool | None = None,
+) -> NameErrors:
+    """Test whether wrong names last from frame to frame, and correct rates either way. Computes once.
+
+    Parameters
+    ----------
+    tracks, confusion, n_measured, by, experiment, frame_time_s, class_name, class_names, class_ids
+        As of `hidden_transitions`.
+    confidence, shuffle
+        As of `hidden_transitions`.
+
+    Returns
+    -------
+    NameErrors
+        Its `table` says for each group: `wrong_share` of names that are wrong, `kept` the
+        probability that a name is kept from frame to frame while the class stays (the
+        autocorrelation of what is left of the names when the class is taken out), with `kept_low`,
+        `kept_high`; `wrong_frames` how long a wrong name lasts; `statistic` twice the gain of the
+        log-likelihood by letting names last, and `p_value` of as much by chance (half a chi² with
+        one degree of freedom, since `kept` cannot be negative); `recommended`: "lasting",
+        "independent", or "none" where wrong names make fewer than 2 % of the changes.
+
+    Raises
+    ------
+    ValueError
+        As `hidden_transitions`.
+
+    Notes
+    -----
+    The test: Self & Liang, J. Am. Stat. Assoc. 82, 605 (1987), case 5.
+    """
+    return _corrected(
+        tracks,
+        (INDEPENDENT, LASTING),
+        confusion=confusion,
+        n_measured=n_measured,
+        by=by,
+        experiment=experiment,
+        frame_time_s=frame_time_s,
+        chosen={"class_name": class_name, "class_names": class_names, "class_ids": class_ids},
+        confidence=confidence,
+        shuffle=shuffle,
+    )
+
+
+def _corrected(
+    tracks: Any,
+    wanted: tuple[str, ...],
+    *,
+    confusion: Any,
+    n_measured: Any,
+    by: By,
+    experiment: Experiment | None,
+    frame_time_s: float | None,
+    chosen: Mapping[str, Any],
+    confidence: float,
+    shuffle: bool | None,
+) -> NameErrors:
+    """Return the transitions of each group with the naming errors taken out in the ways `wanted`."""
     calibrations = Calibrations.of(tracks, experiment, frame_time_s)
     known = calibrations.experiment
     time_of = calibrations.frame_times()
     grouping = Grouping.of(by, tracks, calibrations)
-    wanted = chosen_classes(
-        known, class_name=class_name, class_names=class_names, class_ids=class_ids
-    )
-    words: Any = {"grouping": grouping, "states": wanted, "with_probability": confusion is None}
-    names = held(tracks, partial(_names_of, **words), shuffle=shuffle)
-    seen = sum_over(names, _contents)
-    states = wanted or tuple(sorted({*names_of(known), *(k[2] for k in seen if k[0] == "state")}))
-    gaps = {k[1:] for k in seen if k[0] == "gap"}
+    classes = chosen_classes(known, **chosen)
+    words: Any = {"grouping": grouping, "states": classes, "with_probability": confusion is None}
+    names = held(tracks, partial(names_along_tracks, **words), shuffle=shuffle)
+    seen = sum_over(names, contents_of)
+    states = classes or tuple(sorted({*names_of(known), *(k[2] for k in seen if k[0] == "state")}))
     if len(states) < 2:  # a single class has no other to be taken for
-        words = {
-            "by": by,
-            "experiment": experiment,
-            "frame_time_s": frame_time_s,
-            "confidence": confidence,
-            "shuffle": shuffle,
-        }
-        return transitions(tracks, class_ids=states, **words)
-    pooled = {group for _, group, *_ in seen if group[0] == POOLED}
-    named = np.array([sum(seen.get(("state", group, i), 0) for group in pooled) for i in states])
-    prior, emission = (named + 0.5) / (named + 0.5).sum(), _emission_table(confusion, states)
+        words = {"by": by, "experiment": experiment, "frame_time_s": frame_time_s}
+        words |= {"confidence": confidence, "shuffle": shuffle}
+        raw = transitions(tracks, class_ids=states, **words)
+        rows = raw.table.assign(errors=NONE, recommended=True)
+        nothing = grouping.table([], "name_errors")
+        return NameErrors(rows, nothing, raw.names, states, raw.frame_times)
+    wrong = _wrong_names(confusion, n_measured, states, seen)
+    if sum(n for key, n in seen.items() if key[0] == "state") <= FEW_NAMES:
+        names = list(dask.compute(*names))
     where = dask.compute(*[dask.delayed(list)(part) for part in names])
-    rows = []
+    gaps = {k[1:] for k in seen if k[0] == "gap"}
+    hidden, tested = [], []
     for group, _ in grouping.groups((movie, *group[1:]) for group, movie, _ in gaps):
-        times = {
-            (movie, gap): time_of(movie) * gap for own, movie, gap in sorted(gaps) if own == group
-        }
         holders = [part for part, groups in zip(names, where, strict=True) if group in groups]
-        fit = BaumWelch(holders, group, states, times, emission, prior)
-        rows.append((group, fit.table(confidence)))
+        times = _times(group, gaps, time_of)
+        fits = {
+            way: BaumWelch(holders, group, states, times, wrong, lasting=way == LASTING)
+            for way in wanted
+        }
+        test = _tested(fits, confidence)
+        for way, fit in fits.items():
+            table = fit.table(confidence).assign(errors=way, recommended=test["used"] == way)
+            hidden.append((group, table))
+        numbers = {"n_tracks": seen["tracks", group]}
+        numbers["n_names"] = sum(seen.get(("state", group, i), 0) for i in states)
+        tested.append((group, numbers | {k: v for k, v in test.items() if k != "used"}))
     of_movies = {movie: time_of(movie) for _, movie, _ in gaps}
-    return Transitions(grouping.table(rows, "transitions"), names_of(known), states, of_movies)
+    rows = grouping.table(hidden, "hidden_transitions")
+    table = grouping.table(tested, "name_errors")
+    return NameErrors(rows, table, names_of(known), states, of_movies)
 
 
-def _emission_table(confusion: Any, states: tuple[int, ...]) -> np.ndarray | None:
+def _times(
+    group: Key, gaps: set[tuple[Any, ...]], time_of: Callable[[str], float]
+) -> dict[tuple[str, int], float]:
+    """Return (movie, frames) → seconds of the `gaps` of a group."""
+    own = sorted((movie, gap) for key, movie, gap in gaps if key == group)
+    return {(movie, gap): time_of(movie) * gap for movie, gap in own}
+
+
+def _tested(fits: Mapping[str, BaumWelch], confidence: float) -> dict[str, Any]:
+    """Return a row of ``name_errors``, and which of the `fits` is to be used."""
+    fit = fits.get(LASTING, fits.get(INDEPENDENT))
+    assert fit is not None
+    statistic, p = np.nan, np.nan
+    used = next(iter(fits))
+    if len(fits) == 2:
+        gain = fits[LASTING].looked.log_likelihood - fits[INDEPENDENT].looked.log_likelihood
+        statistic = max(2 * gain, 0.0)
+        p = 1.0
+        if statistic > 0:
+            p = 0.5 * float(special.chdtrc(1, statistic))
+        used = INDEPENDENT
+        if p < UNLIKELY:
+            used = LASTING
+    low, high = np.nan, np.nan
+    if LASTING in fits:
+        low, high = fits[LASTING].kept_interval(confidence)
+    kept, recommended, wrong = fit.at.kept, used, fits[used].wrong_share()
+    if wrong < NO_LASTING * UNLIKELY:  # no name is wrong, so none lasts
+        kept, low, high = np.nan, np.nan, np.nan
+    if fits[used].share_of_changes() < NEGLIGIBLE:
+        recommended = NONE
+    return {
+        "wrong_share": wrong,
+        "kept": kept,
+        "kept_low": low,
+        "kept_high": high,
+        "wrong_frames": 1 / (1 - kept),
+        "statistic": statistic,
+        "p_value": p,
+        "recommended": recommended,
+        "used": used,
+    }
+
+
+def _wrong_names(
+    confusion: Any, n_measured: Any, states: tuple[int, ...], seen: Sums
+) -> WrongNames:
+    """Return what is known of wrong names: as told, or as the names themselves say."""
+    k = len(states)
+    groups = {key[1] for key in seen if key[0] == "state" and key[1][0] == POOLED}
+    rows = np.array([sum(seen.get(("state", g, i), 0) for g in groups) for i in states])
+    odds, weight = None, np.inf
     if confusion is None:
-        return None
+        share = (rows + 0.5) / (rows + 0.5).sum()
+        nothing = np.zeros(4)
+        sums = [sum((seen.get(("sure", g, i), nothing) for g in groups), nothing) for i in states]
+        sure = np.array([float(total(own)) for own in sums])
+        mean = np.clip(np.where(rows > 0, sure / np.maximum(rows, 1), 1.0), 1e-6, 1 - 1e-9)
+        matrix, odds, weight = said_confusion(mean, share), (1 - mean) / mean, SAID_ROWS
+    else:
+        matrix = _confusion_of(confusion, states)
+    if n_measured is not None:
+        weight = n_measured
+    return WrongNames(matrix, _numbers_of(weight, k), odds)
+
+
+def _numbers_of(measured: Any, k: int) -> np.ndarray:
+    """Return the (k,) numbers of defects on which a confusion was measured.
+
+    Raises
+    ------
+    ValueError
+        If they are no positive numbers, or neither one nor `k`.
+    """
+    try:
+        numbers = np.broadcast_to(np.asarray(measured, np.float64), (k,))
+    except (TypeError, ValueError):
+        numbers = np.zeros(1)
+    if not (numbers > 0).all():
+        msg = (
+            f"n_measured must be positive numbers of defects, one or one for each of the {k} "
+            f"classes, but it is {measured!r}"
+        )
+        raise ValueError(msg)
+    return np.asarray(numbers)
+
+
+def _confusion_of(confusion: Any, states: tuple[int, ...]) -> np.ndarray:
     matrix = checked_confusion(confusion)
     if len(matrix) != len(states):
         msg = (
@@ -133,75 +387,3 @@ def _emission_table(confusion: Any, states: tuple[int, ...]) -> np.ndarray | Non
         )
         raise ValueError(msg)
     return matrix
-
-
-def _names_of(
-    rows: pd.DataFrame,
-    *,
-    grouping: Grouping,
-    states: tuple[int, ...] | None,
-    with_probability: bool,
-) -> dict[Key, Emissions]:
-    """Return group → the names along whole tracks, without what is needed no more. Computes once.
-
-    A track that passes from one group into another is cut there, and the row behind the cut ends
-    the first piece as well: a change belongs to the group of its earlier row.
-    """
-    need = ["class_id"]
-    if with_probability:
-        need.append("probability")
-    tracks = Trajectories.of(rows, need=tuple(need))
-    kept = tracks.keep(in_states(tracks.class_id, states))
-    sure = None
-    if with_probability:
-        sure = rows["probability"].to_numpy(np.float64)[kept.row]
-    if sure is not None and ((sure < 0) | (sure > 1)).any():
-        msg = (
-            "the column 'probability' says how sure a name is, from 0 to 1, but it holds "
-            f"{sure[(sure < 0) | (sure > 1)][0]}; give confusion=... instead"
-        )
-        raise ValueError(msg)
-    n = len(kept.track)
-    if n == 0:
-        return {}
-    movie = kept.movie[kept.track]
-    keys, code = grouping.codes(kept.movies, movie, kept.frame, rows.iloc[kept.row])
-    begin = np.flatnonzero(run_starts(kept.track, code))
-    end = np.append(begin[1:], n)
-    goes_on = np.append(kept.track[end[:-1]] == kept.track[end[:-1] - 1], False)
-    found: dict[Key, Emissions] = {}
-    for group, own in grouping.groups(keys):
-        pieces = np.isin(code[begin], [keys.index(key) for key in own])
-        # The pieces of this group, copied one behind the other: piece j takes the rows from `begin`
-        # on, one more than its own where the track goes on, and fills `edges[j]` to `edges[j + 1]`.
-        length = (end - begin + goes_on)[pieces]
-        edges = np.append(0, np.cumsum(length))
-        row = np.arange(edges[-1]) + np.repeat(begin[pieces] - edges[:-1], length)
-        first = np.zeros(len(row), bool)
-        first[edges[:-1]] = True
-        step = np.where(first, 0, np.diff(kept.frame[row], prepend=0))
-        pairs, gap = np.unique(
-            np.stack([movie[row], step], axis=1)[~first], axis=0, return_inverse=True
-        )
-        position = np.zeros(len(row), dtype=np.int32)
-        position[~first] = gap.ravel()
-        gaps = [(kept.movies[m], int(g)) for m, g in pairs]
-        own_sure = sure
-        if sure is not None:
-            own_sure = sure[row]
-        found[group] = Emissions(
-            edges, kept.class_id[row].astype(np.int32), own_sure, position, gaps
-        )
-    return found
-
-
-def _contents(names: dict[Key, Emissions]) -> Sums:
-    """Return how often each class is named in each group, and which gaps occur."""
-    sums: Sums = {}
-    for group, own in names.items():
-        sums |= {
-            ("state", group, int(i)): int(n)
-            for i, n in zip(*np.unique(own.name, return_counts=True), strict=True)
-        }
-        sums |= {("gap", group, *gap): np.zeros(0) for gap in own.gaps}
-    return sums

@@ -4,7 +4,13 @@ A defect is in a state that is not seen; what is seen is a name, with the probab
 given in each state (the *emissions*). Forward and backward sums over a track give the likelihood of
 all its names, and how often, on average over all histories that explain them, each transition
 happened (Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966)). Frames without a detection are bridged
-by ``exp(Q g t)``. Tracks run side by side.
+by ``exp(Q g t)``.
+
+A name may also *last*: as long as the state stays, it is kept from one row to the next with a
+probability `kept`, and drawn anew otherwise; when the state changes it is drawn anew. A wrong name
+then lasts 1 / (1 - kept) frames. The names are seen, so this needs no further hidden states: the
+factor of a step depends on whether its two names are the same. (A chain whose emissions depend on
+what was emitted before: Hamilton, Econometrica 57, 357 (1989).)
 
 >>> P = np.array([[[0.9, 0.1], [0.1, 0.9]]])
 >>> names = np.array([0, 0, 1, 0, 0])
@@ -20,12 +26,12 @@ by ``exp(Q g t)``. Tracks run side by side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import cast
 
 import numpy as np
-
-_STRIP = 2048
-"""Tracks that run side by side, so that their sums stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +46,29 @@ class Expected:
         (n_tracks, m, k, k) expected transitions of each gap, from row to column.
     start
         (n_tracks, k) probability of each state in the first row.
+    held
+        (n_tracks, m, 2) expected steps of each gap without a change of state, in which the name was
+        kept, and in which it was drawn anew.
+    drawn
+        (n_tracks, k, k) how often each state (row) was expected to draw each name.
     """
 
     log_likelihood: np.ndarray
     counts: np.ndarray
     start: np.ndarray
+    held: np.ndarray
+    drawn: np.ndarray
 
 
 def expected_counts(
-    edges: np.ndarray, gap: np.ndarray, emission: np.ndarray, powers: np.ndarray, start: np.ndarray
+    edges: np.ndarray,
+    gap: np.ndarray,
+    emission: np.ndarray,
+    powers: np.ndarray,
+    start: np.ndarray,
+    *,
+    name: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
 ) -> Expected:
     """Return the expected transitions of every track, by the forward-backward algorithm.
 
@@ -65,74 +85,142 @@ def expected_counts(
         (m, k, k) transition matrix of each gap.
     start
         (k,) probability of each state in the first row of a track.
+    name
+        (n,) the name of each row, 0 to k - 1; None: names do not last.
+    kept
+        (m,) probability that a name is kept over each gap while the state stays.
 
     Returns
     -------
     What each track adds, in the order of `edges`.
     """
-    length = np.diff(edges)
-    order = np.argsort(-length, kind="stable")
-    n_tracks, k, m = len(length), emission.shape[1], len(powers)
-    found = Expected(np.zeros(n_tracks), np.zeros((n_tracks, m, k, k)), np.zeros((n_tracks, k)))
-    for strip in np.array_split(order, max(1, n_tracks // _STRIP)):
-        part = _strip(edges[:-1][strip], length[strip], gap, emission, powers, start)
-        found.log_likelihood[strip] = part.log_likelihood
-        found.counts[strip] = part.counts
-        found.start[strip] = part.start
+    n_tracks, k, m = len(edges) - 1, emission.shape[1], len(powers)
+    found = Expected(
+        np.zeros(n_tracks),
+        np.zeros((n_tracks, m, k, k)),
+        np.zeros((n_tracks, k)),
+        np.zeros((n_tracks, m, 2)),
+        np.zeros((n_tracks, k, k)),
+    )
+    if name is None:
+        name = np.zeros(0, np.int64)
+    if kept is None:
+        kept = np.zeros(m)
+    longest = int(np.diff(edges).max(initial=0))
+    _compiled()(
+        np.asarray(edges, np.int64),
+        np.asarray(gap, np.int64),
+        np.ascontiguousarray(emission, np.float64),
+        np.ascontiguousarray(powers, np.float64),
+        np.asarray(start, np.float64),
+        np.asarray(name, np.int64),
+        np.asarray(kept, np.float64),
+        np.zeros((longest, k)),
+        found.log_likelihood,
+        found.counts,
+        found.start,
+        found.held,
+        found.drawn,
+    )
     return found
 
 
-def _strip(
-    first: np.ndarray,
-    length: np.ndarray,
+@cache
+def _compiled() -> Callable[..., None]:
+    from numba import njit
+
+    try:
+        return cast(Callable[..., None], njit(cache=True, nogil=True)(_along_tracks))
+    except RuntimeError:  # there is no folder to keep it in
+        return cast(Callable[..., None], njit(nogil=True)(_along_tracks))
+
+
+def _along_tracks(
+    edges: np.ndarray,
     gap: np.ndarray,
     emission: np.ndarray,
     powers: np.ndarray,
     start: np.ndarray,
-) -> Expected:
-    """Run along tracks that are sorted by length, the longest first."""
-    n, k = len(first), emission.shape[1]
-    log_likelihood = np.zeros(n)
-    forward: list[np.ndarray] = []
-    scale: list[np.ndarray] = []
-    longest = int(length.max(initial=0))
-    # The longest tracks stand first: those with a row number i are the first alive[i].
-    alive = [int(np.searchsorted(-length, -i)) for i in range(longest + 1)]
-    for i in range(longest):
-        rows = first[: alive[i]] + i
-        if i == 0:
-            value = emission[rows] * start
-        else:
-            value = _through(forward[-1][: alive[i]], powers[gap[rows]]) * emission[rows]
-        total = _sum(value)
-        forward.append(value / total[:, None])
-        scale.append(total)
-        log_likelihood[: alive[i]] += np.log(total)
-    # Backward: `pair` (track, from, to) is the probability of the step from row i - 1 to row i,
-    # given all names of the track; each track has one such step, so no place is added to twice.
-    counts = np.zeros((n, len(powers), k, k))
-    backward = np.ones((n, k))
-    for i in range(longest - 1, 0, -1):
-        rows, here = first[: alive[i]] + i, slice(0, alive[i])
-        P = powers[gap[rows]]
-        ahead = backward[here] * emission[rows] / scale[i][:, None]
-        pair = forward[i - 1][here, :, None] * P * ahead[:, None, :]
-        counts[np.arange(alive[i]), gap[rows]] += pair
-        backward[here] = _through(ahead, P.transpose(0, 2, 1))
-    begin = forward[0] * backward if longest else np.zeros((n, k))
-    return Expected(log_likelihood, counts, begin)
+    name: np.ndarray,
+    kept: np.ndarray,
+    forward: np.ndarray,
+    log_likelihood: np.ndarray,
+    counts: np.ndarray,
+    begin: np.ndarray,
+    held: np.ndarray,
+    drawn: np.ndarray,
+) -> None:
+    """Add what each track says to the last five; `forward` is room for the longest track.
 
-
-def _through(value: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return value @ P for each track, added in a fixed order: a library may round by the size."""
-    result: np.ndarray = value[:, 0, None] * P[:, 0]
-    for i in range(1, value.shape[1]):
-        result += value[:, i, None] * P[:, i]
-    return result
-
-
-def _sum(value: np.ndarray) -> np.ndarray:
-    result = value[:, 0].copy()
-    for i in range(1, value.shape[1]):
-        result += value[:, i]
-    return np.asarray(np.maximum(result, 1e-300))
+    A plain loop: every sum is in one order, whatever the machine.
+    """
+    k, lasting = len(start), len(name) > 0
+    scale = np.zeros(len(forward))
+    backward, ahead = np.zeros(k), np.zeros(k)
+    for track in range(len(edges) - 1):
+        first, length = edges[track], edges[track + 1] - edges[track]
+        if length == 0:
+            continue
+        for row in range(length):
+            at = first + row
+            # what a state that stays says of a name that was kept and of one that was drawn
+            stay, anew = 0.0, 1.0
+            if row > 0 and lasting:
+                anew = 1.0 - kept[gap[at]]
+                if name[at] == name[at - 1]:
+                    stay = kept[gap[at]]
+            total = 0.0
+            for j in range(k):
+                value = start[j]
+                if row > 0:
+                    value = 0.0
+                    for i in range(k):
+                        if i != j:
+                            value += forward[row - 1, i] * powers[gap[at], i, j]
+                    value *= emission[at, j]
+                    own = forward[row - 1, j] * powers[gap[at], j, j]
+                    value += own * (stay + anew * emission[at, j])
+                else:
+                    value *= emission[at, j]
+                forward[row, j] = value
+                total += value
+            total = max(total, 1e-300)
+            for j in range(k):
+                forward[row, j] /= total
+            scale[row] = total
+            log_likelihood[track] += np.log(total)
+        for j in range(k):
+            backward[j] = 1.0
+        # Backward: `pair` is the probability of the step from row - 1 to row, given all names.
+        for row in range(length - 1, 0, -1):
+            at = first + row
+            step = gap[at]
+            stay, anew = 0.0, 1.0
+            if lasting:
+                anew = 1.0 - kept[step]
+                if name[at] == name[at - 1]:
+                    stay = kept[step]
+            for j in range(k):
+                ahead[j] = backward[j] / scale[row]
+            for i in range(k):
+                value = 0.0
+                for j in range(k):
+                    chance = emission[at, j]
+                    if i == j:
+                        chance = stay + anew * chance
+                    factor = powers[step, i, j] * chance * ahead[j]
+                    value += factor
+                    pair = forward[row - 1, i] * factor
+                    counts[track, step, i, j] += pair
+                    if lasting:
+                        was_kept = 0.0
+                        if i == j and chance > 0.0:
+                            was_kept = pair * stay / chance
+                            held[track, step, 0] += was_kept
+                            held[track, step, 1] += pair - was_kept
+                        drawn[track, j, name[at]] += pair - was_kept
+                backward[i] = value
+        for j in range(k):
+            begin[track, j] = forward[0, j] * backward[j]
+            if lasting:
+                drawn[track, j, name[first]] += begin[track, j]
