@@ -214,6 +214,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "kept_low": "float64",
         "kept_high": "float64",
         "wrong_frames": "float64",
+        "false_changes": "float64",
         "statistic": "float64",
         "p_value": "float64",
         "recommended": "str",
@@ -319,10 +320,12 @@ UNKNOWN: Mapping[str, Any] = {
     "runner_up_score": np.nan,
     "false_per_frame": np.nan,
     "basis": "",
+    "errors": "independent",
+    "recommended": True,
     "stretch": 0,
 }
-"""Columns of ``detections``, ``tracks``, ``frames``, ``classes``, ``abundances`` and ``transitions``
-that rows from elsewhere may lack, and what then stands there."""
+"""Columns of ``detections``, ``tracks``, ``frames``, ``classes``, ``abundances``, ``transitions`` and
+``hidden_transitions`` that rows from elsewhere may lack, and what then stands there."""
 
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""

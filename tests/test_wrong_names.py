@@ -10,6 +10,11 @@ import stemkin as sk
 from stemkin.kernels.chains.hidden_markov import expected_counts
 from stemkin.kernels.chains.wrong_names import likeliest_kept, said_confusion
 from stemkin.kinetics import hidden_states, hidden_transitions, name_errors
+from stemkin.kinetics.name_tests import said_of_names
+from stemkin.report import report_page
+from stemkin.report.result_files import read_results
+from stemkin.results.store import Store
+from stemkin.tables import Experiment
 
 OFF = ~np.eye(2, dtype=bool)
 P = np.array([[0.98, 0.02], [0.03, 0.97]])
@@ -180,3 +185,92 @@ def test_what_is_told_of_wrong_names_must_make_sense(words, message):
     rows = a_chain(np.random.default_rng(0), n_tracks=3, n_frames=5)
     with pytest.raises(ValueError, match=message):
         hidden_transitions(rows, confusion=CONFUSION, frame_time_s=1.0, **words)
+
+
+# --- defects that the edge of the frame cuts
+
+
+CUT = {
+    "transitions": lambda rows: sk.transitions(rows, frame_time_s=1.0).table,
+    "beam_cross_sections": lambda rows: sk.beam_cross_sections(rows, experiment=KNOWN),
+    "dwell_times": lambda rows: sk.dwell_times(rows, frame_time_s=1.0),
+    "survival": lambda rows: sk.survival(rows, frame_time_s=1.0, begun="any"),
+    "hidden_transitions": lambda rows: (
+        hidden_transitions(rows, confusion=CONFUSION, frame_time_s=1.0).table
+    ),
+    "name_errors": lambda rows: name_errors(rows, confusion=CONFUSION, frame_time_s=1.0).table,
+    "meetings": lambda rows: sk.meetings(rows, reach_nm=0.4),
+    "creation": lambda rows: sk.creation(rows, experiment=KNOWN, sites_per_nm2=22.0, reach_nm=0.5),
+}
+KNOWN = Experiment(
+    pd.DataFrame(
+        {
+            "movie": ["m"],
+            "n_frames": [40],
+            "frame_time_s": [1.0],
+            "height_px": [200],
+            "width_px": [200],
+            "pixel_size_nm": [0.03],
+            "dose_rate_e_per_nm2_s": [1e6],
+        }
+    ),
+    None,
+    pd.DataFrame(
+        {"class_id": [0, 1], "name": ["V_S", "V_S2"], "n_detections": 1, "mean_patch": None}
+    ),
+)
+
+
+def at_the_edge(*, seed):
+    """Tracks of 40 frames; in some of them the edge cuts the defect, whose name is then anything."""
+    rng = np.random.default_rng(seed)
+    rows = a_chain(np.random.default_rng(0), n_tracks=12, n_frames=40, lasts=5)
+    cut = np.random.default_rng(1).random(len(rows)) < 0.2
+    names = np.where(cut, rng.integers(2, size=len(rows)), rows["class_id"])
+    x = 20.0 + 13 * rows["particle"]
+    # every second defect is lost and found again every 4 frames: ends and starts for meetings
+    lost = rows["particle"] + 100 * (rows["particle"] % 2) * (rows["frame"] // 4)
+    rows = rows.assign(class_id=names, at_edge=cut, particle=lost)
+    return rows.assign(y=100.0, x=x, y_nm=3.0, x_nm=x * 0.03)
+
+
+@pytest.mark.parametrize("verb", CUT)
+def test_the_name_of_a_defect_that_the_edge_cuts_counts_for_nothing(verb):
+    one, other = (at_the_edge(seed=seed) for seed in (2, 3))
+    assert not one.equals(other)
+    pd.testing.assert_frame_equal(CUT[verb](one), CUT[verb](other))
+    believed = [CUT[verb](rows.assign(at_edge=False)) for rows in (one, other)]
+    assert not believed[0].equals(believed[1])
+
+
+def test_a_defect_at_the_edge_is_counted_as_one_that_is_there():
+    rows = at_the_edge(seed=2)
+    numbers = sk.populations(rows, experiment=KNOWN)
+    assert numbers["n"].sum() == len(rows)
+    assert sk.abundances(rows, experiment=KNOWN)["n_detections"].sum() == len(rows)
+
+
+# --- what a run says of it
+
+
+def test_a_run_says_on_top_that_its_names_blink(tmp_path):
+    rows = a_chain(np.random.default_rng(0), n_tracks=60, lasts=5)
+    found = name_errors(rows, confusion=CONFUSION, frame_time_s=1.0)
+    (said,) = said_of_names(found.table)
+    assert "names blink: " in said
+    assert " frames on average, which makes " in said
+    calm = name_errors(
+        a_chain(np.random.default_rng(0), n_tracks=60, confusion=np.eye(2)),
+        confusion=np.eye(2),
+        frame_time_s=1.0,
+    )
+    assert said_of_names(calm.table) == []
+    store = Store(str(tmp_path))
+    store.write_table(sk.transitions(rows, frame_time_s=1.0).table, "x", "transitions.parquet")
+    store.write_table(found.hidden, "x", "hidden_transitions.parquet")
+    store.write_table(found.table, "x", "name_errors.parquet")
+    page = report_page(read_results(store))
+    top, rest = page.split('id="seen"')
+    assert "Names blink: " in top
+    assert "wrong ones last" in rest
+    assert "names corrected (the names speak against it)" in rest

@@ -13,7 +13,7 @@ from stemkin.kernels.chains.packed_counting import packed
 from stemkin.kernels.chains.single_pass_counting import WORTH_COMPILING, follow_counts
 from stemkin.rows.groups import Grouping, Key
 from stemkin.rows.passes import Sums
-from stemkin.rows.tracks import Trajectories, movie_codes, twins, whole_numbers
+from stemkin.rows.tracks import Trajectories, movie_codes, surely_named, twins, whole_numbers
 from stemkin.tables import NOT_NAMED, check_columns
 
 MAX_GAP = 16
@@ -30,10 +30,12 @@ def count_transitions(
 ) -> Sums:
     """Return key, from, to → counts of the pairs in the `rows` of whole tracks. Computes once.
 
+    Rows that the edge of the frame cuts are as if they were not there.
+
     Each vector holds `max_lag` counts of the pairs that are 1, 2, ... frames apart, and then
     `MAX_GAP` counts of the rows that follow each other in a track with a gap of 1, 2, ... frames.
     """
-    grouping = grouping or Grouping()
+    grouping, rows = grouping or Grouping(), surely_named(rows)
     if not grouping.parts:
         one_movie = _of_one_movie(rows, max_lag, states)
         if one_movie is not None:

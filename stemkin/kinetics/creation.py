@@ -28,7 +28,7 @@ from stemkin.kinetics.numbers import frames_looked_at
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import Trajectories
+from stemkin.rows.tracks import Trajectories, cut_by_edge
 from stemkin.tables import NOT_NAMED, OK, Experiment, check_columns
 
 NM2_IN_BARN = 1e10
@@ -216,6 +216,9 @@ def vacancy_events(
     where = np.searchsorted(ids, tracks.class_id)
     held = np.array([lacks.get(int(i), 0) for i in ids])[where]
     beside = np.array([int(i) in crowded for i in ids])[where]
+    # A defect that the edge cuts is what it was when it was last seen whole, or will be.
+    told = named_like(tracks.track, ~cut_by_edge(rows)[tracks.row])
+    held, beside = held[told], beside[told]
     raw = rows[["y", "x"]].to_numpy(np.float64)[tracks.row]
     first = np.append(True, tracks.track[1:] != tracks.track[:-1])
     last = np.append(first[1:], True)
@@ -238,6 +241,32 @@ def vacancy_events(
         for m in np.unique(movie[real])
     }
     return found | {("columns", tracks.movies[m]): int(n) for m, n in enumerate(columns) if n}
+
+
+def named_like(track: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """Return the row whose name each row has: its own where it is told, else one of its track.
+
+    That is the last one told before it; where there is none, the first one told after it; a track
+    that tells nothing keeps its own names.
+
+    Parameters
+    ----------
+    track, told
+        (n,) rows ordered by track and time, and whether the name of each counts.
+
+    Examples
+    --------
+    >>> named_like(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 0, 0, 1], bool)).tolist()
+    [1, 1, 1, 4, 4]
+    """
+    row = np.arange(len(track))
+    if told.all():
+        return row
+    before = np.maximum.accumulate(np.where(told, row, -1))
+    after = np.minimum.accumulate(np.where(told, row, len(track))[::-1])[::-1]
+    there = (before >= 0) & (track[np.maximum(before, 0)] == track)
+    later = (after < len(track)) & (track[np.minimum(after, len(track) - 1)] == track)
+    return np.where(there, before, np.where(later, after, row))
 
 
 def _of_movie(

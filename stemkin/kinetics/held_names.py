@@ -11,7 +11,7 @@ from stemkin.kinetics.baum_welch import Emissions
 from stemkin.kinetics.counts import in_states
 from stemkin.rows.groups import Grouping, Key
 from stemkin.rows.passes import Sums
-from stemkin.rows.tracks import Trajectories
+from stemkin.rows.tracks import Trajectories, surely_named
 
 
 def names_along_tracks(
@@ -29,6 +29,7 @@ def names_along_tracks(
     need = ["class_id"]
     if with_probability:
         need.append("probability")
+    rows = surely_named(rows)
     tracks = Trajectories.of(rows, need=tuple(need))
     kept = tracks.keep(in_states(tracks.class_id, states))
     sure = None

@@ -24,15 +24,15 @@ from typing import Any, Literal
 import dask
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from stemkin.blas import one_thread
 from stemkin.controls import checked_confusion
 from stemkin.kernels.chains.wrong_names import said_confusion
 from stemkin.kernels.common.exact import total
-from stemkin.kinetics.baum_welch import NO_LASTING, BaumWelch, WrongNames
+from stemkin.kinetics.baum_welch import BaumWelch, WrongNames
 from stemkin.kinetics.changes import Transitions, names_of, transitions
 from stemkin.kinetics.held_names import contents_of, names_along_tracks
+from stemkin.kinetics.name_tests import INDEPENDENT, LASTING, NONE, tested_names
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, held, sum_over
@@ -43,19 +43,9 @@ SAID_ROWS = 30.0
 """What names say of their own sureness is worth this many rows of each class: a classifier does not
 know what it has never seen."""
 
-UNLIKELY = 0.01
-"""Names last where as much as was gained by letting them would be gained by chance with less than
-this probability."""
-
-NEGLIGIBLE = 0.02
-"""Names are taken as they are where wrong ones make a smaller share of all changes than this."""
-
 FEW_NAMES = 1_000_000
 """So many names, 24 MB at most, come to this process once; more stay in the workers' memory, and
 every step of a fit is a pass over all workers."""
-
-NONE, INDEPENDENT, LASTING = "none", "independent", "lasting"
-"""What a row of ``hidden_transitions`` takes the errors of names for."""
 
 Errors = Literal["tested", "independent", "lasting"]
 
@@ -207,7 +197,8 @@ def name_errors(
         Its `table` says for each group: `wrong_share` of names that are wrong, `kept` the
         probability that a name is kept from frame to frame while the class stays (the
         autocorrelation of what is left of the names when the class is taken out), with `kept_low`,
-        `kept_high`; `wrong_frames` how long a wrong name lasts; `statistic` twice the gain of the
+        `kept_high`; `wrong_frames` how long a wrong name lasts; `false_changes` the share of the changes of
+        class that wrong names alone make; `statistic` twice the gain of the
         log-likelihood by letting names last, and `p_value` of as much by chance (half a chi² with
         one degree of freedom, since `kept` cannot be negative); `recommended`: "lasting",
         "independent", or "none" where wrong names make fewer than 2 % of the changes.
@@ -278,7 +269,7 @@ def _corrected(
             way: BaumWelch(holders, group, states, times, wrong, lasting=way == LASTING)
             for way in wanted
         }
-        test = _tested(fits, confidence)
+        test = tested_names(fits, confidence)
         for way, fit in fits.items():
             table = fit.table(confidence).assign(errors=way, recommended=test["used"] == way)
             hidden.append((group, table))
@@ -297,42 +288,6 @@ def _times(
     """Return (movie, frames) → seconds of the `gaps` of a group."""
     own = sorted((movie, gap) for key, movie, gap in gaps if key == group)
     return {(movie, gap): time_of(movie) * gap for movie, gap in own}
-
-
-def _tested(fits: Mapping[str, BaumWelch], confidence: float) -> dict[str, Any]:
-    """Return a row of ``name_errors``, and which of the `fits` is to be used."""
-    fit = fits.get(LASTING, fits.get(INDEPENDENT))
-    assert fit is not None
-    statistic, p = np.nan, np.nan
-    used = next(iter(fits))
-    if len(fits) == 2:
-        gain = fits[LASTING].looked.log_likelihood - fits[INDEPENDENT].looked.log_likelihood
-        statistic = max(2 * gain, 0.0)
-        p = 1.0
-        if statistic > 0:
-            p = 0.5 * float(special.chdtrc(1, statistic))
-        used = INDEPENDENT
-        if p < UNLIKELY:
-            used = LASTING
-    low, high = np.nan, np.nan
-    if LASTING in fits:
-        low, high = fits[LASTING].kept_interval(confidence)
-    kept, recommended, wrong = fit.at.kept, used, fits[used].wrong_share()
-    if wrong < NO_LASTING * UNLIKELY:  # no name is wrong, so none lasts
-        kept, low, high = np.nan, np.nan, np.nan
-    if fits[used].share_of_changes() < NEGLIGIBLE:
-        recommended = NONE
-    return {
-        "wrong_share": wrong,
-        "kept": kept,
-        "kept_low": low,
-        "kept_high": high,
-        "wrong_frames": 1 / (1 - kept),
-        "statistic": statistic,
-        "p_value": p,
-        "recommended": recommended,
-        "used": used,
-    }
 
 
 def _wrong_names(

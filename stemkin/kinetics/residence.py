@@ -22,7 +22,7 @@ from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, added, verb
-from stemkin.rows.tracks import Trajectories
+from stemkin.rows.tracks import Trajectories, surely_named
 from stemkin.tables import NOT_NAMED, Experiment
 from stemkin.vocabulary import chosen_classes, of_classes
 
@@ -96,6 +96,7 @@ def dwell_times(
 
 def count_unseen_ends(rows: pd.DataFrame, *, grouping: Grouping) -> Sums:
     """Return key, class → (2,) stays whose end was not seen, and whose beginning was not."""
+    rows = surely_named(rows)
     tracks = Trajectories.of(rows, need=("class_id",))
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:
@@ -231,6 +232,7 @@ def _by_frame_time(
 
 def count_ages(rows: pd.DataFrame, *, begun: Begun, grouping: Grouping) -> Sums:
     """Return key, class → how many stays were at risk and left at each age. Computes once."""
+    rows = surely_named(rows)
     tracks = Trajectories.of(rows, need=("class_id",))
     tracks = tracks.keep(tracks.class_id != NOT_NAMED)
     if len(tracks.frame) == 0:

@@ -11,7 +11,7 @@ to at most one event; the nearest go together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from stemkin import tables
 from stemkin.kernels.common.matching import best_matching, tie_break
 from stemkin.kernels.linking.candidates import near_pairs
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.rows.tracks import Trajectories
+from stemkin.rows.tracks import Trajectories, cut_by_edge
 from stemkin.tables import NOT_NAMED
 
 MEETING_LATTICES = 1.3
@@ -128,6 +128,7 @@ def _in_order(events: pd.DataFrame) -> pd.DataFrame:
 def _moments(rows: pd.DataFrame) -> pd.DataFrame:
     """Return where the tracks in `rows` end, start and change their class."""
     of = Trajectories.of(rows, need=("class_id", "y_nm", "x_nm"))
+    of = replace(of, class_id=np.where(cut_by_edge(rows)[of.row], NOT_NAMED, of.class_id))
     same = of.track[1:] == of.track[:-1]
     now, then = of.class_id[1:], of.class_id[:-1]
     named = (now != NOT_NAMED) & (then != NOT_NAMED)

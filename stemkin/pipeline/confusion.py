@@ -30,10 +30,13 @@ class Confusion:
         record; None where only the classifier itself says how sure it is.
     n_classes
         Number of classes of the model.
+    n_measured
+        (k,) on how many defects of each class it was measured; None where it was not.
     """
 
     measured: np.ndarray | None
     n_classes: int
+    n_measured: np.ndarray | None = None
 
     def question(self) -> Question[np.ndarray | None]:
         """Return the question of the (k, k) confusion matrix for all classes.
@@ -57,15 +60,17 @@ class Confusion:
                 matrix[i, i] = sure / n / UNITS
         return matrix
 
-    def among(self, class_ids: list[int]) -> np.ndarray | None:
-        """Return the measured matrix of some classes alone; None where none was measured.
+    def among(self, class_ids: list[int]) -> dict[str, np.ndarray | None]:
+        """Return what is known of some classes alone, as keywords of `stemkin.name_errors`.
 
-        Its rows add up to 1.
+        The rows of the matrix add up to 1; None where none was measured.
         """
-        if self.measured is None:
-            return None
+        if self.measured is None or self.n_measured is None:
+            return {"confusion": None, "n_measured": None}
         errors = self.measured[np.ix_(class_ids, class_ids)]
-        return np.asarray(errors / errors.sum(axis=1, keepdims=True))
+        share = errors.sum(axis=1, keepdims=True)
+        of_these = np.maximum(self.n_measured[class_ids] * share[:, 0], PRIOR_ROWS)
+        return {"confusion": np.asarray(errors / share), "n_measured": of_these}
 
 
 def add_sureness(rows: pd.DataFrame) -> Sums:
@@ -102,4 +107,5 @@ def confusion_of(report: Mapping[str, Any], classes: pd.DataFrame) -> Confusion:
     if not set(seen) <= set(counts.index[counts.sum(axis=1) > 0]):
         return Confusion(None, n)
     own = counts.reindex(index=names, fill_value=0).to_numpy(float) + PRIOR_ROWS / n
-    return Confusion(own / own.sum(axis=1, keepdims=True), n)
+    rows = own.sum(axis=1, keepdims=True)
+    return Confusion(own / rows, n, rows[:, 0])

@@ -15,16 +15,17 @@ from stemkin.diffusion.hops import no_hop_rates
 from stemkin.kinetics import (
     chain_states,
     chapman_kolmogorov,
-    hidden_transitions,
     implied_timescales,
     populations,
     reversibility,
 )
 from stemkin.kinetics.changes import Transitions
+from stemkin.kinetics.name_tests import said_of_names
 from stemkin.pipeline.confusion import Confusion, confusion_of
 from stemkin.pipeline.model import load_model
 from stemkin.pipeline.questions import Asking, Questions, at_rest_error_nm
 from stemkin.pipeline.tracks import analysed_movies
+from stemkin.pipeline.wrong_names import names_tested
 from stemkin.results.journal import Journal
 from stemkin.results.reading import detection_rows, movies_of, neighbourhood_rows
 from stemkin.results.store import Store, fingerprint
@@ -33,12 +34,13 @@ from stemkin.rows.files import tracks_in_files
 from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
 
-STAGE_VERSION = 8
+STAGE_VERSION = 9
 """Raised when the same tracks would give other numbers than before."""
 CRYSTAL = ("structure", "modes", "strain")
 CHANGES = (
     "transitions",
     "hidden_transitions",
+    "name_errors",
     "beam_transitions",
     "chain",
     "timescales",
@@ -71,10 +73,9 @@ NULLS = (
 and static defects that are misnamed as often as the model misnames, which change and meet by naming
 errors alone."""
 NULL_HOPS = ("null_hop_rates",)
-LEAST_SEEN = 20
-"""Classes with fewer detections in the whole run say nothing of rates: for the correction of names
-their rows are not looked at."""
-READ = ("movie", "frame", "y", "x", "class_id", "probability", "particle", "y_nm", "x_nm")
+READ = (
+    "movie", "frame", "y", "x", "at_edge", "class_id", "probability", "particle", "y_nm", "x_nm",
+)  # fmt: skip
 """Columns of ``tracks`` that numbers rest on."""
 
 
@@ -96,11 +97,20 @@ def compute_kinetics(
     wanted = WRITTEN + HOPS * hops + NULLS * nulls + NULL_HOPS * (hops and nulls)
     record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in wanted)
     if record["reused"]:
+        _warn_of_names(journal, store.read_table("name_errors.parquet"))
         return
     for name in {*HOPS, *NULLS, *NULL_HOPS} - set(wanted):
         store.remove(f"{name}.parquet")
-    for name, rows in small_tables(store, movies, config, hop_length_nm).items():
+    found = small_tables(store, movies, config, hop_length_nm)
+    for name, rows in found.items():
         store.write_table(rows, made_of, f"{name}.parquet")
+    _warn_of_names(journal, found["name_errors"])
+
+
+def _warn_of_names(journal: Journal, errors: pd.DataFrame) -> None:
+    """Keep what the table ``name_errors`` has to say for the top of the report."""
+    for sentence in said_of_names(errors):
+        journal.warn(sentence)
 
 
 def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
@@ -195,7 +205,7 @@ def numbers_of_tracks(
     later = pooled.table[pooled.table["lag_frames"] > settings.lag_frames]
     found["transitions"] = pd.concat([found["transitions"].table, later], ignore_index=True)
     found |= _judged(pooled, asking)
-    found["hidden_transitions"] = _hidden(timed, classes, confusion, asking)
+    found |= names_tested(timed, classes, confusion, asking)
     if settings.null_controls:
         found["null_transitions"] = found["null_transitions"].table
         found |= _at_rest(timed, asking, misnaming, found["diffusion"], found["null_diffusion"])
@@ -248,17 +258,6 @@ def _at_rest(
         both = [by_chance, found.pop("at_rest")]
         found["null_diffusion"] = pd.concat(both, ignore_index=True)
     return found
-
-
-def _hidden(
-    timed: Any, classes: pd.DataFrame, confusion: Confusion, asking: Asking
-) -> pd.DataFrame:
-    """Return the transitions of the classes seen often enough, with naming errors taken out."""
-    seen = classes.loc[classes["n_detections"] >= LEAST_SEEN, "class_id"].astype(int).tolist()
-    if not asking.settings.correct_names or len(seen) < 2:
-        return tables.empty("transitions")
-    errors = confusion.among(seen)
-    return hidden_transitions(timed, confusion=errors, class_ids=seen, **asking.words).table
 
 
 def _judged(pooled: Transitions, asking: Asking) -> dict[str, pd.DataFrame]:

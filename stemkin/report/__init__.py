@@ -60,7 +60,11 @@ def report_page(results: Results) -> str:
     from stemkin.report import frames, gallery, motion, neighbourhoods, populations, provenance
     from stemkin.report.encounters import meetings_section
     from stemkin.report.headline import headline_cards
-    from stemkin.report.rates import dwell_times_section, transitions_section
+    from stemkin.report.rates import (
+        doubts_of_names,
+        dwell_times_section,
+        transitions_section,
+    )
     from stemkin.report.training import training_section
 
     run = results.run
@@ -72,6 +76,7 @@ def report_page(results: Results) -> str:
             finished=provenance.moment(run.get("finished") or run.get("created")),
             problems=provenance.run_problems(results),
             warnings=provenance.run_warnings(results),
+            doubts=doubts_of_names(results),
             headline=headline_cards(results),
             pictures=gallery.pictures_section(results),
             classes=gallery.classes_section(results),

@@ -15,6 +15,13 @@ from stemkin.report.results import Results
 from stemkin.report.words import Quantity, class_label
 from stemkin.tables import NOT_NAMED
 
+ERRORS_WORDS = {
+    "none": "names as they are",
+    "independent": "names corrected",
+    "lasting": "names corrected, wrong ones last",
+}
+"""How wrong names were taken, in words."""
+
 
 def label_of(results: Results, class_id: int) -> Markup:
     """Return the name of a class as HTML."""
@@ -129,9 +136,32 @@ def null_rate(results: Results, row: pd.Series) -> Quantity | None:
 
 
 def corrected_rate(results: Results, row: pd.Series) -> Quantity | None:
-    """Return the rate of a change of class with naming errors taken out, None where not known."""
-    same = {key: row[key] for key in ("movie", "from_id", "to_id")}
-    return _known_rate(first_row(results.found["hidden_transitions"], **same))
+    """Return the rate of a change of class with naming errors taken out, None where not known.
+
+    They are taken out in the way that the names speak for.
+    """
+    return _known_rate(
+        first_row(results.found["hidden_transitions"], **_same(row), recommended=True)
+    )
+
+
+def corrected_rates(results: Results, row: pd.Series) -> list[tuple[str, Quantity]]:
+    """Return the rate of a change of class with naming errors taken out in every way.
+
+    Before each stands how wrong names were taken; the way that the names speak for comes first.
+    """
+    found = []
+    for recommended in (True, False):
+        same = _same(row) | {"recommended": recommended}
+        own = first_row(results.found["hidden_transitions"], **same)
+        rate = _known_rate(own)
+        if own is not None and rate is not None:
+            found.append((ERRORS_WORDS[str(own["errors"])], rate))
+    return found
+
+
+def _same(row: pd.Series) -> dict[str, Any]:
+    return {key: row[key] for key in ("movie", "from_id", "to_id")}
 
 
 def _known_rate(row: pd.Series | None) -> Quantity | None:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from stemkin.kinetics.name_tests import said_of_names
 from stemkin.report import quantities, summaries
 from stemkin.report.chain import chain_panel
 from stemkin.report.intervals import IntervalTable, Row, interval_table
 from stemkin.report.lookups import (
     change_label,
-    corrected_rate,
+    corrected_rates,
     first_row,
     interval_row,
     label_of,
@@ -53,10 +54,29 @@ def transitions_section(results: Results) -> dict[str, Any]:
         "matrix": _matrix(results, rows),
         "null_matrix": null_matrix,
         "rates": _rates_table(results, changes),
-        "corrected": bool(len(results.found["hidden_transitions"])),
+        "names": _names_panel(results, movie),
         "barns": _barns_table(results, changes),
         "chain": chain_panel(results),
     }
+
+
+def doubts_of_names(results: Results) -> list[str]:
+    """Return what is to be said on top of names that are often wrong."""
+    return [sentence(said) for said in said_of_names(results.found["name_errors"])]
+
+
+def _names_panel(results: Results, movie: str) -> dict[str, str] | None:
+    """Return what the test of wrong names found, None where names were not corrected."""
+    row = first_row(results.found["name_errors"], movie=movie)
+    if row is None:
+        return None
+    words = {
+        "wrong": f"{100 * row['wrong_share']:.2g}",
+        "false": f"{100 * row['false_changes']:.2g}",
+    }
+    words |= {"frames": plain(row["wrong_frames"], 2), "p_value": plain(row["p_value"], 2)}
+    words["kept"] = f"{row['kept']:.2f} ({row['kept_low']:.2f} – {row['kept_high']:.2f})"
+    return words | {"recommended": str(row["recommended"])}
 
 
 def _matrix(results: Results, rows: pd.DataFrame) -> dict[str, Any]:
@@ -106,9 +126,9 @@ def _rate_rows(results: Results, row: pd.Series) -> list[Row]:
     cells = (f"{int(row['count']):,}", alone)
     rate, null = quantities.rate_quantity(row), null_rate(results, row)
     rows = [interval_row(results, source, rate, null, cells, label=label)]
-    better = corrected_rate(results, row)
-    if better is not None:
-        below = "names corrected"
+    for i, (below, better) in enumerate(corrected_rates(results, row)):
+        if i > 0:
+            below += " (the names speak against it)"
         rows.append(interval_row(results, source, better, cells=("", ""), label=label, below=below))
     return rows
 
@@ -154,7 +174,8 @@ def _dwell_rows(results: Results, row: pd.Series, movie: str, class_id: int) -> 
     quantity, null = quantities.dwell_quantity(row), null_dwell(results, movie, class_id)
     rows = [interval_row(results, class_id, quantity, null, cells)]
     hidden = results.found["hidden_transitions"]
-    better = first_row(hidden, movie=movie, from_id=class_id, to_id=class_id)
+    same = {"movie": movie, "from_id": class_id, "to_id": class_id, "recommended": True}
+    better = first_row(hidden, **same)
     if better is not None and better["rate_per_s"] < 0:
         quantity, below = quantities.leaving_quantity(better), "names corrected"
         rows.append(interval_row(results, class_id, quantity, cells=("", "", ""), below=below))

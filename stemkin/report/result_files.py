@@ -23,8 +23,8 @@ from stemkin.results.store import RUN_FILE, Store
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
 NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")
 """Tables that results of earlier versions lack."""
-KINETICS = ("hidden_transitions", "survival", "abundances", "creation", "meetings")
-"""Likewise; `hidden_transitions` has the columns of ``transitions``."""
+KINETICS = ("hidden_transitions", "name_errors", "survival", "abundances", "creation", "meetings")
+"""Likewise."""
 NULL_TABLES = (
     "transitions",
     "diffusion",
@@ -44,7 +44,7 @@ FURTHER = {
     "beam_transitions": ("movie", "from_id", "to_id", "count", "cross_section_barn", "low", "high"),
 }
 """Tables that a run may write besides those of the contract, and the columns that are looked at."""
-SAME_COLUMNS = {"hidden_transitions": "transitions", "static_transitions": "transitions"}
+SAME_COLUMNS = {"static_transitions": "transitions"}
 """Tables that have the columns of another one."""
 MAX_MOVIES_READ = 200
 """The frames of more movies than this are not read: the report says how many it looked at."""

@@ -135,6 +135,28 @@ def known_experiment(rows: Any, experiment: Experiment | None) -> Experiment | N
     return remembered
 
 
+def cut_by_edge(rows: pd.DataFrame) -> np.ndarray:
+    """Return the (n,) mask of the `rows` that the edge of the frame cuts.
+
+    Half a defect is easily taken for another one, so its name counts for nothing; where it is, and
+    that it is there, counts as ever. Without a column ``at_edge`` none is cut.
+    """
+    if "at_edge" not in rows.columns:
+        return np.zeros(len(rows), dtype=bool)
+    cut = rows["at_edge"]
+    if cut.dtype != bool:
+        cut = cut.astype("boolean").fillna(False)
+    return cut.to_numpy(dtype=bool)
+
+
+def surely_named(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the `rows` whose names count: those that the edge of the frame does not cut."""
+    cut = cut_by_edge(rows)
+    if not cut.any():
+        return rows
+    return rows[~cut]
+
+
 def movie_codes(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Return the movies' names and the (n,) index of each row's movie."""
     if "movie" not in rows.columns:
