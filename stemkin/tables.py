@@ -308,6 +308,23 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "n_tracks": "int64",
         "n_displacements": "int64",
     },
+    "self_check": {
+        "quantity": "str",
+        "class_id": "int16",
+        "to_id": "int16",
+        "method": "str",
+        "truth": "float64",
+        "mean_estimate": "float64",
+        "bias": "float64",
+        "bias_error": "float64",
+        "half_width": "float64",
+        "coverage": "float64",
+        "coverage_low": "float64",
+        "coverage_high": "float64",
+        "n_runs": "int64",
+        "n_asked": "int64",
+        "share": "float64",
+    },
 }
 """Columns and dtypes of every table, in order. ``detections`` and ``tracks`` may end in descriptors
 ``d00..``."""

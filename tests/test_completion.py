@@ -26,7 +26,10 @@ CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
     learn={"n_frames": 4},
     detect={"frames_per_block": 3},
-    kinetics={"null_controls": False},  # their bytes are compared in test_pipeline
+    kinetics={
+        "null_controls": False,
+        "self_check_runs": 0,
+    },  # their bytes are compared in test_pipeline
 )
 
 

@@ -35,7 +35,12 @@ CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
     detect={"frames_per_block": 1},
     # what breaks here breaks before there are numbers: those that take long are not asked for
-    kinetics={"null_controls": False, "correct_names": False, "diffusion_methods": ["cve"]},
+    kinetics={
+        "null_controls": False,
+        "self_check_runs": 0,
+        "correct_names": False,
+        "diffusion_methods": ["cve"],
+    },
 )
 N_FRAMES = 12
 

@@ -14,7 +14,7 @@ LAYERS = {
     "movie": 3, "references": 3, "controls": 3, "schedulers": 3, "foreign_tables": 3,
     "archive": 4, "detection": 4, "simulation": 4,
     "structures": 4, "linking": 4, "kinetics": 4, "diffusion": 4, "order": 4, "scoring": 4,
-    "conversion": 5, "description": 5, "network": 5,
+    "selfcheck": 5, "conversion": 5, "description": 5, "network": 5,
     "model": 6,
     "learning": 7,
     "config": 5, "results": 5, "progress": 5,

@@ -22,7 +22,7 @@ def test_a_name_of_300_characters_goes_through_convert_and_run(tmp_path):
         config = RunConfig().with_values(
             calibration=calibration,
             learn={"n_frames": 2},
-            kinetics={"null_controls": False, "correct_names": False},
+            kinetics={"null_controls": False, "self_check_runs": 0, "correct_names": False},
         )
         assert sk.run(tmp_path / "movies.csv", tmp_path / "results", config=config).exit_code == 0
     assert first != second

@@ -26,9 +26,15 @@ CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
     learn={"n_frames": 6},
     detect={"frames_per_block": 4},
+    kinetics={"self_check_runs": 4},
 )
 QUICK = CONFIG.with_values(
-    kinetics={"null_controls": False, "correct_names": False, "diffusion_methods": ["cve"]}
+    kinetics={
+        "null_controls": False,
+        "self_check_runs": 0,
+        "correct_names": False,
+        "diffusion_methods": ["cve"],
+    }
 )
 """The same with the numbers that take little time, where numbers are not the point."""
 
@@ -150,6 +156,27 @@ def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch):
     assert of_tracks == dict.fromkeys(files, 3)
 
 
+def test_a_run_judges_its_own_numbers_and_keeps_that_where_they_did_not_change(calm, tmp_path):
+    out = shutil.copytree(calm, tmp_path / "results")
+    found = pd.read_parquet(out / "self_check.parquet")
+    assert set(found["quantity"]) >= {"diffusion", "number"}
+    assert (found["n_asked"] == 4).all()
+    with connect("synchronous"):
+        pipeline.resume(out, stages=("kinetics",))
+        stages = journal(out)["stages"]
+        assert stages["kinetics"]["reused"]
+        assert stages["self_check"]["reused"]
+        fewer = CONFIG.with_values(kinetics={"self_check_runs": 2})
+        pipeline.resume(out, stages=("kinetics",), config=fewer)
+        stages = journal(out)["stages"]
+        assert stages["kinetics"]["reused"]  # another number of replicas redoes no other number
+        assert not stages["self_check"]["reused"]
+        assert (pd.read_parquet(out / "self_check.parquet")["n_asked"] == 2).all()
+        none = CONFIG.with_values(kinetics={"self_check_runs": 0})
+        pipeline.resume(out, stages=("kinetics",), config=none)
+    assert not (out / "self_check.parquet").exists()
+
+
 def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp_path):
     out = shutil.copytree(calm, tmp_path / "results")
     near = pd.read_parquet(out / "meetings.parquet")
@@ -176,7 +203,8 @@ def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp
 @pytest.mark.parametrize("frames_per_block", [1, 3, 10])
 def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_per_block):
     config = CONFIG.with_values(
-        detect={"frames_per_block": frames_per_block}, kinetics={"null_controls": False}
+        detect={"frames_per_block": frames_per_block},
+        kinetics={"null_controls": False, "self_check_runs": 0},
     )
     with connect("synchronous"):
         sk.run(movies, tmp_path / "results", config=config)

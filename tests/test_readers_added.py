@@ -77,7 +77,7 @@ def test_the_documented_format_runs_twice_and_is_remembered(pgm, movies, tmp_pat
     config = RunConfig().with_values(
         calibration=CALIBRATION,
         learn={"n_frames": 3},
-        kinetics={"null_controls": False, "correct_names": False},
+        kinetics={"null_controls": False, "self_check_runs": 0, "correct_names": False},
     )
     with connect("threads", workers=2):
         assert sk.run(movies, tmp_path / "results", config=config).exit_code == 0

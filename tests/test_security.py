@@ -111,7 +111,9 @@ def test_a_hostile_name_stays_in_the_results_folder_and_is_text_in_the_report(tm
     from stemkin.pipeline import Inputs, run
 
     config = RunConfig().with_values(
-        calibration=CALIBRATION, learn={"n_frames": 2}, kinetics={"null_controls": False}
+        calibration=CALIBRATION,
+        learn={"n_frames": 2},
+        kinetics={"null_controls": False, "self_check_runs": 0},
     )
     before = set(tmp_path.rglob("*"))
     with connect("threads", workers=1):

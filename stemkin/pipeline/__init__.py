@@ -1,6 +1,6 @@
 """From movies to a report: the only room that knows the order of the stages.
 
-    archive → learn → detect → (name again) → (frames, phases) → link → kinetics → report
+    archive → learn → detect → (name again) → (frames, phases) → link → kinetics → self-check → report
 
 `run` computes nothing itself: it opens the archive, asks each stage for what is missing in the
 results folder, and keeps ``run.json``. The pixels are read once, block by block, through a small
@@ -35,6 +35,7 @@ from stemkin.pipeline.phases import follow_phases
 from stemkin.pipeline.pixels import run_pixel_pass
 from stemkin.pipeline.planning import RunPlan, plan
 from stemkin.pipeline.readiness import check_ready
+from stemkin.pipeline.self_check import check_oneself
 from stemkin.pipeline.tracks import link_movies
 from stemkin.progress import Unwatched, Watch
 from stemkin.report import write_report
@@ -200,6 +201,8 @@ def _tables_and_report(
     if "kinetics" in stages:
         with journal.stage("kinetics") as record:
             compute_kinetics(store, journal, config, record)
+        with journal.stage("self_check") as record:
+            check_oneself(store, journal, config, record)
         store.remove(SO_FAR)
     if found is not None:
         write_gallery(store, found.movies, journal)

@@ -90,7 +90,7 @@ def compute_kinetics(
     blocks = [block for movie in movies for block in store.blocks("tracks", movie["movie"])]
     parts = [store.block_made_of("tracks", block) for block in blocks]
     hop_length_nm = hop_length_of(journal.content.get("lattice_nm", {}).values())
-    settings = (config.kinetics.model_dump(), config.learn.material)
+    settings = (config.kinetics.model_dump(exclude={"self_check_runs"}), config.learn.material)
     made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, settings, movies)
     # Tables of hops need a lattice constant, controls their setting: a tuple times False is empty.
     hops, nulls = hop_length_nm is not None, config.kinetics.null_controls

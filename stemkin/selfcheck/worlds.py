@@ -1,0 +1,172 @@
+"""The world that a run's own numbers describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from stemkin.kinetics import abundances
+from stemkin.selfcheck.replicas import rows_expected
+from stemkin.simulation.track_tables import TrackWorld, simulate_tracks
+from stemkin.tables import NOT_NAMED, POOLED
+
+CALIBRATION_REPLICAS = 4
+"""So many replicas without losses tell how many tracks end for other reasons."""
+
+
+@dataclass(frozen=True)
+class RunNumbers:
+    """What a run found, as far as its world follows from it.
+
+    Attributes
+    ----------
+    tables
+        Name → table: ``diffusion``, ``transitions``, ``abundances``, and ``hidden_transitions``
+        where names were corrected.
+    movies
+        Table ``movies`` of those with a calibration.
+    hop_length_nm
+        Lattice constant; None where none was seen.
+    confusion
+        (n, n) chance that class i (row) is named j, for all classes of the model; None where it was
+        not measured.
+    max_gap_frames, border_px
+        Of the linker, and of the detector.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    movies: pd.DataFrame
+    hop_length_nm: float | None = None
+    confusion: np.ndarray | None = None
+    max_gap_frames: int = 1
+    border_px: float = 0.0
+
+    def pooled(self, name: str) -> pd.DataFrame:
+        """Return the rows of a table that pool every movie; none where there is no such table."""
+        rows = self.tables.get(name)
+        if rows is None:
+            rows = pd.DataFrame({"movie": pd.Series([], dtype="str")})
+        return rows[rows["movie"] == POOLED]
+
+
+def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
+    """Return the world that a run's numbers describe, and the numbers of its classes.
+
+    Computes once: a few replicas tell how many tracks end because their defect is lost.
+
+    Returns
+    -------
+    None where no class was seen often enough to have a density.
+    """
+    seen = run.pooled("abundances")
+    seen = seen[(seen["class_id"] != NOT_NAMED) & (seen["mean_number"] > 0)]
+    ids = sorted(int(i) for i in seen["class_id"])
+    if not ids or not len(run.movies):
+        return None
+    seen = seen.set_index("class_id").loc[ids]
+    area_nm2 = _mean_area_nm2(run)
+    number = seen["corrected_number"].fillna(seen["mean_number"]).to_numpy(float)
+    motion, sigma_nm = _motion(run, ids)
+    world = TrackWorld(
+        densities_per_nm2=_numbers(number / area_nm2),
+        rates_per_s=_rates(run, ids),
+        sigma_nm=sigma_nm,
+        efficiency=_numbers(seen["efficiency"].fillna(1.0).clip(0.05, 1.0)),
+        false_per_nm2=_numbers(seen["false_per_frame"].fillna(0.0) / area_nm2),
+        confusion=_confusion(run, ids),
+        max_gap_frames=run.max_gap_frames,
+        border_px=run.border_px,
+        **motion,
+    )
+    if rows_expected(world, run.movies) < 1:
+        return None
+    return _with_losses(world, run, seen), ids
+
+
+def _mean_area_nm2(run: RunNumbers) -> float:
+    """Return the mean area [nm²] in which defects are seen."""
+    movies = run.movies
+    edges = [(movies[c] - 1 - 2 * run.border_px).clip(lower=1) for c in ("height_px", "width_px")]
+    area = edges[0] * edges[1] * movies["pixel_size_nm"] ** 2
+    return float((area * movies["n_frames"]).sum() / movies["n_frames"].sum())
+
+
+def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, object], float]:
+    """Return how the classes move, in words of `TrackWorld`, and the error of their places [nm].
+
+    A class moves whose D is above 0 by its interval; by hops where hops were quoted.
+    """
+    rows = run.pooled("diffusion")
+    hops, D, errors = [0.0] * len(ids), [0.0] * len(ids), []
+    for place, class_id in enumerate(ids):
+        own = rows[rows["class_id"] == class_id] if len(rows) else rows
+        own = own[np.isfinite(own["D_nm2_per_s"])] if len(own) else own
+        if own.empty:
+            continue
+        by_hops = own[own["method"] == "hop"]
+        best = (by_hops if len(by_hops) else own).iloc[0]
+        if np.isfinite(best["sigma_nm"]) and best["sigma_nm"] > 0:
+            errors.append(float(best["sigma_nm"]))
+        if not (best["low"] > 0 and best["D_nm2_per_s"] > 0):
+            continue
+        if best["method"] == "hop" and run.hop_length_nm is not None:
+            hops[place] = 4 * float(best["D_nm2_per_s"]) / run.hop_length_nm**2
+        else:
+            D[place] = float(best["D_nm2_per_s"])
+    words: dict[str, object] = {"hop_rates_per_s": tuple(hops), "D_nm2_per_s": tuple(D)}
+    if run.hop_length_nm is not None:
+        words["hop_length_nm"] = run.hop_length_nm
+    if not errors:
+        errors = [float(run.movies["pixel_size_nm"].median())]
+    return words, float(np.median(errors))
+
+
+def _rates(run: RunNumbers, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """Return the rates from class to class, with naming errors taken out where the run did so."""
+    rates = np.zeros((len(ids), len(ids)))
+    place = {class_id: i for i, class_id in enumerate(ids)}
+    for name in ("transitions", "hidden_transitions"):
+        rows = run.pooled(name)
+        if rows.empty:
+            continue
+        rows = rows[rows["lag_frames"] == rows["lag_frames"].min()]
+        for i, j, rate in zip(rows["from_id"], rows["to_id"], rows["rate_per_s"], strict=True):
+            if i != j and i in place and j in place and np.isfinite(rate):
+                rates[place[i], place[j]] = max(0.0, float(rate))
+    return tuple(_numbers(row) for row in rates)
+
+
+def _confusion(run: RunNumbers, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """Return how often names are wrong among the classes that were seen."""
+    if run.confusion is None or len(ids) < 2 or max(ids) >= len(run.confusion):
+        return ()
+    own = run.confusion[np.ix_(ids, ids)]
+    return tuple(_numbers(row) for row in own / own.sum(axis=1, keepdims=True))
+
+
+def _with_losses(world: TrackWorld, run: RunNumbers, seen: pd.DataFrame) -> TrackWorld:
+    """Return the world in which as many tracks end as in the run.
+
+    Tracks end at borders, at gaps, by changes of name and at the movie's end: what the world
+    without losses has. The others that the run has are defects lost on the way.
+    """
+    few = run.movies.iloc[:CALIBRATION_REPLICAS]
+    n_replicas = -(-CALIBRATION_REPLICAS // len(few))
+    tracks = simulate_tracks(world, few, n_replicas=n_replicas, seed=0)
+    without = abundances(tracks.rows, by="pooled", experiment=tracks.experiment)
+    scale = run.movies["n_frames"].sum() / (few["n_frames"].sum() * n_replicas)
+    more = float(seen["n_tracks"].sum() - without["n_tracks"].sum() * scale)
+    time_s = float((run.movies["n_frames"] * run.movies["frame_time_s"]).sum())
+    at_risk_s = float(seen["mean_number"].sum()) * time_s
+    if more <= 0 or at_risk_s <= 0:
+        return world
+    slowest = 1 / float(run.movies["frame_time_s"].max())
+    rate = min(more / at_risk_s, slowest)
+    return replace(world, loss_rates_per_s=(rate,) * world.n_classes)
+
+
+def _numbers(values: object) -> tuple[float, ...]:
+    return tuple(float(v) for v in np.asarray(values, dtype=float))
