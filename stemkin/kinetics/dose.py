@@ -23,7 +23,7 @@ from stemkin.kinetics.creation import NM2_IN_BARN
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.tables import Experiment
+from stemkin.tables import Experiment, empty
 from stemkin.vocabulary import chosen_classes
 
 
@@ -87,3 +87,9 @@ def _in_barn(found: Transitions, groups: list[str]) -> pd.DataFrame:
     kept = found.table[["movie", *groups, "from_id", "to_id", "count", *rates]]
     kept = kept.rename(columns=rates)
     return kept.assign(**{name: kept[name] * NM2_IN_BARN for name in rates.values()})
+
+
+def no_cross_sections() -> pd.DataFrame:
+    """Return the table of `beam_cross_sections` without a row."""
+    nothing = Transitions(empty("transitions"), {}, ())
+    return _in_barn(nothing, [])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.config import RunConfig
+from stemkin.config import KineticsSection, RunConfig
 from stemkin.diffusion.hops import no_hop_rates
 from stemkin.kinetics import (
     chain_states,
@@ -20,6 +20,7 @@ from stemkin.kinetics import (
     reversibility,
 )
 from stemkin.kinetics.changes import Transitions
+from stemkin.kinetics.dose import no_cross_sections
 from stemkin.kinetics.name_tests import said_of_names
 from stemkin.pipeline.confusion import Confusion, confusion_of
 from stemkin.pipeline.model import load_model
@@ -36,42 +37,22 @@ from stemkin.structures import SITE_COLUMN, crystallography
 
 STAGE_VERSION = 9
 """Raised when the same tracks would give other numbers than before."""
-CRYSTAL = ("structure", "modes", "strain")
-CHANGES = (
-    "transitions",
-    "hidden_transitions",
-    "name_errors",
-    "beam_transitions",
-    "chain",
-    "timescales",
-    "chapman_kolmogorov",
-    "reversibility",
+ALWAYS = (
+    *("classes", "populations", "abundances", "creation", "meetings", "dwell_times", "survival"),
+    *("msd", "diffusion", "transitions", "hidden_transitions", "name_errors", "beam_transitions"),
+    *("chain", "timescales", "chapman_kolmogorov", "reversibility"),
+    *("structure", "modes", "strain"),
 )
-WRITTEN = (
-    "classes",
-    "populations",
-    "msd",
-    "diffusion",
-    "dwell_times",
-    "survival",
-    "meetings",
-    "abundances",
-    "creation",
-    *CHANGES,
-    *CRYSTAL,
-)
+"""Tables that every run has."""
 HOPS = ("hop_rates", "gaussianity")
 """Further tables of movies that show a lattice."""
 NULLS = (
-    "null_transitions",
-    "null_dwell_times",
-    "null_diffusion",
-    "null_static_transitions",
-    "null_meetings",
+    *("null_transitions", "null_dwell_times", "null_diffusion"),
+    *("null_static_transitions", "null_meetings"),
 )
-"""The same tracks with each one's frames in random order (for hops: with each particle at rest);
-and static defects that are misnamed as often as the model misnames, which change and meet by naming
-errors alone."""
+"""Null controls: the same tracks with each one's frames in random order (for hops: with each
+particle at rest); and static defects that are misnamed as often as the model misnames, which change
+and meet by naming errors alone."""
 NULL_HOPS = ("null_hop_rates",)
 READ = (
     "movie", "frame", "y", "x", "at_edge", "class_id", "probability", "particle", "y_nm", "x_nm",
@@ -92,9 +73,7 @@ def compute_kinetics(
     hop_length_nm = hop_length_of(journal.content.get("lattice_nm", {}).values())
     settings = (config.kinetics.model_dump(exclude={"self_check_runs"}), config.learn.material)
     made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, settings, movies)
-    # Tables of hops need a lattice constant, controls their setting: a tuple times False is empty.
-    hops, nulls = hop_length_nm is not None, config.kinetics.null_controls
-    wanted = WRITTEN + HOPS * hops + NULLS * nulls + NULL_HOPS * (hops and nulls)
+    wanted = names_of_tables(config.kinetics, hop_length_nm)
     record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in wanted)
     if record["reused"]:
         _warn_of_names(journal, store.read_table("name_errors.parquet"))
@@ -111,6 +90,21 @@ def _warn_of_names(journal: Journal, errors: pd.DataFrame) -> None:
     """Keep what the table ``name_errors`` has to say for the top of the report."""
     for sentence in said_of_names(errors):
         journal.warn(sentence)
+
+
+def names_of_tables(settings: KineticsSection, hop_length_nm: float | None) -> tuple[str, ...]:
+    """Return the names of the small tables of a run.
+
+    Parameters
+    ----------
+    settings
+        Of the run; they ask for null controls or not.
+    hop_length_nm
+        Lattice constant [nm]; without one there are no tables of hops.
+    """
+    hops, nulls = hop_length_nm is not None, settings.null_controls
+    # A tuple times False is empty.
+    return ALWAYS + HOPS * hops + NULLS * nulls + NULL_HOPS * (hops and nulls)
 
 
 def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
@@ -158,7 +152,8 @@ def small_tables(
         detection_rows(store, names, columns=("movie", "frame", "class_id")), experiment=experiment
     )
     classes = with_numbers(model.classes, numbers)
-    found = {"populations": numbers, "classes": classes}
+    found = {name: table_without_rows(name) for name in names_of_tables(settings, hop_length_nm)}
+    found |= {"populations": numbers, "classes": classes}
     found |= vars(
         crystallography(neighbourhood_rows(store, names, columns=("class_id", SITE_COLUMN)))
     )
@@ -191,24 +186,18 @@ def numbers_of_tracks(
     confusion
         How often names are wrong.
     """
-    settings = asking.settings
-    found: dict[str, Any] = {
-        "meetings": tables.empty("meetings"),
-        "creation": tables.empty("creation"),
-        "beam_transitions": _no_cross_sections(),
-    }
-    asked = asking.as_they_are()
-    if settings.null_controls:
+    with_nulls, asked = asking.settings.null_controls, asking.as_they_are()
+    if with_nulls:
         asked |= asking.shuffled() | {"misnaming": asking.of_timed(confusion.question())}
-    found |= _answered(tracks, asked)
-    pooled, misnaming = found.pop("pooled"), found.pop("misnaming", None)
-    later = pooled.table[pooled.table["lag_frames"] > settings.lag_frames]
-    found["transitions"] = pd.concat([found["transitions"].table, later], ignore_index=True)
-    found |= _judged(pooled, asking)
+    found = _answered(tracks, asked)
+    found |= _of_chain(found.pop("pooled"), found["transitions"], asking)
     found |= names_tested(timed, classes, confusion, asking)
-    if settings.null_controls:
-        found["null_transitions"] = found["null_transitions"].table
-        found |= _at_rest(timed, asking, misnaming, found["diffusion"], found["null_diffusion"])
+    if with_nulls:
+        sigma_nm = at_rest_error_nm(found["diffusion"])
+        found |= _answered(timed, asking.at_rest(found.pop("misnaming"), sigma_nm))
+    if "at_rest" in found:
+        both = [found["null_diffusion"], found.pop("at_rest")]
+        found["null_diffusion"] = pd.concat(both, ignore_index=True)
     return found
 
 
@@ -217,71 +206,41 @@ def _answered(tracks: Any, asked: Questions) -> dict[str, Any]:
     return dict(zip(asked, answers(tracks, list(asked.values())), strict=True))
 
 
-def _at_rest(
-    timed: Any,
-    asking: Asking,
-    misnaming: np.ndarray | None,
-    measured: pd.DataFrame,
-    by_chance: pd.DataFrame,
+def _of_chain(
+    pooled: Transitions, own_lag: pd.DataFrame, asking: Asking
 ) -> dict[str, pd.DataFrame]:
-    """Return the null controls of particles that never move. Computes once: one pass.
-
-    Parameters
-    ----------
-    timed
-        Rows of whole tracks of the movies whose frame time is known.
-    asking
-        What is asked.
-    misnaming
-        (k, k) probability that class i (row) is named j; None where there are no two classes.
-    measured
-        Table ``diffusion``, which tells how well a particle at rest is seen.
-    by_chance
-        Table ``null_diffusion`` of tracks in random order of time.
-    """
-    sigma_nm = at_rest_error_nm(measured)
-    asked: Questions = {}
-    if misnaming is not None:
-        asked |= asking.misnamed(misnaming)
-    if asking.hop_length_nm is not None and sigma_nm is not None:
-        asked |= asking.immobile(sigma_nm)
-    found: dict[str, Any] = {
-        "null_static_transitions": tables.empty("transitions"),
-        "null_meetings": tables.empty("meetings"),
-    }
-    if asking.hop_length_nm is not None:
-        found["null_hop_rates"] = no_hop_rates()
-    found |= _answered(timed, asked)
-    if misnaming is not None:
-        found["null_static_transitions"] = found["null_static_transitions"].table
-    if "at_rest" in found:
-        both = [by_chance, found.pop("at_rest")]
-        found["null_diffusion"] = pd.concat(both, ignore_index=True)
-    return found
-
-
-def _judged(pooled: Transitions, asking: Asking) -> dict[str, pd.DataFrame]:
-    """Return the tests of the pooled chain."""
+    """Return the transitions of all lags, and the tests of the pooled chain."""
     confidence = asking.settings.confidence
-    columns = ["statistic", "degrees_of_freedom", "p_value", "reversible"]
-    test = pd.DataFrame([], columns=columns)
-    if not pooled.table.empty:
-        test = reversibility(pooled)
-    return {
+    later = pooled.table[pooled.table["lag_frames"] > asking.settings.lag_frames]
+    found = {
+        "transitions": pd.concat([own_lag, later], ignore_index=True),
         "chain": chain_states(pooled),
         "chapman_kolmogorov": chapman_kolmogorov(pooled, confidence=confidence),
         "timescales": implied_timescales(pooled, confidence=confidence),
-        "reversibility": test,
     }
+    if not pooled.table.empty:
+        found["reversibility"] = reversibility(pooled)
+    return found
 
 
-def _no_cross_sections() -> pd.DataFrame:
-    columns = tables.empty("transitions").drop(
-        columns=["lag_frames", "probability", "low", "high", "basis"]
-    )
-    return columns.rename(
-        columns={"rate_per_s": "cross_section_barn", "rate_low": "low", "rate_high": "high"}
-    )
+def table_without_rows(name: str) -> pd.DataFrame:
+    """Return the table `name` of a run in which nothing could be asked for it.
+
+    Parameters
+    ----------
+    name
+        One of `names_of_tables`.
+    """
+    contract = name.removeprefix("null_").removeprefix("static_")
+    if contract in tables.COLUMNS:
+        return tables.empty(contract)
+    if contract == "hop_rates":
+        return no_hop_rates()
+    if contract == "beam_transitions":
+        return no_cross_sections()
+    if contract == "reversibility":
+        return pd.DataFrame(columns=["statistic", "degrees_of_freedom", "p_value", "reversible"])
+    return pd.DataFrame()
 
 
 def with_numbers(classes: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -80,67 +81,58 @@ class Asking:
         """Return what is asked of the rows as they are."""
         settings, ask = self.settings, self.ask
         lags = [m * settings.lag_frames for m in MULTIPLES]
-        motion = {"method": self.methods(), "hop_length_nm": self.hop_length_nm}
+        curve: dict[str, Any] = {"by": "movie", "experiment": self.experiment}
+        lattice: dict[str, Any] = {"by": "movie", "hop_length_nm": self.hop_length_nm}
         found: Questions = {
             "dwell_times": ask(dwell_times, by="movie"),
             "survival": ask(survival),
-            "msd": msd.question(
-                self.tracks,
-                max_lag_frames=settings.max_lag_frames,
-                by="movie",
-                experiment=self.experiment,
-            ),
-            "transitions": ask(transitions, by="movie", lag_frames=settings.lag_frames),
+            "msd": msd.question(self.tracks, max_lag_frames=settings.max_lag_frames, **curve),
+            "transitions": self._transitions(by="movie"),
             "pooled": ask(transitions, lag_frames=lags),
-            "diffusion": ask(fit_diffusion, by="movie", **motion),
+            "diffusion": ask(fit_diffusion, method=self.methods(), **lattice),
         }
         if self._dosed():
             found["beam_transitions"] = ask(beam_cross_sections)
         if self.hop_length_nm is not None:
-            found["hop_rates"] = ask(hop_rates, by="movie", hop_length_nm=self.hop_length_nm)
-            found["gaussianity"] = gaussianity.question(
-                self.tracks, by="movie", experiment=self.experiment
-            )
-        found |= self._creation()
-        return self._of_timed(found) | self._of_every_movie()
+            found["hop_rates"] = ask(hop_rates, **lattice)
+            found["gaussianity"] = gaussianity.question(self.tracks, **curve)
+        found = self._of_timed(found | self._creation())
+        return found | {"abundances": ask(abundances, by="movie")} | self._meetings("meetings")
 
     def shuffled(self) -> Questions:
         """Return what is asked of the tracks with their rows in random order of time."""
-        ask = self.ask
         spread = [m for m in ("mle", "cve") if m in self.settings.diffusion_methods]
         found: Questions = {
-            "null_transitions": ask(transitions, by="movie", lag_frames=self.settings.lag_frames),
-            "null_dwell_times": ask(dwell_times, by="movie"),
-            "null_diffusion": ask(fit_diffusion, by="movie", method=spread),
+            "null_transitions": self._transitions(by="movie"),
+            "null_dwell_times": self.ask(dwell_times, by="movie"),
+            "null_diffusion": self.ask(fit_diffusion, by="movie", method=spread),
         }
         return self._of_timed(_through(partial(in_random_order, seed=0), found))
 
-    def misnamed(self, confusion: np.ndarray) -> Questions:
-        """Return what is asked of defects that never move nor change but are misnamed.
+    def at_rest(self, confusion: np.ndarray | None, sigma_nm: float | None) -> Questions:
+        """Return what is asked of defects that never move nor change, of movies with a frame time.
 
         Parameters
         ----------
         confusion
-            (k, k) probability that class i (row) is named j.
+            (k, k) probability that class i (row) is named j; None: nothing is asked of names.
+        sigma_nm
+            Error with which a defect is seen; without one, or without a lattice, nothing is asked
+            of motion.
         """
-        lag = self.settings.lag_frames
-        found: Questions = {"null_static_transitions": self.ask(transitions, lag_frames=lag)}
-        reach_nm = self.reach_nm()
-        if reach_nm is not None:
-            found["null_meetings"] = meetings.question(self.tracks, reach_nm=reach_nm)
-        return _through(at_rest(sigma_nm=0.0, confusion=confusion, seed=1), found)
-
-    def immobile(self, sigma_nm: float) -> Questions:
-        """Return what is asked of particles at rest, seen with an error of `sigma_nm`.
-
-        It needs a lattice.
-        """
-        lattice = {"hop_length_nm": self.hop_length_nm, "by": "movie"}
-        found = {
-            "at_rest": self.ask(fit_diffusion, method=("hop",), **lattice),
-            "null_hop_rates": self.ask(hop_rates, **lattice),
-        }
-        return _through(at_rest(sigma_nm=sigma_nm), found)
+        found: Questions = {}
+        if confusion is not None:
+            misnamed = {"null_static_transitions": self._transitions()}
+            misnamed |= self._meetings("null_meetings")
+            found |= _through(at_rest(sigma_nm=0.0, confusion=confusion, seed=1), misnamed)
+        if self.hop_length_nm is not None and sigma_nm is not None:
+            lattice: dict[str, Any] = {"hop_length_nm": self.hop_length_nm, "by": "movie"}
+            immobile = {
+                "at_rest": self.ask(fit_diffusion, method=("hop",), **lattice),
+                "null_hop_rates": self.ask(hop_rates, **lattice),
+            }
+            found |= _through(at_rest(sigma_nm=sigma_nm), immobile)
+        return found
 
     def of_timed(self, question: Question[Any]) -> Question[Any]:
         """Return the `question`, asked of movies with a frame time only."""
@@ -153,22 +145,19 @@ class Asking:
         methods = self.settings.diffusion_methods
         return [m for m in methods if m != "hop" or self.hop_length_nm is not None]
 
-    def reach_nm(self) -> float | None:
-        """Return within which reach [nm] tracks meet: the one asked for, or one hop.
+    def _transitions(self, **words: Any) -> Question[pd.DataFrame]:
+        """Return the question of the table ``transitions`` at the run's own lag."""
+        asked = self.ask(transitions, lag_frames=self.settings.lag_frames, **words)
+        return asked.then(attrgetter("table"))
 
-        None where neither is known.
-        """
-        if self.settings.meeting_reach_nm is not None or self.hop_length_nm is None:
-            return self.settings.meeting_reach_nm
-        return MEETING_LATTICES * self.hop_length_nm
-
-    def _of_every_movie(self) -> Questions:
-        """Return what needs no frame time."""
-        found: Questions = {"abundances": self.ask(abundances, by="movie")}
-        reach_nm = self.reach_nm()
-        if reach_nm is not None:
-            found["meetings"] = meetings.question(self.tracks, reach_nm=reach_nm)
-        return found
+    def _meetings(self, name: str) -> Questions:
+        """Return which tracks meet: within the reach asked for, or one hop; else nothing."""
+        reach_nm = self.settings.meeting_reach_nm
+        if reach_nm is None and self.hop_length_nm is not None:
+            reach_nm = MEETING_LATTICES * self.hop_length_nm
+        if reach_nm is None:
+            return {}
+        return {name: meetings.question(self.tracks, reach_nm=reach_nm)}
 
     def _creation(self) -> Questions:
         """Return how many vacancies the beam made, where crystal and vacancy classes are known."""

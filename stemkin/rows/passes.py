@@ -110,6 +110,18 @@ class Question(Generic[Answer]):
         """
         return replace(self, add=tuple(Through(view, add) for add in self.adds))
 
+    def then(self, follows: Callable[[Answer], Answer_co]) -> Question[Answer_co]:
+        """Return the question whose answer is what `follows` from the answer of this one.
+
+        Parameters
+        ----------
+        follows
+            Called once, where the answer is.
+        """
+        return Question(
+            self.add, lambda *sums: follows(self.finish(*sums)), self.settle, self.of_tracks
+        )
+
 
 @dataclass(frozen=True)
 class Through:
