@@ -65,6 +65,7 @@ def report_page(results: Results) -> str:
         dwell_times_section,
         transitions_section,
     )
+    from stemkin.report.self_check import misleading_numbers, self_check_section
     from stemkin.report.training import training_section
 
     run = results.run
@@ -89,6 +90,8 @@ def report_page(results: Results) -> str:
             dwell_times=dwell_times_section(results),
             meetings=meetings_section(results),
             diffusion=motion.diffusion_section(results),
+            self_check=self_check_section(results),
+            misleading=misleading_numbers(results),
             phases=frames.phases_section(results),
             drift=frames.drift_section(results),
             training=training_section(results),

@@ -22,6 +22,7 @@ from stemkin.report.lookups import (
 )
 from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Results
+from stemkin.report.self_check import said_beside
 from stemkin.report.words import Quantity, number_of, plain
 from stemkin.tables import POOLED
 
@@ -51,7 +52,10 @@ def _diffusion_cards(results: Results) -> list[dict[str, Any]]:
         row = summaries.preferred(own, gaussian=gaussian).iloc[0]
         if math.isfinite(row["D_nm2_per_s"]):
             quantity, detail = quantities.diffusion_quantity(row), _diffusion_detail(row, movie)
-            null = null_diffusion(results, movie, class_id, str(row["method"]))
+            method = str(row["method"])
+            null = null_diffusion(results, movie, class_id, method)
+            told = {"quantity": "diffusion", "class_id": class_id, "method": method}
+            detail += said_beside(results, **told)
             cards.append(_card(label_of(results, class_id), class_id, quantity, detail, null))
     return cards[:MAX_CARDS]
 
@@ -87,6 +91,8 @@ def _rate_cards(results: Results) -> list[dict[str, Any]]:
         if better is not None:
             better = better.like(quantity)
             detail += f"; names corrected: {better.text} ({better.interval})"
+        told = {"quantity": "rate", "class_id": row["from_id"], "to_id": row["to_id"]}
+        detail += said_beside(results, **told)
         source, null = int(row["from_id"]), null_rate(results, row)
         cards.append(_card(change_label(results, row), source, quantity, detail, null))
     return cards

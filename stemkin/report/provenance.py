@@ -33,10 +33,15 @@ def run_status(results: Results) -> tuple[str, str]:
 
 def confidence_level(results: Results) -> str:
     """Return the confidence of the run's intervals, such as "95 %"."""
+    return f"{100 * confidence_of(results):g}\N{NO-BREAK SPACE}%"
+
+
+def confidence_of(results: Results) -> float:
+    """Return the confidence of the run's intervals, 0.95 where its settings do not say."""
     confidence = number(mapping_in(mapping_in(results.run, "config"), "kinetics").get("confidence"))
     if not 0 < confidence < 1:
-        confidence = 0.95
-    return f"{100 * confidence:g}\N{NO-BREAK SPACE}%"
+        return 0.95
+    return confidence
 
 
 def run_summary(results: Results) -> list[str]:

@@ -23,7 +23,15 @@ from stemkin.results.store import RUN_FILE, Store
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
 NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")
 """Tables that results of earlier versions lack."""
-KINETICS = ("hidden_transitions", "name_errors", "survival", "abundances", "creation", "meetings")
+KINETICS = (
+    "hidden_transitions",
+    "name_errors",
+    "survival",
+    "abundances",
+    "creation",
+    "meetings",
+    "self_check",
+)
 """Likewise."""
 NULL_TABLES = (
     "transitions",

@@ -1,0 +1,77 @@
+"""The report says how right its numbers can be, and at its top which ones cannot be."""
+
+import re
+
+import pytest
+
+from stemkin import tables
+from stemkin.report import report_page
+from stemkin.report.result_files import read_results
+from stemkin.report.self_check import misleading_numbers, said_beside
+from tests.test_report import make_results
+
+ROWS = [
+    ("diffusion", 2, -1, "mle", 0.001, 0.00099, -0.01, 0.004, 0.94, 0.90, 0.97, 200),
+    ("rate", 0, 1, "counted", 0.01, 0.03, 2.0, 0.1, 0.1, 0.06, 0.15, 200),
+    ("corrected_rate", 0, 1, "hidden", 0.01, 0.011, 0.1, 0.2, 0.5, 0.1, 0.9, 4),
+    ("number", 3, -1, "tracks", 2.0, 2.0, float("nan"), float("nan"), float("nan"), 0, 1, 0),
+]
+
+
+def self_check_table(rows):
+    columns = [
+        c for c in tables.COLUMNS["self_check"] if c not in ("half_width", "n_asked", "share")
+    ]
+    found = tables.empty("self_check").drop(columns=["half_width", "n_asked", "share"])
+    for i, row in enumerate(rows):
+        found.loc[i, columns] = row
+    return tables.conform(found.assign(half_width=0.1, n_asked=200, share=1.0), "self_check")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = make_results(tmp_path_factory.mktemp("results"))
+    store.write_table(self_check_table(ROWS), "x", "self_check.parquet")
+    return store
+
+
+def plain_text(page):
+    return " ".join(re.sub(r"<[^>]*>", "", page).split())
+
+
+def test_coverage_and_bias_stand_beside_the_numbers_and_in_a_part_of_their_own(store):
+    page = plain_text(report_page(read_results(store)))
+    assert "the same experiment, done 200 times as tables" in page
+    assert "Coverage: how often the 95 % interval holds what was put in" in page
+    assert "200 of 200" in page
+    says = "in 200 simulated experiments like this one the interval holds the truth in 94 %"
+    assert says in page
+    assert "bias −1.0 ± 0.4 %" in page
+
+
+def test_the_top_names_what_is_biased_or_undercovered_and_nothing_else(store):
+    results = read_results(store)
+    (says,) = misleading_numbers(results)
+    assert says.startswith("rate of Mo<sub>W</sub> → Mo<sub>W</sub>+V<sub>S</sub> (as counted)")
+    assert "holds the truth in 10 %, bias +200.0 ± 10.0 %" in says
+    page = plain_text(report_page(results))
+    top = page[: page.index("Diffusion coefficients")]
+    assert "Numbers that such an experiment does not give right" in top
+
+
+def test_few_replicas_say_nothing_beside_a_number(store):
+    results = read_results(store)
+    assert said_beside(results, quantity="corrected_rate", class_id=0, to_id=1) == ""
+    assert said_beside(results, quantity="rate", class_id=3, to_id=1) == ""
+
+
+def test_a_run_without_a_self_check_says_so(tmp_path):
+    page = plain_text(report_page(read_results(make_results(tmp_path))))
+    assert "There is no self_check.parquet." in page
+    assert "Numbers that such an experiment" not in page
+
+
+def test_a_part_of_a_large_experiment_is_said(tmp_path):
+    store = make_results(tmp_path)
+    store.write_table(self_check_table(ROWS).assign(share=0.02), "x", "self_check.parquet")
+    assert "of its rows each)" in plain_text(report_page(read_results(store)))
