@@ -56,6 +56,7 @@ _ROOM_OF = {
     "open_archive": "archive",
     "open_movie": "movie",
     "open_results": "results.reading",
+    "orientations": "kinetics",
     "phases": "order",
     "populations": "kinetics",
     "Question": "rows.passes",

@@ -37,6 +37,7 @@ from stemkin.kinetics import dwell_times as dwell_times
 from stemkin.kinetics import hidden_transitions as hidden_transitions
 from stemkin.kinetics import implied_timescales as implied_timescales
 from stemkin.kinetics import name_errors as name_errors
+from stemkin.kinetics import orientations as orientations
 from stemkin.kinetics import populations as populations
 from stemkin.kinetics import reversibility as reversibility
 from stemkin.kinetics import stationary as stationary

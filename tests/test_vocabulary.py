@@ -34,6 +34,7 @@ NEEDED = {
     "immobile": {"sigma_nm": 0.01},
     "link": {"max_step_nm": 0.4},
     "meetings": {"reach_nm": 0.4},
+    "orientations": {"bound": "Mo_W", "alone": "V_S"},
     "bootstrap": {"value": "D_nm2_per_s", "n_resamples": 2},
 }
 """What a verb cannot do without."""
@@ -263,6 +264,8 @@ def test_a_large_class_number_says_what_a_small_one_does_and_costs_no_memory(row
     words = {"experiment": Experiment(MOVIES)} if verb in taking("experiment") else {}
     if verb == "creation":
         words["vacancies"] = {1: 1}
+    if verb == "orientations":
+        words |= {"bound": None, "alone": None}
     expected = next(_tables(ask(verb, near, **words)))
     tracemalloc.start()
     found = next(_tables(ask(verb, far, **words)))
@@ -356,7 +359,8 @@ def test_classes_are_chosen_by_one_keyword_and_by_names_or_numbers_alike(rows, v
 
 def test_every_verb_of_kinetics_and_diffusion_selects_classes_by_the_same_words():
     by = set(taking("by")) | {"populations"}
-    assert set(taking("class_names")) == by - {"creation"}  # which counts vacancies in all classes
+    # which count vacancies in all classes, and name two classes that belong together
+    assert set(taking("class_names")) == by - {"creation", "orientations"}
     for word in ("class_name", "class_names", "class_ids"):
         assert set(taking(word)) == set(taking("class_names"))
 

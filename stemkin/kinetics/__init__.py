@@ -3,6 +3,7 @@
     tracks ──▶ transitions         counts, probabilities P, rates Q   ──▶ what becomes what, how fast
            ├─▶ hidden_transitions  the same behind names that may be wrong
            ├─▶ name_errors         how often names are wrong, and whether wrong ones last
+           ├─▶ orientations        {alone, @0, @1, @2}: attachment, detachment, rotation
            ├─▶ dwell_times         rates of leaving                   ──▶ how long a class lasts
            ├─▶ survival            Kaplan-Meier curves of the stays   ──▶ does age matter for leaving
            ├─▶ populations         numbers per class, movie and frame ──▶ what there is
@@ -44,12 +45,14 @@ from stemkin.kinetics.creation import creation, cross_section
 from stemkin.kinetics.dose import beam_cross_sections
 from stemkin.kinetics.hidden_states import NameErrors, hidden_transitions, name_errors
 from stemkin.kinetics.numbers import populations
+from stemkin.kinetics.orientations import OrientationChain, orientations
 from stemkin.kinetics.residence import dwell_times, survival
 from stemkin.rows.groups import Bins
 
 __all__ = [
     "Bins",
     "NameErrors",
+    "OrientationChain",
     "Transitions",
     "abundances",
     "beam_cross_sections",
@@ -62,6 +65,7 @@ __all__ = [
     "hidden_transitions",
     "implied_timescales",
     "name_errors",
+    "orientations",
     "populations",
     "reversibility",
     "stationary",

@@ -40,6 +40,7 @@ STAGE_VERSION = 9
 ALWAYS = (
     *("classes", "populations", "abundances", "creation", "meetings", "dwell_times", "survival"),
     *("msd", "diffusion", "transitions", "hidden_transitions", "name_errors", "beam_transitions"),
+    *("orientation_transitions", "orientation_rates"),
     *("chain", "timescales", "chapman_kolmogorov", "reversibility"),
     *("structure", "modes", "strain"),
 )
@@ -55,7 +56,8 @@ particle at rest); and static defects that are misnamed as often as the model mi
 and meet by naming errors alone."""
 NULL_HOPS = ("null_hop_rates",)
 READ = (
-    "movie", "frame", "y", "x", "at_edge", "class_id", "probability", "particle", "y_nm", "x_nm",
+    "movie", "frame", "y", "x", "at_edge", "class_id", "probability", "orientation",
+    "particle", "y_nm", "x_nm",
 )  # fmt: skip
 """Columns of ``tracks`` that numbers rest on."""
 
@@ -191,6 +193,8 @@ def numbers_of_tracks(
         asked |= asking.shuffled() | {"misnaming": asking.of_timed(confusion.question())}
     found = _answered(tracks, asked)
     found |= _of_chain(found.pop("pooled"), found["transitions"], asking)
+    chain = found.pop("orientations")
+    found |= {"orientation_transitions": chain.transitions, "orientation_rates": chain.rates}
     found |= names_tested(timed, classes, confusion, asking)
     if with_nulls:
         sigma_nm = at_rest_error_nm(found["diffusion"])

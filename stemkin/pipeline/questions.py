@@ -24,6 +24,7 @@ from stemkin.kinetics import (
     beam_cross_sections,
     creation,
     dwell_times,
+    orientations,
     survival,
     transitions,
 )
@@ -87,6 +88,7 @@ class Asking:
             "dwell_times": ask(dwell_times, by="movie"),
             "survival": ask(survival),
             "msd": msd.question(self.tracks, max_lag_frames=settings.max_lag_frames, **curve),
+            "orientations": ask(orientations, by="movie"),
             "transitions": self._transitions(by="movie"),
             "pooled": ask(transitions, lag_frames=lags),
             "diffusion": ask(fit_diffusion, method=self.methods(), **lattice),

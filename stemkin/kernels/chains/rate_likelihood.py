@@ -101,7 +101,7 @@ class RateLikelihood:
         -------
         A number, (n_free,) slopes, and the (n_free, n_free) sum of n_i dP_ij dP_ij / P_ij.
         """
-        Q, n_free, value = self.matrix(x), len(x), 0.0
+        Q, n_free, value = self.matrix(x), len(self.rows), 0.0
         gradient, information = np.zeros(n_free), np.zeros((n_free, n_free))
         self.work += n_free
         for base, places, exponents in self._series:
