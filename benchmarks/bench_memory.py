@@ -35,7 +35,7 @@ import stemkin as sk
 from stemkin import tables
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
-from stemkin.pipeline import Inputs, memory, pixels, plan, run
+from stemkin.pipeline import Inputs, block_search, memory, pixels, plan, run
 from stemkin.readers import Calibration
 from stemkin.results.journal import machine
 from stemkin.results.store import PIXEL_TABLES
@@ -98,7 +98,7 @@ def bright_pixels(task: pixels.PixelTask) -> pixels.PixelSummary:
     """Do what `pixels.detect_to_store` does, with a cheap detector."""
     began = time.perf_counter()
     block, store = task.block, task.store
-    frames, _ = pixels.read_with_halo(task.movie, block)
+    frames = block_search.read_block(task.movie, block)
     bright = frames[:, ::8, ::8] > 60_000
     number = np.arange(block.start, block.stop, dtype=np.int32)
     steps = tables.empty("frames").reindex(range(len(frames))).drop(columns=["shift_y", "shift_x"])

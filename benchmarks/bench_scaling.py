@@ -105,14 +105,22 @@ def search(movies: Path, model: Path, n_blocks: int, n_frames: int) -> float:
     """Return the seconds that the first blocks of a movie take in this process, without Dask."""
     from stemkin.detection import detect_block
     from stemkin.learning import Model
+    from stemkin.references import reference_crystal
 
     (movie,), known = sk.open_archive(movies), Model.load(model)
+    crystal = reference_crystal(movie)
     began = time.perf_counter()
     for block in range(n_blocks):  # again from the start where the movie ends
         start = block * n_frames % max(1, movie.n_frames - n_frames + 1)
         frames = movie.reader.read(start, start + n_frames)
         detect_block(
-            frames, frames[:0], first_frame=start, movie=movie, model=known, neighbours=True
+            frames,
+            frames[:0],
+            first_frame=start,
+            movie=movie,
+            model=known,
+            reference=crystal,
+            neighbours=True,
         )
     return time.perf_counter() - began
 

@@ -6,9 +6,8 @@ the movie is cut into blocks, who searches them, or in which order.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import replace
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,12 +28,6 @@ N_PAIRS = 8
 
 SAMPLE_BYTES = 2**26
 """The sample is smaller where its frames, as float32, would take more."""
-
-KEPT = 8
-"""A worker remembers the crystals of so many movies."""
-
-_known: OrderedDict[tuple[str, str], Reference | None] = OrderedDict()
-_lock = Lock()
 
 
 def sample_numbers(n_frames: int, frame_pixels: int) -> list[int]:
@@ -66,55 +59,25 @@ def sample_numbers(n_frames: int, frame_pixels: int) -> list[int]:
 
 
 @one_thread
-def reference_crystal(movie: Movie) -> Reference | None:
+def reference_crystal(movie: Movie, *, left_out: Collection[int] = ()) -> Reference | None:
     """Find the crystal that the frames of a movie share. Computes once, on a sample of frames.
 
     Parameters
     ----------
     movie
         The movie.
+    left_out
+        Numbers of frames that are not read, since nobody can.
 
     Returns
     -------
     The crystal, or None where the movie shows none.
     """
-    key = (movie.name, movie.reader.identity)
-    with _lock:
-        if key in _known:
-            return _known[key]
-    found = _found_in_sample(movie)
-    with _lock:
-        _known[key] = found
-        while len(_known) > KEPT:
-            _known.popitem(last=False)
-    return found
-
-
-def is_like_movie(frame: np.ndarray, reference: Reference | None) -> bool:
-    """Tell whether a frame is like the others of its movie.
-
-    Parameters
-    ----------
-    frame
-        (y, x) finite intensities.
-    reference
-        The crystal of the movie; None where there is none, and nothing to compare with.
-
-    Returns
-    -------
-    Whether its verdict is "ok".
-    """
-    if reference is None:
-        return True
-    image, contrast = in_own_contrast(frame)
-    return judged(image - image.mean(), reference, contrast=contrast).status == tables.OK
-
-
-def _found_in_sample(movie: Movie) -> Reference | None:
-    """Read the sample of a movie, frame by frame, and find the crystal in it."""
     n_frames, height, width = movie.shape
     images, scales, numbers = [], [], []
     for number in sample_numbers(n_frames, height * width):
+        if number in left_out:
+            continue
         frame = movie.reader.read(number, number + 1)
         if frame_status(frame)[0] != tables.OK:
             continue
@@ -126,3 +89,25 @@ def _found_in_sample(movie: Movie) -> Reference | None:
     if found is None:
         return None
     return replace(found, contrast=float(np.median(scales)))
+
+
+def is_good_frame(frame: np.ndarray, reference: Reference | None) -> bool:
+    """Tell whether a frame can be searched: it is ok by itself and like the others of its movie.
+
+    Parameters
+    ----------
+    frame
+        (y, x) intensities as they were read.
+    reference
+        The crystal of the movie; None where there is none, and nothing to compare with.
+
+    Returns
+    -------
+    Whether its status is "ok".
+    """
+    if frame_status(frame[None])[0] != tables.OK:
+        return False
+    if reference is None:
+        return True
+    image, contrast = in_own_contrast(frame)
+    return judged(image - image.mean(), reference, contrast=contrast).status == tables.OK

@@ -14,7 +14,7 @@ from stemkin.detection import HALO, assemble_frames, detect, detect_block, task_
 from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.readers import ArrayReader
-from stemkin.references import sample_numbers
+from stemkin.references import reference_crystal, sample_numbers
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
@@ -35,8 +35,20 @@ def frames(movie):
 
 
 @pytest.fixture(scope="module")
-def whole(movie, frames):
-    return detect_block(frames, frames[:0], first_frame=0, movie=movie, model=FourierDetector())
+def crystal(movie):
+    return reference_crystal(movie)
+
+
+@pytest.fixture(scope="module")
+def whole(movie, frames, crystal):
+    return detect_block(
+        frames,
+        frames[:0],
+        first_frame=0,
+        movie=movie,
+        model=FourierDetector(),
+        reference=crystal,
+    )
 
 
 def brightest_pixel(frames, *, first_frame=0):
@@ -91,25 +103,30 @@ def test_a_detector_that_returns_something_else_is_told_so():
     frames = np.eye(40)[None]
     movie = Movie.from_array(frames, name="hand")
     with pytest.raises(ValueError, match="the detector returned frame 7 of a block of 1 frames"):
-        detect_block(frames, frames[:0], first_frame=7, movie=movie,
+        detect_block(frames, frames[:0], first_frame=7, movie=movie, reference=None,
                      model=lambda frames, *, first_frame=0: brightest_pixel(frames, first_frame=7))  # fmt: skip
     with pytest.raises(
         ValueError,
         match=r"records with the fields \('frame', 'y', 'x', 'score'\), but \['score'\] are missing",
     ):
-        detect_block(frames, frames[:0], first_frame=0, movie=movie,
+        detect_block(frames, frames[:0], first_frame=0, movie=movie, reference=None,
                      model=lambda frames, *, first_frame=0: np.zeros(1, [("frame", int), ("y", float), ("x", float)]))  # fmt: skip
 
 
 @given(chunks=time_chunkings(n_frames=N_FRAMES))
 @settings(max_examples=12)
-def test_rows_do_not_depend_on_how_the_movie_is_cut(movie, frames, whole, chunks):
+def test_rows_do_not_depend_on_how_the_movie_is_cut(movie, frames, whole, crystal, chunks):
     found, start = [], 0
     for length in chunks:
         stop = start + length
         before = frames[max(0, start - HALO) : start]
         block = detect_block(
-            frames[start:stop], before, first_frame=start, movie=movie, model=FourierDetector()
+            frames[start:stop],
+            before,
+            first_frame=start,
+            movie=movie,
+            model=FourierDetector(),
+            reference=crystal,
         )
         found.append(block)
         start = stop
@@ -181,7 +198,14 @@ def test_several_movies_are_kept_apart():
 def test_bad_frames_give_no_detections_and_are_said_so(movie, frames):
     broken = frames.astype(np.float32)
     broken[1], broken[3] = np.nan, 5.0
-    bad = detect_block(broken, broken[:0], first_frame=0, movie=movie, model=FourierDetector())
+    bad = detect_block(
+        broken,
+        broken[:0],
+        first_frame=0,
+        movie=movie,
+        model=FourierDetector(),
+        reference=reference_crystal(movie),
+    )
     assert bad.frames["status"].tolist() == ["ok", "corrupt", "ok", "blank", "ok", "ok"]
     assert set(bad.detections["frame"]) <= {0, 2, 4, 5}
     table = assemble_frames(bad.frames)
@@ -198,6 +222,7 @@ def test_all_frames_bad_or_none_give_empty_tables(n):
         first_frame=0,
         movie=movie,
         model=FourierDetector(),
+        reference=None,
     )
     assert len(block.detections) == 0
     assert block.detections.dtypes.astype(str).to_dict() == tables.dtypes("detections")
@@ -270,7 +295,13 @@ def test_movies_that_cannot_be_searched_are_refused_before_a_frame_is_read(frame
 def test_a_task_needs_the_memory_that_is_stated(n_frames, size):
     movie = simulate_movie("paper", n_frames=n_frames, shape=(size, size), seed=1)
     frames = movie.reader.read(0, n_frames)
-    search = partial(detect_block, first_frame=0, movie=movie, model=FourierDetector())
+    search = partial(
+        detect_block,
+        first_frame=0,
+        movie=movie,
+        model=FourierDetector(),
+        reference=reference_crystal(movie),
+    )
     search(frames[:1], frames[:0])  # tables that are kept
     tracemalloc.start()
     search(frames, frames[:0])

@@ -268,43 +268,37 @@ class Deadly:
         return self.inner.read(start, stop)
 
 
-@pytest.mark.parametrize(
-    ("frame", "lost"),
-    [(1, [0]), (5, [0, 8]), (2, [0, 8, 16, 24, 32])],
-    ids=["in one block", "looked at by the next block too", "in the sample that tells the crystal"],
-)
-def test_a_frame_that_kills_its_reader_costs_who_needs_it_until_it_is_mended(
-    model, tmp_path, frame, lost
-):
-    whole = simulate_movie("paper", n_frames=40, shape=(96, 96), seed=1, name="movie")
-    assert (frame in sample_numbers(40, 96 * 96)) == (len(lost) == 5)
+def test_a_frame_that_kills_its_reader_costs_its_block_and_nothing_else(model, tmp_path):
+    """One that only its block needs; and, in a movie of its own, one that the next block looks back
+    at and that is in the sample which tells the crystal."""
+    whole = simulate_movie("paper", n_frames=24, shape=(96, 96), seed=1, name="movie")
+    deadly_frames = {"movie 0": 0, "movie 7": 7}
+    assert [frame in sample_numbers(24, 96 * 96) for frame in (0, 7)] == [False, True]
     out = tmp_path / "results"
 
     def inputs(*, deadly):
-        return Inputs(
-            ["one"], [Movie(Deadly(whole.reader, frame, deadly), "movie", whole.calibration)], []
-        )
+        listed = [
+            Movie(Deadly(whole.reader, frame, deadly), name, whole.calibration)
+            for name, frame in deadly_frames.items()
+        ]
+        return Inputs(["some"], listed, [])
 
-    config = CONFIG.with_values(detect={"frames_per_block": 8})
+    words = {"config": CONFIG.with_values(detect={"frames_per_block": 8}), "model": model}
     with connect("processes", workers=2):
-        outcome = sk.run(inputs(deadly=True), out, config=config, model=model, until="detect")
-    assert outcome.exit_code == 3
-    failed = json.loads((out / "run.json").read_text())["blocks"]["failed"]
-    assert sorted(b["start"] for b in failed) == lost
+        assert sk.run(inputs(deadly=True), out, until="detect", **words).exit_code == 3
+    said = json.loads((out / "run.json").read_text())
+    failed = said["blocks"]["failed"]
+    assert sorted(b["movie"] for b in failed) == ["movie 0", "movie 7"]
+    assert {b["start"] for b in failed} == {0}
     assert "KilledWorker" in failed[0]["error"]
     assert "Traceback" in failed[0]["traceback"] or "KilledWorker" in failed[0]["traceback"]
+    assert said["stages"]["crystals"]["left_out"] == {"movie 7": [7]}
+    alone = said["stages"]["detect"]["did_not_look_back"]
+    assert [(b["movie"], b["start"]) for b in alone] == [("movie 7", 8)]
+    assert len(said["warnings"]) == 2, "what was left out, and who did not look back"
     with connect("threads", workers=2):
-        assert (
-            sk.run(inputs(deadly=False), out, config=config, model=model, until="detect").exit_code
-            == 0
-        )
-        sk.run(
-            inputs(deadly=False),
-            tmp_path / "calm",
-            config=config,
-            model=model,
-            until="detect",
-        )
+        assert sk.run(inputs(deadly=False), out, until="detect", **words).exit_code == 0
+        sk.run(inputs(deadly=False), tmp_path / "calm", until="detect", **words)
     assert tables_of(out) == tables_of(tmp_path / "calm")
 
 

@@ -15,7 +15,7 @@ import zarr
 import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
-from stemkin.pipeline import pixels, tracks
+from stemkin.pipeline import block_search, crystals, pixels, tracks
 from stemkin.results.store import PIXEL_TABLES, Store
 from stemkin.rows import files as row_files
 from stemkin.rows.whole import holds_whole_tracks
@@ -258,12 +258,17 @@ def test_the_lazy_verbs_give_the_rows_that_a_run_writes(movies, calm):
     pd.testing.assert_frame_equal(detections, rows_of(calm, "detections"), check_exact=True)
 
 
+def let_no_pixel_be_read(monkeypatch):
+    for room, name in ((block_search, "read_block"), (crystals, "reference_crystal")):
+        monkeypatch.setattr(room, name, lambda *_, **__: pytest.fail("a pixel was read"))
+
+
 def test_a_second_run_reads_no_pixel_and_changes_no_byte(movies, calm, tmp_path, monkeypatch):
     import shutil
 
     again = tmp_path / "results"
     shutil.copytree(calm, again)
-    monkeypatch.setattr(pixels, "read_with_halo", lambda *_: pytest.fail("a pixel was read"))
+    let_no_pixel_be_read(monkeypatch)
     with connect("threads", workers=2):
         sk.run(movies, again, config=CONFIG)
     assert tables_of(again) == tables_of(calm)
@@ -289,7 +294,7 @@ def test_a_kinetics_setting_changes_numbers_without_reading_pixels(
 
     again = tmp_path / "results"
     shutil.copytree(calm, again)
-    monkeypatch.setattr(pixels, "read_with_halo", lambda *_: pytest.fail("a pixel was read"))
+    let_no_pixel_be_read(monkeypatch)
     with connect("threads", workers=2):
         sk.run(movies, again, config=QUICK.with_values(kinetics={"max_lag_frames": 3}))
     assert pd.read_parquet(again / "msd.parquet")["lag_frames"].max() <= 3
@@ -303,7 +308,7 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
 
     again = tmp_path / "results"
     shutil.copytree(calm, again)
-    monkeypatch.setattr(pixels, "read_with_halo", lambda *_: pytest.fail("a pixel was read"))
+    let_no_pixel_be_read(monkeypatch)
     names = pd.read_parquet(calm / "classes.parquet").set_index("class_id")["name"]
     kinds = {"Mo_W": "Mo", "Mo_W+V_S": "Mo"}
     file = tmp_path / "classes.toml"
@@ -388,7 +393,7 @@ def test_a_lost_or_torn_file_is_made_again(movies, calm, tmp_path):
 def test_a_block_that_fails_is_listed_and_the_rest_goes_on_until_a_later_run_heals_it(
     movies, calm, tmp_path, monkeypatch
 ):
-    read = pixels.read_with_halo
+    read = block_search.read_block
 
     def broken_disk(movie, block):
         if (movie.name, block.start) == ("movie 1", 4):
@@ -397,7 +402,7 @@ def test_a_block_that_fails_is_listed_and_the_rest_goes_on_until_a_later_run_hea
 
     out = tmp_path / "results"
     with connect("threads", workers=2), monkeypatch.context() as patch:
-        patch.setattr(pixels, "read_with_halo", broken_disk)
+        patch.setattr(block_search, "read_block", broken_disk)
         outcome = sk.run(movies, out, config=QUICK)
     assert outcome.exit_code == 3
     assert outcome.problems == ["movie 1, frames 4 to 7: OSError: [Errno 5] Input/output error"]
@@ -417,7 +422,7 @@ def test_old_rows_of_a_block_that_now_fails_are_gone(movies, calm, tmp_path, mon
     out = shutil.copytree(calm, tmp_path / "results")
     (out / "steps" / "movie 1" / "000000004-000000008.parquet").unlink()
     with connect("threads", workers=2), monkeypatch.context() as patch:
-        patch.setattr(pixels, "read_with_halo", broken_disk)
+        patch.setattr(block_search, "read_block", broken_disk)
         assert sk.run(movies, out, config=QUICK).exit_code == 3
     for table in PIXEL_TABLES:
         files = {path.name for path in (out / table / "movie 1").iterdir()}

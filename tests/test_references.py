@@ -106,10 +106,22 @@ def damaged_movie():
 
 
 @lru_cache(maxsize=1)
+def crystal_of_damaged():
+    return reference_crystal(damaged_movie())
+
+
+@lru_cache(maxsize=1)
 def searched():
     movie = damaged_movie()
     frames = movie.reader.read(0, 16)
-    return detect_block(frames, frames[:0], first_frame=0, movie=movie, model=FourierDetector())
+    return detect_block(
+        frames,
+        frames[:0],
+        first_frame=0,
+        movie=movie,
+        model=FourierDetector(),
+        reference=crystal_of_damaged(),
+    )
 
 
 def test_bad_frames_are_called_what_they_are_and_good_ones_good():
@@ -138,11 +150,21 @@ def test_frames_are_judged_the_same_however_the_movie_is_cut(cut):
     movie, whole = damaged_movie(), searched()
     frames = movie.reader.read(0, 16)
     first = detect_block(
-        frames[:cut], frames[:0], first_frame=0, movie=movie, model=FourierDetector()
+        frames[:cut],
+        frames[:0],
+        first_frame=0,
+        movie=movie,
+        model=FourierDetector(),
+        reference=crystal_of_damaged(),
     )
     before = frames[max(0, cut - HALO) : cut]
     second = detect_block(
-        frames[cut:], before, first_frame=cut, movie=movie, model=FourierDetector()
+        frames[cut:],
+        before,
+        first_frame=cut,
+        movie=movie,
+        model=FourierDetector(),
+        reference=crystal_of_damaged(),
     )
     assert_same_rows(assemble_frames([first.frames, second.frames]), assemble_frames(whole.frames))
 

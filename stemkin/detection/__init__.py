@@ -32,7 +32,9 @@ import pandas as pd
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.block import HALO, BlockResult, detect_block
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.movie import Movie, Movies, each_movie, movies_table
+from stemkin.references import reference_crystal
 from stemkin.rows.table import Rows, with_experiment
 
 __all__ = ["HALO", "BlockResult", "assemble_frames", "detect", "detect_block", "task_bytes"]
@@ -150,18 +152,25 @@ def assemble_frames(steps: Sequence[pd.DataFrame] | pd.DataFrame) -> pd.DataFram
 def _lay_out(
     movie: Movie, model: Any, frames_per_block: int | None, *, neighbours: bool
 ) -> list[Any]:
-    """Return one delayed `BlockResult` per block; each block also sees the frame before it."""
+    """Return one delayed `BlockResult` per block; each block also sees the frames before it.
+
+    The crystal of the movie is a task of its own, done once for all blocks.
+    """
     from dask import delayed
 
     frames = movie.to_dask(frames_per_block=frames_per_block)
     starts = np.cumsum([0, *frames.chunks[0]])
+    crystal = delayed(reference_crystal)(movie)
     blocks = []
     for start, stop in itertools.pairwise(starts.tolist()):
         before = None
         if start:
             before = _piece(frames, max(0, start - HALO), start)
         own = _piece(frames, start, stop)
-        blocks.append(delayed(_search)(own, before, start, movie, model, neighbours=neighbours))
+        searched = delayed(_search)(
+            own, before, start, movie, model, crystal, neighbours=neighbours
+        )
+        blocks.append(searched)
     return blocks
 
 
@@ -177,14 +186,21 @@ def _search(
     first_frame: int,
     movie: Movie,
     model: Any,
+    crystal: Reference | None,
     *,
     neighbours: bool,
 ) -> BlockResult:
-    """Search one block, given the frames before it."""
+    """Search one block, given the frames before it and the crystal of the movie."""
     if before is None:
         before = block[:0]
     return detect_block(
-        block, before, first_frame=first_frame, movie=movie, model=model, neighbours=neighbours
+        block,
+        before,
+        first_frame=first_frame,
+        movie=movie,
+        model=model,
+        reference=crystal,
+        neighbours=neighbours,
     )
 
 

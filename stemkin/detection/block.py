@@ -18,7 +18,7 @@ from stemkin.kernels.crystal import order, regions, shifts
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie
-from stemkin.references import is_like_movie, reference_crystal
+from stemkin.references import is_good_frame
 
 HALO = 4
 """The step into a frame is measured from the last good one of so many before it."""
@@ -60,6 +60,7 @@ def detect_block(
     first_frame: int,
     movie: Movie,
     model: Any,
+    reference: Reference | None,
     neighbours: bool = False,
 ) -> BlockResult:
     """Search one block of frames: status, defects, classes and steps. Computes once.
@@ -77,6 +78,9 @@ def detect_block(
         The movie's name and calibration; its pixels are not touched.
     model
         A `Model` or a detector.
+    reference
+        The crystal of the movie (`references.reference_crystal`), with which each frame is
+        compared; None where it has none.
     neighbours
         Whether to measure the atoms around each detection.
 
@@ -84,7 +88,6 @@ def detect_block(
     -------
     What the block gave; of the frames before it the last good one is searched, for the step only.
     """
-    reference = reference_crystal(movie)
     # the last good frame before the block stands for all of `previous`, so many frames before
     before, n_apart = _last_good(previous, reference)
     both, n_before = frames, len(before)
@@ -245,7 +248,7 @@ def _last_good(previous: np.ndarray, reference: Reference | None) -> tuple[np.nd
     """
     for n_apart in range(1, min(len(previous), HALO) + 1):
         frame = previous[len(previous) - n_apart]
-        if frame_status(frame[None])[0] == tables.OK and is_like_movie(frame, reference):
+        if is_good_frame(frame, reference):
             return frame[None], n_apart
     return previous[:0], 1
 

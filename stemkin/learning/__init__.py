@@ -31,6 +31,7 @@ from stemkin.blas import one_thread
 from stemkin.detection.detectors import FourierDetector
 from stemkin.detection.survey import Survey
 from stemkin.kernels.classes.looks import Look
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.images.quality import frame_status
 from stemkin.learning.classification import joined_looks, model_of
 from stemkin.learning.confusion import with_confusion
@@ -101,7 +102,10 @@ def learn(
     frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
     if detector is None or isinstance(detector, str):
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
-    looks = compute(*[delayed(_look)(listed[i], frame, detector) for i, frame in frames])
+    crystals = {i: delayed(reference_crystal)(listed[i]) for i, _ in frames}
+    looks = compute(
+        *[delayed(_look)(listed[i], frame, detector, crystals[i]) for i, frame in frames]
+    )
     pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
     seen = [pair for pair in zip(looks, pixel_sizes_nm, strict=True) if pair[0] is not None]
     sample = joined_looks(seen)
@@ -236,14 +240,14 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
 
 
 @one_thread
-def _look(movie: Movie, frame: int, detector: Any) -> Look | None:
+def _look(movie: Movie, frame: int, detector: Any, crystal: Reference | None) -> Look | None:
     """Detect in one frame and look at what was found; None for a frame unfit to be searched."""
     pixels = movie.reader.read(frame, frame + 1)
     if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         return None
     if hasattr(detector, "survey"):
         if hasattr(detector, "reference"):
-            detector = replace(detector, reference=reference_crystal(movie))
+            detector = replace(detector, reference=crystal)
         survey: Survey = detector.survey(pixels, first_frame=frame)
         if survey.extra.get("status", [tables.OK])[0] != tables.OK:
             return None

@@ -24,6 +24,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.kernels.crystal.order import OrderMap
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.regions import regions_of
 from stemkin.movie import Movie, Movies, each_movie
 from stemkin.order.following import follow, histories
@@ -102,11 +103,13 @@ def _rows(
     import dask.dataframe as dd
     from dask import delayed
 
-    parts = [
-        delayed(_block)(movie, start, stop, rows_of, columns)
-        for movie in each_movie(movies)
-        for start, stop in movie.block_edges(frames_per_block=frames_per_block)
-    ]
+    parts = []
+    for movie in each_movie(movies):
+        crystal = delayed(reference_crystal)(movie)
+        parts += [
+            delayed(_block)(movie, start, stop, crystal, rows_of, columns)
+            for start, stop in movie.block_edges(frames_per_block=frames_per_block)
+        ]
     if not parts:
         msg = "there is no movie to look at; check the folder or pattern that was opened"
         raise ValueError(msg)
@@ -119,12 +122,12 @@ def _block(
     movie: Movie,
     start: int,
     stop: int,
+    crystal: Reference | None,
     rows_of: Callable[[Looked, Movie], Any],
     columns: dict[str, str],
 ) -> pd.DataFrame:
     """Return the rows of the frames from `start` up to `stop`."""
     frames = movie.reader.read(start, stop)
-    crystal = reference_crystal(movie)
     found = [
         (number, order_of(frame, reference=crystal)) for number, frame in enumerate(frames, start)
     ]

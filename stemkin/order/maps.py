@@ -38,21 +38,29 @@ def order_maps(
     -------
     Dask array (t, ny, nx) int8: 0 ordered, 1 disordered, 2 vacuum, -1 not known.
     """
+    from dask import delayed
+
     tile = tile_px or tile_of(movie.pixel_size_nm)
     frames = movie.to_dask(frames_per_block=frames_per_block)
     grid = tuple(-(-n // tile) for n in movie.shape[1:])
 
     @one_thread
-    def draw(block: np.ndarray) -> np.ndarray:
+    def draw(block: np.ndarray, *, crystal: Reference | None) -> np.ndarray:
         maps = np.full((len(block), *grid), UNKNOWN, np.int8)
         for i, frame in enumerate(block):
-            found = order_of(frame, tile, reference=reference_crystal(movie))
+            found = order_of(frame, tile, reference=crystal)
             if found is not None:
                 maps[i] = found.phase
         return maps
 
     chunks = (frames.chunks[0], (grid[0],), (grid[1],))
-    return frames.map_blocks(draw, dtype=np.int8, chunks=chunks, meta=np.empty((0, 0, 0), np.int8))
+    return frames.map_blocks(
+        draw,
+        crystal=delayed(reference_crystal)(movie),
+        dtype=np.int8,
+        chunks=chunks,
+        meta=np.empty((0, 0, 0), np.int8),
+    )
 
 
 def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """From movies to a report: the only room that knows the order of the stages.
 
-    archive → learn → detect → (name again) → (frames, phases) → link → kinetics → self-check → report
+    archive → learn → crystals → detect → (name again) → (frames, phases) → link → kinetics
+            → self-check → report
 
 `run` computes nothing itself: it opens the archive, asks each stage for what is missing in the
 results folder, and keeps ``run.json``. The pixels are read once, block by block, through a small
@@ -25,6 +26,7 @@ from stemkin.errors import DONE, INCOMPLETE
 from stemkin.learning.edits import Edits, read_edits
 from stemkin.pipeline.blocks import block_mib
 from stemkin.pipeline.completion import SO_FAR, Completions
+from stemkin.pipeline.crystals import find_crystals
 from stemkin.pipeline.gallery import write_gallery
 from stemkin.pipeline.model import learn_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
@@ -128,12 +130,24 @@ def run(
             given = None if model is None else Path(fspath(model))
             model_print = settle_model(found.movies, store, config, given, record)
         settle_edits(store, edits)
+        with journal.stage("crystals") as record:
+            crystals = find_crystals(
+                found.movies, store, config.run.retries, journal, record, watch
+            )
         with journal.stage("detect") as record:
             record["projected_peak_memory_mib"] = round(projected_mib, 1)
             stages = () if until == "detect" else ("link", "kinetics", "report")
             completions = Completions(store, journal, config) if stages else None
             run_pixel_pass(
-                found.movies, store, config, model_print, journal, record, watch, completions
+                found.movies,
+                store,
+                config,
+                model_print,
+                crystals,
+                journal,
+                record,
+                watch,
+                completions,
             )
             judge_memory(record, journal)
             if completions is not None and completions.linked:

@@ -6,23 +6,18 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from stemkin.config import DetectSection, RunConfig, RunSection
-from stemkin.detection import HALO, detect_block
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
 from stemkin.names import folder_name
 from stemkin.pipeline import maps
+from stemkin.pipeline.block_search import PixelSummary, PixelTask, detect_to_store
 from stemkin.pipeline.blocks import edges_of, settled_mib
-from stemkin.pipeline.memory import peak_memory_mib
-from stemkin.pipeline.model import load_model
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
 from stemkin.results.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint
@@ -32,9 +27,8 @@ from stemkin.schedulers.streams import stream
 if TYPE_CHECKING:
     from stemkin.pipeline.completion import Completions
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 """Raised when the same pixels and model would give other rows than before."""
-
 
 SAVE_EVERY_S = 10.0
 """How often ``run.json`` is written during the pass."""
@@ -44,36 +38,12 @@ FAILURES_SAVED_AT_ONCE = 100
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PixelTask:
-    """All that a worker needs for one block: small, picklable, nothing in it is data."""
-
-    movie: Movie
-    block: Block
-    store: Store
-    model_print: str
-    made_of: str
-
-
-@dataclass(frozen=True)
-class PixelSummary:
-    """What comes back to the client from one block."""
-
-    block: Block
-    n_frames: int
-    n_detections: int
-    n_bytes: int
-    reused: bool
-    seconds: float
-    peak_memory_mib: float
-    stale: bool = False
-
-
 def run_pixel_pass(
     movies: list[Movie],
     store: Store,
     config: RunConfig,
     model_print: str,
+    crystals: Mapping[str, str],
     journal: Journal,
     record: dict[str, Any],
     watch: Watch,
@@ -88,6 +58,8 @@ def run_pixel_pass(
     ----------
     model_print
         Fingerprint of the model: blocks searched with another one are searched again.
+    crystals
+        Fingerprint of each movie's crystal, as `find_crystals` returns them; likewise.
     journal, record
         ``run.json``, and the part of it that tells of this stage; both are updated.
 
@@ -101,7 +73,9 @@ def run_pixel_pass(
     mib = settled_mib(movies, blocks)
     tidy(movies, store, config.detect, blocks)
     watch.stage("detect", sum(movie.n_frames for movie in movies))
-    tasks = pixel_tasks(movies, store, config.detect, model_print=model_print, block_mib=mib)
+    tasks = pixel_tasks(
+        movies, store, config.detect, model_print=model_print, crystals=crystals, block_mib=mib
+    )
     seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
     found: Generator[Outcome[Any, Any]] = stream(
         detect_to_store,
@@ -115,6 +89,10 @@ def run_pixel_pass(
             if completions is not None and not isinstance(outcome.item, PixelTask):
                 further.extend(completions.take(outcome))
                 continue
+            if _is_worth_another_try(outcome):
+                alone = outcome.item.without_looking_back()
+                further.append(Call(detect_to_store, alone, asked=True))
+                continue
             # a block that failed counts as searched too: its movie goes on, with a gap in time
             block = outcome.item.block
             at_once = _is_one_of_first_failures(outcome, store, blocks["failed"], seen)
@@ -127,6 +105,28 @@ def run_pixel_pass(
                 saved = time.monotonic()
     blocks |= seen.blocks()
     record.update(seen.summary())
+    _say_who_did_not_look_back(seen.alone, journal, record)
+
+
+def _is_worth_another_try(outcome: Outcome[PixelTask, PixelSummary]) -> bool:
+    """Tell whether the frames before a block may be to blame that it failed."""
+    if outcome.error is None or isinstance(outcome.error, StoppedError):
+        return False
+    return outcome.item.looks_back and outcome.item.block.start > 0
+
+
+def _say_who_did_not_look_back(
+    alone: list[Block], journal: Journal, record: dict[str, Any]
+) -> None:
+    """Write down at which frames a movie is cut, since those before could not be read."""
+    record["did_not_look_back"] = [asdict(block) for block in alone[:FAILURES_SAVED_AT_ONCE]]
+    if alone:
+        first = alone[0]
+        journal.warn(
+            f"{len(alone)} blocks were searched without the frames before them, which could not be "
+            f"read (the first: {first.movie}, from frame {first.start} on): how far the specimen "
+            "moved before is not known there, and no track crosses; the next run tries again"
+        )
 
 
 def _is_one_of_first_failures(
@@ -207,6 +207,7 @@ class PassTotals:
     n_bytes: int = 0
     peak_memory_mib: float = 0.0
     busy_s: float = 0.0
+    alone: list[Block] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
 
     def add(self, summary: PixelSummary) -> None:
@@ -215,6 +216,8 @@ class PassTotals:
         self.n_reused += summary.reused
         self.n_stale += summary.stale
         self.busy_s += summary.seconds
+        if not summary.looked_back:
+            self.alone.append(summary.block)
         if not summary.reused:
             self.n_frames += summary.n_frames
         self.n_detections += summary.n_detections
@@ -251,6 +254,7 @@ def pixel_tasks(
     detect: DetectSection,
     *,
     model_print: str,
+    crystals: Mapping[str, str],
     block_mib: float,
 ) -> Iterator[PixelTask]:
     """Yield one task per block of every movie, in order; one movie's blocks at a time.
@@ -261,10 +265,13 @@ def pixel_tasks(
         What is searched, where rows are written, and the section of the settings.
     model_print
         Fingerprint of the model.
+    crystals
+        Fingerprint of each movie's crystal.
     block_mib
         Size of a block's frames [MiB].
     """
     for movie in movies:
+        crystal = crystals[movie.name]
         for start, stop in edges_of(movie, detect, block_mib):
             made_of = fingerprint(
                 "detect",
@@ -275,56 +282,7 @@ def pixel_tasks(
                 start,
                 stop,
                 model_print,
+                crystal,
             )
-            yield PixelTask(movie, Block(movie.name, start, stop), store, model_print, made_of)
-
-
-def detect_to_store(task: PixelTask) -> PixelSummary:
-    """Search one block and write its rows, unless that was done already. Computes once."""
-    began = time.perf_counter()
-    block, store = task.block, task.store
-    before = [store.block_made_of(table, block) for table in PIXEL_TABLES]
-    if all(made_of == task.made_of for made_of in before):
-        seconds = time.perf_counter() - began
-        n_frames = block.stop - block.start
-        return PixelSummary(block, n_frames, 0, 0, True, seconds, peak_memory_mib())
-    stale = any(made_of not in (None, task.made_of) for made_of in before)
-    frames, previous = read_with_halo(task.movie, block)
-    found = detect_block(
-        frames,
-        previous,
-        first_frame=block.start,
-        movie=task.movie,
-        model=_model(task.store, task.model_print),
-        neighbours=True,
-    )
-    maps.write_maps(store, block, found.maps)
-    assert found.neighbours is not None
-    rows = (found.detections, found.neighbours, found.regions, found.frames)
-    # In the order of PIXEL_TABLES, `steps` last: they say that the block is done.
-    for table, own in zip(PIXEL_TABLES, rows, strict=True):
-        store.write_block(table, block, own, task.made_of)
-    seconds = time.perf_counter() - began
-    n_found, n_bytes = len(found.detections), frames.nbytes
-    return PixelSummary(
-        block, len(frames), n_found, n_bytes, False, seconds, peak_memory_mib(), stale
-    )
-
-
-def read_with_halo(movie: Movie, block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames of `block` and the few before them (none before the first).
-
-    Returns
-    -------
-    (n, y, x) frames, and up to `HALO` before them, in the movie's own type.
-    """
-    # drift is measured against the last good frame before: some beyond the block are read with it
-    first = max(0, block.start - HALO)
-    pixels = movie.reader.read(first, block.stop)
-    return pixels[block.start - first :], pixels[: block.start - first]
-
-
-@lru_cache(maxsize=2)
-def _model(store: Store, version: str) -> Any:  # noqa: ARG001 - another version is another model
-    """Return the model of the results folder, loaded once per worker."""
-    return load_model(store, as_learned=True)
+            block = Block(movie.name, start, stop)
+            yield PixelTask(movie, block, store, model_print, crystal, made_of)

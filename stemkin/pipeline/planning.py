@@ -16,6 +16,7 @@ from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
 from stemkin.pipeline.opening import Inputs, open_inputs
+from stemkin.references import reference_crystal
 
 WORKER_BASE_MIB = 490.0
 """What a worker holds before its first block: Python and the libraries (measured)."""
@@ -178,10 +179,13 @@ def _search(
     movie: Movie, start: int, stop: int, detector: FourierDetector
 ) -> tuple[tuple[float, float], int]:
     """Return the seconds to read and to search frames, and how many detections there are."""
+    crystal = reference_crystal(movie)
     began = time.perf_counter()
     frames = movie.reader.read(start, stop)
     read = time.perf_counter()
-    found = detect_block(frames, frames[:0], first_frame=start, movie=movie, model=detector)
+    found = detect_block(
+        frames, frames[:0], first_frame=start, movie=movie, model=detector, reference=crystal
+    )
     return (read - began, time.perf_counter() - read), len(found.detections)
 
 

@@ -5,7 +5,7 @@ A movie is one task; of a large one each block is (`stemkin.pipeline.block_files
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,6 +155,7 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     every = sorted((*task.blocks, *task.failed), key=lambda block: block.start)
     failed = [unread(b, task.movie) for b in task.failed]
     steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
+    steps = without_steps_over(steps, task.failed)
     lattice_nm = _lattice_nm(steps, task.movie)
     n_detections = int(steps["n_detections"].sum())
     is_large = n_detections > ROWS_AT_ONCE
@@ -194,6 +195,18 @@ def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
         status=tables.CORRUPT, step_y=np.nan, step_x=np.nan, shift_quality=0.0, n_detections=0,
         ordered=np.nan, disordered=np.nan, vacuum=np.nan, lattice_px=np.nan,
     )  # fmt: skip
+
+
+def without_steps_over(steps: pd.DataFrame, failed: Iterable[Block]) -> pd.DataFrame:
+    """Return the frame rows of a movie, in order; no step leads out of a block that is not there.
+
+    The first step after it was measured from one of its frames, of which nobody knows where it was.
+    """
+    steps = steps.sort_values("frame", kind="stable", ignore_index=True)
+    for block in failed:
+        later = steps.index[(steps["frame"] >= block.stop) & steps["step_y"].notna()]
+        steps.loc[later[:1], ["step_y", "step_x"]] = np.nan
+    return steps
 
 
 def _tracks_of(

@@ -28,7 +28,13 @@ from pathlib import Path
 from typing import Any
 
 from stemkin.schedulers.active import available_cores
-from stemkin.schedulers.clusters import gpu_cluster, local_cluster, queue_cluster, started_by_us
+from stemkin.schedulers.clusters import (
+    PATIENT,
+    gpu_cluster,
+    local_cluster,
+    queue_cluster,
+    started_by_us,
+)
 from stemkin.schedulers.workers import check_workers
 
 log = logging.getLogger(__name__)
@@ -83,9 +89,12 @@ def connect(
 
 def _client(where: str, workers: int | None, security: Any, stack: ExitStack) -> Any:
     """Return a client for `where`; whatever is started for it is closed by `stack`."""
+    import dask
     from distributed import Client
 
     check_tcp_timeout()
+    if where in ("processes", "gpu"):
+        stack.enter_context(dask.config.set(PATIENT))
     if where == "processes":
         with started_by_us():
             return Client(stack.enter_context(local_cluster(workers or available_cores())))

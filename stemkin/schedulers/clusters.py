@@ -30,6 +30,10 @@ QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 DEAF_TO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """What every local worker does first, one that takes the place of a dead one too: the terminal's
 Ctrl-C is this process's alone."""
+PATIENT = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
+"""On a busy machine the process in the place of a dead worker takes long to start: after the usual
+15 s it would be given up, and whoever was to start it closed. Asked for as long as a cluster lives.
+"""
 ON_LOOPBACK = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 """How the clusters of this machine are started: nobody else reaches them, nor their dashboard."""
 QUEUES = {

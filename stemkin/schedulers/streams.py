@@ -126,13 +126,13 @@ def _stream_through(
 
     The scheduler blames every task of a worker that dies, so two items share the blame for what one
     of them did. Alone, an item that kills its worker again is found out, and the other one has its
-    result.
+    result. In a window of one each is alone from the start.
     """
     from distributed import KilledWorker
 
     suspects = []
     for call, outcome in _windowed(ClusterCrew(client, retries, resources), agenda, window):
-        if isinstance(outcome.error, KilledWorker):
+        if isinstance(outcome.error, KilledWorker) and window != 1:
             log.warning(
                 "a worker died under one of its blocks; they are tried again, one at a time, at "
                 "the end"

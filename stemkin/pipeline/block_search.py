@@ -1,0 +1,136 @@
+"""One block of the pixel pass, as a worker does it: read, searched beside its movie's crystal, written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from stemkin.detection import HALO, detect_block
+from stemkin.kernels.crystal.reference import Reference
+from stemkin.movie import Movie
+from stemkin.pipeline import maps
+from stemkin.pipeline.memory import peak_memory_mib
+from stemkin.pipeline.model import load_model
+from stemkin.references import is_good_frame
+from stemkin.results.crystals import read_crystal
+from stemkin.results.store import PIXEL_TABLES, Block, Store, fingerprint
+
+
+@dataclass(frozen=True)
+class PixelTask:
+    """All that a worker needs for one block: small, picklable, nothing in it is data."""
+
+    movie: Movie
+    block: Block
+    store: Store
+    model_print: str
+    crystal_print: str
+    made_of: str
+    looks_back: bool = True
+
+    def without_looking_back(self) -> PixelTask:
+        """Return the task that reads no frame but those of its block.
+
+        Its rows are stale for the next run, which tries to look back again.
+        """
+        return replace(self, looks_back=False, made_of=fingerprint(self.made_of, "alone"))
+
+
+@dataclass(frozen=True)
+class PixelSummary:
+    """What comes back to the client from one block.
+
+    `looked_back` is False where the frames before the block could not be read.
+    """
+
+    block: Block
+    n_frames: int
+    n_detections: int
+    n_bytes: int
+    reused: bool
+    seconds: float
+    peak_memory_mib: float
+    stale: bool = False
+    looked_back: bool = True
+
+
+def detect_to_store(task: PixelTask) -> PixelSummary:
+    """Search one block and write its rows, unless that was done already. Computes once."""
+    began = time.perf_counter()
+    block, store = task.block, task.store
+    before = [store.block_made_of(table, block) for table in PIXEL_TABLES]
+    if all(made_of == task.made_of for made_of in before):
+        seconds = time.perf_counter() - began
+        n_frames = block.stop - block.start
+        return PixelSummary(
+            block, n_frames, 0, 0, True, seconds, peak_memory_mib(), looked_back=task.looks_back
+        )
+    stale = any(made_of not in (None, task.made_of) for made_of in before)
+    frames = read_block(task.movie, block)
+    crystal = read_crystal(store, block.movie, task.crystal_print)
+    previous = frames[:0]
+    if task.looks_back:
+        previous = look_back(task.movie, block, crystal)
+    found = detect_block(
+        frames,
+        previous,
+        first_frame=block.start,
+        movie=task.movie,
+        model=_model(task.store, task.model_print),
+        reference=crystal,
+        neighbours=True,
+    )
+    maps.write_maps(store, block, found.maps)
+    assert found.neighbours is not None
+    rows = (found.detections, found.neighbours, found.regions, found.frames)
+    # In the order of PIXEL_TABLES, `steps` last: they say that the block is done.
+    for table, own in zip(PIXEL_TABLES, rows, strict=True):
+        store.write_block(table, block, own, task.made_of)
+    seconds = time.perf_counter() - began
+    n_found, n_bytes = len(found.detections), frames.nbytes
+    return PixelSummary(
+        block,
+        len(frames),
+        n_found,
+        n_bytes,
+        False,
+        seconds,
+        peak_memory_mib(),
+        stale,
+        looked_back=task.looks_back,
+    )
+
+
+def read_block(movie: Movie, block: Block) -> np.ndarray:
+    """Return the (n, y, x) frames of `block`, in the movie's own type."""
+    return movie.reader.read(block.start, block.stop)
+
+
+def look_back(movie: Movie, block: Block, crystal: Reference | None) -> np.ndarray:
+    """Return the frames from the last good one before `block` on, at most `HALO` of them.
+
+    Drift is measured against that one. They are read from the last one back, one at a time, so no
+    frame is read that is not needed.
+
+    Returns
+    -------
+    (k, y, x) frames in the movie's own type; none before the first block.
+    """
+    before: list[np.ndarray] = []
+    for number in range(block.start - 1, max(0, block.start - HALO) - 1, -1):
+        before.insert(0, movie.reader.read(number, number + 1))
+        if is_good_frame(before[0][0], crystal):
+            break
+    if not before:
+        return np.empty((0, *movie.shape[1:]), movie.reader.dtype)
+    return np.concatenate(before)
+
+
+@lru_cache(maxsize=2)
+def _model(store: Store, version: str) -> Any:  # noqa: ARG001 - another version is another model
+    """Return the model of the results folder, loaded once per worker."""
+    return load_model(store, as_learned=True)
