@@ -17,11 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import linalg  # noqa: F401 - for the example
+from scipy import linalg, special
 
 SLOW = 0.25
 """The series of a slower rate of leaving than this has converged after `N_TERMS` terms."""
 N_TERMS = 13
+_OVER_FACTORIAL = 1 / special.factorial(np.arange(N_TERMS + 1))
+_SLOPE_SERIES = linalg.hankel(_OVER_FACTORIAL[1:])
+"""At (a, b) 1 / (a + b + 1)!, and 0 beyond the last term."""
 
 
 def exponential_and_slopes(
@@ -41,30 +44,37 @@ def exponential_and_slopes(
     -------
     (k, k) probabilities, and (n_free, k, k) slopes.
     """
-    k, n_free, each = len(Q), len(rows), np.arange(len(rows))
+    k = len(Q)
     fastest = float(-np.diagonal(Q).min(initial=0.0))
     halvings = max(0, int(np.ceil(np.log2(max(fastest, SLOW) / SLOW))))
-    A = Q / 2.0**halvings
     q = fastest / 2.0**halvings
-    R = A + q * np.eye(k)
-    term, slope = np.eye(k), np.zeros((n_free, k, k))
-    P, slopes = term.copy(), slope.copy()
-    for n in range(1, N_TERMS + 1):
-        # The direction of a rate from i to j is +1 at (i, j) and -1 at (i, i), so that a matrix
-        # times the direction is its column i, put into column j and taken off column i.
-        slope = _times(slope, R)
-        if n_free:
-            slope[each, :, columns] += term[:, rows].T
-            slope[each, :, rows] -= term[:, rows].T
-            slope /= n
-            slopes += slope
-        term = term @ R / n
-        P += term
+    powers = _powers(Q / 2.0**halvings + q * np.eye(k))
     shrink = np.exp(-q)
-    P, slopes = shrink * P, shrink * slopes / 2.0**halvings
+    P = shrink * (_OVER_FACTORIAL @ powers.reshape(N_TERMS + 1, -1)).reshape(k, k)
+    slopes = np.zeros((len(rows), k, k))
+    if len(rows):
+        # The slope of R^n is the sum of R^a E R^b, a + b + 1 = n, whose direction E of a rate from
+        # i to j is +1 at (i, j) and -1 at (i, i): column i of R^a times row j less row i of R^b.
+        # `after` has the sums over b, each with its 1 / n!.
+        before = powers[:N_TERMS].transpose(2, 1, 0)[rows]
+        after = (_SLOPE_SERIES @ powers[:N_TERMS].reshape(N_TERMS, -1)).reshape(N_TERMS, k, k)
+        after = after.transpose(1, 0, 2)
+        slopes = (shrink / 2.0**halvings) * (before @ (after[columns] - after[rows]))
     for _ in range(halvings):
         P, slopes = P @ P, _times(slopes, P) + P @ slopes
     return P, slopes
+
+
+def _powers(R: np.ndarray) -> np.ndarray:
+    """Return the (N_TERMS + 1, k, k) powers of R, from 0; each product doubles what there is."""
+    powers = np.empty((N_TERMS + 1, *R.shape))
+    powers[0], powers[1] = np.eye(len(R)), R
+    reached = 1
+    while reached < N_TERMS:
+        further = min(reached, N_TERMS - reached)
+        powers[reached + 1 : reached + further + 1] = powers[1 : further + 1] @ powers[reached]
+        reached += further
+    return powers
 
 
 def powers_and_slopes(
