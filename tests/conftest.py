@@ -3,10 +3,19 @@
 import os
 
 import pytest
-from chaos.cluster import Cluster
 from hypothesis import HealthCheck, settings
 
 from stemkin.simulation import simulate_movie, truth_of
+
+os.environ.update(
+    DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL="500ms",
+    DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL="5s",
+    DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL="1s",
+    DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED="False",
+    DASK_DISTRIBUTED__DIAGNOSTICS__NVML="False",
+)
+"""A scheduler with two workers that wait for work looks at its clock, memory and stacks so often
+that it takes a fifth of a core; with these, of all processes that tests start, a sixtieth."""
 
 settings.register_profile(
     "stemkin",
@@ -35,15 +44,35 @@ def paper_frames(paper_movie):
 
 
 @pytest.fixture(scope="session")
-def two_processes(tmp_path_factory):
-    """The scheduler file of a real Dask cluster with two workers, each a process with one thread.
+def forked_workers():
+    """Workers of this process's local clusters are forked off one that has loaded stemkin already.
+
+    Each is a process like any other, and starts in a tenth of a second instead of four seconds of
+    computing. Environment and settings of a worker that is started anew are those of the command
+    line's tests and of the examples, which start theirs as a user does.
+    """
+    import dask
+    from distributed.utils import get_mp_context
+
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(["distributed", "stemkin.pipeline", *WORKERS_NEED])
+        yield
+
+
+WORKERS_NEED = ["pyarrow.parquet", "scipy.stats", "zarr"]
+"""What workers would import in their first task."""
+
+
+@pytest.fixture(scope="session")
+def two_processes(forked_workers):
+    """The address of a real Dask scheduler with two workers, each a process with one thread.
 
     Its workers have loaded stemkin once, for all tests that only ask whether processes agree with
     threads; who starts, kills or configures a cluster has one of its own.
     """
-    cluster = Cluster(tmp_path_factory.mktemp("two_processes"), dict(os.environ))
-    try:
-        cluster.start()
-        yield str(cluster.file)
-    finally:
-        cluster.stop()
+    from stemkin.schedulers.clusters import local_cluster, started_by_us
+
+    with started_by_us():
+        cluster = local_cluster(2)
+    with cluster:
+        yield cluster.scheduler_address

@@ -13,6 +13,8 @@ from stemkin.schedulers.clients import connect
 from stemkin.schedulers.crews import Call
 from stemkin.schedulers.streams import Agenda, stream
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def square(n):
     return n * n
