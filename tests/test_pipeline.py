@@ -96,7 +96,8 @@ def test_a_run_leaves_the_folder_that_the_design_promises(calm):
 @pytest.mark.equality
 def test_two_processes_and_threads_write_the_same_bytes(movies, calm, two_processes, tmp_path):
     with connect(two_processes):
-        assert sk.run(movies, tmp_path / "results", config=CONFIG).exit_code == 0
+        outcome = sk.run(movies, tmp_path / "results", config=CONFIG, until="kinetics")
+    assert outcome.exit_code == 0
     assert tables_of(tmp_path / "results") == tables_of(calm)
 
 
@@ -207,7 +208,7 @@ def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_pe
         kinetics={"null_controls": False, "self_check_runs": 0},
     )
     with connect("synchronous"):
-        sk.run(movies, tmp_path / "results", config=config)
+        sk.run(movies, tmp_path / "results", config=config, until="kinetics")
     for table in ("detections", "frames", "tracks"):
         pd.testing.assert_frame_equal(
             rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True
@@ -270,7 +271,7 @@ def test_a_second_run_reads_no_pixel_and_changes_no_byte(movies, calm, tmp_path,
     shutil.copytree(calm, again)
     let_no_pixel_be_read(monkeypatch)
     with connect("threads", workers=2):
-        sk.run(movies, again, config=CONFIG)
+        sk.run(movies, again, config=CONFIG, until="kinetics")
     assert tables_of(again) == tables_of(calm)
     assert journal(again)["blocks"]["reused"] == journal(again)["blocks"]["total"] == 6
 
@@ -296,7 +297,8 @@ def test_a_kinetics_setting_changes_numbers_without_reading_pixels(
     shutil.copytree(calm, again)
     let_no_pixel_be_read(monkeypatch)
     with connect("threads", workers=2):
-        sk.run(movies, again, config=QUICK.with_values(kinetics={"max_lag_frames": 3}))
+        quick = QUICK.with_values(kinetics={"max_lag_frames": 3})
+        sk.run(movies, again, config=quick, until="kinetics")
     assert pd.read_parquet(again / "msd.parquet")["lag_frames"].max() <= 3
     assert journal(again)["stages"]["link"]["reused"] == 2
 
@@ -316,7 +318,7 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
         '[split]\nV_S = 2\n[merge]\nMo = ["Mo_W", "Mo_W+V_S"]\n[rename]\n"V_S (1)" = "clear"'
     )
     with connect("threads", workers=2):
-        pipeline.resume(again, classes=file, config=QUICK)
+        pipeline.resume(again, classes=file, config=QUICK, stages=("link", "kinetics"))
     after = pd.read_parquet(again / "classes.parquet").set_index("class_id")["name"]
     assert {"Mo", "clear", "V_S (2)"} <= set(after)
     before = rows_of(calm, "detections")["class_id"].map(names).replace(kinds)
@@ -331,7 +333,8 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
         assert set(now.dropna()) <= set(after)
     assert set(pd.read_parquet(again / "strain.parquet")["class_id"]) <= set(after.index)
     with connect("threads", workers=2):
-        sk.run(movies, again, config=QUICK)  # a run that goes on keeps the edits, and reads nothing
+        # a run that goes on keeps the edits, and reads nothing
+        sk.run(movies, again, config=QUICK, until="link")
     assert set(pd.read_parquet(again / "classes.parquet")["name"]) == set(after)
     assert journal(again)["stages"]["name"] | {"seconds": 0} == {
         "status": "done",
@@ -340,7 +343,7 @@ def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_ba
         "blocks": 0,
     }
     with connect("threads", workers=2):
-        pipeline.resume(again, classes={}, config=CONFIG)
+        pipeline.resume(again, classes={}, config=CONFIG, stages=("link", "kinetics"))
     assert tables_of(again) == tables_of(calm)
 
 
@@ -370,7 +373,7 @@ def test_a_lost_map_is_drawn_again(movies, calm, tmp_path):
     shutil.copytree(calm, again)
     shutil.rmtree(again / "maps" / "movie 1.zarr")
     with connect("threads", workers=2):
-        sk.run(movies, again, config=CONFIG)
+        sk.run(movies, again, config=CONFIG, until="detect")
     maps = [zarr.open_array(f"{folder}/maps/movie 1.zarr", mode="r")[:] for folder in (again, calm)]
     np.testing.assert_array_equal(*maps)
     assert journal(again)["blocks"]["reused"] == 3
@@ -385,7 +388,7 @@ def test_a_lost_or_torn_file_is_made_again(movies, calm, tmp_path):
     torn = again / "tracks" / "movie 2" / "000000000-000000004.parquet"
     torn.write_bytes(torn.read_bytes()[:100])
     with connect("threads", workers=2):
-        sk.run(movies, again, config=CONFIG)
+        sk.run(movies, again, config=CONFIG, until="kinetics")
     assert tables_of(again) == tables_of(calm)
     assert journal(again)["blocks"]["reused"] == 5
 
@@ -403,13 +406,13 @@ def test_a_block_that_fails_is_listed_and_the_rest_goes_on_until_a_later_run_hea
     out = tmp_path / "results"
     with connect("threads", workers=2), monkeypatch.context() as patch:
         patch.setattr(block_search, "read_block", broken_disk)
-        outcome = sk.run(movies, out, config=QUICK)
+        outcome = sk.run(movies, out, config=QUICK, until="link")
     assert outcome.exit_code == 3
     assert outcome.problems == ["movie 1, frames 4 to 7: OSError: [Errno 5] Input/output error"]
     frames = rows_of(out, "frames").query("movie == 'movie 1'")
     assert frames["status"].tolist() == ["ok"] * 4 + ["corrupt"] * 4 + ["ok"] * 2
     with connect("threads", workers=2):
-        assert sk.run(movies, out, config=CONFIG).exit_code == 0
+        assert sk.run(movies, out, config=CONFIG, until="kinetics").exit_code == 0
     assert tables_of(out) == tables_of(calm)
 
 
@@ -423,12 +426,33 @@ def test_old_rows_of_a_block_that_now_fails_are_gone(movies, calm, tmp_path, mon
     (out / "steps" / "movie 1" / "000000004-000000008.parquet").unlink()
     with connect("threads", workers=2), monkeypatch.context() as patch:
         patch.setattr(block_search, "read_block", broken_disk)
-        assert sk.run(movies, out, config=QUICK).exit_code == 3
+        assert sk.run(movies, out, config=QUICK, until="link").exit_code == 3
     for table in PIXEL_TABLES:
         files = {path.name for path in (out / table / "movie 1").iterdir()}
         assert files == {"000000000-000000004.parquet", "000000008-000000010.parquet"}, table
     tracks_left = rows_of(out, "tracks").query("movie == 'movie 1'")
     assert not tracks_left["frame"].between(4, 7).any()
+
+
+def test_a_stage_that_no_run_has_is_refused_with_those_that_it_has(movies, calm, tmp_path):
+    with pytest.raises(ValueError, match="until names no stage 'tracks'; use one of detect, link,"):
+        sk.run(movies, tmp_path / "results", config=CONFIG, until="tracks")
+    assert not (tmp_path / "results").exists()
+    with pytest.raises(ValueError, match="stages names no stage 'detect'; use one of link, kine"):
+        pipeline.resume(calm, stages=("detect",))
+
+
+@pytest.mark.parametrize(("until", "follow"), [("link", []), ("kinetics", ["kinetics"])])
+def test_a_run_ends_with_the_stage_that_it_is_told(movies, calm, tmp_path, until, follow):
+    out = shutil.copytree(calm, tmp_path / "results")
+    for table in (*out.glob("*.parquet"), out / "report.html"):
+        table.unlink()
+    with connect("threads", workers=2):
+        assert sk.run(movies, out, config=QUICK, until=until).exit_code == 0
+    done = [name for name, stage in journal(out)["stages"].items() if stage["status"] == "done"]
+    assert [stage for stage in done if stage in ("kinetics", "report")] == follow
+    assert (out / "transitions.parquet").exists() == (until == "kinetics")
+    assert not (out / "report.html").exists()
 
 
 def test_another_model_makes_every_block_stale(movies, calm, tmp_path):
@@ -558,7 +582,7 @@ def test_a_run_says_what_it_kept_what_was_stale_and_what_was_new(movies, calm, t
     shutil.copytree(calm, again)
     (again / "steps" / "movie 1" / "000000004-000000008.parquet").unlink()
     with connect("threads", workers=2):
-        said = sk.run(movies, again, config=CONFIG).describe()
+        said = sk.run(movies, again, config=CONFIG, until="link").describe()
         assert "blocks: 5 of 6 were done before and kept, 1 was new" in said
         other = CONFIG.with_values(learn={"seed": 5, "n_frames": 3})
         assert (

@@ -49,6 +49,8 @@ from stemkin.schedulers.active import active_client
 
 __all__ = ["Inputs", "RunOutcome", "RunPlan", "learn_model", "open_inputs", "plan", "resume", "run"]
 
+AFTER_PIXELS = ("link", "kinetics", "report")
+"""The stages that follow the search of all frames."""
 MEMORY_TOLERANCE = 1.1
 """A worker may hold so much more than was projected before the run says so."""
 
@@ -84,7 +86,8 @@ def run(
     fresh
         Remove what the folder holds and start over.
     until
-        ``"detect"`` stops before tracks are linked.
+        The last stage: ``"detect"`` stops before tracks are linked, ``"link"`` before numbers,
+        ``"kinetics"`` before the report. By default the report.
     classes
         How classes are renamed, merged or split (`stemkin.learning.edits`): a file, or what it
         says; an empty mapping takes back what was said before, None keeps it.
@@ -101,14 +104,14 @@ def run(
     Raises
     ------
     ValueError
-        If no movie can be used, the folder belongs to another run, or blocks do not fit the
-        workers' memory.
+        If no movie can be used, the folder belongs to another run, blocks do not fit the workers'
+        memory, or no stage is called `until`.
     StoppedError
         If the results folder cannot be written any more, a store does not answer, or the scheduler
         is gone; what is done is kept.
     """
     config, watch, edits = config or RunConfig(), watch or Unwatched(), _said(classes)
-    store = Store.at(out)
+    store, stages = Store.at(out), _stages_until(until)
     found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config, results=out)
     client = active_client()
     with locked(store), ExitStack() as stack:
@@ -136,7 +139,6 @@ def run(
             )
         with journal.stage("detect") as record:
             record["projected_peak_memory_mib"] = round(projected_mib, 1)
-            stages = () if until == "detect" else ("link", "kinetics", "report")
             completions = Completions(store, journal, config) if stages else None
             run_pixel_pass(
                 found.movies,
@@ -169,7 +171,7 @@ def judge_memory(record: Mapping[str, Any], journal: Journal) -> None:
 def resume(
     out: str | PathLike[str],
     *,
-    stages: Sequence[str] = ("link", "kinetics", "report"),
+    stages: Sequence[str] = AFTER_PIXELS,
     config: RunConfig | None = None,
     classes: Edits | str | PathLike[str] | None = None,
     watch: Watch | None = None,
@@ -181,8 +183,11 @@ def resume(
     Raises
     ------
     ValueError
-        If `out` is no results folder, or its movies were never searched.
+        If `out` is no results folder, its movies were never searched, or no stage that follows the
+        pixels is called like one of `stages`.
     """
+    for stage in stages:
+        _check_stage("stages", stage, AFTER_PIXELS)
     store, edits = Store.at(out), _said(classes)
     with locked(store), logged(store, active_client()):
         journal = Journal.read(store)
@@ -217,6 +222,7 @@ def _tables_and_report(
             compute_kinetics(store, journal, config, record)
         with journal.stage("self_check") as record:
             check_oneself(store, journal, config, record)
+    if "link" in stages or "kinetics" in stages:
         store.remove(SO_FAR)
     if found is not None:
         write_gallery(store, found.movies, journal)
@@ -228,6 +234,21 @@ def _tables_and_report(
         with journal.stage("report"):
             report = str(write_report(store.root))
     return RunOutcome(store.root, code, problems, report, journal.content["blocks"])
+
+
+def _stages_until(last: str | None) -> Sequence[str]:
+    """Return the stages that follow the pixels, up to the one that is the last."""
+    if last is None:
+        return AFTER_PIXELS
+    _check_stage("until", last, ("detect", *AFTER_PIXELS))
+    return AFTER_PIXELS[: ("detect", *AFTER_PIXELS).index(last)]
+
+
+def _check_stage(said_as: str, stage: str, known: Sequence[str]) -> None:
+    """Check that a stage is among the `known`."""
+    if stage not in known:
+        msg = f"{said_as} names no stage {stage!r}; use one of {', '.join(known)}"
+        raise ValueError(msg)
 
 
 def _said(classes: Edits | str | PathLike[str] | None) -> Edits | None:
