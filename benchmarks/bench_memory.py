@@ -35,7 +35,7 @@ import stemkin as sk
 from stemkin import tables
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
-from stemkin.pipeline import Inputs, block_search, memory, pixels, plan, run
+from stemkin.pipeline import Inputs, block_search, memory, pixels, plan_run, run
 from stemkin.readers import Calibration
 from stemkin.results.journal import machine
 from stemkin.results.store import PIXEL_TABLES
@@ -181,7 +181,7 @@ def one_run(
                 time.sleep(0.05)
             began = time.perf_counter()
             inputs = archive(gb)
-            planned = plan(inputs, workers=workers, look=True)
+            planned = plan_run(inputs, workers=workers, look=True)
             plan_s = time.perf_counter() - began
             meter, began, ended = Meter(scheduler.pid, first_gb), time.perf_counter(), "whole"
             with sk.connect(str(file)) as client:

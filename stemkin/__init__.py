@@ -58,6 +58,7 @@ _ROOM_OF = {
     "open_results": "results.reading",
     "orientations": "kinetics",
     "phases": "order",
+    "plan": "selfcheck.planning",
     "populations": "kinetics",
     "Question": "rows.passes",
     "read_detections": "results.reading",

@@ -64,6 +64,7 @@ from stemkin.rows.passes import answers as answers
 from stemkin.rows.whole import gather_tracks as gather_tracks
 from stemkin.schedulers.clients import connect as connect
 from stemkin.scoring import score as score
+from stemkin.selfcheck.planning import plan as plan
 from stemkin.simulation import simulate_archive as simulate_archive
 from stemkin.simulation import simulate_movie as simulate_movie
 from stemkin.simulation import truth_of as truth_of

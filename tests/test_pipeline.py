@@ -495,7 +495,7 @@ def test_an_object_store_holds_the_same_tables(movies, calm):
 
 
 def test_a_plan_counts_what_a_run_will_do(movies):
-    planned = pipeline.plan(movies, config=CONFIG)
+    planned = pipeline.plan_run(movies, config=CONFIG)
     assert (planned.n_movies, planned.n_frames, planned.n_blocks) == (2, 20, 6)
     assert planned.n_bytes == 20 * 128 * 128 * 2
     assert planned.largest_block_mib == 4 * 128 * 128 * 2 / 2**20
@@ -614,7 +614,7 @@ def test_a_measured_peak_stands_beside_the_projected_one(calm):
 
 
 def test_a_plan_with_a_look_says_time_and_bytes_to_write(movies):
-    one, two = (pipeline.plan(movies, config=CONFIG, workers=n, look=True) for n in (1, 2))
+    one, two = (pipeline.plan_run(movies, config=CONFIG, workers=n, look=True) for n in (1, 2))
     assert "time: about" in one.describe()
     assert one.bytes_to_write > 0
     assert one.sample.n_frames == 20
@@ -628,7 +628,7 @@ def test_a_terabyte_is_planned_in_seconds():
 
     movie = simulate_movie("paper", n_frames=2_100_000, shape=(512, 512))
     began = time.process_time()
-    planned = pipeline.plan(Inputs([movie.source], [movie], []), workers=2, look=True)
+    planned = pipeline.plan_run(Inputs([movie.source], [movie], []), workers=2, look=True)
     assert time.process_time() - began < 10
     assert planned.n_bytes > 1e12
     assert planned.n_blocks == 16407

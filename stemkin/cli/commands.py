@@ -32,6 +32,7 @@ from stemkin.cli.options import (
     TimeAxis,
     Workers,
 )
+from stemkin.cli.plan import plan_command
 from stemkin.errors import BAD_USAGE, INCOMPLETE
 
 app = typer.Typer(
@@ -101,10 +102,10 @@ def run_command(
         config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector
     ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
     if dry_run:
-        from stemkin.pipeline import plan
+        from stemkin.pipeline import plan_run
         from stemkin.schedulers.active import available_cores
 
-        planned = plan(inputs, config=settings, workers=workers or available_cores(), look=True)
+        planned = plan_run(inputs, config=settings, workers=workers or available_cores(), look=True)
         typer.echo(planned.describe())
         return
     run_to_the_end(
@@ -118,6 +119,9 @@ def run_command(
         classes=classes,
         performance_report=performance_report,
     )
+
+
+app.command("plan")(plan_command)
 
 
 @app.command("demo")

@@ -35,7 +35,7 @@ from stemkin.pipeline.opening import Inputs, open_inputs
 from stemkin.pipeline.outcome import RunOutcome, problems_of
 from stemkin.pipeline.phases import follow_phases
 from stemkin.pipeline.pixels import run_pixel_pass
-from stemkin.pipeline.planning import RunPlan, plan
+from stemkin.pipeline.planning import RunPlan, plan_run
 from stemkin.pipeline.readiness import check_ready
 from stemkin.pipeline.self_check import check_oneself
 from stemkin.pipeline.tracks import link_movies
@@ -47,7 +47,16 @@ from stemkin.results.log import logged, performance_reported
 from stemkin.results.store import Store
 from stemkin.schedulers.active import active_client
 
-__all__ = ["Inputs", "RunOutcome", "RunPlan", "learn_model", "open_inputs", "plan", "resume", "run"]
+__all__ = [
+    "Inputs",
+    "RunOutcome",
+    "RunPlan",
+    "learn_model",
+    "open_inputs",
+    "plan_run",
+    "resume",
+    "run",
+]
 
 AFTER_PIXELS = ("link", "kinetics", "report")
 """The stages that follow the search of all frames."""

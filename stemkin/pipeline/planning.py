@@ -100,7 +100,7 @@ class RunPlan:
 
 
 @one_thread
-def plan(
+def plan_run(
     inputs: str | PathLike[str] | Sequence[str | PathLike[str]] | Inputs,
     *,
     config: RunConfig | None = None,
