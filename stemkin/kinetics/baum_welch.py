@@ -9,7 +9,7 @@ Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966), with the generator as what is m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -287,15 +287,16 @@ class BaumWelch:
         powers = {key: np.maximum(at_time[i], 0.0) for key, i in self.position.items()}
         words: Any = {"group": self.group, "states": self.states, "powers": powers}
         words |= {"confusion": at.confusion, "odds": self.wrong.odds, "kept": at.kept}
-        expectation = partial(_expectation, start=self.start, **words)
+        expectation: Callable[[Any], Sums] = partial(_expectation, start=self.start, **words)
         if all(isinstance(part, Mapping) for part in self.names):
             sums = added([expectation(part) for part in self.names])
         else:
             sums = sum_over(self.names, expectation)
-        counts, held = np.zeros((len(self.distinct), self.k, self.k)), {}
+        counts = np.zeros((len(self.distinct), self.k, self.k))
+        held: dict[int, np.ndarray] = {}
         for (movie, gap), i in sorted(self.position.items()):
             counts[i] += total(sums["counts", movie, gap])
-            held[gap] = held.get(gap, 0.0) + total(sums["held", movie, gap])
+            held[gap] = held.get(gap, np.zeros(2)) + total(sums["held", movie, gap])
         value = float(total(sums["log_likelihood",])) + log_prior(at.confusion, self._measured())
         return Looked(value, counts, total(sums["start",]), held, total(sums["drawn",]))
 

@@ -223,7 +223,7 @@ def _classes_meant(
     seen = pd.Series(0, index=classes.index)
     if "n_detections" in classes.columns:
         seen = classes["n_detections"]
-    name = str(names[seen[pairs.index].astype(float).idxmax()])
+    name = str(pairs.iloc[int(seen[pairs.index].astype(float).argmax())])
     return (known.class_id(name.rpartition("+")[0]), known.class_id(name)), name
 
 
@@ -305,7 +305,8 @@ def _fitted(counts: np.ndarray, times: np.ndarray, confidence: float) -> _Fitted
         ends = problem.intervals(x, confidence=confidence)
         for name, *own in zip(names, endless(x), *ends, strict=True):
             if name not in found:  # else of the fit with one rotation, which has fewer numbers
-                found[name] = tuple(float(v) / unit for v in own)
+                rate, low, high = (float(v) / unit for v in own)
+                found[name] = (rate, low, high)
     p_value = np.nan
     if seen[1]:
         p_value = float(special.chdtrc(1, max(2 * (heights[1] - heights[0]), 0.0)))

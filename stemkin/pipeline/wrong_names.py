@@ -37,5 +37,6 @@ def names_tested(
     names = ("hidden_transitions", "name_errors")
     if not asking.settings.correct_names or len(seen) < 2:
         return {name: tables.empty(name) for name in names}
-    found = name_errors(timed, class_ids=seen, **confusion.among(seen), **asking.words)
+    words: dict[str, Any] = confusion.among(seen) | asking.words
+    found = name_errors(timed, class_ids=seen, **words)
     return dict(zip(names, (found.hidden, found.table), strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -122,8 +121,8 @@ def _bias_row(results: Results, row: pd.Series) -> Row:
 
 def _coverage_row(results: Results, row: pd.Series) -> Row:
     """Return the coverage [%] with the interval of the share of replicas that it is."""
-    ends = 100 * np.array([row["coverage"], row["coverage_low"], row["coverage_high"]], float)
-    quantity = Quantity(*(float(end) for end in ends), "%", given_exponent=0)
+    share, low, high = (100 * float(row[f"coverage{end}"]) for end in ("", "_low", "_high"))
+    quantity = Quantity(share, low, high, "%", given_exponent=0)
     return _row(results, row, quantity, (f"{int(row['n_runs']):,} of {int(row['n_asked']):,}",))
 
 

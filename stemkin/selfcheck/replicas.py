@@ -208,7 +208,8 @@ def _estimates(
 ) -> pd.DataFrame:
     """Return what `n` replicas of the experiment say, all but corrected names."""
     tracks = simulate_tracks(world, movies, n_replicas=n, seed=tuple(seed))
-    words = {"experiment": tracks.experiment, "by": "replica", "confidence": asked.confidence}
+    words: dict[str, Any] = {"experiment": tracks.experiment, "by": "replica"}
+    words["confidence"] = asked.confidence
     questions: list[Any] = [transitions.question(tracks.rows, lag_frames=asked.lag_frames, **words)]
     moving = _moving(world)
     if moving and asked.methods:
@@ -236,7 +237,8 @@ def _estimates(
 def _best_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``abundances`` with the corrected `number`, or that as seen where no gap tells it."""
     known = table["corrected_number"].notna()
-    columns = {"method": "tracks", "number": table["corrected_number"].fillna(table["mean_number"])}
+    columns: dict[str, Any] = {"method": "tracks"}
+    columns["number"] = table["corrected_number"].fillna(table["mean_number"])
     for end in ("low", "high"):
         columns[end] = table[f"corrected_{end}"].where(known, table[end])
     return table.assign(**columns)

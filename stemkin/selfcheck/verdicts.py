@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -49,10 +49,11 @@ def judged_estimates(
     `n_runs` how many replicas had an answer, of `n_asked`.
     """
     parts = []
-    for key, own in estimates.groupby(list(KEYS), sort=True):
+    for found, own in estimates.groupby(list(KEYS), sort=True):
+        key = cast("tuple[str, int, int, str]", found)
         quantity, class_id, to_id, _ = key
         if (quantity, class_id, to_id) in truths:
-            words = dict(zip(KEYS, key, strict=True))
+            words: dict[str, Any] = dict(zip(KEYS, key, strict=True))
             numbers = _numbers(own, truths[quantity, class_id, to_id])
             parts.append(words | numbers | {"n_asked": n_asked[quantity], "share": share})
     if not parts:

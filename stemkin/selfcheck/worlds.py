@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def _mean_area_nm2(run: RunNumbers) -> float:
     return float((area * movies["n_frames"]).sum() / movies["n_frames"].sum())
 
 
-def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, object], float]:
+def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, Any], float]:
     """Return how the classes move, in words of `TrackWorld`, and the error of their places [nm].
 
     A class moves whose D is above 0 by its interval; by hops where hops were quoted.
@@ -116,7 +117,7 @@ def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, object], flo
             hops[place] = 4 * float(best["D_nm2_per_s"]) / run.hop_length_nm**2
         else:
             D[place] = float(best["D_nm2_per_s"])
-    words: dict[str, object] = {"hop_rates_per_s": tuple(hops), "D_nm2_per_s": tuple(D)}
+    words: dict[str, Any] = {"hop_rates_per_s": tuple(hops), "D_nm2_per_s": tuple(D)}
     if run.hop_length_nm is not None:
         words["hop_length_nm"] = run.hop_length_nm
     if not errors:

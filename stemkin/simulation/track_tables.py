@@ -26,7 +26,7 @@ is asked of `simulate_movie`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -239,7 +239,8 @@ def simulate_tracks(
         raise ValueError(msg)
     rng = np.random.default_rng(seed)
     parts, known = [], []
-    for movie in movies.to_dict("records"):
+    records = cast("list[dict[str, Any]]", movies.to_dict("records"))
+    for movie in records:
         watched = _Watched.of(world, movie)
         rows = watched.rows(n_replicas, rng)
         names = np.array([f"{i:04d} {movie['movie']}" for i in range(n_replicas)], dtype=object)
