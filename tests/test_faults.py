@@ -306,7 +306,8 @@ def test_a_frame_that_kills_its_reader_costs_its_block_and_nothing_else(model, t
     assert said["stages"]["crystals"]["left_out"] == {"movie 7": [7]}
     alone = said["stages"]["detect"]["did_not_look_back"]
     assert [(b["movie"], b["start"]) for b in alone] == [("movie 7", 8)]
-    assert len(said["warnings"]) == 2, "what was left out, and who did not look back"
+    told = [one for one in said["warnings"] if "could not be read" in one]
+    assert len(told) == 2, "what was left out, and who did not look back"
     with connect("threads", workers=2):
         assert sk.run(inputs(deadly=False), out, until="detect", **words).exit_code == 0
         sk.run(inputs(deadly=False), tmp_path / "calm", until="detect", **words)

@@ -20,6 +20,7 @@ lattice is described by raw crops, whose classes do not carry over to other rota
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -44,6 +45,17 @@ __all__ = ["DETECTORS", "Model", "learn", "learn_detector", "sample_frames", "wi
 
 DETECTORS = ("fourier", "network", "paper")
 """The detectors that `learn` knows by name."""
+
+NOTHING_LEARNED = (
+    "Nothing significant was learned of what the missing atoms of these movies look like, so a "
+    "general filter looks for them. It sees fewer of the weak ones: of simulated S vacancies it "
+    "finds .43 where a learned detector finds .57 at a quarter of the usual dose, and hardly any "
+    "where that finds .90 under strong contamination. More frames to learn from (n_frames in "
+    "[learn]) or a model learned on similar movies (--model) may cure it."
+)
+"""What is said, first, where the detector has no observer."""
+
+logger = logging.getLogger(__name__)
 
 
 @one_thread
@@ -173,7 +185,10 @@ def _learned_observer(
     """
     read = (movies[i].reader.read(frame, frame + 1) for i, frame in frames)
     good = (pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK)
-    return detector.learned_from(good)
+    learned = detector.learned_from(good)
+    if learned.observer is None:
+        logger.warning(NOTHING_LEARNED)
+    return learned
 
 
 @one_thread

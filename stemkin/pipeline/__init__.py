@@ -38,6 +38,7 @@ from stemkin.pipeline.pixels import run_pixel_pass
 from stemkin.pipeline.planning import RunPlan, plan_run
 from stemkin.pipeline.readiness import check_ready
 from stemkin.pipeline.self_check import check_oneself
+from stemkin.pipeline.sensitivity import say_what_was_learned
 from stemkin.pipeline.tracks import link_movies
 from stemkin.progress import Unwatched, Watch
 from stemkin.report import write_report
@@ -146,6 +147,7 @@ def run(
             crystals = find_crystals(
                 found.movies, store, config.run.retries, journal, record, watch
             )
+        say_what_was_learned(found.movies, store, crystals, journal)
         with journal.stage("detect") as record:
             record["projected_peak_memory_mib"] = round(projected_mib, 1)
             completions = Completions(store, journal, config) if stages else None

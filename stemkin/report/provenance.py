@@ -131,6 +131,9 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("command", str(run.get("command") or "")),
         ("input", listed),
     ]
+    learned = mapping_in(mapping_in(run, "stages"), "learn").get("sensitivity")
+    if isinstance(learned, list):
+        facts.append(("what was learned", ". ".join(map(str, learned))))
     for key, value in mapping_in(run, "machine").items():
         name = MACHINE.get(str(key), str(key).replace("_", " "))
         facts.append((name, _short(value)))

@@ -1,0 +1,105 @@
+"""What a run says of its detector: how clearly it sees the weakest defects, or what it does without.
+
+>>> missed_share(depth=5.1, false_positives=1.0, n_sites=2700).__round__(3)
+0.042
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
+from stemkin.kernels.crystal.reference import Reference
+from stemkin.kernels.detection.defects import shares_of, site_threshold
+from stemkin.learning import NOTHING_LEARNED
+from stemkin.movie import Movie
+from stemkin.pipeline.model import load_model
+from stemkin.results.crystals import read_crystal
+from stemkin.results.journal import Journal
+from stemkin.results.store import Store
+
+LOOKED_AT = 8
+"""The crystals of so many movies are looked at for one whose sites can be counted."""
+
+COLUMNS = {METAL: "brighter", CHALCOGEN: "dimmer"}
+"""What the two kinds of columns of a honeycomb are called."""
+
+
+def say_what_was_learned(
+    movies: Sequence[Movie], store: Store, crystals: Mapping[str, str], journal: Journal
+) -> None:
+    """Write into ``run.json`` how clearly the detector sees missing atoms, or warn that it learned
+    nothing of them.
+
+    Parameters
+    ----------
+    movies, store
+        What is searched, and where the model and the crystals stand.
+    crystals
+        Fingerprint of each movie's crystal.
+    journal
+        Its stage ``learn`` gets an entry ``sensitivity``; a warning goes before all others.
+    """
+    detector = load_model(store, as_learned=True).detector
+    seen = _honeycomb_of(movies, store, crystals)
+    if not isinstance(detector, FourierDetector) or seen is None:
+        return
+    movie, crystal = seen
+    if detector.observer is None:
+        journal.content["warnings"].insert(0, NOTHING_LEARNED)
+        return
+    n_sites = round(abs(float(np.linalg.det(crystal.basis))) * movie.shape[1] * movie.shape[2])
+    shares, said = shares_of(detector.observer), []
+    for which, columns in COLUMNS.items():
+        if detector.observer.knows(which) and detector.snr is None:
+            depth = float(detector.observer.depths[which])
+            asked = shares[which, -1] * detector.false_positives_per_frame
+            missed = missed_share(depth, asked, n_sites)
+            said.append(_sentence(columns, depth, missed, detector.false_positives_per_frame))
+    journal.content["stages"]["learn"]["sensitivity"] = said
+
+
+def missed_share(depth: float, false_positives: float, n_sites: int) -> float:
+    """Return the share of defects that stay below the threshold of so many false positives.
+
+    Parameters
+    ----------
+    depth
+        By how many standard deviations such a defect stands out on average.
+    false_positives
+        How many of the sites without a defect exceed the threshold in a frame.
+    n_sites
+        Sites of a frame.
+    """
+    from scipy.special import ndtr
+
+    return float(ndtr(site_threshold(false_positives, n_sites) - depth))
+
+
+def _honeycomb_of(
+    movies: Sequence[Movie], store: Store, crystals: Mapping[str, str]
+) -> tuple[Movie, Reference] | None:
+    """Return the first movie whose crystal is a honeycomb, and the crystal."""
+    for movie in islice(movies, LOOKED_AT):
+        crystal = read_crystal(store, movie.name, crystals[movie.name])
+        if crystal is not None and crystal.cell is not None and crystal.cell.is_honeycomb:
+            return movie, crystal
+    return None
+
+
+def _sentence(columns: str, depth: float, missed: float, false_positives: float) -> str:
+    """Say how clearly missing atoms of one kind of columns stand out, and how many are missed."""
+    share = "hardly any is"
+    if missed > 0.2:
+        share = f"{100 * missed:.0f} % are"
+    elif missed > 1e-4:
+        share = f"one in {math.floor(1 / missed):,} is"
+    return (
+        f"A dark defect on the {columns} columns stands {depth:.1f} standard deviations over the "
+        f"noise; {share} missed in a frame that may show {false_positives:g} false ones"
+    )

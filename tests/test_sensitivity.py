@@ -1,0 +1,66 @@
+"""A run says how clearly its detector sees missing atoms, or, on top, that it learned nothing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stemkin as sk
+from stemkin.config import RunConfig
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
+from stemkin.kernels.detection.observer import GRID, Observer
+from stemkin.learning import NOTHING_LEARNED
+from stemkin.pipeline import Inputs
+from stemkin.pipeline.sensitivity import missed_share
+from stemkin.report import write_report
+from stemkin.simulation import simulate_movie
+
+CONFIG = RunConfig().with_values(detect={"frames_per_block": 2})
+
+
+@pytest.fixture(scope="module")
+def movie():
+    return simulate_movie("paper", n_frames=2, shape=(96, 96), seed=3, name="movie")
+
+
+@pytest.fixture(scope="module")
+def model(movie):
+    return sk.learn(movie, n_frames=1, detector=FourierDetector())
+
+
+def said_of(movie, model, folder):
+    model.save(folder / "model")
+    sk.run(Inputs(["one"], [movie], []), folder / "out", config=CONFIG, model=folder / "model", until="detect")  # fmt: skip
+    text = Path(write_report(str(folder / "out"))).read_text(encoding="utf-8")
+    return json.loads((folder / "out" / "run.json").read_text()), text
+
+
+def test_a_run_that_learned_nothing_says_first_what_that_costs(movie, model, tmp_path):
+    run, report = said_of(movie, model, tmp_path)
+    assert run["warnings"][0] == NOTHING_LEARNED
+    assert "sensitivity" not in run["stages"]["learn"]
+    assert "Nothing significant was learned" in report
+
+
+def test_a_run_says_how_clearly_its_observer_sees(movie, model, tmp_path):
+    weights = np.zeros((2, len(GRID)))
+    weights[CHALCOGEN, len(GRID) // 2] = -1.0
+    depths = np.full(2, np.nan)
+    depths[CHALCOGEN] = 5.0
+    observer = Observer(weights, weights, depths, np.ones(2))
+    assert not observer.knows(METAL)
+    seeing = replace(model, detector=replace(model.detector, observer=observer))
+    run, report = said_of(movie, seeing, tmp_path)
+    assert NOTHING_LEARNED not in run["warnings"]
+    (said,) = run["stages"]["learn"]["sensitivity"]
+    assert said.startswith("A dark defect on the dimmer columns stands 5.0 standard deviations")
+    assert said in report
+
+
+def test_the_share_that_is_missed_follows_from_depth_and_threshold():
+    assert missed_share(3.3724, 1.0, 2700) == pytest.approx(0.5, abs=1e-3)
+    assert missed_share(3.3724 + 1.6449, 1.0, 2700) == pytest.approx(0.05, abs=1e-3)
+    assert missed_share(5.0, 1.0, 100) < missed_share(5.0, 1.0, 10_000)
