@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import stemkin as sk
-from stemkin.kernels.chains.hidden_markov import expected_counts
+from stemkin.kernels.chains.hidden_markov import UNITS, expected_counts
 from stemkin.kernels.chains.wrong_names import likeliest_kept, said_confusion
 from stemkin.kinetics import hidden_states, hidden_transitions, name_errors
 from stemkin.kinetics.name_tests import said_of_names
@@ -75,10 +75,10 @@ def test_sums_over_names_that_last_are_those_of_every_history_written_out():
         name=names,
         kept=np.array([kept]),
     )
-    np.testing.assert_allclose(found.log_likelihood, np.log(total))
-    np.testing.assert_allclose(found.counts[0, 0], counts / total)
-    np.testing.assert_allclose(found.held[0, 0], held / total)
-    np.testing.assert_allclose(found.drawn[0], drawn / total)
+    np.testing.assert_allclose(found.log_likelihood[0] / UNITS, np.log(total))
+    np.testing.assert_allclose(found.counts[0] / UNITS, counts / total, atol=1e-8)
+    np.testing.assert_allclose(found.held[0] / UNITS, held / total, atol=1e-8)
+    np.testing.assert_allclose(found.drawn / UNITS, drawn / total, atol=1e-8)
 
 
 def test_how_long_names_are_kept_follows_from_gaps_of_any_length():

@@ -9,7 +9,7 @@ Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966), with the generator as what is m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import linalg, special
 
 from stemkin.kernels.chains.generator import Generator, generator_at
-from stemkin.kernels.chains.hidden_markov import expected_counts
+from stemkin.kernels.chains.hidden_markov import UNITS, expected_counts
 from stemkin.kernels.chains.rate_intervals import probability_interval
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.chains.wrong_names import (
@@ -30,16 +30,18 @@ from stemkin.kernels.chains.wrong_names import (
     log_prior,
     marginal_information,
 )
-from stemkin.kernels.common.exact import slices, total
 from stemkin.rows.groups import Key
 from stemkin.rows.passes import Sums, added, sum_over
 
 MAX_STEPS = 300
-STRIP_TRACKS = 1024
 CLOSE_ENOUGH = 1e-7
 """Baum and Welch's steps end when the log-likelihood gains less than this for each track, of at
 most `MANY` tracks."""
 MANY = 10_000
+CLOSE_STEP = 1e-5
+"""Within a step, the rates are as likely as any but for this much of the log-likelihood."""
+FIRST_KEPT = (0.5, 0.93)
+"""Probabilities of being kept from which climbs begin."""
 NO_LASTING = 1e-3
 """Names that are kept with less than this probability do not last."""
 
@@ -173,7 +175,7 @@ def _expectation(
     kept: float,
     start: np.ndarray,
 ) -> Sums:
-    """Return what the tracks of a partition add to one step, as exact sums. Computes once."""
+    """Return what the tracks of a partition add to one step, in whole numbers. Computes once."""
     names = held.get(group)
     if names is None:
         return {}
@@ -192,32 +194,14 @@ def _expectation(
     if names.gaps:
         matrices = np.stack([powers[gap] for gap in names.gaps])
         lasts = np.array([kept**gap for _, gap in names.gaps])
+    found = expected_counts(names.edges, names.gap, chance, matrices, start, name=place, kept=lasts)
     sums: Sums = {
-        ("log_likelihood",): np.zeros(4),
-        ("start",): np.zeros((k, 4)),
-        ("drawn",): np.zeros((k, k, 4)),
+        ("log_likelihood",): found.log_likelihood,
+        ("start",): found.start,
+        ("drawn",): found.drawn,
     }
-    counts, stayed = np.zeros((*matrices.shape, 4)), np.zeros((len(matrices), 2, 4))
-    # Strip by strip, so that the sums of a few tracks only are in memory. A strip of tracks has one
-    # edge more; its edges are rows of the whole partition. The sums are exact slices (last axis),
-    # the same for every cut into strips.
-    for i in range(0, len(names.edges) - 1, STRIP_TRACKS):
-        found = expected_counts(
-            names.edges[i : i + STRIP_TRACKS + 1],
-            names.gap,
-            chance,
-            matrices,
-            start,
-            name=place,
-            kept=lasts,
-        )
-        sums["log_likelihood",] += slices(found.log_likelihood).sum(axis=0)
-        sums["start",] += slices(found.start).sum(axis=0)
-        sums["drawn",] += slices(found.drawn).sum(axis=0)
-        counts += slices(found.counts).sum(axis=0)
-        stayed += slices(found.held).sum(axis=0)
-    sums |= {("counts", *gap): counts[i] for i, gap in enumerate(names.gaps)}
-    return sums | {("held", *gap): stayed[i] for i, gap in enumerate(names.gaps)}
+    sums |= {("counts", *gap): found.counts[i] for i, gap in enumerate(names.gaps)}
+    return sums | {("held", *gap): found.held[i] for i, gap in enumerate(names.gaps)}
 
 
 class BaumWelch:
@@ -266,10 +250,7 @@ class BaumWelch:
             key: int(np.searchsorted(self.distinct, t / self.unit)) for key, t in times.items()
         }
         self.rows, self.columns = np.nonzero(~np.eye(self.k, dtype=bool))
-        self.start = np.full(self.k, 1 / self.k)
-        guess = np.full(len(self.rows), 0.05 / max(self.k - 1, 1))
-        self.at = At(guess, wrong.confusion, 0.5 * lasting)
-        self.looked = self._climb()
+        self.at, self.looked = self._best_of(FIRST_KEPT if lasting else (0.0,))
 
     @property
     def known(self) -> np.ndarray:
@@ -295,15 +276,32 @@ class BaumWelch:
         counts = np.zeros((len(self.distinct), self.k, self.k))
         held: dict[int, np.ndarray] = {}
         for (movie, gap), i in sorted(self.position.items()):
-            counts[i] += total(sums["counts", movie, gap])
-            held[gap] = held.get(gap, np.zeros(2)) + total(sums["held", movie, gap])
-        value = float(total(sums["log_likelihood",])) + log_prior(at.confusion, self._measured())
-        return Looked(value, counts, total(sums["start",]), held, total(sums["drawn",]))
+            counts[i] += sums["counts", movie, gap] / UNITS
+            held[gap] = held.get(gap, np.zeros(2)) + sums["held", movie, gap] / UNITS
+        value = float(sums["log_likelihood",][0] / UNITS)
+        value += log_prior(at.confusion, self._measured())
+        return Looked(value, counts, sums["start",] / UNITS, held, sums["drawn",] / UNITS)
 
     def _measured(self) -> np.ndarray:
         """Return the (k, k) rows by which the confusion is known; 0 where it is exact."""
         rows = np.where(self.known, 0.0, self.wrong.measured)
         return np.asarray(rows[:, None] * self.wrong.confusion)
+
+    def _best_of(self, begun: Sequence[float]) -> tuple[At, Looked]:
+        """Return the highest of the maxima that climbs from several lastings end at.
+
+        Few real visits and wrong names that last may explain names nearly as well as many visits
+        and names that hardly last: there may be a hill of each kind.
+        """
+        ends = []
+        for kept in begun:
+            guess = np.full(len(self.rows), 0.05 * (1 - kept) / max(self.k - 1, 1))
+            self.at = At(guess, self.wrong.confusion, kept)
+            self.start = np.full(self.k, 1 / self.k)
+            looked = self._climb()
+            ends.append((looked.log_likelihood, self.at, self.start, looked))
+        _, at, self.start, looked = max(ends, key=lambda end: end[0])
+        return at, looked
 
     def _climb(self) -> Looked:
         """Climb to the maximum: two steps, then a leap along them, taken back where it loses.
@@ -334,7 +332,7 @@ class BaumWelch:
 
     def _next(self, looked: Looked) -> At:
         """Return what explains the expected counts best."""
-        x = self.problem(looked.counts).maximise(start=self.at.x)
+        x = self.problem(looked.counts).maximise(start=self.at.x, enough=CLOSE_STEP)
         confusion = np.where(
             self.known[:, None],
             self.wrong.confusion,

@@ -16,11 +16,11 @@ what was emitted before: Hamilton, Econometrica 57, 357 (1989).)
 >>> names = np.array([0, 0, 1, 0, 0])
 >>> sure = np.eye(2)[names]
 >>> start, gap, even = np.array([0, 5]), np.zeros(5, dtype=int), np.array([0.5, 0.5])
->>> counts = expected_counts(start, gap, sure, P, even).counts
->>> counts[0, 0].tolist()
+>>> counts = expected_counts(start, gap, sure, P, even).counts / UNITS
+>>> counts[0].tolist()
 [[2.0, 1.0], [1.0, 0.0]]
 >>> doubtful = np.array([[0.9, 0.1], [0.1, 0.9]])[:, names].T
->>> expected_counts(start, gap, doubtful, P, even).counts[0, 0].round(2).tolist()
+>>> (expected_counts(start, gap, doubtful, P, even).counts[0] / UNITS).round(2).tolist()
 [[3.63, 0.14], [0.14, 0.08]]
 """
 
@@ -33,24 +33,27 @@ from typing import cast
 
 import numpy as np
 
+UNITS = 2**30
+"""What tracks add is summed in whole numbers of 1 / `UNITS`: in any order, to the same bit."""
+
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What each track adds.
+    """What all tracks add, in whole numbers of 1 / `UNITS`.
 
     Attributes
     ----------
     log_likelihood
-        (n_tracks,)
+        (1,)
     counts
-        (n_tracks, m, k, k) expected transitions of each gap, from row to column.
+        (m, k, k) expected transitions of each gap, from row to column.
     start
-        (n_tracks, k) probability of each state in the first row.
+        (k,) expected states of first rows.
     held
-        (n_tracks, m, 2) expected steps of each gap without a change of state, in which the name was
-        kept, and in which it was drawn anew.
+        (m, 2) expected steps of each gap without a change of state, in which the name was kept, and
+        in which it was drawn anew.
     drawn
-        (n_tracks, k, k) how often each state (row) was expected to draw each name.
+        (k, k) how often each state (row) was expected to draw each name.
     """
 
     log_likelihood: np.ndarray
@@ -92,16 +95,12 @@ def expected_counts(
 
     Returns
     -------
-    What each track adds, in the order of `edges`.
+    What all tracks add.
     """
-    n_tracks, k, m = len(edges) - 1, emission.shape[1], len(powers)
-    found = Expected(
-        np.zeros(n_tracks),
-        np.zeros((n_tracks, m, k, k)),
-        np.zeros((n_tracks, k)),
-        np.zeros((n_tracks, m, 2)),
-        np.zeros((n_tracks, k, k)),
-    )
+    k, m = emission.shape[1], len(powers)
+    shapes = ((1,), (m, k, k), (k,), (m, 2), (k, k))
+    found = Expected(*(np.zeros(shape, np.int64) for shape in shapes))
+    one_track = [np.zeros(shape) for shape in shapes]
     if name is None:
         name = np.zeros(0, np.int64)
     if kept is None:
@@ -116,6 +115,7 @@ def expected_counts(
         np.asarray(name, np.int64),
         np.asarray(kept, np.float64),
         np.zeros((longest, k)),
+        *one_track,
         found.log_likelihood,
         found.counts,
         found.start,
@@ -149,10 +149,16 @@ def _along_tracks(
     begin: np.ndarray,
     held: np.ndarray,
     drawn: np.ndarray,
+    all_log_likelihood: np.ndarray,
+    all_counts: np.ndarray,
+    all_begin: np.ndarray,
+    all_held: np.ndarray,
+    all_drawn: np.ndarray,
 ) -> None:
-    """Add what each track says to the last five; `forward` is room for the longest track.
+    """Add what each track says to the last five; the six before them are room for one track.
 
-    A plain loop: every sum is in one order, whatever the machine.
+    A plain loop: the sums of a track are in one order, whatever the machine; those of all tracks
+    are whole numbers.
     """
     k, lasting = len(start), len(name) > 0
     scale = np.zeros(len(forward))
@@ -188,7 +194,7 @@ def _along_tracks(
             for j in range(k):
                 forward[row, j] /= total
             scale[row] = total
-            log_likelihood[track] += np.log(total)
+            log_likelihood[0] += np.log(total)
         for j in range(k):
             backward[j] = 1.0
         # Backward: `pair` is the probability of the step from row - 1 to row, given all names.
@@ -211,16 +217,32 @@ def _along_tracks(
                     factor = powers[step, i, j] * chance * ahead[j]
                     value += factor
                     pair = forward[row - 1, i] * factor
-                    counts[track, step, i, j] += pair
+                    counts[step, i, j] += pair
                     if lasting:
                         was_kept = 0.0
                         if i == j and chance > 0.0:
                             was_kept = pair * stay / chance
-                            held[track, step, 0] += was_kept
-                            held[track, step, 1] += pair - was_kept
-                        drawn[track, j, name[at]] += pair - was_kept
+                            held[step, 0] += was_kept
+                            held[step, 1] += pair - was_kept
+                        drawn[j, name[at]] += pair - was_kept
                 backward[i] = value
         for j in range(k):
-            begin[track, j] = forward[0, j] * backward[j]
+            begin[j] = forward[0, j] * backward[j]
             if lasting:
-                drawn[track, j, name[first]] += begin[track, j]
+                drawn[j, name[first]] += begin[j]
+        all_log_likelihood[0] += np.int64(np.rint(log_likelihood[0] * UNITS))
+        log_likelihood[0] = 0.0
+        for step in range(len(powers)):
+            for way in range(2):
+                all_held[step, way] += np.int64(np.rint(held[step, way] * UNITS))
+                held[step, way] = 0.0
+            for i in range(k):
+                for j in range(k):
+                    all_counts[step, i, j] += np.int64(np.rint(counts[step, i, j] * UNITS))
+                    counts[step, i, j] = 0.0
+        for i in range(k):
+            all_begin[i] += np.int64(np.rint(begin[i] * UNITS))
+            begin[i] = 0.0
+            for j in range(k):
+                all_drawn[i, j] += np.int64(np.rint(drawn[i, j] * UNITS))
+                drawn[i, j] = 0.0

@@ -13,8 +13,8 @@ PLAIN = 0.3
 """A rate of leaving of more than this per shortest gap has a likelihood too far from that of a
 count for its curvature to do."""
 
-MOST_WORK = 20_000
-"""Slopes that may be computed for the profiles of one fit, about a second; for the
+MOST_WORK = 6_000
+"""Slopes that may be computed for the profiles of one fit, a third of a second; for the
 rates that are left over the curvature has to do, which `intervals` tells."""
 
 

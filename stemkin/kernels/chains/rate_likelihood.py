@@ -120,7 +120,13 @@ class RateLikelihood:
         """Return the expected information of the rates, sum of n_i dP_ij dP_ij / P_ij."""
         return self.evaluate(x)[2]
 
-    def maximise(self, *, start: np.ndarray | None = None, held: int | None = None) -> np.ndarray:
+    def maximise(
+        self,
+        *,
+        start: np.ndarray | None = None,
+        held: int | None = None,
+        enough: float = CLOSE_ENOUGH,
+    ) -> np.ndarray:
         """Return the free rates at the maximum; 0 where they ran into their lower end.
 
         Parameters
@@ -129,11 +135,13 @@ class RateLikelihood:
             Where to begin.
         held
             A rate that stays at its `start`.
+        enough
+            Where a step promises less than this gain of the log-likelihood, the climb ends.
         """
         if start is None:
             start = self.guess()
         x = np.clip(start, self.floor, FASTEST)
-        movable, enough = np.ones(len(x), bool), CLOSE_ENOUGH
+        movable = np.ones(len(x), bool)
         if held is not None:
             enough = CLOSE_HELD
             movable[held], x[held] = False, start[held]

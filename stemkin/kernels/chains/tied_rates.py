@@ -8,7 +8,7 @@ the three), detachment, and rotation from one column to the next.
 >>> counts = np.array([[[80.0, 12, 8], [10, 40, 0], [10, 0, 40]]])
 >>> problem = TiedRates(counts, np.ones(1), entries)
 >>> problem.maximise().round(2).tolist()
-[0.25, 0.25]
+[0.24, 0.24]
 """
 
 from __future__ import annotations

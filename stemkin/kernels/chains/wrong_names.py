@@ -43,7 +43,7 @@ def said_confusion(sure: np.ndarray, share: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> said_confusion(np.array([0.9, 0.8]), np.array([0.5, 0.5])).round(3).tolist()
-    [[0.824, 0.176], [0.084, 0.916]]
+    [[0.771, 0.229], [0.086, 0.914]]
     """
     share = np.clip(share, 1e-9, 1 - 1e-9)
     sure = np.clip(sure, 1e-6, 1 - 1e-9)
