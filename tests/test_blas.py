@@ -215,7 +215,8 @@ def told(name, found):
 told("frames", movie.frames.compute())
 model = sk.learn(movie, n_frames=3)
 told("model", model.taxonomy.mixture.covariances)
-tracks = sk.link(sk.detect(movie, model), max_step_nm=0.7)
+# found once: what follows asks about the same rows
+tracks = sk.link(sk.detect(movie, model), max_step_nm=0.7).persist()
 told("tracks", tracks.compute())
 told("transitions", sk.transitions(tracks).probabilities)
 told("diffusion", sk.fit_diffusion(tracks))
