@@ -162,3 +162,11 @@ def test_without_a_complex_or_without_one_of_its_states_nothing_is_made_up():
 def test_a_complex_that_is_not_there_is_said_so(words, message):
     with pytest.raises(ValueError, match=message):
         sk.orientations(dopants(np.zeros((1, 5), int)), experiment=experiment(), **words)
+
+
+def test_a_run_that_named_nothing_has_no_orientations_and_no_fault():
+    from stemkin.kinetics.orientations import _classes_meant
+    from stemkin.tables import Experiment, empty
+
+    known = Experiment(pd.DataFrame({"movie": ["m"]}), None, empty("classes"))
+    assert _classes_meant(known, None, None) == (None, "")

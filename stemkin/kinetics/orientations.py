@@ -217,7 +217,9 @@ def _classes_meant(
         return None, ""
     classes = known.classes
     names = classes["name"].astype(str)
-    pairs = names[names.str.rpartition("+")[0].isin(names) & names.str.contains("+", regex=False)]
+    known_names = set(names)
+    of_a_pair = ["+" in name and name.rpartition("+")[0] in known_names for name in names]
+    pairs = names[np.array(of_a_pair, dtype=bool)]
     if pairs.empty:
         return None, ""
     seen = pd.Series(0, index=classes.index)
