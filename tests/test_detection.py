@@ -350,7 +350,7 @@ def test_the_silicon_atom_of_a_real_movie_is_found_in_every_frame():
     rows = detect(
         open_movie(path, pixel_size_nm=0.02, frame_time_s=0.2), FourierDetector()
     ).compute()
-    assert rows.groupby("frame").size().mean() < 7
+    assert len(rows) <= 33, "of ten detections nine are the atom"
     y, x = 211.0, 66.0
     for frame in range(30):
         here = rows[rows["frame"] == frame]

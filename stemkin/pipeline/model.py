@@ -16,7 +16,7 @@ from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
 from stemkin.results.store import Store, fingerprint
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Raised when the same sample would give another model than before."""
 MADE_OF = "made_of.json"
 EDITS_FILE = "edits.json"

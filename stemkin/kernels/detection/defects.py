@@ -17,6 +17,7 @@ import numpy as np
 from stemkin.devices import Array, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection import tails
 from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.detection.placing import PlacedDefects, leans_of, places_of
 from stemkin.kernels.detection.sites import BORDER_PX, Sites
@@ -104,6 +105,13 @@ def on_lattices(
     least, elsewhere = _thresholds(
         sublattice, signal, shape, false_positives, threshold, filter_sd_px, observer
     )
+    if threshold is None:
+        between = (1 - sum(SHARES.values())) * false_positives
+        level = tails.level_of_heavy_tail(snr, between, border_px=BORDER_PX)
+        if level is not None:
+            elsewhere = max(elsewhere, level)
+            allowed = {which: SHARES[which, 1] * false_positives for which in (METAL, CHALCOGEN)}
+            least = tails.above_heavy_tails(least, sublattice, signal, allowed)
     strong = np.abs(signal) >= least
     leans = [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
     on_sites = _at_sites(snr, read, leans, strong, filter_sd_px=filter_sd_px, spacing_px=spacing)
@@ -259,8 +267,8 @@ def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray,
         return peaks.extrema(snr, threshold=threshold, border_px=BORDER_PX)
     # 2.326 is the 99th percentile of a normal z
     ranks = [len(some) // 100, len(some) - 1 - len(some) // 100]
-    tails = np.clip(np.abs(np.partition(some, ranks)[ranks]) / 2.326, 1.0, TAIL)
-    dark, bright = (threshold * float(tail) for tail in tails)
+    heavier = np.clip(np.abs(np.partition(some, ranks)[ranks]) / 2.326, 1.0, TAIL)
+    dark, bright = (threshold * float(tail) for tail in heavier)
     y, x, score = peaks.extrema(snr, threshold=min(dark, bright), border_px=BORDER_PX)
     tall = (score > bright) | (score < -dark)
     return y[tall], x[tall], score[tall]
