@@ -12,7 +12,7 @@
 
 A **manifest** is a CSV table, or a TOML file with one ``[[movie]]`` per movie; each has a ``path``
 (relative to the manifest, or a URL) and may have a ``name``, ``pixel_size_nm``, ``frame_time_s``,
-``dose_rate_e_per_nm2_s``, ``dataset``, ``channel`` and ``time_axis``. An argument counts more than the manifest,
+``dose_rate_e_per_nm2_s``, ``exposure_fraction``, ``dataset``, ``channel`` and ``time_axis``. An argument counts more than the manifest,
 and the manifest more than the file.
 
 **Names** are stable and unique: the path below the archive's folder without suffix
@@ -109,6 +109,7 @@ def open_archive(
     pixel_size_nm: float | None = None,
     frame_time_s: float | None = None,
     dose_rate_e_per_nm2_s: float | None = None,
+    exposure_fraction: float | None = None,
     dataset: str | None = None,
     channel: int | None = None,
     time_axis: str | None = None,
@@ -122,7 +123,9 @@ def open_archive(
     source
         Folder (searched with its subfolders), glob (``"movies/**/*.tif"``), ``.csv`` or ``.toml``
         manifest, URL, one movie, or a list.
-    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel, time_axis, corrections
+    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
+        As in `open_movie`, for every movie; they count more than manifest and file.
+    dataset, channel, time_axis, corrections
         As in `open_movie`, for every movie; they count more than manifest and file.
     cache
         File (JSON) that remembers what the headers said, so that thousands of movies open fast the
@@ -136,7 +139,9 @@ def open_archive(
     ValueError
         If there is nothing that could be a movie, or the manifest is wrong.
     """
-    given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    given = argument_calibration(
+        "argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
+    )
     options = Options(dataset, channel, time_axis)
     problems: list[tuple[str, str]] = []
     if isinstance(source, (str, os.PathLike)):

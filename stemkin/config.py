@@ -41,6 +41,7 @@ class CalibrationSection(Section):
     pixel_size_nm: PositiveFloat | None = None
     frame_time_s: PositiveFloat | None = None
     dose_rate_e_per_nm2_s: PositiveFloat | None = None
+    exposure_fraction: float | None = Field(default=None, ge=0, le=1)
 
 
 class InputSection(Section):
@@ -107,7 +108,8 @@ class RunConfig(Section):
     Attributes
     ----------
     calibration
-        Pixel size [nm], frame time [s] and dose rate [e/nm²/s] that override the files' own.
+        Pixel size [nm], frame time [s], dose rate [e/nm²/s] and exposed part of the frame time that
+        override the files' own.
     input
         Which dataset and channel of the files, where they hold several; which stored axis is time.
     learn

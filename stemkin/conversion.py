@@ -97,6 +97,7 @@ def convert(
     pixel_size_nm: float | None = None,
     frame_time_s: float | None = None,
     dose_rate_e_per_nm2_s: float | None = None,
+    exposure_fraction: float | None = None,
     dataset: str | None = None,
     channel: int | None = None,
     time_axis: str | None = None,
@@ -114,7 +115,9 @@ def convert(
     out
         For one movie the store to write (``....zarr``, path or URL); for several the folder that
         gets one store per movie.
-    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, dataset, channel, time_axis
+    pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
+        As in `open_archive`.
+    dataset, channel, time_axis
         As in `open_archive`.
     overwrite
         Whether a store or a half-written one of another movie may be replaced.
@@ -135,7 +138,9 @@ def convert(
         If `out` cannot be written, or a store does not answer; what was written is kept, and the
         same call goes on from there.
     """
-    given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    given = argument_calibration(
+        "argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
+    )
     archive = _opened(inputs, given, Options(dataset, channel, time_axis))
     if not len(archive):
         raise ValueError(named_problem(*archive.problems[0]))
@@ -181,6 +186,7 @@ def _opened(inputs: Inputs, given: Calibration, options: Options) -> Archive:
         pixel_size_nm=given.pixel_size_nm,
         frame_time_s=given.frame_time_s,
         dose_rate_e_per_nm2_s=given.dose_rate_e_per_nm2_s,
+        exposure_fraction=given.exposure_fraction,
         dataset=options.dataset,
         channel=options.channel,
         time_axis=options.time_axis,

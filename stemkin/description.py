@@ -12,7 +12,7 @@ from stemkin.archive import Archive, StrPath, named_problem, open_archive
 from stemkin.movie import Movie, doubts_of
 from stemkin.readers import CALIBRATED, Reader
 
-ORIGINS = ("pixel_size_from", "frame_time_from", "dose_rate_from")
+ORIGINS = ("pixel_size_from", "frame_time_from", "dose_rate_from", "exposure_from")
 """Where each value of `CALIBRATED` comes from."""
 
 COLUMNS = (
@@ -28,6 +28,8 @@ COLUMNS = (
     "frame_time_from",
     "dose_rate_e_per_nm2_s",
     "dose_rate_from",
+    "exposure_fraction",
+    "exposure_from",
     "problems",
     "source",
 )

@@ -70,9 +70,12 @@ class Movie:
         pixel_size_nm: float | None = None,
         frame_time_s: float | None = None,
         dose_rate_e_per_nm2_s: float | None = None,
+        exposure_fraction: float | None = None,
     ) -> Movie:
         """Make a movie of an array (n, y, x) in memory; calibration as in `open_movie`."""
-        known = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+        known = argument_calibration(
+            "argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
+        )
         return cls(ArrayReader(array, known), name, known)
 
     @property
@@ -104,6 +107,11 @@ class Movie:
     def dose_rate_e_per_nm2_s(self) -> float | None:
         """Electrons per nm2 and second, or None."""
         return self.calibration.dose_rate_e_per_nm2_s
+
+    @property
+    def exposure_fraction(self) -> float | None:
+        """Part of the frame time during which a frame is exposed, or None."""
+        return self.calibration.exposure_fraction
 
     @property
     def frames(self) -> Any:
@@ -186,6 +194,7 @@ def open_movie(
     pixel_size_nm: float | None = None,
     frame_time_s: float | None = None,
     dose_rate_e_per_nm2_s: float | None = None,
+    exposure_fraction: float | None = None,
     name: str | None = None,
     dataset: str | None = None,
     channel: int | None = None,
@@ -201,6 +210,9 @@ def open_movie(
     pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s
         Calibration; what is given here counts more than what the file says. What neither says stays
         None.
+    exposure_fraction
+        Part of the frame time during which each frame is exposed, likewise: 0 for a scanned probe,
+        1 for a camera that never closes. It is the motion blur of `fit_diffusion`.
     name
         What to call the movie; the file's name without its suffix unless told otherwise.
     dataset
@@ -225,7 +237,9 @@ def open_movie(
     UnreachableError
         If its store or server does not answer. An OSError.
     """
-    given = argument_calibration("argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    given = argument_calibration(
+        "argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
+    )
     source = os.fspath(path)
     with reaching(source):
         reader = open_reader(source, Options(dataset, channel, time_axis))
@@ -237,9 +251,10 @@ def argument_calibration(
     pixel_size_nm: float | None,
     frame_time_s: float | None,
     dose_rate_e_per_nm2_s: float | None,
+    exposure_fraction: float | None = None,
 ) -> Calibration:
     """Return the calibration that the user gives; `origin` is ``"argument"`` or ``"manifest"``."""
-    given = Calibration(pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s)
+    given = Calibration(pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction)
     return Calibration.of(given.known(), dict.fromkeys(given.known(), origin))
 
 

@@ -40,6 +40,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "pixel_size_nm": "float64",
         "frame_time_s": "float64",
         "dose_rate_e_per_nm2_s": "float64",
+        "exposure_fraction": "float64",
         "source": "str",
     },
     "detections": {
@@ -333,6 +334,11 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "alpha": "float64",
         "n_tracks": "int64",
         "n_displacements": "int64",
+        "blocked": "float64",
+        "unit": "str",
+        "assumes": "str",
+        "violated": "str",
+        "recommended": "bool",
     },
     "self_check": {
         "quantity": "str",
@@ -366,9 +372,13 @@ UNKNOWN: Mapping[str, Any] = {
     "errors": "independent",
     "recommended": True,
     "stretch": 0,
+    "exposure_fraction": np.nan,
+    "blocked": 0.0,
+    "unit": "",
+    "assumes": "",
+    "violated": "",
 }
-"""Columns of ``detections``, ``tracks``, ``frames``, ``classes``, ``abundances``, ``transitions`` and
-``hidden_transitions`` that rows from elsewhere may lack, and what then stands there."""
+"""Columns of any table that rows from elsewhere may lack, and what then stands there."""
 
 POOLED = "*"
 """The ``movie`` of a row that pools every movie."""

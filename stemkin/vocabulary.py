@@ -11,6 +11,7 @@ the moment they are read.
     lag_frames           whole numbers of frames, 1 or more
     max_gap_frames       a whole number of frames, 0 or more
     frame_time_s         a positive number of seconds, of all movies
+    exposure_fraction    a number from 0 to 1: part of the frame time that frames are exposed
     class_name(s), class_ids   the classes that are asked for; by default all
     shuffle              True, False or None: whether cut tracks are gathered (`rows.whole`)
 
@@ -280,6 +281,24 @@ def check_frame_time(frame_time_s: Any) -> None:
         raise ValueError(msg)
 
 
+def check_exposure(exposure_fraction: Any) -> None:
+    """Refuse what is no part of a frame time; None is what the movies say.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if exposure_fraction is None:
+        return
+    if not (_is_number(exposure_fraction) and 0 <= exposure_fraction <= 1):
+        msg = (
+            "exposure_fraction must be a part of the frame time, from 0 (a scanned probe) to 1 (a "
+            f"camera that never closes), but it is {exposure_fraction!r}"
+        )
+        raise ValueError(msg)
+
+
 def check_length(value: Any, *, name: str) -> None:
     """Refuse what is no positive number of nanometres; None is not known.
 
@@ -483,6 +502,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "experiment": check_experiment,
     "confidence": check_confidence,
     "frame_time_s": check_frame_time,
+    "exposure_fraction": check_exposure,
     "lag_frames": check_lags,
     "class_ids": check_class_ids,
     "shuffle": check_shuffle,

@@ -391,7 +391,7 @@ def test_velox_has_a_frame_time_or_an_exposure_or_a_pattern(tmp_path):
     exposed = {"Detector-0": {"ExposureTime": "0.5"}}
     files.write_velox(path, FILM, scan={}, detectors=exposed)
     reader = open_reader(path)
-    assert_is_the_film(reader, BOTH)
+    assert_is_the_film(reader, {**BOTH, "exposure_fraction": 1.0})
     assert reader.calibration.origin["frame_time_s"] == "Velox ExposureTime of Detector-0"
     files.write_velox(path, FILM, unit="1/m")
     with pytest.raises(MovieError, match="diffraction patterns"):

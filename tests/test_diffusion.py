@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
+from stemkin.diffusion.crowding import COLUMNS as LOOKED
+from stemkin.diffusion.crowding import NOT_LOOKED, Crowd, blocked_share
 from stemkin.kernels.motion.borders import Room
 from stemkin.kernels.motion.brownian import _bounds, most_likely
 from stemkin.kernels.motion.covariance import covariance_interval, covariance_sums
@@ -21,6 +23,7 @@ from stemkin.kernels.motion.hops import hop_numbers, most_likely_rate
 from stemkin.kernels.motion.known_errors import LOG_D, stated_numbers
 from stemkin.kernels.motion.likelihood import LOG_R, innovation_sums, likelihood_numbers
 from stemkin.kernels.motion.walks import Walks
+from stemkin.movie import movies_table
 from stemkin.tables import COLUMNS, Experiment, empty
 from tests.strategies import assert_same_sums
 
@@ -718,3 +721,198 @@ def test_too_few_movies_tell_no_energy_and_cold_is_not_below_zero():
         arrhenius(rows, temperature_k={"m0": -5.0})
     with pytest.raises(ValueError, match="no movie of the table is in a group"):
         compare_diffusion(rows, {"other": 1})
+
+
+# --- which estimator, and why
+
+
+def filmed(D, exposure, *, n_tracks=120, n_frames=40, seed=0, sub=20):
+    """Brownian tracks, each place the mean over the exposed part of its frame."""
+    rng = np.random.default_rng(seed)
+    shape = (n_tracks, n_frames * sub, 2)
+    fine = np.cumsum(rng.normal(0, np.sqrt(2 * D / sub), shape), axis=1)
+    fine = fine.reshape(n_tracks, n_frames, sub, 2)[:, :, : max(1, round(exposure * sub))]
+    place = fine.mean(axis=2) + rng.normal(0, 0.1, (n_tracks, n_frames, 2))
+    return pd.DataFrame(
+        {
+            "particle": np.repeat(np.arange(n_tracks), n_frames),
+            "frame": np.tile(np.arange(n_frames), n_tracks),
+            "class_id": 0,
+            "y_nm": place[..., 0].ravel(),
+            "x_nm": place[..., 1].ravel(),
+        }
+    )
+
+
+@pytest.mark.parametrize("exposure", [0.5, 1.0])
+def test_motion_blur_is_part_of_every_estimator_and_seen_where_nobody_told_of_it(exposure):
+    rows, methods = filmed(1.0, exposure), ("mle", "cve", "ols")
+    words = {"frame_time_s": 1.0, "method": methods}
+    told = sk.fit_diffusion(rows, exposure_fraction=exposure, **words).set_index("method")
+    assert ((told["low"] < 1) & (told["high"] > 1)).all()
+    assert (told["violated"] == "").all()
+    assert told["sigma_nm"][["mle", "cve"]].to_numpy() == pytest.approx(0.1, abs=0.12)
+    assert told["recommended"].to_dict() == {"mle": True, "cve": False, "ols": False}
+    assert "blur as told" in told.loc["mle", "assumes"]
+    silent = sk.fit_diffusion(rows, **words).set_index("method")
+    assert silent.loc["mle", "high"] < 1, "without the blur the likelihood is low"
+    assert silent["violated"].to_dict() == {"mle": "no blur", "cve": "", "ols": ""}
+    assert silent["recommended"].to_dict() == {"mle": False, "cve": True, "ols": False}
+
+
+def test_the_exposure_of_each_movie_is_taken_from_the_experiment():
+    both = pd.concat(
+        [filmed(1.0, 1.0).assign(movie="film"), filmed(1.0, 0.0, seed=1).assign(movie="scan")]
+    )
+    movies = pd.DataFrame(
+        {"movie": ["film", "scan"], "frame_time_s": 1.0, "exposure_fraction": [1.0, 0.0]}
+    )
+    found = sk.fit_diffusion(both, experiment=Experiment(movies), method="mle", by="movie")
+    assert ((found["low"] < 1) & (found["high"] > 1)).all()
+    apart = sk.fit_diffusion(
+        both[both["movie"] == "film"], exposure_fraction=1.0, frame_time_s=1.0, method="mle"
+    )
+    assert found.loc[0, "D_nm2_per_s"] == apart.loc[0, "D_nm2_per_s"]
+
+
+def test_the_default_takes_hops_on_a_lattice_and_neither_shuffled_nor_brownian_tracks():
+    rng, words = np.random.default_rng(3), {"frame_time_s": 1.0, "hop_length_nm": 0.3}
+    hops = rng.integers(0, 6, (40, 40)) * np.pi / 3
+    moved = 0.3 * (rng.random((40, 40)) < 0.3)
+    place = np.stack([moved * np.sin(hops), moved * np.cos(hops)], axis=-1).cumsum(axis=1)
+    place += rng.normal(0, 0.02, place.shape)
+    rows = filmed(1.0, 0.0, n_tracks=40).assign(
+        y_nm=place[..., 0].ravel(), x_nm=place[..., 1].ravel()
+    )
+    hopping = sk.fit_diffusion(rows, **words).iloc[0]
+    assert (hopping["method"], hopping["violated"]) == ("hop", "")
+    assert hopping["low"] < 0.3 * 0.3**2 / 4 < hopping["high"]
+    shuffled = sk.fit_diffusion(sk.shuffled(rows), **words).iloc[0]
+    assert shuffled["method"] != "hop"
+    assert shuffled["low"] <= 0 <= shuffled["high"]
+    spreading = sk.fit_diffusion(filmed(0.01, 0.0), **words).iloc[0]
+    assert spreading["method"] == "mle"
+    by_hops = sk.fit_diffusion(filmed(0.01, 0.0), method="hop", **words).iloc[0]
+    assert "steps on the lattice" in by_hops["violated"]
+    assert not by_hops["recommended"]
+
+
+def test_two_mobilities_have_their_mean_and_are_said_to_be_two():
+    rows = pd.concat(
+        [
+            filmed(1.0, 0.0, n_tracks=40),
+            filmed(0.01, 0.0, n_tracks=40).assign(particle=lambda r: r["particle"] + 100),
+        ]
+    )
+    found = sk.fit_diffusion(rows, frame_time_s=1.0, method=("mle", "auto")).set_index("method")
+    assert found["violated"].to_dict() == {"mle": "one mobility", "cve": "one mobility"}
+    assert found["recommended"].to_dict() == {"mle": False, "cve": True}
+    assert found.loc["cve", "low"] < 0.505 < found.loc["cve", "high"]
+
+
+def test_drift_that_is_left_is_no_motion_of_independent_steps():
+    rows = filmed(0.01, 0.0, n_tracks=40)
+    found = sk.fit_diffusion(rows.assign(y_nm=rows["y_nm"] + 0.3 * rows["frame"]), frame_time_s=1.0)
+    assert "independent steps" in found["violated"].iloc[0]
+    assert sk.fit_diffusion(rows, frame_time_s=1.0)["violated"].iloc[0] == ""
+
+
+ONE = {"particle": 0, "class_id": 0, "x_nm": 0.0}
+
+
+@pytest.mark.parametrize("method", ["auto", "mle", "cve", "hop", "ols"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pd.DataFrame({"frame": range(2), "y_nm": [0.0, 0.3], **ONE}),
+        pd.DataFrame({"frame": range(30), "y_nm": np.arange(30) % 2 * 0.3, **ONE}),
+        pd.DataFrame({"frame": range(30), "y_nm": 0.0, **ONE}),
+        pd.DataFrame({"frame": range(30), "y_nm": 0.3 * np.arange(30), **ONE}),
+        pd.DataFrame({"frame": np.arange(30) ** 2, "y_nm": np.sqrt(np.arange(30)), **ONE}),
+        pd.DataFrame({"frame": 4 * np.arange(20), "y_nm": 0.3 * (np.arange(20) % 3), **ONE}),
+    ],
+    ids=["one step", "all hops", "immobile", "one way", "unequal times", "no two frames"],
+)
+def test_hardly_any_tracks_give_a_number_with_its_interval_or_none(rows, method):
+    found = sk.fit_diffusion(rows, frame_time_s=1.0, hop_length_nm=0.3, method=method).iloc[0]
+    D, low, high = found[["D_nm2_per_s", "low", "high"]].astype(float)
+    assert np.isnan(D) or np.isnan(low) or low <= D <= high
+    assert not high > 1e6 or np.isinf(high)
+    assert np.isfinite(found["n_displacements"])
+
+
+def movies_that_differ(spread, n_movies, seed):
+    """Ten tracks in each movie, whose D = 0.01 differs by `spread` (sd of ln D)."""
+    rng, parts = np.random.default_rng(seed), []
+    for i in range(n_movies):
+        D = 0.01 * np.exp(rng.normal(0, spread) - spread**2 / 2)
+        rows = filmed(D, 0.0, n_tracks=10, n_frames=30, seed=int(rng.integers(1e9)), sub=1)
+        parts.append(rows.assign(movie=f"{seed:03d}-{i}", set=seed))
+    return pd.concat(parts)
+
+
+def test_where_movies_differ_the_interval_is_that_of_movies():
+    rows = pd.concat([movies_that_differ(0.4, 8, seed) for seed in range(40)])
+    found = sk.fit_diffusion(rows, frame_time_s=1.0, by="set")
+    inside = (found["low"] < 0.01) & (found["high"] > 0.01)
+    assert inside.mean() >= 0.9
+    assert (found["unit"] == "movie").mean() > 0.8
+    alike = pd.concat([movies_that_differ(0.0, 8, seed) for seed in range(40)])
+    found = sk.fit_diffusion(alike, frame_time_s=1.0, by="set")
+    assert ((found["low"] < 0.01) & (found["high"] > 0.01)).mean() >= 0.9
+    assert (found["unit"] == "movie").mean() < 0.4
+
+
+def test_a_movie_that_is_there_twice_says_no_more_than_once():
+    rows = filmed(0.01, 0.0, n_tracks=40).assign(movie="one")
+    once = sk.fit_diffusion(rows, frame_time_s=1.0).iloc[0]
+    twice = sk.fit_diffusion(pd.concat([rows, rows.assign(movie="copy")]), frame_time_s=1.0).iloc[0]
+    assert twice["violated"] == "movies of their own"
+    width = np.log(twice["high"] / twice["low"]) / np.log(once["high"] / once["low"])
+    assert width == pytest.approx(1, abs=0.1)
+
+
+def test_hops_into_traps_and_onto_taken_sites_are_made_up_for():
+    ratio, blocked = [], []
+    for seed in (1, 2, 4):
+        movie = sk.simulate_movie(n_frames=150, seed=seed)
+        truth = sk.truth_of(movie)
+        kinds = sorted(truth.defects["kind"].unique())
+        rows = truth.defects.assign(class_id=truth.defects["kind"].map(kinds.index))
+        found = sk.fit_diffusion(
+            rows,
+            class_ids=kinds.index("V_S"),
+            hop_length_nm=truth.settings.material.a_nm,
+            experiment=Experiment(movies_table([movie])),
+        ).iloc[0]
+        assert found["method"] == "hop"
+        ratio.append(found["D_nm2_per_s"] / truth.D_nm2_per_s)
+        blocked.append(found["blocked"])
+        rates = sk.hop_rates(
+            rows,
+            class_ids=kinds.index("V_S"),
+            hop_length_nm=truth.settings.material.a_nm,
+            experiment=Experiment(movies_table([movie])),
+        ).iloc[0]
+        assert rates["D_nm2_per_s"] == pytest.approx(found["D_nm2_per_s"])
+    assert np.mean(ratio) == pytest.approx(1, abs=0.03)
+    assert min(blocked) > 0.04, "of the tracks themselves D is low by as much"
+
+
+def test_particles_that_stand_on_one_site_take_none_from_each_other():
+    rng = np.random.default_rng(0)
+    site = rng.integers(0, 20, (32, 200, 2))
+    looks = Crowd(
+        np.repeat(np.arange(32), 200),
+        np.zeros(6400, int),
+        (site[..., 0] + site[..., 1] / 2).ravel(),
+        (site[..., 1] * np.sqrt(0.75)).ravel(),
+    )
+    assert blocked_share([looks], 0, 1.0) == NOT_LOOKED
+    places = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [5.0, 2 / np.sqrt(3)]])
+    apart = Crowd(np.zeros(4, int), np.array([0, 1, 0, 1]), *places.T)
+    assert blocked_share([apart], 0, 1.0).share == (1 + 2) / 12
+    parts = [Crowd(*(getattr(looks, c)[i::3] for c in LOOKED)) for i in range(3)]
+    joined = parts[0] + parts[1] + parts[2]
+    assert len(np.unique(joined.frame)) == 32
+    assert sorted(joined.y_nm) == sorted(looks.y_nm)

@@ -16,6 +16,7 @@ import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
 from stemkin.pipeline import block_search, crystals, pixels, tracks
+from stemkin.report.summaries import preferred
 from stemkin.results.store import PIXEL_TABLES, Store
 from stemkin.rows import files as row_files
 from stemkin.rows.whole import holds_whole_tracks
@@ -702,3 +703,17 @@ def test_tables_that_are_not_there_are_named_with_those_that_are(calm, tmp_path)
         with pytest.raises(ValueError) as refused:
             call()
         assert said in str(refused.value)
+
+
+def test_the_table_the_report_and_the_verb_quote_the_same_d(calm):
+    table = pd.read_parquet(calm / "diffusion.parquet")
+    quoted = table[(table["movie"] == "*") & table["recommended"]]
+    assert len(quoted) == table.loc[table["movie"] == "*", "class_id"].nunique()
+    found = sk.fit_diffusion(sk.read_tracks(calm))
+    pd.testing.assert_frame_equal(found, quoted.reset_index(drop=True), check_exact=True)
+    rows = table[table["movie"] == "*"]
+    for class_id, own in rows.groupby("class_id"):
+        first = preferred(own).iloc[0]
+        known = quoted.set_index("class_id").loc[class_id]
+        if np.isfinite(known["D_nm2_per_s"]):
+            assert first["method"] == known["method"]

@@ -34,6 +34,8 @@ def settings_of(
     dose_rate_e_per_nm2_s: float | None = None,
     material: str | None = None,
     detector: str | None = None,
+    *,
+    exposure_fraction: float | None = None,
 ) -> RunConfig:
     """Return the settings of the file, overridden by what the command line says."""
     from stemkin.config import RunConfig
@@ -46,6 +48,7 @@ def settings_of(
             "pixel_size_nm": pixel_size_nm,
             "frame_time_s": frame_time_s,
             "dose_rate_e_per_nm2_s": dose_rate_e_per_nm2_s,
+            "exposure_fraction": exposure_fraction,
         },
         learn={"material": material, "detector": detector},
     )

@@ -20,6 +20,7 @@ from stemkin.cli.options import (
     DetectorName,
     DoseRate,
     Edit,
+    Exposure,
     Folder,
     FrameTime,
     Fresh,
@@ -72,6 +73,7 @@ def run_command(
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
     dose_rate_e_per_nm2_s: DoseRate = None,
+    exposure_fraction: Exposure = None,
     dataset: Dataset = None,
     channel: Channel = None,
     time_axis: TimeAxis = None,
@@ -99,7 +101,13 @@ def run_command(
 ) -> None:
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
     settings = settings_of(
-        config, pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, material, detector
+        config,
+        pixel_size_nm,
+        frame_time_s,
+        dose_rate_e_per_nm2_s,
+        material,
+        detector,
+        exposure_fraction=exposure_fraction,
     ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
     if dry_run:
         from stemkin.pipeline import plan_run
@@ -194,6 +202,7 @@ def convert_command(
     out: Annotated[str, typer.Option("--out", "-o", help="The OME-Zarr store to write.")],
     pixel_size_nm: PixelSize = None,
     frame_time_s: FrameTime = None,
+    exposure_fraction: Exposure = None,
     dataset: Dataset = None,
     channel: Channel = None,
     time_axis: TimeAxis = None,
@@ -210,6 +219,7 @@ def convert_command(
             out,
             pixel_size_nm=pixel_size_nm,
             frame_time_s=frame_time_s,
+            exposure_fraction=exposure_fraction,
             dataset=dataset,
             channel=channel,
             time_axis=time_axis,

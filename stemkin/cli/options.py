@@ -24,6 +24,14 @@ FrameTime = Annotated[
 DoseRate = Annotated[
     float | None, typer.Option("--dose-rate-e-per-nm2-s", help="Electrons per nm2 and second.")
 ]
+Exposure = Annotated[
+    float | None,
+    typer.Option(
+        "--exposure-fraction",
+        help="Part of the frame time that each frame is exposed: 0 for a scanned probe, 1 for a "
+        "camera that never closes; overrides what the files say.",
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -93,7 +93,11 @@ def detect(
         owners += [movie.name] * len(blocks)
         frame_tables.append(delayed(_frames_of)(blocks))
     frames = dd.from_delayed(frame_tables, meta=tables.empty("frames"), verify_meta=False)
-    experiment = tables.Experiment(movies_table(listed), frames, getattr(model, "classes", None))
+    known = movies_table(listed)
+    lattice_nm = getattr(model, "report", {}).get("lattice_nm")
+    if lattice_nm is not None:  # of the movies that taught the model
+        known = known.assign(learned_lattice_nm=float(lattice_nm))
+    experiment = tables.Experiment(known, frames, getattr(model, "classes", None))
     rows = dd.from_delayed(parts, meta=empty, verify_meta=False)
     return with_experiment(rows, experiment, movie_of_partition=owners)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stemkin.kernels.motion.borders import Room
+from stemkin.kernels.motion.walks import blur_coefficient
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import Grouping
 from stemkin.rows.tracks import Trajectories
@@ -82,6 +83,8 @@ class Choice:
         not.
     grouping
         How rows are told apart; a displacement counts for a group that it begins and ends in.
+    blur
+        Movie → motion-blur coefficient, "" for all others; 0 where nothing is said.
     """
 
     class_of: ClassOf = "rows"
@@ -89,6 +92,7 @@ class Choice:
     fields: Fields | None = None
     pixel_nm: Mapping[str, float] | None = None
     grouping: Grouping = field(default_factory=Grouping)
+    blur: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -103,6 +107,7 @@ class Choice:
         border_px: float | None = None,
         errors: bool = False,
         grouping: Grouping | None = None,
+        exposure_fraction: float | None = None,
     ) -> Choice:
         """Return what the words of a verb say of `tracks` of movies so calibrated.
 
@@ -131,7 +136,17 @@ class Choice:
             class_ids=class_ids,
         )
         of_rows = (grouping or Grouping()).of_rows()
-        return cls(class_of, chosen, Fields.of(calibrations, border_px), pixel_nm, of_rows)
+        fields = Fields.of(calibrations, border_px)
+        blur = _blur_coefficients(calibrations, exposure_fraction)
+        return cls(class_of, chosen, fields, pixel_nm, of_rows, blur)
+
+
+def _blur_coefficients(known: Calibrations, exposure_fraction: float | None) -> dict[str, float]:
+    """Return movie → blur coefficient, of the movies that are exposed for a while."""
+    if exposure_fraction is not None:
+        return {"": blur_coefficient(float(exposure_fraction))}
+    stated = known.stated("exposure_fraction")
+    return {movie: blur_coefficient(f) for movie, f in sorted(stated.items()) if f > 0}
 
 
 def _pixel_sizes(tracks: Any, known: Calibrations) -> dict[str, float]:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from stemkin.diffusion.assumptions import MethodChoice, weighed
 from stemkin.diffusion.choice import Choice, ClassOf
+from stemkin.diffusion.crowding import (
+    NOT_LOOKED,
+    Blocked,
+    Crowd,
+    add_looks,
+    blocked_share,
+    looks_of,
+    shows_triangles,
+)
 from stemkin.diffusion.methods import Estimate, Estimator, Method, Sigma, estimator
-from stemkin.diffusion.normality import shapes
+from stemkin.diffusion.movies import ALIKE, BetweenMovies, between_movies
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.rows.calibrations import Calibrations
-from stemkin.rows.groups import By
+from stemkin.rows.groups import By, Key
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.tables import Experiment
+from stemkin.tables import POOLED, Experiment
 
 FEWEST_DISPLACEMENTS = 3
 """Fewer cannot tell D from the localisation error, and any interval would be without end."""
@@ -32,7 +43,7 @@ def fit_diffusion(
     class_name: str | None = None,
     class_names: Iterable[str] | None = None,
     class_ids: int | Iterable[int] | None = None,
-    method: Method | Sequence[Method] = "mle",
+    method: Method | Sequence[Method] = "auto",
     hop_length_nm: float | None = None,
     sigma_nm: Sigma = None,
     class_of: ClassOf = "rows",
@@ -40,6 +51,7 @@ def fit_diffusion(
     border_px: float | None = BORDER_PX,
     experiment: Experiment | None = None,
     frame_time_s: float | None = None,
+    exposure_fraction: float | None = None,
     confidence: float = 0.95,
 ) -> Question[pd.DataFrame]:
     """Return the diffusion coefficient of each class, with its interval. Computes once: one pass.
@@ -51,18 +63,20 @@ def fit_diffusion(
     class_name, class_names, class_ids
         One class, several, or their numbers; by default all.
     method
-        One, or several (then each class has a row for each).
-        ``"mle"``: exact Gaussian likelihood of whole tracks, gaps and localisation error included;
-        as good as can be for Brownian motion, and its interval stays honest for other motion.
-        ``"hop"``: hops to the neighbouring sites of a lattice (triangular, honeycomb or square, as
-        the data say), ``D = a² Gamma / 4``; as good as can be where motion is hops, meaningless
-        where it is not. ``"cve"``: covariance
-        estimator; in closed form, unbiased, may be negative where nothing moves. ``"ols"``:
-        straight line through the optimal number of MSD points; for comparison, and for `alpha`.
-        ``"auto"``: per class "hop" where displacements are not Gaussian and `hop_length_nm` is
-        given, else "mle".
+        ``"auto"``: for each class the method whose assumptions the displacements do not contradict:
+        "hop" where they lie on the lattice and do not go back and forth, else "mle", else "cve".
+        Or one that is asked for, or several (then each class has a row for each).
+        ``"mle"``: exact Gaussian likelihood of whole tracks, gaps, localisation error and blur
+        included; as good as can be for Brownian motion, and its interval stays honest for other
+        motion. ``"hop"``: hops to the neighbouring sites of a lattice (triangular, honeycomb or
+        square, as the data say), ``D = a² Gamma / 4``; as good as can be where motion is hops,
+        meaningless where it is not. ``"cve"``: covariance estimator; in closed form, unbiased
+        whatever the blur and the mixture, may be negative where nothing moves. ``"ols"``: straight
+        line through the optimal number of MSD points; for comparison, and for `alpha`.
     hop_length_nm
-        Distance between neighbouring sites, for "hop".
+        Distance between neighbouring sites; None: the lattice constant that the experiment knows
+        (a column ``lattice_nm`` of its movies, or that of the model that found the defects), and
+        without one there are no hops.
     sigma_nm
         Localisation error per axis, for "mle": None where it is to be fitted; a number where it is
         known (for instance from defects that do not move), by which single short tracks say up to
@@ -86,6 +100,11 @@ def fit_diffusion(
         correction.
     experiment, frame_time_s
         Where the frame times come from; by default from the tracks themselves.
+    exposure_fraction
+        Part of the frame time during which each frame is exposed, 0 to 1, of all movies: 1 for a
+        camera that never closes, 0 for a scanned probe. None: what the experiment knows (a column
+        ``exposure_fraction`` of its movies), and 0 where it knows nothing; where the covariances
+        then show blur, `violated` says so.
     confidence
         Of the interval. It rests on the spread between tracks; with fewer than 20 tracks "mle"
         takes the profile of the likelihood, widened by steps that are not Gaussian, and "cve" every
@@ -96,25 +115,35 @@ def fit_diffusion(
 
     Returns
     -------
-    Table ``diffusion``. `alpha` is the anomalous exponent where the method tells it ("ols"), NaN
+    Table ``diffusion``. `recommended` marks the row of the method that ``"auto"`` would choose, from
+    all movies together; `assumes` says what a method takes for granted and `violated` which of that
+    the displacements contradict (`stemkin.kernels.motion.assumptions`); where mobilities differ, D
+    is their mean. `unit` is what the interval takes for independent. `alpha` is the anomalous exponent where the method tells it ("ols"), NaN
     elsewhere. Movies with one frame time are pooled track by track; movies with different ones as a
     mean weighted by the inverse variance.
 
-    What is measured is the motion *within* a class. A hop into a trap, by which a defect becomes
-    another, is a transition and no step: D lies below a² Gamma / 4 of a lone defect by the share of
-    such hops.
+    D is that of a lone defect: on a lattice, hops into traps and onto taken sites (a track that
+    ends, or does not move) are made up for by `blocked`, the share of the neighbouring sites that
+    were taken (`stemkin.kernels.motion.crowding`).
 
     Raises
     ------
     ValueError
         If a column is missing, a particle is twice in one frame, a frame time or the hop length is
         not known.
+
+    References
+    ----------
+    Berglund, Phys. Rev. E 82, 011917 (2010); Vestergaard, Blainey & Flyvbjerg, Phys. Rev. E 89,
+    022726 (2014); Michalet & Berglund, Phys. Rev. E 85, 061916 (2012).
     """
     if isinstance(method, str):
         method = (method,)
     methods: tuple[Method, ...] = tuple(method)
-    estimators = estimators_for(methods, hop_length_nm, sigma_nm)
     known = Calibrations.of(tracks, experiment, frame_time_s)
+    if hop_length_nm is None:
+        hop_length_nm = known_lattice_nm(known)
+    estimators = estimators_for(methods, hop_length_nm, sigma_nm)
     pooling = Pooling.of(by, tracks, known)
     choice = Choice.of(
         tracks,
@@ -126,28 +155,54 @@ def fit_diffusion(
         border_px=border_px,
         errors=sigma_nm == "position_error",
         grouping=pooling.grouping,
+        exposure_fraction=exposure_fraction,
     )
 
-    def table(*sums: Sums) -> pd.DataFrame:
-        found = Fits(estimators, dict(zip(estimators, sums, strict=True)), pooling, confidence)
-        return found.table(methods)
+    adders: list[Any] = [added_by(how.add, choice) for how in estimators.values()]
+    looks_around = hop_length_nm is not None and class_of == "rows"
+    if looks_around:
+        adders.append(add_looks)
 
-    return Question(tuple(added_by(how.add, choice) for how in estimators.values()), table)
+    def table(*sums: Sums) -> pd.DataFrame:
+        of_method = dict(zip(estimators, sums, strict=False))
+        fits = Fits(estimators, of_method, pooling, confidence)
+        if looks_around:
+            fits = replace(fits, looks=sums[-1], hop_length_nm=hop_length_nm)
+        return fits.table(methods)
+
+    return Question(tuple(adders), table)
+
+
+def known_lattice_nm(known: Calibrations) -> float | None:
+    """Return the lattice constant [nm] of most movies; None where none is known.
+
+    What was seen in the movies (``lattice_nm``) counts before what their model was learned of.
+    """
+    for column in ("lattice_nm", "learned_lattice_nm"):
+        each = [a for a in known.stated(column).values() if a > 0]
+        if each:
+            return float(np.median(each))
+    return None
 
 
 def estimators_for(
     methods: Sequence[Method], hop_length_nm: float | None, sigma_nm: Sigma = None
 ) -> dict[str, Estimator]:
-    """Return by name the estimators that the `methods` rest on; see `fit_diffusion`."""
-    names: list[Method] = []
-    for method in methods:
-        if method != "auto":
-            names.append(method)
-        elif hop_length_nm is None:
-            names.append("mle")
-        else:
-            names += ["mle", "hop", "cve"]
+    """Return by name the estimators that the `methods` rest on; see `fit_diffusion`.
+
+    Every method is judged by the covariances, and beside hops where there is a lattice.
+    """
+    names: list[Method] = ["cve"]
+    if hop_length_nm is not None:
+        names.append("hop")
+    if "auto" in methods:
+        names.append("mle")
+    names += [method for method in methods if method != "auto"]
     return {name: estimator(name, hop_length_nm, sigma_nm) for name in dict.fromkeys(names)}
+
+
+Place = tuple[Key, int]
+"""Group and class of a row."""
 
 
 @dataclass(frozen=True)
@@ -164,54 +219,88 @@ class Fits:
         How movies come together.
     confidence
         Of the intervals.
+    looks
+        Movie → what stands beside each other in some frames; empty where that does not count.
+    hop_length_nm
+        Distance between neighbouring sites, where it is known.
     """
 
     estimators: Mapping[str, Estimator]
     sums: Mapping[str, Sums]
     pooling: Pooling
     confidence: float
+    looks: Mapping[str, Crowd] = field(default_factory=dict)
+    hop_length_nm: float | None = None
 
     def table(self, methods: Sequence[Method]) -> pd.DataFrame:
         """Return the table ``diffusion``; for each class in the order of `methods`."""
-        parts = [self._of(method) for method in methods]
-        filled = [part for part in parts if len(part)]
-        if not filled:
-            return self.pooling.grouping.table([], "diffusion")
-        rows = pd.concat(filled).drop_duplicates([*self.keys, "method"])
-        return rows.sort_values(self.keys, kind="stable", ignore_index=True)
-
-    @property
-    def keys(self) -> list[str]:
-        """Columns that say what a row is about, but for its method."""
-        return ["movie", *self.pooling.grouping.columns, "class_id"]
-
-    def _of(self, method: Method) -> pd.DataFrame:
-        """Return the rows of one method."""
-        if method == "auto":
-            return self._of_choice()
+        found = {name: self._estimates(name) for name in self.estimators}
         rows = []
-        for group, number, parts in self.pooling.groups(self.sums[method]):
-            estimates = [
-                self.estimators[method].solve(vector, seconds, self.confidence)
-                for seconds, vector in parts.items()
-            ]
-            rows.append((group, _row(number, method, merged(estimates, self.confidence))))
+        for group, number, _ in self.pooling.groups(self.sums["cve"]):
+            verdict = self._verdict(found, ((POOLED, *group[1:]), number))
+            chosen, between = {"auto": verdict.chosen}, ALIKE
+            if group[0] == POOLED:
+                between = self._between_movies(group, number)
+            if between.copies > 1:
+                verdict = verdict.with_copies()
+            blocked = self._blocked(found, group, number)
+            for method in dict.fromkeys(chosen.get(m, m) for m in methods):
+                own = merged(found[method][group, number], self.confidence)
+                own = blocked.freed(between.widened(own, self.confidence), self._z)
+                said = verdict.columns(method) | {"recommended": method == verdict.chosen}
+                said["blocked"] = blocked.share
+                rows.append((group, _row(number, method, own) | said))
         return self.pooling.grouping.table(rows, "diffusion")
 
-    def _of_choice(self) -> pd.DataFrame:
-        """Return for each class "hop" where displacements are not Gaussian, else "mle"."""
-        brownian = self._of("mle")
-        if "hop" not in self.estimators or brownian.empty:
-            return brownian
-        hopping, shape = self._of("hop"), shapes(self.sums["cve"], self.pooling)
-        odd = self._about(shape[~shape["gaussian"]])
-        spread, hopped = self._about(brownian), self._about(hopping)
-        by_hops = spread.isin(odd) & spread.isin(hopped)
-        return pd.concat([brownian[~by_hops], hopping[hopped.isin(spread[by_hops])]])
+    @property
+    def _z(self) -> float:
+        return -float(special.ndtri((1 - self.confidence) / 2))
 
-    def _about(self, rows: pd.DataFrame) -> pd.MultiIndex:
-        """Return group and class of each row."""
-        return pd.MultiIndex.from_frame(rows[self.keys])
+    def _blocked(
+        self, found: Mapping[str, Mapping[Place, list[Estimate]]], group: Key, number: int
+    ) -> Blocked:
+        """Return the share of directions that are taken, where steps lie on a lattice."""
+        hopping = found.get("hop", {}).get((group, number), [])
+        if self.hop_length_nm is None or not shows_triangles(hopping):
+            return NOT_LOOKED
+        looks = looks_of(dict(self.looks), self.sums["cve"], group, number)
+        return blocked_share(looks, number, self.hop_length_nm)
+
+    def _between_movies(self, group: Key, number: int) -> BetweenMovies:
+        """Return how the movies of a group differ in one class."""
+        own = self._by_movie.get((group[1:], number), {})
+        return between_movies(list(own.values()), [self.pooling.time_of(movie) for movie in own])
+
+    @cached_property
+    def _by_movie(self) -> dict[Place, dict[str, np.ndarray]]:
+        """Rest of a key and class → movie → what its covariances added."""
+        found: dict[Place, dict[str, np.ndarray]] = {}
+        for (key, number), vector in sorted(self.sums["cve"].items()):
+            found.setdefault((key[1:], number), {})[key[0]] = vector
+        return found
+
+    def _estimates(self, method: str) -> dict[Place, list[Estimate]]:
+        """Return group and class → what a method says of them, for each frame time."""
+        solve = self.estimators[method].solve
+        return {
+            (group, number): [solve(v, seconds, self.confidence) for seconds, v in parts.items()]
+            for group, number, parts in self.pooling.groups(self.sums[method])
+        }
+
+    def _verdict(
+        self, found: Mapping[str, Mapping[Place, list[Estimate]]], place: Place
+    ) -> MethodChoice:
+        """Return what speaks against the methods in one group and class."""
+        hopping = found.get("hop", {}).get(place, [])
+        spreading = found.get("mle", {}).get(place, [])
+        return weighed(self._covariances[place], hopping, spreading)
+
+    @cached_property
+    def _covariances(self) -> dict[Place, list[np.ndarray]]:
+        return {
+            (group, number): list(parts.values())
+            for group, number, parts in self.pooling.groups(self.sums["cve"])
+        }
 
 
 def merged(estimates: list[Estimate], confidence: float) -> Estimate:
@@ -259,4 +348,5 @@ def _row(class_id: int, method: str, e: Estimate) -> dict[str, Any]:
         "alpha": e.alpha,
         "n_tracks": e.n_tracks,
         "n_displacements": e.n_displacements,
+        "unit": e.unit,
     }

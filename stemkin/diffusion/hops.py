@@ -7,9 +7,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
+from stemkin.diffusion.assumptions import weighed
 from stemkin.diffusion.choice import Choice, ClassOf
-from stemkin.diffusion.methods import estimator
+from stemkin.diffusion.crowding import (
+    NOT_LOOKED,
+    add_looks,
+    blocked_share,
+    looks_of,
+    shows_triangles,
+)
+from stemkin.diffusion.methods import Estimate, add_covariance, estimator, hop_estimate
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
@@ -29,6 +38,9 @@ COLUMNS = {
     "sigma_nm": "float64",
     "n_tracks": "int64",
     "n_displacements": "int64",
+    "blocked": "float64",
+    "assumes": "str",
+    "violated": "str",
 }
 """Columns of the table that `hop_rates` returns."""
 
@@ -66,14 +78,15 @@ def hop_rates(
     Columns as in `COLUMNS`. `n_hops` is the number of hops that the interval is worth: the relative
     error of the rate is ``1/sqrt(n_hops)``. It is less than the number of hops made where several
     fall into one frame, since some of those lead back; and where tracks differ more than chance
-    allows.
+    allows. `blocked` is made up for as in `fit_diffusion`. `assumes` and `violated` are those of "hop" in `fit_diffusion`: where they say "one
+    mobility", defects hop at unequal rates, of which this is the mean.
 
     Raises
     ------
     ValueError
         As `fit_diffusion`.
     """
-    adder = estimator("hop", hop_length_nm).add
+    hopping = estimator("hop", hop_length_nm)
     known = Calibrations.of(tracks, experiment, frame_time_s)
     pooling = Pooling.of(by, tracks, known)
     choice = Choice.of(
@@ -87,14 +100,24 @@ def hop_rates(
         grouping=pooling.grouping,
     )
 
-    def table(sums: Sums) -> pd.DataFrame:
-        rows = [
-            (group, _row(number, seconds, vector, hop_length_nm, confidence))
-            for group, number, seconds, vector in pooling.totals(sums)
-        ]
+    def table(sums: Sums, covariances: Sums, looks: Sums) -> pd.DataFrame:
+        rows = []
+        both = zip(pooling.totals(sums), pooling.totals(covariances), strict=True)
+        for (group, number, seconds, vector), (*_, beside) in both:
+            fit = most_likely_rate(vector, confidence=confidence)
+            estimate = hop_estimate(fit, hop_length_nm, seconds)
+            blocked = NOT_LOOKED
+            if class_of == "rows" and shows_triangles([estimate]):
+                seen = looks_of(looks, sums, group, number)
+                blocked = blocked_share(seen, number, hop_length_nm)
+            alone = blocked.freed(estimate, -float(special.ndtri((1 - confidence) / 2)))
+            said = weighed([beside], [estimate], []).columns("hop")
+            said["blocked"] = blocked.share
+            rows.append((group, _row(number, alone, fit.n_hops, hop_length_nm) | said))
         return pooling.table(rows, COLUMNS)
 
-    return Question(added_by(adder, choice), table)
+    adders = (added_by(hopping.add, choice), added_by(add_covariance, choice), add_looks)
+    return Question(adders, table)
 
 
 def no_hop_rates() -> pd.DataFrame:
@@ -102,18 +125,16 @@ def no_hop_rates() -> pd.DataFrame:
     return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _row(
-    class_id: int, seconds: float, sums: np.ndarray, a: float, confidence: float
-) -> dict[str, Any]:
-    fit = most_likely_rate(sums, confidence=confidence)
+def _row(class_id: int, found: Estimate, n_hops: float, a: float) -> dict[str, Any]:
+    """Return what is said of a class; rates are its D over a² / 4."""
     return {
         "class_id": class_id,
-        "hop_rate_per_s": fit.rate / seconds,
-        "low": fit.low / seconds,
-        "high": fit.high / seconds,
-        "n_hops": fit.n_hops,
-        "D_nm2_per_s": a**2 * fit.rate / 4 / seconds,
-        "sigma_nm": fit.s * a,
-        "n_tracks": fit.n_units,
-        "n_displacements": fit.n,
+        "hop_rate_per_s": found.D * 4 / a**2,
+        "low": found.low * 4 / a**2,
+        "high": found.high * 4 / a**2,
+        "n_hops": n_hops,
+        "D_nm2_per_s": found.D,
+        "sigma_nm": np.sqrt(found.s2),
+        "n_tracks": found.n_tracks,
+        "n_displacements": found.n_displacements,
     }

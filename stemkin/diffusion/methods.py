@@ -14,7 +14,9 @@ from stemkin.kernels.common.exact import N_SLICES, total
 from stemkin.kernels.common.hashing import mixed
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.motion import brownian, evidence, hops, known_errors, likelihood
+from stemkin.kernels.motion.assumptions import N_COVARIANCE, Covariances, covariance_numbers
 from stemkin.kernels.motion.covariance import (
+    N_SUMS,
     covariance_estimate,
     covariance_interval,
     covariance_sums,
@@ -40,7 +42,12 @@ N_PARTS = 20
 
 @dataclass(frozen=True)
 class Estimate:
-    """One D with its interval, in nm²/s, and the localisation variance in nm²."""
+    """One D with its interval, in nm²/s, and the localisation variance in nm².
+
+    `gain` is that of `stemkin.kernels.motion.hops.HopRate`, for hops. `unit` is what the interval
+    takes for independent: each "step", or each "track". `is_stated` tells whether the localisation
+    error was told, not fitted; `lattice` is the one of hops.
+    """
 
     D: float
     low: float
@@ -49,6 +56,10 @@ class Estimate:
     n_tracks: int
     n_displacements: int
     alpha: float = np.nan
+    gain: float = np.inf
+    unit: str = "step"
+    is_stated: bool = False
+    lattice: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,14 @@ def solve_likelihood(
     """Return D at the maximum of the likelihood, where `s2` [nm²] is known or fitted too."""
     pooled = evidence.Evidence(total(sums), frame_time_s)
     fit = brownian.most_likely(pooled, confidence=confidence, s2=s2)
-    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(pooled.n_units), round(pooled.n))
+    unit = unit_of(pooled.n_units)
+    n_units, n, is_stated = round(pooled.n_units), round(pooled.n), s2 is not None
+    return Estimate(fit.D, fit.low, fit.high, fit.s2, n_units, n, unit=unit, is_stated=is_stated)
+
+
+def unit_of(n_units: float) -> str:
+    """Return what an interval takes for independent that rests on tracks where they are many."""
+    return "track" if n_units >= evidence.MANY_UNITS else "step"
 
 
 def add_stated(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
@@ -154,54 +172,46 @@ def solve_stated(sums: np.ndarray, frame_time_s: float, confidence: float) -> Es
     if own[3] > 0:
         return solve_likelihood(sums[known_errors.N_NUMBERS :], frame_time_s, confidence)
     fit = known_errors.most_likely_stated(own, frame_time_s, confidence=confidence)
-    return Estimate(fit.D, fit.low, fit.high, fit.s2, round(float(own[1])), round(float(own[2])))
+    n_units, n = round(float(own[1])), round(float(own[2]))
+    ends, unit = (fit.low, fit.high), unit_of(n_units)
+    return Estimate(fit.D, *ends, fit.s2, n_units, n, unit=unit, is_stated=True)
 
 
 # --- covariance estimator -----------------------------------------------------------------------
 
-_PRODUCTS = np.triu_indices(4)
-
 
 def add_covariance(segments: Segments, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return (n_groups, 18, 4) sums of what the covariance estimator needs.
-
-    7 of `covariance_sums`, the number of units, and 10 of the products of the first four.
-    """
+    """Return (n_groups, N_COVARIANCE, 4) sums of `covariance_numbers`."""
 
     def each(part: Segments) -> np.ndarray:
-        own = covariance_sums(part.walks)
-        return np.column_stack([own, own[:, 0] > 0, own[:, _PRODUCTS[0]] * own[:, _PRODUCTS[1]]])
+        return covariance_numbers(covariance_sums(part.walks))
 
-    return unit_sums(segments, group, n_groups, each, n_numbers=8 + len(_PRODUCTS[0]))
+    return unit_sums(segments, group, n_groups, each, n_numbers=N_COVARIANCE)
 
 
 def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
     """Return D of the covariance estimator; where tracks are many their spread is its error."""
     numbers = total(sums)
-    Dt, s2 = covariance_estimate(numbers[:7])
-    n, squared, n_pairs, product = numbers[:4]
-    units = float(numbers[7])
+    own, pooled = numbers[:N_SUMS], Covariances(numbers)
+    Dt, s2 = covariance_estimate(own)
+    n, squared, n_pairs, product = own[:4]
+    units = pooled.n_units
     between = 0.0
     if units > 1 and np.isfinite(Dt):
-        # The sum over tracks of (slope . numbers)², from the sums of products: the error of a ratio
-        # of sums by its derivatives in them (delta method).
+        # The error of a ratio of sums by its derivatives in them (delta method).
         slope = np.array(
             [-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2]
         )
-        square = np.zeros((4, 4))
-        square[_PRODUCTS] = numbers[8:]
-        square = square + np.triu(square, 1).T
-        between = float(slope @ square @ slope * units / (units - 1))
+        between = pooled.variance_of(slope)
     if units >= evidence.MANY_UNITS:
         low, high = variance_interval(
             Dt, float(np.sqrt(between)), confidence=confidence, freedom=units - 1
         )
     else:
-        low, high = covariance_interval(
-            numbers[:7], between=between, n_units=units, confidence=confidence
-        )
+        low, high = covariance_interval(own, between=between, n_units=units, confidence=confidence)
     t = frame_time_s
-    return Estimate(Dt / t, low / t, high / t, s2, round(units), round(float(numbers[6])))
+    n = round(float(own[6]))
+    return Estimate(Dt / t, low / t, high / t, s2, round(units), n, unit=unit_of(units))
 
 
 # --- least squares of the MSD -------------------------------------------------------------------
@@ -239,7 +249,8 @@ def solve_squares(sums: np.ndarray, frame_time_s: float, confidence: float) -> E
     error = float(np.sqrt((k - 1) / k * ((left_out - left_out.mean()) ** 2).sum()))
     low, high = variance_interval(D, error, confidence=confidence, freedom=k - 1)
     t = frame_time_s
-    return Estimate(D / t, low / t, high / t, s2, units, n_steps, exponent(whole))
+    alpha = exponent(whole)
+    return Estimate(D / t, low / t, high / t, s2, units, n_steps, alpha, unit="track")
 
 
 def _line(numbers: np.ndarray) -> tuple[float, float]:
@@ -296,6 +307,23 @@ class _HopSolver:
 
     def __call__(self, sums: np.ndarray, frame_time_s: float, confidence: float) -> Estimate:
         fit = hops.most_likely_rate(sums, confidence=confidence)
-        scale = self.length_nm**2 / 4 / frame_time_s
-        s2 = (fit.s * self.length_nm) ** 2
-        return Estimate(fit.rate * scale, fit.low * scale, fit.high * scale, s2, fit.n_units, fit.n)
+        return hop_estimate(fit, self.length_nm, frame_time_s)
+
+
+def hop_estimate(fit: hops.HopRate, hop_length_nm: float, frame_time_s: float) -> Estimate:
+    """Return D = a² Gamma / 4 of a hop rate, a being the hop length."""
+    scale = hop_length_nm**2 / 4 / frame_time_s
+    unit = "step"
+    if fit.at_random > 1:
+        unit = "track"
+    return Estimate(
+        fit.rate * scale,
+        fit.low * scale,
+        fit.high * scale,
+        (fit.s * hop_length_nm) ** 2,
+        fit.n_units,
+        fit.n,
+        gain=fit.gain,
+        unit=unit,
+        lattice=fit.lattice,
+    )

@@ -38,6 +38,8 @@ class Segments:
     variance
         (n,) squared error of each place along each axis [nm²], NaN where it is not stated; None
         where it was not asked for.
+    blur
+        (n,) motion-blur coefficient of each row's movie, or one number for all.
     """
 
     keys: list[Key]
@@ -52,6 +54,7 @@ class Segments:
     track: np.ndarray
     room: Room | None = None
     variance: np.ndarray | None = None
+    blur: np.ndarray | float = 0.0
 
     @property
     def walks(self) -> Walks:
@@ -60,7 +63,14 @@ class Segments:
         if self.room is not None:
             weights = self.room.weights
         return Walks(
-            self.segment, self.frame, self.y_nm, self.x_nm, self.unit, self.n_units, weights
+            self.segment,
+            self.frame,
+            self.y_nm,
+            self.x_nm,
+            self.unit,
+            self.n_units,
+            weights,
+            self.blur,
         )
 
     @property
@@ -86,11 +96,13 @@ class Segments:
 
     def _piece(self, rows: slice, units: slice) -> Segments:
         """Return some of the rows, and their units, which count from 0 again."""
-        room, variance = self.room, self.variance
+        room, variance, blur = self.room, self.variance, self.blur
         if room is not None:
             room = room.take(rows)
         if variance is not None:
             variance = variance[rows]
+        if isinstance(blur, np.ndarray):
+            blur = blur[rows]
         return Segments(
             keys=self.keys,
             segment=self.segment[rows],
@@ -104,6 +116,7 @@ class Segments:
             track=self.track[units],
             room=room,
             variance=variance,
+            blur=blur,
         )
 
     def groups(self) -> tuple[list[tuple[Key, int]], np.ndarray]:
@@ -198,7 +211,16 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
         track=track,
         room=room,
         variance=variance,
+        blur=_blur(tracks, choice.blur),
     )
+
+
+def _blur(tracks: Trajectories, of_movie: Mapping[str, float]) -> np.ndarray | float:
+    """Return the blur coefficient of each row, or one number where all movies share it."""
+    each = np.array([of_movie.get(movie, of_movie.get("", 0.0)) for movie in tracks.movies])
+    if len(each) == 0 or (each == each[0]).all():
+        return float(each.max(initial=0.0))
+    return np.asarray(each[tracks.movie[tracks.track]])
 
 
 def _labels(

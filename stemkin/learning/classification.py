@@ -127,6 +127,8 @@ def model_of(
     report: dict[str, Any] = {"n_frames": sample.n_frames, "n_detections": n_found, "seed": seed}
     if isinstance(detector, NetworkDetector):
         report["training"] = dict(detector.weights.record)
+    if np.isfinite(sample.spacing_nm):
+        report["lattice_nm"] = sample.spacing_nm
     if n_found < 2:
         logger.warning(
             "%d detections in %d frames are too few to learn classes from", n_found, sample.n_frames

@@ -23,7 +23,10 @@ MAX_FRAME_BYTES = 2**31
 @remembered
 @dataclass(frozen=True)
 class Calibration:
-    """Pixel size, frame time and dose rate; a value that nobody stated is None, and never guessed.
+    """Pixel size, frame time, dose rate and exposure; what nobody stated is None, never guessed.
+
+    `exposure_fraction` is the part of the frame time during which a frame is exposed: 0 for a
+    scanned probe, which meets each atom for an instant, 1 for a camera that never closes.
 
     `origin` says for each value where it was found (``{"pixel_size_nm": "argument"}``), `doubts`
     for a value that is None why what the file states of it is not believed.
@@ -32,12 +35,17 @@ class Calibration:
     pixel_size_nm: float | None = None
     frame_time_s: float | None = None
     dose_rate_e_per_nm2_s: float | None = None
+    exposure_fraction: float | None = None
     origin: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     doubts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a size, a time or a rate."""
-        for name in CALIBRATED:
+        """Refuse what cannot be a size, a time, a rate or a part."""
+        part = self.exposure_fraction
+        if part is not None and not 0 <= part <= 1:
+            msg = f"exposure_fraction must be a number from 0 to 1, but is {part!r}"
+            raise ValueError(msg)
+        for name in CALIBRATED[:3]:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 msg = f"{name} must be a positive number, but is {value!r}"
@@ -75,8 +83,8 @@ class Calibration:
         return Calibration.of(known, self.origin, missing)
 
 
-CALIBRATED = ("pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s")
-"""The names of the three values."""
+CALIBRATED = ("pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s", "exposure_fraction")
+"""The names of the four values; the last may be 0."""
 
 
 @remembered

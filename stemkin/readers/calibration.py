@@ -30,6 +30,7 @@ def calibrated(
     *,
     time_from: str = "",
     dose_rate_e_per_nm2_s: float | None = None,
+    exposure: Axis | None = None,
 ) -> dict[str, Any]:
     """Return a calibration as arguments of `FileReader`.
 
@@ -49,6 +50,8 @@ def calibrated(
         What says the frame time, where it is something else.
     dose_rate_e_per_nm2_s
         Electrons per nm2 and second.
+    exposure
+        How long each frame is exposed; None where the file does not say.
     """
     time_from = time_from or where
     found: dict[str, Any] = {}
@@ -72,7 +75,23 @@ def calibrated(
     origin = {**dict.fromkeys(values, where)}
     if "frame_time_s" in values:
         origin["frame_time_s"] = time_from
+        part = _part_of(values["frame_time_s"], exposure)
+        if exposure is not None and part is not None:
+            values["exposure_fraction"], origin["exposure_fraction"] = part, exposure.origin
     return {**found, "calibration": Calibration.of(values, origin, doubts)}
+
+
+def _part_of(frame_time_s: float, exposure: Axis | None) -> float | None:
+    """Return the part of a frame's time during which it is exposed; None where it is not known.
+
+    A frame cannot be exposed for longer than it takes: then it was summed, or the time is wrong.
+    """
+    if exposure is None:
+        return None
+    seconds = in_seconds(exposure.step, exposure.unit)
+    if seconds is None or not 0 <= seconds <= frame_time_s * (1 + SQUARE_WITHIN):
+        return None
+    return min(seconds / frame_time_s, 1.0)
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:
@@ -101,7 +120,10 @@ def _doubt_of_edges(y_nm: float | None, x_nm: float | None, where: str) -> str:
 
 
 def calibration_along(
-    by_letter: dict[str, Axis], *, dose_rate_e_per_nm2_s: float | None = None
+    by_letter: dict[str, Axis],
+    *,
+    dose_rate_e_per_nm2_s: float | None = None,
+    exposure: Axis | None = None,
 ) -> dict[str, Any]:
     """Return the calibration in the steps of the axes of a movie, as `calibrated` does.
 
@@ -111,6 +133,8 @@ def calibration_along(
         The axes that are t, y and x (`stemkin.readers.axes.AxisPlan.named`).
     dose_rate_e_per_nm2_s
         Electrons per nm2 and second, which no axis says.
+    exposure
+        As of `calibrated`.
     """
     nothing = Axis()
     y, x, t = (by_letter.get(letter, nothing) for letter in "yxt")
@@ -121,6 +145,7 @@ def calibration_along(
         _both(y.origin, x.origin),
         time_from=t.origin,
         dose_rate_e_per_nm2_s=dose_rate_e_per_nm2_s,
+        exposure=exposure,
     )
     stated: Calibration = about["calibration"]
     doubts = {"pixel_size_nm": y.doubt or x.doubt, "frame_time_s": t.doubt}
@@ -143,7 +168,7 @@ def _both(first: str, second: str) -> str:
 def named_values(attributes: Any, where: str) -> dict[str, Any] | None:
     """Return the calibration in `attributes` under stemkin's own names; None without any.
 
-    These names are the user's word: every positive number is believed.
+    These names are the user's word: every positive number is believed, and an exposure of 0 to 1.
 
     Raises
     ------
@@ -154,6 +179,9 @@ def named_values(attributes: Any, where: str) -> dict[str, Any] | None:
         name: float(attributes[name]) for name in CALIBRATED if attributes.get(name) is not None
     }
     values = {name: value for name, value in stated.items() if 0 < value < math.inf}
+    values.pop("exposure_fraction", None)
+    if 0 <= stated.get("exposure_fraction", math.nan) <= 1:
+        values["exposure_fraction"] = stated["exposure_fraction"]
     if not values:
         return None
     return {"calibration": Calibration.of(values, dict.fromkeys(values, where))}

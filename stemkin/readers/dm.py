@@ -218,7 +218,7 @@ def open_dm(place: Place, options: Options) -> FileReader:
     stored = np.dtype(order + PIXELS[int(image["DataType"])])
     axes = _axes(image, len(shape))
     plan = frames_in(shape, axes, stored, place, options)
-    about = calibration_along(plan.named(axes))
+    about = calibration_along(plan.named(axes), exposure=_exposure(image))
     return raw_reader(
         place,
         plan,
@@ -280,7 +280,8 @@ def _images(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for i, image in enumerate(tree["ImageList"].values()):
         data = image.get("ImageData", {})
         if isinstance(data.get("Data"), LongArray) and len(data.get("Dimensions", ())):
-            found[str(i)] = {**data, "Name": image.get("Name", "")}
+            about = {"Name": image.get("Name", ""), "Tags": image.get("ImageTags", {})}
+            found[str(i)] = {**data, **about}
     return found
 
 
@@ -318,6 +319,25 @@ def _axes(image: dict[str, Any], n: int) -> list[Axis]:
         scale, unit = _scale_and_unit(image, i)
         axes.append(Axis(name, unit, scale, "DM calibration"))
     return axes[::-1]
+
+
+EXPOSURES = (
+    ("DataBar", "Exposure Time (s)"),
+    ("Acquisition", "Parameters", "High Level", "Exposure (s)"),
+)
+"""Where DigitalMicrograph notes for how long a camera was exposed; a scan has no such tags."""
+
+
+def _exposure(image: dict[str, Any]) -> Axis | None:
+    """Return how long each frame was exposed, where a camera says it."""
+    for path in EXPOSURES:
+        said: Any = image["Tags"]
+        for name in path:
+            if isinstance(said, dict):
+                said = said.get(name)
+        if isinstance(said, int | float):
+            return Axis("t", "s", said, f"DM {path[-1]}")
+    return None
 
 
 def _scale_and_unit(image: dict[str, Any], axis: int) -> tuple[float | None, str]:

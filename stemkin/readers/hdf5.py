@@ -51,7 +51,7 @@ def _reader(file: Any, place: Place, options: Options) -> FileReader:
     about: dict[str, Any] = {"format": found.convention}
     notes = tuple(filter(None, [note, plan.note]))
     if found.axes is not None:
-        about |= calibration_along(plan.named(found.axes))
+        about |= calibration_along(plan.named(found.axes), exposure=found.exposure)
     about = completed(about, found.stated)
     # an offset is told for contiguous data only; virtual and external ones lie in other files
     offset = dataset.id.get_offset()

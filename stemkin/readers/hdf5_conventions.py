@@ -42,6 +42,8 @@ class FoundDataset:
         The detector, where several datasets differ in it.
     is_none
         What it is instead of a movie, where the file says so of the whole.
+    exposure
+        How long each frame is exposed; None where the file does not say.
     """
 
     path: str
@@ -51,6 +53,7 @@ class FoundDataset:
     stated: dict[str, Any] | None = None
     label: str = ""
     is_none: str = ""
+    exposure: Axis | None = None
 
 
 def velox_datasets(file: Any) -> Iterator[FoundDataset]:
@@ -61,13 +64,14 @@ def velox_datasets(file: Any) -> Iterator[FoundDataset]:
             continue
         # Velox stores time last: (y, x, t), and single images as (y, x, 1) or (y, x)
         axes = [Axis(letter) for letter in "yxt"]
-        label = ""
+        label, exposure = "", None
         with suppress(ValueError, KeyError, TypeError, AttributeError, OSError):
             # (bytes, n_frames), a column per frame, ended by zeros; the first speaks for all
             said = json.loads(bytes(np.asarray(group["Metadata"][:, 0])).rstrip(b"\0"))
             label = str(said.get("BinaryResult", {}).get("Detector", ""))
-            axes = _velox_axes(said)
-        yield FoundDataset(dataset.name, axes[: dataset.ndim], "Velox EMD", "yxt", label=label)
+            axes, exposure = _velox_axes(said), _velox_exposure(said)
+        axes = axes[: dataset.ndim]
+        yield FoundDataset(dataset.name, axes, "Velox EMD", "yxt", label=label, exposure=exposure)
 
 
 def _velox_axes(said: dict[str, Any]) -> list[Axis]:
@@ -86,10 +90,17 @@ def _velox_axes(said: dict[str, Any]) -> list[Axis]:
     ]
     time = Axis("t", "s", said.get("Scan", {}).get("FrameTime"), "Velox FrameTime")
     if time.step is None:
-        detector = f"Detector-{binary.get('DetectorIndex', 0)}"
-        exposure = said.get("Detectors", {}).get(detector, {}).get("ExposureTime")
-        time = Axis("t", "s", exposure, f"Velox ExposureTime of {detector}")
+        time = _velox_exposure(said) or time
     return [*edges, time]
+
+
+def _velox_exposure(said: dict[str, Any]) -> Axis | None:
+    """Return how long the frames of a camera are exposed; None of a scan."""
+    if said.get("Scan", {}).get("FrameTime") is not None:
+        return None
+    detector = f"Detector-{said['BinaryResult'].get('DetectorIndex', 0)}"
+    exposure = said.get("Detectors", {}).get(detector, {}).get("ExposureTime")
+    return Axis("t", "s", exposure, f"Velox ExposureTime of {detector}")
 
 
 def berkeley_datasets(file: Any) -> Iterator[FoundDataset]:

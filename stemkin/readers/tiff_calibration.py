@@ -78,12 +78,19 @@ class TiffProgram:
         if plan.shape[0] == 1 and "t" not in by_letter:
             said = self._said()
             by_letter["t"] = said.get("t", said.get("i", Axis()))
-        about = calibration_along(by_letter)
+        about = calibration_along(by_letter, exposure=self._exposure())
         stated = None
         with suppress(*BROKEN):
             if self.page.is_shaped:
                 stated = named_values(json.loads(self.page.description), "its JSON description")
         return completed(about, stated)
+
+    def _exposure(self) -> Axis | None:
+        """Return how long each frame is exposed; None where OME metadata do not say one time."""
+        with suppress(*BROKEN):
+            if self.tiff.is_ome:
+                return _ome_exposure(_ome_pixels(self))
+        return None
 
     def _said(self) -> dict[str, Axis]:
         """Return what the first program that says anything says, by letter."""
@@ -132,12 +139,7 @@ def _per_unit(tag: Any) -> float | None:
 def _ome(program: TiffProgram) -> dict[str, Axis]:
     if not program.tiff.is_ome:
         return {}
-    import tifffile
-
-    images = tifffile.xml2dict(program.tiff.ome_metadata)["OME"]["Image"]
-    if isinstance(images, dict):
-        images = [images]
-    pixels = images[program.image]["Pixels"]
+    pixels = _ome_pixels(program)
     found = {
         letter.lower(): Axis(
             letter.lower(),
@@ -149,6 +151,29 @@ def _ome(program: TiffProgram) -> dict[str, Axis]:
         if f"PhysicalSize{letter}" in pixels
     }
     return {**found, "t": _ome_time(pixels)}
+
+
+def _ome_pixels(program: TiffProgram) -> dict[str, Any]:
+    """Return what OME metadata say of the pixels of one image."""
+    import tifffile
+
+    images = tifffile.xml2dict(program.tiff.ome_metadata)["OME"]["Image"]
+    if isinstance(images, dict):
+        images = [images]
+    found: dict[str, Any] = images[program.image]["Pixels"]
+    return found
+
+
+def _ome_exposure(pixels: dict[str, Any]) -> Axis | None:
+    """Return the ExposureTime of the planes; None where they have none, or several."""
+    planes = pixels.get("Plane") or []
+    if isinstance(planes, dict):
+        planes = [planes]
+    times = {(float(p["ExposureTime"]), p.get("ExposureTimeUnit", "s")) for p in planes}
+    if len(times) != 1:
+        return None
+    step, unit = times.pop()
+    return Axis("t", unit, step, "OME ExposureTime")
 
 
 def _ome_time(pixels: dict[str, Any]) -> Axis:

@@ -39,7 +39,7 @@ def diffusion_section(results: Results) -> dict[str, Any]:
         "table": _methods_table(results, rows, movie),
         "no_table": None,
         "hops": _hop_table(results),
-        "not_gaussian": [label_of(results, i) for i in ids if not is_gaussian(results, movie, i)],
+        "chosen": [_choice(results, rows[rows["class_id"] == i]) for i in ids],
         "by_movie": [],
     }
     if rows.empty:
@@ -48,6 +48,32 @@ def diffusion_section(results: Results) -> dict[str, Any]:
     if movie == POOLED:
         section["by_movie"] = _by_movie(results)
     return section
+
+
+def _choice(results: Results, own: pd.DataFrame) -> Markup:
+    """Say which estimate of a class is quoted, what it assumes, and what speaks against the others.
+
+    Parameters
+    ----------
+    results
+        Where names are looked up.
+    own
+        Rows of ``diffusion`` of the class; empty text where none of them is recommended.
+    """
+    quoted_alone = "recommended" in own and own["recommended"].sum() == 1
+    if not quoted_alone:
+        return Markup("")
+    quoted = own[own["recommended"]].iloc[0]
+    text = Markup("{}: {}").format(
+        label_of(results, int(quoted["class_id"])), summaries.method_name(quoted["method"])
+    )
+    against = [
+        f"not {summaries.method_name(row['method'])} ({row['violated']} does not hold)"
+        for _, row in own[~own["recommended"] & (own["violated"] != "")].iterrows()
+    ]
+    if quoted["violated"]:
+        against.insert(0, f"although {quoted['violated']} does not hold")
+    return Markup(", ").join([text, *against])
 
 
 def _msd_panel(results: Results, rows: pd.DataFrame, movie: str) -> dict[str, Any]:

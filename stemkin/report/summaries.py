@@ -14,8 +14,9 @@ from stemkin.tables import NOT_NAMED, OK, POOLED
 
 MAX_BINS = 60
 METHODS = ("mle", "hop", "cve", "ols")
-"""Which estimate of D is quoted first, where there are several; others follow in the order of the
-table. Displacements that are not Gaussian come from hops, whatever else is there."""
+"""In which order estimates of D stand below the one that is recommended, which is quoted; or in
+which order they are quoted, in results that recommend none. Others follow in the order of the
+table."""
 METHOD_NAMES = {
     "mle": "maximum likelihood",
     "hop": "hops on the lattice",
@@ -154,6 +155,8 @@ def preferred(rows: pd.DataFrame, *, gaussian: bool = True) -> pd.DataFrame:
     if not gaussian:
         methods = sorted(METHODS, key=lambda method: method != "hop")
     rank = rows["method"].map({m: i for i, m in enumerate(methods)}).fillna(len(methods))
+    if "recommended" in rows:
+        rank = rank - 100 * rows["recommended"].astype(bool)
     ranked = rows.assign(_unknown=~np.isfinite(rows["D_nm2_per_s"]), _rank=rank)
     return ranked.sort_values(["_unknown", "_rank"], kind="stable").drop(
         columns=["_unknown", "_rank"]

@@ -50,9 +50,11 @@ class ResultsFolder:
 
     @cached_property
     def movies(self) -> pd.DataFrame:
-        """Table ``movies``: what ``run.json`` says of the movies that could be used."""
-        listed = Journal.read(self.store).content["movies"]
-        return movies_of(movie for movie in listed if movie.get("status") == "ok")
+        """Table ``movies``: what ``run.json`` says of those that could be used, and their lattices."""
+        content = Journal.read(self.store).content
+        movies = movies_of(m for m in content["movies"] if m.get("status") == "ok")
+        seen = content.get("lattice_nm") or {}
+        return movies.assign(lattice_nm=movies["movie"].map(seen).astype("float64"))
 
     @cached_property
     def experiment(self) -> tables.Experiment:

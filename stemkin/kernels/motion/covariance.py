@@ -2,10 +2,10 @@ r"""The covariance-based estimator of D, in closed form, and what else one-frame
 
 Per axis, with D the diffusion coefficient, t the frame time and s the localisation error,
 
-    c0 = <d_i d_i> = 2 D t + 2 s²,        c1 = <d_i d_(i+1)> = -s²,        so  D t = c0 / 2 + c1
+    c0 = <d_i d_i> = 2 D t (1 - 2 R) + 2 s²,    c1 = <d_i d_(i+1)> = 2 R D t - s²,
 
-(Vestergaard, Blainey & Flyvbjerg, Phys. Rev. E 89, 022726 (2014), eq. 14, for an image taken in an
-instant): unbiased, and negative now and then where nothing moves. A few displacements leave c1 so
+so ``D t = c0 / 2 + c1`` whatever the blur R (Vestergaard, Blainey & Flyvbjerg, Phys. Rev. E 89,
+022726 (2014), eq. 14): unbiased, and negative now and then where nothing moves. A few displacements leave c1 so
 uncertain that an error computed from c0 and c1 themselves says little. So the interval holds every
 D that the estimate does not contradict: under each D the estimate is a sum of independent
 exponential numbers, whose first three moments are known exactly.
@@ -25,6 +25,9 @@ from scipy import optimize, special
 
 from stemkin.kernels.motion.walks import Walks
 
+N_SUMS = 10
+"""Length of what a unit adds: see `covariance_sums`."""
+
 SURE = 2.33
 """Standard errors (1 %) by which displacements must differ from Gaussian ones before their error is
 taken for larger."""
@@ -40,13 +43,18 @@ def covariance_sums(walks: Walks) -> np.ndarray:
 
     Returns
     -------
-    (n_units, 7): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum of
-    d_i · d_i+1, number of neighbouring pairs of such pairs, sum of |d_i|⁴; all of them weighted by
-    what they stand for, a displacement by what the pairs stand for to which it belongs (so that
-    squares and products are those of the same steps, and what cancels in tracks at rest does so
-    with weights too); and the number of d_i as they are.
+    (n_units, N_SUMS): number of d_i, sum of |d_i|², number of neighbouring pairs (d_i, d_i+1), sum
+    of d_i · d_i+1, number of neighbouring pairs of such pairs, sum of |d_i|⁴, all of them weighted
+    by what they stand for; the number of d_i as they are; the first once more, each times its
+    blur coefficient; the sum of d_i · d_i+2; and what the d_i stand for by themselves.
+
+    A displacement stands for the mean of the pairs to which it belongs, times the number of pairs
+    over that of displacements in its run of frames. So a run has the same share in the squares as
+    in the products, however long it is, and where nothing moves they cancel run by run, in any
+    order of time. (Without that share long tracks count for more in the products: in random order
+    of time those that wander farther make D negative.) A displacement alone says nothing of D.
     """
-    sums = np.zeros((7, walks.n_units))
+    sums = np.zeros((N_SUMS, walks.n_units))
     if len(walks.frame) < 2:
         return sums.T
     # Displacement i leads from row i to row i + 1 and belongs to the unit of row i; where `step` is
@@ -58,25 +66,35 @@ def covariance_sums(walks: Walks) -> np.ndarray:
     first = np.flatnonzero(step[:-1] & step[1:])
     twice = np.zeros(len(owner) - 1)
     twice[first] = walks.pair_weights(first)
-    # Of a step the mean weight of the pairs on either side of it; of a step alone its own.
     paired = (step[:-1] & step[1:]).astype(np.int64)
     n_pairs = np.append(paired, 0) + np.append(0, paired)
-    stands_for = (np.append(twice, 0.0) + np.append(0.0, twice)) / np.maximum(n_pairs, 1)
-    alone = np.flatnonzero(step & (n_pairs == 0))
-    stands_for[alone] = walks.step_weights(alone)
+    alike = (np.append(twice, 0.0) + np.append(0.0, twice)) / np.maximum(n_pairs, 1)
+    stands_for = alike * _share_of_pairs(step)
     product = dy[1:] * dy[:-1] + dx[1:] * dx[:-1]
+    later = twice[1:] * step[:-2]
     values = (
         (owner, stands_for),
         (owner, stands_for * squared),
         (owner[:-1], twice),
         (owner[:-1], twice * product),
-        (owner[:-2], twice[1:] * step[:-2]),
+        (owner[:-2], later),
         (owner, stands_for * squared**2),
         (owner, step),
+        (owner, stands_for * walks.blur_at(np.arange(len(owner)))),
+        (owner[:-2], later * (dy[2:] * dy[:-2] + dx[2:] * dx[:-2])),
+        (owner, alike),
     )
     for i, (of_unit, value) in enumerate(values):
         sums[i] = np.bincount(of_unit, weights=value, minlength=walks.n_units)
     return sums.T
+
+
+def _share_of_pairs(step: np.ndarray) -> np.ndarray:
+    """Return (n - 1) / n for each step of a run of n, 0 where there is no step."""
+    begins = step & ~np.append(False, step[:-1])
+    run = np.cumsum(begins)
+    n = np.bincount(run[step], minlength=int(run[-1]) + 1)[run]
+    return np.where(step, 1 - 1 / np.maximum(n, 1), 0.0)
 
 
 def covariance_estimate(sums: np.ndarray) -> tuple[float, float]:
@@ -87,20 +105,21 @@ def covariance_estimate(sums: np.ndarray) -> tuple[float, float]:
     Parameters
     ----------
     sums
-        (7,) of `covariance_sums`, pooled over units.
+        (N_SUMS,) of `covariance_sums`, pooled over units.
 
     Returns
     -------
     D t and s² [length²]; NaN where no two displacements follow each other.
 
-    >>> covariance_estimate(np.array([4.0, 8.0, 3.0, 0.0, 2.0, 32.0, 4.0]))[0]
+    >>> covariance_estimate(np.array([3.0, 6.0, 3.0, 0.0, 2.0, 24.0, 4.0, 0.0, 0.0, 4.0]))[0]
     0.5
     """
     n, squared, n_pairs, product = (float(v) for v in sums[:4])
     if n == 0 or n_pairs == 0:
         return np.nan, np.nan
     c0, c1 = squared / n / 2, product / n_pairs / 2
-    return c0 / 2 + c1, -c1
+    Dt = c0 / 2 + c1
+    return Dt, 2 * float(sums[7]) / n * Dt - c1
 
 
 def covariance_interval(
@@ -119,7 +138,7 @@ def covariance_interval(
     Parameters
     ----------
     sums
-        (7,) of `covariance_sums`, pooled over units.
+        (N_SUMS,) of `covariance_sums`, pooled over units.
     between
         Variance of the estimate by the spread between units [length⁴].
     n_units
@@ -135,20 +154,21 @@ def covariance_interval(
     if np.isnan(estimate) or sums[1] == 0:
         return estimate, estimate
     tail = (1 - confidence) / 2
-    c0 = float(sums[1] / sums[0] / 2)
-    stretch = float(sums[0] / sums[6])
+    c0, blur = float(sums[1] / sums[0] / 2), float(sums[7] / sums[0])
+    stretch = float(sums[9] / sums[6])
     excess, error = excess_kurtosis(sums)
     sure = excess > SURE * error
     extra = unequal = 0.0
     if sure and estimate > 0:
-        extra = max(float(sums[5] / sums[0]) - 8 * c0**2, 0.0) / 16 / float(sums[0])
+        extra = max(float(sums[5] / sums[0]) - 8 * c0**2, 0.0) / 16 / float(sums[9])
     if sure and n_units > 1:  # told by so many tracks, as Student's t has it
         unequal = between * float(special.stdtrit(n_units - 1, tail) / special.ndtri(tail)) ** 2
 
     def at_most(D: float) -> float:
         """Return the probability of an estimate no larger than this one."""
         inside = max(D, 0.0)  # below 0 the distribution is that of 0, moved
-        mean, variance, third = _moments(sums, max(c0, 2 * inside), min(inside - c0 / 2, 0.0))
+        c0_of = max(c0, 2 * inside * (1 - 2 * blur))
+        mean, variance, third = _moments(sums, c0_of, min(inside - c0 / 2, 2 * blur * inside))
         many = rare = 0.0
         if extra > 0:
             many = extra * inside / estimate
@@ -178,7 +198,7 @@ def _moments(sums: np.ndarray, c0: float, c1: float) -> tuple[float, float, floa
     estimate is the sum over them of (1/2n + x/2n_pairs)(c0 + c1 x) times an exponential number. The
     sums over x², x⁴ and x⁶ count closed walks.
     """
-    n, n_pairs, n_double = float(sums[0]), float(sums[2]), float(sums[4])
+    n, n_pairs, n_double = float(sums[9]), float(sums[2]), float(sums[4])
     n_triple = max(2 * n_double - n_pairs, 0.0)
     x2, x4, x6 = 2 * n_pairs, 2 * n_pairs + 4 * n_double, 2 * n_pairs + 12 * n_double + 6 * n_triple
     p, q = 1 / (2 * n), 1 / (2 * n_pairs)
@@ -210,7 +230,7 @@ def excess_kurtosis(sums: np.ndarray) -> tuple[float, float]:
     Parameters
     ----------
     sums
-        (7,) of `covariance_sums`, pooled over units; the last is not used.
+        (N_SUMS,) of `covariance_sums`, pooled over units; the last ones are not used.
 
     Returns
     -------

@@ -24,6 +24,24 @@ SURE = 1e-3
 N_STEPS = 300
 
 
+def fitted_shares(histogram: np.ndarray, seen_from: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the shares of the shells that make a histogram most likely.
+
+    Parameters
+    ----------
+    histogram, seen_from, shares
+        As of `free_shares`; the search begins at the shares.
+
+    Returns
+    -------
+    (n_shells,) shares.
+    """
+    n, free = float(histogram.sum()), np.maximum(shares, 1e-6)
+    for _ in range(N_STEPS):
+        free = free * (seen_from @ (histogram / np.maximum(free @ seen_from, 1e-300))) / n
+    return np.asarray(free)
+
+
 def free_shares(
     histogram: np.ndarray, seen_from: np.ndarray, shares: np.ndarray, radius: np.ndarray
 ) -> tuple[float, float] | None:
@@ -48,9 +66,7 @@ def free_shares(
     if n == 0:
         return None
     poisson = float(histogram @ np.log(shares @ seen_from))
-    free = np.maximum(shares, 1e-6)
-    for _ in range(N_STEPS):
-        free = free * (seen_from @ (histogram / np.maximum(free @ seen_from, 1e-300))) / n
+    free = fitted_shares(histogram, seen_from, shares)
     gained = float(histogram @ np.log(np.maximum(free @ seen_from, 1e-300))) - poisson
     freedom = max(int(((n * free > 0.5) | (n * shares > 0.5)).sum()) - 2, 1)
     if special.chdtrc(freedom, max(2 * gained, 0.0)) > SURE:

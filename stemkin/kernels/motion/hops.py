@@ -26,7 +26,8 @@ import numpy as np
 from scipy import optimize
 
 from stemkin.kernels.common.intervals import count_interval
-from stemkin.kernels.motion.hop_shares import free_shares
+from stemkin.kernels.motion.free_steps import free_log_likelihood
+from stemkin.kernels.motion.hop_shares import fitted_shares, free_shares
 from stemkin.kernels.motion.hop_shells import (
     BINS_PER_HOP,
     FASTEST,
@@ -118,6 +119,11 @@ class HopRate:
         The one whose shells the distances fit best; the first of `LATTICES` where they do not tell.
     as_poisson
         Whether hops come like Poisson numbers; if not, the rate is the mean squared step in a².
+    gain
+        By how much the log-likelihood of the distances over one frame is higher on the lattice than
+        of steps of any length (`stemkin.kernels.motion.free_steps`); infinite where not told.
+    at_random
+        How many times more the hops of tracks vary than by chance; 1 where that may be chance.
     """
 
     rate: float
@@ -129,6 +135,8 @@ class HopRate:
     n_units: int
     lattice: Lattice = "triangular"
     as_poisson: bool = True
+    gain: float = np.inf
+    at_random: float = 1.0
 
 
 def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRate:
@@ -175,6 +183,8 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
         "n_units": n_units,
         "lattice": lattice,
         "as_poisson": shared is None,
+        "gain": best.gain(x, poisson=shared is None),
+        "at_random": at_random,
     }
     if n_hops < 0.5:
         none = float(count_interval(np.array(0.0), confidence=confidence)[1])
@@ -256,6 +266,27 @@ class Chances:
     def loss(self, x: np.ndarray) -> float:
         """Return minus the log-likelihood."""
         return -float((self.histogram * self.log_chance(x)).sum())
+
+    def gain(self, x: np.ndarray, *, poisson: bool) -> float:
+        """Return how much likelier than free steps the distances over one frame are.
+
+        Parameters
+        ----------
+        x
+            (ln rate, ln s).
+        poisson
+            Whether the shares of the shells are those of Poisson hops; else they are fitted.
+        """
+        own, (rate, s) = self.histogram[0], np.exp(x)
+        if not own.any():
+            return np.inf
+        seen, shares = self.seen_from(float(s)), self.on_shells(float(rate))[0]
+        spent = 0.0
+        if not poisson:
+            shares = fitted_shares(own, seen, shares)
+            spent = float((shares * own.sum() > 0.5).sum()) * np.log(own.sum()) / 2
+        lies = float(own @ np.log(np.maximum(shares @ seen, 1e-300)))
+        return lies - spent - free_log_likelihood(own, self.bins)
 
     def net(self) -> np.ndarray:
         """Return the (n_errors, n_rates) loss at each of `ERRORS` and `RATES`."""

@@ -5,10 +5,12 @@ d_i, over g_i frames of time t, are Gaussian with
 
     <d_i d_i> = 2 D t g_i + s_i² + s_(i+1)²,        <d_(i-1) d_i> = -s_i²,
 
-so ``ln L = -sum (ln b_i + u_i / 2)`` with ``u_i = (e_y² + e_x²)/b_i``, innovations ``e_i = d_i +
-(s_i²/b_(i-1)) e_(i-1)`` and ``b_i = 2 D t g_i + s_i² + s_(i+1)² - s_i⁴/b_(i-1)``. Places that are
-seen well count for more, gaps cost only their own information. ln L is taken at nodes ln D t that
-are the same for all tracks, and is smooth between them.
+(in frames with a blur coefficient R, s_i² - 2 R D t stands for s_i²: as in
+`stemkin.kernels.motion.likelihood`), so ``ln L = -sum (ln b_i + u_i / 2)`` with ``u_i = (e_y² +
+e_x²)/b_i``, innovations ``e_i = d_i + (s_i²/b_(i-1)) e_(i-1)`` and ``b_i = 2 D t g_i + s_i² +
+s_(i+1)² - s_i⁴/b_(i-1)``. Places that are seen well count for more, gaps cost only their own
+information. ln L is taken at nodes ln D t that are the same for all tracks, and is smooth between
+them.
 
 Trap: the errors are taken at their word. If they are 10 % too small, D is 16 % too large at SNR =
 sqrt(D t)/s of 0.5, 10 % at 1, 4 % at 2.
@@ -92,6 +94,7 @@ def _node_sums(
     The (k,) first rows of the segments, and their (k, N_NODES) ln L and sums of u².
     """
     double_D = 2 * np.exp(LOG_D)
+    blurred = walks.blur_at(np.arange(len(walks.frame)))
     n = np.diff(np.append(walks.starts, len(walks.frame))) - 1
     order = np.argsort(-n, kind="stable")
     starts, n = walks.starts[order], n[order]
@@ -103,7 +106,8 @@ def _node_sums(
         k = int(np.searchsorted(-n, -i))
         at = starts[:k] + i
         dy, dx, gap = ((v[at + 1] - v[at])[:, None] for v in (walks.y, walks.x, walks.frame))
-        own, following, w = variance[at, None], variance[at + 1, None], weight[at, None]
+        w, less = weight[at, None], blurred[at, None] * double_D
+        own, following = variance[at, None] - less, variance[at + 1, None] - less
         share = own / b[:k]
         b = double_D * gap + own + following - own * share
         ey, ex = dy + share * ey[:k], dx + share * ex[:k]

@@ -5,13 +5,15 @@ A particle diffuses with D per axis and is seen with a localisation error s. Its
 
     <d_i d_i> = 2 D t g_i + 2 s²,        <d_i d_(i+1)> = -s²,
 
-so gaps (g > 1) cost nothing but their own information. With r = s²/(D t) this is D t times a matrix
-of r alone, and
+so gaps (g > 1) cost nothing but their own information. Frames that are exposed for a while, with a
+blur coefficient R (`stemkin.kernels.motion.walks.blur_coefficient`), have s² - 2 R D t in place of
+s². With r = s²/(D t) this is D t times a matrix of r alone, and
 
     ln L = -m ln(D t) - l(r) - Q(r) / (2 D t)                (two axes, up to a constant),
 
-where l is the sum of ln b_i and Q that of (e_y² + e_x²)/b_i over the innovations e_i = d_i + (r /
-b_(i-1)) e_(i-1) with b_i = 2 g_i + 2 r - r²/b_(i-1). Both are sums over tracks and smooth in ln r:
+where l is the sum of ln b_i and Q that of (e_y² + e_x²)/b_i over the innovations e_i = d_i + (q /
+b_(i-1)) e_(i-1) with b_i = 2 g_i + 2 q - q²/b_(i-1), q = r - 2 R. Both are sums over tracks and
+smooth in ln r:
 they are taken at 32 Chebyshev nodes, once, and everything else (the maximum, the interval:
 `stemkin.kernels.motion.brownian`) follows from these sums. Interpolation is good to one part in
 10^5.
@@ -87,9 +89,9 @@ def innovation_sums(
     if len(starts):
         m = np.add.reduceat(weight, starts)
     order = np.argsort(-n, kind="stable")
-    sums = np.zeros((3, len(n), N_NODES))
+    sums, blur = np.zeros((3, len(n), N_NODES)), walks.blur_at(step[starts])
     for strip in np.array_split(order, max(1, len(order) // _STRIP)):
-        sums[:, strip] = _strip_sums(starts[strip], n[strip], gap, dy, dx, weight)
+        sums[:, strip] = _strip_sums(starts[strip], n[strip], gap, dy, dx, weight, blur[strip])
     return step[starts], n, m, *sums
 
 
@@ -100,6 +102,7 @@ def _strip_sums(
     dy: np.ndarray,
     dx: np.ndarray,
     weight: np.ndarray,
+    blur: np.ndarray,
 ) -> np.ndarray:
     """Run along segments side by side; return their (3, k, N_NODES) l, Q and fourth-order sums.
 
@@ -109,8 +112,12 @@ def _strip_sums(
         (k,) first displacement of each segment and their number, the longest segment first.
     gap, dy, dx, weight
         (m,) of all displacements: frames, components [length], and what they stand for.
+    blur
+        (k,) blur coefficient of each segment.
     """
-    r = np.exp(LOG_R)
+    q = np.exp(LOG_R) - 2 * blur[:, None]
+    if (blur == blur[:1]).all():  # one row for all segments
+        q = q[:1]
     sums = np.zeros((3, len(n), N_NODES))
     even, weighted = bool((gap == 1).all()), bool((weight != 1).any())
     b, ey, ex = np.full((1, N_NODES), np.inf), np.zeros((1, N_NODES)), np.zeros((1, N_NODES))
@@ -121,11 +128,12 @@ def _strip_sums(
         # Without gaps all segments share one row of b.
         k = int(np.searchsorted(-n, -i))
         at = starts[:k] + i
-        diagonal = 2 * (1 + r)[None]
+        own = q[:k]
+        diagonal = 2 * (1 + own)
         if not even:
-            diagonal = 2 * (gap[at, None] + r)
-        share = r / b[:k]
-        b = diagonal - r * share
+            diagonal = 2 * (gap[at, None] + own)
+        share = own / b[:k]
+        b = diagonal - own * share
         ey, ex = dy[at, None] + share * ey[:k], dx[at, None] + share * ex[:k]
         u = (ey**2 + ex**2) / b
         if weighted:  # l, Q and the rest count w times, once of which comes below

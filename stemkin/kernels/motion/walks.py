@@ -36,6 +36,9 @@ class Walks:
         Number of units.
     weights
         What a path stands for, since others left the field (`stemkin.kernels.motion.borders`).
+    blur
+        (n,) motion-blur coefficient of each row, or one number for all: 0 where a frame is an
+        instant, 1/6 where it is exposed from the last one to the next (`blur_coefficient`).
     """
 
     segment: np.ndarray
@@ -45,6 +48,7 @@ class Walks:
     unit: np.ndarray
     n_units: int
     weights: Weights = all_alike
+    blur: np.ndarray | float = 0.0
 
     @classmethod
     def of(
@@ -79,6 +83,12 @@ class Walks:
         """(n - 1,) whether a row and the next one belong to the same segment."""
         return np.asarray(self.segment[1:] == self.segment[:-1])
 
+    def blur_at(self, rows: np.ndarray) -> np.ndarray:
+        """Return the (k,) blur coefficients of `rows`."""
+        if isinstance(self.blur, np.ndarray):
+            return self.blur[rows]
+        return np.full(len(rows), float(self.blur))
+
     def step_weights(self, rows: np.ndarray) -> np.ndarray:
         """Return what the steps from `rows` (k,) to the rows behind them stand for."""
         return self._weights_of(rows, rows + 1)
@@ -108,6 +118,26 @@ class Walks:
     def per_unit(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return the (n_units, p) sums of `values` (k, p) that belong to `rows` (k,)."""
         return sums_per_unit(values, self.unit[rows], self.n_units)
+
+
+def blur_coefficient(exposure_fraction: float) -> float:
+    """Return the motion-blur coefficient R of frames that are exposed for part of their time.
+
+    The mean place of a particle during an exposure wanders less than its place: of a frame of time
+    t that is exposed for f t, ``<d²> = 2 D t (1 - 2 R) + 2 s²`` and ``<d_i d_(i+1)> = 2 R D t - s²``
+    along each axis, with R = f/6 for an even exposure (Berglund, Phys. Rev. E 82, 011917 (2010),
+    eq. 4; Michalet & Berglund, Phys. Rev. E 85, 061916 (2012)). A scanned probe meets each defect
+    for an instant only: R = 0.
+
+    Parameters
+    ----------
+    exposure_fraction
+        Between 0 and 1.
+
+    >>> blur_coefficient(1.0) == 1 / 6
+    True
+    """
+    return exposure_fraction / 6
 
 
 def sums_per_unit(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:

@@ -1,0 +1,175 @@
+"""How many directions are taken around the defects of each class, from a few frames of each movie.
+
+Which defects stand beside each other is told by a frame as a whole, and a partition holds only some
+of its tracks. So each partition hands on the places in the `N_FRAMES` of its frames that come first
+in an order that has nothing to do with time; of several partitions the first of all of them are
+kept. These are the same frames for every partitioning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from stemkin.diffusion.methods import Estimate
+from stemkin.kernels.common.hashing import mixed
+from stemkin.kernels.motion.crowding import DIRECTIONS, taken_directions
+from stemkin.kernels.motion.hops import TELLING
+from stemkin.rows.groups import Key
+from stemkin.rows.passes import Sums
+from stemkin.rows.tracks import Trajectories
+from stemkin.tables import POOLED
+
+N_FRAMES = 32
+"""Frames of a movie in which neighbours are looked at: 100 kB of places."""
+ALIKE_FRAMES = 4.0
+"""So many of these frames show about the same neighbours as one alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """Places of all defects in some frames of a movie.
+
+    Attributes
+    ----------
+    frame, class_id, y_nm, x_nm
+        (n,) rows, in no order.
+    """
+
+    frame: np.ndarray
+    class_id: np.ndarray
+    y_nm: np.ndarray
+    x_nm: np.ndarray
+
+    def __add__(self, other: Crowd) -> Crowd:
+        """Return the first frames of both."""
+        both = (np.concatenate([getattr(one, c) for one in (self, other)]) for c in COLUMNS)
+        return Crowd(*both).first()
+
+    def first(self) -> Crowd:
+        """Return the rows of the `N_FRAMES` frames that come first."""
+        met = np.unique(self.frame)
+        if len(met) <= N_FRAMES:
+            return self
+        chosen = met[np.argsort(mixed(met), kind="stable")[:N_FRAMES]]
+        kept = np.isin(self.frame, chosen)
+        return Crowd(*(getattr(self, column)[kept] for column in COLUMNS))
+
+
+COLUMNS = ("frame", "class_id", "y_nm", "x_nm")
+
+
+def add_looks(rows: pd.DataFrame) -> Sums:
+    """Return movie → the places in some of its frames; rows without a place are left out."""
+    tracks = Trajectories.of(rows, need=("y_nm", "x_nm"))
+    finite = np.isfinite(tracks.y_nm) & np.isfinite(tracks.x_nm)
+    tracks = tracks.keep(finite)
+    owner = tracks.movie[tracks.track]
+    found = {}
+    for i, movie in enumerate(tracks.movies):
+        own = owner == i
+        found[movie] = Crowd(*(getattr(tracks, column)[own] for column in COLUMNS)).first()
+    return found
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The share of directions that are taken around the defects of a class.
+
+    Attributes
+    ----------
+    share, error
+        And its standard error; 0 where nothing stands beside them.
+    """
+
+    share: float = 0.0
+    error: float = 0.0
+
+    def freed(self, estimate: Estimate, confidence_z: float) -> Estimate:
+        """Return the estimate for a defect alone.
+
+        Parameters
+        ----------
+        estimate
+            Of the tracks.
+        confidence_z
+            Standard errors that its interval reaches on either side.
+        """
+        times = 1 / (1 - self.share)
+        D, low, high = (times * v for v in (estimate.D, estimate.low, estimate.high))
+        more = confidence_z * self.error * times
+        if low > 0 and np.isfinite(high):  # both parts of the error, of ln D
+            low, high = (
+                D * np.exp(s * np.hypot(np.log(v / D), more)) for s, v in ((-1, low), (1, high))
+            )
+        return replace(estimate, D=D, low=low, high=high)
+
+
+NOT_LOOKED = Blocked()
+SHARED = 0.05
+"""Pairs on one site over pairs beside each other, above which defects do not exclude each other
+(where they know nothing of each other it is 1/6 and more)."""
+MOST = 0.6
+"""So crowded that the rest says nothing of a defect alone: then D stays that of the tracks."""
+
+
+def shows_triangles(hopping: Iterable[Estimate]) -> bool:
+    """Tell whether steps lie on a triangular lattice, by what "hop" says of them."""
+    return any(e.gain > TELLING and e.lattice == "triangular" for e in hopping)
+
+
+def looks_of(looks: Sums, sums: Sums, group: Key, number: int) -> list[Crowd]:
+    """Return what was looked at in the movies of a group that hold a class.
+
+    Parameters
+    ----------
+    looks
+        Movie → `Crowd`.
+    sums
+        Key, class → what was summed.
+    group, number
+        Which ones; a group of all movies is called "*".
+    """
+    movies = {
+        key[0]
+        for key, n in sums
+        if n == number and key[1:] == group[1:] and group[0] in (POOLED, key[0])
+    }
+    return [looks[movie] for movie in sorted(movies) if movie in looks]
+
+
+def blocked_share(looks: Iterable[Crowd], class_id: int, hop_length_nm: float) -> Blocked:
+    """Return the share of directions that are taken around the defects of a class.
+
+    Parameters
+    ----------
+    looks
+        Of all movies together.
+    class_id
+        The class.
+    hop_length_nm
+        The distance between neighbouring sites.
+    """
+    taken, n, n_beside, n_within = [], [], 0, 0
+    for one in looks:
+        for frame in np.unique(one.frame[one.class_id == class_id]):
+            here = one.frame == frame
+            around, beside, within = taken_directions(
+                one.y_nm[here], one.x_nm[here], hop_length=hop_length_nm
+            )
+            n_beside, n_within = n_beside + beside, n_within + within
+            own = one.class_id[here] == class_id
+            taken.append(int(around[own].sum()))
+            n.append(int(own.sum()))
+    if not n or not sum(taken) or n_within > SHARED * n_beside:
+        return NOT_LOOKED
+    count, looked = np.array(taken, float), DIRECTIONS * np.array(n, float)
+    share = float(count.sum() / looked.sum())
+    if share > MOST:
+        return NOT_LOOKED
+    alike = max(1.0, min(ALIKE_FRAMES, len(n)))
+    error = float(np.sqrt(((count - share * looked) ** 2).sum() * alike) / looked.sum())
+    return Blocked(share, error)

@@ -1,0 +1,62 @@
+r"""Hops that cannot be seen as hops: the neighbouring site is taken, or holds a trap.
+
+A defect that hops to a site next to a dopant is taken up, one that hops onto another defect pairs
+with it or stays where it is: its track ends, or does not move, but its time counts. If a share b of
+the directions is taken, on average over the time at risk, only 1 - b of the hops are seen, and D of
+a lone defect is that of the tracks over 1 - b. (Competing risks: Kalbfleisch & Prentice, The
+Statistical Analysis of Failure Time Data (2002), ch. 8; site blocking in a lattice gas: Kehr &
+Binder, Applications of the Monte Carlo Method (1984), ch. 6.) Where nothing moves, nothing is made
+of it; and where defects stand in one place, as simulated ones that know nothing of each other do,
+they take no site from each other.
+
+On a triangular lattice a defect of the same kind of site takes one direction at the distance a. A
+defect on the other kind of site (a dopant on a metal site) takes the three sites around it: two of
+them are neighbours of a site 2a/sqrt(3) away, one of a site sqrt(7/3) a away.
+
+>>> taken, n_beside, n_within = taken_directions(np.zeros(2), np.array([0.0, 1.0]), hop_length=1.0)
+>>> taken.tolist(), n_beside, n_within
+([1, 1], 1, 0)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+DIRECTIONS = 6
+RINGS = ((0.8, 1.08, 1), (1.08, 1.34, 2), (1.34, 1.63, 1))
+"""(from, to, directions): what a defect at that distance [a] takes."""
+
+
+WITHIN = 0.5
+"""Two defects that are closer than this [a] stand on one site."""
+
+
+def taken_directions(
+    y: np.ndarray, x: np.ndarray, *, hop_length: float
+) -> tuple[np.ndarray, int, int]:
+    """Return how many of its six directions are taken, for each defect of a frame.
+
+    Parameters
+    ----------
+    y, x
+        (n,) places of all defects of the frame [length].
+    hop_length
+        The distance between neighbouring sites a [length].
+
+    Returns
+    -------
+    (n,) whole numbers from 0 to 6; how many pairs stand beside each other, and how many on one
+    site.
+    """
+    taken = np.zeros(len(y), dtype=np.int64)
+    if len(y) < 2:
+        return taken, 0, 0
+    points = np.stack([y, x], axis=1) / hop_length
+    pairs = cKDTree(points).query_pairs(RINGS[-1][1], output_type="ndarray")
+    apart = np.hypot(*(points[pairs[:, 0]] - points[pairs[:, 1]]).T)
+    for low, high, n in RINGS:
+        near = pairs[(apart >= low) & (apart < high)]
+        taken += n * np.bincount(near.ravel(), minlength=len(y))
+    n_beside = int((apart >= RINGS[0][0]).sum())
+    return np.minimum(taken, DIRECTIONS), n_beside, int((apart < WITHIN).sum())
