@@ -157,3 +157,12 @@ def test_quantities_of_the_recipe_for_kubernetes_are_texts_as_its_operator_wants
     values = [value for one in asked for kind in one.values() for value in kind.values()]
     assert values
     assert all(isinstance(value, str) for value in values)
+
+
+def test_a_plan_weighs_dim_frames_against_few(tmp_path):
+    printed = run("07_plan_an_experiment.py", folder=tmp_path)
+    rows = [line.split() for line in printed.splitlines()[1:]]
+    assert [int(row[0]) for row in rows] == [10, 40, 160]
+    d_primes, found = [float(row[1]) for row in rows], [float(row[2]) for row in rows]
+    assert d_primes == sorted(d_primes, reverse=True)
+    assert found[0] > 95 > found[-1]

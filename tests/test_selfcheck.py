@@ -198,3 +198,22 @@ def test_a_run_that_saw_nothing_has_no_world():
     nothing = given.tables["abundances"].assign(mean_number=0.0)
     assert world_of_run(RunNumbers(given.tables | {"abundances": nothing}, MOVIES)) is None
     assert world_of_run(RunNumbers(given.tables, MOVIES.iloc[:0])) is None
+
+
+def test_names_that_last_are_in_the_world_where_the_run_found_that_they_do():
+    found = numbers_of().tables
+    tested = pd.DataFrame(
+        {
+            "movie": ["*"],
+            "wrong_share": [0.04],
+            "kept": [0.7],
+            "kept_low": [0.5],
+            "kept_high": [0.8],
+        }
+    )
+    lasting, _ = world_of_run(RunNumbers(found | {"name_errors": tested}, MOVIES, 0.3153))
+    assert lasting.naming_memory == 0.7
+    assert np.array(lasting.confusion) == pytest.approx(np.array([[0.96, 0.04], [0.04, 0.96]]))
+    chance = tested.assign(kept_low=0.0)
+    blinking, _ = world_of_run(RunNumbers(found | {"name_errors": chance}, MOVIES, 0.3153))
+    assert blinking.naming_memory == 0.0

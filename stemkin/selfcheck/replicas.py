@@ -228,6 +228,8 @@ def _estimates(
     parts = [*_of_changes(changes.table, ("probability", "rate"), "counted")]
     for table in others:
         if "method" in table.columns:
+            if tuple(asked.methods) == ("auto",):
+                table = table.assign(method="auto")  # whichever each replica chose
             parts.append(_rows(table, "diffusion", ("D_nm2_per_s", "low", "high")))
         else:
             parts.append(_rows(_best_numbers(table), "number", ("number", "low", "high")))

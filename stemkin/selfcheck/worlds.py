@@ -25,8 +25,8 @@ class RunNumbers:
     Attributes
     ----------
     tables
-        Name → table: ``diffusion``, ``transitions``, ``abundances``, and ``hidden_transitions``
-        where names were corrected.
+        Name → table: ``diffusion``, ``transitions``, ``abundances``; and ``hidden_transitions``,
+        ``name_errors`` where names were corrected.
     movies
         Table ``movies`` of those with a calibration.
     hop_length_nm
@@ -78,6 +78,7 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
         efficiency=_numbers(seen["efficiency"].fillna(1.0).clip(0.05, 1.0)),
         false_per_nm2=_numbers(seen["false_per_frame"].fillna(0.0) / area_nm2),
         confusion=_confusion(run, ids),
+        naming_memory=_naming_memory(run),
         max_gap_frames=run.max_gap_frames,
         border_px=run.border_px,
         **motion,
@@ -141,11 +142,32 @@ def _rates(run: RunNumbers, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]
 
 
 def _confusion(run: RunNumbers, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-    """Return how often names are wrong among the classes that were seen."""
-    if run.confusion is None or len(ids) < 2 or max(ids) >= len(run.confusion):
+    """Return how often names are wrong among the classes that were seen.
+
+    Where the model did not measure it, as often as the run's own tracks say (``name_errors``),
+    each wrong name as likely as the next.
+    """
+    k = len(ids)
+    if k < 2:
         return ()
-    own = run.confusion[np.ix_(ids, ids)]
-    return tuple(_numbers(row) for row in own / own.sum(axis=1, keepdims=True))
+    if run.confusion is not None and max(ids) < len(run.confusion):
+        own = run.confusion[np.ix_(ids, ids)]
+        return tuple(_numbers(row) for row in own / own.sum(axis=1, keepdims=True))
+    tested = run.pooled("name_errors")
+    if tested.empty or not tested["wrong_share"].iloc[0] > 0:
+        return ()
+    wrong = min(float(tested["wrong_share"].iloc[0]), 0.5)
+    even = np.full((k, k), wrong / (k - 1))
+    np.fill_diagonal(even, 1 - wrong)
+    return tuple(_numbers(row) for row in even)
+
+
+def _naming_memory(run: RunNumbers) -> float:
+    """Return the chance that a wrong name is kept in the next frame, where that was found."""
+    tested = run.pooled("name_errors")
+    if tested.empty or not tested["kept_low"].iloc[0] > 0:
+        return 0.0
+    return float(np.clip(tested["kept"].iloc[0], 0.0, 1.0))
 
 
 def _with_losses(world: TrackWorld, run: RunNumbers, seen: pd.DataFrame) -> TrackWorld:
