@@ -24,6 +24,7 @@ _ROOM_OF = {
     "chapman_kolmogorov": "kinetics",
     "cluster": "learning.clustering",
     "compare_diffusion": "diffusion",
+    "complexes": "kinetics",
     "connect": "schedulers.clients",
     "convert": "conversion",
     "creation": "kinetics",

@@ -32,6 +32,7 @@ from stemkin.kinetics import abundances as abundances
 from stemkin.kinetics import beam_cross_sections as beam_cross_sections
 from stemkin.kinetics import chain_states as chain_states
 from stemkin.kinetics import chapman_kolmogorov as chapman_kolmogorov
+from stemkin.kinetics import complexes as complexes
 from stemkin.kinetics import creation as creation
 from stemkin.kinetics import dwell_times as dwell_times
 from stemkin.kinetics import hidden_transitions as hidden_transitions

@@ -206,6 +206,15 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "errors": "str",
         "recommended": "bool",
     },
+    "complexes": {
+        "movie": "str",
+        "frame": "int32",
+        "particle": "int64",
+        "n_atoms": "int16",
+        "class_id": "int16",
+        "y_nm": "float64",
+        "x_nm": "float64",
+    },
     "orientation_transitions": {
         "movie": "str",
         "complex": "str",

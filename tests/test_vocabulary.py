@@ -29,6 +29,7 @@ CLASSES = pd.DataFrame(
 KNOWN = Experiment(MOVIES, None, CLASSES)
 
 NEEDED = {
+    "complexes": {"reach_nm": 1.0, "n_atoms": 2},
     "creation": {"sites_per_nm2": 22.0, "reach_nm": 0.69},
     "hop_rates": {"hop_length_nm": 0.3},
     "immobile": {"sigma_nm": 0.01},
@@ -70,7 +71,7 @@ FOREIGN = {name for name in sk.__all__ if name.startswith("from_")}
 INTO_OTHERS = {name for name in sk.__all__ if name.startswith("to_")}
 """What makes others' tables of ours."""
 
-NO_CLASSES = {"shuffled"}
+NO_CLASSES = {"shuffled", "complexes"}
 """Verbs that do not look at classes."""
 
 NO_FRAMES = {"crystallography"}
@@ -359,8 +360,8 @@ def test_classes_are_chosen_by_one_keyword_and_by_names_or_numbers_alike(rows, v
 
 def test_every_verb_of_kinetics_and_diffusion_selects_classes_by_the_same_words():
     by = set(taking("by")) | {"populations"}
-    # which count vacancies in all classes, and name two classes that belong together
-    assert set(taking("class_names")) == by - {"creation", "orientations"}
+    # which count vacancies in all classes, name two classes that belong together, or look at none
+    assert set(taking("class_names")) == by - {"creation", "orientations", "complexes"}
     for word in ("class_name", "class_names", "class_ids"):
         assert set(taking(word)) == set(taking("class_names"))
 

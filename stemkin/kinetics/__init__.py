@@ -4,6 +4,7 @@
            ├─▶ hidden_transitions  the same behind names that may be wrong
            ├─▶ name_errors         how often names are wrong, and whether wrong ones last
            ├─▶ orientations        {alone, @0, @1, @2}: attachment, detachment, rotation
+           ├─▶ complexes           atoms that stay together, and the shapes that they take
            ├─▶ dwell_times         rates of leaving                   ──▶ how long a class lasts
            ├─▶ survival            Kaplan-Meier curves of the stays   ──▶ does age matter for leaving
            ├─▶ populations         numbers per class, movie and frame ──▶ what there is
@@ -41,6 +42,7 @@ from stemkin.kinetics.chain import (
     stationary,
 )
 from stemkin.kinetics.changes import Transitions, transitions
+from stemkin.kinetics.complexes import Complexes, complexes
 from stemkin.kinetics.creation import creation, cross_section
 from stemkin.kinetics.dose import beam_cross_sections
 from stemkin.kinetics.hidden_states import NameErrors, hidden_transitions, name_errors
@@ -51,6 +53,7 @@ from stemkin.rows.groups import Bins
 
 __all__ = [
     "Bins",
+    "Complexes",
     "NameErrors",
     "OrientationChain",
     "Transitions",
@@ -58,6 +61,7 @@ __all__ = [
     "beam_cross_sections",
     "chain_states",
     "chapman_kolmogorov",
+    "complexes",
     "connected",
     "creation",
     "cross_section",
