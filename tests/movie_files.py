@@ -278,11 +278,13 @@ def write_dm(
     preview=16,
     says_preview=True,
     beside=(),
+    exposure_s=None,
 ):
     """DM3 or DM4 with a coloured preview and the movie, by the description of C. B. Boothroyd.
 
     `preview` is its edge in pixels, None for a file without; `says_preview` whether the file says
-    that it is one; `beside` are further arrays, called ``image 2``, ``image 3``, ...
+    that it is one; `beside` are further arrays, called ``image 2``, ``image 3``, ... `exposure_s`
+    is what a camera notes.
     """
     wide = version == 4
     size = ">q" if wide else ">i"
@@ -339,12 +341,17 @@ def write_dm(
     codes = {"i2": (1, 2), "u2": (10, 4), "f4": (2, 6), "i4": (7, 3), "u1": (6, 8)}
     codes |= {"u4": (11, 5), "f8": (12, 7), "i1": (9, 9), "c8": (3, 6)}
 
+    noted = []
+    if exposure_s is not None:
+        bar = group(tag("Exposure Time (s)", number(7, "d", exposure_s), 21))
+        noted = [tag("DataBar", bar, 20)]
+
     def entry(array, name, *code):
         return tag(
             "",
             group(
                 tag("ImageData", image(array, *(code or codes[array.dtype.str[1:]])), 20),
-                tag("ImageTags", group(), 20),
+                tag("ImageTags", group(*noted), 20),
                 tag("Name", text(name), 21),
             ),
             20,

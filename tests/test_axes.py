@@ -384,6 +384,44 @@ def test_a_ser_file_may_count_or_time_its_images(tmp_path):
     assert "1e+09 nm" in reader.calibration.doubts["pixel_size_nm"]
 
 
+def write_ome_exposed(path, seconds):
+    """OME-TIFF with the exposure of every plane, in milliseconds."""
+    planes = {"ExposureTime": [1e3 * seconds] * 7, "ExposureTimeUnit": ["ms"] * 7}
+    about = {"axes": "TYX", "TimeIncrement": 0.5, "TimeIncrementUnit": "s", "Plane": planes}
+    tifffile.imwrite(path, FILM, ome=True, metadata=about)
+
+
+def write_dm_exposed(path, seconds):
+    files.write_dm(path, FILM, scales=(0.03, 0.03, 0.5), exposure_s=seconds)
+
+
+EXPOSED = [("a.ome.tif", write_ome_exposed), ("a.dm3", write_dm_exposed)]
+
+
+@pytest.mark.parametrize(("name", "write"), EXPOSED)
+def test_the_exposed_part_of_a_frame_is_read_where_the_file_says_it(tmp_path, name, write):
+    path = tmp_path / name
+    write(path, 0.2)
+    movie = open_movie(path)
+    assert movie.exposure_fraction == pytest.approx(0.4)
+    assert "xposure" in movie.calibration.origin["exposure_fraction"]
+    assert open_movie(path, exposure_fraction=0.0).exposure_fraction == 0.0
+    write(path, 0.7)
+    assert open_movie(path).exposure_fraction is None, "no frame is exposed longer than it takes"
+
+
+def test_an_exposure_that_is_no_part_of_a_frame_is_refused(tmp_path):
+    files.write_npy(tmp_path / "a.npy", FILM)
+    with pytest.raises(ValueError, match="exposure_fraction must be a number from 0 to 1"):
+        open_movie(tmp_path / "a.npy", exposure_fraction=1.5)
+    [store] = convert(tmp_path / "a.npy", tmp_path / "b.zarr", exposure_fraction=0.25)
+    assert open_movie(store).exposure_fraction == 0.25
+    (tmp_path / "list.csv").write_text("path,exposure_fraction\na.npy,0\n")
+    [listed] = open_archive(tmp_path / "list.csv")
+    assert listed.exposure_fraction == 0.0
+    assert describe(tmp_path / "list.csv")["exposure_from"].tolist() == ["manifest"]
+
+
 def test_velox_has_a_frame_time_or_an_exposure_or_a_pattern(tmp_path):
     path = tmp_path / "a.emd"
     files.write_velox(path, FILM, scan={"FrameTime": "0.5"})
