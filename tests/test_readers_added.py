@@ -87,9 +87,9 @@ def test_the_documented_format_runs_twice_and_is_remembered(pgm, movies, tmp_pat
     assert (tmp_path / "results" / "msd.parquet").exists()
 
 
-def test_workers_in_processes_of_their_own_read_the_documented_format(pgm, movies):
+def test_a_worker_in_a_process_of_its_own_reads_the_documented_format(pgm, movies):
     movie = sk.open_movie(movies / "stack.pgm", **CALIBRATION)
-    with connect("processes", workers=2):
+    with connect("processes", workers=1):
         there = movie.to_dask(frames_per_block=5).compute()
     np.testing.assert_array_equal(there, movie.reader.read(0, 10))
 

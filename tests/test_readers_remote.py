@@ -160,11 +160,11 @@ def test_a_lost_object_of_a_finished_store_makes_its_frames_corrupt(tmp_path, s3
     assert set(frame_status(open_movie(store).reader.read(0, 12))) == {"corrupt"}
 
 
-def test_workers_open_the_store_themselves(tmp_path, s3):
+def test_a_worker_opens_the_store_itself(tmp_path, s3):
     frames = files.pixels(n=12, height=64, width=64)
     np.save(tmp_path / "a.npy", frames)
     [store] = convert(tmp_path / "a.npy", f"{s3}/workers.zarr")
-    with connect("processes", workers=2):
+    with connect("processes", workers=1):
         np.testing.assert_array_equal(
             open_movie(store).to_dask(frames_per_block=4).compute(), frames
         )
