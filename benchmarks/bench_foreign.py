@@ -70,9 +70,13 @@ WORLDS = {
         TrackWorld(densities_per_nm2=(15 / 3200**2,), D_nm2_per_s=(1e5,), sigma_nm=20.0),
         movie(200, 32, 100.0, 0.05),
     ),
-    "full exposure": (TrackWorld(**SPT, sigma_nm=20.0, exposure=1.0), CAMERA),
+    "full exposure": (
+        TrackWorld(**SPT, sigma_nm=20.0, exposure=1.0),
+        CAMERA.assign(exposure_fraction=1.0),
+    ),
+    "the same, not told": (TrackWorld(**SPT, sigma_nm=20.0, exposure=1.0), CAMERA),
 }
-"""Name → world and movie. In the last the camera integrates over the whole frame time, which an
+"""Name → world and movie. In the last two the camera integrates over the whole frame time, which an
 estimator that is not told must get wrong (Berglund, Phys. Rev. E 82, 011917 (2010)): it is here to
 show that the check finds it out."""
 

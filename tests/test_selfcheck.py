@@ -217,3 +217,21 @@ def test_names_that_last_are_in_the_world_where_the_run_found_that_they_do():
     chance = tested.assign(kept_low=0.0)
     blinking, _ = world_of_run(RunNumbers(found | {"name_errors": chance}, MOVIES, 0.3153))
     assert blinking.naming_memory == 0.0
+
+
+def test_an_exposure_that_the_movies_state_is_in_the_world_and_told_to_the_estimators():
+    told = MOVIES.assign(exposure_fraction=1.0)
+    world, _ = world_of_run(RunNumbers(numbers_of().tables, told, 0.3153))
+    assert world.exposure == 1.0
+    blurred = TrackWorld(**vars(WALKERS) | {"exposure": 1.0})
+    row = of(self_check(blurred, told, asked=Asked(methods=("mle",)), n_runs=40), "diffusion")
+    assert not is_biased(row)
+    assert not is_undercovered(row)
+
+
+def test_the_estimate_that_a_run_recommends_is_put_in():
+    found = numbers_of().tables
+    quoted = found["diffusion"].assign(recommended=[False, True, True])
+    world, _ = world_of_run(RunNumbers(found | {"diffusion": quoted}, MOVIES, 0.3153))
+    assert world.D_nm2_per_s[0] == 0.0031
+    assert world.hop_rates_per_s[0] == 0.0

@@ -79,6 +79,7 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
         false_per_nm2=_numbers(seen["false_per_frame"].fillna(0.0) / area_nm2),
         confusion=_confusion(run, ids),
         naming_memory=_naming_memory(run),
+        exposure=_exposure(run),
         max_gap_frames=run.max_gap_frames,
         border_px=run.border_px,
         **motion,
@@ -99,7 +100,8 @@ def _mean_area_nm2(run: RunNumbers) -> float:
 def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, Any], float]:
     """Return how the classes move, in words of `TrackWorld`, and the error of their places [nm].
 
-    A class moves whose D is above 0 by its interval; by hops where hops were quoted.
+    A class moves whose D is above 0 by its interval; by hops where hops were
+    quoted.
     """
     rows = run.pooled("diffusion")
     hops, D, errors = [0.0] * len(ids), [0.0] * len(ids), []
@@ -108,8 +110,7 @@ def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, Any], float]
         own = own[np.isfinite(own["D_nm2_per_s"])] if len(own) else own
         if own.empty:
             continue
-        by_hops = own[own["method"] == "hop"]
-        best = (by_hops if len(by_hops) else own).iloc[0]
+        best = _quoted(own)
         if np.isfinite(best["sigma_nm"]) and best["sigma_nm"] > 0:
             errors.append(float(best["sigma_nm"]))
         if not (best["low"] > 0 and best["D_nm2_per_s"] > 0):
@@ -124,6 +125,22 @@ def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, Any], float]
     if not errors:
         errors = [float(run.movies["pixel_size_nm"].median())]
     return words, float(np.median(errors))
+
+
+def _quoted(own: pd.DataFrame) -> pd.Series:
+    """Return the row of ``diffusion`` of a class that the run recommends, or else that of hops."""
+    for wanted in (own.get("recommended"), own["method"] == "hop"):
+        if wanted is not None and wanted.astype(bool).any():
+            return own[wanted.astype(bool)].iloc[0]
+    return own.iloc[0]
+
+
+def _exposure(run: RunNumbers) -> float:
+    """Return the share of the frame time that frames integrate over, 0 where it is not known."""
+    given = run.movies.get("exposure_fraction")
+    if given is None or given.isna().all():
+        return 0.0
+    return float(given.fillna(0.0).mean())
 
 
 def _rates(run: RunNumbers, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
