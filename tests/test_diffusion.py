@@ -469,6 +469,21 @@ def test_in_every_order_of_time_together_nothing_moves_whatever_the_weights(n_in
         assert squared / n / 4 + product / n_pairs / 2 == pytest.approx(0, abs=1e-3 * squared / n)
 
 
+def test_long_tracks_that_wander_far_and_short_ones_that_do_not_move_nowhere_together():
+    """In every order of time: a run of frames counts alike in squares and products."""
+    from itertools import permutations
+
+    rng, parts = np.random.default_rng(2), []
+    for n, far in ((3, 1.0), (5, 4.0)):
+        places = rng.uniform(0, far, (n, 2))
+        parts += [places[list(order)] for order in permutations(range(n))]
+    track = np.repeat(range(len(parts)), [len(own) for own in parts])
+    frame = np.concatenate([np.arange(len(own)) for own in parts])
+    walks = Walks.of(track, frame, *np.concatenate(parts).T)
+    n, squared, n_pairs, product = covariance_sums(walks).sum(axis=0)[:4]
+    assert squared / n / 4 + product / n_pairs / 2 == pytest.approx(0, abs=1e-9 * squared / n)
+
+
 def test_one_pass_says_what_the_verbs_say_one_by_one():
     rows = random_walks(n_particles=40, movies=("a", "b"))
     words = {"frame_time_s": 1.5, "hop_length_nm": 0.3, "by": "movie"}
