@@ -247,7 +247,8 @@ class Fits:
             for method in dict.fromkeys(chosen.get(m, m) for m in methods):
                 own = merged(found[method][group, number], self.confidence)
                 own = blocked.freed(between.widened(own, self.confidence), self._z)
-                said = verdict.columns(method) | {"recommended": method == verdict.chosen}
+                said: dict[str, Any] = dict(verdict.columns(method))
+                said["recommended"] = method == verdict.chosen
                 said["blocked"] = blocked.share
                 rows.append((group, _row(number, method, own) | said))
         return self.pooling.grouping.table(rows, "diffusion")
@@ -323,7 +324,7 @@ def merged(estimates: list[Estimate], confidence: float) -> Estimate:
     return Estimate(D, low, high, s2, **_numbers(estimates))
 
 
-def _numbers(estimates: list[Estimate]) -> dict[str, int]:
+def _numbers(estimates: list[Estimate]) -> dict[str, Any]:
     """Return how many tracks and displacements there are in all estimates together."""
     return {
         "n_tracks": sum(e.n_tracks for e in estimates),

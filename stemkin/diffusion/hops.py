@@ -111,7 +111,7 @@ def hop_rates(
                 seen = looks_of(looks, sums, group, number)
                 blocked = blocked_share(seen, number, hop_length_nm)
             alone = blocked.freed(estimate, -float(special.ndtri((1 - confidence) / 2)))
-            said = weighed([beside], [estimate], []).columns("hop")
+            said: dict[str, Any] = dict(weighed([beside], [estimate], []).columns("hop"))
             said["blocked"] = blocked.share
             rows.append((group, _row(number, alone, fit.n_hops, hop_length_nm) | said))
         return pooling.table(rows, COLUMNS)

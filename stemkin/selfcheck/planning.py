@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -97,7 +97,8 @@ class ExperimentPlan:
         lines += ["", f"measured, by {s['n_runs']} simulated experiments of this kind"]
         heading = f"  {'number':34} {'value':>10} {'+-':>7} {'bias':>8} {'coverage':>9}   measured"
         lines.append(heading)
-        lines += [_line_of(row) for row in self.numbers.to_dict("records")]
+        records = cast("list[dict[str, Any]]", self.numbers.to_dict("records"))
+        lines += [_line_of(row) for row in records]
         return "\n".join(lines)
 
 

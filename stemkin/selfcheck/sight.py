@@ -68,7 +68,7 @@ def sight_of(settings: Settings, names: Sequence[str]) -> Sight:
     rivals = confusion.argmax(axis=1)
     rows = []
     for i, name in enumerate(names):
-        d = float(alone.loc[name, "d_prime"])
+        d = float(alone["d_prime"][name])
         bound_nm = float(np.hypot(*alone.loc[name, ["sd_y_nm", "sd_x_nm"]]) / np.sqrt(2))
         wrong = float(confusion[i, rivals[i]])
         jitter_nm = float(

@@ -93,7 +93,7 @@ def level_of_heavy_tail(snr: Array, allowed: float, *, border_px: float) -> floa
     low, high = np.quantile(some, [0.90, 0.98])
     if (high - low) / np.log(5.0) < PIXEL_SLOPE:
         return None
-    _, _, score = peaks.extrema(snr, threshold=FAINTEST, border_px=border_px)
+    _, _, score = peaks.extrema(snr, threshold=FAINTEST, border_px=round(border_px))
     heights = score[score > 0]
     if len(heights) < LEAST_EXTREMA:
         return None

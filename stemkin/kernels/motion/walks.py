@@ -86,7 +86,7 @@ class Walks:
     def blur_at(self, rows: np.ndarray) -> np.ndarray:
         """Return the (k,) blur coefficients of `rows`."""
         if isinstance(self.blur, np.ndarray):
-            return self.blur[rows]
+            return np.asarray(self.blur[rows])
         return np.full(len(rows), float(self.blur))
 
     def step_weights(self, rows: np.ndarray) -> np.ndarray:
