@@ -1,13 +1,14 @@
 """The report says how right its numbers can be, and at its top which ones cannot be."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from stemkin import tables
 from stemkin.report import report_page
 from stemkin.report.result_files import read_results
-from stemkin.report.self_check import misleading_numbers, said_beside
+from stemkin.report.self_check import misleading_numbers, said_beside, self_check_section
 from tests.test_report import make_results
 
 ROWS = [
@@ -35,12 +36,17 @@ def store(tmp_path_factory):
     return store
 
 
+@pytest.fixture(scope="module")
+def page(store):
+    """The report's words."""
+    return plain_text(report_page(read_results(store)))
+
+
 def plain_text(page):
     return " ".join(re.sub(r"<[^>]*>", "", page).split())
 
 
-def test_coverage_and_bias_stand_beside_the_numbers_and_in_a_part_of_their_own(store):
-    page = plain_text(report_page(read_results(store)))
+def test_coverage_and_bias_stand_beside_the_numbers_and_in_a_part_of_their_own(page):
     assert "the same experiment, done 200 times as tables" in page
     assert "Coverage: how often the 95 % interval holds what was put in" in page
     assert "200 of 200" in page
@@ -49,12 +55,10 @@ def test_coverage_and_bias_stand_beside_the_numbers_and_in_a_part_of_their_own(s
     assert "bias −1.0 ± 0.4 %" in page
 
 
-def test_the_top_names_what_is_biased_or_undercovered_and_nothing_else(store):
-    results = read_results(store)
-    (says,) = misleading_numbers(results)
+def test_the_top_names_what_is_biased_or_undercovered_and_nothing_else(store, page):
+    (says,) = misleading_numbers(read_results(store))
     assert says.startswith("rate of Mo<sub>W</sub> → Mo<sub>W</sub>+V<sub>S</sub> (as counted)")
     assert "holds the truth in 10 %, bias +200.0 ± 10.0 %" in says
-    page = plain_text(report_page(results))
     top = page[: page.index("Diffusion coefficients")]
     assert "Numbers that such an experiment does not give right" in top
 
@@ -65,13 +69,16 @@ def test_few_replicas_say_nothing_beside_a_number(store):
     assert said_beside(results, quantity="rate", class_id=3, to_id=1) == ""
 
 
-def test_a_run_without_a_self_check_says_so(tmp_path):
-    page = plain_text(report_page(read_results(make_results(tmp_path))))
-    assert "There is no self_check.parquet." in page
-    assert "Numbers that such an experiment" not in page
+def test_a_run_without_a_self_check_says_so(store):
+    found = read_results(store)
+    without = replace(found, found=dict(found.found) | {"self_check": self_check_table([])})
+    assert self_check_section(without)["nothing"].startswith("The run did not judge")
+    assert misleading_numbers(without) == []
 
 
-def test_a_part_of_a_large_experiment_is_said(tmp_path):
-    store = make_results(tmp_path)
-    store.write_table(self_check_table(ROWS).assign(share=0.02), "x", "self_check.parquet")
-    assert "of its rows each)" in plain_text(report_page(read_results(store)))
+def test_a_part_of_a_large_experiment_is_said(store):
+    found = read_results(store)
+    part = self_check_table(ROWS).assign(share=0.02)
+    section = self_check_section(replace(found, found=dict(found.found) | {"self_check": part}))
+    assert "2" in section["share"]
+    assert self_check_section(found)["share"] is None
