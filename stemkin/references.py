@@ -29,6 +29,9 @@ N_PAIRS = 8
 SAMPLE_BYTES = 2**26
 """The sample is smaller where its frames, as float32, would take more."""
 
+CALM_LINES, CALM = 12, 0.35
+"""So many lines side by side with less than this share of the usual scatter are a blanked band."""
+
 
 def sample_numbers(n_frames: int, frame_pixels: int) -> list[int]:
     """Choose the frames that tell the crystal of a movie: pairs of neighbours, spread evenly.
@@ -85,10 +88,35 @@ def reference_crystal(movie: Movie, *, left_out: Collection[int] = ()) -> Refere
         images.append(image)
         scales.append(scale)
         numbers.append(number)
-    found = reference_of(images, numbers)
+    whole = [i for i, image in enumerate(images) if shows_all_lines(image)]
+    # where a band of lines is blank in most frames, they are all there is
+    if len(whole) < len(images) / 2:
+        whole = list(range(len(images)))
+    found = reference_of([images[i] for i in whole], [numbers[i] for i in whole])
     if found is None:
         return None
-    return replace(found, contrast=float(np.median(scales)))
+    return replace(found, contrast=float(np.median([scales[i] for i in whole])))
+
+
+def shows_all_lines(image: np.ndarray) -> bool:
+    """Tell whether no band of lines of a frame is far darker and calmer than the others.
+
+    The edges of such a band look like a lattice of their own in the spectra of a sample.
+
+    Parameters
+    ----------
+    image
+        (y, x) intensities.
+
+    Returns
+    -------
+    Whether every line scatters at least a third as much as is usual, or one near it does.
+    """
+    scatter = np.std(image, axis=1)
+    height = len(scatter)
+    # lines between the columns of atoms are calm, too: the highest of some lines counts
+    near = np.lib.stride_tricks.sliding_window_view(scatter, min(CALM_LINES, height)).max(axis=1)
+    return bool(near.min() > CALM * np.median(near))
 
 
 def is_good_frame(frame: np.ndarray, reference: Reference | None) -> bool:

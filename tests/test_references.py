@@ -181,6 +181,27 @@ def test_a_frame_out_of_focus_is_called_so():
     assert status == [*[tables.OK] * 5, tables.DEFOCUSED, tables.OK, tables.OK]
 
 
+@pytest.mark.parametrize("seed", [5101, 5102])
+def test_frames_with_a_blanked_band_are_truncated_and_hide_no_crystal(seed):
+    """Of 5102 such frames, two of eight, once hid the crystal of the whole movie."""
+    movie = simulate_movie(
+        "paper", n_frames=8, shape=(256, 256), seed=seed, part_blank_frames=(2, 4)
+    )
+    rows = detect(movie, FourierDetector())
+    status = rows.experiment.frames.compute()["status"]
+    assert status[status != tables.OK].to_dict() == dict.fromkeys((2, 4), tables.TRUNCATED)
+
+
+def test_a_crystal_that_ends_at_a_rough_rim_is_not_truncated():
+    frames = simulate_movie("paper", n_frames=6, shape=(192, 192), seed=5105).reader.read(0, 6)
+    rng, y = np.random.default_rng(0), np.arange(192)[:, None]
+    rim = 130 + 15 * np.sin(np.arange(192) / 20) + rng.normal(0, 3, 192)
+    dark = rng.poisson(0.3 * frames.min(axis=(1, 2), keepdims=True), frames.shape)
+    frames = np.where(y > rim, dark, frames)
+    rows = detect(Movie.from_array(frames, name="rim"), FourierDetector())
+    assert not (rows.experiment.frames.compute()["status"] == tables.TRUNCATED).any()
+
+
 def test_a_step_that_nobody_can_vouch_for_cuts_the_movie():
     rows = pd.DataFrame(
         {

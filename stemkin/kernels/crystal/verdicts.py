@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from stemkin.devices import Array, namespace, to_host
+from stemkin.devices import Array, to_host
 from stemkin.kernels.crystal.distortion import displacements
 from stemkin.kernels.crystal.lattice_search import (
     Crystal,
@@ -39,7 +39,7 @@ DARK = 0.25
 """Share of the crystal's usual strength below which a line of nodes shows none."""
 
 SMOOTH_LINES = 3
-"""A blanked band begins and ends within so many lines; the edge of a crystal is rougher."""
+"""A blanked band begins and ends within so many lines in every strip; a rim is rougher."""
 
 JUMP = 0.12
 """Over the distance of lattice planes: the least jump between two lines that is a tear."""
@@ -49,6 +49,9 @@ ODD = 6.0
 
 DIM = 0.7
 """Lines of a blanked band scatter less than this share of what others do."""
+
+N_STRIPS = 5
+"""A blanked band has to begin and end at the same lines in so many strips, side by side."""
 
 LEAST_LINES = 10
 """Fewer lines of nodes do not tell a tear from the usual scatter."""
@@ -131,21 +134,45 @@ def _ends_at_a_line(frame: Array, sought: Sought) -> bool:
     is_dark = strength < DARK * np.percentile(strength, 80)
     if not (is_dark[1:] & is_dark[:-1]).any():
         return False
-    xp = namespace(frame)
-    scatter = to_host(xp.std(frame, axis=1)).astype(float)
-    # rows between the columns of atoms scatter less: the highest within a lattice plane counts
+    pixels = to_host(frame).astype(float)
     plane = 1 / float(np.linalg.norm(sought.waves.basis, axis=1).min())
-    n = max(1, round(plane))
-    high = sliding_window_view(np.pad(scatter, (0, n - 1), mode="edge"), n).max(axis=1)
+    n_lines = max(1, round(plane))
+    ends = _ends_of_band(pixels.std(axis=1), n_lines)
+    if len(ends) not in (1, 2):
+        return False
+    # a line of the scan ends everywhere at once; the rim of a crystal does so nowhere
+    for part in np.array_split(pixels, N_STRIPS, axis=1):
+        own = _ends_of_band(part.std(axis=1), n_lines)
+        if len(own) != len(ends) or np.abs(own - ends).max() > SMOOTH_LINES:
+            return False
+    return True
+
+
+def _ends_of_band(scatter: np.ndarray, n_lines: int) -> np.ndarray:
+    """Return the lines after which a calm band begins or ends; none where no lines are calm.
+
+    Parameters
+    ----------
+    scatter
+        (y,) standard deviation of each line.
+    n_lines
+        Lines from one lattice plane to the next.
+    """
+    # rows between the columns of atoms scatter less: the highest within a lattice plane counts; at
+    # the last line the plane is mirrored, so that none is half a plane only
+    after = np.pad(scatter, (0, n_lines - 1), mode="symmetric")
+    high = sliding_window_view(after, n_lines).max(axis=1)
     low, usual = np.percentile(high, [5, 80])
     if low > DIM * usual:
-        return False
-    share = (high - low) / (usual - low)
-    is_band = share < 0.5
-    ends = np.flatnonzero(np.diff(is_band.astype(int)) != 0)
-    between = (share > 0.2) & (share < 0.8)
-    rough = sum(int(between[max(0, end - n) : end + 1 + n].sum()) for end in ends)
-    return len(ends) in (1, 2) and rough <= SMOOTH_LINES * len(ends)
+        return np.zeros(0, np.int64)
+    # the darkest lines of the crystal still have its noise; most lines around one of the band are
+    # as dark as it
+    level = low + 0.5 * (float(np.percentile(scatter[high > 0.9 * usual], 5)) - low)
+    calm = scatter < max(level, 1.1 * low)
+    half = n_lines // 2
+    around = sliding_window_view(np.pad(calm, half, mode="edge"), 2 * half + 1)
+    calm = around.mean(axis=1) > 0.5
+    return np.flatnonzero(np.diff(calm.astype(int)) != 0)
 
 
 def _is_torn(sought: Sought) -> bool:
