@@ -91,7 +91,7 @@ class KineticsSection(Section):
     )
     null_controls: StrictBool = True
     correct_names: StrictBool = True
-    self_check_runs: int = Field(default=200, ge=0)
+    self_check_runs: int = Field(default=150, ge=0)
     meeting_reach_nm: PositiveFloat | None = None
 
 

@@ -52,19 +52,19 @@ def test_bias_and_coverage_are_those_of_the_estimates_by_hand():
             "class_id": 0,
             "to_id": -1,
             "method": "mle",
-            "estimate": [1.0, 1.2, 1.4, np.nan],
-            "low": [0.9, 1.1, 1.0, np.nan],
-            "high": [1.1, 1.3, np.inf, np.nan],
+            "estimate": [1.0, 1.2, 1.4, 0.8, np.nan],
+            "low": [0.9, 1.1, 1.0, 0.7, np.nan],
+            "high": [1.1, 1.3, np.inf, 0.9, np.nan],
         }
     )
-    truths, n_asked = {("diffusion", 0, -1): 1.0}, {"diffusion": 5}  # one had no row at all
+    truths, n_asked = {("diffusion", 0, -1): 1.0}, {"diffusion": 6}  # one had no row at all
     row = verdicts.judged_estimates(estimates, truths, n_asked=n_asked, share=0.5).iloc[0]
-    assert row["mean_estimate"] == pytest.approx(1.2)
-    assert row["bias"] == pytest.approx(0.2)
-    assert row["bias_error"] == pytest.approx(0.2 / np.sqrt(3))
-    assert row["coverage"] == pytest.approx(2 / 3)
-    assert row["coverage_low"] < 2 / 3 < row["coverage_high"]
-    assert (row["n_runs"], row["n_asked"], row["share"]) == (3, 5, 0.5)
+    assert row["mean_estimate"] == pytest.approx(1.1)
+    assert row["bias"] == pytest.approx(0.1)
+    assert row["bias_error"] == pytest.approx(np.sqrt(0.2 / 3) / 2)
+    assert row["coverage"] == pytest.approx(1 / 2)
+    assert row["coverage_low"] < 1 / 2 < row["coverage_high"]
+    assert (row["n_runs"], row["n_asked"], row["share"]) == (4, 6, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_an_exposure_that_the_estimator_does_not_know_of_is_found_out():
 
 
 def test_names_that_are_wrong_make_counted_rates_wrong_and_corrected_ones_right():
-    found = self_check(MISNAMED, MOVIES, asked=Asked(methods=(), corrected=True), n_runs=36)
+    found = self_check(MISNAMED, MOVIES, asked=Asked(methods=(), corrected=True), n_runs=81)
     counted, corrected = of(found, "rate"), of(found, "corrected_rate")
     assert counted["bias"] > 2
     assert is_biased(counted)

@@ -1,6 +1,6 @@
 """How right the numbers of an experiment can be: it is done again, hundreds of times, as tables.
 
-    a run's own numbers ──▶ TrackWorld ──▶ tracks × 200 ──▶ the run's estimators ──▶ bias, coverage
+    a run's own numbers ──▶ TrackWorld ──▶ tracks × 150 ──▶ the run's estimators ──▶ bias, coverage
     plan: dose, frames, ... ──▶
 
 The world (`stemkin.simulation.track_tables`) has the experiment's own rates, motion, densities,

@@ -13,6 +13,7 @@ import pandas as pd
 from stemkin.blas import on_one_thread
 from stemkin.diffusion import fit_diffusion
 from stemkin.kinetics import abundances, hidden_transitions, transitions
+from stemkin.kinetics.hidden_states import Errors
 from stemkin.rows.passes import answers
 from stemkin.selfcheck.verdicts import judged_estimates
 from stemkin.simulation.track_tables import SimulatedTracks, TrackWorld, simulate_tracks
@@ -23,8 +24,8 @@ ROWS_OF_A_TASK = 60_000
 MiB."""
 MOST_ROWS = 1_000_000
 """Of all replicas together. Of a larger experiment each replica holds a part, as `share` says."""
-CORRECTED_EVERY = 12
-"""Names are corrected in one replica of so many: that costs as much as all else together."""
+CORRECTED_EVERY = 40
+"""Names are corrected in one replica of so many: each costs as much as some ten others."""
 FEWEST_CHANGES = 3.0
 """A change of class that the whole experiment holds less often than this is not judged."""
 
@@ -250,11 +251,16 @@ def _corrected(
     world: TrackWorld, movies: pd.DataFrame, asked: Asked, seed: Sequence[int]
 ) -> pd.DataFrame:
     """Return the rates of one replica with naming errors taken out."""
+    # a test of whether wrong names last takes several times as long as the fit that it decides on
+    errors: Errors = "independent"
+    if world.naming_memory > 0:
+        errors = "lasting"
     tracks: SimulatedTracks = simulate_tracks(world, movies, seed=tuple(seed))
     found = hidden_transitions(
         tracks.rows,
         confusion=np.array(world.confusion),
         class_ids=list(range(world.n_classes)),
+        errors=errors,
         experiment=tracks.experiment,
         confidence=asked.confidence,
     )
