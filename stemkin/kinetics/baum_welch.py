@@ -444,6 +444,13 @@ class BaumWelch:
         value = self.looked.log_likelihood
         rates = generator_at(problem, self.at.x, unit=self.unit, log_likelihood=value, **words)
         P, low, high = probability_interval(problem, self.at.x, **words)
+        # Where a rate is infinite the likelihood is flat, and its curvature bounds nothing.
+        endless = np.isinf(rates.rates)
+        flat = endless | (np.abs(rates.low) > np.abs(rates.rates))
+        np.fill_diagonal(flat, np.diagonal(endless))
+        rates.low[flat & (rates.rates >= 0)], rates.high[flat & (rates.rates >= 0)] = 0.0, np.inf
+        rates.low[flat & (rates.rates < 0)], rates.high[flat & (rates.rates < 0)] = -np.inf, 0.0
+        low, high = np.minimum(low, P), np.maximum(high, P)
         k, ids = self.k, np.array(self.states)
         one = np.zeros((k, k))
         if np.isclose(self.distinct[0], 1):

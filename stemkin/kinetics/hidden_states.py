@@ -27,6 +27,7 @@ import pandas as pd
 
 from stemkin.blas import one_thread
 from stemkin.controls import checked_confusion
+from stemkin.kernels.chains.generator import NEVER
 from stemkin.kernels.chains.wrong_names import said_confusion
 from stemkin.kernels.common.exact import total
 from stemkin.kinetics.baum_welch import BaumWelch, WrongNames
@@ -265,21 +266,55 @@ def _corrected(
     for group, _ in grouping.groups((movie, *group[1:]) for group, movie, _ in gaps):
         holders = [part for part, groups in zip(names, where, strict=True) if group in groups]
         times = _times(group, gaps, time_of)
-        fits = {
-            way: BaumWelch(holders, group, states, times, wrong, lasting=way == LASTING)
-            for way in wanted
-        }
+        named = [seen.get(("state", group, i), 0) for i in states]
+        own = tuple(i for i, n in zip(states, named, strict=True) if n)
+        among = _among(wrong, np.flatnonzero(named))
+        fits = {}
+        if len(own) > 1:
+            fits = {
+                way: BaumWelch(holders, group, own, times, among, lasting=way == LASTING)
+                for way in wanted
+            }
         test = tested_names(fits, confidence)
-        for way, fit in fits.items():
-            table = fit.table(confidence).assign(errors=way, recommended=test["used"] == way)
-            hidden.append((group, table))
+        for way in wanted:
+            table = _nothing_known(states)
+            if way in fits:
+                table = _of_all_states(table, fits[way].table(confidence))
+            used = test["used"] == way or (test["used"] == NONE and way == wanted[0])
+            hidden.append((group, table.assign(errors=way, recommended=used)))
         numbers = {"n_tracks": seen["tracks", group]}
-        numbers["n_names"] = sum(seen.get(("state", group, i), 0) for i in states)
+        numbers["n_names"] = sum(named)
         tested.append((group, numbers | {k: v for k, v in test.items() if k != "used"}))
     of_movies = {movie: time_of(movie) for _, movie, _ in gaps}
     rows = grouping.table(hidden, "hidden_transitions")
     table = grouping.table(tested, "name_errors")
     return NameErrors(rows, table, names_of(known), states, of_movies)
+
+
+def _among(wrong: WrongNames, at: np.ndarray) -> WrongNames:
+    """Return what is known of the wrong names of some states, by their places, alone."""
+    confusion, odds = wrong.confusion[np.ix_(at, at)], wrong.odds
+    share = np.maximum(confusion.sum(axis=1), 1e-9)
+    if odds is not None:
+        odds = odds[at]
+    return WrongNames(confusion / share[:, None], wrong.measured[at] * share, odds)
+
+
+def _nothing_known(states: tuple[int, ...]) -> pd.DataFrame:
+    """Return the table ``transitions`` of states that were never seen, without its group."""
+    k = len(states)
+    table = pd.DataFrame({"lag_frames": 1, "from_id": np.repeat(states, k)})
+    table = table.assign(to_id=np.tile(states, k), count=0)
+    numbers = ("probability", "low", "high", "rate_per_s", "rate_low", "rate_high")
+    return table.assign(**dict.fromkeys(numbers, np.nan), basis=NEVER)
+
+
+def _of_all_states(table: pd.DataFrame, fitted: pd.DataFrame) -> pd.DataFrame:
+    """Return the `table` of all states with the rows of those that were `fitted`."""
+    pair = ["from_id", "to_id"]
+    found = table.set_index(pair)
+    found.loc[pd.MultiIndex.from_frame(fitted[pair])] = fitted.set_index(pair)
+    return found.reset_index()[["lag_frames", *pair, *found.columns[1:]]]
 
 
 def _times(

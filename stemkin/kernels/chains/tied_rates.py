@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import linalg
 
-from stemkin.kernels.chains.rate_likelihood import RateLikelihood
+from stemkin.kernels.chains.rate_intervals import endless
+from stemkin.kernels.chains.rate_likelihood import FAST, RateLikelihood
 from stemkin.kernels.chains.rate_profile import profile_interval
 from stemkin.kernels.common.intervals import rate_interval
 
@@ -100,6 +101,6 @@ class TiedRates(RateLikelihood):
         variance = np.where(x > 0, np.diag(held), np.diag(free))
         slope = np.maximum(self.loss(np.maximum(x, self.floor))[1], 1e-12)
         low, high, told = rate_interval(x, variance, self.at_risk(), slope, confidence)
-        for i in np.flatnonzero(~told).tolist():
+        for i in np.flatnonzero(~told | (x > FAST)).tolist():
             low[i], high[i] = profile_interval(self, x, i, confidence=confidence)
-        return low, high
+        return low, np.maximum(high, endless(x))
