@@ -33,8 +33,9 @@ COLUMNS = {METAL: "brighter", CHALCOGEN: "dimmer"}
 def say_what_was_learned(
     movies: Sequence[Movie], store: Store, crystals: Mapping[str, str], journal: Journal
 ) -> None:
-    """Write into ``run.json`` how clearly the detector sees missing atoms, or warn that it learned
-    nothing of them.
+    """Write into ``run.json`` how clearly the detector sees missing atoms.
+
+    Or warn that it learned nothing of them.
 
     Parameters
     ----------
