@@ -39,6 +39,7 @@ CARRIERS = (
     "numba.np.ufunc.omppool",
     "mkl._mklinit",
     "cupy_backends.cuda.libs.cublas",
+    "deeptime.numeric._numeric_bindings",
 )
 """Extension modules that bring a library of threads with them; each is listed in `sys.modules` only
 when that library is loaded. NumPy's and SciPy's are there from the first entry on."""

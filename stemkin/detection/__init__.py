@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.blas import one_thread
+from stemkin.blas import on_one_thread, one_thread
 from stemkin.detection.block import HALO, BlockResult, detect_block
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.movie import Movie, Movies, each_movie, movies_table
@@ -164,7 +164,7 @@ def _lay_out(
 
     frames = movie.to_dask(frames_per_block=frames_per_block)
     starts = np.cumsum([0, *frames.chunks[0]])
-    crystal = delayed(reference_crystal)(movie)
+    crystal = delayed(on_one_thread)(reference_crystal, movie)
     blocks = []
     for start, stop in itertools.pairwise(starts.tolist()):
         before = None

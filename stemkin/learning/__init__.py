@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from stemkin import tables
-from stemkin.blas import one_thread
+from stemkin.blas import on_one_thread, one_thread
 from stemkin.detection.detectors import FourierDetector
 from stemkin.detection.survey import Survey
 from stemkin.kernels.classes.looks import Look
@@ -114,7 +114,7 @@ def learn(
     frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
     if detector is None or isinstance(detector, str):
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
-    crystals = {i: delayed(reference_crystal)(listed[i]) for i, _ in frames}
+    crystals = {i: delayed(on_one_thread)(reference_crystal, listed[i]) for i, _ in frames}
     looks = compute(
         *[delayed(_look)(listed[i], frame, detector, crystals[i]) for i, frame in frames]
     )

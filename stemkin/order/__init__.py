@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.blas import one_thread
+from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.crystal.order import OrderMap
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.regions import regions_of
@@ -105,7 +105,7 @@ def _rows(
 
     parts = []
     for movie in each_movie(movies):
-        crystal = delayed(reference_crystal)(movie)
+        crystal = delayed(on_one_thread)(reference_crystal, movie)
         parts += [
             delayed(_block)(movie, start, stop, crystal, rows_of, columns)
             for start, stop in movie.block_edges(frames_per_block=frames_per_block)

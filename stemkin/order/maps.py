@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.blas import one_thread
+from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.crystal.lattice_search import find_crystal
 from stemkin.kernels.crystal.order import UNKNOWN, OrderMap, order_map
 from stemkin.kernels.crystal.reference import Reference
@@ -56,7 +56,7 @@ def order_maps(
     chunks = (frames.chunks[0], (grid[0],), (grid[1],))
     return frames.map_blocks(
         draw,
-        crystal=delayed(reference_crystal)(movie),
+        crystal=delayed(on_one_thread)(reference_crystal, movie),
         dtype=np.int8,
         chunks=chunks,
         meta=np.empty((0, 0, 0), np.int8),
