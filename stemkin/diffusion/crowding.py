@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.diffusion.methods import Estimate
+from stemkin.diffusion.segments import check_positions
 from stemkin.kernels.common.hashing import mixed
 from stemkin.kernels.motion.crowding import DIRECTIONS, taken_directions
 from stemkin.kernels.motion.hops import TELLING
@@ -36,7 +37,7 @@ class Crowd:
     Attributes
     ----------
     frame, class_id, y_nm, x_nm
-        (n,) rows, in no order.
+        (n,) rows, in the order of these columns.
     """
 
     frame: np.ndarray
@@ -52,11 +53,11 @@ class Crowd:
     def first(self) -> Crowd:
         """Return the rows of the `N_FRAMES` frames that come first."""
         met = np.unique(self.frame)
-        if len(met) <= N_FRAMES:
-            return self
         chosen = met[np.argsort(mixed(met), kind="stable")[:N_FRAMES]]
-        kept = np.isin(self.frame, chosen)
-        return Crowd(*(getattr(self, column)[kept] for column in COLUMNS))
+        kept = np.flatnonzero(np.isin(self.frame, chosen))
+        # one order, however the rows were cut: the last key of lexsort is the first to sort by
+        order = np.lexsort([getattr(self, column)[kept] for column in COLUMNS[::-1]])
+        return Crowd(*(getattr(self, column)[kept[order]] for column in COLUMNS))
 
 
 COLUMNS = ("frame", "class_id", "y_nm", "x_nm")
@@ -64,6 +65,7 @@ COLUMNS = ("frame", "class_id", "y_nm", "x_nm")
 
 def add_looks(rows: pd.DataFrame) -> Sums:
     """Return movie → the places in some of its frames; rows without a place are left out."""
+    check_positions(rows)
     tracks = Trajectories.of(rows, need=("y_nm", "x_nm"))
     finite = np.isfinite(tracks.y_nm) & np.isfinite(tracks.x_nm)
     tracks = tracks.keep(finite)

@@ -177,7 +177,7 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
     ValueError
         As `Trajectories.of`, or if a position is no number, or farther away than a centimetre.
     """
-    _check_positions(rows)
+    check_positions(rows)
     tracks = Trajectories.of(rows, need=("y_nm", "x_nm"))
     finite = np.isfinite(tracks.y_nm) & np.isfinite(tracks.x_nm)
     if not finite.all():
@@ -262,7 +262,19 @@ def _units(track: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return unit, first
 
 
-def _check_positions(rows: pd.DataFrame) -> None:
+def check_positions(rows: pd.DataFrame) -> None:
+    """Refuse positions that are no numbers, or farther away than a centimetre.
+
+    Parameters
+    ----------
+    rows
+        With the columns ``y_nm`` and ``x_nm``, as far as they are there.
+
+    Raises
+    ------
+    ValueError
+        Naming the column and what it holds.
+    """
     for column in {"y_nm", "x_nm"} & set(rows.columns):
         values = rows[column].to_numpy()
         if values.dtype.kind not in "fiu":
