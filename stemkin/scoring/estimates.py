@@ -10,7 +10,7 @@ import pandas as pd
 
 from stemkin.scoring import count_estimates, kinetic_estimates
 from stemkin.scoring.truths import Comparison
-from stemkin.tables import COLUMNS
+from stemkin.tables import COLUMNS, UNKNOWN
 
 COMPARISONS = {
     "transitions": kinetic_estimates.transition_estimates,
@@ -44,7 +44,7 @@ def estimates_table(
         If the table is none of these.
     """
     for table, compare in COMPARISONS.items():
-        if set(COLUMNS[table]) <= set(found.columns):
+        if set(COLUMNS[table]) - set(UNKNOWN) <= set(found.columns):
             return _with_errors(compare(found, truths, names))
     msg = (
         f"a table with the columns {list(found.columns)} cannot be scored; give detections, tracks "
