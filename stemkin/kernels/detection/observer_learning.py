@@ -62,7 +62,7 @@ SELDOM, SELDOM_SITES = 0.005, 40
 MOST_TAIL = 1.3
 """Heavier tails are features, and not noise."""
 
-LEAST_TOLD = 0.5
+LEAST_TOLD = 0.8
 """An observer that tells less than this share of what is told without it learned a wrong look."""
 
 WEAK = 8.0
