@@ -79,6 +79,8 @@ def test_a_run_without_a_self_check_says_so(store):
 def test_a_part_of_a_large_experiment_is_said(store):
     found = read_results(store)
     part = self_check_table(ROWS).assign(share=0.02)
-    section = self_check_section(replace(found, found=dict(found.found) | {"self_check": part}))
-    assert "2" in section["share"]
+    small = replace(found, found=dict(found.found) | {"self_check": part})
+    assert "2" in self_check_section(small)["share"]
+    assert all("with 2.0 % of its rows" in said for said in misleading_numbers(small))
+    assert misleading_numbers(small)
     assert self_check_section(found)["share"] is None

@@ -135,6 +135,14 @@ def test_of_a_large_experiment_each_replica_holds_a_part():
     assert (len(few), whole) == (1, 1.0)
 
 
+def test_a_larger_experiment_is_done_less_often_before_it_is_cut():
+    most, fewest = replicas.MOST_ROWS, replicas.FEWEST_RUNS
+    assert replicas._affordable(most / 400, 200) == 200
+    assert replicas._affordable(most / 117, 200) == 117
+    assert replicas._affordable(most, 200) == fewest
+    assert replicas._affordable(most, 5) == 5
+
+
 def test_no_replica_or_no_movie_is_an_empty_table_and_a_negative_number_refused():
     assert self_check(WALKERS, MOVIES, n_runs=0).empty
     assert self_check(WALKERS, MOVIES.iloc[:0]).columns.tolist() == list(

@@ -80,8 +80,7 @@ def said_beside(results: Results, **which: Any) -> str:
     row = first_row(results.found["self_check"], **which)
     if row is None or row["n_runs"] < LEAST_RUNS:
         return ""
-    movies = f"in {int(row['n_runs']):,} simulated experiments like this one "
-    return "; " + movies + verdict_words(row)
+    return f"; in {int(row['n_runs']):,} {_experiments(row)} {verdict_words(row)}"
 
 
 def misleading_numbers(results: Results) -> list[Markup]:
@@ -91,11 +90,17 @@ def misleading_numbers(results: Results) -> list[Markup]:
         if row["n_runs"] < LEAST_RUNS:
             continue
         if is_biased(row) or is_undercovered(row, confidence=confidence):
-            says = Markup("{} ({}): in simulated experiments like this one {}.")
-            found.append(
-                says.format(what_is(results, row), _method(str(row["method"])), verdict_words(row))
-            )
+            what, method = what_is(results, row), _method(str(row["method"]))
+            says = Markup("{} ({}): in {} {}.")
+            found.append(says.format(what, method, _experiments(row), verdict_words(row)))
     return found
+
+
+def _experiments(row: pd.Series) -> str:
+    """Return what was simulated; of an experiment too large for it, a part."""
+    if row["share"] > 0.999:
+        return "simulated experiments like this one"
+    return f"simulated experiments with {percent(float(row['share']))} of its rows"
 
 
 def what_is(results: Results, row: pd.Series) -> Markup:

@@ -23,7 +23,10 @@ ROWS_OF_A_TASK = 60_000
 """A task simulates as many replicas as have about so many rows together: some seconds, some ten
 MiB."""
 MOST_ROWS = 1_000_000
-"""Of all replicas together. Of a larger experiment each replica holds a part, as `share` says."""
+"""Of all replicas together. A larger experiment is done less often, down to `FEWEST_RUNS`; of one
+that is larger still each replica holds a part, as `share` says."""
+FEWEST_RUNS = 60
+"""Coverage is then known to about 3 %."""
 CORRECTED_EVERY = 40
 """Names are corrected in one replica of so many: each costs as much as some ten others."""
 FEWEST_CHANGES = 3.0
@@ -75,7 +78,7 @@ def self_check(
     asked
         What is estimated; by default D as `fit_diffusion` does, and transitions.
     n_runs
-        How many times the experiment is done.
+        How many times the experiment is done; one of many rows less often, down to `FEWEST_RUNS`.
     seed
         Equal seeds give equal tables, to the bit, on every scheduler.
 
@@ -99,6 +102,7 @@ def self_check(
         msg = f"n_runs must be a number from 0 on, but is {n_runs}"
         raise ValueError(msg)
     asked = asked or Asked()
+    n_runs = _affordable(rows_expected(world, movies), n_runs)
     kept, share = _part_of(world, movies, n_runs)
     each = max(1.0, rows_expected(world, kept))
     if n_runs == 0 or not len(kept):
@@ -134,6 +138,11 @@ def _areas(world: TrackWorld, movies: pd.DataFrame) -> np.ndarray:
     edges = [movies[c].to_numpy(float) - 1 - 2 * world.border_px for c in ("height_px", "width_px")]
     pixel = movies["pixel_size_nm"].to_numpy(float)
     return np.asarray(np.clip(edges[0], 0, None) * np.clip(edges[1], 0, None) * pixel**2)
+
+
+def _affordable(rows: float, n_runs: int) -> int:
+    """Return how often an experiment of so many rows is done, where `n_runs` times are asked."""
+    return max(min(n_runs, FEWEST_RUNS), min(n_runs, int(MOST_ROWS / max(1.0, rows))))
 
 
 def _part_of(world: TrackWorld, movies: pd.DataFrame, n_runs: int) -> tuple[pd.DataFrame, float]:
