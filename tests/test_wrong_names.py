@@ -272,5 +272,5 @@ def test_a_run_says_on_top_that_its_names_blink(tmp_path):
     page = report_page(read_results(store))
     top, rest = page.split('id="seen"')
     assert "Names blink: " in top
-    assert "wrong ones last" in rest
-    assert "names corrected (the names speak against it)" in rest
+    assert "corrected, wrong names last" in rest
+    assert "names corrected (rejected)" in rest

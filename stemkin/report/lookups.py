@@ -18,7 +18,7 @@ from stemkin.tables import NOT_NAMED
 ERRORS_WORDS = {
     "none": "names as they are",
     "independent": "names corrected",
-    "lasting": "names corrected, wrong ones last",
+    "lasting": "corrected, wrong names last",
 }
 """How wrong names were taken, in words."""
 

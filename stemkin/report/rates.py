@@ -128,7 +128,7 @@ def _rate_rows(results: Results, row: pd.Series) -> list[Row]:
     rows = [interval_row(results, source, rate, null, cells, label=label)]
     for i, (below, better) in enumerate(corrected_rates(results, row)):
         if i > 0:
-            below += " (the names speak against it)"
+            below += " (rejected)"
         rows.append(interval_row(results, source, better, cells=("", ""), label=label, below=below))
     return rows
 
