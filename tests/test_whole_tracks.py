@@ -32,8 +32,10 @@ MOVIES = pd.DataFrame(
     }
 )
 KNOWN = Experiment(MOVIES)
+NAMED = Experiment(MOVIES, None, pd.DataFrame({"class_id": [0, 1], "name": ["V_S", "Mo_W"]}))
 WORDS = {
     "bootstrap": {"value": "msd_nm2", "n_resamples": 2, "max_lag_frames": 2},
+    "complexes": {"reach_nm": 1.0, "n_atoms": 2},
     "creation": {
         "sites_per_nm2": 22.0,
         "reach_nm": 0.69,
@@ -45,6 +47,7 @@ WORDS = {
     "immobile": {"sigma_nm": 0.01},
     "meetings": {"reach_nm": 1.0},
     "msd": {"max_lag_frames": 3, "frame_time_s": 1.0},
+    "orientations": {"bound": "Mo_W", "alone": "V_S", "experiment": NAMED},
 }
 """What the verbs are asked with."""
 
@@ -71,6 +74,7 @@ def some_tracks(n_particles=8, n_frames=20, seed=0):
             "frame": np.tile(np.arange(n_frames), n_particles),
             "class_id": rng.integers(0, 2, n),
             "probability": rng.uniform(0.6, 0.99, n),
+            "orientation": rng.integers(-1, 3, n),
             "y_nm": place[0].ravel(),
             "x_nm": place[1].ravel(),
         }
@@ -99,6 +103,8 @@ def ask(verb, tracks, **words):
     found = call(tracks, **words)
     if isinstance(found, dd.DataFrame):
         found = found.compute()
+    if verb == "orientations":
+        return pd.concat([found.transitions, found.rates], ignore_index=True)
     return getattr(found, "table", found)
 
 
