@@ -1,6 +1,7 @@
 """Fixtures that every test file shares."""
 
 import os
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -43,28 +44,35 @@ def paper_frames(paper_movie):
     return paper_movie.reader.read(0, paper_movie.n_frames)
 
 
-@pytest.fixture(scope="session")
-def forked_workers():
-    """Workers of this process's local clusters are forked off one that has loaded stemkin already.
+WORKERS_NEED = ["distributed", "stemkin.pipeline", "pyarrow.parquet", "scipy.stats", "zarr"]
+"""What workers would import in their first task."""
+
+
+@contextmanager
+def forking():
+    """Local clusters that are started inside fork their workers off one that has loaded stemkin.
 
     Each is a process like any other, and starts in a tenth of a second instead of four seconds of
-    computing. Environment and settings of a worker that is started anew are those of the command
-    line's tests and of the examples, which start theirs as a user does.
+    computing. It has the environment of the first that was so started: a test that changes the
+    environment of its workers starts them anew, as users do.
     """
     import dask
     from distributed.utils import get_mp_context
 
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        get_mp_context().set_forkserver_preload(["distributed", "stemkin.pipeline", *WORKERS_NEED])
+        get_mp_context().set_forkserver_preload(WORKERS_NEED)
         yield
 
 
-WORKERS_NEED = ["pyarrow.parquet", "scipy.stats", "zarr"]
-"""What workers would import in their first task."""
+@pytest.fixture
+def forked_workers():
+    """The workers of the local clusters of one test are forked."""
+    with forking():
+        yield
 
 
 @pytest.fixture(scope="session")
-def two_processes(forked_workers):
+def two_processes():
     """The address of a real Dask scheduler with two workers, each a process with one thread.
 
     Its workers have loaded stemkin once, for all tests that only ask whether processes agree with
@@ -72,7 +80,7 @@ def two_processes(forked_workers):
     """
     from stemkin.schedulers.clusters import local_cluster, started_by_us
 
-    with started_by_us():
+    with forking(), started_by_us():
         cluster = local_cluster(2)
     with cluster:
         yield cluster.scheduler_address

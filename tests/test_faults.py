@@ -238,15 +238,17 @@ def test_a_full_disk_blames_no_block_and_the_run_goes_on_when_there_is_room(
     movies, model, quiet, small_disk
 ):
     out = small_disk / "results"
-    used = lambda: os.statvfs(small_disk)  # noqa: E731
+
+    def filled():
+        """Whether the disk could be made as small as what is on it."""
+        full = os.statvfs(small_disk)
+        taken = (full.f_blocks - full.f_bfree) * full.f_frsize
+        how = ["mount", "-o", f"remount,size={taken + 8192}", str(small_disk)]
+        return subprocess.run(how, check=False, capture_output=True).returncode == 0
 
     def strike():
-        full = used()
-        mount(
-            "-o",
-            f"remount,size={(full.f_blocks - full.f_bfree) * full.f_frsize + 8192}",
-            str(small_disk),
-        )
+        # Another thread may write between the look and the mount, which is refused then.
+        assert wait_for(filled, 10)
 
     with (
         pytest.raises(UnwritableError, match=r"No space left on device.*the same command goes on"),
