@@ -13,6 +13,7 @@ from stemkin.blas import one_thread
 from stemkin.config import DetectSection, RunConfig
 from stemkin.detection import detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.crystal.reference import Reference
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
 from stemkin.pipeline.opening import Inputs, open_inputs
@@ -165,21 +166,22 @@ def timed_sample(movies: Sequence[Movie], detect: DetectSection) -> TimedSample:
     spots = np.linspace(0, len(movies) - 1, SAMPLED_SPOTS).round().astype(int)
     chosen = [movies[i] for i in np.unique(spots)]
     read_s, search_s, n_found, n_frames = 0.0, 0.0, 0, 0
-    _search(chosen[0], 0, 1, detector)  # what is made once per worker is made now
-    for movie in chosen:
+    for i, movie in enumerate(chosen):
+        crystal = reference_crystal(movie)
+        if i == 0:
+            _search(movie, 0, 1, detector, crystal)  # what is made once per worker is made now
         length = max(1, min(movie.n_frames, SAMPLED_PIXELS // (movie.shape[1] * movie.shape[2])))
         start = (movie.n_frames - length) // 2
-        seconds, n = _search(movie, start, start + length, detector)
+        seconds, n = _search(movie, start, start + length, detector, crystal)
         read_s, search_s = read_s + seconds[0], search_s + seconds[1]
         n_found, n_frames = n_found + n, n_frames + length
     return TimedSample(read_s / n_frames, search_s / n_frames, n_found / n_frames, n_frames)
 
 
 def _search(
-    movie: Movie, start: int, stop: int, detector: FourierDetector
+    movie: Movie, start: int, stop: int, detector: FourierDetector, crystal: Reference | None
 ) -> tuple[tuple[float, float], int]:
     """Return the seconds to read and to search frames, and how many detections there are."""
-    crystal = reference_crystal(movie)
     began = time.perf_counter()
     frames = movie.reader.read(start, stop)
     read = time.perf_counter()
