@@ -30,8 +30,8 @@ def tested_names(fits: Mapping[str, BaumWelch], confidence: float) -> dict[str, 
     """Return a row of ``name_errors``, and which of the `fits` is to be used."""
     fit = fits.get(LASTING, fits.get(INDEPENDENT))
     if fit is None:  # of a single class: it has no other to be taken for
-        numbers = ("wrong_share", "kept", "kept_low", "kept_high", "wrong_frames")
-        numbers = (*numbers, "false_changes", "statistic", "p_value")
+        lasting = ("kept", "kept_low", "kept_high", "wrong_frames")
+        numbers = ("wrong_share", *lasting, "false_changes", "statistic", "p_value")
         return {**dict.fromkeys(numbers, np.nan), "recommended": NONE, "used": NONE}
     statistic, p = np.nan, np.nan
     used = next(iter(fits))
