@@ -136,6 +136,14 @@ def test_wrong_names_that_blink_are_not_taken_for_ones_that_last():
     )
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_of_a_few_wrong_names_the_interval_of_their_lasting_holds_what_is_told(seed):
+    seldom = np.array([[0.998, 0.002], [0.002, 0.998]])
+    rows = a_chain(np.random.default_rng(seed), n_tracks=30, confusion=seldom)
+    row = name_errors(rows, confusion=seldom, n_measured=30, frame_time_s=1.0).table.iloc[0]
+    assert np.isnan(row["kept"]) or row["kept_low"] <= row["kept"] <= row["kept_high"]
+
+
 def test_names_that_are_never_wrong_are_taken_as_they_are():
     rows = a_chain(np.random.default_rng(2), confusion=np.eye(2))
     found = name_errors(rows, confusion=np.eye(2), frame_time_s=1.0)

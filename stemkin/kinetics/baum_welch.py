@@ -362,15 +362,16 @@ class BaumWelch:
 
     def kept_interval(self, confidence: float) -> tuple[float, float]:
         """Return the interval of the probability that a name is kept from frame to frame."""
-        reach = float(special.ndtri((1 + confidence) / 2))
+        reach, beyond = float(special.ndtri((1 + confidence) / 2)), 0.0
         if self._is_lasting():
             n = len(self.at.x)
             order = [n, *range(n), *range(n + 1, len(self.joint_information))]
             own = marginal_information(self.joint_information[np.ix_(order, order)], 1)
             kept, spread = self.at.kept, 1 / np.sqrt(max(float(own[0, 0]), 1e-12))
+            ends = special.expit(special.logit(kept) + np.array([-reach, reach]) * spread)
             if kept > 3 * spread * kept * (1 - kept):
-                ends = special.expit(special.logit(kept) + np.array([-reach, reach]) * spread)
                 return float(ends[0]), float(ends[1])
+            beyond = float(ends[1])  # too few wrong names to tell: both ends are asked
         # Near its lower end: a parabola with the slope and bend of the log-likelihood there, which
         # may fall by reach²/2 below its highest value at 0 or more.
         slope, step = [], (1e-3, 2e-2)
@@ -380,7 +381,8 @@ class BaumWelch:
         bend = max((slope[0] - slope[1]) / (step[1] - step[0]), 1e-9)
         top = slope[0] / bend  # where the parabola is highest, maybe below 0
         drop = reach**2 / bend + min(top, 0.0) ** 2
-        return float(max(top - np.sqrt(drop), 0.0)), float(min(top + np.sqrt(drop), 1.0))
+        low, high = max(top - np.sqrt(drop), 0.0), min(top + np.sqrt(drop), 1.0)
+        return float(min(low, self.at.kept)), float(max(high, beyond))
 
     def _around(self) -> list[tuple[At, float]]:
         """Return two places on either side of the maximum for each of what was fitted.
