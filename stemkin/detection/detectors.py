@@ -156,7 +156,7 @@ class FourierDetector:
 
         Patches around the sites of all frames are pooled, at most `MOST_SITES` of them. Without a
         significant result on either sublattice, or where the sites of these frames show their dark
-        defects far more clearly without an observer, the detector stays as it is.
+        defects more clearly without an observer, the detector stays as it is.
         """
         patches, pieces = self._patches_of_sites(frames)
         if not pieces:
