@@ -31,6 +31,22 @@ ATOM_COLUMNS = tuple(f"a{i}{what}" for i in range(10) for what in "yxh")
 """Of the ten atoms around a detection: moment along y and x, change of height
 (`kernels.classes.neighbours.atoms_around`)."""
 
+_TRANSITIONS = {
+    "movie": "str",
+    "lag_frames": "int32",
+    "from_id": "int16",
+    "to_id": "int16",
+    "count": "int64",
+    "probability": "float64",
+    "low": "float64",
+    "high": "float64",
+    "rate_per_s": "float64",
+    "rate_low": "float64",
+    "rate_high": "float64",
+    "basis": "str",
+}
+"""Columns of counted changes of class, as seen or with names corrected."""
+
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "movies": {
         "movie": "str",
@@ -176,33 +192,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "class_id": "int16",
         "n": "int32",
     },
-    "transitions": {
-        "movie": "str",
-        "lag_frames": "int32",
-        "from_id": "int16",
-        "to_id": "int16",
-        "count": "int64",
-        "probability": "float64",
-        "low": "float64",
-        "high": "float64",
-        "rate_per_s": "float64",
-        "rate_low": "float64",
-        "rate_high": "float64",
-        "basis": "str",
-    },
+    "transitions": _TRANSITIONS,
     "hidden_transitions": {
-        "movie": "str",
-        "lag_frames": "int32",
-        "from_id": "int16",
-        "to_id": "int16",
-        "count": "int64",
-        "probability": "float64",
-        "low": "float64",
-        "high": "float64",
-        "rate_per_s": "float64",
-        "rate_low": "float64",
-        "rate_high": "float64",
-        "basis": "str",
+        **_TRANSITIONS,
         "errors": "str",
         "recommended": "bool",
     },

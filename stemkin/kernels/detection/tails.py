@@ -49,7 +49,9 @@ FAINTEST = 0.5
 """Extrema below this signal-to-noise do not count."""
 
 
-def slope_and_level(heights: np.ndarray, *, allowed: float) -> tuple[float, float]:
+def slope_and_level(
+    heights: np.ndarray, *, allowed: float, least_slope: float = 0.0
+) -> tuple[float, float]:
     """Measure the tail of some heights, and where so many of them would be above it.
 
     Parameters
@@ -58,13 +60,15 @@ def slope_and_level(heights: np.ndarray, *, allowed: float) -> tuple[float, floa
         (m,) values, few of which are defects.
     allowed
         How many of m values of noise may exceed the level.
+    least_slope
+        A slope is not taken for less.
 
     Returns
     -------
     The slope (growth of the height for a frequency lower by a factor e), and the level.
     """
     low, high = np.quantile(heights, [LOW, HIGH])
-    slope = float(high - low) / np.log((1 - LOW) / (1 - HIGH))
+    slope = max(float(high - low) / np.log((1 - LOW) / (1 - HIGH)), least_slope)
     rarer = max((1 - HIGH) * len(heights) / allowed, 1.0)
     return float(slope), float(high + slope * np.log(rarer))
 
@@ -126,9 +130,7 @@ def above_heavy_tails(
         own = np.flatnonzero((sublattice == which) & np.isfinite(signal))
         if len(own) < LEAST_SITES:
             continue
-        low, high = np.quantile(signal[own], [LOW, HIGH])
-        slope = max(float(high - low) / np.log((1 - LOW) / (1 - HIGH)), SITE_SLOPE)
-        level = high + slope * np.log(max((1 - HIGH) * len(own) / n_allowed, 1.0))
+        _, level = slope_and_level(signal[own], allowed=n_allowed, least_slope=SITE_SLOPE)
         bright = own[signal[own] > 0]
         raised[bright] = np.maximum(raised[bright], level)
     return raised
