@@ -169,3 +169,26 @@ def test_tails_of_normal_noise_are_one_and_heavier_ones_are_measured():
 def test_an_observer_that_tells_less_than_the_filter_alone_is_not_used():
     frames = simulate_movie("low-dose", n_frames=14, seed=77, shape=(384, 384)).frames.compute()
     assert FourierDetector().learned_from(frames).observer is None
+
+
+def test_what_was_learned_can_be_looked_at(learned):
+    seen = learned.observer.signatures[CHALCOGEN]
+    steps = np.rint(np.hypot(GRID[:, 0] + GRID[:, 1] / 2, np.sqrt(0.75) * GRID[:, 1]))
+    middle, inside, outside = seen[steps == 0][0], seen[steps == 3], seen[steps == 5]
+    # an atom less; its neighbours, four steps away, have moved inwards
+    assert middle < -0.5
+    assert inside.max() > 0.5
+    assert outside.min() < -0.5
+    assert np.abs(seen[steps > STEPS]).max() < 0.3 * np.abs(seen).max()
+    alike = learned.observer.alike[CHALCOGEN]
+    assert alike[0] == pytest.approx(1.0)
+    assert (np.abs(alike[STEPS:]) < 0.2).all()
+
+
+def test_correlation_by_distance_is_that_of_the_noise_it_was_made_of():
+    places = GRID @ np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]])
+    apart = np.hypot(*(places[:, None] - places).transpose(2, 0, 1))
+    found = observer_learning.correlation_by_distance(4.0 * np.exp(-apart / 3))
+    assert found[0] == pytest.approx(1.0)
+    wanted = np.exp(-np.arange(1, len(found)) / 3)
+    np.testing.assert_allclose(found[1:], wanted, rtol=0.1)

@@ -12,6 +12,7 @@ from stemkin.config import RunConfig
 from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.detection.observer import GRID, Observer
+from stemkin.kernels.detection.observer_learning import RINGS
 from stemkin.learning import NOTHING_LEARNED
 from stemkin.pipeline import Inputs
 from stemkin.pipeline.sensitivity import missed_share
@@ -50,7 +51,7 @@ def test_a_run_says_how_clearly_its_observer_sees(movie, model, tmp_path):
     weights[CHALCOGEN, len(GRID) // 2] = -1.0
     depths = np.full(2, np.nan)
     depths[CHALCOGEN] = 5.0
-    observer = Observer(weights, weights, depths, np.ones(2))
+    observer = Observer(weights, weights, depths, np.ones(2), weights, np.ones((2, len(RINGS))))
     assert not observer.knows(METAL)
     seeing = replace(model, detector=replace(model.detector, observer=observer))
     run, report = said_of(movie, seeing, tmp_path)

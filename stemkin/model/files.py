@@ -23,11 +23,11 @@ from stemkin.kernels.detection.observer import Observer
 from stemkin.model.sample import Sample
 from stemkin.network import NetworkDetector, load_network
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a saved model can no longer be read by this version."""
 
 
-OBSERVED = ("weights", "blind", "depths", "tails")
+OBSERVED = ("weights", "blind", "depths", "tails", "signatures", "alike")
 """What an `Observer` holds, in the order in which it takes them."""
 
 

@@ -69,12 +69,20 @@ class Observer:
     tails
         (2,) by how much larger signals of clean sites are than those of normal noise, where they
         are as seldom as false positives; signals are divided by it.
+    signatures
+        (2, P) what such a defect looks like, over the noise of a pixel; zeros where nothing was
+        learned. Nothing is judged by it: people look at it.
+    alike
+        (2, R) correlation of the noise of clean sites with itself, 0, 1, ... steps of the grid
+        away, METAL and CHALCOGEN; NaN where nothing was learned.
     """
 
     weights: np.ndarray
     blind: np.ndarray
     depths: np.ndarray
     tails: np.ndarray
+    signatures: np.ndarray
+    alike: np.ndarray
 
     def __eq__(self, other: object) -> bool:
         """Tell whether the same was learned, to the last bit."""

@@ -62,6 +62,9 @@ SELDOM, SELDOM_SITES = 0.005, 40
 MOST_TAIL = 1.3
 """Heavier tails are features, and not noise."""
 
+RINGS = range(2 * STEPS + 1)
+"""Steps of the grid over which noise is compared with itself: up to two lattice constants."""
+
 LEAST_TOLD = 0.8
 """An observer that tells less than this share of what is told without it learned a wrong look."""
 
@@ -109,12 +112,14 @@ def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | 
     The observer; None where nothing significant was learned.
     """
     weights, blind = np.zeros((2, 2, len(GRID)))
-    depths = np.full(2, np.nan)
+    depths, signatures = np.full(2, np.nan), np.zeros((2, len(GRID)))
+    alike = np.full((2, len(RINGS)), np.nan)
     for which in (METAL, CHALCOGEN):
         found = _learned(patches[which], which, filter_sd)
         if found is None or (which == METAL and found.depth >= WEAK):
             continue
         weights[which], depths[which] = found.weights, found.depth
+        signatures[which], alike[which] = found.signature, correlation_by_distance(found.covariance)
         around = _what_may_stand_around(which, filter_sd)
         covariance = found.covariance + BLIND * (around.T @ around)
         blind[which] = _hotelling(covariance, found.signature, ridge=found.ridge)
@@ -122,7 +127,28 @@ def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | 
         blind[which] *= np.sqrt(noise[0] / noise[1])
     if np.isnan(depths).all():
         return None
-    return Observer(weights, blind, depths, np.ones(2))
+    return Observer(weights, blind, depths, np.ones(2), signatures, alike)
+
+
+def correlation_by_distance(covariance: np.ndarray) -> np.ndarray:
+    """Return how alike the noise is at points of the grid that lie apart.
+
+    Parameters
+    ----------
+    covariance
+        (P, P) of the points of `GRID`.
+
+    Returns
+    -------
+    (R,) mean correlation of pairs whose distance rounds to 0, 1, ... steps of the grid.
+    """
+    root = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(root, root)
+    places = _places(GRID.astype(float))
+    steps = np.rint(np.hypot(*(places[:, None] - places).transpose(2, 0, 1))).astype(np.int64)
+    near = steps < len(RINGS)
+    total = np.bincount(steps[near], weights=correlation[near], minlength=len(RINGS))
+    return np.asarray(total / np.bincount(steps[near], minlength=len(RINGS)))
 
 
 def tails_of(signals: list[np.ndarray]) -> np.ndarray:
