@@ -15,7 +15,7 @@ from stemkin.kernels.detection.observer import GRID, Observer
 from stemkin.kernels.detection.observer_learning import RINGS
 from stemkin.learning import NOTHING_LEARNED
 from stemkin.pipeline import Inputs
-from stemkin.pipeline.sensitivity import missed_share
+from stemkin.pipeline.sensitivity import ideal_depth_of, missed_share
 from stemkin.report import write_report
 from stemkin.simulation import simulate_movie
 
@@ -59,6 +59,26 @@ def test_a_run_says_how_clearly_its_observer_sees(movie, model, tmp_path):
     (said,) = run["stages"]["learn"]["sensitivity"]
     assert said.startswith("A dark defect on the dimmer columns stands 5.0 standard deviations")
     assert said in report
+    assert "(8." in said, "beside the depth of an ideal observer at this dose"
+    assert report.count('id="learned1-') > 0
+    assert "What the detector learned" in report
+
+
+def test_a_damaged_model_costs_the_report_one_panel(movie, model, tmp_path):
+    said_of(movie, model, tmp_path)
+    (tmp_path / "out" / "model" / "arrays.npz").write_bytes(b"PK not a zip")
+    text = Path(write_report(str(tmp_path / "out"))).read_text(encoding="utf-8")
+    assert "What the detector learned" not in text
+
+
+@pytest.mark.parametrize(
+    "changed", [{"pixel_size_nm": 0.5}, {"pixel_size_nm": None}, {"frame_time_s": None}]
+)
+def test_no_ideal_depth_is_said_where_it_is_not_known(movie, changed):
+    assert ideal_depth_of(movie, "WS2") == pytest.approx(8.1, abs=0.2)
+    unknown = replace(movie, calibration=replace(movie.calibration, **changed))
+    assert ideal_depth_of(unknown, "WS2") is None
+    assert ideal_depth_of(movie, "unobtainium") is None
 
 
 def test_the_share_that_is_missed_follows_from_depth_and_threshold():

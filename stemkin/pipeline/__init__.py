@@ -147,7 +147,7 @@ def run(
             crystals = find_crystals(
                 found.movies, store, config.run.retries, journal, record, watch
             )
-        say_what_was_learned(found.movies, store, crystals, journal)
+        say_what_was_learned(found.movies, store, crystals, journal, material=config.learn.material)
         with journal.stage("detect") as record:
             record["projected_peak_memory_mib"] = round(projected_mib, 1)
             completions = Completions(store, journal, config) if stages else None

@@ -17,11 +17,15 @@ from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.defects import shares_of, site_threshold
 from stemkin.learning import NOTHING_LEARNED
+from stemkin.materials import MATERIALS, material_named
 from stemkin.movie import Movie
 from stemkin.pipeline.model import load_model
 from stemkin.results.crystals import read_crystal
 from stemkin.results.journal import Journal
 from stemkin.results.store import Store
+from stemkin.simulation.crystal import check_sampling
+from stemkin.simulation.limits import ideal_depth
+from stemkin.simulation.settings import Settings
 
 LOOKED_AT = 8
 """The crystals of so many movies are looked at for one whose sites can be counted."""
@@ -31,7 +35,12 @@ COLUMNS = {METAL: "brighter", CHALCOGEN: "dimmer"}
 
 
 def say_what_was_learned(
-    movies: Sequence[Movie], store: Store, crystals: Mapping[str, str], journal: Journal
+    movies: Sequence[Movie],
+    store: Store,
+    crystals: Mapping[str, str],
+    journal: Journal,
+    *,
+    material: str,
 ) -> None:
     """Write into ``run.json`` how clearly the detector sees missing atoms.
 
@@ -44,7 +53,10 @@ def say_what_was_learned(
     crystals
         Fingerprint of each movie's crystal.
     journal
-        Its stage ``learn`` gets an entry ``sensitivity``; a warning goes before all others.
+        Its stage ``learn`` gets the entries ``sensitivity`` (sentences) and ``seen`` (numbers); a
+        warning goes before all others.
+    material
+        What the crystal is made of: an ideal observer's depth follows from it, and from the dose.
     """
     detector = load_model(store, as_learned=True).detector
     seen = _honeycomb_of(movies, store, crystals)
@@ -55,14 +67,51 @@ def say_what_was_learned(
         journal.content["warnings"].insert(0, NOTHING_LEARNED)
         return
     n_sites = round(abs(float(np.linalg.det(crystal.basis))) * movie.shape[1] * movie.shape[2])
-    shares, said = shares_of(detector.observer), []
+    shares, said, seen_by = shares_of(detector.observer), [], []
     for which, columns in COLUMNS.items():
         if detector.observer.knows(which) and detector.snr is None:
             depth = float(detector.observer.depths[which])
             asked = shares[which, -1] * detector.false_positives_per_frame
             missed = missed_share(depth, asked, n_sites)
-            said.append(_sentence(columns, depth, missed, detector.false_positives_per_frame))
-    journal.content["stages"]["learn"]["sensitivity"] = said
+            ideal = ideal_depth_of(movie, material) if which == CHALCOGEN else None
+            said.append(
+                _sentence(columns, depth, missed, detector.false_positives_per_frame, ideal)
+            )
+            seen_by.append({"columns": columns, "depth": depth, "missed": missed, "ideal": ideal})
+    journal.content["stages"]["learn"] |= {"sensitivity": said, "seen": seen_by}
+
+
+def ideal_depth_of(movie: Movie, material: str) -> float | None:
+    """Return by how much a vacancy would stand out for who knows crystal, probe and scan.
+
+    Parameters
+    ----------
+    movie
+        Its dose and pixel size count; the probe is the simulator's (`simulation.Instrument`).
+    material
+        Name of the material.
+
+    Returns
+    -------
+    d' in a clean frame of this dose; None where dose, pixel size or material are not known, or the
+    pixels are too coarse for atoms.
+    """
+    known = movie.calibration
+    given = (known.dose_rate_e_per_nm2_s, known.frame_time_s, known.pixel_size_nm)
+    if material.partition(":")[0] not in MATERIALS or None in given:
+        return None
+    settings = Settings(2, movie.shape[1:]).with_values(
+        material=material_named(material),
+        dose_rate_e_per_nm2_s=known.dose_rate_e_per_nm2_s,
+        frame_time_s=known.frame_time_s,
+        pixel_size_nm=known.pixel_size_nm,
+        contamination=0.0,
+    )
+    try:
+        check_sampling(settings)
+    except ValueError:
+        return None
+    return ideal_depth(settings)
 
 
 def missed_share(depth: float, false_positives: float, n_sites: int) -> float:
@@ -93,14 +142,19 @@ def _honeycomb_of(
     return None
 
 
-def _sentence(columns: str, depth: float, missed: float, false_positives: float) -> str:
+def _sentence(
+    columns: str, depth: float, missed: float, false_positives: float, ideal: float | None
+) -> str:
     """Say how clearly missing atoms of one kind of columns stand out, and how many are missed."""
     share = "hardly any is"
     if missed > 0.2:
         share = f"{100 * missed:.0f} % are"
     elif missed > 1e-4:
         share = f"one in {math.floor(1 / missed):,} is"
+    beside = ""
+    if ideal is not None:
+        beside = f" ({ideal:.1f} for who knew crystal, probe and scan, at this dose without haze)"
     return (
         f"A dark defect on the {columns} columns stands {depth:.1f} standard deviations over the "
-        f"noise; {share} missed in a frame that may show {false_positives:g} false ones"
+        f"noise{beside}; {share} missed in a frame that may show {false_positives:g} false ones"
     )

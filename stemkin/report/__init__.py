@@ -60,6 +60,7 @@ def report_page(results: Results) -> str:
     from stemkin.report import frames, gallery, motion, neighbourhoods, populations, provenance
     from stemkin.report.encounters import meetings_section
     from stemkin.report.headline import headline_cards
+    from stemkin.report.learned import learned_section
     from stemkin.report.rates import (
         doubts_of_names,
         dwell_times_section,
@@ -95,6 +96,7 @@ def report_page(results: Results) -> str:
             phases=frames.phases_section(results),
             drift=frames.drift_section(results),
             training=training_section(results),
+            learned=learned_section(results),
             provenance=provenance.provenance_section(results),
             has_nulls=bool(results.nulls),
             n_movies_unread=results.n_movies_unread,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.kernels.detection.observer import GRID
 from stemkin.names import folder_name
 from stemkin.report.results import Picture, Results, listed_movies, number
 from stemkin.results.store import RUN_FILE, Store
@@ -54,6 +56,8 @@ FURTHER = {
 """Tables that a run may write besides those of the contract, and the columns that are looked at."""
 SAME_COLUMNS = {"static_transitions": "transitions"}
 """Tables that have the columns of another one."""
+OBSERVER = "observer_"
+"""How the arrays of a model begin that its observer consists of."""
 MAX_MOVIES_READ = 200
 """The frames of more movies than this are not read: the report says how many it looked at."""
 MAX_PICTURES = 4
@@ -96,6 +100,7 @@ def read_results(store: Store) -> Results:
         absent=absent,
         n_movies_unread=unread,
         regions=_read_regions(store, absent, found["phases"]),
+        learned=_read_learned(store, absent),
     )
 
 
@@ -210,6 +215,25 @@ def _read_pictures(store: Store, absent: dict[str, str], run: Mapping[str, Any])
     if not files:
         absent["gallery"] = "no frame was kept in the results folder"
     return pictures
+
+
+def _read_learned(store: Store, absent: dict[str, str]) -> dict[str, np.ndarray]:
+    """Return what the observer of the model learned, by the names of its parts; empty for none."""
+    if not store.exists("model", "arrays.npz"):
+        return {}
+    try:
+        content = io.BytesIO(store.read_bytes("model", "arrays.npz"))
+        with np.load(content, allow_pickle=False) as stored:
+            names = [name for name in stored.files if name.startswith(OBSERVER)]
+            parts = {name.removeprefix(OBSERVER): stored[name] for name in names}
+    except (*DAMAGED_PICTURE, zipfile.BadZipFile) as error:
+        absent["observer"] = f"model/arrays.npz cannot be read ({error})"
+        return {}
+    n_points = len(GRID)
+    if parts and parts.get("signatures", np.zeros(0)).shape != (2, n_points):
+        absent["observer"] = f"model/arrays.npz holds no signatures of {n_points} points"
+        return {}
+    return parts
 
 
 def _calibrated_movies(run: Mapping[str, Any]) -> dict[str, tuple[str, float]]:

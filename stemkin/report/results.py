@@ -66,6 +66,8 @@ class Results:
         Name of what is not there → why, as a clause.
     regions
         Table ``regions`` of the movie with the largest hole (or other region).
+    learned
+        What the detector's observer learned, by the names of its parts; empty for none.
     """
 
     run: Mapping[str, Any]
@@ -77,6 +79,7 @@ class Results:
     absent: Mapping[str, str]
     n_movies_unread: int = 0
     regions: pd.DataFrame = field(default_factory=lambda: tables.empty("regions"))
+    learned: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def why(self, name: str, otherwise: str) -> str:
         """Return why the table `name` cannot be shown: the file's own trouble, or `otherwise`."""

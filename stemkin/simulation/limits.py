@@ -66,14 +66,31 @@ def limits_table(settings: Settings, *, frame: int = 0) -> pd.DataFrame:
     `recall_at_one_false_positive` (per frame), `sd_y_nm`, `sd_x_nm` (Cramer-Rao bound of the place,
     with the depth of the contrast unknown too: it could be anywhere).
     """
-    height, width = (min(n, SMALL) for n in settings.shape)
-    piece = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
-    scan = Scan(np.arange(height, dtype=float), np.zeros(height), np.ones(height))
+    piece, scan = _piece_and_scan(settings)
     cell_area_px2 = abs(np.linalg.det(crystal_of(settings).vectors))
     n_sites = max(1, round(np.prod(settings.shape) / cell_area_px2))
     rows = [_limits_of(piece, frame, scan, n_sites, *pair) for pair in _PAIRS]
     columns = ["kind", "against", "d_prime", "recall_at_one_false_positive", "sd_y_nm", "sd_x_nm"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def ideal_depth(settings: Settings) -> float:
+    """Return the d' of a chalcogen vacancy for who knows crystal, probe and scan. Computes once.
+
+    Parameters
+    ----------
+    settings
+        The movie; one row of `limits_table` alone.
+    """
+    piece, scan = _piece_and_scan(settings)
+    return _limits_of(piece, 0, scan, 1, *_PAIRS[0])[2]
+
+
+def _piece_and_scan(settings: Settings) -> tuple[Settings, Scan]:
+    """Return a perfect piece of the crystal of a movie, and a scan of it without jitter."""
+    height, width = (min(n, SMALL) for n in settings.shape)
+    piece = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
+    return piece, Scan(np.arange(height, dtype=float), np.zeros(height), np.ones(height))
 
 
 def detectability_in_haze(settings: Settings, *, frame: int = 0) -> float:
@@ -94,9 +111,7 @@ def detectability_in_haze(settings: Settings, *, frame: int = 0) -> float:
     """
     from scipy.special import j0
 
-    height, width = (min(n, SMALL) for n in settings.shape)
-    piece = settings.with_values(n_holes=0, fragment_radius_nm=0.0, shape=(height, width))
-    scan = Scan(np.arange(height, dtype=float), np.zeros(height), np.ones(height))
+    piece, scan = _piece_and_scan(settings)
     share = 1 / (1 + piece.nuisances.excess_noise)
     read_variance = (piece.instrument.read_noise / piece.instrument.gain) ** 2
     here = _defect(piece, VACANCY, -1, _middle_cells(piece)[0])
