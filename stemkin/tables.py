@@ -109,6 +109,15 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "runner_up": "str",
         "runner_up_score": "float32",
     },
+    "thumbnails": {
+        "movie": "str",
+        "frame": "int32",
+        "height_px": "int32",
+        "width_px": "int32",
+        "black": "float64",
+        "white": "float64",
+        "jpeg": "object",
+    },
     "neighbours": {
         "movie": "str",
         "frame": "int32",

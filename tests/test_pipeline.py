@@ -1,5 +1,6 @@
 """A whole run: the same tables on every scheduler, from every cut, after every interruption."""
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -11,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from PIL import Image
 
 import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
 from stemkin.pipeline import block_search, crystals, pixels, tracks
+from stemkin.pipeline.thumbnails import EDGE_PX, MAX_FRAMES, kept_numbers, thumbnail
 from stemkin.report.summaries import preferred
 from stemkin.results.store import PIXEL_TABLES, Store
 from stemkin.rows import files as row_files
@@ -219,7 +222,7 @@ def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_pe
         pd.testing.assert_frame_equal(
             rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True
         )
-    for table in ("neighbours", "regions"):
+    for table in ("neighbours", "regions", "thumbnails"):
         pd.testing.assert_frame_equal(
             rows_of(tmp_path / "results", table), rows_of(calm, table), check_exact=True
         )
@@ -249,6 +252,29 @@ def test_every_cut_in_time_gives_the_same_rows(movies, calm, tmp_path, frames_pe
             pd.read_parquet(calm / name),
             check_exact=True,
         )
+
+
+def test_pictures_of_sixty_frames_a_movie_at_most_are_kept_for_the_report(calm):
+    kept = rows_of(calm, "thumbnails")
+    assert kept["frame"].tolist() == [*range(10), *range(10)], "short movies are kept whole"
+    pictured = Image.open(io.BytesIO(kept["jpeg"].iloc[0]))
+    assert max(pictured.size) <= EDGE_PX
+    assert (kept["white"] > kept["black"]).all()
+    assert len(kept_numbers(100_000)) == MAX_FRAMES
+    assert kept_numbers(0).tolist() == []
+
+
+def test_a_picture_is_the_mean_over_areas_in_levels_of_its_own_frame():
+    frame = np.full((480, 960), 7.0)
+    frame[:, 480:] = 3.0
+    frame[0, 0] = np.nan
+    content, black, white = thumbnail(frame)
+    seen = np.asarray(Image.open(io.BytesIO(content)))
+    assert seen.shape == (120, 240)
+    assert (black, white) == (3, 7)
+    assert seen[:, 10:110].min() > 250
+    assert seen[:, 130:].max() < 5
+    assert thumbnail(np.zeros((3, 3), np.uint16))[1:] == (0.0, 0.0), "a frame without contrast"
 
 
 @pytest.mark.equality

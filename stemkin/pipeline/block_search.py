@@ -15,14 +15,18 @@ from stemkin.movie import Movie
 from stemkin.pipeline import maps
 from stemkin.pipeline.memory import peak_memory_mib
 from stemkin.pipeline.model import load_model
+from stemkin.pipeline.thumbnails import thumbnail_rows
 from stemkin.references import is_good_frame
 from stemkin.results.crystals import read_crystal
-from stemkin.results.store import PIXEL_TABLES, Block, Store, fingerprint
+from stemkin.results.store import PIXEL_TABLES, THUMBNAILS, Block, Store, fingerprint
 
 
 @dataclass(frozen=True)
 class PixelTask:
-    """All that a worker needs for one block: small, picklable, nothing in it is data."""
+    """All that a worker needs for one block: small, picklable, nothing in it is data.
+
+    `keeps_pictures` tells whether the report shows frames of its movie.
+    """
 
     movie: Movie
     block: Block
@@ -31,6 +35,7 @@ class PixelTask:
     crystal_print: str
     made_of: str
     looks_back: bool = True
+    keeps_pictures: bool = False
 
     def without_looking_back(self) -> PixelTask:
         """Return the task that reads no frame but those of its block.
@@ -85,6 +90,11 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         neighbours=True,
     )
     maps.write_maps(store, block, found.maps)
+    if task.keeps_pictures:
+        pictures = thumbnail_rows(
+            frames, movie=block.movie, first_frame=block.start, n_frames=task.movie.n_frames
+        )
+        store.write_block(THUMBNAILS, block, pictures, task.made_of)
     assert found.neighbours is not None
     rows = (found.detections, found.neighbours, found.regions, found.frames)
     # In the order of PIXEL_TABLES, `steps` last: they say that the block is done.

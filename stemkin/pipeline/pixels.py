@@ -18,9 +18,17 @@ from stemkin.names import folder_name
 from stemkin.pipeline import maps
 from stemkin.pipeline.block_search import PixelSummary, PixelTask, detect_to_store
 from stemkin.pipeline.blocks import edges_of, settled_mib
+from stemkin.pipeline.thumbnails import MAX_MOVIES
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
-from stemkin.results.store import BLOCK_TABLES, PIXEL_TABLES, Block, Store, fingerprint
+from stemkin.results.store import (
+    BLOCK_TABLES,
+    PIXEL_TABLES,
+    THUMBNAILS,
+    Block,
+    Store,
+    fingerprint,
+)
 from stemkin.schedulers.crews import Call, Outcome
 from stemkin.schedulers.streams import stream
 
@@ -191,7 +199,7 @@ def _failure(block: Block, error: BaseException | None) -> dict[str, Any]:
 
 def forget(store: Store, block: Block) -> None:
     """Remove what an earlier run may have left of a block that now fails."""
-    for table in PIXEL_TABLES:
+    for table in (*PIXEL_TABLES, THUMBNAILS):
         store.remove(table, folder_name(block.movie), block.file_name)
 
 
@@ -270,7 +278,7 @@ def pixel_tasks(
     block_mib
         Size of a block's frames [MiB].
     """
-    for movie in movies:
+    for place, movie in enumerate(movies):
         crystal = crystals[movie.name]
         for start, stop in edges_of(movie, detect, block_mib):
             made_of = fingerprint(
@@ -285,4 +293,12 @@ def pixel_tasks(
                 crystal,
             )
             block = Block(movie.name, start, stop)
-            yield PixelTask(movie, block, store, model_print, crystal, made_of)
+            yield PixelTask(
+                movie,
+                block,
+                store,
+                model_print,
+                crystal,
+                made_of,
+                keeps_pictures=place < MAX_MOVIES,
+            )

@@ -32,7 +32,7 @@ from stemkin.rows.table import Rows, with_experiment
 READ_BY = {"tracks": "read_tracks", "detections": "read_detections", "frames": "read_frames"}
 """Tables with several files, and the verb that reads each; of the others that is `read_table`."""
 
-INNER = ("steps", "breaks", "whole_tracks")
+INNER = ("steps", "breaks", "whole_tracks", "thumbnails")
 """Folders of a run's own intermediate rows."""
 
 

@@ -36,7 +36,9 @@ PIXEL_TABLES = ("detections", "neighbours", "breaks", "steps")
 their shifts are summed; `breaks` are the regions before they are followed."""
 IS_THERE = ("PreconditionFailed", "At least one of the pre-conditions")
 """How an object store says that a file exists already; s3fs hands on its words alone."""
-BLOCK_TABLES = (*PIXEL_TABLES, "frames", "tracks", "regions")
+THUMBNAILS = "thumbnails"
+"""Table of small pictures of some frames, of the first movies alone; the pixel pass writes it too."""
+BLOCK_TABLES = (*PIXEL_TABLES, THUMBNAILS, "frames", "tracks", "regions")
 """Tables with one file per block of frames."""
 
 
