@@ -21,6 +21,8 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
+from stemkin.extras import needed
+
 Device = Literal["auto", "cpu", "cuda", "torch"]
 Array = Any
 """An array of any library that follows the array-API standard; shapes and units stand in the
@@ -77,8 +79,7 @@ def to_device(block: np.ndarray, device: Device = "auto") -> Array:
         If ``"cuda"`` is asked for on a worker without CuPy or a GPU.
     """
     if device == "torch":
-        import torch
-
+        torch: Any = needed("torch", extra="network", wanted_for='device="torch"')
         place = "cpu"
         if torch.cuda.is_available():
             place = "cuda"

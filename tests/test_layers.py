@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stemkin"
 
 LAYERS = {
+    "extras": -1,  # everyone may ask for a package
     "tables": 0, "devices": 0, "errors": 0, "names": 0, "materials": 0, "blas": 0,
     "kernels": 1, "vocabulary": 1,
     "rows": 2, "readers": 2,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.blas import one_thread
+from stemkin.extras import needed
 from stemkin.foreign_tables.columns import the_table
 from stemkin.foreign_tables.trackpy import of_one_movie
 from stemkin.tables import NOT_NAMED
@@ -137,16 +138,12 @@ def to_xarray(tracks: Any) -> Any:
 
     Raises
     ------
-    ImportError
-        If xarray is not installed.
+    MissingExtraError
+        If xarray is not installed. An ImportError.
     ValueError
         If a column is missing.
     """
-    try:
-        import xarray
-    except ImportError as error:
-        msg = "to_xarray needs the package xarray; pip install xarray"
-        raise ImportError(msg) from error
+    xarray: Any = needed("xarray", extra="xarray", wanted_for="to_xarray")
     table = the_table(tracks, ())
     each = table.groupby(["movie", "particle"], sort=True).size()
     rows = {

@@ -43,6 +43,7 @@ from importlib import import_module
 from os import PathLike
 from typing import Any
 
+from stemkin.extras import needed
 from stemkin.network.detector import NetworkDetector
 from stemkin.network.weights import Weights
 
@@ -81,4 +82,5 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         msg = f"module 'stemkin.network' has no attribute {name!r}"
         raise AttributeError(msg)
+    needed("torch", extra="network", wanted_for="a network that finds defects")
     return getattr(import_module(f"stemkin.network.{_LATER[name]}"), name)

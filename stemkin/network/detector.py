@@ -14,6 +14,7 @@ from stemkin import tables
 from stemkin.detection.detectors import EDGE, FourierDetector
 from stemkin.detection.survey import ByProducts, Survey
 from stemkin.devices import Device, keep_freed_memory, to_host
+from stemkin.extras import needed
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, nearest_site
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.residual import Remainder, without_jitter
@@ -89,6 +90,7 @@ class NetworkDetector:
             If the lattice of a frame is so much finer or coarser than the net's that resampling
             would not help.
         """
+        needed("torch", extra="network", wanted_for="a network that finds defects")
         from stemkin.network.inference import group_size
 
         keep_freed_memory()

@@ -28,6 +28,8 @@ SCHEMES = {
     "https": ("aiohttp", "cloud"),
 }
 """Kind of URL, the package that reads it, and the extra that brings it."""
+READ_WITH = {"RosettaReader": ("rsciio", "formats"), "VideoReader": ("av", "video")}
+"""Likewise of readers."""
 
 
 def check_ready(
@@ -48,7 +50,7 @@ def check_ready(
         _await_workers(client)
         check_resources(client, gpu_resource(config.run))
         check_workers(client)
-        check_modules(client, modules_needed(movies, store, config.detect))
+        check_modules(client, modules_needed(movies, store, config))
     limit_mib, n_threads = worker_memory_mib(client)
     check_memory(movies, config.detect, mib, limit_mib=limit_mib, n_threads=n_threads)
     base = WORKER_BASE_MIB
@@ -104,7 +106,7 @@ def _cure(movie: Movie, room: float) -> str:
     )
 
 
-def modules_needed(movies: Sequence[Movie], store: Store, detect: DetectSection) -> dict[str, str]:
+def modules_needed(movies: Sequence[Movie], store: Store, config: RunConfig) -> dict[str, str]:
     """Return the optional packages that a worker of this run needs, with the extra of each."""
     needed = {}
     for place in (*(movie.source for movie in movies), store.root):
@@ -112,10 +114,13 @@ def modules_needed(movies: Sequence[Movie], store: Store, detect: DetectSection)
         if is_url and scheme in SCHEMES:
             package, extra = SCHEMES[scheme]
             needed[package] = extra
-    if any(type(stored(movie)).__name__ == "RosettaReader" for movie in movies):
-        needed["rsciio"] = "formats"
-    if detect.device == "cuda":
+    for reader in {type(stored(movie)).__name__ for movie in movies} & set(READ_WITH):
+        package, extra = READ_WITH[reader]
+        needed[package] = extra
+    if config.detect.device == "cuda":
         needed["cupy"] = "gpu"
+    if config.detect.device == "torch" or config.learn.detector != "fourier":
+        needed["torch"] = "network"
     return needed
 
 

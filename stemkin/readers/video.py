@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from stemkin.extras import needed
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.choice import Candidate, chosen
 from stemkin.readers.errors import DamagedDataError, MovieError, opening
@@ -142,8 +143,7 @@ class VideoReader(FileReader):
 
 @contextmanager
 def _container(place: Place) -> Iterator[Any]:
-    import av
-
+    av: Any = needed("av", extra="video", wanted_for=f"{place} is a video, which")
     if place.is_remote:
         with place.opened() as file:
             with opening(place):

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stemkin.extras import needed
 from stemkin.results.store import Store
 
 LOG_FILE = "log.jsonl"
@@ -136,6 +137,7 @@ def performance_reported(store: Store, client: Any) -> Iterator[None]:
         )
         yield
         return
+    needed("bokeh", extra="dashboard", wanted_for="a performance report")
     from distributed import performance_report
 
     with tempfile.TemporaryDirectory() as scratch:

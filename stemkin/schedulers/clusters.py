@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stemkin.extras import needed
+
 KEEPING_PAGES = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 64 * 2**20}
 """Dask makes its workers give every freed megabyte back to the system at once, so that each array
 of a frame's size is paged in anew; with these the pixel pass takes less than half the time. Set
@@ -141,11 +143,7 @@ def queue_cluster(path: str, workers: int | None) -> Any:
     if kind not in QUEUES:
         msg = f"the cluster file {path} says kind = {kind!r}; it must be one of {', '.join(QUEUES)}"
         raise ValueError(msg)
-    try:
-        import dask_jobqueue
-    except ImportError as error:
-        msg = 'queues need dask-jobqueue; pip install "stemkin[slurm]"'
-        raise ValueError(msg) from error
+    dask_jobqueue: Any = needed("dask_jobqueue", extra="slurm", wanted_for=f"a queue ({path})")
     jobs, maximum = options.pop("jobs", workers or 1), options.pop("maximum_jobs", None)
     options["scheduler_options"] = {
         "dashboard_address": "127.0.0.1:0",
