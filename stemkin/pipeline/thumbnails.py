@@ -19,8 +19,8 @@ MAX_FRAMES = 60
 """So many frames of a movie, evenly spaced from its first on."""
 EDGE_PX = 240
 """No edge of a picture is longer."""
-QUALITY = 60
-"""Of the JPEG files (ISO/IEC 10918-1): some 15 kB of shot noise a picture."""
+QUALITY = 50
+"""Of the JPEG files (ISO/IEC 10918-1): some 15 kB for a picture of shot noise."""
 
 
 def kept_numbers(n_frames: int) -> np.ndarray:

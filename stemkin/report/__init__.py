@@ -1,8 +1,9 @@
 """The report: one HTML file that shows what a run found, how sure it is, and where it came from.
 
-It reads the small tables of a results folder and nothing else, holds everything it shows (no
-network, no script), and says in a sentence why a part has nothing to show. Names from outside
-(movies, classes, errors) are text, never HTML.
+It reads the small tables of a results folder, and pictures and tracks of its first movies. It holds
+everything it shows: no network, and one small script that the page's content-security policy knows
+by its hash. Why a part has nothing to show is said in a sentence. Names from outside (movies,
+classes, errors) are text, never HTML.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def write_report(folder: str | PathLike[str]) -> str:
     Parameters
     ----------
     folder
-        Results folder: a path or an fsspec URL. Only its small tables (and the regions of one
-        movie) are read, neither detections nor tracks.
+        Results folder: a path or an fsspec URL. Its small tables are read, the regions of one
+        movie, and pictures and tracks of a few movies, at most a million rows of each.
 
     Returns
     -------
@@ -57,7 +58,15 @@ def write_report(folder: str | PathLike[str]) -> str:
 
 def report_page(results: Results) -> str:
     """Return the report of `results` as HTML. Computes once."""
-    from stemkin.report import frames, gallery, motion, neighbourhoods, populations, provenance
+    from stemkin.report import (
+        frames,
+        gallery,
+        motion,
+        neighbourhoods,
+        player,
+        populations,
+        provenance,
+    )
     from stemkin.report.encounters import meetings_section
     from stemkin.report.headline import headline_cards
     from stemkin.report.learned import learned_section
@@ -80,6 +89,9 @@ def report_page(results: Results) -> str:
             warnings=provenance.run_warnings(results),
             doubts=doubts_of_names(results),
             headline=headline_cards(results),
+            player=player.player_section(results),
+            script=player.page_script(),
+            script_hash=player.script_hash(),
             pictures=gallery.pictures_section(results),
             classes=gallery.classes_section(results),
             likeness=neighbourhoods.likeness_section(results),

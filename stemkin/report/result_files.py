@@ -19,6 +19,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.kernels.detection.observer import GRID
 from stemkin.names import folder_name
+from stemkin.report.reels import read_reels
 from stemkin.report.results import Picture, Results, listed_movies, number
 from stemkin.results.store import RUN_FILE, Store
 
@@ -101,6 +102,7 @@ def read_results(store: Store) -> Results:
         n_movies_unread=unread,
         regions=_read_regions(store, absent, found["phases"]),
         learned=_read_learned(store, absent),
+        reels=read_reels(store, absent, run),
     )
 
 

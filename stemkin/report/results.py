@@ -45,6 +45,43 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
+class Reel:
+    """What is shown of one movie.
+
+    Attributes
+    ----------
+    movie
+        Its name.
+    pictures
+        Rows of the table ``thumbnails``, in the order of frames.
+    tracks
+        Rows of the table ``tracks`` without descriptors, sorted by particle and frame; `particle` is -1
+        where nothing was linked. `ry`, `rx` are the places without drift [px].
+    marks
+        Those of them in the frames that are shown, so many a frame as can be drawn.
+    shifts
+        (n, 2) shift of each picture's frame [px].
+    n_rows
+        How many rows of tracks the movie has; `tracks` holds fewer where they are too many.
+    n_hidden
+        How many marks of the frames that are shown are not drawn.
+    """
+
+    movie: str
+    pictures: pd.DataFrame
+    tracks: pd.DataFrame
+    marks: pd.DataFrame
+    shifts: np.ndarray
+    n_rows: int
+    n_hidden: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether `tracks` holds all tracks, so that their events are known."""
+        return bool(len(self.tracks) == self.n_rows and (self.tracks["particle"] >= 0).all())
+
+
+@dataclass(frozen=True, eq=False)
 class Results:
     """The small tables of a run.
 
@@ -64,6 +101,8 @@ class Results:
         Example frames.
     absent
         Name of what is not there → why, as a clause.
+    reels
+        Movies that can be played.
     regions
         Table ``regions`` of the movie with the largest hole (or other region).
     learned
@@ -78,6 +117,7 @@ class Results:
     pictures: list[Picture]
     absent: Mapping[str, str]
     n_movies_unread: int = 0
+    reels: list[Reel] = field(default_factory=list)
     regions: pd.DataFrame = field(default_factory=lambda: tables.empty("regions"))
     learned: Mapping[str, np.ndarray] = field(default_factory=dict)
 
