@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import spatial
 
 import stemkin as sk
 from stemkin.simulation import TrackWorld, simulate_tracks
@@ -155,6 +156,72 @@ def test_the_error_of_a_frame_is_shared_by_all_of_its_defects():
     assert away.groupby(rows["frame"]).first().std() == pytest.approx(0.1, rel=0.3)
 
 
+def test_a_defect_that_is_missed_is_missed_again_as_often_as_told():
+    world = TrackWorld(efficiency=(0.9,), missing_memory=0.4, max_gap_frames=60, **QUIET)
+    rows = simulate_tracks(world, MOVIES, n_replicas=4, seed=3).rows
+    gap = rows.groupby(["movie", "particle"])["frame"].diff().dropna() - 1
+    gaps = gap[gap > 0]
+    assert (gap > 0).mean() == pytest.approx(0.6 * 0.1, rel=0.1)
+    assert 1 - len(gaps) / gaps.sum() == pytest.approx(0.4 + 0.6 * 0.1, abs=0.04)
+
+
+def test_regular_hops_come_in_every_frame():
+    words = QUIET | {"hop_length_nm": 0.3, "regular_hops": True}
+    steps = steps_of(simulate_tracks(TrackWorld(hop_rates_per_s=(0.5,), **words), MOVIES, seed=4))
+    assert np.hypot(*steps.T) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("lattice", "neighbours"), [("triangular", 6), ("square", 4)])
+def test_defects_that_exclude_each_other_never_share_a_site(lattice, neighbours):
+    words = QUIET | {"densities_per_nm2": (1.0,), "hop_length_nm": 0.3, "lattice": lattice}
+    world = TrackWorld(hop_rates_per_s=(0.02,), excluding=True, loss_rates_per_s=(0.02,), **words)
+    tracks = simulate_tracks(world, MOVIES, seed=5)
+    nearest, beside = [], 0
+    for _, frame in tracks.rows.groupby("frame"):
+        apart = spatial.cKDTree(frame[["y_nm", "x_nm"]]).query(frame[["y_nm", "x_nm"]], 7)[0][:, 1:]
+        nearest.append(apart.min())
+        beside += (apart < 0.31).sum()
+    assert min(nearest) > 0.29
+    site = {"triangular": np.sqrt(0.75), "square": 1.0}[lattice] * 0.3**2
+    taken = beside / len(tracks.rows) / neighbours
+    assert taken == pytest.approx(site, rel=0.1)
+    moved = np.hypot(*steps_of(tracks).T) > 0.2
+    assert moved.mean() == pytest.approx(0.04 * (1 - site), rel=0.15)
+
+
+def test_drift_is_shared_by_all_defects_of_a_movie_and_wanders():
+    world = TrackWorld(drift_step_nm=0.1, **QUIET)
+    rows = simulate_tracks(world, MOVIES, n_replicas=20, seed=6).rows
+    away = rows["y_nm"] - rows.groupby(["movie", "particle"])["y_nm"].transform("first")
+    own = away.groupby([rows["movie"], rows["frame"]]).agg(["std", "first"])
+    assert own["std"].max() < 1e-9
+    assert own["first"].xs(50, level="frame").std() == pytest.approx(0.1 * np.sqrt(50), rel=0.4)
+
+
+def test_movies_differ_in_mobility_as_told_and_on_average_do_not():
+    world = TrackWorld(D_nm2_per_s=(0.001,), movie_spread=0.5, **QUIET)
+    rows = simulate_tracks(world, MOVIES, n_replicas=60, seed=7).rows
+    y = rows.groupby(["movie", "particle"])["y_nm"].diff().dropna()
+    D = (y**2).groupby(rows["movie"]).mean() / 4
+    assert np.log(D).std() == pytest.approx(0.5, rel=0.3)
+    assert D.mean() == pytest.approx(0.001, rel=0.2)
+
+
+def test_wrong_links_exchange_the_names_of_neighbours():
+    words = QUIET | {"densities_per_nm2": (1.0,)}
+    tracks = simulate_tracks(TrackWorld(wrong_links=0.01, **words), MOVIES, seed=8)
+    jumps = np.hypot(*steps_of(tracks).T)
+    jumps = jumps[jumps > 0]
+    assert jumps.max() < 1.5 * 0.3153
+    pairs = np.pi * (1.5 * 0.3153) ** 2  # neighbours of each, each pair twice
+    assert len(jumps) / len(tracks.rows) == pytest.approx(0.01 * pairs, rel=0.2)
+
+
+def test_a_track_is_cut_where_it_has_lasted():
+    rows = simulate_tracks(TrackWorld(longest_frames=6, **QUIET), MOVIES, seed=9).rows
+    assert (rows.groupby("particle").size() == 6).all()
+
+
 def test_equal_seeds_give_equal_tables_and_other_seeds_others():
     world = TrackWorld(hop_rates_per_s=(0.1,), **QUIET | {"sigma_nm": 0.02})
     one, same, other = (simulate_tracks(world, MOVIES, seed=s).rows for s in (1, 1, 2))
@@ -171,6 +238,12 @@ def test_equal_seeds_give_equal_tables_and_other_seeds_others():
         ({"densities_per_nm2": (0.1,), "rates_per_s": ((0, 1),)}, "rates_per_s needs 1 rows"),
         ({"densities_per_nm2": (0.1,), "exposure": 2.0}, "exposure lies between 0 and 1"),
         ({"densities_per_nm2": (0.1,), "lattice": "cubic"}, "lattice must be one of"),
+        ({"densities_per_nm2": (0.1,), "wrong_links": 2.0}, "wrong_links lies between 0 and 1"),
+        ({"densities_per_nm2": (0.1,), "drift_step_nm": -1.0}, "drift_step_nm must be a number"),
+        (
+            {"densities_per_nm2": (0.1,), "D_nm2_per_s": (1.0,), "excluding": True},
+            "defects that exclude each other stand on sites",
+        ),
     ],
 )
 def test_a_world_that_cannot_be_is_refused_in_a_sentence(words, says):

@@ -26,7 +26,7 @@ import pandas as pd  # noqa: F401 - for the example above
 from stemkin.selfcheck.replicas import Asked, self_check
 from stemkin.selfcheck.verdicts import is_biased, is_undercovered, verdict_words
 from stemkin.selfcheck.worlds import RunNumbers, world_of_run
-from stemkin.simulation.track_tables import TrackWorld
+from stemkin.simulation.track_worlds import TrackWorld
 
 __all__ = [
     "Asked",

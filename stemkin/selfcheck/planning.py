@@ -18,7 +18,7 @@ from stemkin.selfcheck.sight import Sight, sight_of
 from stemkin.simulation.checks import check_physical
 from stemkin.simulation.crystal import check_sampling
 from stemkin.simulation.settings import Settings
-from stemkin.simulation.track_tables import TrackWorld
+from stemkin.simulation.track_worlds import TrackWorld
 
 PerClass = float | Mapping[str, float]
 """One number, of the material's vacancy; or one for each class by its name."""

@@ -16,7 +16,8 @@ from stemkin.kinetics import abundances, hidden_transitions, transitions
 from stemkin.kinetics.hidden_states import Errors
 from stemkin.rows.passes import answers
 from stemkin.selfcheck.verdicts import judged_estimates
-from stemkin.simulation.track_tables import SimulatedTracks, TrackWorld, simulate_tracks
+from stemkin.simulation.track_tables import SimulatedTracks, simulate_tracks
+from stemkin.simulation.track_worlds import TrackWorld
 from stemkin.tables import empty
 
 ROWS_OF_A_TASK = 60_000

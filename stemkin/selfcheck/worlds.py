@@ -11,7 +11,8 @@ import pandas as pd
 
 from stemkin.kinetics import abundances
 from stemkin.selfcheck.replicas import rows_expected
-from stemkin.simulation.track_tables import TrackWorld, simulate_tracks
+from stemkin.simulation.track_tables import simulate_tracks
+from stemkin.simulation.track_worlds import TrackWorld
 from stemkin.tables import NOT_NAMED, POOLED
 
 CALIBRATION_REPLICAS = 4

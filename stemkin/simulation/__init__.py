@@ -40,7 +40,8 @@ from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader, expected_image
 from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics
 from stemkin.simulation.settings import Settings
-from stemkin.simulation.track_tables import SimulatedTracks, TrackWorld, simulate_tracks
+from stemkin.simulation.track_tables import SimulatedTracks, simulate_tracks
+from stemkin.simulation.track_worlds import TrackWorld
 from stemkin.simulation.truth import Truth, truth_of
 from stemkin.simulation.worlds import draw_world
 from stemkin.simulation.writing import write_simulation

@@ -18,166 +18,28 @@ number, Brownian steps from a normal one, and what an exposure averages from the
 frame time may be as long as one likes. A defect that wanders off comes back on the other side of a
 frame of width `margin_nm` around the field, with a name of its own.
 
-**What is left out.** Defects do not meet, bind or stand in each other's way, all of a class are
-alike, and a track goes on as long as its defect is in sight (no wrong links): what depends on that
-is asked of `simulate_movie`.
+**What is left out.** Defects do not bind, and all of a class are alike (two kinds that are named
+alike are two classes with one name: `confusion`). That they stand in each other's way (`excluding`)
+and that links take one for the other (`wrong_links`) is there where it is asked for; whatever else
+depends on neighbours is asked of `simulate_movie`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from scipy import linalg
+from scipy.spatial import cKDTree
 
+from stemkin.simulation.track_worlds import DIRECTIONS, TrackWorld
 from stemkin.tables import Experiment, conform
-
-LatticeKind = Literal["triangular", "honeycomb", "square"]
-
-DIRECTIONS: dict[str, tuple[float, ...]] = {
-    "triangular": (0, 60, 120, 180, 240, 300),
-    "square": (0, 90, 180, 270),
-    "honeycomb": (0, 120, 240),
-}
-"""Angles [deg] of the steps to neighbouring sites; on a honeycomb every second step is turned by
-180 degrees."""
 
 SAFE_STEPS = 4.0
 """The margin around the field, in lattice constants and in steps of a frame time."""
-
-
-@dataclass(frozen=True)
-class TrackWorld:
-    """What defects do and how they are seen; one number for each class where there are several.
-
-    Attributes
-    ----------
-    densities_per_nm2
-        Defects of each class, on average and at the start.
-    rates_per_s
-        (k, k) rates from class (row) to class; the diagonal is not looked at. Empty: none changes.
-    hop_rates_per_s
-        Hops to any neighbouring site; empty: none.
-    D_nm2_per_s
-        Brownian motion, beside the hops; empty: none.
-    hop_length_nm, lattice
-        Distance between neighbouring sites, and what lattice they make.
-    loss_rates_per_s
-        Rates at which defects vanish; each is made good by a new one anywhere. Empty: none.
-    sigma_nm
-        Error of place along each axis.
-    shift_error_nm
-        Error of place that all defects of a frame share (a frame's shift is not exactly known).
-    exposure
-        Share of the frame time over which a place is averaged: 0 for a scanned image, 1 for a
-        camera.
-    efficiency
-        Chance that a defect in sight is found; empty: 1.
-    false_per_nm2
-        Rows of each class that are no defects, per frame and nm²; empty: none.
-    confusion
-        (k, k) chance that class (row) is named as another; empty: names are right.
-    naming_memory
-        Chance that the next frame repeats a name, right or wrong, instead of looking again.
-    max_gap_frames
-        A track goes on over so many frames in which its defect is not seen.
-    border_px
-        Defects closer than this to the edge of a frame are not seen.
-    """
-
-    densities_per_nm2: tuple[float, ...]
-    rates_per_s: tuple[tuple[float, ...], ...] = ()
-    hop_rates_per_s: tuple[float, ...] = ()
-    D_nm2_per_s: tuple[float, ...] = ()
-    hop_length_nm: float = 0.3153
-    lattice: LatticeKind = "triangular"
-    loss_rates_per_s: tuple[float, ...] = ()
-    sigma_nm: float = 0.02
-    shift_error_nm: float = 0.0
-    exposure: float = 0.0
-    efficiency: tuple[float, ...] = ()
-    false_per_nm2: tuple[float, ...] = ()
-    confusion: tuple[tuple[float, ...], ...] = ()
-    naming_memory: float = 0.0
-    max_gap_frames: int = 1
-    border_px: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check that every class has its numbers, and that they can be.
-
-        Raises
-        ------
-        ValueError
-            Naming the first setting that cannot be.
-        """
-        k = self.n_classes
-        if k == 0:
-            msg = "a world of tracks needs at least one class: give one of densities_per_nm2"
-            raise ValueError(msg)
-        for name in _PER_CLASS:
-            values = getattr(self, name)
-            if values and (len(values) != k or not np.all(np.asarray(values) >= 0)):
-                msg = f"{name} needs {k} numbers from 0 on, one for each class, but is {values}"
-                raise ValueError(msg)
-        for name in ("rates_per_s", "confusion"):
-            values = getattr(self, name)
-            if values and np.shape(values) != (k, k):
-                msg = f"{name} needs {k} rows of {k} numbers, but has the shape {np.shape(values)}"
-                raise ValueError(msg)
-        for name in ("exposure", "naming_memory"):
-            if not 0 <= getattr(self, name) <= 1:
-                msg = f"{name} lies between 0 and 1, but is {getattr(self, name)}"
-                raise ValueError(msg)
-        if self.lattice not in DIRECTIONS:
-            msg = f"lattice must be one of {sorted(DIRECTIONS)}, but is {self.lattice!r}"
-            raise ValueError(msg)
-
-    @property
-    def n_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.densities_per_nm2)
-
-    @property
-    def generator(self) -> np.ndarray:
-        """(k, k) rates [1/s] from class (row) to class; rows add up to 0."""
-        if not self.rates_per_s:
-            return np.zeros((self.n_classes, self.n_classes))
-        Q = np.array(self.rates_per_s, dtype=float)
-        np.fill_diagonal(Q, 0.0)
-        np.fill_diagonal(Q, -Q.sum(axis=1))
-        return Q
-
-    def probabilities(self, time_s: float) -> np.ndarray:
-        """Return the (k, k) chance that a defect of one class (row) is of another `time_s` later.
-
-        It is asked of defects that are still there.
-        """
-        return np.asarray(linalg.expm(self.generator * time_s))
-
-    @property
-    def diffusion_nm2_per_s(self) -> np.ndarray:
-        """(k,) D of each class: hop rate a² / 4, and Brownian motion."""
-        hops = self.hop_length_nm**2 / 4 * self.per_class("hop_rates_per_s")
-        return np.asarray(hops + self.per_class("D_nm2_per_s"))
-
-    def per_class(self, name: str, otherwise: float = 0.0) -> np.ndarray:
-        """Return the (k,) numbers of a setting, `otherwise` where it is empty."""
-        values = getattr(self, name)
-        if not values:
-            return np.full(self.n_classes, otherwise)
-        return np.array(values, dtype=float)
-
-
-_PER_CLASS = (
-    "densities_per_nm2",
-    "hop_rates_per_s",
-    "D_nm2_per_s",
-    "loss_rates_per_s",
-    "efficiency",
-    "false_per_nm2",
-)
+MISTAKEN = 1.5
+"""Defects within so many lattice constants may be taken for each other (`wrong_links`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +130,7 @@ class _Watched:
     corner_nm
         Distance of that field from the first pixels' centres.
     margin_nm
-        How far beyond the field defects live.
+        (2,) how far beyond the field defects live.
     """
 
     world: TrackWorld
@@ -277,7 +139,7 @@ class _Watched:
     pixel_nm: float
     size_nm: tuple[float, float]
     corner_nm: float
-    margin_nm: float
+    margin_nm: np.ndarray
 
     @classmethod
     def of(cls, world: TrackWorld, movie: dict[str, Any]) -> _Watched:
@@ -298,7 +160,9 @@ class _Watched:
             )
             raise ValueError(msg)
         step = np.sqrt(4 * world.diffusion_nm2_per_s.max() * tau)
-        margin = SAFE_STEPS * (world.hop_length_nm + float(step))
+        margin = np.full(2, SAFE_STEPS * (world.hop_length_nm + float(step)))
+        if world.excluding:
+            margin = _margin_of_whole_cells(world, size, margin)
         return cls(
             world,
             int(n),
@@ -333,7 +197,29 @@ class _Watched:
         # a gap of g frames is a difference of g + 1
         apart = np.diff(frame) > self.world.max_gap_frames + 1
         new[1:] = (np.diff(life) != 0) | apart
+        if self.world.longest_frames > 0:
+            begun = np.maximum.accumulate(np.where(new, np.arange(len(frame)), 0))
+            part = (frame - frame[begun]) // self.world.longest_frames
+            new[1:] |= np.diff(part) != 0
         return np.cumsum(new)
+
+
+CELLS = {
+    "triangular": ((np.sqrt(3), 1.0), ((0.0, 0.0), (np.sqrt(3) / 2, 0.5))),
+    "square": ((1.0, 1.0), ((0.0, 0.0),)),
+    "honeycomb": (
+        (np.sqrt(3), 3.0),
+        ((0.0, 0.0), (0.0, 1.0), (np.sqrt(3) / 2, 1.5), (np.sqrt(3) / 2, 2.5)),
+    ),
+}
+"""Lattice → edges (y, x) of its rectangular cell, and the sites in it, in hop lengths; of the
+honeycomb those with an even number have a neighbour in the direction of +x."""
+
+
+def _margin_of_whole_cells(world: TrackWorld, size: np.ndarray, margin: np.ndarray) -> np.ndarray:
+    """Return the (2,) margin, widened so that field and margins hold whole cells."""
+    cell = np.array(CELLS[world.lattice][0]) * world.hop_length_nm
+    return np.asarray((np.ceil((size + 2 * margin) / cell) * cell - size) / 2)
 
 
 def _frames(crowd: _Crowd, n_frames: int) -> Any:
@@ -357,10 +243,12 @@ class _Crowd:
         self.replica = np.repeat(np.arange(n_replicas), number)
         self.shares = np.cumsum(densities) / max(densities.sum(), 1e-300)
         self.kind = self._kinds(n)
-        self.place = rng.random((n, 2)) * movie.box_nm
+        self.place, self.flipped = np.zeros((n, 2)), np.zeros(n, bool)
+        self._settled_at_random(np.arange(n))
         self.life = np.arange(n)
         self.n_lives = n
-        self.flipped = rng.random(n) < 0.5
+        if not world.excluding:
+            self.flipped = rng.random(n) < 0.5
         self.luck = rng.random(n)  # which name a defect gets, as long as it is not looked at again
         self.averaged = np.zeros((n, 2))  # how far an exposure's mean lies from the place
         self._changes = np.cumsum(world.probabilities(movie.frame_time_s), axis=1)[:, :-1]
@@ -369,7 +257,41 @@ class _Crowd:
         if world.confusion:
             self._confused = np.array(world.confusion, dtype=float)
         self._names = np.cumsum(self._confused, axis=1)[:, :-1]
+        self.sight = np.zeros(n)
+        if world.missing_memory > 0:
+            self.sight = rng.random(n)
+        self.mobility = np.ones(n_replicas)
+        if world.movie_spread > 0:
+            spread = world.movie_spread
+            self.mobility = np.exp(rng.normal(-(spread**2) / 2, spread, n_replicas))
+        self.drift = np.zeros((n_replicas, 2))
         self._settle()
+
+    def _settled_at_random(self, which: np.ndarray) -> None:
+        """Put the defects numbered `which` anywhere; on a lattice, where no other one stands."""
+        if not self.world.excluding:
+            self.place[which] = self.rng.random((len(which), 2)) * self.movie.box_nm
+            return
+        edges, sites = (np.array(v) * self.world.hop_length_nm for v in CELLS[self.world.lattice])
+        n_cells = np.rint(self.movie.box_nm / edges).astype(int)
+        while len(which):
+            cell = np.stack([self.rng.integers(m, size=len(which)) for m in n_cells], axis=1)
+            site = self.rng.integers(len(sites), size=len(which))
+            self.place[which] = cell * edges + sites[site]
+            self.flipped[which] = site % 2 == 1
+            _, owner, n = np.unique(
+                self._site_numbers(self.place), return_inverse=True, return_counts=True
+            )
+            which = which[n[owner[which]] > 1]
+
+    def _site_numbers(self, place: np.ndarray, which: np.ndarray | slice = slice(None)) -> Any:
+        """Return one number for each site of each replica, of defects at (m, 2) places."""
+        half = np.array([CELLS["triangular"][0][0], 1.0]) / 2 * self.world.hop_length_nm
+        if self.world.lattice == "square":
+            half = np.full(2, self.world.hop_length_nm)
+        n_y, n_x = np.rint(self.movie.box_nm / half).astype(np.int64)
+        y, x = np.rint(place / half).astype(np.int64).T
+        return (self.replica[which] * n_y + y % n_y) * n_x + x % n_x
 
     def _kinds(self, n: int) -> np.ndarray:
         """Return (n,) classes, drawn by their densities."""
@@ -394,23 +316,43 @@ class _Crowd:
             self.kind = (rng.random(n)[:, None] > self._changes[before]).sum(axis=1)
         again = (rng.random(n) >= self.world.naming_memory) | (self.kind != before)
         self.luck = np.where(again, rng.random(n), self.luck)
+        if self.world.missing_memory > 0:
+            looked = rng.random(n) >= self.world.missing_memory
+            self.sight = np.where(looked, rng.random(n), self.sight)
         gone = np.zeros(n, bool)
         if (self._staying < 1).any():
             gone = rng.random(n) > self._staying[before]
-            self.place[gone] = rng.random((int(gone.sum()), 2)) * self.movie.box_nm
+            self._settled_at_random(np.flatnonzero(gone))
             self.kind[gone] = self._kinds(int(gone.sum()))
         new = gone | away
         self.life = np.where(new, self.n_lives + np.cumsum(new) - 1, self.life)
         self.n_lives += int(new.sum())
+        self._mistake()
+        if self.world.drift_step_nm > 0:
+            self.drift = self.drift + rng.normal(0, self.world.drift_step_nm, self.drift.shape)
         if self.world.exposure > 0:
             self._move()
+
+    def _mistake(self) -> None:
+        """Let some defects that are near each other be taken for each other from now on."""
+        if self.world.wrong_links == 0:
+            return
+        far = 10 * MISTAKEN * self.world.hop_length_nm  # between replicas
+        points = np.column_stack([self.place, self.replica * far])
+        near = cKDTree(points).query_pairs(
+            MISTAKEN * self.world.hop_length_nm, output_type="ndarray"
+        )
+        near = near[np.lexsort(near.T[::-1])]
+        for i, j in near[self.rng.random(len(near)) < self.world.wrong_links]:
+            self.life[[i, j]] = self.life[[j, i]]
 
     def _move(self) -> None:
         """Draw what each defect does in the frame time that begins, and what its exposure shows."""
         world, rng, n = self.world, self.rng, len(self.kind)
         tau, share = self.movie.frame_time_s, world.exposure
         moved, averaged = np.zeros((n, 2)), np.zeros((n, 2))
-        D = world.per_class("D_nm2_per_s")[self.kind]
+        mobility = self.mobility[self.replica]
+        D = world.per_class("D_nm2_per_s")[self.kind] * mobility
         if D.any():
             during = np.sqrt(2 * D * share * tau)[:, None]
             after = np.sqrt(2 * D * (1 - share) * tau)[:, None]
@@ -419,10 +361,16 @@ class _Crowd:
             if share > 0:
                 # the mean of a Brownian bridge has a twelfth of its end's variance
                 averaged += open_step / 2 + rng.normal(size=(n, 2)) * during / np.sqrt(12)
-        hops = rng.poisson(world.per_class("hop_rates_per_s")[self.kind] * tau)
+        mean_hops = world.per_class("hop_rates_per_s")[self.kind] * mobility * tau
+        if world.regular_hops:
+            hops = np.rint(mean_hops).astype(int)
+        else:
+            hops = rng.poisson(mean_hops)
         for i in range(int(hops.max(initial=0))):
             hopping = np.flatnonzero(hops > i)
             steps = self._hops(hopping)
+            if world.excluding:
+                self._turn_back(hopping, moved, steps)
             moved[hopping] += steps
             if share > 0:
                 # a hop at the time t of the exposure is there for the rest of it
@@ -430,13 +378,23 @@ class _Crowd:
                 averaged[hopping] += steps * rest[:, None]
         self._moved, self.averaged = moved, averaged
 
+    def _turn_back(self, hopping: np.ndarray, moved: np.ndarray, steps: np.ndarray) -> None:
+        """Set those `steps` to 0 that lead onto a taken site, or where another one just went."""
+        taken = self._site_numbers(self.place + moved)
+        wanted = self._site_numbers((self.place + moved)[hopping] + steps, hopping)
+        first = np.zeros(len(wanted), bool)
+        first[np.unique(wanted, return_index=True)[1]] = True
+        stays = np.isin(wanted, taken) | ~first
+        steps[stays] = 0.0
+        self.flipped[hopping[stays]] = ~self.flipped[hopping[stays]]
+
     def _hops(self, which: np.ndarray) -> np.ndarray:
         """Return (m, 2) steps to a neighbouring site for the defects numbered `which`."""
         angles = np.radians(DIRECTIONS[self.world.lattice])
         turn = angles[self.rng.integers(len(angles), size=len(which))]
         if self.world.lattice == "honeycomb":
             turn = turn + np.pi * self.flipped[which]
-            self.flipped[which] = ~self.flipped[which]
+        self.flipped[which] = ~self.flipped[which]
         return self.world.hop_length_nm * np.stack([np.sin(turn), np.cos(turn)], axis=1)
 
     def seen(self, frame: int) -> dict[str, np.ndarray]:
@@ -445,7 +403,10 @@ class _Crowd:
         size = np.array(movie.size_nm)
         place = self.place + self.averaged - movie.margin_nm
         there = ((place >= 0) & (place < size)).all(axis=1)
-        found = there & (rng.random(len(there)) < world.per_class("efficiency", 1.0)[self.kind])
+        sight = self.sight
+        if world.missing_memory == 0:
+            sight = rng.random(len(there))
+        found = there & (sight < world.per_class("efficiency", 1.0)[self.kind])
         kind, life = self.kind[found], self.life[found]
         named = (self.luck[found][:, None] > self._names[kind]).sum(axis=1)
         replica, false_named, false_place = self._false(size)
@@ -455,6 +416,8 @@ class _Crowd:
         where = where + rng.normal(0, world.sigma_nm, where.shape)
         if world.shift_error_nm > 0:
             where = where + rng.normal(0, world.shift_error_nm, (self.n_replicas, 2))[owner]
+        if world.drift_step_nm > 0:
+            where = where + self.drift[owner]
         n_false = len(replica)
         lives = np.concatenate([life, self.n_lives + np.arange(n_false)])
         self.n_lives += n_false
