@@ -15,6 +15,7 @@ import stemkin as sk
 from stemkin.diffusion import arrhenius, compare_diffusion
 from stemkin.diffusion.crowding import COLUMNS as LOOKED
 from stemkin.diffusion.crowding import NOT_LOOKED, Crowd, blocked_share
+from stemkin.diffusion.methods import Estimate
 from stemkin.kernels.motion.borders import Room
 from stemkin.kernels.motion.brownian import _bounds, most_likely
 from stemkin.kernels.motion.covariance import covariance_interval, covariance_sums
@@ -24,6 +25,7 @@ from stemkin.kernels.motion.known_errors import LOG_D, stated_numbers
 from stemkin.kernels.motion.likelihood import LOG_R, innovation_sums, likelihood_numbers
 from stemkin.kernels.motion.walks import Walks
 from stemkin.movie import movies_table
+from stemkin.simulation import TrackWorld, simulate_tracks
 from stemkin.tables import COLUMNS, Experiment, empty
 from tests.strategies import assert_same_sums
 
@@ -912,6 +914,63 @@ def test_hops_into_traps_and_onto_taken_sites_are_made_up_for():
         assert rates["D_nm2_per_s"] == pytest.approx(found["D_nm2_per_s"])
     assert np.mean(ratio) == pytest.approx(1, abs=0.03)
     assert min(blocked) > 0.04, "of the tracks themselves D is low by as much"
+
+
+@pytest.mark.parametrize("lattice", ["triangular", "honeycomb", "square"])
+def test_taken_sites_are_made_up_for_on_every_lattice(lattice):
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": 40, "height_px": 501, "width_px": 501})
+    world = TrackWorld(
+        densities_per_nm2=(0.9,),
+        hop_rates_per_s=(0.3,),
+        excluding=True,
+        lattice=lattice,
+        sigma_nm=0.01,
+    )
+    tracks = simulate_tracks(
+        world, movies.assign(pixel_size_nm=0.03, frame_time_s=1.0), n_replicas=3, seed=1
+    )
+    found = sk.fit_diffusion(
+        tracks.rows, hop_length_nm=world.hop_length_nm, border_px=0, experiment=tracks.experiment
+    ).iloc[0]
+    site = {"triangular": 0.75**0.5, "honeycomb": 1.6875**0.5, "square": 1.0}[lattice]
+    assert found["method"] == "hop"
+    assert found["blocked"] == pytest.approx(0.9 * site * world.hop_length_nm**2, rel=0.2)
+    assert found["D_nm2_per_s"] == pytest.approx(world.diffusion_nm2_per_s[0], rel=0.05)
+
+
+def test_few_neighbours_do_not_show_that_defects_exclude_each_other():
+    places = np.array([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [6.0, 0.0]])
+    few = Crowd(np.zeros(4, int), np.zeros(4, int), *places.T)
+    many = Crowd(np.arange(400).repeat(4), np.zeros(1600, int), *np.tile(places.T, 400))
+    of_tracks = Estimate(1.0, 0.9, 1.1, 0.0, 20, 1000)
+    unsure, sure = (blocked_share([looks], 0, 1.0) for looks in (few, many))
+    assert unsure.share == sure.share == 1 / 6
+    assert unsure.freed(of_tracks, 1.96).low == pytest.approx(0.9)
+    assert sure.freed(of_tracks, 1.96).low > 1.0
+    assert unsure.freed(of_tracks, 1.96).D == sure.freed(of_tracks, 1.96).D == pytest.approx(1.2)
+
+
+def test_an_interval_reaches_that_of_hops_where_these_are_nearly_recommended(monkeypatch):
+    monkeypatch.setattr("stemkin.diffusion.assumptions.ON_BALANCE", 0.5)  # else one of 80 is
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": 40, "height_px": 1001, "width_px": 1001})
+    world = TrackWorld(densities_per_nm2=(0.01,), hop_rates_per_s=(1.0,), regular_hops=True)
+    tracks = simulate_tracks(
+        world, movies.assign(pixel_size_nm=0.03, frame_time_s=1.0), n_replicas=4, seed=2
+    )
+    found = sk.fit_diffusion(
+        tracks.rows,
+        method=("auto", "mle", "hop"),
+        by="replica",
+        hop_length_nm=world.hop_length_nm,
+        border_px=0,
+        experiment=tracks.experiment,
+    )
+    other = found[found["recommended"] & (found["method"] != "hop") & (found["movie"] == "*")]
+    hops = found[found["method"] == "hop"].set_index("replica").loc[other["replica"]]
+    assert len(other), "hops are given up by chance"
+    assert (hops["high"] / hops["low"] < 1.1).all()
+    assert (other["low"].to_numpy() <= hops["low"].to_numpy()).all()
+    assert (other["high"].to_numpy() >= hops["high"].to_numpy()).all()
 
 
 def test_particles_that_stand_on_one_site_take_none_from_each_other():

@@ -51,11 +51,15 @@ class MethodChoice:
         Method → its assumptions, and those that the data contradict.
     chosen
         The method whose assumptions hold.
+    nearly
+        One that is more telling, and was given up on so little that it may be right all the same;
+        empty where there is none.
     """
 
     assumes: Mapping[str, tuple[str, ...]]
     violated: Mapping[str, tuple[str, ...]]
     chosen: str
+    nearly: str = ""
 
     def with_copies(self) -> MethodChoice:
         """Return what is to be said where some movies are copies of others."""
@@ -103,32 +107,42 @@ def weighed(
     offences["mle"] = {told.get(word, word) for word in found}
     if any(_misstated(one, e) for one, e in zip(seen, spreading, strict=False)):
         offences["mle"] = offences["mle"] | {AS_STATED}
-    against = [_against_hops(one, e) for one, e in zip(seen, hopping, strict=False)]
-    offences["hop"] = found.union(*against)
+    exposed: set[str] = set()
     if is_blurred:
-        offences["hop"] = offences["hop"] | {NO_BLUR}
+        exposed = {NO_BLUR}
+    against, surely = (
+        found.union(exposed, *(_against_hops(*pair, sure=sure) for pair in _pairs(seen, hopping)))
+        for sure in (ON_BALANCE, SURE)
+    )
+    offences["hop"] = against
     violated = {
         method: tuple(word for word in words if word in offences[method])
         for method, words in assumes.items()
     }
-    return MethodChoice(assumes, violated, _chosen(violated, seen, hopping))
-
-
-def _chosen(
-    violated: Mapping[str, tuple[str, ...]],
-    seen: Sequence[Covariances],
-    hopping: Sequence[Estimate],
-) -> str:
-    """Return the most telling method of which nothing is contradicted that would mislead it."""
-    shows_lattice = hopping and all(e.gain > TELLING for e in hopping if e.n_displacements)
-    if shows_lattice and not set(violated["hop"]) - {ONE_MOBILITY}:
-        return "hop"
+    if _hops_hold(against, hopping):
+        return MethodChoice(assumes, violated, "hop")
+    chosen, nearly = "mle", ""
     if violated["mle"] and any(one.is_known for one in seen):
-        return "cve"
-    return "mle"
+        chosen = "cve"
+    if _hops_hold(surely, hopping):
+        nearly = "hop"
+    return MethodChoice(assumes, violated, chosen, nearly)
 
 
-def _against_hops(seen: Covariances, hopping: Estimate) -> set[str]:
+def _pairs(
+    seen: Sequence[Covariances], hopping: Sequence[Estimate]
+) -> list[tuple[Covariances, Estimate]]:
+    """Return what is seen and what hops say of it, for each frame time; none without a lattice."""
+    return list(zip(seen, hopping, strict=False))
+
+
+def _hops_hold(offences: set[str], hopping: Sequence[Estimate]) -> bool:
+    """Tell whether steps lie on the lattice, and nothing would mislead the count of hops."""
+    shows_lattice = hopping and all(e.gain > TELLING for e in hopping if e.n_displacements)
+    return bool(shows_lattice) and not offences - {ONE_MOBILITY}
+
+
+def _against_hops(seen: Covariances, hopping: Estimate, *, sure: float) -> set[str]:
     """Return what speaks against independent hops between the sites of a lattice.
 
     What lies between the shells is localisation error, s². Steps that stay on the lattice and go
@@ -140,7 +154,7 @@ def _against_hops(seen: Covariances, hopping: Estimate) -> set[str]:
     if not seen.is_known or not np.isfinite(hopping.s2):
         return words
     more = seen.c1 + hopping.s2
-    if abs(more) > max(ON_BALANCE * seen.error_of_c1(), MATTERS * seen.c0):
+    if abs(more) > max(sure * seen.error_of_c1(), MATTERS * seen.c0):
         words.add({True: INDEPENDENT, False: ON_LATTICE}[more < 0])
     return words
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from stemkin.diffusion.methods import Estimate
 from stemkin.diffusion.segments import check_positions
 from stemkin.kernels.common.hashing import mixed
-from stemkin.kernels.motion.crowding import DIRECTIONS, taken_directions
+from stemkin.kernels.motion.crowding import DIRECTIONS, RINGS, WITHIN, taken_directions
+from stemkin.kernels.motion.hop_shells import Lattice
 from stemkin.kernels.motion.hops import TELLING
 from stemkin.rows.groups import Key
 from stemkin.rows.passes import Sums
@@ -85,13 +88,20 @@ class Blocked:
     ----------
     share, error
         And its standard error; 0 where nothing stands beside them.
+    is_shown
+        Whether so many stand beside each other that some would have been seen on one site, if they
+        did not exclude each other.
     """
 
     share: float = 0.0
     error: float = 0.0
+    is_shown: bool = True
 
     def freed(self, estimate: Estimate, confidence_z: float) -> Estimate:
         """Return the estimate for a defect alone.
+
+        Where it is not shown that defects exclude each other, the interval reaches down to where it
+        would if they did not.
 
         Parameters
         ----------
@@ -107,6 +117,8 @@ class Blocked:
             low, high = (
                 D * np.exp(s * np.hypot(np.log(v / D), more)) for s, v in ((-1, low), (1, high))
             )
+        if not self.is_shown:
+            low = min(low, estimate.low)
         return replace(estimate, D=D, low=low, high=high)
 
 
@@ -114,13 +126,18 @@ NOT_LOOKED = Blocked()
 SHARED = 0.05
 """Pairs on one site over pairs beside each other, above which defects do not exclude each other
 (where they know nothing of each other it is 1/6 and more)."""
+TOO_FEW = 0.05
+"""So few pairs on one site must be this unlikely by chance, or nothing is shown."""
 MOST = 0.6
 """So crowded that the rest says nothing of a defect alone: then D stays that of the tracks."""
 
 
-def shows_triangles(hopping: Iterable[Estimate]) -> bool:
-    """Tell whether steps lie on a triangular lattice, by what "hop" says of them."""
-    return any(e.gain > TELLING and e.lattice == "triangular" for e in hopping)
+def lattice_shown(hopping: Iterable[Estimate]) -> Lattice | None:
+    """Return the lattice on which steps lie, by what "hop" says of them; None where on none."""
+    shown = [e.lattice for e in hopping if e.gain > TELLING and e.lattice]
+    if not shown:
+        return None
+    return cast("Lattice", shown[0])
 
 
 def looks_of(looks: Sums, sums: Sums, group: Key, number: int) -> list[Crowd]:
@@ -143,7 +160,12 @@ def looks_of(looks: Sums, sums: Sums, group: Key, number: int) -> list[Crowd]:
     return [looks[movie] for movie in sorted(movies) if movie in looks]
 
 
-def blocked_share(looks: Iterable[Crowd], class_id: int, hop_length_nm: float) -> Blocked:
+def blocked_share(
+    looks: Iterable[Crowd],
+    class_id: int,
+    hop_length_nm: float,
+    lattice: Lattice = "triangular",
+) -> Blocked:
     """Return the share of directions that are taken around the defects of a class.
 
     Parameters
@@ -154,13 +176,15 @@ def blocked_share(looks: Iterable[Crowd], class_id: int, hop_length_nm: float) -
         The class.
     hop_length_nm
         The distance between neighbouring sites.
+    lattice
+        Which one the sites make.
     """
     taken, n, n_beside, n_within = [], [], 0, 0
     for one in looks:
         for frame in np.unique(one.frame[one.class_id == class_id]):
             here = one.frame == frame
             around, beside, within = taken_directions(
-                one.y_nm[here], one.x_nm[here], hop_length=hop_length_nm
+                one.y_nm[here], one.x_nm[here], hop_length=hop_length_nm, lattice=lattice
             )
             n_beside, n_within = n_beside + beside, n_within + within
             own = one.class_id[here] == class_id
@@ -168,10 +192,14 @@ def blocked_share(looks: Iterable[Crowd], class_id: int, hop_length_nm: float) -
             n.append(int(own.sum()))
     if not n or not sum(taken) or n_within > SHARED * n_beside:
         return NOT_LOOKED
-    count, looked = np.array(taken, float), DIRECTIONS * np.array(n, float)
+    count, looked = np.array(taken, float), DIRECTIONS[lattice] * np.array(n, float)
     share = float(count.sum() / looked.sum())
     if share > MOST:
         return NOT_LOOKED
     alike = max(1.0, min(ALIKE_FRAMES, len(n)))
     error = float(np.sqrt(((count - share * looked) ** 2).sum() * alike) / looked.sum())
-    return Blocked(share, error)
+    # places that have nothing to do with each other lie on one site and beside it as the areas say
+    rings = RINGS[lattice]
+    on_one_site = WITHIN**2 / (rings[-1][1] ** 2 - rings[0][0] ** 2) * n_beside
+    by_chance = special.pdtr(n_within / alike, on_one_site / alike)
+    return Blocked(share, error, bool(by_chance < TOO_FEW))

@@ -19,8 +19,8 @@ from stemkin.diffusion.crowding import (
     Crowd,
     add_looks,
     blocked_share,
+    lattice_shown,
     looks_of,
-    shows_triangles,
 )
 from stemkin.diffusion.methods import Estimate, Estimator, Method, Sigma, estimator
 from stemkin.diffusion.movies import ALIKE, BetweenMovies, between_movies
@@ -124,7 +124,8 @@ def fit_diffusion(
 
     D is that of a lone defect: on a lattice, hops into traps and onto taken sites (a track that
     ends, or does not move) are made up for by `blocked`, the share of the neighbouring sites that
-    were taken (`stemkin.kernels.motion.crowding`).
+    were taken (`stemkin.kernels.motion.crowding`). Where hops are given up on little (2.5 to 3.5
+    standard errors), the interval of the recommended method reaches over that of hops too.
 
     Raises
     ------
@@ -244,28 +245,36 @@ class Fits:
             if between.copies > 1:
                 verdict = verdict.with_copies()
             blocked = self._blocked(found, group, number)
+            alone = {
+                name: self._alone(parts[group, number], between, blocked)
+                for name, parts in found.items()
+            }
             for method in dict.fromkeys(chosen.get(m, m) for m in methods):
-                own = merged(found[method][group, number], self.confidence)
-                own = blocked.freed(between.widened(own, self.confidence), self._z)
+                own = alone[method]
+                if method == verdict.chosen and verdict.nearly:
+                    own = own.reaching(alone[verdict.nearly])
                 said: dict[str, Any] = dict(verdict.columns(method))
                 said["recommended"] = method == verdict.chosen
                 said["blocked"] = blocked.share
                 rows.append((group, _row(number, method, own) | said))
         return self.pooling.grouping.table(rows, "diffusion")
 
-    @property
-    def _z(self) -> float:
-        return -float(special.ndtri((1 - self.confidence) / 2))
+    def _alone(self, parts: list[Estimate], between: BetweenMovies, blocked: Blocked) -> Estimate:
+        """Return what a method says of a lone defect, from its estimates at each frame time."""
+        z = -float(special.ndtri((1 - self.confidence) / 2))
+        own = merged(parts, self.confidence)
+        return blocked.freed(between.widened(own, self.confidence), z)
 
     def _blocked(
         self, found: Mapping[str, Mapping[Place, list[Estimate]]], group: Key, number: int
     ) -> Blocked:
         """Return the share of directions that are taken, where steps lie on a lattice."""
         hopping = found.get("hop", {}).get((group, number), [])
-        if self.hop_length_nm is None or not shows_triangles(hopping):
+        lattice = lattice_shown(hopping)
+        if self.hop_length_nm is None or lattice is None:
             return NOT_LOOKED
         looks = looks_of(dict(self.looks), self.sums["cve"], group, number)
-        return blocked_share(looks, number, self.hop_length_nm)
+        return blocked_share(looks, number, self.hop_length_nm, lattice)
 
     def _between_movies(self, group: Key, number: int) -> BetweenMovies:
         """Return how the movies of a group differ in one class."""

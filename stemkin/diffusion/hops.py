@@ -15,8 +15,8 @@ from stemkin.diffusion.crowding import (
     NOT_LOOKED,
     add_looks,
     blocked_share,
+    lattice_shown,
     looks_of,
-    shows_triangles,
 )
 from stemkin.diffusion.methods import Estimate, add_covariance, estimator, hop_estimate
 from stemkin.diffusion.pooling import Pooling, added_by
@@ -107,9 +107,10 @@ def hop_rates(
             fit = most_likely_rate(vector, confidence=confidence)
             estimate = hop_estimate(fit, hop_length_nm, seconds)
             blocked = NOT_LOOKED
-            if class_of == "rows" and shows_triangles([estimate]):
+            lattice = lattice_shown([estimate])
+            if class_of == "rows" and lattice is not None:
                 seen = looks_of(looks, sums, group, number)
-                blocked = blocked_share(seen, number, hop_length_nm)
+                blocked = blocked_share(seen, number, hop_length_nm, lattice)
             alone = blocked.freed(estimate, -float(special.ndtri((1 - confidence) / 2)))
             said: dict[str, Any] = dict(weighed([beside], [estimate], []).columns("hop"))
             said["blocked"] = blocked.share

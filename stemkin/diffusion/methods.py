@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -60,6 +60,11 @@ class Estimate:
     unit: str = "step"
     is_stated: bool = False
     lattice: str = ""
+
+    def reaching(self, other: Estimate) -> Estimate:
+        """Return this estimate with an interval that holds that of `other` as well."""
+        low, high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
+        return replace(self, low=float(low), high=float(high))
 
 
 @dataclass(frozen=True)
