@@ -11,6 +11,7 @@ stemkin.config.ConfigError: the settings have no key 'link.max_stepp_nm'; [link]
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,68 +39,115 @@ class Section(BaseModel):
 class CalibrationSection(Section):
     """What overrides the files' own metadata; unset means that the file (or manifest) says it."""
 
-    pixel_size_nm: PositiveFloat | None = None
-    frame_time_s: PositiveFloat | None = None
-    dose_rate_e_per_nm2_s: PositiveFloat | None = None
-    exposure_fraction: float | None = Field(default=None, ge=0, le=1)
+    pixel_size_nm: PositiveFloat | None = Field(None, description="Edge of a pixel [nm].")
+    frame_time_s: PositiveFloat | None = Field(None, description="Time from frame to frame [s].")
+    dose_rate_e_per_nm2_s: PositiveFloat | None = Field(
+        None, description="Electrons per nm² and second."
+    )
+    exposure_fraction: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Part of the frame time that each frame is exposed: 0 for a scanned probe, 1 "
+        "for a camera that never closes.",
+    )
 
 
 class InputSection(Section):
     """Which images of the files are meant, where a file holds several or does not say it all."""
 
-    dataset: str | None = None
-    channel: int | None = Field(default=None, ge=0)
-    time_axis: str | None = None
+    dataset: str | None = Field(
+        None, description="Path, name or number of the image, where a file holds several."
+    )
+    channel: int | None = Field(
+        None, ge=0, description="Which detector, where the file holds several."
+    )
+    time_axis: str | None = Field(
+        None, description="Name or number of the stored axis that is time, where it is not said."
+    )
 
 
 class LearnSection(Section):
     """How the detector and the taxonomy are learned from a sample."""
 
-    n_frames: PositiveInt = 16
-    n_classes: PositiveInt | None = None
-    seed: int = 0
-    material: str = "WS2"
-    detector: Literal["fourier", "network", "paper"] = "fourier"
+    n_frames: PositiveInt = Field(16, description="Frames of the sample, from all movies.")
+    n_classes: PositiveInt | None = Field(
+        None, description="How many classes; unset means as many as the data tell apart."
+    )
+    seed: int = Field(0, description="Equal seeds give equal models.")
+    material: str = Field(
+        "WS2",
+        description="WS2, MoS2, WSe2, MoSe2, graphene; with a dopant if need be (MoS2:V). Classes "
+        "are named after it.",
+    )
+    detector: Literal["fourier", "network", "paper"] = Field(
+        "fourier", description="A filter, a network learned from the movies, or the paper's own."
+    )
 
 
 class DetectSection(Section):
     """How defects are found."""
 
-    false_positives_per_frame: PositiveFloat = 1.0
-    frames_per_block: PositiveInt | None = None
-    device: Literal["auto", "cpu", "cuda", "torch"] = "auto"
+    false_positives_per_frame: PositiveFloat = Field(
+        1.0, description="How many false defects a perfect frame may show on average."
+    )
+    frames_per_block: PositiveInt | None = Field(
+        None, description="Frames of a task; unset means some 64 MiB of them."
+    )
+    device: Literal["auto", "cpu", "cuda", "torch"] = Field(
+        "auto", description="Where frames are searched; auto takes a GPU where a worker has one."
+    )
 
 
 class LinkSection(Section):
     """How detections become tracks."""
 
-    max_step_nm: PositiveFloat | None = None
-    max_gap_frames: int = Field(default=1, ge=0)
-    lattice: StrictBool = False
+    max_step_nm: PositiveFloat | None = Field(
+        None,
+        description="How far a defect may move from frame to frame [nm]; unset means 2.2 lattice "
+        "constants.",
+    )
+    max_gap_frames: int = Field(
+        1, ge=0, description="Over how many frames a defect may be missed within its track."
+    )
+    lattice: StrictBool = Field(
+        False, description="Whether defects step from site to site of one lattice only."
+    )
 
 
 class KineticsSection(Section):
     """How tracks become numbers."""
 
-    lag_frames: PositiveInt = 1
-    max_lag_frames: PositiveInt = 10
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = (
-        "auto",
-        "mle",
-        "cve",
+    lag_frames: PositiveInt = Field(1, description="Transitions are counted over so many frames.")
+    max_lag_frames: PositiveInt = Field(
+        10, description="Mean squared displacements are computed up to this lag."
     )
-    null_controls: StrictBool = True
-    correct_names: StrictBool = True
-    self_check_runs: int = Field(default=150, ge=0)
-    meeting_reach_nm: PositiveFloat | None = None
+    confidence: float = Field(0.95, gt=0, lt=1, description="How often intervals hold the truth.")
+    diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = Field(
+        ("auto", "mle", "cve"),
+        description="Estimators of D; auto takes the one whose assumptions hold.",
+    )
+    null_controls: StrictBool = Field(
+        True, description="Whether the same numbers are computed of shuffled and immobile tracks."
+    )
+    correct_names: StrictBool = Field(
+        True, description="Whether rates are corrected for wrong names, too."
+    )
+    self_check_runs: int = Field(
+        150, ge=0, description="How often the experiment is simulated to test its own intervals."
+    )
+    meeting_reach_nm: PositiveFloat | None = Field(
+        None, description="Defects closer than this have met [nm]; unset means one hop."
+    )
 
 
 class RunSection(Section):
     """How the run treats the machine."""
 
-    retries: int = Field(default=2, ge=0)
-    gpu_per_task: float | None = Field(default=None, gt=0)
+    retries: int = Field(2, ge=0, description="How often a task that failed is tried again.")
+    gpu_per_task: float | None = Field(
+        None, gt=0, description="Share of a GPU that each task of the search needs."
+    )
 
 
 class RunConfig(Section):
@@ -174,6 +222,48 @@ class RunConfig(Section):
             settings[section] |= {key: value for key, value in values.items() if value is not None}
         return RunConfig.from_dict(settings)
 
+    def with_words(self, words: Sequence[str]) -> RunConfig:
+        """Return a copy with settings replaced by words such as ``"link.max_step_nm=0.7"``.
+
+        What follows ``=`` is a value of TOML, or a word without quotes.
+
+        Raises
+        ------
+        ConfigError
+            If a word is no setting, or its value cannot be used.
+
+        Examples
+        --------
+        >>> changed = RunConfig().with_words(["link.max_gap_frames=2", "learn.material=MoS2"])
+        >>> changed.link.max_gap_frames, changed.learn.material
+        (2, 'MoS2')
+        """
+        settings = self.model_dump()
+        for word in words:
+            key, equals, value = word.partition("=")
+            section, dot, name = key.strip().partition(".")
+            if not (equals and dot and name):
+                msg = f"a setting is said like 'link.max_step_nm=0.7', but this is {word!r}"
+                raise ConfigError(msg)
+            settings.setdefault(section, {})
+            settings[section][name] = _value_of(value.strip())
+        return RunConfig.from_dict(settings)
+
+    @classmethod
+    def documented(cls) -> str:
+        """Return the default settings as TOML, each with what it means and may be."""
+        lines = ["# The settings of stemkin; each stands at its default."]
+        for section, about in cls.model_fields.items():
+            own = about.annotation
+            assert isinstance(own, type)
+            assert issubclass(own, Section)
+            lines += ["", f"[{section}]  # {(own.__doc__ or '').strip()}"]
+            values = own().model_dump(mode="json")
+            for name, field in own.model_fields.items():
+                lines += [f"# {field.description}"]
+                lines += [_documented_line(name, values[name])]
+        return "\n".join([*lines, ""])
+
     def to_toml(self) -> str:
         """Return the settings as TOML; a key that is not set stands as a comment."""
         lines = []
@@ -182,6 +272,21 @@ class RunConfig(Section):
             lines += [_line(key, value) for key, value in values.items()]
             lines.append("")
         return "\n".join(lines)
+
+
+def _value_of(text: str) -> Any:
+    """Return what a value of TOML says; text that is none is a word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _documented_line(key: str, value: Any) -> str:
+    """Return the line of a default; what is unset can be set by taking the sign away."""
+    if value is None:
+        return f"# {key} ="
+    return _line(key, value)
 
 
 def _line(key: str, value: Any) -> str:

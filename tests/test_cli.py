@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from stemkin import cli
+from stemkin.cli.exits import worth_saying
+from stemkin.config import RunConfig
 from stemkin.errors import LostSchedulerError
 
 CALIBRATION = ["--pixel-size-nm", "0.03", "--frame-time-s", "2.25", "--cluster", "threads"]
@@ -55,6 +57,54 @@ def test_the_program_answers_for_help_without_loading_the_libraries():
         "report",
     ):
         assert command in done.stdout
+
+
+def test_help_says_the_exit_codes_and_config_prints_the_settings(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "--help")
+    assert code == 0
+    for number in (0, 2, 3, 4, 130):
+        assert f"{number} " in out[out.index("Exit codes") :]
+    code, out, _ = call(monkeypatch, capsys, "config")
+    assert code == 0
+    assert RunConfig.from_toml(out) == RunConfig()
+
+
+def test_settings_of_the_command_line_count_more_than_the_file(
+    monkeypatch, capsys, tmp_path, noise
+):
+    out = tmp_path / "out"
+    (tmp_path / "s.toml").write_text("[link]\nmax_gap_frames = 3\nmax_step_nm = 0.2")
+    words = ("--config", tmp_path / "s.toml", "--set", "link.max_step_nm=0.4", *CALIBRATION)
+    assert call(monkeypatch, capsys, "run", noise, "-o", out, *words)[0] == 0
+    used = json.loads((out / "run.json").read_text())["config"]
+    assert used["link"]["max_step_nm"] == 0.4
+    assert used["link"]["max_gap_frames"] == 3
+    # later stages keep what the folder was made with, but for what is said
+    again = ("--set", "kinetics.confidence=0.9", "--set", "kinetics.self_check_runs=0")
+    assert call(monkeypatch, capsys, "kinetics", out, *again)[0] == 0
+    used = json.loads((out / "run.json").read_text())["config"]
+    assert used["link"]["max_step_nm"] == 0.4
+    assert used["kinetics"]["confidence"] == 0.9
+    code, _, err = call(monkeypatch, capsys, "kinetics", out, "--set", "kinetics.confidenc=0.9")
+    assert code == 2
+    assert "no key 'kinetics.confidenc'" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "said"),
+    [
+        ("stemkin.pipeline", logging.INFO, True),
+        ("numba.core", logging.INFO, False),
+        ("fsspec", logging.DEBUG, False),
+        ("fsspec", logging.WARNING, True),
+        ("distributed.core", logging.WARNING, False),
+        ("distributed.core", logging.ERROR, True),
+    ],
+)
+def test_the_terminal_hears_of_stemkin_and_not_of_its_libraries(name, level, said):
+    record = logging.LogRecord(name, level, "", 0, "words", None, None)
+    assert worth_saying(record) is said
 
 
 BAD_FILES = {

@@ -60,3 +60,53 @@ def test_the_command_line_overrides_the_file_key_by_key():
     changed = config.with_values(calibration={"pixel_size_nm": 0.05, "frame_time_s": None})
     assert changed.calibration.pixel_size_nm == 0.05
     assert changed.calibration.frame_time_s == 2.25
+
+
+def test_every_setting_is_documented_and_the_document_is_a_file_of_the_defaults():
+    document = RunConfig.documented()
+    for section, about in RunConfig.model_fields.items():
+        for name, field in about.annotation.model_fields.items():
+            assert field.description, f"{section}.{name}"
+            assert field.description.endswith("."), f"{section}.{name}"
+            assert f"# {field.description}" in document
+    assert RunConfig.from_toml(document) == RunConfig()
+    # what is unset is set by taking the sign away
+    chosen = document.replace("# pixel_size_nm =", "pixel_size_nm = 0.03")
+    assert RunConfig.from_toml(chosen).calibration.pixel_size_nm == 0.03
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("link", r"a setting is said like 'link.max_step_nm=0.7', but this is 'link'"),
+        ("max_step_nm=0.7", r"a setting is said like 'link.max_step_nm=0.7'"),
+        ("link.=0.7", r"a setting is said like"),
+        ("lnk.max_step_nm=0.7", r"the settings have no key 'lnk'"),
+        ("link.max_stepp_nm=0.7", r"no key 'link.max_stepp_nm'; \[link\] knows max_step_nm"),
+        ("link.max_step_nm=-1", r"link.max_step_nm cannot be -1"),
+        ("link.max_step_nm=wide", r"link.max_step_nm cannot be 'wide'"),
+        ("link.lattice=yes", r"link.lattice cannot be 'yes'"),
+        ("detect.device=tpu", r"detect.device cannot be 'tpu'"),
+    ],
+)
+def test_a_setting_that_is_no_setting_is_one_sentence(words, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        RunConfig().with_words([words])
+
+
+def test_settings_in_words_are_values_of_toml_or_bare_words():
+    config = RunConfig().with_words(
+        [
+            "link.max_step_nm = 0.7",
+            "link.lattice=true",
+            "kinetics.diffusion_methods=['cve']",
+            "learn.material=MoS2:V",
+            "learn.seed=3",
+            "learn.seed=4",
+        ]
+    )
+    assert config.link.max_step_nm == 0.7
+    assert config.link.lattice is True
+    assert config.kinetics.diffusion_methods == ("cve",)
+    assert config.learn.material == "MoS2:V"
+    assert config.learn.seed == 4, "the last word counts"

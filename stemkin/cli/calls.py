@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,18 @@ def settings_of(
     detector: str | None = None,
     *,
     exposure_fraction: float | None = None,
+    changed: Sequence[str] | None = None,
 ) -> RunConfig:
-    """Return the settings of the file, overridden by what the command line says."""
+    """Return the settings of the file, overridden by what the command line says.
+
+    An option of its own counts more than the same setting in `changed` (``--set``).
+    """
     from stemkin.config import RunConfig
 
     settings = RunConfig()
     if config is not None:
         settings = RunConfig.from_file(config)
+    settings = settings.with_words(changed or ())
     return settings.with_values(
         calibration={
             "pixel_size_nm": pixel_size_nm,
@@ -89,6 +94,15 @@ def run_to_the_end(
     close(outcome)
 
 
+def settings_in(results: Path) -> RunConfig:
+    """Return the settings with which a results folder was made."""
+    from stemkin.config import RunConfig
+    from stemkin.results.journal import Journal
+    from stemkin.results.store import Store
+
+    return RunConfig.from_dict(Journal.read(Store.at(results)).content["config"])
+
+
 def go_on(
     results: Path,
     config: Path | None,
@@ -96,6 +110,7 @@ def go_on(
     workers: int | None,
     stages: tuple[str, ...],
     classes: Any = None,
+    changed: Sequence[str] | None = None,
 ) -> None:
     """Redo the named stages of a results folder, and the report."""
     from stemkin.pipeline import resume
@@ -105,6 +120,9 @@ def go_on(
     settings = None
     if config is not None:
         settings = settings_of(config)
+    if changed:
+        # without a file, the settings are those that the folder was made with
+        settings = (settings or settings_in(results)).with_words(changed)
     with connect(cluster, workers=workers), shown() as watch:
         outcome = resume(
             results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch

@@ -14,6 +14,7 @@ import typer
 from stemkin.cli.calls import go_on, quiet, run_to_the_end, settings_of
 from stemkin.cli.exits import worth_saying
 from stemkin.cli.options import (
+    Changed,
     Channel,
     Cluster,
     Dataset,
@@ -34,13 +35,20 @@ from stemkin.cli.options import (
     Workers,
 )
 from stemkin.cli.plan import plan_command
-from stemkin.errors import BAD_USAGE, INCOMPLETE
+from stemkin.errors import BAD_USAGE, DONE, FAULT, INCOMPLETE, INTERRUPTED, STOPPED
+
+EXIT_CODES = (
+    f"Exit codes: {DONE} done; {FAULT} stemkin itself failed; {BAD_USAGE} bad usage or input; "
+    f"{INCOMPLETE} done, but movies or blocks failed; {STOPPED} nothing could be written, or the "
+    f"scheduler was lost; {INTERRUPTED} interrupted. After {STOPPED} and {INTERRUPTED} the same "
+    "command goes on where it was."
+)
 
 app = typer.Typer(
     name="stemkin",
     help="From movies of moving atoms to kinetics with error bars.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,9 +62,10 @@ def _root(
         bool, typer.Option("--verbose", "-v", help="Say more of what happens.")
     ] = False,
 ) -> None:
-    level = logging.INFO if verbose else logging.WARNING
     handler = logging.StreamHandler()
-    handler.setLevel(level)  # on the handler: libraries set the levels of their own loggers
+    if not verbose:
+        # on the handler: libraries set the levels of their own loggers
+        handler.setLevel(logging.WARNING)
     handler.addFilter(worth_saying)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", handlers=[handler])
     if version:
@@ -80,6 +89,7 @@ def run_command(
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
+    changed: Changed = None,
     model: ModelFolder = None,
     cluster: Cluster = "processes",
     workers: Workers = None,
@@ -108,6 +118,7 @@ def run_command(
         material,
         detector,
         exposure_fraction=exposure_fraction,
+        changed=changed,
     ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
     if dry_run:
         from stemkin.pipeline import plan_run
@@ -245,6 +256,7 @@ def learn_command(
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
+    changed: Changed = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
 ) -> None:
@@ -254,7 +266,12 @@ def learn_command(
 
     with connect(cluster, workers=workers):
         settings = settings_of(
-            config, pixel_size_nm, frame_time_s, material=material, detector=detector
+            config,
+            pixel_size_nm,
+            frame_time_s,
+            material=material,
+            detector=detector,
+            changed=changed,
         ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
         model = learn_model(inputs, out, config=settings)
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
@@ -271,12 +288,13 @@ def detect_command(
     channel: Channel = None,
     time_axis: TimeAxis = None,
     config: Settings = None,
+    changed: Changed = None,
     cluster: Cluster = "processes",
     workers: Workers = None,
     fresh: Fresh = False,
 ) -> None:
     """Find and name the defects of every frame; stop before linking them."""
-    settings = settings_of(config, pixel_size_nm, frame_time_s).with_values(
+    settings = settings_of(config, pixel_size_nm, frame_time_s, changed=changed).with_values(
         input={"dataset": dataset, "channel": channel, "time_axis": time_axis}
     )
     run_to_the_end(inputs, out, settings, model, cluster, workers, fresh=fresh, until="detect")
@@ -286,22 +304,24 @@ def detect_command(
 def link_command(
     results: Folder,
     config: Settings = None,
+    changed: Changed = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
 ) -> None:
     """Link the detections of a results folder into tracks."""
-    go_on(results, config, cluster, workers, ("link",))
+    go_on(results, config, cluster, workers, ("link",), changed=changed)
 
 
 @app.command("kinetics")
 def kinetics_command(
     results: Folder,
     config: Settings = None,
+    changed: Changed = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
 ) -> None:
     """Compute transitions, rates, dwell times and diffusion from the tracks of a results folder."""
-    go_on(results, config, cluster, workers, ("link", "kinetics"))
+    go_on(results, config, cluster, workers, ("link", "kinetics"), changed=changed)
 
 
 @app.command("classes")
@@ -327,6 +347,14 @@ def classes_command(
 
     table = Store.at(results).read_table("classes.parquet").drop(columns="mean_patch")
     typer.echo(table.to_string(index=False, float_format="%.2f"))
+
+
+@app.command("config")
+def config_command() -> None:
+    """Print all settings with what each means: a file to change and to give to --config."""
+    from stemkin.config import RunConfig
+
+    typer.echo(RunConfig.documented())
 
 
 @app.command("report")

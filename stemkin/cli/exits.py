@@ -33,12 +33,16 @@ def interrupt(*_: Any) -> None:
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
-    """Tell what belongs on the terminal: of Dask's words only errors, and none after Ctrl-C.
+    """Tell what belongs on the terminal: of stemkin all, of libraries what may be a fault.
 
-    A call to the scheduler that Ctrl-C cuts off at its start leaves a traceback of its own behind.
+    Of Dask's words only errors, and none after Ctrl-C: a call to the scheduler that Ctrl-C cuts off
+    at its start leaves a traceback of its own behind.
     """
-    if record.name.partition(".")[0] not in ("asyncio", "distributed", "tornado"):
+    library = record.name.partition(".")[0]
+    if library == "stemkin":
         return True
+    if library not in ("asyncio", "distributed", "tornado"):
+        return record.levelno >= logging.WARNING
     return record.levelno >= logging.ERROR and not interrupted.is_set()
 
 

@@ -65,6 +65,15 @@ DetectorName = Annotated[
         help="How defects are found: a filter, a network learned from the input, or the paper's.",
     ),
 ]
+Changed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="One setting, such as link.max_step_nm=0.7; `stemkin config` lists them. May be "
+        "repeated; counts more than the file.",
+    ),
+]
 Settings = Annotated[Path | None, typer.Option("--config", help="Settings as a TOML file.")]
 ModelFolder = Annotated[
     Path | None,
@@ -87,5 +96,8 @@ Edit = Annotated[
     ),
 ]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Remove what the results folder holds and start over.")
+    bool,
+    typer.Option(
+        "--fresh", "--overwrite", help="Remove what the results folder holds and start over."
+    ),
 ]
