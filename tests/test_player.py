@@ -12,6 +12,7 @@ import pytest
 from stemkin import tables
 from stemkin.pipeline.thumbnails import kept_numbers, thumbnail_rows
 from stemkin.report import reels, report_page, write_report
+from stemkin.report.events import events_section
 from stemkin.report.player import page_script
 from stemkin.report.result_files import read_results
 from stemkin.results.store import Block
@@ -206,3 +207,74 @@ def test_crowded_and_long_movies_are_shown_in_bounds(tmp_path, monkeypatch):
     assert "marks of crowded frames are not drawn" in text
     monkeypatch.setattr(reels, "MAX_BYTES", int(found.reels[0].pictures["jpeg"].map(len).sum() / 2))
     assert len(read_results(store).reels[0].pictures) in (20, 30)
+
+
+def events_of(store):
+    section = events_section(read_results(store))
+    return {str(group["title"]): group for group in section["groups"]}, section["note"]
+
+
+def test_events_by_hand(tmp_path):
+    store = make_results(tmp_path, movies=("one",), n_frames=8)
+    write_film(store, "one", 8)
+    meeting = {"movie": "one", "frame": 3, "event": "merge", "particle": 2, "from_id": 2, "to_id": 3, "other": 3, "other_id": 2,
+               "y_nm": 0.0, "x_nm": 0.0, "distance_nm": 0.3}  # fmt: skip
+    store.write_table(tables.conform(pd.DataFrame([meeting]), "meetings"), "x", "meetings.parquet")
+    last = store.read_table("tracks", "one", "000000004-000000008.parquet")
+    last.loc[last["particle"] == 4, "probability"] = 0.6
+    late = last[(last["particle"] == 4) & (last["frame"] > 5)].assign(particle=77)
+    store.write_table(pd.concat([last, late]), "x", "tracks", "one", "000000004-000000008.parquet")
+    events, note = events_of(store)
+    assert note == ""
+    assert {title: group["n"] for title, group in events.items()} == {
+        "Mo<sub>W</sub> → Mo<sub>W</sub>+V<sub>S</sub>": "1",
+        "V<sub>S</sub> + V<sub>S</sub> → V<sub>S2</sub>": "1",
+        "Longest stays": "7",
+        "Uncertain names": "2",
+        "Repaired gaps": "1",
+        "First frames of new defects": "1",
+    }
+    (change,) = events["Mo<sub>W</sub> → Mo<sub>W</sub>+V<sub>S</sub>"]["events"]
+    assert (change["frame"], change["particle"]) == (4, 0)
+    (gap,) = events["Repaired gaps"]["events"]
+    assert (gap["frame"], gap["particle"], gap["detail"]) == (4, 1, "1 frame missed")
+    (new,) = events["First frames of new defects"]["events"]
+    assert (new["frame"], new["particle"], new["detail"]) == (6, 77, "seen 2 times")
+    stays = [(e["particle"], e["frame"], e["detail"]) for e in events["Longest stays"]["events"]]
+    assert stays[0] == (1, 0, "8 frames"), "a gap does not end a stay"
+    assert stays[-3:] == [(0, 0, "4 frames"), (0, 4, "4 frames"), (77, 6, "2 frames")]
+
+
+def test_of_many_events_it_is_said_how_many_are_not_listed(tmp_path):
+    store = make_results(tmp_path, movies=("one",), n_frames=6)
+    write_film(store, "one", 6, n_tracks=60)
+    stays = events_of(store)[0]["Longest stays"]
+    assert (stays["n"], len(stays["events"]), stays["hidden"]) == ("61", 12, 49)
+
+
+def test_a_movie_with_too_many_rows_gives_no_events_and_that_is_said(tmp_path, monkeypatch):
+    store = make_results(tmp_path, movies=("one",), n_frames=80)
+    write_film(store, "one", 80, edge=16)
+    monkeypatch.setattr(reels, "MAX_ROWS", 100)
+    events, note = events_of(store)
+    assert events == {}
+    assert note.startswith("1 movie with more than")
+
+
+@in_a_browser
+def test_a_jump_takes_the_player_to_the_movie_frame_and_track_of_an_event(films, browser):
+    browser.open(films.path("report.html"))
+    jumps = "[...document.querySelectorAll('.jump')].filter(b => b.closest('details').textContent.includes('Repaired gaps'))"
+    assert browser.run(f"{jumps}.map(b => b.dataset.frame).join()") == "10,10"
+    browser.run(f"{jumps}[1].closest('details').open = true")
+    browser.until(f"{jumps}[1].querySelectorAll('canvas').length === 3")
+    assert (
+        browser.run(f"[...{jumps}[1].querySelectorAll('canvas')].map(c => c.title).join()")
+        == "frame 9,frame 10,frame 11"
+    )
+    browser.run(f"{jumps}[1].click()")
+    assert browser.run(f"{part('says')}.textContent") == "frame 10, 22.5 s"
+    assert browser.run(f"{part('movie')}.value") == "1"
+    assert "; track 1, frames 0 to 19" in browser.run(f"{part('picked')}.textContent")
+    assert browser.run("document.activeElement.id") == "player"
+    assert browser.complaints == []

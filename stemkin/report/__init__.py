@@ -68,6 +68,7 @@ def report_page(results: Results) -> str:
         provenance,
     )
     from stemkin.report.encounters import meetings_section
+    from stemkin.report.events import events_section
     from stemkin.report.headline import headline_cards
     from stemkin.report.learned import learned_section
     from stemkin.report.rates import (
@@ -92,6 +93,7 @@ def report_page(results: Results) -> str:
             player=player.player_section(results),
             script=player.page_script(),
             script_hash=player.script_hash(),
+            events=events_section(results),
             pictures=gallery.pictures_section(results),
             classes=gallery.classes_section(results),
             likeness=neighbourhoods.likeness_section(results),

@@ -34,7 +34,7 @@ def meetings_section(results: Results) -> dict[str, Any] | None:
         alone = "–"
         if is_known:
             alone = f"{int(row['alone']):,}"
-        kinds.append((_reaction(results, row), f"{int(row['n']):,}", alone))
+        kinds.append((reaction(results, row), f"{int(row['n']):,}", alone))
     return {
         "kinds": kinds,
         "n_others": max(0, len(counts) - MOST_KINDS),
@@ -42,7 +42,7 @@ def meetings_section(results: Results) -> dict[str, Any] | None:
     }
 
 
-def _reaction(results: Results, row: pd.Series) -> Markup:
+def reaction(results: Results, row: pd.Series) -> Markup:
     """Return an event as a reaction: what came together and what came of it."""
     one, other, after = (
         label_of(results, int(row[column])) for column in ("from_id", "other_id", "to_id")

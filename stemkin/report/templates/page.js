@@ -252,6 +252,61 @@
       Home: function () { stop(); show(0); }, End: function () { stop(); show(movie().frames.length - 1); } }[event.key];
     if (act) { event.preventDefault(); act(); }
   });
+  /* Events: buttons that go to their frame, with pictures of the frames around it, drawn when their
+     list is opened. Places of events are those without drift. */
+  var CROP_PX = 62, REACH_PX = 26;
+  function nearest(film, frame) {
+    var best = 0;
+    film.frames.forEach(function (number, k) {
+      if (Math.abs(number - frame) < Math.abs(film.frames[best] - frame)) { best = k; }
+    });
+    return best;
+  }
+  function crop(m, k, y, x, isEvent) {
+    var film = data.movies[m], small = document.createElement("canvas"), ink = small.getContext("2d");
+    var reach = Math.min(REACH_PX, film.width / 4), scale = CROP_PX / reach;
+    small.width = small.height = 2 * CROP_PX;
+    small.title = "frame " + film.frames[k];
+    var cy = y + film.shifts[k][0] / 10 + 0.5, cx = x + film.shifts[k][1] / 10 + 0.5;
+    (function paint() {
+      var image = picture(m, k, paint);
+      if (!image) { return; }
+      ink.drawImage(image, CROP_PX - cx * scale, CROP_PX - cy * scale, film.width * scale, film.height * scale);
+      marksOf(film, k).forEach(function (mark) {
+        outline(ink, CROP_PX + (mark.x + 0.5 - cx) * scale, CROP_PX + (mark.y + 0.5 - cy) * scale, 13, looks[mark.id].mark);
+        ink.lineWidth = 6; ink.strokeStyle = "rgba(0,0,0,.6)"; ink.stroke();
+        ink.lineWidth = 3; ink.strokeStyle = colour(looks[mark.id].role); ink.stroke();
+      });
+      if (isEvent) { ink.strokeStyle = "#fff"; ink.lineWidth = 4; ink.strokeRect(0, 0, 2 * CROP_PX, 2 * CROP_PX); }
+    })();
+    return small;
+  }
+  function showCrops(button) {
+    var about = button.dataset, m = Number(about.movie), film = data.movies[m];
+    var k = nearest(film, Number(about.frame)), place = button.querySelector(".crops");
+    if (place.firstChild) { return; }
+    [k - 1, k, k + 1].forEach(function (one) {
+      if (film.frames[one] !== undefined) {
+        place.appendChild(crop(m, one, Number(about.y), Number(about.x), one === k));
+      }
+    });
+  }
+  document.querySelectorAll(".events details").forEach(function (list) {
+    list.addEventListener("toggle", function () {
+      if (list.open) { list.querySelectorAll(".jump").forEach(showCrops); }
+    });
+  });
+  document.querySelectorAll(".jump").forEach(function (button) {
+    button.addEventListener("click", function () {
+      var about = button.dataset, m = Number(about.movie);
+      stop();
+      if (m !== state.movie) { load(m); }
+      state.track = movie().particles.indexOf(Number(about.particle));
+      show(nearest(movie(), Number(about.frame)));
+      holder.scrollIntoView({ block: "start" });
+      holder.focus({ preventScroll: true });
+    });
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
   holder.hidden = false;
