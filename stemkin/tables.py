@@ -304,6 +304,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "efficiency": "float64",
         "efficiency_low": "float64",
         "efficiency_high": "float64",
+        "missed_again": "float64",
         "corrected_number": "float64",
         "corrected_low": "float64",
         "corrected_high": "float64",

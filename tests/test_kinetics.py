@@ -16,6 +16,7 @@ from scipy import special
 import stemkin as sk
 from stemkin.kernels.chains import chain_tests
 from stemkin.kernels.chains.hidden_markov import UNITS, expected_counts
+from stemkin.kernels.chains.missing import seen_share
 from stemkin.kernels.chains.single_pass_counting import WORTH_COMPILING, follow_counts
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics import cross_section, hidden_transitions
@@ -24,6 +25,7 @@ from stemkin.movie import movies_table
 from stemkin.rows.files import tracks_in_files
 from stemkin.rows.table import with_experiment
 from stemkin.rows.tracks import Trajectories
+from stemkin.simulation import TrackWorld, simulate_tracks
 from stemkin.tables import COLUMNS, Experiment, empty
 from tests.strategies import assert_same_sums
 
@@ -188,7 +190,7 @@ def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_sta
     missed = sk.abundances(by_hand).iloc[0]
     assert missed["efficiency"] == pytest.approx(
         1 - 2 / (2 + 6 * 8 + 7 + 2)
-    )  # particle 0 was seen between two sightings twice
+    )  # particle 0 was seen between two sightings twice; no track ends nor begins within
     assert missed["corrected_low"] < 8 < missed["corrected_high"]
     half = sk.abundances(rows, efficiency=0.5).iloc[0]
     assert half["corrected_number"] == 16
@@ -204,6 +206,43 @@ def test_numbers_per_frame_are_worth_as_many_counts_as_there_are_tracks_that_sta
     blank = sk.abundances(rows[rows["frame"] != 5], experiment=known).iloc[0]
     assert np.isnan(blank["efficiency"])  # a frame that was not looked at is no miss
     assert blank["mean_number"] == 8
+
+
+@pytest.mark.parametrize("bridged", [1, 2, 3])
+def test_the_efficiency_of_a_chain_of_misses_is_that_of_the_chain(bridged):
+    q, again = 0.04, 0.5
+    seen = 20_000 * (1 - q) ** 2
+    runs = 20_000 * q * again ** np.arange(3) * (1 - again)
+    gaps = np.where(np.arange(3) < bridged, runs, 0.0)
+    ends = 20_000 * q * again**bridged
+    found = seen_share(seen, gaps, ends)
+    true = (1 - again) / (1 - again + q)
+    assert found.low < true < found.high
+    if bridged > 1:
+        assert found.share == pytest.approx(true, abs=0.01)
+        assert found.missed_again == pytest.approx(again, abs=0.05)
+    assert seen_share(seen, np.array([runs[0], 0, 0]), 0.0).share > true + 0.03, "as if no more"
+
+
+@pytest.mark.parametrize("bridged", [1, 2])
+def test_intervals_of_the_efficiency_hold_where_misses_last(bridged):
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": 60, "height_px": 384, "width_px": 384})
+    world = TrackWorld(
+        densities_per_nm2=(0.15,),
+        efficiency=(0.9,),
+        missing_memory=0.4,
+        max_gap_frames=bridged,
+        hop_rates_per_s=(0.05,),
+        false_per_nm2=(0.005,),
+    )
+    movies = movies.assign(pixel_size_nm=0.03, frame_time_s=1.0)
+    tracks = simulate_tracks(world, movies, n_replicas=40, seed=3)
+    found = sk.abundances(tracks.rows, by="replica", experiment=tracks.experiment)
+    own = found[found["replica"].notna() & (found["movie"] == "*")]
+    true = 0.15 * (383 * 0.03) ** 2
+    for name, truth in (("efficiency", 0.9), ("corrected", true)):
+        held = (own[f"{name}_low"] <= truth) & (truth <= own[f"{name}_high"])
+        assert held.sum() >= 34
 
 
 def test_what_is_seen_once_beyond_what_defects_leave_behind_was_never_there():

@@ -27,9 +27,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from stemkin.kernels.chains.abundance import SightingCounts
 from stemkin.kernels.chains.counting import small_codes
+from stemkin.kernels.chains.missing import MAX_MISSED
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics.changes import names_of
 from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
@@ -42,6 +44,9 @@ from stemkin.vocabulary import chosen_classes, of_classes
 
 Efficiency = Mapping[int, float] | float | Literal["gaps"]
 Chance = Mapping[int, float] | float | Literal["tracks"]
+N_NUMBERS = 9 + MAX_MISSED
+"""Length of what a class adds in a group: sightings, tracks, squares, looks that saw; gaps; tracks of
+one, two and more sightings; ends and beginnings."""
 LEAST_FRAMES = 3
 """In fewer frames tracks cannot tell what was there by chance."""
 
@@ -70,9 +75,11 @@ def abundances(
         Table ``tracks`` (pandas or Dask).
     efficiency
         Probability that a defect that is there is found, of all classes or of each. ``"gaps"``:
-        measured on the tracks themselves, as the share of the frames between two sightings in which
-        the defect was seen as well; not known (NaN) where no track has a gap, since then the linker
-        bridged none. Defects that are never seen, in any frame, are not in this.
+        measured on the tracks themselves, by the gaps between two sightings as a chain of seen and
+        missed (`stemkin.kernels.chains.missing`); not known (NaN) where no track has a gap, since
+        then the linker bridged none. Where it bridged one frame only, each track that ends within
+        the movie while another one begins may be a longer miss: the interval holds that all are,
+        and that none is. Defects that are never seen, in any frame, are not in this.
     false_per_frame
         Detections per frame that are no defects, of all classes or of each. ``"tracks"``: measured
         on the tracks themselves, as the tracks of one sighting beyond those that defects leave (see
@@ -93,8 +100,9 @@ def abundances(
     Returns
     -------
     Table ``abundances``. `mean_number` with `low`, `high`: the expected number per frame of such a
-    field; `false_per_frame` how many of them are found by chance; `corrected_number` = (mean -
-    false) / efficiency, with the errors of all three.
+    field; `false_per_frame` how many of them are found by chance; `missed_again` the chance that
+    one that was missed is missed in the next frame too; `corrected_number` = (mean - false) /
+    efficiency, with the errors of all three.
 
     Raises
     ------
@@ -142,9 +150,9 @@ def _table(
     for movie, frame in last.items():
         refuse_frames_outside(known, movie, -sums["first", movie].most, frame)
     exposure = _exposure(grouping, known, looked, last)
-    counts = {k[1:]: v for k, v in sums.items() if k[0] == "count"}
+    counts = _within_movies(sums, known, last)
     classes = sorted({*names_of(known), *(i for _, i in counts)})
-    bridged = any(total.numbers[4] for total in counts.values())
+    bridged = any(total.numbers[4 : 4 + MAX_MISSED].any() for total in counts.values())
     lengths: dict[str, float] = {}
     for (movie, *_), (n, _area) in exposure.items():
         lengths[movie] = lengths.get(movie, 0) + n
@@ -155,7 +163,7 @@ def _table(
         judged = bridged, all(lengths[movie] >= LEAST_FRAMES for movie in movies)
         for class_id in classes:
             own = [counts[key, class_id] for key in keys if (key, class_id) in counts]
-            total = reduce(operator.add, own, _Counted(np.zeros(8, np.int64), 0))
+            total = reduce(operator.add, own, _Counted(np.zeros(N_NUMBERS, np.int64), 0))
             rows.append(
                 (group, _row(class_id, total.sightings(), frames, area, len(movies), told, judged))
             )
@@ -167,8 +175,10 @@ def count_sightings(
 ) -> Sums:
     """Return what `SightingCounts` needs of each key and class. Computes once.
 
-    Under ("count", key, class) the eight numbers and the longest track; under ("last", movie) its
-    last frame, and under ("first", movie) minus its first, so that of both the larger one counts.
+    Under ("count", key, class) the `N_NUMBERS` numbers and the longest track; under ("last", movie)
+    its last frame, and under ("first", movie) minus its first, so that of both the larger one
+    counts; under ("tails", key, class) and ("heads", key, class) the last tracks to end, and the
+    first to begin, by minus their frame.
     """
     tracks = Trajectories.of(rows, need=("class_id",))
     if len(tracks.frame) == 0:
@@ -188,15 +198,13 @@ def count_sightings(
     pairs, sightings = np.unique(tracks.track * n + where, return_counts=True)
     cell = pairs % n
     # step[i] leads from row i to row i + 1, and is 0 where another track begins: a row is seen on
-    # both sides where two steps of 1 meet, and a step of 2 leaves one frame out.
+    # both sides where two steps of 1 meet, and a step of g + 1 leaves g frames out.
     linked = tracks.track[1:] == tracks.track[:-1]
     step = np.where(linked, np.diff(tracks.frame), 0)
     seen = np.append(False, (step[:-1] == 1) & (step[1:] == 1))
-    between = np.array([tracks.frame[:-1][step == 2] + 1, movie[:-1][step == 2]])
-    not_looked = np.zeros(between.shape[1], bool)
-    for m, name in enumerate(tracks.movies):
-        not_looked |= (between[1] == m) & np.isin(between[0], bad.get(name, ()))
-    missed = where[:-1][step == 2][~not_looked]
+    missed = _missed(tracks, step, movie, bad)
+    gaps = [np.bincount(where[:-1][missed == g], minlength=n) for g in range(1, MAX_MISSED + 1)]
+    ended = where[np.append(~linked, True)]
     longest = np.zeros(n, np.int64)
     np.maximum.at(longest, cell, sightings)
     of_length = (begun[length == 1], begun[length == 2], begun[length > 2])
@@ -207,21 +215,90 @@ def count_sightings(
             np.bincount(cell, minlength=n),
             squares,
             np.bincount(where[: len(seen)][seen], minlength=n),
-            np.bincount(missed, minlength=n),
-            *(np.bincount(cells, minlength=n) for cells in of_length),
+            *gaps,
+            *(np.bincount(cells, minlength=n) for cells in (*of_length, ended, begun)),
         ],
         axis=1,
     )
     result: Sums = {}
     for c in np.flatnonzero(table[:, 0]).tolist():
         group, place = divmod(c, len(found))
-        result["count", keys[group], int(found[place])] = _Counted(table[c], int(longest[c]))
+        cell_name = keys[group], int(found[place])
+        result["count", *cell_name] = _Counted(table[c], int(longest[c]))
+        ends = tracks.frame[np.append(~linked, True)][ended == c]
+        result["tails", *cell_name] = _Edge.of(ends)
+        result["heads", *cell_name] = _Edge.of(-tracks.frame[first][begun == c])
     nothing = np.zeros(0, np.int64)
     for i, name in enumerate(tracks.movies):
         own = tracks.frame[movie == i]
         result["last", name] = _Counted(nothing, int(own.max()))
         result["first", name] = _Counted(nothing, int(-own.min()))
     return result
+
+
+def _missed(
+    tracks: Trajectories, step: np.ndarray, movie: np.ndarray, bad: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Return the (n - 1,) missed frames between rows; 0 where there are none, or one was bad."""
+    missed = np.where(step > 1, step - 1, 0)
+    short = np.flatnonzero((missed > 0) & (missed <= MAX_MISSED))
+    for m, name in enumerate(tracks.movies):
+        own = short[movie[:-1][short] == m]
+        if name not in bad or not len(own):
+            continue
+        spoilt = np.sort(bad[name])
+        begin, end = (np.searchsorted(spoilt, tracks.frame[rows]) for rows in (own, own + 1))
+        missed[own[end > begin]] = 0
+    return missed
+
+
+def _within_movies(
+    sums: Sums, known: Experiment | None, last: Mapping[str, int]
+) -> dict[tuple[Key, int], _Counted]:
+    """Return key, class → counts, of which ends and beginnings at those of the movie are left out.
+
+    One frame is bridged: who is not seen in the last frame of a movie was perhaps missed once.
+    """
+    final = dict(last)
+    if known is not None and "n_frames" in known.movies.columns:
+        movies = known.movies.set_index("movie")["n_frames"].dropna()
+        final |= {str(movie): int(n) - 1 for movie, n in movies.items() if str(movie) in final}
+    found = {}
+    for (kind, *place), counted in sums.items():
+        if kind != "count":
+            continue
+        key, class_id = place
+        numbers = counted.numbers.copy()
+        numbers[-2] -= sums["tails", key, class_id].beyond(final[key[0]] - 1)
+        numbers[-1] -= sums["heads", key, class_id].beyond(-1)
+        found[key, class_id] = _Counted(numbers, counted.most)
+    return found
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """How many frames are the largest one, or one less."""
+
+    largest: int
+    there: int
+    before: int
+
+    @classmethod
+    def of(cls, frames: np.ndarray) -> _Edge:
+        largest = int(frames.max(initial=-(2**62)))
+        return cls(largest, int((frames == largest).sum()), int((frames == largest - 1).sum()))
+
+    def __add__(self, other: _Edge) -> _Edge:
+        low, high = sorted((self, other), key=lambda one: one.largest)
+        if low.largest == high.largest:
+            return _Edge(high.largest, low.there + high.there, low.before + high.before)
+        if low.largest == high.largest - 1:
+            return _Edge(high.largest, high.there, high.before + low.there)
+        return high
+
+    def beyond(self, frame: int) -> int:
+        """Return how many are `frame` or the one after it."""
+        return self.there * (self.largest >= frame) + self.before * (self.largest > frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,8 +312,9 @@ class _Counted:
         return _Counted(self.numbers + other.numbers, max(self.most, other.most))
 
     def sightings(self) -> SightingCounts:
-        n, tracks, squares, *others = (int(v) for v in self.numbers)
-        return SightingCounts(n, tracks, squares, self.most, *others)
+        n, tracks, squares, seen, *others = (int(v) for v in self.numbers)
+        gaps, rest = tuple(others[:MAX_MISSED]), others[MAX_MISSED:]
+        return SightingCounts(n, tracks, squares, self.most, seen, gaps, *rest)
 
 
 @dataclass(frozen=True)
@@ -329,9 +407,10 @@ def _row(
         known, by_chance = 1.0, false
     rest = seen.without(by_chance)
     # The relative variances of efficiency and chance add up; an efficiency that was given has none.
+    z = -float(special.ndtri((1 - told.confidence) / 2))
     spread = 0.0
     if share[1] != share[2] and share[0] > 0:
-        spread = (1 - share[0]) / share[0] / seen.looks()
+        spread = ((share[2] - share[1]) / 2 / z / share[0]) ** 2
     if rest.n > 0:
         spread += uncertain / rest.n**2
     low, high = _ends(seen, frames, n_movies, 0.0, told.confidence)
@@ -348,6 +427,7 @@ def _row(
         "efficiency": share[0],
         "efficiency_low": share[1],
         "efficiency_high": share[2],
+        "missed_again": share[3],
         "corrected_number": _per(known * rest.n, frames) / share[0],
         "corrected_low": known * below / share[0],
         "corrected_high": known * above / share[0],
@@ -377,12 +457,14 @@ def _ends(
 
 def _efficiency(
     class_id: int, seen: SightingCounts, told: _Told, bridged: bool
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
+    """Return the efficiency with its interval, and how often a missed one is missed again."""
     if told.efficiency == "gaps":
         if not bridged:
-            return (np.nan,) * 3
-        return seen.efficiency(confidence=told.confidence)
-    return (told.efficiency.get(class_id, told.efficiency.get(None, np.nan)),) * 3
+            return (np.nan,) * 4
+        found = seen.efficiency(confidence=told.confidence)
+        return found.share, found.low, found.high, found.missed_again
+    return (*(told.efficiency.get(class_id, told.efficiency.get(None, np.nan)),) * 3, np.nan)
 
 
 def _chance(

@@ -35,7 +35,7 @@ from stemkin.rows.files import tracks_in_files
 from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
 
-STAGE_VERSION = 11
+STAGE_VERSION = 12
 """Raised when the same tracks would give other numbers than before."""
 ALWAYS = (
     *("classes", "populations", "abundances", "creation", "meetings", "dwell_times", "survival"),

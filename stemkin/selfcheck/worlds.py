@@ -15,6 +15,8 @@ from stemkin.simulation.track_tables import simulate_tracks
 from stemkin.simulation.track_worlds import TrackWorld
 from stemkin.tables import NOT_NAMED, POOLED
 
+MOST_MEMORY = 0.95
+"""Misses of a simulated world go on no longer than this."""
 CALIBRATION_REPLICAS = 4
 """So many replicas without losses tell how many tracks end for other reasons."""
 
@@ -80,6 +82,7 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
         false_per_nm2=_numbers(seen["false_per_frame"].fillna(0.0) / area_nm2),
         confusion=_confusion(run, ids),
         naming_memory=_naming_memory(run),
+        missing_memory=_missing_memory(seen),
         exposure=_exposure(run),
         max_gap_frames=run.max_gap_frames,
         border_px=run.border_px,
@@ -186,6 +189,23 @@ def _naming_memory(run: RunNumbers) -> float:
     if tested.empty or not tested["kept_low"].iloc[0] > 0:
         return 0.0
     return float(np.clip(tested["kept"].iloc[0], 0.0, 1.0))
+
+
+def _missing_memory(seen: pd.DataFrame) -> float:
+    """Return the chance that a defect is seen or missed as before, by how often it is missed again.
+
+    That is its mean over the classes, as often as each of them was missed.
+    """
+    if "missed_again" not in seen.columns:
+        return 0.0
+    missed = (1 - seen["efficiency"]) * seen["mean_number"]
+    known = seen["missed_again"].notna() & (missed > 0)
+    if not known.any():
+        return 0.0
+    # P(missed | missed) = m + (1 - m) (1 - e)
+    seen, missed = seen[known], missed[known]
+    memory = (seen["missed_again"] - (1 - seen["efficiency"])) / seen["efficiency"]
+    return float(np.clip((memory * missed).sum() / missed.sum(), 0.0, MOST_MEMORY))
 
 
 def _with_losses(world: TrackWorld, run: RunNumbers, seen: pd.DataFrame) -> TrackWorld:

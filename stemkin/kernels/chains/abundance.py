@@ -1,6 +1,6 @@
 """Numbers of defects from their sightings: their errors, what was missed, what never was there.
 
->>> looks = {"seen": 1900, "missed": 40, "lone": 130, "pairs": 4, "longer": 36}
+>>> looks = {"seen": 1900, "gaps": (40, 0, 0), "lone": 130, "pairs": 4, "longer": 36}
 >>> seen = SightingCounts(n=2134, tracks=170, squares=400_130, longest=120, **looks)
 >>> [round(v, 1) for v in seen.real_lone_tracks()], [round(v) for v in seen.interval()]
 ([4.9, 6.1], [1147, 3680])
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from stemkin.kernels.common.intervals import share_interval
+from stemkin.kernels.chains.missing import SeenShare, seen_share
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,11 @@ class SightingCounts:
         Tracks, and the sum of the squares of each one's sightings.
     longest
         Most sightings of a track.
-    seen, missed
-        Frames between two sightings of a track in which it was seen as well, and in which it was
-        not.
+    seen, gaps
+        Frames between two sightings of a track in which it was seen as well, and gaps of 1, 2, ...
+        frames in which it was not.
+    ends, begins
+        Tracks that end before the movie does, and that begin after it began.
     lone, pairs, longer
         Tracks of one sighting, of two, and of three or more.
     """
@@ -40,10 +42,12 @@ class SightingCounts:
     squares: float
     longest: int
     seen: int
-    missed: int
+    gaps: tuple[int, ...]
     lone: int
     pairs: int
     longer: int
+    ends: int = 0
+    begins: int = 0
 
     def real_lone_tracks(self) -> tuple[float, float]:
         """Return how many of the tracks seen once were defects, and the variance of that number.
@@ -88,21 +92,8 @@ class SightingCounts:
         n, variance = n + self.longest, variance + self.longest**2
         return float(low), float(special.gammainccinv(n**2 / variance, tail) * variance / n)
 
-    def looks(self) -> float:
-        """Return how many independent looks tell the efficiency e.
-
-        Neighbouring looks share sightings, by 1 + 2 e (1 - e).
-        """
-        share = self.seen / max(self.seen + self.missed, 1)
-        return (self.seen + self.missed) / (1 + 2 * share * (1 - share))
-
-    def efficiency(self, *, confidence: float = 0.95) -> tuple[float, float, float]:
-        """Return the share of looks between two sightings that saw the defect, and its interval.
-
-        NaN where there were none.
-        """
-        if not self.seen:
-            return np.nan, np.nan, np.nan
-        share, n = self.seen / (self.seen + self.missed), self.looks()
-        low, high = share_interval(np.array(share * n), np.array(n), confidence=confidence)
-        return share, float(low), float(high)
+    def efficiency(self, *, confidence: float = 0.95) -> SeenShare:
+        """Return how often a defect is seen that is there; NaN where there were no looks."""
+        by_chance = self.lone - self.real_lone_tracks()[0]
+        longer = max(min(self.ends, self.begins) - by_chance, 0.0)
+        return seen_share(self.seen, np.array(self.gaps), longer, confidence=confidence)
