@@ -150,6 +150,17 @@ class RunSection(Section):
     )
 
 
+class ReportSection(Section):
+    """What stands at the head of the report, in the user's words; none of it enters a number."""
+
+    title: str | None = Field(None, description="What the report is called.")
+    sample: str | None = Field(None, description="What was looked at.")
+    operator: str | None = Field(None, description="Who recorded it.")
+    voltage_kv: PositiveFloat | None = Field(None, description="Acceleration voltage [kV].")
+    temperature_k: PositiveFloat | None = Field(None, description="Temperature of the sample [K].")
+    notes: str | None = Field(None, description="Whatever else a reader should know.")
+
+
 class RunConfig(Section):
     """All settings of a run, section by section.
 
@@ -170,6 +181,9 @@ class RunConfig(Section):
         How tracks become numbers: lags [frames], confidence, methods of diffusion, controls.
     run
         How the run treats the machine: retries of a task, share of a GPU that each needs.
+    report
+        What stands at the head of the report: title, sample, operator, voltage [kV], temperature
+        [K], notes.
     """
 
     calibration: CalibrationSection = CalibrationSection()
@@ -179,6 +193,7 @@ class RunConfig(Section):
     link: LinkSection = LinkSection()
     kinetics: KineticsSection = KineticsSection()
     run: RunSection = RunSection()
+    report: ReportSection = ReportSection()
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> RunConfig:

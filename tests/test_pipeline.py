@@ -17,9 +17,12 @@ from PIL import Image
 import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
+from stemkin.materials import material_named
 from stemkin.pipeline import block_search, crystals, pixels, tracks
+from stemkin.pipeline.calibration import doubt_of_lattice, doubt_of_override, say_doubts
 from stemkin.pipeline.thumbnails import EDGE_PX, MAX_FRAMES, kept_numbers, thumbnail
 from stemkin.report.summaries import preferred
+from stemkin.results.journal import Journal
 from stemkin.results.store import PIXEL_TABLES, Store
 from stemkin.rows import files as row_files
 from stemkin.rows.whole import holds_whole_tracks
@@ -275,6 +278,53 @@ def test_a_picture_is_the_mean_over_areas_in_levels_of_its_own_frame():
     assert seen[:, 10:110].min() > 250
     assert seen[:, 130:].max() < 5
     assert thumbnail(np.zeros((3, 3), np.uint16))[1:] == (0.0, 0.0), "a frame without contrast"
+
+
+def test_a_pixel_size_in_the_wrong_unit_is_a_warning_before_any_number(movies, tmp_path):
+    wrong = QUICK.with_values(calibration={"pixel_size_nm": 30.0})
+    with connect("synchronous"):
+        sk.run(movies, tmp_path, config=wrong, until="detect")
+    (warning,) = [said for said in journal(tmp_path)["warnings"] if "lattice constant" in said]
+    assert warning.startswith("movie 1, movie 2: shows a lattice constant of about 3")
+    assert "is the pixel size in pm?" in warning
+    learned = [said for said in journal(tmp_path)["warnings"] if "classes are numbered" in said]
+    assert len(learned) == 1, "what is said while the model is learned stands there too"
+    with connect("synchronous"):
+        sk.run(movies, tmp_path, config=wrong, until="detect")
+    assert learned[0] in journal(tmp_path)["warnings"], "and again where the model is kept"
+
+
+@pytest.mark.parametrize(
+    ("a_nm", "says"),
+    [(0.32, ""), (0.246, ""), (3.153, "in Å?"), (0.03, "off by a power of ten?"), (315e-6, "in µm?"), (315.0, "in pm?"),
+     (1.0, "check the pixel size, or say what the specimen is")],
+)  # fmt: skip
+def test_a_lattice_constant_that_is_not_the_materials_says_what_may_be_wrong(a_nm, says):
+    said = doubt_of_lattice(a_nm, 0.03, material_named("WS2"))
+    assert (said == "") == (says == "")
+    assert says in said
+
+
+@pytest.mark.parametrize("name", ["pixel_size_nm", "frame_time_s", "dose_rate_e_per_nm2_s"])
+def test_what_differs_from_the_file_by_more_than_two_is_doubted(name):
+    assert doubt_of_override(name, given=1.9, stated=1.0) == ""
+    assert "2.1 times less" in doubt_of_override(name, given=2.1, stated=1.0)
+    assert "1,000 times more" in doubt_of_override(name, given=0.03, stated=30.0)
+
+
+def test_doubts_of_many_movies_are_one_warning(tmp_path):
+    stated = {"pixel_size_nm": 0.03, "frame_time_s": 1.0}
+    movies = []
+    for i in range(5):
+        movie = sk.Movie.from_array(np.zeros((2, 8, 8)), name=f"m{i}", **stated)
+        given = replace(movie.calibration, pixel_size_nm=0.3)
+        movies.append(replace(movie, calibration=given))
+    kept = Journal(Store.at(tmp_path), {"warnings": []})
+    say_doubts(movies, {"m0": 10.5}, "WS2", kept)
+    first, second = kept.content["warnings"]
+    assert first.startswith("m0, m1, m2 and 2 more movies: was given a pixel size of 0.3 nm")
+    assert second.startswith("m0: shows a lattice constant of about 3.1 nm")
+    assert "in Å?" in second
 
 
 @pytest.mark.equality

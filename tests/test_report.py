@@ -335,6 +335,29 @@ def test_what_failed_is_said_before_any_number(page):
     assert "the shift of 3 frames of stack 2 is ambiguous" in text
 
 
+def test_every_warning_stands_in_a_red_box_before_any_number(page):
+    seen = Reader(page)
+    (box,) = [attrs for _, attrs in seen.elements if attrs.get("id") == "warnings"]
+    assert (box["class"], box["role"]) == ("problems red", "alert")
+    assert seen.text.index("3 frames of stack 2 is ambiguous") < seen.text.index("Diffusion coef")
+
+
+def test_the_head_says_what_the_user_says_of_the_experiment(small):
+    run = small.read_json("run.json")
+    said = {
+        "title": "V in <i>WS2</i>",
+        "sample": "flake 7",
+        "voltage_kv": 60.0,
+        "temperature_k": 293,
+    }
+    run["config"]["report"] = said | {"operator": None, "notes": ""}
+    small.write_json(run, "run.json")
+    text = Reader(report_page(read_results(small))).text
+    assert (
+        "V in <i>WS2</i> sample flake 7 voltage 60.0 kV temperature 293 K looked at 1 movie" in text
+    )
+
+
 def test_provenance_names_version_inputs_settings_machine_and_times(page):
     text = Reader(page).text
     for said in ("0.1.0", "stemkin run /data -o results", "/data/stack 1.zarr", "256 × 256", "2.25", "max_step_nm 0.4",
@@ -612,7 +635,7 @@ def test_the_estimate_that_is_recommended_is_quoted_and_the_report_says_why(smal
         "8.80 × 10 −4 nm²/s 7.90 to 9.30 × 10 −4 (95 %) 4,300 steps of 320 tracks, hops on the "
         "lattice" in text
     )
-    assert "0.0347 per s 0.0318 to 0.0377 (95 %) worth 533 hops" in text
+    assert "0.0347 per s 0.0318 to 0.0377 (95 %) effective number of hops 533" in text
     assert "contradict what it assumes: V S : hops on the lattice, not" in text
     assert "not maximum likelihood (one mobility does not hold)" in text
 
@@ -636,7 +659,7 @@ def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
 def test_the_likeness_to_a_motif_stands_beside_its_class(small):
     match = {"match_score": [0.957, np.nan, 0.1, 0.2], "runner_up": ["V_S2", "", "", ""], "runner_up_score": [0.29, np.nan, 0, 0]}  # fmt: skip
     small.write_table(small.read_table("classes.parquet").assign(**match), "x", "classes.parquet")
-    assert "likeness 0.96, next V S2 0.29" in Reader(report_page(read_results(small))).text
+    assert "similarity 0.96, next V S2 0.29" in Reader(report_page(read_results(small))).text
 
 
 def test_neighbourhoods_and_regions_are_shown_where_they_were_measured(small):

@@ -25,6 +25,7 @@ from stemkin.config import RunConfig
 from stemkin.errors import DONE, INCOMPLETE
 from stemkin.learning.edits import Edits, read_edits
 from stemkin.pipeline.blocks import block_mib
+from stemkin.pipeline.calibration import say_doubts
 from stemkin.pipeline.completion import SO_FAR, Completions
 from stemkin.pipeline.crystals import find_crystals
 from stemkin.pipeline.gallery import write_gallery
@@ -142,11 +143,13 @@ def run(
         with journal.stage("learn") as record:
             given = None if model is None else Path(fspath(model))
             model_print = settle_model(found.movies, store, config, given, record)
+            journal.content["warnings"] += record["warnings"]
         settle_edits(store, edits)
         with journal.stage("crystals") as record:
             crystals = find_crystals(
                 found.movies, store, config.run.retries, journal, record, watch
             )
+        say_doubts(found.movies, record["lattice_px"], config.learn.material, journal)
         say_what_was_learned(found.movies, store, crystals, journal, material=config.learn.material)
         with journal.stage("detect") as record:
             record["projected_peak_memory_mib"] = round(projected_mib, 1)

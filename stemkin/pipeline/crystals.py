@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
 from stemkin.progress import Watch
@@ -44,11 +46,15 @@ class CrystalTask:
 
 @dataclass(frozen=True)
 class CrystalSummary:
-    """What comes back: the fingerprint of the crystal, and whether it was there before."""
+    """What comes back: the fingerprint of the crystal, and whether it was there before.
+
+    `lattice_px` is its lattice constant [px], None where the movie shows no crystal.
+    """
 
     content: str
     reused: bool
     left_out: tuple[int, ...]
+    lattice_px: float | None
 
 
 def find_crystals(
@@ -99,10 +105,21 @@ def crystal_to_store(task: CrystalTask) -> CrystalSummary:
     made_of = fingerprint("crystal", STAGE_VERSION, movie.name, movie.reader.identity)
     known = about_crystal(store, movie.name)
     if known.get("made_of") == made_of and known.get("left_out") == list(left_out):
-        return CrystalSummary(known["content"], True, left_out)
+        basis = None if known["crystal"] is None else np.array(known["crystal"]["basis"])
+        return CrystalSummary(known["content"], True, left_out, _lattice_px(basis))
     crystal = reference_crystal(movie, left_out=left_out)
     content = write_crystal(store, movie.name, crystal, made_of=made_of, left_out=left_out)
-    return CrystalSummary(content, False, left_out)
+    basis = None if crystal is None else crystal.basis
+    return CrystalSummary(content, False, left_out, _lattice_px(basis))
+
+
+def _lattice_px(basis: np.ndarray | None) -> float | None:
+    """Return the shortest vector of a lattice [px] of (2, 2) reciprocal vectors [cycles per px]."""
+    if basis is None:
+        return None
+    one, other = np.linalg.inv(basis).T
+    lengths = [np.linalg.norm(vector) for vector in (one, other, one + other, one - other)]
+    return float(min(lengths))
 
 
 def _unreadable(movie: Movie, retries: int) -> tuple[int, ...]:
@@ -138,6 +155,7 @@ def _try_to_read(item: tuple[Movie, int]) -> None:
 def _note(found: dict[str, CrystalSummary], journal: Journal, record: dict[str, Any]) -> None:
     """Write down what came of all movies, and which frames told nothing."""
     record["movies"] = len(found)
+    record["lattice_px"] = {name: summary.lattice_px for name, summary in found.items()}
     record["reused"] = sum(summary.reused for summary in found.values())
     record["left_out"] = {name: one.left_out for name, one in found.items() if one.left_out}
     if not record["left_out"]:

@@ -14,6 +14,7 @@ from stemkin.learning import Model, learn, learn_detector, sample_frames
 from stemkin.learning.edits import Edits, edited
 from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
+from stemkin.results.log import warnings_heard
 from stemkin.results.store import Store, fingerprint
 
 STAGE_VERSION = 4
@@ -30,6 +31,8 @@ def settle_model(
     record: dict[str, Any],
 ) -> str:
     """Put the run's model into its results folder; return its fingerprint. Computes once.
+
+    `record` gets the warnings that were heard as the model was learned, in an earlier run too.
 
     Raises
     ------
@@ -51,17 +54,19 @@ def settle_model(
     kept = store.read_json("model", MADE_OF) if store.exists("model", MADE_OF) else None
     record["reused"] = kept is not None and kept["made_of"] == wanted
     if kept is not None and record["reused"]:
+        record["warnings"] = kept.get("warnings", [])
         return str(kept["content"])
     store.remove("model")
-    if given is not None:
-        content = _put(given, store)
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            _learned(movies, config).save(scratch)
-            content = _put(Path(scratch), store)
-    store.write_json(
-        {"made_of": wanted, "content": content}, "model", MADE_OF
-    )  # last: the model is whole
+    with warnings_heard("stemkin.learning") as warnings:
+        if given is not None:
+            content = _put(given, store)
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                _learned(movies, config).save(scratch)
+                content = _put(Path(scratch), store)
+    record["warnings"] = warnings
+    made_of = {"made_of": wanted, "content": content, "warnings": warnings}
+    store.write_json(made_of, "model", MADE_OF)  # last: the model is whole
     return content
 
 

@@ -64,7 +64,8 @@ def say_what_was_learned(
         return
     movie, crystal = seen
     if detector.observer is None:
-        journal.content["warnings"].insert(0, NOTHING_LEARNED)
+        others = [said for said in journal.content["warnings"] if said != NOTHING_LEARNED]
+        journal.content["warnings"] = [NOTHING_LEARNED, *others]
         return
     n_sites = round(abs(float(np.linalg.det(crystal.basis))) * movie.shape[1] * movie.shape[2])
     shares, said, seen_by = shares_of(detector.observer), [], []

@@ -84,7 +84,8 @@ def report_page(results: Results) -> str:
         _template().render(
             level=provenance.confidence_level(results),
             status=provenance.run_status(results),
-            summary=provenance.run_summary(results),
+            title=provenance.run_title(results),
+            experiment=provenance.experiment_facts(results),
             finished=provenance.moment(run.get("finished") or run.get("created")),
             problems=provenance.run_problems(results),
             warnings=provenance.run_warnings(results),

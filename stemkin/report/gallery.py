@@ -161,7 +161,7 @@ def _match(row: pd.Series) -> Markup:
     score, second = number(row.get("match_score")), number(row.get("runner_up_score"))
     if not math.isfinite(score):
         return Markup("")
-    match = Markup("likeness {:.2f}").format(score)
+    match = Markup("similarity {:.2f}").format(score)
     if math.isfinite(second):
         match += Markup(", next {} {:.2f}").format(class_label(row["runner_up"]), second)
     return match

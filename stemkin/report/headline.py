@@ -75,7 +75,7 @@ def _hop_cards(results: Results) -> list[dict[str, Any]]:
         row = rows[rows["class_id"] == class_id].iloc[0]
         quantity = quantities.hop_quantity(row)
         if quantity.is_known and quantity.value > 0:
-            detail = f"worth {plain(row['n_hops'], 3)} hops"
+            detail = f"effective number of hops {plain(row['n_hops'], 3)}"
             null = null_hops(results, movie, class_id)
             cards.append(_card(label_of(results, class_id), class_id, quantity, detail, null))
     return cards[:MAX_CARDS]

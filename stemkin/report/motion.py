@@ -142,7 +142,7 @@ def _hop_table(results: Results) -> IntervalTable | None:
         row = rows[rows["class_id"] == class_id].iloc[0]
         quantity, null = quantities.hop_quantity(row), null_hops(results, movie, class_id)
         table.append(interval_row(results, class_id, quantity, null, (plain(row["n_hops"], 3),)))
-    return interval_table("hop rate", "per s", table, ("worth hops",))
+    return interval_table("hop rate", "per s", table, ("effective number",))
 
 
 def _by_movie(results: Results) -> list[tuple[Markup, IntervalTable | None]]:

@@ -11,6 +11,14 @@ from stemkin.report.results import Results, mapping_in, number
 from stemkin.report.words import duration, number_of, plain
 
 MAX_LISTED = 100
+EXPERIMENT = {
+    "sample": ("sample", ""),
+    "operator": ("operator", ""),
+    "voltage_kv": ("voltage", "kV"),
+    "temperature_k": ("temperature", "K"),
+    "notes": ("notes", ""),
+}
+"""Settings of [report] that stand at its head → what they are called there, and their unit."""
 MACHINE = {"memory_gib": "memory (GiB)", "python": "Python"}
 ENDS = {
     0: ("good", "complete"),
@@ -55,6 +63,24 @@ def run_summary(results: Results) -> list[str]:
     elif len(classes):
         words.append(number_of(int(classes["n_detections"].sum()), "detection"))
     return words
+
+
+def run_title(results: Results) -> str:
+    """Return what the user calls this, or else what was looked at."""
+    title = mapping_in(mapping_in(results.run, "config"), "report").get("title")
+    return str(title or ", ".join(run_summary(results)))
+
+
+def experiment_facts(results: Results) -> list[tuple[str, str]]:
+    """Return what the user says of the experiment, as pairs of what and value."""
+    said = mapping_in(mapping_in(results.run, "config"), "report")
+    facts = []
+    for key, (name, unit) in EXPERIMENT.items():
+        if said.get(key) not in (None, ""):
+            facts.append((name, f"{said[key]} {unit}".strip()))
+    if said.get("title"):
+        facts.append(("looked at", ", ".join(run_summary(results))))
+    return facts
 
 
 def run_problems(results: Results) -> list[str]:

@@ -156,7 +156,7 @@ def dwell_times_section(results: Results) -> dict[str, Any]:
     for class_id in ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
         table += _dwell_rows(results, row, movie, class_id)
-    headings = ("exits", "cut short", "watched for (s)")
+    headings = ("exits", "censored", "time at risk (s)")
     figure, ids = _survival_panel(results, movie)
     return {
         "nothing": None,

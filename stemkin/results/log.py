@@ -124,6 +124,37 @@ def logged(store: Store, client: Any = None) -> Iterator[None]:
         handler.close()
 
 
+class _Ear(logging.Handler):
+    """Keeps what is said as a warning or worse, each sentence once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a sentence that was not heard before."""
+        said = record.getMessage()
+        if said not in self.heard:
+            self.heard.append(said)
+
+
+@contextmanager
+def warnings_heard(room: str) -> Iterator[list[str]]:
+    """Yield a list that gets every warning said in `room` within a ``with`` block.
+
+    >>> with warnings_heard("stemkin.learning") as heard:
+    ...     logging.getLogger("stemkin.learning.clustering").warning("%d classes are alike", 2)
+    >>> heard
+    ['2 classes are alike']
+    """
+    logger, ear = logging.getLogger(room), _Ear()
+    logger.addHandler(ear)
+    try:
+        yield ear.heard
+    finally:
+        logger.removeHandler(ear)
+
+
 @contextmanager
 def performance_reported(store: Store, client: Any) -> Iterator[None]:
     """Keep Dask's report of a ``with`` block as ``performance.html`` in the results folder.
