@@ -2,12 +2,15 @@
 
 import base64
 import hashlib
+import io
 import re
 import tempfile
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from stemkin import tables
 from stemkin.pipeline.thumbnails import kept_numbers, thumbnail_rows
@@ -142,6 +145,22 @@ def test_hostile_names_stay_text_in_the_player(films, browser):
     assert HOSTILE in label
     assert browser.run("document.title").startswith("stemkin: 3 movies")
     assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
+    assert browser.complaints == []
+
+
+@in_a_browser
+def test_a_figure_is_saved_by_a_click_with_the_right_bytes(films, browser):
+    browser.open(films.path("report.html"), dark=True)
+    for kind in ("csv", "svg", "png"):
+        browser.run(f"document.querySelector('[data-save={kind}][data-name=msd]').click()")
+    assert browser.downloaded("msd.csv") == films.read_bytes("report", "tables", "figure_msd.csv")
+    svg = browser.downloaded("msd.svg").decode()
+    ElementTree.fromstring(svg)
+    assert "var(" not in svg
+    assert "#0067a8" in svg, "in the colours of paper, though the page is dark"
+    drawn = Image.open(io.BytesIO(browser.downloaded("msd.png"))).convert("RGB")
+    assert drawn.getpixel((2, 2)) == (255, 255, 255)
+    assert (0, 0x67, 0xA8) in {colour for _, colour in drawn.getcolors(1 << 24)}
     assert browser.complaints == []
 
 

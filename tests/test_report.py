@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from stemkin import tables
 from stemkin.kinetics.creation import NM2_IN_BARN, cross_section
@@ -292,6 +295,13 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def own_scripts_alone(elements):
+    """Tell whether a page has its own script and data, and no other script."""
+    scripts = [attrs for tag, attrs in elements if tag == "script"]
+    data = {"type": "application/json"}
+    return scripts.count({}) == 1 and all(not s or s.items() >= data.items() for s in scripts)
+
+
 # --- what it says
 # ----------------------------------------------------------------------------------------------
 
@@ -390,7 +400,7 @@ def test_the_file_holds_everything_it_shows(page):
     assert len(page) < 5e6
     seen = Reader(page).elements
     assert not [tag for tag, _ in seen if tag in ("link", "iframe", "object", "embed", "base")]
-    assert [attrs for tag, attrs in seen if tag == "script"] == [{}], "the page's own script alone"
+    assert own_scripts_alone(seen)
     addresses = [
         v
         for _, attrs in seen
@@ -412,10 +422,46 @@ def test_every_reference_inside_the_page_has_its_one_target(page):
 
 def test_equal_results_give_equal_bytes(store):
     path = write_report(store.root)
-    first = store.read_bytes("report.html")
+    first = written_with(store)
     write_report(store.root)
     assert path.endswith("report.html")
-    assert store.read_bytes("report.html") == first
+    assert written_with(store) == first
+
+
+def written_with(store):
+    """Return what a report consists of, by name."""
+    folder = Path(store.root)
+    files = [folder / "report.html", *(folder / "report").rglob("*.*")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_every_figure_is_a_file_in_the_colours_of_paper_and_its_numbers_are_a_table(store):
+    files = written_with(store)
+    names = {Path(name).stem for name in files if name.endswith(".svg")}
+    assert {"populations", "survival", "msd", "drift0"} - names <= {"survival"}
+    for name in names:
+        svg = files[f"report/figures/{name}.svg"].decode()
+        ElementTree.fromstring(svg)
+        assert "var(" not in svg
+        assert "#0101" not in svg
+        drawn = Image.open(io.BytesIO(files[f"report/figures/{name}.png"])).convert("RGB")
+        inks = {colour for _, colour in drawn.getcolors(1 << 24)}
+        assert (255, 255, 255) in inks
+        assert not [ink for ink in inks if ink[:2] == (1, 1)], "no stand-in colour is left"
+    table = pd.read_csv(io.BytesIO(files["report/tables/figure_msd.csv"]))
+    np.testing.assert_allclose(table["msd_nm2"], store.read_table("msd.parquet")["msd_nm2"])
+    assert table["class"].unique().tolist() == ["Mo_W", "Mo_W+V_S", "V_S"]
+    assert len(pd.read_csv(io.BytesIO(files["report/tables/transitions.csv"]))) == 16
+
+
+def test_a_name_that_is_a_formula_is_text_in_every_table(small):
+    classes = small.read_table("classes.parquet")
+    classes["name"] = ["=HYPERLINK(1)", "+1", "@x", "-1"]
+    small.write_table(classes, "x", "classes.parquet")
+    write_report(small.root)
+    tables_of = [c.decode() for name, c in written_with(small).items() if name.endswith(".csv")]
+    assert tables_of
+    assert not re.search(r"(^|,)(=HYPERLINK|\+1|@x|-1),", "".join(tables_of), flags=re.MULTILINE)
 
 
 def test_figures_are_drawn_in_the_colours_of_the_page_alone(page):
@@ -458,7 +504,7 @@ def hostile(tmp_path_factory):
 
 def test_hostile_names_are_text(hostile):
     seen = Reader(hostile.read_bytes("report.html").decode())
-    assert [attrs for tag, attrs in seen.elements if tag == "script"] == [{}], "the page's own"
+    assert own_scripts_alone(seen.elements)
     assert "<b>bold</b>" in seen.text
     assert not [attrs for _, attrs in seen.elements if any(k.startswith("on") for k in attrs)]
     assert not [tag for tag, attrs in seen.elements if tag == "img" and attrs.get("src") == "x"]

@@ -22,11 +22,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REPORT_FILE = "report.html"
+CSV_TABLES = (
+    "populations",
+    "abundances",
+    "transitions",
+    "hidden_transitions",
+    "dwell_times",
+    "meetings",
+    "msd",
+    "diffusion",
+    "hop_rates",
+    "self_check",
+)
+"""Tables behind the numbers of the report, which stand beside it as CSV too."""
 
 
 @one_thread
 def write_report(folder: str | PathLike[str]) -> str:
-    """Write ``report.html`` into a results folder. Computes once.
+    """Write ``report.html`` into a results folder, its figures and tables beside it. Computes once.
+
+    The figures stand in ``report/figures/`` as SVG and PNG, the numbers in ``report/tables/`` as CSV.
 
     Parameters
     ----------
@@ -47,11 +62,19 @@ def write_report(folder: str | PathLike[str]) -> str:
     -----
     Equal results give equal bytes: the page holds the run's times, not its own.
     """
+    from stemkin.report.keeping import FOLDER, files_of, kept_figures
     from stemkin.report.result_files import read_results
 
     store = Store.at(folder)
-    page = report_page(read_results(store))
+    results = read_results(store)
+    with kept_figures() as drawings:
+        page = report_page(results)
     store.write_bytes(page.encode(errors="backslashreplace"), REPORT_FILE)
+    for kind in ("figures", "tables"):
+        store.remove(FOLDER, kind)
+    shown = {name: results.found[name] for name in CSV_TABLES if len(results.found[name])}
+    for place, content in files_of(drawings, shown, results.class_names):
+        store.write_bytes(content, *place)
     log.info("wrote %s (%.1f MB)", store.path(REPORT_FILE), len(page) / 1e6)
     return store.path(REPORT_FILE)
 
@@ -70,6 +93,7 @@ def report_page(results: Results) -> str:
     from stemkin.report.encounters import meetings_section
     from stemkin.report.events import events_section
     from stemkin.report.headline import headline_cards
+    from stemkin.report.keeping import kept_figures, numbers_in_page
     from stemkin.report.learned import learned_section
     from stemkin.report.rates import (
         doubts_of_names,
@@ -80,50 +104,54 @@ def report_page(results: Results) -> str:
     from stemkin.report.training import training_section
 
     run = results.run
-    return str(
-        _template().render(
-            level=provenance.confidence_level(results),
-            status=provenance.run_status(results),
-            title=provenance.run_title(results),
-            experiment=provenance.experiment_facts(results),
-            finished=provenance.moment(run.get("finished") or run.get("created")),
-            problems=provenance.run_problems(results),
-            warnings=provenance.run_warnings(results),
-            doubts=doubts_of_names(results),
-            headline=headline_cards(results),
-            player=player.player_section(results),
-            script=player.page_script(),
-            script_hash=player.script_hash(),
-            events=events_section(results),
-            pictures=gallery.pictures_section(results),
-            classes=gallery.classes_section(results),
-            likeness=neighbourhoods.likeness_section(results),
-            structures=neighbourhoods.structures_section(results),
-            regions=neighbourhoods.regions_section(results),
-            populations=populations.populations_section(results),
-            numbers=populations.numbers_section(results),
-            transitions=transitions_section(results),
-            dwell_times=dwell_times_section(results),
-            meetings=meetings_section(results),
-            diffusion=motion.diffusion_section(results),
-            self_check=self_check_section(results),
-            misleading=misleading_numbers(results),
-            phases=frames.phases_section(results),
-            drift=frames.drift_section(results),
-            training=training_section(results),
-            learned=learned_section(results),
-            provenance=provenance.provenance_section(results),
-            has_nulls=bool(results.nulls),
-            n_movies_unread=results.n_movies_unread,
+    with kept_figures() as drawings:
+        return str(
+            _template().render(
+                level=provenance.confidence_level(results),
+                status=provenance.run_status(results),
+                title=provenance.run_title(results),
+                experiment=provenance.experiment_facts(results),
+                finished=provenance.moment(run.get("finished") or run.get("created")),
+                problems=provenance.run_problems(results),
+                warnings=provenance.run_warnings(results),
+                doubts=doubts_of_names(results),
+                headline=headline_cards(results),
+                player=player.player_section(results),
+                script=player.page_script(),
+                script_hash=player.script_hash(),
+                events=events_section(results),
+                pictures=gallery.pictures_section(results),
+                classes=gallery.classes_section(results),
+                likeness=neighbourhoods.likeness_section(results),
+                structures=neighbourhoods.structures_section(results),
+                regions=neighbourhoods.regions_section(results),
+                populations=populations.populations_section(results),
+                numbers=populations.numbers_section(results),
+                transitions=transitions_section(results),
+                dwell_times=dwell_times_section(results),
+                meetings=meetings_section(results),
+                diffusion=motion.diffusion_section(results),
+                self_check=self_check_section(results),
+                misleading=misleading_numbers(results),
+                phases=frames.phases_section(results),
+                drift=frames.drift_section(results),
+                training=training_section(results),
+                learned=learned_section(results),
+                provenance=provenance.provenance_section(results),
+                has_nulls=bool(results.nulls),
+                n_movies_unread=results.n_movies_unread,
+                figure_numbers=numbers_in_page(
+                    drawings, results.class_names
+                ),  # last: all figures are drawn
+            )
         )
-    )
 
 
 @cache
 def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from stemkin.report.palette import DARK, LIGHT, css_variables
+    from stemkin.report.palette import DARK, LIGHT, LIGHT_ROLES, css_variables
 
     environment = Environment(
         loader=PackageLoader("stemkin.report"),
@@ -132,6 +160,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["light_roles"] = "".join(f"--{k}: {v}; " for k, v in LIGHT_ROLES.items())
     environment.globals["light_classes"] = css_variables(LIGHT)
     environment.globals["dark_classes"] = css_variables(DARK)
     return environment.get_template("report.html.j2")

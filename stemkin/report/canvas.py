@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
+from stemkin.report.keeping import Drawing, keep
 from stemkin.report.palette import ROLES, with_css_variables
 from stemkin.report.words import power_of_ten
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -88,8 +90,8 @@ def new_figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def as_markup(figure: Figure, name: str, says: str) -> Markup:
-    """Return a figure as inline SVG.
+def as_markup(figure: Figure, name: str, says: str, numbers: pd.DataFrame | None = None) -> Markup:
+    """Return a figure as inline SVG, with buttons that save it.
 
     Parameters
     ----------
@@ -99,6 +101,8 @@ def as_markup(figure: Figure, name: str, says: str) -> Markup:
         Keeps its ids apart from other figures'.
     says
         What is read to the blind.
+    numbers
+        What is drawn, with units in the names of columns.
     """
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -106,6 +110,10 @@ def as_markup(figure: Figure, name: str, says: str) -> Markup:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    keep(
+        name,
+        Drawing(re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg), figure, numbers),
+    )
     # Several figures share a page: every id, and every reference to one, bears the figure's name.
     svg = re.sub(r"(\bid=\"|url\(#|href=\"#)", rf"\g<1>{name}-", svg)
     svg = re.sub(r"font-family: [^;\"]*|'DejaVu Sans'[^;\"]*", _inherited_font, svg)
@@ -114,7 +122,20 @@ def as_markup(figure: Figure, name: str, says: str) -> Markup:
     svg = re.sub(r'(<svg [^>]*?) height="[^"]*pt"', r"\1", svg, count=1)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(says)}" ', 1)
     svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
-    return Markup(with_css_variables(svg))  # noqa: S704 - drawn here, of numbers and our own words
+    drawn = Markup(with_css_variables(svg))  # noqa: S704 - drawn here, of numbers and our own words
+    return drawn + _buttons(name, says, has_numbers=numbers is not None)
+
+
+def _buttons(name: str, says: str, *, has_numbers: bool) -> Markup:
+    """Return the buttons that save a figure; the page's script makes the files."""
+    kinds = ["svg", "png"]
+    if has_numbers:
+        kinds.append("csv")
+    button = Markup(
+        '<button type="button" data-save="{}" data-name="{}" aria-label="Save as {}: {}">{}</button>'
+    )
+    buttons = (button.format(kind, name, kind.upper(), says, kind.upper()) for kind in kinds)
+    return Markup('<div class="saves">{}</div>').format(Markup().join(buttons))
 
 
 def _inherited_font(found: re.Match[str]) -> str:

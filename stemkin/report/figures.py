@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from stemkin.report.canvas import (
@@ -26,7 +27,6 @@ from stemkin.report.canvas import (
 from stemkin.report.palette import MATPLOTLIB_MARKS, ROLES, marker_of, stand_in
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 FEW_POINTS = 40
@@ -66,7 +66,7 @@ def populations_figure(means: pd.DataFrame, class_ids: Sequence[int], *, in_fram
         axes.set_ylabel("defects per frame")
         axes.margins(x=0.01)
         says = "Number of defects of each class per frame against time, with 95 % bands"
-        return as_markup(figure, "populations", says)
+        return as_markup(figure, "populations", says, means.drop(columns="bin", errors="ignore"))
 
 
 def drift_figure(
@@ -111,7 +111,8 @@ def drift_figure(
             "Cumulative drift in x and y against time; below it a strip that shows the status of "
             "each frame"
         )
-        return as_markup(figure, name, says)
+        shown = ["frame", "time_s", "status", "shift_y", "shift_x"]
+        return as_markup(figure, name, says, frames[shown])
 
 
 def _draw_statuses(strip: Axes, x: np.ndarray, statuses: Sequence[str], step: float) -> None:
@@ -160,7 +161,7 @@ def phases_figure(fractions: pd.DataFrame, *, in_frames: bool) -> Markup:
         says = (
             "Share of the area that is ordered lattice, disordered lattice and vacuum, against time"
         )
-        return as_markup(figure, "phases", says)
+        return as_markup(figure, "phases", says, fractions)
 
 
 def training_figure(
@@ -182,4 +183,4 @@ def training_figure(
         axes.set_xlabel(x_name)
         axes.set_ylabel("loss")
         says = "Loss of the training and validation frames against training steps"
-        return as_markup(figure, "training", says)
+        return as_markup(figure, "training", says, pd.DataFrame({x_name: list(x), **curves}))

@@ -48,6 +48,30 @@ ROLES = {
 page."""
 
 
+LIGHT_ROLES = {
+    "ink": "#171b20",
+    "muted": "#5c656f",
+    "rule": "#dfe1e0",
+    "paper": "#ffffff",
+    "accent": "#0067a8",
+    "unnamed": "#737b84",
+    "ordered": "#8db8d6",
+    "disordered": "#d98a3d",
+    "vacuum": "#e4e6e6",
+    "ok": "#b9d3c4",
+    "blank": "#2b2f34",
+    "saturated": "#e0a100",
+    "truncated": "#8d62c9",
+    "corrupt": "#c2262d",
+}
+"""Colour of each role but the classes' on paper."""
+
+
+def light_colours() -> dict[str, str]:
+    """Return the colour of every role on paper."""
+    return LIGHT_ROLES | {f"class{i}": colour for i, colour in enumerate(LIGHT)}
+
+
 def role_of(class_id: int) -> str:
     """Return the role of a class.
 

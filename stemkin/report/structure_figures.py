@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from stemkin.report.canvas import DASHED, HALF, WIDE, as_markup, new_figure, style, time_axis
 from stemkin.report.palette import ROLES, stand_in
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 N_MODES = 2
@@ -60,7 +60,7 @@ def structure_figure(atoms: pd.DataFrame, modes: pd.DataFrame, *, name: str) -> 
         says = (
             "Mean positions of the atoms around the defect with 95 % ellipses, and the first modes"
         )
-        return as_markup(figure, name, says)
+        return as_markup(figure, name, says, atoms)
 
 
 def _draw_mode(axes: Axes, atoms: pd.DataFrame, mode: pd.DataFrame, number: int) -> None:
@@ -185,7 +185,8 @@ def ward_figure(linkage: np.ndarray, class_ids: Sequence[int]) -> Markup:
         axes.set_xlabel("class")
         axes.set_ylabel("distance")
         says = "Tree that joins the classes whose mean images are most alike"
-        return as_markup(figure, "ward", says)
+        joins = pd.DataFrame(linkage, columns=["one", "other", "distance", "n_leaves"])
+        return as_markup(figure, "ward", says, joins)
 
 
 def is_dashed(kind: str) -> bool:
@@ -220,7 +221,7 @@ def regions_figure(rows: pd.DataFrame, *, column: str, unit: str, in_frames: boo
         axes.set_xlabel(label)
         axes.set_ylabel(f"area ({unit})")
         says = "Area of the largest holes, disordered areas and turned fragments against time"
-        return as_markup(figure, "regions", says)
+        return as_markup(figure, "regions", says, rows)
 
 
 def _draw_region(axes: Axes, number: str, kind: str, x: np.ndarray, y: np.ndarray) -> None:

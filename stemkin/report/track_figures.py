@@ -57,7 +57,7 @@ def survival_figure(
         axes.set_xlabel(f"time in the class ({unit})")
         axes.set_ylabel("share still there")
         says = "Share of stays that last longer than a time, for each class, with 95 % bands"
-        return as_markup(figure, "survival", says)
+        return as_markup(figure, "survival", says, seen[seen["class_id"].isin(class_ids)])
 
 
 def _one_survival(axes: Axes, class_id: int, rows: pd.DataFrame, mean_s: float) -> None:
@@ -97,7 +97,7 @@ def msd_figure(curves: pd.DataFrame, fits: Mapping[int, tuple[float, float]]) ->
         says = (
             "Mean squared displacement against lag time, with 95 % error bars and the fitted line"
         )
-        return as_markup(figure, "msd", says)
+        return as_markup(figure, "msd", says, curves)
 
 
 def _one_msd(

@@ -1,6 +1,58 @@
 "use strict";
-/* The player of the report: draws kept frames with marks and tracks, and goes to events.
+/* The script of the report: the player with its events, and figures that are saved as files.
    Everything it shows stands in the page; it asks nothing of any network, and makes no HTML. */
+
+/* Figures: saved in the colours of paper, their numbers as the page holds them. */
+(function () {
+  var numbers = JSON.parse(document.getElementById("figure-data").textContent);
+  var paper = getComputedStyle(document.getElementById("paper"));
+  function offer(name, address) {
+    var link = document.createElement("a");
+    link.download = name;
+    link.href = address;
+    document.body.appendChild(link);
+    link.click();
+    link.remove();
+  }
+  function asAddress(kind, text) {
+    var bytes = new TextEncoder().encode(text), raw = "";
+    bytes.forEach(function (one) { raw += String.fromCharCode(one); });
+    return "data:" + kind + ";base64," + btoa(raw);
+  }
+  function svgOf(figure) {
+    var drawn = figure.querySelector("svg").cloneNode(true), box = drawn.viewBox.baseVal;
+    drawn.setAttribute("width", box.width);
+    drawn.setAttribute("height", box.height);
+    drawn.setAttribute("style", "font-family: sans-serif");
+    return new XMLSerializer().serializeToString(drawn).replace(/var\(--([\w-]+)\)/g, function (_, role) {
+      return paper.getPropertyValue("--" + role).trim();
+    });
+  }
+  function savePng(name, svg, width, height) {
+    var image = new Image(), sheet = document.createElement("canvas"), ink = sheet.getContext("2d");
+    image.onload = function () {
+      sheet.width = Math.round(3 * width);
+      sheet.height = Math.round(3 * height);
+      ink.fillStyle = "#fff";
+      ink.fillRect(0, 0, sheet.width, sheet.height);
+      ink.drawImage(image, 0, 0, sheet.width, sheet.height);
+      offer(name, sheet.toDataURL("image/png"));
+    };
+    image.src = asAddress("image/svg+xml", svg);
+  }
+  document.querySelectorAll("[data-save]").forEach(function (button) {
+    var kind = button.dataset.save, name = button.dataset.name;
+    if (kind === "csv" && numbers[name] === undefined) { button.remove(); return; }
+    button.addEventListener("click", function () {
+      var figure = button.closest("figure");
+      if (kind === "csv") { offer(name + ".csv", asAddress("text/csv", numbers[name])); return; }
+      var svg = svgOf(figure), box = figure.querySelector("svg").viewBox.baseVal;
+      if (kind === "svg") { offer(name + ".svg", asAddress("image/svg+xml", svg)); return; }
+      savePng(name + ".png", svg, box.width, box.height);
+    });
+  });
+})();
+
 (function () {
   var holder = document.getElementById("player");
   var source = document.getElementById("player-data");

@@ -1,0 +1,190 @@
+"""Figures to keep: each one that is drawn is saved as SVG and PNG, and its numbers as CSV.
+
+    with kept_figures() as drawings:
+        page = ...             # every figure drawn here is noted
+    for name, content in files_of(drawings):
+        ...                    # report/figures/populations.svg, report/tables/populations.csv, ...
+
+Saved figures wear the colours of paper, whatever the theme of the page.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from stemkin.report.palette import ROLES, light_colours
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FOLDER = "report"
+DOTS_PER_INCH = 200
+NAMED = {"class_id": "class", "from_id": "from", "to_id": "to", "other_id": "other_class"}
+"""Columns with numbers of classes → what the column beside them is called that has their names."""
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""How words begin that a spreadsheet computes."""
+MAX_CSV = 100_000
+"""Letters of a table that the page itself holds; longer ones stand in ``report/tables/`` alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure as it was drawn, in stand-in colours.
+
+    Attributes
+    ----------
+    svg
+        The file.
+    figure
+        What matplotlib draws again as PNG.
+    numbers
+        What is drawn, with units in the names; None where that is a picture.
+    """
+
+    svg: str
+    figure: Figure
+    numbers: pd.DataFrame | None
+
+
+_drawn: ContextVar[dict[str, Drawing] | None] = ContextVar("drawn", default=None)
+
+
+@contextmanager
+def kept_figures() -> Iterator[dict[str, Drawing]]:
+    """Yield a mapping that gets every figure drawn within a ``with`` block, by its name.
+
+    Within another such block it is that one's mapping.
+    """
+    drawings = _drawn.get()
+    if drawings is None:
+        drawings = {}
+    token = _drawn.set(drawings)
+    try:
+        yield drawings
+    finally:
+        _drawn.reset(token)
+
+
+def keep(name: str, drawing: Drawing) -> None:
+    """Note a figure, if anybody wants to keep it."""
+    drawings = _drawn.get()
+    if drawings is not None:
+        drawings[name] = drawing
+
+
+def numbers_in_page(
+    drawings: Mapping[str, Drawing], class_names: Mapping[int, str]
+) -> dict[str, str]:
+    """Return name → CSV of the figures whose numbers the page can hold."""
+    found = {}
+    for name, drawing in drawings.items():
+        if drawing.numbers is not None:
+            csv = as_csv(drawing.numbers, class_names)
+            if len(csv) <= MAX_CSV:
+                found[name] = csv
+    return found
+
+
+def files_of(
+    drawings: Mapping[str, Drawing],
+    tables: Mapping[str, pd.DataFrame],
+    class_names: Mapping[int, str],
+) -> Iterator[tuple[tuple[str, str, str], bytes]]:
+    """Yield place and content of every file that stands beside the report.
+
+    Parameters
+    ----------
+    drawings
+        The figures of the report.
+    tables
+        Small tables behind its numbers, by name.
+    class_names
+        Class number → name, which is added to every row.
+    """
+    for name, drawing in drawings.items():
+        yield (FOLDER, "figures", f"{name}.svg"), saved_svg(drawing.svg).encode()
+        yield (FOLDER, "figures", f"{name}.png"), png_of(drawing.figure)
+        if drawing.numbers is not None:
+            csv = as_csv(drawing.numbers, class_names)
+            yield (FOLDER, "tables", f"figure_{name}.csv"), _encoded(csv)
+    for name, rows in tables.items():
+        yield (FOLDER, "tables", f"{name}.csv"), _encoded(as_csv(rows, class_names))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")
+
+
+def as_csv(rows: pd.DataFrame, class_names: Mapping[int, str]) -> str:
+    """Return a table as CSV (RFC 4180), with the names of classes behind their numbers.
+
+    A word that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    >>> as_csv(pd.DataFrame({"class_id": [0, -1], "n": [3, 4]}), {0: "=V_S"})
+    "class_id,class,n\\r\\n0,'=V_S,3\\r\\n-1,,4\\r\\n"
+    """
+    rows = rows.copy()
+    for column, name in NAMED.items():
+        if column in rows.columns:
+            words = rows[column].map(lambda number: class_names.get(int(number), ""))
+            rows.insert(int(rows.columns.get_loc(column)) + 1, name, words)
+    for column in rows.columns:
+        if not pd.api.types.is_numeric_dtype(rows[column]):
+            rows[column] = rows[column].map(_no_formula)
+    return rows.to_csv(index=False, lineterminator="\r\n")
+
+
+def _no_formula(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in FORMULAS and value:
+        return f"'{value}"
+    return value
+
+
+def saved_svg(svg: str) -> str:
+    """Return a figure in stand-in colours as an SVG file in those of paper."""
+    for role, colour in light_colours().items():
+        svg = svg.replace(ROLES[role], colour)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg
+
+
+def png_of(figure: Figure) -> bytes:
+    """Return a figure in stand-in colours as a PNG file in those of paper, on white."""
+    _recolour(figure)
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
+    )
+    return buffer.getvalue()
+
+
+def _recolour(figure: Figure) -> None:
+    """Give every part of a figure the colour of paper in the place of its stand-in."""
+    from matplotlib.colors import to_rgba
+
+    worn = light_colours()
+    new = {to_rgba(colour)[:3]: to_rgba(worn[role])[:3] for role, colour in ROLES.items()}
+
+    def changed(colours: Any) -> Any:
+        rgba = np.array([to_rgba(colour) for colour in colours])
+        for row in rgba:
+            row[:3] = new.get(tuple(row[:3]), tuple(row[:3]))
+        return rgba
+
+    for part in figure.findobj():
+        for what in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            get, put = getattr(part, f"get_{what}", None), getattr(part, f"set_{what}", None)
+            if get is None or put is None or (what == "color" and hasattr(part, "get_facecolor")):
+                continue
+            value = get()
+            if isinstance(value, np.ndarray) and value.ndim == 2:
+                put(changed(value))
+            elif value is not None and not (isinstance(value, str) and value in ("auto", "none")):
+                put(tuple(changed([value])[0]))
