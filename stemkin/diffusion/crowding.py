@@ -9,7 +9,7 @@ kept. These are the same frames for every partitioning.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -47,11 +47,27 @@ class Crowd:
     class_id: np.ndarray
     y_nm: np.ndarray
     x_nm: np.ndarray
+    _kept: dict[tuple[float, str], tuple[np.ndarray, int, int]] = field(default_factory=dict)
 
     def __add__(self, other: Crowd) -> Crowd:
         """Return the first frames of both."""
         both = (np.concatenate([getattr(one, c) for one in (self, other)]) for c in COLUMNS)
         return Crowd(*both).first()
+
+    def taken(self, hop_length_nm: float, lattice: Lattice) -> tuple[np.ndarray, int, int]:
+        """Return what `taken_directions` says of all frames; kept, for the next class.
+
+        Parameters
+        ----------
+        hop_length_nm, lattice
+            Distance between neighbouring sites, and which lattice they make.
+        """
+        asked = hop_length_nm, lattice
+        if asked not in self._kept:
+            self._kept[asked] = taken_directions(
+                self.y_nm, self.x_nm, hop_length=hop_length_nm, lattice=lattice, frame=self.frame
+            )
+        return self._kept[asked]
 
     def first(self) -> Crowd:
         """Return the rows of the `N_FRAMES` frames that come first."""
@@ -181,15 +197,12 @@ def blocked_share(
     """
     taken, n, n_beside, n_within = [], [], 0, 0
     for one in looks:
-        for frame in np.unique(one.frame[one.class_id == class_id]):
-            here = one.frame == frame
-            around, beside, within = taken_directions(
-                one.y_nm[here], one.x_nm[here], hop_length=hop_length_nm, lattice=lattice
-            )
-            n_beside, n_within = n_beside + beside, n_within + within
-            own = one.class_id[here] == class_id
-            taken.append(int(around[own].sum()))
-            n.append(int(own.sum()))
+        around, beside, within = one.taken(hop_length_nm, lattice)
+        n_beside, n_within = n_beside + beside, n_within + within
+        own = one.class_id == class_id
+        frames, of_frame = np.unique(one.frame[own], return_inverse=True)
+        taken += np.bincount(of_frame, weights=around[own], minlength=len(frames)).tolist()
+        n += np.bincount(of_frame, minlength=len(frames)).tolist()
     if not n or not sum(taken) or n_within > SHARED * n_beside:
         return NOT_LOOKED
     count, looked = np.array(taken, float), DIRECTIONS[lattice] * np.array(n, float)

@@ -42,18 +42,25 @@ WITHIN = 0.5
 
 
 def taken_directions(
-    y: np.ndarray, x: np.ndarray, *, hop_length: float, lattice: Lattice = "triangular"
+    y: np.ndarray,
+    x: np.ndarray,
+    *,
+    hop_length: float,
+    lattice: Lattice = "triangular",
+    frame: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int, int]:
-    """Return how many of its directions are taken, for each defect of a frame.
+    """Return how many of its directions are taken, for each defect.
 
     Parameters
     ----------
     y, x
-        (n,) places of all defects of the frame [length].
+        (n,) places of all defects of a frame, or of several [length].
     hop_length
         The distance between neighbouring sites a [length].
     lattice
         Which one the sites make.
+    frame
+        (n,) in which each defect is; None: all are in one.
 
     Returns
     -------
@@ -64,8 +71,10 @@ def taken_directions(
     if len(y) < 2:
         return taken, 0, 0
     points = np.stack([y, x], axis=1) / hop_length
+    if frame is not None:  # frames lie so far apart that none reaches into the next
+        points = np.column_stack([points, 2 * RINGS[lattice][-1][1] * frame])
     pairs = cKDTree(points).query_pairs(RINGS[lattice][-1][1], output_type="ndarray")
-    apart = np.hypot(*(points[pairs[:, 0]] - points[pairs[:, 1]]).T)
+    apart = np.hypot(*(points[pairs[:, 0], :2] - points[pairs[:, 1], :2]).T)
     for low, high, n in RINGS[lattice]:
         near = pairs[(apart >= low) & (apart < high)]
         taken += n * np.bincount(near.ravel(), minlength=len(y))

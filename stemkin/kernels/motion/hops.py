@@ -215,6 +215,12 @@ def _shares_at_rates(lattice: Lattice) -> np.ndarray:
     return shell_probabilities(RATES[:, None] * GAPS, lattice)
 
 
+@cache
+def _seen_with_error(lattice: Lattice, i: int) -> np.ndarray:
+    """Return the (n_shells, N_BINS) chances to be seen in each bin, at one of `ERRORS`."""
+    return distance_probabilities(float(ERRORS[i]), np.arange(N_BINS), shells(lattice).radius)
+
+
 @dataclass(frozen=True, eq=False)
 class Chances:
     """The likelihood of histograms as a function of x = (ln rate, ln s), on one lattice.
@@ -292,8 +298,9 @@ class Chances:
         """Return the (n_errors, n_rates) loss at each of `ERRORS` and `RATES`."""
         rates = _shares_at_rates(self.lattice)[:, :, : self.n_shells]
         lost = np.empty((len(ERRORS), len(RATES)))
-        for i, s in enumerate(ERRORS):
-            log_chance = np.log(rates @ self.seen_from(float(s)))
+        for i in range(len(ERRORS)):
+            seen_from = _seen_with_error(self.lattice, i)[: self.n_shells, self.bins]
+            log_chance = np.log(rates @ np.ascontiguousarray(seen_from))
             lost[i] = -np.einsum("gb,rgb->r", self.histogram, log_chance)
         return lost
 
