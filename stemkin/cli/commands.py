@@ -349,6 +349,15 @@ def classes_command(
     typer.echo(table.to_string(index=False, float_format="%.2f"))
 
 
+@app.command("status")
+def status_command(results: Annotated[str, typer.Argument(metavar="RESULTS")]) -> None:
+    """Say how a run stands, while it goes on or afterwards: stages, share, time left, failures."""
+    from stemkin.results.status import status_of
+    from stemkin.results.store import Store
+
+    typer.echo(status_of(Store.at(results)).describe())
+
+
 @app.command("config")
 def config_command() -> None:
     """Print all settings with what each means: a file to change and to give to --config."""

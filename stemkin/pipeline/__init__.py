@@ -14,8 +14,8 @@ it done.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from stemkin.pipeline.readiness import check_ready
 from stemkin.pipeline.self_check import check_oneself
 from stemkin.pipeline.sensitivity import say_what_was_learned
 from stemkin.pipeline.tracks import link_movies
+from stemkin.pipeline.watching import NotedWatch
 from stemkin.progress import Unwatched, Watch
 from stemkin.report import write_report
 from stemkin.results.journal import Journal
@@ -60,6 +61,8 @@ __all__ = [
     "run",
 ]
 
+BEFORE_PIXELS = ("learn", "crystals")
+"""The stages before the search of all frames."""
 AFTER_PIXELS = ("link", "kinetics", "report")
 """The stages that follow the search of all frames."""
 MEMORY_TOLERANCE = 1.1
@@ -121,7 +124,7 @@ def run(
         If the results folder cannot be written any more, a store does not answer, or the scheduler
         is gone; what is done is kept.
     """
-    config, watch, edits = config or RunConfig(), watch or Unwatched(), _said(classes)
+    config, edits = config or RunConfig(), _said(classes)
     store, stages = Store.at(out), _stages_until(until)
     found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config, results=out)
     client = active_client()
@@ -136,18 +139,21 @@ def run(
         )
         journal.content["movies"] = found.listing()
         journal.save()  # before any other file: by it a results folder is known
+        noted = NotedWatch(watch or Unwatched(), journal)
+        noted.begin((*BEFORE_PIXELS, "detect", *_parts_of(stages)))
+        noted.fail(len(found.problems))
         stack.enter_context(logged(store, client))
         if performance_report:
             stack.enter_context(performance_reported(store, client))
         found.remember(store)
-        with journal.stage("learn") as record:
+        with journal.stage("learn") as record, _in_one(noted, "learn"):
             given = None if model is None else Path(fspath(model))
             model_print = settle_model(found.movies, store, config, given, record)
             journal.content["warnings"] += record["warnings"]
         settle_edits(store, edits)
         with journal.stage("crystals") as record:
             crystals = find_crystals(
-                found.movies, store, config.run.retries, journal, record, watch
+                found.movies, store, config.run.retries, journal, record, noted
             )
         say_doubts(found.movies, record["lattice_px"], config.learn.material, journal)
         say_what_was_learned(found.movies, store, crystals, journal, material=config.learn.material)
@@ -162,13 +168,13 @@ def run(
                 crystals,
                 journal,
                 record,
-                watch,
+                noted,
                 completions,
             )
             judge_memory(record, journal)
             if completions is not None and completions.linked:
                 record["linking_peak_memory_mib"] = round(completions.peak_memory_mib, 1)
-        return _tables_and_report(store, journal, config, stages, watch, found, completions)
+        return _tables_and_report(store, journal, config, stages, noted, found, completions)
 
 
 def judge_memory(record: Mapping[str, Any], journal: Journal) -> None:
@@ -208,7 +214,9 @@ def resume(
         settings = config or RunConfig.from_dict(journal.content["config"])
         journal.content["config"] = settings.model_dump(mode="json")
         settle_edits(store, edits)
-        return _tables_and_report(store, journal, settings, stages, watch or Unwatched(), None)
+        noted = NotedWatch(watch or Unwatched(), journal)
+        noted.begin(_parts_of(stages))
+        return _tables_and_report(store, journal, settings, stages, noted, None)
 
 
 def _tables_and_report(
@@ -216,7 +224,7 @@ def _tables_and_report(
     journal: Journal,
     config: RunConfig,
     stages: Sequence[str],
-    watch: Watch,
+    watch: NotedWatch,
     found: Inputs | None,
     completions: Completions | None = None,
 ) -> RunOutcome:
@@ -232,9 +240,9 @@ def _tables_and_report(
         with journal.stage("link") as record:
             link_movies(store, journal, config, record, watch, linked)
     if "kinetics" in stages:
-        with journal.stage("kinetics") as record:
+        with journal.stage("kinetics") as record, _in_one(watch, "kinetics"):
             compute_kinetics(store, journal, config, record)
-        with journal.stage("self_check") as record:
+        with journal.stage("self_check") as record, _in_one(watch, "self_check"):
             check_oneself(store, journal, config, record)
     if "link" in stages or "kinetics" in stages:
         store.remove(SO_FAR)
@@ -245,9 +253,24 @@ def _tables_and_report(
     journal.finish(code)
     report = None
     if "report" in stages:
-        with journal.stage("report"):
+        with journal.stage("report"), _in_one(watch, "report"):
             report = str(write_report(store.root))
+    watch.end()
     return RunOutcome(store.root, code, problems, report, journal.content["blocks"])
+
+
+def _parts_of(stages: Sequence[str]) -> tuple[str, ...]:
+    """Return what the stages after the pixels consist of, as the watch is told of it."""
+    parts = {"kinetics": ("kinetics", "self_check")}
+    return ("name", "phases", *(part for stage in stages for part in parts.get(stage, (stage,))))
+
+
+@contextmanager
+def _in_one(watch: Watch, name: str) -> Iterator[None]:
+    """Tell the watch of a stage that is done in one step."""
+    watch.stage(name, 1)
+    yield
+    watch.advance()
 
 
 def _stages_until(last: str | None) -> Sequence[str]:

@@ -104,6 +104,8 @@ def run_pixel_pass(
             # a block that failed counts as searched too: its movie goes on, with a gap in time
             block = outcome.item.block
             at_once = _is_one_of_first_failures(outcome, store, blocks["failed"], seen)
+            if outcome.error is not None:
+                watch.fail()
             if completions is not None:
                 further.extend(completions.searched(outcome.item.movie, block))
             watch.advance(block.stop - block.start, seen.note())

@@ -17,6 +17,7 @@ from stemkin.kernels.crystal.reference import Reference
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
 from stemkin.pipeline.opening import Inputs, open_inputs
+from stemkin.progress import in_words
 from stemkin.references import reference_crystal
 
 WORKER_BASE_MIB = 490.0
@@ -90,7 +91,7 @@ class RunPlan:
             lines += [
                 f"to write: about {_bytes(self.bytes_to_write)} ({sample.detections_per_frame:.0f} "
                 "detections per frame)",
-                f"time: about {_duration(self.seconds)} on {self.workers} workers of this "
+                f"time: about {in_words(self.seconds)} on {self.workers} workers of this "
                 "machine's kind"
                 f" ({1e3 * sample.read_s_per_frame:.1f} ms to read and "
                 f"{1e3 * sample.search_s_per_frame:.1f} ms to search a frame,"
@@ -205,18 +206,3 @@ def _bytes(n: float) -> str:
         if n >= unit:
             return f"{n / unit:.2f} {name}"
     return f"{n / 2**20:.2f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration as people say it.
-
-    >>> _duration(42), _duration(7200), _duration(1e6)
-    ('42 s', '2.0 h', '11.6 days')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 172_800:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86_400:.1f} days"

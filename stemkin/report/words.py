@@ -9,6 +9,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from stemkin.progress import in_words
+
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SUBSCRIPT = re.compile(r"\b([A-Z][a-z]?)_([A-Z][a-z]?\d*|ad)(?![A-Za-z0-9])")
 
@@ -186,19 +188,15 @@ def plain(value: Any, digits: int = 4) -> str:
 def duration(value: Any) -> str:
     """Return a duration in the unit that suits it.
 
-    >>> duration(0.42), duration(75), duration(7300)
-    ('0.42 s', '1 min 15 s', '2 h 2 min')
+    >>> duration(0.42), duration(75), duration(119.7), duration(7300)
+    ('0.42 s', '1 min 15 s', '2 min 0 s', '2 h 2 min')
     """
     number = float(value)
     if not math.isfinite(number):
         return "–"
     if number < 10:
         return f"{number:.2g} s"
-    if number < 60:
-        return f"{number:.0f} s"
-    if number < 3600:
-        return f"{int(number // 60)} min {number % 60:.0f} s"
-    return f"{int(number // 3600)} h {number % 3600 / 60:.0f} min"
+    return in_words(number)
 
 
 def number_of(n: int, one: str, many: str | None = None) -> str:

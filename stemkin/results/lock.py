@@ -120,6 +120,24 @@ def _check_gone(holder: str, store: Store) -> None:
     )
 
 
+def writer_of(store: Store) -> tuple[str, bool]:
+    """Return who signed the lock of a folder, and whether that run may still be there.
+
+    Parameters
+    ----------
+    store
+        The results folder.
+
+    Returns
+    -------
+    The signature ("" where there is no lock), and False where its process is known to be gone.
+    """
+    if not store.exists(LOCK_FILE):
+        return "", False
+    holder = store.read_bytes(LOCK_FILE).decode(errors="replace")
+    return holder, not _is_gone(holder)
+
+
 def _signature() -> str:
     """Return who this process is, in six words."""
     import psutil
