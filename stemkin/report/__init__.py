@@ -101,7 +101,9 @@ def report_page(results: Results) -> str:
         transitions_section,
     )
     from stemkin.report.self_check import misleading_numbers, self_check_section
+    from stemkin.report.state_graph import graph_section
     from stemkin.report.training import training_section
+    from stemkin.report.wandering import wandering_section
 
     run = results.run
     with kept_figures() as drawings:
@@ -134,6 +136,8 @@ def report_page(results: Results) -> str:
                 self_check=self_check_section(results),
                 misleading=misleading_numbers(results),
                 phases=frames.phases_section(results),
+                graph=graph_section(results),
+                wandering=wandering_section(results),
                 drift=frames.drift_section(results),
                 training=training_section(results),
                 learned=learned_section(results),

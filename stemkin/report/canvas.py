@@ -1,7 +1,8 @@
 """What all figures share: style, margins, axes of time, ticks, and the way from matplotlib to SVG.
 
 Figures are drawn in stand-in colours that the page turns into those of its theme. They hold no
-words from outside (names of movies or classes stand in the page around them), only axes with units.
+words from outside (names of movies or classes stand in the page around them), only axes with units;
+the graph of states alone bears names of classes, in letters that its font has.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def as_markup(figure: Figure, name: str, says: str, numbers: pd.DataFrame | None
     svg = re.sub(r'(<svg [^>]*?) width="[^"]*pt"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg [^>]*?) height="[^"]*pt"', r"\1", svg, count=1)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(says)}" ', 1)
-    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r"<[^>]*>", _with_short_numbers, svg)
     drawn = Markup(with_css_variables(svg))  # noqa: S704 - drawn here, of numbers and our own words
     return drawn + _buttons(name, says, has_numbers=numbers is not None)
 
@@ -136,6 +137,11 @@ def _buttons(name: str, says: str, *, has_numbers: bool) -> Markup:
     )
     buttons = (button.format(kind, name, kind.upper(), says, kind.upper()) for kind in kinds)
     return Markup('<div class="saves">{}</div>').format(Markup().join(buttons))
+
+
+def _with_short_numbers(tag: re.Match[str]) -> str:
+    """Return a tag with two decimals in its coordinates; words between tags stay as they are."""
+    return re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0])
 
 
 def _inherited_font(found: re.Match[str]) -> str:
