@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from stemkin import tables
+from stemkin import network, tables
 from stemkin.detection import detect
 from stemkin.detection.detectors import Detector
 from stemkin.kernels.common.matching import match_points
@@ -17,15 +17,7 @@ from stemkin.kernels.crystal.peaks import threshold_for
 from stemkin.kernels.crystal.residual import remove_crystal
 from stemkin.learning import Model, learn
 from stemkin.movie import Movie
-from stemkin.network import (
-    NetworkDetector,
-    Weights,
-    labels,
-    learn_network,
-    learn_paper_network,
-    load_network,
-    scenes,
-)
+from stemkin.network import NetworkDetector, Weights, labels, load_network, scenes
 from stemkin.network.calibration import calibrate, logit_of, snr_of, summits
 from stemkin.network.decoding import components, places
 from stemkin.network.specimen import Specimen, measure, typical
@@ -33,15 +25,13 @@ from stemkin.network.targets import target_of
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows
 
-torch = pytest.importorskip("torch")
 
-from stemkin.network.inference import maps_of  # noqa: E402 - these import torch
-from stemkin.network.nets import LocalNet  # noqa: E402
-from stemkin.network.training import PaperRecipe, TrainingRecipe  # noqa: E402
-
-TINY = TrainingRecipe(
-    steps=6, batch=2, size=64, width=8, dilations=(1, 2), check=3, n_validation=1, n_perfect=12
-)
+def tiny_recipe():
+    """Hardly any learning. Training imports torch, which takes seconds: when a test runs, not when
+    tests are looked for."""
+    return network.TrainingRecipe(
+        steps=6, batch=2, size=64, width=8, dilations=(1, 2), check=3, n_validation=1, n_perfect=12
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +55,23 @@ def specimen(frames):
 def tiny(frames):
     """A net that has hardly learned anything: it finds something, which is enough to ask what that
     depends on."""
-    return replace(learn_network(list(frames[:5]), recipe=TINY, seed=3), snr=2.5)
+    return replace(network.learn_network(list(frames[:5]), recipe=tiny_recipe(), seed=3), snr=2.5)
 
 
 @pytest.fixture(scope="module")
 def able(frames):
     """A net that has learned for some seconds."""
-    recipe = TrainingRecipe(
+    recipe = network.TrainingRecipe(
         steps=150, batch=8, size=96, width=16, rate=4e-3, check=50, n_validation=2, n_perfect=40
     )
-    return learn_network(list(frames[:5]), recipe=recipe, seed=0)
+    return network.learn_network(list(frames[:5]), recipe=recipe, seed=0)
 
 
 def random_net(**settings):
+    import torch
+
+    from stemkin.network.nets import LocalNet
+
     torch.manual_seed(0)
     net = LocalNet(1, 8, (1, 2))
     arrays = {name: value.numpy() for name, value in net.state_dict().items()}
@@ -123,7 +117,7 @@ def test_a_frame_without_a_lattice_has_no_labels_and_no_network():
     with pytest.raises(
         ValueError, match=r'no lattice was found in 2 frames, .* use detector="fourier"'
     ):
-        learn_network(list(noise), recipe=TINY)
+        network.learn_network(list(noise), recipe=tiny_recipe())
 
 
 def test_a_specimen_is_what_was_simulated(specimen, movie):
@@ -187,9 +181,9 @@ def test_targets_mark_the_cell_of_a_defect_and_point_to_it():
 
 
 def test_equal_seeds_give_equal_weights(frames, tiny):
-    again = learn_network(list(frames[:5]), recipe=TINY, seed=3)
+    again = network.learn_network(list(frames[:5]), recipe=tiny_recipe(), seed=3)
     assert again.weights == tiny.weights
-    other = learn_network(list(frames[:5]), recipe=TINY, seed=4)
+    other = network.learn_network(list(frames[:5]), recipe=tiny_recipe(), seed=4)
     assert other.weights != tiny.weights
 
 
@@ -202,8 +196,8 @@ def test_the_record_says_how_it_was_learned(tiny):
 
 
 def test_training_stops_when_it_gets_no_better(frames):
-    recipe = replace(TINY, steps=40, rate=1e-12, check=2, patience=2)
-    curve = learn_network(list(frames[:2]), recipe=recipe).weights.record["curve"]
+    recipe = replace(tiny_recipe(), steps=40, rate=1e-12, check=2, patience=2)
+    curve = network.learn_network(list(frames[:2]), recipe=recipe).weights.record["curve"]
     assert len(curve["step"]) < 20
 
 
@@ -281,6 +275,9 @@ def test_signal_to_noise_and_logit_undo_each_other():
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_tiles_give_what_the_whole_frame_gives(bf16):
+    from stemkin.network.inference import maps_of
+    from stemkin.network.nets import LocalNet
+
     frame = np.random.default_rng(1).standard_normal((150, 171)).astype(np.float32)
     weights = random_net(bf16=bf16)
     (whole,) = maps_of(weights, [frame], device="cpu")
@@ -398,7 +395,7 @@ def test_a_model_keeps_its_network(tiny, movie, tmp_path):
 def test_learn_knows_detectors_by_name(movie, monkeypatch):
     from stemkin.network import learning
 
-    monkeypatch.setattr(learning, "TrainingRecipe", lambda: TINY)
+    monkeypatch.setattr(learning, "TrainingRecipe", tiny_recipe)
     model = learn(movie, n_frames=2, detector="network", seed=2)
     assert isinstance(model.detector, NetworkDetector)
     assert model.detector.weights.record["seed"] == 2
@@ -431,11 +428,11 @@ def test_the_papers_components_are_sure_and_neither_small_nor_large():
 
 
 def test_the_papers_net_learns_from_one_frame(frames, tmp_path):
-    recipe = PaperRecipe(window_px=64, stride_px=40, batch=4, epochs=2)
-    detector = learn_paper_network(frames[0], spacing_px=10.5, recipe=recipe, seed=1)
+    recipe = network.PaperRecipe(window_px=64, stride_px=40, batch=4, epochs=2)
+    detector = network.learn_paper_network(frames[0], spacing_px=10.5, recipe=recipe, seed=1)
     assert (
         detector.weights
-        == learn_paper_network(frames[0], spacing_px=10.5, recipe=recipe, seed=1).weights
+        == network.learn_paper_network(frames[0], spacing_px=10.5, recipe=recipe, seed=1).weights
     )
     curve = detector.weights.record["curve"]["training"]
     assert curve[1] < curve[0]
@@ -446,6 +443,8 @@ def test_the_papers_net_learns_from_one_frame(frames, tmp_path):
 
 @pytest.mark.gpu
 def test_a_gpu_gives_what_the_cpu_gives(able, frames):
+    import torch
+
     if not torch.cuda.is_available():
         pytest.skip("torch finds no GPU")
     exact = replace(able, weights=replace(able.weights, bf16=False))
@@ -457,6 +456,8 @@ def test_a_gpu_gives_what_the_cpu_gives(able, frames):
 
 @pytest.mark.gpu
 def test_a_gpu_out_of_memory_halves_the_batch(able, frames, monkeypatch, caplog):
+    import torch
+
     if not torch.cuda.is_available():
         pytest.skip("torch finds no GPU")
     _halves_the_batch(able, frames, monkeypatch, caplog, "cuda")
@@ -464,6 +465,8 @@ def test_a_gpu_out_of_memory_halves_the_batch(able, frames, monkeypatch, caplog)
 
 def test_out_of_memory_halves_the_batch(able, frames, monkeypatch, caplog):
     """On the CPU, with a memory that holds two frames."""
+    import torch
+
     from stemkin.network import inference
 
     monkeypatch.setattr(inference, "_where", lambda device: torch.device("cpu"))
@@ -476,6 +479,8 @@ def test_out_of_memory_halves_the_batch(able, frames, monkeypatch, caplog):
 
 
 def _halves_the_batch(able, frames, monkeypatch, caplog, device):
+    import torch
+
     from stemkin.network import inference
 
     wanted = able.find(frames[:1])
