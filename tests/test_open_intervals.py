@@ -68,5 +68,5 @@ def test_movies_in_which_nothing_moves_are_pooled_to_nothing():
 def test_an_infinite_rate_is_written_as_such():
     quantity = Quantity(math.inf, 3.1, math.inf, "per s")
     assert quantity.text == "∞"
-    assert quantity.interval == "3.10 to ∞"
+    assert quantity.interval == "at least 3.10"
     assert Quantity(math.nan).text == "not measured"

@@ -807,6 +807,40 @@ def test_every_value_lies_on_its_scale(values):
     assert 2 <= len(scale.ticks()) <= 9
 
 
+def test_a_scale_is_that_of_the_leading_values_and_what_lies_beyond_ends_in_an_arrow(small):
+    scale = scale_for([Quantity(1.0, 0.5, 2.0), Quantity(3.0, 0.0, 1e6)], [Quantity(500.0)])
+    assert scale.high < 4
+    assert scale.goes_on_above(1e6)
+    assert not scale.goes_on_above(2.0)
+    assert scale_for([Quantity(0.0, 0.0, 0.01)]).high > 0.01, "only an interval is above zero"
+    wide = small.read_table("transitions.parquet")
+    wide.loc[(wide["from_id"] == 0) & (wide["to_id"] == 1), "rate_high"] = np.inf
+    small.write_table(wide, "x", "transitions.parquet")
+    page = report_page(read_results(small))
+    assert "Arrows: the interval goes on beyond the scale." in page
+    assert 'd="M0-4 7 0 0 4Z"' in page
+    assert "at least 0.0" in page
+    assert "∞ ×" not in page
+
+
+def test_an_interval_without_any_bound_bears_no_power_of_ten():
+    unbounded = Quantity(3e-10, 0.0, np.inf, "nm²/s")
+    assert (unbounded.interval, unbounded.interval_times) == ("not bounded", "")
+    assert Quantity(3e-10, 1e-10, np.inf).interval_times == "× 10<sup>−10</sup>"
+
+
+def test_methods_say_what_this_run_did_and_cite_it(page):
+    text = Reader(page).text
+    assert (
+        "3 movies (300 frames, 30 pm per pixel, 2.25 s per frame) were analysed with stemkin 0.1.0."
+        in text
+    )
+    assert "gaps of up to 2 frames closed" in text
+    assert "by covariance estimator [Vestergaard2014], maximum likelihood [Berglund2010]." in text
+    assert "@article{Jaqaman2008, author = {Jaqaman" in text
+    assert "Baum1966" not in text, "names were not corrected here"
+
+
 def test_a_logarithmic_scale_is_for_positive_values_that_are_far_apart():
     assert scale_for([Quantity(1e-5), Quantity(1e-3)]).logarithmic
     assert not scale_for([Quantity(1e-4), Quantity(1e-3)]).logarithmic

@@ -95,6 +95,7 @@ def report_page(results: Results) -> str:
     from stemkin.report.headline import headline_cards
     from stemkin.report.keeping import kept_figures, numbers_in_page
     from stemkin.report.learned import learned_section
+    from stemkin.report.methods import methods_section
     from stemkin.report.rates import (
         doubts_of_names,
         dwell_times_section,
@@ -141,6 +142,7 @@ def report_page(results: Results) -> str:
                 drift=frames.drift_section(results),
                 training=training_section(results),
                 learned=learned_section(results),
+                methods=methods_section(results),
                 provenance=provenance.provenance_section(results),
                 has_nulls=bool(results.nulls),
                 n_movies_unread=results.n_movies_unread,

@@ -12,6 +12,8 @@ from stemkin.report.words import Quantity, plain, power_markup, power_of_ten
 
 FAR_APART = 30
 """Values whose ratio is larger than this are drawn on a logarithmic scale."""
+FAR_OUT = 10
+"""What lies so many times farther out than the largest value is not drawn to its end."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,17 @@ class AxisScale:
             part = (value - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, part)), 2)
 
-    def cuts(self, value: float) -> bool:
-        """Tell whether `value` lies beyond the row."""
-        return not self.low <= value <= self.high
+    def goes_on_above(self, end: float) -> bool:
+        """Tell whether an interval with this upper `end` goes on beyond the row."""
+        return end > self.high * (1 + 1e-9)
+
+    def goes_on_below(self, end: float) -> bool:
+        """Tell whether an interval with this lower `end` goes on beyond the row.
+
+        >>> AxisScale(0.01, 1, logarithmic=True).goes_on_below(0.0)
+        True
+        """
+        return end < self.low - 1e-9 * abs(self.low)
 
     def ticks(self, exponent: int = 0) -> list[tuple[float, str]]:
         """Return place and label of a few round values; labels are in units of 10^`exponent`."""
@@ -70,20 +80,23 @@ def _round_step(length: float) -> float:
 
 
 def scale_for(leading: Iterable[Quantity], others: Iterable[Quantity] = ()) -> AxisScale:
-    """Return a scale that holds all quantities.
+    """Return a scale for the `leading` quantities; wide intervals and `others` may lie beyond it.
 
-    It is logarithmic where most of the `leading` ones are positive and far apart: zero, what is
-    negative, and what is a million times less than the largest then lie at the left edge.
+    All leading values lie on it, and the ends of their intervals as far as `FAR_OUT` times the
+    largest value. It is logarithmic where most of the values are positive and far apart: zero, what
+    is negative, and what is a million times less than the largest then lie at the left edge.
     """
     known = [q for q in leading if q.is_known]
-    ends = [end for q in (*known, *others) for end in (q.value, q.low, q.high)]
-    values = [end for end in ends if math.isfinite(end)]
+    values = [q.value for q in known]
     if not values:
         return AxisScale(0.0, 1.0)
-    positive = [q.value for q in known if q.value > 0]
+    reach = FAR_OUT * max(abs(value) for value in values)
+    ends = [end for q in (*known, *others) for end in (q.value, q.low, q.high)]
+    near = [end for end in ends if math.isfinite(end) and (abs(end) <= reach or reach == 0)]
+    positive = [value for value in values if value > 0]
     if 2 * len(positive) > len(known) and max(positive) > FAR_APART * min(positive):
-        return _logarithmic_scale(values, positive)
-    low, high = min(0.0, *values), max(0.0, *values)
+        return _logarithmic_scale([*values, *near], positive)
+    low, high = min(0.0, *values, *near), max(0.0, *values, *near)
     margin = 0.04 * ((high - low) or 1.0)
     if low < 0:
         return AxisScale(low - margin, high + margin)
@@ -96,7 +109,7 @@ def _logarithmic_scale(values: Sequence[float], positive: Sequence[float]) -> Ax
     smallest = min(v for v in values if v > 0)
     low = max(smallest, min(positive) / FAR_APART, 1e-6 * largest)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(largest))
-    return AxisScale(10.0**first, 10.0**last, logarithmic=True)
+    return AxisScale(10.0**first, 10.0 ** max(last, first + 1), logarithmic=True)
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,14 @@ class IntervalTable:
     def has_nulls(self) -> bool:
         """Tell whether any row has a null control."""
         return any(row.null is not None for row in self.rows)
+
+    @property
+    def has_arrows(self) -> bool:
+        """Tell whether an interval goes on beyond the scale."""
+        known = [quantity for quantity in _quantities(self.rows) if quantity.is_known]
+        return any(
+            self.scale.goes_on_above(q.high) or self.scale.goes_on_below(q.low) for q in known
+        )
 
     @property
     def has_edge(self) -> bool:

@@ -92,14 +92,34 @@ class Quantity:
 
     @property
     def interval(self) -> str:
-        """Both ends, empty where not known.
+        """Both ends, one where the other is open, empty where not known.
 
         >>> Quantity(8.64e-4, 5.2e-4, 12.1e-4).interval
         '5.2 to 12.1'
+        >>> Quantity(3e-10, 0, math.inf).interval, Quantity(3.0, 2.0, math.inf).interval
+        ('not bounded', 'at least 2.00')
         """
         if math.isnan(self.low) or math.isnan(self.high):
             return ""
+        if self.is_unbounded:
+            return "not bounded"
+        if math.isinf(self.high):
+            return f"at least {self.digits(self.low)}"
+        if math.isinf(self.low):
+            return f"at most {self.digits(self.high)}"
         return f"{self.digits(self.low)} to {self.digits(self.high)}"
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Tell whether the data bound the quantity neither below (but by zero) nor above."""
+        return self.high == math.inf and self.low <= 0
+
+    @property
+    def interval_times(self) -> Markup:
+        """The power of ten that belongs to the ends of the interval, empty where they have none."""
+        if not self.interval or self.is_unbounded:
+            return Markup("")
+        return self.times
 
     @property
     def power(self) -> Markup:
