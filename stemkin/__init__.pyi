@@ -68,8 +68,12 @@ from stemkin.scoring import score as score
 from stemkin.selfcheck.planning import plan as plan
 from stemkin.simulation import simulate_archive as simulate_archive
 from stemkin.simulation import simulate_movie as simulate_movie
+from stemkin.simulation import simulate_traces as simulate_traces
 from stemkin.simulation import truth_of as truth_of
 from stemkin.structures import crystallography as crystallography
 
 __version__: str
 __all__: list[str]
+from stemkin.sites import hopping as hopping
+from stemkin.sites import lattice_correlation as lattice_correlation
+from stemkin.traces import SiteTraces as SiteTraces

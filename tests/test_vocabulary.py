@@ -42,7 +42,7 @@ NEEDED = {
 
 OF_MOVIES = {
     "Archive", "connect", "convert", "describe", "detect", "FourierDetector", "learn", "Movie", "NetworkDetector",
-    "open_archive", "open_movie", "open_results", "phases", "plan", "read_detections", "read_frames", "read_table", "read_tracks", "run", "RunConfig", "simulate_archive", "simulate_movie",
+    "open_archive", "open_movie", "open_results", "phases", "plan", "read_detections", "read_frames", "read_table", "read_tracks", "run", "RunConfig", "simulate_archive", "simulate_movie", "simulate_traces",
 }  # fmt: skip
 """Names that begin with pixels, files or settings, and take no table."""
 
@@ -52,12 +52,16 @@ OF_ANSWERS = {
 }  # fmt: skip
 """Verbs that go on from the answer of another."""
 
+OF_TRACES = {"lattice_correlation", "hopping"}
+"""Verbs of the signals of sites, and of what follows from them."""
+
 NO_VERBS = {
     "answers",
     "Bins",
     "GaussianMixture",
     "Model",
     "Question",
+    "SiteTraces",
     "StoppedError",
     "cluster",
     "score",
@@ -77,7 +81,9 @@ NO_CLASSES = {"shuffled", "complexes"}
 NO_FRAMES = {"crystallography"}
 """Verbs that do not look at frames."""
 
-OF_TABLES = sorted(set(sk.__all__) - OF_MOVIES - OF_ANSWERS - NO_VERBS - FOREIGN - INTO_OTHERS)
+OF_TABLES = sorted(
+    set(sk.__all__) - OF_MOVIES - OF_ANSWERS - OF_TRACES - NO_VERBS - FOREIGN - INTO_OTHERS
+)
 
 
 @pytest.fixture
@@ -151,6 +157,7 @@ def test_every_public_name_is_a_verb_of_tables_or_stands_in_a_list():
         *OF_TABLES,
         *OF_MOVIES,
         *OF_ANSWERS,
+        *OF_TRACES,
         *NO_VERBS,
         *FOREIGN,
         *INTO_OTHERS,

@@ -27,6 +27,7 @@ identities end. A frame is a snapshot at its start.
 
 **Tables without frames.** `simulate_tracks` makes tables of tracks alone (`track_tables`), some
 thousand times faster, for worlds in which defects do not meet: what is repeated hundreds of times.
+`simulate_traces` makes signals of sites alone (`site_signals`), with the same kinetics as movies.
 
 **Traps.** `simulate_movie("paper")` for more than 500 frames has several areas; ask for
 ``area_frames=n_frames`` to have one. Dopants keep 2.7 lattice constants apart. The mean count of a
@@ -40,6 +41,7 @@ from stemkin.simulation.presets import PRESETS
 from stemkin.simulation.reader import SimulatedReader, expected_image
 from stemkin.simulation.sections import Damage, DefectKinetics, Instrument, Optics
 from stemkin.simulation.settings import Settings
+from stemkin.simulation.site_signals import SimulatedTraces, TraceHaze, simulate_traces
 from stemkin.simulation.track_tables import SimulatedTracks, simulate_tracks
 from stemkin.simulation.track_worlds import TrackWorld
 from stemkin.simulation.truth import Truth, truth_of
@@ -57,13 +59,16 @@ __all__ = [
     "Optics",
     "Settings",
     "SimulatedReader",
+    "SimulatedTraces",
     "SimulatedTracks",
+    "TraceHaze",
     "TrackWorld",
     "Truth",
     "draw_world",
     "expected_image",
     "simulate_archive",
     "simulate_movie",
+    "simulate_traces",
     "simulate_tracks",
     "truth_of",
     "write_simulation",
