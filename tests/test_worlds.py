@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stemkin.kernels.crystal.rendering import Probe
 from stemkin.materials import MATERIALS
 from stemkin.simulation import (
     PRESETS,
@@ -192,6 +193,33 @@ def test_an_off_site_dopant_is_where_the_truth_says_and_its_vacancy_at_its_site(
     partners = on.partners_between(0, 6).merge(off.partners_between(0, 6), on=same)
     assert len(partners)
     assert np.allclose(partners[["y_x", "x_x"]], partners[["y_y", "x_y"]])
+
+
+def test_lobes_to_one_side_move_where_an_atom_is_seen():
+    upright = Probe(2.0, lobes=((0.1, 1.0, 0.0), (0.1, -1.0, 0.0)))
+    assert upright.offset == pytest.approx([0, 0], abs=1e-12)
+    assert Probe(2.0).offset.tolist() == [0.0, 0.0]
+    coma = Probe(2.0, lobes=((0.1, 0.0, 2.5),))
+    y, x = np.mgrid[-15:16:0.1, -15:16:0.1]
+    # seen through a filter as wide as itself, the core is wider by sqrt(2)
+    seen = Probe(2.0 * np.sqrt(2), lobes=coma.lobes).profile(y, x)
+    best = np.unravel_index(seen.argmax(), seen.shape)
+    assert coma.offset == pytest.approx([y[best], x[best]], abs=0.06)
+
+
+@pytest.mark.parametrize("fault", [{"afterglow": 0.1}, {"lobes": ((0.08, 0.02, -0.05),)}])
+def test_all_atoms_are_true_where_aberrations_and_afterglow_show_them(fault):
+    """The frames of two movies that differ in nothing else lie apart as their truths do."""
+    own, other = a_movie(), a_movie(**fault)
+    tables = [truth_of(movie).defects[["y", "x"]].to_numpy() for movie in (own, other)]
+    told = np.median(tables[1] - tables[0], axis=0)
+    assert np.hypot(*told) > 0.05
+    first, then = (movie.reader.read(0, 6).astype(float) for movie in (own, other))
+    slopes = np.stack([part.ravel() for part in np.gradient(first, axis=(1, 2))])
+    # what is moved by u loses u . grad; a blurred image also loses some of its height
+    bases = np.concatenate([slopes, [(first - first.mean()).ravel()]])
+    lost = np.linalg.lstsq(bases.T, (first - then).ravel(), rcond=None)[0][:2]
+    assert lost == pytest.approx(told, abs=0.03)
 
 
 def test_seen_at_undoes_the_scan():

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from stemkin.materials import COMPLEX, DOPANT, DOUBLE_VACANCY, VACANCY
+from stemkin.simulation.columns import probe_of
 from stemkin.simulation.crystal import BOND, crystal_of
 from stemkin.simulation.damage import fate_of, has_damage
 from stemkin.simulation.drift import shifts_px
@@ -113,13 +114,24 @@ def _place(
     off = _off_site(settings, found)
     found["off_y"], found["off_x"] = off.T
     found["sample_y"], found["sample_x"] = (sample + off).T
-    found["y"], found["x"] = seen_at(settings, sample + off + shift).T
+    found["y"], found["x"] = (seen_at(settings, sample + off + shift) + image_offset(settings)).T
     height, width = c.shape
     low, high = -0.5 - margin_px, margin_px - 0.5
     in_y = (found["y"] >= low) & (found["y"] < height + high)
     in_x = (found["x"] >= low) & (found["x"] < width + high)
     found = found[in_y & in_x & ~gone]
     return found[np.lexsort((found["x"], found["y"], found["frame"]))]
+
+
+def image_offset(settings: Settings) -> np.ndarray:
+    """Return by how much (2,) [px] the images of all atoms lie beside them, which nobody can see.
+
+    Aberrations to one side do that, and a detector that still glows from the pixels before: of a
+    pixel the share g is read with the next one, g^2 with the one after it, which adds up to g / (1 -
+    g) pixels along the line.
+    """
+    glow = settings.nuisances.afterglow
+    return probe_of(settings).offset + np.array([0.0, glow / (1 - glow)])
 
 
 def _off_site(settings: Settings, found: np.ndarray) -> np.ndarray:
