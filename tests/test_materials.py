@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from stemkin.detection import detect
-from stemkin.kernels.classes import motifs
+from stemkin.kernels.classes import matches, motifs
 from stemkin.kernels.common.matching import match_points
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.learning import learn
 from stemkin.materials import MATERIALS, USUAL_DOPANTS, Material, atomic_number, material_named
 from stemkin.simulation import simulate_movie, truth_of
+from stemkin.simulation.worlds import WORLD_MATERIALS, cross_sections_nm2
 
 CARBON = {
     "dose_rate_e_per_nm2_s": 3e7,
@@ -108,3 +110,37 @@ def test_elements_without_a_table_are_named_as_well():
     tantalum = Material("TaTe2", 0.3700, "Ta", "Te", "Nb", 73, 52, 41)
     assert tantalum.dopants == ()
     assert {"V_Te", "Nb_Ta", "V_Ta", "Ta_ad"} <= {m.name for m in motifs.library(tantalum)}
+
+
+def a_row(site, centre, first=0.0):
+    return np.array([site, centre, first, 0, 0, 0, 0, 0, 0], float)
+
+
+@pytest.mark.parametrize(
+    ("name", "kv", "mrad"),
+    [(name, kv, mrad) for name in WORLD_MATERIALS for kv in (60, 100, 200) for mrad in (50, 70)],
+)
+def test_defects_bear_their_names_in_the_contrast_that_multislice_gives(name, kv, mrad):
+    """In a channelling column tungsten is .8 to 1.3 of molybdenum more, and not 1.6."""
+    material, noise = MATERIALS[name], np.full(3, 0.01)
+    metal, whole, lacking, dopant = cross_sections_nm2(material, kv, mrad)
+    high, low = max(metal, whole), min(metal, whole)
+    swap, lost = (dopant - metal) / high, (lacking - whole) / high
+    on_metal, on_chalcogen = METAL, CHALCOGEN
+    if material.Z_chalcogen * 2 > 1.5 * material.Z_metal:
+        on_metal, on_chalcogen = CHALCOGEN, METAL
+    if (metal > whole) != (on_metal == METAL):
+        pytest.skip("two selenium atoms outshine tungsten here: which is which cannot be told")
+    vacancy, _, substituted, both, *_ = material.kinds
+    library = motifs.library(material, dimmer=low / high)
+    seen = {vacancy: a_row(on_chalcogen, lost), substituted: a_row(on_metal, swap)}
+    for kind, row in seen.items():
+        assert matches.match(row, noise, library).name == kind
+    rows = np.concatenate([np.repeat(row[None], 9, axis=0) for row in seen.values()])
+    told = motifs.swap_of(rows, [vacancy] * 9 + [substituted] * 9, material)
+    assert told == pytest.approx(swap)
+    learned = motifs.library(material, dimmer=low / high, swap=told)
+    # below five times the floor of all amplitudes the simpler of two motifs is taken
+    if abs(lost) > 5 * motifs.FLOOR:
+        assert matches.match(a_row(on_metal, swap, lost), noise, learned).name == both
+    assert motifs.swap_of(rows[:3], [substituted] * 3, material) is None

@@ -239,7 +239,7 @@ def _sort_by_motif(
     from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
-    library = motifs.library(material, dimmer=height)
+    library, library_is_named = motifs.library(material, dimmer=height), True
     if not motifs.may_be(material, sample.spacing_nm, height):
         logger.warning(
             "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the "
@@ -252,9 +252,16 @@ def _sort_by_motif(
             material.a_nm,
             min(motifs.column_heights(material)),
         )
-        library = motifs.perfect()
+        library, library_is_named = motifs.perfect(), False
     n_physical = len(SITE_NAMES)
-    guess, present = matches.first_guess(rows[:, :n_physical], noise, library)
+    physical = rows[:, :n_physical]
+    guess, present = matches.first_guess(physical, noise, library, min_count=1)
+    names = np.array([*(motif.name for motif in present), ""])[guess]
+    # the same detections are sorted once more by the contrast that dopants show
+    if library_is_named:
+        swap = motifs.swap_of(physical, names.tolist(), material)
+        library = motifs.library(material, dimmer=height, swap=swap)
+    guess, present = matches.first_guess(physical, noise, library)
     # classes are told apart by the site and its 7 amplitudes, each over its own noise; the ring and
     # the components of the patch have scale 0 and are left out
     scale = np.zeros((3, rows.shape[1]))

@@ -86,9 +86,11 @@ def match(
         score = float(np.exp(-motif.distances(row[None], noise, spread=spread)[0] / 4))
         if motif.name not in best or score > best[motif.name][0]:
             best[motif.name] = (score, motif)
-    ranked = sorted(best.values(), key=lambda pair: -pair[0])
+    # a score is the root of a likelihood, and so is what the prior counts for
+    ranked = sorted(best.values(), key=lambda pair: -pair[0] * np.sqrt(pair[1].prior))
     # of motifs that fit about as well the simplest is taken; on a tie `min` keeps the better score
-    close = [pair for pair in ranked if pair[0] >= SIMPLER * ranked[0][0]]
+    least = SIMPLER * ranked[0][0] * np.sqrt(ranked[0][1].prior)
+    close = [pair for pair in ranked if pair[0] * np.sqrt(pair[1].prior) >= least]
     score, chosen = min(close, key=lambda pair: int(np.count_nonzero(pair[1].amplitudes)))
     others = [(motif.name, value) for value, motif in ranked if motif is not chosen] or [("", 0.0)]
     return Match(chosen.name, score, *others[0], chosen.oriented)
@@ -114,7 +116,9 @@ def first_guess(
     -------
     (m,) labels 0, 1, ... and -1 for detections that resemble no motif, and the motif of each label.
     """
-    distances = np.stack([motif.distances(rows, noise) for motif in motifs], axis=1)
+    distances = np.stack(
+        [motif.distances(rows, noise) - 2 * np.log(motif.prior) for motif in motifs], axis=1
+    )
     # column i of `distances` is motif i; those with too few detections leave gaps in `nearest`,
     # which the labels close
     nearest = np.where(distances.min(axis=1, initial=np.inf) <= REACH, distances.argmin(axis=1), -1)

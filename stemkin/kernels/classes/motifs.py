@@ -1,7 +1,9 @@
 """What each known defect looks like to the descriptors.
 
 A motif is the row of site amplitudes that a defect would give without noise, from I ~ Z^1.7
-(Krivanek et al., Nature 464, 571 (2010), found 1.6 to 1.8). Noise changes the mean of a folded row
+(Krivanek et al., Nature 464, 571 (2010), found 1.6 to 1.8). In a column that the beam channels
+along, atoms of different kinds differ by less (multislice: Z^1 to Z^1.5 between Mo and W), so what
+a dopant changes is uncertain until the movie itself has told (`swap_of`). Noise changes the mean of a folded row
 (the column that lost most is put first), so classes are compared with motifs that were given the
 same noise.
 
@@ -11,6 +13,7 @@ same noise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +37,16 @@ WS2 = MATERIALS["WS2"]
 
 EXPONENT = 1.7
 """Of the atomic number in the intensity of a column."""
+
+DOPANT_EXPONENTS = (1.0, 1.7)
+"""Least and largest exponent between the columns of a metal and of its dopant: channelling makes
+them alike."""
+
+RARE = 0.03
+"""How often an atom sits on top of a column, for one defect that replaces or takes an atom."""
+
+LEAST_TOLD = 8
+"""Fewer detections do not tell what a dopant changes."""
 
 TOLERANCE = 0.15
 """Relative uncertainty of a motif's amplitudes: exponent, probe and strain."""
@@ -134,6 +147,8 @@ class Motif:
         Which column of the occupied triangle comes first; None where noise decides.
     width
         Standard deviation of the image of a column [lattice constants], as `blurred` takes it.
+    prior
+        How often it occurs, for one that occurs as often as others.
     """
 
     name: str
@@ -142,6 +157,7 @@ class Motif:
     tolerance: float = TOLERANCE
     first: int | None = None
     width: float = FILTER_SD
+    prior: float = 1.0
 
     @property
     def oriented(self) -> bool:
@@ -180,7 +196,31 @@ class Motif:
         return np.where(np.round(rows[:, 0]) == self.site, distance, np.inf)
 
 
-def library(material: Material, *, dimmer: float | None = None) -> list[Motif]:
+def swap_of(rows: np.ndarray, names: Sequence[str], material: Material) -> float | None:
+    """Measure what dopants change of a column, in detections that were sorted by motifs.
+
+    Parameters
+    ----------
+    rows
+        (m, 9) physical descriptors.
+    names
+        (m,) names of the motifs that they resemble most; empty for none.
+    material
+        Of the crystal.
+
+    Returns
+    -------
+    The median, where at least `LEAST_TOLD` detections tell it; else None.
+    """
+    own = rows[np.asarray(names, dtype=str) == material.kinds[DOPANT], 1]
+    if len(own) < LEAST_TOLD:
+        return None
+    return float(np.median(own))
+
+
+def library(
+    material: Material, *, dimmer: float | None = None, swap: float | None = None
+) -> list[Motif]:
     """Return the motifs of a crystal's defects, named as `Material.kinds` names them.
 
     A defect that may be detected from two of its sites comes twice, under one name.
@@ -191,6 +231,9 @@ def library(material: Material, *, dimmer: float | None = None) -> list[Motif]:
         Of the crystal.
     dimmer
         Height of the dimmer columns over that of the brighter ones, as measured; from the atomic
+        numbers unless given.
+    swap
+        Change of a metal column where a dopant takes its place, as measured; from the atomic
         numbers unless given.
 
     Returns
@@ -206,7 +249,12 @@ def library(material: Material, *, dimmer: float | None = None) -> list[Motif]:
     else:
         on_metal, on_chalcogen, metal, chalcogen = CHALCOGEN, METAL, dimmer, 1.0
     lost = -chalcogen / material.atoms_per_chalcogen_column
-    swap = metal * (float(material.Z_dopant**EXPONENT) / float(material.Z_metal**EXPONENT) - 1)
+    swap_tolerance = TOLERANCE
+    if swap is None:
+        ratio = material.Z_dopant / material.Z_metal
+        low, high = (metal * (ratio**exponent - 1) for exponent in DOPANT_EXPONENTS)
+        swap = (low + high) / 2
+        swap_tolerance = max(abs(high - low) / 2 / max(abs(swap), 1e-12), TOLERANCE)
     parts: list[tuple[str, int, dict[int, float]]] = [
         (kinds[VACANCY], on_chalcogen, {0: lost}),
         (kinds[DOPANT], on_metal, {0: swap}),
@@ -228,10 +276,19 @@ def library(material: Material, *, dimmer: float | None = None) -> list[Motif]:
         ]
     if material.atoms_per_chalcogen_column > 1:
         parts += [
-            (kinds[DOUBLE_VACANCY], on_chalcogen, {0: 2 * lost}),
-            (f"{kinds[COMPLEX]}2", on_metal, {0: swap, 1: 2 * lost}),
+            (kinds[DOUBLE_VACANCY], on_chalcogen, {0: -chalcogen}),
+            (f"{kinds[COMPLEX]}2", on_metal, {0: swap, 1: -chalcogen}),
         ]
-    known = [Motif(name, site, _amplitudes(places)) for name, site, places in parts]
+    # the tolerance of a complex is that of what changes most: its dopant
+    doped = (kinds[DOPANT], kinds[COMPLEX], f"{kinds[COMPLEX]}2")
+    tolerances = dict.fromkeys(doped, swap_tolerance)
+    known = []
+    for name, site, places in parts:
+        prior = 1.0
+        if name == kinds[ADATOM] and site != HOLLOW:
+            prior = RARE
+        row, tolerance = _amplitudes(places), tolerances.get(name, TOLERANCE)
+        known.append(Motif(name, site, row, tolerance, prior=prior))
     width = max(FILTER_SD, IMAGE_SD_NM / material.a_nm)
     return [replace(motif, width=width) for motif in known + hole_edges(dimmer) + perfect()]
 
