@@ -6,8 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stemkin.kernels.crystal import peaks
-from stemkin.kernels.crystal.lattice import honeycomb
-from stemkin.kernels.detection import defects, normalisation, placing, relaxation, sites, vacancies
+from stemkin.kernels.crystal.lattice import METAL, honeycomb
+from stemkin.kernels.detection import (
+    defects,
+    normalisation,
+    placing,
+    relaxation,
+    site_scatter,
+    sites,
+    vacancies,
+)
 from stemkin.kernels.images import filters, interpolation
 
 
@@ -170,8 +178,11 @@ def test_a_heavy_tail_on_one_side_raises_the_threshold_of_that_side():
 
 def found_at(site, y, x, score, lean=None):
     lean = np.zeros_like(site) if lean is None else lean
+    score, site = np.asarray(score), np.asarray(site)
+    group = site_scatter.groups_of(np.where(np.isfinite(site[:, 0]), METAL, -1), score)
+    error = placing.seen_error(score, 1.5)
     return placing.PlacedDefects(
-        np.asarray(y), np.asarray(x), np.asarray(score), np.asarray(score), np.asarray(site), lean
+        np.asarray(y), np.asarray(x), score, score, site, lean, error, group
     )
 
 
@@ -183,7 +194,7 @@ def test_a_weak_defect_is_placed_near_its_site_and_a_strong_one_where_it_is_seen
         np.array([-4.0, -100, 9, -6]),
     )
     found = found_at(site, y, x, score)
-    y, _, error = placing.towards_sites(found, y, x, filter_sd_px=1.5, spread_px=0.2)
+    y, _, error = placing.towards_sites(found, y, x, spacing_px=10.0, off_site=0.02)
     assert 10.0 < y[0] < 10.1, "noise of 0.5 px against a lattice known to 0.2 px"
     assert y[1] == pytest.approx(30.1, abs=0.01)
     assert y[2] == pytest.approx(20.3), "no site"
@@ -207,8 +218,8 @@ def test_stated_errors_are_those_that_are_made(spread_px):
         y, _, error = placing.towards_sites(
             found_at(site, *seen.T, score),
             *seen.T,
-            filter_sd_px=1.5,
-            spread_px=0.2,
+            spacing_px=10.0,
+            off_site=0.02,
             site_error_px=0.02,
         )
         pulls.append((y - true[:, 0]) / error)
@@ -225,7 +236,7 @@ def test_the_pull_of_a_vacancy_on_the_dopant_beside_it_is_taken_out():
     seen = site + 0.25 * lean + rng.normal(0, 0.05, site.shape)
     found = found_at(site, *seen.T, np.full(30, -40.0), lean)
     y, x, _ = placing.towards_sites(
-        found, *seen.T, filter_sd_px=1.5, spread_px=0.2, site_error_px=0.01
+        found, *seen.T, spacing_px=10.0, off_site=0.02, site_error_px=0.01
     )
     assert np.hypot(y - site[:, 0], x - site[:, 1]).max() < 0.15
 
@@ -233,7 +244,7 @@ def test_the_pull_of_a_vacancy_on_the_dopant_beside_it_is_taken_out():
 def test_without_a_bound_on_the_spread_positions_stay_where_they_are_seen():
     site, seen = np.array([[10.0, 10.0]]), np.array([[10.7, 9.8]])
     y, x, error = placing.towards_sites(
-        found_at(site, *seen.T, np.array([-4.0])), *seen.T, filter_sd_px=1.5, spread_px=np.inf
+        found_at(site, *seen.T, np.array([-4.0])), *seen.T, spacing_px=10.0, off_site=np.inf
     )
     assert (y[0], x[0], error[0]) == pytest.approx((10.7, 9.8, np.sqrt(2) * 1.5 / 4))
 

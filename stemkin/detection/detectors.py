@@ -36,9 +36,10 @@ from stemkin.kernels.detection import (
     observer_learning,
     placing,
     relaxation,
+    site_scatter,
     vacancies,
 )
-from stemkin.kernels.detection.observer import Observer
+from stemkin.kernels.detection.observer import Observer, observed
 from stemkin.kernels.images.contrast import in_own_contrast
 
 MOST_SITES = 40_000
@@ -90,6 +91,9 @@ class FourierDetector:
     reference
         The crystal that the frames of the movie share (`stemkin.references`), which each frame is
         compared with; None to look at every frame alone. `detect` says it for every movie.
+    scatter
+        How defects lie about their sites in this movie, learned like the observer, in place of what
+        each frame tells with `off_site`. None for nothing learned.
     """
 
     false_positives_per_frame: float = 1.0
@@ -100,6 +104,7 @@ class FourierDetector:
     device: Device = "auto"
     observer: Observer | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False, compare=False)
+    scatter: site_scatter.SiteScatter | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -156,7 +161,8 @@ class FourierDetector:
 
         Patches around the sites of all frames are pooled, at most `MOST_SITES` of them. Without a
         significant result on either sublattice, or where the sites of these frames show their dark
-        defects more clearly without an observer, the detector stays as it is.
+        defects more clearly without an observer, there is none. How defects lie about their sites
+        is learned from the same frames.
         """
         patches, pieces = self._patches_of_sites(frames)
         if not pieces:
@@ -166,15 +172,29 @@ class FourierDetector:
         )
         learned = observer_learning.learned_observer(patches, sd)
         if learned is None:
-            return replace(self, observer=None)
-        tails = observer_learning.tails_of(_clean_signals(pieces, learned))
-        learned = replace(learned, tails=tails)
+            return replace(self, observer=None)._scattered(pieces)
+        seen, unseen = _clean_signals(pieces, learned)
+        # where nothing was learned the signals are those of the matched filter, and stay
+        tails = np.where(np.isnan(learned.depths), 1.0, observer_learning.tails_of(seen))
+        seen = [own / tail for own, tail in zip(seen, tails, strict=True)]
         # at a low dose a wrong look may have been learned: the movie's own sites tell
-        told = observer_learning.evidence_of(_clean_signals(pieces, learned))
-        without = observer_learning.evidence_of(_clean_signals(pieces, None))
-        if told < observer_learning.LEAST_TOLD * without:
-            return replace(self, observer=None)
-        return replace(self, observer=learned)
+        told = observer_learning.evidence_of(seen)
+        if told < observer_learning.LEAST_TOLD * observer_learning.evidence_of(unseen):
+            return replace(self, observer=None)._scattered(pieces)
+        return replace(self, observer=replace(learned, tails=tails))._scattered(pieces)
+
+    def _scattered(self, pieces: list[_Judged]) -> FourierDetector:
+        """Return this detector with how defects lie about the sites of some frames."""
+        scans, seen = [], []
+        for rest in {id(rest): rest for rest, _, _ in pieces}.values():
+            found = self._seen_on_lattices(rest)
+            y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
+            spacing_px = rest.grains[0].lattice.spacing_px
+            seen.append(placing.away_from_sites(found, y, x, spacing_px))
+            scans.append((rest.grains[0].lattice.scan, spacing_px))
+        return replace(
+            self, scatter=site_scatter.pooled_scatter(seen, scans, off_site=self.off_site)
+        )
 
     def _patches_of_sites(
         self, frames: Iterable[np.ndarray]
@@ -227,7 +247,23 @@ class FourierDetector:
 
     def _on_lattices(self, rest: residual.Remainder) -> _Places:
         """Find defects in a frame with a lattice, and draw them towards their sites."""
-        found = defects.on_lattices(
+        found = self._seen_on_lattices(rest)
+        spacing_px = rest.grains[0].lattice.spacing_px
+        y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
+        y, x, error = placing.towards_sites(
+            found,
+            y,
+            x,
+            spacing_px=spacing_px,
+            off_site=self.off_site,
+            site_error_px=rest.site_error_px,
+            known=self.scatter,
+        )
+        return y, x, found.score, error, EDGE * spacing_px
+
+    def _seen_on_lattices(self, rest: residual.Remainder) -> placing.PlacedDefects:
+        """Find defects in a frame with a lattice, where they are seen."""
+        return defects.on_lattices(
             rest.snr,
             crystals_of(rest),
             false_positives=self.false_positives_per_frame,
@@ -237,18 +273,9 @@ class FourierDetector:
             filter_sd_px=rest.filter_sd_px,
             observer=self.observer,
             noise_units=rest.noise_units,
+            heights=rest.heights,
+            jitter=rest.jitter,
         )
-        spacing_px = rest.grains[0].lattice.spacing_px
-        y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
-        y, x, error = placing.towards_sites(
-            found,
-            y,
-            x,
-            filter_sd_px=rest.filter_sd_px,
-            spread_px=self.off_site * spacing_px,
-            site_error_px=rest.site_error_px,
-        )
-        return y, x, found.score, error, EDGE * spacing_px
 
     def _anywhere(self, rest: residual.Remainder) -> _Places:
         """Find defects in a frame without a lattice."""
@@ -266,25 +293,25 @@ _Judged = tuple[residual.Remainder, Lattice, np.ndarray | None]
 """A frame without its crystal, and one of its crystals with its mask."""
 
 
-def _clean_signals(pieces: list[_Judged], observer: Observer | None) -> list[np.ndarray]:
+def _clean_signals(
+    pieces: list[_Judged], observer: Observer
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the signals of METAL and of CHALCOGEN sites that are not beside strong defects.
 
-    Without an observer each frame tells how much the neighbours of a vacancy say.
+    First as an observer sees them, then as they are without: each frame then tells how much the
+    neighbours of a vacancy say.
     """
-    signals: list[list[np.ndarray]] = [[], []]
+    seen: list[list[np.ndarray]] = [[], []]
+    unseen: list[list[np.ndarray]] = [[], []]
     for rest, lattice, mask in pieces:
-        places = vacancies.sites_with_neighbours(
-            rest.snr,
-            lattice,
-            mask,
-            None,
-            rest.skew,
-            observer=observer,
-            noise_units=rest.noise_units,
-        )
-        for own, which in zip(signals, (METAL, CHALCOGEN), strict=True):
-            own.append(places.signal[(places.sublattice == which) & ~places.beside_strong])
-    return [np.concatenate(own) for own in signals]
+        places, numbers, breath = vacancies.dark_sites(rest.snr, lattice, mask, rest.skew)
+        told = observed(places, rest.noise_units, lattice, mask, observer, rest.skew)
+        plain = vacancies.with_breathing(places, numbers, breath, None)
+        for which in (METAL, CHALCOGEN):
+            own = (places.sublattice == which) & ~places.beside_strong
+            seen[which].append(told.signal[own])
+            unseen[which].append(plain.signal[own])
+    return [np.concatenate(own) for own in seen], [np.concatenate(own) for own in unseen]
 
 
 _Places = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]

@@ -32,7 +32,10 @@ from stemkin.blas import on_one_thread, one_thread
 from stemkin.detection.detectors import FourierDetector
 from stemkin.detection.survey import Survey
 from stemkin.kernels.classes.looks import Look
+from stemkin.kernels.classes.motifs import column_heights
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.reference import Reference
+from stemkin.kernels.detection.site_scatter import with_vacancies_at_sites
 from stemkin.kernels.images.quality import frame_status
 from stemkin.learning.classification import joined_looks, model_of
 from stemkin.learning.confusion import with_confusion
@@ -114,6 +117,7 @@ def learn(
     frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
     if detector is None or isinstance(detector, str):
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
+        detector = _with_vacancies_at_sites(detector, material)
     crystals = {i: delayed(on_one_thread)(reference_crystal, listed[i]) for i, _ in frames}
     looks = compute(
         *[delayed(_look)(listed[i], frame, detector, crystals[i]) for i, frame in frames]
@@ -122,6 +126,21 @@ def learn(
     seen = [pair for pair in zip(looks, pixel_sizes_nm, strict=True) if pair[0] is not None]
     sample = joined_looks(seen)
     return model_of(sample, detector, n_classes, material, seed)
+
+
+def _with_vacancies_at_sites(detector: Any, material: Material) -> Any:
+    """Return a detector that knows which columns of a material lose atoms; see `placing`.
+
+    Where all columns are of one element both do, and dopants are among what is dark.
+    """
+    known = getattr(detector, "scatter", None)
+    if known is None or material.is_elemental:
+        return detector
+    metal, chalcogen = column_heights(material)
+    where = CHALCOGEN
+    if chalcogen > metal:
+        where = METAL
+    return replace(detector, scatter=with_vacancies_at_sites(known, where))
 
 
 def learn_detector(

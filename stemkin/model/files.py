@@ -20,6 +20,7 @@ from stemkin.kernels.classes.descriptors import Describer
 from stemkin.kernels.classes.mixture import Mixture
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.kernels.detection.observer import Observer
+from stemkin.kernels.detection.site_scatter import SiteScatter
 from stemkin.model.sample import Sample
 from stemkin.network import NetworkDetector, load_network
 
@@ -233,7 +234,10 @@ def _detector(about: Mapping[str, Any], place: Path) -> Any:
     """Return the detector that ``model.json`` speaks of; a user's own cannot be made here."""
     settings = {key: value for key, value in about.items() if key != "kind"}
     if about["kind"] == "FourierDetector":
-        return FourierDetector(**settings)
+        known = settings.pop("scatter")
+        if known is not None:
+            known = SiteScatter(tuple(known["spreads"]), known["pull"], known["scan"])
+        return FourierDetector(**settings, scatter=known)
     if about["kind"] == "NetworkDetector":
         return load_network(place, **settings)
     msg = (

@@ -18,7 +18,7 @@ from stemkin.extras import needed
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, nearest_site
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.residual import Remainder, without_jitter
-from stemkin.kernels.detection import placing
+from stemkin.kernels.detection import placing, site_scatter
 from stemkin.kernels.detection.defects import REACH
 from stemkin.network import decoding
 from stemkin.network.localnorm import evened
@@ -265,7 +265,7 @@ def _on_sites(
     """
     # `site` stays NaN for what belongs to no site: too far from all, or outside every grain. A
     # grain without a mask fills the frame; where grains overlap the later one counts.
-    site = np.full(seen.shape, np.nan)
+    site, kind = np.full(seen.shape, np.nan), np.full(len(seen), -1)
     for grain in rest.grains:
         at = np.clip(
             np.rint(seen).astype(np.int64), 0, np.array([int(n) for n in rest.snr.shape]) - 1
@@ -276,19 +276,23 @@ def _on_sites(
         for which in (METAL, CHALCOGEN):
             close = nearest_site(grain.lattice, seen, np.full(len(seen), which))
             near = mine & (np.hypot(*(close - seen).T) < REACH * grain.lattice.spacing_px)
-            site[near] = close[near]
+            site[near], kind[near] = close[near], which
     spacing = rest.grains[0].lattice.spacing_px
     y, x = placing.nearby_extrema(rest.snr, seen, sign, reach_px=0.12 * spacing)
     y, x = without_jitter(y, x, rest.jitter, sd_px=rest.filter_sd_px)
     signed = sign * score
     nothing = np.zeros_like(seen)
-    found = placing.PlacedDefects(y, x, signed, signed, site, nothing)
+    error_px, group = (
+        placing.seen_error(signed, rest.filter_sd_px),
+        site_scatter.groups_of(kind, signed),
+    )
+    found = placing.PlacedDefects(y, x, signed, signed, site, nothing, error_px, group)
     y, x, better = placing.towards_sites(
         found,
         y,
         x,
-        filter_sd_px=rest.filter_sd_px,
-        spread_px=off_site * spacing,
+        spacing_px=spacing,
+        off_site=off_site,
         site_error_px=rest.site_error_px,
     )
     on_site = np.isfinite(site[:, 0])

@@ -14,11 +14,18 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal import cell
-from stemkin.kernels.crystal.division import Division, find_grains, is_broken, one_grain
+from stemkin.kernels.crystal.division import find_grains, is_broken, one_grain
 from stemkin.kernels.crystal.grains import Grain, draw_grain
-from stemkin.kernels.crystal.lattice import METAL, Lattice, nearest_site
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, nearest_site
 from stemkin.kernels.crystal.lattice_search import Crystal, find_crystal
-from stemkin.kernels.images.filters import Skewness, gaussian, matched_snr, noise_of
+from stemkin.kernels.crystal.patches import hollow_of
+from stemkin.kernels.images.filters import (
+    Skewness,
+    gaussian,
+    matched_precision,
+    matched_snr,
+    noise_of,
+)
 from stemkin.kernels.images.interpolation import pixels
 from stemkin.tables import OK
 
@@ -63,6 +70,9 @@ class Remainder:
         Skewness of the noise of `snr`; None where it is not known.
     site_error_px
         Standard deviation, along each axis, of where the lattice says that its sites are [px].
+    heights
+        Signal-to-noise that a whole column of the brighter and of the dimmer kind has in `snr`;
+        None where it is not known.
     status
         What the frame is among those of its movie (`verdicts`), one of `tables.STATUSES`.
     """
@@ -76,6 +86,7 @@ class Remainder:
     areas: tuple[float, float, float]
     skew: Skewness | None = None
     site_error_px: float = 0.0
+    heights: tuple[float, float] | None = None
     status: str = OK
 
     @property
@@ -112,20 +123,24 @@ def remove_crystal(frame: Array, *, found: Crystal | None = None) -> Remainder |
     variance, gain = noise_of(rest, model)
     weight = 1 / variance
     sd = _filter_sd(division.grains[0])
-    snr = matched_snr(rest, weight, sd)
+    precision = matched_precision(weight, sd)
+    snr = matched_snr(rest, weight, sd, precision=precision)
     if inside is not None:
         snr = snr * xp.astype(gaussian(inside, RIM * spacing) > 0.9, frame.dtype)
+    # every fifth row and seventh column is enough, and is in step with no lattice for long
+    scatter = noise_sd(to_host(snr[::5, ::7]))
+    heights, located = _columns(division.grains[0], precision, sd)
     return Remainder(
         rest=rest,
         noise_units=rest * xp.sqrt(weight),
-        # every fifth row and seventh column is enough, and is in step with no lattice for long
-        snr=snr / noise_sd(to_host(snr[::5, ::7])),
+        snr=snr / scatter,
         filter_sd_px=sd,
         grains=division.grains,
         jitter=division.jitter,
         areas=division.areas,
         skew=Skewness(weight, gain, sd),
-        site_error_px=_site_error(division, weight, sd),
+        site_error_px=float(np.sqrt(located**2 + (division.hidden**2).mean())),
+        heights=None if heights is None else (heights[0] / scatter, heights[1] / scatter),
     )
 
 
@@ -151,25 +166,33 @@ def _filter_sd(grain: Grain) -> float:
     return float(np.clip(probe or FILTER_SD * spacing, *np.array(FILTER_RANGE) * spacing))
 
 
-def _site_error(division: Division, weight: Array, sd_px: float) -> float:
-    """Return the standard deviation [px] of the sites of a lattice followed through the scan.
+def _columns(
+    grain: Grain, precision: Array, sd_px: float
+) -> tuple[tuple[float, float] | None, float]:
+    """Return what a matched filter sees of whole columns, and how well rows of them are located.
 
-    The scan's slow distortion is told by the columns in a row of windows: each metal column is
-    located to sqrt(2) s / z, and the rows that a window averages do not lie evenly themselves.
+    The first are the signal-to-noise of a METAL and of a CHALCOGEN column of a honeycomb, else
+    None. The scan's slow distortion is told by the columns in a row of windows: each metal column
+    is located to sqrt(2) s / z, and so is what a window averages, better by the root of their
+    number [px].
     """
-    grain = division.grains[0]
-    waves, spacing = grain.waves, grain.lattice.spacing_px
-    # the inverse variance is looked at in the metal columns next to 7 x 7 places of the frame
+    waves, lattice = grain.waves, grain.lattice
+    # the columns next to 7 x 7 places of the frame are looked at
     places = np.meshgrid(*((np.arange(1, 8) * n / 8) for n in waves.shape), indexing="ij")
     middle = np.stack(places, axis=-1).reshape(-1, 2)
-    columns = nearest_site(grain.lattice, middle, np.full(len(middle), METAL))
-    precise = float(np.median(pixels(weight, columns)))
     crystalline = grain.mean * ~waves.is_background
-    height = float(cell.cell_value(crystalline, waves, grain.lattice.metal[None])[0])
-    z = max(height, 1e-30) * np.sqrt(np.pi * max(precise, 0.0)) * sd_px
-    n_columns = waves.shape[1] * 2 * waves.pitch / (0.866 * spacing**2)
-    located = 2 * sd_px**2 / max(z, 1.0) ** 2 / max(n_columns, 1.0)
-    return float(np.sqrt(located + (division.hidden**2).mean()))
+    steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
+    values = cell.cell_value(crystalline, waves, lattice.metal + np.stack(steps))
+    seen = []
+    for which, height in zip((METAL, CHALCOGEN), values[:2] - values[2], strict=True):
+        columns = nearest_site(lattice, middle, np.full(len(middle), which))
+        known = max(float(np.median(pixels(precision, columns))), 0.0)
+        seen.append(max(float(height), 0.0) * float(np.sqrt(known)))
+    n_columns = waves.shape[1] * 2 * waves.pitch / (0.866 * lattice.spacing_px**2)
+    located = np.sqrt(2) * sd_px / max(seen[0], 1.0) / np.sqrt(max(n_columns, 1.0))
+    if not lattice.is_honeycomb:
+        return None, float(located)
+    return (seen[0], seen[1]), float(located)
 
 
 def noise_sd(snr: np.ndarray, *, least: float = 0.5) -> float:
@@ -297,7 +320,26 @@ def without_jitter(
     -------
     y, x (m,) [px].
     """
+    moved = rows_moved(y, jitter, sd_px=sd_px)
+    return y - moved[:, 0], x - moved[:, 1]
+
+
+def rows_moved(y: np.ndarray, jitter: np.ndarray, *, sd_px: float) -> np.ndarray:
+    """Return by how much the rows around some heights are displaced.
+
+    Parameters
+    ----------
+    y
+        (m,) heights [px].
+    jitter
+        (height, 2) displacement (y, x) of each row [px].
+    sd_px
+        Standard deviation of the features that are seen there [px].
+
+    Returns
+    -------
+    (m, 2) displacements (y, x) [px].
+    """
     rows = np.arange(len(jitter))
     weight = np.exp(-0.5 * ((y[:, None] - rows) / sd_px) ** 2)
-    moved = (weight @ jitter) / np.maximum(weight.sum(axis=1, keepdims=True), 1e-30)
-    return y - moved[:, 0], x - moved[:, 1]
+    return np.asarray((weight @ jitter) / np.maximum(weight.sum(axis=1, keepdims=True), 1e-30))

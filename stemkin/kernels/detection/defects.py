@@ -17,12 +17,21 @@ import numpy as np
 from stemkin.devices import Array, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.detection import tails
+from stemkin.kernels.crystal.residual import rows_moved
+from stemkin.kernels.detection import atoms, tails
 from stemkin.kernels.detection.observer import Observer
-from stemkin.kernels.detection.placing import PlacedDefects, leans_of, places_of
+from stemkin.kernels.detection.placing import (
+    STRONG,
+    PlacedDefects,
+    leans_of,
+    places_of,
+    seen_error,
+)
+from stemkin.kernels.detection.site_scatter import FAR, groups_of
 from stemkin.kernels.detection.sites import BORDER_PX, Sites
 from stemkin.kernels.detection.vacancies import sites_with_neighbours
 from stemkin.kernels.images.filters import Skewness
+from stemkin.kernels.images.interpolation import interpolate
 
 SHARES = {(METAL, -1): 0.04, (METAL, 1): 0.02, (CHALCOGEN, -1): 0.88, (CHALCOGEN, 1): 0.02}
 """How the false positives are shared among dark and bright sites; the rest is for what lies between
@@ -37,6 +46,12 @@ WEAK = 8.0
 
 REACH = 0.25
 """How far from its site, over the lattice constant, a defect on the lattice may appear."""
+
+OWN = 0.1
+"""A column that surely stands further from its site, over the lattice constant, is not of it."""
+
+ODD = 0.3
+"""Share of a tall extremum beside a site that a column at the site need not explain."""
 
 MERGE = 0.35
 """Two extrema closer than this, over the lattice constant, are one defect."""
@@ -62,6 +77,8 @@ def on_lattices(
     filter_sd_px: float | None = None,
     observer: Observer | None = None,
     noise_units: Array | None = None,
+    heights: tuple[float, float] | None = None,
+    jitter: np.ndarray | None = None,
 ) -> PlacedDefects:
     """List the defects of a frame with one lattice or several.
 
@@ -86,6 +103,11 @@ def on_lattices(
     observer, noise_units
         What was learned of the movie, and the (y, x) remainder over its noise that it looks at; in
         place of `relaxation`.
+    heights
+        Signal-to-noise of a whole column of each kind, with which the atoms that are there are
+        located (`atoms`); None to locate what is seen.
+    jitter
+        (height, 2) displacement (y, x) of each row [px]; None for none.
 
     Returns
     -------
@@ -114,8 +136,12 @@ def on_lattices(
             least = tails.above_heavy_tails(least, sublattice, signal, allowed)
     strong = np.abs(signal) >= least
     leans = [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
-    on_sites = _at_sites(snr, read, leans, strong, filter_sd_px=filter_sd_px, spacing_px=spacing)
-    off_sites = _between_sites(snr, elsewhere, on_sites.site, REACH * spacing)
+    on_sites = _at_sites(
+        snr, read, leans, strong, heights, jitter, filter_sd_px=filter_sd_px, spacing_px=spacing
+    )
+    off_sites = _between_sites(
+        snr, elsewhere, on_sites.site, REACH * spacing, filter_sd_px=filter_sd_px
+    )
     # what is between sites may be the ringing of what is at one, and the other way round
     both = on_sites.and_then(off_sites)
     kept = peaks.merge(both.y, both.x, both.score, min_distance_px=MERGE * spacing)
@@ -166,26 +192,77 @@ def _at_sites(
     read: list[Sites],
     leans: list[np.ndarray],
     strong: np.ndarray,
+    heights: tuple[float, float] | None,
+    jitter: np.ndarray | None,
     *,
     filter_sd_px: float,
     spacing_px: float,
 ) -> PlacedDefects:
     """Return the defects at the sites that are `strong`, counted through all crystals."""
-    points = np.concatenate([places.points for places in read])[strong]
-    signal = np.concatenate([places.signal for places in read])[strong]
-    alone = np.concatenate([places.alone for places in read])[strong]
-    y, x = places_of(snr, points, alone, filter_sd_px=filter_sd_px, reach_px=REACH * spacing_px)
-    return PlacedDefects(y, x, signal, alone, points, np.concatenate(leans)[strong])
+    points, signal, alone, which = (
+        np.concatenate([getattr(places, name) for places in read])[strong]
+        for name in ("points", "signal", "alone", "sublattice")
+    )
+    reach_px = REACH * spacing_px
+    y, x = places_of(snr, points, alone, filter_sd_px=filter_sd_px, reach_px=reach_px)
+    error = seen_error(alone, filter_sd_px)
+    if heights is not None and len(points):
+        at = points
+        if jitter is not None:
+            at = points + rows_moved(points[:, 0], jitter, sd_px=filter_sd_px)
+        whole = np.array(heights)[which]
+        offset, standing = atoms.standing_at(snr, at, whole, filter_sd_px)
+        own = _standing_errors(read, heights, strong, standing, filter_sd_px) / standing
+        here = _is_near(offset, own, spacing_px)
+        # what is tall elsewhere, and does not follow from a column here, stands elsewhere
+        tall = np.flatnonzero(np.abs(alone) > STRONG)
+        seen = np.stack([y[tall], x[tall]], axis=1)
+        follows = atoms.standing_there(
+            seen - at[tall], offset[tall], standing[tall], whole[tall], filter_sd_px
+        )
+        surplus = np.abs(interpolate(snr, seen) - follows)
+        here[tall] &= surplus < np.maximum(FAR, ODD * np.abs(follows))
+        y, x = np.where(here, (at + offset).T, [y, x])
+        error = np.where(here, own, error)
+    group = groups_of(which, signal)
+    return PlacedDefects(y, x, signal, alone, points, np.concatenate(leans)[strong], error, group)
+
+
+def _is_near(offset: np.ndarray, error: np.ndarray, spacing_px: float) -> np.ndarray:
+    """Tell which columns are those of their sites, by (m, 2) `offset` and its (m,) `error` [px]."""
+    length = np.hypot(*offset.T)
+    surely = np.maximum(OWN * spacing_px, 3 * error)
+    return np.asarray((length < surely) & (length < REACH * spacing_px))
+
+
+def _standing_errors(
+    read: list[Sites],
+    heights: tuple[float, float],
+    strong: np.ndarray,
+    standing: np.ndarray,
+    filter_sd_px: float,
+) -> np.ndarray:
+    """Return how well the moments of the `strong` sites, counted through all crystals, are known."""
+    there = np.zeros(len(strong))
+    there[strong] = standing
+    ends = np.cumsum([len(places.points) for places in read])[:-1]
+    errors = [
+        atoms.moment_errors(places, heights, own, filter_sd_px=filter_sd_px)
+        for places, own in zip(read, np.split(there, ends), strict=True)
+    ]
+    return np.asarray(np.concatenate(errors)[strong])
 
 
 def _between_sites(
-    snr: Array, threshold: float, taken: np.ndarray, reach_px: float
+    snr: Array, threshold: float, taken: np.ndarray, reach_px: float, *, filter_sd_px: float
 ) -> PlacedDefects:
     """Return the extrema of the map further than `reach_px` from the sites `taken` (n, 2)."""
     y, x, score = _tall_extrema(snr, threshold)
     free = ~_close(np.stack([y, x], axis=1), taken, reach_px)
-    nowhere, upright = np.full((int(free.sum()), 2), np.nan), np.zeros((int(free.sum()), 2))
-    return PlacedDefects(y[free], x[free], score[free], score[free], nowhere, upright)
+    y, x, score = y[free], x[free], score[free]
+    nowhere, upright = np.full((len(y), 2), np.nan), np.zeros((len(y), 2))
+    error, group = seen_error(score, filter_sd_px), np.full(len(y), -1)
+    return PlacedDefects(y, x, score, score, nowhere, upright, error, group)
 
 
 def anywhere(

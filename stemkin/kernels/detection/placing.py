@@ -14,6 +14,14 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection.site_scatter import (
+    FAR,
+    GROUPS,
+    LEAST_SPREAD,
+    Away,
+    SiteScatter,
+    scattered,
+)
 from stemkin.kernels.detection.sites import BONDED, STRONG_SITE, SiteGrid, Sites, shifted
 from stemkin.kernels.images.interpolation import Patches
 
@@ -22,9 +30,6 @@ STRONG = 8.0
 
 VACANT = -3.0
 """Signal of a site beside a dark metal column that is taken for a vacancy."""
-
-FAR = 4.0
-"""From so many standard deviations on a defect does not belong to its site."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,10 @@ class PlacedDefects:
     lean
         (m, 2) unit vector (y, x) from a dark metal column towards the vacancy beside it, zeros
         where there is none.
+    seen_error
+        (m,) standard deviation of where they are seen, along each axis [px].
+    group
+        (m,) which of `GROUPS` each belongs to, -1 for what is on no site.
     """
 
     y: np.ndarray
@@ -52,6 +61,8 @@ class PlacedDefects:
     alone: np.ndarray
     site: np.ndarray
     lean: np.ndarray
+    seen_error: np.ndarray
+    group: np.ndarray
 
     def only(self, kept: np.ndarray) -> PlacedDefects:
         """Return the defects with the numbers `kept`."""
@@ -62,6 +73,8 @@ class PlacedDefects:
             self.alone[kept],
             self.site[kept],
             self.lean[kept],
+            self.seen_error[kept],
+            self.group[kept],
         )
 
     def and_then(self, others: PlacedDefects) -> PlacedDefects:
@@ -73,6 +86,8 @@ class PlacedDefects:
             np.concatenate([self.alone, others.alone]),
             np.concatenate([self.site, others.site]),
             np.concatenate([self.lean, others.lean]),
+            np.concatenate([self.seen_error, others.seen_error]),
+            np.concatenate([self.group, others.group]),
         )
 
 
@@ -81,19 +96,21 @@ def towards_sites(
     y: np.ndarray,
     x: np.ndarray,
     *,
-    filter_sd_px: float,
-    spread_px: float,
+    spacing_px: float,
+    off_site: float,
     site_error_px: float = 0.0,
+    known: SiteScatter | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Combine where a defect is seen with where its site is.
 
-    A Gaussian feature of width s and signal-to-noise z is located to sqrt(2) s / z, often worse
-    than the lattice is known; a defect on the lattice lies close to its site. Both are averaged
-    with their inverse variances. How close is asked of the frame: the squares of all distances,
-    less what noise explains, each with the weight that it deserves and `spread_px` as one more. A
-    vacancy pulls the image of the metal column beside it; that pull is the same everywhere, and
-    measured in the same way. A defect that lies `FAR` standard deviations or more from its site
-    stays where it is seen.
+    A vacancy between bright columns is seen worse than the lattice is known; a defect on the lattice
+    lies close to its site. Both are averaged with their inverse variances. How close is asked of
+    the movie (`known`) or else of the frame, for dark and bright defects of either kind of site by
+    themselves: the squares of all distances, less what noise explains, each with the weight that it
+    deserves and `off_site` as one more. A vacancy pulls the image of the metal column beside it;
+    that pull is the same everywhere, and measured in the same way. A defect that lies `FAR` standard
+    deviations or more from its site stays where it is seen. What the scan does to a frame moves
+    sites and atoms alike, and comes on top.
 
     Parameters
     ----------
@@ -101,13 +118,15 @@ def towards_sites(
         As `on_lattices` gives it.
     y, x
         (m,) where they are seen [px], freed of jitter.
-    filter_sd_px
-        Width of the matched filter [px].
-    spread_px
-        Standard deviation of defects about their sites, along each axis [px], before the frame is
-        asked.
+    spacing_px
+        Lattice constant [px].
+    off_site
+        Standard deviation of defects about their sites, along each axis, over the lattice constant,
+        before the frame is asked; infinity leaves them where they are seen.
     site_error_px
         How well the sites themselves are known, along each axis [px].
+    known
+        What the movie's sample told; None to ask the frame.
 
     Returns
     -------
@@ -116,55 +135,47 @@ def towards_sites(
     error
         (m,) standard deviation of either [px].
     """
-    variance = seen_error(found.alone, filter_sd_px) ** 2
-    seen = np.stack([y, x], axis=1)
+    variance, seen = found.seen_error**2, np.stack([y, x], axis=1)
     # NaN where a defect has no site: such a row is neither on a site nor near one, so it is far
     away = seen - found.site
-    on_site = np.isfinite(away[:, 0])
-    away = away - _pull(away, found.lean, on_site, variance, spread_px) * found.lean
-    spread = _spread(away[on_site], variance[on_site], prior_px=spread_px, least_px=site_error_px)
+    prior = np.full(len(GROUPS), off_site * spacing_px)
+    if known is None or not np.isfinite(off_site):
+        pull, spread = scattered(away, variance, found.lean, found.group, prior_px=prior)
+    else:
+        pull = known.pull * spacing_px
+        spread = np.maximum((np.array(known.spreads) * spacing_px) ** 2, LEAST_SPREAD)
+        site_error_px = max(site_error_px, known.scan * spacing_px)
+    away = away - pull * found.lean
+    # what has no group has no site, and stays as it is seen
+    own = np.where(found.group >= 0, spread[found.group], np.inf)
     # the weight of what is seen, of the two with inverse variances 1 / variance and 1 / spread
-    share = 1 / (1 + variance / spread)
-    far = ~((away**2).max(axis=1) < FAR**2 * (spread + variance))
+    share = 1 / (1 + variance / own)
+    far = ~((away**2).max(axis=1, initial=0.0) < FAR**2 * (own + variance))
     moved = np.where(far[:, None], seen, found.site + share[:, None] * away)
-    return moved[:, 0], moved[:, 1], np.sqrt(np.where(far, variance, share * variance))
+    error = np.sqrt(np.where(far, variance, share * variance) + site_error_px**2)
+    return moved[:, 0], moved[:, 1], error
 
 
-def _pull(
-    away: np.ndarray,
-    lean: np.ndarray,
-    on_site: np.ndarray,
-    variance: np.ndarray,
-    spread_px: float,
-) -> float:
-    """Return how far [px] dark metal columns are seen towards the vacancy beside them."""
-    leaning = on_site & (lean != 0).any(axis=1)
-    if not (leaning.any() and np.isfinite(spread_px)):
-        return 0.0
-    weight = 1 / variance[leaning]
-    along = (away[leaning] * lean[leaning]).sum(axis=1)
-    return float((weight @ along) / (weight.sum() + 1 / spread_px**2))
+def away_from_sites(found: PlacedDefects, y: np.ndarray, x: np.ndarray, spacing_px: float) -> Away:
+    """Return what a frame tells of how its defects lie about their sites.
 
+    Parameters
+    ----------
+    found, y, x
+        As for `towards_sites`.
+    spacing_px
+        Lattice constant [px].
 
-def _spread(away: np.ndarray, variance: np.ndarray, *, prior_px: float, least_px: float) -> float:
-    """Return the variance [px2] of defects about their sites.
-
-    It is how far (m, 2) `away` goes beyond its noise (m,) `variance`; what is not significant is
-    noise.
+    Returns
+    -------
+    Offsets, their variances, leans and groups, over the lattice constant.
     """
-    spread, least = prior_px**2, min(least_px, prior_px) ** 2
-    if not np.isfinite(prior_px):
-        return spread
-    prior = 1 / (2 * spread**2)
-    for _ in range(4):
-        near = (away**2).max(axis=1, initial=0.0) < FAR**2 * (spread + variance)
-        # inverse variance of the mean of two squares, each of variance 2 (spread + variance)^2; the
-        # prior weighs as one defect would
-        weight = near / (spread + variance) ** 2
-        total = float(weight.sum()) + prior
-        seen = (float(weight @ ((away**2).mean(axis=1) - variance)) + prior * prior_px**2) / total
-        spread = max(seen - 1 / np.sqrt(total), least)
-    return max(spread, 1e-12)
+    away = (np.stack([y, x], axis=1) - found.site) / spacing_px
+    return away, (found.seen_error / spacing_px) ** 2, found.lean, found.group
+
+
+"""`away`, `variance`, `lean` and `group` as `scattered` takes them, over the lattice constant."""
+"""Displacements of the rows and of the columns of a frame (n, 2) [px]."""
 
 
 def seen_error(score: np.ndarray, filter_sd_px: float) -> np.ndarray:

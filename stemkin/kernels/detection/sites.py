@@ -171,7 +171,7 @@ def site_signals(
         # the map is 0 at the rim of its grain, where no site is judged
         places = places.only(np.flatnonzero(places.signal != 0))
     strong = np.abs(places.signal) > STRONG_SITE
-    beside = _beside(places.cells, places.sublattice, strong)
+    beside = beside_others(places.cells, places.sublattice, strong, itself=True)
     signal = places.signal.copy()
     for which in (METAL, CHALCOGEN):
         own = places.sublattice == which
@@ -244,8 +244,27 @@ def _raw_sites(snr: Array, lattice: Lattice, mask: np.ndarray | None, border_px:
     return Sites(cells, points, sublattice, signal, signal, np.zeros(len(cells), bool), patches)
 
 
-def _beside(cells: np.ndarray, sublattice: np.ndarray, strong: np.ndarray) -> np.ndarray:
-    """Return (m,) whether a site or one of its neighbours is `strong` (m,)."""
+def beside_others(
+    cells: np.ndarray, sublattice: np.ndarray, strong: np.ndarray, *, itself: bool = False
+) -> np.ndarray:
+    """Tell which sites have strong neighbours: on the bonded columns, or on the six of their kind.
+
+    Parameters
+    ----------
+    cells, sublattice
+        As `Sites` has them.
+    strong
+        (m,) True for sites that show around them, too.
+    itself
+        Whether strong sites themselves count as well.
+
+    Returns
+    -------
+    (m,) True where a site has such a neighbour.
+    """
+    around = AROUND[1:]
+    if itself:
+        around = AROUND
     grid, near = SiteGrid.of(cells), np.zeros(len(cells), bool)
     is_metal, is_chalcogen = sublattice == METAL, sublattice == CHALCOGEN
     metal, chalcogen = (
@@ -256,7 +275,7 @@ def _beside(cells: np.ndarray, sublattice: np.ndarray, strong: np.ndarray) -> np
         (is_metal, metal, chalcogen, -np.array(BONDED)),
         (is_chalcogen, chalcogen, metal, BONDED),
     ):
-        alike = [shifted(same, *step) for step in AROUND]
+        alike = [shifted(same, *step) for step in around]
         bonded = [shifted(other, *step) for step in bonds]
         near[own] = np.logical_or.reduce(alike + bonded)[grid.at(cells[own])]
     return near

@@ -102,6 +102,25 @@ def sites_with_neighbours(
     if relaxation == 0:
         return site_signals(snr, lattice, mask=mask, border_px=BORDER_PX, skew=skew)
     places, numbers, breath = dark_sites(snr, lattice, mask, skew)
+    return with_breathing(places, numbers, breath, relaxation)
+
+
+def with_breathing(
+    places: Sites, numbers: np.ndarray, breath: np.ndarray, relaxation: float | None
+) -> Sites:
+    """Return sites with what the neighbours of those that may be vacancies tell.
+
+    Parameters
+    ----------
+    places, numbers, breath
+        As `dark_sites` gives them.
+    relaxation
+        As for `sites_with_neighbours`.
+
+    Returns
+    -------
+    The sites, with other signals where that is significant.
+    """
     r = relaxation
     if r is None:
         r = ratio(*_told(places, numbers, breath))

@@ -128,7 +128,9 @@ def clipped(rest: Array, *, n_sd: float = 3.0) -> Array:
     return xp.minimum(xp.maximum(rest, -n_sd * sd), n_sd * sd)
 
 
-def matched_snr(rest: Array, weight: Array, sd_px: float) -> Array:
+def matched_snr(
+    rest: Array, weight: Array, sd_px: float, *, precision: Array | None = None
+) -> Array:
     """Compute the matched-filter signal-to-noise of a Gaussian feature at every pixel.
 
     It is z = sum(t rest / v) / sqrt(sum(t^2 / v)) for a Gaussian t around the pixel (North 1943).
@@ -141,6 +143,8 @@ def matched_snr(rest: Array, weight: Array, sd_px: float) -> Array:
         (y, x) inverse variance 1 / v.
     sd_px
         Standard deviation of the feature [px].
+    precision
+        What `matched_precision` returns, where that is known already.
 
     Returns
     -------
@@ -148,9 +152,27 @@ def matched_snr(rest: Array, weight: Array, sd_px: float) -> Array:
     """
     xp = namespace(rest)
     top = gaussian(rest * weight, sd_px, normalised=False)
+    if precision is None:
+        precision = matched_precision(weight, sd_px)
+    return top / xp.sqrt(precision)
+
+
+def matched_precision(weight: Array, sd_px: float) -> Array:
+    """Compute the inverse variance with which a matched filter measures a Gaussian's height.
+
+    Parameters
+    ----------
+    weight
+        (y, x) inverse variance 1 / v, any library.
+    sd_px
+        Standard deviation of the feature [px].
+
+    Returns
+    -------
+    (y, x) sum(t^2 / v) for a Gaussian t of height 1 around each pixel.
+    """
     # the square of a Gaussian is a Gaussian narrower by sqrt(2)
-    bottom = gaussian(weight, sd_px / np.sqrt(2), normalised=False)
-    return top / xp.sqrt(bottom)
+    return gaussian(weight, sd_px / np.sqrt(2), normalised=False)
 
 
 def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
