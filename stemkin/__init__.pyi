@@ -17,6 +17,7 @@ from stemkin.diffusion import gaussianity as gaussianity
 from stemkin.diffusion import hop_rates as hop_rates
 from stemkin.diffusion import msd as msd
 from stemkin.errors import StoppedError as StoppedError
+from stemkin.exporting import export as export
 from stemkin.foreign_tables import from_btrack as from_btrack
 from stemkin.foreign_tables import from_laptrack as from_laptrack
 from stemkin.foreign_tables import from_table as from_table
@@ -25,6 +26,7 @@ from stemkin.foreign_tables import from_trackpy as from_trackpy
 from stemkin.foreign_tables import to_deeptime as to_deeptime
 from stemkin.foreign_tables import to_geff as to_geff
 from stemkin.foreign_tables import to_napari as to_napari
+from stemkin.foreign_tables import to_trackmate as to_trackmate
 from stemkin.foreign_tables import to_trackpy as to_trackpy
 from stemkin.foreign_tables import to_xarray as to_xarray
 from stemkin.kinetics import Bins as Bins

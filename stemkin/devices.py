@@ -21,7 +21,7 @@ from typing import Any, Literal
 import array_api_compat
 import numpy as np
 
-from stemkin.extras import needed
+from stemkin.extras import MissingExtraError, needed
 
 Device = Literal["auto", "cpu", "cuda", "torch"]
 Array = Any
@@ -56,6 +56,23 @@ def has_gpu() -> bool:
     except ImportError:
         return False
     return bool(cupy.cuda.is_available())
+
+
+def said_of_devices() -> list[str]:
+    """Return a sentence for every kind of device that frames can be searched on."""
+    said = ["cpu: yes", "cuda: no GPU that CuPy can use"]
+    if has_gpu():
+        import cupy
+
+        said[1] = f"cuda: {cupy.cuda.runtime.getDeviceCount()} GPUs with CuPy"
+    try:
+        torch: Any = needed("torch", extra="network", wanted_for='device="torch"')
+    except MissingExtraError:
+        return [*said, "torch: not installed"]
+    place = "the CPU"
+    if torch.cuda.is_available():
+        place = f"{torch.cuda.device_count()} GPUs"
+    return [*said, f"torch: {torch.__version__} on {place}"]
 
 
 def to_device(block: np.ndarray, device: Device = "auto") -> Array:

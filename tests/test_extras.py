@@ -84,13 +84,13 @@ def test_the_core_brings_none_of_what_is_large():
     for name in ("torch", "av", "bokeh", "cupy"):
         assert f"{name}>" not in core.replace("array-api", "")
     everything = PROJECT["optional-dependencies"]["all"][0]
-    for extra in ("network", "dashboard", "video", "formats", "cloud", "slurm", "xarray"):
+    for extra in ("network", "dashboard", "video", "formats", "cloud", "slurm", "xarray", "excel"):
         assert extra in everything
 
 
 def test_the_test_extra_brings_all_that_users_may_add():
     test = {one.split(">")[0].split("[")[0] for one in PROJECT["optional-dependencies"]["test"]}
-    for extra in ("network", "dashboard", "video", "formats", "xarray"):
+    for extra in ("network", "dashboard", "video", "formats", "xarray", "excel"):
         own = {one.split(">")[0] for one in PROJECT["optional-dependencies"][extra]}
         assert own <= test, extra
 

@@ -16,11 +16,11 @@ LAYERS = {
     "archive": 4, "detection": 4, "simulation": 4,
     "structures": 4, "linking": 4, "kinetics": 4, "diffusion": 4, "order": 4, "scoring": 4, "sites": 4,
     "selfcheck": 5, "conversion": 5, "description": 5, "network": 5,
-    "model": 6,
+    "model": 6, "exporting": 6,
     "learning": 7,
     "config": 5, "results": 5, "progress": 5,
     "report": 8,
-    "pipeline": 9, "demo": 9,
+    "pipeline": 9, "demo": 9, "doctor": 9,
     "cli": 10,
 }  # fmt: skip
 """Rooms by storey; a room imports only from rooms below its own."""

@@ -42,7 +42,7 @@ NEEDED = {
 
 OF_MOVIES = {
     "Archive", "connect", "convert", "describe", "detect", "FourierDetector", "learn", "Movie", "NetworkDetector",
-    "open_archive", "open_movie", "open_results", "phases", "plan", "read_detections", "read_frames", "read_table", "read_tracks", "run", "RunConfig", "simulate_archive", "simulate_movie", "simulate_traces",
+    "export", "open_archive", "open_movie", "open_results", "phases", "plan", "read_detections", "read_frames", "read_table", "read_tracks", "run", "RunConfig", "simulate_archive", "simulate_movie", "simulate_traces",
 }  # fmt: skip
 """Names that begin with pixels, files or settings, and take no table."""
 

@@ -13,6 +13,7 @@ import typer
 
 from stemkin.cli.calls import go_on, quiet, run_to_the_end, settings_of
 from stemkin.cli.exits import worth_saying
+from stemkin.cli.export import doctor_command, export_command
 from stemkin.cli.options import (
     Changed,
     Channel,
@@ -141,6 +142,8 @@ def run_command(
 
 
 app.command("plan")(plan_command)
+app.command("export")(export_command)
+app.command("doctor")(doctor_command)
 
 
 @app.command("demo")

@@ -10,7 +10,7 @@ numbers, y and x are pixels whose (0, 0) has its centre at 0.0, nanometres stand
 the pixel size is known, and a track is a line without branches. Times, dates, words for classes and
 units of length are turned into that, or refused in a sentence; nothing is guessed.
 
-`to_trackpy`, `to_deeptime`, `to_napari`, `to_xarray` and `to_geff` go the other way.
+`to_trackpy`, `to_trackmate`, `to_deeptime`, `to_napari`, `to_xarray` and `to_geff` go the other way.
 """
 
 from stemkin.foreign_tables.arrays import to_deeptime, to_napari, to_xarray
@@ -19,6 +19,7 @@ from stemkin.foreign_tables.columns import from_table
 from stemkin.foreign_tables.geff import to_geff
 from stemkin.foreign_tables.laptrack import from_laptrack
 from stemkin.foreign_tables.trackmate import from_trackmate
+from stemkin.foreign_tables.trackmate_written import to_trackmate
 from stemkin.foreign_tables.trackpy import from_trackpy, to_trackpy
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "to_deeptime",
     "to_geff",
     "to_napari",
+    "to_trackmate",
     "to_trackpy",
     "to_xarray",
 ]
