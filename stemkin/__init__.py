@@ -31,6 +31,7 @@ _ROOM_OF = {
     "crystallography": "structures",
     "describe": "description",
     "detect": "detection",
+    "dopant_chains": "sites",
     "dwell_times": "kinetics",
     "export": "exporting",
     "fit_diffusion": "diffusion",

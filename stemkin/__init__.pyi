@@ -76,6 +76,7 @@ from stemkin.structures import crystallography as crystallography
 
 __version__: str
 __all__: list[str]
+from stemkin.sites import dopant_chains as dopant_chains
 from stemkin.sites import hopping as hopping
 from stemkin.sites import lattice_correlation as lattice_correlation
 from stemkin.traces import SiteTraces as SiteTraces

@@ -52,7 +52,7 @@ OF_ANSWERS = {
 }  # fmt: skip
 """Verbs that go on from the answer of another."""
 
-OF_TRACES = {"lattice_correlation", "hopping"}
+OF_TRACES = {"dopant_chains", "hopping", "lattice_correlation"}
 """Verbs of the signals of sites, and of what follows from them."""
 
 NO_VERBS = {

@@ -12,6 +12,7 @@ True
 """
 
 from stemkin.sites.correlation import LatticeCorrelation, lattice_correlation
+from stemkin.sites.dopants import DopantChain, dopant_chains
 from stemkin.sites.hopping import hopping
 
-__all__ = ["LatticeCorrelation", "hopping", "lattice_correlation"]
+__all__ = ["DopantChain", "LatticeCorrelation", "dopant_chains", "hopping", "lattice_correlation"]
