@@ -53,6 +53,7 @@ _ROOM_OF = {
     "learn": "learning",
     "link": "linking",
     "meetings": "linking",
+    "mobilities": "diffusion",
     "Model": "learning",
     "Movie": "movie",
     "msd": "diffusion",

@@ -15,6 +15,7 @@ from stemkin.diffusion import compare_diffusion as compare_diffusion
 from stemkin.diffusion import fit_diffusion as fit_diffusion
 from stemkin.diffusion import gaussianity as gaussianity
 from stemkin.diffusion import hop_rates as hop_rates
+from stemkin.diffusion import mobilities as mobilities
 from stemkin.diffusion import msd as msd
 from stemkin.errors import StoppedError as StoppedError
 from stemkin.exporting import export as export

@@ -3,6 +3,7 @@
     tracks ──▶ msd             mean squared displacement against lag    ──▶ look at it
            ├─▶ fit_diffusion   D, its interval, localisation error      ──▶ quote it
            ├─▶ gaussianity     are steps as Brownian motion has them?   ──▶ if not, quote hops
+           ├─▶ mobilities      are all equally mobile?                 ──▶ if not, share and D of each
            └─▶ hop_rates       hops per second on a known lattice
 
     D of many movies ──▶ compare_diffusion   by dose, temperature, ...; arrhenius: the activation energy
@@ -32,6 +33,7 @@ from stemkin.diffusion.comparison import arrhenius, compare_diffusion
 from stemkin.diffusion.displacements import msd
 from stemkin.diffusion.estimates import fit_diffusion
 from stemkin.diffusion.hops import hop_rates
+from stemkin.diffusion.mobilities import mobilities
 from stemkin.diffusion.normality import gaussianity
 
 __all__ = [
@@ -40,5 +42,6 @@ __all__ = [
     "fit_diffusion",
     "gaussianity",
     "hop_rates",
+    "mobilities",
     "msd",
 ]

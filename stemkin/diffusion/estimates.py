@@ -116,9 +116,9 @@ def fit_diffusion(
     Returns
     -------
     Table ``diffusion``. `recommended` marks the row of the method that ``"auto"`` would choose, from
-    all movies together; `assumes` says what a method takes for granted and `violated` which of that
-    the displacements contradict (`stemkin.kernels.motion.assumptions`); where mobilities differ, D
-    is their mean. `unit` is what the interval takes for independent. `alpha` is the anomalous exponent where the method tells it ("ols"), NaN
+    all movies together, if it has a D; `assumes` says what a method takes for granted and `violated` which of that
+    the displacements contradict (`stemkin.kernels.motion.assumptions`); where mobilities differ (``one
+    mobility`` is violated), D is their mean, and `mobilities` tells of each population. `unit` is what the interval takes for independent. `alpha` is the anomalous exponent where the method tells it ("ols"), NaN
     elsewhere. Movies with one frame time are pooled track by track; movies with different ones as a
     mean weighted by the inverse variance.
 
@@ -254,9 +254,10 @@ class Fits:
                 if method == verdict.chosen and verdict.nearly:
                     own = own.reaching(alone[verdict.nearly])
                 said: dict[str, Any] = dict(verdict.columns(method))
-                said["recommended"] = method == verdict.chosen
+                row = _row(number, method, own)
+                said["recommended"] = method == verdict.chosen and not np.isnan(row["D_nm2_per_s"])
                 said["blocked"] = blocked.share
-                rows.append((group, _row(number, method, own) | said))
+                rows.append((group, row | said))
         return self.pooling.grouping.table(rows, "diffusion")
 
     def _alone(self, parts: list[Estimate], between: BetweenMovies, blocked: Blocked) -> Estimate:

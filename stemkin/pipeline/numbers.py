@@ -12,6 +12,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import KineticsSection, RunConfig
 from stemkin.diffusion.hops import no_hop_rates
+from stemkin.diffusion.mobilities import no_mobilities
 from stemkin.kinetics import (
     chain_states,
     chapman_kolmogorov,
@@ -39,7 +40,15 @@ STAGE_VERSION = 12
 """Raised when the same tracks would give other numbers than before."""
 ALWAYS = (
     *("classes", "populations", "abundances", "creation", "meetings", "dwell_times", "survival"),
-    *("msd", "diffusion", "transitions", "hidden_transitions", "name_errors", "beam_transitions"),
+    *(
+        "msd",
+        "diffusion",
+        "mobilities",
+        "transitions",
+        "hidden_transitions",
+        "name_errors",
+        "beam_transitions",
+    ),
     *("orientation_transitions", "orientation_rates"),
     *("chain", "timescales", "chapman_kolmogorov", "reversibility"),
     *("structure", "modes", "strain"),
@@ -238,6 +247,8 @@ def table_without_rows(name: str) -> pd.DataFrame:
     contract = name.removeprefix("null_").removeprefix("static_")
     if contract in tables.COLUMNS:
         return tables.empty(contract)
+    if contract == "mobilities":
+        return no_mobilities()
     if contract == "hop_rates":
         return no_hop_rates()
     if contract == "beam_transitions":

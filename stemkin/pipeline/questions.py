@@ -18,7 +18,7 @@ import pandas as pd
 
 from stemkin.config import KineticsSection
 from stemkin.controls import at_rest, in_random_order
-from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates, msd
+from stemkin.diffusion import fit_diffusion, gaussianity, hop_rates, mobilities, msd
 from stemkin.kinetics import (
     abundances,
     beam_cross_sections,
@@ -92,6 +92,7 @@ class Asking:
             "transitions": self._transitions(by="movie"),
             "pooled": ask(transitions, lag_frames=lags),
             "diffusion": ask(fit_diffusion, method=self.methods(), **lattice),
+            "mobilities": ask(mobilities, **lattice),
         }
         if self._dosed():
             found["beam_transitions"] = ask(beam_cross_sections)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from stemkin.kernels.motion.assumptions import ONE_MOBILITY
 from stemkin.report import quantities, summaries
 from stemkin.report.intervals import IntervalTable, Row, interval_table
 from stemkin.report.lookups import (
@@ -73,7 +74,26 @@ def _choice(results: Results, own: pd.DataFrame) -> Markup:
     ]
     if quoted["violated"]:
         against.insert(0, f"although {quoted['violated']} does not hold")
-    return Markup(", ").join([text, *against])
+        if ONE_MOBILITY in quoted["violated"]:
+            against.insert(1, _populations(results, quoted))
+    return Markup(", ").join([text, *(words for words in against if words)])
+
+
+def _populations(results: Results, quoted: pd.Series) -> str:
+    """Say which populations a class has by the table ``mobilities``; nothing where it has one."""
+    found = results.found["mobilities"]
+    own = found[(found["movie"] == quoted["movie"]) & (found["class_id"] == quoted["class_id"])]
+    if len(own) < 2:
+        return ""
+    said = []
+    for _, row in own.sort_values("population").iterrows():
+        ends = f"{100 * row['share_low']:.0f} – {100 * row['share_high']:.0f}"
+        moves = "at rest"
+        if row["D_nm2_per_s"] > 0:
+            D = quantities.diffusion_quantity(row)
+            moves = f"with D = {D.text} ({D.interval}) nm²/s"
+        said.append(f"{100 * row['share']:.0f} % ({ends}) {moves}")
+    return "it is the mean of " + " and ".join(said)
 
 
 def _msd_panel(results: Results, rows: pd.DataFrame, movie: str) -> dict[str, Any]:
