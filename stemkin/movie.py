@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ from stemkin.readers import (
     stem_of,
 )
 from stemkin.readers.corrected import CorrectedReader, Corrections
-from stemkin.readers.wrappers import TolerantReader
+from stemkin.readers.wrappers import PartReader, TolerantReader
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,148 @@ class Movie:
             "argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
         )
         return cls(ArrayReader(array, known), name, known)
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self.n_frames
+
+    @overload
+    def __getitem__(self, which: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, which: slice) -> Movie: ...
+    def __getitem__(self, which: int | slice) -> np.ndarray | Movie:
+        """Return one frame (y, x), read now; or of a slice the movie of those frames, lazy.
+
+        Every n-th frame makes a movie whose frame time is n times as long.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        ValueError
+            If a slice goes backwards or holds no frame.
+        """
+        if isinstance(which, slice):
+            return self._part(which)
+        number = which + self.n_frames * (which < 0)
+        if not 0 <= number < self.n_frames:
+            msg = f"{self.name} has frames 0 to {self.n_frames - 1}, and no frame {which}"
+            raise IndexError(msg)
+        return np.asarray(self.reader.read(number, number + 1)[0])
+
+    def _part(self, which: slice) -> Movie:
+        """Return the movie of some frames."""
+        start, stop, step = which.indices(self.n_frames)
+        n = len(range(start, stop, step))
+        if step < 1 or n == 0:
+            asked = f"{which.start}:{which.stop}:{which.step}".replace("None", "")
+            msg = (
+                f"{self.name}[{asked}] holds no frame in the order of time; it has frames 0 to "
+                f"{self.n_frames - 1}"
+            )
+            raise ValueError(msg)
+        known = self.calibration
+        if step > 1 and known.frame_time_s is not None:
+            # a frame is exposed as long as before, and that is a smaller part of the time
+            part = known.exposure_fraction
+            known = replace(
+                known,
+                frame_time_s=step * known.frame_time_s,
+                dose_rate_e_per_nm2_s=None,
+                exposure_fraction=None if part is None else part / step,
+            )
+        return Movie(PartReader(self.reader, start, n, step), self.name, known)
+
+    def __repr__(self) -> str:
+        """Say in a line how large it is, and what is known of it."""
+        n, height, width = self.shape
+        size = n * height * width * self.reader.dtype.itemsize / 2**20
+        said = ", ".join(f"{words} {value}" for words, value, _ in said_of_calibration(self))
+        return (
+            f"Movie {self.name!r}: {n:,} frames of {height} x {width} px ({self.reader.dtype}, "
+            f"{size:,.0f} MiB), {said}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks: a table, and one frame as a picture."""
+        from stemkin.plot import html_of_movie
+
+        rows = [("frames", f"{self.n_frames:,}")]
+        rows.append(("size", "{} x {} px".format(*self.shape[1:])))
+        rows.append(("pixels", f"{self.reader.dtype} in {self.source}"))
+        for words, value, origin in said_of_calibration(self):
+            rows.append((words, f"{value} (from {origin})" if origin else value))
+        return html_of_movie(self.name, rows, lambda: self[self.n_frames // 2])
+
+    def plot(
+        self,
+        frame: int = 0,
+        *,
+        detections: pd.DataFrame | None = None,
+        tracks: pd.DataFrame | None = None,
+        axes: Any = None,
+    ) -> Any:
+        """Draw a frame, and what was found in it, with Matplotlib. Computes once.
+
+        Parameters
+        ----------
+        frame
+            Its number.
+        detections
+            Table ``detections`` (pandas); those of this movie and frame are drawn.
+        tracks
+            Table ``tracks`` (pandas) likewise, each with the way that it has come.
+        axes
+            Matplotlib axes to draw into; by default new ones.
+
+        Returns
+        -------
+        The axes.
+        """
+        from stemkin.plot import draw_frame
+
+        return draw_frame(
+            axes,
+            self[frame],
+            pixel_size_nm=self.pixel_size_nm,
+            detections=_of_movie(detections, self.name, frame, past=False),
+            tracks=_of_movie(tracks, self.name, frame, past=True),
+            frame=frame,
+        )
+
+    def to_xarray(self) -> Any:
+        """Return the frames as an xarray DataArray (t, y, x), lazy, with coordinates and units.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed. An ImportError.
+        """
+        from stemkin.readers.xarrays import as_xarray
+
+        return as_xarray(self.frames, self.calibration, name=self.name, source=self.source)
+
+    @classmethod
+    def from_xarray(cls, array: Any, *, name: str | None = None) -> Movie:
+        """Make a movie of an xarray DataArray (t, y, x). Lazy: its chunks are read when needed.
+
+        Parameters
+        ----------
+        array
+            DataArray with three dimensions, the first of which is time. Coordinates of regular
+            steps with units give the frame time and pixel size.
+        name
+            Of the movie; by default that of the array.
+
+        Raises
+        ------
+        ValueError
+            If it has not three dimensions, or its steps contradict each other.
+        """
+        from stemkin.readers.xarrays import movie_parts
+
+        reader = movie_parts(array)
+        return cls(reader, name or str(array.name or "movie"), reader.calibration)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -168,6 +310,35 @@ class Movie:
             **self.calibration.known(),
             "source": self.source,
         }
+
+
+def said_of_calibration(movie: Movie) -> list[tuple[str, str, str]]:
+    """Return what is known of a movie: words, value with its unit, and where that comes from."""
+    units = {
+        "pixel_size_nm": ("pixel", "nm"),
+        "frame_time_s": ("frame time", "s"),
+        "dose_rate_e_per_nm2_s": ("dose rate", "e/nm²/s"),
+    }
+    said = []
+    for name, (words, unit) in units.items():
+        value = getattr(movie, name)
+        if value is None:
+            said.append((words, "unknown", ""))
+        else:
+            said.append((words, f"{value:g} {unit}", movie.calibration.origin.get(name, "")))
+    return said
+
+
+def _of_movie(
+    rows: pd.DataFrame | None, movie: str, frame: int, *, past: bool
+) -> pd.DataFrame | None:
+    """Return the rows of one movie in a frame, or up to it; None for none."""
+    if rows is None:
+        return None
+    own = rows[rows["frame"] <= frame] if past else rows[rows["frame"] == frame]
+    if "movie" in own.columns:
+        own = own[own["movie"].astype(str) == movie]
+    return own
 
 
 Movies = Movie | Iterable[Movie]

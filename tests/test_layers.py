@@ -11,7 +11,7 @@ LAYERS = {
     "extras": -1,  # everyone may ask for a package
     "tables": 0, "devices": 0, "errors": 0, "names": 0, "materials": 0, "blas": 0,
     "kernels": 1, "vocabulary": 1,
-    "rows": 2, "readers": 2,
+    "rows": 2, "readers": 2, "plot": 2,
     "movie": 3, "references": 3, "traces": 3, "controls": 3, "schedulers": 3, "foreign_tables": 3,
     "archive": 4, "detection": 4, "simulation": 4,
     "structures": 4, "linking": 4, "kinetics": 4, "diffusion": 4, "order": 4, "scoring": 4, "sites": 4,

@@ -95,3 +95,44 @@ class TolerantReader(WrappingReader):
                 raise
             log.warning("frames %d to %d of %s are damaged: %s", start, stop, self.source, error)
             return damaged(stop - start, *self.shape[1:], self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class PartReader(WrappingReader):
+    """Some frames of `inner`: from `start` on, every `step`-th, `n` of them."""
+
+    start: int = 0
+    n: int = 0
+    step: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width) of the part."""
+        return self.n, *self.inner.shape[1:]
+
+    @property
+    def frames_per_chunk(self) -> int:
+        """Frames that the storage keeps together, where the part begins with such a chunk."""
+        whole = self.inner.frames_per_chunk
+        if self.step == 1 and self.start % whole == 0:
+            return whole
+        return 1
+
+    @property
+    def piece(self) -> int:
+        """Frames that are decoded together: in a part they begin anywhere."""
+        return 1
+
+    @property
+    def identity(self) -> str:
+        """Changes when the content does, or the part."""
+        return f"frames {self.start}:{self.n}:{self.step} of {self.inner.identity}"
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return frames `start` to `stop` (excluded) of the part."""
+        first = self.start + start * self.step
+        if self.step == 1:
+            return self.inner.read(first, self.start + stop)
+        # each frame alone: what lies between may be much
+        numbers = range(first, self.start + stop * self.step, self.step)
+        return np.concatenate([self.inner.read(i, i + 1) for i in numbers])

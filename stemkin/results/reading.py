@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from html import escape
 from typing import Any
 
 import dask.dataframe as dd
@@ -32,11 +33,14 @@ from stemkin.rows.table import Rows, with_experiment
 READ_BY = {"tracks": "read_tracks", "detections": "read_detections", "frames": "read_frames"}
 """Tables with several files, and the verb that reads each; of the others that is `read_table`."""
 
+SHOWN_MOVIES = 10
+"""So many movies stand in what a notebook shows."""
+
 INNER = ("steps", "breaks", "whole_tracks", "thumbnails")
 """Folders of a run's own intermediate rows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResultsFolder:
     """The results folder of a run, as `open_results` gives it.
 
@@ -64,6 +68,59 @@ class ResultsFolder:
             classes = self.store.read_table("classes.parquet")
         names = [str(name) for name in self.movies["movie"]]
         return tables.Experiment(self.movies, frame_rows(self.store, names), classes)
+
+    @property
+    def detections(self) -> Rows:
+        """Table ``detections``; lazy, see `read_detections`."""
+        return read_detections(self)
+
+    @property
+    def tracks(self) -> Rows:
+        """Table ``tracks``; lazy, see `read_tracks`."""
+        return read_tracks(self)
+
+    @property
+    def frames(self) -> dd.DataFrame:
+        """Table ``frames``; lazy, see `read_frames`."""
+        return read_frames(self)
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        """Return a small table by its name, as in ``results.transitions``; see `read_table`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no such table.
+        """
+        # while it is unpickled it has no store yet, and nothing may be looked up in it
+        if name.startswith("_") or "store" not in vars(self):
+            raise AttributeError(name)
+        if name in self._small():
+            return self.store.read_table(f"{name}.parquet")
+        msg = f"the results in {self.store.root} have no {name!r}; tables() lists what there is"
+        raise AttributeError(msg)
+
+    def __dir__(self) -> list[str]:
+        """Return what can be asked for, the small tables among it."""
+        return [*super().__dir__(), *self._small()]
+
+    def _small(self) -> list[str]:
+        """Return the names of the tables that are one file each."""
+        return [n.removesuffix(".parquet") for n in self.store.names() if n.endswith(".parquet")]
+
+    def __repr__(self) -> str:
+        """Say in a line what there is."""
+        return (
+            f"Results in {self.store.root}: {len(self.movies)} movies, {len(self.tables())} tables"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks, with the tables that there are."""
+        movies = self.movies[["movie", "n_frames", "pixel_size_nm", "frame_time_s"]]
+        shown = movies.head(SHOWN_MOVIES).to_html(index=False, escape=True)
+        listed = self.tables().to_html(index=False, escape=True)
+        said = escape(repr(self))
+        return f"<div><strong>{said}</strong>{shown}<details><summary>tables</summary>{listed}</details></div>"
 
     def tables(self) -> pd.DataFrame:
         """Return which tables there are: `table`, the verb it is `read_by`, `n_files`."""
