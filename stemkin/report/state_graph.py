@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from stemkin.report import quantities, summaries
-from stemkin.report.canvas import WIDE, as_markup, new_figure, style
+from stemkin.report.canvas import WIDE, as_markup, new_figure, style, without_axes
 from stemkin.report.lookups import corrected_rate, shortest_lag
 from stemkin.report.palette import MATPLOTLIB_MARKS, ROLES, marker_of, stand_in
 from stemkin.report.results import Results
@@ -90,7 +90,7 @@ def state_graph(edges: pd.DataFrame, names: dict[int, str]) -> Markup:
             _name_node(axes, x, y, names[i])
         axes.set_xlim(-3.2, 3.2)
         axes.set_ylim(-1.42, 1.42)
-        axes.set_axis_off()
+        without_axes(axes)
         says = "Graph of the classes with an arrow and a rate for each of the most counted changes"
         return as_markup(figure, "states", says, edges)
 

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report.canvas import DASHED, HALF, WIDE, as_markup, new_figure, style, time_axis
+from stemkin.report.canvas import (
+    DASHED,
+    HALF,
+    WIDE,
+    as_markup,
+    new_figure,
+    style,
+    time_axis,
+    without_axes,
+)
 from stemkin.report.palette import ROLES, stand_in
 
 if TYPE_CHECKING:
@@ -104,7 +113,7 @@ def _draw_columns(axes: Axes, atoms: pd.DataFrame) -> None:
     axes.set_xlim(-1.5, 1.5)
     axes.set_ylim(1.4, -1.4)
     axes.set_aspect("equal")
-    axes.set_axis_off()
+    without_axes(axes)
 
 
 def _draw_ellipses(axes: Axes, atoms: pd.DataFrame, u: np.ndarray, magnified: float) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report.canvas import HALF, WIDE, as_markup, new_figure, style, time_unit
+from stemkin.report.canvas import HALF, WIDE, as_markup, new_figure, style, time_unit, without_axes
 from stemkin.report.palette import ROLES, stand_in
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _draw_box(axes: Axes, height: float, width: float) -> None:
     axes.plot(floor[:, 0], floor[:, 1] + up, alpha=0.5, **rule)
     for x, y in floor[:4]:
         axes.plot([x, x], [y, y + up], alpha=0.5, **rule)
-    axes.set_axis_off()
+    without_axes(axes)
     axes.set_aspect("equal")
 
 
@@ -148,7 +148,7 @@ def occupancy_figure(
         panels = np.atleast_1d(figure.subplots(1, 4))
         counted = []
         for axes in panels[len(class_ids) :]:
-            axes.set_axis_off()
+            without_axes(axes)
         for axes, class_id in zip(panels, class_ids, strict=False):
             own = tracks[tracks["class_id"] == class_id]
             shares = _shares(own, tile, n_frames)
@@ -190,4 +190,4 @@ def _draw_shares(
     axes.set_xlim(-0.02 * width, 1.02 * width)
     axes.set_ylim(1.02 * height, -0.02 * height)
     axes.set_aspect("equal")
-    axes.set_axis_off()
+    without_axes(axes)
