@@ -123,13 +123,13 @@ def html_of_movie(
     """
     cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     try:
-        shown = f'<img alt="a frame" src="{thumbnail(picture())}">'
+        shown = f'<img alt="a frame" src="{picture_uri(picture())}">'
     except (OSError, ValueError) as error:
         shown = f"<em>no frame can be shown: {escape(str(error))}</em>"
     return f"<div><strong>{escape(name)}</strong><br>{shown}<table>{cells}</table></div>"
 
 
-def thumbnail(image: np.ndarray) -> str:
+def picture_uri(image: np.ndarray) -> str:
     """Return an image (y, x), made small, as an address that holds it: a PNG in grey."""
     from PIL import Image
 
