@@ -29,7 +29,9 @@ CONFIG = RunConfig().with_values(
     kinetics={
         "null_controls": False,
         "self_check_runs": 0,
-    },  # their bytes are compared in test_pipeline
+        "correct_names": False,
+        "diffusion_methods": ["cve"],
+    },  # the bytes of the others are compared in test_pipeline
 )
 
 

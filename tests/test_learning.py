@@ -109,11 +109,20 @@ def test_only_classes_that_point_somewhere_have_an_orientation(model, paper_movi
     assert (rows["orientation"].ge(0) == rows["class_id"].map(oriented)).all()
 
 
+@pytest.fixture(scope="module")
+def survey(model, paper_frames):
+    return model.detector.survey(paper_frames, first_frame=0)
+
+
+@pytest.fixture(scope="module")
+def whole(model, paper_frames, survey):
+    """What is said of the defects of all frames in one block."""
+    return model.describe(paper_frames, survey.records, first_frame=0)
+
+
 @settings(max_examples=6)
 @given(chunks=time_chunkings(n_frames=12))
-def test_names_do_not_depend_on_the_chunking(model, paper_movie, paper_frames, chunks):
-    survey = model.detector.survey(paper_frames, first_frame=0)
-    whole = model.describe(paper_frames, survey.records, first_frame=0)
+def test_names_do_not_depend_on_the_chunking(model, paper_frames, survey, whole, chunks):
     starts = np.cumsum([0, *chunks])
     for start, stop in pairwise(starts):
         rows = (survey.records["frame"] >= start) & (survey.records["frame"] < stop)

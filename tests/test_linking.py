@@ -392,7 +392,7 @@ def test_gaps_are_closed_alike_in_windows_of_any_size(seed, max_gap_frames, most
     sample tells the shares."""
     rng = np.random.default_rng(seed)
     points, _, frames = wanderers(
-        rng, 40, 60, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0
+        rng, 40, 32, edge_px=50, missed=0.25, bad=(7, 8, 20), empty=(13,), drift_px=1.0
     )
     rows = detections(np.asarray(points).round())  # on whole pixels: with many ties
     options = {
