@@ -880,6 +880,37 @@ def test_where_movies_differ_the_interval_is_that_of_movies():
     assert (found["unit"] == "movie").mean() < 0.4
 
 
+def test_few_tracks_that_differ_in_mobility_tell_their_mean_as_their_spread_says():
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": 40, "height_px": 1001, "width_px": 1001})
+    world = TrackWorld(
+        densities_per_nm2=(6 / 900, 6 / 900),
+        D_nm2_per_s=(0.005, 0.0002),
+        confusion=((1.0, 0.0), (1.0, 0.0)),
+    )
+    tracks = simulate_tracks(
+        world, movies.assign(pixel_size_nm=0.03, frame_time_s=1.0), n_replicas=60, seed=3
+    )
+    found = sk.fit_diffusion(
+        tracks.rows, by="replica", border_px=0, experiment=tracks.experiment, method="cve"
+    )
+    own = found[found["replica"].notna() & (found["movie"] == "*")]
+    differ = own[own["violated"] == "one mobility"]
+    assert len(differ) > 40
+    assert differ["n_tracks"].max() < 25
+    true = world.diffusion_nm2_per_s.mean()
+    held = (differ["low"] <= true) & (differ["high"] >= true)
+    assert held.mean() > 0.85, "by their steps alone it is .6"
+
+
+def test_what_has_no_d_is_not_recommended():
+    rows = filmed(0.01, 0.0, n_tracks=4)
+    alone = rows.groupby("particle").head(1).assign(class_id=-1, particle=99)
+    both = pd.concat([rows, alone.head(1)])
+    found = sk.fit_diffusion(both, method=("auto", "cve"), frame_time_s=1.0)
+    assert (found["recommended"] <= found["D_nm2_per_s"].notna()).all()
+    assert found.loc[found["class_id"] != -1, "recommended"].sum() == 1
+
+
 def test_a_movie_that_is_there_twice_says_no_more_than_once():
     rows = filmed(0.01, 0.0, n_tracks=40).assign(movie="one")
     once = sk.fit_diffusion(rows, frame_time_s=1.0).iloc[0]

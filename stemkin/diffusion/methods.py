@@ -14,7 +14,12 @@ from stemkin.kernels.common.exact import N_SLICES, total
 from stemkin.kernels.common.hashing import mixed
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.motion import brownian, evidence, hops, known_errors, likelihood
-from stemkin.kernels.motion.assumptions import N_COVARIANCE, Covariances, covariance_numbers
+from stemkin.kernels.motion.assumptions import (
+    N_COVARIANCE,
+    ONE_MOBILITY,
+    Covariances,
+    covariance_numbers,
+)
 from stemkin.kernels.motion.covariance import (
     N_SUMS,
     covariance_estimate,
@@ -208,7 +213,8 @@ def solve_covariance(sums: np.ndarray, frame_time_s: float, confidence: float) -
             [-squared / n**2 / 4, 1 / n / 4, -product / n_pairs**2 / 2, 1 / n_pairs / 2]
         )
         between = pooled.variance_of(slope)
-    if units >= evidence.MANY_UNITS:
+    # Few tracks that differ in mobility tell their mean no better than their spread says.
+    if units >= evidence.MANY_UNITS or ONE_MOBILITY in pooled.violated():
         low, high = variance_interval(
             Dt, float(np.sqrt(between)), confidence=confidence, freedom=units - 1
         )
