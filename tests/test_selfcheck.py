@@ -1,5 +1,7 @@
 """An experiment done again as tables tells which of its numbers are right, and which are not."""
 
+from dataclasses import replace
+
 import dask
 import numpy as np
 import pandas as pd
@@ -206,6 +208,19 @@ def test_a_run_that_saw_nothing_has_no_world():
     nothing = given.tables["abundances"].assign(mean_number=0.0)
     assert world_of_run(RunNumbers(given.tables | {"abundances": nothing}, MOVIES)) is None
     assert world_of_run(RunNumbers(given.tables, MOVIES.iloc[:0])) is None
+
+
+def test_a_border_that_takes_all_leaves_no_world():
+    assert world_of_run(numbers_of(border_px=MOVIES["height_px"].max() / 2)) is None
+
+
+def test_misses_that_last_are_in_the_world_where_the_run_found_that_they_do():
+    given = numbers_of()
+    again = 0.1 + 0.9 * 0.4  # by chance as often as any, and else as in the frame before
+    found = given.tables["abundances"].assign(missed_again=[again, np.nan, np.nan])
+    world, _ = world_of_run(replace(given, tables=given.tables | {"abundances": found}))
+    assert world.missing_memory == pytest.approx(0.4)
+    assert world_of_run(given)[0].missing_memory == 0
 
 
 def test_names_that_last_are_in_the_world_where_the_run_found_that_they_do():

@@ -131,12 +131,12 @@ def rows_expected(world: TrackWorld, movies: pd.DataFrame) -> float:
 
 def _watched(world: TrackWorld, movies: pd.DataFrame) -> float:
     """Return over how much area [nm²] times frames the `movies` watch."""
-    return float((_areas(world, movies) * movies["n_frames"].to_numpy(float)).sum())
+    return float((areas_seen(movies, world.border_px) * movies["n_frames"].to_numpy(float)).sum())
 
 
-def _areas(world: TrackWorld, movies: pd.DataFrame) -> np.ndarray:
-    """Return the (n,) areas [nm²] in which defects are seen."""
-    edges = [movies[c].to_numpy(float) - 1 - 2 * world.border_px for c in ("height_px", "width_px")]
+def areas_seen(movies: pd.DataFrame, border_px: float) -> np.ndarray:
+    """Return the (n,) areas [nm²] in which defects are seen; 0 where the border takes all."""
+    edges = [movies[c].to_numpy(float) - 1 - 2 * border_px for c in ("height_px", "width_px")]
     pixel = movies["pixel_size_nm"].to_numpy(float)
     return np.asarray(np.clip(edges[0], 0, None) * np.clip(edges[1], 0, None) * pixel**2)
 
@@ -202,7 +202,9 @@ def _mean_numbers(world: TrackWorld, movies: pd.DataFrame) -> np.ndarray:
     """
     first = world.per_class("densities_per_nm2")
     seen, n_frames = np.zeros(world.n_classes), movies["n_frames"].to_numpy(float)
-    columns = zip(_areas(world, movies), movies["frame_time_s"], n_frames, strict=True)
+    columns = zip(
+        areas_seen(movies, world.border_px), movies["frame_time_s"], n_frames, strict=True
+    )
     for area, tau, frames in columns:
         P, lost = world.probabilities(tau), -np.expm1(-world.per_class("loss_rates_per_s") * tau)
         density = first

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin.kinetics import abundances
-from stemkin.selfcheck.replicas import rows_expected
+from stemkin.selfcheck.replicas import areas_seen, rows_expected
 from stemkin.simulation.track_tables import simulate_tracks
 from stemkin.simulation.track_worlds import TrackWorld
 from stemkin.tables import NOT_NAMED, POOLED
@@ -63,7 +63,7 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
 
     Returns
     -------
-    None where no class was seen often enough to have a density.
+    None where no class was seen often enough to have a density, or in no area.
     """
     seen = run.pooled("abundances")
     seen = seen[(seen["class_id"] != NOT_NAMED) & (seen["mean_number"] > 0)]
@@ -72,6 +72,8 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
         return None
     seen = seen.set_index("class_id").loc[ids]
     area_nm2 = _mean_area_nm2(run)
+    if not area_nm2 > 0:
+        return None
     number = seen["corrected_number"].fillna(seen["mean_number"]).to_numpy(float)
     motion, sigma_nm = _motion(run, ids)
     world = TrackWorld(
@@ -95,10 +97,8 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
 
 def _mean_area_nm2(run: RunNumbers) -> float:
     """Return the mean area [nm²] in which defects are seen."""
-    movies = run.movies
-    edges = [(movies[c] - 1 - 2 * run.border_px).clip(lower=1) for c in ("height_px", "width_px")]
-    area = edges[0] * edges[1] * movies["pixel_size_nm"] ** 2
-    return float((area * movies["n_frames"]).sum() / movies["n_frames"].sum())
+    frames = run.movies["n_frames"].to_numpy(float)
+    return float(areas_seen(run.movies, run.border_px) @ frames / frames.sum())
 
 
 def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, Any], float]:
