@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,24 @@ class SiteTraces:
     def cells(self) -> np.ndarray:
         """(site, 2) whole-numbered cells (u, v)."""
         return self.sites[["u", "v"]].to_numpy(np.int64)
+
+    def stretch(self, number: int) -> SiteTraces:
+        """Return the frames of one stretch, in which sites keep their numbers. Lazy.
+
+        Raises
+        ------
+        ValueError
+            If there is no stretch of that number.
+        """
+        if not 0 <= number < len(self.stretches):
+            msg = (
+                f"movie {self.movie!r} has {len(self.stretches)} stretches, numbered from 0; there "
+                f"is none of number {number}"
+            )
+            raise ValueError(msg)
+        edges = (*self.stretches, self.n_frames)
+        own = self.values[edges[number] : edges[number + 1]]
+        return replace(self, values=own, stretches=(0,))
 
     def column(self, name: str) -> np.ndarray:
         """Return a column of truth values of the table of sites; all False where it has none."""

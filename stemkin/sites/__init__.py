@@ -4,6 +4,8 @@ Noise does not remember. Correlations of the signals of sites, from frame to fra
 site, hold only what is in the specimen; on a lattice they are known exactly up to a hop rate. So the
 diffusion coefficient follows also where single frames show nothing.
 
+From pixels: ``traces, dopants = dopants_of(site_traces(movie, model))``.
+
 >>> from stemkin.simulation import simulate_traces
 >>> world = simulate_traces(n_frames=60, shape=(24, 24), depth=4.0, seed=1)
 >>> found = hopping(lattice_correlation(world.traces, max_lag_frames=16))
@@ -14,5 +16,14 @@ True
 from stemkin.sites.correlation import LatticeCorrelation, lattice_correlation
 from stemkin.sites.dopants import DopantChain, dopant_chains
 from stemkin.sites.hopping import hopping
+from stemkin.sites.pixels import dopants_of, site_traces
 
-__all__ = ["DopantChain", "LatticeCorrelation", "dopant_chains", "hopping", "lattice_correlation"]
+__all__ = [
+    "DopantChain",
+    "LatticeCorrelation",
+    "dopant_chains",
+    "dopants_of",
+    "hopping",
+    "lattice_correlation",
+    "site_traces",
+]

@@ -171,7 +171,7 @@ def _check(traces: Any, max_lag_frames: Any, reach: Any) -> None:
     if len(traces.stretches) > 1:
         msg = (
             f"the sites of movie {traces.movie!r} keep their numbers in stretches that begin at "
-            f"frames {list(traces.stretches)}; correlate one stretch at a time"
+            f"frames {list(traces.stretches)}; correlate one at a time: traces.stretch(0)"
         )
         raise ValueError(msg)
 

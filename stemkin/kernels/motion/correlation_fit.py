@@ -91,10 +91,12 @@ class HopFit:
         m, by how much the walkers grow fewer per frame.
     still
         S(0), of what does not move.
+    lowest
+        chi² of the correlations, and of what haze and loss are held by.
     chi2, freedom
-        Of the fit, and its degrees of freedom.
+        Of the correlations alone, and their degrees of freedom.
     gain
-        By how much chi² falls for what hops.
+        By how much the lowest chi² falls for what hops.
     """
 
     hops: float
@@ -104,9 +106,36 @@ class HopFit:
     strength_error: float
     loss: float
     still: float
+    lowest: float
     chi2: float
     freedom: int
     gain: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """What is linear, solved for at one hop rate.
+
+    Attributes
+    ----------
+    chi2
+        Of the correlations, and of what haze and loss are held by.
+    amplitudes
+        (p,) of what hops, of its loss where it has one, of what stays, and of haze.
+    loss
+        Per frame.
+    root
+        (p, p) upper triangle whose square is the information of the amplitudes.
+    misfit, used
+        chi² of the correlations alone, and how many of them the amplitudes took up.
+    """
+
+    chi2: float
+    amplitudes: np.ndarray
+    loss: float
+    root: np.ndarray
+    misfit: float
+    used: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +166,8 @@ class _Problem:
         both = self.bins.summed(both) / self.bins.sizes[:, None, None]
         return np.asarray(both.reshape(-1, 2))
 
-    def solved(self, hops: float, *, loses: bool) -> tuple[float, np.ndarray, float, np.ndarray]:
-        """Return chi², amplitudes, the loss and the design's upper triangle at a hop rate."""
+    def solved(self, hops: float, *, loses: bool) -> _Solution:
+        """Return what fits best at a hop rate."""
         loss, strength, usual = 0.0, 0.0, USUAL_LOSS * hops
         n_more = len(self.data) - len(self.whiten)
         for _ in range(6):
@@ -163,7 +192,9 @@ class _Problem:
                 if abs(step) < 1e-3 * usual:
                     break
                 loss += step
-        return left, found, loss, r
+        n = len(self.whiten)
+        misfit = float(((data - q @ told)[:n] ** 2).sum())
+        return _Solution(left, found, loss, r, misfit, float((q[:n] ** 2).sum()))
 
 
 def fit_hops(
@@ -277,24 +308,32 @@ def _best(problem: _Problem, *, loses: bool) -> HopFit:
         options={"xatol": 1e-4},
     )
     hops = float(np.exp(found.x))
-    _, amplitudes, loss, r = problem.solved(hops, loses=loses)
-    chi2 = _chi2(problem, hops, loses=loses)
-    inverse = linalg.solve_triangular(r, np.eye(len(r)))
+    best = problem.solved(hops, loses=loses)
+    inverse = linalg.solve_triangular(best.root, np.eye(len(best.root)))
     error = np.sqrt((inverse**2).sum(axis=1))
-    freedom = problem.whiten.shape[0] - r.shape[1] - 1
-    still = float(amplitudes[1 + (loses and amplitudes[0] > 0)])
-    gain = _chi2_of_nothing(problem) - chi2
+    strength = float(best.amplitudes[0])
+    chi2 = _chi2(problem, hops, loses=loses)
     return HopFit(
-        hops, 0.0, np.inf, float(amplitudes[0]), float(error[0]), loss, still, chi2, freedom, gain
+        hops,
+        low=0.0,
+        high=np.inf,
+        strength=strength,
+        strength_error=float(error[0]),
+        loss=best.loss,
+        still=float(best.amplitudes[1 + (loses and strength > 0)]),
+        lowest=chi2,
+        chi2=best.misfit,
+        freedom=round(len(problem.whiten) - best.used - 1),
+        gain=_chi2_of_nothing(problem) - chi2,
     )
 
 
 def _chi2(problem: _Problem, hops: float, *, loses: bool) -> float:
     """Return chi² of a hop rate; what hops cannot be less than nothing."""
-    left, found, _, _ = problem.solved(hops, loses=loses)
-    if found[0] < 0:
+    found = problem.solved(hops, loses=loses)
+    if found.amplitudes[0] < 0:
         return _chi2_of_nothing(problem)
-    return left
+    return found.chi2
 
 
 def _chi2_of_nothing(problem: _Problem) -> float:
@@ -309,7 +348,7 @@ def _with_interval(problem: _Problem, best: HopFit, confidence: float, *, loses:
     worse = 1.0
     if best.chi2 > special.chdtri(best.freedom, BY_CHANCE):
         worse = best.chi2 / best.freedom
-    allowed = best.chi2 + worse * float(special.chdtri(1, 1 - confidence))
+    allowed = best.lowest + worse * float(special.chdtri(1, 1 - confidence))
 
     def above(x: float) -> float:
         return _chi2(problem, float(np.exp(x)), loses=loses) - allowed
