@@ -35,6 +35,7 @@ from stemkin.schedulers.clusters import (
     queue_cluster,
     started_by_us,
 )
+from stemkin.schedulers.scripts import check_guarded
 from stemkin.schedulers.workers import check_workers
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ def connect(
     Raises
     ------
     ValueError
-        If `where` is none of these, or `workers` is not positive.
+        If `where` is none of these, `workers` is not positive, or processes are started by a line
+        of a script that each of them would run again.
     ConnectionError
         If no scheduler answers there.
     """
@@ -94,6 +96,7 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
 
     check_tcp_timeout()
     if where in ("processes", "gpu"):
+        check_guarded()
         stack.enter_context(dask.config.set(PATIENT))
     if where == "processes":
         with started_by_us():
