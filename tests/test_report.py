@@ -436,6 +436,7 @@ def written_with(store):
 
 
 def test_every_figure_is_a_file_in_the_colours_of_paper_and_its_numbers_are_a_table(store):
+    write_report(store.root)
     files = written_with(store)
     names = {Path(name).stem for name in files if name.endswith(".svg")}
     assert {"populations", "survival", "msd", "drift0"} - names <= {"survival"}
