@@ -67,7 +67,8 @@ def _all(tracks: Tracks, events_of: Any) -> pd.DataFrame:
     found = [events_of(reel, rows).assign(movie=m) for m, reel, rows in tracks]
     if not found:
         return pd.DataFrame(columns=[*PLACE, "movie", "rank"])
-    return pd.concat(found, ignore_index=True).sort_values("rank", kind="stable")
+    events: pd.DataFrame = pd.concat(found, ignore_index=True).sort_values("rank", kind="stable")
+    return events
 
 
 def _group(title: Markup | str, events: pd.DataFrame) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def as_csv(rows: pd.DataFrame, class_names: Mapping[int, str]) -> str:
     for column, name in NAMED.items():
         if column in rows.columns:
             words = rows[column].map(lambda number: class_names.get(int(number), ""))
-            rows.insert(int(rows.columns.get_loc(column)) + 1, name, words)
+            rows.insert(list(rows.columns).index(column) + 1, name, words)
     for column in rows.columns:
         if not pd.api.types.is_numeric_dtype(rows[column]):
             rows[column] = rows[column].map(_no_formula)

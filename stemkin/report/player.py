@@ -19,8 +19,8 @@ from markupsafe import Markup
 from stemkin.report import images
 from stemkin.report.lookups import label_of, sentence
 from stemkin.report.palette import marker_of, role_of
-from stemkin.report.reels import MAX_MARKS, Reel
-from stemkin.report.results import Results
+from stemkin.report.reels import MAX_MARKS
+from stemkin.report.results import Reel, Results
 from stemkin.report.summaries import in_class_order
 from stemkin.report.words import number_of, plain
 from stemkin.results.store import THUMBNAILS
