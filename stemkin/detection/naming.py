@@ -50,9 +50,12 @@ def named_columns(
     # and its remainder; None for frames that were not searched
     lattices: list[Any] = [None] * len(frames)
     residuals: Any = [None] * len(frames)
+    noise_units: Any = [None] * len(frames)
     rests, crystals = (survey.extra.get(name, [None] * len(good)) for name in ("rest", "crystals"))
     for i, lattice, rest, pieces in zip(good, survey.lattices, rests, crystals, strict=True):
         lattices[i], residuals[i] = pieces or lattice, rest
+    for i, units in zip(good, survey.residuals, strict=True):
+        noise_units[i] = units
     asked = {"neighbours": True} if neighbours else {}
     named: Mapping[str, np.ndarray] = model.describe(
         frames,
@@ -61,6 +64,7 @@ def named_columns(
         pixel_size_nm=movie.pixel_size_nm,
         lattices=lattices,
         residuals=residuals,
+        noise_units=noise_units,
         **asked,
     )
     return dict(named)

@@ -289,7 +289,13 @@ def _look(movie: Movie, frame: int, detector: Any, crystal: Reference | None) ->
         rest = survey.extra.get("rest", [None])[0]
         crystal = survey.extra.get("crystals", survey.lattices)[0]
         return look_at_detections(
-            pixels[0], survey.records, lattice=crystal, rest=rest, pictures=True
+            pixels[0],
+            survey.records,
+            lattice=crystal,
+            rest=rest,
+            pictures=True,
+            noise_units=survey.residuals[0],
+            observer=getattr(detector, "observer", None),
         )
     records = tables.located(detector(pixels, first_frame=frame), pixels.shape[1:])
     return look_at_detections(pixels[0], records, pictures=True)

@@ -19,9 +19,11 @@ from stemkin.kernels.classes.descriptors import SITE_NAMES, Describer
 from stemkin.kernels.classes.looks import Look
 from stemkin.kernels.classes.naming import ClassNames, name_components
 from stemkin.kernels.classes.neighbours import PLACE_KINDS
+from stemkin.kernels.classes.pairs import told_apart
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import CROP, PATCH
-from stemkin.materials import Material
+from stemkin.materials import COMPLEX, DOPANT, Material
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, scaled
 from stemkin.network import NetworkDetector
 
@@ -142,7 +144,7 @@ def model_of(
     mean, components, _ = principal_components(patches[chosen], n_components)
     describer = Describer(sample.uses_lattice, mean, components)
     rows = np.concatenate([describer.describe(look) for look in sample.looks])
-    scale, taxonomy, called = sort(sample, rows, n_classes, material, seed)
+    scale, taxonomy, called = sort(sample, rows, n_classes, material, detector, seed)
     class_id, _ = taxonomy.assign(scaled(rows, scale))
     pictures = sample.joined("pictures")
     classes = _classes(called, class_id, pictures)
@@ -219,6 +221,7 @@ def _sort_by_look(
     rows: np.ndarray,
     n_classes: int | None,
     material: Material,  # noqa: ARG001
+    detector: Any,  # noqa: ARG001
     seed: int,
 ) -> _Sorted:
     """Sort raw crops by their principal components; nothing tells their names."""
@@ -232,14 +235,36 @@ def _sort_by_look(
     return scale, taxonomy, called
 
 
+def _judged_beside(detector: Any, noise: np.ndarray) -> dict[int, float]:
+    """Return the amplitude of a vacancy beside METAL and CHALCOGEN sites as the observer judges it.
+
+    Its signals are counted in the noise (3,) of an amplitude. Empty where nothing was learned.
+    """
+    observer = getattr(detector, "observer", None)
+    if observer is None:
+        return {}
+    pairs = ((METAL, CHALCOGEN), (CHALCOGEN, METAL))
+    known = [(site, which) for site, which in pairs if np.isfinite(observer.beside[which])]
+    return {
+        site: -float(observer.beside[which] / observer.tails[which] * noise[which])
+        for site, which in known
+    }
+
+
 def _sort_by_motif(
-    sample: JoinedLooks, rows: np.ndarray, n_classes: int | None, material: Material, seed: int
+    sample: JoinedLooks,
+    rows: np.ndarray,
+    n_classes: int | None,
+    material: Material,
+    detector: Any,
+    seed: int,
 ) -> _Sorted:
     """Sort by the amplitudes of the sites, starting from the motif each detection resembles."""
     from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
-    library, library_is_named = motifs.library(material, dimmer=height), True
+    beside = _judged_beside(detector, noise)
+    library, library_is_named = motifs.library(material, dimmer=height, beside=beside), True
     if not motifs.may_be(material, sample.spacing_nm, height):
         logger.warning(
             "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the "
@@ -260,7 +285,7 @@ def _sort_by_motif(
     # the same detections are sorted once more by the contrast that dopants show
     if library_is_named:
         swap = motifs.swap_of(physical, names.tolist(), material)
-        library = motifs.library(material, dimmer=height, swap=swap)
+        library = motifs.library(material, dimmer=height, swap=swap, beside=beside)
     guess, present = matches.first_guess(physical, noise, library)
     # classes are told apart by the site and its 7 amplitudes, each over its own noise; the ring and
     # the components of the patch have scale 0 and are left out
@@ -286,4 +311,21 @@ def _sort_by_motif(
     for k in np.unique(component):
         rings[k] = rows[component == k, n_physical - 1].mean()
     naming: dict[str, Any] = {"rings": rings, "n_rows": len(rows), "merge": n_classes is None}
-    return scale, *name_components(taxonomy, used, noise, library, **naming)
+    named, called = name_components(taxonomy, used, noise, library, **naming)
+    if n_classes is None and library_is_named:
+        # only an observer tells what a vacancy beside a dopant shows
+        told = [motif for motif in library if motif.site in beside]
+        for pair in _doped_pairs(told, material):
+            named = told_apart(named, scaled(rows, scale), used, noise, pair, called)
+    return scale, named, called
+
+
+def _doped_pairs(
+    library: list[motifs.Motif], material: Material
+) -> list[tuple[motifs.Motif, motifs.Motif]]:
+    """List the dopants of a library, each with the same beside a vacancy on its kind of site."""
+    alone, both = (
+        [motif for motif in library if motif.name == material.kinds[kind]]
+        for kind in (DOPANT, COMPLEX)
+    )
+    return [(first, second) for first in alone for second in both if first.site == second.site]

@@ -107,6 +107,7 @@ class Model:
         pixel_size_nm: float | None = None,  # noqa: ARG002 - the lattice is the ruler here
         lattices: Sequence[Any] | None = None,
         residuals: Sequence[Any] | None = None,
+        noise_units: Sequence[Any] | None = None,
         neighbours: bool = False,
     ) -> dict[str, np.ndarray]:
         """Describe and name detections; each row depends on its own frame only. Computes once.
@@ -125,6 +126,8 @@ class Model:
             What the detector already knows of each frame: its lattice (or its pieces of crystal,
             each a lattice and the mask of its pixels), and the (y, x) frame without its crystal in
             the frame's own units; found again for frames whose residual is None.
+        noise_units
+            (y, x) of each frame, the residual over its noise, where `residuals` are given.
         neighbours
             Whether to measure where the atoms around each detection stand, too.
 
@@ -160,7 +163,13 @@ class Model:
             if residuals is not None:
                 rest = residuals[i]
             look = look_at_detections(
-                frames[i], records[rows], lattice=lattice, rest=rest, neighbours=neighbours
+                frames[i],
+                records[rows],
+                lattice=lattice,
+                rest=rest,
+                neighbours=neighbours,
+                noise_units=None if noise_units is None else noise_units[i],
+                observer=getattr(self.detector, "observer", None),
             )
             found = {**self.name(look), "keep": ~look.satellite}
             if neighbours and look.has_lattice:

@@ -9,6 +9,9 @@ import numpy as np
 
 from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.classes.looks import Look, look_at, look_at_pieces
+from stemkin.kernels.crystal.lattice import Lattice
+from stemkin.kernels.detection.beside import signals_beside
+from stemkin.kernels.detection.observer import Observer
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,8 @@ def look_at_detections(
     rest: np.ndarray | None = None,
     pictures: bool = False,
     neighbours: bool = False,
+    noise_units: np.ndarray | None = None,
+    observer: Observer | None = None,
 ) -> Look:
     """Look at the neighbourhoods of the detections of one frame.
 
@@ -52,24 +57,40 @@ def look_at_detections(
         (y, x) the frame without its crystal; removed here, and the lattice found, unless given.
     pictures, neighbours
         Whether to fill `Look.pictures` and `Look.atoms`.
+    noise_units
+        (y, x) what is left over its noise, for the observer; found here with `rest`, which is found
+        again where only this is missing.
+    observer
+        What was learned of the movie: it judges the columns beside each detection. None for
+        nothing.
 
     Returns
     -------
     What was seen around each detection.
     """
-    if rest is None:
+    # one defect has one name: it must not depend on what the caller happened to pass
+    if rest is None or (observer is not None and noise_units is None):
         survey = FourierDetector(device="cpu").survey(frame[None])
         lattice, rest = survey.extra["crystals"][0], survey.extra["rest"][0]
+        noise_units = survey.residuals[0]
     points = np.stack([records["y"], records["x"]], axis=1).astype(float)
     pieces: list[Any] = [(lattice, None)]
     if isinstance(lattice, list):
         pieces = lattice or [(None, None)]
+    asked: dict[str, Any] = {"pictures": pictures, "neighbours": neighbours}
+    if observer is not None and noise_units is not None:
+        judged, by = noise_units, observer
+
+        def beside(
+            lattice: Lattice, mask: np.ndarray | None, places: np.ndarray, kinds: np.ndarray
+        ) -> np.ndarray:
+            return signals_beside(judged, lattice, mask, by, places, kinds)
+
+        asked["beside"] = beside
     if len(pieces) < 2:
         only, mask = pieces[0]
-        return look_at(
-            frame, rest, only, points, mask=mask, pictures=pictures, neighbours=neighbours
-        )
-    return look_at_pieces(frame, rest, pieces, points, pictures=pictures, neighbours=neighbours)
+        return look_at(frame, rest, only, points, mask=mask, **asked)
+    return look_at_pieces(frame, rest, pieces, points, **asked)
 
 
 def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:

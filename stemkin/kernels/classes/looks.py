@@ -6,6 +6,7 @@ remainder, and on request a patch of the frame and where the atoms stand (`neigh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from stemkin.kernels.classes.amplitudes import (
     site_offsets,
 )
 from stemkin.kernels.classes.neighbours import (
+    PLACE_KINDS,
     atoms_around,
     contrast,
     fall,
@@ -40,6 +42,11 @@ STEEP_SITES = 64
 """Sites beside which it is measured how steeply columns fall."""
 
 _PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite", "atoms")
+
+
+Beside = Callable[[Lattice, np.ndarray | None, np.ndarray, np.ndarray], np.ndarray]
+"""From a crystal, its mask, the (m, 3, 2) places of the columns bonded to sites and the (m,) kinds
+of these to (m, 3) signals of the columns, over the noise of an amplitude."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +101,7 @@ def look_at(
     mask: np.ndarray | None = None,
     pictures: bool = False,
     neighbours: bool = False,
+    beside: Beside | None = None,
 ) -> Look:
     """Look at the neighbourhoods of `points` in one frame.
 
@@ -111,6 +119,9 @@ def look_at(
         (y, x) of the pixels that belong to `lattice`; all unless given.
     pictures, neighbours
         Whether to fill `Look.pictures` and `Look.atoms`.
+    beside
+        Judges the three columns bonded to each site; their amplitudes unless given, or where it
+        returns NaN.
 
     Returns
     -------
@@ -130,7 +141,11 @@ def look_at(
         seen = slopes_at(rest, around, lattice, sd_px=sd_px, min_share=MIN_SHARE)
     else:
         seen = gaussian_means(rest, around, sd_px, min_share=MIN_SHARE)[None]
-    folded, orientation = fold(site_amplitudes(seen[0], kinds, scale))
+    amplitudes = site_amplitudes(seen[0], kinds, scale)
+    if beside is not None:
+        told = beside(lattice, mask, around[:, 1:4], kinds) * scale.noise[PLACE_KINDS[kinds, 1:4]]
+        amplitudes[:, 1:4] = np.where(np.isfinite(told), told, amplitudes[:, 1:4])
+    folded, orientation = fold(amplitudes)
     atoms = np.empty((len(points), 0), np.float32)
     if neighbours:
         beside = scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)]
@@ -229,12 +244,13 @@ def look_at_pieces(
     *,
     pictures: bool = False,
     neighbours: bool = False,
+    beside: Beside | None = None,
 ) -> Look:
     """Look at the neighbourhoods of `points` in a broken crystal, each in its own piece's lattice.
 
     Parameters
     ----------
-    frame, rest, points, pictures, neighbours
+    frame, rest, points, pictures, neighbours, beside
         As for `look_at`.
     pieces
         Lattices with the masks (y, x) of their pixels, the largest first; points in none belong to
@@ -258,6 +274,7 @@ def look_at_pieces(
             mask=mask,
             pictures=pictures,
             neighbours=neighbours,
+            beside=beside,
         )
         for i, (lattice, mask) in enumerate(pieces)
     ]
@@ -271,6 +288,7 @@ def look_at_pieces(
             mask=pieces[0][1],
             pictures=pictures,
             neighbours=neighbours,
+            beside=beside,
         )
     # the looks stand piece by piece; a stable sort by owner gives that order, and its own argsort
     # leads back to the order of the points

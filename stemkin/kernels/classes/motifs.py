@@ -13,7 +13,7 @@ same noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -219,7 +219,11 @@ def swap_of(rows: np.ndarray, names: Sequence[str], material: Material) -> float
 
 
 def library(
-    material: Material, *, dimmer: float | None = None, swap: float | None = None
+    material: Material,
+    *,
+    dimmer: float | None = None,
+    swap: float | None = None,
+    beside: Mapping[int, float] | None = None,
 ) -> list[Motif]:
     """Return the motifs of a crystal's defects, named as `Material.kinds` names them.
 
@@ -235,6 +239,9 @@ def library(
     swap
         Change of a metal column where a dopant takes its place, as measured; from the atomic
         numbers unless given.
+    beside
+        By the kind of site: amplitude of a vacancy on the columns bonded to it, as an observer
+        judges them.
 
     Returns
     -------
@@ -290,7 +297,16 @@ def library(
         row, tolerance = _amplitudes(places), tolerances.get(name, TOLERANCE)
         known.append(Motif(name, site, row, tolerance, prior=prior))
     width = max(FILTER_SD, IMAGE_SD_NM / material.a_nm)
-    return [replace(motif, width=width) for motif in known + hole_edges(dimmer) + perfect()]
+    listed = [replace(motif, width=width) for motif in known + hole_edges(dimmer) + perfect()]
+    factors = {site: one / lost for site, one in (beside or {}).items()}
+    return [_judged_beside(motif, factors.get(motif.site, 1.0)) for motif in listed]
+
+
+def _judged_beside(motif: Motif, factor: float) -> Motif:
+    """Return a motif whose bonded columns change by so much more."""
+    amplitudes = motif.amplitudes.copy()
+    amplitudes[1:4] *= factor
+    return replace(motif, amplitudes=amplitudes)
 
 
 def hole_edges(chalcogen: float) -> list[Motif]:

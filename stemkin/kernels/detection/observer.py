@@ -99,6 +99,20 @@ class Observer:
         """Say what is known: the array of weights is long."""
         return f"Observer(depths={self.depths.round(2).tolist()})"
 
+    @property
+    def beside(self) -> np.ndarray:
+        """By how many (2,) standard deviations what was learned stands out for the blind weights.
+
+        NaN where nothing was. Both weights are as noisy, so their signals are as their depths.
+        """
+        told = np.full(2, np.nan)
+        for which in (METAL, CHALCOGEN):
+            seen = float(self.weights[which] @ self.signatures[which])
+            if self.knows(which) and seen > 0:
+                share = float(self.blind[which] @ self.signatures[which]) / seen
+                told[which] = self.depths[which] * share
+        return told
+
     def knows(self, sublattice: int) -> bool:
         """Tell whether anything significant was learned of a sublattice."""
         return bool(np.isfinite(self.depths[sublattice]))

@@ -1,0 +1,159 @@
+"""Two known motifs that a mixture ran together, told apart by what is known of them.
+
+A dopant, and a dopant beside a vacancy, differ by one weak amplitude. At low dose the two clouds
+overlap, and a mixture that is free to move takes both for one wide class. What they look like is
+known all the same: their means and scatter follow from the motifs and the noise, so that only their
+shares are left to be found, by expectation and maximisation (Dempster, Laird & Rubin, J. R. Stat.
+Soc. B 39, 1 (1977)), and whether two explain the detections better than one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from stemkin.kernels.classes.amplitudes import blurred, fold
+from stemkin.kernels.classes.mixture import Mixture
+from stemkin.kernels.classes.motifs import Motif
+from stemkin.kernels.classes.naming import ClassNames
+from stemkin.kernels.classes.neighbours import PLACE_KINDS
+from stemkin.kernels.classes.taxonomy import Taxonomy
+
+N_DRAWS = 4000
+"""Draws of noise from which mean and scatter of a folded motif are taken."""
+
+PROVEN = 8.0
+"""By how much more likely, in natural logarithms, two motifs must be than the dopant alone."""
+
+LEAST_APART = 1.8
+"""Amplitudes of motifs that differ by fewer standard deviations of their noise are not told apart."""
+
+N_ROUNDS = 60
+"""Rounds in which the shares settle."""
+
+LEAST_ROWS = 15
+"""Fewer detections do not tell shares."""
+
+
+def told_apart(
+    taxonomy: Taxonomy,
+    rows: np.ndarray,
+    scale: np.ndarray,
+    noise: np.ndarray,
+    motifs: tuple[Motif, Motif],
+    called: ClassNames,
+) -> Taxonomy:
+    """Put two fixed components in the place of one class that holds both motifs.
+
+    Parameters
+    ----------
+    taxonomy
+        Of named components.
+    rows
+        (n, 8) site and amplitudes, each over its `scale`, from which it was made.
+    scale
+        (3, 8) units of the descriptors on each kind of site.
+    noise
+        (3,) standard deviation of an amplitude on each kind of site.
+    motifs
+        A dopant, and the same beside a vacancy, on the same kind of site.
+    called
+        What classes are called; both must be among them.
+
+    Returns
+    -------
+    The taxonomy, with a component for each where two explain the detections of the class better.
+    """
+    mixture, known = taxonomy.mixture, [motif.name for motif in motifs]
+    if mixture is None or mixture.covariance == "tied" or not set(known) <= set(called.names):
+        return taxonomy
+    pair = [called.names.index(name) for name in known]
+    site = motifs[0].site
+    at_site = np.round(mixture.means[:, 0] * scale[0, 0]).astype(int) == site
+    own = np.isin(taxonomy.class_ids, pair) & at_site
+    seen_of = [mixture.weights[own & (taxonomy.class_ids == i)].sum() * len(rows) for i in pair]
+    given, _ = taxonomy.assign(rows)
+    mine = np.isin(given, pair) & (np.round(rows[:, 0] * scale[0, 0]) == site)
+    # where the mixture itself has found both, or has too little of either, it stays
+    if min(seen_of) >= 1 or mine.sum() < LEAST_ROWS:
+        return taxonomy
+    apart = (motifs[0].amplitudes - motifs[1].amplitudes)[1:4] / noise[PLACE_KINDS[site, 1:4]]
+    if np.abs(apart).max() < LEAST_APART:
+        return taxonomy
+    seen = rows[mine]
+    shapes = [_folded(motif, scale, noise, seen) for motif in motifs]
+    logs = np.stack([_log_density(seen, *shape) for shape in shapes], axis=1)
+    shares = _shares(logs)
+    gain = float(_log_sum(logs + np.log(shares)).sum() - logs.sum(axis=0).max())
+    if gain < PROVEN:
+        return taxonomy
+    weight = float(mixture.weights[own].sum())
+    kept = ~own
+    means = np.stack([mean for mean, _ in shapes])
+    spreads = np.stack([spread for _, spread in shapes])
+    if mixture.covariance == "diag":
+        spreads = np.einsum("kii->ki", spreads)
+    grown = Mixture(
+        np.concatenate([mixture.weights[kept], weight * shares]),
+        np.concatenate([mixture.means[kept], means]),
+        np.concatenate([mixture.covariances[kept], spreads]),
+        mixture.covariance,
+    )
+    grown = replace(grown, weights=grown.weights / grown.weights.sum())
+    ids = np.append(taxonomy.class_ids[kept], pair).astype(taxonomy.class_ids.dtype)
+    return replace(taxonomy, mixture=grown, class_ids=ids)
+
+
+def _folded(
+    motif: Motif, scale: np.ndarray, noise: np.ndarray, seen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean (8,) and covariance (8, 8) of the rows of a motif in noise, in scaled units.
+
+    The amplitude at the site itself is the same for both motifs, and taken as it is `seen`.
+    """
+    exact = blurred(motif.amplitudes, motif.site, motif.width)
+    normal = np.random.default_rng(0).normal(size=(N_DRAWS, 13))
+    sd = noise[PLACE_KINDS[motif.site]]
+    for _ in range(2):
+        folded = fold(exact + sd * normal)[0][:, :7] / scale[motif.site, 1:]
+        # the two bonded columns that come last are whole: they tell how noisy it is around
+        told = np.median(_deviations(seen[:, 3:5]) / np.maximum(folded[:, 2:4].std(axis=0), 1e-9))
+        sd = sd * max(float(told), 1.0)
+    mean = np.append(seen[0, 0], folded.mean(axis=0))
+    spread = np.zeros((8, 8))
+    spread[1:, 1:] = np.cov(folded.T)
+    mean[1], spread[1, :], spread[:, 1] = np.median(seen[:, 1]), 0.0, 0.0
+    spread[1, 1] = max(float(_deviations(seen[:, 1:2])[0]) ** 2, 1e-6)
+    # the kind of site is one number, which has the spread that every component has
+    spread[0, 0] = 1.0
+    return mean, spread
+
+
+def _deviations(values: np.ndarray) -> np.ndarray:
+    """Return the (d,) standard deviations of columns (n, d), few of which are strange."""
+    return np.asarray(np.median(np.abs(values - np.median(values, axis=0)), axis=0) / 0.6745)
+
+
+def _log_density(rows: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Return the logarithm of a normal density at rows (n, 8), up to a constant."""
+    away = np.linalg.solve(np.linalg.cholesky(spread), (rows - mean).T)
+    _, log_size = np.linalg.slogdet(spread)
+    return np.asarray(-0.5 * ((away**2).sum(axis=0) + log_size))
+
+
+def _log_sum(logs: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the sum of exponentials along the last axis."""
+    top = logs.max(axis=1, keepdims=True)
+    return np.asarray(top[:, 0] + np.log(np.exp(logs - top).sum(axis=1)))
+
+
+def _shares(logs: np.ndarray) -> np.ndarray:
+    """Return the shares (2,) of two components of which rows have the logarithms of density."""
+    shares = np.array([0.5, 0.5])
+    for _ in range(N_ROUNDS):
+        weighted = logs + np.log(shares)
+        part = np.exp(weighted - _log_sum(weighted)[:, None])
+        shares = np.maximum(part.mean(axis=0), 1e-6)
+        shares = shares / shares.sum()
+    return shares

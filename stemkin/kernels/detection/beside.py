@@ -1,0 +1,91 @@
+"""What stands beside a defect, judged by all that a missing atom does and not by one amplitude.
+
+A vacancy beside a dopant is weak, and moves its bright neighbours: where the amplitude of its column
+tells one standard deviation, what was learned of vacancies may tell four (`observer`). So the three
+columns bonded to a defect are judged by the observer that is blind to whatever stands around; its
+signals are counted in the noise of clean sites of the same frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stemkin.devices import Array
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
+from stemkin.kernels.detection.normalisation import scatter_of
+from stemkin.kernels.detection.observer import Observer, patches_at
+
+CLEAN_SITES = 60
+"""So many sites tell median and scatter of the signals of clean ones: to a sixth and a tenth."""
+
+LEAST_SITES = 30
+"""Fewer do not."""
+
+
+def signals_beside(
+    noise_units: Array,
+    lattice: Lattice,
+    mask: np.ndarray | None,
+    observer: Observer,
+    places: np.ndarray,
+    kinds: np.ndarray,
+) -> np.ndarray:
+    """Judge the three columns bonded to each of some sites.
+
+    Parameters
+    ----------
+    noise_units
+        (y, x) what is left of the frame without its crystal, over its noise, any library.
+    lattice, mask
+        The crystal, and the (y, x) pixels that belong to it; None for all.
+    observer
+        What was learned of the movie.
+    places
+        (m, 3, 2) the bonded columns of each site (y, x) [px].
+    kinds
+        (m,) METAL, CHALCOGEN or another number: the kind of each site.
+
+    Returns
+    -------
+    (m, 3) signals over the noise, dark ones negative; NaN where nothing was learned of such columns
+    or too little of them is seen.
+    """
+    told = np.full(places.shape[:2], np.nan)
+    for site, which in ((METAL, CHALCOGEN), (CHALCOGEN, METAL)):
+        own = np.flatnonzero(kinds == site)
+        if not (observer.knows(which) and len(own)):
+            continue
+        usual = _signals(
+            noise_units, _some_sites(noise_units, lattice, which), lattice, mask, observer, which
+        )
+        usual = usual[np.isfinite(usual)]
+        if len(usual) < LEAST_SITES:
+            continue
+        seen = _signals(noise_units, places[own].reshape(-1, 2), lattice, mask, observer, which)
+        scatter = max(scatter_of(usual), 1e-12) * observer.tails[which]
+        told[own] = ((seen - np.median(usual)) / scatter).reshape(-1, 3)
+    return told
+
+
+def _some_sites(noise_units: Array, lattice: Lattice, which: int) -> np.ndarray:
+    """Return the places of `CLEAN_SITES` sites of a kind, evenly through a frame."""
+    shape = (int(noise_units.shape[0]), int(noise_units.shape[1]))
+    _, points = numbered_sites(lattice, shape, which)
+    # a step that has no factor in common with the number of sites in a row, mostly
+    return points[:: max(1, len(points) // CLEAN_SITES)]
+
+
+def _signals(
+    noise_units: Array,
+    points: np.ndarray,
+    lattice: Lattice,
+    mask: np.ndarray | None,
+    observer: Observer,
+    which: int,
+) -> np.ndarray:
+    """Return what the blind observer sees at points (n, 2); NaN where too little is seen."""
+    seen = np.full(len(points), np.nan)
+    patches, inside = patches_at(noise_units, points, lattice, mask)
+    # not a matrix product: the bits of one must not depend on how many there are
+    seen[inside] = -np.einsum("np,p->n", patches, observer.blind[which], optimize=False)
+    return seen
