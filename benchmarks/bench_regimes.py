@@ -1,6 +1,6 @@
 """How often the intervals of D hold the truth, regime by regime, with the verbs' own defaults.
 
-Worlds are tables of tracks, without pixels; each is simulated many times with seeds of their own,
+Worlds are tables of tracks, without pixels (`simulate_tracks`); each is simulated many times,
 and the tracks of each set are shuffled and held still as well, where D is 0.
 
     python benchmarks/bench_regimes.py --world "hops 0.3"        # 200 sets of each, a minute

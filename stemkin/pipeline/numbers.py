@@ -36,7 +36,7 @@ from stemkin.rows.files import tracks_in_files
 from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
 
-STAGE_VERSION = 12
+STAGE_VERSION = 13
 """Raised when the same tracks would give other numbers than before."""
 ALWAYS = (
     *("classes", "populations", "abundances", "creation", "meetings", "dwell_times", "survival"),
