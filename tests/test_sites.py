@@ -199,6 +199,19 @@ def test_dopants_that_catch_and_vacancies_that_are_made_and_heal_do_not_pull_the
     assert abs(found["D_nm2_per_s"] / world.D_nm2_per_s - 1) < 0.12
 
 
+def test_what_a_filter_shows_of_a_vacancy_on_its_neighbours_does_not_slow_it_down():
+    """An observer that is blind to neighbours shows a vacancy there with the other sign."""
+    world = simulate_traces(n_frames=150, shape=(36, 36), depth=6.0, seed=2)
+    missing = world.occupancy.reshape(150, 36, 36).astype(float)
+    beside = sum(np.roll(missing, step, axis=(1, 2)) for step in map(tuple, steps_within(1.0)[1:]))
+    values = world.traces.values.compute() + 0.1 * 6.0 * beside.reshape(150, -1)
+    found = sk.hopping(
+        sk.lattice_correlation(traces_of(values, depth=6.0), max_lag_frames=30)
+    ).iloc[0]
+    assert found["low"] < world.D_nm2_per_s < found["high"]
+    assert abs(found["D_nm2_per_s"] / world.D_nm2_per_s - 1) < 0.15
+
+
 def test_the_depth_follows_from_the_signals_where_it_is_not_stated():
     world = simulate_traces(n_frames=150, shape=(36, 36), depth=6.0, seed=2)
     values = world.traces.values.compute()

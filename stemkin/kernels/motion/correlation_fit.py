@@ -4,7 +4,8 @@
 
 A G is what hops (`lattice_walks`), m by how much it grows less while it hops (walkers are made,
 heal and are caught), S what stays where it is, any function of the step, and B what is smooth in
-space and changes with time: haze. A, S and B are linear and are solved for; h and m are searched.
+space and changes with time: haze. What filters sites may show a walker on its neighbours, too, with
+a share that is fitted (of the other sign where the filter is blind to neighbours). A, S and B are linear and are solved for; h and m are searched.
 The weights follow from what was found (`correlation_noise`), so that the fit is repeated until it
 agrees with itself. An h is in the interval while chi² is within that of one parameter of the best.
 
@@ -38,6 +39,9 @@ BY_CHANCE = 0.001
 
 USUAL_LOSS = 0.1
 """Walkers are made or lost about so often per hop, before the correlations are asked."""
+
+USUAL_LEAK = 0.1
+"""Neighbours of a walker show about so much of its signal, of either sign, likewise."""
 
 FAR_SQUARE = 9
 """Noise of sites so far from each other (lattice constants squared) has nothing in common."""
@@ -89,6 +93,8 @@ class HopFit:
         A: walkers per site, times depth squared.
     loss
         m, by how much the walkers grow fewer per frame.
+    leak
+        Share of a walker's signal that each neighbouring site shows.
     still
         S(0), of what does not move.
     lowest
@@ -105,6 +111,7 @@ class HopFit:
     strength: float
     strength_error: float
     loss: float
+    leak: float
     still: float
     lowest: float
     chi2: float
@@ -121,9 +128,11 @@ class _Solution:
     chi2
         Of the correlations, and of what haze and loss are held by.
     amplitudes
-        (p,) of what hops, of its loss where it has one, of what stays, and of haze.
+        (p,) of what hops, of its loss and leak where it has any, of what stays, and of haze.
     loss
         Per frame.
+    leak
+        Share of the signal of a site that each neighbour shows.
     root
         (p, p) upper triangle whose square is the information of the amplitudes.
     misfit, used
@@ -133,6 +142,7 @@ class _Solution:
     chi2: float
     amplitudes: np.ndarray
     loss: float
+    leak: float
     root: np.ndarray
     misfit: float
     used: float
@@ -158,43 +168,49 @@ class _Problem:
     waves: LatticeWaves
     bins: LagBins
 
-    def columns(self, hops: float, loss: float) -> np.ndarray:
-        """Return what hops, and its slope in the loss: (b m, 2)."""
-        lags = self.bins.lags
-        moving = self.waves.propagator(lags, hops) * np.exp(-loss * lags)[:, None]
-        both = np.stack([moving, -lags[:, None] * moving], axis=-1)
-        both = self.bins.summed(both) / self.bins.sizes[:, None, None]
-        return np.asarray(both.reshape(-1, 2))
+    def columns(self, hops: float, loss: float, leak: float) -> np.ndarray:
+        """Return what hops, and its slopes in the loss and in the leak: (b m, 3)."""
+        lags, near = self.bins.lags, 6 * (1 - self.waves.stay)
+        waves = np.exp(-hops * lags[:, None] * self.waves.stay) * self.waves.weight
+        waves = waves * np.exp(-loss * lags)[:, None]
+        # a site shows what is on it and, `leak` times, what is on each of its six neighbours
+        moving = (waves * (1 + leak * near) ** 2) @ self.waves.forms.T
+        leaking = (waves * (2 * near * (1 + leak * near))) @ self.waves.forms.T
+        own = np.stack([moving, -lags[:, None] * moving, leaking], axis=-1)
+        own = self.bins.summed(own) / self.bins.sizes[:, None, None]
+        return np.asarray(own.reshape(-1, 3))
 
     def solved(self, hops: float, *, loses: bool) -> _Solution:
         """Return what fits best at a hop rate."""
-        loss, strength, usual = 0.0, 0.0, USUAL_LOSS * hops
+        free, strength = np.zeros(2), 0.0
+        usual = np.array([USUAL_LOSS * hops, USUAL_LEAK])
         n_more = len(self.data) - len(self.whiten)
-        for _ in range(6):
-            loses_now = loses and strength > 0
-            own = self.whiten @ self.columns(hops, loss)[:, : 1 + loses_now]
-            own = np.vstack([own, np.zeros((n_more + 1, own.shape[1]))])
-            data = np.append(self.data, 0.0)
-            if loses_now:
-                # what is fitted is strength times the step from `loss`
-                own[-1, 1] = 1 / (strength * usual)
-                data[-1] = -loss / usual
-            design = np.hstack([own, np.vstack([self.fixed, np.zeros((1, self.fixed.shape[1]))])])
-            q, r = linalg.qr(design, mode="economic")
+        fixed = np.vstack([self.fixed, np.zeros((2, self.fixed.shape[1]))])
+        for _ in range(8):
+            n_free = 2 * (loses and strength > 0)
+            own = self.whiten @ self.columns(hops, free[0], free[1])[:, : 1 + n_free]
+            own = np.vstack([own, np.zeros((n_more + 2, own.shape[1]))])
+            data = np.append(self.data, np.zeros(2))
+            if n_free:
+                # what is fitted is strength times the step from `free`
+                own[-2:, 1:] = np.diag(1 / (strength * usual))
+                data[-2:] = -free / usual
+            q, r = linalg.qr(np.hstack([own, fixed]), mode="economic")
             told = q.T @ data
             found = linalg.solve_triangular(r, told)
             left = float(data @ data - told @ told)
             strength = float(found[0])
             if not loses or strength <= 0:
                 break
-            if loses_now:
-                step = float(np.clip(found[1] / strength, -2 * usual, 2 * usual))
-                if abs(step) < 1e-3 * usual:
+            if n_free:
+                step = np.clip(found[1:3] / strength, -2 * usual, 2 * usual)
+                if (np.abs(step) < 1e-3 * usual).all():
                     break
-                loss += step
+                free = free + step
         n = len(self.whiten)
         misfit = float(((data - q @ told)[:n] ** 2).sum())
-        return _Solution(left, found, loss, r, misfit, float((q[:n] ** 2).sum()))
+        used = float((q[:n] ** 2).sum())
+        return _Solution(left, found, float(free[0]), float(free[1]), r, misfit, used)
 
 
 def fit_hops(
@@ -217,7 +233,8 @@ def fit_hops(
     confidence
         Of the interval.
     loses
-        Whether walkers may grow fewer, or more, while they are followed.
+        Whether walkers may grow fewer, or more, while they are followed, and show on the sites
+        beside them.
     haze
         Whether what is smooth in space may change with time.
 
@@ -320,7 +337,8 @@ def _best(problem: _Problem, *, loses: bool) -> HopFit:
         strength=strength,
         strength_error=float(error[0]),
         loss=best.loss,
-        still=float(best.amplitudes[1 + (loses and strength > 0)]),
+        leak=best.leak,
+        still=float(best.amplitudes[1 + 2 * (loses and strength > 0)]),
         lowest=chi2,
         chi2=best.misfit,
         freedom=round(len(problem.whiten) - best.used - 1),
