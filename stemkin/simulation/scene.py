@@ -131,7 +131,7 @@ def image_offset(settings: Settings) -> np.ndarray:
     g) pixels along the line.
     """
     glow = settings.nuisances.afterglow
-    return probe_of(settings).offset + np.array([0.0, glow / (1 - glow)])
+    return np.asarray(probe_of(settings).offset + np.array([0.0, glow / (1 - glow)]))
 
 
 def _off_site(settings: Settings, found: np.ndarray) -> np.ndarray:
