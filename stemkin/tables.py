@@ -99,6 +99,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "ordered": "float32",
         "disordered": "float32",
         "vacuum": "float32",
+        "lattice_px": "float64",
     },
     "classes": {
         "class_id": "int16",
@@ -434,6 +435,7 @@ UNKNOWN: Mapping[str, Any] = {
     "errors": "independent",
     "recommended": True,
     "stretch": 0,
+    "lattice_px": np.nan,
     "exposure_fraction": np.nan,
     "blocked": 0.0,
     "unit": "",

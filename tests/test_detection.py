@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
+import stemkin as sk
 from stemkin import tables
 from stemkin.detection import HALO, assemble_frames, detect, detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
 from stemkin.movie import Movie
+from stemkin.pipeline import Inputs
 from stemkin.readers import ArrayReader
 from stemkin.references import reference_crystal, sample_numbers
 from stemkin.schedulers.clients import connect
@@ -357,3 +359,18 @@ def test_the_silicon_atom_of_a_real_movie_is_found_in_every_frame():
         distance = np.hypot(here["y"] - y, here["x"] - x)
         assert distance.min() < 20, f"lost in frame {frame}"
         y, x = here.loc[distance.idxmin(), ["y", "x"]]
+
+
+def test_detections_link_by_the_documented_default_as_in_a_run(tmp_path):
+    movie = simulate_movie("paper", n_frames=5, shape=(112, 112), seed=2, name="movie")
+    config = sk.RunConfig().with_words(["learn.n_frames=2", "detect.frames_per_block=2"])
+    sk.run(Inputs(["one"], [movie], []), tmp_path / "out", config=config, until="link")
+    model = sk.Model.load(tmp_path / "out" / "model")
+    detections = detect(movie, model, frames_per_block=2)
+    frames = detections.experiment.frames.compute()
+    assert frames["lattice_px"].notna().all()
+    for rows in (detections, detections.persist()):
+        mine = sk.link(rows).compute().reset_index(drop=True)
+        theirs = sk.read_tracks(tmp_path / "out").compute().reset_index(drop=True)
+        assert mine["particle"].tolist() == theirs["particle"].tolist()
+        pd.testing.assert_frame_equal(mine[list(theirs.columns)], theirs, check_dtype=False)

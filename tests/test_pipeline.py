@@ -17,6 +17,7 @@ from PIL import Image
 import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
+from stemkin.linking.clock import shown_lattice_nm
 from stemkin.materials import material_named
 from stemkin.pipeline import block_search, crystals, pixels, tracks
 from stemkin.pipeline.calibration import doubt_of_lattice, doubt_of_override, say_doubts
@@ -727,7 +728,7 @@ def test_a_terabyte_is_planned_in_seconds():
 )
 def test_the_lattice_constant_of_a_movie_by_hand(frames_px, expected_nm):
     steps = pd.DataFrame({"lattice_px": np.array(frames_px, dtype=float)})
-    assert tracks._lattice_nm(steps, {"pixel_size_nm": 0.03}) == expected_nm
+    assert shown_lattice_nm(steps, 0.03) == expected_nm
 
 
 def test_the_tables_of_a_run_are_read_as_the_verbs_want_them(calm):

@@ -88,8 +88,9 @@ class Clock:
             )
             return cls(movie, float(pixel_size_nm), lattice_nm=lattice_nm)
         good = _good_frames(movie, frames)
-        if lattice_nm is None and "lattice_px" in good and good["lattice_px"].notna().any():
-            lattice_nm = float(good["lattice_px"].median()) * float(pixel_size_nm)
+        if lattice_nm is None and "lattice_px" in frames:
+            of_movie = frames["movie"].astype(str) == str(movie)
+            lattice_nm = shown_lattice_nm(frames[of_movie], float(pixel_size_nm))
         shift = good[["shift_y", "shift_x"]].to_numpy(np.float64)
         stretch = None
         if "stretch" in good:
@@ -194,6 +195,24 @@ class Clock:
             f"max_step_nm=, about {MAX_STEP_LATTICES} lattice constants (0.69 nm for WS2)"
         )
         raise ValueError(msg)
+
+
+def shown_lattice_nm(frames: pd.DataFrame, pixel_size_nm: float) -> float | None:
+    """Return the lattice constant [nm] of a movie; None where half of the frames show none.
+
+    Parameters
+    ----------
+    frames
+        Rows of all frames of the movie; ``lattice_px`` is NaN in those without a lattice.
+    pixel_size_nm
+        Edge of a pixel [nm].
+    """
+    shown = frames["lattice_px"].fillna(0.0)
+    # a frame without a lattice counts as 0; with half of them the median would lie between 0 and
+    # the constant
+    if 2 * int((shown > 0).sum()) <= len(shown):
+        return None
+    return float(np.median(shown)) * pixel_size_nm
 
 
 def _good_frames(movie: str, frames: pd.DataFrame) -> pd.DataFrame:

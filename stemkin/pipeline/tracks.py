@@ -15,7 +15,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import LinkSection, RunConfig
 from stemkin.detection import assemble_frames
-from stemkin.linking.clock import Clock
+from stemkin.linking.clock import Clock, shown_lattice_nm
 from stemkin.linking.order import link_here
 from stemkin.linking.settings import MAX_STEP_LATTICES, LinkSettings
 from stemkin.names import folder_name
@@ -26,7 +26,7 @@ from stemkin.results.store import Block, Store, fingerprint
 from stemkin.results.track_files import WHOLE, whole_track_files
 from stemkin.schedulers.streams import results
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Raised when the same detections would give other tracks than before."""
 
 STEP_WITHOUT_LATTICE_NM = 0.69
@@ -156,7 +156,7 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     failed = [unread(b, task.movie) for b in task.failed]
     steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
     steps = without_steps_over(steps, task.failed)
-    lattice_nm = _lattice_nm(steps, task.movie)
+    lattice_nm = shown_lattice_nm(steps, float(task.movie["pixel_size_nm"]))
     n_detections = int(steps["n_detections"].sum())
     is_large = n_detections > ROWS_AT_ONCE
     settings, warning = _settings_of(task, lattice_nm)
@@ -217,16 +217,6 @@ def _tracks_of(
     clock = Clock.of(name, pixel_size_nm=size, frames=frames, lattice_nm=lattice_nm)
     detections = (task.store.read_block("detections", block) for block in task.blocks)
     return link_here(detections, {name: clock}, settings)
-
-
-def _lattice_nm(steps: pd.DataFrame, movie: dict[str, Any]) -> float | None:
-    """Return the lattice constant [nm] of a movie; None where half of the frames show none."""
-    shown = steps["lattice_px"].fillna(0.0)
-    # a frame without a lattice counts as 0; with half of them the median would lie between 0 and
-    # the constant
-    if 2 * int((shown > 0).sum()) <= len(shown):
-        return None
-    return float(np.median(shown)) * float(movie["pixel_size_nm"])
 
 
 def _settings_of(task: LinkTask, lattice_nm: float | None) -> tuple[LinkSettings, str]:
