@@ -54,7 +54,7 @@ class DimColumns:
 
 
 def main() -> None:
-    movie = sk.simulate_movie("paper", n_frames=40, shape=(256, 256), seed=3)
+    movie = sk.simulate_movie("paper", n_frames=20, shape=(256, 256), seed=3)
     with sk.connect("threads"):
         found = sk.detect(movie, DimColumns()).compute()
     true = truth_of(movie).defects
