@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from stemkin.kinetics.name_tests import said_of_names
 from stemkin.report.results import Results, mapping_in, number
 from stemkin.report.words import duration, number_of, plain
 
@@ -115,11 +116,12 @@ def _failed_block(block: Mapping[str, Any]) -> str:
 
 
 def run_warnings(results: Results) -> list[str]:
-    """Return the warnings of the run."""
+    """Return the warnings of the run, but what is said of its names: that has a box of its own."""
     found = results.run.get("warnings")
     if not isinstance(found, list):
         return []
-    return [str(warning) for warning in found]
+    said = {sentence.rstrip(".") for sentence in said_of_names(results.found["name_errors"])}
+    return [str(warning) for warning in found if str(warning).rstrip(".") not in said]
 
 
 def provenance_section(results: Results) -> dict[str, Any]:
