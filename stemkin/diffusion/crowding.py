@@ -47,7 +47,9 @@ class Crowd:
     class_id: np.ndarray
     y_nm: np.ndarray
     x_nm: np.ndarray
-    _kept: dict[tuple[float, str], tuple[np.ndarray, int, int]] = field(default_factory=dict)
+    _kept: dict[tuple[float, str], tuple[np.ndarray, int, int]] = field(
+        default_factory=dict, init=False
+    )
 
     def __add__(self, other: Crowd) -> Crowd:
         """Return the first frames of both."""

@@ -16,9 +16,9 @@ from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Sums, Through, added
 
-Adder = Callable[[Segments, np.ndarray, int], np.ndarray]
-"""From segments, the (n_units,) group of each unit and the number of groups to exact sums
-(n_groups, ..., 4)."""
+Adder = Callable[[Segments, np.ndarray, int], Iterable[Any]]
+"""From segments, the (n_units,) group of each unit and the number of groups to what each
+group adds: mostly exact sums (n_groups, ..., 4)."""
 
 
 def added_by(adder: Adder, choice: Choice) -> Through:

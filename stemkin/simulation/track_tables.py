@@ -176,7 +176,7 @@ class _Watched:
     @property
     def box_nm(self) -> np.ndarray:
         """(2,) edges of the field with its margin."""
-        return np.array(self.size_nm) + 2 * self.margin_nm
+        return np.asarray(np.array(self.size_nm) + 2 * self.margin_nm)
 
     def rows(self, n_replicas: int, rng: np.random.Generator) -> pd.DataFrame:
         """Return the rows of ``tracks`` of all replicas, with a column `replica`."""
