@@ -39,13 +39,15 @@ class Section(BaseModel):
 class CalibrationSection(Section):
     """What overrides the files' own metadata; unset means that the file (or manifest) says it."""
 
-    pixel_size_nm: PositiveFloat | None = Field(None, description="Edge of a pixel [nm].")
-    frame_time_s: PositiveFloat | None = Field(None, description="Time from frame to frame [s].")
+    pixel_size_nm: PositiveFloat | None = Field(default=None, description="Edge of a pixel [nm].")
+    frame_time_s: PositiveFloat | None = Field(
+        default=None, description="Time from frame to frame [s]."
+    )
     dose_rate_e_per_nm2_s: PositiveFloat | None = Field(
-        None, description="Electrons per nm² and second."
+        default=None, description="Electrons per nm² and second."
     )
     exposure_fraction: float | None = Field(
-        None,
+        default=None,
         ge=0,
         le=1,
         description="Part of the frame time that each frame is exposed: 0 for a scanned probe, 1 "
@@ -57,31 +59,33 @@ class InputSection(Section):
     """Which images of the files are meant, where a file holds several or does not say it all."""
 
     dataset: str | None = Field(
-        None, description="Path, name or number of the image, where a file holds several."
+        default=None, description="Path, name or number of the image, where a file holds several."
     )
     channel: int | None = Field(
-        None, ge=0, description="Which detector, where the file holds several."
+        default=None, ge=0, description="Which detector, where the file holds several."
     )
     time_axis: str | None = Field(
-        None, description="Name or number of the stored axis that is time, where it is not said."
+        default=None,
+        description="Name or number of the stored axis that is time, where it is not said.",
     )
 
 
 class LearnSection(Section):
     """How the detector and the taxonomy are learned from a sample."""
 
-    n_frames: PositiveInt = Field(16, description="Frames of the sample, from all movies.")
+    n_frames: PositiveInt = Field(default=16, description="Frames of the sample, from all movies.")
     n_classes: PositiveInt | None = Field(
-        None, description="How many classes; unset means as many as the data tell apart."
+        default=None, description="How many classes; unset means as many as the data tell apart."
     )
-    seed: int = Field(0, description="Equal seeds give equal models.")
+    seed: int = Field(default=0, description="Equal seeds give equal models.")
     material: str = Field(
-        "WS2",
+        default="WS2",
         description="WS2, MoS2, WSe2, MoSe2, graphene; with a dopant if need be (MoS2:V). Classes "
         "are named after it.",
     )
     detector: Literal["fourier", "network", "paper"] = Field(
-        "fourier", description="A filter, a network learned from the movies, or the paper's own."
+        default="fourier",
+        description="A filter, a network learned from the movies, or the paper's own.",
     )
 
 
@@ -89,13 +93,14 @@ class DetectSection(Section):
     """How defects are found."""
 
     false_positives_per_frame: PositiveFloat = Field(
-        1.0, description="How many false defects a perfect frame may show on average."
+        default=1.0, description="How many false defects a perfect frame may show on average."
     )
     frames_per_block: PositiveInt | None = Field(
-        None, description="Frames of a task; unset means some 64 MiB of them."
+        default=None, description="Frames of a task; unset means some 64 MiB of them."
     )
     device: Literal["auto", "cpu", "cuda", "torch"] = Field(
-        "auto", description="Where frames are searched; auto takes a GPU where a worker has one."
+        default="auto",
+        description="Where frames are searched; auto takes a GPU where a worker has one.",
     )
 
 
@@ -103,62 +108,73 @@ class LinkSection(Section):
     """How detections become tracks."""
 
     max_step_nm: PositiveFloat | None = Field(
-        None,
+        default=None,
         description="How far a defect may move from frame to frame [nm]; unset means 2.2 lattice "
         "constants.",
     )
     max_gap_frames: int = Field(
-        1, ge=0, description="Over how many frames a defect may be missed within its track."
+        default=1, ge=0, description="Over how many frames a defect may be missed within its track."
     )
     lattice: StrictBool = Field(
-        False, description="Whether defects step from site to site of one lattice only."
+        default=False, description="Whether defects step from site to site of one lattice only."
     )
 
 
 class KineticsSection(Section):
     """How tracks become numbers."""
 
-    lag_frames: PositiveInt = Field(1, description="Transitions are counted over so many frames.")
-    max_lag_frames: PositiveInt = Field(
-        10, description="Mean squared displacements are computed up to this lag."
+    lag_frames: PositiveInt = Field(
+        default=1, description="Transitions are counted over so many frames."
     )
-    confidence: float = Field(0.95, gt=0, lt=1, description="How often intervals hold the truth.")
+    max_lag_frames: PositiveInt = Field(
+        default=10, description="Mean squared displacements are computed up to this lag."
+    )
+    confidence: float = Field(
+        default=0.95, gt=0, lt=1, description="How often intervals hold the truth."
+    )
     diffusion_methods: tuple[Literal["auto", "mle", "cve", "ols", "hop"], ...] = Field(
-        ("auto", "mle", "cve"),
+        default=("auto", "mle", "cve"),
         description="Estimators of D; auto takes the one whose assumptions hold.",
     )
     null_controls: StrictBool = Field(
-        True, description="Whether the same numbers are computed of shuffled and immobile tracks."
+        default=True,
+        description="Whether the same numbers are computed of shuffled and immobile tracks.",
     )
     correct_names: StrictBool = Field(
-        True, description="Whether rates are corrected for wrong names, too."
+        default=True, description="Whether rates are corrected for wrong names, too."
     )
     self_check_runs: int = Field(
-        150, ge=0, description="How often the experiment is simulated to test its own intervals."
+        default=150,
+        ge=0,
+        description="How often the experiment is simulated to test its own intervals.",
     )
     meeting_reach_nm: PositiveFloat | None = Field(
-        None, description="Defects closer than this have met [nm]; unset means one hop."
+        default=None, description="Defects closer than this have met [nm]; unset means one hop."
     )
 
 
 class RunSection(Section):
     """How the run treats the machine."""
 
-    retries: int = Field(2, ge=0, description="How often a task that failed is tried again.")
+    retries: int = Field(
+        default=2, ge=0, description="How often a task that failed is tried again."
+    )
     gpu_per_task: float | None = Field(
-        None, gt=0, description="Share of a GPU that each task of the search needs."
+        default=None, gt=0, description="Share of a GPU that each task of the search needs."
     )
 
 
 class ReportSection(Section):
     """What stands at the head of the report, in the user's words; none of it enters a number."""
 
-    title: str | None = Field(None, description="What the report is called.")
-    sample: str | None = Field(None, description="What was looked at.")
-    operator: str | None = Field(None, description="Who recorded it.")
-    voltage_kv: PositiveFloat | None = Field(None, description="Acceleration voltage [kV].")
-    temperature_k: PositiveFloat | None = Field(None, description="Temperature of the sample [K].")
-    notes: str | None = Field(None, description="Whatever else a reader should know.")
+    title: str | None = Field(default=None, description="What the report is called.")
+    sample: str | None = Field(default=None, description="What was looked at.")
+    operator: str | None = Field(default=None, description="Who recorded it.")
+    voltage_kv: PositiveFloat | None = Field(default=None, description="Acceleration voltage [kV].")
+    temperature_k: PositiveFloat | None = Field(
+        default=None, description="Temperature of the sample [K]."
+    )
+    notes: str | None = Field(default=None, description="Whatever else a reader should know.")
 
 
 class RunConfig(Section):

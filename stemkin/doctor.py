@@ -159,5 +159,5 @@ def _found_and_there() -> tuple[int, int]:
     movie: Any = simulate_movie("paper", n_frames=FRAMES, shape=(EDGE_PX, EDGE_PX), seed=1)
     with dask.config.set(scheduler="synchronous"):
         tracks = link(detect(movie, FourierDetector()), max_step_nm=0.7).compute()
-    each = score(tracks, truth_of(movie)).detection.loc["all"]
-    return int(each["n_matched"]), int(each["n_true"])
+    table: Any = score(tracks, truth_of(movie)).detection
+    return int(table.loc["all", "n_matched"]), int(table.loc["all", "n_true"])

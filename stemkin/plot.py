@@ -89,7 +89,8 @@ def draw_frame(
 def _draw_detections(axes: Any, rows: pd.DataFrame, scale: float) -> None:
     """Draw a ring around each detection, in the colour of its class."""
     classes = rows["class_id"] if "class_id" in rows else pd.Series(-1, index=rows.index)
-    for class_id, own in rows.groupby(classes.to_numpy()):
+    for class_id in np.unique(classes):
+        own = rows[classes.to_numpy() == class_id]
         axes.scatter(
             own["x"] * scale,
             own["y"] * scale,

@@ -53,8 +53,8 @@ class Crowd:
 
     def __add__(self, other: Crowd) -> Crowd:
         """Return the first frames of both."""
-        both = (np.concatenate([getattr(one, c) for one in (self, other)]) for c in COLUMNS)
-        return Crowd(*both).first()
+        both = {c: np.concatenate([getattr(one, c) for one in (self, other)]) for c in COLUMNS}
+        return Crowd(**both).first()
 
     def taken(self, hop_length_nm: float, lattice: Lattice) -> tuple[np.ndarray, int, int]:
         """Return what `taken_directions` says of all frames; kept, for the next class.

@@ -110,7 +110,7 @@ def _about(table: pd.DataFrame, known: Experiment | None) -> dict[str, Any]:
     if known is not None:
         own = known.movies[known.movies["movie"].astype(str) == name]
         if len(own):
-            about |= own.iloc[0].to_dict()
+            about |= {str(key): value for key, value in own.iloc[0].items()}
     about["scale"], about["length"] = 1.0, "pixel"
     size = about.get("pixel_size_nm")
     if size is not None and np.isfinite(size):
@@ -206,8 +206,8 @@ def _tracks(table: pd.DataFrame) -> Iterator[str]:
     yield "<AllTracks>"
     particle = table["particle"].to_numpy()
     # rows of a track stand one below the other, in the order of time
-    begins = np.flatnonzero(np.r_[True, particle[1:] != particle[:-1]]) if len(table) else []
-    ends = np.r_[begins[1:], len(table)] if len(table) else []
+    begins = np.flatnonzero(np.r_[len(table) > 0, particle[1:] != particle[:-1]])
+    ends = np.r_[begins[1:], len(table)][: len(begins)]
     for number, (start, stop) in enumerate(zip(begins, ends, strict=True)):
         said = {"name": f"particle {particle[start]}", "TRACK_ID": str(number)}
         yield _element("Track", said)

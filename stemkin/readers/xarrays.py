@@ -60,7 +60,8 @@ class XarrayReader:
     @property
     def dtype(self) -> np.dtype:
         """Of one pixel."""
-        return np.dtype(self.array.dtype)
+        kind: np.dtype = np.dtype(self.array.dtype)
+        return kind
 
     @property
     def source(self) -> str:

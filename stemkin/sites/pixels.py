@@ -141,6 +141,7 @@ def site_traces(
     observer = detector.observer
     if observer is not None and observer.knows(CHALCOGEN):
         depth = float(observer.depths[CHALCOGEN])
+    assert movie.pixel_size_nm is not None, "checked before the movie was searched"
     lattice_nm = numbering.lattice.spacing_px * movie.pixel_size_nm
     traces = SiteTraces.of(
         lazy,
@@ -204,11 +205,11 @@ def _numbering(
     low = both.min(axis=0)
     shape = both.max(axis=0) - low + 1
     laid, n = [], 0
-    for cells in shown:
+    for placed in shown:
         own = np.full(shape, -1)
-        own[tuple((cells - low).T)] = n + np.arange(len(cells))
+        own[tuple((placed - low).T)] = n + np.arange(len(placed))
         laid.append(own)
-        n += len(cells)
+        n += len(placed)
     sites = pd.DataFrame(both, columns=["u", "v"])
     kinds = np.repeat([NAMES[METAL], NAMES[CHALCOGEN]], [len(cells) for cells in shown])
     sites["sublattice"] = kinds
@@ -311,17 +312,18 @@ def dopants_of(traces: SiteTraces) -> tuple[SiteTraces, pd.DataFrame]:
             strict=True,
         )
     }
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for u, v in traces.cells[numbers[dark]].tolist():
         beside = [site_of.get((u + du, v + dv), -1) for du, dv in BESIDE]
         if min(beside) >= 0:
             rows.append((len(rows), u, v, *beside))
     names = ["dopant", "u", "v", "site_0", "site_1", "site_2"]
     dopants = pd.DataFrame(np.array(rows, dtype=np.int64).reshape(-1, 6), columns=names)
-    beside = np.zeros(traces.n_sites, dtype=bool)
+    is_beside = np.zeros(traces.n_sites, dtype=bool)
     # also those of dopants at the rim, some of whose sites are out of sight
     for u, v in traces.cells[numbers[dark]].tolist():
         for du, dv in BESIDE:
-            beside[[site_of[u + du, v + dv]] if (u + du, v + dv) in site_of else []] = True
-    marked = replace(traces, sites=traces.sites.assign(beside_dopant=beside))
+            if (u + du, v + dv) in site_of:
+                is_beside[site_of[u + du, v + dv]] = True
+    marked = replace(traces, sites=traces.sites.assign(beside_dopant=is_beside))
     return marked, dopants

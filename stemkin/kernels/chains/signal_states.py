@@ -54,7 +54,7 @@ class Emission:
         for state in range(N_STATES):
             off = away + np.where(known, self.fall(state), 0.0)
             found[..., state] = -0.5 * (off**2).sum(axis=-1) / self.sd**2
-        return found - known.sum(axis=-1)[..., None] * np.log(self.sd)
+        return np.asarray(found - known.sum(axis=-1)[..., None] * np.log(self.sd))
 
     def fall(self, state: int) -> np.ndarray:
         """Return by how much (3,) the signals fall in a state."""

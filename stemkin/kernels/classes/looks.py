@@ -148,8 +148,8 @@ def look_at(
     folded, orientation = fold(amplitudes)
     atoms = np.empty((len(points), 0), np.float32)
     if neighbours:
-        beside = scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)]
-        steepness = fall(frame, beside, lattice, sd_px=sd_px) / scale.contrast
+        steep = scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)]
+        steepness = fall(frame, steep, lattice, sd_px=sd_px) / scale.contrast
         variance = float(smooth_variance(steepness, chalcogen=scale.chalcogen))
         height = scale.contrast / float(contrast(variance))
         atoms = atoms_around(

@@ -262,7 +262,7 @@ def beside_others(
     -------
     (m,) True where a site has such a neighbour.
     """
-    around = AROUND[1:]
+    around: tuple[tuple[int, int], ...] = AROUND[1:]
     if itself:
         around = AROUND
     grid, near = SiteGrid.of(cells), np.zeros(len(cells), bool)

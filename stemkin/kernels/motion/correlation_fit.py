@@ -267,7 +267,7 @@ def _noise_power(seen: Correlated, shells: StepShells, strength: float, still: f
     for shell in range(1, len(shells.squares)):
         if shells.squares[shell] <= 4:
             power += seen.at_once[shell] * shells.sizes[shell] * waves.forms[shell]
-    return np.maximum(power, 0.05 * own)
+    return np.asarray(np.maximum(power, 0.05 * own))
 
 
 def _problem(

@@ -64,12 +64,12 @@ class LagBins:
     @property
     def sizes(self) -> np.ndarray:
         """(b,) how many lags each bin has."""
-        return self.last - self.first + 1
+        return np.asarray(self.last - self.first + 1)
 
     @property
     def middles(self) -> np.ndarray:
         """(b,) whole lags in the middle."""
-        return (self.first + self.last) // 2
+        return np.asarray((self.first + self.last) // 2)
 
     @property
     def lags(self) -> np.ndarray:
@@ -141,7 +141,7 @@ def _overlap(n_frames: int, first: int, second: int, apart: np.ndarray) -> np.nd
     """Return how many pairs (t, t + first) have a pair (t + apart, t + apart + second) beside."""
     begin = np.maximum(0, -apart)
     end = np.minimum(n_frames - first, n_frames - second - apart)
-    return np.maximum(end - begin, 0).astype(np.float64)
+    return np.asarray(np.maximum(end - begin, 0), dtype=np.float64)
 
 
 def _gaussian(waves: LatticeWaves, bins: LagBins, seen: SeenField) -> np.ndarray:

@@ -70,8 +70,9 @@ def block_sums(
     sums = _correlated(frames, cells, steps, n_own, max_lag)
     there = np.zeros_like(frames)
     there[: len(z)] = known
-    ever = there.any(axis=0)
-    if (there == there[:, ever].all(axis=1)[:, None] * ever).all():
+    ever = np.asarray(there.any(axis=0))
+    whole = np.asarray(there[:, ever].all(axis=1))
+    if (there == whole[:, None] * ever).all():
         counts = _pairs_of_whole_frames(there, ever, cells, steps, n_own, max_lag)
     else:
         counts = _correlated(there, cells, steps, n_own, max_lag)
@@ -87,7 +88,7 @@ def _pairs_of_whole_frames(
     max_lag: int,
 ) -> np.ndarray:
     """Count pairs where a frame shows the same sites or nothing: a product of two numbers."""
-    good = there.any(axis=1).astype(np.float64)
+    good = np.asarray(there.any(axis=1), dtype=np.float64)
     of_frames = [good[:n_own] @ good[lag : lag + n_own] for lag in range(max_lag + 1)]
     of_sites = _correlated(ever[None].astype(np.float64), cells, steps, 1, 0)[0]
     return np.outer(np.array(of_frames), np.rint(of_sites))
