@@ -1,0 +1,172 @@
+"""The pages of `docs/` are true: links lead somewhere, code is code, and what is typed is known."""
+
+import ast
+import importlib
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import stemkin
+from stemkin.cli.commands import app
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+PYTHON = [
+    pytest.param(page, code, id=f"{page}-{number}")
+    for page, text in PAGES.items()
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+]
+NO_MODULES = {"stemkin.formats": "a group of entry points"}
+"""Dotted names that are no modules, and what they are."""
+
+RUN_BLOCKS = r"<!-- runs -->\n```python\n(.*?)```"
+"""Blocks that the page marks, unseen by its readers, as cheap enough to run."""
+
+
+@cache
+def generator():
+    """Return docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]+`", "", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+def anchors(text: str) -> set[str]:
+    """The names of a page's headings, as Python-Markdown makes them."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE):
+        plain = re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower()
+        found.add(re.sub(r"[-\s]+", "-", plain))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_pages_and_headings_that_exist(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(PAGES[page])):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, heading = target.partition("#")
+        assert not name or (DOCS / name).is_file(), f"{page} links to {target}"
+        if heading:
+            assert heading in anchors(PAGES[name or page]), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page):
+    for path in re.findall(r"`((?:benchmarks|examples|stemkin|docs)/[\w./]+)`", PAGES[page]):
+        assert (ROOT / path).exists(), f"{page} names {path}"
+
+
+def test_headings_of_a_page_differ():
+    for page, text in PAGES.items():
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+        assert len(headings) == len(anchors(text)), f"{page} has two headings of one name"
+
+
+@pytest.mark.parametrize("page", ["formats.md", "reference.md"])
+def test_generated_pages_are_what_the_code_says(page):
+    written = generator().PAGES[page]()
+    assert PAGES[page] == written, "run python docs/generate.py"
+
+
+def test_every_public_name_stands_in_the_reference():
+    headings = re.findall(r"^### (\w+)$", PAGES["reference.md"], re.MULTILINE)
+    assert sorted(headings) == sorted(stemkin.__all__)
+
+
+def test_every_format_stands_in_its_page():
+    from stemkin.readers.registry import FORMATS
+
+    for one in FORMATS:
+        for suffix in one.suffixes:
+            assert f"`{suffix}`" in PAGES["formats.md"]
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON)
+def test_blocks_of_python_compile(page, code):
+    compile(code, page, "exec")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_of_stemkin_exist(page):
+    for name in re.findall(r"\bsk\.([A-Za-z_]\w*)", PAGES[page]):
+        assert hasattr(stemkin, name), f"{page} writes sk.{name}"
+    for path in re.findall(r"`(stemkin(?:\.\w+)+)`", PAGES[page]):
+        assert path in NO_MODULES or is_there(path), f"{page} writes {path}"
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON)
+def test_what_is_imported_exists(page, code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("stemkin"):
+            for name in node.names:
+                assert is_there(f"{node.module}.{name.name}"), f"{page}: {name.name}"
+
+
+def is_there(path: str) -> bool:
+    """Tell whether a dotted path names a module or something in one."""
+    names = path.split(".")[1:]
+    thing = stemkin
+    for i, name in enumerate(names):
+        if not hasattr(thing, name):
+            place = Path(ROOT, "stemkin", *names[: i + 1])
+            if not place.is_dir() and not place.with_suffix(".py").is_file():
+                return False
+            thing = importlib.import_module(".".join(["stemkin", *names[: i + 1]]))
+        else:
+            thing = getattr(thing, name)
+    return True
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "<!-- runs -->" in text])
+def test_marked_blocks_run_one_after_another(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "docs"}
+    for code in re.findall(RUN_BLOCKS, PAGES[page], re.DOTALL):
+        exec(compile(code, page, "exec"), names)
+
+
+def test_marks_stand_before_blocks_of_python():
+    for page, text in PAGES.items():
+        assert text.count("<!-- runs -->") == len(re.findall(RUN_BLOCKS, text, re.DOTALL)), page
+
+
+def typed(text: str) -> list[str]:
+    """Lines of a page that are typed in a terminal, and commands in its prose."""
+    lines = re.findall(r"^\$ (stemkin .*)$", text, re.MULTILINE)
+    return lines + re.findall(r"`(stemkin [a-z]+[^`\n]*)`", without_blocks(text))
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if typed(PAGES[page])])
+def test_commands_and_options_are_known_to_the_command_line(page):
+    group = typer.main.get_command(app)
+    for line in typed(PAGES[page]):
+        name, *words = line.split("#")[0].split()[1:]
+        assert name in group.commands, f"{page}: there is no stemkin {name}"
+        known = {option for one in group.commands[name].params for option in one.opts}
+        for word in words:
+            if word.startswith("-"):
+                assert word.split("=")[0] in known, f"{page}: {line} ({word})"
+
+
+def test_settings_that_are_typed_exist():
+    for page, text in PAGES.items():
+        for word in re.findall(r"--set (\w+\.\w+=[^\s`]+)", text):
+            changed = stemkin.RunConfig().with_words([word])
+            assert changed != stemkin.RunConfig(), f"{page}: {word} is the default"
