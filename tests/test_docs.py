@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 import stemkin
 from stemkin.cli.commands import app
@@ -170,3 +171,12 @@ def test_settings_that_are_typed_exist():
         for word in re.findall(r"--set (\w+\.\w+=[^\s`]+)", text):
             changed = stemkin.RunConfig().with_words([word])
             assert changed != stemkin.RunConfig(), f"{page}: {word} is the default"
+
+
+def test_the_site_lists_every_page_once():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = []
+    for entry in site["nav"]:
+        for value in entry.values():
+            listed += [value] if isinstance(value, str) else [next(iter(p.values())) for p in value]
+    assert sorted(listed) == sorted(PAGES)
