@@ -1,4 +1,4 @@
-"""Write the pages that say what the code says: `formats.md` and `reference.md`.
+"""Write the pages that say what code and benchmarks say: formats, reference and accuracy.
 
     python docs/generate.py
 
@@ -10,9 +10,12 @@ the pages with what this script would write.
 import ast
 import inspect
 import json
+import math
 import re
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import stemkin
 from stemkin.readers.registry import FORMATS, Format
@@ -50,7 +53,7 @@ TITLES = {
 }
 """Room → the part of the reference in which its names stand, in order."""
 
-WRITTEN = "<!-- Written by docs/generate.py; change the docstrings and write it again. -->"
+WRITTEN = "<!-- Written by docs/generate.py; change what it is made of and write it again. -->"
 
 
 def without_markup(text: str) -> str:
@@ -166,7 +169,7 @@ def formats() -> str:
         "how it is calibrated and where each number comes from; see [your calibration](your_calibration.md). "
         "A folder, a glob, a URL or a manifest opens as an archive. A folder with one file per frame opens as one movie."
     )
-    rows = ["| format | suffixes | known by its first bytes | needs |", "|---|---|---|---|"]
+    rows = []
     for one in FORMATS:
         extra = extra_of(one)
         needs, mark = "nothing more", "yes"
@@ -175,8 +178,8 @@ def formats() -> str:
         if one.matches is None:
             mark = "no"
         suffixes = " ".join(f"`{suffix}`" for suffix in one.suffixes)
-        rows.append(f"| {one.name} | {suffixes} | {mark} | {needs} |")
-    text.append("\n".join(rows))
+        rows.append([one.name, suffixes, mark, needs])
+    text.append(table(("format", "suffixes", "known by its first bytes", "needs"), rows))
     seen = set()
     for one in FORMATS:
         path = module_of(one)
@@ -195,25 +198,114 @@ def formats() -> str:
     return "\n\n".join(text) + "\n"
 
 
+def table(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table in Markdown; numbers have three significant digits, what is not known a dash."""
+    lines = [headings, ["---"] * len(headings), *([written(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def written(cell: object) -> str:
+    """Return what stands in a cell."""
+    if not isinstance(cell, float):
+        return str(cell)
+    if not math.isfinite(cell):
+        return "-"
+    return f"{cell:.3g}"
+
+
+def result(name: str) -> Any:
+    """Return a kept result of the benchmarks."""
+    return json.loads((ROOT / "benchmarks/results" / name).read_text(encoding="utf-8"))
+
+
 def corpus() -> list[str]:
     """Return what the corpus of test files found, as paragraphs."""
-    found = json.loads((ROOT / "benchmarks/results/corpus.json").read_text(encoding="utf-8"))
-    rows = ["| family | files | right | refused | wrong | by another library, too |"]
-    rows.append("|---|---|---|---|---|---|")
-    for row in found["table"]:
-        cells = (row[key] for key in ("format", "files", "right", "refused", "wrong", "compared"))
-        rows.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    keys = ("format", "files", "right", "refused", "wrong", "compared")
+    rows = ([row[key] for key in keys] for row in result("corpus.json")["table"])
     return [
         "A corpus of small files, each with its truth, is read right or refused in a sentence "
         "(`benchmarks/bench_corpus.py`, `benchmarks/results/corpus.json`). Refused are files that are broken, that "
         "contradict themselves or that hold no movie.",
-        "\n".join(rows),
+        table(("family", *keys[1:-1], "read by another library, too"), rows),
     ]
 
 
-PAGES = {"formats.md": formats, "reference.md": reference}
+def accuracy() -> str:
+    """Return the page that says how right and how fast stemkin was when that was measured."""
+    text = [WRITTEN, "# How right, how fast"]
+    text.append(
+        "Tables out of `benchmarks/results/`, written by `docs/generate.py`. How each was made, and on which "
+        "machine, stands in `benchmarks/README.md`. All are of simulated movies or tracks, whose truth is known."
+    )
+    return "\n\n".join([*text, *seen_and_followed(), *measured(), *costs()]) + "\n"
+
+
+def seen_and_followed() -> list[str]:
+    """Return how well defects are found, named and linked, as paragraphs."""
+    deciles = result("worlds.json")["deciles"]
+    keys = {
+        "of_ideal": "d' of a lone vacancy over that of an ideal observer",
+        "recall": "lone vacancies found",
+        "possible": "that an ideal observer finds",
+        "false": "false ones per frame",
+        "names": "names that are right",
+        "pull": "error of place over the stated one",
+    }
+    worlds = ([says, *(deciles[d][key] for d in deciles)] for key, says in keys.items())
+    kept = [r for r in result("association.json")["rows"] if "gaps " not in r["linker"]]
+    linked = ([r["movie"], r["linker"], r["hota"]] for r in kept if r["movie"] != "null")
+    return [
+        "## Detection",
+        "In worlds drawn at random, on which nothing was tuned (`benchmarks/results/worlds.json`):",
+        table(("", *deciles), worlds),
+        "## Linking",
+        "HOTA of tracks, 1 for perfect ones; trackpy and LapTrack at the best of three reaches, where they ended "
+        "(`benchmarks/results/association.json`):",
+        table(("movie", "linker", "HOTA"), linked),
+    ]
+
+
+def measured() -> list[str]:
+    """Return how right rates and diffusion coefficients are, as paragraphs."""
+    lines = result("estimators.json")["lines"]
+    beside = ([r["quantity"], r["estimator"], r["off_by"], r["cover"]] for r in lines)
+    regimes = result("kinetics.json")["lines"]
+    covers = ([r["quantity"], r["regime"], r["intervals"], r["cover"]] for r in regimes)
+    return [
+        "## Estimators on the same tracks",
+        "Bias over the truth, and how often the 95 % interval held the truth; a dash where there is no "
+        "interval (`benchmarks/results/estimators.json`):",
+        table(("quantity", "estimator", "bias", "coverage"), beside),
+        "## Coverage of rates and numbers",
+        "How often 95 % intervals held the truth (`benchmarks/results/kinetics.json`); D in 38 regimes: "
+        "`benchmarks/results/regimes.txt`.",
+        table(("number", "regime", "intervals", "coverage"), covers),
+    ]
+
+
+def costs() -> list[str]:
+    """Return time and memory, as paragraphs."""
+    keys = ("link_s", "count_s", "msd_s")
+    sizes = result("long_movie.json")["sizes"]
+    peaks = ("link_peak_mib", "count_peak_mib", "msd_peak_mib")
+    rows = ([f"{r['rows']:,}", *(r[k] for k in keys), max(r[p] for p in peaks)] for r in sizes)
+    flat = result("memory.json")["flat"]
+    kinds = ("client_mib", "scheduler_mib", "worker_peak_mib")
+    held = ([r["gb"], *(f"{r[kind]:.0f}" for kind in kinds)] for r in flat)
+    return [
+        "## One giant movie",
+        "Seconds on one core, and the peak of memory (`benchmarks/results/long_movie.json`):",
+        table(("rows", "link", "count", "MSD", "MiB"), rows),
+        "## Memory of a run",
+        "In MiB, against the size of the archive in GB (`benchmarks/results/memory.json`); of the largest only "
+        "the beginning was run:",
+        table(("GB", "client", "scheduler", "worker"), held),
+    ]
+
+
+PAGES = {"accuracy.md": accuracy, "formats.md": formats, "reference.md": reference}
 
 
 if __name__ == "__main__":
-    for page, written in PAGES.items():
-        (DOCS / page).write_text(written(), encoding="utf-8")
+    for page, write in PAGES.items():
+        (DOCS / page).write_text(write(), encoding="utf-8")

@@ -76,10 +76,54 @@ def test_headings_of_a_page_differ():
         assert len(headings) == len(anchors(text)), f"{page} has two headings of one name"
 
 
-@pytest.mark.parametrize("page", ["formats.md", "reference.md"])
+@pytest.mark.parametrize("page", ["accuracy.md", "formats.md", "reference.md"])
 def test_generated_pages_are_what_the_code_says(page):
     written = generator().PAGES[page]()
     assert PAGES[page] == written, "run python docs/generate.py"
+
+
+def quoted() -> dict[str, list[str]]:
+    """What pages quote of kept results, in the words in which they have to quote it."""
+    results = generator().result
+    worlds = results("worlds.json")["deciles"]
+    median, worst = worlds["median"], worlds["worst decile"]
+    hota = {
+        row["linker"]: row["hota"]
+        for row in results("association.json")["rows"]
+        if row["movie"] == "6 steps apart"
+    }
+    linkers = ("stemkin, defaults", "trackpy, best", "laptrack, best")
+    published = next(
+        line for line in results("estimators.json")["lines"] if "published var" in line["estimator"]
+    )
+    sites = (ROOT / "benchmarks/results/sites.txt").read_text(encoding="utf-8")
+    columns = [line.split() for line in sites.splitlines() if re.match(r" *\d+ +\d\.\d ", line)]
+    seeds = (ROOT / "benchmarks/results/truth_seeds.txt").read_text(encoding="utf-8")
+    return {
+        "your_detector.md": [
+            f"{median['of_ideal']:.2f} of an ideal".lstrip("0"),
+            f"{worst['of_ideal']:.2f} in the worst decile (`".lstrip("0"),
+            f"{median['recall']:.2f} in the median".lstrip("0"),
+            f"{worst['recall']:.2f} in the worst decile (".lstrip("0"),
+        ],
+        "tracks_of_others.md": [", ".join(f"{hota[linker]:.3f}"[1:] for linker in linkers)],
+        "faq.md": [f"−{abs(published['off_by']):.0%}".replace("%", " %")],
+        "faint_movies.md": [
+            f"| {n} | {depth} | {mean} | {spread} | {covered} | {counting} |"
+            for n, depth, _, mean, spread, _, covered, counting in columns
+        ],
+        "reading_the_report.md": [
+            re.search(r"others: (\d+ of \d+)", seeds).group(1),
+            re.search(r"raw names: (\d+ of \d+)", seeds).group(1),
+        ],
+    }
+
+
+def test_numbers_that_pages_quote_are_those_of_the_results():
+    for page, phrases in quoted().items():
+        assert phrases
+        for phrase in phrases:
+            assert phrase in PAGES[page], f"{page} no longer says what was measured: {phrase}"
 
 
 def test_every_public_name_stands_in_the_reference():
