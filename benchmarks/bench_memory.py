@@ -36,6 +36,7 @@ from stemkin import tables
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
 from stemkin.pipeline import Inputs, block_search, memory, pixels, plan_run, run
+from stemkin.progress import Unwatched
 from stemkin.readers import Calibration
 from stemkin.results.journal import machine
 from stemkin.results.store import PIXEL_TABLES
@@ -120,21 +121,22 @@ def bright_pixels(task: pixels.PixelTask) -> pixels.PixelSummary:
     )
 
 
-class Meter:
+class Meter(Unwatched):
     """Reads the memory of client and scheduler as the run goes on, and stops it when so much is
     done."""
 
     def __init__(self, scheduler: int, stop_after_gb: float | None) -> None:
         self.processes = {"client": psutil.Process(), "scheduler": psutil.Process(scheduler)}
         self.peak_mib = dict.fromkeys(self.processes, 0.0)
-        self.stop_after_gb, self.gb, self._last = stop_after_gb, 0.0, 0.0
+        self.stop_after_gb, self.gb, self._last, self.name = stop_after_gb, 0.0, 0.0, ""
 
-    def stage(self, name: str, total: int) -> None:
-        """Say nothing."""
+    def stage(self, name: str, total: int) -> None:  # noqa: ARG002 - the run says it
+        """Remember which stage it is."""
+        self.name = name
 
     def advance(self, steps: int = 1, note: str = "") -> None:  # noqa: ARG002 - the run says it
         """Look, every half second."""
-        self.gb += steps * FRAME_BYTES / 1e9
+        self.gb += steps * FRAME_BYTES / 1e9 * (self.name == "detect")
         if time.monotonic() - self._last > 0.5:
             self._last = time.monotonic()
             for name, process in self.processes.items():

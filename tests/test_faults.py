@@ -24,6 +24,7 @@ from stemkin.config import RunConfig
 from stemkin.errors import LostSchedulerError
 from stemkin.movie import Movie, open_movie
 from stemkin.pipeline import Inputs
+from stemkin.progress import Unwatched
 from stemkin.references import sample_numbers
 from stemkin.results.store import UnwritableError
 from stemkin.schedulers.clients import connect
@@ -48,17 +49,17 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("forked_workers")]
 square = lambda n: n * n  # noqa: E731 - a lambda travels by value, to workers that cannot import this file
 
 
-class Striking:
-    """A watch that calls `strike` once, when so many frames are searched."""
+class Striking(Unwatched):
+    """A watch that calls `strike` once, when so many steps are done; learning is none of them."""
 
     def __init__(self, strike, after=4):
-        self.strike, self.left = strike, after
+        self.strike, self.left, self.name = strike, after, ""
 
     def stage(self, name, total):
-        """Say nothing."""
+        self.name = name
 
     def advance(self, steps=1, note=""):
-        self.left -= steps
+        self.left -= steps * (self.name != "learn")
         if self.left <= 0 and self.strike is not None:
             strike, self.strike = self.strike, None
             strike()

@@ -29,7 +29,7 @@ def test_one_defect_in_one_frame_and_frames_without_times_are_drawn():
     broom = broom_figure(row, duration_s=np.nan, name="broom", **size)
     assert "x, 6 px" in broom
     assert ">0 frame<" in broom
-    assert "darkest: 100 % of frames" in occupancy_figure(row, [-1], name="map", **size)
+    assert "fullest: 100 % of frames" in occupancy_figure(row, [-1], name="map", **size)
 
 
 def test_the_graph_writes_each_rate_with_its_interval():

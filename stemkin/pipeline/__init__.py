@@ -106,7 +106,8 @@ def run(
         How classes are renamed, merged or split (`stemkin.learning.edits`): a file, or what it
         says; an empty mapping takes back what was said before, None keeps it.
     watch
-        Who is told of the progress.
+        Who is told of the progress: a `stemkin.progress.Watch`, such as a subclass of `Unwatched`
+        that says something.
     performance_report
         Whether to keep Dask's own report of the run (tasks, transfers), as ``performance.html``.
 

@@ -153,7 +153,7 @@ def occupancy_figure(
             own = tracks[tracks["class_id"] == class_id]
             shares = _shares(own, tile, n_frames)
             _draw_shares(axes, shares, tile, size, stand_in(class_id))
-            axes.set_title(f"darkest: {100 * shares['share'].max():.0f} % of frames", fontsize=9)
+            axes.set_title(f"fullest: {100 * shares['share'].max():.0f} % of frames", fontsize=9)
             counted.append(shares.assign(class_id=class_id))
         says = "Maps of how often each place of the frame is taken, one for each class"
         numbers = pd.concat(counted).rename(columns={"y": f"y_{unit}", "x": f"x_{unit}"})
