@@ -128,7 +128,7 @@ def site_traces(
     if not hasattr(detector, "remainder"):
         msg = (
             f"site traces need a detector that judges the sites of a lattice, but this is a "
-            f"{type(detector).__name__}; use FourierDetector() or what learn(method='fourier') gives"
+            f"{type(detector).__name__}; use FourierDetector() or what learn(detector='fourier') gives"
         )
         raise ValueError(msg)
     detector = replace(detector, reference=reference_crystal(movie))
