@@ -9,6 +9,7 @@ import numpy as np
 
 from stemkin import tables
 from stemkin.detection.survey import Survey
+from stemkin.kernels.detection.observer import Observer
 from stemkin.movie import Movie
 
 
@@ -56,7 +57,10 @@ def named_columns(
         lattices[i], residuals[i] = pieces or lattice, rest
     for i, units in zip(good, survey.residuals, strict=True):
         noise_units[i] = units
-    asked = {"neighbours": True} if neighbours else {}
+    asked: dict[str, Any] = {"neighbours": True} if neighbours else {}
+    # a model of the user's own need not know what an observer looks at
+    if isinstance(getattr(getattr(model, "detector", None), "observer", None), Observer):
+        asked["noise_units"] = noise_units
     named: Mapping[str, np.ndarray] = model.describe(
         frames,
         records,
@@ -64,7 +68,6 @@ def named_columns(
         pixel_size_nm=movie.pixel_size_nm,
         lattices=lattices,
         residuals=residuals,
-        noise_units=noise_units,
         **asked,
     )
     return dict(named)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stemkin.blas import one_thread
 from stemkin.materials import COMPLEX, DOPANT, DOUBLE_VACANCY, VACANCY
 from stemkin.simulation.crystal import BOUND, Patch
 from stemkin.simulation.kinetics import simulate_area
@@ -97,6 +98,7 @@ class SimulatedTraces:
         return float(self.occupancy[:, free].sum(axis=1).mean())
 
 
+@one_thread
 def simulate_traces(
     *,
     n_frames: int = 100,
@@ -228,6 +230,7 @@ def _signals(
     """Return the lazy (t, site) float32 signals of `occupancy`; each frame has its own chance."""
     import dask.array as da
 
+    @one_thread
     def chunk(taken: np.ndarray, block_info: Any = None) -> np.ndarray:
         start = block_info[0]["array-location"][0][0]
         signals = np.empty(taken.shape, dtype=np.float32)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.blas import on_one_thread
+from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.common.exact import slices, total
 from stemkin.kernels.motion import trace_correlation
 from stemkin.kernels.motion.lattice_walks import StepShells
@@ -92,6 +92,7 @@ class LatticeCorrelation:
         return conform(pd.DataFrame(rows), "lattice_correlation")
 
 
+@one_thread
 def lattice_correlation(
     traces: SiteTraces,
     *,

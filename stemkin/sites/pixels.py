@@ -92,6 +92,7 @@ class _Numbering:
         return found
 
 
+@one_thread
 def site_traces(
     movie: Movie,
     model: Any,

@@ -17,9 +17,9 @@ none may be a miss or all, and the interval of e reaches over both; it never tak
 each other, Q >= q. (Misses as a Markov chain: Kendall, Nichols & Hines, Ecology 78, 563 (1997);
 truncated geometric: Thomasson & Kapadia, Ann. Inst. Stat. Math. 20, 519 (1968).)
 
->>> sure = seen_share(900, np.array([50, 25, 12]), 0.0)
+>>> sure = seen_share(900, np.array([50, 25, 12]), open_ends=24.0)
 >>> round(sure.share, 2)
-0.85
+0.84
 """
 
 from __future__ import annotations
