@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.detection.observer import GRID, Observer
 from stemkin.kernels.detection.observer_learning import RINGS
 from stemkin.learning import NOTHING_LEARNED
+from stemkin.learning.classification import JoinedLooks, judging_where_it_tells_more
+from stemkin.materials import material_named
 from stemkin.pipeline import Inputs
 from stemkin.pipeline.sensitivity import ideal_depth_of, missed_share
 from stemkin.report import write_report
@@ -85,3 +88,25 @@ def test_the_share_that_is_missed_follows_from_depth_and_threshold():
     assert missed_share(3.3724, 1.0, 2700) == pytest.approx(0.5, abs=1e-3)
     assert missed_share(3.3724 + 1.6449, 1.0, 2700) == pytest.approx(0.05, abs=1e-3)
     assert missed_share(5.0, 1.0, 100) < missed_share(5.0, 1.0, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("noise", "share", "judges"),
+    [
+        (0.010, 1.5, False),  # the amplitude itself shows 7 standard deviations
+        (0.030, 1.5, True),  # it shows 2.5, and the observer half as much again
+        (0.030, 0.8, False),  # the observer shows less
+    ],
+)
+def test_an_observer_judges_beside_defects_only_where_the_amplitude_does_not(noise, share, judges):
+    scale = SimpleNamespace(noise=np.full(3, noise), chalcogen=0.15)
+    sample = JoinedLooks(True, [SimpleNamespace(scale=scale)], 1, 0.3153)
+    weights = np.zeros((2, len(GRID)))
+    weights[CHALCOGEN, len(GRID) // 2] = 1.0
+    depth = share * 0.075 / noise
+    observer = Observer(weights, weights, np.array([np.nan, depth]), np.ones(2), weights, np.ones((2, len(RINGS))))  # fmt: skip
+    detector = FourierDetector(observer=observer)
+    settled = judging_where_it_tells_more(sample, detector, material_named("WS2"))
+    assert bool(settled.observer.judges[CHALCOGEN]) is judges
+    again = judging_where_it_tells_more(sample, settled, material_named("WS2"))
+    assert again.observer == settled.observer

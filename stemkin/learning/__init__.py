@@ -37,7 +37,12 @@ from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.site_scatter import with_vacancies_at_sites
 from stemkin.kernels.images.quality import frame_status
-from stemkin.learning.classification import joined_looks, model_of
+from stemkin.learning.classification import (
+    JoinedLooks,
+    joined_looks,
+    judging_where_it_tells_more,
+    model_of,
+)
 from stemkin.learning.confusion import with_confusion
 from stemkin.materials import Material, material_named
 from stemkin.model import Model, look_at_detections
@@ -105,8 +110,6 @@ def learn(
     ValueError
         If there is no movie, or the material is not known.
     """
-    from dask import compute, delayed
-
     if isinstance(material, str):
         material = material_named(material)
     listed = list(each_movie(movies))
@@ -118,14 +121,26 @@ def learn(
     if detector is None or isinstance(detector, str):
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
         detector = _with_vacancies_at_sites(detector, material)
-    crystals = {i: delayed(on_one_thread)(reference_crystal, listed[i]) for i, _ in frames}
-    looks = compute(
-        *[delayed(_look)(listed[i], frame, detector, crystals[i]) for i, frame in frames]
-    )
-    pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
-    seen = [pair for pair in zip(looks, pixel_sizes_nm, strict=True) if pair[0] is not None]
-    sample = joined_looks(seen)
+    sample = _looked_at(listed, frames, detector)
+    settled = judging_where_it_tells_more(sample, detector, material)
+    if settled is not detector:
+        detector, sample = settled, _looked_at(listed, frames, settled)
     return model_of(sample, detector, n_classes, material, seed)
+
+
+def _looked_at(
+    movies: Sequence[Movie], frames: Sequence[tuple[int, int]], detector: Any
+) -> JoinedLooks:
+    """Look at what a detector finds in some frames (movie, frame), each in a task of its own."""
+    from dask import compute, delayed
+
+    crystals = {i: delayed(on_one_thread)(reference_crystal, movies[i]) for i, _ in frames}
+    looks = compute(
+        *[delayed(_look)(movies[i], frame, detector, crystals[i]) for i, frame in frames]
+    )
+    pixel_sizes_nm = [movies[i].pixel_size_nm for i, _ in frames]
+    seen = [pair for pair in zip(looks, pixel_sizes_nm, strict=True) if pair[0] is not None]
+    return joined_looks(seen)
 
 
 def _with_vacancies_at_sites(detector: Any, material: Material) -> Any:

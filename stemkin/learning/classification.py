@@ -244,11 +244,47 @@ def _judged_beside(detector: Any, noise: np.ndarray) -> dict[int, float]:
     if observer is None:
         return {}
     pairs = ((METAL, CHALCOGEN), (CHALCOGEN, METAL))
-    known = [(site, which) for site, which in pairs if np.isfinite(observer.beside[which])]
+    told = np.isfinite(observer.beside) & observer.judges
+    known = [(site, which) for site, which in pairs if told[which]]
     return {
         site: -float(observer.beside[which] / observer.tails[which] * noise[which])
         for site, which in known
     }
+
+
+SURE = 4.0
+"""Where a vacancy stands out by so many standard deviations of its column's amplitude, that is left
+to judge it: what an observer sees beside a strong defect has heavier tails."""
+
+
+def judging_where_it_tells_more(sample: JoinedLooks, detector: Any, material: Material) -> Any:
+    """Return a detector whose observer judges the columns beside defects only where that helps.
+
+    At a usual dose the amplitude of a column tells a missing atom more surely than an observer that
+    is blind to all around; in haze and at a low dose it is the other way round.
+
+    Parameters
+    ----------
+    sample
+        Looks at the detections of some frames.
+    detector
+        With an observer or without; it is returned as it is where nothing changes.
+    material
+        What vacancies are missing from.
+    """
+    observer = getattr(detector, "observer", None)
+    if observer is None or not (sample.uses_lattice and sample.looks):
+        return detector
+    noise, height = sample.median("noise"), float(sample.median("chalcogen"))
+    told = _judged_beside(detector, noise)
+    judges = observer.judges.copy()
+    for site, which in ((METAL, CHALCOGEN), (CHALCOGEN, METAL)):
+        lost = motifs.vacancy_amplitude(material, dimmer=height)
+        is_sure = -lost > SURE * noise[which]
+        judges[which] = site in told and told[site] < lost and not is_sure
+    if (judges == observer.judges).all():
+        return detector
+    return replace(detector, observer=replace(observer, judges=judges))
 
 
 def _sort_by_motif(

@@ -28,7 +28,7 @@ FORMAT = 2
 """Raised when a saved model can no longer be read by this version."""
 
 
-OBSERVED = ("weights", "blind", "depths", "tails", "signatures", "alike")
+OBSERVED = ("weights", "blind", "depths", "tails", "signatures", "alike", "judges")
 """What an `Observer` holds, in the order in which it takes them."""
 
 

@@ -302,6 +302,21 @@ def library(
     return [_judged_beside(motif, factors.get(motif.site, 1.0)) for motif in listed]
 
 
+def vacancy_amplitude(material: Material, *, dimmer: float) -> float:
+    """Return by how much a column changes that loses one of its atoms, over a brighter column.
+
+    Parameters
+    ----------
+    material
+        The crystal.
+    dimmer
+        Height of its dimmer column over that of the brighter one, as measured.
+    """
+    metal, chalcogen = column_heights(material)
+    height = dimmer if chalcogen <= metal else 1.0
+    return -height / material.atoms_per_chalcogen_column
+
+
 def _judged_beside(motif: Motif, factor: float) -> Motif:
     """Return a motif whose bonded columns change by so much more."""
     amplitudes = motif.amplitudes.copy()

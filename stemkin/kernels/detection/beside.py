@@ -53,7 +53,7 @@ def signals_beside(
     told = np.full(places.shape[:2], np.nan)
     for site, which in ((METAL, CHALCOGEN), (CHALCOGEN, METAL)):
         own = np.flatnonzero(kinds == site)
-        if not (observer.knows(which) and len(own)):
+        if not (observer.knows(which) and observer.judges[which] and len(own)):
             continue
         usual = _signals(
             noise_units, _some_sites(noise_units, lattice, which), lattice, mask, observer, which

@@ -17,7 +17,7 @@ True
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -75,6 +75,9 @@ class Observer:
     alike
         (2, R) correlation of the noise of clean sites with itself, 0, 1, ... steps of the grid
         away, METAL and CHALCOGEN; NaN where nothing was learned.
+    judges
+        (2,) whether it says what stands on METAL and on CHALCOGEN sites beside a defect: it does
+        where it tells more than the amplitude of the column, as in haze and at a low dose.
     """
 
     weights: np.ndarray
@@ -83,6 +86,7 @@ class Observer:
     tails: np.ndarray
     signatures: np.ndarray
     alike: np.ndarray
+    judges: np.ndarray = field(default_factory=lambda: np.ones(2, dtype=bool))
 
     def __eq__(self, other: object) -> bool:
         """Tell whether the same was learned, to the last bit."""
