@@ -97,7 +97,7 @@ def quoted() -> dict[str, list[str]]:
         line for line in results("estimators.json")["lines"] if "published var" in line["estimator"]
     )
     sites = (ROOT / "benchmarks/results/sites.txt").read_text(encoding="utf-8")
-    columns = [line.split() for line in sites.splitlines() if re.match(r" *\d+ +\d\.\d ", line)]
+    columns = [line.split() for line in sites.splitlines() if re.match(r" *\d\.\d +\d+ ", line)]
     seeds = (ROOT / "benchmarks/results/truth_seeds.txt").read_text(encoding="utf-8")
     return {
         "your_detector.md": [
@@ -109,8 +109,8 @@ def quoted() -> dict[str, list[str]]:
         "tracks_of_others.md": [", ".join(f"{hota[linker]:.3f}"[1:] for linker in linkers)],
         "faq.md": [f"−{abs(published['off_by']):.0%}".replace("%", " %")],
         "faint_movies.md": [
-            f"| {n} | {depth} | {mean} | {spread} | {covered} | {counting} |"
-            for n, depth, _, mean, spread, _, covered, counting in columns
+            f"| 100 | {depth} | {mean} | {spread} | {covered} | {counting} |"
+            for depth, _, mean, spread, _, covered, counting, *_ in columns
         ],
         "reading_the_report.md": [
             re.search(r"others: (\d+ of \d+)", seeds).group(1),
