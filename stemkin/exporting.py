@@ -18,7 +18,7 @@ import pandas as pd
 from stemkin.blas import one_thread
 from stemkin.extras import needed
 from stemkin.foreign_tables import to_geff, to_trackmate
-from stemkin.names import folder_name
+from stemkin.names import folder_name, not_a_formula
 from stemkin.results.reading import (
     READ_BY,
     ResultsFolder,
@@ -34,9 +34,6 @@ FORMATS = ("csv", "xlsx", "trackmate", "geff")
 
 MOST_ROWS = 1_048_575
 """Rows of a sheet, without its heading."""
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a text begins that a spreadsheet would take for a formula."""
 
 
 @one_thread
@@ -176,10 +173,7 @@ def _no_formula(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    plain = "".join(c if c in "\t\n" or ord(c) >= 32 else "?" for c in value)
-    if plain.startswith(FORMULA):
-        return f"'{plain}"
-    return plain
+    return not_a_formula("".join(c if c in "\t\n" or ord(c) >= 32 else "?" for c in value))
 
 
 def _workbook(folder: ResultsFolder, target: Path) -> str:

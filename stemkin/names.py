@@ -1,14 +1,29 @@
-"""Names of movies' files and folders: one answer for every room that writes one."""
+"""Names from outside, in files: what folders are called, and how text stays text in a table."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 from urllib.parse import quote
 
 LONGEST = 150
 """Characters of a name that is kept whole; file systems take 255, and a suffix is added."""
 KEPT = 120
 """So many of a longer one are kept; a checksum of all of it follows."""
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet would take for a formula."""
+
+
+def not_a_formula(value: Any) -> Any:
+    """Return a text so that no spreadsheet takes it for a formula: with an apostrophe before it.
+
+    >>> not_a_formula("=1+1"), not_a_formula("V_S"), not_a_formula(-2.0)
+    ("'=1+1", 'V_S', -2.0)
+    """
+    if isinstance(value, str) and value.startswith(FORMULAS):
+        return f"'{value}"
+    return value
 
 
 def folder_name(movie: str) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from stemkin.names import not_a_formula
 from stemkin.report.palette import ROLES, light_colours
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ FOLDER = "report"
 DOTS_PER_INCH = 200
 NAMED = {"class_id": "class", "from_id": "from", "to_id": "to", "other_id": "other_class"}
 """Columns with numbers of classes → what the column beside them is called that has their names."""
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""How words begin that a spreadsheet computes."""
 MAX_CSV = 100_000
 """Letters of a table that the page itself holds; longer ones stand in ``report/tables/`` alone."""
 
@@ -138,14 +137,8 @@ def as_csv(rows: pd.DataFrame, class_names: Mapping[int, str]) -> str:
             rows.insert(list(rows.columns).index(column) + 1, name, words)
     for column in rows.columns:
         if not pd.api.types.is_numeric_dtype(rows[column]):
-            rows[column] = rows[column].map(_no_formula)
+            rows[column] = rows[column].map(not_a_formula)
     return rows.to_csv(index=False, lineterminator="\r\n")
-
-
-def _no_formula(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in FORMULAS and value:
-        return f"'{value}"
-    return value
 
 
 def saved_svg(svg: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from stemkin.plot import COLOURS
 from stemkin.tables import NOT_NAMED
 
 LIGHT = ("#0067a8", "#d1560a", "#284f00", "#4a1fa8", "#1f9685", "#931f66", "#e9548d", "#7a4b2a")
-DARK = ("#56aee8", "#ff8b4a", "#b4ee6c", "#7377f5", "#5ff0e4", "#e2558c", "#f7b3c8", "#cf9f78")
+DARK = COLOURS
 """Colour of the classes 0, 1, ... on paper, and on dark ground (also on micrographs). Neighbours in
 the list differ by more than 10 in Oklab (x100) for normal, deuteranopic and protanopic eyes
 (Machado et al., IEEE TVCG 15, 1291 (2009))."""
