@@ -31,8 +31,11 @@ from typing import overload
 
 from stemkin.errors import StoppedError, reaching
 from stemkin.movie import Movie, argument_calibration, movie_of
+from stemkin.names import readable
 from stemkin.readers import Calibration, MovieError, Options
 from stemkin.readers.corrected import Corrections
+from stemkin.readers.errors import said_by
+from stemkin.readers.folders import Problem
 from stemkin.readers.headers import Headers
 from stemkin.readers.listing import Listed, expand, is_manifest, named, why_nothing
 from stemkin.readers.manifest import read_manifest
@@ -145,7 +148,7 @@ def open_archive(
     options = Options(dataset, channel, time_axis)
     problems: list[tuple[str, str]] = []
     if isinstance(source, (str, os.PathLike)):
-        listed = _listed_in(place_of(source))
+        listed, problems = _listed_in(place_of(source))
     else:
         listed, problems = _listed_in_all([place_of(one) for one in source])
     # names are given before anything is opened, so that they depend on the paths alone and not on
@@ -193,27 +196,32 @@ def named_problem(where: str, reason: str) -> str:
     return f"{where}: {reason}"
 
 
-def _listed_in(place: Place) -> list[Listed]:
-    """Return the movies that `place` stands for."""
+def _listed_in(place: Place) -> tuple[list[Listed], list[Problem]]:
+    """Return the movies that `place` stands for, and what in it is none, with the reason."""
     with reaching(str(place)):
         if is_manifest(place):
             if not place.exists():
                 raise place.missing()
-            return read_manifest(place)
-        found = expand(place)
+            return read_manifest(place), []
+        found, problems = expand(place)
         if not found:
-            msg = f"no movies were found: {why_nothing(place)}"
+            why = why_nothing(place)
+            if problems:
+                why = problems[0][1]
+            msg = f"no movies were found: {why}"
             raise ValueError(msg)
-        return found
+        return found, problems
 
 
-def _listed_in_all(places: list[Place]) -> tuple[list[Listed], list[tuple[str, str]]]:
+def _listed_in_all(places: list[Place]) -> tuple[list[Listed], list[Problem]]:
     """Return the movies that the members of a list stand for, and those that stand for nothing."""
     found: list[Listed] = []
-    problems = []
+    problems: list[Problem] = []
     for place in places:
         try:
-            found += _listed_in(place)
+            listed, strange = _listed_in(place)
+            found += listed
+            problems += strange
         except StoppedError:
             raise
         except (OSError, ValueError) as error:
@@ -253,4 +261,9 @@ def _open(
     except StoppedError:
         raise
     except (MovieError, OSError, ValueError, ImportError) as error:
-        return str(listed.place), str(error) or type(error).__name__
+        return str(listed.place), readable(str(error)) or type(error).__name__
+    # a library of others may fail in any way over one file: that costs this file, not the archive
+    except Exception as error:
+        log.debug("%s does not open", listed.place, exc_info=True)
+        reason = f"{listed.place} does not open: {type(error).__name__}: {said_by(error)}"
+        return str(listed.place), readable(reason)

@@ -23,6 +23,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.errors import reaching
+from stemkin.names import readable
 from stemkin.readers import (
     CALIBRATED,
     ArrayReader,
@@ -60,6 +61,10 @@ class Movie:
     reader: Reader
     name: str
     calibration: Calibration
+
+    def __post_init__(self) -> None:
+        """Spell out the bytes of a name that are no text."""
+        object.__setattr__(self, "name", readable(self.name))
 
     @classmethod
     def from_array(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,8 @@ LONGEST = 150
 """Characters of a name that is kept whole; file systems take 255, and a suffix is added."""
 KEPT = 120
 """So many of a longer one are kept; a checksum of all of it follows."""
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """How a text begins that a spreadsheet would take for a formula."""
@@ -24,6 +27,26 @@ def not_a_formula(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(FORMULAS):
         return f"'{value}"
     return value
+
+
+def readable(text: str) -> str:
+    """Return a name or path so that it can be written: bytes that are no text are spelled out.
+
+    A name on disk may be any bytes; Python keeps those that are no UTF-8 as lone surrogates, which
+    no table, log or page takes.
+
+    >>> readable("caf\udce9"), readable("café")
+    ('caf%E9', 'café')
+    """
+    return LONE_SURROGATE.sub(_spelled_out, text)
+
+
+def _spelled_out(found: re.Match[str]) -> str:
+    """Return a byte that is no text as ``%E9``, another half of a pair as ``%uD800``."""
+    code = ord(found.group())
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"%{code - 0xDC00:02X}"
+    return f"%u{code:04X}"
 
 
 def folder_name(movie: str) -> str:

@@ -261,8 +261,8 @@ class FileReader:
 
     @property
     def source(self) -> str:
-        """Path or URL, as the user wrote it."""
-        return self.place.source
+        """Path or URL, as the user wrote it, in text that can be written anywhere."""
+        return str(self.place)
 
     @property
     def identity(self) -> str:

@@ -128,7 +128,9 @@ class CorrectedReader(WrappingReader):
     @property
     def identity(self) -> str:
         """Changes when the content or the corrections do."""
-        digest = hashlib.sha256(self.corrections.identity.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(
+            self.corrections.identity.encode(errors="surrogateescape")
+        ).hexdigest()[:16]
         return f"{self.inner.identity} corrected {digest}"
 
     @property

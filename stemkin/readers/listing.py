@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from stemkin.errors import is_of_the_network
+from stemkin.names import readable
 from stemkin.readers.base import Calibration, Options
+from stemkin.readers.folders import Problem, Walk, matching
 from stemkin.readers.place import Place, RemotePlace, forget_listings, place_of
 from stemkin.readers.registry import formats, stem_of
 from stemkin.readers.sequence import PICTURES, TIMED_FOLDER, sequences
@@ -87,8 +91,11 @@ def natural(text: str) -> list[Any]:
     return [*key, (0, text)]
 
 
-def expand(place: Place) -> list[Listed]:
+def expand(place: Place) -> tuple[list[Listed], list[Problem]]:
     """Return the movies that a file, folder, glob or URL stands for, in natural order.
+
+    What looks like a movie or a folder of movies and is none that could be opened (a pipe, a link
+    that points up, a folder that nobody may read) comes beside them, each with its reason.
 
     Raises
     ------
@@ -97,15 +104,17 @@ def expand(place: Place) -> list[Listed]:
     """
     forget_listings(place)
     if is_pattern(place):
-        found = [path for path in _matches(place) if _is_movie(path)]
-        return _sorted(found, place_of(_before_wildcards(place.source)))
+        matched, problems = _matches(place)
+        found = [path for path in matched if _is_movie(path)]
+        return _sorted(found, place_of(_before_wildcards(place.source))), problems
     if place.is_remote and place.ends_with(*searched_suffixes()):
-        return [Listed(place, place.source.rstrip("/").rsplit("/", 1)[-1])]
+        return [Listed(place, _base(str(place)))], []
     if not place.exists():
         raise place.missing()
     if not place.is_folder() or _is_store(place):
-        return [Listed(place, _base(place.source))]
-    return _sorted(_movies_below(place), place)
+        return [Listed(place, _base(str(place)))], []
+    found, problems = _movies_below(place)
+    return _sorted(found, place), problems
 
 
 def why_nothing(place: Place) -> str:
@@ -128,13 +137,16 @@ def why_nothing(place: Place) -> str:
 def _kinds_below(folder: Place) -> Counter[str]:
     """Return how many files of each kind lie in a folder and its subfolders, by their suffix."""
     kinds: Counter[str] = Counter()
-    to_look = [folder]
-    while to_look and kinds.total() < MAX_COUNTED:
-        for path, is_folder in _inside(to_look.pop()):
-            if is_folder:
-                to_look.append(place_of(path))
+    walk = Walk(folder)
+    for _, entries in walk:
+        for entry in entries:
+            if entry.is_folder:
+                walk.enter(entry)
             else:
-                kinds[os.path.splitext(path)[1].lower() or "without a suffix"] += 1
+                suffix = os.path.splitext(readable(entry.path))[1].lower()
+                kinds[suffix or "without a suffix"] += 1
+        if kinds.total() >= MAX_COUNTED:
+            break
     return kinds
 
 
@@ -153,36 +165,50 @@ def _sorted(paths: list[str], root: Place) -> list[Listed]:
         label = path
         if path.startswith(above):  # the root itself may be the movie, as files of a frame each
             label = path[len(above) :].lstrip("/\\") or _base(path)
-        found.append(Listed(place_of(path), label))
+        found.append(Listed(place_of(path), readable(label)))
     return sorted(found, key=lambda one: (natural(_short_name(one.label)), one.label))
 
 
-def _movies_below(folder: Place) -> list[str]:
+def _movies_below(folder: Place) -> tuple[list[str], list[Problem]]:
     """Return the movies in a folder and its subfolders, but hidden ones and earlier results."""
-    # `to_look` holds the folders still to be searched; a folder with results of an earlier run is
-    # not, nor the files and folders that make one movie together
+    # a folder with results of an earlier run is not entered, nor are the files and folders that
+    # make one movie together
     found = []
-    to_look = [folder]
-    while to_look:
-        place = to_look.pop()
-        inside = _inside(place)
-        if any(path.endswith("/" + RESULTS_MARK) for path, _ in inside):
+    walk = Walk(folder)
+    for place, entries in walk:
+        if any(entry.name == RESULTS_MARK for entry in entries):
             continue
-        joined = sequences(place)
+        joined = _joined(place, walk)
         if joined:
             found.append(_as_listed(place).rstrip("/"))
         members = {name for by_number in joined.values() for name in by_number.values()}
-        for path, is_folder in inside:
-            name = path.rsplit("/", 1)[-1]
+        for entry in entries:
+            name = entry.name
             if name.startswith(".") or name.endswith(UNFINISHED) or name in members:
                 continue
-            if joined and is_folder and TIMED_FOLDER.match(name):
+            if joined and entry.is_folder and TIMED_FOLDER.match(name):
                 continue
-            if is_folder and not _is_store(place_of(path)):
-                to_look.append(place_of(path))
-            elif is_folder or name.lower().endswith(searched_suffixes()):
-                found.append(path)
-    return found
+            is_store = entry.is_folder and _is_store(place_of(entry.path))
+            if entry.is_folder and not is_store:
+                walk.enter(entry)
+            elif is_store or name.lower().endswith(searched_suffixes()):
+                if entry.strange:
+                    walk.refuse(entry)
+                else:
+                    found.append(entry.path)
+    return found, walk.problems
+
+
+def _joined(folder: Place, walk: Walk) -> dict[str, dict[int, str]]:
+    """Return the movies that numbered files in a folder make; none where that cannot be told."""
+    try:
+        return sequences(folder)
+    except OSError as error:
+        if is_of_the_network(error):
+            raise
+        why = error.strerror or str(error)
+        walk.problems.append((str(folder), f"the files in {folder} cannot be read: {why}"))
+        return {}
 
 
 def _base(source: str) -> str:
@@ -197,22 +223,14 @@ def _as_listed(place: Place) -> str:
     return str(filesystem.unstrip_protocol(filesystem._strip_protocol(place.source)))
 
 
-def _inside(folder: Place) -> list[tuple[str, bool]]:
-    """Return (path, whether it is a folder) of everything directly in `folder`."""
-    if isinstance(folder, RemotePlace):
-        listed = folder.filesystem.ls(folder.source, detail=True)
-        whole = folder.filesystem.unstrip_protocol
-        return [(whole(one["name"]).rstrip("/"), one["type"] == "directory") for one in listed]
-    with os.scandir(folder.path) as entries:
-        return [(entry.path.replace(os.sep, "/"), entry.is_dir()) for entry in entries]
-
-
-def _matches(pattern: Place) -> list[str]:
-    """Return what matches a glob."""
+def _matches(pattern: Place) -> tuple[list[str], list[Problem]]:
+    """Return what matches a glob, and what does but is strange."""
     if isinstance(pattern, RemotePlace):
         filesystem = pattern.filesystem
-        return [filesystem.unstrip_protocol(path) for path in filesystem.glob(pattern.source)]
-    return glob.glob(pattern.path, recursive=True)
+        return [filesystem.unstrip_protocol(path) for path in filesystem.glob(pattern.source)], []
+    if "**" in pattern.path.split("/"):  # links may go round in circles, and glob with them
+        return matching(pattern.path, _before_wildcards(pattern.path))
+    return glob.glob(pattern.path), []
 
 
 def _is_movie(path: str) -> bool:
@@ -235,8 +253,11 @@ def named(listed: list[Listed]) -> list[Listed]:
         If two have the same name in a manifest, or are the same.
     """
     names = [one.name or _short_name(one.label) for one in listed]
-    # what is called alike by its short name is called by its label, and if need be by its path
-    for longer in ([one.label for one in listed], [str(one.place) for one in listed]):
+    # what is called alike by its short name is called by its label, and if need be by its path;
+    # bytes that are no text are spelled out, so that even paths may read alike
+    labels = [one.label for one in listed]
+    paths = [str(one.place) for one in listed]
+    for longer in (labels, paths, [_told_apart(one.place) for one in listed]):
         shared = _more_than_once(names)
         for i, one in enumerate(listed):
             if names[i] in shared and not one.name:
@@ -249,6 +270,14 @@ def named(listed: list[Listed]) -> list[Listed]:
         )
         raise ValueError(msg)
     return [replace(one, name=name) for one, name in zip(listed, names, strict=True)]
+
+
+def _told_apart(place: Place) -> str:
+    """Return a path, with a checksum where bytes in it are no text."""
+    if str(place) == place.source:
+        return place.source
+    exact = hashlib.sha256(place.source.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{place} ({exact})"
 
 
 def _more_than_once(names: list[str]) -> list[str]:

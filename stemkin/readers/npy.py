@@ -99,7 +99,11 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     if offset > len(head):
         msg = "its header is cut short or too long"
         raise ValueError(msg)
-    header = ast.literal_eval(head[8 + size : offset].decode("latin1").strip())
+    try:
+        header = ast.literal_eval(head[8 + size : offset].decode("latin1").strip())
+    except (MemoryError, RecursionError) as error:  # of Python's parser, not of the machine
+        msg = "its header is nested too deeply"
+        raise ValueError(msg) from error
     shape = tuple(int(n) for n in header["shape"])
     if min(shape, default=1) < 0:
         msg = f"its shape is {shape}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,8 @@ from typing import Any, BinaryIO, ClassVar, Self, cast
 
 import numpy as np
 
-from stemkin.readers.errors import DamagedDataError, MovieError
+from stemkin.names import readable
+from stemkin.readers.errors import DamagedDataError, MovieError, said_by
 from stemkin.readers.notation import remembered
 
 ANNOUNCED_BYTES = 2**20
@@ -58,8 +60,8 @@ class Place(ABC):
     is_remote: ClassVar[bool]
 
     def __str__(self) -> str:
-        """Return what the user wrote."""
-        return self.source
+        """Return what the user wrote, as text that can be written anywhere."""
+        return readable(self.source)
 
     def __repr__(self) -> str:
         """Say the kind of place, and what the user wrote."""
@@ -192,19 +194,19 @@ class LocalPlace(Place):
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """Open a file; reads never ask for more than is there."""
-        with _Capped(io.FileIO(self.path)) as file:
+        with _Capped(_file(self.path)) as file:
             yield cast(BinaryIO, file)
 
     def read(self, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop`; fewer where the file ends before."""
-        with open(self.path, "rb", buffering=0) as file:
+        with _file(self.path) as file:
             file.seek(start)
             return file.read(max(0, min(stop, self.size()) - start))
 
     @contextmanager
     def pieces(self, wanted: Sequence[tuple[int, int]]) -> Iterator[Pieces]:
         """Tell the system of all pieces at once: the disk fetches one while another is decoded."""
-        with open(self.path, "rb", buffering=0) as file:
+        with _file(self.path) as file:
             size = os.fstat(file.fileno()).st_size
             # telling costs half as much as waiting for the disk, so it is not waited for either
             ahead = threading.Thread(target=_announce, args=(file.fileno(), wanted), daemon=True)
@@ -226,7 +228,7 @@ class LocalPlace(Place):
                 ahead.join()
 
     def _fill(self, offset: int, view: memoryview) -> int:
-        with open(self.path, "rb", buffering=0) as file:
+        with _file(self.path) as file:
             return _read_until_full(file, offset, view)
 
 
@@ -344,6 +346,50 @@ def _filesystem(protocol: str, process: int) -> Any:  # noqa: ARG001
     except ValueError as error:
         msg = f"{protocol}:// is not a kind of storage that is known: {error}"
         raise MovieError(msg) from error
+    except TypeError as error:
+        msg = f"{protocol}:// opens by more than a URL: {said_by(error)}"
+        raise MovieError(msg) from error
+    except OSError:
+        raise
+    # a driver of others that fails in its own way costs what was to be read with it
+    except Exception as error:
+        msg = f"{protocol}:// cannot be used here: {type(error).__name__}: {said_by(error)}"
+        raise MovieError(msg) from error
+
+
+STRANGE = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""What may lie in a folder and is neither a file nor a folder."""
+
+
+def strange_kind(path: str) -> str:
+    """Return what lies at a path where it is neither file nor folder, empty where it is one.
+
+    Raises
+    ------
+    OSError
+        If there is nothing, or nobody may look.
+    """
+    return STRANGE.get(stat.S_IFMT(os.stat(path).st_mode), "")
+
+
+def _file(path: str) -> io.FileIO:
+    """Open a file for reading.
+
+    Raises
+    ------
+    MovieError
+        If it is a pipe, a socket or a device, which would never end or never begin.
+    """
+    kind = strange_kind(path)
+    if kind:
+        msg = f"{readable(path)} is {kind} and no file"
+        raise MovieError(msg)
+    return io.FileIO(path)
 
 
 class _Capped(io.BufferedReader):

@@ -200,7 +200,8 @@ class SequenceReader(FileReader):
 
         names = sequences(self.place).get(self.file_kind, {}).values()
         marks = "\n".join((self.place / name).identity() for name in names)
-        return f"{self.place} {hashlib.sha256(marks.encode()).hexdigest()[:32]}"
+        digest = hashlib.sha256(marks.encode(errors="surrogateescape")).hexdigest()[:32]
+        return f"{self.place} {digest}"
 
     def _frames(self, start: int, stop: int) -> Any:
         by_number = sequences(self.place).get(self.file_kind, {})
@@ -258,12 +259,14 @@ def _names(folder: Place, mark: str) -> tuple[str, ...]:  # noqa: ARG001
     return tuple(sorted(found))
 
 
-def _timed_folders(folder: Place) -> list[Place]:
+def _timed_folders(folder: Place, levels: int = 3) -> list[Place]:
     """Return the folders of hours, minutes and seconds in a folder, and those in them."""
-    found = []
+    found: list[Place] = []
+    if not levels:  # links may go round in circles
+        return found
     for name in folder.names():
         if TIMED_FOLDER.match(name) and (folder / name).is_folder():
-            found += [folder / name, *_timed_folders(folder / name)]
+            found += [folder / name, *_timed_folders(folder / name, levels - 1)]
     return found
 
 
