@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import stemkin
+from stemkin import plot
 from stemkin.readers.registry import FORMATS, Format
 
 DOCS = Path(__file__).parent
@@ -44,6 +45,7 @@ TITLES = {
     "pipeline": "Runs and results",
     "config": "Runs and results",
     "results": "Runs and results",
+    "opened": "Runs and results",
     "exporting": "Runs and results",
     "errors": "Runs and results",
     "schedulers": "Runs and results",
@@ -111,9 +113,9 @@ def call_of(name: str, thing: object) -> str:
     return textwrap.fill(f"{name}({', '.join(words)})", 84, subsequent_indent="    ")
 
 
-def entry(name: str) -> str:
+def entry(name: str, room: object = stemkin) -> str:
     """Return what the reference says of a public name."""
-    thing = getattr(stemkin, name)
+    thing = getattr(room, name)
     doc = sections(inspect.getdoc(thing) or "")
     lines = [f"### {name}"]
     if inspect.isfunction(thing):
@@ -142,6 +144,12 @@ def reference() -> str:
     for title, entries in parts.items():
         if entries:
             text += [f"## {title}", *entries]
+    text += [
+        "## Figures",
+        "The functions of `stemkin.plot`: `from stemkin import plot`. `open_results(path).plot` has each "
+        "figure of the report under its name.",
+        *(entry(name, plot) for name in plot.__all__),
+    ]
     return "\n\n".join(text) + "\n"
 
 

@@ -62,7 +62,7 @@ _ROOM_OF = {
     "NetworkDetector": "network",
     "open_archive": "archive",
     "open_movie": "movie",
-    "open_results": "results.reading",
+    "open_results": "opened",
     "orientations": "kinetics",
     "phases": "order",
     "plan": "selfcheck.planning",

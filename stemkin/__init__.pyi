@@ -56,9 +56,9 @@ from stemkin.linking import meetings as meetings
 from stemkin.movie import Movie as Movie
 from stemkin.movie import open_movie as open_movie
 from stemkin.network import NetworkDetector as NetworkDetector
+from stemkin.opened import open_results as open_results
 from stemkin.order import phases as phases
 from stemkin.pipeline import run as run
-from stemkin.results.reading import open_results as open_results
 from stemkin.results.reading import read_detections as read_detections
 from stemkin.results.reading import read_frames as read_frames
 from stemkin.results.reading import read_table as read_table

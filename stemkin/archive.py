@@ -29,8 +29,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import overload
 
+import pandas as pd
+
 from stemkin.errors import StoppedError, reaching
-from stemkin.movie import Movie, argument_calibration, movie_of
+from stemkin.movie import Movie, argument_calibration, movie_of, movies_table
 from stemkin.names import readable
 from stemkin.readers import Calibration, MovieError, Options
 from stemkin.readers.corrected import Corrections
@@ -49,6 +51,9 @@ processor."""
 
 MANY_SINGLE_IMAGES = 3
 """So many single images of one shape in a folder may be the frames of a movie."""
+
+SHOWN = 10
+"""So many movies, and so many that did not open, stand in what a notebook shows."""
 
 StrPath = str | os.PathLike[str]
 
@@ -103,7 +108,22 @@ class Archive(Sequence[Movie]):
 
     def __repr__(self) -> str:
         """Say how many there are."""
-        return f"Archive of {len(self)} movies, {len(self.problems)} sources that are none"
+        n_frames = sum(movie.n_frames for movie in self.movies)
+        return (
+            f"Archive of {len(self)} movies, {n_frames:,} frames; {len(self.problems)} sources that "
+            "are none"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks, with the first movies and what did not open."""
+        from stemkin.plot.frame import html_of_table
+
+        shown = movies_table(self.movies[:SHOWN]).drop(columns="source")
+        html = html_of_table(repr(self), shown, n_rows=len(self))
+        if self.problems:
+            reasons = pd.DataFrame(self.problems[:SHOWN], columns=["source", "reason"])
+            html += html_of_table("not opened", reasons, n_rows=len(self.problems))
+        return html
 
 
 def open_archive(

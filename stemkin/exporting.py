@@ -22,11 +22,11 @@ from stemkin.names import folder_name, not_a_formula
 from stemkin.results.reading import (
     READ_BY,
     ResultsFolder,
-    open_results,
     read_detections,
     read_frames,
     read_table,
     read_tracks,
+    results_folder,
 )
 
 FORMATS = ("csv", "xlsx", "trackmate", "geff")
@@ -77,7 +77,7 @@ def export(
     if format not in FORMATS:
         msg = f"format must be one of {', '.join(FORMATS)}, but is {format!r}"
         raise ValueError(msg)
-    folder, target = open_results(results), Path(os.fspath(out))
+    folder, target = results_folder(results), Path(os.fspath(out))
     if target.exists() and not overwrite and (target.is_file() or any(target.iterdir())):
         msg = f"there is something at {target} already; choose another place, or --overwrite"
         raise ValueError(msg)

@@ -146,7 +146,7 @@ class Movie:
 
     def _repr_html_(self) -> str:
         """Return the same for notebooks: a table, and one frame as a picture."""
-        from stemkin.plot import html_of_movie
+        from stemkin.plot.frame import html_of_movie
 
         rows = [("frames", f"{self.n_frames:,}")]
         rows.append(("size", "{} x {} px".format(*self.shape[1:])))
@@ -224,6 +224,41 @@ class Movie:
 
         reader = movie_parts(array)
         return cls(reader, name or str(array.name or "movie"), reader.calibration)
+
+    def to_hyperspy(self) -> Any:
+        """Return the frames as a lazy signal of HyperSpy, with its axes in nm and s.
+
+        Raises
+        ------
+        MissingExtraError
+            If HyperSpy is not installed. An ImportError.
+        """
+        from stemkin.readers.signals import as_hyperspy
+
+        return as_hyperspy(self.frames, self.calibration, name=self.name, source=self.source)
+
+    @classmethod
+    def from_hyperspy(cls, signal: Any, *, name: str | None = None) -> Movie:
+        """Make a movie of a HyperSpy signal. Lazy: a lazy signal's chunks are read when needed.
+
+        Parameters
+        ----------
+        signal
+            Signal of images along one axis of navigation, which is time whatever it is called. Its
+            axes give frame time and pixel size where they have units.
+        name
+            Of the movie; by default the title of the signal.
+
+        Raises
+        ------
+        MovieError
+            If it is no movie, an axis does not grow in equal steps, or its pixels are not square. A
+            ValueError.
+        """
+        from stemkin.readers.signals import reader_of_signal
+
+        reader = reader_of_signal(signal)
+        return movie_of(reader, Calibration(), name=name or reader.source)
 
     @property
     def shape(self) -> tuple[int, int, int]:

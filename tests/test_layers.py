@@ -20,7 +20,7 @@ LAYERS = {
     "learning": 7,
     "config": 5, "results": 5, "progress": 5,
     "report": 8,
-    "pipeline": 9, "demo": 9, "doctor": 9,
+    "pipeline": 9, "demo": 9, "doctor": 9, "opened": 9,
     "cli": 10,
 }  # fmt: skip
 """Rooms by storey; a room imports only from rooms below its own."""

@@ -22,7 +22,7 @@ from stemkin.materials import material_named
 from stemkin.pipeline import block_search, crystals, pixels, tracks
 from stemkin.pipeline.calibration import doubt_of_lattice, doubt_of_override, say_doubts
 from stemkin.pipeline.thumbnails import EDGE_PX, MAX_FRAMES, kept_numbers, thumbnail
-from stemkin.report.summaries import preferred
+from stemkin.plot.summaries import preferred
 from stemkin.results.journal import Journal
 from stemkin.results.store import PIXEL_TABLES, Store
 from stemkin.rows import files as row_files

@@ -20,7 +20,8 @@ from stemkin import tables
 from stemkin.kinetics.creation import NM2_IN_BARN, cross_section
 from stemkin.names import folder_name
 from stemkin.order import histories
-from stemkin.report import images, palette, report_page, summaries, write_report
+from stemkin.plot import images, palette, summaries
+from stemkin.report import report_page, write_report
 from stemkin.report.intervals import AxisScale, scale_for
 from stemkin.report.result_files import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import stemkin as sk
-from stemkin import plot
+from stemkin import plot, tables
+from stemkin.model import Model
 from stemkin.results.store import Store
 
 HOSTILE = "<script>alert(1)</script>"
@@ -48,6 +49,82 @@ def test_a_notebook_shows_a_frame_and_where_each_number_comes_from(movie):
 class FailingReader(type(sk.Movie.from_array(np.zeros((2, 4, 4))).reader)):
     def read(self, start, stop):
         raise OSError("the disk is gone")
+
+
+def test_a_notebook_shows_an_archive_and_what_did_not_open(movie):
+    many = sk.Archive(tuple(movie for _ in range(12)), ((HOSTILE, "it is <b>empty"),))
+    assert repr(many) == "Archive of 12 movies, 120 frames; 1 sources that are none"
+    page = many._repr_html_()
+    assert page.count("<td>tiny</td>") == 10
+    assert "and 2 more" in page
+    assert "it is &lt;b&gt;empty" in page
+    assert "<script>" not in page
+
+
+def test_a_notebook_shows_the_classes_of_a_model_with_their_mean_images():
+    rows = tables.conform(
+        {"class_id": [0, 1], "name": ["V_S", HOSTILE], "n_detections": [1200, 3],
+         "mean_patch": [np.eye(3).tolist(), np.zeros((3, 3)).tolist()]}, "classes")  # fmt: skip
+    model = Model(sk.FourierDetector(), None, None, rows, np.ones((1, 1)), np.zeros(2, bool))
+    assert repr(model) == f"Model: FourierDetector, 2 classes (V_S, {HOSTILE})"
+    page = model._repr_html_()
+    assert "<td>1,200</td>" in page
+    assert page.count("<img") == 1, "an image on which there is nothing to see is not shown"
+    assert "<script>" not in page
+
+
+def test_there_and_back_through_hyperspy_keeps_pixels_and_calibration(movie):
+    pytest.importorskip("hyperspy.api")
+    signal = movie.to_hyperspy()
+    assert signal._lazy, "nothing is computed"
+    assert (signal.axes_manager.navigation_shape, signal.axes_manager.signal_shape) == ((10,), (8, 6))  # fmt: skip
+    assert [a.units for a in signal.axes_manager._axes] == ["s", "nm", "nm"]
+    back = sk.Movie.from_hyperspy(signal)
+    np.testing.assert_array_equal(back.frames.compute(), movie.frames.compute())
+    assert (back.name, back.pixel_size_nm, back.frame_time_s) == ("tiny", 0.03, 2.0)
+    assert back.calibration.origin["pixel_size_nm"].startswith("HyperSpy axis")
+
+
+class Signal:
+    """What stemkin asks of a HyperSpy signal."""
+
+    def __init__(self, data, axes, kind=""):
+        self.data, self.axes, self._signal_type = data, axes, kind
+        self.axes_manager = self
+        general = type("General", (), {"title": "film"})
+        self.metadata = type("Metadata", (), {"General": general})
+
+    def as_dictionary(self):
+        return {f"axis-{i}": axis for i, axis in enumerate(self.axes)}
+
+
+def axis(scale=1.0, units=None, *, navigate=False, **said):
+    return {"name": None, "scale": scale, "units": units, "navigate": navigate} | said
+
+
+def test_a_signal_whose_navigation_has_no_name_is_a_movie_in_time(movie):
+    frames = movie.frames.compute()
+    axes = [axis(navigate=True, units="ms", scale=500.0), axis(0.3, "Å"), axis(0.3, "Å")]
+    read = sk.Movie.from_hyperspy(Signal(frames, axes))
+    assert (read.name, read.shape) == ("film", (10, 6, 8))
+    assert read.frame_time_s == pytest.approx(0.5)
+    assert read.pixel_size_nm == pytest.approx(0.03)
+    np.testing.assert_array_equal(read[2:4].frames.compute(), frames[2:4])
+
+
+def test_a_signal_that_is_no_movie_is_one_sentence(movie):
+    frames = movie.frames.compute()
+    three = [axis(navigate=True), axis(), axis()]
+    uneven = {"name": "time", "navigate": True, "axis": [0, 1, 4]}
+    for signal, said in (
+        (frames, "but this is a ndarray"),
+        (Signal(frames, [uneven, *three[1:]]), "'time' of the HyperSpy signal does not grow"),
+        (Signal(frames, three, "EELS"), "is no movie but a spectrum image"),
+        (Signal(frames, [axis(navigate=True), axis(navigate=True), axis()]), "its signal has one axis"),
+        (Signal(frames, [axis(navigate=True), axis(0.1, "nm"), axis(0.2, "nm")]), "nm"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            sk.Movie.from_hyperspy(signal)
 
 
 def test_a_movie_is_counted_and_cut_like_a_list(movie):

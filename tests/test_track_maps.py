@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stemkin.report.canvas import HALF, as_markup, new_figure, style
-from stemkin.report.state_graph import drawn_name, state_graph
-from stemkin.report.track_maps import _pieces, _shares, broom_figure, occupancy_figure
+from stemkin.plot.canvas import HALF, drawn_name
+from stemkin.plot.places import _pieces, _shares
+from stemkin.report.canvas import as_markup, new_figure, stand_ins
+from stemkin.report.figures import broom_figure, occupancy_figure, states_figure
 from tests.test_report import HOSTILE
 
 
@@ -26,7 +27,7 @@ def test_shares_of_places_by_hand():
 def test_one_defect_in_one_frame_and_frames_without_times_are_drawn():
     row = pd.DataFrame({"particle": [0], "frame": [0], "class_id": [-1], "y": [1.0], "x": [2.0]})
     size = {"size": (4.0, 6.0), "unit": "px", "n_frames": 1}
-    broom = broom_figure(row, duration_s=np.nan, name="broom", **size)
+    broom = broom_figure(row, frame_time_s=np.nan, name="broom", **size)
     assert "x, 6 px" in broom
     assert ">0 frame<" in broom
     assert "fullest: 100 % of frames" in occupancy_figure(row, [-1], name="map", **size)
@@ -35,18 +36,18 @@ def test_one_defect_in_one_frame_and_frames_without_times_are_drawn():
 def test_the_graph_writes_each_rate_with_its_interval():
     edges = pd.DataFrame(
         [(0, 1, 0.01234, 0.00456, 0.0219), (1, 0, np.inf, 0.5, np.inf)],
-        columns=["from_id", "to_id", "rate_per_s", "low", "high"],
+        columns=["from_id", "to_id", "rate_per_s", "rate_low", "rate_high"],
     )
-    drawn = state_graph(edges, {0: "V_S", 1: "V_S2"})
+    drawn = states_figure(edges, {0: "V_S", 1: "V_S2"})
     for said in (">0.012/s<", ">0.0046 – 0.022<", ">V_S<", ">∞/s<"):
         assert said in drawn
 
 
 def test_a_hostile_name_in_the_graph_is_short_text():
     edges = pd.DataFrame(
-        [(0, 1, 1.0, 0.5, 2.0)], columns=["from_id", "to_id", "rate_per_s", "low", "high"]
+        [(0, 1, 1.0, 0.5, 2.0)], columns=["from_id", "to_id", "rate_per_s", "rate_low", "rate_high"]
     )
-    drawn = state_graph(edges, {0: drawn_name(HOSTILE), 1: "V"})
+    drawn = states_figure(edges, {0: HOSTILE, 1: "V"})
     assert "<script" not in drawn
     assert "&lt;script&gt;" in drawn
     assert drawn_name("\udcff空") == "??"
@@ -54,7 +55,7 @@ def test_a_hostile_name_in_the_graph_is_short_text():
 
 @pytest.mark.parametrize("text", ["0.12345", "0.0079 – 0.0151"])
 def test_numbers_that_are_read_keep_their_digits(text):
-    with style():
+    with stand_ins():
         figure = new_figure(HALF)
         figure.text(0.5, 0.5, text)
         assert f">{text}<" in as_markup(figure, "digits", "says")

@@ -53,7 +53,7 @@ NO_CLASS = "-"
 """The new name that dissolves a class in `Model.rename`."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A detector, a way to describe what it finds, and the classes of what was found.
 
@@ -91,6 +91,17 @@ class Model:
     noise: np.ndarray = field(default_factory=lambda: np.ones(3))
     report: Mapping[str, Any] = field(default_factory=dict)
     sample: Sample | None = None
+
+    def __repr__(self) -> str:
+        """Say in a line what finds defects, and which classes they have."""
+        names = ", ".join(str(name) for name in self.classes["name"])
+        return f"Model: {type(self.detector).__name__}, {len(self.classes)} classes ({names})"
+
+    def _repr_html_(self) -> str:
+        """Return the same for notebooks: the classes, each with its mean image."""
+        from stemkin.plot.frame import html_of_classes
+
+        return html_of_classes(repr(self), self.classes)
 
     @property
     def n_descriptors(self) -> int:

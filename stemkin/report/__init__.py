@@ -157,7 +157,8 @@ def report_page(results: Results) -> str:
 def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from stemkin.report.palette import DARK, LIGHT, LIGHT_ROLES, css_variables
+    from stemkin.plot.palette import dark_colours, light_colours
+    from stemkin.report.palette import css_variables
 
     environment = Environment(
         loader=PackageLoader("stemkin.report"),
@@ -166,7 +167,8 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["light_roles"] = "".join(f"--{k}: {v}; " for k, v in LIGHT_ROLES.items())
-    environment.globals["light_classes"] = css_variables(LIGHT)
-    environment.globals["dark_classes"] = css_variables(DARK)
+    environment.globals["light_colours"] = css_variables(light_colours())
+    environment.globals["dark_colours"] = css_variables(dark_colours())
+    on_micrographs = {k: v for k, v in dark_colours().items() if k.startswith("class")}
+    environment.globals["micrograph_colours"] = css_variables(on_micrographs)
     return environment.get_template("report.html.j2")

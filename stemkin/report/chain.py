@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from stemkin.plot.numerals import plain
 from stemkin.report.intervals import IntervalTable, Row, interval_table
 from stemkin.report.lookups import label_of
 from stemkin.report.results import Results
-from stemkin.report.words import Quantity, percent, plain
+from stemkin.report.words import Quantity, percent
 
 
 def chain_panel(results: Results) -> dict[str, Any] | None:

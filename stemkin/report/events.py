@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from stemkin.plot.numerals import plain
 from stemkin.report.encounters import KIND, reaction
 from stemkin.report.lookups import label_of
 from stemkin.report.reels import MAX_ROWS
 from stemkin.report.results import Reel, Results
-from stemkin.report.words import number_of, plain
+from stemkin.report.words import number_of
 from stemkin.tables import NOT_NAMED
 
 MAX_LISTED = 12

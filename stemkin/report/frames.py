@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stemkin.report import summaries
-from stemkin.report.figures import drift_figure, phases_figure
+from stemkin.plot import summaries
+from stemkin.report.figures import drift_figure, order_figure
 from stemkin.report.lookups import sentence
 from stemkin.report.results import Results
 from stemkin.report.words import number_of
@@ -32,10 +32,9 @@ def phases_section(results: Results) -> dict[str, Any]:
             "last."
         }
     first, last = fractions.iloc[0], fractions.iloc[-1]
-    in_frames = not summaries.has_times(results.frames)
     return {
         "nothing": None,
-        "figure": phases_figure(fractions, in_frames=in_frames),
+        "figure": order_figure(fractions),
         "changes": [(n, 100 * float(first[n]), 100 * float(last[n])) for n in FRACTIONS],
     }
 
@@ -68,7 +67,6 @@ def _drift_panel(results: Results, movie: str, number: int) -> dict[str, Any]:
     figure = drift_figure(
         rows,
         pixel_size_nm=results.calibration(movie, "pixel_size_nm"),
-        in_frames=not summaries.has_times(rows),
         name=f"drift{number}",
     )
     note, n_bad = number_of(len(rows), "frame"), int((rows["status"] != OK).sum())

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report import images
+from stemkin.plot import images
+from stemkin.plot.numerals import plain
+from stemkin.plot.palette import marker_of, role_of
+from stemkin.plot.summaries import in_class_order
 from stemkin.report.lookups import label_of, legend, sentence
-from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Picture, Results, number
-from stemkin.report.summaries import in_class_order
-from stemkin.report.words import class_label, number_of, plain
+from stemkin.report.words import class_label, number_of
 from stemkin.tables import NOT_NAMED, OK
 
 MAX_CLASSES = 24

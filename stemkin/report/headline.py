@@ -8,22 +8,21 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report import quantities, summaries
+from stemkin.plot import summaries
+from stemkin.plot.numerals import plain
+from stemkin.plot.palette import marker_of, role_of
+from stemkin.report import quantities
 from stemkin.report.lookups import (
     change_label,
     corrected_rate,
-    is_gaussian,
     label_of,
     null_diffusion,
     null_hops,
     null_rate,
-    ordered,
-    shortest_lag,
 )
-from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Results
 from stemkin.report.self_check import said_beside
-from stemkin.report.words import Quantity, number_of, plain
+from stemkin.report.words import Quantity, number_of
 from stemkin.tables import POOLED
 
 MAX_CARDS = 4
@@ -46,9 +45,9 @@ def headline_cards(results: Results) -> list[tuple[str, list[dict[str, Any]]]]:
 def _diffusion_cards(results: Results) -> list[dict[str, Any]]:
     rows, movie = summaries.pooled(results.found["diffusion"])
     cards = []
-    for class_id in ordered(rows["class_id"]):
+    for class_id in summaries.ordered(rows["class_id"]):
         own = rows[rows["class_id"] == class_id]
-        gaussian = is_gaussian(results, movie, class_id)
+        gaussian = summaries.is_gaussian(results.found["gaussianity"], movie, class_id)
         row = summaries.preferred(own, gaussian=gaussian).iloc[0]
         if math.isfinite(row["D_nm2_per_s"]):
             quantity, detail = quantities.diffusion_quantity(row), _diffusion_detail(row, movie)
@@ -71,7 +70,7 @@ def _diffusion_detail(row: pd.Series, movie: str) -> str:
 def _hop_cards(results: Results) -> list[dict[str, Any]]:
     rows, movie = summaries.pooled(results.found["hop_rates"])
     cards = []
-    for class_id in ordered(rows["class_id"]):
+    for class_id in summaries.ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
         quantity = quantities.hop_quantity(row)
         if quantity.is_known and quantity.value > 0:
@@ -82,7 +81,7 @@ def _hop_cards(results: Results) -> list[dict[str, Any]]:
 
 
 def _rate_cards(results: Results) -> list[dict[str, Any]]:
-    rows, _ = summaries.pooled(shortest_lag(results.found["transitions"]))
+    rows, _ = summaries.pooled(summaries.shortest_lag(results.found["transitions"]))
     cards = []
     for _, row in summaries.key_transitions(rows, MAX_CARDS).iterrows():
         quantity = quantities.rate_quantity(row)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from stemkin.report.words import Quantity, plain, power_markup, power_of_ten
+from stemkin.plot.numerals import plain, power_of_ten
+from stemkin.report.words import Quantity, power_markup
 
 FAR_APART = 30
 """Values whose ratio is larger than this are drawn on a logarithmic scale."""

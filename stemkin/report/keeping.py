@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from stemkin.names import not_a_formula
-from stemkin.report.palette import ROLES, light_colours
+from stemkin.plot.palette import light_colours
+from stemkin.report.palette import ROLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from stemkin.report import quantities, summaries
+from stemkin.plot import summaries
+from stemkin.plot.palette import marker_of, role_of
+from stemkin.report import quantities
 from stemkin.report.intervals import Row
-from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Results
 from stemkin.report.words import Quantity, class_label
-from stemkin.tables import NOT_NAMED
 
 ERRORS_WORDS = {
     "none": "names as they are",
@@ -47,12 +47,6 @@ def _entry(results: Results, class_id: int) -> dict[str, Any]:
     }
 
 
-def ordered(class_ids: pd.Series) -> list[int]:
-    """Return the class numbers once each, not-named only where nothing else is there."""
-    ids = summaries.in_class_order(class_ids)
-    return [i for i in ids if i != NOT_NAMED] or ids
-
-
 def first_row(rows: pd.DataFrame | None, **values: Any) -> pd.Series | None:
     """Return the first of `rows` with these values, None where there is none."""
     if rows is None:
@@ -62,12 +56,6 @@ def first_row(rows: pd.DataFrame | None, **values: Any) -> pd.Series | None:
     if rows.empty:
         return None
     return rows.iloc[0]
-
-
-def shortest_lag(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of ``transitions`` at the shortest lag."""
-    shortest: pd.DataFrame = rows[rows["lag_frames"] == rows["lag_frames"].min()]
-    return shortest
 
 
 def interval_row(
@@ -96,12 +84,6 @@ def interval_row(
     if label is None:
         label = label_of(results, class_id)
     return Row(label, role_of(class_id), marker_of(class_id), quantity, null, cells, below)
-
-
-def is_gaussian(results: Results, movie: str, class_id: int) -> bool:
-    """Tell whether displacements may be taken for Gaussian; where that was not tested, they are."""
-    tested = first_row(results.found["gaussianity"], movie=movie, class_id=class_id)
-    return tested is None or bool(tested["gaussian"])
 
 
 def null_diffusion(results: Results, movie: str, class_id: int, method: str) -> Quantity | None:
@@ -140,9 +122,7 @@ def corrected_rate(results: Results, row: pd.Series) -> Quantity | None:
 
     They are taken out in the way that the names speak for.
     """
-    return _known_rate(
-        first_row(results.found["hidden_transitions"], **_same(row), recommended=True)
-    )
+    return _known_rate(summaries.corrected_row(results.found["hidden_transitions"], row))
 
 
 def corrected_rates(results: Results, row: pd.Series) -> list[tuple[str, Quantity]]:

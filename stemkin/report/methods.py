@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from stemkin.report import summaries
+from stemkin.plot import summaries
+from stemkin.plot.numerals import plain
 from stemkin.report.provenance import confidence_level
 from stemkin.report.results import Results, mapping_in, number
-from stemkin.report.words import number_of, plain
+from stemkin.report.words import number_of
 
 REFERENCES = {
     "Jaqaman2008": (

@@ -9,21 +9,20 @@ import pandas as pd
 from markupsafe import Markup
 
 from stemkin.kernels.motion.assumptions import ONE_MOBILITY
-from stemkin.report import quantities, summaries
+from stemkin.plot import summaries
+from stemkin.plot.numerals import plain
+from stemkin.report import quantities
+from stemkin.report.figures import msd_figure
 from stemkin.report.intervals import IntervalTable, Row, interval_table
 from stemkin.report.lookups import (
     interval_row,
-    is_gaussian,
     label_of,
     legend,
     null_diffusion,
     null_hops,
-    ordered,
     sentence,
 )
 from stemkin.report.results import Results
-from stemkin.report.track_figures import msd_figure
-from stemkin.report.words import plain
 from stemkin.tables import POOLED
 
 MAX_MOVIES = 20
@@ -33,9 +32,9 @@ def diffusion_section(results: Results) -> dict[str, Any]:
     """Return the MSD figure, D by every method, and D movie by movie."""
     rows, movie = summaries.pooled(results.found["diffusion"])
     rows = rows[(rows["n_tracks"] > 0) | rows["D_nm2_per_s"].notna()]
-    ids = ordered(rows["class_id"])
+    ids = summaries.ordered(rows["class_id"])
     section = {
-        **_msd_panel(results, rows, movie),
+        **_msd_panel(results),
         "movie": movie,
         "table": _methods_table(results, rows, movie),
         "no_table": None,
@@ -96,33 +95,28 @@ def _populations(results: Results, quoted: pd.Series) -> str:
     return "it is the mean of " + " and ".join(said)
 
 
-def _msd_panel(results: Results, rows: pd.DataFrame, movie: str) -> dict[str, Any]:
-    """Return the MSD figure with the lines that the estimates `rows` of D give."""
-    curves, _ = summaries.pooled(results.found["msd"])
-    curves = curves[(curves["msd_nm2"] > 0) & (curves["lag_s"] > 0)]
-    shown = ordered(curves["class_id"])
+def _msd_panel(results: Results) -> dict[str, Any]:
+    """Return the MSD figure with the lines that the estimates of D give."""
+    curves = summaries.moving(results.found["msd"])
+    shown = summaries.ordered(curves["class_id"])
     if not shown:
         why = results.why("msd", "no track has two detections, so nothing moved measurably")
         return {"figure": None, "legend": [], "no_figure": sentence(why), "has_fit": False}
-    fits = {}
-    for class_id in ordered(rows["class_id"]):
-        own = rows[rows["class_id"] == class_id]
-        fit = summaries.fit_of(own, gaussian=is_gaussian(results, movie, class_id))
-        if fit is not None:
-            fits[class_id] = fit
+    found = results.found
+    lines = summaries.lines_of_diffusion(found["diffusion"], found["gaussianity"])
     return {
-        "figure": msd_figure(curves[curves["class_id"].isin(shown)], fits),
+        "figure": msd_figure(curves, lines),
         "legend": legend(results, shown),
         "no_figure": None,
-        "has_fit": any(class_id in fits for class_id in shown),
+        "has_fit": any(class_id in lines for class_id in shown),
     }
 
 
 def _methods_table(results: Results, rows: pd.DataFrame, movie: str) -> IntervalTable | None:
     table = []
-    for class_id in ordered(rows["class_id"]):
+    for class_id in summaries.ordered(rows["class_id"]):
         own = rows[rows["class_id"] == class_id]
-        gaussian = is_gaussian(results, movie, class_id)
+        gaussian = summaries.is_gaussian(results.found["gaussianity"], movie, class_id)
         for _, row in summaries.preferred(own, gaussian=gaussian).iterrows():
             table.append(_method_row(results, row, movie, class_id))
     headings = ("σ (pm)", "exponent α", "tracks", "steps")
@@ -158,7 +152,7 @@ def _hop_table(results: Results) -> IntervalTable | None:
     rows, movie = summaries.pooled(results.found["hop_rates"])
     rows = rows[rows["hop_rate_per_s"].notna()]
     table = []
-    for class_id in ordered(rows["class_id"]):
+    for class_id in summaries.ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
         quantity, null = quantities.hop_quantity(row), null_hops(results, movie, class_id)
         table.append(interval_row(results, class_id, quantity, null, (plain(row["n_hops"], 3),)))
@@ -170,8 +164,8 @@ def _by_movie(results: Results) -> list[tuple[Markup, IntervalTable | None]]:
     found = summaries.per_movie(results.found["diffusion"])
     found = found[found["D_nm2_per_s"].notna()]
     tables = []
-    for class_id in ordered(found["class_id"]):
-        gaussian = is_gaussian(results, POOLED, class_id)
+    for class_id in summaries.ordered(found["class_id"]):
+        gaussian = summaries.is_gaussian(results.found["gaussianity"], POOLED, class_id)
         movies = found[found["class_id"] == class_id].groupby("movie", sort=False)
         table = []
         for movie, rows in list(movies)[:MAX_MOVIES]:

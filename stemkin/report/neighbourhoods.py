@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.report import images, structure_figures, summaries
+from stemkin.plot import images, summaries
+from stemkin.plot.numerals import plain
+from stemkin.plot.palette import marker_of, role_of
+from stemkin.plot.structure import is_significant
+from stemkin.plot.times import REGION_ROLES, area_column, is_dashed
+from stemkin.report.figures import regions_figure, structure_figure, ward_figure
 from stemkin.report.lookups import label_of, legend, sentence
-from stemkin.report.palette import marker_of, role_of
 from stemkin.report.results import Results, number
-from stemkin.report.words import number_of, plain
+from stemkin.report.words import number_of
 
 MAX_STRUCTURES = 6
 MIN_DETECTIONS = 20
@@ -40,8 +44,8 @@ def structures_section(results: Results) -> dict[str, Any]:
 def _structure_card(results: Results, row: pd.Series, pm: float) -> dict[str, Any]:
     """Return the card of a row of ``strain``; `pm` is the lattice constant [pm], or NaN."""
     class_id, site = int(row["class_id"]), str(row["site"])
-    atoms = _of_class(results.found["structure"], class_id, site)
-    modes = _of_class(results.found["modes"], class_id, site)
+    atoms = rows_of_class(results.found["structure"], class_id, site)
+    modes = rows_of_class(results.found["modes"], class_id, site)
     unit, length = "% of a", 100.0
     if math.isfinite(pm):
         unit, length = "pm", pm
@@ -49,7 +53,7 @@ def _structure_card(results: Results, row: pd.Series, pm: float) -> dict[str, An
         "role": role_of(class_id),
         "mark": marker_of(class_id),
         "label": label_of(results, class_id),
-        "figure": structure_figures.structure_figure(atoms, modes, name=f"structure{class_id}"),
+        "figure": structure_figure(atoms, modes, name=f"structure{class_id}"),
         "n": number_of(int(row["n"]), "detection"),
         "site": site,
         "breathing": _breathing(row, length, unit),
@@ -78,7 +82,7 @@ def _strain(row: pd.Series) -> str:
 def _modes(modes: pd.DataFrame, length: float, unit: str) -> str:
     """Return the first modes that are more than noise, in words."""
     every = [mode for _, mode in modes.groupby("mode")]
-    clear = [mode.iloc[0] for mode in every if structure_figures.is_significant(mode)]
+    clear = [mode.iloc[0] for mode in every if is_significant(mode)]
     parts = []
     for mode in clear[:MAX_MODES]:
         times = plain(mode["over_noise"], 2)
@@ -87,7 +91,8 @@ def _modes(modes: pd.DataFrame, length: float, unit: str) -> str:
     return "; ".join(parts)
 
 
-def _of_class(rows: pd.DataFrame, class_id: int, site: str) -> pd.DataFrame:
+def rows_of_class(rows: pd.DataFrame, class_id: int, site: str) -> pd.DataFrame:
+    """Return the rows of a class on one kind of site."""
     return rows[(rows["class_id"] == class_id) & (rows["site"] == site)]
 
 
@@ -104,9 +109,21 @@ def _lattice_nm(results: Results) -> float:
 
 def likeness_section(results: Results) -> dict[str, Any] | None:
     """Return Ward's tree of the classes' mean images, None with fewer than three."""
+    found = likeness_tree(results.found["classes"])
+    if found is None:
+        return None
+    tree, ids = found
+    return {"figure": ward_figure(tree, ids), "legend": legend(results, ids)}
+
+
+def likeness_tree(classes: pd.DataFrame) -> tuple[np.ndarray, list[int]] | None:
+    """Return Ward's tree of the mean images of a table ``classes``, and the class of each leaf.
+
+    None with fewer than three images of one shape.
+    """
     from stemkin.learning.clustering import ward
 
-    rows = results.found["classes"]
+    rows = classes
     rows = rows[rows["n_detections"] > 0]
     ids, patches = [], []
     for class_id, value in zip(rows["class_id"], rows["mean_patch"], strict=True):
@@ -116,8 +133,7 @@ def likeness_section(results: Results) -> dict[str, Any] | None:
             patches.append(patch)
     if len(patches) < 3 or len({patch.shape for patch in patches}) != 1:
         return None
-    tree = ward(np.stack([patch.ravel() for patch in patches]))
-    return {"figure": structure_figures.ward_figure(tree, ids), "legend": legend(results, ids)}
+    return ward(np.stack([patch.ravel() for patch in patches])), ids
 
 
 def regions_section(results: Results) -> dict[str, Any] | None:
@@ -125,14 +141,12 @@ def regions_section(results: Results) -> dict[str, Any] | None:
     rows = results.regions
     if rows.empty:
         return None
-    column, unit = "area_px", "px²"
-    if np.isfinite(rows["area_nm2"]).all():
-        column, unit = "area_nm2", "nm²"
+    column, unit = area_column(rows)
     largest = rows.groupby("region")[column].max()
     largest = largest.sort_values(ascending=False, kind="stable").head(MAX_REGIONS)
     shown = rows[rows["region"].isin(largest.index)]
     in_frames, n_regions = not summaries.has_times(rows), int(rows["region"].nunique())
-    figure = structure_figures.regions_figure(shown, column=column, unit=unit, in_frames=in_frames)
+    figure = regions_figure(shown)
     histories = [
         _history(shown[shown["region"] == i], column, unit, in_frames=in_frames)
         for i in largest.index
@@ -150,9 +164,9 @@ def regions_section(results: Results) -> dict[str, Any] | None:
 def _kinds_drawn(rows: pd.DataFrame) -> list[tuple[str, str, bool]]:
     """Return kind, colour and whether its line is dashed, of each kind of region that is there."""
     drawn = []
-    for kind, role in structure_figures.REGION_ROLES.items():
+    for kind, role in REGION_ROLES.items():
         if (rows["kind"] == kind).any():
-            drawn.append((kind, role, structure_figures.is_dashed(kind)))
+            drawn.append((kind, role, is_dashed(kind)))
     return drawn
 
 

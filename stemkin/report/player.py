@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from stemkin.report import images
+from stemkin.plot import images
+from stemkin.plot.numerals import plain
+from stemkin.plot.palette import marker_of, role_of
+from stemkin.plot.summaries import in_class_order
 from stemkin.report.lookups import label_of, sentence
-from stemkin.report.palette import marker_of, role_of
 from stemkin.report.reels import MAX_MARKS
 from stemkin.report.results import Reel, Results
-from stemkin.report.summaries import in_class_order
-from stemkin.report.words import number_of, plain
+from stemkin.report.words import number_of
 from stemkin.results.store import THUMBNAILS
 from stemkin.tables import NOT_NAMED
 

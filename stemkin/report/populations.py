@@ -7,12 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from stemkin.report import quantities, summaries
+from stemkin.plot import summaries
+from stemkin.plot.numerals import plain
+from stemkin.report import quantities
 from stemkin.report.figures import populations_figure
 from stemkin.report.intervals import Row, interval_table
-from stemkin.report.lookups import interval_row, legend, ordered, sentence
+from stemkin.report.lookups import interval_row, legend, sentence
 from stemkin.report.results import Results
-from stemkin.report.words import Quantity, number_of, plain
+from stemkin.report.words import Quantity, number_of
 
 
 def populations_section(results: Results) -> dict[str, Any]:
@@ -30,10 +32,9 @@ def populations_section(results: Results) -> dict[str, Any]:
     means = summaries.mean_populations(rows, results.frames)
     if means["bin"].nunique() < 2:
         return {"nothing": None, "figure": None, "counts": _single_counts(results, means, ids)}
-    in_frames = not summaries.has_times(rows)
     return {
         "nothing": None,
-        "figure": populations_figure(means, ids, in_frames=in_frames),
+        "figure": populations_figure(means, ids),
         "legend": legend(results, ids),
         "n_movies": rows["movie"].nunique(),
     }
@@ -52,7 +53,7 @@ def numbers_section(results: Results) -> dict[str, Any]:
     rows, _ = summaries.pooled(results.found["abundances"])
     rows = rows[rows["n_detections"] > 0]
     by_class = {int(row["class_id"]): row for _, row in rows[::-1].iterrows()}
-    table = [_number_row(results, by_class[i], i) for i in ordered(rows["class_id"])]
+    table = [_number_row(results, by_class[i], i) for i in summaries.ordered(rows["class_id"])]
     headings = ("by chance", "efficiency (%)", "corrected", "tracks")
     made, _ = summaries.pooled(results.found["creation"])
     creation = None

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from stemkin.kinetics.name_tests import said_of_names
+from stemkin.plot.numerals import plain
 from stemkin.report.results import Results, mapping_in, number
-from stemkin.report.words import duration, number_of, plain
+from stemkin.report.words import duration, number_of
 
 MAX_LISTED = 100
 EXPERIMENT = {

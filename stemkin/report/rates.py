@@ -10,8 +10,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from stemkin.kinetics.name_tests import said_of_names
-from stemkin.report import quantities, summaries
+from stemkin.plot import summaries
+from stemkin.plot.numerals import plain
+from stemkin.report import quantities
 from stemkin.report.chain import chain_panel
+from stemkin.report.figures import survival_figure
 from stemkin.report.intervals import IntervalTable, Row, interval_table
 from stemkin.report.lookups import (
     change_label,
@@ -22,26 +25,18 @@ from stemkin.report.lookups import (
     legend,
     null_dwell,
     null_rate,
-    ordered,
     sentence,
-    shortest_lag,
 )
 from stemkin.report.results import Results
-from stemkin.report.track_figures import survival_figure
-from stemkin.report.words import plain
-
-MAX_CURVES = 6
-LEAST_EXITS = 5
-"""A class that was left less often has no survival curve worth drawing."""
 
 
 def transitions_section(results: Results) -> dict[str, Any]:
     """Return the transition matrix and the rates."""
-    rows, movie = summaries.pooled(shortest_lag(results.found["transitions"]))
+    rows, movie = summaries.pooled(summaries.shortest_lag(results.found["transitions"]))
     if not rows["count"].sum():
         why = "no track has two frames in a row, so nothing was counted"
         return {"nothing": sentence(results.why("transitions", why))}
-    nulls = shortest_lag(results.nulls.get("transitions", rows.iloc[:0]))
+    nulls = summaries.shortest_lag(results.nulls.get("transitions", rows.iloc[:0]))
     null_matrix, null_rows = None, nulls[nulls["movie"] == movie]
     if null_rows["count"].sum():
         null_matrix = _matrix(results, null_rows)
@@ -153,17 +148,17 @@ def dwell_times_section(results: Results) -> dict[str, Any]:
         why = "no track was long enough to tell how long a class lasts"
         return {"nothing": sentence(results.why("dwell_times", why))}
     table: list[Row] = []
-    for class_id in ordered(rows["class_id"]):
+    for class_id in summaries.ordered(rows["class_id"]):
         row = rows[rows["class_id"] == class_id].iloc[0]
         table += _dwell_rows(results, row, movie, class_id)
     headings = ("exits", "censored", "time at risk (s)")
-    figure, ids = _survival_panel(results, movie)
+    figure, entries = _survival_panel(results, movie)
     return {
         "nothing": None,
         "movie": movie,
         "table": interval_table("mean time", "s", table, headings),
         "figure": figure,
-        "legend": legend(results, ids),
+        "legend": entries,
     }
 
 
@@ -182,21 +177,14 @@ def _dwell_rows(results: Results, row: pd.Series, movie: str, class_id: int) -> 
     return rows
 
 
-def _survival_panel(results: Results, movie: str) -> tuple[Markup | None, list[int]]:
-    """Return the survival curves of the classes that were left often enough, and those classes.
+def _survival_panel(results: Results, movie: str) -> tuple[Markup | None, list[dict[str, Any]]]:
+    """Return the survival curves of the classes that were left often enough, and their legend.
 
     Beside each stands the exponential law of its mean time.
     """
     curves = results.found["survival"]
-    curves = curves[(curves["movie"] == movie) & curves["survival"].notna()]
-    n_exits = curves.groupby("class_id")["n_exits"].sum()
-    left = n_exits.index[n_exits >= LEAST_EXITS]
-    ids = ordered(left.to_series())[:MAX_CURVES]
+    curves = curves[curves["movie"] == movie]
+    ids = summaries.often_left(curves)
     if not ids:
         return None, []
-    laws = {}
-    for class_id in ids:
-        row = first_row(results.found["dwell_times"], movie=movie, class_id=class_id)
-        if row is not None:
-            laws[class_id] = float(row["mean_dwell_s"])
-    return survival_figure(curves, ids, laws), ids
+    return survival_figure(curves, results.found["dwell_times"], ids), legend(results, ids)

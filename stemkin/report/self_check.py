@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from stemkin.plot.numerals import plain
+from stemkin.plot.palette import marker_of, role_of
+from stemkin.plot.summaries import method_name
 from stemkin.report.intervals import AxisScale, IntervalTable, Row
 from stemkin.report.lookups import first_row, label_of, sentence
-from stemkin.report.palette import marker_of, role_of
 from stemkin.report.provenance import confidence_of
 from stemkin.report.results import Results
-from stemkin.report.summaries import method_name
-from stemkin.report.words import Quantity, percent, plain
+from stemkin.report.words import Quantity, percent
 from stemkin.selfcheck.verdicts import is_biased, is_undercovered, verdict_words
 
 QUANTITIES = {

@@ -14,7 +14,24 @@ MAX_CURVES = 3
 
 def training_section(results: Results) -> dict[str, Any] | None:
     """Return the training curves that the model's record holds, None where it has none."""
-    columns = _recorded_columns(results.model)
+    found = training_curves(results.model)
+    if found is None:
+        return None
+    curves, x_name, x = found
+    return {"figure": training_figure(curves, x_name, x), "names": list(curves)}
+
+
+def training_curves(
+    model: Mapping[str, Any],
+) -> tuple[dict[str, list[float]], str, list[float]] | None:
+    """Return curves of losses, and the name and values of their axis; None where none is recorded.
+
+    Parameters
+    ----------
+    model
+        Content of ``model/model.json``.
+    """
+    columns = _recorded_columns(model)
     x_names = [name for name in ("epoch", "step", "epochs", "steps") if name in columns]
     if x_names:
         x_name, x = x_names[0], columns.pop(x_names[0])
@@ -25,7 +42,7 @@ def training_section(results: Results) -> dict[str, Any] | None:
     if not curves:
         return None
     chosen = dict(list(curves.items())[:MAX_CURVES])
-    return {"figure": training_figure(chosen, x_name, x), "names": list(chosen)}
+    return chosen, x_name, x
 
 
 def _recorded_columns(model: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
 
-from stemkin.report.lookups import legend, ordered
+from stemkin.plot import summaries
+from stemkin.plot.places import FEWEST_ROWS
+from stemkin.report.figures import MAX_MAPS, broom_figure, occupancy_figure
+from stemkin.report.lookups import legend
 from stemkin.report.results import Reel, Results
-from stemkin.report.track_maps import FEWEST_ROWS, broom_figure, occupancy_figure
 
 MAX_BROOMS = 2
-MAX_MAPS = 4
 
 
 def wandering_section(results: Results) -> dict[str, Any] | None:
@@ -21,11 +21,11 @@ def wandering_section(results: Results) -> dict[str, Any] | None:
     if not reels:
         return None
     brooms = [_broom(results, reel, i) for i, reel in enumerate(reels[:MAX_BROOMS])]
-    ids = ordered(pd.concat([reel.tracks["class_id"] for reel in reels[:MAX_BROOMS]]))
+    ids = summaries.ordered(pd.concat([reel.tracks["class_id"] for reel in reels[:MAX_BROOMS]]))
     return {"brooms": brooms, "legend": legend(results, ids), "maps": _maps(results, reels[0])}
 
 
-def _placed(results: Results, reel: Reel) -> tuple[pd.DataFrame, tuple[float, float], str]:
+def placed_tracks(results: Results, reel: Reel) -> tuple[pd.DataFrame, tuple[float, float], str]:
     """Return tracks without drift and the frame's size, both in nm, or px where that is unknown."""
     length, unit = results.calibration(reel.movie, "pixel_size_nm"), "nm"
     if not length > 0:
@@ -40,22 +40,25 @@ def _placed(results: Results, reel: Reel) -> tuple[pd.DataFrame, tuple[float, fl
 
 
 def _broom(results: Results, reel: Reel, number: int) -> dict[str, Any]:
-    rows, size, unit = _placed(results, reel)
+    rows, size, unit = placed_tracks(results, reel)
     n_frames = int(rows["frame"].max()) + 1
-    duration_s = (n_frames - 1) * results.calibration(reel.movie, "frame_time_s")
-    if not duration_s > 0:
-        duration_s = math.nan
+    frame_time_s = results.calibration(reel.movie, "frame_time_s")
     figure = broom_figure(
-        rows, size=size, unit=unit, duration_s=duration_s, n_frames=n_frames, name=f"broom{number}"
+        rows,
+        size=size,
+        unit=unit,
+        frame_time_s=frame_time_s,
+        n_frames=n_frames,
+        name=f"broom{number}",
     )
     return {"movie": reel.movie, "figure": figure}
 
 
 def _maps(results: Results, reel: Reel) -> dict[str, Any] | None:
     """Return the maps of the classes with enough detections, None without any."""
-    rows, size, unit = _placed(results, reel)
+    rows, size, unit = placed_tracks(results, reel)
     n = rows["class_id"].value_counts()
-    ids = ordered(rows["class_id"])
+    ids = summaries.ordered(rows["class_id"])
     shown = [i for i in ids if n[i] >= FEWEST_ROWS][:MAX_MAPS]
     if not shown:
         return None

@@ -42,7 +42,7 @@ INNER = ("steps", "breaks", "whole_tracks", "thumbnails")
 
 @dataclass(frozen=True, repr=False)
 class ResultsFolder:
-    """The results folder of a run, as `open_results` gives it.
+    """The results folder of a run, of which `open_results` gives the form with figures.
 
     Attributes
     ----------
@@ -143,8 +143,8 @@ ResultsOrPath = str | os.PathLike[str] | ResultsFolder
 """A results folder: its path, a URL, or what `open_results` gave."""
 
 
-def open_results(path: Any) -> ResultsFolder:
-    """Open the results folder of a run. Computes nothing: only what the run noted is read.
+def results_folder(path: Any) -> ResultsFolder:
+    """Return the results folder of a run. Computes nothing: only what the run noted is read.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def read_tracks(
     ValueError
         If it is no results folder, has no tracks yet, or has no such movie or column.
     """
-    folder = open_results(results)
+    folder = results_folder(results)
     names = _chosen(folder, movies)
     found = {name: track_files(folder.store, name) for name in names}
     files = {name: paths for name, (paths, _) in found.items() if paths}
@@ -244,7 +244,7 @@ def read_detections(
     ValueError
         If it is no results folder, has no detections yet, or has no such movie or column.
     """
-    folder = open_results(results)
+    folder = results_folder(results)
     names = _chosen(folder, movies)
     paths = [path for name in names for path in folder.store.block_paths("detections", name)]
     if not paths:
@@ -277,7 +277,7 @@ def read_frames(results: ResultsOrPath, *, movies: Sequence[str] | None = None) 
     ValueError
         If it is no results folder, or has no such movie.
     """
-    folder = open_results(results)
+    folder = results_folder(results)
     return frame_rows(folder.store, _chosen(folder, movies))
 
 
@@ -300,7 +300,7 @@ def read_table(results: ResultsOrPath, name: str) -> pd.DataFrame:
     ValueError
         If it is no results folder, or there is no such table.
     """
-    folder = open_results(results)
+    folder = results_folder(results)
     if name in READ_BY:
         msg = (
             f"{name} may be large and are read by stemkin.{READ_BY[name]}(results), not read_table"

@@ -1,4 +1,4 @@
-"""Micrographs as PNG inside the page, and what is drawn over them."""
+"""Micrographs in levels of grey, as PNG, and the length of their scale bar."""
 
 from __future__ import annotations
 
@@ -33,16 +33,25 @@ def grey_levels(
     [[0, 255, 0]]
     """
     image = np.asarray(image, dtype=np.float64)
-    finite = image[np.isfinite(image)]
     if low is None or high is None:
-        low, high = 0.0, 1.0
-        if finite.size:
-            low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5)))
+        low, high = grey_range(image)
     span = 1.0
     if high > low:
         span = high - low
     levels = np.clip((np.nan_to_num(image, nan=low, posinf=high, neginf=low) - low) / span, 0, 1)
     return np.asarray(np.round(255 * levels), dtype=np.uint8)
+
+
+def grey_range(image: np.ndarray) -> tuple[float, float]:
+    """Return what is black and what is white: all but the half per cent at each end.
+
+    Without any finite pixel these are 0 and 1.
+    """
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5)))
+    return low, high
 
 
 def png(levels: np.ndarray) -> bytes:
@@ -79,8 +88,11 @@ def shrunk(image: np.ndarray, max_edge_px: int = MAX_EDGE_PX) -> tuple[np.ndarra
     n = math.ceil(max(image.shape) / max_edge_px)
     if n == 1:
         return image, 1
-    height, width = (edge // n * n for edge in image.shape)
-    squares = image[:height, :width].reshape(height // n, n, width // n, n)
+    # a strip narrower than a square is averaged over its whole width
+    across = [min(n, edge) for edge in image.shape]
+    n_rows, n_columns = (edge // part for edge, part in zip(image.shape, across, strict=True))
+    whole = image[: n_rows * across[0], : n_columns * across[1]]
+    squares = whole.reshape(n_rows, across[0], n_columns, across[1])
     return squares.mean(axis=(1, 3)), n
 
 

@@ -1,12 +1,7 @@
-"""Pictures for notebooks and papers: frames with what was found in them, drawn into your own axes.
-
-Each function takes Matplotlib axes first (None for new ones), and returns them.
-"""
+"""A frame with what was found in it; and what a notebook shows of a movie."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any
@@ -14,25 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-COLOURS = ("#56aee8", "#ff8b4a", "#b4ee6c", "#7377f5", "#5ff0e4", "#e2558c", "#f7b3c8", "#cf9f78")
-"""Of the classes 0, 1, ...; they stand out on micrographs, for colour-blind eyes too."""
-
-UNNAMED = "#ffffff"
-"""Colour of what has no class."""
+from stemkin.plot.canvas import HALF, in_style
+from stemkin.plot.images import as_patch, data_uri, grey_levels, grey_range, shrunk
+from stemkin.plot.palette import on_micrographs
+from stemkin.tables import NOT_NAMED
 
 THUMBNAIL_PX = 160
 """The longer edge of a picture in a notebook's table."""
 
 
-def colour_of(class_id: int) -> str:
-    """Return the colour of a class.
-
-    >>> colour_of(0) == colour_of(8), colour_of(-1)
-    (True, '#ffffff')
-    """
-    return UNNAMED if class_id < 0 else COLOURS[class_id % len(COLOURS)]
-
-
+@in_style((HALF[0], HALF[0]))
 def draw_frame(
     axes: Any,
     image: np.ndarray,
@@ -41,7 +27,8 @@ def draw_frame(
     detections: pd.DataFrame | None = None,
     tracks: pd.DataFrame | None = None,
     frame: int | None = None,
-) -> Any:
+    size_px: tuple[int, int] | None = None,
+) -> None:
     """Draw a frame with its detections and tracks. Computes once.
 
     Parameters
@@ -58,20 +45,22 @@ def draw_frame(
         Rows with `y`, `x` [px], `frame` and `particle` up to this frame.
     frame
         Its number, for the title.
+    size_px
+        (height, width) of the frame, where `image` is a smaller picture of it.
 
     Returns
     -------
     The axes.
     """
-    if axes is None:
-        from matplotlib import pyplot
-
-        axes = pyplot.subplots()[1]
-    scale, unit = pixel_size_nm or 1.0, "nm" if pixel_size_nm else "px"
+    scale, unit = 1.0, "px"
+    if pixel_size_nm:
+        scale, unit = pixel_size_nm, "nm"
     height, width = image.shape
+    if size_px is not None:
+        height, width = size_px
     # pixel (0, 0) has its centre at (0, 0)
     extent = [-0.5 * scale, (width - 0.5) * scale, (height - 0.5) * scale, -0.5 * scale]
-    low, high = _contrast(image)
+    low, high = grey_range(np.asarray(image, dtype=float))
     axes.imshow(image, cmap="gray", extent=extent, vmin=low, vmax=high, interpolation="nearest")
     if tracks is not None:
         _draw_tracks(axes, tracks, scale)
@@ -81,22 +70,24 @@ def draw_frame(
     axes.set_ylim(extent[2:])
     axes.set_xlabel(f"x ({unit})")
     axes.set_ylabel(f"y ({unit})")
+    axes.grid(visible=False)
     if frame is not None:
         axes.set_title(f"frame {frame}")
-    return axes
 
 
 def _draw_detections(axes: Any, rows: pd.DataFrame, scale: float) -> None:
     """Draw a ring around each detection, in the colour of its class."""
-    classes = rows["class_id"] if "class_id" in rows else pd.Series(-1, index=rows.index)
+    classes = np.full(len(rows), NOT_NAMED)
+    if "class_id" in rows:
+        classes = rows["class_id"].to_numpy()
     for class_id in np.unique(classes):
-        own = rows[classes.to_numpy() == class_id]
+        own = rows[classes == class_id]
         axes.scatter(
             own["x"] * scale,
             own["y"] * scale,
             s=60,
             facecolors="none",
-            edgecolors=colour_of(int(class_id)),
+            edgecolors=on_micrographs(int(class_id)),
             linewidths=1.2,
         )
 
@@ -104,8 +95,10 @@ def _draw_detections(axes: Any, rows: pd.DataFrame, scale: float) -> None:
 def _draw_tracks(axes: Any, rows: pd.DataFrame, scale: float) -> None:
     """Draw the way of each track, in the colour of the class that it has last."""
     for _, own in rows.sort_values("frame", kind="stable").groupby("particle"):
-        class_id = int(own["class_id"].iloc[-1]) if "class_id" in own else -1
-        axes.plot(own["x"] * scale, own["y"] * scale, color=colour_of(class_id), linewidth=1.0)
+        class_id = NOT_NAMED
+        if "class_id" in own:
+            class_id = int(own["class_id"].iloc[-1])
+        axes.plot(own["x"] * scale, own["y"] * scale, color=on_micrographs(class_id), linewidth=1.0)
 
 
 def html_of_movie(
@@ -124,30 +117,51 @@ def html_of_movie(
     """
     cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     try:
-        shown = f'<img alt="a frame" src="{picture_uri(picture())}">'
+        small, _ = shrunk(picture(), THUMBNAIL_PX)
+        shown = f'<img alt="a frame" src="{data_uri(grey_levels(small))}">'
     except (OSError, ValueError) as error:
         shown = f"<em>no frame can be shown: {escape(str(error))}</em>"
     return f"<div><strong>{escape(name)}</strong><br>{shown}<table>{cells}</table></div>"
 
 
-def picture_uri(image: np.ndarray) -> str:
-    """Return an image (y, x), made small, as an address that holds it: a PNG in grey."""
-    from PIL import Image
+def html_of_table(says: str, rows: pd.DataFrame, *, n_rows: int) -> str:
+    """Return a table for a notebook, under what it `says`, and how many of `n_rows` are not shown.
 
-    step = max(1, -(-max(image.shape) // THUMBNAIL_PX))
-    small = np.nan_to_num(np.asarray(image[::step, ::step], dtype=float))
-    low, high = _contrast(small)
-    grey = np.clip(255 * (small - low) / (high - low), 0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(grey).save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    Parameters
+    ----------
+    says
+        Any text.
+    rows
+        What is shown.
+    n_rows
+        How many rows there are.
+    """
+    more = ""
+    if n_rows > len(rows):
+        more = f"<em>and {n_rows - len(rows):,} more</em>"
+    shown = rows.to_html(index=False, escape=True, na_rep="unknown")
+    return f"<div><strong>{escape(says)}</strong>{shown}{more}</div>"
 
 
-def _contrast(image: np.ndarray) -> tuple[float, float]:
-    """Return what is black and what is white: all but the half per cent at each end."""
-    finite = np.asarray(image, dtype=float)
-    finite = finite[np.isfinite(finite)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5)))
-    return low, max(high, low + 1e-12)
+def html_of_classes(says: str, classes: pd.DataFrame) -> str:
+    """Return the table ``classes`` for a notebook, each class with its mean image.
+
+    Parameters
+    ----------
+    says
+        Stands above; any text.
+    classes
+        Table ``classes``.
+    """
+    cells = []
+    for _, row in classes.iterrows():
+        patch, picture = as_patch(row["mean_patch"]), ""
+        if patch is not None:
+            uri = data_uri(grey_levels(patch))
+            # an image of few pixels is shown larger than it is
+            picture = f'<img alt="mean image" width="64" src="{uri}">'
+        known = (row["class_id"], row["name"], f"{int(row['n_detections']):,}")
+        words = "".join(f"<td>{escape(str(value))}</td>" for value in known)
+        cells.append(f"<tr>{words}<td>{picture}</td></tr>")
+    heads = "<tr><th>class</th><th>name</th><th>detections</th><th>mean image</th></tr>"
+    return f"<div><strong>{escape(says)}</strong><table>{heads}{''.join(cells)}</table></div>"

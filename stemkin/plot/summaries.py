@@ -13,6 +13,11 @@ from stemkin.kernels.common.intervals import count_interval
 from stemkin.tables import NOT_NAMED, OK, POOLED
 
 MAX_BINS = 60
+MAX_CURVES = 6
+LEAST_EXITS = 5
+"""A class that was left less often has no survival curve worth drawing."""
+MAX_ARROWS = 10
+"""So many changes of class are drawn, the most counted."""
 METHODS = ("mle", "hop", "cve", "ols")
 """In which order estimates of D stand below the one that is recommended, which is quoted; or in
 which order they are quoted, in results that recommend none. Others follow in the order of the
@@ -51,7 +56,8 @@ def binned(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    `rows` with `bin`, the number of its bin, and `time`, the bin's middle.
+    `rows` with `bin`, the number of its bin, `time`, the bin's middle, and whether that is
+    `in_seconds`.
     """
     position = rows["frame"].astype(float)
     if has_times(rows):
@@ -64,7 +70,8 @@ def binned(rows: pd.DataFrame) -> pd.DataFrame:
     # Half a step on, so that rounding does not put a frame on the wrong side of a bin's edge.
     bins = np.floor((position - position.min()) / width + 0.5 * step / width).astype(int)
     rows = rows.assign(bin=bins, position=position)
-    return rows.assign(time=rows.groupby("bin")["position"].transform("mean"))
+    time = rows.groupby("bin")["position"].transform("mean")
+    return rows.assign(time=time, in_seconds=has_times(rows))
 
 
 def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
@@ -83,13 +90,14 @@ def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.Data
 
     Returns
     -------
-    Columns `class_id`, `bin`, `time`, `mean`, `low`, `high`, `n_movies`.
+    Columns `class_id`, `bin`, `time`, `in_seconds`, `mean`, `low`, `high`, `n_movies`.
     """
     looked = frames.loc[frames["status"] == OK, ["movie", "frame", "time_s"]]
     looks = pd.concat([looked, populations[["movie", "frame", "time_s"]]])
     looks = binned(looks.drop_duplicates(["movie", "frame"]))
     n_frames = looks.groupby(["movie", "bin"]).size()
-    time = looks.groupby("bin")["time"].first()
+    bins = looks.groupby("bin")
+    time, in_seconds = bins["time"].first(), bool(looks["in_seconds"].all())
     placed = populations.merge(looks[["movie", "frame", "bin"]], on=["movie", "frame"])
     parts = []
     for class_id in sorted(populations["class_id"].unique()):
@@ -103,19 +111,22 @@ def mean_populations(populations: pd.DataFrame, frames: pd.DataFrame) -> pd.Data
         parts.append(pd.DataFrame(part))
     means = pd.concat(parts).rename_axis("bin").reset_index()
     low, high = count_interval((means["mean"] * means["n_movies"]).to_numpy())
-    return means.assign(low=low / means["n_movies"], high=high / means["n_movies"])
+    low, high = low / means["n_movies"], high / means["n_movies"]
+    return means.assign(low=low, high=high, in_seconds=in_seconds)
 
 
 def mean_fractions(frames: pd.DataFrame) -> pd.DataFrame:
     """Return the mean area fractions per time bin, no rows where none is known.
 
-    Columns: `time`, `ordered`, `disordered`, `vacuum`.
+    Columns: `time`, `in_seconds`, `ordered`, `disordered`, `vacuum`.
     """
     names = ["ordered", "disordered", "vacuum"]
     known = frames[(frames["status"] == OK) & frames[names].notna().all(axis=1)]
     if known.empty:
-        return pd.DataFrame(columns=["time", *names])
-    return binned(known).groupby("bin")[["time", *names]].mean().reset_index(drop=True)
+        return pd.DataFrame(columns=["time", "in_seconds", *names])
+    parts = binned(known)
+    means = parts.groupby("bin")[["time", *names]].mean().reset_index(drop=True)
+    return means.assign(in_seconds=bool(parts["in_seconds"].all()))
 
 
 def pooled(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -202,3 +213,105 @@ def key_transitions(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     most_first = [False, True, True]
     ordered: pd.DataFrame = changes.sort_values(["count", "from_id", "to_id"], ascending=most_first)
     return ordered.head(n)
+
+
+def ordered(class_ids: Iterable[Any]) -> list[int]:
+    """Return class numbers once each, not-named only where nothing else is there.
+
+    >>> ordered([2, -1, 0]), ordered([-1])
+    ([0, 2], [-1])
+    """
+    ids = in_class_order(class_ids)
+    return [i for i in ids if i != NOT_NAMED] or ids
+
+
+def often_left(curves: pd.DataFrame) -> list[int]:
+    """Return the classes of a table ``survival`` that were left often enough to draw."""
+    n_exits = curves[curves["survival"].notna()].groupby("class_id")["n_exits"].sum()
+    left = n_exits.index[n_exits >= LEAST_EXITS]
+    return ordered(left)[:MAX_CURVES]
+
+
+def mean_stays(dwell_times: pd.DataFrame, movie: str) -> dict[int, float]:
+    """Return class → mean dwell time [s] of one movie (or of `POOLED`)."""
+    own = dwell_times[dwell_times["movie"] == movie].drop_duplicates("class_id")
+    return dict(zip(own["class_id"].astype(int), own["mean_dwell_s"].astype(float), strict=True))
+
+
+def moving(msd: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the table ``msd`` that logarithmic axes can hold, of the named classes."""
+    curves, _ = pooled(msd)
+    curves = curves[(curves["msd_nm2"] > 0) & (curves["lag_s"] > 0)]
+    return curves[curves["class_id"].isin(ordered(curves["class_id"]))]
+
+
+def is_gaussian(gaussianity: pd.DataFrame, movie: str, class_id: int) -> bool:
+    """Tell whether displacements may be taken for Gaussian; where that was not tested, they are."""
+    own = (gaussianity["movie"] == movie) & (gaussianity["class_id"] == class_id)
+    tested = gaussianity[own]
+    return tested.empty or bool(tested["gaussian"].iloc[0])
+
+
+def lines_of_diffusion(
+    diffusion: pd.DataFrame, gaussianity: pd.DataFrame
+) -> dict[int, tuple[float, float]]:
+    """Return the line of the mean squared displacement of each class that has a D; see `fit_of`.
+
+    Parameters
+    ----------
+    diffusion, gaussianity
+        The tables of these names.
+    """
+    rows, movie = pooled(diffusion)
+    lines = {}
+    for class_id in ordered(rows["class_id"]):
+        own = rows[rows["class_id"] == class_id]
+        line = fit_of(own, gaussian=is_gaussian(gaussianity, movie, class_id))
+        if line is not None:
+            lines[class_id] = line
+    return lines
+
+
+def shortest_lag(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``transitions`` at the shortest lag."""
+    shortest: pd.DataFrame = rows[rows["lag_frames"] == rows["lag_frames"].min()]
+    return shortest
+
+
+def corrected_row(hidden: pd.DataFrame, row: pd.Series) -> pd.Series | None:
+    """Return the row of ``hidden_transitions`` that is recommended for a row of ``transitions``.
+
+    It has the rate with naming errors taken out. None where there is none.
+    """
+    same = hidden["recommended"].astype(bool)
+    for column in ("movie", "from_id", "to_id"):
+        same &= hidden[column] == row[column]
+    own = hidden[same]
+    if own.empty:
+        return None
+    return own.iloc[0]
+
+
+def rates_of_changes(transitions: pd.DataFrame, hidden: pd.DataFrame) -> pd.DataFrame:
+    """Return the rates of the most counted changes of class, naming errors taken out where known.
+
+    Parameters
+    ----------
+    transitions, hidden
+        Tables ``transitions`` and ``hidden_transitions``; the latter may be empty.
+
+    Returns
+    -------
+    Columns `from_id`, `to_id`, `rate_per_s`, `rate_low`, `rate_high`, `corrected`.
+    """
+    rows, _ = pooled(shortest_lag(transitions))
+    columns = ["from_id", "to_id", "rate_per_s", "rate_low", "rate_high"]
+    found = []
+    for _, row in key_transitions(rows, MAX_ARROWS).iterrows():
+        better = corrected_row(hidden, row)
+        known = better is not None and math.isfinite(better["rate_per_s"])
+        chosen = row
+        if better is not None and known:
+            chosen = better
+        found.append({**chosen[columns].to_dict(), "corrected": known})
+    return pd.DataFrame(found, columns=[*columns, "corrected"])
