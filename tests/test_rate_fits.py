@@ -15,7 +15,11 @@ from stemkin.kernels.chains.generator import (
     TOO_FAST,
     fit_generator,
 )
-from stemkin.kernels.chains.generator_slopes import exponential_and_slopes, powers_and_slopes
+from stemkin.kernels.chains.generator_slopes import (
+    exponential_and_slopes,
+    multiply,
+    multiply_slope,
+)
 from stemkin.kernels.chains.rate_intervals import MOST_WORK, intervals
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.chains.rate_profile import profile_interval
@@ -73,15 +77,20 @@ def blinking(n_tracks, n_frames, rng, n_classes=8):
 @pytest.mark.parametrize("scale", [1e-6, 0.3, 1.0, 60.0])
 def test_the_exponential_and_its_slopes_are_those_of_scipy_however_fast_the_rates(scale):
     rows, columns = np.nonzero(~np.eye(4, dtype=bool))
-    P, slopes = exponential_and_slopes(scale * Q, rows, columns)
+    rows, columns = np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+    P, slopes = exponential_and_slopes(Q, scale, rows, columns)
     np.testing.assert_allclose(P, linalg.expm(scale * Q), rtol=1e-9, atol=1e-14)
     for i, (row, column) in enumerate(zip(rows, columns, strict=True)):
         direction = np.zeros((4, 4))
         direction[row, [row, column]] = -1, 1
         wanted = linalg.expm_frechet(scale * Q, direction, compute_expm=False)
         np.testing.assert_allclose(slopes[i], wanted, rtol=1e-7, atol=1e-12)
-    for exponent, (power, own) in zip([2, 5], powers_and_slopes(P, slopes, [2, 5]), strict=True):
-        whole, slope = exponential_and_slopes(exponent * scale * Q, rows, columns)
+    power, own, room = P.copy(), slopes.copy(), np.zeros((4, 4))
+    for exponent in range(2, 6):
+        for i in range(12):
+            multiply_slope(own[i], power, slopes[i], P, room)
+        multiply(power, P, room)
+        whole, slope = exponential_and_slopes(Q, exponent * scale, rows, columns)
         np.testing.assert_allclose(power, whole, rtol=1e-9, atol=1e-14)
         np.testing.assert_allclose(own, exponent * slope, rtol=1e-7, atol=1e-12)
 

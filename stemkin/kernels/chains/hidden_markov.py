@@ -26,12 +26,11 @@ what was emitted before: Hamilton, Econometrica 57, 357 (1989).)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import cast
 
 import numpy as np
+
+from stemkin.kernels.common.compiling import compiled
 
 UNITS = 2**30
 """What tracks add is summed in whole numbers of 1 / `UNITS`: in any order, to the same bit."""
@@ -100,13 +99,13 @@ def expected_counts(
     k, m = emission.shape[1], len(powers)
     shapes = ((1,), (m, k, k), (k,), (m, 2), (k, k))
     found = Expected(*(np.zeros(shape, np.int64) for shape in shapes))
-    one_track = [np.zeros(shape) for shape in shapes]
+    room = np.zeros(1), np.zeros((m, k, k)), np.zeros(k), np.zeros((m, 2)), np.zeros((k, k))
     if name is None:
         name = np.zeros(0, np.int64)
     if kept is None:
         kept = np.zeros(m)
     longest = int(np.diff(edges).max(initial=0))
-    _compiled()(
+    _along_tracks(
         np.asarray(edges, np.int64),
         np.asarray(gap, np.int64),
         np.ascontiguousarray(emission, np.float64),
@@ -115,7 +114,7 @@ def expected_counts(
         np.asarray(name, np.int64),
         np.asarray(kept, np.float64),
         np.zeros((longest, k)),
-        *one_track,
+        *room,
         found.log_likelihood,
         found.counts,
         found.start,
@@ -125,16 +124,7 @@ def expected_counts(
     return found
 
 
-@cache
-def _compiled() -> Callable[..., None]:
-    from numba import njit
-
-    try:
-        return cast(Callable[..., None], njit(cache=True, nogil=True)(_along_tracks))
-    except RuntimeError:  # there is no folder to keep it in
-        return cast(Callable[..., None], njit(nogil=True)(_along_tracks))
-
-
+@compiled
 def _along_tracks(
     edges: np.ndarray,
     gap: np.ndarray,

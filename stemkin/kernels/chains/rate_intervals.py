@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-from stemkin.kernels.chains.rate_likelihood import FASTEST, RateLikelihood
+from stemkin.kernels.chains.rate_climb import FASTEST
+from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.chains.rate_profile import profile_interval
 from stemkin.kernels.common.intervals import rate_interval, share_interval
 
@@ -14,7 +15,7 @@ PLAIN = 0.3
 count for its curvature to do."""
 
 MOST_WORK = 6_000
-"""Slopes that may be computed for the profiles of one fit, a third of a second; for the
+"""Slopes that may be computed for the profiles of one fit, some hundredths of a second; for the
 rates that are left over the curvature has to do, which `intervals` tells."""
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import special
 
-from stemkin.kernels.chains.rate_likelihood import FASTEST, RateLikelihood
+from stemkin.kernels.chains.rate_climb import FASTEST
+from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 
 EXACT = 2e-3
 """A bound is known to this part of the half width of its interval."""

@@ -17,11 +17,11 @@ a second per process), which is why small tables are counted otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from functools import cache
-from typing import cast
+from collections.abc import Collection
 
 import numpy as np
+
+from stemkin.kernels.common.compiling import compiled
 
 WORTH_COMPILING = 2**16
 """Number of rows from which on this counts faster than sorting them, compilation included."""
@@ -78,7 +78,7 @@ def follow_counts(
     # both are cut off below.
     counts = np.zeros((max_gap + 1, len(wanted) + 1, len(wanted)), np.int64)
     columns = owner, frame, state
-    if not _compiled()(*columns, first, bits, width, n_places, early, low, wanted, counts):
+    if not _one_pass(*columns, first, bits, width, n_places, early, low, wanted, counts):
         return None
     at = np.flatnonzero(counts.any(axis=(0, 1)))
     return at + low, counts[:max_gap, at[:, None] + 1, at]
@@ -118,16 +118,7 @@ def _ends(values: np.ndarray, mask: int = -1) -> tuple[int, int]:
     return min(lows), max(highs)
 
 
-@cache
-def _compiled() -> Callable[..., bool]:
-    from numba import njit
-
-    try:
-        return cast(Callable[..., bool], njit(cache=True, nogil=True)(_one_pass))
-    except RuntimeError:  # there is no folder to keep it in
-        return cast(Callable[..., bool], njit(nogil=True)(_one_pass))
-
-
+@compiled
 def _one_pass(
     owner: np.ndarray,
     frame: np.ndarray,

@@ -48,27 +48,7 @@ class TiedRates(RateLikelihood):
         super().__init__(counts, times, rows, columns)
         self.tie = np.zeros((len(rows), int(which.max()) + 1))
         self.tie[np.arange(len(rows)), which] = share
-
-    def matrix(self, x: np.ndarray) -> np.ndarray:
-        """Return the generator whose rates are `x`.
-
-        Parameters
-        ----------
-        x
-            (n,) rates per shortest gap.
-        """
-        return super().matrix(self.tie @ x)
-
-    def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the log-likelihood, its gradient, and the expected information of the rates.
-
-        Parameters
-        ----------
-        x
-            (n,) rates per shortest gap.
-        """
-        value, gradient, information = super().evaluate(x)
-        return value, self.tie.T @ gradient, self.tie.T @ information @ self.tie
+        self._tied(which, share)
 
     def guess(self) -> np.ndarray:
         """Return where to look first: changes over the time at risk."""
