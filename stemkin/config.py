@@ -153,6 +153,20 @@ class KineticsSection(Section):
     )
 
 
+class SitesSection(Section):
+    """Whether every site of the lattice is followed, for doses at which no frame shows a vacancy."""
+
+    traces: StrictBool = Field(
+        default=False,
+        description="Whether the signal of every site is kept in every frame, and hop rates are read "
+        "from correlations too.",
+    )
+    max_lag_frames: PositiveInt | None = Field(
+        default=None,
+        description="Longest lag of correlations; unset means 64 frames or half the movie.",
+    )
+
+
 class RunSection(Section):
     """How the run treats the machine."""
 
@@ -195,6 +209,8 @@ class RunConfig(Section):
         How detections become tracks: the longest step [nm], the longest gap [frames], the lattice.
     kinetics
         How tracks become numbers: lags [frames], confidence, methods of diffusion, controls.
+    sites
+        Whether every site is followed, too, and up to which lag [frames] it is correlated.
     run
         How the run treats the machine: retries of a task, share of a GPU that each needs.
     report
@@ -208,6 +224,7 @@ class RunConfig(Section):
     detect: DetectSection = DetectSection()
     link: LinkSection = LinkSection()
     kinetics: KineticsSection = KineticsSection()
+    sites: SitesSection = SitesSection()
     run: RunSection = RunSection()
     report: ReportSection = ReportSection()
 

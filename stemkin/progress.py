@@ -28,6 +28,7 @@ UNITS = {
     "crystals": "movies",
     "link": "movies",
     "phases": "movies",
+    "sites": "movies",
     "name": "blocks",
 }
 """What the steps of a stage are; other stages are done in one."""

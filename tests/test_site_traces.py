@@ -99,6 +99,9 @@ def test_a_step_that_nobody_knows_begins_a_stretch(movie, frames):
     two = sk.site_traces(movie, DETECTOR, frames=cut)
     assert two.stretches == (0, 4)
     assert two.stretch(1).n_frames == 2
+    # how far the specimen moved before is not known, and whatever stands for it is as good
+    moved = cut.assign(shift_y=cut["shift_y"] + np.where(cut["frame"] >= 4, 4.5, 0.0))
+    assert np.isfinite(sk.site_traces(movie, DETECTOR, frames=moved).values[4:].compute()).any()
     with pytest.raises(ValueError, match="correlate one at a time"):
         sk.lattice_correlation(two)
     with pytest.raises(ValueError, match="there is none of number 2"):

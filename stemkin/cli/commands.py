@@ -108,6 +108,14 @@ def run_command(
             "--performance-report", help="Keep Dask's report of the run as performance.html."
         ),
     ] = False,
+    sites: Annotated[
+        bool,
+        typer.Option(
+            "--sites",
+            help="Follow every site of the lattice too, and read hops from correlations: for doses at "
+            "which no frame shows a vacancy.",
+        ),
+    ] = False,
     fresh: Fresh = False,
 ) -> None:
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
@@ -121,6 +129,8 @@ def run_command(
         exposure_fraction=exposure_fraction,
         changed=changed,
     ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
+    if sites:
+        settings = settings.with_values(sites={"traces": True})
     if dry_run:
         from stemkin.pipeline import plan_run
         from stemkin.schedulers.active import available_cores
@@ -167,8 +177,14 @@ def simulate_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for movies and their truth.")],
     preset: Annotated[
         str,
-        typer.Argument(help="paper, low-dose, rotated, long, late-stage, null, frozen or archive."),
+        typer.Argument(
+            help="paper, low-dose, starved, rotated, long, late-stage, null, frozen or archive."
+        ),
     ] = "paper",
+    dose: Annotated[
+        float,
+        typer.Option("--dose", min=1e-6, help="Dose over the preset's: 0.25 is a quarter of it."),
+    ] = 1.0,
     n_frames: Annotated[int | None, typer.Option("--frames", help="Frames per movie.")] = None,
     size: Annotated[int | None, typer.Option("--size", help="Height and width in pixels.")] = None,
     file_format: Annotated[
@@ -183,11 +199,25 @@ def simulate_command(
     ] = None,
 ) -> None:
     """Write movies whose defects, rates and diffusion are known exactly."""
-    from stemkin.simulation import write_simulation
+    from stemkin.simulation import PRESETS, write_simulation
 
     shape = None if size is None else (size, size)
+    changed = {}
+    if dose != 1:
+        if world is not None or preset not in PRESETS:
+            msg = "--dose goes with the name of a preset; a world draws its own"
+            raise typer.BadParameter(msg)
+        usual = PRESETS[preset].instrument.dose_rate_e_per_nm2_s
+        changed["dose_rate_e_per_nm2_s"] = dose * usual
     for path in write_simulation(
-        preset, out, format=file_format, n_frames=n_frames, shape=shape, seed=seed, world=world
+        preset,
+        out,
+        format=file_format,
+        n_frames=n_frames,
+        shape=shape,
+        seed=seed,
+        world=world,
+        **changed,
     ):
         typer.echo(str(path))
 

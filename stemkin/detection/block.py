@@ -13,6 +13,7 @@ from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.detectors import EDGE, FourierDetector
 from stemkin.detection.naming import named_columns
+from stemkin.detection.site_rows import site_rows
 from stemkin.detection.survey import AREAS, Survey
 from stemkin.kernels.crystal import order, regions, shifts
 from stemkin.kernels.crystal.reference import Reference
@@ -43,6 +44,8 @@ class BlockResult:
         it is not known.
     neighbours
         Rows of the table ``neighbours``, one for each of `detections`; None unless asked for.
+    signals
+        Rows of the table ``signals``, one for each frame; None unless asked for.
     """
 
     detections: pd.DataFrame
@@ -50,6 +53,7 @@ class BlockResult:
     regions: pd.DataFrame
     maps: np.ndarray
     neighbours: pd.DataFrame | None = None
+    signals: pd.DataFrame | None = None
 
 
 @one_thread
@@ -62,6 +66,7 @@ def detect_block(
     model: Any,
     reference: Reference | None,
     neighbours: bool = False,
+    sites: bool = False,
 ) -> BlockResult:
     """Search one block of frames: status, defects, classes and steps. Computes once.
 
@@ -83,6 +88,8 @@ def detect_block(
         compared; None where it has none.
     neighbours
         Whether to measure the atoms around each detection.
+    sites
+        Whether to keep the signal of every site of the lattice; of a detector that judges sites.
 
     Returns
     -------
@@ -95,7 +102,7 @@ def detect_block(
         both = np.concatenate([before, frames])
     status = np.array(frame_status(both), dtype=object)
     good = np.flatnonzero(status == tables.OK)
-    survey = _survey(getattr(model, "detector", model), both[good], reference)
+    survey = _survey(getattr(model, "detector", model), both[good], reference, with_sites=sites)
     status[good] = survey.extra.get("status", tables.OK)
     when = np.arange(len(both))
     when[:n_before] = n_before - n_apart
@@ -117,15 +124,21 @@ def detect_block(
         maps=maps,
         steps=_steps(survey, good, status, when, reference)[n_before:],
     )
-    around = None
+    around, signals = None, None
     if neighbours:
         around = tables.conform(about, "neighbours")
+    if sites:
+        seen = dict(zip(good.tolist(), survey.extra["sites"], strict=True))
+        signals = site_rows(
+            movie.name, first_frame, [seen.get(i) for i in range(n_before, len(both))]
+        )
     return BlockResult(
         tables.conform(about, "detections"),
         rows,
         _regions(maps, movie, first_frame),
         regions.at_tiles(maps, frames.shape[1:], regions.tile_of(movie.pixel_size_nm)),
         around,
+        signals,
     )
 
 
@@ -181,12 +194,15 @@ def _frame_rows(
     return pd.DataFrame(rows)
 
 
-def _survey(detector: Any, frames: np.ndarray, reference: Reference | None) -> Survey:
+def _survey(
+    detector: Any, frames: np.ndarray, reference: Reference | None, *, with_sites: bool
+) -> Survey:
     """Search good frames, numbered from 0; what a plain callable does not say is found for it."""
     if hasattr(detector, "survey"):
         if hasattr(detector, "reference"):
             detector = replace(detector, reference=reference)
-        survey: Survey = detector.survey(frames, first_frame=0)
+        words = {"with_sites": True} if with_sites else {}
+        survey: Survey = detector.survey(frames, first_frame=0, **words)
         return survey
     records = np.asarray(detector(frames, first_frame=0))
     behind = FourierDetector(reference=reference).survey(frames, first_frame=0)

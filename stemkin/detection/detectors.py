@@ -40,6 +40,7 @@ from stemkin.kernels.detection import (
     vacancies,
 )
 from stemkin.kernels.detection.observer import Observer, observed
+from stemkin.kernels.detection.sites import SeenSites, Sites
 from stemkin.kernels.images.contrast import in_own_contrast
 
 MOST_SITES = 40_000
@@ -126,16 +127,39 @@ class FourierDetector:
         return self.survey(frames, first_frame=first_frame).records
 
     @one_thread
-    def survey(self, frames: np.ndarray, *, first_frame: int = 0) -> Survey:
-        """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite."""
+    def survey(
+        self, frames: np.ndarray, *, first_frame: int = 0, with_sites: bool = False
+    ) -> Survey:
+        """Search `frames` (n, y, x) one by one, and keep the by-products. Frames must be finite.
+
+        The signals of all sites are kept `with_sites` only: ten bytes for each.
+        """
         keep_freed_memory()
         records, kept = [np.empty(0, tables.LOCATED)], ByProducts(frames.shape)
         for i, frame in enumerate(frames):
-            rest = self.remainder(frame)
+            rest, seen = self.remainder(frame), None
             if rest.status == tables.OK:
-                records.append(self._records(rest, first_frame + i))
-            kept.keep(rest)
+                judged = self.judged_sites(rest)
+                records.append(self._records(rest, first_frame + i, judged))
+                if with_sites:
+                    seen = seen_sites(rest, judged)
+            kept.keep(rest, seen)
         return kept.survey(np.concatenate(records), first_frame=first_frame)
+
+    def judged_sites(self, rest: residual.Remainder) -> list[Sites]:
+        """Return the sites of each crystal of a frame, judged as `survey` does; none without one."""
+        return [
+            vacancies.sites_with_neighbours(
+                rest.snr,
+                lattice,
+                mask,
+                self.relaxation,
+                rest.skew,
+                observer=self.observer,
+                noise_units=rest.noise_units,
+            )
+            for lattice, mask in crystals_of(rest)
+        ]
 
     @one_thread
     def tuned(self, frames: np.ndarray) -> FourierDetector:
@@ -187,7 +211,7 @@ class FourierDetector:
         """Return this detector with how defects lie about the sites of some frames."""
         scans, seen = [], []
         for rest in {id(rest): rest for rest, _, _ in pieces}.values():
-            found = self._seen_on_lattices(rest)
+            found = self._seen_on_lattices(rest, self.judged_sites(rest))
             y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
             spacing_px = rest.grains[0].lattice.spacing_px
             seen.append(placing.away_from_sites(found, y, x, spacing_px))
@@ -234,10 +258,12 @@ class FourierDetector:
             rest = residual.remove_background(image, filter_sd_px=self.feature_px)
         return replace(rest, rest=rest.rest * scale)
 
-    def _records(self, rest: residual.Remainder, frame: int) -> np.ndarray:
+    def _records(self, rest: residual.Remainder, frame: int, judged: list[Sites]) -> np.ndarray:
         """Return the records of the defects in one frame, numbered `frame`."""
-        find = self._on_lattices if rest.grains else self._anywhere
-        y, x, score, error, edge_px = find(rest)
+        if rest.grains:
+            y, x, score, error, edge_px = self._on_lattices(rest, judged)
+        else:
+            y, x, score, error, edge_px = self._anywhere(rest)
         rows = np.zeros(len(y), tables.LOCATED)
         rows["frame"], rows["y"], rows["x"] = frame, y, x
         rows["score"], rows["position_error"] = np.abs(score), error
@@ -245,9 +271,9 @@ class FourierDetector:
         rows["at_edge"] = tables.is_at_edge(y, x, (height, width), edge_px)
         return np.sort(rows, order=["frame", "y", "x"])
 
-    def _on_lattices(self, rest: residual.Remainder) -> _Places:
+    def _on_lattices(self, rest: residual.Remainder, judged: list[Sites]) -> _Places:
         """Find defects in a frame with a lattice, and draw them towards their sites."""
-        found = self._seen_on_lattices(rest)
+        found = self._seen_on_lattices(rest, judged)
         spacing_px = rest.grains[0].lattice.spacing_px
         y, x = residual.without_jitter(found.y, found.x, rest.jitter, sd_px=rest.filter_sd_px)
         y, x, error = placing.towards_sites(
@@ -261,7 +287,9 @@ class FourierDetector:
         )
         return y, x, found.score, error, EDGE * spacing_px
 
-    def _seen_on_lattices(self, rest: residual.Remainder) -> placing.PlacedDefects:
+    def _seen_on_lattices(
+        self, rest: residual.Remainder, judged: list[Sites]
+    ) -> placing.PlacedDefects:
         """Find defects in a frame with a lattice, where they are seen."""
         return defects.on_lattices(
             rest.snr,
@@ -275,6 +303,7 @@ class FourierDetector:
             noise_units=rest.noise_units,
             heights=rest.heights,
             jitter=rest.jitter,
+            read=judged,
         )
 
     def _anywhere(self, rest: residual.Remainder) -> _Places:
@@ -287,6 +316,26 @@ class FourierDetector:
         )
         error = placing.seen_error(score, rest.filter_sd_px)
         return y, x, score, error, 3 * rest.filter_sd_px
+
+
+def seen_sites(rest: residual.Remainder, judged: list[Sites]) -> SeenSites | None:
+    """Return what a frame shows of the sites of its largest crystal; None where that is no honeycomb.
+
+    Parameters
+    ----------
+    rest
+        The frame without its crystal.
+    judged
+        The sites of its crystals, the largest first, as `FourierDetector.judged_sites` gives them.
+    """
+    crystals = crystals_of(rest)
+    if not crystals or not crystals[0][0].is_honeycomb:
+        return None
+    pixels = [0.0 if mask is None else float(mask.sum()) for _, mask in crystals[:2]]
+    other_share = 0.0
+    if len(pixels) == 2 and pixels[0] > 0:
+        other_share = pixels[1] / pixels[0]
+    return SeenSites.of(judged[0], crystals[0][0], other_share)
 
 
 _Judged = tuple[residual.Remainder, Lattice, np.ndarray | None]

@@ -13,6 +13,7 @@ from stemkin.blas import one_thread
 from stemkin.devices import to_host
 from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.residual import Remainder
+from stemkin.kernels.detection.sites import SeenSites
 from stemkin.tables import OK
 
 AREAS = ("ordered", "disordered", "vacuum")
@@ -40,7 +41,8 @@ class Survey:
     extra
         Further by-products by name, one entry per frame; ``"rest"`` is the residual in the frame's
         own units, ``"crystals"`` lists the pieces of crystal, each a lattice and the mask (y, x) of
-        its pixels (None for all), ``"status"`` says what the frame is among those of its movie.
+        its pixels (None for all), ``"status"`` says what the frame is among those of its movie;
+        ``"sites"``, where asked for, lists the `SeenSites` of each frame, None where it has none.
     """
 
     records: np.ndarray
@@ -59,9 +61,11 @@ class ByProducts:
         self._crystals: list[list[Piece]] = []
         self._status: list[str] = []
         self._areas = np.full((shape[0], 3), np.nan, dtype=np.float32)
+        self._sites: list[SeenSites | None] = []
 
-    def keep(self, rest: Remainder) -> None:
+    def keep(self, rest: Remainder, sites: SeenSites | None = None) -> None:
         """Keep what belongs to the next frame."""
+        self._sites.append(sites)
         # lattices grow by one a frame; the arrays have room for all from the start
         i = len(self._lattices)
         self._lattices.append(rest.lattice)
@@ -88,6 +92,7 @@ class ByProducts:
             )
         areas = dict(zip(AREAS, self._areas.T, strict=True))
         extra = {"rest": self._rests, "crystals": self._crystals, "status": self._status, **areas}
+        extra["sites"] = self._sites
         return Survey(records, self._lattices, self._residuals, extra)
 
 

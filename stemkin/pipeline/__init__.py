@@ -1,7 +1,7 @@
 """From movies to a report: the only room that knows the order of the stages.
 
     archive → learn → crystals → detect → (name again) → (frames, phases) → link → kinetics
-            → self-check → report
+            → self-check → (sites) → report
 
 `run` computes nothing itself: it opens the archive, asks each stage for what is missing in the
 results folder, and keeps ``run.json``. The pixels are read once, block by block, through a small
@@ -29,7 +29,7 @@ from stemkin.pipeline.calibration import say_doubts
 from stemkin.pipeline.completion import SO_FAR, Completions
 from stemkin.pipeline.crystals import find_crystals
 from stemkin.pipeline.gallery import write_gallery
-from stemkin.pipeline.model import learn_model, settle_model
+from stemkin.pipeline.model import learn_model, load_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.numbers import compute_kinetics
 from stemkin.pipeline.opening import Inputs, open_inputs
@@ -40,6 +40,7 @@ from stemkin.pipeline.planning import RunPlan, plan_run
 from stemkin.pipeline.readiness import check_ready
 from stemkin.pipeline.self_check import check_oneself
 from stemkin.pipeline.sensitivity import say_what_was_learned
+from stemkin.pipeline.site_kinetics import check_judges_sites, compare_answers, follow_sites
 from stemkin.pipeline.tracks import link_movies
 from stemkin.pipeline.watching import NotedWatch
 from stemkin.progress import Unwatched, Watch
@@ -49,6 +50,7 @@ from stemkin.results.lock import locked
 from stemkin.results.log import logged, performance_reported
 from stemkin.results.store import Store
 from stemkin.schedulers.active import active_client
+from stemkin.sites.pixels import site_judge
 
 __all__ = [
     "Inputs",
@@ -81,6 +83,7 @@ def run(
     classes: Edits | str | PathLike[str] | None = None,
     watch: Watch | None = None,
     performance_report: bool = False,
+    sites: bool = False,
 ) -> RunOutcome:
     """Turn movies into a folder of results with a report; a second call redoes what is stale.
 
@@ -110,6 +113,8 @@ def run(
         that says something.
     performance_report
         Whether to keep Dask's own report of the run (tasks, transfers), as ``performance.html``.
+    sites
+        Whether to follow every site of the lattice too, whatever `config` says (``[sites]``).
 
     Returns
     -------
@@ -120,12 +125,15 @@ def run(
     ------
     ValueError
         If no movie can be used, the folder belongs to another run, blocks do not fit the workers'
-        memory, or no stage is called `until`.
+        memory, no stage is called `until`, or sites are asked of a detector that judges none.
     StoppedError
         If the results folder cannot be written any more, a store does not answer, or the scheduler
         is gone; what is done is kept.
     """
     config, edits = config or RunConfig(), _said(classes)
+    if sites:
+        config = config.with_values(sites={"traces": True})
+    check_judges_sites(config, given=model is not None)
     store, stages = Store.at(out), _stages_until(until)
     found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config, results=out)
     client = active_client()
@@ -141,7 +149,7 @@ def run(
         journal.content["movies"] = found.listing()
         journal.save()  # before any other file: by it a results folder is known
         noted = NotedWatch(watch or Unwatched(), journal)
-        noted.begin((*BEFORE_PIXELS, "detect", *_parts_of(stages)))
+        noted.begin((*BEFORE_PIXELS, "detect", *_parts_of(stages, config)))
         noted.fail(len(found.problems))
         stack.enter_context(logged(store, client))
         if performance_report:
@@ -151,6 +159,8 @@ def run(
             given = None if model is None else Path(fspath(model))
             model_print = settle_model(found.movies, store, config, given, record)
             journal.content["warnings"] += record["warnings"]
+        if config.sites.traces:
+            site_judge(load_model(store, as_learned=True))
         settle_edits(store, edits)
         with journal.stage("crystals") as record:
             crystals = find_crystals(
@@ -216,7 +226,7 @@ def resume(
         journal.content["config"] = settings.model_dump(mode="json")
         settle_edits(store, edits)
         noted = NotedWatch(watch or Unwatched(), journal)
-        noted.begin(_parts_of(stages))
+        noted.begin(_parts_of(stages, settings))
         return _tables_and_report(store, journal, settings, stages, noted, None)
 
 
@@ -245,6 +255,9 @@ def _tables_and_report(
             compute_kinetics(store, journal, config, record)
         with journal.stage("self_check") as record, _in_one(watch, "self_check"):
             check_oneself(store, journal, config, record)
+        with journal.stage("sites") as record:
+            follow_sites(store, journal, config, record, watch)
+            compare_answers(store, config)
     if "link" in stages or "kinetics" in stages:
         store.remove(SO_FAR)
     if found is not None:
@@ -260,9 +273,12 @@ def _tables_and_report(
     return RunOutcome(store.root, code, problems, report, journal.content["blocks"])
 
 
-def _parts_of(stages: Sequence[str]) -> tuple[str, ...]:
+def _parts_of(stages: Sequence[str], config: RunConfig) -> tuple[str, ...]:
     """Return what the stages after the pixels consist of, as the watch is told of it."""
-    parts = {"kinetics": ("kinetics", "self_check")}
+    numbers: tuple[str, ...] = ("kinetics", "self_check")
+    if config.sites.traces:
+        numbers = (*numbers, "sites")
+    parts = {"kinetics": numbers}
     return ("name", "phases", *(part for stage in stages for part in parts.get(stage, (stage,))))
 
 

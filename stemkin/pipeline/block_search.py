@@ -18,14 +18,15 @@ from stemkin.pipeline.model import load_model
 from stemkin.pipeline.thumbnails import thumbnail_rows
 from stemkin.references import is_good_frame
 from stemkin.results.crystals import read_crystal
-from stemkin.results.store import PIXEL_TABLES, THUMBNAILS, Block, Store, fingerprint
+from stemkin.results.store import PIXEL_TABLES, SIGNALS, THUMBNAILS, Block, Store, fingerprint
 
 
 @dataclass(frozen=True)
 class PixelTask:
     """All that a worker needs for one block: small, picklable, nothing in it is data.
 
-    `keeps_pictures` tells whether the report shows frames of its movie.
+    `keeps_pictures` tells whether the report shows frames of its movie, `keeps_sites` whether the
+    signals of all sites are kept.
     """
 
     movie: Movie
@@ -36,6 +37,7 @@ class PixelTask:
     made_of: str
     looks_back: bool = True
     keeps_pictures: bool = False
+    keeps_sites: bool = False
 
     def without_looking_back(self) -> PixelTask:
         """Return the task that reads no frame but those of its block.
@@ -67,7 +69,10 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
     """Search one block and write its rows, unless that was done already. Computes once."""
     began = time.perf_counter()
     block, store = task.block, task.store
-    before = [store.block_made_of(table, block) for table in PIXEL_TABLES]
+    wanted = PIXEL_TABLES
+    if task.keeps_sites:
+        wanted = (*PIXEL_TABLES, SIGNALS)
+    before = [store.block_made_of(table, block) for table in wanted]
     if all(made_of == task.made_of for made_of in before):
         seconds = time.perf_counter() - began
         n_frames = block.stop - block.start
@@ -88,6 +93,7 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         model=_model(task.store, task.model_print),
         reference=crystal,
         neighbours=True,
+        sites=task.keeps_sites,
     )
     maps.write_maps(store, block, found.maps)
     if task.keeps_pictures:
@@ -95,6 +101,8 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
             frames, movie=block.movie, first_frame=block.start, n_frames=task.movie.n_frames
         )
         store.write_block(THUMBNAILS, block, pictures, task.made_of)
+    if found.signals is not None:
+        store.write_block(SIGNALS, block, found.signals, task.made_of)
     assert found.neighbours is not None
     rows = (found.detections, found.neighbours, found.regions, found.frames)
     # In the order of PIXEL_TABLES, `steps` last: they say that the block is done.

@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -35,6 +34,7 @@ from stemkin.pipeline.tracks import LinkSummary, LinkTask, link_task, link_to_st
 from stemkin.report import write_report
 from stemkin.results.journal import Journal
 from stemkin.results.store import RUN_FILE, Block, Store
+from stemkin.schedulers.active import here_alone
 from stemkin.schedulers.crews import Call, Outcome
 
 SO_FAR = "so_far"
@@ -206,21 +206,5 @@ def finish_movie(task: MovieTask) -> MovieSummary:
 
 def numbers_so_far(task: NumbersTask) -> dict[str, pd.DataFrame]:
     """Return the small tables of some movies. Computes once, in this thread if it is a worker's."""
-    with _here_alone():
+    with here_alone():
         return small_tables(task.store, task.movies, task.config, task.hop_length_nm)
-
-
-def _here_alone() -> AbstractContextManager[Any]:
-    """Return a context in which a worker computes for itself.
-
-    Its scheduler waits for the answer of this very task.
-    """
-    import dask
-    from distributed import get_worker
-
-    try:
-        get_worker()
-    except ValueError:
-        return nullcontext()
-    alone: AbstractContextManager[Any] = dask.config.set(scheduler="synchronous")
-    return alone

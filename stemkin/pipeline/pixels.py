@@ -24,6 +24,7 @@ from stemkin.results.journal import Journal
 from stemkin.results.store import (
     BLOCK_TABLES,
     PIXEL_TABLES,
+    SIGNALS,
     THUMBNAILS,
     Block,
     Store,
@@ -82,7 +83,13 @@ def run_pixel_pass(
     tidy(movies, store, config.detect, blocks)
     watch.stage("detect", sum(movie.n_frames for movie in movies))
     tasks = pixel_tasks(
-        movies, store, config.detect, model_print=model_print, crystals=crystals, block_mib=mib
+        movies,
+        store,
+        config.detect,
+        model_print=model_print,
+        crystals=crystals,
+        block_mib=mib,
+        keeps_sites=config.sites.traces,
     )
     seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
     found: Generator[Outcome[Any, Any]] = stream(
@@ -201,7 +208,7 @@ def _failure(block: Block, error: BaseException | None) -> dict[str, Any]:
 
 def forget(store: Store, block: Block) -> None:
     """Remove what an earlier run may have left of a block that now fails."""
-    for table in (*PIXEL_TABLES, THUMBNAILS):
+    for table in (*PIXEL_TABLES, THUMBNAILS, SIGNALS):
         store.remove(table, folder_name(block.movie), block.file_name)
 
 
@@ -266,6 +273,7 @@ def pixel_tasks(
     model_print: str,
     crystals: Mapping[str, str],
     block_mib: float,
+    keeps_sites: bool = False,
 ) -> Iterator[PixelTask]:
     """Yield one task per block of every movie, in order; one movie's blocks at a time.
 
@@ -279,6 +287,8 @@ def pixel_tasks(
         Fingerprint of each movie's crystal.
     block_mib
         Size of a block's frames [MiB].
+    keeps_sites
+        Whether the signals of all sites are kept.
     """
     for place, movie in enumerate(movies):
         crystal = crystals[movie.name]
@@ -303,4 +313,5 @@ def pixel_tasks(
                 crystal,
                 made_of,
                 keeps_pictures=place < MAX_MOVIES,
+                keeps_sites=keeps_sites,
             )

@@ -11,8 +11,9 @@ import numpy as np
 
 from stemkin.blas import one_thread
 from stemkin.config import DetectSection, RunConfig
-from stemkin.detection import detect_block, task_bytes
+from stemkin.detection import BlockResult, detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
+from stemkin.detection.site_rows import BYTES_PER_SITE
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
@@ -28,6 +29,8 @@ compressed)."""
 NAMING_SHARE = 1.45
 """Time of a frame in a run over that of its search alone: describing, naming, maps and writing
 (measured: 37 ms over 25.6 ms)."""
+BYTES_PER_TRACE, SITE_COPIES = 4, 4
+"""Of a site and frame in the traces; copies of its signals that a task holds while it writes them."""
 SAMPLED_SPOTS, SAMPLED_PIXELS = 3, 2**21
 """The sample is taken at so many places of the archive, of about so many pixels in each."""
 
@@ -40,6 +43,7 @@ class TimedSample:
     search_s_per_frame: float
     detections_per_frame: float
     n_frames: int
+    sites_per_frame: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class RunPlan:
     problems: list[str]
     sample: TimedSample | None = None
     workers: int = 1
+    longest_block: int = 0
 
     @property
     def n_tasks(self) -> int:
@@ -67,6 +72,21 @@ class RunPlan:
         if self.sample is None:
             return None
         return self.n_frames * self.sample.detections_per_frame * BYTES_PER_DETECTION
+
+    @property
+    def site_bytes(self) -> float:
+        """Bytes of the signals of sites and of their traces, as the sample lets expect."""
+        if self.sample is None:
+            return 0.0
+        return self.n_frames * self.sample.sites_per_frame * (BYTES_PER_SITE + BYTES_PER_TRACE)
+
+    @property
+    def site_memory_mib(self) -> float:
+        """What a task holds more for the signals of the sites of its block [MiB]."""
+        if self.sample is None:
+            return 0.0
+        each = self.sample.sites_per_frame * SITE_COPIES * BYTES_PER_SITE
+        return self.longest_block * each / 2**20
 
     @property
     def seconds(self) -> float | None:
@@ -97,7 +117,15 @@ class RunPlan:
                 f"{1e3 * sample.search_s_per_frame:.1f} ms to search a frame,"
                 f" from {sample.n_frames} frames)",
             ]
-        lines.append(f"memory: about {self.peak_memory_mib:.0f} MiB per worker")
+        if self.site_bytes > 0 and self.sample is not None:
+            lines.append(
+                f"traces of sites: about {_bytes(self.site_bytes)} more to write "
+                f"({self.sample.sites_per_frame:,.0f} sites per frame, "
+                f"{100 * self.site_bytes / self.n_bytes:.1f} % of the pixels), "
+                f"{self.site_memory_mib:.0f} MiB more memory per task"
+            )
+        memory_mib = self.peak_memory_mib + self.site_memory_mib
+        lines.append(f"memory: about {memory_mib:.0f} MiB per worker")
         return "\n".join([*lines, *(f"skipped: {problem}" for problem in self.problems)])
 
 
@@ -130,11 +158,12 @@ def plan_run(
     config = config or RunConfig()
     found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config)
     mib = block_mib(found.movies)
-    n_blocks, n_bytes, largest = 0, 0, 0.0
+    n_blocks, n_bytes, largest, longest = 0, 0, 0.0, 0
     for movie in found.movies:
         edges = edges_of(movie, config.detect, mib)
         n_blocks += len(edges)
         n_bytes += movie.n_frames * int(frame_mib(movie) * 2**20)
+        longest = max(longest, _longest(edges))
         largest = max(largest, _longest(edges) * frame_mib(movie))
     return RunPlan(
         len(found.movies),
@@ -144,8 +173,9 @@ def plan_run(
         largest,
         WORKER_BASE_MIB + largest_task_mib(found.movies, config.detect, mib),
         [f"{source}: {reason}" for source, reason in found.problems],
-        timed_sample(found.movies, config.detect) if look else None,
+        timed_sample(found.movies, config.detect, sites=config.sites.traces) if look else None,
         workers,
+        longest,
     )
 
 
@@ -159,37 +189,62 @@ def largest_task_mib(movies: Iterable[Movie], detect: DetectSection, mib: float)
     return max((task_mib(m, _longest(edges_of(m, detect, mib))) for m in movies), default=0.0)
 
 
-def timed_sample(movies: Sequence[Movie], detect: DetectSection) -> TimedSample:
-    """Read and search a few frames here and now, in the middle of some movies. Computes once."""
+def timed_sample(
+    movies: Sequence[Movie], detect: DetectSection, *, sites: bool = False
+) -> TimedSample:
+    """Read and search a few frames here and now, in the middle of some movies. Computes once.
+
+    The signals of `sites` are kept, too, where that is asked for.
+    """
     detector = FourierDetector(
         false_positives_per_frame=detect.false_positives_per_frame, device=detect.device
     )
     spots = np.linspace(0, len(movies) - 1, SAMPLED_SPOTS).round().astype(int)
     chosen = [movies[i] for i in np.unique(spots)]
-    read_s, search_s, n_found, n_frames = 0.0, 0.0, 0, 0
+    read_s, search_s, n_found, n_sites, n_frames = 0.0, 0.0, 0, 0, 0
     for i, movie in enumerate(chosen):
         crystal = reference_crystal(movie)
         if i == 0:
-            _search(movie, 0, 1, detector, crystal)  # what is made once per worker is made now
+            _search(
+                movie, 0, 1, detector, crystal, sites=sites
+            )  # what is made once per worker is made now
         length = max(1, min(movie.n_frames, SAMPLED_PIXELS // (movie.shape[1] * movie.shape[2])))
         start = (movie.n_frames - length) // 2
-        seconds, n = _search(movie, start, start + length, detector, crystal)
+        seconds, found = _search(movie, start, start + length, detector, crystal, sites=sites)
         read_s, search_s = read_s + seconds[0], search_s + seconds[1]
-        n_found, n_frames = n_found + n, n_frames + length
-    return TimedSample(read_s / n_frames, search_s / n_frames, n_found / n_frames, n_frames)
+        n_found, n_frames = n_found + len(found.detections), n_frames + length
+        if found.signals is not None:
+            n_sites += sum(
+                found.signals["metal_u"].map(len) + found.signals["chalcogen_u"].map(len)
+            )
+    return TimedSample(
+        read_s / n_frames, search_s / n_frames, n_found / n_frames, n_frames, n_sites / n_frames
+    )
 
 
 def _search(
-    movie: Movie, start: int, stop: int, detector: FourierDetector, crystal: Reference | None
-) -> tuple[tuple[float, float], int]:
-    """Return the seconds to read and to search frames, and how many detections there are."""
+    movie: Movie,
+    start: int,
+    stop: int,
+    detector: FourierDetector,
+    crystal: Reference | None,
+    *,
+    sites: bool,
+) -> tuple[tuple[float, float], BlockResult]:
+    """Return the seconds to read and to search frames, and what came of it."""
     began = time.perf_counter()
     frames = movie.reader.read(start, stop)
     read = time.perf_counter()
     found = detect_block(
-        frames, frames[:0], first_frame=start, movie=movie, model=detector, reference=crystal
+        frames,
+        frames[:0],
+        first_frame=start,
+        movie=movie,
+        model=detector,
+        reference=crystal,
+        sites=sites,
     )
-    return (read - began, time.perf_counter() - read), len(found.detections)
+    return (read - began, time.perf_counter() - read), found
 
 
 def _longest(edges: Sequence[tuple[int, int]]) -> int:

@@ -32,6 +32,10 @@ CSV_TABLES = (
     "msd",
     "diffusion",
     "hop_rates",
+    "both_answers",
+    "hopping",
+    "dopant_rates",
+    "dopant_transitions",
     "self_check",
 )
 """Tables behind the numbers of the report, which stand beside it as CSV too."""
@@ -92,6 +96,7 @@ def report_page(results: Results) -> str:
     )
     from stemkin.report.encounters import meetings_section
     from stemkin.report.events import events_section
+    from stemkin.report.faint import faint_section
     from stemkin.report.headline import headline_cards
     from stemkin.report.keeping import kept_figures, numbers_in_page
     from stemkin.report.learned import learned_section
@@ -134,6 +139,7 @@ def report_page(results: Results) -> str:
                 dwell_times=dwell_times_section(results),
                 meetings=meetings_section(results),
                 diffusion=motion.diffusion_section(results),
+                faint=faint_section(results),
                 self_check=self_check_section(results),
                 misleading=misleading_numbers(results),
                 phases=frames.phases_section(results),

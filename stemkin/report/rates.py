@@ -79,13 +79,13 @@ def _matrix(results: Results, rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "ids": ids,
         "labels": {i: label_of(results, i) for i in ids},
-        "cells": {key: _cell(row) for key, row in cells.items()},
+        "cells": {key: matrix_cell(row) for key, row in cells.items()},
         "totals": {i: int(rows.loc[rows["from_id"] == i, "count"].sum()) for i in ids},
     }
 
 
-def _cell(row: pd.Series) -> dict[str, Any]:
-    """Return one cell of the matrix; its shade is the root of the probability, in per cent."""
+def matrix_cell(row: pd.Series) -> dict[str, Any]:
+    """Return one cell of a matrix of probabilities; its shade is the root of the probability, in per cent."""
     probability, count = float(row["probability"]), int(row["count"])
     cell = {
         "probability": "–",

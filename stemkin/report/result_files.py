@@ -34,6 +34,10 @@ KINETICS = (
     "creation",
     "meetings",
     "self_check",
+    "hopping",
+    "both_answers",
+    "dopant_rates",
+    "dopant_transitions",
 )
 """Likewise."""
 NULL_TABLES = (

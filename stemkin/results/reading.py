@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from html import escape
 from typing import Any
@@ -23,12 +23,14 @@ import dask.dataframe as dd
 import pandas as pd
 
 from stemkin import tables
+from stemkin.errors import reaching
 from stemkin.names import folder_name
 from stemkin.results.journal import Journal
-from stemkin.results.store import BLOCK_TABLES, Block, Store
+from stemkin.results.store import BLOCK_TABLES, MOVIE_TABLES, SITE_TRACES, Block, Store
 from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
 from stemkin.rows.table import Rows, with_experiment
+from stemkin.traces import SiteTraces
 
 READ_BY = {"tracks": "read_tracks", "detections": "read_detections", "frames": "read_frames"}
 """Tables with several files, and the verb that reads each; of the others that is `read_table`."""
@@ -36,7 +38,7 @@ READ_BY = {"tracks": "read_tracks", "detections": "read_detections", "frames": "
 SHOWN_MOVIES = 10
 """So many movies stand in what a notebook shows."""
 
-INNER = ("steps", "breaks", "whole_tracks", "thumbnails")
+INNER = ("steps", "breaks", "whole_tracks", "thumbnails", "signals")
 """Folders of a run's own intermediate rows."""
 
 
@@ -84,6 +86,32 @@ class ResultsFolder:
         """Table ``frames``; lazy, see `read_frames`."""
         return read_frames(self)
 
+    def site_traces(self, movie: str | None = None) -> SiteTraces:
+        """Return the traces of the sites of a movie. Lazy; of a run with ``--sites``.
+
+        Parameters
+        ----------
+        movie
+            Its name; not needed where there is one movie only.
+
+        Raises
+        ------
+        ValueError
+            If there are several and none is named, or there are no traces of it.
+        """
+        names = _chosen(self, None if movie is None else [movie])
+        if len(names) != 1:
+            msg = f"{self.store.root} has {len(names)} movies; name one of {names[:5]}"
+            raise ValueError(msg)
+        sites = self.store.read_movie("sites", names[0])
+        if not len(sites):
+            msg = (
+                f"{self.store.root} has no traces of sites of movie {names[0]!r}; run `stemkin run "
+                f"INPUT -o {self.store.root} --sites`, which goes on where it was"
+            )
+            raise ValueError(msg)
+        return site_traces_kept(self.store, names[0], sites)
+
     def __getattr__(self, name: str) -> pd.DataFrame:
         """Return a small table by its name, as in ``results.transitions``; see `read_table`.
 
@@ -130,7 +158,7 @@ class ResultsFolder:
             if name.endswith(".parquet")
         ]
         names = [str(name) for name in self.movies["movie"]]
-        for table in BLOCK_TABLES:
+        for table in (*BLOCK_TABLES, *MOVIE_TABLES):
             n_files = sum(len(self.store.names(table, folder_name(name))) for name in names)
             if n_files and table not in INNER:
                 read_by = READ_BY.get(table, "read_table")
@@ -314,6 +342,37 @@ def read_table(results: ResultsOrPath, name: str) -> pd.DataFrame:
         return folder.store.read_table(f"{name}.parquet")
     parts = [folder.store.read_movie(name, movie) for movie in _chosen(folder, None)]
     return pd.concat(parts, ignore_index=True)
+
+
+def site_traces_kept(store: Store, movie: str, sites: pd.DataFrame) -> SiteTraces:
+    """Return the traces that a run wrote of a movie. Lazy.
+
+    Parameters
+    ----------
+    store
+        The results folder.
+    movie
+        Name of the movie.
+    sites
+        Table ``sites`` of the movie.
+    """
+    import dask.array as da
+    import zarr
+
+    path = store.path(SITE_TRACES, f"{folder_name(movie)}.zarr")
+    with reaching(store.root):
+        array = zarr.open_array(path, mode="r")
+    about = dict(array.attrs)
+    traces = SiteTraces.of(
+        # a chunk of the file is one of the lazy array
+        da.from_zarr(path, chunks=array.chunks),
+        sites,
+        movie=movie,
+        frame_time_s=about["frame_time_s"],
+        lattice_nm=about["lattice_nm"],
+        depth=about["depth"],
+    )
+    return replace(traces, stretches=tuple(about["stretches"]))
 
 
 # --- rows in many files

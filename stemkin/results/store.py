@@ -38,8 +38,14 @@ IS_THERE = ("PreconditionFailed", "At least one of the pre-conditions")
 """How an object store says that a file exists already; s3fs hands on its words alone."""
 THUMBNAILS = "thumbnails"
 """Table of small pictures of some frames, of the first movies alone; the pixel pass writes it too."""
-BLOCK_TABLES = (*PIXEL_TABLES, THUMBNAILS, "frames", "tracks", "regions")
+SIGNALS = "signals"
+"""Table of the signals of all sites in each frame's own numbers; the pixel pass writes it where asked."""
+BLOCK_TABLES = (*PIXEL_TABLES, THUMBNAILS, SIGNALS, "frames", "tracks", "regions")
 """Tables with one file per block of frames."""
+MOVIE_TABLES = ("sites", "dopants", "lattice_correlation")
+"""Tables with one file per movie, named like the table."""
+SITE_TRACES = "site_traces"
+"""Folder of the traces of sites: one Zarr array (t, site) for each movie."""
 
 
 class FolderError(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 IN_THIS_PROCESS = ("threads", "synchronous", "sync", "single-threaded")
@@ -56,3 +57,19 @@ def check_resources(client: Any, resources: dict[str, float] | None) -> None:
             f"{missing[0]}=1, or do not ask for it"
         )
         raise ValueError(msg)
+
+
+def here_alone() -> AbstractContextManager[Any]:
+    """Return a context in which a worker computes for itself.
+
+    Its scheduler waits for the answer of this very task.
+    """
+    import dask
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return nullcontext()
+    alone: AbstractContextManager[Any] = dask.config.set(scheduler="synchronous")
+    return alone

@@ -30,7 +30,7 @@ def simulate_movie(
     Parameters
     ----------
     preset
-        "paper", "low-dose", "rotated", "long", "late-stage", "null", "frozen", "archive", or
+        "paper", "low-dose", "starved", "rotated", "long", "late-stage", "null", "frozen", "archive", or
         settings of your own.
     world
         A number, in place of a preset: material, contrast, probe, relaxations, contamination, scan,

@@ -7,6 +7,16 @@ from stemkin.simulation.settings import Settings
 PRESETS: dict[str, Settings] = {
     "paper": Settings(),
     "low-dose": Settings().with_values(dose_rate_e_per_nm2_s=3e5, cross_section_barn=3.2),
+    "starved": Settings(n_frames=2000).with_values(
+        dose_rate_e_per_nm2_s=1e5,
+        area_frames=2000,
+        dopant_fraction=0.01,
+        vacancy_fraction=0.018,
+        drift_y_nm_per_frame=0.0,
+        drift_x_nm_per_frame=0.0,
+        wander_nm=0.3,
+        wander_frames=2000.0,
+    ),
     "rotated": Settings().with_values(rotation_deg=17.3),
     "long": Settings(n_frames=10_000).with_values(
         area_frames=2000,
@@ -44,4 +54,5 @@ PRESETS: dict[str, Settings] = {
     "archive": Settings(n_frames=60, shape=(256, 256)),
 }
 """``archive`` is one movie here; `simulate_archive` makes many of it, each with its own rotation,
-dose and temperature."""
+dose and temperature. ``starved`` has a sixteenth of the dose of ``paper``: single frames show hardly
+any vacancy."""

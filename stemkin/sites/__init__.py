@@ -14,9 +14,10 @@ True
 """
 
 from stemkin.sites.correlation import LatticeCorrelation, lattice_correlation
+from stemkin.sites.dopant_search import dopants_of
 from stemkin.sites.dopants import DopantChain, dopant_chains
 from stemkin.sites.hopping import hopping
-from stemkin.sites.pixels import dopants_of, site_traces
+from stemkin.sites.pixels import site_traces
 
 __all__ = [
     "DopantChain",

@@ -140,6 +140,8 @@ def _row(
     low, hops, high, basis = fit.low, fit.hops, fit.high, FOUND
     if not is_found:
         low, hops, high, basis = 0.0, np.nan, np.inf, NOTHING
+        # what fits best is noise: only how many there may be is known
+        number, margin = np.nan, number + margin
     everything = max(fit.still, 0.0) + max(fit.strength, 0.0)
     return {
         "movie": correlation.movie,
@@ -150,8 +152,8 @@ def _row(
         "hop_low": low * per_second,
         "hop_high": high * per_second,
         "n_mobile": number,
-        "n_low": max(number - margin, 0.0),
-        "n_high": max(number + margin, 0.0),
+        "n_low": max(np.nan_to_num(number) - margin, 0.0),
+        "n_high": max(np.nan_to_num(number) + margin, 0.0),
         "static_share": max(fit.still, 0.0) / everything if everything > 0 else np.nan,
         "loss_rate_per_s": fit.loss * per_second if is_found else np.nan,
         "depth": np.sqrt(depth2),

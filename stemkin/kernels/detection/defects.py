@@ -79,6 +79,7 @@ def on_lattices(
     noise_units: Array | None = None,
     heights: tuple[float, float] | None = None,
     jitter: np.ndarray | None = None,
+    read: list[Sites] | None = None,
 ) -> PlacedDefects:
     """List the defects of a frame with one lattice or several.
 
@@ -108,6 +109,8 @@ def on_lattices(
         located (`atoms`); None to locate what is seen.
     jitter
         (height, 2) displacement (y, x) of each row [px]; None for none.
+    read
+        The sites of each of the `crystals`, where they were judged before (`vacancies`).
 
     Returns
     -------
@@ -116,12 +119,13 @@ def on_lattices(
     shape = (int(snr.shape[0]), int(snr.shape[1]))
     spacing = crystals[0][0].spacing_px
     filter_sd_px = filter_sd_px or 0.15 * spacing
-    read = [
-        sites_with_neighbours(
-            snr, lattice, mask, relaxation, skew, observer=observer, noise_units=noise_units
-        )
-        for lattice, mask in crystals
-    ]
+    if read is None:
+        read = [
+            sites_with_neighbours(
+                snr, lattice, mask, relaxation, skew, observer=observer, noise_units=noise_units
+            )
+            for lattice, mask in crystals
+        ]
     sublattice = np.concatenate([places.sublattice for places in read])
     signal = np.concatenate([places.signal for places in read])
     least, elsewhere = _thresholds(

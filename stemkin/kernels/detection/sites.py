@@ -89,6 +89,41 @@ class Sites:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class SeenSites:
+    """What one frame shows of the sites of its largest crystal, by that frame's own numbers.
+
+    Attributes
+    ----------
+    lattice
+        The crystal, as the frame finds it.
+    cells
+        For METAL and CHALCOGEN: (m, 2) int16 whole-numbered u, v.
+    signals
+        For METAL and CHALCOGEN: (m,) float32 signal-to-noise.
+    other_share
+        Pixels of the next largest crystal over those of this one; 0 where there is no other.
+    """
+
+    lattice: Lattice
+    cells: tuple[np.ndarray, np.ndarray]
+    signals: tuple[np.ndarray, np.ndarray]
+    other_share: float
+
+    @classmethod
+    def of(cls, places: Sites, lattice: Lattice, other_share: float) -> SeenSites:
+        """Return what `places`, the judged sites of `lattice`, show."""
+        own = [places.sublattice == which for which in (METAL, CHALCOGEN)]
+        cells = places.cells.astype(np.int16)
+        signals = places.signal.astype(np.float32)
+        return cls(
+            lattice,
+            (cells[own[0]], cells[own[1]]),
+            (signals[own[0]], signals[own[1]]),
+            other_share,
+        )
+
+
 @dataclass(frozen=True)
 class SiteGrid:
     """Values of sites laid out by cell: entry [u - low_u, v - low_v], one empty cell all around.
