@@ -136,6 +136,7 @@ def open_archive(
     dataset: str | None = None,
     channel: int | None = None,
     time_axis: str | None = None,
+    allow_external: bool = False,
     corrections: Corrections | None = None,
     cache: StrPath | Headers | None = None,
 ) -> Archive:
@@ -150,6 +151,9 @@ def open_archive(
         As in `open_movie`, for every movie; they count more than manifest and file.
     dataset, channel, time_axis, corrections
         As in `open_movie`, for every movie; they count more than manifest and file.
+    allow_external
+        As in `open_movie`; a manifest may then name URLs of other stores and servers than its own,
+        too.
     cache
         File (JSON) that remembers what the headers said, so that thousands of movies open fast the
         next time; a movie that changed is looked at again. Its folder must exist. `Headers` that
@@ -165,7 +169,7 @@ def open_archive(
     given = argument_calibration(
         "argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
     )
-    options = Options(dataset, channel, time_axis)
+    options = Options(dataset, channel, time_axis, allow_external)
     problems: list[tuple[str, str]] = []
     if isinstance(source, (str, os.PathLike)):
         listed, problems = _listed_in(place_of(source))
@@ -263,6 +267,7 @@ def _overridden(listed: Listed, given: Calibration, options: Options) -> Listed:
         options.dataset or listed.options.dataset,
         channel,
         options.time_axis or listed.options.time_axis,
+        options.allow_external,
     )
     return replace(listed, calibration=listed.calibration.overridden_by(given), options=chosen)
 
@@ -274,6 +279,11 @@ def _open(
 
     A store that does not answer says nothing of its movies, so that is an error.
     """
+    if listed.is_elsewhere and not listed.options.allow_external:
+        return str(listed.place), (
+            f"{listed.place} is a URL that a manifest names, of another store than its own; if you "
+            "trust the manifest: allow_external=True, --allow-external"
+        )
     try:
         with reaching(str(listed.place)):
             reader = known.opened(listed.place, listed.options)

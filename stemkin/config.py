@@ -68,6 +68,11 @@ class InputSection(Section):
         default=None,
         description="Name or number of the stored axis that is time, where it is not said.",
     )
+    allow_external: StrictBool = Field(
+        default=False,
+        description="Whether pixels may come from other files that a file points to, and movies "
+        "from URLs that a manifest names.",
+    )
 
 
 class LearnSection(Section):

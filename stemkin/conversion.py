@@ -101,6 +101,7 @@ def convert(
     dataset: str | None = None,
     channel: int | None = None,
     time_axis: str | None = None,
+    allow_external: bool = False,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Stores:
@@ -117,7 +118,7 @@ def convert(
         gets one store per movie.
     pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
         As in `open_archive`.
-    dataset, channel, time_axis
+    dataset, channel, time_axis, allow_external
         As in `open_archive`.
     overwrite
         Whether a store or a half-written one of another movie may be replaced.
@@ -141,7 +142,7 @@ def convert(
     given = argument_calibration(
         "argument", pixel_size_nm, frame_time_s, dose_rate_e_per_nm2_s, exposure_fraction
     )
-    archive = _opened(inputs, given, Options(dataset, channel, time_axis))
+    archive = _opened(inputs, given, Options(dataset, channel, time_axis, allow_external))
     if not len(archive):
         raise ValueError(named_problem(*archive.problems[0]))
     stores = Stores(problems=archive.problems)
@@ -190,6 +191,7 @@ def _opened(inputs: Inputs, given: Calibration, options: Options) -> Archive:
         dataset=options.dataset,
         channel=options.channel,
         time_axis=options.time_axis,
+        allow_external=options.allow_external,
     )
 
 

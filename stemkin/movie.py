@@ -410,6 +410,7 @@ def open_movie(
     dataset: str | None = None,
     channel: int | None = None,
     time_axis: str | None = None,
+    allow_external: bool = False,
     corrections: Corrections | None = None,
 ) -> Movie:
     """Open a movie, whatever its format. Lazy: no frame is read.
@@ -434,6 +435,10 @@ def open_movie(
     time_axis
         Name or number (from 0) of the stored axis that is time, where the file calls it something
         else (``"z"``) or does not say it.
+    allow_external
+        Whether pixels may come from other files that this one points to: HDF5 with external storage,
+        virtual datasets or external links, Zarr with links out of the store, stores of references.
+        A file from someone else can point to any file of yours.
     corrections
         What the detector did to the frames, to be undone as they are read: dark, gain, dead pixels,
         flyback columns, ...
@@ -453,7 +458,7 @@ def open_movie(
     )
     source = os.fspath(path)
     with reaching(source):
-        reader = open_reader(source, Options(dataset, channel, time_axis))
+        reader = open_reader(source, Options(dataset, channel, time_axis, allow_external))
     return movie_of(reader, given, name=name, corrections=corrections)
 
 

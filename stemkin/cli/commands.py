@@ -15,6 +15,7 @@ from stemkin.cli.calls import go_on, quiet, run_to_the_end, settings_of
 from stemkin.cli.exits import worth_saying
 from stemkin.cli.export import doctor_command, export_command
 from stemkin.cli.options import (
+    AllowExternal,
     Changed,
     Channel,
     Cluster,
@@ -87,6 +88,7 @@ def run_command(
     dataset: Dataset = None,
     channel: Channel = None,
     time_axis: TimeAxis = None,
+    allow_external: AllowExternal = False,
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
@@ -128,7 +130,7 @@ def run_command(
         detector,
         exposure_fraction=exposure_fraction,
         changed=changed,
-    ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
+    ).with_values(input=_asked_of_files(dataset, channel, time_axis, allow_external))
     if sites:
         settings = settings.with_values(sites={"traces": True})
     if dry_run:
@@ -222,19 +224,34 @@ def simulate_command(
         typer.echo(str(path))
 
 
+def _asked_of_files(
+    dataset: str | None, channel: int | None, time_axis: str | None, allow_external: bool
+) -> dict[str, object]:
+    """Return the section ``[input]`` of the settings, without what was not typed."""
+    typed = {"dataset": dataset, "channel": channel, "time_axis": time_axis}
+    return {**typed, "allow_external": allow_external or None}
+
+
 @app.command("info")
 def info_command(
     inputs: Inputs,
     dataset: Dataset = None,
     channel: Channel = None,
     time_axis: TimeAxis = None,
+    allow_external: AllowExternal = False,
 ) -> None:
     """Say what movies are: shape, type, chunks, bytes, calibration and where it came from."""
     from stemkin.description import describe, listing
 
     # what is wrong with a source stands in the listing, once
     with quiet("stemkin.archive", "stemkin.movie"):
-        described = describe(inputs, dataset=dataset, channel=channel, time_axis=time_axis)
+        described = describe(
+            inputs,
+            dataset=dataset,
+            channel=channel,
+            time_axis=time_axis,
+            allow_external=allow_external,
+        )
     typer.echo(listing(described))
     if not (described["movie"] != "").any():
         raise typer.Exit(BAD_USAGE)
@@ -250,6 +267,7 @@ def convert_command(
     dataset: Dataset = None,
     channel: Channel = None,
     time_axis: TimeAxis = None,
+    allow_external: AllowExternal = False,
     cluster: Cluster = "threads",
     workers: Workers = None,
 ) -> None:
@@ -267,6 +285,7 @@ def convert_command(
             dataset=dataset,
             channel=channel,
             time_axis=time_axis,
+            allow_external=allow_external,
         )
     for path in stores:
         typer.echo(path)
@@ -286,6 +305,7 @@ def learn_command(
     dataset: Dataset = None,
     channel: Channel = None,
     time_axis: TimeAxis = None,
+    allow_external: AllowExternal = False,
     material: Material = None,
     detector: DetectorName = None,
     config: Settings = None,
@@ -305,7 +325,7 @@ def learn_command(
             material=material,
             detector=detector,
             changed=changed,
-        ).with_values(input={"dataset": dataset, "channel": channel, "time_axis": time_axis})
+        ).with_values(input=_asked_of_files(dataset, channel, time_axis, allow_external))
         model = learn_model(inputs, out, config=settings)
     typer.echo(model.classes[["class_id", "name", "n_detections"]].to_string(index=False))
 
@@ -320,6 +340,7 @@ def detect_command(
     dataset: Dataset = None,
     channel: Channel = None,
     time_axis: TimeAxis = None,
+    allow_external: AllowExternal = False,
     config: Settings = None,
     changed: Changed = None,
     cluster: Cluster = "processes",
@@ -328,7 +349,7 @@ def detect_command(
 ) -> None:
     """Find and name the defects of every frame; stop before linking them."""
     settings = settings_of(config, pixel_size_nm, frame_time_s, changed=changed).with_values(
-        input={"dataset": dataset, "channel": channel, "time_axis": time_axis}
+        input=_asked_of_files(dataset, channel, time_axis, allow_external)
     )
     run_to_the_end(inputs, out, settings, model, cluster, workers, fresh=fresh, until="detect")
 

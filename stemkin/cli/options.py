@@ -50,6 +50,14 @@ TimeAxis = Annotated[
         "(z) or do not say it.",
     ),
 ]
+AllowExternal = Annotated[
+    bool,
+    typer.Option(
+        "--allow-external",
+        help="Read pixels from other files that a file points to (virtual datasets, links out of a "
+        "store), and URLs that a manifest names. Only for files that you trust.",
+    ),
+]
 Material = Annotated[
     str | None,
     typer.Option(

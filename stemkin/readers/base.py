@@ -102,11 +102,15 @@ class Options:
     time_axis
         Name or number (from 0) of the stored axis that is time, where the file calls it otherwise
         (``"z"``) or not at all; None: what the file says.
+    allow_external
+        Whether pixels may come from where the file only points to: other files, and, of a manifest,
+        URLs.
     """
 
     dataset: str | None = None
     channel: int | None = None
     time_axis: str | None = None
+    allow_external: bool = False
 
     def __post_init__(self) -> None:
         """Take the number of a dataset or an axis for its name."""
@@ -117,6 +121,7 @@ class Options:
     def described(self) -> str:
         """Return what was chosen, empty if nothing was."""
         said = {one.name: getattr(self, one.name) for one in fields(self)}
+        del said["allow_external"]  # the pixels are the same
         return " ".join(f"{name}={value!r}" for name, value in said.items() if value is not None)
 
 

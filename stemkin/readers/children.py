@@ -28,6 +28,8 @@ from stemkin.readers.notation import from_json, to_json
 from stemkin.readers.openers import open_as
 from stemkin.readers.place import Place, place_of
 
+MOST_BYTES = 2**33
+"""A child that reads a header may address no more: Python and its libraries take one eighth."""
 LIMIT_S = 20.0
 """Headers take milliseconds; slow network disks are allowed more."""
 
@@ -181,6 +183,7 @@ atexit.register(_CHILDREN.stop)
 
 def serve() -> None:
     """Answer questions, one JSON line each, until there are no more."""
+    _bound_memory()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
@@ -198,9 +201,25 @@ def serve() -> None:
             answer = {"reader": to_json(reader)}
         except MovieError as error:
             answer = {"refused": str(error)}
+        except MemoryError:
+            answer = {
+                "refused": f"{asked['source']} is damaged: its header asks for over "
+                f"{MOST_BYTES >> 30} GiB of memory"
+            }
         except Exception as error:  # noqa: BLE001 - the parent meets it again, in its own words
             answer = {"trouble": type(error).__name__}
         if hasattr(signal, "alarm"):
             signal.alarm(0)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _bound_memory() -> None:
+    """Have the system refuse more memory than headers take, where it can."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY or most > MOST_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, most))

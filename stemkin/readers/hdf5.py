@@ -16,7 +16,9 @@ from stemkin.readers.axes import AxisPlan, frames_in
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.calibration import calibration_along, completed
 from stemkin.readers.errors import MovieError, check_promise
+from stemkin.readers.hdf5_chunks import BoundedDataset
 from stemkin.readers.hdf5_conventions import FoundDataset
+from stemkin.readers.hdf5_elsewhere import check_elsewhere, opened_dataset
 from stemkin.readers.hdf5_layouts import find_dataset
 from stemkin.readers.hdf5_open import opened_hdf5
 from stemkin.readers.place import Place
@@ -47,6 +49,7 @@ def _reader(file: Any, place: Place, options: Options) -> FileReader:
 
     found, note = find_dataset(file, place, options, plan_of)
     dataset, plan = file[found.path], plan_of(found)
+    check_elsewhere(file, dataset, place, allowed=options.allow_external)
     stored = dataset.dtype
     about: dict[str, Any] = {"format": found.convention}
     notes = tuple(filter(None, [note, plan.note]))
@@ -55,7 +58,8 @@ def _reader(file: Any, place: Place, options: Options) -> FileReader:
     about = completed(about, found.stated)
     # an offset is told for contiguous data only; virtual and external ones lie in other files
     offset = dataset.id.get_offset()
-    lies_elsewhere = dataset.is_virtual or dataset.external
+    in_another = dataset.file.filename != file.filename
+    lies_elsewhere = dataset.is_virtual or dataset.external or in_another
     if offset is not None and dataset.chunks is None and not lies_elsewhere:
         return raw_reader(place, plan, stored, offset=int(offset), notes=(note,), **about)
     _check_filters(dataset, place)
@@ -132,4 +136,8 @@ class Hdf5Reader(FileReader):
 
     def _frames(self, start: int, stop: int) -> Any:
         with opened_hdf5(self.place) as file:
-            return self.plan.take(file[self.dataset], start, stop)
+            return self.plan.take(
+                BoundedDataset(opened_dataset(file, self.dataset, self.place), self.place),
+                start,
+                stop,
+            )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from stemkin.readers.axis import Axis
@@ -118,7 +119,8 @@ def _named(file: Any, place: Place, path: str, candidates: list[FoundDataset]) -
             f"{[c.path for c in candidates[:8]]}"
         )
         raise MovieError(msg)
-    return _plain(file[path])
+    # behind a link to another file the dataset has the name that it has there
+    return replace(_plain(file[path]), path=path)
 
 
 def _any_dataset(file: Any) -> Iterator[FoundDataset]:

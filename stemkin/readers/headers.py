@@ -20,7 +20,7 @@ from stemkin.readers.opening import open_reader
 from stemkin.readers.place import Place
 from stemkin.readers.registry import import_formats
 
-VERSION = 3
+VERSION = 4
 """Raised when a reader's fields or their meaning change."""
 
 HEADER_FILES = ("zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")

@@ -43,6 +43,8 @@ class Listed:
         Of the movie; None until `named` has found one.
     calibration, options
         Of the manifest, before arguments.
+    is_elsewhere
+        Whether a manifest names a URL of another store or server than its own.
     """
 
     place: Place
@@ -50,6 +52,7 @@ class Listed:
     name: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     options: Options = field(default_factory=Options)
+    is_elsewhere: bool = False
 
 
 NOT_SEARCHED = (".emi", *PICTURES)

@@ -111,13 +111,20 @@ def _source_of(row: Mapping[str, Any], where: str, manifest: Place) -> Listed:
     channel = None
     if "channel" in row:
         channel = int(_number(row["channel"], "channel", where))
+    place = _beside(manifest, path)
     return Listed(
-        _beside(manifest, path),
+        place,
         path.replace("\\", "/"),
         name,
         calibration,
         Options(dataset, channel, time_axis),
+        is_elsewhere=place.is_remote and _server_of(place) != _server_of(manifest),
     )
+
+
+def _server_of(place: Place) -> str:
+    """Return the protocol and server or bucket of a URL."""
+    return "/".join(place.source.split("/")[:3])
 
 
 def _beside(manifest: Place, path: str) -> Place:

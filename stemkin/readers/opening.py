@@ -31,7 +31,25 @@ def open_reader(
     return replace(_opened(place, options), choice=options.described())
 
 
+def check_reference(place: Place, options: Options) -> None:
+    """Refuse a store of references, which names any file or URL as its pixels, unless allowed.
+
+    Raises
+    ------
+    MovieError
+        If it is one, and `options` do not allow it.
+    """
+    kinds = place.source.partition("://")[0].split("::")
+    if place.is_remote and "reference" in kinds and not options.allow_external:
+        msg = (
+            f"{place} is a store of references to other files; if you trust it: "
+            "allow_external=True, --allow-external"
+        )
+        raise MovieError(msg)
+
+
 def _opened(place: Place, options: Options) -> FileReader:
+    check_reference(place, options)
     # a store over plain HTTP is no folder that could be asked for
     if place.is_remote and place.ends_with(".zarr"):
         return ZARR.open(place, options)

@@ -11,6 +11,7 @@ long movies convert once (``stemkin convert``).
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -44,6 +45,8 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
         )
         raise MovieError(msg)
     module = _module_for(place)
+    if place.ends_with(".rpl") and not options.allow_external:
+        _check_raw(place)
     signals = _images(module, place, lazy=True)
     if not signals:
         msg = f"{place} holds no images"
@@ -71,6 +74,25 @@ def open_rosetta(place: Place, options: Options) -> FileReader:
         notes=tuple(filter(None, [note, plan.note, of_reading])),
         **about,
     )
+
+
+def _check_raw(place: Place) -> None:
+    """Refuse a Ripple header whose raw file is a link to another folder.
+
+    Raises
+    ------
+    MovieError
+        If it is.
+    """
+    stem = place.path.rsplit(".", 1)[0]
+    folder = os.path.dirname(os.path.realpath(place.path))
+    for raw in (f"{stem}.raw", f"{stem}.RAW"):
+        if os.path.dirname(os.path.realpath(raw)) != folder and os.path.islink(raw):
+            msg = (
+                f"{place} takes its pixels from {raw}, a link to another folder; if you trust it: "
+                "allow_external=True, --allow-external"
+            )
+            raise MovieError(msg)
 
 
 def _module_for(place: Place) -> str:

@@ -11,8 +11,10 @@ what printers are told and does not count.
 
 from __future__ import annotations
 
+import html
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +43,27 @@ def open_tiff(place: Place, options: Options) -> FileReader:
         If it is no TIFF file, or its images cannot be frames.
     """
     with _tiff(place) as tiff:
+        if tiff.is_ome and not options.allow_external:
+            _check_siblings(tiff, place)
         return _reader(tiff, place, options)
+
+
+def _check_siblings(tiff: Any, place: Place) -> None:
+    """Refuse OME metadata whose frames lie in files outside the folder.
+
+    Raises
+    ------
+    MovieError
+        If they do.
+    """
+    for said in re.findall(r'FileName\s*=\s*["\']([^"\']*)', tiff.ome_metadata or ""):
+        name = html.unescape(said)
+        if "/" in name or "\\" in name:
+            msg = (
+                f"{place} takes its pixels from a file in another folder ({name}); if you trust "
+                "it: allow_external=True, --allow-external"
+            )
+            raise MovieError(msg)
 
 
 def _reader(tiff: Any, place: Place, options: Options) -> FileReader:

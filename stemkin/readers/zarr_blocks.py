@@ -23,6 +23,7 @@ import numpy as np
 from stemkin.readers.errors import DamagedDataError
 from stemkin.readers.notation import remembered
 from stemkin.readers.place import Place
+from stemkin.readers.zarr_bounds import check_own_file
 from stemkin.readers.zarr_codecs import (
     CRC_BYTES,
     check_crc,
@@ -64,6 +65,8 @@ class Layout:
         Whether one follows the shard's index.
     fill
         Value of what was never written.
+    within
+        The folder that its files must not be links out of; None where they may.
     """
 
     folder: Place
@@ -78,6 +81,7 @@ class Layout:
     checksum: bool
     index_checksum: bool
     fill: float
+    within: Place | None = None
 
     def file(self, i: int) -> Place:
         """Return chunk file `i`."""
@@ -103,6 +107,8 @@ class Layout:
 
     def _read_file(self, file: Place, first: int, last: int, out: np.ndarray) -> None:
         """Fill `out` (n, y, x) with frames `first` to `last` of one file."""
+        if self.within is not None:
+            check_own_file(file.path, self.within.path)
         if not file.exists():
             out[:] = np.asarray(self.fill).astype(self.stored_dtype)
             return
@@ -191,7 +197,7 @@ class Layout:
             flat[:] = raw
 
 
-def layout_of(array: Any, folder: Place) -> Layout | None:
+def layout_of(array: Any, folder: Place, within: Place | None = None) -> Layout | None:
     """Return the layout of a Zarr array (t, y, x); None where zarr-python has to read it.
 
     Parameters
@@ -200,6 +206,8 @@ def layout_of(array: Any, folder: Place) -> Layout | None:
         A ``zarr.Array``.
     folder
         Where its chunks are.
+    within
+        As in `Layout`.
     """
     metadata = array.metadata
     unit, inner = array.shards or array.chunks, array.chunks
@@ -234,4 +242,5 @@ def layout_of(array: Any, folder: Place) -> Layout | None:
         checksum=chain.checksum,
         index_checksum=chain.index_checksum,
         fill=fill,
+        within=within,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from stemkin.readers.calibration import named_values
 from stemkin.readers.coordinates import MAX_COORDINATES, axis_with
 from stemkin.readers.hyperspy import axes_of_signal, kind_of_signal
 from stemkin.readers.units import text_of
+from stemkin.readers.zarr_bounds import bounded
 
 BEFORE_AXES = ("0.1", "0.2")
 """Versions of OME-Zarr whose images have five axes without names, always the same."""
@@ -118,6 +120,9 @@ def _axis_beside(group: Any, name: str, n: int) -> Axis:
     if not 2 <= n <= MAX_COORDINATES:
         return Axis(name, origin=origin)
     units = text_of(coordinates.attrs.get("units"))
+    if math.prod(coordinates.chunks) > MAX_COORDINATES:
+        return Axis(name, origin=origin)
+    coordinates = bounded(coordinates, group.store_path)
     if np.dtype(coordinates.dtype).kind in "Mm":  # numpy's own times count in a unit of their own
         units, _ = np.datetime_data(coordinates.dtype)
         return axis_with(np.asarray(coordinates[:]).astype(np.int64), name, units, origin)

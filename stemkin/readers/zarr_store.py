@@ -25,6 +25,12 @@ from stemkin.readers.errors import (
 )
 from stemkin.readers.place import Place, RemotePlace
 from stemkin.readers.zarr_blocks import Layout, layout_of
+from stemkin.readers.zarr_bounds import (
+    OwnFilesStore,
+    bounded,
+    check_zip,
+    check_zipped_chunks,
+)
 from stemkin.readers.zarr_images import FoundArray, find_array
 
 COMPLETE = "stemkin"
@@ -45,7 +51,10 @@ def open_zarr(place: Place, options: Options) -> FileReader:
     import zarr
 
     try:
-        node = zarr.open(_store(place), mode="r", path=None)
+        if is_zipped(place):
+            check_zip(place)
+        store = _store(place, external=options.allow_external)
+        node = zarr.open(store, mode="r", path=None)
     except FileNotFoundError as error:
         msg = f"{place} could not be opened as Zarr: it has no metadata that say what it is"
         raise MovieError(msg) from error
@@ -67,7 +76,7 @@ def is_zipped(place: Place) -> bool:
     return place.ends_with(".zip")
 
 
-def _store(place: Place) -> Any:
+def _store(place: Place, *, external: bool) -> Any:
     if is_zipped(place):
         from zarr.storage import ZipStore
 
@@ -79,7 +88,9 @@ def _store(place: Place) -> Any:
         from zarr.storage import FsspecStore
 
         return FsspecStore.from_url(place.source, read_only=True)
-    return place.path
+    store = OwnFilesStore(place.path, read_only=True)
+    store.external = external
+    return store
 
 
 def _reader(found: FoundArray, place: Place, options: Options) -> FileReader:
@@ -102,6 +113,8 @@ def _reader(found: FoundArray, place: Place, options: Options) -> FileReader:
         )
         raise MovieError(msg)
     _check_promise(array, place)
+    if is_zipped(place):
+        check_zipped_chunks(place, array)
     time = plan.axis("t")
     frames_per_unit = frames_per_chunk = 1
     if time is not None:
@@ -116,17 +129,21 @@ def _reader(found: FoundArray, place: Place, options: Options) -> FileReader:
         frames_per_chunk=frames_per_unit,  # of a shard, where there are shards
         piece=frames_per_chunk,
         chunks=tuple(unit),
-        layout=_layout(array, plan, place),
+        layout=_layout(array, plan, place, external=options.allow_external),
+        external=options.allow_external,
         notes=tuple(filter(None, [found.note, plan.note])),
         finished=_finished(array, place),
         **about,
     )
 
 
-def _layout(array: Any, plan: AxisPlan, place: Place) -> Layout | None:
+def _layout(array: Any, plan: AxisPlan, place: Place, *, external: bool) -> Layout | None:
     if plan.index != ("t", "y", "x") or is_zipped(place):
         return None
-    return layout_of(array, place / array.path)
+    within = None
+    if not place.is_remote and not external:
+        within = place
+    return layout_of(array, place / array.path, within)
 
 
 def _check_promise(array: Any, place: Place) -> None:
@@ -161,6 +178,8 @@ class ZarrReader(FileReader):
         Frames that are decoded together: the inner chunk of a shard, or the chunk.
     layout
         How to read it without zarr-python, None where that cannot be.
+    external
+        Whether its files may be links out of the store.
     finished
         Whether the store says of itself that every chunk was written.
     """
@@ -170,6 +189,7 @@ class ZarrReader(FileReader):
     piece: int = 1
     finished: bool = False
     layout: Layout | None = None
+    external: bool = False
 
     def _content_identity(self) -> str:
         """Return the array's metadata, and name, size and time of all its chunk files."""
@@ -188,8 +208,9 @@ class ZarrReader(FileReader):
                 self._check_files(self.layout, start, stop)
             return self.layout.read(start, stop)
         with opening(self.place):
-            array = zarr.open_array(_store(self.place), mode="r", path=self.array_path or None)
-        return self.plan.take(array, start, stop)
+            store = _store(self.place, external=self.external)
+            array = zarr.open_array(store, mode="r", path=self.array_path or None)
+        return self.plan.take(bounded(array, self.place), start, stop)
 
     def _check_files(self, layout: Layout, start: int, stop: int) -> None:
         """Raise where a chunk of a finished store is gone."""
