@@ -22,8 +22,8 @@ import stemkin as sk
 
 def analyse(movies: list[sk.Movie]) -> list[pd.DataFrame]:
     """Return the tables of `movies`, computed by whichever scheduler is active."""
-    model = sk.learn(movies, n_frames=8)
-    detections = sk.detect(movies, model, frames_per_block=8).persist()
+    model = sk.learn(movies, n_frames=6)
+    detections = sk.detect(movies, model, frames_per_block=6).persist()
     tracks = sk.link(detections, max_step_nm=0.7).persist()
     rows, frames = dask.compute(tracks, detections.experiment.frames)
     return [
@@ -44,7 +44,7 @@ def fingerprint(tables: list[pd.DataFrame]) -> str:
 
 def main(places: list[str], workers: int | None) -> None:
     movies = [
-        sk.simulate_movie("paper", n_frames=16, shape=(192, 192), seed=seed) for seed in (1, 2)
+        sk.simulate_movie("paper", n_frames=12, shape=(160, 160), seed=seed) for seed in (1, 2)
     ]
     for place in places:
         started = not place.startswith(("tcp://", "tls://")) and not place.endswith(".json")

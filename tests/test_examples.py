@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -25,8 +26,37 @@ def run(name, *arguments, folder):
     return done.stdout
 
 
-def test_the_first_movie_ends_in_rates_diffusion_and_a_figure(tmp_path):
-    printed = run("01_first_movie.py", folder=tmp_path)
+@pytest.fixture
+def run_here(monkeypatch, tmp_path, capsys):
+    """Run an example from another folder in this process, which has loaded stemkin already."""
+
+    def run_it(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_it
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_a_process_of_a_cluster_that_reads_an_example_anew_does_nothing_of_it(
+    example, monkeypatch, capsys
+):
+    """As `multiprocessing` does it where processes are not forked: no work stands outside of
+    `if __name__ == "__main__"`."""
+    import stemkin as sk
+
+    for verb in ("connect", "simulate_movie", "plan", "open_results"):
+        monkeypatch.setattr(
+            sk, verb, lambda *_, **__: pytest.fail("a worker did the work of all"), raising=False
+        )
+    runpy.run_path(str(EXAMPLES / example), run_name="__mp_main__")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_first_movie_ends_in_rates_diffusion_and_a_figure(run_here, tmp_path):
+    printed = run_here("01_first_movie.py")
     rows = {
         line.split()[0]: line.split()
         for line in printed.split("diffusion, with")[1].splitlines()[2:]
@@ -44,8 +74,8 @@ def test_the_first_movie_opens_a_file_too(tmp_path):
 
     import stemkin as sk
 
-    movie = sk.simulate_movie("paper", n_frames=12, shape=(160, 160), seed=1)
-    tifffile.imwrite(tmp_path / "stack.tif", movie.reader.read(0, 12))
+    movie = sk.simulate_movie("paper", n_frames=8, shape=(128, 128), seed=1)
+    tifffile.imwrite(tmp_path / "stack.tif", movie.reader.read(0, 8))
     calibration = (
         "--pixel-size-nm",
         str(movie.pixel_size_nm),
@@ -57,8 +87,8 @@ def test_the_first_movie_opens_a_file_too(tmp_path):
     )
 
 
-def test_a_detector_of_ones_own_finds_the_dopants(tmp_path):
-    printed = run("02_your_own_detector.py", folder=tmp_path)
+def test_a_detector_of_ones_own_finds_the_dopants(run_here):
+    printed = run_here("02_your_own_detector.py")
     recall, precision = (
         float(v) for v in re.search(r"recall ([\d.]+), precision ([\d.]+)", printed).groups()
     )
@@ -67,8 +97,8 @@ def test_a_detector_of_ones_own_finds_the_dopants(tmp_path):
 
 
 @pytest.mark.equality
-def test_a_question_of_ones_own_is_answered_beside_those_of_stemkin(tmp_path):
-    printed = run("06_your_own_question.py", folder=tmp_path)
+def test_a_question_of_ones_own_is_answered_beside_those_of_stemkin(run_here):
+    printed = run_here("06_your_own_question.py")
     lines = printed.split("hops by direction:")[1].split("\n\n")[0].split("\n")[2:]
     directions = [[float(value) for value in line.split()] for line in lines]
     assert len(directions) == 6
@@ -80,9 +110,11 @@ def test_a_question_of_ones_own_is_answered_beside_those_of_stemkin(tmp_path):
     assert 0.05 < rate < 0.2
 
 
-def test_threads_processes_and_a_running_scheduler_give_equal_tables(two_processes, tmp_path):
+def test_threads_processes_and_a_running_scheduler_give_equal_tables(
+    two_processes, forked_workers, run_here
+):
     places = ["threads", "processes", two_processes]
-    printed = run("03_laptop_to_cluster.py", *places, folder=tmp_path)
+    printed = run_here("03_laptop_to_cluster.py", *places)
     prints = re.findall(r"^(\S+): .* tables ([0-9a-f]{16})$", printed, flags=re.MULTILINE)
     assert [place for place, _ in prints] == places
     assert len({fingerprint for _, fingerprint in prints}) == 1
@@ -159,8 +191,8 @@ def test_quantities_of_the_recipe_for_kubernetes_are_texts_as_its_operator_wants
     assert all(isinstance(value, str) for value in values)
 
 
-def test_a_plan_weighs_dim_frames_against_few(tmp_path):
-    printed = run("07_plan_an_experiment.py", folder=tmp_path)
+def test_a_plan_weighs_dim_frames_against_few(run_here):
+    printed = run_here("07_plan_an_experiment.py")
     rows = [line.split() for line in printed.splitlines()[1:]]
     assert [int(row[0]) for row in rows] == [10, 40, 160]
     d_primes, found = [float(row[1]) for row in rows], [float(row[2]) for row in rows]
