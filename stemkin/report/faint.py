@@ -19,7 +19,7 @@ MAX_MOVIES = 20
 """Rows of so many movies are shown; all of them stand in the tables."""
 
 GREY = "unnamed"
-"""Colour of the answer that does not lead."""
+"""Colour of a tracked answer that does not lead."""
 
 QUANTITIES = ("attachment", "detachment", "rotation")
 
@@ -45,17 +45,19 @@ def faint_section(results: Results) -> dict[str, Any] | None:
 
 
 def _rows_of_D(both: pd.DataFrame) -> list[Row]:  # noqa: N802 - physics writes D
-    """Return two rows a movie, the leading answer first; the other one is grey."""
+    """Return two rows a movie, the leading answer first; a tracked one that does not lead is grey."""
     rows = []
     for number, (_, row) in enumerate(both.iterrows()):
         leads = str(row["leads"])
         for answer in sorted(("tracked", "correlated"), key=lambda name: name != leads):
-            role, words = GREY, f"{answer}; does not lead at this dose"
-            if answer == leads:
-                role, words = role_of(number), f"{answer}; leads"
             quantity = Quantity(
                 float(row[answer]), float(row[f"{answer}_low"]), float(row[f"{answer}_high"])
             )
+            role, words = role_of(number), answer
+            if answer == "tracked" and leads != answer:
+                role, words = GREY, "tracked; frames show too few vacancies"
+            elif answer == leads and quantity.is_known:
+                words = f"{answer}; leads"
             cells = (plain(float(row["depth"]), 2),)
             label = Markup("{}").format(row["movie"])
             rows.append(Row(label, role, marker_of(number), quantity, None, cells, words))
