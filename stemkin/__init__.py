@@ -60,6 +60,7 @@ _ROOM_OF = {
     "msd": "diffusion",
     "name_errors": "kinetics",
     "NetworkDetector": "network",
+    "occupancy": "sites",
     "open_archive": "archive",
     "open_movie": "movie",
     "open_results": "opened",

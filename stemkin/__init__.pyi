@@ -81,5 +81,6 @@ from stemkin.sites import dopant_chains as dopant_chains
 from stemkin.sites import dopants_of as dopants_of
 from stemkin.sites import hopping as hopping
 from stemkin.sites import lattice_correlation as lattice_correlation
+from stemkin.sites import occupancy as occupancy
 from stemkin.sites import site_traces as site_traces
 from stemkin.traces import SiteTraces as SiteTraces

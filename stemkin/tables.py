@@ -445,6 +445,14 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "high": "float64",
         "depth": "float64",
     },
+    "expected_populations": {
+        "movie": "str",
+        "frame": "int32",
+        "time_s": "float64",
+        "n": "float64",
+        "low": "float64",
+        "high": "float64",
+    },
     "both_answers": {
         "movie": "str",
         "tracked": "float64",

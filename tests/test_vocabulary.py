@@ -52,7 +52,14 @@ OF_ANSWERS = {
 }  # fmt: skip
 """Verbs that go on from the answer of another."""
 
-OF_TRACES = {"dopant_chains", "dopants_of", "hopping", "lattice_correlation", "site_traces"}
+OF_TRACES = {
+    "dopant_chains",
+    "dopants_of",
+    "hopping",
+    "lattice_correlation",
+    "occupancy",
+    "site_traces",
+}
 """Verbs of the signals of sites, and of what follows from them."""
 
 NO_VERBS = {

@@ -13,6 +13,7 @@ From pixels: ``traces, dopants = dopants_of(site_traces(movie, model))``.
 True
 """
 
+from stemkin.sites.chances import Occupancy, occupancy
 from stemkin.sites.correlation import LatticeCorrelation, lattice_correlation
 from stemkin.sites.dopant_search import dopants_of
 from stemkin.sites.dopants import DopantChain, dopant_chains
@@ -22,9 +23,11 @@ from stemkin.sites.pixels import site_traces
 __all__ = [
     "DopantChain",
     "LatticeCorrelation",
+    "Occupancy",
     "dopant_chains",
     "dopants_of",
     "hopping",
     "lattice_correlation",
+    "occupancy",
     "site_traces",
 ]

@@ -128,7 +128,7 @@ def lattice_correlation(
     van Hove function (van Hove, Phys. Rev. 95, 249 (1954)) of what hops.
     """
     _check(traces, max_lag_frames, reach)
-    chosen = _sites_to_use(traces, use)
+    chosen = sites_to_use(traces, use)
     max_lag = max_lag_frames or max(1, min(USUAL_LAG, traces.n_frames // 2))
     if traces.n_frames <= max_lag:
         msg = (
@@ -166,24 +166,22 @@ def _check(traces: Any, max_lag_frames: Any, reach: Any) -> None:
     if not (isinstance(reach, int | float) and 3 <= reach <= 8):
         msg = f"reach must be between 3 and 8 lattice constants, but it is {reach!r}"
         raise ValueError(msg)
-    if traces.n_frames < 2:
-        msg = f"movie {traces.movie!r} has {traces.n_frames} frame; correlations in time need two"
-        raise ValueError(msg)
-    if len(traces.stretches) > 1:
-        msg = (
-            f"the sites of movie {traces.movie!r} keep their numbers in stretches that begin at "
-            f"frames {list(traces.stretches)}; correlate one at a time: traces.stretch(0)"
-        )
-        raise ValueError(msg)
 
 
-def check_traces(traces: Any) -> None:
+def check_traces(traces: Any, *, stretches: bool = False) -> None:
     """Refuse what are no traces of sites.
+
+    Parameters
+    ----------
+    traces
+        What is looked at.
+    stretches
+        Whether sites must keep their numbers from frame to frame, and there must be two frames.
 
     Raises
     ------
     ValueError
-        If they are none, or two sites share a cell.
+        If they are none, two sites share a cell, or time is of the essence and there is none.
     """
     if not isinstance(traces, SiteTraces):
         msg = (
@@ -199,9 +197,18 @@ def check_traces(traces: Any) -> None:
             "orientations, or grains; correlate one lattice at a time"
         )
         raise ValueError(msg)
+    if stretches and traces.n_frames < 2:
+        msg = f"movie {traces.movie!r} has {traces.n_frames} frame; correlations in time need two"
+        raise ValueError(msg)
+    if stretches and len(traces.stretches) > 1:
+        msg = (
+            f"the sites of movie {traces.movie!r} keep their numbers in stretches that begin at "
+            f"frames {list(traces.stretches)}; correlate one at a time: traces.stretch(0)"
+        )
+        raise ValueError(msg)
 
 
-def _sites_to_use(traces: SiteTraces, use: np.ndarray | None) -> np.ndarray:
+def sites_to_use(traces: SiteTraces, use: np.ndarray | None) -> np.ndarray:
     """Return the numbers of the sites that are correlated, ascending."""
     if use is None:
         chosen = (traces.sites["sublattice"] == CHALCOGEN_SITES).to_numpy()
