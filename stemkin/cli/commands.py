@@ -389,11 +389,18 @@ def classes_command(
             "follow.",
         ),
     ] = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Take back every edit.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Take back every edit, those by hand too.")
+    ] = False,
     cluster: Cluster = "threads",
     workers: Workers = None,
 ) -> None:
     """Show the classes of a results folder; rename, merge or split them without reading a pixel."""
+    if reset:
+        from stemkin.learning.by_hand import keep_hand_edits
+        from stemkin.results.store import Store
+
+        keep_hand_edits(Store.at(results), [])
     if edit is not None or reset:
         # An empty edit takes back every edit before it.
         go_on(results, None, cluster, workers, ("link", "kinetics"), classes=edit or {})

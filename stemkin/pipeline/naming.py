@@ -1,8 +1,9 @@
-"""Classes edited by the user: detections are named again from their descriptors; no pixel is read.
+"""What the user edits: detections are named again and corrected by hand; no pixel is read.
 
 What the user said is kept as ``edits.json`` in the results folder, beside the model as it was
 learned, so that it can be taken back, and so that a run that goes on names new detections in the
-same way.
+same way. What was corrected by hand stands in ``by_hand.json`` (`stemkin.learning.by_hand`); the
+blocks that it touches are kept as they were found, too.
 """
 
 from __future__ import annotations
@@ -15,8 +16,16 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
+from stemkin.learning.by_hand import (
+    HandEdit,
+    check_fits,
+    detections_edited,
+    hand_edits_of,
+    within,
+)
 from stemkin.learning.edits import Edits
 from stemkin.model import Model
+from stemkin.names import folder_name
 from stemkin.pipeline.model import EDITS_FILE, edits_of, load_model
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
@@ -26,6 +35,8 @@ from stemkin.schedulers.streams import results
 
 AS_LEARNED = ""
 """What names a block whose classes nobody edited."""
+AS_FOUND = "found"
+"""Tables as they were before corrections by hand: ``detections_found``, ``neighbours_found``."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,10 @@ def settle_edits(store: Store, edits: Edits | None) -> None:
             raise ValueError(msg) from None
     if edits is not None and (edits or kept is not None):
         store.write_json(edits, EDITS_FILE)
+    by_hand = hand_edits_of(store)
+    if by_hand:
+        movies = [m["movie"] for m in Journal.read(store).content["movies"]]
+        check_fits(by_hand, movies, load_model(store).classes["name"])
 
 
 def name_again(
@@ -72,7 +87,7 @@ def name_again(
     Blocks named so before are kept.
     """
     edits, version = edits_of(store), edits_version(store)
-    record.update({"edited": bool(edits), "blocks": 0})
+    record.update({"edited": bool(edits), "by_hand": len(hand_edits_of(store)), "blocks": 0})
     if version is None:
         return
     blocks = [
@@ -81,11 +96,18 @@ def name_again(
         for block in store.blocks("detections", movie["movie"])
     ]
     watch.stage("name", len(blocks))
-    for _, renamed in results(
+    missed = 0
+    for _, named in results(
         name_block, (NamingTask(block, store, version) for block in blocks), retries=retries
     ):
         watch.advance()
-        record["blocks"] += renamed
+        record["blocks"] += named.redone
+        missed += named.missed
+    if missed:
+        journal.warn(
+            f"{missed} of {record['by_hand']} edits by hand found no detection at their place and "
+            "were left out"
+        )
     if not edits:
         store.remove(EDITS_FILE)  # every block is as it was learned again
 
@@ -93,24 +115,78 @@ def name_again(
 def edits_version(store: Store) -> str | None:
     """Return what tells blocks that are named as the edits say from others.
 
-    None where nobody ever edited classes.
+    None where nobody ever edited classes, nor anything by hand.
     """
     edits = edits_of(store)
-    return None if edits is None else fingerprint("edits", edits) if edits else AS_LEARNED
+    if edits:
+        return fingerprint("edits", edits)
+    if edits is None and not hand_edits_of(store) and not store.names(f"detections_{AS_FOUND}"):
+        return None
+    return AS_LEARNED
 
 
-def name_block(task: NamingTask) -> int:
-    """Name the detections of one block again; return 1 if that was needed. Computes once."""
+@dataclass(frozen=True)
+class NamedBlock:
+    """What comes back from a block: whether it was named, and corrections that found nothing."""
+
+    redone: bool
+    missed: int
+
+
+def name_block(task: NamingTask) -> NamedBlock:
+    """Name the detections of one block again if need be, and correct them. Computes once."""
     store, block = task.store, task.block
     about = store.block_note("detections", block)
-    if about.get("named", AS_LEARNED) == task.version:
-        return 0
-    rows = store.read_block("detections", block)
-    beside = store.read_block("neighbours", block)
-    rows = named_by(rows, beside, _model(store, task.version))
-    note = {"named": task.version} if task.version != AS_LEARNED else {}
+    by_hand = within(hand_edits_of(store), block.movie, block.start, block.stop)
+    version = task.version
+    if by_hand:
+        version = fingerprint("by hand", version, [edit.as_dict() for edit in by_hand])
+    if about.get("named", AS_LEARNED) == version:
+        return NamedBlock(redone=False, missed=int(about.get("missed", 0)))
+    rows, beside = _as_found(store, block, about["fingerprint"])
+    model, missed = _model(store, task.version), 0
+    note: dict[str, str] = {}
+    rows = named_by(rows, beside, model)
+    if by_hand:
+        numbers = {name: i for i, name in enumerate(model.classes["name"])}
+        rows, beside, missed = detections_edited(rows, beside, by_hand, numbers)
+        note = {"missed": str(missed), "by_hand": "yes"}
+    if by_hand or about.get("by_hand"):
+        store.write_block("neighbours", block, beside, about["fingerprint"])
+    if version != AS_LEARNED:
+        note["named"] = version
     store.write_block("detections", block, rows, about["fingerprint"], **note)
-    return 1
+    _keep_as_found(store, block, by_hand)
+    return NamedBlock(redone=True, missed=missed)
+
+
+def _as_found(store: Store, block: Block, made_of: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return ``detections`` and ``neighbours`` of a block without corrections by hand.
+
+    A block with corrections keeps them beside; before the first correction they are kept now.
+    """
+    tables_found = []
+    for table in ("detections", "neighbours"):
+        kept = f"{table}_{AS_FOUND}"
+        if store.block_made_of(kept, block) == made_of:
+            tables_found.append(store.read_block(kept, block))
+            continue
+        rows = store.read_block(table, block)
+        if within(hand_edits_of(store), block.movie, block.start, block.stop):
+            store.write_block(kept, block, rows, made_of)
+        tables_found.append(rows)
+    rows, beside = tables_found
+    return rows, beside
+
+
+def _keep_as_found(store: Store, block: Block, by_hand: list[HandEdit]) -> None:
+    """Remove what was kept of a block that has no corrections any more."""
+    if by_hand:
+        return
+    for table in ("detections", "neighbours"):
+        kept = f"{table}_{AS_FOUND}"
+        if store.block_made_of(kept, block) is not None:
+            store.remove(kept, folder_name(block.movie), block.file_name)
 
 
 def named_by(rows: pd.DataFrame, beside: pd.DataFrame, model: Model) -> pd.DataFrame:

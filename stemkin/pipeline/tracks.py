@@ -15,6 +15,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import LinkSection, RunConfig
 from stemkin.detection import assemble_frames
+from stemkin.learning.by_hand import OF_TRACKS, HandEdit, hand_edits_of, tracks_edited
 from stemkin.linking.clock import Clock, shown_lattice_nm
 from stemkin.linking.order import link_here
 from stemkin.linking.settings import MAX_STEP_LATTICES, LinkSettings
@@ -148,7 +149,10 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     """
     store, name = task.store, task.movie["movie"]
     notes = [store.block_note("detections", block) for block in task.blocks]
-    parts = [(note.get("fingerprint"), note.get("named", "")) for note in notes]
+    parts: list[Any] = [(note.get("fingerprint"), note.get("named", "")) for note in notes]
+    by_hand = [e for e in hand_edits_of(store) if e.movie == name and e.do in OF_TRACKS]
+    if by_hand:
+        parts.append([edit.as_dict() for edit in by_hand])
     made_of = fingerprint(
         "link", STAGE_VERSION, parts, task.failed, task.settings.model_dump(), task.movie
     )
@@ -156,21 +160,29 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     failed = [unread(b, task.movie) for b in task.failed]
     steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
     steps = without_steps_over(steps, task.failed)
+    for block, note in zip(task.blocks, notes, strict=True):
+        if note.get("by_hand"):
+            steps = _counted_again(steps, block, store)
     lattice_nm = shown_lattice_nm(steps, float(task.movie["pixel_size_nm"]))
     n_detections = int(steps["n_detections"].sum())
     is_large = n_detections > ROWS_AT_ONCE
     settings, warning = _settings_of(task, lattice_nm)
     done = bool(every) and all(store.block_made_of("tracks", block) == made_of for block in every)
-    if done and (not is_large or whole_track_files(store, name, made_of)):
+    if done and not by_hand and (not is_large or whole_track_files(store, name, made_of)):
         return LinkSummary(name, 0, 0, True, lattice_nm, n_detections, warning)
     frames = assemble_frames(steps)
     if is_large:
+        if by_hand:
+            warning = ". ".join(filter(None, [warning, _too_large(name, by_hand)]))
         large = LargeMovie(
             store, task.movie, task.blocks, tuple(every), frames, lattice_nm, settings, made_of
         )
         return LinkSummary(name, 0, 0, False, lattice_nm, n_detections, warning, large)
     store.remove(WHOLE, folder_name(name))
-    tracks = _tracks_of(task, frames, lattice_nm, settings)
+    tracks, left_out = tracks_edited(_tracks_of(task, frames, lattice_nm, settings), by_hand)
+    if left_out:
+        said = f"{name}: {len(left_out)} edits by hand were left out: {'; '.join(left_out[:3])}"
+        warning = ". ".join(filter(None, [warning, said]))
     for table, rows in (("frames", frames), ("tracks", tracks)):
         for block in every:
             store.write_block(
@@ -178,6 +190,23 @@ def link_to_store(task: LinkTask) -> LinkSummary:
             )
     return LinkSummary(
         name, tracks["particle"].nunique(), len(tracks), False, lattice_nm, n_detections, warning
+    )
+
+
+def _counted_again(steps: pd.DataFrame, block: Block, store: Store) -> pd.DataFrame:
+    """Return frame rows with the numbers of detections of a block that was corrected by hand."""
+    n = store.read_block("detections", block).groupby("frame").size()
+    own = steps["frame"].between(block.start, block.stop - 1)
+    counted = steps.loc[own, "frame"].map(n).fillna(0).astype(steps["n_detections"].dtype)
+    steps.loc[own, "n_detections"] = counted
+    return steps
+
+
+def _too_large(movie: str, by_hand: list[HandEdit]) -> str:
+    """Say that tracks of a movie that is linked block by block are not cut and joined."""
+    return (
+        f"{movie}: {len(by_hand)} cuts and joins by hand were left out, as its more than "
+        f"{ROWS_AT_ONCE:,} detections are linked block by block"
     )
 
 
