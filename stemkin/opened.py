@@ -41,6 +41,18 @@ class OpenedResults(ResultsFolder):
 
         return write_report(self.store.root)
 
+    def to_napari(self, movie: str | None = None) -> Any:
+        """Open napari with a movie, its detections, tracks and order; return its viewer.
+
+        Parameters
+        ----------
+        movie
+            Its name, by default the first.
+        """
+        from stemkin.viewer import open_viewer
+
+        return open_viewer(self, movie)
+
 
 def open_results(path: Any) -> OpenedResults:
     """Open the results folder of a run. Computes nothing: only what the run noted is read.

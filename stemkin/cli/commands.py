@@ -419,6 +419,22 @@ def status_command(results: Annotated[str, typer.Argument(metavar="RESULTS")]) -
     typer.echo(status_of(Store.at(results)).describe())
 
 
+@app.command("view")
+def view_command(
+    results: Folder,
+    movie: Annotated[
+        str | None, typer.Option("--movie", help="Name of the movie; by default the first.")
+    ] = None,
+) -> None:
+    """Open napari with frames, detections and tracks, to look at and to correct by hand."""
+    from stemkin.viewer import open_viewer
+
+    open_viewer(results, movie)
+    import napari
+
+    napari.run()
+
+
 @app.command("config")
 def config_command() -> None:
     """Print all settings with what each means: a file to change and to give to --config."""

@@ -87,7 +87,10 @@ def name_again(
     Blocks named so before are kept.
     """
     edits, version = edits_of(store), edits_version(store)
-    record.update({"edited": bool(edits), "by_hand": len(hand_edits_of(store)), "blocks": 0})
+    by_hand = hand_edits_of(store)
+    record.update({"edited": bool(edits), "blocks": 0})
+    if by_hand:
+        record["by_hand"] = len(by_hand)
     if version is None:
         return
     blocks = [
@@ -105,7 +108,7 @@ def name_again(
         missed += named.missed
     if missed:
         journal.warn(
-            f"{missed} of {record['by_hand']} edits by hand found no detection at their place and "
+            f"{missed} of {len(by_hand)} edits by hand found no detection at their place and "
             "were left out"
         )
     if not edits:
