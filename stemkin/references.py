@@ -18,6 +18,7 @@ from stemkin.kernels.crystal.pooling import reference_of
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.verdicts import judged
 from stemkin.kernels.images.contrast import in_own_contrast
+from stemkin.kernels.images.missing import without_missing
 from stemkin.kernels.images.quality import frame_status
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def reference_crystal(movie: Movie, *, left_out: Collection[int] = ()) -> Refere
     for number in sample_numbers(n_frames, height * width):
         if number in left_out:
             continue
-        frame = movie.reader.read(number, number + 1)
+        frame, _ = without_missing(movie.reader.read(number, number + 1))
         if frame_status(frame)[0] != tables.OK:
             continue
         image, scale = in_own_contrast(frame[0])
@@ -133,6 +134,7 @@ def is_good_frame(frame: np.ndarray, reference: Reference | None) -> bool:
     -------
     Whether its status is "ok".
     """
+    (frame,), _ = without_missing(frame[None])
     if frame_status(frame[None])[0] != tables.OK:
         return False
     if reference is None:

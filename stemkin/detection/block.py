@@ -17,6 +17,7 @@ from stemkin.detection.site_rows import site_rows
 from stemkin.detection.survey import AREAS, Survey
 from stemkin.kernels.crystal import order, regions, shifts
 from stemkin.kernels.crystal.reference import Reference
+from stemkin.kernels.images.missing import BESIDE_LATTICES, unseen, without_missing
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie
 from stemkin.references import is_good_frame
@@ -95,6 +96,9 @@ def detect_block(
     -------
     What the block gave; of the frames before it the last good one is searched, for the step only.
     """
+    # missing pixels are filled before anything looks at them; what was not seen goes at the end
+    frames, missing = without_missing(frames)
+    previous, _ = without_missing(previous[-HALO:])
     # the last good frame before the block stands for all of `previous`, so many frames before
     before, n_apart = _last_good(previous, reference)
     both, n_before = frames, len(before)
@@ -111,6 +115,8 @@ def detect_block(
     records = _located(survey, spacing[good], frames.shape[1:])
     records["frame"] = good[records["frame"]] + first_frame - n_before
     records = records[records["frame"] >= first_frame]
+    if missing is not None:
+        records = _seen(records, missing, spacing[n_before:], first_frame)
     records, about = _about(
         model, both, good, records, survey, first_frame - n_before, movie, neighbours=neighbours
     )
@@ -140,6 +146,21 @@ def detect_block(
         around,
         signals,
     )
+
+
+def _seen(
+    records: np.ndarray, missing: np.ndarray, spacing_px: np.ndarray, first_frame: int
+) -> np.ndarray:
+    """Return the records without those in and beside what was missing in their frames."""
+    kept = np.ones(len(records), bool)
+    for i in np.flatnonzero(missing.any(axis=(1, 2))).tolist():
+        beside_px = tables.EDGE_PX
+        if np.isfinite(spacing_px[i]):
+            beside_px = BESIDE_LATTICES * float(spacing_px[i])
+        own = np.flatnonzero(records["frame"] == first_frame + i)
+        places = records["y"][own], records["x"][own]
+        kept[own] = ~unseen(missing[i], *places, beside_px=beside_px)
+    return records[kept]
 
 
 def _about(

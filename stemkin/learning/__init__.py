@@ -36,6 +36,7 @@ from stemkin.kernels.classes.motifs import column_heights
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.site_scatter import with_vacancies_at_sites
+from stemkin.kernels.images.missing import without_missing
 from stemkin.kernels.images.quality import frame_status
 from stemkin.learning.classification import (
     JoinedLooks,
@@ -217,7 +218,7 @@ def _learned_observer(
 
     One frame is in memory at a time.
     """
-    read = (movies[i].reader.read(frame, frame + 1) for i, frame in frames)
+    read = (_pixels(movies[i], frame) for i, frame in frames)
     good = (pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK)
     learned = detector.learned_from(good)
     if learned.observer is None:
@@ -236,7 +237,7 @@ def _learned_network(
     """Learn a network from those of the `frames` (movie, frame) that are ok."""
     from stemkin import network
 
-    read = [movies[i].reader.read(frame, frame + 1) for i, frame in frames]
+    read = [_pixels(movies[i], frame) for i, frame in frames]
     good = [pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK]
     if not good:
         msg = (
@@ -251,6 +252,12 @@ def _learned_network(
     if lattice is not None:
         spacing_px = lattice.spacing_px
     return network.learn_paper_network(good[0], spacing_px=spacing_px, seed=seed, **settings)
+
+
+def _pixels(movie: Movie, frame: int) -> np.ndarray:
+    """Return one frame (1, y, x), its missing pixels filled."""
+    pixels, _ = without_missing(movie.reader.read(frame, frame + 1))
+    return pixels
 
 
 def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
@@ -291,7 +298,7 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
 @one_thread
 def _look(movie: Movie, frame: int, detector: Any, crystal: Reference | None) -> Look | None:
     """Detect in one frame and look at what was found; None for a frame unfit to be searched."""
-    pixels = movie.reader.read(frame, frame + 1)
+    pixels = _pixels(movie, frame)
     if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
         return None
     if hasattr(detector, "survey"):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stemkin.blas import one_thread
 from stemkin.kernels.common.matching import match_points
+from stemkin.kernels.images.missing import without_missing
 from stemkin.model import Model
 from stemkin.movie import Movie
 
@@ -67,7 +68,7 @@ def _compared(
     model: Model, movie: Movie, frame: int, truth: pd.DataFrame, max_distance_px: float
 ) -> pd.DataFrame:
     """Return `kind`, `name` and `probability` of every true defect of one frame."""
-    pixels = movie.reader.read(frame, frame + 1)
+    pixels, _ = without_missing(movie.reader.read(frame, frame + 1))
     records = np.asarray(model.detector(pixels, first_frame=frame))
     named = model.describe(pixels, records, first_frame=frame)
     records, class_id = records[named["keep"]], named["class_id"][named["keep"]]

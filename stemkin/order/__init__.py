@@ -26,6 +26,7 @@ from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.crystal.order import OrderMap
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.regions import regions_of
+from stemkin.kernels.images.missing import without_missing
 from stemkin.movie import Movie, Movies, each_movie
 from stemkin.order.following import follow, histories
 from stemkin.order.maps import order_maps, order_of, save_order_maps
@@ -127,7 +128,7 @@ def _block(
     columns: dict[str, str],
 ) -> pd.DataFrame:
     """Return the rows of the frames from `start` up to `stop`."""
-    frames = movie.reader.read(start, stop)
+    frames, _ = without_missing(movie.reader.read(start, stop))
     found = [
         (number, order_of(frame, reference=crystal)) for number, frame in enumerate(frames, start)
     ]

@@ -23,7 +23,7 @@ from stemkin.results.journal import Journal
 from stemkin.results.store import Store, fingerprint
 from stemkin.schedulers.streams import results, stream
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Raised when the same frames would give another crystal than before."""
 
 NAMED = 3

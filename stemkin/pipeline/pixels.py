@@ -36,7 +36,7 @@ from stemkin.schedulers.streams import stream
 if TYPE_CHECKING:
     from stemkin.pipeline.completion import Completions
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 """Raised when the same pixels and model would give other rows than before."""
 
 SAVE_EVERY_S = 10.0

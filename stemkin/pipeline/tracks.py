@@ -5,6 +5,7 @@ A movie is one task; of a large one each block is (`stemkin.pipeline.block_files
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,8 @@ from stemkin.results.journal import Journal
 from stemkin.results.store import Block, Store, fingerprint
 from stemkin.results.track_files import WHOLE, whole_track_files
 from stemkin.schedulers.streams import results
+
+log = logging.getLogger(__name__)
 
 STAGE_VERSION = 3
 """Raised when the same detections would give other tracks than before."""
@@ -58,8 +61,11 @@ class LinkSummary:
     n_detections: int = 0
     warning: str = ""
     large: LargeMovie | None = None
+    lost: str = ""
 
 
+FEW_FRAMES, FEW_SHARE = 3, 0.05
+"""So many lost frames of a movie, or this part of it, are not worth a warning."""
 ROWS_AT_ONCE = 4_000_000
 """A movie with more detections is linked block by block; one with fewer in one task (about 200
 bytes a row)."""
@@ -120,6 +126,9 @@ def _note(summary: LinkSummary, journal: Journal, record: dict[str, Any], watch:
     record["tracks"] += summary.n_tracks
     record["rows"] += summary.n_rows
     journal.content["lattice_nm"][summary.movie] = summary.lattice_nm
+    if summary.lost:  # it stands first, as no other number counts where frames are lost
+        log.warning(summary.lost)
+        journal.content["warnings"].insert(0, summary.lost)
     if summary.warning:
         journal.warn(summary.warning)
 
@@ -167,9 +176,10 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     n_detections = int(steps["n_detections"].sum())
     is_large = n_detections > ROWS_AT_ONCE
     settings, warning = _settings_of(task, lattice_nm)
+    lost = lost_frames(steps)
     done = bool(every) and all(store.block_made_of("tracks", block) == made_of for block in every)
     if done and not by_hand and (not is_large or whole_track_files(store, name, made_of)):
-        return LinkSummary(name, 0, 0, True, lattice_nm, n_detections, warning)
+        return LinkSummary(name, 0, 0, True, lattice_nm, n_detections, warning, lost=lost)
     frames = assemble_frames(steps)
     if is_large:
         if by_hand:
@@ -177,7 +187,7 @@ def link_to_store(task: LinkTask) -> LinkSummary:
         large = LargeMovie(
             store, task.movie, task.blocks, tuple(every), frames, lattice_nm, settings, made_of
         )
-        return LinkSummary(name, 0, 0, False, lattice_nm, n_detections, warning, large)
+        return LinkSummary(name, 0, 0, False, lattice_nm, n_detections, warning, large, lost=lost)
     store.remove(WHOLE, folder_name(name))
     tracks, left_out = tracks_edited(_tracks_of(task, frames, lattice_nm, settings), by_hand)
     if left_out:
@@ -188,8 +198,27 @@ def link_to_store(task: LinkTask) -> LinkSummary:
             store.write_block(
                 table, block, rows[rows["frame"].between(block.start, block.stop - 1)], made_of
             )
+    n_tracks = tracks["particle"].nunique()
     return LinkSummary(
-        name, tracks["particle"].nunique(), len(tracks), False, lattice_nm, n_detections, warning
+        name, n_tracks, len(tracks), False, lattice_nm, n_detections, warning, lost=lost
+    )
+
+
+def lost_frames(steps: pd.DataFrame) -> str:
+    """Return a sentence where more than a few frames of a movie could not be searched, else "".
+
+    Parameters
+    ----------
+    steps
+        Its rows of ``frames`` or ``steps``.
+    """
+    bad = steps.loc[steps["status"] != tables.OK, "status"]
+    if len(bad) <= max(FEW_FRAMES, FEW_SHARE * len(steps)):
+        return ""
+    kinds = ", ".join(f"{n:,} {status}" for status, n in bad.value_counts().items())
+    return (
+        f"{len(bad):,} of {len(steps):,} frames of {steps['movie'].iloc[0]} were lost ({kinds}): "
+        "nothing was searched in them, and no number below rests on them"
     )
 
 

@@ -27,6 +27,7 @@ from stemkin.detection import detect
 from stemkin.detection.detectors import seen_sites
 from stemkin.kernels.crystal.lattice import CHALCOGEN
 from stemkin.kernels.detection.sites import SeenSites
+from stemkin.kernels.images.missing import without_missing
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie
 from stemkin.references import reference_crystal
@@ -149,7 +150,8 @@ def _first_crystals(
     found = []
     for _, rows in frames.groupby("stretch", sort=True):
         for frame in rows.index[rows["status"] == tables.OK].tolist():
-            rest = detector.remainder(movie.reader.read(frame, frame + 1)[0])
+            pixels, _ = without_missing(movie.reader.read(frame, frame + 1))
+            rest = detector.remainder(pixels[0])
             seen = seen_sites(rest, detector.judged_sites(rest))
             if seen is not None:
                 found.append((frame, seen))
@@ -203,6 +205,7 @@ def _lazy(movie: Movie, detector: Any, numbering: Numbering, frames_per_block: i
 def _signals(block: np.ndarray, start: int, detector: Any, numbering: Numbering) -> np.ndarray:
     """Return the (n, site) signals of the frames of a block."""
     values = np.full((len(block), numbering.n_sites), np.nan, dtype=np.float32)
+    block, _ = without_missing(block)
     status = np.array(frame_status(block), dtype=object)
     for row in np.flatnonzero(status == tables.OK).tolist():
         rest = detector.remainder(block[row])

@@ -4,7 +4,7 @@ A frame is judged by itself alone, so its status depends neither on the block it
 neighbours:
 
 - *corrupt*: some pixels are not finite, lines inside it were lost, or the file could not be decoded
-  there (`damaged`);
+  there (`damaged`); where few pixels are missing, `stemkin.kernels.images.missing` fills them before;
 - *blank*: (almost) all pixels hold one value;
 - *saturated*: many pixels sit at the detector's full scale;
 - *truncated*: the scan ended early or began late: the lines at its end or start hold one value that
