@@ -123,7 +123,7 @@ class Occupancy:
         import dask
 
         parts = [
-            dask.delayed(_likely)(chances, values, least)
+            dask.delayed(on_one_thread)(_likely, chances, values, least)
             for chances, values in zip(
                 self.chances.to_delayed().ravel(),
                 self.traces.values.rechunk(self.chances.chunks).to_delayed().ravel(),

@@ -161,7 +161,7 @@ def lattice_correlation(
 
 
 def _check(traces: Any, max_lag_frames: Any, reach: Any) -> None:
-    check_traces(traces)
+    check_traces(traces, stretches=True)
     check_frames(max_lag_frames, name="max_lag_frames", least=1)
     if not (isinstance(reach, int | float) and 3 <= reach <= 8):
         msg = f"reach must be between 3 and 8 lattice constants, but it is {reach!r}"
