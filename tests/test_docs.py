@@ -110,8 +110,9 @@ def quoted() -> dict[str, list[str]]:
         "tracks_of_others.md": [", ".join(f"{hota[linker]:.3f}"[1:] for linker in linkers)],
         "faq.md": [f"−{abs(published['off_by']):.0%}".replace("%", " %")],
         "faint_movies.md": [
-            f"| 100 | {depth} | {mean} | {spread} | {covered} | {counting} |"
-            for depth, _, mean, spread, _, covered, counting, *_ in columns
+            f"| 100 | {depth} | {mean} | {spread} | {half} | {covered} | {counting} |"
+            for depth, worlds, mean, spread, half, covered, counting, *_ in columns
+            if worlds == "20"
         ],
         "reading_the_report.md": [
             re.search(r"others: (\d+ of \d+)", seeds).group(1),

@@ -1,6 +1,7 @@
 """Chains of the states of dopants, from signals in which no frame shows them."""
 
 import itertools
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -151,3 +152,13 @@ def test_bad_input_gets_one_sentence(world, values):
     nothing = again(world, np.full_like(values, np.nan))
     assert said(nothing, dopants).startswith("no site beside a dopant of movie 'm' is judged")
     assert said(traces, dopants, confidence=95).startswith("confidence must be between 0 and 1")
+
+
+def test_dopants_of_other_traces_and_movies_of_other_lattices_are_refused(world, values):
+    other = replace(world.traces, lattice_nm=0.36, movie="other")
+    with pytest.raises(ValueError, match=r"have lattice constants of 0\.3153 and 0\.3600 nm"):
+        sk.dopant_chains([world.traces, other], [world.dopants, world.dopants])
+    turned = world.traces.sites[["v", "u"]].to_numpy() + 7
+    foreign = replace(world.traces, sites=world.traces.sites.assign(u=turned[:, 0], v=turned[:, 1]))
+    with pytest.raises(ValueError, match="is not beside its sites in movie"):
+        sk.dopant_chains(foreign, world.dopants)

@@ -130,3 +130,40 @@ def test_bad_input_gets_one_sentence(movie, frames, traces):
     is_metal = (traces.sites["sublattice"] == "metal").to_numpy()
     without = sk.SiteTraces.of(traces.values[:, ~is_metal], traces.sites[~is_metal], movie="m")
     assert said(sk.dopants_of, without).startswith("the traces of movie 'm' hold no metal sites")
+
+
+def test_a_grain_boundary_is_refused_unless_the_largest_crystal_is_meant(
+    movie, frames, monkeypatch
+):
+    """Two grains, as the division of a broken frame gives them."""
+    before = FourierDetector.remainder
+
+    def broken(self, frame):
+        rest = before(self, frame)
+        if not rest.grains:
+            return rest
+        left = np.zeros(frame.shape, dtype=np.float32)
+        left[:, :80] = 1.0
+        grain = rest.grains[0]
+        return replace(rest, grains=[replace(grain, mask=left), replace(grain, mask=1 - left)])
+
+    monkeypatch.setattr(FourierDetector, "remainder", broken)
+    with pytest.raises(ValueError, match="shows a grain boundary: a second crystal has 60 %"):
+        sk.site_traces(movie, DETECTOR, frames=frames)
+    one = sk.site_traces(movie, DETECTOR, frames=frames, largest_grain=True)
+    values, sites = one.values[0].compute(), one.sites
+    inside = sites["x_nm"] / movie.pixel_size_nm < 78
+    assert np.isnan(values[sites["x_nm"] / movie.pixel_size_nm > 82]).all()
+    assert np.isfinite(values[inside]).mean() > 0.8
+
+
+def test_a_crystal_that_is_turned_is_of_another_grain(movie, frames):
+    from stemkin.kernels.crystal.lattice import honeycomb
+    from stemkin.sites.numbering import Numbering
+
+    first = honeycomb(10.0, metal=(64.0, 64.0))
+    numbering = Numbering.of([(0, first)], frames.set_index("frame"), (128, 128))
+    cells = np.array([[0, 0], [3, 1]])
+    assert (numbering.columns(0, cells, first, 0) >= 0).all()
+    turned = honeycomb(10.0, angle_deg=12.0, metal=(64.0, 64.0))
+    assert (numbering.columns(0, cells, turned, 0) == -1).all()

@@ -44,6 +44,9 @@ ENTRIES = (
 """(from, to, which of `QUANTITIES`, share of it)."""
 
 COLUMNS = ("site_0", "site_1", "site_2")
+LATTICES_ALIKE = 0.05
+"""Lattice constants whose logarithms differ by more are of different crystals."""
+
 STARTS = (1.5, 3.0, 6.0)
 """Depths that are tried where the traces state none."""
 
@@ -167,6 +170,7 @@ def _gathered(traces: Any, dopants: Any) -> list[_Seen]:
             )
             raise ValueError(msg)
         sites = _sites_beside(one, table)
+        _check_alike(one, movies[0])
         values = np.asarray(one.values[:, sites.ravel()].compute(), dtype=np.float64)
         signals = values.reshape(len(values), len(sites), 3)
         if not np.isfinite(signals).any():
@@ -177,6 +181,19 @@ def _gathered(traces: Any, dopants: Any) -> list[_Seen]:
         look = Emission(np.full((len(sites), 3), middle), 0.0, 0.0, float(max(sd, 1e-6)))
         seen.append(_Seen(one.movie, float(one.frame_time_s), signals, look))
     return seen
+
+
+def _check_alike(traces: SiteTraces, first: SiteTraces) -> None:
+    """Refuse to pool movies whose lattices are not alike."""
+    own, other = traces.lattice_nm, first.lattice_nm
+    if own is None or other is None or abs(np.log(own / other)) <= LATTICES_ALIKE:
+        return
+    msg = (
+        f"movies {first.movie!r} and {traces.movie!r} have lattice constants of {other:.4f} and "
+        f"{own:.4f} nm: their dopants are of different crystals, or a calibration is off; pool movies "
+        "of one lattice"
+    )
+    raise ValueError(msg)
 
 
 def _sites_beside(traces: SiteTraces, table: pd.DataFrame) -> np.ndarray:
@@ -199,6 +216,17 @@ def _sites_beside(traces: SiteTraces, table: pd.DataFrame) -> np.ndarray:
             f"{traces.n_sites} sites, numbered from 0; are these the dopants of another movie?"
         )
         raise ValueError(msg)
+    if {"u", "v"} <= set(table.columns):
+        steps = traces.cells[sites] - table[["u", "v"]].to_numpy(np.int64)[:, None]
+        near = np.abs(steps).max(axis=(1, 2)) <= 1
+        # on a periodic patch of a simulation some sites lie on its other side
+        if near.mean() < 0.5:
+            u, v = table[["u", "v"]].iloc[int(np.argmin(near))].tolist()
+            msg = (
+                f"the dopant at cell ({u}, {v}) is not beside its sites in movie {traces.movie!r}: these "
+                "are the dopants of other traces; pass both as dopants_of gave them"
+            )
+            raise ValueError(msg)
     return sites
 
 
