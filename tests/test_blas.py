@@ -225,8 +225,8 @@ told("hidden", sk.hidden_transitions(tracks).probabilities)
 """
 
 
-@pytest.mark.equality
 def test_movies_models_tracks_and_rates_have_the_same_bits_with_one_and_with_four_threads():
+    """With both itself, and therefore not called again by CI for each number of threads."""
     programs = [
         subprocess.Popen(
             [sys.executable, "-c", WHOLE_CHAIN],
