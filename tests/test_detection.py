@@ -116,7 +116,7 @@ def test_a_detector_that_returns_something_else_is_told_so():
 
 
 @given(chunks=time_chunkings(n_frames=N_FRAMES))
-@settings(max_examples=12)
+@settings(max_examples=6)
 def test_rows_do_not_depend_on_how_the_movie_is_cut(movie, frames, whole, crystal, chunks):
     found, start = [], 0
     for length in chunks:

@@ -120,7 +120,7 @@ def test_a_displacement_belongs_to_a_class_that_lasted():
 
 
 @pytest.mark.equality
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**20))
 def test_numbers_are_the_same_bits_for_every_partitioning(n, seed):
     rows = random_walks(missing=0.2, movies=("a", "b"))

@@ -399,7 +399,7 @@ def test_tables_are_the_same_for_another_partitioning():
         pd.testing.assert_frame_equal(found, whole, check_exact=True)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(
     edges=st.lists(st.integers(1, 29), max_size=6, unique=True),
     size=st.sampled_from([50, 300, 10**6]),

@@ -120,7 +120,7 @@ def whole(model, paper_frames, survey):
     return model.describe(paper_frames, survey.records, first_frame=0)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(chunks=time_chunkings(n_frames=12))
 def test_names_do_not_depend_on_the_chunking(model, paper_frames, survey, whole, chunks):
     starts = np.cumsum([0, *chunks])

@@ -346,7 +346,7 @@ def in_blocks(rows, cuts):
 
 
 @given(movies_and_cuts(), st.integers(0, 3), st.sampled_from(["likelihood", "distance"]))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 def test_tracks_do_not_depend_on_how_the_rows_are_cut(drawn, max_gap_frames, cost):
     rows, frames, cuts = drawn
     known = experiment(frames, movies=["a", "b", "c", "m"])
@@ -385,7 +385,7 @@ def test_in_a_crowd_neither_cuts_nor_windows_change_a_track(seed, monkeypatch):
         assert_same_rows(link(in_blocks(rows, cuts), **options).compute(), whole)
 
 
-@pytest.mark.parametrize(("seed", "max_gap_frames"), [(0, 1), (1, 2), (2, 5)])
+@pytest.mark.parametrize(("seed", "max_gap_frames"), [(0, 1), (2, 5)])
 @pytest.mark.parametrize("most_ends", [10**6, 50])
 def test_gaps_are_closed_alike_in_windows_of_any_size(seed, max_gap_frames, most_ends, monkeypatch):
     """Crowded enough that ends and starts hang together across windows; with `most_ends` 50, a
@@ -473,7 +473,7 @@ def test_steps_are_counted_by_hand():
 
 
 @given(movies_and_cuts(), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 def test_tracks_do_not_depend_on_the_order_of_the_rows(drawn, random):
     rows, frames, _ = drawn
     known = experiment(frames, movies=["a", "b", "c", "m"])

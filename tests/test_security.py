@@ -4,6 +4,7 @@ report."""
 import ast
 import json
 import pickle
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -93,36 +94,47 @@ def test_a_pickle_in_the_place_of_a_movie_is_refused_unread(name):
         sk.open_movie(name, **CALIBRATION).reader.read(0, 1)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../../outside",
-        "/etc/outside",
-        "..",
-        "a/../../b",
-        "C:\\outside",
-        f"{SCRIPT}",
-        "x" * 3000,
-        "\x00\n",
-    ],
-)
-def test_a_hostile_name_stays_in_the_results_folder_and_is_text_in_the_report(tmp_path, name):
-    movie = simulate_movie("paper", n_frames=4, shape=(96, 96), seed=1, name=name)
+HOSTILE_NAMES = [
+    "../../outside",
+    "/etc/outside",
+    "..",
+    "a/../../b",
+    "C:\\outside",
+    f"{SCRIPT}",
+    "x" * 3000,
+    "\x00\n",
+]
+
+
+def test_hostile_names_stay_in_the_results_folder_and_are_text_in_the_report(tmp_path):
+    """Movies of one archive: each has its own folder, and a place in the page."""
     from stemkin.pipeline import Inputs, run
 
+    movies = [
+        simulate_movie("paper", n_frames=3, shape=(96, 96), seed=1, name=name)
+        for name in HOSTILE_NAMES
+    ]
     config = RunConfig().with_values(
         calibration=CALIBRATION,
         learn={"n_frames": 2},
-        kinetics={"null_controls": False, "self_check_runs": 0},
+        kinetics={
+            "null_controls": False,
+            "self_check_runs": 0,
+            "correct_names": False,
+            "diffusion_methods": ["cve"],
+        },
     )
     before = set(tmp_path.rglob("*"))
+    results = tmp_path / "deep" / "results"
     with connect("threads", workers=1):
-        run(Inputs([name], [movie], []), tmp_path / "deep" / "results", config=config)
+        assert run(Inputs(["some"], movies, []), results, config=config).exit_code == 0
     made = set(tmp_path.rglob("*")) - before
     assert all((tmp_path / "deep") in (p, *p.parents) for p in made)
     assert not [p for p in (tmp_path / "deep").iterdir() if p.name != "results"]
-    report = (tmp_path / "deep" / "results" / "report.html").read_text()
+    assert len(list((results / "detections").iterdir())) == len(HOSTILE_NAMES)
+    report = (results / "report.html").read_text()
     assert SCRIPT not in report
+    assert escape(SCRIPT) in report
     assert 'src="http' not in report
 
 

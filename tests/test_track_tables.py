@@ -85,7 +85,7 @@ def test_an_exposure_blurs_steps_as_theory_says(exposure, motion):
 def test_classes_change_as_their_rates_say_also_within_a_frame_time():
     Q = ((0, 0.3, 0.02), (0.5, 0, 0.1), (0.05, 0.05, 0))
     world = TrackWorld(densities_per_nm2=(0.2, 0.2, 0.2), rates_per_s=Q, sigma_nm=0.01)
-    tracks = simulate_tracks(world, MOVIES, n_replicas=3, seed=4)
+    tracks = simulate_tracks(world, MOVIES, n_replicas=1, seed=4)
     found = sk.transitions(tracks.rows, experiment=tracks.experiment)
     counts = found.counts.to_numpy()
     P = world.probabilities(2.0)
