@@ -50,62 +50,6 @@ def test_two_runs_cannot_share_a_folder(tmp_path):
         pass
 
 
-def test_a_lock_whose_process_is_gone_is_taken_over(tmp_path, caplog):
-    import socket
-
-    store = Store.at(tmp_path)
-    (tmp_path / ".lock").write_text(f"process 999999999 started 1 on {socket.gethostname()}")
-    with locked(store):
-        assert "taking it over" in caplog.text
-    assert not (tmp_path / ".lock").exists()
-
-
-@pytest.mark.parametrize("started_before_s", [1_000_000, 60, 3])
-def test_a_lock_whose_process_number_was_given_to_another_process_is_taken_over(
-    tmp_path, caplog, started_before_s
-):
-    """The system counts processes anew after a restart, so the number in a lock may live again."""
-    import os
-    import socket
-
-    import psutil
-
-    living = psutil.Process(os.getppid())
-    started = living.create_time() - started_before_s
-    holder = f"process {living.pid} started {started:.0f} on {socket.gethostname()}"
-    (tmp_path / ".lock").write_text(holder)
-    with locked(Store.at(tmp_path)):
-        assert "taking it over" in caplog.text
-        assert (tmp_path / ".lock").read_text() != holder
-    assert not (tmp_path / ".lock").exists()
-
-
-def test_a_lock_of_a_process_that_still_runs_is_respected(tmp_path):
-    import os
-    import socket
-
-    import psutil
-
-    living = psutil.Process(os.getppid())
-    holder = f"process {living.pid} started {living.create_time():.0f} on {socket.gethostname()}"
-    (tmp_path / ".lock").write_text(holder)
-    with (
-        pytest.raises(FolderError, match=f"another run .{holder}.; wait for it"),
-        locked(Store.at(tmp_path)),
-    ):
-        pass
-    assert (tmp_path / ".lock").read_text() == holder
-
-
-def test_a_lock_of_another_host_is_respected(tmp_path):
-    (tmp_path / ".lock").write_text("process 1 started 1 on elsewhere")
-    with (
-        pytest.raises(FolderError, match="process 1 started 1 on elsewhere"),
-        locked(Store.at(tmp_path)),
-    ):
-        pass
-
-
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderError, match="cannot be written"), locked(Store.at(tmp_path / "file")):
@@ -159,22 +103,6 @@ def test_a_run_that_goes_on_keeps_the_size_of_its_blocks(tmp_path, mib, kept):
     assert start(store).content["blocks"]["mib"] == kept
 
 
-def test_an_object_store_is_locked_too_and_a_stale_lock_is_taken_over(request):
-    import socket
-
-    store = Store.at(f"memory://{request.node.name}")
-    with (
-        locked(store),
-        pytest.raises(FolderError, match=r"being written by another run .* remove memory://"),
-        locked(store),
-    ):
-        pass
-    assert not store.exists(".lock")
-    store.write_bytes(f"process 999999999 started 1 on {socket.gethostname()}".encode(), ".lock")
-    with locked(store):
-        assert b"999999999" not in store.read_bytes(".lock")
-
-
 def test_a_lock_that_this_process_could_not_remove_is_taken_over(tmp_path, monkeypatch, caplog):
     store = Store.at(tmp_path)
     with monkeypatch.context() as patch:
@@ -192,26 +120,6 @@ def test_a_lock_that_this_process_could_not_remove_is_taken_over(tmp_path, monke
         pass
     assert "taking it over" in caplog.text
     assert not (tmp_path / ".lock").exists()
-
-
-def test_one_of_many_runs_that_start_at_once_takes_a_stale_lock(tmp_path):
-    import socket
-    import subprocess
-    import sys
-
-    (tmp_path / ".lock").write_text(f"process 999999999 started 1 on {socket.gethostname()}")
-    code = (
-        "import sys, time; from stemkin.results.lock import locked; from "
-        "stemkin.results.store import FolderError, Store\n"
-        f"try:\n    with locked(Store.at({str(tmp_path)!r})): print('mine', flush=True); "
-        "time.sleep(3)\n"
-        "except FolderError: pass"
-    )
-    runs = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    assert "".join(run.communicate()[0] for run in runs).split() == ["mine"]
 
 
 def test_fresh_removes_the_journal_last(tmp_path, monkeypatch):

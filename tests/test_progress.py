@@ -2,10 +2,10 @@
 
 import json
 import os
-import socket
+import time
+from dataclasses import replace
 
 import numpy as np
-import psutil
 import pytest
 
 import stemkin as sk
@@ -14,7 +14,7 @@ from stemkin.errors import INCOMPLETE
 from stemkin.pipeline.watching import NotedWatch
 from stemkin.progress import Lines, Unwatched
 from stemkin.results.journal import Journal
-from stemkin.results.lock import locked
+from stemkin.results.lock import LEASE_S, locked, this_process
 from stemkin.results.status import status_of
 from stemkin.results.store import FolderError, Store
 
@@ -134,16 +134,19 @@ def test_a_run_that_was_killed_is_stopped_and_not_running(tmp_path):
     journal.content["stages"]["detect"] = {"status": "running", "seconds": None}
     journal.content["progress"] = {"stage": "detect", "done": 1, "total": 2}
     journal.save()
-    (tmp_path / ".lock").write_text(f"process 999999999 started 1 on {socket.gethostname()}")
+    own = replace(this_process(), at=time.time())
+    (tmp_path / ".lock").write_bytes(replace(own, process=999_999_999).content())
     status = status_of(store)
     assert (status.state, status.writer, dict(status.progress)) == ("stopped", "", {})
     assert status.stages[0]["status"] == "stopped"
     # of another machine nobody can know: what it says stands
-    (tmp_path / ".lock").write_text("process 7 started 1 on another-host")
+    elsewhere = replace(own, host="another-host", kernel="another")
+    (tmp_path / ".lock").write_bytes(elsewhere.content())
     assert status_of(store).state == "running"
-    born = psutil.Process().create_time()
-    (tmp_path / ".lock").write_text(f"process {os.getpid()} started {born:.0f} on {socket.gethostname()}")  # fmt: skip
-    assert status_of(store).state == "running"
+    assert "another-host, last heard of just now" in status_of(store).describe()
+    # but not for longer than its lease
+    (tmp_path / ".lock").write_bytes(replace(elsewhere, at=own.at - 2 * LEASE_S).content())
+    assert status_of(store).state == "stopped"
 
 
 @pytest.mark.parametrize("damage", ["[]", '{"stages": 3}', "{", '{"config": {}, "movies": 4}'])

@@ -16,6 +16,7 @@ from typing import Any
 
 from stemkin import __version__
 from stemkin.errors import UnwritableError
+from stemkin.results.lock import check_held
 from stemkin.results.store import RUN_FILE, FolderError, Store
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,14 @@ class Journal:
         return cls(store, content)
 
     def save(self) -> None:
-        """Write ``run.json``."""
+        """Write ``run.json``.
+
+        Raises
+        ------
+        StoppedError
+            If another run has taken over the folder meanwhile.
+        """
+        check_held(self.store)
         self.store.write_json(self.content, RUN_FILE)
 
     def warn(self, sentence: str) -> None:
