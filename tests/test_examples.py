@@ -198,3 +198,11 @@ def test_a_plan_weighs_dim_frames_against_few(run_here):
     d_primes, found = [float(row[1]) for row in rows], [float(row[2]) for row in rows]
     assert d_primes == sorted(d_primes, reverse=True)
     assert found[0] > 95 > found[-1]
+
+
+def test_a_starved_movie_gives_hops_that_no_frame_shows(run_here):
+    printed = run_here("08_starved_movie.py")
+    D, low, high = (float(n) for n in re.findall(r"\d\.\d\de[-+]\d\d", printed)[:3])
+    true = float(printed.split("true D = ")[1].split()[0])
+    assert low < D < high
+    assert low < true < high

@@ -201,3 +201,19 @@ def test_the_answer_leads_that_can_be_trusted_at_the_dose(depth, correlated, lea
     classes = pd.DataFrame({"class_id": [0, 1], "name": ["Mo_W", "V_S"]})
     row = both_answers(diffusion, hops, classes, "WS2").iloc[0]
     assert (row["tracked"], row["leads"], row["verdict"]) == (1e-3, leads, verdict)
+
+
+def test_a_starved_movie_is_made_at_any_share_of_its_dose(tmp_path):
+    from typer.testing import CliRunner
+
+    from stemkin.cli import app
+
+    asked = ["simulate", "starved", "-o", str(tmp_path), "--frames", "1", "--size", "64", "--dose"]
+    made = CliRunner().invoke(app, [*asked, "0.25"])
+    assert made.exit_code == 0, made.output
+    movie = sk.open_movie(tmp_path / "starved-0.zarr")
+    usual = simulate_movie("paper").dose_rate_e_per_nm2_s
+    assert movie.dose_rate_e_per_nm2_s == pytest.approx(usual / 64)
+    refused = CliRunner().invoke(app, [*asked, "0.25", "--world", "3"])
+    assert refused.exit_code == 2
+    assert "a world draws its own" in refused.output
