@@ -5,6 +5,7 @@ import json
 import struct
 
 import h5py
+import numcodecs
 import numpy as np
 import tifffile
 import zarr
@@ -76,6 +77,46 @@ def write_hdf5(path, frames):
 def write_hdf5_contiguous(path, frames):
     with h5py.File(path, "w") as file:
         file["movie"] = frames.astype(frames.dtype.newbyteorder(">"))
+
+
+def write_hdf5_shuffled(path, frames):
+    with h5py.File(path, "w") as file:
+        chunks = (1, *(max(1, n // 2) for n in frames.shape[1:]))
+        file.create_dataset("movie", data=frames, chunks=chunks, compression="gzip", shuffle=True)
+
+
+def write_hdf5_virtual(path, frames):
+    """A virtual dataset of another one in the same file."""
+    layout = h5py.VirtualLayout(frames.shape, frames.dtype)
+    layout[:] = h5py.VirtualSource(".", "parts/frames", frames.shape)
+    with h5py.File(path, "w") as file:
+        file["parts/frames"] = frames
+        file.create_virtual_dataset("movie", layout)
+
+
+def write_npy_missing(path, frames):
+    """Frames with dead pixels."""
+    frames = frames.astype("f4")
+    frames[:, 1::5, ::7] = np.nan
+    np.save(path, frames)
+
+
+def write_zarr2_zlib(path, frames):
+    how = {"chunks": (1, *frames.shape[1:]), "zarr_format": 2, "compressors": numcodecs.Zlib()}
+    zarr.create_array(path, shape=frames.shape, dtype=frames.dtype, **how)[:] = frames
+
+
+def write_zarr3_gzip(path, frames):
+    """Chunks of half a frame, in shards."""
+    height, width = frames.shape[1:]
+    how = {"chunks": (1, height // 2, width), "shards": (1, height, width)}
+    how["compressors"] = zarr.codecs.GzipCodec()
+    zarr.create_array(path, shape=frames.shape, dtype=frames.dtype, **how)[:] = frames
+
+
+def write_zarr_zipped(path, frames):
+    with zarr.storage.ZipStore(str(path), mode="w") as store:
+        zarr.create_array(store, data=frames, chunks=(1, *frames.shape[1:]))
 
 
 def write_hspy(path, frames):

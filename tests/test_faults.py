@@ -339,13 +339,11 @@ def test_a_cluster_over_tls_serves_who_has_its_certificate_and_nobody_else(tmp_p
     tls = ["--tls-ca-file", str(ours), "--tls-cert", str(ours), "--tls-key", str(key)]
     with real_cluster_over(tmp_path, tls) as address:
         assert address.startswith("tls://")
-        good = Security(
-            tls_ca_file=str(ours),
-            tls_client_cert=str(ours),
-            tls_client_key=str(key),
-            require_encryption=True,
-        )
-        with connect(address, security=good) as client:
+        folder = tmp_path / "certificates"
+        folder.mkdir()
+        for source, name in ((ours, "ca.pem"), (ours, "cert.pem"), (key, "key.pem")):
+            (folder / name).write_bytes(source.read_bytes())
+        with connect(address, security=folder) as client:
             client.wait_for_workers(1, timeout=20)
             assert sorted(o.result for o in stream(square, range(5))) == [0, 1, 4, 9, 16]
         bad = Security(

@@ -269,3 +269,18 @@ def test_a_real_worker_without_stemkin_is_named_at_the_start(tmp_path, monkeypat
 def test_an_unencrypted_scheduler_elsewhere_draws_a_warning(caplog, address, warned):
     clients.warn_if_open(address)
     assert ("not encrypted" in caplog.text) == warned
+
+
+def test_a_folder_of_certificates_is_all_that_tls_takes(tmp_path):
+    for name in clients.CERTIFICATES[:2]:
+        (tmp_path / name).write_text("")
+    with (
+        pytest.raises(FileNotFoundError, match=r"key.pem; a folder for TLS holds ca.pem, cert.pem"),
+        connect("tls://127.0.0.1:1", security=tmp_path),
+    ):
+        pass
+    (tmp_path / "key.pem").write_text("")
+    made = clients._security(str(tmp_path))
+    assert made.require_encryption
+    assert made.tls_ca_file == str(tmp_path / "ca.pem")
+    assert clients._security(made) is made

@@ -266,3 +266,49 @@ def test_the_recipe_for_slurm_is_a_cluster_file_that_makes_a_job_script():
         script = cluster.job_script()
     assert "#SBATCH -p standard" in script
     assert "--nworkers 16" in script
+
+
+def test_a_table_of_a_stranger_that_brings_pickled_types_runs_no_code(tmp_path):
+    """Arrow once rebuilt types of extensions from pickles in a file's schema (CVE-2023-47248)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from stemkin.results.store import Store
+
+    field = pa.field("y", pa.float32()).with_metadata(
+        {
+            b"ARROW:extension:name": b"arrow.py_extension_type",
+            b"ARROW:extension:metadata": pickle.dumps(Bomb()),
+        }
+    )
+    table = pa.table([pa.array([1.0], pa.float32())], schema=pa.schema([field]))
+    assert b"py_extension_type" in table.schema.field("y").metadata[b"ARROW:extension:name"]
+    pq.write_table(table, tmp_path / "classes.parquet")
+    assert Store.at(tmp_path).read_table("classes.parquet")["y"].tolist() == [1.0]
+
+
+def test_a_results_folder_of_a_stranger_is_only_read(tmp_path):
+    from stemkin.results.reading import read_table
+    from stemkin.results.status import status_of
+    from stemkin.results.store import Store
+
+    content = {
+        "config": {"detect": "__import__('os').system('touch exploded')"},
+        "movies": [{"movie": SCRIPT, "status": "failed", "source": "/etc/passwd", "reason": "x"}],
+        "stages": {},
+        "blocks": {"failed": []},
+        "inputs": ["; touch exploded"],
+        "command": "$(touch exploded)",
+    }
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    for name in ("classes.parquet", "model.pkl", "log.jsonl"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_bytes(pickle.dumps(Bomb()))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert "/etc/passwd: x" in status_of(Store.at(tmp_path)).describe()
+    with pytest.raises((ValueError, OSError)):
+        read_table(tmp_path, "classes")
+    with pytest.raises((ValueError, OSError)):
+        Model.load(tmp_path / "model")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

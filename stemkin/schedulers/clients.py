@@ -24,6 +24,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 LOCAL = ("processes", "threads", "synchronous")
 START_TIMEOUT_S = 20.0
+CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
+"""What a folder for TLS holds: the authority's certificate, one's own, and its key."""
 LEAST_TCP_TIMEOUT_S = 11
 """`distributed` asserts so much in each connection (``set_tcp_timeout``), which then fails without
 a word."""
@@ -63,7 +66,8 @@ def connect(
         Number of threads, processes or jobs to start; by default one per core (per GPU, per the
         cluster file). Not for schedulers that run already: their workers are theirs.
     security
-        `distributed.Security` for ``tls://`` addresses.
+        For ``tls://`` addresses: a folder with ``ca.pem``, ``cert.pem`` and ``key.pem``, or a
+        `distributed.Security`. Peers without a certificate of that authority are refused.
 
     Raises
     ------
@@ -77,6 +81,7 @@ def connect(
     if workers is not None and workers < 1:
         msg = f"workers must be at least 1, but is {workers}"
         raise ValueError(msg)
+    security = _security(security)
     with ExitStack() as stack:
         if where in ("threads", "synchronous"):
             import dask
@@ -118,6 +123,32 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
         "a scheduler file (.json) or a cluster file (.toml)"
     )
     raise ValueError(msg)
+
+
+def _security(given: Any) -> Any:
+    """Return what encrypts connections, read from a folder of certificates if it is one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder lacks one of `CERTIFICATES`.
+    """
+    if not isinstance(given, (str, PathLike)):
+        return given
+    from distributed import Security
+
+    files = [Path(given) / name for name in CERTIFICATES]
+    for file in files:
+        if not file.is_file():
+            msg = f"there is no file {file}; a folder for TLS holds {', '.join(CERTIFICATES)}"
+            raise FileNotFoundError(msg)
+    authority, certificate, key = map(str, files)
+    return Security(
+        require_encryption=True,
+        tls_ca_file=authority,
+        tls_client_cert=certificate,
+        tls_client_key=key,
+    )
 
 
 def check_tcp_timeout() -> None:
