@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -51,11 +52,13 @@ def first_row(rows: pd.DataFrame | None, **values: Any) -> pd.Series | None:
     """Return the first of `rows` with these values, None where there is none."""
     if rows is None:
         return None
+    same = np.ones(len(rows), dtype=bool)
     for column, value in values.items():
-        rows = rows[rows[column] == value]
-    if rows.empty:
+        same &= rows[column].to_numpy() == value
+    found = np.flatnonzero(same)
+    if not len(found):
         return None
-    return rows.iloc[0]
+    return rows.iloc[int(found[0])]
 
 
 def interval_row(
