@@ -31,12 +31,17 @@ RUN_BLOCKS = r"<!-- runs -->\n```python\n(.*?)```"
 
 
 @cache
-def generator():
-    """Return docs/generate.py as a module."""
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+def script(name):
+    """Return a script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def generator():
+    """Return docs/generate.py as a module."""
+    return script("generate")
 
 
 def without_code(text: str) -> str:
@@ -226,3 +231,23 @@ def test_the_site_lists_every_page_once():
         for value in entry.values():
             listed += [value] if isinstance(value, str) else [next(iter(p.values())) for p in value]
     assert sorted(listed) == sorted(PAGES)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (DOCS / "tutorials").glob("*.py")])
+def test_a_tutorial_has_its_page_with_its_code_and_its_figures(name):
+    tutorials = script("tutorials")
+    page = PAGES[f"tutorial_{name}.md"]
+    for prose, code in tutorials.cells(tutorials.SCRIPTS[name].read_text(encoding="utf-8")):
+        assert prose in page
+        assert not code or f"```python\n{code}\n```" in page
+    for figure in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page):
+        assert (DOCS / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_quick_tutorial_prints_what_its_page_says(tmp_path):
+    tutorials = script("tutorials")
+    for name in tutorials.QUICK:
+        assert tutorials.page(name, tmp_path) == PAGES[f"tutorial_{name}.md"]
+        assert {path.name for path in tmp_path.iterdir()} == {
+            path.name for path in DOCS.glob(f"tutorial_{name}_*.png")
+        }
