@@ -69,6 +69,16 @@ def test_the_first_movie_ends_in_rates_diffusion_and_a_figure(run_here, tmp_path
     assert (tmp_path / "first_movie.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_paper_is_gone_through_step_by_step(run_here, tmp_path):
+    printed = run_here(
+        "paper.py", "--frames", "8", "--edge", "128", "--out", str(tmp_path / "paper")
+    )
+    assert printed.count("published:") == printed.count("stemkin:") == printed.count("why:") >= 4
+    assert re.search(r"stemkin: +\d+ to \d+ in a frame", printed)
+    drawn = {path.name for path in (tmp_path / "paper").glob("*.png")}
+    assert {"2_frame.png", "3_populations.png", "3_broom.png"} <= drawn
+
+
 def test_the_first_movie_opens_a_file_too(tmp_path):
     import tifffile
 
