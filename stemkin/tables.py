@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -605,6 +606,12 @@ def dtypes(name: str, *, n_descriptors: int = 0) -> dict[str, str]:
 
 def empty(name: str, *, n_descriptors: int = 0) -> pd.DataFrame:
     """Return the table `name` without rows: every column is there, with its dtype."""
+    return _without_rows(name, n_descriptors).copy()
+
+
+@cache
+def _without_rows(name: str, n_descriptors: int) -> pd.DataFrame:
+    """Return a table without rows, which is made once: a run asks for some thirty of them."""
     return pd.DataFrame(
         {c: pd.Series([], dtype=t) for c, t in dtypes(name, n_descriptors=n_descriptors).items()}
     )

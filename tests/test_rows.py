@@ -71,3 +71,12 @@ def test_files_cut_in_time_are_partitions_of_whole_tracks(tmp_path):
     assert sum(part["particle"].nunique() for part in parts) == 12
     together = pd.concat(parts).sort_values(["frame", "particle"], ignore_index=True)
     pd.testing.assert_frame_equal(together.astype(rows.dtypes), rows)
+
+
+def test_what_is_put_into_a_table_without_rows_is_not_in_the_next():
+    first = tables.empty("tracks", n_descriptors=2)
+    first["new"] = 1.0
+    first.columns = ["film", *first.columns[1:]]
+    second = tables.empty("tracks", n_descriptors=2)
+    assert second.dtypes.astype(str).to_dict() == tables.dtypes("tracks", n_descriptors=2)
+    assert len(second) == 0
