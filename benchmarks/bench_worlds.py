@@ -9,7 +9,8 @@ vacancies of the chalcogen columns and of everything that was found:
   knows everything, ``of_reachable`` over that of one who does not know the haze,
 - ``recall`` of isolated vacancies and of ``all``; ``possible``: of the one who does not
   know the haze,
-- ``false``: false positives per frame over what was asked for (1),
+- ``false``: false positives per frame over what was asked for: 1, times the share of the frame
+  that is judged. In some 40 frames chance alone moves it by 0.17,
 - ``names``: share of what was found rightly whose name is right,
 - ``pull``: root mean square of (found - true) / stated error, per axis.
 
@@ -43,8 +44,9 @@ from stemkin.simulation.haze import adsorbates_in
 from stemkin.simulation.limits import detectability_in_haze, limits_table
 from stemkin.simulation.truth import Truth
 
-EDGE_NM, NEAR_NM = 0.3, 0.1
-"""Nothing closer to the edge is judged; a detection further from a defect is not of it."""
+EDGE_NM, NEAR_NM, BESIDE_NM = 0.3, 0.1, 0.25
+"""Nothing closer to the edge is judged; a detection further from a defect is not of it; one that is
+closer than the last to a defect is not a false one."""
 
 NUMBERS = (
     "d_prime", "of_ideal", "of_reachable", "recall", "possible", "all", "false", "names", "pull"
@@ -97,6 +99,7 @@ def judged_world(world: int, n_frames: int, edge: int, cache: Path | None) -> di
     ]
     lone, clean = (np.concatenate([pair[i] for pair in signals]) for i in (0, 1))
     n = pd.DataFrame(counts).sum()
+    shares = [judged_share(truth, frame) for frame in np.flatnonzero(good).tolist()]
     spread = (np.percentile(clean, 84) - np.percentile(clean, 16)) / 2 if len(clean) else np.nan
     d_prime = np.nan
     if len(lone):
@@ -113,7 +116,7 @@ def judged_world(world: int, n_frames: int, edge: int, cache: Path | None) -> di
         "recall": n["lone_hit"] / max(n["lone"], 1),
         "possible": best_recall(reachable, n_sites=max(n_sites, 1)),
         "all": n["hit"] / max(n["vacancies"], 1),
-        "false": n["false"] / max(good.sum(), 1),
+        "false": n["false"] / max(sum(shares), 1e-9),
         "names": n["named"] / max(n["nameable"], 1),
         "pull": np.sqrt(n["pull2"] / max(n["placed"], 1)),
         "n_lone": n["lone"],
@@ -137,6 +140,20 @@ def _judged(truth: Truth, frame: int, points: np.ndarray) -> np.ndarray:
     return inner
 
 
+def judged_share(truth: Truth, frame: int) -> float:
+    """Return the share of a frame in which a detection would count as a false one."""
+    height, width = truth.shape
+    step = 0.1 / truth.pixel_size_nm
+    grid = np.mgrid[0:height:step, 0:width:step].reshape(2, -1).T
+    partners = truth.partners_between(frame, frame + 1)[["y", "x"]].to_numpy()
+    place = truth.defects_between(frame, frame + 1)[["y", "x"]].to_numpy()
+    free = _judged(truth, frame, grid)
+    known = np.concatenate([place, partners])
+    if len(known):
+        free &= cKDTree(known).query(grid)[0] > BESIDE_NM / truth.pixel_size_nm
+    return float(free.mean())
+
+
 def _counted(
     truth: Truth, found: pd.DataFrame, frame: int, vacancy: str, names: dict[int, str]
 ) -> dict[str, float]:
@@ -157,7 +174,7 @@ def _counted(
     known = np.concatenate([place, partners])
     beside = np.zeros(len(rest), bool)
     if len(rest) and len(known):
-        beside = cKDTree(known).query(rest)[0] < 0.25 / truth.pixel_size_nm
+        beside = cKDTree(known).query(rest)[0] < BESIDE_NM / truth.pixel_size_nm
     false = int((_judged(truth, frame, rest) & ~beside).sum())
     kept = judged[i]
     miss = (at[j] - place[i])[kept]

@@ -101,6 +101,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "disordered": "float32",
         "vacuum": "float32",
         "lattice_px": "float64",
+        "expected_false": "float32",
     },
     "classes": {
         "class_id": "int16",
@@ -499,6 +500,7 @@ UNKNOWN: Mapping[str, Any] = {
     "recommended": True,
     "stretch": 0,
     "lattice_px": np.nan,
+    "expected_false": np.nan,
     "exposure_fraction": np.nan,
     "blocked": 0.0,
     "unit": "",

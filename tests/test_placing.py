@@ -45,7 +45,7 @@ def found_in(snr):
     return defects.on_lattices(
         snr,
         [(LATTICE, None)],
-        false_positives=0.1,
+        false_positives=1.0,
         relaxation=0.0,
         filter_sd_px=SD,
         heights=HEIGHTS,

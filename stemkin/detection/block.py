@@ -127,6 +127,7 @@ def detect_block(
         np.bincount(records["frame"] - first_frame, minlength=len(frames)),
         status=status[n_before:],
         lattice_px=spacing[n_before:],
+        expected_false=_expected_false(survey, good, len(both))[n_before:],
         maps=maps,
         steps=_steps(survey, good, status, when, reference)[n_before:],
     )
@@ -190,6 +191,7 @@ def _frame_rows(
     *,
     status: np.ndarray,
     lattice_px: np.ndarray,
+    expected_false: np.ndarray,
     maps: list[order.OrderMap | None],
     steps: list[shifts.Step],
 ) -> pd.DataFrame:
@@ -207,6 +209,7 @@ def _frame_rows(
         "n_detections": n_detections.astype(np.int32),
         "status": pd.Series(status, dtype="str"),
         "lattice_px": lattice_px,
+        "expected_false": expected_false,
         **dict(zip(AREAS, areas.T, strict=True)),
         "step_y": [step.y for step in steps],
         "step_x": [step.x for step in steps],
@@ -227,7 +230,9 @@ def _survey(
         return survey
     records = np.asarray(detector(frames, first_frame=0))
     behind = FourierDetector(reference=reference).survey(frames, first_frame=0)
-    return Survey(records, behind.lattices, behind.residuals, behind.extra)
+    # what another detector would have found is no control of this one
+    extra = {name: value for name, value in behind.extra.items() if name != "expected_false"}
+    return Survey(records, behind.lattices, behind.residuals, extra)
 
 
 def _located(survey: Survey, spacing_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -276,6 +281,13 @@ def _spacings(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:
         if lattice is not None:
             spacing[i] = lattice.spacing_px
     return spacing
+
+
+def _expected_false(survey: Survey, good: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return how many detections of each frame noise alone explains, NaN where nobody says."""
+    expected = np.full(n_frames, np.nan, dtype=np.float32)
+    expected[good] = survey.extra.get("expected_false", np.nan)
+    return expected
 
 
 def _last_good(previous: np.ndarray, reference: Reference | None) -> tuple[np.ndarray, int]:

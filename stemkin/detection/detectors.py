@@ -95,6 +95,10 @@ class FourierDetector:
     scatter
         How defects lie about their sites in this movie, learned like the observer, in place of what
         each frame tells with `off_site`. None for nothing learned.
+    tails
+        By how much larger seldom signals of clean metal and chalcogen sites are in this movie than
+        those of normal noise, learned where the observer does not know: thresholds are so much
+        higher.
     """
 
     false_positives_per_frame: float = 1.0
@@ -106,6 +110,7 @@ class FourierDetector:
     observer: Observer | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False, compare=False)
     scatter: site_scatter.SiteScatter | None = None
+    tails: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -137,13 +142,14 @@ class FourierDetector:
         keep_freed_memory()
         records, kept = [np.empty(0, tables.LOCATED)], ByProducts(frames.shape)
         for i, frame in enumerate(frames):
-            rest, seen = self.remainder(frame), None
+            rest, seen, expected = self.remainder(frame), None, np.nan
             if rest.status == tables.OK:
                 judged = self.judged_sites(rest)
-                records.append(self._records(rest, first_frame + i, judged))
+                rows, expected = self._records(rest, first_frame + i, judged)
+                records.append(rows)
                 if with_sites:
                     seen = seen_sites(rest, judged)
-            kept.keep(rest, seen)
+            kept.keep(rest, seen, expected_false=expected)
         return kept.survey(np.concatenate(records), first_frame=first_frame)
 
     def judged_sites(self, rest: residual.Remainder) -> list[Sites]:
@@ -195,17 +201,22 @@ class FourierDetector:
             np.median([rest.filter_sd_px / lattice.spacing_px for rest, lattice, _ in pieces])
         )
         learned = observer_learning.learned_observer(patches, sd)
-        if learned is None:
-            return replace(self, observer=None)._scattered(pieces)
         seen, unseen = _clean_signals(pieces, learned)
+        plain_tails = observer_learning.tails_of(unseen, len(pieces))
+        plain = replace(self, observer=None, tails=tuple(plain_tails.tolist()))
+        if learned is None:
+            return plain._scattered(pieces)
         # where nothing was learned the signals are those of the matched filter, and stay
-        tails = np.where(np.isnan(learned.depths), 1.0, observer_learning.tails_of(seen))
+        is_known = ~np.isnan(learned.depths)
+        tails = np.where(is_known, observer_learning.tails_of(seen, len(pieces)), 1.0)
         seen = [own / tail for own, tail in zip(seen, tails, strict=True)]
         # at a low dose a wrong look may have been learned: the movie's own sites tell
         told = observer_learning.evidence_of(seen)
         if told < observer_learning.LEAST_TOLD * observer_learning.evidence_of(unseen):
-            return replace(self, observer=None)._scattered(pieces)
-        return replace(self, observer=replace(learned, tails=tails))._scattered(pieces)
+            return plain._scattered(pieces)
+        left = np.where(is_known, 1.0, plain_tails)
+        knowing = replace(self, observer=replace(learned, tails=tails), tails=tuple(left.tolist()))
+        return knowing._scattered(pieces)
 
     def _scattered(self, pieces: list[_Judged]) -> FourierDetector:
         """Return this detector with how defects lie about the sites of some frames."""
@@ -258,18 +269,20 @@ class FourierDetector:
             rest = residual.remove_background(image, filter_sd_px=self.feature_px)
         return replace(rest, rest=rest.rest * scale)
 
-    def _records(self, rest: residual.Remainder, frame: int, judged: list[Sites]) -> np.ndarray:
-        """Return the records of the defects in one frame, numbered `frame`."""
+    def _records(
+        self, rest: residual.Remainder, frame: int, judged: list[Sites]
+    ) -> tuple[np.ndarray, float]:
+        """Return the records of the defects in a frame, and how many are expected to be false."""
         if rest.grains:
-            y, x, score, error, edge_px = self._on_lattices(rest, judged)
+            y, x, score, error, edge_px, expected_false = self._on_lattices(rest, judged)
         else:
-            y, x, score, error, edge_px = self._anywhere(rest)
+            y, x, score, error, edge_px, expected_false = self._anywhere(rest)
         rows = np.zeros(len(y), tables.LOCATED)
         rows["frame"], rows["y"], rows["x"] = frame, y, x
         rows["score"], rows["position_error"] = np.abs(score), error
         height, width = (int(n) for n in rest.snr.shape)
         rows["at_edge"] = tables.is_at_edge(y, x, (height, width), edge_px)
-        return np.sort(rows, order=["frame", "y", "x"])
+        return np.sort(rows, order=["frame", "y", "x"]), expected_false
 
     def _on_lattices(self, rest: residual.Remainder, judged: list[Sites]) -> _Places:
         """Find defects in a frame with a lattice, and draw them towards their sites."""
@@ -285,7 +298,7 @@ class FourierDetector:
             site_error_px=rest.site_error_px,
             known=self.scatter,
         )
-        return y, x, found.score, error, EDGE * spacing_px
+        return y, x, found.score, error, EDGE * spacing_px, found.expected_false
 
     def _seen_on_lattices(
         self, rest: residual.Remainder, judged: list[Sites]
@@ -304,6 +317,7 @@ class FourierDetector:
             heights=rest.heights,
             jitter=rest.jitter,
             read=judged,
+            heavier=self.tails,
         )
 
     def _anywhere(self, rest: residual.Remainder) -> _Places:
@@ -315,7 +329,7 @@ class FourierDetector:
             threshold=self.snr,
         )
         error = placing.seen_error(score, rest.filter_sd_px)
-        return y, x, score, error, 3 * rest.filter_sd_px
+        return y, x, score, error, 3 * rest.filter_sd_px, np.nan
 
 
 def seen_sites(rest: residual.Remainder, judged: list[Sites]) -> SeenSites | None:
@@ -343,19 +357,21 @@ _Judged = tuple[residual.Remainder, Lattice, np.ndarray | None]
 
 
 def _clean_signals(
-    pieces: list[_Judged], observer: Observer
+    pieces: list[_Judged], observer: Observer | None
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the signals of METAL and of CHALCOGEN sites that are not beside strong defects.
 
-    First as an observer sees them, then as they are without: each frame then tells how much the
-    neighbours of a vacancy say.
+    First as an observer sees them (as they are if there is none), then as they are without: each
+    frame then tells how much the neighbours of a vacancy say.
     """
     seen: list[list[np.ndarray]] = [[], []]
     unseen: list[list[np.ndarray]] = [[], []]
     for rest, lattice, mask in pieces:
         places, numbers, breath = vacancies.dark_sites(rest.snr, lattice, mask, rest.skew)
-        told = observed(places, rest.noise_units, lattice, mask, observer, rest.skew)
         plain = vacancies.with_breathing(places, numbers, breath, None)
+        told = plain
+        if observer is not None:
+            told = observed(places, rest.noise_units, lattice, mask, observer, rest.skew)
         for which in (METAL, CHALCOGEN):
             own = (places.sublattice == which) & ~places.beside_strong
             seen[which].append(told.signal[own])
@@ -363,6 +379,6 @@ def _clean_signals(
     return [np.concatenate(own) for own in seen], [np.concatenate(own) for own in unseen]
 
 
-_Places = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]
-"""y, x [px], signed signal-to-noise and error [px] of defects (m,), and how far the edge reaches
-[px]."""
+_Places = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]
+"""y, x [px], signed signal-to-noise and error [px] of defects (m,), how far the edge reaches [px],
+and how many of them are expected to be false."""

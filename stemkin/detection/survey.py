@@ -42,7 +42,9 @@ class Survey:
         Further by-products by name, one entry per frame; ``"rest"`` is the residual in the frame's
         own units, ``"crystals"`` lists the pieces of crystal, each a lattice and the mask (y, x) of
         its pixels (None for all), ``"status"`` says what the frame is among those of its movie;
-        ``"sites"``, where asked for, lists the `SeenSites` of each frame, None where it has none.
+        ``"expected_false"`` how many of the records of a frame noise alone explains (NaN where that
+        is not known); ``"sites"``, where asked for, lists the `SeenSites` of each frame, None where
+        it has none.
     """
 
     records: np.ndarray
@@ -62,9 +64,12 @@ class ByProducts:
         self._status: list[str] = []
         self._areas = np.full((shape[0], 3), np.nan, dtype=np.float32)
         self._sites: list[SeenSites | None] = []
+        self._expected_false = np.full(shape[0], np.nan, dtype=np.float32)
 
-    def keep(self, rest: Remainder, sites: SeenSites | None = None) -> None:
-        """Keep what belongs to the next frame."""
+    def keep(
+        self, rest: Remainder, sites: SeenSites | None = None, *, expected_false: float = np.nan
+    ) -> None:
+        """Keep what belongs to the next frame, and how many of its defects may be false."""
         self._sites.append(sites)
         # lattices grow by one a frame; the arrays have room for all from the start
         i = len(self._lattices)
@@ -74,6 +79,7 @@ class ByProducts:
         self._residuals[i] = to_host(rest.noise_units)
         self._rests[i] = to_host(rest.rest)
         self._areas[i] = rest.areas
+        self._expected_false[i] = expected_false
 
     @one_thread
     def survey(self, records: np.ndarray, *, first_frame: int) -> Survey:
@@ -91,8 +97,14 @@ class ByProducts:
                 first_frame,
             )
         areas = dict(zip(AREAS, self._areas.T, strict=True))
-        extra = {"rest": self._rests, "crystals": self._crystals, "status": self._status, **areas}
-        extra["sites"] = self._sites
+        extra = {
+            "rest": self._rests,
+            "crystals": self._crystals,
+            "status": self._status,
+            "expected_false": self._expected_false,
+            "sites": self._sites,
+            **areas,
+        }
         return Survey(records, self._lattices, self._residuals, extra)
 
 

@@ -237,7 +237,8 @@ def _detector(about: Mapping[str, Any], place: Path) -> Any:
         known = settings.pop("scatter")
         if known is not None:
             known = SiteScatter(tuple(known["spreads"]), known["pull"], known["scan"])
-        return FourierDetector(**settings, scatter=known)
+        tails = tuple(settings.pop("tails"))
+        return FourierDetector(**settings, scatter=known, tails=tails)
     if about["kind"] == "NetworkDetector":
         return load_network(place, **settings)
     msg = (

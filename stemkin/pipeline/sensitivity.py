@@ -15,7 +15,7 @@ import numpy as np
 from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.reference import Reference
-from stemkin.kernels.detection.defects import shares_of, site_threshold
+from stemkin.kernels.detection.false_positives import shares_of, site_threshold
 from stemkin.learning import NOTHING_LEARNED
 from stemkin.materials import MATERIALS, material_named
 from stemkin.movie import Movie

@@ -252,6 +252,7 @@ def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:
     return rows.assign(
         status=tables.CORRUPT, step_y=np.nan, step_x=np.nan, shift_quality=0.0, n_detections=0,
         ordered=np.nan, disordered=np.nan, vacuum=np.nan, lattice_px=np.nan,
+        expected_false=np.nan,
     )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ thresholds, and share the false positives that are allowed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from stemkin.devices import Array, to_host
@@ -19,6 +21,7 @@ from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
 from stemkin.kernels.crystal.residual import rows_moved
 from stemkin.kernels.detection import atoms, tails
+from stemkin.kernels.detection.false_positives import SHARES, Allowance, mirrored
 from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.detection.placing import (
     STRONG,
@@ -32,17 +35,6 @@ from stemkin.kernels.detection.sites import BORDER_PX, Sites
 from stemkin.kernels.detection.vacancies import sites_with_neighbours
 from stemkin.kernels.images.filters import Skewness
 from stemkin.kernels.images.interpolation import interpolate
-
-SHARES = {(METAL, -1): 0.04, (METAL, 1): 0.02, (CHALCOGEN, -1): 0.88, (CHALCOGEN, 1): 0.02}
-"""How the false positives are shared among dark and bright sites; the rest is for what lies between
-them.
-
-Nearly all go where the signal is weakest: to the missing chalcogen atom. A metal atom more or less
-is never close to the threshold.
-"""
-
-WEAK = 8.0
-"""Dark defects on metal sites that stand out less get as many false positives as the vacancies."""
 
 REACH = 0.25
 """How far from its site, over the lattice constant, a defect on the lattice may appear."""
@@ -80,6 +72,7 @@ def on_lattices(
     heights: tuple[float, float] | None = None,
     jitter: np.ndarray | None = None,
     read: list[Sites] | None = None,
+    heavier: tuple[float, float] = (1.0, 1.0),
 ) -> PlacedDefects:
     """List the defects of a frame with one lattice or several.
 
@@ -111,6 +104,9 @@ def on_lattices(
         (height, 2) displacement (y, x) of each row [px]; None for none.
     read
         The sites of each of the `crystals`, where they were judged before (`vacancies`).
+    heavier
+        By how much larger seldom signals of clean METAL and CHALCOGEN sites are in this movie than
+        those of normal noise.
 
     Returns
     -------
@@ -128,9 +124,9 @@ def on_lattices(
         ]
     sublattice = np.concatenate([places.sublattice for places in read])
     signal = np.concatenate([places.signal for places in read])
-    least, elsewhere = _thresholds(
-        sublattice, signal, shape, false_positives, threshold, filter_sd_px, observer
-    )
+    asked = Allowance(false_positives, threshold, observer, np.array(heavier))
+    least = asked.of_sites(sublattice, signal)
+    elsewhere = asked.elsewhere(shape, filter_sd_px)
     if threshold is None:
         between = (1 - sum(SHARES.values())) * false_positives
         level = tails.level_of_heavy_tail(snr, between, border_px=BORDER_PX)
@@ -139,6 +135,9 @@ def on_lattices(
             allowed = {which: SHARES[which, 1] * false_positives for which in (METAL, CHALCOGEN)}
             least = tails.above_heavy_tails(least, sublattice, signal, allowed)
     strong = np.abs(signal) >= least
+    beside_strong = np.concatenate([places.beside_strong for places in read])
+    if_dark = asked.of_sites(sublattice, -np.abs(signal))
+    expected = mirrored(sublattice, signal, if_dark, beside_strong, asked.shares)
     leans = [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
     on_sites = _at_sites(
         snr, read, leans, strong, heights, jitter, filter_sd_px=filter_sd_px, spacing_px=spacing
@@ -151,44 +150,7 @@ def on_lattices(
     kept = peaks.merge(both.y, both.x, both.score, min_distance_px=MERGE * spacing)
     inside = (both.y > -0.5) & (both.y < shape[0] - 0.5)
     inside &= (both.x > -0.5) & (both.x < shape[1] - 0.5)
-    return both.only(kept[inside[kept]])
-
-
-def _thresholds(
-    sublattice: np.ndarray,
-    signal: np.ndarray,
-    shape: tuple[int, int],
-    false_positives: float,
-    threshold: float | None,
-    filter_sd_px: float,
-    observer: Observer | None,
-) -> tuple[np.ndarray, float]:
-    """Return the |z| from which a site is a defect (m,), and an extremum between sites."""
-    if threshold is not None:
-        return np.full(len(signal), threshold), threshold
-    share = 1 - sum(SHARES.values())
-    elsewhere = peaks.threshold_for(share * false_positives, shape, filter_sd_px)
-    shares = shares_of(observer)
-    return _site_thresholds(sublattice, np.sign(signal), false_positives, shares), elsewhere
-
-
-def shares_of(observer: Observer | None) -> dict[tuple[int, int], float]:
-    """Return how the false positives are shared among dark and bright sites of each sublattice.
-
-    Parameters
-    ----------
-    observer
-        What was learned of the movie; None for nothing.
-
-    Returns
-    -------
-    `SHARES`, or both sublattices alike where what is dark on metal sites is weak, too: a dopant of
-    nearly the same atomic number, or a vacancy of the brighter column.
-    """
-    if observer is None or not observer.depths[METAL] < WEAK:
-        return SHARES
-    dark = (SHARES[METAL, -1] + SHARES[CHALCOGEN, -1]) / 2
-    return SHARES | {(METAL, -1): dark, (CHALCOGEN, -1): dark}
+    return replace(both.only(kept[inside[kept]]), expected_false=expected)
 
 
 def _at_sites(
@@ -295,44 +257,6 @@ def anywhere(
     y, x, score = _tall_extrema(snr, threshold)
     kept = peaks.merge(y, x, score, min_distance_px=4 * filter_sd_px)
     return y[kept], x[kept], score[kept]
-
-
-def site_threshold(false_positives: float, n_sites: int) -> float:
-    """Choose the z that so many of a number of normal values exceed on one side, on average.
-
-    Parameters
-    ----------
-    false_positives
-        How many exceed it.
-    n_sites
-        Number of values.
-
-    Returns
-    -------
-    The level z.
-
-    Examples
-    --------
-    >>> round(site_threshold(1.0, 2700), 2)
-    3.37
-    """
-    from scipy.special import ndtri
-
-    return float(-ndtri(min(0.4, false_positives / max(n_sites, 1))))
-
-
-def _site_thresholds(
-    sublattice: np.ndarray,
-    sign: np.ndarray,
-    false_positives: float,
-    shares: dict[tuple[int, int], float],
-) -> np.ndarray:
-    """Return the |z| (m,) from which each site is a defect."""
-    least = np.full(len(sublattice), np.inf)
-    for (which, side), share in shares.items():
-        own = sublattice == which
-        least[own & (sign == side)] = site_threshold(share * false_positives, int(own.sum()))
-    return least
 
 
 def _tall_extrema(snr: Array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -27,6 +27,9 @@ TOLERATED = 1.25
 """Scatter of a neighbourhood that noise alone may show: two standard errors of the variance of its
 about 130 sites."""
 
+SCALE_KNOWN = 0.4
+"""Degrees of freedom, a site, with which the sites of a frame tell the scale of their noise."""
+
 SKEWED = 4.0
 """Beyond so many standard deviations a signal is not noise, and its skewness does not matter."""
 
@@ -70,7 +73,7 @@ def normalised(
     # defects are left out twice: of the local mean, and of what is then far from it
     ordinary = np.flatnonzero(plain & (np.abs(values) < CLIP))
     grid = _Squares.of(points, sd_px=sd_px, shape=shape)
-    values = values - grid.mean(values, ordinary)
+    values = grid.freed_of_mean(values, ordinary)
     ordinary = ordinary[np.abs(values[ordinary]) < CLIP]
     scatter = grid.mean(values**2, ordinary) / CLIPPED_VARIANCE
     return np.asarray(values / np.sqrt(np.maximum(scatter / TOLERATED, 1.0)))
@@ -112,6 +115,33 @@ def scatter_of(values: np.ndarray, *, bright: bool = False) -> float:
     if not len(above):
         return spread
     return float(np.sqrt((above**2).mean())) / WITHIN_TWO_SD
+
+
+def seldom_noise(portion: float, n_sites: int) -> float:
+    """Return the signal that a portion of sites of noise exceeds, which told its own scale.
+
+    Such signals are Student's t of as many degrees of freedom as the measurement of their scale has
+    (Student, Biometrika 6, 1 (1908)).
+
+    Parameters
+    ----------
+    portion
+        Share of the sites above it.
+    n_sites
+        How many sites told the scale.
+
+    Returns
+    -------
+    The signal, in standard deviations.
+
+    Examples
+    --------
+    >>> round(seldom_noise(1 / 2700, 2700), 2), round(seldom_noise(1 / 2700, 200), 2)
+    (3.38, 3.48)
+    """
+    from scipy.special import stdtrit
+
+    return float(-stdtrit(max(SCALE_KNOWN * n_sites, 1.0), portion))
 
 
 def unskewed(signal: np.ndarray, skew: np.ndarray) -> np.ndarray:
@@ -158,12 +188,37 @@ class _Squares:
 
     def mean(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the Gaussian mean of ``values[rows]`` around every point."""
-        n, number = self.shape[0] * self.shape[1], self.number[rows]
-        total = np.bincount(number, weights=values[rows], minlength=n).reshape(self.shape)
-        count = np.bincount(number, minlength=n).reshape(self.shape)
+        total = self._summed(values[rows], rows)
+        weight = self._summed(np.ones(len(rows)), rows)
+        return total / np.maximum(weight, 1e-12)
+
+    def freed_of_mean(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return values (m,) less the mean of the others of `rows` around, each of equal variance.
+
+        A value that tells its own mean would lie closer to it than one that does not, and defects
+        do not: so nothing tells its own. What the mean of the others adds to the variance is taken
+        out (the studentised deleted residual, Cook & Weisberg, Residuals and Influence (1982)).
+        """
+        ones = np.ones(len(rows))
+        total, weight = self._summed(values[rows], rows), self._summed(ones, rows)
+        squares = self._summed(ones, rows, power=2)
+        # a point lies in its own square, where the weight is 1
+        total[rows] -= values[rows]
+        weight[rows] -= 1.0
+        squares[rows] -= 1.0
+        known = weight > 1e-9
+        weight = np.where(known, weight, 1.0)
+        apart = values - np.where(known, total / weight, 0.0)
+        added = np.where(known, squares / weight**2, 0.0)
+        return np.asarray(apart / np.sqrt(1.0 + added))
+
+    def _summed(self, values: np.ndarray, rows: np.ndarray, *, power: int = 1) -> np.ndarray:
+        """Return the sums of `values` of `rows` around every point, their weights to a power."""
+        n = self.shape[0] * self.shape[1]
+        laid = np.bincount(self.number[rows], weights=values, minlength=n).reshape(self.shape)
         # two squares are one standard deviation
         gy, gx = (
-            np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) * 0.5) ** 2) for n in self.shape
+            np.exp(-0.5 * power * ((np.arange(n)[:, None] - np.arange(n)) * 0.5) ** 2)
+            for n in self.shape
         )
-        mean = (gy @ total @ gx) / np.maximum(gy @ count @ gx, 1e-12)
-        return np.asarray(mean.ravel()[self.number])
+        return np.asarray((gy @ laid @ gx).ravel()[self.number])

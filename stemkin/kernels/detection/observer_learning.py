@@ -20,7 +20,7 @@ import numpy as np
 
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
-from stemkin.kernels.detection.normalisation import scatter_of
+from stemkin.kernels.detection.normalisation import scatter_of, seldom_noise
 from stemkin.kernels.detection.observer import GRID, STEPS, Observer, patches_at
 
 BREATHING = (-4.0, -2.5, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0)
@@ -151,28 +151,30 @@ def correlation_by_distance(covariance: np.ndarray) -> np.ndarray:
     return np.asarray(total / np.bincount(steps[near], minlength=len(RINGS)))
 
 
-def tails_of(signals: list[np.ndarray]) -> np.ndarray:
+def tails_of(signals: list[np.ndarray], n_pieces: int) -> np.ndarray:
     """Measure by how much larger seldom signals of clean sites are than those of normal noise.
 
     Nearly all defects are dark, so the bright side is looked at, where it is as seldom as the
-    number of sites allows.
+    number of sites allows. Normal noise, too, is Student's t where each piece of crystal tells the
+    scale of its own (`false_positives.site_threshold`).
 
     Parameters
     ----------
     signals
         (m,) of METAL sites, and of CHALCOGEN sites, that are not beside strong defects.
+    n_pieces
+        How many pieces of crystal they are from.
 
     Returns
     -------
     (2,) factors, 1 for normal noise.
     """
-    from scipy.special import ndtri
-
     tails = np.ones(2)
     for which, values in enumerate(signals):
         portion = max(SELDOM, SELDOM_SITES / max(len(values), 1))
         if portion < 0.05:
-            seen = float(np.quantile(values, 1 - portion)) / -float(ndtri(portion))
+            usual = seldom_noise(portion, round(len(values) / n_pieces))
+            seen = float(np.quantile(values, 1 - portion)) / usual
             tails[which] = min(max(seen, 1.0), MOST_TAIL)
     return tails
 

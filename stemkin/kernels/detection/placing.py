@@ -53,6 +53,8 @@ class PlacedDefects:
         (m,) standard deviation of where they are seen, along each axis [px].
     group
         (m,) which of `GROUPS` each belongs to, -1 for what is on no site.
+    expected_false
+        How many of the frame's are expected to be false, NaN where that is not known.
     """
 
     y: np.ndarray
@@ -63,6 +65,7 @@ class PlacedDefects:
     lean: np.ndarray
     seen_error: np.ndarray
     group: np.ndarray
+    expected_false: float = np.nan
 
     def only(self, kept: np.ndarray) -> PlacedDefects:
         """Return the defects with the numbers `kept`."""
@@ -75,6 +78,7 @@ class PlacedDefects:
             self.lean[kept],
             self.seen_error[kept],
             self.group[kept],
+            self.expected_false,
         )
 
     def and_then(self, others: PlacedDefects) -> PlacedDefects:
@@ -88,6 +92,7 @@ class PlacedDefects:
             np.concatenate([self.lean, others.lean]),
             np.concatenate([self.seen_error, others.seen_error]),
             np.concatenate([self.group, others.group]),
+            self.expected_false,
         )
 
 

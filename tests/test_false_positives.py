@@ -1,0 +1,94 @@
+"""As many sites of noise pass for defects as were asked for, and each frame says how many did."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
+from stemkin.kernels.detection.false_positives import SHARES, mirrored, site_threshold
+from stemkin.kernels.detection.normalisation import _Squares
+from stemkin.kernels.detection.sites import comparable
+from stemkin.model.files import _detector, _written_detector
+from stemkin.simulation import simulate_movie
+
+SPACING_PX = 11.0
+
+
+def sites(edge_px):
+    """Return the places (m, 2) of a square lattice of sites in a frame of so many pixels."""
+    line = np.arange(4.0, edge_px - 4.0, SPACING_PX)
+    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("edge_px", [160, 256])
+def test_sites_of_noise_pass_as_often_as_asked_in_small_frames_too(edge_px):
+    points, draw = sites(edge_px), np.random.default_rng(edge_px)
+    least, n_passed, n_frames = site_threshold(2.0, len(points)), 0, 200
+    plain = np.ones(len(points), dtype=bool)
+    for _ in range(n_frames):
+        signal = comparable(
+            points, draw.normal(size=len(points)), plain,
+            skewness=None, spacing_px=SPACING_PX, shape=(edge_px, edge_px),
+        )  # fmt: skip
+        n_passed += int((signal < -least).sum())
+    # four standard deviations of a count of 400
+    assert 2.0 * n_frames - 80 < n_passed < 2.0 * n_frames + 80
+
+
+def test_a_value_is_as_far_from_its_mean_whether_it_tells_that_mean_or_not():
+    """Defects do not tell the mean around them; noise that is as large must not either."""
+    points, draw = sites(200), np.random.default_rng(4)
+    squares = _Squares.of(points, sd_px=20.0, shape=(200, 200))
+    tells = np.arange(0, len(points), 2)
+    freed = [squares.freed_of_mean(draw.normal(size=len(points)), tells) for _ in range(400)]
+    telling = np.isin(np.arange(len(points)), tells)
+    # of 65,000 values each, so their deviation is known to 0.3 %
+    assert np.std(np.array(freed)[:, telling]) == pytest.approx(1.0, abs=0.012)
+    assert np.std(np.array(freed)[:, ~telling]) == pytest.approx(1.0, abs=0.012)
+
+
+def test_bright_sites_that_chance_makes_tell_how_many_dark_ones_it_makes():
+    draw = np.random.default_rng(0)
+    signal = draw.normal(size=200_000)
+    signal[:2000] = -9.0
+    sublattice = np.repeat(np.array([METAL, CHALCOGEN], dtype=np.int8), 100_000)
+    least = np.full(len(signal), 3.0)
+    nothing = np.zeros(len(signal), dtype=bool)
+    expected = mirrored(sublattice, signal, least, nothing, SHARES)
+    truly = (signal[sublattice == CHALCOGEN] < -3.0).sum() / SHARES[CHALCOGEN, -1]
+    assert expected == pytest.approx(truly, rel=0.25)
+    both = mirrored(sublattice, signal, least, nothing, None)
+    assert both == pytest.approx((np.abs(signal[2000:]) > 3.0).sum(), rel=0.25)
+
+
+def test_strong_bright_sites_and_their_neighbours_are_no_control():
+    sublattice = np.full(1000, CHALCOGEN, dtype=np.int8)
+    signal, beside = np.zeros(1000), np.zeros(1000, dtype=bool)
+    signal[:3], beside[2] = [12.0, 4.0, 4.0], True
+    assert mirrored(sublattice, signal, np.full(1000, 3.0), beside, SHARES) == 1 / 0.88
+    metal = np.full(1000, METAL, dtype=np.int8)
+    assert np.isnan(mirrored(metal, signal, np.full(1000, 3.0), beside, SHARES))
+
+
+def test_every_frame_says_how_many_of_its_detections_noise_explains():
+    movie = simulate_movie("paper", n_frames=6, shape=(192, 192), seed=3)
+    frames = movie.frames.compute()
+    few = FourierDetector().survey(frames).extra["expected_false"]
+    many = FourierDetector(false_positives_per_frame=40.0).survey(frames).extra["expected_false"]
+    assert np.isfinite(few).all()
+    assert few.mean() < 4.0
+    assert many.mean() == pytest.approx(40.0, rel=0.4)
+    blank = FourierDetector().survey(np.zeros((1, 192, 192), np.float32))
+    assert np.isnan(blank.extra["expected_false"]).all()
+
+
+def test_heavier_tails_that_were_learned_raise_thresholds_and_are_kept_in_the_model(tmp_path):
+    frames = simulate_movie("paper", n_frames=3, shape=(192, 192), seed=3).frames.compute()
+    plain = FourierDetector(false_positives_per_frame=30.0)
+    heavy = replace(plain, tails=(1.2, 1.2))
+    assert len(heavy(frames)) < 0.8 * len(plain(frames))
+    said = json.dumps(_written_detector(heavy, tmp_path))
+    assert _detector(json.loads(said), tmp_path) == heavy
