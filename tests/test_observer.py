@@ -10,7 +10,14 @@ from stemkin.devices import to_host
 from stemkin.kernels.crystal import residual
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
 from stemkin.kernels.detection import defects, false_positives, observer_learning
-from stemkin.kernels.detection.observer import GRID, STEPS, drawn_filter, filtered, patches_at
+from stemkin.kernels.detection.observer import (
+    GRID,
+    STEPS,
+    bonded,
+    drawn_filter,
+    filtered,
+    patches_at,
+)
 from stemkin.kernels.detection.vacancies import sites_with_neighbours
 from stemkin.simulation import simulate_movie, truth_of
 
@@ -196,3 +203,23 @@ def test_correlation_by_distance_is_that_of_the_noise_it_was_made_of():
     assert found[0] == pytest.approx(1.0)
     wanted = np.exp(-np.arange(1, len(found)) / 3)
     np.testing.assert_allclose(found[1:], wanted, rtol=0.1)
+
+
+def test_beside_another_column_all_but_that_column_is_seen(learned):
+    observer = learned.observer
+    for which in np.flatnonzero(np.isfinite(observer.depths)):
+        usual = observer.weights[which] @ observer.signatures[which]
+        shares = observer.knowing[which] @ observer.signatures[which] / usual
+        blind = observer.blind[which] @ observer.signatures[which] / usual
+        assert blind < shares.min() - 0.05, "less is seen where all around may be anything"
+        assert shares == pytest.approx(shares[0], rel=1e-6), "the three are alike"
+        assert observer.beside[which] == pytest.approx(observer.depths[which] * shares[0])
+        sd = 0.15
+        for i, uv in enumerate(bonded(which)):
+            away = observer_learning._places(GRID / STEPS) - observer_learning._places(uv[None])
+            column = np.exp(-0.5 * (away**2).sum(axis=1) / sd**2)
+            told = np.abs(observer.knowing[which] @ column) / np.abs(
+                observer.weights[which] @ column
+            )
+            assert told[i] < 0.1, "of the column that is known to be another nothing is seen"
+            assert told[np.arange(3) != i].min() > 0.3, "of the others much is"

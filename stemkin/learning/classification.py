@@ -23,7 +23,7 @@ from stemkin.kernels.classes.pairs import told_apart
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import CROP, PATCH
-from stemkin.materials import COMPLEX, DOPANT, Material
+from stemkin.materials import COMPLEX, DOPANT, VACANCY, Material
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, scaled
 from stemkin.network import NetworkDetector
 
@@ -319,6 +319,7 @@ def _sort_by_motif(
     guess, present = matches.first_guess(physical, noise, library, min_count=1)
     names = np.array([*(motif.name for motif in present), ""])[guess]
     # the same detections are sorted once more by the contrast that dopants show
+    swap = None
     if library_is_named:
         swap = motifs.swap_of(physical, names.tolist(), material)
         library = motifs.library(material, dimmer=height, swap=swap, beside=beside)
@@ -349,11 +350,32 @@ def _sort_by_motif(
     naming: dict[str, Any] = {"rings": rings, "n_rows": len(rows), "merge": n_classes is None}
     named, called = name_components(taxonomy, used, noise, library, **naming)
     if n_classes is None and library_is_named:
-        # only an observer tells what a vacancy beside a dopant shows
-        told = [motif for motif in library if motif.site in beside]
-        for pair in _doped_pairs(told, material):
+        # what a vacancy beside a dopant shows is told by an observer, or else by those elsewhere
+        shown = _shown_by_vacancies(named, used, called, material) | beside
+        told = motifs.library(material, dimmer=height, swap=swap, beside=shown)
+        for pair in _doped_pairs([one for one in told if one.site in shown], material):
             named = told_apart(named, scaled(rows, scale), used, noise, pair, called)
     return scale, named, called
+
+
+def _shown_by_vacancies(
+    named: Taxonomy, scale: np.ndarray, called: ClassNames, material: Material
+) -> dict[int, float]:
+    """Return the amplitude of vacancies in their class, by the kind of site that they lie beside.
+
+    Empty where there is no such class. `scale` are the (3, 8) units of what was sorted.
+    """
+    shown, name = {}, material.kinds[VACANCY]
+    if named.mixture is None or name not in called.names:
+        return {}
+    own = np.flatnonzero(named.class_ids == called.names.index(name))
+    sites = np.round(named.mixture.means[own, 0] * scale[0, 0]).astype(int)
+    for site, opposite in ((METAL, CHALCOGEN), (CHALCOGEN, METAL)):
+        here = own[sites == opposite]
+        if len(here):
+            heaviest = here[named.mixture.weights[here].argmax()]
+            shown[site] = float(named.mixture.means[heaviest, 1] * scale[opposite, 1])
+    return shown
 
 
 def _doped_pairs(

@@ -32,6 +32,9 @@ LEAST_APART = 1.8
 N_ROUNDS = 60
 """Rounds in which the shares settle."""
 
+N_LEVELS = 4
+"""Rounds in which the shares and what the tails of the defect do settle."""
+
 LEAST_ROWS = 15
 """Fewer detections do not tell shares."""
 
@@ -82,9 +85,15 @@ def told_apart(
     if np.abs(apart).max() < LEAST_APART:
         return taxonomy
     seen = rows[mine]
-    shapes = [_folded(motif, scale, noise, seen) for motif in motifs]
-    logs = np.stack([_log_density(seen, *shape) for shape in shapes], axis=1)
-    shares = _shares(logs)
+    level, shares = 0.0, np.array([0.5, 0.5])
+    for _ in range(N_LEVELS):
+        shapes = [_folded(motif, scale, noise, seen, level) for motif in motifs]
+        logs = np.stack([_log_density(seen, *shape) for shape in shapes], axis=1)
+        shares = _shares(logs)
+        # the tails of the defect reach all three bonded columns; those that come last, which are
+        # whole with either motif, tell how far they are out
+        expected = shares @ np.stack([mean[3:5] for mean, _ in shapes])
+        level += float((seen[:, 3:5].mean(axis=0) - expected).mean())
     gain = float(_log_sum(logs + np.log(shares)).sum() - logs.sum(axis=0).max())
     if gain < PROVEN:
         return taxonomy
@@ -106,13 +115,15 @@ def told_apart(
 
 
 def _folded(
-    motif: Motif, scale: np.ndarray, noise: np.ndarray, seen: np.ndarray
+    motif: Motif, scale: np.ndarray, noise: np.ndarray, seen: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean (8,) and covariance (8, 8) of the rows of a motif in noise, in scaled units.
 
-    The amplitude at the site itself is the same for both motifs, and taken as it is `seen`.
+    The amplitude at the site itself is the same for both motifs, and taken as it is `seen`. By
+    `level` the bonded columns are brighter than the motif says.
     """
-    exact = blurred(motif.amplitudes, motif.site, motif.width)
+    exact = blurred(motif.amplitudes, motif.site, motif.width).copy()
+    exact[1:4] += level * scale[motif.site, 3]
     normal = np.random.default_rng(0).normal(size=(N_DRAWS, 13))
     sd = noise[PLACE_KINDS[motif.site]]
     for _ in range(2):

@@ -2,8 +2,8 @@
 
 A vacancy beside a dopant is weak, and moves its bright neighbours: where the amplitude of its column
 tells one standard deviation, what was learned of vacancies may tell four (`observer`). So the three
-columns bonded to a defect are judged by the observer that is blind to whatever stands around; its
-signals are counted in the noise of clean sites of the same frame.
+columns bonded to a defect are judged by the observer that sees nothing of the defect itself, and all
+else that a missing atom does; its signals are counted in the noise of clean sites of the same frame.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 from stemkin.kernels.detection.normalisation import scatter_of
-from stemkin.kernels.detection.observer import Observer, patches_at
+from stemkin.kernels.detection.observer import Observer, bonded, patches_at
 
 CLEAN_SITES = 60
 """So many sites tell median and scatter of the signals of clean ones: to a sixth and a tenth."""
@@ -55,13 +55,17 @@ def signals_beside(
         own = np.flatnonzero(kinds == site)
         if not (observer.knows(which) and observer.judges[which] and len(own)):
             continue
-        usual = _signals(
-            noise_units, _some_sites(noise_units, lattice, which), lattice, mask, observer, which
-        )
+        some = _some_sites(noise_units, lattice, which)
+        first = np.zeros(len(some), dtype=np.int64)
+        usual = _signals(noise_units, some, first, lattice, mask, observer.knowing[which])
         usual = usual[np.isfinite(usual)]
         if len(usual) < LEAST_SITES:
             continue
-        seen = _signals(noise_units, places[own].reshape(-1, 2), lattice, mask, observer, which)
+        columns = places[own]
+        towards = _bonded_column(columns, lattice, which).ravel()
+        seen = _signals(
+            noise_units, columns.reshape(-1, 2), towards, lattice, mask, observer.knowing[which]
+        )
         scatter = max(scatter_of(usual), 1e-12) * observer.tails[which]
         told[own] = ((seen - np.median(usual)) / scatter).reshape(-1, 3)
     return told
@@ -75,17 +79,30 @@ def _some_sites(noise_units: Array, lattice: Lattice, which: int) -> np.ndarray:
     return points[:: max(1, len(points) // CLEAN_SITES)]
 
 
+def _bonded_column(columns: np.ndarray, lattice: Lattice, which: int) -> np.ndarray:
+    """Tell on which of its bonded columns each of three columns (m, 3, 2) has their common site.
+
+    Returns (m, 3) numbers, counted as `Observer.knowing` counts.
+    """
+    steps = columns.mean(axis=1, keepdims=True) - columns
+    bonds = bonded(which) @ np.stack([lattice.a1, lattice.a2])
+    return np.asarray((steps @ bonds.T).argmax(axis=2))
+
+
 def _signals(
     noise_units: Array,
     points: np.ndarray,
+    towards: np.ndarray,
     lattice: Lattice,
     mask: np.ndarray | None,
-    observer: Observer,
-    which: int,
+    knowing: np.ndarray,
 ) -> np.ndarray:
-    """Return what the blind observer sees at points (n, 2); NaN where too little is seen."""
+    """Return what is seen at points (n, 2) beside a defect on the bonded column `towards` (n,).
+
+    `knowing` are the (3, P) weights; NaN where too little is seen.
+    """
     seen = np.full(len(points), np.nan)
     patches, inside = patches_at(noise_units, points, lattice, mask)
     # not a matrix product: the bits of one must not depend on how many there are
-    seen[inside] = -np.einsum("np,p->n", patches, observer.blind[which], optimize=False)
+    seen[inside] = -np.einsum("np,np->n", patches, knowing[towards[inside]], optimize=False)
     return seen

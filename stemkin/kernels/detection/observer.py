@@ -51,6 +51,24 @@ GRID = _hexagonal_grid()
 """(P, 2) points of a patch, counted in lattice vectors over `STEPS`."""
 
 
+def bonded(which: int) -> np.ndarray:
+    """Return where the columns of the other kind around a site stand.
+
+    Parameters
+    ----------
+    which
+        METAL or CHALCOGEN: the kind of the site.
+
+    Returns
+    -------
+    (3, 2) steps in lattice vectors.
+    """
+    metals = np.array([[-1, -1], [2, -1], [-1, 2]]) / 3
+    if which == CHALCOGEN:
+        return metals
+    return -metals
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Observer:
     """What was learned of the dark defects of a movie, for metal and chalcogen sites.
@@ -63,6 +81,9 @@ class Observer:
     blind
         (2, P) the same for sites beside strong defects: blind to whatever stands on the sites
         around, and as noisy.
+    knowing
+        (2, 3, P) the same for sites of which it is known that another column stands on the first,
+        second or third of the bonded ones, and no more.
     depths
         (2,) by how many standard deviations what was learned stands out in the frames that it was
         learned from; NaN where nothing was.
@@ -82,6 +103,7 @@ class Observer:
 
     weights: np.ndarray
     blind: np.ndarray
+    knowing: np.ndarray
     depths: np.ndarray
     tails: np.ndarray
     signatures: np.ndarray
@@ -105,15 +127,16 @@ class Observer:
 
     @property
     def beside(self) -> np.ndarray:
-        """By how many (2,) standard deviations what was learned stands out for the blind weights.
+        """By how many (2,) standard deviations what was learned stands out beside another column.
 
-        NaN where nothing was. Both weights are as noisy, so their signals are as their depths.
+        NaN where nothing was. All weights are as noisy, so their signals are as their depths.
         """
         told = np.full(2, np.nan)
         for which in (METAL, CHALCOGEN):
             seen = float(self.weights[which] @ self.signatures[which])
             if self.knows(which) and seen > 0:
-                share = float(self.blind[which] @ self.signatures[which]) / seen
+                # the three bonded columns are alike, but for the last bits
+                share = float(self.knowing[which, 0] @ self.signatures[which]) / seen
                 told[which] = self.depths[which] * share
         return told
 

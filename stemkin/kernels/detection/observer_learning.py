@@ -21,7 +21,7 @@ import numpy as np
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 from stemkin.kernels.detection.normalisation import scatter_of, seldom_noise
-from stemkin.kernels.detection.observer import GRID, STEPS, Observer, patches_at
+from stemkin.kernels.detection.observer import GRID, STEPS, Observer, bonded, patches_at
 
 BREATHING = (-4.0, -2.5, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0)
 """Amplitudes of the breathing, over that of the dip, that are tried first."""
@@ -55,6 +55,9 @@ ROWS = 8_000
 
 BLIND = 1e3
 """Variance of what may stand on the sites around, over that of the noise of a pixel."""
+
+WIDE = 2.5
+"""Width of the tails of a column's image, over that of its middle."""
 
 SELDOM, SELDOM_SITES = 0.005, 40
 """A share of the sites so small, or else so many of them, tells how heavy the tails of noise are."""
@@ -112,6 +115,7 @@ def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | 
     The observer; None where nothing significant was learned.
     """
     weights, blind = np.zeros((2, 2, len(GRID)))
+    knowing = np.zeros((2, 3, len(GRID)))
     depths, signatures = np.full(2, np.nan), np.zeros((2, len(GRID)))
     alike = np.full((2, len(RINGS)), np.nan)
     for which in (METAL, CHALCOGEN):
@@ -120,14 +124,12 @@ def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | 
             continue
         weights[which], depths[which] = found.weights, found.depth
         signatures[which], alike[which] = found.signature, correlation_by_distance(found.covariance)
-        around = _what_may_stand_around(which, filter_sd)
-        covariance = found.covariance + BLIND * (around.T @ around)
-        blind[which] = _hotelling(covariance, found.signature, ridge=found.ridge)
-        noise = [w @ found.covariance @ w for w in (weights[which], blind[which])]
-        blind[which] *= np.sqrt(noise[0] / noise[1])
+        blind[which] = _blind_to(_what_may_stand_around(which, filter_sd), found)
+        for i, uv in enumerate(bonded(which)):
+            knowing[which, i] = _blind_to(_another_column(uv, filter_sd), found)
     if np.isnan(depths).all():
         return None
-    return Observer(weights, blind, depths, np.ones(2), signatures, alike)
+    return Observer(weights, blind, knowing, depths, np.ones(2), signatures, alike)
 
 
 def correlation_by_distance(covariance: np.ndarray) -> np.ndarray:
@@ -218,6 +220,14 @@ def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | No
         return None
     weights, ridge = _hotelling(covariance, signature), float(np.trace(covariance)) / len(GRID)
     return _Learned(signature, covariance, ridge, weights, depth)
+
+
+def _blind_to(images: np.ndarray, found: _Learned) -> np.ndarray:
+    """Return the weights (P,) that see nothing of `images` (k, P), as noisy as the usual ones."""
+    covariance = found.covariance + BLIND * (images.T @ images)
+    weights = _hotelling(covariance, found.signature, ridge=found.ridge)
+    noise = [w @ found.covariance @ w for w in (found.weights, weights)]
+    return np.asarray(weights * np.sqrt(noise[0] / noise[1]))
 
 
 def _first_guess(
@@ -338,12 +348,6 @@ def _places(uv: np.ndarray) -> np.ndarray:
     return np.asarray(uv @ np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]]))
 
 
-def _bonded(which: int) -> np.ndarray:
-    """Return the (3, 2) lattice coordinates of the columns of the other kind around a site."""
-    metals = np.array([[-1, -1], [2, -1], [-1, 2]]) / 3
-    return metals if which == CHALCOGEN else -metals
-
-
 def _column(uv: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the image (P,) of a column, and what it gains (2, P) when it moves along y and x."""
     away = _places(GRID / STEPS) - _places(uv[None])[0]
@@ -355,10 +359,17 @@ def _dip_and_breathing(which: int, sd: float) -> np.ndarray:
     """Return (2, P): an atom less, and its three neighbours moved outwards."""
     dip = -_column(np.zeros(2), sd)[0]
     breathing = np.zeros(len(GRID))
-    for uv in _bonded(which):
+    for uv in bonded(which):
         outwards = _places(uv[None])[0]
         breathing += outwards / np.linalg.norm(outwards) @ _column(uv, sd)[1]
     return np.stack([dip, breathing])
+
+
+def _another_column(uv: np.ndarray, sd: float) -> np.ndarray:
+    """Return the (4, P) images of what another column at `uv` adds: there, moved, and its tails."""
+    image, moved = _column(uv, sd)
+    wide, _ = _column(uv, WIDE * sd)
+    return np.stack([image, *moved, wide])
 
 
 def _what_may_stand_around(which: int, sd: float) -> np.ndarray:
@@ -367,10 +378,10 @@ def _what_may_stand_around(which: int, sd: float) -> np.ndarray:
     Bonded columns may be others, and stand elsewhere; those further away may be others.
     """
     images = []
-    for uv in _bonded(which):
+    for uv in bonded(which):
         image, moved = _column(uv, sd)
         images += [image, *moved]
     same = [[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]]
-    for step in [*same, *(-2 * _bonded(which)).tolist()]:
+    for step in [*same, *(-2 * bonded(which)).tolist()]:
         images.append(_column(np.array(step, dtype=float), sd)[0])
     return np.stack(images)
