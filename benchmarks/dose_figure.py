@@ -17,7 +17,7 @@ import pandas as pd
 
 import stemkin as sk
 from stemkin import tables
-from stemkin.kernels.detection.defects import site_threshold
+from stemkin.kernels.detection.false_positives import site_threshold
 from stemkin.simulation import simulate_traces
 
 DOSES = {"1": 8.0, "1/4": 4.0, "1/16": 2.0, "1/64": 1.0}
