@@ -119,8 +119,9 @@ def soak(
             n_workers=workers,
             threads_per_worker=1,
             processes=processes,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
+            protocol="tcp",
         )
         with cluster, Client(cluster):
             looking.start()
