@@ -48,6 +48,30 @@ class StoppedError(OSError):
     """Why a run cannot go on now; what is done is kept, and the same command goes on later."""
 
 
+class DamagedFileError(ValueError):
+    """A file of a results folder that is not what was written there; it can be made again.
+
+    Attributes
+    ----------
+    place
+        The file: a path, a URL, or a path within the results folder.
+    why
+        How that is known.
+    """
+
+    def __init__(self, place: str, why: str) -> None:
+        """Keep which file it is and how that is known; both travel between processes."""
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        """Say it in one sentence, with the cure."""
+        return (
+            f"{self.place} is damaged ({self.why}); `stemkin check RESULTS --mend` sets it aside "
+            "and makes it again, and so does the command of the run"
+        )
+
+
 class UnwritableError(StoppedError):
     """A file of the results folder that cannot be written; no fault of what was to be written."""
 

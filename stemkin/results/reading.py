@@ -29,6 +29,7 @@ from stemkin.results.journal import Journal
 from stemkin.results.store import BLOCK_TABLES, MOVIE_TABLES, SITE_TRACES, Block, Store
 from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
+from stemkin.rows.parquet import metadata_in
 from stemkin.rows.table import Rows, with_experiment
 from stemkin.traces import SiteTraces
 
@@ -478,11 +479,7 @@ def _chosen(folder: ResultsFolder, movies: Sequence[str] | None) -> list[str]:
 
 
 def _columns_of(path: str) -> list[str]:
-    import fsspec
-    import pyarrow.parquet as pq
-
-    with fsspec.open(path, "rb") as file:
-        return list(pq.read_schema(file).names)
+    return list(metadata_in(path).schema.to_arrow_schema().names)
 
 
 def _check_there(wanted: Sequence[str], path: str, folder: ResultsFolder) -> None:

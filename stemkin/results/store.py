@@ -11,7 +11,6 @@ A results folder is a path, or any URL that fsspec knows (``s3://bucket/results`
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -25,10 +24,17 @@ from typing import Any
 import pandas as pd
 
 from stemkin import tables
-from stemkin.errors import StoppedError, UnwritableError, is_of_the_network, reaching, reason
+from stemkin.errors import (
+    DamagedFileError,
+    StoppedError,
+    UnwritableError,
+    is_of_the_network,
+    reaching,
+    reason,
+)
 from stemkin.names import folder_name
+from stemkin.rows.parquet import note_in, note_of_whole, rows_of, sealed_bytes
 
-METADATA_KEY = b"stemkin"
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 PIXEL_TABLES = ("detections", "neighbours", "breaks", "steps")
@@ -233,39 +239,57 @@ class Store:
 
     def write_table(self, rows: pd.DataFrame, made_of: str, *parts: str, **note: str) -> None:
         """Write a table with its fingerprint and a `note`; equal rows give equal bytes."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        arrow = pa.Table.from_pandas(rows, preserve_index=False)
         about = {"fingerprint": made_of, "n_rows": len(rows), **note}
-        metadata = dict(arrow.schema.metadata or {})
-        metadata[METADATA_KEY] = json.dumps(about, sort_keys=True).encode()
-        arrow = arrow.replace_schema_metadata(metadata)
-        buffer = io.BytesIO()
-        pq.write_table(arrow, buffer, compression="zstd")
-        self.write_bytes(buffer.getvalue(), *parts)
+        self.write_bytes(sealed_bytes(rows, place="/".join(parts), note=about), *parts)
 
     def read_table(self, *parts: str, columns: Iterable[str] | None = None) -> pd.DataFrame:
-        """Return a table."""
+        """Return a table, every byte of its file checked.
+
+        Raises
+        ------
+        DamagedFileError
+            If the file is not what was written there, or gone.
+        """
         wanted = list(columns) if columns is not None else None
-        return pd.read_parquet(io.BytesIO(self.read_bytes(*parts)), columns=wanted)
+        return rows_of(self._there(*parts), place="/".join(parts), columns=wanted)
+
+    def whole_note(self, *parts: str) -> dict[str, str]:
+        """Return what a table's file says of itself, every byte of the file checked.
+
+        Nothing where there is no file.
+
+        Raises
+        ------
+        DamagedFileError
+            If the file is not what was written there.
+        """
+        try:
+            content = self.read_bytes(*parts)
+        except FileNotFoundError:
+            return {}
+        return note_of_whole(content, place="/".join(parts))
 
     def made_of(self, *parts: str) -> str | None:
         """Return the fingerprint in a table's file; None if there is no such whole file."""
         return self.note(*parts).get("fingerprint")
 
     def note(self, *parts: str) -> dict[str, str]:
-        """Return what a table's file says of itself; nothing if there is no such whole file."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        """Return what a table's file says of itself; nothing if its end is not what was written.
 
+        A glance: of the file only the footer is read.
+        """
         try:
             with reaching(self.root), self._fs.open(self.path(*parts), "rb") as file:
-                metadata = pq.read_schema(file).metadata or {}
-        except (FileNotFoundError, pa.ArrowException):
+                return note_in(file, place="/".join(parts))
+        except (FileNotFoundError, DamagedFileError):
             return {}
-        note = json.loads(metadata.get(METADATA_KEY, b"{}"))
-        return {key: str(value) for key, value in note.items()}
+
+    def _there(self, *parts: str) -> bytes:
+        """Return the content of a file that has to be there."""
+        try:
+            return self.read_bytes(*parts)
+        except FileNotFoundError:
+            raise DamagedFileError("/".join(parts), "it is not there") from None
 
     # --- blocks of frames -------------------------------------------------------------------------
 

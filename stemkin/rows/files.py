@@ -9,13 +9,13 @@ tracks (`stemkin.pipeline.whole_tracks`), each of which is a partition as it sta
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
 from stemkin.kernels.common.hashing import mixed
+from stemkin.rows.parquet import columns_in, metadata_in
 from stemkin.rows.table import Rows, with_experiment
 from stemkin.tables import Experiment, empty
 
@@ -69,7 +69,7 @@ def tracks_in_files(
     if not jobs:
         nothing = dd.from_pandas(_no_rows(columns), npartitions=1)
         return with_experiment(nothing, experiment, whole_tracks=True)
-    there = _schema(jobs[0][0][0])
+    there = metadata_in(jobs[0][0][0]).schema.to_arrow_schema()
     columns = [c for c in columns if c in there.names or c not in ("y", "x")]
     meta = there.empty_table().select(columns).to_pandas()
     rows = dd.from_map(_read_part, jobs, columns=tuple(columns), meta=meta)
@@ -90,14 +90,11 @@ def _read_file(path: str, part: int, n_parts: int, columns: Sequence[str]) -> pd
 
     Only these become a pandas table.
     """
-    import fsspec
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    rows = columns_in(path, columns)
     if n_parts == 1:
-        return pd.read_parquet(path, columns=list(columns))
-    with fsspec.open(path, "rb") as file:
-        rows = pq.read_table(file, columns=list(columns))
+        return pd.DataFrame(rows.to_pandas())
     own = part_of(rows["particle"].to_numpy(), n_parts) == part
     return pd.DataFrame(rows.filter(pa.array(own)).to_pandas())
 
@@ -131,19 +128,7 @@ def partitions_for(n_rows: int, rows_per_partition: int | None = None) -> int:
 
 
 def _n_rows(path: str) -> int:
-    return int(_metadata(path).num_rows)
-
-
-def _schema(path: str) -> Any:
-    return _metadata(path).schema.to_arrow_schema()
-
-
-def _metadata(path: str) -> Any:
-    import fsspec
-    import pyarrow.parquet as pq
-
-    with fsspec.open(path, "rb") as file:
-        return pq.read_metadata(file)
+    return int(metadata_in(path).num_rows)
 
 
 def _no_rows(columns: Sequence[str]) -> pd.DataFrame:

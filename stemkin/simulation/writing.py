@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stemkin.movie import Movie, Movies, each_movie
+from stemkin.rows.parquet import write_plain
 from stemkin.simulation.archive import simulate_archive, simulate_movie
 from stemkin.simulation.reader import SimulatedReader
 from stemkin.simulation.settings import Settings
@@ -178,10 +179,10 @@ def _write_truth(truth: Truth, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("defects", "frames"):
         _write_long_table(truth, name, folder / f"{name}.parquet")
-    truth.sojourns.to_parquet(folder / "sojourns.parquet", index=False)
-    truth.generator.reset_index().to_parquet(folder / "generator.parquet", index=False)
-    for name in ("rates", "diffusion", "limits"):
-        getattr(truth, name).to_parquet(folder / f"{name}.parquet", index=False)
+    small = {"sojourns": truth.sojourns, "generator": truth.generator.reset_index()}
+    small |= {name: getattr(truth, name) for name in ("rates", "diffusion", "limits")}
+    for name, rows in small.items():
+        write_plain([rows], folder / f"{name}.parquet")
     from stemkin import __version__
 
     reader = SimulatedReader(truth.settings)
@@ -196,12 +197,6 @@ def _write_truth(truth: Truth, folder: Path) -> None:
 
 def _write_long_table(truth: Truth, name: str, path: Path) -> None:
     """Write a table of all frames, a thousand frames at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    between = getattr(truth, f"{name}_between")
-    schema = pa.Schema.from_pandas(between(0, 1), preserve_index=False)
-    with pq.ParquetWriter(path, schema) as file:
-        for start in range(0, truth.settings.n_frames, 1000):
-            rows = between(start, min(start + 1000, truth.settings.n_frames))
-            file.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False))
+    between, n_frames = getattr(truth, f"{name}_between"), truth.settings.n_frames
+    starts = range(0, n_frames, 1000)
+    write_plain((between(start, min(start + 1000, n_frames)) for start in starts), path)

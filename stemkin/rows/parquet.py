@@ -1,0 +1,260 @@
+"""Parquet files whose every byte is under a checksum: the one writer and the one reader of them.
+
+Each page carries its CRC32, so that who reads some columns checks what it reads. The footer carries
+a *seal*: the SHA-256 of all bytes before it, its own SHA-256, and the place in the results folder
+for which the file was written. A bit that flipped, a part that is gone, and a file that was put in
+the place of another one are told before a number is made of them (`DamagedFileError`). Equal rows
+for the same place give equal bytes.
+
+    content = sealed_bytes(rows, place="tracks/a/0-4.parquet", note={"fingerprint": "..."})
+    rows = rows_of(content, place="tracks/a/0-4.parquet")
+
+Files that stemkin never wrote have no seal; where one is wanted, they are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from stemkin.errors import DamagedFileError
+
+METADATA_KEY = b"stemkin"
+"""Under this key the footer says what the file was made of."""
+UNSEALED = "0" * 64
+"""What stands in the place of a checksum while it is computed."""
+END = b"PAR1"
+"""How a Parquet file begins and ends; before the last one stands the footer's length, in 4 bytes."""
+TAIL_BYTES = 2**16
+"""So much of a file's end is read first: mostly the whole footer lies in it."""
+
+
+def sealed_bytes(rows: pd.DataFrame, *, place: str, note: dict[str, Any]) -> bytes:
+    """Return `rows` as a sealed Parquet file.
+
+    Parameters
+    ----------
+    rows
+        The table.
+    place
+        Where in its folder the file will stand, as ``tracks/a/0-4.parquet``.
+    note
+        What the file says of itself besides (JSON).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(rows, preserve_index=False)
+    about = {**note, "place": place, "body_sha256": UNSEALED, "footer_sha256": UNSEALED}
+    metadata = dict(arrow.schema.metadata or {})
+    metadata[METADATA_KEY] = json.dumps(about, sort_keys=True).encode()
+    buffer = io.BytesIO()
+    pq.write_table(
+        arrow.replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    content = buffer.getvalue()
+    # The footer is the last thing in the file: the body's checksum is put into it first, so that
+    # the footer's own one covers it. Both take the room that was kept for them.
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = _with("body_sha256", _sha256(content[:start]), content[start:])
+    return content[:start] + _with("footer_sha256", _sha256(footer), footer)
+
+
+def rows_of(content: bytes, *, place: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the rows of a sealed file, every byte of it checked.
+
+    Parameters
+    ----------
+    content
+        The whole file.
+    place
+        Where it stands in its folder.
+    columns
+        Which ones; by default all.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is not what was written for this place.
+    """
+    note_of_whole(content, place=place)
+    return _read(io.BytesIO(content), place, columns).to_pandas()
+
+
+def note_of_whole(content: bytes, *, place: str) -> dict[str, str]:
+    """Return what a sealed file says of itself, every byte of it checked.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is not what was written for this place.
+    """
+    footer = _footer(content, len(content), place)
+    note = _note(footer, place)
+    if note["body_sha256"] != _sha256(content[: len(content) - len(footer)]):
+        raise DamagedFileError(place, "its content is not what was written")
+    return note
+
+
+def note_in(file: Any, *, place: str) -> dict[str, str]:
+    """Return what a sealed file says of itself; only its end is read, and checked.
+
+    Parameters
+    ----------
+    file
+        Open for reading.
+    place
+        What to call it; where it was written for another place, that is refused.
+
+    Raises
+    ------
+    DamagedFileError
+        If its footer is not what was written for this place.
+    """
+    return _note(_footer_in(file, place), place)
+
+
+def metadata_in(path: str) -> Any:
+    """Return pyarrow's metadata of a sealed file at `path` (or URL); its footer is checked.
+
+    Raises
+    ------
+    DamagedFileError
+        If the footer is not what was written.
+    """
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        footer = _footer_in(file, path)
+    _note(footer, path)
+    return _parsed(footer, path)
+
+
+def columns_in(path: str, columns: Sequence[str] | None = None) -> Any:
+    """Return some columns of a sealed file as an Arrow table; footer and pages are checked.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    columns
+        Which ones; by default all.
+
+    Raises
+    ------
+    DamagedFileError
+        If what was read is not what was written.
+    """
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        _note(_footer_in(file, path), path)
+        file.seek(0)
+        return _read(file, path, columns)
+
+
+def write_plain(pieces: Iterable[pd.DataFrame], path: str | os.PathLike[str]) -> None:
+    """Write a table that comes in `pieces`, at least one, with the CRC of each page and no seal.
+
+    For tables that stand outside results folders, such as the truth of a simulation.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    try:
+        for piece in pieces:
+            arrow = pa.Table.from_pandas(piece, preserve_index=False)
+            if writer is None:
+                writer = pq.ParquetWriter(path, arrow.schema, write_page_checksum=True)
+            writer.write_table(arrow.cast(writer.schema))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _read(file: Any, place: str, columns: Sequence[str] | None) -> Any:
+    """Return columns as an Arrow table, the CRC of each page checked."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wanted = None if columns is None else list(columns)
+    try:
+        return pq.read_table(file, columns=wanted, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(place, _in_one_line(error)) from error
+
+
+def _footer_in(file: Any, place: str) -> bytes:
+    """Return the footer of an open file, with the eight bytes that end it."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - TAIL_BYTES))
+    tail = file.read(TAIL_BYTES)
+    wanted = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < wanted <= size:
+        file.seek(size - wanted)
+        tail = file.read(wanted)
+    return _footer(tail, size, place)
+
+
+def _footer(tail: bytes, size: int, place: str) -> bytes:
+    """Return the footer out of the end of a file of `size` bytes, if there can be one."""
+    if size == 0:
+        raise DamagedFileError(place, "it is empty")
+    n_bytes = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < 12 or tail[-4:] != END or n_bytes > len(tail):
+        raise DamagedFileError(place, "it is no whole Parquet file")
+    return tail[-n_bytes:]
+
+
+def _note(footer: bytes, place: str) -> dict[str, str]:
+    """Return what a footer says of its file, the footer itself checked."""
+    said = (_parsed(footer, place).metadata or {}).get(METADATA_KEY)
+    try:
+        note = {key: str(value) for key, value in json.loads(said or b"").items()}
+        sealed, _, _ = note["footer_sha256"], note["place"], note["body_sha256"]
+    except (ValueError, KeyError, AttributeError):
+        raise DamagedFileError(place, "it has no seal of stemkin's") from None
+    if _sha256(_with("footer_sha256", UNSEALED, footer, sealed)) != sealed:
+        raise DamagedFileError(place, "its footer is not what was written")
+    # a path or a URL ends in the place within the folder
+    if f"/{place}".endswith(f"/{note['place']}"):
+        return note
+    raise DamagedFileError(place, f"it was written as {note['place']}")
+
+
+def _parsed(footer: bytes, place: str) -> Any:
+    """Return pyarrow's metadata of a footer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(io.BytesIO(END + footer))
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(place, _in_one_line(error)) from error
+
+
+def _with(key: str, checksum: str, footer: bytes, instead_of: str = UNSEALED) -> bytes:
+    """Return a footer with another checksum under `key`; as many bytes as before."""
+    return footer.replace(_said(key, instead_of), _said(key, checksum), 1)
+
+
+def _said(key: str, checksum: str) -> bytes:
+    return f'"{key}": "{checksum}"'.encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
