@@ -22,6 +22,7 @@ _ROOM_OF = {
     "bootstrap": "controls",
     "chain_states": "kinetics",
     "chapman_kolmogorov": "kinetics",
+    "check_results": "pipeline.checking",
     "cluster": "learning.clustering",
     "compare_diffusion": "diffusion",
     "complexes": "kinetics",

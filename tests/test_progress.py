@@ -158,6 +158,6 @@ def test_a_damaged_journal_is_one_sentence(tmp_path, damage):
 
 def test_strange_entries_of_a_journal_are_passed_over(tmp_path):
     content = {"config": {}, "movies": [3, {"status": "failed"}], "stages": {"learn": 1}, "blocks": {"failed": [7, {}]}, "progress": 5, "warnings": [9]}  # fmt: skip
-    (tmp_path / "run.json").write_text(json.dumps(content))
+    Store.at(tmp_path).write_json(content, "run.json")
     said = status_of(Store.at(tmp_path)).describe()
     assert "warning: 9" in said

@@ -111,7 +111,7 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
 
 def test_a_damaged_json_is_one_sentence(tmp_path):
     (tmp_path / "run.json").write_text('{"inputs": [')
-    with pytest.raises(ValueError, match=r"run.json is damaged .*start over with --fresh"):
+    with pytest.raises(ValueError, match=r"run.json is damaged \(it is no JSON.*makes it again"):
         Store.at(tmp_path).read_json("run.json")
 
 

@@ -435,6 +435,26 @@ def view_command(
     napari.run()
 
 
+@app.command("check")
+def check_command(
+    results: Annotated[str, typer.Argument(metavar="RESULTS")],
+    mend: Annotated[
+        bool,
+        typer.Option("--mend", help="Set damaged files aside and make again what needs no pixel."),
+    ] = False,
+    cluster: Cluster = "threads",
+    workers: Workers = None,
+) -> None:
+    """Check every file of a results folder against its checksum, and mend what is damaged."""
+    from stemkin.pipeline.checking import check_results
+    from stemkin.schedulers.clients import connect
+
+    with connect(cluster, workers=workers):
+        outcome = check_results(results, mend=mend)
+    typer.echo(outcome.describe())
+    raise typer.Exit(outcome.exit_code)
+
+
 @app.command("config")
 def config_command() -> None:
     """Print all settings with what each means: a file to change and to give to --config."""

@@ -77,6 +77,7 @@ def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | N
     """
     import dask.array as da
     import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     tile = tile_px or tile_of(movie.pixel_size_nm)
     maps = order_maps(movie, tile_px=tile)
@@ -85,6 +86,7 @@ def save_order_maps(movie: Movie, path: str | PathLike[str], *, tile_px: int | N
         shape=maps.shape,
         chunks=(max(maps.chunks[0]), *maps.shape[1:]),
         dtype="int8",
+        compressors=(ZstdCodec(), Crc32cCodec()),
         fill_value=UNKNOWN,
         overwrite=True,
         attributes=about_map(movie, tile),

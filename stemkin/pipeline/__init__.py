@@ -14,16 +14,18 @@ it done.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from stemkin.blas import one_thread
 from stemkin.config import RunConfig
-from stemkin.errors import DONE, INCOMPLETE
+from stemkin.errors import DONE, INCOMPLETE, DamagedFileError
 from stemkin.learning.edits import Edits, read_edits
+from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib
 from stemkin.pipeline.calibration import say_doubts
 from stemkin.pipeline.completion import SO_FAR, Completions
@@ -32,23 +34,32 @@ from stemkin.pipeline.gallery import write_gallery
 from stemkin.pipeline.model import learn_model, load_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.numbers import compute_kinetics
-from stemkin.pipeline.opening import Inputs, open_inputs
-from stemkin.pipeline.outcome import RunOutcome, problems_of
+from stemkin.pipeline.opening import Inputs, open_inputs, say_who_grew
+from stemkin.pipeline.outcome import (
+    RunOutcome,
+    fail_movie,
+    is_analysed,
+    problems_of,
+    say_what_was_mended,
+)
 from stemkin.pipeline.phases import follow_phases
 from stemkin.pipeline.pixels import run_pixel_pass
 from stemkin.pipeline.planning import RunPlan, plan_run
 from stemkin.pipeline.readiness import check_ready
+from stemkin.pipeline.rebuilding import settle_journal
 from stemkin.pipeline.self_check import check_oneself
 from stemkin.pipeline.sensitivity import say_what_was_learned
 from stemkin.pipeline.site_kinetics import check_judges_sites, compare_answers, follow_sites
 from stemkin.pipeline.tracks import link_movies
 from stemkin.pipeline.watching import NotedWatch
 from stemkin.progress import Unwatched, Watch
+from stemkin.readers.errors import ChangedMovieError
 from stemkin.report import write_report
 from stemkin.results.journal import Journal
 from stemkin.results.lock import locked
 from stemkin.results.log import logged, performance_reported
-from stemkin.results.store import Store
+from stemkin.results.quarantine import names_of_notes, set_aside
+from stemkin.results.store import FolderError, Store
 from stemkin.schedulers.active import active_client
 from stemkin.sites.pixels import site_judge
 
@@ -69,6 +80,8 @@ AFTER_PIXELS = ("link", "kinetics", "report")
 """The stages that follow the search of all frames."""
 MEMORY_TOLERANCE = 1.1
 """A worker may hold so much more than was projected before the run says so."""
+HEALINGS = 3
+"""So often a run goes on from a file that rotted while it was going on."""
 
 
 @one_thread
@@ -136,9 +149,12 @@ def run(
     check_judges_sites(config, given=model is not None)
     store, stages = Store.at(out), _stages_until(until)
     found = inputs if isinstance(inputs, Inputs) else open_inputs(inputs, config, results=out)
-    client = active_client()
+    found, client = found.watched(), active_client()
     with locked(store), ExitStack() as stack:
         projected_mib = check_ready(found.movies, store, config, block_mib(found.movies), client)
+        before = names_of_notes(store)
+        if not fresh:
+            settle_journal(store, found.movies, found.sources)
         journal = Journal.start(
             store,
             found.sources,
@@ -155,37 +171,106 @@ def run(
         if performance_report:
             stack.enter_context(performance_reported(store, client))
         found.remember(store)
-        with journal.stage("learn") as record, _in_one(noted, "learn"):
-            given = None if model is None else Path(fspath(model))
-            model_print = settle_model(found.movies, store, config, given, record)
-            journal.content["warnings"] += record["warnings"]
-        if config.sites.traces:
-            site_judge(load_model(store, as_learned=True))
-        settle_edits(store, edits)
-        with journal.stage("crystals") as record:
-            crystals = find_crystals(
-                found.movies, store, config.run.retries, journal, record, noted
-            )
-        say_doubts(found.movies, record["lattice_px"], config.learn.material, journal)
-        say_what_was_learned(found.movies, store, crystals, journal, material=config.learn.material)
-        with journal.stage("detect") as record:
-            record["projected_peak_memory_mib"] = round(projected_mib, 1)
-            completions = Completions(store, journal, config) if stages else None
-            run_pixel_pass(
-                found.movies,
-                store,
-                config,
-                model_print,
-                crystals,
-                journal,
-                record,
-                noted,
-                completions,
-            )
-            judge_memory(record, journal)
-            if completions is not None and completions.linked:
-                record["linking_peak_memory_mib"] = round(completions.peak_memory_mib, 1)
-        return _tables_and_report(store, journal, config, stages, noted, found, completions)
+        given = None if model is None else Path(fspath(model))
+        task = _Run(store, journal, config, stages, noted, before)
+
+        def whole_run() -> RunOutcome:
+            journal.content["movies"] = found.listing()
+            completions = _searched(task, found, given, edits, projected_mib)
+            return _tables_and_report(task, found, completions)
+
+        return _healing(task, whole_run)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the stages of a run share; `before` are the notes of what was set aside before it."""
+
+    store: Store
+    journal: Journal
+    config: RunConfig
+    stages: Sequence[str]
+    watch: NotedWatch
+    before: frozenset[str]
+
+
+def _healing(task: _Run, work: Callable[[], RunOutcome]) -> RunOutcome:
+    """Do `work`; where a file is met that rotted meanwhile, set it aside and do what is missing.
+
+    Raises
+    ------
+    DamagedFileError
+        If files rot faster than they can be made.
+    """
+    for _ in range(HEALINGS):
+        try:
+            return work()
+        except DamagedFileError as error:
+            place = error.place.removeprefix(f"{task.store.root}/")
+            set_aside(task.store, error.why, *place.split("/"))
+            task.journal.content["blocks"]["failed"] = []
+    return work()
+
+
+def _searched(
+    task: _Run, found: Inputs, given: Path | None, edits: Edits | None, projected_mib: float
+) -> Completions | None:
+    """Do what needs pixels: learn, look for crystals, search every block."""
+    store, journal, config, noted = task.store, task.journal, task.config, task.watch
+    with journal.stage("learn") as record, _in_one(noted, "learn"):
+        model_print, movies = _settled_model(task, found.movies, given, record)
+        journal.content["warnings"] += record["warnings"]
+    if config.sites.traces:
+        site_judge(load_model(store, as_learned=True))
+    settle_edits(store, edits)
+    with journal.stage("crystals") as record:
+        crystals = find_crystals(movies, store, config.run.retries, journal, record, noted)
+    movies = [movie for movie in movies if movie.name in crystals]
+    say_doubts(movies, record["lattice_px"], config.learn.material, journal)
+    say_what_was_learned(movies, store, crystals, journal, material=config.learn.material)
+    with journal.stage("detect") as record:
+        record["projected_peak_memory_mib"] = round(projected_mib, 1)
+        completions = Completions(store, journal, config) if task.stages else None
+        run_pixel_pass(
+            movies,
+            store,
+            config,
+            model_print,
+            crystals,
+            journal,
+            record,
+            noted,
+            completions,
+        )
+        judge_memory(record, journal)
+        if completions is not None and completions.linked:
+            record["linking_peak_memory_mib"] = round(completions.peak_memory_mib, 1)
+    return completions
+
+
+def _settled_model(
+    task: _Run, movies: Sequence[Movie], given: Path | None, record: dict[str, Any]
+) -> tuple[str, Sequence[Movie]]:
+    """Settle the model; return its fingerprint, and the movies that are still what they were.
+
+    A movie that changes while the model learns from it fails; the model is learned from the others.
+
+    Raises
+    ------
+    ChangedMovieError
+        If no movie is left.
+    """
+    while True:
+        try:
+            before = task.journal.model_made_of
+            return settle_model(movies, task.store, task.config, given, record, before), movies
+        except ChangedMovieError as error:
+            kept = [movie for movie in movies if not str(error).startswith(f"{movie.source} ")]
+            if not kept or len(kept) == len(movies):
+                raise
+            for movie in set(movies) - set(kept):
+                fail_movie(task.journal, movie.name, str(error))
+            movies = kept
 
 
 def judge_memory(record: Mapping[str, Any], journal: Journal) -> None:
@@ -221,25 +306,38 @@ def resume(
         _check_stage("stages", stage, AFTER_PIXELS)
     store, edits = Store.at(out), _said(classes)
     with locked(store), logged(store, active_client()):
+        before = names_of_notes(store)
         journal = Journal.read(store)
         settings = config or RunConfig.from_dict(journal.content["config"])
         journal.content["config"] = settings.model_dump(mode="json")
-        settle_edits(store, edits)
         noted = NotedWatch(watch or Unwatched(), journal)
         noted.begin(_parts_of(stages, settings))
-        return _tables_and_report(store, journal, settings, stages, noted, None)
+        task = _Run(store, journal, settings, stages, noted, before)
+
+        def whole_run() -> RunOutcome:
+            settle_edits(store, edits)
+            return _tables_and_report(task, None)
+
+        try:
+            return _healing(task, whole_run)
+        except DamagedFileError as error:
+            msg = (
+                f"{store.path(error.place)} is damaged ({error.why}), and only the movies hold "
+                f"what it was made of; {journal.command()} makes it again"
+            )
+            raise FolderError(msg) from None
 
 
 def _tables_and_report(
-    store: Store,
-    journal: Journal,
-    config: RunConfig,
-    stages: Sequence[str],
-    watch: NotedWatch,
-    found: Inputs | None,
-    completions: Completions | None = None,
+    task: _Run, found: Inputs | None, completions: Completions | None = None
 ) -> RunOutcome:
     """Do what follows the pixels and was not done during the pass, and close the journal."""
+    store, journal, config, watch = task.store, task.journal, task.config, task.watch
+    if found is not None and not any(is_analysed(journal, movie.name) for movie in found.movies):
+        say_what_was_mended(task.before, journal)
+        journal.finish(INCOMPLETE)
+        watch.end()
+        return RunOutcome(store.root, INCOMPLETE, problems_of(journal), None, {})
     followed, linked = {}, {}
     if completions is not None:
         followed, linked = completions.followed, completions.linked
@@ -247,10 +345,10 @@ def _tables_and_report(
         name_again(store, journal, config.run.retries, record, watch)
     with journal.stage("phases") as record:
         follow_phases(store, journal, config.run.retries, record, watch, followed)
-    if "link" in stages:
+    if "link" in task.stages:
         with journal.stage("link") as record:
             link_movies(store, journal, config, record, watch, linked)
-    if "kinetics" in stages:
+    if "kinetics" in task.stages:
         with journal.stage("kinetics") as record, _in_one(watch, "kinetics"):
             compute_kinetics(store, journal, config, record)
         with journal.stage("self_check") as record, _in_one(watch, "self_check"):
@@ -258,15 +356,18 @@ def _tables_and_report(
         with journal.stage("sites") as record:
             follow_sites(store, journal, config, record, watch)
             compare_answers(store, config)
-    if "link" in stages or "kinetics" in stages:
+    if "link" in task.stages or "kinetics" in task.stages:
         store.remove(SO_FAR)
     if found is not None:
-        write_gallery(store, found.movies, journal)
+        movies = [movie for movie in found.movies if is_analysed(journal, movie.name)]
+        say_who_grew(movies, journal)
+        write_gallery(store, movies, journal)
+    say_what_was_mended(task.before, journal)
     problems = problems_of(journal)
     code = INCOMPLETE if problems else DONE
     journal.finish(code)
     report = None
-    if "report" in stages:
+    if "report" in task.stages:
         with journal.stage("report"), _in_one(watch, "report"):
             report = str(write_report(store.root))
     watch.end()

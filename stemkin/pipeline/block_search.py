@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stemkin.detection import HALO, detect_block
 from stemkin.kernels.crystal.reference import Reference
@@ -18,7 +19,12 @@ from stemkin.pipeline.model import load_model
 from stemkin.pipeline.thumbnails import thumbnail_rows
 from stemkin.references import is_good_frame
 from stemkin.results.crystals import read_crystal
+from stemkin.results.quarantine import file_of, standing_prints
 from stemkin.results.store import PIXEL_TABLES, SIGNALS, THUMBNAILS, Block, Store, fingerprint
+from stemkin.tables import OK
+
+MAP_SUM = "map_sha256"
+"""Under this name the file of ``steps`` keeps the checksum of its block's maps."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class PixelTask:
     """All that a worker needs for one block: small, picklable, nothing in it is data.
 
     `keeps_pictures` tells whether the report shows frames of its movie, `keeps_sites` whether the
-    signals of all sites are kept.
+    signals of all sites are kept, `was_done`
+    whether an earlier run came to its end.
     """
 
     movie: Movie
@@ -38,6 +45,7 @@ class PixelTask:
     looks_back: bool = True
     keeps_pictures: bool = False
     keeps_sites: bool = False
+    was_done: bool = False
 
     def without_looking_back(self) -> PixelTask:
         """Return the task that reads no frame but those of its block.
@@ -51,7 +59,8 @@ class PixelTask:
 class PixelSummary:
     """What comes back to the client from one block.
 
-    `looked_back` is False where the frames before the block could not be read.
+    `looked_back` is False where the frames before the block could not be read; `n_usable` of its
+    frames are fit to be searched.
     """
 
     block: Block
@@ -63,23 +72,29 @@ class PixelSummary:
     peak_memory_mib: float
     stale: bool = False
     looked_back: bool = True
+    n_usable: int = 0
 
 
 def detect_to_store(task: PixelTask) -> PixelSummary:
     """Search one block and write its rows, unless that was done already. Computes once."""
     began = time.perf_counter()
     block, store = task.block, task.store
-    wanted = PIXEL_TABLES
-    if task.keeps_sites:
-        wanted = (*PIXEL_TABLES, SIGNALS)
-    before = [store.block_made_of(table, block) for table in wanted]
-    if all(made_of == task.made_of for made_of in before):
+    before = _standing(task)
+    if all(made_of == task.made_of for made_of in before.values()):
         seconds = time.perf_counter() - began
-        n_frames = block.stop - block.start
+        n_usable = _n_usable(store.read_block("steps", block))
         return PixelSummary(
-            block, n_frames, 0, 0, True, seconds, peak_memory_mib(), looked_back=task.looks_back
+            block,
+            block.stop - block.start,
+            0,
+            0,
+            True,
+            seconds,
+            peak_memory_mib(),
+            looked_back=task.looks_back,
+            n_usable=n_usable,
         )
-    stale = any(made_of not in (None, task.made_of) for made_of in before)
+    stale = any(made_of not in (None, task.made_of) for made_of in before.values())
     frames = read_block(task.movie, block)
     crystal = read_crystal(store, block.movie, task.crystal_print)
     previous = frames[:0]
@@ -95,7 +110,7 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         neighbours=True,
         sites=task.keeps_sites,
     )
-    maps.write_maps(store, block, found.maps)
+    map_sum = maps.write_maps(store, block, found.maps)
     if task.keeps_pictures:
         pictures = thumbnail_rows(
             frames, movie=block.movie, first_frame=block.start, n_frames=task.movie.n_frames
@@ -106,8 +121,9 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
     assert found.neighbours is not None
     rows = (found.detections, found.neighbours, found.regions, found.frames)
     # In the order of PIXEL_TABLES, `steps` last: they say that the block is done.
+    notes = {"steps": {MAP_SUM: map_sum, "movie": block.movie, "model": task.model_print}}
     for table, own in zip(PIXEL_TABLES, rows, strict=True):
-        store.write_block(table, block, own, task.made_of)
+        store.write_block(table, block, own, task.made_of, **notes.get(table, {}))
     seconds = time.perf_counter() - began
     n_found, n_bytes = len(found.detections), frames.nbytes
     return PixelSummary(
@@ -120,7 +136,33 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         peak_memory_mib(),
         stale,
         looked_back=task.looks_back,
+        n_usable=_n_usable(found.frames),
     )
+
+
+def _standing(task: PixelTask) -> dict[str, str | None]:
+    """Return the fingerprint of each file of a block, None where there is no whole one.
+
+    A block is done when all its files are there and whole: its tables, its pictures and its maps.
+    What is damaged is set aside.
+    """
+    store, block = task.store, task.block
+    wanted = [*PIXEL_TABLES]
+    wanted += [THUMBNAILS] * task.keeps_pictures + [SIGNALS] * task.keeps_sites
+    files = [file_of(table, block) for table in wanted]
+    prints = standing_prints(store, files, task.made_of, was_done=task.was_done)
+    found = {table: prints[file_of(table, block)] for table in wanted}
+    if found["steps"] == task.made_of:
+        found["maps"] = task.made_of
+        if maps.standing_checksum(store, block) != store.block_note("steps", block).get(MAP_SUM):
+            maps.set_maps_aside(store, block)
+            found["maps"] = None
+    return found
+
+
+def _n_usable(frames: pd.DataFrame) -> int:
+    """Return how many frames of a block can be used."""
+    return int((frames["status"] == OK).sum())
 
 
 def read_block(movie: Movie, block: Block) -> np.ndarray:
@@ -149,6 +191,6 @@ def look_back(movie: Movie, block: Block, crystal: Reference | None) -> np.ndarr
 
 
 @lru_cache(maxsize=2)
-def _model(store: Store, version: str) -> Any:  # noqa: ARG001 - another version is another model
-    """Return the model of the results folder, loaded once per worker."""
-    return load_model(store, as_learned=True)
+def _model(store: Store, version: str) -> Any:
+    """Return the model of the results folder, loaded once per worker, if it is still that one."""
+    return load_model(store, as_learned=True, version=version)

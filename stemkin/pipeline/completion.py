@@ -45,6 +45,9 @@ SO_FAR_ROWS = 4_000_000
 """With more detections than these they would keep a worker too long, and are exact enough as they
 are."""
 
+SO_FAR_MOVIES = 32
+"""Likewise with more movies: each costs about a second, of however few rows."""
+
 log = logging.getLogger(__name__)
 
 
@@ -119,11 +122,15 @@ class Completions:
             self._frames_left[movie.name] = left
             return []
         listed = self._movies[movie.name]
+        if listed["status"] != "ok":
+            return []
         link = link_task(listed, self.store, self.journal, self.config)
         return [
             Call(
                 finish_movie,
-                MovieTask(edits_version(self.store), follow_task(listed, self.store), link),
+                MovieTask(
+                    edits_version(self.store), follow_task(listed, self.store, self.journal), link
+                ),
             )
         ]
 
@@ -169,7 +176,8 @@ class Completions:
         # Numbers come after 1, then at least 2, 4, 8, ... movies, and never after all: then the
         # run's own tables follow. Doubling keeps their total work below twice that of the last.
         done, late = len(self.linked), time.monotonic() - self._last > SO_FAR_EVERY_S
-        if not late or not self._next_at <= done < len(self._movies) or self._rows > SO_FAR_ROWS:
+        is_time = late and self._next_at <= done < len(self._movies)
+        if not is_time or self._rows > SO_FAR_ROWS or done > SO_FAR_MOVIES:
             return []
         self._next_at, self._last = 2 * done, time.monotonic()
         movies = [m for name, m in self._movies.items() if name in self.linked]

@@ -16,7 +16,9 @@ import numpy as np
 
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
+from stemkin.pipeline.outcome import fail_movie
 from stemkin.progress import Watch
+from stemkin.readers.errors import ChangedMovieError
 from stemkin.references import reference_crystal, sample_numbers
 from stemkin.results.crystals import about_crystal, write_crystal
 from stemkin.results.journal import Journal
@@ -71,7 +73,8 @@ def find_crystals(
 
     Returns
     -------
-    The fingerprint of each movie's crystal, by the movie's name.
+    The fingerprint of each movie's crystal, by the movie's name; none of a movie that is not any
+    more what it was.
 
     Raises
     ------
@@ -85,7 +88,9 @@ def find_crystals(
     for outcome in stream(crystal_to_store, tasks, retries=retries):
         if isinstance(outcome.error, StoppedError):
             raise outcome.error
-        if outcome.result is None:
+        if isinstance(outcome.error, ChangedMovieError):
+            fail_movie(journal, outcome.item.movie.name, str(outcome.error))
+        elif outcome.result is None:
             doubtful.append(outcome.item)
         else:
             found[outcome.item.movie.name] = outcome.result

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from stemkin.blas import one_thread
 from stemkin.config import RunConfig
+from stemkin.errors import DamagedFileError
 from stemkin.learning import Model, learn, learn_detector, sample_frames
 from stemkin.learning.edits import Edits, edited
 from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
 from stemkin.results.log import warnings_heard
+from stemkin.results.quarantine import set_aside
 from stemkin.results.store import Store, fingerprint
 
 STAGE_VERSION = 4
@@ -29,10 +31,12 @@ def settle_model(
     config: RunConfig,
     given: Path | None,
     record: dict[str, Any],
+    made_of_before: str = "",
 ) -> str:
     """Put the run's model into its results folder; return its fingerprint. Computes once.
 
-    `record` gets the warnings that were heard as the model was learned, in an earlier run too.
+    `record` gets the warnings that were heard as the model was learned, in an earlier run too;
+    `made_of_before` is what that run said its model was made of.
 
     Raises
     ------
@@ -51,9 +55,10 @@ def settle_model(
             config.learn.model_dump(),
             _detector_settings(config),
         )
-    kept = store.read_json("model", MADE_OF) if store.exists("model", MADE_OF) else None
-    record["reused"] = kept is not None and kept["made_of"] == wanted
-    if kept is not None and record["reused"]:
+    kept = _kept(store, wanted, made_of_before)
+    record["reused"] = kept is not None
+    record["made_of"] = wanted
+    if kept is not None:
         record["warnings"] = kept.get("warnings", [])
         return str(kept["content"])
     store.remove("model")
@@ -70,13 +75,59 @@ def settle_model(
     return content
 
 
+def _kept(store: Store, wanted: str, made_of_before: str) -> dict[str, Any] | None:
+    """Return what the folder says of its model, if it is whole and made of what is `wanted`.
+
+    Files that are not the model that this folder was made with are set aside. A label that is
+    damaged or gone is written again where blocks say that they were searched with these files.
+    """
+    content = _content_of(_stored_files(store))
+    try:
+        kept = store.read_json("model", MADE_OF)
+    except DamagedFileError as error:
+        set_aside(store, error.why, "model", MADE_OF)
+        kept = None
+    # what a model was given or learned from, the model itself or ``run.json`` tells
+    is_known = wanted in (made_of_before, fingerprint("given", content))
+    if kept is None and content and is_known and _searched_with(store, content):
+        kept = {"made_of": wanted, "content": content, "warnings": []}
+        store.write_json(kept, "model", MADE_OF)
+    if kept is None or kept.get("made_of") != wanted:
+        return None
+    if kept.get("content") == content:
+        return kept
+    for name in sorted({"model.json", "arrays.npz", *_stored_files(store)}):
+        set_aside(store, CHANGED, "model", name)
+    return None
+
+
+def _searched_with(store: Store, content: str) -> bool:
+    """Tell whether blocks were searched with the model of this content."""
+    for folder in store.names("steps"):
+        for name in store.names("steps", folder)[:1]:
+            if store.note("steps", folder, name).get("model") == content:
+                return True
+    return False
+
+
+CHANGED = (
+    "the model's files are not those that the folder was made with: changed by hand, or damaged"
+)
+
+
 def edits_of(store: Store) -> Edits | None:
     """Return how the user edited the classes of a results folder; None where nobody did."""
     edits: Edits | None = store.read_json(EDITS_FILE)
     return edits
 
 
-def load_model(store: Store, *, edits: Edits | None = None, as_learned: bool = False) -> Model:
+def load_model(
+    store: Store,
+    *,
+    edits: Edits | None = None,
+    as_learned: bool = False,
+    version: str | None = None,
+) -> Model:
     """Return the model of a results folder; one in an object store is fetched first.
 
     Parameters
@@ -87,21 +138,66 @@ def load_model(store: Store, *, edits: Edits | None = None, as_learned: bool = F
         How its classes are edited; those that the folder keeps unless given.
     as_learned
         Leave the classes as they were learned.
+    version
+        Fingerprint of its content; by default the one that the folder keeps.
+
+    Raises
+    ------
+    DamagedFileError
+        If the files are not those of this model.
     """
-    model = _stored_model(store)
+    model = _stored_model(store, version)
     if as_learned:
         return model
     edits = edits_of(store) if edits is None else edits
     return model if edits is None else edited(model, edits)
 
 
-def _stored_model(store: Store) -> Model:
-    if store.is_local:
-        return Model.load(store.path("model"))
+def version_of_model(store: Store) -> str:
+    """Return the fingerprint of the model that the folder keeps; "" where its label is damaged."""
+    try:
+        return str((store.read_json("model", MADE_OF) or {}).get("content", ""))
+    except DamagedFileError:
+        return ""
+
+
+def check_model(store: Store) -> None:
+    """Check that the files of the folder's model are those that it was made with.
+
+    Raises
+    ------
+    DamagedFileError
+        If they are not.
+    """
+    _checked_files(store, None)
+
+
+def _stored_model(store: Store, version: str | None) -> Model:
+    """Return the model in the folder, its files read once and checked before they are used."""
+    files = _checked_files(store, version)
     with tempfile.TemporaryDirectory() as scratch:
-        for name in store.names("model"):
-            (Path(scratch) / name).write_bytes(store.read_bytes("model", name))
+        for name, content in files.items():
+            (Path(scratch) / name).write_bytes(content)
         return Model.load(scratch)
+
+
+def _checked_files(store: Store, version: str | None) -> dict[str, bytes]:
+    """Return the files of the folder's model by name, if they are those of this version."""
+    files = _stored_files(store)
+    if version is None:
+        said = store.read_json("model", MADE_OF)
+        if said is None:
+            raise DamagedFileError("/".join(("model", MADE_OF)), "it is not there")
+        version = str(said["content"])
+    if _content_of(files) != version:
+        raise DamagedFileError("/".join(("model", "model.json")), CHANGED)
+    return files
+
+
+def _stored_files(store: Store) -> dict[str, bytes]:
+    """Return the files of the folder's model by name."""
+    names = (name for name in store.names("model") if name != MADE_OF)
+    return {name: store.read_bytes("model", name) for name in names}
 
 
 @one_thread
@@ -148,7 +244,14 @@ def _put(folder: Path, store: Store) -> str:
 
 
 def _content(folder: Path) -> str:
-    return fingerprint(*[(file.name, file.read_bytes().hex()) for file in _files(folder)])
+    return _content_of({file.name: file.read_bytes() for file in _files(folder)})
+
+
+def _content_of(files: Mapping[str, bytes]) -> str:
+    """Return the fingerprint of a model's files; "" where there are none."""
+    if not files:
+        return ""
+    return fingerprint(*[(name, files[name].hex()) for name in sorted(files)])
 
 
 def _files(folder: Path) -> list[Path]:

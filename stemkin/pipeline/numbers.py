@@ -29,6 +29,7 @@ from stemkin.pipeline.questions import Asking, Questions, at_rest_error_nm
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.pipeline.wrong_names import names_tested
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import standing_prints
 from stemkin.results.reading import detection_rows, movies_of, neighbourhood_rows
 from stemkin.results.store import Store, fingerprint
 from stemkin.results.track_files import track_files
@@ -85,7 +86,10 @@ def compute_kinetics(
     settings = (config.kinetics.model_dump(exclude={"self_check_runs"}), config.learn.material)
     made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, settings, movies)
     wanted = names_of_tables(config.kinetics, hop_length_nm)
-    record["reused"] = all(store.made_of(f"{name}.parquet") == made_of for name in wanted)
+    files = [(f"{name}.parquet",) for name in wanted]
+    kept = standing_prints(store, files, made_of, was_done=journal.was_finished)
+    record["reused"] = all(one == made_of for one in kept.values())
+    record["tables"] = list(wanted)
     if record["reused"]:
         _warn_of_names(journal, store.read_table("name_errors.parquet"))
         return

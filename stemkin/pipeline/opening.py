@@ -12,6 +12,8 @@ from stemkin.archive import Archive, open_archive
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
 from stemkin.readers.headers import Headers
+from stemkin.readers.watched import WatchedReader, watched
+from stemkin.results.journal import Journal
 from stemkin.results.store import Store
 
 HEADERS_FILE = "headers.json"
@@ -32,6 +34,11 @@ class Inputs:
         """Keep what the headers said beside the results, if it is new."""
         if store.is_local and self.headers.changed:
             store.write_bytes(self.headers.content(), HEADERS_FILE)
+
+    def watched(self) -> Inputs:
+        """Return the same, each movie held to what its files are now."""
+        movies = [replace(movie, reader=watched(movie.reader)) for movie in self.movies]
+        return replace(self, movies=movies)
 
     def listing(self) -> list[dict[str, Any]]:
         """Return what ``run.json`` says of each movie."""
@@ -74,6 +81,16 @@ def open_inputs(
         **config.input.model_dump(),
     )
     return replace(usable(archive, sources), headers=known)
+
+
+def say_who_grew(movies: Sequence[Movie], journal: Journal) -> None:
+    """Warn of movies that were written on while they were searched."""
+    grown = [m for m in movies if isinstance(m.reader, WatchedReader) and m.reader.has_grown]
+    for movie in grown:
+        journal.warn(
+            f"{movie.name} has grown since the run began; its first {movie.n_frames:,} frames are "
+            "done, and another run searches all of it"
+        )
 
 
 def _headers_kept(results: str | PathLike[str] | None) -> Headers:

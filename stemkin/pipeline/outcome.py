@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import QUARANTINE, set_aside_since
+
+log = logging.getLogger(__name__)
+
+MENDED_NAMED = 1000
+"""So many files that were made again stand in ``run.json``."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,36 @@ class RunOutcome:
         return "\n".join(lines)
 
 
+def say_what_was_mended(before: frozenset[str], journal: Journal) -> None:
+    """Write down which files were set aside since the notes were those of `before`, and why."""
+    mended = set_aside_since(journal.store, before)
+    journal.content["mended"] = mended[:MENDED_NAMED]
+    if not mended:
+        return
+    first = mended[0]
+    count = f"{len(mended)} files of the results were" if len(mended) > 1 else "1 file was"
+    journal.warn(
+        f"{count} not as written and made again (the first: {first['file']}, {first['why']}); what "
+        f"was damaged lies in {QUARANTINE}/"
+    )
+
+
+def fail_movie(journal: Journal, movie: str, reason: str) -> None:
+    """Write down that a movie failed: no number follows from it, and the others go on."""
+    for listed in journal.content["movies"]:
+        if listed["movie"] == movie and listed["status"] == "ok":
+            listed |= {"status": "failed", "reason": reason}
+            log.error("%s is given up: %s", movie, reason)
+
+
+def is_analysed(journal: Journal, movie: str) -> bool:
+    """Tell whether a movie takes part in the run, and has not failed so far."""
+    return any(
+        listed["movie"] == movie and listed["status"] == "ok"
+        for listed in journal.content["movies"]
+    )
+
+
 def kept_and_redone(blocks: Mapping[str, Any]) -> str:
     """Say how much of the pixel pass was done before.
 
@@ -69,7 +106,7 @@ def _were(n: int) -> str:
 def problems_of(journal: Journal) -> list[str]:
     """Return one sentence for each movie and each block that failed."""
     movies = [
-        f"{m['source']}: {m['reason']}"
+        m["reason"] if m["source"] in m["reason"] else f"{m['source']}: {m['reason']}"
         for m in journal.content["movies"]
         if m["status"] == "failed"
     ]
@@ -77,4 +114,5 @@ def problems_of(journal: Journal) -> list[str]:
         f"{b['movie']}, frames {b['start']} to {b['stop'] - 1}: {b['error']}"
         for b in journal.content["blocks"]["failed"]
     ]
-    return movies + blocks
+    unusable = journal.content.get("unusable") or {}
+    return movies + blocks + [f"{movie}: {reason}" for movie, reason in unusable.items()]

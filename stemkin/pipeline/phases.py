@@ -13,6 +13,7 @@ from stemkin.order import follow, histories
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import file_of, standing_prints
 from stemkin.results.store import Block, Store, fingerprint
 from stemkin.schedulers.streams import results
 
@@ -26,11 +27,12 @@ calibration."""
 
 @dataclass(frozen=True)
 class FollowTask:
-    """All that a worker needs to follow the areas of one movie."""
+    """All that a worker needs to follow the areas of one movie; `was_done` as of `PixelTask`."""
 
     movie: dict[str, Any]
     blocks: tuple[Block, ...]
     store: Store
+    was_done: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ def follow_phases(
     movies = analysed_movies(journal)
     watch.stage("phases", len(movies))
     watch.advance(len(done))
-    tasks = (follow_task(m, store) for m in movies if m["movie"] not in done)
+    tasks = (follow_task(m, store, journal) for m in movies if m["movie"] not in done)
     every = dict(done)
     for task, followed in results(follow_to_store, tasks, retries=retries):
         watch.advance()
@@ -78,9 +80,11 @@ def follow_phases(
     store.write_table(rows, fingerprint("phases", prints), "phases.parquet")
 
 
-def follow_task(movie: dict[str, Any], store: Store) -> FollowTask:
+def follow_task(movie: dict[str, Any], store: Store, journal: Journal) -> FollowTask:
     """Return the task of a movie whose blocks are all searched."""
-    return FollowTask(movie, tuple(store.blocks("breaks", movie["movie"])), store)
+    return FollowTask(
+        movie, tuple(store.blocks("steps", movie["movie"])), store, journal.was_finished
+    )
 
 
 def follow_to_store(task: FollowTask) -> Followed:
@@ -88,7 +92,9 @@ def follow_to_store(task: FollowTask) -> Followed:
     store, blocks = task.store, task.blocks
     parts = [store.block_made_of("breaks", block) for block in blocks]
     made_of = fingerprint("phases", STAGE_VERSION, parts, task.movie)
-    if blocks and all(store.block_made_of("regions", block) == made_of for block in blocks):
+    files = [file_of("regions", block) for block in blocks]
+    there = standing_prints(store, files, made_of, was_done=task.was_done)
+    if blocks and all(one == made_of for one in there.values()):
         kept = pd.concat([store.read_block("regions", block) for block in blocks])
         return Followed(made_of, reused=True, histories=histories(kept))
     rows = _followed(task)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stemkin.config import DetectSection, RunConfig, RunSection
-from stemkin.errors import StoppedError
+from stemkin.errors import DamagedFileError, StoppedError
 from stemkin.movie import Movie
 from stemkin.names import folder_name
 from stemkin.pipeline import maps
 from stemkin.pipeline.block_search import PixelSummary, PixelTask, detect_to_store
 from stemkin.pipeline.blocks import edges_of, settled_mib
+from stemkin.pipeline.outcome import fail_movie, is_analysed
 from stemkin.pipeline.thumbnails import MAX_MOVIES
 from stemkin.progress import Watch
+from stemkin.readers.errors import ChangedMovieError
 from stemkin.results.journal import Journal
 from stemkin.results.store import (
     BLOCK_TABLES,
@@ -90,6 +92,7 @@ def run_pixel_pass(
         crystals=crystals,
         block_mib=mib,
         keeps_sites=config.sites.traces,
+        was_done=journal.was_finished,
     )
     seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
     found: Generator[Outcome[Any, Any]] = stream(
@@ -108,6 +111,8 @@ def run_pixel_pass(
                 alone = outcome.item.without_looking_back()
                 further.append(Call(detect_to_store, alone, asked=True))
                 continue
+            if isinstance(outcome.error, ChangedMovieError):
+                fail_movie(journal, outcome.item.movie.name, str(outcome.error))
             # a block that failed counts as searched too: its movie goes on, with a gap in time
             block = outcome.item.block
             at_once = _is_one_of_first_failures(outcome, store, blocks["failed"], seen)
@@ -122,14 +127,39 @@ def run_pixel_pass(
                 saved = time.monotonic()
     blocks |= seen.blocks()
     record.update(seen.summary())
+    _say_what_is_unusable(movies, seen.usable, journal)
     _say_who_did_not_look_back(seen.alone, journal, record)
 
 
 def _is_worth_another_try(outcome: Outcome[PixelTask, PixelSummary]) -> bool:
     """Tell whether the frames before a block may be to blame that it failed."""
-    if outcome.error is None or isinstance(outcome.error, StoppedError):
+    ours = StoppedError | DamagedFileError | ChangedMovieError
+    if outcome.error is None or isinstance(outcome.error, ours):
         return False
     return outcome.item.looks_back and outcome.item.block.start > 0
+
+
+def _say_what_is_unusable(
+    movies: Iterable[Movie], usable: Mapping[str, int], journal: Journal
+) -> None:
+    """Write down which movies have blocks, but no frame that can be used."""
+    journal.content["unusable"] = {}
+    for movie in movies:
+        if usable.get(movie.name) == 0 and is_analysed(journal, movie.name):
+            found = _statuses(journal.store, movie.name)
+            counts = ", ".join(f"{n} {status}" for status, n in found.items())
+            journal.content["unusable"][movie.name] = (
+                f"none of its {sum(found.values())} frames can be used ({counts}); look at the "
+                "movie, and at how it was recorded and converted"
+            )
+
+
+def _statuses(store: Store, movie: str) -> dict[str, int]:
+    """Return how many frames of a movie are of each status; one block is held at a time."""
+    found: Counter[str] = Counter()
+    for block in store.blocks("steps", movie):
+        found.update(store.read_block("steps", block)["status"].astype(str).tolist())
+    return dict(found.most_common())
 
 
 def _say_who_did_not_look_back(
@@ -158,9 +188,13 @@ def _is_one_of_first_failures(
     ------
     StoppedError
         If the block is not to blame.
+    DamagedFileError
+        If a file of the results folder is: the model, or a crystal.
     """
-    if isinstance(outcome.error, StoppedError):
+    if isinstance(outcome.error, StoppedError | DamagedFileError):
         raise outcome.error
+    if isinstance(outcome.error, ChangedMovieError):
+        return False  # its movie failed as a whole
     if outcome.result is not None:
         seen.add(outcome.result)
         return False
@@ -182,10 +216,8 @@ def tidy(
             n_removed = store.keep_only(table, movie.name, kept)
             if table == "steps":
                 swept += n_removed
-        if not maps.stands(movie, store, edges):
-            # A block counts as done only if its map is there.
-            store.keep_only("steps", movie.name, [])
-            maps.make(movie, store, edges)
+        # a block counts as done only if its map is whole (`stemkin.pipeline.block_search`)
+        maps.settle(movie, store, edges)
     if swept:
         log.warning(
             "%d blocks of another size were removed; their frames are searched again", swept
@@ -225,6 +257,7 @@ class PassTotals:
     peak_memory_mib: float = 0.0
     busy_s: float = 0.0
     alone: list[Block] = field(default_factory=list)
+    usable: Counter[str] = field(default_factory=Counter)
     began: float = field(default_factory=time.perf_counter)
 
     def add(self, summary: PixelSummary) -> None:
@@ -233,6 +266,7 @@ class PassTotals:
         self.n_reused += summary.reused
         self.n_stale += summary.stale
         self.busy_s += summary.seconds
+        self.usable[summary.block.movie] += summary.n_usable
         if not summary.looked_back:
             self.alone.append(summary.block)
         if not summary.reused:
@@ -274,6 +308,7 @@ def pixel_tasks(
     crystals: Mapping[str, str],
     block_mib: float,
     keeps_sites: bool = False,
+    was_done: bool = False,
 ) -> Iterator[PixelTask]:
     """Yield one task per block of every movie, in order; one movie's blocks at a time.
 
@@ -289,6 +324,8 @@ def pixel_tasks(
         Size of a block's frames [MiB].
     keeps_sites
         Whether the signals of all sites are kept.
+    was_done
+        Whether an earlier run of this folder came to its end.
     """
     for place, movie in enumerate(movies):
         crystal = crystals[movie.name]
@@ -314,4 +351,5 @@ def pixel_tasks(
                 made_of,
                 keeps_pictures=place < MAX_MOVIES,
                 keeps_sites=keeps_sites,
+                was_done=was_done,
             )

@@ -15,6 +15,7 @@ from stemkin.pipeline.model import load_model
 from stemkin.pipeline.numbers import hop_length_of
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import standing
 from stemkin.results.reading import movies_of
 from stemkin.results.store import Store, fingerprint
 from stemkin.selfcheck import Asked, RunNumbers, self_check, world_of_run
@@ -49,7 +50,7 @@ def check_oneself(
     movies = sorted(analysed_movies(journal), key=lambda movie: str(movie["movie"]))
     parts = [store.made_of(f"{name}.parquet") for name in RESTS_ON]
     made_of = fingerprint("self_check", STAGE_VERSION, parts, config.kinetics.model_dump(), movies)
-    record["reused"] = store.made_of("self_check.parquet") == made_of
+    record["reused"] = standing(store, "self_check.parquet").get("fingerprint") == made_of
     if record["reused"]:
         return
     hop_length_nm = hop_length_of(journal.content.get("lattice_nm", {}).values())

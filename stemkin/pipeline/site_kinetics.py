@@ -27,6 +27,7 @@ from stemkin.pipeline.model import load_model
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import standing_prints
 from stemkin.results.reading import site_traces_kept
 from stemkin.results.store import MOVIE_TABLES, SIGNALS, SITE_TRACES, Block, Store, fingerprint
 from stemkin.schedulers.active import here_alone
@@ -41,6 +42,9 @@ STAGE_VERSION = 1
 
 NUMBERS = ("hopping", "dopant_rates", "dopant_transitions")
 """Small tables of all movies together; the rows of each movie are kept in `OF_MOVIES`."""
+
+TRACES_SUM = "traces_sha256"
+"""Under this name the table ``sites`` of a movie keeps the checksum of its traces."""
 
 OF_MOVIES = "site_numbers"
 """Folder of the rows of `NUMBERS` of each movie."""
@@ -158,8 +162,11 @@ def sites_to_store(task: SitesTask) -> SitesSummary:
     drift = [store.block_made_of("frames", block) for block in store.blocks("frames", name)]
     settings = (task.settings.model_dump(), task.confidence, task.depth)
     made_of = fingerprint("sites", STAGE_VERSION, parts, drift, settings, task.movie)
+    files = [_place(table, name) for table in (*MOVIE_TABLES, *NUMBERS)]
+    kept = standing_prints(store, files, made_of, was_done=False)
     note = store.note(*_place("sites", name))
-    if note.get("fingerprint") == made_of:
+    traces_sum = store.checksum_of_folder(*traces_place(name))
+    if set(kept.values()) == {made_of} and note.get(TRACES_SUM) == traces_sum:
         found = {one: store.read_table(*_place(one, name)) for one in NUMBERS}
         said = json.loads(note["warnings"])
         return SitesSummary(name, made_of, True, int(note["n_rows"]), said, found)
@@ -167,7 +174,9 @@ def sites_to_store(task: SitesTask) -> SitesSummary:
     with here_alone():
         found, said = _written(task, made_of)
     sites = found["sites"]
-    store.write_table(sites, made_of, *_place("sites", name), warnings=json.dumps(said))
+    traces_sum = store.checksum_of_folder(*traces_place(name))
+    notes = {"warnings": json.dumps(said), "movie": name, TRACES_SUM: traces_sum}
+    store.write_table(sites, made_of, *_place("sites", name), **notes)
     return SitesSummary(
         name, made_of, False, len(sites), said, {one: found[one] for one in NUMBERS}
     )
@@ -178,6 +187,11 @@ def _place(table: str, movie: str) -> tuple[str, ...]:
     if table in NUMBERS:
         return (OF_MOVIES, folder_name(movie), f"{table}.parquet")
     return (table, folder_name(movie), f"{table}.parquet")
+
+
+def traces_place(movie: str) -> tuple[str, str]:
+    """Return the folder of the traces of one movie."""
+    return SITE_TRACES, f"{folder_name(movie)}.zarr"
 
 
 def _written(task: SitesTask, made_of: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
@@ -233,10 +247,11 @@ def _rows(store: Store, block: Block, columns: Sequence[str] | None = None) -> I
 def _traces(task: SitesTask, frames: pd.DataFrame, numbering: Numbering) -> SiteTraces:
     """Write the traces of a movie block by block, and return them with the table of their sites."""
     import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     store, movie = task.store, str(task.movie["movie"])
     pixel_size_nm = float(task.movie["pixel_size_nm"])
-    path = (SITE_TRACES, f"{folder_name(movie)}.zarr")
+    path = traces_place(movie)
     longest = max(block.stop - block.start for block in task.blocks)
     begins = frames["frame"][frames["stretch"].diff().fillna(1) != 0].tolist()
     about = {
@@ -255,6 +270,7 @@ def _traces(task: SitesTask, frames: pd.DataFrame, numbering: Numbering) -> Site
             # a chunk is as long as a block, all of which are alike but the last
             chunks=(longest, numbering.n_sites),
             dtype="float32",
+            compressors=(ZstdCodec(), Crc32cCodec()),
             fill_value=float("nan"),
             attributes=about,
         )

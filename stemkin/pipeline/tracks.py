@@ -16,6 +16,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import LinkSection, RunConfig
 from stemkin.detection import assemble_frames
+from stemkin.errors import DamagedFileError
 from stemkin.learning.by_hand import OF_TRACKS, HandEdit, hand_edits_of, tracks_edited
 from stemkin.linking.clock import Clock, shown_lattice_nm
 from stemkin.linking.order import link_here
@@ -24,6 +25,7 @@ from stemkin.names import folder_name
 from stemkin.pipeline.block_files import LargeMovie, link_large
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import GONE, file_of, standing, standing_prints
 from stemkin.results.store import Block, Store, fingerprint
 from stemkin.results.track_files import WHOLE, whole_track_files
 from stemkin.schedulers.streams import results
@@ -40,13 +42,14 @@ warning."""
 
 @dataclass(frozen=True)
 class LinkTask:
-    """All that a worker needs to link one movie."""
+    """All that a worker needs to link one movie; `was_done` as of `PixelTask`."""
 
     movie: dict[str, Any]
     blocks: tuple[Block, ...]
     failed: tuple[Block, ...]
     store: Store
     settings: LinkSection
+    was_done: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def link_task(movie: dict[str, Any], store: Store, journal: Journal, config: Run
         for b in journal.content["blocks"]["failed"]
         if b["movie"] == name
     )
-    return LinkTask(movie, tuple(store.blocks("steps", name)), tuple(failed), store, config.link)
+    blocks = tuple(store.blocks("steps", name))
+    return LinkTask(movie, blocks, tuple(failed), store, config.link, journal.was_finished)
 
 
 def linked(summary: LinkSummary, retries: int) -> LinkSummary:
@@ -166,6 +170,7 @@ def link_to_store(task: LinkTask) -> LinkSummary:
         "link", STAGE_VERSION, parts, task.failed, task.settings.model_dump(), task.movie
     )
     every = sorted((*task.blocks, *task.failed), key=lambda block: block.start)
+    _check_contiguous(every, name, int(task.movie["n_frames"]))
     failed = [unread(b, task.movie) for b in task.failed]
     steps = pd.concat([*(store.read_block("steps", b) for b in task.blocks), *failed])
     steps = without_steps_over(steps, task.failed)
@@ -177,8 +182,10 @@ def link_to_store(task: LinkTask) -> LinkSummary:
     is_large = n_detections > ROWS_AT_ONCE
     settings, warning = _settings_of(task, lattice_nm)
     lost = lost_frames(steps)
-    done = bool(every) and all(store.block_made_of("tracks", block) == made_of for block in every)
-    if done and not by_hand and (not is_large or whole_track_files(store, name, made_of)):
+    files = [file_of(table, block) for block in every for table in ("frames", "tracks")]
+    kept = standing_prints(store, files, made_of, was_done=task.was_done)
+    done = bool(every) and all(one == made_of for one in kept.values())
+    if done and not by_hand and (not is_large or _parts_stand(store, name, made_of)):
         return LinkSummary(name, 0, 0, True, lattice_nm, n_detections, warning, lost=lost)
     frames = assemble_frames(steps)
     if is_large:
@@ -237,6 +244,28 @@ def _too_large(movie: str, by_hand: list[HandEdit]) -> str:
         f"{movie}: {len(by_hand)} cuts and joins by hand were left out, as its more than "
         f"{ROWS_AT_ONCE:,} detections are linked block by block"
     )
+
+
+def _check_contiguous(blocks: list[Block], movie: str, n_frames: int) -> None:
+    """Check that no block of a movie is lost.
+
+    Raises
+    ------
+    DamagedFileError
+        If frames are missing between two blocks, or at an end.
+    """
+    edges = [0, *(edge for block in blocks for edge in (block.start, block.stop)), n_frames]
+    for stop, start in zip(edges[::2], edges[1::2], strict=True):
+        if start != stop:
+            lost = Block(movie, stop, start)
+            raise DamagedFileError("/".join(file_of("steps", lost)), GONE)
+
+
+def _parts_stand(store: Store, movie: str, made_of: str) -> bool:
+    """Tell whether every file of whole tracks of a large movie is there and whole."""
+    files = whole_track_files(store, movie, made_of)
+    names = [path.rsplit("/", 1)[-1] for path in files]
+    return bool(names) and all(standing(store, WHOLE, folder_name(movie), name) for name in names)
 
 
 def unread(block: Block, movie: dict[str, Any]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 
 from stemkin.readers.errors import DamagedDataError, MovieError, NoSuchFrameError
 from stemkin.readers.notation import remembered
-from stemkin.readers.place import Place
+from stemkin.readers.place import Place, State
 
 MAX_FRAME_BYTES = 2**31
 """No frame is larger than this (32,768 x 32,768 in 16 bits); a header that says so is broken."""
@@ -277,6 +277,14 @@ class FileReader:
     def _content_identity(self) -> str:
         """Return what changes when the content does; a format with several files has its own."""
         return self.place.identity()
+
+    def state(self) -> State:
+        """Return what the file is now, to be compared with what it was (`stemkin.readers.watched`)."""
+        return self._telling_file().state()
+
+    def _telling_file(self) -> Place:
+        """Return the file that changes when the movie is replaced; of a folder, one in it."""
+        return self.place
 
     @property
     def n_bytes(self) -> int:

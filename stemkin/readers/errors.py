@@ -28,6 +28,10 @@ class DamagedDataError(ValueError):
     """
 
 
+class ChangedMovieError(DamagedDataError):
+    """A movie whose files are not those that were planned; its movie fails, and no other."""
+
+
 class NotOpenedError(OSError):
     """A file that does not open, now: no frame of it is damaged by that, nor is any known."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import stat
 import threading
 from abc import ABC, abstractmethod
@@ -40,6 +41,55 @@ IDENTIFYING = (
     "size", "ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created",
 )  # fmt: skip
 """What object stores say of a file that changes when its content does."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a file is at a moment: told apart from what is put in its place, even unseen.
+
+    Attributes
+    ----------
+    host
+        Who looked: numbers of files (`inode`) and the times of their change (`ctime_ns`) are those
+        of one machine's view.
+    size, mtime_ns, inode, ctime_ns
+        As the file system says; 0 for an object of a store.
+    mark
+        What an object store says that changes with the content (ETag, size, time).
+    """
+
+    host: str
+    size: int
+    mtime_ns: int = 0
+    inode: int = 0
+    ctime_ns: int = 0
+    mark: str = ""
+
+    def is_kept_by(self, later: State) -> bool:
+        """Tell whether a later look shows the same file, or one that only grew."""
+        return not self.difference(later)
+
+    def only_grew(self, later: State) -> bool:
+        """Tell whether something was added to the same file."""
+        same_file = self.host != later.host or self.inode == later.inode
+        return not self.mark and same_file and later.size > self.size
+
+    def difference(self, later: State) -> str:
+        """Return in words what is different, empty where the first frames must be the same."""
+        if self.mark != later.mark:
+            return "the store says that it was written again"
+        if self.only_grew(later):
+            return ""
+        if self.size != later.size:
+            return f"it has {later.size:,} bytes in place of {self.size:,}"
+        if self.mtime_ns != later.mtime_ns:
+            return "it was written to"
+        if self.host == later.host and self.inode != later.inode:
+            return "another file was put in its place"
+        if self.host == later.host and self.ctime_ns != later.ctime_ns:
+            return "it was changed, and the time of its last writing set back"
+        return ""
+
 
 Pieces = Callable[[int, int], np.ndarray]
 """A function of (offset, length) that returns the bytes (m,), fewer where the file ends before."""
@@ -108,6 +158,10 @@ class Place(ABC):
     @abstractmethod
     def identity(self) -> str:
         """Return what changes when a file does: where it is, its size, when it was written."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return what the file is now, as closely as can be told without reading it."""
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[BinaryIO]:
@@ -191,6 +245,12 @@ class LocalPlace(Place):
         status = os.stat(self.path)
         return f"{Path(self.path).absolute()} {status.st_size} {status.st_mtime_ns}"
 
+    def state(self) -> State:
+        """Return size, times and number of the file."""
+        found = os.stat(self.path)
+        numbers = (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+        return State(socket.gethostname(), *numbers)
+
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """Open a file; reads never ask for more than is there."""
@@ -273,6 +333,11 @@ class RemotePlace(Place):
         info = self.filesystem.info(self.source)
         marks = [str(info[key]) for key in IDENTIFYING if info.get(key) is not None]
         return " ".join([self.source, *marks])
+
+    def state(self) -> State:
+        """Return what the store says of the object now, not what it said before."""
+        forget_listings(self)
+        return State("", 0, mark=self.identity())
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:

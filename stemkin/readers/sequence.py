@@ -203,6 +203,13 @@ class SequenceReader(FileReader):
         digest = hashlib.sha256(marks.encode(errors="surrogateescape")).hexdigest()[:32]
         return f"{self.place} {digest}"
 
+    def _telling_file(self) -> Place:
+        """Return the first file of the sequence."""
+        names = sequences(self.place).get(self.file_kind, {})
+        if not names:
+            return self.place
+        return self.place / names[min(names)]
+
     def _frames(self, start: int, stop: int) -> Any:
         by_number = sequences(self.place).get(self.file_kind, {})
         frames = np.empty((stop - start, *self.shape[1:]), self.dtype)

@@ -117,6 +117,8 @@ def _read_json(store: Store, absent: dict[str, str], *path: str) -> Mapping[str,
         absent[name] = f"there is no {name}"
         return {}
     try:
+        if path == (RUN_FILE,):
+            return store.read_json(*path) or {}
         content = json.loads(store.read_bytes(*path))
     except (ValueError, OSError) as error:
         absent[name] = f"{name} cannot be read ({error})"

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from stemkin.errors import DamagedFileError
 from stemkin.kernels.crystal.cell import MeanCell
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.names import folder_name
+from stemkin.results.quarantine import set_aside
 from stemkin.results.store import Store, fingerprint
 
 FOLDER = "crystals"
@@ -54,11 +56,15 @@ def write_crystal(
 
 
 def about_crystal(store: Store, movie: str) -> dict[str, Any]:
-    """Return what the file of a movie's crystal says of itself; nothing where there is none."""
+    """Return what the file of a movie's crystal says of itself; nothing where there is none.
+
+    A damaged one is set aside, and made again.
+    """
     try:
         return store.read_json(*_path(movie)) or {}
-    except ValueError:
-        return {}  # it is damaged, and is made again
+    except DamagedFileError as error:
+        set_aside(store, error.why, *_path(movie))
+        return {}
 
 
 @lru_cache(maxsize=8)
@@ -74,16 +80,12 @@ def read_crystal(store: Store, movie: str, content: str) -> Reference | None:
 
     Raises
     ------
-    ValueError
+    DamagedFileError
         If the folder holds another one, or none.
     """
     about = about_crystal(store, movie)
     if about.get("content") != content:
-        msg = (
-            f"{store.path(*_path(movie))} is not the crystal that this run found; is another run "
-            "writing there?"
-        )
-        raise ValueError(msg)
+        raise DamagedFileError("/".join(_path(movie)), "it is not the crystal that this run found")
     if about["crystal"] is None:
         return None
     return _crystal(about["crystal"])

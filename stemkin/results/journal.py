@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stemkin import __version__
-from stemkin.errors import UnwritableError
+from stemkin.errors import DamagedFileError, UnwritableError
 from stemkin.results.lock import check_held
 from stemkin.results.store import RUN_FILE, FolderError, Store
 
@@ -27,12 +27,18 @@ PARTS = {"config": dict, "movies": list, "stages": dict, "blocks": dict}
 
 
 class Journal:
-    """The content of ``run.json``, kept in memory and written by `save`."""
+    """The content of ``run.json``, kept in memory and written by `save`.
+
+    `was_finished` tells whether an earlier run of this folder came to its end, `model_made_of` what
+    its model was made of.
+    """
 
     def __init__(self, store: Store, content: dict[str, Any]) -> None:
         """Keep `content` for `store`."""
         self.store = store
         self.content = content
+        self.was_finished = bool(content.get("finished"))
+        self.model_made_of = ""
 
     @classmethod
     def read(cls, store: Store) -> Journal:
@@ -41,9 +47,14 @@ class Journal:
         Raises
         ------
         FolderError
-            If there is none.
+            If there is none, or it is damaged.
         """
-        content = store.read_json(RUN_FILE)
+        cure = f"`stemkin run INPUT -o {store.root}` makes it again and keeps what is done"
+        try:
+            content = store.read_json(RUN_FILE)
+        except DamagedFileError as error:
+            msg = f"{store.path(RUN_FILE)} is damaged ({error.why}); {cure}"
+            raise FolderError(msg) from None
         if content is None:
             msg = (
                 f"{store.root} is no results folder: it has no {RUN_FILE}; make one with `stemkin "
@@ -51,11 +62,8 @@ class Journal:
             )
             raise FolderError(msg)
         for key, kind in PARTS.items():
-            if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-                msg = (
-                    f"{store.path(RUN_FILE)} is damaged (it has no {key!r}); start over with "
-                    "--fresh, or in another folder with -o"
-                )
+            if not isinstance(content.get(key), kind):
+                msg = f"{store.path(RUN_FILE)} is damaged (it has no {key!r}); {cure}"
                 raise FolderError(msg)
         return cls(store, content)
 
@@ -115,7 +123,16 @@ class Journal:
             "warnings": [],
             "exit_code": None,
         }
-        return cls(store, content)
+        journal = cls(store, content)
+        journal.was_finished = bool(before.get("finished"))
+        learned = (before.get("stages") or {}).get("learn") or {}
+        journal.model_made_of = str(learned.get("made_of", ""))
+        return journal
+
+    def command(self) -> str:
+        """Return the command that made this folder, as far as it is known."""
+        inputs = " ".join(map(str, self.content.get("inputs") or ["INPUT"]))
+        return f"`stemkin run {inputs} -o {self.store.root}`"
 
     def save(self) -> None:
         """Write ``run.json``.
@@ -190,18 +207,15 @@ def _known(store: Store, *, fresh: bool) -> dict[str, Any] | None:
     Where a run starts over, a damaged one is an empty one.
     """
     try:
-        known = store.read_json(RUN_FILE)
-        if known is not None and not isinstance(known, dict):
-            msg = (
-                f"{store.path(RUN_FILE)} is damaged (it holds no table); start over with --fresh, "
-                "or in another folder with -o"
-            )
-            raise FolderError(msg)
-    except ValueError:
-        if not fresh:
-            raise
-        return {}
-    return known
+        return store.read_json(RUN_FILE)
+    except DamagedFileError as error:
+        if fresh:
+            return {}
+        msg = (
+            f"{store.path(RUN_FILE)} is damaged ({error.why}); start over with --fresh, or in "
+            "another folder with -o"
+        )
+        raise FolderError(msg) from None
 
 
 def machine() -> dict[str, Any]:

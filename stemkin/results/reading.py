@@ -431,11 +431,20 @@ def _in_blocks(
 ) -> Rows:
     """Return the rows that `read` gives of each block of `table`, one partition each. Lazy."""
     meta = _typed(columns)
-    blocks = [block for movie in movies for block in store.blocks(table, movie)]
+    blocks = [block for movie in movies for block in _blocks_to_read(store, table, movie)]
     if not blocks:
         return with_experiment(dd.from_pandas(meta, npartitions=1), of)
     rows = dd.from_map(partial(read, columns=list(columns)), blocks, meta=meta)
     return with_experiment(rows, of, movie_of_partition=[block.movie for block in blocks])
+
+
+def _blocks_to_read(store: Store, table: str, movie: str) -> list[Block]:
+    """Return the blocks of a movie that were searched, also those whose file of `table` is lost.
+
+    Reading such a one says so; nothing would, if only the files were counted that are there.
+    """
+    there = {*store.blocks(table, movie), *store.blocks("steps", movie)}
+    return sorted(there, key=lambda block: block.start)
 
 
 def _detections(store: Store, block: Block, *, columns: list[str]) -> pd.DataFrame:

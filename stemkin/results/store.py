@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +33,7 @@ from stemkin.errors import (
     reason,
 )
 from stemkin.names import folder_name
+from stemkin.results.json_files import sealed_json, unsealed_json
 from stemkin.rows.parquet import note_in, note_of_whole, rows_of, sealed_bytes
 
 RUN_FILE = "run.json"
@@ -197,6 +198,18 @@ class Store:
         names = sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
         return [n for n in names if not n.startswith(".")]
 
+    def checksum_of_folder(self, *parts: str) -> str:
+        """Return the SHA-256 of all files below a folder, by name and content; one at a time."""
+        found = hashlib.sha256()
+        if self.exists(*parts):
+            with reaching(self.root):
+                paths = sorted(self._fs.find(self.path(*parts)))
+                top = len(self._fs._strip_protocol(self.path(*parts)))
+                for path in paths:
+                    content = hashlib.sha256(self._fs.cat_file(path)).hexdigest()
+                    found.update(f"{path[top:]} {content}\n".encode())
+        return found.hexdigest()
+
     def sweep(self, *parts: str) -> None:
         """Remove what killed writers have left unfinished in a folder of the own file system."""
         if self.is_local:
@@ -212,28 +225,23 @@ class Store:
 
     # --- JSON -------------------------------------------------------------------------------------
 
-    def read_json(self, *parts: str) -> Any:
-        """Return a JSON file's content, None where there is no such file.
+    def read_json(self, *parts: str) -> dict[str, Any] | None:
+        """Return what a sealed JSON file says, None where there is no such file.
 
         Raises
         ------
-        ValueError
-            If it is no JSON.
+        DamagedFileError
+            If it is not what was written.
         """
-        if not self.exists(*parts):
-            return None
         try:
-            return json.loads(self.read_bytes(*parts))
-        except ValueError as error:
-            msg = (
-                f"{self.path(*parts)} is damaged ({error}); start over with --fresh, or in another "
-                "folder with -o"
-            )
-            raise ValueError(msg) from error
+            content = self.read_bytes(*parts)
+        except FileNotFoundError:
+            return None
+        return unsealed_json(content, "/".join(parts))
 
-    def write_json(self, content: Any, *parts: str) -> None:
-        """Write a JSON file."""
-        self.write_bytes(json.dumps(content, indent=2, default=str).encode() + b"\n", *parts)
+    def write_json(self, content: Mapping[str, Any], *parts: str) -> None:
+        """Write a sealed JSON file (`stemkin.results.json_files`)."""
+        self.write_bytes(sealed_json(content), *parts)
 
     # --- tables -----------------------------------------------------------------------------------
 
