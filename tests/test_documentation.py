@@ -13,7 +13,11 @@ from stemkin import tables
 ROOT = Path(__file__).parents[1]
 KERNELS = ROOT / "stemkin" / "kernels"
 
-NO_VERBS = {"formats": "an extra of the package"}
+NO_VERBS = {
+    "formats": "an extra of the package",
+    "viewer": "another one",
+    "flock": "a call of the system",
+}
 """Single words in code type that are neither verb nor keyword nor column, and what they name."""
 
 
