@@ -30,7 +30,7 @@ def not_a_formula(value: Any) -> Any:
 
 
 def readable(text: str) -> str:
-    """Return a name or path so that it can be written: bytes that are no text are spelled out.
+    r"""Return a name or path so that it can be written: bytes that are no text are spelled out.
 
     A name on disk may be any bytes; Python keeps those that are no UTF-8 as lone surrogates, which
     no table, log or page takes.
