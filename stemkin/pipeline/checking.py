@@ -228,8 +228,8 @@ def check_files(task: FilesTask) -> FilesChecked:
 def _of_maps(store: Store, file: str, note: dict[str, str]) -> list[Damage]:
     """Return the chunk of a block's maps, if it is not what the block made."""
     start, stop = (int(edge) for edge in file.removesuffix(".parquet").split("-"))
-    block = Block(note["movie"], start, stop)
-    if maps.standing_checksum(store, block) == note[MAP_SUM]:
+    block = Block(note.get("movie", ""), start, stop)
+    if maps.standing_checksum(store, block) == note.get(MAP_SUM):
         return []
     return [Damage("/".join(maps.chunk_of(store, block)), maps.NOT_ITS_MAP)]
 
