@@ -65,8 +65,8 @@ class HandEdit:
     x: float
     class_name: str = ""
     to_frame: int = -1
-    to_y: float = math.nan
-    to_x: float = math.nan
+    to_y: float = -1.0
+    to_x: float = -1.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return what stands in the file."""
