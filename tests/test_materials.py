@@ -144,3 +144,21 @@ def test_defects_bear_their_names_in_the_contrast_that_multislice_gives(name, kv
     if abs(lost) > 5 * motifs.FLOOR:
         assert matches.match(a_row(on_metal, swap, lost), noise, learned).name == both
     assert motifs.swap_of(rows[:3], [substituted] * 3, material) is None
+
+
+@pytest.mark.parametrize(("contrast_exponent", "is_said"), [(1.0, True), (1.7, False)])
+def test_columns_that_are_nearly_alike_may_stand_for_each_other_and_that_is_said(
+    contrast_exponent, is_said, caplog
+):
+    movie = simulate_movie(
+        "paper",
+        n_frames=3,
+        shape=(160, 160),
+        material="WSe2",
+        contrast_exponent=contrast_exponent,
+        vacancy_fraction=0.03,
+        seed=2,
+    )
+    with caplog.at_level("WARNING"):
+        learn(movie, n_frames=3, seed=1, material="WSe2")
+    assert ("nearly equally bright" in caplog.text) is is_said

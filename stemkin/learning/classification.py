@@ -252,6 +252,9 @@ def _judged_beside(detector: Any, noise: np.ndarray) -> dict[int, float]:
     }
 
 
+NEARLY_ALIKE = 0.85
+"""Dimmer columns higher than this, over the brighter ones, may as well be the brighter ones."""
+
 SURE = 4.0
 """Where a vacancy stands out by so many standard deviations of its column's amplitude, that is left
 to judge it: what an observer sees beside a strong defect has heavier tails."""
@@ -314,6 +317,17 @@ def _sort_by_motif(
             min(motifs.column_heights(material)),
         )
         library, library_is_named = motifs.perfect(), False
+    elif height > NEARLY_ALIKE and not material.is_elemental:
+        logger.warning(
+            "the two kinds of columns are nearly equally bright (%.2f; %.2f is usual in %s): which "
+            "of them are the metal's is not sure, and names of %s and %s may stand for each other; "
+            "compare with a movie at a higher detector angle, or tell by their number",
+            height,
+            min(motifs.column_heights(material)),
+            material.formula,
+            material.kinds[DOPANT],
+            material.kinds[VACANCY],
+        )
     n_physical = len(SITE_NAMES)
     physical = rows[:, :n_physical]
     guess, present = matches.first_guess(physical, noise, library, min_count=1)
