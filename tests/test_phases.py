@@ -142,7 +142,7 @@ def test_tables_and_maps_do_not_depend_on_the_chunking(late_movie, whole, chunks
 
 def test_bad_frames_and_empty_frames_are_unknown_not_zero(late_movie):
     frames = late_movie.reader.read(0, 3).astype("float32")
-    frames[0], frames[1, 4, 4] = 7.0, np.nan
+    frames[0], frames[1, :128], frames[2, 4, 4] = 7.0, np.nan, np.nan
     movie = Movie.from_array(frames, name="bad")
     assert phases(movie).compute()["ordered"].isna().tolist() == [True, True, False]
     assert (order_maps(movie).compute()[:2] == -1).all()

@@ -13,6 +13,7 @@ import pytest
 import stemkin as sk
 from stemkin.archive import open_archive
 from stemkin.config import ConfigError, RunConfig
+from stemkin.errors import DamagedFileError
 from stemkin.learning import Model
 from stemkin.readers import MovieError
 from stemkin.schedulers.clients import connect
@@ -284,7 +285,10 @@ def test_a_table_of_a_stranger_that_brings_pickled_types_runs_no_code(tmp_path):
     table = pa.table([pa.array([1.0], pa.float32())], schema=pa.schema([field]))
     assert b"py_extension_type" in table.schema.field("y").metadata[b"ARROW:extension:name"]
     pq.write_table(table, tmp_path / "classes.parquet")
-    assert Store.at(tmp_path).read_table("classes.parquet")["y"].tolist() == [1.0]
+    # it has no seal of stemkin's, so it is not even read; who reads it all the same runs no code
+    with pytest.raises(DamagedFileError, match="no seal"):
+        Store.at(tmp_path).read_table("classes.parquet")
+    assert pq.read_table(tmp_path / "classes.parquet")["y"].to_pylist() == [1.0]
 
 
 def test_a_results_folder_of_a_stranger_is_only_read(tmp_path):
@@ -300,7 +304,7 @@ def test_a_results_folder_of_a_stranger_is_only_read(tmp_path):
         "inputs": ["; touch exploded"],
         "command": "$(touch exploded)",
     }
-    (tmp_path / "run.json").write_text(json.dumps(content))
+    Store.at(tmp_path).write_json(content, "run.json")
     for name in ("classes.parquet", "model.pkl", "log.jsonl"):
         (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
     (tmp_path / "model").mkdir()

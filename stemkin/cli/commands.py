@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -204,7 +204,7 @@ def simulate_command(
     from stemkin.simulation import PRESETS, write_simulation
 
     shape = None if size is None else (size, size)
-    changed = {}
+    changed: dict[str, Any] = {}
     if dose != 1:
         if world is not None or preset not in PRESETS:
             msg = "--dose goes with the name of a preset; a world draws its own"

@@ -145,15 +145,15 @@ def _one(said: Any, where: str) -> HandEdit:
         words += ["to_frame", "to_y", "to_x"]
     numbers: dict[str, Any] = {}
     for word in words:
-        value = said.get(word)
+        value: Any = said.get(word)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         whole = not word.endswith("frame") or (
             is_number and float(value).is_integer() and value >= 0
-        )  # type: ignore[arg-type]
-        if not is_number or not math.isfinite(value) or not whole:  # type: ignore[arg-type]
+        )
+        if not is_number or not math.isfinite(value) or not whole:
             msg = f"{where}: {word} is {value!r}, and must be a number (a frame a whole one from 0)"
             raise ValueError(msg)
-        numbers[word] = int(value) if word.endswith("frame") else float(value)  # type: ignore[arg-type]
+        numbers[word] = int(value) if word.endswith("frame") else float(value)
     return HandEdit(movie, do, class_name=name, **numbers)
 
 

@@ -9,11 +9,12 @@ again at once; for the rest the command is named that reads pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
+from stemkin.blas import one_thread
 from stemkin.errors import DONE, INCOMPLETE, DamagedFileError
 from stemkin.names import folder_name
 from stemkin.pipeline import AFTER_PIXELS, maps, resume
@@ -46,7 +47,7 @@ OTHERWISE_MADE = "it was made of something else"
 
 
 @dataclass(frozen=True)
-class Damage:
+class FileDamage:
     """A file that is not what it should be: its path within the folder, and how that is known."""
 
     file: str
@@ -78,8 +79,8 @@ class CheckOutcome:
 
     folder: str
     n_files: int
-    damages: list[Damage] = field(default_factory=list)
-    left: list[Damage] = field(default_factory=list)
+    damages: list[FileDamage] = field(default_factory=list)
+    left: list[FileDamage] = field(default_factory=list)
     command: str = ""
 
     @property
@@ -104,6 +105,7 @@ class CheckOutcome:
         return "\n".join(lines)
 
 
+@one_thread
 def check_results(results: str | PathLike[str], *, mend: bool = False) -> CheckOutcome:
     """Check every file of a results folder, and mend what can be mended. Computes once.
 
@@ -160,7 +162,7 @@ def _stages_done(store: Store) -> list[str]:
     return [stage for stage in AFTER_PIXELS if stage in done] or ["link"]
 
 
-def _damages(store: Store) -> tuple[int, list[Damage]]:
+def _damages(store: Store) -> tuple[int, list[FileDamage]]:
     """Return how many files were looked at, and what is wrong with which."""
     names = store.names()
     if RUN_FILE not in names and not {*BLOCK_TABLES} & set(names):
@@ -195,7 +197,7 @@ class FilesChecked:
     """What comes back: what is damaged, and the fingerprints of the others."""
 
     n_files: int
-    damages: list[Damage]
+    damages: list[FileDamage]
     prints: dict[tuple[str, ...], str]
 
 
@@ -209,32 +211,32 @@ def check_files(task: FilesTask) -> FilesChecked:
         try:
             note = store.whole_note(*file)
         except DamagedFileError as error:
-            damages.append(Damage("/".join(file), error.why))
+            damages.append(FileDamage("/".join(file), error.why))
             continue
         prints[file] = note.get("fingerprint", "")
         if file[0] == "steps":
             if task.model and note.get("model") != task.model:
-                damages.append(Damage("/".join(file), "it was searched with another model"))
+                damages.append(FileDamage("/".join(file), "it was searched with another model"))
             damages += _of_maps(store, file[2], note)
         if TRACES_SUM in note and note[TRACES_SUM] != store.checksum_of_folder(
             *traces_place(note["movie"])
         ):
             damages.append(
-                Damage("/".join(traces_place(note["movie"])), "it is not what was written")
+                FileDamage("/".join(traces_place(note["movie"])), "it is not what was written")
             )
     return FilesChecked(len(files), damages, prints)
 
 
-def _of_maps(store: Store, file: str, note: dict[str, str]) -> list[Damage]:
+def _of_maps(store: Store, file: str, note: dict[str, str]) -> list[FileDamage]:
     """Return the chunk of a block's maps, if it is not what the block made."""
     start, stop = (int(edge) for edge in file.removesuffix(".parquet").split("-"))
     block = Block(note.get("movie", ""), start, stop)
     if maps.standing_checksum(store, block) == note.get(MAP_SUM):
         return []
-    return [Damage("/".join(maps.chunk_of(store, block)), maps.NOT_ITS_MAP)]
+    return [FileDamage("/".join(maps.chunk_of(store, block)), maps.NOT_ITS_MAP)]
 
 
-def _of_json(store: Store) -> Iterator[Damage]:
+def _of_json(store: Store) -> Iterator[FileDamage]:
     """Yield the small files that are damaged."""
     wanted = [(RUN_FILE,), ("edits.json",), ("model", "made_of.json")]
     wanted += [("crystals", name) for name in store.names("crystals")]
@@ -242,22 +244,24 @@ def _of_json(store: Store) -> Iterator[Damage]:
         try:
             said = store.read_json(*file)
         except DamagedFileError as error:
-            yield Damage("/".join(file), error.why)
+            yield FileDamage("/".join(file), error.why)
         else:
             if said is None and file != ("edits.json",):
-                yield Damage("/".join(file), GONE)
+                yield FileDamage("/".join(file), GONE)
 
 
-def _of_model(store: Store) -> Iterator[Damage]:
+def _of_model(store: Store) -> Iterator[FileDamage]:
     """Yield the model, if its files are not those that the folder was made with."""
     try:
         check_model(store)
     except DamagedFileError as error:
         if not error.place.endswith("made_of.json"):  # told already
-            yield Damage(error.place, error.why)
+            yield FileDamage(error.place, error.why)
 
 
-def _of_run(store: Store, prints: dict[tuple[str, ...], str], known: set[str]) -> Iterable[Damage]:
+def _of_run(
+    store: Store, prints: dict[tuple[str, ...], str], known: set[str]
+) -> Iterable[FileDamage]:
     """Return what is missing by what ``run.json`` says, or was made of something else."""
     try:
         content = Journal.read(store).content
@@ -276,7 +280,7 @@ def _of_run(store: Store, prints: dict[tuple[str, ...], str], known: set[str]) -
 
 def _of_movie(
     store: Store, movie: dict[str, Any], content: dict[str, Any], prints: dict[tuple[str, ...], str]
-) -> list[Damage]:
+) -> list[FileDamage]:
     """Return what is missing of a movie, or was made of something else than the rest of it."""
     name, folder = str(movie["movie"]), folder_name(str(movie["movie"]))
     failed = {
@@ -297,7 +301,7 @@ def _of_movie(
     for block in searched:
         found += _unequal([(table, folder, block) for table in (*PIXEL_TABLES, *kept)], prints)
     if not store.exists("crystals", f"{folder}.json"):
-        found.append(Damage(f"crystals/{folder}.json", GONE))
+        found.append(FileDamage(f"crystals/{folder}.json", GONE))
     stages = content["stages"]
     if stages.get("phases", {}).get("status") == "done":
         found += _unequal([("regions", folder, block) for block in searched], prints)
@@ -327,14 +331,16 @@ def _edges(names: set[str], movie: dict[str, Any]) -> list[str]:
     return found
 
 
-def _unequal(files: list[tuple[str, ...]], prints: dict[tuple[str, ...], str]) -> list[Damage]:
+def _unequal(
+    files: Sequence[tuple[str, ...]], prints: dict[tuple[str, ...], str]
+) -> list[FileDamage]:
     """Return which of some files that belong together are lost, or made of something else."""
     there = [prints[file] for file in files if file in prints]
     # what most of them were made of is what they should be made of; of as many, the last one
     usual = max(there, key=lambda one: (there.count(one), there[::-1].index(one) == 0), default="")
-    lost = [Damage("/".join(file), GONE) for file in files if file not in prints]
+    lost = [FileDamage("/".join(file), GONE) for file in files if file not in prints]
     return lost + [
-        Damage("/".join(file), OTHERWISE_MADE)
+        FileDamage("/".join(file), OTHERWISE_MADE)
         for file in files
         if file in prints and prints[file] != usual
     ]

@@ -27,7 +27,7 @@ ZARR_FILE = "zarr.json"
 """What describes an array of Zarr (format 3)."""
 
 
-def settle(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
+def prepare_maps(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
     """Make the array of `movie`, nothing known in it, unless it is there for blocks of these edges.
 
     Computes once. An array that was cut otherwise is removed. Of one whose description is damaged

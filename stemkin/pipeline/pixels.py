@@ -217,7 +217,7 @@ def tidy(
             if table == "steps":
                 swept += n_removed
         # a block counts as done only if its map is whole (`stemkin.pipeline.block_search`)
-        maps.settle(movie, store, edges)
+        maps.prepare_maps(movie, store, edges)
     if swept:
         log.warning(
             "%d blocks of another size were removed; their frames are searched again", swept

@@ -1,7 +1,7 @@
 """What a run says of its detector: how clearly it sees the weakest defects, or what it does without.
 
 >>> missed_share(depth=5.1, false_positives=1.0, n_sites=2700).__round__(3)
-0.042
+0.043
 """
 
 from __future__ import annotations

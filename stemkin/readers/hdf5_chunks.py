@@ -148,7 +148,7 @@ class BoundedDataset:
                 raise DamagedDataError(msg)
 
     def _chunk_bytes(self) -> int:
-        return math.prod(self._dataset.chunks) * int(self._dataset.dtype.itemsize)
+        return int(math.prod(self._dataset.chunks)) * int(self._dataset.dtype.itemsize)
 
 
 def filters_of(dataset: Any) -> list[tuple[int, tuple[int, ...]]]:

@@ -10,7 +10,7 @@ constructors of readers and of the dataclasses that are decorated.
 
 >>> from stemkin.readers import Options
 >>> from_json(to_json(Options("a")))
-Options(dataset='a', channel=None, time_axis=None)
+Options(dataset='a', channel=None, time_axis=None, allow_external=False)
 >>> from_json({"kind": "os:system", "command": "true"})
 Traceback (most recent call last):
 ...

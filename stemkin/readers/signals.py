@@ -9,8 +9,9 @@ import numpy as np
 
 from stemkin.extras import needed
 from stemkin.readers.axes import AxisPlan, frames_in
-from stemkin.readers.base import Calibration, MovieError
+from stemkin.readers.base import Calibration
 from stemkin.readers.calibration import calibration_along
+from stemkin.readers.errors import MovieError
 from stemkin.readers.hyperspy import axes_of_signal, kind_of_signal
 
 WHAT = "the HyperSpy signal"

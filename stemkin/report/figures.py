@@ -126,8 +126,9 @@ def broom_figure(
     with stand_ins():
         figure = new_figure((HALF[0], 4.6))
         axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
-        known = {"size": size, "unit": unit, "n_frames": n_frames, "frame_time_s": frame_time_s}
-        plot.draw_broom(axes, rows, **known)
+        plot.draw_broom(
+            axes, rows, size=size, unit=unit, n_frames=n_frames, frame_time_s=frame_time_s
+        )
         return as_markup(figure, name, says, rows)
 
 
@@ -145,7 +146,6 @@ def occupancy_figure(
     See `plot.draw_occupancy`; the figure is called `name`.
     """
     says = "Maps of how often each place of the frame is taken, one for each class"
-    known = {"size": size, "n_frames": n_frames}
     with stand_ins():
         figure = new_figure((WIDE[0], 3.0))
         figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.9, wspace=0.05)
@@ -154,8 +154,9 @@ def occupancy_figure(
             without_axes(axes)
         counted = []
         for axes, class_id in zip(panels, class_ids, strict=False):
-            plot.draw_occupancy(axes, tracks, class_id, unit=None, **known)
-            counted.append(occupied_shares(tracks, class_id, **known).assign(class_id=class_id))
+            plot.draw_occupancy(axes, tracks, class_id, unit=None, size=size, n_frames=n_frames)
+            taken = occupied_shares(tracks, class_id, size=size, n_frames=n_frames)
+            counted.append(taken.assign(class_id=class_id))
         numbers = pd.concat(counted).rename(columns={"y": f"y_{unit}", "x": f"x_{unit}"})
         return as_markup(figure, name, says, numbers)
 

@@ -117,8 +117,9 @@ class ResultPlots:
         reel = self._reel_of(movie)
         rows, size, unit = placed_tracks(self._results, reel)
         step = self._results.calibration(reel.movie, "frame_time_s")
-        known = {"size": size, "unit": unit, "frame_time_s": step, "classes": self._names}
-        return plot.draw_broom(axes, rows, **known)
+        return plot.draw_broom(
+            axes, rows, size=size, unit=unit, frame_time_s=step, classes=self._names
+        )
 
     def occupancy(
         self, class_name: str | int, axes: Any = None, *, movie: str | None = None

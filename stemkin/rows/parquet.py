@@ -87,7 +87,8 @@ def rows_of(content: bytes, *, place: str, columns: Sequence[str] | None = None)
         If it is not what was written for this place.
     """
     note_of_whole(content, place=place)
-    return _read(io.BytesIO(content), place, columns).to_pandas()
+    rows: pd.DataFrame = _read(io.BytesIO(content), place, columns).to_pandas()
+    return rows
 
 
 def note_of_whole(content: bytes, *, place: str) -> dict[str, str]:

@@ -69,7 +69,8 @@ def _is_elsewhere(point: np.ndarray, place: Sequence[float]) -> bool:
 
 
 def _added(movie: str, point: np.ndarray, class_name: str) -> HandEdit:
-    return HandEdit(movie, "add", max(0, round(point[0])), *map(float, point[1:]), class_name)
+    frame, y, x = (float(value) for value in point)
+    return HandEdit(movie, "add", max(0, round(frame)), y, x, class_name)
 
 
 def cut_at(movie: str, points: np.ndarray) -> HandEdit:

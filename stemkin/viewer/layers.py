@@ -195,7 +195,7 @@ def _tracks(folder: ResultsFolder, movie: str, known: dict[str, Any]) -> Layer:
 def detections_of(folder: ResultsFolder, movie: str) -> pd.DataFrame:
     """Return the detections of a movie as they are shown, in the order of frames."""
     wanted = ["movie", "frame", "y", "x", "score", "class_id", "probability"]
-    rows = read_detections(folder, movies=[movie], columns=wanted).compute()
+    rows: pd.DataFrame = read_detections(folder, movies=[movie], columns=wanted).compute()
     return rows.head(MAX_ROWS).reset_index(drop=True)
 
 

@@ -77,7 +77,7 @@ def detector_widget() -> Any:
     """Return the widget that tries settings of the detector on the frame in view."""
     from magicgui import magicgui
 
-    @magicgui(
+    @magicgui(  # type: ignore[untyped-decorator]
         call_button="try on this frame",
         false_positives_per_frame={"min": 0.001, "max": 100.0, "step": 0.1},
         snr={"min": 0.0, "max": 50.0, "step": 0.5, "label": "snr (0: from false positives)"},

@@ -84,7 +84,7 @@ def unseen(missing: np.ndarray, y: np.ndarray, x: np.ndarray, *, beside_px: floa
     if not len(y) or not missing.any():
         return np.zeros(len(y), bool)
     # lone pixels do not survive the opening; what does, grows by a diamond for each pixel
-    areas = ndimage.binary_opening(missing, np.ones((2, 2)))
+    areas = ndimage.binary_opening(missing, np.ones((2, 2), dtype=bool))
     if areas.any():
         areas = ndimage.binary_dilation(areas, iterations=max(1, round(beside_px)))
     share = ndimage.uniform_filter(missing.astype(np.float32), SURROUNDINGS_PX, mode="nearest")
