@@ -229,22 +229,7 @@ def _signals(
 
 def site_signals_of(detector: Any, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return places (m, 2), sublattices (m,) and signals (m,) of all sites of a frame."""
-    from stemkin.detection.survey import crystals_of
-    from stemkin.kernels.detection.vacancies import sites_with_neighbours
-
-    rest = detector.remainder(frame)
-    read = [
-        sites_with_neighbours(
-            rest.snr,
-            lattice,
-            mask,
-            detector.relaxation,
-            rest.skew,
-            observer=detector.observer,
-            noise_units=rest.noise_units,
-        )
-        for lattice, mask in crystals_of(rest)
-    ]
+    read = detector.judged_sites(detector.remainder(frame))
     if not read:
         return np.zeros((0, 2)), np.zeros(0, int), np.zeros(0)
     return tuple(

@@ -16,6 +16,14 @@ from hypothesis import strategies as st
 
 from stemkin.rows.passes import Question, answers
 
+FEW_NUMBERS = {
+    "null_controls": False,
+    "self_check_runs": 0,
+    "correct_names": False,
+    "diffusion_methods": ["cve"],
+}
+"""Settings ``[kinetics]`` of runs whose tests are not about numbers."""
+
 
 @st.composite
 def time_chunkings(draw: st.DrawFn, n_frames: int) -> tuple[int, ...]:

@@ -21,18 +21,14 @@ from stemkin.schedulers.clients import connect
 from stemkin.schedulers.crews import Outcome
 from stemkin.simulation import simulate_movie
 from stemkin.tables import empty
+from tests.strategies import FEW_NUMBERS
 
 NAMES = ("movie 1", "movie 2", "movie 3")
 CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
     learn={"n_frames": 4},
     detect={"frames_per_block": 3},
-    kinetics={
-        "null_controls": False,
-        "self_check_runs": 0,
-        "correct_names": False,
-        "diffusion_methods": ["cve"],
-    },  # the bytes of the others are compared in test_pipeline
+    kinetics=FEW_NUMBERS,  # the bytes of the others are compared in test_pipeline
 )
 
 

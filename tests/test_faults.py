@@ -30,16 +30,12 @@ from stemkin.schedulers.clients import connect
 from stemkin.schedulers.clusters import started_by_us
 from stemkin.schedulers.streams import stream
 from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
 
 CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
     detect={"frames_per_block": 1},
-    kinetics={
-        "null_controls": False,
-        "self_check_runs": 0,
-        "correct_names": False,
-        "diffusion_methods": ["cve"],
-    },
+    kinetics=FEW_NUMBERS,
 )
 N_FRAMES = 12
 

@@ -23,17 +23,13 @@ from stemkin.results.dependence import FOLLOWS_FROM, PIXELS, needs_pixels
 from stemkin.results.json_files import sealed_json, unsealed_json
 from stemkin.results.store import BLOCK_TABLES, FolderError, Store
 from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
 
 CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
     learn={"n_frames": 2},
     detect={"frames_per_block": 2},
-    kinetics={
-        "null_controls": False,
-        "self_check_runs": 0,
-        "correct_names": False,
-        "diffusion_methods": ["cve"],
-    },
+    kinetics=FEW_NUMBERS,
 )
 
 

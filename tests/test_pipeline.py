@@ -30,6 +30,7 @@ from stemkin.rows import files as row_files
 from stemkin.rows.whole import holds_whole_tracks
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
 
 CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
@@ -37,14 +38,7 @@ CONFIG = RunConfig().with_values(
     detect={"frames_per_block": 4},
     kinetics={"self_check_runs": 4},
 )
-QUICK = CONFIG.with_values(
-    kinetics={
-        "null_controls": False,
-        "self_check_runs": 0,
-        "correct_names": False,
-        "diffusion_methods": ["cve"],
-    }
-)
+QUICK = CONFIG.with_values(kinetics=FEW_NUMBERS)
 """The same with the numbers that take little time, where numbers are not the point."""
 
 

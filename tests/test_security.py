@@ -18,6 +18,7 @@ from stemkin.learning import Model
 from stemkin.readers import MovieError
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
 
 ROOT = Path(sk.__file__).parent
 CALIBRATION = {"pixel_size_nm": 0.03, "frame_time_s": 1.0}
@@ -118,12 +119,7 @@ def test_hostile_names_stay_in_the_results_folder_and_are_text_in_the_report(tmp
     config = RunConfig().with_values(
         calibration=CALIBRATION,
         learn={"n_frames": 2},
-        kinetics={
-            "null_controls": False,
-            "self_check_runs": 0,
-            "correct_names": False,
-            "diffusion_methods": ["cve"],
-        },
+        kinetics=FEW_NUMBERS,
     )
     before = set(tmp_path.rglob("*"))
     results = tmp_path / "deep" / "results"

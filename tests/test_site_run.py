@@ -17,17 +17,13 @@ from stemkin.pipeline.both_answers import both_answers
 from stemkin.results.store import MOVIE_TABLES
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
 
 CONFIG = RunConfig().with_values(
     calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
     learn={"n_frames": 3},
     detect={"frames_per_block": 4},
-    kinetics={
-        "null_controls": False,
-        "self_check_runs": 0,
-        "correct_names": False,
-        "diffusion_methods": ["cve"],
-    },
+    kinetics=FEW_NUMBERS,
 )
 N = 10
 

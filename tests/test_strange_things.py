@@ -20,17 +20,13 @@ from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 from tests import strange_things
 from tests.strange_things import THINGS
+from tests.strategies import FEW_NUMBERS
 
 CALIBRATION = {"pixel_size_nm": 0.03, "frame_time_s": 1.0}
 CONFIG = RunConfig().with_values(
     calibration=CALIBRATION,
     learn={"n_frames": 2},
-    kinetics={
-        "null_controls": False,
-        "self_check_runs": 0,
-        "correct_names": False,
-        "diffusion_methods": ["cve"],
-    },
+    kinetics=FEW_NUMBERS,
 )
 TABLES = ("detections", "frames", "tracks")
 
