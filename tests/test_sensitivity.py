@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import stemkin as sk
@@ -20,6 +21,7 @@ from stemkin.materials import material_named
 from stemkin.pipeline import Inputs
 from stemkin.pipeline.sensitivity import ideal_depth_of, missed_share
 from stemkin.report import write_report
+from stemkin.report.learned import said_of_false_ones
 from stemkin.simulation import simulate_movie
 
 CONFIG = RunConfig().with_values(detect={"frames_per_block": 2})
@@ -73,6 +75,17 @@ def test_a_run_says_how_clearly_its_observer_sees(movie, model, tmp_path):
     assert "(8." in said, "beside the depth of an ideal observer at this dose"
     assert report.count('id="learned1-') > 0
     assert "What the detector learned" in report
+
+
+def test_the_report_says_how_many_detections_noise_explains():
+    frames = pd.DataFrame({"expected_false": [1.0, 3.0, np.nan, 0.0, 0.0]})
+    run = {"config": {"detect": {"false_positives_per_frame": 1.0}}}
+    said = said_of_false_ones(SimpleNamespace(frames=frames, run=run))
+    assert said.startswith("Noise alone explains 1 detections a frame (\N{PLUS-MINUS SIGN} 0.6)")
+    assert "where 1 was asked for" in said
+    nothing = SimpleNamespace(frames=frames.assign(expected_false=np.nan), run=run)
+    assert said_of_false_ones(nothing) == ""
+    assert said_of_false_ones(SimpleNamespace(frames=frames[[]], run=run)) == ""
 
 
 def test_a_damaged_model_costs_the_report_one_panel(movie, model, tmp_path):

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.plot.numerals import plain
 from stemkin.report.figures import learned_figure
@@ -30,7 +32,31 @@ def learned_section(results: Results) -> dict[str, Any] | None:
             shown.append({"columns": columns, "figure": figure} | numbers.get(columns, {}))
     if not shown:
         return None
-    return {"shown": shown}
+    return {"shown": shown, "control": said_of_false_ones(results)}
+
+
+def said_of_false_ones(results: Results) -> str:
+    """Say how many detections noise alone explains, beside what was asked; nothing if not known.
+
+    Parameters
+    ----------
+    results
+        Of the run; `expected_false` of its good frames is averaged.
+    """
+    frames = results.frames
+    if "expected_false" not in frames:
+        return ""
+    expected = pd.to_numeric(frames["expected_false"], errors="coerce").dropna()
+    if expected.empty:
+        return ""
+    detect = mapping_in(mapping_in(results.run, "config"), "detect")
+    asked = number(detect.get("false_positives_per_frame"))
+    error = float(expected.std(ddof=0)) / math.sqrt(len(expected))
+    said = f"Noise alone explains {plain(float(expected.mean()), 2)} detections a frame"
+    said += f" (\N{PLUS-MINUS SIGN} {plain(error, 1)})"
+    if math.isfinite(asked):
+        said += f" where {plain(asked)} was asked for"
+    return f"{said}: so many columns are as bright by chance as a missing atom is dark."
 
 
 def _numbers_by_columns(run: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -102,6 +102,9 @@ def _found(results: Results) -> str:
         found = "Defects were detected as deviations from the periodic lattice"
     if math.isfinite(asked):
         found += f" at a threshold of about {plain(asked)} false detections per frame"
+    expected = results.frames.get("expected_false", pd.Series(dtype=float)).dropna()
+    if len(expected):
+        found += f" (noise alone explains {plain(float(expected.mean()), 2)} of them)"
     classes = results.found["classes"]
     n_classes = int((classes["n_detections"] > 0).sum())
     if n_classes:
