@@ -49,6 +49,7 @@ def page(name: str, figures: Path) -> str:
 
     text, known, n = [WRITTEN.format(name)], {"__name__": "__main__"}, 0
     here = Path.cwd()
+    pyplot.close("all")  # what whoever calls has drawn is no figure of the page
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         try:
