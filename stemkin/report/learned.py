@@ -35,6 +35,18 @@ def learned_section(results: Results) -> dict[str, Any] | None:
     return {"shown": shown, "control": said_of_false_ones(results)}
 
 
+def expected_false(results: Results) -> pd.Series:
+    """Return how many detections of each frame noise alone explains, of frames that tell.
+
+    Parameters
+    ----------
+    results
+        Of the run.
+    """
+    said = results.frames.get("expected_false", pd.Series(dtype=float))
+    return pd.to_numeric(said, errors="coerce").dropna()
+
+
 def said_of_false_ones(results: Results) -> str:
     """Say how many detections noise alone explains, beside what was asked; nothing if not known.
 
@@ -43,10 +55,7 @@ def said_of_false_ones(results: Results) -> str:
     results
         Of the run; `expected_false` of its good frames is averaged.
     """
-    frames = results.frames
-    if "expected_false" not in frames:
-        return ""
-    expected = pd.to_numeric(frames["expected_false"], errors="coerce").dropna()
+    expected = expected_false(results)
     if expected.empty:
         return ""
     detect = mapping_in(mapping_in(results.run, "config"), "detect")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stemkin.plot import summaries
 from stemkin.plot.numerals import plain
+from stemkin.report.learned import expected_false
 from stemkin.report.provenance import confidence_level
 from stemkin.report.results import Results, mapping_in, number
 from stemkin.report.words import number_of
@@ -102,7 +103,7 @@ def _found(results: Results) -> str:
         found = "Defects were detected as deviations from the periodic lattice"
     if math.isfinite(asked):
         found += f" at a threshold of about {plain(asked)} false detections per frame"
-    expected = results.frames.get("expected_false", pd.Series(dtype=float)).dropna()
+    expected = expected_false(results)
     if len(expected):
         found += f" (noise alone explains {plain(float(expected.mean()), 2)} of them)"
     classes = results.found["classes"]

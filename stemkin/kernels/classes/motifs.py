@@ -255,7 +255,7 @@ def library(
         on_metal, on_chalcogen, metal, chalcogen = METAL, CHALCOGEN, 1.0, dimmer
     else:
         on_metal, on_chalcogen, metal, chalcogen = CHALCOGEN, METAL, dimmer, 1.0
-    lost = -chalcogen / material.atoms_per_chalcogen_column
+    lost = vacancy_amplitude(material, dimmer=dimmer)
     swap_tolerance = TOLERANCE
     if swap is None:
         ratio = material.Z_dopant / material.Z_metal

@@ -128,8 +128,7 @@ def on_lattices(
     least = asked.of_sites(sublattice, signal)
     elsewhere = asked.elsewhere(shape, filter_sd_px)
     if threshold is None:
-        between = (1 - sum(SHARES.values())) * false_positives
-        level = tails.level_of_heavy_tail(snr, between, border_px=BORDER_PX)
+        level = tails.level_of_heavy_tail(snr, asked.between, border_px=BORDER_PX)
         if level is not None:
             elsewhere = max(elsewhere, level)
             allowed = {which: SHARES[which, 1] * false_positives for which in (METAL, CHALCOGEN)}

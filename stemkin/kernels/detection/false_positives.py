@@ -46,21 +46,25 @@ class Allowance:
 
     def of_sites(self, sublattice: np.ndarray, signal: np.ndarray) -> np.ndarray:
         """Return the |z| (m,) from which sites of such signals are defects."""
-        least = np.full(len(sublattice), np.inf)
         if self.threshold is not None:
             return np.full(len(sublattice), self.threshold)
+        least = np.full(len(sublattice), np.inf)
         for (which, side), share in shares_of(self.observer).items():
             own = sublattice == which
             level = site_threshold(share * self.false_positives, int(own.sum()))
             least[own & (np.sign(signal) == side)] = level * self.heavier[which]
         return least
 
+    @property
+    def between(self) -> float:
+        """How many false positives are left for what lies between the sites."""
+        return (1 - sum(SHARES.values())) * self.false_positives
+
     def elsewhere(self, shape: tuple[int, int], filter_sd_px: float) -> float:
         """Return the |z| from which an extremum between the sites is a defect."""
         if self.threshold is not None:
             return self.threshold
-        between = (1 - sum(SHARES.values())) * self.false_positives
-        return peaks.threshold_for(between, shape, filter_sd_px)
+        return peaks.threshold_for(self.between, shape, filter_sd_px)
 
 
 def shares_of(observer: Observer | None) -> dict[tuple[int, int], float]:
