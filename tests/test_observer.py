@@ -9,7 +9,7 @@ from stemkin.detection.detectors import FourierDetector
 from stemkin.devices import to_host
 from stemkin.kernels.crystal import residual
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
-from stemkin.kernels.detection import defects, false_positives, observer_learning
+from stemkin.kernels.detection import defects, false_positives, observer_learning, patch_shapes
 from stemkin.kernels.detection.observer import (
     GRID,
     STEPS,
@@ -78,7 +78,7 @@ def test_haze_and_neighbours_that_move_inwards_are_learned(hazy, frames, learned
 
 def test_what_is_learned_has_the_symmetry_of_a_site(learned):
     weights = learned.observer.weights[CHALCOGEN]
-    for order in observer_learning._operations():
+    for order in patch_shapes.operations():
         assert np.allclose(weights[order], weights)
     middle = (GRID == 0).all(axis=1)
     assert weights[middle] < 0
@@ -216,7 +216,7 @@ def test_beside_another_column_all_but_that_column_is_seen(learned):
         assert observer.beside[which] == pytest.approx(observer.depths[which] * shares[0])
         sd = 0.15
         for i, uv in enumerate(bonded(which)):
-            away = observer_learning._places(GRID / STEPS) - observer_learning._places(uv[None])
+            away = patch_shapes.places_of(GRID / STEPS) - patch_shapes.places_of(uv[None])
             column = np.exp(-0.5 * (away**2).sum(axis=1) / sd**2)
             told = np.abs(observer.knowing[which] @ column) / np.abs(
                 observer.weights[which] @ column

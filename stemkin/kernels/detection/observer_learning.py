@@ -14,7 +14,6 @@ Stein (1961)).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -22,6 +21,14 @@ from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 from stemkin.kernels.detection.normalisation import scatter_of, seldom_noise
 from stemkin.kernels.detection.observer import GRID, STEPS, Observer, bonded, patches_at
+from stemkin.kernels.detection.patch_shapes import (
+    another_column,
+    dip_and_breathing,
+    operations,
+    places_of,
+    symmetrised,
+    what_may_stand_around,
+)
 
 BREATHING = (-4.0, -2.5, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0)
 """Amplitudes of the breathing, over that of the dip, that are tried first."""
@@ -55,9 +62,6 @@ ROWS = 8_000
 
 BLIND = 1e3
 """Variance of what may stand on the sites around, over that of the noise of a pixel."""
-
-WIDE = 2.5
-"""Width of the tails of a column's image, over that of its middle."""
 
 SELDOM, SELDOM_SITES = 0.005, 40
 """A share of the sites so small, or else so many of them, tells how heavy the tails of noise are."""
@@ -124,9 +128,9 @@ def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | 
             continue
         weights[which], depths[which] = found.weights, found.depth
         signatures[which], alike[which] = found.signature, correlation_by_distance(found.covariance)
-        blind[which] = _blind_to(_what_may_stand_around(which, filter_sd), found)
+        blind[which] = _blind_to(what_may_stand_around(which, filter_sd), found)
         for i, uv in enumerate(bonded(which)):
-            knowing[which, i] = _blind_to(_another_column(uv, filter_sd), found)
+            knowing[which, i] = _blind_to(another_column(uv, filter_sd), found)
     if np.isnan(depths).all():
         return None
     return Observer(weights, blind, knowing, depths, np.ones(2), signatures, alike)
@@ -146,7 +150,7 @@ def correlation_by_distance(covariance: np.ndarray) -> np.ndarray:
     """
     root = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(root, root)
-    places = _places(GRID.astype(float))
+    places = places_of(GRID.astype(float))
     steps = np.rint(np.hypot(*(places[:, None] - places).transpose(2, 0, 1))).astype(np.int64)
     near = steps < len(RINGS)
     total = np.bincount(steps[near], weights=correlation[near], minlength=len(RINGS))
@@ -194,12 +198,12 @@ class _Learned:
 
 def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | None:
     """Learn from the patches (m, P) around the sites of one sublattice; None if it is not sure."""
-    ring = np.hypot(*_places(GRID / STEPS).T) > RING
+    ring = np.hypot(*places_of(GRID / STEPS).T) > RING
     loudest = np.abs(patches[:, ring]).max(axis=1) if len(patches) else np.zeros(0)
     quiet = patches[loudest <= np.quantile(loudest, QUIET)] if len(patches) else patches
     if len(quiet) < LEAST_SITES:
         return None
-    basis = _dip_and_breathing(which, filter_sd)
+    basis = dip_and_breathing(which, filter_sd)
     mean, covariance = _noise_of(quiet)
     signature, gain = _first_guess(quiet, mean, covariance, basis)
     if gain < PROVEN:
@@ -214,7 +218,7 @@ def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | No
         if n < LEAST_DEFECTS:
             return None
         mean, covariance = _noise_of(quiet[np.abs(z) < CLEAN])
-        seen = _symmetrised(share @ (quiet - mean) / n)
+        seen = symmetrised(share @ (quiet - mean) / n)
         signature = _shrunk(seen, basis, np.diag(covariance), n)
     if gain < PROVEN:
         return None
@@ -301,13 +305,8 @@ def _noise_of(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean (P,) and covariance (P, P) of patches, averaged over C3v."""
     rows = patches[:: max(1, len(patches) // ROWS)].astype(np.float64)
     mean, covariance = rows.mean(axis=0), np.cov(rows.T)
-    turned = [covariance[np.ix_(order, order)] for order in _operations()]
-    return _symmetrised(mean), np.asarray(sum(turned)) / len(turned)
-
-
-def _symmetrised(values: np.ndarray) -> np.ndarray:
-    """Return the (P,) mean of values over the six operations of C3v."""
-    return np.asarray(values[_operations()].mean(axis=0))
+    turned = [covariance[np.ix_(order, order)] for order in operations()]
+    return symmetrised(mean), np.asarray(sum(turned)) / len(turned)
 
 
 def _standard(z: np.ndarray) -> np.ndarray:
@@ -327,61 +326,3 @@ def _shrunk(seen: np.ndarray, basis: np.ndarray, variance: np.ndarray, n: float)
     rest = seen - known
     sure = 1 - (SHRUNK * error) ** 2 / np.maximum(rest**2, 1e-30)
     return np.asarray(known + rest * np.maximum(sure, 0.0))
-
-
-@lru_cache(maxsize=1)
-def _operations() -> np.ndarray:
-    """Return (6, P) the orders in which the operations of C3v put the points of `GRID`."""
-    number = {(int(h), int(k)): i for i, (h, k) in enumerate(GRID)}
-    orders, turned = [], GRID
-    for _ in range(3):
-        orders += [
-            [number[int(h), int(k)] for h, k in steps] for steps in (turned, turned[:, ::-1])
-        ]
-        # by 120 degrees a1 becomes a2 - a1, and a2 becomes -a1
-        turned = np.stack([-turned[:, 0] - turned[:, 1], turned[:, 0]], axis=1)
-    return np.array(orders)
-
-
-def _places(uv: np.ndarray) -> np.ndarray:
-    """Return places (m, 2) of lattice coordinates, in lattice constants of a perfect honeycomb."""
-    return np.asarray(uv @ np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]]))
-
-
-def _column(uv: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the image (P,) of a column, and what it gains (2, P) when it moves along y and x."""
-    away = _places(GRID / STEPS) - _places(uv[None])[0]
-    image = np.exp(-0.5 * (away**2).sum(axis=1) / sd**2)
-    return image, (away.T / sd) * image
-
-
-def _dip_and_breathing(which: int, sd: float) -> np.ndarray:
-    """Return (2, P): an atom less, and its three neighbours moved outwards."""
-    dip = -_column(np.zeros(2), sd)[0]
-    breathing = np.zeros(len(GRID))
-    for uv in bonded(which):
-        outwards = _places(uv[None])[0]
-        breathing += outwards / np.linalg.norm(outwards) @ _column(uv, sd)[1]
-    return np.stack([dip, breathing])
-
-
-def _another_column(uv: np.ndarray, sd: float) -> np.ndarray:
-    """Return the (4, P) images of what another column at `uv` adds: there, moved, and its tails."""
-    image, moved = _column(uv, sd)
-    wide, _ = _column(uv, WIDE * sd)
-    return np.stack([image, *moved, wide])
-
-
-def _what_may_stand_around(which: int, sd: float) -> np.ndarray:
-    """Return (k, P) images of what defects on the sites around one would add to its patch.
-
-    Bonded columns may be others, and stand elsewhere; those further away may be others.
-    """
-    images = []
-    for uv in bonded(which):
-        image, moved = _column(uv, sd)
-        images += [image, *moved]
-    same = [[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]]
-    for step in [*same, *(-2 * bonded(which)).tolist()]:
-        images.append(_column(np.array(step, dtype=float), sd)[0])
-    return np.stack(images)
