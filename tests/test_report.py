@@ -21,8 +21,10 @@ from stemkin.kinetics.creation import NM2_IN_BARN, cross_section
 from stemkin.names import folder_name
 from stemkin.order import histories
 from stemkin.plot import images, palette, summaries
+from stemkin.plot.palette import light_colours
 from stemkin.report import report_page, write_report
 from stemkin.report.intervals import AxisScale, scale_for
+from stemkin.report.palette import ROLES
 from stemkin.report.result_files import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity
 from stemkin.results.store import Block, Store
@@ -445,15 +447,23 @@ def test_every_figure_is_a_file_in_the_colours_of_paper_and_its_numbers_are_a_ta
         svg = files[f"report/figures/{name}.svg"].decode()
         ElementTree.fromstring(svg)
         assert "var(" not in svg
-        assert "#0101" not in svg
+        assert not [role for role, stand_in in ROLES.items() if stand_in in svg]
         drawn = Image.open(io.BytesIO(files[f"report/figures/{name}.png"])).convert("RGB")
         inks = {colour for _, colour in drawn.getcolors(1 << 24)}
         assert (255, 255, 255) in inks
-        assert not [ink for ink in inks if ink[:2] == (1, 1)], "no stand-in colour is left"
     table = pd.read_csv(io.BytesIO(files["report/tables/figure_msd.csv"]))
     np.testing.assert_allclose(table["msd_nm2"], store.read_table("msd.parquet")["msd_nm2"])
     assert table["class"].unique().tolist() == ["Mo_W", "Mo_W+V_S", "V_S"]
     assert len(pd.read_csv(io.BytesIO(files["report/tables/transitions.csv"]))) == 16
+
+
+def test_stand_ins_are_told_apart_and_no_eye_tells_them_from_the_colours_of_paper():
+    paper = light_colours()
+    assert list(ROLES) == list(paper)
+    assert len({*ROLES.values(), *paper.values()}) == len(ROLES) + len(set(paper.values()))
+    for role, stand_in in ROLES.items():
+        of_paper, own = (bytes.fromhex(colour[1:]) for colour in (paper[role], stand_in))
+        assert max(abs(a - b) for a, b in zip(of_paper, own, strict=True)) <= 2
 
 
 def test_a_name_that_is_a_formula_is_text_in_every_table(small):

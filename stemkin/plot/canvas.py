@@ -186,7 +186,7 @@ def plain_logarithms(axes: Axes) -> None:
 
 def _label_decades(axis: Any, low: float, high: float) -> None:
     """Label powers of ten, and 2 and 5 times them where the axis is short."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     if np.log10(high / low) < 1.6:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -194,7 +194,7 @@ def _label_decades(axis: Any, low: float, high: float) -> None:
     else:
         axis.set_major_locator(LogLocator(subs=(1,)))
         axis.set_major_formatter(FuncFormatter(_decade_tick))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())  # they have no length, but would be made
 
 
 def _short_tick(value: float, _position: int) -> str:

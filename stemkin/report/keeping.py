@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from stemkin.names import not_a_formula
@@ -150,8 +149,7 @@ def saved_svg(svg: str) -> str:
 
 
 def png_of(figure: Figure) -> bytes:
-    """Return a figure in stand-in colours as a PNG file in those of paper, on white."""
-    _recolour(figure)
+    """Return a figure as a PNG file on white; a stand-in differs from paper's colour by a shade."""
     buffer = io.BytesIO()
     figure.savefig(
         buffer,
@@ -162,28 +160,3 @@ def png_of(figure: Figure) -> bytes:
         pil_kwargs={"compress_level": 1},  # half the time of a file that is a fifth smaller
     )
     return buffer.getvalue()
-
-
-def _recolour(figure: Figure) -> None:
-    """Give every part of a figure the colour of paper in the place of its stand-in."""
-    from matplotlib.colors import to_rgba
-
-    worn = light_colours()
-    new = {to_rgba(colour)[:3]: to_rgba(worn[role])[:3] for role, colour in ROLES.items()}
-
-    def changed(colours: Any) -> Any:
-        rgba = np.array([to_rgba(colour) for colour in colours])
-        for row in rgba:
-            row[:3] = new.get(tuple(row[:3]), tuple(row[:3]))
-        return rgba
-
-    for part in figure.findobj():
-        for what in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
-            get, put = getattr(part, f"get_{what}", None), getattr(part, f"set_{what}", None)
-            if get is None or put is None or (what == "color" and hasattr(part, "get_facecolor")):
-                continue
-            value = get()
-            if isinstance(value, np.ndarray) and value.ndim == 2:
-                put(changed(value))
-            elif value is not None and not (isinstance(value, str) and value in ("auto", "none")):
-                put(tuple(changed([value])[0]))

@@ -1,31 +1,32 @@
 """The stand-in colours that the report's figures are drawn in, and what the page makes of them.
 
-The page decides what a role looks like, in light and in dark.
+The page decides what a role looks like, in light and in dark. A stand-in is the role's colour on
+paper but for its last bits, which tell roles of one colour apart: what is drawn once serves as a
+picture on paper too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stemkin.plot.palette import LIGHT
+from stemkin.plot.palette import light_colours
 
-ROLES = {
-    "ink": "#010101",
-    "muted": "#010102",
-    "rule": "#010103",
-    "paper": "#010104",
-    "accent": "#010105",
-    "unnamed": "#010106",
-    "ordered": "#010107",
-    "disordered": "#010108",
-    "vacuum": "#010109",
-    "ok": "#01010a",
-    "blank": "#01010b",
-    "saturated": "#01010c",
-    "truncated": "#01010d",
-    "corrupt": "#01010e",
-    **{f"class{i}": f"#0102{i:02x}" for i in range(len(LIGHT))},
-}
+
+def _told_apart(colours: Mapping[str, str]) -> dict[str, str]:
+    """Return role → a colour next to its own, which no other role has and no role has on paper."""
+    taken, found = set(colours.values()), {}
+    for role, colour in colours.items():
+        number, step = int(colour[1:], 16), 1
+        if number & 0xFF > 0x7F:
+            step = -1  # blue has 255 values: never carry into green
+        while f"#{number:06x}" in taken:
+            number += step
+        found[role] = f"#{number:06x}"
+        taken.add(found[role])
+    return found
+
+
+ROLES = _told_apart(light_colours())
 """Role → the stand-in colour that figures are drawn with, replaced by a CSS variable on the
 page."""
 
