@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from importlib.resources import files
 
 import pandas as pd
 import pytest
@@ -50,6 +51,11 @@ UNNAMED = """[...document.querySelectorAll('button, input, select, canvas, [role
 
 NOT_REACHED = """[...document.querySelectorAll('.scroll')].filter(e => e.tabIndex < 0).length"""
 
+AXE = """axe.run(document, {resultTypes: ['violations'],
+  runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})
+  .then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 120)))"""
+"""What axe-core (Deque Systems) finds wrong."""
+
 SKIPPED = """(h => h.filter((n, i) => i && n > h[i - 1] + 1).length)(
   [...document.querySelectorAll('h1, h2, h3, h4')].map(e => Number(e.tagName[1])))"""
 
@@ -87,6 +93,18 @@ def test_everything_has_a_name_and_is_reached_by_keys(results, browser):
     assert browser.run("document.documentElement.lang") == "en"
 
 
+@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 390)], ids=["desk", "phone"])
+def test_axe_core_finds_no_violation(results, browser, dark, width):
+    axe = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    browser.open(results.path("report.html"), dark=dark, width=width, mobile=width < 500)
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    browser.run(f"{axe};1")
+    assert browser.run(AXE) == []
+    browser.run("document.documentElement.lang = ''")
+    one_rule = "axe.run(document, {runOnly: {type: 'rule', values: ['html-has-lang']}})"
+    assert browser.run(f"{one_rule}.then(r => r.violations.length)") == 1, "axe sees what is wrong"
+
+
 def test_on_a_phone_nothing_but_tables_and_figures_is_wider_than_the_screen(results, browser):
     browser.open(results.path("report.html"), width=390, mobile=True)
     assert browser.run("document.documentElement.scrollWidth") == 390
@@ -101,6 +119,20 @@ def test_on_paper_nothing_is_cut_off(results, browser):
         paper = "getComputedStyle(document.documentElement).getPropertyValue('--paper')"
         assert browser.run(paper).strip() == "#ffffff", "paper is white in a dark room too"
         assert browser.run("getComputedStyle(document.querySelector('.saves')).display") == "none"
+    finally:
+        browser.ask("Emulation.setEmulatedMedia", media="")
+
+
+def test_on_paper_what_cannot_be_opened_is_left_out_and_figures_leave_room(results, browser):
+    browser.open(results.path("report.html"), width=700)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    try:
+        tall = "[...document.querySelectorAll('figure, .card, .structure')].map(e => e.getBoundingClientRect().height)"
+        # what is not cut must be lower than half of A4 (269 mm between the margins)
+        assert 0 < max(browser.run(tall)) < 269 / 25.4 * 96 / 2
+        shut = "[...document.querySelectorAll('details:not([open])')].filter(e => e.getClientRects().length).length"
+        assert browser.run("document.querySelectorAll('details:not([open])').length") > 0
+        assert browser.run(shut) == 0
     finally:
         browser.ask("Emulation.setEmulatedMedia", media="")
 
