@@ -21,34 +21,29 @@ lattice is described by raw crops, whose classes do not carry over to other rota
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from stemkin import tables
-from stemkin.blas import on_one_thread, one_thread
+from stemkin.blas import one_thread
 from stemkin.detection.detectors import FourierDetector
-from stemkin.detection.survey import Survey
-from stemkin.kernels.classes.looks import Look
 from stemkin.kernels.classes.motifs import column_heights
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
-from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.site_scatter import with_vacancies_at_sites
-from stemkin.kernels.images.missing import without_missing
 from stemkin.kernels.images.quality import frame_status
 from stemkin.learning.classification import (
-    JoinedLooks,
-    joined_looks,
     judging_where_it_tells_more,
     model_of,
 )
 from stemkin.learning.confusion import with_confusion
+from stemkin.learning.sampled import frame_pixels, looked_at, searched_frames
 from stemkin.materials import Material, material_named
-from stemkin.model import Model, look_at_detections
+from stemkin.model import Model
 from stemkin.movie import Movie, Movies, each_movie
-from stemkin.references import reference_crystal
 
 __all__ = ["DETECTORS", "Model", "learn", "learn_detector", "sample_frames", "with_confusion"]
 
@@ -122,26 +117,14 @@ def learn(
     if detector is None or isinstance(detector, str):
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
         detector = _with_vacancies_at_sites(detector, material)
-    sample = _looked_at(listed, frames, detector)
+    searched = searched_frames(listed, frames, detector)
+    pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
+    sample = looked_at(searched, pixel_sizes_nm, detector)
     settled = judging_where_it_tells_more(sample, detector, material)
     if settled is not detector:
-        detector, sample = settled, _looked_at(listed, frames, settled)
+        # it finds the same defects, and only what stands beside them is judged otherwise
+        detector, sample = settled, looked_at(searched, pixel_sizes_nm, settled)
     return model_of(sample, detector, n_classes, material, seed)
-
-
-def _looked_at(
-    movies: Sequence[Movie], frames: Sequence[tuple[int, int]], detector: Any
-) -> JoinedLooks:
-    """Look at what a detector finds in some frames (movie, frame), each in a task of its own."""
-    from dask import compute, delayed
-
-    crystals = {i: delayed(on_one_thread)(reference_crystal, movies[i]) for i, _ in frames}
-    looks = compute(
-        *[delayed(_look)(movies[i], frame, detector, crystals[i]) for i, frame in frames]
-    )
-    pixel_sizes_nm = [movies[i].pixel_size_nm for i, _ in frames]
-    seen = [pair for pair in zip(looks, pixel_sizes_nm, strict=True) if pair[0] is not None]
-    return joined_looks(seen)
 
 
 def _with_vacancies_at_sites(detector: Any, material: Material) -> Any:
@@ -204,10 +187,13 @@ def learn_detector(
         raise ValueError(msg)
     if kind == "fourier":
         own = FourierDetector(**(settings or {}))
-        return delayed(_learned_observer)(list(movies), list(frames), own).compute()
-    return delayed(_learned_network)(
-        list(movies), kind, list(frames), seed, dict(settings or {})
-    ).compute()
+        learned: Callable[[], Any] = partial(_learned_observer, list(movies), list(frames), own)
+    else:
+        learned = partial(
+            _learned_network, list(movies), kind, list(frames), seed, dict(settings or {})
+        )
+    # dask would look for tasks inside of whatever it is handed openly
+    return delayed(learned)().compute()
 
 
 @one_thread
@@ -218,7 +204,7 @@ def _learned_observer(
 
     One frame is in memory at a time.
     """
-    read = (_pixels(movies[i], frame) for i, frame in frames)
+    read = (frame_pixels(movies[i], frame) for i, frame in frames)
     good = (pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK)
     learned = detector.learned_from(good)
     if learned.observer is None:
@@ -237,7 +223,7 @@ def _learned_network(
     """Learn a network from those of the `frames` (movie, frame) that are ok."""
     from stemkin import network
 
-    read = [_pixels(movies[i], frame) for i, frame in frames]
+    read = [frame_pixels(movies[i], frame) for i, frame in frames]
     good = [pixels[0] for pixels in read if frame_status(pixels)[0] == tables.OK]
     if not good:
         msg = (
@@ -252,12 +238,6 @@ def _learned_network(
     if lattice is not None:
         spacing_px = lattice.spacing_px
     return network.learn_paper_network(good[0], spacing_px=spacing_px, seed=seed, **settings)
-
-
-def _pixels(movie: Movie, frame: int) -> np.ndarray:
-    """Return one frame (1, y, x), its missing pixels filled."""
-    pixels, _ = without_missing(movie.reader.read(frame, frame + 1))
-    return pixels
 
 
 def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
@@ -293,31 +273,3 @@ def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple
     starts = np.cumsum([0, *lengths])
     movie = np.searchsorted(starts, chosen, side="right") - 1
     return [(int(i), int(k - starts[i])) for i, k in zip(movie, chosen, strict=True)]
-
-
-@one_thread
-def _look(movie: Movie, frame: int, detector: Any, crystal: Reference | None) -> Look | None:
-    """Detect in one frame and look at what was found; None for a frame unfit to be searched."""
-    pixels = _pixels(movie, frame)
-    if not np.isfinite(pixels).all() or pixels.min() == pixels.max():
-        return None
-    if hasattr(detector, "survey"):
-        if hasattr(detector, "reference"):
-            detector = replace(detector, reference=crystal)
-        survey: Survey = detector.survey(pixels, first_frame=frame)
-        if survey.extra.get("status", [tables.OK])[0] != tables.OK:
-            return None
-        # a detector of one's own may know the lattice, but neither pieces nor remainder
-        rest = survey.extra.get("rest", [None])[0]
-        crystal = survey.extra.get("crystals", survey.lattices)[0]
-        return look_at_detections(
-            pixels[0],
-            survey.records,
-            lattice=crystal,
-            rest=rest,
-            pictures=True,
-            noise_units=survey.residuals[0],
-            observer=getattr(detector, "observer", None),
-        )
-    records = tables.located(detector(pixels, first_frame=frame), pixels.shape[1:])
-    return look_at_detections(pixels[0], records, pictures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,9 @@ def with_confusion(
     tasks = []
     for n in numbers:
         there = truth[truth["frame"] == n]
-        tasks.append(delayed(_compared)(model, movie, n, there, max_distance_px))
+        # dask would look for tasks inside of whatever it is handed openly
+        compared = partial(_compared, model, movie, n, there, max_distance_px)
+        tasks.append(delayed(compared)())
     pairs = pd.concat(compute(*tasks))
     kinds = sorted(truth["kind"].unique())
     names = [*model.classes["name"], "-", "missed"]
