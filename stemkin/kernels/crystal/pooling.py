@@ -37,7 +37,7 @@ from stemkin.kernels.crystal.lattice_search import (
     look_for,
 )
 from stemkin.kernels.crystal.reference import Reference
-from stemkin.kernels.crystal.superlattice import finer, is_supported, tops
+from stemkin.kernels.crystal.superlattice import finer, highest_around, is_supported, tops
 from stemkin.kernels.crystal.waves import waves_of
 
 CHANCE = 2e-9
@@ -123,7 +123,8 @@ def _net_of(frames: Sequence[Array]) -> Reference | None:
         return None
     waves = waves_of(basis, shape)
     waves = waves.only(np.flatnonzero(~waves.is_background))
-    order = np.argsort(-tops(waves.frequencies, over, shape), kind="stable")[:N_PHASES]
+    strength = tops(waves.frequencies, highest_around(over), shape)
+    order = np.argsort(-strength, kind="stable")[:N_PHASES]
     return Reference(basis, waves.indices[np.sort(order)])
 
 

@@ -65,9 +65,10 @@ def finer(basis: np.ndarray, over: np.ndarray, shape: tuple[int, int]) -> np.nda
     -------
     (2, 2) reduced basis; the same where no superlattice shows.
     """
+    highest = highest_around(over)
     # a superlattice of a superlattice: 2 x 2 by two steps of 2, black phosphorus by two glides
     for _ in range(2):
-        found = _first_superlattice(basis, over, shape)
+        found = _first_superlattice(basis, highest, shape)
         if found is None:
             break
         basis = found
@@ -95,15 +96,16 @@ def is_supported(basis: np.ndarray, over: np.ndarray, shape: tuple[int, int]) ->
     g = g[_is_within(g, shape)][:6]
     if not len(g):
         return False
-    return bool(_Surroundings.of(basis, over, shape).standing_out(g).max() > SUPPORT)
+    around = _Surroundings.of(basis, highest_around(over), shape)
+    return bool(around.standing_out(g).max() > SUPPORT)
 
 
 def _first_superlattice(
-    basis: np.ndarray, over: np.ndarray, shape: tuple[int, int]
+    basis: np.ndarray, highest: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray | None:
     """Return the net of the smallest superlattice that shows; None where none does."""
-    around = _Surroundings.of(basis, over, shape)
-    least = FAINT * float(over.max())
+    around = _Surroundings.of(basis, highest, shape)
+    least = FAINT * float(highest.max())
     far = FAR * float(np.linalg.norm(basis, axis=1).min())
     for matrix in _superlattices():
         net = reduce_basis(np.linalg.inv(matrix).T @ basis)
@@ -116,20 +118,20 @@ def _first_superlattice(
         if len(new) < 2:
             continue
         is_sure = around.standing_out(new) > SURE
-        sure = new[is_sure & (tops(new, over, shape) > least) & _is_sharp(new, over, shape)]
+        sure = new[is_sure & (tops(new, highest, shape) > least) & _is_sharp(new, highest, shape)]
         if len(sure) > 1 and _is_plane(sure):
             return net
     return None
 
 
-def _is_sharp(g: np.ndarray, over: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _is_sharp(g: np.ndarray, highest: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Tell which frequencies (m, 2) are peaks, and not places on a streak.
 
     Lines that jitter scatter each strong reflection along y, rows that differ along x.
     """
-    seen, beside = tops(g, over, shape), np.zeros(len(g))
+    seen, beside = tops(g, highest, shape), np.zeros(len(g))
     for away in BESIDE_BINS * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]) / shape:
-        beside = np.maximum(beside, tops(g + away, over, shape))
+        beside = np.maximum(beside, tops(g + away, highest, shape))
     return np.asarray(seen > SHARP * beside)
 
 
@@ -146,22 +148,22 @@ class _Surroundings:
 
     Attributes
     ----------
-    over, shape
-        As of `finer`.
+    highest, shape
+        As of `tops`.
     radius
         (n,) distances [cycles per px], increasing.
     middle, spread
         (n,) median of the power around there, and how far above it the 84th percentile is.
     """
 
-    over: np.ndarray
+    highest: np.ndarray
     shape: tuple[int, int]
     radius: np.ndarray
     middle: np.ndarray
     spread: np.ndarray
 
     @classmethod
-    def of(cls, net: np.ndarray, over: np.ndarray, shape: tuple[int, int]) -> _Surroundings:
+    def of(cls, net: np.ndarray, highest: np.ndarray, shape: tuple[int, int]) -> _Surroundings:
         """Look at places that lie on no point of the `net` (2, 2)."""
         # the golden angle repeats no direction; rings are equally wide, for haze is steep
         number = np.arange(N_RINGS * N_PLACES) + 0.5
@@ -174,12 +176,14 @@ class _Surroundings:
         free = (away > CLEAR_BINS) & _is_within(places, shape)
         if free.sum() < LEAST_PLACES:
             free = _is_within(places, shape)
-        power, length = tops(places[free], over, shape), length[free]
+        power, length = tops(places[free], highest, shape), length[free]
         parts = np.array_split(np.arange(len(power)), max(1, len(power) * N_RINGS // len(number)))
         # a superlattice that is there covers few of the places: median and percentile do not mind
         ranks = [np.percentile(power[part], [50, 84.13]) for part in parts]
         middle, high = np.transpose(ranks)
-        return cls(over, shape, np.array([length[p].mean() for p in parts]), middle, high - middle)
+        return cls(
+            highest, shape, np.array([length[p].mean() for p in parts]), middle, high - middle
+        )
 
     def standing_out(self, g: np.ndarray) -> np.ndarray:
         """Return by how many robust standard deviations the power at `g` (m, 2) stands out."""
@@ -187,18 +191,20 @@ class _Surroundings:
         middle, spread = (
             np.interp(length, self.radius, known) for known in (self.middle, self.spread)
         )
-        return np.asarray((tops(g, self.over, self.shape) - middle) / np.maximum(spread, 1e-30))
+        return np.asarray((tops(g, self.highest, self.shape) - middle) / np.maximum(spread, 1e-30))
 
 
-def tops(g: np.ndarray, over: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def tops(g: np.ndarray, highest: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Read the largest power within one bin of each frequency.
 
     Parameters
     ----------
     g
         (m, 2) frequencies (y, x) [cycles per px].
-    over, shape
-        As of `finer`.
+    highest
+        (y, x // 2 + 1) as `highest_around` gives it.
+    shape
+        (height, width) of the frames [px].
 
     Returns
     -------
@@ -208,12 +214,27 @@ def tops(g: np.ndarray, over: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     # one of each pair +g and -g lies in the half that the spectrum of a real image keeps
     g = np.where(g[:, 1:] < 0, -g, g)
     rows, columns = np.rint(g[:, 0] * height).astype(int), np.rint(g[:, 1] * width).astype(int)
-    best = np.zeros(len(g))
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            column = np.clip(columns + dx, 0, over.shape[1] - 1)
-            best = np.maximum(best, over[(rows + dy) % height, column])
-    return best
+    columns = np.clip(columns, 0, highest.shape[1] - 1)
+    return highest[rows % height, columns].astype(float)
+
+
+def highest_around(over: np.ndarray) -> np.ndarray:
+    """Return the largest power within one bin of each bin.
+
+    Parameters
+    ----------
+    over
+        (y, x // 2 + 1) power, as of `finer`. Rows go on from the last to the first one.
+
+    Returns
+    -------
+    (y, x // 2 + 1) power.
+    """
+    rows = np.maximum(np.maximum(np.roll(over, 1, axis=0), over), np.roll(over, -1, axis=0))
+    highest = rows.copy()
+    highest[:, 1:] = np.maximum(highest[:, 1:], rows[:, :-1])
+    highest[:, :-1] = np.maximum(highest[:, :-1], rows[:, 1:])
+    return highest
 
 
 def _is_within(g: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

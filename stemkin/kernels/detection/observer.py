@@ -24,6 +24,7 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection.gathering import gathered
 from stemkin.kernels.detection.normalisation import scatter_of
 from stemkin.kernels.detection.sites import STRONG_SITE, Sites, comparable
 from stemkin.kernels.images.filters import Skewness
@@ -373,6 +374,8 @@ def patches_at(
     reach = float(np.abs(offsets).max()) + 1
     within = (points > reach) & (points < np.array([height, width]) - 1 - reach)
     inside = np.flatnonzero(within.all(axis=1))
+    if mask is None and isinstance(image, np.ndarray):
+        return gathered(image, points[inside], offsets), inside
     at = points[inside, None] + offsets
     base = np.floor(at).astype(np.int64)
     if mask is not None:
@@ -380,6 +383,8 @@ def patches_at(
         inside, at, base = inside[whole], at[whole], base[whole]
     if not len(inside):
         return np.zeros((0, len(GRID)), np.float32), inside
+    if isinstance(image, np.ndarray):
+        return gathered(image, points[inside], offsets), inside
     low, right = np.moveaxis((at - base).astype(np.float32), -1, 0)
     first = (base[..., 0] * width + base[..., 1]).ravel()
     flat, corners = xp.reshape(image, (-1,)), []

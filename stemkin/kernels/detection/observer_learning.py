@@ -203,22 +203,23 @@ def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | No
     quiet = patches[loudest <= np.quantile(loudest, QUIET)] if len(patches) else patches
     if len(quiet) < LEAST_SITES:
         return None
+    quiet = quiet.astype(np.float64)
     basis = dip_and_breathing(which, filter_sd)
-    mean, covariance = _noise_of(quiet)
-    signature, gain = _first_guess(quiet, mean, covariance, basis)
+    _, covariance = _noise_of(quiet, np.arange(len(quiet)))
+    signature, gain = _first_guess(quiet, covariance, basis)
     if gain < PROVEN:
         return None
     depth, gain = 4.0, 0.0
     for _ in range(N_ROUNDS):
-        z = _standard((quiet - mean) @ _hotelling(covariance, signature))
+        z = _standard(quiet @ _hotelling(covariance, signature))
         share, depth, gain = _mixture(z, depth)
         # what is much deeper is another kind of defect: two atoms missing, or a dopant
         share = share * (z < max(2.2 * depth, depth + 5))
         n = float(share.sum())
         if n < LEAST_DEFECTS:
             return None
-        mean, covariance = _noise_of(quiet[np.abs(z) < CLEAN])
-        seen = symmetrised(share @ (quiet - mean) / n)
+        mean, covariance = _noise_of(quiet, np.flatnonzero(np.abs(z) < CLEAN))
+        seen = symmetrised(share @ quiet / n) - mean
         signature = _shrunk(seen, basis, np.diag(covariance), n)
     if gain < PROVEN:
         return None
@@ -235,16 +236,17 @@ def _blind_to(images: np.ndarray, found: _Learned) -> np.ndarray:
 
 
 def _first_guess(
-    patches: np.ndarray, mean: np.ndarray, covariance: np.ndarray, basis: np.ndarray
+    patches: np.ndarray, covariance: np.ndarray, basis: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Return the signature (P,), of those with some breathing, that is least like noise.
 
     Beside it: by how much more likely dark defects are with it than bright ones.
     """
     best, most = basis[0], -np.inf
-    for amplitude in BREATHING:
-        signature = basis[0] + amplitude * basis[1]
-        z = _standard((patches - mean) @ _hotelling(covariance, signature))
+    signatures = basis[0] + np.array(BREATHING)[:, None] * basis[1]
+    signals = patches @ _hotelling(covariance, signatures.T)
+    for signature, seen in zip(signatures, signals.T, strict=True):
+        z = _standard(seen)
         gain = _mixture(z, 4.0)[2] - _mixture(-z, 4.0)[2]
         if gain > most:
             best, most = signature, gain
@@ -294,16 +296,19 @@ def _mixture(z: np.ndarray, depth: float) -> tuple[np.ndarray, float, float]:
 def _hotelling(
     covariance: np.ndarray, signature: np.ndarray, *, ridge: float | None = None
 ) -> np.ndarray:
-    """Return the weights (P,) (C + ridge)^-1 s; the ridge is the mean variance unless given."""
+    """Return the weights (P,) (C + ridge)^-1 s; the ridge is the mean variance unless given.
+
+    Of several signatures, (P, k), the weights of each.
+    """
     n = len(signature)
     if ridge is None:
         ridge = float(np.trace(covariance)) / n
     return np.asarray(np.linalg.solve(covariance + ridge * np.eye(n), signature))
 
 
-def _noise_of(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean (P,) and covariance (P, P) of patches, averaged over C3v."""
-    rows = patches[:: max(1, len(patches) // ROWS)].astype(np.float64)
+def _noise_of(patches: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (P,) and covariance (P, P) of the patches `clean`, averaged over C3v."""
+    rows = patches[clean[:: max(1, len(clean) // ROWS)]]
     mean, covariance = rows.mean(axis=0), np.cov(rows.T)
     turned = [covariance[np.ix_(order, order)] for order in operations()]
     return symmetrised(mean), np.asarray(sum(turned)) / len(turned)
