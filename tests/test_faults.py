@@ -338,6 +338,19 @@ def test_a_cluster_over_tls_serves_who_has_its_certificate_and_nobody_else(tmp_p
                 pass
 
 
+def test_workers_that_are_started_here_speak_tls_on_loopback_where_certificates_are_given(tmp_path):
+    ours, key = certificate(tmp_path, "ours")
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    for source, name in ((ours, "ca.pem"), (ours, "cert.pem"), (key, "key.pem")):
+        (folder / name).write_bytes(source.read_bytes())
+    with connect("processes", workers=1, security=folder) as client:
+        addresses = [client.scheduler.address, *client.scheduler_info()["workers"]]
+        assert len(addresses) == 2
+        assert all(address.startswith("tls://127.0.0.1:") for address in addresses)
+        assert [o.result for o in stream(square, [3])] == [9]
+
+
 @contextlib.contextmanager
 def real_cluster_over(folder, tls):
     file = folder / "scheduler.json"

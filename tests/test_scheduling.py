@@ -284,3 +284,53 @@ def test_a_folder_of_certificates_is_all_that_tls_takes(tmp_path):
     assert made.require_encryption
     assert made.tls_ca_file == str(tmp_path / "ca.pem")
     assert clients._security(made) is made
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("threads", "with 'threads' nothing is sent"),
+        ("synchronous", "with 'synchronous' nothing is sent"),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1 is not encrypted.*use tls://127.0.0.1:1"),
+    ],
+)
+def test_certificates_where_nothing_would_be_encrypted_are_one_sentence(where, said):
+    from distributed import Security
+
+    with pytest.raises(ValueError, match=said), connect(where, security=Security.temporary()):
+        pass
+
+
+def test_certificates_reach_the_jobs_of_a_queue(monkeypatch, tmp_path):
+    import types
+
+    class SLURMCluster:
+        def __init__(self, **options):
+            self.options = options
+
+        def scale(self, jobs):
+            self.jobs = jobs
+
+    queues = types.SimpleNamespace(SLURMCluster=SLURMCluster)
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", queues)
+    (tmp_path / "cluster.toml").write_text("kind = 'slurm'\n")
+    security = object()
+    cluster = clusters.queue_cluster(str(tmp_path / "cluster.toml"), 2, security)
+    assert cluster.options["security"] is security
+    assert cluster.options["protocol"] == "tls://"
+    plain = clusters.queue_cluster(str(tmp_path / "cluster.toml"), 2)
+    assert not {"security", "protocol"} & set(plain.options)
+
+
+def test_every_command_that_goes_to_a_scheduler_takes_certificates():
+    from typer.main import get_command
+
+    from stemkin.cli.commands import app
+
+    options = {
+        name: {option for one in command.params for option in one.opts}
+        for name, command in get_command(app).commands.items()
+    }
+    somewhere = {name for name, known in options.items() if "--cluster" in known}
+    assert {"run", "check", "link"} <= somewhere
+    assert all("--tls" in options[name] for name in somewhere)

@@ -67,6 +67,7 @@ def run_to_the_end(
     cluster: str,
     workers: int | None,
     *,
+    tls: Path | None,
     fresh: bool,
     until: str | None = None,
     classes: Path | None = None,
@@ -79,7 +80,7 @@ def run_to_the_end(
 
     # Before any worker is started, as most mistakes show here:
     found = open_inputs(inputs, settings, results=out)
-    with connect(cluster, workers=workers), shown() as watch:
+    with connect(cluster, workers=workers, security=tls), shown() as watch:
         outcome = run(
             found,
             out,
@@ -111,6 +112,7 @@ def go_on(
     stages: tuple[str, ...],
     classes: Any = None,
     changed: Sequence[str] | None = None,
+    tls: Path | None = None,
 ) -> None:
     """Redo the named stages of a results folder, and the report."""
     from stemkin.pipeline import resume
@@ -123,7 +125,7 @@ def go_on(
     if changed:
         # without a file, the settings are those that the folder was made with
         settings = (settings or settings_in(results)).with_words(changed)
-    with connect(cluster, workers=workers), shown() as watch:
+    with connect(cluster, workers=workers, security=tls), shown() as watch:
         outcome = resume(
             results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch
         )

@@ -34,6 +34,7 @@ from stemkin.cli.options import (
     PixelSize,
     Settings,
     TimeAxis,
+    Tls,
     Workers,
 )
 from stemkin.cli.plan import plan_command
@@ -96,6 +97,7 @@ def run_command(
     model: ModelFolder = None,
     cluster: Cluster = "processes",
     workers: Workers = None,
+    tls: Tls = None,
     classes: Edit = None,
     dry_run: Annotated[
         bool,
@@ -147,6 +149,7 @@ def run_command(
         model,
         cluster,
         workers,
+        tls=tls,
         fresh=fresh,
         classes=classes,
         performance_report=performance_report,
@@ -163,13 +166,21 @@ def demo_command(
     out: Out = "stemkin-demo",
     cluster: Cluster = "processes",
     workers: Workers = None,
+    tls: Tls = None,
 ) -> None:
     """Simulate three movies of Mo-doped WS2, run everything on them, compare with the truth."""
     from stemkin.demo import compare_with_truth, write_demo_movies
 
     movies = write_demo_movies(Path(out) / "movies")
     run_to_the_end(
-        [str(movies)], f"{out}/results", settings_of(None), None, cluster, workers, fresh=False
+        [str(movies)],
+        f"{out}/results",
+        settings_of(None),
+        None,
+        cluster,
+        workers,
+        tls=tls,
+        fresh=False,
     )
     typer.echo(compare_with_truth(Path(out)))
 
@@ -270,12 +281,13 @@ def convert_command(
     allow_external: AllowExternal = False,
     cluster: Cluster = "threads",
     workers: Workers = None,
+    tls: Tls = None,
 ) -> None:
     """Copy movies into a fast calibrated store (OME-Zarr), checked block by block."""
     from stemkin.conversion import convert
     from stemkin.schedulers.clients import connect
 
-    with connect(cluster, workers=workers):
+    with connect(cluster, workers=workers, security=tls):
         stores = convert(
             inputs,
             out,
@@ -312,12 +324,13 @@ def learn_command(
     changed: Changed = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
+    tls: Tls = None,
 ) -> None:
     """Learn a detector and a taxonomy from a few frames."""
     from stemkin.pipeline import learn_model
     from stemkin.schedulers.clients import connect
 
-    with connect(cluster, workers=workers):
+    with connect(cluster, workers=workers, security=tls):
         settings = settings_of(
             config,
             pixel_size_nm,
@@ -345,13 +358,16 @@ def detect_command(
     changed: Changed = None,
     cluster: Cluster = "processes",
     workers: Workers = None,
+    tls: Tls = None,
     fresh: Fresh = False,
 ) -> None:
     """Find and name the defects of every frame; stop before linking them."""
     settings = settings_of(config, pixel_size_nm, frame_time_s, changed=changed).with_values(
         input=_asked_of_files(dataset, channel, time_axis, allow_external)
     )
-    run_to_the_end(inputs, out, settings, model, cluster, workers, fresh=fresh, until="detect")
+    run_to_the_end(
+        inputs, out, settings, model, cluster, workers, tls=tls, fresh=fresh, until="detect"
+    )
 
 
 @app.command("link")
@@ -361,9 +377,10 @@ def link_command(
     changed: Changed = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
+    tls: Tls = None,
 ) -> None:
     """Link the detections of a results folder into tracks."""
-    go_on(results, config, cluster, workers, ("link",), changed=changed)
+    go_on(results, config, cluster, workers, ("link",), changed=changed, tls=tls)
 
 
 @app.command("kinetics")
@@ -373,9 +390,10 @@ def kinetics_command(
     changed: Changed = None,
     cluster: Cluster = "threads",
     workers: Workers = None,
+    tls: Tls = None,
 ) -> None:
     """Compute transitions, rates, dwell times and diffusion from the tracks of a results folder."""
-    go_on(results, config, cluster, workers, ("link", "kinetics"), changed=changed)
+    go_on(results, config, cluster, workers, ("link", "kinetics"), changed=changed, tls=tls)
 
 
 @app.command("classes")
@@ -394,6 +412,7 @@ def classes_command(
     ] = False,
     cluster: Cluster = "threads",
     workers: Workers = None,
+    tls: Tls = None,
 ) -> None:
     """Show the classes of a results folder; rename, merge or split them without reading a pixel."""
     if reset:
@@ -403,7 +422,7 @@ def classes_command(
         keep_hand_edits(Store.at(results), [])
     if edit is not None or reset:
         # An empty edit takes back every edit before it.
-        go_on(results, None, cluster, workers, ("link", "kinetics"), classes=edit or {})
+        go_on(results, None, cluster, workers, ("link", "kinetics"), classes=edit or {}, tls=tls)
     from stemkin.results.store import Store
 
     table = Store.at(results).read_table("classes.parquet").drop(columns="mean_patch")
@@ -444,12 +463,13 @@ def check_command(
     ] = False,
     cluster: Cluster = "threads",
     workers: Workers = None,
+    tls: Tls = None,
 ) -> None:
     """Check every file of a results folder against its checksum, and mend what is damaged."""
     from stemkin.pipeline.checking import check_results
     from stemkin.schedulers.clients import connect
 
-    with connect(cluster, workers=workers):
+    with connect(cluster, workers=workers, security=tls):
         outcome = check_results(results, mend=mend)
     typer.echo(outcome.describe())
     raise typer.Exit(outcome.exit_code)

@@ -97,6 +97,15 @@ Cluster = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", help="How many processes, threads or jobs to start.")
 ]
+Tls = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls",
+        metavar="FOLDER",
+        help="Encrypt what passes between client, scheduler and workers: a folder with ca.pem, "
+        "cert.pem and key.pem. Peers without a certificate of that authority are refused.",
+    ),
+]
 Edit = Annotated[
     Path | None,
     typer.Option(

@@ -11,7 +11,7 @@ True
 ``connect()``          one process per core of this machine
 ``connect("threads")`` threads of this process
 ``connect("gpu")``     one process per GPU of this machine
-``"tcp://host:8786"``  a scheduler that runs already (``tls://`` with `security`)
+``"tcp://host:8786"``  a scheduler that runs already (``tls://`` with certificates: `security`)
 ``"scheduler.json"``   the same, through its scheduler file
 ``"cluster.toml"``     jobs of a queue: ``kind = "slurm"`` and the options of `dask_jobqueue.SLURMCluster`
 =====================  =======================================================================================
@@ -66,14 +66,16 @@ def connect(
         Number of threads, processes or jobs to start; by default one per core (per GPU, per the
         cluster file). Not for schedulers that run already: their workers are theirs.
     security
-        For ``tls://`` addresses: a folder with ``ca.pem``, ``cert.pem`` and ``key.pem``, or a
-        `distributed.Security`. Peers without a certificate of that authority are refused.
+        Encrypts what passes between client, scheduler and workers, those that are started here
+        too: a folder with ``ca.pem``, ``cert.pem`` and ``key.pem``, or a `distributed.Security`.
+        Peers without a certificate of that authority are refused.
 
     Raises
     ------
     ValueError
-        If `where` is none of these, `workers` is not positive, or processes are started by a line
-        of a script that each of them would run again.
+        If `where` is none of these, `workers` is not positive, `security` is given where nothing is
+        sent or the address says ``tcp://``, or processes are started by a line of a script that
+        each of them would run again.
     ConnectionError
         If no scheduler answers there.
     """
@@ -82,6 +84,8 @@ def connect(
         msg = f"workers must be at least 1, but is {workers}"
         raise ValueError(msg)
     security = _security(security)
+    if security is not None:
+        _check_encryptable(where)
     with ExitStack() as stack:
         if where in ("threads", "synchronous"):
             import dask
@@ -97,7 +101,6 @@ def connect(
 def _client(where: str, workers: int | None, security: Any, stack: ExitStack) -> Any:
     """Return a client for `where`; whatever is started for it is closed by `stack`."""
     import dask
-    from distributed import Client
 
     check_tcp_timeout()
     if where in ("processes", "gpu"):
@@ -105,10 +108,11 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
         stack.enter_context(dask.config.set(PATIENT))
     if where == "processes":
         with started_by_us():
-            return Client(stack.enter_context(local_cluster(workers or available_cores())))
+            started = local_cluster(workers or available_cores(), security)
+            return _client_of(stack.enter_context(started), security)
     if where == "gpu":
         with started_by_us():
-            return Client(stack.enter_context(gpu_cluster(workers)))
+            return _client_of(stack.enter_context(gpu_cluster(workers, security)), security)
     if "://" in where:
         return _reach(where, security=security, address=where)
     path = Path(where)
@@ -116,13 +120,43 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
         return _reach(where, security=security, scheduler_file=_existing(path))
     if path.suffix == ".toml":
         with started_by_us():
-            return Client(stack.enter_context(queue_cluster(_existing(path), workers)))
+            started = queue_cluster(_existing(path), workers, security)
+            return _client_of(stack.enter_context(started), security)
     msg = (
         f"no scheduler is known as {where!r}; use one of {', '.join(LOCAL)}, gpu, an address such "
         "as tcp://host:8786, "
         "a scheduler file (.json) or a cluster file (.toml)"
     )
     raise ValueError(msg)
+
+
+def _client_of(cluster: Any, security: Any) -> Any:
+    """Return a client of a cluster that was started here."""
+    from distributed import Client
+
+    return Client(cluster, security=security)
+
+
+def _check_encryptable(where: str) -> None:
+    """Check that there is something to encrypt at `where`, and that it is not to be plain.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    if where in ("threads", "synchronous"):
+        msg = (
+            f"with {where!r} nothing is sent, so there is nothing to encrypt; leave the "
+            "certificates out, or give another --cluster"
+        )
+        raise ValueError(msg)
+    if where.startswith("tcp://"):
+        msg = (
+            f"{where} is not encrypted, and certificates were given; use "
+            f"{where.replace('tcp://', 'tls://', 1)}, and start the scheduler with --protocol tls"
+        )
+        raise ValueError(msg)
 
 
 def _security(given: Any) -> Any:
@@ -148,6 +182,10 @@ def _security(given: Any) -> Any:
         tls_ca_file=authority,
         tls_client_cert=certificate,
         tls_client_key=key,
+        tls_scheduler_cert=certificate,
+        tls_scheduler_key=key,
+        tls_worker_cert=certificate,
+        tls_worker_key=key,
     )
 
 

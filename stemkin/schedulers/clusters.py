@@ -73,11 +73,19 @@ def started_by_us() -> Iterator[None]:
         yield
 
 
-def local_cluster(n_workers: int) -> Any:
-    """Start one single-threaded process per worker on this machine."""
+def local_cluster(n_workers: int, security: Any = None) -> Any:
+    """Start one single-threaded process per worker on this machine, encrypted by `security`."""
     from distributed import LocalCluster
 
-    return LocalCluster(n_workers=n_workers, silence_logs=logging.ERROR, **ON_LOOPBACK)
+    options = {**ON_LOOPBACK, **_encrypted(security)}
+    return LocalCluster(n_workers=n_workers, silence_logs=logging.ERROR, **options)
+
+
+def _encrypted(security: Any) -> dict[str, Any]:
+    """Return the options of a cluster whose connections `security` encrypts; none without it."""
+    if security is None:
+        return {}
+    return {"security": security, "protocol": "tls://"}
 
 
 @contextmanager
@@ -93,8 +101,8 @@ def _ctrl_c_is_ours() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def gpu_cluster(workers: int | None) -> Any:
-    """Start one process per GPU, each seeing only its own."""
+def gpu_cluster(workers: int | None, security: Any = None) -> Any:
+    """Start one process per GPU, each seeing only its own; connections encrypted by `security`."""
     gpus = visible_gpus()
     if not gpus:
         msg = 'connect("gpu") found no GPU on this machine; use connect() for its cores'
@@ -103,13 +111,16 @@ def gpu_cluster(workers: int | None) -> Any:
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError:
-        return _pinned_workers(gpus)
-    return LocalCUDACluster(CUDA_VISIBLE_DEVICES=gpus, resources={"GPU": 1}, **ON_LOOPBACK)
+        return _pinned_workers(gpus, security)
+    options = {"resources": {"GPU": 1}, **ON_LOOPBACK, **_encrypted(security)}
+    return LocalCUDACluster(CUDA_VISIBLE_DEVICES=gpus, **options)
 
 
-def _pinned_workers(gpus: list[str]) -> Any:
+def _pinned_workers(gpus: list[str], security: Any) -> Any:
     """Start a cluster in which worker k sees GPU k alone, where dask-cuda is missing."""
     from distributed import Nanny, Scheduler, SpecCluster
+
+    encrypted = _encrypted(security)
 
     def worker(gpu: str) -> dict[str, Any]:
         options = {
@@ -117,11 +128,15 @@ def _pinned_workers(gpus: list[str]) -> Any:
             "resources": {"GPU": 1},
             "env": {"CUDA_VISIBLE_DEVICES": gpu},
             "host": "127.0.0.1",
+            **encrypted,
         }
         return {"cls": Nanny, "options": options}
 
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
-    return SpecCluster(scheduler=scheduler, workers={f"gpu-{gpu}": worker(gpu) for gpu in gpus})
+    options = {"host": "127.0.0.1", "dashboard": False, **encrypted}
+    workers = {f"gpu-{gpu}": worker(gpu) for gpu in gpus}
+    return SpecCluster(
+        scheduler={"cls": Scheduler, "options": options}, workers=workers, security=security
+    )
 
 
 def visible_gpus() -> list[str]:
@@ -132,8 +147,8 @@ def visible_gpus() -> list[str]:
     return sorted(p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def queue_cluster(path: str, workers: int | None) -> Any:
-    """Submit jobs to a queue as the cluster file at `path` says."""
+def queue_cluster(path: str, workers: int | None, security: Any = None) -> Any:
+    """Submit jobs to a queue as the cluster file at `path` says; encrypted by `security`."""
     try:
         options = tomllib.loads(Path(path).read_text())
     except tomllib.TOMLDecodeError as error:
@@ -153,6 +168,7 @@ def queue_cluster(path: str, workers: int | None) -> Any:
         f"export {name}={value}" for name, value in {**KEEPING_PAGES, **UNPROFILED_JOB}.items()
     ]
     options["job_script_prologue"] = [*exports, *options.get("job_script_prologue", [])]
+    options |= _encrypted(security)
     cluster = getattr(dask_jobqueue, QUEUES[kind])(**options)
     if maximum is None:
         cluster.scale(jobs=workers or jobs)
