@@ -22,7 +22,7 @@ from stemkin.archive import open_archive
 from stemkin.conversion import chunking, convert
 from stemkin.kernels.images.quality import frame_status
 from stemkin.movie import Movie, open_movie
-from stemkin.readers import ArrayReader, Calibration
+from stemkin.readers import ArrayReader, Calibration, MovieError
 from stemkin.schedulers.clients import connect
 from tests import movie_files as files
 
@@ -324,3 +324,38 @@ def test_progress_is_told_after_every_block(tmp_path, small_blocks):
     assert seen[-1] == ("a", 40, 40)
     assert [n for _, n, _ in seen] == sorted(n for _, n, _ in seen)
     assert len(seen) > 2
+
+
+def test_no_bit_that_flips_in_the_metadata_of_a_store_changes_a_movie_in_silence(tmp_path):
+    frames = files.pixels(n=3, height=8, width=12)
+    np.save(tmp_path / "a.npy", frames)
+    convert(tmp_path / "a.npy", tmp_path / "a.zarr", pixel_size_nm=0.03, frame_time_s=2.0)
+    refused = 0
+    for file in (tmp_path / "a.zarr" / "zarr.json", tmp_path / "a.zarr" / "0" / "zarr.json"):
+        content = file.read_bytes()
+        for bit in range(0, 8 * len(content), 37):
+            broken = bytearray(content)
+            broken[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(broken)
+            try:
+                movie = open_movie(tmp_path / "a.zarr")
+            except ValueError:
+                refused += 1
+                continue
+            assert (movie.pixel_size_nm, movie.frame_time_s) == (0.03, 2.0)
+            assert np.array_equal(movie.reader.read(0, 3), frames)
+        file.write_bytes(content)
+    assert refused > 300
+
+
+def test_metadata_changed_by_hand_are_one_sentence_with_two_cures(tmp_path):
+    np.save(tmp_path / "a.npy", files.pixels(n=3, height=8, width=12))
+    convert(tmp_path / "a.npy", tmp_path / "a.zarr", pixel_size_nm=0.03, frame_time_s=2.0)
+    file = tmp_path / "a.zarr" / "zarr.json"
+    said = json.loads(file.read_text().replace("0.03", "0.04"))
+    file.write_text(json.dumps(said))
+    with pytest.raises(MovieError, match=r"changed by hand; convert .* remove 'stemkin'"):
+        open_movie(tmp_path / "a.zarr")
+    del said["attributes"]["stemkin"]
+    file.write_text(json.dumps(said))
+    assert open_movie(tmp_path / "a.zarr").pixel_size_nm == 0.04

@@ -1,6 +1,7 @@
 """Results that heal: whatever becomes of a file of a finished folder, the run's own command makes
 it again, byte for byte, and says so."""
 
+import io
 import json
 import os
 import shutil
@@ -20,8 +21,8 @@ from stemkin.progress import Unwatched
 from stemkin.readers.errors import ChangedMovieError
 from stemkin.readers.watched import watched
 from stemkin.results.dependence import FOLLOWS_FROM, PIXELS, needs_pixels
-from stemkin.results.json_files import sealed_json, unsealed_json
 from stemkin.results.store import BLOCK_TABLES, FolderError, Store
+from stemkin.seals import check_npz, sealed_json, sealed_npz, unsealed_json, unsealed_npz
 from stemkin.simulation import simulate_movie
 from tests.strategies import FEW_NUMBERS
 
@@ -133,6 +134,17 @@ def test_a_damaged_run_json_beside_the_tables_of_other_movies_is_refused(calm, t
         run(strange, place)
 
 
+def test_a_crystal_that_is_lost_is_made_again_and_named(movies, calm, tmp_path):
+    place = copied(calm, tmp_path / "results")
+    (place / "crystals" / "movie 1.json").unlink()
+    assert run(movies, place, until="link").exit_code == 0
+    assert [note["file"] for note in journal(place)["mended"]] == ["crystals/movie 1.json"]
+    assert contents(place) == contents(calm)
+    fresh = tmp_path / "fresh"
+    assert run(movies, fresh, until="detect", model=calm / "model").exit_code == 0
+    assert journal(fresh)["mended"] == [], "one that was never there is not lost"
+
+
 def test_made_of_json_is_rebuilt_from_what_blocks_say(movies, calm, tmp_path):
     place = copied(calm, tmp_path / "results")
     before = (place / "model" / "made_of.json").read_bytes()
@@ -224,6 +236,22 @@ def test_no_bit_that_flips_in_a_json_file_goes_unseen():
         with pytest.raises(DamagedFileError):
             unsealed_json(bytes(broken), "run.json")
     assert unsealed_json(sealed_json({}), "") == {}
+
+
+def test_no_bit_that_flips_in_a_picture_goes_unseen_and_numpy_reads_it():
+    frame = np.arange(12.0).reshape(3, 4)
+    content = sealed_npz({"frame": frame, "number": 3})
+    assert np.array_equal(unsealed_npz(content, "")["frame"], frame)
+    with np.load(io.BytesIO(content)) as stored:
+        assert int(stored["number"]) == 3
+    for bit in range(8 * len(content)):
+        broken = bytearray(content)
+        broken[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DamagedFileError):
+            check_npz(bytes(broken), "gallery/a.npz")
+    for cut in (b"", content[:-1], content[:50], content + b"\0"):
+        with pytest.raises(DamagedFileError):
+            check_npz(cut, "gallery/a.npz")
 
 
 # --- movies that change while they are read
@@ -375,7 +403,8 @@ def test_check_names_every_damaged_file(calm, other, tmp_path, damage):
         file = files[number % len(files)]
         if kind.startswith("maps"):  # a chunk is told by its array, and by its block
             file = files[-1] if "zarr.json" in kind else files[0]
-        alike = kind in ("run.json", "crystals", "phases") or file.endswith("zarr.json")
+        alike = kind in ("run.json", "crystals", "phases", "gallery", "headers.json")
+        alike = alike or file.endswith("zarr.json")
         if damage == "of another run" and (alike or "model" in kind):
             continue  # whole, and nothing in the folder contradicts it: the run itself tells
         if kind != "phases" and Fault(file, damage, at=0.7).strike(place, other):
@@ -383,6 +412,7 @@ def test_check_names_every_damaged_file(calm, other, tmp_path, damage):
     found = check_results(place)
     assert found.exit_code == 3
     named = {one.file for one in found.damages}
+    struck -= {"headers.json"} if damage == "gone" else set()  # remembered for speed alone
     if damage == "gone":  # what was to be there stands in run.json, and that is gone too
         (place / "run.json").write_bytes((calm / "run.json").read_bytes())
         named |= {one.file for one in check_results(place).damages}
@@ -411,6 +441,25 @@ def test_check_mends_what_needs_no_pixel_and_names_the_command_for_the_rest(movi
     assert run(movies, place).exit_code == 0
     assert contents(place) == contents(calm)
     assert check_results(place).exit_code == 0
+
+
+def test_the_report_and_its_figures_are_checked_and_written_again(calm, tmp_path):
+    place = copied(calm, tmp_path / "results")
+    assert pipeline.resume(place, stages=("report",)).exit_code == 0
+    assert check_results(place).damages == []
+    figure = sorted((place / "report" / "figures").iterdir())[0]
+    figure.write_bytes(figure.read_bytes()[:-1])
+    page = (place / "report.html").read_text()
+    (place / "report.html").write_text(page.replace("0", "1", 1))
+    (place / "report" / "tables" / "msd.csv").unlink()
+    outcome = check_results(place, mend=True)
+    assert {one.file for one in outcome.damages} == {
+        "report.html",
+        "report/tables/msd.csv",
+        figure.relative_to(place).as_posix(),
+    }
+    assert outcome.exit_code == 0
+    assert check_results(place).damages == []
 
 
 def test_check_refuses_what_is_no_results_folder(tmp_path):

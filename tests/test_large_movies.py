@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import stemkin as sk
 from stemkin import tables
 from stemkin.config import LinkSection
+from stemkin.errors import DamagedFileError
 from stemkin.pipeline import block_files, tracks, whole_tracks
 from stemkin.results.store import Block, Store
 from stemkin.results.track_files import track_files
@@ -272,3 +273,21 @@ def test_sites_are_linked_to_sites_where_a_run_asks_for_it_and_a_lattice_is_seen
     assert not warnings["bound"]
     assert "m shows no lattice whose sites could be linked" in warnings["no lattice"]
     assert "m shows no lattice that could tell how far" in warnings["large without"]
+
+
+def test_rows_on_their_way_that_rot_are_not_gathered(tmp_path):
+    rows = tables.conform(
+        pd.DataFrame(
+            {"movie": "m", "particle": np.arange(40) % 7, "frame": np.arange(40), "y_nm": 0.5}
+        ),
+        "tracks",
+    )
+    store, file = Store(str(tmp_path)), ("links", "m", "0.records")
+    told = whole_tracks.scatter(rows, 3, store, *file)
+    parts = whole_tracks.parts_of(store, "m", (file,), told[None], "print")
+    assert sum(whole_tracks.gather_part(part) for part in parts) == 40
+    content = store.read_bytes(*file)
+    for damaged in (content[:700] + b"\1" + content[701:], content[:-1]):
+        store.write_bytes(damaged, *file)
+        with pytest.raises(DamagedFileError, match=r"links/m/0.records is damaged"):
+            list(map(whole_tracks.gather_part, parts))

@@ -14,8 +14,10 @@ from stemkin.results.quarantine import QUARANTINE
 
 DAMAGES = ("bit flipped", "cut short", "emptied", "gone", "text in its place", "of another run")
 """What becomes of a file."""
-NEVER_THE_SAME = ("run.json", "log.jsonl", "report.html", "headers.json")
+NEVER_THE_SAME = ("run.json", "report.html", "headers.json", "seals.json")
 """Files that tell of a run itself: two runs never have the same ones."""
+UNSEALED = (QUARANTINE, "so_far", "log", "performance")
+"""What begins so is under no checksum: it grows, or is gone when the run ends."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ class Fault:
 
 
 def kinds_of_files(results: Path) -> dict[str, list[str]]:
-    """Return the files of a results folder that a number rests on, by their kind."""
+    """Return the files of a results folder that are under a checksum, by their kind."""
     kinds: dict[str, list[str]] = {}
     for path in sorted(p for p in results.rglob("*") if p.is_file()):
         name = path.relative_to(results).as_posix()
-        if name.startswith((QUARANTINE, "gallery", "so_far", "log")) or name == "headers.json":
+        if name.startswith(UNSEALED):
             continue
         kind = name.split("/", maxsplit=1)[0]
         if kind.endswith(".parquet"):
@@ -105,7 +107,7 @@ def mended(
 
     Returns
     -------
-    `struck`, `equal` (every file that numbers rest on has the calm run's bytes), `named` (the run
+    `struck`, `equal` (every file under a checksum has the calm run's bytes), `named` (the run
     said which file was damaged, or refused with a sentence), `said`.
     """
     shutil.rmtree(place, ignore_errors=True)
@@ -124,7 +126,7 @@ def mended(
 
 
 def contents(results: Path) -> dict[str, bytes]:
-    """Return every file that numbers rest on by its path, but for those that tell of the run."""
+    """Return every file under a checksum by its path, but for those that tell of the run."""
     names = (name for files in kinds_of_files(results).values() for name in files)
     return {
         name: (results / name).read_bytes()

@@ -188,7 +188,7 @@ class FiledBlock:
 
         Returns
         -------
-        How many tracks begin in it, and its number of rows in each part.
+        How many tracks begin in it, and what is told of its rows in each part (`scatter`).
         """
         self.store.write_block("frames", self.block, self.frames, self.made_of)
         self.store.write_block("tracks", self.block, tracks, self.made_of)

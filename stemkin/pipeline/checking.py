@@ -1,6 +1,6 @@
 """A results folder checked: every file against its checksum, and against what should be there.
 
-    for part in folder: read every byte, compare with its seal
+    for part in folder: read every byte, compare with its seal, the report and pictures too
     for block in movie: all its files there, made of the same, its maps what the block made
 
 What is wrong is named. Where it is to be mended, it is set aside, and what needs no pixel is made
@@ -20,6 +20,7 @@ from stemkin.names import folder_name
 from stemkin.pipeline import AFTER_PIXELS, maps, resume
 from stemkin.pipeline.block_search import MAP_SUM
 from stemkin.pipeline.model import check_model, version_of_model
+from stemkin.pipeline.shown_files import damaged_to_look_at
 from stemkin.pipeline.site_kinetics import OF_MOVIES, TRACES_SUM, traces_place
 from stemkin.results.dependence import needs_pixels
 from stemkin.results.journal import Journal
@@ -168,6 +169,7 @@ def _damages(store: Store) -> tuple[int, list[FileDamage]]:
     if RUN_FILE not in names and not {*BLOCK_TABLES} & set(names):
         Journal.read(store)  # refuses what is no results folder
     found = [*_of_json(store), *_of_model(store)]
+    found += [FileDamage(*one) for one in damaged_to_look_at(store, _said(store))]
     model = version_of_model(store)
     files = [(name,) for name in names if name.endswith(".parquet")]
     folders = [(table, movie) for table in TABLES for movie in store.names(table)]
@@ -180,6 +182,14 @@ def _damages(store: Store) -> tuple[int, list[FileDamage]]:
         prints |= one.prints
     found += _of_run(store, prints, {one.file for one in found})
     return n_files, sorted(found, key=lambda one: one.file)
+
+
+def _said(store: Store) -> dict[str, Any]:
+    """Return what ``run.json`` says; nothing where that is damaged."""
+    try:
+        return Journal.read(store).content
+    except FolderError:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -263,9 +273,8 @@ def _of_run(
     store: Store, prints: dict[tuple[str, ...], str], known: set[str]
 ) -> Iterable[FileDamage]:
     """Return what is missing by what ``run.json`` says, or was made of something else."""
-    try:
-        content = Journal.read(store).content
-    except FolderError:
+    content = _said(store)
+    if not content:
         return []
     found = []
     for movie in content["movies"]:

@@ -20,8 +20,9 @@ from stemkin.pipeline.outcome import fail_movie
 from stemkin.progress import Watch
 from stemkin.readers.errors import ChangedMovieError
 from stemkin.references import reference_crystal, sample_numbers
-from stemkin.results.crystals import about_crystal, write_crystal
+from stemkin.results.crystals import about_crystal, crystal_file, write_crystal
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import GONE, set_aside
 from stemkin.results.store import Store, fingerprint
 from stemkin.schedulers.streams import results, stream
 
@@ -108,6 +109,9 @@ def crystal_to_store(task: CrystalTask) -> CrystalSummary:
     """Find the crystal of one movie and write it, unless that was done already. Computes once."""
     movie, store, left_out = task.movie, task.store, task.left_out
     made_of = fingerprint("crystal", STAGE_VERSION, movie.name, movie.reader.identity)
+    if not store.exists(*crystal_file(movie.name)) and store.blocks("steps", movie.name):
+        # it was there before any block was searched beside it
+        set_aside(store, GONE, *crystal_file(movie.name))
     known = about_crystal(store, movie.name)
     if known.get("made_of") == made_of and known.get("left_out") == list(left_out):
         basis = None if known["crystal"] is None else np.array(known["crystal"]["basis"])

@@ -14,6 +14,7 @@ from stemkin.movie import Movie
 from stemkin.readers.headers import Headers
 from stemkin.readers.watched import WatchedReader, watched
 from stemkin.results.journal import Journal
+from stemkin.results.quarantine import set_aside
 from stemkin.results.store import Store
 
 HEADERS_FILE = "headers.json"
@@ -31,7 +32,9 @@ class Inputs:
     headers: Headers = field(default_factory=Headers)
 
     def remember(self, store: Store) -> None:
-        """Keep what the headers said beside the results, if it is new."""
+        """Keep what the headers said beside the results, if it is new; say if that was damaged."""
+        if self.headers.damaged:
+            set_aside(store, self.headers.damaged, HEADERS_FILE)
         if store.is_local and self.headers.changed:
             store.write_bytes(self.headers.content(), HEADERS_FILE)
 

@@ -1,7 +1,7 @@
 """A cache of headers: thousands of movies open again without one of them being read.
 
-Readers are kept as JSON (`stemkin.readers.notation`) and trusted only while their file has the size
-and time that it had then. Reading what was kept runs nothing but the constructors of readers and
+Readers are kept as sealed JSON (`stemkin.readers.notation`) and trusted only while their file has
+the size and time that it had then. Reading what was kept runs nothing but the constructors of readers and
 their fields, whose modules belong to a known format; it never imports what the file names.
 """
 
@@ -14,13 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from stemkin.errors import DamagedFileError
 from stemkin.readers.base import FileReader, Options
 from stemkin.readers.notation import UnknownKindError, from_json, to_json
 from stemkin.readers.opening import open_reader
 from stemkin.readers.place import Place
 from stemkin.readers.registry import import_formats
+from stemkin.seals import sealed_json, unsealed_json
 
-VERSION = 4
+VERSION = 5
 """Raised when a reader's fields or their meaning change."""
 
 HEADER_FILES = ("zarr.json", ".zarray", ".zattrs", "0/zarr.json", "0/.zarray")
@@ -32,10 +34,14 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionErr
 
 @dataclass
 class Headers:
-    """A cache of readers by source and options, each with the state that its file was in."""
+    """A cache of readers by source and options, each with the state that its file was in.
+
+    `damaged` says why the file of remembered headers is not what was written; all is read anew then.
+    """
 
     known: dict[str, tuple[str, FileReader]] = field(default_factory=dict)
     changed: bool = False
+    damaged: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def opened(self, place: Place, options: Options) -> FileReader:
@@ -65,12 +71,14 @@ class Headers:
     def load(cls, path: str) -> Headers:
         """Return what the file at `path` remembers: nothing, if it is not there or is broken."""
         try:
-            with open(path, encoding="utf-8") as file:
-                said = json.load(file)
+            with open(path, "rb") as file:
+                said = unsealed_json(file.read(), path)
             if said["version"] != VERSION:
                 return cls()
             import_formats()
             return cls(_built_again(said["readers"]))
+        except DamagedFileError as error:
+            return cls(damaged=error.why)
         except BROKEN:
             return cls()
 
@@ -81,7 +89,7 @@ class Headers:
             # a reader with a field that cannot be written is opened anew the next time
             with suppress(UnknownKindError):
                 readers[key] = (state, to_json(reader))
-        return json.dumps({"version": VERSION, "readers": readers}).encode()
+        return sealed_json({"version": VERSION, "readers": readers})
 
     def save(self, path: str) -> None:
         """Write what is remembered, whole or not at all, if it has changed."""

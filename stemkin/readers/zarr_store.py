@@ -32,9 +32,7 @@ from stemkin.readers.zarr_bounds import (
     check_zipped_chunks,
 )
 from stemkin.readers.zarr_images import FoundArray, find_array
-
-COMPLETE = "stemkin"
-"""The attribute by which ``stemkin convert`` says that every chunk was written and checked."""
+from stemkin.readers.zarr_seals import COMPLETE, check_metadata
 
 ZARR_FILES = frozenset({"zarr.json", ".zarray", ".zgroup"})
 MAX_CHUNK_BYTES = 2**32
@@ -58,6 +56,7 @@ def open_zarr(place: Place, options: Options) -> FileReader:
     except FileNotFoundError as error:
         msg = f"{place} could not be opened as Zarr: it has no metadata that say what it is"
         raise MovieError(msg) from error
+    check_metadata(place, dict(node.attrs))
     return _reader(find_array(node, place, options), place, options)
 
 

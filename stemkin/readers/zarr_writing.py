@@ -19,11 +19,11 @@ import numpy as np
 
 from stemkin.readers.place import Place, place_of
 from stemkin.readers.zarr_blocks import layout_of
-from stemkin.readers.zarr_store import COMPLETE
+from stemkin.readers.zarr_seals import COMPLETE, metadata_sealed
 
 ARRAY = "0"
 RECORD = "job.json"
-VERSION = 1
+VERSION = 2
 """Raised when the same movie would be written in other bytes."""
 
 
@@ -201,12 +201,10 @@ def finish(job: Job, notes: list[dict[str, Any]]) -> None:
     }
     _array(job, "r+").update_attributes({COMPLETE: said})
     short = {key: said[key] for key in ("complete", "made_of", "damaged_frames")}
-    zarr.create_group(
-        job.work.path,
-        zarr_format=3,
-        overwrite=False,
-        attributes={"ome": ome_metadata(job), COMPLETE: short},
+    attributes = metadata_sealed(
+        {"ome": ome_metadata(job), COMPLETE: short}, {ARRAY: _json(job, job.array / "zarr.json")}
     )
+    zarr.create_group(job.work.path, zarr_format=3, overwrite=False, attributes=attributes)
     if not job.target.is_remote:
         os.rename(job.work.path, job.target.path)
     _remove(job, job.markers)

@@ -8,8 +8,10 @@ classes, errors) are text, never HTML.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from functools import cache
+from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +68,23 @@ def write_report(folder: str | PathLike[str]) -> str:
     -----
     Equal results give equal bytes: the page holds the run's times, not its own.
     """
-    from stemkin.report.keeping import FOLDER, files_of, kept_figures
+    from stemkin.report.keeping import FOLDER, SEALS_FILE, files_of, kept_figures
     from stemkin.report.result_files import read_results
 
     store = Store.at(folder)
     results = read_results(store)
     with kept_figures() as drawings:
         page = report_page(results)
-    store.write_bytes(page.encode(errors="backslashreplace"), REPORT_FILE)
     for kind in ("figures", "tables"):
         store.remove(FOLDER, kind)
     shown = {name: results.found[name] for name in CSV_TABLES if len(results.found[name])}
-    for place, content in files_of(drawings, shown, results.class_names):
+    beside = files_of(drawings, shown, results.class_names)
+    sums = {}
+    whole_page = page.encode(errors="backslashreplace")
+    for place, content in chain([((REPORT_FILE,), whole_page)], beside):
         store.write_bytes(content, *place)
+        sums["/".join(place)] = hashlib.sha256(content).hexdigest()
+    store.write_json(sums, FOLDER, SEALS_FILE)
     log.info("wrote %s (%.1f MB)", store.path(REPORT_FILE), len(page) / 1e6)
     return store.path(REPORT_FILE)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER = "report"
+SEALS_FILE = "seals.json"
+"""Keeps the SHA-256 of every file of the report, by its place in the results folder."""
 DOTS_PER_INCH = 200
 NAMED = {"class_id": "class", "from_id": "from", "to_id": "to", "other_id": "other_class"}
 """Columns with numbers of classes → what the column beside them is called that has their names."""

@@ -22,6 +22,7 @@ from stemkin.names import folder_name
 from stemkin.report.reels import read_reels
 from stemkin.report.results import Picture, Results, listed_movies, number
 from stemkin.results.store import RUN_FILE, Store
+from stemkin.seals import unsealed_npz
 
 TABLES = ("classes", "populations", "transitions", "msd", "diffusion", "dwell_times")
 NEIGHBOURHOODS = ("structure", "modes", "strain", "phases")
@@ -216,9 +217,8 @@ def _read_pictures(store: Store, absent: dict[str, str], run: Mapping[str, Any])
         stem = file.removesuffix(".npz")
         movie, pixel_size_nm = listed.get(stem, (unquote(stem), math.nan))
         try:
-            content = io.BytesIO(store.read_bytes("gallery", file))
-            with np.load(content, allow_pickle=False) as stored:
-                pictures.append(_picture(dict(stored), movie, pixel_size_nm))
+            stored = unsealed_npz(store.read_bytes("gallery", file), f"gallery/{file}")
+            pictures.append(_picture(stored, movie, pixel_size_nm))
         except DAMAGED_PICTURE as error:
             absent["gallery"] = f"gallery/{file} cannot be read ({error})"
     if not files:

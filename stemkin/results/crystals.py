@@ -51,7 +51,7 @@ def write_crystal(
     said = None if crystal is None else _said(crystal)
     content = fingerprint("crystal", said)
     about = {"made_of": made_of, "left_out": sorted(left_out), "content": content}
-    store.write_json({**about, "crystal": said}, *_path(movie))
+    store.write_json({**about, "crystal": said}, *crystal_file(movie))
     return content
 
 
@@ -61,9 +61,9 @@ def about_crystal(store: Store, movie: str) -> dict[str, Any]:
     A damaged one is set aside, and made again.
     """
     try:
-        return store.read_json(*_path(movie)) or {}
+        return store.read_json(*crystal_file(movie)) or {}
     except DamagedFileError as error:
-        set_aside(store, error.why, *_path(movie))
+        set_aside(store, error.why, *crystal_file(movie))
         return {}
 
 
@@ -85,13 +85,16 @@ def read_crystal(store: Store, movie: str, content: str) -> Reference | None:
     """
     about = about_crystal(store, movie)
     if about.get("content") != content:
-        raise DamagedFileError("/".join(_path(movie)), "it is not the crystal that this run found")
+        raise DamagedFileError(
+            "/".join(crystal_file(movie)), "it is not the crystal that this run found"
+        )
     if about["crystal"] is None:
         return None
     return _crystal(about["crystal"])
 
 
-def _path(movie: str) -> tuple[str, str]:
+def crystal_file(movie: str) -> tuple[str, str]:
+    """Return where the crystal of a movie stands."""
     return FOLDER, f"{folder_name(movie)}.json"
 
 

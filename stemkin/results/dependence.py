@@ -25,6 +25,7 @@ FOLLOWS_FROM: dict[str, tuple[str, ...]] = {
     "model": (PIXELS,),
     "crystals": (PIXELS,),
     **dict.fromkeys((*PIXEL_TABLES, THUMBNAILS, SIGNALS, "maps"), (PIXELS, "model", "crystals")),
+    "gallery": (PIXELS, "frames", "detections"),
     "regions": ("breaks",),
     "frames": ("steps",),
     "tracks": ("steps", "detections"),
@@ -33,9 +34,12 @@ FOLLOWS_FROM: dict[str, tuple[str, ...]] = {
     "phases": ("regions",),
     "numbers": ("model", "frames", "detections", "neighbours", "tracks", "whole_tracks"),
     "self_check": ("model", "numbers"),
+    "report": ("numbers", "tracks", "thumbnails", "gallery"),
+    "headers.json": (),
 }
 """Each part of a results folder, and what it is made of; a file in the folder itself that is not
-listed is one of the `numbers`."""
+listed is one of the `numbers`. What headers said is remembered for speed: who misses it reads the
+headers."""
 
 
 def part_of_folder(place: str) -> str:
@@ -51,7 +55,7 @@ def part_of_folder(place: str) -> str:
     >>> part_of_folder("tracks/a/000000000-000000004.parquet"), part_of_folder("msd.parquet")
     ('tracks', 'numbers')
     """
-    part = place.split("/", maxsplit=1)[0].removesuffix(".parquet")
+    part = place.split("/", maxsplit=1)[0].removesuffix(".parquet").removesuffix(".html")
     return part if part in FOLLOWS_FROM else "numbers"
 
 

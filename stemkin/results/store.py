@@ -33,8 +33,8 @@ from stemkin.errors import (
     reason,
 )
 from stemkin.names import folder_name
-from stemkin.results.json_files import sealed_json, unsealed_json
 from stemkin.rows.parquet import note_in, note_of_whole, rows_of, sealed_bytes
+from stemkin.seals import sealed_json, unsealed_json
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
@@ -240,7 +240,7 @@ class Store:
         return unsealed_json(content, "/".join(parts))
 
     def write_json(self, content: Mapping[str, Any], *parts: str) -> None:
-        """Write a sealed JSON file (`stemkin.results.json_files`)."""
+        """Write a sealed JSON file (`stemkin.seals`)."""
         self.write_bytes(sealed_json(content), *parts)
 
     # --- tables -----------------------------------------------------------------------------------
