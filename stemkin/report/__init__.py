@@ -9,9 +9,9 @@ classes, errors) are text, never HTML.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from functools import cache
-from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ def write_report(folder: str | PathLike[str]) -> str:
     beside = files_of(drawings, shown, results.class_names)
     sums = {}
     whole_page = page.encode(errors="backslashreplace")
-    for place, content in chain([((REPORT_FILE,), whole_page)], beside):
+    for place, content in itertools.chain([((REPORT_FILE,), whole_page)], beside):
         store.write_bytes(content, *place)
         sums["/".join(place)] = hashlib.sha256(content).hexdigest()
     store.write_json(sums, FOLDER, SEALS_FILE)
