@@ -3,7 +3,7 @@
     python docs/tutorials.py               # all of them
     python docs/tutorials.py first_movie   # one
 
-A tutorial is a script in `docs/tutorials/`: its docstring is title and first words, a line ``# %%``
+CI runs them all when it builds the site. A tutorial is a script in `docs/tutorials/`: its docstring is title and first words, a line ``# %%``
 begins a new cell, comment lines behind it are prose, the rest is code. A test runs the quickest
 and compares what it prints with its page.
 """

@@ -817,3 +817,17 @@ def test_the_table_the_report_and_the_verb_quote_the_same_d(calm):
         if class_id in set(quoted["class_id"]):
             known = quoted.set_index("class_id").loc[class_id]
             assert first["method"] == known["method"]
+
+
+@pytest.mark.parametrize("inputs", [np.zeros((2, 8, 8)), [7], None], ids=["frames", "7", "None"])
+def test_what_is_no_path_is_one_sentence(tmp_path, inputs):
+    with pytest.raises(ValueError, match="a run takes paths or URLs"):
+        sk.run(inputs, tmp_path / "results")
+
+
+def test_an_open_movie_is_told_how_it_becomes_a_file(tmp_path):
+    movie = sk.Movie.from_array(np.zeros((2, 8, 8)))
+    with pytest.raises(
+        ValueError, match=r"was given a Movie; .* sk\.convert\(movie, 'movie\.zarr'\)"
+    ):
+        sk.run(movie, tmp_path / "results")

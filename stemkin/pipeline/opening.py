@@ -56,6 +56,19 @@ class Inputs:
         return good + bad
 
 
+def _check_places(inputs: Sequence[object]) -> None:
+    """Raise where a run is given something else than paths or URLs, an open movie for instance."""
+    if not isinstance(inputs, (list, tuple)) or not all(
+        isinstance(source, (str, PathLike)) for source in inputs
+    ):
+        kind = type(inputs).__name__
+        msg = (
+            f"a run takes paths or URLs, which every worker opens anew, and was given a {kind}; "
+            "give the path of its file, or write one: sk.convert(movie, 'movie.zarr')"
+        )
+        raise ValueError(msg)
+
+
 def open_inputs(
     inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
     config: RunConfig,
@@ -70,10 +83,12 @@ def open_inputs(
     Raises
     ------
     ValueError
-        If not one of the movies can be used; the message gives the first reason.
+        If not one of the movies can be used; the message gives the first reason. If something else
+        than paths is given.
     """
     if isinstance(inputs, (str, PathLike)):
         inputs = [inputs]
+    _check_places(inputs)
     sources = [_absolute(fspath(source)) for source in inputs]
     known = _headers_kept(results)
     # One folder, glob or manifest is an archive by itself; several are a list of movies.
