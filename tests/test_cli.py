@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -243,6 +244,44 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(monkeypatch, capsys,
     assert code == 0
     assert "frames: 4" in out
     assert not (tmp_path / "out").exists()
+    for stage in ("learn", "crystals", "detect", "link", "kinetics", "self_check", "report"):
+        assert re.search(rf"^  {stage} +[\d.]+ (s|min).* [\d,]+ MiB$", out, re.MULTILINE), stage
+    assert "calibration: pixel size 0.03 nm (from argument), frame time 2.25 s" in out
+    assert "dose rate unknown" in out
+    assert "refused" not in out
+
+
+def test_a_dry_run_names_what_the_run_would_refuse(monkeypatch, capsys, tmp_path, noise):
+    from stemkin.pipeline import forecast
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("mine")
+    monkeypatch.setattr(forecast, "find_spec", lambda _: None)
+    words = ("--dry-run", "--set", "learn.detector=network", "--set", "kinetics.self_check_runs=0")
+    code, out, _ = call(
+        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *words, *CALIBRATION
+    )
+    assert code == 2
+    refused = [line for line in out.splitlines() if line.startswith("would be refused: ")]
+    assert len(refused) == 2
+    assert "holds files but no run.json" in refused[0]
+    assert refused[1].endswith("torch is missing: pip install 'stemkin[network]'")
+    assert "self_check" not in out
+
+
+def test_a_dry_run_says_what_does_not_fit_into_memory(monkeypatch, noise, tmp_path):
+    import distributed.system
+
+    from stemkin.pipeline import open_inputs, plan_run
+    from stemkin.pipeline.forecast import forecast
+
+    monkeypatch.setattr(distributed.system, "MEMORY_LIMIT", 400 * 2**20)
+    config = RunConfig().with_values(calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25})
+    found = open_inputs(noise, config)
+    said = forecast(found, plan_run(found), config=config, out=tmp_path / "out")
+    assert len(said.refused) == 1
+    assert "whose limit is 400 MiB" in said.refused[0]
+    assert said.costs == [], "nothing was looked at"
 
 
 def test_an_interrupt_leaves_130_and_a_folder_to_go_on_with(monkeypatch, capsys, tmp_path, noise):

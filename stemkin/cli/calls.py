@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from stemkin.cli.exits import close
+from stemkin.errors import BAD_USAGE
 
 if TYPE_CHECKING:
     from stemkin.config import RunConfig
@@ -93,6 +96,37 @@ def run_to_the_end(
             performance_report=performance_report,
         )
     close(outcome)
+
+
+def foresee(
+    inputs: list[str],
+    out: str,
+    settings: RunConfig,
+    workers: int | None,
+    cluster: str,
+    *,
+    fresh: bool,
+    model_given: bool,
+) -> None:
+    """Print what a run would do and cost; leave with exit code 2 where it would be refused."""
+    from stemkin.pipeline import open_inputs, plan_run
+    from stemkin.pipeline.forecast import forecast
+    from stemkin.schedulers.active import available_cores
+
+    found = open_inputs(inputs, settings, results=out)
+    planned = plan_run(found, config=settings, workers=workers or available_cores(), look=True)
+    said = forecast(
+        found,
+        planned,
+        config=settings,
+        out=out,
+        fresh=fresh,
+        model_given=model_given,
+        processes=cluster != "threads",
+    )
+    typer.echo(said.describe())
+    if said.refused:
+        raise typer.Exit(BAD_USAGE)
 
 
 def settings_in(results: Path) -> RunConfig:

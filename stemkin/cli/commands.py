@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stemkin.cli.calls import go_on, quiet, run_to_the_end, settings_of
+from stemkin.cli.calls import foresee, go_on, quiet, run_to_the_end, settings_of
 from stemkin.cli.exits import worth_saying
 from stemkin.cli.export import doctor_command, export_command
 from stemkin.cli.options import (
@@ -103,7 +103,8 @@ def run_command(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print the plan (blocks, bytes, memory, time from a few frames) and stop.",
+            help="Print the plan (time and memory of each stage from a few frames, calibration and its "
+            "origin, what would be refused) and stop.",
         ),
     ] = False,
     performance_report: Annotated[
@@ -136,11 +137,7 @@ def run_command(
     if sites:
         settings = settings.with_values(sites={"traces": True})
     if dry_run:
-        from stemkin.pipeline import plan_run
-        from stemkin.schedulers.active import available_cores
-
-        planned = plan_run(inputs, config=settings, workers=workers or available_cores(), look=True)
-        typer.echo(planned.describe())
+        foresee(inputs, out, settings, workers, cluster, fresh=fresh, model_given=model is not None)
         return
     run_to_the_end(
         inputs,

@@ -57,19 +57,29 @@ def say_doubts(
     journal
         Gets the warnings.
     """
+    for sentence in doubts_together(movies, lattices_px, material):
+        journal.warn(sentence)
+
+
+def doubts_together(
+    movies: Sequence[Movie], lattices_px: Mapping[str, float | None], material: str
+) -> list[str]:
+    """Return the doubts of all movies as sentences, movies of one doubt in one of them."""
     expected, said = material_named(material), dict[str, list[str]]()
     for movie in movies:
-        for doubt in _doubts(movie, lattices_px.get(movie.name), expected):
+        for doubt in _doubts_of_movie(movie, lattices_px.get(movie.name), expected):
             said.setdefault(doubt, []).append(movie.name)
+    sentences = []
     for doubt, names in said.items():
         named = ", ".join(names[:NAMED])
         if len(names) > NAMED:
             named += f" and {len(names) - NAMED:,} more movies"
-        journal.warn(f"{named}: {doubt}")
+        sentences.append(f"{named}: {doubt}")
+    return sentences
 
 
-def _doubts(movie: Movie, lattice_px: float | None, expected: Material) -> list[str]:
-    """Return all doubts of one movie's calibration."""
+def _doubts_of_movie(movie: Movie, lattice_px: float | None, expected: Material) -> list[str]:
+    """Return all doubts of one movie's calibration; `lattice_px` is its crystal's, or None."""
     found = doubts_of(movie.calibration)
     given, stated = movie.calibration.known(), movie.reader.calibration.known()
     for name in QUANTITIES:

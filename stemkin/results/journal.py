@@ -84,19 +84,7 @@ class Journal:
         FolderError
             If the folder holds another run, or files that are none of stemkin's.
         """
-        known = _known(store, fresh=fresh)
-        if known is None and store.names():
-            msg = (
-                f"{store.root} holds files but no {RUN_FILE}, so it is no results folder; choose "
-                "an empty one with -o"
-            )
-            raise FolderError(msg)
-        if known is not None and known.get("inputs") != list(inputs) and not fresh:
-            msg = (
-                f"{store.root} belongs to another run, of {_some(known.get('inputs', []))}; choose "
-                "another folder with -o, or start over with --fresh"
-            )
-            raise FolderError(msg)
+        known = check_is_free(store, inputs, fresh=fresh)
         if known is not None and fresh:
             # run.json goes last, so that this is a results folder to the end.
             for name in sorted(store.names(), key=lambda name: name == RUN_FILE):
@@ -199,6 +187,32 @@ def _block_mib(before: dict[str, Any]) -> float | None:
     if isinstance(mib, (int, float)) and mib > 0:
         return float(mib)
     return None
+
+
+def check_is_free(store: Store, inputs: Sequence[str], *, fresh: bool) -> dict[str, Any] | None:
+    """Check that a run of `inputs` may write into a folder, and return what its ``run.json`` says.
+
+    None where there is no ``run.json``.
+
+    Raises
+    ------
+    FolderError
+        If the folder holds another run, or files that are none of stemkin's.
+    """
+    known = _known(store, fresh=fresh)
+    if known is None and store.names():
+        msg = (
+            f"{store.root} holds files but no {RUN_FILE}, so it is no results folder; choose "
+            "an empty one with -o"
+        )
+        raise FolderError(msg)
+    if known is not None and known.get("inputs") != list(inputs) and not fresh:
+        msg = (
+            f"{store.root} belongs to another run, of {_some(known.get('inputs', []))}; choose "
+            "another folder with -o, or start over with --fresh"
+        )
+        raise FolderError(msg)
+    return known
 
 
 def _known(store: Store, *, fresh: bool) -> dict[str, Any] | None:
