@@ -1,5 +1,7 @@
 """The README's code does what it says, in the order in which it stands there."""
 
+import json
+import math
 import re
 from pathlib import Path
 
@@ -59,6 +61,34 @@ def test_commands_have_the_options_that_are_typed():
         for word in words:
             if word.startswith("--"):
                 assert word.split("=")[0] in known, (line, word)
+
+
+def test_numbers_are_those_of_the_kept_results():
+    root = Path(__file__).parents[1] / "benchmarks/results"
+    worlds = json.loads((root / "worlds.json").read_text())["deciles"]
+    median, worst = worlds["median"], worlds["worst decile"]
+    hota = {
+        row["linker"]: row["hota"]
+        for row in json.loads((root / "association.json").read_text())["rows"]
+        if row["movie"] == "paper"
+    }
+    largest = json.loads((root / "long_movie.json").read_text())["sizes"][-1]
+    workers = [
+        row["worker_peak_mib"] for row in json.loads((root / "memory.json").read_text())["flat"]
+    ]
+    # halves are rounded down, so that nothing is said to be better than it is
+    said = [
+        f"{median['recall']:.2f} where an ideal observer finds {median['possible']:.2f} (",
+        f"{worst['recall']:.2f} of {worst['possible']:.2f} in the worst",
+        f"{math.floor(100 * median['names']) / 100:.2f} in the median, {worst['names']:.2f} in the worst",
+        f"{hota['stemkin, defaults']:.3f} on a movie of the paper's kind; "
+        f"trackpy {hota['trackpy, best']:.3f}, LapTrack {hota['laptrack, best']:.3f}",
+        f"{largest['link_s']:.0f} s on one core, {largest['link_peak_mib'] / 1024:.1f} GiB",
+    ]
+    for phrase in said:
+        assert re.sub(r"\b0\.", ".", phrase) in README
+    assert largest["rows"] >= 1e8
+    assert max(workers) < 1.02 * min(workers)
 
 
 def test_the_picture_is_there():
