@@ -308,9 +308,13 @@ def displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
     (..., 2) displacement (y, x) [px].
     """
     weight, phase = np.abs(products), np.angle(products)
-    normal = np.einsum("...k,ka,kb->...ab", weight, g, g)
-    right = -np.einsum("...k,ka->...a", weight * phase, g) / (2 * np.pi)
+    gy, gx = g.T
+    # the normal equations of each are two by two, and solved as such
+    yy, yx, xx = np.moveaxis(weight @ np.stack([gy * gy, gy * gx, gx * gx], axis=1), -1, 0)
+    right_y, right_x = np.moveaxis((weight * phase) @ (g / (-2 * np.pi)), -1, 0)
     # reflections in one direction tell one component; the other is then taken as 0
-    trace = np.trace(normal, axis1=-2, axis2=-1)[..., None, None]
-    ridge = 1e-6 * trace * np.eye(2) + 1e-30 * np.eye(2)
-    return np.asarray(np.linalg.solve(normal + ridge, right[..., None])[..., 0])
+    ridge = 1e-6 * (yy + xx) + 1e-30
+    yy, xx = yy + ridge, xx + ridge
+    determinant = yy * xx - yx * yx
+    solved = (xx * right_y - yx * right_x, yy * right_x - yx * right_y)
+    return np.stack(solved, axis=-1) / determinant[..., None]

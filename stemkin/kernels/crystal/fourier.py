@@ -16,6 +16,7 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal.peaks import vertex
+from stemkin.kernels.images.transforms import spectrum_of_image
 
 MIN_CELLS = 4
 """A frame narrower than this many lattice planes has no spectrum to speak of."""
@@ -94,7 +95,8 @@ def _over_floor(frame: Array) -> tuple[np.ndarray, np.ndarray]:
     xp = namespace(frame)
     height, width = (int(n) for n in frame.shape)
     window_y, window_x = (xp.asarray(_hanning(n), dtype=frame.dtype) for n in (height, width))
-    spectrum = xp.fft.rfftn((frame - xp.mean(frame)) * window_y[:, None] * window_x[None, :])
+    windowed = (frame - xp.mean(frame)) * window_y[:, None] * window_x[None, :]
+    spectrum = spectrum_of_image(windowed)
     power = to_host(xp.real(spectrum) ** 2 + xp.imag(spectrum) ** 2)
     # the mean logarithm of exponentially distributed power is that of its mean less Euler's gamma,
     # and peaks hardly raise it

@@ -14,6 +14,7 @@ the raw frame.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -245,7 +246,17 @@ def numbered_sites(
         (m, 2) whole-numbered u, v.
     points
         (m, 2) positions (y, x) [px].
+
+    Both are kept for who asks next, and cannot be written to.
     """
+    return _kept_sites(lattice, (int(shape[0]), int(shape[1])), sublattice)
+
+
+@lru_cache(maxsize=8)
+def _kept_sites(
+    lattice: Lattice, shape: tuple[int, int], sublattice: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `numbered_sites` does: each stage of a frame's search asks for the same sites."""
     origin = (lattice.metal, lattice.chalcogen)[sublattice]
     # all cells between the smallest and largest u, v of the corners, and one more around; what the
     # scan moves into the frame from outside is looked for as far as it moves anything
@@ -264,7 +275,10 @@ def numbered_sites(
     near = _inside(points, shape, margin)
     points = bent(lattice, points[near])
     inside = _inside(points, shape, 0.5)
-    return cells[near[inside]], points[inside]
+    found = cells[near[inside]], points[inside]
+    for values in found:
+        values.setflags(write=False)
+    return found
 
 
 def _inside(points: np.ndarray, shape: tuple[int, int], margin_px: float) -> np.ndarray:

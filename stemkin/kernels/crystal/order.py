@@ -172,23 +172,20 @@ def _tile_sums(frame: np.ndarray, waves: np.ndarray, tile: int) -> tuple[np.ndar
     ny, nx = -(-height // tile), -(-width // tile)
     padded = np.zeros((ny * tile, nx * tile), np.float32)
     padded[:height, :width] = frame
-    within = np.arange(tile)
-    across = np.exp(-2j * np.pi * np.outer(within, waves[:, 1])).astype(np.complex64)
-    table = np.concatenate([across.real, across.imag], axis=1)
-    rows = (padded.reshape(-1, tile) @ table).reshape(ny, tile, nx, -1)
-    k = len(waves)
-    down = np.exp(-2j * np.pi * np.outer(within, waves[:, 0])).astype(np.complex64)[:, None]
-    local = np.zeros((ny, nx, k), np.complex64)
-    for t in range(tile):
-        local += (rows[:, t, :, :k] + 1j * rows[:, t, :, k:]) * down[t]
+    # one row for each tile, its pixels side by side, times one table of waves within a tile
+    tiles = padded.reshape(ny, tile, nx, tile).swapaxes(1, 2).reshape(ny * nx, tile**2)
+    place = np.stack(np.divmod(np.arange(tile**2), tile))
+    table = np.exp(-2j * np.pi * (waves @ place)).T.astype(np.complex64)
+    both = tiles @ np.stack([table.real, table.imag], axis=2).reshape(tile**2, -1)
+    local = both.view(np.complex64).reshape(ny, nx, -1)
     turn_y, turn_x = (
-        np.exp(-2j * np.pi * np.outer(np.arange(n) * tile, waves[:, axis]))
+        np.exp(-2j * np.pi * np.outer(np.arange(n) * tile, waves[:, axis])).astype(np.complex64)
         for axis, n in enumerate((ny, nx))
     )
-    turn = turn_y[:, None] * turn_x
+    local *= turn_y[:, None] * turn_x
     # pixels of the frame in each tile: fewer in the last row and column
     inside = [np.clip(n - np.arange(m) * tile, 0, tile) for n, m in ((height, ny), (width, nx))]
-    return (local * turn).astype(np.complex64), np.outer(*inside).astype(np.float32)
+    return local, np.outer(*inside).astype(np.float32)
 
 
 def _smoothed(sums: np.ndarray, areas: np.ndarray, sd_tiles: float) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal.lattice import Lattice
+from stemkin.kernels.images.transforms import image_of, spectrum_of_image
 
 CLEAR = 4.0
 """Quality above which a step is not in doubt."""
@@ -220,10 +221,9 @@ def _pooled(image: Array, pool: int) -> Array:
 def _correlate(previous: Array, current: Array) -> np.ndarray:
     """Return the circular cross-correlation (y, x), indexed by the displacement of `current`."""
     xp = namespace(previous, current)
-    product = xp.fft.rfftn(current - xp.mean(current)) * xp.conj(
-        xp.fft.rfftn(previous - xp.mean(previous))
-    )
-    return np.asarray(to_host(xp.fft.irfftn(product, s=tuple(current.shape), axes=(0, 1))))
+    after, before = (spectrum_of_image(image - xp.mean(image)) for image in (current, previous))
+    shape = (int(current.shape[0]), int(current.shape[1]))
+    return np.asarray(to_host(image_of(after * xp.conj(before), shape)))
 
 
 def _vertex(values: np.ndarray) -> float:

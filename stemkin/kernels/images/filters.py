@@ -223,11 +223,25 @@ def _banded_product(image: Array, kernel: np.ndarray, axis: int) -> Array:
     if axis == 0:
         before, after = (xp.zeros((m, other), dtype=image.dtype) for m in (reach, reach + margin))
         padded = xp.concat([before, image, after], axis=0)
-        parts = xp.stack([padded[start : start + block + 2 * reach, :] for start in starts])
+        parts = _overlapping(padded, starts, block + 2 * reach)
         product = xp.matmul(xp.asarray(band, dtype=image.dtype), parts)
         return xp.reshape(product, (n_blocks * block, other))[:n, :]
     before, after = (xp.zeros((other, m), dtype=image.dtype) for m in (reach, reach + margin))
     padded = xp.concat([before, image, after], axis=1)
     matrix = xp.asarray(np.ascontiguousarray(band.T), dtype=image.dtype)
+    if isinstance(padded, np.ndarray):
+        whole = np.empty((other, n_blocks * block), dtype=image.dtype)
+        for start in starts:
+            part = padded[:, start : start + block + 2 * reach]
+            np.matmul(part, matrix, out=whole[:, start : start + block])
+        return whole[:, :n]
     parts = [xp.matmul(padded[:, start : start + block + 2 * reach], matrix) for start in starts]
     return xp.concat(parts, axis=1)[:, :n]
+
+
+def _overlapping(padded: Array, starts: range, length: int) -> Array:
+    """Return (n, length, x) pieces of an image that begin at rows `starts`; NumPy copies nothing."""
+    if isinstance(padded, np.ndarray):
+        pieces = np.lib.stride_tricks.sliding_window_view(padded, length, axis=0)
+        return np.swapaxes(pieces[:: starts.step], 1, 2)[: len(starts)]
+    return namespace(padded).stack([padded[start : start + length, :] for start in starts])
