@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ CLOSE_STEP = 1e-5
 """Within a step, the rates are as likely as any but for this much of the log-likelihood."""
 FIRST_KEPT = (0.5, 0.93)
 """Probabilities of being kept from which climbs begin."""
+MOST_FRAMES = 32
+"""Gaps of up to so many frames are powers of one matrix; beyond, rounding would add up."""
 NO_LASTING = 1e-3
 """Names that are kept with less than this probability do not last."""
 
@@ -65,6 +67,33 @@ class Emissions:
     sure: np.ndarray | None
     gap: np.ndarray
     gaps: list[tuple[str, int]]
+
+    def places(self, states: tuple[int, ...]) -> np.ndarray:
+        """Return the (n,) place of each row's class among the increasing `states`."""
+        return _places(self, states)
+
+
+@lru_cache(maxsize=8)
+def _places(names: Emissions, states: tuple[int, ...]) -> np.ndarray:
+    """Return what `Emissions.places` does; each look at the likelihood asks for the same."""
+    return np.searchsorted(np.array(states), names.name)
+
+
+def _powers(Q: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return (m, k, k) transition matrices exp(Q t) of increasing `times` (m,).
+
+    Where these are whole frames, each follows from the one before.
+    """
+    whole = np.rint(times).astype(int)
+    if not np.array_equal(whole, times) or whole[-1] > MOST_FRAMES:
+        return np.asarray(linalg.expm(times[:, None, None] * Q))
+    one = linalg.expm(Q)
+    power, found = np.eye(len(Q)), []
+    for frames in np.diff(whole, prepend=0).tolist():
+        for _ in range(frames):
+            power = power @ one
+        found.append(power)
+    return np.stack(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +208,7 @@ def _expectation(
     names = held.get(group)
     if names is None:
         return {}
-    k = len(states)
-    place = np.searchsorted(np.array(states), names.name)
+    k, place = len(states), names.places(states)
     chance = confusion.T[place]
     if odds is not None:
         assert names.sure is not None
@@ -264,7 +292,7 @@ class BaumWelch:
     def look(self, at: At) -> Looked:
         """Return what all tracks add at a place of the likelihood. One pass over the names."""
         Q = self.problem(np.zeros((1, self.k, self.k))).matrix(at.x)
-        at_time = linalg.expm(self.distinct[:, None, None] * Q)
+        at_time = _powers(Q, self.distinct)
         powers = {key: np.maximum(at_time[i], 0.0) for key, i in self.position.items()}
         words: Any = {"group": self.group, "states": self.states, "powers": powers}
         words |= {"confusion": at.confusion, "odds": self.wrong.odds, "kept": at.kept}

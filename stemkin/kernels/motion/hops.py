@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -158,6 +158,14 @@ def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRat
     -------
     NaN without a displacement; 0 with an upper bound where no hop is told from noise.
     """
+    numbers = np.ascontiguousarray(numbers, np.float64)
+    return _likeliest_of(numbers.tobytes(), confidence)
+
+
+@lru_cache(maxsize=128)
+def _likeliest_of(packed: bytes, confidence: float) -> HopRate:
+    """Return what `most_likely_rate` does: several tables ask the same of the same numbers."""
+    numbers = np.frombuffer(packed)
     histogram, squares = numbers[: 2 * N_COUNTS].reshape(2, MAX_GAP, N_BINS)
     n, n_units = int(numbers[-1]), int(numbers[-7])
     if n == 0:
