@@ -501,6 +501,8 @@ def test_ctrl_c_at_the_terminal_stops_in_seconds_and_the_run_goes_on_later(tmp_p
         "0.03",
         "--frame-time-s",
         "1",
+        "--cluster",
+        "processes",
         "--workers",
         "1",
         "--config",
@@ -518,6 +520,23 @@ def test_ctrl_c_at_the_terminal_stops_in_seconds_and_the_run_goes_on_later(tmp_p
     assert "Traceback" not in err
     assert json.loads((out / "run.json").read_text())["stages"]["detect"]["status"] == "interrupted"
     assert not (out / ".lock").exists()
+
+
+def test_a_small_archive_is_searched_on_threads_and_a_large_one_in_processes(
+    noise, monkeypatch, capsys
+):
+    from stemkin.cli import calls
+    from stemkin.pipeline import open_inputs
+
+    settings = RunConfig().with_values(calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25})
+    found = open_inputs([str(noise)], settings)
+    assert calls.place_for("auto", found) == "threads"
+    assert "on threads" in capsys.readouterr().err
+    monkeypatch.setattr(calls, "FEW_PIXELS", 4 * 64 * 64 - 1)
+    assert calls.place_for("auto", found) == "processes"
+    assert "on processes" in capsys.readouterr().err
+    assert calls.place_for("tcp://10.0.0.1:8786", found) == "tcp://10.0.0.1:8786"
+    assert capsys.readouterr().err == ""
 
 
 def test_what_dask_says_of_a_call_that_ctrl_c_cut_off_is_not_on_the_terminal():

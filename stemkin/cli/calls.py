@@ -15,6 +15,16 @@ from stemkin.errors import BAD_USAGE
 
 if TYPE_CHECKING:
     from stemkin.config import RunConfig
+    from stemkin.pipeline.opening import Inputs
+
+AUTO = "auto"
+"""Tasks run where it pays: on threads where there is little to search, else in processes."""
+
+FEW_PIXELS = 2**25
+"""So many pixels, 128 frames of 512 x 512, are searched in about the time that processes take to
+start and to load what they need."""
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -62,6 +72,28 @@ def settings_of(
     )
 
 
+def place_for(cluster: str, found: Inputs) -> str:
+    """Return where the tasks of a run go, and say it where that was left open.
+
+    Parameters
+    ----------
+    cluster
+        As the command line has it.
+    found
+        What is to be searched.
+    """
+    if cluster != AUTO:
+        return cluster
+    pixels = sum(n * height * width for n, height, width in (one.shape for one in found.movies))
+    place, why = "processes", "much"
+    if pixels <= FEW_PIXELS:
+        place, why = "threads", "little"
+    said = f"there is {why} to search ({pixels / 1e6:.0f} million pixels): on {place}"
+    log.info("%s", said)
+    typer.echo(f"{said} (--cluster says otherwise)", err=True)
+    return place
+
+
 def run_to_the_end(
     inputs: list[str],
     out: str,
@@ -83,7 +115,8 @@ def run_to_the_end(
 
     # Before any worker is started, as most mistakes show here:
     found = open_inputs(inputs, settings, results=out)
-    with connect(cluster, workers=workers, security=tls), shown() as watch:
+    where = place_for(cluster, found)
+    with connect(where, workers=workers, security=tls), shown() as watch:
         outcome = run(
             found,
             out,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stemkin.cli.calls import foresee, go_on, quiet, run_to_the_end, settings_of
+from stemkin.cli.calls import AUTO, foresee, go_on, quiet, run_to_the_end, settings_of
 from stemkin.cli.exits import worth_saying
 from stemkin.cli.export import doctor_command, export_command
 from stemkin.cli.options import (
@@ -95,7 +95,7 @@ def run_command(
     config: Settings = None,
     changed: Changed = None,
     model: ModelFolder = None,
-    cluster: Cluster = "processes",
+    cluster: Cluster = AUTO,
     workers: Workers = None,
     tls: Tls = None,
     classes: Edit = None,
@@ -161,7 +161,7 @@ app.command("doctor")(doctor_command)
 @app.command("demo")
 def demo_command(
     out: Out = "stemkin-demo",
-    cluster: Cluster = "processes",
+    cluster: Cluster = AUTO,
     workers: Workers = None,
     tls: Tls = None,
 ) -> None:
@@ -353,7 +353,7 @@ def detect_command(
     allow_external: AllowExternal = False,
     config: Settings = None,
     changed: Changed = None,
-    cluster: Cluster = "processes",
+    cluster: Cluster = AUTO,
     workers: Workers = None,
     tls: Tls = None,
     fresh: Fresh = False,

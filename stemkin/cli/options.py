@@ -91,7 +91,8 @@ Cluster = Annotated[
     str,
     typer.Option(
         "--cluster",
-        help="processes | threads | gpu | tcp://HOST:PORT | scheduler.json | cluster.toml",
+        help="auto | processes | threads | gpu | tcp://HOST:PORT | scheduler.json | cluster.toml; auto "
+        "takes threads where there is little to search.",
     ),
 ]
 Workers = Annotated[

@@ -228,6 +228,10 @@ def _searched(
     movies = [movie for movie in movies if movie.name in crystals]
     say_doubts(movies, record["lattice_px"], config.learn.material, journal)
     say_what_was_learned(movies, store, crystals, journal, material=config.learn.material)
+    if active_client() is None:
+        # the tasks run in this process, and it has learned meanwhile
+        ready = check_ready(movies, store, config, block_mib(movies), None) if movies else 0.0
+        projected_mib = max(projected_mib, ready)
     with journal.stage("detect") as record:
         record["projected_peak_memory_mib"] = round(projected_mib, 1)
         completions = Completions(store, journal, config) if task.stages else None
