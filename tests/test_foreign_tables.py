@@ -553,3 +553,16 @@ def test_what_shows_one_movie_refuses_two(verb, tracks, tmp_path):
         ValueError, match=r"these tracks need the columns \['particle'\], but they have"
     ):
         getattr(sk, verb)(two.drop(columns="particle"), *where)
+
+
+def test_a_table_of_trackmate_with_lines_cut_short_is_one_sentence(tmp_path):
+    spots, _ = trackmate_csv(tmp_path)
+    lines = spots.read_text().splitlines()
+    for number in (1, 2, 3):
+        broken = [*lines[:number], lines[number][:3], *lines[number + 1 :]]
+        (tmp_path / "broken.csv").write_text("\n".join(broken))
+        with pytest.raises(ValueError, match=rf"damaged: line {number + 1} has \d columns"):
+            sk.from_trackmate(tmp_path / "broken.csv")
+    (tmp_path / "long.csv").write_text("ID,FRAME,POSITION_X,POSITION_Y\n" + "9" * 200_000)
+    with pytest.raises(ValueError, match="is no CSV file: field larger than field limit"):
+        sk.from_trackmate(tmp_path / "long.csv")

@@ -145,12 +145,17 @@ def test_a_crystal_that_is_lost_is_made_again_and_named(movies, calm, tmp_path):
     assert journal(fresh)["mended"] == [], "one that was never there is not lost"
 
 
-def test_made_of_json_is_rebuilt_from_what_blocks_say(movies, calm, tmp_path):
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_made_of_json_is_rebuilt_from_what_blocks_say(movies, calm, tmp_path, how):
     place = copied(calm, tmp_path / "results")
     before = (place / "model" / "made_of.json").read_bytes()
-    (place / "model" / "made_of.json").write_text("no label")
+    if how == "gone":
+        (place / "model" / "made_of.json").unlink()
+    else:
+        (place / "model" / "made_of.json").write_text("no label")
     assert run(movies, place).exit_code == 0
     said = journal(place)
+    assert [note["file"] for note in said["mended"]] == ["model/made_of.json"]
     assert said["stages"]["learn"]["reused"], "nothing had to be learned again"
     assert said["blocks"]["reused"] == 4
     assert unsealed_json((place / "model" / "made_of.json").read_bytes(), "") == (

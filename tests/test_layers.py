@@ -18,7 +18,7 @@ LAYERS = {
     "selfcheck": 5, "sites": 5, "conversion": 5, "description": 5, "network": 5,
     "model": 6, "exporting": 6,
     "learning": 7,
-    "config": 5, "results": 5, "progress": 5,
+    "config": 5, "results": 5, "progress": 4,
     "report": 8, "viewer": 8,
     "pipeline": 9, "demo": 9, "doctor": 9, "opened": 9,
     "cli": 10,

@@ -65,12 +65,23 @@ def _read(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the columns of a table by our names, and their units where the table says."""
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        head = [line for line, _ in zip(csv.reader(file), range(4), strict=False)]
+        try:
+            head = [line for line, _ in zip(csv.reader(file), range(4), strict=False)]
+        except csv.Error as error:
+            msg = f"{path} is no CSV file: {error}"
+            raise ValueError(msg) from error
     if not head or not set(needed) <= set(head[0]):
         found = head[0][:12] if head else []
         msg = (
             f"{path} is no table of TrackMate: it needs the columns {list(needed)}, but its first "
             f"line is {found}"
+        )
+        raise ValueError(msg)
+    short = [number for number, line in enumerate(head, 1) if len(line) < len(head[0])]
+    if short:
+        msg = (
+            f"{path} is damaged: line {short[0]} has {len(head[short[0] - 1])} columns, and the "
+            f"first has {len(head[0])}"
         )
         raise ValueError(msg)
     skip, units = 0, {}

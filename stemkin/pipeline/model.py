@@ -16,7 +16,7 @@ from stemkin.learning.edits import Edits, edited
 from stemkin.movie import Movie
 from stemkin.pipeline.opening import open_inputs
 from stemkin.results.log import warnings_heard
-from stemkin.results.quarantine import set_aside
+from stemkin.results.quarantine import GONE, set_aside
 from stemkin.results.store import Store, fingerprint
 
 STAGE_VERSION = 4
@@ -87,6 +87,9 @@ def _kept(store: Store, wanted: str, made_of_before: str) -> dict[str, Any] | No
     except DamagedFileError as error:
         set_aside(store, error.why, "model", MADE_OF)
         kept = None
+    else:
+        if kept is None and made_of_before:  # an earlier run had it
+            set_aside(store, GONE, "model", MADE_OF)
     # what a model was given or learned from, the model itself or ``run.json`` tells
     is_known = wanted in (made_of_before, fingerprint("given", content))
     if kept is None and content and is_known and _searched_with(store, content):

@@ -13,6 +13,7 @@ import pandas as pd
 from stemkin.blas import one_thread
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.materials import VACANCY, material_named
+from stemkin.progress import in_words
 from stemkin.selfcheck.replicas import Asked, self_check
 from stemkin.selfcheck.sight import Sight, sight_of
 from stemkin.simulation.checks import check_physical
@@ -81,7 +82,7 @@ class ExperimentPlan:
             f"{s['material']}, field {s['field_nm']:g} nm, pixel {1000 * s['pixel_size_nm']:g} pm, "
             f"{s['n_movies']} x {s['n_frames']} frames of {s['frame_time_s']:g} s at "
             f"{s['dose_e_per_nm2']:.3g} e/nm2",
-            f"cost: {_time(cost['time_s'])} of beam, {cost['dose_e_per_nm2']:.3g} e/nm2 on each "
+            f"cost: {in_words(cost['time_s'])} of beam, {cost['dose_e_per_nm2']:.3g} e/nm2 on each "
             f"place, {cost['electrons']:.3g} electrons",
             "",
             "seen in one frame (one false positive per frame)",
@@ -263,7 +264,7 @@ def describe_scan(rows: pd.DataFrame) -> str:
             cells += f"{cell:>16}"
         cost = own.iloc[0]
         dose = f"{cost['dose_e_per_nm2']:.2g}"
-        lines.append(f"  {value:>10g} {_time(cost['time_s']):>9} {dose:>9}{cells}")
+        lines.append(f"  {value:>10g} {in_words(cost['time_s']):>9} {dose:>9}{cells}")
     return "\n".join(lines)
 
 
@@ -482,14 +483,6 @@ def _percent(share: float) -> str:
     if not np.isfinite(share) or share > 9.99:
         return "> 10 x"
     return f"{100 * share:.0f} %"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.3g} min"
-    return f"{seconds / 3600:.3g} h"
 
 
 def _whole(scan: str, value: float) -> int:
