@@ -1,11 +1,12 @@
 """Does anything grow with the number of runs? Memory, descriptors, threads, children, temporary files.
 
 One process runs round after round until the time is up, on workers of its own. A round is an
-archive of many tiny movies, one long movie, a movie whose blocks partly fail, and workers that go
-down to none and come back. While it does, a thread looks twice a second at this process and all its
+archive of many tiny movies, one long movie, a movie whose blocks partly fail, and tiny movies once
+more on workers that come as they are wanted, none to four, and go again; after some rounds the
+scheduler is another one. While it does, a thread looks twice a second at this process and all its
 children. Flat is what the last third of the rounds takes no more of than the second.
 
-    python benchmarks/bench_soak.py --minutes 3 --plot soak.png -o benchmarks/results/soak.json
+    python benchmarks/bench_soak.py --in-process --rounds 30 --plot soak.png -o benchmarks/results/soak.json
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -41,6 +45,7 @@ QUANTITIES = ("memory_mib", "descriptors", "threads", "children", "temporary_fil
 ALLOWED = {"memory_mib": 1.1, "descriptors": 1.05, "threads": 1.05}
 """By how much the last third may exceed the second; of the others by nothing at all."""
 EVERY_S = 0.5
+MOST_WORKERS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,12 @@ class Sampler:
             row["temporary_files"] = sum(len(files) for _, _, files in os.walk(self.folder))
             self.rows.append({"s": time.monotonic() - began, "round": self.round, **row})
 
+    def last(self) -> str:
+        """Return in words what was seen last."""
+        if not self.rows:
+            return ""
+        return ", ".join(f"{self.rows[-1][name]:.0f} {name}" for name in QUANTITIES)
+
 
 def film(n_frames: int, seed: int) -> np.ndarray:
     """Return frames (n, y, x) of the paper's kind, of which eight are simulated."""
@@ -94,19 +105,52 @@ def movies_of(arrays: list[np.ndarray], kind: type[ArrayReader] = ArrayReader) -
     ]
 
 
-def soak(
-    minutes: float, n_tiny: int, n_long: int, workers: int, *, processes: bool
-) -> tuple[Sampler, int]:
-    """Run rounds until the time is up; return what was seen, and how many runs were done."""
+@contextmanager
+def workers_of_mine(n_workers: int, *, processes: bool, profiled: bool) -> Iterator[Any]:
+    """Start workers as `stemkin.connect` does, or threads of this process; yield their cluster."""
+    import dask
     from distributed import Client, LocalCluster
 
-    tiny = movies_of([film(2, 1)] * n_tiny)
-    rounds = [
+    with ExitStack() as stack:
+        if processes:
+            yield stack.enter_context(sk.connect("processes", workers=n_workers)).cluster
+            return
+        settings = {"distributed.worker.profile.enabled": profiled}
+        stack.enter_context(dask.config.set(settings))
+        where = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "protocol": "tcp"}
+        cluster = stack.enter_context(
+            LocalCluster(n_workers=n_workers, threads_per_worker=1, processes=False, **where)
+        )
+        stack.enter_context(Client(cluster))
+        yield cluster
+
+
+def breathe(cluster: Any, work: Callable[[], None]) -> None:
+    """Do some work on workers that come as they are wanted, none to four, and go again."""
+    cluster.scale(0)
+    adaptive = cluster.adapt(minimum=0, maximum=MOST_WORKERS, interval="200 ms", wait_count=5)
+    try:
+        work()
+        until = time.monotonic() + 60
+        while cluster.scheduler_info["workers"] and time.monotonic() < until:
+            time.sleep(0.1)
+        left = len(cluster.scheduler_info["workers"])
+        assert left == 0, f"{left} workers did not go"
+    finally:
+        adaptive.stop()
+
+
+def soak(
+    asked: argparse.Namespace, until: Callable[[int], bool]
+) -> tuple[Sampler, int, dict[str, int]]:
+    """Run rounds until the time is up; return what was seen, how many runs were done, and events."""
+    tiny = movies_of([film(2, 1)] * asked.tiny)
+    parts = [
         ("tiny movies", tiny, 0),
-        ("one long movie", movies_of([film(n_long, 2)]), 0),
-        ("failing blocks", movies_of([film(24, 3)], FailingReader), 3),
+        ("one long movie", movies_of([film(asked.long, 2)]), 0),
+        ("failing blocks", movies_of([film(asked.failing, 3)], FailingReader), 3),
     ]
-    n_runs = 0
+    done = {"runs": 0, "schedulers": 0, "breaths": 0}
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = str(Path(folder) / "tmp")
         os.environ["TMPDIR"] = tempfile.tempdir
@@ -115,33 +159,41 @@ def soak(
         sk.learn(tiny[0], n_frames=2).save(model)
         sampler = Sampler(tempfile.tempdir)
         looking = threading.Thread(target=sampler.look, daemon=True)
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=processes,
-            dashboard_address="127.0.0.1:0",
-            host="127.0.0.1",
-            protocol="tcp",
-        )
-        with cluster, Client(cluster):
-            looking.start()
-            until = time.monotonic() + 60 * minutes
-            while time.monotonic() < until:
-                sampler.round += 1
-                for name, movies, expected in rounds:
-                    out = Path(folder) / "results" / f"{sampler.round} {name}"
-                    found = Inputs([name], movies, [])
-                    outcome = run(found, out, config=CONFIG, model=model, until="link")
-                    assert outcome.exit_code == expected, (name, outcome.problems)
-                    n_runs += 1
-                    print(f"{name}: exit code {outcome.exit_code}", flush=True)
-                cluster.scale(0)
-                time.sleep(1.0)
-                cluster.scale(workers)
-                print(f"round {sampler.round}: {n_runs} runs", flush=True)
-            sampler.ended.set()
-            looking.join()
-    return sampler, n_runs
+        looking.start()
+
+        def one(name: str, movies: list[Movie], expected: int) -> None:
+            out = Path(folder) / "results"
+            outcome = run(
+                Inputs([name], movies, []),
+                out,
+                config=CONFIG,
+                model=model,
+                until="link",
+                fresh=True,
+            )
+            assert outcome.exit_code == expected, (name, outcome.problems)
+            shutil.rmtree(out)
+            done["runs"] += 1
+
+        while not until(sampler.round):
+            with workers_of_mine(
+                asked.workers, processes=not asked.in_process, profiled=asked.profiled
+            ) as cluster:
+                done["schedulers"] += 1
+                for _ in range(asked.rounds_per_scheduler):
+                    if until(sampler.round):
+                        break
+                    sampler.round += 1
+                    for name, movies, expected in parts:
+                        one(name, movies, expected)
+                    if sampler.round % asked.breathe_every == 0:
+                        breathe(cluster, lambda: one(*parts[0]))
+                        done["breaths"] += 1
+                        cluster.scale(asked.workers)
+                    print(f"round {sampler.round}: {done}, {sampler.last()}", flush=True)
+        sampler.ended.set()
+        looking.join()
+    return sampler, done["runs"], done
 
 
 def verdicts(rows: list[dict[str, float]]) -> dict[str, dict[str, float | bool]]:
@@ -184,18 +236,24 @@ def draw(rows: list[dict[str, float]], path: str) -> None:
 def main() -> None:
     """Soak, print and keep what was seen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=30, help="end after so many, or the minutes")
     parser.add_argument("--tiny", type=int, default=20, help="movies of two frames in a round")
     parser.add_argument("--long", type=int, default=60, help="frames of the long movie")
+    parser.add_argument("--failing", type=int, default=24, help="frames of which a third fails")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--in-process", action="store_true", help="workers are threads of this one")
+    parser.add_argument("--breathe-every", type=int, default=1, help="rounds: 0 -> 4 -> 0 workers")
+    parser.add_argument("--rounds-per-scheduler", type=int, default=10, help="then another starts")
+    parser.add_argument("--profiled", action="store_true", help="let Dask keep its profiles")
     parser.add_argument("--plot", help="PNG file")
     parser.add_argument("-o", "--out", help="JSON file")
     asked = parser.parse_args()
     logging.disable(logging.ERROR)
     print(machine(), flush=True)
-    sampler, n_runs = soak(
-        asked.minutes, asked.tiny, asked.long, asked.workers, processes=not asked.in_process
+    until = time.monotonic() + 60 * asked.minutes
+    sampler, n_runs, done = soak(
+        asked, lambda n: n >= asked.rounds or (n > 0 and time.monotonic() > until)
     )
     found = verdicts(sampler.rows)
     print(f"{sampler.round} rounds, {n_runs} runs, {len(sampler.rows)} looks")
@@ -205,7 +263,7 @@ def main() -> None:
     if asked.plot:
         draw(sampler.rows, asked.plot)
     if asked.out:
-        kept = {"machine": machine(), "rounds": sampler.round, "runs": n_runs, "found": found}
+        kept = {"machine": machine(), "rounds": sampler.round, **done, "found": found}
         Path(asked.out).write_text(json.dumps({**kept, "rows": sampler.rows}, indent=1))
 
 

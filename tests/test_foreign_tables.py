@@ -566,3 +566,9 @@ def test_a_table_of_trackmate_with_lines_cut_short_is_one_sentence(tmp_path):
     (tmp_path / "long.csv").write_text("ID,FRAME,POSITION_X,POSITION_Y\n" + "9" * 200_000)
     with pytest.raises(ValueError, match="is no CSV file: field larger than field limit"):
         sk.from_trackmate(tmp_path / "long.csv")
+
+
+def test_an_xml_file_in_an_encoding_that_nobody_knows_is_one_sentence(tmp_path):
+    (tmp_path / "a.xml").write_text('<?xml version="1.0" encoding="UDF-8"?><TrackMate/>')
+    with pytest.raises(ValueError, match=r"a.xml is damaged: unknown encoding: UDF-8"):
+        sk.from_trackmate(tmp_path / "a.xml")

@@ -4,10 +4,12 @@ it again, byte for byte, and says so."""
 import io
 import json
 import os
+import random
 import shutil
 
 import numpy as np
 import pytest
+from bench_hostile import Hostile, judged
 from chaos.rot import DAMAGES, Fault, contents, kinds_of_files, mended
 
 import stemkin as sk
@@ -465,6 +467,18 @@ def test_the_report_and_its_figures_are_checked_and_written_again(calm, tmp_path
     }
     assert outcome.exit_code == 0
     assert check_results(place).damages == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_hostile_files_are_refused_in_one_line_or_say_what_they_said(calm, tmp_path):
+    """A small version of ``benchmarks/bench_hostile.py``; movies are in `test_fuzz_readers`."""
+    hostile = Hostile(tmp_path, calm)
+    families = ("results", "manifest", "settings", "model", "headers", "table")
+    for number in range(150):
+        family = families[number % len(families)]
+        what, work = hostile.strike(family, random.Random(number))
+        verdict, said = judged(work)
+        assert verdict in ("opened", "refused"), (number, what, said)
 
 
 def test_check_refuses_what_is_no_results_folder(tmp_path):

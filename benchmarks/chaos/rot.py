@@ -14,6 +14,9 @@ from stemkin.results.quarantine import QUARANTINE
 
 DAMAGES = ("bit flipped", "cut short", "emptied", "gone", "text in its place", "of another run")
 """What becomes of a file."""
+MORE_DAMAGES = (*DAMAGES, "page of zeros", "page of noise", "end of another file", "twice over")
+"""The same, and what bad disks and interrupted copies do besides."""
+PAGE = 512
 NEVER_THE_SAME = ("run.json", "report.html", "headers.json", "seals.json")
 """Files that tell of a run itself: two runs never have the same ones."""
 UNSEALED = (QUARANTINE, "so_far", "log", "performance")
@@ -57,9 +60,23 @@ class Fault:
             return content[: int(self.at * len(content))]
         if self.damage == "emptied":
             return b""
+        if self.damage in ("page of zeros", "page of noise"):
+            return self._with_a_page_lost(content)
+        if self.damage == "end of another file":
+            return content[: len(content) // 2] + of_other.read_bytes()[len(content) // 2 :]
+        if self.damage == "twice over":
+            return content + content
         if self.damage == "text in its place":
             return b"<html>404 Not Found</html>\n"
         return of_other.read_bytes()
+
+    def _with_a_page_lost(self, content: bytes) -> bytes:
+        """Return a content with a page of zeros or of noise somewhere in it."""
+        start = int(self.at * max(0, len(content) - PAGE))
+        page = bytes(PAGE)
+        if self.damage == "page of noise":
+            page = random.Random(self.at).randbytes(PAGE)
+        return content[:start] + page[: len(content) - start] + content[start + PAGE :]
 
 
 def kinds_of_files(results: Path) -> dict[str, list[str]]:

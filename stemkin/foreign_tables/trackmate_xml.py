@@ -121,6 +121,9 @@ def read_xml(path: str) -> Document:
     except (KeyError, TypeError) as error:
         msg = f"{path} is damaged: an element has no {error}"
         raise ValueError(msg) from error
+    except LookupError as error:  # Python's own word for an encoding that it does not know
+        msg = f"{path} is damaged: {error}"
+        raise ValueError(msg) from error
     if elements.root == "Tracks":
         return _exported(elements)
     if elements.root != "TrackMate":
