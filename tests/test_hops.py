@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stemkin.kernels.motion.free_steps import free_log_likelihood
 from stemkin.kernels.motion.hop_shells import (
     EDGES,
     LATTICES,
@@ -121,3 +122,14 @@ def test_mobile_ones_among_immobile_ones_have_the_mean_of_both():
         as_poisson.append(found.as_poisson)
     assert np.mean(inside) > 0.9
     assert not any(as_poisson)
+
+
+def test_a_mixture_of_free_steps_is_as_likely_as_its_formula_says():
+    rng = np.random.default_rng(3)
+    own = np.bincount(bins_of(rng.rayleigh(0.4, 4000)), minlength=N_BINS).astype(float)
+    bins = np.flatnonzero(own)
+    # of one Brownian motion: its own law, and no second one makes it much likelier
+    ends = EDGES[bins], EDGES[np.minimum(bins + 1, N_BINS)]
+    chance = -np.diff(np.exp(-(np.stack(ends) ** 2) / (2 * 0.4**2)), axis=0)[0]
+    alone = float(own[bins] @ np.log(chance))
+    assert 0 <= free_log_likelihood(own[bins], bins) - alone < 5

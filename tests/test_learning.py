@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from stemkin import tables
 from stemkin.detection import detect
 from stemkin.detection.detectors import FourierDetector
-from stemkin.learning import Model, learn, sample_frames, with_confusion
+from stemkin.learning import Model, learn, sample_frames, sampled, with_confusion
 from stemkin.learning.edits import edited
 from stemkin.materials import Material
 from stemkin.model import scaled
@@ -352,6 +352,31 @@ def test_bad_frames_are_not_learned_from(paper_frames):
     model = learn(Movie.from_array(frames, name="holes", pixel_size_nm=0.03), n_frames=12)
     assert model.report["n_frames"] == 10
     assert len(model.classes) > 0
+
+
+SEARCHED = []
+
+
+class Counting(FourierDetector):
+    """Notes each frame that it searches."""
+
+    def survey(self, frames, *, first_frame=0, with_sites=False):
+        SEARCHED.append(first_frame)
+        return super().survey(frames, first_frame=first_frame, with_sites=with_sites)
+
+
+@pytest.mark.parametrize(("most", "times"), [(2**24, 1), (0, 2)])
+def test_a_sampled_frame_is_searched_once_however_often_it_is_looked_at(
+    paper_movie, monkeypatch, most, times
+):
+    monkeypatch.setattr(sampled, "KEPT_PIXELS", most)
+    SEARCHED.clear()
+    with dask.config.set(scheduler="synchronous"):
+        found = sampled.searched_frames([paper_movie], [(0, 2), (0, 5)], Counting())
+        looks = [sampled.looked_at(found, [0.03, 0.03], Counting()) for _ in range(2)]
+    assert sorted(SEARCHED) == sorted([2, 5] * times)
+    assert np.array_equal(looks[0].joined("physical"), looks[1].joined("physical"))
+    assert len(looks[0].joined("physical")) > 5
 
 
 def test_the_number_of_classes_can_be_asked_for(paper_movie):

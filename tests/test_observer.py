@@ -125,6 +125,20 @@ def test_patches_are_read_where_the_grid_says():
     assert len(patches_at(y, points, lattice, hole)[1]) == 0
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_patches_have_the_same_bits_whether_gathered_in_one_pass_or_by_the_standard(kind):
+    xp = pytest.importorskip("array_api_strict")
+    rng, lattice = np.random.default_rng(6), honeycomb(10.3, angle_deg=8.0, metal=(32.0, 32.3))
+    image, points = rng.normal(size=(120, 96)).astype(kind), rng.uniform(-5, 120, (200, 2))
+    masks = (None, np.arange(120)[:, None] + np.zeros(96) < 70)
+    for mask in masks:
+        patches, inside = patches_at(image, points, lattice, mask)
+        others, beside = patches_at(xp.asarray(image), points, lattice, mask)
+        assert len(inside) > 10
+        assert np.array_equal(inside, beside)
+        assert np.array_equal(patches, others)
+
+
 def test_a_filter_reads_at_a_site_what_the_weights_say_of_its_patch():
     rng = np.random.default_rng(3)
     image, lattice = rng.normal(size=(90, 84)), honeycomb(10.0, angle_deg=7.0)

@@ -16,6 +16,7 @@ from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.crystal import superlattice
 from stemkin.kernels.crystal.lattice_search import find_crystal
 from stemkin.kernels.crystal.pooling import reference_of
+from stemkin.kernels.crystal.superlattice import highest_around
 from stemkin.movie import Movie
 from stemkin.references import reference_crystal, sample_numbers
 from stemkin.simulation import simulate_movie, truth_of
@@ -246,3 +247,10 @@ def test_what_a_world_adds_to_the_spectrum_is_no_superlattice(seed):
     found = np.linalg.norm(np.linalg.inv(reference_crystal(movie).basis), axis=0)
     wanted_px = draw_world(seed).material.a_nm / movie.pixel_size_nm
     np.testing.assert_allclose(found, wanted_px, rtol=0.05)
+
+
+def test_the_highest_power_around_goes_round_in_rows_and_ends_with_columns():
+    over = np.random.default_rng(2).exponential(size=(8, 5))
+    padded = np.pad(np.concatenate([over[-1:], over, over[:1]]), ((0, 0), (1, 1)))
+    around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).max(axis=(2, 3))
+    assert np.array_equal(highest_around(over), around)

@@ -155,7 +155,7 @@ def foresee(
         out=out,
         fresh=fresh,
         model_given=model_given,
-        processes=cluster != "threads",
+        processes=place_for(cluster, found) != "threads",
     )
     typer.echo(said.describe())
     if said.refused:
