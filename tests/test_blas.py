@@ -16,8 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import stemkin
 from stemkin.blas import on_one_thread, one_thread
 from stemkin.schedulers.streams import results
-
-PACKAGE = Path(__file__).parents[1] / "stemkin"
+from tests.sources import FILES, PACKAGE, below_package, nodes_of
 
 
 def n_threads(_: object = None, *, api: str = "") -> int:
@@ -168,10 +167,10 @@ HARMLESS = {
 }
 
 
-def handed_out(tree: ast.Module) -> set[str]:
+def handed_out(path: Path) -> set[str]:
     """The functions that a file makes tasks of, as they are written there."""
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         called = (
@@ -184,17 +183,15 @@ def handed_out(tree: ast.Module) -> set[str]:
 
 def test_every_task_is_bounded():
     free = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
+    for path in FILES:
         bounded = {
             node.name
-            for node in ast.walk(tree)
+            for node in nodes_of(path)
             if isinstance(node, ast.FunctionDef)
             and any("one_thread" in ast.unparse(d) for d in node.decorator_list)
         }
         free += [
-            f"{path.relative_to(PACKAGE)}: {name}"
-            for name in handed_out(tree) - bounded - set(HARMLESS)
+            f"{below_package(path)}: {name}" for name in handed_out(path) - bounded - set(HARMLESS)
         ]
     assert not free, f"these tasks have as many threads as the machine: {free}"
 

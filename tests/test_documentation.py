@@ -9,9 +9,9 @@ import pytest
 
 import stemkin
 from stemkin import tables
+from tests.sources import FILES, KERNELS, below_package, nodes_of, tree_of
 
 ROOT = Path(__file__).parents[1]
-KERNELS = ROOT / "stemkin" / "kernels"
 
 NO_VERBS = {
     "formats": "an extra of the package",
@@ -91,58 +91,65 @@ def undocumented(function, doc: str) -> list[str]:
     return [name for name in arguments(function) if name not in told]
 
 
-@pytest.mark.parametrize("name", stemkin.__all__)
-def test_every_argument_of_a_public_name_is_documented(name):
-    thing = getattr(stemkin, name)
-    doc = inspect.getdoc(thing) or ""
-    if inspect.isclass(thing):
-        if issubclass(thing, Exception):
-            return
-        doc += "\n" + (inspect.getdoc(thing.__init__) or "")
-    missing = undocumented(thing, doc)
-    assert not missing, f"the docstring of stemkin.{name} says nothing of {missing}"
+def test_every_argument_of_a_public_name_is_documented():
+    silent = {}
+    for name in stemkin.__all__:
+        thing = getattr(stemkin, name)
+        doc = inspect.getdoc(thing) or ""
+        if inspect.isclass(thing):
+            if issubclass(thing, Exception):
+                continue
+            doc += "\n" + (inspect.getdoc(thing.__init__) or "")
+        if missing := undocumented(thing, doc):
+            silent[f"stemkin.{name}"] = missing
+    assert not silent, f"these docstrings say nothing of these arguments: {silent}"
 
 
-def kernel_functions():
-    for path in sorted(KERNELS.rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                yield pytest.param(path, node, id=f"{path.parent.name}/{path.stem}.{node.name}")
+def test_an_argument_that_a_docstring_leaves_out_is_seen():
+    def asked(rows, lag_frames):
+        """Asks.
+
+        Parameters
+        ----------
+        rows
+            Rows of tracks.
+        """
+
+    assert undocumented(asked, inspect.getdoc(asked)) == ["lag_frames"]
 
 
-@pytest.mark.parametrize(("path", "node"), list(kernel_functions()))
-def test_a_public_kernel_has_its_parameters(path, node):
-    takes = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-    doc = inspect.cleandoc(ast.get_docstring(node) or "")
-    assert not takes or re.search(r"^Parameters\n-{3,}$", doc, re.MULTILINE), (
-        f"{path.name}: {node.name} takes {takes} and says nothing of them"
-    )
+def test_a_public_kernel_has_its_parameters():
+    silent = []
+    for path in KERNELS:
+        for node in tree_of(path).body:
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            takes = node.args.posonlyargs or node.args.args or node.args.kwonlyargs
+            doc = inspect.cleandoc(ast.get_docstring(node) or "")
+            if takes and not re.search(r"^Parameters\n-{3,}$", doc, re.MULTILINE):
+                silent.append(f"{below_package(path)}: {node.name}")
+    assert not silent, f"these take arguments and say nothing of them: {silent}"
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "stemkin").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
-)
-def test_the_first_line_of_a_docstring_is_a_sentence_on_one_line(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
-            continue
-        doc = ast.get_docstring(node)
-        if doc is None:
-            continue
-        _, *rest = doc.splitlines()
-        name = getattr(node, "name", path.name)
-        assert not rest or not rest[0].strip(), (
-            f"{path.name}: the first line of {name} goes on in the second"
-        )
+def test_the_first_line_of_a_docstring_is_a_sentence_on_one_line():
+    wrong = []
+    for path in FILES:
+        for node in nodes_of(path):
+            if not isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+                continue
+            _, *rest = (ast.get_docstring(node) or "none").splitlines()
+            if rest and rest[0].strip():
+                wrong.append(f"{below_package(path)}: {getattr(node, 'name', 'the module')}")
+    assert not wrong, f"the first line of these goes on in the second: {wrong}"
 
 
 def definitions() -> dict[str, list[str]]:
     """Where each public class and function of the package is defined."""
     found: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "stemkin").rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
+    for path in FILES:
+        for node in tree_of(path).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                found.setdefault(node.name, []).append(str(path.relative_to(ROOT / "stemkin")))
+                found.setdefault(node.name, []).append(below_package(path))
     return found
 
 

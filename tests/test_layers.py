@@ -1,11 +1,12 @@
 """The house keeps its storeys: a file imports only from below (DESIGN.md, section 2)."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "stemkin"
+from tests.sources import FILES, KERNELS, PACKAGE, below_package, nodes_of
 
 LAYERS = {
     "extras": -1,  # everyone may ask for a package
@@ -43,14 +44,16 @@ def room(module: str) -> str:
     return parts[1] if len(parts) > 1 else ""
 
 
-def imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """What a file imports, anywhere in it, but for the eyes of mypy alone."""
+    nodes = list(nodes_of(path))
     skipped = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             skipped |= {id(inner) for inner in ast.walk(node)}
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if id(node) in skipped:
             continue
         if isinstance(node, ast.Import):
@@ -62,61 +65,67 @@ def imports(path: Path) -> set[str]:
                 if node.module != "stemkin"
                 else {f"stemkin.{name.name}" for name in node.names}
             )
-    return found
+    return frozenset(found)
 
 
-FILES = sorted(
-    p
-    for p in PACKAGE.rglob("*.py")
-    if p.parent != PACKAGE or p.name not in ("__init__.py", "__main__.py")
-)
+def test_a_file_imports_only_from_below():
+    doors = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
+    wrong = [said for path in FILES if path not in doors for said in upward_imports(path)]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_file_imports_only_from_below(path):
+def upward_imports(path: Path) -> list[str]:
+    """What a file imports from its own storey or above, or from outside the plan."""
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert own in LAYERS, f"{own} has no layer: give it one here and in the design"
-    for module in imports(path):
+    if own not in LAYERS:
+        return [f"{own} has no layer: give it one here and in the design"]
+    wrong = []
+    for module in sorted(imports(path)):
         if not module.startswith("stemkin.") or module == "stemkin.__version__":
             continue
         other = room(module)
-        assert other in LAYERS, f"{path} imports {module}, which lies outside the plan"
-        assert other == own or LAYERS[other] < LAYERS[own], (
-            f"{own} (layer {LAYERS[own]}) imports {other} (layer {LAYERS[other]})"
-        )
+        if other not in LAYERS:
+            wrong.append(f"{path} imports {module}, which lies outside the plan")
+        elif other != own and LAYERS[other] >= LAYERS[own]:
+            wrong.append(f"{own} (layer {LAYERS[own]}) imports {other} (layer {LAYERS[other]})")
+    return wrong
 
 
-KERNELS = sorted((PACKAGE / "kernels").rglob("*.py"))
+def test_a_kernel_lies_in_a_wing_and_imports_only_from_wings_below():
+    wrong = [said for path in KERNELS for said in outside_its_wing(path)]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=lambda p: str(p.relative_to(PACKAGE / "kernels")))
-def test_a_kernel_lies_in_a_wing_and_imports_only_from_wings_below(path):
+def outside_its_wing(path: Path) -> list[str]:
+    """What is wrong with the place of a kernel, and with what it imports from other wings."""
     parts = path.relative_to(PACKAGE / "kernels").parts
     if parts == ("__init__.py",):
-        return
-    assert len(parts) == 2, f"{path.name} lies outside the wings"
-    assert parts[0] in WINGS, (
-        f"the wing {parts[0]} has no storey: give it one here and in docs/design.md"
-    )
-    for module in imports(path):
+        return []
+    if len(parts) != 2:
+        return [f"{path.name} lies outside the wings"]
+    if parts[0] not in WINGS:
+        return [f"the wing {parts[0]} has no storey: give it one here and in docs/design.md"]
+    wrong = []
+    for module in sorted(imports(path)):
         other = module.split(".")
         if other[:2] != ["stemkin", "kernels"]:
             continue
-        assert len(other) > 2, f"{path.name} imports {module}: name the wing"
-        assert other[2] == parts[0] or WINGS[other[2]] < WINGS[parts[0]], (
-            f"{parts[0]}/{path.name} imports {module}"
-        )
+        if len(other) == 2:
+            wrong.append(f"{path.name} imports {module}: name the wing")
+        elif other[2] != parts[0] and WINGS[other[2]] >= WINGS[parts[0]]:
+            wrong.append(f"{parts[0]}/{path.name} imports {module}")
+    return wrong
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=lambda p: str(p.relative_to(PACKAGE / "kernels")))
-def test_a_kernel_is_arrays_in_arrays_out(path):
-    roots = {module.split(".")[0] for module in imports(path)}
-    assert not roots & SCIENCE_ONLY, f"{path.name} imports {roots & SCIENCE_ONLY}"
+def test_a_kernel_is_arrays_in_arrays_out():
+    for path in KERNELS:
+        roots = {module.split(".")[0] for module in imports(path)}
+        assert not roots & SCIENCE_ONLY, f"{below_package(path)} imports {roots & SCIENCE_ONLY}"
 
 
 @pytest.mark.parametrize(("library", "home"), [("dask_ml", "learning"), ("torch", "network")])
 def test_a_heavy_library_lives_in_one_room(library, home):
-    for path in PACKAGE.rglob("*.py"):
+    for path in FILES:
         own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if own in (home, "devices"):
             continue
@@ -128,7 +137,7 @@ def test_a_heavy_library_lives_in_one_room(library, home):
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name."""
     names = {}
-    for path in PACKAGE.rglob("*.py"):
+    for path in FILES:
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return names
@@ -137,7 +146,7 @@ def modules() -> dict[str, Path]:
 def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
     """Which modules of the package `path` imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stemkin"):
             for name in node.names:
                 whole = f"{node.module}.{name.name}"

@@ -4,7 +4,6 @@ it."""
 import ast
 import io
 import random
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,9 @@ from stemkin.rows.parquet import (
     sealed_bytes,
     write_plain,
 )
+from tests.sources import FILES, below_package, nodes_of
 
 PLACE = "tracks/a/000000000-000000004.parquet"
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -140,17 +139,12 @@ def test_a_plain_table_is_written_in_pieces_with_a_checksum_for_each_page(rows, 
 def test_one_room_alone_writes_and_reads_parquet():
     """Anywhere else the checksums could be forgotten."""
     elsewhere = []
-    for path in (ROOT / "stemkin").rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        imports = [
-            name.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import)
-            for name in node.names
-        ]
-        modules = [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        called = [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    for path in FILES:
+        nodes = list(nodes_of(path))
+        imports = [n.name for node in nodes if isinstance(node, ast.Import) for n in node.names]
+        modules = [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+        called = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
         parquet = {"pyarrow.parquet", "pyarrow.dataset"} & {*imports, *modules}
         if parquet or {"read_parquet", "to_parquet"} & set(called):
-            elsewhere.append(path.relative_to(ROOT / "stemkin").as_posix())
+            elsewhere.append(below_package(path))
     assert elsewhere == ["rows/parquet.py"]
