@@ -15,17 +15,6 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name, *arguments, folder):
-    """Run an example as a user does, from another folder, and return what it printed."""
-    quiet = {**os.environ, "MPLCONFIGDIR": str(folder)}
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=quiet, capture_output=True, text=True, timeout=180
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.fixture
 def run_here(monkeypatch, tmp_path, capsys):
     """Run an example from another folder in this process, which has loaded stemkin already."""
@@ -79,7 +68,7 @@ def test_the_paper_is_gone_through_step_by_step(run_here, tmp_path):
     assert {"2_frame.png", "3_populations.png", "3_broom.png"} <= drawn
 
 
-def test_the_first_movie_opens_a_file_too(tmp_path):
+def test_the_first_movie_opens_a_file_too(run_here, tmp_path):
     import tifffile
 
     import stemkin as sk
@@ -92,9 +81,8 @@ def test_the_first_movie_opens_a_file_too(tmp_path):
         "--frame-time-s",
         str(movie.frame_time_s),
     )
-    assert "diffusion, with 95 % intervals" in run(
-        "01_first_movie.py", "stack.tif", *calibration, folder=tmp_path
-    )
+    printed = run_here("01_first_movie.py", "stack.tif", *calibration)
+    assert "diffusion, with 95 % intervals" in printed
 
 
 def test_a_detector_of_ones_own_finds_the_dopants(run_here):

@@ -105,7 +105,7 @@ def test_one_short_track_at_low_signal_has_an_interval_that_holds_and_ends(known
 def test_the_hop_rate_is_as_sure_as_the_number_of_hops():
     rng = np.random.default_rng(2)
     found = []
-    for _ in range(60):
+    for _ in range(30):
         rows = as_rows(walks(20, 31, rng, hops=0.1, sigma=0.05))
         found.append(hop_rates(rows, hop_length_nm=1.0, frame_time_s=2.0, by="pooled").iloc[0])
     rates = np.array([f["hop_rate_per_s"] for f in found])
