@@ -10,9 +10,9 @@ import pandas as pd
 import stemkin as sk
 from stemkin import tables
 from stemkin.movie import Movie
+from stemkin.rows.collection import Rows
 from stemkin.rows.files import tracks_in_files
 from stemkin.rows.parquet import sealed_bytes
-from stemkin.rows.table import Rows
 
 
 class Counting:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,10 @@ from stemkin.detection.block import HALO, BlockResult, detect_block
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.movie import Movie, Movies, each_movie, movies_table
 from stemkin.references import reference_crystal
-from stemkin.rows.table import Rows, with_experiment
+from stemkin.rows.table import with_experiment
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 __all__ = ["HALO", "BlockResult", "assemble_frames", "detect", "detect_block", "task_bytes"]
 

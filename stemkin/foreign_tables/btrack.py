@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,10 @@ from stemkin.blas import one_thread
 from stemkin.foreign_tables.columns import from_table
 from stemkin.foreign_tables.dataframes import as_dataframe
 from stemkin.foreign_tables.trackpy import in_the_plane
-from stemkin.rows.table import Rows
 from stemkin.rows.tracks import ONLY_MOVIE
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 
 @one_thread

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
-import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
@@ -22,10 +21,12 @@ from stemkin.blas import one_thread
 from stemkin.foreign_tables.dataframes import as_dataframe
 from stemkin.foreign_tables.frames import check_time_unit, frame_numbers
 from stemkin.foreign_tables.labels import class_numbers, labels_in_order, numbered_labels
-from stemkin.rows.table import Rows
 from stemkin.rows.tracks import ONLY_MOVIE
 from stemkin.tables import COLUMNS, Experiment, conform, empty
 from stemkin.vocabulary import check_frame_time, check_length, whole_numbers
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 NANOMETRES = {"nm": 1.0, "um": 1e3, "mm": 1e6, "m": 1e9, "A": 0.1, "pm": 1e-3}
 """Units of length, in nanometres; ``"px"`` is the other choice."""
@@ -115,6 +116,10 @@ def from_table(
         If a column is missing, a frame is no whole number of frames, a place is no number, or a
         unit is unknown.
     """
+    import dask.dataframe as dd
+
+    from stemkin.rows.collection import Rows
+
     table = as_dataframe(rows)
     _check_units(length_unit, pixel_size_nm)
     check_time_unit(time_unit)

@@ -5,7 +5,7 @@ Source: Fukai & Kawaguchi, Bioinformatics 39, btac799 (2023).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,8 +13,10 @@ from stemkin.blas import one_thread
 from stemkin.foreign_tables.columns import from_table
 from stemkin.foreign_tables.dataframes import as_dataframe
 from stemkin.foreign_tables.trackpy import in_the_plane
-from stemkin.rows.table import Rows
 from stemkin.rows.tracks import ONLY_MOVIE
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 
 @one_thread

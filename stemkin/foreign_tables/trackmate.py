@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,10 @@ from stemkin.foreign_tables.frames import SECONDS
 from stemkin.foreign_tables.trackmate_csv import read_csv
 from stemkin.foreign_tables.trackmate_xml import Document, read_xml
 from stemkin.foreign_tables.trackpy import in_the_plane
-from stemkin.rows.table import Rows
 from stemkin.tables import Experiment
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 LENGTHS: Mapping[str, str] = {
     **dict.fromkeys(("pixel", "pixels", "px"), "px"),
@@ -93,6 +96,8 @@ def from_trackmate(
         document = read_xml(name)
     else:
         document = read_csv(name, None if edges is None else os.fspath(edges))
+    from stemkin.rows.collection import Rows
+
     table = in_the_plane(_lines(document, name))
     unit = _length_unit(document, name)
     size = pixel_size_nm

@@ -5,15 +5,17 @@ Source: Allan et al., soft-matter/trackpy, doi:10.5281/zenodo.4682814.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from stemkin.blas import one_thread
 from stemkin.foreign_tables.columns import from_table, the_table
 from stemkin.foreign_tables.dataframes import as_dataframe
-from stemkin.rows.table import Rows
 from stemkin.rows.tracks import ONLY_MOVIE
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 
 @one_thread

@@ -28,7 +28,7 @@ class that counts in the cost (`class_penalty_nm`) makes changes of class look r
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd  # noqa: F401 - for the example above
 
@@ -37,8 +37,11 @@ from stemkin.linking.clock import Clock
 from stemkin.linking.events import MEETING_LATTICES, meetings
 from stemkin.linking.partitions import lay_out
 from stemkin.linking.settings import MAX_GAP_FRAMES, MAX_STEP_LATTICES, Cost, LinkSettings
-from stemkin.rows.table import Rows, as_dask, experiment_of
+from stemkin.rows.table import as_dask, experiment_of
 from stemkin.vocabulary import checked
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 __all__ = ["MAX_STEP_LATTICES", "MEETING_LATTICES", "LinkSettings", "link", "meetings"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
@@ -29,7 +29,10 @@ from stemkin.linking.names import no_tracks, together
 from stemkin.linking.order import link_in_order
 from stemkin.linking.settings import LinkSettings
 from stemkin.rows.files import partitions_for
-from stemkin.rows.table import Rows, with_experiment
+from stemkin.rows.table import with_experiment
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 BLOCKS_PER_PARTITION = 32
 """Blocks of a movie whose tracks make one partition, where the number of rows is not known before

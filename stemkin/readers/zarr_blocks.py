@@ -23,7 +23,6 @@ import numpy as np
 from stemkin.readers.errors import DamagedDataError
 from stemkin.readers.notation import remembered
 from stemkin.readers.place import Place
-from stemkin.readers.zarr_bounds import check_own_file
 from stemkin.readers.zarr_codecs import (
     CRC_BYTES,
     check_crc,
@@ -31,6 +30,7 @@ from stemkin.readers.zarr_codecs import (
     codec_named,
     promised_bytes,
 )
+from stemkin.readers.zarr_files import check_own_file
 
 ABSENT = 2**64 - 1
 """The offset and length by which a shard's index says that a chunk was never written."""

@@ -1,15 +1,16 @@
-"""Bounds of Zarr stores: files of their own alone, and chunks that unpack to their shape alone.
+"""Bounds of what zarr-python reads: files of a store alone, and chunks that unpack to their shape.
 
 zarr-python opens whatever a name leads to, and unpacks a chunk before it looks at its size. A store
 from someone else may hold a link to any file of yours in the place of a chunk, and eight megabytes
 that unpack to eight gigabytes.
+
+zarr-python takes half a second to load; only who opens a store with it loads this file.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import zipfile
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,15 +18,9 @@ import numpy as np
 from zarr.abc.codec import BytesBytesCodec
 from zarr.storage import LocalStore
 
-from stemkin.readers.errors import DamagedDataError, MovieError
-from stemkin.readers.place import Place, strange_kind
+from stemkin.readers.place import Place
 from stemkin.readers.unpacking import STREAMS, check_header, unpacked, unpacks_too_far
-
-MAX_METADATA_BYTES = 2**26
-"""No metadata are larger."""
-METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
-SLACK_BYTES = 2**16
-"""What is stored may be a little larger than what it holds: checksums, the index of a shard."""
+from stemkin.readers.zarr_files import METADATA, check_metadata_size, check_own_file
 
 
 class OwnFilesStore(LocalStore):
@@ -41,81 +36,6 @@ class OwnFilesStore(LocalStore):
         if key.rsplit("/", 1)[-1] in METADATA and os.path.exists(path):
             check_metadata_size(os.path.getsize(path), path)
         return await super().get(key, prototype, byte_range)
-
-
-def check_own_file(path: str, root: str) -> None:
-    """Refuse a file of a store that is a link out of it, or no file.
-
-    Raises
-    ------
-    DamagedDataError
-        If it is.
-    """
-    if not os.path.lexists(path):
-        return
-    within = os.path.realpath(root)
-    if os.path.commonpath([os.path.realpath(path), within]) != within:
-        msg = (
-            f"{path} is a link out of its store, to any file of yours; if you trust it: "
-            "allow_external=True, --allow-external"
-        )
-        raise DamagedDataError(msg)
-    if os.path.exists(path) and strange_kind(path):
-        msg = f"{path} is {strange_kind(path)} and no file"
-        raise DamagedDataError(msg)
-
-
-def check_metadata_size(n_bytes: int, source: object) -> None:
-    """Refuse metadata that no store has.
-
-    Raises
-    ------
-    MovieError
-        If they are larger than `MAX_METADATA_BYTES`.
-    """
-    if n_bytes > MAX_METADATA_BYTES:
-        msg = f"the metadata {source} have {n_bytes:,} bytes, which no store has"
-        raise MovieError(msg)
-
-
-def check_zip(place: Place) -> None:
-    """Refuse a zipped store whose metadata unpack to more than any store has.
-
-    A ZIP file says of each member to how many bytes it unpacks, and no more are read.
-
-    Raises
-    ------
-    MovieError
-        If one does.
-    """
-    with place.opened() as file, zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            if member.filename.rsplit("/", 1)[-1] in METADATA:
-                check_metadata_size(member.file_size, f"{member.filename} in {place}")
-
-
-def check_zipped_chunks(place: Place, array: Any) -> None:
-    """Refuse a zipped store with chunks that unpack to more than their shape.
-
-    Raises
-    ------
-    MovieError
-        If one does.
-    """
-    unit = array.shards or array.chunks
-    most = 2 * math.prod(unit) * np.dtype(array.dtype).itemsize + SLACK_BYTES
-    below = f"{array.path}/".lstrip("/")
-    with place.opened() as file, zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            name = member.filename
-            if not name.startswith(below) or name.rsplit("/", 1)[-1] in METADATA:
-                continue
-            if member.file_size > most:
-                msg = (
-                    f"{name} in {place} unpacks to {member.file_size:,} bytes, but a chunk has at "
-                    f"most {most:,}"
-                )
-                raise MovieError(msg)
 
 
 def bounded(array: Any, place: Place) -> Any:

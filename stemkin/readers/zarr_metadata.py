@@ -14,7 +14,6 @@ from stemkin.readers.calibration import named_values
 from stemkin.readers.coordinates import MAX_COORDINATES, axis_with
 from stemkin.readers.hyperspy import axes_of_signal, kind_of_signal
 from stemkin.readers.units import text_of
-from stemkin.readers.zarr_bounds import bounded
 
 BEFORE_AXES = ("0.1", "0.2")
 """Versions of OME-Zarr whose images have five axes without names, always the same."""
@@ -110,6 +109,8 @@ def dimension_axes(array: Any, group: Any) -> list[Axis] | None:
 
 
 def _axis_beside(group: Any, name: str, n: int) -> Axis:
+    from stemkin.readers.zarr_bounds import bounded
+
     origin = f"coordinates of {name!r}"
     coordinates = None
     if group is not None and name:

@@ -25,12 +25,7 @@ from stemkin.readers.errors import (
 )
 from stemkin.readers.place import Place, RemotePlace
 from stemkin.readers.zarr_blocks import Layout, layout_of
-from stemkin.readers.zarr_bounds import (
-    OwnFilesStore,
-    bounded,
-    check_zip,
-    check_zipped_chunks,
-)
+from stemkin.readers.zarr_files import check_zip, check_zipped_chunks
 from stemkin.readers.zarr_images import FoundArray, find_array
 from stemkin.readers.zarr_seals import COMPLETE, check_metadata
 
@@ -87,6 +82,8 @@ def _store(place: Place, *, external: bool) -> Any:
         from zarr.storage import FsspecStore
 
         return FsspecStore.from_url(place.source, read_only=True)
+    from stemkin.readers.zarr_bounds import OwnFilesStore
+
     store = OwnFilesStore(place.path, read_only=True)
     store.external = external
     return store
@@ -208,12 +205,14 @@ class ZarrReader(FileReader):
         return next((file for file in described if file.exists()), folder)
 
     def _frames(self, start: int, stop: int) -> Any:
-        import zarr
-
         if self.layout is not None:
             if self.finished:
                 self._check_files(self.layout, start, stop)
             return self.layout.read(start, stop)
+        import zarr
+
+        from stemkin.readers.zarr_bounds import bounded
+
         with opening(self.place):
             store = _store(self.place, external=self.external)
             array = zarr.open_array(store, mode="r", path=self.array_path or None)

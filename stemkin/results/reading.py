@@ -17,9 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.dataframe as dd
 import pandas as pd
 
 from stemkin import tables
@@ -30,8 +29,13 @@ from stemkin.results.store import BLOCK_TABLES, MOVIE_TABLES, SITE_TRACES, Block
 from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
 from stemkin.rows.parquet import metadata_in
-from stemkin.rows.table import Rows, with_experiment
+from stemkin.rows.table import with_experiment
 from stemkin.traces import SiteTraces
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+
+    from stemkin.rows.collection import Rows
 
 READ_BY = {"tracks": "read_tracks", "detections": "read_detections", "frames": "read_frames"}
 """Tables with several files, and the verb that reads each; of the others that is `read_table`."""
@@ -381,6 +385,8 @@ def site_traces_kept(store: Store, movie: str, sites: pd.DataFrame) -> SiteTrace
 
 def frame_rows(store: Store, movies: Sequence[str]) -> dd.DataFrame:
     """Return the frames of `movies`, one partition for each. Lazy."""
+    import dask.dataframe as dd
+
     if not movies:
         return dd.from_pandas(tables.empty("frames"), npartitions=1)
     tables_of = ["frames"] * len(movies)
@@ -430,6 +436,8 @@ def _in_blocks(
     of: tables.Experiment | None,
 ) -> Rows:
     """Return the rows that `read` gives of each block of `table`, one partition each. Lazy."""
+    import dask.dataframe as dd
+
     meta = _typed(columns)
     blocks = [block for movie in movies for block in _blocks_to_read(store, table, movie)]
     if not blocks:

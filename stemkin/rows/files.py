@@ -9,15 +9,18 @@ tracks (`stemkin.pipeline.whole_tracks`), each of which is a partition as it sta
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
 from stemkin.kernels.common.hashing import mixed
 from stemkin.rows.parquet import columns_in, metadata_in
-from stemkin.rows.table import Rows, with_experiment
+from stemkin.rows.table import with_experiment
 from stemkin.tables import Experiment, empty
+
+if TYPE_CHECKING:
+    from stemkin.rows.collection import Rows
 
 ROWS_PER_PARTITION = 2_000_000
 """Rows that one partition of `tracks_in_files` holds at most, about: 0.5 GB with all their temporary
@@ -54,6 +57,8 @@ def tracks_in_files(
     -------
     One partition per movie, or several where it is large; they know that their tracks are whole.
     """
+    import dask.dataframe as dd
+
     jobs: list[tuple[tuple[str, ...], int, int]] = []
     own: list[tuple[tuple[str, ...], int, int]]
     owners: list[str] = []

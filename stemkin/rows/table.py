@@ -10,60 +10,25 @@ keeps the rows, and the frames behind them, where they were computed.
 Where the movie of each partition is known before computing, `Rows` say so in
 ``.movie_of_partition``; and where each partition is known to hold whole tracks, in
 ``.whole_tracks``.
+
+Dask tables take two seconds to load. Whoever only computes on rows, as a worker does that looks at
+pixels or links, never loads them: `Rows` itself lies in `stemkin.rows.collection`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask
-import dask.dataframe as dd
 import pandas as pd
 
 from stemkin.rows.tracks import known_experiment
 from stemkin.tables import Experiment
 
+if TYPE_CHECKING:
+    import dask.dataframe as dd
 
-class Rows(dd.DataFrame):
-    """A Dask DataFrame with ``.experiment``; see the module's docstring."""
-
-    def __init__(
-        self,
-        expr: Any,
-        experiment: Experiment | None = None,
-        movie_of_partition: Sequence[str] | None = None,
-        whole_tracks: bool = False,
-    ) -> None:
-        """Wrap the expression `expr` of a Dask DataFrame."""
-        super().__init__(expr)
-        object.__setattr__(self, "experiment", experiment)
-        object.__setattr__(self, "movie_of_partition", movie_of_partition)
-        object.__setattr__(self, "whole_tracks", whole_tracks)
-
-    def persist(self, **kwargs: Any) -> Rows:
-        """Keep the rows, and the table of frames behind them, in memory. Computes once.
-
-        Each frame of a movie is read once.
-
-        Parameters
-        ----------
-        kwargs
-            As for `dask.persist`.
-
-        Returns
-        -------
-        The same `Rows`, held by the workers (or by this process, without a cluster).
-        """
-        experiment = self.experiment
-        frames = getattr(experiment, "frames", None)
-        if not dask.is_dask_collection(frames):
-            (rows,) = dask.persist(self, **kwargs)
-            return Rows(rows.expr, experiment, self.movie_of_partition, self.whole_tracks)
-        rows, frames = dask.persist(self, frames, **kwargs)
-        experiment = replace(experiment, frames=frames)
-        return Rows(rows.expr, experiment, self.movie_of_partition, self.whole_tracks)
+    from stemkin.rows.collection import Rows
 
 
 def with_experiment(
@@ -87,6 +52,8 @@ def with_experiment(
     whole_tracks
         Whether each partition is known to hold all rows of each of its tracks.
     """
+    from stemkin.rows.collection import Rows
+
     return Rows(rows.expr, experiment, movie_of_partition, whole_tracks)
 
 
@@ -111,5 +78,7 @@ def experiment_of(rows: Any, experiment: Experiment | None = None) -> Experiment
 def as_dask(rows: Any) -> dd.DataFrame:
     """Return `rows` as a Dask DataFrame; a pandas table becomes one partition. Lazy."""
     if isinstance(rows, pd.DataFrame):
+        import dask.dataframe as dd
+
         return dd.from_pandas(rows, npartitions=1, sort=False)
     return rows

@@ -28,21 +28,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
 from stemkin.blas import on_one_thread
 from stemkin.kernels.common.hashing import mixed
 from stemkin.rows.files import part_of
-from stemkin.rows.table import Rows
 from stemkin.rows.tracks import movie_codes
 from stemkin.rows.trees import as_tree
 from stemkin.tables import check_columns
 from stemkin.vocabulary import checked, whole_numbers
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+
+    from stemkin.rows.collection import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +166,8 @@ def _sum_of(met: list[TracksMet]) -> TracksMet:
 
 def _met_in(tracks: dd.DataFrame) -> Any:
     """Return the delayed `TracksMet` of a table; of a file only two columns are read. Lazy."""
+    import dask.dataframe as dd
+
     columns = [column for column in ("movie", "particle") if column in tracks.columns]
     parts = dd.DataFrame(tracks.expr)[columns].to_delayed()
     return met_by([dask.delayed(on_one_thread)(TracksMet.of, part) for part in parts])
@@ -257,6 +262,8 @@ def refused_where_cut(tracks: Any, *, shuffle: bool | None) -> Any:
     No partition is handed on before all have said which tracks they met; rows that are not read
     from files wait meanwhile in the workers' memory.
     """
+    import dask.dataframe as dd
+
     tracks = gathered_first(tracks, shuffle=shuffle)
     if holds_whole_tracks(tracks):
         return tracks
@@ -323,6 +330,7 @@ def gather_tracks(tracks: Any, *, n_partitions: int | None = None) -> Rows:
     Examples
     --------
     >>> rows = pd.DataFrame({"particle": [7, 8, 7, 8], "frame": [0, 0, 1, 1], "class_id": 0})
+    >>> import dask.dataframe as dd
     >>> cut_by_frames = dd.from_pandas(rows, npartitions=2)
     >>> gathered = gather_tracks(cut_by_frames)
     >>> [len(part) for part in (cut_by_frames.partitions[0].compute(), gathered.compute())]
@@ -330,6 +338,10 @@ def gather_tracks(tracks: Any, *, n_partitions: int | None = None) -> Rows:
     >>> gathered.map_partitions(lambda own: own["particle"].value_counts()).compute().tolist()
     [2, 2]
     """
+    import dask.dataframe as dd
+
+    from stemkin.rows.collection import Rows
+
     check_columns(tracks, "tracks", needed=("frame", "particle"))
     if isinstance(tracks, pd.DataFrame):
         tracks = dd.from_pandas(tracks, npartitions=1, sort=False)
@@ -357,5 +369,7 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _known_whole(rows: dd.DataFrame, *, of: Any) -> Rows:
     """Return Dask `rows` that hold whole tracks, with what the table `of` them remembers."""
+    from stemkin.rows.collection import Rows
+
     known, owners = (getattr(of, name, None) for name in ("experiment", "movie_of_partition"))
     return Rows(rows.expr, known, owners, whole_tracks=True)
