@@ -45,7 +45,7 @@ def test_a_plain_installation_does_a_whole_run(tmp_path):
 from stemkin.cli import main
 from stemkin.simulation import write_simulation
 write_simulation("paper", {str(tmp_path)!r} + "/in", n_frames=3, shape=(96, 96), seed=1)
-sys.argv = ["stemkin", "run", {str(tmp_path)!r} + "/in", "-o", {str(tmp_path)!r} + "/out", "--cluster", "threads"]
+sys.argv = ["stemkin", "run", {str(tmp_path)!r} + "/in", "-o", {str(tmp_path)!r} + "/out", "--cluster", "threads", "--set", "kinetics.self_check_runs=2"]
 main()
 """
     said = in_a_plain_installation(code)

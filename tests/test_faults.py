@@ -189,9 +189,11 @@ def test_a_client_that_is_killed_leaves_a_folder_that_goes_on(movies, model, qui
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    assert wait_for(lambda: len(list(out.glob("steps/*/*.parquet"))) >= 3, 60)
-    client.kill()
-    assert client.wait(20) == -signal.SIGKILL
+    try:
+        assert wait_for(lambda: len(list(out.glob("steps/*/*.parquet"))) >= 3, 300)
+    finally:
+        client.kill()
+        assert client.wait(20) == -signal.SIGKILL
     with connect("threads", workers=2):
         assert run(movies, out, model).exit_code == 0
     assert tables_of(out) == quiet

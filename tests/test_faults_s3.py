@@ -139,7 +139,7 @@ def test_a_client_that_is_killed_while_it_writes_an_object_leaves_none_of_it_and
     store.n_blocks = 0
     client = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        assert wait_for(lambda: store.n_blocks >= 2, 60)
+        assert wait_for(lambda: store.n_blocks >= 2, 300)
         assert store.catch(), "nothing was being written"
         client.send_signal(signal.SIGKILL)
         assert client.wait(10) == -9

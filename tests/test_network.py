@@ -62,7 +62,7 @@ def tiny(frames):
 def able(frames):
     """A net that has learned for some seconds."""
     recipe = network.TrainingRecipe(
-        steps=150, batch=8, size=96, width=16, rate=4e-3, check=50, n_validation=2, n_perfect=40
+        steps=80, batch=6, size=96, width=16, rate=5e-3, check=40, n_validation=2, n_perfect=20
     )
     return network.learn_network(list(frames[:5]), recipe=recipe, seed=0)
 

@@ -228,7 +228,7 @@ def test_a_long_movie_gives_its_numbers_back_from_its_pixels(tmp_path):
     from benchmarks.bench_truth import compare
 
     found = (
-        compare(60, 192, 1, 5, str(tmp_path)).set_index(["table", "quantity", "what"]).sort_index()
+        compare(40, 160, 1, 5, str(tmp_path)).set_index(["table", "quantity", "what"]).sort_index()
     )
     assert found.loc[("diffusion", "D_nm2_per_s", "V_S (hop)"), "inside"]
     judged = found.loc[found["inside"].notna() & (found["true"] > 0), "inside"].astype(bool)
