@@ -230,7 +230,7 @@ def test_beside_another_column_all_but_that_column_is_seen(learned):
         assert observer.beside[which] == pytest.approx(observer.depths[which] * shares[0])
         sd = 0.15
         for i, uv in enumerate(bonded(which)):
-            away = patch_shapes.places_of(GRID / STEPS) - patch_shapes.places_of(uv[None])
+            away = patch_shapes.lattice_places(GRID / STEPS) - patch_shapes.lattice_places(uv[None])
             column = np.exp(-0.5 * (away**2).sum(axis=1) / sd**2)
             told = np.abs(observer.knowing[which] @ column) / np.abs(
                 observer.weights[which] @ column

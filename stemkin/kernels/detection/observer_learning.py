@@ -24,8 +24,8 @@ from stemkin.kernels.detection.observer import GRID, STEPS, Observer, bonded, pa
 from stemkin.kernels.detection.patch_shapes import (
     another_column,
     dip_and_breathing,
+    lattice_places,
     operations,
-    places_of,
     symmetrised,
     what_may_stand_around,
 )
@@ -150,7 +150,7 @@ def correlation_by_distance(covariance: np.ndarray) -> np.ndarray:
     """
     root = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(root, root)
-    places = places_of(GRID.astype(float))
+    places = lattice_places(GRID.astype(float))
     steps = np.rint(np.hypot(*(places[:, None] - places).transpose(2, 0, 1))).astype(np.int64)
     near = steps < len(RINGS)
     total = np.bincount(steps[near], weights=correlation[near], minlength=len(RINGS))
@@ -198,7 +198,7 @@ class _Learned:
 
 def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | None:
     """Learn from the patches (m, P) around the sites of one sublattice; None if it is not sure."""
-    ring = np.hypot(*places_of(GRID / STEPS).T) > RING
+    ring = np.hypot(*lattice_places(GRID / STEPS).T) > RING
     loudest = np.abs(patches[:, ring]).max(axis=1) if len(patches) else np.zeros(0)
     quiet = patches[loudest <= np.quantile(loudest, QUIET)] if len(patches) else patches
     if len(quiet) < LEAST_SITES:

@@ -3,7 +3,7 @@
 Places are counted in lattice constants of a perfect honeycomb, so that a shape holds for any
 rotation and pixel size.
 
->>> column_image(np.zeros(2), 0.15)[0].argmax() == len(GRID) // 2
+>>> column_on_grid(np.zeros(2), 0.15)[0].argmax() == len(GRID) // 2
 np.True_
 """
 
@@ -37,16 +37,28 @@ def operations() -> np.ndarray:
 
 
 def symmetrised(values: np.ndarray) -> np.ndarray:
-    """Return the (P,) mean of values over the six operations of C3v."""
+    """Return the (P,) mean of values over the six operations of C3v.
+
+    Parameters
+    ----------
+    values
+        (P,) one for each point of `GRID`.
+    """
     return np.asarray(values[operations()].mean(axis=0))
 
 
-def places_of(uv: np.ndarray) -> np.ndarray:
-    """Return places (m, 2) of lattice coordinates, in lattice constants of a perfect honeycomb."""
+def lattice_places(uv: np.ndarray) -> np.ndarray:
+    """Return places (m, 2) of lattice coordinates, in lattice constants of a perfect honeycomb.
+
+    Parameters
+    ----------
+    uv
+        (m, 2) in lattice vectors.
+    """
     return np.asarray(uv @ np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]]))
 
 
-def column_image(uv: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
+def column_on_grid(uv: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the image of a column, and what it gains when it moves.
 
     Parameters
@@ -60,15 +72,23 @@ def column_image(uv: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
     -------
     The image (P,), and (2, P) what it gains along y and x when it moves by its own width.
     """
-    away = places_of(GRID / STEPS) - places_of(uv[None])[0]
+    away = lattice_places(GRID / STEPS) - lattice_places(uv[None])[0]
     image = np.exp(-0.5 * (away**2).sum(axis=1) / sd**2)
     return image, (away.T / sd) * image
 
 
 def moved_outwards(uv: np.ndarray, centre: np.ndarray, sd: float) -> np.ndarray:
-    """Return what (P,) a column at `uv` gains when it moves away from `centre`, both (2,)."""
-    outwards = places_of((uv - centre)[None])[0]
-    return np.asarray(outwards / np.linalg.norm(outwards) @ column_image(uv, sd)[1])
+    """Return what (P,) a column at `uv` gains when it moves away from `centre`.
+
+    Parameters
+    ----------
+    uv, centre
+        (2,) where it and what it moves away from stand, in lattice vectors.
+    sd
+        Standard deviation of its image, over the lattice constant.
+    """
+    outwards = lattice_places((uv - centre)[None])[0]
+    return np.asarray(outwards / np.linalg.norm(outwards) @ column_on_grid(uv, sd)[1])
 
 
 def dip_and_breathing(which: int, sd: float) -> np.ndarray:
@@ -82,16 +102,24 @@ def dip_and_breathing(which: int, sd: float) -> np.ndarray:
         Standard deviation of a column's image, over the lattice constant.
     """
     middle = np.zeros(2)
-    dip, breathing = -column_image(middle, sd)[0], np.zeros(len(GRID))
+    dip, breathing = -column_on_grid(middle, sd)[0], np.zeros(len(GRID))
     for uv in bonded(which):
         breathing += moved_outwards(uv, middle, sd)
     return np.stack([dip, breathing])
 
 
 def another_column(uv: np.ndarray, sd: float) -> np.ndarray:
-    """Return the (4, P) images of what another column at `uv` adds: there, moved, and its tails."""
-    image, moved = column_image(uv, sd)
-    wide, _ = column_image(uv, WIDE * sd)
+    """Return the (4, P) images of what another column at `uv` adds: there, moved, and its tails.
+
+    Parameters
+    ----------
+    uv
+        (2,) where it stands, in lattice vectors from the middle of the patch.
+    sd
+        Standard deviation of its image, over the lattice constant.
+    """
+    image, moved = column_on_grid(uv, sd)
+    wide, _ = column_on_grid(uv, WIDE * sd)
     return np.stack([image, *moved, wide])
 
 
@@ -109,9 +137,9 @@ def what_may_stand_around(which: int, sd: float) -> np.ndarray:
     """
     images = []
     for uv in bonded(which):
-        image, moved = column_image(uv, sd)
+        image, moved = column_on_grid(uv, sd)
         images += [image, *moved]
     same = [[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]]
     for step in [*same, *(-2 * bonded(which)).tolist()]:
-        images.append(column_image(np.array(step, dtype=float), sd)[0])
+        images.append(column_on_grid(np.array(step, dtype=float), sd)[0])
     return np.stack(images)
