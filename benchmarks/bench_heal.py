@@ -85,7 +85,7 @@ def main() -> None:
         for row in trial(scene, kind, f"{asked.seed}-{kept['trials']}"):
             kept["rows"].append(row)
             if (not row["at_once"] and not row["again"]) or row["silent"] or not row["told"]:
-                print(json.dumps(row), flush=True)
+                print(json.dumps(row)[:400], flush=True)
         kept["trials"] += 1
         now = sum(_processor_s())
         kept["processor_s"] = round(kept["processor_s"] + now - spent, 1)

@@ -359,6 +359,18 @@ def test_a_reader_hands_on_no_frame_of_another_movie(movies, tmp_path):
     assert watched(memory) is memory
 
 
+def test_an_object_that_is_written_again_is_another_movie(movies):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/heal/a.npy", (movies / "movie 0.npy").read_bytes())
+    reader = watched(sk.open_movie("memory://heal/a.npy").reader)
+    assert np.array_equal(reader.read(0, 1), np.load(movies / "movie 0.npy")[:1])
+    store.pipe_file("/heal/a.npy", (movies / "movie 1.npy").read_bytes())
+    with pytest.raises(ChangedMovieError, match="the store says that it was written again"):
+        reader.read(0, 1)
+
+
 def test_a_movie_without_a_usable_frame_ends_the_run_with_3_and_says_why(calm, movies, tmp_path):
     mine = tmp_path / "movies"
     shutil.copytree(movies, mine)

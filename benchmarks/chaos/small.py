@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -40,7 +41,7 @@ class SmallScene:
         self.folder = folder
         self.movies, self.others = folder / "movies", folder / "others"
         self.model = folder / "calm kinetics" / "model"
-        self.counts: dict[str, dict[str, int]] = {}
+        self.counts: dict[str, Any] = {}
         self._calm: dict[str, dict[str, bytes]] = {}
         logging.disable(logging.ERROR)
 
@@ -49,7 +50,7 @@ class SmallScene:
         import dask
 
         dask.config.set(scheduler="synchronous")
-        if not (self.folder / "ready").exists():
+        if _read(self.folder / "ready").get("code") != _code():
             shutil.rmtree(self.folder, ignore_errors=True)
             for place, seed in ((self.movies, 0), (self.others, 7)):
                 place.mkdir(parents=True)
@@ -72,8 +73,8 @@ class SmallScene:
                 self.counts[stage] = in_child(
                     lambda stage=stage, place=place: self.run(place, stage), moment=Counter()
                 ).wait()["counts"]
-            (self.folder / "ready").write_text(json.dumps(self.counts))
-        self.counts = json.loads((self.folder / "ready").read_text())
+            (self.folder / "ready").write_text(json.dumps({"code": _code(), **self.counts}))
+        self.counts = _read(self.folder / "ready")
         self.run(self.folder / "warm", "kinetics")
         dask.config.set(scheduler="threads", num_workers=2)
 
@@ -93,6 +94,22 @@ class SmallScene:
             {n for n in {*found, *self._calm[stage]} if found.get(n) != self._calm[stage].get(n)}
         )
         return {**compare(_tables(found), _tables(self._calm[stage])), "equal": False, "differ": differ[:5]}  # fmt: skip
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return what a file says; nothing where there is none."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def _code() -> str:
+    """Return a checksum of stemkin itself: other code may give other bytes."""
+    found = hashlib.sha256()
+    for path in sorted(Path(str(sk.__file__)).parent.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _tables(files: dict[str, bytes]) -> dict[str, Any]:

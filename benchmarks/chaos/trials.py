@@ -29,7 +29,7 @@ from chaos.rot import MORE_DAMAGES, Fault, kinds_of_files
 from chaos.small import CONFIG, SmallScene
 from stemkin.results.quarantine import QUARANTINE
 
-FILES_AT_ONCE = (3, 20, 50)
+FILES_AT_ONCE = (3, 40, 80)
 """So many files of a folder rot before it is mended: one of these numbers."""
 TRIES = 4
 KINDS_OF_TRIALS = (
@@ -66,7 +66,7 @@ def _rot(scene: SmallScene, place: Path, chance: random.Random) -> list[dict[str
         del kinds["run.json"]
     struck = []
     files = sorted(file for own in kinds.values() for file in own)
-    for file in chance.sample(files, chance.choice(FILES_AT_ONCE)):
+    for file in chance.sample(files, min(len(files), chance.choice(FILES_AT_ONCE))):
         fault = Fault(file, chance.choice(MORE_DAMAGES), chance.random())
         if with_label and fault.damage in ("gone", "of another run"):
             # where run.json is damaged too, nobody knows that the file was ever there
