@@ -291,6 +291,13 @@ class Movie:
         return self.calibration.dose_rate_e_per_nm2_s
 
     @property
+    def dose_e_per_nm2(self) -> float | None:
+        """Electrons per nm2 of a frame, or None where rate or frame time are not known."""
+        if self.dose_rate_e_per_nm2_s is None or self.frame_time_s is None:
+            return None
+        return self.dose_rate_e_per_nm2_s * self.frame_time_s
+
+    @property
     def exposure_fraction(self) -> float | None:
         """Part of the frame time during which a frame is exposed, or None."""
         return self.calibration.exposure_fraction

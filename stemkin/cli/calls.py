@@ -107,6 +107,7 @@ def run_to_the_end(
     until: str | None = None,
     classes: Path | None = None,
     performance_report: bool = False,
+    relearn: bool = False,
 ) -> None:
     """Run on a scheduler and leave with the exit code of what came."""
     from stemkin.pipeline import open_inputs, run
@@ -122,6 +123,7 @@ def run_to_the_end(
             out,
             config=settings,
             model=model,
+            relearn=relearn,
             fresh=fresh,
             until=until,
             classes=classes,

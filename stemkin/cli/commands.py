@@ -32,6 +32,7 @@ from stemkin.cli.options import (
     ModelFolder,
     Out,
     PixelSize,
+    Relearn,
     Settings,
     TimeAxis,
     Tls,
@@ -121,6 +122,7 @@ def run_command(
             "which no frame shows a vacancy.",
         ),
     ] = False,
+    relearn: Relearn = False,
     fresh: Fresh = False,
 ) -> None:
     """Do everything: learn, detect, link, kinetics, report; resumes where it stopped."""
@@ -150,6 +152,7 @@ def run_command(
         fresh=fresh,
         classes=classes,
         performance_report=performance_report,
+        relearn=relearn,
     )
 
 
@@ -356,6 +359,7 @@ def detect_command(
     cluster: Cluster = AUTO,
     workers: Workers = None,
     tls: Tls = None,
+    relearn: Relearn = False,
     fresh: Fresh = False,
 ) -> None:
     """Find and name the defects of every frame; stop before linking them."""
@@ -363,7 +367,16 @@ def detect_command(
         input=_asked_of_files(dataset, channel, time_axis, allow_external)
     )
     run_to_the_end(
-        inputs, out, settings, model, cluster, workers, tls=tls, fresh=fresh, until="detect"
+        inputs,
+        out,
+        settings,
+        model,
+        cluster,
+        workers,
+        tls=tls,
+        fresh=fresh,
+        until="detect",
+        relearn=relearn,
     )
 
 

@@ -119,3 +119,11 @@ Fresh = Annotated[
         "--fresh", "--overwrite", help="Remove what the results folder holds and start over."
     ),
 ]
+Relearn = Annotated[
+    bool,
+    typer.Option(
+        "--relearn",
+        help="Learn the model again from all movies as they are now, and search all of them again; "
+        "without it, new movies are searched with the model that the folder has.",
+    ),
+]

@@ -124,7 +124,18 @@ def learn(
     if settled is not detector:
         # it finds the same defects, and only what stands beside them is judged otherwise
         detector, sample = settled, looked_at(searched, pixel_sizes_nm, settled)
-    return model_of(sample, detector, n_classes, material, seed)
+    model = model_of(sample, detector, n_classes, material, seed)
+    about = {"material": f"{material.formula}:{material.dopant}", **_doses_of(listed, frames)}
+    return replace(model, report={**model.report, **about})
+
+
+def _doses_of(movies: Sequence[Movie], frames: Sequence[tuple[int, int]]) -> dict[str, list[float]]:
+    """Return the least and the largest dose of the sampled frames, where it is known."""
+    doses = [movies[i].dose_e_per_nm2 for i in sorted({i for i, _ in frames})]
+    known = [dose for dose in doses if dose is not None]
+    if not known:
+        return {}
+    return {"dose_e_per_nm2": [min(known), max(known)]}
 
 
 def _with_vacancies_at_sites(detector: Any, material: Material) -> Any:

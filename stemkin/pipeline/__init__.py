@@ -33,6 +33,7 @@ from stemkin.pipeline.crystals import find_crystals
 from stemkin.pipeline.gallery import write_gallery
 from stemkin.pipeline.model import learn_model, load_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
+from stemkin.pipeline.newcomers import say_who_differs
 from stemkin.pipeline.numbers import compute_kinetics
 from stemkin.pipeline.opening import Inputs, open_inputs, say_who_grew
 from stemkin.pipeline.outcome import (
@@ -91,6 +92,7 @@ def run(
     *,
     config: RunConfig | None = None,
     model: str | PathLike[str] | None = None,
+    relearn: bool = False,
     fresh: bool = False,
     until: str | None = None,
     classes: Edits | str | PathLike[str] | None = None,
@@ -112,7 +114,11 @@ def run(
     config
         Settings; by default those of `RunConfig`.
     model
-        Folder of a learned model; without it one is learned from the inputs.
+        Folder of a learned model; without it the folder's own one is used, or one is learned from the
+        inputs where there is none.
+    relearn
+        Whether to learn again from the inputs as they are now. Without it, movies that come, change
+        or go leave the model of a results folder as it is, and cost themselves only.
     fresh
         Remove what the folder holds and start over.
     until
@@ -172,7 +178,7 @@ def run(
             stack.enter_context(performance_reported(store, client))
         found.remember(store)
         given = None if model is None else Path(fspath(model))
-        task = _Run(store, journal, config, stages, noted, before)
+        task = _Run(store, journal, config, stages, noted, before, relearn)
 
         def whole_run() -> RunOutcome:
             journal.content["movies"] = found.listing()
@@ -192,6 +198,7 @@ class _Run:
     stages: Sequence[str]
     watch: NotedWatch
     before: frozenset[str]
+    relearn: bool = False
 
 
 def _healing(task: _Run, work: Callable[[], RunOutcome]) -> RunOutcome:
@@ -235,7 +242,7 @@ def _searched(
     with journal.stage("detect") as record:
         record["projected_peak_memory_mib"] = round(projected_mib, 1)
         completions = Completions(store, journal, config) if task.stages else None
-        run_pixel_pass(
+        seen = run_pixel_pass(
             movies,
             store,
             config,
@@ -247,6 +254,7 @@ def _searched(
             completions,
         )
         judge_memory(record, journal)
+        say_who_differs(movies, seen.searched(), crystals, store, journal, config.learn.material)
         if completions is not None and completions.linked:
             record["linking_peak_memory_mib"] = round(completions.peak_memory_mib, 1)
     return completions
@@ -264,10 +272,13 @@ def _settled_model(
     ChangedMovieError
         If no movie is left.
     """
+    before, words = task.journal.stage_before("learn"), {"relearn": task.relearn}
     while True:
         try:
-            before = task.journal.model_made_of
-            return settle_model(movies, task.store, task.config, given, record, before), movies
+            return (
+                settle_model(movies, task.store, task.config, given, record, before, **words),
+                movies,
+            )
         except ChangedMovieError as error:
             kept = [movie for movie in movies if not str(error).startswith(f"{movie.source} ")]
             if not kept or len(kept) == len(movies):

@@ -60,7 +60,8 @@ class PixelSummary:
     """What comes back to the client from one block.
 
     `looked_back` is False where the frames before the block could not be read; `n_usable` of its
-    frames are fit to be searched.
+    frames are fit to be searched; `n_unnamed` of its detections no class explains, and `noise` is the
+    sum over them all of how much noisier than the sample they are taken to be.
     """
 
     block: Block
@@ -73,6 +74,8 @@ class PixelSummary:
     stale: bool = False
     looked_back: bool = True
     n_usable: int = 0
+    n_unnamed: int = 0
+    noise: float = 0.0
 
 
 def detect_to_store(task: PixelTask) -> PixelSummary:
@@ -137,6 +140,8 @@ def detect_to_store(task: PixelTask) -> PixelSummary:
         stale,
         looked_back=task.looks_back,
         n_usable=_n_usable(found.frames),
+        n_unnamed=int((found.detections["class_id"] < 0).sum()),
+        noise=float(found.neighbours["noise"].sum()),
     )
 
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from stemkin.errors import StoppedError
 from stemkin.movie import Movie
+from stemkin.pipeline.lineage import identity_of, look_of
 from stemkin.pipeline.outcome import fail_movie
 from stemkin.progress import Watch
 from stemkin.readers.errors import ChangedMovieError
 from stemkin.references import reference_crystal, sample_numbers
-from stemkin.results.crystals import about_crystal, crystal_file, write_crystal
+from stemkin.results.crystals import about_crystal, crystal_file, note_look, write_crystal
 from stemkin.results.journal import Journal
 from stemkin.results.quarantine import GONE, set_aside
 from stemkin.results.store import Store, fingerprint
@@ -51,10 +52,12 @@ class CrystalTask:
 class CrystalSummary:
     """What comes back: the fingerprint of the crystal, and whether it was there before.
 
-    `lattice_px` is its lattice constant [px], None where the movie shows no crystal.
+    `identity` is the one under which the movie is searched: that of its first look, however long it
+    is by now. `lattice_px` is its lattice constant [px], None where the movie shows no crystal.
     """
 
     content: str
+    identity: str
     reused: bool
     left_out: tuple[int, ...]
     lattice_px: float | None
@@ -67,15 +70,14 @@ def find_crystals(
     journal: Journal,
     record: dict[str, Any],
     watch: Watch,
-) -> dict[str, str]:
+) -> dict[str, CrystalSummary]:
     """Find the crystals of all movies through the active scheduler; those known are kept.
 
     Computes once.
 
     Returns
     -------
-    The fingerprint of each movie's crystal, by the movie's name; none of a movie that is not any
-    more what it was.
+    What came of each movie, by its name; nothing of a movie that is not any more what it was.
 
     Raises
     ------
@@ -102,24 +104,40 @@ def find_crystals(
         for _, summary in results(crystal_to_store, [rest], retries=retries):
             found[task.movie.name] = summary
     _note(found, journal, record)
-    return {name: summary.content for name, summary in found.items()}
+    return found
 
 
 def crystal_to_store(task: CrystalTask) -> CrystalSummary:
-    """Find the crystal of one movie and write it, unless that was done already. Computes once."""
+    """Find the crystal of one movie and write it, unless that was done already. Computes once.
+
+    A movie that was written on keeps the crystal of its first frames.
+    """
     movie, store, left_out = task.movie, task.store, task.left_out
-    made_of = fingerprint("crystal", STAGE_VERSION, movie.name, movie.reader.identity)
     if not store.exists(*crystal_file(movie.name)) and store.blocks("steps", movie.name):
         # it was there before any block was searched beside it
         set_aside(store, GONE, *crystal_file(movie.name))
     known = about_crystal(store, movie.name)
+    identity = identity_of(movie, known.get("look")) or movie.reader.identity
+    made_of = fingerprint("crystal", STAGE_VERSION, movie.name, identity)
+    numbers = sample_numbers(movie.n_frames, movie.shape[1] * movie.shape[2])
     if known.get("made_of") == made_of and known.get("left_out") == list(left_out):
         basis = None if known["crystal"] is None else np.array(known["crystal"]["basis"])
-        return CrystalSummary(known["content"], True, left_out, _lattice_px(basis))
+        if known.get("look", {}).get("n_frames") != movie.n_frames:
+            look = look_of(movie, identity, numbers=numbers, left_out=left_out)
+            note_look(store, movie.name, known, look)
+        return CrystalSummary(known["content"], identity, True, left_out, _lattice_px(basis))
     crystal = reference_crystal(movie, left_out=left_out)
-    content = write_crystal(store, movie.name, crystal, made_of=made_of, left_out=left_out)
+    look = look_of(movie, identity, numbers=numbers, left_out=left_out)
+    content = write_crystal(
+        store, movie.name, crystal, made_of=made_of, left_out=left_out, look=look
+    )
     basis = None if crystal is None else crystal.basis
-    return CrystalSummary(content, False, left_out, _lattice_px(basis))
+    return CrystalSummary(content, identity, False, left_out, _lattice_px(basis))
+
+
+def is_still(movie: Movie, store: Store) -> bool:
+    """Tell whether a movie is the one, or the beginning of the one, that was searched before."""
+    return identity_of(movie, about_crystal(store, movie.name).get("look")) is not None
 
 
 def _lattice_px(basis: np.ndarray | None) -> float | None:

@@ -30,7 +30,8 @@ ZARR_FILE = "zarr.json"
 def prepare_maps(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> None:
     """Make the array of `movie`, nothing known in it, unless it is there for blocks of these edges.
 
-    Computes once. An array that was cut otherwise is removed. Of one whose description is damaged
+    Computes once. An array that was cut otherwise is removed, one of a movie that has grown is made
+    longer. Of one whose description is damaged
     or gone the chunks are kept: whether each is whole, its block tells (`standing_checksum`).
     """
     path, wanted = _path(movie.name), _description(movie, edges)
@@ -38,10 +39,10 @@ def prepare_maps(movie: Movie, store: Store, edges: list[tuple[int, int]]) -> No
         found = store.read_bytes(*path, ZARR_FILE)
         if found == wanted:
             return
-        if _is_array(found):
-            store.remove(*path)
-        else:
+        if not _is_array(found):
             set_aside(store, "it describes no array", *path, ZARR_FILE)
+        elif not _is_longer(wanted, found):
+            store.remove(*path)
     store.write_bytes(wanted, *path, ZARR_FILE)
 
 
@@ -129,6 +130,14 @@ def _is_array(description: bytes) -> bool:
         return bool(json.loads(description)["node_type"] == "array")
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def _is_longer(wanted: bytes, found: bytes) -> bool:
+    """Tell whether of two descriptions the one wanted has more frames, and nothing else differs."""
+    longer, shorter = json.loads(wanted), json.loads(found)
+    n_frames, n_before = longer["shape"][0], shorter["shape"][0]
+    longer["shape"][0] = n_before
+    return bool(longer == shorter and n_frames > n_before)
 
 
 def _path(movie: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
@@ -14,10 +15,13 @@ from stemkin.errors import DamagedFileError
 from stemkin.learning import Model, learn, learn_detector, sample_frames
 from stemkin.learning.edits import Edits, edited
 from stemkin.movie import Movie
+from stemkin.pipeline.crystals import is_still
 from stemkin.pipeline.opening import open_inputs
 from stemkin.results.log import warnings_heard
 from stemkin.results.quarantine import GONE, set_aside
 from stemkin.results.store import Store, fingerprint
+
+log = logging.getLogger(__name__)
 
 STAGE_VERSION = 4
 """Raised when the same sample would give another model than before."""
@@ -31,52 +35,114 @@ def settle_model(
     config: RunConfig,
     given: Path | None,
     record: dict[str, Any],
-    made_of_before: str = "",
+    before: Mapping[str, Any] | None = None,
+    *,
+    relearn: bool = False,
 ) -> str:
     """Put the run's model into its results folder; return its fingerprint. Computes once.
 
-    `record` gets the warnings that were heard as the model was learned, in an earlier run too;
-    `made_of_before` is what that run said its model was made of.
+    A model belongs to its results: movies that come, change or go leave it as it is, as long as one
+    of those that were searched with it is still there. It is learned again where the user says so,
+    by `relearn`, by other settings or by another calibration.
+
+    Parameters
+    ----------
+    movies, store, config
+        What is searched, where, and how.
+    given
+        Folder of a model of the user's; None learns one.
+    record
+        Gets what the model was made of, whether it was there before, and the warnings that were
+        heard as it was learned, in an earlier run too.
+    before
+        What the record of the run before said.
+    relearn
+        Whether to learn again where the movies are others than those that were learned from.
 
     Raises
     ------
     ValueError
         If `given` is no model that this version can use.
     """
+    label = _label_of(movies, config, given)
+    kept = _kept(store, label, before or {})
+    if kept is not None and not _stays(kept, label, movies, store, given=given, relearn=relearn):
+        kept = None
+    record["reused"] = kept is not None
+    if kept is None:
+        if given is not None:
+            Model.load(given)  # refuses a damaged or foreign model before anything is written
+        store.remove("model")
+        with warnings_heard("stemkin.learning") as warnings:
+            content = _made(movies, store, config, given)
+        kept = {**label, "content": content, "warnings": warnings}
+        store.write_json(kept, "model", MADE_OF)  # last: the model is whole
+    record |= {key: kept.get(key) for key in LABELLED}
+    record["warnings"] = kept.get("warnings", [])
+    return str(kept["content"])
+
+
+LABELLED = ("made_of", "settings", "taught")
+"""What the label of a model says of how it was made; ``run.json`` keeps it too."""
+
+
+def _label_of(movies: Sequence[Movie], config: RunConfig, given: Path | None) -> dict[str, Any]:
+    """Return what a model is made of: all of it as a fingerprint, and apart what may change."""
+    settings = fingerprint(
+        "settings", STAGE_VERSION, config.learn.model_dump(), _detector_settings(config)
+    )
     if given is not None:
         wanted = fingerprint("given", _content(given))
-        Model.load(given)  # refuses a damaged or foreign model before anything is written
-    else:
-        identities = [(movie.name, movie.reader.identity, movie.calibration) for movie in movies]
-        wanted = fingerprint(
-            "learn",
-            STAGE_VERSION,
-            identities,
-            config.learn.model_dump(),
-            _detector_settings(config),
-        )
-    kept = _kept(store, wanted, made_of_before)
-    record["reused"] = kept is not None
-    record["made_of"] = wanted
-    if kept is not None:
-        record["warnings"] = kept.get("warnings", [])
-        return str(kept["content"])
-    store.remove("model")
-    with warnings_heard("stemkin.learning") as warnings:
-        if given is not None:
-            content = _put(given, store)
-        else:
-            with tempfile.TemporaryDirectory() as scratch:
-                _learned(movies, config).save(scratch)
-                content = _put(Path(scratch), store)
-    record["warnings"] = warnings
-    made_of = {"made_of": wanted, "content": content, "warnings": warnings}
-    store.write_json(made_of, "model", MADE_OF)  # last: the model is whole
-    return content
+        return {"made_of": wanted, "settings": settings, "taught": {}}
+    identities = [(movie.name, movie.reader.identity, movie.calibration) for movie in movies]
+    wanted = fingerprint("learn", settings, identities)
+    taught = {}
+    for i, _ in _sampled(movies, config):
+        taught[movies[i].name] = fingerprint("calibration", movies[i].calibration)
+    return {"made_of": wanted, "settings": settings, "taught": taught}
 
 
-def _kept(store: Store, wanted: str, made_of_before: str) -> dict[str, Any] | None:
-    """Return what the folder says of its model, if it is whole and made of what is `wanted`.
+def _stays(
+    kept: Mapping[str, Any],
+    label: Mapping[str, Any],
+    movies: Sequence[Movie],
+    store: Store,
+    *,
+    given: Path | None,
+    relearn: bool,
+) -> bool:
+    """Tell whether the model that the folder keeps serves for these movies and settings."""
+    if kept["made_of"] == label["made_of"]:
+        return True
+    if given is not None or relearn or kept.get("settings") != label["settings"]:
+        return False
+    taught = kept.get("taught") or {}
+    for movie in movies:
+        calibrated = taught.get(movie.name)
+        is_other = calibrated != fingerprint("calibration", movie.calibration)
+        if calibrated is not None and is_other and is_still(movie, store):
+            log.warning("%s is calibrated otherwise: the model is learned again", movie.name)
+            return False
+    # those that were learned from come first: mostly the first look tells
+    for movie in sorted(movies, key=lambda one: one.name not in taught):
+        if is_still(movie, store):
+            return True
+    return False
+
+
+def _made(movies: Sequence[Movie], store: Store, config: RunConfig, given: Path | None) -> str:
+    """Put a model that was given, or is learned now, into the folder; return its fingerprint."""
+    if given is not None:
+        return _put(given, store)
+    with tempfile.TemporaryDirectory() as scratch:
+        _learned(movies, config).save(scratch)
+        return _put(Path(scratch), store)
+
+
+def _kept(
+    store: Store, label: Mapping[str, Any], before: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return what the folder says of its model, if the model is whole.
 
     Files that are not the model that this folder was made with are set aside. A label that is
     damaged or gone is written again where blocks say that they were searched with these files.
@@ -88,20 +154,31 @@ def _kept(store: Store, wanted: str, made_of_before: str) -> dict[str, Any] | No
         set_aside(store, error.why, "model", MADE_OF)
         kept = None
     else:
-        if kept is None and made_of_before:  # an earlier run had it
+        if kept is None and before.get("made_of"):  # an earlier run had it
             set_aside(store, GONE, "model", MADE_OF)
-    # what a model was given or learned from, the model itself or ``run.json`` tells
-    is_known = wanted in (made_of_before, fingerprint("given", content))
-    if kept is None and content and is_known and _searched_with(store, content):
-        kept = {"made_of": wanted, "content": content, "warnings": []}
-        store.write_json(kept, "model", MADE_OF)
-    if kept is None or kept.get("made_of") != wanted:
-        return None
-    if kept.get("content") == content:
+    if kept is None and content:
+        kept = _label_again(store, label, before, content)
+    if kept is None or kept.get("content") == content:
         return kept
     for name in sorted({"model.json", "arrays.npz", *_stored_files(store)}):
         set_aside(store, CHANGED, "model", name)
     return None
+
+
+def _label_again(
+    store: Store, label: Mapping[str, Any], before: Mapping[str, Any], content: str
+) -> dict[str, Any] | None:
+    """Write the label of a model again, as ``run.json`` or the model itself tells it."""
+    said = None
+    if before.get("made_of"):
+        said = {key: before.get(key) for key in LABELLED}
+    elif label["made_of"] == fingerprint("given", content):
+        said = dict(label)
+    if said is None or not _searched_with(store, content):
+        return None
+    kept = {**said, "content": content, "warnings": []}
+    store.write_json(kept, "model", MADE_OF)
+    return kept
 
 
 def _searched_with(store: Store, content: str) -> bool:
@@ -217,11 +294,15 @@ def learn_model(
     return model
 
 
+def _sampled(movies: Sequence[Movie], config: RunConfig) -> list[tuple[int, int]]:
+    """Return the (movie, frame) numbers from which a model is learned."""
+    lengths = [movie.n_frames for movie in movies]
+    return sample_frames(lengths, config.learn.n_frames, seed=config.learn.seed)
+
+
 def _learned(movies: Iterable[Movie], config: RunConfig) -> Model:
     listed, settings = list(movies), config.learn.model_dump()
-    frames = sample_frames(
-        [movie.n_frames for movie in listed], config.learn.n_frames, seed=config.learn.seed
-    )
+    frames = _sampled(listed, config)
     detector = learn_detector(
         listed,
         settings.pop("detector"),

@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from stemkin.names import folder_name
 from stemkin.pipeline import maps
 from stemkin.pipeline.block_search import PixelSummary, PixelTask, detect_to_store
 from stemkin.pipeline.blocks import edges_of, settled_mib
+from stemkin.pipeline.crystals import CrystalSummary
 from stemkin.pipeline.outcome import fail_movie, is_analysed
 from stemkin.pipeline.thumbnails import MAX_MOVIES
 from stemkin.progress import Watch
@@ -54,12 +55,12 @@ def run_pixel_pass(
     store: Store,
     config: RunConfig,
     model_print: str,
-    crystals: Mapping[str, str],
+    crystals: Mapping[str, CrystalSummary],
     journal: Journal,
     record: dict[str, Any],
     watch: Watch,
     completions: Completions | None = None,
-) -> None:
+) -> PassTotals:
     """Search every block of every movie through the active scheduler; those done before are kept.
 
     Computes once. `completions` is told of every block and says what follows from it at once:
@@ -70,9 +71,13 @@ def run_pixel_pass(
     model_print
         Fingerprint of the model: blocks searched with another one are searched again.
     crystals
-        Fingerprint of each movie's crystal, as `find_crystals` returns them; likewise.
+        What came of each movie's crystal, as `find_crystals` returns it; likewise.
     journal, record
         ``run.json``, and the part of it that tells of this stage; both are updated.
+
+    Returns
+    -------
+    What was counted.
 
     Raises
     ------
@@ -92,6 +97,7 @@ def run_pixel_pass(
         crystals=crystals,
         block_mib=mib,
         keeps_sites=config.sites.traces,
+        pictured=settled_pictures(movies, store, journal),
         was_done=journal.was_finished,
     )
     seen, saved, further = PassTotals(), time.monotonic(), deque[Call]()
@@ -129,6 +135,7 @@ def run_pixel_pass(
     record.update(seen.summary())
     _say_what_is_unusable(movies, seen.usable, journal)
     _say_who_did_not_look_back(seen.alone, journal, record)
+    return seen
 
 
 def _is_worth_another_try(outcome: Outcome[PixelTask, PixelSummary]) -> bool:
@@ -224,6 +231,21 @@ def tidy(
         )
 
 
+def settled_pictures(movies: Sequence[Movie], store: Store, journal: Journal) -> list[str]:
+    """Return the movies of which pictures are kept, and note them in ``run.json``.
+
+    Whoever comes or goes later changes nothing of those that stay: a movie that was searched
+    without pictures is not searched again for their sake.
+    """
+    shown = {*store.names(THUMBNAILS), *map(folder_name, journal.before.get("pictured") or ())}
+    searched = set(store.names("steps"))
+    kept = [movie.name for movie in movies if folder_name(movie.name) in shown]
+    fresh = [movie.name for movie in movies if folder_name(movie.name) not in shown | searched]
+    wanted = {*kept, *fresh[: max(0, MAX_MOVIES - len(kept))]}
+    journal.content["pictured"] = [movie.name for movie in movies if movie.name in wanted]
+    return list(journal.content["pictured"])
+
+
 def gpu_resource(run: RunSection) -> dict[str, float] | None:
     """Return what a task asks of its worker: a share of its GPU, or nothing."""
     if run.gpu_per_task is None:
@@ -258,6 +280,7 @@ class PassTotals:
     busy_s: float = 0.0
     alone: list[Block] = field(default_factory=list)
     usable: Counter[str] = field(default_factory=Counter)
+    named: dict[str, list[float]] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
     def add(self, summary: PixelSummary) -> None:
@@ -271,9 +294,19 @@ class PassTotals:
             self.alone.append(summary.block)
         if not summary.reused:
             self.n_frames += summary.n_frames
+            own = self.named.setdefault(summary.block.movie, [0, 0, 0.0])
+            for i, more in enumerate((summary.n_detections, summary.n_unnamed, summary.noise)):
+                own[i] += more
         self.n_detections += summary.n_detections
         self.n_bytes += summary.n_bytes
         self.peak_memory_mib = max(self.peak_memory_mib, summary.peak_memory_mib)
+
+    def searched(self) -> dict[str, tuple[int, int, float]]:
+        """Return of each movie that was searched: detections, those unnamed, and mean noise."""
+        return {
+            name: (int(n), int(unnamed), noise / max(n, 1))
+            for name, (n, unnamed, noise) in self.named.items()
+        }
 
     def blocks(self) -> dict[str, int]:
         """Return how many blocks are done, were done before, and had to be done again."""
@@ -305,9 +338,10 @@ def pixel_tasks(
     detect: DetectSection,
     *,
     model_print: str,
-    crystals: Mapping[str, str],
+    crystals: Mapping[str, CrystalSummary],
     block_mib: float,
     keeps_sites: bool = False,
+    pictured: Collection[str] = (),
     was_done: bool = False,
 ) -> Iterator[PixelTask]:
     """Yield one task per block of every movie, in order; one movie's blocks at a time.
@@ -319,27 +353,29 @@ def pixel_tasks(
     model_print
         Fingerprint of the model.
     crystals
-        Fingerprint of each movie's crystal.
+        What came of each movie's crystal.
     block_mib
         Size of a block's frames [MiB].
     keeps_sites
         Whether the signals of all sites are kept.
+    pictured
+        Names of the movies of which pictures are kept.
     was_done
         Whether an earlier run of this folder came to its end.
     """
-    for place, movie in enumerate(movies):
+    for movie in movies:
         crystal = crystals[movie.name]
         for start, stop in edges_of(movie, detect, block_mib):
             made_of = fingerprint(
                 "detect",
                 STAGE_VERSION,
                 movie.name,
-                movie.reader.identity,
+                crystal.identity,
                 movie.calibration,
                 start,
                 stop,
                 model_print,
-                crystal,
+                crystal.content,
             )
             block = Block(movie.name, start, stop)
             yield PixelTask(
@@ -347,9 +383,9 @@ def pixel_tasks(
                 block,
                 store,
                 model_print,
-                crystal,
+                crystal.content,
                 made_of,
-                keeps_pictures=place < MAX_MOVIES,
+                keeps_pictures=movie.name in pictured,
                 keeps_sites=keeps_sites,
                 was_done=was_done,
             )

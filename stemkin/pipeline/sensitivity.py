@@ -19,6 +19,7 @@ from stemkin.kernels.detection.false_positives import shares_of, site_threshold
 from stemkin.learning import NOTHING_LEARNED
 from stemkin.materials import MATERIALS, material_named
 from stemkin.movie import Movie
+from stemkin.pipeline.crystals import CrystalSummary
 from stemkin.pipeline.model import load_model
 from stemkin.results.crystals import read_crystal
 from stemkin.results.journal import Journal
@@ -37,7 +38,7 @@ COLUMNS = {METAL: "brighter", CHALCOGEN: "dimmer"}
 def say_what_was_learned(
     movies: Sequence[Movie],
     store: Store,
-    crystals: Mapping[str, str],
+    crystals: Mapping[str, CrystalSummary],
     journal: Journal,
     *,
     material: str,
@@ -51,7 +52,7 @@ def say_what_was_learned(
     movies, store
         What is searched, and where the model and the crystals stand.
     crystals
-        Fingerprint of each movie's crystal.
+        What came of each movie's crystal.
     journal
         Its stage ``learn`` gets the entries ``sensitivity`` (sentences) and ``seen`` (numbers); a
         warning goes before all others.
@@ -133,11 +134,11 @@ def missed_share(depth: float, false_positives: float, n_sites: int) -> float:
 
 
 def _honeycomb_of(
-    movies: Sequence[Movie], store: Store, crystals: Mapping[str, str]
+    movies: Sequence[Movie], store: Store, crystals: Mapping[str, CrystalSummary]
 ) -> tuple[Movie, Reference] | None:
     """Return the first movie whose crystal is a honeycomb, and the crystal."""
     for movie in islice(movies, LOOKED_AT):
-        crystal = read_crystal(store, movie.name, crystals[movie.name])
+        crystal = read_crystal(store, movie.name, crystals[movie.name].content)
         if crystal is not None and crystal.cell is not None and crystal.cell.is_honeycomb:
             return movie, crystal
     return None

@@ -6,7 +6,7 @@ content is part of what a block is made of. Numbers are written so that they com
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
@@ -30,6 +30,7 @@ def write_crystal(
     *,
     made_of: str,
     left_out: Collection[int] = (),
+    look: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the crystal of a movie.
 
@@ -43,6 +44,8 @@ def write_crystal(
         Fingerprint of what it was made of.
     left_out
         Frames of the sample that could not be read.
+    look
+        What the movie is known by when it has grown (`stemkin.pipeline.lineage`).
 
     Returns
     -------
@@ -51,8 +54,23 @@ def write_crystal(
     said = None if crystal is None else _said(crystal)
     content = fingerprint("crystal", said)
     about = {"made_of": made_of, "left_out": sorted(left_out), "content": content}
-    store.write_json({**about, "crystal": said}, *crystal_file(movie))
+    store.write_json({**about, "look": dict(look or {}), "crystal": said}, *crystal_file(movie))
     return content
+
+
+def note_look(store: Store, movie: str, about: Mapping[str, Any], look: Mapping[str, Any]) -> None:
+    """Write the file of a movie's crystal again with what the movie is known by now.
+
+    Parameters
+    ----------
+    store, movie
+        Where, and the name of the movie.
+    about
+        What the file says.
+    look
+        What the movie is known by.
+    """
+    store.write_json({**about, "look": dict(look)}, *crystal_file(movie))
 
 
 def about_crystal(store: Store, movie: str) -> dict[str, Any]:

@@ -29,8 +29,8 @@ PARTS = {"config": dict, "movies": list, "stages": dict, "blocks": dict}
 class Journal:
     """The content of ``run.json``, kept in memory and written by `save`.
 
-    `was_finished` tells whether an earlier run of this folder came to its end, `model_made_of` what
-    its model was made of.
+    `was_finished` tells whether an earlier run of this folder came to its end, `before` what that run
+    said; nothing where there was none.
     """
 
     def __init__(self, store: Store, content: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Journal:
         self.store = store
         self.content = content
         self.was_finished = bool(content.get("finished"))
-        self.model_made_of = ""
+        self.before: dict[str, Any] = {}
 
     @classmethod
     def read(cls, store: Store) -> Journal:
@@ -113,9 +113,14 @@ class Journal:
         }
         journal = cls(store, content)
         journal.was_finished = bool(before.get("finished"))
-        learned = (before.get("stages") or {}).get("learn") or {}
-        journal.model_made_of = str(learned.get("made_of", ""))
+        journal.before = before
         return journal
+
+    def stage_before(self, name: str) -> dict[str, Any]:
+        """Return what the run before said of a stage; nothing where it does not say."""
+        stages = self.before.get("stages")
+        record = stages.get(name) if isinstance(stages, dict) else None
+        return record if isinstance(record, dict) else {}
 
     def command(self) -> str:
         """Return the command that made this folder, as far as it is known."""
@@ -175,6 +180,11 @@ class Journal:
         self.save()
 
 
+def _share(known: Any, inputs: Sequence[str]) -> bool:
+    """Tell whether two runs have an input in common: an archive may grow by sources, too."""
+    return isinstance(known, list) and bool(set(map(str, known)) & set(inputs))
+
+
 def _block_mib(before: dict[str, Any]) -> float | None:
     """Return how large blocks were cut before [MiB], None where that is not known.
 
@@ -206,7 +216,7 @@ def check_is_free(store: Store, inputs: Sequence[str], *, fresh: bool) -> dict[s
             "an empty one with -o"
         )
         raise FolderError(msg)
-    if known is not None and known.get("inputs") != list(inputs) and not fresh:
+    if known is not None and not fresh and not _share(known.get("inputs"), inputs):
         msg = (
             f"{store.root} belongs to another run, of {_some(known.get('inputs', []))}; choose "
             "another folder with -o, or start over with --fresh"

@@ -1,0 +1,187 @@
+"""Archives that grow: movies that come, change or go cost themselves only, and who differs is named."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import stemkin as sk
+from stemkin.config import RunConfig
+from stemkin.pipeline.newcomers import Seen
+from stemkin.results.store import FolderError
+from stemkin.schedulers.clients import connect
+from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
+
+CONFIG = RunConfig().with_values(
+    calibration={"pixel_size_nm": 0.03, "frame_time_s": 2.25},
+    learn={"n_frames": 2},
+    detect={"frames_per_block": 2},
+    kinetics=FEW_NUMBERS,
+)
+
+
+def write_movie(folder, number, seed=None, n_frames=4):
+    folder.mkdir(exist_ok=True)
+    movie = simulate_movie("paper", n_frames=6, shape=(96, 96), seed=seed or number)
+    np.save(folder / f"movie {number}.npy", movie.reader.read(0, n_frames))
+
+
+def run(movies, out, **words):
+    words = {"config": CONFIG, "until": "detect", **words}
+    with connect("synchronous"):
+        return sk.run(movies, out, **words)
+
+
+def journal(results):
+    return json.loads((results / "run.json").read_text())
+
+
+def pixel_rows(results):
+    """Return the bytes of every table of the pixel pass."""
+    folders = [results / name for name in ("detections", "neighbours", "breaks", "steps")]
+    files = [file for folder in folders for file in sorted(folder.rglob("*.parquet"))]
+    return {file.relative_to(results).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two movies, the results of a run on them, and a copy of both."""
+    place = tmp_path_factory.mktemp("two")
+    for number in (1, 2):
+        write_movie(place / "movies", number)
+    run(place / "movies", place / "results")
+    shutil.copytree(place, place.with_name("kept"))
+    return place
+
+
+@pytest.fixture
+def mine(two):
+    """Both as they were, in the same place and with the same times: nothing has changed."""
+    shutil.rmtree(two)
+    shutil.copytree(two.with_name("kept"), two)
+    return two
+
+
+def test_a_movie_that_joins_costs_itself_only(mine):
+    before = pixel_rows(mine / "results")
+    write_movie(mine / "movies", 3)
+    outcome = run(mine / "movies", mine / "results")
+    assert outcome.blocks["reused"] == 4
+    assert outcome.blocks["stale"] == 0
+    assert outcome.blocks["total"] == 6
+    after = pixel_rows(mine / "results")
+    assert {name: after[name] for name in before} == before
+
+
+def test_growth_ends_in_the_rows_of_one_run_over_all(mine):
+    """In any order: given the model, the rows of a movie do not know which movies came before."""
+    write_movie(mine / "movies", 0)
+    run(mine / "movies", mine / "results")
+    once = mine / "once"
+    run(mine / "movies", once, model=mine / "results" / "model")
+    assert pixel_rows(once) == pixel_rows(mine / "results")
+
+
+def test_a_movie_that_leaves_or_is_replaced_leaves_the_others_as_they_are(mine):
+    (mine / "movies" / "movie 1.npy").unlink()
+    assert run(mine / "movies", mine / "results").blocks["reused"] == 2
+    write_movie(mine / "movies", 1, seed=9)
+    blocks = run(mine / "movies", mine / "results").blocks
+    assert (blocks["reused"], blocks["stale"]) == (2, 2)
+
+
+def test_a_movie_that_was_written_on_is_searched_from_its_new_frames_on(mine):
+    longer = simulate_movie("paper", n_frames=6, shape=(96, 96), seed=2).reader.read(0, 6)
+    np.save(mine / "movies" / "movie 2.npy", longer)
+    blocks = run(mine / "movies", mine / "results").blocks
+    assert (blocks["reused"], blocks["stale"], blocks["total"]) == (4, 0, 5)
+    assert run(mine / "movies", mine / "results").blocks["reused"] == 5
+    longer[0] = longer[1]  # not the same movie any more, though it is longer still
+    np.save(mine / "movies" / "movie 2.npy", np.concatenate([longer, longer[:2]]))
+    assert run(mine / "movies", mine / "results").blocks["reused"] == 2
+
+
+def test_relearning_is_asked_for(mine):
+    write_movie(mine / "movies", 3)
+    outcome = run(mine / "movies", mine / "results", relearn=True)
+    assert outcome.blocks["reused"] == 0
+    assert not journal(mine / "results")["stages"]["learn"]["reused"]
+    again = run(mine / "movies", mine / "results", relearn=True)
+    assert again.blocks["reused"] == 6  # learned from the same movies, it is the same model
+
+
+def test_where_no_movie_is_left_the_model_goes_with_them(mine):
+    for number in (1, 2):
+        write_movie(mine / "movies", number, seed=20 + number)
+    run(mine / "movies", mine / "results")
+    assert not journal(mine / "results")["stages"]["learn"]["reused"]
+
+
+def test_another_calibration_of_what_was_learned_from_learns_again(mine):
+    movies, results = mine / "movies", mine / "results"
+    other = CONFIG.with_values(calibration={"pixel_size_nm": 0.029})
+    run(movies, results, config=other)
+    assert not journal(results)["stages"]["learn"]["reused"]
+
+
+def test_an_archive_grows_by_a_source_and_not_into_the_folder_of_another(mine):
+    files = [str(mine / "movies" / f"movie {number}.npy") for number in (1, 2)]
+    results = mine / "of files"
+    run(files[:1], results)
+    assert run(files, results).blocks["reused"] == 2
+    write_movie(mine / "movies", 3)
+    with pytest.raises(FolderError, match="belongs to another run"):
+        run([str(mine / "movies" / "movie 3.npy")], results)
+
+
+SAMPLE = {
+    "n_detections": 200,
+    "n_unexplained": 8,
+    "dose_e_per_nm2": [1e4, 2e4],
+    "lattice_nm": 0.3153,
+}
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (Seen(100, 5, 1.1, 1.5e4, 0.3155), []),
+        (Seen(100, 5, 1.1, 4e4, 0.3155), ["4e+04 e/nm² per frame (1e+04 to 2e+04 in the sample)"]),
+        (Seen(100, 5, 1.1, None, 0.246), ["a lattice of 0.2460 nm (0.3153 nm in the sample)"]),
+        (Seen(100, 40, 1.1), ["40 % of its detections have no name (4 % in the sample)"]),
+        (Seen(100, 5, 2.0), ["defects stand out 2.0 times less"]),
+        (Seen(100, 5, 0.5), ["defects stand out 2.0 times more"]),
+        (Seen(3, 3, 3.0), []),
+    ],
+)
+def test_what_a_newcomer_shows_is_compared_with_the_sample(seen, said):
+    assert seen.unlike(SAMPLE) == said
+
+
+def test_a_newcomer_of_another_dose_is_named_until_it_is_learned_from(mine):
+    listed = mine / "movies.csv"
+    rows = ["path,dose_rate_e_per_nm2_s", "movies/movie 1.npy,1000", "movies/movie 2.npy,1000"]
+    listed.write_text("\n".join(rows))
+    out = mine / "listed"
+    run(listed, out)
+    assert journal(out)["unlike"] == {}
+    write_movie(mine / "movies", 3)
+    listed.write_text("\n".join([*rows, "movies/movie 3.npy,8000"]))
+    for _ in range(2):  # as long as it is there
+        run(listed, out)
+        assert list(journal(out)["unlike"]) == ["movies/movie 3"]
+        (warning,) = [w for w in journal(out)["warnings"] if "--relearn" in w]
+        assert "movie 3 (1.8e+04 e/nm² per frame (2.25e+03 in the sample))" in warning
+    run(listed, out, relearn=True)
+    assert journal(out)["unlike"] == {}
+
+
+def test_a_model_of_another_material_is_named(mine):
+    other = CONFIG.with_values(learn={"material": "MoS2"})
+    run(mine / "movies", mine / "other", config=other, model=mine / "results" / "model")
+    assert any(
+        "the model was learned for WS2:Mo, and this run is of MoS2" in warning
+        for warning in journal(mine / "other")["warnings"]
+    )
