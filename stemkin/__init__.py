@@ -37,6 +37,7 @@ _ROOM_OF = {
     "dwell_times": "kinetics",
     "export": "exporting",
     "fit_diffusion": "diffusion",
+    "follow_acquisition": "pipeline.acquisition",
     "FourierDetector": "detection.detectors",
     "from_btrack": "foreign_tables",
     "from_laptrack": "foreign_tables",

@@ -59,6 +59,7 @@ from stemkin.network import NetworkDetector as NetworkDetector
 from stemkin.opened import open_results as open_results
 from stemkin.order import phases as phases
 from stemkin.pipeline import run as run
+from stemkin.pipeline.acquisition import follow_acquisition as follow_acquisition
 from stemkin.pipeline.checking import check_results as check_results
 from stemkin.results.reading import read_detections as read_detections
 from stemkin.results.reading import read_frames as read_frames

@@ -274,10 +274,26 @@ def check_frame_time(frame_time_s: Any) -> None:
     ValueError
         If it is none.
     """
-    if frame_time_s is None:
-        return
-    if not (_is_number(frame_time_s) and np.isfinite(frame_time_s) and frame_time_s > 0):
-        msg = f"frame_time_s must be a positive number of seconds, but it is {frame_time_s!r}"
+    check_seconds(frame_time_s, name="frame_time_s")
+
+
+def check_seconds(value: Any, *, name: str) -> None:
+    """Refuse what is no positive number of seconds; None is not known, or no bound.
+
+    Parameters
+    ----------
+    value
+        The number.
+    name
+        The keyword.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if value is not None and not (_is_number(value) and np.isfinite(value) and value > 0):
+        msg = f"{name} must be a positive number of seconds, but it is {value!r}"
         raise ValueError(msg)
 
 
@@ -512,5 +528,8 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "max_gap_frames": partial(check_frames, name="max_gap_frames"),
     "max_blind_frames": partial(check_frames, name="max_blind_frames"),
     "frames_per_block": partial(check_frames, name="frames_per_block", least=1),
+    "look_every_s": partial(check_seconds, name="look_every_s"),
+    "quiet_s": partial(check_seconds, name="quiet_s"),
+    "until_idle_s": partial(check_seconds, name="until_idle_s"),
 }
 """Keyword → what refuses a value that it cannot have, in any verb."""

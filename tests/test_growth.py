@@ -8,6 +8,7 @@ import pytest
 
 import stemkin as sk
 from stemkin.config import RunConfig
+from stemkin.pipeline import acquisition
 from stemkin.pipeline.newcomers import Seen
 from stemkin.results.store import FolderError
 from stemkin.schedulers.clients import connect
@@ -185,3 +186,51 @@ def test_a_model_of_another_material_is_named(mine):
         "the model was learned for WS2:Mo, and this run is of MoS2" in warning
         for warning in journal(mine / "other")["warnings"]
     )
+
+
+def written(place, frames):
+    """Write frames of unsigned 16-bit numbers to a file that may be read at any length (MRC)."""
+    header = np.zeros(256, np.int32)
+    header[:4] = (frames.shape[2], frames.shape[1], len(frames), 6)
+    place.write_bytes(header.tobytes() + frames.astype("<u2").tobytes())
+
+
+def test_an_acquisition_is_followed_block_by_block_and_its_tail_comes_last(
+    mine, tmp_path, monkeypatch
+):
+    frames = simulate_movie("paper", n_frames=9, shape=(96, 96), seed=4).reader.read(0, 9)
+    place = tmp_path / "recorded"
+    place.mkdir()
+    lengths, clock, seen = iter([3, 5, 9]), [0.0], []
+
+    def time_passes(seconds):
+        clock[0] += seconds
+        for n in lengths:
+            written(place / "movie.mrc", frames[:n])
+            break
+
+    monkeypatch.setattr(acquisition.time, "sleep", time_passes)
+    monkeypatch.setattr(acquisition.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(acquisition.log, "warning", lambda *said: seen.append(said[2]))
+    words = {"config": CONFIG, "until": "detect", "model": mine / "results" / "model"}
+    out = tmp_path / "results"
+    with connect("synchronous"):
+        outcome = acquisition.follow_acquisition(
+            place, out, until_idle_s=60.0, quiet_s=20.0, look_every_s=5.0, **words
+        )
+    assert seen == [4, 8, 9]
+    assert (outcome.blocks["total"], outcome.blocks["reused"]) == (5, 4)
+    at_once = tmp_path / "at once"
+    run(place, at_once, model=mine / "results" / "model")
+    kinds = {name: set(pixel_rows(results)) for name, results in (("a", out), ("b", at_once))}
+    assert kinds["a"] == kinds["b"]
+
+
+def test_a_folder_in_which_nothing_is_recorded_is_one_sentence(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(acquisition.time, "sleep", lambda s: clock.__setitem__(0, clock[0] + s))
+    monkeypatch.setattr(acquisition.time, "monotonic", lambda: clock[0])
+    with pytest.raises(ValueError, match="no movies were found"):
+        acquisition.follow_acquisition(tmp_path, tmp_path / "results", until_idle_s=10.0)
+    with pytest.raises(ValueError, match="until_idle_s must be a positive number of seconds"):
+        acquisition.follow_acquisition(tmp_path, tmp_path / "results", until_idle_s=-1)

@@ -41,7 +41,7 @@ NEEDED = {
 """What a verb cannot do without."""
 
 OF_MOVIES = {
-    "Archive", "check_results", "connect", "convert", "describe", "detect", "FourierDetector", "learn", "Movie", "NetworkDetector",
+    "Archive", "check_results", "connect", "convert", "describe", "detect", "follow_acquisition", "FourierDetector", "learn", "Movie", "NetworkDetector",
     "export", "open_archive", "open_movie", "open_results", "phases", "plan", "read_detections", "read_frames", "read_table", "read_tracks", "run", "RunConfig", "simulate_archive", "simulate_movie", "simulate_traces",
 }  # fmt: skip
 """Names that begin with pixels, files or settings, and take no table."""

@@ -108,28 +108,38 @@ def run_to_the_end(
     classes: Path | None = None,
     performance_report: bool = False,
     relearn: bool = False,
+    follow: bool = False,
+    until_idle_s: float | None = None,
 ) -> None:
     """Run on a scheduler and leave with the exit code of what came."""
     from stemkin.pipeline import open_inputs, run
+    from stemkin.pipeline.acquisition import follow_acquisition
     from stemkin.progress import shown
     from stemkin.schedulers.clients import connect
 
+    words: dict[str, Any] = {
+        "config": settings,
+        "model": model,
+        "relearn": relearn,
+        "fresh": fresh,
+        "until": until,
+        "classes": classes,
+        "performance_report": performance_report,
+    }
+    if follow:
+        # how much will be recorded is not known
+        where = "processes" if cluster == AUTO else cluster
+        with connect(where, workers=workers, security=tls), shown() as watch:
+            outcome = follow_acquisition(
+                inputs, out, until_idle_s=until_idle_s, watch=watch, **words
+            )
+        close(outcome)
+        return
     # Before any worker is started, as most mistakes show here:
     found = open_inputs(inputs, settings, results=out)
     where = place_for(cluster, found)
     with connect(where, workers=workers, security=tls), shown() as watch:
-        outcome = run(
-            found,
-            out,
-            config=settings,
-            model=model,
-            relearn=relearn,
-            fresh=fresh,
-            until=until,
-            classes=classes,
-            watch=watch,
-            performance_report=performance_report,
-        )
+        outcome = run(found, out, watch=watch, **words)
     close(outcome)
 
 

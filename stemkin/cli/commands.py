@@ -25,6 +25,7 @@ from stemkin.cli.options import (
     Edit,
     Exposure,
     Folder,
+    Follow,
     FrameTime,
     Fresh,
     Inputs,
@@ -36,6 +37,7 @@ from stemkin.cli.options import (
     Settings,
     TimeAxis,
     Tls,
+    UntilIdle,
     Workers,
 )
 from stemkin.cli.plan import plan_command
@@ -122,6 +124,8 @@ def run_command(
             "which no frame shows a vacancy.",
         ),
     ] = False,
+    follow: Follow = False,
+    until_idle_s: UntilIdle = None,
     relearn: Relearn = False,
     fresh: Fresh = False,
 ) -> None:
@@ -153,6 +157,8 @@ def run_command(
         classes=classes,
         performance_report=performance_report,
         relearn=relearn,
+        follow=follow or until_idle_s is not None,
+        until_idle_s=until_idle_s,
     )
 
 

@@ -127,3 +127,19 @@ Relearn = Annotated[
         "without it, new movies are searched with the model that the folder has.",
     ),
 ]
+Follow = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Follow an acquisition: search what is recorded while more is, and write the report of "
+        "what is done so far, until Ctrl-C.",
+    ),
+]
+UntilIdle = Annotated[
+    float | None,
+    typer.Option(
+        "--until-idle",
+        metavar="SECONDS",
+        help="With --watch: end when nothing new was recorded for so long.",
+    ),
+]

@@ -15,6 +15,7 @@ import numpy as np
 
 from stemkin.movie import Movie
 from stemkin.readers.errors import ChangedMovieError, is_damage
+from stemkin.readers.wrappers import PartReader, WrappingReader
 from stemkin.results.store import fingerprint
 
 KNOWN_BY = 3
@@ -43,6 +44,7 @@ def look_of(
         "identity": identity,
         "now": fingerprint("identity", movie.reader.identity),
         "n_frames": movie.n_frames,
+        "part": is_part(movie),
         "kind": [*movie.shape[1:], str(movie.reader.dtype)],
         "sums": {str(good[i]): _sum(movie, good[i]) for i in chosen},
     }
@@ -63,12 +65,24 @@ def identity_of(movie: Movie, look: Mapping[str, Any] | None) -> str | None:
     if look["now"] == fingerprint("identity", movie.reader.identity):
         return str(look["identity"])
     same_kind = look["kind"] == [*movie.shape[1:], str(movie.reader.dtype)]
-    if not same_kind or movie.n_frames <= look["n_frames"] or not look["sums"]:
+    # the first frames of a file may turn out to have been all of them
+    least = look["n_frames"] + 1 - bool(look["part"])
+    if not same_kind or movie.n_frames < least or not look["sums"]:
         return None
     for number, known in look["sums"].items():
         if _sum(movie, int(number)) != known:
             return None
     return str(look["identity"])
+
+
+def is_part(movie: Movie) -> bool:
+    """Tell whether a movie is a part of a longer one."""
+    reader = movie.reader
+    while isinstance(reader, WrappingReader):
+        if isinstance(reader, PartReader):
+            return True
+        reader = reader.inner
+    return False
 
 
 def _sum(movie: Movie, number: int) -> str:
