@@ -2,15 +2,27 @@
 
 import json
 import shutil
+import tempfile
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import stemkin as sk
+from stemkin import tables
 from stemkin.config import RunConfig
 from stemkin.pipeline import acquisition
+from stemkin.pipeline.confusion import Confusion
+from stemkin.pipeline.kept_sums import Pass, answers_of_movies
 from stemkin.pipeline.newcomers import Seen
-from stemkin.results.store import FolderError
+from stemkin.pipeline.numbers import READ
+from stemkin.pipeline.questions import Asking
+from stemkin.results.reading import movies_of
+from stemkin.results.store import Block, FolderError, Store
+from stemkin.rows.packing import unpacked_sums
+from stemkin.rows.passes import answers
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
 from tests.strategies import FEW_NUMBERS
@@ -234,3 +246,101 @@ def test_a_folder_in_which_nothing_is_recorded_is_one_sentence(tmp_path, monkeyp
         acquisition.follow_acquisition(tmp_path, tmp_path / "results", until_idle_s=10.0)
     with pytest.raises(ValueError, match="until_idle_s must be a positive number of seconds"):
         acquisition.follow_acquisition(tmp_path, tmp_path / "results", until_idle_s=-1)
+
+
+def rows_added(number):
+    """Write the tracks of a movie as the stage of links does: a few particles that hop and blink."""
+    rng = np.random.default_rng(number)
+    frame = np.tile(np.arange(12, dtype=np.int32), 5)
+    particle = np.repeat(np.arange(5), 12) + 100 * number
+    steps = rng.normal(scale=0.05, size=(60, 2)).cumsum(axis=0)
+    return tables.conform(
+        pd.DataFrame({
+            "movie": f"movie {number}", "frame": frame, "y": 50 + steps[:, 0], "x": 50 + steps[:, 1], "score": 5.0, "position_error": 0.1,
+            "at_edge": False, "class_id": rng.integers(0, 2, 60), "probability": 0.9, "orientation": -1, "particle": particle,
+            "y_nm": steps[:, 0], "x_nm": steps[:, 1],
+        }),
+        "tracks",
+    )  # fmt: skip
+
+
+def frames_of(number):
+    columns = {"movie": f"movie {number}", "frame": np.arange(12), "time_s": np.arange(12.0)}
+    areas = {"ordered": 1.0, "disordered": 0.0, "vacuum": 0.0}
+    rows = pd.DataFrame(columns).assign(status=tables.OK, shift_y=0.0, shift_x=0.0, **areas)
+    return tables.conform(rows.assign(shift_quality=1.0, n_detections=5), "frames")
+
+
+CLASSES = pd.DataFrame({"class_id": [0, 1], "name": ["V_S", "Mo_W"]})
+
+
+def asked(store, numbers):
+    """Return what a run asks of some movies, all at once and movie by movie."""
+    movies = [
+        {
+            "movie": f"movie {n}", "n_frames": 12, "height_px": 100, "width_px": 100, "pixel_size_nm": 0.03, "frame_time_s": 1.0,
+            "dose_rate_e_per_nm2_s": None, "exposure_fraction": None, "source": "", "status": "ok",
+        }
+        for n in numbers
+    ]  # fmt: skip
+    frames = pd.concat([frames_of(n) for n in numbers], ignore_index=True)
+    experiment = tables.Experiment(movies_of(movies), frames, CLASSES)
+    nothing = tables.empty("tracks")[list(READ)]
+    words = RunConfig().kinetics
+    asking = Asking(nothing, experiment, words, 0.3153, "WS2")
+    confusion = Confusion(None, 2)
+    ask = Pass(store, "tracks", 1, READ, CLASSES, words, 0.3153, "WS2", confusion)
+    return ask, asking, movies
+
+
+@settings(
+    max_examples=4,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(order=st.lists(st.sampled_from(range(4)), min_size=3, max_size=4))
+def test_numbers_add_and_take_movies_away_in_any_order_to_the_same_bit(order):
+    """Each drawn movie joins, or leaves if it is there; sums are kept all the while."""
+    with tempfile.TemporaryDirectory() as place:
+        store, there = Store.at(place), set()
+        for number in order:
+            there ^= {number}
+            block = Block(f"movie {number}", 0, 12)
+            store.write_block("tracks", block, rows_added(number), f"tracks {number}")
+            store.write_block("frames", block, frames_of(number), f"tracks {number}")
+            if there:
+                ask, asking, movies = asked(store, sorted(there))
+                with connect("synchronous"):
+                    found, n_kept = answers_of_movies(ask, asking, movies, None, retries=0)
+                assert n_kept >= len(there) - 1
+        if not there:
+            return
+        questions = ask.questions(asking)
+        rows = pd.concat([rows_added(n) for n in sorted(there)], ignore_index=True)[list(READ)]
+        at_once = dict(zip(questions, answers(rows, list(questions.values())), strict=True))
+        for name, expected in at_once.items():
+            assert_same_answer(found[name], expected)
+
+
+def assert_same_answer(found, expected):
+    """Compare tables to the bit, and what holds tables."""
+    if isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    elif isinstance(expected, np.ndarray):
+        np.testing.assert_array_equal(found, expected)
+    elif hasattr(expected, "__dict__"):
+        for part, value in vars(expected).items():
+            assert_same_answer(getattr(found, part), value)
+
+
+def test_sums_of_strangers_run_no_code():
+    with pytest.raises(ValueError, match="is no kind of sum"):
+        unpacked_sums(stranger())
+
+
+def stranger():
+    """Return sums that ask for a class that is none of stemkin's."""
+    said = json.dumps({"class": ["subprocess", "Popen"], "fields": ["ls"]}).encode()
+    return len(said).to_bytes(8, "little") + said

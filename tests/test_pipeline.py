@@ -133,10 +133,11 @@ def test_movies_that_count_as_large_end_in_the_same_bytes(calm, tmp_path, monkey
 def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch):
     """Once for all that needs nothing else, once for the hidden states, once for the controls that
     need to know how well a particle at rest is seen; of a small movie and of one that counts as
-    large."""
+    large. What a small movie adds is kept, and then it is read for the hidden states alone."""
     import pyarrow.parquet
 
     out = shutil.copytree(calm, tmp_path / "results")
+    shutil.rmtree(out / "sums")
     for table in out.glob("*.parquet"):
         table.unlink()
     n_rows = rows_of(out, "detections").groupby("movie").size().sort_values()
@@ -167,6 +168,13 @@ def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch):
     assert len(list((out / "whole_tracks").iterdir())) == 1
     of_tracks = {name: n for name, n in reads.items() if name.split("/")[0].endswith("tracks")}
     assert of_tracks == dict.fromkeys(files, 3)
+    (out / "msd.parquet").unlink()
+    reads.clear()
+    with connect("synchronous"):
+        pipeline.resume(out, stages=("kinetics",))
+    assert {reads[name] for name in files if name.startswith("tracks")} == {1}
+    assert {reads[name] for name in files if name.startswith("whole_tracks")} == {3}
+    assert journal(out)["stages"]["kinetics"]["sums_kept"] == {"tracks": 1, "controls": 1}
 
 
 def asked_of(table):

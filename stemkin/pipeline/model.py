@@ -82,7 +82,7 @@ def settle_model(
     return str(kept["content"])
 
 
-LABELLED = ("made_of", "settings", "taught")
+LABELLED = ("made_of", "settings", "taught", "content")
 """What the label of a model says of how it was made; ``run.json`` keeps it too."""
 
 
@@ -156,6 +156,9 @@ def _kept(
     else:
         if kept is None and before.get("made_of"):  # an earlier run had it
             set_aside(store, GONE, "model", MADE_OF)
+    if kept is not None and not _is_own(kept, label, before, store):
+        set_aside(store, "it is the label of another model than this folder's", "model", MADE_OF)
+        kept = None
     if kept is None and content:
         kept = _label_again(store, label, before, content)
     if kept is None or kept.get("content") == content:
@@ -165,12 +168,23 @@ def _kept(
     return None
 
 
+def _is_own(
+    kept: Mapping[str, Any], label: Mapping[str, Any], before: Mapping[str, Any], store: Store
+) -> bool:
+    """Tell whether a label is of what is wanted, or of the model with which the folder was made."""
+    if kept.get("made_of") == label["made_of"]:
+        return True
+    if before.get("made_of"):
+        return bool(kept.get("made_of") == before["made_of"])
+    return _searched_with(store, str(kept.get("content")))
+
+
 def _label_again(
     store: Store, label: Mapping[str, Any], before: Mapping[str, Any], content: str
 ) -> dict[str, Any] | None:
     """Write the label of a model again, as ``run.json`` or the model itself tells it."""
     said = None
-    if before.get("made_of"):
+    if before.get("made_of") and before.get("content") == content:
         said = {key: before.get(key) for key in LABELLED}
     elif label["made_of"] == fingerprint("given", content):
         said = dict(label)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from stemkin.kinetics.changes import Transitions
 from stemkin.kinetics.dose import no_cross_sections
 from stemkin.kinetics.name_tests import said_of_names
 from stemkin.pipeline.confusion import Confusion, confusion_of
+from stemkin.pipeline.kept_sums import Pass, answers_of_movies, forget_sums, split_by_size
 from stemkin.pipeline.model import load_model
-from stemkin.pipeline.questions import Asking, Questions, at_rest_error_nm
+from stemkin.pipeline.questions import Asking, at_rest_error_nm
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.pipeline.wrong_names import names_tested
 from stemkin.results.journal import Journal
@@ -34,7 +36,6 @@ from stemkin.results.reading import detection_rows, movies_of, neighbourhood_row
 from stemkin.results.store import Store, fingerprint
 from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
-from stemkin.rows.passes import answers
 from stemkin.structures import SITE_COLUMN, crystallography
 
 STAGE_VERSION = 13
@@ -95,7 +96,8 @@ def compute_kinetics(
         return
     for name in {*HOPS, *NULLS, *NULL_HOPS} - set(wanted):
         store.remove(f"{name}.parquet")
-    found = small_tables(store, movies, config, hop_length_nm)
+    record["sums_kept"] = {}
+    found = small_tables(store, movies, config, hop_length_nm, record["sums_kept"])
     for name, rows in found.items():
         store.write_table(rows, made_of, f"{name}.parquet")
     _warn_of_names(journal, found["name_errors"])
@@ -137,7 +139,11 @@ def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
 
 
 def small_tables(
-    store: Store, movies: list[dict[str, Any]], config: RunConfig, hop_length_nm: float | None
+    store: Store,
+    movies: list[dict[str, Any]],
+    config: RunConfig,
+    hop_length_nm: float | None,
+    counted: dict[str, int] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of a run by name.
 
@@ -151,6 +157,8 @@ def small_tables(
         Settings of the run.
     hop_length_nm
         Lattice constant [nm]; without one there are no tables of hops.
+    counted
+        Gets of how many movies no row was read, pass by pass, as their sums were kept.
     """
     import dask.dataframe as dd
 
@@ -160,9 +168,6 @@ def small_tables(
         store.read_movie, ["frames"] * len(names), names, meta=tables.empty("frames")
     )
     experiment = tables.Experiment(movies_of(movies), frames, model.classes)
-    found_files = {name: track_files(store, name) for name in names}
-    files = {name: paths for name, (paths, _) in found_files.items()}
-    large = [name for name, (_, is_whole) in found_files.items() if is_whole]
     numbers = populations(
         detection_rows(store, names, columns=("movie", "frame", "class_id")), experiment=experiment
     )
@@ -172,55 +177,88 @@ def small_tables(
     found |= vars(
         crystallography(neighbourhood_rows(store, names, columns=("class_id", SITE_COLUMN)))
     )
-    tracks = tracks_in_files(files, experiment, columns=READ, whole=large)
-    timed = {m["movie"]: files[m["movie"]] for m in movies if m["frame_time_s"] is not None}
-    asking = Asking(tracks, experiment, settings, hop_length_nm, config.learn.material)
-    of_timed = tracks
-    if len(timed) < len(files):
-        asking = replace(asking, timed=list(timed))
-        of_timed = tracks_in_files(timed, experiment, columns=READ, whole=large)
-    confusion = confusion_of(model.report, classes)
-    return found | numbers_of_tracks(tracks, of_timed, asking, classes, confusion)
+    forget_sums(store, movies)
+    return found | _Numbers(store, movies, config, hop_length_nm, experiment, classes).found(
+        confusion_of(model.report, classes), {} if counted is None else counted
+    )
 
 
-def numbers_of_tracks(
-    tracks: Any, timed: Any, asking: Asking, classes: pd.DataFrame, confusion: Confusion
-) -> dict[str, pd.DataFrame]:
-    """Return the tables that rest on tracks. Computes once: three passes over the tracks.
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """What the tables rest on that rest on tracks."""
 
-    Parameters
-    ----------
-    tracks
-        Rows of whole tracks of all movies.
-    timed
-        Those of the movies whose frame time is known.
-    asking
-        What is asked.
-    classes
-        Table ``classes`` with the numbers of detections of this run.
-    confusion
-        How often names are wrong.
-    """
-    with_nulls, asked = asking.settings.null_controls, asking.as_they_are()
-    if with_nulls:
-        asked |= asking.shuffled() | {"misnaming": asking.of_timed(confusion.question())}
-    found = _answered(tracks, asked)
-    found |= _of_chain(found.pop("pooled"), found["transitions"], asking)
-    chain = found.pop("orientations")
-    found |= {"orientation_transitions": chain.transitions, "orientation_rates": chain.rates}
-    found |= names_tested(timed, classes, confusion, asking)
-    if with_nulls:
-        sigma_nm = at_rest_error_nm(found["diffusion"])
-        found |= _answered(timed, asking.at_rest(found.pop("misnaming"), sigma_nm))
-    if "at_rest" in found:
-        both = [found["null_diffusion"], found.pop("at_rest")]
-        found["null_diffusion"] = pd.concat(both, ignore_index=True)
-    return found
+    store: Store
+    movies: list[dict[str, Any]]
+    config: RunConfig
+    hop_length_nm: float | None
+    experiment: tables.Experiment
+    classes: pd.DataFrame
 
+    def found(self, confusion: Confusion, counted: dict[str, int]) -> dict[str, pd.DataFrame]:
+        """Return these tables. Computes once: three passes over tracks that are new.
 
-def _answered(tracks: Any, asked: Questions) -> dict[str, Any]:
-    """Return name → answer of the questions. Computes once: one pass over the tracks."""
-    return dict(zip(asked, answers(tracks, list(asked.values())), strict=True))
+        Parameters
+        ----------
+        confusion
+            How often names are wrong.
+        counted
+            Gets of how many movies no row was read, pass by pass.
+        """
+        timed = [movie for movie in self.movies if movie["frame_time_s"] is not None]
+        asking = self._asking(timed)
+        ask = Pass(
+            self.store,
+            "tracks",
+            STAGE_VERSION,
+            READ,
+            self.classes.assign(n_detections=0),
+            self.config.kinetics,
+            self.hop_length_nm,
+            self.config.learn.material,
+            confusion,
+        )
+        found = self._answered(ask, asking, self.movies, counted)
+        found |= _of_chain(found.pop("pooled"), found["transitions"], asking)
+        chain = found.pop("orientations")
+        found |= {"orientation_transitions": chain.transitions, "orientation_rates": chain.rates}
+        found |= names_tested(partial(self._rows, timed), self.classes, confusion, asking)
+        if self.config.kinetics.null_controls:
+            at_rest = (found.pop("misnaming"), at_rest_error_nm(found["diffusion"]))
+            ask = replace(ask, name="controls", controls=at_rest)
+            found |= self._answered(ask, asking, timed, counted)
+        if "at_rest" in found:
+            both = [found["null_diffusion"], found.pop("at_rest")]
+            found["null_diffusion"] = pd.concat(both, ignore_index=True)
+        return found
+
+    def _asking(self, timed: list[dict[str, Any]]) -> Asking:
+        """Return what is known before anything is asked."""
+        nothing = tables.empty("tracks")[list(READ)]
+        words = (self.config.kinetics, self.hop_length_nm, self.config.learn.material)
+        asking = Asking(nothing, self.experiment, *words)
+        if len(timed) < len(self.movies):
+            return replace(asking, timed=[movie["movie"] for movie in timed])
+        return asking
+
+    def _answered(
+        self, ask: Pass, asking: Asking, movies: list[dict[str, Any]], counted: dict[str, int]
+    ) -> dict[str, Any]:
+        """Return name → answer of what a pass asks of some movies."""
+        small, files = split_by_size(self.store, movies)
+        large = None
+        if files:
+            large = tracks_in_files(files, self.experiment, columns=READ, whole=list(files))
+        found, counted[ask.name] = answers_of_movies(
+            ask, asking, small, large, retries=self.config.run.retries
+        )
+        return found
+
+    def _rows(self, movies: list[dict[str, Any]]) -> Any:
+        """Return the tracks of some movies. Lazy."""
+        found = {m["movie"]: track_files(self.store, m["movie"]) for m in movies}
+        files = {name: paths for name, (paths, _) in found.items()}
+        whole = [name for name, (_, is_whole) in found.items() if is_whole]
+        return tracks_in_files(files, self.experiment, columns=READ, whole=whole)
 
 
 def _of_chain(

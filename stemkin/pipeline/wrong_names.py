@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -17,14 +18,14 @@ their rows are not looked at."""
 
 
 def names_tested(
-    timed: Any, classes: pd.DataFrame, confusion: Confusion, asking: Asking
+    timed: Callable[[], Any], classes: pd.DataFrame, confusion: Confusion, asking: Asking
 ) -> dict[str, pd.DataFrame]:
     """Return the tables ``hidden_transitions`` and ``name_errors``. Computes once.
 
     Parameters
     ----------
     timed
-        Rows of whole tracks of the movies whose frame time is known.
+        Makes the rows of whole tracks of the movies whose frame time is known.
     classes
         Table ``classes`` with the numbers of detections of this run: those seen often enough are
         corrected.
@@ -38,5 +39,5 @@ def names_tested(
     if not asking.settings.correct_names or len(seen) < 2:
         return {name: tables.empty(name) for name in names}
     words: dict[str, Any] = confusion.among(seen) | asking.words
-    found = name_errors(timed, class_ids=seen, **words)
+    found = name_errors(timed(), class_ids=seen, **words)
     return dict(zip(names, (found.hidden, found.table), strict=True))

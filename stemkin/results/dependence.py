@@ -32,6 +32,7 @@ FOLLOWS_FROM: dict[str, tuple[str, ...]] = {
     "whole_tracks": ("tracks",),
     **dict.fromkeys((*MOVIE_TABLES, SITE_TRACES), (SIGNALS, "frames")),
     "phases": ("regions",),
+    "sums": ("tracks", "whole_tracks", "frames", "model"),
     "numbers": ("model", "frames", "detections", "neighbours", "tracks", "whole_tracks"),
     "self_check": ("model", "numbers"),
     "report": ("numbers", "tracks", "thumbnails", "gallery"),

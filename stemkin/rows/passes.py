@@ -33,7 +33,7 @@ key for each class or movie, not for each row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce, wraps
 from itertools import groupby
@@ -174,7 +174,7 @@ def answers(
     """
     check_table(tracks)
     check_shuffle(shuffle)
-    sought = _Sought.of(questions)
+    sought = Sought.of(questions)
     of_tracks = any(question.of_tracks for question in questions)
     if of_tracks:
         tracks = gathered_first(tracks, shuffle=shuffle)
@@ -198,32 +198,35 @@ _WATCHED = -1
 
 
 @dataclass(frozen=True)
-class _Sought:
+class Sought:
     """All that several questions sum, each sum once.
 
     Attributes
     ----------
     adds
         Sums by number.
+    tokens
+        Number → what tells a sum from every other: all that it depends on but the rows.
     asked
         The numbers of each question's sums.
     settled
         Number → how the sums of whole movies are made smaller.
     """
 
-    adds: list[Add]
+    adds: Mapping[int, Add]
+    tokens: list[str]
     asked: list[tuple[int, ...]]
     settled: dict[int, Callable[[Sums], Sums]]
 
     @classmethod
-    def of(cls, questions: Sequence[Question[Any]]) -> _Sought:
+    def of(cls, questions: Sequence[Question[Any]]) -> Sought:
         """Return what the `questions` sum.
 
         Equal sums of several questions have one name, and so one number; a sum that settles is
         another one than the same sum that does not.
         """
         numbers: dict[str, int] = {}
-        adds: list[Add] = []
+        adds: dict[int, Add] = {}
         asked: list[tuple[int, ...]] = []
         settled: dict[int, Callable[[Sums], Sums]] = {}
         for question in questions:
@@ -232,16 +235,28 @@ class _Sought:
                 name = tokenize(add, question.settle)
                 if name not in numbers:
                     numbers[name] = len(adds)
-                    adds.append(add)
+                    adds[len(adds)] = add
                 own.append(numbers[name])
                 if question.settle is not None:
                     settled[numbers[name]] = question.settle
             asked.append(tuple(own))
-        return cls(adds, asked, settled)
+        return cls(adds, list(numbers), asked, settled)
+
+    def only(self, numbers: Collection[int]) -> Sought:
+        """Return the same with some of the sums alone.
+
+        Parameters
+        ----------
+        numbers
+            Of those sums.
+        """
+        adds = {number: self.adds[number] for number in numbers}
+        settled = {number: self.settled[number] for number in numbers if number in self.settled}
+        return Sought(adds, self.tokens, self.asked, settled)
 
     def total(self, tracks: Any, *, watched: bool = False) -> dict[int, Sums]:
         """Return number → sums of all rows; if `watched`, also of which tracks were met."""
-        numbered = list(enumerate(self.adds))
+        numbered = list(self.adds.items())
         if watched:
             numbered.append((_WATCHED, _met))
         plan = _Plan.of(numbered)
@@ -329,16 +344,22 @@ def _summed(
         # where owners are not known, all partitions are one.
         owners = getattr(pieces, "movie_of_partition", None) or [""] * len(parts)
         by_movie = groupby(zip(owners, parts, strict=True), key=lambda pair: pair[0])
-        trees = [as_tree([part for _, part in own], _together) for _, own in by_movie]
+        trees = [as_tree([part for _, part in own], together) for _, own in by_movie]
         parts = [dask.delayed(on_one_thread)(settle, tree) for tree in trees]
     if not parts:
         return {}
-    (result,) = dask.compute(as_tree(parts, _together))
+    (result,) = dask.compute(as_tree(parts, together))
     return dict(result)
 
 
-def _together(parts: Sequence[dict[int, Sums]]) -> dict[int, Sums]:
-    """Return number → the sum of the `parts`."""
+def together(parts: Sequence[dict[Any, Sums]]) -> dict[Any, Sums]:
+    """Return name → the sum of the `parts`.
+
+    Parameters
+    ----------
+    parts
+        Sums by the same names, or some of them.
+    """
     numbers = sorted({number for part in parts for number in part})
     return {number: added([part.get(number, {}) for part in parts]) for number in numbers}
 
