@@ -31,10 +31,12 @@ from stemkin.results.journal import machine
 
 def schedule(number: int, kinds: list[str]) -> str:
     """Return the kind of trial that has a number: rot in every second one."""
-    if number % 2 == 0:
+    if number % 2 == 0 and "rot" in kinds:
         return "rot"
     others = [kind for kind in kinds if kind != "rot"]
-    return others[number // 2 % len(others)]
+    if "rot" in kinds:
+        number //= 2
+    return others[number % len(others)]
 
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:

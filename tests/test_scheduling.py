@@ -234,16 +234,34 @@ def test_workers_must_be_positive():
 )
 def test_a_worker_of_another_version_is_named(package, version, met):
     class Cluster:
-        def run(self, function):
+        def run(self, function, on_error):
             return {"tcp://a": function(), "tcp://b": {**function(), package: version}}
 
     with pytest.raises(ConnectionError, match=f"the worker tcp://b cannot run this: it has {met}"):
         workers.check_workers(Cluster())
 
 
+def test_a_worker_that_leaves_while_it_is_asked_is_left_out_and_one_that_fails_is_not():
+    from distributed.comm.core import CommClosedError
+
+    class Cluster:
+        trouble = CommClosedError("in <TCP (closed) Scheduler Broadcast>: Stream is closed")
+
+        def run(self, function, *arguments, on_error):
+            assert on_error == "return"
+            return {"tcp://a": function(*arguments), "tcp://b": self.trouble}
+
+    cluster = Cluster()
+    workers.check_workers(cluster)
+    workers.check_modules(cluster, {"json": "cloud"})
+    cluster.trouble = RuntimeError("no")
+    with pytest.raises(RuntimeError, match="no"):
+        workers.check_workers(cluster)
+
+
 def test_a_worker_without_a_needed_package_is_named_with_the_extra_that_brings_it():
     class Cluster:
-        def run(self, function, *arguments):
+        def run(self, function, *arguments, on_error):
             return {"tcp://a": [], "tcp://b": function(*arguments)}
 
     with pytest.raises(

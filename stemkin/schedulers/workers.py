@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -64,7 +64,7 @@ def check_workers(client: Any) -> None:
         return found
 
     here = versions()
-    for worker, there in client.run(versions).items():
+    for worker, there in answers_of(client, versions).items():
         for package, version in here.items():
             if there[package] != version:
                 met = f"{package} {there[package]}"
@@ -77,6 +77,18 @@ def check_workers(client: Any) -> None:
                 raise ConnectionError(msg)
 
 
+def answers_of(client: Any, question: Callable[..., Any], *words: Any) -> dict[str, Any]:
+    """Return what every worker answers, by its address; of one that leaves meanwhile nothing.
+
+    Workers that come and go with the work may go at any moment.
+    """
+    found = client.run(question, *words, on_error="return")
+    for answer in found.values():
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            raise answer
+    return {who: one for who, one in found.items() if not isinstance(one, Exception)}
+
+
 def check_modules(client: Any, needed: dict[str, str]) -> None:
     """Check that workers can load packages (`needed`: name, and the extra of stemkin with it).
 
@@ -87,7 +99,7 @@ def check_modules(client: Any, needed: dict[str, str]) -> None:
     """
     if not needed:
         return
-    for worker, lacking in client.run(_missing_here, list(needed)).items():
+    for worker, lacking in answers_of(client, _missing_here, list(needed)).items():
         if lacking:
             msg = (
                 f"the worker {worker} lacks {lacking[0]}, which this run needs; install it there: "
