@@ -1,7 +1,9 @@
-"""How many processes run the tests, and which files they begin with."""
+"""How many processes run the tests, which files they begin with, and what tests cost."""
 
 import os
 import sys
+from collections import defaultdict
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,62 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) + 1
     return (os.cpu_count() or 1) + 1
+
+
+DEAR_TEST_S, DEAR_FILE_S = 5.0, 30.0
+"""Processor seconds of a step of a test, and of a file, above which the report of a run names them.
+Processes count that a test started and that have ended. What is told is told and fails nothing: the
+same test takes twice as long beside others."""
+
+spent: dict[tuple[str, str], float] = defaultdict(float)
+"""Processor seconds by test and step (setup, call, teardown), where the reports come together."""
+
+
+LOOKED_AT = pytest.StashKey[float]()
+
+
+def processor_seconds() -> float:
+    """What this process has computed so far, and those that it waited for."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """Look at the clock when a test begins."""
+    item.stash[LOOKED_AT] = processor_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let each step of a test say what it cost; the first test of a module pays for its fixtures."""
+    report = yield
+    now = processor_seconds()
+    report.user_properties.append(("processor_s", now - item.stash[LOOKED_AT]))
+    item.stash[LOOKED_AT] = now
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Gather what the steps cost, from all processes."""
+    spent[report.nodeid, report.when or ""] += dict(report.user_properties).get("processor_s", 0.0)
+
+
+def what_is_dear(costs: Mapping[tuple[str, str], float]) -> list[str]:
+    """Return a line for each step and for each file that costs much, the dearest first."""
+    files: dict[str, float] = defaultdict(float)
+    for (test, _), seconds in costs.items():
+        files[test.split("::")[0]] += seconds
+    dear = [(s, f"{test} ({step})") for (test, step), s in costs.items() if s > DEAR_TEST_S]
+    dear += [(s, f"{file}, all of it") for file, s in files.items() if s > DEAR_FILE_S]
+    return [f"{s:6.1f} s  {what}" for s, what in sorted(dear, reverse=True)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what costs much, so that it is seen when it comes (docs/contributing.md)."""
+    if lines := what_is_dear(spent):
+        terminalreporter.section(f"{sum(spent.values()):.0f} s of processor; of these")
+        for line in lines:
+            terminalreporter.line(line)
