@@ -24,6 +24,11 @@ def nodes_of(path: Path) -> Iterator[ast.AST]:
     return ast.walk(tree_of(path))
 
 
+def mentioning(*words: str) -> list[Path]:
+    """The files in which one of `words` stands: where none does, there is nothing to parse for."""
+    return [path for path in FILES if any(word in path.read_text() for word in words)]
+
+
 def below_package(path: Path) -> str:
     """A file as sentences name it: ``kernels/chains/markov.py``."""
     return path.relative_to(PACKAGE).as_posix()

@@ -19,7 +19,7 @@ from stemkin.rows.parquet import (
     sealed_bytes,
     write_plain,
 )
-from tests.sources import FILES, below_package, nodes_of
+from tests.sources import below_package, mentioning, nodes_of
 
 PLACE = "tracks/a/000000000-000000004.parquet"
 
@@ -139,7 +139,7 @@ def test_a_plain_table_is_written_in_pieces_with_a_checksum_for_each_page(rows, 
 def test_one_room_alone_writes_and_reads_parquet():
     """Anywhere else the checksums could be forgotten."""
     elsewhere = []
-    for path in FILES:
+    for path in mentioning("parquet", "dataset"):
         nodes = list(nodes_of(path))
         imports = [n.name for node in nodes if isinstance(node, ast.Import) for n in node.names]
         modules = [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
