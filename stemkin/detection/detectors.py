@@ -39,8 +39,8 @@ from stemkin.kernels.detection import (
     site_scatter,
     vacancies,
 )
-from stemkin.kernels.detection.observer import Observer, observed
-from stemkin.kernels.detection.sites import SeenSites, Sites
+from stemkin.kernels.detection.observer import Observer, observed, patches_at
+from stemkin.kernels.detection.sites import SeenSites, Sites, strong_sites
 from stemkin.kernels.images.contrast import in_own_contrast
 
 MOST_SITES = 40_000
@@ -194,13 +194,13 @@ class FourierDetector:
         defects more clearly without an observer, there is none. How defects lie about their sites
         is learned from the same frames.
         """
-        patches, pieces = self._patches_of_sites(frames)
+        patches, dopants, pieces = self._patches_of_sites(frames)
         if not pieces:
             return self
         sd = float(
             np.median([rest.filter_sd_px / lattice.spacing_px for rest, lattice, _ in pieces])
         )
-        learned = observer_learning.learned_observer(patches, sd)
+        learned = observer_learning.learned_observer(patches, dopants, sd)
         seen, unseen = _clean_signals(pieces, learned)
         plain_tails = observer_learning.tails_of(unseen, len(pieces))
         plain = replace(self, observer=None, tails=tuple(plain_tails.tolist()))
@@ -233,9 +233,10 @@ class FourierDetector:
 
     def _patches_of_sites(
         self, frames: Iterable[np.ndarray]
-    ) -> tuple[list[np.ndarray], list[_Judged]]:
-        """Return the patches of METAL and of CHALCOGEN sites, and the crystals that they are of."""
+    ) -> tuple[list[np.ndarray], np.ndarray, list[_Judged]]:
+        """Return the patches of METAL and of CHALCOGEN sites, those of dopants, and the crystals."""
         pools: list[list[np.ndarray]] = [[], []]
+        dopants: list[np.ndarray] = []
         pieces: list[_Judged] = []
         for frame in frames:
             rest = self.remainder(frame)
@@ -245,12 +246,14 @@ class FourierDetector:
                 for pool, which in zip(pools, (METAL, CHALCOGEN), strict=True):
                     seen = observer_learning.patches_of(rest.noise_units, lattice, mask, which)
                     pool.append(seen)
+                strong = strong_sites(rest.snr, lattice, mask, METAL)
+                dopants.append(patches_at(rest.noise_units, strong, lattice, mask)[0])
                 pieces.append((rest, lattice, mask))
             if sum(len(seen) for pool in pools for seen in pool) > MOST_SITES:
                 break
         if not pieces:
-            return [], []
-        return [np.concatenate(pool) for pool in pools], pieces
+            return [], np.empty(0), []
+        return [np.concatenate(pool) for pool in pools], np.concatenate(dopants), pieces
 
     @one_thread
     def remainder(self, frame: np.ndarray) -> residual.Remainder:

@@ -246,10 +246,7 @@ def _judged_beside(detector: Any, noise: np.ndarray) -> dict[int, float]:
     pairs = ((METAL, CHALCOGEN), (CHALCOGEN, METAL))
     told = np.isfinite(observer.beside) & observer.judges
     known = [(site, which) for site, which in pairs if told[which]]
-    return {
-        site: -float(observer.beside[which] / observer.tails[which] * noise[which])
-        for site, which in known
-    }
+    return {site: -float(observer.beside[which] * noise[which]) for site, which in known}
 
 
 NEARLY_ALIKE = 0.85
@@ -283,7 +280,9 @@ def judging_where_it_tells_more(sample: JoinedLooks, detector: Any, material: Ma
     judges = observer.judges.copy()
     for site, which in ((METAL, CHALCOGEN), (CHALCOGEN, METAL)):
         lost = motifs.vacancy_amplitude(material, dimmer=height)
-        is_sure = -lost > SURE * noise[which]
+        # what bound vacancies look like was learned at dopants, whose tails were measured with it
+        learned_there = which == CHALCOGEN and observer.knows_bound
+        is_sure = -lost > SURE * noise[which] and not learned_there
         judges[which] = site in told and told[site] < lost and not is_sure
     if (judges == observer.judges).all():
         return detector

@@ -24,11 +24,14 @@ from stemkin.kernels.detection.site_scatter import SiteScatter
 from stemkin.model.sample import Sample
 from stemkin.network import NetworkDetector, load_network
 
-FORMAT = 3
+FORMAT = 4
 """Raised when a saved model can no longer be read by this version."""
 
 
-OBSERVED = ("weights", "blind", "knowing", "depths", "tails", "signatures", "alike", "judges")
+OBSERVED = (
+    "weights", "blind", "knowing", "depths", "tails", "signatures", "alike", "judges", "bound",
+    "bound_told",
+)  # fmt: skip
 """What an `Observer` holds, in the order in which it takes them."""
 
 

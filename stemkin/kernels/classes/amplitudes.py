@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemkin.kernels.classes.neighbours import places_around
+from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, sites
-from stemkin.kernels.crystal.patches import HOLLOW, gaussian_means, hollow_of
+from stemkin.kernels.crystal.patches import HOLLOW, axes_of, gaussian_means, hollow_of
 
 FILTER_SD = 0.14
 """Standard deviation of the weights over the lattice constant: about that of a column's image,
@@ -35,6 +35,13 @@ MIN_SHARE = 0.6
 
 LEVEL_SITES = 160
 """Sites from which the levels of a frame are taken."""
+
+HAZE_SITES = 64
+"""Sites at which it is measured how much of what lies around a site lies on the site, too."""
+
+AROUND = slice(4, 13)
+"""Places of a neighbourhood that tell what lies around a site: all but itself and the occupied
+triangle. Their median counts, since few of them hold another defect."""
 
 
 def _shares(site: int, variance: float) -> np.ndarray:
@@ -75,6 +82,11 @@ class DescriptorScale:
         Weighted mean of the frame at metal sites minus that at hollow sites, in the frame's units.
     metal
         (m, 2) metal sites [px] at which it was measured, about `LEVEL_SITES`.
+    haze_share
+        (3,) share of what lies around a site (haze, which is smooth) that lies on METAL, CHALCOGEN
+        and HOLLOW sites, too: 0 where noise alone is around, 1 in strong haze.
+    usual_around
+        (3,) what lies around METAL, CHALCOGEN and HOLLOW sites by the median, in the frame's units.
     """
 
     height: float
@@ -84,6 +96,8 @@ class DescriptorScale:
     spacing_px: float
     contrast: float
     metal: np.ndarray
+    haze_share: np.ndarray
+    usual_around: np.ndarray
 
 
 def descriptor_scale(
@@ -107,9 +121,14 @@ def descriptor_scale(
     The unit of amplitude with its noise, or None.
     """
     sd = FILTER_SD * lattice.spacing_px
-    metal, both = _within(lattice, frame, mask), np.stack([frame, rest])
+    metal = _within(lattice, frame, mask)
     steps = (np.zeros(2), lattice.bond, hollow_of(lattice) - lattice.metal)
-    levels, spreads = np.array([_level_and_spread(both, metal + step, sd) for step in steps]).T
+    levels = [_level(frame, metal + step, sd) for step in steps]
+    hazes = [
+        _haze(rest, metal + step, kind, lattice, sd)
+        for kind, step in zip(_KINDS, steps, strict=True)
+    ]
+    shares, usual, spreads = np.array(hazes).T
     seen = float(levels[METAL] - levels[HOLLOW])
     # a hollow site sees three metal columns, a metal column three hollow sites: what is seen
     # between them is the height less three leaks
@@ -118,7 +137,15 @@ def descriptor_scale(
         return None
     chalcogen = float(levels[CHALCOGEN] - levels[HOLLOW]) / seen
     return DescriptorScale(
-        height, spreads / height, float(levels[HOLLOW]), chalcogen, lattice.spacing_px, seen, metal
+        height,
+        spreads / height,
+        float(levels[HOLLOW]),
+        chalcogen,
+        lattice.spacing_px,
+        seen,
+        metal,
+        shares,
+        usual,
     )
 
 
@@ -132,16 +159,63 @@ def _within(lattice: Lattice, frame: np.ndarray, mask: np.ndarray | None) -> np.
     return metal[:: max(1, len(metal) // LEVEL_SITES)]
 
 
-def _level_and_spread(both: np.ndarray, points: np.ndarray, sd_px: float) -> tuple[float, float]:
-    """Return the median of the frame and the robust scatter of the remainder at the sites `points`.
-
-    Medians leave defects out; the scatter is that of a Gaussian with this median deviation.
-    """
-    points = points[((points > 0) & (points < np.array(both.shape[1:]) - 1)).all(axis=1)]
+def _level(frame: np.ndarray, points: np.ndarray, sd_px: float) -> float:
+    """Return the median of the frame at the sites `points`: it leaves defects out."""
+    points = _inner(frame, points)
     if not len(points):
-        return np.nan, np.nan
-    level, rest = gaussian_means(both, points, sd_px)
-    return float(np.median(level)), float(np.median(np.abs(rest - np.median(rest)))) / 0.6745
+        return np.nan
+    return float(np.median(gaussian_means(frame[None], points, sd_px)))
+
+
+def _inner(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return those of `points` (m, 2) that lie inside an image."""
+    within = (points > 0) & (points < np.array(image.shape) - 1)
+    return np.asarray(points[within.all(axis=1)])
+
+
+def _haze(
+    rest: np.ndarray, points: np.ndarray, kind: int, lattice: Lattice, sd_px: float
+) -> tuple[float, float, float]:
+    """Measure the haze at sites of one kind.
+
+    Returns
+    -------
+    How much of what lies around them lies on them, what lies around by the median, and the robust
+    scatter of what is left: that of a Gaussian with this median deviation.
+    """
+    points = _inner(rest, points)
+    points = points[:: max(1, len(points) // HAZE_SITES)]
+    if not len(points):
+        return 0.0, 0.0, np.nan
+    places = points[:, None, :] + _PLACES[kind] @ axes_of(lattice).T
+    seen = gaussian_means(rest, places, sd_px, min_share=MIN_SHARE)
+    own, around = seen[:, 0], around_of(seen)
+    usual = float(np.median(around))
+    beyond = around - usual
+    # defects on the site, or all around it, tell nothing of haze
+    plain = np.abs(own - np.median(own)) < 4 * _scatter(own)
+    plain &= np.abs(beyond) < 4 * _scatter(around)
+    power, share = float(beyond[plain] @ beyond[plain]), 0.0
+    if power > 0:
+        share = float(np.clip((own - np.median(own))[plain] @ beyond[plain] / power, 0.0, 1.0))
+    return share, usual, _scatter(own - share * beyond)
+
+
+def _scatter(values: np.ndarray) -> float:
+    """Return the robust standard deviation of values (m,)."""
+    return float(np.median(np.abs(values - np.median(values)))) / 0.6745
+
+
+def around_of(seen: np.ndarray) -> np.ndarray:
+    """Return what lies around sites (m,): the median of the (m, 13) weighted means `AROUND` them.
+
+    Places beyond the frame are NaN, and tell nothing; without any it is NaN.
+    """
+    around = seen[:, AROUND]
+    known = np.isfinite(around).any(axis=1)
+    told = np.full(len(seen), np.nan)
+    told[known] = np.nanmedian(around[known], axis=1)
+    return told
 
 
 def site_offsets(kinds: np.ndarray) -> np.ndarray:
@@ -180,10 +254,12 @@ def site_amplitudes(seen: np.ndarray, kinds: np.ndarray, scale: DescriptorScale)
     """
     # einsum without optimisation and not a matrix product: the bits of one detection must not
     # depend on how many others the frame holds
+    kinds = np.asarray(kinds, int)
+    # haze is smooth: what it adds to a site is told by what lies around
+    haze = np.nan_to_num(around_of(seen) - scale.usual_around[kinds])
+    seen = seen - scale.haze_share[PLACE_KINDS[kinds]] * haze[:, None]
     values = np.nan_to_num(seen / scale.height)
-    return np.asarray(
-        np.einsum("ms,mts->mt", values, _UNMIX[np.asarray(kinds, int)], optimize=False)
-    )
+    return np.asarray(np.einsum("ms,mts->mt", values, _UNMIX[kinds], optimize=False))
 
 
 def blurred(amplitudes: np.ndarray, site: int, width: float) -> np.ndarray:

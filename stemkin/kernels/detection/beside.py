@@ -55,6 +55,9 @@ def signals_beside(
         own = np.flatnonzero(kinds == site)
         if not (observer.knows(which) and observer.judges[which] and len(own)):
             continue
+        if site == METAL and observer.knows_bound:
+            told[own] = _bound(noise_units, lattice, mask, observer, places[own])
+            continue
         some = _some_sites(noise_units, lattice, which)
         first = np.zeros(len(some), dtype=np.int64)
         usual = _signals(noise_units, some, first, lattice, mask, observer.knowing[which])
@@ -69,6 +72,38 @@ def signals_beside(
         scatter = max(scatter_of(usual), 1e-12) * observer.tails[which]
         told[own] = ((seen - np.median(usual)) / scatter).reshape(-1, 3)
     return told
+
+
+def _bound(
+    noise_units: Array,
+    lattice: Lattice,
+    mask: np.ndarray | None,
+    observer: Observer,
+    columns: np.ndarray,
+) -> np.ndarray:
+    """Return what is seen of vacancies on the three columns (m, 3, 2) bonded to METAL sites.
+
+    (m, 3) signals over the noise, by what was learned at dopants; NaN where too little is seen.
+    """
+    seen = np.full(columns.shape[:2], np.nan)
+    clean, _ = patches_at(noise_units, _some_sites(noise_units, lattice, METAL), lattice, mask)
+    if len(clean) < LEAST_SITES:
+        return seen
+    usual = _products(clean, observer.bound)
+    level, scatter, _ = observer.bound_told
+    patches, inside = patches_at(noise_units, columns.mean(axis=1), lattice, mask)
+    deviations = (_products(patches, observer.bound) - np.median(usual)) / scatter_of(usual.ravel())
+    # the weights are counted as the bonds of METAL sites are, the columns as they are given
+    steps = columns[inside] - columns[inside].mean(axis=1, keepdims=True)
+    bonds = bonded(METAL) @ np.stack([lattice.a1, lattice.a2])
+    which = (steps @ bonds.T).argmax(axis=2)
+    seen[inside] = np.take_along_axis(-(deviations - level) / scatter, which, axis=1)
+    return seen
+
+
+def _products(patches: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (n, k) sums of patches (n, P) with weights (k, P), with the same bits for any n."""
+    return np.einsum("np,kp->nk", patches, weights, optimize=False)
 
 
 def _some_sites(noise_units: Array, lattice: Lattice, which: int) -> np.ndarray:

@@ -101,6 +101,14 @@ class Observer:
     judges
         (2,) whether it says what stands on METAL and on CHALCOGEN sites beside a defect: it does
         where it tells more than the amplitude of the column, as in haze and at a low dose.
+    bound
+        (3, P) what the patch around a dopant on a METAL site is multiplied with, for a vacancy on
+        the first, second and third of its bonded columns (`bound_vacancies`); zeros where that was
+        not learned, and then `knowing` judges those columns.
+    bound_told
+        (3,) what dopants alone give then, by how much more it scatters there than at clean sites,
+        and how far a bound vacancy stands out (NaN where that was not learned), all over the noise
+        of clean sites.
     """
 
     weights: np.ndarray
@@ -111,6 +119,8 @@ class Observer:
     signatures: np.ndarray
     alike: np.ndarray
     judges: np.ndarray = field(default_factory=lambda: np.ones(2, dtype=bool))
+    bound: np.ndarray = field(default_factory=lambda: np.zeros((3, len(GRID))))
+    bound_told: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0, np.nan]))
 
     def __eq__(self, other: object) -> bool:
         """Tell whether the same was learned, to the last bit."""
@@ -139,8 +149,16 @@ class Observer:
             if self.knows(which) and seen > 0:
                 # the three bonded columns are alike, but for the last bits
                 share = float(self.knowing[which, 0] @ self.signatures[which]) / seen
-                told[which] = self.depths[which] * share
+                told[which] = self.depths[which] * share / self.tails[which]
+        if self.knows_bound:
+            _, scatter, depth = self.bound_told
+            told[CHALCOGEN] = depth / scatter
         return told
+
+    @property
+    def knows_bound(self) -> bool:
+        """Tell whether it was learned what vacancies beside dopants on METAL sites look like."""
+        return bool(np.isfinite(self.bound_told[2]))
 
     def knows(self, sublattice: int) -> bool:
         """Tell whether anything significant was learned of a sublattice."""

@@ -13,12 +13,13 @@ Stein (1961)).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
+from stemkin.kernels.detection.bound_vacancies import bound_vacancy
 from stemkin.kernels.detection.normalisation import scatter_of, seldom_noise
 from stemkin.kernels.detection.observer import GRID, STEPS, Observer, bonded, patches_at
 from stemkin.kernels.detection.patch_shapes import (
@@ -104,13 +105,17 @@ def patches_of(
     return patches_at(noise_units, points, lattice, mask)[0]
 
 
-def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | None:
+def learned_observer(
+    patches: list[np.ndarray], dopants: np.ndarray, filter_sd: float
+) -> Observer | None:
     """Learn the observer of the dark defects of a movie.
 
     Parameters
     ----------
     patches
         (m, P) around METAL sites, and around CHALCOGEN sites.
+    dopants
+        (d, P) around METAL sites where something else stands, however bright.
     filter_sd
         Standard deviation of the matched filter, over the lattice constant.
 
@@ -133,7 +138,18 @@ def learned_observer(patches: list[np.ndarray], filter_sd: float) -> Observer | 
             knowing[which, i] = _blind_to(another_column(uv, filter_sd), found)
     if np.isnan(depths).all():
         return None
-    return Observer(weights, blind, knowing, depths, np.ones(2), signatures, alike)
+    observer = Observer(weights, blind, knowing, depths, np.ones(2), signatures, alike)
+    if not observer.knows(CHALCOGEN):
+        return observer
+    clean = _quiet(patches[METAL])
+    if len(clean) < LEAST_SITES:
+        return observer
+    basis = dip_and_breathing(CHALCOGEN, filter_sd)
+    dip, _ = np.linalg.lstsq(basis.T, signatures[CHALCOGEN], rcond=None)[0]
+    told = bound_vacancy(dopants, *_noise_of(clean), float(dip), filter_sd)
+    if told is None:
+        return observer
+    return replace(observer, bound=told.weights, bound_told=told.numbers)
 
 
 def correlation_by_distance(covariance: np.ndarray) -> np.ndarray:
@@ -198,9 +214,7 @@ class _Learned:
 
 def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | None:
     """Learn from the patches (m, P) around the sites of one sublattice; None if it is not sure."""
-    ring = np.hypot(*lattice_places(GRID / STEPS).T) > RING
-    loudest = np.abs(patches[:, ring]).max(axis=1) if len(patches) else np.zeros(0)
-    quiet = patches[loudest <= np.quantile(loudest, QUIET)] if len(patches) else patches
+    quiet = _quiet(patches)
     if len(quiet) < LEAST_SITES:
         return None
     quiet = quiet.astype(np.float64)
@@ -225,6 +239,15 @@ def _learned(patches: np.ndarray, which: int, filter_sd: float) -> _Learned | No
         return None
     weights, ridge = _hotelling(covariance, signature), float(np.trace(covariance)) / len(GRID)
     return _Learned(signature, covariance, ridge, weights, depth)
+
+
+def _quiet(patches: np.ndarray) -> np.ndarray:
+    """Return those of patches (m, P) that have no strong defect beside their middle."""
+    if not len(patches):
+        return patches
+    ring = np.hypot(*places_of(GRID / STEPS).T) > RING
+    loudest = np.abs(patches[:, ring]).max(axis=1)
+    return np.asarray(patches[loudest <= np.quantile(loudest, QUIET)])
 
 
 def _blind_to(images: np.ndarray, found: _Learned) -> np.ndarray:

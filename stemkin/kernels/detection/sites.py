@@ -221,6 +221,27 @@ def site_signals(
     return replace(places, signal=signal, alone=signal, beside_strong=beside)
 
 
+def strong_sites(
+    snr: Array, lattice: Lattice, mask: np.ndarray | None, sublattice: int
+) -> np.ndarray:
+    """Return the places (m, 2) [px] of the sites of a sublattice that hold a defect for sure.
+
+    Parameters
+    ----------
+    snr
+        (y, x) signed signal-to-noise, any library.
+    lattice
+        The crystal.
+    mask
+        (y, x) of the pixels that belong to it; None for all.
+    sublattice
+        METAL or CHALCOGEN.
+    """
+    places = _raw_sites(snr, lattice, mask, BORDER_PX)
+    own = places.sublattice == sublattice
+    return np.asarray(places.points[own & (np.abs(places.signal) > STRONG_SITE)])
+
+
 def comparable(
     points: np.ndarray,
     signal: np.ndarray,
