@@ -12,7 +12,8 @@ vacancies of the chalcogen columns and of everything that was found:
 - ``false``: false positives per frame over what was asked for: 1, times the share of the frame
   that is judged. In some 40 frames chance alone moves it by 0.17,
 - ``names``: share of what was found rightly whose name is right,
-- ``pull``: root mean square of (found - true) / stated error, per axis.
+- ``pull``: root mean square of (found - true) / stated error, per axis, less what all defects of
+  a frame have in common: a shift of a whole frame is drift, and no error of a place in it.
 
 Left out are the edges, the rims of holes, adsorbates, and frames that are bad. The table gives the
 worst decile, the median and the best decile over worlds.
@@ -199,6 +200,9 @@ def _counted(
     false = int((_judged(truth, frame, rest) & ~beside).sum())
     kept = judged[i]
     miss = (at[j] - place[i])[kept]
+    if len(miss) > 1:
+        # the mean of what is compared takes as much of its square with it
+        miss = (miss - miss.mean(axis=0)) * np.sqrt(len(miss) / (len(miss) - 1))
     error = found["position_error"].to_numpy()[j][kept]
     called = np.array([names.get(k, "-") for k in found["class_id"].to_numpy()[j][kept]])
     return {
@@ -209,8 +213,8 @@ def _counted(
         "false": false,
         "nameable": kept.sum(),
         "named": (called == kinds[i][kept]).sum(),
-        "placed": 2 * kept.sum(),
-        "pull2": float(((miss / error[:, None]) ** 2).sum()),
+        "placed": 2 * kept.sum() * (kept.sum() > 1),
+        "pull2": float(((miss / error[:, None]) ** 2).sum()) * (kept.sum() > 1),
     }
 
 

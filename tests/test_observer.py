@@ -227,7 +227,10 @@ def test_beside_another_column_all_but_that_column_is_seen(learned):
         blind = observer.blind[which] @ observer.signatures[which] / usual
         assert blind < shares.min() - 0.05, "less is seen where all around may be anything"
         assert shares == pytest.approx(shares[0], rel=1e-6), "the three are alike"
-        assert observer.beside[which] == pytest.approx(observer.depths[which] * shares[0])
+        # that is what is told where nothing was learned at dopants
+        lone = replace(observer, bound_told=np.array([0.0, 1.0, np.nan]))
+        depth = lone.depths[which] / lone.tails[which]
+        assert lone.beside[which] == pytest.approx(depth * shares[0])
         sd = 0.15
         for i, uv in enumerate(bonded(which)):
             away = patch_shapes.lattice_places(GRID / STEPS) - patch_shapes.lattice_places(uv[None])

@@ -249,6 +249,18 @@ def _judged_beside(detector: Any, noise: np.ndarray) -> dict[int, float]:
     return {site: -float(observer.beside[which] * noise[which]) for site, which in known}
 
 
+def _judged_itself(detector: Any, noise: np.ndarray) -> dict[int, float]:
+    """Return the amplitude of a vacancy on METAL and CHALCOGEN sites as the observer judges it.
+
+    Counted as `_judged_beside` does. Empty where nothing was learned.
+    """
+    observer = getattr(detector, "observer", None)
+    if observer is None:
+        return {}
+    known = [w for w in (METAL, CHALCOGEN) if observer.knows(w) and observer.judges_itself[w]]
+    return {w: -float(observer.depths[w] / observer.tails[w] * noise[w]) for w in known}
+
+
 NEARLY_ALIKE = 0.85
 """Dimmer columns higher than this, over the brighter ones, may as well be the brighter ones."""
 
@@ -284,9 +296,26 @@ def judging_where_it_tells_more(sample: JoinedLooks, detector: Any, material: Ma
         learned_there = which == CHALCOGEN and observer.knows_bound
         is_sure = -lost > SURE * noise[which] and not learned_there
         judges[which] = site in told and told[site] < lost and not is_sure
-    if (judges == observer.judges).all():
+    itself = _told_itself(detector, noise, height, material)
+    if (judges == observer.judges).all() and (itself == observer.judges_itself).all():
         return detector
-    return replace(detector, observer=replace(observer, judges=judges))
+    return replace(detector, observer=replace(observer, judges=judges, judges_itself=itself))
+
+
+def _told_itself(detector: Any, noise: np.ndarray, height: float, material: Material) -> np.ndarray:
+    """Tell for which sites (2,) the observer's signal says more of a vacancy than its amplitude.
+
+    Vacancies are on the dimmer columns; what else is dark there, or on the others, is told by its
+    amplitude.
+    """
+    itself, (metal, chalcogen) = np.zeros(2, bool), motifs.column_heights(material)
+    if material.is_elemental or chalcogen > metal:
+        return itself
+    lost = motifs.vacancy_amplitude(material, dimmer=height)
+    told = _judged_itself(detector, noise)
+    is_sure = -lost > SURE * noise[CHALCOGEN]
+    itself[CHALCOGEN] = CHALCOGEN in told and told[CHALCOGEN] < lost and not is_sure
+    return itself
 
 
 def _sort_by_motif(
@@ -301,8 +330,8 @@ def _sort_by_motif(
     from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
-    beside = _judged_beside(detector, noise)
-    library, library_is_named = motifs.library(material, dimmer=height, beside=beside), True
+    judged = {"beside": _judged_beside(detector, noise), "itself": _judged_itself(detector, noise)}
+    library, library_is_named = motifs.library(material, dimmer=height, **judged), True
     if not motifs.may_be(material, sample.spacing_nm, height):
         logger.warning(
             "the lattice (%.4f nm, dimmer columns %.2f of the brighter) is not that of the "
@@ -335,7 +364,7 @@ def _sort_by_motif(
     swap = None
     if library_is_named:
         swap = motifs.swap_of(physical, names.tolist(), material)
-        library = motifs.library(material, dimmer=height, swap=swap, beside=beside)
+        library = motifs.library(material, dimmer=height, swap=swap, **judged)
     guess, present = matches.first_guess(physical, noise, library)
     # classes are told apart by the site and its 7 amplitudes, each over its own noise; the ring and
     # the components of the patch have scale 0 and are left out
@@ -364,7 +393,9 @@ def _sort_by_motif(
     named, called = name_components(taxonomy, used, noise, library, **naming)
     if n_classes is None and library_is_named:
         # what a vacancy beside a dopant shows is told by an observer, or else by those elsewhere
-        shown = _shown_by_vacancies(named, used, called, material) | beside
+        shown = judged["beside"]
+        if not judged["itself"]:
+            shown = _shown_by_vacancies(named, used, called, material) | shown
         told = motifs.library(material, dimmer=height, swap=swap, beside=shown)
         for pair in _doped_pairs([one for one in told if one.site in shown], material):
             named = told_apart(named, scaled(rows, scale), used, noise, pair, called)

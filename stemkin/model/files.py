@@ -29,8 +29,8 @@ FORMAT = 4
 
 
 OBSERVED = (
-    "weights", "blind", "knowing", "depths", "tails", "signatures", "alike", "judges", "bound",
-    "bound_told",
+    "weights", "blind", "knowing", "depths", "tails", "signatures", "alike", "judges",
+    "judges_itself", "bound", "bound_told",
 )  # fmt: skip
 """What an `Observer` holds, in the order in which it takes them."""
 

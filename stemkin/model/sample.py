@@ -9,7 +9,7 @@ import numpy as np
 
 from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.classes.looks import Look, look_at, look_at_pieces
-from stemkin.kernels.crystal.lattice import Lattice
+from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
 from stemkin.kernels.detection.beside import signals_beside
 from stemkin.kernels.detection.observer import Observer
 
@@ -87,10 +87,20 @@ def look_at_detections(
             return signals_beside(judged, lattice, mask, by, places, kinds)
 
         asked["beside"] = beside
+        asked["itself"] = _judged_themselves(records["score"], observer)
     if len(pieces) < 2:
         only, mask = pieces[0]
         return look_at(frame, rest, only, points, mask=mask, **asked)
     return look_at_pieces(frame, rest, pieces, points, **asked)
+
+
+def _judged_themselves(score: np.ndarray, observer: Observer) -> np.ndarray:
+    """Return (3, m) how dark an observer saw detections, by the kind of site that each may be on."""
+    told = np.full((3, len(score)), np.nan)
+    for which in (METAL, CHALCOGEN):
+        if observer.knows(which) and observer.judges_itself[which]:
+            told[which] = score
+    return told
 
 
 def scaled(described: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -41,6 +41,9 @@ on a dimmer one: graphene, MoSe2."""
 STEEP_SITES = 64
 """Sites beside which it is measured how steeply columns fall."""
 
+BRIGHT = 3.0
+"""A column that is brighter by so many standard deviations of its amplitude is not a dark one."""
+
 _PER_DETECTION = ("physical", "patches", "pictures", "orientation", "satellite", "atoms")
 
 
@@ -102,6 +105,7 @@ def look_at(
     pictures: bool = False,
     neighbours: bool = False,
     beside: Beside | None = None,
+    itself: np.ndarray | None = None,
 ) -> Look:
     """Look at the neighbourhoods of `points` in one frame.
 
@@ -122,6 +126,9 @@ def look_at(
     beside
         Judges the three columns bonded to each site; their amplitudes unless given, or where it
         returns NaN.
+    itself
+        (3, m) how dark each of `points` is, over the noise of an amplitude, if it is a METAL,
+        CHALCOGEN or HOLLOW site; NaN, or None for all, where its amplitude says that.
 
     Returns
     -------
@@ -146,6 +153,10 @@ def look_at(
         told = beside(lattice, mask, around[:, 1:4], kinds) * scale.noise[PLACE_KINDS[kinds, 1:4]]
         amplitudes[:, 1:4] = np.where(np.isfinite(told), told, amplitudes[:, 1:4])
     folded, orientation = fold(amplitudes)
+    physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
+    twice = satellites(centres, physical, lattice, dimmer=scale.chalcogen)
+    if itself is not None:
+        physical[:, 1] = _own_amplitudes(folded[:, 0], itself, kinds, scale.noise)
     atoms = np.empty((len(points), 0), np.float32)
     if neighbours:
         steep = scale.metal[:: max(1, len(scale.metal) // STEEP_SITES)]
@@ -160,7 +171,6 @@ def look_at(
         drawn = patches(
             (frame - scale.level) / np.float32(scale.height), centres, axes, orientation
         )
-    physical = np.concatenate([kinds[:, None], folded], axis=1).astype(np.float32)
     shapes = patches(rest / np.float32(scale.height), centres, axes, orientation)
     return Look(
         True,
@@ -168,10 +178,20 @@ def look_at(
         shapes,
         drawn,
         orientation,
-        satellites(centres, physical, lattice, dimmer=scale.chalcogen),
+        twice,
         atoms,
         scale,
     )
+
+
+def _own_amplitudes(
+    amplitude: np.ndarray, itself: np.ndarray, kinds: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """Return the amplitudes (m,) of sites: as they are judged, but for those that are bright."""
+    unit = noise[kinds]
+    told = -itself[kinds, np.arange(len(kinds))] * unit
+    known = np.isfinite(told) & (amplitude < BRIGHT * unit)
+    return np.where(known, told, amplitude)
 
 
 def _raw_look(frame: np.ndarray, rest: np.ndarray, points: np.ndarray, *, pictures: bool) -> Look:
@@ -245,12 +265,13 @@ def look_at_pieces(
     pictures: bool = False,
     neighbours: bool = False,
     beside: Beside | None = None,
+    itself: np.ndarray | None = None,
 ) -> Look:
     """Look at the neighbourhoods of `points` in a broken crystal, each in its own piece's lattice.
 
     Parameters
     ----------
-    frame, rest, points, pictures, neighbours, beside
+    frame, rest, points, pictures, neighbours, beside, itself
         As for `look_at`.
     pieces
         Lattices with the masks (y, x) of their pixels, the largest first; points in none belong to
@@ -275,6 +296,7 @@ def look_at_pieces(
             pictures=pictures,
             neighbours=neighbours,
             beside=beside,
+            itself=None if itself is None else itself[:, owner == i],
         )
         for i, (lattice, mask) in enumerate(pieces)
     ]
@@ -289,6 +311,7 @@ def look_at_pieces(
             pictures=pictures,
             neighbours=neighbours,
             beside=beside,
+            itself=itself,
         )
     # the looks stand piece by piece; a stable sort by owner gives that order, and its own argsort
     # leads back to the order of the points

@@ -224,6 +224,7 @@ def library(
     dimmer: float | None = None,
     swap: float | None = None,
     beside: Mapping[int, float] | None = None,
+    itself: Mapping[int, float] | None = None,
 ) -> list[Motif]:
     """Return the motifs of a crystal's defects, named as `Material.kinds` names them.
 
@@ -242,6 +243,8 @@ def library(
     beside
         By the kind of site: amplitude of a vacancy on the columns bonded to it, as an observer
         judges them.
+    itself
+        By the kind of site: amplitude of a vacancy on it, as an observer judges it.
 
     Returns
     -------
@@ -298,8 +301,11 @@ def library(
         known.append(Motif(name, site, row, tolerance, prior=prior))
     width = max(FILTER_SD, IMAGE_SD_NM / material.a_nm)
     listed = [replace(motif, width=width) for motif in known + hole_edges(dimmer) + perfect()]
-    factors = {site: one / lost for site, one in (beside or {}).items()}
-    return [_judged_beside(motif, factors.get(motif.site, 1.0)) for motif in listed]
+    around = {site: one / lost for site, one in (beside or {}).items()}
+    own = {site: one / lost for site, one in (itself or {}).items()}
+    return [
+        _judged(motif, own.get(motif.site, 1.0), around.get(motif.site, 1.0)) for motif in listed
+    ]
 
 
 def vacancy_amplitude(material: Material, *, dimmer: float) -> float:
@@ -317,10 +323,12 @@ def vacancy_amplitude(material: Material, *, dimmer: float) -> float:
     return -height / material.atoms_per_chalcogen_column
 
 
-def _judged_beside(motif: Motif, factor: float) -> Motif:
-    """Return a motif whose bonded columns change by so much more."""
+def _judged(motif: Motif, own: float, around: float) -> Motif:
+    """Return a motif that is darker by a factor, and whose bonded columns change by so much more."""
     amplitudes = motif.amplitudes.copy()
-    amplitudes[1:4] *= factor
+    amplitudes[1:4] *= around
+    if amplitudes[0] < 0:
+        amplitudes[0] *= own
     return replace(motif, amplitudes=amplitudes)
 
 

@@ -13,13 +13,16 @@ import numpy as np
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 from stemkin.kernels.detection.normalisation import scatter_of
-from stemkin.kernels.detection.observer import Observer, bonded, patches_at
+from stemkin.kernels.detection.observer import Observer, bonded, partial_patches, patches_at
 
 CLEAN_SITES = 60
 """So many sites tell median and scatter of the signals of clean ones: to a sixth and a tenth."""
 
 LEAST_SITES = 30
 """Fewer do not."""
+
+LEAST_SHARE = 0.3
+"""With less of its weights inside the frame a column is judged by its amplitude."""
 
 
 def signals_beside(
@@ -56,7 +59,7 @@ def signals_beside(
         if not (observer.knows(which) and observer.judges[which] and len(own)):
             continue
         if site == METAL and observer.knows_bound:
-            told[own] = _bound(noise_units, lattice, mask, observer, places[own])
+            told[own] = bound_signals(noise_units, lattice, mask, observer, places[own])
             continue
         some = _some_sites(noise_units, lattice, which)
         first = np.zeros(len(some), dtype=np.int64)
@@ -74,31 +77,46 @@ def signals_beside(
     return told
 
 
-def _bound(
+def bound_signals(
     noise_units: Array,
     lattice: Lattice,
     mask: np.ndarray | None,
     observer: Observer,
     columns: np.ndarray,
 ) -> np.ndarray:
-    """Return what is seen of vacancies on the three columns (m, 3, 2) bonded to METAL sites.
+    """Look for vacancies on the columns bonded to dopants, by what was learned at dopants.
 
-    (m, 3) signals over the noise, by what was learned at dopants; NaN where too little is seen.
+    Parameters
+    ----------
+    noise_units
+        (y, x) what is left of the frame without its crystal, over its noise, any library.
+    lattice, mask
+        The crystal, and the (y, x) pixels that belong to it; None for all.
+    observer
+        What was learned of the movie; it `knows_bound` vacancies.
+    columns
+        (m, 3, 2) the bonded columns of each of some METAL sites (y, x) [px].
+
+    Returns
+    -------
+    (m, 3) signals over the noise, dark ones negative; NaN where too little is seen.
     """
-    seen = np.full(columns.shape[:2], np.nan)
     clean, _ = patches_at(noise_units, _some_sites(noise_units, lattice, METAL), lattice, mask)
     if len(clean) < LEAST_SITES:
-        return seen
+        return np.full(columns.shape[:2], np.nan)
     usual = _products(clean, observer.bound)
     level, scatter, _ = observer.bound_told
-    patches, inside = patches_at(noise_units, columns.mean(axis=1), lattice, mask)
+    patches, seen = partial_patches(noise_units, columns.mean(axis=1), lattice, mask)
     deviations = (_products(patches, observer.bound) - np.median(usual)) / scatter_of(usual.ravel())
+    # of the noise of a patch that is cut by an edge there is as much less as of the weights' squares
+    share = _products(seen, observer.bound**2) / (observer.bound**2).sum(axis=1)
+    enough = share > LEAST_SHARE
+    told = -(deviations - level) / scatter / np.sqrt(np.where(enough, share, 1.0))
+    told[~enough] = np.nan
     # the weights are counted as the bonds of METAL sites are, the columns as they are given
-    steps = columns[inside] - columns[inside].mean(axis=1, keepdims=True)
+    steps = columns - columns.mean(axis=1, keepdims=True)
     bonds = bonded(METAL) @ np.stack([lattice.a1, lattice.a2])
-    which = (steps @ bonds.T).argmax(axis=2)
-    seen[inside] = np.take_along_axis(-(deviations - level) / scatter, which, axis=1)
-    return seen
+    return np.take_along_axis(told, (steps @ bonds.T).argmax(axis=2), axis=1)
 
 
 def _products(patches: np.ndarray, weights: np.ndarray) -> np.ndarray:

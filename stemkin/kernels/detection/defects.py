@@ -137,7 +137,12 @@ def on_lattices(
     beside_strong = np.concatenate([places.beside_strong for places in read])
     if_dark = asked.of_sites(sublattice, -np.abs(signal))
     expected = mirrored(sublattice, signal, if_dark, beside_strong, asked.shares)
-    leans = [leans_of(places, lattice) for places, (lattice, _) in zip(read, crystals, strict=True)]
+    leans = np.concatenate(
+        [
+            leans_of(places, *crystal, observer, noise_units)
+            for places, crystal in zip(read, crystals, strict=True)
+        ]
+    )
     on_sites = _at_sites(
         snr, read, leans, strong, heights, jitter, filter_sd_px=filter_sd_px, spacing_px=spacing
     )
@@ -155,7 +160,7 @@ def on_lattices(
 def _at_sites(
     snr: Array,
     read: list[Sites],
-    leans: list[np.ndarray],
+    leans: np.ndarray,
     strong: np.ndarray,
     heights: tuple[float, float] | None,
     jitter: np.ndarray | None,
@@ -187,10 +192,13 @@ def _at_sites(
         )
         surplus = np.abs(interpolate(snr, seen) - follows)
         here[tall] &= surplus < np.maximum(FAR, ODD * np.abs(follows))
+        # a vacancy beside it moves the image of a column, which stands there all the same
+        bound = (leans[strong] != 0).any(axis=1)
+        here |= bound & (np.hypot(*offset.T) < REACH * spacing_px)
         y, x = np.where(here, (at + offset).T, [y, x])
         error = np.where(here, own, error)
     group = groups_of(which, signal)
-    return PlacedDefects(y, x, signal, alone, points, np.concatenate(leans)[strong], error, group)
+    return PlacedDefects(y, x, signal, alone, points, leans[strong], error, group)
 
 
 def _is_near(offset: np.ndarray, error: np.ndarray, spacing_px: float) -> np.ndarray:

@@ -101,6 +101,9 @@ class Observer:
     judges
         (2,) whether it says what stands on METAL and on CHALCOGEN sites beside a defect: it does
         where it tells more than the amplitude of the column, as in haze and at a low dose.
+    judges_itself
+        (2,) whether its signal, and not the amplitude, says by how much dark METAL and CHALCOGEN
+        columns with a defect of their own are darker.
     bound
         (3, P) what the patch around a dopant on a METAL site is multiplied with, for a vacancy on
         the first, second and third of its bonded columns (`bound_vacancies`); zeros where that was
@@ -119,6 +122,7 @@ class Observer:
     signatures: np.ndarray
     alike: np.ndarray
     judges: np.ndarray = field(default_factory=lambda: np.ones(2, dtype=bool))
+    judges_itself: np.ndarray = field(default_factory=lambda: np.ones(2, dtype=bool))
     bound: np.ndarray = field(default_factory=lambda: np.zeros((3, len(GRID))))
     bound_told: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0, np.nan]))
 
@@ -401,6 +405,44 @@ def patches_at(
     above = corners[0] * (1 - right) + corners[1] * right
     below = corners[2] * (1 - right) + corners[3] * right
     return np.asarray(above * (1 - low) + below * low), inside
+
+
+def partial_patches(
+    image: Array, points: np.ndarray, lattice: Lattice, mask: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the patches around points, as far as they lie inside a frame and a crystal.
+
+    Parameters
+    ----------
+    image, points, lattice, mask
+        As for `patches_at`.
+
+    Returns
+    -------
+    patches
+        (n, P) on the host, bilinear at the points of `GRID`, 0 where nothing is seen.
+    seen
+        (n, P) True where something is.
+    """
+    xp, (height, width) = namespace(image), (int(n) for n in image.shape)
+    at = points[:, None] + GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
+    base = np.floor(at).astype(np.int64)
+    seen = ((base >= 0) & (base < np.array([height, width]) - 1)).all(axis=2)
+    base = np.where(seen[..., None], base, 0)
+    if mask is not None:
+        seen &= mask[base[..., 0], base[..., 1]]
+    first, flat = base[..., 0] * width + base[..., 1], xp.reshape(image, (-1,))
+    low, right = np.moveaxis(at - base, -1, 0)
+    patches = np.zeros(seen.shape)
+    for step, weight in (
+        (0, (1 - low) * (1 - right)),
+        (1, (1 - low) * right),
+        (width, low * (1 - right)),
+        (width + 1, low * right),
+    ):
+        taken = xp.take(flat, xp.asarray(first.ravel() + step, dtype=xp.int64))
+        patches += weight * np.asarray(to_host(taken), dtype=float).reshape(seen.shape)
+    return np.where(seen, patches, 0.0), seen
 
 
 def _read(

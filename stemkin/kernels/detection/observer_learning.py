@@ -146,7 +146,8 @@ def learned_observer(
         return observer
     basis = dip_and_breathing(CHALCOGEN, filter_sd)
     dip, _ = np.linalg.lstsq(basis.T, signatures[CHALCOGEN], rcond=None)[0]
-    told = bound_vacancy(dopants, *_noise_of(clean), float(dip), filter_sd)
+    noise = _noise_of(clean, np.arange(len(clean)))
+    told = bound_vacancy(dopants, *noise, float(dip), filter_sd)
     if told is None:
         return observer
     return replace(observer, bound=told.weights, bound_told=told.numbers)

@@ -14,6 +14,8 @@ import numpy as np
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
+from stemkin.kernels.detection.beside import bound_signals
+from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.detection.site_scatter import (
     FAR,
     GROUPS,
@@ -29,7 +31,7 @@ STRONG = 8.0
 """The extremum of such a signal-to-noise is not displaced by noise beside it."""
 
 VACANT = -3.0
-"""Signal of a site beside a dark metal column that is taken for a vacancy."""
+"""Signal of a site beside a metal column that is another that is taken for a vacancy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,8 @@ class PlacedDefects:
     site
         (m, 2) site (y, x) [px] of each defect on the lattice, NaN elsewhere.
     lean
-        (m, 2) unit vector (y, x) from a dark metal column towards the vacancy beside it, zeros
-        where there is none.
+        (m, 2) unit vector (y, x) from a metal column that is another towards the vacancy beside it,
+        zeros where there is none.
     seen_error
         (m,) standard deviation of where they are seen, along each axis [px].
     group
@@ -247,15 +249,24 @@ def nearby_extrema(
     return rows[which, i] + peaks.vertex(down), columns[which, j] + peaks.vertex(across)
 
 
-def leans_of(places: Sites, lattice: Lattice) -> np.ndarray:
-    """Point from each dark metal column to the clearest vacancy beside it.
+def leans_of(
+    places: Sites,
+    lattice: Lattice,
+    mask: np.ndarray | None = None,
+    observer: Observer | None = None,
+    noise_units: Array | None = None,
+) -> np.ndarray:
+    """Point from each metal column that is another to the clearest vacancy beside it.
 
     Parameters
     ----------
     places
         The sites.
-    lattice
-        Their crystal.
+    lattice, mask
+        Their crystal, and the (y, x) pixels that belong to it; None for all.
+    observer, noise_units
+        What was learned of the movie, and the (y, x) remainder over its noise that it looks at; the
+        signals of the sites unless it knows what vacancies beside dopants look like.
 
     Returns
     -------
@@ -264,17 +275,22 @@ def leans_of(places: Sites, lattice: Lattice) -> np.ndarray:
     lean = np.zeros_like(places.points)
     if not len(lean):
         return lean
-    grid, chalcogen = SiteGrid.of(places.cells), places.sublattice == CHALCOGEN
-    vacant = chalcogen & (places.signal < VACANT)
-    signal = grid.laid(places.cells[vacant], places.signal[vacant], 0.0)
-    dark = np.flatnonzero((places.sublattice == METAL) & (places.signal < -STRONG_SITE))
-    # a metal column of cell c is bonded to the chalcogen columns of the cells c - BONDED; what is
-    # no vacancy counts as 0, so the smallest is the clearest
-    at = grid.at(places.cells[dark])
-    beside = np.stack([shifted(signal, -du, -dv)[at] for du, dv in BONDED])
-    deepest, leaning = beside.argmin(axis=0), (beside < 0).any(axis=0)
+    other = np.flatnonzero((places.sublattice == METAL) & (np.abs(places.alone) > STRONG_SITE))
+    # a metal column of cell c is bonded to the chalcogen columns of the cells c - BONDED
     steps = lattice.bond - np.array(BONDED) @ np.stack([lattice.a1, lattice.a2])
-    lean[dark[leaning]] = (steps / np.linalg.norm(steps, axis=1, keepdims=True))[deepest[leaning]]
+    vacant = VACANT
+    if observer is not None and observer.knows_bound and noise_units is not None:
+        columns = places.points[other][:, None] + steps
+        seen = bound_signals(noise_units, lattice, mask, observer, columns)
+        beside = np.nan_to_num(seen)
+        vacant = min(VACANT, -float(observer.beside[CHALCOGEN]) / 2)
+    else:
+        grid, chalcogen = SiteGrid.of(places.cells), places.sublattice == CHALCOGEN
+        signal = grid.laid(places.cells[chalcogen], places.signal[chalcogen], 0.0)
+        at = grid.at(places.cells[other])
+        beside = np.stack([shifted(signal, -du, -dv)[at] for du, dv in BONDED], axis=1)
+    deepest, leaning = beside.argmin(axis=1), (beside < vacant).any(axis=1)
+    lean[other[leaning]] = (steps / np.linalg.norm(steps, axis=1, keepdims=True))[deepest[leaning]]
     return lean
 
 

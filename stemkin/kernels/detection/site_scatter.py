@@ -39,7 +39,7 @@ class SiteScatter:
         Standard deviation of each of `GROUPS` about its sites, along each axis, over the lattice
         constant.
     pull
-        How far dark metal columns are seen towards the vacancy beside them, over the same.
+        How far metal columns that are others are seen towards the vacancy beside them, over the same.
     scan
         By how much the scan shows the same site elsewhere from frame to frame, over the same.
     """
@@ -102,7 +102,7 @@ def scattered(
 
     Returns
     -------
-    How far dark metal columns are seen towards the vacancy beside them [px], and the (4,) variances
+    How far metal columns that are others are seen towards the vacancy beside them [px], and the (4,) variances
     of each group about its sites along each axis [px2].
     """
     pull = _pull(away, lean, group >= 0, variance, float(prior_px[0]))
@@ -192,7 +192,7 @@ def _pull(
     variance: np.ndarray,
     spread_px: float,
 ) -> float:
-    """Return how far [px] dark metal columns are seen towards the vacancy beside them."""
+    """Return how far [px] metal columns that are others are seen towards the vacancy beside them."""
     leaning = on_site & (lean != 0).any(axis=1)
     if not (leaning.any() and np.isfinite(spread_px)):
         return 0.0
