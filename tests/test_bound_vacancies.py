@@ -8,7 +8,7 @@ from stemkin.kernels.detection import bound_vacancies
 from stemkin.kernels.detection.beside import LEAST_SHARE, bound_signals
 from stemkin.kernels.detection.bound_vacancies import bound_vacancy
 from stemkin.kernels.detection.observer import GRID, Observer, bonded, partial_patches, patches_at
-from stemkin.kernels.detection.patch_shapes import another_column, column_image, moved_outwards
+from stemkin.kernels.detection.patch_shapes import another_column, column_on_grid, moved_outwards
 
 SD, DIP = 0.15, 2.5
 N = len(GRID)
@@ -18,7 +18,7 @@ NOISE = np.eye(N)
 def signature_of(column, breathing):
     """An atom less at a bonded column, and the metal columns around it moved outwards."""
     vacant = bonded(METAL)[column]
-    drawn = -DIP * column_image(vacant, SD)[0]
+    drawn = -DIP * column_on_grid(vacant, SD)[0]
     for step in bonded(CHALCOGEN):
         drawn = drawn + DIP * breathing * moved_outwards(vacant + step, vacant, SD)
     return drawn

@@ -185,11 +185,13 @@ def _haze(
     """
     points = _inner(rest, points)
     points = points[:: max(1, len(points) // HAZE_SITES)]
-    if not len(points):
-        return 0.0, 0.0, np.nan
     places = points[:, None, :] + _PLACES[kind] @ axes_of(lattice).T
     seen = gaussian_means(rest, places, sd_px, min_share=MIN_SHARE)
     own, around = seen[:, 0], around_of(seen)
+    known = np.isfinite(own) & np.isfinite(around)
+    own, around = own[known], around[known]
+    if not len(own):
+        return 0.0, 0.0, np.nan
     usual = float(np.median(around))
     beyond = around - usual
     # defects on the site, or all around it, tell nothing of haze

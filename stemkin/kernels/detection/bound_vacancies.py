@@ -21,7 +21,7 @@ from stemkin.kernels.detection.normalisation import scatter_of
 from stemkin.kernels.detection.observer import GRID, bonded
 from stemkin.kernels.detection.patch_shapes import (
     another_column,
-    column_image,
+    column_on_grid,
     moved_outwards,
     operations,
 )
@@ -169,7 +169,7 @@ def _parts(k: int, sd: float) -> np.ndarray:
         if np.abs(vacant + step).max() > 1e-9:
             others += moved_outwards(vacant + step, vacant, sd)
     dopant = moved_outwards(np.zeros(2), vacant, sd)
-    return np.stack([-column_image(vacant, sd)[0], dopant, others])
+    return np.stack([-column_on_grid(vacant, sd)[0], dopant, others])
 
 
 def _climbed(seen: _Seen, start: np.ndarray) -> _Fit:

@@ -246,7 +246,7 @@ def _quiet(patches: np.ndarray) -> np.ndarray:
     """Return those of patches (m, P) that have no strong defect beside their middle."""
     if not len(patches):
         return patches
-    ring = np.hypot(*places_of(GRID / STEPS).T) > RING
+    ring = np.hypot(*lattice_places(GRID / STEPS).T) > RING
     loudest = np.abs(patches[:, ring]).max(axis=1)
     return np.asarray(patches[loudest <= np.quantile(loudest, QUIET)])
 
