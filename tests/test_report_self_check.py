@@ -3,11 +3,15 @@
 import re
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from stemkin import tables
 from stemkin.report import report_page
+from stemkin.report.rates import _dwell_rows
 from stemkin.report.result_files import read_results
+from stemkin.report.results import Results
 from stemkin.report.self_check import misleading_numbers, said_beside, self_check_section
 from tests.test_report import make_results
 
@@ -84,3 +88,42 @@ def test_a_part_of_a_large_experiment_is_said(store):
     assert all("with 2.0 % of its rows" in said for said in misleading_numbers(small))
     assert misleading_numbers(small)
     assert self_check_section(found)["share"] is None
+
+
+def test_a_self_check_that_was_not_asked_for_is_no_missing_file(store):
+    found = read_results(store)
+    run = {**found.run, "config": {"kinetics": {"self_check_runs": 0}}}
+    none = {**found.found, "self_check": tables.empty("self_check")}
+    gone = {**found.absent, "self_check": "there is no self_check.parquet"}
+    said = self_check_section(replace(found, run=run, found=none, absent=gone))["nothing"]
+    assert said == "The run did not judge its own numbers (kinetics.self_check_runs)."
+    said = self_check_section(replace(found, found=none, absent=gone))["nothing"]
+    assert said == "There is no self_check.parquet."
+
+
+def test_a_mean_time_far_beyond_what_was_watched_is_none():
+    known = {"movie": "*", "from_id": 0, "to_id": 0, "recommended": True, "rate_low": -1e-3}
+    hidden = pd.DataFrame([{**known, "rate_per_s": -6e-9, "rate_high": -1e-12}])
+    results = replace_found(hidden_transitions=hidden)
+    row = pd.Series(
+        {
+            "n_exits": 0,
+            "n_censored": 3,
+            "time_at_risk_s": 250.0,
+            "low": 0.0,
+            "high": 0.01,
+            "mean_dwell_s": np.inf,
+        }
+    )
+    counted, corrected = _dwell_rows(results, row, "*", 0)
+    assert counted.quantity.value == np.inf
+    assert corrected.quantity.value == np.inf
+    shown = results.found["hidden_transitions"].assign(rate_per_s=-0.01)
+    _, corrected = _dwell_rows(replace_found(hidden_transitions=shown), row, "*", 0)
+    assert corrected.quantity.value == pytest.approx(100)
+
+
+def replace_found(**found):
+    """Return results that have these tables; the others are empty."""
+    kept = {name: tables.empty(name) for name in ("classes", *found)}
+    return Results({}, {}, tables.empty("frames"), kept | found, {}, [], {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from stemkin.report.lookups import (
     sentence,
 )
 from stemkin.report.results import Results
+
+FAR_BEYOND = 1e3
+"""A mean time of more than so many times what was watched is none: nothing was seen to leave."""
 
 
 def transitions_section(results: Results) -> dict[str, Any]:
@@ -173,6 +177,8 @@ def _dwell_rows(results: Results, row: pd.Series, movie: str, class_id: int) -> 
     better = first_row(hidden, **same)
     if better is not None and better["rate_per_s"] < 0:
         quantity, below = quantities.leaving_quantity(better), "names corrected"
+        if quantity.value > FAR_BEYOND * row["time_at_risk_s"]:
+            quantity = replace(quantity, value=math.inf)  # nothing was seen to leave
         rows.append(interval_row(results, class_id, quantity, cells=("", "", ""), below=below))
     return rows
 

@@ -13,7 +13,7 @@ from stemkin.plot.summaries import method_name
 from stemkin.report.intervals import AxisScale, IntervalTable, Row
 from stemkin.report.lookups import first_row, label_of, sentence
 from stemkin.report.provenance import confidence_of
-from stemkin.report.results import Results
+from stemkin.report.results import Results, mapping_in
 from stemkin.report.words import Quantity, percent
 from stemkin.selfcheck.verdicts import is_biased, is_undercovered, verdict_words
 
@@ -38,7 +38,10 @@ def self_check_section(results: Results) -> dict[str, Any]:
     rows = judged_rows(results)
     if rows.empty:
         why = "the run did not judge its own numbers (kinetics.self_check_runs)"
-        return {"nothing": sentence(results.why("self_check", why))}
+        kinetics = mapping_in(mapping_in(results.run, "config"), "kinetics")
+        if kinetics.get("self_check_runs") != 0:
+            why = results.why("self_check", why)
+        return {"nothing": sentence(why)}
     biases = [_bias_row(results, row) for _, row in rows[rows["bias"].notna()].iterrows()]
     covers = [_coverage_row(results, row) for _, row in rows.iterrows()]
     largest = max((abs(row.quantity.value) for row in biases), default=1.0)
