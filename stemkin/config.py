@@ -78,7 +78,11 @@ class InputSection(Section):
 class LearnSection(Section):
     """How the detector and the taxonomy are learned from a sample."""
 
-    n_frames: PositiveInt = Field(default=16, description="Frames of the sample, from all movies.")
+    n_frames: PositiveInt | None = Field(
+        default=None,
+        description="Frames of the sample, from all movies; unset means 16 of each kind (pixel size, "
+        "dose), and one of each movie, up to 200.",
+    )
     n_classes: PositiveInt | None = Field(
         default=None, description="How many classes; unset means as many as the data tell apart."
     )

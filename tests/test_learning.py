@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from stemkin import tables
 from stemkin.detection import detect
 from stemkin.detection.detectors import FourierDetector
-from stemkin.learning import Model, learn, sample_frames, sampled, with_confusion
+from stemkin.learning import Model, learn, sampled, with_confusion
+from stemkin.learning.draws import sample_frames
 from stemkin.learning.edits import edited
+from stemkin.learning.strata import frames_to_learn_from
 from stemkin.materials import Material
 from stemkin.model import scaled
 from stemkin.model.files import arrays_of
 from stemkin.movie import Movie
+from stemkin.readers.base import ArrayReader, Calibration
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import assert_same_rows, computes, time_chunkings
@@ -432,3 +435,31 @@ def test_names_follow_the_material(paper_movie):
         paper_movie, n_frames=6, material=Material("TaTe2", 0.3153, "Ta", "Te", "Nb", 74, 16, 42)
     )
     assert {"V_Te", "Nb_Ta"} < set(model.classes["name"])
+
+
+def calibrated(n_frames, size_nm=0.03, dose=None):
+    """A movie of which only the calibration counts."""
+    calibration = Calibration(size_nm, 1.0, dose)
+    return Movie(ArrayReader(np.zeros((n_frames, 2, 2), np.uint8)), "movie", calibration)
+
+
+def test_each_kind_of_movie_teaches_as_much_as_any_other():
+    """Nine movies of one kind and one of another: half of the sample is of the rare one."""
+    movies = [calibrated(100, dose=1e4) for _ in range(9)] + [calibrated(100, dose=1e3)]
+    drawn = frames_to_learn_from(movies, seed=0)
+    assert len(drawn) == len(set(drawn)) == 32
+    assert sum(movie == 9 for movie, _ in drawn) == 16
+    assert {movie for movie, _ in drawn} == set(range(10))
+
+
+def test_what_one_kind_of_movie_teaches_is_spread_as_before():
+    movies = [calibrated(100), calibrated(300)]
+    assert frames_to_learn_from(movies, seed=3) == sample_frames([100, 300], 16, seed=3)
+    assert frames_to_learn_from(movies, 8, seed=3) == sample_frames([100, 300], 8, seed=3)
+
+
+def test_a_sample_is_bounded_and_no_movie_gives_more_than_it_has():
+    many = [calibrated(5, dose=10.0 ** (i % 40)) for i in range(400)]
+    assert len(frames_to_learn_from(many, seed=0)) == 200
+    assert len(frames_to_learn_from([calibrated(3, 0.03), calibrated(200, 0.1)], seed=0)) == 32
+    assert len(frames_to_learn_from([calibrated(3)], seed=0)) == 3

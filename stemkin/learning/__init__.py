@@ -26,8 +26,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from stemkin import tables
 from stemkin.blas import one_thread
 from stemkin.detection.detectors import FourierDetector
@@ -41,11 +39,12 @@ from stemkin.learning.classification import (
 )
 from stemkin.learning.confusion import with_confusion
 from stemkin.learning.sampled import frame_pixels, looked_at, searched_frames
+from stemkin.learning.strata import frames_to_learn_from
 from stemkin.materials import Material, material_named
 from stemkin.model import Model
 from stemkin.movie import Movie, Movies, each_movie
 
-__all__ = ["DETECTORS", "Model", "learn", "learn_detector", "sample_frames", "with_confusion"]
+__all__ = ["DETECTORS", "Model", "learn", "learn_detector", "with_confusion"]
 
 DETECTORS = ("fourier", "network", "paper")
 """The detectors that `learn` knows by name."""
@@ -66,7 +65,7 @@ logger = logging.getLogger(__name__)
 def learn(
     movies: Movies,
     *,
-    n_frames: int = 16,
+    n_frames: int | None = None,
     n_classes: int | None = None,
     detector: Any = None,
     seed: int = 0,
@@ -79,8 +78,8 @@ def learn(
     movies
         A movie, an archive or any iterable of movies.
     n_frames
-        Frames to learn from, spread over all movies by the seed (all of them where there are
-        fewer).
+        Frames to learn from, drawn by the seed from all movies and times (all where there are fewer).
+        None takes 16 of each kind of movie (pixel size, dose), and one of each movie, up to 200.
     n_classes
         How many classes; None lets the Bayesian information criterion choose.
     detector
@@ -113,7 +112,7 @@ def learn(
         msg = "there is no movie to learn from; check the folder or pattern that was opened"
         raise ValueError(msg)
     # the same frames teach the detector and then the classes
-    frames = sample_frames([movie.n_frames for movie in listed], n_frames, seed=seed)
+    frames = frames_to_learn_from(listed, n_frames, seed=seed)
     if detector is None or isinstance(detector, str):
         detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
         detector = _with_vacancies_at_sites(detector, material)
@@ -249,38 +248,3 @@ def _learned_network(
     if lattice is not None:
         spacing_px = lattice.spacing_px
     return network.learn_paper_network(good[0], spacing_px=spacing_px, seed=seed, **settings)
-
-
-def sample_frames(lengths: list[int], n_frames: int, *, seed: int) -> list[tuple[int, int]]:
-    """Draw frames of movies by a seed, one from each equal stretch of the whole.
-
-    Parameters
-    ----------
-    lengths
-        Number of frames of each movie.
-    n_frames
-        How many to draw; all where there are fewer.
-    seed
-        Decides which.
-
-    Returns
-    -------
-    (movie, frame) numbers, in order.
-
-    Examples
-    --------
-    >>> sample_frames([3, 2], 9, seed=0)
-    [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
-    """
-    total = sum(lengths)
-    n = min(n_frames, total)
-    edges = np.linspace(0, total, n + 1)
-    offsets = np.random.default_rng(seed).random(n) * np.diff(edges)
-    chosen = np.floor(edges[:-1] + offsets).astype(int)
-    if n == total:
-        chosen = np.arange(total)
-    # frames are counted through all movies; `searchsorted` from the right finds the movie of each,
-    # and skips movies without frames
-    starts = np.cumsum([0, *lengths])
-    movie = np.searchsorted(starts, chosen, side="right") - 1
-    return [(int(i), int(k - starts[i])) for i, k in zip(movie, chosen, strict=True)]

@@ -123,7 +123,7 @@ def stage_costs(plan: RunPlan, config: RunConfig, *, model_given: bool) -> list[
     rows = plan.n_frames * plan.sample.detections_per_frame
     base, tables = WORKER_BASE_MIB, WORKER_BASE_MIB + rows * BYTES_PER_ROW / 2**20
     block = plan.peak_memory_mib + plan.site_memory_mib
-    n_learned = min(config.learn.n_frames, plan.n_frames)
+    n_learned = plan.n_learned
     if model_given:
         n_learned = 0
     movies_at_once = min(plan.workers, max(1, plan.n_movies))

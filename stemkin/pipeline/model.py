@@ -12,8 +12,9 @@ from typing import Any
 from stemkin.blas import one_thread
 from stemkin.config import RunConfig
 from stemkin.errors import DamagedFileError
-from stemkin.learning import Model, learn, learn_detector, sample_frames
+from stemkin.learning import Model, learn, learn_detector
 from stemkin.learning.edits import Edits, edited
+from stemkin.learning.strata import frames_to_learn_from
 from stemkin.movie import Movie
 from stemkin.pipeline.crystals import is_still
 from stemkin.pipeline.opening import open_inputs
@@ -310,8 +311,7 @@ def learn_model(
 
 def _sampled(movies: Sequence[Movie], config: RunConfig) -> list[tuple[int, int]]:
     """Return the (movie, frame) numbers from which a model is learned."""
-    lengths = [movie.n_frames for movie in movies]
-    return sample_frames(lengths, config.learn.n_frames, seed=config.learn.seed)
+    return frames_to_learn_from(movies, config.learn.n_frames, seed=config.learn.seed)
 
 
 def _learned(movies: Iterable[Movie], config: RunConfig) -> Model:

@@ -15,6 +15,7 @@ from stemkin.detection import BlockResult, detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
 from stemkin.detection.site_rows import BYTES_PER_SITE
 from stemkin.kernels.crystal.reference import Reference
+from stemkin.learning.strata import frames_to_learn_from
 from stemkin.movie import Movie
 from stemkin.pipeline.blocks import block_mib, edges_of, frame_mib
 from stemkin.pipeline.opening import Inputs, open_inputs
@@ -60,6 +61,7 @@ class RunPlan:
     sample: TimedSample | None = None
     workers: int = 1
     longest_block: int = 0
+    n_learned: int = 0
 
     @property
     def n_tasks(self) -> int:
@@ -176,6 +178,7 @@ def plan_run(
         timed_sample(found.movies, config.detect, sites=config.sites.traces) if look else None,
         workers,
         longest,
+        len(frames_to_learn_from(found.movies, config.learn.n_frames, seed=config.learn.seed)),
     )
 
 
