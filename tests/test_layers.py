@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources import FILES, KERNELS, PACKAGE, below_package, nodes_of
+from tests.sources import FILES, KERNELS, PACKAGE, below_package, nodes_of, tree_of
 
 LAYERS = {
     "extras": -1,  # everyone may ask for a package
@@ -132,6 +132,36 @@ def test_a_heavy_library_lives_in_one_room(library, home):
         assert library not in {module.split(".")[0] for module in imports(path)}, (
             f"{path.name} imports {library}"
         )
+
+
+LATE = {
+    "dask.array": set(),
+    "dask.dataframe": {"rows/collection.py"},
+    "distributed": set(),
+    "matplotlib": set(),
+    "zarr": {"readers/zarr_bounds.py"},
+    "stemkin.rows.collection": set(),
+    "stemkin.readers.zarr_bounds": set(),
+}
+"""What takes half a second and more to load, and who may load it with the file: others import it in
+the function that needs it, so that a worker or a short command does not wait for it."""
+
+
+def test_what_takes_long_to_load_is_loaded_by_who_needs_it():
+    early = []
+    for path in FILES:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name.name}" for name in node.names]
+            else:
+                continue
+            for late, homes in LATE.items():
+                loads = any(f"{name}.".startswith(f"{late}.") for name in names)
+                if loads and below_package(path) not in homes:
+                    early.append(f"{below_package(path)} loads {late} with itself")
+    assert not early, "\n".join(early)
 
 
 def modules() -> dict[str, Path]:
