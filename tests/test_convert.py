@@ -157,7 +157,7 @@ def test_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path, small_blocks):
             start_new_session=True,
         )
         before = len(list(tmp_path.glob("b.zarr.part/*.json")))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300  # of a busy machine
         while (
             len(list(tmp_path.glob("b.zarr.part/*.json"))) < before + 4
             and time.monotonic() < deadline

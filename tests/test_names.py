@@ -8,6 +8,7 @@ from stemkin.conversion import convert
 from stemkin.names import folder_name
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
 
 LONG = "µ" + "a very long name " * 18
 
@@ -22,7 +23,7 @@ def test_a_name_of_300_characters_goes_through_convert_and_run(tmp_path):
         config = RunConfig().with_values(
             calibration=calibration,
             learn={"n_frames": 2},
-            kinetics={"null_controls": False, "self_check_runs": 0, "correct_names": False},
+            kinetics=FEW_NUMBERS,
         )
         assert sk.run(tmp_path / "movies.csv", tmp_path / "results", config=config).exit_code == 0
     assert first != second

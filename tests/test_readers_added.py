@@ -15,6 +15,7 @@ from stemkin.readers import Format, MovieError, headers, open_reader, register, 
 from stemkin.readers.notation import UnknownKindError, from_json, to_json
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
+from tests.strategies import FEW_NUMBERS
 
 CALIBRATION = {"pixel_size_nm": 0.03, "frame_time_s": 2.25}
 
@@ -77,13 +78,14 @@ def test_the_documented_format_runs_twice_and_is_remembered(pgm, movies, tmp_pat
     config = RunConfig().with_values(
         calibration=CALIBRATION,
         learn={"n_frames": 3},
-        kinetics={"null_controls": False, "self_check_runs": 0, "correct_names": False},
+        kinetics=FEW_NUMBERS,
     )
+    words = {"config": config, "until": "kinetics"}
     with connect("threads", workers=2):
-        assert sk.run(movies, tmp_path / "results", config=config).exit_code == 0
+        assert sk.run(movies, tmp_path / "results", **words).exit_code == 0
         monkeypatch.setattr(headers, "open_reader", lambda *_: pytest.fail("a header was read"))
         (tmp_path / "results" / "msd.parquet").unlink()
-        assert sk.run(movies, tmp_path / "results", config=config).exit_code == 0
+        assert sk.run(movies, tmp_path / "results", **words).exit_code == 0
     assert (tmp_path / "results" / "msd.parquet").exists()
 
 
