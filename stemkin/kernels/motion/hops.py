@@ -266,11 +266,11 @@ class Chances:
 
     def on_shells(self, rate: float) -> np.ndarray:
         """Return the (MAX_GAP, n_shells) chances to be on each shell."""
-        return shell_probabilities(rate * GAPS, self.lattice, self.n_shells)
+        return _on_shells(self.lattice, self.n_shells, rate)
 
     def seen_from(self, s: float) -> np.ndarray:
         """Return the (n_shells, m) chances to be seen in each bin."""
-        return distance_probabilities(s, self.bins, self.radius)
+        return _seen_from(self, s)
 
     def log_chance(self, x: np.ndarray) -> np.ndarray:
         """Return the (MAX_GAP, m) logarithms of the chance of each bin."""
@@ -333,6 +333,18 @@ class Chances:
             end = optimize.minimize(loss_each, start, bounds=ends, **how).x
             found.append((self.loss(end), end))
         return min(found, key=lambda one: one[0])
+
+
+@lru_cache(maxsize=16)
+def _on_shells(lattice: Lattice, n_shells: int, rate: float) -> np.ndarray:
+    """Return what `Chances.on_shells` does: slopes along s ask for the same rate again."""
+    return shell_probabilities(rate * GAPS, lattice, n_shells)
+
+
+@lru_cache(maxsize=16)
+def _seen_from(chances: Chances, s: float) -> np.ndarray:
+    """Return what `Chances.seen_from` does: slopes along the rate ask for the same s again."""
+    return distance_probabilities(s, chances.bins, chances.radius)
 
 
 def _on_best_lattice(histogram: np.ndarray, bins: np.ndarray) -> tuple[Chances, np.ndarray]:
