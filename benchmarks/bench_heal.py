@@ -6,7 +6,7 @@ one warm process make a fault cost a second; damaged files of one folder are men
 
     python benchmarks/bench_heal.py --seconds 100 --folder scene -o benchmarks/results/heal.json
 
-Called again, it goes on after the faults that stand in the file, until ``--faults`` are done. The
+``--again`` repeats the trials of which a fault did not heal. Called again, it goes on after the faults that stand in the file, until ``--faults`` are done. The
 seed and the number of a trial tell all that happens in it. Needs the right to mount a tmpfs for
 full disks and a missing /tmp; without it these are left out, and that is said.
 """
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=100.0, help="of this call")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="repeat what did not heal, and stop")
     parser.add_argument("--kinds", nargs="+", choices=KINDS_OF_TRIALS)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
@@ -82,6 +83,13 @@ def main() -> None:
     scene = SmallScene(asked.folder / "scene")
     scene.prepare()
     until, spent = time.monotonic() + asked.seconds, 0.0
+    if asked.again:
+        bad = {row["trial"] for row in kept["rows"] if row["silent"] or not (row["at_once"] or row["again"])}  # fmt: skip
+        kept["rows"] = [row for row in kept["rows"] if row["trial"] not in bad]
+        for seed in sorted(bad):
+            kind = schedule(int(seed.split("-")[1]), kinds)
+            kept["rows"] += list(trial(scene, kind, seed))
+        asked.faults = 0
     while len(kept["rows"]) < asked.faults and time.monotonic() < until:
         kind = schedule(kept["trials"], kinds)
         for row in trial(scene, kind, f"{asked.seed}-{kept['trials']}"):
@@ -94,6 +102,7 @@ def main() -> None:
         spent = now
         about = {"machine": machine(), "seed": asked.seed}
         asked.out.write_text(json.dumps({**about, **kept}, indent=0) + "\n")
+    asked.out.write_text(json.dumps({"machine": machine(), "seed": asked.seed, **kept}, indent=0) + "\n")  # fmt: skip
     table = as_markdown(kept["rows"])
     asked.out.with_suffix(".md").write_text(table)
     print(table)

@@ -70,6 +70,20 @@ def test_no_bit_that_flips_in_a_whole_file_goes_unseen(content):
             note_of_whole(bytes(broken), place=PLACE)
 
 
+@pytest.mark.parametrize("byte", [0xF9, 0x00, 0xFF, 0x15])
+def test_no_page_of_noise_in_a_file_is_more_than_a_damaged_file(content, byte):
+    """Of a footer of noise pyarrow says what it likes, such as that a text is no UTF-8."""
+    page = bytes([byte]) * 64
+    for at in range(0, len(content), 16):
+        broken = content[:at] + page[: len(content) - at] + content[at + len(page) :]
+        if broken == content:
+            continue
+        with pytest.raises(DamagedFileError):
+            rows_of(broken, place=PLACE)
+        with pytest.raises(DamagedFileError):
+            note_of_whole(broken, place=PLACE)
+
+
 def test_no_bit_that_flips_changes_columns_that_are_read_alone(rows, content, tmp_path):
     """Whoever reads some columns sees the flips in these and in the footer; others do not matter."""
     chance, file = random.Random(1), tmp_path / "some.parquet"

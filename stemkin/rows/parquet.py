@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ METADATA_KEY = b"stemkin"
 """Under this key the footer says what the file was made of."""
 UNSEALED = {"body_crc32c": "0" * 8, "footer_sha256": "0" * 64}
 """What stands in the place of each checksum while it is computed."""
+FOOTER_SEAL = re.compile(rb'"footer_sha256": "([0-9a-f]{64})"')
+"""How the seal of a footer looks in it."""
 END = b"PAR1"
 """How a Parquet file begins and ends; before the last one stands the footer's length, in 4 bytes."""
 TAIL_BYTES = 2**16
@@ -195,7 +198,7 @@ def _read(file: Any, place: str, columns: Sequence[str] | None, *, by_page: bool
     wanted = None if columns is None else list(columns)
     try:
         return pq.read_table(file, columns=wanted, page_checksum_verification=by_page)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedFileError(place, _in_one_line(error)) from error
 
 
@@ -222,15 +225,18 @@ def _footer(tail: bytes, size: int, place: str) -> bytes:
 
 
 def _note(footer: bytes, place: str) -> dict[str, str]:
-    """Return what a footer says of its file, the footer itself checked."""
-    said = (_parsed(footer, place).metadata or {}).get(METADATA_KEY)
-    try:
-        note = {key: str(value) for key, value in json.loads(said or b"").items()}
-        sealed, _, _ = note["footer_sha256"], note["place"], note["body_crc32c"]
-    except (ValueError, KeyError, AttributeError):
-        raise DamagedFileError(place, "it has no seal of stemkin's") from None
+    """Return what a footer says of its file, the footer itself checked.
+
+    Nothing parses a footer before it was compared with its seal.
+    """
+    found = FOOTER_SEAL.search(footer)
+    if found is None:
+        raise DamagedFileError(place, "it has no seal of stemkin's")
+    sealed = found[1].decode()
     if _sha256(_with("footer_sha256", UNSEALED["footer_sha256"], footer, sealed)) != sealed:
         raise DamagedFileError(place, "its footer is not what was written")
+    said = json.loads(_parsed(footer, place).metadata[METADATA_KEY])
+    note = {key: str(value) for key, value in said.items()}
     # a path or a URL ends in the place within the folder
     if f"/{place}".endswith(f"/{note['place']}"):
         return note
@@ -244,7 +250,7 @@ def _parsed(footer: bytes, place: str) -> Any:
 
     try:
         return pq.read_metadata(io.BytesIO(END + footer))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedFileError(place, _in_one_line(error)) from error
 
 
