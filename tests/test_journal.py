@@ -2,6 +2,7 @@
 
 import pytest
 
+from stemkin.cli.calls import settings_in
 from stemkin.results.journal import Journal
 from stemkin.results.lock import locked
 from stemkin.results.store import FolderError, Store
@@ -131,3 +132,25 @@ def test_fresh_removes_the_journal_last(tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "remove", lambda _, *parts: removed.append(parts[0]))
     start(store, fresh=True)
     assert removed == ["a.parquet", "tracks.parquet", "run.json"]
+
+
+@pytest.mark.parametrize("version", ["0.1.1", "0.10.0", "9.0.0rc1"])
+def test_a_folder_of_a_later_stemkin_is_read_and_not_written(tmp_path, version):
+    store = Store.at(tmp_path)
+    Journal.start(store, ["movies"], {}, fresh=False).save()
+    content = {**Journal.read(store).content, "version": version}
+    store.write_json(content, "run.json")
+    assert Journal.read(store).content["version"] == version
+    with pytest.raises(FolderError, match=rf"was made by stemkin {version}, later than this one"):
+        Journal.start(store, ["movies"], {}, fresh=False)
+    with pytest.raises(FolderError, match="update stemkin"):
+        settings_in(tmp_path)
+    Journal.start(store, ["movies"], {}, fresh=True)  # starting over is allowed
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.0.9", "unknown", None])
+def test_a_folder_of_this_or_an_earlier_stemkin_goes_on(tmp_path, version):
+    store = Store.at(tmp_path)
+    Journal.start(store, ["movies"], {}, fresh=False).save()
+    store.write_json({**Journal.read(store).content, "version": version}, "run.json")
+    Journal.start(store, ["movies"], {}, fresh=False)

@@ -177,10 +177,13 @@ def foresee(
 def settings_in(results: Path) -> RunConfig:
     """Return the settings with which a results folder was made."""
     from stemkin.config import RunConfig
-    from stemkin.results.journal import Journal
+    from stemkin.results.journal import Journal, check_not_later
     from stemkin.results.store import Store
 
-    return RunConfig.from_dict(Journal.read(Store.at(results)).content["config"])
+    store = Store.at(results)
+    content = Journal.read(store).content
+    check_not_later(store, content)
+    return RunConfig.from_dict(content["config"])
 
 
 def go_on(

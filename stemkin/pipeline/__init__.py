@@ -56,7 +56,7 @@ from stemkin.pipeline.watching import NotedWatch
 from stemkin.progress import Unwatched, Watch
 from stemkin.readers.errors import ChangedMovieError
 from stemkin.report import write_report
-from stemkin.results.journal import Journal
+from stemkin.results.journal import Journal, check_not_later
 from stemkin.results.lock import locked
 from stemkin.results.log import logged, performance_reported
 from stemkin.results.quarantine import names_of_notes, set_aside
@@ -323,6 +323,7 @@ def resume(
     with locked(store), logged(store, active_client()):
         before = names_of_notes(store)
         journal = Journal.read(store)
+        check_not_later(store, journal.content)
         settings = config or RunConfig.from_dict(journal.content["config"])
         journal.content["config"] = settings.model_dump(mode="json")
         noted = NotedWatch(watch or Unwatched(), journal)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -210,6 +211,8 @@ def check_is_free(store: Store, inputs: Sequence[str], *, fresh: bool) -> dict[s
         If the folder holds another run, or files that are none of stemkin's.
     """
     known = _known(store, fresh=fresh)
+    if known is not None and not fresh:
+        check_not_later(store, known)
     if known is None and store.names():
         msg = (
             f"{store.root} holds files but no {RUN_FILE}, so it is no results folder; choose "
@@ -223,6 +226,24 @@ def check_is_free(store: Store, inputs: Sequence[str], *, fresh: bool) -> dict[s
         )
         raise FolderError(msg)
     return known
+
+
+def check_not_later(store: Store, content: Mapping[str, Any]) -> None:
+    """Check that no later stemkin made a folder, whose settings and tables this one may not know.
+
+    Raises
+    ------
+    FolderError
+        If one did.
+    """
+    numbers = [re.findall(r"\d+", str(v))[:3] for v in (content.get("version"), __version__)]
+    made_by, own = ([int(number) for number in found] for found in numbers)
+    if made_by > own:
+        msg = (
+            f"{store.root} was made by stemkin {content['version']}, later than this one "
+            f"({__version__}): update stemkin, or choose another folder with -o"
+        )
+        raise FolderError(msg)
 
 
 def _known(store: Store, *, fresh: bool) -> dict[str, Any] | None:
