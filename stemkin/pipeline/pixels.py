@@ -34,7 +34,7 @@ from stemkin.results.store import (
     fingerprint,
 )
 from stemkin.schedulers.crews import Call, Outcome
-from stemkin.schedulers.streams import stream
+from stemkin.schedulers.streams import results, stream
 
 if TYPE_CHECKING:
     from stemkin.pipeline.completion import Completions
@@ -87,7 +87,7 @@ def run_pixel_pass(
     """
     blocks = journal.content["blocks"]
     mib = settled_mib(movies, blocks)
-    tidy(movies, store, config.detect, blocks)
+    tidy(movies, store, config.detect, blocks, config.run.retries)
     watch.stage("detect", sum(movie.n_frames for movie in movies))
     tasks = pixel_tasks(
         movies,
@@ -210,25 +210,56 @@ def _is_one_of_first_failures(
     return len(failed) <= FAILURES_SAVED_AT_ONCE
 
 
+MOVIES_TIDIED_AT_ONCE = 16
+"""A task tidies the folders of so many movies."""
+
+
+@dataclass(frozen=True)
+class TidyTask:
+    """Movies, and the edges of their blocks."""
+
+    store: Store
+    movies: tuple[Movie, ...]
+    edges: tuple[list[tuple[int, int]], ...]
+
+
 def tidy(
-    movies: Iterable[Movie], store: Store, detect: DetectSection, blocks: dict[str, Any]
+    movies: Sequence[Movie],
+    store: Store,
+    detect: DetectSection,
+    blocks: dict[str, Any],
+    retries: int,
 ) -> None:
-    """Remove files that no block of this cut owns, make the arrays of maps, and count blocks."""
-    blocks["total"], swept = 0, 0
-    for movie in movies:
-        edges = edges_of(movie, detect, blocks["mib"])
-        blocks["total"] += len(edges)
-        kept = [Block(movie.name, *pair) for pair in edges]
-        for table in BLOCK_TABLES:
-            n_removed = store.keep_only(table, movie.name, kept)
-            if table == "steps":
-                swept += n_removed
-        # a block counts as done only if its map is whole (`stemkin.pipeline.block_search`)
-        maps.prepare_maps(movie, store, edges)
+    """Remove files that no block of this cut owns, make the arrays of maps, and count blocks.
+
+    Computes once, on the active scheduler: a store is asked a few dozen times for each movie.
+    """
+    edges = [edges_of(movie, detect, blocks["mib"]) for movie in movies]
+    blocks["total"] = sum(map(len, edges))
+    step = MOVIES_TIDIED_AT_ONCE
+    tasks = [
+        TidyTask(store, tuple(movies[first : first + step]), tuple(edges[first : first + step]))
+        for first in range(0, len(movies), step)
+    ]
+    swept = sum(n_removed for _, n_removed in results(tidy_movies, tasks, retries=retries))
     if swept:
         log.warning(
             "%d blocks of another size were removed; their frames are searched again", swept
         )
+
+
+def tidy_movies(task: TidyTask) -> int:
+    """Tidy the folders of some movies, and return how many blocks were removed. Computes once."""
+    swept = 0
+    for movie, edges in zip(task.movies, task.edges, strict=True):
+        kept = [Block(movie.name, *pair) for pair in edges]
+        for table in BLOCK_TABLES:
+            n_removed = task.store.keep_only(table, movie.name, kept)
+            if table == "steps":
+                swept += n_removed
+        # a block counts as done only if its map is whole (`stemkin.pipeline.block_search`)
+        maps.prepare_maps(movie, task.store, edges)
+    return swept
 
 
 def settled_pictures(movies: Sequence[Movie], store: Store, journal: Journal) -> list[str]:
