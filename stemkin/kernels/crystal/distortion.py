@@ -317,4 +317,4 @@ def displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
     yy, xx = yy + ridge, xx + ridge
     determinant = yy * xx - yx * yx
     solved = (xx * right_y - yx * right_x, yy * right_x - yx * right_y)
-    return np.stack(solved, axis=-1) / determinant[..., None]
+    return np.asarray(np.stack(solved, axis=-1) / determinant[..., None])

@@ -215,7 +215,7 @@ def tops(g: np.ndarray, highest: np.ndarray, shape: tuple[int, int]) -> np.ndarr
     g = np.where(g[:, 1:] < 0, -g, g)
     rows, columns = np.rint(g[:, 0] * height).astype(int), np.rint(g[:, 1] * width).astype(int)
     columns = np.clip(columns, 0, highest.shape[1] - 1)
-    return highest[rows % height, columns].astype(float)
+    return np.asarray(highest[rows % height, columns], dtype=float)
 
 
 def highest_around(over: np.ndarray) -> np.ndarray:
@@ -231,7 +231,7 @@ def highest_around(over: np.ndarray) -> np.ndarray:
     (y, x // 2 + 1) power.
     """
     rows = np.maximum(np.maximum(np.roll(over, 1, axis=0), over), np.roll(over, -1, axis=0))
-    highest = rows.copy()
+    highest = np.array(rows)
     highest[:, 1:] = np.maximum(highest[:, 1:], rows[:, :-1])
     highest[:, :-1] = np.maximum(highest[:, :-1], rows[:, 1:])
     return highest
