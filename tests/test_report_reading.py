@@ -45,7 +45,7 @@ CONTRAST = """(() => {
 """Texts with less contrast to their ground than WCAG 2.1 AA asks for (1.4.3)."""
 
 UNNAMED = """[...document.querySelectorAll('button, input, select, canvas, [role=img], [role=group], img')].filter(e =>
-  !(e.getAttribute('aria-label') || e.alt || (e.labels && e.labels.length) || e.textContent.trim()))
+  !(e.getAttribute('aria-label') || e.alt || (e.labels && e.labels.length) || (e.getAttribute('role') !== 'group' && e.textContent.trim())))
   .map(e => e.outerHTML.slice(0, 100))"""
 """What can be operated, or is a picture, and has no name (4.1.2, 1.1.1)."""
 
