@@ -243,10 +243,12 @@ class FourierDetector:
             for lattice, mask in crystals_of(rest):
                 if not lattice.is_honeycomb:
                     continue
-                for pool, which in zip(pools, (METAL, CHALCOGEN), strict=True):
-                    seen = observer_learning.patches_of(rest.noise_units, lattice, mask, which)
-                    pool.append(seen)
                 strong = strong_sites(rest.snr, lattice, mask, METAL)
+                for pool, which in zip(pools, (METAL, CHALCOGEN), strict=True):
+                    seen = observer_learning.patches_of(
+                        rest.noise_units, lattice, mask, which, strong
+                    )
+                    pool.append(seen)
                 dopants.append(patches_at(rest.noise_units, strong, lattice, mask)[0])
                 pieces.append((rest, lattice, mask))
             if sum(len(seen) for pool in pools for seen in pool) > MOST_SITES:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
@@ -49,6 +50,9 @@ PROVEN = 12.0
 QUIET = 0.8
 """Share of the sites that have no strong defect beside them."""
 
+BONDED_TO = 0.8
+"""Over the lattice constant: a chalcogen column that is closer to a metal column is bonded to it."""
+
 RING = 0.4
 """Over the lattice constant: what lies further away belongs to the neighbours."""
 
@@ -81,7 +85,11 @@ WEAK = 8.0
 
 
 def patches_of(
-    noise_units: Array, lattice: Lattice, mask: np.ndarray | None, sublattice: int
+    noise_units: Array,
+    lattice: Lattice,
+    mask: np.ndarray | None,
+    sublattice: int,
+    dopants: np.ndarray,
 ) -> np.ndarray:
     """Take the patches around the sites of a sublattice that lie inside a frame and a crystal.
 
@@ -95,6 +103,9 @@ def patches_of(
         (y, x) of the pixels that belong to it; None for all.
     sublattice
         METAL or CHALCOGEN.
+    dopants
+        (d, 2) places of METAL sites (y, x) [px] where something else stands. Vacancies beside them
+        move their neighbours in ways of their own, and are left out.
 
     Returns
     -------
@@ -102,6 +113,9 @@ def patches_of(
     """
     shape = (int(noise_units.shape[0]), int(noise_units.shape[1]))
     _, points = numbered_sites(lattice, shape, sublattice)
+    if sublattice == CHALCOGEN and len(dopants):
+        apart, _ = cKDTree(dopants).query(points)
+        points = points[apart > BONDED_TO * lattice.spacing_px]
     return patches_at(noise_units, points, lattice, mask)[0]
 
 
