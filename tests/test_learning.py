@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
+import stemkin as sk
 from stemkin import tables
+from stemkin.config import RunConfig
 from stemkin.detection import detect
 from stemkin.detection.detectors import FourierDetector
 from stemkin.learning import Model, learn, sampled, with_confusion
@@ -23,6 +25,7 @@ from stemkin.materials import Material
 from stemkin.model import scaled
 from stemkin.model.files import arrays_of
 from stemkin.movie import Movie
+from stemkin.pipeline.model import learn_model
 from stemkin.readers.base import ArrayReader, Calibration
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie, truth_of
@@ -463,3 +466,14 @@ def test_a_sample_is_bounded_and_no_movie_gives_more_than_it_has():
     assert len(frames_to_learn_from(many, seed=0)) == 200
     assert len(frames_to_learn_from([calibrated(3, 0.03), calibrated(200, 0.1)], seed=0)) == 32
     assert len(frames_to_learn_from([calibrated(3)], seed=0)) == 3
+
+
+def test_a_run_learns_what_the_function_learns(tmp_path, paper_movie):
+    frames = paper_movie.reader.read(0, 6)[:, :192, :192]
+    np.save(tmp_path / "movie.npy", frames)
+    size = {"pixel_size_nm": paper_movie.pixel_size_nm, "frame_time_s": paper_movie.frame_time_s}
+    words = [f"input.{name}={value}" for name, value in size.items()] + ["learn.n_frames=3"]
+    config = RunConfig().with_words(words)
+    of_a_run = learn_model(tmp_path / "movie.npy", tmp_path / "model", config=config)
+    (movie,) = sk.open_movies(tmp_path / "movie.npy", **size)
+    assert of_a_run.detector == sk.learn(movie, n_frames=3, material="WS2").detector

@@ -114,8 +114,9 @@ def learn(
     # the same frames teach the detector and then the classes
     frames = frames_to_learn_from(listed, n_frames, seed=seed)
     if detector is None or isinstance(detector, str):
-        detector = learn_detector(listed, detector or "fourier", frames=frames, seed=seed)
-        detector = _with_vacancies_at_sites(detector, material)
+        detector = learn_detector(
+            listed, detector or "fourier", material=material, frames=frames, seed=seed
+        )
     searched = searched_frames(listed, frames, detector)
     pixel_sizes_nm = [listed[i].pixel_size_nm for i, _ in frames]
     sample = looked_at(searched, pixel_sizes_nm, detector)
@@ -156,6 +157,7 @@ def learn_detector(
     movies: Sequence[Movie],
     kind: str,
     *,
+    material: Material,
     frames: Sequence[tuple[int, int]],
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -171,6 +173,8 @@ def learn_detector(
         where that is significant (`kernels.detection.observer_learning`). ``"network"``:
         `network.learn_network` from all `frames`. ``"paper"``: the net and the recipe of Maksov et
         al. (2019), from the first of the `frames` only; takes hours.
+    material
+        Of the movies: it says on which columns vacancies are.
     frames
         (movie, frame) numbers; frames that are not ok are left out.
     seed
@@ -203,7 +207,7 @@ def learn_detector(
             _learned_network, list(movies), kind, list(frames), seed, dict(settings or {})
         )
     # dask would look for tasks inside of whatever it is handed openly
-    return delayed(learned)().compute()
+    return _with_vacancies_at_sites(delayed(learned)().compute(), material)
 
 
 @one_thread

@@ -15,6 +15,7 @@ from stemkin.errors import DamagedFileError
 from stemkin.learning import Model, learn, learn_detector
 from stemkin.learning.edits import Edits, edited
 from stemkin.learning.strata import frames_to_learn_from
+from stemkin.materials import material_named
 from stemkin.movie import Movie
 from stemkin.pipeline.crystals import is_still
 from stemkin.pipeline.opening import open_inputs
@@ -320,6 +321,7 @@ def _learned(movies: Iterable[Movie], config: RunConfig) -> Model:
     detector = learn_detector(
         listed,
         settings.pop("detector"),
+        material=material_named(config.learn.material),
         frames=frames,
         seed=config.learn.seed,
         settings=_detector_settings(config),
