@@ -472,7 +472,7 @@ def test_a_run_learns_what_the_function_learns(tmp_path, paper_movie):
     frames = paper_movie.reader.read(0, 6)[:, :192, :192]
     np.save(tmp_path / "movie.npy", frames)
     size = {"pixel_size_nm": paper_movie.pixel_size_nm, "frame_time_s": paper_movie.frame_time_s}
-    words = [f"input.{name}={value}" for name, value in size.items()] + ["learn.n_frames=3"]
+    words = [f"calibration.{name}={value}" for name, value in size.items()] + ["learn.n_frames=3"]
     config = RunConfig().with_words(words)
     of_a_run = learn_model(tmp_path / "movie.npy", tmp_path / "model", config=config)
     (movie,) = sk.open_movies(tmp_path / "movie.npy", **size)
