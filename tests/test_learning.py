@@ -475,5 +475,5 @@ def test_a_run_learns_what_the_function_learns(tmp_path, paper_movie):
     words = [f"calibration.{name}={value}" for name, value in size.items()] + ["learn.n_frames=3"]
     config = RunConfig().with_words(words)
     of_a_run = learn_model(tmp_path / "movie.npy", tmp_path / "model", config=config)
-    (movie,) = sk.open_movies(tmp_path / "movie.npy", **size)
+    movie = sk.open_movie(tmp_path / "movie.npy", **size)
     assert of_a_run.detector == sk.learn(movie, n_frames=3, material="WS2").detector

@@ -330,7 +330,10 @@ def _sort_by_motif(
     from stemkin.learning.clustering import cluster
 
     noise, height = sample.median("noise"), float(sample.median("chalcogen"))
-    judged = {"beside": _judged_beside(detector, noise), "itself": _judged_itself(detector, noise)}
+    judged: dict[str, Any] = {
+        "beside": _judged_beside(detector, noise),
+        "itself": _judged_itself(detector, noise),
+    }
     library, library_is_named = motifs.library(material, dimmer=height, **judged), True
     if not motifs.may_be(material, sample.spacing_nm, height):
         logger.warning(

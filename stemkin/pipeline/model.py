@@ -192,7 +192,7 @@ def _label_again(
         said = dict(label)
     if said is None or not _searched_with(store, content):
         return None
-    kept = {**said, "content": content, "warnings": []}
+    kept: dict[str, Any] = {**said, "content": content, "warnings": []}
     store.write_json(kept, "model", MADE_OF)
     return kept
 

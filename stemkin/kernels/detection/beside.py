@@ -121,7 +121,7 @@ def bound_signals(
 
 def _products(patches: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return (n, k) sums of patches (n, P) with weights (k, P), with the same bits for any n."""
-    return np.einsum("np,kp->nk", patches, weights, optimize=False)
+    return np.asarray(np.einsum("np,kp->nk", patches, weights, optimize=False))
 
 
 def _some_sites(noise_units: Array, lattice: Lattice, which: int) -> np.ndarray:
