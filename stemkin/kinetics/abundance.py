@@ -360,17 +360,16 @@ def _exposure(
     last: Mapping[str, int],
 ) -> dict[Key, np.ndarray]:
     """Return key → (frames looked at, their area [nm²])."""
-    listed: set[str] = set()
+    listed: dict[str, dict[str, Any]] = {}
     if known is not None:
-        listed = set(known.movies["movie"].astype(str))
+        rows = known.movies.to_dict("records")
+        listed = {str(row["movie"]): row for row in reversed(rows)}
     exposure: dict[Key, np.ndarray] = {}
     for movie in sorted({*last, *looked, *listed}):
-        about = pd.Series(dtype=float)
-        if known is not None and movie in listed:
-            about = known.of_movie(movie)
+        about = listed.get(movie, {})
         if movie in looked:
             frames = looked[movie].loc[looked[movie]["status"] == OK, "frame"].to_numpy()
-        elif "n_frames" in about.index:
+        elif "n_frames" in about:
             frames = np.arange(int(about["n_frames"]))
         else:
             frames = np.arange(last[movie] + 1)
