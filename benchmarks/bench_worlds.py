@@ -139,6 +139,7 @@ def judged_world(
         "possible": best_recall(reachable, n_sites=max(n_sites, 1)),
         "all": n["hit"] / max(n["vacancies"], 1),
         "false": n["false"] / max(sum(shares), 1e-9),
+        "asked": sum(shares),
         "names": n["named"] / max(n["nameable"], 1),
         "pull": np.sqrt(n["pull2"] / max(n["placed"], 1)),
         "n_lone": n["lone"],
@@ -274,6 +275,23 @@ def deciles(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(told).T
 
 
+def chance_of_false_ones(table: pd.DataFrame) -> str:
+    """Say how far false positives lie from what was asked, beside what chance alone would do.
+
+    So many were `asked` for in all frames of a world; a perfect detector gives a Poisson number of
+    them, and chi2 per world is 1 then.
+    """
+    asked = table["asked"]
+    seen = table["false"] * asked
+    chi2 = float(((seen - asked) ** 2 / asked).mean())
+    ratio = float(seen.sum() / asked.sum())
+    within = np.mean([abs(np.random.default_rng(0).poisson(n, 4000) / n - 1) < 0.3 for n in asked])
+    return (
+        f"{seen.sum():.0f} false ones where {asked.sum():.0f} were asked ({ratio:.2f}); chi2 per world "
+        f"{chi2:.2f}; a perfect detector is within 30 % in {within:.0%} of such worlds"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -298,6 +316,7 @@ def main() -> None:
         print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
     table = pd.DataFrame(rows)
     print(deciles(table).to_string(float_format=lambda value: f"{value:.3f}"))
+    print(chance_of_false_ones(table))
     within = ((table["false"] > 0.7) & (table["false"] < 1.3)).mean()
     print(f"false positives within 30 % of what was asked in {within:.0%} of worlds")
     if options.out:
