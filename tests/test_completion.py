@@ -76,8 +76,12 @@ def tables_of(results):
 
 
 def row_tables_of(results):
-    """Return the bytes of every table of rows, tracks among them, from which all numbers follow."""
-    return {name: found for name, found in tables_of(results).items() if "/" in name}
+    """Return the bytes of every table of rows, tracks among them, from which all numbers follow.
+
+    Sums of movies are kept by the numbers, and a run that ends before has none.
+    """
+    tables = tables_of(results)
+    return {k: found for k, found in tables.items() if "/" in k and not k.startswith("sums/")}
 
 
 def run(movies, out, calm, watch=None, order=None, until="kinetics"):

@@ -19,6 +19,7 @@ from stemkin.errors import DONE, INCOMPLETE, DamagedFileError
 from stemkin.names import folder_name
 from stemkin.pipeline import AFTER_PIXELS, maps, resume
 from stemkin.pipeline.block_search import MAP_SUM
+from stemkin.pipeline.kept_sums import FOLDER as SUMS
 from stemkin.pipeline.model import check_model, version_of_model
 from stemkin.pipeline.shown_files import damaged_to_look_at
 from stemkin.pipeline.site_kinetics import OF_MOVIES, TRACES_SUM, traces_place
@@ -42,7 +43,7 @@ from stemkin.schedulers.streams import results as results_of
 
 SHOWN = 20
 """So many damaged files are written out."""
-TABLES = (*BLOCK_TABLES, WHOLE, *MOVIE_TABLES, OF_MOVIES)
+TABLES = (*BLOCK_TABLES, WHOLE, *MOVIE_TABLES, OF_MOVIES, SUMS)
 """Folders that hold a folder of Parquet files for each movie."""
 OTHERWISE_MADE = "it was made of something else"
 

@@ -28,9 +28,8 @@ PEAK_POWER = 20.0
 """Power over the noise floor that makes a spectral peak: noise alone exceeds it in 1 of 5e8
 frequencies."""
 
-ABOUT_AS_GOOD = 0.85
-"""A net that explains this share of what the best one does is about as good. What is weaker than the
-rest, and there all the same, is looked for later (`superlattice.finer`)."""
+GROWTH = 0.25
+"""By this share of a bin peaks may lie further from a net for each order."""
 
 SIDE_LOBE = 1e-4
 """Peaks this much weaker than the strongest may be side lobes of the window."""
@@ -174,11 +173,12 @@ def explain_peaks(
     nearest = np.round(indices)
     miss = np.linalg.norm((indices - nearest) @ bases, axis=2)
     order = np.abs(nearest).max(axis=2)
-    explained = ((miss < tolerance * np.maximum(order, 1)) & (order <= 5)) @ weights
-    # a net of half the size explains the same peaks, and some of haze by chance: of those about as
-    # good the largest cell is it
+    # an error of the two grows with the order, but strong peaks are known to a fraction of a bin
+    reach = tolerance * (1 + GROWTH * np.maximum(order - 1, 0))
+    explained = ((miss < reach) & (order <= 5)) @ weights
+    # a net of half the size explains the same peaks: of those about as good the largest cell is it
     area = np.abs(np.linalg.det(bases))
-    good = np.flatnonzero(explained >= ABOUT_AS_GOOD * explained.max())
+    good = np.flatnonzero(explained >= 0.93 * explained.max())
     best = good[np.argmax(area[good])]
     return reduce_basis(bases[best]), float(explained[best])
 
