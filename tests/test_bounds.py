@@ -131,7 +131,10 @@ def test_chunks_that_are_unpacked_here_are_what_the_library_gives(tmp_path_facto
             stop = data.draw(st.integers(start + 1, n))
             selection.append(data.draw(st.sampled_from([start, slice(start, stop)])))
         found = BoundedDataset(made, place_of(path))[tuple(selection)]
-        assert found.dtype == made.dtype
+        if found.ndim:
+            assert found.dtype == made.dtype
+        # a single number may have the byte order of this machine
+        assert found.dtype.newbyteorder("=") == made.dtype.newbyteorder("=")
         assert np.array_equal(found, made[tuple(selection)])
 
 

@@ -243,7 +243,7 @@ def test_a_broken_movie_costs_itself_and_the_rest_goes_on(monkeypatch, capsys, t
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(monkeypatch, capsys, tmp_path, noise):
     code, out, _ = call(
-        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--dry-run", *UNJUDGED
+        monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", "--dry-run", *CALIBRATION
     )
     assert code == 0
     assert "frames: 4" in out

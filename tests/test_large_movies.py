@@ -276,12 +276,9 @@ def test_sites_are_linked_to_sites_where_a_run_asks_for_it_and_a_lattice_is_seen
 
 
 def test_rows_on_their_way_that_rot_are_not_gathered(tmp_path):
-    rows = tables.conform(
-        pd.DataFrame(
-            {"movie": "m", "particle": np.arange(40) % 7, "frame": np.arange(40), "y_nm": 0.5}
-        ),
-        "tracks",
-    )
+    plain = pd.DataFrame(dict.fromkeys(tables.COLUMNS["tracks"], 0), index=range(40))
+    own = {"movie": "m", "particle": np.arange(40) % 7, "frame": np.arange(40), "y_nm": 0.5}
+    rows = tables.conform(plain.assign(**own), "tracks")
     store, file = Store(str(tmp_path)), ("links", "m", "0.records")
     told = whole_tracks.scatter(rows, 3, store, *file)
     parts = whole_tracks.parts_of(store, "m", (file,), told[None], "print")

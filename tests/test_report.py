@@ -28,6 +28,7 @@ from stemkin.report.palette import ROLES
 from stemkin.report.result_files import NULL_TABLES, TABLES, read_results
 from stemkin.report.words import Quantity
 from stemkin.results.store import Block, Store
+from stemkin.seals import sealed_npz
 from stemkin.structures import described, neighbourhood_sums
 
 NAMES = {0: "Mo_W", 1: "Mo_W+V_S", 2: "V_S", 3: "V_S2"}
@@ -250,9 +251,7 @@ def write_picture(store, movie, rng, n=60, edge=256):
         frame -= 12 * np.exp(-((y - py) ** 2 + (x - px) ** 2) / 8)
     content = {"frame": rng.poisson(np.clip(frame, 1, None)).astype("f4"), "frame_number": 50, "y": points[:, 0], "x": points[:, 1],
                "class_id": rng.integers(-1, 4, n), "score": rng.uniform(5, 14, n)}  # fmt: skip
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **content)
-    store.write_bytes(buffer.getvalue(), "gallery", f"{folder_name(movie)}.npz")
+    store.write_bytes(sealed_npz(content), "gallery", f"{folder_name(movie)}.npz")
 
 
 @pytest.fixture(scope="module")

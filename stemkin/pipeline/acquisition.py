@@ -79,7 +79,7 @@ def follow_acquisition(
     if until_idle_s is not None:
         # what is still waited for is not idle
         until_idle_s = max(until_idle_s, quiet_s + look_every_s)
-    folder = Looks(quiet_s)
+    folder = WatchedFolder(quiet_s)
     outcome, done, idle_since = None, None, time.monotonic()
     while True:
         found, trouble = _opened(inputs, config, out)
@@ -115,7 +115,7 @@ def _opened(
 
 
 @dataclass
-class Looks:
+class WatchedFolder:
     """What was seen of each movie, look by look.
 
     Attributes

@@ -30,7 +30,7 @@ from stemkin.results.store import Store, fingerprint
 from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
 from stemkin.rows.packing import UnpackableError, packed_sums, unpacked_sums
-from stemkin.rows.passes import Sought, Sums, together
+from stemkin.rows.passes import AskedSums, Sums, all_sums
 from stemkin.schedulers.active import here_alone, n_threads
 from stemkin.schedulers.streams import results
 
@@ -141,7 +141,7 @@ def answers_of_movies(
     ]
     total, n_kept = _of_large(questions, large), 0
     for _, (added, kept) in results(sums_of_movies, tasks, retries=retries):
-        total = together([total, added])
+        total = all_sums([total, added])
         n_kept += kept
     found = {}
     for name, question in questions.items():
@@ -154,11 +154,11 @@ def _of_large(questions: Questions, large: Any) -> Added:
     """Return the sums of movies that are too large for one task."""
     if large is None:
         return {}
-    sought = Sought.of(list(questions.values()))
+    sought = AskedSums.of(list(questions.values()))
     return _named(questions, sought, sought.total(large))
 
 
-def _named(questions: Questions, sought: Sought, total: Mapping[int, Sums]) -> Added:
+def _named(questions: Questions, sought: AskedSums, total: Mapping[int, Sums]) -> Added:
     """Return sums by the names of the questions in place of their numbers."""
     return {
         (name, i): total.get(number, {})
@@ -175,7 +175,7 @@ def sums_of_movies(task: SumsTask) -> tuple[Added, int]:
             added, is_kept = _sums_of(task.ask, movie)
             parts.append(added)
             n_kept += is_kept
-    return together(parts), n_kept
+    return all_sums(parts), n_kept
 
 
 def _sums_of(ask: Pass, movie: Mapping[str, Any]) -> tuple[Added, bool]:
@@ -184,7 +184,7 @@ def _sums_of(ask: Pass, movie: Mapping[str, Any]) -> tuple[Added, bool]:
     place = (FOLDER, folder_name(name), f"{ask.name}.parquet")
     frames = store.read_movie("frames", name)
     questions = ask.of_movie(movie, frames)
-    sought = Sought.of(list(questions.values()))
+    sought = AskedSums.of(list(questions.values()))
     prints = [store.block_made_of("tracks", block) for block in store.blocks("tracks", name)]
     made_of = fingerprint("sums", ask.stage, prints)
     kept = _kept(store, made_of, place)
@@ -199,7 +199,7 @@ def _sums_of(ask: Pass, movie: Mapping[str, Any]) -> tuple[Added, bool]:
     return _named(questions, sought, total), not missing
 
 
-def _summed_now(ask: Pass, movie: str, sought: Sought) -> dict[int, Sums]:
+def _summed_now(ask: Pass, movie: str, sought: AskedSums) -> dict[int, Sums]:
     """Return sums of the rows of a movie, read now."""
     files, _ = track_files(ask.store, movie)
     rows = tracks_in_files({movie: files}, None, columns=ask.columns)

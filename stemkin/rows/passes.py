@@ -174,7 +174,7 @@ def answers(
     """
     check_table(tracks)
     check_shuffle(shuffle)
-    sought = Sought.of(questions)
+    sought = AskedSums.of(questions)
     of_tracks = any(question.of_tracks for question in questions)
     if of_tracks:
         tracks = gathered_first(tracks, shuffle=shuffle)
@@ -198,7 +198,7 @@ _WATCHED = -1
 
 
 @dataclass(frozen=True)
-class Sought:
+class AskedSums:
     """All that several questions sum, each sum once.
 
     Attributes
@@ -219,7 +219,7 @@ class Sought:
     settled: dict[int, Callable[[Sums], Sums]]
 
     @classmethod
-    def of(cls, questions: Sequence[Question[Any]]) -> Sought:
+    def of(cls, questions: Sequence[Question[Any]]) -> AskedSums:
         """Return what the `questions` sum.
 
         Equal sums of several questions have one name, and so one number; a sum that settles is
@@ -242,7 +242,7 @@ class Sought:
             asked.append(tuple(own))
         return cls(adds, list(numbers), asked, settled)
 
-    def only(self, numbers: Collection[int]) -> Sought:
+    def only(self, numbers: Collection[int]) -> AskedSums:
         """Return the same with some of the sums alone.
 
         Parameters
@@ -252,7 +252,7 @@ class Sought:
         """
         adds = {number: self.adds[number] for number in numbers}
         settled = {number: self.settled[number] for number in numbers if number in self.settled}
-        return Sought(adds, self.tokens, self.asked, settled)
+        return AskedSums(adds, self.tokens, self.asked, settled)
 
     def total(self, tracks: Any, *, watched: bool = False) -> dict[int, Sums]:
         """Return number → sums of all rows; if `watched`, also of which tracks were met."""
@@ -344,15 +344,15 @@ def _summed(
         # where owners are not known, all partitions are one.
         owners = getattr(pieces, "movie_of_partition", None) or [""] * len(parts)
         by_movie = groupby(zip(owners, parts, strict=True), key=lambda pair: pair[0])
-        trees = [as_tree([part for _, part in own], together) for _, own in by_movie]
+        trees = [as_tree([part for _, part in own], all_sums) for _, own in by_movie]
         parts = [dask.delayed(on_one_thread)(settle, tree) for tree in trees]
     if not parts:
         return {}
-    (result,) = dask.compute(as_tree(parts, together))
+    (result,) = dask.compute(as_tree(parts, all_sums))
     return dict(result)
 
 
-def together(parts: Sequence[dict[Any, Sums]]) -> dict[Any, Sums]:
+def all_sums(parts: Sequence[dict[Any, Sums]]) -> dict[Any, Sums]:
     """Return name → the sum of the `parts`.
 
     Parameters

@@ -209,9 +209,16 @@ def _scatter(values: np.ndarray) -> float:
 
 
 def around_of(seen: np.ndarray) -> np.ndarray:
-    """Return what lies around sites (m,): the median of the (m, 13) weighted means `AROUND` them.
+    """Return what lies around sites: the median of the weighted means `AROUND` them.
 
-    Places beyond the frame are NaN, and tell nothing; without any it is NaN.
+    Parameters
+    ----------
+    seen
+        (m, 13) weighted means at `site_offsets`; places beyond the frame are NaN, and tell nothing.
+
+    Returns
+    -------
+    (m,) medians; NaN where nothing is known.
     """
     around = seen[:, AROUND]
     known = np.isfinite(around).any(axis=1)

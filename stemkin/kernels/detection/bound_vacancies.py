@@ -133,7 +133,7 @@ class _Seen:
     @classmethod
     def of(cls, rows: np.ndarray, shapes: np.ndarray, covariance: np.ndarray) -> _Seen:
         """Return what patches `rows` (n, P) say of `shapes` (S, P)."""
-        through = np.linalg.solve(ridged(covariance), shapes.T)
+        through = np.linalg.solve(_ridged(covariance), shapes.T)
         return cls(rows @ through, shapes @ through, through.T @ covariance @ through)
 
 
@@ -151,7 +151,7 @@ _FREE = slice(3 * N_PARTS, 3 * N_PARTS + 4)
 """Of all shapes those of the dopant itself: it may be brighter, elsewhere, and have other tails."""
 
 
-def ridged(covariance: np.ndarray) -> np.ndarray:
+def _ridged(covariance: np.ndarray) -> np.ndarray:
     """Return a covariance (P, P) with its mean variance added to the diagonal."""
     n = len(covariance)
     return np.asarray(covariance + np.trace(covariance) / n * np.eye(n))
@@ -247,7 +247,7 @@ def _told(rows: np.ndarray, covariance: np.ndarray, shapes: np.ndarray, fit: _Fi
     # brightness and tails of a dopant change with dose and haze, and tell nothing of a vacancy
     variances[[BRIGHTNESS, TAILS]] = BLIND
     own = shapes[_FREE]
-    first = ridged(covariance) + own.T @ (variances[:, None] * own)
+    first = _ridged(covariance) + own.T @ (variances[:, None] * own)
     first += BLIND * signatures[1:].T @ signatures[1:]
     weights = np.linalg.solve(first, signatures[0])
     weights /= np.sqrt(weights @ covariance @ weights)
