@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import math
 import re
 from functools import cache
 from pathlib import Path
@@ -91,8 +92,11 @@ def test_generated_pages_are_what_the_code_says(page):
 def quoted() -> dict[str, list[str]]:
     """What pages quote of kept results, in the words in which they have to quote it."""
     results = generator().result
-    worlds = results("worlds.json")["deciles"]
-    median, worst = worlds["median"], worlds["worst decile"]
+    usual, quarter = (results(f"worlds_{dose}.json")["deciles"] for dose in ("usual", "quarter"))
+
+    def down(deciles: dict[str, dict[str, float]], name: str, which: str = "median") -> str:
+        return f"{math.floor(100 * deciles[which][name] + 1e-9) / 100:.2f}".lstrip("0")
+
     hota = {
         row["linker"]: row["hota"]
         for row in results("association.json")["rows"]
@@ -107,10 +111,11 @@ def quoted() -> dict[str, list[str]]:
     seeds = (ROOT / "benchmarks/results/truth_seeds.txt").read_text(encoding="utf-8")
     return {
         "your_detector.md": [
-            f"{median['of_ideal']:.2f} of an ideal".lstrip("0"),
-            f"{worst['of_ideal']:.2f} in the worst decile (`".lstrip("0"),
-            f"{median['recall']:.2f} in the median".lstrip("0"),
-            f"{worst['recall']:.2f} in the worst decile (".lstrip("0"),
+            f"{down(usual, 'of_ideal')} of an ideal",
+            f"{down(usual, 'of_ideal', 'worst decile')} in the worst decile at a usual",
+            f"{down(quarter, 'of_ideal')} and {down(quarter, 'of_ideal', 'worst decile')} at a quarter",
+            f"{down(quarter, 'recall')} of them are found in the median ({down(quarter, 'possible')} ",
+            f"{down(quarter, 'recall', 'worst decile')} in the worst decile.",
         ],
         "tracks_of_others.md": [", ".join(f"{hota[linker]:.3f}"[1:] for linker in linkers)],
         "faq.md": [f"−{abs(published['off_by']):.0%}".replace("%", " %")],
