@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
+from stemkin.kernels.common.robust import robust_sd
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, sites
 from stemkin.kernels.crystal.patches import HOLLOW, axes_of, gaussian_means, hollow_of
 
@@ -195,17 +196,12 @@ def _haze(
     usual = float(np.median(around))
     beyond = around - usual
     # defects on the site, or all around it, tell nothing of haze
-    plain = np.abs(own - np.median(own)) < 4 * _scatter(own)
-    plain &= np.abs(beyond) < 4 * _scatter(around)
+    plain = np.abs(own - np.median(own)) < 4 * robust_sd(own)
+    plain &= np.abs(beyond) < 4 * robust_sd(around)
     power, share = float(beyond[plain] @ beyond[plain]), 0.0
     if power > 0:
         share = float(np.clip((own - np.median(own))[plain] @ beyond[plain] / power, 0.0, 1.0))
-    return share, usual, _scatter(own - share * beyond)
-
-
-def _scatter(values: np.ndarray) -> float:
-    """Return the robust standard deviation of values (m,)."""
-    return float(np.median(np.abs(values - np.median(values)))) / 0.6745
+    return share, usual, float(robust_sd(own - share * beyond))
 
 
 def around_of(seen: np.ndarray) -> np.ndarray:

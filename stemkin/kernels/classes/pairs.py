@@ -19,6 +19,7 @@ from stemkin.kernels.classes.motifs import Motif
 from stemkin.kernels.classes.naming import ClassNames
 from stemkin.kernels.classes.neighbours import PLACE_KINDS
 from stemkin.kernels.classes.taxonomy import Taxonomy
+from stemkin.kernels.common.robust import robust_sd
 
 N_DRAWS = 4000
 """Draws of noise from which mean and scatter of a folded motif are taken."""
@@ -129,21 +130,16 @@ def _folded(
     for _ in range(2):
         folded = fold(exact + sd * normal)[0][:, :7] / scale[motif.site, 1:]
         # the two bonded columns that come last are whole: they tell how noisy it is around
-        told = np.median(_deviations(seen[:, 3:5]) / np.maximum(folded[:, 2:4].std(axis=0), 1e-9))
+        told = np.median(robust_sd(seen[:, 3:5]) / np.maximum(folded[:, 2:4].std(axis=0), 1e-9))
         sd = sd * max(float(told), 1.0)
     mean = np.append(seen[0, 0], folded.mean(axis=0))
     spread = np.zeros((8, 8))
     spread[1:, 1:] = np.cov(folded.T)
     mean[1], spread[1, :], spread[:, 1] = np.median(seen[:, 1]), 0.0, 0.0
-    spread[1, 1] = max(float(_deviations(seen[:, 1:2])[0]) ** 2, 1e-6)
+    spread[1, 1] = max(float(robust_sd(seen[:, 1:2])[0]) ** 2, 1e-6)
     # the kind of site is one number, which has the spread that every component has
     spread[0, 0] = 1.0
     return mean, spread
-
-
-def _deviations(values: np.ndarray) -> np.ndarray:
-    """Return the (d,) standard deviations of columns (n, d), few of which are strange."""
-    return np.asarray(np.median(np.abs(values - np.median(values, axis=0)), axis=0) / 0.6745)
 
 
 def _log_density(rows: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
