@@ -277,6 +277,13 @@ def check_frame_time(frame_time_s: Any) -> None:
     check_seconds(frame_time_s, name="frame_time_s")
 
 
+def _check_positive(value: Any, name: str, unit: str) -> None:
+    """Refuse what is no positive number of some unit, but for None."""
+    if value is not None and not (_is_number(value) and np.isfinite(value) and value > 0):
+        msg = f"{name} must be a positive number of {unit}, but it is {value!r}"
+        raise ValueError(msg)
+
+
 def check_seconds(value: Any, *, name: str) -> None:
     """Refuse what is no positive number of seconds; None is not known, or no bound.
 
@@ -292,9 +299,7 @@ def check_seconds(value: Any, *, name: str) -> None:
     ValueError
         If it is none.
     """
-    if value is not None and not (_is_number(value) and np.isfinite(value) and value > 0):
-        msg = f"{name} must be a positive number of seconds, but it is {value!r}"
-        raise ValueError(msg)
+    _check_positive(value, name, "seconds")
 
 
 def check_exposure(exposure_fraction: Any) -> None:
@@ -330,9 +335,7 @@ def check_length(value: Any, *, name: str) -> None:
     ValueError
         If it is none.
     """
-    if value is not None and not (_is_number(value) and np.isfinite(value) and value > 0):
-        msg = f"{name} must be a positive number of nanometres, but it is {value!r}"
-        raise ValueError(msg)
+    _check_positive(value, name, "nanometres")
 
 
 def check_frames(value: Any, *, name: str, least: int = 0) -> None:
