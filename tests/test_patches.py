@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
+from stemkin.kernels.common.medians import median, row_medians
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
 from stemkin.kernels.crystal.patches import (
     CROP,
@@ -14,11 +16,12 @@ from stemkin.kernels.crystal.patches import (
     axes_of,
     centre_sites,
     crops,
-    gaussian_means,
     hollow_of,
     patches,
     turn_of,
 )
+from stemkin.kernels.images.local_means import gaussian_means, gaussian_slopes
+from stemkin.kernels.images.sampling import sampled
 
 
 def blobs(shape, points, sd_px, heights=1.0):
@@ -125,3 +128,36 @@ def test_every_site_of_a_frame_is_its_own_centre():
         centres, kinds = centre_sites(lattice, points)
         assert (kinds == kind).all()
         np.testing.assert_allclose(centres, points, atol=1e-9)
+
+
+def test_slopes_are_those_of_the_plane_that_fits_best():
+    image = np.random.default_rng(1).random((30, 30))
+    y, x = np.mgrid[10:19, 12:21]
+    y, x, seen = y - 14.3, x - 15.6, image[10:19, 12:21]
+    weight = np.exp(-0.5 * (y**2 + x**2) / 1.1**2)
+    near = (np.abs(y + 0.3) < 3.5) & (np.abs(x - 0.4) < 3.5)  # 2.7 standard deviations
+    weight = np.sqrt(weight * near)
+    terms = np.stack([np.ones(y.shape), y, x], axis=-1) * weight[..., None]
+    plane = np.linalg.lstsq(terms.reshape(-1, 3), (weight * seen).ravel(), rcond=None)[0]
+    found = gaussian_slopes(image, np.array([14.3, 15.6]), 1.1)
+    np.testing.assert_allclose(found[1:], plane[1:], rtol=1e-9)
+    assert found[0] == pytest.approx(gaussian_means(image, np.array([14.3, 15.6]), 1.1))
+
+
+def test_what_is_sampled_is_linear_between_pixels_and_nothing_beyond_the_frame():
+    image = np.random.default_rng(2).random((7, 9)).astype(np.float32)
+    points = np.random.default_rng(3).uniform(-1, 9, (300, 2))
+    points[:3] = [[6.0, 8.0], [0.0, 0.0], [6.0, 2.5]]
+    expected = ndimage.map_coordinates(image.astype(float), points.T, order=1, mode="constant")
+    np.testing.assert_allclose(sampled(image, points), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_medians_are_those_of_numpy():
+    rng = np.random.default_rng(4)
+    for n in (1, 2, 7, 8, 2001):
+        values = rng.normal(size=n).astype(np.float32)
+        assert median(values) == float(np.median(values))
+    assert np.isnan(median(np.zeros(0)))
+    rows = np.where(rng.random((50, 9)) < 0.3, np.nan, rng.normal(size=(50, 9)))
+    np.testing.assert_array_equal(row_medians(rows), np.nanmedian(rows, axis=1))
+    assert np.isnan(row_medians(np.full((1, 4), np.nan)))[0]

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
+from stemkin.kernels.common.medians import row_medians
 from stemkin.kernels.common.robust import robust_sd
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, sites
-from stemkin.kernels.crystal.patches import HOLLOW, axes_of, gaussian_means, hollow_of
+from stemkin.kernels.crystal.patches import HOLLOW, axes_of, hollow_of
+from stemkin.kernels.images.local_means import gaussian_means
 
 FILTER_SD = 0.14
 """Standard deviation of the weights over the lattice constant: about that of a column's image,
@@ -165,7 +167,7 @@ def _level(frame: np.ndarray, points: np.ndarray, sd_px: float) -> float:
     points = _inner(frame, points)
     if not len(points):
         return np.nan
-    return float(np.median(gaussian_means(frame[None], points, sd_px)))
+    return float(np.median(gaussian_means(frame, points, sd_px)))
 
 
 def _inner(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -216,11 +218,7 @@ def around_of(seen: np.ndarray) -> np.ndarray:
     -------
     (m,) medians; NaN where nothing is known.
     """
-    around = seen[:, AROUND]
-    known = np.isfinite(around).any(axis=1)
-    told = np.full(len(seen), np.nan)
-    told[known] = np.nanmedian(around[known], axis=1)
-    return told
+    return row_medians(seen[:, AROUND])
 
 
 def site_offsets(kinds: np.ndarray) -> np.ndarray:

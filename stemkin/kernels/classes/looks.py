@@ -29,7 +29,8 @@ from stemkin.kernels.classes.neighbours import (
     smooth_variance,
 )
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.crystal.patches import axes_of, centre_sites, crops, gaussian_means, patches
+from stemkin.kernels.crystal.patches import axes_of, centre_sites, crops, patches
+from stemkin.kernels.images.local_means import gaussian_means
 
 CHANGED = 0.25
 """Size of the amplitude of a site from which on another atom, or none, stands there."""

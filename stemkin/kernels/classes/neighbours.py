@@ -19,7 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.crystal.patches import HOLLOW, axes_of, gaussian_slopes, turn_of
+from stemkin.kernels.crystal.patches import HOLLOW, axes_of, turn_of
+from stemkin.kernels.images.local_means import gaussian_slopes
 
 N_ATOMS = 10
 """Atoms of a neighbourhood: at the site itself, on the triangles beside it, on the six sites of its

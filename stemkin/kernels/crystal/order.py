@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.crystal.lattice import METAL, Lattice, sites
-from stemkin.kernels.crystal.patches import gaussian_means, hollow_of
+from stemkin.kernels.crystal.patches import hollow_of
+from stemkin.kernels.images.local_means import gaussian_means
 
 ORDERED, DISORDERED, VACUUM = 0, 1, 2
 """What a window may be."""
