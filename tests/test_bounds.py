@@ -347,6 +347,32 @@ def test_a_manifest_names_urls_of_its_own_store_alone_unless_allowed(tmp_path):
     assert len(open_archive(own.source, **CALIBRATION)) == 2
 
 
+def test_a_ripple_header_whose_pixels_are_a_link_is_refused_unless_allowed(tmp_path):
+    pytest.importorskip("rsciio")
+    from tests.corpus_vendors import _ripple
+
+    (tmp_path / "private").mkdir()
+    _ripple(FRAMES, tmp_path / "a.rpl")
+    (tmp_path / "a.raw").rename(tmp_path / "private" / "a.raw")
+    (tmp_path / "a.raw").symlink_to(tmp_path / "private" / "a.raw")
+    with pytest.raises(MovieError, match=r"a link to another folder.*--allow-external"):
+        sk.open_movie(tmp_path / "a.rpl")
+    allowed = sk.open_movie(tmp_path / "a.rpl", allow_external=True)
+    assert np.array_equal(allowed.reader.read(0, 3), FRAMES)
+
+
+def test_a_movie_may_be_a_link_to_a_movie_and_to_nothing_else(tmp_path):
+    np.save(tmp_path / "a.npy", FRAMES)
+    (tmp_path / "film.npy").symlink_to("a.npy")
+    assert np.array_equal(sk.open_movie(tmp_path / "film.npy").reader.read(0, 3), FRAMES)
+    for name in ("secret.npy", "secret.tif", "secret.csv", "secret"):
+        (tmp_path / name).symlink_to("/etc/passwd")
+        with pytest.raises(MovieError) as refused:
+            sk.open_movie(tmp_path / name)
+        assert "root:" not in str(refused.value)
+        assert len(str(refused.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("url", ["reference::memory://x.zarr", "reference://x.zarr"])
 def test_a_store_of_references_is_refused_unless_allowed(url):
     with pytest.raises(MovieError, match="allow-external"):

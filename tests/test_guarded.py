@@ -23,6 +23,10 @@ def crashes(place, options):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def devours(place, options):
+    return bytearray(9 * 2**30)
+
+
 def chatters(place, options):
     os.write(1, b"a library says something\n")
     raise MovieError("it is refused")
@@ -46,6 +50,13 @@ def test_a_header_that_crashes_the_library_is_a_sentence_and_the_next_file_opens
         opened_by_a_child("X", "tests.test_guarded:crashes", place_of("a.x"), OPTIONS)
     files.write_hdf5(tmp_path / "b.h5", files.pixels(n=3))
     np.testing.assert_array_equal(open_reader(str(tmp_path / "b.h5")).read(0, 3), files.pixels(n=3))
+
+
+def test_a_header_that_wants_more_memory_than_any_header_is_a_sentence():
+    """No page of what it asks for is touched: where it got all the 9 GiB, it would answer."""
+    with pytest.raises(MovieError, match=r"a\.x is damaged: .* over 8 GiB of memory") as refused:
+        opened_by_a_child("X", "tests.test_guarded:devours", place_of("a.x"), OPTIONS)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_what_a_library_prints_is_no_answer():

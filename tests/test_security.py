@@ -4,9 +4,11 @@ report."""
 import ast
 import json
 import pickle
+import re
 from html import escape
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from stemkin.simulation import simulate_movie
 from tests.sources import below_package, mentioning, nodes_of
 from tests.strategies import FEW_NUMBERS
 
+ROOT = Path(__file__).parents[1]
 CALIBRATION = {"pixel_size_nm": 0.03, "frame_time_s": 1.0}
 SCRIPT = "<script>alert(1)</script>"
 
@@ -109,6 +112,17 @@ def test_a_pickle_in_the_place_of_a_movie_is_refused_unread(name):
             pickle.dump(Bomb(), file)
     with pytest.raises((MovieError, ValueError, OSError)):
         sk.open_movie(name, **CALIBRATION).reader.read(0, 1)
+
+
+def test_pickles_in_the_attributes_of_a_movie_are_data():
+    bomb = pickle.dumps(Bomb())
+    with h5py.File("bomb.h5", "w") as file:
+        frames = file.create_dataset("movie", data=np.zeros((2, 8, 8), "u2"))
+        for place in (file, frames):
+            for name in ("pixel_size_nm", "units", "axes", "metadata", "python_object"):
+                place.attrs[name] = np.void(bomb)
+    movie = sk.open_movie("bomb.h5", **CALIBRATION)
+    assert movie.reader.read(0, 2).shape == (2, 8, 8)
 
 
 HOSTILE_NAMES = [
@@ -327,3 +341,25 @@ def test_a_results_folder_of_a_stranger_is_only_read(tmp_path):
     with pytest.raises((ValueError, OSError)):
         Model.load(tmp_path / "model")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def promises():
+    """The rows of the table in SECURITY.md: what is promised, and the tests that hold it."""
+    text = (ROOT / "SECURITY.md").read_text()
+    lines = text.split("## What is promised")[1].split("\n## ")[0].splitlines()
+    rows = [line.split("|")[2:4] for line in lines if line.startswith("|")][2:]
+    return {promise.strip(): re.findall(r"`(\w+)::(\w+)`", tests) for promise, tests in rows}
+
+
+def test_every_promise_of_security_names_tests_that_exist():
+    found = promises()
+    assert len(found) > 40
+    wanted = {file for tests in found.values() for file, _ in tests}
+    there = {
+        file: re.findall(r"^def (test_\w+)\(", (ROOT / "tests" / f"{file}.py").read_text(), re.M)
+        for file in wanted
+    }
+    for promise, tests in found.items():
+        assert tests, f"no test holds: {promise}"
+        for file, name in tests:
+            assert name in there[file], f"tests/{file}.py has no {name}, which holds: {promise}"
