@@ -155,6 +155,18 @@ def settings_there():
     )
 
 
+def where_pages_are_served(dask_scheduler):
+    """The addresses at which the dashboard, and whatever else speaks HTTP, listens."""
+    sockets = dask_scheduler.http_server._sockets.values()
+    return sorted({one.getsockname()[0] for one in sockets})
+
+
+def messages_kept(dask_scheduler):
+    """How many messages of each connection the scheduler remembers at most."""
+    streams = [*dask_scheduler.stream_comms.values(), *dask_scheduler.client_comms.values()]
+    return max(one.recent_message_log.maxlen for one in streams)
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("where", ["processes", "gpu"])
 def test_every_cluster_that_we_start_has_our_settings_its_later_workers_too(monkeypatch, where):
@@ -162,6 +174,8 @@ def test_every_cluster_that_we_start_has_our_settings_its_later_workers_too(monk
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     with connect(where, workers=1) as client:
         assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 0
+        assert client.run_on_scheduler(where_pages_are_served) == ["127.0.0.1"]
+        assert client.run_on_scheduler(messages_kept) <= 20
         [(first, settings)] = client.run(settings_there).items()
         assert settings == (str(64 * 2**20), True, False)
         client.run(os._exit, 1, on_error="ignore")

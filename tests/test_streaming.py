@@ -197,3 +197,26 @@ def test_a_stream_that_was_left_behind_may_be_closed_by_one_of_its_own_threads()
                 break
             time.sleep(0.02)
     assert came_of_it == ["closed"]
+
+
+def kept_by_the_scheduler(dask_scheduler):
+    """How many spans and groups of tasks the scheduler remembers, of tasks that are long over."""
+    spans = dask_scheduler.extensions["spans"].spans.values()
+    return len(spans), sum(len(span.groups) for span in spans)
+
+
+@pytest.mark.cluster
+def test_the_scheduler_remembers_of_a_stream_no_more_the_longer_it_is():
+    """Dask forgets no span and no group of tasks: each update of the graph was one of both."""
+    with connect("processes", workers=2) as client:
+        kept = [client.run_on_scheduler(kept_by_the_scheduler)]
+        for n in (8, 8, 80):
+            assert len(list(stream(square, range(n)))) == n
+            kept.append(client.run_on_scheduler(kept_by_the_scheduler))
+        (none, few, more, most) = kept
+    assert none == (0, 0)
+    assert few == (1, 1)
+    # The last task of a group may be forgotten before the next one comes; a group is made anew then.
+    assert more[0] == most[0] == 1
+    assert more[1] <= 4
+    assert most[1] - more[1] <= 4

@@ -31,6 +31,7 @@ from typing import Any
 from stemkin.schedulers.active import available_cores
 from stemkin.schedulers.clusters import (
     PATIENT,
+    SHORT_MEMORY,
     gpu_cluster,
     local_cluster,
     queue_cluster,
@@ -103,6 +104,7 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
     import dask
 
     check_tcp_timeout()
+    stack.enter_context(dask.config.set(SHORT_MEMORY))
     if where in ("processes", "gpu"):
         check_guarded()
         stack.enter_context(dask.config.set(PATIENT))

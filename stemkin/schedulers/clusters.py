@@ -25,8 +25,21 @@ them for your own workers too (see examples)."""
 UNPROFILED = "import dask; dask.config.set({'distributed.worker.profile.enabled': False})"
 """Dask looks at the stack of every worker each 10 ms and keeps what it saw for an hour: 1 MiB for
 every 3 s, and 5 % of the time. Said by every local worker itself, as the next one."""
-UNPROFILED_JOB = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
-"""The same for the job of a queue."""
+SHORT_MEMORY = {
+    "distributed.admin.low-level-log-length": 20,
+    "distributed.admin.system-monitor.log-length": 600,
+    "distributed.diagnostics.computations.max-history": 10,
+    "distributed.diagnostics.erred-tasks.max-history": 10,
+    "distributed.scheduler.events-cleanup-delay": "1 minute",
+}
+"""What Dask keeps for whoever looks for a fault in it, here less of it. The first one matters: the
+last 1,000 messages of every connection, of up to 1 MB each, are kept otherwise, by client, scheduler
+and workers. Asked for as long as a client lives."""
+SETTINGS_OF_JOBS = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False,
+    "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": 20,
+}
+"""What matters of both for the jobs of a queue."""
 QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 """What a task raises comes back with it; what else a local worker says is noise at its end."""
 DEAF_TO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -165,7 +178,7 @@ def queue_cluster(path: str, workers: int | None, security: Any = None) -> Any:
         **options.get("scheduler_options", {}),
     }
     exports = [
-        f"export {name}={value}" for name, value in {**KEEPING_PAGES, **UNPROFILED_JOB}.items()
+        f"export {name}={value}" for name, value in {**KEEPING_PAGES, **SETTINGS_OF_JOBS}.items()
     ]
     options["job_script_prologue"] = [*exports, *options.get("job_script_prologue", [])]
     options |= _encrypted(security)

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
+from uuid import uuid4
 
 from stemkin.blas import on_one_thread
 from stemkin.errors import LostSchedulerError
@@ -117,6 +119,7 @@ class ClusterCrew:
 
         self._client, self._retries, self._resources = client, retries, resources
         self._done = as_completed()
+        self._name, self._numbers = uuid4().hex, itertools.count()
         self._width, self._looked = 0, -LOOK_EVERY_S
 
     def width(self) -> int:
@@ -127,7 +130,13 @@ class ClusterCrew:
         return self._width
 
     def send(self, calls: list[Call]) -> list[Any]:
-        """Submit `calls`, those of the same kind in one update of the scheduler's graph."""
+        """Submit `calls`, those of the same kind in one update of the scheduler's graph.
+
+        All calls of a function in this stream are one group of tasks, and all streams of this
+        process one span: the scheduler forgets neither.
+        """
+        from dask.utils import funcname
+
         futures = []
         for (function, asked), group in itertools.groupby(
             calls, key=lambda call: (call.function, call.asked)
@@ -135,8 +144,11 @@ class ClusterCrew:
             words: dict[str, Any] = {"retries": self._retries, "pure": False}
             if asked:
                 words["resources"] = self._resources
-            task = partial(on_one_thread, function)
-            futures += self._client.map(task, [call.item for call in group], **words)
+            task, items = partial(on_one_thread, function), [call.item for call in group]
+            name = f"{funcname(function)}-{self._name}"
+            words["key"] = [(name, next(self._numbers)) for _ in items]
+            with _one_span():
+                futures += self._client.map(task, items, **words)
         self._done.update(futures)
         return futures
 
@@ -160,6 +172,26 @@ class ClusterCrew:
         """Cancel what is in flight, if anybody is there to hear of it."""
         if self._client.status == "running":
             self._client.cancel(list(in_flight), force=True)
+
+
+def _one_span() -> AbstractContextManager[Any]:
+    """Return a context in which tasks belong to this process' span, or to the caller's own one."""
+    import dask
+
+    if "span" in dask.get_annotations():
+        return nullcontext()
+    annotated: AbstractContextManager[Any] = dask.annotate(span=_span_of_this_process())
+    return annotated
+
+
+@lru_cache(maxsize=1)
+def _span_of_this_process() -> dict[str, Any]:
+    """Return what tells Dask that a task belongs to the one span of this process."""
+    import dask
+    from distributed import span
+
+    with span("stemkin"):
+        return dict(dask.get_annotations()["span"])
 
 
 def _persistent(call: Call, retries: int) -> Any:
