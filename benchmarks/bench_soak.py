@@ -210,26 +210,22 @@ def verdicts(rows: list[dict[str, float]]) -> dict[str, dict[str, float | bool]]
 
 
 def draw(rows: list[dict[str, float]], path: str) -> None:
-    """Draw each quantity over time, with the rounds marked."""
+    """Draw each quantity over the rounds, however long each took."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    seconds = [row["s"] for row in rows]
-    starts = [
-        now["s"]
-        for now, before in zip(rows[1:], rows, strict=False)
-        if now["round"] != before["round"]
-    ]
+    rounds = np.array([row["round"] for row in rows])
+    first, n_looks = (np.unique(rounds, return_index=True)[1], np.bincount(rounds.astype(int)))
+    begins = dict(zip(np.unique(rounds), first, strict=True))
+    place = [n + (i - begins[n]) / n_looks[int(n)] for i, n in enumerate(rounds)]
     figure, panels = plt.subplots(len(QUANTITIES), 1, sharex=True, figsize=(8, 9))
     for panel, name in zip(panels, QUANTITIES, strict=True):
-        panel.plot(seconds, [row[name] for row in rows], lw=1)
-        for start in starts:
-            panel.axvline(start, color="0.85", lw=0.8, zorder=0)
+        panel.plot(place, [row[name] for row in rows], lw=1)
         panel.set_ylim(bottom=0)
         panel.set_ylabel(name.replace("_", " "))
-    panels[-1].set_xlabel("seconds (grey lines: a round begins)")
+    panels[-1].set_xlabel("round")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
