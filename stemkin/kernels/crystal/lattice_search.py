@@ -19,6 +19,7 @@ from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.superlattice import finer, is_supported
 from stemkin.kernels.crystal.waves import Waves, waves_of
+from stemkin.kernels.images.coarse import binned
 
 MIN_COHERENCE = 0.6
 """Share of the first reflections' amplitude that must add up over the frame; chance peaks reach
@@ -254,9 +255,7 @@ def halved(frame: Array) -> Array:
     -------
     (y // 2, x // 2) means.
     """
-    height, width = (2 * (int(n) // 2) for n in frame.shape)
-    rows = frame[0:height:2, :width] + frame[1:height:2, :width]
-    return (rows[:, 0::2] + rows[:, 1::2]) * 0.25
+    return binned(frame, 2)
 
 
 @dataclass(frozen=True, eq=False)

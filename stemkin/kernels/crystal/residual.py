@@ -19,6 +19,7 @@ from stemkin.kernels.crystal.grains import Grain, draw_grain
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, nearest_site
 from stemkin.kernels.crystal.lattice_search import Crystal, find_crystal
 from stemkin.kernels.crystal.patches import hollow_of
+from stemkin.kernels.images.coarse import binned, smooth_from_bins
 from stemkin.kernels.images.filters import (
     Skewness,
     gaussian,
@@ -40,6 +41,9 @@ the neighbours."""
 HAZE_SD = 0.8
 """Over the lattice constant: what is left is freed of all that is smoother than this. A missing atom
 is five times narrower, and loses a few percent to it."""
+
+FINE_BIN, WIDE_BIN = 0.75, 1.0
+"""Least standard deviation of a Gaussian, over the edge of the squares of which it averages means."""
 
 RIM = 0.5
 """Over the lattice constant: how far from the edge of its grain a site is no longer judged."""
@@ -149,13 +153,20 @@ def _without_haze(rest: Array, spacing_px: float) -> Array:
 
     It is done before the noise is measured. Pixels are averaged over an atom first and then cut off
     at three standard deviations: there even one bright atom stands out from all noise, and leaves
-    no dent around it.
+    no dent around it. Both is done with the means of squares that are narrower than what they are
+    averaged over.
     """
     xp = namespace(rest)
-    averaged = gaussian(rest, FILTER_SD * spacing_px)
-    most = 3 * noise_sd(to_host(averaged[::5, ::7]), least=0.0)
-    smooth = gaussian(xp.clip(averaged, -most, most), HAZE_SD * spacing_px)
-    return rest - smooth
+    height, width = (int(n) for n in rest.shape)
+    atom, wide = FILTER_SD * spacing_px, HAZE_SD * spacing_px
+    # squares hold no more than half of a small frame's edge
+    fine = max(1, min(int(atom / FINE_BIN), min(height, width) // 2))
+    # the variance of a bin is a part of that of the average
+    averaged = gaussian(binned(rest, fine), np.sqrt(atom**2 - (fine**2 - 1) / 12) / fine)
+    most = 3 * noise_sd(to_host(averaged[::2, ::3]), least=0.0)
+    n = max(1, min(int(wide / WIDE_BIN), min(height, width) // 2) // fine)
+    bins = binned(xp.clip(averaged, -most, most), n)
+    return rest - smooth_from_bins(bins, fine * n, (height, width), wide)
 
 
 def _filter_sd(grain: Grain) -> float:

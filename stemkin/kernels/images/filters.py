@@ -3,8 +3,8 @@
 Shot noise grows with intensity, so the variance of a pixel is v = alpha + beta M, fitted to the
 frame itself. A defect of known narrow shape t is best seen by the matched filter z = sum(t rest /
 v) / sqrt(sum(t^2 / v)), which has unit variance where there is only noise (North 1943).
-Convolutions are products of blocks with banded matrices: exact at the edges, and fast on any array
-library.
+Convolutions are one compiled pass over the rows, and on other array libraries products of blocks
+with banded matrices: exact at the edges, and fast on each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.images.convolution import convolved
 from stemkin.kernels.images.interpolation import pixels
 
 CLIP = 4.0
@@ -193,15 +194,21 @@ def gaussian(image: Array, sd_px: float, *, normalised: bool = True) -> Array:
     """
     xp = namespace(image)
     reach = int(np.ceil(4 * sd_px))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sd_px) ** 2)
+    half = np.exp(-0.5 * (np.arange(reach + 1) / sd_px) ** 2)
+    kernel = np.concatenate([half[:0:-1], half])
+    shares = None
+    if normalised:
+        # one share per row, and then one per column
+        ones = [np.ones(int(n)) for n in image.shape]
+        seen = [np.convolve(one, kernel)[reach : reach + len(one)] for one in ones]
+        shares = 1 / seen[0], 1 / seen[1]
+    if isinstance(image, np.ndarray):
+        return convolved(image, half, shares=shares)
     blurred = image
     for axis in (0, 1):
-        n = int(image.shape[axis])
         blurred = _banded_product(blurred, kernel, axis)
-        if normalised:
-            total = np.convolve(np.ones(n), kernel)[reach : reach + n]
-            # one share per row, and then one per column
-            share = xp.asarray(1 / total, dtype=image.dtype)
+        if shares is not None:
+            share = xp.asarray(shares[axis], dtype=image.dtype)
             blurred = blurred * xp.reshape(share, ((-1, 1), (1, -1))[axis])
     return blurred
 
@@ -223,25 +230,12 @@ def _banded_product(image: Array, kernel: np.ndarray, axis: int) -> Array:
     if axis == 0:
         before, after = (xp.zeros((m, other), dtype=image.dtype) for m in (reach, reach + margin))
         padded = xp.concat([before, image, after], axis=0)
-        parts = _overlapping(padded, starts, block + 2 * reach)
+        length = block + 2 * reach
+        parts = xp.stack([padded[start : start + length, :] for start in starts])
         product = xp.matmul(xp.asarray(band, dtype=image.dtype), parts)
         return xp.reshape(product, (n_blocks * block, other))[:n, :]
     before, after = (xp.zeros((other, m), dtype=image.dtype) for m in (reach, reach + margin))
     padded = xp.concat([before, image, after], axis=1)
     matrix = xp.asarray(np.ascontiguousarray(band.T), dtype=image.dtype)
-    if isinstance(padded, np.ndarray):
-        whole = np.empty((other, n_blocks * block), dtype=image.dtype)
-        for start in starts:
-            part = padded[:, start : start + block + 2 * reach]
-            np.matmul(part, matrix, out=whole[:, start : start + block])
-        return whole[:, :n]
     parts = [xp.matmul(padded[:, start : start + block + 2 * reach], matrix) for start in starts]
     return xp.concat(parts, axis=1)[:, :n]
-
-
-def _overlapping(padded: Array, starts: range, length: int) -> Array:
-    """Return (n, length, x) pieces of an image that begin at rows `starts`; NumPy copies nothing."""
-    if isinstance(padded, np.ndarray):
-        pieces = np.lib.stride_tricks.sliding_window_view(padded, length, axis=0)
-        return np.swapaxes(pieces[:: starts.step], 1, 2)[: len(starts)]
-    return namespace(padded).stack([padded[start : start + length, :] for start in starts])
