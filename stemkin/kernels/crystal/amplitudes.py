@@ -17,8 +17,10 @@ time.
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.common.compiling import compiled
 from stemkin.kernels.crystal.waves import Waves
 
 
@@ -41,14 +43,6 @@ def row_sums(frame: Array, waves: Waves) -> Array:
     xp = namespace(frame)
     (height, width), pitch = waves.shape, waves.pitch
     n = len(waves.nodes[1]) - 1
-    # The frame is cut into strips one pitch wide, with an empty strip before and one after, so the
-    # window of node j is the strips j and j + 1 beside each other. The same is done to the table
-    # of waves, so that one batched product says all sums.
-    margin = xp.zeros((height, pitch), dtype=frame.dtype)
-    beyond = xp.zeros((height, (n + 1) * pitch - width), dtype=frame.dtype)
-    strips = xp.reshape(xp.concat([margin, frame, beyond], axis=1), (height, n + 2, pitch))
-    strips = xp.permute_dims(strips, (1, 0, 2))
-    columns = xp.concat([strips[:-1, :, :], strips[1:, :, :]], axis=2)
     cos, sin = waves.column_waves
     window = np.sin(np.pi * (np.arange(2 * pitch) + 0.5) / (2 * pitch)) ** 2
     table = np.zeros(((n + 2) * pitch, 2 * len(waves.indices)))
@@ -56,6 +50,20 @@ def row_sums(frame: Array, waves: Waves) -> Array:
     by_strip = table.reshape(n + 2, pitch, -1)
     by_node = np.concatenate([by_strip[:-1], by_strip[1:]], axis=1) * window[:, None]
     tables = xp.asarray(np.ascontiguousarray(by_node.transpose(0, 2, 1)), dtype=frame.dtype)
+    # The frame is cut into strips one pitch wide, with an empty strip before and one after, so the
+    # window of node j is the strips j and j + 1 beside each other. The same was done to the table
+    # of waves, so that one batched product says all sums.
+    if isinstance(frame, np.ndarray):
+        padded = np.zeros((height, (n + 2) * pitch), frame.dtype)
+        padded[:, pitch : pitch + width] = frame
+        # windows share their pixels: nothing is copied, and each is a matrix in the padded one
+        columns = sliding_window_view(padded, 2 * pitch, axis=1)[:, ::pitch]
+        return np.matmul(tables, columns.transpose(1, 2, 0))
+    margin = xp.zeros((height, pitch), dtype=frame.dtype)
+    beyond = xp.zeros((height, (n + 1) * pitch - width), dtype=frame.dtype)
+    strips = xp.reshape(xp.concat([margin, frame, beyond], axis=1), (height, n + 2, pitch))
+    strips = xp.permute_dims(strips, (1, 0, 2))
+    columns = xp.concat([strips[:-1, :, :], strips[1:, :, :]], axis=2)
     return xp.matmul(tables, xp.permute_dims(columns, (0, 2, 1)))
 
 
@@ -76,11 +84,47 @@ def node_sums(rows: Array, waves: Waves) -> np.ndarray:
     xp = namespace(rows)
     n = len(waves.indices)
     cos, sin = (xp.asarray(np.ascontiguousarray(a.T), dtype=rows.dtype) for a in waves.row_waves)
-    real, imag = rows[:, :n, :], rows[:, n:, :]
-    turned = xp.concat([real * cos + imag * sin, imag * cos - real * sin], axis=1)
+    turned = turned_by(rows, cos, -sin)
     windows = xp.asarray(np.ascontiguousarray(waves.windows[0].T), dtype=rows.dtype)
     total = to_host(xp.matmul(turned, windows))
     return np.asarray(total[:, :n, :] + 1j * total[:, n:, :]).transpose(2, 0, 1)
+
+
+def turned_by(parts: Array, cos: Array, sin: Array) -> Array:
+    """Multiply complex numbers with the waves of their rows.
+
+    Parameters
+    ----------
+    parts
+        (n, 2K, height): K real parts and then K imaginary parts, any library; of NumPy they are
+        overwritten.
+    cos, sin
+        (K, height) of the waves.
+
+    Returns
+    -------
+    (n, 2K, height) products.
+    """
+    if isinstance(parts, np.ndarray):
+        _turn_in_place(parts, cos, sin)
+        return parts
+    n = int(cos.shape[0])
+    real, imag = parts[:, :n, :], parts[:, n:, :]
+    turned = [real * cos - imag * sin, real * sin + imag * cos]
+    return namespace(parts).concat(turned, axis=1)
+
+
+@compiled
+def _turn_in_place(parts: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
+    """Do what `turned_by` says to `parts`."""
+    n = len(cos)
+    for i in range(len(parts)):
+        for k in range(n):
+            real, imag = parts[i, k], parts[i, n + k]
+            for y in range(parts.shape[2]):
+                was = real[y]
+                real[y] = was * cos[k, y] - imag[y] * sin[k, y]
+                imag[y] = was * sin[k, y] + imag[y] * cos[k, y]
 
 
 def windowed_sums(frame: Array, waves: Waves) -> np.ndarray:

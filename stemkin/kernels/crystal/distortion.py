@@ -1,4 +1,4 @@
-"""What the scan did to the lattice: mean strain, slow distortion, and the jitter of single lines.
+"""What the scan did to the lattice: mean strain and slow distortion; `jitter` is that of single lines.
 
 The phase of a reflection g turns by -2 pi g . u where the image is displaced by u, so the phases of
 a few reflections on a grid of nodes tell u there (geometric phase: Hytch, Snoeck & Kilaas,
@@ -9,12 +9,10 @@ more than one step).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal.waves import Waves
 
 JITTER = 0.15
@@ -167,65 +165,6 @@ def _total_power(turned: np.ndarray) -> np.ndarray:
 def _node_noise(turned: np.ndarray) -> np.ndarray:
     """Return (K,) the power that the sums (ny, nx, K) have beside their mean."""
     return np.asarray((np.abs(turned - turned.mean(axis=(0, 1))) ** 2).mean(axis=(0, 1)))
-
-
-def row_displacements(
-    rest: Array, slopes: Sequence[Array], weight: Array, *, window: np.ndarray, limit_px: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the jitter of each row beyond the model: ridge regression on the model's slopes.
-
-    Parameters
-    ----------
-    rest
-        (y, x) frame minus model.
-    slopes
-        (y, x) dM/dy and dM/dx [per px].
-    weight
-        (y, x) inverse variance of `rest`.
-    window
-        (n, height) windows over which rows were averaged when the slow distortion was measured.
-    limit_px
-        No row is moved further than this along either axis [px].
-
-    Returns
-    -------
-    moved
-        (height, 2) displacements (y, x) [px]. Each is shrunk towards 0 by the share of its scatter
-        that noise explains (the prior variance of the ridge is the measured one), so rows of a
-        steady scan stay where they are.
-    hidden
-        (2,) standard deviation (y, x) [px] of what the slow distortion has taken of displacements
-        that differ from row to row: their mean over a window, in which rows between the columns of
-        atoms hardly count.
-    """
-    normal, right = _normal_equations(rest, slopes, weight)
-    hidden = []
-    for a in (0, 1):
-        information = np.maximum(normal[:, a, a], 1e-6 * normal[:, a, a].max() + 1e-12)
-        raw = np.clip(right[:, a] / information, -limit_px, limit_px)
-        # 1 / information is the noise of `raw`: what its squares have beyond is the jitter's own
-        spread = float((information**2 * (raw**2 - 1 / information)).sum() / (information**2).sum())
-        spread = max(spread, 1e-6 * limit_px**2)
-        # the mean over a window of rows with the weights c has the variance sum c^2 / (sum c)^2
-        counts = window * information
-        share = (counts**2).sum(axis=1) / np.maximum(counts.sum(axis=1), 1e-30) ** 2
-        hidden.append(np.sqrt(spread * float(np.median(share))))
-        normal[:, a, a] = information + 1 / spread
-    moved = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
-    return np.clip(moved, -limit_px, limit_px), np.array(hidden)
-
-
-def _normal_equations(
-    rest: Array, slopes: Sequence[Array], weight: Array
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the matrices (height, 2, 2) and right sides (height, 2) of the rows, on the host."""
-    xp = namespace(rest)
-    down, across = (slope * weight for slope in slopes)
-    right = [-to_host(xp.vecdot(weighted, rest)).astype(float) for weighted in (down, across)]
-    yy = to_host(xp.vecdot(down, slopes[0])).astype(float)
-    xy = to_host(xp.vecdot(across, slopes[0])).astype(float)
-    xx = to_host(xp.vecdot(across, slopes[1])).astype(float)
-    return np.array([[yy, xy], [xy, xx]]).transpose(2, 0, 1), np.stack(right, axis=1)
 
 
 def _split_off_strain(waves: Waves, rows: np.ndarray, columns: np.ndarray) -> Waves:

@@ -71,7 +71,7 @@ class Division:
     jitter
         (height, 2) displacement (y, x) of single rows [px].
     hidden
-        (2,) what the slow distortion has taken of it [px]: see `distortion.row_displacements`.
+        (2,) what the slow distortion has taken of it [px]: see `jitter.row_displacements`.
     areas
         Shares of the frame that are ordered, disordered and vacuum.
     """

@@ -15,8 +15,10 @@ True
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from stemkin.devices import Array, namespace
+from stemkin.kernels.crystal.amplitudes import turned_by
 from stemkin.kernels.crystal.waves import Waves
 
 
@@ -100,12 +102,19 @@ def draw_local(amplitudes: np.ndarray, waves: Waves, like: Array) -> Array:
     weights = xp.asarray(np.maximum(1 - away, 0), dtype=like.dtype)
     stretched = xp.reshape(xp.matmul(fields, weights), (nx, 2 * n, height))
     cos, sin = (xp.asarray(np.ascontiguousarray(a.T), dtype=like.dtype) for a in waves.row_waves)
-    real, imag = stretched[:, :n, :], stretched[:, n:, :]
-    turned = xp.concat([real * cos - imag * sin, real * sin + imag * cos], axis=1)
+    turned = turned_by(stretched, cos, sin)
     # Then along x: the strip between nodes j and j + 1 is one product of the fields of both with a
     # table that holds interpolation and waves together; strips come back first, hence the turn.
-    turned = xp.concat([turned[:-1, :, :], turned[1:, :, :]], axis=1)
     table = xp.asarray(_drawing_table(waves), dtype=like.dtype)
+    if isinstance(turned, np.ndarray):
+        # the fields of two nodes lie behind each other: nothing is copied
+        flat = turned.reshape(-1, height)
+        both = sliding_window_view(flat, 4 * n, axis=0)[:: 2 * n]
+        drawn = np.empty((height, (nx - 1) * pitch), turned.dtype)
+        strips = drawn.reshape(height, nx - 1, pitch).transpose(1, 0, 2)
+        np.matmul(both, table, out=strips)
+        return drawn[:, :width]
+    turned = xp.concat([turned[:-1, :, :], turned[1:, :, :]], axis=1)
     drawn = xp.matmul(xp.permute_dims(turned, (0, 2, 1)), table)
     return xp.reshape(xp.permute_dims(drawn, (1, 0, 2)), (height, (nx - 1) * pitch))[:, :width]
 

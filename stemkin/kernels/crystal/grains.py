@@ -23,10 +23,10 @@ from stemkin.kernels.crystal.amplitudes import (
 )
 from stemkin.kernels.crystal.cell import MeanCell
 from stemkin.kernels.crystal.drawing import draw_local, draw_mean, draw_mean_and_slopes
+from stemkin.kernels.crystal.jitter import row_displacements, row_equations
 from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.lattice_search import N_PHASES, levelled
 from stemkin.kernels.crystal.waves import Waves
-from stemkin.kernels.images.filters import clipped, variance_of
 
 CRYSTAL_SD = (1.4, 2.0, 3.0, 4.5, 7.0)
 """Over the lattice constant: windows in which the crystal is averaged, the longest that it
@@ -174,15 +174,13 @@ def row_jitter(frame: Array, grain: Grain) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     (height, 2) displacements and (2,) what the slow distortion hides of them [px]: see
-    `distortion.row_displacements`.
+    `jitter.row_displacements`.
     """
     model, *slopes = draw_mean_and_slopes(grain.mean, grain.waves, frame)
-    rest = grain.within(frame - model)
-    weight = grain.within(1 / variance_of(rest, model))
-    return distortion.row_displacements(
-        clipped(rest),
-        slopes,
-        weight,
+    normal, right = row_equations(frame, model, slopes, grain.mask)
+    return row_displacements(
+        normal,
+        right,
         window=grain.waves.windows[0],
         limit_px=distortion.JITTER * grain.lattice.spacing_px,
     )

@@ -25,7 +25,7 @@ from stemkin.kernels.images.filters import (
     gaussian,
     matched_precision,
     matched_snr,
-    noise_of,
+    weights_of,
 )
 from stemkin.kernels.images.interpolation import pixels
 from stemkin.tables import OK
@@ -124,8 +124,7 @@ def remove_crystal(frame: Array, *, found: Crystal | None = None) -> Remainder |
     division = divide(frame, found)
     model, inside = _draw(frame, division.grains, spacing)
     rest = _without_haze(frame - model, spacing)
-    variance, gain = noise_of(rest, model)
-    weight = 1 / variance
+    weight, gain = weights_of(rest, model)
     sd = _filter_sd(division.grains[0])
     precision = matched_precision(weight, sd)
     snr = matched_snr(rest, weight, sd, precision=precision)

@@ -18,10 +18,13 @@ the *model* as phases, so no pixel is resampled.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
+
+from stemkin.kernels.common.compiling import compiled
 
 MAX_ORDER = 3
 """Reflections up to this multiple of the shortest reciprocal vector; beyond, no probe transfers
@@ -173,14 +176,29 @@ def _cos_and_sin(waves: Waves, axis: int, moved: np.ndarray) -> tuple[np.ndarray
     """Return cos and sin (n, K) of 2 pi g . (place - moved) along one axis."""
     place = -moved
     place[:, axis] += np.arange(len(moved))
-    # exp(2 pi i g . r) = w1^h w2^k, with w1, w2 the waves of the basis: two exponentials per place
-    # and products instead of K exponentials. powers[order + n] holds the n-th power, n < 0 too
-    both = np.exp(2j * np.pi * (place @ waves.basis.T))
-    order = int(np.abs(waves.indices).max(initial=0))
-    powers = np.ones((2 * order + 1, *both.shape), dtype=complex)
-    for n in range(1, order + 1):
-        powers[order + n] = powers[order + n - 1] * both
-        powers[order - n] = np.conj(powers[order + n])
-    h, k = (waves.indices + order).T
-    turned = (powers[h, :, 0] * powers[k, :, 1]).T
-    return turned.real, turned.imag
+    turned = _turned(place @ waves.basis.T, np.ascontiguousarray(waves.indices, dtype=np.int64))
+    return turned[0], turned[1]
+
+
+@compiled
+def _turned(phases: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return (2, n, K) cos and sin of 2 pi times sums of (n, 2) `phases`, (K, 2) whole times each.
+
+    exp(2 pi i g . r) = w1^h w2^k, with w1, w2 the waves of the basis: two exponentials per place and
+    products instead of K exponentials.
+    """
+    order = np.abs(indices).max() if indices.size else 0
+    turned = np.empty((2, len(phases), len(indices)))
+    # entry [order + n] holds the n-th power, n < 0 too
+    powers = np.ones((2, 2 * order + 1), np.complex128)
+    for i in range(len(phases)):
+        for a in range(2):
+            angle = 2 * np.pi * phases[i, a]
+            wave = complex(math.cos(angle), math.sin(angle))
+            for n in range(1, order + 1):
+                powers[a, order + n] = powers[a, order + n - 1] * wave
+                powers[a, order - n] = powers[a, order + n].conjugate()
+        for k in range(len(indices)):
+            both = powers[0, order + indices[k, 0]] * powers[1, order + indices[k, 1]]
+            turned[0, i, k], turned[1, i, k] = both.real, both.imag
+    return turned

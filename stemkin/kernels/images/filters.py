@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.common.compiling import compiled
 from stemkin.kernels.images.convolution import convolved
 from stemkin.kernels.images.interpolation import pixels
 
@@ -22,6 +23,9 @@ CLIP = 4.0
 
 MOST_SKEWED = 0.3
 """No more skewness is allowed for: noise of so few counts is no longer nearly normal."""
+
+N_ROUNDS = 3
+"""Rounds in which the variance is fitted."""
 
 CLIPPED_SQUARE = 0.9205
 """Mean of min(z^2, CLIP) of a normal z."""
@@ -64,13 +68,25 @@ def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
     """
     xp = namespace(rest)
     some, squares = model[::2, ::5], rest[::2, ::5] ** 2
+    if isinstance(rest, np.ndarray):
+        alpha, beta, middle = fitted_noise(squares, some)
+    else:
+        alpha, beta, middle = _fitted_anywhere(squares, some)
+    least = 0.05 * alpha + 1e-30
+    everywhere = xp.maximum(alpha - beta * middle + beta * model, least + 0 * model)
+    return everywhere, float(to_host(beta))
+
+
+def _fitted_anywhere(squares: Array, some: Array) -> tuple[Array, Array, Array]:
+    """Do what `fitted_noise` does with arrays of any library."""
+    xp = namespace(squares)
     middle = xp.mean(some)
     centred = some - middle
     variance = xp.mean(squares) + 0 * centred
     alpha, beta = xp.mean(squares), 0 * middle
     # All is divided by the variance of the round before: shares are squares over it (1 on average),
     # weight and slope are the derivatives of the variance by alpha and beta, over it too.
-    for _ in range(3):
+    for _ in range(N_ROUNDS):
         shares = xp.minimum(squares, CLIP * variance) / variance / CLIPPED_SQUARE
         weight, slope = 1 / variance, centred / variance
         w1, wx, wxx = xp.sum(weight**2), xp.sum(weight * slope), xp.sum(slope**2)
@@ -78,8 +94,79 @@ def noise_of(rest: Array, model: Array) -> tuple[Array, float]:
         bottom = w1 * wxx - wx * wx + 1e-30
         alpha, beta = (y1 * wxx - yx * wx) / bottom, (w1 * yx - wx * y1) / bottom
         variance = xp.maximum(alpha + beta * centred, 0.05 * alpha + 1e-30)
-    everywhere = xp.maximum(alpha - beta * middle + beta * model, 0.05 * alpha + 1e-30)
-    return everywhere, float(to_host(beta))
+    return alpha, beta, middle
+
+
+@compiled
+def fitted_noise(squares: np.ndarray, some: np.ndarray) -> tuple[float, float, float]:
+    """Fit the variance alpha + beta (M - middle) to squares of what a model M leaves.
+
+    Parameters
+    ----------
+    squares, some
+        (n, m) squares of some pixels of a remainder, and the model there.
+
+    Returns
+    -------
+    alpha, beta and the middle.
+    """
+    middle, alpha, beta = 0.0, 0.0, 0.0
+    n = squares.size
+    for model in some.flat:
+        middle += model / n
+    for square in squares.flat:
+        alpha += square / n
+    for _ in range(N_ROUNDS):
+        w1, wx, wxx, y1, yx = 0.0, 0.0, 0.0, 0.0, 0.0
+        least = 0.05 * alpha + 1e-30
+        for i in range(squares.shape[0]):
+            for j in range(squares.shape[1]):
+                centred = some[i, j] - middle
+                # both are over the variance of the round before, and so are the squares
+                weight = 1 / max(alpha + beta * centred, least)
+                slope = centred * weight
+                share = min(squares[i, j] * weight, CLIP) / CLIPPED_SQUARE
+                w1 += weight * weight
+                wx += weight * slope
+                wxx += slope * slope
+                y1 += weight * share
+                yx += slope * share
+        bottom = w1 * wxx - wx * wx + 1e-30
+        alpha, beta = (y1 * wxx - yx * wx) / bottom, (w1 * yx - wx * y1) / bottom
+    return alpha, beta, middle
+
+
+def weights_of(rest: Array, model: Array) -> tuple[Array, float]:
+    """Return the inverse variance of every pixel of a remainder, and beta: see `noise_of`.
+
+    Parameters
+    ----------
+    rest
+        (y, x) frame minus model, any library.
+    model
+        (y, x) the model M.
+
+    Returns
+    -------
+    (y, x) inverse variance, and beta.
+    """
+    if isinstance(rest, np.ndarray):
+        alpha, beta, middle = fitted_noise(rest[::2, ::5] ** 2, model[::2, ::5])
+        return _inverse(model, alpha, beta, middle), beta
+    variance, beta = noise_of(rest, model)
+    return 1 / variance, beta
+
+
+@compiled
+def _inverse(model: np.ndarray, alpha: float, beta: float, middle: float) -> np.ndarray:
+    """Return the inverse (y, x) of the variance that `fitted_noise` tells."""
+    weights = np.empty_like(model)
+    kind = model.dtype.type
+    base, slope, least = kind(alpha - beta * middle), kind(beta), kind(0.05 * alpha + 1e-30)
+    for y in range(model.shape[0]):
+        for x in range(model.shape[1]):
+            weights[y, x] = kind(1) / max(base + slope * model[y, x], least)
+    return weights
 
 
 @dataclass(frozen=True, eq=False)
