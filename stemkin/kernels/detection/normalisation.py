@@ -8,8 +8,12 @@ scatter where that is larger than noise alone explains.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+
+from stemkin.kernels.common.compiling import compiled
+from stemkin.kernels.common.medians import median
 
 CLIP = 2.5
 """Sites beyond this many standard deviations do not count: they may be defects."""
@@ -102,19 +106,37 @@ def scatter_of(values: np.ndarray, *, bright: bool = False) -> float:
     >>> abs(scatter_of(values) - 1) < 0.04
     True
     """
-    middle = float(np.median(values))
-    spread = float(np.median(np.abs(values - middle))) / 0.6745
+    return float(_scatter_of(np.asarray(values), bright))
+
+
+@compiled
+def _scatter_of(values: np.ndarray, bright: bool) -> float:
+    """Do what `scatter_of` says."""
+    middle = median(values)
+    spread = median(np.abs(values - middle)) / 0.6745
     for _ in range(4):
-        near = values[np.abs(values - middle) < 2 * spread]
-        if not len(near):
+        n, total, squares = 0, 0.0, 0.0
+        for value in values:
+            if abs(value - middle) < 2 * spread:
+                # counted from the middle of the round before: small numbers have exact squares
+                n += 1
+                total += value - middle
+                squares += (value - middle) ** 2
+        if n == 0:
             break
-        middle, spread = float(near.mean()), float(near.std()) / WITHIN_TWO_SD
+        moved = total / n
+        middle += moved
+        spread = np.sqrt(max(squares / n - moved * moved, 0.0)) / WITHIN_TWO_SD
     if not bright:
         return spread
-    above = values[(values > middle) & (values < middle + 2 * spread)] - middle
-    if not len(above):
+    n, squares = 0, 0.0
+    for value in values:
+        if value > middle and value < middle + 2 * spread:
+            n += 1
+            squares += (value - middle) ** 2
+    if n == 0:
         return spread
-    return float(np.sqrt((above**2).mean())) / WITHIN_TWO_SD
+    return np.sqrt(squares / n) / WITHIN_TWO_SD
 
 
 def seldom_noise(portion: float, n_sites: int) -> float:
@@ -217,8 +239,12 @@ class _Squares:
         n = self.shape[0] * self.shape[1]
         laid = np.bincount(self.number[rows], weights=values, minlength=n).reshape(self.shape)
         # two squares are one standard deviation
-        gy, gx = (
-            np.exp(-0.5 * power * ((np.arange(n)[:, None] - np.arange(n)) * 0.5) ** 2)
-            for n in self.shape
-        )
+        gy, gx = (_window(n, power) for n in self.shape)
         return np.asarray((gy @ laid @ gx).ravel()[self.number])
+
+
+@lru_cache(maxsize=32)
+def _window(n: int, power: int) -> np.ndarray:
+    """Return the weights (n, n), to a power, of squares around squares along one axis."""
+    away = (np.arange(n)[:, None] - np.arange(n)) * 0.5
+    return np.asarray(np.exp(-0.5 * power * away**2))

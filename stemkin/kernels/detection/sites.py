@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stemkin.devices import Array
+from stemkin.kernels.common.compiling import compiled
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 from stemkin.kernels.detection.normalisation import MIN_SITES, normalised, scatter_of, unskewed
 from stemkin.kernels.images.filters import Skewness
@@ -322,19 +323,33 @@ def beside_others(
     if itself:
         around = AROUND
     grid, near = SiteGrid.of(cells), np.zeros(len(cells), bool)
+    u, v = grid.at(cells)
     is_metal, is_chalcogen = sublattice == METAL, sublattice == CHALCOGEN
     metal, chalcogen = (
         grid.laid(cells[own], strong[own], False) for own in (is_metal, is_chalcogen)
     )
     # `BONDED` leads from chalcogen to metal; the other way round its steps are negative
-    for own, same, other, bonds in (
-        (is_metal, metal, chalcogen, -np.array(BONDED)),
-        (is_chalcogen, chalcogen, metal, BONDED),
-    ):
-        alike = [shifted(same, *step) for step in around]
-        bonded = [shifted(other, *step) for step in bonds]
-        near[own] = np.logical_or.reduce(alike + bonded)[grid.at(cells[own])]
+    _mark_beside(near, is_metal, u, v, metal, np.array(around))
+    _mark_beside(near, is_metal, u, v, chalcogen, -np.array(BONDED))
+    _mark_beside(near, is_chalcogen, u, v, chalcogen, np.array(around))
+    _mark_beside(near, is_chalcogen, u, v, metal, np.array(BONDED))
     return near
+
+
+@compiled
+def _mark_beside(
+    near: np.ndarray,
+    own: np.ndarray,
+    u: np.ndarray,
+    v: np.ndarray,
+    laid: np.ndarray,
+    steps: np.ndarray,
+) -> None:
+    """Mark of the sites that are `own` those from which a step leads to what is `laid` and True."""
+    for i in range(len(near)):
+        if own[i]:
+            for du, dv in steps:
+                near[i] |= laid[u[i] + du, v[i] + dv]
 
 
 def _inner_sites(

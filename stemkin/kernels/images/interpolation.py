@@ -11,11 +11,13 @@ The kernel is that of Keys, IEEE Trans. ASSP 29, 1153 (1981), with a = -1/2.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.common.compiling import compiled
 
 
 def interpolate(image: Array, points: np.ndarray) -> np.ndarray:
@@ -103,22 +105,19 @@ class Patches:
     @property
     def values(self) -> np.ndarray:
         """(m,) what `interpolate` returns."""
-        return self._sum(*(_cubic_weights(self.shares[:, axis]) for axis in (0, 1)))
+        return np.asarray(_values(self.pixels, self.shares))
 
     @property
     def slopes(self) -> np.ndarray:
         """(m, 2) what `gradient` returns."""
-        wy, wx = (_cubic_weights(self.shares[:, axis]) for axis in (0, 1))
-        sy, sx = (_cubic_slopes(self.shares[:, axis]) for axis in (0, 1))
-        return np.stack([self._sum(sy, wx), self._sum(wy, sx)], axis=1)
-
-    def _sum(self, wy: np.ndarray, wx: np.ndarray) -> np.ndarray:
-        """Return the (m,) sums of the pixels with the weights ``wy[:, i] * wx[:, j]``."""
-        return np.asarray((np.einsum("mij,mj->mi", self.pixels, wx) * wy).sum(axis=1))
+        return np.asarray(_slopes(self.pixels, self.shares))
 
 
 def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels and shares of `Patches`."""
+    if isinstance(image, np.ndarray):
+        pixels, shares = _gathered(image, np.ascontiguousarray(points, dtype=np.float64))
+        return np.asarray(pixels), np.asarray(shares)
     xp = namespace(image)
     height, width = (int(n) for n in image.shape)
     # the pixel before each point, such that the one before that and two after it are in the frame
@@ -131,18 +130,72 @@ def _windows(image: Array, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(to_host(flat), dtype=float).reshape(-1, 4, 4), points - base
 
 
-def _cubic_weights(share: np.ndarray) -> np.ndarray:
-    """Return (m, 4) weights of the pixels at -1, 0, 1, 2 for a place `share` (m,) from 0 to 1."""
-    t = share
-    before = ((-0.5 * t + 1) * t - 0.5) * t
-    first = (1.5 * t - 2.5) * t * t + 1
-    second = ((-1.5 * t + 2) * t + 0.5) * t
-    return np.stack([before, first, second, (0.5 * t - 0.5) * t * t], axis=1)
+@compiled
+def _gathered(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_windows` does of an image of NumPy, in one loop."""
+    height, width = image.shape
+    pixels, shares = np.empty((len(points), 4, 4)), np.empty((len(points), 2))
+    for i in range(len(points)):
+        y = min(max(math.floor(points[i, 0]), 1), height - 3)
+        x = min(max(math.floor(points[i, 1]), 1), width - 3)
+        for j in range(4):
+            for k in range(4):
+                pixels[i, j, k] = image[y - 1 + j, x - 1 + k]
+        shares[i, 0], shares[i, 1] = points[i, 0] - y, points[i, 1] - x
+    return pixels, shares
 
 
-def _cubic_slopes(share: np.ndarray) -> np.ndarray:
-    """Return the derivatives (m, 4) of `_cubic_weights`."""
-    t = share
-    before = (-1.5 * t + 2) * t - 0.5
-    second = (-4.5 * t + 4) * t + 0.5
-    return np.stack([before, (4.5 * t - 5) * t, second, (1.5 * t - 1) * t], axis=1)
+@compiled
+def _values(pixels: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the sums (m,) of (m, 4, 4) pixels with their weights along both axes."""
+    values = np.empty(len(pixels))
+    down, across = np.empty(4), np.empty(4)
+    for i in range(len(pixels)):
+        _cubic_weights(shares[i, 0], down)
+        _cubic_weights(shares[i, 1], across)
+        values[i] = _summed(pixels[i], down, across)
+    return values
+
+
+@compiled
+def _slopes(pixels: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the slopes (m, 2) of what `_values` returns."""
+    slopes = np.empty((len(pixels), 2))
+    weights, sloped = np.empty((2, 4)), np.empty((2, 4))
+    for i in range(len(pixels)):
+        for axis in range(2):
+            _cubic_weights(shares[i, axis], weights[axis])
+            _cubic_slopes(shares[i, axis], sloped[axis])
+        slopes[i, 0] = _summed(pixels[i], sloped[0], weights[1])
+        slopes[i, 1] = _summed(pixels[i], weights[0], sloped[1])
+    return slopes
+
+
+@compiled
+def _summed(pixels: np.ndarray, down: np.ndarray, across: np.ndarray) -> float:
+    """Return the sum of (4, 4) pixels with weights of rows and of columns."""
+    total = 0.0
+    for j in range(4):
+        row = 0.0
+        for k in range(4):
+            row += pixels[j, k] * across[k]
+        total += row * down[j]
+    return total
+
+
+@compiled
+def _cubic_weights(t: float, into: np.ndarray) -> None:
+    """Write the weights of the pixels at -1, 0, 1, 2 for a place `t` from 0 to 1."""
+    into[0] = ((-0.5 * t + 1) * t - 0.5) * t
+    into[1] = (1.5 * t - 2.5) * t * t + 1
+    into[2] = ((-1.5 * t + 2) * t + 0.5) * t
+    into[3] = (0.5 * t - 0.5) * t * t
+
+
+@compiled
+def _cubic_slopes(t: float, into: np.ndarray) -> None:
+    """Write the derivatives of `_cubic_weights`."""
+    into[0] = (-1.5 * t + 2) * t - 0.5
+    into[1] = (4.5 * t - 5) * t
+    into[2] = (-4.5 * t + 4) * t + 0.5
+    into[3] = (1.5 * t - 1) * t
