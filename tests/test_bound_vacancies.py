@@ -7,7 +7,8 @@ from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, numbere
 from stemkin.kernels.detection import bound_vacancies
 from stemkin.kernels.detection.beside import LEAST_SHARE, bound_signals
 from stemkin.kernels.detection.bound_vacancies import bound_vacancy
-from stemkin.kernels.detection.observer import GRID, Observer, bonded, partial_patches, patches_at
+from stemkin.kernels.detection.observer import Observer, bonded, partial_patches, patches_at
+from stemkin.kernels.detection.patch_grid import GRID
 from stemkin.kernels.detection.patch_shapes import another_column, column_on_grid, moved_outwards
 
 SD, DIP = 0.15, 2.5

@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 
 from stemkin.detection.detectors import FourierDetector
-from stemkin.devices import to_host
 from stemkin.kernels.crystal import residual
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb
 from stemkin.kernels.detection import defects, false_positives, observer_learning, patch_shapes
-from stemkin.kernels.detection.observer import (
-    GRID,
-    STEPS,
-    bonded,
-    drawn_filter,
-    filtered,
-    patches_at,
-)
+from stemkin.kernels.detection.observer import bonded, patches_at
+from stemkin.kernels.detection.patch_grid import GRID, STEPS
+from stemkin.kernels.detection.reading import PHASES, Filters
 from stemkin.kernels.detection.vacancies import sites_with_neighbours
 from stemkin.simulation import simulate_movie, truth_of
 
@@ -141,12 +135,28 @@ def test_patches_have_the_same_bits_whether_gathered_in_one_pass_or_by_the_stand
 
 def test_a_filter_reads_at_a_site_what_the_weights_say_of_its_patch():
     rng = np.random.default_rng(3)
-    image, lattice = rng.normal(size=(90, 84)), honeycomb(10.0, angle_deg=7.0)
+    image, lattice = rng.normal(size=(90, 84)).astype(np.float32), honeycomb(10.0, angle_deg=7.0)
     weights = rng.normal(size=len(GRID))
-    read = filtered(image, drawn_filter(weights, lattice))
-    points = np.array([[40.0, 40.0], [45.0, 33.0]])
+    filters = Filters.of(weights, lattice)
+    points = np.array([[40.0, 40.0], [45.125, 33.875], [41.5, 37.25]])
     patches, _ = patches_at(image, points, lattice, None)
-    assert np.allclose(read[[40, 45], [40, 33]], patches @ weights, atol=1e-4)
+    assert np.allclose(filters.read(image, points)[0], patches @ weights, atol=1e-4)
+    # what is between the places for which filters are drawn is read at the closest of them
+    beside = points + rng.uniform(-0.49, 0.49, points.shape) / PHASES
+    assert np.array_equal(filters.read(image, beside)[0], filters.read(image, points)[0])
+
+
+def test_nothing_is_beyond_the_edge_of_what_a_filter_reads():
+    rng, lattice = np.random.default_rng(4), honeycomb(10.0, angle_deg=7.0)
+    image = rng.normal(size=(50, 60)).astype(np.float32)
+    filters = Filters.of(rng.normal(size=len(GRID)), lattice)
+    points = rng.uniform(0, 1, (40, 2)) * [49, 59]
+    reach = filters.reach_px + 1
+    wide = np.pad(image, reach)
+    whole, which = filters.read(wide, points + reach)
+    cut, same = filters.read(image, points)
+    assert np.array_equal(which, same)
+    assert np.allclose(cut, whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("library", ["torch", "array_api_strict"])
@@ -164,13 +174,10 @@ def test_other_array_libraries_see_the_same(library, frames, learned):
         )  # fmt: skip
     assert len(found[0].y) == len(found[1].y) > 3
     assert np.allclose(found[0].score, found[1].score, atol=0.05)
-    kernel = drawn_filter(learned.observer.weights[CHALCOGEN], honeycomb(10.0))
-    assert np.allclose(
-        to_host(filtered(xp.asarray(frame), kernel)),
-        filtered(frame, kernel),
-        rtol=1e-3,
-        atol=1e-2 * np.abs(filtered(frame, kernel)).max(),
-    )
+    filters = Filters.of(learned.observer.weights[CHALCOGEN], honeycomb(10.0))
+    places = np.random.default_rng(2).uniform(2, min(frame.shape) - 3, (5000, 2))
+    (seen, _), (told, _) = filters.read(frame, places), filters.read(xp.asarray(frame), places)
+    assert np.allclose(seen, told, atol=1e-5 * np.abs(seen).max())
 
 
 def test_a_weak_dopant_gets_its_share_of_the_false_positives(learned):

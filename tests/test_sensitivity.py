@@ -13,8 +13,9 @@ import stemkin as sk
 from stemkin.config import RunConfig
 from stemkin.detection.detectors import FourierDetector
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
-from stemkin.kernels.detection.observer import GRID, Observer
+from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.detection.observer_learning import RINGS
+from stemkin.kernels.detection.patch_grid import GRID
 from stemkin.learning import NOTHING_LEARNED
 from stemkin.learning.classification import JoinedLooks, judging_where_it_tells_more
 from stemkin.materials import material_named

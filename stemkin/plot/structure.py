@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.detection.observer import GRID, STEPS
+from stemkin.kernels.detection.patch_grid import GRID, STEPS
 from stemkin.plot.canvas import HALF, in_style, without_axes
 from stemkin.plot.palette import class_colour, colour
 

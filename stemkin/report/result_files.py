@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from stemkin import tables
-from stemkin.kernels.detection.observer import GRID
+from stemkin.kernels.detection.patch_grid import GRID
 from stemkin.names import folder_name
 from stemkin.report.reels import read_reels
 from stemkin.report.results import Picture, Results, listed_movies, number

@@ -19,7 +19,7 @@ from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.crystal.superlattice import finer, is_supported
 from stemkin.kernels.crystal.waves import Waves, waves_of
-from stemkin.kernels.images.coarse import binned
+from stemkin.kernels.images.coarse import square_means
 
 MIN_COHERENCE = 0.6
 """Share of the first reflections' amplitude that must add up over the frame; chance peaks reach
@@ -255,7 +255,7 @@ def halved(frame: Array) -> Array:
     -------
     (y // 2, x // 2) means.
     """
-    return binned(frame, 2)
+    return square_means(frame, 2)
 
 
 @dataclass(frozen=True, eq=False)

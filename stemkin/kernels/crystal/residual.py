@@ -19,7 +19,7 @@ from stemkin.kernels.crystal.grains import Grain, draw_grain
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, nearest_site
 from stemkin.kernels.crystal.lattice_search import Crystal, find_crystal
 from stemkin.kernels.crystal.patches import hollow_of
-from stemkin.kernels.images.coarse import binned, smooth_from_bins
+from stemkin.kernels.images.coarse import smooth_from_bins, square_means
 from stemkin.kernels.images.filters import (
     Skewness,
     gaussian,
@@ -161,10 +161,10 @@ def _without_haze(rest: Array, spacing_px: float) -> Array:
     # squares hold no more than half of a small frame's edge
     fine = max(1, min(int(atom / FINE_BIN), min(height, width) // 2))
     # the variance of a bin is a part of that of the average
-    averaged = gaussian(binned(rest, fine), np.sqrt(atom**2 - (fine**2 - 1) / 12) / fine)
+    averaged = gaussian(square_means(rest, fine), np.sqrt(atom**2 - (fine**2 - 1) / 12) / fine)
     most = 3 * noise_sd(to_host(averaged[::2, ::3]), least=0.0)
     n = max(1, min(int(wide / WIDE_BIN), min(height, width) // 2) // fine)
-    bins = binned(xp.clip(averaged, -most, most), n)
+    bins = square_means(xp.clip(averaged, -most, most), n)
     return rest - smooth_from_bins(bins, fine * n, (height, width), wide)
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.detection.normalisation import scatter_of
-from stemkin.kernels.detection.observer import GRID, bonded
+from stemkin.kernels.detection.observer import bonded
+from stemkin.kernels.detection.patch_grid import GRID
 from stemkin.kernels.detection.patch_shapes import (
     another_column,
     column_on_grid,

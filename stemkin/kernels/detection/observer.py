@@ -4,53 +4,27 @@ Of all linear observers the one with weights w = C^-1 s separates best a signatu
 covariance C (Barrett & Myers, Foundations of Image Science (2004), ch. 13). Both are learned from
 the movie itself (`observer_learning`), in the lattice's own frame: patches are taken at the points
 of a fine hexagonal grid around each site, counted in lattice vectors, so that what was learned holds
-for any rotation and pixel size. Here the weights are drawn as an image filter for the lattice of a
-frame, and read at its sites.
-
->>> from stemkin.kernels.crystal.lattice import CHALCOGEN, honeycomb
->>> lattice, image = honeycomb(10.0, metal=(32.0, 32.0)), np.zeros((64, 64))
->>> kernel = drawn_filter(np.ones(len(GRID)), lattice)
->>> image[32, 32] = 1.0
->>> bool(np.isclose(filtered(image, kernel)[32, 32], kernel[len(kernel) // 2, len(kernel) // 2]))
-True
+for any rotation and pixel size. The weights are drawn as filters for the lattice of a frame, and
+read at its sites (`reading`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
-from stemkin.kernels.detection.gathering import gathered
+from stemkin.kernels.detection.gathering import gathered, gathered_partly
 from stemkin.kernels.detection.normalisation import scatter_of
+from stemkin.kernels.detection.patch_grid import GRID, STEPS
+from stemkin.kernels.detection.reading import Filters
 from stemkin.kernels.detection.sites import STRONG_SITE, Sites, comparable
 from stemkin.kernels.images.filters import Skewness
-from stemkin.kernels.images.interpolation import interpolate
-from stemkin.kernels.images.transforms import image_of, spectrum_of_image
-
-STEPS = 7
-"""Points of the grid per lattice vector."""
-
-REACH = 1.4
-"""Radius of a patch, over the lattice constant: it holds the neighbours of both kinds."""
 
 SMALLEST_SHARE = 0.25
 """A site with less of its filter inside its crystal is judged alone."""
-
-
-def _hexagonal_grid() -> np.ndarray:
-    """Return the (P, 2) steps, in lattice vectors over `STEPS`, of all points within `REACH`."""
-    index = np.arange(-2 * STEPS, 2 * STEPS + 1)
-    h, k = (part.ravel() for part in np.meshgrid(index, index, indexing="ij"))
-    near = h * h + k * k + h * k <= (REACH * STEPS) ** 2 + 1e-9
-    return np.stack([h[near], k[near]], axis=1)
-
-
-GRID = _hexagonal_grid()
-"""(P, 2) points of a patch, counted in lattice vectors over `STEPS`."""
 
 
 def bonded(which: int) -> np.ndarray:
@@ -169,113 +143,6 @@ class Observer:
         return bool(np.isfinite(self.depths[sublattice]))
 
 
-def drawn_filter(weights: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Draw weights of the grid as an image filter for a lattice.
-
-    Each point's weight is shared among the four pixels around it, as bilinear interpolation of the
-    image does.
-
-    Parameters
-    ----------
-    weights
-        (P,) of the points of `GRID`.
-    lattice
-        The crystal.
-
-    Returns
-    -------
-    (2 r + 1, 2 r + 1) filter, centred on a site.
-    """
-    offsets = GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
-    reach = _reach_px(lattice)
-    size = 2 * reach + 1
-    base = np.floor(offsets).astype(np.int64)
-    share = offsets - base
-    kernel = np.zeros(size * size)
-    for down in (0, 1):
-        for across in (0, 1):
-            part = np.abs(1 - down - share[:, 0]) * np.abs(1 - across - share[:, 1])
-            index = (base[:, 0] + down + reach) * size + base[:, 1] + across + reach
-            kernel += np.bincount(index, weights=weights * part, minlength=size * size)
-    return kernel.reshape(size, size)
-
-
-def _reach_px(lattice: Lattice) -> int:
-    """Return half the edge of the filters of a lattice, without the middle [px]."""
-    corners = GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
-    return int(np.ceil(np.abs(corners).max())) + 1
-
-
-@dataclass(frozen=True, eq=False)
-class PaddedTransform:
-    """The Fourier transform of an image with a margin of zeros, to be filtered more than once.
-
-    Attributes
-    ----------
-    values
-        The transform, any library.
-    shape
-        (height, width) of the image [px].
-    padded
-        (height, width) with the margin [px].
-    """
-
-    values: Array
-    shape: tuple[int, int]
-    padded: tuple[int, int]
-
-    @classmethod
-    def of(cls, image: Array, *, reach_px: int) -> PaddedTransform:
-        """Return the spectrum of (y, x) `image`, for filters that reach no further."""
-        height, width = (int(n) for n in image.shape)
-        padded = (_fast_length(height + reach_px), _fast_length(width + reach_px))
-        values = spectrum_of_image(image, padded=padded)
-        return cls(values, (height, width), padded)
-
-    def filtered(self, kernel: np.ndarray) -> Array:
-        """Return the image (y, x) correlated with (2 r + 1, 2 r + 1) `kernel`."""
-        xp, reach = namespace(self.values), len(kernel) // 2
-        # the filter's centre lies at (0, 0), what is before it at the other end of the padded
-        # image, where there are only zeros
-        spread = np.zeros(self.padded, dtype=np.float32)
-        index = np.arange(-reach, reach + 1)
-        spread[np.ix_(index % self.padded[0], index % self.padded[1])] = kernel
-        conjugate = np.conj(spectrum_of_image(spread, padded=self.padded))
-        product = self.values * xp.asarray(conjugate, dtype=self.values.dtype)
-        height, width = self.shape
-        return image_of(product, self.padded)[:height, :width]
-
-
-def filtered(image: Array, kernel: np.ndarray) -> Array:
-    """Correlate an image with a filter, by way of the Fourier transform; zeros beyond the edge.
-
-    Parameters
-    ----------
-    image
-        (y, x) floating-point array, any library.
-    kernel
-        (2 r + 1, 2 r + 1) filter.
-
-    Returns
-    -------
-    (y, x) sums of the image around each pixel, with the weights of the filter.
-    """
-    return PaddedTransform.of(image, reach_px=len(kernel) // 2).filtered(kernel)
-
-
-@lru_cache(maxsize=16)
-def _fast_length(n: int) -> int:
-    """Return the smallest even length from `n` on whose only prime factors are 2, 3 and 5."""
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1 and n % 2 == 0:
-            return n
-        n += 1
-
-
 def observed(
     places: Sites,
     noise_units: Array,
@@ -309,12 +176,11 @@ def observed(
     image = noise_units
     if mask is not None:
         image = noise_units * xp.asarray(mask, dtype=noise_units.dtype)
-    spectrum = PaddedTransform.of(image, reach_px=_reach_px(lattice))
     for which in (METAL, CHALCOGEN):
         own = np.flatnonzero(places.sublattice == which)
         if not (observer.knows(which) and len(own)):
             continue
-        seen = _judged(spectrum, image, places.only(own), lattice, mask, observer, skew)
+        seen = _judged(image, places.only(own), lattice, mask, observer, skew)
         told = np.where(np.isfinite(seen), seen, signal[own])
         # what is dark beyond doubt is no darker for its neighbours
         alone = places.alone[own]
@@ -323,7 +189,6 @@ def observed(
 
 
 def _judged(
-    spectrum: PaddedTransform,
     image: Array,
     places: Sites,
     lattice: Lattice,
@@ -333,16 +198,16 @@ def _judged(
 ) -> np.ndarray:
     """Return the signals (m,) of the sites of one sublattice, NaN where too little is seen."""
     which, points, plain = int(places.sublattice[0]), places.points, ~places.beside_strong
-    kernel = drawn_filter(observer.weights[which], lattice)
-    norm = float(np.sqrt((kernel**2).sum()))
-    raw = _read(spectrum, kernel, points, mask)
+    filters = Filters.of(observer.weights[which], lattice)
+    kernel, norm = filters.kernels[0], float(np.sqrt(filters.squares[0]))
+    raw = _read(image, filters, points, mask)
     seen = comparable(
         points,
         raw,
         plain,
         skewness=_skewness(kernel, points, skew),
         spacing_px=lattice.spacing_px,
-        shape=spectrum.shape,
+        shape=(int(image.shape[0]), int(image.shape[1])),
     )
     # sites beside strong defects are few, and are judged patch by patch; the noise of the blind
     # observer is that of the other one, which tells its scale in this frame
@@ -425,7 +290,12 @@ def partial_patches(
         (n, P) True where something is.
     """
     xp, (height, width) = namespace(image), (int(n) for n in image.shape)
-    at = points[:, None] + GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
+    offsets = GRID / STEPS @ np.stack([lattice.a1, lattice.a2])
+    if isinstance(image, np.ndarray):
+        within = mask if mask is not None else np.zeros((0, 0), bool)
+        taken, told = gathered_partly(image, np.asarray(points, dtype=float), offsets, within)
+        return np.asarray(taken), np.asarray(told)
+    at = points[:, None] + offsets
     base = np.floor(at).astype(np.int64)
     seen = ((base >= 0) & (base < np.array([height, width]) - 1)).all(axis=2)
     base = np.where(seen[..., None], base, 0)
@@ -446,18 +316,23 @@ def partial_patches(
 
 
 def _read(
-    spectrum: PaddedTransform, kernel: np.ndarray, points: np.ndarray, mask: np.ndarray | None
+    image: Array, filters: Filters, points: np.ndarray, mask: np.ndarray | None
 ) -> np.ndarray:
     """Return the (m,) signals at points, dark ones negative, over what white noise would give.
 
     NaN where too little of the filter lies inside the frame and the mask.
     """
-    squares = kernel**2
-    values = -interpolate(spectrum.filtered(kernel), points) / np.sqrt(squares.sum())
+    sums, which = filters.read(image, points)
+    values = -sums / np.sqrt(filters.squares[which])
+    share = np.ones(len(points))
     if mask is None:
-        share = _inside(squares, points, spectrum.shape)
+        shape = (int(image.shape[0]), int(image.shape[1]))
+        far = np.array(shape) - 1 - filters.reach_px - 1
+        cut = np.flatnonzero(((points < filters.reach_px + 1) | (points > far)).any(axis=1))
+        share[cut] = _inside(filters.kernels[0].astype(np.float64) ** 2, points[cut], shape)
     else:
-        share = interpolate(filtered(mask.astype(np.float64), squares), points) / squares.sum()
+        inside, _ = filters.squared().read(mask.astype(np.float32), points)
+        share = inside / filters.squares[which]
     enough = share > SMALLEST_SHARE
     return np.where(enough, values / np.sqrt(np.where(enough, share, 1.0)), np.nan)
 

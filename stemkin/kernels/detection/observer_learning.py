@@ -22,7 +22,8 @@ from stemkin.devices import Array
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 from stemkin.kernels.detection.bound_vacancies import bound_vacancy
 from stemkin.kernels.detection.normalisation import scatter_of, seldom_noise
-from stemkin.kernels.detection.observer import GRID, STEPS, Observer, bonded, patches_at
+from stemkin.kernels.detection.observer import Observer, bonded, patches_at
+from stemkin.kernels.detection.patch_grid import GRID, STEPS
 from stemkin.kernels.detection.patch_shapes import (
     another_column,
     dip_and_breathing,

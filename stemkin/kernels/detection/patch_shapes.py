@@ -13,7 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from stemkin.kernels.detection.observer import GRID, STEPS, bonded
+from stemkin.kernels.detection.observer import bonded
+from stemkin.kernels.detection.patch_grid import GRID, STEPS
 
 WIDE = 2.5
 """Width of the tails of a column's image, over that of its middle."""

@@ -4,7 +4,7 @@ A Gaussian as wide as a square or wider does not tell the means of squares from 
 is smooth costs as much less as there are pixels in a square.
 
 >>> image = np.arange(16.0).reshape(4, 4)
->>> binned(image, 2).tolist()
+>>> square_means(image, 2).tolist()
 [[2.5, 4.5], [10.5, 12.5]]
 >>> smooth_from_bins(np.full((8, 8), 3.0), 4, (33, 32), 6.0).round(6)[[0, 20], [0, 31]].tolist()
 [3.0, 3.0]
@@ -20,7 +20,7 @@ from stemkin.devices import Array, namespace
 from stemkin.kernels.common.compiling import compiled
 
 
-def binned(image: Array, n: int) -> Array:
+def square_means(image: Array, n: int) -> Array:
     """Return the means of squares of pixels; what is left over at the far edges is left out.
 
     Parameters
@@ -37,15 +37,15 @@ def binned(image: Array, n: int) -> Array:
     if n == 1:
         return image
     if isinstance(image, np.ndarray):
-        return _binned(np.ascontiguousarray(image), n)
+        return _square_means(np.ascontiguousarray(image), n)
     height, width = (n * (int(edge) // n) for edge in image.shape)
     rows = sum(image[i:height:n, :width] for i in range(n))
     return sum(rows[:, i::n] for i in range(n)) * (1 / n**2)
 
 
 @compiled
-def _binned(image: np.ndarray, n: int) -> np.ndarray:
-    """Return what `binned` does, in one pass over the rows."""
+def _square_means(image: np.ndarray, n: int) -> np.ndarray:
+    """Return what `square_means` does, in one pass over the rows."""
     height, width = image.shape[0] // n, image.shape[1] // n
     means = np.empty((height, width), image.dtype)
     line = np.empty(width * n, image.dtype)
@@ -70,7 +70,7 @@ def smooth_from_bins(bins: Array, n: int, shape: tuple[int, int], sd_px: float) 
     Parameters
     ----------
     bins
-        (ny, nx) means of squares of pixels, as `binned` gives them, any library.
+        (ny, nx) means of squares of pixels, as `square_means` gives them, any library.
     n
         Edge of a square [px].
     shape
