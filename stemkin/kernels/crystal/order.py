@@ -17,10 +17,12 @@ vacuum. Half-way thresholds put the border of a hole where it is, whatever the w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from stemkin.kernels.common.compiling import compiled
 from stemkin.kernels.crystal.lattice import METAL, Lattice, sites
 from stemkin.kernels.crystal.patches import hollow_of
 from stemkin.kernels.images.local_means import gaussian_means
@@ -40,6 +42,12 @@ WINDOW_SD = 0.9
 
 MEAN_SD = 0.5
 """The same for the mean intensity: wide enough that the columns do not show."""
+
+CUT_SD = 4.0
+"""Tiles further than so many standard deviations do not count."""
+
+LEAST = 1e-30
+"""No response is less, so that each has a logarithm."""
 
 TILE = 0.5
 """Edge of the tiles in which waves are summed, over the lattice constant."""
@@ -109,42 +117,22 @@ def order_map(
     # wave 0 is the mean; waves 1 to N_DIRECTIONS point in steps of 10 degrees
     angles = np.arange(N_DIRECTIONS) * np.pi / N_DIRECTIONS
     directions = _spacing_frequency(lattice) * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    frame = np.asarray(frame, dtype=np.float32)
-    above = frame - np.float32(_hollow_level(frame, lattice))
-    sums, areas = _tile_sums(above, np.concatenate([np.zeros((1, 2)), directions]), edge)
-    mean = _smoothed(np.ascontiguousarray(sums[..., 0].real), areas, MEAN_SD * spacing / edge)
-    power = np.abs(_smoothed(sums[..., 1:], areas, WINDOW_SD * spacing / edge))
-    # three directions 60 degrees apart are a third of the half turn from each other
-    third = N_DIRECTIONS // 3
-    triples = np.stack(
-        [power[..., k] * power[..., k + third] * power[..., k + 2 * third] for k in range(third)],
-        axis=-1,
-    )
-    order = np.cbrt(triples.max(axis=-1))
+    frame = np.ascontiguousarray(frame, dtype=np.float32)
+    level = _hollow_level(frame, lattice)
+    sums, inside = _tile_sums(frame, level, np.concatenate([np.zeros((1, 2)), directions]), edge)
+    mean = _mean_around(sums[..., 0], inside, MEAN_SD * spacing / edge)
+    sd_tiles = WINDOW_SD * spacing / edge
+    half = _gaussian(np.arange(math.ceil(CUT_SD * sd_tiles) + 1), sd_tiles)
+    window = np.concatenate([half[:0:-1], half])
+    seen = [np.convolve(one, window)[len(half) - 1 : 1 - len(half)] for one in inside]
+    order, best = _responses(sums, half, seen[0], seen[1])
     good_mean, good_order = np.quantile(mean, 0.75), np.quantile(order, 0.75)
     if not (good_mean > 0 and good_order > 0):
         return None
-    return OrderMap(order / good_order, mean / good_mean, _turn(triples, lattice), edge)
-
-
-def _turn(triples: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Return the turn (ny, nx) [degrees] of the largest of the responses (ny, nx, directions).
-
-    It is refined by the vertex of a parabola through the logarithms of its neighbours.
-    """
-    n = triples.shape[-1]
-    best = triples.argmax(axis=-1)
-    logs = np.log(triples + np.float32(1e-30))
-    before, at, after = (
-        np.take_along_axis(logs, (best + k)[..., None] % n, axis=-1)[..., 0] for k in (-1, 0, 1)
-    )
-    bend = before - 2 * at + after
-    shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1.0), 0.0)
     # directions are counted modulo 60 degrees, the turn from that of the frame's own lattice
     b1 = lattice.reciprocal[0]
-    direction = (best + np.clip(shift, -0.5, 0.5)) * (180.0 / N_DIRECTIONS)
-    away = direction - np.degrees(np.arctan2(b1[0], b1[1]))
-    return np.asarray((away + 30) % 60 - 30)
+    away = best * (180.0 / N_DIRECTIONS) - np.degrees(np.arctan2(b1[0], b1[1]))
+    return OrderMap(order / good_order, mean / good_mean, (away + 30) % 60 - 30, edge)
 
 
 def _hollow_level(frame: np.ndarray, lattice: Lattice) -> float:
@@ -164,40 +152,118 @@ def _spacing_frequency(lattice: Lattice) -> float:
     return float(lengths[:n_alike].mean())
 
 
-def _tile_sums(frame: np.ndarray, waves: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums (ny, nx, K) of ``frame * exp(-2 pi i g . r)`` over tiles, and their pixels.
+def _tile_sums(
+    frame: np.ndarray, level: float, waves: np.ndarray, tile: int
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Return the sums (ny, nx, 2K) of ``(frame - level) * exp(-2 pi i g . r)`` over tiles.
 
-    The phase of a tile's own place comes last, so all tiles share one table of waves within a tile.
+    Real and imaginary parts take turns. Also the pixels of the frame that each row (ny,) and column
+    (nx,) of tiles has along its own axis: fewer in the last one.
     """
     height, width = frame.shape
     ny, nx = -(-height // tile), -(-width // tile)
-    padded = np.zeros((ny * tile, nx * tile), np.float32)
-    padded[:height, :width] = frame
     # one row for each tile, its pixels side by side, times one table of waves within a tile
-    tiles = padded.reshape(ny, tile, nx, tile).swapaxes(1, 2).reshape(ny * nx, tile**2)
+    tiles = _cut(frame, np.float32(level), tile, ny, nx)
     place = np.stack(np.divmod(np.arange(tile**2), tile))
-    table = np.exp(-2j * np.pi * (waves @ place)).T.astype(np.complex64)
-    both = tiles @ np.stack([table.real, table.imag], axis=2).reshape(tile**2, -1)
-    local = both.view(np.complex64).reshape(ny, nx, -1)
-    turn_y, turn_x = (
+    phases = -2 * np.pi * (waves @ place).T
+    table = np.stack([np.cos(phases), np.sin(phases)], axis=2).reshape(tile**2, -1)
+    sums = (tiles @ table.astype(np.float32)).reshape(ny, nx, -1)
+    # the phase of a tile's own place comes last, so all tiles share the table
+    turns = [
         np.exp(-2j * np.pi * np.outer(np.arange(n) * tile, waves[:, axis])).astype(np.complex64)
         for axis, n in enumerate((ny, nx))
-    )
-    local *= turn_y[:, None] * turn_x
-    # pixels of the frame in each tile: fewer in the last row and column
+    ]
+    _turn(sums, *turns)
     inside = [np.clip(n - np.arange(m) * tile, 0, tile) for n, m in ((height, ny), (width, nx))]
-    return local, np.outer(*inside).astype(np.float32)
+    return sums, (inside[0].astype(np.float32), inside[1].astype(np.float32))
 
 
-def _smoothed(sums: np.ndarray, areas: np.ndarray, sd_tiles: float) -> np.ndarray:
-    """Return the Gaussian mean per pixel of tile sums (ny, nx, ...), within the frame only."""
-    gy, gx = (
-        np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) / sd_tiles) ** 2).astype(np.float32)
-        for n in areas.shape
-    )
-    # complex numbers are taken as pairs of real ones, so that both products are real
-    parts = np.ascontiguousarray(sums).view(np.float32).reshape(areas.shape[0], -1)
-    down = (gy @ parts).reshape(*areas.shape, -1)
-    both = gx @ down
-    mean = both / (gy @ areas @ gx.T)[..., None]
-    return np.asarray(mean.view(sums.dtype)).reshape(sums.shape)
+@compiled
+def _cut(frame: np.ndarray, level: float, tile: int, ny: int, nx: int) -> np.ndarray:
+    """Return the tiles (ny nx, tile^2) of a frame, over a level; 0 beyond its edge."""
+    height, width = frame.shape
+    tiles = np.zeros((ny * nx, tile * tile), np.float32)
+    for y in range(height):
+        first, row = (y // tile) * nx, (y % tile) * tile
+        for j in range(nx):
+            into = tiles[first + j]
+            for i in range(min(tile, width - j * tile)):
+                into[row + i] = frame[y, j * tile + i] - level
+    return tiles
+
+
+@compiled
+def _turn(sums: np.ndarray, turn_y: np.ndarray, turn_x: np.ndarray) -> None:
+    """Multiply complex sums (ny, nx, 2K) with the waves (ny, K) and (nx, K), in place."""
+    for i in range(sums.shape[0]):
+        for j in range(sums.shape[1]):
+            one = sums[i, j]
+            for k in range(turn_y.shape[1]):
+                turn = turn_y[i, k] * turn_x[j, k]
+                real, imag = one[2 * k], one[2 * k + 1]
+                one[2 * k] = real * turn.real - imag * turn.imag
+                one[2 * k + 1] = real * turn.imag + imag * turn.real
+
+
+def _mean_around(
+    sums: np.ndarray, inside: tuple[np.ndarray, np.ndarray], sd_tiles: float
+) -> np.ndarray:
+    """Return the Gaussian mean per pixel of tile sums (ny, nx), within the frame only."""
+    gy, gx = (_gaussian(np.arange(len(n))[:, None] - np.arange(len(n)), sd_tiles) for n in inside)
+    return np.asarray((gy @ sums @ gx.T) / np.outer(gy @ inside[0], gx @ inside[1]))
+
+
+def _gaussian(steps: np.ndarray, sd_tiles: float) -> np.ndarray:
+    """Return Gaussian weights of some steps [tiles]."""
+    return np.asarray(np.exp(-0.5 * (steps / sd_tiles) ** 2), dtype=np.float32)
+
+
+@compiled
+def _responses(
+    sums: np.ndarray, half: np.ndarray, seen_y: np.ndarray, seen_x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order (ny, nx) around tiles, and the direction that answers best.
+
+    Sums (ny, nx, 2 + 2 N_DIRECTIONS), of which the first two are left out, are averaged with Gaussian
+    weights, of which `half` (r + 1,) are those from the middle outwards; `seen_y` (ny,) and `seen_x`
+    (nx,) are the pixels that count along either axis. The best direction is refined by the vertex
+    of a parabola through the logarithms of its neighbours.
+    """
+    ny, nx, n = sums.shape
+    reach, third = len(half) - 1, N_DIRECTIONS // 3
+    order, best = np.empty((ny, nx)), np.empty((ny, nx))
+    rows = sums.reshape(ny, nx * n)
+    # what is summed down: a line of tiles behind each other, a margin of empty ones on both sides
+    line = np.zeros((nx + 2 * reach) * n, sums.dtype)
+    middle, both = line[reach * n : (reach + nx) * n], np.empty(nx * n, sums.dtype)
+    powers = np.empty(third)
+    for i in range(ny):
+        middle[:] = 0
+        for k in range(max(-reach, -i), min(reach, ny - 1 - i) + 1):
+            _add_weighted(rows[i + k], half[abs(k)], middle)
+        both[:] = 0
+        for k in range(-reach, reach + 1):
+            _add_weighted(line[(reach + k) * n :], half[abs(k)], both)
+        for j in range(nx):
+            # three directions 60 degrees apart are a third of the half turn from each other
+            powers[:] = 1.0
+            for k in range(N_DIRECTIONS):
+                real, imag = float(both[j * n + 2 + 2 * k]), float(both[j * n + 3 + 2 * k])
+                powers[k % third] *= real * real + imag * imag
+            top = np.argmax(powers)
+            at = math.log(powers[top] + LEAST)
+            before = math.log(powers[(top - 1) % third] + LEAST) - at
+            after = math.log(powers[(top + 1) % third] + LEAST) - at
+            # the geometric mean of three roots
+            order[i, j] = math.exp(at / 6) / (seen_y[i] * seen_x[j])
+            bend = before + after
+            shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
+            best[i, j] = top + min(max(shift, -0.5), 0.5)
+    return order, best
+
+
+@compiled
+def _add_weighted(values: np.ndarray, weight: float, into: np.ndarray) -> None:
+    """Add weighted values."""
+    for i in range(len(into)):
+        into[i] += values[i] * weight
