@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stemkin.kernels.common.compiling import compiled
 from stemkin.kernels.crystal.fourier import reduce_basis
 from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.kernels.crystal.waves import Waves
@@ -272,15 +273,31 @@ def climb(coefficients: np.ndarray, waves: Waves, point: np.ndarray) -> np.ndarr
     -------
     (2,) place of the maximum [px]; where the cell is not curved downwards, as far as it went.
     """
-    g = waves.frequencies
+    at = _climbed(coefficients.astype(complex), waves.frequencies, np.asarray(point, dtype=float))
+    return np.asarray(at)
+
+
+@compiled
+def _climbed(coefficients: np.ndarray, g: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Do what `climb` says with frequencies (K, 2)."""
+    point = start.copy()
     for _ in range(6):
-        wave = coefficients * np.exp(2j * np.pi * (g @ point))
-        gradient = -2 * np.pi * (wave.imag[:, None] * g).sum(axis=0)
-        hessian = -4 * np.pi**2 * np.einsum("k,ka,kb->ab", wave.real, g, g)
+        down, across, yy, yx, xx = 0.0, 0.0, 0.0, 0.0, 0.0
+        for k in range(len(g)):
+            gy, gx = 2 * np.pi * g[k, 0], 2 * np.pi * g[k, 1]
+            wave = coefficients[k] * np.exp(1j * (gy * point[0] + gx * point[1]))
+            down -= wave.imag * gy
+            across -= wave.imag * gx
+            yy -= wave.real * gy * gy
+            yx -= wave.real * gy * gx
+            xx -= wave.real * gx * gx
         # beyond an inflexion, or on a ridge, Newton's step would lead away from the maximum
-        if np.linalg.eigvalsh(hessian).max() >= -1e-12 * np.abs(hessian).max() - 1e-300:
-            return point
-        point = point - np.linalg.solve(hessian, gradient)
+        largest = (yy + xx) / 2 + np.hypot((yy - xx) / 2, yx)
+        if largest >= -1e-12 * max(abs(yy), abs(yx), abs(xx)) - 1e-300:
+            break
+        determinant = yy * xx - yx * yx
+        point[0] -= (xx * down - yx * across) / determinant
+        point[1] -= (yy * across - yx * down) / determinant
     return point
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from stemkin.kernels.common.compiling import compiled
 from stemkin.kernels.crystal.waves import Waves
 
 JITTER = 0.15
@@ -78,10 +79,10 @@ def straighten(sums: np.ndarray, waves: Waves, *, max_change: float = np.inf) ->
     -------
     The corrected waves.
     """
-    g = waves.frequencies
+    g = np.ascontiguousarray(waves.frequencies)
     # only nodes whose window lies within the frame
     inner = tuple(_whole(window) for window in waves.windows)
-    local = sums[np.ix_(*inner)]
+    local = np.ascontiguousarray(sums[np.ix_(*inner)])
     rows, columns = _followed(local, g)
     turned = local * _turns(g, rows, columns)
     noise = _node_noise(turned)
@@ -101,41 +102,78 @@ def straighten(sums: np.ndarray, waves: Waves, *, max_change: float = np.inf) ->
     return Straightened(straight, _coherence(turned), power, turned, local, g)
 
 
+@compiled
 def _followed(local: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return displacements (ny, 2), (nx, 2) of the lines of nodes, followed from one to the next.
 
     The phase of a product with the conjugate of the neighbour's sum is that of one step, and steps
     are added up from the first node on.
     """
-    step_y = displacements((local[1:] * np.conj(local[:-1])).sum(axis=1), g)
-    step_x = displacements((local[:, 1:] * np.conj(local[:, :-1])).sum(axis=0), g)
-    rows = np.concatenate([np.zeros((1, 2)), np.cumsum(step_y, axis=0)])
-    columns = np.concatenate([np.zeros((1, 2)), np.cumsum(step_x, axis=0)])
+    ny, nx, n = local.shape
+    rows, columns = np.zeros((ny, 2)), np.zeros((nx, 2))
+    for i in range(1, ny):
+        products = np.zeros(n, np.complex128)
+        for j in range(nx):
+            products += local[i, j] * np.conj(local[i - 1, j])
+        rows[i] = rows[i - 1] + _displacement(products, g)
+    for j in range(1, nx):
+        products = np.zeros(n, np.complex128)
+        for i in range(ny):
+            products += local[i, j] * np.conj(local[i, j - 1])
+        columns[j] = columns[j - 1] + _displacement(products, g)
     # added steps add up their errors too: every line of nodes is compared with the whole frame
     for _ in range(2):
-        columns = columns + displacements(_against_mean(local * _turns(g, rows, columns), 0), g)
-        rows = rows + displacements(_against_mean(local * _turns(g, rows, columns), 1), g)
+        columns += _off_the_mean(local, rows, columns, g, 0)
+        rows += _off_the_mean(local, rows, columns, g, 1)
     return rows, columns
 
 
+@compiled
+def _off_the_mean(
+    local: np.ndarray, rows: np.ndarray, columns: np.ndarray, g: np.ndarray, axis: int
+) -> np.ndarray:
+    """Return by how much (n, 2) lines of nodes are displaced against the phase of them all.
+
+    The sums (ny, nx, K) are added up along `axis`, turned back by what `rows` and `columns` say.
+    """
+    turned = local * _turns(g, rows, columns)
+    lines = np.zeros((turned.shape[1 - axis], len(g)), np.complex128)
+    whole = np.zeros(len(g), np.complex128)
+    for i in range(turned.shape[0]):
+        for j in range(turned.shape[1]):
+            lines[j if axis == 0 else i] += turned[i, j]
+            whole += np.conj(turned[i, j])
+    moved = np.empty((len(lines), 2))
+    for i in range(len(lines)):
+        moved[i] = _displacement(lines[i] * whole, g)
+    return moved
+
+
+@compiled
 def _mean_slopes(local: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return displacements (ny, 2), (nx, 2) of the lines of nodes that grow evenly: mean strain.
 
     Nodes ever farther apart are compared, all pairs together, each time with what is known so far.
     """
-    slopes = np.zeros((2, 2))
-    ny, nx = local.shape[:2]
-    n_y, n_x = np.arange(ny)[:, None], np.arange(nx)[:, None]
+    slope_y, slope_x = np.zeros(2), np.zeros(2)
+    ny, nx, n = local.shape
+    n_y, n_x = np.arange(ny).reshape(-1, 1), np.arange(nx).reshape(-1, 1)
     lag = 1
     while lag < max(2, max(ny, nx) // 2):
-        turned = local * _turns(g, n_y * slopes[0], n_x * slopes[1])
-        for axis, n in ((0, ny), (1, nx)):
-            if lag < n:
-                both = np.moveaxis(turned, axis, 0)
-                product = (both[lag:] * np.conj(both[:-lag])).sum(axis=(0, 1))
-                slopes[axis] += displacements(product, g) / lag
+        turned = local * _turns(g, n_y * slope_y, n_x * slope_x)
+        down, across = np.zeros(n, np.complex128), np.zeros(n, np.complex128)
+        for i in range(ny):
+            for j in range(nx):
+                if i >= lag:
+                    down += turned[i, j] * np.conj(turned[i - lag, j])
+                if j >= lag:
+                    across += turned[i, j] * np.conj(turned[i, j - lag])
+        if lag < ny:
+            slope_y += _displacement(down, g) / lag
+        if lag < nx:
+            slope_x += _displacement(across, g) / lag
         lag *= 2
-    return n_y * slopes[0], n_x * slopes[1]
+    return n_y * slope_y, n_x * slope_x
 
 
 def _straightened(
@@ -217,17 +255,20 @@ def _to_pixels(nodes: np.ndarray, u: np.ndarray, n: int) -> np.ndarray:
     return np.stack([np.interp(np.arange(n), nodes, u[:, axis]) for axis in (0, 1)], axis=1)
 
 
+@compiled
 def _turns(g: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return (ny, nx, K) factors that undo the displacement of the nodes."""
-    return np.asarray(
-        np.exp(2j * np.pi * (rows @ g.T)[:, None, :])
-        * np.exp(2j * np.pi * (columns @ g.T)[None, :, :])
-    )
-
-
-def _against_mean(turned: np.ndarray, axis: int) -> np.ndarray:
-    """Return (n, K) the sums (ny, nx, K) along `axis`, turned back by the phase of them all."""
-    return np.asarray((turned * np.conj(turned.sum(axis=(0, 1)))).sum(axis=axis))
+    turns = np.empty((len(rows), len(columns), len(g)), np.complex128)
+    across = np.empty((len(columns), len(g)), np.complex128)
+    for j in range(len(columns)):
+        for k in range(len(g)):
+            across[j, k] = np.exp(2j * np.pi * (columns[j, 0] * g[k, 0] + columns[j, 1] * g[k, 1]))
+    for i in range(len(rows)):
+        for k in range(len(g)):
+            down = np.exp(2j * np.pi * (rows[i, 0] * g[k, 0] + rows[i, 1] * g[k, 1]))
+            for j in range(len(columns)):
+                turns[i, j, k] = down * across[j, k]
+    return turns
 
 
 def displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
@@ -246,14 +287,37 @@ def displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
     -------
     (..., 2) displacement (y, x) [px].
     """
-    weight, phase = np.abs(products), np.angle(products)
-    gy, gx = g.T
-    # the normal equations of each are two by two, and solved as such
-    yy, yx, xx = np.moveaxis(weight @ np.stack([gy * gy, gy * gx, gx * gx], axis=1), -1, 0)
-    right_y, right_x = np.moveaxis((weight * phase) @ (g / (-2 * np.pi)), -1, 0)
+    lines = np.ascontiguousarray(products, dtype=complex).reshape(-1, len(g))
+    moved = _displacements(lines, np.ascontiguousarray(g))
+    return np.asarray(moved.reshape(*products.shape[:-1], 2))
+
+
+@compiled
+def _displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return the displacements (n, 2) of products (n, K)."""
+    moved = np.empty((len(products), 2))
+    for i in range(len(products)):
+        moved[i] = _displacement(products[i], g)
+    return moved
+
+
+@compiled
+def _displacement(products: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return the displacement (2,) of products (K,)."""
+    yy, yx, xx, right_y, right_x = 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(len(g)):
+        weight, phase = abs(products[k]), np.angle(products[k])
+        gy, gx = g[k, 0], g[k, 1]
+        yy += weight * gy * gy
+        yx += weight * gy * gx
+        xx += weight * gx * gx
+        right_y -= weight * phase * gy / (2 * np.pi)
+        right_x -= weight * phase * gx / (2 * np.pi)
     # reflections in one direction tell one component; the other is then taken as 0
     ridge = 1e-6 * (yy + xx) + 1e-30
     yy, xx = yy + ridge, xx + ridge
     determinant = yy * xx - yx * yx
-    solved = (xx * right_y - yx * right_x, yy * right_x - yx * right_y)
-    return np.asarray(np.stack(solved, axis=-1) / determinant[..., None])
+    moved = np.empty(2)
+    moved[0] = (xx * right_y - yx * right_x) / determinant
+    moved[1] = (yy * right_x - yx * right_y) / determinant
+    return moved

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.common.compiling import compiled
 from stemkin.kernels.crystal import cell, distortion, fourier
 from stemkin.kernels.crystal.amplitudes import (
     decoupled,
@@ -140,12 +141,15 @@ class Sought:
         By what share the lattice differs from the movie's.
     evenness
         As of `Crystal`.
+    bounds
+        As `bounds_of` gives them.
     """
 
     straight: distortion.Straightened
     waves: Waves
     change: float
     evenness: float
+    bounds: tuple[float, float] | None
 
     @property
     def is_seen(self) -> bool:
@@ -181,7 +185,8 @@ def look_for(frame: Array, reference: Reference) -> Sought:
     shape = (int(frame.shape[0]), int(frame.shape[1]))
     strong = np.abs(reference.strong @ reference.basis).max()
     is_coarse = min(shape) >= LARGE_PX and strong * COARSE_PX / 2 < 1
-    image, basis = levelled(frame), reference.basis
+    bounds, basis = bounds_of(frame), reference.basis
+    image = within_bounds(frame, bounds)
     if is_coarse:
         image, basis = halved(image), basis * 2
     waves = waves_of(basis, (int(image.shape[0]), int(image.shape[1])))
@@ -192,7 +197,7 @@ def look_for(frame: Array, reference: Reference) -> Sought:
     waves = waves.along(straight.waves)
     if is_coarse:
         waves = _doubled(waves, shape)
-    return Sought(straight, waves, float(change), _evenness(sums, few))
+    return Sought(straight, waves, float(change), _evenness(sums, few), bounds)
 
 
 def crystal_by_reference(frame: Array, sought: Sought, reference: Reference) -> Crystal:
@@ -212,7 +217,13 @@ def crystal_by_reference(frame: Array, sought: Sought, reference: Reference) -> 
     waves, straight = sought.waves, sought.straight
     lines = line_sums(frame, waves)
     # where the crystal is must not depend on a bright atom that moves on it
-    mean = decoupled(mean_amplitudes(line_sums(levelled(frame), waves), waves), waves)
+    level = lines
+    if isinstance(frame, np.ndarray) and sought.bounds is not None:
+        level = lines.copy()
+        _take_excess(frame, sought.bounds, *waves.column_waves, level)
+    elif sought.bounds is not None:
+        level = line_sums(within_bounds(frame, sought.bounds), waves)
+    mean = decoupled(mean_amplitudes(level, waves), waves)
     quality = float(straight.coherence * np.sqrt(np.median(straight.power)))
     if reference.cell is None:
         lattice = cell.lattice_of(mean, waves, quality=quality)
@@ -233,14 +244,67 @@ def levelled(frame: Array) -> Array:
     -------
     (y, x) intensities within `BEYOND` of the range that nearly all pixels share.
     """
-    xp = namespace(frame)
+    return within_bounds(frame, bounds_of(frame))
+
+
+def bounds_of(frame: Array) -> tuple[float, float] | None:
+    """Return the darkest and brightest that the crystal of a frame may be.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities, any library.
+
+    Returns
+    -------
+    Both, `BEYOND` the range that nearly all pixels share; None where that is nothing.
+    """
     step_y, step_x = (max(1, int(n) // 64) for n in frame.shape)
     low, high = np.percentile(to_host(frame[::step_y, ::step_x]), [2, 98])
     margin = BEYOND * (high - low)
     if not margin > 0:
+        return None
+    return float(low - margin), float(high + margin)
+
+
+def within_bounds(frame: Array, bounds: tuple[float, float] | None) -> Array:
+    """Cut off what is beyond `bounds_of` a frame.
+
+    Parameters
+    ----------
+    frame
+        (y, x) floating-point intensities, any library.
+    bounds
+        The darkest and brightest that stay; None for all.
+
+    Returns
+    -------
+    (y, x) intensities.
+    """
+    xp = namespace(frame)
+    if bounds is None:
         return frame
-    bounds = (xp.asarray(float(end), dtype=frame.dtype) for end in (low - margin, high + margin))
-    return xp.clip(frame, *bounds)
+    return xp.clip(frame, *(xp.asarray(end, dtype=frame.dtype) for end in bounds))
+
+
+@compiled
+def _take_excess(
+    frame: np.ndarray,
+    bounds: tuple[float, float],
+    cos: np.ndarray,
+    sin: np.ndarray,
+    lines: np.ndarray,
+) -> None:
+    """Take from the `amplitudes.line_sums` of a frame what is beyond bounds: a few pixels."""
+    kind = frame.dtype.type
+    low, high = kind(bounds[0]), kind(bounds[1])
+    for y in range(frame.shape[0]):
+        for x in range(frame.shape[1]):
+            value = frame[y, x]
+            if value < low or value > high:
+                excess = float(value - min(max(value, low), high))
+                for k in range(lines.shape[1]):
+                    lines[y, k] -= excess * complex(cos[x, k], -sin[x, k])
 
 
 def halved(frame: Array) -> Array:
