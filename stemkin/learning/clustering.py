@@ -285,23 +285,6 @@ def principal_components(rows: Any, n_components: int) -> tuple[np.ndarray, np.n
 
 
 @one_thread
-def ward(means: np.ndarray) -> np.ndarray:
-    """Compute the linkage matrix of Ward's hierarchical clustering of class means.
-
-    Parameters
-    ----------
-    means
-        (k, d) means of the classes.
-
-    Returns
-    -------
-    (k - 1, 4) linkage, as `scipy.cluster.hierarchy` draws it.
-    """
-    from scipy.cluster.hierarchy import linkage
-
-    return np.asarray(linkage(means, "ward"))
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence dask-ml's warnings and bound the workers that its tasks run on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -32,12 +33,18 @@ ClassNames = Mapping[int, str] | pd.DataFrame
 
 Given = ParamSpec("Given")
 
+_is_set: ContextVar[bool] = ContextVar("_is_set", default=False)
+"""Whether the style is that of colours that are given: to set it costs as much as a small figure."""
+
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw what stands inside the ``with`` in the report's style."""
+    """Draw what stands inside the ``with`` in the report's style; within given colours, set once."""
     import matplotlib as mpl
 
+    if are_given() and _is_set.get():
+        yield
+        return
     ink, muted, rule = colour("ink"), colour("muted"), colour("rule")
     settings: Any = {
         "font.family": "DejaVu Sans",
@@ -72,8 +79,12 @@ def style() -> Iterator[None]:
         # the page has a ground of its own
         ground = ("axes.facecolor", "figure.facecolor", "savefig.facecolor")
         settings |= dict.fromkeys(ground, "none")
-    with mpl.rc_context(settings):
-        yield
+    token = _is_set.set(are_given())
+    try:
+        with mpl.rc_context(settings):
+            yield
+    finally:
+        _is_set.reset(token)
 
 
 def in_style(

@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 
 MAX_EDGE_PX = 1024
+GREY, COLOUR = 0, 2
+"""What a PNG calls pixels of one level, and of three."""
+QUICKLY, THOROUGHLY = 1, 9
+"""How hard zlib tries to make a file small."""
 
 
 def grey_levels(
@@ -54,13 +58,21 @@ def grey_range(image: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def png(levels: np.ndarray) -> bytes:
-    """Return 8-bit grey `levels` (y, x) as a PNG file (ISO/IEC 15948)."""
-    height, width = levels.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter: 0, none
-    rows[:, 1:] = levels
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    pixels = _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+def png(levels: np.ndarray, *, effort: int = THOROUGHLY) -> bytes:
+    """Return 8-bit `levels`, of grey (y, x) or of colours (y, x, 3), as a PNG file (ISO/IEC 15948).
+
+    `effort` is how hard it is made small: `QUICKLY` or `THOROUGHLY`.
+    """
+    height, width = levels.shape[:2]
+    samples = levels.reshape(height, -1)
+    kind = GREY
+    if levels.ndim == 3:
+        kind = COLOUR
+    # each row begins with its filter: 0, none
+    rows = np.zeros((height, 1 + samples.shape[1]), np.uint8)
+    rows[:, 1:] = samples
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+    pixels = _chunk(b"IDAT", zlib.compress(rows.tobytes(), effort))
     return b"\x89PNG\r\n\x1a\n" + header + pixels + _chunk(b"IEND", b"")
 
 

@@ -27,6 +27,8 @@ TALL = 0.9
 MAX_TILES = 48
 """So many tiles lie along the longer edge of a map."""
 N_SHADES = 6
+SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+"""Corners (x, y) of a tile of edge one."""
 FEWEST_ROWS = 20
 """A class with fewer detections has no map worth drawing."""
 
@@ -218,11 +220,8 @@ def _draw_shares(
     shade = np.ceil(relative * N_SHADES).astype(int)
     for level in sorted(set(shade.tolist())):
         own = shares[shade == level]
-        corners = [
-            Path([(x, y), (x + tile, y), (x + tile, y + tile), (x, y + tile), (x, y)], closed=True)
-            for y, x in own[["y", "x"]].to_numpy()
-        ]
-        paths = Path.make_compound_path(*corners)
+        corners = own[["x", "y"]].to_numpy()[:, None] + tile * SQUARE
+        paths = Path.make_compound_path_from_polys(corners)
         axes.add_patch(PathPatch(paths, facecolor=ink, alpha=level / N_SHADES, linewidth=0))
     frame = [(0, 0), (width, 0), (width, height), (0, height), (0, 0)]
     axes.plot(*np.array(frame).T, color=colour("muted"), linewidth=0.7)

@@ -102,44 +102,55 @@ def _magnification(moves: np.ndarray) -> float:
 
 
 def _draw_columns(axes: Any, atoms: pd.DataFrame) -> None:
-    for kind, size in SIZES.items():
-        rows = atoms[atoms["column"] == kind]
-        axes.scatter(
-            rows["x_a"],
-            rows["y_a"],
-            s=size,
-            facecolors="none",
-            edgecolors=colour("muted"),
-            linewidths=0.9,
-        )
+    from matplotlib.collections import PathCollection
+    from matplotlib.path import Path
+    from matplotlib.transforms import IdentityTransform
+
     axes.set_xlim(-1.5, 1.5)
     axes.set_ylim(1.4, -1.4)
     axes.set_aspect("equal")
     without_axes(axes)
+    # of a disc of one unit's radius: the sizes are areas [points squared] of squares around discs
+    sizes = atoms["column"].map(SIZES).to_numpy(dtype=float)
+    discs = PathCollection(
+        [Path.unit_circle()],
+        sizes=sizes / 4,
+        offsets=atoms[["x_a", "y_a"]].to_numpy(),
+        offset_transform=axes.transData,
+        facecolors="none",
+        edgecolors=colour("muted"),
+        linewidths=0.9,
+        transform=IdentityTransform(),
+    )
+    axes.add_collection(discs, autolim=False)
 
 
 def _draw_ellipses(axes: Any, atoms: pd.DataFrame, u: np.ndarray, magnified: float) -> None:
     """Draw the error of each atom's mean place, as much magnified as its displacement `u`."""
-    from matplotlib.patches import Ellipse
+    from matplotlib.collections import EllipseCollection
 
-    places = atoms[["y_a", "x_a"]].to_numpy()
-    errors = atoms[["error_x_a", "error_y_a", "covariance_yx_a2"]].to_numpy()
-    for (y, x), (dy, dx), (sx, sy, cov) in zip(places, u, errors, strict=True):
-        if not np.isfinite([dy, sx, sy, cov]).all():
-            continue
-        # The axes of the ellipse are the eigenvectors of the covariance in (x, y).
-        values, vectors = np.linalg.eigh([[sx**2, cov], [cov, sy**2]])
-        width, height = 2 * RADIUS_95 * magnified * np.sqrt(np.maximum(values, 0))
-        ellipse = Ellipse(
-            (x + magnified * dx, y + magnified * dy),
-            width,
-            height,
-            angle=np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])),
-            facecolor=colour("accent"),
-            alpha=0.25,
-            linewidth=0,
-        )
-        axes.add_patch(ellipse)
+    errors = atoms[["error_x_a", "error_y_a", "covariance_yx_a2"]].to_numpy(dtype=float)
+    known = np.isfinite(u).all(axis=1) & np.isfinite(errors).all(axis=1)
+    if not known.any():
+        return
+    sx, sy, cov = errors[known].T
+    # The axes of the ellipse are the eigenvectors of the covariance in (x, y).
+    covariances = np.stack([np.stack([sx**2, cov]), np.stack([cov, sy**2])]).transpose(2, 0, 1)
+    values, vectors = np.linalg.eigh(covariances)
+    width, height = 2 * RADIUS_95 * magnified * np.sqrt(np.maximum(values, 0)).T
+    places = atoms[["x_a", "y_a"]].to_numpy()[known] + magnified * u[known, ::-1]
+    ellipses = EllipseCollection(
+        width,
+        height,
+        np.degrees(np.arctan2(vectors[:, 1, 0], vectors[:, 0, 0])),
+        units="xy",
+        offsets=places,
+        offset_transform=axes.transData,
+        facecolors=colour("accent"),
+        alpha=0.25,
+        linewidths=0,
+    )
+    axes.add_collection(ellipses, autolim=False)
 
 
 def _draw_arrows(

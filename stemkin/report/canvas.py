@@ -7,7 +7,6 @@ the graph of states alone bears names of classes, in letters that its font has.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from stemkin.plot import images
 from stemkin.plot.canvas import style
 from stemkin.plot.palette import wearing
 from stemkin.report.keeping import Drawing, keep
@@ -62,16 +62,13 @@ def as_markup(figure: Figure, name: str, says: str, numbers: pd.DataFrame | None
     numbers
         What is drawn, with units in the names of columns.
     """
-    buffer = io.StringIO()
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", metadata=nothing)
-    svg = buffer.getvalue()
+    from stemkin.report.rendering import drawn
+
+    svg, pixels = drawn(figure)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    keep(
-        name,
-        Drawing(re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg), figure, numbers),
-    )
+    file = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg)
+    keep(name, Drawing(file, images.png(pixels, effort=images.QUICKLY), numbers))
     # Several figures share a page: every id, and every reference to one, bears the figure's name.
     svg = re.sub(r"(\bid=\"|url\(#|href=\"#)", rf"\g<1>{name}-", svg)
     svg = re.sub(r"font-family: [^;\"]*|'DejaVu Sans'[^;\"]*", _inherited_font, svg)
@@ -80,8 +77,8 @@ def as_markup(figure: Figure, name: str, says: str, numbers: pd.DataFrame | None
     svg = re.sub(r'(<svg [^>]*?) height="[^"]*pt"', r"\1", svg, count=1)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(says)}" ', 1)
     svg = re.sub(r"<[^>]*>", _with_short_numbers, svg)
-    drawn = Markup(with_css_variables(svg))  # noqa: S704 - drawn here, of numbers and our own words
-    return drawn + _buttons(name, says, has_numbers=numbers is not None)
+    markup = Markup(with_css_variables(svg))  # noqa: S704 - drawn here, of numbers and our own words
+    return markup + _buttons(name, says, has_numbers=numbers is not None)
 
 
 def _buttons(name: str, says: str, *, has_numbers: bool) -> Markup:

@@ -10,12 +10,10 @@ Saved figures wear the colours of paper, whatever the theme of the page.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -23,13 +21,9 @@ from stemkin.names import not_a_formula
 from stemkin.plot.palette import light_colours
 from stemkin.report.palette import ROLES
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 FOLDER = "report"
 SEALS_FILE = "seals.json"
 """Keeps the SHA-256 of every file of the report, by its place in the results folder."""
-DOTS_PER_INCH = 200
 NAMED = {"class_id": "class", "from_id": "from", "to_id": "to", "other_id": "other_class"}
 """Columns with numbers of classes → what the column beside them is called that has their names."""
 MAX_CSV = 100_000
@@ -44,15 +38,26 @@ class Drawing:
     ----------
     svg
         The file.
-    figure
-        What matplotlib draws again as PNG.
+    png
+        The same on white; a stand-in differs from paper's colour by a shade.
     numbers
         What is drawn, with units in the names; None where that is a picture.
+    written
+        The numbers as they were written.
     """
 
     svg: str
-    figure: Figure
+    png: bytes
     numbers: pd.DataFrame | None
+    written: dict[str, str] = field(default_factory=dict)
+
+    def csv(self, class_names: Mapping[int, str]) -> str | None:
+        """Return the numbers as CSV, which are written once, for the page and beside it."""
+        if self.numbers is None:
+            return None
+        if "csv" not in self.written:
+            self.written["csv"] = as_csv(self.numbers, class_names)
+        return self.written["csv"]
 
 
 _drawn: ContextVar[dict[str, Drawing] | None] = ContextVar("drawn", default=None)
@@ -87,10 +92,9 @@ def numbers_in_page(
     """Return name → CSV of the figures whose numbers the page can hold."""
     found = {}
     for name, drawing in drawings.items():
-        if drawing.numbers is not None:
-            csv = as_csv(drawing.numbers, class_names)
-            if len(csv) <= MAX_CSV:
-                found[name] = csv
+        csv = drawing.csv(class_names)
+        if csv is not None and len(csv) <= MAX_CSV:
+            found[name] = csv
     return found
 
 
@@ -112,9 +116,9 @@ def files_of(
     """
     for name, drawing in drawings.items():
         yield (FOLDER, "figures", f"{name}.svg"), saved_svg(drawing.svg).encode()
-        yield (FOLDER, "figures", f"{name}.png"), png_of(drawing.figure)
-        if drawing.numbers is not None:
-            csv = as_csv(drawing.numbers, class_names)
+        yield (FOLDER, "figures", f"{name}.png"), drawing.png
+        csv = drawing.csv(class_names)
+        if csv is not None:
             yield (FOLDER, "tables", f"figure_{name}.csv"), _encoded(csv)
     for name, rows in tables.items():
         yield (FOLDER, "tables", f"{name}.csv"), _encoded(as_csv(rows, class_names))
@@ -148,17 +152,3 @@ def saved_svg(svg: str) -> str:
     for role, colour in light_colours().items():
         svg = svg.replace(ROLES[role], colour)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + svg
-
-
-def png_of(figure: Figure) -> bytes:
-    """Return a figure as a PNG file on white; a stand-in differs from paper's colour by a shade."""
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format="png",
-        dpi=DOTS_PER_INCH,
-        facecolor="white",
-        metadata={"Software": None},
-        pil_kwargs={"compress_level": 1},  # half the time of a file that is a fifth smaller
-    )
-    return buffer.getvalue()

@@ -121,10 +121,9 @@ def likeness_tree(classes: pd.DataFrame) -> tuple[np.ndarray, list[int]] | None:
 
     None with fewer than three images of one shape.
     """
-    from stemkin.learning.clustering import ward
+    from scipy.cluster.hierarchy import linkage
 
-    rows = classes
-    rows = rows[rows["n_detections"] > 0]
+    rows = classes[classes["n_detections"] > 0]
     ids, patches = [], []
     for class_id, value in zip(rows["class_id"], rows["mean_patch"], strict=True):
         patch = images.as_patch(value)
@@ -133,7 +132,8 @@ def likeness_tree(classes: pd.DataFrame) -> tuple[np.ndarray, list[int]] | None:
             patches.append(patch)
     if len(patches) < 3 or len({patch.shape for patch in patches}) != 1:
         return None
-    return ward(np.stack([patch.ravel() for patch in patches])), ids
+    tree = linkage(np.stack([patch.ravel() for patch in patches]), "ward")
+    return np.asarray(tree), ids
 
 
 def regions_section(results: Results) -> dict[str, Any] | None:
