@@ -251,7 +251,7 @@ def _listed_in_all(places: list[Place]) -> tuple[list[Listed], list[Problem]]:
         except (OSError, ValueError) as error:
             problems.append((str(place), str(error)))
     if not places:
-        msg = "no movies were given: the list of sources is empty"
+        msg = "no movies were given: the list of sources is empty; give paths, URLs or movies"
         raise ValueError(msg)
     # a movie that two members of the list stand for counts once, where it came first
     unique = {(one.place, one.name, one.options): one for one in found}

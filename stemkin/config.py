@@ -257,7 +257,7 @@ class RunConfig(Section):
         try:
             return cls.from_dict(tomllib.loads(text))
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            msg = f"the settings are no valid TOML: {error}"
+            msg = f"the settings are no valid TOML: {error}; `stemkin config` writes some that are"
             raise ConfigError(msg) from None
 
     @classmethod
@@ -269,7 +269,7 @@ class RunConfig(Section):
             msg = f"{path}: {error}"
             raise ConfigError(msg) from None
         except (OSError, UnicodeDecodeError) as error:
-            msg = f"the settings file {path} cannot be read: {error}"
+            msg = f"the settings file {path} cannot be read ({error}); `stemkin config` writes one"
             raise ConfigError(msg) from None
 
     def with_values(self, **sections: dict[str, Any]) -> RunConfig:

@@ -57,21 +57,20 @@ def unsealed_json(content: bytes, place: str) -> dict[str, Any]:
     DamagedFileError
         If it is not what was written.
     """
-    if not content:
-        raise DamagedFileError(place, "it is empty")
     try:
-        said = json.loads(content)
+        said = json.loads(content or b"{}")
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(place, f"it is no JSON: {error}") from None
-    if not isinstance(said, dict) or SEAL not in said:
-        raise DamagedFileError(place, "it has no seal of stemkin's")
-    checksum = said.pop(SEAL)
+    checksum = said.pop(SEAL, None) if isinstance(said, dict) else None
     body = content[: content.rfind(f'  "{SEAL}"'.encode())]
-    if content != f'{body.decode(errors="replace")}  "{SEAL}": "{checksum}"\n}}\n'.encode() or (
-        hashlib.sha256(body).hexdigest() != checksum
-    ):
-        raise DamagedFileError(place, "its content is not what was written")
-    return said
+    end = f'  "{SEAL}": "{checksum}"\n}}\n'.encode()
+    _check(
+        content,
+        place,
+        sealed=checksum is not None,
+        whole=content == body + end and (hashlib.sha256(body).hexdigest() == checksum),
+    )
+    return dict(said)
 
 
 def seal_of(content: Any) -> str:
@@ -110,13 +109,9 @@ def check_npz(content: bytes, place: str) -> None:
     DamagedFileError
         If it is not what was written.
     """
-    if not content:
-        raise DamagedFileError(place, "it is empty")
     body, checksum = content[:-64], content[-64:]
-    if not body.endswith(NPZ_SEAL):
-        raise DamagedFileError(place, "it has no seal of stemkin's")
-    if hashlib.sha256(body).hexdigest().encode() != checksum:
-        raise DamagedFileError(place, "its content is not what was written")
+    is_whole = hashlib.sha256(body).hexdigest().encode() == checksum
+    _check(content, place, sealed=body.endswith(NPZ_SEAL), whole=is_whole)
 
 
 def unsealed_npz(content: bytes, place: str) -> dict[str, np.ndarray]:
@@ -137,3 +132,13 @@ def unsealed_npz(content: bytes, place: str) -> dict[str, np.ndarray]:
     check_npz(content, place)
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return dict(stored)
+
+
+def _check(content: bytes, place: str, *, sealed: bool, whole: bool) -> None:
+    """Refuse a file that is empty, has no seal, or is not what its seal says."""
+    if not content:
+        raise DamagedFileError(place, "it is empty")
+    if not sealed:
+        raise DamagedFileError(place, "it has no seal of stemkin's")
+    if not whole:
+        raise DamagedFileError(place, "its content is not what was written")

@@ -124,8 +124,8 @@ def check_small_table(rows: Any) -> None:
     """Refuse what is no pandas table, or one with a column twice; see `check_table`."""
     if _is_dask_table(rows):
         msg = (
-            "rows must be a pandas DataFrame here, but these are a Dask DataFrame; pass "
-            "rows.compute()"
+            f"rows must be a pandas DataFrame here, but these are a Dask {type(rows).__name__}; "
+            "pass rows.compute()"
         )
         raise ValueError(msg)
     check_table(rows)

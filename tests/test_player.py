@@ -189,7 +189,7 @@ def test_a_damaged_picture_or_track_is_named_and_the_rest_is_shown(tmp_path):
     assert "the frames or tracks of one cannot be read" in found.absent["thumbnails"]
     pictures["jpeg"] = [b"<script>" for _ in pictures["jpeg"]]
     store.write_table(pictures, "x", "thumbnails", "two", "000000000-000000002.parquet")
-    assert "a picture is no JPEG file" in read_results(store).absent["thumbnails"]
+    assert "pictures are no JPEG files" in read_results(store).absent["thumbnails"]
 
 
 def test_pictures_of_blocks_that_were_searched_again_are_not_mixed_with_older_ones(tmp_path):

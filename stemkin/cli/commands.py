@@ -224,7 +224,7 @@ def simulate_command(
     changed: dict[str, Any] = {}
     if dose != 1:
         if world is not None or preset not in PRESETS:
-            msg = "--dose goes with the name of a preset; a world draws its own"
+            msg = f"--dose {dose:g} needs the name of a preset; a world draws its own dose"
             raise typer.BadParameter(msg)
         usual = PRESETS[preset].instrument.dose_rate_e_per_nm2_s
         changed["dose_rate_e_per_nm2_s"] = dose * usual

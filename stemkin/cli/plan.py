@@ -155,5 +155,5 @@ def _number(words: str, option: str) -> float:
     try:
         return float(words)
     except ValueError:
-        msg = f"{option}: {words!r} is no number"
+        msg = f"{option}: {words!r} is no number; give one, such as 0.5"
         raise ValueError(msg) from None

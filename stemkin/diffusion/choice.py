@@ -159,8 +159,8 @@ def _pixel_sizes(tracks: Any, known: Calibrations) -> dict[str, float]:
     """
     if "position_error" not in tracks.columns:
         msg = (
-            "sigma_nm='position_error' needs the column 'position_error' in the tracks; give a "
-            "number of nanometres, or None to fit it"
+            f"sigma_nm='position_error' needs the column 'position_error' in the tracks, but they "
+            f"have {list(tracks.columns)}; give a number of nanometres, or None to fit it"
         )
         raise ValueError(msg)
     sizes = known.stated("pixel_size_nm")

@@ -138,7 +138,10 @@ def _of_file(path: str, object_type: str) -> pd.DataFrame:
         ends[:, 0] - np.concatenate([[0], np.cumsum(length)[:-1]]), length
     )
     if len(row) and (row.max() >= len(refs) or refs.max() >= len(coords)):
-        msg = f"{path} is damaged: its tracks refer to objects that it does not hold"
+        msg = (
+            f"{path} is damaged: its tracks refer to objects that it does not hold; save it again "
+            "from btrack"
+        )
         raise ValueError(msg)
     seen = refs[row] >= 0
     place = coords[refs[row][seen]]

@@ -90,7 +90,7 @@ def from_trackmate(
     """
     name = os.fspath(path)
     if not os.path.isfile(name):
-        msg = f"there is no file {name}"
+        msg = f"there is no file {name}; give the XML that TrackMate saves, or its table of spots"
         raise ValueError(msg)
     if _is_xml(name):
         document = read_xml(name)
@@ -127,7 +127,7 @@ def _lines(document: Document, name: str) -> pd.DataFrame:
             lost = edges[~known].iloc[0]
             msg = (
                 f"{name} is damaged: an edge joins the spots {int(lost['source'])} and "
-                f"{int(lost['target'])}, which are not both there"
+                f"{int(lost['target'])}, which are not both there; save it again from TrackMate"
             )
             raise ValueError(msg)
         source = of_spot[edges["source"]].to_numpy()

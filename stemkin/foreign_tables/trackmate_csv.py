@@ -68,7 +68,7 @@ def _read(
         try:
             head = [line for line, _ in zip(csv.reader(file), range(4), strict=False)]
         except csv.Error as error:
-            msg = f"{path} is no CSV file: {error}"
+            msg = f"{path} is no CSV file: {error}; export it again from TrackMate"
             raise ValueError(msg) from error
     if not head or not set(needed) <= set(head[0]):
         found = head[0][:12] if head else []
@@ -81,7 +81,7 @@ def _read(
     if short:
         msg = (
             f"{path} is damaged: line {short[0]} has {len(head[short[0] - 1])} columns, and the "
-            f"first has {len(head[0])}"
+            f"first has {len(head[0])}; export it again from TrackMate"
         )
         raise ValueError(msg)
     skip, units = 0, {}
@@ -99,7 +99,7 @@ def _read(
     try:
         table = rows[kept].apply(pd.to_numeric).rename(columns=names)
     except ValueError as error:
-        msg = f"{path} is damaged: {error}"
+        msg = f"{path} is damaged: {error}; export it again from TrackMate"
         raise ValueError(msg) from error
     return table, units
 

@@ -119,10 +119,10 @@ def read_xml(path: str) -> Document:
         msg = f"{path} is no whole XML file ({error}); save it again from TrackMate"
         raise ValueError(msg) from error
     except (KeyError, TypeError) as error:
-        msg = f"{path} is damaged: an element has no {error}"
+        msg = f"{path} is damaged: an element has no {error}; save it again from TrackMate"
         raise ValueError(msg) from error
     except LookupError as error:  # Python's own word for an encoding that it does not know
-        msg = f"{path} is damaged: {error}"
+        msg = f"{path} is damaged: {error}; save it again from TrackMate"
         raise ValueError(msg) from error
     if elements.root == "Tracks":
         return _exported(elements)

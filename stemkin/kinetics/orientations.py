@@ -90,7 +90,8 @@ class OrientationChain:
         own = self.transitions
         own = own[(own["movie"] == movie) & (own["symmetric"] == symmetric)]
         if len(own) != len(STATES) ** 2:
-            msg = f"there is no one chain of orientations of movie {movie!r}"
+            there = sorted(self.transitions["movie"].unique().tolist())[:5]
+            msg = f"there is no one chain of orientations of movie {movie!r}; name one of {there}"
             raise ValueError(msg)
         values = own[column].to_numpy().reshape(len(STATES), len(STATES))
         return pd.DataFrame(values, index=list(STATES), columns=list(STATES))

@@ -130,7 +130,7 @@ def parsed(content: Any, where: str) -> list[HandEdit]:
 def _one(said: Any, where: str) -> HandEdit:
     """Return one correction."""
     if not isinstance(said, Mapping):
-        msg = f"{where} is {said!r} and no table of its words"
+        msg = f"{where} must be a table of its words, but it is {said!r}"
         raise ValueError(msg)
     do = said.get("do")
     if do not in (*OF_DETECTIONS, *OF_TRACKS):

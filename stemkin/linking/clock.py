@@ -225,7 +225,7 @@ def _good_frames(movie: str, frames: pd.DataFrame) -> pd.DataFrame:
     if twice.any():
         msg = (
             f"movie {movie!r}: frame {own.loc[twice, 'frame'].iloc[0]} is listed twice in the "
-            "table of frames"
+            "table of frames; keep one row of it"
         )
         raise ValueError(msg)
     good = own[(own["status"] == tables.OK).to_numpy()]

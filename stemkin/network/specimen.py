@@ -107,7 +107,7 @@ def measure(frame: Array, rest: Remainder) -> Specimen:
         If the frame has no lattice.
     """
     if not rest.grains:
-        msg = "a frame without a lattice tells no specimen"
+        msg = "this frame has no lattice, so it tells no specimen; take one that shows the crystal"
         raise ValueError(msg)
     xp = namespace(frame)
     grain = rest.grains[0]

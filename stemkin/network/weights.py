@@ -199,7 +199,7 @@ def _check_layers(
     if found != wanted:
         strange = sorted(set(found.items()) ^ set(wanted.items()))[0]
         msg = (
-            f"{strange[0]} of shape {strange[1]} does not belong to the net that {ABOUT} "
+            f"its {strange[0]} of shape {strange[1]} does not belong to the net that {ABOUT} "
             "describes, or is missing"
         )
         raise ValueError(msg)
@@ -207,7 +207,7 @@ def _check_layers(
 
 def _known_kind(kind: str) -> str:
     if kind not in KINDS:
-        msg = f"the kind {kind!r} is none of {KINDS}"
+        msg = f"the kind {kind!r} is none of {KINDS}; learn it again"
         raise ValueError(msg)
     return kind
 

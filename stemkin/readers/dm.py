@@ -106,7 +106,7 @@ class Tags:
     def group(self, depth: int = 0) -> dict[str, Any]:
         """Read a group of tags; those without a name are called by their number."""
         if depth > MAX_DEPTH:
-            msg = "its tags are nested too deeply"
+            msg = f"its tags are nested deeper than {MAX_DEPTH} groups"
             raise ValueError(msg)
         # two bytes (is it sorted, is it open), the number of tags, then tag after tag: its kind,
         # the length of its name, the name, in DM4 also its size, and what it holds
@@ -144,14 +144,14 @@ class Tags:
         stays one.
         """
         if self.pages.read(self.at, 4) != b"%%%%":
-            msg = f"no value stands where one should, at byte {self.at}"
+            msg = f"it has no value where one should stand, at byte {self.at}"
             raise ValueError(msg)
         self.at += 4
         # a few numbers say what follows: the code of a simple value alone; (ARRAY, code, n);
         # (STRUCT, 0, n, 0, code, 0, code, ...); an array of structs has both, then n at the end
         n_info = self.length()
         if not 1 <= n_info <= 1000:
-            msg = f"a value has a description of {n_info} numbers"
+            msg = f"it describes a value by {n_info} numbers"
             raise ValueError(msg)
         info = [self.length() for _ in range(n_info)]
         value = self._value(info)
@@ -177,7 +177,7 @@ class Tags:
             return array
         if code == ARRAY:
             return self._array(info[1], info[2])
-        msg = f"a value has the unknown type {code}"
+        msg = f"it has a value of the unknown type {code}"
         raise ValueError(msg)
 
     def _fields(self, info: list[int]) -> list[int]:
@@ -199,7 +199,7 @@ class Tags:
     @staticmethod
     def _not_negative(n: int) -> int:
         if n < 0:
-            msg = f"an array has {n} values"
+            msg = f"it has an array of {n} values"
             raise ValueError(msg)
         return n
 

@@ -27,17 +27,17 @@ def read_manifest(place: Place) -> list[Listed]:
         positive number; the line is named.
     """
     if place.size() > MAX_BYTES:
-        msg = f"{place} is larger than {MAX_BYTES >> 20} MiB, which no manifest is"
+        msg = f"{place} is larger than {MAX_BYTES >> 20} MiB, which no manifest is; give a folder or a pattern"
         raise ValueError(msg)
     try:
         text = place.read(0, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"the manifest {place} is not UTF-8 text: {error}"
+        msg = f"the manifest {place} is not UTF-8 text ({error}); save it as UTF-8"
         raise ValueError(msg) from error
     read_rows = _rows_of_toml if place.ends_with(".toml") else _rows_of_csv
     rows = read_rows(text, place)
     if not rows:
-        msg = f"the manifest {place} names no movies"
+        msg = f"the manifest {place} names no movies; give one a line, below a line that says path"
         raise ValueError(msg)
     return [_source_of(row, where, place) for where, row in rows]
 
@@ -46,7 +46,7 @@ def _rows_of_csv(text: str, place: Place) -> list[tuple[str, dict[str, Any]]]:
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        msg = f"the manifest {place} is no valid CSV: {error}"
+        msg = f"the manifest {place} is no valid CSV ({error}); save it again as CSV"
         raise ValueError(msg) from error
     if not lines or not any(lines[0]):
         return []
@@ -60,7 +60,10 @@ def _rows_of_csv(text: str, place: Place) -> list[tuple[str, dict[str, Any]]]:
         if not any(value.strip() for value in values):
             continue
         if len(values) != len(header):
-            msg = f"line {n} of {place} has {len(values)} values for {len(header)} columns"
+            msg = (
+                f"line {n} of {place} has {len(values)} values for {len(header)} columns; give one "
+                "for each, empty where it is not known"
+            )
             raise ValueError(msg)
         stripped = [value.strip() for value in values]
         row = {key: value for key, value in zip(header, stripped, strict=True) if value}
@@ -72,7 +75,9 @@ def _rows_of_toml(text: str, place: Place) -> list[tuple[str, dict[str, Any]]]:
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        msg = f"the manifest {place} is no valid TOML: {error}"
+        msg = (
+            f"the manifest {place} is no valid TOML ({error}); write one [[movie]] table per movie"
+        )
         raise ValueError(msg) from error
     movies = content.pop("movie", [])
     _check_keys(content, str(place), known=(*CALIBRATED, *CHOSEN))

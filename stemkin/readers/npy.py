@@ -97,12 +97,12 @@ def parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, str, int]:
     (n_header,) = struct.unpack_from(length, head, 8)
     offset = 8 + size + n_header
     if offset > len(head):
-        msg = "its header is cut short or too long"
+        msg = f"its header of {n_header} bytes is cut short or too long"
         raise ValueError(msg)
     try:
         header = ast.literal_eval(head[8 + size : offset].decode("latin1").strip())
     except (MemoryError, RecursionError) as error:  # of Python's parser, not of the machine
-        msg = "its header is nested too deeply"
+        msg = f"its header of {n_header} bytes is nested too deeply"
         raise ValueError(msg) from error
     shape = tuple(int(n) for n in header["shape"])
     if min(shape, default=1) < 0:

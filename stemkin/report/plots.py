@@ -189,7 +189,7 @@ class ResultPlots:
         if movie is None and names:
             return names[0]
         if movie not in names or movie is None:
-            msg = f"{self.store.root} can show {names[:5]}, and no movie {movie!r}"
+            msg = f"{self.store.root} has no movie {movie!r} to show; name one of {names[:5]}"
             raise ValueError(msg)
         return movie
 

@@ -70,7 +70,7 @@ def _pictures(store: Store, movie: str) -> pd.DataFrame:
     found = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
     is_jpeg = found["jpeg"].map(lambda content: bytes(content[:2]) == b"\xff\xd8")
     if not is_jpeg.all():
-        msg = "a picture is no JPEG file"
+        msg = f"{int((~is_jpeg).sum())} of its {len(found)} pictures are no JPEG files"
         raise ValueError(msg)
     return found.sort_values("frame", ignore_index=True)
 

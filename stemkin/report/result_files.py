@@ -264,7 +264,8 @@ def _picture(stored: Mapping[str, np.ndarray], movie: str, pixel_size_nm: float)
     y, x, score = (np.asarray(stored[k], dtype=np.float64).ravel() for k in ("y", "x", "score"))
     class_id = np.asarray(stored["class_id"], dtype=np.int64).ravel()
     if not len(y) == len(x) == len(score) == len(class_id):
-        msg = "y, x, class_id and score differ in length"
+        lengths = [len(y), len(x), len(score), len(class_id)]
+        msg = f"y, x, score and class_id must have one length, but have {lengths}"
         raise ValueError(msg)
     inside = (y > -0.5) & (y < frame.shape[0] - 0.5) & (x > -0.5) & (x < frame.shape[1] - 0.5)
     y, x, class_id, score = (a[inside] for a in (y, x, class_id, score))

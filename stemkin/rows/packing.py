@@ -146,6 +146,6 @@ def _own_class(module: str, name: str) -> Any:
     if module.startswith("stemkin."):
         found = getattr(import_module(module), name, None)
     if not (isinstance(found, type) and is_dataclass(found)):
-        msg = f"{module}.{name} is no kind of sum"
+        msg = f"{module}.{name} is no kind of sum; sums that another version kept are made anew"
         raise ValueError(msg)
     return found

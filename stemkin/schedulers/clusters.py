@@ -165,7 +165,7 @@ def queue_cluster(path: str, workers: int | None, security: Any = None) -> Any:
     try:
         options = tomllib.loads(Path(path).read_text())
     except tomllib.TOMLDecodeError as error:
-        msg = f"the cluster file {path} is no valid TOML: {error}"
+        msg = f"the cluster file {path} is no valid TOML ({error}); see examples/clusters"
         raise ValueError(msg) from error
     kind = options.pop("kind", None)
     if kind not in QUEUES:

@@ -114,7 +114,7 @@ class TrackWorld:
         """
         k = self.n_classes
         if k == 0:
-            msg = "a world of tracks needs at least one class: give one of densities_per_nm2"
+            msg = "a world of tracks needs at least one class, but has none: give one of densities_per_nm2"
             raise ValueError(msg)
         for name in _PER_CLASS:
             values = getattr(self, name)
@@ -136,7 +136,8 @@ class TrackWorld:
                 raise ValueError(msg)
         if self.excluding and (self.exposure > 0 or any(self.D_nm2_per_s)):
             msg = (
-                "defects that exclude each other stand on sites: they hop, in frames of an instant"
+                "defects that exclude each other stand on sites and hop in frames of an instant, "
+                f"but exposure is {self.exposure} and D_nm2_per_s {self.D_nm2_per_s}; set both to 0"
             )
             raise ValueError(msg)
         if self.lattice not in DIRECTIONS:

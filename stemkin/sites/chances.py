@@ -114,7 +114,8 @@ class Occupancy:
         missing = {"y_nm", "x_nm"} - set(self.traces.sites.columns)
         if missing:
             msg = (
-                f"the sites of movie {self.traces.movie!r} have no {sorted(missing)}, their places"
+                f"the sites of movie {self.traces.movie!r} need the columns {sorted(missing)}, "
+                "their places"
             )
             raise ValueError(msg)
         if not 0 < least < 1:

@@ -54,7 +54,10 @@ def dopants_of(traces: SiteTraces) -> tuple[SiteTraces, pd.DataFrame]:
     """
     is_metal = (traces.sites["sublattice"] == METAL_SITES).to_numpy()
     if not is_metal.any():
-        msg = f"the traces of movie {traces.movie!r} hold no metal sites, which show the dopants"
+        msg = (
+            f"the traces of movie {traces.movie!r} hold no metal sites, which show the dopants; "
+            "take the traces of all sites (`stemkin run --sites`)"
+        )
         raise ValueError(msg)
     numbers = np.flatnonzero(is_metal)
     middle = medians_in_time(traces, numbers)

@@ -174,7 +174,10 @@ def _gathered(traces: Any, dopants: Any) -> list[_Seen]:
         values = np.asarray(one.values[:, sites.ravel()].compute(), dtype=np.float64)
         signals = values.reshape(len(values), len(sites), 3)
         if not np.isfinite(signals).any():
-            msg = f"no site beside a dopant of movie {one.movie!r} is judged in any frame"
+            msg = (
+                f"no site beside a dopant of movie {one.movie!r} is judged in any frame; look at "
+                "the status of its frames, or leave the movie out"
+            )
             raise ValueError(msg)
         middle = np.nanmedian(signals)
         sd = 1.4826 * np.nanmedian(np.abs(signals - middle))
