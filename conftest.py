@@ -1,5 +1,6 @@
 """How many processes run the tests, which files they begin with, and what tests cost."""
 
+import gc
 import os
 import sys
 from collections import defaultdict
@@ -7,6 +8,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
+from _pytest.doctest import DoctestModule
 
 # Tests start a hundred processes that import stemkin: none of them compiles its 560 files again,
 # nor each process of pytest-xdist the tests, where somebody told Python to keep nothing.
@@ -47,13 +49,40 @@ LONGEST = [
 STEMKIN = Path(__file__).parent / "stemkin"
 
 
+def has_example(path: Path) -> bool:
+    """Return whether an example stands in a file."""
+    return ">>> " in path.read_text()
+
+
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave files of stemkin without an example alone: to look for one imports torch, for nothing."""
     if collection_path.suffix != ".py" or STEMKIN not in collection_path.parents:
         return None
-    if ">>> " in collection_path.read_text():
+    if has_example(collection_path):
         return None
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(
+    file_path: Path,
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in no test file without one: it goes through all that the file imports."""
+    found = yield
+    if file_path.suffix == ".py" and not has_example(file_path):
+        return [one for one in found if not isinstance(one, DoctestModule)]
+    return found
+
+
+def pytest_collection() -> None:
+    """Let nothing be thrown away while tests are looked for: all that is made then is kept."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for rubbish again, but not among the million things that were imported."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
