@@ -1,12 +1,12 @@
 """Fixtures that every test file shares."""
 
 import os
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from stemkin.simulation import simulate_movie, truth_of
+from tests.forks import forking
 
 os.environ.update(
     DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL="500ms",
@@ -42,26 +42,6 @@ def paper_truth(paper_movie):
 def paper_frames(paper_movie):
     """The frames of `paper_movie` as an array (t, y, x)."""
     return paper_movie.reader.read(0, paper_movie.n_frames)
-
-
-WORKERS_NEED = ["distributed", "stemkin.pipeline", "pyarrow.parquet", "scipy.stats", "zarr"]
-"""What workers would import in their first task."""
-
-
-@contextmanager
-def forking():
-    """Local clusters that are started inside fork their workers off one that has loaded stemkin.
-
-    Each is a process like any other, and starts in a tenth of a second instead of four seconds of
-    computing. It has the environment of the first that was so started: a test that changes the
-    environment of its workers starts them anew, as users do.
-    """
-    import dask
-    from distributed.utils import get_mp_context
-
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        get_mp_context().set_forkserver_preload(WORKERS_NEED)
-        yield
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import zlib
 from pathlib import Path
@@ -25,6 +23,7 @@ from stemkin.movie import Movie, open_movie
 from stemkin.readers import ArrayReader, Calibration, MovieError
 from stemkin.schedulers.clients import connect
 from tests import movie_files as files
+from tests.forks import started
 
 
 @pytest.fixture
@@ -146,25 +145,17 @@ def test_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path, small_blocks):
     convert(tmp_path / "a.npy", tmp_path / "expected.zarr")
     n_copied = []
     for _ in range(3):
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                CONVERT_SLOWLY,
-                str(tmp_path / "a.npy"),
-                str(tmp_path / "b.zarr"),
-            ],
-            start_new_session=True,
-        )
         before = len(list(tmp_path.glob("b.zarr.part/*.json")))
+        movie, into = str(tmp_path / "a.npy"), str(tmp_path / "b.zarr")
+        process = started(CONVERT_SLOWLY, movie, into, folder=tmp_path)
         deadline = time.monotonic() + 300  # of a busy machine
         while (
             len(list(tmp_path.glob("b.zarr.part/*.json"))) < before + 4
             and time.monotonic() < deadline
         ):
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.kill()
+        assert process.wait(10) == -signal.SIGKILL
         n_copied.append(len(list(tmp_path.glob("b.zarr.part/0*.json"))))
         assert not (tmp_path / "b.zarr").exists()
     assert 0 < n_copied[0] < n_copied[-1] < 25

@@ -4,9 +4,9 @@ that fail. Nothing is lost."""
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from chaos.cluster import Cluster, kill_group, launch, wait_for
+from chaos.cluster import Cluster, kill_group, wait_for
 from chaos.disk import mount
 from chaos.verdict import compare
 
@@ -30,6 +30,7 @@ from stemkin.schedulers.clients import connect
 from stemkin.schedulers.clusters import started_by_us
 from stemkin.schedulers.streams import stream
 from stemkin.simulation import simulate_movie
+from tests.forks import DASK, STEMKIN, started
 from tests.strategies import FEW_NUMBERS
 
 CONFIG = RunConfig().with_values(
@@ -106,9 +107,21 @@ def cluster(tmp_path_factory):
         yield processes
 
 
+class ForkedCluster(Cluster):
+    """Its processes are forked; nobody watches over a worker, and none takes a dead one's place."""
+
+    def worker(self):
+        return random.choice(self.nannies)
+
+    def _launch(self, kind, *options):
+        alone = ["--no-nanny"] if kind == "worker" else []
+        words = [kind, "--host", "127.0.0.1", "--no-dashboard", *alone, *options]
+        return started(DASK, *words, folder=self.folder, environment=self.environment)
+
+
 @contextlib.contextmanager
-def real_cluster(folder, **environment):
-    processes = Cluster(folder, {**os.environ, **environment})
+def real_cluster(folder):
+    processes = ForkedCluster(folder, dict(os.environ))
     try:
         processes.start()
         yield processes
@@ -173,22 +186,9 @@ def test_a_client_that_is_killed_leaves_a_folder_that_goes_on(movies, model, qui
     """One that is interrupted is asked for in test_cli."""
     out = tmp_path / "results"
     (tmp_path / "settings.toml").write_text(CONFIG.to_toml())
-    command = [
-        sys.executable,
-        "-m",
-        "stemkin.cli",
-        "run",
-        str(movies),
-        "-o",
-        str(out),
-        "--config",
-        str(tmp_path / "settings.toml"),
-    ]
-    client = subprocess.Popen(
-        [*command, "--cluster", "threads", "--workers", "1", "--model", str(model)],
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    command = ["run", str(movies), "-o", str(out), "--config", str(tmp_path / "settings.toml")]
+    command += ["--cluster", "threads", "--workers", "1", "--model", str(model)]
+    client = started(STEMKIN, *command, folder=tmp_path)
     try:
         assert wait_for(lambda: len(list(out.glob("steps/*/*.parquet"))) >= 3, 300)
     finally:
@@ -265,9 +265,9 @@ class Deadly:
 def test_a_frame_that_kills_its_reader_costs_its_block_and_nothing_else(model, tmp_path):
     """One that only its block needs; and, in a movie of its own, one that the next block looks back
     at and that is in the sample which tells the crystal."""
-    whole = simulate_movie("paper", n_frames=24, shape=(96, 96), seed=1, name="movie")
-    deadly_frames = {"movie 0": 0, "movie 7": 7}
-    assert [frame in sample_numbers(24, 96 * 96) for frame in (0, 7)] == [False, True]
+    whole = simulate_movie("paper", n_frames=18, shape=(64, 64), seed=1, name="movie")
+    deadly_frames = {"movie 0": 0, "movie 5": 5}
+    assert [frame in sample_numbers(18, 64 * 64) for frame in (0, 5)] == [False, True]
     out = tmp_path / "results"
 
     def inputs(*, deadly):
@@ -277,18 +277,18 @@ def test_a_frame_that_kills_its_reader_costs_its_block_and_nothing_else(model, t
         ]
         return Inputs(["some"], listed, [])
 
-    words = {"config": CONFIG.with_values(detect={"frames_per_block": 8}), "model": model}
+    words = {"config": CONFIG.with_values(detect={"frames_per_block": 6}), "model": model}
     with connect("processes", workers=2):
         assert sk.run(inputs(deadly=True), out, until="detect", **words).exit_code == 3
     said = json.loads((out / "run.json").read_text())
     failed = said["blocks"]["failed"]
-    assert sorted(b["movie"] for b in failed) == ["movie 0", "movie 7"]
+    assert sorted(b["movie"] for b in failed) == ["movie 0", "movie 5"]
     assert {b["start"] for b in failed} == {0}
     assert "KilledWorker" in failed[0]["error"]
     assert "Traceback" in failed[0]["traceback"] or "KilledWorker" in failed[0]["traceback"]
-    assert said["stages"]["crystals"]["left_out"] == {"movie 7": [7]}
+    assert said["stages"]["crystals"]["left_out"] == {"movie 5": [5]}
     alone = said["stages"]["detect"]["did_not_look_back"]
-    assert [(b["movie"], b["start"]) for b in alone] == [("movie 7", 8)]
+    assert [(b["movie"], b["start"]) for b in alone] == [("movie 5", 6)]
     told = [one for one in said["warnings"] if "could not be read" in one]
     assert len(told) == 2, "what was left out, and who did not look back"
     with connect("threads", workers=2):
@@ -356,21 +356,17 @@ def test_workers_that_are_started_here_speak_tls_on_loopback_where_certificates_
 @contextlib.contextmanager
 def real_cluster_over(folder, tls):
     file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    started = [launch([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--protocol", "tls", "--no-dashboard", "--scheduler-file", str(file), *tls], folder, os.environ)]  # fmt: skip
+    known = ["--no-dashboard", "--scheduler-file", str(file), *tls]
+    there = ["--host", "127.0.0.1", "--port", "0", "--protocol", "tls"]
+    processes = [started(DASK, "scheduler", *there, *known, folder=folder)]
     try:
         assert wait_for(file.exists, 30)
         address = json.loads(file.read_text())["address"]
-        started.append(
-            launch(
-                [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", *tls],
-                folder,
-                os.environ,
-            )
-        )
+        alone = ["--nthreads", "1", "--no-nanny", "--no-dashboard", *tls]
+        processes.append(started(DASK, "worker", address, *alone, folder=folder))
         yield address
     finally:
-        for process in started:
+        for process in processes:
             kill_group(process)
 
 
@@ -421,34 +417,14 @@ def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s",
     }
-    dask = [sys.executable, "-m", "dask"]
-    # A worker that loads stemkin in its first task is silent for longer than `soon` allows on a busy
-    # machine, and would be taken for lost.
-    worker = [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"]
-    worker += ["--preload", "stemkin.pipeline"]
-    started = [
-        launch(
-            [
-                *dask,
-                "scheduler",
-                "--host",
-                here,
-                "--port",
-                "0",
-                "--no-dashboard",
-                "--scheduler-file",
-                str(file),
-            ],
-            tmp_path,
-            soon,
-        )
-    ]
+    known = ["--no-dashboard", "--scheduler-file", str(file)]
+    worker = ["worker", "--nthreads", "1", "--no-nanny", *known]
+    words = {"folder": tmp_path, "environment": soon}
+    processes = [started(DASK, "scheduler", "--host", here, "--port", "0", *known, **words)]
     try:
         assert wait_for(file.exists, 30)
-        started.append(launch([*worker, "--host", here], tmp_path, soon))
-        started.append(
-            launch(["ip", "netns", "exec", name, *worker, "--host", there], tmp_path, soon)
-        )
+        processes.append(started(DASK, *worker, "--host", here, **words))
+        processes.append(started(DASK, *worker, "--host", there, network=name, **words))
         with connect(str(file)) as client:
             client.wait_for_workers(2, timeout=90)
             assert {w.split("//")[1].split(":")[0] for w in client.nthreads()} == {here, there}
@@ -457,7 +433,7 @@ def test_a_worker_whose_link_is_cut_costs_its_blocks_a_second_try(
         assert outcome.exit_code == 0, outcome.problems
         assert tables_of(out) == quiet
     finally:
-        for process in started:
+        for process in processes:
             kill_group(process)
 
 

@@ -4,7 +4,6 @@ blames no block, and goes on later."""
 import io
 import json
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -18,6 +17,7 @@ from stemkin.errors import LostSchedulerError, StoppedError, UnreachableError
 from stemkin.movie import open_movie
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
+from tests.forks import STEMKIN, started
 from tests.object_stores import s3_at
 from tests.test_faults import Striking
 
@@ -124,25 +124,15 @@ def test_a_client_that_is_killed_while_it_writes_an_object_leaves_none_of_it_and
     model, tables = calm
     out = "s3://faulty/killed"
     (tmp_path / "settings.toml").write_text(CONFIG.to_toml())
-    command = [
-        sys.executable,
-        "-m",
-        "stemkin.cli",
-        "detect",
-        ARCHIVE,
-        "-o",
-        out,
-        "--config",
-        str(tmp_path / "settings.toml"),
-    ]
+    command = ["detect", ARCHIVE, "-o", out, "--config", str(tmp_path / "settings.toml")]
     command += ["--cluster", "threads", "--workers", "1", "--model", str(model)]
     store.n_blocks = 0
-    client = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    client = started(STEMKIN, *command, folder=tmp_path)
     try:
         assert wait_for(lambda: store.n_blocks >= 2, 300)
         assert store.catch(), "nothing was being written"
-        client.send_signal(signal.SIGKILL)
-        assert client.wait(10) == -9
+        client.kill()
+        assert client.wait(10) == -signal.SIGKILL
     finally:
         client.kill()
         store.released.set()

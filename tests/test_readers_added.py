@@ -15,7 +15,6 @@ from stemkin.readers import Format, MovieError, headers, open_reader, register, 
 from stemkin.readers.notation import UnknownKindError, from_json, to_json
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
-from tests.strategies import FEW_NUMBERS
 
 CALIBRATION = {"pixel_size_nm": 0.03, "frame_time_s": 2.25}
 
@@ -75,21 +74,18 @@ def test_a_format_is_told_by_its_mark_and_unknown_ones_name_its_suffix(pgm, movi
 def test_the_documented_format_runs_twice_and_is_remembered(pgm, movies, tmp_path, monkeypatch):
     frames = simulate_movie("paper", n_frames=6, shape=(96, 96), seed=1).reader.read(0, 6)
     write_pgm(movies / "stack.pgm", np.clip(frames / frames.max() * 255, 0, 255).astype("u1"))
-    config = RunConfig().with_values(
-        calibration=CALIBRATION,
-        learn={"n_frames": 3},
-        kinetics=FEW_NUMBERS,
-    )
-    words = {"config": config, "until": "kinetics"}
+    config = RunConfig().with_values(calibration=CALIBRATION, learn={"n_frames": 3})
+    words = {"config": config, "until": "link"}
     with connect("threads", workers=2):
         assert sk.run(movies, tmp_path / "results", **words).exit_code == 0
         monkeypatch.setattr(headers, "open_reader", lambda *_: pytest.fail("a header was read"))
-        (tmp_path / "results" / "msd.parquet").unlink()
+        [tracks] = (tmp_path / "results" / "tracks").rglob("*.parquet")
+        tracks.unlink()
         assert sk.run(movies, tmp_path / "results", **words).exit_code == 0
-    assert (tmp_path / "results" / "msd.parquet").exists()
+    assert tracks.exists()
 
 
-def test_a_worker_in_a_process_of_its_own_reads_the_documented_format(pgm, movies):
+def test_a_worker_in_a_process_of_its_own_reads_the_documented_format(pgm, movies, forked_workers):
     movie = sk.open_movie(movies / "stack.pgm", **CALIBRATION)
     with connect("processes", workers=1):
         there = movie.to_dask(frames_per_block=5).compute()

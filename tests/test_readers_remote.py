@@ -3,9 +3,11 @@ that the fixture starts and stops)."""
 
 import functools
 import http.server
+import os
 import pickle
 import threading
 
+import dask
 import fsspec
 import numpy as np
 import pytest
@@ -160,11 +162,12 @@ def test_a_lost_object_of_a_finished_store_makes_its_frames_corrupt(tmp_path, s3
     assert set(frame_status(open_movie(store).reader.read(0, 12))) == {"corrupt"}
 
 
-def test_a_worker_opens_the_store_itself(tmp_path, s3):
+def test_a_worker_opens_the_store_itself(tmp_path, s3, forked_workers):
     frames = files.pixels(n=12, height=64, width=64)
     np.save(tmp_path / "a.npy", frames)
     [store] = convert(tmp_path / "a.npy", f"{s3}/workers.zarr")
-    with connect("processes", workers=1):
+    keys = {name: value for name, value in os.environ.items() if name.startswith("AWS")}
+    with dask.config.set({"distributed.nanny.environ": keys}), connect("processes", workers=1):
         np.testing.assert_array_equal(
             open_movie(store).to_dask(frames_per_block=4).compute(), frames
         )

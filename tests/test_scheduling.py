@@ -3,72 +3,39 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
 
 import dask
 import pytest
+from chaos.cluster import kill_group
 from distributed import Client
 
 from stemkin.schedulers import clients, clusters, workers
 from stemkin.schedulers.active import active_client
 from stemkin.schedulers.clients import connect
 from stemkin.schedulers.streams import stream
+from tests.forks import DASK, anew, started
 
 square = lambda n: n * n  # noqa: E731 - a lambda travels by value, to workers that cannot import this file
 
 
 @contextmanager
-def real_cluster(folder, n_workers=2):
+def real_cluster(folder, n_workers=2, start=started):
     """A `dask scheduler` and `dask worker` processes on loopback, found through their scheduler
     file."""
     file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    commands = [
-        [
-            *dask,
-            "scheduler",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "0",
-            "--no-dashboard",
-            "--scheduler-file",
-            str(file),
-        ]
-    ]
-    commands += [
-        [
-            *dask,
-            "worker",
-            "--scheduler-file",
-            str(file),
-            "--nthreads",
-            "1",
-            "--no-dashboard",
-            "--host",
-            "127.0.0.1",
-            "--resources",
-            "GPU=1",
-        ]
-    ] * n_workers
-    processes = [
-        subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
-        for c in commands
-    ]
+    known = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    worker = ["worker", *known, "--nthreads", "1", "--no-nanny", "--resources", "GPU=1"]
+    processes = [started(DASK, "scheduler", *known, "--port", "0", folder=folder)]
+    processes += [start(DASK, *worker, folder=folder) for _ in range(n_workers)]
     try:
-        deadline = time.monotonic() + 20
-        while not file.exists():
-            assert time.monotonic() < deadline, "the scheduler did not start"
-            time.sleep(0.05)
+        wait_for(file.exists)
         yield file
     finally:
         for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(20)
+            kill_group(process)
 
 
 @pytest.mark.cluster
@@ -288,7 +255,8 @@ def test_a_worker_without_a_needed_package_is_named_with_the_extra_that_brings_i
 def test_a_real_worker_without_stemkin_is_named_at_the_start(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "stemkin.py").write_text("raise ImportError")
-    with real_cluster(tmp_path, n_workers=1) as file, Client(scheduler_file=str(file)) as client:
+    one = {"n_workers": 1, "start": anew}
+    with real_cluster(tmp_path, **one) as file, Client(scheduler_file=str(file)) as client:
         client.wait_for_workers(1, timeout=20)
         with pytest.raises(ConnectionError, match=r"no stemkin"):
             workers.check_workers(client)
