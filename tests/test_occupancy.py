@@ -165,7 +165,7 @@ def test_bad_input_gets_one_sentence(world, found):
         0.03,
         least=1.5,
     )
-    assert "have no ['x_nm', 'y_nm']" in said(found.detections, 0.03)
+    assert "need the columns ['x_nm', 'y_nm']" in said(found.detections, 0.03)
 
 
 def test_sites_that_are_not_followed_say_nothing():

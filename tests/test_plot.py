@@ -97,7 +97,7 @@ def test_what_was_not_measured_is_one_sentence(results, tmp_path):
             getattr(empty.plot, name)()
     with pytest.raises(ValueError, match=r"no class is called 'V_X'.*'V_S2'"):
         results.plot.structure("V_X")
-    with pytest.raises(ValueError, match=r"can show \['film'\], and no movie 'other'"):
+    with pytest.raises(ValueError, match=r"no movie 'other' to show; name one of \['film'\]"):
         results.plot.broom(movie="other")
 
 
