@@ -10,11 +10,14 @@ import stemkin as sk
 from stemkin.kernels.chains.hidden_markov import UNITS, expected_counts
 from stemkin.kernels.chains.wrong_names import likeliest_kept, said_confusion
 from stemkin.kinetics import hidden_states, hidden_transitions, name_errors
+from stemkin.kinetics.baum_welch import BaumWelch, WrongNames
+from stemkin.kinetics.held_names import names_along_tracks
 from stemkin.kinetics.name_tests import said_of_names
 from stemkin.report import report_page
 from stemkin.report.result_files import read_results
 from stemkin.results.store import Store
-from stemkin.tables import Experiment
+from stemkin.rows.groups import Grouping
+from stemkin.tables import POOLED, Experiment
 
 OFF = ~np.eye(2, dtype=bool)
 P = np.array([[0.98, 0.02], [0.03, 0.97]])
@@ -119,6 +122,20 @@ def test_wrong_names_that_last_are_found_and_their_rates_corrected():
     assert np.mean(totals["lasting"]) == pytest.approx(1, abs=0.08)
     assert np.mean(inside) > 0.8
     assert np.mean(kept) > 0.6
+
+
+def test_mixed_steps_end_where_no_plain_step_leads_farther():
+    rows = a_chain(np.random.default_rng(3), n_tracks=60, n_frames=40, lasts=3.0)
+    names = names_along_tracks(rows, grouping=Grouping(), states=(0, 1), with_probability=False)
+    known = WrongNames(CONFUSION, np.full(2, 50.0))
+    fit = BaumWelch([names], (POOLED,), (0, 1), {("m", 1): 1.0}, known, lasting=True)
+    at, looked = fit.at, fit.looked
+    for _ in range(50):
+        at = fit._next(at, looked)
+        looked = fit.look(at)
+    assert looked.log_likelihood - fit.looked.log_likelihood < 1e-4
+    assert at.x == pytest.approx(fit.at.x, rel=1e-2)
+    assert at.kept == pytest.approx(fit.at.kept, abs=1e-3)
 
 
 def test_wrong_names_that_blink_are_not_taken_for_ones_that_last():

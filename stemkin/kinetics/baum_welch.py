@@ -10,16 +10,18 @@ Baum & Petrie, Ann. Math. Stat. 37, 1554 (1966), with the generator as what is m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import linalg, special
+from scipy import special
 
 from stemkin.kernels.chains.generator import Generator, generator_at
+from stemkin.kernels.chains.generator_slopes import exponential_and_slopes
 from stemkin.kernels.chains.hidden_markov import UNITS, expected_counts
+from stemkin.kernels.chains.mixed_steps import Memory
 from stemkin.kernels.chains.rate_intervals import probability_interval
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
 from stemkin.kernels.chains.wrong_names import (
@@ -29,19 +31,22 @@ from stemkin.kernels.chains.wrong_names import (
     likeliest_kept,
     log_prior,
     marginal_information,
+    name_chances,
 )
 from stemkin.rows.groups import Key
 from stemkin.rows.passes import Sums, added, sum_over
 
 MAX_STEPS = 300
-CLOSE_ENOUGH = 1e-7
-"""Baum and Welch's steps end when the log-likelihood gains less than this for each track, of at
-most `MANY` tracks."""
+CLOSE_ENOUGH = 1e-8
+"""Steps end when two of them together gain less log-likelihood than this for each track, of at most
+`MANY` tracks."""
 MANY = 10_000
 CLOSE_STEP = 1e-5
 """Within a step, the rates are as likely as any but for this much of the log-likelihood."""
 FIRST_KEPT = (0.5, 0.93)
 """Probabilities of being kept from which climbs begin."""
+NO_EVENT = 1e-4
+"""A rate that makes fewer events than this in all tracks together is 0."""
 MOST_FRAMES = 32
 """Gaps of up to so many frames are powers of one matrix; beyond, rounding would add up."""
 NO_LASTING = 1e-3
@@ -72,6 +77,20 @@ class Emissions:
         """Return the (n,) place of each row's class among the increasing `states`."""
         return _places(self, states)
 
+    def doubts(self, states: tuple[int, ...], odds: np.ndarray | None) -> np.ndarray:
+        """Return (n,) how much likelier than most rows each one is of any state but its name's.
+
+        Parameters
+        ----------
+        states
+            Increasing.
+        odds
+            (k,) mean odds that each name is wrong; None: all rows are alike.
+        """
+        if odds is None:
+            return np.ones(len(self.name))
+        return _doubts(self, states, tuple(odds.tolist()))
+
 
 @lru_cache(maxsize=8)
 def _places(names: Emissions, states: tuple[int, ...]) -> np.ndarray:
@@ -79,15 +98,52 @@ def _places(names: Emissions, states: tuple[int, ...]) -> np.ndarray:
     return np.searchsorted(np.array(states), names.name)
 
 
+@lru_cache(maxsize=8)
+def _doubts(names: Emissions, states: tuple[int, ...], odds: tuple[float, ...]) -> np.ndarray:
+    """Return what `Emissions.doubts` does; each look at the likelihood asks for the same."""
+    assert names.sure is not None
+    sure = np.clip(np.nan_to_num(names.sure, nan=1.0), 1e-6, 1 - 1e-9)
+    return np.asarray((1 - sure) / sure / np.array(odds)[names.places(states)])
+
+
+def joined(parts: Sequence[Mapping[Key, Emissions]], group: Key) -> dict[Key, Emissions]:
+    """Return the names of a group in one piece, track by track as the `parts` hold them.
+
+    Parameters
+    ----------
+    parts
+        Of partitions that hold whole tracks.
+    group
+        Which one.
+    """
+    own = [part[group] for part in parts if group in part]
+    if len(own) == 1:
+        return {group: own[0]}
+    gaps = sorted({gap for one in own for gap in one.gaps})
+    number = {gap: i for i, gap in enumerate(gaps)}
+    edges, gap = [np.zeros(1, np.int64)], []
+    for one in own:
+        edges.append(edges[-1][-1] + one.edges[1:])
+        # a track's first row points to the first gap, whichever that is: it is not used
+        numbers = np.array([number[pair] for pair in one.gaps] or [0], np.int32)
+        gap.append(numbers[one.gap])
+    sure = None
+    if own[0].sure is not None:
+        sure = np.concatenate([np.asarray(one.sure) for one in own])
+    name = np.concatenate([one.name for one in own])
+    return {group: Emissions(np.concatenate(edges), name, sure, np.concatenate(gap), gaps)}
+
+
 def _powers(Q: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return (m, k, k) transition matrices exp(Q t) of increasing `times` (m,).
 
     Where these are whole frames, each follows from the one before.
     """
+    none = np.zeros(0, np.int64)
     whole = np.rint(times).astype(int)
     if not np.array_equal(whole, times) or whole[-1] > MOST_FRAMES:
-        return np.asarray(linalg.expm(times[:, None, None] * Q))
-    one = linalg.expm(Q)
+        return np.stack([exponential_and_slopes(Q, t, none, none)[0] for t in times.tolist()])
+    one = exponential_and_slopes(Q, 1.0, none, none)[0]
     power, found = np.eye(len(Q)), []
     for frames in np.diff(whole, prepend=0).tolist():
         for _ in range(frames):
@@ -127,11 +183,14 @@ class At:
         (k, k) probability that state i is named j.
     kept
         Probability that a name is kept from frame to frame while the state stays.
+    start
+        (k,) share of each state among the first ones of tracks.
     """
 
     x: np.ndarray
     confusion: np.ndarray
     kept: float
+    start: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,37 +219,24 @@ class Looked:
     drawn: np.ndarray
 
 
-def leapt(first: At, second: At, third: At) -> At:
-    """Return where three places that follow each other lead to.
+def _unbounded(at: At) -> np.ndarray:
+    """Return a place as numbers along which steps are mixed: roots, logits and logarithms."""
+    kept = special.logit(np.clip(at.kept, 1e-9, LONGEST))
+    shares = np.log(np.maximum(np.concatenate([at.confusion.ravel(), at.start]), 1e-20))
+    return np.concatenate([np.sqrt(at.x), [kept], shares])
 
-    Parameters
-    ----------
-    first, second, third
-        Before the first step, after it, and after the second.
-    """
-    ways = [_unbounded(place) for place in (first, second, third)]
-    step = ways[1] - ways[0]
-    bend = (ways[2] - ways[1]) - step
-    length = 1.0
-    if bend @ bend > 0:
-        length = float(np.clip(np.sqrt((step @ step) / (bend @ bend)), 1.0, 100.0))
-    there = ways[0] + 2 * length * step + length**2 * bend
-    n, k = len(first.x), len(first.confusion)
+
+def _bounded(there: np.ndarray, near: At) -> At:
+    """Return the place of `_unbounded` numbers; what is exactly known stays as it is `near`."""
+    n, k = len(near.x), len(near.start)
     x = np.clip(there[:n], 0.0, None) ** 2
-    confusion = np.exp(np.clip(there[n + 1 :], -50, 0)).reshape(k, k)
-    confusion = np.where(first.confusion == third.confusion, first.confusion, confusion)
-    confusion /= confusion.sum(axis=1, keepdims=True)
-    kept = third.kept
+    shares = np.exp(np.clip(there[n + 1 :], -50, 0))
+    confusion, start = shares[: k * k].reshape(k, k), shares[k * k :]
+    confusion = confusion / confusion.sum(axis=1, keepdims=True)
+    kept = near.kept
     if kept > NO_LASTING:
         kept = float(np.clip(special.expit(there[n]), 0.0, LONGEST))
-    return At(x, confusion, kept)
-
-
-def _unbounded(at: At) -> np.ndarray:
-    """Return a place as numbers along which one may leap: roots, logits and logarithms."""
-    kept = special.logit(np.clip(at.kept, 1e-9, LONGEST))
-    names = np.log(np.maximum(at.confusion, 1e-20)).ravel()
-    return np.concatenate([np.sqrt(at.x), [kept], names])
+    return At(x, confusion, kept, start / start.sum())
 
 
 def _expectation(
@@ -209,15 +255,7 @@ def _expectation(
     if names is None:
         return {}
     k, place = len(states), names.places(states)
-    chance = confusion.T[place]
-    if odds is not None:
-        assert names.sure is not None
-        sure = np.clip(np.nan_to_num(names.sure, nan=1.0), 1e-6, 1 - 1e-9)
-        # A row that is less sure of its name than most is more likely of any other state.
-        more = (1 - sure) / sure / odds[place]
-        own = chance[np.arange(len(place)), place].copy()
-        chance *= more[:, None]
-        chance[np.arange(len(place)), place] = own
+    chance = name_chances(place, confusion, names.doubts(states, odds))
     matrices, lasts = np.eye(k)[None], np.zeros(1)  # of tracks of one row, which no gap divides
     if names.gaps:
         matrices = np.stack([powers[gap] for gap in names.gaps])
@@ -278,6 +316,8 @@ class BaumWelch:
             key: int(np.searchsorted(self.distinct, t / self.unit)) for key, t in times.items()
         }
         self.rows, self.columns = np.nonzero(~np.eye(self.k, dtype=bool))
+        nothing = np.zeros((len(self.distinct), self.k, self.k))
+        self.rates = RateLikelihood(nothing, self.distinct, self.rows, self.columns)
         self.at, self.looked = self._best_of(FIRST_KEPT if lasting else (0.0,))
 
     @property
@@ -287,16 +327,15 @@ class BaumWelch:
 
     def problem(self, counts: np.ndarray) -> RateLikelihood:
         """Return the likelihood of the rates if `counts` (m, k, k) had been seen."""
-        return RateLikelihood(counts, self.distinct, self.rows, self.columns)
+        return self.rates.of_counts(counts)
 
     def look(self, at: At) -> Looked:
         """Return what all tracks add at a place of the likelihood. One pass over the names."""
-        Q = self.problem(np.zeros((1, self.k, self.k))).matrix(at.x)
-        at_time = _powers(Q, self.distinct)
+        at_time = _powers(self.rates.matrix(at.x), self.distinct)
         powers = {key: np.maximum(at_time[i], 0.0) for key, i in self.position.items()}
         words: Any = {"group": self.group, "states": self.states, "powers": powers}
         words |= {"confusion": at.confusion, "odds": self.wrong.odds, "kept": at.kept}
-        expectation: Callable[[Any], Sums] = partial(_expectation, start=self.start, **words)
+        expectation: Callable[[Any], Sums] = partial(_expectation, start=at.start, **words)
         if all(isinstance(part, Mapping) for part in self.names):
             sums = added([expectation(part) for part in self.names])
         else:
@@ -324,43 +363,58 @@ class BaumWelch:
         ends = []
         for kept in begun:
             guess = np.full(len(self.rows), 0.05 * (1 - kept) / max(self.k - 1, 1))
-            self.at = At(guess, self.wrong.confusion, kept)
-            self.start = np.full(self.k, 1 / self.k)
-            looked = self._climb()
-            ends.append((looked.log_likelihood, self.at, self.start, looked))
-        _, at, self.start, looked = max(ends, key=lambda end: end[0])
-        return at, looked
+            even = np.full(self.k, 1 / self.k)
+            ends.append(self._climb(At(guess, self.wrong.confusion, kept, even)))
+        return max(ends, key=lambda end: end[1].log_likelihood)
 
-    def _climb(self) -> Looked:
-        """Climb to the maximum: two steps, then a leap along them, taken back where it loses.
+    def _climb(self, at: At) -> tuple[At, Looked]:
+        """Climb from a place to the maximum, and look there.
 
-        Source: SQUAREM, scheme S3; Varadhan & Roland, Scand. J. Stat. 35, 335 (2008).
+        Each step goes where the last ones together lead, or, where that would lose, to what
+        explains best what was expected, which never does. Source: Anderson's mixing of the steps
+        of expectation and maximisation; Henderson & Varadhan, J. Comput. Graph. Stat. 28, 834
+        (2019).
         """
-        looked = self.look(self.at)
-        for _ in range(MAX_STEPS // 3):
-            begun, places = looked.log_likelihood, [self.at]
-            for _ in range(2):
-                looked = self._step(looked)
-                places.append(self.at)
-            gained = looked.log_likelihood - begun
-            if gained < CLOSE_ENOUGH * np.clip(looked.start.sum(), 1, MANY):
+        looked, memory, before = self.look(at), Memory(), np.inf
+        close = CLOSE_ENOUGH * np.clip(looked.start.sum(), 1, MANY)
+        for _ in range(MAX_STEPS):
+            value, plain = looked.log_likelihood, self._next(at, looked)
+            there = memory.mixed(_unbounded(at), _unbounded(plain))
+            after = plain
+            if there is not None:
+                after = self._as_known(_bounded(there, plain))
+            seen = self.look(after)
+            if there is not None:
+                memory.judged(good=seen.log_likelihood >= value)
+            if after is not plain and seen.log_likelihood < value:
+                after, seen = plain, self.look(plain)
+            gained = seen.log_likelihood - value
+            at, looked = after, seen
+            if gained + before < close:
                 break
-            safe = self.at, self.start, looked
-            self.at = leapt(*places)
-            looked = self.look(self.at)
-            if looked.log_likelihood < safe[2].log_likelihood:
-                self.at, self.start, looked = safe
-        return looked
+            before = gained
+        return self._without_traces(at, looked)
 
-    def _step(self, looked: Looked) -> Looked:
-        """Go to what explains best what was expected, and look there."""
-        self.at = self._next(looked)
-        self.start = np.maximum(looked.start / looked.start.sum(), 1e-9)
-        return self.look(self.at)
+    def _without_traces(self, at: At, looked: Looked) -> tuple[At, Looked]:
+        """Return a place without rates that are on their way to 0, and look there.
 
-    def _next(self, looked: Looked) -> At:
-        """Return what explains the expected counts best."""
-        x = self.problem(looked.counts).maximise(start=self.at.x, enough=CLOSE_STEP)
+        What is left of them makes no event, but its curvature would be taken for what is known.
+        """
+        at_risk = np.einsum("mij,m->i", looked.counts, self.distinct)
+        traces = at.x * at_risk[self.rows] < NO_EVENT
+        if not (traces & (at.x > 0)).any():
+            return at, looked
+        at = replace(at, x=np.where(traces, 0.0, at.x))
+        return at, self.look(at)
+
+    def _as_known(self, at: At) -> At:
+        """Return a place with the confusion of the states of which it is known exactly."""
+        confusion = np.where(self.known[:, None], self.wrong.confusion, at.confusion)
+        return replace(at, confusion=confusion)
+
+    def _next(self, at: At, looked: Looked) -> At:
+        """Return what explains best what was expected at a place."""
+        x = self.problem(looked.counts).maximise(start=at.x, enough=CLOSE_STEP)
         confusion = np.where(
             self.known[:, None],
             self.wrong.confusion,
@@ -369,7 +423,8 @@ class BaumWelch:
         kept = 0.0
         if self.lasting:
             kept = likeliest_kept(looked.held)
-        return At(x, confusion, kept)
+        start = np.maximum(looked.start / looked.start.sum(), 1e-9)
+        return At(x, confusion, kept, start)
 
     @cached_property
     def joint_information(self) -> np.ndarray:
@@ -404,7 +459,7 @@ class BaumWelch:
         # may fall by reach²/2 below its highest value at 0 or more.
         slope, step = [], (1e-3, 2e-2)
         for near in step:
-            looked = self.look(At(self.at.x, self.at.confusion, near))
+            looked = self.look(replace(self.at, kept=near))
             slope.append(kept_slope(looked.held, near) / (near * (1 - near)))
         bend = max((slope[0] - slope[1]) / (step[1] - step[0]), 1e-9)
         top = slope[0] / bend  # where the parabola is highest, maybe below 0
@@ -423,17 +478,17 @@ class BaumWelch:
             for side in (h, -h):
                 # a rate at its floor goes down less than h, so x[i] itself tells the distance
                 x = np.maximum(at.x + side * (np.arange(len(at.x)) == i), RateLikelihood.floor)
-                places.append((At(x, at.confusion, at.kept), float(x[i])))
+                places.append((replace(at, x=x), float(x[i])))
         if self._is_lasting():
             for side in (1e-2, -1e-2):
                 odds = at.kept / (1 - at.kept) * np.exp(side)
-                places.append((At(at.x, at.confusion, odds / (1 + odds)), side))
+                places.append((replace(at, kept=odds / (1 + odds)), side))
         for i, j in self._free_names():
             for side in (1e-2, -1e-2):
                 confusion = at.confusion.copy()
                 confusion[i, j] *= np.exp(side)
                 confusion[i] /= confusion[i].sum()
-                places.append((At(at.x, confusion, at.kept), side))
+                places.append((replace(at, confusion=confusion), side))
         return places
 
     def _is_lasting(self) -> bool:

@@ -30,7 +30,7 @@ from stemkin.controls import checked_confusion
 from stemkin.kernels.chains.generator import NEVER
 from stemkin.kernels.chains.wrong_names import said_confusion
 from stemkin.kernels.common.exact import total
-from stemkin.kinetics.baum_welch import BaumWelch, WrongNames
+from stemkin.kinetics.baum_welch import BaumWelch, WrongNames, joined
 from stemkin.kinetics.changes import Transitions, names_of, transitions
 from stemkin.kinetics.held_names import contents_of, names_along_tracks
 from stemkin.kinetics.name_tests import INDEPENDENT, LASTING, NONE, tested_names
@@ -258,13 +258,16 @@ def _corrected(
         nothing = grouping.table([], "name_errors")
         return NameErrors(rows, nothing, raw.names, states, raw.frame_times)
     wrong = _wrong_names(confusion, n_measured, states, seen)
-    if sum(n for key, n in seen.items() if key[0] == "state") <= FEW_NAMES:
+    few = sum(n for key, n in seen.items() if key[0] == "state") <= FEW_NAMES
+    if few:
         names = list(dask.compute(*names))
     where = dask.compute(*[dask.delayed(list)(part) for part in names])
     gaps = {k[1:] for k in seen if k[0] == "gap"}
     hidden, tested = [], []
     for group, _ in grouping.groups((movie, *group[1:]) for group, movie, _ in gaps):
         holders = [part for part, groups in zip(names, where, strict=True) if group in groups]
+        if few:
+            holders = [joined(holders, group)]
         times = _times(group, gaps, time_of)
         named = [seen.get(("state", group, i), 0) for i in states]
         own = tuple(i for i, n in zip(states, named, strict=True) if n)

@@ -47,6 +47,8 @@ def tested_names(fits: Mapping[str, BaumWelch], confidence: float) -> dict[str, 
     low, high = np.nan, np.nan
     if LASTING in fits:
         low, high = fits[LASTING].kept_interval(confidence)
+        if len(fits) == 2 and special.chdtr(1, statistic) < confidence:
+            low = 0.0  # names may as well not last: the curvature at the maximum does not know
     kept, recommended, wrong = fit.at.kept, used, fits[used].wrong_share()
     if wrong < NO_LASTING * UNLIKELY:  # no name is wrong, so none lasts
         kept, low, high = np.nan, np.nan, np.nan

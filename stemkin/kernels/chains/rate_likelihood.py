@@ -13,6 +13,8 @@ early comes back in one.
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from scipy import linalg
 
@@ -67,6 +69,13 @@ class RateLikelihood:
     def _tied(self, rate: np.ndarray, share: np.ndarray) -> None:
         """Say which of the rates stands in each place, and how much of it."""
         self._problem = problem_of(self.counts, self.times, self.rows, self.columns, rate, share)
+
+    def of_counts(self, counts: np.ndarray) -> RateLikelihood:
+        """Return the likelihood of the same rates if `counts` (m, k, k) had been seen."""
+        other = copy(self)
+        other.counts, other.work = counts, 0
+        other._problem = (np.ascontiguousarray(counts, np.float64), *self._problem[1:])
+        return other
 
     def matrix(self, x: np.ndarray) -> np.ndarray:
         """Return the generator whose free rates are `x`."""

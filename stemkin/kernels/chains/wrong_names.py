@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import linalg, special
+
+from stemkin.kernels.common.compiling import compiled
 
 LONGEST = 1 - 1e-6
 """A name that is kept with a higher probability is one for good."""
@@ -97,12 +99,7 @@ def likeliest_kept(held: Mapping[int, np.ndarray]) -> float:
     -------
     A number from 0 to `LONGEST`.
     """
-    least, most = 1e-9, LONGEST
-    if kept_slope(held, most) >= 0:
-        return most
-    if kept_slope(held, least) <= 0:
-        return 0.0
-    return float(optimize.brentq(lambda kept: kept_slope(held, kept), least, most, xtol=1e-10))
+    return float(_root_of_kept(*_of_gaps(held)))
 
 
 def kept_slope(held: Mapping[int, np.ndarray], kept: float) -> float:
@@ -115,10 +112,71 @@ def kept_slope(held: Mapping[int, np.ndarray], kept: float) -> float:
     kept
         Where it is looked at.
     """
+    return float(_slope_of_kept(*_of_gaps(held), kept))
+
+
+def _of_gaps(held: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (m,) gaps, and the (m, 2) steps in which a name was kept and drawn anew."""
+    steps = np.zeros((len(held), 2))
+    for i, own in enumerate(held.values()):
+        steps[i] = own
+    return np.array(list(held), np.float64), steps
+
+
+@compiled
+def _slope_of_kept(gaps: np.ndarray, steps: np.ndarray, kept: float) -> float:
     slope = 0.0
-    for gap, (stayed, anew) in held.items():
-        slope += gap * (1 - kept) * (stayed - anew * kept**gap / -np.expm1(gap * np.log(kept)))
-    return float(slope)
+    for i in range(len(gaps)):
+        gap, all_kept = gaps[i], kept ** gaps[i]
+        one = steps[i, 0] - steps[i, 1] * all_kept / -np.expm1(gap * np.log(kept))
+        slope += gap * (1 - kept) * one
+    return slope
+
+
+@compiled
+def _root_of_kept(gaps: np.ndarray, steps: np.ndarray) -> float:
+    """Return where the slope passes through 0, by halving: from 0 to `LONGEST`."""
+    low, high = 1e-9, LONGEST
+    if _slope_of_kept(gaps, steps, high) >= 0:
+        return high
+    if _slope_of_kept(gaps, steps, low) <= 0:
+        return 0.0
+    while high - low > 1e-13:
+        middle = (low + high) / 2
+        if _slope_of_kept(gaps, steps, middle) > 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+@compiled
+def name_chances(place: np.ndarray, confusion: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+    """Return how likely each state is to be named as each row is.
+
+    Parameters
+    ----------
+    place
+        (n,) name of each row, 0 to k - 1.
+    confusion
+        (k, k) probability that state i is named j.
+    doubt
+        (n,) how much likelier than most rows each one is of any state but its name's: 1 where all
+        rows are alike.
+
+    Returns
+    -------
+    (n, k) probabilities, but for a factor of each row.
+    """
+    k = len(confusion)
+    chance = np.empty((len(place), k))
+    for row in range(len(place)):
+        own = place[row]
+        for state in range(k):
+            chance[row, state] = confusion[state, own]
+            if state != own:
+                chance[row, state] *= doubt[row]
+    return chance
 
 
 def marginal_information(information: np.ndarray, n: int) -> np.ndarray:
