@@ -5,10 +5,16 @@ and the tracks of each set are shuffled and held still as well, where D is 0.
 
     python benchmarks/bench_regimes.py --world "hops 0.3"        # 200 sets of each, a minute
     python benchmarks/bench_regimes.py --sets 2000 --only fields --json out.json
+    python benchmarks/bench_regimes.py --kept sets.csv --seconds 100    # adds up over calls
+
+With --kept the recommended estimates of each set are appended to a file, world by world, 40 sets of
+the one that has fewest, until the time is up or all worlds have --sets; the table is of all that is
+in the file.
 """
 
 import argparse
 import json
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -241,7 +247,8 @@ def summary(world, view, method, part, truth):
         "mean_D": float(np.nanmean(D)),
         "error_of_mean": float(np.nanstd(D) / np.sqrt(len(D))),
         "coverage": float(inside.mean()),
-        "spread": float(np.nanstd(D, ddof=1)),
+        # half of where the middle 68 % lie: a few sets by another method do not count
+        "spread": float(np.diff(np.nanquantile(D, [0.1587, 0.8413]))[0] / 2),
         "too_high": float((low > truth).mean()),
         "width": float(np.nanmedian(high - low)),
         "n_sets": len(part),
@@ -257,9 +264,35 @@ def line(row):
     return (
         f"{row['world']:26} {row['view']:9} {row['method']:7} true {row['true_D']:.5f} "
         f"mean {row['mean_D']:.5f} ± {row['error_of_mean']:.5f} {ratio:14} held by "
-        f"{row['coverage']:.3f} of {row['n_sets']} (too high {row['too_high']:.3f}), sd over half "
+        f"{row['coverage']:.3f} of {row['n_sets']} (too high {row['too_high']:.3f}), spread over half "
         f"width {3.92 * row['spread'] / row['width']:.2f} {taken}"
     )
+
+
+def added_up(path, n_sets, seed, chosen, seconds, part):
+    """Append sets to a file until each world has `n_sets` or the time is up; return the table."""
+    names, begin = [name for name in REGIMES if chosen in name][part[0] - 1 :: part[1]], time.time()
+    columns = ["world", "first", "D_nm2_per_s", "low", "high", "taken", "seconds"]
+    if not os.path.exists(path):
+        pd.DataFrame(columns=columns).to_csv(path, index=False)
+    while time.time() - begin < seconds:
+        done = pd.read_csv(path).groupby("world")["first"].nunique()
+        name = min(names, key=lambda one: done.get(one, 0))
+        first = AT_ONCE * done.get(name, 0)
+        if first >= n_sets:
+            break
+        since = time.process_time()
+        found = fitted(REGIMES[name], AT_ONCE, (seed, first, *name.encode()), default=True)
+        spent = (time.process_time() - since) / AT_ONCE
+        own = pd.concat(found).assign(world=name, first=first, seconds=round(spent, 4))
+        own[columns].to_csv(path, mode="a", header=False, index=False)
+    rows = []
+    for name, own in pd.read_csv(path).groupby("world"):
+        own = own.assign(method="default")
+        rows.append(summary(name, "measured", "default", own, REGIMES[name].true_D))
+        rows[-1]["seconds"] = float(own["seconds"].mean())
+        print(line(rows[-1]), flush=True)
+    return rows
 
 
 def rates(n_sets, seed):
@@ -300,11 +333,16 @@ def main():
     parser.add_argument(
         "--default", action="store_true", help="only the recommended estimator, no null controls"
     )
+    parser.add_argument("--kept", help="file to which sets are added; see above")
+    parser.add_argument("--seconds", type=float, default=100, help="time for that")
     words = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, python {platform.python_version()}")
     begin, rows = time.perf_counter(), []
+    part = tuple(int(number) for number in words.part.split("/"))
+    if words.kept:
+        rows = added_up(words.kept, words.sets, words.seed, words.world, words.seconds, part)
+        words.only = "kept"
     if words.only in (None, "fields"):
-        part = tuple(int(number) for number in words.part.split("/"))
         rows += fields(words.sets, words.seed, words.world, part, default=words.default)
     if words.only in (None, "rates"):
         rows += rates(words.sets, words.seed)

@@ -11,6 +11,9 @@ those with the names corrected. For rates "told" is that of all that was simulat
 
     python benchmarks/bench_truth.py --frames 1000 --size 384 -o truth.json
     python benchmarks/bench_truth.py --preset paper --frames 500 --size 512 --seeds 20  # the bar: 18
+    python benchmarks/bench_truth.py --preset paper --frames 500 --size 192 --seeds 20 --kept w.json
+
+With --kept each call does one experiment that the file does not hold yet, and adds it.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import dask
 import numpy as np
 import pandas as pd
 
@@ -48,7 +52,8 @@ def compare(frames, size, n_movies, seed, folder, preset="long"):
     # What the run thinks of its own numbers is not asked: the truth is here.
     config = RunConfig().with_values(kinetics={"self_check_runs": 0})
     results = os.path.join(folder, "results")
-    sk.run(os.path.join(folder, "movies"), results, config=config, until="kinetics")
+    with dask.config.set(scheduler="synchronous"):
+        sk.run(os.path.join(folder, "movies"), results, config=config, until="kinetics")
     store, truths = (
         Store.at(results),
         [sk.truth_of(movie) for movie in movies],
@@ -102,6 +107,7 @@ def main():
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--seeds", type=int, default=1, help="experiments, each by itself")
     parser.add_argument("-o", "--output", help="JSON file")
+    parser.add_argument("--kept", help="file to which experiments are added, one a call")
     words = parser.parse_args()
     machine = f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores"
     print(
@@ -112,12 +118,21 @@ def main():
         flush=True,
     )
     begun = time.perf_counter()
-    parts = []
-    for i in range(words.seeds):
+    parts, seeds = [], list(range(words.seeds))
+    if words.kept and os.path.exists(words.kept):
+        kept = pd.read_json(words.kept, orient="records", lines=True)
+        parts.append(kept)
+        done = set(kept["seed"])
+        seeds = [i for i in seeds if words.seed + i * words.movies not in done]
+    if words.kept:
+        seeds = seeds[:1]
+    for i in seeds:
         seed, own = words.seed + i * words.movies, time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             part = compare(words.frames, words.size, words.movies, seed, folder, words.preset)
         parts.append(part.assign(seed=seed))
+        if words.kept:
+            parts[-1].to_json(words.kept, orient="records", lines=True, mode="a")
         if words.seeds > 1:
             print(f"seed {seed}: {time.perf_counter() - own:.0f} s", flush=True)
     found = pd.concat(parts, ignore_index=True)

@@ -170,10 +170,13 @@ def _likeliest_of(packed: bytes, confidence: float) -> HopRate:
     n, n_units = int(numbers[-1]), int(numbers[-7])
     if n == 0:
         return HopRate(np.nan, np.nan, np.nan, 0.0, np.nan, 0, n_units)
-    bins = np.flatnonzero(histogram.any(axis=0))  # all others are left out of every sum
-    best, x = _on_best_lattice(histogram[:, bins], bins)
-    rate, s, lattice = float(np.exp(x[0])), float(np.exp(x[1])), best.lattice
     exposure = float(histogram.sum(axis=1) @ GAPS)
+    # What was never counted is left out of every sum, but for the gap of one frame.
+    bins = np.flatnonzero(histogram.any(axis=0))
+    gaps = np.union1d(0, np.flatnonzero(histogram.any(axis=1)))
+    histogram, squares = (counts[np.ix_(gaps, bins)] for counts in (histogram, squares))
+    best, x = _on_best_lattice(histogram, bins, gaps)
+    rate, s, lattice = float(np.exp(x[0])), float(np.exp(x[1])), best.lattice
     at_random = _overdispersion(numbers[-7:-1], n)
     endless, shared = rate > 0.99 * FASTEST, None
     if not endless:
@@ -184,7 +187,7 @@ def _likeliest_of(packed: bytes, confidence: float) -> HopRate:
         rate, n_hops = shared
     else:
         n_hops = _effective_count(best.loss, x)
-    n_hops /= at_random * _stretch(best.log_chance, x, histogram[:, bins], squares[:, bins])
+    n_hops /= at_random * _stretch(best.log_chance, x, histogram, squares)
     told: dict[str, Any] = {
         "s": s,
         "n": n,
@@ -236,9 +239,11 @@ class Chances:
     Attributes
     ----------
     histogram
-        (MAX_GAP, m) weighted numbers of distances in the `bins`.
+        (n_gaps, m) weighted numbers of distances in the `bins`.
     bins
         (m,) numbers of the bins in which anything was counted.
+    gaps
+        (n_gaps,) which of `GAPS` occur, the first always among them.
     lattice
         On which the hops lead.
     n_shells
@@ -247,17 +252,20 @@ class Chances:
 
     histogram: np.ndarray
     bins: np.ndarray
+    gaps: np.ndarray
     lattice: Lattice
     n_shells: int
 
     @classmethod
-    def of(cls, histogram: np.ndarray, bins: np.ndarray, lattice: Lattice) -> Chances:
+    def of(
+        cls, histogram: np.ndarray, bins: np.ndarray, gaps: np.ndarray, lattice: Lattice
+    ) -> Chances:
         """Return the likelihood; shells that lie far beyond all distances are not looked at."""
         reach = shells(lattice).radius
         farthest = 2 + bins.max() / BINS_PER_HOP
         if bins.max() >= BINS_PER_HOP * 6:
             farthest = np.inf
-        return cls(histogram, bins, lattice, int((reach <= max(farthest, 4)).sum()))
+        return cls(histogram, bins, gaps, lattice, int((reach <= max(farthest, 4)).sum()))
 
     @property
     def radius(self) -> np.ndarray:
@@ -265,15 +273,15 @@ class Chances:
         return shells(self.lattice).radius[: self.n_shells]
 
     def on_shells(self, rate: float) -> np.ndarray:
-        """Return the (MAX_GAP, n_shells) chances to be on each shell."""
-        return _on_shells(self.lattice, self.n_shells, rate)
+        """Return the (n_gaps, n_shells) chances to be on each shell."""
+        return _on_shells(self, rate)
 
     def seen_from(self, s: float) -> np.ndarray:
         """Return the (n_shells, m) chances to be seen in each bin."""
         return _seen_from(self, s)
 
     def log_chance(self, x: np.ndarray) -> np.ndarray:
-        """Return the (MAX_GAP, m) logarithms of the chance of each bin."""
+        """Return the (n_gaps, m) logarithms of the chance of each bin."""
         chance = self.on_shells(float(np.exp(x[0]))) @ self.seen_from(float(np.exp(x[1])))
         return np.asarray(np.log(chance))
 
@@ -304,7 +312,7 @@ class Chances:
 
     def net(self) -> np.ndarray:
         """Return the (n_errors, n_rates) loss at each of `ERRORS` and `RATES`."""
-        rates = _shares_at_rates(self.lattice)[:, :, : self.n_shells]
+        rates = _shares_at_rates(self.lattice)[:, self.gaps, : self.n_shells]
         lost = np.empty((len(ERRORS), len(RATES)))
         for i in range(len(ERRORS)):
             seen_from = _seen_with_error(self.lattice, i)[: self.n_shells, self.bins]
@@ -336,9 +344,9 @@ class Chances:
 
 
 @lru_cache(maxsize=16)
-def _on_shells(lattice: Lattice, n_shells: int, rate: float) -> np.ndarray:
+def _on_shells(chances: Chances, rate: float) -> np.ndarray:
     """Return what `Chances.on_shells` does: slopes along s ask for the same rate again."""
-    return shell_probabilities(rate * GAPS, lattice, n_shells)
+    return shell_probabilities(rate * GAPS[chances.gaps], chances.lattice, chances.n_shells)
 
 
 @lru_cache(maxsize=16)
@@ -347,14 +355,16 @@ def _seen_from(chances: Chances, s: float) -> np.ndarray:
     return distance_probabilities(s, chances.bins, chances.radius)
 
 
-def _on_best_lattice(histogram: np.ndarray, bins: np.ndarray) -> tuple[Chances, np.ndarray]:
+def _on_best_lattice(
+    histogram: np.ndarray, bins: np.ndarray, gaps: np.ndarray
+) -> tuple[Chances, np.ndarray]:
     """Return the likelihood on the lattice that fits best, and where it is highest.
 
     Another lattice than the first is taken only where the data speak for it (`TELLING`).
     """
     twice = histogram[:, bins > 1.3 * BINS_PER_HOP].sum()
     lattices = LATTICES if twice >= TELLING else LATTICES[:1]  # one hop is the same on all
-    chances = [Chances.of(histogram, bins, lattice) for lattice in lattices]
+    chances = [Chances.of(histogram, bins, gaps, lattice) for lattice in lattices]
     nets = [each.net() for each in chances]
     lowest = min(float(lost.min()) for lost in nets)
     within = FAR_WORSE + 0.02 * float(histogram.sum())
