@@ -19,6 +19,7 @@ from stemkin.diffusion.methods import Estimate
 from stemkin.kernels.motion.borders import Room
 from stemkin.kernels.motion.brownian import _bounds, most_likely
 from stemkin.kernels.motion.covariance import covariance_interval, covariance_sums
+from stemkin.kernels.motion.crowding import share_of_returns
 from stemkin.kernels.motion.evidence import Evidence
 from stemkin.kernels.motion.hops import hop_numbers, most_likely_rate
 from stemkin.kernels.motion.known_errors import LOG_D, stated_numbers
@@ -967,6 +968,27 @@ def test_taken_sites_are_made_up_for_on_every_lattice(lattice):
     assert found["method"] == "hop"
     assert found["blocked"] == pytest.approx(0.9 * site * world.hop_length_nm**2, rel=0.2)
     assert found["D_nm2_per_s"] == pytest.approx(world.diffusion_nm2_per_s[0], rel=0.05)
+
+
+def test_a_way_back_that_is_free_is_made_up_for_where_a_frame_has_many_hops():
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": 40, "height_px": 501, "width_px": 501})
+    world = TrackWorld(
+        densities_per_nm2=(0.9,),
+        hop_rates_per_s=(2.0,),
+        excluding=True,
+        lattice="honeycomb",
+        sigma_nm=0.01,
+    )
+    tracks = simulate_tracks(
+        world, movies.assign(pixel_size_nm=0.03, frame_time_s=1.0), n_replicas=4, seed=3
+    )
+    found = sk.fit_diffusion(
+        tracks.rows, hop_length_nm=world.hop_length_nm, border_px=0, experiment=tracks.experiment
+    ).iloc[0]
+    assert found["D_nm2_per_s"] == pytest.approx(world.diffusion_nm2_per_s[0], rel=0.025)
+    for lattice in ("triangular", "honeycomb", "square"):
+        few, many = (share_of_returns(0.1, hops, lattice) for hops in (0.01, 100.0))
+        assert 0 < few < 1e-3 < many < share_of_returns(0.1, np.inf, lattice)
 
 
 def test_few_neighbours_do_not_show_that_defects_exclude_each_other():

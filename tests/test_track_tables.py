@@ -7,6 +7,7 @@ from scipy import spatial
 
 import stemkin as sk
 from stemkin.simulation import TrackWorld, simulate_tracks
+from stemkin.simulation.lattice_gas import hops_in_turn
 
 MOVIES = pd.DataFrame(
     {
@@ -187,6 +188,17 @@ def test_defects_that_exclude_each_other_never_share_a_site(lattice, neighbours)
     assert taken == pytest.approx(site, rel=0.1)
     moved = np.hypot(*steps_of(tracks).T) > 0.2
     assert moved.mean() == pytest.approx(0.04 * (1 - site), rel=0.15)
+
+
+def test_hops_are_made_one_after_the_other_each_onto_a_site_that_is_free_then():
+    aside = np.array([[[0, 2]]] * 2)
+    for order, moves in (([1, 0], [[0, 2], [0, 2]]), ([0, 1], [[0, 0], [0, 2]])):
+        site, taken = np.array([[0, 0], [0, 2]]), np.zeros((1, 2, 8), bool)
+        taken[0, 0, [0, 2]] = True
+        words = (np.zeros(2, np.int64), np.zeros(2, bool), np.array(order), np.zeros(2, np.int64))
+        assert hops_in_turn(site, *words, aside, taken).tolist() == moves
+        assert taken[0, *site.T].all()
+        assert taken.sum() == 2
 
 
 def test_drift_is_shared_by_all_defects_of_a_movie_and_wanders():

@@ -54,6 +54,19 @@ class Fields:
         usual = Counter(each.values()).most_common(1)[0][0]
         return cls(usual, {movie: own for movie, own in each.items() if own != usual})
 
+    def share_seen(self, distance_nm: float) -> float:
+        """Return what share of the places at a distance from those in the field lie in it too.
+
+        Parameters
+        ----------
+        distance_nm
+            Much less than the field.
+        """
+        border, height, width, pixel = self.usual
+        edges = (np.array([height, width]) - 1 - 2 * border) * pixel
+        # along an edge a place so far away in any direction is 2 / pi of it away on average
+        return float(np.prod(np.clip(1 - 2 / np.pi * distance_nm / edges, 0.5, 1.0)))
+
     def room(self, tracks: Trajectories) -> Room:
         """Return the fields in which the `tracks` lie."""
         each = [self.others.get(movie, self.usual) for movie in tracks.movies]

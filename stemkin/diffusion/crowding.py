@@ -16,10 +16,18 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from stemkin.diffusion.choice import Fields
 from stemkin.diffusion.methods import Estimate
 from stemkin.diffusion.segments import check_positions
 from stemkin.kernels.common.hashing import mixed
-from stemkin.kernels.motion.crowding import DIRECTIONS, RINGS, WITHIN, taken_directions
+from stemkin.kernels.motion.crowding import (
+    DIRECTIONS,
+    RINGS,
+    WITHIN,
+    Taken,
+    share_of_returns,
+    taken_directions,
+)
 from stemkin.kernels.motion.hop_shells import Lattice
 from stemkin.kernels.motion.hops import TELLING
 from stemkin.rows.groups import Key
@@ -47,16 +55,14 @@ class Crowd:
     class_id: np.ndarray
     y_nm: np.ndarray
     x_nm: np.ndarray
-    _kept: dict[tuple[float, str], tuple[np.ndarray, int, int]] = field(
-        default_factory=dict, init=False
-    )
+    _kept: dict[tuple[float, str], Taken] = field(default_factory=dict, init=False)
 
     def __add__(self, other: Crowd) -> Crowd:
         """Return the first frames of both."""
         both = {c: np.concatenate([getattr(one, c) for one in (self, other)]) for c in COLUMNS}
         return Crowd(**both).first()
 
-    def taken(self, hop_length_nm: float, lattice: Lattice) -> tuple[np.ndarray, int, int]:
+    def taken(self, hop_length_nm: float, lattice: Lattice) -> Taken:
         """Return what `taken_directions` says of all frames; kept, for the next class.
 
         Parameters
@@ -67,7 +73,12 @@ class Crowd:
         asked = hop_length_nm, lattice
         if asked not in self._kept:
             self._kept[asked] = taken_directions(
-                self.y_nm, self.x_nm, hop_length=hop_length_nm, lattice=lattice, frame=self.frame
+                self.y_nm,
+                self.x_nm,
+                hop_length=hop_length_nm,
+                lattice=lattice,
+                frame=self.frame,
+                kind=self.class_id,
             )
         return self._kept[asked]
 
@@ -109,13 +120,21 @@ class Blocked:
     is_shown
         Whether so many stand beside each other that some would have been seen on one site, if they
         did not exclude each other.
+    alike
+        The share that is taken by defects of the same class.
+    lattice
+        On which they stand.
     """
 
     share: float = 0.0
     error: float = 0.0
     is_shown: bool = True
+    alike: float = 0.0
+    lattice: Lattice = "triangular"
 
-    def freed(self, estimate: Estimate, confidence_z: float) -> Estimate:
+    def freed(
+        self, estimate: Estimate, confidence_z: float, *, hops_per_d: float = 0.0
+    ) -> Estimate:
         """Return the estimate for a defect alone.
 
         Where it is not shown that defects exclude each other, the interval reaches down to where it
@@ -127,8 +146,13 @@ class Blocked:
             Of the tracks.
         confidence_z
             Standard errors that its interval reaches on either side.
+        hops_per_d
+            Hops per frame of a D of 1, 4 t / a² [s/nm²]; 0: so few that none leads back.
         """
         times = 1 / (1 - self.share)
+        if self.alike > 0 and np.isfinite(estimate.D) and estimate.D > 0:
+            hops = estimate.D * hops_per_d
+            times /= 1 - share_of_returns(self.alike, hops, self.lattice)
         D, low, high = (times * v for v in (estimate.D, estimate.low, estimate.high))
         more = confidence_z * self.error * times
         if low > 0 and np.isfinite(high):  # both parts of the error, of ln D
@@ -178,11 +202,20 @@ def looks_of(looks: Sums, sums: Sums, group: Key, number: int) -> list[Crowd]:
     return [looks[movie] for movie in sorted(movies) if movie in looks]
 
 
+def share_seen(fields: Fields | None, hop_length_nm: float) -> float:
+    """Return what share of the neighbouring sites lie in the field; 1 where it is not known."""
+    if fields is None:
+        return 1.0
+    return fields.share_seen(hop_length_nm)
+
+
 def blocked_share(
     looks: Iterable[Crowd],
     class_id: int,
     hop_length_nm: float,
     lattice: Lattice = "triangular",
+    *,
+    seen: float = 1.0,
 ) -> Blocked:
     """Return the share of directions that are taken around the defects of a class.
 
@@ -196,25 +229,30 @@ def blocked_share(
         The distance between neighbouring sites.
     lattice
         Which one the sites make.
+    seen
+        Share of the neighbouring sites that lie in the field.
     """
-    taken, n, n_beside, n_within = [], [], 0, 0
+    taken, n, n_beside, n_within, n_alike = [], [], 0, 0, 0
     for one in looks:
-        around, beside, within = one.taken(hop_length_nm, lattice)
-        n_beside, n_within = n_beside + beside, n_within + within
+        around = one.taken(hop_length_nm, lattice)
+        n_beside, n_within = n_beside + around.n_beside, n_within + around.n_within
         own = one.class_id == class_id
         frames, of_frame = np.unique(one.frame[own], return_inverse=True)
-        taken += np.bincount(of_frame, weights=around[own], minlength=len(frames)).tolist()
+        directions = around.directions[own]
+        taken += np.bincount(of_frame, weights=directions, minlength=len(frames)).tolist()
         n += np.bincount(of_frame, minlength=len(frames)).tolist()
+        n_alike += int(around.alike[own].sum())
     if not n or not sum(taken) or n_within > SHARED * n_beside:
         return NOT_LOOKED
-    count, looked = np.array(taken, float), DIRECTIONS[lattice] * np.array(n, float)
+    count, looked = np.array(taken, float), seen * DIRECTIONS[lattice] * np.array(n, float)
     share = float(count.sum() / looked.sum())
     if share > MOST:
         return NOT_LOOKED
-    alike = max(1.0, min(ALIKE_FRAMES, len(n)))
-    error = float(np.sqrt(((count - share * looked) ** 2).sum() * alike) / looked.sum())
+    repeated = max(1.0, min(ALIKE_FRAMES, len(n)))
+    error = float(np.sqrt(((count - share * looked) ** 2).sum() * repeated) / looked.sum())
     # places that have nothing to do with each other lie on one site and beside it as the areas say
     rings = RINGS[lattice]
     on_one_site = WITHIN**2 / (rings[-1][1] ** 2 - rings[0][0] ** 2) * n_beside
-    by_chance = special.pdtr(n_within / alike, on_one_site / alike)
-    return Blocked(share, error, bool(by_chance < TOO_FEW))
+    by_chance = special.pdtr(n_within / repeated, on_one_site / repeated)
+    alike = float(n_alike / looked.sum())
+    return Blocked(share, error, bool(by_chance < TOO_FEW), alike, lattice)

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import special
 
 from stemkin.diffusion.assumptions import MethodChoice, weighed
-from stemkin.diffusion.choice import Choice, ClassOf
+from stemkin.diffusion.choice import Choice, ClassOf, Fields
 from stemkin.diffusion.crowding import (
     NOT_LOOKED,
     Blocked,
@@ -21,6 +21,7 @@ from stemkin.diffusion.crowding import (
     blocked_share,
     lattice_shown,
     looks_of,
+    share_seen,
 )
 from stemkin.diffusion.methods import Estimate, Estimator, Method, Sigma, estimator
 from stemkin.diffusion.movies import ALIKE, BetweenMovies, between_movies
@@ -168,7 +169,7 @@ def fit_diffusion(
         of_method = dict(zip(estimators, sums, strict=False))
         fits = Fits(estimators, of_method, pooling, confidence)
         if looks_around:
-            fits = replace(fits, looks=sums[-1], hop_length_nm=hop_length_nm)
+            fits = replace(fits, looks=sums[-1], hop_length_nm=hop_length_nm, fields=choice.fields)
         return fits.table(methods)
 
     return Question(tuple(adders), table)
@@ -224,6 +225,8 @@ class Fits:
         Movie → what stands beside each other in some frames; empty where that does not count.
     hop_length_nm
         Distance between neighbouring sites, where it is known.
+    fields
+        Where defects can be seen; None: everywhere.
     """
 
     estimators: Mapping[str, Estimator]
@@ -232,21 +235,24 @@ class Fits:
     confidence: float
     looks: Mapping[str, Crowd] = field(default_factory=dict)
     hop_length_nm: float | None = None
+    fields: Fields | None = None
 
     def table(self, methods: Sequence[Method]) -> pd.DataFrame:
         """Return the table ``diffusion``; for each class in the order of `methods`."""
         found = {name: self._estimates(name) for name in self.estimators}
         rows = []
-        for group, number, _ in self.pooling.groups(self.sums["cve"]):
+        for group, number, by_time in self.pooling.groups(self.sums["cve"]):
             verdict = self._verdict(found, ((POOLED, *group[1:]), number))
             chosen, between = {"auto": verdict.chosen}, ALIKE
             if group[0] == POOLED:
                 between = self._between_movies(group, number)
             if between.copies > 1:
                 verdict = verdict.with_copies()
-            blocked = self._blocked(found, group, number)
+            blocked, hops_per_d = self._blocked(found, group, number), 0.0
+            if self.hop_length_nm is not None:
+                hops_per_d = 4 * float(np.mean(list(by_time))) / self.hop_length_nm**2
             alone = {
-                name: self._alone(parts[group, number], between, blocked)
+                name: self._alone(parts[group, number], between, blocked, hops_per_d)
                 for name, parts in found.items()
             }
             for method in dict.fromkeys(chosen.get(m, m) for m in methods):
@@ -260,11 +266,14 @@ class Fits:
                 rows.append((group, row | said))
         return self.pooling.grouping.table(rows, "diffusion")
 
-    def _alone(self, parts: list[Estimate], between: BetweenMovies, blocked: Blocked) -> Estimate:
+    def _alone(
+        self, parts: list[Estimate], between: BetweenMovies, blocked: Blocked, hops_per_d: float
+    ) -> Estimate:
         """Return what a method says of a lone defect, from its estimates at each frame time."""
         z = -float(special.ndtri((1 - self.confidence) / 2))
         own = merged(parts, self.confidence)
-        return blocked.freed(between.widened(own, self.confidence), z)
+        own = between.widened(own, self.confidence)
+        return blocked.freed(own, z, hops_per_d=hops_per_d)
 
     def _blocked(
         self, found: Mapping[str, Mapping[Place, list[Estimate]]], group: Key, number: int
@@ -275,7 +284,8 @@ class Fits:
         if self.hop_length_nm is None or lattice is None:
             return NOT_LOOKED
         looks = looks_of(dict(self.looks), self.sums["cve"], group, number)
-        return blocked_share(looks, number, self.hop_length_nm, lattice)
+        seen = share_seen(self.fields, self.hop_length_nm)
+        return blocked_share(looks, number, self.hop_length_nm, lattice, seen=seen)
 
     def _between_movies(self, group: Key, number: int) -> BetweenMovies:
         """Return how the movies of a group differ in one class."""

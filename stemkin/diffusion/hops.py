@@ -17,6 +17,7 @@ from stemkin.diffusion.crowding import (
     blocked_share,
     lattice_shown,
     looks_of,
+    share_seen,
 )
 from stemkin.diffusion.methods import Estimate, add_covariance, estimator, hop_estimate
 from stemkin.diffusion.pooling import Pooling, added_by
@@ -110,8 +111,10 @@ def hop_rates(
             lattice = lattice_shown([estimate])
             if class_of == "rows" and lattice is not None:
                 seen = looks_of(looks, sums, group, number)
-                blocked = blocked_share(seen, number, hop_length_nm, lattice)
-            alone = blocked.freed(estimate, -float(special.ndtri((1 - confidence) / 2)))
+                near = share_seen(choice.fields, hop_length_nm)
+                blocked = blocked_share(seen, number, hop_length_nm, lattice, seen=near)
+            z = -float(special.ndtri((1 - confidence) / 2))
+            alone = blocked.freed(estimate, z, hops_per_d=4 * seconds / hop_length_nm**2)
             said: dict[str, Any] = dict(weighed([beside], [estimate], []).columns("hop"))
             said["blocked"] = blocked.share
             rows.append((group, _row(number, alone, fit.n_hops, hop_length_nm) | said))

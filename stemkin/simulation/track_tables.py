@@ -33,6 +33,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from stemkin.simulation.lattice_gas import hops_in_turn
 from stemkin.simulation.track_worlds import DIRECTIONS, TrackWorld
 from stemkin.tables import Experiment, conform
 
@@ -286,12 +287,16 @@ class _Crowd:
 
     def _site_numbers(self, place: np.ndarray, which: np.ndarray | slice = slice(None)) -> Any:
         """Return one number for each site of each replica, of defects at (m, 2) places."""
+        half, (n_y, n_x) = self._grid()
+        y, x = np.rint(place / half).astype(np.int64).T
+        return (self.replica[which] * n_y + y % n_y) * n_x + x % n_x
+
+    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the (2,) edges of a mesh that holds every site, and how many of them there are."""
         half = np.array([CELLS["triangular"][0][0], 1.0]) / 2 * self.world.hop_length_nm
         if self.world.lattice == "square":
             half = np.full(2, self.world.hop_length_nm)
-        n_y, n_x = np.rint(self.movie.box_nm / half).astype(np.int64)
-        y, x = np.rint(place / half).astype(np.int64).T
-        return (self.replica[which] * n_y + y % n_y) * n_x + x % n_x
+        return half, np.rint(self.movie.box_nm / half).astype(np.int64)
 
     def _kinds(self, n: int) -> np.ndarray:
         """Return (n,) classes, drawn by their densities."""
@@ -366,11 +371,12 @@ class _Crowd:
             hops = np.rint(mean_hops).astype(int)
         else:
             hops = rng.poisson(mean_hops)
+        if world.excluding:
+            self._moved, self.averaged = self._hop_in_turn(hops), averaged
+            return
         for i in range(int(hops.max(initial=0))):
             hopping = np.flatnonzero(hops > i)
             steps = self._hops(hopping)
-            if world.excluding:
-                self._turn_back(hopping, moved, steps)
             moved[hopping] += steps
             if share > 0:
                 # a hop at the time t of the exposure is there for the rest of it
@@ -378,15 +384,22 @@ class _Crowd:
                 averaged[hopping] += steps * rest[:, None]
         self._moved, self.averaged = moved, averaged
 
-    def _turn_back(self, hopping: np.ndarray, moved: np.ndarray, steps: np.ndarray) -> None:
-        """Set those `steps` to 0 that lead onto a taken site, or where another one just went."""
-        taken = self._site_numbers(self.place + moved)
-        wanted = self._site_numbers((self.place + moved)[hopping] + steps, hopping)
-        first = np.zeros(len(wanted), bool)
-        first[np.unique(wanted, return_index=True)[1]] = True
-        stays = np.isin(wanted, taken) | ~first
-        steps[stays] = 0.0
-        self.flipped[hopping[stays]] = ~self.flipped[hopping[stays]]
+    def _hop_in_turn(self, hops: np.ndarray) -> np.ndarray:
+        """Return the (n, 2) moves of defects that want to make so many `hops` (n,) each."""
+        angles = np.radians(DIRECTIONS[self.world.lattice])
+        way = np.stack([np.sin(angles), np.cos(angles)], axis=1) * self.world.hop_length_nm
+        half, shape = self._grid()
+        steps = np.stack([way, way])
+        if self.world.lattice == "honeycomb":
+            steps[1] = -way
+        site = np.rint(self.place / half).astype(np.int64) % shape
+        taken = np.zeros((self.n_replicas, *shape), bool)
+        taken[self.replica, *site.T] = True
+        who = self.rng.permutation(np.repeat(np.arange(len(hops)), hops))
+        direction = self.rng.integers(len(angles), size=len(who))
+        whole = np.rint(steps / half).astype(np.int64)
+        words = (site, self.replica, self.flipped, who, direction, whole, taken)
+        return np.asarray(hops_in_turn(*words) * half)
 
     def _hops(self, which: np.ndarray) -> np.ndarray:
         """Return (m, 2) steps to a neighbouring site for the defects numbered `which`."""
