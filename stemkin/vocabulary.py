@@ -9,6 +9,7 @@ the moment they are read.
     experiment           what a table of stemkin's remembers of its movies
     confidence           a number between 0 and 1; 0.95 is 95 %
     lag_frames           whole numbers of frames, 1 or more
+    prior                of rates: "none", or "jeffreys" for rare events
     max_gap_frames       a whole number of frames, 0 or more
     frame_time_s         a positive number of seconds, of all movies
     exposure_fraction    a number from 0 to 1: part of the frame time that frames are exposed
@@ -373,6 +374,24 @@ def check_partitions(n_partitions: Any) -> None:
         raise ValueError(msg)
 
 
+def check_prior(prior: Any) -> None:
+    """Refuse what is no prior of rates.
+
+    Parameters
+    ----------
+    prior
+        Should be "none" or "jeffreys".
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if prior not in ("none", "jeffreys"):
+        msg = f"prior must be 'none' or 'jeffreys', but it is {prior!r}"
+        raise ValueError(msg)
+
+
 def check_lags(lag_frames: Any) -> None:
     """Refuse lags that are no whole numbers of frames; one, several, or None for the default.
 
@@ -523,6 +542,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "frame_time_s": check_frame_time,
     "exposure_fraction": check_exposure,
     "lag_frames": check_lags,
+    "prior": check_prior,
     "class_ids": check_class_ids,
     "shuffle": check_shuffle,
     "n_partitions": check_partitions,

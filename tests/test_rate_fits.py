@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import linalg
+from scipy import linalg, special
 
 import stemkin as sk
 from stemkin.blas import one_thread
@@ -11,6 +11,7 @@ from stemkin.kernels.chains.generator import (
     COUNTED,
     FITTED,
     NEVER,
+    POSTERIOR,
     SELDOM,
     TOO_FAST,
     fit_generator,
@@ -206,3 +207,41 @@ def test_a_class_that_nothing_leaves_behind_wrong_names_is_not_sure_to_stay():
     high, low = found.matrix("high").to_numpy(), found.matrix("low").to_numpy()
     assert 1e-3 < high[0, 1] < 0.2
     assert 0.8 < low[0, 0] < 1 - 1e-3
+
+
+def test_the_posterior_of_a_rate_of_changes_that_are_all_seen_is_that_of_their_count():
+    counts = np.array([[[4000.0, 3.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 7.0]]]) * [[[1], [0], [0]]]
+    found = fit_generator(counts, np.ones(1), prior="jeffreys")
+    assert found.basis[0, 1:].tolist() == [POSTERIOR, COUNTED]  # the third class was never seen
+    assert found.rates[0, 1:] == pytest.approx(np.array([3.5, 0.5]) / 4003, rel=2e-2)
+    for to, n in ((1, 3.0), (2, 0.0)):
+        low, high = special.gammaincinv(n + 0.5, [0.025, 0.975]) / 4003
+        assert (found.low[0, to], found.high[0, to]) == pytest.approx((low, high), rel=3e-2, abs=1e-6)
+    assert found.rates[0, 0] == -found.rates[0, 1:].sum()
+
+
+def test_posteriors_of_rare_changes_hold_the_truth_as_often_as_they_say():
+    rng, rare, held, mean = np.random.default_rng(5), 2e-3, [], []
+    P = linalg.expm(np.array([[-rare, rare], [0.1, -0.1]]))
+    for _ in range(60):
+        counts = np.array([[rng.multinomial(1000, P[0]), rng.multinomial(40, P[1])]], float)
+        found = fit_generator(counts, np.ones(1), prior="jeffreys")
+        held.append(found.low[0, 1] <= rare <= found.high[0, 1])
+        mean.append(found.rates[0, 1])
+    assert np.mean(held) >= 0.9
+    assert np.mean(mean) == pytest.approx(rare + 0.5 / 1000, rel=0.2)
+
+
+def test_the_rates_of_tracks_have_the_prior_that_is_asked_for():
+    rows = pd.DataFrame({"movie": "m", "particle": np.repeat([1, 2], 50)})
+    rows = rows.assign(frame=np.tile(np.arange(50), 2), class_id=np.repeat([0, 1], 50))
+    likely, mean = (
+        sk.transitions(rows, frame_time_s=2.0, prior=prior).table for prior in ("none", "jeffreys")
+    )
+    changes = likely["from_id"] != likely["to_id"]
+    assert (likely.loc[changes, "rate_per_s"] == 0).all()
+    found = mean.loc[changes, "rate_per_s"].to_numpy()
+    assert found == pytest.approx(np.full(2, 0.5 / 49 / 2), rel=0.05)
+    assert mean.loc[changes, "basis"].tolist() == [POSTERIOR] * 2
+    with pytest.raises(ValueError, match=r"prior must be 'none' or 'jeffreys', but it is 'flat'"):
+        sk.transitions(rows, prior="flat")

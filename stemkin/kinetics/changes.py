@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.kernels.chains.generator import Generator, fit_generator
+from stemkin.kernels.chains.generator import Generator, Prior, fit_generator
 from stemkin.kernels.chains.markov import overlap, transition_probabilities
 from stemkin.kinetics.counts import MAX_GAP, count_transitions, counts_of
 from stemkin.rows.calibrations import Calibrations
@@ -132,6 +132,7 @@ def transitions(
     class_names: Iterable[str] | None = None,
     class_ids: int | Iterable[int] | None = None,
     confidence: float = 0.95,
+    prior: Prior = "none",
 ) -> Question[Transitions]:
     """Count what each class becomes, and divide once. Computes once: one pass over the tracks.
 
@@ -155,6 +156,11 @@ def transitions(
         which the particle was not seen.
     confidence
         Of all intervals.
+    prior
+        ``"none"``: rates at the maximum of the likelihood; a change that never was seen has the
+        rate 0 and an upper bound. ``"jeffreys"``: for rare events, the mean of each rate's
+        posterior with Jeffreys' prior on the generator (half a change more, for few of them), whose
+        middle part is the interval; `basis` then says "posterior".
 
     Returns
     -------
@@ -183,6 +189,7 @@ def transitions(
             known, class_name=class_name, class_names=class_names, class_ids=class_ids
         ),
         confidence=confidence,
+        prior=prior,
     )
 
 
@@ -194,6 +201,7 @@ def question_of_changes(
     names: Mapping[int, str],
     class_ids: Iterable[int] | None,
     confidence: float,
+    prior: Prior = "none",
 ) -> Question[Transitions]:
     """Return the question of what each class becomes.
 
@@ -211,6 +219,8 @@ def question_of_changes(
         The states; None: those of `names` and of the rows.
     confidence
         Of the intervals.
+    prior
+        Of the rates.
     """
     chosen: tuple[int, ...] | None = None
     if class_ids is not None:
@@ -221,10 +231,10 @@ def question_of_changes(
         if states is None:
             states = tuple(sorted({*names, *(i for _, *pair in sums for i in pair)}))
         counts = counts_of(sums, states)
-        rows = []
+        rows, sure = [], (confidence, prior)
         for group, keys in grouping.groups(counts):
             own = {key: counts[key] for key in keys}
-            rows += [(group, part) for part in _rows_of(own, states, lags, time_of, confidence)]
+            rows += [(group, part) for part in _rows_of(own, states, lags, time_of, *sure)]
         times = {key[0]: time_of(key[0]) for key in counts}
         return Transitions(grouping.table(rows, "transitions"), names, states, times)
 
@@ -252,6 +262,7 @@ def _rows_of(
     lags: list[int],
     time_of: Callable[[str], float],
     confidence: float,
+    prior: Prior,
 ) -> Iterable[dict[str, np.ndarray]]:
     """Yield the columns of one group, lag by lag."""
     times = {key: time_of(key[0]) for key in parts}
@@ -272,7 +283,7 @@ def _rows_of(
         else:
             own = [matrix[lag - 1 : lag] for matrix in parts.values()]
             steps = [lag * seconds for seconds in times.values()]
-        rates = _fitted(*spans(own, steps), lag, confidence)
+        rates = _fitted(*spans(own, steps), lag, confidence, prior)
         yield {
             "lag_frames": np.full(k * k, lag),
             "from_id": from_id,
@@ -308,8 +319,10 @@ def spans(counts: Sequence[np.ndarray], times: Sequence[float]) -> tuple[np.ndar
     return np.stack([together[t] for t in sorted(together)]), np.array(sorted(together))
 
 
-def _fitted(counts: np.ndarray, times: np.ndarray, overlap: int, confidence: float) -> Generator:
+def _fitted(
+    counts: np.ndarray, times: np.ndarray, overlap: int, confidence: float, prior: Prior
+) -> Generator:
     """Return the generator of counts whose times are known; NaN where one is not, or none are."""
     if not len(times) or np.isnan(times).any():
         return Generator.unknown(counts.shape[-1])
-    return fit_generator(counts, times, confidence=confidence, overlap=overlap)
+    return fit_generator(counts, times, confidence=confidence, overlap=overlap, prior=prior)

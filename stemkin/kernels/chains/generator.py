@@ -14,13 +14,18 @@ Lawless, J. Am. Stat. Assoc. 80, 863 (1985)).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import linalg  # noqa: F401 - for the example
 
+from stemkin.kernels.chains.rate_climb import FASTEST
 from stemkin.kernels.chains.rate_intervals import endless, exit_rates, intervals
 from stemkin.kernels.chains.rate_likelihood import RateLikelihood
+from stemkin.kernels.chains.rate_posterior import MOST_WORK, posterior_of_rate
 from stemkin.kernels.common.intervals import count_interval
+
+Prior = Literal["none", "jeffreys"]
 
 LEAST_SEEN = 20
 """Of four classes or more, those with fewer pairs than this are not fitted: their rates to all
@@ -28,10 +33,12 @@ others are more numbers than were seen."""
 FEW_CLASSES = 3
 
 FITTED, CURVED, COUNTED = "likelihood", "curvature", "count"
+POSTERIOR = "posterior"
 TOO_FAST, SELDOM, NEVER = "faster than frames", "seldom seen", "never seen"
 """What a rate rests on. `likelihood`: its maximum, the interval from the count that it amounts to
 or from the profile. `curvature`: the same, but the work for profiles was used up. `count`: changes
 over the time at risk, into a class that is itself not fitted; visits shorter than a gap are missed.
+`posterior`: the mean and the middle part of a posterior with Jeffreys' prior.
 `faster than frames`: only a lower bound is known. `seldom seen`, `never seen`: nothing is said of
 what becomes of the class."""
 
@@ -67,7 +74,12 @@ class Generator:
 
 
 def fit_generator(
-    counts: np.ndarray, times: np.ndarray, *, confidence: float = 0.95, overlap: float = 1.0
+    counts: np.ndarray,
+    times: np.ndarray,
+    *,
+    confidence: float = 0.95,
+    overlap: float = 1.0,
+    prior: Prior = "none",
 ) -> Generator:
     """Find the generator that makes the counts most likely, gap by gap.
 
@@ -83,6 +95,9 @@ def fit_generator(
         profile where it is not that of a count.
     overlap
         How many times each independent pair was counted.
+    prior
+        "none": rates at the maximum of the likelihood. "jeffreys": the mean of each rate's
+        posterior (`stemkin.kernels.chains.rate_posterior`), also of a change that never was seen.
 
     Returns
     -------
@@ -100,7 +115,7 @@ def fit_generator(
     found.basis[seen] = SELDOM
     if len(often) == 0:
         return found
-    own = _of_all(counts[:, often[:, None], often], times, confidence)
+    own = _of_all(counts[:, often[:, None], often], times, confidence, prior)
     among = np.ix_(often, often)
     for whole, part in (
         (found.rates, own.rates),
@@ -111,10 +126,12 @@ def fit_generator(
         whole[among] = part
     if len(often) == len(kept):
         return own
-    return _with_the_others(found, own, counts, times, often, confidence)
+    return _with_the_others(found, own, counts, times, often, confidence, prior)
 
 
-def _of_all(counts: np.ndarray, times: np.ndarray, confidence: float) -> Generator:
+def _of_all(
+    counts: np.ndarray, times: np.ndarray, confidence: float, prior: Prior = "none"
+) -> Generator:
     """Return the generator of states that are all fitted together; see `fit_generator`."""
     k = counts.shape[-1]
     left = counts.sum(axis=(0, 2)) > 0
@@ -126,9 +143,37 @@ def _of_all(counts: np.ndarray, times: np.ndarray, confidence: float) -> Generat
     unit = float(np.min(times))
     problem = RateLikelihood(counts, times / unit, rows, columns)
     x = problem.maximise()
-    return generator_at(
+    found = generator_at(
         problem, x, unit=unit, log_likelihood=problem.value(x), confidence=confidence
     )
+    if prior == "jeffreys":
+        _put_posteriors(found, problem, x, unit, confidence)
+    return found
+
+
+def _put_posteriors(
+    found: Generator, problem: RateLikelihood, x: np.ndarray, unit: float, confidence: float
+) -> None:
+    """Put the posteriors of the rates into a generator, and of the rates of leaving.
+
+    A rate that may as well be infinite stays as it is, and so do those for which the work is used
+    up.
+    """
+    for i in np.flatnonzero(x < 0.99 * FASTEST).tolist():
+        if problem.work > MOST_WORK:
+            break
+        own = posterior_of_rate(problem, x, i, confidence=confidence)
+        if own is not None:
+            at = problem.rows[i], problem.columns[i]
+            for matrix, value in zip((found.rates, found.low, found.high), own, strict=True):
+                matrix[at] = value / unit
+            found.basis[at] = POSTERIOR
+    for state in np.unique(problem.rows).tolist():
+        others = np.arange(problem.k) != state
+        leaving = found.rates[state, others].sum()
+        found.rates[state, state] = -leaving
+        found.low[state, state] = min(found.low[state, state], -leaving)
+        found.high[state, state] = max(found.high[state, state], -leaving)
 
 
 def _with_the_others(
@@ -138,6 +183,7 @@ def _with_the_others(
     times: np.ndarray,
     often: np.ndarray,
     confidence: float,
+    prior: Prior = "none",
 ) -> Generator:
     """Return the generator with the rates at which fitted classes turn into those left out.
 
@@ -161,6 +207,8 @@ def _with_the_others(
     for state in often[at_risk[often] > 0]:
         events = changes[state, left_out]
         low, high = count_interval(events, confidence=confidence)
+        if prior == "jeffreys":
+            events = events + 0.5  # the mean of the gamma distribution whose middle part that is
         for matrix, values in ((found.rates, events), (found.low, low), (found.high, high)):
             matrix[state, left_out] = values / at_risk[state]
         found.basis[state, left_out] = COUNTED
