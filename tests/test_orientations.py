@@ -1,5 +1,7 @@
 """Where a dopant holds its vacancy: the chain of {alone, @0, @1, @2} and its three rates."""
 
+from types import SimpleNamespace
+
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 from scipy import linalg
 
 import stemkin as sk
+from stemkin.report.orientations import orientations_panel
 from stemkin.tables import COLUMNS, Experiment
 
 CLASSES = pd.DataFrame(
@@ -170,3 +173,26 @@ def test_a_run_that_named_nothing_has_no_orientations_and_no_fault():
 
     known = Experiment(pd.DataFrame({"movie": ["m"]}), None, empty("classes"))
     assert _classes_meant(known, None, None) == (None, "")
+
+
+def test_the_report_shows_the_chain_of_orientations_and_its_rates():
+    states = chains(np.random.default_rng(2), 0.05, 0.05, 0.1, 0.1)
+    found = sk.orientations(dopants(states), experiment=experiment())
+    tables = {
+        "orientation_transitions": found.transitions,
+        "orientation_rates": found.rates,
+    }
+    (panel,) = orientations_panel(SimpleNamespace(found=tables))["complexes"]
+    assert panel["name"] == "Mo_W+V_S"
+    assert panel["matrix"]["labels"] == ["alone", "@0", "@1", "@2"]
+    of_table = found.matrix("count").to_numpy().sum()
+    assert sum(panel["matrix"]["totals"].values()) == of_table
+    assert [str(row.label) for row in panel["rates"].rows] == [
+        "attachment",
+        "detachment",
+        "rotation",
+    ]
+    assert "<svg" in panel["figure"]
+    assert 0 < float(panel["p_value"]) < 1
+    nothing = {name: rows.iloc[:0] for name, rows in tables.items()}
+    assert orientations_panel(SimpleNamespace(found=nothing)) is None

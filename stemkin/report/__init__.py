@@ -107,6 +107,7 @@ def report_page(results: Results) -> str:
     from stemkin.report.keeping import kept_figures, numbers_in_page
     from stemkin.report.learned import learned_section
     from stemkin.report.methods import methods_section
+    from stemkin.report.orientations import orientations_panel
     from stemkin.report.rates import (
         doubts_of_names,
         dwell_times_section,
@@ -150,6 +151,7 @@ def report_page(results: Results) -> str:
                 misleading=misleading_numbers(results),
                 phases=frames.phases_section(results),
                 graph=graph_section(results),
+                orientations=orientations_panel(results),
                 wandering=wandering_section(results),
                 drift=frames.drift_section(results),
                 training=training_section(results),

@@ -39,7 +39,7 @@ def faint_section(results: Results) -> dict[str, Any] | None:
         "rates": interval_table(
             "rate", "per s", _rows_of_rates(results.found["dopant_rates"]), ("events expected",)
         ),
-        "matrices": _matrices(results.found["dopant_transitions"]),
+        "matrices": matrices_of_states(results.found["dopant_transitions"]),
         "hidden": max(0, len(hops) - MAX_MOVIES),
     }
 
@@ -120,7 +120,7 @@ def _rows_of_rates(rates: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def _matrices(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def matrices_of_states(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the matrix of the four states of dopants of the first movies."""
     found = []
     for movie, own in list(rows.groupby("movie", sort=True))[:2]:

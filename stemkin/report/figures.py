@@ -99,13 +99,16 @@ def msd_figure(curves: pd.DataFrame, lines: Mapping[int, tuple[float, float]]) -
         return as_markup(figure, "msd", says, curves)
 
 
-def states_figure(edges: pd.DataFrame, names: Mapping[int, str]) -> Markup:
-    """Draw classes and the rates between them; see `plot.draw_states`."""
-    says = "Graph of the classes with an arrow and a rate for each of the most counted changes"
+def states_figure(edges: pd.DataFrame, names: Mapping[int, str], *, name: str = "states") -> Markup:
+    """Draw classes and the rates between them; see `plot.draw_states`.
+
+    The figure is called `name`.
+    """
+    says = "Graph of the states with an arrow and a rate for each of the most counted changes"
     with stand_ins():
         figure = new_figure((WIDE[0], 4.6))
         plot.draw_states(figure.add_axes((0.0, 0.0, 1.0, 1.0)), edges, classes=names)
-        return as_markup(figure, "states", says, edges.drop(columns="corrected", errors="ignore"))
+        return as_markup(figure, name, says, edges.drop(columns="corrected", errors="ignore"))
 
 
 def broom_figure(

@@ -39,6 +39,8 @@ KINETICS = (
     "both_answers",
     "dopant_rates",
     "dopant_transitions",
+    "orientation_rates",
+    "orientation_transitions",
 )
 """Likewise."""
 NULL_TABLES = (
