@@ -216,7 +216,9 @@ def test_the_posterior_of_a_rate_of_changes_that_are_all_seen_is_that_of_their_c
     assert found.rates[0, 1:] == pytest.approx(np.array([3.5, 0.5]) / 4003, rel=2e-2)
     for to, n in ((1, 3.0), (2, 0.0)):
         low, high = special.gammaincinv(n + 0.5, [0.025, 0.975]) / 4003
-        assert (found.low[0, to], found.high[0, to]) == pytest.approx((low, high), rel=3e-2, abs=1e-6)
+        assert (found.low[0, to], found.high[0, to]) == pytest.approx(
+            (low, high), rel=3e-2, abs=1e-6
+        )
     assert found.rates[0, 0] == -found.rates[0, 1:].sum()
 
 

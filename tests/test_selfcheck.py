@@ -258,3 +258,18 @@ def test_the_estimate_that_a_run_recommends_is_put_in():
     world, _ = world_of_run(RunNumbers(found | {"diffusion": quoted}, MOVIES, 0.3153))
     assert world.D_nm2_per_s[0] == 0.0031
     assert world.hop_rates_per_s[0] == 0.0
+
+
+def test_what_no_class_of_a_crystal_rests_from_is_a_drift_that_all_share():
+    given = numbers_of()
+    rests, _ = world_of_run(given)
+    assert rests.drift_step_nm == 0
+    wandering = given.tables["diffusion"].assign(low=[0.0028, 0.0028, 1e-5])
+    wandering.loc[2, "D_nm2_per_s"] = 5e-5
+    world, _ = world_of_run(replace(given, tables=given.tables | {"diffusion": wandering}))
+    assert world.drift_step_nm == pytest.approx(np.sqrt(2 * 5e-5))
+    assert world.diffusion_nm2_per_s == pytest.approx([0.003, 0.0])
+    elsewhere, _ = world_of_run(
+        replace(given, tables=given.tables | {"diffusion": wandering}, hop_length_nm=None)
+    )
+    assert elsewhere.drift_step_nm == 0, "without a lattice nothing is known to stand"

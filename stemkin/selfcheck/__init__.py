@@ -17,8 +17,9 @@ to the Bootstrap (1993), ch. 6). `plan` asks the same before there is a movie.
 >>> found[["quantity", "method", "n_runs"]].to_numpy().tolist(), bool(found["coverage"][0] > 0.7)
 ([['diffusion', 'cve', 20]], True)
 
-What the world leaves out (defects that meet, links that are wrong, defects that are not alike) the
-check does not know: it tells what is wrong with numbers even where all assumptions hold.
+A drift that was not taken out, of which every class has its share, is there as well. What the world
+leaves out (defects that meet, links that are wrong, defects that are not alike) the check does not
+know: it tells what is wrong with numbers even where all assumptions hold.
 """
 
 import pandas as pd  # noqa: F401 - for the example above

@@ -76,6 +76,7 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
         return None
     number = seen["corrected_number"].fillna(seen["mean_number"]).to_numpy(float)
     motion, sigma_nm = _motion(run, ids)
+    motion = _without_drift(motion, run)
     world = TrackWorld(
         densities_per_nm2=_numbers(number / area_nm2),
         rates_per_s=_rates(run, ids),
@@ -108,7 +109,7 @@ def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, Any], float]
     quoted.
     """
     rows = run.pooled("diffusion")
-    hops, D, errors = [0.0] * len(ids), [0.0] * len(ids), []
+    hops, D, errors = np.zeros(len(ids)), np.zeros(len(ids)), []
     for place, class_id in enumerate(ids):
         own = rows[rows["class_id"] == class_id] if len(rows) else rows
         own = own[np.isfinite(own["D_nm2_per_s"])] if len(own) else own
@@ -123,12 +124,30 @@ def _motion(run: RunNumbers, ids: Sequence[int]) -> tuple[dict[str, Any], float]
             hops[place] = 4 * float(best["D_nm2_per_s"]) / run.hop_length_nm**2
         else:
             D[place] = float(best["D_nm2_per_s"])
-    words: dict[str, Any] = {"hop_rates_per_s": tuple(hops), "D_nm2_per_s": tuple(D)}
+    words: dict[str, Any] = {"hop_rates_per_s": _numbers(hops), "D_nm2_per_s": _numbers(D)}
     if run.hop_length_nm is not None:
         words["hop_length_nm"] = run.hop_length_nm
     if not errors:
         errors = [float(run.movies["pixel_size_nm"].median())]
     return words, float(np.median(errors))
+
+
+def _without_drift(motion: Mapping[str, Any], run: RunNumbers) -> dict[str, Any]:
+    """Return how classes move, with what all of them share as a drift of the movie.
+
+    In a crystal in which some classes hop, others stand on their sites: where none of them rests,
+    the slowest tells how far all of them wander together, a drift that was not taken out.
+    """
+    D, hops = (np.array(motion[name]) for name in ("D_nm2_per_s", "hop_rates_per_s"))
+    standing = (D > 0) & (hops == 0)
+    if run.hop_length_nm is None or not standing.any() or not ((D > 0) | (hops > 0)).all():
+        return dict(motion)
+    shared = float(D[standing].min())
+    if not (hops > 0).any() or run.hop_length_nm**2 / 4 * float(hops[hops > 0].min()) < shared:
+        return dict(motion)
+    step_nm = float(np.sqrt(2 * shared * run.movies["frame_time_s"].mean()))
+    left = _numbers(np.maximum(D - shared, 0.0))
+    return {**motion, "D_nm2_per_s": left, "drift_step_nm": step_nm}
 
 
 def _quoted(own: pd.DataFrame) -> pd.Series:
