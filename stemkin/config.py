@@ -149,6 +149,10 @@ class KineticsSection(Section):
         default=True,
         description="Whether the same numbers are computed of shuffled and immobile tracks.",
     )
+    rate_prior: Literal["none", "jeffreys"] = Field(
+        default="none",
+        description="Prior of the rates of changes: jeffreys for rare ones (means of posteriors).",
+    )
     correct_names: StrictBool = Field(
         default=True, description="Whether rates are corrected for wrong names, too."
     )

@@ -90,7 +90,7 @@ class Asking:
             "msd": msd.question(self.tracks, max_lag_frames=settings.max_lag_frames, **curve),
             "orientations": ask(orientations, by="movie"),
             "transitions": self._transitions(by="movie"),
-            "pooled": ask(transitions, lag_frames=lags),
+            "pooled": ask(transitions, lag_frames=lags, prior=settings.rate_prior),
             "diffusion": ask(fit_diffusion, method=self.methods(), **lattice),
             "mobilities": ask(mobilities, **lattice),
         }
@@ -150,7 +150,9 @@ class Asking:
 
     def _transitions(self, **words: Any) -> Question[pd.DataFrame]:
         """Return the question of the table ``transitions`` at the run's own lag."""
-        asked = self.ask(transitions, lag_frames=self.settings.lag_frames, **words)
+        settings = self.settings
+        words |= {"lag_frames": settings.lag_frames, "prior": settings.rate_prior}
+        asked = self.ask(transitions, **words)
         return asked.then(attrgetter("table"))
 
     def _meetings(self, name: str) -> Questions:

@@ -119,6 +119,7 @@ def judged_numbers(
         confidence=settings.confidence,
         corrected=settings.correct_names,
         numbers=True,
+        prior=settings.rate_prior,
     )
     rows = self_check(world, numbers.movies, asked=asked, n_runs=n_runs, seed=seed)
     number_of = np.array([*ids, tables.NOT_NAMED])  # -1, no class, is the last one

@@ -12,6 +12,7 @@ import pandas as pd
 
 from stemkin.blas import on_one_thread
 from stemkin.diffusion import fit_diffusion
+from stemkin.kernels.chains.generator import Prior
 from stemkin.kinetics import abundances, hidden_transitions, transitions
 from stemkin.kinetics.hidden_states import Errors
 from stemkin.rows.passes import answers
@@ -50,6 +51,8 @@ class Asked:
         Whether names are corrected as well, with the confusion of the world.
     numbers
         Whether mean numbers per frame are asked for.
+    prior
+        Of the rates.
     """
 
     methods: tuple[Any, ...] = ("auto",)
@@ -58,6 +61,7 @@ class Asked:
     confidence: float = 0.95
     corrected: bool = False
     numbers: bool = False
+    prior: Prior = "none"
 
 
 def self_check(
@@ -223,7 +227,8 @@ def _estimates(
     tracks = simulate_tracks(world, movies, n_replicas=n, seed=tuple(seed))
     words: dict[str, Any] = {"experiment": tracks.experiment, "by": "replica"}
     words["confidence"] = asked.confidence
-    questions: list[Any] = [transitions.question(tracks.rows, lag_frames=asked.lag_frames, **words)]
+    changing = {"lag_frames": asked.lag_frames, "prior": asked.prior}
+    questions: list[Any] = [transitions.question(tracks.rows, **changing, **words)]
     moving = _moving(world)
     if moving and asked.methods:
         question = fit_diffusion.question(
