@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.classes.neighbours import PLACE_KINDS, places_around
-from stemkin.kernels.common.medians import row_medians
+from stemkin.kernels.common.medians import median, row_medians
 from stemkin.kernels.common.robust import robust_sd
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, sites
 from stemkin.kernels.crystal.patches import HOLLOW, axes_of, hollow_of
@@ -167,7 +167,7 @@ def _level(frame: np.ndarray, points: np.ndarray, sd_px: float) -> float:
     points = _inner(frame, points)
     if not len(points):
         return np.nan
-    return float(np.median(gaussian_means(frame, points, sd_px)))
+    return float(median(gaussian_means(frame, points, sd_px)))
 
 
 def _inner(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -195,14 +195,14 @@ def _haze(
     own, around = own[known], around[known]
     if not len(own):
         return 0.0, 0.0, np.nan
-    usual = float(np.median(around))
+    usual = float(median(around))
     beyond = around - usual
     # defects on the site, or all around it, tell nothing of haze
-    plain = np.abs(own - np.median(own)) < 4 * robust_sd(own)
+    plain = np.abs(own - median(own)) < 4 * robust_sd(own)
     plain &= np.abs(beyond) < 4 * robust_sd(around)
     power, share = float(beyond[plain] @ beyond[plain]), 0.0
     if power > 0:
-        share = float(np.clip((own - np.median(own))[plain] @ beyond[plain] / power, 0.0, 1.0))
+        share = float(np.clip((own - median(own))[plain] @ beyond[plain] / power, 0.0, 1.0))
     return share, usual, float(robust_sd(own - share * beyond))
 
 

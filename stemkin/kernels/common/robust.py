@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stemkin.kernels.common.medians import median
+
 OF_NORMAL = 0.6745
 """Median deviation of a normal distribution, over its standard deviation."""
 
@@ -24,5 +26,7 @@ def robust_sd(values: np.ndarray) -> np.ndarray:
     -------
     One number, or (d,) of them.
     """
+    if values.ndim == 1 and len(values):
+        return np.asarray(median(np.abs(values - median(values))) / OF_NORMAL)
     deviations = np.abs(values - np.median(values, axis=0))
     return np.asarray(np.median(deviations, axis=0) / OF_NORMAL)

@@ -18,6 +18,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from stemkin.kernels.common.compiling import compiled
+
 METAL, CHALCOGEN = 0, 1
 """The two sublattices: METAL is the brighter one (W, Mo), CHALCOGEN the dimmer (S2)."""
 
@@ -264,33 +266,60 @@ def _kept_sites(
     corners = np.array([[y, x] for y in (-0.5, bottom) for x in (-0.5, right)])
     uv = (unbent(lattice, corners) - origin) @ lattice.reciprocal.T
     low, high = np.floor(uv.min(axis=0)).astype(int) - 1, np.ceil(uv.max(axis=0)).astype(int) + 1
-    u, v = np.meshgrid(
-        np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij"
-    )
-    cells = np.stack([u.ravel(), v.ravel()], axis=1)
-    points = origin + cells @ np.stack([lattice.a1, lattice.a2])
+    rows, columns = lattice.scan or (np.zeros((1, 2)), np.zeros((1, 2)))
     margin = 0.5
     if lattice.scan is not None:
         margin = 1.0 + sum(float(np.abs(moved).max(initial=0.0)) for moved in lattice.scan)
-    near = _inside(points, shape, margin)
-    points = bent(lattice, points[near])
-    inside = _inside(points, shape, 0.5)
-    found = cells[near[inside]], points[inside]
+    vectors = np.stack([lattice.a1, lattice.a2])
+    found = _sites_within(origin, vectors, low, high, (rows, columns), margin, shape)
     for values in found:
         values.setflags(write=False)
     return found
 
 
-def _inside(points: np.ndarray, shape: tuple[int, int], margin_px: float) -> np.ndarray:
-    """Return the numbers of the `points` (m, 2) in a frame, or within a margin of its pixels."""
-    y, x = points.T
-    within = (
-        (y >= -margin_px)
-        & (y < shape[0] - 1 + margin_px)
-        & (x >= -margin_px)
-        & (x < shape[1] - 1 + margin_px)
-    )
-    return np.flatnonzero(within)
+@compiled
+def _sites_within(
+    origin: np.ndarray,
+    vectors: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    scan: tuple[np.ndarray, np.ndarray],
+    margin: float,
+    shape: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return cells (m, 2) between `low` and `high` (2,) with their places (m, 2) in a frame.
+
+    Cells that are further than `margin` outside without what the scan does are left out first.
+    """
+    n = (high[0] - low[0] + 1) * (high[1] - low[1] + 1)
+    cells, places = np.empty((n, 2), np.int64), np.empty((n, 2))
+    rows, columns = scan
+    m = 0
+    for u in range(low[0], high[0] + 1):
+        for v in range(low[1], high[1] + 1):
+            y = origin[0] + u * vectors[0, 0] + v * vectors[1, 0]
+            x = origin[1] + u * vectors[0, 1] + v * vectors[1, 1]
+            if not _is_inside(y, x, shape, margin):
+                continue
+            # as `bent`: displacements are known where points are seen, and two rounds find that
+            seen_y, seen_x = y, x
+            for _ in range(2):
+                row = min(max(int(np.rint(seen_y)), 0), len(rows) - 1)
+                column = min(max(int(np.rint(seen_x)), 0), len(columns) - 1)
+                seen_y = y + rows[row, 0] + columns[column, 0]
+                seen_x = x + rows[row, 1] + columns[column, 1]
+            if _is_inside(seen_y, seen_x, shape, 0.5):
+                cells[m, 0], cells[m, 1] = u, v
+                places[m, 0], places[m, 1] = seen_y, seen_x
+                m += 1
+    return cells[:m].copy(), places[:m].copy()
+
+
+@compiled
+def _is_inside(y: float, x: float, shape: tuple[int, int], margin_px: float) -> bool:
+    """Tell whether a place lies in a frame, or within a margin of its pixels."""
+    low, bottom, right = -margin_px, shape[0] - 1 + margin_px, shape[1] - 1 + margin_px
+    return y >= low and y < bottom and x >= low and x < right
 
 
 def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndarray:

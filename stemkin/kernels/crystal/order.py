@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.common.compiling import compiled
+from stemkin.kernels.common.medians import median
 from stemkin.kernels.crystal.lattice import METAL, Lattice, sites
 from stemkin.kernels.crystal.patches import hollow_of
 from stemkin.kernels.images.local_means import gaussian_means
@@ -141,7 +142,7 @@ def _hollow_level(frame: np.ndarray, lattice: Lattice) -> float:
     points = metal + hollow_of(lattice) - lattice.metal
     points = points[((points > 0) & (points < np.array(frame.shape) - 1)).all(axis=1)]
     points = points[:: max(1, len(points) // 400)]
-    return float(np.median(gaussian_means(frame, points, 0.1 * lattice.spacing_px)))
+    return float(median(gaussian_means(frame, points, 0.1 * lattice.spacing_px)))
 
 
 def _spacing_frequency(lattice: Lattice) -> float:

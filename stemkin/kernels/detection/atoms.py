@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from stemkin.devices import Array
+from stemkin.kernels.common.medians import median
+from stemkin.kernels.common.robust import robust_sd
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.detection.sites import STRONG_SITE, Sites, beside_others
 from stemkin.kernels.images.interpolation import Patches
@@ -136,6 +138,7 @@ def _scatter(moments: np.ndarray, *, least: float) -> float:
     """
     if len(moments) < LEAST_SITES:
         return least
-    middle = np.median(moments, axis=0)
-    spread = np.median(np.abs(moments - middle), axis=0) / 0.6745
-    return max(float(np.sqrt((spread**2 + middle**2).mean())), least)
+    squares = 0.0
+    for along in moments.T:
+        squares += float(robust_sd(along)) ** 2 + median(along) ** 2
+    return max(float(np.sqrt(squares / 2)), least)

@@ -180,7 +180,8 @@ def observed(
         own = np.flatnonzero(places.sublattice == which)
         if not (observer.knows(which) and len(own)):
             continue
-        seen = _judged(image, places.only(own), lattice, mask, observer, skew)
+        points, plain = places.points[own], ~places.beside_strong[own]
+        seen = _judged(image, which, points, plain, lattice, mask, observer, skew)
         told = np.where(np.isfinite(seen), seen, signal[own])
         # what is dark beyond doubt is no darker for its neighbours
         alone = places.alone[own]
@@ -190,14 +191,18 @@ def observed(
 
 def _judged(
     image: Array,
-    places: Sites,
+    which: int,
+    points: np.ndarray,
+    plain: np.ndarray,
     lattice: Lattice,
     mask: np.ndarray | None,
     observer: Observer,
     skew: Skewness | None,
 ) -> np.ndarray:
-    """Return the signals (m,) of the sites of one sublattice, NaN where too little is seen."""
-    which, points, plain = int(places.sublattice[0]), places.points, ~places.beside_strong
+    """Return the signals (m,) of the sites of one sublattice, NaN where too little is seen.
+
+    Those at (m, 2) `points` that are `plain` (m,) are not beside strong defects.
+    """
     filters = Filters.of(observer.weights[which], lattice)
     kernel, norm = filters.kernels[0], float(np.sqrt(filters.squares[0]))
     raw = _read(image, filters, points, mask)
