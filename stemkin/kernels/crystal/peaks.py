@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.common.compiling import compiled
 
 
 def extrema(
@@ -38,7 +39,10 @@ def extrema(
     xp = namespace(snr)
     height, width = (int(n) for n in snr.shape)
     flat = xp.reshape(snr, (-1,))
-    over = to_host(xp.nonzero(xp.abs(flat) > threshold)[0])
+    if isinstance(snr, np.ndarray):
+        over = _over(np.ascontiguousarray(snr).reshape(-1), threshold)
+    else:
+        over = to_host(xp.nonzero(xp.abs(flat) > threshold)[0])
     rows, columns = np.divmod(over, width)
     inside = (rows >= border_px) & (rows < height - border_px)
     inside &= (columns >= border_px) & (columns < width - border_px)
@@ -58,6 +62,20 @@ def extrema(
         columns + vertex(values[:, 1, :]),
         _taken(flat, over[top]),
     )
+
+
+@compiled
+def _over(flat: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the numbers of the values (n,) whose size is beyond a threshold."""
+    n = 0
+    for value in flat:
+        n += abs(value) > threshold
+    numbers, n = np.empty(n, np.int64), 0
+    for i in range(len(flat)):
+        if abs(flat[i]) > threshold:
+            numbers[n] = i
+            n += 1
+    return numbers
 
 
 def _taken(flat: Array, index: np.ndarray) -> np.ndarray:

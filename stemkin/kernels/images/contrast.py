@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stemkin.kernels.common.compiling import compiled
+
 OUTLIER = 20.0
 """Pixels this many times the frame's contrast away from its middle hold no atom."""
 
@@ -36,8 +38,22 @@ def in_own_contrast(frame: np.ndarray) -> tuple[np.ndarray, float]:
         low, high = np.percentile(some, [2, 98])
     scale = float(high - low) or float(np.std(frame, dtype=float)) or 1.0
     # integers of up to 16 bits are exact in float32; larger ones are scaled in float64 first
-    working = np.float32 if frame.dtype.itemsize <= 2 else np.float64
-    scaled = frame.astype(working)
-    np.subtract(scaled, (low + high) / 2, out=scaled)
-    np.multiply(scaled, 1 / scale, out=scaled)
-    return np.clip(scaled, -OUTLIER, OUTLIER, out=scaled).astype(np.float32, copy=False), scale
+    working = np.float64
+    if frame.dtype.itemsize <= 2:
+        working = np.float32
+    middle, share = working((low + high) / 2), working(1 / scale)
+    # whole numbers of the machine's own order are read as they are; half precision and others are not
+    native = frame.dtype
+    if native.kind not in "iu" or not native.isnative:
+        native = np.dtype(working)
+    return np.asarray(_scaled(np.ascontiguousarray(frame, native), middle, share)), scale
+
+
+@compiled
+def _scaled(frame: np.ndarray, middle: float, share: float) -> np.ndarray:
+    """Return the float32 frame (y, x) less its middle, times a share, in the precision of both."""
+    scaled = np.empty(frame.shape, np.float32)
+    for y in range(frame.shape[0]):
+        for x in range(frame.shape[1]):
+            scaled[y, x] = min(max((frame[y, x] - middle) * share, -OUTLIER), OUTLIER)
+    return scaled
