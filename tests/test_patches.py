@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from stemkin.kernels.common.medians import median, row_medians
+from stemkin.kernels.common.medians import median, quantile, row_medians
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
 from stemkin.kernels.crystal.patches import (
     CROP,
@@ -161,3 +161,12 @@ def test_medians_are_those_of_numpy():
     rows = np.where(rng.random((50, 9)) < 0.3, np.nan, rng.normal(size=(50, 9)))
     np.testing.assert_array_equal(row_medians(rows), np.nanmedian(rows, axis=1))
     assert np.isnan(row_medians(np.full((1, 4), np.nan)))[0]
+
+
+def test_quantiles_are_those_of_numpy():
+    rng = np.random.default_rng(5)
+    for n in (1, 2, 5, 400):
+        values = rng.normal(size=n)
+        for share in (0.0, 0.02, 0.5, 0.77, 0.98, 1.0):
+            assert quantile(values, share) == pytest.approx(np.quantile(values, share), rel=1e-15)
+    assert np.isnan(quantile(np.zeros(0), 0.5))

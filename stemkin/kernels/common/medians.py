@@ -35,6 +35,38 @@ def median(values: np.ndarray) -> float:
 
 
 @compiled
+def quantile(values: np.ndarray, share: float) -> float:
+    """Return the value below which a share of all lies, linear between them.
+
+    Parameters
+    ----------
+    values
+        (n,) finite values.
+    share
+        0 to 1.
+
+    Returns
+    -------
+    The quantile, as NumPy's; NaN of none.
+    """
+    n = len(values)
+    if n == 0:
+        return np.nan
+    place = share * (n - 1)
+    rank = min(int(place), n - 1)
+    ordered = np.partition(values, rank)
+    low = float(ordered[rank])
+    if rank == n - 1:
+        return low
+    high = float(ordered[rank + 1 :].min())
+    part = place - rank
+    # from either end, so that both are met exactly
+    if part < 0.5:
+        return low + (high - low) * part
+    return high - (high - low) * (1 - part)
+
+
+@compiled
 def row_medians(values: np.ndarray) -> np.ndarray:
     """Return the median of each row, of what is known of it.
 

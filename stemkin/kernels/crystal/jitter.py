@@ -11,6 +11,7 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.common.compiling import compiled
+from stemkin.kernels.common.medians import median
 from stemkin.kernels.images.filters import clipped, fitted_noise, weights_of
 
 LANES = 16
@@ -136,7 +137,7 @@ def row_displacements(
         # the mean over a window of rows with the weights c has the variance sum c^2 / (sum c)^2
         counts = window * information
         share = (counts**2).sum(axis=1) / np.maximum(counts.sum(axis=1), 1e-30) ** 2
-        hidden.append(np.sqrt(spread * float(np.median(share))))
+        hidden.append(np.sqrt(spread * median(share)))
         normal[:, a, a] = information + 1 / spread
     moved = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     return np.clip(moved, -limit_px, limit_px), np.array(hidden)

@@ -14,7 +14,7 @@ the raw frame.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -62,17 +62,17 @@ class Lattice:
     is_honeycomb: bool = True
     scan: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def reciprocal(self) -> np.ndarray:
         """(2, 2) reciprocal vectors as rows (y, x) [cycles per px]: ``reciprocal @ a1 = 1, 0``."""
         return np.asarray(np.linalg.inv(np.stack([self.a1, self.a2], axis=1)))
 
-    @property
+    @cached_property
     def bond(self) -> np.ndarray:
         """(2,) step (y, x) [px] from a metal column to the chalcogen column beside it."""
         return np.asarray(self.chalcogen - self.metal)
 
-    @property
+    @cached_property
     def spacing_px(self) -> float:
         """Lattice constant [px]: the geometric mean of the lengths of a1 and a2."""
         return float(np.sqrt(np.linalg.norm(self.a1) * np.linalg.norm(self.a2)))

@@ -8,6 +8,7 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.common.compiling import compiled
+from stemkin.kernels.common.medians import quantile
 from stemkin.kernels.crystal import cell, distortion, fourier
 from stemkin.kernels.crystal.amplitudes import (
     decoupled,
@@ -260,7 +261,8 @@ def bounds_of(frame: Array) -> tuple[float, float] | None:
     Both, `BEYOND` the range that nearly all pixels share; None where that is nothing.
     """
     step_y, step_x = (max(1, int(n) // 64) for n in frame.shape)
-    low, high = np.percentile(to_host(frame[::step_y, ::step_x]), [2, 98])
+    some = to_host(frame[::step_y, ::step_x]).astype(float).ravel()
+    low, high = quantile(some, 0.02), quantile(some, 0.98)
     margin = BEYOND * (high - low)
     if not margin > 0:
         return None
@@ -386,4 +388,4 @@ def _evenness(sums: np.ndarray, waves: Waves) -> float:
     strength = np.abs(sums).sum(axis=2)[area > 0.95 * area.max()]
     if not strength.size:
         return 1.0
-    return float(strength.min() / max(np.percentile(strength, 80), 1e-30))
+    return float(strength.min() / max(quantile(strength, 0.8), 1e-30))

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemkin.kernels.common.compiling import compiled
-from stemkin.kernels.common.medians import median
+from stemkin.kernels.common.medians import median, quantile
 from stemkin.kernels.crystal.lattice import METAL, Lattice, sites
 from stemkin.kernels.crystal.patches import hollow_of
 from stemkin.kernels.images.local_means import gaussian_means
@@ -127,7 +127,7 @@ def order_map(
     window = np.concatenate([half[:0:-1], half])
     seen = [np.convolve(one, window)[len(half) - 1 : 1 - len(half)] for one in inside]
     order, best = _responses(sums, half, seen[0], seen[1])
-    good_mean, good_order = np.quantile(mean, 0.75), np.quantile(order, 0.75)
+    good_mean, good_order = (quantile(one.ravel(), 0.75) for one in (mean, order))
     if not (good_mean > 0 and good_order > 0):
         return None
     # directions are counted modulo 60 degrees, the turn from that of the frame's own lattice

@@ -15,6 +15,7 @@ import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
 from stemkin.kernels.common.compiling import compiled
+from stemkin.kernels.common.medians import median
 from stemkin.kernels.crystal import cell
 from stemkin.kernels.crystal.division import find_grains, is_broken, one_grain
 from stemkin.kernels.crystal.grains import Grain, draw_grain
@@ -198,7 +199,7 @@ def _columns(
     seen = []
     for which, height in zip((METAL, CHALCOGEN), values[:2] - values[2], strict=True):
         columns = nearest_site(lattice, middle, np.full(len(middle), which))
-        known = max(float(np.median(pixels(precision, columns))), 0.0)
+        known = max(median(pixels(precision, columns)), 0.0)
         seen.append(max(float(height), 0.0) * float(np.sqrt(known)))
     n_columns = waves.shape[1] * 2 * waves.pitch / (0.866 * lattice.spacing_px**2)
     located = np.sqrt(2) * sd_px / max(seen[0], 1.0) / np.sqrt(max(n_columns, 1.0))

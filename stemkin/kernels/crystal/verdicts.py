@@ -21,6 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from stemkin.devices import Array, to_host
+from stemkin.kernels.common.medians import median, quantile
 from stemkin.kernels.crystal.distortion import displacements
 from stemkin.kernels.crystal.lattice_search import (
     Crystal,
@@ -131,7 +132,7 @@ def _ends_at_a_line(frame: Array, sought: Sought) -> bool:
     turned = sought.straight.sums
     mean = turned.mean(axis=(0, 1))
     strength = (turned * np.conj(mean)).real.sum(axis=2).mean(axis=1)
-    is_dark = strength < DARK * np.percentile(strength, 80)
+    is_dark = strength < DARK * quantile(strength, 0.8)
     if not (is_dark[1:] & is_dark[:-1]).any():
         return False
     pixels = to_host(frame).astype(float)
@@ -196,12 +197,12 @@ def _jump_of(local: np.ndarray, g: np.ndarray) -> tuple[int, np.ndarray]:
     """Return the line at which sums (ny, nx, K) jump once, -1 if at none, and the jump (y, x)."""
     # windows two nodes apart do not overlap: a jump between them shows in full
     step = displacements((local[2:] * np.conj(local[:-2])).sum(axis=1), g)
-    step = step - np.median(step, axis=0)
+    step = step - np.array([median(along) for along in step.T])
     length = np.hypot(*step.T)
     at = int(np.argmax(length))
     others = np.delete(length, np.arange(max(0, at - 2), min(len(length), at + 3)))
     plane = 1 / float(np.linalg.norm(g, axis=1).min())
-    usual = 1.4826 * float(np.median(others))
+    usual = 1.4826 * median(others)
     jump = float(length[at])
     if jump > max(JUMP * plane, ODD * usual) and jump > 1.5 * float(others.max()):
         return at, step[at]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from stemkin.devices import Array
+from stemkin.kernels.common.medians import median
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, numbered_sites
 from stemkin.kernels.detection.normalisation import scatter_of
 from stemkin.kernels.detection.observer import Observer, bonded, partial_patches, patches_at
@@ -73,7 +74,7 @@ def signals_beside(
             noise_units, columns.reshape(-1, 2), towards, lattice, mask, observer.knowing[which]
         )
         scatter = max(scatter_of(usual), 1e-12) * observer.tails[which]
-        told[own] = ((seen - np.median(usual)) / scatter).reshape(-1, 3)
+        told[own] = ((seen - median(usual)) / scatter).reshape(-1, 3)
     return told
 
 
@@ -107,7 +108,9 @@ def bound_signals(
     usual = _products(clean, observer.bound)
     level, scatter, _ = observer.bound_told
     patches, seen = partial_patches(noise_units, columns.mean(axis=1), lattice, mask)
-    deviations = (_products(patches, observer.bound) - np.median(usual)) / scatter_of(usual.ravel())
+    deviations = (_products(patches, observer.bound) - median(usual.ravel())) / scatter_of(
+        usual.ravel()
+    )
     # of the noise of a patch that is cut by an edge there is as much less as of the weights' squares
     share = _products(seen, observer.bound**2) / (observer.bound**2).sum(axis=1)
     enough = share > LEAST_SHARE

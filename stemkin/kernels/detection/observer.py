@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stemkin.devices import Array, namespace, to_host
+from stemkin.kernels.common.medians import median
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
 from stemkin.kernels.detection.gathering import gathered, gathered_partly
 from stemkin.kernels.detection.normalisation import scatter_of
@@ -221,7 +222,7 @@ def _judged(
     if len(beside) and len(ordinary):
         patches, inside = patches_at(image, points[beside], lattice, mask)
         blind = -(patches @ observer.blind[which]) / norm
-        blind = (blind - np.median(ordinary)) / max(scatter_of(ordinary), 1e-12)
+        blind = (blind - median(ordinary)) / max(scatter_of(ordinary), 1e-12)
         seen[beside] = np.nan
         seen[beside[inside]] = blind
     return np.asarray(seen / observer.tails[which])

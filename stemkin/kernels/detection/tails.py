@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from stemkin.devices import Array, to_host
+from stemkin.kernels.common.medians import quantile
 from stemkin.kernels.crystal import peaks
 
 LOW, HIGH = 0.80, 0.95
@@ -94,7 +95,7 @@ def level_of_heavy_tail(snr: Array, allowed: float, *, border_px: float) -> floa
     some = some[some != 0]
     if len(some) < LEAST_EXTREMA:
         return None
-    low, high = np.quantile(some, [0.90, 0.98])
+    low, high = quantile(some, 0.90), quantile(some, 0.98)
     if (high - low) / np.log(5.0) < PIXEL_SLOPE:
         return None
     _, _, score = peaks.extrema(snr, threshold=FAINTEST, border_px=round(border_px))

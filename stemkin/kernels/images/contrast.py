@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from stemkin.kernels.common.compiling import compiled
+from stemkin.kernels.common.medians import quantile
 
 OUTLIER = 20.0
 """Pixels this many times the frame's contrast away from its middle hold no atom."""
@@ -35,7 +36,8 @@ def in_own_contrast(frame: np.ndarray) -> tuple[np.ndarray, float]:
     some = np.asarray(frame[::step_y, ::step_x], dtype=float)
     low, high = 0.0, 0.0
     if some.size:
-        low, high = np.percentile(some, [2, 98])
+        flat = some.ravel()
+        low, high = quantile(flat, 0.02), quantile(flat, 0.98)
     scale = float(high - low) or float(np.std(frame, dtype=float)) or 1.0
     # integers of up to 16 bits are exact in float32; larger ones are scaled in float64 first
     working = np.float64
