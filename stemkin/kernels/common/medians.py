@@ -11,7 +11,6 @@ import numpy as np
 from stemkin.kernels.common.compiling import compiled
 
 
-@compiled
 def median(values: np.ndarray) -> float:
     """Return the median.
 
@@ -24,17 +23,9 @@ def median(values: np.ndarray) -> float:
     -------
     The median; NaN of none.
     """
-    n = len(values)
-    if n == 0:
-        return np.nan
-    ordered = np.partition(values, n // 2)
-    middle = float(ordered[n // 2])
-    if n % 2 == 1:
-        return middle
-    return (float(ordered[: n // 2].max()) + middle) / 2
+    return float(middle_of(np.array(values, dtype=np.float64)))
 
 
-@compiled
 def quantile(values: np.ndarray, share: float) -> float:
     """Return the value below which a share of all lies, linear between them.
 
@@ -49,21 +40,70 @@ def quantile(values: np.ndarray, share: float) -> float:
     -------
     The quantile, as NumPy's; NaN of none.
     """
-    n = len(values)
-    if n == 0:
+    if not len(values):
         return np.nan
-    place = share * (n - 1)
-    rank = min(int(place), n - 1)
-    ordered = np.partition(values, rank)
-    low = float(ordered[rank])
-    if rank == n - 1:
-        return low
-    high = float(ordered[rank + 1 :].min())
+    place = share * (len(values) - 1)
+    rank = min(int(place), len(values) - 1)
+    low, high = _neighbours(np.array(values, dtype=np.float64), rank)
     part = place - rank
     # from either end, so that both are met exactly
     if part < 0.5:
-        return low + (high - low) * part
-    return high - (high - low) * (1 - part)
+        return float(low + (high - low) * part)
+    return float(high - (high - low) * (1 - part))
+
+
+@compiled
+def middle_of(values: np.ndarray) -> float:
+    """Return the median of values, which are left in another order.
+
+    Parameters
+    ----------
+    values
+        (n,) finite float64 values, without gaps.
+
+    Returns
+    -------
+    The median; NaN of none.
+    """
+    n = len(values)
+    if n == 0:
+        return np.nan
+    low, high = _neighbours(values, (n - 1) // 2)
+    if n % 2 == 1:
+        return low
+    return (low + high) / 2
+
+
+@compiled
+def _neighbours(values: np.ndarray, rank: int) -> tuple[float, float]:
+    """Return the value that so many are below, and the next one; puts values in another order.
+
+    Hoare's selection (Commun. ACM 4, 321 (1961)), each time around the middle one of three.
+    """
+    first, last = 0, len(values) - 1
+    while first < last:
+        a, b, c = values[first], values[(first + last) // 2], values[last]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = first, last
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            last = j
+        elif rank >= i:
+            first = i
+        else:
+            break
+    low, high = values[rank], values[rank]
+    if rank + 1 < len(values):
+        high = values[rank + 1 :].min()
+    return low, high
 
 
 @compiled

@@ -9,6 +9,7 @@ more than one step).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,7 +83,7 @@ def straighten(sums: np.ndarray, waves: Waves, *, max_change: float = np.inf) ->
     g = np.ascontiguousarray(waves.frequencies)
     # only nodes whose window lies within the frame
     inner = tuple(_whole(window) for window in waves.windows)
-    local = np.ascontiguousarray(sums[np.ix_(*inner)])
+    local = np.ascontiguousarray(sums[np.ix_(*inner)], dtype=np.complex128)
     rows, columns = _followed(local, g)
     turned = local * _turns(g, rows, columns)
     noise = _node_noise(turned)
@@ -111,42 +112,57 @@ def _followed(local: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     ny, nx, n = local.shape
     rows, columns = np.zeros((ny, 2)), np.zeros((nx, 2))
+    products = np.empty(n, np.complex128)
     for i in range(1, ny):
-        products = np.zeros(n, np.complex128)
-        for j in range(nx):
-            products += local[i, j] * np.conj(local[i - 1, j])
-        rows[i] = rows[i - 1] + _displacement(products, g)
+        for k in range(n):
+            products[k] = 0
+            for j in range(nx):
+                products[k] += local[i, j, k] * local[i - 1, j, k].conjugate()
+        y, x = _displacement(products, g)
+        rows[i, 0], rows[i, 1] = rows[i - 1, 0] + y, rows[i - 1, 1] + x
     for j in range(1, nx):
-        products = np.zeros(n, np.complex128)
-        for i in range(ny):
-            products += local[i, j] * np.conj(local[i, j - 1])
-        columns[j] = columns[j - 1] + _displacement(products, g)
+        for k in range(n):
+            products[k] = 0
+            for i in range(ny):
+                products[k] += local[i, j, k] * local[i, j - 1, k].conjugate()
+        y, x = _displacement(products, g)
+        columns[j, 0], columns[j, 1] = columns[j - 1, 0] + y, columns[j - 1, 1] + x
     # added steps add up their errors too: every line of nodes is compared with the whole frame
     for _ in range(2):
-        columns += _off_the_mean(local, rows, columns, g, 0)
-        rows += _off_the_mean(local, rows, columns, g, 1)
+        _put_right(local, rows, columns, g, 0)
+        _put_right(local, rows, columns, g, 1)
     return rows, columns
 
 
 @compiled
-def _off_the_mean(
+def _put_right(
     local: np.ndarray, rows: np.ndarray, columns: np.ndarray, g: np.ndarray, axis: int
-) -> np.ndarray:
-    """Return by how much (n, 2) lines of nodes are displaced against the phase of them all.
+) -> None:
+    """Put lines of nodes right, `columns` (axis 0) or `rows` (1), against the phase of them all.
 
     The sums (ny, nx, K) are added up along `axis`, turned back by what `rows` and `columns` say.
     """
-    turned = local * _turns(g, rows, columns)
-    lines = np.zeros((turned.shape[1 - axis], len(g)), np.complex128)
-    whole = np.zeros(len(g), np.complex128)
-    for i in range(turned.shape[0]):
-        for j in range(turned.shape[1]):
-            lines[j if axis == 0 else i] += turned[i, j]
-            whole += np.conj(turned[i, j])
-    moved = np.empty((len(lines), 2))
-    for i in range(len(lines)):
-        moved[i] = _displacement(lines[i] * whole, g)
-    return moved
+    ny, nx, n = local.shape
+    turns = _turns(g, rows, columns)
+    moved = columns
+    if axis == 1:
+        moved = rows
+    lines, whole = np.zeros((len(moved), n), np.complex128), np.zeros(n, np.complex128)
+    for i in range(ny):
+        for j in range(nx):
+            own = j
+            if axis == 1:
+                own = i
+            for k in range(n):
+                turned = local[i, j, k] * turns[i, j, k]
+                lines[own, k] += turned
+                whole[k] += turned.conjugate()
+    for own in range(len(moved)):
+        for k in range(n):
+            lines[own, k] *= whole[k]
+        y, x = _displacement(lines[own], g)
+        moved[own, 0] += y
+        moved[own, 1] += x
 
 
 @compiled
@@ -155,25 +171,37 @@ def _mean_slopes(local: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     Nodes ever farther apart are compared, all pairs together, each time with what is known so far.
     """
-    slope_y, slope_x = np.zeros(2), np.zeros(2)
     ny, nx, n = local.shape
-    n_y, n_x = np.arange(ny).reshape(-1, 1), np.arange(nx).reshape(-1, 1)
+    rows, columns = np.zeros((ny, 2)), np.zeros((nx, 2))
+    down, across = np.empty(n, np.complex128), np.empty(n, np.complex128)
     lag = 1
     while lag < max(2, max(ny, nx) // 2):
-        turned = local * _turns(g, n_y * slope_y, n_x * slope_x)
-        down, across = np.zeros(n, np.complex128), np.zeros(n, np.complex128)
-        for i in range(ny):
-            for j in range(nx):
-                if i >= lag:
-                    down += turned[i, j] * np.conj(turned[i - lag, j])
-                if j >= lag:
-                    across += turned[i, j] * np.conj(turned[i, j - lag])
+        turns = _turns(g, rows, columns)
+        for k in range(n):
+            down[k], across[k] = 0, 0
+            for i in range(ny):
+                for j in range(nx):
+                    turned = local[i, j, k] * turns[i, j, k]
+                    if i >= lag:
+                        before = local[i - lag, j, k] * turns[i - lag, j, k]
+                        down[k] += turned * before.conjugate()
+                    if j >= lag:
+                        before = local[i, j - lag, k] * turns[i, j - lag, k]
+                        across[k] += turned * before.conjugate()
         if lag < ny:
-            slope_y += _displacement(down, g) / lag
+            _grow(rows, _displacement(down, g), lag)
         if lag < nx:
-            slope_x += _displacement(across, g) / lag
+            _grow(columns, _displacement(across, g), lag)
         lag *= 2
-    return n_y * slope_y, n_x * slope_x
+    return rows, columns
+
+
+@compiled
+def _grow(moved: np.ndarray, step: tuple[float, float], lag: int) -> None:
+    """Let displacements (n, 2) grow by a step over so many lines."""
+    for i in range(len(moved)):
+        moved[i, 0] += i * (step[0] / lag)
+        moved[i, 1] += i * (step[1] / lag)
 
 
 def _straightened(
@@ -260,12 +288,13 @@ def _turns(g: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return (ny, nx, K) factors that undo the displacement of the nodes."""
     turns = np.empty((len(rows), len(columns), len(g)), np.complex128)
     across = np.empty((len(columns), len(g)), np.complex128)
-    for j in range(len(columns)):
-        for k in range(len(g)):
-            across[j, k] = np.exp(2j * np.pi * (columns[j, 0] * g[k, 0] + columns[j, 1] * g[k, 1]))
-    for i in range(len(rows)):
-        for k in range(len(g)):
-            down = np.exp(2j * np.pi * (rows[i, 0] * g[k, 0] + rows[i, 1] * g[k, 1]))
+    for k in range(len(g)):
+        for j in range(len(columns)):
+            angle = 2 * np.pi * (columns[j, 0] * g[k, 0] + columns[j, 1] * g[k, 1])
+            across[j, k] = complex(math.cos(angle), math.sin(angle))
+        for i in range(len(rows)):
+            angle = 2 * np.pi * (rows[i, 0] * g[k, 0] + rows[i, 1] * g[k, 1])
+            down = complex(math.cos(angle), math.sin(angle))
             for j in range(len(columns)):
                 turns[i, j, k] = down * across[j, k]
     return turns
@@ -297,16 +326,17 @@ def _displacements(products: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Return the displacements (n, 2) of products (n, K)."""
     moved = np.empty((len(products), 2))
     for i in range(len(products)):
-        moved[i] = _displacement(products[i], g)
+        moved[i, 0], moved[i, 1] = _displacement(products[i], g)
     return moved
 
 
 @compiled
-def _displacement(products: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Return the displacement (2,) of products (K,)."""
+def _displacement(products: np.ndarray, g: np.ndarray) -> tuple[float, float]:
+    """Return the displacement y, x of products (K,)."""
     yy, yx, xx, right_y, right_x = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(len(g)):
-        weight, phase = abs(products[k]), np.angle(products[k])
+        weight = abs(products[k])
+        phase = math.atan2(products[k].imag, products[k].real)
         gy, gx = g[k, 0], g[k, 1]
         yy += weight * gy * gy
         yx += weight * gy * gx
@@ -317,7 +347,5 @@ def _displacement(products: np.ndarray, g: np.ndarray) -> np.ndarray:
     ridge = 1e-6 * (yy + xx) + 1e-30
     yy, xx = yy + ridge, xx + ridge
     determinant = yy * xx - yx * yx
-    moved = np.empty(2)
-    moved[0] = (xx * right_y - yx * right_x) / determinant
-    moved[1] = (yy * right_x - yx * right_y) / determinant
-    return moved
+    y, x = xx * right_y - yx * right_x, yy * right_x - yx * right_y
+    return y / determinant, x / determinant

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from stemkin.kernels.common.compiling import compiled
-from stemkin.kernels.common.medians import median
+from stemkin.kernels.common.medians import middle_of
 
 CLIP = 2.5
 """Sites beyond this many standard deviations do not count: they may be defects."""
@@ -106,14 +106,14 @@ def scatter_of(values: np.ndarray, *, bright: bool = False) -> float:
     >>> abs(scatter_of(values) - 1) < 0.04
     True
     """
-    return float(_scatter_of(np.asarray(values), bright))
+    return float(_scatter_of(np.ascontiguousarray(values, dtype=np.float64), bright))
 
 
 @compiled
 def _scatter_of(values: np.ndarray, bright: bool) -> float:
     """Do what `scatter_of` says."""
-    middle = median(values)
-    spread = median(np.abs(values - middle)) / 0.6745
+    middle = middle_of(values.copy())
+    spread = middle_of(np.abs(values - middle)) / 0.6745
     for _ in range(4):
         n, total, squares = 0, 0.0, 0.0
         for value in values:

@@ -51,10 +51,11 @@ def _square_means(image: np.ndarray, n: int) -> np.ndarray:
     line = np.empty(width * n, image.dtype)
     share = image.dtype.type(1 / n**2)
     for y in range(height):
-        line[:] = image[y * n, : width * n]
+        for x in range(width * n):
+            line[x] = image[y * n, x]
         for i in range(1, n):
             row = image[y * n + i]
-            for x in range(len(line)):
+            for x in range(width * n):
                 line[x] += row[x]
         for x in range(width):
             total = line[x * n]
