@@ -1,5 +1,6 @@
 """How many processes run the tests, which files they begin with, and what tests cost."""
 
+import compileall
 import gc
 import os
 import sys
@@ -103,6 +104,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) + 1
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Compile the package once, before several processes do that beside each other."""
+    compileall.compile_dir(STEMKIN, quiet=2, workers=0)
 
 
 DEAR_TEST_S, DEAR_FILE_S = 5.0, 30.0
