@@ -18,8 +18,9 @@ from stemkin.errors import LostSchedulerError
 
 CALIBRATION = ["--pixel-size-nm", "0.03", "--frame-time-s", "2.25", "--cluster", "threads"]
 UNJUDGED = [*CALIBRATION, "--set", "kinetics.self_check_runs=0"]
-"""A run that does not judge its own numbers takes two thirds of the time; what is asked here of exit
-codes and sentences needs no more."""
+"""A run that does not judge its own numbers takes two thirds of the time."""
+LINKED = [*UNJUDGED, "--until", "link"]
+"""One without numbers takes a third; what is asked here of exit codes and sentences needs no more."""
 
 
 def call(monkeypatch, capsys, *words):
@@ -78,7 +79,7 @@ def test_settings_of_the_command_line_count_more_than_the_file(
 ):
     out = tmp_path / "out"
     (tmp_path / "s.toml").write_text("[link]\nmax_gap_frames = 3\nmax_step_nm = 0.2")
-    words = ("--config", tmp_path / "s.toml", "--set", "link.max_step_nm=0.4", *UNJUDGED)
+    words = ("--config", tmp_path / "s.toml", "--set", "link.max_step_nm=0.4", *LINKED)
     assert call(monkeypatch, capsys, "run", noise, "-o", out, *words)[0] == 0
     used = json.loads((out / "run.json").read_text())["config"]
     assert used["link"]["max_step_nm"] == 0.4
@@ -192,10 +193,10 @@ def test_an_unknown_key_in_the_settings_is_one_sentence(monkeypatch, capsys, tmp
 
 def test_an_output_folder_of_another_run_is_refused_and_kept(monkeypatch, capsys, tmp_path, noise):
     out = tmp_path / "out"
-    assert call(monkeypatch, capsys, "run", noise, "-o", out, *UNJUDGED)[0] == 0
+    assert call(monkeypatch, capsys, "run", noise, "-o", out, *LINKED)[0] == 0
     before = {p: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
     np.save(tmp_path / "other.npy", np.zeros((2, 64, 64), np.uint8))
-    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "other.npy", "-o", out, *UNJUDGED)
+    code, _, err = call(monkeypatch, capsys, "run", tmp_path / "other.npy", "-o", out, *LINKED)
     assert code == 2
     assert "belongs to another run" in err
     assert {p: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()} == before
@@ -219,7 +220,9 @@ def test_movies_with_nothing_to_find_end_well_with_empty_tables(
     if frames is not None:
         path = tmp_path / f"{name}.npy"
         np.save(path, frames)
-    words = CALIBRATION if name == "noise" else UNJUDGED
+    words = UNJUDGED
+    if name == "noise":
+        words = [*CALIBRATION, "--set", "kinetics.self_check_runs=3"]
     code, out, _ = call(monkeypatch, capsys, "run", path, "-o", tmp_path / "out", *words)
     assert code == exit_code
     assert "report.html" in out
@@ -233,12 +236,22 @@ def test_a_broken_movie_costs_itself_and_the_rest_goes_on(monkeypatch, capsys, t
     noise.rename(tmp_path / "in" / "good.npy")
     (tmp_path / "in" / "bad.npy").write_bytes(BAD_FILES["torn.npy"])
     code, out, _ = call(
-        monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *UNJUDGED
+        monkeypatch, capsys, "run", tmp_path / "in", "-o", tmp_path / "out", *LINKED
     )
     assert code == 3
     assert "bad.npy" in out
     listed = json.loads((tmp_path / "out" / "run.json").read_text())["movies"]
     assert {m["movie"]: m["status"] for m in listed} == {"good": "ok", "bad.npy": "failed"}
+    assert (tmp_path / "out" / "tracks").exists()
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_stage_that_no_run_has_is_one_sentence(monkeypatch, capsys, tmp_path, noise):
+    words = ("-o", tmp_path / "out", *CALIBRATION, "--until", "tracks")
+    code, _, err = call(monkeypatch, capsys, "run", noise, *words)
+    assert code == 2
+    assert "until names no stage 'tracks'; use one of detect, link, kinetics" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(monkeypatch, capsys, tmp_path, noise):
@@ -297,13 +310,13 @@ def test_an_interrupt_leaves_130_and_a_folder_to_go_on_with(monkeypatch, capsys,
             raise KeyboardInterrupt
 
         patch.setattr(pipeline, "link_movies", interrupted)
-        code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *UNJUDGED)
+        code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *LINKED)
     assert code == 130
     said = "interrupted; what is done is kept, run the same command again to go on"
     assert err.splitlines()[-1] == said
     assert "link" not in err, "the stage that was interrupted is not said to be done"
     assert "the run stopped: KeyboardInterrupt" in (tmp_path / "out" / "log.jsonl").read_text()
-    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *UNJUDGED)[0] == 0
+    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *LINKED)[0] == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["blocks"]["reused"] == 1
 
 
@@ -345,12 +358,12 @@ def test_what_stops_a_run_through_no_fault_of_its_movies_is_exit_code_4(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(where, what)
-        code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *UNJUDGED)
+        code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *LINKED)
     assert code == 4
     assert sentence in err
     assert err.splitlines()[-1].startswith("error: ")
     assert "ERROR" not in caplog.text, "the sentence is said once"
-    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *UNJUDGED)[0] == 0
+    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *LINKED)[0] == 0
 
 
 def test_headers_that_cannot_be_kept_stop_the_run_with_exit_code_4(
@@ -378,10 +391,10 @@ def test_a_log_that_cannot_be_written_is_said_once_and_stops_no_run(
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     (tmp_path / "out").mkdir()
-    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *UNJUDGED)[0] == 0
+    assert call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *LINKED)[0] == 0
     (tmp_path / "out" / "log.jsonl").unlink()
     (tmp_path / "out" / "log.jsonl").symlink_to("/dev/full")
-    code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *UNJUDGED)
+    code, _, err = call(monkeypatch, capsys, "run", noise, "-o", tmp_path / "out", *LINKED)
     assert code == 0
     assert caplog.text.count("log.jsonl cannot be written") == 1
     assert "Logging error" not in err

@@ -37,6 +37,7 @@ from stemkin.cli.options import (
     Settings,
     TimeAxis,
     Tls,
+    Until,
     UntilIdle,
     Workers,
 )
@@ -124,6 +125,7 @@ def run_command(
             "which no frame shows a vacancy.",
         ),
     ] = False,
+    until: Until = None,
     follow: Follow = False,
     until_idle_s: UntilIdle = None,
     relearn: Relearn = False,
@@ -154,6 +156,7 @@ def run_command(
         workers,
         tls=tls,
         fresh=fresh,
+        until=until,
         classes=classes,
         performance_report=performance_report,
         relearn=relearn,

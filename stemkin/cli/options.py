@@ -127,6 +127,15 @@ Relearn = Annotated[
         "without it, new movies are searched with the model that the folder has.",
     ),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="STAGE",
+        help="The last stage: detect, link or kinetics; by default the report. The same command "
+        "without it goes on from there.",
+    ),
+]
 Follow = Annotated[
     bool,
     typer.Option(
