@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import partial
 
-import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from stemkin.kernels.motion.known_errors import LOG_D, stated_numbers
 from stemkin.kernels.motion.likelihood import LOG_R, innovation_sums, likelihood_numbers
 from stemkin.kernels.motion.walks import Walks
 from stemkin.movie import movies_table
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import TrackWorld, simulate_tracks
 from stemkin.tables import COLUMNS, Experiment, empty
 from tests.strategies import assert_same_sums
@@ -151,11 +151,12 @@ def test_tables_are_the_same_bits_for_another_partitioning():
         pd.testing.assert_frame_equal(verb(split, **said), verb(rows, **said), check_exact=True)
 
 
-def test_every_scheduler_gives_the_same_table():
+@pytest.mark.cluster
+def test_every_scheduler_gives_the_same_table(two_processes):
     split = in_partitions(random_walks(missing=0.1), np.random.default_rng(0), 5)
     tables = []
-    for scheduler in ("synchronous", "threads", "processes"):
-        with dask.config.set(scheduler=scheduler, num_workers=2):
+    for place in ("synchronous", "threads", two_processes):
+        with connect(place):
             tables.append(sk.msd(split, frame_time_s=1.0, by="movie"))
     pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
     pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)

@@ -27,6 +27,7 @@ from stemkin.rows.files import tracks_in_files
 from stemkin.rows.parquet import sealed_bytes
 from stemkin.rows.table import with_experiment
 from stemkin.rows.tracks import Trajectories
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import TrackWorld, simulate_tracks
 from stemkin.tables import COLUMNS, Experiment, empty
 from tests.strategies import assert_same_sums
@@ -520,11 +521,12 @@ def test_a_long_table_is_counted_the_same_in_any_order():
         sk.transitions(pd.concat([rows, rows.iloc[:1]]))
 
 
-def test_every_scheduler_gives_the_same_table():
+@pytest.mark.cluster
+def test_every_scheduler_gives_the_same_table(two_processes):
     split = in_partitions(a_walk_through_classes(), np.random.default_rng(0), 5)
     tables = []
-    for scheduler in ("synchronous", "threads", "processes"):
-        with dask.config.set(scheduler=scheduler, num_workers=2):
+    for place in ("synchronous", "threads", two_processes):
+        with connect(place):
             tables.append(sk.transitions(split, frame_time_s=1.0).table)
     pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
     pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)

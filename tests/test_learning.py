@@ -126,7 +126,7 @@ def whole(model, paper_frames, survey):
     return model.describe(paper_frames, survey.records, first_frame=0)
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(chunks=time_chunkings(n_frames=12))
 def test_names_do_not_depend_on_the_chunking(model, paper_frames, survey, whole, chunks):
     starts = np.cumsum([0, *chunks])
@@ -153,17 +153,15 @@ def test_detecting_with_a_model_is_lazy_and_keeps_the_contract(model, paper_movi
 
 
 @pytest.mark.equality
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
-def test_every_scheduler_learns_the_same_model(model, paper_movie, scheduler):
-    with dask.config.set(scheduler=scheduler):
-        assert_same_model(learn(paper_movie, n_frames=8, seed=1), model)
-
-
-@pytest.mark.equality
 @pytest.mark.cluster
-def test_two_processes_learn_the_same_model(model, paper_movie, two_processes):
-    with connect(two_processes):
-        assert_same_model(learn(paper_movie, n_frames=8, seed=1), model)
+def test_every_scheduler_learns_the_same_model(paper_movie, two_processes):
+    models = []
+    for place in ("synchronous", "threads", two_processes):
+        with connect(place):
+            models.append(learn(paper_movie, n_frames=4, seed=1))
+    assert len(models[0].classes) > 1
+    assert_same_model(models[1], models[0])
+    assert_same_model(models[2], models[0])
 
 
 def test_a_model_survives_the_disk(model, paper_movie, tmp_path):
@@ -352,11 +350,11 @@ def test_a_movie_without_a_lattice_is_described_by_raw_crops_and_says_so(caplog,
 
 
 def test_bad_frames_are_not_learned_from(paper_frames):
-    frames = paper_frames.astype("float32")
-    frames[3] = np.nan
-    frames[5] = 7.0
-    model = learn(Movie.from_array(frames, name="holes", pixel_size_nm=0.03), n_frames=12)
-    assert model.report["n_frames"] == 10
+    frames = paper_frames[:6].astype("float32")
+    frames[1] = np.nan
+    frames[3] = 7.0
+    model = learn(Movie.from_array(frames, name="holes", pixel_size_nm=0.03), n_frames=6)
+    assert model.report["n_frames"] == 4
     assert len(model.classes) > 0
 
 
@@ -386,7 +384,7 @@ def test_a_sampled_frame_is_searched_once_however_often_it_is_looked_at(
 
 
 def test_the_number_of_classes_can_be_asked_for(paper_movie):
-    assert len(learn(paper_movie, n_frames=6, n_classes=3).classes) == 3
+    assert len(learn(paper_movie, n_frames=4, n_classes=3).classes) == 3
 
 
 def test_fewer_detections_than_classes_give_fewer_classes(caplog):
@@ -423,19 +421,19 @@ def test_a_lattice_that_is_not_the_materials_gives_numbers_for_names(
     paper_movie, paper_frames, caplog
 ):
     with caplog.at_level(logging.WARNING):
-        model = learn(paper_movie, n_frames=6, material="graphene")
+        model = learn(paper_movie, n_frames=3, material="graphene")
     assert "not that of the material" in caplog.text
     assert len(model.classes) > 0
     assert all(name.startswith("class ") for name in model.classes["name"])
     wrong_scale = Movie.from_array(paper_frames, name="wrong", pixel_size_nm=0.02)
-    assert all(name.startswith("class ") for name in learn(wrong_scale, n_frames=6).classes["name"])
+    assert all(name.startswith("class ") for name in learn(wrong_scale, n_frames=3).classes["name"])
     no_scale = Movie.from_array(paper_frames, name="none")
-    assert "Mo_W" in set(learn(no_scale, n_frames=6).classes["name"])
+    assert "Mo_W" in set(learn(no_scale, n_frames=3).classes["name"])
 
 
 def test_names_follow_the_material(paper_movie):
     model = learn(
-        paper_movie, n_frames=6, material=Material("TaTe2", 0.3153, "Ta", "Te", "Nb", 74, 16, 42)
+        paper_movie, n_frames=4, material=Material("TaTe2", 0.3153, "Ta", "Te", "Nb", 74, 16, 42)
     )
     assert {"V_Te", "Nb_Ta"} < set(model.classes["name"])
 

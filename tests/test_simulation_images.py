@@ -6,7 +6,6 @@ import pickle
 import time
 from itertools import pairwise
 
-import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -33,6 +32,7 @@ from stemkin.kernels.images.shotnoise import (
     alias_tables,
     poisson_counts,
 )
+from stemkin.schedulers.clients import connect
 from stemkin.simulation import PRESETS, expected_image, simulate_movie, truth_of
 from stemkin.simulation.crystal import crystal_of
 from stemkin.simulation.scanning import scan_of
@@ -340,11 +340,12 @@ def test_making_a_movie_and_its_dask_array_computes_nothing(paper_movie):
 
 
 @pytest.mark.equality
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
-def test_every_scheduler_gives_the_same_bits(paper_movie, paper_frames, scheduler):
-    with dask.config.set(scheduler=scheduler, num_workers=2):
-        found = paper_movie.to_dask(frames_per_block=5).compute()
-    assert (found == paper_frames).all()
+@pytest.mark.cluster
+def test_every_scheduler_gives_the_same_bits(paper_movie, paper_frames, two_processes):
+    for place in ("synchronous", "threads", two_processes):
+        with connect(place):
+            found = paper_movie.to_dask(frames_per_block=5).compute()
+        assert (found == paper_frames).all(), place
 
 
 def test_a_longer_movie_begins_with_the_same_frames(paper_movie, paper_frames):
