@@ -30,7 +30,7 @@ from stemkin.readers.place import place_of
 from stemkin.readers.wrappers import TolerantReader
 from tests import movie_files as files
 
-N_INPUTS = int(os.environ.get("STEMKIN_FUZZ_INPUTS", "800"))
+N_INPUTS = int(os.environ.get("STEMKIN_FUZZ_INPUTS", "400"))
 """More of them are drawn, and other ones each time, where the variable asks for it."""
 MAX_SECONDS = 30
 MAX_BYTES = ALWAYS_PLAUSIBLE_BYTES + 2**26

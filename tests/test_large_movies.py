@@ -92,7 +92,7 @@ def files(folder):
     empty=st.sets(st.integers(0, N_FRAMES - 1), max_size=8),
     failed=st.sets(st.integers(1, 5), max_size=2),
 )
-@settings(deadline=None, max_examples=7)
+@settings(deadline=None, max_examples=5)
 def test_block_by_block_gives_the_same_files_as_at_once(
     tmp_path_factory, cuts, seed, bad, empty, failed
 ):
@@ -150,7 +150,7 @@ def linked(folder, rows, step, edges, *, rows_per_part):
     cuts=st.sets(st.integers(1, N_FRAMES - 1), max_size=12),
     rows_per_part=st.sampled_from([60, 200, 10**6]),
 )
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 def test_whole_tracks_are_the_same_rows_for_every_cut(tmp_path_factory, cuts, rows_per_part):
     rows, step = detections(np.random.default_rng(1), 15)
     found = []

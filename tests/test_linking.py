@@ -346,7 +346,7 @@ def in_blocks(rows, cuts):
 
 
 @given(movies_and_cuts(), st.integers(0, 3), st.sampled_from(["likelihood", "distance"]))
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 def test_tracks_do_not_depend_on_how_the_rows_are_cut(drawn, max_gap_frames, cost):
     rows, frames, cuts = drawn
     known = experiment(frames, movies=["a", "b", "c", "m"])

@@ -142,7 +142,7 @@ def test_hostile_names_stay_in_the_results_folder_and_are_text_in_the_report(tmp
     from stemkin.pipeline import Inputs, run
 
     movies = [
-        simulate_movie("paper", n_frames=3, shape=(96, 96), seed=1, name=name)
+        simulate_movie("paper", n_frames=2, shape=(96, 96), seed=1, name=name)
         for name in HOSTILE_NAMES
     ]
     config = RunConfig().with_values(
