@@ -50,7 +50,7 @@ class Looker(Unwatched):
 def movies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("movies")
     for seed, name in enumerate(NAMES):
-        movie = simulate_movie("paper", n_frames=9, shape=(128, 128), seed=seed)
+        movie = simulate_movie("paper", n_frames=9, shape=(96, 96), seed=seed)
         np.save(folder / f"{name}.npy", movie.reader.read(0, 9))
     return folder
 
