@@ -46,6 +46,8 @@ MAX_GAP = 4
 
 SURE = 2.33
 """Standard errors (1 %) by which units must differ before they are taken for unequal."""
+FEWEST_UNITS = 3
+"""Fewer do not tell how they differ."""
 
 N_COUNTS = MAX_GAP * N_BINS
 N_NUMBERS = 2 * N_COUNTS + 7
@@ -142,9 +144,9 @@ class HopRate:
 def most_likely_rate(numbers: np.ndarray, *, confidence: float = 0.95) -> HopRate:
     """Return the hop rate that makes the histograms most likely.
 
-    The interval is that of a count with the same relative error (Jeffreys' prior). Where tracks
-    differ more than chance allows (score test for overdispersion at 1 %; Dean & Lawless, J. Am.
-    Stat. Assoc. 84, 467 (1989)) it is widened; and where some steps stand for several, by what
+    The interval is that of a count with the same relative error (Jeffreys' prior). As far as tracks
+    differ more than chance has it (Dean & Lawless, J. Am. Stat. Assoc. 84, 467 (1989)) it is
+    widened; and where some steps stand for several, by what
     these say less than as many steps.
 
     Parameters
@@ -177,7 +179,10 @@ def _likeliest_of(packed: bytes, confidence: float) -> HopRate:
     histogram, squares = (counts[np.ix_(gaps, bins)] for counts in (histogram, squares))
     best, x = _on_best_lattice(histogram, bins, gaps)
     rate, s, lattice = float(np.exp(x[0])), float(np.exp(x[1])), best.lattice
-    at_random = _overdispersion(numbers[-7:-1], n)
+    more, is_sure = _overdispersion(numbers[-7:-1], n)
+    at_random = 1.0
+    if is_sure:
+        at_random = more
     endless, shared = rate > 0.99 * FASTEST, None
     if not endless:
         shared = free_shares(
@@ -187,7 +192,7 @@ def _likeliest_of(packed: bytes, confidence: float) -> HopRate:
         rate, n_hops = shared
     else:
         n_hops = _effective_count(best.loss, x)
-    n_hops /= at_random * _stretch(best.log_chance, x, histogram, squares)
+    n_hops /= more * _stretch(best.log_chance, x, histogram, squares)
     told: dict[str, Any] = {
         "s": s,
         "n": n,
@@ -420,10 +425,11 @@ def _stretch(
     return float((bread @ as_weighted @ bread)[0, 0]) / expected
 
 
-def _overdispersion(sums: np.ndarray, n: int) -> float:
-    """Return how many times more the hops per unit vary than by chance; 1 if that may be chance.
+def _overdispersion(sums: np.ndarray, n: int) -> tuple[float, bool]:
+    """Return how many times more the hops per unit vary than by chance, and whether that is sure.
 
-    The squared step of a walk of Poisson hops varies by r + r² for r hops on average.
+    The squared step of a walk of Poisson hops varies by r + r² for r hops on average. Where few
+    units tell, more may be by chance; at least 1 is returned.
 
     Parameters
     ----------
@@ -433,12 +439,10 @@ def _overdispersion(sums: np.ndarray, n: int) -> float:
         Number of displacements.
     """
     units, hops, frames, hops2, both, frames2 = (float(v) for v in sums)
-    if units < 3 or hops == 0:
-        return 1.0
+    if units < FEWEST_UNITS or hops == 0:
+        return 1.0, False
     r, gap = hops / frames, frames / n
     spread = hops2 - 2 * r * both + r**2 * frames2
     each = r * (1 + r * gap)
     z = (spread - each * frames) / np.sqrt(2 * each**2 * frames2)
-    if z <= SURE:
-        return 1.0
-    return spread / (each * frames) * units / (units - 1)
+    return max(spread / (each * frames) * units / (units - 1), 1.0), bool(z > SURE)
