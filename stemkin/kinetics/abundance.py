@@ -34,7 +34,7 @@ from stemkin.kernels.chains.counting import small_codes
 from stemkin.kernels.chains.missing import MAX_MISSED
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kinetics.changes import names_of
-from stemkin.kinetics.numbers import frames_looked_at, refuse_frames_outside
+from stemkin.kinetics.numbers import frames_listed, frames_looked_at, refuse_frames_outside
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
@@ -147,8 +147,9 @@ def _table(
 ) -> pd.DataFrame:
     """Return the table ``abundances`` of the sums of `count_sightings`."""
     last = {k[1]: v.most for k, v in sums.items() if k[0] == "last"}
+    lengths_known = frames_listed(known)
     for movie, frame in last.items():
-        refuse_frames_outside(known, movie, -sums["first", movie].most, frame)
+        refuse_frames_outside(lengths_known, movie, -sums["first", movie].most, frame)
     exposure = _exposure(grouping, known, looked, last)
     counts = _within_movies(sums, known, last)
     classes = sorted({*names_of(known), *(i for _, i in counts)})

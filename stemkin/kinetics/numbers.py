@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -69,8 +69,10 @@ def populations(
 
 def _table(sums: Sums, known: Experiment | None, time_of: Callable[[str], float]) -> pd.DataFrame:
     """Return the table ``populations`` of the sums of `count_per_frame`."""
+    listed = frames_listed(known)
     for (movie, _), numbers in sums.items():
-        refuse_frames_outside(known, movie, numbers.first, numbers.first + len(numbers.counts) - 1)
+        last = numbers.first + len(numbers.counts) - 1
+        refuse_frames_outside(listed, movie, numbers.first, last)
     looked_at = frames_looked_at(known)
     movies = {movie for movie, _ in sums}
     if known is not None:
@@ -80,19 +82,12 @@ def _table(sums: Sums, known: Experiment | None, time_of: Callable[[str], float]
         return empty("populations")
     parts = []
     for movie in sorted(movies):
-        frames, times = _looked_at(known, looked_at, movie, classes, sums)
-        frame_time_s = _time_of(movie, known, time_of)
+        frames, times = _looked_at(listed, looked_at, movie, classes, sums)
+        frame_time_s = 0.0  # a single frame needs none
+        if listed.get(movie) != 1:
+            frame_time_s = time_of(movie)
         parts.append(_of_movie(movie, classes, sums, frames, times, frame_time_s))
     return conform(pd.concat(parts), "populations")
-
-
-def _time_of(movie: str, known: Experiment | None, time_of: Callable[[str], float]) -> float:
-    """Return the frame time of `movie`; a single frame needs none, for it is at time 0."""
-    if known is not None and known.movies.loc[
-        known.movies["movie"] == movie, "n_frames"
-    ].tolist() == [1]:
-        return 0.0
-    return time_of(movie)
 
 
 def count_per_frame(rows: pd.DataFrame) -> Sums:
@@ -107,7 +102,7 @@ def count_per_frame(rows: pd.DataFrame) -> Sums:
     for key, frames in frame.groupby([movies, named], observed=True):
         movie, class_id = cast("tuple[str, int]", key)
         first = int(frames.min())
-        refuse_frames_outside(None, str(movie), first, int(frames.max()))
+        refuse_frames_outside({}, str(movie), first, int(frames.max()))
         counts = np.bincount(frames.to_numpy().astype(np.int64) - first)
         sums[str(movie), int(class_id)] = _Numbers(first, counts)
     return sums
@@ -144,8 +139,25 @@ def frames_looked_at(known: Experiment | None) -> dict[str, pd.DataFrame]:
     return {str(movie): own for movie, own in frames.groupby("movie", observed=True)}
 
 
-def refuse_frames_outside(known: Experiment | None, movie: str, first: int, last: int) -> None:
+def frames_listed(known: Experiment | None) -> dict[str, int]:
+    """Return movie → its number of frames, of the movies whose length is known."""
+    if known is None or "n_frames" not in known.movies.columns:
+        return {}
+    rows = zip(known.movies["movie"], known.movies["n_frames"], strict=True)
+    return {str(movie): int(n) for movie, n in reversed(list(rows)) if pd.notna(n)}
+
+
+def refuse_frames_outside(listed: Mapping[str, int], movie: str, first: int, last: int) -> None:
     """Refuse rows of frames that `movie` has not.
+
+    Parameters
+    ----------
+    listed
+        Of `frames_listed`: how many frames movies have.
+    movie
+        The movie that the rows say.
+    first, last
+        Its first and last frame, by the rows.
 
     Raises
     ------
@@ -154,10 +166,7 @@ def refuse_frames_outside(known: Experiment | None, movie: str, first: int, last
         known, beyond `MOST_FRAMES`.
     """
     refuse_negative_frames(movie, first)
-    n = MOST_FRAMES
-    if known is not None and "n_frames" in known.movies.columns:
-        own = known.movies.loc[known.movies["movie"] == movie, "n_frames"]
-        n = int(next(iter(own), MOST_FRAMES))
+    n = listed.get(movie, MOST_FRAMES)
     if last >= n:
         msg = (
             f"movie {movie!r} has the frames 0 to {n - 1}, but rows say frame {last}; give these "
@@ -167,7 +176,7 @@ def refuse_frames_outside(known: Experiment | None, movie: str, first: int, last
 
 
 def _looked_at(
-    known: Experiment | None,
+    listed: Mapping[str, int],
     frames: dict[str, pd.DataFrame],
     movie: str,
     classes: list[int],
@@ -178,9 +187,7 @@ def _looked_at(
         own = frames[movie]
         own = own[own["status"] == OK].sort_values("frame")
         return own["frame"].to_numpy(np.int64), own["time_s"].to_numpy(np.float64)
-    n = 0
-    if known is not None:
-        n = int(known.movies.loc[known.movies["movie"] == movie, "n_frames"].sum())
+    n = listed.get(movie, 0)
     if n == 0:  # of a movie that nobody listed, up to its last row
         found = [sums[movie, i] for i in classes if (movie, i) in sums]
         n = max((numbers.first + len(numbers.counts) for numbers in found), default=0)
