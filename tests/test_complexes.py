@@ -4,8 +4,10 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import stemkin as sk
+from stemkin import plot
 from stemkin.kernels.chains.shapes import kinds_of_shapes, shape_features
 from stemkin.tables import COLUMNS, Experiment
 
@@ -142,3 +144,18 @@ def test_a_place_that_is_no_number_is_refused():
     rows.loc[4, "y_nm"] = np.nan
     with pytest.raises(ValueError, match="every row needs a place, but it is no number in 1 rows"):
         sk.complexes(rows, reach_nm=0.4)
+
+
+def test_the_shapes_of_a_complex_are_drawn_side_by_side_in_their_own_size():
+    found = sk.complexes(a_trimer(FLIPS, np.random.default_rng(0)), reach_nm=0.4)
+    axes = plot.draw_shapes(Figure().add_subplot(), found.shapes)
+    outlines = [line.get_xydata() for line in axes.lines[:2]]
+    for line, sign in zip(outlines, (-1, 1), strict=True):
+        sides = np.hypot(*np.diff(line, axis=0).T)
+        assert sides == pytest.approx(0.15 * np.sqrt(3), abs=0.01)
+        assert (np.sign(line[0, 1]) == sign) != (np.sign(line[1, 1]) == sign)
+    assert [text.get_text() for text in axes.texts[:2]] == [
+        f"shape {i}\nseen {n} times" for i, n in enumerate((8, 19))
+    ]
+    with pytest.raises(ValueError, match="there are no shapes to draw"):
+        plot.draw_shapes(Figure().add_subplot(), found.shapes.iloc[:0])

@@ -16,6 +16,7 @@ colours of the report's dark page.
 from stemkin.plot.frame import draw_frame
 from stemkin.plot.motion import draw_msd, draw_survival
 from stemkin.plot.places import draw_broom, draw_occupancy
+from stemkin.plot.shapes import draw_shapes
 from stemkin.plot.states import draw_states
 from stemkin.plot.structure import (
     draw_mode,
@@ -45,6 +46,7 @@ __all__ = [
     "draw_order",
     "draw_populations",
     "draw_regions",
+    "draw_shapes",
     "draw_signature",
     "draw_states",
     "draw_statuses",
