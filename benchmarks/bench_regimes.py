@@ -180,10 +180,15 @@ AT_ONCE = 40
 """Sets whose tables are held at a time."""
 
 
+def named(chosen):
+    """Return the worlds whose name holds one of the words that bars divide."""
+    return [name for name in REGIMES if any(word in name for word in chosen.split("|"))]
+
+
 def fields(n_sets, seed, chosen="", part=(1, 1), *, default=False):
     """D and its null controls in worlds of many kinds, borders and all."""
     rows = []
-    names = [name for name in REGIMES if chosen in name]
+    names = named(chosen)
     for name in names[part[0] - 1 :: part[1]]:
         regime, begin, parts = REGIMES[name], time.perf_counter(), []
         for first in range(0, n_sets, AT_ONCE):
@@ -271,7 +276,7 @@ def line(row):
 
 def added_up(path, n_sets, seed, chosen, seconds, part):
     """Append sets to a file until each world has `n_sets` or the time is up; return the table."""
-    names, begin = [name for name in REGIMES if chosen in name][part[0] - 1 :: part[1]], time.time()
+    names, begin = named(chosen)[part[0] - 1 :: part[1]], time.time()
     columns = ["world", "first", "D_nm2_per_s", "low", "high", "taken", "seconds"]
     if not os.path.exists(path):
         pd.DataFrame(columns=columns).to_csv(path, index=False)
@@ -336,7 +341,7 @@ def main():
     parser.add_argument("--sets", type=int, default=200)
     parser.add_argument("--seed", type=int, default=20_000)
     parser.add_argument("--only", choices=("fields", "rates"))
-    parser.add_argument("--world", default="", help="worlds whose name holds this")
+    parser.add_argument("--world", default="", help="worlds whose name holds this, or this|that")
     parser.add_argument("--part", default="1/1", help="2/4: the second quarter of the worlds")
     parser.add_argument("--json", help="where the table is written")
     parser.add_argument(
