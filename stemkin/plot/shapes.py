@@ -42,16 +42,17 @@ def draw_shapes(axes: Any, shapes: pd.DataFrame) -> None:
         raise ValueError(msg)
     reach = float(np.hypot(shapes["y_nm"], shapes["x_nm"]).max() + shapes["spread_nm"].max())
     reach = max(reach, 1e-9)
-    for place, (class_id, own) in enumerate(shapes.groupby("class_id", sort=True)):
-        middle, ink = APART * reach * place, class_colour(int(class_id))
+    kinds = sorted(int(i) for i in shapes["class_id"].unique())
+    for place, class_id in enumerate(kinds):
+        own = shapes[shapes["class_id"] == class_id]
+        middle, ink = APART * reach * place, class_colour(class_id)
         x, y = middle + own["x_nm"].to_numpy(), -own["y_nm"].to_numpy()
         axes.plot([*x, x[0]], [*y, y[0]], color=ink, linewidth=1.2, alpha=0.6, zorder=2)
         for x_atom, y_atom, spread in zip(x, y, own["spread_nm"], strict=True):
             _draw_atom(axes, (x_atom, y_atom), max(float(spread), 0.03 * reach), ink)
-        words = f"shape {int(class_id)}\nseen {int(own['n'].iloc[0]):,} times"
+        words = f"shape {class_id}\nseen {int(own['n'].iloc[0]):,} times"
         axes.text(middle, -1.15 * reach, words, ha="center", va="top", fontsize=9)
-    n = shapes["class_id"].nunique()
-    right = APART * reach * (n - 1) + 1.3 * reach
+    right = APART * reach * (len(kinds) - 1) + 1.3 * reach
     axes.plot([right - 0.1, right], [reach, reach], color=class_colour(0), linewidth=2)
     axes.text(right - 0.05, 0.93 * reach, "0.1 nm", ha="center", va="top", fontsize=8)
     axes.set_xlim(-1.3 * reach, right + 0.05)

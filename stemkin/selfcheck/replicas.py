@@ -227,7 +227,7 @@ def _estimates(
     tracks = simulate_tracks(world, movies, n_replicas=n, seed=tuple(seed))
     words: dict[str, Any] = {"experiment": tracks.experiment, "by": "replica"}
     words["confidence"] = asked.confidence
-    changing = {"lag_frames": asked.lag_frames, "prior": asked.prior}
+    changing: dict[str, Any] = {"lag_frames": asked.lag_frames, "prior": asked.prior}
     questions: list[Any] = [transitions.question(tracks.rows, **changing, **words)]
     moving = _moving(world)
     if moving and asked.methods:
