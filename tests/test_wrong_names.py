@@ -299,3 +299,20 @@ def test_a_run_says_on_top_that_its_names_blink(tmp_path):
     assert "Names blink: " in top
     assert "corrected, wrong names last" in rest
     assert "names corrected (rejected)" in rest
+
+
+def test_where_no_name_changed_nothing_is_said_to_blink(tmp_path):
+    rows = a_chain(np.random.default_rng(0), n_tracks=20, n_frames=20)
+    rows["class_id"] = rows["particle"] % 2  # whatever the classifier may confuse
+    found = name_errors(rows, confusion=CONFUSION, frame_time_s=1.0)
+    row = found.table.iloc[0]
+    assert row["wrong_share"] > 0.01
+    assert np.isnan(row["false_changes"])
+    assert row["recommended"] == "none"
+    assert said_of_names(found.table) == []
+    store = Store(str(tmp_path))
+    store.write_table(sk.transitions(rows, frame_time_s=1.0).table, "x", "transitions.parquet")
+    store.write_table(found.table, "x", "name_errors.parquet")
+    page = report_page(read_results(store))
+    assert "No change of class was counted" in page
+    assert "Names blink" not in page

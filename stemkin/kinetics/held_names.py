@@ -78,13 +78,16 @@ def names_along_tracks(
 def contents_of(names: dict[Key, Emissions]) -> Sums:
     """Return how often each class is named in each group, how surely, and which gaps occur.
 
-    Under ("state", group, class) the rows, under ("sure", group, class) the exact sum of their
+    Under ("changes", group) how often a name differs from the one before in its track; under ("state", group, class) the rows, under ("sure", group, class) the exact sum of their
     probabilities, under ("tracks", group) the pieces of tracks, under ("gap", group, movie, frames)
     nothing but the key.
     """
     sums: Sums = {}
     for group, own in names.items():
         sums["tracks", group] = len(own.edges) - 1
+        differs = np.diff(own.name, prepend=own.name[:1]) != 0
+        differs[own.edges[:-1]] = False  # the first row of a piece has none before it
+        sums["changes", group] = int(differs.sum())
         if own.sure is not None:
             sure = slices(np.nan_to_num(own.sure, nan=1.0))
             sums |= {

@@ -278,7 +278,7 @@ def _corrected(
                 way: BaumWelch(holders, group, own, times, among, lasting=way == LASTING)
                 for way in wanted
             }
-        test = tested_names(fits, confidence)
+        test = tested_names(fits, confidence, n_changes=seen["changes", group])
         for way in wanted:
             table = _nothing_known(states)
             if way in fits:

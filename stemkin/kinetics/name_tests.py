@@ -26,8 +26,13 @@ WORTH_SAYING = 0.1
 """A run says so where wrong names alone make a larger share of the changes of class."""
 
 
-def tested_names(fits: Mapping[str, BaumWelch], confidence: float) -> dict[str, Any]:
-    """Return a row of ``name_errors``, and which of the `fits` is to be used."""
+def tested_names(
+    fits: Mapping[str, BaumWelch], confidence: float, *, n_changes: int
+) -> dict[str, Any]:
+    """Return a row of ``name_errors``, and which of the `fits` is to be used.
+
+    `n_changes` is how often a name changed; where none did, nothing is due to wrong ones.
+    """
     fit = fits.get(LASTING, fits.get(INDEPENDENT))
     if fit is None:  # of a single class: it has no other to be taken for
         lasting = ("kept", "kept_low", "kept_high", "wrong_frames")
@@ -52,8 +57,10 @@ def tested_names(fits: Mapping[str, BaumWelch], confidence: float) -> dict[str, 
     kept, recommended, wrong = fit.at.kept, used, fits[used].wrong_share()
     if wrong < NO_LASTING * UNLIKELY:  # no name is wrong, so none lasts
         kept, low, high = np.nan, np.nan, np.nan
-    false = fits[used].share_of_changes()
-    if false < NEGLIGIBLE:
+    false = np.nan
+    if n_changes:
+        false = fits[used].share_of_changes()
+    if not false >= NEGLIGIBLE:
         recommended = NONE
     return {
         "wrong_share": wrong,

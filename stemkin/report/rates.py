@@ -71,8 +71,11 @@ def _names_panel(results: Results, movie: str) -> dict[str, str] | None:
         return None
     words = {
         "wrong": f"{100 * row['wrong_share']:.2g}",
-        "false": f"{100 * row['false_changes']:.2g}",
+        "false": "no change of class was counted, so none is due to them",
     }
+    if math.isfinite(row["false_changes"]):
+        share = f"{100 * row['false_changes']:.2g}"
+        words["false"] = f"they alone make {share} % of the changes counted"
     words |= {"frames": plain(row["wrong_frames"], 2), "p_value": plain(row["p_value"], 2)}
     words["kept"] = f"{row['kept']:.2f} ({row['kept_low']:.2f} – {row['kept_high']:.2f})"
     return words | {"recommended": str(row["recommended"])}
