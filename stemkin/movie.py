@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -161,6 +161,7 @@ class Movie:
         *,
         detections: pd.DataFrame | None = None,
         tracks: pd.DataFrame | None = None,
+        classes: pd.DataFrame | Mapping[int, str] | None = None,
         axes: Any = None,
     ) -> Any:
         """Draw a frame, and what was found in it, with Matplotlib. Computes once.
@@ -173,6 +174,8 @@ class Movie:
             Table ``detections`` (pandas); those of this movie and frame are drawn.
         tracks
             Table ``tracks`` (pandas) likewise, each with the way that it has come.
+        classes
+            Table ``classes`` (of a model or of results), or class number → name, for a legend.
         axes
             Matplotlib axes to draw into; by default new ones.
 
@@ -189,6 +192,7 @@ class Movie:
             detections=_of_movie(detections, self.name, frame, past=False),
             tracks=_of_movie(tracks, self.name, frame, past=True),
             frame=frame,
+            classes=classes,
         )
 
     def to_xarray(self) -> Any:

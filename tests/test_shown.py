@@ -223,6 +223,19 @@ def test_a_frame_is_drawn_with_what_was_found_in_it(movie):
     pyplot.close("all")
 
 
+def test_a_frame_says_which_colour_is_which_class():
+    places = {"frame": 0, "y": [1.0, 2.0], "x": [1.0, 2.0], "class_id": [3, 0]}
+    found = pd.DataFrame(places)
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    ground = np.arange(16.0).reshape(4, 4)
+    legend = plot.draw_frame(
+        None, ground, detections=found, classes={0: "V_S", 3: "Mo_W"}
+    ).get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["V_S", "Mo_W"]
+    assert plot.draw_frame(None, ground, detections=found).get_legend() is None
+    pyplot.close("all")
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"

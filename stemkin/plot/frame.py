@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stemkin.plot.canvas import HALF, in_style
+from stemkin.plot.canvas import HALF, ClassNames, class_names_of, drawn_name, in_style
 from stemkin.plot.images import as_patch, data_uri, grey_levels, grey_range, shrunk
 from stemkin.plot.palette import on_micrographs
+from stemkin.plot.summaries import in_class_order
 from stemkin.tables import NOT_NAMED
 
 THUMBNAIL_PX = 160
@@ -28,6 +29,7 @@ def draw_frame(
     tracks: pd.DataFrame | None = None,
     frame: int | None = None,
     size_px: tuple[int, int] | None = None,
+    classes: ClassNames | None = None,
 ) -> None:
     """Draw a frame with its detections and tracks. Computes once.
 
@@ -47,6 +49,8 @@ def draw_frame(
         Its number, for the title.
     size_px
         (height, width) of the frame, where `image` is a smaller picture of it.
+    classes
+        Class number → name, or the table ``classes``, for a legend below the frame.
 
     Returns
     -------
@@ -73,6 +77,41 @@ def draw_frame(
     axes.grid(visible=False)
     if frame is not None:
         axes.set_title(f"frame {frame}")
+    drawn = [rows["class_id"] for rows in (detections, tracks) if _has_classes(rows)]
+    if classes is not None and drawn:
+        _add_legend_below(axes, in_class_order(pd.concat(drawn)), classes)
+
+
+def _has_classes(rows: pd.DataFrame | None) -> bool:
+    return rows is not None and "class_id" in rows and len(rows) > 0
+
+
+def _add_legend_below(axes: Any, class_ids: list[int], classes: ClassNames) -> None:
+    """Add a legend of rings outside the frame, on ground as dark as a micrograph's."""
+    from matplotlib.lines import Line2D
+
+    names = {NOT_NAMED: "not named"} | class_names_of(classes)
+    ring: Any = {"marker": "o", "linestyle": "none", "markerfacecolor": "none"}
+    handles = [
+        Line2D(
+            [],
+            [],
+            markeredgecolor=on_micrographs(class_id),
+            label=drawn_name(names.get(class_id, f"class {class_id}")),
+            **ring,
+        )
+        for class_id in class_ids
+    ]
+    axes.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=min(len(handles), 4),
+        fontsize=8,
+        facecolor="#202428",
+        labelcolor="#ffffff",
+        edgecolor="none",
+    )
 
 
 def _draw_detections(axes: Any, rows: pd.DataFrame, scale: float) -> None:

@@ -110,6 +110,7 @@ class ResultPlots:
             tracks=rows[(rows["frame"] <= number) & (rows["particle"] >= 0)],
             frame=number,
             size_px=(int(kept["height_px"]), int(kept["width_px"])),
+            classes=self._names,
         )
 
     def broom(self, axes: Any = None, *, movie: str | None = None) -> Any:
