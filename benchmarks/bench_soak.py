@@ -34,7 +34,7 @@ from stemkin.movie import Movie
 from stemkin.pipeline import Inputs, run
 from stemkin.readers import ArrayReader, Calibration
 from stemkin.results.journal import machine
-from stemkin.schedulers.clusters import SHORT_MEMORY
+from stemkin.schedulers.clusters import SHORT_MEMORY, forget_closed_servers
 from stemkin.simulation import simulate_movie
 
 EDGE = 64
@@ -116,6 +116,7 @@ def workers_of_mine(n_workers: int, *, processes: bool, profiled: bool) -> Itera
         if processes:
             yield stack.enter_context(sk.connect("processes", workers=n_workers)).cluster
             return
+        stack.callback(forget_closed_servers)
         settings = {**SHORT_MEMORY, "distributed.worker.profile.enabled": profiled}
         stack.enter_context(dask.config.set(settings))
         where = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "protocol": "tcp"}
@@ -139,6 +140,7 @@ def breathe(cluster: Any, work: Callable[[], None]) -> None:
         assert left == 0, f"{left} workers did not go"
     finally:
         adaptive.stop()
+        forget_closed_servers()
 
 
 def soak(

@@ -1,10 +1,12 @@
 """`connect` makes a scheduler active, or says in one sentence why not."""
 
+import gc
 import json
 import os
 import signal
 import sys
 import time
+import weakref
 from contextlib import contextmanager
 
 import dask
@@ -152,6 +154,20 @@ def test_every_cluster_that_we_start_has_our_settings_its_later_workers_too(monk
         assert all(
             "127.0.0.1" in address for address in (client.scheduler.address, *client.nthreads())
         )
+
+
+def test_a_worker_that_was_closed_is_let_go():
+    """Dask remembers the handlers of every server that was ever called, and so the server."""
+    from distributed import LocalCluster
+
+    quiet = {"host": "127.0.0.1", "dashboard_address": None, "protocol": "tcp"}
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **quiet)
+    with cluster, Client(cluster) as client:
+        assert client.submit(square, 3).result() == 9
+        worker = weakref.ref(cluster.workers[0])
+        cluster.scale(0)
+        wait_for(lambda: not cluster.workers)
+        wait_for(lambda: clusters.forget_closed_servers() or gc.collect() < 0 or worker() is None)
 
 
 def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopback(

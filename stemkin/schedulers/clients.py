@@ -32,6 +32,7 @@ from stemkin.schedulers.active import available_cores
 from stemkin.schedulers.clusters import (
     PATIENT,
     SHORT_MEMORY,
+    forget_closed_servers,
     gpu_cluster,
     local_cluster,
     queue_cluster,
@@ -105,6 +106,7 @@ def _client(where: str, workers: int | None, security: Any, stack: ExitStack) ->
 
     check_tcp_timeout()
     stack.enter_context(dask.config.set(SHORT_MEMORY))
+    stack.callback(forget_closed_servers)
     if where in ("processes", "gpu"):
         check_guarded()
         stack.enter_context(dask.config.set(PATIENT))

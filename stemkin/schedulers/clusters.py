@@ -94,6 +94,19 @@ def local_cluster(n_workers: int, security: Any = None) -> Any:
     return LocalCluster(n_workers=n_workers, silence_logs=logging.ERROR, **options)
 
 
+def forget_closed_servers() -> None:
+    """Let go of schedulers, nannies and workers of this process that were closed.
+
+    `distributed` remembers for ever of each handler that was ever called, a method of such a
+    server, whether it takes the connection, and with the method the server and all that it knows.
+    """
+    from distributed import core
+
+    remembered: Any = getattr(core, "_expects_comm", None)
+    if hasattr(remembered, "cache_clear"):
+        remembered.cache_clear()
+
+
 def _encrypted(security: Any) -> dict[str, Any]:
     """Return the options of a cluster whose connections `security` encrypts; none without it."""
     if security is None:
