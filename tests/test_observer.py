@@ -211,6 +211,20 @@ def test_an_observer_that_tells_less_than_the_filter_alone_is_not_used(
         assert (used is not None) == is_used
 
 
+@pytest.mark.parametrize(("depth", "is_enough"), [(5.0, True), (4.5, True), (2.5, False)])
+def test_bright_dopants_say_nothing_against_what_was_learned(depth, is_enough):
+    """They stand on sites of which nothing was learned, and outweigh all vacancies."""
+    noise, bright = np.random.default_rng(6).normal(size=(2, 4000))
+    bright[:200] += 4.5
+    vacant = np.arange(4000) < 60
+    seen, unseen = (noise - vacant * deep for deep in (depth, 4.5))
+    for others in (noise, bright):
+        told = observer_learning.tells_enough(
+            [others, seen], [others, unseen], np.array([False, True])
+        )
+        assert told == is_enough
+
+
 def test_what_was_learned_can_be_looked_at(learned):
     seen = learned.observer.signatures[CHALCOGEN]
     steps = np.rint(np.hypot(GRID[:, 0] + GRID[:, 1] / 2, np.sqrt(0.75) * GRID[:, 1]))

@@ -211,8 +211,7 @@ class FourierDetector:
         tails = np.where(is_known, observer_learning.tails_of(seen, len(pieces)), 1.0)
         seen = [own / tail for own, tail in zip(seen, tails, strict=True)]
         # at a low dose a wrong look may have been learned: the movie's own sites tell
-        told = observer_learning.evidence_of(seen)
-        if told < observer_learning.LEAST_TOLD * observer_learning.evidence_of(unseen):
+        if not observer_learning.tells_enough(seen, unseen, is_known):
             return plain._scattered(pieces)
         left = np.where(is_known, 1.0, plain_tails)
         knowing = replace(self, observer=replace(learned, tails=tails), tails=tuple(left.tolist()))

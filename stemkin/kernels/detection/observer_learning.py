@@ -312,6 +312,25 @@ def evidence_of(signals: list[np.ndarray]) -> float:
     return told
 
 
+def tells_enough(seen: list[np.ndarray], unseen: list[np.ndarray], is_known: np.ndarray) -> bool:
+    """Tell whether an observer shows the dark defects as clearly as they are seen without it.
+
+    Sites of which nothing was learned have no say: dopants on them may be bright, and far from noise
+    either way.
+
+    Parameters
+    ----------
+    seen, unseen
+        Of METAL and of CHALCOGEN sites, (m,) signals with the observer, and without it.
+    is_known
+        (2,) of which of them something was learned.
+    """
+    own = np.flatnonzero(is_known)
+    told = evidence_of([seen[which] for which in own])
+    without = evidence_of([unseen[which] for which in own])
+    return told >= LEAST_TOLD * max(without, 0.0)
+
+
 def _mixture(z: np.ndarray, depth: float) -> tuple[np.ndarray, float, float]:
     """Fit two normal distributions of width 1, around 0 and around the depth of few defects.
 
