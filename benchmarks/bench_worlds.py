@@ -57,13 +57,20 @@ WORSE = {"false": True, "pull": True}
 
 
 def read_world(
-    world: int, n_frames: int, edge: int, cache: Path | None, wanted: float | None = None
+    world: int,
+    n_frames: int,
+    edge: int,
+    cache: Path | None,
+    wanted: float | None = None,
+    material: str | None = None,
 ) -> tuple[Any, Truth]:
     """Return a world as a movie in memory, rendered once for all runs, and its truth.
 
     Its dose is the world's own, or else such that an ideal observer sees vacancies at a d' `wanted`.
     """
     drawn: dict[str, Any] = {"world": world, "n_frames": n_frames, "shape": (edge, edge)}
+    if material is not None:
+        drawn["material"] = material
     movie = simulate_movie(**drawn)
     truth = truth_of(movie)
     if wanted is not None:
@@ -95,10 +102,15 @@ def ideal_d_prime(truth: Truth) -> float:
 
 
 def judged_world(
-    world: int, n_frames: int, edge: int, cache: Path | None, wanted: float | None = None
+    world: int,
+    n_frames: int,
+    edge: int,
+    cache: Path | None,
+    wanted: float | None = None,
+    material: str | None = None,
 ) -> dict[str, Any]:
     """Return the numbers of one world; see the head of this file."""
-    movie, truth = read_world(world, n_frames, edge, cache, wanted)
+    movie, truth = read_world(world, n_frames, edge, cache, wanted, material)
     settings = truth.settings
     vacancy, *_ = settings.material.kinds
     ideal = ideal_d_prime(truth)
@@ -306,13 +318,15 @@ def main() -> None:
         help="set the dose so that an ideal observer sees vacancies at this d': 8 is a usual dose, "
         "4 a quarter of it; without, the dose is drawn with the world",
     )
+    parser.add_argument("--material", help="what all worlds are made of; drawn unless given")
     parser.add_argument("--cache", type=Path, help="folder in which rendered movies are kept")
     parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")
     options = parser.parse_args()
     print(f"{platform.platform()}; {json.dumps(machine())}")
     rows = []
     for world in range(options.first, options.first + options.n):
-        rows.append(judged_world(world, options.frames, options.edge, options.cache, options.ideal))
+        asked = (options.frames, options.edge, options.cache, options.ideal, options.material)
+        rows.append(judged_world(world, *asked))
         print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
     table = pd.DataFrame(rows)
     print(deciles(table).to_string(float_format=lambda value: f"{value:.3f}"))

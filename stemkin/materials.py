@@ -106,9 +106,11 @@ USUAL_DOPANTS = {
     "WSe2": ("Mo", "V", "Nb", "Re"),
     "MoSe2": ("W", "V", "Nb", "Re"),
     "graphene": ("Si",),
+    "hBN": ("C", "O"),
 }
 """Of the metal's places, the most usual first: metals of the neighbouring groups, and the other one
-of group 6, which is in every mineral. In graphene silicon stands on either sublattice."""
+of group 6, which is in every mineral. In graphene silicon stands on either sublattice, in boron
+nitride carbon and oxygen stand for nitrogen."""
 
 _SCHUTTE = "Schutte, De Boer & Jellinek, J. Solid State Chem. 70, 207 (1987)"
 _BRONSEMA = "Bronsema, De Boer & Jellinek, Z. Anorg. Allg. Chem. 540, 15 (1986)"
@@ -121,6 +123,8 @@ SOURCES = {
     "MoSe2": f"a: {_BRONSEMA}",
     "graphene": "a: Castro Neto et al., Rev. Mod. Phys. 81, 109 (2009); Si: Zhou et al., Phys. Rev. "
     "Lett. 109, 206803 (2012)",
+    "hBN": "a: Paszkowicz et al., Appl. Phys. A 75, 431 (2002); C and O: Krivanek et al., Nature 464, "
+    "571 (2010)",
 }
 """Of lattice constants, as a rule of the bulk crystal, and of dopants."""
 
@@ -169,6 +173,8 @@ MATERIALS = {
     "WSe2": _honeycomb("WSe2", 0.3282, "W", "Se"),
     "MoSe2": _honeycomb("MoSe2", 0.3288, "Mo", "Se"),
     "graphene": _honeycomb("graphene", 0.2460, "C", "C", atoms_per_chalcogen_column=1),
+    # the brighter of the two stands where the metal does elsewhere
+    "hBN": _honeycomb("hBN", 0.2504, "N", "B", atoms_per_chalcogen_column=1),
 }
 """By name, each with its first usual dopant."""
 

@@ -21,7 +21,7 @@ CARBON = {
 """Carbon scatters 70 times less than tungsten, and its columns are closer."""
 
 
-@pytest.mark.parametrize("name", ["WS2", "MoS2", "MoS2:V", "WSe2", "MoSe2", "graphene"])
+@pytest.mark.parametrize("name", ["WS2", "MoS2", "MoS2:V", "WSe2", "MoSe2", "graphene", "hBN"])
 def test_defects_of_a_simulated_material_are_found_and_bear_their_names(name):
     optics = CARBON if name == "graphene" else {}
     movie = simulate_movie(

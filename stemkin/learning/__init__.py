@@ -92,7 +92,7 @@ def learn(
         are stored or chunked.
     material
         What classes are named after: a name of `materials.MATERIALS` (``"WS2"``, ``"MoS2"``,
-        ``"WSe2"``, ``"MoSe2"``, ``"graphene"``), with a dopant if it is not the usual one
+        ``"WSe2"``, ``"MoSe2"``, ``"graphene"``, ``"hBN"``), with a dopant if it is not the usual one
         (``"MoS2:V"``), or a `materials.Material`.
 
     Returns

@@ -132,7 +132,7 @@ def plan(
         Frames per movie, edge of the square field, edge of a pixel, time from frame to frame, and
         how many movies like that.
     material
-        WS2, MoS2, WSe2, MoSe2, graphene; with a dopant if need be (``"MoS2:V"``).
+        WS2, MoS2, WSe2, MoSe2, graphene, hBN; with a dopant if need be (``"MoS2:V"``).
     defects_per_nm2
         Density of the vacancies, or of each class by its name (``{"V_S": 0.09, "Mo_W": 0.13}``).
     hop_rate_per_s, diffusion_nm2_per_s
