@@ -30,6 +30,8 @@ from stemkin.foreign_tables import to_napari as to_napari
 from stemkin.foreign_tables import to_trackmate as to_trackmate
 from stemkin.foreign_tables import to_trackpy as to_trackpy
 from stemkin.foreign_tables import to_xarray as to_xarray
+from stemkin.injection import efficiencies as efficiencies
+from stemkin.injection import inject as inject
 from stemkin.kinetics import Bins as Bins
 from stemkin.kinetics import abundances as abundances
 from stemkin.kinetics import beam_cross_sections as beam_cross_sections

@@ -89,7 +89,7 @@ class LearnSection(Section):
     seed: int = Field(default=0, description="Equal seeds give equal models.")
     material: str = Field(
         default="WS2",
-        description="WS2, MoS2, WSe2, MoSe2, graphene; with a dopant if need be (MoS2:V). Classes "
+        description="WS2, MoS2, WSe2, MoSe2, graphene, hBN; with a dopant if need be (MoS2:V). Classes "
         "are named after it.",
     )
     detector: Literal["fourier", "network", "paper"] = Field(
@@ -110,6 +110,12 @@ class DetectSection(Section):
     device: Literal["auto", "cpu", "cuda", "torch"] = Field(
         default="auto",
         description="Where frames are searched; auto takes a GPU where a worker has one.",
+    )
+    injected_frames: int = Field(
+        default=0,
+        ge=0,
+        description="Into so many frames known defects are put, to see how many of each kind are "
+        "found.",
     )
 
 
@@ -217,7 +223,8 @@ class RunConfig(Section):
     learn
         How the detector and the taxonomy are learned from a sample of frames.
     detect
-        How defects are found: false positives wanted per frame, frames per block, device.
+        How defects are found: false positives wanted per frame, frames per block, device; into how
+        many frames known ones are put.
     link
         How detections become tracks: the longest step [nm], the longest gap [frames], the lattice.
     kinetics

@@ -536,6 +536,7 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "detections": check_table,
     "rows": check_table,
     "diffusion": check_small_table,
+    "injected": check_small_table,
     "found": check_answer,
     "experiment": check_experiment,
     "confidence": check_confidence,

@@ -20,7 +20,7 @@ LAYERS = {
     "model": 6, "exporting": 6,
     "learning": 7,
     "config": 5, "results": 5, "progress": 4,
-    "report": 8, "viewer": 8,
+    "report": 8, "viewer": 8, "injection": 8,
     "pipeline": 9, "demo": 9, "doctor": 9, "opened": 9,
     "cli": 10,
 }  # fmt: skip

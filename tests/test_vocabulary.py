@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import stemkin as sk
-from stemkin.tables import ATOM_COLUMNS, Experiment, conform
+from stemkin.tables import ATOM_COLUMNS, Experiment, conform, empty
 
 MOVIES = pd.DataFrame(
     {
@@ -41,13 +41,13 @@ NEEDED = {
 """What a verb cannot do without."""
 
 OF_MOVIES = {
-    "Archive", "check_results", "connect", "convert", "describe", "detect", "follow_acquisition", "FourierDetector", "learn", "Movie", "NetworkDetector",
+    "Archive", "check_results", "connect", "convert", "describe", "detect", "follow_acquisition", "FourierDetector", "inject", "learn", "Movie", "NetworkDetector",
     "export", "open_archive", "open_movie", "open_results", "phases", "plan", "read_detections", "read_frames", "read_table", "read_tracks", "run", "RunConfig", "simulate_archive", "simulate_movie", "simulate_traces",
 }  # fmt: skip
 """Names that begin with pixels, files or settings, and take no table."""
 
 OF_ANSWERS = {
-    "arrhenius", "chain_states", "chapman_kolmogorov", "compare_diffusion", "implied_timescales", "reversibility",
+    "arrhenius", "chain_states", "chapman_kolmogorov", "compare_diffusion", "efficiencies", "implied_timescales", "reversibility",
     "stationary",
 }  # fmt: skip
 """Verbs that go on from the answer of another."""
@@ -396,10 +396,13 @@ def test_a_keyword_has_one_default(word):
 def answers(rows):
     found = sk.transitions(rows, experiment=KNOWN, lag_frames=(1, 2))
     diffusion = sk.fit_diffusion(rows, experiment=KNOWN, by="movie")
-    return {
+    own = {
         "arrhenius": (diffusion, {"temperature_k": {"m": 300.0}}),
         "compare_diffusion": (diffusion, {"groups": {"m": 1}}),
-    } | dict.fromkeys(sorted(OF_ANSWERS - {"arrhenius", "compare_diffusion"}), (found, {}))
+        "efficiencies": (empty("injected"), {}),
+    }
+    others = sorted(OF_ANSWERS - set(own))
+    return own | dict.fromkeys(others, (found, {}))
 
 
 @pytest.mark.parametrize("verb", sorted(OF_ANSWERS))

@@ -126,6 +126,14 @@ def run_command(
         ),
     ] = False,
     until: Until = None,
+    inject: Annotated[
+        bool,
+        typer.Option(
+            "--inject",
+            help="Put known defects into 16 frames and search them again: how many of each kind are "
+            "found, and what that makes of their numbers.",
+        ),
+    ] = False,
     follow: Follow = False,
     until_idle_s: UntilIdle = None,
     relearn: Relearn = False,
@@ -144,6 +152,8 @@ def run_command(
     ).with_values(input=_asked_of_files(dataset, channel, time_axis, allow_external))
     if sites:
         settings = settings.with_values(sites={"traces": True})
+    if inject:
+        settings = settings.with_values(detect={"injected_frames": 16})
     if dry_run:
         foresee(inputs, out, settings, workers, cluster, fresh=fresh, model_given=model is not None)
         return

@@ -62,7 +62,7 @@ Material = Annotated[
     str | None,
     typer.Option(
         "--material",
-        help="WS2, MoS2, WSe2, MoSe2, graphene; with a dopant if need be (MoS2:V). Classes are "
+        help="WS2, MoS2, WSe2, MoSe2, graphene, hBN; with a dopant if need be (MoS2:V). Classes are "
         "named after it.",
     ),
 ]

@@ -39,10 +39,10 @@ from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By, Grouping, Key
 from stemkin.rows.passes import Question, Sums, verb
 from stemkin.rows.tracks import Trajectories
-from stemkin.tables import OK, Experiment
+from stemkin.tables import OK, Experiment, check_columns
 from stemkin.vocabulary import chosen_classes, of_classes
 
-Efficiency = Mapping[int, float] | float | Literal["gaps"]
+Efficiency = pd.DataFrame | Mapping[int, float] | float | Literal["gaps"]
 Chance = Mapping[int, float] | float | Literal["tracks"]
 N_NUMBERS = 9 + MAX_MISSED
 """Length of what a class adds in a group: sightings, tracks, squares, looks that saw; gaps; tracks of
@@ -79,7 +79,9 @@ def abundances(
         missed (`stemkin.kernels.chains.missing`); not known (NaN) where no track has a gap, since
         then the linker bridged none. Where it bridged one frame only, each track that ends within
         the movie while another one begins may be a longer miss: the interval holds that all are,
-        and that none is. Defects that are never seen, in any frame, are not in this.
+        and that none is. Defects that are never seen, in any frame, are not in this; they are in the
+        table ``efficiencies`` of defects that were put into the frames (`stemkin.efficiencies`),
+        whose intervals count; kinds that it does not tell of are measured by their gaps.
     false_per_frame
         Detections per frame that are no defects, of all classes or of each. ``"tracks"``: measured
         on the tracks themselves, as the tracks of one sighting beyond those that defects leave (see
@@ -127,7 +129,7 @@ def abundances(
         movie: rows.loc[rows["status"] != OK, "frame"].to_numpy() for movie, rows in looked.items()
     }
     told = _Told(
-        _given("efficiency", efficiency, measured="gaps", upto=1.0),
+        *_efficiency_given(efficiency),
         _given("false_per_frame", false_per_frame, measured="tracks"),
         confidence,
     )
@@ -322,9 +324,31 @@ class _Counted:
 class _Told:
     """What was given of each class, or the word that says that it is to be measured."""
 
-    efficiency: Mapping[Any, float] | Literal["gaps"]
+    efficiency: Mapping[Any, tuple[float, float, float]] | Literal["gaps"]
+    by_gaps: bool
     false_per_frame: Mapping[Any, float] | Literal["tracks"]
     confidence: float
+
+
+def _efficiency_given(
+    given: Efficiency,
+) -> tuple[Mapping[Any, tuple[float, float, float]] | Literal["gaps"], bool]:
+    """Return class → (share, low, high), or "gaps"; and whether the others' gaps are asked.
+
+    Raises
+    ------
+    ValueError
+        If a share is not in (0, 1].
+    """
+    if isinstance(given, pd.DataFrame):
+        check_columns(given, "efficiencies")
+        whole = given[(given["by"] == "") & (given["efficiency"] > 0)]
+        shares = whole[["efficiency", "low", "high"]].itertuples(index=False, name=None)
+        return dict(zip(whole["class_id"].astype(int), shares, strict=True)), True
+    told = _given("efficiency", given, measured="gaps", upto=1.0)
+    if isinstance(told, str):
+        return "gaps", True
+    return {class_id: (share,) * 3 for class_id, share in told.items()}, False
 
 
 def _given(what: str, given: Any, *, measured: str, upto: float = np.inf) -> Any:
@@ -459,12 +483,14 @@ def _efficiency(
     class_id: int, seen: SightingCounts, told: _Told, bridged: bool
 ) -> tuple[float, float, float, float]:
     """Return the efficiency with its interval, and how often a missed one is missed again."""
-    if told.efficiency == "gaps":
-        if not bridged:
-            return (np.nan,) * 4
+    unknown = (np.nan,) * 3
+    by_gaps, missed_again = unknown, np.nan
+    if told.by_gaps and bridged:
         found = seen.efficiency(confidence=told.confidence)
-        return found.share, found.low, found.high, found.missed_again
-    return (*(told.efficiency.get(class_id, told.efficiency.get(None, np.nan)),) * 3, np.nan)
+        by_gaps, missed_again = (found.share, found.low, found.high), found.missed_again
+    if told.efficiency == "gaps":
+        return (*by_gaps, missed_again)
+    return (*told.efficiency.get(class_id, told.efficiency.get(None, by_gaps)), missed_again)
 
 
 def _chance(

@@ -31,6 +31,7 @@ from stemkin.pipeline.calibration import say_doubts
 from stemkin.pipeline.completion import SO_FAR, Completions
 from stemkin.pipeline.crystals import find_crystals
 from stemkin.pipeline.gallery import write_gallery
+from stemkin.pipeline.injection import put_in_known_defects
 from stemkin.pipeline.model import learn_model, load_model, settle_model
 from stemkin.pipeline.naming import name_again, settle_edits
 from stemkin.pipeline.newcomers import say_who_differs
@@ -171,7 +172,7 @@ def run(
         journal.content["movies"] = found.listing()
         journal.save()  # before any other file: by it a results folder is known
         noted = NotedWatch(watch or Unwatched(), journal)
-        noted.begin((*BEFORE_PIXELS, "detect", *_parts_of(stages, config)))
+        noted.begin((*BEFORE_PIXELS, *_with_pixels(config), *_parts_of(stages, config)))
         noted.fail(len(found.problems))
         stack.enter_context(logged(store, client))
         if performance_report:
@@ -257,6 +258,10 @@ def _searched(
         say_who_differs(movies, seen.searched(), crystals, store, journal, config.learn.material)
         if completions is not None and completions.linked:
             record["linking_peak_memory_mib"] = round(completions.peak_memory_mib, 1)
+    with journal.stage("inject") as record, ExitStack() as shown:
+        if config.detect.injected_frames:
+            shown.enter_context(_in_one(noted, "inject"))
+        put_in_known_defects(movies, store, config, model_print, crystals, journal, record)
     return completions
 
 
@@ -388,6 +393,13 @@ def _tables_and_report(
             report = str(write_report(store.root))
     watch.end()
     return RunOutcome(store.root, code, problems, report, journal.content["blocks"])
+
+
+def _with_pixels(config: RunConfig) -> tuple[str, ...]:
+    """Return the stages of all pixels, as the watch is told of them."""
+    if config.detect.injected_frames:
+        return ("detect", "inject")
+    return ("detect",)
 
 
 def _parts_of(stages: Sequence[str], config: RunConfig) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ class Asking:
         Name of the crystal.
     timed
         Movies whose frame time is known; None where that is all of them.
+    efficiencies
+        Table ``efficiencies`` of known defects that were put in; None where there is none.
     """
 
     tracks: Any
@@ -67,6 +69,7 @@ class Asking:
     hop_length_nm: float | None
     material: str
     timed: Collection[str] | None = None
+    efficiencies: pd.DataFrame | None = None
 
     @property
     def words(self) -> dict[str, Any]:
@@ -100,7 +103,9 @@ class Asking:
             found["hop_rates"] = ask(hop_rates, **lattice)
             found["gaussianity"] = gaussianity.question(self.tracks, **curve)
         found = self._of_timed(found | self._creation())
-        return found | {"abundances": ask(abundances, by="movie")} | self._meetings("meetings")
+        shares = "gaps" if self.efficiencies is None else self.efficiencies
+        found["abundances"] = ask(abundances, by="movie", efficiency=shares)
+        return found | self._meetings("meetings")
 
     def shuffled(self) -> Questions:
         """Return what is asked of the tracks with their rows in random order of time."""

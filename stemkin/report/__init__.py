@@ -27,6 +27,7 @@ REPORT_FILE = "report.html"
 CSV_TABLES = (
     "populations",
     "abundances",
+    "efficiencies",
     "transitions",
     "hidden_transitions",
     "dwell_times",

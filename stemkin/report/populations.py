@@ -59,7 +59,24 @@ def numbers_section(results: Results) -> dict[str, Any]:
     creation = None
     if len(made):
         creation = _creation(made.iloc[0])
-    return {"table": interval_table("seen", "per frame", table, headings), "creation": creation}
+    counted = interval_table("seen", "per frame", table, headings)
+    return {"table": counted, "creation": creation, "injected": _found_of_known(results)}
+
+
+def _found_of_known(results: Results) -> dict[str, Any] | None:
+    """Return which shares of known defects that were put into frames were found and named."""
+    rows = results.found["efficiencies"]
+    if not len(rows):
+        return None
+    by_class = {int(row["class_id"]): row for _, row in rows[rows["by"] == ""].iterrows()}
+    table = []
+    for class_id in summaries.ordered(pd.Series(list(by_class))):
+        row = by_class[class_id]
+        ends = 100 * float(row["low"]), 100 * float(row["high"])
+        share = Quantity(100 * float(row["efficiency"]), *ends, "%")
+        cells = (f"{100 * row['named']:.0f}", f"{row['depth']:.1f}", f"{int(row['n_injected']):,}")
+        table.append(interval_row(results, class_id, share, None, cells))
+    return interval_table("found", "%", table, ("named right (%)", "depth (sd)", "put in"))
 
 
 def _number_row(results: Results, row: pd.Series, class_id: int) -> Row:

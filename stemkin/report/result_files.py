@@ -32,6 +32,7 @@ KINETICS = (
     "name_errors",
     "survival",
     "abundances",
+    "efficiencies",
     "creation",
     "meetings",
     "self_check",
