@@ -95,29 +95,36 @@ def started(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     network: str | None = None,
+    complaints: Path = Path(os.devnull),
 ) -> Forked:
     """Start a process that runs `code` with `words` in `sys.argv`, in a group of its own.
 
-    Nobody hears what it says. It lives in the network namespace `network`, if one is named.
+    Nobody hears what it prints; what it complains of goes to a file. It lives in the network
+    namespace `network`, if one is named.
     """
-    process = context().Process(
-        target=_run, args=(code, words, str(folder), dict(environment or os.environ), network)
-    )
+    given = (code, words, str(folder), dict(environment or os.environ), network, str(complaints))
+    process = context().Process(target=_run, args=given)
     process.daemon = True
     process.start()
     return Forked(process)
 
 
 def _run(
-    code: str, words: tuple[str, ...], folder: str, environment: dict[str, str], network: str | None
+    code: str,
+    words: tuple[str, ...],
+    folder: str,
+    environment: dict[str, str],
+    network: str | None,
+    complaints: str,
 ) -> None:
     import dask
 
+    multiprocessing.current_process()._config["daemon"] = False  # it may start processes itself
     os.setsid()
     os.chdir(folder)
     quiet = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):
-        os.dup2(quiet, stream)
+    for stream, place in enumerate((quiet, quiet, os.open(complaints, os.O_WRONLY | os.O_CREAT))):
+        os.dup2(place, stream)
     if network is not None:
         _enter(network)
     os.environ.clear()

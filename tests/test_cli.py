@@ -15,6 +15,7 @@ from stemkin import cli
 from stemkin.cli.exits import worth_saying
 from stemkin.config import RunConfig
 from stemkin.errors import LostSchedulerError
+from tests.forks import STEMKIN, started
 
 CALIBRATION = ["--pixel-size-nm", "0.03", "--frame-time-s", "2.25", "--cluster", "threads"]
 UNJUDGED = [*CALIBRATION, "--set", "kinetics.self_check_runs=0"]
@@ -504,34 +505,16 @@ def test_ctrl_c_at_the_terminal_stops_in_seconds_and_the_run_goes_on_later(tmp_p
     np.save(tmp_path / "noise.npy", frames)
     (tmp_path / "s.toml").write_text("[detect]\nframes_per_block = 4\n[learn]\nn_frames = 1")
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "stemkin.cli",
-        "run",
-        str(tmp_path / "noise.npy"),
-        "-o",
-        str(out),
-    ]
-    command += [
-        "--pixel-size-nm",
-        "0.03",
-        "--frame-time-s",
-        "1",
-        "--cluster",
-        "processes",
-        "--workers",
-        "1",
-        "--config",
-        str(tmp_path / "s.toml"),
-    ]
-    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    command = ["run", str(tmp_path / "noise.npy"), "-o", str(out)]
+    command += ["--config", str(tmp_path / "s.toml"), "--cluster", "processes", "--workers", "1"]
+    command += ["--pixel-size-nm", "0.03", "--frame-time-s", "1"]
+    run = started(STEMKIN, *command, folder=tmp_path, complaints=tmp_path / "said.txt")
     while not (out / "steps").is_dir():
         assert run.poll() is None
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)  # a terminal sends it to the workers too
-    _, err = run.communicate(timeout=20)
-    assert run.returncode == 130
+    assert run.wait(20) == 130
+    err = (tmp_path / "said.txt").read_text()
     assert "run the same command again" in err
     assert "ERROR" not in err
     assert "Traceback" not in err
