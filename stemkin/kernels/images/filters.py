@@ -242,7 +242,18 @@ def matched_snr(
     top = gaussian(rest * weight, sd_px, normalised=False)
     if precision is None:
         precision = matched_precision(weight, sd_px)
+    if isinstance(top, np.ndarray):
+        _divide_by_root(top, precision)
+        return top
     return top / xp.sqrt(precision)
+
+
+@compiled
+def _divide_by_root(values: np.ndarray, squares: np.ndarray) -> None:
+    """Divide values (y, x) by the roots of others, in place."""
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            values[y, x] /= np.sqrt(squares[y, x])
 
 
 def matched_precision(weight: Array, sd_px: float) -> Array:

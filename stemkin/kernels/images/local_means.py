@@ -85,6 +85,7 @@ def _measured(
     height, width = image.shape
     reach = math.ceil(REACH * sd_px)
     down, across = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
+    lanes, sloped = np.empty(2 * reach + 1), np.empty(2 * reach + 1)
     for i in range(len(points)):
         row = int(np.rint(points[i, 0])) - reach
         column = int(np.rint(points[i, 1])) - reach
@@ -92,33 +93,30 @@ def _measured(
         share *= _weigh(across, column - points[i, 1], column, width, sd_px)
         if not share > min_share:
             continue
-        first_row, last_row = max(row, 0), min(row + 2 * reach + 1, height)
-        first, last = max(column, 0), min(column + 2 * reach + 1, width)
-        mean = 0.0
-        for y in range(first_row, last_row):
-            total = 0.0
-            for x in range(first, last):
-                total += image[y, x] * across[x - column]
-            mean += total * down[y - row]
-        found[0, i] = mean
-        if n_asked == 1:
-            continue
         # weighted least squares of a plane: its slope has the weights w (s - mean) / sum w (s -
-        # mean)^2, and its sums along rows serve both slopes
+        # mean)^2. Columns are added up side by side, as processors do.
         mean_y, spread_y = _moments(down, row - points[i, 0])
         mean_x, spread_x = _moments(across, column - points[i, 1])
-        slope_y, slope_x = 0.0, 0.0
-        for y in range(first_row, last_row):
-            total, sloped = 0.0, 0.0
-            for x in range(first, last):
-                part = image[y, x] * across[x - column]
-                total += part
-                sloped += part * (x - points[i, 1] - mean_x)
+        first, last = max(column, 0), min(column + 2 * reach + 1, width)
+        for k in range(2 * reach + 1):
+            lanes[k], sloped[k] = 0.0, 0.0
+        for y in range(max(row, 0), min(row + 2 * reach + 1, height)):
             weight = down[y - row]
-            slope_y += total * weight * (y - points[i, 0] - mean_y)
-            slope_x += sloped * weight
-        found[1, i] = slope_y / spread_y if spread_y > 0 else 0.0
-        found[2, i] = slope_x / spread_x if spread_x > 0 else 0.0
+            step = weight * (y - points[i, 0] - mean_y)
+            for x in range(first, last):
+                lanes[x - column] += image[y, x] * weight
+            if n_asked > 1:
+                for x in range(first, last):
+                    sloped[x - column] += image[y, x] * step
+        mean, slope_y, slope_x = 0.0, 0.0, 0.0
+        for k in range(2 * reach + 1):
+            mean += lanes[k] * across[k]
+            slope_y += sloped[k] * across[k]
+            slope_x += lanes[k] * across[k] * (column + k - points[i, 1] - mean_x)
+        found[0, i] = mean
+        if n_asked > 1:
+            found[1, i] = slope_y / spread_y if spread_y > 0 else 0.0
+            found[2, i] = slope_x / spread_x if spread_x > 0 else 0.0
     return found
 
 
