@@ -332,12 +332,26 @@ def _scan_at(scan: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np.ndar
 
 def _offset_from_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:
     """Return the (m, 2) vector [px] from the closest lattice point to each (m, 2) pair `uv`."""
-    # in an oblique cell the rounded pair need not be the closest: its eight neighbours are tried
-    cell = uv - np.round(uv)
-    corners = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    offsets = (cell[:, None, :] - corners) @ np.stack([lattice.a1, lattice.a2])
-    closest = np.argmin((offsets**2).sum(axis=2), axis=1)
-    return np.asarray(np.take_along_axis(offsets, closest[:, None, None], axis=1)[:, 0])
+    vectors = np.stack([lattice.a1, lattice.a2])
+    return np.asarray(_shortest_offsets(vectors, np.ascontiguousarray(uv, dtype=np.float64)))
+
+
+@compiled
+def _shortest_offsets(vectors: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Return what `_offset_from_sites` does, for vectors (2, 2) as rows."""
+    offsets = np.full((len(uv), 2), np.nan)
+    for i in range(len(uv)):
+        u, v = uv[i, 0] - np.rint(uv[i, 0]), uv[i, 1] - np.rint(uv[i, 1])
+        least = np.inf
+        # in an oblique cell the rounded pair need not be the closest: its eight neighbours are tried
+        for du in range(-1, 2):
+            for dv in range(-1, 2):
+                y = (u - du) * vectors[0, 0] + (v - dv) * vectors[1, 0]
+                x = (u - du) * vectors[0, 1] + (v - dv) * vectors[1, 1]
+                if y * y + x * x < least:
+                    least = y * y + x * x
+                    offsets[i, 0], offsets[i, 1] = y, x
+    return offsets
 
 
 def _distance_to_sites(lattice: Lattice, uv: np.ndarray) -> np.ndarray:

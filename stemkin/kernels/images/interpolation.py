@@ -55,10 +55,24 @@ def pixels(image: Array, points: np.ndarray) -> np.ndarray:
     height, width = (int(n) for n in image.shape)
     if not len(points):
         return np.zeros(0)
+    if isinstance(image, np.ndarray):
+        return np.asarray(_nearest(image, np.ascontiguousarray(points, dtype=np.float64)))
     nearest = np.clip(np.rint(points).astype(np.int64), 0, np.array([height, width]) - 1)
     index = xp.asarray(nearest[:, 0] * width + nearest[:, 1], dtype=xp.int64)
     flat = xp.take(xp.reshape(image, (-1,)), index)
     return np.asarray(to_host(flat), dtype=float)
+
+
+@compiled
+def _nearest(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return what `pixels` does of an image of NumPy, in one loop."""
+    height, width = image.shape
+    values = np.empty(len(points))
+    for i in range(len(points)):
+        y = min(max(int(np.rint(points[i, 0])), 0), height - 1)
+        x = min(max(int(np.rint(points[i, 1])), 0), width - 1)
+        values[i] = image[y, x]
+    return values
 
 
 def gradient(image: Array, points: np.ndarray) -> np.ndarray:
