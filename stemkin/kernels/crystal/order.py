@@ -164,7 +164,7 @@ def _tile_sums(
     height, width = frame.shape
     ny, nx = -(-height // tile), -(-width // tile)
     # one row for each tile, its pixels side by side, times one table of waves within a tile
-    tiles = _cut(frame, np.float32(level), tile, ny, nx)
+    tiles = _cut(frame, level, tile, ny, nx)
     place = np.stack(np.divmod(np.arange(tile**2), tile))
     phases = -2 * np.pi * (waves @ place).T
     table = np.stack([np.cos(phases), np.sin(phases)], axis=2).reshape(tile**2, -1)
@@ -183,13 +183,14 @@ def _tile_sums(
 def _cut(frame: np.ndarray, level: float, tile: int, ny: int, nx: int) -> np.ndarray:
     """Return the tiles (ny nx, tile^2) of a frame, over a level; 0 beyond its edge."""
     height, width = frame.shape
+    low = frame.dtype.type(level)
     tiles = np.zeros((ny * nx, tile * tile), np.float32)
     for y in range(height):
         first, row = (y // tile) * nx, (y % tile) * tile
         for j in range(nx):
             into = tiles[first + j]
             for i in range(min(tile, width - j * tile)):
-                into[row + i] = frame[y, j * tile + i] - level
+                into[row + i] = frame[y, j * tile + i] - low
     return tiles
 
 

@@ -62,7 +62,7 @@ class Filters:
     @property
     def reach_px(self) -> int:
         """Half the edge of the filters, without the middle [px]."""
-        return self.kernels.shape[1] // 2
+        return int(self.kernels.shape[1]) // 2
 
     def squared(self) -> Filters:
         """Return the filters of the squares of the weights of pixels."""
