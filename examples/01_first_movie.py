@@ -20,7 +20,7 @@ def main(
     path: str | None, pixel_size_nm: float | None, frame_time_s: float | None, figure: str
 ) -> None:
     if path is None:
-        movie = sk.simulate_movie("paper", n_frames=40, shape=(224, 224), seed=1)
+        movie = sk.simulate_movie("paper", n_frames=30, shape=(192, 192), seed=1)
     else:
         movie = sk.open_movie(path, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s)
 

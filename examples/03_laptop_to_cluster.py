@@ -42,10 +42,9 @@ def fingerprint(tables: list[pd.DataFrame]) -> str:
     return whole.hexdigest()[:16]
 
 
-def main(places: list[str], workers: int | None) -> None:
-    movies = [
-        sk.simulate_movie("paper", n_frames=12, shape=(160, 160), seed=seed) for seed in (1, 2)
-    ]
+def main(places: list[str], workers: int | None, n_frames: int) -> None:
+    size = {"n_frames": n_frames, "shape": (160, 160)}
+    movies = [sk.simulate_movie("paper", seed=seed, **size) for seed in (1, 2)]
     for place in places:
         started = not place.startswith(("tcp://", "tls://")) and not place.endswith(".json")
         with sk.connect(place, workers=workers if started else None):
@@ -65,5 +64,6 @@ if __name__ == "__main__":  # processes import this file anew: what starts them 
         "places", nargs="*", default=["threads", "processes"], help="as for stemkin.connect"
     )
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=12, help="of each simulated movie")
     given = parser.parse_args()
-    main(given.places, given.workers)
+    main(given.places, given.workers, given.frames)

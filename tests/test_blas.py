@@ -209,7 +209,7 @@ import numpy as np
 import pandas as pd
 import stemkin as sk
 
-movie = sk.simulate_movie("paper", n_frames=10, shape=(192, 192), seed=3)
+movie = sk.simulate_movie("paper", n_frames=6, shape=(160, 160), seed=3)
 
 def told(name, found):
     if isinstance(found, pd.DataFrame):

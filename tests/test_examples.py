@@ -112,7 +112,7 @@ def test_threads_processes_and_a_running_scheduler_give_equal_tables(
     two_processes, forked_workers, run_here
 ):
     places = ["threads", "processes", two_processes]
-    printed = run_here("03_laptop_to_cluster.py", *places)
+    printed = run_here("03_laptop_to_cluster.py", *places, "--frames", "6")
     prints = re.findall(r"^(\S+): .* tables ([0-9a-f]{16})$", printed, flags=re.MULTILINE)
     assert [place for place, _ in prints] == places
     assert len({fingerprint for _, fingerprint in prints}) == 1
@@ -199,7 +199,7 @@ def test_a_plan_weighs_dim_frames_against_few(run_here):
 
 
 def test_a_starved_movie_gives_hops_that_no_frame_shows(run_here):
-    printed = run_here("08_starved_movie.py")
+    printed = run_here("08_starved_movie.py", "--frames", "45")
     D, low, high = (float(n) for n in re.findall(r"\d\.\d\de[-+]\d\d", printed)[:3])
     true = float(printed.split("true D = ")[1].split()[0])
     assert low < D < high
