@@ -38,7 +38,7 @@ def draw_shapes(axes: Any, shapes: pd.DataFrame) -> None:
     """
     check_columns(shapes, "shapes", needed=("class_id", "n", "atom", "y_nm", "x_nm", "spread_nm"))
     if shapes.empty:
-        msg = "there are no shapes to draw: no atoms stay within reach of each other"
+        msg = "no atoms stay within reach of each other, so there are no shapes to draw"
         raise ValueError(msg)
     reach = float(np.hypot(shapes["y_nm"], shapes["x_nm"]).max() + shapes["spread_nm"].max())
     reach = max(reach, 1e-9)
