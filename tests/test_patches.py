@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from stemkin.devices import to_host
 from stemkin.kernels.common.medians import median, quantile, row_medians
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, honeycomb, sites
 from stemkin.kernels.crystal.patches import (
@@ -20,6 +21,7 @@ from stemkin.kernels.crystal.patches import (
     patches,
     turn_of,
 )
+from stemkin.kernels.images.coarse import smooth_from_bins, square_means
 from stemkin.kernels.images.local_means import gaussian_means, gaussian_slopes
 from stemkin.kernels.images.sampling import sampled
 
@@ -171,3 +173,14 @@ def test_quantiles_are_those_of_numpy():
         for share in (0.0, 0.02, 0.5, 0.77, 0.98, 1.0):
             assert quantile(values, share) == pytest.approx(np.quantile(values, share), rel=1e-15)
     assert np.isnan(quantile(np.zeros(0), 0.5))
+
+
+def test_what_is_smooth_is_told_by_the_means_of_squares_of_pixels():
+    noise = ndimage.gaussian_filter(np.random.default_rng(6).normal(size=(131, 118)), 4.0)
+    wanted = ndimage.gaussian_filter(noise, 8.0, mode="constant", truncate=6.0)
+    found = smooth_from_bins(square_means(noise, 6), 6, noise.shape, 8.0)
+    inside = np.s_[40:-40, 40:-40]
+    assert np.abs(found - wanted)[inside].max() < 0.01 * np.abs(wanted[inside]).max()
+    xp = pytest.importorskip("array_api_strict")
+    others = to_host(square_means(xp.asarray(noise), 6))
+    np.testing.assert_allclose(others, square_means(noise, 6), atol=1e-9)
