@@ -77,13 +77,12 @@ def draw_frame(
     axes.grid(visible=False)
     if frame is not None:
         axes.set_title(f"frame {frame}")
-    drawn = [rows["class_id"] for rows in (detections, tracks) if _has_classes(rows)]
-    if classes is not None and drawn:
-        _add_legend_below(axes, in_class_order(pd.concat(drawn)), classes)
-
-
-def _has_classes(rows: pd.DataFrame | None) -> bool:
-    return rows is not None and "class_id" in rows and len(rows) > 0
+    class_ids: list[int] = []
+    for rows in (detections, tracks):
+        if rows is not None and "class_id" in rows:
+            class_ids += rows["class_id"].tolist()
+    if classes is not None and class_ids:
+        _add_legend_below(axes, in_class_order(class_ids), classes)
 
 
 def _add_legend_below(axes: Any, class_ids: list[int], classes: ClassNames) -> None:

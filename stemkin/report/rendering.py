@@ -46,8 +46,8 @@ def drawn(figure: Figure) -> tuple[str, np.ndarray]:
     width, height = figure.get_size_inches()
     file = io.StringIO()
     vector = RendererSVG(UNITS_PER_INCH * width, UNITS_PER_INCH * height, file, metadata=NOT_SAID)
-    dots = (round(DOTS_PER_INCH * edge) for edge in (width, height))
-    pixels = RendererAgg(*dots, DOTS_PER_INCH)
+    across, down = round(DOTS_PER_INCH * width), round(DOTS_PER_INCH * height)
+    pixels = RendererAgg(across, down, DOTS_PER_INCH)
     _paint_white(pixels)
     before = figure.dpi
     figure.set_dpi(UNITS_PER_INCH)
@@ -96,7 +96,8 @@ class TwoRenderers:
         rectangle = gc.get_clip_rectangle()
         if rectangle is not None:
             own.set_clip_rectangle(Bbox(self.times * rectangle.get_points()))
-        path, transform = gc.get_clip_path()
+        clip: Any = gc.get_clip_path()
+        path, transform = clip
         if path is not None:
             own.set_clip_path(TransformedPath(path, transform + self.larger))
         return own
