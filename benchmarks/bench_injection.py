@@ -37,9 +37,7 @@ def recalls(truth: Any, rows: pd.DataFrame, frames: list[int]) -> pd.DataFrame:
         hit[match_points(places, at, max_distance=near)[0]] = True
         seen.append(true.assign(hit=hit)[_judged(truth, frame, places)])
     every = pd.concat(seen)
-    told = every.groupby("kind").agg(
-        n=("hit", "size"), hit=("hit", "sum"), own=("site", "nunique")
-    )
+    told = every.groupby("kind").agg(n=("hit", "size"), hit=("hit", "sum"), own=("site", "nunique"))
     return told.assign(recall=told["hit"] / told["n"])
 
 

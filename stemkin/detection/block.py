@@ -106,7 +106,7 @@ def detect_block(
         both = np.concatenate([before, frames])
     status = np.array(frame_status(both), dtype=object)
     good = np.flatnonzero(status == tables.OK)
-    survey = _survey(getattr(model, "detector", model), both[good], reference, with_sites=sites)
+    survey = survey_by(getattr(model, "detector", model), both[good], reference, with_sites=sites)
     status[good] = survey.extra.get("status", tables.OK)
     when = np.arange(len(both))
     when[:n_before] = n_before - n_apart
@@ -218,10 +218,22 @@ def _frame_rows(
     return pd.DataFrame(rows)
 
 
-def _survey(
+def survey_by(
     detector: Any, frames: np.ndarray, reference: Reference | None, *, with_sites: bool
 ) -> Survey:
-    """Search good frames, numbered from 0; what a plain callable does not say is found for it."""
+    """Search good frames, numbered from 0; what a plain callable does not say is found for it.
+
+    Parameters
+    ----------
+    detector
+        Any, as in `stemkin.detection.detectors`.
+    frames
+        (n, y, x) pixels.
+    reference
+        The crystal of their movie; None where it has none.
+    with_sites
+        Whether to keep the signal of every site; of a detector that judges sites.
+    """
     if hasattr(detector, "survey"):
         if hasattr(detector, "reference"):
             detector = replace(detector, reference=reference)

@@ -11,7 +11,7 @@ from stemkin.plot import summaries
 from stemkin.plot.numerals import plain
 from stemkin.report import quantities
 from stemkin.report.figures import populations_figure
-from stemkin.report.intervals import Row, interval_table
+from stemkin.report.intervals import IntervalTable, Row, interval_table
 from stemkin.report.lookups import interval_row, legend, sentence
 from stemkin.report.results import Results
 from stemkin.report.words import Quantity, number_of
@@ -63,7 +63,7 @@ def numbers_section(results: Results) -> dict[str, Any]:
     return {"table": counted, "creation": creation, "injected": _found_of_known(results)}
 
 
-def _found_of_known(results: Results) -> dict[str, Any] | None:
+def _found_of_known(results: Results) -> IntervalTable | None:
     """Return which shares of known defects that were put into frames were found and named."""
     rows = results.found["efficiencies"]
     if not len(rows):

@@ -136,7 +136,7 @@ def _scatter_of(values: np.ndarray, bright: bool) -> float:
             squares += (value - middle) ** 2
     if n == 0:
         return spread
-    return np.sqrt(squares / n) / WITHIN_TWO_SD
+    return float(np.sqrt(squares / n)) / WITHIN_TWO_SD
 
 
 def seldom_noise(portion: float, n_sites: int) -> float:

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from stemkin.kernels.common.compiling import compiled
@@ -40,12 +42,12 @@ def in_own_contrast(frame: np.ndarray) -> tuple[np.ndarray, float]:
         low, high = quantile(flat, 0.02), quantile(flat, 0.98)
     scale = float(high - low) or float(np.std(frame, dtype=float)) or 1.0
     # integers of up to 16 bits are exact in float32; larger ones are scaled in float64 first
-    working = np.dtype(np.float64)
+    working: np.dtype[Any] = np.dtype(np.float64)
     if frame.dtype.itemsize <= 2:
         working = np.dtype(np.float32)
     middle, share = working.type((low + high) / 2), working.type(1 / scale)
     # whole numbers of the machine's own order are read as they are; half precision and others are not
-    native = frame.dtype
+    native: np.dtype[Any] = frame.dtype
     if native.kind not in "iu" or not native.isnative:
         native = working
     return np.asarray(_scaled(np.ascontiguousarray(frame, native), middle, share)), scale
