@@ -93,6 +93,7 @@ def test_a_file_of_every_kind_is_made_again_by_the_same_command(
         if Fault(file, damage, at=0.6).strike(place, other):
             struck.append(file)
     assert len(struck) > 8, struck
+    damaged = {file: (place / file).read_bytes() for file in struck if (place / file).exists()}
     assert run(movies, place).exit_code == 0
     assert contents(place) == contents(calm)
     said = journal(place)
@@ -101,8 +102,19 @@ def test_a_file_of_every_kind_is_made_again_by_the_same_command(
     if damage not in ("gone", "of another run"):
         missed = {file for file in struck if not _is_named(file, named)}
         assert not missed
-    kept = [p for p in (place / "quarantine").rglob("*") if p.is_file()]
-    assert len(kept) >= len(named)
+    kept = kept_copies(place)
+    lost = [file for file in named & damaged.keys() if damaged[file] not in kept.get(file, [])]
+    assert not lost, "what was damaged is set aside as it was"
+
+
+def kept_copies(place):
+    """The bytes of each file that was set aside, under its own path."""
+    kept = {}
+    for path in (place / "quarantine").rglob("*"):
+        stamp, *file = path.relative_to(place / "quarantine").parts
+        if path.is_file() and stamp != "notes":
+            kept.setdefault("/".join(file), []).append(path.read_bytes())
+    return kept
 
 
 def _is_named(file, named):
