@@ -4,9 +4,11 @@ One process runs round after round until the time is up, on workers of its own. 
 archive of many tiny movies, one long movie, a movie whose blocks partly fail, and tiny movies once
 more on workers that come as they are wanted, none to four, and go again; after some rounds the
 scheduler is another one. While it does, a thread looks twice a second at this process and all its
-children. Flat is what the last third of the rounds takes no more of than the second.
+children. Flat is what the rounds of the last scheduler take no more of than as many rounds before
+them, on a scheduler of the same age; the slope over all rounds but the first quarter is said, too.
 
-    python benchmarks/bench_soak.py --in-process --rounds 30 --plot soak.png -o benchmarks/results/soak.json
+    python benchmarks/bench_soak.py --in-process --rounds 32 --tiny 1 --long 4 --failing 12 \
+        --breathe-every 4 --rounds-per-scheduler 16 --plot soak.png -o soak.json
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ CONFIG = RunConfig().with_values(
 )
 QUANTITIES = ("memory_mib", "descriptors", "threads", "children", "temporary_files")
 ALLOWED = {"memory_mib": 1.1, "descriptors": 1.05, "threads": 1.05}
-"""By how much the last third may exceed the second; of the others by nothing at all."""
+"""By how much the later rounds may exceed those before; of the others by nothing at all."""
 EVERY_S = 0.5
 MOST_WORKERS = 4
 
@@ -199,16 +201,33 @@ def soak(
     return sampler, done["runs"], done
 
 
-def verdicts(rows: list[dict[str, float]]) -> dict[str, dict[str, float | bool]]:
-    """Return for each quantity its median in the second and the last third, and whether it is flat."""
-    thirds = np.array_split(np.arange(len(rows)), 3)
+def verdicts(
+    rows: list[dict[str, float]], rounds_per_scheduler: int
+) -> dict[str, dict[str, float | bool]]:
+    """Return for each quantity its medians before and after, whether it is flat, and its slope."""
+    rounds = np.array([row["round"] for row in rows])
+    n_rounds = int(rounds.max())
+    n_each = min(rounds_per_scheduler, max(1, n_rounds // 2))
+    after = rounds > n_rounds - n_each
+    before = ~after & (rounds > n_rounds - 2 * n_each)
     found: dict[str, dict[str, float | bool]] = {}
     for name in QUANTITIES:
         values = np.array([row[name] for row in rows])
-        second, last = (float(np.median(values[part])) for part in thirds[1:])
-        flat = last <= ALLOWED.get(name, 1.0) * second
-        found[name] = {"second_third": second, "last_third": last, "flat": bool(flat)}
+        first, last = float(np.median(values[before])), float(np.median(values[after]))
+        flat = bool(last <= ALLOWED.get(name, 1.0) * first)
+        found[name] = {"before": first, "after": last, "flat": flat, **slope(rounds, values)}
     return found
+
+
+def slope(rounds: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    """Return how much the rounds' medians grow by in a round, and the standard error of that."""
+    n_rounds = int(rounds.max())
+    number = np.arange(n_rounds // 4 + 1, n_rounds + 1)
+    if len(number) < 4:
+        return {}
+    medians = [np.median(values[rounds == n]) for n in number]
+    (per_round, _), spread = np.polyfit(number, medians, 1, cov=True)
+    return {"per_round": float(per_round), "standard_error": float(np.sqrt(spread[0, 0]))}
 
 
 def draw(rows: list[dict[str, float]], path: str) -> None:
@@ -224,9 +243,10 @@ def draw(rows: list[dict[str, float]], path: str) -> None:
     place = [n + (i - begins[n]) / n_looks[int(n)] for i, n in enumerate(rounds)]
     figure, panels = plt.subplots(len(QUANTITIES), 1, sharex=True, figsize=(8, 9))
     for panel, name in zip(panels, QUANTITIES, strict=True):
-        panel.plot(place, [row[name] for row in rows], lw=1)
-        panel.set_ylim(bottom=0)
-        panel.set_ylabel(name.replace("_", " "))
+        values = [row[name] for row in rows]
+        panel.plot(place, values, lw=1)
+        panel.set_ylim(0, 1.15 * max(*values, 1))
+        panel.set_ylabel(name.replace("_mib", " (MiB)").replace("_", " "))
     panels[-1].set_xlabel("round")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -254,11 +274,14 @@ def main() -> None:
     sampler, n_runs, done = soak(
         asked, lambda n: n >= asked.rounds or (n > 0 and time.monotonic() > until)
     )
-    found = verdicts(sampler.rows)
+    found = verdicts(sampler.rows, asked.rounds_per_scheduler)
     print(f"{sampler.round} rounds, {n_runs} runs, {len(sampler.rows)} looks")
     for name, one in found.items():
         said = "flat" if one["flat"] else "GROWS"
-        print(f"{name:16s} {one['second_third']:9.1f} -> {one['last_third']:9.1f}  {said}")
+        growth = (
+            f"{one['per_round']:+.2f} ± {one['standard_error']:.2f}" if "per_round" in one else "?"
+        )
+        print(f"{name:16s} {one['before']:9.1f} -> {one['after']:9.1f}  {said:5s} {growth} a round")
     if asked.plot:
         draw(sampler.rows, asked.plot)
     if asked.out:

@@ -3,7 +3,8 @@
 Three things grow in a process that holds a client and a scheduler: the last 1,000 messages of every
 connection, one span and one group of tasks for each update of the graph, and every worker that came
 and went (`distributed` remembers handlers that were called, which are methods of the worker).
-stemkin bounds all three (`stemkin/schedulers/clusters.py`, `crews.py`).
+stemkin bounds all three (`stemkin/schedulers/clusters.py`, `crews.py`); the second by what its own
+streams send, so that spans and groups of tasks grow here with ``--bounded`` too.
 
     python benchmarks/dask_keeps.py
     python benchmarks/dask_keeps.py --bounded
