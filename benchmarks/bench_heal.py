@@ -6,9 +6,11 @@ one warm process make a fault cost a second; damaged files of one folder are men
 
     python benchmarks/bench_heal.py --seconds 100 --folder scene -o benchmarks/results/heal.json
 
-``--again`` repeats the trials of which a fault did not heal. Called again, it goes on after the faults that stand in the file, until ``--faults`` are done. The
-seed and the number of a trial tell all that happens in it. Needs the right to mount a tmpfs for
-full disks and a missing /tmp; without it these are left out, and that is said.
+``--again`` repeats the trials of which a fault did not heal. Called again, it goes on after the
+faults that stand in the file, until ``--faults`` are done. The seed and the number of a trial tell
+all that happens in it. Needs the right to mount a tmpfs for full disks and a missing /tmp; without
+it these are left out, and that is said. The table, `heal.md`, shows the faults of
+`bench_stopped.py` too.
 """
 
 from __future__ import annotations
@@ -49,6 +51,14 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
         sums = {key: sum(int(row[key]) for row in own) for key in ("at_once", "again", "told", "rows_lost", "rows_doubled", "silent")}  # fmt: skip
         lines.append(f"| {kind} | {len(own)} | " + " | ".join(map(str, sums.values())) + " |")
     return "\n".join(lines) + "\n"
+
+
+def write_table(folder: Path) -> str:
+    """Write ``heal.md``, the table of all faults that are kept in a folder; return it."""
+    files = [path for path in (folder / "heal.json", folder / "stopped.json") if path.exists()]
+    table = as_markdown([row for path in files for row in json.loads(path.read_text())["rows"]])
+    (folder / "heal.md").write_text(table)
+    return table
 
 
 def _processor_s() -> Iterator[float]:
@@ -103,9 +113,7 @@ def main() -> None:
         about = {"machine": machine(), "seed": asked.seed}
         asked.out.write_text(json.dumps({**about, **kept}, indent=0) + "\n")
     asked.out.write_text(json.dumps({"machine": machine(), "seed": asked.seed, **kept}, indent=0) + "\n")  # fmt: skip
-    table = as_markdown(kept["rows"])
-    asked.out.with_suffix(".md").write_text(table)
-    print(table)
+    print(write_table(asked.out.parent))
     print(f"{len(kept['rows'])} faults in {kept['trials']} trials, {kept['processor_s']:.0f} s")
 
 
