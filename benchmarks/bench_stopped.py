@@ -45,8 +45,9 @@ CONFIG = RunConfig().with_values(
 )
 SHORT_PATIENCE = {"distributed.comm.timeouts.connect": "5s", "distributed.client.heartbeat": "1s"}
 """Of who gives the command."""
+GIVEN_UP_AFTER_S = 9
 OF_THE_CLUSTER = {
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "9s",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{GIVEN_UP_AFTER_S}s",
     "DASK_DISTRIBUTED__WORKER__PRELOAD": "['stemkin.pipeline']",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
     "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
@@ -178,7 +179,7 @@ def trial(folder: Path, cluster: Cluster, calm: dict[str, bytes], number: int) -
         "at_once": ended and len(codes) == 1 and equal, "again": ended and len(codes) > 1 and equal,
         "told": len(codes) == 1 or bool(said), "ended": ended, "rows_lost": verdict["rows_lost"],
         "rows_doubled": verdict["rows_doubled"], "silent": ended and not equal,
-        "trial": f"stopped-{number}",
+        "trial": f"stopped-{number}", "given_up_after_s": GIVEN_UP_AFTER_S,
     }  # fmt: skip
 
 
