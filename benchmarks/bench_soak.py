@@ -204,16 +204,20 @@ def soak(
 def verdicts(
     rows: list[dict[str, float]], rounds_per_scheduler: int
 ) -> dict[str, dict[str, float | bool]]:
-    """Return for each quantity its medians before and after, whether it is flat, and its slope."""
+    """Return for each quantity what rounds took before and after, whether it is flat, its slope.
+
+    Of each round its median, and of these the median: a round that waits for workers to start is
+    looked at more often than others.
+    """
     rounds = np.array([row["round"] for row in rows])
     n_rounds = int(rounds.max())
     n_each = min(rounds_per_scheduler, max(1, n_rounds // 2))
-    after = rounds > n_rounds - n_each
-    before = ~after & (rounds > n_rounds - 2 * n_each)
+    number = np.arange(max(1, n_rounds - 2 * n_each + 1), n_rounds + 1)
     found: dict[str, dict[str, float | bool]] = {}
     for name in QUANTITIES:
         values = np.array([row[name] for row in rows])
-        first, last = float(np.median(values[before])), float(np.median(values[after]))
+        medians = [np.median(values[rounds == n]) for n in number]
+        first, last = float(np.median(medians[:-n_each])), float(np.median(medians[-n_each:]))
         flat = bool(last <= ALLOWED.get(name, 1.0) * first)
         found[name] = {"before": first, "after": last, "flat": flat, **slope(rounds, values)}
     return found
