@@ -4,10 +4,12 @@ The DevTools protocol is JSON, messages ending in a zero byte; no port is opened
 """
 
 import base64
+import contextlib
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -35,6 +37,7 @@ class Browser:
         self._process = subprocess.Popen(
             ["bash", "-c", f"exec {CHROMIUM} {words} 3<&{to_read} 4>&{to_write}"],
             pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         os.close(to_read)
         os.close(to_write)
@@ -47,9 +50,14 @@ class Browser:
         self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
 
     def close(self):
-        """End it."""
+        """End it, and what it started: nobody writes into its profile any more."""
         self._process.terminate()
         self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+            for _ in range(100):
+                os.killpg(self._process.pid, 0)
+                time.sleep(0.05)
         os.close(self._read)
         os.close(self._write)
 

@@ -102,7 +102,7 @@ GOOD = {"movie": "m", "do": "delete", "frame": 0, "y": 1.0, "x": 2}
     [
         ([], "holds no list of edits"),
         ({"version": 2, "edits": []}, "is of version 2.*update stemkin"),
-        ({"version": 1, "edits": [3]}, "edit 1 of f is 3 and no table"),
+        ({"version": 1, "edits": [3]}, "edit 1 of f must be a table of its words, but it is 3"),
         ({"version": 1, "edits": [GOOD | {"do": "move"}]}, "does 'move'; use one of delete, add"),
         ({"version": 1, "edits": [GOOD | {"y": "1"}]}, "y is '1', and must be a number"),
         ({"version": 1, "edits": [GOOD | {"x": float("nan")}]}, "x is nan"),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,7 +182,7 @@ def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypa
     another's rows."""
     rows, step = detections(np.random.default_rng(2), 15)
     moved, read = [], []
-    ranges, table = Store.read_ranges, pq.read_table
+    ranges, columns_in = Store.read_ranges, row_files.columns_in
     monkeypatch.setattr(
         Store, "read_ranges", lambda *words: [moved.append(len(b)) or b for b in ranges(*words)]
     )
@@ -196,12 +195,12 @@ def test_each_row_is_moved_once_and_read_once_by_every_number(tmp_path, monkeypa
     partitions = tracks_in_files({"m": paths}, whole=["m"] if is_whole else [])
     assert partitions.npartitions == n_parts
 
-    def counted(*words, **settings):
-        found = table(*words, **settings)
+    def counted(path, columns):
+        found = columns_in(path, columns)
         read.append(found.num_rows)
         return found
 
-    monkeypatch.setattr(pq, "read_table", counted)
+    monkeypatch.setattr(row_files, "columns_in", counted)
     with connect("synchronous"):
         sk.transitions(partitions, frame_time_s=1.0)
     assert sum(read) == len(rows)

@@ -138,8 +138,6 @@ def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch):
     """Once for all that needs nothing else, once for the hidden states, once for the controls that
     need to know how well a particle at rest is seen; of a small movie and of one that counts as
     large. What a small movie adds is kept, and then it is read for the hidden states alone."""
-    import pyarrow.parquet
-
     out = shutil.copytree(calm, tmp_path / "results")
     shutil.rmtree(out / "sums")
     for table in out.glob("*.parquet"):
@@ -151,19 +149,18 @@ def test_numbers_read_each_track_file_three_times(calm, tmp_path, monkeypatch):
     with connect("synchronous"):
         pipeline.resume(out, stages=("link",))
     reads = Counter()
-    read_table, read_bytes = pyarrow.parquet.read_table, Store.read_bytes
+    columns_in, read_bytes = row_files.columns_in, Store.read_bytes
 
-    def table_of(source, *args, **words):
-        name = str(getattr(source, "path", getattr(source, "name", source)))
-        if name.startswith(str(out)):  # other tables come as bytes, and those are counted below
-            reads[Path(name).relative_to(out).as_posix()] += 1
-        return read_table(source, *args, **words)
+    def tracks_of(path, columns):
+        # other tables come as bytes, and those are counted below
+        reads[Path(path).relative_to(out).as_posix()] += 1
+        return columns_in(path, columns)
 
     def bytes_of(store, *parts):
         reads["/".join(parts)] += 1
         return read_bytes(store, *parts)
 
-    monkeypatch.setattr(pyarrow.parquet, "read_table", table_of)
+    monkeypatch.setattr(row_files, "columns_in", tracks_of)
     monkeypatch.setattr(Store, "read_bytes", bytes_of)
     with connect("synchronous"):
         pipeline.resume(out, stages=("kinetics",))
