@@ -88,9 +88,9 @@ def _number_row(results: Results, row: pd.Series, class_id: int) -> Row:
         by_chance = f"{row['false_per_frame']:.3g}"
     if known:
         low, high = 100 * row["efficiency_low"], 100 * row["efficiency_high"]
-        efficiency = f"{100 * row['efficiency']:.1f} ({low:.1f} – {high:.1f})"
+        efficiency = f"{100 * row['efficiency']:.1f} ({low:.1f}–{high:.1f})"
     if known and judged:
-        corrected = f"{better.text} ({better.interval})"
+        corrected = f"{better.text} ({better.interval.replace(' to ', '–')})"
     cells = (by_chance, efficiency, corrected, f"{int(row['n_tracks']):,}")
     return interval_row(results, class_id, seen, None, cells)
 
