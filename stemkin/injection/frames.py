@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from stemkin.detection.block import survey_by
 from stemkin.detection.naming import named_columns
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, bent
 from stemkin.kernels.crystal.reference import Reference
+from stemkin.kernels.detection.defect_images import column_height
 from stemkin.kernels.detection.sites import SeenSites
 from stemkin.movie import Movie
 
@@ -57,6 +59,11 @@ class SearchedFrame:
     lattice: Lattice
     rows: pd.DataFrame
     signals: SiteSignals | None
+
+    @cached_property
+    def height(self) -> float:
+        """The height of a column, in units of the frame."""
+        return column_height(self.pixels - self.rest, self.lattice)
 
 
 @one_thread

@@ -13,12 +13,7 @@ from stemkin.blas import one_thread
 from stemkin.injection.frames import searched_frame
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, lattice_coordinates, nearest_site
 from stemkin.kernels.crystal.reference import Reference
-from stemkin.kernels.detection.defect_images import (
-    column_height,
-    depth_beyond,
-    images_around,
-    mean_image,
-)
+from stemkin.kernels.detection.defect_images import depth_beyond, images_around, mean_image
 from stemkin.learning.sampled import frame_pixels
 from stemkin.movie import Movie
 
@@ -93,8 +88,7 @@ def examples_in(
     least = [score[on_site & (which == own)].min(initial=np.inf) for own in (METAL, CHALCOGEN)]
     lone = on_site & (nearest > ALONE * spacing_px) & (rows["class_id"] >= 0).to_numpy()
     chosen = np.flatnonzero(lone & ~rows["at_edge"].to_numpy())[:MOST_EXAMPLES]
-    height = column_height(seen.pixels - seen.rest, seen.lattice)
-    images = images_around(seen.rest, at[chosen], seen.lattice) / height
+    images = images_around(seen.rest, at[chosen], seen.lattice) / seen.height
     kinds = rows.loc[chosen, ["class_id", "orientation"]].to_numpy().tolist()
     examples = [
         Example((kind[0], kind[1]), int(which[i]), score[i], least[which[i]], image)

@@ -15,7 +15,7 @@ from stemkin.injection.frames import SearchedFrame, searched_frame
 from stemkin.injection.kinds import AT_SITE, DefectImage, Kind
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, sites
 from stemkin.kernels.crystal.reference import Reference
-from stemkin.kernels.detection.defect_images import column_height, drawn_images, with_drawn
+from stemkin.kernels.detection.defect_images import drawn_images, with_drawn
 from stemkin.kernels.images.filters import gaussian
 from stemkin.kernels.images.interpolation import pixels as read_pixels
 from stemkin.learning.sampled import frame_pixels
@@ -47,8 +47,7 @@ def put_into_frame(
         return tables.empty("injected")
     points, lattice = rows[["y", "x"]].to_numpy(), before.lattice
     kinds = list(zip(rows["class_id"].tolist(), rows["orientation"].tolist(), strict=True))
-    height = column_height(before.pixels - before.rest, lattice)
-    values = np.stack([images[kind].values for kind in kinds]) * height
+    values = np.stack([images[kind].values for kind in kinds]) * before.height
     drawn = drawn_images(values, points, lattice, before.pixels.shape)
     changed = with_drawn(before.pixels, before.rest, drawn)
     after = searched_frame(changed[None], movie, model, crystal)
@@ -81,7 +80,6 @@ def _drawn_places(
         kept = far > BESIDE * spacing_px
         free.append(list(zip(places[kept], far[kept], strict=True)))
     level = gaussian(seen.pixels - seen.pixels.mean(), spacing_px)
-    height = column_height(seen.pixels - seen.rest, seen.lattice)
     for i in rng.permutation(n):
         kind = kinds[int(i) % len(kinds)]
         which = images[kind].sublattice
@@ -95,7 +93,7 @@ def _drawn_places(
         drawn, columns=["y", "x", "class_id", "orientation", "sublattice", "neighbour_px"]
     )
     edge = np.minimum(taken, np.array(shape) - 1 - taken).min(axis=1, initial=np.inf)
-    return rows.assign(edge_px=edge, surplus=read_pixels(level, taken) / height)
+    return rows.assign(edge_px=edge, surplus=read_pixels(level, taken) / seen.height)
 
 
 def _distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:

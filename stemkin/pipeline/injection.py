@@ -89,8 +89,8 @@ def put_in_known_defects(
     store.write_table(shares, made_of, EFFICIENCIES_FILE, edits=version)
 
 
-def known_efficiencies(store: Store, config: RunConfig) -> pd.DataFrame | None:
-    """Return the table ``efficiencies`` of a run; None where there is none of its classes.
+def print_of_efficiencies(store: Store, config: RunConfig) -> str | None:
+    """Return the fingerprint of the table ``efficiencies`` of a run's own classes; None without one.
 
     Parameters
     ----------
@@ -99,7 +99,21 @@ def known_efficiencies(store: Store, config: RunConfig) -> pd.DataFrame | None:
     """
     if not config.detect.injected_frames:
         return None
+    note = store.note(EFFICIENCIES_FILE)
     # classes that were edited since are other kinds
-    if store.note(EFFICIENCIES_FILE).get("edits") != str(edits_version(store)):
+    if note.get("edits") != str(edits_version(store)):
+        return None
+    return note["fingerprint"]
+
+
+def known_efficiencies(store: Store, config: RunConfig) -> pd.DataFrame | None:
+    """Return the table ``efficiencies`` of a run; None where there is none of its classes.
+
+    Parameters
+    ----------
+    store, config
+        The results folder, and the settings of the run.
+    """
+    if print_of_efficiencies(store, config) is None:
         return None
     return store.read_table(EFFICIENCIES_FILE)

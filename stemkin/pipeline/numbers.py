@@ -25,7 +25,7 @@ from stemkin.kinetics.changes import Transitions
 from stemkin.kinetics.dose import no_cross_sections
 from stemkin.kinetics.name_tests import said_of_names
 from stemkin.pipeline.confusion import Confusion, confusion_of
-from stemkin.pipeline.injection import EFFICIENCIES_FILE, known_efficiencies
+from stemkin.pipeline.injection import known_efficiencies, print_of_efficiencies
 from stemkin.pipeline.kept_sums import Pass, answers_of_movies, forget_sums, split_by_size
 from stemkin.pipeline.model import load_model
 from stemkin.pipeline.questions import Asking, at_rest_error_nm
@@ -86,9 +86,7 @@ def compute_kinetics(
     parts = [store.block_made_of("tracks", block) for block in blocks]
     hop_length_nm = hop_length_of(journal.content.get("lattice_nm", {}).values())
     settings = (config.kinetics.model_dump(exclude={"self_check_runs"}), config.learn.material)
-    told = None
-    if known_efficiencies(store, config) is not None:
-        told = store.made_of(EFFICIENCIES_FILE)
+    told = print_of_efficiencies(store, config)
     made_of = fingerprint("kinetics", STAGE_VERSION, parts, hop_length_nm, settings, movies, told)
     wanted = names_of_tables(config.kinetics, hop_length_nm)
     files = [(f"{name}.parquet",) for name in wanted]
