@@ -9,6 +9,7 @@ import pytest
 import stemkin as sk
 from stemkin import tables
 from stemkin.detection.detectors import FourierDetector
+from stemkin.injection import frames
 from stemkin.kernels.common.matching import match_points
 from stemkin.kernels.crystal.lattice import honeycomb
 from stemkin.kernels.detection.defect_images import (
@@ -20,7 +21,9 @@ from stemkin.kernels.detection.defect_images import (
     with_drawn,
 )
 from stemkin.kernels.detection.patch_grid import GRID, STEPS
+from stemkin.learning.sampled import frame_pixels
 from stemkin.pipeline import Inputs, resume
+from stemkin.readers.errors import DamagedDataError
 from stemkin.simulation import simulate_movie, truth_of
 from tests.strategies import FEW_NUMBERS
 
@@ -228,6 +231,17 @@ def test_numbers_are_corrected_with_the_table(injected):
 def test_what_cannot_be_asked_is_refused_in_a_sentence(movie, model, ask, said):
     with pytest.raises(ValueError, match=said):
         ask(movie, model)
+
+
+def test_a_frame_that_cannot_be_read_costs_itself(movie, model, injected, monkeypatch):
+    def read(movie, frame):
+        if frame == 2:
+            raise DamagedDataError("the file ends here")
+        return frame_pixels(movie, frame)
+
+    monkeypatch.setattr(frames, "frame_pixels", read)
+    found = sk.inject(movie, model, n_frames=6, seed=3)
+    assert set(found["frame"]) == set(injected["frame"]) - {2}
 
 
 def test_of_no_rows_no_shares_are_told():

@@ -18,7 +18,9 @@ from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice, bent
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.defect_images import column_height
 from stemkin.kernels.detection.sites import SeenSites
+from stemkin.learning.sampled import frame_pixels
 from stemkin.movie import Movie
+from stemkin.readers.errors import is_damage
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +87,16 @@ def searched_frame(
     rows = rows[named.get("keep", np.ones(len(rows), bool))].reset_index(drop=True)
     seen = survey.extra.get("sites", [None])[0]
     return SearchedFrame(pixels[0], survey.extra["rest"][0], lattice, rows, SiteSignals.of(seen))
+
+
+def recorded_frame(
+    movie: Movie, frame: int, model: Any, crystal: Reference | None
+) -> SearchedFrame | None:
+    """Search one frame of a movie; None also where the file cannot give it back."""
+    try:
+        pixels = frame_pixels(movie, frame)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        return None
+    return searched_frame(pixels, movie, model, crystal)

@@ -10,11 +10,10 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from stemkin.blas import one_thread
-from stemkin.injection.frames import searched_frame
+from stemkin.injection.frames import recorded_frame
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, lattice_coordinates, nearest_site
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.defect_images import depth_beyond, images_around, mean_image
-from stemkin.learning.sampled import frame_pixels
 from stemkin.movie import Movie
 
 AT_SITE = 0.25
@@ -70,7 +69,7 @@ def examples_in(
     movie: Movie, frame: int, model: Any, crystal: Reference | None
 ) -> list[Example] | None:
     """Return the lone defects at sites of one frame; None where it is not searched."""
-    seen = searched_frame(frame_pixels(movie, frame), movie, model, crystal)
+    seen = recorded_frame(movie, frame, model, crystal)
     if seen is None:
         return None
     rows, spacing_px = seen.rows, seen.lattice.spacing_px

@@ -11,14 +11,13 @@ from scipy.spatial import cKDTree
 
 from stemkin import tables
 from stemkin.blas import one_thread
-from stemkin.injection.frames import SearchedFrame, searched_frame
+from stemkin.injection.frames import SearchedFrame, recorded_frame, searched_frame
 from stemkin.injection.kinds import AT_SITE, DefectImage, Kind
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, sites
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.defect_images import drawn_images, with_drawn
 from stemkin.kernels.images.filters import gaussian
 from stemkin.kernels.images.interpolation import pixels as read_pixels
-from stemkin.learning.sampled import frame_pixels
 from stemkin.movie import Movie
 
 BESIDE = 0.8
@@ -39,7 +38,7 @@ def put_into_frame(
     crystal: Reference | None,
 ) -> pd.DataFrame:
     """Put defects into one frame, search it again and return the rows of ``injected``."""
-    before = searched_frame(frame_pixels(movie, frame), movie, model, crystal)
+    before = recorded_frame(movie, frame, model, crystal)
     if before is None:
         return tables.empty("injected")
     rows = _drawn_places(before, images, n_per_frame, np.random.default_rng(seed))
