@@ -91,9 +91,24 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for rubbish again, but not among the million things that were imported."""
+    """Look for rubbish again, but not among the million things that were imported.
+
+    What a test file computes while it is imported, each process computes: refused where a loop of
+    stemkin was called for it.
+    """
+    if called := [name for name, module in list(sys.modules.items()) if calls_a_loop(module)]:
+        raise pytest.UsageError(
+            f"a test file computes while it is imported ({called[0]} was called): let a fixture"
+        )
     gc.freeze()
     gc.enable()
+
+
+def calls_a_loop(module: object) -> bool:
+    """Return whether a compiled loop of a module of kernels has been called in this process."""
+    if not getattr(module, "__name__", "").startswith("stemkin.kernels"):
+        return False
+    return any(getattr(loop, "signatures", None) for loop in vars(module).values())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -117,8 +132,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_xdist_setupnodes() -> None:
-    """Compile the package once, before several processes do that beside each other."""
+    """Make what all processes need once, before several do that beside each other."""
+    from tests.loops import make_ready
+
     compileall.compile_dir(STEMKIN, quiet=2, workers=0)
+    make_ready()
 
 
 DEAR_TEST_S, DEAR_FILE_S = 5.0, 30.0
