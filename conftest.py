@@ -97,9 +97,8 @@ def pytest_collection_finish() -> None:
     stemkin was called for it.
     """
     if called := [name for name, module in list(sys.modules.items()) if calls_a_loop(module)]:
-        raise pytest.UsageError(
-            f"a test file computes while it is imported ({called[0]} was called): let a fixture"
-        )
+        said = f"a test file computes while it is imported ({called[0]} was called): let a fixture"
+        raise pytest.UsageError(said)
     gc.freeze()
     gc.enable()
 
