@@ -186,17 +186,12 @@ def three_answers(tracks, **words):
 
 
 SMALL = some_tracks(n_particles=4, n_frames=8)
-
-
-@pytest.fixture(scope="module")
-def expected():
-    """What the table says that nothing cuts."""
-    return three_answers(SMALL)
+EXPECTED = three_answers(SMALL)
 
 
 @settings(max_examples=6)
 @given(st.data())
-def test_no_cut_changes_a_bit(expected, data):
+def test_no_cut_changes_a_bit(data):
     """By frames, by particle, at random; however many partitions, empty ones among them."""
     n = data.draw(st.integers(1, 4))
     how = data.draw(st.sampled_from(["frames", "particles", "random"]))
@@ -207,15 +202,15 @@ def test_no_cut_changes_a_bit(expected, data):
     else:
         seed = data.draw(st.integers(0, 99))
         part = np.random.default_rng(seed).integers(0, n, len(SMALL))
-    for found, told in zip(three_answers(in_parts(SMALL, part)), expected, strict=True):
-        same(found, told)
+    for found, expected in zip(three_answers(in_parts(SMALL, part)), EXPECTED, strict=True):
+        same(found, expected)
 
 
-def test_a_shuffle_through_files_says_the_same(expected):
+def test_a_shuffle_through_files_says_the_same():
     with dask.config.set({"scheduler": "threads", "dataframe.shuffle.method": "disk"}):
         cut = in_parts(SMALL, SMALL["frame"].to_numpy() // 3)
-        for found, told in zip(three_answers(cut, shuffle=True), expected, strict=True):
-            same(found, told)
+        for found, expected in zip(three_answers(cut, shuffle=True), EXPECTED, strict=True):
+            same(found, expected)
 
 
 @pytest.mark.cluster

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from stemkin.kernels.motion.borders import Room
 from stemkin.kernels.motion.walks import blur_coefficient
@@ -18,6 +19,10 @@ from stemkin.vocabulary import chosen_classes
 
 ClassOf = Literal["rows", "track", "all"]
 CLASS_OF: tuple[ClassOf, ...] = ("rows", "track", "all")
+
+AWAY_NM = 1.0
+"""Some three hops on the lattices of layered crystals: from farther inside a defect that is not
+seen for a frame or two was missed, and had not left."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,46 @@ class Fields:
 
     def room(self, tracks: Trajectories) -> Room:
         """Return the fields in which the `tracks` lie."""
-        each = [self.others.get(movie, self.usual) for movie in tracks.movies]
-        border, height, width, pixel = np.array(each).reshape(-1, 4).T
+        border, height, width, pixel = self._of(tracks)
         size = (np.stack([height, width]) - 1 - 2 * border) * pixel
         if len(tracks.movies) != 1:
             size = size[:, tracks.movie[tracks.track]]
         return Room(np.maximum(size, 1e-9).astype(np.float32))
+
+    def _of(self, tracks: Trajectories) -> np.ndarray:
+        """Return border, height, width [px] and pixel [nm] (4, n_movies) of the movies met."""
+        each = [self.others.get(movie, self.usual) for movie in tracks.movies]
+        return np.asarray(np.array(each, dtype=np.float64).reshape(-1, 4).T)
+
+    def maybe_away(self, rows: pd.DataFrame, tracks: Trajectories) -> tuple[np.ndarray, np.ndarray]:
+        """Return which rows lie where a defect may have been out of sight, and how wide that is.
+
+        Parameters
+        ----------
+        rows
+            With the places ``y`` and ``x`` in the frames [px]; without them nothing is known.
+        tracks
+            Of these rows.
+
+        Returns
+        -------
+        near
+            (n,) whether a row lies so near the border.
+        width_nm
+            (n_movies,) how near that is: `AWAY_NM`, or a fiftieth of a larger field; at most a
+            quarter of it.
+        """
+        border, height, width, pixel = self._of(tracks)
+        edge_nm = (np.minimum(height, width) - 1 - 2 * border) * pixel
+        width_nm = np.minimum(np.maximum(AWAY_NM, edge_nm / 50), np.maximum(edge_nm, 0) / 4)
+        if not {"y", "x"} <= set(rows.columns):
+            return np.zeros(len(tracks.track), dtype=bool), width_nm
+        movie = tracks.movie[tracks.track]
+        from_edge = np.full(len(movie), np.inf)
+        for column, length in (("y", height), ("x", width)):
+            place = rows[column].to_numpy(np.float64)[tracks.row]
+            from_edge = np.fmin(from_edge, np.fmin(place, length[movie] - 1 - place))
+        return (from_edge - border[movie]) * pixel[movie] < width_nm[movie], width_nm
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from stemkin.diffusion.crowding import (
     share_seen,
 )
 from stemkin.diffusion.methods import Estimate, Estimator, Method, Sigma, estimator
-from stemkin.diffusion.movies import ALIKE, BetweenMovies, between_movies
+from stemkin.diffusion.movies import ALIKE, BetweenMovies, Movies
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.detection.sites import BORDER_PX
@@ -245,16 +245,18 @@ class Fits:
             verdict = self._verdict(found, ((POOLED, *group[1:]), number))
             chosen, between = {"auto": verdict.chosen}, ALIKE
             if group[0] == POOLED:
-                between = self._between_movies(group, number)
+                between = self._movies.between(group, number)
             if between.copies > 1:
                 verdict = verdict.with_copies()
             blocked, hops_per_d = self._blocked(found, group, number), 0.0
             if self.hop_length_nm is not None:
                 hops_per_d = 4 * float(np.mean(list(by_time))) / self.hop_length_nm**2
-            alone = {
-                name: self._alone(parts[group, number], between, blocked, hops_per_d)
-                for name, parts in found.items()
-            }
+            alone = {}
+            for name, parts in found.items():
+                own = merged(parts[group, number], self.confidence)
+                if name == "hop" and between.variance > 0:
+                    own = self._movies.mean(own, self.estimators[name].solve, group, number)
+                alone[name] = self._alone(own, between, blocked, hops_per_d)
             for method in dict.fromkeys(chosen.get(m, m) for m in methods):
                 own = alone[method]
                 if method == verdict.chosen and verdict.nearly:
@@ -267,11 +269,10 @@ class Fits:
         return self.pooling.grouping.table(rows, "diffusion")
 
     def _alone(
-        self, parts: list[Estimate], between: BetweenMovies, blocked: Blocked, hops_per_d: float
+        self, own: Estimate, between: BetweenMovies, blocked: Blocked, hops_per_d: float
     ) -> Estimate:
-        """Return what a method says of a lone defect, from its estimates at each frame time."""
+        """Return what a method says of a lone defect, from its estimate of all that are seen."""
         z = -float(special.ndtri((1 - self.confidence) / 2))
-        own = merged(parts, self.confidence)
         own = between.widened(own, self.confidence)
         return blocked.freed(own, z, hops_per_d=hops_per_d)
 
@@ -287,18 +288,11 @@ class Fits:
         seen = share_seen(self.fields, self.hop_length_nm)
         return blocked_share(looks, number, self.hop_length_nm, lattice, seen=seen)
 
-    def _between_movies(self, group: Key, number: int) -> BetweenMovies:
-        """Return how the movies of a group differ in one class."""
-        own = self._by_movie.get((group[1:], number), {})
-        return between_movies(list(own.values()), [self.pooling.time_of(movie) for movie in own])
-
     @cached_property
-    def _by_movie(self) -> dict[Place, dict[str, np.ndarray]]:
-        """Rest of a key and class → movie → what its covariances added."""
-        found: dict[Place, dict[str, np.ndarray]] = {}
-        for (key, number), vector in sorted(self.sums["cve"].items()):
-            found.setdefault((key[1:], number), {})[key[0]] = vector
-        return found
+    def _movies(self) -> Movies:
+        """The sums of each movie by itself."""
+        pooling = self.pooling
+        return Movies(self.sums["cve"], self.sums.get("hop", {}), pooling.time_of, self.confidence)
 
     def _estimates(self, method: str) -> dict[Place, list[Estimate]]:
         """Return group and class → what a method says of them, for each frame time."""

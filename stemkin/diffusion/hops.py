@@ -20,13 +20,14 @@ from stemkin.diffusion.crowding import (
     share_seen,
 )
 from stemkin.diffusion.methods import Estimate, add_covariance, estimator, hop_estimate
+from stemkin.diffusion.movies import Movies
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.detection.sites import BORDER_PX
 from stemkin.kernels.motion.hops import most_likely_rate
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.tables import Experiment
+from stemkin.tables import POOLED, Experiment
 
 COLUMNS = {
     "movie": "str",
@@ -79,7 +80,8 @@ def hop_rates(
     Columns as in `COLUMNS`. `n_hops` is the number of hops that the interval is worth: the relative
     error of the rate is ``1/sqrt(n_hops)``. It is less than the number of hops made where several
     fall into one frame, since some of those lead back; and where tracks differ more than chance
-    allows. `blocked` is made up for as in `fit_diffusion`. `assumes` and `violated` are those of "hop" in `fit_diffusion`: where they say "one
+    allows. Where movies differ by more than their tracks tell, the rate of all together is the mean
+    over movies, and its interval theirs (`unit` "movie" in `fit_diffusion`). `blocked` is made up for as in `fit_diffusion`. `assumes` and `violated` are those of "hop" in `fit_diffusion`: where they say "one
     mobility", defects hop at unequal rates, of which this is the mean.
 
     Raises
@@ -102,11 +104,16 @@ def hop_rates(
     )
 
     def table(sums: Sums, covariances: Sums, looks: Sums) -> pd.DataFrame:
-        rows = []
+        rows, movies = [], Movies(covariances, sums, pooling.time_of, confidence)
         both = zip(pooling.totals(sums), pooling.totals(covariances), strict=True)
         for (group, number, seconds, vector), (*_, beside) in both:
             fit = most_likely_rate(vector, confidence=confidence)
-            estimate = hop_estimate(fit, hop_length_nm, seconds)
+            own = estimate = hop_estimate(fit, hop_length_nm, seconds)
+            if group[0] == POOLED:
+                between = movies.between(group, number)
+                if between.variance > 0:
+                    own = movies.mean(own, hopping.solve, group, number)
+                own = between.widened(own, confidence)
             blocked = NOT_LOOKED
             lattice = lattice_shown([estimate])
             if class_of == "rows" and lattice is not None:
@@ -114,7 +121,7 @@ def hop_rates(
                 near = share_seen(choice.fields, hop_length_nm)
                 blocked = blocked_share(seen, number, hop_length_nm, lattice, seen=near)
             z = -float(special.ndtri((1 - confidence) / 2))
-            alone = blocked.freed(estimate, z, hops_per_d=4 * seconds / hop_length_nm**2)
+            alone = blocked.freed(own, z, hops_per_d=4 * seconds / hop_length_nm**2)
             said: dict[str, Any] = dict(weighed([beside], [estimate], []).columns("hop"))
             said["blocked"] = blocked.share
             rows.append((group, _row(number, alone, fit.n_hops, hop_length_nm) | said))

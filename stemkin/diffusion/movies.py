@@ -12,8 +12,9 @@ thousands of movies cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -21,6 +22,8 @@ from scipy import special
 from stemkin.diffusion.methods import Estimate
 from stemkin.kernels.common.exact import total
 from stemkin.kernels.motion.assumptions import FEWEST_UNITS, Covariances
+from stemkin.rows.groups import Key
+from stemkin.rows.passes import Sums
 
 DIFFER = 0.2
 """Movies are taken to differ where equal ones would scatter so much less often than this: a high
@@ -116,6 +119,81 @@ def between_movies(sums: Sequence[np.ndarray], times_s: Sequence[float]) -> Betw
     tau2 = (spread - freedom) * within / (n.sum() - (n**2).sum() / n.sum())
     effective = 1 / float((share**2).sum())
     return BetweenMovies(max(tau2, 0.0) * float((share**2).sum()), max(effective - 1, 1.0))
+
+
+Solve = Callable[[np.ndarray, float, float], Estimate]
+"""From the sums of a method, the frame time [s] and the confidence to its estimate."""
+
+MOST_GROUPS = 40
+"""More movies than this are put together with those that are most alike, since each asks for a fit
+of its own."""
+
+
+@dataclass(frozen=True)
+class Movies:
+    """What each movie says by itself.
+
+    Attributes
+    ----------
+    covariances, hops
+        Key, class → sums of the covariance estimator, and of hops.
+    time_of
+        Tells the frame time of a movie [s].
+    confidence
+        Of the intervals.
+    """
+
+    covariances: Sums
+    hops: Sums
+    time_of: Callable[[str], float]
+    confidence: float
+
+    def between(self, group: Key, number: int) -> BetweenMovies:
+        """Return how the movies of a group differ in one class."""
+        own = self._covariances.get((group[1:], number), {})
+        return between_movies(list(own.values()), [self.time_of(movie) for movie in own])
+
+    def mean(self, pooled: Estimate, solve: Solve, group: Key, number: int) -> Estimate:
+        """Return an estimate of hops in movies that differ, with the mean over them as its D.
+
+        What hops say of all movies together is that of a mixture, and their likelihood knows one
+        rate only; the mean of what they say of each is not low. Movies with unequal frame times
+        are left as they are.
+        """
+        sums = self._hops.get((group[1:], number), {})
+        times = {self.time_of(movie) for movie in sums}
+        if len(times) != 1:
+            return pooled
+        squares = {m: total(v) for m, v in self._covariances[group[1:], number].items()}
+        step = {m: float(v[1] / max(v[0], 1.0)) for m, v in squares.items()}
+        order = sorted(sums, key=lambda movie: (step.get(movie, 0.0), movie))
+        groups = np.array_split(np.arange(len(order)), min(len(order), MOST_GROUPS))
+        together = [np.sum([sums[order[i]] for i in own], axis=0) for own in groups]
+        (seconds,) = times
+        each = [solve(own, seconds, self.confidence) for own in together]
+        each = [one for one in each if one.n_displacements > 0]
+        D, n = np.array([(one.D, one.n_displacements) for one in each]).reshape(-1, 2).T
+        if not (n.any() and np.isfinite(D).all() and pooled.D > 0 and np.isfinite(pooled.D)):
+            return pooled
+        mean = float(D @ n / n.sum())
+        low, high = (end * mean / pooled.D for end in (pooled.low, pooled.high))
+        return replace(pooled, D=mean, low=low, high=high)
+
+    @cached_property
+    def _covariances(self) -> dict[tuple[Key, int], dict[str, np.ndarray]]:
+        return _movie_by_movie(self.covariances)
+
+    @cached_property
+    def _hops(self) -> dict[tuple[Key, int], dict[str, np.ndarray]]:
+        return _movie_by_movie(self.hops)
+
+
+def _movie_by_movie(sums: Sums) -> dict[tuple[Key, int], dict[str, np.ndarray]]:
+    """Return rest of a key and class → movie → its sums."""
+    found: dict[tuple[Key, int], dict[str, np.ndarray]] = {}
+    for (key, number), vector in sorted(sums.items()):
+        found.setdefault((key[1:], number), {})[key[0]] = vector
+    return found
 
 
 def _estimate(one: Covariances, t: float) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stemkin.diffusion.choice import Choice, ClassOf
+from stemkin.diffusion.choice import Choice, ClassOf, Fields
 from stemkin.kernels.chains.counting import run_starts, small_codes
 from stemkin.kernels.common.exact import N_SLICES, group_sums
 from stemkin.kernels.motion.borders import Room, all_alike
@@ -186,16 +186,19 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
     keys, label, key = _labels(tracks, class_id, rows, choice.grouping)
     # A segment is a run of rows of one track and one label: displacements never leave it, so rows
     # of other classes (taken out below) still divide those before from those behind them.
-    segment = np.cumsum(run_starts(tracks.track, label)) - 1
+    begins, room = run_starts(tracks.track, label), None
+    if choice.fields is not None:
+        begins, room = _without_returns(begins, rows, tracks, choice.fields)
+    segment = np.cumsum(begins) - 1
     if choice.class_ids is not None:
         wanted = np.isin(class_id, choice.class_ids)
+        if room is not None:
+            room = room.take(wanted)
         tracks, segment = tracks.keep(wanted), segment[wanted]
         class_id, label, key = class_id[wanted], label[wanted], key[wanted]
     unit, first = _units(tracks.track, label)
     track = tracks.track[first]
-    room, variance = None, None
-    if choice.fields is not None:
-        room = choice.fields.room(tracks)
+    variance = None
     if choice.pixel_nm is not None:
         variance = _variances(rows, tracks, choice.pixel_nm)
     return Segments(
@@ -213,6 +216,38 @@ def segments_of(rows: pd.DataFrame, choice: Choice) -> Segments:
         variance=variance,
         blur=_blur(tracks, choice.blur),
     )
+
+
+def _without_returns(
+    begins: np.ndarray, rows: pd.DataFrame, tracks: Trajectories, fields: Fields
+) -> tuple[np.ndarray, Room]:
+    """Cut segments at gaps near the border, and return the field that each row stands for.
+
+    A defect that was not seen for a frame was missed, or had left the field and come back. Those
+    that come back went less far than others, so displacements over gaps count only where both ends
+    lie deep in the field: of those as many are not seen as leave the field's inner part.
+
+    Parameters
+    ----------
+    begins
+        (n,) whether a row begins a segment.
+    rows, tracks
+        In which the places in the frames stand.
+    fields
+        Of the movies.
+    """
+    room = fields.room(tracks)
+    gap = np.append(False, np.diff(tracks.frame) > 1) & ~begins
+    if not gap.any():
+        return begins, room
+    near, width_nm = fields.maybe_away(rows, tracks)
+    may_return = gap & (near | np.append(False, near[:-1]))
+    inner = np.flatnonzero(gap & ~may_return) - 1
+    if {"y", "x"} <= set(rows.columns) and len(inner):
+        size = np.broadcast_to(room.size, (2, len(gap))).copy()
+        size[:, inner] -= 2 * width_nm[tracks.movie[tracks.track[inner]]]
+        room = Room(size)
+    return begins | may_return, room
 
 
 def _blur(tracks: Trajectories, of_movie: Mapping[str, float]) -> np.ndarray | float:

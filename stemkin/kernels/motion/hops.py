@@ -23,8 +23,8 @@ from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
+from stemkin.kernels.common.downhill import bottom, curvature
 from stemkin.kernels.common.intervals import count_interval
 from stemkin.kernels.motion.free_steps import free_log_likelihood
 from stemkin.kernels.motion.hop_shares import fitted_shares, free_shares
@@ -332,18 +332,12 @@ class Chances:
         around = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
         feet = np.flatnonzero((lost <= np.min(around, axis=0)).ravel())
         feet = feet[np.argsort(lost.ravel()[feet], kind="stable")][:2]
-        n = max(float(self.histogram.sum()), 1.0)
-        how: dict[str, Any] = {"method": "L-BFGS-B", "options": {"ftol": 1e-13}}
+        n = float(self.histogram.sum())
         ends = [(float(np.log(v[0])), float(np.log(v[-1]))) for v in (RATES, ERRORS)]
-
-        def loss_each(x: np.ndarray) -> float:
-            return self.loss(x) / n
-
         found = []
         for foot in feet[lost.ravel()[feet] < lost.min() + FAR_WORSE + 0.05 * n].tolist():
             i, j = divmod(foot, len(RATES))
-            start = np.log([RATES[j], ERRORS[i]])
-            end = optimize.minimize(loss_each, start, bounds=ends, **how).x
+            end, _ = bottom(self.loss, np.log([RATES[j], ERRORS[i]]), ends)
             found.append((self.loss(end), end))
         return min(found, key=lambda one: one[0])
 
@@ -385,14 +379,7 @@ def _on_best_lattice(
 
 def _effective_count(f: Callable[[np.ndarray], float], x: np.ndarray) -> float:
     """Return one over the variance of ln rate, from the curvature of `f` in (ln rate, ln s)."""
-    h = 1e-3
-    e = np.eye(2) * h
-    bend = np.empty((2, 2))
-    for i in range(2):
-        for j in range(2):
-            alike = f(x + e[i] + e[j]), f(x - e[i] - e[j])
-            opposed = f(x + e[i] - e[j]), f(x - e[i] + e[j])
-            bend[i, j] = (alike[0] - opposed[0] - opposed[1] + alike[1]) / (4 * h * h)
+    bend = curvature(f, x)[2]
     count = float(bend[0, 0])
     if bend[1, 1] > 0:
         count = float(bend[0, 0] - bend[0, 1] ** 2 / bend[1, 1])
