@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import weakref
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ import pytest
 from chaos.cluster import kill_group
 from distributed import Client
 
-from stemkin.schedulers import clients, clusters, workers
+from stemkin.schedulers import clients, clusters, crews, workers
+from stemkin.schedulers.absent_workers import NOBODY, AbsentWorkers
 from stemkin.schedulers.active import active_client
 from stemkin.schedulers.clients import connect
 from stemkin.schedulers.streams import stream
@@ -168,6 +170,31 @@ def test_a_worker_that_was_closed_is_let_go():
         cluster.scale(0)
         wait_for(lambda: not cluster.workers)
         wait_for(lambda: clusters.forget_closed_servers() or gc.collect() < 0 or worker() is None)
+
+
+def test_a_run_that_waits_for_workers_says_so_once_and_goes_on_when_one_comes(monkeypatch, caplog):
+    from functools import partial
+
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(crews, "AbsentWorkers", partial(AbsentWorkers, every_s=0.02))
+    alone = {"threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(n_workers=0, **alone) as cluster, Client(cluster):
+
+        def come():
+            try:
+                wait_for(lambda: NOBODY in caplog.messages)
+                time.sleep(0.2)  # it looks ten times more
+            finally:
+                cluster.scale(1)
+
+        helper = threading.Thread(target=come)
+        helper.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(crews, "_width", lambda: 2)
+            assert sorted(one.result for one in stream(abs, [-1, 2, -3])) == [1, 2, 3]
+        helper.join()
+    assert caplog.messages.count(NOBODY) == 1
 
 
 def test_the_jobs_of_a_queue_keep_their_pages_and_the_dashboard_stays_on_loopback(

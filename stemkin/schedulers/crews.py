@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from stemkin.blas import on_one_thread
 from stemkin.errors import LostSchedulerError
+from stemkin.schedulers.absent_workers import AbsentWorkers
 from stemkin.schedulers.active import n_threads
 
 Item = TypeVar("Item")
@@ -121,6 +122,7 @@ class ClusterCrew:
         self._done = as_completed()
         self._name, self._numbers = uuid4().hex, itertools.count()
         self._width, self._looked = 0, -LOOK_EVERY_S
+        self._absent = AbsentWorkers(client)
 
     def width(self) -> int:
         """Return two tasks for each thread that the cluster has now, and at least two."""
@@ -170,6 +172,7 @@ class ClusterCrew:
 
     def dismiss(self, in_flight: Collection[Any]) -> None:
         """Cancel what is in flight, if anybody is there to hear of it."""
+        self._absent.stop()
         if self._client.status == "running":
             self._client.cancel(list(in_flight), force=True)
 
