@@ -42,6 +42,8 @@ KINETICS = (
     "dopant_transitions",
     "orientation_rates",
     "orientation_transitions",
+    "complex_shapes",
+    "complex_transitions",
 )
 """Likewise."""
 NULL_TABLES = (
