@@ -713,6 +713,22 @@ def test_classes_that_were_never_seen_are_named_and_take_no_room(small):
     assert len([tag for tag, attrs in seen.elements if tag == "img"]) == 3
 
 
+def test_a_class_of_one_detection_in_thousands_is_named_and_has_no_numbers(small):
+    classes = small.read_table("classes.parquet").assign(n_detections=[5400, 3300, 2100, 1])
+    small.write_table(classes, "x", "classes.parquet")
+    results = read_results(small)
+    assert results.seldom == {3: 1}
+    tables_of_classes = [*results.found.values(), *results.nulls.values()]
+    of_it = [rows for rows in tables_of_classes if "class_id" in rows and len(rows)]
+    assert sum((rows["class_id"] == 3).any() for rows in of_it) == 1, "classes itself stays whole"
+    seen = Reader(report_page(results))
+    assert "left out of figures and tables here: V S2 (1 time)." in seen.text
+    assert len([tag for tag, attrs in seen.elements if tag == "img"]) == 3
+    few = classes.assign(n_detections=[40, 30, 20, 1])
+    small.write_table(few, "x", "classes.parquet")
+    assert not read_results(small).seldom, "one of ninety may be true"
+
+
 def test_the_likeness_to_a_motif_stands_beside_its_class(small):
     match = {"match_score": [0.957, np.nan, 0.1, 0.2], "runner_up": ["V_S2", "", "", ""], "runner_up_score": [0.29, np.nan, 0, 0]}  # fmt: skip
     small.write_table(small.read_table("classes.parquet").assign(**match), "x", "classes.parquet")

@@ -104,7 +104,6 @@ def report_page(results: Results) -> str:
     from stemkin.report.encounters import meetings_section
     from stemkin.report.events import events_section
     from stemkin.report.faint import faint_section
-    from stemkin.report.groups_of_atoms import groups_panel
     from stemkin.report.headline import headline_cards
     from stemkin.report.keeping import kept_figures, numbers_in_page
     from stemkin.report.learned import learned_section
@@ -154,7 +153,6 @@ def report_page(results: Results) -> str:
                 phases=frames.phases_section(results),
                 graph=graph_section(results),
                 orientations=orientations_panel(results),
-                groups=groups_panel(results),
                 wandering=wandering_section(results),
                 drift=frames.drift_section(results),
                 training=training_section(results),

@@ -111,17 +111,6 @@ def states_figure(edges: pd.DataFrame, names: Mapping[int, str], *, name: str = 
         return as_markup(figure, name, says, edges.drop(columns="corrected", errors="ignore"))
 
 
-def shapes_figure(shapes: pd.DataFrame) -> Markup:
-    """Draw the kinds of shapes of complexes side by side; see `plot.draw_shapes`."""
-    says = (
-        "The shapes that groups of tracked atoms take, side by side, atoms as wide as they spread"
-    )
-    with stand_ins():
-        figure = new_figure((WIDE[0], 2.6))
-        plot.draw_shapes(figure.add_subplot(), shapes)
-        return as_markup(figure, "shapes", says, shapes)
-
-
 def broom_figure(
     tracks: pd.DataFrame,
     *,

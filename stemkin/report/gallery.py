@@ -92,15 +92,25 @@ def _marks(results: Results, picture: Picture) -> list[dict[str, Any]]:
 def classes_section(results: Results) -> dict[str, Any]:
     """Return the classes with their mean images, all in one scale of grey."""
     rows = results.found["classes"]
-    section: dict[str, Any] = {"nothing": None, "cards": [], "unseen": [], "hidden": 0}
+    section: dict[str, Any] = {
+        "nothing": None,
+        "cards": [],
+        "unseen": [],
+        "seldom": [],
+        "hidden": 0,
+    }
     if rows.empty:
         section["nothing"] = sentence(results.why("classes", "nothing was named"))
         return section
     # not-named last: no class has so large a number
     rows = rows.sort_values("class_id", key=lambda ids: ids.mask(ids == NOT_NAMED, 32767))
-    seen = rows[rows["n_detections"] > 0]
+    seen = rows[(rows["n_detections"] > 0) & ~rows["class_id"].isin(results.seldom)]
     unseen = rows.loc[rows["n_detections"] == 0, "class_id"]
     section["unseen"] = [label_of(results, int(i)) for i in unseen]
+    section["seldom"] = [
+        {"label": label_of(results, i), "n": number_of(n, "time")}
+        for i, n in results.seldom.items()
+    ]
     section["cards"] = _class_cards(results, seen)
     section["hidden"] = max(0, len(seen) - MAX_CLASSES)
     if not section["cards"]:

@@ -109,7 +109,8 @@ def _lattice_nm(results: Results) -> float:
 
 def likeness_section(results: Results) -> dict[str, Any] | None:
     """Return Ward's tree of the classes' mean images, None with fewer than three."""
-    found = likeness_tree(results.found["classes"])
+    classes = results.found["classes"]
+    found = likeness_tree(classes[~classes["class_id"].isin(results.seldom)])
     if found is None:
         return None
     tree, ids = found

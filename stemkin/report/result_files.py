@@ -21,6 +21,7 @@ from stemkin.kernels.detection.patch_grid import GRID
 from stemkin.names import folder_name
 from stemkin.report.reels import read_reels
 from stemkin.report.results import Picture, Results, listed_movies, number
+from stemkin.report.seldom import seldom_seen, without_classes
 from stemkin.results.store import RUN_FILE, Store
 from stemkin.seals import unsealed_npz
 
@@ -42,8 +43,6 @@ KINETICS = (
     "dopant_transitions",
     "orientation_rates",
     "orientation_transitions",
-    "complex_shapes",
-    "complex_transitions",
 )
 """Likewise."""
 NULL_TABLES = (
@@ -102,6 +101,8 @@ def read_results(store: Store) -> Results:
         if len(rows):
             nulls[name] = rows
     frames, unread = _read_frames(store, absent)
+    seldom = seldom_seen(found["classes"])
+    found, nulls = without_classes(found, seldom), without_classes(nulls, seldom)
     return Results(
         run=run,
         model=_read_json(store, absent, "model", "model.json"),
@@ -114,6 +115,7 @@ def read_results(store: Store) -> Results:
         regions=_read_regions(store, absent, found["phases"]),
         learned=_read_learned(store, absent),
         reels=read_reels(store, absent, run),
+        seldom=seldom,
     )
 
 

@@ -107,6 +107,8 @@ class Results:
         Table ``regions`` of the movie with the largest hole (or other region).
     learned
         What the detector's observer learned, by the names of its parts; empty for none.
+    seldom
+        How often each class was seen that was hardly seen; `found` and `nulls` have no rows of it.
     """
 
     run: Mapping[str, Any]
@@ -120,6 +122,7 @@ class Results:
     reels: list[Reel] = field(default_factory=list)
     regions: pd.DataFrame = field(default_factory=lambda: tables.empty("regions"))
     learned: Mapping[str, np.ndarray] = field(default_factory=dict)
+    seldom: Mapping[int, int] = field(default_factory=dict)
 
     def why(self, name: str, otherwise: str) -> str:
         """Return why the table `name` cannot be shown: the file's own trouble, or `otherwise`."""
