@@ -192,6 +192,20 @@ def test_a_weak_dopant_gets_its_share_of_the_false_positives(learned):
     assert sum(shares.values()) == pytest.approx(sum(false_positives.SHARES.values()))
 
 
+def test_chance_in_the_tails_of_normal_noise_lets_as_many_false_positives_pass_as_are_asked():
+    """On average over movies: who takes chance for heavy tails lets a tenth fewer pass."""
+    from scipy.special import ndtr
+
+    random, level = np.random.default_rng(5), 3.3
+    told = [
+        observer_learning.tails_of([random.normal(size=8000), np.zeros(0)], 1)[0]
+        for _ in range(150)
+    ]
+    passed = ndtr(-level * np.array(told)) / ndtr(-level)
+    assert abs(passed.mean() - 1) < 0.04
+    assert min(told) < 1 < max(told)
+
+
 def test_tails_of_normal_noise_are_one_and_heavier_ones_are_measured():
     z = np.random.default_rng(5).normal(size=(2, 60_000))
     assert np.allclose(observer_learning.tails_of([z[0], 1.1 * z[1]], 30), [1.0, 1.1], atol=0.03)
