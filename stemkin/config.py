@@ -170,14 +170,6 @@ class KineticsSection(Section):
     meeting_reach_nm: PositiveFloat | None = Field(
         default=None, description="Defects closer than this have met [nm]; unset means one hop."
     )
-    complex_reach_nm: PositiveFloat | None = Field(
-        default=None,
-        description="Atoms that stay this close are followed as one complex [nm]; unset: none are.",
-    )
-    complex_atoms: int = Field(default=3, ge=2, description="Atoms of a complex.")
-    complex_own_frame: StrictBool = Field(
-        default=False, description="Whether shapes of complexes that differ by a turn are the same."
-    )
 
 
 class SitesSection(Section):

@@ -261,15 +261,6 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "y_nm": "float64",
         "x_nm": "float64",
     },
-    "complex_shapes": {
-        "class_id": "int16",
-        "n": "int64",
-        "atom": "int16",
-        "y_nm": "float64",
-        "x_nm": "float64",
-        "spread_nm": "float64",
-    },
-    "complex_transitions": _TRANSITIONS,
     "orientation_transitions": {
         "movie": "str",
         "complex": "str",

@@ -1,7 +1,5 @@
 """Several tracked atoms as one: a trimer that flips is a system of two states."""
 
-from types import SimpleNamespace
-
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -11,7 +9,6 @@ from matplotlib.figure import Figure
 import stemkin as sk
 from stemkin import plot
 from stemkin.kernels.chains.shapes import kinds_of_shapes, shape_features
-from stemkin.report.groups_of_atoms import groups_panel
 from stemkin.tables import COLUMNS, Experiment
 
 FLIPS = [0] * 5 + [1] * 10 + [0] * 3 + [1] * 9
@@ -162,20 +159,3 @@ def test_the_shapes_of_a_complex_are_drawn_side_by_side_in_their_own_size():
     ]
     with pytest.raises(ValueError, match="there are no shapes to draw"):
         plot.draw_shapes(Figure().add_subplot(), found.shapes.iloc[:0])
-
-
-def test_the_report_shows_shapes_matrix_and_rates_of_the_published_trimer():
-    found = sk.complexes(a_trimer(FLIPS, np.random.default_rng(0)), reach_nm=0.4, frame_time_s=1.0)
-    tables = {"complex_shapes": found.shapes, "complex_transitions": found.transitions.table}
-    panel = groups_panel(SimpleNamespace(found=tables, absent={}))
-    counts = [[panel["matrix"]["cells"][i, j]["count"] for j in range(2)] for i in range(2)]
-    assert counts == [["6", "2"], ["1", "17"]]
-    assert [str(row.label) for row in panel["rates"].rows] == [
-        "shape 0 → shape 1",
-        "shape 1 → shape 0",
-    ]
-    assert "<svg" in panel["figure"]
-    none = {name: rows.iloc[:0] for name, rows in tables.items()}
-    assert "No atoms stay" in groups_panel(SimpleNamespace(found=none, absent={}))["nothing"]
-    not_asked = SimpleNamespace(found=none, absent={"complex_transitions": "there is no table"})
-    assert groups_panel(not_asked) is None

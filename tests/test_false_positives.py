@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from stemkin.detection.detectors import FourierDetector
+from stemkin.kernels.common.matching import match_points
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
-from stemkin.kernels.detection.false_positives import SHARES, mirrored, site_threshold
+from stemkin.kernels.detection.false_positives import (
+    SHARES,
+    mirrored,
+    shares_of,
+    site_threshold,
+    weak_dark_sites,
+)
 from stemkin.kernels.detection.normalisation import _Squares
 from stemkin.kernels.detection.sites import comparable
 from stemkin.model.files import _detector, _written_detector
-from stemkin.simulation import simulate_movie
+from stemkin.simulation import simulate_movie, truth_of
 
 SPACING_PX = 11.0
 
@@ -83,6 +90,47 @@ def test_every_frame_says_how_many_of_its_detections_noise_explains():
     assert many.mean() == pytest.approx(40.0, rel=0.4)
     blank = FourierDetector().survey(np.zeros((1, 192, 192), np.float32))
     assert np.isnan(blank.extra["expected_false"]).all()
+
+
+def test_where_selenium_outshines_the_metal_its_vacancies_have_the_false_positives(tmp_path):
+    """The brighter columns of MoSe2, which are called the metal's, lose atoms."""
+    words = {"n_frames": 6, "shape": (224, 224), "seed": 3, "dose_rate_e_per_nm2_s": 6e4}
+    movie = simulate_movie("paper", material="MoSe2", **words)
+    frames = movie.frames.compute()
+    true = truth_of(movie).defects_between(0, 6).query("kind == 'V_Se'")
+
+    def n_found(detector):
+        found = detector(frames)
+        return sum(
+            len(
+                match_points(
+                    own[["y", "x"]].to_numpy(),
+                    np.stack([found[c][found["frame"] == frame] for c in "yx"], axis=1),
+                    max_distance=3.0,
+                )[0]
+            )
+            for frame, own in true.groupby("frame")
+        )
+
+    told = FourierDetector(weak_dark=(True, False))
+    assert n_found(told) > 1.15 * n_found(FourierDetector())
+    there = shares_of(None, (True, False))
+    assert there[METAL, -1] == shares_of(None)[CHALCOGEN, -1]
+    assert there[CHALCOGEN, -1] == shares_of(None)[METAL, -1]
+    said = json.dumps(_written_detector(told, tmp_path))
+    assert _detector(json.loads(said), tmp_path) == told
+
+
+def test_weak_defects_are_where_sites_are_dark_more_often_than_bright():
+    noise = np.random.default_rng(0).normal(size=(2, 20_000))
+    some = np.full(300, -4.0)
+    first, second = (np.append(own, some) for own in noise)
+    assert weak_dark_sites([noise[0], second]) == (False, True)
+    assert weak_dark_sites([first, noise[1]]) == (True, False)
+    assert weak_dark_sites([first, second]) == (True, True)
+    assert weak_dark_sites(noise) == (False, True), "as usual, where nothing is sure"
+    bright = np.append(noise[1], -some)
+    assert weak_dark_sites([first, bright]) == (True, False), "dopants are bright"
 
 
 def test_heavier_tails_that_were_learned_raise_thresholds_and_are_kept_in_the_model(tmp_path):

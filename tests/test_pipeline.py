@@ -23,8 +23,6 @@ from stemkin.pipeline import block_search, crystals, pixels, tracks
 from stemkin.pipeline.calibration import doubt_of_lattice, doubt_of_override, say_doubts
 from stemkin.pipeline.thumbnails import EDGE_PX, MAX_FRAMES, kept_numbers, thumbnail
 from stemkin.plot.summaries import preferred
-from stemkin.report import report_page
-from stemkin.report.result_files import read_results
 from stemkin.results.journal import Journal
 from stemkin.results.quarantine import QUARANTINE
 from stemkin.results.store import PIXEL_TABLES, Store
@@ -204,31 +202,6 @@ def test_a_run_judges_its_own_numbers_and_keeps_that_where_they_did_not_change(c
         none = CONFIG.with_values(kinetics={"self_check_runs": 0})
         pipeline.resume(out, stages=("kinetics",), config=none)
     assert not (out / "self_check.parquet").exists()
-
-
-def test_a_run_follows_groups_of_atoms_where_it_is_asked_to(calm, tmp_path):
-    out = shutil.copytree(calm, tmp_path / "results")
-    names = ("complexes", "complex_shapes", "complex_transitions")
-    assert not any((out / f"{name}.parquet").exists() for name in names)
-    words = {"self_check_runs": 0, "correct_names": False, "diffusion_methods": ["cve"]}
-    asked = {"complex_reach_nm": 1.0, "complex_atoms": 2, "complex_own_frame": True}
-    with connect("synchronous"):
-        config = CONFIG.with_values(kinetics=words | asked)
-        pipeline.resume(out, stages=("kinetics",), config=config)
-    found = sk.complexes(
-        rows_of(out, "tracks"), reach_nm=1.0, n_atoms=2, own_frame=True, frame_time_s=2.25
-    )
-    assert len(found.table) > 5
-    for name, rows in zip(names, (found.table, found.shapes, found.transitions.table), strict=True):
-        own = pd.read_parquet(out / f"{name}.parquet")
-        pd.testing.assert_frame_equal(own, rows, check_dtype=False)
-    page = report_page(read_results(Store.at(out)))
-    assert "Complexes of several atoms" in page
-    assert "shape 0" in page
-    with connect("synchronous"):
-        pipeline.resume(out, stages=("kinetics",), config=CONFIG.with_values(kinetics=words))
-    assert not any((out / f"{name}.parquet").exists() for name in names)
-    assert "Complexes of several atoms" not in report_page(read_results(Store.at(out)))
 
 
 def test_a_run_says_where_tracks_meet_within_the_reach_that_it_is_told(calm, tmp_path):

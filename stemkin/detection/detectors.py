@@ -39,6 +39,7 @@ from stemkin.kernels.detection import (
     site_scatter,
     vacancies,
 )
+from stemkin.kernels.detection.false_positives import weak_dark_sites
 from stemkin.kernels.detection.observer import Observer, observed, patches_at
 from stemkin.kernels.detection.sites import SeenSites, Sites, strong_sites
 from stemkin.kernels.images.contrast import in_own_contrast
@@ -99,6 +100,10 @@ class FourierDetector:
         By how much larger seldom signals of clean metal and chalcogen sites are in this movie than
         those of normal noise, learned where the observer does not know: thresholds are so much
         higher.
+    weak_dark
+        Whether metal and chalcogen sites of this movie were seen to hold weak dark defects: which of
+        them most of the false positives are left to. Where selenium outshines the metal (MoSe2),
+        the brighter columns, called the metal's here, lose atoms.
     """
 
     false_positives_per_frame: float = 1.0
@@ -111,6 +116,7 @@ class FourierDetector:
     reference: Reference | None = field(default=None, repr=False, compare=False)
     scatter: site_scatter.SiteScatter | None = None
     tails: tuple[float, float] = (1.0, 1.0)
+    weak_dark: tuple[bool, bool] = (False, True)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -203,7 +209,8 @@ class FourierDetector:
         learned = observer_learning.learned_observer(patches, dopants, sd)
         seen, unseen = _clean_signals(pieces, learned)
         plain_tails = observer_learning.tails_of(unseen, len(pieces))
-        plain = replace(self, observer=None, tails=tuple(plain_tails.tolist()))
+        weak_dark = weak_dark_sites(unseen)
+        plain = replace(self, observer=None, tails=tuple(plain_tails.tolist()), weak_dark=weak_dark)
         if learned is None:
             return plain._scattered(pieces)
         # where nothing was learned the signals are those of the matched filter, and stay
@@ -214,7 +221,7 @@ class FourierDetector:
         if not observer_learning.tells_enough(seen, unseen, is_known):
             return plain._scattered(pieces)
         left = np.where(is_known, 1.0, plain_tails)
-        knowing = replace(self, observer=replace(learned, tails=tails), tails=tuple(left.tolist()))
+        knowing = replace(plain, observer=replace(learned, tails=tails), tails=tuple(left.tolist()))
         return knowing._scattered(pieces)
 
     def _scattered(self, pieces: list[_Judged]) -> FourierDetector:
@@ -322,6 +329,7 @@ class FourierDetector:
             jitter=rest.jitter,
             read=judged,
             heavier=self.tails,
+            weak_dark=self.weak_dark,
         )
 
     def _anywhere(self, rest: residual.Remainder) -> _Places:

@@ -25,7 +25,6 @@ from stemkin.kinetics.changes import Transitions
 from stemkin.kinetics.dose import no_cross_sections
 from stemkin.kinetics.name_tests import said_of_names
 from stemkin.pipeline.confusion import Confusion, confusion_of
-from stemkin.pipeline.groups_of_atoms import GROUPS, groups_followed
 from stemkin.pipeline.injection import known_efficiencies, print_of_efficiencies
 from stemkin.pipeline.kept_sums import Pass, answers_of_movies, forget_sums, split_by_size
 from stemkin.pipeline.model import load_model
@@ -97,7 +96,7 @@ def compute_kinetics(
     if record["reused"]:
         _warn_of_names(journal, store.read_table("name_errors.parquet"))
         return
-    for name in {*HOPS, *NULLS, *NULL_HOPS, *GROUPS} - set(wanted):
+    for name in {*HOPS, *NULLS, *NULL_HOPS} - set(wanted):
         store.remove(f"{name}.parquet")
     record["sums_kept"] = {}
     found = small_tables(store, movies, config, hop_length_nm, record["sums_kept"])
@@ -118,14 +117,13 @@ def names_of_tables(settings: KineticsSection, hop_length_nm: float | None) -> t
     Parameters
     ----------
     settings
-        Of the run; they ask for null controls and complexes or not.
+        Of the run; they ask for null controls or not.
     hop_length_nm
         Lattice constant [nm]; without one there are no tables of hops.
     """
     hops, nulls = hop_length_nm is not None, settings.null_controls
-    groups = settings.complex_reach_nm is not None
     # A tuple times False is empty.
-    return ALWAYS + GROUPS * groups + HOPS * hops + NULLS * nulls + NULL_HOPS * (hops and nulls)
+    return ALWAYS + HOPS * hops + NULLS * nulls + NULL_HOPS * (hops and nulls)
 
 
 def hop_length_of(lattices_nm: Iterable[float | None]) -> float | None:
@@ -226,7 +224,6 @@ class _Numbers:
         chain = found.pop("orientations")
         found |= {"orientation_transitions": chain.transitions, "orientation_rates": chain.rates}
         found |= names_tested(partial(self._rows, timed), self.classes, confusion, asking)
-        found |= groups_followed(partial(self._rows, self.movies), asking)
         if self.config.kinetics.null_controls:
             at_rest = (found.pop("misnaming"), at_rest_error_nm(found["diffusion"]))
             ask = replace(ask, name="controls", controls=at_rest)

@@ -69,7 +69,7 @@ def say_what_was_learned(
         journal.content["warnings"] = [NOTHING_LEARNED, *others]
         return
     n_sites = round(abs(float(np.linalg.det(crystal.basis))) * movie.shape[1] * movie.shape[2])
-    shares, said, seen_by = shares_of(detector.observer), [], []
+    shares, said, seen_by = shares_of(detector.observer, detector.weak_dark), [], []
     for which, columns in COLUMNS.items():
         if detector.observer.knows(which) and detector.snr is None:
             depth = float(detector.observer.depths[which])

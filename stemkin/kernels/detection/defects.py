@@ -21,7 +21,7 @@ from stemkin.kernels.crystal import peaks
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL, Lattice
 from stemkin.kernels.crystal.residual import rows_moved
 from stemkin.kernels.detection import atoms, tails
-from stemkin.kernels.detection.false_positives import SHARES, Allowance, mirrored
+from stemkin.kernels.detection.false_positives import SHARES, Allowance, mirrored, shares_of
 from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.detection.placing import (
     STRONG,
@@ -73,6 +73,7 @@ def on_lattices(
     jitter: np.ndarray | None = None,
     read: list[Sites] | None = None,
     heavier: tuple[float, float] = (1.0, 1.0),
+    weak_dark: tuple[bool, bool] = (False, True),
 ) -> PlacedDefects:
     """List the defects of a frame with one lattice or several.
 
@@ -107,6 +108,8 @@ def on_lattices(
     heavier
         By how much larger seldom signals of clean METAL and CHALCOGEN sites are in this movie than
         those of normal noise.
+    weak_dark
+        Whether these were seen to hold weak dark defects (`false_positives.weak_dark_sites`).
 
     Returns
     -------
@@ -124,7 +127,8 @@ def on_lattices(
         ]
     sublattice = np.concatenate([places.sublattice for places in read])
     signal = np.concatenate([places.signal for places in read])
-    asked = Allowance(false_positives, threshold, observer, np.array(heavier))
+    shares = shares_of(observer, weak_dark)
+    asked = Allowance(false_positives, threshold, shares, np.array(heavier))
     least = asked.of_sites(sublattice, signal)
     elsewhere = asked.elsewhere(shape, filter_sd_px)
     if threshold is None:
