@@ -91,9 +91,23 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for rubbish again, but not among the million things that were imported."""
+    """Look for rubbish again, but not among the million things that were imported.
+
+    What a test file computes while it is imported, each process computes: refused where a loop of
+    stemkin was called for it.
+    """
+    if called := [name for name, module in list(sys.modules.items()) if calls_a_loop(module)]:
+        said = f"a test file computes while it is imported ({called[0]} was called): let a fixture"
+        raise pytest.UsageError(said)
     gc.freeze()
     gc.enable()
+
+
+def calls_a_loop(module: object) -> bool:
+    """Return whether a compiled loop of a module of kernels has been called in this process."""
+    if not getattr(module, "__name__", "").startswith("stemkin.kernels"):
+        return False
+    return any(getattr(loop, "signatures", None) for loop in vars(module).values())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,22 +117,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one process more than cores for the whole suite, none besides pytest's own for a part.
+    """Return two processes more than cores for the whole suite, none besides pytest's own for a part.
 
-    Tests of faults wait, for processes that start and links that are found cut: the one more keeps
+    Tests of faults wait, for processes that start and links that are found cut: the two more keep
     the cores busy meanwhile. A test or a file that is asked for by name begins at once. ``-n 4`` or ``-n 0`` overrides this.
     """
     is_named = any(not Path(word.split("::")[0]).is_dir() for word in config.args)
     if is_named or config.option.keyword:
         return 0
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) + 1
-    return (os.cpu_count() or 1) + 1
+        return len(os.sched_getaffinity(0)) + 2
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_xdist_setupnodes() -> None:
-    """Compile the package once, before several processes do that beside each other."""
+    """Make what all processes need once, before several do that beside each other."""
+    from tests.loops import make_ready
+
     compileall.compile_dir(STEMKIN, quiet=2, workers=0)
+    make_ready()
 
 
 DEAR_TEST_S, DEAR_FILE_S = 5.0, 30.0

@@ -111,9 +111,8 @@ def bright_pixels(task: block_search.PixelTask) -> block_search.PixelSummary:
     for table in PIXEL_TABLES:
         store.write_block(table, block, rows[table], task.made_of)
     words = (False, time.perf_counter() - began, *words)
-    return block_search.PixelSummary(
-        block, n_frames, n_frames, frames.nbytes, *words, n_usable=n_frames
-    )
+    counts = {"n_usable": n_frames, "noise": float(n_frames)}
+    return block_search.PixelSummary(block, n_frames, n_frames, frames.nbytes, *words, **counts)
 
 
 ASKED = ("exists", "names", "read_bytes", "note", "write_bytes", "remove")

@@ -1,7 +1,8 @@
 """Does reading a table take longer because its bytes are compared with their seals?
 
-Ways of reading one file are tried in turn, with seals and without, on one thread; of each the least
-processor time counts. The rows are compared first.
+Ways of reading one file are tried in turn, with seals and without, on one thread, many times; of
+each the least processor time counts, and of the pairs the median ratio with its error. The rows are
+compared first.
 
     python benchmarks/bench_seals.py -o benchmarks/results/seals.json
 """
@@ -9,7 +10,6 @@ processor time counts. The rows are compared first.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from keeping import keep
 
 from stemkin.results.journal import machine
 from stemkin.rows.parquet import columns_in, rows_of, sealed_bytes
@@ -52,11 +53,19 @@ def ways(content: bytes, path: str) -> dict[str, tuple[Callable[[], Any], Callab
     }
 
 
+def ratio_of(sealed: list[float], plain: list[float]) -> dict[str, float]:
+    """Return the median of the pairs' ratios, and its standard error by the middle half of them."""
+    ratios = np.array(sealed) / np.array(plain)
+    low, high = np.percentile(ratios, [25, 75])
+    error = 1.2533 * (high - low) / 1.349 / np.sqrt(len(ratios))
+    return {"ratio": round(float(np.median(ratios)), 3), "error": round(float(error), 3)}
+
+
 def main() -> None:
     """Time, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=250_000)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("-o", "--out", type=Path)
     asked = parser.parse_args()
     pa.set_cpu_count(1)
@@ -77,10 +86,9 @@ def main() -> None:
                     read()
                     times[key].append(1e3 * (time.process_time() - began))
             found[name] = {key: round(min(values), 2) for key, values in times.items()}
-            print(f"{name:26s} sealed {found[name]['sealed_ms']:6.2f} ms, plain {found[name]['plain_ms']:6.2f} ms")  # fmt: skip
-    if asked.out:
-        kept = {"machine": machine(), "mb": round(len(content) / 1e6, 1), "found": found}
-        asked.out.write_text(json.dumps(kept, indent=2) + "\n")
+            found[name] |= ratio_of(times["sealed_ms"], times["plain_ms"])
+            print(name, found[name], flush=True)
+    keep({"mb": round(len(content) / 1e6, 1), "repeats": asked.repeats, "found": found}, asked.out)
 
 
 if __name__ == "__main__":

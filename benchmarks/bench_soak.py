@@ -1,20 +1,26 @@
 """Does anything grow with the number of runs? Memory, descriptors, threads, children, temporary files.
 
 One process runs round after round until the time is up, on workers of its own. A round is an
-archive of many tiny movies, one long movie, a movie whose blocks partly fail, and tiny movies once
+archive of many tiny movies, one long movie, a movie whose blocks partly fail (or, ``--together``,
+one archive of all three), and the first of these once
 more on workers that come as they are wanted, none to four, and go again; after some rounds the
-scheduler is another one. While it does, a thread looks twice a second at this process and all its
+scheduler is another one. Frames are made where they are read. While it does, a thread looks twice a second at this process and all its
 children. Flat is what the rounds of the last scheduler take no more of than as many rounds before
 them, on a scheduler of the same age; the slope over all rounds but the first quarter is said, too.
 
-    python benchmarks/bench_soak.py --in-process --rounds 32 --tiny 1 --long 4 --failing 12 \
+    python benchmarks/bench_soak.py --in-process --rounds 32 --tiny 1 --long 4 --failing 2 \
         --breathe-every 4 --rounds-per-scheduler 16 --plot soak.png -o soak.json
+    python benchmarks/bench_soak.py --in-process --together --cheap --block 500 --rounds 4 \
+        --tiny 500 --long 200000 --failing 300 --breathe-every 2 --rounds-per-scheduler 2 \
+        --minutes 60 --plot soak_large.png -o soak_large.json
+
+With ``--cheap`` a detector of bright pixels stands in for the real one: what is asked is what a run
+leaves behind, not what the search takes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import shutil
@@ -24,26 +30,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+from bench_scale import bright_pixels
+from keeping import keep
 
 import stemkin as sk
 from stemkin.config import RunConfig
 from stemkin.movie import Movie
-from stemkin.pipeline import Inputs, run
-from stemkin.readers import ArrayReader, Calibration
+from stemkin.pipeline import Inputs, pixels, run
+from stemkin.readers import Calibration
 from stemkin.results.journal import machine
 from stemkin.schedulers.clusters import SHORT_MEMORY, forget_closed_servers
 from stemkin.simulation import simulate_movie
 
-EDGE = 64
+EDGE, POOL = 64, 8
 CALIBRATION = Calibration(pixel_size_nm=0.03, frame_time_s=1.0)
-CONFIG = RunConfig().with_values(
-    learn={"n_frames": 2}, detect={"frames_per_block": 4}, run={"retries": 0}
-)
+CONFIG = RunConfig().with_values(learn={"n_frames": 2}, run={"retries": 0})
 QUANTITIES = ("memory_mib", "descriptors", "threads", "children", "temporary_files")
 ALLOWED = {"memory_mib": 1.1, "descriptors": 1.05, "threads": 1.05}
 """By how much the later rounds may exceed those before; of the others by nothing at all."""
@@ -51,15 +58,44 @@ EVERY_S = 0.5
 MOST_WORKERS = 4
 
 
-@dataclass(frozen=True, eq=False)
-class FailingReader(ArrayReader):
-    """Frames of which every third block cannot be read now."""
+@lru_cache(maxsize=1)
+def pool() -> np.ndarray:
+    """Return the eight simulated frames (8, y, x) of which all others are made."""
+    movie = simulate_movie("paper", n_frames=POOL, shape=(EDGE, EDGE), seed=1)
+    return np.asarray(movie.reader.read(0, POOL))
+
+
+@dataclass(frozen=True)
+class MadeReader:
+    """Frames that are nowhere until they are read; of some, two blocks of three cannot be read.
+
+    `failing_by` is how many frames such a block has, 0 where every frame is good.
+    """
+
+    source: str
+    n_frames: int
+    failing_by: int = 0
+    calibration: Calibration = CALIBRATION
+    frames_per_chunk: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.n_frames, EDGE, EDGE
+
+    @property
+    def dtype(self) -> np.dtype:
+        return pool().dtype
+
+    @property
+    def identity(self) -> str:
+        return f"{self.source} {self.n_frames} {self.failing_by}"
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return frames, or fail as a disk does."""
-        if start // 4 % 3 == 1:
+        number = np.arange(start, stop)
+        if self.failing_by and (number // self.failing_by % 3 > 0).any():
             raise OSError(5, "Input/output error")
-        return super().read(start, stop)
+        return pool()[number % POOL]
 
 
 @dataclass
@@ -94,18 +130,34 @@ class Sampler:
         return ", ".join(f"{self.rows[-1][name]:.0f} {name}" for name in QUANTITIES)
 
 
-def film(n_frames: int, seed: int) -> np.ndarray:
-    """Return frames (n, y, x) of the paper's kind, of which eight are simulated."""
-    eight = simulate_movie("paper", n_frames=8, shape=(EDGE, EDGE), seed=seed).reader.read(0, 8)
-    return np.asarray(eight[np.arange(n_frames) % 8])
+def made(name: str, n_frames: int, failing_by: int = 0) -> Movie:
+    """Return a movie whose frames are made."""
+    return Movie(MadeReader(f"made://{name}", n_frames, failing_by), name, CALIBRATION)
 
 
-def movies_of(arrays: list[np.ndarray], kind: type[ArrayReader] = ArrayReader) -> list[Movie]:
-    """Return movies of arrays."""
-    return [
-        Movie(kind(one, CALIBRATION, f"movie {i}"), f"movie {i}", CALIBRATION)
-        for i, one in enumerate(arrays)
+def archives(asked: argparse.Namespace) -> list[tuple[str, list[Movie], int]]:
+    """Return the archives of a round: name, movies, and how many blocks fail."""
+    failing = round(1.5 * asked.failing) * asked.block
+    tiny = [made(f"tiny {i}", 2) for i in range(asked.tiny)]
+    parts = [
+        ("tiny movies", tiny, 0),
+        ("one long movie", [made("long", asked.long)], 0),
+        ("failing blocks", [made("failing", failing, asked.block)], asked.failing),
     ]
+    if not asked.together:
+        return parts
+    return [("all", [movie for _, movies, _ in parts for movie in movies], asked.failing)]
+
+
+def run_once(movies: list[Movie], out: Path, model: Path, *, n_failing: int, block: int) -> None:
+    """Run over an archive as far as tracks; it has to end with its code and to name what failed."""
+    config = CONFIG.with_values(detect={"frames_per_block": block})
+    words: dict[str, Any] = {"config": config, "model": model, "until": "link", "fresh": True}
+    outcome = run(Inputs(["made"], movies, []), out, **words)
+    named = [words for words in outcome.problems if "Input/output error" in words]
+    assert len(named) == len(outcome.problems) == n_failing, outcome.problems[:3]
+    assert outcome.exit_code == 3 * (n_failing > 0), outcome.exit_code
+    shutil.rmtree(out)
 
 
 @contextmanager
@@ -149,36 +201,23 @@ def soak(
     asked: argparse.Namespace, until: Callable[[int], bool]
 ) -> tuple[Sampler, int, dict[str, int]]:
     """Run rounds until the time is up; return what was seen, how many runs were done, and events."""
-    tiny = movies_of([film(2, 1)] * asked.tiny)
-    parts = [
-        ("tiny movies", tiny, 0),
-        ("one long movie", movies_of([film(asked.long, 2)]), 0),
-        ("failing blocks", movies_of([film(asked.failing, 3)], FailingReader), 3),
-    ]
-    done = {"runs": 0, "schedulers": 0, "breaths": 0}
+    parts = archives(asked)
+    done = {"runs": 0, "movies": 0, "schedulers": 0, "breaths": 0}
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = str(Path(folder) / "tmp")
         os.environ["TMPDIR"] = tempfile.tempdir
         Path(tempfile.tempdir).mkdir()
         model = Path(folder) / "model"
-        sk.learn(tiny[0], n_frames=2).save(model)
+        sk.learn(made("learned", POOL), n_frames=2).save(model)
         sampler = Sampler(tempfile.tempdir)
         looking = threading.Thread(target=sampler.look, daemon=True)
         looking.start()
 
-        def one(name: str, movies: list[Movie], expected: int) -> None:
-            out = Path(folder) / "results"
-            outcome = run(
-                Inputs([name], movies, []),
-                out,
-                config=CONFIG,
-                model=model,
-                until="link",
-                fresh=True,
-            )
-            assert outcome.exit_code == expected, (name, outcome.problems)
-            shutil.rmtree(out)
+        def one(name: str, movies: list[Movie], n_failing: int) -> None:
+            out = Path(folder) / name
+            run_once(movies, out, model, n_failing=n_failing, block=asked.block)
             done["runs"] += 1
+            done["movies"] += len(movies)
 
         while not until(sampler.round):
             with workers_of_mine(
@@ -189,8 +228,8 @@ def soak(
                     if until(sampler.round):
                         break
                     sampler.round += 1
-                    for name, movies, expected in parts:
-                        one(name, movies, expected)
+                    for part in parts:
+                        one(*part)
                     if sampler.round % asked.breathe_every == 0:
                         breathe(cluster, lambda: one(*parts[0]))
                         done["breaths"] += 1
@@ -263,7 +302,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30, help="end after so many, or the minutes")
     parser.add_argument("--tiny", type=int, default=20, help="movies of two frames in a round")
     parser.add_argument("--long", type=int, default=60, help="frames of the long movie")
-    parser.add_argument("--failing", type=int, default=24, help="frames of which a third fails")
+    parser.add_argument("--failing", type=int, default=4, help="blocks that fail for good")
+    parser.add_argument("--block", type=int, default=4, help="frames of a block")
+    parser.add_argument("--together", action="store_true", help="one archive of all movies")
+    parser.add_argument("--cheap", action="store_true", help="bright pixels stand for the search")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--in-process", action="store_true", help="workers are threads of this one")
     parser.add_argument("--breathe-every", type=int, default=1, help="rounds: 0 -> 4 -> 0 workers")
@@ -273,6 +315,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", help="JSON file")
     asked = parser.parse_args()
     logging.disable(logging.ERROR)
+    if asked.cheap:
+        pixels.detect_to_store = bright_pixels
     print(machine(), flush=True)
     until = time.monotonic() + 60 * asked.minutes
     sampler, n_runs, done = soak(
@@ -288,9 +332,7 @@ def main() -> None:
         print(f"{name:16s} {one['before']:9.1f} -> {one['after']:9.1f}  {said:5s} {growth} a round")
     if asked.plot:
         draw(sampler.rows, asked.plot)
-    if asked.out:
-        kept = {"machine": machine(), "rounds": sampler.round, **done, "found": found}
-        Path(asked.out).write_text(json.dumps({**kept, "rows": sampler.rows}, indent=1))
+    keep({"rounds": sampler.round, **done, "found": found, "rows": sampler.rows}, asked.out)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def trial(folder: Path, cluster: Cluster, calm: dict[str, bytes], number: int) -
         "struck": strike.n_struck, "blocks_meanwhile": strike.blocks_meanwhile,
         "seconds": round(took_s, 1), "codes": codes, "said": said[:300],
         "at_once": ended and len(codes) == 1 and equal, "again": ended and len(codes) > 1 and equal,
-        "told": len(codes) == 1 or bool(said), "ended": ended, "rows_lost": verdict["rows_lost"],
+        "named": bool(said), "ended": ended, "rows_lost": verdict["rows_lost"],
         "rows_doubled": verdict["rows_doubled"], "silent": ended and not equal,
         "trial": f"stopped-{number}", "given_up_after_s": GIVEN_UP_AFTER_S,
     }  # fmt: skip

@@ -149,7 +149,7 @@ def test_a_cluster_job_brings_its_scheduler_and_workers_and_ends_with_the_run(tm
         (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "settings.toml").write_text(
         "[calibration]\npixel_size_nm = 0.03\nframe_time_s = 2.25\n[learn]\nn_frames = 2\n"
-        "[kinetics]\nself_check_runs = 2\n"
+        "[kinetics]\nself_check_runs = 0\nnull_controls = false\ncorrect_names = false\n"
     )
     script = (EXAMPLES / "clusters" / "slurm.sbatch").read_text()
     for there, here in {

@@ -56,6 +56,9 @@ BINARY = {
     "a.webp": lambda path, frames: files.write_animation(path, frames.astype("u1")),
     "shuffled.h5": files.write_hdf5_shuffled,
     "virtual.h5": files.write_hdf5_virtual,
+    "contiguous.h5": files.write_hdf5_contiguous,
+    "a.nxs": files.write_nexus,
+    "velox.emd": files.write_velox,
     "zipped.zarr.zip": files.write_zarr_zipped,
     "missing.npy": files.write_npy_missing,
 }

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -264,10 +264,16 @@ def page(store):
     return report_page(read_results(store))
 
 
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory):
+    """A results folder of one short movie."""
+    return make_results(tmp_path_factory.mktemp("unharmed"), movies=("only",), n_frames=6)
+
+
 @pytest.fixture
-def small(tmp_path):
-    """A results folder of one short movie, to be damaged."""
-    return make_results(tmp_path / "small", movies=("only",), n_frames=6)
+def small(unharmed, tmp_path):
+    """A copy of a results folder of one short movie, to be damaged."""
+    return Store.at(shutil.copytree(unharmed.root, tmp_path / "small"))
 
 
 class Reader(HTMLParser):
@@ -803,9 +809,6 @@ MOVIE = st.dictionaries(
 )
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(run=st.dictionaries(st.sampled_from(KEYS), JSON | st.lists(MOVIE, max_size=2)))
 def test_no_run_json_breaks_the_page(tmp_path, run):
     store = Store.at(tmp_path)

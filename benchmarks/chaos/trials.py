@@ -91,7 +91,7 @@ def _rot(scene: SmallScene, place: Path, chance: random.Random) -> list[dict[str
         )
         rows.append({
             "kind": f"at rest: {fault.damage}", "what": fault.file, "codes": [told["code"]], "said": told["said"][-300:],
-            "at_once": ok, "again": False, "told": is_named, "ended": told["code"] == 0, **found,
+            "at_once": ok, "again": False, "named": is_named, "ended": told["code"] == 0, **found,
         })  # fmt: skip
     return rows
 
@@ -143,7 +143,7 @@ def _run(scene: SmallScene, place: Path, chance: random.Random, kind: str) -> di
     once = ended and len(codes) == 1
     return {
         "kind": kind, "what": what, "codes": codes, "said": said[-300:], "at_once": once and found["equal"],
-        "again": ended and not once and found["equal"], "told": once or bool(said) or "killed" in codes,
+        "again": ended and not once and found["equal"], "named": bool(said),
         "ended": ended, **found,
     }  # fmt: skip
 

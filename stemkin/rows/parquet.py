@@ -22,7 +22,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import google_crc32c
@@ -156,18 +156,16 @@ def columns_in(path: str, columns: Sequence[str] | None = None) -> Any:
     DamagedFileError
         If what was read is not what was written.
     """
-    import fsspec
+    if "://" in path:
+        import fsspec
 
-    if columns is None and "://" not in path:
-        import pyarrow as pa
+        with fsspec.open(path, "rb") as file:
+            return _of_open(file, path, columns, file.read)
+    import pyarrow as pa
 
-        with pa.OSFile(path) as own:
-            return _of_whole(own.read_buffer(), path)
-    with fsspec.open(path, "rb") as file:
-        if columns is None:
-            return _of_whole(file.read(), path)
-        metadata = _note(_footer_in(file, path), path)[1]
-        return _read(file, path, columns, metadata, by_page=True)
+    # Arrow reads its own files itself: through a file of Python's, columns took a tenth longer
+    with pa.OSFile(path) as own:
+        return _of_open(own, path, columns, own.read_buffer)
 
 
 def write_plain(pieces: Iterable[pd.DataFrame], path: str | os.PathLike[str]) -> None:
@@ -188,6 +186,16 @@ def write_plain(pieces: Iterable[pd.DataFrame], path: str | os.PathLike[str]) ->
     finally:
         if writer is not None:
             writer.close()
+
+
+def _of_open(
+    file: Any, place: str, columns: Sequence[str] | None, read_all: Callable[[], Any]
+) -> Any:
+    """Return columns of an open file as an Arrow table, whatever of it is read checked."""
+    if columns is None:
+        return _of_whole(read_all(), place)
+    metadata = _note(_footer_in(file, place), place)[1]
+    return _read(file, place, columns, metadata, by_page=True)
 
 
 def _of_whole(content: Any, place: str, columns: Sequence[str] | None = None) -> Any:
@@ -281,7 +289,7 @@ def _parsed(footer: bytes, place: str) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_metadata(io.BytesIO(END + footer))
+        return pq.read_metadata(pa.BufferReader(END + footer))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedFileError(place, _in_one_line(error)) from error
 
