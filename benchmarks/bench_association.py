@@ -17,7 +17,6 @@ defect. In `null` there are no defects, so that every gap is wrong.
 
 import argparse
 import inspect
-import json
 import os
 import platform
 import warnings
@@ -27,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 
 import stemkin as sk
 from stemkin import tables
@@ -169,9 +169,7 @@ def main():
         found += compare(f"{steps_apart:g} steps apart", *at_distance(steps_apart, words.frames))
     table = pd.DataFrame(found)
     print(table.round(3).to_string(index=False))
-    if words.json:
-        with open(words.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "rows": table.to_dict("records")}, file, indent=1)
+    keep({"rows": table.to_dict("records")}, words.json)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from chaos.disk import can_mount, mount
 from chaos.object_store import s3_server
 from chaos.scene import FAULTS, LIMIT_S, S3_FAULTS, Scene
 from chaos.verdict import as_markdown, compare
+from keeping import keep
 
 from stemkin.results.journal import machine
 
@@ -139,11 +140,8 @@ def main() -> None:
         for row in chaos(Path(scratch), **given, faults=tuple(options.faults)):
             rows.append(row)
             print(json.dumps(row), flush=True)
+            keep({"settings": given, "rows": rows}, options.out)
             if options.out:
-                options.out.write_text(
-                    json.dumps({"machine": machine(), "settings": given, "rows": rows}, indent=2)
-                    + "\n"
-                )
                 options.out.with_suffix(".md").write_text(as_markdown(rows))
     print(as_markdown(rows))
     bad = [

@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 
 from stemkin import tables
 from stemkin.detection.detectors import FourierDetector
@@ -384,7 +385,7 @@ def main():
         "speed": lambda: speed(arguments.rows),
         "stream": lambda: streamed(arguments.stream_rows, arguments.workers),
     }
-    result = {"machine": machine, **{name: parts[name]() for name in arguments.only}}
+    result = {**{name: parts[name]() for name in arguments.only}}
     for name in arguments.only:
         text = (
             pd.DataFrame(result[name]).T.round(3).to_string()
@@ -392,8 +393,7 @@ def main():
             else json.dumps(result[name])
         )
         print(name, text, sep="\n")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1))
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+from keeping import keep
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -45,12 +46,11 @@ def main() -> None:
     unfit = sum(not verdict.fits(case) for case, verdict in verdicts)
     seconds = round(time.perf_counter() - start, 1)
     print(f"{unfit} of {len(verdicts)} are not what they must be; {seconds} s")
-    if asked.out:
-        result = {
-            "machine": machine(), "scale": asked.scale, "seconds": seconds, "unfit": unfit,
-            "table": rows,
-        }  # fmt: skip
-        asked.out.write_text(json.dumps(result, indent=1) + "\n")
+    result = {
+        "scale": asked.scale, "seconds": seconds, "unfit": unfit,
+        "table": rows,
+    }  # fmt: skip
+    keep(result, asked.out)
     raise SystemExit(int(unfit > 0))
 
 

@@ -12,7 +12,6 @@ in random order. CPU seconds, the least of three.
 """
 
 import argparse
-import json
 import os
 import platform
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from unittest import mock
 
 import numpy as np
 from bench_tables import best, tracks
+from keeping import keep
 
 from stemkin.kinetics import counts as counting
 
@@ -65,9 +65,7 @@ def main() -> None:
         for row in compare(int(n_rows)):
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
             found.append(row)
-    if given.out:
-        with open(given.out, "w") as file:
-            json.dump({"machine": about, "seconds": found}, file, indent=1)
+    keep({"seconds": found}, given.out)
 
 
 if __name__ == "__main__":

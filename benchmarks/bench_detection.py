@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 from scipy.spatial import cKDTree
 
 import stemkin as sk
@@ -260,7 +261,7 @@ def main() -> None:
     options = parser.parse_args()
 
     print(f"{platform.platform()}; {json.dumps(machine())}")
-    results: dict = {"machine": machine(), "accuracy": []}
+    results: dict = {"accuracy": []}
     for preset in options.presets:
         results["accuracy"].append(
             accuracy(
@@ -277,8 +278,7 @@ def main() -> None:
         results["kernel_share"] = kernel_share(n_frames=4 * options.frames, seed=options.seed)
     if options.speed:
         results["speed_s"] = speed(repeats=options.repeats, seed=options.seed)
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1, default=float))
+    keep(results, options.out)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ they are often used, and the published var(place)/(4 N t).
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -25,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 from scipy.stats import poisson
 
 import stemkin as sk
@@ -208,13 +208,7 @@ def main():
         )
     table = pd.DataFrame(found)
     print(table.round(3).to_string(index=False), f"\n{time.process_time() - start:.0f} s")
-    if words.json:
-        with open(words.json, "w", encoding="utf-8") as file:
-            json.dump(
-                {"machine": machine, "sets": words.sets, "regimes": table.to_dict("records")},
-                file,
-                indent=1,
-            )
+    keep({"sets": words.sets, "regimes": table.to_dict("records")}, words.json)
 
 
 if __name__ == "__main__":

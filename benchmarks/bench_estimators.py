@@ -11,7 +11,6 @@ D is var(position) / (4 N tau).
 """
 
 import argparse
-import json
 import os
 import platform
 
@@ -19,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 from scipy import linalg
 
 import stemkin as sk
@@ -162,9 +162,7 @@ def main():
     rng = np.random.default_rng(0)
     lines = summary([one_set(rng) for _ in range(words.sets)])
     print(pd.DataFrame(lines).round(5).to_string(index=False))
-    if words.output:
-        with open(words.output, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "sets": words.sets, "lines": lines}, file, indent=1)
+    keep({"sets": words.sets, "lines": lines}, words.output)
     if words.plot:
         draw(lines, words.plot)
 

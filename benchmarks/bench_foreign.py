@@ -9,12 +9,12 @@ missed and false rows, fast motion in a small field. Each is simulated many time
 """
 
 import argparse
-import json
 import math
 import platform
 import time
 
 import pandas as pd
+from keeping import keep
 
 from stemkin.selfcheck import Asked, TrackWorld, self_check
 
@@ -106,9 +106,7 @@ def main():
                 )
             parts.append(found)
     print(f"{time.perf_counter() - begin:.0f} s")
-    if words.json:
-        with open(words.json, "w") as file:
-            json.dump(json.loads(pd.concat(parts).to_json(orient="records")), file, indent=1)
+    keep({"rows": pd.concat(parts).to_dict("records")}, words.json)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ be made first. Only ratios within one machine mean anything, and of a busy one n
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import dask
 import numpy as np
-from bench_stages import Yardstick, about
+from bench_stages import Yardstick
+from keeping import about, add
 
 import stemkin
 from stemkin.detection import block, detectors
@@ -127,21 +127,15 @@ def main() -> None:
     parser.add_argument("--as", dest="name", help="what the measurement is called")
     asked = parser.parse_args()
     size = {"frames": asked.frames, "edge": asked.edge, "repeats": asked.repeats}
-    found = about() | {"size": size} | measure(asked.edge, asked.frames, asked.repeats)
-    kept = {}
-    if asked.out is not None and asked.out.exists():
-        kept = json.loads(asked.out.read_text())
-    first = next(iter(kept.values()), found)
-    print(json.dumps(found["versions"]), found["machine"])
+    found = {"size": size} | measure(asked.edge, asked.frames, asked.repeats)
+    first = add(found, asked.out, asked.name)
+    print(about())
     print(f"a pair of transforms {found['pair_ms']} ms, a copy {found['copy_ms']} ms")
     print(f"{'stage':28}{'pairs':>8}{'copies':>9}{'first':>8}{'to the first':>14}")
     for stage, row in found["stages"].items():
         before = first["stages"].get(stage, row)["pairs"]
         ratio = row["pairs"] / max(before, 0.01)
         print(f"{stage:28}{row['pairs']:8.2f}{row['copies']:9.1f}{before:8.2f}{ratio:14.2f}")
-    if asked.out is not None:
-        kept[asked.name or found["commit"]] = found
-        asked.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from keeping import keep
 
 from stemkin.detection.detectors import FourierDetector
 from stemkin.devices import has_gpu, to_host
@@ -138,8 +139,7 @@ def main() -> None:
         rows += network_rows(options.network, frames, repeats=options.repeats)
     if "cuda" not in libraries() and "GPU" not in str(libraries()):
         print("no GPU on this machine: nothing is claimed about GPUs")
-    if options.out:
-        options.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+    keep({"rows": rows}, options.out)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,7 @@ from typing import Any
 from chaos.disk import can_mount
 from chaos.small import SmallScene
 from chaos.trials import KINDS_OF_TRIALS, NEED_MOUNTS, trial
-
-from stemkin.results.journal import machine
+from keeping import about, keep
 
 
 def schedule(number: int, kinds: list[str]) -> str:
@@ -115,9 +114,8 @@ def main() -> None:
         now = sum(_processor_s())
         kept["processor_s"] = round(kept["processor_s"] + now - spent, 1)
         spent = now
-        about = {"machine": machine(), "seed": asked.seed}
-        asked.out.write_text(json.dumps({**about, **kept}, indent=0) + "\n")
-    asked.out.write_text(json.dumps({"machine": machine(), "seed": asked.seed, **kept}, indent=0) + "\n")  # fmt: skip
+        keep({**kept, **about(), "seed": asked.seed}, asked.out)
+    keep({**kept, **about(), "seed": asked.seed}, asked.out)
     print(write_table(asked.out.parent))
     print(f"{len(kept['rows'])} faults in {kept['trials']} trials, {kept['processor_s']:.0f} s")
 

@@ -33,7 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stemkin.results.journal import machine
+from keeping import about, keep
 
 LIMIT_S = 30
 SLACK_BYTES = 2**27
@@ -336,9 +336,7 @@ def main() -> None:
             seed=asked.seed,
             seconds=asked.seconds,
         )
-    asked.out.write_text(
-        json.dumps({"machine": machine(), "seed": asked.seed, **kept}, indent=1) + "\n"
-    )
+    keep({**kept, **about(), "seed": asked.seed}, asked.out)
     for family, found in kept["counts"].items():
         print(f"{family:28s} {found}")
     print(f"{kept['inputs']} inputs, {len(kept['faults'])} faults")

@@ -31,6 +31,7 @@ import numpy as np
 import psutil
 import tifffile
 import zarr
+from keeping import keep
 
 from stemkin.conversion import convert
 from stemkin.devices import keep_freed_memory
@@ -309,14 +310,12 @@ def main() -> None:
             found |= scheduling(folder / "a.zarr", given.blocks)
     for key, value in found.items():
         print(f"{key:62s} {value:10.3f}")
-    if given.out:
-        about = {
-            "machine": machine(),
-            "gib": given.gib,
-            "threads": given.threads,
-            "repeats": given.repeats,
-        }
-        given.out.write_text(json.dumps({**about, "found": found}, indent=1))
+    about = {
+        "gib": given.gib,
+        "threads": given.threads,
+        "repeats": given.repeats,
+    }
+    keep({**about, "found": found}, given.out)
 
 
 if __name__ == "__main__":

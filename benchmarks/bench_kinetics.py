@@ -13,7 +13,6 @@ average over the data sets.
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -22,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 from scipy import linalg, stats
 
 import stemkin as sk
@@ -358,9 +358,7 @@ def main():
             f"s\n{pd.DataFrame(own).round(4).to_string(index=False)}",
             flush=True,
         )
-    if words.output:
-        with open(words.output, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "sets": words.sets, "lines": lines}, file, indent=1)
+    keep({"sets": words.sets, "lines": lines}, words.output)
 
 
 if __name__ == "__main__":

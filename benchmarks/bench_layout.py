@@ -11,7 +11,6 @@ grew since the row above; 1 is linear.
 
 import argparse
 import itertools
-import json
 import math
 import os
 import platform
@@ -21,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dask.dataframe as dd
 import pandas as pd
+from keeping import keep
 
 from stemkin import link, tables
 from stemkin.rows.table import with_experiment
@@ -83,9 +83,7 @@ def main():
         growth = math.log(row["layout_s"] / before["layout_s"])
         row["exponent"] = growth / math.log(row["blocks"] / before["blocks"])
     print(pd.DataFrame(rows).round(3).to_string(index=False))
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "sizes": rows}, file, indent=1)
+    keep({"sizes": rows}, options.json)
 
 
 if __name__ == "__main__":

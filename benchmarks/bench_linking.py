@@ -10,13 +10,13 @@ many points in the same area.
 """
 
 import argparse
-import json
 import platform
 import time
 import warnings
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 
 from stemkin.kernels.linking.linking import links_by_distance, links_by_likelihood
 from stemkin.kernels.linking.sightings import Looks, Sightings
@@ -122,9 +122,7 @@ def main():
     ]
     dense = [alone(*size) for size in sizes]
     print(pd.DataFrame(dense).round(2).to_string(index=False))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"beside trackpy": results, "alone": dense}, file, indent=1)
+    keep({"beside trackpy": results, "alone": dense}, options.json)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import dask
 import numpy as np
 import pandas as pd
+from keeping import keep
 
 import stemkin as sk
 from stemkin import tables
@@ -170,9 +171,7 @@ def main():
             },
             flush=True,
         )
-    if words.json:
-        with open(words.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "sizes": found}, file, indent=1)
+    keep({"sizes": found}, words.json)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from keeping import keep
 
 import stemkin as sk
 from stemkin import tables
@@ -347,15 +348,14 @@ def main() -> None:
             k: round(max(r[k] for r in whole) / min(r[k] for r in whole) - 1, 4) for k in measured
         }
     print("spread between the sizes:", spread)
+    found = {
+        "detector": "bright pixels (cheap) for flat, fourier for real",
+        "flat": flat,
+        "spread": spread,
+        "real": real,
+    }
+    keep(found, options.out)
     if options.out:
-        found = {
-            "machine": machine(),
-            "detector": "bright pixels (cheap) for flat, fourier for real",
-            "flat": flat,
-            "spread": spread,
-            "real": real,
-        }
-        options.out.write_text(json.dumps(found, indent=2) + "\n")
         plot(flat, real, options.out.with_suffix(".png"))
 
 

@@ -11,7 +11,6 @@ last, and by what the names' own test recommends.
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -21,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from bench_kinetics import as_movies, chains, generator
+from keeping import keep
 
 import stemkin as sk
 
@@ -122,9 +122,7 @@ def main():
             lines += own
             print(f"{time.perf_counter() - begun:.0f} s", flush=True)
             print(pd.DataFrame(own).round(4).to_string(index=False), flush=True)
-    if words.output:
-        with open(words.output, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "sets": words.sets, "lines": lines}, file, indent=1)
+    keep({"sets": words.sets, "lines": lines}, words.output)
 
 
 if __name__ == "__main__":

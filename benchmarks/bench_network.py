@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bench_detection import ASKED, away_from_rims, cpu_seconds
+from keeping import keep
 
 from stemkin import tables
 from stemkin.detection.detectors import FourierDetector
@@ -183,7 +184,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, help="write the results here as JSON")
     options = parser.parse_args()
     print(f"{platform.platform()}; {json.dumps(machine())}")
-    results: dict = {"machine": machine(), "presets": {}}
+    results: dict = {"presets": {}}
     for preset in options.presets:
         movie = simulate_movie(preset, seed=options.seed, n_frames=100)
         frames = range(movie.n_frames - options.frames, movie.n_frames)
@@ -228,8 +229,7 @@ def main() -> None:
             "cpu_s": times,
             "null": null,
         }
-        if options.out:
-            options.out.write_text(json.dumps(results, indent=1, default=float))
+        keep(results, options.out)
 
 
 if __name__ == "__main__":

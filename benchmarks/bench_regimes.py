@@ -13,7 +13,6 @@ in the file.
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 from scipy import linalg
 
 import stemkin as sk
@@ -361,9 +361,7 @@ def main():
     if words.only in (None, "rates"):
         rows += rates(words.sets, words.seed)
     print(f"{time.perf_counter() - begin:.0f} s")
-    if words.json:
-        with open(words.json, "w") as file:
-            json.dump(rows, file, indent=1)
+    keep({"rows": rows}, words.json)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keeping import keep
 
 import stemkin as sk
 from stemkin import tables
@@ -223,7 +224,7 @@ def main() -> None:
     print(json.dumps(machine()))
     pixels.detect_to_store = bright_pixels
     maps.prepare_maps = lambda *_: None
-    found: dict[str, Any] = {"machine": machine(), "scale": [], "growth": []}
+    found: dict[str, Any] = {"scale": [], "growth": []}
     with tempfile.TemporaryDirectory() as scratch:
         model = small_model(Path(scratch) / "model")
         for n in asked.movies:
@@ -240,8 +241,7 @@ def main() -> None:
         keys = ("client_cpu_s", "run_json_bytes", "journal_bytes_written", "seconds")
         found["exponents"] = {key: exponent(found["scale"], key) for key in keys}
         print(json.dumps(found["exponents"]))
-    if asked.out is not None:
-        asked.out.write_text(json.dumps(found, indent=1) + "\n")
+    keep(found, asked.out)
 
 
 if __name__ == "__main__":

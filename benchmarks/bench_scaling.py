@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keeping import keep
 
 import stemkin as sk
 from stemkin.config import RunConfig
@@ -319,8 +320,8 @@ def main() -> None:
     print(json.dumps(found, indent=2))
     print(verdict(found["strong"], gains, most))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "summary": found, "rows": rows, "big_blocks": overhead}
-    options.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
+    report = {"summary": found, "rows": rows, "big_blocks": overhead}
+    keep(report, options.out.with_suffix(".json"))
     plot(rows, options.out.with_suffix(".png"))
 
 

@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
+from keeping import keep
 
 import stemkin as sk
 from stemkin.rows.table import with_experiment
@@ -166,8 +167,7 @@ def main():
             assert all(same), f"the tables differ: {same}"
             print(f"{n_rows} rows: the tables of whole, shuffled and found are the same to the bit")
         sizes.append(found)
-    if words.json:
-        Path(words.json).write_text(json.dumps({"machine": machine, "sizes": sizes}, indent=1))
+    keep({"sizes": sizes}, words.json)
 
 
 if __name__ == "__main__":

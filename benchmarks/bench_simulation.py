@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from keeping import keep
 
 from stemkin.kernels.images.shotnoise import alias_tables, poisson_counts
 from stemkin.simulation import PRESETS, expected_image, simulate_movie
@@ -131,7 +132,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--frames", type=int, default=30, help="frames per measurement")
-    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("-o", "--json", type=Path, help="write the results here")
     arguments = parser.parse_args()
     machine = {
         "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
@@ -139,7 +140,7 @@ def main():
     }  # fmt: skip
     print(json.dumps(machine))
     check_equal_bits()
-    results = {"machine": machine, "frames_per_s": {}}
+    results = {"frames_per_s": {}}
     for preset in ("paper", "null", "low-dose", "rotated", "late-stage"):
         results["frames_per_s"][preset] = frames_per_second(preset, arguments.frames)
         print(preset, results["frames_per_s"][preset], flush=True)
@@ -152,8 +153,7 @@ def main():
         results[name] = measure()
         print(name, results[name], flush=True)
     results["own_peak_MiB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    keep(results, arguments.json)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ the relative spread of counting every hop with perfect eyes.
 """
 
 import argparse
-import json
 import platform
 import time
 
 import numpy as np
+from keeping import keep
 
 from stemkin.simulation import simulate_traces
 from stemkin.sites import hopping, lattice_correlation
@@ -69,9 +69,7 @@ def main():
     rows = []
     for seed in range(args.first, args.first + args.n):
         rows += measured(seed, args.frames, args.depths, rates)
-        if args.json:
-            with open(args.json, "w") as file:
-                json.dump(rows, file, indent=1)
+        keep({"rows": rows}, args.json)
     print("depth  worlds  mean    spread  half-width  covered  counting  chi2  seconds")
     for depth in args.depths:
         own = [row for row in rows if row["depth"] == depth]

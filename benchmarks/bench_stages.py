@@ -12,10 +12,6 @@ minute and a half on an idle core. Only ratios within one machine mean anything.
 """
 
 import argparse
-import importlib.metadata
-import json
-import platform
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +19,7 @@ from pathlib import Path
 import dask
 import distributed  # noqa: F401 - its import is none of the stages'
 import numpy as np
+from keeping import about, add
 from scipy import fft
 
 import stemkin
@@ -30,7 +27,6 @@ from stemkin.progress import Unwatched
 from stemkin.simulation import simulate_movie
 from stemkin.simulation.writing import write_simulation
 
-PACKAGES = ("numpy", "scipy", "numba", "pandas", "dask", "scikit-learn")
 OF_PIXELS = ("detect",)
 
 
@@ -84,22 +80,6 @@ def measure(n_movies: int, n_frames: int, edge: int) -> dict:
     return {"pair_ms": round(1e3 * yardstick.least, 3), "stages": stages}
 
 
-def about() -> dict:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(stemkin.__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return {
-        "commit": commit,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.processor() or platform.machine()}, Python {platform.python_version()}",
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -111,20 +91,14 @@ def main() -> None:
     parser.add_argument("--as", dest="name", help="what the measurement is called")
     asked = parser.parse_args()
     size = {"movies": asked.movies, "frames": asked.frames, "edge": asked.edge}
-    found = about() | {"size": size} | measure(asked.movies, asked.frames, asked.edge)
-    kept = {}
-    if asked.out is not None and asked.out.exists():
-        kept = json.loads(asked.out.read_text())
-    first = next(iter(kept.values()), found)
-    print(json.dumps(found["versions"]), found["machine"], f"pair {found['pair_ms']} ms")
+    found = {"size": size} | measure(asked.movies, asked.frames, asked.edge)
+    first = add(found, asked.out, asked.name)
+    print(about(), f"pair {found['pair_ms']} ms")
     print(f"{'stage':12}{'CPU s':>8}{'pairs':>9}{'to the first':>14}")
     for name, row in found["stages"].items():
         before = first["stages"].get(name, row)
         ratio = row["pairs"] / max(before["pairs"], 1)
         print(f"{name:12}{row['cpu_s']:8.2f}{row['pairs']:9}{ratio:14.2f}")
-    if asked.out is not None:
-        kept[asked.name or found["commit"]] = found
-        asked.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

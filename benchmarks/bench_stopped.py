@@ -33,10 +33,10 @@ import psutil
 from bench_heal import write_table
 from chaos.cluster import Cluster, wait_for
 from chaos.verdict import compare
+from keeping import about, keep
 
 import stemkin as sk
 from stemkin.config import RunConfig
-from stemkin.results.journal import machine
 from stemkin.simulation import simulate_movie
 
 N_FRAMES, EDGE_PX, N_MOVIES = 12, 64, 2
@@ -200,7 +200,7 @@ def main() -> None:
     until = time.monotonic() + asked.seconds
     folder = asked.folder.absolute()
     calm = prepared(folder)
-    kept: dict[str, Any] = {"machine": machine(), "rows": []}
+    kept: dict[str, Any] = {"rows": []}
     if asked.out.exists():
         kept = json.loads(asked.out.read_text())
     cluster = Cluster(folder, {**os.environ, **OF_THE_CLUSTER, "TMPDIR": str(folder)})
@@ -210,7 +210,7 @@ def main() -> None:
                 row = trial(folder, cluster, calm, len(kept["rows"]))
                 kept["rows"].append(row)
                 print(json.dumps(row), flush=True)
-                asked.out.write_text(json.dumps(kept, indent=0) + "\n")
+                keep({**kept, **about()}, asked.out)
     finally:
         cluster.stop()
     print(write_table(asked.out.parent))

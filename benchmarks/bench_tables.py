@@ -20,7 +20,6 @@ first call in a process is shown apart. The least of five times counts.
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -30,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from keeping import keep
 
 import stemkin as sk
 from stemkin.kinetics.counts import count_transitions
@@ -148,9 +148,7 @@ def main():
     table["Mrows_per_s"] = table["rows"] / table["seconds"] / 1e6
     table["factor"] = table["its_seconds"] / table["seconds"]
     print(table.to_string(index=False, float_format="{:.4g}".format))
-    if words.json:
-        with open(words.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "rows": table.to_dict("records")}, file, indent=1)
+    keep({"rows": table.to_dict("records")}, words.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ With --kept each call does one experiment that the file does not hold yet, and a
 """
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -28,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import dask
 import numpy as np
 import pandas as pd
+from keeping import keep
 
 import stemkin as sk
 from stemkin.config import RunConfig
@@ -158,20 +158,8 @@ def main():
     if words.seeds > 1:
         print(by_seed(found).round(3).to_string(index=False))
     print(f"{time.perf_counter() - begun:.0f} s")
-    if words.output:
-        with open(words.output, "w", encoding="utf-8") as file:
-            rows = json.loads(found[columns].to_json(orient="records"))
-            json.dump(
-                {
-                    "machine": machine,
-                    "preset": words.preset,
-                    "frames": words.frames,
-                    "size": words.size,
-                    "rows": rows,
-                },
-                file,
-                indent=1,
-            )
+    size = {"preset": words.preset, "frames": words.frames, "size": words.size}
+    keep({**size, "rows": found[columns].to_dict("records")}, words.output)
 
 
 if __name__ == "__main__":

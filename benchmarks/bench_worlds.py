@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bench_detection import is_whole
+from keeping import keep
 from scipy.spatial import cKDTree
 
 import stemkin as sk
@@ -345,9 +346,8 @@ def main() -> None:
     print(chance_of_false_ones(table))
     within = ((table["false"] > 0.7) & (table["false"] < 1.3)).mean()
     print(f"false positives within 30 % of what was asked in {within:.0%} of worlds")
-    if options.out:
-        kept = {"machine": machine(), "worlds": rows, "deciles": deciles(table).to_dict()}
-        options.out.write_text(json.dumps(kept, indent=1, default=float))
+    kept = {"worlds": rows, "deciles": deciles(table).to_dict()}
+    keep(kept, options.out)
 
 
 if __name__ == "__main__":

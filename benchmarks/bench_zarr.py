@@ -9,7 +9,6 @@ CPU seconds of all threads and seconds by the clock, the least of three.
 """
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from keeping import keep
 from numcodecs import Blosc
 
 import stemkin as sk
@@ -91,9 +91,7 @@ def main() -> None:
             rows.append(row)
     finally:
         shutil.rmtree(folder)
-    if given.out:
-        with open(given.out, "w") as file:
-            json.dump({"machine": about, "cpu and clock seconds": rows}, file, indent=1)
+    keep({"cpu and clock seconds": rows}, given.out)
 
 
 if __name__ == "__main__":
