@@ -7,18 +7,25 @@ the relative spread of counting every hop with perfect eyes.
 
     python benchmarks/bench_sites.py --frames 100 --n 20 --depths 8 4 2 1.4
 
-``--dopants`` adds dopants that catch vacancies, creation and healing.
+``--dopants`` adds dopants that catch vacancies, creation and healing. ``--nulls`` asks worlds in which
+nothing hops: in how many `hopping` says so, and in how many its interval begins at 0. ``--memory`` asks
+how long correlations take, and how much memory, by the number of frames.
 """
 
 import argparse
 import platform
+import resource
 import time
 
+import dask
+import dask.array as da
 import numpy as np
+import pandas as pd
 from keeping import keep
 
-from stemkin.simulation import simulate_traces
+from stemkin.simulation import TraceHaze, simulate_traces
 from stemkin.sites import hopping, lattice_correlation
+from stemkin.traces import SiteTraces
 
 DOPANTS = {
     "dopant_fraction": 0.03,
@@ -55,6 +62,56 @@ def measured(seed, frames, depths, rates):
     return found
 
 
+NULLS = {
+    "vacancies that stay": {"hop_rate_per_s": 0.0},
+    "no vacancies": {"vacancy_fraction": 0.0},
+    "haze that drifts": {"vacancy_fraction": 0.0, "haze": TraceHaze(0.5, 2.0, 0.02)},
+    "haze that flickers": {"vacancy_fraction": 0.0, "haze": TraceHaze(0.5, 2.0, 0.0, 10.0)},
+}
+
+
+def ask_nulls(seeds, frames, depths):
+    """Print what is said of worlds in which nothing hops."""
+    print("nothing hops        depth  worlds  said so  from 0  chi2")
+    for name, rates in NULLS.items():
+        for depth in depths:
+            rows = []
+            for seed in seeds:
+                world = simulate_traces(
+                    n_frames=frames, shape=(30, 30), depth=depth, seed=seed, **rates
+                )
+                row = hopping(lattice_correlation(world.traces)).iloc[0]
+                said, at_0 = row["basis"] == "nothing hops", row["hop_low"] == 0
+                rows.append((said, at_0, row["chi2"] / row["freedom"]))
+            said, at_0, chi2 = np.mean(rows, axis=0)
+            print(
+                f"{name:18s}  {depth:5.1f}  {len(rows):6d}  {said:.2f}     {at_0:.2f}    {chi2:.2f}"
+            )
+
+
+def ask_memory(frames):
+    """Print what correlations of a movie of so many frames cost; one length a process."""
+    rng = np.random.default_rng(0)
+    u, v = np.divmod(np.arange(2704), 52)
+    values = da.map_blocks(
+        lambda block_info=None: rng.standard_normal(
+            np.diff(block_info[None]["array-location"], axis=1).ravel(), dtype=np.float32
+        ),
+        chunks=(da.core.normalize_chunks(128, (frames,), dtype=np.float32)[0], (2704,)),
+        dtype=np.float32,
+    )
+    traces = SiteTraces.of(values, pd.DataFrame({"u": u, "v": v}), frame_time_s=1.0, depth=2.0)
+    with dask.config.set(scheduler="synchronous"):
+        used, begin = time.process_time(), time.perf_counter()
+        lattice_correlation(traces, max_lag_frames=64)
+        used, took = time.process_time() - used, time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{frames:,} frames of 2,704 sites, 64 lags: {used:.1f} s of processor ({took:.1f} s), "
+        f"peak of the process {peak:.0f} MiB"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=100)
@@ -63,8 +120,16 @@ def main():
     parser.add_argument("--depths", type=float, nargs="+", default=[8.0, 4.0, 2.0, 1.4])
     parser.add_argument("--dopants", action="store_true")
     parser.add_argument("--json", help="where to write every world")
+    parser.add_argument("--nulls", action="store_true")
+    parser.add_argument("--memory", action="store_true")
     args = parser.parse_args()
     print(platform.platform(), platform.processor(), flush=True)
+    if args.nulls:
+        ask_nulls(range(args.first, args.first + args.n), args.frames, args.depths)
+        return
+    if args.memory:
+        ask_memory(args.frames)
+        return
     rates = DOPANTS if args.dopants else {}
     rows = []
     for seed in range(args.first, args.first + args.n):

@@ -3,7 +3,7 @@
 One world of 676 chalcogen sites with 1.85 % vacancies, 300 frames; the dose decides how deep a vacancy
 stands in the signal of a site (d' 8 at a usual dose). Three answers at each dose: tracks of what
 single frames show at one false detection per frame of 2,704 sites, tracks of what `occupancy` finds
-likely, and `hopping` from correlations, in which no vacancy is picked.
+likely (which refuses below a depth of 2), and `hopping` from correlations, in which no vacancy is picked.
 
     python benchmarks/dose_figure.py -o docs/dose.png
 """
@@ -19,6 +19,7 @@ import stemkin as sk
 from stemkin import tables
 from stemkin.kernels.detection.false_positives import site_threshold
 from stemkin.simulation import simulate_traces
+from stemkin.sites.chances import LEAST_DEPTH
 
 DOSES = {"1": 8.0, "1/4": 4.0, "1/16": 2.0, "1/64": 1.0}
 PIXEL_NM, SITES_OF_A_FRAME = 0.03, 2704
@@ -67,10 +68,12 @@ def answers_at(depth, frames, edge, seed):
     world, traces = world_at(depth, frames, edge, seed)
     a = traces.lattice_nm
     row = sk.hopping(sk.lattice_correlation(traces)).iloc[0]
-    likely = sk.occupancy(traces).detections(PIXEL_NM)
+    together = (np.nan, np.nan, np.nan)
+    if depth >= LEAST_DEPTH:  # below, likely vacancies are not counted
+        together = tracked(sk.occupancy(traces).detections(PIXEL_NM), frames, a)
     found = {
         "tracked, single frames": tracked(seen_in_single_frames(traces), frames, a),
-        "tracked, all frames together": tracked(likely, frames, a),
+        "tracked, all frames together": together,
         "correlated": tuple(float(row[name]) for name in ("D_nm2_per_s", "low", "high")),
     }
     return found, world.D_nm2_per_s

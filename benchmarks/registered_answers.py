@@ -158,6 +158,15 @@ ANSWERS = (
         kept=("occupancy.txt",),
     ),
     Benchmark(
+        "bench_chains.py",
+        tells="chains of dopants at low doses: bias, coverage, states that are right",
+        asked="--n 12",
+        yardstick="counting with perfect eyes",
+        bar="bias below .10, states right in .96",
+        minutes=10,
+        kept=(),
+    ),
+    Benchmark(
         "bench_regimes.py",
         tells=(
             "how often intervals of D and of rates hold the truth in 38 regimes (rates, "

@@ -184,6 +184,11 @@ class SitesSection(Section):
         default=None,
         description="Longest lag of correlations; unset means 64 frames or half the movie.",
     )
+    occupancy: StrictBool = Field(
+        default=False,
+        description="Whether the expected number of vacancies of each frame is found too, from the "
+        "chances of all sites in all frames; some 0.1 ms for a site and frame.",
+    )
 
 
 class RunSection(Section):
@@ -230,7 +235,8 @@ class RunConfig(Section):
     kinetics
         How tracks become numbers: lags [frames], confidence, methods of diffusion, controls.
     sites
-        Whether every site is followed, too, and up to which lag [frames] it is correlated.
+        Whether every site is followed, too, up to which lag [frames] it is correlated, and whether
+        vacancies are counted by the chances of sites.
     run
         How the run treats the machine: retries of a task, share of a GPU that each needs.
     report

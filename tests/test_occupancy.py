@@ -168,6 +168,18 @@ def test_bad_input_gets_one_sentence(world, found):
     assert "need the columns ['x_nm', 'y_nm']" in said(found.detections, 0.03)
 
 
+def test_what_is_too_faint_is_not_counted(found):
+    """At a depth of 1 tracks of likely vacancies have a quarter of the true D, in a narrow interval."""
+    faint = replace(found, look=replace(found.look, depth=1.0))
+    for count in (faint.populations, lambda: faint.detections(0.03)):
+        with pytest.raises(ValueError, match=r"stand 1.0 times the noise .* read D and the number"):
+            count()
+    assert np.isnan(faint.hop_rate_per_s)
+    clear = replace(found, look=replace(found.look, depth=2.0))
+    assert len(clear.populations()) == 50
+    assert clear.hop_rate_per_s > 0
+
+
 def test_sites_that_are_not_followed_say_nothing():
     world = simulate_traces(
         n_frames=8, shape=(12, 12), depth=6.0, seed=2, dopant_fraction=0.03, vacancy_fraction=0.04

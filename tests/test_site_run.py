@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,19 @@ import stemkin as sk
 from stemkin import pipeline
 from stemkin.config import RunConfig
 from stemkin.detection.detectors import FourierDetector
-from stemkin.detection.site_rows import seen_in, site_rows
-from stemkin.pipeline import block_search
+from stemkin.detection.site_rows import BYTES_PER_SITE, seen_in, site_rows
+from stemkin.kernels.crystal.lattice import honeycomb
+from stemkin.kernels.detection.sites import FINEST, SeenSites
+from stemkin.pipeline import block_search, pooled_dopants
 from stemkin.pipeline.both_answers import both_answers
-from stemkin.results.store import MOVIE_TABLES
+from stemkin.pipeline.planning import BYTES_PER_TRACE
+from stemkin.pipeline.pooled_dopants import PoolTask, pooled_chains, pooled_rates
+from stemkin.pipeline.site_kinetics import empty_traces
+from stemkin.results.store import MOVIE_TABLES, Store
+from stemkin.rows.parquet import sealed_bytes
 from stemkin.schedulers.clients import connect
 from stemkin.simulation import simulate_movie
+from stemkin.tables import conform
 from tests.strategies import FEW_NUMBERS
 
 CONFIG = RunConfig().with_values(
@@ -149,9 +157,80 @@ def test_a_plan_says_what_traces_cost(movies):
     with connect("synchronous"):
         planned = pipeline.plan_run(movies, config=config, look=True)
     assert "traces of sites: about" in planned.describe()
-    assert planned.site_bytes == pytest.approx(N * planned.sample.sites_per_frame * 12)
+    assert planned.site_bytes == pytest.approx(N * planned.sample.sites_per_frame * 3)
     plain = pipeline.plan_run(movies, config=CONFIG, look=False)
     assert "traces" not in plain.describe()
+
+
+def test_traces_cost_what_a_plan_says(tmp_path):
+    """Signals and traces of two hundred frames, as they are written; a frame of 512 px has 5,400."""
+    rng, cells = np.random.default_rng(0), np.stack(np.divmod(np.arange(1800), 45), axis=1)
+    lattice = honeycomb(10.0, metal=(32.0, 32.0))
+    frames = []
+    for noise in rng.normal(size=(200, 2, 1800)):
+        judged = (np.rint(noise / FINEST) * FINEST).astype(np.float32)
+        frames.append(SeenSites(lattice, (cells, cells), (judged[0], judged[1]), 0.0))
+    rows = sealed_bytes(site_rows("m", 0, frames), place="signals/m/0.parquet", note={})
+    n = 200 * 3600
+    assert 0.7 * BYTES_PER_SITE < len(rows) / n < 1.1 * BYTES_PER_SITE
+    values = np.array([np.concatenate(one.signals) for one in frames])
+    array = empty_traces(str(tmp_path / "m.zarr"), values.shape, 64, {})
+    array[:] = values
+    assert 0.7 * BYTES_PER_TRACE < array.nbytes_stored() / n < 1.1 * BYTES_PER_TRACE
+    np.testing.assert_array_equal(array[:], values)
+
+
+def test_signals_are_rounded_by_less_than_a_hundredth_of_the_noise(calm):
+    values = values_of(calm)
+    steps = values[np.isfinite(values)] / FINEST
+    assert FINEST < 0.01
+    np.testing.assert_array_equal(steps, np.rint(steps))
+    assert len(np.unique(steps)) > 100
+
+
+def test_a_run_counts_vacancies_by_chances_where_asked(movies, calm, tmp_path):
+    out = shutil.copytree(calm, tmp_path / "r")
+    config = CONFIG.with_values(sites={"traces": True, "occupancy": True})
+    with connect("synchronous"):
+        sk.run(movies, out, config=config, until="kinetics")
+    results = sk.open_results(out)
+    assert "expected_populations" in results.tables()["table"].tolist()
+    rows = sk.read_table(out, "expected_populations")
+    traces, _ = sk.dopants_of(results.site_traces())
+    expected = sk.occupancy(traces).populations()
+    pd.testing.assert_frame_equal(rows, expected, check_dtype=False)
+    assert rows["frame"].tolist() == list(range(N))
+    assert not len(sk.read_table(calm, "expected_populations"))
+
+
+def test_dopants_of_all_movies_stand_together(tmp_path, monkeypatch):
+    """Two movies of different doses, kept as a run keeps them."""
+    store, rates = Store.at(tmp_path), {"dopant_fraction": 0.05, "detach_rate_per_s": 0.02}
+    kept = []
+    for name, depth in (("a", 4.0), ("b", 2.0)):
+        world = sk.simulate_traces(n_frames=40, shape=(12, 12), depth=depth, seed=1, **rates)
+        about = {"frame_time_s": 1.0, "lattice_nm": 0.3153, "depth": depth, "stretches": [0]}
+        values = world.traces.values.compute()
+        path = store.path("site_traces", f"{name}.zarr")
+        empty_traces(path, values.shape, 40, about)[:] = values
+        sites = world.traces.sites.assign(
+            movie=name, site=range(144), y_nm=0.0, x_nm=0.0, n_neighbours=6, in_hole=False,
+            n_in_view=40, n_seen=40,
+        )  # fmt: skip
+        dopants = world.dopants.assign(movie=name)
+        for table, rows in (("sites", sites), ("dopants", dopants)):
+            store.write_table(conform(rows, table), "", table, name, f"{table}.parquet")
+        kept.append((replace(world.traces, movie=name), dopants))
+    found, said = pooled_chains(PoolTask(("a", "b"), store, 0.95))
+    expected = sk.dopant_chains([traces for traces, _ in kept], [rows for _, rows in kept])
+    assert not said
+    pd.testing.assert_frame_equal(found["dopant_rates"], expected.rates)
+    assert found["dopant_transitions"]["movie"].unique().tolist() == ["*"]
+    assert pooled_rates(store, CONFIG, {"a": 30}) == ({}, []), "one is not all"
+    monkeypatch.setattr(pooled_dopants, "MOST_POOLED", 50)
+    found, said = pooled_rates(store, CONFIG, {"a": 30, "b": 40})
+    assert found == {}
+    assert "2 movies have 70 signals, more than the 50 that one task holds" in said[0]
 
 
 def test_what_a_frame_shows_comes_back_from_its_row():

@@ -25,8 +25,9 @@ NAMES = {METAL: "metal", CHALCOGEN: "chalcogen"}
 LATTICE_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "yx")
 """Columns of ``signals`` that tell a frame's lattice; NaN where it shows none."""
 
-BYTES_PER_SITE = 8
-"""Of two whole numbers and a signal, which hardly compress."""
+BYTES_PER_SITE, HELD_PER_SITE = 1.4, 8
+"""Of two whole numbers and a signal: in the file, where the numbers compress to next to nothing and
+a signal to its entropy (about 9 bits and a dictionary), and in memory."""
 
 
 def site_rows(movie: str, first_frame: int, seen: Sequence[SeenSites | None]) -> pd.DataFrame:

@@ -39,7 +39,7 @@ from stemkin.schedulers.streams import results, stream
 if TYPE_CHECKING:
     from stemkin.pipeline.completion import Completions
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 """Raised when the same pixels and model would give other rows than before."""
 
 SAVE_EVERY_S = 10.0

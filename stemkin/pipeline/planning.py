@@ -13,7 +13,7 @@ from stemkin.blas import one_thread
 from stemkin.config import DetectSection, RunConfig
 from stemkin.detection import BlockResult, detect_block, task_bytes
 from stemkin.detection.detectors import FourierDetector
-from stemkin.detection.site_rows import BYTES_PER_SITE
+from stemkin.detection.site_rows import BYTES_PER_SITE, HELD_PER_SITE
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.learning.strata import frames_to_learn_from
 from stemkin.movie import Movie
@@ -30,7 +30,7 @@ compressed)."""
 NAMING_SHARE = 1.45
 """Time of a frame in a run over that of its search alone: describing, naming, maps and writing
 (measured: 37 ms over 25.6 ms)."""
-BYTES_PER_TRACE, SITE_COPIES = 4, 4
+BYTES_PER_TRACE, SITE_COPIES = 1.6, 4
 """Of a site and frame in the traces; copies of its signals that a task holds while it writes them."""
 SAMPLED_SPOTS, SAMPLED_PIXELS = 3, 2**21
 """The sample is taken at so many places of the archive, of about so many pixels in each."""
@@ -87,7 +87,7 @@ class RunPlan:
         """What a task holds more for the signals of the sites of its block [MiB]."""
         if self.sample is None:
             return 0.0
-        each = self.sample.sites_per_frame * SITE_COPIES * BYTES_PER_SITE
+        each = self.sample.sites_per_frame * SITE_COPIES * HELD_PER_SITE
         return self.longest_block * each / 2**20
 
     @property

@@ -24,6 +24,7 @@ from stemkin.kernels.crystal.lattice import Lattice
 from stemkin.names import folder_name
 from stemkin.pipeline.both_answers import both_answers
 from stemkin.pipeline.model import load_model
+from stemkin.pipeline.pooled_dopants import longest_stretch, pooled_rates
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
@@ -32,12 +33,12 @@ from stemkin.results.reading import site_traces_kept
 from stemkin.results.store import MOVIE_TABLES, SIGNALS, SITE_TRACES, Block, Store, fingerprint
 from stemkin.schedulers.active import here_alone
 from stemkin.schedulers.streams import results
-from stemkin.sites import dopant_chains, dopants_of, hopping, lattice_correlation
+from stemkin.sites import dopant_chains, dopants_of, hopping, lattice_correlation, occupancy
 from stemkin.sites.numbering import Numbering
 from stemkin.sites.pixels import depth_seen_by, said_of_grains, site_judge
 from stemkin.traces import SiteTraces
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Raised when the same signals would give other numbers than before."""
 
 NUMBERS = ("hopping", "dopant_rates", "dopant_transitions")
@@ -67,12 +68,16 @@ class SitesTask:
 
 @dataclass(frozen=True, eq=False)
 class SitesSummary:
-    """What comes back from one movie: its rows of `NUMBERS`, and what there is to say."""
+    """What comes back from one movie: its rows of `NUMBERS`, and what there is to say.
+
+    `n_dopant_signals` tells how many signals its dopants have.
+    """
 
     movie: str
     made_of: str
     reused: bool
     n_sites: int
+    n_dopant_signals: int
     warnings: list[str]
     found: dict[str, pd.DataFrame] = field(repr=False)
 
@@ -135,8 +140,16 @@ def follow_sites(
         for sentence in every[name].warnings:
             journal.warn(sentence)
     made_of = fingerprint("sites", sorted((name, one.made_of) for name, one in every.items()))
+    files = [(f"{name}.parquet",) for name in NUMBERS]
+    if set(standing_prints(store, files, made_of, was_done=False).values()) == {made_of}:
+        return
+    n_signals = {name: one.n_dopant_signals for name, one in sorted(every.items())}
+    pooled, said = pooled_rates(store, config, {name: n for name, n in n_signals.items() if n})
+    for sentence in said:
+        journal.warn(sentence)
     for name in NUMBERS:
-        parts = [every[movie].found[name] for movie in sorted(every)]
+        parts = [pooled.get(name, tables.empty(name))]
+        parts += [every[movie].found[name] for movie in sorted(every)]
         rows = pd.concat([part for part in parts if len(part)] or [tables.empty(name)])
         store.write_table(rows.reset_index(drop=True), made_of, f"{name}.parquet")
 
@@ -164,12 +177,16 @@ def sites_to_store(task: SitesTask) -> SitesSummary:
     made_of = fingerprint("sites", STAGE_VERSION, parts, drift, settings, task.movie)
     files = [_place(table, name) for table in (*MOVIE_TABLES, *NUMBERS)]
     kept = standing_prints(store, files, made_of, was_done=False)
-    note = store.note(*_place("sites", name))
+    note, n_frames = (
+        store.note(*_place("sites", name)),
+        max((block.stop for block in task.blocks), default=0),
+    )
     traces_sum = store.checksum_of_folder(*traces_place(name))
     if set(kept.values()) == {made_of} and note.get(TRACES_SUM) == traces_sum:
         found = {one: store.read_table(*_place(one, name)) for one in NUMBERS}
         said = json.loads(note["warnings"])
-        return SitesSummary(name, made_of, True, int(note["n_rows"]), said, found)
+        n_signals = 3 * n_frames * int(store.note(*_place("dopants", name))["n_rows"])
+        return SitesSummary(name, made_of, True, int(note["n_rows"]), n_signals, said, found)
     store.remove(*_place("sites", name))  # written last, it says that all is whole
     with here_alone():
         found, said = _written(task, made_of)
@@ -177,9 +194,9 @@ def sites_to_store(task: SitesTask) -> SitesSummary:
     traces_sum = store.checksum_of_folder(*traces_place(name))
     notes = {"warnings": json.dumps(said), "movie": name, TRACES_SUM: traces_sum}
     store.write_table(sites, made_of, *_place("sites", name), **notes)
-    return SitesSummary(
-        name, made_of, False, len(sites), said, {one: found[one] for one in NUMBERS}
-    )
+    n_signals = 3 * n_frames * len(found["dopants"])
+    own = {one: found[one] for one in NUMBERS}
+    return SitesSummary(name, made_of, False, len(sites), n_signals, said, own)
 
 
 def _place(table: str, movie: str) -> tuple[str, ...]:
@@ -214,7 +231,7 @@ def _written(task: SitesTask, made_of: str) -> tuple[dict[str, pd.DataFrame], li
         try:
             _add_numbers(found, traces, task, said)
         except ValueError as error:  # what the verbs refuse is said, and the run goes on
-            said.append(f"no hop rates from the sites: {error}")
+            said.append(f"not all that was asked follows from the sites: {error}")
     for name in (*MOVIE_TABLES[1:], *NUMBERS):
         task.store.write_table(found[name], made_of, *_place(name, movie))
     return found, said
@@ -246,9 +263,6 @@ def _rows(store: Store, block: Block, columns: Sequence[str] | None = None) -> I
 
 def _traces(task: SitesTask, frames: pd.DataFrame, numbering: Numbering) -> SiteTraces:
     """Write the traces of a movie block by block, and return them with the table of their sites."""
-    import zarr
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
     store, movie = task.store, str(task.movie["movie"])
     pixel_size_nm = float(task.movie["pixel_size_nm"])
     path = traces_place(movie)
@@ -264,16 +278,7 @@ def _traces(task: SitesTask, frames: pd.DataFrame, numbering: Numbering) -> Site
     store.remove(*path)
     n_seen = np.zeros(numbering.n_sites, dtype=np.int64)
     with store.writing(*path):
-        array: Any = zarr.create_array(
-            store.path(*path),
-            shape=(len(frames), numbering.n_sites),
-            # a chunk is as long as a block, all of which are alike but the last
-            chunks=(longest, numbering.n_sites),
-            dtype="float32",
-            compressors=(ZstdCodec(), Crc32cCodec()),
-            fill_value=float("nan"),
-            attributes=about,
-        )
+        array = empty_traces(store.path(*path), (len(frames), numbering.n_sites), longest, about)
         for block in task.blocks:
             rows = [numbering.laid(seen_in(row), int(row["frame"])) for row in _rows(store, block)]
             values = np.stack(rows)
@@ -289,14 +294,49 @@ def _traces(task: SitesTask, frames: pd.DataFrame, numbering: Numbering) -> Site
     return site_traces_kept(store, movie, tables.conform(sites, "sites"))
 
 
+def empty_traces(path: str, shape: tuple[int, int], longest: int, about: dict[str, Any]) -> Any:
+    """Create the Zarr array of the traces of a movie. Computes once.
+
+    Parameters
+    ----------
+    path
+        Where.
+    shape
+        (t, site).
+    longest
+        Frames of the longest block; a chunk is as long, and all blocks are alike but the last.
+    about
+        Its attributes.
+
+    Returns
+    -------
+    The array, float32 and NaN throughout.
+    """
+    import zarr
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    return zarr.create_array(
+        path,
+        shape=shape,
+        chunks=(longest, shape[1]),
+        dtype="float32",
+        # signals are whole multiples of a small number: many of their bits are alike
+        compressors=(BloscCodec(cname="zstd", shuffle="bitshuffle"), Crc32cCodec()),
+        fill_value=float("nan"),
+        attributes=about,
+    )
+
+
 def _add_numbers(
     found: dict[str, pd.DataFrame], traces: SiteTraces, task: SitesTask, said: list[str]
 ) -> None:
     """Add to `found` what follows from the traces of a movie, and to `said` what there is to say."""
-    movie = traces.movie
+    movie, first = traces.movie, 0
     found["sites"] = traces.sites
     if len(traces.stretches) > 1:
-        traces, number = _longest_stretch(traces)
+        edges = traces.stretches
+        traces, number = longest_stretch(traces)
+        first = edges[number]
         said.append(
             f"the drift of movie {movie!r} is not known everywhere: of its stretches only number "
             f"{number}, the longest ({traces.n_frames} frames), is correlated"
@@ -311,6 +351,12 @@ def _add_numbers(
         chain = dopant_chains(traces, dopants, confidence=task.confidence)
         found["dopant_rates"] = chain.rates
         found["dopant_transitions"] = chain.transitions
+    if task.settings.occupancy:
+        rows = occupancy(traces).populations(confidence=task.confidence)
+        # frames of a stretch are numbered from its beginning, those of a table from the movie's
+        rows["time_s"] += first * (traces.frame_time_s or np.nan)
+        rows["frame"] += first
+        found["expected_populations"] = tables.conform(rows, "expected_populations")
 
 
 def _max_lag(task: SitesTask, traces: SiteTraces, said: list[str]) -> int | None:
@@ -323,10 +369,3 @@ def _max_lag(task: SitesTask, traces: SiteTraces, said: list[str]) -> int | None
         f"correlated up to {traces.n_frames // 2}"
     )
     return max(1, traces.n_frames // 2)
-
-
-def _longest_stretch(traces: SiteTraces) -> tuple[SiteTraces, int]:
-    """Return the longest stretch of traces, and its number."""
-    edges = np.array([*traces.stretches, traces.n_frames])
-    number = int(np.argmax(np.diff(edges)))
-    return traces.stretch(number), number

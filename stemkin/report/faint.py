@@ -115,9 +115,17 @@ def _rows_of_rates(rates: pd.DataFrame) -> list[Row]:
         quantity = Quantity(float(row["rate_per_s"]), float(row["low"]), float(row["high"]))
         label = Markup("{}").format(row["quantity"])
         cells = (plain(float(row["n_events"]), 2),)
+        movie = _movie(row["movie"])
         role, mark = role_of(number), marker_of(number)
-        rows.append(Row(label, role, mark, quantity, None, cells, str(row["movie"])))
+        rows.append(Row(label, role, mark, quantity, None, cells, movie))
     return rows
+
+
+def _movie(name: object) -> str:
+    """Return what a movie is called; dopants of all together stand under a star."""
+    if name == "*":
+        return "all movies"
+    return str(name)
 
 
 def matrices_of_states(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -133,7 +141,7 @@ def matrices_of_states(rows: pd.DataFrame) -> list[dict[str, Any]]:
         totals = own.groupby("from_state")["count"].sum()
         found.append(
             {
-                "movie": str(movie),
+                "movie": _movie(movie),
                 "ids": list(range(len(names))),
                 "labels": names,
                 "cells": cells,

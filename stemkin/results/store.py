@@ -49,7 +49,7 @@ SIGNALS = "signals"
 """Table of the signals of all sites in each frame's own numbers; the pixel pass writes it where asked."""
 BLOCK_TABLES = (*PIXEL_TABLES, THUMBNAILS, SIGNALS, "frames", "tracks", "regions")
 """Tables with one file per block of frames."""
-MOVIE_TABLES = ("sites", "dopants", "lattice_correlation")
+MOVIE_TABLES = ("sites", "dopants", "lattice_correlation", "expected_populations")
 """Tables with one file per movie, named like the table."""
 SITE_TRACES = "site_traces"
 """Folder of the traces of sites: one Zarr array (t, site) for each movie."""

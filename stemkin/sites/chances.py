@@ -43,6 +43,11 @@ FIRST_HOPS, FIRST_DENSITY, FIRST_DEPTH = 0.2, 0.015, 3.0
 """Hops per frame, vacancies per site and depth to begin with, where nothing is stated."""
 
 
+LEAST_DEPTH = 2.0
+"""Chances at a smaller depth hardly differ from the density, and what is counted by them follows what
+was believed of it: at a depth of 1, D of tracks of likely vacancies is a quarter of the true one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Occupancy:
     """Chances of vacancies at sites.
@@ -64,7 +69,9 @@ class Occupancy:
 
     @property
     def hop_rate_per_s(self) -> float:
-        """Hops of a vacancy per second; NaN where the frame time is not known."""
+        """Hops of a vacancy per second; NaN where it is not known, or too faint (`LEAST_DEPTH`)."""
+        if self.look.depth < LEAST_DEPTH:
+            return float("nan")
         return self.look.hops / (self.traces.frame_time_s or np.nan)
 
     def populations(self, *, confidence: float = 0.95) -> pd.DataFrame:
@@ -74,11 +81,17 @@ class Occupancy:
         ----------
         confidence
             Of the intervals, which hold the chances alone; sites are taken to be independent.
+
+        Raises
+        ------
+        ValueError
+            If vacancies are too faint (`LEAST_DEPTH`).
         """
         import dask
         import dask.array as da
 
         check_confidence(confidence)
+        self._check_depth()
         known = da.nan_to_num(self.chances.astype(np.float64))
         n, variance = dask.compute(known.sum(axis=1), (known * (1 - known)).sum(axis=1))
         margin = -special.ndtri((1 - confidence) / 2) * np.sqrt(variance)
@@ -91,6 +104,18 @@ class Occupancy:
             "high": n + margin,
         }
         return tables.conform(pd.DataFrame(rows), "expected_populations")
+
+    def _check_depth(self) -> None:
+        """Refuse to count what frames say next to nothing of."""
+        if self.look.depth >= LEAST_DEPTH:
+            return
+        msg = (
+            f"vacancies of movie {self.traces.movie!r} stand {self.look.depth:.1f} times the noise of a "
+            f"frame deep, and below {LEAST_DEPTH:.0f} chances of sites are not counted, as they hardly "
+            "differ from the density; read D and the number of vacancies with "
+            "hopping(lattice_correlation(traces))"
+        )
+        raise ValueError(msg)
 
     def detections(self, pixel_size_nm: float, *, least: float = 0.5) -> pd.DataFrame:
         """Return vacancies that are likely there, as the table ``detections``. Computes once.
@@ -109,8 +134,10 @@ class Occupancy:
         Raises
         ------
         ValueError
-            If the sites have no places, or `least` is no chance.
+            If the sites have no places, `least` is no chance, or vacancies are too faint
+            (`LEAST_DEPTH`).
         """
+        self._check_depth()
         missing = {"y_nm", "x_nm"} - set(self.traces.sites.columns)
         if missing:
             msg = (
@@ -183,8 +210,8 @@ def occupancy(
     -----
     Belief propagation on the net of all paths (`kernels.motion.occupancy`), rates by expectation and
     maximisation on some frames. A site holds one vacancy at most here; pairs on a column of two
-    atoms count as one. **Trap**: where frames tell next to nothing (a depth below about 1.5) chances
-    are those of the density; read rates from correlations (`hopping`) there.
+    atoms count as one. **Trap**: below a depth of 2 (`LEAST_DEPTH`) chances are hardly more than the
+    density, and nothing is counted by them; read rates from correlations (`hopping`) there.
     """
     check_traces(traces, stretches=True)
     if hops_per_frame is not None and not 0 < hops_per_frame <= 1:

@@ -23,6 +23,7 @@ from stemkin.blas import on_one_thread, one_thread
 from stemkin.kernels.common.exact import slices, total
 from stemkin.kernels.motion import trace_correlation
 from stemkin.kernels.motion.lattice_walks import StepShells
+from stemkin.kernels.motion.sharpening import Sharpened
 from stemkin.rows.trees import as_tree
 from stemkin.tables import conform
 from stemkin.traces import CHALCOGEN_SITES, SiteTraces
@@ -48,6 +49,9 @@ class LatticeCorrelation:
         (k, 2) steps (u, v) between two sites.
     sums, counts
         (max_lag + 1, k) sums of products of signals, and numbers of pairs, for lags 0, 1, ...
+    sharp
+        As `sums`, of signals sharpened for the depth (`kernels.motion.sharpening`), of which hop
+        rates are read; None where the depth is not known.
     moments
         (6,) sums of `kernels.motion.trace_correlation.same_site_moments`.
     n_frames, n_sites
@@ -59,6 +63,7 @@ class LatticeCorrelation:
     steps: np.ndarray
     sums: np.ndarray
     counts: np.ndarray
+    sharp: np.ndarray | None
     moments: np.ndarray
     n_frames: int
     n_sites: int
@@ -150,6 +155,7 @@ def lattice_correlation(
         steps,
         total(found["sums"]),
         counts,
+        total(found["sharp"]) if traces.depth is not None else None,
         total(found["moments"]),
         int(found["n_frames"]),
         len(chosen),
@@ -245,12 +251,17 @@ def _blocks(traces: SiteTraces, chosen: np.ndarray, steps: np.ndarray, max_lag: 
         piece = values[start : start + BLOCK_FRAMES + max_lag].rechunk(-1)
         lazy = piece.to_delayed(optimize_graph=False).ravel()[0]
         n_own = min(BLOCK_FRAMES, traces.n_frames - start)
-        parts.append(summed(_sums, lazy, cells, steps, n_own, max_lag))
+        parts.append(summed(_sums, lazy, cells, steps, n_own, max_lag, traces.depth))
     return parts
 
 
 def _sums(
-    values: np.ndarray, cells: np.ndarray, steps: np.ndarray, n_own: int, max_lag: int
+    values: np.ndarray,
+    cells: np.ndarray,
+    steps: np.ndarray,
+    n_own: int,
+    max_lag: int,
+    depth: float | None,
 ) -> dict[str, Any]:
     """Return what one block adds, as slices that add exactly."""
     sums, counts = trace_correlation.block_sums(
@@ -258,7 +269,14 @@ def _sums(
     )
     # beyond the end of the movie there is nothing, whatever the block's length
     moments = trace_correlation.same_site_moments(values, n_own=n_own)
-    return {
+    sharp = {}
+    if depth is not None:
+        told = Sharpened.of(depth).of_signals(values)
+        own, _ = trace_correlation.block_sums(
+            told, cells, steps, n_own=BLOCK_FRAMES, max_lag=max_lag
+        )
+        sharp["sharp"] = slices(own)
+    return sharp | {
         "sums": slices(sums),
         "counts": counts,
         "moments": slices(moments),

@@ -132,8 +132,13 @@ def dopant_chains(
     check_confidence(confidence)
     seen = _gathered(traces, dopants)
     best: tuple[float, np.ndarray, np.ndarray, list[_Seen]] | None = None
-    for depth in _starts(traces):
-        tried = _fitted([replace(one, look=replace(one.look, depth=depth)) for one in seen])
+    for depths in _starts(traces):
+        tried = _fitted(
+            [
+                replace(one, look=replace(one.look, depth=depth))
+                for one, depth in zip(seen, depths, strict=True)
+            ]
+        )
         if best is None or tried[0] > best[0]:
             best = tried
     assert best is not None
@@ -147,12 +152,14 @@ def _listed(given: Any, kind: type) -> list[Any]:
     return list(given)
 
 
-def _starts(traces: Any) -> tuple[float, ...]:
-    """Return the depths to begin with."""
-    stated = [one.depth for one in _listed(traces, SiteTraces) if one.depth is not None]
-    if stated:
-        return (float(np.mean(stated)),)
-    return STARTS
+def _starts(traces: Any) -> list[list[float]]:
+    """Return the depths to begin with, one for each movie, whose doses may differ."""
+    movies = _listed(traces, SiteTraces)
+    stated = [one.depth for one in movies if one.depth is not None]
+    if not stated:
+        return [[depth] * len(movies) for depth in STARTS]
+    usual = float(np.mean(stated))
+    return [[usual if one.depth is None else one.depth for one in movies]]
 
 
 def _gathered(traces: Any, dopants: Any) -> list[_Seen]:

@@ -16,6 +16,7 @@ from what stays; the interval is then wide.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ import pandas as pd
 from scipy import special
 
 from stemkin.blas import one_thread
-from stemkin.kernels.motion.correlation_fit import Correlated, HopFit, fit_hops
+from stemkin.kernels.motion.correlation_besides import Correlated
+from stemkin.kernels.motion.correlation_fit import HopFit, fit_hops, strength_at
 from stemkin.kernels.motion.correlation_noise import LagBins
 from stemkin.kernels.motion.lattice_walks import StepShells
+from stemkin.kernels.motion.sharpening import Sharpened
 from stemkin.sites.correlation import LatticeCorrelation
 from stemkin.tables import conform
 from stemkin.vocabulary import check_confidence
@@ -69,9 +72,22 @@ def hopping(correlation: LatticeCorrelation, *, confidence: float = 0.95) -> pd.
     check_confidence(confidence)
     shells = StepShells.of(correlation.steps)
     bins = LagBins.up_to(correlation.max_lag_frames)
-    seen = _seen(correlation, shells, bins)
-    fit = fit_hops(seen, shells, bins, confidence=confidence)
-    return conform(pd.DataFrame([_row(correlation, seen, fit, confidence)]), "hopping")
+    plain = _seen(correlation, shells, bins)
+    fit = fit_hops(
+        _sharpened(correlation, plain, shells, bins), shells, bins, confidence=confidence
+    )
+    strength, error = fit.strength, fit.strength_error
+    if correlation.sharp is not None:
+        # the number hangs on how deep one is; less so by the signals as they are
+        strength, error = strength_at(fit.hops, plain, shells, bins)
+    number = np.full(2, np.nan)
+    if plain.depth2 > 0:
+        # a site holds one or none: variance is taken times free, over all sites
+        variance = np.array([strength, error]) / plain.depth2
+        root = np.sqrt(1 - 4 * min(variance[0], 0.24))
+        number = correlation.n_sites * np.array([(1 - root) / 2, variance[1] / root])
+    row = _row(correlation, np.sqrt(plain.depth2), number, fit, confidence)
+    return conform(pd.DataFrame([row]), "hopping")
 
 
 def _check(correlation: Any) -> None:
@@ -111,6 +127,17 @@ def _seen(correlation: LatticeCorrelation, shells: StepShells, bins: LagBins) ->
     )
 
 
+def _sharpened(
+    correlation: LatticeCorrelation, plain: Correlated, shells: StepShells, bins: LagBins
+) -> Correlated:
+    """Return the correlations that tell most of hops: sharpened ones, where there are any."""
+    if correlation.sharp is None or correlation.depth is None:
+        return plain
+    look = Sharpened.of(correlation.depth)
+    told = _seen(replace(correlation, sums=correlation.sharp), shells, bins)
+    return replace(told, depth2=look.contrast**2, excess=look.excess)
+
+
 def depth_of(correlation: LatticeCorrelation) -> float:
     """Return how deep one vacancy is, stated or from the moments; 0 if neither tells."""
     if correlation.depth is not None:
@@ -123,19 +150,19 @@ def depth_of(correlation: LatticeCorrelation) -> float:
 
 
 def _row(
-    correlation: LatticeCorrelation, seen: Correlated, fit: HopFit, confidence: float
+    correlation: LatticeCorrelation,
+    depth: float,
+    mobile: np.ndarray,
+    fit: HopFit,
+    confidence: float,
 ) -> dict[str, Any]:
-    """Return the row of the table ``hopping``."""
+    """Return the row of the table ``hopping``; `mobile` are how many hop, and the error of it."""
     assert correlation.frame_time_s is not None
     assert correlation.lattice_nm is not None
     per_second = 1 / correlation.frame_time_s
     to_D = per_second * correlation.lattice_nm**2 / 4
-    depth2 = seen.depth2
-    if depth2 <= 0:
-        depth2 = np.nan
-    number = fit.strength * correlation.n_sites / depth2
-    reach = -special.ndtri((1 - confidence) / 2) * fit.strength_error
-    margin = reach * correlation.n_sites / depth2
+    number = float(mobile[0])
+    margin = float(-special.ndtri((1 - confidence) / 2) * mobile[1])
     is_found = fit.gain > special.chdtri(3, CHANCE)
     low, hops, high, basis = fit.low, fit.hops, fit.high, FOUND
     if not is_found:
@@ -156,7 +183,7 @@ def _row(
         "n_high": max(np.nan_to_num(number) + margin, 0.0),
         "static_share": max(fit.still, 0.0) / everything if everything > 0 else np.nan,
         "loss_rate_per_s": fit.loss * per_second if is_found else np.nan,
-        "depth": np.sqrt(depth2),
+        "depth": depth if depth > 0 else np.nan,
         "chi2": fit.chi2,
         "freedom": fit.freedom,
         "n_frames": correlation.n_frames,

@@ -27,6 +27,10 @@ BORDER_PX = 2
 """Nothing is looked for closer to the edge of a frame than this; diffusion assumes the same of a
 track's last sight."""
 
+FINEST = 1 / 128
+"""Signals of sites are kept as whole multiples of this: their rounding, sd .0023, is lost in noise of
+sd 1, and what is stored of them is half as large."""
+
 STRONG_SITE = 5.0
 """Sites with such a signal hold a defect; what is seen beside them is not noise alone."""
 
@@ -101,7 +105,7 @@ class SeenSites:
     cells
         For METAL and CHALCOGEN: (m, 2) int16 whole-numbered u, v.
     signals
-        For METAL and CHALCOGEN: (m,) float32 signal-to-noise.
+        For METAL and CHALCOGEN: (m,) float32 signal-to-noise, whole multiples of `FINEST`.
     other_share
         Pixels of the next largest crystal over those of this one; 0 where there is no other.
     """
@@ -116,7 +120,7 @@ class SeenSites:
         """Return what `places`, the judged sites of `lattice`, show."""
         own = [places.sublattice == which for which in (METAL, CHALCOGEN)]
         cells = places.cells.astype(np.int16)
-        signals = places.signal.astype(np.float32)
+        signals = (np.rint(places.signal / FINEST) * FINEST).astype(np.float32)
         return cls(
             lattice,
             (cells[own[0]], cells[own[1]]),

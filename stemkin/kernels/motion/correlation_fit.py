@@ -5,9 +5,12 @@
 A G is what hops (`lattice_walks`), m by how much it grows less while it hops (walkers are made,
 heal and are caught), S what stays where it is, any function of the step, and B what is smooth in
 space and changes with time: haze. What filters sites may show a walker on its neighbours, too, with
-a share that is fitted (of the other sign where the filter is blind to neighbours). A, S and B are linear and are solved for; h and m are searched.
-The weights follow from what was found (`correlation_noise`), so that the fit is repeated until it
-agrees with itself. An h is in the interval while chi² is within that of one parameter of the best.
+a share that is fitted (of the other sign where the filter is blind to neighbours). Whether there is
+loss, leak or haze, and how much, the correlations decide: `correlation_besides` has several
+accounts, whose likelihoods are averaged at each h. A and S are linear and are solved for; h is
+searched. The weights follow from what was found (`correlation_noise`), so that the fit is repeated
+until it agrees with itself. An h is in the interval while chi² is within that of one parameter of
+the best.
 
 >>> shells, bins = StepShells.within(3.0), LagBins.up_to(30)
 >>> waves = LatticeWaves.of(shells)
@@ -23,28 +26,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import optimize, special
 
-from stemkin.kernels.motion.correlation_noise import LagBins, SeenField, correlation_covariance
+from stemkin.kernels.motion.correlation_besides import (
+    Account,
+    Accounts,
+    Correlated,
+    accounts_of,
+    noise_power,
+)
+from stemkin.kernels.motion.correlation_noise import LagBins, SeenField
 from stemkin.kernels.motion.lattice_walks import LatticeWaves, StepShells
 
 ROUNDS = 4
 """How often the weights are looked at again."""
 
-SMOOTH_A = (1.5, 2.3, 4.0)
-"""Standard deviations, in lattice constants, of what haze looks like from site to site."""
-
 BY_CHANCE = 0.001
 """A fit that is worse than chance explains in so few cases widens the interval."""
-
-USUAL_LOSS = 0.1
-"""Walkers are made or lost about so often per hop, before the correlations are asked."""
-
-USUAL_LEAK = 0.1
-"""Neighbours of a walker show about so much of its signal, of either sign, likewise."""
-
-FAR_SQUARE = 9
-"""Noise of sites so far from each other (lattice constants squared) has nothing in common."""
 
 SLOWEST, FASTEST = 1e-4, 3.0
 """Hops per frame that are looked for."""
@@ -52,33 +50,11 @@ SLOWEST, FASTEST = 1e-4, 3.0
 N_TRIED = 41
 """Hop rates that are tried before the best is refined."""
 
+MOST_USUAL, MOST_GROWTH = 3.0, 1.0
+"""Loss and leak are no larger than so often what is usual; walkers grow by a factor e at most."""
 
-@dataclass(frozen=True, eq=False)
-class Correlated:
-    """Correlations of traces on shells and bins of lags, and what their spread depends on.
-
-    Attributes
-    ----------
-    values
-        (b, m) correlations.
-    variance
-        C(0, 0): mean square of the signals.
-    at_once
-        (m,) correlations of the same frame; of the first shell anything.
-    pairs_per_frame
-        (m,) pairs of sites of each shell.
-    n_frames
-        Frames that show the sites.
-    depth2
-        Square of the depth of one vacancy; 0 where it is not known.
-    """
-
-    values: np.ndarray
-    variance: float
-    at_once: np.ndarray
-    pairs_per_frame: np.ndarray
-    n_frames: int
-    depth2: float
+MOST_STEPS, CLOSE = 6, 0.02
+"""Loss and leak are found in so many steps; the last is so small, over what is usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +74,11 @@ class HopFit:
     still
         S(0), of what does not move.
     lowest
-        chi² of the correlations, and of what haze and loss are held by.
+        -2 log likelihood, all accounts together.
     chi2, freedom
-        Of the correlations alone, and their degrees of freedom.
+        Of the correlations in the likeliest account, and its degrees of freedom.
     gain
-        By how much the lowest chi² falls for what hops.
+        By how much the lowest falls for what hops.
     """
 
     hops: float
@@ -121,52 +97,38 @@ class HopFit:
 
 @dataclass(frozen=True, eq=False)
 class _Solution:
-    """What is linear, solved for at one hop rate.
+    """What one account says at one hop rate.
 
     Attributes
     ----------
+    lowest
+        -2 log likelihood.
+    strength, strength_error
+        A and its error; 0 where nothing hops.
+    free
+        (2,) loss per frame and leak.
     chi2
-        Of the correlations, and of what haze and loss are held by.
-    amplitudes
-        (p,) of what hops, of its loss and leak where it has any, of what stays, and of haze.
-    loss
-        Per frame.
-    leak
-        Share of the signal of a site that each neighbour shows.
-    root
-        (p, p) upper triangle whose square is the information of the amplitudes.
-    misfit, used
-        chi² of the correlations alone, and how many of them the amplitudes took up.
+        What is left of the correlations, weighed.
+    used
+        How many of them were taken up by what hops.
     """
 
+    lowest: float
+    strength: float
+    strength_error: float
+    free: np.ndarray
     chi2: float
-    amplitudes: np.ndarray
-    loss: float
-    leak: float
-    root: np.ndarray
-    misfit: float
     used: float
 
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """One set of weights, for any hop rate.
+    """One set of weights, for any hop rate."""
 
-    Attributes
-    ----------
-    data
-        (n,) correlations in units of what is expected by chance, then zeros for `fixed`.
-    whiten
-        (b m, b m) what brings correlations into these units.
-    fixed
-        (n, p) what stays and what is haze; the last rows hold haze to what lag 0 shows of it.
-    """
-
-    data: np.ndarray
-    whiten: np.ndarray
-    fixed: np.ndarray
+    accounts: Accounts
     waves: LatticeWaves
     bins: LagBins
+    data: np.ndarray
 
     def columns(self, hops: float, loss: float, leak: float) -> np.ndarray:
         """Return what hops, and its slopes in the loss and in the leak: (b m, 3)."""
@@ -178,39 +140,72 @@ class _Problem:
         leaking = (waves * (2 * near * (1 + leak * near))) @ self.waves.forms.T
         own = np.stack([moving, -lags[:, None] * moving, leaking], axis=-1)
         own = self.bins.summed(own) / self.bins.sizes[:, None, None]
-        return np.asarray(own.reshape(-1, 3))
+        return np.asarray(self.accounts.whiten @ own.reshape(-1, 3))
 
-    def solved(self, hops: float, *, loses: bool) -> _Solution:
-        """Return what fits best at a hop rate."""
-        free, strength = np.zeros(2), 0.0
-        usual = np.array([USUAL_LOSS * hops, USUAL_LEAK])
-        n_more = len(self.data) - len(self.whiten)
-        fixed = np.vstack([self.fixed, np.zeros((2, self.fixed.shape[1]))])
-        for _ in range(8):
-            n_free = 2 * (loses and strength > 0)
-            own = self.whiten @ self.columns(hops, free[0], free[1])[:, : 1 + n_free]
-            own = np.vstack([own, np.zeros((n_more + 2, own.shape[1]))])
-            data = np.append(self.data, np.zeros(2))
-            if n_free:
-                # what is fitted is strength times the step from `free`
-                own[-2:, 1:] = np.diag(1 / (strength * usual))
-                data[-2:] = -free / usual
-            q, r = linalg.qr(np.hstack([own, fixed]), mode="economic")
-            told = q.T @ data
-            found = linalg.solve_triangular(r, told)
-            left = float(data @ data - told @ told)
+    def solved(self, hops: float) -> list[_Solution]:
+        """Return what each account says at a hop rate."""
+        plain = self.columns(hops, 0.0, 0.0)
+        return [self._solved_in(account, hops, plain) for account in self.accounts.every]
+
+    def _solved_in(self, account: Account, hops: float, plain: np.ndarray) -> _Solution:
+        """Return what fits best at a hop rate in one account; A, with loss and leak if it has any."""
+        own = plain[:, 0]
+        weight, told = float(own @ account.weights @ own), float(own @ account.told)
+        strength = told / weight
+        if strength <= 0:
+            return _nothing(account, weight**-0.5)
+        if account.usual is None:
+            left = account.alone - told * strength
+            return _Solution(account.price + left, strength, weight**-0.5, np.zeros(2), left, 1.0)
+        return self._with_losses(account, hops, plain, strength)
+
+    def _with_losses(
+        self, account: Account, hops: float, columns: np.ndarray, strength: float
+    ) -> _Solution:
+        """Return what fits best with a loss and a leak, which are held by what is usual."""
+        assert account.usual is not None
+        usual = np.array([account.usual[0] * hops, account.usual[1]])
+        free, lowest = np.zeros(2), -MOST_USUAL * usual
+        # walkers that grow by a large factor within the lags would be all there is to see
+        lowest[0] = max(lowest[0], -MOST_GROWTH / self.bins.last[-1])
+        for _ in range(MOST_STEPS):
+            seen = columns.T @ account.weights @ columns
+            # what is fitted is strength times the step from `free`
+            held = 1 / (strength * usual) ** 2
+            held_by = np.diag([0.0, *held])
+            wanted = columns.T @ account.told - np.array([0.0, *(held * strength * free)])
+            inverse = np.linalg.inv(seen + held_by)
+            found = inverse @ wanted
+            if found[0] <= 0:
+                return _nothing(account, float(np.sqrt(max(inverse[0, 0], 0.0))))
             strength = float(found[0])
-            if not loses or strength <= 0:
+            before = free
+            free = np.clip(free + found[1:] / strength, lowest, MOST_USUAL * usual)
+            step = free - before
+            columns = self.columns(hops, free[0], free[1])
+            if (np.abs(step) < CLOSE * usual).all():
                 break
-            if n_free:
-                step = np.clip(found[1:3] / strength, -2 * usual, 2 * usual)
-                if (np.abs(step) < 1e-3 * usual).all():
-                    break
-                free = free + step
-        n = len(self.whiten)
-        misfit = float(((data - q @ told)[:n] ** 2).sum())
-        used = float((q[:n] ** 2).sum())
-        return _Solution(left, found, float(free[0]), float(free[1]), r, misfit, used)
+        own = columns[:, 0]
+        left = account.alone - 2 * strength * float(own @ account.told)
+        left += strength**2 * float(own @ account.weights @ own)
+        price = account.price + float(((free / usual) ** 2).sum())
+        # what is left of loss and leak once A is known, over what they were held by
+        inner = (seen + held_by)[1:, 1:] - np.outer(seen[0, 1:], seen[0, 1:]) / seen[0, 0]
+        price += float(np.log(max(np.linalg.det(inner), 0.0) / np.prod(held) + 1e-300))
+        used = float(np.trace(seen @ inverse))
+        error = float(np.sqrt(inverse[0, 0]))
+        return _Solution(price + left, strength, error, free, left, used)
+
+
+def _nothing(account: Account, error: float = 0.0) -> _Solution:
+    """Return what an account says where nothing hops; `error` is how well A is known."""
+    return _Solution(account.price + account.alone, 0.0, error, np.zeros(2), account.alone, 0.0)
+
+
+def _together(solutions: list[_Solution]) -> float:
+    """Return -2 log of the mean likelihood of all accounts."""
+    each = -0.5 * np.array([one.lowest for one in solutions])
+    return float(-2 * (special.logsumexp(each) - np.log(len(each))))
 
 
 def fit_hops(
@@ -242,13 +237,16 @@ def fit_hops(
     -------
     The hop rate; where nothing hops `strength` is 0 within its error, and the interval is wide.
     """
-    field = SeenField(0.0, 0.1, seen.depth2, _noise_power(seen, shells, 0.0, 0.0), seen.n_frames)
-    best = None
+    power = noise_power(seen, shells, 0.0, 0.0)
+    field = SeenField(0.0, 0.1, seen.depth2, power, seen.n_frames, seen.excess)
+    waves = LatticeWaves.of(shells)
+    best: HopFit | None = None
     for _ in range(ROUNDS):
-        problem = _problem(seen, shells, bins, field, haze=haze)
-        best = _best(problem, loses=loses)
+        accounts = accounts_of(seen, shells, bins, field, loses=loses, haze=haze)
+        problem = _Problem(accounts, waves, bins, accounts.whiten @ seen.values.ravel())
+        best = _best(problem, best)
         strength = float(np.clip(best.strength, 0.0, seen.variance))
-        power = _noise_power(seen, shells, strength, best.still)
+        power = noise_power(seen, shells, strength, best.still)
         again = replace(field, strength=strength, hops=best.hops, noise=power)
         close = abs(np.log(again.hops / field.hops)) < 0.01
         close = close and abs(strength - field.strength) < 0.01 * strength
@@ -256,112 +254,98 @@ def fit_hops(
         if close:
             break
     assert best is not None
-    return _with_interval(problem, best, confidence, loses=loses)
+    return _with_interval(problem, best, confidence)
 
 
-def _noise_power(seen: Correlated, shells: StepShells, strength: float, still: float) -> np.ndarray:
-    """Return the power of the noise at each wave: white, and what neighbours have in common."""
-    waves = LatticeWaves.of(shells)
-    own = max(seen.variance - strength - max(still, 0.0), 0.05 * seen.variance)
-    power = np.full(len(waves.weight), own)
-    for shell in range(1, len(shells.squares)):
-        if shells.squares[shell] <= 4:
-            power += seen.at_once[shell] * shells.sizes[shell] * waves.forms[shell]
-    return np.asarray(np.maximum(power, 0.05 * own))
+def strength_at(
+    hops: float, seen: Correlated, shells: StepShells, bins: LagBins
+) -> tuple[float, float]:
+    """Find how strong what hops is in correlations, its hop rate known.
+
+    Parameters
+    ----------
+    hops
+        Per walker and frame.
+    seen, shells, bins
+        As of `fit_hops`.
+
+    Returns
+    -------
+    A and its error, as of `HopFit`.
+    """
+    strength, power = 0.0, noise_power(seen, shells, 0.0, 0.0)
+    for _ in range(2):
+        field = SeenField(strength, hops, seen.depth2, power, seen.n_frames, seen.excess)
+        accounts = accounts_of(seen, shells, bins, field)
+        data = accounts.whiten @ seen.values.ravel()
+        every = _Problem(accounts, LatticeWaves.of(shells), bins, data).solved(hops)
+        found, error, _, _ = _averaged(every)
+        strength = float(np.clip(found, 0.0, seen.variance))
+        power = noise_power(seen, shells, strength, 0.0)
+    return found, error
 
 
-def _problem(
-    seen: Correlated, shells: StepShells, bins: LagBins, field: SeenField, *, haze: bool
-) -> _Problem:
-    """Return the correlations and all that is free, in units of what is expected by chance."""
-    spread = correlation_covariance(shells, bins, field, seen.pairs_per_frame)
-    scale = np.sqrt(np.diag(spread))
-    spread = spread / np.outer(scale, scale)
-    spread[np.diag_indices_from(spread)] += 1e-9
-    waves = LatticeWaves.of(shells)
-    lower = linalg.cholesky(spread, lower=True)
-    whiten = linalg.solve_triangular(lower, np.diag(1 / scale), lower=True)
-    n_bins, n_shells = len(bins.first), len(shells.squares)
-    still = np.tile(np.eye(n_shells), (n_bins, 1))
-    if not haze:
-        return _Problem(whiten @ seen.values.ravel(), whiten, whiten @ still, waves, bins)
-    smooth = _haze_columns(shells, bins)
-    fixed = whiten @ np.hstack([still, smooth])
-    held = np.zeros((smooth.shape[1], fixed.shape[1]))
-    held[:, n_shells:] = np.eye(smooth.shape[1]) / _haze_level(seen, shells, field)
-    data = np.append(whiten @ seen.values.ravel(), np.zeros(len(held)))
-    return _Problem(data, whiten, np.vstack([fixed, held]), waves, bins)
+def _averaged(every: list[_Solution]) -> tuple[float, float, np.ndarray, _Solution]:
+    """Return strength, its error, loss and leak of all accounts, and the likeliest of them."""
+    each = np.array([one.lowest for one in every])
+    share = np.exp(-0.5 * (each - each.min()))
+    share = share / share.sum()
+    strengths = np.array([one.strength for one in every])
+    errors = np.array([one.strength_error for one in every])
+    strength = float(share @ strengths)
+    # accounts differ by more than each of them admits
+    variance = share @ (errors**2 + (strengths - strength) ** 2)
+    free = np.asarray(share @ np.array([one.free for one in every]))
+    return strength, float(np.sqrt(variance)), free, every[int(np.argmin(each))]
 
 
-def _haze_level(seen: Correlated, shells: StepShells, field: SeenField) -> float:
-    """Return how strong haze may be: by what distant sites have in common in the same frame."""
-    far = shells.squares >= FAR_SQUARE
-    pairs = seen.pairs_per_frame[far] * seen.n_frames
-    mean = float((seen.at_once[far] * pairs).sum() / pairs.sum())
-    error = np.sqrt(2 * seen.variance**2 / pairs.sum())
-    # walkers that stand still for a while are the same pairs for as long
-    stay = min(1 / field.hops, seen.n_frames)
-    error += field.strength * np.sqrt(2 * stay / pairs.sum())
-    return float(max(mean, 0.0) + error)
+def _bracket(problem: _Problem, before: HopFit | None) -> tuple[float, float]:
+    """Return hop rates on both sides of the most likely one, looked for beside that of before."""
+    grid = np.geomspace(SLOWEST, FASTEST, N_TRIED)
+    tried = [grid]
+    if before is not None:
+        beside = before.hops * (grid[1] / grid[0]) ** np.arange(-2, 3)
+        tried = [np.clip(beside, SLOWEST, FASTEST), grid]
+    for hops in tried:
+        left = np.array([_together(problem.solved(one)) for one in hops])
+        at = int(np.argmin(left))
+        if hops is grid or 0 < at < len(hops) - 1:
+            break
+    return float(hops[max(at - 1, 0)]), float(hops[min(at + 1, len(hops) - 1)])
 
 
-def _haze_columns(shells: StepShells, bins: LagBins) -> np.ndarray:
-    """Return (b m, p) what haze can be: a few smooth functions of the step, free at each lag."""
-    smooth = [np.ones(len(shells.squares))]
-    smooth += [np.exp(-shells.squares / (2 * sd**2)) for sd in SMOOTH_A]
-    return np.hstack([np.kron(np.eye(len(bins.first)), one[:, None]) for one in smooth])
-
-
-def _best(problem: _Problem, *, loses: bool) -> HopFit:
+def _best(problem: _Problem, before: HopFit | None) -> HopFit:
     """Return the most likely hop rate, its interval not yet known."""
-    tried = np.geomspace(SLOWEST, FASTEST, N_TRIED)
-    left = np.array([_chi2(problem, hops, loses=loses) for hops in tried])
-    at = int(np.argmin(left))
-    low, high = tried[max(at - 1, 0)], tried[min(at + 1, N_TRIED - 1)]
+    low, high = _bracket(problem, before)
     found = optimize.minimize_scalar(
-        lambda x: _chi2(problem, float(np.exp(x)), loses=loses),
+        lambda x: _together(problem.solved(float(np.exp(x)))),
         bounds=(np.log(low), np.log(high)),
         method="bounded",
         options={"xatol": 1e-4},
     )
     hops = float(np.exp(found.x))
-    best = problem.solved(hops, loses=loses)
-    inverse = linalg.solve_triangular(best.root, np.eye(len(best.root)))
-    error = np.sqrt((inverse**2).sum(axis=1))
-    strength = float(best.amplitudes[0])
-    chi2 = _chi2(problem, hops, loses=loses)
+    every = problem.solved(hops)
+    lowest = _together(every)
+    strength, error, (loss, leak), likeliest = _averaged(every)
+    n_used = problem.accounts.n_still + likeliest.used + 1
+    moving = strength * problem.columns(hops, loss, leak)[:, 0]
     return HopFit(
         hops,
         low=0.0,
         high=np.inf,
         strength=strength,
-        strength_error=float(error[0]),
-        loss=best.loss,
-        leak=best.leak,
-        still=float(best.amplitudes[1 + 2 * (loses and strength > 0)]),
-        lowest=chi2,
-        chi2=best.misfit,
-        freedom=round(len(problem.whiten) - best.used - 1),
-        gain=_chi2_of_nothing(problem) - chi2,
+        strength_error=error,
+        loss=float(loss),
+        leak=float(leak),
+        still=float((problem.accounts.still_of @ (problem.data - moving))[0]),
+        lowest=lowest,
+        chi2=likeliest.chi2,
+        freedom=round(len(problem.data) - n_used),
+        gain=_together([_nothing(account) for account in problem.accounts.every]) - lowest,
     )
 
 
-def _chi2(problem: _Problem, hops: float, *, loses: bool) -> float:
-    """Return chi² of a hop rate; what hops cannot be less than nothing."""
-    found = problem.solved(hops, loses=loses)
-    if found.amplitudes[0] < 0:
-        return _chi2_of_nothing(problem)
-    return found.chi2
-
-
-def _chi2_of_nothing(problem: _Problem) -> float:
-    """Return chi² where nothing hops."""
-    q, _ = linalg.qr(problem.fixed, mode="economic")
-    told = q.T @ problem.data
-    return float(problem.data @ problem.data - told @ told)
-
-
-def _with_interval(problem: _Problem, best: HopFit, confidence: float, *, loses: bool) -> HopFit:
+def _with_interval(problem: _Problem, best: HopFit, confidence: float) -> HopFit:
     """Return the fit with the hop rates whose chi² is close enough to the best."""
     worse = 1.0
     if best.chi2 > special.chdtri(best.freedom, BY_CHANCE):
@@ -369,7 +353,7 @@ def _with_interval(problem: _Problem, best: HopFit, confidence: float, *, loses:
     allowed = best.lowest + worse * float(special.chdtri(1, 1 - confidence))
 
     def above(x: float) -> float:
-        return _chi2(problem, float(np.exp(x)), loses=loses) - allowed
+        return _together(problem.solved(float(np.exp(x)))) - allowed
 
     bounds = []
     for direction, end in ((-1, np.log(SLOWEST)), (1, np.log(FASTEST))):

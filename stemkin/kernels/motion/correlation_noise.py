@@ -9,7 +9,8 @@ over the number of pairs; sums over d are means over waves. The other one is the
 are few and deep: it is what the displacements of one walker over two spells of time have in common,
 with the weight depth⁴ per walker. It vanishes where the spells do not overlap, as the number of
 walkers is given. Where the noise is strong, only the first part matters; where each vacancy is
-seen, the second is the counting statistics of hops.
+seen, the second is the counting statistics of hops. Signals may be noisier where a walker is
+(`sharpening`); that noise goes with the walker, and all lags from its frame share it.
 
 >>> shells = StepShells.within(1.0)
 >>> seen = SeenField(0.0, 0.1, 1.0, np.ones(len(LatticeWaves.of(shells).weight)), n_frames=11)
@@ -97,6 +98,8 @@ class SeenField:
         (k,) power of the noise at each wave of `LatticeWaves`.
     n_frames
         Frames that show the sites.
+    excess
+        By how much the variance of the noise is larger where a walker is.
     """
 
     strength: float
@@ -104,6 +107,7 @@ class SeenField:
     depth2: float
     noise: np.ndarray
     n_frames: int
+    excess: float = 0.0
 
 
 def correlation_covariance(
@@ -189,9 +193,30 @@ def _of_single_walkers(shells: StepShells, bins: LagBins, seen: SeenField) -> np
                 middle = int(apart[len(apart) // 2]) if len(apart) else 0
                 if weight > 0:
                     own += weight * table.common(first, second, middle)
+            own = seen.depth2 * own
+            if seen.excess > 0:
+                own += _of_their_noise(table, seen, first, second)
+                if a == b:
+                    own += _of_noise_twice(table, seen, first) / bins.sizes[a]
             found[a, :, b] = own
             found[b, :, a] = own.T
-    return seen.strength * seen.depth2 * found
+    return seen.strength * found
+
+
+def _of_their_noise(table: _Displacements, seen: SeenField, first: int, second: int) -> np.ndarray:
+    """Return (m, m) what noise of a walker's site leaves in two lags from, or to, its frame."""
+    product = np.outer(table.single[first], table.single[second])
+    # both lags ahead, or both behind; one ahead and one behind
+    together = table.common(first, second, 0) + product
+    return np.asarray(2 * seen.excess * (seen.n_frames - second) * (together + product))
+
+
+def _of_noise_twice(table: _Displacements, seen: SeenField, first: int) -> np.ndarray:
+    """Return (m, m) what noise of a walker's sites in both frames of a pair leaves."""
+    usual = float(seen.noise.mean())
+    twice = ((usual + seen.excess) ** 2 - usual**2) / max(seen.depth2, 1e-12)
+    each = table.single[first] * (seen.n_frames - first)
+    return np.asarray(np.diag(twice * each / table.sizes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,12 +233,15 @@ class _Displacements:
         (t, k) chance of each step of the middle list.
     single
         (t, m) chance of one step of each shell.
+    sizes
+        (m,) how many steps each shell has.
     """
 
     from_shell: np.ndarray
     to_shell: np.ndarray
     middle: np.ndarray
     single: np.ndarray
+    sizes: np.ndarray
 
     @classmethod
     def of(cls, shells: StepShells, hops: float, longest: int) -> _Displacements:
@@ -230,7 +258,7 @@ class _Displacements:
         u, v = middle.T
         own = chances[:, np.searchsorted(reach.squares, u * u + v * v + u * v)]
         single = chances[:, np.searchsorted(reach.squares, shells.squares)]
-        return cls(of_steps[:, first], mean, own, single)
+        return cls(of_steps[:, first], mean, own, single, shells.sizes)
 
     def common(self, first: int, second: int, apart: int) -> np.ndarray:
         """Return (m, m) how much likelier two displacements are together than one by one."""
