@@ -314,6 +314,8 @@ def main() -> None:
     parser.add_argument("--plot", help="PNG file")
     parser.add_argument("-o", "--out", help="JSON file")
     asked = parser.parse_args()
+    if asked.rounds < 2:
+        parser.error("what grows is told by two rounds at least")
     logging.disable(logging.ERROR)
     if asked.cheap:
         pixels.detect_to_store = bright_pixels
