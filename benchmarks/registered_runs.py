@@ -195,7 +195,7 @@ RUNS = (
             "detection, naming and places in worlds drawn at random, beside an ideal "
             "observer: worst decile and median"
         ),
-        asked=("--n 10 --first 7000 --frames 16 --edge 384 --ideal 8 -o {kept}/worlds_usual.json"),
+        asked=("--n 10 --first 8100 --frames 64 --edge 384 --ideal 8 -o {kept}/worlds_usual.json"),
         yardstick="ideal observer",
         bar=".85 of its d' in the worst decile",
         minutes=20,

@@ -278,8 +278,8 @@ def seen_and_followed() -> list[str]:
     return [
         "## Detection",
         "In ten worlds drawn at random for each table, of seeds that nothing was tuned on but for the "
-        "last (`benchmarks/bench_worlds.py`). About twelve false ones are asked for in all frames of a "
-        "world, so that chance alone moves their number by .3.",
+        "last (`benchmarks/bench_worlds.py`). Some fifty false ones are asked for in all frames of a "
+        "world, so that chance alone moves their number by .14.",
         *worlds,
         "## Linking",
         "HOTA of tracks, 1 for perfect ones; trackpy and LapTrack at the best of three reaches, where they ended "
