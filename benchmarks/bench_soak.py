@@ -4,14 +4,14 @@ One process runs round after round until the time is up, on workers of its own. 
 archive of many tiny movies, one long movie, a movie whose blocks partly fail (or, ``--together``,
 one archive of all three), and the first of these once
 more on workers that come as they are wanted, none to four, and go again; after some rounds the
-scheduler is another one. Frames are made where they are read. While it does, a thread looks twice a second at this process and all its
-children. Flat is what the rounds of the last scheduler take no more of than as many rounds before
+scheduler is another one. Frames are made where they are read. While it does, a thread looks twice
+a second at this process and all its children. Flat is what the rounds of the last scheduler take no more of than as many rounds before
 them, on a scheduler of the same age; the slope over all rounds but the first quarter is said, too.
 
     python benchmarks/bench_soak.py --in-process --rounds 32 --tiny 1 --long 4 --failing 2 \
         --breathe-every 4 --rounds-per-scheduler 16 --plot soak.png -o soak.json
-    python benchmarks/bench_soak.py --in-process --together --cheap --block 500 --rounds 4 \
-        --tiny 500 --long 200000 --failing 300 --breathe-every 2 --rounds-per-scheduler 2 \
+    python benchmarks/bench_soak.py --in-process --together --cheap --block 2000 --rounds 2 \
+        --tiny 40 --long 200000 --failing 300 --breathe-every 2 --rounds-per-scheduler 1 \
         --minutes 60 --plot soak_large.png -o soak_large.json
 
 With ``--cheap`` a detector of bright pixels stands in for the real one: what is asked is what a run

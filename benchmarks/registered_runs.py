@@ -119,6 +119,8 @@ RUNS = (
         kept=(
             "soak.json",
             "soak.png",
+            "soak_large.json",
+            "soak_large.png",
         ),
     ),
     Benchmark(
