@@ -247,9 +247,11 @@ def fit_hops(
         best = _best(problem, best)
         strength = float(np.clip(best.strength, 0.0, seen.variance))
         power = noise_power(seen, shells, strength, best.still)
-        again = replace(field, strength=strength, hops=best.hops, noise=power)
+        still = float(np.clip(best.still, 0.0, seen.variance))
+        again = replace(field, strength=strength, hops=best.hops, noise=power, still=still)
         close = abs(np.log(again.hops / field.hops)) < 0.01
         close = close and abs(strength - field.strength) < 0.01 * strength
+        close = close and abs(still - field.still) < 0.1 * max(still, strength)
         field = again
         if close:
             break

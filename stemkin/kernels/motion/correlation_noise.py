@@ -100,6 +100,8 @@ class SeenField:
         Frames that show the sites.
     excess
         By how much the variance of the noise is larger where a walker is.
+    still
+        S(0) of what stays.
     """
 
     strength: float
@@ -108,6 +110,7 @@ class SeenField:
     noise: np.ndarray
     n_frames: int
     excess: float = 0.0
+    still: float = 0.0
 
 
 def correlation_covariance(
@@ -165,12 +168,17 @@ def _gaussian(waves: LatticeWaves, bins: LagBins, seen: SeenField) -> np.ndarray
         power += 2 * noise * behind / (size[:, None, None] * size[None, :, None])
     for a, first in enumerate(bins.middles):
         for b, second in enumerate(bins.middles[a:], start=a):
+            # noise of a frame beside what stays is in all lags alike, but for those that it is too
+            # near the ends of the movie for
+            inside = seen.n_frames - max(first, second) + max(seen.n_frames - first - second, 0)
+            of_still = 2.0 * seen.still * noise * float(inside)
             together = _overlap(seen.n_frames, int(first), int(second), apart)
             power[a, b] *= float(seen.n_frames - max(first, second))
             if seen.strength > 0:
                 later = decay[np.abs(apart)] * decay[np.abs(apart + second - first)]
                 across = decay[np.abs(apart + second)] * decay[np.abs(apart - first)]
                 power[a, b] += together @ (later + across)
+            power[a, b] += of_still
             power[b, a] = power[a, b]
         power[a, a] += (seen.n_frames - first) * noise**2 / size[a]
     shaped = waves.forms * waves.weight

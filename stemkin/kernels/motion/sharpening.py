@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-SHARPEST = 4.0
+SHARPEST = 3.0
 """A deeper walker is told by this depth as well as need be, and what else darkens a site matters less."""
 
 TAKEN = 0.02
