@@ -166,6 +166,7 @@ SAMPLE = {
         (Seen(100, 40, 1.1), ["40 % of its detections have no name (4 % in the sample)"]),
         (Seen(100, 5, 2.0), ["defects stand out 2.0 times less"]),
         (Seen(100, 5, 0.5), ["defects stand out 2.0 times more"]),
+        (Seen(100, 5, 0.0), ["no noise in what was found"]),
         (Seen(3, 3, 3.0), []),
     ],
 )

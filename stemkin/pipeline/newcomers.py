@@ -77,7 +77,9 @@ class Seen:
                 f"{100 * share:.0f} % of its detections have no name "
                 f"({100 * usual:.0f} % in the sample)"
             )
-        if not _alike(self.noise, NOISE_WITHIN):
+        if not self.noise > 0:
+            found.append("no noise in what was found")
+        elif not _alike(self.noise, NOISE_WITHIN):
             factor, word = self.noise, "less"
             if factor < 1:
                 factor, word = 1 / factor, "more"
