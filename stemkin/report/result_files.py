@@ -56,7 +56,10 @@ NULL_TABLES = (
 """Null controls are the same tables, of the same code, in files called ``null_<table>.parquet``."""
 FURTHER = {
     "hop_rates": ("movie", "class_id", "hop_rate_per_s", "low", "high", "n_hops"),
-    "mobilities": ("movie", "class_id", "population", "share", "D_nm2_per_s", "low", "high"),
+    "mobilities": (
+        *("movie", "class_id", "population", "share", "share_low", "share_high"),
+        *("D_nm2_per_s", "low", "high"),
+    ),
     "gaussianity": ("movie", "class_id", "n", "excess", "p_value", "gaussian"),
     "chain": ("class_id", "set", "seen_share", "stationary_share"),
     "timescales": ("lag_frames", "set", "rank", "timescale_s", "low", "high"),
