@@ -240,8 +240,8 @@ def _detector(about: Mapping[str, Any], place: Path) -> Any:
         known = settings.pop("scatter")
         if known is not None:
             known = SiteScatter(tuple(known["spreads"]), known["pull"], known["scan"])
-        pairs = {name: tuple(settings.pop(name)) for name in ("tails", "weak_dark")}
-        return FourierDetector(**settings, scatter=known, **pairs)
+        tails, weak_dark = (tuple(settings.pop(name)) for name in ("tails", "weak_dark"))
+        return FourierDetector(**settings, scatter=known, tails=tails, weak_dark=weak_dark)
     if about["kind"] == "NetworkDetector":
         return load_network(place, **settings)
     msg = (

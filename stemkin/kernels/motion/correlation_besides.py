@@ -159,7 +159,7 @@ def accounts_of(
     n_bins, n_shells = len(bins.first), len(shells.squares)
     still = whiten @ np.tile(np.eye(n_shells), (n_bins, 1))
     data = whiten @ seen.values.ravel()
-    shares = (0.0,)
+    shares: tuple[float, ...] = (0.0,)
     if haze:
         shares = HAZE_SHARES
     smooth = whiten @ haze_shapes(shells, bins) * haze_level(seen, shells, field)
