@@ -11,7 +11,7 @@ and the share that f is made with, not rightness.
 >>> round(look.contrast, 1), bool(look.excess > 10)
 (4.8, True)
 >>> look.of_signals(np.array([[0.5, np.nan, -4.0]])).round(1).tolist()
-[[0.3, nan, -12.0]]
+[[0.3, nan, -19.0]]
 """
 
 from __future__ import annotations
