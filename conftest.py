@@ -117,17 +117,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return two processes more than cores for the whole suite, none besides pytest's own for a part.
+    """Return one process more than cores for the whole suite, none besides pytest's own for a part.
 
-    Tests of faults wait, for processes that start and links that are found cut: the two more keep
+    Tests of faults wait, for processes that start and links that are found cut: the one more keeps
     the cores busy meanwhile. A test or a file that is asked for by name begins at once. ``-n 4`` or ``-n 0`` overrides this.
     """
     is_named = any(not Path(word.split("::")[0]).is_dir() for word in config.args)
     if is_named or config.option.keyword:
         return 0
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) + 2
-    return (os.cpu_count() or 1) + 2
+        return len(os.sched_getaffinity(0)) + 1
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_xdist_setupnodes() -> None:
