@@ -24,7 +24,7 @@ from stemkin.diffusion.crowding import (
     share_seen,
 )
 from stemkin.diffusion.methods import Estimate, Estimator, Method, Sigma, estimator
-from stemkin.diffusion.movies import ALIKE, BetweenMovies, Movies
+from stemkin.diffusion.movies import BetweenMovies, Movies
 from stemkin.diffusion.pooling import Pooling, added_by
 from stemkin.kernels.common.intervals import variance_interval
 from stemkin.kernels.detection.sites import BORDER_PX
@@ -243,9 +243,7 @@ class Fits:
         rows = []
         for group, number, by_time in self.pooling.groups(self.sums["cve"]):
             verdict = self._verdict(found, ((POOLED, *group[1:]), number))
-            chosen, between = {"auto": verdict.chosen}, ALIKE
-            if group[0] == POOLED:
-                between = self._movies.between(group, number)
+            chosen, between = {"auto": verdict.chosen}, self._movies.between(group, number)
             if between.copies > 1:
                 verdict = verdict.with_copies()
             blocked, hops_per_d = self._blocked(found, group, number), 0.0

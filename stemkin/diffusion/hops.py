@@ -27,7 +27,7 @@ from stemkin.kernels.motion.hops import most_likely_rate
 from stemkin.rows.calibrations import Calibrations
 from stemkin.rows.groups import By
 from stemkin.rows.passes import Question, Sums, verb
-from stemkin.tables import POOLED, Experiment
+from stemkin.tables import Experiment
 
 COLUMNS = {
     "movie": "str",
@@ -109,11 +109,10 @@ def hop_rates(
         for (group, number, seconds, vector), (*_, beside) in both:
             fit = most_likely_rate(vector, confidence=confidence)
             own = estimate = hop_estimate(fit, hop_length_nm, seconds)
-            if group[0] == POOLED:
-                between = movies.between(group, number)
-                if between.variance > 0:
-                    own = movies.mean(own, hopping.solve, group, number)
-                own = between.widened(own, confidence)
+            between = movies.between(group, number)
+            if between.variance > 0:
+                own = movies.mean(own, hopping.solve, group, number)
+            own = between.widened(own, confidence)
             blocked = NOT_LOOKED
             lattice = lattice_shown([estimate])
             if class_of == "rows" and lattice is not None:

@@ -24,6 +24,7 @@ from stemkin.kernels.common.exact import total
 from stemkin.kernels.motion.assumptions import FEWEST_UNITS, Covariances
 from stemkin.rows.groups import Key
 from stemkin.rows.passes import Sums
+from stemkin.tables import POOLED
 
 DIFFER = 0.2
 """Movies are taken to differ where equal ones would scatter so much less often than this: a high
@@ -149,7 +150,9 @@ class Movies:
     confidence: float
 
     def between(self, group: Key, number: int) -> BetweenMovies:
-        """Return how the movies of a group differ in one class."""
+        """Return how the movies of a group differ in one class; one movie differs from none."""
+        if group[0] != POOLED:
+            return ALIKE
         own = self._covariances.get((group[1:], number), {})
         return between_movies(list(own.values()), [self.time_of(movie) for movie in own])
 

@@ -177,10 +177,8 @@ def sites_to_store(task: SitesTask) -> SitesSummary:
     made_of = fingerprint("sites", STAGE_VERSION, parts, drift, settings, task.movie)
     files = [_place(table, name) for table in (*MOVIE_TABLES, *NUMBERS)]
     kept = standing_prints(store, files, made_of, was_done=False)
-    note, n_frames = (
-        store.note(*_place("sites", name)),
-        max((block.stop for block in task.blocks), default=0),
-    )
+    note = store.note(*_place("sites", name))
+    n_frames = max((block.stop for block in task.blocks), default=0)
     traces_sum = store.checksum_of_folder(*traces_place(name))
     if set(kept.values()) == {made_of} and note.get(TRACES_SUM) == traces_sum:
         found = {one: store.read_table(*_place(one, name)) for one in NUMBERS}

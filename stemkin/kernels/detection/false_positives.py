@@ -166,9 +166,10 @@ def mirrored(
     """Estimate how many defects of a frame are false, from sites that are bright by chance.
 
     Noise makes sites bright as often as dark; next to no defect makes a column of those brighter
-    that most vacancies are in. So as many of these are dark by chance as are bright beyond the level from which dark ones are
-    defects: a control on the very sites that are judged (target and decoy: Elias & Gygi, Nat.
-    Methods 4, 207 (2007)). Sites in and beside a strong defect are left out.
+    that most vacancies are in. So as many of these are dark by chance as are bright beyond the
+    level from which dark ones are defects: a control on the very sites that are judged (target and
+    decoy: Elias & Gygi, Nat. Methods 4, 207 (2007)). Sites in and beside a strong defect are left
+    out.
 
     Parameters
     ----------
