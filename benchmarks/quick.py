@@ -12,7 +12,8 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,9 +97,8 @@ def judged_ratios(names: list[str] | None = None, *, keep_them: bool = False) ->
     kept = kept_in(KEPT).get("ratios", {})
     found: dict[str, float] = {}
     missing: dict[str, str] = {}
-    logging.disable(logging.WARNING)  # what a few frames cannot tell is known
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(), _silence():
         warnings.simplefilter("ignore")
         for name in names or RATIOS:
             make = partial(RATIOS[name], Path(scratch))
@@ -112,6 +112,17 @@ def judged_ratios(names: list[str] | None = None, *, keep_them: bool = False) ->
                 keep({"ratios": kept}, KEPT)
     print(f"{len(found)} ratios in {time.monotonic() - began:.0f} s")
     return int(bool(fallen(found, kept)))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep logs back: what a few frames cannot tell is known."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _unless_fallen(make: Callable[[], Ratio], kept: float) -> float:

@@ -1,6 +1,8 @@
 """Fixtures that every test file shares."""
 
+import logging
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +27,23 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("stemkin")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind():
+    """A test that leaves logs silent or moves away fails, not those after it in its process."""
+    before = _of_the_process()
+    yield
+    after = _of_the_process()
+    if after != before:
+        logging.disable(before[0])
+        logging.getLogger("stemkin").setLevel(before[1])
+        os.chdir(before[2])
+    assert after == before, "silence of all logs, level of stemkin's, working directory"
+
+
+def _of_the_process():
+    return logging.root.manager.disable, logging.getLogger("stemkin").level, Path.cwd()
 
 
 @pytest.fixture(scope="session")
