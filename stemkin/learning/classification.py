@@ -23,7 +23,7 @@ from stemkin.kernels.classes.pairs import told_apart
 from stemkin.kernels.classes.taxonomy import Taxonomy, nothing
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.crystal.patches import CROP, PATCH
-from stemkin.materials import COMPLEX, DOPANT, VACANCY, Material
+from stemkin.materials import COMPLEX, DOPANT, DOUBLE_VACANCY, VACANCY, Material
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, Sample, scaled
 from stemkin.network import NetworkDetector
 
@@ -400,7 +400,9 @@ def _sort_by_motif(
         if not judged["itself"]:
             shown = _shown_by_vacancies(named, used, called, material) | shown
         told = motifs.library(material, dimmer=height, swap=swap, beside=shown)
-        for pair in _doped_pairs([one for one in told if one.site in shown], material):
+        pairs = _doped_pairs([one for one in told if one.site in shown], material)
+        pairs += _on_one_site(told, material.kinds[VACANCY], material.kinds[DOUBLE_VACANCY])
+        for pair in pairs:
             named = told_apart(named, scaled(rows, scale), used, noise, pair, called)
     return scale, named, called
 
@@ -429,8 +431,12 @@ def _doped_pairs(
     library: list[motifs.Motif], material: Material
 ) -> list[tuple[motifs.Motif, motifs.Motif]]:
     """List the dopants of a library, each with the same beside a vacancy on its kind of site."""
-    alone, both = (
-        [motif for motif in library if motif.name == material.kinds[kind]]
-        for kind in (DOPANT, COMPLEX)
-    )
-    return [(first, second) for first in alone for second in both if first.site == second.site]
+    return _on_one_site(library, material.kinds[DOPANT], material.kinds[COMPLEX])
+
+
+def _on_one_site(
+    library: list[motifs.Motif], first: str, second: str
+) -> list[tuple[motifs.Motif, motifs.Motif]]:
+    """List the pairs of two names that a library has on the same kind of site."""
+    ones, others = ([one for one in library if one.name == name] for name in (first, second))
+    return [(one, other) for one in ones for other in others if one.site == other.site]

@@ -25,7 +25,7 @@ from stemkin.results.store import Store, fingerprint
 
 log = logging.getLogger(__name__)
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 """Raised when the same sample would give another model than before."""
 MADE_OF = "made_of.json"
 EDITS_FILE = "edits.json"

@@ -1,10 +1,12 @@
 """Two known motifs that a mixture ran together, told apart by what is known of them.
 
 A dopant, and a dopant beside a vacancy, differ by one weak amplitude. At low dose the two clouds
-overlap, and a mixture that is free to move takes both for one wide class. What they look like is
-known all the same: their means and scatter follow from the motifs and the noise, so that only their
-shares are left to be found, by expectation and maximisation (Dempster, Laird & Rubin, J. R. Stat.
-Soc. B 39, 1 (1977)), and whether two explain the detections better than one.
+overlap, and a mixture that is free to move takes both for one wide class. Of double vacancies a
+sample may hold a dozen among hundreds of single ones: too few for a class of their own, so they
+make that of the others wide. What they look like is known all the same: their means and scatter
+follow from the motifs and the noise, so that only their shares are left to be found, by expectation
+and maximisation (Dempster, Laird & Rubin, J. R. Stat. Soc. B 39, 1 (1977)), and whether two explain
+the detections better than one.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ PROVEN = 8.0
 """By how much more likely, in natural logarithms, two motifs must be than the dopant alone."""
 
 LEAST_APART = 1.8
-"""Amplitudes of motifs that differ by fewer standard deviations of their noise are not told apart."""
+"""Bonded columns that differ by fewer standard deviations of their noise tell no motifs apart."""
+
+LEAST_DEEPER = 4.0
+"""Motifs whose own sites differ by fewer standard deviations are not told apart: the skewed tail of
+one, of which a threshold hides the faint ones, would be taken for the other."""
 
 N_ROUNDS = 60
 """Rounds in which the shares settle."""
@@ -38,6 +44,12 @@ N_LEVELS = 4
 
 LEAST_ROWS = 15
 """Fewer detections do not tell shares."""
+
+LEAST_OF_EACH = 3.0
+"""A motif of which fewer detections are expected may be a chance or two."""
+
+LEAST_SEEN = 5
+"""From so many detections on, what a motif does to its own site is taken from them."""
 
 
 def told_apart(
@@ -61,7 +73,7 @@ def told_apart(
     noise
         (3,) standard deviation of an amplitude on each kind of site.
     motifs
-        A dopant, and the same beside a vacancy, on the same kind of site.
+        Two on the same kind of site, such as a dopant and the same beside a vacancy.
     called
         What classes are called; both must be among them.
 
@@ -82,13 +94,39 @@ def told_apart(
     # where the mixture itself has found both, or has too little of either, it stays
     if min(seen_of) >= 1 or mine.sum() < LEAST_ROWS:
         return taxonomy
-    apart = (motifs[0].amplitudes - motifs[1].amplitudes)[1:4] / noise[PLACE_KINDS[site, 1:4]]
-    if np.abs(apart).max() < LEAST_APART:
-        return taxonomy
     seen = rows[mine]
+    centres = _centres(seen[:, 1], motifs)
+    if not _is_far(motifs, centres, noise):
+        return taxonomy
+    shapes, shares, gain = _two_explained(seen, motifs, scale, noise, centres)
+    if gain < PROVEN or shares.min() * len(seen) < LEAST_OF_EACH:
+        return taxonomy
+    grown = _with_both(mixture, own, shapes, shares)
+    ids = np.append(taxonomy.class_ids[~own], pair).astype(taxonomy.class_ids.dtype)
+    return replace(taxonomy, mixture=grown, class_ids=ids)
+
+
+_Shape = tuple[np.ndarray, np.ndarray]
+"""Mean (8,) and covariance (8, 8) of the rows of a motif."""
+
+
+def _two_explained(
+    seen: np.ndarray,
+    motifs: tuple[Motif, Motif],
+    scale: np.ndarray,
+    noise: np.ndarray,
+    centres: list[tuple[float, float]],
+) -> tuple[list[_Shape], np.ndarray, float]:
+    """Return the shapes of two motifs in rows `seen` (m, 8), their shares (2,), and what is gained.
+
+    That is by how much more likely both make the rows than one does, in natural logarithms.
+    """
     level, shares = 0.0, np.array([0.5, 0.5])
     for _ in range(N_LEVELS):
-        shapes = [_folded(motif, scale, noise, seen, level) for motif in motifs]
+        shapes = [
+            _folded(motif, scale, noise, seen, level, centre)
+            for motif, centre in zip(motifs, centres, strict=True)
+        ]
         logs = np.stack([_log_density(seen, *shape) for shape in shapes], axis=1)
         shares = _shares(logs)
         # the tails of the defect reach all three bonded columns; those that come last, which are
@@ -96,10 +134,15 @@ def told_apart(
         expected = shares @ np.stack([mean[3:5] for mean, _ in shapes])
         level += float((seen[:, 3:5].mean(axis=0) - expected).mean())
     gain = float(_log_sum(logs + np.log(shares)).sum() - logs.sum(axis=0).max())
-    if gain < PROVEN:
-        return taxonomy
-    weight = float(mixture.weights[own].sum())
+    return shapes, shares, gain
+
+
+def _with_both(
+    mixture: Mixture, own: np.ndarray, shapes: list[_Shape], shares: np.ndarray
+) -> Mixture:
+    """Return a mixture in which two components, the last ones, stand for those that are `own`."""
     kept = ~own
+    weight = float(mixture.weights[own].sum())
     means = np.stack([mean for mean, _ in shapes])
     spreads = np.stack([spread for _, spread in shapes])
     if mixture.covariance == "diag":
@@ -110,18 +153,53 @@ def told_apart(
         np.concatenate([mixture.covariances[kept], spreads]),
         mixture.covariance,
     )
-    grown = replace(grown, weights=grown.weights / grown.weights.sum())
-    ids = np.append(taxonomy.class_ids[kept], pair).astype(taxonomy.class_ids.dtype)
-    return replace(taxonomy, mixture=grown, class_ids=ids)
+    return replace(grown, weights=grown.weights / grown.weights.sum())
+
+
+def _is_far(
+    motifs: tuple[Motif, Motif], centres: list[tuple[float, float]], noise: np.ndarray
+) -> bool:
+    """Tell whether two motifs differ by enough: at their own site, or else on a bonded column."""
+    (first, sd), (second, _) = centres
+    if first != second:
+        return abs(second - first) > LEAST_DEEPER * sd
+    places = PLACE_KINDS[motifs[0].site, 1:4]
+    apart = (motifs[0].amplitudes - motifs[1].amplitudes)[1:4] / noise[places]
+    return bool(np.abs(apart).max() >= LEAST_APART)
+
+
+def _centres(seen: np.ndarray, motifs: tuple[Motif, Motif]) -> list[tuple[float, float]]:
+    """Return median and scatter of the amplitude at the site itself for each of two motifs.
+
+    Where both change it alike, all that is `seen` (n,) tells it. Where the second changes it more,
+    each has what lies on its own side of the middle; one that is hardly seen is as many times the
+    first as the motifs say.
+    """
+    first, second = (float(motif.amplitudes[0]) for motif in motifs)
+    if first == second:
+        return [(float(np.median(seen)), float(robust_sd(seen)))] * 2
+    ratio, middle = second / first, float(np.median(seen))
+    for _ in range(N_LEVELS):
+        beyond = seen / middle > (1 + ratio) / 2
+        middle = float(np.median(seen[~beyond]))
+    sd, other = float(robust_sd(seen[~beyond])), ratio * middle
+    if beyond.sum() >= LEAST_SEEN:
+        other = float(np.median(seen[beyond]))
+    return [(middle, sd), (other, sd)]
 
 
 def _folded(
-    motif: Motif, scale: np.ndarray, noise: np.ndarray, seen: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray]:
+    motif: Motif,
+    scale: np.ndarray,
+    noise: np.ndarray,
+    seen: np.ndarray,
+    level: float,
+    centre: tuple[float, float],
+) -> _Shape:
     """Return mean (8,) and covariance (8, 8) of the rows of a motif in noise, in scaled units.
 
-    The amplitude at the site itself is the same for both motifs, and taken as it is `seen`. By
-    `level` the bonded columns are brighter than the motif says.
+    The amplitude at the site itself is that of its `centre` (median, scatter). By `level` the
+    bonded columns are brighter than the motif says.
     """
     exact = blurred(motif.amplitudes, motif.site, motif.width).copy()
     exact[1:4] += level * scale[motif.site, 3]
@@ -135,8 +213,8 @@ def _folded(
     mean = np.append(seen[0, 0], folded.mean(axis=0))
     spread = np.zeros((8, 8))
     spread[1:, 1:] = np.cov(folded.T)
-    mean[1], spread[1, :], spread[:, 1] = np.median(seen[:, 1]), 0.0, 0.0
-    spread[1, 1] = max(float(robust_sd(seen[:, 1:2])[0]) ** 2, 1e-6)
+    mean[1], spread[1, :], spread[:, 1] = centre[0], 0.0, 0.0
+    spread[1, 1] = max(centre[1] ** 2, 1e-6)
     # the kind of site is one number, which has the spread that every component has
     spread[0, 0] = 1.0
     return mean, spread
