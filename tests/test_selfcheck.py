@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from stemkin import tables
+from stemkin.linking import LinkSettings
 from stemkin.selfcheck import (
     Asked,
     RunNumbers,
@@ -19,6 +20,7 @@ from stemkin.selfcheck import (
     verdicts,
     world_of_run,
 )
+from stemkin.selfcheck.wrong_links import wrong_links
 
 MOVIES = pd.DataFrame(
     {
@@ -201,6 +203,21 @@ def test_tracks_that_end_for_no_other_reason_are_losses():
     many, _ = world_of_run(RunNumbers(given.tables | {"abundances": few}, MOVIES, 0.3153))
     assert len(many.loss_rates_per_s) == 2
     assert 0.05 < many.loss_rates_per_s[0] < 0.5
+
+
+def test_links_are_as_often_wrong_as_where_such_tracks_are_linked_again():
+    settings, shares = LinkSettings(0.7), []
+    for hops in (0.0, 0.1, 0.3, 1.0):
+        world = TrackWorld((1.0,), hop_rates_per_s=(hops,), hop_length_nm=0.3153, sigma_nm=0.015)
+        shares.append(wrong_links(world, MOVIES, settings))
+    assert shares[0] < 0.002, "who stands is not mistaken"
+    assert shares == sorted(shares)
+    assert 0.02 < shares[-1] < 0.2
+    assert wrong_links(replace(world, densities_per_nm2=(0.01,)), MOVIES, settings) == 0
+    given = numbers_of()
+    crowd = given.tables["abundances"].assign(corrected_number=[150.0, np.nan, np.nan])
+    dense, _ = world_of_run(replace(given, tables=given.tables | {"abundances": crowd}))
+    assert dense.wrong_links > 0.002
 
 
 def test_a_run_that_saw_nothing_has_no_world():

@@ -10,6 +10,7 @@ import pandas as pd
 from stemkin import tables
 from stemkin.config import RunConfig
 from stemkin.kernels.detection.sites import BORDER_PX
+from stemkin.linking import LinkSettings
 from stemkin.pipeline.confusion import confusion_of
 from stemkin.pipeline.model import load_model
 from stemkin.pipeline.numbers import hop_length_of
@@ -20,7 +21,7 @@ from stemkin.results.reading import movies_of
 from stemkin.results.store import Store, fingerprint
 from stemkin.selfcheck import Asked, RunNumbers, self_check, world_of_run
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 """Raised when the same numbers would be judged otherwise than before."""
 
 RESTS_ON = (
@@ -85,7 +86,7 @@ def numbers_of_run(
         timed.reset_index(drop=True),
         hop_length_nm,
         confusion,
-        config.link.max_gap_frames,
+        LinkSettings(**config.link.model_dump()),
         BORDER_PX,
     )
 

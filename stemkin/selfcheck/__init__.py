@@ -4,7 +4,7 @@
     plan: dose, frames, ... ──▶
 
 The world (`stemkin.simulation.track_tables`) has the experiment's own rates, motion, densities,
-errors of place, missed, false and misnamed rows, frames and fields. What the estimators say of its
+errors of place, missed, false and misnamed rows, wrong links, frames and fields. What the estimators say of its
 tracks is compared with what was put in: the bias of each number, and how often its interval holds
 the truth *for this very experiment* (the parametric bootstrap; Efron & Tibshirani, An Introduction
 to the Bootstrap (1993), ch. 6). `plan` asks the same before there is a movie.
@@ -18,8 +18,8 @@ to the Bootstrap (1993), ch. 6). `plan` asks the same before there is a movie.
 ([['diffusion', 'cve', 20]], True)
 
 A drift that was not taken out, of which every class has its share, is there as well. What the world
-leaves out (defects that meet, links that are wrong, defects that are not alike) the check does not
-know: it tells what is wrong with numbers even where all assumptions hold.
+leaves out (defects that meet, defects that are not alike) the check does not know: it tells what is
+wrong with numbers even where all assumptions hold.
 """
 
 import pandas as pd  # noqa: F401 - for the example above

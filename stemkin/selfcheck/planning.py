@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,10 +12,12 @@ import pandas as pd
 
 from stemkin.blas import one_thread
 from stemkin.kernels.detection.sites import BORDER_PX
+from stemkin.linking import LinkSettings
 from stemkin.materials import VACANCY, material_named
 from stemkin.progress import in_words
 from stemkin.selfcheck.replicas import Asked, self_check
 from stemkin.selfcheck.sight import Sight, sight_of
+from stemkin.selfcheck.wrong_links import wrong_links
 from stemkin.simulation.checks import check_physical
 from stemkin.simulation.crystal import check_sampling
 from stemkin.simulation.settings import Settings
@@ -164,8 +166,8 @@ def plan(
     -----
     What is seen follows from the simulator's contrast and the detectability of an ideal observer,
     of which stemkin's detector reaches `sight.OBSERVER_SHARE`; what is measured from a parametric
-    bootstrap (`self_check`). Not foreseen: contamination, drift that is not found, wrong links,
-    defects that meet.
+    bootstrap (`self_check`). Not foreseen: contamination, drift that is not found, defects that
+    meet.
     """
     if total_dose_e_per_nm2 is not None:
         dose_e_per_nm2 = total_dose_e_per_nm2 / max(1, n_frames)
@@ -189,6 +191,8 @@ def plan(
     sight = sight_of(settings, names)
     world = _world(names, densities, hops, changes, sight, settings, max_gap_frames)
     movies = _movies(settings, n_movies)
+    mistaken = wrong_links(world, movies, LinkSettings(None, max_gap_frames))
+    world = replace(world, wrong_links=mistaken)
     check = self_check(
         world,
         movies,

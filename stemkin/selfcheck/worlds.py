@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stemkin.kinetics import abundances
+from stemkin.linking import LinkSettings
 from stemkin.selfcheck.replicas import areas_seen, rows_expected
+from stemkin.selfcheck.wrong_links import wrong_links
 from stemkin.simulation.track_tables import simulate_tracks
 from stemkin.simulation.track_worlds import TrackWorld
 from stemkin.tables import NOT_NAMED, POOLED
@@ -37,15 +40,17 @@ class RunNumbers:
     confusion
         (n, n) chance that class i (row) is named j, for all classes of the model; None where it was
         not measured.
-    max_gap_frames, border_px
-        Of the linker, and of the detector.
+    link
+        What made the tracks.
+    border_px
+        Of the detector.
     """
 
     tables: Mapping[str, pd.DataFrame]
     movies: pd.DataFrame
     hop_length_nm: float | None = None
     confusion: np.ndarray | None = None
-    max_gap_frames: int = 1
+    link: LinkSettings = field(default_factory=partial(LinkSettings, None))
     border_px: float = 0.0
 
     def pooled(self, name: str) -> pd.DataFrame:
@@ -87,12 +92,13 @@ def world_of_run(run: RunNumbers) -> tuple[TrackWorld, list[int]] | None:
         naming_memory=_naming_memory(run),
         missing_memory=_missing_memory(seen),
         exposure=_exposure(run),
-        max_gap_frames=run.max_gap_frames,
+        max_gap_frames=run.link.max_gap_frames,
         border_px=run.border_px,
         **motion,
     )
     if rows_expected(world, run.movies) < 1:
         return None
+    world = replace(world, wrong_links=wrong_links(world, run.movies, run.link))
     return _with_losses(world, run, seen), ids
 
 
