@@ -17,7 +17,8 @@ from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.detection.observer_learning import RINGS
 from stemkin.kernels.detection.patch_grid import GRID
 from stemkin.learning import NOTHING_LEARNED
-from stemkin.learning.classification import JoinedLooks, judging_where_it_tells_more
+from stemkin.learning.joined import JoinedLooks
+from stemkin.learning.judging import judging_where_it_tells_more
 from stemkin.materials import material_named
 from stemkin.pipeline import Inputs
 from stemkin.pipeline.sensitivity import ideal_depth_of, missed_share

@@ -33,11 +33,9 @@ from stemkin.kernels.classes.motifs import column_heights
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
 from stemkin.kernels.detection.site_scatter import with_vacancies_at_sites
 from stemkin.kernels.images.quality import frame_status
-from stemkin.learning.classification import (
-    judging_where_it_tells_more,
-    model_of,
-)
+from stemkin.learning.classification import model_of
 from stemkin.learning.confusion import with_confusion
+from stemkin.learning.judging import judging_where_it_tells_more
 from stemkin.learning.sampled import frame_pixels, looked_at, searched_frames
 from stemkin.learning.strata import frames_to_learn_from
 from stemkin.materials import Material, material_named

@@ -20,7 +20,7 @@ from stemkin.kernels.classes.looks import Look
 from stemkin.kernels.crystal.reference import Reference
 from stemkin.kernels.detection.observer import Observer
 from stemkin.kernels.images.missing import without_missing
-from stemkin.learning.classification import JoinedLooks, joined_looks
+from stemkin.learning.joined import JoinedLooks, joined_looks
 from stemkin.model import look_at_detections
 from stemkin.movie import Movie
 from stemkin.references import reference_crystal

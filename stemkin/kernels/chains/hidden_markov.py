@@ -105,134 +105,153 @@ def expected_counts(
     if kept is None:
         kept = np.zeros(m)
     longest = int(np.diff(edges).max(initial=0))
-    _along_tracks(
-        np.asarray(edges, np.int64),
-        np.asarray(gap, np.int64),
-        np.ascontiguousarray(emission, np.float64),
-        np.ascontiguousarray(powers, np.float64),
-        np.asarray(start, np.float64),
-        np.asarray(name, np.int64),
-        np.asarray(kept, np.float64),
-        np.zeros((longest, k)),
-        *room,
-        found.log_likelihood,
-        found.counts,
-        found.start,
-        found.held,
-        found.drawn,
-    )
+    seen = np.asarray(gap, np.int64), np.ascontiguousarray(emission, np.float64)
+    chain = np.ascontiguousarray(powers, np.float64), np.asarray(start, np.float64)
+    names = np.asarray(name, np.int64), np.asarray(kept, np.float64)
+    all_tracks = found.log_likelihood, found.counts, found.start, found.held, found.drawn
+    _along_tracks(np.asarray(edges, np.int64), seen, chain, names, longest, room, all_tracks)
     return found
+
+
+_Pair = tuple[np.ndarray, np.ndarray]
+_Sums = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Logarithm of the likelihood, transitions, first states, names kept and drawn anew, names drawn."""
 
 
 @compiled
 def _along_tracks(
     edges: np.ndarray,
-    gap: np.ndarray,
-    emission: np.ndarray,
-    powers: np.ndarray,
-    start: np.ndarray,
-    name: np.ndarray,
-    kept: np.ndarray,
-    forward: np.ndarray,
-    log_likelihood: np.ndarray,
-    counts: np.ndarray,
-    begin: np.ndarray,
-    held: np.ndarray,
-    drawn: np.ndarray,
-    all_log_likelihood: np.ndarray,
-    all_counts: np.ndarray,
-    all_begin: np.ndarray,
-    all_held: np.ndarray,
-    all_drawn: np.ndarray,
+    seen: _Pair,
+    chain: _Pair,
+    names: _Pair,
+    longest: int,
+    own: _Sums,
+    all_tracks: _Sums,
 ) -> None:
-    """Add what each track says to the last five; the six before them are room for one track.
+    """Add what each track says to `all_tracks`; `own` is room for one track.
 
     A plain loop: the sums of a track are in one order, whatever the machine; those of all tracks
     are whole numbers.
     """
-    k, lasting = len(start), len(name) > 0
-    scale = np.zeros(len(forward))
-    backward, ahead = np.zeros(k), np.zeros(k)
+    k = len(chain[1])
+    forward, scale, backward = np.zeros((longest, k)), np.zeros(longest), np.zeros(k)
     for track in range(len(edges) - 1):
         first, length = edges[track], edges[track + 1] - edges[track]
         if length == 0:
             continue
-        for row in range(length):
-            at = first + row
-            # what a state that stays says of a name that was kept and of one that was drawn
-            stay, anew = 0.0, 1.0
-            if row > 0 and lasting:
-                anew = 1.0 - kept[gap[at]]
-                if name[at] == name[at - 1]:
-                    stay = kept[gap[at]]
-            total = 0.0
-            for j in range(k):
-                value = start[j]
-                if row > 0:
-                    value = 0.0
-                    for i in range(k):
-                        if i != j:
-                            value += forward[row - 1, i] * powers[gap[at], i, j]
-                    value *= emission[at, j]
-                    own = forward[row - 1, j] * powers[gap[at], j, j]
-                    value += own * (stay + anew * emission[at, j])
-                else:
-                    value *= emission[at, j]
-                forward[row, j] = value
-                total += value
-            total = max(total, 1e-300)
-            for j in range(k):
-                forward[row, j] /= total
-            scale[row] = total
-            log_likelihood[0] += np.log(total)
+        own[0][0] = _forward(first, length, seen, chain, names, forward, scale)
+        _backward(first, length, seen, chain, names, forward, scale, backward, own)
         for j in range(k):
-            backward[j] = 1.0
-        # Backward: `pair` is the probability of the step from row - 1 to row, given all names.
-        for row in range(length - 1, 0, -1):
-            at = first + row
+            own[2][j] = forward[0, j] * backward[j]
+            if len(names[0]) > 0:
+                own[4][j, names[0][first]] += own[2][j]
+        # of different shapes: compiled code has no loop over them
+        _add_whole(own[0], all_tracks[0])
+        _add_whole(own[1].reshape(-1), all_tracks[1].reshape(-1))
+        _add_whole(own[2], all_tracks[2])
+        _add_whole(own[3].reshape(-1), all_tracks[3].reshape(-1))
+        _add_whole(own[4].reshape(-1), all_tracks[4].reshape(-1))
+
+
+@compiled
+def _staying(at: int, step: int, names: _Pair) -> tuple[float, float]:
+    """Return what a state that stays says of a name that was kept, and of one drawn anew."""
+    name, kept = names
+    if len(name) == 0:
+        return 0.0, 1.0
+    anew = 1.0 - kept[step]
+    if name[at] == name[at - 1]:
+        return kept[step], anew
+    return 0.0, anew
+
+
+@compiled
+def _forward(
+    first: int,
+    length: int,
+    seen: _Pair,
+    chain: _Pair,
+    names: _Pair,
+    forward: np.ndarray,
+    scale: np.ndarray,
+) -> float:
+    """Fill in the states of each row given the names up to it; return the log-likelihood."""
+    (gap, emission), (powers, start) = seen, chain
+    k, log_likelihood = len(start), 0.0
+    for row in range(length):
+        at, total = first + row, 0.0
+        if row > 0:
             step = gap[at]
-            stay, anew = 0.0, 1.0
-            if lasting:
-                anew = 1.0 - kept[step]
-                if name[at] == name[at - 1]:
-                    stay = kept[step]
-            for j in range(k):
-                ahead[j] = backward[j] / scale[row]
-            for i in range(k):
-                value = 0.0
-                for j in range(k):
-                    chance = emission[at, j]
-                    if i == j:
-                        chance = stay + anew * chance
-                    factor = powers[step, i, j] * chance * ahead[j]
-                    value += factor
-                    pair = forward[row - 1, i] * factor
-                    counts[step, i, j] += pair
-                    if lasting:
-                        was_kept = 0.0
-                        if i == j and chance > 0.0:
-                            was_kept = pair * stay / chance
-                            held[step, 0] += was_kept
-                            held[step, 1] += pair - was_kept
-                        drawn[j, name[at]] += pair - was_kept
-                backward[i] = value
+            stay, anew = _staying(at, step, names)
         for j in range(k):
-            begin[j] = forward[0, j] * backward[j]
-            if lasting:
-                drawn[j, name[first]] += begin[j]
-        all_log_likelihood[0] += np.int64(np.rint(log_likelihood[0] * UNITS))
-        log_likelihood[0] = 0.0
-        for step in range(len(powers)):
-            for way in range(2):
-                all_held[step, way] += np.int64(np.rint(held[step, way] * UNITS))
-                held[step, way] = 0.0
-            for i in range(k):
-                for j in range(k):
-                    all_counts[step, i, j] += np.int64(np.rint(counts[step, i, j] * UNITS))
-                    counts[step, i, j] = 0.0
+            value = start[j] * emission[at, j]
+            if row > 0:
+                value = 0.0
+                for i in range(k):
+                    if i != j:
+                        value += forward[row - 1, i] * powers[step, i, j]
+                value *= emission[at, j]
+                own = forward[row - 1, j] * powers[step, j, j]
+                value += own * (stay + anew * emission[at, j])
+            forward[row, j] = value
+            total += value
+        total = max(total, 1e-300)
+        for j in range(k):
+            forward[row, j] /= total
+        scale[row] = total
+        log_likelihood += np.log(total)
+    return log_likelihood
+
+
+@compiled
+def _backward(
+    first: int,
+    length: int,
+    seen: _Pair,
+    chain: _Pair,
+    names: _Pair,
+    forward: np.ndarray,
+    scale: np.ndarray,
+    backward: np.ndarray,
+    own: _Sums,
+) -> None:
+    """Add to `own` what happened between rows; `backward` ends as that of the first row.
+
+    `pair` is the probability of the step from row - 1 to row, given all names.
+    """
+    (gap, emission), powers, name = seen, chain[0], names[0]
+    counts, held, drawn = own[1], own[3], own[4]
+    k, ahead = len(backward), np.zeros(len(backward))
+    backward[:] = 1.0
+    for row in range(length - 1, 0, -1):
+        at = first + row
+        step = gap[at]
+        stay, anew = _staying(at, step, names)
+        for j in range(k):
+            ahead[j] = backward[j] / scale[row]
         for i in range(k):
-            all_begin[i] += np.int64(np.rint(begin[i] * UNITS))
-            begin[i] = 0.0
+            value = 0.0
             for j in range(k):
-                all_drawn[i, j] += np.int64(np.rint(drawn[i, j] * UNITS))
-                drawn[i, j] = 0.0
+                chance = emission[at, j]
+                if i == j:
+                    chance = stay + anew * chance
+                factor = powers[step, i, j] * chance * ahead[j]
+                value += factor
+                pair = forward[row - 1, i] * factor
+                counts[step, i, j] += pair
+                if len(name) > 0:
+                    was_kept = 0.0
+                    if i == j and chance > 0.0:
+                        was_kept = pair * stay / chance
+                        held[step, 0] += was_kept
+                        held[step, 1] += pair - was_kept
+                    drawn[j, name[at]] += pair - was_kept
+            backward[i] = value
+
+
+@compiled
+def _add_whole(sums: np.ndarray, total: np.ndarray) -> None:
+    """Add the sums of one track to those of all in whole numbers of 1 / `UNITS`, and clear them."""
+    for i in range(len(sums)):
+        total[i] += np.int64(np.rint(sums[i] * UNITS))
+        sums[i] = 0.0
