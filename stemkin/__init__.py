@@ -77,6 +77,7 @@ _ROOM_OF = {
     "read_frames": "results.reading",
     "read_table": "results.reading",
     "read_tracks": "results.reading",
+    "refit": "learning.refitting",
     "reversibility": "kinetics",
     "run": "pipeline",
     "RunConfig": "config",

@@ -53,6 +53,7 @@ from stemkin.learning import Model as Model
 from stemkin.learning import learn as learn
 from stemkin.learning.clustering import cluster as cluster
 from stemkin.learning.gaussian_mixture import GaussianMixture as GaussianMixture
+from stemkin.learning.refitting import refit as refit
 from stemkin.linking import link as link
 from stemkin.linking import meetings as meetings
 from stemkin.movie import Movie as Movie

@@ -21,6 +21,8 @@ from stemkin.linking.clock import shown_lattice_nm
 from stemkin.materials import material_named
 from stemkin.pipeline import block_search, crystals, pixels, tracks
 from stemkin.pipeline.calibration import doubt_of_lattice, doubt_of_override, say_doubts
+from stemkin.pipeline.model import load_model
+from stemkin.pipeline.naming import edits_with_refit
 from stemkin.pipeline.thumbnails import EDGE_PX, MAX_FRAMES, kept_numbers, thumbnail
 from stemkin.plot.summaries import preferred
 from stemkin.results.journal import Journal
@@ -407,6 +409,26 @@ def test_a_kinetics_setting_changes_numbers_without_reading_pixels(
         sk.run(movies, again, config=quick, until="kinetics")
     assert pd.read_parquet(again / "msd.parquet")["lag_frames"].max() <= 3
     assert journal(again)["stages"]["link"]["reused"] == 2
+
+
+def test_classes_fitted_to_all_detections_name_them_again_without_reading_pixels(
+    calm, tmp_path, monkeypatch
+):
+    again = tmp_path / "results"
+    shutil.copytree(calm, again)
+    let_no_pixel_be_read(monkeypatch)
+    with connect("threads", workers=2):
+        edits = edits_with_refit(Store.at(again))
+        pipeline.resume(again, classes=edits, config=QUICK, stages=("link",))
+        assert edits_with_refit(Store.at(again)) == edits, "fitted from where learning left it"
+    before, after = (rows_of(folder, "detections")["class_id"] for folder in (calm, again))
+    assert len(after) == len(before)
+    assert (after == before).mean() > 0.95
+    kept = load_model(Store.at(again)).taxonomy.mixture.means
+    assert (kept != load_model(Store.at(calm)).taxonomy.mixture.means).any()
+    with connect("threads", workers=2):
+        pipeline.resume(again, classes={}, config=QUICK, stages=("link",))
+    pd.testing.assert_frame_equal(rows_of(again, "detections"), rows_of(calm, "detections"))
 
 
 def test_edited_classes_change_tables_without_reading_pixels_and_can_be_taken_back(

@@ -71,6 +71,7 @@ NO_VERBS = {
     "SiteTraces",
     "StoppedError",
     "cluster",
+    "refit",
     "score",
     "truth_of",
 }

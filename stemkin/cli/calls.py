@@ -195,10 +195,14 @@ def go_on(
     classes: Any = None,
     changed: Sequence[str] | None = None,
     tls: Path | None = None,
+    *,
+    refit: bool = False,
 ) -> None:
-    """Redo the named stages of a results folder, and the report."""
+    """Redo the named stages of a results folder, and the report; `refit` its classes before."""
     from stemkin.pipeline import resume
+    from stemkin.pipeline.naming import edits_with_refit
     from stemkin.progress import shown
+    from stemkin.results.store import Store
     from stemkin.schedulers.clients import connect
 
     settings = None
@@ -208,6 +212,8 @@ def go_on(
         # without a file, the settings are those that the folder was made with
         settings = (settings or settings_in(results)).with_words(changed)
     with connect(cluster, workers=workers, security=tls), shown() as watch:
+        if refit:
+            classes = edits_with_refit(Store.at(results))
         outcome = resume(
             results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch
         )

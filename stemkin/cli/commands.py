@@ -436,6 +436,10 @@ def classes_command(
             "follow.",
         ),
     ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Fit the classes to all detections that the run found."),
+    ] = False,
     reset: Annotated[
         bool, typer.Option("--reset", help="Take back every edit, those by hand too.")
     ] = False,
@@ -443,12 +447,17 @@ def classes_command(
     workers: Workers = None,
     tls: Tls = None,
 ) -> None:
-    """Show the classes of a results folder; rename, merge or split them without reading a pixel."""
+    """Show the classes of a results folder; fit them to all detections, rename, merge or split them.
+
+    No pixel is read.
+    """
     if reset:
         from stemkin.learning.by_hand import keep_hand_edits
         from stemkin.results.store import Store
 
         keep_hand_edits(Store.at(results), [])
+    if refit:
+        go_on(results, None, cluster, workers, ("link", "kinetics"), refit=True, tls=tls)
     if edit is not None or reset:
         # An empty edit takes back every edit before it.
         go_on(results, None, cluster, workers, ("link", "kinetics"), classes=edit or {}, tls=tls)

@@ -10,7 +10,8 @@
 
 Splitting comes first, then merging, then renaming, so a later line may speak of what an earlier one
 made. JSON says the same. In a results folder, `stemkin classes RESULTS --edit FILE` names the
-detections again from their descriptors.
+detections again from their descriptors. What `--refit` found (`stemkin.learning.refitting`) is an
+edit as well, before all others: the section ``refit``, of numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ from stemkin import tables
 from stemkin.kernels.classes.mixture import Mixture
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
 
-SECTIONS = ("split", "merge", "rename")
+SECTIONS = ("refit", "split", "merge", "rename")
+
+MEANING = {
+    "refit": "word stands for numbers, as `stemkin classes --refit` found them",
+    "split": "class name stands for a number of parts",
+    "merge": "class name stands for a list of names",
+    "rename": "class name stands for a new name",
+}
+"""What stands in each section."""
 
 Edits = Mapping[str, Mapping[str, Any]]
 """Section → its pairs, as the module's docstring shows them."""
@@ -44,7 +53,8 @@ def edited(model: Model, edits: Edits | str | PathLike[str]) -> Model:
     model
         A learned model.
     edits
-        ``{"split": ..., "merge": ..., "rename": ...}``, or a TOML or JSON file that says so.
+        ``{"split": ..., "merge": ..., "rename": ...}``, or a TOML or JSON file that says so; and
+        ``"refit"``, as `refitting.refit_numbers` returns it.
 
     Returns
     -------
@@ -59,6 +69,11 @@ def edited(model: Model, edits: Edits | str | PathLike[str]) -> Model:
     if not isinstance(edits, Mapping):
         edits = read_edits(edits)
     _check(edits)
+    if edits.get("refit"):
+        # the sorting of rows is loaded where classes are fitted again
+        from stemkin.learning.refitting import refitted
+
+        model = refitted(model, edits["refit"])
     for name, n in edits.get("split", {}).items():
         model = split(model, name, n)
     for name, parts in edits.get("merge", {}).items():
@@ -213,11 +228,10 @@ def _check(edits: Mapping[str, Any]) -> None:
         msg = f"classes can be edited by {list(SECTIONS)}, not by {unknown[0]!r}"
         raise ValueError(msg)
     for section, pairs in edits.items():
-        kind = {"split": int, "merge": list, "rename": str}[section]
+        kind = {"refit": list, "split": int, "merge": list, "rename": str}[section]
         wrong = [pairs]
         if isinstance(pairs, Mapping):
             wrong = [value for value in pairs.values() if not isinstance(value, kind)]
         if wrong:
-            words = {int: "a number of parts", list: "a list of names", str: "a new name"}[kind]
-            msg = f"in [{section}] each class name stands for {words}, not for {wrong[0]!r}"
+            msg = f"in [{section}] each {MEANING[section]}, not for {wrong[0]!r}"
             raise ValueError(msg)

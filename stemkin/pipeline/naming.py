@@ -30,6 +30,7 @@ from stemkin.pipeline.model import EDITS_FILE, edits_of, load_model
 from stemkin.pipeline.tracks import analysed_movies
 from stemkin.progress import Watch
 from stemkin.results.journal import Journal
+from stemkin.results.reading import read_detections
 from stemkin.results.store import Block, Store, fingerprint
 from stemkin.schedulers.streams import results
 
@@ -46,6 +47,28 @@ class NamingTask:
     block: Block
     store: Store
     version: str
+
+
+def edits_with_refit(store: Store, *, seed: int = 0) -> Edits:
+    """Return the edits of a results folder with its classes fitted to all it found. Computes once.
+
+    Through the active scheduler; no pixel is read. What the user edits besides stays.
+
+    Parameters
+    ----------
+    store
+        The results folder.
+    seed
+        Of the starts of new classes.
+    """
+    from stemkin.learning.refitting import refit_numbers
+
+    model = load_model(store, as_learned=True)
+    found = refit_numbers(model, read_detections(store.root), seed=seed)
+    kept = {name: said for name, said in (edits_of(store) or {}).items() if name != "refit"}
+    if not found:
+        return kept
+    return {"refit": found, **kept}
 
 
 def settle_edits(store: Store, edits: Edits | None) -> None:
