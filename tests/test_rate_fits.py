@@ -247,3 +247,39 @@ def test_the_rates_of_tracks_have_the_prior_that_is_asked_for():
     assert mean.loc[changes, "basis"].tolist() == [POSTERIOR] * 2
     with pytest.raises(ValueError, match=r"prior must be 'none' or 'jeffreys', but it is 'flat'"):
         sk.transitions(rows, prior="flat")
+
+
+MIXES_AT_ONCE = np.array(
+    [
+        [[4551, 0, 262, 0], [0, 216, 0, 111], [265, 0, 71, 0], [0, 112, 0, 48]],
+        [[183, 0, 12, 0], [0, 2, 0, 2], [11, 0, 2, 0], [0, 1, 0, 1]],
+    ],
+    float,
+)
+"""Two states go over into each other more often than a chain in balance could within a frame."""
+
+
+@pytest.mark.parametrize("prior", ["none", "jeffreys"])
+def test_states_that_mix_within_a_frame_have_no_upper_end_and_no_error(prior):
+    found = fit_generator(MIXES_AT_ONCE, np.array([1.0, 2.0]), confidence=0.95, prior=prior)
+    assert np.isinf(found.rates[[1, 3], [3, 1]]).all()
+    assert (found.low[[1, 3], [3, 1]] > 0.3).all()
+    assert np.isinf(found.high[[1, 3], [3, 1]]).all()
+    assert found.low[0, 2] < found.rates[0, 2] < found.high[0, 2]
+
+
+def test_mixing_of_any_speed_has_intervals_that_hold_the_estimate():
+    rng = np.random.default_rng(8)
+    for _ in range(12):
+        fast = np.exp(rng.uniform(-1, 4, 2))
+        generator = np.zeros((4, 4))
+        generator[0, 2], generator[2, 0], generator[1, 3], generator[3, 1] = 0.1, 1.5, *fast
+        np.fill_diagonal(generator, -generator.sum(axis=1))
+        counts = np.zeros((2, 4, 4))
+        for gap, n in ((1, 300), (2, 30)):
+            P = linalg.expm(generator * gap)
+            counts[gap - 1] = [rng.multinomial(n, row / row.sum()) for row in P]
+        found = fit_generator(counts, np.array([1.0, 2.0]), confidence=0.95)
+        off = ~np.eye(4, dtype=bool)
+        assert (found.low <= found.rates)[off].all()
+        assert (found.rates <= found.high)[off].all()

@@ -163,6 +163,14 @@ class RateLikelihood:
             return x
         return further
 
+    def within_reach(self, x: np.ndarray) -> np.ndarray:
+        """Return rates between `floor` and `FASTEST`, as likely as the rates `x` (n_free,).
+
+        Of fast ones only the ratio counts, and some may lie beyond: all are slowed down alike.
+        """
+        x = np.maximum(x, self.floor)
+        return np.where(x > FAST, x * min(FASTEST / x.max(), 1.0), x)
+
     def guess(self) -> np.ndarray:
         """Return where to look first: changes over the time at risk."""
         stayed = np.einsum("mij,m->ij", self.counts, self.times)

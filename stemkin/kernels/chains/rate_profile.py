@@ -43,7 +43,7 @@ def profile_interval(
     -------
     Lower and upper bound per shortest gap; 0 and infinity where no rate is too slow or too fast.
     """
-    start = np.maximum(x, problem.floor)
+    start = problem.within_reach(x)
     value, gradient, information = problem.evaluate(start)
     reach = float(np.sqrt(special.chdtri(1, 1 - confidence)))
     best = float(start[i])
@@ -55,7 +55,7 @@ def profile_interval(
     low, high = 0.0, np.inf
     if best > 2 * problem.floor and curve.spare(problem.floor) > 0:
         low = curve.crossing(best, max(best - reach * spread, best / 20), problem.floor)
-    if best < FASTEST:
+    if x[i] < FASTEST:
         guess = best + reach * max(spread, best * 1e-3)
         top = guess
         while top < FASTEST and curve.spare(top) < 0:
