@@ -866,6 +866,20 @@ def test_the_beam_s_cross_section_is_found_on_perfect_tracks_and_on_tracks_with_
     assert halves.query("movie != '*'")["n_created"].sum() == found["n_created"]
 
 
+def test_a_vacancy_that_goes_too_far_to_be_linked_was_made_by_no_beam():
+    """Three hops within a frame time end a track; one made at the other side of the field is new."""
+    frames = np.r_[0:10, 10:20, 10:20]
+    place = np.repeat([[2.0, 2.0], [2.0, 2.9], [4.0, 4.0]], 10, axis=0)
+    rows = pd.DataFrame({"movie": "m", "particle": np.repeat([1, 2, 3], 10), "frame": frames})
+    rows = rows.assign(class_id=0, y_nm=place[:, 0], x_nm=place[:, 1])
+    rows = rows.assign(y=place[:, 0] / 0.03, x=place[:, 1] / 0.03)
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": 20, "height_px": 200, "width_px": 200})
+    movies = movies.assign(pixel_size_nm=0.03, frame_time_s=1.0, dose_rate_e_per_nm2_s=1e6)
+    words = {"sites_per_nm2": 22.0, "reach_nm": 0.7, "vacancies": {0: 1}}
+    found = sk.creation(rows, experiment=Experiment(movies, None, None), **words).iloc[0]
+    assert (found["n_created"], found["n_healed"]) == (1, 0)
+
+
 def test_holes_are_no_area_in_which_vacancies_could_be_made():
     rows = pd.DataFrame({"movie": "m", "particle": 1, "frame": range(20), "class_id": 0})
     rows = rows.assign(y=100.0, x=100.0, y_nm=3.0, x_nm=3.0)

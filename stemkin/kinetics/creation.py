@@ -8,6 +8,8 @@ out of a complex, been lost by the linker and found again, or been a wrong name.
 vacancy (a track that begins, a class that takes one up) is matched with a loss nearby (a track that
 ends, a class that lets one go), as well as possible all together; gains that are left over were
 made, losses that are left over were healed. A false detection gains and loses at once, and cancels.
+What is left then is matched once more a little farther away: of ten vacancies that each move a
+thousand times, a few go too far to be linked, and false detections that were linked end elsewhere.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ WINDOW = 3
 
 As many frames at both ends of a movie only serve to match: what is first seen there may have been
 missed before."""
+
+
+WIDER = 1.5
+"""What is left over is matched again up to so many times the reach. In 500 frames of a dozen mobile
+vacancies that takes away the eighth of all gains that no beam made, and 3 % of those it did."""
 
 
 def cross_section(
@@ -347,6 +354,11 @@ def _unmatched(events: np.ndarray, reach_nm: float) -> np.ndarray:
     """Return the gains and losses that nothing nearby explains, one row for each vacancy."""
     events = events[np.lexsort(events.T[::-1])]
     single = events[np.repeat(np.arange(len(events)), np.abs(events[:, 5]).astype(int))]
+    return _rest(_rest(single, reach_nm), WIDER * reach_nm)
+
+
+def _rest(single: np.ndarray, reach_nm: float) -> np.ndarray:
+    """Return the gains and losses (n, 7) of one vacancy each that have no partner within reach."""
     # Frame, y and x as one place in space, in which WINDOW + 1 frames are as far as `reach_nm`.
     point = single[:, :3] * (reach_nm / (WINDOW + 1), 1.0, 1.0)
     gains, losses = np.flatnonzero(single[:, 5] > 0), np.flatnonzero(single[:, 5] < 0)
