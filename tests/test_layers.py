@@ -11,7 +11,7 @@ from tests.sources import FILES, KERNELS, PACKAGE, below_package, nodes_of, tree
 LAYERS = {
     "extras": -1,  # everyone may ask for a package
     "tables": 0, "devices": 0, "errors": 0, "names": 0, "materials": 0, "blas": 0,
-    "kernels": 1, "vocabulary": 1, "seals": 1,
+    "kernels": 1, "vocabulary": 1, "seals": 1, "scratch": 1,
     "rows": 2, "readers": 2, "plot": 2,
     "movie": 3, "references": 3, "traces": 3, "controls": 3, "schedulers": 3, "foreign_tables": 3,
     "archive": 4, "detection": 4, "simulation": 4,

@@ -76,11 +76,14 @@ def _tell_fault(error: Exception) -> int:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="stemkin-", suffix=".log", delete=False) as file:
-        traceback.print_exception(error, file=file)
-    typer.echo(
-        f"error: stemkin itself failed ({type(error).__name__}: {error}); please report it with "
-        f"{file.name}",
-        err=True,
-    )
+    said = f"error: stemkin itself failed ({type(error).__name__}: {error}); please report it with"
+    words: dict[str, Any] = {"prefix": "stemkin-", "suffix": ".log", "delete": False}
+    try:
+        with tempfile.NamedTemporaryFile("w", **words) as file:
+            traceback.print_exception(error, file=file)
+    except OSError:  # there is no place for it, or it is full
+        typer.echo(f"{said} what follows", err=True)
+        traceback.print_exception(error)
+    else:
+        typer.echo(f"{said} {file.name}", err=True)
     return FAULT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -22,6 +21,7 @@ from stemkin.pipeline.opening import open_inputs
 from stemkin.results.log import warnings_heard
 from stemkin.results.quarantine import GONE, set_aside
 from stemkin.results.store import Store, fingerprint
+from stemkin.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +136,9 @@ def _made(movies: Sequence[Movie], store: Store, config: RunConfig, given: Path 
     """Put a model that was given, or is learned now, into the folder; return its fingerprint."""
     if given is not None:
         return _put(given, store)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder(store.folder) as scratch:
         _learned(movies, config).save(scratch)
-        return _put(Path(scratch), store)
+        return _put(scratch, store)
 
 
 def _kept(
@@ -271,9 +271,9 @@ def check_model(store: Store) -> None:
 def _stored_model(store: Store, version: str | None) -> Model:
     """Return the model in the folder, its files read once and checked before they are used."""
     files = _checked_files(store, version)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder(store.folder) as scratch:
         for name, content in files.items():
-            (Path(scratch) / name).write_bytes(content)
+            (scratch / name).write_bytes(content)
         return Model.load(scratch)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ from typing import Any
 
 from stemkin.errors import StoppedError, UnwritableError
 from stemkin.results.store import LOCK_FILE, FolderError, Store
+from stemkin.scratch import SCRATCH
 
 log = logging.getLogger(__name__)
 
@@ -191,13 +193,18 @@ def sweep_parts(store: Store) -> None:
     if not store.is_local:
         return
     before = time.time() - STALE_PART_S
-    for folder, _, names in os.walk(store.root):
-        for name in names:
+    for folder, folders, names in os.walk(store.root):
+        left = [name for name in names if name.endswith((".part", ".partial"))]
+        left += [name for name in folders if name.startswith(SCRATCH) and name.endswith(".part")]
+        for name in left:
             path = os.path.join(folder, name)
-            if name.endswith((".part", ".partial")):
-                with suppress(OSError):
-                    if os.lstat(path).st_mtime < before:
-                        os.unlink(path)
+            with suppress(OSError):
+                if os.lstat(path).st_mtime >= before:
+                    continue
+                if name in folders and not os.path.islink(path):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)
 
 
 # --- taking -----------------------------------------------------------------------------------

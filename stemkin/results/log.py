@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 from stemkin.extras import needed
 from stemkin.results.store import Store
+from stemkin.scratch import scratch_folder
 
 LOG_FILE = "log.jsonl"
 PERFORMANCE_FILE = "performance.html"
@@ -171,8 +171,8 @@ def performance_reported(store: Store, client: Any) -> Iterator[None]:
     needed("bokeh", extra="dashboard", wanted_for="a performance report")
     from distributed import performance_report
 
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / PERFORMANCE_FILE
+    with scratch_folder(store.folder) as scratch:
+        path = scratch / PERFORMANCE_FILE
         with performance_report(filename=str(path)):
             yield
         store.write_bytes(path.read_bytes(), PERFORMANCE_FILE)

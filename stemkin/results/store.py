@@ -108,6 +108,13 @@ class Store:
         """Tell whether this is a folder of the machine's own file system."""
         return "://" not in self.root
 
+    @property
+    def folder(self) -> Path | None:
+        """Return the folder on the machine's own file system; None in an object store."""
+        if not self.is_local:
+            return None
+        return Path(self.root)
+
     def path(self, *parts: str) -> str:
         """Return the path or URL of a file in the folder."""
         return "/".join([self.root, *parts])

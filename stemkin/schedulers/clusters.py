@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stemkin.extras import needed
+from stemkin.scratch import check_scratch
 
 KEEPING_PAGES = {"MALLOC_TRIM_THRESHOLD_": 256 * 2**20, "MALLOC_MMAP_THRESHOLD_": 64 * 2**20}
 """Dask makes its workers give every freed megabyte back to the system at once, so that each array
@@ -90,6 +91,7 @@ def local_cluster(n_workers: int, security: Any = None) -> Any:
     """Start one single-threaded process per worker on this machine, encrypted by `security`."""
     from distributed import LocalCluster
 
+    check_scratch()
     options = {**ON_LOOPBACK, **_encrypted(security)}
     return LocalCluster(n_workers=n_workers, silence_logs=logging.ERROR, **options)
 
