@@ -394,6 +394,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "n_created": "int64",
         "n_at_dopants": "int64",
         "n_healed": "int64",
+        "n_cancelled": "float64",
         "n_sites": "float64",
         "dose_e_per_nm2": "float64",
         "rate_per_site_s": "float64",

@@ -880,6 +880,29 @@ def test_a_vacancy_that_goes_too_far_to_be_linked_was_made_by_no_beam():
     assert (found["n_created"], found["n_healed"]) == (1, 0)
 
 
+def test_made_ones_that_healed_ones_nearby_cancel_by_chance_are_made_up_for():
+    """Half of the vacancies appear somewhere, some time, and stay; half are there and go."""
+    rng, n, frames = np.random.default_rng(3), 80, 200
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": frames, "height_px": 200, "width_px": 200})
+    movies = movies.assign(pixel_size_nm=0.03, frame_time_s=1.0, dose_rate_e_per_nm2_s=1e6)
+    words = {"sites_per_nm2": 22.0, "reach_nm": 0.5, "vacancies": {0: 1}}
+    seen, corrected, made = 0, 0.0, 0
+    for _ in range(12):
+        place, when = rng.uniform(0.05, 5.95, (2 * n, 2)), rng.integers(5, frames - 5, 2 * n)
+        lives = [range(when[i], frames) if i < n else range(when[i]) for i in range(2 * n)]
+        particle = np.repeat(np.arange(2 * n), [len(life) for life in lives])
+        rows = pd.DataFrame({"movie": "m", "particle": particle, "class_id": 0})
+        rows = rows.assign(frame=np.concatenate([list(life) for life in lives]))
+        rows = rows.assign(y_nm=place[particle, 0], x_nm=place[particle, 1])
+        rows = rows.assign(y=rows["y_nm"] / 0.03, x=rows["x_nm"] / 0.03)
+        found = sk.creation(rows, experiment=Experiment(movies, None, None), **words).iloc[0]
+        seen += found["n_created"]
+        corrected += found["n_created"] + found["n_cancelled"]
+        made += (np.abs(place[:n] - 2.985) < 2.485).all(axis=1).sum()
+    assert seen < 0.95 * made
+    assert corrected == pytest.approx(made, rel=0.03)
+
+
 def test_holes_are_no_area_in_which_vacancies_could_be_made():
     rows = pd.DataFrame({"movie": "m", "particle": 1, "frame": range(20), "class_id": 0})
     rows = rows.assign(y=100.0, x=100.0, y_nm=3.0, x_nm=3.0)

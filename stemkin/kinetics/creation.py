@@ -10,6 +10,8 @@ ends, a class that lets one go), as well as possible all together; gains that ar
 made, losses that are left over were healed. A false detection gains and loses at once, and cancels.
 What is left then is matched once more a little farther away: of ten vacancies that each move a
 thousand times, a few go too far to be linked, and false detections that were linked end elsewhere.
+A vacancy that was made where another one was healed at about that time cancels, too: how many do so
+by chance follows from how many are made and healed, and is made up for (`cancelled`).
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ missed before."""
 
 
 WIDER = 1.5
-"""What is left over is matched again up to so many times the reach. In 500 frames of a dozen mobile
-vacancies that takes away the eighth of all gains that no beam made, and 3 % of those it did."""
+"""What is left over is matched again up to so many times the reach: in 500 frames of a dozen mobile
+vacancies an eighth of the gains within reach are no beam's, and of those left over none."""
 
 
 def cross_section(
@@ -134,7 +136,8 @@ def creation(
     -------
     Table ``creation``: `n_created` atoms away from other defects (the cross-section is theirs),
     `n_at_dopants` those that made a vacancy beside another defect (a class with a + in its name),
-    `n_healed`; `n_sites` is the mean number of atoms that were watched (holes, where the table
+    `n_healed`; `n_cancelled` how many more were made, away from other defects, by the chance that
+    one that was healed nearby cancels them: the cross-section counts them; `n_sites` is the mean number of atoms that were watched (holes, where the table
     ``frames`` tells their area, have none), `dose_e_per_nm2` what each of them saw,
     `rate_per_site_s`. The cross-section is NaN where a dose rate is not known. Vacancies that are
     made and gone within one frame are not seen.
@@ -289,7 +292,7 @@ def _of_movie(
     """Return key → numbers of one movie, that add up over movies.
 
     They are: made, made beside another defect, healed, sites x time [s], sites x dose [e/nm²],
-    time [s].
+    time [s], and how many more were made away from others that what was healed nearby cancels.
     """
     step_s = calibrations.frame_times()(movie)
     about, pixel = calibrations.of_movie(movie), calibrations.pixel_sizes()(movie)
@@ -311,7 +314,7 @@ def _of_movie(
     rate = float(about.get("dose_rate_e_per_nm2_s", np.nan))
     nobody = pd.DataFrame(index=range(len(good)))
     keys, code = grouping.codes([movie], np.zeros(len(good), int), good, nobody)
-    table = np.zeros((len(keys), 6))
+    table = np.zeros((len(keys), 7))
     site_time = np.bincount(code, weights=there, minlength=len(keys)) * step_s * sites
     table[:, 3], table[:, 4] = site_time, site_time * rate
     table[:, 5] = np.bincount(code, minlength=len(keys)) * step_s
@@ -324,6 +327,10 @@ def _of_movie(
     gained, beside = left[:, 5] > 0, left[:, 6] > 0
     for column, own in enumerate((gained & ~beside, gained & beside, ~gained)):
         table[:, column] = np.bincount(group[own], minlength=len(keys))
+    space = float(np.prod([length - 2 * reach_nm for length in whole])) * len(good)
+    n_made, n_lost = table[:, :2].sum(), table[:, 2].sum()
+    hidden = cancelled(n_made, n_lost, chance_volume(reach_nm) / space)
+    table[:, 6] = table[:, 0] * hidden / max(n_made, 1)
     return dict(zip(keys, table, strict=True))
 
 
@@ -357,6 +364,36 @@ def _unmatched(events: np.ndarray, reach_nm: float) -> np.ndarray:
     return _rest(_rest(single, reach_nm), WIDER * reach_nm)
 
 
+def chance_volume(reach_nm: float) -> float:
+    """Return how much of space and time [nm² frames] about a gain cancels a loss, and the reverse."""
+    apart = np.arange(-WINDOW, WINDOW + 1) / (WINDOW + 1)
+    return float((np.pi * (WIDER * reach_nm) ** 2 * (1 - apart**2)).sum())
+
+
+def cancelled(n_gains: float, n_losses: float, share: float) -> float:
+    """Return how many gains and losses cancel by chance, where so many are left over.
+
+    Parameters
+    ----------
+    n_gains, n_losses
+        What is left over of each.
+    share
+        Of all space and time, what lies about one of them (`chance_volume`).
+
+    Returns
+    -------
+    c = share (n_gains + c) (n_losses + c); where so much cancels that no such number is left, as
+    many as cancel at the most.
+
+    Examples
+    --------
+    >>> round(cancelled(40, 40, 0.002), 2)
+    3.84
+    """
+    half = (1 / share - n_gains - n_losses) / 2
+    return float(half - np.sqrt(max(half**2 - n_gains * n_losses, 0.0)))
+
+
 def _rest(single: np.ndarray, reach_nm: float) -> np.ndarray:
     """Return the gains and losses (n, 7) of one vacancy each that have no partner within reach."""
     # Frame, y and x as one place in space, in which WINDOW + 1 frames are as far as `reach_nm`.
@@ -369,19 +406,23 @@ def _rest(single: np.ndarray, reach_nm: float) -> np.ndarray:
 
 
 def _row(total: np.ndarray, confidence: float) -> dict[str, Any]:
-    made, beside, healed, site_time, site_dose, time_s = total
-    low, high = count_interval(np.array(made), confidence=confidence)
+    made, beside, healed, site_time, site_dose, time_s, hidden = total
+    # as if a count that many times smaller had been watched that many times less
+    seen = (made + 0.5) / (made + hidden + 0.5)
+    ends = count_interval(np.array(made), confidence=confidence)
+    low, high = (float(end) / seen for end in ends)
     dose, barn = np.nan, (np.nan, np.nan, np.nan)
     if site_dose > 0:
         dose = site_dose / site_time * time_s
-        barn = cross_section(int(made), site_dose, confidence=confidence)
+        barn = cross_section(int(made), site_dose, efficiency=seen, confidence=confidence)
     return {
         "n_created": made,
         "n_at_dopants": beside,
         "n_healed": healed,
+        "n_cancelled": hidden,
         "n_sites": site_time / time_s,
         "dose_e_per_nm2": dose,
-        "rate_per_site_s": made / site_time,
+        "rate_per_site_s": made / seen / site_time,
         "rate_low": low / site_time,
         "rate_high": high / site_time,
         "cross_section_barn": barn[0],

@@ -107,6 +107,7 @@ def _creation(row: pd.Series) -> dict[str, Any]:
         "n_created": number_of(int(row["n_created"]), "vacancy", "vacancies"),
         "n_at_dopants": f"{int(row['n_at_dopants']):,}",
         "n_healed": f"{int(row['n_healed']):,}",
+        "n_cancelled": f"{row['n_cancelled']:.1f}",
         "n_sites": f"{row['n_sites']:,.0f}",
         "dose": plain(row["dose_e_per_nm2"], 3),
     }
