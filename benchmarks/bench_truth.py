@@ -6,8 +6,8 @@ another, in fewer frames and a smaller field: learned, detected, linked and coun
 it. "inside" says whether the 95 % interval holds the true value; of 20 numbers one may fail. The
 truth is that of what the frames show, and for D that of a defect alone, as `fit_diffusion` says it;
 "told" are the hops that happened, of which there are fewer beside dopants and other vacancies. Of
-the methods of D the one counts that the run recommends. Two vacancies on one site that part and
-meet on the next within a frame time are a hop of V_S2 in the frames, which by its rates has none.
+the methods of D the one counts that the run recommends. V_S2 does not hop: where one parts and
+another one forms on the next site within a frame time, a link takes both for one.
 Raw names make changes that never were, so the raw transitions and dwell times are told apart from
 those with the names corrected. For rates "told" is that of all that was simulated, in sight or not.
 

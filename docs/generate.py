@@ -300,7 +300,7 @@ def measured() -> list[str]:
         "interval (`benchmarks/results/estimators.json`):",
         table(("quantity", "estimator", "bias", "coverage"), beside),
         "## Coverage of rates and numbers",
-        "How often 95 % intervals held the truth (`benchmarks/results/kinetics.json`); D in 38 regimes: "
+        "How often 95 % intervals held the truth (`benchmarks/results/kinetics.json`); D in 42 regimes: "
         "`benchmarks/results/regimes.txt`.",
         table(("number", "regime", "intervals", "coverage"), covers),
     ]
