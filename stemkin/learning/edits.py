@@ -32,6 +32,7 @@ from stemkin.kernels.classes.mixture import Mixture
 from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
 
 SECTIONS = ("refit", "split", "merge", "rename")
+"""The first is of numbers that `--refit` found; the others are said by hand."""
 
 MEANING = {
     "refit": "word stands for numbers, as `stemkin classes --refit` found them",
@@ -225,7 +226,7 @@ def _check(edits: Mapping[str, Any]) -> None:
     """Refuse edits with an unknown section, or whose values are of the wrong type."""
     unknown = [section for section in edits if section not in SECTIONS]
     if unknown:
-        msg = f"classes can be edited by {list(SECTIONS)}, not by {unknown[0]!r}"
+        msg = f"classes can be edited by {list(SECTIONS[1:])}, not by {unknown[0]!r}"
         raise ValueError(msg)
     for section, pairs in edits.items():
         kind = {"refit": list, "split": int, "merge": list, "rename": str}[section]
