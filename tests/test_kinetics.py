@@ -903,6 +903,27 @@ def test_made_ones_that_healed_ones_nearby_cancel_by_chance_are_made_up_for():
     assert corrected == pytest.approx(made, rel=0.03)
 
 
+def test_a_crowded_field_and_a_short_movie_have_a_cross_section_too():
+    """So many come and go that all of a gain's surroundings hold a loss."""
+    rng, n, frames = np.random.default_rng(0), 30, 12
+    place, when = rng.uniform(0.05, 2.95, (2 * n, 2)), rng.integers(4, 9, 2 * n)
+    lives = [range(when[i], frames) if i < n else range(when[i]) for i in range(2 * n)]
+    particle = np.repeat(np.arange(2 * n), [len(life) for life in lives])
+    rows = pd.DataFrame({"movie": "m", "particle": particle, "class_id": 0})
+    rows = rows.assign(frame=np.concatenate([list(life) for life in lives]))
+    rows = rows.assign(y_nm=place[particle, 0], x_nm=place[particle, 1])
+    rows = rows.assign(y=rows["y_nm"] / 0.03, x=rows["x_nm"] / 0.03)
+    movies = pd.DataFrame({"movie": ["m"], "n_frames": frames, "height_px": 100, "width_px": 100})
+    movies = movies.assign(pixel_size_nm=0.03, frame_time_s=1.0, dose_rate_e_per_nm2_s=1e6)
+    known = Experiment(movies, None, None)
+    for reach_nm in (0.1, 0.2, 0.3, 0.5, 0.7):
+        words = {"sites_per_nm2": 22.0, "reach_nm": reach_nm, "vacancies": {0: 1}}
+        row = sk.creation(rows, experiment=known, **words).iloc[0]
+        most = np.sqrt((row["n_created"] + row["n_at_dopants"]) * row["n_healed"])
+        assert 0 <= row["n_cancelled"] <= most
+        assert 0 <= row["low"] <= row["cross_section_barn"] <= row["high"]
+
+
 def test_holes_are_no_area_in_which_vacancies_could_be_made():
     rows = pd.DataFrame({"movie": "m", "particle": 1, "frame": range(20), "class_id": 0})
     rows = rows.assign(y=100.0, x=100.0, y_nm=3.0, x_nm=3.0)

@@ -137,9 +137,9 @@ def creation(
     Table ``creation``: `n_created` atoms away from other defects (the cross-section is theirs),
     `n_at_dopants` those that made a vacancy beside another defect (a class with a + in its name),
     `n_healed`; `n_cancelled` how many more were made, away from other defects, by the chance that
-    one that was healed nearby cancels them: the cross-section counts them; `n_sites` is the mean number of atoms that were watched (holes, where the table
-    ``frames`` tells their area, have none), `dose_e_per_nm2` what each of them saw,
-    `rate_per_site_s`. The cross-section is NaN where a dose rate is not known. Vacancies that are
+    one that was healed nearby cancels them: the cross-section counts them; `n_sites` is the mean
+    number of atoms that were watched (holes, where the table ``frames`` tells their area, have
+    none), `dose_e_per_nm2` what each of them saw, `rate_per_site_s`. The cross-section is NaN where a dose rate is not known. Vacancies that are
     made and gone within one frame are not seen.
 
     Raises
@@ -382,16 +382,17 @@ def cancelled(n_gains: float, n_losses: float, share: float) -> float:
 
     Returns
     -------
-    c = share (n_gains + c) (n_losses + c); where so much cancels that no such number is left, as
-    many as cancel at the most.
+    c = share (n_gains + c) (n_losses + c); where a field is so crowded that no such number is left,
+    the largest that there can be, sqrt(n_gains n_losses).
 
     Examples
     --------
-    >>> round(cancelled(40, 40, 0.002), 2)
-    3.84
+    >>> round(cancelled(40, 40, 0.002), 2), cancelled(4, 9, 0.9)
+    (3.84, 6.0)
     """
-    half = (1 / share - n_gains - n_losses) / 2
-    return float(half - np.sqrt(max(half**2 - n_gains * n_losses, 0.0)))
+    most = np.sqrt(n_gains * n_losses)
+    half = max((1 / share - n_gains - n_losses) / 2, most)
+    return float(half - np.sqrt(half**2 - most**2))
 
 
 def _rest(single: np.ndarray, reach_nm: float) -> np.ndarray:
@@ -407,7 +408,7 @@ def _rest(single: np.ndarray, reach_nm: float) -> np.ndarray:
 
 def _row(total: np.ndarray, confidence: float) -> dict[str, Any]:
     made, beside, healed, site_time, site_dose, time_s, hidden = total
-    # as if a count that many times smaller had been watched that many times less
+    # the share of those that were made that no healed one cancels, for a count that may be 0, too
     seen = (made + 0.5) / (made + hidden + 0.5)
     ends = count_interval(np.array(made), confidence=confidence)
     low, high = (float(end) / seen for end in ends)

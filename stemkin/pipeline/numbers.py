@@ -39,7 +39,7 @@ from stemkin.results.track_files import track_files
 from stemkin.rows.files import tracks_in_files
 from stemkin.structures import SITE_COLUMN, crystallography
 
-STAGE_VERSION = 17
+STAGE_VERSION = 18
 """Raised when the same tracks would give other numbers than before."""
 ALWAYS = (
     *("classes", "populations", "abundances", "creation", "meetings", "dwell_times", "survival"),
