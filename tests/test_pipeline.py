@@ -21,7 +21,7 @@ from stemkin.linking.clock import shown_lattice_nm
 from stemkin.materials import material_named
 from stemkin.pipeline import block_search, crystals, pixels, tracks
 from stemkin.pipeline.calibration import doubt_of_lattice, doubt_of_override, say_doubts
-from stemkin.pipeline.model import load_model
+from stemkin.pipeline.model import edits_of, load_model
 from stemkin.pipeline.naming import edits_with_refit
 from stemkin.pipeline.thumbnails import EDGE_PX, MAX_FRAMES, kept_numbers, thumbnail
 from stemkin.plot.summaries import preferred
@@ -421,6 +421,10 @@ def test_classes_fitted_to_all_detections_name_them_again_without_reading_pixels
         edits = edits_with_refit(Store.at(again))
         pipeline.resume(again, classes=edits, config=QUICK, stages=("link",))
         assert edits_with_refit(Store.at(again)) == edits, "fitted from where learning left it"
+        renamed = {"rename": {"V_S": "dim"}}
+        pipeline.resume(again, classes=renamed, config=QUICK, stages=("link",))
+        assert edits_of(Store.at(again)) == {**edits, **renamed}, "what was fitted stays"
+        assert edits_with_refit(Store.at(again), renamed) == {**edits, **renamed}
     before, after = (rows_of(folder, "detections")["class_id"] for folder in (calm, again))
     assert len(after) == len(before)
     assert (after == before).mean() > 0.95

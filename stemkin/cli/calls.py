@@ -213,7 +213,7 @@ def go_on(
         settings = (settings or settings_in(results)).with_words(changed)
     with connect(cluster, workers=workers, security=tls), shown() as watch:
         if refit:
-            classes = edits_with_refit(Store.at(results))
+            classes = edits_with_refit(Store.at(results), classes)
         outcome = resume(
             results, stages=(*stages, "report"), config=settings, classes=classes, watch=watch
         )

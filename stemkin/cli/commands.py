@@ -451,18 +451,17 @@ def classes_command(
 
     No pixel is read.
     """
-    if reset:
-        from stemkin.learning.by_hand import keep_hand_edits
-        from stemkin.results.store import Store
-
-        keep_hand_edits(Store.at(results), [])
-    if refit:
-        go_on(results, None, cluster, workers, ("link", "kinetics"), refit=True, tls=tls)
-    if edit is not None or reset:
-        # An empty edit takes back every edit before it.
-        go_on(results, None, cluster, workers, ("link", "kinetics"), classes=edit or {}, tls=tls)
     from stemkin.results.store import Store
 
+    said: Any = edit
+    if reset:
+        from stemkin.learning.by_hand import keep_hand_edits
+
+        keep_hand_edits(Store.at(results), [])
+        said = edit or {}  # an empty edit takes back every edit before it
+    if refit or said is not None:
+        stages = ("link", "kinetics")
+        go_on(results, None, cluster, workers, stages, classes=said, refit=refit, tls=tls)
     table = Store.at(results).read_table("classes.parquet").drop(columns="mean_patch")
     typer.echo(table.to_string(index=False, float_format="%.2f"))
 

@@ -8,8 +8,10 @@ blocks that it touches are kept as they were found, too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from stemkin.learning.by_hand import (
     hand_edits_of,
     within,
 )
-from stemkin.learning.edits import Edits
+from stemkin.learning.edits import Edits, read_edits
 from stemkin.model import Model
 from stemkin.names import folder_name
 from stemkin.pipeline.model import EDITS_FILE, edits_of, load_model
@@ -49,23 +51,31 @@ class NamingTask:
     version: str
 
 
-def edits_with_refit(store: Store, *, seed: int = 0) -> Edits:
-    """Return the edits of a results folder with its classes fitted to all it found. Computes once.
+def edits_with_refit(
+    store: Store, edits: Edits | str | PathLike[str] | None = None, *, seed: int = 0
+) -> Edits:
+    """Return edits of a results folder with its classes fitted to all it found. Computes once.
 
-    Through the active scheduler; no pixel is read. What the user edits besides stays.
+    Through the active scheduler; no pixel is read.
 
     Parameters
     ----------
     store
         The results folder.
+    edits
+        What is edited besides, or a file that says so; None: what the folder keeps.
     seed
         Of the starts of new classes.
     """
     from stemkin.learning.refitting import refit_numbers
 
+    if edits is None:
+        edits = edits_of(store) or {}
+    if not isinstance(edits, Mapping):
+        edits = read_edits(edits)
     model = load_model(store, as_learned=True)
     found = refit_numbers(model, read_detections(store.root), seed=seed)
-    kept = {name: said for name, said in (edits_of(store) or {}).items() if name != "refit"}
+    kept = {name: said for name, said in edits.items() if name != "refit"}
     if not found:
         return kept
     return {"refit": found, **kept}
@@ -74,7 +84,8 @@ def edits_with_refit(store: Store, *, seed: int = 0) -> Edits:
 def settle_edits(store: Store, edits: Edits | None) -> None:
     """Keep `edits` in the results folder for all that follows.
 
-    None leaves what is there, an empty mapping takes it back.
+    None leaves what is there, an empty mapping takes it back. What classes were fitted to stays
+    under edits by hand: they speak of the classes that this has found.
 
     Raises
     ------
@@ -82,6 +93,8 @@ def settle_edits(store: Store, edits: Edits | None) -> None:
         If they do not fit the model; then nothing is written.
     """
     kept = edits_of(store)
+    if edits and kept and "refit" in kept:
+        edits = {"refit": kept["refit"], **edits}
     wanted = kept if edits is None else edits
     if wanted:
         try:
