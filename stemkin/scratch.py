@@ -26,6 +26,11 @@ NEARLY_NOTHING = 2**16
 FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 """Of errors that another folder has not."""
 
+NOWHERE = (
+    "there is no folder for temporary files that can be written (tried TMPDIR, TEMP, TMP, /tmp, "
+    "/var/tmp, /usr/tmp and the working directory); set TMPDIR to one, on a disk with some space"
+)
+
 
 @contextmanager
 def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
@@ -42,22 +47,20 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     StoppedError
         If there is no place for temporary files, or it is full.
     """
-    place = None
-    if beside is not None and not _system_has_one():
-        place = beside
+    place = _system() or beside
+    if place is None:
+        raise StoppedError(NOWHERE)
     try:
         with tempfile.TemporaryDirectory(dir=place, prefix=SCRATCH, suffix=ENDING) as folder:
             yield Path(folder)
     except OSError as error:
-        if place is None and not _system_has_one():
-            raise StoppedError(nowhere()) from error
-        if _is_of(error, str(place or _system())):
-            msg = (
-                f"the folder for temporary files, {place or _system()}, cannot be written "
-                f"({error.strerror}); free some space there, or set TMPDIR to another folder"
-            )
-            raise StoppedError(msg) from error
-        raise
+        if not _is_of(error, place):
+            raise
+        msg = (
+            f"the folder for temporary files, {place}, cannot be written ({error.strerror}); free "
+            "some space there, or set TMPDIR to another folder"
+        )
+        raise StoppedError(msg) from error
 
 
 def check_scratch() -> None:
@@ -68,36 +71,22 @@ def check_scratch() -> None:
     StoppedError
         If there is none.
     """
-    if not _system_has_one():
-        raise StoppedError(nowhere())
+    if _system() is None:
+        raise StoppedError(NOWHERE)
 
 
-def nowhere() -> str:
-    """Return the sentence that says that there is no folder for temporary files."""
-    tried = "TMPDIR, TEMP, TMP, /tmp, /var/tmp, /usr/tmp and the working directory"
-    return (
-        f"there is no folder for temporary files that can be written (tried {tried}); set TMPDIR "
-        "to one, on a disk with some space"
-    )
-
-
-def _is_of(error: OSError, place: str) -> bool:
+def _is_of(error: OSError, place: Path) -> bool:
     """Tell whether an error says that a folder, and not another one, is full."""
     if error.errno not in FULL:
         return False
     if error.filename is None:  # of a file that is open already
         return shutil.disk_usage(place).free < NEARLY_NOTHING
-    return str(error.filename).startswith(place)
+    return str(error.filename).startswith(str(place))
 
 
-def _system() -> str:
-    return tempfile.gettempdir()
-
-
-def _system_has_one() -> bool:
-    """Tell whether the system has a folder for temporary files."""
+def _system() -> Path | None:
+    """Return the system's folder for temporary files; None where there is none to be written."""
     try:
-        _system()
+        return Path(tempfile.gettempdir())
     except FileNotFoundError:
-        return False
-    return True
+        return None
