@@ -21,7 +21,7 @@ from stemkin.kernels.crystal.patches import CROP, PATCH
 from stemkin.learning.by_motif import Sorted, sort_by_motif
 from stemkin.learning.joined import JoinedLooks
 from stemkin.materials import Material
-from stemkin.model import Model, Sample, scaled
+from stemkin.model import Model, Sample, class_row, scaled
 from stemkin.network import NetworkDetector
 
 logger = logging.getLogger(__name__)
@@ -133,17 +133,10 @@ def _classes(called: ClassNames, class_id: np.ndarray, pictures: np.ndarray) -> 
     rows = []
     for i, (name, match) in enumerate(zip(called.names, called.matches, strict=True)):
         own = pictures[class_id == i]
-        row: dict[str, Any] = {
-            "class_id": i,
-            "name": name,
-            "n_detections": len(own),
-            "mean_patch": np.zeros(pictures.shape[1:]),
-            "match_score": np.nan,
-            "runner_up": "",
-            "runner_up_score": np.nan,
-        }
+        patch = np.zeros(pictures.shape[1:])
         if len(own):
-            row["mean_patch"] = own.mean(axis=0)
+            patch = own.mean(axis=0)
+        row = class_row(i, name, len(own), patch)
         if match is not None:
             row["match_score"] = match.score
             row["runner_up"] = match.runner_up

@@ -31,6 +31,7 @@ from stemkin.learning.gaussian_mixture import (
     as_leaves,
     laid_out,
     sample_rows,
+    starting_at,
 )
 from stemkin.schedulers.workers import workers_on_one_thread
 
@@ -192,10 +193,7 @@ def _start_from(
     start = kernel.mixture_of_labels(
         rows, labels, n_classes, covariance=covariance, regularisation=regularisation
     )
-    # scikit-learn's settings take the precision W W^T, not the whitening matrix W itself
-    factor = start.precisions_cholesky
-    precisions = factor**2 if covariance == "diag" else factor @ np.swapaxes(factor, -1, -2)
-    return {"weights_init": start.weights, "means_init": start.means, "precisions_init": precisions}
+    return starting_at(start)
 
 
 @one_thread

@@ -29,7 +29,7 @@ import pandas as pd
 
 from stemkin import tables
 from stemkin.kernels.classes.mixture import Mixture
-from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
+from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled, without_measured
 
 SECTIONS = ("refit", "split", "merge", "rename")
 """The first is of numbers that `--refit` found; the others are said by hand."""
@@ -183,16 +183,12 @@ def split(model: Model, name: str, n: int) -> Model:
     taxonomy = replace(model.taxonomy, mixture=grown, class_ids=ids)
     # order[i] is the component of part i, and its argsort the part of each component
     part = np.argsort(order)[fit.predict(rows[own])]
-    # what was measured of the old classes does not hold of the new ones
-    report = dict(model.report)
-    report.pop("confusion", None)
-    report.pop("calibration_error", None)
     return replace(
         model,
         taxonomy=taxonomy,
         classes=_split_rows(model, class_id, own, part, n),
         oriented=np.append(model.oriented, np.repeat(model.oriented[class_id], n - 1)),
-        report=report,
+        report=without_measured(model.report),
     )
 
 

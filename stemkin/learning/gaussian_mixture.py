@@ -220,6 +220,27 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         return mixture, reached, step, converged
 
 
+def starting_at(mixture: Mixture) -> dict[str, Any]:
+    """Return the settings of a `GaussianMixture` that climbs from a mixture.
+
+    Parameters
+    ----------
+    mixture
+        Where it starts.
+    """
+    # scikit-learn's settings take the precision W W^T, not the whitening matrix W itself
+    factor = mixture.precisions_cholesky
+    if mixture.covariance == "diag":
+        precisions = factor**2
+    else:
+        precisions = factor @ np.swapaxes(factor, -1, -2)
+    return {
+        "weights_init": mixture.weights,
+        "means_init": mixture.means,
+        "precisions_init": precisions,
+    }
+
+
 def mixture_sums(rows: Any, mixture: Mixture) -> Sums:
     """Add up one step of expectation-maximisation over all rows. Computes once.
 

@@ -26,7 +26,14 @@ from stemkin.kernels.classes import densities
 from stemkin.kernels.classes.mixture import Mixture
 from stemkin.kernels.classes.naming import MIN_UNKNOWN
 from stemkin.learning.by_motif import MAX_UNKNOWN
-from stemkin.model import PRIOR_ROWS, REGULARISATION, Model, scaled
+from stemkin.model import (
+    PRIOR_ROWS,
+    REGULARISATION,
+    Model,
+    class_row,
+    scaled,
+    without_measured,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +43,7 @@ LEAST_ROWS = 15.0
 LEAST_SHARE = 1e-3
 """A new class holds at least this share of all detections."""
 
-NUMBERS = ("weights", "means", "covariances", "class_ids")
+NUMBERS = ("weights", "means", "covariances")
 """What is kept of a mixture that was fitted again."""
 
 
@@ -89,9 +96,7 @@ def refit_numbers(model: Model, detections: Any, *, seed: int = 0) -> dict[str, 
     counts = np.bincount(np.asarray(ids) + 1, weights=found.weights, minlength=n_known + 1)[1:]
     logger.info("%d detections were sorted again; %d new classes", n_rows + len(rest), len(new))
     return {
-        "weights": found.weights.tolist(),
-        "means": found.means.tolist(),
-        "covariances": found.covariances.tolist(),
+        **{name: getattr(found, name).tolist() for name in NUMBERS},
         "class_ids": [int(i) for i in ids],
         "n_detections": [round(float(n) * (n_rows + len(rest))) for n in counts],
     }
@@ -116,7 +121,7 @@ def refitted(model: Model, told: Mapping[str, Any]) -> Model:
     if not told or mixture is None:
         return model
     try:
-        weights, means, covariances = (np.array(told[name], float) for name in NUMBERS[:3])
+        weights, means, covariances = (np.array(told[name], float) for name in NUMBERS)
         ids = np.array(told["class_ids"], np.int16)
         n_detections = [int(n) for n in told["n_detections"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -134,16 +139,13 @@ def refitted(model: Model, told: Mapping[str, Any]) -> Model:
         raise ValueError(msg)
     n_new = len(n_detections) - known
     grown = Mixture(weights, means, covariances, mixture.covariance)
-    report = {**model.report, "refitted": {"n_detections": sum(n_detections), "n_new": n_new}}
-    # what was measured of the classes of before does not hold of these
-    report.pop("confusion", None)
-    report.pop("calibration_error", None)
+    told_of = {"refitted": {"n_detections": sum(n_detections), "n_new": n_new}}
     return replace(
         model,
         taxonomy=replace(model.taxonomy, mixture=grown, class_ids=ids),
         classes=_with_new(model, grown, ids, n_detections),
         oriented=np.append(model.oriented, np.zeros(n_new, bool)),
-        report=report,
+        report=without_measured(model.report) | told_of,
     )
 
 
@@ -166,13 +168,25 @@ def _rows_of(model: Model, detections: Any) -> tuple[Any, Any]:
     if isinstance(detections, pd.DataFrame):
         known = detections[columns]
         return _in_rows(pick(known, explained=True)), _in_rows(pick(known, explained=False))
+    # how many rows each part has of either kind is counted in one pass over them
+    counts = detections[columns].map_partitions(_counted, model=model, meta=_NO_COUNTS).compute()
     meta = pd.DataFrame(np.empty((0, int((model.scale > 0).all(axis=0).sum()))))
-    parts = [
-        detections[columns].map_partitions(pick, explained=which, meta=meta)
-        for which in (True, False)
-    ]
-    near, far = (part.to_dask_array(lengths=True).map_blocks(_in_rows) for part in parts)
+    parts = []
+    for which, lengths in zip((True, False), counts.to_numpy().T.tolist(), strict=True):
+        part = detections[columns].map_partitions(pick, explained=which, meta=meta)
+        parts.append(part.to_dask_array(lengths=lengths).map_blocks(_in_rows))
+    near, far = parts
     return near, far
+
+
+_NO_COUNTS = pd.DataFrame({"near": pd.Series(dtype="int64"), "far": pd.Series(dtype="int64")})
+
+
+@one_thread
+def _counted(rows: pd.DataFrame, *, model: Model) -> pd.DataFrame:
+    """Return how many rows of one part the model explains, and how many it does not."""
+    _, near = _looked_at(rows, model)
+    return pd.DataFrame({"near": [int(near.sum())], "far": [int((~near).sum())]})
 
 
 @one_thread
@@ -184,36 +198,47 @@ def _in_rows(values: Any) -> np.ndarray:
 @one_thread
 def _picked(rows: pd.DataFrame, *, model: Model, explained: bool) -> pd.DataFrame:
     """Return the scaled descriptors of one part, of rows that are known."""
+    values, near = _looked_at(rows, model)
+    return pd.DataFrame(values[near == explained])
+
+
+def _looked_at(rows: pd.DataFrame, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scaled descriptors of rows that are known, and which of them are explained."""
     mixture = model.taxonomy.mixture
     assert mixture is not None
     values = scaled(rows.to_numpy(), model.scale)
     values = values[np.isfinite(values).all(axis=1)]
     if not len(values):
-        return pd.DataFrame(values)
+        return values, np.zeros(0, bool)
     _, distances = densities.posterior_and_distances(values, mixture)
-    near = distances.min(axis=1) <= model.taxonomy.outlier_limit
-    return pd.DataFrame(values[near == explained])
+    return values, distances.min(axis=1) <= model.taxonomy.outlier_limit
 
 
 def _climbed(rows: Any, mixture: Mixture) -> Mixture:
     """Return a mixture that has climbed over the rows (n, d), but for what explains hardly any."""
-    from stemkin.learning.gaussian_mixture import GaussianMixture, laid_out, mixture_sums
+    from stemkin.learning.gaussian_mixture import (
+        GaussianMixture,
+        laid_out,
+        mixture_sums,
+        starting_at,
+    )
 
     seen = mixture_sums(laid_out(rows), mixture).n >= LEAST_ROWS
     if mixture.covariance == "tied" or not seen.any():
         return mixture
     weights = mixture.weights[seen]
-    precisions = 1 / mixture.covariances[seen]
-    if mixture.covariance == "full":
-        precisions = np.linalg.inv(mixture.covariances[seen])
+    known = replace(
+        mixture,
+        weights=weights / weights.sum(),
+        means=mixture.means[seen],
+        covariances=mixture.covariances[seen],
+    )
     fit = GaussianMixture(
         int(seen.sum()),
         covariance_type=mixture.covariance,
         reg_covar=REGULARISATION,
         prior_rows=PRIOR_ROWS,
-        weights_init=weights / weights.sum(),
-        means_init=mixture.means[seen],
-        precisions_init=precisions,
+        **starting_at(known),
     ).fit(rows)
     means, covariances = mixture.means.copy(), mixture.covariances.copy()
     means[seen], covariances[seen] = fit.means_, fit.covariances_
@@ -267,7 +292,7 @@ def _with_new(
     model: Model, mixture: Mixture, ids: np.ndarray, n_detections: list[int]
 ) -> pd.DataFrame:
     """Return the table ``classes`` with a row for each new class, pictured by the sample."""
-    rows = model.classes.to_dict("records")
+    rows: list[dict[Any, Any]] = model.classes.to_dict("records")
     for row, n in zip(rows, n_detections, strict=False):
         row["n_detections"] = n
     pictures, given = np.empty((0, 0, 0)), np.empty(0, int)
@@ -281,16 +306,6 @@ def _with_new(
         patch = np.zeros(pictures.shape[1:])
         if len(own):
             patch = own.mean(axis=0)
-        rows.append(
-            {
-                "class_id": i,
-                "name": f"class {i}",
-                "n_detections": n_detections[i],
-                "mean_patch": patch,
-                "match_score": np.nan,
-                "runner_up": "",
-                "runner_up_score": np.nan,
-            }
-        )
+        rows.append(class_row(i, f"class {i}", n_detections[i], patch))
     columns = {key: [row[key] for row in rows] for key in tables.COLUMNS["classes"]}
     return tables.conform(columns, "classes")

@@ -32,8 +32,10 @@ __all__ = [
     "REGULARISATION",
     "Model",
     "Sample",
+    "class_row",
     "look_at_detections",
     "scaled",
+    "without_measured",
 ]
 
 MATCHED = ("match_score", "runner_up", "runner_up_score")
@@ -293,6 +295,20 @@ class Model:
             known.
         """
         return cls(**read_model(Path(folder), detector))
+
+
+def class_row(
+    class_id: int, name: str, n_detections: int, mean_patch: np.ndarray
+) -> dict[str, Any]:
+    """Return a row of the table ``classes`` of one that was compared with no motif."""
+    own = {"class_id": class_id, "name": name, "n_detections": n_detections}
+    unmatched = dict(zip(MATCHED, (np.nan, "", np.nan), strict=True))
+    return {**own, "mean_patch": mean_patch, **unmatched}
+
+
+def without_measured(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report without what was measured of classes that are others now."""
+    return {k: v for k, v in report.items() if k not in ("confusion", "calibration_error")}
 
 
 def _merged(classes: pd.DataFrame, groups: list[np.ndarray], names: list[str]) -> pd.DataFrame:
