@@ -899,6 +899,10 @@ def test_made_ones_that_healed_ones_nearby_cancel_by_chance_are_made_up_for():
         seen += found["n_created"]
         corrected += found["n_created"] + found["n_cancelled"]
         made += (np.abs(place[:n] - 2.985) < 2.485).all(axis=1).sum()
+        counted = found["n_created"] + found["n_cancelled"]
+        electrons = found["n_sites"] * found["dose_e_per_nm2"]
+        assert found["cross_section_barn"] == pytest.approx(1e10 * counted / electrons, rel=0.01)
+        assert found["rate_per_site_s"] == pytest.approx(1e6 * counted / electrons, rel=0.01)
     assert seen < 0.95 * made
     assert corrected == pytest.approx(made, rel=0.03)
 

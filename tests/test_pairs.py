@@ -10,6 +10,7 @@ from stemkin.kernels.classes.naming import ClassNames
 from stemkin.kernels.classes.pairs import told_apart
 from stemkin.kernels.classes.taxonomy import Taxonomy
 from stemkin.kernels.crystal.lattice import CHALCOGEN, METAL
+from stemkin.learning.by_motif import _pairs
 from stemkin.materials import MATERIALS
 
 NOISE = np.full(3, 0.06)
@@ -114,6 +115,15 @@ def test_a_few_vacancies_of_two_atoms_are_found_among_those_of_one(n_double):
     assert (given == true)[true == 0].mean() > 0.99
     spread = apart.mixture.covariances[apart.class_ids == 0, 1]
     assert spread**0.5 == pytest.approx(1.0, abs=0.2), "the others' class is as wide as the noise"
+
+
+@pytest.mark.parametrize("name", sorted(MATERIALS))
+def test_learning_looks_for_two_atoms_among_one_wherever_a_column_has_two(name):
+    material = MATERIALS[name]
+    found = _pairs(motifs.library(material), {}, material)
+    vacancy = material.kinds[0]
+    wanted = [(vacancy, f"{vacancy}2")] * (material.atoms_per_chalcogen_column > 1)
+    assert [(first.name, second.name) for first, second in found] == wanted
 
 
 @pytest.mark.parametrize("noise", [0.008, 0.013, 0.02, 0.03])
